@@ -1,0 +1,36 @@
+"""Tune Keras models with Optuna: search, prune, resume, and get the best model back."""
+
+from importlib.metadata import version as _version
+
+from kerastune_optuna._callbacks import PruningCallback
+from kerastune_optuna._exceptions import (
+    ArgumentError,
+    ArgumentTypeError,
+    BuilderError,
+    MetricNotFoundError,
+    NoTrialsError,
+    StorageError,
+    StudyMismatchError,
+    TooManyFailuresError,
+    TunerError,
+    WeightsError,
+)
+from kerastune_optuna._tuner import OptunaTuner
+
+__all__ = [
+    "ArgumentError",
+    "ArgumentTypeError",
+    "BuilderError",
+    "MetricNotFoundError",
+    "NoTrialsError",
+    "OptunaTuner",
+    "PruningCallback",
+    "StorageError",
+    "StudyMismatchError",
+    "TooManyFailuresError",
+    "TunerError",
+    "WeightsError",
+    "__version__",
+]
+
+__version__ = _version("kerastune_optuna")

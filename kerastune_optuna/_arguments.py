@@ -1,0 +1,100 @@
+"""The constructor's arguments: each is checked before a study is opened."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from typing import TYPE_CHECKING
+
+import keras
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+
+from kerastune_optuna import _check, _storage, _study
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
+from kerastune_optuna._monitor import parse_objective
+
+if TYPE_CHECKING:
+    from kerastune_optuna._tuner import OptunaTuner
+
+
+def check_tuner(tuner: OptunaTuner) -> None:
+    """Refuse arguments of the tuner that cannot work.
+
+    Raises:
+        ArgumentError: One line: what came, why it cannot work, what to pass.
+    """
+    _check_builder(tuner.build_model)
+    parse_objective(tuner.objective, tuner.direction)
+    check_limits(tuner.n_trials, tuner.timeout)
+    _check_kind("sampler", tuner.sampler, BaseSampler, "optuna.samplers.TPESampler()")
+    _check_kind("pruner", tuner.pruner, BasePruner, "optuna.pruners.MedianPruner()")
+    _check_seed(tuner.seed)
+    _check_directory(tuner.directory)
+    _study.check_name(tuner.study_name)
+    _storage.check_storage(tuner.storage)
+    _check_store(tuner.artifact_store)
+    _check.integer(
+        "keep_best", tuner.keep_best, least=0, instead="Pass how many trials keep their weights."
+    )
+    _check.integer(
+        "max_failed_trials", tuner.max_failed_trials, least=1, instead="Pass 1 or more trials."
+    )
+    _check.one_of("overwrite", tuner.overwrite, (True, False))
+
+
+def check_limits(n_trials: object, timeout: object) -> None:
+    """Refuse a size or a time in which no trial could run."""
+    if n_trials is not None:
+        instead = "Pass 1 or more trials, or None for no limit."
+        _check.integer("n_trials", n_trials, least=1, instead=instead)
+    _check.seconds("timeout", timeout)
+
+
+def _check_builder(build_model: object) -> None:
+    instead = "Pass a function that takes an Optuna trial and returns a compiled keras.Model."
+    if isinstance(build_model, keras.Model):
+        raise ArgumentTypeError(
+            f"build_model is the model {build_model.name!r}, not a function. {instead}"
+        )
+    if not callable(build_model):
+        raise ArgumentTypeError(f"build_model={build_model!r} cannot be called. {instead}")
+    try:
+        inspect.signature(build_model).bind(object())
+    except TypeError as error:
+        raise ArgumentTypeError(
+            f"build_model cannot be called with a trial alone ({error}). {instead}"
+        ) from error
+    except ValueError:
+        return  # a builtin without a signature
+
+
+def _check_kind(name: str, value: object, kind: type, example: str) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise ArgumentTypeError(
+            f"{name}={value!r} is no Optuna {name}. Pass an object like {example}, or None for "
+            "the default."
+        )
+
+
+def _check_seed(seed: object) -> None:
+    if seed is None:
+        return
+    instead = "Pass a whole number from 0, or None for seeds that are drawn."
+    _check.integer("seed", seed, least=0, instead=instead)
+
+
+def _check_directory(directory: object) -> None:
+    if not isinstance(directory, str | os.PathLike) or not str(directory):
+        raise ArgumentTypeError(f"directory={directory!r} is no path. Pass the name of a folder.")
+
+
+def _check_store(store: object) -> None:
+    if store is None:
+        return
+    lacking = [name for name in ("open_reader", "write", "remove") if not hasattr(store, name)]
+    if lacking:
+        raise ArgumentError(
+            f"artifact_store={store!r} has no {', '.join(lacking)}. Pass a store from "
+            "optuna.artifacts, or None for a folder in directory."
+        )

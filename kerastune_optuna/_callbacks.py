@@ -1,0 +1,227 @@
+"""Keras callbacks of one training: report, prune, and hold the weights of the best epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import keras
+import numpy as np
+import optuna
+from optuna_integration import KerasPruningCallback
+
+from kerastune_optuna._exceptions import ArgumentError, MetricNotFoundError, TunerError
+from kerastune_optuna._monitor import parse_objective
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Logs: TypeAlias = Mapping[str, Any] | None
+
+
+class PruningCallback(KerasPruningCallback):
+    """Report the objective of each epoch to Optuna and stop the training of a weak trial.
+
+    A pruned training ends as EarlyStopping ends one, by `model.stop_training`: every callback sees
+    the epoch and gets its `on_train_end`. `result()` then tells Optuna. When training ends, the
+    user attrs `best_value`, `best_epoch` (counted from 0, the step of the report), `epochs_run` and
+    `stop_reason` are written to the trial.
+
+    Epochs without validation (`validation_freq=2`) are passed over. A metric that does not come
+    when it should is a MetricNotFoundError, raised at the end of the first such epoch's training.
+
+    Put it last in the list: a callback before it may add the metric to the logs.
+
+    Args:
+        trial: The Optuna trial (or FixedTrial, which is never pruned) that is being trained.
+        monitor: Name of the metric in the epoch logs. Default "val_accuracy", which also finds
+            Keras's categorical, sparse and binary accuracies.
+        interval: Report and decide every so many epochs. Default 1.
+        direction: "auto" (default) takes the direction of the trial's study, or for a FixedTrial
+            what the name of the metric says; "minimize" and "maximize" are checked against it.
+
+    Raises:
+        ArgumentError: `monitor`, `interval` or `direction` cannot work.
+
+    Example:
+        >>> import keras, numpy, optuna
+        >>> from kerastune_optuna import PruningCallback
+        >>> x, y = numpy.arange(8.0).reshape(8, 1), numpy.arange(8.0)
+        >>> def objective(trial):
+        ...     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        ...     model.compile(keras.optimizers.SGD(trial.suggest_float("lr", 1e-4, 1e-3)), "mse")
+        ...     pruning = PruningCallback(trial, "val_loss")
+        ...     model.fit(x, y, validation_data=(x, y), epochs=3, verbose=0, callbacks=[pruning])
+        ...     return pruning.result()
+        >>> study = optuna.create_study()
+        >>> study.optimize(objective, n_trials=2)
+        >>> sorted(study.best_trial.intermediate_values)
+        [0, 1, 2]
+    """
+
+    def __init__(
+        self,
+        trial: optuna.trial.BaseTrial,
+        monitor: str = "val_accuracy",
+        interval: int = 1,
+        *,
+        direction: str = "auto",
+    ) -> None:
+        if isinstance(interval, bool) or not isinstance(interval, int) or interval < 1:
+            raise ArgumentError(f"interval={interval!r} is not a number of epochs. Pass 1 or more.")
+        super().__init__(trial, monitor, interval)
+        self.objective = parse_objective(monitor, _study_direction(trial, direction))
+        self._start()
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        """Forget an earlier training, so that one trial may train twice."""
+        self._start()
+
+    def _start(self) -> None:
+        self.best_value: float | None = None
+        self.best_epoch: int | None = None
+        self.epochs_run = 0
+        self.pruned = False
+        self._last_epoch = -1
+        self._values_seen = 0
+        self._error: TunerError | None = None
+        self._names: set[str] = set()
+        # Optuna ignores a second report of a step: a second training goes on counting.
+        self._first_step = max(_reported(self._trial), default=-1) + 1
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Take the value of the epoch and ask the pruner."""
+        logs = logs or {}
+        self.epochs_run += 1
+        self._last_epoch = epoch
+        self._names.update(logs)
+        name = self.objective.find(logs)
+        if name is None:
+            self._pass_over(logs)
+            return
+        self._values_seen += 1
+        if np.ndim(logs[name]) != 0:
+            self._give_up(_not_a_number(name, logs[name]))
+            return
+        value = float(logs[name])
+        if self.objective.is_better(value, than=self.best_value):
+            self.best_value, self.best_epoch = value, epoch
+        self._report(epoch, value)
+
+    def _report(self, epoch: int, value: float) -> None:
+        """Let optuna-integration report and decide; stop where it would raise."""
+        try:
+            super().on_epoch_end(self._first_step + epoch, {self._monitor: value})
+        except optuna.TrialPruned:
+            # Raised here it would cut off the callbacks after this one and every `on_train_end`.
+            self.pruned = True
+            self.model.stop_training = True
+
+    def _pass_over(self, logs: Mapping[str, Any]) -> None:
+        """Wait for the next epoch where this one had no validation, else give up."""
+        validated = any(name.startswith("val_") for name in logs)
+        if validated or not self.objective.needs_validation:
+            self._give_up(self.objective.missing(logs))
+
+    def _give_up(self, error: TunerError) -> None:
+        self._error = error
+        self.model.stop_training = True
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        """Write what the training came to into the user attrs, or raise what was wrong with it."""
+        if self._error is None and self._values_seen == 0:
+            self._error = self.objective.missing(self._names)
+        if self._error is not None:
+            raise self._error
+        for key, value in self._outcome().items():
+            self._trial.set_user_attr(key, value)
+
+    def _outcome(self) -> dict[str, Any]:
+        best = {"best_value": self.best_value, "best_epoch": self.best_epoch}
+        known = {key: value for key, value in best.items() if value is not None}
+        return {**known, "epochs_run": self.epochs_run, "stop_reason": self.stop_reason}
+
+    @property
+    def stop_reason(self) -> str:
+        """Why training ended: all epochs, pruned, or stopped by another callback."""
+        epoch, epochs = self._last_epoch + 1, self.params.get("epochs", 0)
+        if self.best_value is None:
+            return f"{self.objective.name} was never a finite number"
+        if self.pruned:
+            return f"pruned at epoch {epoch}/{epochs} by {type(self._trial.study.pruner).__name__}"
+        if epoch < epochs:
+            return f"stopped at epoch {epoch}/{epochs} by a callback"
+        return "all epochs"
+
+    def result(self) -> float:
+        """Return the value of the best epoch, for an objective function of your own to return.
+
+        Returns:
+            The best value; NaN, which Optuna takes for a failure, where none was a finite number.
+
+        Raises:
+            optuna.TrialPruned: The pruner ended the training.
+        """
+        if self.pruned:
+            raise optuna.TrialPruned(self.stop_reason)
+        return math.nan if self.best_value is None else self.best_value
+
+
+class BestWeights(keras.callbacks.Callback):
+    """Hold a copy of the weights of the best epoch in memory.
+
+    Args:
+        pruning: The PruningCallback before it in the list, which knows the best epoch.
+    """
+
+    def __init__(self, pruning: PruningCallback) -> None:
+        super().__init__()
+        self._pruning = pruning
+        self._weights: list[NDArray[Any]] | None = None
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        """Forget an earlier training."""
+        self._weights = None
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Copy the weights where the epoch is the best so far."""
+        if self._pruning.best_epoch == epoch:
+            self._weights = self.model.get_weights()
+
+    def restore(self) -> None:
+        """Give the model the weights of its best epoch."""
+        self.model.set_weights(self._weights)
+
+
+def _study_direction(trial: optuna.trial.BaseTrial, direction: str) -> str:
+    """Return the direction of the trial's study, which an explicit one must not contradict."""
+    study = getattr(trial, "study", None)
+    if study is None:
+        return direction
+    if len(study.directions) > 1:
+        raise ArgumentError(
+            "PruningCallback cannot report to a study of several objectives: Optuna does not prune "
+            "them. Pass a trial of a study with one direction."
+        )
+    of_study = str(study.direction.name.lower())
+    if direction not in ("auto", of_study):
+        raise ArgumentError(
+            f"direction={direction!r} is not that of the study, which is to {of_study}. "
+            'Pass direction="auto" or create the study with the direction you mean.'
+        )
+    return of_study
+
+
+def _reported(trial: optuna.trial.BaseTrial) -> dict[int, float]:
+    """Return the reports of the trial by step, without asking the database."""
+    # Trial has no public way to them; a FixedTrial keeps none.
+    cached = getattr(trial, "_cached_frozen_trial", None)
+    return {} if cached is None else dict(cached.intermediate_values)
+
+
+def _not_a_number(name: str, value: Any) -> MetricNotFoundError:
+    return MetricNotFoundError(
+        f"objective={name!r} has the shape {np.shape(value)}, not one number. Compile the model "
+        'with an average, like F1Score(average="macro").'
+    )

@@ -1,0 +1,45 @@
+"""Checks of single arguments: each raises one line that says what came and what to pass instead."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+import numpy as np
+
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
+
+
+def integer(name: str, value: object, *, least: int, instead: str) -> None:
+    """Refuse what is not a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        came = f"{value!r} of type {type(value).__name__}"
+        raise ArgumentTypeError(f"{name}={came} is not a whole number. {instead}")
+    if value < least:
+        raise ArgumentError(f"{name}={value} is less than {least}. {instead}")
+
+
+def seconds(name: str, value: object) -> None:
+    """Refuse what is not a positive number of seconds or None."""
+    if value is None:
+        return
+    instead = "Pass a positive number of seconds, or None for no limit."
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ArgumentTypeError(f"{name}={value!r} is not a number of seconds. {instead}")
+    if not value > 0:
+        raise ArgumentError(f"{name}={value} leaves no time for a trial. {instead}")
+
+
+def one_of(name: str, value: object, choices: Iterable[object]) -> None:
+    """Refuse what is not among the choices, and list them."""
+    known = list(choices)
+    # `True == 1` in Python: the type has to be compared too.
+    if not any(type(value) is type(choice) and value == choice for choice in known):
+        listed = ", ".join(repr(choice) for choice in known)
+        raise ArgumentError(f"{name}={value!r} is not a choice. Pass one of {listed}.")
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return ' Did you mean ...?' where a known name is near, else nothing."""
+    near = difflib.get_close_matches(name, list(names), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""

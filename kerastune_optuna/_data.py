@@ -1,0 +1,140 @@
+"""The user's data: opened once in each process, and checked before anything trains on it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
+
+_INFINITE, _UNKNOWN = -1, -2  # what tf.data.Dataset.cardinality() returns
+
+
+def open_data(source: Any) -> Any:
+    """Return the data, calling a loader that was passed in its place."""
+    return source() if callable(source) and not hasattr(source, "__len__") else source
+
+
+def check_training_data(x: Any, y: Any, steps_per_epoch: int | None) -> None:
+    """Refuse training data on which no epoch could run.
+
+    Raises:
+        ArgumentError: The data is missing, empty, endless, uneven, or can be read only once.
+    """
+    if x is None:
+        raise ArgumentTypeError(
+            "x=None: search() needs training data. Pass what Model.fit takes, or a function "
+            "without arguments that returns it."
+        )
+    _check_one("x", x, steps_per_epoch, "steps_per_epoch")
+    if y is None:
+        return
+    if _is_dataset(x):
+        raise ArgumentError(
+            f"y was passed beside x of type {type(x).__name__}, whose batches hold the targets "
+            "already. Leave y out."
+        )
+    _check_even("x", x, "y", y)
+
+
+def check_validation_data(
+    validation_data: Any, validation_split: float, validation_steps: int | None, x: Any
+) -> None:
+    """Refuse validation data that could not be evaluated."""
+    _check_split(validation_split, x)
+    if validation_data is None:
+        return
+    if isinstance(validation_data, list | tuple):
+        if len(validation_data) not in (2, 3):
+            raise ArgumentError(
+                f"validation_data has {len(validation_data)} parts. Pass (x, y), or "
+                "(x, y, sample_weight), or a dataset."
+            )
+        _check_one("validation_data", validation_data[0], validation_steps, "validation_steps")
+        _check_even("validation_data[0]", validation_data[0], "[1]", validation_data[1])
+    else:
+        _check_one("validation_data", validation_data, validation_steps, "validation_steps")
+
+
+def _check_split(split: object, x: Any) -> None:
+    if isinstance(split, bool) or not isinstance(split, int | float) or not 0 <= split < 1:
+        raise ArgumentError(
+            f"validation_split={split!r} is no fraction of the data. Pass a number from 0 up to, "
+            "but not including, 1."
+        )
+    if split and _is_dataset(x):
+        raise ArgumentError(
+            f"validation_split={split} works for arrays, not for x of type {type(x).__name__}. "
+            "Pass validation_data instead."
+        )
+
+
+def _check_one(name: str, data: Any, steps: int | None, steps_name: str) -> None:
+    """Refuse one source of batches that is empty, endless, or can be read only once."""
+    if isinstance(data, Iterator):
+        raise ArgumentTypeError(
+            f"{name} is a {type(data).__name__}, which can be read only once, and each trial reads "
+            "it anew. Pass arrays, a tf.data.Dataset (from_generator makes one) or a PyDataset."
+        )
+    size = _size(data)
+    if size == 0:
+        raise ArgumentError(f"{name} is empty: there is nothing to train on. Pass at least a row.")
+    if size == _INFINITE and steps is None:
+        raise ArgumentError(
+            f"{name} has no end (repeat()), so an epoch would never end. Pass {steps_name}=, or "
+            "a dataset without repeat()."
+        )
+
+
+def _size(data: Any) -> int:
+    """Return how many rows or batches there are; an unknown number is looked at, not counted."""
+    if hasattr(data, "cardinality"):
+        size = int(data.cardinality())
+        return _UNKNOWN if size == _UNKNOWN and _has_a_batch(data) else max(size, _INFINITE)
+    rows = _rows(data)
+    return _UNKNOWN if rows is None else rows
+
+
+def _has_a_batch(dataset: Any) -> bool:
+    return any(True for _ in itertools.islice(iter(dataset), 1))
+
+
+def _rows(data: Any) -> int | None:
+    """Return the rows of arrays (nested ones too) or the batches of a PyDataset or DataLoader."""
+    if isinstance(data, Mapping | list | tuple):
+        leaves = keras.tree.flatten(data)
+        data = leaves[0] if leaves else ()
+    if getattr(data, "shape", ()):
+        return int(data.shape[0])
+    if isinstance(data, keras.utils.PyDataset):
+        batches = data.num_batches
+        return _INFINITE if batches is None else int(batches)
+    try:
+        return len(data)
+    except TypeError:  # a DataLoader over an IterableDataset has a __len__ that raises
+        return None
+
+
+def shuffles_itself(data: Any) -> bool:
+    """Whether Model.fit leaves the order of the batches to the data."""
+    return _is_dataset(data) and not isinstance(data, keras.utils.PyDataset)
+
+
+def _is_dataset(data: Any) -> bool:
+    """Whether the data yields batches that hold the targets, as opposed to arrays."""
+    return (
+        hasattr(data, "element_spec")
+        or isinstance(data, keras.utils.PyDataset)
+        or any(kind.__name__ == "DataLoader" for kind in type(data).__mro__)
+    )
+
+
+def _check_even(name: str, one: Any, other_name: str, other: Any) -> None:
+    rows, others = _rows(one), _rows(other)
+    if rows is not None and others is not None and rows != others:
+        raise ArgumentError(
+            f"{name} has {rows} rows and {other_name} has {others}. Pass as many targets as inputs."
+        )

@@ -1,0 +1,53 @@
+"""The error tree: every error of ours is a TunerError and a built-in that a caller would expect.
+
+TunerError
+├── ArgumentError (ValueError)           an argument that cannot work
+│   └── ArgumentTypeError (TypeError)    an argument of the wrong type, or one that does not exist
+├── BuilderError (TypeError)             build_model returned what cannot be trained
+├── MetricNotFoundError (LookupError)    the objective is not among the metrics of the model
+├── NoTrialsError (LookupError)          a result was asked for before any trial completed
+├── StorageError (ConnectionError)       the storage or its directory cannot be used
+├── StudyMismatchError (ValueError)      the study exists and belongs to another search
+├── TooManyFailuresError (RuntimeError)  trial after trial failed
+└── WeightsError (OSError)               weights cannot be saved, found or loaded
+"""
+
+
+class TunerError(Exception):
+    """Be the base of every error that kerastune_optuna raises."""
+
+
+class ArgumentError(TunerError, ValueError):
+    """Say that an argument cannot work, and what to pass instead."""
+
+
+class ArgumentTypeError(ArgumentError, TypeError):
+    """Say that an argument has the wrong type or does not exist."""
+
+
+class BuilderError(TunerError, TypeError):
+    """Say that build_model returned something that cannot be trained."""
+
+
+class MetricNotFoundError(TunerError, LookupError):
+    """Say that the objective is not among the metrics that the model logs."""
+
+
+class NoTrialsError(TunerError, LookupError):
+    """Say that the study has no completed trial to take a result from."""
+
+
+class StorageError(TunerError, ConnectionError):
+    """Say that the storage or its directory cannot be used."""
+
+
+class StudyMismatchError(TunerError, ValueError):
+    """Say that the study exists already and belongs to another search."""
+
+
+class TooManyFailuresError(TunerError, RuntimeError):
+    """Say that so many trials failed in a row that the search gave up."""
+
+
+class WeightsError(TunerError, OSError):
+    """Say that weights could not be saved, found or loaded."""

@@ -1,0 +1,140 @@
+"""The arguments of Model.fit: known names only, and what a trial passes on."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+
+from kerastune_optuna import _check
+from kerastune_optuna._data import (
+    check_training_data,
+    check_validation_data,
+    open_data,
+    shuffles_itself,
+)
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
+from kerastune_optuna._monitor import Objective
+
+# What search() takes by name, and hands to Model.fit in its own way.
+_OURS = {"x", "y", "epochs", "callbacks", "verbose", "validation_data", "validation_split"}
+VERBOSITIES = ("auto", 0, 1, 2)
+
+
+@dataclass(frozen=True)
+class FitArguments:
+    """Hold what every trial of a search passes to Model.fit, besides its callbacks."""
+
+    x: Any
+    y: Any
+    epochs: int
+    validation_data: Any
+    validation_split: float
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+    def opened(self) -> FitArguments:
+        """Return the same with the data loaded where functions stand for it, checked.
+
+        Raises:
+            ArgumentError: The data cannot be trained on.
+        """
+        opened = FitArguments(
+            open_data(self.x),
+            open_data(self.y),
+            self.epochs,
+            open_data(self.validation_data),
+            self.validation_split,
+            self.others,
+        )
+        check_training_data(opened.x, opened.y, self.others.get("steps_per_epoch"))
+        check_validation_data(
+            opened.validation_data,
+            self.validation_split,
+            self.others.get("validation_steps"),
+            opened.x,
+        )
+        return opened
+
+    def as_keywords(self) -> dict[str, Any]:
+        """Return the keyword arguments for Model.fit."""
+        # Keras 3.15 warns of its own default shuffle=True for each dataset that shuffles itself.
+        quiet = {"shuffle": False} if shuffles_itself(self.x) else {}
+        return {
+            **quiet,
+            "x": self.x,
+            "y": self.y,
+            "epochs": self.epochs,
+            "validation_data": self.validation_data,
+            "validation_split": self.validation_split,
+            **self.others,
+        }
+
+    def evaluate_once(self, model: keras.Model) -> dict[str, Any]:
+        """Evaluate one batch as fit would validate, so that all metric names are known.
+
+        Keras builds metrics when it first sees data. The traced function stays with the model, and
+        its training uses it again.
+        """
+        if self.validation_data is not None:
+            x, y, _ = keras.utils.unpack_x_y_sample_weight(self.validation_data)
+        else:
+            x, y = self.x, self.y
+        size = self.others.get("validation_batch_size") or self.others.get("batch_size")
+        logs = model.evaluate(x, y, batch_size=size, steps=1, verbose=0, return_dict=True)
+        return dict(logs)
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether the epoch logs will hold validation metrics."""
+        return self.validation_data is not None or bool(self.validation_split)
+
+
+def check_fit_arguments(names: Iterable[str]) -> None:
+    """Refuse names that this Keras's Model.fit does not take.
+
+    Raises:
+        ArgumentTypeError: Names the unknown argument and the nearest one that exists.
+    """
+    known = set(inspect.signature(keras.Model.fit).parameters) - _OURS - {"self"}
+    for name in names:
+        if name not in known:
+            ours = known | _OURS | {"n_trials", "timeout"}
+            raise ArgumentTypeError(
+                f"search() got {name!r}, which Model.fit does not take."
+                f"{_check.nearest(name, ours)} It takes {', '.join(sorted(known))}."
+            )
+
+
+def check_training(arguments: FitArguments, objective: Objective, *, may_add: bool) -> None:
+    """Refuse a number of epochs or a validation that could never give the objective.
+
+    Args:
+        arguments: What search() got.
+        objective: The tuner's objective.
+        may_add: Whether a user's callback may add metrics of its own.
+
+    Raises:
+        ArgumentError: Says what to pass instead.
+    """
+    _check.integer("epochs", arguments.epochs, least=1, instead="Pass 1 or more epochs.")
+    if (initial := arguments.others.get("initial_epoch", 0)) >= arguments.epochs:
+        raise ArgumentError(
+            f"initial_epoch={initial} leaves none of epochs={arguments.epochs} to train. Pass "
+            "epochs= greater than initial_epoch=."
+        )
+    if not objective.needs_validation or may_add:
+        return
+    if not arguments.has_validation:
+        raise ArgumentError(
+            f"objective={objective.name!r} needs validation, and there is none. Pass "
+            f"validation_data= or validation_split=, or objective={objective.name[4:]!r}."
+        )
+    frequency = arguments.others.get("validation_freq", 1)
+    if isinstance(frequency, int) and frequency > arguments.epochs:
+        raise ArgumentError(
+            f"validation_freq={frequency} is more than epochs={arguments.epochs}: the objective "
+            f"{objective.name!r} would never come. Pass validation_freq=1, or more epochs."
+        )

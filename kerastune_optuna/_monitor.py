@@ -1,0 +1,170 @@
+"""The objective: its name in the epoch logs, and the direction in which it gets better."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, cast
+
+from kerastune_optuna._check import nearest, one_of
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, MetricNotFoundError
+
+Direction: TypeAlias = Literal["minimize", "maximize"]
+DIRECTIONS = ("auto", "minimize", "maximize")
+
+# Only names whose direction is certain. `cosine_similarity` is not: Keras has a metric of that name
+# that grows and a loss of that name that falls as predictions get better.
+_SMALLER_IS_BETTER = frozenset(
+    [
+        "loss",
+        "error",
+        "mse",
+        "mae",
+        "mape",
+        "msle",
+        "rmse",
+        "mean_squared_error",
+        "mean_absolute_error",
+        "mean_absolute_percentage_error",
+        "mean_squared_logarithmic_error",
+        "root_mean_squared_error",
+        "binary_crossentropy",
+        "categorical_crossentropy",
+        "sparse_categorical_crossentropy",
+        "kl_divergence",
+        "poisson",
+        "hinge",
+        "squared_hinge",
+        "categorical_hinge",
+        "logcosh",
+        "huber",
+        "false_positives",
+        "false_negatives",
+    ]
+)
+_LARGER_IS_BETTER = frozenset(
+    [
+        "accuracy",
+        "acc",
+        "binary_accuracy",
+        "categorical_accuracy",
+        "sparse_categorical_accuracy",
+        "top_k_categorical_accuracy",
+        "sparse_top_k_categorical_accuracy",
+        "auc",
+        "precision",
+        "recall",
+        "f1_score",
+        "fbeta_score",
+        "r2_score",
+        "true_positives",
+        "true_negatives",
+        "precision_at_recall",
+        "recall_at_precision",
+        "sensitivity_at_specificity",
+        "specificity_at_sensitivity",
+        "io_u",
+        "mean_io_u",
+        "binary_io_u",
+        "one_hot_io_u",
+        "one_hot_mean_io_u",
+    ]
+)
+_ACCURACIES = ("categorical_accuracy", "sparse_categorical_accuracy", "binary_accuracy")
+_NUMBER = re.compile(r"_\d+$")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Name a metric of the epoch logs and the direction in which it gets better."""
+
+    name: str
+    direction: Direction
+
+    @property
+    def needs_validation(self) -> bool:
+        """Whether only validation data can give the metric."""
+        return self.name.startswith("val_")
+
+    def is_better(self, value: float, than: float | None) -> bool:
+        """Whether a value beats the best so far; what is not finite never does."""
+        if not math.isfinite(value):
+            return False
+        return than is None or self.cost(value) < self.cost(than)
+
+    def cost(self, value: float) -> float:
+        """Return the value with the sign under which less is better."""
+        return value if self.direction == "minimize" else -value
+
+    def find(self, names: Iterable[str]) -> str | None:
+        """Return the name under which the epoch logs hold the metric, None where they do not."""
+        known = list(names)
+        if self.name in known:
+            return self.name
+        found = [name for name in known if self._also_means(name)]
+        return found[0] if len(found) == 1 else None
+
+    def _also_means(self, name: str) -> bool:
+        """Whether Keras may log the metric under that other name."""
+        # Keras numbers its unnamed AUC(), Precision() ... through the whole process: the second
+        # trial of a search logs `auc_1` where the first one logged `auc`.
+        plain = _NUMBER.sub("", name)
+        return plain == self.name or plain in _accuracies(self.name)
+
+    def missing(self, names: Iterable[str]) -> MetricNotFoundError:
+        """Return the error that lists the names that came instead."""
+        known = sorted(names)
+        listed = ", ".join(known) or "nothing"
+        return MetricNotFoundError(
+            f"objective={self.name!r} is not among what the model logs: {listed}."
+            f"{nearest(self.name, known)} Pass one of these names, or compile the model with that "
+            "metric (Keras numbers unnamed metrics; give yours a name=)."
+        )
+
+
+def parse_objective(name: object, direction: object) -> Objective:
+    """Check the user's objective and direction, and infer "auto".
+
+    Raises:
+        ArgumentError: The name is no metric name, or its direction is not certain.
+    """
+    if not isinstance(name, str):
+        raise ArgumentTypeError(
+            f"objective={name!r} is not a name. Pass the name of one metric from the epoch logs, "
+            'like "val_accuracy".'
+        )
+    if not name or name != name.strip():
+        raise ArgumentError(
+            f'objective={name!r} is no metric name. Pass one like "val_accuracy" or "val_loss".'
+        )
+    one_of("direction", direction, DIRECTIONS)
+    return Objective(name, _infer(name) if direction == "auto" else cast(Direction, direction))
+
+
+def _infer(name: str) -> Direction:
+    """Return the direction of a metric whose name makes it certain."""
+    plain = _NUMBER.sub("", name.removeprefix("val_"))
+    if not plain.startswith("neg"):  # scikit-learn's neg_mean_squared_error grows
+        if _is_named(plain, _SMALLER_IS_BETTER):
+            return "minimize"
+        if _is_named(plain, _LARGER_IS_BETTER):
+            return "maximize"
+    raise ArgumentError(
+        f"direction='auto' cannot tell whether {name!r} should grow or fall. "
+        'Pass direction="maximize" or direction="minimize".'
+    )
+
+
+def _accuracies(name: str) -> tuple[str, ...]:
+    """Return the metrics that Keras's "accuracy" may stand for, for an objective of that name."""
+    prefix = "val_" if name.startswith("val_") else ""
+    if name.removeprefix("val_") not in ("accuracy", "acc"):
+        return ()
+    return tuple(prefix + accuracy for accuracy in ("accuracy", *_ACCURACIES))
+
+
+def _is_named(name: str, known: Iterable[str]) -> bool:
+    """Whether a name is known, after the name of an output too, as models with several log it."""
+    return any(name == metric or name.endswith(f"_{metric}") for metric in known)

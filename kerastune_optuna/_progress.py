@@ -1,0 +1,61 @@
+"""What a search prints: one line when it starts and one for each trial that finished."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from optuna.trial import TrialState
+
+from kerastune_optuna._study import finished
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+    from kerastune_optuna._monitor import Objective
+
+
+class Progress:
+    """Print the lines of one search.
+
+    Args:
+        study: The study that is searched.
+        objective: Its objective.
+        n_trials: The size that the study is to reach; None for no limit.
+        silent: Whether to print nothing.
+    """
+
+    def __init__(
+        self, study: optuna.Study, objective: Objective, n_trials: int | None, *, silent: bool
+    ) -> None:
+        self._study = study
+        self._objective = objective
+        self._n_trials = n_trials
+        self._silent = silent
+
+    def start(self) -> None:
+        """Say how much of an existing study is done."""
+        name, done = self._study.study_name, len(finished(self._study))
+        of = "" if self._n_trials is None else f" of {self._n_trials}"
+        if not done:
+            return
+        if self._n_trials is not None and done >= self._n_trials:
+            self._print(f"Study {name!r} has {done}{of} trials done: pass more n_trials to go on")
+        else:
+            self._print(f"Going on with study {name!r}: {done}{of} trials done")
+
+    def trial(self, trial: FrozenTrial) -> None:
+        """Say how a trial ended."""
+        attrs = trial.user_attrs
+        if trial.state is TrialState.FAIL:
+            end = f"failed: {attrs.get('stop_reason', 'unknown')}"
+        else:
+            end = (
+                f"{self._objective.name} {attrs['best_value']:.4g} at epoch "
+                f"{attrs['best_epoch'] + 1}, {attrs['stop_reason']}, {attrs['seconds']:.1f} s"
+            )
+        self._print(f"Trial {trial.number}: {end}")
+
+    def _print(self, line: str) -> None:
+        if not self._silent:
+            print(line, flush=True)

@@ -1,0 +1,137 @@
+"""Connect to the study's storage: SQLite made safe for many processes, or any Optuna storage."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy
+from optuna.storages import BaseStorage, RDBStorage
+from sqlalchemy.exc import ArgumentError as MalformedURL
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StorageError
+
+_BUSY_SECONDS = 60
+_TRIES = 5  # two processes that create the tables at once: one of them fails and finds them made
+
+
+def connect(storage: str | BaseStorage | None, directory: Path) -> BaseStorage:
+    """Return the storage for a URL or object; SQLite in the directory for None.
+
+    Raises:
+        ArgumentError: The URL or object is none that Optuna knows.
+        StorageError: The database cannot be opened.
+    """
+    if storage is None:
+        storage = f"sqlite:///{directory / 'study.db'}"
+    if isinstance(storage, str):
+        return _connect_url(_parse(storage))
+    check_storage(storage)
+    return storage
+
+
+def check_storage(storage: object) -> None:
+    """Refuse what is neither a URL, an Optuna storage, nor None."""
+    if storage is None or isinstance(storage, BaseStorage):
+        return
+    if not isinstance(storage, str):
+        raise ArgumentTypeError(
+            f"storage={storage!r} is no Optuna storage. Pass a database URL like "
+            '"sqlite:///study.db", an object from optuna.storages, or None.'
+        )
+    _parse(storage)
+
+
+def _parse(text: str) -> sqlalchemy.URL:
+    try:
+        return sqlalchemy.make_url(text)
+    except MalformedURL:
+        # The text itself is not shown: it may hold a password.
+        raise ArgumentError(
+            "storage= is a text that is no database URL. Pass one like "
+            '"sqlite:///study.db" or "postgresql://user:password@host/database".'
+        ) from None
+
+
+def _connect_url(url: sqlalchemy.URL) -> BaseStorage:
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            return optuna.storages.get_storage(_open(url))
+        except (SQLAlchemyError, ImportError, RuntimeError, ValueError, OSError) as error:
+            if tries_left == 0 or not _made_by_another(error):
+                raise StorageError(_why(url, error)) from None  # a cause may show the password
+        time.sleep(0.2)
+    raise AssertionError("the last try returns or raises")
+
+
+def _open(url: sqlalchemy.URL) -> RDBStorage:
+    """Open a database with what its kind needs to serve many processes for days."""
+    text = url.render_as_string(hide_password=False)
+    if url.get_backend_name() != "sqlite":
+        # An idle connection that the server closed is noticed before it is used.
+        return RDBStorage(text, engine_kwargs={"pool_pre_ping": True, "pool_recycle": 1800})
+    storage = RDBStorage(
+        text,
+        engine_kwargs={
+            "connect_args": {"timeout": _BUSY_SECONDS},
+            "pool_events": [(_on_connect, "connect")],
+        },
+    )
+    # Optuna reads a trial's state and then writes it. Under SQLite's deferred transactions two
+    # processes read the same state: trials run twice and writers meet "database is locked".
+    sqlalchemy.event.listen(storage.engine, "begin", _begin_immediate)
+    return storage
+
+
+def _on_connect(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # or sqlite3 begins a deferred transaction of its own
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.close()
+
+
+def _begin_immediate(connection: sqlalchemy.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def make_directory(directory: Path) -> None:
+    """Make the folder for the study's files where there is none.
+
+    Raises:
+        StorageError: It cannot be made, or not be written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe = directory / ".writable"
+        probe.touch()
+        probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"directory={str(directory)!r} cannot be written: {error.strerror}. "
+            "Pass a folder that you may write to."
+        ) from error
+
+
+def _made_by_another(error: Exception) -> bool:
+    """Whether another process was making the same tables, so that trying again will do."""
+    return isinstance(error, IntegrityError) or any(
+        sign in str(error) for sign in ("already exists", "locked")
+    )
+
+
+def _why(url: sqlalchemy.URL, error: Exception) -> str:
+    """Return one line on what failed, without the password."""
+    cause = str(getattr(error, "orig", None) or error).strip().splitlines()
+    reason = cause[0] if cause else type(error).__name__
+    if url.password:
+        reason = reason.replace(str(url.password), "***")
+    shown = url.render_as_string(hide_password=True)
+    return (
+        f"storage={shown!r} cannot be opened: {reason} Check that the server runs, the database "
+        "exists, and the driver is installed."
+    )

@@ -1,0 +1,170 @@
+"""Open a study or go on with it, and read its finished trials in the order of their worth."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+import optuna
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
+from optuna.samplers import TPESampler
+from optuna.trial import FrozenTrial, TrialState
+
+from kerastune_optuna import _weights
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StudyMismatchError
+from kerastune_optuna._seeds import derive
+
+if TYPE_CHECKING:
+    from optuna.artifacts._protocol import ArtifactStore
+    from optuna.samplers import BaseSampler
+    from optuna.storages import BaseStorage
+
+    from kerastune_optuna._monitor import Objective
+
+_DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+_BUILDER = "builder"  # the user attr with the fingerprint of build_model
+
+
+def open_study(storage: BaseStorage, name: str, objective: Objective) -> optuna.Study:
+    """Return the study of that name, made where it does not exist.
+
+    Raises:
+        StudyMismatchError: It exists with another objective or direction.
+    """
+    try:
+        study = optuna.create_study(storage=storage, study_name=name, direction=objective.direction)
+    except DuplicatedStudyError:
+        study = optuna.load_study(study_name=name, storage=storage)
+    _claim(study, objective)
+    return study
+
+
+def _claim(study: optuna.Study, objective: Objective) -> None:
+    """Check that the study has our objective; name it where it has none yet."""
+    found = [direction.name.lower() for direction in study.directions]
+    names = study.metric_names or [objective.name]
+    if found != [objective.direction] or names != [objective.name]:
+        raise StudyMismatchError(
+            f"Study {study.study_name!r} exists and is to {' and '.join(found)} "
+            f"{' and '.join(names)}, not to {objective.direction} {objective.name}. Pass another "
+            "study_name, or overwrite=True to start anew."
+        )
+    if study.metric_names is None:
+        with warnings.catch_warnings():
+            # Optuna marks set_metric_names as experimental since 3.2 and keeps its place stable.
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study.set_metric_names([objective.name])
+
+
+def delete_study(storage: BaseStorage, name: str, store: ArtifactStore) -> None:
+    """Delete the study of that name and its weights; nothing where it does not exist."""
+    try:
+        study = optuna.load_study(study_name=name, storage=storage)
+    except KeyError:
+        return
+    for trial in study.get_trials(deepcopy=False):
+        _weights.discard(store, storage, trial)
+    optuna.delete_study(study_name=name, storage=storage)
+
+
+def start_sampler(
+    study: optuna.Study, given: BaseSampler | None, seed: int | None, *, fresh_process: bool
+) -> None:
+    """Make the sampler draw numbers that no earlier search of this study drew.
+
+    Args:
+        study: The study that is about to be asked.
+        given: The user's sampler, None for the default.
+        seed: The user's seed.
+        fresh_process: Whether this process has not asked the study yet.
+    """
+    trials = len(study.get_trials(deepcopy=False))
+    if given is None:
+        study.sampler = TPESampler(seed=None if seed is None else derive(seed, trials, 1))
+    elif trials and fresh_process:
+        # A seeded sampler starts over in a new process, and would suggest the first trials again.
+        study.sampler.reseed_rng()
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Keep Optuna's INFO lines away from ours, and leave its logging as it was."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(max(before, optuna.logging.WARNING))
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def warn_if_builder_changed(study: optuna.Study, build_model: Callable[..., Any]) -> None:
+    """Warn where the study's first trials came from other code than this builder's."""
+    fingerprint = _fingerprint(build_model)
+    earlier = study.user_attrs.get(_BUILDER)
+    if earlier is None and fingerprint is not None:
+        study.set_user_attr(_BUILDER, fingerprint)
+    elif fingerprint not in (earlier, None):
+        warnings.warn(
+            f"The code of build_model has changed since study {study.study_name!r} began: its "
+            "earlier trials may not compare with new ones. Pass another study_name, or "
+            "overwrite=True to start anew.",
+            UserWarning,
+            stacklevel=4,  # the line that calls search()
+        )
+
+
+def _fingerprint(build_model: Callable[..., Any]) -> str | None:
+    """Return a digest of the builder's source; None where there is no source to read."""
+    function = inspect.unwrap(
+        getattr(build_model, "func", build_model)
+    )  # through functools.partial
+    try:
+        source = inspect.getsource(function if inspect.isroutine(function) else type(function))
+    except (OSError, TypeError):
+        return None
+    return hashlib.sha256(source.encode()).hexdigest()[:16]
+
+
+def default_name(build_model: Callable[..., Any]) -> str:
+    """Return the builder's name, for a study that was given none."""
+    function = getattr(build_model, "func", build_model)
+    name = getattr(function, "__name__", type(function).__name__)
+    return "study" if name == "<lambda>" else str(name)
+
+
+def check_name(name: object) -> None:
+    """Refuse a study name that cannot be the name of a folder too."""
+    if name is None:
+        return
+    if not isinstance(name, str):
+        raise ArgumentTypeError(f"study_name={name!r} is no text. Pass a name like 'iris'.")
+    if (
+        not name.strip()
+        or name.startswith(".")
+        or set(name) & set('/\\:*?"<>|\0')
+        or len(name) > 200
+    ):
+        raise ArgumentError(
+            f"study_name={name!r} cannot name a folder. Pass up to 200 characters without slashes "
+            "or a leading dot, like 'iris-2'."
+        )
+
+
+def finished(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials that count towards n_trials: COMPLETE and PRUNED."""
+    return study.get_trials(deepcopy=False, states=_DONE)
+
+
+def ranked(study: optuna.Study, objective: Objective) -> list[FrozenTrial]:
+    """Return the COMPLETE trials, the best first; of equals the earlier one leads."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return sorted(complete, key=lambda trial: (objective.cost(value_of(trial)), trial.number))
+
+
+def value_of(trial: FrozenTrial) -> float:
+    """Return the value of a COMPLETE trial."""
+    return cast(float, trial.value)  # Optuna completes no trial without one

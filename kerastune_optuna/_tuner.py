@@ -1,0 +1,319 @@
+"""OptunaTuner: the arguments of a search, the search, and its results."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import optuna
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial
+
+from kerastune_optuna import _check, _report, _storage, _study
+from kerastune_optuna._arguments import check_limits, check_tuner
+from kerastune_optuna._exceptions import ArgumentError, NoTrialsError
+from kerastune_optuna._fit import VERBOSITIES, FitArguments, check_fit_arguments, check_training
+from kerastune_optuna._monitor import Objective, parse_objective
+from kerastune_optuna._progress import Progress
+from kerastune_optuna._trial import Builder, Recipe, discard_outranked, rebuild
+from kerastune_optuna._user_callbacks import as_list, check_callbacks, may_add_metrics
+from kerastune_optuna._weights import WholeFileStore
+from kerastune_optuna._workers import Budget, work
+
+if TYPE_CHECKING:
+    import pandas
+    from optuna.artifacts._protocol import ArtifactStore
+    from optuna.storages import BaseStorage
+
+
+class OptunaTuner:
+    """Tune the hyperparameters of a Keras model with Optuna.
+
+    Each trial calls `build_model`, trains the model, reports the objective of each epoch, and is
+    pruned where it is weak. Its value is that of its best epoch, and the weights kept are those of
+    that epoch. The study is the only state: a new process with the same arguments sees the same
+    results and goes on where the last one stopped.
+
+    Args:
+        build_model: Takes an Optuna trial and returns a compiled keras.Model.
+        objective: Name of a metric in the epoch logs. Default "val_accuracy", which also finds the
+            categorical, sparse and binary accuracies of Keras.
+        direction: "minimize", "maximize", or "auto" (default) where the name leaves no doubt.
+        n_trials: Size of the study, over all calls of search(); COMPLETE and PRUNED trials count.
+            Default 30; None for no limit.
+        timeout: Seconds after which one search() starts no further trial. Default None.
+        sampler: An Optuna sampler. Default TPESampler, seeded from `seed`.
+        pruner: An Optuna pruner. Default MedianPruner.
+        seed: Fixes the sampler and the training of each trial. Default None: seeds are drawn, and
+            recorded with the trials.
+        directory: Folder for the database and the weights. Default "tuning".
+        study_name: Default: the builder's name.
+        storage: A database URL or an Optuna storage object. Default None: SQLite in `directory`.
+        artifact_store: Where weights are kept: an Optuna artifact store. Default None: a folder in
+            `directory`.
+        keep_best: How many trials keep their weights. Default 1.
+        max_failed_trials: How many trials may fail in a row before search() gives up. Default 10.
+        overwrite: Delete a study of that name when search() is first called. Default False.
+
+    Raises:
+        ArgumentError: An argument cannot work; the text says what to pass.
+
+    Example:
+        >>> import keras, numpy, tempfile
+        >>> from kerastune_optuna import OptunaTuner
+        >>> x = numpy.random.default_rng(0).normal(size=(64, 4))
+        >>> y = x.sum(axis=1)
+        >>> def build_model(trial):
+        ...     units = trial.suggest_int("units", 4, 16)
+        ...     model = keras.Sequential([keras.layers.Dense(units), keras.layers.Dense(1)])
+        ...     model.compile("adam", "mse")
+        ...     return model
+        >>> folder = tempfile.mkdtemp()
+        >>> tuner = OptunaTuner(build_model, "val_loss", n_trials=2, seed=0, directory=folder)
+        >>> tuner = tuner.search(x, y, validation_split=0.25, epochs=2, verbose=0)
+        >>> sorted(tuner.best_params)
+        ['units']
+        >>> loss = tuner.best_model().evaluate(x[48:], y[48:], verbose=0)
+        >>> abs(loss - tuner.best_value) < 1e-6
+        True
+    """
+
+    def __init__(
+        self,
+        build_model: Builder,
+        objective: str = "val_accuracy",
+        *,
+        direction: str = "auto",
+        n_trials: int | None = 30,
+        timeout: float | None = None,
+        sampler: BaseSampler | None = None,
+        pruner: BasePruner | None = None,
+        seed: int | None = None,
+        directory: str | Path = "tuning",
+        study_name: str | None = None,
+        storage: str | BaseStorage | None = None,
+        artifact_store: ArtifactStore | None = None,
+        keep_best: int = 1,
+        max_failed_trials: int = 10,
+        overwrite: bool = False,
+    ) -> None:
+        self.build_model = build_model
+        self.objective = objective
+        self.direction = direction
+        self.n_trials = n_trials
+        self.timeout = timeout
+        self.sampler = sampler
+        self.pruner = pruner
+        self.seed = seed
+        self.directory = directory
+        self.study_name = study_name
+        self.storage = storage
+        self.artifact_store = artifact_store
+        self.keep_best = keep_best
+        self.max_failed_trials = max_failed_trials
+        self.overwrite = overwrite
+        self._has_searched = False
+        check_tuner(self)
+
+    def search(
+        self,
+        x: Any = None,
+        y: Any = None,
+        *,
+        epochs: int = 10,
+        validation_data: Any = None,
+        validation_split: float = 0.0,
+        callbacks: Any = None,
+        verbose: str | int = "auto",
+        n_trials: int | None = None,
+        timeout: float | None = None,
+        **fit_kwargs: Any,
+    ) -> OptunaTuner:
+        """Run trials until the study has `n_trials`, going on with a study that exists.
+
+        Args:
+            x: Training data as Model.fit takes it, or a function without arguments that returns it.
+            y: Targets, where `x` does not hold them; or such a function.
+            epochs: Epochs of a trial that is not stopped early. Default 10.
+            validation_data: As for Model.fit, or a function that returns it.
+            validation_split: As for Model.fit. Default 0.0.
+            callbacks: Keras callbacks, of which each trial gets copies; a function in the list is
+                called with the trial and returns a callback.
+            verbose: 0 prints nothing; "auto" (default), 1 and 2 print a line for each trial.
+            n_trials: Another size of the study than the constructor's.
+            timeout: Another limit in seconds than the constructor's.
+            **fit_kwargs: Anything else that Model.fit takes.
+
+        Returns:
+            The tuner itself.
+
+        Raises:
+            ArgumentError: An argument cannot work. Nothing was trained.
+            BuilderError: build_model returned no compiled model. Nothing was trained.
+            MetricNotFoundError: The model does not log the objective.
+            StudyMismatchError: The study exists with another objective or direction.
+            StorageError: The storage cannot be used.
+            TooManyFailuresError: Too many trials failed in a row.
+        """
+        check_fit_arguments(fit_kwargs)
+        _check.one_of("verbose", verbose, VERBOSITIES)
+        given = as_list(callbacks)
+        check_callbacks(given)
+        budget = self._budget(n_trials, timeout)
+        fit = FitArguments(x, y, epochs, validation_data, validation_split, fit_kwargs)
+        check_training(fit, self._objective, may_add=may_add_metrics(given))
+        recipe = self._recipe(fit.opened(), given)
+        with _study.quiet_optuna():
+            self._search(recipe, budget, silent=verbose == 0)
+        return self
+
+    def _search(self, recipe: Recipe, budget: Budget, *, silent: bool) -> None:
+        """Open the study for writing and run the worker loop on it."""
+        if self.overwrite and not self._has_searched:
+            self.__dict__.pop("study", None)  # what was read from the old study
+            _study.delete_study(self._connected, self._name, self._store)
+        study = self.study
+        _study.warn_if_builder_changed(study, self.build_model)
+        discard_outranked(study, recipe)
+        progress = Progress(study, recipe.objective, budget.n_trials, silent=silent)
+        progress.start()
+        _study.start_sampler(study, self.sampler, self.seed, fresh_process=not self._has_searched)
+        self._has_searched = True
+        work(study, recipe, budget, progress.trial)
+
+    @cached_property
+    def study(self) -> optuna.Study:
+        """The Optuna study, with everything that Optuna offers for it."""
+        with _study.quiet_optuna():
+            study = _study.open_study(self._connected, self._name, self._objective)
+        study.sampler = study.sampler if self.sampler is None else self.sampler
+        study.pruner = study.pruner if self.pruner is None else self.pruner
+        return study
+
+    @property
+    def best_trial(self) -> FrozenTrial:
+        """The COMPLETE trial with the best value; the earliest of equals."""
+        return copy.deepcopy(self._ranked(1)[0])
+
+    @property
+    def best_params(self) -> dict[str, Any]:
+        """The parameters of the best trial."""
+        return self.best_trial.params
+
+    @property
+    def best_value(self) -> float:
+        """The objective of the best trial at its best epoch."""
+        return _study.value_of(self.best_trial)
+
+    def best_model(self) -> keras.Model:
+        """Rebuild the best trial's model, compiled, with the weights of its best epoch.
+
+        Returns:
+            The model; evaluating it on the validation data gives `best_value`.
+
+        Raises:
+            NoTrialsError: No trial is COMPLETE yet.
+            WeightsError: The weights are not kept, or no longer fit what build_model returns.
+        """
+        return self.best_models(1)[0]
+
+    def best_models(self, n: int) -> list[keras.Model]:
+        """Rebuild the models of the best `n` trials, the best first.
+
+        Args:
+            n: How many; at most `keep_best`, and at most the number of COMPLETE trials.
+
+        Returns:
+            The models, compiled, each with the weights of its best epoch.
+
+        Raises:
+            ArgumentError: More than `keep_best` were asked for.
+            NoTrialsError: Fewer trials are COMPLETE.
+            WeightsError: Weights are not kept, or no longer fit what build_model returns.
+        """
+        _check.integer("n", n, least=1, instead="Pass how many models to rebuild.")
+        if n > self.keep_best:
+            raise ArgumentError(
+                f"n={n} is more than keep_best={self.keep_best}, the trials that keep their "
+                f"weights. Pass keep_best={n} to the tuner before it searches."
+            )
+        return [
+            # The builder gets a copy: what it does to its trial must not reach Optuna's cache.
+            rebuild(self.build_model, self._store, self._connected, copy.deepcopy(trial))
+            for trial in self._ranked(n)
+        ]
+
+    def results(self) -> pandas.DataFrame:
+        """Return a pandas DataFrame with one row for each trial.
+
+        Returns:
+            Columns number, state, value, `params_<name>` for each parameter, best_value, best_epoch
+            (counted from 0), epochs_run, seconds, seed, stop_reason, n_params, worker.
+        """
+        return _report.results(self.study)
+
+    def summary(self, n: int = 10) -> None:
+        """Print the best `n` trials and what the search came to, as Model.summary prints a model.
+
+        Args:
+            n: How many trials to list. Default 10.
+        """
+        _check.integer("n", n, least=1, instead="Pass how many trials to list.")
+        ranked = _study.ranked(self.study, self._objective)
+        print(_report.summary(self.study, ranked, n, self.objective), end="")
+
+    @property
+    def _objective(self) -> Objective:
+        return parse_objective(self.objective, self.direction)
+
+    @property
+    def _name(self) -> str:
+        return self.study_name or _study.default_name(self.build_model)
+
+    @property
+    def _store(self) -> ArtifactStore:
+        if self.artifact_store is not None:
+            return self.artifact_store
+        return WholeFileStore(Path(self.directory) / self._name / "weights")
+
+    @cached_property
+    def _connected(self) -> BaseStorage:
+        if self.storage is None or self.artifact_store is None:
+            _storage.make_directory(Path(self.directory))
+        return _storage.connect(self.storage, Path(self.directory))
+
+    def _recipe(self, fit: FitArguments, callbacks: Sequence[Any]) -> Recipe:
+        return Recipe(
+            self.build_model,
+            self._objective,
+            fit,
+            callbacks,
+            self.seed,
+            self.keep_best,
+            self._store,
+        )
+
+    def _budget(self, n_trials: int | None, timeout: float | None) -> Budget:
+        check_limits(n_trials, timeout)
+        seconds = self.timeout if timeout is None else timeout
+        return Budget(
+            self.n_trials if n_trials is None else n_trials,
+            None if seconds is None else time.monotonic() + seconds,
+            self.max_failed_trials,
+        )
+
+    def _ranked(self, n: int) -> list[FrozenTrial]:
+        """Return the best `n` trials, which must be there."""
+        ranked = _study.ranked(self.study, self._objective)
+        if len(ranked) < n:
+            raise NoTrialsError(
+                f"Study {self._name!r} has {len(ranked)} COMPLETE trials, and {n} are needed. "
+                "Call search() first, with the directory or storage of the study you mean."
+            )
+        return ranked[:n]

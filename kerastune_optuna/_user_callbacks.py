@@ -1,0 +1,119 @@
+"""The user's callbacks: one list serves all trials, each trial gets copies of its own."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
+
+if TYPE_CHECKING:
+    import optuna
+
+# The attribute in which Keras's own callbacks keep the file or the folder that they write.
+_FILES = {keras.callbacks.CSVLogger: "filename", keras.callbacks.ModelCheckpoint: "filepath"}
+_FOLDERS = {keras.callbacks.TensorBoard: "log_dir"}
+
+
+def as_list(callbacks: Any) -> list[Any]:
+    """Return the user's callbacks as a flat list, however Keras would have taken them."""
+    if callbacks is None:
+        return []
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return list(callbacks.callbacks)
+    return list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
+
+
+def check_callbacks(callbacks: Sequence[Any]) -> None:
+    """Refuse what is no callback, and callbacks of which no copies can be made.
+
+    Raises:
+        ArgumentTypeError: An entry is neither a Callback nor a factory.
+        ArgumentError: A callback cannot be copied, or belongs to one training by its nature.
+    """
+    for callback in callbacks:
+        if isinstance(callback, type) or not _is_known(callback):
+            raise ArgumentTypeError(
+                f"callbacks holds {callback!r}, which is no keras Callback. Pass instances, or "
+                "functions that take the trial and return one."
+            )
+        if isinstance(callback, keras.callbacks.BackupAndRestore):
+            raise ArgumentError(
+                "callbacks holds BackupAndRestore, which would start each trial from the weights "
+                "of another. Leave it out, or pass a function that takes the trial and returns "
+                "one with a folder for that trial."
+            )
+        if isinstance(callback, keras.callbacks.Callback):
+            _copy(callback)
+
+
+def for_trial(
+    callbacks: Sequence[Any], trial: optuna.trial.BaseTrial, folder: str
+) -> list[keras.callbacks.Callback]:
+    """Return one trial's callbacks: copies that write into `folder`, and what factories make."""
+    made: list[keras.callbacks.Callback] = []
+    for callback in callbacks:
+        if isinstance(callback, keras.callbacks.Callback):
+            own = _copy(callback)
+            _give_folder(own, folder)
+            made.append(own)
+        else:
+            made.extend(_from_factory(callback, trial))
+    return made
+
+
+def may_add_metrics(callbacks: Sequence[Any]) -> bool:
+    """Whether the epoch logs may get names that the model does not know of."""
+    return any(not _leaves_logs_alone(callback) for callback in callbacks)
+
+
+def _is_known(callback: object) -> bool:
+    return isinstance(callback, keras.callbacks.Callback) or callable(callback)
+
+
+def _leaves_logs_alone(callback: object) -> bool:
+    """Whether the callback surely adds nothing to the epoch logs."""
+    kind: Any = type(callback)
+    if not isinstance(callback, keras.callbacks.Callback) or kind is keras.callbacks.LambdaCallback:
+        return False
+    default = kind.on_epoch_end is keras.callbacks.Callback.on_epoch_end
+    return default or kind.__module__.startswith("keras.")
+
+
+def _copy(callback: keras.callbacks.Callback) -> keras.callbacks.Callback:
+    try:
+        return copy.deepcopy(callback)
+    except Exception as error:  # a callback may hold anything, and fail to be copied in any way
+        raise ArgumentError(
+            f"callbacks holds a {type(callback).__name__} that cannot be copied for each trial "
+            f"({type(error).__name__}: {error}). Pass a function that takes the trial and returns "
+            f"a new one: callbacks=[lambda trial: {type(callback).__name__}(...)]."
+        ) from error
+
+
+def _from_factory(factory: Callable[..., Any], trial: optuna.trial.BaseTrial) -> list[Any]:
+    made = as_list(factory(trial))
+    for callback in made:
+        if not isinstance(callback, keras.callbacks.Callback):
+            raise ArgumentTypeError(
+                f"callbacks holds the factory {factory!r}, which returned {callback!r}. "
+                "Return a keras Callback or a list of them."
+            )
+    return made
+
+
+def _give_folder(callback: keras.callbacks.Callback, folder: str) -> None:
+    """Move what Keras's own callbacks write into a folder of the trial at the place named."""
+    for kind, name in _FILES.items():
+        if isinstance(callback, kind):
+            head, tail = os.path.split(getattr(callback, name))
+            # CSVLogger opens its file without making the folder.
+            os.makedirs(os.path.join(head, folder), exist_ok=True)
+            setattr(callback, name, os.path.join(head, folder, tail))
+    for kind, name in _FOLDERS.items():
+        if isinstance(callback, kind):
+            setattr(callback, name, os.path.join(getattr(callback, name), folder))
