@@ -93,7 +93,7 @@ def _size(data: Any) -> int:
     """Return how many rows or batches there are; an unknown number is looked at, not counted."""
     if hasattr(data, "cardinality"):
         size = int(data.cardinality())
-        return _UNKNOWN if size == _UNKNOWN and _has_a_batch(data) else max(size, _INFINITE)
+        return size if size != _UNKNOWN or _has_a_batch(data) else 0
     rows = _rows(data)
     return _UNKNOWN if rows is None else rows
 

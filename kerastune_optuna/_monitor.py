@@ -17,60 +17,18 @@ DIRECTIONS = ("auto", "minimize", "maximize")
 # Only names whose direction is certain. `cosine_similarity` is not: Keras has a metric of that name
 # that grows and a loss of that name that falls as predictions get better.
 _SMALLER_IS_BETTER = frozenset(
-    [
-        "loss",
-        "error",
-        "mse",
-        "mae",
-        "mape",
-        "msle",
-        "rmse",
-        "mean_squared_error",
-        "mean_absolute_error",
-        "mean_absolute_percentage_error",
-        "mean_squared_logarithmic_error",
-        "root_mean_squared_error",
-        "binary_crossentropy",
-        "categorical_crossentropy",
-        "sparse_categorical_crossentropy",
-        "kl_divergence",
-        "poisson",
-        "hinge",
-        "squared_hinge",
-        "categorical_hinge",
-        "logcosh",
-        "huber",
-        "false_positives",
-        "false_negatives",
-    ]
+    "loss error mse mae mape msle rmse mean_squared_error mean_absolute_error "
+    "mean_absolute_percentage_error mean_squared_logarithmic_error root_mean_squared_error "
+    "binary_crossentropy categorical_crossentropy sparse_categorical_crossentropy "
+    "kl_divergence poisson hinge squared_hinge categorical_hinge logcosh huber "
+    "false_positives false_negatives".split()
 )
 _LARGER_IS_BETTER = frozenset(
-    [
-        "accuracy",
-        "acc",
-        "binary_accuracy",
-        "categorical_accuracy",
-        "sparse_categorical_accuracy",
-        "top_k_categorical_accuracy",
-        "sparse_top_k_categorical_accuracy",
-        "auc",
-        "precision",
-        "recall",
-        "f1_score",
-        "fbeta_score",
-        "r2_score",
-        "true_positives",
-        "true_negatives",
-        "precision_at_recall",
-        "recall_at_precision",
-        "sensitivity_at_specificity",
-        "specificity_at_sensitivity",
-        "io_u",
-        "mean_io_u",
-        "binary_io_u",
-        "one_hot_io_u",
-        "one_hot_mean_io_u",
-    ]
+    "accuracy acc binary_accuracy categorical_accuracy sparse_categorical_accuracy "
+    "top_k_categorical_accuracy sparse_top_k_categorical_accuracy auc precision recall "
+    "f1_score fbeta_score r2_score true_positives true_negatives precision_at_recall "
+    "recall_at_precision sensitivity_at_specificity specificity_at_sensitivity io_u mean_io_u "
+    "binary_io_u one_hot_io_u one_hot_mean_io_u".split()
 )
 _ACCURACIES = ("categorical_accuracy", "sparse_categorical_accuracy", "binary_accuracy")
 _NUMBER = re.compile(r"_\d+$")

@@ -55,8 +55,9 @@ def _row(trial: FrozenTrial, names: Sequence[str]) -> dict[str, Any]:
 
 def summary(study: optuna.Study, ranked: Sequence[FrozenTrial], n: int, metric: str) -> str:
     """Return the table of the best `n` trials, ready to print."""
-    table = Table(title=f"Study {study.study_name!r}", title_justify="left")
-    for heading in ("rank", "trial", metric, "epoch", "seconds"):
+    title = f"Study {study.study_name!r}: {study.direction.name.lower()} {metric}"
+    table = Table(title=title, title_justify="left")
+    for heading in ("rank", "trial", "value", "epoch", "seconds"):
         table.add_column(heading, justify="right")
     table.add_column("parameters", overflow="fold")
     for rank, trial in enumerate(ranked[:n], start=1):

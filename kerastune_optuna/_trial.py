@@ -131,6 +131,8 @@ def rebuild(
     model = build(build_model, trial)
     if not model.built and _SHAPES in trial.user_attrs:
         model.build_from_config(json.loads(trial.user_attrs[_SHAPES]))
+        # Keras builds the layers of a subclassed model there and leaves the model marked unbuilt.
+        model.built = True
     _weights.load(store, storage, trial, model)
     return model
 

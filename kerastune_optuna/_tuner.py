@@ -1,38 +1,30 @@
-"""OptunaTuner: the arguments of a search, the search, and its results."""
+"""OptunaTuner: the arguments of a search, and the search."""
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import keras
-import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial
 
-from kerastune_optuna import _check, _report, _storage, _study
+from kerastune_optuna import _check, _study
 from kerastune_optuna._arguments import check_limits, check_tuner
-from kerastune_optuna._exceptions import ArgumentError, NoTrialsError
 from kerastune_optuna._fit import VERBOSITIES, FitArguments, check_fit_arguments, check_training
-from kerastune_optuna._monitor import Objective, parse_objective
 from kerastune_optuna._progress import Progress
-from kerastune_optuna._trial import Builder, Recipe, discard_outranked, rebuild
+from kerastune_optuna._results import Results
+from kerastune_optuna._trial import Builder, Recipe, discard_outranked
 from kerastune_optuna._user_callbacks import as_list, check_callbacks, may_add_metrics
-from kerastune_optuna._weights import WholeFileStore
 from kerastune_optuna._workers import Budget, work
 
 if TYPE_CHECKING:
-    import pandas
     from optuna.artifacts._protocol import ArtifactStore
     from optuna.storages import BaseStorage
 
 
-class OptunaTuner:
+class OptunaTuner(Results):
     """Tune the hyperparameters of a Keras model with Optuna.
 
     Each trial calls `build_model`, trains the model, reports the objective of each epoch, and is
@@ -176,7 +168,7 @@ class OptunaTuner:
     def _search(self, recipe: Recipe, budget: Budget, *, silent: bool) -> None:
         """Open the study for writing and run the worker loop on it."""
         if self.overwrite and not self._has_searched:
-            self.__dict__.pop("study", None)  # what was read from the old study
+            self.__dict__.pop("study", None)  # the old study, where results were read from it
             _study.delete_study(self._connected, self._name, self._store)
         study = self.study
         _study.warn_if_builder_changed(study, self.build_model)
@@ -186,107 +178,6 @@ class OptunaTuner:
         _study.start_sampler(study, self.sampler, self.seed, fresh_process=not self._has_searched)
         self._has_searched = True
         work(study, recipe, budget, progress.trial)
-
-    @cached_property
-    def study(self) -> optuna.Study:
-        """The Optuna study, with everything that Optuna offers for it."""
-        with _study.quiet_optuna():
-            study = _study.open_study(self._connected, self._name, self._objective)
-        study.sampler = study.sampler if self.sampler is None else self.sampler
-        study.pruner = study.pruner if self.pruner is None else self.pruner
-        return study
-
-    @property
-    def best_trial(self) -> FrozenTrial:
-        """The COMPLETE trial with the best value; the earliest of equals."""
-        return copy.deepcopy(self._ranked(1)[0])
-
-    @property
-    def best_params(self) -> dict[str, Any]:
-        """The parameters of the best trial."""
-        return self.best_trial.params
-
-    @property
-    def best_value(self) -> float:
-        """The objective of the best trial at its best epoch."""
-        return _study.value_of(self.best_trial)
-
-    def best_model(self) -> keras.Model:
-        """Rebuild the best trial's model, compiled, with the weights of its best epoch.
-
-        Returns:
-            The model; evaluating it on the validation data gives `best_value`.
-
-        Raises:
-            NoTrialsError: No trial is COMPLETE yet.
-            WeightsError: The weights are not kept, or no longer fit what build_model returns.
-        """
-        return self.best_models(1)[0]
-
-    def best_models(self, n: int) -> list[keras.Model]:
-        """Rebuild the models of the best `n` trials, the best first.
-
-        Args:
-            n: How many; at most `keep_best`, and at most the number of COMPLETE trials.
-
-        Returns:
-            The models, compiled, each with the weights of its best epoch.
-
-        Raises:
-            ArgumentError: More than `keep_best` were asked for.
-            NoTrialsError: Fewer trials are COMPLETE.
-            WeightsError: Weights are not kept, or no longer fit what build_model returns.
-        """
-        _check.integer("n", n, least=1, instead="Pass how many models to rebuild.")
-        if n > self.keep_best:
-            raise ArgumentError(
-                f"n={n} is more than keep_best={self.keep_best}, the trials that keep their "
-                f"weights. Pass keep_best={n} to the tuner before it searches."
-            )
-        return [
-            # The builder gets a copy: what it does to its trial must not reach Optuna's cache.
-            rebuild(self.build_model, self._store, self._connected, copy.deepcopy(trial))
-            for trial in self._ranked(n)
-        ]
-
-    def results(self) -> pandas.DataFrame:
-        """Return a pandas DataFrame with one row for each trial.
-
-        Returns:
-            Columns number, state, value, `params_<name>` for each parameter, best_value, best_epoch
-            (counted from 0), epochs_run, seconds, seed, stop_reason, n_params, worker.
-        """
-        return _report.results(self.study)
-
-    def summary(self, n: int = 10) -> None:
-        """Print the best `n` trials and what the search came to, as Model.summary prints a model.
-
-        Args:
-            n: How many trials to list. Default 10.
-        """
-        _check.integer("n", n, least=1, instead="Pass how many trials to list.")
-        ranked = _study.ranked(self.study, self._objective)
-        print(_report.summary(self.study, ranked, n, self.objective), end="")
-
-    @property
-    def _objective(self) -> Objective:
-        return parse_objective(self.objective, self.direction)
-
-    @property
-    def _name(self) -> str:
-        return self.study_name or _study.default_name(self.build_model)
-
-    @property
-    def _store(self) -> ArtifactStore:
-        if self.artifact_store is not None:
-            return self.artifact_store
-        return WholeFileStore(Path(self.directory) / self._name / "weights")
-
-    @cached_property
-    def _connected(self) -> BaseStorage:
-        if self.storage is None or self.artifact_store is None:
-            _storage.make_directory(Path(self.directory))
-        return _storage.connect(self.storage, Path(self.directory))
 
     def _recipe(self, fit: FitArguments, callbacks: Sequence[Any]) -> Recipe:
         return Recipe(
@@ -307,13 +198,3 @@ class OptunaTuner:
             None if seconds is None else time.monotonic() + seconds,
             self.max_failed_trials,
         )
-
-    def _ranked(self, n: int) -> list[FrozenTrial]:
-        """Return the best `n` trials, which must be there."""
-        ranked = _study.ranked(self.study, self._objective)
-        if len(ranked) < n:
-            raise NoTrialsError(
-                f"Study {self._name!r} has {len(ranked)} COMPLETE trials, and {n} are needed. "
-                "Call search() first, with the directory or storage of the study you mean."
-            )
-        return ranked[:n]

@@ -1,0 +1,106 @@
+"""What the tests share: tiny data, tiny models, and pruners that decide by rule."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import optuna
+import pytest
+
+from kerastune_optuna import OptunaTuner
+
+
+class PruneAt(optuna.pruners.BasePruner):
+    """Prune the given trials at the given step, whatever they reported."""
+
+    def __init__(self, numbers, step=0):
+        self.numbers = set(numbers)
+        self.step = step
+
+    def prune(self, study, trial):
+        """Decide by the trial's number and last step alone."""
+        return trial.number in self.numbers and trial.last_step >= self.step
+
+
+class Spy(keras.callbacks.Callback):
+    """Write what happened into a list that all copies share."""
+
+    def __init__(self, seen):
+        super().__init__()
+        self.seen = seen
+
+    def __deepcopy__(self, memo):
+        return Spy(self.seen)
+
+    def on_train_begin(self, logs=None):
+        """Note the beginning."""
+        self.seen.append("begin")
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Note the epoch."""
+        self.seen.append(epoch)
+
+    def on_train_end(self, logs=None):
+        """Note the end."""
+        self.seen.append("end")
+
+
+def build_model(trial):
+    """Return the smallest classifier that has something to tune."""
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(trial.suggest_int("units", 2, 8), activation="relu"),
+            keras.layers.Dense(3, activation="softmax"),
+        ]
+    )
+    model.compile(
+        keras.optimizers.Adam(trial.suggest_float("lr", 1e-3, 1e-1, log=True)),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    return model
+
+
+@pytest.fixture
+def data():
+    """Give 48 rows of four numbers in three classes to train on, and 24 to validate with."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 72)
+    x = (rng.normal(size=(72, 4)) + np.eye(3, 4)[y] * 2).astype("float32")
+    return x[:48], y[:48], (x[48:], y[48:])
+
+
+@pytest.fixture
+def make_tuner(tmp_path):
+    """Give a maker of tuners that keep their study in the test's folder and never prune."""
+
+    def make(build=build_model, objective="val_accuracy", **options):
+        options = {
+            "n_trials": 2,
+            "seed": 0,
+            "directory": tmp_path / "tuning",
+            "study_name": "test",
+            "pruner": optuna.pruners.NopPruner(),
+            **options,
+        }
+        return OptunaTuner(build, objective, **options)
+
+    return make
+
+
+@pytest.fixture
+def search(make_tuner, data):
+    """Give a function that makes a tuner and searches quietly for two epochs a trial."""
+
+    def run(build=build_model, objective="val_accuracy", *, tuner=None, fit=None, **options):
+        tuner = tuner or make_tuner(build, objective, **options)
+        x, y, validation = data
+        arguments = {"x": x, "y": y, "validation_data": validation, "epochs": 2, "verbose": 0}
+        return tuner.search(**{**arguments, **(fit or {})})
+
+    return run

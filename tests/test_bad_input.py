@@ -1,0 +1,227 @@
+"""Bad input gets one line before any training: what came, why not, what to pass instead."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import optuna
+import pytest
+import tensorflow as tf
+
+from kerastune_optuna import (
+    ArgumentError,
+    ArgumentTypeError,
+    BuilderError,
+    MetricNotFoundError,
+    StorageError,
+    TunerError,
+)
+from tests.conftest import build_model
+
+X, Y = np.zeros((8, 4), "float32"), np.zeros(8, "int64")
+EMPTY = np.zeros((0, 4), "float32")
+DATASET = tf.data.Dataset.from_tensor_slices((X, Y)).batch(4)
+
+
+def no_model(trial):
+    """Forget to return."""
+
+
+def a_layer(trial):
+    """Return a layer in place of a model."""
+    return keras.layers.Dense(1)
+
+
+def uncompiled(trial):
+    """Forget to compile."""
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+
+
+def without_argument():
+    """Take no trial."""
+
+
+def with_two(trial, data):
+    """Take more than a trial."""
+
+
+CONSTRUCTOR = [
+    ({"build": 3}, ArgumentTypeError, "build_model=3 cannot be called. Pass a function that takes"),
+    ({"build": keras.Sequential(name="m")}, ArgumentTypeError, "is the model 'm', not a function"),
+    ({"build": without_argument}, ArgumentTypeError, "cannot be called with a trial alone"),
+    ({"build": with_two}, ArgumentTypeError, "missing a required argument: 'data'"),
+    ({"objective": 3}, ArgumentTypeError, "objective=3 is not a name"),
+    ({"objective": ""}, ArgumentError, "objective='' is no metric name"),
+    ({"objective": ["val_loss"]}, ArgumentTypeError, "is not a name. Pass the name of one metric"),
+    ({"objective": "val_score"}, ArgumentError, "cannot tell whether 'val_score' should grow"),
+    ({"direction": "up"}, ArgumentError, "Pass one of 'auto', 'minimize', 'maximize'"),
+    ({"n_trials": 0}, ArgumentError, "n_trials=0 is less than 1. Pass 1 or more trials, or None"),
+    ({"n_trials": -3}, ArgumentError, "n_trials=-3 is less than 1"),
+    ({"n_trials": 2.5}, ArgumentTypeError, "n_trials=2.5 of type float is not a whole number"),
+    ({"n_trials": True}, ArgumentTypeError, "n_trials=True of type bool is not a whole number"),
+    ({"timeout": 0}, ArgumentError, "timeout=0 leaves no time for a trial"),
+    ({"timeout": "1h"}, ArgumentTypeError, "timeout='1h' is not a number of seconds"),
+    ({"sampler": "best"}, ArgumentTypeError, "sampler='best' is no Optuna sampler"),
+    ({"sampler": optuna.samplers.TPESampler}, ArgumentTypeError, "is no Optuna sampler"),
+    ({"pruner": "weak"}, ArgumentTypeError, "pruner='weak' is no Optuna pruner"),
+    ({"seed": -1}, ArgumentError, "seed=-1 is less than 0"),
+    ({"seed": "7"}, ArgumentTypeError, "seed='7' of type str is not a whole number"),
+    ({"directory": 3}, ArgumentTypeError, "directory=3 is no path"),
+    ({"directory": ""}, ArgumentTypeError, "directory='' is no path"),
+    ({"study_name": "a/b"}, ArgumentError, "study_name='a/b' cannot name a folder"),
+    ({"study_name": ".."}, ArgumentError, "study_name='..' cannot name a folder"),
+    ({"study_name": ""}, ArgumentError, "study_name='' cannot name a folder"),
+    ({"study_name": 3}, ArgumentTypeError, "study_name=3 is no text"),
+    ({"storage": 3}, ArgumentTypeError, "storage=3 is no Optuna storage"),
+    ({"storage": "my study"}, ArgumentError, "storage= is a text that is no database URL"),
+    ({"artifact_store": "s3"}, ArgumentError, "artifact_store='s3' has no open_reader, write"),
+    ({"keep_best": -1}, ArgumentError, "keep_best=-1 is less than 0"),
+    ({"max_failed_trials": 0}, ArgumentError, "max_failed_trials=0 is less than 1"),
+    ({"overwrite": "yes"}, ArgumentError, "overwrite='yes' is not a choice"),
+]
+
+SEARCH = [
+    ({"epochs": 0}, ArgumentError, "epochs=0 is less than 1. Pass 1 or more epochs"),
+    ({"epochs": -1}, ArgumentError, "epochs=-1 is less than 1"),
+    ({"epochs": "10"}, ArgumentTypeError, "epochs='10' of type str is not a whole number"),
+    ({"initial_epoch": 2}, ArgumentError, "initial_epoch=2 leaves none of epochs=2 to train"),
+    ({"batchsize": 4}, ArgumentTypeError, "does not take. Did you mean 'batch_size'?"),
+    ({"epoch": 4}, ArgumentTypeError, "'epoch', which Model.fit does not take. Did you mean"),
+    ({"verbose": 3}, ArgumentError, "verbose=3 is not a choice. Pass one of 'auto', 0, 1, 2"),
+    ({"verbose": True}, ArgumentError, "verbose=True is not a choice"),
+    ({"n_trials": 0}, ArgumentError, "n_trials=0 is less than 1"),
+    ({"timeout": -1}, ArgumentError, "timeout=-1 leaves no time"),
+    ({"x": None}, ArgumentTypeError, "search() needs training data"),
+    ({"x": EMPTY}, ArgumentError, "x is empty"),
+    ({"x": lambda: EMPTY}, ArgumentError, "x is empty"),
+    ({"x": DATASET.take(0), "y": None}, ArgumentError, "x is empty"),
+    ({"x": DATASET.filter(lambda x, y: False), "y": None}, ArgumentError, "x is empty"),
+    ({"x": DATASET}, ArgumentError, "batches hold the targets already. Leave y out"),
+    ({"x": DATASET.repeat(), "y": None}, ArgumentError, "x has no end (repeat())"),
+    ({"x": (row for row in X), "y": None}, ArgumentTypeError, "can be read only once"),
+    ({"y": Y[:5]}, ArgumentError, "x has 8 rows and y has 5"),
+    ({"validation_data": None}, ArgumentError, "needs validation, and there is none"),
+    ({"validation_data": (X,)}, ArgumentError, "validation_data has 1 parts"),
+    ({"validation_data": (EMPTY, Y[:0])}, ArgumentError, "validation_data is empty"),
+    ({"validation_data": (X, Y[:3])}, ArgumentError, "has 8 rows and [1] has 3"),
+    ({"validation_data": DATASET.repeat()}, ArgumentError, "Pass validation_steps="),
+    ({"validation_freq": 3}, ArgumentError, "validation_freq=3 is more than epochs=2"),
+    ({"validation_split": 1.0}, ArgumentError, "validation_split=1.0 is no fraction"),
+    ({"validation_split": "a"}, ArgumentError, "validation_split='a' is no fraction"),
+    (
+        {"x": DATASET, "y": None, "validation_data": None, "validation_split": 0.5},
+        ArgumentError,
+        "works for arrays, not for x of type",
+    ),
+]
+
+FIRST_TRIAL = [
+    ({"build": no_model}, BuilderError, "returned None (is its `return model` missing?)"),
+    ({"build": a_layer}, BuilderError, "Dense. Return a compiled keras.Model"),
+    ({"build": uncompiled}, BuilderError, "uncompiled. Call model.compile("),
+    ({"objective": "val_acuracy", "direction": "maximize"}, MetricNotFoundError, "'val_accuracy'?"),
+    ({"objective": "val_auc"}, MetricNotFoundError, "accuracy, loss, val_accuracy, val_loss. Did"),
+]
+
+
+@pytest.fixture
+def epochs_trained(monkeypatch):
+    """Count the epochs that any model trains while the test runs."""
+    trained = []
+    begin = keras.callbacks.CallbackList.on_epoch_begin
+
+    def counted(self, epoch, logs=None):
+        trained.append(epoch)
+        begin(self, epoch, logs)
+
+    monkeypatch.setattr(keras.callbacks.CallbackList, "on_epoch_begin", counted)
+    return trained
+
+
+def refused(make_tuner, options, fit, kind, text):
+    """Make a tuner, search, and check the error that comes."""
+    arguments = {"x": X, "y": Y, "validation_data": (X, Y), "epochs": 2, "verbose": 0, **fit}
+    with pytest.raises(TunerError) as got:
+        make_tuner(**options).search(**arguments)
+    assert type(got.value) is kind
+    assert text in str(got.value)
+    assert len(str(got.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(("options", "kind", "text"), CONSTRUCTOR)
+def test_a_wrong_argument_of_the_constructor(make_tuner, tmp_path, options, kind, text):
+    """The constructor refuses what cannot work, and leaves no file behind."""
+    with pytest.raises(TunerError) as got:
+        make_tuner(**options)
+    assert type(got.value) is kind
+    assert text in str(got.value)
+    assert len(str(got.value).splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("fit", "kind", "text"), SEARCH)
+def test_a_wrong_argument_of_search(make_tuner, tmp_path, epochs_trained, fit, kind, text):
+    """search() refuses what cannot work before it opens a study."""
+    refused(make_tuner, {}, fit, kind, text)
+    assert epochs_trained == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("options", "kind", "text"), FIRST_TRIAL)
+def test_what_only_a_model_shows(make_tuner, epochs_trained, options, kind, text):
+    """What is known once the first model is built ends the search before that model trains."""
+    refused(make_tuner, options, {}, kind, text)
+    assert epochs_trained == []
+
+
+def test_no_builtin_is_missed():
+    """Each error is also the built-in that a caller would expect."""
+    for kind, builtin in [
+        (ArgumentError, ValueError),
+        (ArgumentTypeError, TypeError),
+        (BuilderError, TypeError),
+        (MetricNotFoundError, LookupError),
+        (StorageError, ConnectionError),
+    ]:
+        assert issubclass(kind, builtin)
+
+
+def test_a_directory_that_cannot_be_written(make_tuner, tmp_path, epochs_trained):
+    """A folder below a file cannot be made, and the error says so."""
+    (tmp_path / "file").touch()
+    options = {"directory": tmp_path / "file" / "tuning"}
+    refused(make_tuner, options, {}, StorageError, "cannot be written: Not a directory. Pass a")
+    assert epochs_trained == []
+
+
+UNREACHABLE = [
+    ("sqlite:////no/such/folder/study.db", "unable to open database file"),
+    ("postgresql+psycopg://me:secret@127.0.0.1:1/none", "storage='postgresql+psycopg://me:***@"),
+    ("nosuchdb://me:secret@127.0.0.1/none", "storage='nosuchdb://me:***@127.0.0.1/none'"),
+]
+
+
+@pytest.mark.parametrize(("url", "text"), UNREACHABLE)
+def test_a_storage_that_does_not_connect(make_tuner, epochs_trained, url, text):
+    """The error shows the URL and never the password."""
+    with pytest.raises(StorageError) as got:
+        make_tuner(storage=url).search(X, Y, validation_data=(X, Y))
+    assert text in str(got.value)
+    assert "secret" not in str(got.value)
+    assert got.value.__cause__ is None
+    assert len(str(got.value).splitlines()) == 1
+    assert epochs_trained == []
+
+
+def test_a_text_with_a_password_is_not_shown(make_tuner):
+    """A storage that is no URL may hold a password, and is not repeated."""
+    with pytest.raises(ArgumentError) as got:
+        make_tuner(storage="host=db password=secret")
+    assert "secret" not in str(got.value)
+
+
+def test_good_input_is_not_refused(make_tuner):
+    """The data of these tests trains where nothing is wrong with the arguments."""
+    tuner = make_tuner(build_model, n_trials=1)
+    tuner.search(X, Y, validation_data=(X, Y), epochs=1, verbose=0)
+    assert len(tuner.study.trials) == 1

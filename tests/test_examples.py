@@ -1,0 +1,46 @@
+"""The examples run as a newcomer would run them, and show what they promise."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(name, folder):
+    """Run an example in an empty folder and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / name)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_iris_finds_a_better_network(tmp_path):
+    """The lecture's script runs 30 trials, prunes some, and its model is that of the study."""
+    printed = run("iris.py", tmp_path)
+    pruned, complete = (
+        int(re.search(rf"'{state}': (\d+)", printed)[1]) for state in ("PRUNED", "COMPLETE")
+    )
+    assert pruned > 0
+    assert pruned + complete == 30
+    by_hand, tuned = map(float, re.search(r"by hand (\S+), tuned (\S+)", printed).groups())
+    best = float(re.search(r"│ +1 │ +\d+ │ +(\S+) │", printed)[1])
+    assert tuned == round(best, 4)
+    assert tuned > by_hand
+
+
+def test_digits_goes_on_where_it_stopped(tmp_path):
+    """The second run trains nothing more and hands back the same model."""
+    first, second = run("digits.py", tmp_path), run("digits.py", tmp_path)
+    assert "Study 'digits' has 15 of 15 trials done" in second
+    accuracy = re.compile(r"Accuracy of the best model: (\S+)")
+    best = float(re.search(r"│ +1 │ +\d+ │ +(\S+) │", first)[1])
+    assert round(best, 4) == float(accuracy.search(first)[1]) == float(accuracy.search(second)[1])

@@ -1,0 +1,72 @@
+"""The objective's direction and its name in the epoch logs."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from kerastune_optuna import ArgumentError
+from kerastune_optuna._monitor import Objective, parse_objective
+
+
+@pytest.mark.parametrize(
+    ("name", "direction"),
+    [
+        ("loss", "minimize"),
+        ("val_loss", "minimize"),
+        ("val_mean_absolute_error", "minimize"),
+        ("val_digit_loss", "minimize"),
+        ("val_accuracy", "maximize"),
+        ("val_f1_score", "maximize"),
+        ("val_r2_score", "maximize"),
+        ("val_auc_3", "maximize"),
+        ("digit_sparse_categorical_accuracy", "maximize"),
+    ],
+)
+def test_certain_names_have_a_direction(name, direction):
+    """A direction of "auto" is the one that a metric's name makes certain."""
+    assert parse_objective(name, "auto").direction == direction
+
+
+@pytest.mark.parametrize(
+    "name", ["val_cosine_similarity", "val_score", "profit", "val_neg_mean_squared_error"]
+)
+def test_other_names_ask_for_a_direction(name):
+    """A name that leaves a doubt is an error, and an explicit direction settles it."""
+    with pytest.raises(ArgumentError, match=r'Pass direction="maximize" or direction="minimize"'):
+        parse_objective(name, "auto")
+    assert parse_objective(name, "maximize") == Objective(name, "maximize")
+
+
+@pytest.mark.parametrize(
+    ("objective", "logged", "found"),
+    [
+        ("val_accuracy", ["loss", "val_accuracy", "val_binary_accuracy"], "val_accuracy"),
+        ("val_accuracy", ["accuracy", "val_categorical_accuracy"], "val_categorical_accuracy"),
+        ("accuracy", ["sparse_categorical_accuracy"], "sparse_categorical_accuracy"),
+        ("val_accuracy", ["val_binary_accuracy", "val_categorical_accuracy"], None),
+        ("val_auc", ["val_loss", "val_auc_7"], "val_auc_7"),
+        ("val_auc", ["val_auc_7", "val_auc_8"], None),
+        ("val_loss", ["loss"], None),
+    ],
+)
+def test_the_metric_is_found_where_one_name_can_be_meant(objective, logged, found):
+    """Keras's other names of a metric are found when there is just one of them."""
+    assert parse_objective(objective, "auto").find(logged) == found
+
+
+@pytest.mark.parametrize(
+    ("direction", "value", "than", "better"),
+    [
+        ("minimize", 1.0, 2.0, True),
+        ("minimize", 2.0, 2.0, False),
+        ("maximize", 2.0, 1.0, True),
+        ("maximize", 1.0, None, True),
+        ("maximize", math.inf, 1.0, False),
+        ("minimize", math.nan, None, False),
+    ],
+)
+def test_better_means_further_in_the_direction(direction, value, than, better):
+    """A value is better when it is finite and strictly further in the direction."""
+    assert Objective("metric", direction).is_better(value, than=than) is better

@@ -1,0 +1,125 @@
+"""PruningCallback, alone in a plain Optuna objective."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import optuna
+import pytest
+
+from kerastune_optuna import ArgumentError, MetricNotFoundError, PruningCallback
+from tests.conftest import PruneAt, Spy, build_model
+
+
+@pytest.fixture
+def run(data):
+    """Give a function that runs one trial of a plain Optuna objective."""
+
+    def run(*, monitor="val_accuracy", pruner=None, after=(), fits=1, epochs=3, **fit):
+        x, y, validation = data
+        fit = {"validation_data": validation, **fit}
+
+        def objective(trial):
+            model = build_model(trial)
+            pruning = PruningCallback(trial, monitor)
+            for _ in range(fits):
+                callbacks = [pruning, *after]
+                model.fit(x, y, epochs=epochs, verbose=0, callbacks=callbacks, **fit)
+            return pruning.result()
+
+        study = optuna.create_study(
+            direction="maximize", pruner=pruner or optuna.pruners.NopPruner()
+        )
+        study.optimize(objective, n_trials=1)
+        return study.trials[0]
+
+    return run
+
+
+def test_every_epoch_is_reported_and_the_best_counts(run):
+    """The value is that of the best epoch, and the user attrs say which one."""
+    trial = run()
+    assert sorted(trial.intermediate_values) == [0, 1, 2]
+    assert trial.value == max(trial.intermediate_values.values())
+    assert trial.intermediate_values[trial.user_attrs["best_epoch"]] == trial.value
+    assert trial.user_attrs["epochs_run"] == 3
+    assert trial.user_attrs["stop_reason"] == "all epochs"
+
+
+def test_a_pruned_training_ends_like_a_stopped_one(run):
+    """Callbacks after ours see the last epoch and get their on_train_end."""
+    seen = []
+    trial = run(pruner=PruneAt([0], step=1), after=[Spy(seen)])
+    assert trial.state is optuna.trial.TrialState.PRUNED
+    assert seen == ["begin", 0, 1, "end"]
+    assert trial.user_attrs["stop_reason"] == "pruned at epoch 2/3 by PruneAt"
+    assert trial.user_attrs["best_value"] == max(trial.intermediate_values.values())
+
+
+def test_epochs_without_validation_are_passed_over(run):
+    """validation_freq=2 reports every second epoch and warns of nothing."""
+    trial = run(epochs=4, validation_freq=2)
+    assert sorted(trial.intermediate_values) == [1, 3]
+
+
+def test_a_metric_that_never_comes_is_an_error_at_the_first_epoch(run):
+    """A misspelt metric ends training at once, and the error lists what came."""
+    seen = []
+    with pytest.raises(MetricNotFoundError, match=r"accuracy, loss, val_accuracy, val_loss") as got:
+        run(monitor="val_acuracy", after=[Spy(seen)])
+    assert "Did you mean 'val_accuracy'" in str(got.value)
+    assert seen == ["begin", 0]
+
+
+def test_no_validation_at_all_is_an_error_at_the_end(run):
+    """A validation metric that had no epoch to come in is an error, not a COMPLETE trial."""
+    with pytest.raises(MetricNotFoundError, match="is not among what the model logs"):
+        run(epochs=1, validation_data=None)
+
+
+def test_a_second_training_goes_on_counting(run):
+    """Two fits in one trial report six steps instead of three."""
+    trial = run(fits=2)
+    assert sorted(trial.intermediate_values) == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_metric_of_several_numbers_is_an_error(data):
+    """F1Score without an average cannot be an objective, and the error says what to do."""
+    x, y, _ = data
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="softmax")])
+    model.compile("adam", "categorical_crossentropy", metrics=[keras.metrics.F1Score()])
+    pruning = PruningCallback(optuna.trial.FixedTrial({}), "f1_score")
+    with pytest.raises(MetricNotFoundError, match='average="macro"'):
+        model.fit(x, np.eye(3)[y], epochs=2, verbose=0, callbacks=[pruning])
+
+
+def test_a_fixed_trial_is_trained_to_the_end(data):
+    """A FixedTrial has no study, and is never pruned."""
+    x, y, validation = data
+    trial = optuna.trial.FixedTrial({"units": 4, "lr": 0.01})
+    pruning = PruningCallback(trial)
+    model = build_model(trial)
+    history = model.fit(x, y, validation_data=validation, verbose=0, callbacks=[pruning])
+    assert pruning.result() == history.history["val_accuracy"][0]
+
+
+def test_the_direction_is_the_studys():
+    """A direction that contradicts the study's is an error."""
+    trial = optuna.create_study(direction="maximize").ask()
+    with pytest.raises(ArgumentError, match="is not that of the study, which is to maximize"):
+        PruningCallback(trial, "val_loss", direction="minimize")
+    assert PruningCallback(trial, "val_loss").objective.direction == "maximize"
+
+
+def test_several_objectives_are_refused():
+    """Optuna cannot prune several objectives, and the error says so before training."""
+    trial = optuna.create_study(directions=["maximize", "minimize"]).ask()
+    with pytest.raises(ArgumentError, match="several objectives"):
+        PruningCallback(trial)
+
+
+@pytest.mark.parametrize("interval", [0, -1, 1.5, True])
+def test_the_interval_is_a_number_of_epochs(interval):
+    """An interval below one epoch is an error."""
+    with pytest.raises(ArgumentError, match="is not a number of epochs"):
+        PruningCallback(optuna.trial.FixedTrial({}), interval=interval)

@@ -1,0 +1,359 @@
+"""A search from the user's hands and back: trials, values, models, tables."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import optuna
+import pytest
+import tensorflow as tf
+
+from kerastune_optuna import NoTrialsError, TooManyFailuresError
+from kerastune_optuna._seeds import derive
+from tests.conftest import PruneAt, build_model
+
+
+def compiled(model, trial, loss="sparse_categorical_crossentropy"):
+    """Return the model, compiled as all builders below compile theirs."""
+    rate = trial.suggest_float("lr", 1e-3, 1e-1, log=True)
+    model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
+    return model
+
+
+def with_batch_norm_and_dropout(trial):
+    """Return a model whose evaluation depends on more than trained weights."""
+    layers = [
+        keras.Input((4,)),
+        keras.layers.Dense(8),
+        keras.layers.BatchNormalization(),
+        keras.layers.Dropout(0.3),
+        keras.layers.Dense(3, activation="softmax"),
+    ]
+    return compiled(keras.Sequential(layers), trial)
+
+
+def unbuilt(trial):
+    """Return a model that learns its input shape from the data."""
+    layers = [keras.layers.Dense(8, activation="relu"), keras.layers.Dense(3, activation="softmax")]
+    return compiled(keras.Sequential(layers), trial)
+
+
+class Doubled(keras.layers.Layer):
+    """Scale by a weight of its own: a custom layer that is registered nowhere."""
+
+    def build(self, shape):
+        """Make the weight."""
+        self.scale = self.add_weight(shape=(shape[-1],), initializer="ones")
+
+    def call(self, inputs):
+        """Scale the inputs."""
+        return inputs * self.scale * 2
+
+
+class Subclassed(keras.Model):
+    """Hold its layers as attributes, as the subclassing API does."""
+
+    def __init__(self):
+        super().__init__()
+        self.doubled = Doubled()
+        self.out = keras.layers.Dense(3, activation="softmax")
+
+    def call(self, inputs):
+        """Apply both layers."""
+        return self.out(self.doubled(inputs))
+
+
+def subclassed(trial):
+    """Return a subclassed, unbuilt model with a custom layer."""
+    return compiled(Subclassed(), trial)
+
+
+class OwnSteps(keras.Model):
+    """Log a metric under a name that only its own steps know."""
+
+    def train_step(self, data):
+        """Train as usual and log one name more."""
+        return {**super().train_step(data), "surprise": 1.0}
+
+    def test_step(self, data):
+        """Evaluate as usual and log one name more."""
+        return {**super().test_step(data), "surprise": self.trainable_weights[0][0, 0]}
+
+
+def own_steps(trial):
+    """Return a functional model with steps of its own."""
+    inputs = keras.Input((4,))
+    outputs = keras.layers.Dense(3, activation="softmax")(inputs)
+    return compiled(OwnSteps(inputs, outputs), trial)
+
+
+def two_outputs(trial):
+    """Return a model with two outputs, each with a loss and a metric."""
+    inputs = keras.Input((4,))
+    one = keras.layers.Dense(3, activation="softmax", name="one")(inputs)
+    two = keras.layers.Dense(3, activation="softmax", name="two")(inputs)
+    model = keras.Model(inputs, {"one": one, "two": two})
+    loss = "sparse_categorical_crossentropy"
+    rate = trial.suggest_float("lr", 1e-3, 1e-1, log=True)
+    model.compile(
+        keras.optimizers.Adam(rate),
+        loss={"one": loss, "two": loss},
+        metrics={"one": ["accuracy"], "two": ["accuracy"]},
+    )
+    return model
+
+
+def with_auc(trial):
+    """Return a model whose metric Keras numbers through the process."""
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, activation="sigmoid")])
+    model.compile(
+        keras.optimizers.Adam(trial.suggest_float("lr", 1e-3, 1e-1)),
+        "binary_crossentropy",
+        metrics=[keras.metrics.AUC()],
+    )
+    return model
+
+
+@pytest.mark.parametrize(
+    "build", [build_model, with_batch_norm_and_dropout, unbuilt, subclassed, own_steps]
+)
+@pytest.mark.parametrize("objective", ["val_accuracy", "val_loss"])
+def test_the_best_model_evaluates_to_the_best_value(search, make_tuner, data, build, objective):
+    """best_model(), also of a new tuner, gives the very number that the study reports."""
+    search(build, objective, fit={"epochs": 3})
+    tuner = make_tuner(build, objective)
+    logs = tuner.best_model().evaluate(*data[2], verbose=0, return_dict=True)
+    assert logs[objective.removeprefix("val_")] == pytest.approx(tuner.best_value, abs=1e-6)
+
+
+def test_models_with_several_outputs_are_tuned(search, data):
+    """The metric of one output can be the objective."""
+    _, y, (x_val, y_val) = data
+    fit = {
+        "y": {"one": y, "two": y},
+        "validation_data": (x_val, {"one": y_val, "two": y_val}),
+    }
+    tuner = search(two_outputs, "val_two_accuracy", fit=fit)
+    logs = tuner.best_model().evaluate(*fit["validation_data"], verbose=0, return_dict=True)
+    assert logs["two_accuracy"] == pytest.approx(tuner.best_value, abs=1e-6)
+
+
+def test_a_metric_that_keras_numbers_is_found_in_every_trial(search, data):
+    """AUC() is called auc_1 in the second trial of a process, and is found there too."""
+    _, y, (x_val, y_val) = data
+    fit = {"y": y > 0, "validation_data": (x_val, y_val > 0)}
+    tuner = search(with_auc, "val_auc", fit=fit, n_trials=3)
+    assert list(tuner.results()["state"]) == ["COMPLETE"] * 3
+
+
+def test_a_value_is_that_of_the_best_epoch(search):
+    """Value, reports and user attrs of a COMPLETE trial agree, and the attrs are complete."""
+    tuner = search(n_trials=3, fit={"epochs": 4})
+    for trial in tuner.study.trials:
+        reports, attrs = trial.intermediate_values, trial.user_attrs
+        assert sorted(reports) == [0, 1, 2, 3]
+        assert trial.value == max(reports.values()) == reports[attrs["best_epoch"]]
+        assert attrs["epochs_run"] == 4
+        assert attrs["stop_reason"] == "all epochs"
+        assert attrs["seconds"] > 0
+        assert attrs["seed"] == derive(0, trial.number)
+        assert attrs["n_params"] == build_model(trial).count_params()
+        assert ":" in attrs["worker"]
+
+
+def test_results_has_a_row_for_each_trial(search):
+    """results() shows state, value, parameters and attrs of every trial, pruned ones too."""
+    table = search(n_trials=3, pruner=PruneAt([1])).results()
+    assert list(table["number"]) == [0, 1, 2]
+    assert list(table["state"]) == ["COMPLETE", "PRUNED", "COMPLETE"]
+    assert list(table["epochs_run"]) == [2, 1, 2]
+    assert {"params_units", "params_lr", "best_value", "stop_reason"} <= set(table.columns)
+
+
+def test_the_best_trial_is_the_earliest_of_equals(make_tuner):
+    """Two trials with one value rank by their number."""
+    tuner = make_tuner()
+    for units in (3, 4):
+        tuner.study.add_trial(
+            optuna.trial.create_trial(
+                params={"units": units},
+                distributions={"units": optuna.distributions.IntDistribution(2, 8)},
+                value=0.5,
+            )
+        )
+    assert tuner.best_trial.number == 0
+    assert tuner.best_params == {"units": 3}
+
+
+def test_summary_prints_the_best_and_counts_the_rest(search, capsys):
+    """summary() ranks trials, shows their parameters, and counts the states below."""
+    search(n_trials=3, pruner=PruneAt([1])).summary(1)
+    printed = capsys.readouterr().out
+    assert "units=" in printed
+    assert "2 COMPLETE 1 PRUNED" in printed
+    assert printed.count("2/2") + printed.count("1/2") == 1
+
+
+@pytest.mark.parametrize("ask", ["best_trial", "best_params", "best_value"])
+def test_results_before_any_trial_are_an_error(make_tuner, ask):
+    """A result of an empty study is an error that says what to call first."""
+    with pytest.raises(NoTrialsError, match=r"has 0 COMPLETE trials.*Call search\(\) first"):
+        getattr(make_tuner(), ask)
+
+
+def test_best_model_before_any_trial_is_an_error(make_tuner):
+    """So is its model."""
+    with pytest.raises(NoTrialsError, match=r"Call search\(\) first"):
+        make_tuner().best_model()
+
+
+@pytest.mark.parametrize("verbose", ["auto", 1, 2])
+def test_a_line_is_printed_for_each_trial(search, capsys, verbose):
+    """Each finished trial is one line; neither Keras nor Optuna adds any."""
+    search(fit={"verbose": verbose}, pruner=PruneAt([1]))
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("Trial 0: val_accuracy ")
+    assert "pruned at epoch 1/2 by PruneAt" in lines[1]
+    assert "A new study created" not in err
+
+
+def test_nothing_is_printed_when_nothing_is_wanted(search, capsys):
+    """verbose=0 is silent."""
+    search(fit={"verbose": 0})
+    assert capsys.readouterr() == ("", "")
+
+
+def as_datasets(data):
+    """Return the data as datasets, and the arguments of search() that are no longer needed."""
+    x, y, validation = data
+    train = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
+    return {
+        "x": train,
+        "y": None,
+        "validation_data": tf.data.Dataset.from_tensor_slices(validation).batch(16),
+    }
+
+
+def as_loaders(data):
+    """Return the data as functions that load it."""
+    x, y, validation = data
+    return {"x": lambda: x, "y": lambda: y, "validation_data": lambda: validation}
+
+
+class Batches(keras.utils.PyDataset):
+    """Serve arrays in batches of 16."""
+
+    def __init__(self, x, y):
+        super().__init__()
+        self.x, self.y = x, y
+
+    def __len__(self):
+        """Count the batches."""
+        return len(self.x) // 16
+
+    def __getitem__(self, index):
+        """Return one batch."""
+        rows = slice(16 * index, 16 * index + 16)
+        return self.x[rows], self.y[rows]
+
+
+def as_pydatasets(data):
+    """Return the data as PyDatasets."""
+    x, y, validation = data
+    return {"x": Batches(x, y), "y": None, "validation_data": Batches(*validation)}
+
+
+@pytest.mark.parametrize("form", [as_datasets, as_loaders, as_pydatasets])
+def test_data_of_every_form_is_trained_on(search, data, form):
+    """Datasets, PyDatasets and functions that load the data serve as arrays do."""
+    tuner = search(fit=form(data))
+    assert list(tuner.results()["epochs_run"]) == [2, 2]
+
+
+def test_validation_split_is_passed_on(search):
+    """Arrays can be split by Keras itself."""
+    tuner = search(fit={"validation_data": None, "validation_split": 0.25})
+    assert tuner.best_value >= 0
+
+
+def test_arguments_of_fit_are_passed_on(search):
+    """What Model.fit takes reaches it: sample weights of zero leave the loss at zero."""
+    weights = np.zeros(48)
+    tuner = search(build_model, "loss", fit={"sample_weight": weights, "validation_data": None})
+    assert tuner.best_value == 0
+
+
+def test_a_failing_configuration_does_not_end_the_search(search, capsys):
+    """Trials whose builder raises are FAIL with the reason, and are made up for."""
+
+    def build(trial):
+        model = build_model(trial)
+        if trial.number in (1, 2):
+            raise RuntimeError("no such luck")
+        return model
+
+    tuner = search(build, n_trials=3, fit={"verbose": 2})
+    table = tuner.results()
+    assert list(table["state"]) == ["COMPLETE", "FAIL", "FAIL", "COMPLETE", "COMPLETE"]
+    assert table["stop_reason"][1] == "RuntimeError: no such luck"
+    assert "Trial 1: failed: RuntimeError: no such luck" in capsys.readouterr().out
+
+
+def test_many_failures_in_a_row_end_the_search(search):
+    """max_failed_trials failures in a row raise, with the last one as the cause."""
+
+    def build(trial):
+        raise RuntimeError("no such luck")
+
+    with pytest.raises(TooManyFailuresError, match="3 trials failed in a row") as got:
+        search(build, max_failed_trials=3)
+    assert str(got.value.__cause__) == "no such luck"
+
+
+def test_an_error_of_the_code_ends_the_search_at_once(search, make_tuner):
+    """A NameError in the first trial is the user's own to see."""
+
+    def build(trial):
+        return undefined_name  # noqa: F821 - the error that is tested
+
+    with pytest.raises(NameError, match="undefined_name"):
+        search(build)
+    assert list(make_tuner(build).results()["state"]) == ["FAIL"]
+
+
+def test_an_objective_that_is_never_finite_fails_its_trial(search):
+    """NaN in every epoch is a FAIL with that reason, not a value."""
+
+    def build(trial):
+        model = build_model(trial)
+        if trial.number == 1:
+            model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
+        return model
+
+    tuner = search(build, "val_loss")
+    assert list(tuner.results()["state"]) == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert tuner.results()["stop_reason"][1] == "val_loss was never a finite number"
+
+
+def test_timeout_starts_no_further_trial(search):
+    """A search without n_trials ends after the trial in which its time runs out."""
+    table = search(n_trials=None, timeout=1.5).results()
+    assert set(table["state"]) == {"COMPLETE"}
+    assert table["seconds"].iloc[:-1].sum() < 1.5
+
+
+def test_any_optuna_storage_serves(search):
+    """A storage object and a URL take the place of SQLite in the directory."""
+    storage = optuna.storages.InMemoryStorage()
+    search(storage=storage)
+    assert len(optuna.load_study(study_name="test", storage=storage).trials) == 2
+
+
+def test_a_storage_url_serves(search, tmp_path):
+    """The study lies where the URL says."""
+    url = f"sqlite:///{tmp_path}/elsewhere.db"
+    search(storage=url)
+    assert len(optuna.load_study(study_name="test", storage=url).trials) == 2
+    assert not (tmp_path / "tuning" / "study.db").exists()

@@ -1,0 +1,130 @@
+"""The user's callbacks: one list, copies for each trial, folders of their own."""
+
+from __future__ import annotations
+
+import threading
+
+import keras
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from kerastune_optuna import ArgumentError, ArgumentTypeError
+from tests.conftest import PruneAt, Spy
+
+
+class Counter(keras.callbacks.Callback):
+    """Count epochs, as a callback does that never resets."""
+
+    def __init__(self):
+        super().__init__()
+        self.epochs = 0
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Count, and put the count among the metrics."""
+        self.epochs += 1
+        logs["count"] = float(self.epochs)
+
+
+class Locked(keras.callbacks.Callback):
+    """Hold what cannot be copied."""
+
+    def __init__(self):
+        super().__init__()
+        self.lock = threading.Lock()
+
+
+def test_each_trial_gets_copies(search):
+    """A callback that keeps state starts afresh in each trial, and the user's own stays untouched.
+
+    It adds the objective to the logs too, which only a callback before ours can do.
+    """
+    counter = Counter()
+    tuner = search(objective="count", direction="maximize", fit={"callbacks": [counter]})
+    assert [trial.value for trial in tuner.study.trials] == [2.0, 2.0]
+    assert counter.epochs == 0
+
+
+def test_a_pruned_trial_ends_its_callbacks(search):
+    """A spy in a pruned trial sees the epoch in which it was pruned, and on_train_end."""
+    seen = []
+    search(n_trials=1, pruner=PruneAt([0], step=1), fit={"epochs": 5, "callbacks": [Spy(seen)]})
+    assert seen == ["begin", 0, 1, "end"]
+
+
+def test_a_function_makes_a_callback_for_each_trial(search):
+    """A factory is called with each trial, and what it returns sees that training."""
+    seen = {}
+
+    def factory(trial):
+        return Spy(seen.setdefault(trial.number, []))
+
+    search(fit={"callbacks": [factory]})
+    assert seen == {0: ["begin", 0, 1, "end"], 1: ["begin", 0, 1, "end"]}
+
+
+def test_early_stopping_ends_a_complete_trial(search):
+    """EarlyStopping's stop is no pruning: the trial is COMPLETE and says who stopped it."""
+    stopping = keras.callbacks.EarlyStopping("val_loss", patience=0, min_delta=100)
+    tuner = search(fit={"epochs": 9, "callbacks": [stopping]})
+    for trial in tuner.study.trials:
+        assert trial.state.name == "COMPLETE"
+        assert trial.user_attrs["epochs_run"] == 2
+        assert trial.user_attrs["stop_reason"] == "stopped at epoch 2/9 by a callback"
+
+
+def test_tensorboard_has_a_closed_file_for_each_trial(search, tmp_path):
+    """Each trial is a run of its own, readable to the end, the pruned one too."""
+    board = keras.callbacks.TensorBoard(str(tmp_path / "logs"))
+    search(pruner=PruneAt([1]), fit={"epochs": 3, "callbacks": [board]})
+    for number, epochs in ((0, 3), (1, 1)):
+        run = tmp_path / "logs" / "test" / f"trial_{number:04d}" / "validation"
+        events = EventAccumulator(str(run)).Reload()
+        assert len(events.Tensors("epoch_loss")) == epochs
+
+
+def test_csv_logger_has_a_file_for_each_trial(search, tmp_path):
+    """Each trial writes a log of its own, with a line for each epoch."""
+    search(fit={"callbacks": keras.callbacks.CSVLogger(tmp_path / "log.csv")})
+    for number in range(2):
+        log = tmp_path / "test" / f"trial_{number:04d}" / "log.csv"
+        assert len(log.read_text().splitlines()) == 1 + 2
+
+
+def test_model_checkpoint_has_a_file_for_each_trial(search, tmp_path):
+    """No trial overwrites the checkpoint of another."""
+    search(fit={"callbacks": [keras.callbacks.ModelCheckpoint(str(tmp_path / "model.keras"))]})
+    for number in range(2):
+        path = tmp_path / "test" / f"trial_{number:04d}" / "model.keras"
+        assert keras.models.load_model(path).count_params() > 0
+
+
+def test_a_callback_that_cannot_be_copied_is_named(search):
+    """The error names the callback and proposes a factory."""
+    with pytest.raises(ArgumentError, match=r"a Locked that cannot.*\[lambda trial: Locked\("):
+        search(fit={"callbacks": [Locked()]})
+
+
+def test_a_function_may_make_what_cannot_be_copied(search):
+    """The proposal works."""
+    tuner = search(fit={"callbacks": [lambda trial: Locked()]})
+    assert len(tuner.study.trials) == 2
+
+
+@pytest.mark.parametrize("wrong", ["EarlyStopping", 3, keras.callbacks.EarlyStopping])
+def test_what_is_no_callback_is_refused(search, wrong):
+    """Names, numbers and classes are no callbacks."""
+    with pytest.raises(ArgumentTypeError, match="which is no keras Callback"):
+        search(fit={"callbacks": [wrong]})
+
+
+def test_a_factory_that_returns_no_callback_is_refused(search):
+    """The error shows the factory and what it returned."""
+    with pytest.raises(ArgumentTypeError, match="which returned 7"):
+        search(fit={"callbacks": [lambda trial: 7]})
+
+
+def test_backup_and_restore_is_refused(search, tmp_path):
+    """One trial's backup must not start another."""
+    backup = keras.callbacks.BackupAndRestore(str(tmp_path))
+    with pytest.raises(ArgumentError, match="start each trial from the weights of another"):
+        search(fit={"callbacks": [backup]})

@@ -1,0 +1,189 @@
+"""Weights: the best trials keep theirs, in whole files, whatever happens."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import optuna
+import pytest
+
+from kerastune_optuna import ArgumentError, WeightsError
+from kerastune_optuna._weights import WholeFileStore
+from tests.conftest import build_model
+
+
+def kept(tmp_path):
+    """Return the names of the files in the store."""
+    folder = tmp_path / "tuning" / "test" / "weights"
+    return sorted(os.listdir(folder)) if folder.exists() else []
+
+
+def test_one_file_is_left_after_thirty_trials(search, tmp_path):
+    """keep_best=1 leaves exactly one weights file, that of the best trial."""
+    tuner = search(n_trials=30, fit={"epochs": 1})
+    assert len(tuner.study.trials) == 30
+    assert len(kept(tmp_path)) == 1
+    assert tuner.best_model().built
+
+
+def test_keep_best_keeps_that_many(search, tmp_path, data):
+    """keep_best=3 keeps three models, and each evaluates to its trial's value."""
+    tuner = search(n_trials=6, keep_best=3)
+    assert len(kept(tmp_path)) == 3
+    values = sorted((trial.value for trial in tuner.study.trials), reverse=True)[:3]
+    models = tuner.best_models(3)
+    assert [model.evaluate(*data[2], verbose=0)[1] for model in models] == pytest.approx(values)
+
+
+def test_keep_best_zero_keeps_nothing(search, tmp_path):
+    """keep_best=0 writes no weights, and best_model() says why it cannot serve."""
+    tuner = search(keep_best=0)
+    assert kept(tmp_path) == []
+    with pytest.raises(ArgumentError, match="n=1 is more than keep_best=0"):
+        tuner.best_model()
+
+
+def test_more_models_than_are_kept_are_refused(search):
+    """best_models(2) with keep_best=1 is an error that names the argument."""
+    with pytest.raises(ArgumentError, match="Pass keep_best=2 to the tuner before it searches"):
+        search().best_models(2)
+
+
+def test_weights_of_another_directory_are_not_found(search, make_tuner, tmp_path):
+    """A study whose weights lie elsewhere says which arguments name the place."""
+    url = f"sqlite:///{tmp_path}/study.db"
+    search(storage=url)
+    elsewhere = make_tuner(storage=url, directory=tmp_path / "elsewhere")
+    with pytest.raises(WeightsError, match="directory= and artifact_store= must be those"):
+        elsewhere.best_model()
+
+
+def test_weights_that_no_longer_fit_are_an_error(search, make_tuner):
+    """A builder that returns another architecture is told from lost weights."""
+
+    def deeper(trial):
+        model = build_model(trial)
+        layers = [*model.layers[:-1], keras.layers.Dense(5), keras.layers.Dense(3)]
+        return_model = keras.Sequential([keras.Input((4,)), *layers])
+        return_model.compile("adam", "mse")
+        return return_model
+
+    search()
+    with pytest.raises(WeightsError, match="do not fit the model that build_model returns"):
+        make_tuner(deeper).best_model()
+
+
+class Unsaveable(keras.layers.Dense):
+    """Refuse to be saved."""
+
+    def save_own_variables(self, store):
+        """Raise as a layer does that holds what no file can."""
+        raise NotImplementedError("this layer holds a socket")
+
+
+def test_weights_that_cannot_be_saved_are_an_error(search):
+    """A layer that cannot be saved ends the search and is named."""
+
+    def build(trial):
+        model = keras.Sequential([keras.Input((4,)), Unsaveable(3, activation="softmax")])
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    with pytest.raises(WeightsError, match="cannot be saved: NotImplementedError: this layer"):
+        search(build)
+
+
+def test_an_artifact_store_of_the_user_takes_the_weights(search, tmp_path, data):
+    """Any Optuna artifact store can hold the weights in place of the directory."""
+    (tmp_path / "store").mkdir()
+    store = optuna.artifacts.FileSystemArtifactStore(tmp_path / "store")
+    tuner = search(artifact_store=store)
+    assert kept(tmp_path) == []
+    assert len(os.listdir(tmp_path / "store")) == 1
+    assert tuner.best_model().evaluate(*data[2], verbose=0)[1] == pytest.approx(tuner.best_value)
+
+
+WRITER = """
+import io, sys
+from kerastune_optuna._weights import WholeFileStore
+store = WholeFileStore(sys.argv[1])
+print("ready", flush=True)
+for turn in range(10_000):
+    store.write("weights", io.BytesIO(bytes([turn % 256]) * 20_000_000))
+"""
+
+
+def test_a_killed_writer_leaves_a_whole_file(tmp_path):
+    """A process killed while it writes leaves the old file or the new one, never a part."""
+    WholeFileStore(tmp_path).write("weights", io.BytesIO(b"\0" * 20_000_000))
+    for turn in range(4):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE
+        )
+        writer.stdout.readline()
+        time.sleep(0.02 + 0.03 * turn)  # into the middle of a write, each time elsewhere
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+        writer.stdout.close()
+        content = (tmp_path / "weights").read_bytes()
+        assert len(content) == 20_000_000
+        assert len(set(content)) == 1
+
+
+def test_what_a_killed_writer_left_is_removed_with_the_file(tmp_path):
+    """Removing an artifact removes the unfinished copy beside it."""
+    store = WholeFileStore(tmp_path)
+    store.write("weights", io.BytesIO(b"whole"))
+    Path(tmp_path, "weights.part").write_bytes(b"unfinished")
+    store.remove("weights")
+    assert os.listdir(tmp_path) == []
+
+
+SEARCHER = """
+import os, signal, sys
+import numpy as np
+from kerastune_optuna import OptunaTuner
+from kerastune_optuna._weights import WholeFileStore
+from tests.conftest import build_model
+
+write = WholeFileStore.write
+def killed(self, artifact_id, content_body):
+    if sys.argv[2] == "before":
+        open(self._aside(artifact_id), "wb").write(b"half")
+    else:
+        write(self, artifact_id, content_body)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+rng = np.random.default_rng(0)
+x, y = rng.normal(size=(24, 4)), rng.integers(0, 3, 24)
+tuner = OptunaTuner(
+    build_model, "val_loss", n_trials=1, directory=sys.argv[1], study_name="test", seed=1
+)
+tuner.search(x, y, validation_data=(x, y), epochs=1, verbose=0)
+WholeFileStore.write = killed
+tuner.search(x, y, validation_data=(x, y), epochs=30, verbose=0, n_trials=2)
+"""
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_search_killed_while_it_saves_keeps_its_best_model(make_tuner, tmp_path, moment):
+    """Whichever side of the rename the kill falls on, best_model() of the study is whole."""
+    done = subprocess.run(
+        [sys.executable, "-c", SEARCHER, str(tmp_path / "tuning"), moment],
+        cwd=Path(__file__).parent.parent,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    tuner = make_tuner(objective="val_loss")
+    assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE", "RUNNING"]
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(24, 4)), rng.integers(0, 3, 24)
+    assert tuner.best_model().evaluate(x, y, verbose=0)[0] == pytest.approx(tuner.best_value)
