@@ -44,3 +44,14 @@ def test_digits_goes_on_where_it_stopped(tmp_path):
     accuracy = re.compile(r"Accuracy of the best model: (\S+)")
     best = float(re.search(r"│ +1 │ +\d+ │ +(\S+) │", first)[1])
     assert round(best, 4) == float(accuracy.search(first)[1]) == float(accuracy.search(second)[1])
+
+
+def test_the_readmes_example_runs(tmp_path):
+    """The program in the README runs as it stands, and ends with equal numbers."""
+    program = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    value, accuracy = map(float, done.stdout.splitlines()[-1].split()[-2:])
+    assert abs(value - accuracy) < 1e-6
