@@ -14,6 +14,7 @@ from kerastune_optuna._exceptions import (
     TooManyFailuresError,
     TunerError,
     WeightsError,
+    WorkerError,
 )
 from kerastune_optuna._tuner import OptunaTuner
 
@@ -30,6 +31,7 @@ __all__ = [
     "TooManyFailuresError",
     "TunerError",
     "WeightsError",
+    "WorkerError",
     "__version__",
 ]
 

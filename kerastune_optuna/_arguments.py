@@ -90,11 +90,11 @@ def _check_directory(directory: object) -> None:
 
 
 def _check_store(store: object) -> None:
-    if store is None:
+    if store is None or callable(store):
         return
     lacking = [name for name in ("open_reader", "write", "remove") if not hasattr(store, name)]
     if lacking:
         raise ArgumentError(
             f"artifact_store={store!r} has no {', '.join(lacking)}. Pass a store from "
-            "optuna.artifacts, or None for a folder in directory."
+            "optuna.artifacts, a function that returns one, or None for a folder in directory."
         )

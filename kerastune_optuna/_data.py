@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,9 +14,21 @@ from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 _INFINITE, _UNKNOWN = -1, -2  # what tf.data.Dataset.cardinality() returns
 
 
+def is_loader(source: Any) -> bool:
+    """Whether a function was passed that loads the data."""
+    return callable(source) and not hasattr(source, "__len__")
+
+
 def open_data(source: Any) -> Any:
-    """Return the data, calling a loader that was passed in its place."""
-    return source() if callable(source) and not hasattr(source, "__len__") else source
+    """Return the data, calling the function or opening the parcel that stands for it."""
+    if is_loader(source):
+        return source()
+    return source.open() if is_parcel(source) else source
+
+
+def is_parcel(source: Any) -> bool:
+    """Whether the data was packed for another process."""
+    return dataclasses.is_dataclass(source) and hasattr(source, "open")
 
 
 def check_training_data(x: Any, y: Any, steps_per_epoch: int | None) -> None:

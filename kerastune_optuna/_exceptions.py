@@ -9,7 +9,8 @@ TunerError
 ├── StorageError (ConnectionError)       the storage or its directory cannot be used
 ├── StudyMismatchError (ValueError)      the study exists and belongs to another search
 ├── TooManyFailuresError (RuntimeError)  trial after trial failed
-└── WeightsError (OSError)               weights cannot be saved, found or loaded
+├── WeightsError (OSError)               weights cannot be saved, found or loaded
+└── WorkerError (RuntimeError)           worker processes died, or the executor broke
 """
 
 
@@ -51,3 +52,7 @@ class TooManyFailuresError(TunerError, RuntimeError):
 
 class WeightsError(TunerError, OSError):
     """Say that weights could not be saved, found or loaded."""
+
+
+class WorkerError(TunerError, RuntimeError):
+    """Say that worker processes died one after the other, or that the executor broke."""

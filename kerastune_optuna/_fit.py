@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
@@ -13,6 +13,8 @@ from kerastune_optuna import _check
 from kerastune_optuna._data import (
     check_training_data,
     check_validation_data,
+    is_loader,
+    is_parcel,
     open_data,
     shuffles_itself,
 )
@@ -36,27 +38,38 @@ class FitArguments:
     others: Mapping[str, Any] = field(default_factory=dict)
 
     def opened(self) -> FitArguments:
-        """Return the same with the data loaded where functions stand for it, checked.
+        """Return the same with the data loaded where functions or parcels stand for it, checked.
 
         Raises:
             ArgumentError: The data cannot be trained on.
         """
-        opened = FitArguments(
-            open_data(self.x),
-            open_data(self.y),
-            self.epochs,
-            open_data(self.validation_data),
-            self.validation_split,
-            self.others,
+        opened = replace(
+            self,
+            x=open_data(self.x),
+            y=open_data(self.y),
+            validation_data=open_data(self.validation_data),
+            others={
+                name: open_data(value) if is_parcel(value) else value
+                for name, value in self.others.items()
+            },
         )
-        check_training_data(opened.x, opened.y, self.others.get("steps_per_epoch"))
-        check_validation_data(
-            opened.validation_data,
-            self.validation_split,
-            self.others.get("validation_steps"),
-            opened.x,
+        return opened.checked()
+
+    def checked(self) -> FitArguments:
+        """Return the same after a check of the data; what functions will load is left to them.
+
+        Raises:
+            ArgumentError: The data cannot be trained on.
+        """
+        x, y, validation = (
+            None if is_loader(source) else source
+            for source in (self.x, self.y, self.validation_data)
         )
-        return opened
+        if not is_loader(self.x):
+            check_training_data(x, y, self.others.get("steps_per_epoch"))
+        steps = self.others.get("validation_steps")
+        check_validation_data(validation, self.validation_split, steps, x)
+        return self
 
     def as_keywords(self) -> dict[str, Any]:
         """Return the keyword arguments for Model.fit."""

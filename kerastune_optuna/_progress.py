@@ -32,6 +32,7 @@ class Progress:
         self._objective = objective
         self._n_trials = n_trials
         self._silent = silent
+        self._told = {trial.number for trial in self._ended()}
 
     def start(self) -> None:
         """Say how much of an existing study is done."""
@@ -40,9 +41,24 @@ class Progress:
         if not done:
             return
         if self._n_trials is not None and done >= self._n_trials:
-            self._print(f"Study {name!r} has {done}{of} trials done: pass more n_trials to go on")
+            self.say(f"Study {name!r} has {done}{of} trials done: pass more n_trials to go on")
         else:
-            self._print(f"Going on with study {name!r}: {done}{of} trials done")
+            self.say(f"Going on with study {name!r}: {done}{of} trials done")
+
+    def catch_up(self) -> None:
+        """Say how the trials ended that other processes ran since the last call."""
+        for trial in self._ended():
+            if trial.number not in self._told:
+                self._told.add(trial.number)
+                self.trial(trial)
+
+    def n_ended(self) -> int:
+        """Return how many trials of the study have ended in any state."""
+        return len(self._ended())
+
+    def _ended(self) -> list[FrozenTrial]:
+        trials = self._study.get_trials(deepcopy=False)
+        return [trial for trial in trials if trial.state.is_finished()]
 
     def trial(self, trial: FrozenTrial) -> None:
         """Say how a trial ended."""
@@ -54,8 +70,9 @@ class Progress:
                 f"{self._objective.name} {attrs['best_value']:.4g} at epoch "
                 f"{attrs['best_epoch'] + 1}, {attrs['stop_reason']}, {attrs['seconds']:.1f} s"
             )
-        self._print(f"Trial {trial.number}: {end}")
+        self.say(f"Trial {trial.number}: {end}")
 
-    def _print(self, line: str) -> None:
+    def say(self, line: str) -> None:
+        """Print a line, unless the search is silent."""
         if not self._silent:
             print(line, flush=True)

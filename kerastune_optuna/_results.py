@@ -17,11 +17,10 @@ from kerastune_optuna import _check, _report, _storage, _study
 from kerastune_optuna._exceptions import ArgumentError, NoTrialsError
 from kerastune_optuna._monitor import Objective, parse_objective
 from kerastune_optuna._trial import Builder, rebuild
-from kerastune_optuna._weights import WholeFileStore
+from kerastune_optuna._weights import StoreSource, WholeFileStore
 
 if TYPE_CHECKING:
     import pandas
-    from optuna.artifacts._protocol import ArtifactStore
     from optuna.storages import BaseStorage
 
 
@@ -36,7 +35,7 @@ class Results:
     directory: str | Path
     study_name: str | None
     storage: str | BaseStorage | None
-    artifact_store: ArtifactStore | None
+    artifact_store: StoreSource | None
     keep_best: int
 
     @cached_property
@@ -129,16 +128,23 @@ class Results:
         return self.study_name or _study.default_name(self.build_model)
 
     @property
-    def _store(self) -> ArtifactStore:
-        if self.artifact_store is not None:
-            return self.artifact_store
-        return WholeFileStore(Path(self.directory) / self._name / "weights")
+    def _folder(self) -> Path:
+        """The folder of the study's files, wherever the current folder will be later."""
+        return Path(self.directory).absolute() / self._name
+
+    @property
+    def _store(self) -> StoreSource:
+        return self.artifact_store or WholeFileStore(self._folder / "weights")
+
+    @property
+    def _storage_source(self) -> str | BaseStorage:
+        return self.storage or _storage.in_directory(Path(self.directory))
 
     @cached_property
     def _connected(self) -> BaseStorage:
         if self.storage is None or self.artifact_store is None:
             _storage.make_directory(Path(self.directory))
-        return _storage.connect(self.storage, Path(self.directory))
+        return _storage.connect(self._storage_source)
 
     def _ranked(self, n: int) -> list[FrozenTrial]:
         """Return the best `n` trials, which must be there."""

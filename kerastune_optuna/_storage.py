@@ -8,7 +8,7 @@ from typing import Any
 
 import optuna
 import sqlalchemy
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from sqlalchemy.exc import ArgumentError as MalformedURL
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
@@ -18,19 +18,38 @@ _BUSY_SECONDS = 60
 _TRIES = 5  # two processes that create the tables at once: one of them fails and finds them made
 
 
-def connect(storage: str | BaseStorage | None, directory: Path) -> BaseStorage:
-    """Return the storage for a URL or object; SQLite in the directory for None.
+def in_directory(directory: Path) -> str:
+    """Return the URL of the SQLite database in a directory, whatever folder is current later."""
+    return f"sqlite:///{directory.absolute() / 'study.db'}"
+
+
+def connect(storage: str | BaseStorage) -> BaseStorage:
+    """Return the storage for a URL or object.
 
     Raises:
         ArgumentError: The URL or object is none that Optuna knows.
         StorageError: The database cannot be opened.
     """
-    if storage is None:
-        storage = f"sqlite:///{directory / 'study.db'}"
     if isinstance(storage, str):
         return _connect_url(_parse(storage))
-    check_storage(storage)
     return storage
+
+
+def check_shared(storage: str | BaseStorage) -> None:
+    """Refuse a storage that lives in this process alone.
+
+    Raises:
+        ArgumentError: Other workers could not see the study.
+    """
+    in_memory = isinstance(storage, InMemoryStorage)
+    if isinstance(storage, str):
+        url = _parse(storage)
+        in_memory = url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
+    if in_memory:
+        raise ArgumentError(
+            "storage= lives in the memory of this process, where other workers cannot see it. "
+            "Leave storage out for SQLite in directory, or pass the URL of a database."
+        )
 
 
 def check_storage(storage: object) -> None:

@@ -17,9 +17,9 @@ from optuna.trial import FrozenTrial, TrialState
 from kerastune_optuna import _weights
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StudyMismatchError
 from kerastune_optuna._seeds import derive
+from kerastune_optuna._weights import StoreSource
 
 if TYPE_CHECKING:
-    from optuna.artifacts._protocol import ArtifactStore
     from optuna.samplers import BaseSampler
     from optuna.storages import BaseStorage
 
@@ -60,7 +60,7 @@ def _claim(study: optuna.Study, objective: Objective) -> None:
             study.set_metric_names([objective.name])
 
 
-def delete_study(storage: BaseStorage, name: str, store: ArtifactStore) -> None:
+def delete_study(storage: BaseStorage, name: str, store: StoreSource) -> None:
     """Delete the study of that name and its weights; nothing where it does not exist."""
     try:
         study = optuna.load_study(study_name=name, storage=storage)

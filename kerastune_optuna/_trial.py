@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,13 +17,14 @@ from kerastune_optuna import _weights
 from kerastune_optuna._callbacks import BestWeights, PruningCallback
 from kerastune_optuna._exceptions import BuilderError
 from kerastune_optuna._fit import FitArguments
+from kerastune_optuna._liveness import WORKER, signature
 from kerastune_optuna._monitor import Objective
 from kerastune_optuna._seeds import derive
 from kerastune_optuna._study import ranked, value_of
 from kerastune_optuna._user_callbacks import for_trial, may_add_metrics
+from kerastune_optuna._weights import StoreSource
 
 if TYPE_CHECKING:
-    from optuna.artifacts._protocol import ArtifactStore
     from optuna.storages import BaseStorage
 
 Builder: TypeAlias = Callable[[BaseTrial], keras.Model]
@@ -42,7 +42,7 @@ class Recipe:
     callbacks: Sequence[Any]
     seed: int | None
     keep_best: int
-    store: ArtifactStore
+    store: StoreSource
 
 
 def run_trial(
@@ -60,7 +60,7 @@ def run_trial(
         The finished trial.
     """
     began = time.perf_counter()
-    trial.set_user_attr("worker", f"{socket.gethostname()}:{os.getpid()}")
+    trial.set_user_attr(WORKER, signature())
     try:
         state, value = _train(study, trial, recipe, check=check)
     except BaseException as error:  # Ctrl-C too: no trial may stay RUNNING behind us
@@ -120,7 +120,7 @@ def build(build_model: Builder, trial: BaseTrial) -> keras.Model:
 
 
 def rebuild(
-    build_model: Builder, store: ArtifactStore, storage: BaseStorage, trial: FrozenTrial
+    build_model: Builder, store: StoreSource, storage: BaseStorage, trial: FrozenTrial
 ) -> keras.Model:
     """Return the compiled model of a finished trial with the weights of its best epoch.
 

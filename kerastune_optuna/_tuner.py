@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
-from kerastune_optuna import _check, _study
+from kerastune_optuna import _check, _storage, _study
 from kerastune_optuna._arguments import check_limits, check_tuner
+from kerastune_optuna._budget import Budget
+from kerastune_optuna._crew import Crew
 from kerastune_optuna._fit import VERBOSITIES, FitArguments, check_fit_arguments, check_training
 from kerastune_optuna._progress import Progress
 from kerastune_optuna._results import Results
 from kerastune_optuna._trial import Builder, Recipe, discard_outranked
 from kerastune_optuna._user_callbacks import as_list, check_callbacks, may_add_metrics
-from kerastune_optuna._workers import Budget, work
+from kerastune_optuna._weights import StoreSource
+from kerastune_optuna._workers import Job
 
 if TYPE_CHECKING:
-    from optuna.artifacts._protocol import ArtifactStore
     from optuna.storages import BaseStorage
 
 
@@ -47,8 +51,8 @@ class OptunaTuner(Results):
         directory: Folder for the database and the weights. Default "tuning".
         study_name: Default: the builder's name.
         storage: A database URL or an Optuna storage object. Default None: SQLite in `directory`.
-        artifact_store: Where weights are kept: an Optuna artifact store. Default None: a folder in
-            `directory`.
+        artifact_store: Where weights are kept: an Optuna artifact store, or a function that each
+            worker calls to open one. Default None: a folder in `directory`.
         keep_best: How many trials keep their weights. Default 1.
         max_failed_trials: How many trials may fail in a row before search() gives up. Default 10.
         overwrite: Delete a study of that name when search() is first called. Default False.
@@ -90,7 +94,7 @@ class OptunaTuner(Results):
         directory: str | Path = "tuning",
         study_name: str | None = None,
         storage: str | BaseStorage | None = None,
-        artifact_store: ArtifactStore | None = None,
+        artifact_store: StoreSource | None = None,
         keep_best: int = 1,
         max_failed_trials: int = 10,
         overwrite: bool = False,
@@ -125,6 +129,8 @@ class OptunaTuner(Results):
         verbose: str | int = "auto",
         n_trials: int | None = None,
         timeout: float | None = None,
+        n_workers: int = 1,
+        executor: Executor | None = None,
         **fit_kwargs: Any,
     ) -> OptunaTuner:
         """Run trials until the study has `n_trials`, going on with a study that exists.
@@ -140,6 +146,10 @@ class OptunaTuner(Results):
             verbose: 0 prints nothing; "auto" (default), 1 and 2 print a line for each trial.
             n_trials: Another size of the study than the constructor's.
             timeout: Another limit in seconds than the constructor's.
+            n_workers: How many processes search. 1 (default) is this one; more are started beside
+                it, and replaced when they die.
+            executor: Where the workers run instead: any concurrent.futures.Executor, like
+                `client.get_executor(pure=False)` of a Dask client.
             **fit_kwargs: Anything else that Model.fit takes.
 
         Returns:
@@ -152,21 +162,25 @@ class OptunaTuner(Results):
             StudyMismatchError: The study exists with another objective or direction.
             StorageError: The storage cannot be used.
             TooManyFailuresError: Too many trials failed in a row.
+            WorkerError: Workers died one after the other.
         """
         check_fit_arguments(fit_kwargs)
         _check.one_of("verbose", verbose, VERBOSITIES)
+        crew = Crew(n_workers, executor)
+        if not crew.is_this_process:
+            _storage.check_shared(self._storage_source)
         given = as_list(callbacks)
         check_callbacks(given)
         budget = self._budget(n_trials, timeout)
         fit = FitArguments(x, y, epochs, validation_data, validation_split, fit_kwargs)
         check_training(fit, self._objective, may_add=may_add_metrics(given))
-        recipe = self._recipe(fit.opened(), given)
+        recipe = self._recipe(fit.opened() if crew.is_this_process else fit.checked(), given)
         with _study.quiet_optuna():
-            self._search(recipe, budget, silent=verbose == 0)
+            self._search(recipe, budget, crew, silent=verbose == 0)
         return self
 
-    def _search(self, recipe: Recipe, budget: Budget, *, silent: bool) -> None:
-        """Open the study for writing and run the worker loop on it."""
+    def _search(self, recipe: Recipe, budget: Budget, crew: Crew, *, silent: bool) -> None:
+        """Open the study for writing and let the crew work on it."""
         if self.overwrite and not self._has_searched:
             self.__dict__.pop("study", None)  # the old study, where results were read from it
             _study.delete_study(self._connected, self._name, self._store)
@@ -177,7 +191,15 @@ class OptunaTuner(Results):
         progress.start()
         _study.start_sampler(study, self.sampler, self.seed, fresh_process=not self._has_searched)
         self._has_searched = True
-        work(study, recipe, budget, progress.trial)
+        job = Job(
+            self._storage_source,
+            self._name,
+            study.sampler,
+            study.pruner,
+            recipe,
+            replace(budget, first_trial=len(study.get_trials(deepcopy=False))),
+        )
+        crew.run(study, job, progress, self._folder)
 
     def _recipe(self, fit: FitArguments, callbacks: Sequence[Any]) -> Recipe:
         return Recipe(
@@ -195,6 +217,6 @@ class OptunaTuner(Results):
         seconds = self.timeout if timeout is None else timeout
         return Budget(
             self.n_trials if n_trials is None else n_trials,
-            None if seconds is None else time.monotonic() + seconds,
+            None if seconds is None else time.time() + seconds,
             self.max_failed_trials,
         )

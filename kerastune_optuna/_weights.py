@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 import keras
 import optuna
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from optuna.artifacts._protocol import ArtifactStore
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
+
+# What artifact_store= may be: a store, or a function that each worker calls to open one.
+StoreSource: TypeAlias = "ArtifactStore | Callable[[], ArtifactStore]"
 
 _SUFFIX = ".weights.h5"  # Keras saves weights only under names that end so
 
@@ -50,7 +54,12 @@ class WholeFileStore(FileSystemArtifactStore):
         return self._folder / f"{artifact_id}.part"
 
 
-def save(store: ArtifactStore, trial: optuna.Trial, model: keras.Model) -> None:
+def open_store(source: StoreSource) -> ArtifactStore:
+    """Return the store, calling the function that was passed in its place."""
+    return source() if callable(source) else source
+
+
+def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
     """Save the model's weights as an artifact of its trial.
 
     The optimizer's state stays out: it is that of the last epoch, and triples the file.
@@ -63,7 +72,7 @@ def save(store: ArtifactStore, trial: optuna.Trial, model: keras.Model) -> None:
         try:
             keras.saving.save_weights(model, path, objects_to_skip=[model.optimizer])
             optuna.artifacts.upload_artifact(
-                artifact_store=store, file_path=path, study_or_trial=trial
+                artifact_store=open_store(store), file_path=path, study_or_trial=trial
             )
         except Exception as error:  # layers of the user and stores of any kind raise anything
             raise WeightsError(
@@ -72,9 +81,7 @@ def save(store: ArtifactStore, trial: optuna.Trial, model: keras.Model) -> None:
             ) from error
 
 
-def load(
-    store: ArtifactStore, storage: BaseStorage, trial: FrozenTrial, model: keras.Model
-) -> None:
+def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: keras.Model) -> None:
     """Load the kept weights of a trial into its rebuilt model.
 
     Raises:
@@ -82,7 +89,7 @@ def load(
     """
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, f"weights{_SUFFIX}")
-        _fetch(store, storage, trial, path)
+        _fetch(open_store(store), storage, trial, path)
         try:
             keras.saving.load_weights(model, path, objects_to_skip=[model.optimizer])
         except Exception as error:  # Keras raises many kinds for weights that do not fit
@@ -92,11 +99,11 @@ def load(
             ) from error
 
 
-def discard(store: ArtifactStore, storage: BaseStorage, trial: FrozenTrial) -> None:
+def discard(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> None:
     """Delete the kept weights of a trial; nothing where it has none."""
     for artifact_id in _artifact_ids(storage, trial):
         try:
-            store.remove(artifact_id)
+            open_store(store).remove(artifact_id)
         except ArtifactNotFound:
             continue  # another worker was first: the record outlives the file
 

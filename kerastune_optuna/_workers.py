@@ -1,75 +1,109 @@
-"""The worker loop: ask, run and tell trials until the budget of the study is spent."""
+"""The worker loop, which any process on any machine can run: claim, run and tell trials."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+import dataclasses
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from optuna.trial import TrialState
+import cloudpickle
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState
 
+from kerastune_optuna import _storage, _study
+from kerastune_optuna._budget import Budget
 from kerastune_optuna._exceptions import TooManyFailuresError, TunerError
-from kerastune_optuna._study import finished
 from kerastune_optuna._trial import Recipe, run_trial
+from kerastune_optuna._weights import open_store
 
 if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+    from optuna.storages import BaseStorage
 
 # Errors of the code rather than of one configuration: every trial would meet them again.
 _CODE_ERRORS = (NameError, TypeError, ImportError, AttributeError)
+# Keras's seeds and sessions belong to the process: threads of a cluster's worker take turns.
+_one_at_a_time = threading.Lock()
 
 
-@dataclass(frozen=True)
-class Budget:
-    """Hold what ends a search: the size of the study, a moment in time, failures in a row."""
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """Hold all that a worker needs to take part in a search."""
 
-    n_trials: int | None
-    deadline: float | None
-    max_failed_trials: int
-
-    def is_spent(self, study: optuna.Study) -> bool:
-        """Whether no further trial may start."""
-        if self.deadline is not None and time.monotonic() >= self.deadline:
-            return True
-        return self.n_trials is not None and len(finished(study)) >= self.n_trials
+    storage: str | BaseStorage
+    study_name: str
+    sampler: BaseSampler
+    pruner: BasePruner
+    recipe: Recipe
+    budget: Budget
 
 
-def work(
+def work_on(payload: bytes) -> None:
+    """Take part in a search in this process, given a pickled Job.
+
+    Raises:
+        TunerError: The search cannot go on.
+    """
+    job: Job = cloudpickle.loads(payload)
+    with _one_at_a_time, _study.quiet_optuna():
+        storage = _storage.connect(job.storage)
+        study = _study.open_study(storage, job.study_name, job.recipe.objective)
+        study.sampler, study.pruner = job.sampler, job.pruner
+        # A pickled sampler brought its generator: each worker would draw the same numbers.
+        study.sampler.reseed_rng()
+        recipe = dataclasses.replace(
+            job.recipe, fit=job.recipe.fit.opened(), store=open_store(job.recipe.store)
+        )
+        run_trials(study, recipe, job.budget)
+
+
+def run_trials(
     study: optuna.Study,
     recipe: Recipe,
     budget: Budget,
-    notify: Callable[[FrozenTrial], None],
+    notify: Callable[[FrozenTrial], None] = lambda trial: None,
 ) -> None:
     """Run trials until the budget is spent.
 
     Args:
-        study: The study to ask.
+        study: The study to take trials from.
         recipe: What all trials share.
         budget: When to stop.
-        notify: Called with each trial that finished.
+        notify: Called with each trial that ended here.
 
     Raises:
         TooManyFailuresError: So many trials failed in a row that the rest would too.
     """
-    failures, checked = 0, False
-    while not budget.is_spent(study):
-        trial = study.ask()
-        cause: Exception | None = None
-        try:
-            state = run_trial(study, trial, recipe, check=not checked).state
-        except TunerError:
+    budget.reap(study)
+    checked = False
+    with _stoppable(study) as is_stopped:
+        while not is_stopped() and (trial := budget.claim(study)) is not None:
+            ended, cause = _attempt(study, trial, recipe, check=not checked)
+            notify(ended)
+            checked = checked or ended.state is not TrialState.FAIL
+            if ended.state is TrialState.FAIL:
+                budget.make_up(study, ended)
+                try:
+                    budget.check_failures(study)
+                except TooManyFailuresError as error:
+                    raise error from cause
+
+
+def _attempt(
+    study: optuna.Study, trial: Trial, recipe: Recipe, *, check: bool
+) -> tuple[FrozenTrial, Exception | None]:
+    """Run a trial; return how it ended, and the error of a configuration that failed."""
+    try:
+        return run_trial(study, trial, recipe, check=check), None
+    except TunerError:
+        raise
+    except Exception as error:  # a configuration may fail in any way; the search goes on
+        if check and _is_of_code(error):
             raise
-        except Exception as error:  # a configuration may fail in any way; the search goes on
-            if not checked and _is_of_code(error):
-                raise
-            state, cause = TrialState.FAIL, error
-        checked = checked or state is not TrialState.FAIL
-        failures = failures + 1 if state is TrialState.FAIL else 0
-        notify(study._storage.get_trial(trial._trial_id))
-        if failures >= budget.max_failed_trials:
-            raise _gave_up(failures, study, trial.number) from cause
+        return study._storage.get_trial(trial._trial_id), error
 
 
 def _is_of_code(error: Exception) -> bool:
@@ -80,9 +114,13 @@ def _is_of_code(error: Exception) -> bool:
     return isinstance(error, ValueError) and ("shape" in text or "incompatible" in text)
 
 
-def _gave_up(failures: int, study: optuna.Study, number: int) -> TooManyFailuresError:
-    reason = study.get_trials(deepcopy=False)[number].user_attrs.get("stop_reason", "unknown")
-    return TooManyFailuresError(
-        f"{failures} trials failed in a row, the last one (trial {number}) with: {reason}. Mend "
-        "build_model or its ranges; search() then goes on. max_failed_trials= allows more."
-    )
+@contextmanager
+def _stoppable(study: optuna.Study) -> Iterator[Callable[[], bool]]:
+    """Let samplers and builders call study.stop(), as Study.optimize does."""
+    # GridSampler stops the study when its grid is spent, which Optuna refuses outside optimize().
+    study._stop_flag = False
+    study._thread_local.in_optimize_loop = True
+    try:
+        yield lambda: study._stop_flag
+    finally:
+        study._thread_local.in_optimize_loop = False

@@ -1,0 +1,143 @@
+"""The budget of a search: which trial may run next, exact for any number of workers.
+
+Trials are slots. A WAITING trial is free, and who sets it to RUNNING has it: that step is atomic
+on every storage of Optuna, and so are the numbers of trials. Only the first `n_trials` slots that
+count may be taken, so that no race makes a study too large. Who takes the only free slot lays out
+the next one, so that none is laid out twice either.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.samplers import GridSampler
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from kerastune_optuna._exceptions import TooManyFailuresError
+from kerastune_optuna._liveness import DIED, fail_dead_trials
+
+_PATIENCE = 0.5  # seconds in which another worker lays out the next slot, unless it died
+_POLL = 0.02
+_POINT = ("grid_id", "search_space")  # the system attrs in which GridSampler keeps a trial's point
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Hold what ends a search.
+
+    Args:
+        n_trials: Size of the study; None for no limit.
+        deadline: Seconds since the epoch after which no trial starts; None for no limit.
+        max_failed_trials: How many trials may fail in a row.
+        first_trial: Number of the first trial of this search: earlier failures do not count.
+    """
+
+    n_trials: int | None
+    deadline: float | None
+    max_failed_trials: int
+    first_trial: int = 0
+
+    def claim(self, study: optuna.Study) -> Trial | None:
+        """Return a trial to run, or None when the budget is spent."""
+        size = self._size(study)
+        if size is None:
+            return None if self._is_late() else study.ask()
+        gives_up = time.monotonic() + _PATIENCE * random.uniform(1, 2)
+        while not self._is_late():
+            slots = _slots(study)
+            free = [slot for slot in slots[:size] if slot.state is TrialState.WAITING]
+            if (trial := _take_one(study, free)) is not None:
+                if len(free) == 1 and len(slots) < size:
+                    _lay_out(study)
+                return trial
+            if len(slots) >= size and not free:
+                return None
+            if not slots or (not free and time.monotonic() > gives_up):
+                _lay_out(study)
+            time.sleep(_POLL if slots else 0)
+        return None
+
+    def make_up(self, study: optuna.Study, failed: FrozenTrial) -> None:
+        """Lay out a slot for a failed trial where no worker is about to do so."""
+        point = {key: failed.system_attrs[key] for key in _POINT if key in failed.system_attrs}
+        if point and _counts(study, failed):
+            return
+        slots, size = _slots(study), self._size(study)
+        free = any(slot.state is TrialState.WAITING for slot in slots)
+        if size is not None and len(slots) < size and (point or not free):
+            _lay_out(study, point)
+
+    def reap(self, study: optuna.Study) -> None:
+        """Fail the trials of dead processes on this machine, and make up for them."""
+        for trial in fail_dead_trials(study):
+            self.make_up(study, trial)
+
+    def check_failures(self, study: optuna.Study) -> None:
+        """Raise where the last trials of this search failed one after the other.
+
+        Raises:
+            TooManyFailuresError: There were `max_failed_trials` of them.
+        """
+        trials = study.get_trials(deepcopy=False)[self.first_trial :]
+        ended = sorted((trial for trial in trials if trial.state.is_finished()), key=_end)
+        last = ended[-self.max_failed_trials :]
+        if len(last) < self.max_failed_trials:
+            return
+        if all(trial.state is TrialState.FAIL for trial in last):
+            reason = last[-1].user_attrs.get("stop_reason", "unknown")
+            raise TooManyFailuresError(
+                f"{len(last)} trials failed in a row, the last one (trial {last[-1].number}) with: "
+                f"{reason}. Mend build_model or its ranges; search() then goes on. "
+                "max_failed_trials= allows more."
+            )
+
+    def _is_late(self) -> bool:
+        return self.deadline is not None and time.time() >= self.deadline
+
+    def _size(self, study: optuna.Study) -> int | None:
+        """Return how many slots there may be: no more than a grid has points."""
+        if not isinstance(study.sampler, GridSampler):
+            return self.n_trials
+        points = len(study.sampler._all_grids)
+        return points if self.n_trials is None else min(points, self.n_trials)
+
+
+def _slots(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials that count towards the size of the study, by their numbers."""
+    return [trial for trial in study.get_trials(deepcopy=False) if _counts(study, trial)]
+
+
+def _counts(study: optuna.Study, trial: FrozenTrial) -> bool:
+    """Whether a trial counts: a failed one only where its point of a grid would fail again."""
+    if trial.state is not TrialState.FAIL:
+        return True
+    died = trial.user_attrs.get("stop_reason") == DIED
+    return isinstance(study.sampler, GridSampler) and not died
+
+
+def _take_one(study: optuna.Study, free: Sequence[FrozenTrial]) -> Trial | None:
+    """Set one of the free slots to RUNNING; None where other workers were first."""
+    for slot in free:
+        try:
+            if study._storage.set_trial_state_values(slot._trial_id, TrialState.RUNNING):
+                return Trial(study, slot._trial_id)
+        except UpdateFinishedTrialError:
+            continue
+    return None
+
+
+def _lay_out(study: optuna.Study, point: dict[str, object] | None = None) -> None:
+    study.add_trial(
+        optuna.trial.create_trial(state=TrialState.WAITING, system_attrs=dict(point or {}))
+    )
+
+
+def _end(trial: FrozenTrial) -> datetime:
+    """Return when a finished trial ended."""
+    return trial.datetime_complete or datetime.min

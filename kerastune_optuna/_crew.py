@@ -1,0 +1,185 @@
+"""The crew of a search: this process, worker processes beside it, or tasks of an executor."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+
+from kerastune_optuna import _check
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, TunerError, WorkerError
+from kerastune_optuna._launch import LocalWorkers
+from kerastune_optuna._parcels import pack_fit
+from kerastune_optuna._workers import Job, run_trials, work_on
+
+if TYPE_CHECKING:
+    import optuna
+
+    from kerastune_optuna._progress import Progress
+
+_POLL = 0.5  # seconds between two looks at the workers
+
+
+class Crew:
+    """Run the worker loop in one place or many.
+
+    Args:
+        n_workers: How many workers search.
+        executor: Where they run; None for this machine.
+
+    Raises:
+        ArgumentError: Keras cannot train there.
+    """
+
+    def __init__(self, n_workers: int, executor: concurrent.futures.Executor | None) -> None:
+        _check.integer("n_workers", n_workers, least=1, instead="Pass 1 or more workers.")
+        _check_executor(executor)
+        self._n_workers = n_workers
+        self._executor = executor
+
+    @property
+    def is_this_process(self) -> bool:
+        """Whether the search runs here, without another process."""
+        return self._n_workers == 1 and self._executor is None
+
+    def run(self, study: optuna.Study, job: Job, progress: Progress, folder: Path) -> None:
+        """Work on a job until its budget is spent.
+
+        Args:
+            study: The job's study, as this process has it open.
+            job: What to do.
+            progress: Prints what happened.
+            folder: Where data may be written for workers of this machine.
+
+        Raises:
+            TunerError: The search cannot go on.
+        """
+        if self.is_this_process:
+            run_trials(study, job.recipe, job.budget, progress.trial)
+        elif self._executor is None:
+            job.budget.reap(study)
+            with _array_folder(folder) as arrays:
+                LocalWorkers(
+                    _pickled(job, arrays),
+                    self._n_workers,
+                    n_ended=progress.n_ended,
+                    on_death=lambda: job.budget.reap(study),
+                    say=progress.say,
+                ).run(progress.catch_up)
+        else:
+            _run_on(self._executor, _pickled(job, None), self._n_workers, progress.catch_up)
+        progress.catch_up()
+
+
+@contextmanager
+def _array_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder for arrays that is gone when the search ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="data-", dir=folder) as arrays:
+        yield Path(arrays)
+
+
+def _pickled(job: Job, arrays: Path | None) -> bytes:
+    """Return the job for other processes, its data packed.
+
+    Raises:
+        ArgumentError: Names the argument that cannot travel.
+    """
+    recipe = dataclasses.replace(job.recipe, fit=pack_fit(job.recipe.fit, arrays))
+    job = dataclasses.replace(job, recipe=recipe)
+    try:
+        payload: bytes = cloudpickle.dumps(job)
+    except Exception as error:  # the user's objects may refuse in any way
+        raise _culprit(job, error) from error
+    return payload
+
+
+def _culprit(job: Job, error: Exception) -> ArgumentError:
+    """Return the error that names the argument which cannot be pickled."""
+    fit = job.recipe.fit
+    arguments: dict[str, Any] = {
+        "build_model": job.recipe.build_model,
+        "x": fit.x,
+        "y": fit.y,
+        "validation_data": fit.validation_data,
+        **fit.others,
+        "callbacks": job.recipe.callbacks,
+        "sampler": job.sampler,
+        "pruner": job.pruner,
+        "storage": job.storage,
+        "artifact_store": job.recipe.store,
+    }
+    names = [name for name, value in arguments.items() if not _can_be_pickled(value)]
+    return ArgumentError(
+        f"{' and '.join(names)} cannot travel to other workers ({type(error).__name__}: {error}). "
+        "Pass a function that makes it there (for storage a URL), or search with n_workers=1."
+    )
+
+
+def _can_be_pickled(value: object) -> bool:
+    try:
+        cloudpickle.dumps(value)
+    except Exception:  # what is asked is whether it raises
+        return False
+    return True
+
+
+def _run_on(
+    executor: concurrent.futures.Executor, payload: bytes, n_workers: int, tick: Callable[[], None]
+) -> None:
+    """Run a search as tasks of an executor.
+
+    Raises:
+        WorkerError: The executor lost its workers.
+        Exception: What a worker raised.
+    """
+    futures = {executor.submit(work_on, payload) for _ in range(n_workers)}
+    while futures:
+        done, futures = concurrent.futures.wait(futures, _POLL, concurrent.futures.FIRST_COMPLETED)
+        tick()
+        for future in done:
+            _result(future)
+
+
+def _result(future: concurrent.futures.Future[None]) -> None:
+    try:
+        future.result()
+    except TunerError:
+        raise
+    except concurrent.futures.BrokenExecutor as error:
+        raise WorkerError(
+            f"The executor lost a worker and broke ({error}). Call search() again to go on, or "
+            "pass n_workers= without executor= for workers that are replaced."
+        ) from error
+
+
+def _check_executor(executor: object) -> None:
+    """Refuse an executor in which Keras cannot train.
+
+    Raises:
+        ArgumentError: Says which executor or argument to pass instead.
+    """
+    if executor is None:
+        return
+    if not hasattr(executor, "submit"):
+        raise ArgumentTypeError(
+            f"executor={executor!r} has no submit(). Pass a concurrent.futures.Executor, like "
+            "client.get_executor(pure=False) of a Dask client."
+        )
+    if isinstance(executor, concurrent.futures.ThreadPoolExecutor):
+        raise ArgumentError(
+            "executor= is a ThreadPoolExecutor, whose threads would share Keras's seeds. Pass "
+            "n_workers= without executor= for processes of this machine."
+        )
+    context = getattr(executor, "_mp_context", None)
+    if context is not None and context.get_start_method() == "fork":
+        raise ArgumentError(
+            "executor= is a ProcessPoolExecutor that forks, and TensorFlow hangs in a fork. Pass "
+            'mp_context=multiprocessing.get_context("spawn") to it, or n_workers= alone.'
+        )

@@ -1,0 +1,242 @@
+"""Worker processes of this machine: started, watched, replaced and stopped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+
+from kerastune_optuna._exceptions import WorkerError
+from kerastune_optuna._workers import work_on
+
+_POLL = 0.5  # seconds between two looks at the workers
+_PATIENCE = 10  # seconds that a worker has to end after it was told to
+_MAX_DEATHS = 5  # of workers one after the other, without a trial that ended in between
+_THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
+_BOOT = "from kerastune_optuna._launch import main; main()"
+_INTERRUPTED = 130  # what a shell gives for a process that Ctrl-C ended
+
+
+class LocalWorkers:
+    """Run a search in processes of this machine, each its own failure domain.
+
+    Args:
+        payload: The pickled Job.
+        n_workers: How many processes run at a time.
+        n_ended: Tells how many trials of the study have ended.
+        on_death: Called when a process died, so that its trial can be made up for.
+        say: Prints a line.
+    """
+
+    def __init__(
+        self,
+        payload: bytes,
+        n_workers: int,
+        n_ended: Callable[[], int],
+        on_death: Callable[[], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self._payload = payload
+        self._n_workers = n_workers
+        self._n_ended = n_ended
+        self._on_death = on_death
+        self._say = say
+        self._deaths, self._ended_at_death = 0, 0
+
+    def run(self, tick: Callable[[], None]) -> None:
+        """Start the workers and wait for all of them, calling `tick` now and then.
+
+        Raises:
+            WorkerError: Process after process died.
+            Exception: What a worker raised, with its traceback as a note.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            crew = {
+                number: _Worker(self._payload, number, self._n_workers, Path(folder))
+                for number in range(self._n_workers)
+            }
+            try:
+                while crew:
+                    time.sleep(_POLL)
+                    tick()
+                    for number, worker in list(crew.items()):
+                        if worker.is_running():
+                            continue
+                        del crew[number]
+                        if worker.died():
+                            self._mourn(worker)
+                            crew[number] = _Worker(
+                                self._payload, number, self._n_workers, Path(folder)
+                            )
+            finally:
+                _stop(list(crew.values()))
+
+    def _mourn(self, worker: _Worker) -> None:
+        """Tell that a worker died, and give up where no worker lives long enough."""
+        ended = self._n_ended()
+        self._deaths = self._deaths + 1 if ended == self._ended_at_death else 1
+        self._ended_at_death = ended
+        self._on_death()
+        if self._deaths >= _MAX_DEATHS:
+            raise WorkerError(
+                f"{self._deaths} workers died one after the other, the last one {worker.how()}. "
+                "Look above for what it printed; search(n_workers=1) runs in this process."
+            )
+        self._say(f"A worker (process {worker.pid}) died {worker.how()}; another takes its place")
+
+
+class _Worker:
+    """Run one worker process, from its start to what it came to."""
+
+    def __init__(self, payload: bytes, number: int, n_workers: int, folder: Path) -> None:
+        self._report = folder / f"{number}-{time.monotonic_ns()}"
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _BOOT],
+            stdin=subprocess.PIPE,
+            env={**os.environ, **environment(number, n_workers, os.environ)},
+        )
+        self.pid = self._process.pid
+        start = cloudpickle.dumps((sys.path, str(self._report)))
+        # From a thread: a large payload fills the pipe long before the new process reads it.
+        threading.Thread(target=self._send, args=(start, payload), daemon=True).start()
+
+    def _send(self, *messages: bytes) -> None:
+        try:
+            for message in messages:
+                self._pipe.write(len(message).to_bytes(8, "big") + message)
+            self._pipe.flush()
+        except BrokenPipeError:
+            return  # it died, which its exit code tells
+
+    @property
+    def _pipe(self) -> Any:
+        return self._process.stdin
+
+    def is_running(self) -> bool:
+        """Whether it still runs; raise what it raised where it does not."""
+        if self._process.poll() is None:
+            return True
+        if self._report.exists():
+            raise _raised(self._report, self.pid)
+        return False
+
+    def died(self) -> bool:
+        """Whether it ended by a signal or a crash rather than by itself."""
+        return self._process.returncode != 0
+
+    def how(self) -> str:
+        """Return how it ended, in words."""
+        code = self._process.returncode
+        return f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+
+    def ask_to_stop(self) -> None:
+        """Let it end the trial that it runs."""
+        if self._process.poll() is None:
+            self._process.terminate()
+
+    def stop(self, deadline: float) -> None:
+        """Wait for its end, and kill it when the deadline has passed."""
+        try:
+            self._process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def _stop(workers: list[_Worker]) -> None:
+    for worker in workers:
+        worker.ask_to_stop()
+    deadline = time.monotonic() + _PATIENCE
+    for worker in workers:
+        worker.stop(deadline)
+
+
+def _raised(report: Path, pid: int) -> BaseException:
+    """Return the error of a worker with the traceback that it had there."""
+    error, text = cloudpickle.loads(report.read_bytes())
+    if error is None:
+        return WorkerError(f"A worker (process {pid}) raised what cannot be sent:\n{text}")
+    error.add_note(f"Raised in a worker (process {pid}):\n{text}")
+    raised: BaseException = error
+    return raised
+
+
+def environment(number: int, n_workers: int, given: Mapping[str, str]) -> dict[str, str]:
+    """Return what a worker's environment has beside the user's: its share of cores, its GPU."""
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    share = str(max(1, cores // n_workers))
+    added = {name: share for name in _THREADS if name not in given}
+    if gpus := _gpus(given):
+        added["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+        added.setdefault(
+            "TF_FORCE_GPU_ALLOW_GROWTH", given.get("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+        )
+    return added
+
+
+def _gpus(given: Mapping[str, str]) -> list[str]:
+    """Return the GPUs that workers may use, without waking them in this process."""
+    if "CUDA_VISIBLE_DEVICES" in given:
+        return [gpu for gpu in given["CUDA_VISIBLE_DEVICES"].split(",") if gpu not in ("", "-1")]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    listed = subprocess.run(query, capture_output=True, text=True, check=False)
+    return listed.stdout.split() if listed.returncode == 0 else []
+
+
+def main() -> None:
+    """Be a worker process: read a Job from standard input and work on it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to pass on
+    signal.signal(signal.SIGTERM, _interrupt)
+    pipe = sys.stdin.buffer
+    path, report = cloudpickle.loads(_receive(pipe))
+    sys.path[:] = path
+    payload = _receive(pipe)
+    threading.Thread(target=_die_with_parent, args=(pipe,), daemon=True).start()
+    try:
+        work_on(payload)
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    except Exception as error:  # whatever it is, the parent raises it
+        Path(report).write_bytes(_picklable(error))
+        sys.exit(1)
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _receive(pipe: Any) -> bytes:
+    size = int.from_bytes(pipe.read(8), "big")
+    message: bytes = pipe.read(size)
+    return message
+
+
+def _die_with_parent(pipe: Any) -> None:
+    """End this process when the parent is gone: its end of the pipe closes with it."""
+    # The raw descriptor: a thread that waits in a buffered read makes Python abort at its end.
+    os.read(pipe.fileno(), 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _picklable(error: Exception) -> bytes:
+    text = "".join(traceback.format_exception(error))
+    try:
+        pickled: bytes = cloudpickle.dumps((error.with_traceback(None), text))
+    except Exception:  # an error may hold anything, and its text is what matters
+        pickled = cloudpickle.dumps((None, text))
+    return pickled

@@ -1,0 +1,148 @@
+"""How data travels to other processes: arrays in files, datasets as graphs, the rest pickled."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastune_optuna._data import open_data
+from kerastune_optuna._exceptions import ArgumentError
+from kerastune_optuna._fit import FitArguments
+
+_SMALL = 1 << 16  # bytes of an array below which a file of its own does not pay
+_PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
+_LARGEST_GRAPH = 2**31 - 1  # bytes that a protocol buffer may have
+_IGNORE_STATE = 1  # of tf.raw_ops.DatasetToGraphV2: a reshuffling dataset has state, and may travel
+
+
+@dataclasses.dataclass(frozen=True)
+class ArrayFile:
+    """Stand for an array in a file that all workers of a machine map into their memory."""
+
+    path: str
+
+    def open(self) -> NDArray[Any]:
+        """Map the array."""
+        mapped: NDArray[Any] = np.load(self.path, mmap_mode="r")
+        return mapped
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetGraph:
+    """Stand for a tf.data.Dataset by its serialised graph, which shuffles anew when opened."""
+
+    graph: bytes
+    element_spec: Any
+
+    def open(self) -> Any:
+        """Rebuild the dataset."""
+        import tensorflow as tf  # the data is TensorFlow's; other backends never come here
+
+        variant = tf.raw_ops.DatasetFromGraph(graph_def=self.graph)
+        return tf.data.experimental.from_variant(variant, self.element_spec)
+
+
+@dataclasses.dataclass(frozen=True)
+class Nest:
+    """Stand for a tuple, list or dict in which something is packed."""
+
+    content: Any
+
+    def open(self) -> Any:
+        """Open what is inside."""
+        return _walk(self.content, open_data)
+
+
+def pack_fit(fit: FitArguments, folder: Path | None) -> FitArguments:
+    """Return the arguments with their data packed for other processes.
+
+    Args:
+        fit: What search() got.
+        folder: Where arrays are written for workers of this machine; None to pickle them, for
+            workers elsewhere.
+
+    Raises:
+        ArgumentError: A dataset cannot travel.
+    """
+    others = {name: _pack(name, value, folder) for name, value in fit.others.items()}
+    return dataclasses.replace(
+        fit,
+        x=_pack("x", fit.x, folder),
+        y=_pack("y", fit.y, folder),
+        validation_data=_pack("validation_data", fit.validation_data, folder),
+        others=others,
+    )
+
+
+def _pack(name: str, data: Any, folder: Path | None) -> Any:
+    if _is_tf_dataset(data):
+        return _as_graph(name, data)
+    if isinstance(data, tuple | list | Mapping):
+        return Nest(_walk(data, lambda leaf: _pack_leaf(leaf, folder)))
+    return _pack_leaf(data, folder)
+
+
+def _pack_leaf(leaf: Any, folder: Path | None) -> Any:
+    if type(leaf).__module__.startswith("tensorflow.") and hasattr(leaf, "numpy"):
+        leaf = leaf.numpy()  # an eager tensor
+    is_large = isinstance(leaf, np.ndarray) and leaf.nbytes >= _SMALL and not leaf.dtype.hasobject
+    if folder is None or not is_large:
+        return leaf
+    path = folder / f"{uuid.uuid4().hex}.npy"
+    np.save(path, leaf)
+    return ArrayFile(str(path))
+
+
+def _walk(data: Any, change: Callable[[Any], Any]) -> Any:
+    """Return a nest of tuples, lists and dicts with its leaves changed."""
+    if isinstance(data, Mapping):
+        return {key: _walk(value, change) for key, value in data.items()}
+    if isinstance(data, tuple | list):
+        return type(data)([_walk(value, change) for value in data])
+    return change(data)
+
+
+def _is_tf_dataset(data: Any) -> bool:
+    return hasattr(data, "element_spec") and type(data).__module__.startswith("tensorflow.")
+
+
+def _as_graph(name: str, dataset: Any) -> DatasetGraph:
+    import tensorflow as tf  # the data is TensorFlow's; other backends never come here
+
+    try:
+        graph = tf.raw_ops.DatasetToGraphV2(
+            input_dataset=tf.data.experimental.to_variant(dataset),
+            external_state_policy=_IGNORE_STATE,
+        ).numpy()
+    except (tf.errors.OpError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise _cannot_travel(name, f"its graph cannot be written ({reason})") from error
+    if len(graph) > _LARGEST_GRAPH:
+        raise _cannot_travel(name, f"it holds {len(graph) / 1e9:.1f} GB of data in its graph")
+    if used := _python_ops(graph):
+        raise _cannot_travel(name, f"it calls Python through {', '.join(sorted(used))}")
+    return DatasetGraph(graph, dataset.element_spec)
+
+
+def _python_ops(graph: bytes) -> set[str]:
+    """Return the ops of a dataset's graph that call into this very process."""
+    from tensorflow.core.framework.graph_pb2 import GraphDef
+
+    definition = GraphDef.FromString(graph)
+    nodes = [*definition.node]
+    for function in definition.library.function:
+        nodes.extend(function.node_def)
+    return {node.op for node in nodes} & _PYTHON_OPS
+
+
+def _cannot_travel(name: str, why: str) -> ArgumentError:
+    return ArgumentError(
+        f"{name} is a tf.data.Dataset that cannot travel to other workers: {why}. Pass a function "
+        f"without arguments that makes it: {name}=lambda: ..."
+    )
