@@ -16,6 +16,7 @@ from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, TunerError, WorkerError
 from kerastune_optuna._launch import LocalWorkers
 from kerastune_optuna._parcels import pack_fit
+from kerastune_optuna._study import finished
 from kerastune_optuna._workers import Job, run_trials, work_on
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ class Crew:
                 LocalWorkers(
                     _pickled(job, arrays),
                     self._n_workers,
-                    n_ended=progress.n_ended,
+                    max_deaths=job.budget.max_failed_trials,
+                    n_finished=lambda: len(finished(study)),
                     on_death=lambda: job.budget.reap(study),
                     say=progress.say,
                 ).run(progress.catch_up)

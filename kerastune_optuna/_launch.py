@@ -12,6 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from kerastune_optuna._workers import work_on
 
 _POLL = 0.5  # seconds between two looks at the workers
 _PATIENCE = 10  # seconds that a worker has to end after it was told to
-_MAX_DEATHS = 5  # of workers one after the other, without a trial that ended in between
 _THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
 _BOOT = "from kerastune_optuna._launch import main; main()"
 _INTERRUPTED = 130  # what a shell gives for a process that Ctrl-C ended
@@ -34,7 +34,8 @@ class LocalWorkers:
     Args:
         payload: The pickled Job.
         n_workers: How many processes run at a time.
-        n_ended: Tells how many trials of the study have ended.
+        max_deaths: How many may die one after the other, without a trial that ended well between.
+        n_finished: Tells how many trials of the study ended well.
         on_death: Called when a process died, so that its trial can be made up for.
         say: Prints a line.
     """
@@ -43,16 +44,18 @@ class LocalWorkers:
         self,
         payload: bytes,
         n_workers: int,
-        n_ended: Callable[[], int],
+        max_deaths: int,
+        n_finished: Callable[[], int],
         on_death: Callable[[], None],
         say: Callable[[str], None],
     ) -> None:
         self._payload = payload
         self._n_workers = n_workers
-        self._n_ended = n_ended
+        self._max_deaths = max_deaths
+        self._n_finished = n_finished
         self._on_death = on_death
         self._say = say
-        self._deaths, self._ended_at_death = 0, 0
+        self._deaths, self._finished_at_death = 0, 0
 
     def run(self, tick: Callable[[], None]) -> None:
         """Start the workers and wait for all of them, calling `tick` now and then.
@@ -84,11 +87,11 @@ class LocalWorkers:
 
     def _mourn(self, worker: _Worker) -> None:
         """Tell that a worker died, and give up where no worker lives long enough."""
-        ended = self._n_ended()
-        self._deaths = self._deaths + 1 if ended == self._ended_at_death else 1
-        self._ended_at_death = ended
+        done = self._n_finished()
+        self._deaths = self._deaths + 1 if done == self._finished_at_death else 1
+        self._finished_at_death = done
         self._on_death()
-        if self._deaths >= _MAX_DEATHS:
+        if self._deaths >= self._max_deaths:
             raise WorkerError(
                 f"{self._deaths} workers died one after the other, the last one {worker.how()}. "
                 "Look above for what it printed; search(n_workers=1) runs in this process."
@@ -127,6 +130,7 @@ class _Worker:
         """Whether it still runs; raise what it raised where it does not."""
         if self._process.poll() is None:
             return True
+        self._close()
         if self._report.exists():
             raise _raised(self._report, self.pid)
         return False
@@ -152,6 +156,12 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._close()
+
+    def _close(self) -> None:
+        """Close our end of the pipe, which may hold what a dead process never read."""
+        with suppress(BrokenPipeError):
+            self._pipe.close()
 
 
 def _stop(workers: list[_Worker]) -> None:

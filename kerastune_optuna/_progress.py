@@ -52,10 +52,6 @@ class Progress:
                 self._told.add(trial.number)
                 self.trial(trial)
 
-    def n_ended(self) -> int:
-        """Return how many trials of the study have ended in any state."""
-        return len(self._ended())
-
     def _ended(self) -> list[FrozenTrial]:
         trials = self._study.get_trials(deepcopy=False)
         return [trial for trial in trials if trial.state.is_finished()]

@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StorageError
 
 _BUSY_SECONDS = 60
+_DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql"}
 _TRIES = 5  # two processes that create the tables at once: one of them fails and finds them made
 
 
@@ -31,7 +32,7 @@ def connect(storage: str | BaseStorage) -> BaseStorage:
         StorageError: The database cannot be opened.
     """
     if isinstance(storage, str):
-        return _connect_url(_parse(storage))
+        return _connect_url(_with_driver(_parse(storage)))
     return storage
 
 
@@ -73,6 +74,12 @@ def _parse(text: str) -> sqlalchemy.URL:
             "storage= is a text that is no database URL. Pass one like "
             '"sqlite:///study.db" or "postgresql://user:password@host/database".'
         ) from None
+
+
+def _with_driver(url: sqlalchemy.URL) -> sqlalchemy.URL:
+    """Return the URL with the driver that our extras install, where it names none."""
+    driver = _DRIVERS.get(url.drivername)
+    return url if driver is None else url.set(drivername=f"{url.drivername}+{driver}")
 
 
 def _connect_url(url: sqlalchemy.URL) -> BaseStorage:

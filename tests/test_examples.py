@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -55,3 +57,14 @@ def test_the_readmes_example_runs(tmp_path):
     assert done.returncode == 0, done.stderr
     value, accuracy = map(float, done.stdout.splitlines()[-1].split()[-2:])
     assert abs(value - accuracy) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["parallel.py", "dask_cluster.py"])
+def test_many_workers_find_a_good_network(name, tmp_path):
+    """The parallel searches run 30 trials and hand back the model of the best one."""
+    printed = run(name, tmp_path)
+    trials = re.findall(r"^Trial (\d+): .* s$", printed, re.MULTILINE)
+    assert sorted(map(int, trials)) == list(range(30))
+    best = float(re.search(r"│ +1 │ +\d+ │ +(\S+) │", printed)[1])
+    accuracy = float(re.search(r"Accuracy of the best model: (\S+)", printed)[1])
+    assert round(best, 4) == accuracy

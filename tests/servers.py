@@ -1,0 +1,37 @@
+"""Databases of the real servers on this machine, one for each test that asks."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from contextlib import contextmanager
+
+import pytest
+import sqlalchemy
+
+SERVERS = {
+    "postgresql": "postgresql+psycopg://postgres@127.0.0.1:5432/postgres",
+    "mariadb": "mysql+pymysql://root@127.0.0.1:3306/test",
+}
+
+
+@contextmanager
+def database(server):
+    """Give the URL of a new, empty database, which is dropped in the end."""
+    url = sqlalchemy.make_url(SERVERS[server])
+    name = f"kerastune_{uuid.uuid4().hex[:12]}"
+    engine = sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT")
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    except sqlalchemy.exc.OperationalError as error:
+        if os.environ.get("CI"):
+            raise  # CI's machine has the servers: there a missing one is a failure
+        pytest.skip(f"no {server} server answers on this machine: {error.orig}")
+    try:
+        yield url.set(database=name).render_as_string(hide_password=False)
+    finally:
+        with engine.connect() as connection:
+            force = " WITH (FORCE)" if server == "postgresql" else ""
+            connection.exec_driver_sql(f"DROP DATABASE {name}{force}")
+        engine.dispose()

@@ -1,0 +1,32 @@
+"""A Dask cluster runs the worker loop, and losing one of its workers loses no trial."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from tests.test_workers import finished, kill_once, slow_builder
+
+distributed = pytest.importorskip("dask.distributed", reason="the extra `dask` is not installed")
+
+
+def test_a_killed_dask_worker_costs_no_trial(search, tmp_path):
+    """One of two Dask workers is killed in mid-search: the study has exactly 30 trials."""
+    killer = threading.Thread(target=kill_once, args=(tmp_path, 8))
+    killer.start()
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        executor = client.get_executor(pure=False)
+        tuner = search(
+            slow_builder(tmp_path),
+            n_trials=30,
+            fit={"executor": executor, "n_workers": 2, "epochs": 1},
+        )
+    killer.join()
+    assert len(finished(tuner)) == 30
+    assert [trial.number for trial in tuner.study.trials if trial.state.name != "COMPLETE"] == [8]

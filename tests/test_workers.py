@@ -1,0 +1,411 @@
+"""Many workers on one study: exact in number on every storage, and none takes another with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import optuna
+import psutil
+import pytest
+from optuna.storages.journal import JournalFileBackend
+
+from kerastune_optuna import ArgumentError, ArgumentTypeError, WorkerError
+from kerastune_optuna._liveness import DIED
+from tests.conftest import build_model
+from tests.servers import database
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb", "journal"])
+def storage(request, tmp_path):
+    """Give each kind of storage that processes can share."""
+    if request.param == "sqlite":
+        yield None
+    elif request.param == "journal":
+        yield optuna.storages.JournalStorage(JournalFileBackend(str(tmp_path / "journal.log")))
+    else:
+        with database(request.param) as url:
+            yield url
+
+
+def logging_builder(log):
+    """Return a builder that writes the number of each trial that it is called for."""
+
+    def build(trial):
+        with open(log, "a") as file:
+            file.write(f"{trial.number}\n")
+        return build_model(trial)
+
+    return build
+
+
+def runs(log):
+    """Return how often each trial was run."""
+    return Counter(int(line) for line in Path(log).read_text().split())
+
+
+def finished(tuner):
+    """Return the trials that count."""
+    return [trial for trial in tuner.study.trials if trial.state.name in ("COMPLETE", "PRUNED")]
+
+
+def test_four_workers_run_forty_trials_once(search, storage, tmp_path, capfd):
+    """Forty trials are run, none twice, all distinct, by four processes without an error."""
+    log = tmp_path / "log"
+    tuner = search(
+        logging_builder(log),
+        n_trials=40,
+        storage=storage,
+        fit={"n_workers": 4, "epochs": 1, "verbose": 2},
+    )
+    out, err = capfd.readouterr()
+    assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE"] * 40
+    assert runs(log) == dict.fromkeys(range(40), 1)
+    assert len({tuple(trial.params.values()) for trial in tuner.study.trials}) == 40
+    assert tuner.results()["worker"].nunique() == 4
+    assert sorted(line.split()[1] for line in out.splitlines() if line.startswith("Trial ")) == (
+        sorted(f"{number}:" for number in range(40))
+    )
+    assert "Traceback" not in err
+    assert "Error" not in err
+    assert tuner.best_model().built
+
+
+POPPER = """
+import sys, warnings
+import optuna
+from kerastune_optuna._storage import connect
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+study = optuna.load_study(study_name="test", storage=connect(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
+while (trial := study.ask()).number < 200:
+    print(trial.number, flush=True)
+    study.tell(trial, 0.0)
+"""
+
+
+def test_waiting_trials_are_popped_once_on_sqlite(make_tuner, tmp_path):
+    """Four processes pop 200 waiting trials of our SQLite: none twice, no exception."""
+    tuner = make_tuner()
+    for _ in range(200):
+        tuner.study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.WAITING))
+    url = f"sqlite:///{tmp_path}/tuning/study.db"
+    poppers = [
+        subprocess.Popen(
+            [sys.executable, "-c", POPPER, url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    for popper in poppers:
+        assert popper.stdout.readline() == "ready\n"
+    for popper in poppers:
+        popper.stdin.write("\n")
+        popper.stdin.flush()
+    outputs = [popper.communicate() for popper in poppers]
+    assert [popper.returncode for popper in poppers] == [0, 0, 0, 0]
+    assert all("Error" not in err for _, err in outputs)
+    popped = [int(number) for out, _ in outputs for number in out.split()]
+    assert sorted(popped) == list(range(200))
+
+
+def slow_builder(folder):
+    """Return a builder whose trials last long enough to be killed, and name their process."""
+
+    def build(trial):
+        (folder / f"{trial.number}").write_text(f"{os.getpid()}")
+        time.sleep(0.3)
+        return build_model(trial)
+
+    return build
+
+
+def kill_once(folder, number):
+    """Kill the process that runs a trial as soon as it does."""
+    while not ((file := folder / f"{number}").exists() and file.read_text()):
+        time.sleep(0.05)
+    os.kill(int(file.read_text()), signal.SIGKILL)
+
+
+def test_a_killed_worker_is_replaced(search, tmp_path, capfd):
+    """One of four workers is killed in mid-trial: the others go on, and forty trials finish."""
+    killer = threading.Thread(target=kill_once, args=(tmp_path, 10))
+    killer.start()
+    tuner = search(
+        slow_builder(tmp_path), n_trials=40, fit={"n_workers": 4, "epochs": 1, "verbose": 2}
+    )
+    killer.join()
+    assert len(finished(tuner)) == 40
+    failed = [trial for trial in tuner.study.trials if trial.state.name == "FAIL"]
+    assert [trial.number for trial in failed] == [10]
+    assert failed[0].user_attrs["stop_reason"] == DIED
+    assert tuner.results()["worker"].nunique() == 5
+    out, _ = capfd.readouterr()
+    assert out.count("died by SIGKILL; another takes its place") == 1
+
+
+def test_workers_that_all_die_end_the_search(search):
+    """A builder that kills its process ends the search instead of starting workers for ever."""
+
+    def build(trial):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(WorkerError, match="3 workers died one after the other, the last one by SI"):
+        search(build, max_failed_trials=3, fit={"n_workers": 2})
+
+
+def test_what_a_worker_raises_reaches_the_user(search, capfd):
+    """The error of a worker is raised here, once, with its traceback as a note."""
+
+    def build(trial):
+        return undefined_name  # noqa: F821 - the error that is tested
+
+    with pytest.raises(NameError, match="undefined_name") as got:
+        search(build, fit={"n_workers": 2})
+    assert "Raised in a worker" in got.value.__notes__[0]
+    assert "in build" in got.value.__notes__[0]
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_failing_configuration_is_made_up_for(search):
+    """Trials that fail do not count, with several workers too."""
+
+    def build(trial):
+        model = build_model(trial)
+        if trial.number % 3 == 1:
+            raise RuntimeError("no such luck")
+        return model
+
+    tuner = search(build, n_trials=8, fit={"n_workers": 2})
+    assert len(finished(tuner)) == 8
+
+
+def test_a_grid_is_visited_once(search):
+    """GridSampler's points are visited once each by four workers, and the search ends by itself."""
+    grid = {"units": [2, 3, 4, 5], "lr": [0.001, 0.01, 0.1]}
+    tuner = search(
+        n_trials=None,
+        sampler=optuna.samplers.GridSampler(grid),
+        fit={"n_workers": 4, "epochs": 1},
+    )
+    points = [tuple(trial.params.values()) for trial in tuner.study.trials]
+    assert len(points) == len(set(points)) == 12
+
+
+@pytest.mark.parametrize("form", ["arrays", "datasets", "functions"])
+def test_data_travels_to_workers(search, data, form):
+    """Arrays, datasets and functions that load them serve two workers."""
+    import tensorflow as tf
+
+    x, y, validation = data
+    fits = {
+        "arrays": {"x": np.tile(x, (100, 1)), "y": np.tile(y, 100)},
+        "datasets": {
+            "x": tf.data.Dataset.from_tensor_slices((x, y)).shuffle(48).batch(16),
+            "y": None,
+            "validation_data": tf.data.Dataset.from_tensor_slices(validation).batch(16),
+        },
+        "functions": {"x": lambda: x, "y": lambda: y, "validation_data": lambda: validation},
+    }
+    tuner = search(n_trials=4, fit={"n_workers": 2, "epochs": 1, **fits[form]})
+    assert len(finished(tuner)) == 4
+    assert not list(Path(tuner.directory, "test").glob("data-*"))
+
+
+def test_one_seed_gives_one_table_for_all_forms_of_data(search, data, tmp_path):
+    """With one worker and one seed, datasets, arrays and functions train the same trials."""
+    import tensorflow as tf
+
+    x, y, (x_val, y_val) = data
+    fits = {
+        "arrays": {"shuffle": False, "batch_size": 16},
+        "datasets": {
+            "x": tf.data.Dataset.from_tensor_slices((x, y)).batch(16),
+            "y": None,
+            "validation_data": tf.data.Dataset.from_tensor_slices((x_val, y_val)).batch(16),
+        },
+        "functions": {"x": lambda: x, "y": lambda: y, "shuffle": False, "batch_size": 16},
+    }
+    tables = [
+        search(n_trials=3, directory=tmp_path / form, fit=fit)
+        .results()
+        .drop(columns=["seconds", "worker"])
+        for form, fit in fits.items()
+    ]
+    assert tables[0].equals(tables[1])
+    assert tables[0].equals(tables[2])
+
+
+def test_a_shuffled_dataset_has_another_order_in_each_epoch(search, tmp_path):
+    """Two workers open a shuffled dataset, and every epoch of either has an order of its own."""
+    import tensorflow as tf
+
+    log = tmp_path / "orders"
+    rows = np.arange(48, dtype="float32").reshape(48, 1).repeat(4, axis=1)
+
+    def write(x):
+        tf.print(x[:, 0], output_stream=f"file://{log}", summarize=-1)
+        return x
+
+    dataset = tf.data.Dataset.from_tensor_slices((rows, np.zeros(48, "int64")))
+    dataset = dataset.shuffle(48).batch(48).map(lambda x, y: (write(x), y))
+    search(
+        n_trials=4,
+        fit={
+            "x": dataset,
+            "y": None,
+            "validation_data": (rows, np.zeros(48)),
+            "n_workers": 2,
+            "epochs": 3,
+        },
+    )
+    orders = log.read_text().split("\n")[:-1]
+    assert len(orders) >= 4 * 3
+    assert len(set(orders)) == len(orders)
+
+
+def test_what_cannot_travel_is_refused(search):
+    """A dataset that calls Python, and objects that cannot be pickled, name a way out."""
+    import tensorflow as tf
+
+    generated = tf.data.Dataset.from_generator(
+        lambda: iter([(np.zeros(4), 0)]),
+        output_signature=(tf.TensorSpec((4,)), tf.TensorSpec((), tf.int64)),
+    ).batch(1)
+    with pytest.raises(ArgumentError, match=r"calls Python through PyFunc.*x=lambda: \.\.\."):
+        search(fit={"x": generated, "y": None, "n_workers": 2})
+
+    lock = threading.Lock()
+
+    def build(trial):
+        with lock:
+            return build_model(trial)
+
+    with pytest.raises(ArgumentError, match="build_model cannot travel to other workers"):
+        search(build, study_name="other", fit={"n_workers": 2})
+
+
+@pytest.mark.parametrize("storage", ["sqlite://", "sqlite:///:memory:", "object"])
+def test_storage_in_memory_is_refused(search, storage):
+    """A study in memory cannot be shared, and the error says what to pass."""
+    given = optuna.storages.InMemoryStorage() if storage == "object" else storage
+    with pytest.raises(ArgumentError, match="Leave storage out for SQLite in directory"):
+        search(storage=given, fit={"n_workers": 2})
+
+
+def test_executors_that_cannot_train_are_refused(search):
+    """Threads, forks and what is no executor at all are refused."""
+    from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+    from multiprocessing import get_context
+
+    with ThreadPoolExecutor() as threads, pytest.raises(ArgumentError, match="share Keras's seeds"):
+        search(fit={"executor": threads})
+    forks = ProcessPoolExecutor(mp_context=get_context("fork"))
+    with forks, pytest.raises(ArgumentError, match="TensorFlow hangs in a fork"):
+        search(fit={"executor": forks})
+    with pytest.raises(ArgumentTypeError, match=r"has no submit\(\)"):
+        search(fit={"executor": "dask"})
+    with pytest.raises(ArgumentError, match="n_workers=0 is less than 1"):
+        search(fit={"n_workers": 0})
+
+
+def test_a_process_pool_serves(search):
+    """Any executor of processes runs the same worker loop."""
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        tuner = search(n_trials=4, fit={"executor": pool, "n_workers": 2})
+    assert len(finished(tuner)) == 4
+
+
+COPY = """
+import sys
+import numpy as np
+from kerastune_optuna import OptunaTuner
+from tests.conftest import build_model
+rng = np.random.default_rng(0)
+x, y = rng.normal(size=(24, 4)), rng.integers(0, 3, 24)
+tuner = OptunaTuner(
+    build_model, n_trials=30, storage=sys.argv[1], directory=sys.argv[2], study_name="test"
+)
+tuner.search(x, y, validation_data=(x, y), epochs=1, verbose=0)
+"""
+
+
+def test_two_copies_of_a_script_share_a_study(make_tuner, tmp_path):
+    """Two copies started at once on an empty PostgreSQL database run 30 trials in all."""
+    with database("postgresql") as url:
+        copies = [
+            subprocess.Popen(
+                [sys.executable, "-c", COPY, url, str(tmp_path / "tuning")],
+                cwd=ROOT,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(2)
+        ]
+        errors = [copy.communicate()[1] for copy in copies]
+        assert [copy.returncode for copy in copies] == [0, 0], errors
+        tuner = make_tuner(storage=url)
+        assert optuna.get_all_study_names(url) == ["test"]
+        assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE"] * 30
+        assert tuner.results()["worker"].nunique() == 2
+
+
+UNGUARDED = """
+import keras, numpy, sys
+from kerastune_optuna import OptunaTuner
+def build(trial):
+    model = keras.Sequential([keras.layers.Dense(trial.suggest_int("units", 2, 8))])
+    model.compile("adam", "mse")
+    return model
+x = numpy.zeros((8, 2))
+tuner = OptunaTuner(build, "val_loss", n_trials=2, directory=sys.argv[1])
+tuner.search(x, x[:, :1], validation_data=(x, x[:, :1]), epochs=1, n_workers=2)
+print(len(tuner.study.trials), "in all")
+"""
+
+
+def test_a_script_without_a_guard_works(tmp_path):
+    """A script that has no `if __name__ == "__main__"` is not run again by its workers."""
+    script = tmp_path / "script.py"
+    script.write_text(UNGUARDED)
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "tuning")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "2 in all"
+
+
+def test_workers_end_with_their_parent(tmp_path):
+    """A parent that is killed leaves no worker behind."""
+    script = tmp_path / "script.py"
+    script.write_text(UNGUARDED.replace("n_trials=2", "n_trials=None"))
+    parent = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path / "tuning")], stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout.readline().startswith("Trial ")
+    workers = psutil.Process(parent.pid).children()
+    assert len(workers) == 2
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    _, alive = psutil.wait_procs(workers, timeout=15)
+    assert alive == []
