@@ -61,6 +61,9 @@ class Crew:
         Raises:
             TunerError: The search cannot go on.
         """
+        size = job.budget.n_trials
+        if size is not None and len(finished(study)) >= size:
+            return
         if self.is_this_process:
             run_trials(study, job.recipe, job.budget, progress.trial)
         elif self._executor is None:
@@ -72,7 +75,6 @@ class Crew:
                     max_deaths=job.budget.max_failed_trials,
                     n_finished=lambda: len(finished(study)),
                     on_death=lambda: job.budget.reap(study),
-                    say=progress.say,
                 ).run(progress.catch_up)
         else:
             _run_on(self._executor, _pickled(job, None), self._n_workers, progress.catch_up)

@@ -37,7 +37,6 @@ class LocalWorkers:
         max_deaths: How many may die one after the other, without a trial that ended well between.
         n_finished: Tells how many trials of the study ended well.
         on_death: Called when a process died, so that its trial can be made up for.
-        say: Prints a line.
     """
 
     def __init__(
@@ -47,14 +46,12 @@ class LocalWorkers:
         max_deaths: int,
         n_finished: Callable[[], int],
         on_death: Callable[[], None],
-        say: Callable[[str], None],
     ) -> None:
         self._payload = payload
         self._n_workers = n_workers
         self._max_deaths = max_deaths
         self._n_finished = n_finished
         self._on_death = on_death
-        self._say = say
         self._deaths, self._finished_at_death = 0, 0
 
     def run(self, tick: Callable[[], None]) -> None:
@@ -65,25 +62,29 @@ class LocalWorkers:
             Exception: What a worker raised, with its traceback as a note.
         """
         with tempfile.TemporaryDirectory() as folder:
-            crew = {
-                number: _Worker(self._payload, number, self._n_workers, Path(folder))
-                for number in range(self._n_workers)
-            }
+            crew: dict[int, _Worker] = {}
             try:
+                for number in range(self._n_workers):
+                    crew[number] = self._start(number, folder)
                 while crew:
                     time.sleep(_POLL)
                     tick()
-                    for number, worker in list(crew.items()):
-                        if worker.is_running():
-                            continue
-                        del crew[number]
-                        if worker.died():
-                            self._mourn(worker)
-                            crew[number] = _Worker(
-                                self._payload, number, self._n_workers, Path(folder)
-                            )
+                    self._look_after(crew, folder)
             finally:
                 _stop(list(crew.values()))
+
+    def _start(self, number: int, folder: str) -> _Worker:
+        return _Worker(self._payload, number, self._n_workers, Path(folder))
+
+    def _look_after(self, crew: dict[int, _Worker], folder: str) -> None:
+        """Let go of the workers that are done, and replace those that died."""
+        for number, worker in list(crew.items()):
+            if worker.is_running():
+                continue
+            del crew[number]
+            if worker.died():
+                self._mourn(worker)
+                crew[number] = self._start(number, folder)
 
     def _mourn(self, worker: _Worker) -> None:
         """Tell that a worker died, and give up where no worker lives long enough."""
@@ -96,7 +97,8 @@ class LocalWorkers:
                 f"{self._deaths} workers died one after the other, the last one {worker.how()}. "
                 "Look above for what it printed; search(n_workers=1) runs in this process."
             )
-        self._say(f"A worker (process {worker.pid}) died {worker.how()}; another takes its place")
+        died = f"A worker (process {worker.pid}) died {worker.how()}; another takes its place"
+        print(died, file=sys.stderr, flush=True)  # whatever verbose says: it is not progress
 
 
 class _Worker:
@@ -105,7 +107,7 @@ class _Worker:
     def __init__(self, payload: bytes, number: int, n_workers: int, folder: Path) -> None:
         self._report = folder / f"{number}-{time.monotonic_ns()}"
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _BOOT],
+            [sys.executable, "-X", "faulthandler", "-c", _BOOT],
             stdin=subprocess.PIPE,
             env={**os.environ, **environment(number, n_workers, os.environ)},
         )
@@ -191,9 +193,8 @@ def environment(number: int, n_workers: int, given: Mapping[str, str]) -> dict[s
     added = {name: share for name in _THREADS if name not in given}
     if gpus := _gpus(given):
         added["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
-        added.setdefault(
-            "TF_FORCE_GPU_ALLOW_GROWTH", given.get("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-        )
+        # Without it the first worker on a GPU takes all of its memory.
+        added["TF_FORCE_GPU_ALLOW_GROWTH"] = given.get("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     return added
 
 
@@ -247,6 +248,7 @@ def _picklable(error: Exception) -> bytes:
     text = "".join(traceback.format_exception(error))
     try:
         pickled: bytes = cloudpickle.dumps((error.with_traceback(None), text))
+        cloudpickle.loads(pickled)  # which fails for errors whose __init__ takes other arguments
     except Exception:  # an error may hold anything, and its text is what matters
         pickled = cloudpickle.dumps((None, text))
     return pickled

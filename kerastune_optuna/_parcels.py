@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastune_optuna._data import open_data
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._fit import FitArguments
 
@@ -56,7 +56,11 @@ class Nest:
 
     def open(self) -> Any:
         """Open what is inside."""
-        return _walk(self.content, open_data)
+        return keras.tree.map_structure(_open_leaf, self.content)
+
+
+def _open_leaf(leaf: Any) -> Any:
+    return leaf.open() if isinstance(leaf, ArrayFile) else leaf
 
 
 def pack_fit(fit: FitArguments, folder: Path | None) -> FitArguments:
@@ -84,7 +88,7 @@ def _pack(name: str, data: Any, folder: Path | None) -> Any:
     if _is_tf_dataset(data):
         return _as_graph(name, data)
     if isinstance(data, tuple | list | Mapping):
-        return Nest(_walk(data, lambda leaf: _pack_leaf(leaf, folder)))
+        return Nest(keras.tree.map_structure(lambda leaf: _pack_leaf(leaf, folder), data))
     return _pack_leaf(data, folder)
 
 
@@ -97,15 +101,6 @@ def _pack_leaf(leaf: Any, folder: Path | None) -> Any:
     path = folder / f"{uuid.uuid4().hex}.npy"
     np.save(path, leaf)
     return ArrayFile(str(path))
-
-
-def _walk(data: Any, change: Callable[[Any], Any]) -> Any:
-    """Return a nest of tuples, lists and dicts with its leaves changed."""
-    if isinstance(data, Mapping):
-        return {key: _walk(value, change) for key, value in data.items()}
-    if isinstance(data, tuple | list):
-        return type(data)([_walk(value, change) for value in data])
-    return change(data)
 
 
 def _is_tf_dataset(data: Any) -> bool:

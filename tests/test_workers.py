@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,9 +16,11 @@ import numpy as np
 import optuna
 import psutil
 import pytest
+import sqlalchemy
 from optuna.storages.journal import JournalFileBackend
 
-from kerastune_optuna import ArgumentError, ArgumentTypeError, WorkerError
+from kerastune_optuna import ArgumentError, ArgumentTypeError, TunerError, WorkerError
+from kerastune_optuna._launch import environment
 from kerastune_optuna._liveness import DIED
 from tests.conftest import build_model
 from tests.servers import database
@@ -153,8 +156,8 @@ def test_a_killed_worker_is_replaced(search, tmp_path, capfd):
     assert [trial.number for trial in failed] == [10]
     assert failed[0].user_attrs["stop_reason"] == DIED
     assert tuner.results()["worker"].nunique() == 5
-    out, _ = capfd.readouterr()
-    assert out.count("died by SIGKILL; another takes its place") == 1
+    _, err = capfd.readouterr()
+    assert err.count("died by SIGKILL; another takes its place") == 1
 
 
 def test_workers_that_all_die_end_the_search(search):
@@ -362,8 +365,67 @@ def test_two_copies_of_a_script_share_a_study(make_tuner, tmp_path):
         assert [copy.returncode for copy in copies] == [0, 0], errors
         tuner = make_tuner(storage=url)
         assert optuna.get_all_study_names(url) == ["test"]
-        assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE"] * 30
+        assert len(tuner.study.trials) == len(finished(tuner)) == 30
         assert tuner.results()["worker"].nunique() == 2
+
+
+def cut_connections(url):
+    """End all connections to a database but our own, as a server does with idle ones."""
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.pool.NullPool)
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            return
+        others = connection.exec_driver_sql(
+            "SELECT id FROM information_schema.processlist "
+            "WHERE db = database() AND id <> connection_id()"
+        ).scalars()
+        for number in others.all():
+            connection.exec_driver_sql(f"KILL {number}")
+
+
+@pytest.mark.parametrize("server", ["postgresql", "mariadb"])
+def test_a_connection_that_the_server_closed_fails_no_trial(search, server):
+    """A server that closes idle connections while a trial trains costs nothing."""
+    with database(server) as url:
+
+        def build(trial):
+            model = build_model(trial)
+            cut_connections(url)
+            return model
+
+        tuner = search(build, storage=url, n_trials=3)
+        assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE"] * 3
+
+
+PROXY = """
+import sys
+import optuna
+storage = optuna.storages.RDBStorage(f"sqlite:///{sys.argv[1]}/proxied.db")
+print("serving", flush=True)
+optuna.storages.run_grpc_proxy_server(storage, host="127.0.0.1", port=int(sys.argv[2]))
+"""
+
+
+def test_the_grpc_proxy_serves_workers(search, tmp_path):
+    """Optuna's gRPC proxy is taken as a storage object, by two workers too."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", PROXY, str(tmp_path), str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as proxy:
+        try:
+            proxy.stdout.readline()
+            storage = optuna.storages.GrpcStorageProxy(host="127.0.0.1", port=port)
+            storage.wait_server_ready(timeout=30)
+            tuner = search(storage=storage, n_trials=6, fit={"n_workers": 2, "epochs": 1})
+            assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE"] * 6
+            storage.close()
+        finally:
+            proxy.kill()
 
 
 UNGUARDED = """
@@ -378,6 +440,71 @@ tuner = OptunaTuner(build, "val_loss", n_trials=2, directory=sys.argv[1])
 tuner.search(x, x[:, :1], validation_data=(x, x[:, :1]), epochs=1, n_workers=2)
 print(len(tuner.study.trials), "in all")
 """
+
+
+class UnpicklableError(Exception):
+    """Be an error that pickles and cannot be unpickled."""
+
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+def test_an_error_that_cannot_travel_is_told(search):
+    """An error that does not survive pickling arrives as text."""
+
+    def build(trial):
+        raise UnpicklableError("this", "that")
+
+    with pytest.raises(TunerError, match="3 trials failed in a row"):
+        search(build, max_failed_trials=3, fit={"n_workers": 2})
+
+    class FatalError(UnpicklableError, TypeError):
+        pass
+
+    def build_fatally(trial):
+        raise FatalError("this", "that")
+
+    with pytest.raises(WorkerError, match="FatalError: this and that"):
+        search(build_fatally, study_name="fatal", fit={"n_workers": 2})
+
+
+def test_a_full_study_starts_no_worker(search, make_tuner, capsys):
+    """A search that has nothing to do returns at once."""
+    search()
+    search(tuner=make_tuner(), fit={"n_workers": 2, "verbose": 2})
+    assert capsys.readouterr().out.startswith("Study 'test' has 2 of 2 trials done")
+
+
+def test_workers_share_cores_and_gpus():
+    """Threads are shared out, GPUs are taken in turn, and what the user set stays."""
+    cores = len(os.sched_getaffinity(0))
+    assert environment(0, 1, {"CUDA_VISIBLE_DEVICES": ""}) == {
+        "TF_NUM_INTRAOP_THREADS": str(cores),
+        "OMP_NUM_THREADS": str(cores),
+    }
+    given = {"CUDA_VISIBLE_DEVICES": "2,5", "OMP_NUM_THREADS": "3"}
+    added = [environment(number, 100, given) for number in range(3)]
+    assert [one["CUDA_VISIBLE_DEVICES"] for one in added] == ["2", "5", "2"]
+    assert {one["TF_NUM_INTRAOP_THREADS"] for one in added} == {"1"}
+    assert {one["TF_FORCE_GPU_ALLOW_GROWTH"] for one in added} == {"true"}
+    assert not any("OMP_NUM_THREADS" in one for one in added)
+
+
+def test_a_function_opens_the_artifact_store_in_each_worker(search, tmp_path):
+    """A store that cannot be pickled is opened where it is used."""
+    folder = tmp_path / "store"
+    folder.mkdir()
+
+    def open_store():
+        store = optuna.artifacts.FileSystemArtifactStore(folder)
+        store.lock = threading.Lock()
+        return store
+
+    with pytest.raises(ArgumentError, match="artifact_store cannot travel"):
+        search(artifact_store=open_store(), fit={"n_workers": 2})
+    tuner = search(artifact_store=open_store, fit={"n_workers": 2})
+    assert len(list(folder.iterdir())) == 1
+    assert tuner.best_model().built
 
 
 def test_a_script_without_a_guard_works(tmp_path):
