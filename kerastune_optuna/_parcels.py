@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import secrets
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,7 +45,7 @@ class DatasetGraph:
         """Rebuild the dataset."""
         import tensorflow as tf  # the data is TensorFlow's; other backends never come here
 
-        variant = tf.raw_ops.DatasetFromGraph(graph_def=self.graph)
+        variant = tf.raw_ops.DatasetFromGraph(graph_def=_with_new_seeds(self.graph))
         return tf.data.experimental.from_variant(variant, self.element_spec)
 
 
@@ -123,6 +124,23 @@ def _as_graph(name: str, dataset: Any) -> DatasetGraph:
     if used := _python_ops(graph):
         raise _cannot_travel(name, f"it calls Python through {', '.join(sorted(used))}")
     return DatasetGraph(graph, dataset.element_spec)
+
+
+def _with_new_seeds(graph: bytes) -> bytes:
+    """Return a dataset's graph that shuffles in an order of this worker's own."""
+    # shuffle() wrote the global seed of its first process into the graph, for all workers alike.
+    import tensorflow as tf
+    from tensorflow.core.framework.graph_pb2 import GraphDef
+
+    definition = GraphDef.FromString(graph)
+    nodes = {node.name: node for node in definition.node}
+    for node in definition.node:
+        if node.op.startswith("Shuffle"):
+            for name in node.input[2:4]:  # seed and seed2, after the dataset and the buffer's size
+                seed = tf.make_tensor_proto(secrets.randbits(31), tf.int64)
+                nodes[name.split(":")[0]].attr["value"].tensor.CopyFrom(seed)
+    written: bytes = definition.SerializeToString()
+    return written
 
 
 def _python_ops(graph: bytes) -> set[str]:

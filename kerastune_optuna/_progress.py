@@ -49,7 +49,6 @@ class Progress:
         """Say how the trials ended that other processes ran since the last call."""
         for trial in self._ended():
             if trial.number not in self._told:
-                self._told.add(trial.number)
                 self.trial(trial)
 
     def _ended(self) -> list[FrozenTrial]:
@@ -58,6 +57,7 @@ class Progress:
 
     def trial(self, trial: FrozenTrial) -> None:
         """Say how a trial ended."""
+        self._told.add(trial.number)
         attrs = trial.user_attrs
         if trial.state is TrialState.FAIL:
             end = f"failed: {attrs.get('stop_reason', 'unknown')}"

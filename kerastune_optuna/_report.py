@@ -30,17 +30,23 @@ _COLORS = {TrialState.COMPLETE: "green", TrialState.PRUNED: "yellow", TrialState
 
 
 def results(study: optuna.Study) -> pandas.DataFrame:
-    """Return a table with one row for each trial, in the order in which they were asked.
+    """Return a table with one row for each trial that began, in the order of their numbers.
 
     Columns: number, state, value, a `params_...` for each parameter, and the user attrs of trials.
     """
     import pandas  # takes half a second to import, and only results() needs it
 
-    trials = study.get_trials(deepcopy=False)
+    trials = _begun(study)
     names = sorted({name for trial in trials for name in trial.params})
     rows = [_row(trial, names) for trial in trials]
     columns = ["number", "state", "value", *(f"params_{name}" for name in names), *_ATTRS]
     return pandas.DataFrame(rows, columns=columns)
+
+
+def _begun(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials that began; a WAITING one is a place for a trial to come."""
+    trials = study.get_trials(deepcopy=False)
+    return [trial for trial in trials if trial.state is not TrialState.WAITING]
 
 
 def _row(trial: FrozenTrial, names: Sequence[str]) -> dict[str, Any]:
@@ -81,7 +87,7 @@ def _cells(rank: int, trial: FrozenTrial) -> list[str]:
 
 def _counts(study: optuna.Study) -> Text:
     """Return the line below the table: how many trials ended in each state, epochs, time."""
-    trials = study.get_trials(deepcopy=False)
+    trials = _begun(study)
     states = Counter(trial.state for trial in trials)
     line = Text(f"{len(trials)} trials: ")
     for state, count in states.items():

@@ -101,7 +101,7 @@ class Results:
         ]
 
     def results(self) -> pandas.DataFrame:
-        """Return a pandas DataFrame with one row for each trial.
+        """Return a pandas DataFrame with one row for each trial that began.
 
         Returns:
             Columns number, state, value, `params_<name>` for each parameter, best_value, best_epoch

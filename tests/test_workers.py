@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import keras
 import numpy as np
 import optuna
 import psutil
@@ -264,6 +265,7 @@ def test_a_shuffled_dataset_has_another_order_in_each_epoch(search, tmp_path):
         return x
 
     dataset = tf.data.Dataset.from_tensor_slices((rows, np.zeros(48, "int64")))
+    keras.utils.set_random_seed(1)  # which shuffle() takes for its own
     dataset = dataset.shuffle(48).batch(48).map(lambda x, y: (write(x), y))
     search(
         n_trials=4,
@@ -337,6 +339,7 @@ def test_a_process_pool_serves(search):
 
 COPY = """
 import sys
+import keras
 import numpy as np
 from kerastune_optuna import OptunaTuner
 from tests.conftest import build_model
@@ -410,6 +413,7 @@ optuna.storages.run_grpc_proxy_server(storage, host="127.0.0.1", port=int(sys.ar
 """
 
 
+@pytest.mark.filterwarnings("ignore:GrpcStorageProxy is experimental")  # as Optuna marks it
 def test_the_grpc_proxy_serves_workers(search, tmp_path):
     """Optuna's gRPC proxy is taken as a storage object, by two workers too."""
     with socket.socket() as free:
