@@ -20,7 +20,15 @@ from optuna.samplers import GridSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kerastune_optuna._exceptions import TooManyFailuresError
-from kerastune_optuna._liveness import DIED, fail_dead_trials
+from kerastune_optuna._liveness import (
+    DIED,
+    INTERRUPTED,
+    SLOT,
+    WORKER,
+    fail_dead_trials,
+    machine,
+    signature,
+)
 
 _PATIENCE = 0.5  # seconds in which another worker lays out the next slot, unless it died
 _POLL = 0.02
@@ -47,7 +55,7 @@ class Budget:
         """Return a trial to run, or None when the budget is spent."""
         size = self._size(study)
         if size is None:
-            return None if self._is_late() else study.ask()
+            return None if self._is_late() else _ask(study)
         gives_up = time.monotonic() + _PATIENCE * random.uniform(1, 2)
         while not self._is_late():
             slots = _slots(study)
@@ -56,7 +64,7 @@ class Budget:
                 if len(free) == 1 and len(slots) < size:
                     _lay_out(study)
                 return trial
-            if len(slots) >= size and not free:
+            if len(slots) >= size and not free and not self.reap(study):
                 return None
             if not slots or (not free and time.monotonic() > gives_up):
                 _lay_out(study)
@@ -66,17 +74,23 @@ class Budget:
     def make_up(self, study: optuna.Study, failed: FrozenTrial) -> None:
         """Lay out a slot for a failed trial where no worker is about to do so."""
         point = {key: failed.system_attrs[key] for key in _POINT if key in failed.system_attrs}
-        if point and _counts(study, failed):
+        if _counts(study, failed):
             return
         slots, size = _slots(study), self._size(study)
         free = any(slot.state is TrialState.WAITING for slot in slots)
         if size is not None and len(slots) < size and (point or not free):
             _lay_out(study, point)
 
-    def reap(self, study: optuna.Study) -> None:
-        """Fail the trials of dead processes on this machine, and make up for them."""
-        for trial in fail_dead_trials(study):
+    def reap(self, study: optuna.Study) -> bool:
+        """Fail the trials of dead processes on this machine, and make up for them.
+
+        Returns:
+            Whether there were any.
+        """
+        dead = fail_dead_trials(study)
+        for trial in dead:
             self.make_up(study, trial)
+        return bool(dead)
 
     def check_failures(self, study: optuna.Study) -> None:
         """Raise where the last trials of this search failed one after the other.
@@ -117,8 +131,8 @@ def _counts(study: optuna.Study, trial: FrozenTrial) -> bool:
     """Whether a trial counts: a failed one only where its point of a grid would fail again."""
     if trial.state is not TrialState.FAIL:
         return True
-    died = trial.user_attrs.get("stop_reason") == DIED
-    return isinstance(study.sampler, GridSampler) and not died
+    cut_off = trial.user_attrs.get("stop_reason") in (DIED, INTERRUPTED)
+    return isinstance(study.sampler, GridSampler) and not cut_off
 
 
 def _take_one(study: optuna.Study, free: Sequence[FrozenTrial]) -> Trial | None:
@@ -126,15 +140,26 @@ def _take_one(study: optuna.Study, free: Sequence[FrozenTrial]) -> Trial | None:
     for slot in free:
         try:
             if study._storage.set_trial_state_values(slot._trial_id, TrialState.RUNNING):
+                # Signed before the sampler starts to think: an unsigned trial cannot be told dead.
+                study._storage.set_trial_user_attr(slot._trial_id, WORKER, signature())
                 return Trial(study, slot._trial_id)
         except UpdateFinishedTrialError:
             continue
     return None
 
 
+def _ask(study: optuna.Study) -> Trial:
+    """Return a new trial of a study without a size."""
+    trial = study.ask()
+    trial.set_user_attr(WORKER, signature())
+    return trial
+
+
 def _lay_out(study: optuna.Study, point: dict[str, object] | None = None) -> None:
     study.add_trial(
-        optuna.trial.create_trial(state=TrialState.WAITING, system_attrs=dict(point or {}))
+        optuna.trial.create_trial(
+            state=TrialState.WAITING, system_attrs={SLOT: machine(), **(point or {})}
+        )
     )
 
 

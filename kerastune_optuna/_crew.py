@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from kerastune_optuna import _check
-from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, TunerError, WorkerError
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, WorkerError
 from kerastune_optuna._launch import LocalWorkers
 from kerastune_optuna._parcels import pack_fit
 from kerastune_optuna._study import finished
-from kerastune_optuna._workers import Job, run_trials, work_on
+from kerastune_optuna._weights import open_store
+from kerastune_optuna._workers import Job, Payload, run_trials, work_on
 
 if TYPE_CHECKING:
     import optuna
@@ -65,7 +66,8 @@ class Crew:
         if size is not None and len(finished(study)) >= size:
             return
         if self.is_this_process:
-            run_trials(study, job.recipe, job.budget, progress.trial)
+            recipe = dataclasses.replace(job.recipe, store=open_store(job.recipe.store))
+            run_trials(study, recipe, job.budget, progress.trial)
         elif self._executor is None:
             job.budget.reap(study)
             with _array_folder(folder) as arrays:
@@ -143,20 +145,29 @@ def _run_on(
         WorkerError: The executor lost its workers.
         Exception: What a worker raised.
     """
-    futures = {executor.submit(work_on, payload) for _ in range(n_workers)}
-    while futures:
-        done, futures = concurrent.futures.wait(futures, _POLL, concurrent.futures.FIRST_COMPLETED)
-        tick()
-        for future in done:
-            _result(future)
+    tasks = {executor.submit(work_on, Payload(payload), number) for number in range(n_workers)}
+    running = tasks
+    try:
+        while running:
+            done, running = concurrent.futures.wait(
+                running, _POLL, concurrent.futures.FIRST_COMPLETED
+            )
+            tick()
+            for task in done:
+                _result(task)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def _result(future: concurrent.futures.Future[None]) -> None:
     try:
         future.result()
-    except TunerError:
-        raise
-    except concurrent.futures.BrokenExecutor as error:
+    except Exception as error:  # what a worker raised goes on as it is
+        # Dask's own error for a task whose workers died too often has no public base class.
+        lost = isinstance(error, concurrent.futures.BrokenExecutor)
+        if not lost and type(error).__name__ != "KilledWorker":
+            raise
         raise WorkerError(
             f"The executor lost a worker and broke ({error}). Call search() again to go on, or "
             "pass n_workers= without executor= for workers that are replaced."
@@ -171,9 +182,9 @@ def _check_executor(executor: object) -> None:
     """
     if executor is None:
         return
-    if not hasattr(executor, "submit"):
+    if not isinstance(executor, concurrent.futures.Executor):
         raise ArgumentTypeError(
-            f"executor={executor!r} has no submit(). Pass a concurrent.futures.Executor, like "
+            f"executor={executor!r} is no concurrent.futures.Executor. Pass one, like "
             "client.get_executor(pure=False) of a Dask client."
         )
     if isinstance(executor, concurrent.futures.ThreadPoolExecutor):

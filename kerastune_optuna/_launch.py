@@ -19,12 +19,20 @@ from typing import Any
 import cloudpickle
 
 from kerastune_optuna._exceptions import WorkerError
-from kerastune_optuna._workers import work_on
+from kerastune_optuna._workers import Payload, work_on
 
 _POLL = 0.5  # seconds between two looks at the workers
 _PATIENCE = 10  # seconds that a worker has to end after it was told to
 _THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
-_BOOT = "from kerastune_optuna._launch import main; main()"
+# Before the imports, which take seconds: Ctrl-C is the parent's to pass on, and this package may be
+# found only where the parent found it.
+_BOOT = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+sys.path[:] = {path!r}
+from kerastune_optuna._launch import main
+main()
+"""
 _INTERRUPTED = 130  # what a shell gives for a process that Ctrl-C ended
 
 
@@ -45,7 +53,7 @@ class LocalWorkers:
         n_workers: int,
         max_deaths: int,
         n_finished: Callable[[], int],
-        on_death: Callable[[], None],
+        on_death: Callable[[], object],
     ) -> None:
         self._payload = payload
         self._n_workers = n_workers
@@ -107,12 +115,12 @@ class _Worker:
     def __init__(self, payload: bytes, number: int, n_workers: int, folder: Path) -> None:
         self._report = folder / f"{number}-{time.monotonic_ns()}"
         self._process = subprocess.Popen(
-            [sys.executable, "-X", "faulthandler", "-c", _BOOT],
+            [sys.executable, "-X", "faulthandler", "-c", _BOOT.format(path=sys.path)],
             stdin=subprocess.PIPE,
             env={**os.environ, **environment(number, n_workers, os.environ)},
         )
         self.pid = self._process.pid
-        start = cloudpickle.dumps((sys.path, str(self._report)))
+        start = str(self._report).encode()
         # From a thread: a large payload fills the pipe long before the new process reads it.
         threading.Thread(target=self._send, args=(start, payload), daemon=True).start()
 
@@ -211,12 +219,10 @@ def _gpus(given: Mapping[str, str]) -> list[str]:
 
 def main() -> None:
     """Be a worker process: read a Job from standard input and work on it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to pass on
     signal.signal(signal.SIGTERM, _interrupt)
     pipe = sys.stdin.buffer
-    path, report = cloudpickle.loads(_receive(pipe))
-    sys.path[:] = path
-    payload = _receive(pipe)
+    report = _receive(pipe).decode()
+    payload = Payload(_receive(pipe))
     threading.Thread(target=_die_with_parent, args=(pipe,), daemon=True).start()
     try:
         work_on(payload)

@@ -18,41 +18,59 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 WORKER = "worker"  # the user attr of a trial that says who runs it
+SLOT = "kerastune_optuna:slot"  # the system attr of a trial that says which machine laid it out
 DIED = "its worker died"  # the stop_reason of a trial whose process is gone
-_SIGNING_SECONDS = 60  # longer than a worker takes from claiming a trial to signing it
+INTERRUPTED = "interrupted"  # the stop_reason of a trial that Ctrl-C or SIGTERM ended
+_SIGNING_SECONDS = 60  # longer than a worker takes from taking a trial to signing it
 
 
 @lru_cache(maxsize=1)
-def _machine() -> str:
-    """Return a name of this machine that another machine of the same host name does not share."""
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    suffix = f"-{boot.read_text()[:8]}" if boot.exists() else ""
-    return socket.gethostname().replace(":", "-") + suffix
+def machine() -> str:
+    """Return a name that only processes share which can see each other."""
+    name = socket.gethostname().replace(":", "-")
+    try:
+        # Machines may share a host name, and containers a machine without sharing process ids.
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+        namespace = "".join(filter(str.isdigit, os.readlink("/proc/self/ns/pid")))
+    except OSError:  # not Linux
+        return name
+    return f"{name}-{boot}-{namespace}"
 
 
 def signature() -> str:
     """Return the machine, process id and start time of this process."""
     # A process id alone would be taken for alive again once the system has reused it.
-    return f"{_machine()}:{os.getpid()}:{_start_time(os.getpid())}"
+    return f"{machine()}:{os.getpid()}:{int(psutil.Process().create_time())}"
 
 
-def _start_time(pid: int) -> int | None:
-    """Return when a process started; None where there is none, or only a zombie."""
+def _runs(pid: int, started: int) -> bool:
+    """Whether the process that started then still runs."""
     try:
         process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else int(process.create_time())
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return int(process.create_time()) == started
     except psutil.NoSuchProcess:
-        return None
+        return False
+    except psutil.AccessDenied:
+        return True  # another user's: nothing says that it is gone
 
 
 def is_dead(trial: FrozenTrial) -> bool:
     """Whether the process that ran a trial is surely gone; of other machines nothing is sure."""
-    signed = str(trial.user_attrs.get(WORKER, ""))
-    if not signed:
-        began = trial.datetime_start or datetime.now()
-        return datetime.now() - began > timedelta(seconds=_SIGNING_SECONDS)
-    machine, pid, started = signed.rsplit(":", 2)
-    return machine == _machine() and str(_start_time(int(pid))) != started
+    signed = trial.user_attrs.get(WORKER)
+    if signed is None:
+        return _was_never_signed(trial)
+    where, pid, started = str(signed).rsplit(":", 2)
+    return where == machine() and not _runs(int(pid), int(started))
+
+
+def _was_never_signed(trial: FrozenTrial) -> bool:
+    """Whether a worker of this machine took the trial and died before it could sign."""
+    began = trial.datetime_start
+    if trial.system_attrs.get(SLOT) != machine() or began is None:
+        return False
+    return datetime.now() - began > timedelta(seconds=_SIGNING_SECONDS)
 
 
 def fail_dead_trials(study: optuna.Study) -> list[FrozenTrial]:

@@ -61,6 +61,8 @@ class Progress:
         attrs = trial.user_attrs
         if trial.state is TrialState.FAIL:
             end = f"failed: {attrs.get('stop_reason', 'unknown')}"
+        elif "seconds" not in attrs:  # added by hand, or by a plain Optuna script
+            end = f"{self._objective.name} {trial.value}"
         else:
             end = (
                 f"{self._objective.name} {attrs['best_value']:.4g} at epoch "

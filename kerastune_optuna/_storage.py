@@ -33,7 +33,31 @@ def connect(storage: str | BaseStorage) -> BaseStorage:
     """
     if isinstance(storage, str):
         return _connect_url(_with_driver(_parse(storage)))
+    if (database := _database(storage)) is not None and not _is_in_memory(database.engine.url):
+        _make_safe(database)
     return storage
+
+
+def _database(storage: BaseStorage) -> RDBStorage | None:
+    """Return the database behind a storage object; None where there is none."""
+    backend = getattr(storage, "_backend", storage)  # Optuna wraps it to cache finished trials
+    return backend if isinstance(backend, RDBStorage) else None
+
+
+def _is_in_memory(url: sqlalchemy.URL) -> bool:
+    in_memory = url.database in (None, "", ":memory:")
+    return url.get_backend_name() == "sqlite" and in_memory
+
+
+def _make_safe(database: RDBStorage) -> None:
+    """Give a database that the user opened what _open gives to ours."""
+    engine = database.engine
+    if engine.dialect.name == "sqlite" and not sqlalchemy.event.contains(
+        engine, "begin", _begin_immediate
+    ):
+        sqlalchemy.event.listen(engine, "connect", _on_connect)
+        sqlalchemy.event.listen(engine, "begin", _begin_immediate)
+        engine.dispose()  # connections that were opened before go without
 
 
 def check_shared(storage: str | BaseStorage) -> None:
@@ -42,10 +66,12 @@ def check_shared(storage: str | BaseStorage) -> None:
     Raises:
         ArgumentError: Other workers could not see the study.
     """
-    in_memory = isinstance(storage, InMemoryStorage)
     if isinstance(storage, str):
-        url = _parse(storage)
-        in_memory = url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
+        in_memory = _is_in_memory(_parse(storage))
+    elif (database := _database(storage)) is not None:
+        in_memory = _is_in_memory(database.engine.url)
+    else:
+        in_memory = isinstance(storage, InMemoryStorage)
     if in_memory:
         raise ArgumentError(
             "storage= lives in the memory of this process, where other workers cannot see it. "
@@ -68,7 +94,7 @@ def check_storage(storage: object) -> None:
 def _parse(text: str) -> sqlalchemy.URL:
     try:
         return sqlalchemy.make_url(text)
-    except MalformedURL:
+    except (MalformedURL, ValueError):  # a wrong port is a ValueError that shows a part
         # The text itself is not shown: it may hold a password.
         raise ArgumentError(
             "storage= is a text that is no database URL. Pass one like "
@@ -154,9 +180,12 @@ def _why(url: sqlalchemy.URL, error: Exception) -> str:
     """Return one line on what failed, without the password."""
     cause = str(getattr(error, "orig", None) or error).strip().splitlines()
     reason = cause[0] if cause else type(error).__name__
-    if url.password:
-        reason = reason.replace(str(url.password), "***")
-    shown = url.render_as_string(hide_password=True)
+    hidden = [key for key in url.query if "pass" in key.lower() or key.lower() == "pwd"]
+    for secret in (url.password, *(url.query[key] for key in hidden)):
+        if secret:
+            reason = reason.replace(str(secret), "***")
+    masked = url.update_query_dict(dict.fromkeys(hidden, "***"))
+    shown = masked.render_as_string(hide_password=True)
     return (
         f"storage={shown!r} cannot be opened: {reason} Check that the server runs, the database "
         "exists, and the driver is installed."

@@ -17,7 +17,7 @@ from kerastune_optuna import _weights
 from kerastune_optuna._callbacks import BestWeights, PruningCallback
 from kerastune_optuna._exceptions import BuilderError
 from kerastune_optuna._fit import FitArguments
-from kerastune_optuna._liveness import WORKER, signature
+from kerastune_optuna._liveness import INTERRUPTED
 from kerastune_optuna._monitor import Objective
 from kerastune_optuna._seeds import derive
 from kerastune_optuna._study import ranked, value_of
@@ -60,7 +60,6 @@ def run_trial(
         The finished trial.
     """
     began = time.perf_counter()
-    trial.set_user_attr(WORKER, signature())
     try:
         state, value = _train(study, trial, recipe, check=check)
     except BaseException as error:  # Ctrl-C too: no trial may stay RUNNING behind us
@@ -92,7 +91,7 @@ def _train(
         return TrialState.FAIL, None
     if pruning.pruned:
         return TrialState.PRUNED, None
-    if _enters_best(study, pruning.best_value, recipe):
+    if _enters_best(study, trial.number, pruning.best_value, recipe):
         best.restore()
         _weights.save(recipe.store, trial, model)
         if not came_built:
@@ -157,12 +156,14 @@ def _check_objective(model: keras.Model, recipe: Recipe) -> None:
         raise recipe.objective.missing(names)
 
 
-def _enters_best(study: optuna.Study, value: float, recipe: Recipe) -> bool:
-    """Whether a value is among the `keep_best` best of the study so far."""
+def _enters_best(study: optuna.Study, number: int, value: float, recipe: Recipe) -> bool:
+    """Whether a trial will be among the `keep_best` best of the study so far."""
     best = ranked(study, recipe.objective)[: recipe.keep_best]
     if len(best) < recipe.keep_best:
         return True
-    return bool(best) and recipe.objective.is_better(value, than=value_of(best[-1]))
+    # As `ranked` ranks: of equal values the earlier trial leads, whichever ended first.
+    cost = recipe.objective.cost
+    return bool(best) and (cost(value), number) < (cost(value_of(best[-1])), best[-1].number)
 
 
 def discard_outranked(study: optuna.Study, recipe: Recipe) -> None:
@@ -181,6 +182,6 @@ def _folder(study: optuna.Study, trial: optuna.Trial) -> str:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
+        return INTERRUPTED
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": ")

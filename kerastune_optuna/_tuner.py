@@ -21,8 +21,8 @@ from kerastune_optuna._progress import Progress
 from kerastune_optuna._results import Results
 from kerastune_optuna._trial import Builder, Recipe, discard_outranked
 from kerastune_optuna._user_callbacks import as_list, check_callbacks, may_add_metrics
-from kerastune_optuna._weights import StoreSource
-from kerastune_optuna._workers import Job
+from kerastune_optuna._weights import StoreSource, check_store
+from kerastune_optuna._workers import Job, keras_settings
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -184,6 +184,8 @@ class OptunaTuner(Results):
         if self.overwrite and not self._has_searched:
             self.__dict__.pop("study", None)  # the old study, where results were read from it
             _study.delete_study(self._connected, self._name, self._store)
+        if self.keep_best:
+            check_store(self._store)
         study = self.study
         _study.warn_if_builder_changed(study, self.build_model)
         discard_outranked(study, recipe)
@@ -198,6 +200,7 @@ class OptunaTuner(Results):
             study.pruner,
             recipe,
             replace(budget, first_trial=len(study.get_trials(deepcopy=False))),
+            keras_settings(),
         )
         crew.run(study, job, progress, self._folder)
 

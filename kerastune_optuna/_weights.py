@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
@@ -104,8 +106,28 @@ def discard(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> Non
     for artifact_id in _artifact_ids(storage, trial):
         try:
             open_store(store).remove(artifact_id)
-        except ArtifactNotFound:
-            continue  # another worker was first: the record outlives the file
+        except Exception as error:  # what each kind of store raises for a file that is gone
+            # The record outlives the file; Google's store has a NotFound of its own for it.
+            if type(error).__name__ not in ("ArtifactNotFound", "NotFound"):
+                raise
+
+
+def check_store(store: StoreSource) -> None:
+    """Write and remove a probe, so that a store that does not work is known before training.
+
+    Raises:
+        WeightsError: The store cannot be written.
+    """
+    probe = f"probe-{uuid.uuid4()}"
+    try:
+        opened = open_store(store)
+        opened.write(probe, io.BytesIO(b"probe"))
+        opened.remove(probe)
+    except Exception as error:  # stores of any kind raise anything
+        raise WeightsError(
+            f"artifact_store= cannot be written: {type(error).__name__}: {error}. Pass one that "
+            "works, None for a folder in directory, or keep_best=0 to keep no weights."
+        ) from error
 
 
 def has(storage: BaseStorage, trial: FrozenTrial) -> bool:

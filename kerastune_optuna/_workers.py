@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import cloudpickle
+import keras
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kerastune_optuna import _storage, _study
 from kerastune_optuna._budget import Budget
 from kerastune_optuna._exceptions import TooManyFailuresError, TunerError
+from kerastune_optuna._study import finished
 from kerastune_optuna._trial import Recipe, run_trial
 from kerastune_optuna._weights import open_store
 
@@ -39,16 +41,38 @@ class Job:
     pruner: BasePruner
     recipe: Recipe
     budget: Budget
+    settings: tuple[str, str, str]
 
 
-def work_on(payload: bytes) -> None:
-    """Take part in a search in this process, given a pickled Job.
+@dataclasses.dataclass(frozen=True)
+class Payload:
+    """Carry a pickled Job; its repr, which clusters log, shows no password."""
+
+    pickled: bytes = dataclasses.field(repr=False)
+
+
+def keras_settings() -> tuple[str, str, str]:
+    """Return what the user may have set for all models, and a new process does not know."""
+    settings = keras.config
+    return settings.floatx(), settings.image_data_format(), settings.dtype_policy().name
+
+
+def work_on(payload: Payload, number: int = 0) -> None:
+    """Take part in a search in this process.
+
+    Args:
+        payload: Holds the Job.
+        number: Tells the worker from others: Dask merges tasks that are alike.
 
     Raises:
         TunerError: The search cannot go on.
     """
-    job: Job = cloudpickle.loads(payload)
+    job: Job = cloudpickle.loads(payload.pickled)
     with _one_at_a_time, _study.quiet_optuna():
+        floatx, data_format, policy = job.settings
+        keras.config.set_floatx(floatx)
+        keras.config.set_image_data_format(data_format)
+        keras.config.set_dtype_policy(policy)
         storage = _storage.connect(job.storage)
         study = _study.open_study(storage, job.study_name, job.recipe.objective)
         study.sampler, study.pruner = job.sampler, job.pruner
@@ -81,7 +105,11 @@ def run_trials(
     checked = False
     with _stoppable(study) as is_stopped:
         while not is_stopped() and (trial := budget.claim(study)) is not None:
-            ended, cause = _attempt(study, trial, recipe, check=not checked)
+            try:
+                ended, cause = _attempt(study, trial, recipe, check=not checked)
+            except KeyboardInterrupt:
+                budget.make_up(study, study._storage.get_trial(trial._trial_id))
+                raise
             notify(ended)
             checked = checked or ended.state is not TrialState.FAIL
             if ended.state is TrialState.FAIL:
@@ -101,7 +129,7 @@ def _attempt(
     except TunerError:
         raise
     except Exception as error:  # a configuration may fail in any way; the search goes on
-        if check and _is_of_code(error):
+        if check and _is_of_code(error) and not finished(study):
             raise
         return study._storage.get_trial(trial._trial_id), error
 

@@ -198,6 +198,7 @@ UNREACHABLE = [
     ("sqlite:////no/such/folder/study.db", "unable to open database file"),
     ("postgresql+psycopg://me:secret@127.0.0.1:1/none", "storage='postgresql+psycopg://me:***@"),
     ("nosuchdb://me:secret@127.0.0.1/none", "storage='nosuchdb://me:***@127.0.0.1/none'"),
+    ("postgresql://127.0.0.1:1/none?user=me&password=secret", "cannot be opened"),
 ]
 
 
@@ -213,10 +214,11 @@ def test_a_storage_that_does_not_connect(make_tuner, epochs_trained, url, text):
     assert epochs_trained == []
 
 
-def test_a_text_with_a_password_is_not_shown(make_tuner):
+@pytest.mark.parametrize("text", ["host=db password=secret", "postgresql://me:p@ss:secret@host/db"])
+def test_a_text_with_a_password_is_not_shown(make_tuner, text):
     """A storage that is no URL may hold a password, and is not repeated."""
     with pytest.raises(ArgumentError) as got:
-        make_tuner(storage="host=db password=secret")
+        make_tuner(storage=text)
     assert "secret" not in str(got.value)
 
 

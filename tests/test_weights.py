@@ -16,6 +16,7 @@ import optuna
 import pytest
 
 from kerastune_optuna import ArgumentError, WeightsError
+from kerastune_optuna._trial import _enters_best
 from kerastune_optuna._weights import WholeFileStore
 from tests.conftest import build_model
 
@@ -111,6 +112,36 @@ def test_an_artifact_store_of_the_user_takes_the_weights(search, tmp_path, data)
     assert tuner.best_model().evaluate(*data[2], verbose=0)[1] == pytest.approx(tuner.best_value)
 
 
+def test_of_equal_values_the_earlier_trial_keeps_its_weights(search, make_tuner, tmp_path):
+    """Among trials that tie the best one is the earliest, and its weights are those kept."""
+
+    def build(trial):
+        model = build_model(trial)
+        model.optimizer.learning_rate = 0.0
+        model.set_weights([np.zeros_like(weight) for weight in model.get_weights()])
+        return model
+
+    tuner = make_tuner(build, n_trials=3)
+    tuner.study.add_trial(
+        optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING)  # still busy elsewhere
+    )
+    search(tuner=tuner)
+    assert tuner.best_trial.number == 1
+    assert len(kept(tmp_path)) == 1
+    # The trial that began first ends last, with the same value: it leads from now on.
+    recipe = tuner._recipe(None, [])
+    assert _enters_best(tuner.study, 0, tuner.best_value, recipe)
+    assert not _enters_best(tuner.study, 3, tuner.best_value, recipe)
+
+
+def test_a_store_that_cannot_be_written_is_known_before_training(search, make_tuner, tmp_path):
+    """A store whose folder is missing is an error before any trial begins."""
+    store = optuna.artifacts.FileSystemArtifactStore(tmp_path / "missing")
+    with pytest.raises(WeightsError, match="artifact_store= cannot be written: FileNotFoundError"):
+        search(artifact_store=store)
+    assert make_tuner().study.trials == []
+
+
 WRITER = """
 import io, sys
 from kerastune_optuna._weights import WholeFileStore
@@ -151,6 +182,7 @@ SEARCHER = """
 import os, signal, sys
 import numpy as np
 from kerastune_optuna import OptunaTuner
+from kerastune_optuna._trial import _enters_best
 from kerastune_optuna._weights import WholeFileStore
 from tests.conftest import build_model
 

@@ -303,12 +303,66 @@ def test_what_cannot_travel_is_refused(search):
         search(build, study_name="other", fit={"n_workers": 2})
 
 
-@pytest.mark.parametrize("storage", ["sqlite://", "sqlite:///:memory:", "object"])
-def test_storage_in_memory_is_refused(search, storage):
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: "sqlite://",
+        lambda: "sqlite:///:memory:",
+        optuna.storages.InMemoryStorage,
+        lambda: optuna.storages.RDBStorage("sqlite://"),
+    ],
+    ids=["url", "memory-url", "in-memory", "rdb"],
+)
+def test_storage_in_memory_is_refused(search, make):
     """A study in memory cannot be shared, and the error says what to pass."""
-    given = optuna.storages.InMemoryStorage() if storage == "object" else storage
+    given = make()
     with pytest.raises(ArgumentError, match="Leave storage out for SQLite in directory"):
         search(storage=given, fit={"n_workers": 2})
+
+
+def test_a_database_object_is_made_safe(search, tmp_path):
+    """SQLite opened by the user serves several workers as ours does."""
+    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/own.db")
+    tuner = search(storage=storage, n_trials=6, fit={"n_workers": 2, "epochs": 1})
+    assert len(tuner.study.trials) == len(finished(tuner)) == 6
+    with storage.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+
+
+def test_an_interrupted_point_of_a_grid_is_visited_later(search, make_tuner):
+    """Ctrl-C costs no point of a grid."""
+    grid = {"units": [2, 3], "lr": [0.001, 0.01]}
+
+    def build(trial):
+        model = build_model(trial)
+        if trial.number == 1:
+            raise KeyboardInterrupt
+        return model
+
+    def sampler():
+        return optuna.samplers.GridSampler(grid)
+
+    with pytest.raises(KeyboardInterrupt):
+        search(build, n_trials=None, sampler=sampler())
+    tuner = search(tuner=make_tuner(build, n_trials=None, sampler=sampler()))
+    points = [tuple(trial.params.values()) for trial in finished(tuner)]
+    assert len(points) == len(set(points)) == 4
+
+
+def test_the_settings_of_keras_travel(search):
+    """A dtype policy set by the user holds in workers too."""
+
+    def build(trial):
+        model = build_model(trial)
+        trial.set_user_attr("policy", model.layers[0].dtype_policy.name)
+        return model
+
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        tuner = search(build, fit={"n_workers": 2, "epochs": 1})
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert {trial.user_attrs["policy"] for trial in tuner.study.trials} == {"mixed_bfloat16"}
 
 
 def test_executors_that_cannot_train_are_refused(search):
@@ -321,7 +375,7 @@ def test_executors_that_cannot_train_are_refused(search):
     forks = ProcessPoolExecutor(mp_context=get_context("fork"))
     with forks, pytest.raises(ArgumentError, match="TensorFlow hangs in a fork"):
         search(fit={"executor": forks})
-    with pytest.raises(ArgumentTypeError, match=r"has no submit\(\)"):
+    with pytest.raises(ArgumentTypeError, match=r"is no concurrent\.futures"):
         search(fit={"executor": "dask"})
     with pytest.raises(ArgumentError, match="n_workers=0 is less than 1"):
         search(fit={"n_workers": 0})
