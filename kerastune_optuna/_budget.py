@@ -66,7 +66,8 @@ class Budget:
                 return trial
             if len(slots) >= size and not free and not self.reap(study):
                 return None
-            if not slots or (not free and time.monotonic() > gives_up):
+            is_missing = len(slots) < size and not free
+            if not slots or (is_missing and time.monotonic() > gives_up):
                 _lay_out(study)
             time.sleep(_POLL if slots else 0)
         return None
