@@ -184,9 +184,9 @@ class OptunaTuner(Results):
         if self.overwrite and not self._has_searched:
             self.__dict__.pop("study", None)  # the old study, where results were read from it
             _study.delete_study(self._connected, self._name, self._store)
+        study = self.study
         if self.keep_best:
             check_store(self._store)
-        study = self.study
         _study.warn_if_builder_changed(study, self.build_model)
         discard_outranked(study, recipe)
         progress = Progress(study, recipe.objective, budget.n_trials, silent=silent)

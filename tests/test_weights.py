@@ -188,6 +188,8 @@ from tests.conftest import build_model
 
 write = WholeFileStore.write
 def killed(self, artifact_id, content_body):
+    if artifact_id.startswith("probe"):  # with which a search sees that the store works
+        return write(self, artifact_id, content_body)
     if sys.argv[2] == "before":
         open(self._aside(artifact_id), "wb").write(b"half")
     else:
