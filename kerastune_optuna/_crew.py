@@ -131,7 +131,7 @@ def _culprit(job: Job, error: Exception) -> ArgumentError:
 def _can_be_pickled(value: object) -> bool:
     try:
         cloudpickle.dumps(value)
-    except Exception:  # what is asked is whether it raises
+    except Exception:  # pickling runs the user's __reduce__, which may raise anything
         return False
     return True
 

@@ -255,6 +255,6 @@ def _picklable(error: Exception) -> bytes:
     try:
         pickled: bytes = cloudpickle.dumps((error.with_traceback(None), text))
         cloudpickle.loads(pickled)  # which fails for errors whose __init__ takes other arguments
-    except Exception:  # an error may hold anything, and its text is what matters
+    except Exception:  # pickling runs the error's own __reduce__ and __init__: its text remains
         pickled = cloudpickle.dumps((None, text))
     return pickled
