@@ -40,6 +40,11 @@ def check_tuner(tuner: OptunaTuner) -> None:
     _check.integer(
         "max_failed_trials", tuner.max_failed_trials, least=1, instead="Pass 1 or more trials."
     )
+    if tuner.backup_every is not None:
+        instead = "Pass how long a backup may be ago, 0 for one at each epoch, or None for none."
+        _check.seconds("backup_every", tuner.backup_every, instead=instead)
+    instead = "Pass how long to wait for a database that went away."
+    _check.seconds("storage_patience", tuner.storage_patience, instead=instead)
     _check.one_of("overwrite", tuner.overwrite, (True, False))
 
 
@@ -48,7 +53,7 @@ def check_limits(n_trials: object, timeout: object) -> None:
     if n_trials is not None:
         instead = "Pass 1 or more trials, or None for no limit."
         _check.integer("n_trials", n_trials, least=1, instead=instead)
-    _check.seconds("timeout", timeout)
+    _check.timeout(timeout)
 
 
 def _check_builder(build_model: object) -> None:

@@ -19,20 +19,15 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import GridSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from kerastune_optuna import _interrupt
 from kerastune_optuna._exceptions import TooManyFailuresError
-from kerastune_optuna._liveness import (
-    DIED,
-    INTERRUPTED,
-    SLOT,
-    WORKER,
-    fail_dead_trials,
-    machine,
-    signature,
-)
+from kerastune_optuna._lease import Watch
+from kerastune_optuna._liveness import WORKER, is_dead, is_in_doubt, signature
+from kerastune_optuna._retry import DIED, INTERRUPTED, fail_and_retry, lay_out, was_cut_off
 
 _PATIENCE = 0.5  # seconds in which another worker lays out the next slot, unless it died
 _POLL = 0.02
-_POINT = ("grid_id", "search_space")  # the system attrs in which GridSampler keeps a trial's point
+_POLL_OTHERS = 1.0  # seconds between two looks at the trials of other machines
 
 
 @dataclass(frozen=True)
@@ -51,47 +46,60 @@ class Budget:
     max_failed_trials: int
     first_trial: int = 0
 
-    def claim(self, study: optuna.Study) -> Trial | None:
+    def claim(self, study: optuna.Study, watch: Watch) -> Trial | None:
         """Return a trial to run, or None when the budget is spent."""
         size = self._size(study)
         if size is None:
-            return None if self._is_late() else _ask(study)
+            return None if self._is_over() else _ask(study)
         gives_up = time.monotonic() + _PATIENCE * random.uniform(1, 2)
-        while not self._is_late():
+        while not self._is_over():
             slots = _slots(study)
             free = [slot for slot in slots[:size] if slot.state is TrialState.WAITING]
             if (trial := _take_one(study, free)) is not None:
                 if len(free) == 1 and len(slots) < size:
-                    _lay_out(study)
+                    lay_out(study)
                 return trial
-            if len(slots) >= size and not free and not self.reap(study):
-                return None
+            if len(slots) >= size and not free and not self.reap(study, watch):
+                if not _is_any_in_doubt(study, watch):
+                    return None
+                time.sleep(_POLL_OTHERS)
             is_missing = len(slots) < size and not free
             if not slots or (is_missing and time.monotonic() > gives_up):
-                _lay_out(study)
+                lay_out(study)
             time.sleep(_POLL if slots else 0)
         return None
 
     def make_up(self, study: optuna.Study, failed: FrozenTrial) -> None:
         """Lay out a slot for a failed trial where no worker is about to do so."""
-        point = {key: failed.system_attrs[key] for key in _POINT if key in failed.system_attrs}
         if _counts(study, failed):
             return
         slots, size = _slots(study), self._size(study)
         free = any(slot.state is TrialState.WAITING for slot in slots)
-        if size is not None and len(slots) < size and (point or not free):
-            _lay_out(study, point)
+        if size is not None and len(slots) < size and not free:
+            lay_out(study)
 
-    def reap(self, study: optuna.Study) -> bool:
-        """Fail the trials of dead processes on this machine, and make up for them.
+    def reap(self, study: optuna.Study, watch: Watch) -> bool:
+        """Fail the trials of dead processes, and lay them out again.
+
+        Args:
+            study: The study.
+            watch: What has been seen of the trials of other machines.
 
         Returns:
             Whether there were any.
         """
-        dead = fail_dead_trials(study)
-        for trial in dead:
-            self.make_up(study, trial)
-        return bool(dead)
+        dead = [trial for trial in _running(study) if is_dead(trial, watch)]
+        return sum(self._reap_one(study, trial, DIED) for trial in dead) > 0
+
+    def interrupt(self, study: optuna.Study, trial: Trial) -> None:
+        """Leave a trial of this process to be resumed."""
+        self._reap_one(study, study._storage.get_trial(trial._trial_id), INTERRUPTED)
+
+    def _reap_one(self, study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
+        is_ours = fail_and_retry(study, trial, reason)
+        if is_ours:  # where it is not run again, another configuration takes its place
+            self.make_up(study, study._storage.get_trial(trial._trial_id))
+        return is_ours
 
     def check_failures(self, study: optuna.Study) -> None:
         """Raise where the last trials of this search failed one after the other.
@@ -100,7 +108,7 @@ class Budget:
             TooManyFailuresError: There were `max_failed_trials` of them.
         """
         trials = study.get_trials(deepcopy=False)[self.first_trial :]
-        ended = sorted((trial for trial in trials if trial.state.is_finished()), key=_end)
+        ended = sorted((trial for trial in trials if _says_something(trial)), key=_end)
         last = ended[-self.max_failed_trials :]
         if len(last) < self.max_failed_trials:
             return
@@ -112,8 +120,10 @@ class Budget:
                 "max_failed_trials= allows more."
             )
 
-    def _is_late(self) -> bool:
-        return self.deadline is not None and time.time() >= self.deadline
+    def _is_over(self) -> bool:
+        """Whether no further trial may start, whatever is left to do."""
+        late = self.deadline is not None and time.time() >= self.deadline
+        return late or _interrupt.requested()
 
     def _size(self, study: optuna.Study) -> int | None:
         """Return how many slots there may be: no more than a grid has points."""
@@ -132,8 +142,21 @@ def _counts(study: optuna.Study, trial: FrozenTrial) -> bool:
     """Whether a trial counts: a failed one only where its point of a grid would fail again."""
     if trial.state is not TrialState.FAIL:
         return True
-    cut_off = trial.user_attrs.get("stop_reason") in (DIED, INTERRUPTED)
-    return isinstance(study.sampler, GridSampler) and not cut_off
+    return isinstance(study.sampler, GridSampler) and not was_cut_off(trial)
+
+
+def _says_something(trial: FrozenTrial) -> bool:
+    """Whether a trial ended by what its configuration came to."""
+    return trial.state.is_finished() and not was_cut_off(trial)
+
+
+def _running(study: optuna.Study) -> list[FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+
+
+def _is_any_in_doubt(study: optuna.Study, watch: Watch) -> bool:
+    """Whether a trial of another machine may have to be run again."""
+    return any(is_in_doubt(trial, watch) for trial in _running(study))
 
 
 def _take_one(study: optuna.Study, free: Sequence[FrozenTrial]) -> Trial | None:
@@ -154,14 +177,6 @@ def _ask(study: optuna.Study) -> Trial:
     trial = study.ask()
     trial.set_user_attr(WORKER, signature())
     return trial
-
-
-def _lay_out(study: optuna.Study, point: dict[str, object] | None = None) -> None:
-    study.add_trial(
-        optuna.trial.create_trial(
-            state=TrialState.WAITING, system_attrs={SLOT: machine(), **(point or {})}
-        )
-    )
 
 
 def _end(trial: FrozenTrial) -> datetime:

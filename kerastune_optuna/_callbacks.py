@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import keras
 import numpy as np
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna_integration import KerasPruningCallback
 
-from kerastune_optuna._exceptions import ArgumentError, MetricNotFoundError, TunerError
+from kerastune_optuna import _interrupt
+from kerastune_optuna._exceptions import ArgumentError, MetricNotFoundError
 from kerastune_optuna._monitor import parse_objective
+from kerastune_optuna._patience import is_away, one_try
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,6 +33,9 @@ class PruningCallback(KerasPruningCallback):
 
     Epochs without validation (`validation_freq=2`) are passed over. A metric that does not come
     when it should is a MetricNotFoundError, raised at the end of the first such epoch's training.
+    A training whose loss is no longer finite ends with that epoch, and is pruned.
+
+    Where the database does not answer, training goes on, and the reports follow when it does.
 
     Put it last in the list: a callback before it may add the metric to the logs.
 
@@ -85,17 +91,24 @@ class PruningCallback(KerasPruningCallback):
         self.pruned = False
         self._last_epoch = -1
         self._values_seen = 0
-        self._error: TunerError | None = None
+        self._diverged: float | None = None
+        self._unsent: dict[int, float] = {}
+        self._error: Exception | None = None
         self._names: set[str] = set()
         # Optuna ignores a second report of a step: a second training goes on counting.
         self._first_step = max(_reported(self._trial), default=-1) + 1
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Take the value of the epoch and ask the pruner."""
+        if _interrupt.requested():
+            return  # Keras ends the epoch as ever, after the batch at which it was told to stop
         logs = logs or {}
         self.epochs_run += 1
         self._last_epoch = epoch
         self._names.update(logs)
+        if not math.isfinite(loss := float(logs.get("loss", 0.0))):
+            self._diverged = loss
+            self.model.stop_training = True
         name = self.objective.find(logs)
         if name is None:
             self._pass_over(logs)
@@ -107,16 +120,32 @@ class PruningCallback(KerasPruningCallback):
         value = float(logs[name])
         if self.objective.is_better(value, than=self.best_value):
             self.best_value, self.best_epoch = value, epoch
-        self._report(epoch, value)
+        self._report(self._first_step + epoch, value)
 
-    def _report(self, epoch: int, value: float) -> None:
+    def _report(self, step: int, value: float) -> None:
         """Let optuna-integration report and decide; stop where it would raise."""
         try:
-            super().on_epoch_end(self._first_step + epoch, {self._monitor: value})
+            with one_try():
+                self._send_late_reports()
+                super().on_epoch_end(step, {self._monitor: value})
         except optuna.TrialPruned:
             # Raised here it would cut off the callbacks after this one and every `on_train_end`.
             self.pruned = True
             self.model.stop_training = True
+        except UpdateFinishedTrialError as error:
+            self._give_up(error)  # another process took this one for dead, and runs the trial
+        except Exception as error:
+            if not is_away(error):
+                raise
+            if step not in _reported(self._trial):  # else only the pruner did not get through
+                self._unsent[step] = value
+
+    def _send_late_reports(self) -> None:
+        """Report what the storage did not take before."""
+        while self._unsent:
+            step = min(self._unsent)
+            self._trial.report(self._unsent[step], step)
+            del self._unsent[step]
 
     def _pass_over(self, logs: Mapping[str, Any]) -> None:
         """Wait for the next epoch where this one had no validation, else give up."""
@@ -124,16 +153,20 @@ class PruningCallback(KerasPruningCallback):
         if validated or not self.objective.needs_validation:
             self._give_up(self.objective.missing(logs))
 
-    def _give_up(self, error: TunerError) -> None:
+    def _give_up(self, error: Exception) -> None:
         self._error = error
         self.model.stop_training = True
 
     def on_train_end(self, logs: Logs = None) -> None:
         """Write what the training came to into the user attrs, or raise what was wrong with it."""
+        if _interrupt.requested():
+            return  # the trial is resumed from its last backup, and has come to nothing yet
+        self.pruned = self.pruned or (self._diverged is not None and self.best_value is not None)
         if self._error is None and self._values_seen == 0:
             self._error = self.objective.missing(self._names)
         if self._error is not None:
             raise self._error
+        self._send_late_reports()
         for key, value in self._outcome().items():
             self._trial.set_user_attr(key, value)
 
@@ -146,6 +179,8 @@ class PruningCallback(KerasPruningCallback):
     def stop_reason(self) -> str:
         """Why training ended: all epochs, pruned, or stopped by another callback."""
         epoch, epochs = self._last_epoch + 1, self.params.get("epochs", 0)
+        if self._diverged is not None:
+            return f"diverged at epoch {epoch}/{epochs}: the loss is {self._diverged}"
         if self.best_value is None:
             return f"{self.objective.name} was never a finite number"
         if self.pruned:
@@ -154,6 +189,20 @@ class PruningCallback(KerasPruningCallback):
             return f"stopped at epoch {epoch}/{epochs} by a callback"
         return "all epochs"
 
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed training needs, in a form that JSON holds."""
+        reports = {**_reported(self._trial), **self._unsent}
+        own = {"best_value": self.best_value, "best_epoch": self.best_epoch}
+        return {**own, "epochs_run": self.epochs_run, "reports": sorted(reports.items())}
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on from the state of an earlier training, and report what that one did."""
+        self.best_value, self.best_epoch = state["best_value"], state["best_epoch"]
+        self.epochs_run = self._values_seen = state["epochs_run"]
+        self._last_epoch = self.epochs_run - 1
+        self._unsent = {int(step): float(value) for step, value in state["reports"]}
+        self._send_late_reports()
+
     def result(self) -> float:
         """Return the value of the best epoch, for an objective function of your own to return.
 
@@ -161,7 +210,7 @@ class PruningCallback(KerasPruningCallback):
             The best value; NaN, which Optuna takes for a failure, where none was a finite number.
 
         Raises:
-            optuna.TrialPruned: The pruner ended the training.
+            optuna.TrialPruned: The pruner ended the training, or its loss is no longer finite.
         """
         if self.pruned:
             raise optuna.TrialPruned(self.stop_reason)
@@ -192,6 +241,10 @@ class BestWeights(keras.callbacks.Callback):
     def restore(self) -> None:
         """Give the model the weights of its best epoch."""
         self.model.set_weights(self._weights)
+
+    def resume(self) -> None:
+        """Take the weights that the model has now for those of the best epoch."""
+        self._weights = self.model.get_weights()
 
 
 def _study_direction(trial: optuna.trial.BaseTrial, direction: str) -> str:

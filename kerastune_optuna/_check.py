@@ -19,15 +19,22 @@ def integer(name: str, value: object, *, least: int, instead: str) -> None:
         raise ArgumentError(f"{name}={value} is less than {least}. {instead}")
 
 
-def seconds(name: str, value: object) -> None:
+def timeout(value: object) -> None:
     """Refuse what is not a positive number of seconds or None."""
     if value is None:
         return
     instead = "Pass a positive number of seconds, or None for no limit."
+    seconds("timeout", value, instead=instead)
+    if value == 0:
+        raise ArgumentError(f"timeout={value} leaves no time for a trial. {instead}")
+
+
+def seconds(name: str, value: object, *, instead: str) -> None:
+    """Refuse what is not a number of seconds from 0."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ArgumentTypeError(f"{name}={value!r} is not a number of seconds. {instead}")
-    if not value > 0:
-        raise ArgumentError(f"{name}={value} leaves no time for a trial. {instead}")
+    if not value >= 0:
+        raise ArgumentError(f"{name}={value} is less than 0. {instead}")
 
 
 def one_of(name: str, value: object, choices: Iterable[object]) -> None:

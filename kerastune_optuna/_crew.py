@@ -15,9 +15,10 @@ import cloudpickle
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, WorkerError
 from kerastune_optuna._launch import LocalWorkers
+from kerastune_optuna._lease import Watch
 from kerastune_optuna._parcels import pack_fit
+from kerastune_optuna._store import open_store
 from kerastune_optuna._study import finished
-from kerastune_optuna._weights import open_store
 from kerastune_optuna._workers import Job, Payload, run_trials, work_on
 
 if TYPE_CHECKING:
@@ -69,14 +70,15 @@ class Crew:
             recipe = dataclasses.replace(job.recipe, store=open_store(job.recipe.store))
             run_trials(study, recipe, job.budget, progress.trial)
         elif self._executor is None:
-            job.budget.reap(study)
+            watch = Watch()
+            job.budget.reap(study, watch)
             with _array_folder(folder) as arrays:
                 LocalWorkers(
                     _pickled(job, arrays),
                     self._n_workers,
                     max_deaths=job.budget.max_failed_trials,
                     n_finished=lambda: len(finished(study)),
-                    on_death=lambda: job.budget.reap(study),
+                    on_death=lambda: job.budget.reap(study, watch),
                 ).run(progress.catch_up)
         else:
             _run_on(self._executor, _pickled(job, None), self._n_workers, progress.catch_up)

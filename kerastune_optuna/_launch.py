@@ -18,11 +18,12 @@ from typing import Any
 
 import cloudpickle
 
+from kerastune_optuna import _interrupt
 from kerastune_optuna._exceptions import WorkerError
 from kerastune_optuna._workers import Payload, work_on
 
 _POLL = 0.5  # seconds between two looks at the workers
-_PATIENCE = 10  # seconds that a worker has to end after it was told to
+_PATIENCE = 7  # seconds that a worker has to end after it was told to
 _THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
 # Before the imports, which take seconds: Ctrl-C is the parent's to pass on, and this package may be
 # found only where the parent found it.
@@ -33,7 +34,6 @@ sys.path[:] = {path!r}
 from kerastune_optuna._launch import main
 main()
 """
-_INTERRUPTED = 130  # what a shell gives for a process that Ctrl-C ended
 
 
 class LocalWorkers:
@@ -74,7 +74,7 @@ class LocalWorkers:
             try:
                 for number in range(self._n_workers):
                     crew[number] = self._start(number, folder)
-                while crew:
+                while crew and not _interrupt.requested():
                     time.sleep(_POLL)
                     tick()
                     self._look_after(crew, folder)
@@ -159,11 +159,14 @@ class _Worker:
         if self._process.poll() is None:
             self._process.terminate()
 
-    def stop(self, deadline: float) -> None:
-        """Wait for its end, and kill it when the deadline has passed."""
-        try:
+    def wait(self, deadline: float) -> None:
+        """Wait for its end, but not beyond the deadline."""
+        with suppress(subprocess.TimeoutExpired):
             self._process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
+
+    def kill(self) -> None:
+        """End it for good, and leave no zombie."""
+        if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
         self._close()
@@ -175,11 +178,16 @@ class _Worker:
 
 
 def _stop(workers: list[_Worker]) -> None:
-    for worker in workers:
-        worker.ask_to_stop()
+    """Ask the workers to end; kill those that do not in time, or all at a second Ctrl-C."""
     deadline = time.monotonic() + _PATIENCE
-    for worker in workers:
-        worker.stop(deadline)
+    try:
+        for worker in workers:
+            worker.ask_to_stop()
+        for worker in workers:
+            worker.wait(deadline)
+    finally:
+        for worker in workers:
+            worker.kill()
 
 
 def _raised(report: Path, pid: int) -> BaseException:
@@ -219,22 +227,19 @@ def _gpus(given: Mapping[str, str]) -> list[str]:
 
 def main() -> None:
     """Be a worker process: read a Job from standard input and work on it."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    pipe = sys.stdin.buffer
-    report = _receive(pipe).decode()
-    payload = Payload(_receive(pipe))
-    threading.Thread(target=_die_with_parent, args=(pipe,), daemon=True).start()
-    try:
-        work_on(payload)
-    except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED)
-    except Exception as error:  # whatever it is, the parent raises it
-        Path(report).write_bytes(_picklable(error))
-        sys.exit(1)
-
-
-def _interrupt(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
+    # The parent sends one signal, and a cluster that ends the job another: both only ask.
+    with _interrupt.listening("", (signal.SIGTERM,), escalates=False):
+        pipe = sys.stdin.buffer
+        report = _receive(pipe).decode()
+        payload = Payload(_receive(pipe))
+        threading.Thread(target=_die_with_parent, args=(pipe,), daemon=True).start()
+        try:
+            work_on(payload)
+        except Exception as error:  # whatever it is, the parent raises it
+            if _interrupt.requested():
+                return  # like a storage that is away while the search is being stopped
+            Path(report).write_bytes(_picklable(error))
+            sys.exit(1)
 
 
 def _receive(pipe: Any) -> bytes:
@@ -248,6 +253,8 @@ def _die_with_parent(pipe: Any) -> None:
     # The raw descriptor: a thread that waits in a buffered read makes Python abort at its end.
     os.read(pipe.fileno(), 1)
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_PATIENCE)
+    os._exit(1)  # a batch may last for hours, and nobody is left to kill this process
 
 
 def _picklable(error: Exception) -> bytes:

@@ -10,17 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
-from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import TrialState
 
 if TYPE_CHECKING:
-    import optuna
     from optuna.trial import FrozenTrial
+
+    from kerastune_optuna._lease import Watch
 
 WORKER = "worker"  # the user attr of a trial that says who runs it
 SLOT = "kerastune_optuna:slot"  # the system attr of a trial that says which machine laid it out
-DIED = "its worker died"  # the stop_reason of a trial whose process is gone
-INTERRUPTED = "interrupted"  # the stop_reason of a trial that Ctrl-C or SIGTERM ended
 _SIGNING_SECONDS = 60  # longer than a worker takes from taking a trial to signing it
 
 
@@ -43,6 +40,32 @@ def signature() -> str:
     return f"{machine()}:{os.getpid()}:{int(psutil.Process().create_time())}"
 
 
+def is_dead(trial: FrozenTrial, watch: Watch) -> bool:
+    """Whether nobody runs a RUNNING trial any more.
+
+    Args:
+        trial: The trial, as it is in the storage now.
+        watch: What has been seen of the trials of other machines.
+    """
+    signed = trial.user_attrs.get(WORKER)
+    if signed is None:
+        return _was_never_signed(trial)
+    if signed == signature():
+        return True  # who asks runs no trial: a search of this process broke off and left it
+    where, pid, started = str(signed).rsplit(":", 2)
+    if where == machine():
+        return not _runs(int(pid), int(started))
+    return watch.has_lapsed(trial)
+
+
+def is_in_doubt(trial: FrozenTrial, watch: Watch) -> bool:
+    """Whether only time can tell if a RUNNING trial's process on another machine is alive."""
+    signed = trial.user_attrs.get(WORKER)
+    if signed is None or str(signed).rsplit(":", 2)[0] == machine():
+        return False
+    return watch.is_in_doubt(trial)
+
+
 def _runs(pid: int, started: int) -> bool:
     """Whether the process that started then still runs."""
     try:
@@ -56,34 +79,9 @@ def _runs(pid: int, started: int) -> bool:
         return True  # another user's: nothing says that it is gone
 
 
-def is_dead(trial: FrozenTrial) -> bool:
-    """Whether the process that ran a trial is surely gone; of other machines nothing is sure."""
-    signed = trial.user_attrs.get(WORKER)
-    if signed is None:
-        return _was_never_signed(trial)
-    where, pid, started = str(signed).rsplit(":", 2)
-    return where == machine() and not _runs(int(pid), int(started))
-
-
 def _was_never_signed(trial: FrozenTrial) -> bool:
     """Whether a worker of this machine took the trial and died before it could sign."""
     began = trial.datetime_start
     if trial.system_attrs.get(SLOT) != machine() or began is None:
         return False
     return datetime.now() - began > timedelta(seconds=_SIGNING_SECONDS)
-
-
-def fail_dead_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Set the trials of dead processes to FAIL; return those that this process was first to set."""
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    return [trial for trial in running if is_dead(trial) and _fail(study, trial)]
-
-
-def _fail(study: optuna.Study, trial: FrozenTrial) -> bool:
-    """Fail a trial; False where another process was first."""
-    storage = study._storage
-    try:
-        storage.set_trial_user_attr(trial._trial_id, "stop_reason", DIED)
-        return storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-    except UpdateFinishedTrialError:
-        return False

@@ -13,11 +13,11 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
-from kerastune_optuna import _check, _report, _storage, _study
-from kerastune_optuna._exceptions import ArgumentError, NoTrialsError
+from kerastune_optuna import _check, _report, _storage, _study, _weights
+from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, WeightsError
 from kerastune_optuna._monitor import Objective, parse_objective
+from kerastune_optuna._store import StoreSource, WholeFileStore
 from kerastune_optuna._trial import Builder, rebuild
-from kerastune_optuna._weights import StoreSource, WholeFileStore
 
 if TYPE_CHECKING:
     import pandas
@@ -37,6 +37,7 @@ class Results:
     storage: str | BaseStorage | None
     artifact_store: StoreSource | None
     keep_best: int
+    storage_patience: float
 
     @cached_property
     def study(self) -> optuna.Study:
@@ -62,17 +63,21 @@ class Results:
         """The objective of the best trial at its best epoch."""
         return _study.value_of(self.best_trial)
 
-    def best_model(self) -> keras.Model:
+    def best_model(self, trial: int | None = None) -> keras.Model:
         """Rebuild the best trial's model, compiled, with the weights of its best epoch.
+
+        Args:
+            trial: Number of another trial whose weights are kept. Default None: the best.
 
         Returns:
             The model; evaluating it on the validation data gives `best_value`.
 
         Raises:
-            NoTrialsError: No trial is COMPLETE yet.
-            WeightsError: The weights are not kept, or no longer fit what build_model returns.
+            NoTrialsError: No trial is COMPLETE yet, or not the one of that number.
+            WeightsError: The weights are not kept, are damaged, or no longer fit what build_model
+                returns; the text names the next best trial whose weights are whole.
         """
-        return self.best_models(1)[0]
+        return self.best_models(1)[0] if trial is None else self._model_of(self._complete(trial))
 
     def best_models(self, n: int) -> list[keras.Model]:
         """Rebuild the models of the best `n` trials, the best first.
@@ -94,11 +99,7 @@ class Results:
                 f"n={n} is more than keep_best={self.keep_best}, the trials that keep their "
                 f"weights. Pass keep_best={n} to the tuner before it searches."
             )
-        return [
-            # The builder gets a copy: what it does to its trial must not reach Optuna's cache.
-            rebuild(self.build_model, self._store, self._connected, copy.deepcopy(trial))
-            for trial in self._ranked(n)
-        ]
+        return [self._model_of(trial) for trial in self._ranked(n)]
 
     def results(self) -> pandas.DataFrame:
         """Return a pandas DataFrame with one row for each trial that began.
@@ -144,7 +145,33 @@ class Results:
     def _connected(self) -> BaseStorage:
         if self.storage is None or self.artifact_store is None:
             _storage.make_directory(Path(self.directory))
-        return _storage.connect(self._storage_source)
+        return _storage.connect(self._storage_source, self.storage_patience)
+
+    def _model_of(self, trial: FrozenTrial) -> keras.Model:
+        try:
+            # The builder gets a copy: what it does to its trial must not reach Optuna's cache.
+            return rebuild(self.build_model, self._store, self._connected, copy.deepcopy(trial))
+        except WeightsError as error:
+            raise WeightsError(f"{error} {self._next_whole(trial)}") from error.__cause__
+
+    def _next_whole(self, lost: FrozenTrial) -> str:
+        """Return a sentence that names the best other trial whose weights can be loaded."""
+        for trial in _study.ranked(self.study, self._objective):
+            is_other = trial.number != lost.number and _weights.has(self._connected, trial)
+            if is_other and _weights.are_whole(self._store, self._connected, trial):
+                return (
+                    f"The next best whose weights are whole is trial {trial.number} "
+                    f"({self.objective} {trial.value:.6g}): best_model(trial={trial.number})."
+                )
+        return "No other trial's weights are kept."
+
+    def _complete(self, number: int) -> FrozenTrial:
+        """Return the COMPLETE trial of that number."""
+        complete = {trial.number: trial for trial in _study.ranked(self.study, self._objective)}
+        if number not in complete:
+            listed = ", ".join(str(known) for known in sorted(complete)) or "none"
+            raise NoTrialsError(f"trial={number!r} is no COMPLETE trial. Pass one of: {listed}.")
+        return complete[number]
 
     def _ranked(self, n: int) -> list[FrozenTrial]:
         """Return the best `n` trials, which must be there."""

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 import optuna
 import sqlalchemy
-from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import get_lock_file
 from sqlalchemy.exc import ArgumentError as MalformedURL
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StorageError
+from kerastune_optuna._patience import is_away, patient
 
-_BUSY_SECONDS = 60
+_BUSY_SECONDS = 5  # of SQLite's own waiting, which Ctrl-C cannot end; then ours begins
+_CONNECT_SECONDS = 10  # or a server behind a dead network is waited for by the minute
 _DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql"}
+_ROOM = 2_000_000  # bytes that SQLite's file and its log grow by in a search of some hundred trials
 _TRIES = 5  # two processes that create the tables at once: one of them fails and finds them made
 
 
@@ -24,24 +31,64 @@ def in_directory(directory: Path) -> str:
     return f"sqlite:///{directory.absolute() / 'study.db'}"
 
 
-def connect(storage: str | BaseStorage) -> BaseStorage:
-    """Return the storage for a URL or object.
+def connect(
+    storage: str | BaseStorage, patience: float = 0.0, *, later: bool = False
+) -> BaseStorage:
+    """Return the storage for a URL or object, which waits where the database goes away.
+
+    Args:
+        storage: A database URL or an Optuna storage.
+        patience: Seconds for which each call is tried.
+        later: Whether the storage worked before, so that connecting is worth as much patience.
 
     Raises:
         ArgumentError: The URL or object is none that Optuna knows.
         StorageError: The database cannot be opened.
     """
     if isinstance(storage, str):
-        return _connect_url(_with_driver(_parse(storage)))
-    if (database := _database(storage)) is not None and not _is_in_memory(database.engine.url):
-        _make_safe(database)
-    return storage
+        url = _with_driver(_parse(storage))
+        opened = _connect_url(url, time.monotonic() + patience if later else 0.0)
+    else:
+        opened = storage
+        if (database := _database(opened)) is not None and not _is_in_memory(database.engine.url):
+            _make_safe(database)
+        _mend_journal(opened)
+    return patient(opened, patience, lambda: _space(opened))
+
+
+def _mend_journal(storage: BaseStorage) -> None:
+    """Cut off a line that a power cut or a full disk left half: every later writer fails at it."""
+    backend = getattr(storage, "_backend", None)
+    if not isinstance(storage, JournalStorage) or not isinstance(backend, JournalFileBackend):
+        return
+    with get_lock_file(backend._lock), open(backend._file_path, "r+b") as file:
+        whole = file.read().rfind(b"\n") + 1
+        if whole < file.tell():
+            file.truncate(whole)
+
+
+def _space(storage: BaseStorage) -> str:
+    """Return a sentence on the disk of a database file, where there is hardly any room left."""
+    database = _database(storage)
+    if database is None or database.engine.dialect.name != "sqlite":
+        return ""
+    folder = os.path.dirname(os.path.abspath(str(database.engine.url.database)))
+    free = shutil.disk_usage(folder).free
+    if free >= _ROOM:
+        return ""
+    return (
+        f"{folder!r} has {free / 1e6:.1f} MB free and the database needs about "
+        f"{_ROOM / 1e6:.0f} MB: make room there. "
+    )
 
 
 def _database(storage: BaseStorage) -> RDBStorage | None:
     """Return the database behind a storage object; None where there is none."""
-    backend = getattr(storage, "_backend", storage)  # Optuna wraps it to cache finished trials
-    return backend if isinstance(backend, RDBStorage) else None
+    if isinstance(storage, RDBStorage):
+        return storage
+    # Optuna wraps it to cache finished trials, and we do to be patient.
+    behind = getattr(storage, "_backend", None)
+    return _database(behind) if isinstance(behind, BaseStorage) else None
 
 
 def _is_in_memory(url: sqlalchemy.URL) -> bool:
@@ -108,15 +155,17 @@ def _with_driver(url: sqlalchemy.URL) -> sqlalchemy.URL:
     return url if driver is None else url.set(drivername=f"{url.drivername}+{driver}")
 
 
-def _connect_url(url: sqlalchemy.URL) -> BaseStorage:
-    for tries_left in reversed(range(_TRIES)):
+def _connect_url(url: sqlalchemy.URL, gives_up: float) -> BaseStorage:
+    tries_left = _TRIES
+    while True:
+        tries_left -= 1
         try:
             return optuna.storages.get_storage(_open(url))
         except (SQLAlchemyError, ImportError, RuntimeError, ValueError, OSError) as error:
-            if tries_left == 0 or not _made_by_another(error):
+            again = _made_by_another(error) and tries_left > 0
+            if not again and not (is_away(error) and time.monotonic() < gives_up):
                 raise StorageError(_why(url, error)) from None  # a cause may show the password
         time.sleep(0.2)
-    raise AssertionError("the last try returns or raises")
 
 
 def _open(url: sqlalchemy.URL) -> RDBStorage:
@@ -124,7 +173,14 @@ def _open(url: sqlalchemy.URL) -> RDBStorage:
     text = url.render_as_string(hide_password=False)
     if url.get_backend_name() != "sqlite":
         # An idle connection that the server closed is noticed before it is used.
-        return RDBStorage(text, engine_kwargs={"pool_pre_ping": True, "pool_recycle": 1800})
+        return RDBStorage(
+            text,
+            engine_kwargs={
+                "pool_pre_ping": True,
+                "pool_recycle": 1800,
+                "connect_args": _connect_arguments(url),
+            },
+        )
     storage = RDBStorage(
         text,
         engine_kwargs={
@@ -136,6 +192,13 @@ def _open(url: sqlalchemy.URL) -> RDBStorage:
     # processes read the same state: trials run twice and writers meet "database is locked".
     sqlalchemy.event.listen(storage.engine, "begin", _begin_immediate)
     return storage
+
+
+def _connect_arguments(url: sqlalchemy.URL) -> dict[str, int]:
+    """Return the limit on connecting for the drivers that know it by this name."""
+    known = url.get_driver_name() in ("psycopg", "psycopg2", "pymysql", "mysqldb")
+    given = "connect_timeout" in url.query
+    return {"connect_timeout": _CONNECT_SECONDS} if known and not given else {}
 
 
 def _on_connect(connection: Any, _record: Any) -> None:

@@ -14,10 +14,10 @@ from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _weights
+from kerastune_optuna import _backup, _weights
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StudyMismatchError
 from kerastune_optuna._seeds import derive
-from kerastune_optuna._weights import StoreSource
+from kerastune_optuna._store import StoreSource
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -68,6 +68,7 @@ def delete_study(storage: BaseStorage, name: str, store: StoreSource) -> None:
         return
     for trial in study.get_trials(deepcopy=False):
         _weights.discard(store, storage, trial)
+        _backup.discard(store, trial)
     optuna.delete_study(study_name=name, storage=storage)
 
 

@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import keras
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import BaseTrial, FrozenTrial, TrialState
 
-from kerastune_optuna import _weights
+from kerastune_optuna import _backup, _weights
+from kerastune_optuna._backup import Backup, UnfitBackupError
 from kerastune_optuna._callbacks import BestWeights, PruningCallback
-from kerastune_optuna._exceptions import BuilderError
+from kerastune_optuna._exceptions import BuilderError, StorageError, WeightsError
 from kerastune_optuna._fit import FitArguments
-from kerastune_optuna._liveness import INTERRUPTED
+from kerastune_optuna._interrupt import StopOnRequest
 from kerastune_optuna._monitor import Objective
 from kerastune_optuna._seeds import derive
+from kerastune_optuna._store import StoreSource
 from kerastune_optuna._study import ranked, value_of
 from kerastune_optuna._user_callbacks import for_trial, may_add_metrics
-from kerastune_optuna._weights import StoreSource
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -43,6 +45,16 @@ class Recipe:
     seed: int | None
     keep_best: int
     store: StoreSource
+    backup_every: float | None
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """Hold what a training came to, and what went wrong after its result was known."""
+
+    state: TrialState
+    value: float | None = None
+    error: WeightsError | None = None
 
 
 def run_trial(
@@ -58,45 +70,94 @@ def run_trial(
 
     Returns:
         The finished trial.
+
+    Raises:
+        KeyboardInterrupt: A signal asked for the end; the trial is left RUNNING.
+        StorageError: The storage is gone; the trial is left RUNNING.
+        WeightsError: They cannot be saved; the trial has its result.
     """
     began = time.perf_counter()
     try:
-        state, value = _train(study, trial, recipe, check=check)
-    except BaseException as error:  # Ctrl-C too: no trial may stay RUNNING behind us
-        trial.set_user_attr("stop_reason", _reason(error))
-        study.tell(trial, state=TrialState.FAIL)
+        outcome = _train(study, trial, recipe, check=check)
+        trial.set_user_attr("seconds", round(time.perf_counter() - began, 3))
+        finished = study.tell(trial, outcome.value, outcome.state)
+    except (KeyboardInterrupt, StorageError):
         raise
-    trial.set_user_attr("seconds", round(time.perf_counter() - began, 3))
-    finished = study.tell(trial, value, state)
+    except UpdateFinishedTrialError:
+        # Another machine took this one for dead, say after a long sleep, and runs the trial.
+        return study._storage.get_trial(trial._trial_id)
+    except BaseException as error:  # of any kind: no other trial may stay RUNNING behind us
+        trial.set_user_attr("stop_reason", _reason(error))
+        _backup.discard(recipe.store, study.tell(trial, state=TrialState.FAIL))
+        raise
+    _backup.discard(recipe.store, finished)
     if _weights.has(study._storage, finished):
         discard_outranked(study, recipe)
+    if outcome.error is not None:
+        raise outcome.error
     return finished
 
 
-def _train(
-    study: optuna.Study, trial: optuna.Trial, recipe: Recipe, *, check: bool
-) -> tuple[TrialState, float | None]:
+def _train(study: optuna.Study, trial: optuna.Trial, recipe: Recipe, *, check: bool) -> _Outcome:
     """Build and fit the model; return how the trial ended and the value of its best epoch."""
+    try:
+        return _build_and_fit(study, trial, recipe, check=check)
+    except UnfitBackupError:
+        _backup.forget(trial)
+        return _build_and_fit(study, trial, recipe, check=check)
+
+
+def _build_and_fit(
+    study: optuna.Study, trial: optuna.Trial, recipe: Recipe, *, check: bool
+) -> _Outcome:
     _seed(trial, recipe)
     model = build(recipe.build_model, trial)
     came_built = model.built
     if check:
         _check_objective(model, recipe)
-    pruning = PruningCallback(trial, recipe.objective.name)
-    best = BestWeights(pruning)
-    own = for_trial(recipe.callbacks, trial, _folder(study, trial))
-    model.fit(**recipe.fit.as_keywords(), verbose=0, callbacks=[*own, pruning, best])
+    training = _Training(study, trial, recipe)
+    model.fit(**recipe.fit.as_keywords(), verbose=0, callbacks=training.callbacks)
+    if training.stop.stopped:
+        raise KeyboardInterrupt
     trial.set_user_attr("n_params", model.count_params())
+    pruning = training.pruning
     if pruning.best_value is None:
-        return TrialState.FAIL, None
+        return _Outcome(TrialState.FAIL)
     if pruning.pruned:
-        return TrialState.PRUNED, None
+        return _Outcome(TrialState.PRUNED)
+    error = training.backup.error if training.backup else None
     if _enters_best(study, trial.number, pruning.best_value, recipe):
-        best.restore()
+        training.best.restore()
+        error = _save(recipe, trial, model, came_built=came_built) or error
+    return _Outcome(TrialState.COMPLETE, pruning.best_value, error)
+
+
+class _Training:
+    """Hold the callbacks of one training, in the order in which they are called."""
+
+    def __init__(self, study: optuna.Study, trial: optuna.Trial, recipe: Recipe) -> None:
+        self.stop = StopOnRequest()
+        own = for_trial(recipe.callbacks, trial, _folder(study, trial))
+        self.pruning = PruningCallback(trial, recipe.objective.name)
+        self.best = BestWeights(self.pruning)
+        self.callbacks: list[keras.callbacks.Callback] = [self.stop, *own, self.pruning, self.best]
+        self.backup: Backup | None = None
+        if recipe.backup_every is not None:
+            self.backup = Backup(trial, recipe.store, self.pruning, self.best, recipe.backup_every)
+            self.callbacks.append(self.backup)
+
+
+def _save(
+    recipe: Recipe, trial: optuna.Trial, model: keras.Model, *, came_built: bool
+) -> WeightsError | None:
+    """Save the model's weights; return what went wrong, since the trial has its result anyway."""
+    try:
         _weights.save(recipe.store, trial, model)
-        if not came_built:
-            trial.set_user_attr(_SHAPES, json.dumps(model.get_build_config()))
-    return TrialState.COMPLETE, pruning.best_value
+    except WeightsError as error:
+        return error
+    if not came_built:
+        trial.set_user_attr(_SHAPES, json.dumps(model.get_build_config()))
+    return None
 
 
 def build(build_model: Builder, trial: BaseTrial) -> keras.Model:
@@ -138,8 +199,10 @@ def rebuild(
 
 def _seed(trial: optuna.Trial, recipe: Recipe) -> None:
     """Start Python's, NumPy's and Keras's generators from a seed of the trial's own."""
-    seed = derive(recipe.seed, trial.number)
-    trial.set_user_attr("seed", seed)
+    seed = trial.user_attrs.get("seed")  # of the trial that this one is the retry of
+    if seed is None:
+        seed = derive(recipe.seed, trial.number)
+        trial.set_user_attr("seed", seed)
     keras.utils.set_random_seed(seed)
 
 
@@ -181,7 +244,5 @@ def _folder(study: optuna.Study, trial: optuna.Trial) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": ")

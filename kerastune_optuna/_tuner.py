@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
-from kerastune_optuna import _check, _storage, _study
+from kerastune_optuna import _backup, _check, _interrupt, _storage, _study
 from kerastune_optuna._arguments import check_limits, check_tuner
 from kerastune_optuna._budget import Budget
 from kerastune_optuna._crew import Crew
 from kerastune_optuna._fit import VERBOSITIES, FitArguments, check_fit_arguments, check_training
 from kerastune_optuna._progress import Progress
 from kerastune_optuna._results import Results
+from kerastune_optuna._store import StoreSource, check_store
 from kerastune_optuna._trial import Builder, Recipe, discard_outranked
 from kerastune_optuna._user_callbacks import as_list, check_callbacks, may_add_metrics
-from kerastune_optuna._weights import StoreSource, check_store
 from kerastune_optuna._workers import Job, keras_settings
 
 if TYPE_CHECKING:
@@ -55,6 +55,9 @@ class OptunaTuner(Results):
             worker calls to open one. Default None: a folder in `directory`.
         keep_best: How many trials keep their weights. Default 1.
         max_failed_trials: How many trials may fail in a row before search() gives up. Default 10.
+        backup_every: Seconds between two backups of a running trial, from which it is resumed when
+            its process dies. Default 60; 0 for one at each epoch, None for none.
+        storage_patience: Seconds for which a database that went away is waited for. Default 300.
         overwrite: Delete a study of that name when search() is first called. Default False.
 
     Raises:
@@ -97,6 +100,8 @@ class OptunaTuner(Results):
         artifact_store: StoreSource | None = None,
         keep_best: int = 1,
         max_failed_trials: int = 10,
+        backup_every: float | None = 60,
+        storage_patience: float = 300,
         overwrite: bool = False,
     ) -> None:
         self.build_model = build_model
@@ -113,6 +118,8 @@ class OptunaTuner(Results):
         self.artifact_store = artifact_store
         self.keep_best = keep_best
         self.max_failed_trials = max_failed_trials
+        self.backup_every = backup_every
+        self.storage_patience = storage_patience
         self.overwrite = overwrite
         self._has_searched = False
         check_tuner(self)
@@ -160,7 +167,11 @@ class OptunaTuner(Results):
             BuilderError: build_model returned no compiled model. Nothing was trained.
             MetricNotFoundError: The model does not log the objective.
             StudyMismatchError: The study exists with another objective or direction.
-            StorageError: The storage cannot be used.
+            StorageError: The storage cannot be used, or was away for longer than its patience.
+            WeightsError: Weights or backups cannot be saved; the results of trials are kept.
+            KeyboardInterrupt: Ctrl-C: the running trials ended at the next batch, and are resumed
+                by the next search(). A second one ends at once. SIGTERM does the same, and ends in
+                SystemExit.
             TooManyFailuresError: Too many trials failed in a row.
             WorkerError: Workers died one after the other.
         """
@@ -175,7 +186,7 @@ class OptunaTuner(Results):
         fit = FitArguments(x, y, epochs, validation_data, validation_split, fit_kwargs)
         check_training(fit, self._objective, may_add=may_add_metrics(given))
         recipe = self._recipe(fit.opened() if crew.is_this_process else fit.checked(), given)
-        with _study.quiet_optuna():
+        with _study.quiet_optuna(), _interrupt.listening(self._how_to_go_on()):
             self._search(recipe, budget, crew, silent=verbose == 0)
         return self
 
@@ -189,6 +200,7 @@ class OptunaTuner(Results):
             check_store(self._store)
         _study.warn_if_builder_changed(study, self.build_model)
         discard_outranked(study, recipe)
+        _backup.discard_orphans(self._store, study)
         progress = Progress(study, recipe.objective, budget.n_trials, silent=silent)
         progress.start()
         _study.start_sampler(study, self.sampler, self.seed, fresh_process=not self._has_searched)
@@ -201,6 +213,7 @@ class OptunaTuner(Results):
             recipe,
             replace(budget, first_trial=len(study.get_trials(deepcopy=False))),
             keras_settings(),
+            self.storage_patience,
         )
         crew.run(study, job, progress, self._folder)
 
@@ -213,6 +226,13 @@ class OptunaTuner(Results):
             self.seed,
             self.keep_best,
             self._store,
+            self.backup_every,
+        )
+
+    def _how_to_go_on(self) -> str:
+        return (
+            f"The search was stopped. Call search() again to go on with study {self._name!r}: "
+            "what it finished is kept, and what it was running is resumed."
         )
 
     def _budget(self, n_trials: int | None, timeout: float | None) -> Budget:

@@ -16,9 +16,11 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from kerastune_optuna import _storage, _study
 from kerastune_optuna._budget import Budget
 from kerastune_optuna._exceptions import TooManyFailuresError, TunerError
+from kerastune_optuna._lease import Heart, Watch
+from kerastune_optuna._sampler import avoiding_failures
+from kerastune_optuna._store import open_store
 from kerastune_optuna._study import finished
 from kerastune_optuna._trial import Recipe, run_trial
-from kerastune_optuna._weights import open_store
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -42,6 +44,7 @@ class Job:
     recipe: Recipe
     budget: Budget
     settings: tuple[str, str, str]
+    storage_patience: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +76,7 @@ def work_on(payload: Payload, number: int = 0) -> None:
         keras.config.set_floatx(floatx)
         keras.config.set_image_data_format(data_format)
         keras.config.set_dtype_policy(policy)
-        storage = _storage.connect(job.storage)
+        storage = _storage.connect(job.storage, job.storage_patience, later=True)
         study = _study.open_study(storage, job.study_name, job.recipe.objective)
         study.sampler, study.pruner = job.sampler, job.pruner
         # A pickled sampler brought its generator: each worker would draw the same numbers.
@@ -101,14 +104,16 @@ def run_trials(
     Raises:
         TooManyFailuresError: So many trials failed in a row that the rest would too.
     """
-    budget.reap(study)
+    watch, heart = Watch(), Heart(study)
+    budget.reap(study, watch)
     checked = False
-    with _stoppable(study) as is_stopped:
-        while not is_stopped() and (trial := budget.claim(study)) is not None:
+    with _stoppable(study) as is_stopped, _learning_from_failures(study), heart.beating():
+        while not is_stopped() and (trial := budget.claim(study, watch)) is not None:
             try:
-                ended, cause = _attempt(study, trial, recipe, check=not checked)
+                with heart.of(trial):
+                    ended, cause = _attempt(study, trial, recipe, check=not checked)
             except KeyboardInterrupt:
-                budget.make_up(study, study._storage.get_trial(trial._trial_id))
+                budget.interrupt(study, trial)
                 raise
             notify(ended)
             checked = checked or ended.state is not TrialState.FAIL
@@ -152,3 +157,14 @@ def _stoppable(study: optuna.Study) -> Iterator[Callable[[], bool]]:
         yield lambda: study._stop_flag
     finally:
         study._thread_local.in_optimize_loop = False
+
+
+@contextmanager
+def _learning_from_failures(study: optuna.Study) -> Iterator[None]:
+    """Let the sampler avoid what has failed, and leave the user's own in the study."""
+    sampler = study.sampler
+    study.sampler = avoiding_failures(sampler)
+    try:
+        yield
+    finally:
+        study.sampler = sampler

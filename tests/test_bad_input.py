@@ -90,7 +90,7 @@ SEARCH = [
     ({"verbose": 3}, ArgumentError, "verbose=3 is not a choice. Pass one of 'auto', 0, 1, 2"),
     ({"verbose": True}, ArgumentError, "verbose=True is not a choice"),
     ({"n_trials": 0}, ArgumentError, "n_trials=0 is less than 1"),
-    ({"timeout": -1}, ArgumentError, "timeout=-1 leaves no time"),
+    ({"timeout": -1}, ArgumentError, "timeout=-1 is less than 0. Pass a positive number"),
     ({"x": None}, ArgumentTypeError, "search() needs training data"),
     ({"x": EMPTY}, ArgumentError, "x is empty"),
     ({"x": lambda: EMPTY}, ArgumentError, "x is empty"),

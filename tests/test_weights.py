@@ -16,8 +16,8 @@ import optuna
 import pytest
 
 from kerastune_optuna import ArgumentError, WeightsError
+from kerastune_optuna._store import WholeFileStore
 from kerastune_optuna._trial import _enters_best
-from kerastune_optuna._weights import WholeFileStore
 from tests.conftest import build_model
 
 
@@ -144,7 +144,7 @@ def test_a_store_that_cannot_be_written_is_known_before_training(search, make_tu
 
 WRITER = """
 import io, sys
-from kerastune_optuna._weights import WholeFileStore
+from kerastune_optuna._store import WholeFileStore
 store = WholeFileStore(sys.argv[1])
 print("ready", flush=True)
 for turn in range(10_000):
@@ -183,7 +183,7 @@ import os, signal, sys
 import numpy as np
 from kerastune_optuna import OptunaTuner
 from kerastune_optuna._trial import _enters_best
-from kerastune_optuna._weights import WholeFileStore
+from kerastune_optuna._store import WholeFileStore
 from tests.conftest import build_model
 
 write = WholeFileStore.write

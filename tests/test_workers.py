@@ -22,7 +22,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from kerastune_optuna import ArgumentError, ArgumentTypeError, TunerError, WorkerError
 from kerastune_optuna._launch import environment
-from kerastune_optuna._liveness import DIED
+from kerastune_optuna._retry import DIED
 from tests.conftest import build_model
 from tests.servers import database
 

@@ -1,0 +1,196 @@
+"""Backups of a running trial, so that its retry goes on where the last backup was made."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+from optuna.exceptions import UpdateFinishedTrialError
+
+from kerastune_optuna._callbacks import BestWeights, PruningCallback
+from kerastune_optuna._exceptions import WeightsError
+from kerastune_optuna._interrupt import requested
+from kerastune_optuna._patience import is_away, one_try
+from kerastune_optuna._retry import BACKUP
+from kerastune_optuna._store import StoreSource, digest, fetch, put, remove, telling_room
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+_STATE, _BEST = "state.json", "best.weights.h5"
+
+
+class UnfitBackupError(Exception):
+    """Say that a backup does not fit the model, as when the builder has changed."""
+
+
+class Backup(keras.callbacks.BackupAndRestore):
+    """Back up a trial now and then, and restore what an earlier process backed up of it.
+
+    Keras saves the weights, the optimizer's state and the epoch; the reports and the weights of the
+    best epoch are added, and all of it goes into the store as one file under a new name. Only when
+    the trial names that file is the last one removed: there is a whole one at any time.
+
+    Args:
+        trial: The trial that is trained; it may be the retry of another.
+        store: Where weights are kept.
+        pruning: The trial's PruningCallback, before this one in the list.
+        best: The trial's BestWeights, before this one in the list.
+        every: Seconds between two backups at least.
+    """
+
+    def __init__(
+        self,
+        trial: optuna.Trial,
+        store: StoreSource,
+        pruning: PruningCallback,
+        best: BestWeights,
+        every: float,
+    ) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        super().__init__(self._folder.name, delete_checkpoint=False)
+        self._trial = trial
+        self._store = store
+        self._pruning = pruning
+        self._best = best
+        self._every = every
+        self._last = time.monotonic()
+        self._record: dict[str, str] | None = None
+        self.error: WeightsError | None = None
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Restore the last backup, where the trial has one that is whole."""
+        self._last = time.monotonic()
+        self._record = _recorded(self._trial)
+        if self._record is None or not self._unpack(self._record):
+            return
+        try:
+            self._restore()
+        except Exception as error:  # Keras raises many kinds for weights that do not fit
+            raise UnfitBackupError from error
+
+    def _restore(self) -> None:
+        state = json.loads(self._path(_STATE).read_text())
+        if not self.model.built:
+            self.model.build_from_config(state["shapes"])
+            self.model.built = True  # Keras leaves a subclassed model marked as unbuilt there
+        has_best = self._path(_BEST).exists()
+        if has_best:
+            skipped = [self.model.optimizer]
+            keras.saving.load_weights(self.model, self._path(_BEST), objects_to_skip=skipped)
+            self._best.resume()
+        super().on_train_begin()
+        if not has_best:
+            self._best.resume()
+        self._pruning.resume(state)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Back up, unless the last time is too short ago."""
+        if requested() or self.error or time.monotonic() - self._last < self._every:
+            return
+        try:
+            super().on_epoch_end(epoch, logs)
+            self._save_best(epoch)
+            state = {**self._pruning.state(), "shapes": self.model.get_build_config()}
+            self._path(_STATE).write_text(json.dumps(state))
+            self._pack()
+        except Exception as error:  # layers of the user and stores of any kind raise anything
+            self.error = WeightsError(  # raised once the trial has its result
+                f"Trial {self._trial.number} could not be backed up: {type(error).__name__}: "
+                f"{error}. Its result is kept. Make room, mend the layer or the store, or pass "
+                "backup_every=None."
+            )
+        self._last = time.monotonic()
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Remove the working files; the backup itself goes when the study knows the result."""
+        self._folder.cleanup()
+
+    def _save_best(self, epoch: int) -> None:
+        """Save the weights of the best epoch too, where they are not those of this one."""
+        self._path(_BEST).unlink(missing_ok=True)
+        if self._pruning.best_epoch in (None, epoch):
+            return
+        now = self.model.get_weights()
+        self._best.restore()
+        keras.saving.save_weights(
+            self.model, self._path(_BEST), objects_to_skip=[self.model.optimizer]
+        )
+        self.model.set_weights(now)
+
+    def _pack(self) -> None:
+        """Put the working files into the store, and let the trial know of them."""
+        last, name = self._record, f"{uuid.uuid4()}.backup"
+        with tempfile.TemporaryDirectory() as folder:
+            packed = Path(shutil.make_archive(str(Path(folder, "backup")), "tar", self.backup_dir))
+            with telling_room(self._store, packed.stat().st_size):
+                put(self._store, name, packed)
+            record = {"id": name, "sha256": digest(packed)}
+        storage = self._trial.storage
+        try:
+            with one_try():
+                storage.set_trial_system_attr(self._trial._trial_id, BACKUP, record)
+        except Exception as error:  # the storage is away: the last backup stays the one that counts
+            remove(self._store, name)
+            if not (is_away(error) or isinstance(error, UpdateFinishedTrialError)):
+                raise
+            return
+        self._record = record
+        if last is not None:
+            remove(self._store, last["id"])
+
+    def _unpack(self, record: Mapping[str, str]) -> bool:
+        """Get the working files out of the store; False where they are gone or damaged."""
+        with tempfile.TemporaryDirectory() as folder:
+            packed = Path(folder, "backup.tar")
+            whole = fetch(self._store, record["id"], packed) and digest(packed) == record["sha256"]
+            if not whole:
+                print(
+                    f"The backup of trial {self._trial.number} is lost or damaged: it starts anew",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                return False
+            shutil.unpack_archive(packed, self.backup_dir, filter="data")
+        return True
+
+    def _path(self, name: str) -> Path:
+        return Path(self.backup_dir, name)
+
+
+def _recorded(trial: optuna.Trial) -> dict[str, str] | None:
+    """Return what the trial knows of its last backup."""
+    attrs: dict[str, Any] = trial.storage.get_trial_system_attrs(trial._trial_id)
+    return attrs.get(BACKUP)
+
+
+def forget(trial: optuna.Trial) -> None:
+    """Let a trial start anew, whatever was backed up of it."""
+    trial.storage.set_trial_system_attr(trial._trial_id, BACKUP, None)
+
+
+def discard(store: StoreSource, trial: FrozenTrial) -> None:
+    """Delete the backup of a trial that has ended; nothing where it has none."""
+    if (record := trial.system_attrs.get(BACKUP)) is not None:
+        remove(store, record["id"])
+
+
+def discard_orphans(store: StoreSource, study: optuna.Study) -> None:
+    """Delete the backups of trials that have ended and are not run again."""
+    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.system_attrs.get(BACKUP)]
+    needed = {_id(trial) for trial in trials if not trial.state.is_finished()}
+    for orphan in {_id(trial) for trial in trials} - needed:
+        remove(store, orphan)
+
+
+def _id(trial: FrozenTrial) -> str:
+    return str(trial.system_attrs[BACKUP]["id"])

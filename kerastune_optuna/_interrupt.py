@@ -1,0 +1,136 @@
+"""Ctrl-C and SIGTERM: the first asks a search to end at the next batch, the second ends it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+
+_GRACE = 8  # seconds after which the first signal counts as the second: a batch may last for hours
+
+
+class _Listener:
+    """Remember the first signal; interrupt at the second, or when the first had no effect."""
+
+    def __init__(self, *, escalates: bool) -> None:
+        self._escalates = escalates
+        self.received: int | None = None
+        self._asked = threading.Event()
+        self._over = threading.Event()
+
+    def handle(self, number: int, _frame: object) -> None:
+        """Take a signal, in the main thread as Python does."""
+        if self.received is None:
+            self.received = number
+            self._asked.set()
+        elif self._escalates:
+            raise KeyboardInterrupt
+
+    def watch(self) -> None:
+        """Send the signal a second time where the first one did not end the search."""
+        self._asked.wait()
+        if not self._over.wait(_GRACE) and self._escalates:
+            signal.pthread_kill(threading.main_thread().ident or 0, self.received or signal.SIGINT)
+
+    def end(self) -> None:
+        """Let the watching thread go."""
+        self._over.set()
+        self._asked.set()
+
+
+_listeners: list[_Listener] = []  # a search may run inside another's builder
+
+
+def requested() -> bool:
+    """Whether a signal asked this process to end its search."""
+    return any(listener.received is not None for listener in _listeners)
+
+
+@contextmanager
+def listening(
+    how_to_go_on: str,
+    signals: Sequence[int] = (signal.SIGINT, signal.SIGTERM),
+    *,
+    escalates: bool = True,
+) -> Iterator[None]:
+    """Let the first of the signals ask, and raise when the search has ended by it.
+
+    Args:
+        how_to_go_on: The line that is printed for the user then; nothing where it is empty.
+        signals: Which signals ask.
+        escalates: Whether a second signal, or a first one without effect, interrupts at once.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C ended the search.
+        SystemExit: SIGTERM did; the exit code is the one that a shell gives for it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python leaves signals to the main thread
+        return
+    listener = _Listener(escalates=escalates)
+    before = {number: signal.signal(number, listener.handle) for number in signals}
+    _listeners.append(listener)
+    threading.Thread(target=listener.watch, daemon=True).start()
+    try:
+        yield
+        if listener.received is not None:
+            raise KeyboardInterrupt
+    except BaseException as error:
+        if listener.received is None and not isinstance(error, KeyboardInterrupt):
+            raise
+        _tell(how_to_go_on)
+        if listener.received == signal.SIGTERM:
+            raise SystemExit(128 + signal.SIGTERM) from error
+        raise KeyboardInterrupt from error
+    finally:
+        listener.end()
+        _listeners.remove(listener)
+        _restore(before)
+
+
+def _restore(before: Mapping[int, Any]) -> None:
+    for number, handler in before.items():
+        # None stands for a handler that Python did not install and cannot put back.
+        signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _tell(line: str) -> None:
+    if line:
+        print(line, file=sys.stderr, flush=True)  # whatever verbose says: it is not progress
+
+
+class StopOnRequest(keras.callbacks.Callback):
+    """End a training at the next batch once a signal has asked for it."""
+
+    def __init__(self, is_requested: Callable[[], bool] = requested) -> None:
+        super().__init__()
+        self._is_requested = is_requested
+        self.stopped = False
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Forget an earlier training."""
+        self.stopped = False
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Leave the epoch."""
+        self._look()
+
+    def on_test_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Leave the validation, which Keras starts even for an epoch that was left."""
+        self._look()
+        if self.stopped:
+            self.model.stop_evaluating = True
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Leave the training, and take the epoch for unfinished."""
+        self._look()
+
+    def _look(self) -> None:
+        if self._is_requested():
+            self.stopped = True
+            self.model.stop_training = True

@@ -1,0 +1,100 @@
+"""Leases: a process beats while it runs a trial, and who sees no beat for long takes it for dead.
+
+No clocks are compared: the one who watches measures the time between two beats with its own.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kerastune_optuna._patience import one_try
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+BEAT = "kerastune_optuna:beat"  # the system attr of a trial that its process counts up
+_BEAT_SECONDS = 15.0
+_LEASE_SECONDS = 90.0  # six beats: one or two may be lost in a busy network
+
+
+class Heart:
+    """Beat for the trial that this process runs.
+
+    Args:
+        study: Where the trial is.
+    """
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._storage = study._storage
+        self._trial_id: int | None = None
+        self._over = threading.Event()
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Beat in a thread of its own, which training cannot hold up."""
+        thread = threading.Thread(target=self._beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            thread.join(timeout=5)  # longer only where the storage hangs
+
+    @contextmanager
+    def of(self, trial: optuna.Trial) -> Iterator[None]:
+        """Beat for this trial meanwhile."""
+        self._trial_id = trial._trial_id
+        try:
+            yield
+        finally:
+            self._trial_id = None
+
+    def _beat(self) -> None:
+        beats = 0
+        while not self._over.wait(_BEAT_SECONDS):
+            beats += 1
+            trial_id = self._trial_id
+            if trial_id is None:
+                continue
+            try:
+                with one_try():
+                    self._storage.set_trial_system_attr(trial_id, BEAT, beats)
+            except Exception:
+                continue
+
+
+@dataclass
+class _Sight:
+    """Hold what was last seen of a trial's beat."""
+
+    beat: object
+    since: float
+    has_beaten: bool = False
+
+
+class Watch:
+    """Tell of the trials of other machines which are alive, which dead, and which in doubt."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, _Sight] = {}
+
+    def has_lapsed(self, trial: FrozenTrial) -> bool:
+        """Whether no beat came for as long as a lease lasts, since this watch first looked."""
+        return time.monotonic() - self._look(trial).since > _LEASE_SECONDS
+
+    def is_in_doubt(self, trial: FrozenTrial) -> bool:
+        """Whether neither a beat came nor the lease has lapsed yet."""
+        return not self._look(trial).has_beaten and not self.has_lapsed(trial)
+
+    def _look(self, trial: FrozenTrial) -> _Sight:
+        beat = trial.system_attrs.get(BEAT)
+        sight = self._seen.setdefault(trial._trial_id, _Sight(beat, time.monotonic()))
+        if beat != sight.beat:
+            sight.beat, sight.since, sight.has_beaten = beat, time.monotonic(), True
+        return sight
