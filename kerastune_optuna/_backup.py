@@ -46,6 +46,7 @@ class Backup(keras.callbacks.BackupAndRestore):
         pruning: The trial's PruningCallback, before this one in the list.
         best: The trial's BestWeights, before this one in the list.
         every: Seconds between two backups at least.
+        folder: Where files are prepared.
     """
 
     def __init__(
@@ -55,16 +56,16 @@ class Backup(keras.callbacks.BackupAndRestore):
         pruning: PruningCallback,
         best: BestWeights,
         every: float,
+        folder: str,
     ) -> None:
-        self._folder = tempfile.TemporaryDirectory()
-        super().__init__(self._folder.name, delete_checkpoint=False)
+        super().__init__(folder, delete_checkpoint=False)
         self._trial = trial
         self._store = store
         self._pruning = pruning
         self._best = best
         self._every = every
         self._last = time.monotonic()
-        self._record: dict[str, str] | None = None
+        self._record: dict[str, Any] | None = None
         self.error: WeightsError | None = None
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
@@ -111,10 +112,6 @@ class Backup(keras.callbacks.BackupAndRestore):
             )
         self._last = time.monotonic()
 
-    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Remove the working files; the backup itself goes when the study knows the result."""
-        self._folder.cleanup()
-
     def _save_best(self, epoch: int) -> None:
         """Save the weights of the best epoch too, where they are not those of this one."""
         self._path(_BEST).unlink(missing_ok=True)
@@ -128,46 +125,57 @@ class Backup(keras.callbacks.BackupAndRestore):
         self.model.set_weights(now)
 
     def _pack(self) -> None:
-        """Put the working files into the store, and let the trial know of them."""
-        last, name = self._record, f"{uuid.uuid4()}.backup"
+        """Put the working files into the store, once the trial knows of the file to come."""
+        last = None if self._record is None else {**self._record, "previous": None}
         with tempfile.TemporaryDirectory() as folder:
             packed = Path(shutil.make_archive(str(Path(folder, "backup")), "tar", self.backup_dir))
+            name = f"{uuid.uuid4()}.backup"
+            record = {"id": name, "sha256": digest(packed), "previous": last}
+            if not self._let_know(record):
+                return  # the storage is away: the last backup stays the one that counts
             with telling_room(self._store, packed.stat().st_size):
                 put(self._store, name, packed)
-            record = {"id": name, "sha256": digest(packed)}
-        storage = self._trial.storage
-        try:
-            with one_try():
-                storage.set_trial_system_attr(self._trial._trial_id, BACKUP, record)
-        except Exception as error:  # the storage is away: the last backup stays the one that counts
-            remove(self._store, name)
-            if not (is_away(error) or isinstance(error, UpdateFinishedTrialError)):
-                raise
-            return
         self._record = record
         if last is not None:
             remove(self._store, last["id"])
 
-    def _unpack(self, record: Mapping[str, str]) -> bool:
-        """Get the working files out of the store; False where they are gone or damaged."""
+    def _let_know(self, record: Mapping[str, Any]) -> bool:
+        """Write into the trial where its backup will be; False where the storage is away."""
+        try:
+            with one_try():
+                self._trial.storage.set_trial_system_attr(self._trial._trial_id, BACKUP, record)
+        except UpdateFinishedTrialError:
+            return False  # another machine runs the trial; the next report finds out
+        except Exception as error:
+            if not is_away(error):
+                raise
+            return False
+        return True
+
+    def _unpack(self, record: Mapping[str, Any]) -> bool:
+        """Get the last whole backup out of the store; False where there is none."""
         with tempfile.TemporaryDirectory() as folder:
             packed = Path(folder, "backup.tar")
-            whole = fetch(self._store, record["id"], packed) and digest(packed) == record["sha256"]
-            if not whole:
-                print(
-                    f"The backup of trial {self._trial.number} is lost or damaged: it starts anew",
-                    file=sys.stderr,
-                    flush=True,
-                )
-                return False
-            shutil.unpack_archive(packed, self.backup_dir, filter="data")
-        return True
+            for one in (record, record["previous"]):
+                if (
+                    one
+                    and fetch(self._store, one["id"], packed)
+                    and digest(packed) == one["sha256"]
+                ):
+                    shutil.unpack_archive(packed, self.backup_dir, filter="data")
+                    return True
+        print(
+            f"The backup of trial {self._trial.number} is lost or damaged: it starts anew",
+            file=sys.stderr,  # whatever verbose says: it is not progress
+            flush=True,
+        )
+        return False
 
     def _path(self, name: str) -> Path:
         return Path(self.backup_dir, name)
 
 
-def _recorded(trial: optuna.Trial) -> dict[str, str] | None:
+def _recorded(trial: optuna.Trial) -> dict[str, Any] | None:
     """Return what the trial knows of its last backup."""
     attrs: dict[str, Any] = trial.storage.get_trial_system_attrs(trial._trial_id)
     return attrs.get(BACKUP)
@@ -179,18 +187,21 @@ def forget(trial: optuna.Trial) -> None:
 
 
 def discard(store: StoreSource, trial: FrozenTrial) -> None:
-    """Delete the backup of a trial that has ended; nothing where it has none."""
-    if (record := trial.system_attrs.get(BACKUP)) is not None:
-        remove(store, record["id"])
+    """Delete the backups of a trial that has ended; nothing where it has none."""
+    for one in _ids(trial):
+        remove(store, one)
 
 
 def discard_orphans(store: StoreSource, study: optuna.Study) -> None:
     """Delete the backups of trials that have ended and are not run again."""
-    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.system_attrs.get(BACKUP)]
-    needed = {_id(trial) for trial in trials if not trial.state.is_finished()}
-    for orphan in {_id(trial) for trial in trials} - needed:
+    trials = study.get_trials(deepcopy=False)
+    known = {one for trial in trials for one in _ids(trial)}
+    needed = {one for trial in trials if not trial.state.is_finished() for one in _ids(trial)}
+    for orphan in known - needed:
         remove(store, orphan)
 
 
-def _id(trial: FrozenTrial) -> str:
-    return str(trial.system_attrs[BACKUP]["id"])
+def _ids(trial: FrozenTrial) -> set[str]:
+    """Return under which names there may be backups of a trial."""
+    record = trial.system_attrs.get(BACKUP)
+    return {one["id"] for one in (record, (record or {}).get("previous")) if one}

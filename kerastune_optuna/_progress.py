@@ -38,7 +38,7 @@ class Progress:
         """Say how much of an existing study is done."""
         name, done = self._study.study_name, len(finished(self._study))
         of = "" if self._n_trials is None else f" of {self._n_trials}"
-        if not done:
+        if not self._study.get_trials(deepcopy=False):
             return
         if self._n_trials is not None and done >= self._n_trials:
             self.say(f"Study {name!r} has {done}{of} trials done: pass more n_trials to go on")

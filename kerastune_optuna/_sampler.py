@@ -1,11 +1,12 @@
-"""A sampler that does not suggest at once what has just failed."""
+"""A sampler that learns from configurations that failed, and does not draw them again at once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import copy
+from collections.abc import Container, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
-from optuna.samplers import BaseSampler, GridSampler
+from optuna.samplers import BaseSampler, GridSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna._retry import was_cut_off
@@ -14,28 +15,28 @@ if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
 
-_DRAWS = 20  # after so many the space has hardly anything else to offer
+_DRAWS = 10  # after twice as many the space has hardly anything else to offer
 
 
-def avoiding_failures(sampler: BaseSampler) -> BaseSampler:
-    """Return a sampler that draws again where a configuration has failed in this study.
+def learning_from_failures(sampler: BaseSampler) -> BaseSampler:
+    """Return a sampler that takes failed trials for bad ones, and draws none of them again.
 
-    Optuna's samplers learn from COMPLETE and PRUNED trials alone: of a few choices they would draw
-    the one that fails again and again. A grid visits each point once anyway.
+    Optuna's samplers see COMPLETE and PRUNED trials alone. What always fails stays unknown to them,
+    and TPE takes the unknown for promising: with a builder that fails for half of its space it soon
+    draws nothing else. A grid visits each point once anyway.
     """
-    return sampler if isinstance(sampler, GridSampler) else _AvoidingSampler(sampler)
+    return sampler if isinstance(sampler, GridSampler) else _LearningSampler(sampler)
 
 
-class _AvoidingSampler(BaseSampler):
-    """Draw from another sampler, and again where all parameters are those of a failed trial."""
+class _LearningSampler(BaseSampler):
+    """Show another sampler the failures, and draw again where it draws one of them."""
 
     def __init__(self, sampler: BaseSampler) -> None:
         self._sampler = sampler
         self._failed: list[dict[str, Any]] = []
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
-        self._failed = [_varying(one) for one in failed if not was_cut_off(one)]
+        self._failed = [_varying(one) for one in _failed(study)]
         self._sampler.before_trial(study, trial)
 
     def infer_relative_search_space(
@@ -46,8 +47,16 @@ class _AvoidingSampler(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        for _ in range(_DRAWS):
-            drawn = self._sampler.sample_relative(study, trial, search_space)
+        shown, drawn = _with_failures(study), {}
+        for sampler in self._samplers(trial):
+            if sampler is self._sampler:
+                drawn = sampler.sample_relative(shown, trial, search_space)
+            else:
+                spaces = {name: search_space[name] for name in drawn}
+                drawn = {
+                    name: sampler.sample_independent(shown, trial, name, space)
+                    for name, space in spaces.items()
+                }
             if not drawn or drawn not in self._failed:
                 break
         return drawn
@@ -59,12 +68,18 @@ class _AvoidingSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        for _ in range(_DRAWS):
-            drawn = self._sampler.sample_independent(study, trial, param_name, param_distribution)
+        shown = _with_failures(study)
+        for sampler in self._samplers(trial):
+            drawn = sampler.sample_independent(shown, trial, param_name, param_distribution)
             # Parameters come one by one: they are those of a failed trial only with the last one.
             if {**_varying(trial), param_name: drawn} not in self._failed:
                 break
         return drawn
+
+    def _samplers(self, trial: FrozenTrial) -> list[BaseSampler]:
+        """Return who draws, again and again: in the end by chance, for TPE may insist."""
+        by_chance = RandomSampler(seed=trial.number)
+        return [self._sampler] * _DRAWS + [by_chance] * _DRAWS
 
     def after_trial(
         self,
@@ -77,6 +92,45 @@ class _AvoidingSampler(BaseSampler):
 
     def reseed_rng(self) -> None:
         self._sampler.reseed_rng()
+
+
+class _StudyWithFailures:
+    """Be the study, but show failed trials as PRUNED ones that never reported: the worst."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def _get_trials(  # which samplers call, with these arguments
+        self,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+        use_cache: bool = False,
+    ) -> list[FrozenTrial]:
+        trials = self._study._get_trials(deepcopy, states, use_cache)
+        if states is None or TrialState.PRUNED not in states:
+            return trials
+        return sorted(
+            [*trials, *map(_as_pruned, _failed(self._study))], key=lambda trial: trial.number
+        )
+
+
+def _with_failures(study: optuna.Study) -> optuna.Study:
+    return cast("optuna.Study", _StudyWithFailures(study))
+
+
+def _as_pruned(trial: FrozenTrial) -> FrozenTrial:
+    shown = copy.copy(trial)
+    shown.state, shown.intermediate_values = TrialState.PRUNED, {}
+    return shown
+
+
+def _failed(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials that failed by their configurations."""
+    trials = study._get_trials(deepcopy=False, states=(TrialState.FAIL,), use_cache=True)
+    return [trial for trial in trials if not was_cut_off(trial)]
 
 
 def _varying(trial: FrozenTrial) -> dict[str, Any]:

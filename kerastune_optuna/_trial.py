@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -115,8 +116,9 @@ def _build_and_fit(
     came_built = model.built
     if check:
         _check_objective(model, recipe)
-    training = _Training(study, trial, recipe)
-    model.fit(**recipe.fit.as_keywords(), verbose=0, callbacks=training.callbacks)
+    with tempfile.TemporaryDirectory() as folder:
+        training = _Training(study, trial, recipe, folder)
+        model.fit(**recipe.fit.as_keywords(), verbose=0, callbacks=training.callbacks)
     if training.stop.stopped:
         raise KeyboardInterrupt
     trial.set_user_attr("n_params", model.count_params())
@@ -135,7 +137,9 @@ def _build_and_fit(
 class _Training:
     """Hold the callbacks of one training, in the order in which they are called."""
 
-    def __init__(self, study: optuna.Study, trial: optuna.Trial, recipe: Recipe) -> None:
+    def __init__(
+        self, study: optuna.Study, trial: optuna.Trial, recipe: Recipe, folder: str
+    ) -> None:
         self.stop = StopOnRequest()
         own = for_trial(recipe.callbacks, trial, _folder(study, trial))
         self.pruning = PruningCallback(trial, recipe.objective.name)
@@ -143,7 +147,9 @@ class _Training:
         self.callbacks: list[keras.callbacks.Callback] = [self.stop, *own, self.pruning, self.best]
         self.backup: Backup | None = None
         if recipe.backup_every is not None:
-            self.backup = Backup(trial, recipe.store, self.pruning, self.best, recipe.backup_every)
+            self.backup = Backup(
+                trial, recipe.store, self.pruning, self.best, recipe.backup_every, folder
+            )
             self.callbacks.append(self.backup)
 
 

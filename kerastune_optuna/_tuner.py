@@ -25,6 +25,7 @@ from kerastune_optuna._user_callbacks import as_list, check_callbacks, may_add_m
 from kerastune_optuna._workers import Job, keras_settings
 
 if TYPE_CHECKING:
+    import optuna
     from optuna.storages import BaseStorage
 
 
@@ -199,8 +200,7 @@ class OptunaTuner(Results):
         if self.keep_best:
             check_store(self._store)
         _study.warn_if_builder_changed(study, self.build_model)
-        discard_outranked(study, recipe)
-        _backup.discard_orphans(self._store, study)
+        _tidy(study, recipe)
         progress = Progress(study, recipe.objective, budget.n_trials, silent=silent)
         progress.start()
         _study.start_sampler(study, self.sampler, self.seed, fresh_process=not self._has_searched)
@@ -216,6 +216,7 @@ class OptunaTuner(Results):
             self.storage_patience,
         )
         crew.run(study, job, progress, self._folder)
+        _tidy(study, recipe)
 
     def _recipe(self, fit: FitArguments, callbacks: Sequence[Any]) -> Recipe:
         return Recipe(
@@ -243,3 +244,9 @@ class OptunaTuner(Results):
             None if seconds is None else time.time() + seconds,
             self.max_failed_trials,
         )
+
+
+def _tidy(study: optuna.Study, recipe: Recipe) -> None:
+    """Delete what killed processes left in the store."""
+    discard_outranked(study, recipe)
+    _backup.discard_orphans(recipe.store, study)

@@ -17,7 +17,7 @@ from kerastune_optuna import _storage, _study
 from kerastune_optuna._budget import Budget
 from kerastune_optuna._exceptions import TooManyFailuresError, TunerError
 from kerastune_optuna._lease import Heart, Watch
-from kerastune_optuna._sampler import avoiding_failures
+from kerastune_optuna._sampler import learning_from_failures
 from kerastune_optuna._store import open_store
 from kerastune_optuna._study import finished
 from kerastune_optuna._trial import Recipe, run_trial
@@ -107,7 +107,7 @@ def run_trials(
     watch, heart = Watch(), Heart(study)
     budget.reap(study, watch)
     checked = False
-    with _stoppable(study) as is_stopped, _learning_from_failures(study), heart.beating():
+    with _stoppable(study) as is_stopped, _learning_sampler(study), heart.beating():
         while not is_stopped() and (trial := budget.claim(study, watch)) is not None:
             try:
                 with heart.of(trial):
@@ -160,10 +160,10 @@ def _stoppable(study: optuna.Study) -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def _learning_from_failures(study: optuna.Study) -> Iterator[None]:
-    """Let the sampler avoid what has failed, and leave the user's own in the study."""
+def _learning_sampler(study: optuna.Study) -> Iterator[None]:
+    """Let the sampler learn from failures, and leave the user's own in the study."""
     sampler = study.sampler
-    study.sampler = avoiding_failures(sampler)
+    study.sampler = learning_from_failures(sampler)
     try:
         yield
     finally:

@@ -1,0 +1,179 @@
+"""What the fault tests do to a search: kill its workers, lock its database, stop its server."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import keras
+import psutil
+
+ROOT = Path(__file__).parent.parent
+
+
+class EpochLog:
+    """Make callbacks that write the epochs of a trial, its process and the time into a file."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __call__(self, trial):
+        """Make the callback of a trial."""
+        return _EpochLog(self.path, trial)
+
+
+class _EpochLog(keras.callbacks.Callback):
+    def __init__(self, path, trial):
+        super().__init__()
+        self.path = path
+        self.trial = trial
+
+    def _write(self, what):
+        with open(self.path, "a") as file:
+            file.write(f"{self.trial.number} {what} {os.getpid()} {time.time()}\n")
+
+    def on_train_begin(self, logs=None):
+        """Note the beginning."""
+        self._write("begin")
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Note the epoch."""
+        self._write(epoch)
+
+    def on_train_end(self, logs=None):
+        """Note the end."""
+        self._write("end")
+
+
+def logged(path):
+    """Return the lines of an EpochLog as (number, what, process, time)."""
+    if not Path(path).exists():
+        return []
+    lines = [line.split() for line in Path(path).read_text().splitlines()]
+    return [(int(number), what, int(pid), float(when)) for number, what, pid, when in lines]
+
+
+def run_to_the_end(path):
+    """Return how often each trial was trained to its end."""
+    return Counter(number for number, what, _, _ in logged(path) if what == "end")
+
+
+class Killer(threading.Thread):
+    """Kill a worker of this process about once a second, until it has made its kills.
+
+    Args:
+        kills: How many to make.
+        seed: Fixes the moments as far as they can be.
+    """
+
+    def __init__(self, kills, seed=0):
+        super().__init__(daemon=True)
+        self.kills = kills
+        self.killed = []
+        self.over = threading.Event()
+        self.random = random.Random(seed)
+
+    def run(self):
+        """Kill, unless the search is over."""
+        while len(self.killed) < self.kills and not self.over.wait(self.random.uniform(0.5, 1.5)):
+            if workers := [child for child in psutil.Process().children() if is_worker(child)]:
+                victim = self.random.choice(workers)
+                victim.kill()
+                self.killed.append(victim.pid)
+
+
+def is_worker(process):
+    """Whether a process is a worker that was not killed yet."""
+    with suppress(psutil.NoSuchProcess):
+        is_zombie = process.status() == psutil.STATUS_ZOMBIE
+        return not is_zombie and "kerastune_optuna._launch" in " ".join(process.cmdline())
+    return False
+
+
+class Server:
+    """Run a PostgreSQL server of the test's own, which it may stop and start.
+
+    Args:
+        folder: Where its files are.
+    """
+
+    def __init__(self, folder):
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/postgres"
+
+    def _run(self, *command):
+        # PostgreSQL refuses to run as root, which tests do in a container.
+        prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        subprocess.run([*prefix, *command], check=True, stdout=subprocess.DEVNULL, cwd=self.folder)
+
+    def create(self):
+        """Make its files and start it."""
+        if os.geteuid() == 0:
+            shutil.chown(self.folder, "postgres")
+        self._run("initdb", "-D", f"{self.folder}/data", "-U", "postgres", "-A", "trust")
+        self.start()
+
+    def start(self):
+        """Start it and wait until it answers."""
+        options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        log = f"{self.folder}/log"
+        self._run("pg_ctl", "-D", f"{self.folder}/data", "-o", options, "-l", log, "-w", "start")
+
+    def stop(self):
+        """Stop it as a crash would, its clients' connections and all."""
+        self._run("pg_ctl", "-D", f"{self.folder}/data", "-m", "immediate", "-w", "stop")
+
+
+@contextmanager
+def own_server():
+    """Give a running PostgreSQL server that is the test's own."""
+    # Not pytest's folder, which belongs to root alone where the tests run as root.
+    with tempfile.TemporaryDirectory() as folder:
+        server = Server(folder)
+        server.create()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+LOCKER = """
+import sqlite3, sys, time
+connection = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)
+connection.execute("BEGIN EXCLUSIVE")
+print("locked", flush=True)
+time.sleep(float(sys.argv[2]))
+connection.execute("ROLLBACK")
+"""
+
+
+def lock(database, seconds):
+    """Lock a SQLite database from another process; return once it is locked."""
+    command = [sys.executable, "-c", LOCKER, str(database), str(seconds)]
+    locker = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert locker.stdout.readline() == "locked\n"
+    return locker
+
+
+@contextmanager
+def small_disk(folder, size):
+    """Give a folder on a disk of that size, like "4m"."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)

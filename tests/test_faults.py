@@ -1,0 +1,665 @@
+"""Nothing is lost: the process is killed, the database goes away, the disk fills, trials fail."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+
+import keras
+import numpy as np
+import optuna
+import psutil
+import pytest
+import sqlalchemy
+
+from kerastune_optuna import StorageError, TunerError, WeightsError, _lease
+from kerastune_optuna._lease import BEAT
+from kerastune_optuna._liveness import WORKER
+from kerastune_optuna._retry import DIED, INTERRUPTED, RETRY_OF
+from tests.conftest import build_model
+from tests.faults import (
+    ROOT,
+    EpochLog,
+    Killer,
+    lock,
+    logged,
+    own_server,
+    run_to_the_end,
+    small_disk,
+)
+from tests.servers import database
+
+
+def finished(tuner):
+    """Return the trials that count."""
+    return [trial for trial in tuner.study.trials if trial.state.name in ("COMPLETE", "PRUNED")]
+
+
+def evaluated(model, data):
+    """Return the accuracy of a model on the validation data."""
+    return model.evaluate(*data[2], verbose=0, return_dict=True)["accuracy"]
+
+
+@pytest.mark.parametrize("server", [None, "postgresql"], ids=["sqlite", "postgresql"])
+def test_thirty_kills_cost_no_trial(search, data, tmp_path, server):
+    """Four workers are killed at random moments: sixty trials, none run to its end twice."""
+    log = tmp_path / "log"
+    killer = Killer(kills=30)
+    killer.start()
+
+    def run(url):
+        tuner = search(
+            n_trials=60,
+            storage=url,
+            max_failed_trials=40,
+            backup_every=0.2,
+            fit={"n_workers": 4, "epochs": 30, "callbacks": [EpochLog(log)]},
+        )
+        assert len(killer.killed) == 30
+        assert len(finished(tuner)) == 60
+        assert set(run_to_the_end(log).values()) == {1}
+        assert evaluated(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
+        assert all(len(trial.intermediate_values) == 30 for trial in finished(tuner))
+        stores = [path.name for path in (tmp_path / "tuning" / "test" / "weights").iterdir()]
+        assert len(stores) == 1, "one trial's weights and no backup are left"
+
+    try:
+        if server is None:
+            run(None)
+        else:
+            with database(server) as url:
+                run(url)
+    finally:
+        killer.over.set()
+
+
+def kill_at(epoch):
+    """Return a factory of callbacks that kill the process of a trial that is no retry."""
+
+    def make(trial):
+        def kill(now, logs):
+            if now == epoch and RETRY_OF not in trial.user_attrs:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        return keras.callbacks.LambdaCallback(on_epoch_begin=kill)
+
+    return make
+
+
+def unbuilt_builder(trial):
+    """Return a classifier that Keras builds when it sees data, and that gets worse by training."""
+    model = keras.Sequential(
+        [
+            keras.layers.Dense(trial.suggest_int("units", 2, 8), activation="relu"),
+            keras.layers.Dense(3, activation="softmax"),
+        ]
+    )
+    rate = -trial.suggest_float("lr", 1e-3, 1e-2)
+    model.compile(keras.optimizers.SGD(rate, momentum=0.5), "sparse_categorical_crossentropy")
+    return model
+
+
+@pytest.mark.parametrize("build", [build_model, unbuilt_builder])
+def test_a_killed_trial_goes_on_from_its_backup(search, data, tmp_path, build):
+    """Of 20 epochs 15 are done when the process is killed; the curve is one line of 20 reports."""
+    log = tmp_path / "log"
+    tuner = search(
+        build,
+        "val_loss",
+        n_trials=1,
+        backup_every=0,
+        fit={"n_workers": 2, "epochs": 20, "callbacks": [EpochLog(log), kill_at(15)]},
+    )
+    died, retried = tuner.study.trials
+    epochs = {
+        n: [int(what) for number, what, *_ in logged(log) if number == n and what.isdigit()]
+        for n in (0, 1)
+    }
+    assert epochs[0] == list(range(15))
+    assert len(epochs[1]) <= 6
+    assert died.user_attrs["stop_reason"] == DIED
+    assert retried.user_attrs[RETRY_OF] == 0
+    assert retried.params == died.params
+    assert retried.user_attrs["seed"] == died.user_attrs["seed"]
+    assert sorted(retried.intermediate_values) == list(range(20))
+    assert retried.user_attrs["epochs_run"] == 20
+    curve = {step: died.intermediate_values[step] for step in range(15)}
+    assert {step: retried.intermediate_values[step] for step in range(15)} == curve
+    assert retried.value == min(retried.intermediate_values.values())
+    loss = tuner.best_model().evaluate(*data[2], verbose=0)
+    loss = loss if isinstance(loss, float) else loss[0]
+    assert loss == pytest.approx(tuner.best_value, abs=1e-6)
+
+
+def test_a_backup_that_does_not_fit_is_not_used(search, make_tuner, tmp_path):
+    """A retry whose builder has changed starts anew, from weights that no backup has touched."""
+
+    def build(trial, units=3):
+        trial.suggest_float("lr", 0, 1)
+        model = keras.Sequential(
+            [keras.Input((4,)), keras.layers.Dense(units), keras.layers.Dense(3, "softmax")]
+        )
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    interrupts = [True]
+
+    def interrupt(epoch, logs):
+        if epoch == 2 and interrupts:
+            interrupts.clear()
+            raise KeyboardInterrupt
+
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=interrupt)
+    fit = {"epochs": 4, "callbacks": [lambda trial: callback]}
+    with pytest.raises(KeyboardInterrupt):
+        search(build, n_trials=1, backup_every=0, fit=fit)
+    with pytest.warns(UserWarning, match="code of build_model has changed"):
+        tuner = search(
+            tuner=make_tuner(lambda trial: build(trial, units=5), n_trials=1, backup_every=0),
+            fit=fit,
+        )
+    assert [trial.state.name for trial in tuner.study.trials] == ["FAIL", "COMPLETE"]
+    assert tuner.results()["stop_reason"][0] == INTERRUPTED
+    assert sorted(tuner.study.trials[1].intermediate_values) == [0, 1, 2, 3]
+
+
+def test_a_configuration_that_kills_is_given_up(search, tmp_path):
+    """A trial of which three workers died is not run a fourth time, and another takes its place."""
+
+    def build(trial):
+        model = build_model(trial)
+        if trial.number == 0 or RETRY_OF in trial.user_attrs:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return model
+
+    tuner = search(build, n_trials=4, max_failed_trials=20, fit={"n_workers": 2, "epochs": 1})
+    reasons = tuner.results()["stop_reason"]
+    assert list(reasons[reasons.str.contains("died")]) == [DIED, DIED, "its worker died 3 times"]
+    assert len(finished(tuner)) == 4
+
+
+def test_a_trial_of_a_vanished_machine_is_run_again(search, make_tuner, monkeypatch):
+    """A trial whose lease has lapsed is run again with its parameters; one that beats is left."""
+    monkeypatch.setattr(_lease, "_LEASE_SECONDS", 2)
+    monkeypatch.setattr("kerastune_optuna._budget._POLL_OTHERS", 0.1)
+    tuner = make_tuner(n_trials=3)
+    vanished, alive = tuner.study.ask(), tuner.study.ask()
+    for trial in (vanished, alive):
+        build_model(trial)
+        trial.set_user_attr(WORKER, "elsewhere-1:1:1")
+    over = threading.Event()
+
+    def beat():
+        beats = 0
+        while not over.wait(0.2):
+            beats += 1
+            tuner.study._storage.set_trial_system_attr(alive._trial_id, BEAT, beats)
+
+    beating = threading.Thread(target=beat)
+    beating.start()
+    search(tuner=tuner)
+    over.set()
+    beating.join()
+    trials = tuner.study.trials
+    assert trials[0].user_attrs["stop_reason"] == DIED
+    assert trials[1].state.name == "RUNNING"
+    again = [trial for trial in trials if trial.user_attrs.get(RETRY_OF) == 0]
+    assert [trial.params for trial in again] == [trials[0].params]
+    assert len(finished(tuner)) == 2
+
+
+def test_a_process_beats_for_its_trial(search, monkeypatch):
+    """A running trial counts up, so that other machines see that it is alive."""
+    monkeypatch.setattr(_lease, "_BEAT_SECONDS", 0.05)
+    slow = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: time.sleep(0.5))
+    tuner = search(n_trials=1, fit={"callbacks": [lambda trial: slow]})
+    assert tuner.study.trials[0].system_attrs[BEAT] >= 1
+
+
+def test_a_trial_that_was_taken_for_dead_is_left_alone(search):
+    """Who comes back from a long sleep finds the trial failed, drops it and goes on."""
+
+    def fail(epoch, logs):
+        study = tuner_of[0].study
+        first = study.trials[0]
+        if not first.state.is_finished():
+            study._storage.set_trial_state_values(first._trial_id, optuna.trial.TrialState.FAIL)
+
+    tuner_of = []
+    callback = keras.callbacks.LambdaCallback(on_epoch_begin=fail)
+
+    def run(make):
+        tuner_of.append(make)
+        return search(tuner=make, fit={"callbacks": [lambda trial: callback]})
+
+    from kerastune_optuna import OptunaTuner
+
+    tuner = run(OptunaTuner(build_model, n_trials=2, study_name="sleepy", storage="sqlite://"))
+    assert [trial.state.name for trial in tuner.study.trials] == ["FAIL", "COMPLETE", "COMPLETE"]
+
+
+SCRIPT = """
+import sys
+import numpy as np
+from kerastune_optuna import OptunaTuner
+from pathlib import Path
+import time
+import keras
+from tests.conftest import build_model
+from tests.faults import EpochLog
+def slow(batch, logs):
+    if Path(directory, "slow").exists():
+        time.sleep(0.1)
+rng = np.random.default_rng(0)
+x, y = rng.normal(size=(480, 4)), rng.integers(0, 3, 480)
+directory, n_workers, storage = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+tuner = OptunaTuner(
+    build_model, n_trials=int(sys.argv[4]), directory=directory, study_name="test",
+    storage=storage or None,
+)
+tuner.search(
+    x[:48], y[:48], validation_data=(x, y), epochs=8, n_workers=n_workers, verbose=2,
+    callbacks=[
+        EpochLog(directory + "/log"),
+        lambda trial: keras.callbacks.LambdaCallback(on_train_batch_end=slow),
+    ],
+)
+print(len(tuner.study.trials), "in all")
+tuner.best_model()
+"""
+
+
+def start(directory, n_workers, n_trials):
+    """Start the script as a shell would, in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(directory), str(n_workers), "", str(n_trials)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_epochs(directory, workers=1):
+    """Wait until that many processes have trained some epochs."""
+    log = directory / "log"
+    while (
+        not log.exists() or len({pid for _, what, pid, _ in logged(log) if what == "3"}) < workers
+    ):
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("n_workers", "sent", "code", "n_trials"),
+    [(1, signal.SIGINT, -2, 30), (4, signal.SIGINT, -2, 30), (2, signal.SIGTERM, 143, 6)],
+    ids=["ctrl-c", "ctrl-c-of-four-workers", "sigterm-of-two-workers"],
+)
+def test_an_interrupted_search_is_resumed(make_tuner, tmp_path, n_workers, sent, code, n_trials):
+    """The first signal ends the search within 10 s, says how to go on, and loses nothing."""
+    directory = tmp_path / "tuning"
+    directory.mkdir()
+    (directory / "slow").touch()
+    search = start(directory, n_workers, n_trials)
+    wait_for_epochs(directory, n_workers)
+    processes = psutil.Process(search.pid).children(recursive=True)
+    os.killpg(search.pid, sent)
+    _, err = search.communicate(timeout=10)
+    assert search.returncode == code
+    assert "Call search() again to go on with study 'test'" in err
+    assert not any(process.is_running() for process in processes)
+    tuner = make_tuner()
+    states = [trial.state.name for trial in tuner.study.trials]
+    assert "RUNNING" not in states
+    cut_off = [trial.params for trial in tuner.study.trials if trial.state.name == "FAIL"]
+    assert cut_off, "the trials that ran were cut off"
+    (directory / "slow").unlink()
+    resumed = start(directory, 1, n_trials)
+    out, err = resumed.communicate()
+    assert resumed.returncode == 0, err
+    assert "Going on with study 'test'" in out
+    assert len(finished(tuner)) == n_trials
+    again = [trial.params for trial in finished(tuner) if RETRY_OF in trial.user_attrs]
+    assert all(params in again for params in cut_off)
+
+
+STUBBORN = """
+import sys, time
+import keras
+import numpy as np
+from kerastune_optuna import OptunaTuner
+from tests.conftest import build_model
+class Slow(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        print("slow", flush=True)
+        time.sleep(600)
+x, y = np.zeros((48, 4)), np.zeros(48)
+tuner = OptunaTuner(build_model, directory=sys.argv[1])
+tuner.search(x, y, validation_data=(x, y), callbacks=[Slow()], verbose=0)
+"""
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_batch_that_lasts_is_interrupted(tmp_path, signals):
+    """A second Ctrl-C ends a batch that hangs at once, and after 8 s the first one does."""
+    search = subprocess.Popen(
+        [sys.executable, "-c", STUBBORN, str(tmp_path)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert search.stdout.readline() == "slow\n"
+    for _ in range(signals):
+        search.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+    _, err = search.communicate(timeout=10 if signals == 1 else 3)
+    assert search.returncode == -signal.SIGINT
+    assert "Call search() again" in err
+
+
+def test_a_server_that_restarts_fails_no_trial(search, tmp_path, capfd):
+    """PostgreSQL is away for 20 s: training goes on, every report arrives, no trial fails."""
+    log = tmp_path / "log"
+    away = []
+
+    def restart(server):
+        while not log.exists():
+            time.sleep(0.1)
+        server.stop()
+        away.append(time.time())
+        time.sleep(20)
+        away.append(time.time())
+        server.start()
+
+    with own_server() as server:
+        restarting = threading.Thread(target=restart, args=(server,))
+        restarting.start()
+        slow = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: time.sleep(0.5))
+        tuner = search(
+            storage=server.url,
+            n_trials=3,
+            fit={"epochs": 30, "callbacks": [EpochLog(log), lambda trial: slow]},
+        )
+        restarting.join()
+        trials = tuner.study.trials
+        tuner.study._storage.remove_session()
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3
+    assert all(sorted(trial.intermediate_values) == list(range(30)) for trial in trials)
+    meanwhile = [what for _, what, _, when in logged(log) if away[0] < when < away[1]]
+    assert len(meanwhile) > 10, "training went on"
+    _, err = capfd.readouterr()
+    assert "Error" not in err
+    assert err.count("The storage does not answer") <= 3
+
+
+def test_a_locked_database_fails_no_trial(search, make_tuner, tmp_path):
+    """Another process locks the SQLite file for 30 s: every trial and report is there."""
+    tuner = make_tuner(n_trials=4)
+    assert tuner.study.trials == []
+    lockers = []
+
+    def lock_once(epoch, logs):
+        if epoch == 1 and not lockers:
+            lockers.append(lock(tmp_path / "tuning" / "study.db", 30))
+
+    callback = keras.callbacks.LambdaCallback(on_epoch_begin=lock_once)
+    search(tuner=tuner, fit={"epochs": 6, "callbacks": [lambda trial: callback]})
+    assert lockers[0].wait() == 0
+    lockers[0].stdout.close()
+    assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE"] * 4
+    assert all(len(trial.intermediate_values) == 6 for trial in tuner.study.trials)
+
+
+def test_a_database_that_stays_away_ends_the_search(search, make_tuner, tmp_path):
+    """After storage_patience the search ends with one line, and the next one goes on."""
+    tuner = make_tuner(n_trials=2, storage_patience=1)
+    assert tuner.study.trials == []
+    lockers = []
+
+    def lock_once(epoch, logs):
+        if not lockers:
+            lockers.append(lock(tmp_path / "tuning" / "study.db", 300))
+
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=lock_once)
+    fit = {"callbacks": [lambda trial: callback]}
+    with pytest.raises(StorageError, match="did not answer for 1 s: database is locked") as got:
+        search(tuner=tuner, fit=fit)
+    assert len(str(got.value).splitlines()) == 1
+    lockers[0].kill()
+    lockers[0].wait()
+    lockers[0].stdout.close()
+    search(tuner=tuner, fit=fit)
+    assert [trial.state.name for trial in tuner.study.trials] == ["FAIL", "COMPLETE", "COMPLETE"]
+
+
+def large_builder(trial):
+    """Return a model whose weights take 1.9 MB."""
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(60_000, activation="relu"),
+            keras.layers.Dense(3, activation="softmax"),
+        ]
+    )
+    rate = trial.suggest_float("lr", 1e-5, 1e-4)
+    loss = "sparse_categorical_crossentropy"
+    model.compile(keras.optimizers.SGD(rate), loss, metrics=["accuracy"])
+    return model
+
+
+def test_a_full_disk_costs_no_result(search, make_tuner, tmp_path):
+    """The disk fills while weights are written: the study keeps every result, older files stay."""
+    with small_disk(tmp_path / "disk", "9m") as disk:
+        options = {"directory": disk / "tuning", "keep_best": 30, "n_trials": 8}
+        with pytest.raises(WeightsError, match=r"MB free and 1\.9 MB are needed") as got:
+            search(large_builder, **options)
+        assert str(disk) in str(got.value)
+        assert len(str(got.value).splitlines()) == 1
+        tuner = make_tuner(large_builder, **options)
+        results = [trial.value for trial in tuner.study.trials if trial.value is not None]
+        files = list((disk / "tuning" / "test" / "weights").iterdir())
+        assert len(results) == len(files) + 1 >= 3
+        assert [tuner.best_model(trial=number).built for number in range(len(files))]
+        tuner.study._storage.remove_session()
+
+
+def test_a_database_on_a_full_disk_can_be_read(search, make_tuner, tmp_path):
+    """Nothing at all can be written: the search ends with one line, and the study can be read."""
+
+    def build(trial):
+        if trial.number == 2:
+            with open(disk / "filler", "wb", buffering=0) as filler, suppress(OSError):
+                while filler.write(b"x" * 4096):
+                    pass
+        return build_model(trial)
+
+    with small_disk(tmp_path / "disk", "4m") as disk:
+        options = {"directory": disk / "tuning", "storage_patience": 1, "n_trials": 30}
+        with pytest.raises(TunerError) as got:
+            search(build, **options)
+        assert f"'{disk}/tuning' has 0.0 MB free" in str(got.value)
+        assert len(str(got.value).splitlines()) == 1
+        code = (
+            "import optuna, sys; storage = f'sqlite:///{sys.argv[1]}/tuning/study.db';"
+            "print(len(optuna.load_study(study_name='test', storage=storage).trials))"
+        )
+        command = [sys.executable, "-c", code, str(disk)]
+        read = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert int(read.stdout) >= 3, read.stderr
+        (disk / "filler").unlink()
+        tuner = search(tuner=make_tuner(build, **{**options, "n_trials": 4}))
+        assert len(finished(tuner)) == 4
+        tuner.study._storage.remove_session()
+
+
+def fails_for_half(trial):
+    """Raise for half of all configurations."""
+    model = build_model(trial)
+    if trial.params["units"] % 2:
+        raise RuntimeError("an odd number of units")
+    return model
+
+
+def nan_for_a_third(trial):
+    """Return a model whose loss is NaN for a third of all configurations."""
+    model = build_model(trial)
+    if trial.params["units"] in (2, 5):
+        model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
+    return model
+
+
+def allocates_a_terabyte(trial):
+    """Return a model that no machine holds for some configurations."""
+    model = build_model(trial)
+    if trial.params["units"] in (3, 6):
+        return build_model(optuna.trial.FixedTrial({"units": 50_000_000_000, "lr": 0.01}))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("build", "objective"),
+    [
+        (fails_for_half, "val_accuracy"),
+        (nan_for_a_third, "val_loss"),
+        (allocates_a_terabyte, "val_accuracy"),
+    ],
+)
+def test_bad_configurations_end_no_search(search, build, objective, capsys):
+    """Configurations that fail cost their trials, each with a reason and a line, and no more."""
+    tuner = search(build, objective, n_trials=30, fit={"epochs": 1, "verbose": 2})
+    assert len(finished(tuner)) == 30
+    bad = [trial for trial in tuner.study.trials if trial.user_attrs["stop_reason"] != "all epochs"]
+    assert bad, "some configurations were bad"
+    lines = capsys.readouterr().out.splitlines()
+    for trial in bad:
+        line = next(line for line in lines if line.startswith(f"Trial {trial.number}: "))
+        assert trial.user_attrs["stop_reason"] in line
+
+
+def test_what_failed_is_not_suggested_again(search):
+    """Of three choices the one that fails is drawn once, however often the search goes on."""
+
+    def build(trial):
+        if trial.suggest_categorical("kind", ["bad", "good", "better"]) == "bad":
+            raise RuntimeError("no such luck")
+        trial.suggest_categorical("constant", [1])
+        return build_model_without_choice()
+
+    for sampler in (None, optuna.samplers.RandomSampler(seed=0)):
+        name = type(sampler).__name__
+        tuner = search(build, n_trials=20, sampler=sampler, study_name=name, fit={"epochs": 1})
+        kinds = [trial.params["kind"] for trial in tuner.study.trials]
+        assert kinds.count("bad") == 1
+        assert type(tuner.study.sampler).__name__ in ("TPESampler", name)
+
+
+def build_model_without_choice():
+    """Return the model of a fixed configuration."""
+    return build_model(optuna.trial.FixedTrial({"units": 2, "lr": 0.01}))
+
+
+def test_a_loss_that_is_nan_ends_its_trial(search):
+    """The training ends with the epoch in which the loss is no longer finite."""
+    seen = []
+
+    class Spoil(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            seen.append(epoch)
+            if epoch == 3:
+                weights = [np.full_like(weight, np.nan) for weight in self.model.get_weights()]
+                self.model.set_weights(weights)
+
+    tuner = search(n_trials=1, fit={"epochs": 10, "callbacks": [Spoil()]})
+    trial = tuner.study.trials[0]
+    assert trial.state.name == "PRUNED"
+    assert trial.user_attrs["stop_reason"] == "diverged at epoch 4/10: the loss is nan"
+    assert sorted(trial.intermediate_values) == [0, 1, 2, 3]
+
+
+def test_damaged_weights_are_noticed(search, tmp_path):
+    """A file that has changed is refused, and the next best that is whole is named and loads."""
+    tuner = search(n_trials=4, keep_best=4)
+    best, second = (
+        tuner.study.best_trial,
+        sorted(tuner.study.trials, key=lambda trial: (-trial.value, trial.number))[1],
+    )
+    for file in (tmp_path / "tuning" / "test" / "weights").iterdir():
+        meta = optuna.artifacts.get_all_artifact_meta(
+            tuner.best_trial, storage=tuner.study._storage
+        )
+        if file.name == meta[0].artifact_id:
+            content = bytearray(file.read_bytes())
+            content[len(content) // 2] ^= 0xFF
+            file.write_bytes(content)
+    expected = (
+        f"The weights of trial {tuner.best_trial.number} are damaged: their checksum has changed. "
+        f"The next best whose weights are whole is trial {second.number} "
+        f"(val_accuracy {second.value:.6g}): best_model(trial={second.number})."
+    )
+    with pytest.raises(WeightsError) as got:
+        tuner.best_model()
+    assert str(got.value) == expected
+    assert best.value == tuner.best_value
+    assert tuner.best_model(trial=second.number).built
+
+
+def test_the_password_is_nowhere(tmp_path):
+    """No file, no output, no process list and no table holds the password of the database."""
+    password = "s3cret-Pa55word"
+    with database("postgresql") as url:
+        engine = sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT")
+        role = f"role_{os.getpid()}"
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"CREATE ROLE {role} SUPERUSER LOGIN PASSWORD '{password}'")
+        try:
+            given = sqlalchemy.make_url(url).set(username=role, password=password)
+            given = given.render_as_string(hide_password=False)
+            directory = tmp_path / "tuning"
+            directory.mkdir()
+            script = SCRIPT.replace("sys.argv[3]", "sys.stdin.readline().strip()")
+            search = subprocess.Popen(
+                [sys.executable, "-c", script, str(directory), "2", "", "6"],
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            search.stdin.write(given + "\n")
+            search.stdin.close()
+            wait_for_epochs(directory)
+            processes = [psutil.Process(search.pid)]
+            processes += processes[0].children(recursive=True)
+            shown = [" ".join(process.cmdline()) + str(process.environ()) for process in processes]
+            assert len(shown) == 3
+            with engine.connect() as connection:  # which costs the search its connections
+                connection.exec_driver_sql(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = "
+                    f"'{role}'"
+                )
+            shown.append(search.stdout.read())
+            search.stdout.close()
+            assert search.wait() == 0, shown[-1]
+            with engine.connect() as connection:
+                tables = connection.exec_driver_sql(
+                    "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+                ).scalars()
+                for table in tables.all():
+                    shown += map(str, connection.exec_driver_sql(f"SELECT * FROM {table}"))
+        finally:
+            with engine.connect() as connection:
+                connection.exec_driver_sql(f"REASSIGN OWNED BY {role} TO postgres")
+                connection.exec_driver_sql(f"DROP OWNED BY {role}")
+                connection.exec_driver_sql(f"DROP ROLE {role}")
+            engine.dispose()
+    files = [path for path in directory.rglob("*") if path.is_file()]
+    assert len(shown) > 10
+    assert files
+    assert not any(password in text for text in shown)
+    assert not any(password.encode() in path.read_bytes() for path in files)
