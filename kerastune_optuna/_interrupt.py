@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-_GRACE = 8  # seconds after which the first signal counts as the second: a batch may last for hours
+_GRACE = 5  # seconds after which the first signal counts as the second: a batch may last for hours
 
 
 class _Listener:

@@ -23,7 +23,7 @@ from kerastune_optuna._exceptions import WorkerError
 from kerastune_optuna._workers import Payload, work_on
 
 _POLL = 0.5  # seconds between two looks at the workers
-_PATIENCE = 7  # seconds that a worker has to end after it was told to
+_PATIENCE = 5  # seconds that a worker has to end after it was told to
 _THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
 # Before the imports, which take seconds: Ctrl-C is the parent's to pass on, and this package may be
 # found only where the parent found it.
