@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from kerastune_optuna import _check
+from kerastune_optuna import _check, _interrupt
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, WorkerError
 from kerastune_optuna._launch import LocalWorkers
 from kerastune_optuna._lease import Watch
@@ -81,7 +81,12 @@ class Crew:
                     on_death=lambda: job.budget.reap(study, watch),
                 ).run(progress.catch_up)
         else:
-            _run_on(self._executor, _pickled(job, None), self._n_workers, progress.catch_up)
+            tasks = _submit(self._executor, _pickled(job, None), self._n_workers)
+            try:
+                _wait_for(tasks, progress.catch_up)
+            finally:
+                if not all(task.done() for task in tasks):  # what runs elsewhere gets no signal
+                    study._storage.set_study_system_attr(study._study_id, job.stop_key, True)
         progress.catch_up()
 
 
@@ -138,19 +143,22 @@ def _can_be_pickled(value: object) -> bool:
     return True
 
 
-def _run_on(
-    executor: concurrent.futures.Executor, payload: bytes, n_workers: int, tick: Callable[[], None]
-) -> None:
-    """Run a search as tasks of an executor.
+def _submit(
+    executor: concurrent.futures.Executor, payload: bytes, n_workers: int
+) -> set[concurrent.futures.Future[None]]:
+    return {executor.submit(work_on, Payload(payload), number) for number in range(n_workers)}
+
+
+def _wait_for(tasks: set[concurrent.futures.Future[None]], tick: Callable[[], None]) -> None:
+    """Wait for the tasks of a search, calling `tick` now and then.
 
     Raises:
         WorkerError: The executor lost its workers.
         Exception: What a worker raised.
     """
-    tasks = {executor.submit(work_on, Payload(payload), number) for number in range(n_workers)}
     running = tasks
     try:
-        while running:
+        while running and not _interrupt.requested():
             done, running = concurrent.futures.wait(
                 running, _POLL, concurrent.futures.FIRST_COMPLETED
             )

@@ -93,6 +93,20 @@ def listening(
         _restore(before)
 
 
+@contextmanager
+def askable() -> Iterator[Callable[[], None]]:
+    """Give a function that asks as a signal does, for a search that is led from elsewhere."""
+    listener = _Listener(escalates=False)
+    _listeners.append(listener)
+    try:
+        yield lambda: listener.handle(signal.SIGINT, None)
+    except KeyboardInterrupt:
+        if listener.received is None:
+            raise
+    finally:
+        _listeners.remove(listener)
+
+
 def _restore(before: Mapping[int, Any]) -> None:
     for number, handler in before.items():
         # None stands for a handler that Python did not install and cannot put back.

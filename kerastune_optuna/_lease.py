@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 BEAT = "kerastune_optuna:beat"  # the system attr of a trial that its process counts up
-_BEAT_SECONDS = 15.0
-_LEASE_SECONDS = 90.0  # six beats: one or two may be lost in a busy network
+_BEAT_SECONDS = 10.0
+_LEASE_SECONDS = 90.0  # nine beats: some may be lost in a busy network
 
 
 class Heart:
@@ -28,10 +28,12 @@ class Heart:
 
     Args:
         study: Where the trial is.
+        at_each: Called at each beat, whether a trial runs or not.
     """
 
-    def __init__(self, study: optuna.Study) -> None:
+    def __init__(self, study: optuna.Study, at_each: Callable[[], None]) -> None:
         self._storage = study._storage
+        self._at_each = at_each
         self._trial_id: int | None = None
         self._over = threading.Event()
 
@@ -60,11 +62,11 @@ class Heart:
         while not self._over.wait(_BEAT_SECONDS):
             beats += 1
             trial_id = self._trial_id
-            if trial_id is None:
-                continue
             try:
                 with one_try():
-                    self._storage.set_trial_system_attr(trial_id, BEAT, beats)
+                    self._at_each()
+                    if trial_id is not None:
+                        self._storage.set_trial_system_attr(trial_id, BEAT, beats)
             except Exception:
                 continue
 

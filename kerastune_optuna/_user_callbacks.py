@@ -25,7 +25,8 @@ def as_list(callbacks: Any) -> list[Any]:
         return []
     if isinstance(callbacks, keras.callbacks.CallbackList):
         return list(callbacks.callbacks)
-    return list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
+    is_list = isinstance(callbacks, Sequence) and not isinstance(callbacks, str)
+    return list(callbacks) if is_list else [callbacks]
 
 
 def check_callbacks(callbacks: Sequence[Any]) -> None:

@@ -7,13 +7,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import cloudpickle
 import keras
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from kerastune_optuna import _storage, _study
+from kerastune_optuna import _interrupt, _storage, _study
 from kerastune_optuna._budget import Budget
 from kerastune_optuna._exceptions import TooManyFailuresError, TunerError
 from kerastune_optuna._lease import Heart, Watch
@@ -45,6 +46,7 @@ class Job:
     budget: Budget
     settings: tuple[str, str, str]
     storage_patience: float
+    stop_key: str = dataclasses.field(default_factory=lambda: f"kerastune_optuna:stop:{uuid4()}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +73,7 @@ def work_on(payload: Payload, number: int = 0) -> None:
         TunerError: The search cannot go on.
     """
     job: Job = cloudpickle.loads(payload.pickled)
-    with _one_at_a_time, _study.quiet_optuna():
+    with _one_at_a_time, _study.quiet_optuna(), _interrupt.askable() as ask:
         floatx, data_format, policy = job.settings
         keras.config.set_floatx(floatx)
         keras.config.set_image_data_format(data_format)
@@ -84,7 +86,12 @@ def work_on(payload: Payload, number: int = 0) -> None:
         recipe = dataclasses.replace(
             job.recipe, fit=job.recipe.fit.opened(), store=open_store(job.recipe.store)
         )
-        run_trials(study, recipe, job.budget)
+
+        def look() -> None:
+            if job.stop_key in study._storage.get_study_system_attrs(study._study_id):
+                ask()
+
+        run_trials(study, recipe, job.budget, at_each_beat=look)
 
 
 def run_trials(
@@ -92,6 +99,7 @@ def run_trials(
     recipe: Recipe,
     budget: Budget,
     notify: Callable[[FrozenTrial], None] = lambda trial: None,
+    at_each_beat: Callable[[], None] = lambda: None,
 ) -> None:
     """Run trials until the budget is spent.
 
@@ -100,11 +108,12 @@ def run_trials(
         recipe: What all trials share.
         budget: When to stop.
         notify: Called with each trial that ended here.
+        at_each_beat: Called every few seconds, from another thread.
 
     Raises:
         TooManyFailuresError: So many trials failed in a row that the rest would too.
     """
-    watch, heart = Watch(), Heart(study)
+    watch, heart = Watch(), Heart(study, at_each_beat)
     budget.reap(study, watch)
     checked = False
     with _stoppable(study) as is_stopped, _learning_sampler(study), heart.beating():

@@ -13,6 +13,7 @@ from kerastune_optuna import (
     ArgumentTypeError,
     BuilderError,
     MetricNotFoundError,
+    PruningCallback,
     StorageError,
     TunerError,
 )
@@ -43,6 +44,13 @@ def without_argument():
 
 def with_two(trial, data):
     """Take more than a trial."""
+
+
+class UncopiedCallback(keras.callbacks.Callback):
+    """Hold what cannot be copied."""
+
+    def __deepcopy__(self, memo):
+        raise RuntimeError("there is only one")
 
 
 CONSTRUCTOR = [
@@ -77,6 +85,10 @@ CONSTRUCTOR = [
     ({"artifact_store": "s3"}, ArgumentError, "artifact_store='s3' has no open_reader, write"),
     ({"keep_best": -1}, ArgumentError, "keep_best=-1 is less than 0"),
     ({"max_failed_trials": 0}, ArgumentError, "max_failed_trials=0 is less than 1"),
+    ({"backup_every": -1}, ArgumentError, "backup_every=-1 is less than 0. Pass how long a backup"),
+    ({"backup_every": "1m"}, ArgumentTypeError, "backup_every='1m' is not a number of seconds"),
+    ({"storage_patience": None}, ArgumentTypeError, "storage_patience=None is not a number of"),
+    ({"storage_patience": -5}, ArgumentError, "storage_patience=-5 is less than 0. Pass how long"),
     ({"overwrite": "yes"}, ArgumentError, "overwrite='yes' is not a choice"),
 ]
 
@@ -113,6 +125,30 @@ SEARCH = [
         ArgumentError,
         "works for arrays, not for x of type",
     ),
+]
+
+CALLBACKS = [
+    ({"callbacks": "early"}, ArgumentTypeError, "callbacks holds 'early', which is no keras Call"),
+    ({"callbacks": [3]}, ArgumentTypeError, "callbacks holds 3, which is no keras Callback. Pass"),
+    ({"callbacks": [keras.callbacks.EarlyStopping]}, ArgumentTypeError, "which is no keras Callb"),
+    ({"callbacks": [UncopiedCallback()]}, ArgumentError, "cannot be copied for each trial (Runt"),
+    (
+        {"callbacks": [keras.callbacks.BackupAndRestore("backups")]},
+        ArgumentError,
+        "callbacks holds BackupAndRestore, which would start each trial from the weights of",
+    ),
+]
+
+PRUNING = [
+    ({"monitor": 3}, ArgumentTypeError, "objective=3 is not a name"),
+    (
+        {"monitor": "val_score"},
+        ArgumentError,
+        "cannot tell whether 'val_score' should grow or fall",
+    ),
+    ({"monitor": "val_loss", "interval": 0}, ArgumentError, "interval=0 is not a number of epochs"),
+    ({"monitor": "val_loss", "interval": 1.5}, ArgumentError, "interval=1.5 is not a number of ep"),
+    ({"monitor": "val_loss", "direction": "down"}, ArgumentError, "direction='down' is not a choi"),
 ]
 
 FIRST_TRIAL = [
@@ -159,12 +195,22 @@ def test_a_wrong_argument_of_the_constructor(make_tuner, tmp_path, options, kind
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("fit", "kind", "text"), SEARCH)
+@pytest.mark.parametrize(("fit", "kind", "text"), SEARCH + CALLBACKS)
 def test_a_wrong_argument_of_search(make_tuner, tmp_path, epochs_trained, fit, kind, text):
     """search() refuses what cannot work before it opens a study."""
     refused(make_tuner, {}, fit, kind, text)
     assert epochs_trained == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("arguments", "kind", "text"), PRUNING)
+def test_a_wrong_argument_of_the_pruning_callback(arguments, kind, text):
+    """The callback refuses in its constructor what cannot work."""
+    with pytest.raises(TunerError) as got:
+        PruningCallback(optuna.trial.FixedTrial({}), **arguments)
+    assert type(got.value) is kind
+    assert text in str(got.value)
+    assert len(str(got.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize(("options", "kind", "text"), FIRST_TRIAL)

@@ -17,7 +17,7 @@ import psutil
 import pytest
 import sqlalchemy
 
-from kerastune_optuna import StorageError, TunerError, WeightsError, _interrupt, _lease
+from kerastune_optuna import StorageError, TunerError, WeightsError, _lease
 from kerastune_optuna._lease import BEAT
 from kerastune_optuna._liveness import WORKER
 from kerastune_optuna._retry import DIED, INTERRUPTED, RETRY_OF
@@ -328,6 +328,28 @@ def test_an_interrupted_search_is_resumed(make_tuner, tmp_path, n_workers, sent,
     assert all(params in again for params in cut_off)
 
 
+def test_the_tasks_of_an_executor_are_told_to_stop(search, make_tuner, tmp_path):
+    """Ctrl-C ends a search without limit that runs in an executor, and leaves its trial resumed."""
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    def interrupt():
+        wait_for_epochs(tmp_path)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    interrupting = threading.Thread(target=interrupt)
+    interrupting.start()
+    fit = {"n_workers": 1, "epochs": 5, "callbacks": [EpochLog(tmp_path / "log")]}
+    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    with pool, pytest.raises(KeyboardInterrupt):
+        search(n_trials=None, fit={"executor": pool, **fit})
+    pool.shutdown(wait=True)  # where it hangs, the task goes on for ever
+    interrupting.join()
+    states = [trial.state.name for trial in make_tuner().study.trials]
+    assert "RUNNING" not in states
+    assert states.count("COMPLETE") >= 1
+
+
 STUBBORN = """
 import sys, time
 import keras
@@ -345,7 +367,7 @@ tuner.search(x, y, validation_data=(x, y), callbacks=[Slow()], verbose=0)
 """
 
 
-@pytest.mark.parametrize(("signals", "grace"), [(1, _interrupt._GRACE), (2, 600)])
+@pytest.mark.parametrize(("signals", "grace"), [(1, 2), (2, 600)])
 def test_a_batch_that_lasts_is_interrupted(tmp_path, signals, grace):
     """A second Ctrl-C ends a batch that hangs at once; without one the first ends it in time."""
     search = subprocess.Popen(

@@ -21,6 +21,8 @@ from tests.conftest import build_model
 from tests.faults import EpochLog, Killer, run_to_the_end
 from tests.servers import database
 
+STORAGES = ("sqlite", "postgresql", "mariadb", "journal")
+
 
 @contextmanager
 def storage_of(kind, folder):
@@ -76,9 +78,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--trials", type=int, default=60)
-    parser.add_argument(
-        "--storages", nargs="+", default="sqlite postgresql mariadb journal".split()
-    )
+    parser.add_argument("--storages", nargs="+", default=STORAGES)
     arguments = parser.parse_args()
     for kind in arguments.storages:
         with tempfile.TemporaryDirectory() as folder:
