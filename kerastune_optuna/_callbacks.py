@@ -89,6 +89,7 @@ class PruningCallback(KerasPruningCallback):
         self.best_epoch: int | None = None
         self.epochs_run = 0
         self.pruned = False
+        self.cut_off = False
         self._last_epoch = -1
         self._values_seen = 0
         self._diverged: float | None = None
@@ -101,6 +102,7 @@ class PruningCallback(KerasPruningCallback):
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Take the value of the epoch and ask the pruner."""
         if _interrupt.requested():
+            self.cut_off = True
             return  # Keras ends the epoch as ever, after the batch at which it was told to stop
         logs = logs or {}
         self.epochs_run += 1
@@ -159,7 +161,7 @@ class PruningCallback(KerasPruningCallback):
 
     def on_train_end(self, logs: Logs = None) -> None:
         """Write what the training came to into the user attrs, or raise what was wrong with it."""
-        if _interrupt.requested():
+        if self.cut_off:
             return  # the trial is resumed from its last backup, and has come to nothing yet
         self.pruned = self.pruned or (self._diverged is not None and self.best_value is not None)
         if self._error is None and self._values_seen == 0:

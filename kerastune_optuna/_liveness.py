@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 WORKER = "worker"  # the user attr of a trial that says who runs it
 SLOT = "kerastune_optuna:slot"  # the system attr of a trial that says which machine laid it out
+_SIGNATURE = re.compile(r"(?P<machine>.+):(?P<pid>\d+):(?P<started>\d+)")
 _SIGNING_SECONDS = 60  # longer than a worker takes from taking a trial to signing it
 
 
@@ -52,16 +54,18 @@ def is_dead(trial: FrozenTrial, watch: Watch) -> bool:
         return _was_never_signed(trial)
     if signed == signature():
         return True  # who asks runs no trial: a search of this process broke off and left it
-    where, pid, started = str(signed).rsplit(":", 2)
-    if where == machine():
-        return not _runs(int(pid), int(started))
+    parts = _SIGNATURE.fullmatch(str(signed))
+    if parts is None:
+        return False  # not signed by us
+    if parts["machine"] == machine():
+        return not _runs(int(parts["pid"]), int(parts["started"]))
     return watch.has_lapsed(trial)
 
 
 def is_in_doubt(trial: FrozenTrial, watch: Watch) -> bool:
     """Whether only time can tell if a RUNNING trial's process on another machine is alive."""
-    signed = trial.user_attrs.get(WORKER)
-    if signed is None or str(signed).rsplit(":", 2)[0] == machine():
+    parts = _SIGNATURE.fullmatch(str(trial.user_attrs.get(WORKER)))
+    if parts is None or parts["machine"] == machine():
         return False
     return watch.is_in_doubt(trial)
 

@@ -20,7 +20,7 @@ from kerastune_optuna._exceptions import StorageError
 if TYPE_CHECKING:
     from optuna.trial import TrialState
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # seconds between two tries
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between two tries
 _GONE = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError, OSError)
 # The errors of gRPC and Redis, which need not be installed, by their names.
 _GONE_NAMES = {"_InactiveRpcError", "BusyLoadingError", "ConnectionError", "TimeoutError"}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from optuna.trial import TrialState
 
+from kerastune_optuna._patience import is_away, one_try
 from kerastune_optuna._study import finished
 
 if TYPE_CHECKING:
@@ -47,7 +48,14 @@ class Progress:
 
     def catch_up(self) -> None:
         """Say how the trials ended that other processes ran since the last call."""
-        for trial in self._ended():
+        try:
+            with one_try():
+                ended = self._ended()
+        except Exception as error:
+            if not is_away(error):
+                raise
+            return  # the workers wait for the storage; to tell of them can wait too
+        for trial in ended:
             if trial.number not in self._told:
                 self.trial(trial)
 

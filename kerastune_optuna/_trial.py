@@ -7,6 +7,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -88,8 +89,9 @@ def run_trial(
         # Another machine took this one for dead, say after a long sleep, and runs the trial.
         return study._storage.get_trial(trial._trial_id)
     except BaseException as error:  # of any kind: no other trial may stay RUNNING behind us
-        trial.set_user_attr("stop_reason", _reason(error))
-        _backup.discard(recipe.store, study.tell(trial, state=TrialState.FAIL))
+        with suppress(UpdateFinishedTrialError):
+            trial.set_user_attr("stop_reason", _reason(error))
+            _backup.discard(recipe.store, study.tell(trial, state=TrialState.FAIL))
         raise
     _backup.discard(recipe.store, finished)
     if _weights.has(study._storage, finished):
@@ -119,7 +121,7 @@ def _build_and_fit(
     with tempfile.TemporaryDirectory() as folder:
         training = _Training(study, trial, recipe, folder)
         model.fit(**recipe.fit.as_keywords(), verbose=0, callbacks=training.callbacks)
-    if training.stop.stopped:
+    if training.stop.stopped or training.pruning.cut_off:
         raise KeyboardInterrupt
     trial.set_user_attr("n_params", model.count_params())
     pruning = training.pruning
