@@ -20,7 +20,16 @@ from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._interrupt import requested
 from kerastune_optuna._patience import is_away, one_try
 from kerastune_optuna._retry import BACKUP
-from kerastune_optuna._store import StoreSource, digest, fetch, put, remove, telling_room
+from kerastune_optuna._store import (
+    StoreSource,
+    digest,
+    fetch,
+    folder_of,
+    put,
+    remove,
+    size_of,
+    telling_room,
+)
 
 if TYPE_CHECKING:
     import optuna
@@ -74,13 +83,19 @@ class Backup(keras.callbacks.BackupAndRestore):
         self._record = _recorded(self._trial)
         if self._record is None or not self._unpack(self._record):
             return
+        state = json.loads(self._path(_STATE).read_text())
         try:
-            self._restore()
+            self._restore(state)
+        except MemoryError:
+            raise  # which says nothing about the backup
         except Exception as error:  # Keras raises many kinds for weights that do not fit
             raise UnfitBackupError from error
+        self._pruning.resume(state)
 
-    def _restore(self) -> None:
-        state = json.loads(self._path(_STATE).read_text())
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        if any(map(self._is_unbuilt_optimizer, vars(self.model).values())):
+            # Keras builds the compiled one alone, and skips the state of others in silence.
+            raise ValueError("the model holds optimizers of its own")
         if not self.model.built:
             self.model.build_from_config(state["shapes"])
             self.model.built = True  # Keras leaves a subclassed model marked as unbuilt there
@@ -92,15 +107,20 @@ class Backup(keras.callbacks.BackupAndRestore):
         super().on_train_begin()
         if not has_best:
             self._best.resume()
-        self._pruning.resume(state)
+
+    def _is_unbuilt_optimizer(self, value: object) -> bool:
+        if not isinstance(value, keras.optimizers.Optimizer) or value is self.model.optimizer:
+            return False
+        return not value.built
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Back up, unless the last time is too short ago."""
         if requested() or self.error or time.monotonic() - self._last < self._every:
             return
         try:
-            super().on_epoch_end(epoch, logs)
-            self._save_best(epoch)
+            with telling_room(tempfile.gettempdir(), 4 * size_of(self.model)):
+                super().on_epoch_end(epoch, logs)
+                self._save_best(epoch)
             state = {**self._pruning.state(), "shapes": self.model.get_build_config()}
             self._path(_STATE).write_text(json.dumps(state))
             self._pack()
@@ -119,10 +139,11 @@ class Backup(keras.callbacks.BackupAndRestore):
             return
         now = self.model.get_weights()
         self._best.restore()
-        keras.saving.save_weights(
-            self.model, self._path(_BEST), objects_to_skip=[self.model.optimizer]
-        )
-        self.model.set_weights(now)
+        try:
+            skipped = [self.model.optimizer]
+            keras.saving.save_weights(self.model, self._path(_BEST), objects_to_skip=skipped)
+        finally:
+            self.model.set_weights(now)
 
     def _pack(self) -> None:
         """Put the working files into the store, once the trial knows of the file to come."""
@@ -133,7 +154,7 @@ class Backup(keras.callbacks.BackupAndRestore):
             record = {"id": name, "sha256": digest(packed), "previous": last}
             if not self._let_know(record):
                 return  # the storage is away: the last backup stays the one that counts
-            with telling_room(self._store, packed.stat().st_size):
+            with telling_room(folder_of(self._store), packed.stat().st_size):
                 put(self._store, name, packed)
         self._record = record
         if last is not None:
@@ -156,12 +177,8 @@ class Backup(keras.callbacks.BackupAndRestore):
         """Get the last whole backup out of the store; False where there is none."""
         with tempfile.TemporaryDirectory() as folder:
             packed = Path(folder, "backup.tar")
-            for one in (record, record["previous"]):
-                if (
-                    one
-                    and fetch(self._store, one["id"], packed)
-                    and digest(packed) == one["sha256"]
-                ):
+            for one in filter(None, (record, record["previous"])):
+                if self._fetch(one["id"], packed) and digest(packed) == one["sha256"]:
                     shutil.unpack_archive(packed, self.backup_dir, filter="data")
                     return True
         print(
@@ -170,6 +187,13 @@ class Backup(keras.callbacks.BackupAndRestore):
             flush=True,
         )
         return False
+
+    def _fetch(self, name: str, path: Path) -> bool:
+        """Get a file out of the store; False where that does not work, for whatever reason."""
+        try:
+            return fetch(self._store, name, path)
+        except Exception:  # stores of any kind raise anything; the trial can start anew
+            return False
 
     def _path(self, name: str) -> Path:
         return Path(self.backup_dir, name)

@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from kerastune_optuna import _interrupt
 from kerastune_optuna._exceptions import TooManyFailuresError
 from kerastune_optuna._lease import Watch
-from kerastune_optuna._liveness import WORKER, is_dead, is_in_doubt, signature
+from kerastune_optuna._liveness import is_dead, is_in_doubt, is_signed_here, leave, sign
 from kerastune_optuna._retry import DIED, INTERRUPTED, fail_and_retry, lay_out, was_cut_off
 
 _PATIENCE = 0.5  # seconds in which another worker lays out the next slot, unless it died
@@ -48,9 +48,14 @@ class Budget:
 
     def claim(self, study: optuna.Study, watch: Watch) -> Trial | None:
         """Return a trial to run, or None when the budget is spent."""
+        if watch.is_due():
+            self.reap(study, watch)
         size = self._size(study)
-        if size is None:
-            return None if self._is_over() else _ask(study)
+        if size is not None:
+            return self._claim_slot(study, watch, size)
+        return None if self._is_over() else _ask(study)
+
+    def _claim_slot(self, study: optuna.Study, watch: Watch, size: int) -> Trial | None:
         gives_up = time.monotonic() + _PATIENCE * random.uniform(1, 2)
         while not self._is_over():
             slots = _slots(study)
@@ -89,7 +94,7 @@ class Budget:
             Whether there were any.
         """
         dead = [trial for trial in _running(study) if is_dead(trial, watch)]
-        return sum(self._reap_one(study, trial, DIED) for trial in dead) > 0
+        return sum(self._reap_one(study, trial, _why(trial)) for trial in dead) > 0
 
     def interrupt(self, study: optuna.Study, trial: Trial) -> None:
         """Leave a trial of this process to be resumed."""
@@ -150,6 +155,11 @@ def _says_something(trial: FrozenTrial) -> bool:
     return trial.state.is_finished() and not was_cut_off(trial)
 
 
+def _why(dead: FrozenTrial) -> str:
+    """Return why nobody runs a trial: this process lives, though its search broke off."""
+    return INTERRUPTED if is_signed_here(dead) else DIED
+
+
 def _running(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
@@ -165,17 +175,26 @@ def _take_one(study: optuna.Study, free: Sequence[FrozenTrial]) -> Trial | None:
         try:
             if study._storage.set_trial_state_values(slot._trial_id, TrialState.RUNNING):
                 # Signed before the sampler starts to think: an unsigned trial cannot be told dead.
-                study._storage.set_trial_user_attr(slot._trial_id, WORKER, signature())
-                return Trial(study, slot._trial_id)
+                sign(study, slot._trial_id)
+                return _begin(study, slot._trial_id)
         except UpdateFinishedTrialError:
             continue
     return None
 
 
+def _begin(study: optuna.Study, trial_id: int) -> Trial:
+    """Let the sampler begin the trial."""
+    try:
+        return Trial(study, trial_id)
+    except BaseException:  # of the user's sampler: the trial is left, and the next search finds it
+        leave(trial_id)
+        raise
+
+
 def _ask(study: optuna.Study) -> Trial:
     """Return a new trial of a study without a size."""
     trial = study.ask()
-    trial.set_user_attr(WORKER, signature())
+    sign(study, trial._trial_id)
     return trial
 
 

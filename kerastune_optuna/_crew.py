@@ -87,6 +87,8 @@ class Crew:
             finally:
                 if not all(task.done() for task in tasks):  # what runs elsewhere gets no signal
                     study._storage.set_study_system_attr(study._study_id, job.stop_key, True)
+                for task in tasks:
+                    task.cancel()  # which Dask takes for done, though it goes on
         progress.catch_up()
 
 
@@ -157,17 +159,11 @@ def _wait_for(tasks: set[concurrent.futures.Future[None]], tick: Callable[[], No
         Exception: What a worker raised.
     """
     running = tasks
-    try:
-        while running and not _interrupt.requested():
-            done, running = concurrent.futures.wait(
-                running, _POLL, concurrent.futures.FIRST_COMPLETED
-            )
-            tick()
-            for task in done:
-                _result(task)
-    finally:
-        for task in tasks:
-            task.cancel()
+    while running and not _interrupt.requested():
+        done, running = concurrent.futures.wait(running, _POLL, concurrent.futures.FIRST_COMPLETED)
+        tick()
+        for task in done:
+            _result(task)
 
 
 def _result(future: concurrent.futures.Future[None]) -> None:

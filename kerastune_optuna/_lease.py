@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kerastune_optuna._patience import one_try
+from kerastune_optuna._storage import is_private
 
 if TYPE_CHECKING:
     import optuna
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 BEAT = "kerastune_optuna:beat"  # the system attr of a trial that its process counts up
 _BEAT_SECONDS = 10.0
+_LOOK_SECONDS = 5.0
 _LEASE_SECONDS = 90.0  # nine beats: some may be lost in a busy network
 
 
@@ -40,13 +42,17 @@ class Heart:
     @contextmanager
     def beating(self) -> Iterator[None]:
         """Beat in a thread of its own, which training cannot hold up."""
+        if is_private(self._storage):
+            # Nobody else could see it, and each thread would have an empty SQLite of its own.
+            yield
+            return
         thread = threading.Thread(target=self._beat, daemon=True)
         thread.start()
         try:
             yield
         finally:
             self._over.set()
-            thread.join(timeout=5)  # longer only where the storage hangs
+            thread.join(timeout=1)  # longer only where the storage hangs
 
     @contextmanager
     def of(self, trial: optuna.Trial) -> Iterator[None]:
@@ -85,6 +91,14 @@ class Watch:
 
     def __init__(self) -> None:
         self._seen: dict[int, _Sight] = {}
+        self._last = float("-inf")
+
+    def is_due(self) -> bool:
+        """Whether it is time to look again; a look takes a query."""
+        due = time.monotonic() - self._last > _LOOK_SECONDS
+        if due:
+            self._last = time.monotonic()
+        return due
 
     def has_lapsed(self, trial: FrozenTrial) -> bool:
         """Whether no beat came for as long as a lease lasts, since this watch first looked."""

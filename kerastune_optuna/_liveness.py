@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 if TYPE_CHECKING:
+    import optuna
     from optuna.trial import FrozenTrial
 
     from kerastune_optuna._lease import Watch
@@ -21,6 +22,9 @@ WORKER = "worker"  # the user attr of a trial that says who runs it
 SLOT = "kerastune_optuna:slot"  # the system attr of a trial that says which machine laid it out
 _SIGNATURE = re.compile(r"(?P<machine>.+):(?P<pid>\d+):(?P<started>\d+)")
 _SIGNING_SECONDS = 60  # longer than a worker takes from taking a trial to signing it
+
+
+_running_here: set[int] = set()  # ids of the trials that this process runs
 
 
 @lru_cache(maxsize=1)
@@ -42,6 +46,22 @@ def signature() -> str:
     return f"{machine()}:{os.getpid()}:{int(psutil.Process().create_time())}"
 
 
+def sign(study: optuna.Study, trial_id: int) -> None:
+    """Write into a trial that this process runs it, from now until `leave`."""
+    _running_here.add(trial_id)
+    study._storage.set_trial_user_attr(trial_id, WORKER, signature())
+
+
+def leave(trial_id: int) -> None:
+    """Tell that this process runs a trial no longer, however it ended."""
+    _running_here.discard(trial_id)
+
+
+def is_signed_here(trial: FrozenTrial) -> bool:
+    """Whether this process signed a trial."""
+    return bool(trial.user_attrs.get(WORKER) == signature())
+
+
 def is_dead(trial: FrozenTrial, watch: Watch) -> bool:
     """Whether nobody runs a RUNNING trial any more.
 
@@ -52,8 +72,8 @@ def is_dead(trial: FrozenTrial, watch: Watch) -> bool:
     signed = trial.user_attrs.get(WORKER)
     if signed is None:
         return _was_never_signed(trial)
-    if signed == signature():
-        return True  # who asks runs no trial: a search of this process broke off and left it
+    if is_signed_here(trial):
+        return trial._trial_id not in _running_here  # left by a search that broke off
     parts = _SIGNATURE.fullmatch(str(signed))
     if parts is None:
         return False  # not signed by us
@@ -64,7 +84,10 @@ def is_dead(trial: FrozenTrial, watch: Watch) -> bool:
 
 def is_in_doubt(trial: FrozenTrial, watch: Watch) -> bool:
     """Whether only time can tell if a RUNNING trial's process on another machine is alive."""
-    parts = _SIGNATURE.fullmatch(str(trial.user_attrs.get(WORKER)))
+    signed = trial.user_attrs.get(WORKER)
+    if signed is None:  # taken a moment ago, or its worker died before it could sign
+        return trial.system_attrs.get(SLOT) == machine() and not _was_never_signed(trial)
+    parts = _SIGNATURE.fullmatch(str(signed))
     if parts is None or parts["machine"] == machine():
         return False
     return watch.is_in_doubt(trial)

@@ -45,24 +45,22 @@ def lay_out(
     return study._storage.create_new_trial(study._study_id, slot)
 
 
-def _lay_out_again(study: optuna.Study, trial: FrozenTrial, deaths: int) -> int:
+def _lay_out_again(study: optuna.Study, trial: FrozenTrial, deaths: dict[str, Any]) -> int:
     attrs = trial.system_attrs
     kept = {key: attrs[key] for key in (*_POINT, BACKUP) if key in attrs}
-    # What an enqueued trial has: any sampler then leaves these parameters as they are.
-    fixed = {**attrs.get("fixed_params", {}), **trial.params}
+    # What an enqueued trial has: any sampler then leaves these parameters as they are. Where there
+    # are none, it must not be there: a grid takes it for a point of its own that is incomplete.
+    if fixed := {**attrs.get("fixed_params", {}), **trial.params}:
+        kept["fixed_params"] = fixed
     seed = {key: trial.user_attrs[key] for key in ("seed",) if key in trial.user_attrs}
-    return lay_out(
-        study,
-        {**kept, "fixed_params": fixed, _DEATHS: deaths},
-        {**seed, RETRY_OF: trial.number},
-    )
+    return lay_out(study, {**kept, _DEATHS: deaths}, {**seed, RETRY_OF: trial.number})
 
 
 def fail_and_retry(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
     """Set a trial that was cut off to FAIL, and lay it out again.
 
     It is laid out before it is failed: a process that dies in between leaves a RUNNING trial, which
-    the next one finds. Of several processes that do so at once, one keeps its retry.
+    the next one finds. Of several processes that do so at once, the retry that came first stays.
 
     Args:
         study: Where the trial is.
@@ -70,22 +68,44 @@ def fail_and_retry(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool
         reason: DIED or INTERRUPTED.
 
     Returns:
-        Whether this process was the one.
+        Whether this process was the one that failed it.
     """
-    storage, deaths = study._storage, trial.system_attrs.get(_DEATHS, 0) + (reason == DIED)
-    if deaths >= _MOST_DEATHS:
-        return _fail(study, trial._trial_id, _DEADLY.format(deaths))
-    laid_out = None if _has_retry(study, trial) else _lay_out_again(study, trial, deaths)
-    if _fail(study, trial._trial_id, reason):
-        return True
-    if laid_out is not None and storage.set_trial_state_values(laid_out, TrialState.RUNNING):
+    deaths = _count_deaths(trial, reason)
+    if deaths["count"] >= _MOST_DEATHS:
+        return _fail(study, trial._trial_id, _DEADLY.format(deaths["count"]))
+    laid_out = None if _retries(study, trial) else _lay_out_again(study, trial, deaths)
+    is_ours = _fail(study, trial._trial_id, reason)
+    if laid_out is not None:
+        _give_way(study, trial, laid_out)
+    return is_ours
+
+
+def _count_deaths(trial: FrozenTrial, reason: str) -> dict[str, Any]:
+    """Return how many workers died of a trial since it last made progress, which a backup shows."""
+    before = trial.system_attrs.get(_DEATHS, {"count": 0, "backup": None})
+    backup = (trial.system_attrs.get(BACKUP) or {}).get("id")
+    count = before["count"] if before["backup"] == backup else 0
+    return {"count": count + (reason == DIED), "backup": backup}
+
+
+def _retries(study: optuna.Study, trial: FrozenTrial) -> list[FrozenTrial]:
+    """Return the retries of a trial, in the order in which they were laid out."""
+    return [
+        one
+        for one in study.get_trials(deepcopy=False)
+        if one.user_attrs.get(RETRY_OF) == trial.number
+        and one.user_attrs.get("stop_reason") != _TWICE
+    ]
+
+
+def _give_way(study: optuna.Study, trial: FrozenTrial, laid_out: int) -> None:
+    """Withdraw a retry where another process laid out one before it."""
+    first = _retries(study, trial)[0]
+    is_free = first._trial_id != laid_out and study._storage.set_trial_state_values(
+        laid_out, TrialState.RUNNING
+    )
+    if is_free:
         _fail(study, laid_out, _TWICE)
-    return False
-
-
-def _has_retry(study: optuna.Study, trial: FrozenTrial) -> bool:
-    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-    return any(slot.user_attrs.get(RETRY_OF) == trial.number for slot in waiting)
 
 
 def _fail(study: optuna.Study, trial_id: int, reason: str) -> bool:

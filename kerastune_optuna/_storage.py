@@ -10,17 +10,23 @@ from typing import Any
 
 import optuna
 import sqlalchemy
-from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._file import get_lock_file
+from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from sqlalchemy.exc import ArgumentError as MalformedURL
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from kerastune_optuna import _journal
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StorageError
 from kerastune_optuna._patience import is_away, patient
 
 _BUSY_SECONDS = 5  # of SQLite's own waiting, which Ctrl-C cannot end; then ours begins
-_CONNECT_SECONDS = 10  # or a server behind a dead network is waited for by the minute
+# Seconds (and milliseconds, for the one of libpq) or a dead network is waited for by the minute.
+_LIBPQ = {"connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5}
+_LIBPQ |= {"keepalives_count": 2, "tcp_user_timeout": 20_000}
+_LIMITS = {
+    "psycopg": _LIBPQ,
+    "psycopg2": _LIBPQ,
+    "pymysql": {"connect_timeout": 5, "read_timeout": 30, "write_timeout": 30},
+}
 _DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql"}
 _ROOM = 2_000_000  # bytes that SQLite's file and its log grow by in a search of some hundred trials
 _TRIES = 5  # two processes that create the tables at once: one of them fails and finds them made
@@ -52,19 +58,8 @@ def connect(
         opened = storage
         if (database := _database(opened)) is not None and not _is_in_memory(database.engine.url):
             _make_safe(database)
-        _mend_journal(opened)
+        _journal.make_safe(opened)
     return patient(opened, patience, lambda: _space(opened))
-
-
-def _mend_journal(storage: BaseStorage) -> None:
-    """Cut off a line that a power cut or a full disk left half: every later writer fails at it."""
-    backend = getattr(storage, "_backend", None)
-    if not isinstance(storage, JournalStorage) or not isinstance(backend, JournalFileBackend):
-        return
-    with get_lock_file(backend._lock), open(backend._file_path, "r+b") as file:
-        whole = file.read().rfind(b"\n") + 1
-        if whole < file.tell():
-            file.truncate(whole)
 
 
 def _space(storage: BaseStorage) -> str:
@@ -113,17 +108,19 @@ def check_shared(storage: str | BaseStorage) -> None:
     Raises:
         ArgumentError: Other workers could not see the study.
     """
-    if isinstance(storage, str):
-        in_memory = _is_in_memory(_parse(storage))
-    elif (database := _database(storage)) is not None:
-        in_memory = _is_in_memory(database.engine.url)
-    else:
-        in_memory = isinstance(storage, InMemoryStorage)
+    in_memory = _is_in_memory(_parse(storage)) if isinstance(storage, str) else is_private(storage)
     if in_memory:
         raise ArgumentError(
             "storage= lives in the memory of this process, where other workers cannot see it. "
             "Leave storage out for SQLite in directory, or pass the URL of a database."
         )
+
+
+def is_private(storage: BaseStorage) -> bool:
+    """Whether no other process can see a storage."""
+    if (database := _database(storage)) is not None:
+        return _is_in_memory(database.engine.url)
+    return isinstance(getattr(storage, "_backend", storage), InMemoryStorage)
 
 
 def check_storage(storage: object) -> None:
@@ -195,10 +192,9 @@ def _open(url: sqlalchemy.URL) -> RDBStorage:
 
 
 def _connect_arguments(url: sqlalchemy.URL) -> dict[str, int]:
-    """Return the limit on connecting for the drivers that know it by this name."""
-    known = url.get_driver_name() in ("psycopg", "psycopg2", "pymysql", "mysqldb")
-    given = "connect_timeout" in url.query
-    return {"connect_timeout": _CONNECT_SECONDS} if known and not given else {}
+    """Return what lets a driver give up on a network that is dead, where the URL leaves it open."""
+    limits = _LIMITS.get(url.get_driver_name(), {})
+    return {name: limit for name, limit in limits.items() if name not in url.query}
 
 
 def _on_connect(connection: Any, _record: Any) -> None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
+import keras
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 
@@ -117,13 +118,24 @@ def check_store(store: StoreSource) -> None:
         ) from error
 
 
+def folder_of(source: StoreSource) -> str | None:
+    """Return the folder of a store that has one on this machine."""
+    folder = getattr(open_store(source), "_base_path", None)
+    return None if folder is None else str(folder)
+
+
+def size_of(model: keras.Model) -> int:
+    """Return how many bytes the weights of a model take."""
+    return sum(weight.size * weight.itemsize for weight in model.get_weights())
+
+
 @contextmanager
-def telling_room(source: StoreSource, needed: int) -> Iterator[None]:
+def telling_room(folder: str | None, needed: int) -> Iterator[None]:
     """Turn the error of a full disk into one that names the folder and the room that it takes.
 
     Args:
-        source: The store that is written, or whose file is prepared in the folder for such files.
-        needed: Bytes.
+        folder: What is written to; None where there is none to name.
+        needed: Bytes, at least about.
 
     Raises:
         OSError: With these in its text.
@@ -131,15 +143,12 @@ def telling_room(source: StoreSource, needed: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        folder = getattr(open_store(source), "_base_path", None)
-        if folder is None:
+        if folder is None or error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         free = shutil.disk_usage(folder).free
         raise OSError(
             error.errno,
-            f"{str(folder)!r} has {free / 1e6:.1f} MB free and {needed / 1e6:.1f} MB are needed",
+            f"{folder!r} has {free / 1e6:.1f} MB free and {needed / 1e6:.1f} MB are needed",
         ) from error
 
 

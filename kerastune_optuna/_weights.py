@@ -10,7 +10,16 @@ import keras
 import optuna
 
 from kerastune_optuna._exceptions import WeightsError
-from kerastune_optuna._store import StoreSource, digest, fetch, open_store, remove, telling_room
+from kerastune_optuna._store import (
+    StoreSource,
+    digest,
+    fetch,
+    folder_of,
+    open_store,
+    remove,
+    size_of,
+    telling_room,
+)
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -31,9 +40,10 @@ def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"trial_{trial.number:04d}{_SUFFIX}")
         try:
-            keras.saving.save_weights(model, path, objects_to_skip=[model.optimizer])
+            with telling_room(folder, size_of(model)):
+                keras.saving.save_weights(model, path, objects_to_skip=[model.optimizer])
             trial.storage.set_trial_system_attr(trial._trial_id, _CHECKSUM, digest(path))
-            with telling_room(store, path.stat().st_size):
+            with telling_room(folder_of(store), path.stat().st_size):
                 optuna.artifacts.upload_artifact(
                     artifact_store=open_store(store), file_path=str(path), study_or_trial=trial
                 )

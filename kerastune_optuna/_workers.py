@@ -12,12 +12,14 @@ from uuid import uuid4
 import cloudpickle
 import keras
 import optuna
+from optuna.samplers import GridSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kerastune_optuna import _interrupt, _storage, _study
 from kerastune_optuna._budget import Budget
 from kerastune_optuna._exceptions import TooManyFailuresError, TunerError
 from kerastune_optuna._lease import Heart, Watch
+from kerastune_optuna._liveness import leave
 from kerastune_optuna._sampler import learning_from_failures
 from kerastune_optuna._store import open_store
 from kerastune_optuna._study import finished
@@ -124,6 +126,8 @@ def run_trials(
             except KeyboardInterrupt:
                 budget.interrupt(study, trial)
                 raise
+            finally:
+                leave(trial._trial_id)
             notify(ended)
             checked = checked or ended.state is not TrialState.FAIL
             if ended.state is TrialState.FAIL:
@@ -160,10 +164,12 @@ def _is_of_code(error: Exception) -> bool:
 def _stoppable(study: optuna.Study) -> Iterator[Callable[[], bool]]:
     """Let samplers and builders call study.stop(), as Study.optimize does."""
     # GridSampler stops the study when its grid is spent, which Optuna refuses outside optimize().
+    # It takes points that were cut off for spent, though: how many are left the budget knows.
+    is_grid = isinstance(study.sampler, GridSampler)
     study._stop_flag = False
     study._thread_local.in_optimize_loop = True
     try:
-        yield lambda: study._stop_flag
+        yield lambda: study._stop_flag and not is_grid
     finally:
         study._thread_local.in_optimize_loop = False
 

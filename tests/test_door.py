@@ -23,6 +23,7 @@ ORDER = [
     "_data",
     "_fit",
     "_parcels",
+    "_journal",
     "_storage",
     "_store",
     "_weights",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, suppress
+from multiprocessing import get_context
 
 import keras
 import numpy as np
@@ -16,11 +19,14 @@ import optuna
 import psutil
 import pytest
 import sqlalchemy
+from optuna.storages.journal import JournalFileBackend
 
 from kerastune_optuna import StorageError, TunerError, WeightsError, _lease
 from kerastune_optuna._lease import BEAT
-from kerastune_optuna._liveness import WORKER
+from kerastune_optuna._liveness import WORKER, machine
 from kerastune_optuna._retry import DIED, INTERRUPTED, RETRY_OF
+from kerastune_optuna._storage import connect
+from kerastune_optuna._store import WholeFileStore
 from tests.conftest import build_model
 from tests.faults import (
     ROOT,
@@ -243,6 +249,130 @@ def test_a_trial_that_was_taken_for_dead_is_left_alone(search):
     assert [trial.state.name for trial in tuner.study.trials] == ["FAIL", "COMPLETE", "COMPLETE"]
 
 
+REAPER = """
+import sys, optuna
+from kerastune_optuna import _storage
+from kerastune_optuna._budget import Budget
+from kerastune_optuna._lease import Watch
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+study = optuna.load_study(study_name="test", storage=_storage.connect(sys.argv[1], 60))
+print("ready", flush=True)
+sys.stdin.readline()
+Budget(100, None, 10).reap(study, Watch())
+"""
+
+
+def test_processes_that_reap_at_once_keep_each_retry(make_tuner, tmp_path):
+    """Four processes find twelve dead trials at once: each is laid out again, and just once."""
+    tuner = make_tuner()
+    for _ in range(12):
+        trial = tuner.study.ask()
+        build_model(trial)
+        trial.set_user_attr(WORKER, f"{machine()}:1:1")  # process 1 is older than that
+    command = [sys.executable, "-c", REAPER, f"sqlite:///{tmp_path}/tuning/study.db"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    reapers = [subprocess.Popen(command, cwd=ROOT, **pipes) for _ in range(4)]
+    for reaper in reapers:
+        assert reaper.stdout.readline() == "ready\n"
+    for reaper in reapers:
+        reaper.stdin.write("\n")
+        reaper.stdin.flush()
+    for reaper in reapers:
+        reaper.communicate()
+    trials = tuner.study.trials
+    assert [trial.user_attrs["stop_reason"] for trial in trials[:12]] == [DIED] * 12
+    waiting = [trial for trial in trials if trial.state.name == "WAITING"]
+    assert sorted(trial.user_attrs[RETRY_OF] for trial in waiting) == list(range(12))
+    assert all(
+        trial.system_attrs["fixed_params"] == trials[trial.user_attrs[RETRY_OF]].params
+        for trial in waiting
+    )
+
+
+def test_a_point_of_a_grid_is_not_lost(search, make_tuner):
+    """A grid of two points whose first trial was interrupted is visited whole."""
+    interrupts = [True]
+
+    def build(trial):
+        model = build_model(trial)
+        if interrupts:
+            interrupts.clear()
+            raise KeyboardInterrupt
+        return model
+
+    def grid():
+        return optuna.samplers.GridSampler({"units": [2, 3], "lr": [0.01]})
+
+    with pytest.raises(KeyboardInterrupt):
+        search(build, n_trials=None, sampler=grid())
+    tuner = search(tuner=make_tuner(build, n_trials=None, sampler=grid()))
+    assert sorted(trial.params["units"] for trial in finished(tuner)) == [2, 3]
+
+
+def test_two_searches_in_one_process_leave_each_other_alone(make_tuner, data):
+    """Two threads search one study: no trial of the other is taken for dead."""
+    x, y, validation = data
+    tuners = [make_tuner(n_trials=6) for _ in range(2)]
+    assert tuners[0].study.trials == []
+
+    def search(tuner):
+        tuner.search(x, y, validation_data=validation, epochs=2, verbose=0)
+
+    threads = [threading.Thread(target=search, args=(tuner,)) for tuner in tuners]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [trial.state.name for trial in tuners[0].study.trials] == ["COMPLETE"] * 6
+
+
+def test_a_study_in_memory_needs_no_heart(search, monkeypatch):
+    """SQLite in memory, of which each thread would have its own, is left to one thread."""
+    monkeypatch.setattr(_lease, "_BEAT_SECONDS", 0.01)
+    tuner = search(storage="sqlite://", n_trials=3)
+    assert len(finished(tuner)) == 3
+
+
+def test_a_journal_survives_a_full_disk(tmp_path):
+    """A line that does not fit is not left half: the journal can be read and written afterwards."""
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        backend = JournalFileBackend(str(disk / "journal.log"))
+        storage = connect(optuna.storages.JournalStorage(backend))
+        study = optuna.create_study(storage=storage, study_name="test")
+
+        def fill():
+            while True:
+                study.ask().set_user_attr("long", "x" * 100_000)
+
+        with pytest.raises(StorageError, match="did not answer for 0 s"):
+            fill()
+        written = len(study.trials)
+        whole = (disk / "journal.log").read_bytes()
+        assert whole.endswith(b"\n")
+        subprocess.run(["mount", "-o", "remount,size=2m", disk], check=True)
+        study.ask().set_user_attr("short", "x")
+        again = optuna.storages.JournalStorage(JournalFileBackend(str(disk / "journal.log")))
+        assert len(optuna.load_study(study_name="test", storage=again).trials) >= written
+
+
+def test_a_backup_that_fails_changes_no_result(search, tmp_path):
+    """Backups that cannot be written end the search with a line, after a trial as without them."""
+
+    class FullStore(WholeFileStore):
+        def write(self, artifact_id, content_body):
+            if artifact_id.endswith(".backup"):
+                raise OSError(errno.ENOSPC, "No space left on device")
+            super().write(artifact_id, content_body)
+
+    plain = search(n_trials=1, fit={"epochs": 5})
+    options = {"study_name": "full", "artifact_store": FullStore(tmp_path), "backup_every": 0}
+    with pytest.raises(WeightsError, match=r"Trial 0 could not be backed up: OSError: .*MB are ne"):
+        search(n_trials=1, fit={"epochs": 5}, **options)
+    study = optuna.load_study(study_name="full", storage=plain.study._storage)
+    assert study.trials[0].value == plain.best_value
+    assert study.trials[0].intermediate_values == plain.best_trial.intermediate_values
+
+
 SCRIPT = """
 import sys
 import numpy as np
@@ -328,10 +458,24 @@ def test_an_interrupted_search_is_resumed(make_tuner, tmp_path, n_workers, sent,
     assert all(params in again for params in cut_off)
 
 
-def test_the_tasks_of_an_executor_are_told_to_stop(search, make_tuner, tmp_path):
-    """Ctrl-C ends a search without limit that runs in an executor, and leaves its trial resumed."""
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
+def process_pool():
+    """Return an executor of this machine."""
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+
+
+@contextmanager
+def dask_cluster():
+    """Give the executor of a Dask cluster."""
+    from dask.distributed import Client, LocalCluster
+
+    local = LocalCluster(1, threads_per_worker=1, dashboard_address=None)
+    with local as cluster, Client(cluster) as client:
+        yield client.get_executor(pure=False)
+
+
+@pytest.mark.parametrize("cluster", [process_pool, dask_cluster])
+def test_the_tasks_of_an_executor_are_told_to_stop(search, make_tuner, tmp_path, cluster):
+    """Ctrl-C ends a search without limit that runs in an executor, and its trial is resumed."""
 
     def interrupt():
         wait_for_epochs(tmp_path)
@@ -340,14 +484,16 @@ def test_the_tasks_of_an_executor_are_told_to_stop(search, make_tuner, tmp_path)
     interrupting = threading.Thread(target=interrupt)
     interrupting.start()
     fit = {"n_workers": 1, "epochs": 5, "callbacks": [EpochLog(tmp_path / "log")]}
-    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-    with pool, pytest.raises(KeyboardInterrupt):
-        search(n_trials=None, fit={"executor": pool, **fit})
-    pool.shutdown(wait=True)  # where it hangs, the task goes on for ever
-    interrupting.join()
-    states = [trial.state.name for trial in make_tuner().study.trials]
-    assert "RUNNING" not in states
-    assert states.count("COMPLETE") >= 1
+    with cluster() as executor:
+        with pytest.raises(KeyboardInterrupt):
+            search(n_trials=None, fit={"executor": executor, **fit})
+        interrupting.join()
+        study, states = make_tuner().study, ["RUNNING"]
+        while "RUNNING" in states:  # for ever where the task is not told
+            time.sleep(0.1)
+            states = [trial.state.name for trial in study.trials]
+        time.sleep(3)
+        assert [trial.state.name for trial in study.trials] == states, "no further trial began"
 
 
 STUBBORN = """
