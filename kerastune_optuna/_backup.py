@@ -58,6 +58,9 @@ class Backup(keras.callbacks.BackupAndRestore):
         folder: Where files are prepared.
     """
 
+    # Keras reads the logs of each batch from the device for callbacks that do not say so.
+    async_safe = True
+
     def __init__(
         self,
         trial: optuna.Trial,

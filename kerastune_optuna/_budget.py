@@ -69,7 +69,8 @@ class Budget:
                     return None
                 time.sleep(_POLL_OTHERS)
             is_missing = len(slots) < size and not free
-            if not slots or (is_missing and time.monotonic() > gives_up):
+            is_late = time.monotonic() > gives_up or not _is_any_at_work(slots)
+            if not slots or (is_missing and is_late):
                 lay_out(study)
             time.sleep(_POLL if slots else 0)
         return None
@@ -153,6 +154,11 @@ def _counts(study: optuna.Study, trial: FrozenTrial) -> bool:
 def _says_something(trial: FrozenTrial) -> bool:
     """Whether a trial ended by what its configuration came to."""
     return trial.state.is_finished() and not was_cut_off(trial)
+
+
+def _is_any_at_work(slots: Sequence[FrozenTrial]) -> bool:
+    """Whether another worker may be about to lay out the next slot."""
+    return any(slot.state is TrialState.RUNNING for slot in slots)
 
 
 def _why(dead: FrozenTrial) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -129,6 +130,39 @@ def _rows(data: Any) -> int | None:
         return len(data)
     except TypeError:  # a DataLoader over an IterableDataset has a __len__ that raises
         return None
+
+
+def count_batches(data: Any, batch_size: int, validation_split: float) -> int | None:
+    """Return how many batches arrays or a tf.data.Dataset have for training; None if unknown."""
+    if hasattr(data, "cardinality"):
+        size = int(data.cardinality())
+        return size if size > 0 else None
+    rows = None if _is_dataset(data) else _rows(data)
+    # Keras gives the first floor(rows * (1 - split)) rows to training.
+    return None if rows is None else math.ceil(int(rows * (1 - validation_split)) / batch_size)
+
+
+def shape_of_a_batch(data: Any, batch_size: int) -> tuple[int, ...] | None:
+    """Return the shape of a batch of the first input, guessed where it is open."""
+    if hasattr(data, "element_spec"):
+        spec = data.element_spec
+        first = keras.tree.flatten(spec[0] if isinstance(spec, tuple) else spec)[0]
+        if first.shape.rank is None:
+            return None
+        rows, *row = first.shape.as_list()
+        return (rows or _rows_of_a_batch(data), *(size or 1 for size in row))
+    leaves = [] if _is_dataset(data) else keras.tree.flatten(data)
+    shape = getattr(leaves[0], "shape", ()) if leaves else ()
+    return (batch_size, *map(int, shape[1:])) if shape else None
+
+
+def _rows_of_a_batch(dataset: Any) -> int:
+    """Return the size that batch() was called with; a guess where the pipeline hides it."""
+    while dataset is not None:
+        if hasattr(dataset, "_batch_size"):  # reading one batch would move a shuffle() on
+            return int(dataset._batch_size)
+        dataset = getattr(dataset, "_input_dataset", None)
+    return 128
 
 
 def shuffles_itself(data: Any) -> bool:

@@ -13,9 +13,11 @@ from kerastune_optuna import _check
 from kerastune_optuna._data import (
     check_training_data,
     check_validation_data,
+    count_batches,
     is_loader,
     is_parcel,
     open_data,
+    shape_of_a_batch,
     shuffles_itself,
 )
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
@@ -23,6 +25,7 @@ from kerastune_optuna._monitor import Objective
 
 # What search() takes by name, and hands to Model.fit in its own way.
 _OURS = {"x", "y", "epochs", "callbacks", "verbose", "validation_data", "validation_split"}
+_OURS |= {"steps_per_execution"}
 VERBOSITIES = ("auto", 0, 1, 2)
 
 
@@ -36,6 +39,7 @@ class FitArguments:
     validation_data: Any
     validation_split: float
     others: Mapping[str, Any] = field(default_factory=dict)
+    steps_per_execution: int | str = "auto"
 
     def opened(self) -> FitArguments:
         """Return the same with the data loaded where functions or parcels stand for it, checked.
@@ -98,6 +102,26 @@ class FitArguments:
         size = self.others.get("validation_batch_size") or self.others.get("batch_size")
         logs = model.evaluate(x, y, batch_size=size, steps=1, verbose=0, return_dict=True)
         return dict(logs)
+
+    def steps_of_an_epoch(self) -> int | None:
+        """Return how many batches an epoch trains on; None where only training will tell."""
+        steps = self.others.get("steps_per_epoch")
+        if steps is None:
+            steps = count_batches(self.x, self._batch_size, self.validation_split)
+        return steps
+
+    def counted_steps(self) -> list[int]:
+        """Return the numbers of steps that the user gave, which data may exceed."""
+        given = (self.others.get(name) for name in ("steps_per_epoch", "validation_steps"))
+        return [steps for steps in given if steps is not None]
+
+    def shape_of_a_batch(self) -> tuple[int, ...] | None:
+        """Return the shape of one batch of the first input; None where the data does not tell."""
+        return shape_of_a_batch(self.x, self._batch_size)
+
+    @property
+    def _batch_size(self) -> int:
+        return self.others.get("batch_size") or 32  # as Keras reads None
 
     @property
     def has_validation(self) -> bool:

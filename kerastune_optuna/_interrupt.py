@@ -121,6 +121,9 @@ def _tell(line: str) -> None:
 class StopOnRequest(keras.callbacks.Callback):
     """End a training at the next batch once a signal has asked for it."""
 
+    # Keras reads the logs of each batch from the device for callbacks that do not say so.
+    async_safe = True
+
     def __init__(self, is_requested: Callable[[], bool] = requested) -> None:
         super().__init__()
         self._is_requested = is_requested

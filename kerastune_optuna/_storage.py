@@ -11,6 +11,8 @@ from typing import Any
 import optuna
 import sqlalchemy
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
+from optuna.storages._rdb.models import TrialModel, TrialValueModel
+from optuna.trial import TrialState
 from sqlalchemy.exc import ArgumentError as MalformedURL
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
@@ -84,6 +86,41 @@ def _database(storage: BaseStorage) -> RDBStorage | None:
     # Optuna wraps it to cache finished trials, and we do to be patient.
     behind = getattr(storage, "_backend", None)
     return _database(behind) if isinstance(behind, BaseStorage) else None
+
+
+def best_ids(storage: BaseStorage, study_id: int, direction: str, n: int) -> list[int] | None:
+    """Return the ids of the best COMPLETE trials, without reading the others.
+
+    Args:
+        storage: The study's storage.
+        study_id: The study.
+        direction: "minimize" or "maximize".
+        n: How many; of equals the earlier ones.
+
+    Returns:
+        At most `n` ids, the best first; None where no database can be asked.
+    """
+    if (database := _database(storage)) is None:
+        return None
+    # Infinite values stand apart: Optuna stores a kind for them, and no number.
+    ends = {TrialValueModel.TrialValueType.INF_NEG: 0, TrialValueModel.TrialValueType.INF_POS: 2}
+    worth = [
+        sqlalchemy.case(ends, value=TrialValueModel.value_type, else_=1),
+        TrialValueModel.value,
+    ]
+    order = [part.desc() if direction == "maximize" else part.asc() for part in worth]
+    query = (
+        sqlalchemy.select(TrialModel.trial_id)
+        .join(TrialValueModel)
+        .where(TrialModel.study_id == study_id, TrialModel.state == TrialState.COMPLETE)
+        .order_by(*order, TrialModel.number)
+        .limit(n)
+    )
+    try:
+        with database.engine.connect() as connection:
+            return list(connection.scalars(query))
+    except SQLAlchemyError:
+        return None  # what reads all trials is patient, and tells what is wrong
 
 
 def _is_in_memory(url: sqlalchemy.URL) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 import inspect
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _backup, _weights
+from kerastune_optuna import _backup, _storage, _weights
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StudyMismatchError
 from kerastune_optuna._seeds import derive
 from kerastune_optuna._store import StoreSource
@@ -160,10 +161,22 @@ def finished(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=_DONE)
 
 
-def ranked(study: optuna.Study, objective: Objective) -> list[FrozenTrial]:
-    """Return the COMPLETE trials, the best first; of equals the earlier one leads."""
+def ranked(study: optuna.Study, objective: Objective, n: int | None = None) -> list[FrozenTrial]:
+    """Return the COMPLETE trials, or the best `n`, the best first; of equals the earlier leads."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return sorted(complete, key=lambda trial: (objective.cost(value_of(trial)), trial.number))
+    return heapq.nsmallest(
+        len(complete) if n is None else n,
+        complete,
+        key=lambda trial: (objective.cost(value_of(trial)), trial.number),
+    )
+
+
+def best(study: optuna.Study, objective: Objective, n: int) -> list[FrozenTrial]:
+    """Return the best `n` trials as `ranked` does; a database is not asked for the others."""
+    ids = _storage.best_ids(study._storage, study._study_id, objective.direction, n)
+    if ids is None:
+        return ranked(study, objective, n)
+    return [study._storage.get_trial(trial_id) for trial_id in ids]
 
 
 def value_of(trial: FrozenTrial) -> float:

@@ -24,6 +24,7 @@ from kerastune_optuna._fit import FitArguments
 from kerastune_optuna._interrupt import StopOnRequest
 from kerastune_optuna._monitor import Objective
 from kerastune_optuna._seeds import derive
+from kerastune_optuna._steps import lean_graphs, set_steps
 from kerastune_optuna._store import StoreSource
 from kerastune_optuna._study import ranked, value_of
 from kerastune_optuna._user_callbacks import for_trial, may_add_metrics
@@ -116,11 +117,13 @@ def _build_and_fit(
     _seed(trial, recipe)
     model = build(recipe.build_model, trial)
     came_built = model.built
-    if check:
-        _check_objective(model, recipe)
     with tempfile.TemporaryDirectory() as folder:
         training = _Training(study, trial, recipe, folder)
-        model.fit(**recipe.fit.as_keywords(), verbose=0, callbacks=training.callbacks)
+        set_steps(model, recipe.fit, training.of_user)
+        if check:
+            _check_objective(model, recipe)
+        with lean_graphs(model, recipe.fit):
+            model.fit(**recipe.fit.as_keywords(), verbose=0, callbacks=training.callbacks)
     if training.stop.stopped or training.pruning.cut_off:
         raise KeyboardInterrupt
     trial.set_user_attr("n_params", model.count_params())
@@ -143,10 +146,10 @@ class _Training:
         self, study: optuna.Study, trial: optuna.Trial, recipe: Recipe, folder: str
     ) -> None:
         self.stop = StopOnRequest()
-        own = for_trial(recipe.callbacks, trial, _folder(study, trial))
+        self.of_user = for_trial(recipe.callbacks, trial, _folder(study, trial))
         self.pruning = PruningCallback(trial, recipe.objective.name)
         self.best = BestWeights(self.pruning)
-        self.callbacks: list[keras.callbacks.Callback] = [self.stop, *own, self.pruning, self.best]
+        self.callbacks = [self.stop, *self.of_user, self.pruning, self.best]
         self.backup: Backup | None = None
         if recipe.backup_every is not None:
             self.backup = Backup(
@@ -229,7 +232,7 @@ def _check_objective(model: keras.Model, recipe: Recipe) -> None:
 
 def _enters_best(study: optuna.Study, number: int, value: float, recipe: Recipe) -> bool:
     """Whether a trial will be among the `keep_best` best of the study so far."""
-    best = ranked(study, recipe.objective)[: recipe.keep_best]
+    best = ranked(study, recipe.objective, recipe.keep_best)
     if len(best) < recipe.keep_best:
         return True
     # As `ranked` ranks: of equal values the earlier trial leads, whichever ended first.
@@ -239,7 +242,7 @@ def _enters_best(study: optuna.Study, number: int, value: float, recipe: Recipe)
 
 def discard_outranked(study: optuna.Study, recipe: Recipe) -> None:
     """Delete the weights of finished trials that are not among the best."""
-    best = {trial.number for trial in ranked(study, recipe.objective)[: recipe.keep_best]}
+    best = {trial.number for trial in ranked(study, recipe.objective, recipe.keep_best)}
     for trial in study.get_trials(deepcopy=False):
         # A RUNNING trial may just have saved weights that are about to rank.
         if trial.state.is_finished() and trial.number not in best:

@@ -19,6 +19,7 @@ from kerastune_optuna._crew import Crew
 from kerastune_optuna._fit import VERBOSITIES, FitArguments, check_fit_arguments, check_training
 from kerastune_optuna._progress import Progress
 from kerastune_optuna._results import Results
+from kerastune_optuna._steps import check_steps
 from kerastune_optuna._store import StoreSource, check_store
 from kerastune_optuna._trial import Builder, Recipe, discard_outranked
 from kerastune_optuna._user_callbacks import as_list, check_callbacks, may_add_metrics
@@ -46,7 +47,7 @@ class OptunaTuner(Results):
             Default 30; None for no limit.
         timeout: Seconds after which one search() starts no further trial. Default None.
         sampler: An Optuna sampler. Default TPESampler, seeded from `seed`.
-        pruner: An Optuna pruner. Default MedianPruner.
+        pruner: An Optuna pruner. Default PercentilePruner(25.0): the best quarter goes on.
         seed: Fixes the sampler and the training of each trial. Default None: seeds are drawn, and
             recorded with the trials.
         directory: Folder for the database and the weights. Default "tuning".
@@ -139,6 +140,7 @@ class OptunaTuner(Results):
         timeout: float | None = None,
         n_workers: int = 1,
         executor: Executor | None = None,
+        steps_per_execution: int | str = "auto",
         **fit_kwargs: Any,
     ) -> OptunaTuner:
         """Run trials until the study has `n_trials`, going on with a study that exists.
@@ -158,6 +160,9 @@ class OptunaTuner(Results):
                 it, and replaced when they die.
             executor: Where the workers run instead: any concurrent.futures.Executor, like
                 `client.get_executor(pure=False)` of a Dask client.
+            steps_per_execution: How many training steps one call into TensorFlow makes. "auto"
+                (default) makes as many as save time, where nothing but time can differ: the size of
+                the data is known, no callback acts on batches, and the builder left it at 1.
             **fit_kwargs: Anything else that Model.fit takes.
 
         Returns:
@@ -177,6 +182,7 @@ class OptunaTuner(Results):
             WorkerError: Workers died one after the other.
         """
         check_fit_arguments(fit_kwargs)
+        check_steps(steps_per_execution)
         _check.one_of("verbose", verbose, VERBOSITIES)
         crew = Crew(n_workers, executor)
         if not crew.is_this_process:
@@ -184,7 +190,9 @@ class OptunaTuner(Results):
         given = as_list(callbacks)
         check_callbacks(given)
         budget = self._budget(n_trials, timeout)
-        fit = FitArguments(x, y, epochs, validation_data, validation_split, fit_kwargs)
+        fit = FitArguments(
+            x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
+        )
         check_training(fit, self._objective, may_add=may_add_metrics(given))
         recipe = self._recipe(fit.opened() if crew.is_this_process else fit.checked(), given)
         with _study.quiet_optuna(), _interrupt.listening(self._how_to_go_on()):

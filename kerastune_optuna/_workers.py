@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from kerastune_optuna._budget import Budget
 from kerastune_optuna._exceptions import TooManyFailuresError, TunerError
 from kerastune_optuna._lease import Heart, Watch
 from kerastune_optuna._liveness import leave
+from kerastune_optuna._memory import Memory
 from kerastune_optuna._sampler import learning_from_failures
 from kerastune_optuna._store import open_store
 from kerastune_optuna._study import finished
@@ -117,11 +119,16 @@ def run_trials(
     """
     watch, heart = Watch(), Heart(study, at_each_beat)
     budget.reap(study, watch)
-    checked = False
-    with _stoppable(study) as is_stopped, _learning_sampler(study), heart.beating():
+    checked, memory = False, Memory()
+    with (
+        _stoppable(study) as is_stopped,
+        _learning_sampler(study),
+        heart.beating(),
+        memory.apart(),
+    ):
         while not is_stopped() and (trial := budget.claim(study, watch)) is not None:
             try:
-                with heart.of(trial):
+                with memory.released(), heart.of(trial):
                     ended, cause = _attempt(study, trial, recipe, check=not checked)
             except KeyboardInterrupt:
                 budget.interrupt(study, trial)
@@ -149,6 +156,8 @@ def _attempt(
     except Exception as error:  # a configuration may fail in any way; the search goes on
         if check and _is_of_code(error) and not finished(study):
             raise
+        # The error is kept as the cause of a later one, and its frames would keep the model alive.
+        traceback.clear_frames(error.__traceback__)
         return study._storage.get_trial(trial._trial_id), error
 
 

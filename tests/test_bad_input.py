@@ -118,6 +118,13 @@ SEARCH = [
     ({"validation_data": (X, Y[:3])}, ArgumentError, "has 8 rows and [1] has 3"),
     ({"validation_data": DATASET.repeat()}, ArgumentError, "Pass validation_steps="),
     ({"validation_freq": 3}, ArgumentError, "validation_freq=3 is more than epochs=2"),
+    ({"steps_per_execution": 0}, ArgumentError, "steps_per_execution=0 is less than one step. P"),
+    (
+        {"steps_per_execution": "epoch"},
+        ArgumentTypeError,
+        "'epoch' is no whole number. Pass \"auto",
+    ),
+    ({"steps_per_execution": True}, ArgumentTypeError, "True is no whole number"),
     ({"validation_split": 1.0}, ArgumentError, "validation_split=1.0 is no fraction"),
     ({"validation_split": "a"}, ArgumentError, "validation_split='a' is no fraction"),
     (

@@ -1,0 +1,161 @@
+"""How many training steps one call into TensorFlow makes, and how its graphs are optimised."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
+from kerastune_optuna._fit import FitArguments
+
+# Measured by tests/benchmarks/trainings.py: a call of many steps takes 0.1 s more to trace.
+_PAYS_FROM = 200  # training steps
+_MOST_STEPS = 128  # in one call: Ctrl-C waits for its end
+_MOST_WORK = 2e10  # multiplications in one call: a second or so on a slow machine
+_LEAST_STEPS = 4  # in one call: fewer gain nothing
+_PASSES = 3  # the gradient costs about twice what the prediction does
+
+_BATCH_METHODS = [
+    "on_batch_begin",
+    "on_batch_end",
+    "on_train_batch_begin",
+    "on_train_batch_end",
+    "on_test_batch_begin",
+    "on_test_batch_end",
+]
+
+
+def check_steps(steps: object) -> None:
+    """Refuse a number of steps that no call could make.
+
+    Raises:
+        ArgumentError: Says what to pass instead.
+    """
+    instead = 'Pass "auto", or how many steps one call makes; 1 is what Keras does by itself.'
+    if steps == "auto":
+        return
+    if isinstance(steps, bool) or not isinstance(steps, int):
+        raise ArgumentTypeError(f"steps_per_execution={steps!r} is no whole number. {instead}")
+    if steps < 1:
+        raise ArgumentError(f"steps_per_execution={steps} is less than one step. {instead}")
+
+
+def set_steps(
+    model: keras.Model, fit: FitArguments, callbacks: Sequence[keras.callbacks.Callback]
+) -> None:
+    """Let the model make as many steps a call as the user asks, or as pay and show nowhere.
+
+    Args:
+        model: The compiled model.
+        fit: What it will be trained with.
+        callbacks: The user's callbacks, of which none may want to see each batch.
+    """
+    if isinstance(fit.steps_per_execution, int):
+        model.steps_per_execution = fit.steps_per_execution
+    elif _may_be_set(model) and not any(_acts_on_batches(callback) for callback in callbacks):
+        model.steps_per_execution = _best_steps(model, fit)
+
+
+@contextmanager
+def lean_graphs(model: keras.Model, fit: FitArguments) -> Iterator[None]:
+    """Leave out the optimisation of graphs where a training is too short to pay for it."""
+    if keras.backend.backend() != "tensorflow" or not _is_short(model, fit):
+        yield
+        return
+    import tensorflow  # other backends do without
+
+    options = tensorflow.config.optimizer
+    before = options.get_experimental_options().get("disable_meta_optimizer", False)
+    options.set_experimental_options({"disable_meta_optimizer": True})
+    try:
+        yield
+    finally:
+        options.set_experimental_options({"disable_meta_optimizer": before})
+
+
+def _may_be_set(model: keras.Model) -> bool:
+    """Whether nobody could tell: Keras's own loop, compiled by TensorFlow on one device."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    is_own_loop = type(model).make_train_function is not keras.Model.make_train_function
+    is_alone = model.distribute_strategy.num_replicas_in_sync == 1
+    return model.steps_per_execution == 1 and not model.run_eagerly and is_alone and not is_own_loop
+
+
+def _acts_on_batches(callback: keras.callbacks.Callback) -> bool:
+    """Whether a callback would see one call in place of many batches."""
+    if getattr(callback, "save_freq", None) == "epoch":  # ModelCheckpoint and its like
+        return False
+    base = keras.callbacks.Callback
+    return any(
+        getattr(getattr(callback, name), "__func__", None) is not getattr(base, name)
+        for name in _BATCH_METHODS
+    )
+
+
+def _best_steps(model: keras.Model, fit: FitArguments) -> int:
+    """Return how many steps a call may make; 1 where more would not pay, or could show."""
+    steps, work = fit.steps_of_an_epoch(), _work(model, fit)
+    if steps is None or work is None or steps * fit.epochs < _PAYS_FROM:
+        return 1
+    most = min(steps, _MOST_STEPS, int(_MOST_WORK / max(work, 1)))
+    if counted := fit.counted_steps():  # of endless data a call would take its fill
+        common = math.gcd(*counted)
+        most = max(n for n in range(1, max(most, 1) + 1) if common % n == 0)
+    return most if most >= _LEAST_STEPS else 1
+
+
+def _is_short(model: keras.Model, fit: FitArguments) -> bool:
+    """Whether tracing and optimising take most of a training's time."""
+    steps, work = fit.steps_of_an_epoch(), _work(model, fit)
+    if steps is None or work is None:
+        return False
+    steps *= fit.epochs
+    return steps < _PAYS_FROM and steps * work < _MOST_WORK
+
+
+def _work(model: keras.Model, fit: FitArguments) -> float | None:
+    """Estimate the multiplications of one step; None where the model or the data do not tell."""
+    shape = fit.shape_of_a_batch()
+    if shape is None or not _is_built(model, shape):
+        return None
+    rows, *row = shape
+    return _PASSES * rows * sum(_positions(leaf, row) * _size(leaf) for leaf in _leaves(model))
+
+
+def _leaves(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Yield the layers of a model and of the models in it."""
+    for layer in model.layers:
+        yield from _leaves(layer) if isinstance(layer, keras.Model) else [layer]
+
+
+def _size(layer: keras.layers.Layer) -> int:
+    return sum(math.prod(weight.shape) for weight in layer.weights)
+
+
+def _is_built(model: keras.Model, shape: Sequence[int]) -> bool:
+    """Whether the model has its weights; a Sequential one can be given them as fit would."""
+    if not model.built and isinstance(model, keras.Sequential):
+        try:
+            model.build((None, *shape[1:]))
+        except Exception:  # of any layer; fit meets the same error and says more about it
+            return False
+    return bool(model.built)
+
+
+def _positions(layer: keras.layers.Layer, row: Sequence[int]) -> int:
+    """Return how often a layer uses each weight for a row: pixels of images, steps of a series."""
+    try:
+        ends = keras.tree.flatten([layer.input, layer.output])
+    except (AttributeError, ValueError):  # only layers of functional models know their ends
+        return math.prod(row)
+    return max(math.prod(_known(end.shape[1:-1])) for end in ends)
+
+
+def _known(shape: Sequence[Any]) -> list[int]:
+    """Return the sizes of a shape, with a guess where one is open, as of texts of any length."""
+    return [128 if size is None else int(size) for size in shape]

@@ -1,0 +1,99 @@
+"""A finished trial leaves nothing in the process, and what lived before it is left alone."""
+
+from __future__ import annotations
+
+import gc
+import logging
+
+import keras
+import numpy as np
+import pytest
+from tensorflow.python.framework import ops
+
+from kerastune_optuna import _memory
+from tests.conftest import PruneAt, build_model
+
+
+def alive(kind: str) -> int:
+    """Return how many objects of a class live."""
+    gc.collect()
+    return sum(type(thing).__name__ == kind for thing in gc.get_objects())
+
+
+def custom_gradients() -> set[str]:
+    """Return the names of gradients that TensorFlow holds for graphs."""
+    return {name for name in ops.gradient_registry._registry if name.startswith("CustomGradient-")}
+
+
+def build_or_fail(trial):
+    """Fail in the second trial, after its model has been traced."""
+    model = build_model(trial)
+    if trial.number == 1:
+        model.fit(np.zeros((4, 4)), np.zeros(4), verbose=0)
+        raise MemoryError("as if there was none left")
+    return model
+
+
+def test_no_model_and_no_graph_outlives_a_search(search):
+    """COMPLETE, PRUNED and FAIL trials leave no model, no graph and no gradient alive."""
+    before = alive("Sequential"), alive("FuncGraph"), custom_gradients()
+    tuner = search(build_or_fail, n_trials=3, pruner=PruneAt([2]))
+    states = sorted(trial.state.name for trial in tuner.study.trials)
+    assert states == ["COMPLETE", "COMPLETE", "FAIL", "PRUNED"]
+    assert (alive("Sequential"), alive("FuncGraph"), custom_gradients()) == before
+
+
+def test_the_graphs_do_not_add_up_in_a_search(search):
+    """While a search runs, the graphs of one trial at most lie about."""
+    counts = []
+
+    def build(trial):
+        counts.append(alive("FuncGraph"))
+        return build_model(trial)
+
+    search(build, n_trials=4)
+    assert len(set(counts)) == 1
+
+
+def test_the_models_of_the_user_go_on_training(search, data):
+    """A model that was traced before the search trains on after it, with its gradients."""
+    x, y, _ = data
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(x, y, verbose=0)
+    names = custom_gradients()
+    search(n_trials=1)
+    assert custom_gradients() == names != set()
+    assert np.isfinite(model.fit(x, y, verbose=0).history["loss"][0])
+
+
+def test_a_freeze_of_the_user_is_kept(search):
+    """What the user has kept out of the collections stays out."""
+    gc.freeze()
+    try:
+        search(n_trials=1)
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
+
+
+def test_an_unknown_tensorflow_is_left_alone(monkeypatch, caplog):
+    """Where the registry is not where it was, one line says so, and nothing else happens."""
+    for name in ("gradient_registry", "_gradient_registry"):
+        monkeypatch.setattr(ops, name, None, raising=False)
+    with caplog.at_level(logging.DEBUG, "kerastune_optuna"):
+        memory = _memory.Memory()
+    assert "keeps its gradients elsewhere" in caplog.text
+    with memory.released():
+        pass
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_trial_that_raises_is_released_too(error):
+    """Gradients go however a trial ends, and the error comes through."""
+    memory = _memory.Memory()
+    before = custom_gradients()
+    with pytest.raises(error), memory.released():
+        ops.gradient_registry._registry["CustomGradient-of-a-test"] = {}
+        raise error
+    assert custom_gradients() == before

@@ -1,0 +1,181 @@
+"""Many steps a call change nothing that a user sees, and are made only where they pay."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerastune_optuna import OptunaTuner
+from kerastune_optuna._fit import FitArguments
+from kerastune_optuna._steps import lean_graphs, set_steps
+
+X, Y = np.random.default_rng(0).normal(size=(400, 8)).astype("float32"), np.arange(400) % 3
+VALIDATION = (X[:100], Y[:100])
+DATASET = tf.data.Dataset.from_tensor_slices((X, Y)).batch(10)
+UNKNOWN = DATASET.filter(lambda x, y: True)
+
+
+def build(trial=None, **options):
+    """Return a network with what depends on the seed: weights, dropout and normalisation."""
+    model = keras.Sequential(
+        [
+            keras.Input((8,)),
+            keras.layers.Dense(16, "relu"),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dropout(0.3),
+            keras.layers.Dense(3, "softmax"),
+        ]
+    )
+    metrics = ["accuracy"]
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=metrics, **options)
+    return model
+
+
+class Image(keras.Model):
+    """Be a model that has no shapes before it sees data."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(3)
+
+    def call(self, x):
+        """Predict."""
+        return self.dense(x)
+
+
+class OwnLoop(keras.Model):
+    """Train in a way that Keras knows nothing of."""
+
+    def make_train_function(self, force=False):
+        """Return a function of one's own."""
+        return super().make_train_function(force)
+
+
+def compiled(model):
+    """Return the model compiled."""
+    model.compile("adam", "sparse_categorical_crossentropy")
+    return model
+
+
+def fit_arguments(x=X, y=Y, *, epochs=20, steps="auto", **others):
+    """Return the arguments of a search."""
+    return FitArguments(x, y, epochs, VALIDATION, 0.0, others, steps)
+
+
+def steps_of(model, callbacks=(), **arguments):
+    """Return how many steps a call of the model makes after it was prepared."""
+    set_steps(model, fit_arguments(**arguments), list(callbacks))
+    return model.steps_per_execution
+
+
+def test_an_epoch_is_one_call():
+    """Arrays of 13 batches and datasets of 40 make whole epochs a call."""
+    assert steps_of(build()) == 13
+    assert steps_of(build(), x=DATASET, y=None) == 40
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments"),
+    [
+        (build, {"epochs": 15}),  # 195 steps do not pay for the tracing
+        (build, {"x": UNKNOWN, "y": None}),
+        (lambda: build(run_eagerly=True), {}),
+        (build, {"callbacks": [keras.callbacks.TerminateOnNaN()]}),
+        (build, {"callbacks": [keras.callbacks.LambdaCallback(on_train_batch_end=print)]}),
+        (lambda: compiled(Image()), {}),
+        (lambda: compiled(OwnLoop(*(lambda t: (t, t))(keras.Input((8,))))), {}),
+        (build, {"steps_per_epoch": 13, "x": DATASET.repeat(), "y": None}),  # a prime
+        (build, {"steps": 1}),
+    ],
+)
+def test_where_it_does_not_pay_or_could_show_steps_are_single(model, arguments):
+    """Short trainings, unknown sizes, eager models, batch callbacks and own loops stay as is."""
+    if arguments.get("steps_per_epoch"):
+        arguments = {**arguments, "validation_steps": 4}
+    assert steps_of(model(), **arguments) == 1
+
+
+def test_callbacks_of_epochs_do_not_matter():
+    """EarlyStopping and a checkpoint at each epoch act on no batch."""
+    callbacks = [keras.callbacks.EarlyStopping(), keras.callbacks.ModelCheckpoint("a.keras")]
+    assert steps_of(build(), callbacks) == 13
+
+
+def test_the_builder_decides_first():
+    """What the builder set stays, and an explicit number of steps goes before it."""
+    assert steps_of(build(steps_per_execution=5)) == 5
+    assert steps_of(build(steps_per_execution=5), steps=3) == 3
+
+
+def test_a_counted_epoch_is_cut_into_even_calls():
+    """Of an endless dataset no call takes more than its epoch, nor than its validation."""
+    endless = {"x": DATASET.repeat(), "y": None}
+    assert steps_of(build(), **endless, steps_per_epoch=60) == 60
+    assert steps_of(build(), **endless, steps_per_epoch=60, validation_steps=4) == 4
+    assert steps_of(build(), **endless, steps_per_epoch=150) == 75
+
+
+def test_heavy_steps_come_in_small_calls():
+    """The more work a step is, the fewer steps a call makes, so that Ctrl-C is prompt."""
+    wide = [keras.Input((8,)), *(keras.layers.Dense(4096) for _ in range(4))]
+    assert 4 <= steps_of(compiled(keras.Sequential(wide)), batch_size=4) < 60
+    image = [keras.Input((256, 256, 3)), keras.layers.Conv2D(64, 5, strides=2)]
+    images = np.zeros((400, 256, 256, 3), "float16")
+    assert steps_of(compiled(keras.Sequential(image)), x=images, y=None) < 10
+
+
+def test_the_size_of_batches_is_read_from_the_pipeline():
+    """A dataset's batches weigh what batch() was called with."""
+    wide = [keras.Input((8,)), *(keras.layers.Dense(2048) for _ in range(4))]
+    small, large = (
+        tf.data.Dataset.from_tensor_slices(X).repeat(50).batch(size).prefetch(1)
+        for size in (8, 512)
+    )
+    few = steps_of(compiled(keras.Sequential(wide)), x=large, y=None)
+    assert few < steps_of(compiled(keras.Sequential(wide)), x=small, y=None)
+
+
+@pytest.mark.parametrize("epochs", [3, 20])
+def test_a_training_is_that_of_plain_fit(epochs, tmp_path):
+    """The reports are what Model.fit gives with the same seed, to 1e-6."""
+    tuner = OptunaTuner(build, "val_loss", n_trials=1, seed=0, directory=tmp_path)
+    tuner.search(X, Y, validation_data=VALIDATION, epochs=epochs, verbose=0)
+    keras.utils.set_random_seed(tuner.best_trial.user_attrs["seed"])
+    plain = build().fit(X, Y, validation_data=VALIDATION, epochs=epochs, verbose=0)
+    reports = list(tuner.best_trial.intermediate_values.values())
+    np.testing.assert_allclose(reports, plain.history["val_loss"], rtol=0, atol=1e-6)
+
+
+def test_an_unbuilt_model_is_the_same_model(tmp_path):
+    """A Sequential without an Input trains as in plain fit, though its work is looked at first."""
+
+    def unbuilt(trial=None):
+        model = keras.Sequential([keras.layers.Dense(8, "relu"), keras.layers.Dense(3, "softmax")])
+        return compiled(model)
+
+    tuner = OptunaTuner(unbuilt, "val_loss", n_trials=1, seed=0, directory=tmp_path)
+    tuner.search(X, Y, validation_data=VALIDATION, epochs=20, verbose=0)
+    keras.utils.set_random_seed(tuner.best_trial.user_attrs["seed"])
+    plain = unbuilt().fit(X, Y, validation_data=VALIDATION, epochs=20, verbose=0)
+    reports = list(tuner.best_trial.intermediate_values.values())
+    np.testing.assert_allclose(reports, plain.history["val_loss"], rtol=0, atol=1e-6)
+    loss = tuner.best_model().evaluate(*VALIDATION, verbose=0)
+    assert loss == pytest.approx(tuner.best_value, abs=1e-6)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_lean_graphs_are_for_short_trainings_and_end_with_them(before):
+    """The optimiser of graphs is off in a short training alone, and then as it was."""
+    options = tf.config.optimizer
+    options.set_experimental_options({"disable_meta_optimizer": before})
+    try:
+        seen = []
+        for epochs in (2, 20):
+            with lean_graphs(build(), fit_arguments(epochs=epochs)):
+                seen.append(options.get_experimental_options()["disable_meta_optimizer"])
+        after = options.get_experimental_options()["disable_meta_optimizer"]
+    finally:
+        options.set_experimental_options({"disable_meta_optimizer": False})
+    assert (seen, after) == ([True, before], before)
