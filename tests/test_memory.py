@@ -93,7 +93,12 @@ def test_a_trial_that_raises_is_released_too(error):
     """Gradients go however a trial ends, and the error comes through."""
     memory = _memory.Memory()
     before = custom_gradients()
-    with pytest.raises(error), memory.released():
-        ops.gradient_registry._registry["CustomGradient-of-a-test"] = {}
-        raise error
+
+    def leave_a_gradient():
+        with memory.released():
+            ops.gradient_registry._registry["CustomGradient-of-a-test"] = {}
+            raise error
+
+    with pytest.raises(error):
+        leave_a_gradient()
     assert custom_gradients() == before
