@@ -22,7 +22,8 @@ from kerastune_optuna import _interrupt
 from kerastune_optuna._exceptions import WorkerError
 from kerastune_optuna._workers import Payload, work_on
 
-_POLL = 0.5  # seconds between two looks at the workers
+_POLL = 0.5  # seconds between two looks at the study
+_LOOK = 0.02  # seconds between two looks at whether a worker has ended
 _PATIENCE = 5  # seconds that a worker has to end after it was told to
 _THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
 # Before the imports, which take seconds: Ctrl-C is the parent's to pass on, and this package may be
@@ -75,7 +76,7 @@ class LocalWorkers:
                 for number in range(self._n_workers):
                     crew[number] = self._start(number, folder)
                 while crew and not _interrupt.requested():
-                    time.sleep(_POLL)
+                    _wait(list(crew.values()))
                     tick()
                     self._look_after(crew, folder)
             finally:
@@ -136,9 +137,13 @@ class _Worker:
     def _pipe(self) -> Any:
         return self._process.stdin
 
+    def has_ended(self) -> bool:
+        """Whether the process is gone."""
+        return self._process.poll() is not None
+
     def is_running(self) -> bool:
         """Whether it still runs; raise what it raised where it does not."""
-        if self._process.poll() is None:
+        if not self.has_ended():
             return True
         self._close()
         if self._report.exists():
@@ -175,6 +180,13 @@ class _Worker:
         """Close our end of the pipe, which may hold what a dead process never read."""
         with suppress(BrokenPipeError):
             self._pipe.close()
+
+
+def _wait(workers: list[_Worker]) -> None:
+    """Wait until it is time to look at the study, or a worker has ended."""
+    until = time.monotonic() + _POLL
+    while time.monotonic() < until and not any(worker.has_ended() for worker in workers):
+        time.sleep(_LOOK)
 
 
 def _stop(workers: list[_Worker]) -> None:

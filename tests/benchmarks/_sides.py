@@ -1,0 +1,246 @@
+"""What the benchmarks share: processes that are timed, one search in three libraries, tables."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).parents[2]
+OURS, OPTUNA, KERAS_TUNER = "kerastune_optuna", "Optuna", "KerasTuner"
+STAMP = "Measured on "  # how the line before a table begins
+
+_ANSWER = "answer of the child: "
+_CHILD = "import sys; from tests.benchmarks._sides import run_here; run_here(*sys.argv[1:])"
+_TAIL = 3000  # characters of a failed child's output that say why
+
+
+class Run(NamedTuple):
+    """What one run came to: its wall time, and what each of its processes returned."""
+
+    seconds: float
+    answers: list[Any]
+
+
+class Child:
+    """A process that calls one function of a benchmark, started at once.
+
+    Args:
+        target: The function as "module:name", the module being one of this folder.
+        *arguments: What it is called with; JSON must be able to hold them.
+    """
+
+    def __init__(self, target: str, *arguments: Any) -> None:
+        self._target = target
+        # A pipe might fill up and stop the child; the file lives as long as this object.
+        self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _CHILD, target, json.dumps(arguments)],
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "examples")]),
+                "TF_CPP_MIN_LOG_LEVEL": "3",
+                "RAY_USAGE_STATS_ENABLED": "0",
+            },
+        )
+
+    def answer(self) -> Any:
+        """Return what the function returned, once the process has ended.
+
+        Raises:
+            RuntimeError: It ended otherwise than by returning; the text has its last output.
+        """
+        self._output.seek(0)
+        output = self._output.read()
+        found = [line for line in output.splitlines() if line.startswith(_ANSWER)]
+        if self.process.returncode != 0 or not found:
+            code = self.process.returncode
+            raise RuntimeError(f"{self._target} ended with code {code}:\n{output[-_TAIL:]}")
+        return json.loads(found[-1].removeprefix(_ANSWER))
+
+
+def run_here(target: str, arguments: str) -> None:
+    """Call the function of a Child in this process, which is that child."""
+    module, name = target.split(":")
+    function = getattr(importlib.import_module(f"tests.benchmarks.{module}"), name)
+    give(function(*json.loads(arguments)))
+
+
+def give(value: Any) -> None:
+    """Tell the parent of this process what its function came to."""
+    print(f"\n{_ANSWER}{json.dumps(value)}", flush=True)
+
+
+def timed(*calls: Sequence[Any]) -> Run:
+    """Start a process for each call, a target and its arguments, and wait for all of them."""
+    began = time.perf_counter()
+    children = [Child(*call) for call in calls]
+    for child in children:
+        child.process.wait()
+    seconds = time.perf_counter() - began
+    return Run(seconds, [child.answer() for child in children])
+
+
+def in_turn(sides: Mapping[str, Callable[[int], Run]], rounds: int) -> dict[str, list[Run]]:
+    """Run all sides once a round, and print a line for each run."""
+    runs: dict[str, list[Run]] = {side: [] for side in sides}
+    for turn in range(rounds):
+        for side, run in sides.items():
+            runs[side].append(run(turn))
+            print(f"round {turn + 1}, {side}: {runs[side][-1].seconds:.1f} s", flush=True)
+    return runs
+
+
+def without_ours() -> None:
+    """Let the examples be imported without our package, whose import other sides need not pay."""
+    stub = types.ModuleType(OURS)
+    stub.OptunaTuner = None  # type: ignore[attr-defined]
+    sys.modules[OURS] = stub
+
+
+@dataclass
+class Task:
+    """Hold what is searched, whichever library does it.
+
+    Args:
+        build_model: Takes what has Optuna's suggest methods, and returns a compiled model.
+        data: The data, as keyword arguments of Model.fit.
+        objective: Name of the metric to maximise.
+        trials: How many configurations to train.
+        epochs: For how many epochs each.
+        folder: Where all files go.
+        seed: Fixes the sampler.
+        callbacks: Keras callbacks of every trial.
+    """
+
+    build_model: Callable[[Any], Any]
+    data: Mapping[str, Any]
+    objective: str
+    trials: int
+    epochs: int
+    folder: str
+    seed: int = 1
+    callbacks: list[Any] = field(default_factory=list)
+
+    @property
+    def fit(self) -> dict[str, Any]:
+        """Return the keyword arguments of each training."""
+        return {**self.data, "epochs": self.epochs, "verbose": 0}
+
+
+def iris_task(folder: str, trials: int, epochs: int) -> Task:
+    """Return the lecture's search; the examples must be on the path."""
+    from iris import build_model, load_iris
+
+    train, test = load_iris()
+    data = {"x": train, "validation_data": test}
+    return Task(build_model, data, "val_categorical_accuracy", trials, epochs, folder)
+
+
+def search_ours(task: Task, n_workers: int = 1, **options: Any) -> Any:
+    """Search with our package, and return the tuner."""
+    from kerastune_optuna import OptunaTuner
+
+    tuner = OptunaTuner(
+        task.build_model,
+        task.objective,
+        n_trials=task.trials,
+        seed=task.seed,
+        directory=task.folder,
+        **options,
+    )
+    return tuner.search(**task.fit, callbacks=task.callbacks, n_workers=n_workers)
+
+
+def create_optuna(folder: str, **options: Any) -> Any:
+    """Return the study of a folder as plain Optuna opens it, made where there is none."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.create_study(
+        storage=f"sqlite:///{folder}/study.db",
+        study_name="plain",
+        direction="maximize",
+        load_if_exists=True,
+        **options,
+    )
+
+
+def search_optuna(
+    task: Task, pruning: Callable[[Any], list[Any]] = lambda trial: [], **options: Any
+) -> Any:
+    """Search with plain Optuna as its users write it, and return the study.
+
+    Args:
+        task: What to search.
+        pruning: Returns the callbacks that prune a trial.
+        **options: More arguments of optuna.create_study.
+    """
+
+    def objective(trial: Any) -> float:
+        model = task.build_model(trial)
+        history = model.fit(**task.fit, callbacks=[*task.callbacks, *pruning(trial)])
+        return max(history.history[task.objective])
+
+    study = create_optuna(task.folder, **options)
+    study.optimize(objective, n_trials=task.trials)
+    return study
+
+
+def make_keras_tuner(task: Task, kind: str, **options: Any) -> Any:
+    """Return the tuner of KerasTuner with that class name."""
+    import keras_tuner
+
+    return getattr(keras_tuner, kind)(
+        lambda hp: task.build_model(AsTrial(hp)),
+        objective=keras_tuner.Objective(task.objective, "max"),
+        seed=task.seed,
+        overwrite=True,
+        directory=task.folder,
+        project_name="peer",
+        **options,
+    )
+
+
+class AsTrial:
+    """Let a builder written for Optuna ask KerasTuner's hyperparameters."""
+
+    def __init__(self, hp: Any) -> None:
+        self._hp = hp
+
+    def suggest_int(self, name: str, low: int, high: int, step: int = 1) -> Any:
+        """Return an integer."""
+        return self._hp.Int(name, low, high, step)
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> Any:
+        """Return a number."""
+        return self._hp.Float(name, low, high, sampling="log" if log else "linear")
+
+    def suggest_categorical(self, name: str, choices: list[Any]) -> Any:
+        """Return one of the choices."""
+        return self._hp.Choice(name, choices)
+
+
+def report(packages: Iterable[str], header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print when and with what was measured, and a table in Markdown."""
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    print(
+        f"\n{STAMP}{time.strftime('%Y-%m-%d')} with Python {platform.python_version()}, "
+        f"{versions}, {os.cpu_count()} cores\n"
+    )
+    for cells in (header, ["---"] * len(header), *rows):
+        print(f"| {' | '.join(str(cell) for cell in cells)} |", flush=True)

@@ -1,0 +1,116 @@
+"""Measure what each trial adds: `python -m tests.benchmarks.growth [trials] [sides...]`.
+
+The lecture's network trains for two epochs a trial, in one process for each side. A side may have a
+number of trials of its own, 500 being what the others have: `ours optuna kerastuner:150`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tests.benchmarks._sides import (
+    KERAS_TUNER,
+    OPTUNA,
+    OURS,
+    iris_task,
+    make_keras_tuner,
+    report,
+    search_optuna,
+    search_ours,
+    timed,
+    without_ours,
+)
+
+EPOCHS = 2
+WINDOW = 50  # trials at the start and at the end that are compared; memory counts from this trial
+LABELS = {"ours": OURS, "optuna": OPTUNA, "kerastuner": f"{KERAS_TUNER} RandomSearch"}
+Sample = tuple[float, float]  # when, in seconds, and the resident memory in MB
+
+
+def search(side: str, folder: str, trials: int) -> list[Sample]:
+    """Search with one side; return a sample at the start of each trial and one at the end."""
+    if side != "ours":
+        without_ours()
+    task = iris_task(folder, trials, EPOCHS)
+    samples: list[Sample] = []
+    build = task.build_model
+    task.build_model = lambda trial: samples.append(_sample()) or build(trial)
+    _start(side, task, samples)()
+    samples.append(_sample())
+    if len(samples) != trials + 1:
+        raise RuntimeError(f"{side} built {len(samples) - 1} models for {trials} trials")
+    return samples
+
+
+def _sample() -> Sample:
+    import psutil
+
+    return time.perf_counter(), psutil.Process().memory_info().rss / 1e6
+
+
+def _start(side: str, task: Any, samples: list[Sample]) -> Callable[[], Any]:
+    """Return what searches; KerasTuner builds a model before that, which is no trial."""
+    if side == "kerastuner":
+        tuner = make_keras_tuner(task, "RandomSearch", max_trials=task.trials)
+        samples.clear()
+        return lambda: tuner.search(**task.fit)
+    import optuna
+
+    sampler, pruner = optuna.samplers.RandomSampler(seed=1), optuna.pruners.NopPruner()
+    run = search_ours if side == "ours" else search_optuna
+    return lambda: run(task, sampler=sampler, pruner=pruner)
+
+
+def row(side: str, trials: int) -> list[Any]:
+    """Measure one side; return its row of the table."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = timed(("growth:search", side, folder, trials))
+    times, memory = zip(*run.answers[0], strict=True)
+    window = min(WINDOW, (trials - 1) // 2)
+    first = (times[1 + window] - times[1]) / window
+    last = (times[-1] - times[-1 - window]) / window
+    grown = (memory[-1] - memory[window]) / (trials - window)
+    print(f"{side}: {trials} trials in {run.seconds:.0f} s, {grown:.3f} MB a trial", flush=True)
+    return [
+        LABELS[side],
+        trials,
+        f"{memory[window]:.0f}",
+        f"{memory[-1]:.0f}",
+        f"{grown:.3f}",
+        f"{first * 1000:.0f}",
+        f"{last * 1000:.0f}",
+        f"{last / first:.2f}",
+    ]
+
+
+def main() -> None:
+    """Measure the sides one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("asked", nargs="*", help="a number of trials, and sides")
+    asked = parser.parse_args().asked
+    default = next((int(word) for word in asked if word.isdigit()), 500)
+    sides = [word.partition(":") for word in asked if not word.isdigit()]
+    sides = sides or [(side, "", "") for side in LABELS]
+    rows = [row(side, int(trials or default)) for side, _, trials in sides]
+    report(
+        ["kerastune_optuna", "keras", "tensorflow", "optuna", "keras-tuner"],
+        [
+            "side",
+            "trials",
+            f"MB after trial {WINDOW}",
+            "MB at the end",
+            "MB a trial",
+            f"first {WINDOW}, ms a trial",
+            f"last {WINDOW}, ms a trial",
+            "last / first",
+        ],
+        rows,
+    )
+
+
+if __name__ == "__main__":
+    main()

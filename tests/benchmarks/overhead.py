@@ -1,0 +1,84 @@
+"""Measure what search() adds to its trainings: `python -m tests.benchmarks.overhead [trials]`.
+
+The lecture's network trains for ten epochs a trial, with SQLite and weights, in one process: the
+time of search() less that inside of `build_model` and `Model.fit`, which calls our callbacks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tests.benchmarks._sides import iris_task, report, search_ours, timed
+
+EPOCHS, SEARCHES = 10, 3
+
+
+class Clock:
+    """Add up the time inside of functions."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function, timed by this clock."""
+
+        @functools.wraps(function)
+        def call(*arguments: Any, **options: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return function(*arguments, **options)
+            finally:
+                self.seconds += time.perf_counter() - began
+
+        return call
+
+
+def searches(trials: int) -> list[tuple[float, float]]:
+    """Return the seconds of each search, and those that it spent building and fitting."""
+    import keras
+
+    inside = Clock()
+    keras.Model.fit = inside.around(keras.Model.fit)
+    search_once(inside, 1)  # what only a first search pays: imports, threads, tables
+    return [search_once(inside, trials) for _ in range(SEARCHES)]
+
+
+def search_once(inside: Clock, trials: int) -> tuple[float, float]:
+    """Search in a new folder; return the seconds of it all, and those inside."""
+    import optuna
+
+    whole = Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        task = iris_task(folder, trials, EPOCHS)
+        task.build_model = inside.around(task.build_model)
+        inside.seconds = 0.0
+        sampler, pruner = optuna.samplers.RandomSampler(seed=1), optuna.pruners.NopPruner()
+        whole.around(search_ours)(task, sampler=sampler, pruner=pruner)
+    return whole.seconds, inside.seconds
+
+
+def main() -> None:
+    """Measure, and print the median of the searches."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("trials", type=int, nargs="?", default=60)
+    trials = parser.parse_args().trials
+    found = timed(("overhead:searches", trials)).answers[0]
+    for number, (whole, inside) in enumerate(found, 1):
+        print(f"search {number}: {whole:.2f} s, {inside:.2f} s of it build and fit", flush=True)
+    whole, inside = (statistics.median(times) for times in zip(*found, strict=True))
+    added = statistics.median(whole - inside for whole, inside in found)
+    report(
+        ["kerastune_optuna", "keras", "tensorflow", "optuna"],
+        ["trials", "search(), s", "build and fit, s", "added, ms a trial"],
+        [[trials, f"{whole:.2f}", f"{inside:.2f}", f"{added / trials * 1000:.1f}"]],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Time a study of many trials: `python -m tests.benchmarks.studies [trials] [server URLs...]`.
+
+Everything is a real search() of the tuner, its storage, samples, reports and weights, but nothing
+is trained: `fit` hands made-up losses of ten epochs to the callbacks. Without URLs it runs on
+SQLite. A URL names a PostgreSQL server, where the database `bench_studies` is made anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import tempfile
+import time
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import optuna
+
+from kerastune_optuna import OptunaTuner
+from tests.benchmarks._sides import report, timed
+
+EPOCHS = 10
+WINDOW = 100  # trials at the start and at the end that are compared
+DATABASE = "bench_studies"
+
+
+class Untrained(keras.Sequential):
+    """A model whose training is only the calls that callbacks get from it."""
+
+    def fit(self, *, callbacks: list[Any], epochs: int, **_: Any) -> None:
+        """Hand a random loss of each epoch to the callbacks."""
+        calls = keras.callbacks.CallbackList(callbacks, model=self, epochs=epochs)
+        calls.on_train_begin()
+        for epoch in range(epochs):
+            calls.on_epoch_begin(epoch)
+            calls.on_epoch_end(epoch, {"loss": random.random(), "val_loss": random.random()})
+        calls.on_train_end()
+
+
+class Builder:
+    """Give every trial the same model, and note when it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+        self.model = Untrained([keras.Input((1,)), keras.layers.Dense(1)])
+        self.model.compile("sgd", "mse")
+
+    def __call__(self, trial: optuna.trial.BaseTrial) -> keras.Model:
+        """Suggest four parameters, and return the model."""
+        self.asked.append(time.perf_counter())
+        trial.suggest_int("units", 8, 64)
+        trial.suggest_float("dropout", 0.0, 0.5)
+        trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True)
+        trial.suggest_categorical("activation", ["relu", "tanh"])
+        return self.model
+
+
+def make_tuner(builder: Builder, folder: str, url: str | None, trials: int) -> OptunaTuner:
+    """Return the tuner of the study."""
+    return OptunaTuner(
+        builder,
+        "val_loss",
+        n_trials=trials,
+        sampler=optuna.samplers.RandomSampler(seed=1),
+        pruner=optuna.pruners.NopPruner(),
+        seed=1,
+        directory=folder,
+        study_name="many",
+        storage=url,
+    )
+
+
+def fill(folder: str, url: str | None, trials: int) -> list[float]:
+    """Run all trials; return when each began, and when the last one ended."""
+    builder, x = Builder(), np.zeros((4, 1))
+    tuner = make_tuner(builder, folder, url, trials)
+    tuner.search(x, x, validation_data=(x, x), epochs=EPOCHS, verbose=0)
+    return [*builder.asked, time.perf_counter()]
+
+
+def read(folder: str, url: str | None, trials: int) -> float:
+    """Return the seconds it takes to open the study and read its best parameters."""
+    builder = Builder()
+    began = time.perf_counter()
+    tuner = make_tuner(builder, folder, url, trials)
+    if len(tuner.best_params) != 4:
+        raise RuntimeError(f"best_params is {tuner.best_params}")
+    return time.perf_counter() - began
+
+
+def new_database(server: str) -> str:
+    """Return the URL of a new, empty database on a PostgreSQL server."""
+    import psycopg
+
+    with psycopg.connect(urlunsplit(urlsplit(server)._replace(path="/postgres"))) as connection:
+        connection.autocommit = True
+        connection.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
+        connection.execute(f"CREATE DATABASE {DATABASE}")
+    return urlunsplit(urlsplit(server)._replace(path=f"/{DATABASE}"))
+
+
+def row(server: str | None, trials: int) -> list[Any]:
+    """Fill and read one study; return its row of the table."""
+    kind = urlsplit(server).scheme if server else "sqlite"
+    with tempfile.TemporaryDirectory() as folder:
+        url = new_database(server) if server else None
+        filled = timed(("studies:fill", folder, url, trials))
+        seconds = timed(("studies:read", folder, url, trials)).answers[0]
+    print(f"{kind}: {filled.seconds:.0f} s to fill, {seconds:.2f} s to read", flush=True)
+    began = filled.answers[0]
+    window = min(WINDOW, (trials - 1) // 2)
+    first = (began[1 + window] - began[1]) / window  # without trial 0, which looks at the metrics
+    last = (began[-1] - began[-1 - window]) / window
+    cells = [f"{first * 1000:.1f}", f"{last * 1000:.1f}", f"{last / first:.2f}", f"{seconds:.2f}"]
+    return [kind, trials, *cells]
+
+
+def main() -> None:
+    """Measure the storages one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("trials", type=int, nargs="?", default=10_000)
+    parser.add_argument("servers", nargs="*", default=[None])
+    options = parser.parse_args()
+    rows = [
+        row(None if server == "sqlite" else server, options.trials) for server in options.servers
+    ]
+    windows = [f"{which} {WINDOW}, ms a trial" for which in ("first", "last")]
+    report(
+        ["kerastune_optuna", "optuna", "sqlalchemy"],
+        ["storage", "trials", *windows, "last / first", "open and read best_params, s"],
+        rows,
+    )
+
+
+if __name__ == "__main__":
+    main()
