@@ -28,7 +28,7 @@ def check_tuner(tuner: OptunaTuner) -> None:
     parse_objective(tuner.objective, tuner.direction)
     check_limits(tuner.n_trials, tuner.timeout)
     _check_kind("sampler", tuner.sampler, BaseSampler, "optuna.samplers.TPESampler()")
-    _check_kind("pruner", tuner.pruner, BasePruner, "optuna.pruners.PercentilePruner(25.0)")
+    _check_kind("pruner", tuner.pruner, BasePruner, "optuna.pruners.MedianPruner()")
     _check_seed(tuner.seed)
     _check_directory(tuner.directory)
     _study.check_name(tuner.study_name)

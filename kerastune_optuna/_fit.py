@@ -21,6 +21,7 @@ from kerastune_optuna._data import (
     shuffles_itself,
 )
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
+from kerastune_optuna._graphs import kept_in_memory
 from kerastune_optuna._monitor import Objective
 
 # What search() takes by name, and hands to Model.fit in its own way.
@@ -40,6 +41,7 @@ class FitArguments:
     validation_split: float
     others: Mapping[str, Any] = field(default_factory=dict)
     steps_per_execution: int | str = "auto"
+    kept: Mapping[str, Any] = field(default_factory=dict)
 
     def opened(self) -> FitArguments:
         """Return the same with the data loaded where functions or parcels stand for it, checked.
@@ -57,7 +59,17 @@ class FitArguments:
                 for name, value in self.others.items()
             },
         )
-        return opened.checked()
+        return replace(opened.checked(), kept=opened._kept())
+
+    def _kept(self) -> dict[str, Any]:
+        """Return the datasets whose rows come from memory after they were read once."""
+        if self.counted_steps():
+            return {}  # what is left before its end is never whole in memory
+        return {
+            name: kept_in_memory(data)
+            for name in ("x", "validation_data")
+            if (data := getattr(self, name)) is not None
+        }
 
     def checked(self) -> FitArguments:
         """Return the same after a check of the data; what functions will load is left to them.
@@ -87,6 +99,7 @@ class FitArguments:
             "validation_data": self.validation_data,
             "validation_split": self.validation_split,
             **self.others,
+            **self.kept,
         }
 
     def evaluate_once(self, model: keras.Model) -> dict[str, Any]:

@@ -13,13 +13,13 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastune_optuna import _graphs
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._fit import FitArguments
 
 _SMALL = 1 << 16  # bytes of an array below which a file of its own does not pay
 _PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 _LARGEST_GRAPH = 2**31 - 1  # bytes that a protocol buffer may have
-_IGNORE_STATE = 1  # of tf.raw_ops.DatasetToGraphV2: a reshuffling dataset has state, and may travel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,10 +43,7 @@ class DatasetGraph:
 
     def open(self) -> Any:
         """Rebuild the dataset."""
-        import tensorflow as tf  # the data is TensorFlow's; other backends never come here
-
-        variant = tf.raw_ops.DatasetFromGraph(graph_def=_with_new_seeds(self.graph))
-        return tf.data.experimental.from_variant(variant, self.element_spec)
+        return _graphs.rebuild(_with_new_seeds(self.graph), self.element_spec)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +83,7 @@ def pack_fit(fit: FitArguments, folder: Path | None) -> FitArguments:
 
 
 def _pack(name: str, data: Any, folder: Path | None) -> Any:
-    if _is_tf_dataset(data):
+    if _graphs.is_tf_dataset(data):
         return _as_graph(name, data)
     if isinstance(data, tuple | list | Mapping):
         return Nest(keras.tree.map_structure(lambda leaf: _pack_leaf(leaf, folder), data))
@@ -104,24 +101,17 @@ def _pack_leaf(leaf: Any, folder: Path | None) -> Any:
     return ArrayFile(str(path))
 
 
-def _is_tf_dataset(data: Any) -> bool:
-    return hasattr(data, "element_spec") and type(data).__module__.startswith("tensorflow.")
-
-
 def _as_graph(name: str, dataset: Any) -> DatasetGraph:
     import tensorflow as tf  # the data is TensorFlow's; other backends never come here
 
     try:
-        graph = tf.raw_ops.DatasetToGraphV2(
-            input_dataset=tf.data.experimental.to_variant(dataset),
-            external_state_policy=_IGNORE_STATE,
-        ).numpy()
+        graph = _graphs.serialize(dataset)
     except (tf.errors.OpError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise _cannot_travel(name, f"its graph cannot be written ({reason})") from error
     if len(graph) > _LARGEST_GRAPH:
         raise _cannot_travel(name, f"it holds {len(graph) / 1e9:.1f} GB of data in its graph")
-    if used := _python_ops(graph):
+    if used := _PYTHON_OPS.intersection(_graphs.ops(_graphs.parse(graph))):
         raise _cannot_travel(name, f"it calls Python through {', '.join(sorted(used))}")
     return DatasetGraph(graph, dataset.element_spec)
 
@@ -130,9 +120,8 @@ def _with_new_seeds(graph: bytes) -> bytes:
     """Return a dataset's graph that shuffles in an order of this worker's own."""
     # shuffle() wrote the global seed of its first process into the graph, for all workers alike.
     import tensorflow as tf
-    from tensorflow.core.framework.graph_pb2 import GraphDef
 
-    definition = GraphDef.FromString(graph)
+    definition = _graphs.parse(graph)
     nodes = {node.name: node for node in definition.node}
     for node in definition.node:
         if node.op.startswith("Shuffle"):
@@ -141,17 +130,6 @@ def _with_new_seeds(graph: bytes) -> bytes:
                 nodes[name.split(":")[0]].attr["value"].tensor.CopyFrom(seed)
     written: bytes = definition.SerializeToString()
     return written
-
-
-def _python_ops(graph: bytes) -> set[str]:
-    """Return the ops of a dataset's graph that call into this very process."""
-    from tensorflow.core.framework.graph_pb2 import GraphDef
-
-    definition = GraphDef.FromString(graph)
-    nodes = [*definition.node]
-    for function in definition.library.function:
-        nodes.extend(function.node_def)
-    return {node.op for node in nodes} & _PYTHON_OPS
 
 
 def _cannot_travel(name: str, why: str) -> ArgumentError:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 import optuna
-from optuna.pruners import BasePruner, PercentilePruner
+from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
@@ -22,10 +22,6 @@ from kerastune_optuna._trial import Builder, rebuild
 if TYPE_CHECKING:
     import pandas
     from optuna.storages import BaseStorage
-
-# Measured by tests/benchmarks/pruners.py: of the pruners that save half of the epochs on both data
-# sets, the one that loses least.
-_BEST_PERCENT = 25.0
 
 
 class Results:
@@ -49,7 +45,7 @@ class Results:
         with _study.quiet_optuna():
             study = _study.open_study(self._connected, self._name, self._objective)
         study.sampler = study.sampler if self.sampler is None else self.sampler
-        study.pruner = PercentilePruner(_BEST_PERCENT) if self.pruner is None else self.pruner
+        study.pruner = study.pruner if self.pruner is None else self.pruner
         return study
 
     @property

@@ -47,7 +47,7 @@ class OptunaTuner(Results):
             Default 30; None for no limit.
         timeout: Seconds after which one search() starts no further trial. Default None.
         sampler: An Optuna sampler. Default TPESampler, seeded from `seed`.
-        pruner: An Optuna pruner. Default PercentilePruner(25.0): the best quarter goes on.
+        pruner: An Optuna pruner. Default MedianPruner.
         seed: Fixes the sampler and the training of each trial. Default None: seeds are drawn, and
             recorded with the trials.
         directory: Folder for the database and the weights. Default "tuning".

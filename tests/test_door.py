@@ -22,6 +22,7 @@ ORDER = [
     "_callbacks",
     "_user_callbacks",
     "_data",
+    "_graphs",
     "_fit",
     "_steps",
     "_parcels",

@@ -31,7 +31,7 @@ from tests.benchmarks._sides import (
 
 EPOCHS, TRIALS = 20, 30
 SIDES = {
-    "ours": f"{OURS} (TPE, percentile pruner)",
+    "ours": f"{OURS} (TPE, median pruner)",
     "optuna": f"{OPTUNA} (TPE, median pruner)",
     "hyperband": f"{KERAS_TUNER} Hyperband (factor 3)",
 }
