@@ -55,6 +55,11 @@ class Budget:
             return self._claim_slot(study, watch, size)
         return None if self._is_over() else _ask(study)
 
+    def prepare(self, study: optuna.Study) -> None:
+        """Lay out the first slot of an empty study, or workers that start at once do so each."""
+        if self._size(study) is not None and not _slots(study):
+            lay_out(study)
+
     def _claim_slot(self, study: optuna.Study, watch: Watch, size: int) -> Trial | None:
         gives_up = time.monotonic() + _PATIENCE * random.uniform(1, 2)
         while not self._is_over():
