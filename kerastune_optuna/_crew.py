@@ -66,7 +66,8 @@ class Crew:
         size = job.budget.n_trials
         if size is not None and len(finished(study)) >= size:
             return
-        job.budget.prepare(study)
+        if not self.is_this_process:
+            job.budget.prepare(study)
         if self.is_this_process:
             recipe = dataclasses.replace(job.recipe, store=open_store(job.recipe.store))
             run_trials(study, recipe, job.budget, progress.trial)

@@ -73,7 +73,7 @@ class Heart:
                     self._at_each()
                     if trial_id is not None:
                         self._storage.set_trial_system_attr(trial_id, BEAT, beats)
-            except Exception:
+            except Exception:  # of any driver: the next beat may come through, if the thread lives
                 continue
 
 

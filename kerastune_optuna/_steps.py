@@ -121,7 +121,7 @@ def _is_short(model: keras.Model, fit: FitArguments) -> bool:
 def _work(model: keras.Model, fit: FitArguments) -> float | None:
     """Estimate the multiplications of one step; None where the model or the data do not tell."""
     shape = fit.shape_of_a_batch()
-    if shape is None or not _is_built(model, shape):
+    if shape is None or not model.built:  # to build it here would be to guess what fit passes it
         return None
     rows, *row = shape
     return _PASSES * rows * sum(_positions(leaf, row) * _size(leaf) for leaf in _leaves(model))
@@ -135,16 +135,6 @@ def _leaves(model: keras.Model) -> Iterator[keras.layers.Layer]:
 
 def _size(layer: keras.layers.Layer) -> int:
     return sum(math.prod(weight.shape) for weight in layer.weights)
-
-
-def _is_built(model: keras.Model, shape: Sequence[int]) -> bool:
-    """Whether the model has its weights; a Sequential one can be given them as fit would."""
-    if not model.built and isinstance(model, keras.Sequential):
-        try:
-            model.build((None, *shape[1:]))
-        except Exception:  # of any layer; fit meets the same error and says more about it
-            return False
-    return bool(model.built)
 
 
 def _positions(layer: keras.layers.Layer, row: Sequence[int]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import os
@@ -95,12 +96,19 @@ def timed(*calls: Sequence[Any]) -> Run:
     return Run(seconds, [child.answer() for child in children])
 
 
-def in_turn(sides: Mapping[str, Callable[[int], Run]], rounds: int) -> dict[str, list[Run]]:
-    """Run all sides once a round, and print a line for each run."""
+def let_choose(parser: argparse.ArgumentParser, sides: Iterable[str]) -> None:
+    """Give a benchmark an option for running some of its sides."""
+    parser.add_argument("--only", nargs="+", choices=list(sides), default=list(sides))
+
+
+def in_turn(
+    sides: Iterable[str], measure: Callable[[str, int], Run], rounds: int
+) -> dict[str, list[Run]]:
+    """Measure all sides once a round, and print a line for each run."""
     runs: dict[str, list[Run]] = {side: [] for side in sides}
     for turn in range(rounds):
-        for side, run in sides.items():
-            runs[side].append(run(turn))
+        for side in runs:
+            runs[side].append(measure(side, turn))
             print(f"round {turn + 1}, {side}: {runs[side][-1].seconds:.1f} s", flush=True)
     return runs
 

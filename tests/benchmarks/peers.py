@@ -19,6 +19,7 @@ from tests.benchmarks._sides import (
     give,
     in_turn,
     iris_task,
+    let_choose,
     make_keras_tuner,
     report,
     search_optuna,
@@ -162,10 +163,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rounds", type=int, nargs="?", default=3)
     parser.add_argument("trials", type=int, nargs="?", default=30)
-    parser.add_argument("--only", nargs="+", choices=LABELS, default=list(LABELS))
+    let_choose(parser, LABELS)
     options = parser.parse_args()
-    sides = {side: lambda _, side=side: measure(side, options.trials) for side in options.only}
-    runs = in_turn(sides, options.rounds)
+    runs = in_turn(options.only, lambda side, _: measure(side, options.trials), options.rounds)
     medians = {side: statistics.median(run.seconds for run in runs[side]) for side in runs}
     base = medians.get("raw1", float("nan"))
     report(

@@ -21,6 +21,7 @@ from tests.benchmarks._sides import (
     Task,
     give,
     in_turn,
+    let_choose,
     make_keras_tuner,
     report,
     search_optuna,
@@ -102,12 +103,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("seeds", type=int, nargs="?", default=5)
     parser.add_argument("accuracy", type=float, nargs="?", default=0.98)
-    parser.add_argument("--only", nargs="+", choices=SIDES, default=list(SIDES))
+    let_choose(parser, SIDES)
     options = parser.parse_args()
-    sides = {
-        side: lambda seed, side=side: measure(side, seed, options.accuracy) for side in options.only
-    }
-    runs = in_turn(sides, options.seeds)
+    runs = in_turn(
+        options.only, lambda side, seed: measure(side, seed, options.accuracy), options.seeds
+    )
     report(
         ["kerastune_optuna", "keras", "tensorflow", "optuna", "optuna-integration", "keras-tuner"],
         [f"until val_accuracy {options.accuracy:g}", "median s", "range s", "reached"],
