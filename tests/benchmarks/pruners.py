@@ -1,8 +1,9 @@
 """Compare Optuna's pruners on recorded learning curves: epochs saved, and accuracy lost.
 
-Run it from the repository: `python -m tests.benchmarks.pruners [trials] [seeds]` replays the curves
-in the folder `curves` and prints a table in Markdown. `python -m tests.benchmarks.pruners record
-[digits|iris]` trains the networks of the examples once more and writes those curves anew.
+Run it from the repository: `python -m tests.benchmarks.pruners [trials] [seeds] [epochs]` replays the
+curves in the folder `curves`, as if trials had so many epochs, and prints a table in Markdown.
+`python -m tests.benchmarks.pruners record [digits|iris]` trains the networks of the examples once more
+and writes those curves anew.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ CURVES = Path(__file__).parent / "curves"
 DATA_SETS = ("iris", "digits")
 NO_PRUNER = "none"
 SPAWN = multiprocessing.get_context("spawn")
+EPOCHS = 20  # of each recorded training
 STEPS = 18  # learning rates on each grid, which makes 324 points
 GRIDS: dict[str, dict[str, list[Any]]] = {
     "iris": {
@@ -77,7 +79,6 @@ class Training(NamedTuple):
     train: tuple[Any, Any]
     validation: tuple[Any, Any]
     metric: str
-    epochs: int
     batch_size: int
 
 
@@ -96,7 +97,7 @@ def iris_training() -> Training:
         """Build the network of one point."""
         return iris.build_model(FixedTrial(params))
 
-    return Training(build, train, validation, "val_categorical_accuracy", iris.EPOCHS, 10)
+    return Training(build, train, validation, "val_categorical_accuracy", 10)
 
 
 def digits_training() -> Training:
@@ -109,7 +110,7 @@ def digits_training() -> Training:
         return digits.build_model(FixedTrial(params | filters))
 
     x_train, x_val, y_train, y_val = digits.load()
-    return Training(build, (x_train, y_train), (x_val, y_val), "val_accuracy", 8, 64)
+    return Training(build, (x_train, y_train), (x_val, y_val), "val_accuracy", 64)
 
 
 def points(grid: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
@@ -127,17 +128,18 @@ def training_of(data: str) -> Training:
     return iris_training() if data == "iris" else digits_training()
 
 
-def train(data: str, params: dict[str, Any], seed: int) -> list[float]:
+def train(job: tuple[str, dict[str, Any], int]) -> list[float]:
     """Train one point, and return its validation accuracy after each epoch."""
     import keras
 
+    data, params, seed = job
     training = training_of(data)
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
     model = training.build(params)
     # One call of TensorFlow an epoch is faster, and the weights come out the same.
     model.steps_per_execution = math.ceil(len(training.train[0]) / training.batch_size)
-    sizes = {"epochs": training.epochs, "batch_size": training.batch_size}
+    sizes = {"epochs": EPOCHS, "batch_size": training.batch_size}
     fitted = model.fit(*training.train, validation_data=training.validation, verbose=0, **sizes)
     return [round(float(value), 4) for value in fitted.history[training.metric]]
 
@@ -146,8 +148,9 @@ def record(data: str) -> None:
     """Train each point of a grid once, and write the curves."""
     tried, rows = list(points(GRIDS[data])), []
     # New processes now and then, for TensorFlow keeps some of each model and gets slower.
-    with ProcessPoolExecutor(1, SPAWN, max_tasks_per_child=40) as pool:
-        curves = pool.map(train, [data] * len(tried), tried, range(len(tried)))
+    # (ProcessPoolExecutor can do so too, and hangs in Python 3.11 when it starts the next one.)
+    with SPAWN.Pool(1, maxtasksperchild=40) as pool:
+        curves = pool.imap(train, [(data, params, seed) for seed, params in enumerate(tried)])
         for params, curve in zip(tried, curves, strict=True):
             rows.append(json.dumps({"params": params, "curve": curve}, separators=(",", ":")))
             print(f"{data} {len(rows)}: {max(curve)}", flush=True)
@@ -161,15 +164,14 @@ class Curves(NamedTuple):
 
     grid: dict[str, list[Any]]
     of: dict[tuple[Any, ...], list[float]]
-    epochs: int
 
 
 @cache
-def read(data: str) -> Curves:
-    """Return the recorded curves by the values of their parameters."""
+def read(data: str, epochs: int) -> Curves:
+    """Return the first epochs of the recorded curves by the values of their parameters."""
     recorded = json.loads((CURVES / f"{data}.json").read_text())
-    curves = {tuple(row["params"].values()): row["curve"] for row in recorded["curves"]}
-    return Curves(recorded["grid"], curves, len(next(iter(curves.values()))))
+    curves = {tuple(row["params"].values()): row["curve"][:epochs] for row in recorded["curves"]}
+    return Curves(recorded["grid"], curves)
 
 
 def suggest(trial: optuna.Trial, name: str, values: list[Any]) -> Any:
@@ -189,27 +191,27 @@ def replay(trial: optuna.Trial, curves: Curves) -> float:
     return max(curve)
 
 
-def search(job: tuple[str, str, int, int]) -> tuple[float, float]:
+def search(job: tuple[str, str, int, int, int]) -> tuple[float, float]:
     """Return the part of the epochs that one study saved, and its best complete value."""
-    data, pruner, seed, trials = job
+    data, pruner, seed, trials, epochs = job
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-    curves = read(data)
+    curves = read(data, epochs)
     study = optuna.create_study(
         direction="maximize",
         sampler=optuna.samplers.TPESampler(seed=seed),
-        pruner=PRUNERS[pruner](curves.epochs),
+        pruner=PRUNERS[pruner](epochs),
         study_name=f"{data}-{seed}",  # Hyperband draws a trial's bracket from it
     )
     study.optimize(lambda trial: replay(trial, curves), n_trials=trials)
     ran = sum(len(trial.intermediate_values) for trial in study.trials)
-    return 1 - ran / (trials * curves.epochs), study.best_value
+    return 1 - ran / (trials * epochs), study.best_value
 
 
-def compare(trials: int, seeds: int) -> dict[tuple[str, str], tuple[float, float]]:
+def compare(trials: int, seeds: int, epochs: int) -> dict[tuple[str, str], tuple[float, float]]:
     """Return the means over seeds of what each pruner saved, and of its best values."""
     cells = list(product(DATA_SETS, PRUNERS))
-    jobs = [(*cell, seed, trials) for cell in cells for seed in range(seeds)]
+    jobs = [(*cell, seed, trials, epochs) for cell in cells for seed in range(seeds)]
     with ProcessPoolExecutor(2, SPAWN) as pool:
         results = iter(list(pool.map(search, jobs, chunksize=5)))
     rows = {cell: [next(results) for _ in range(seeds)] for cell in cells}
@@ -238,10 +240,12 @@ def main() -> None:
         for data in sys.argv[2:] or DATA_SETS:
             record(data)
         return
-    trials, seeds = (int(text) for text in (sys.argv[1:] + ["30", "20"][len(sys.argv) - 1 :]))
+    given = [int(text) for text in sys.argv[1:]]
+    trials, seeds, epochs = given + [30, 20, EPOCHS][len(given) :]
     versions = ", ".join(f"{name} {version(name)}" for name in ("optuna", "keras", "tensorflow"))
-    print(f"{date.today()}, {versions}: {trials} trials, {seeds} seeds\n", flush=True)
-    print(*table(compare(trials, seeds)), sep="\n")
+    print(f"Measured on {date.today()} with {versions}:", end=" ")
+    print(f"{trials} trials of {epochs} epochs, {seeds} seeds.\n", flush=True)
+    print(*table(compare(trials, seeds, epochs)), sep="\n")
 
 
 if __name__ == "__main__":
