@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial
 from kerastune_optuna import _check, _report, _storage, _study, _weights
 from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, WeightsError
 from kerastune_optuna._monitor import Objective, parse_objective
+from kerastune_optuna._pruner import DefaultPruner
 from kerastune_optuna._store import StoreSource, WholeFileStore
 from kerastune_optuna._trial import Builder, rebuild
 
@@ -45,7 +46,7 @@ class Results:
         with _study.quiet_optuna():
             study = _study.open_study(self._connected, self._name, self._objective)
         study.sampler = study.sampler if self.sampler is None else self.sampler
-        study.pruner = study.pruner if self.pruner is None else self.pruner
+        study.pruner = DefaultPruner() if self.pruner is None else self.pruner
         return study
 
     @property

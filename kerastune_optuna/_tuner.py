@@ -47,7 +47,8 @@ class OptunaTuner(Results):
             Default 30; None for no limit.
         timeout: Seconds after which one search() starts no further trial. Default None.
         sampler: An Optuna sampler. Default TPESampler, seeded from `seed`.
-        pruner: An Optuna pruner. Default MedianPruner.
+        pruner: An Optuna pruner. Default: WilcoxonPruner with p_threshold=0.2, which ends a trial
+            whose curve lies below that of the best one; it saved most epochs for what it lost.
         seed: Fixes the sampler and the training of each trial. Default None: seeds are drawn, and
             recorded with the trials.
         directory: Folder for the database and the weights. Default "tuning".

@@ -19,6 +19,7 @@ ORDER = [
     "_monitor",
     "_interrupt",
     "_patience",
+    "_pruner",
     "_callbacks",
     "_user_callbacks",
     "_data",

@@ -1,9 +1,9 @@
 """Compare Optuna's pruners on recorded learning curves: epochs saved, and accuracy lost.
 
-Run it from the repository: `python -m tests.benchmarks.pruners [trials] [seeds] [epochs]` replays the
-curves in the folder `curves`, as if trials had so many epochs, and prints a table in Markdown.
-`python -m tests.benchmarks.pruners record [digits|iris]` trains the networks of the examples once more
-and writes those curves anew.
+Run it from the repository: `python -m tests.benchmarks.pruners [trials] [seeds] [epochs]` replays
+the curves in the folder `curves`, as if trials had so many epochs, and prints a table in Markdown.
+`python -m tests.benchmarks.pruners record [digits|iris]` trains the networks of the examples once
+more and writes those curves anew.
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ PRUNERS: dict[str, Callable[[int], pruners.BasePruner]] = {
     "Hyperband, eta 2": lambda epochs: pruners.HyperbandPruner(1, epochs, 2),
     "Hyperband, eta 3": lambda epochs: pruners.HyperbandPruner(1, epochs, 3),
     "Wilcoxon, p 0.1": lambda _: pruners.WilcoxonPruner(p_threshold=0.1),
+    "Wilcoxon, p 0.2 (our default)": lambda _: pruners.WilcoxonPruner(p_threshold=0.2),
     "Patient 2, Median": lambda _: pruners.PatientPruner(pruners.MedianPruner(), 2),
     "Patient 2, Percentile 25": lambda _: pruners.PatientPruner(pruners.PercentilePruner(25.0), 2),
 }

@@ -32,7 +32,7 @@ from tests.benchmarks._sides import (
 
 EPOCHS, TRIALS = 20, 30
 SIDES = {
-    "ours": f"{OURS} (TPE, median pruner)",
+    "ours": f"{OURS} (TPE, its default pruner)",
     "optuna": f"{OPTUNA} (TPE, median pruner)",
     "hyperband": f"{KERAS_TUNER} Hyperband (factor 3)",
 }

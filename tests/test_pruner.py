@@ -1,0 +1,75 @@
+"""The default pruner compares curves, and says nothing where it cannot."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+import optuna
+import pytest
+from optuna.trial import TrialState, create_trial
+
+from kerastune_optuna._pruner import DefaultPruner
+
+
+def study_with(curve, direction="maximize"):
+    """Return a study with one COMPLETE trial of that curve."""
+    study = optuna.create_study(direction=direction, pruner=DefaultPruner())
+    best = max(curve, default=1.0) if direction == "maximize" else min(curve, default=1.0)
+    study.add_trial(create_trial(value=best, intermediate_values=dict(enumerate(curve))))
+    return study
+
+
+def build_that_stands_still(trial):
+    """Return a classifier that starts from zero, and learns in the first trial alone."""
+    softmax = keras.layers.Dense(3, activation="softmax", kernel_initializer="zeros")
+    model = keras.Sequential([keras.Input((4,)), softmax])
+    optimizer = keras.optimizers.SGD(0.5 if trial.number == 0 else 0.0)
+    model.compile(optimizer, "sparse_categorical_crossentropy")
+    return model
+
+
+def first_pruned(study, curve):
+    """Return the step at which a trial with that curve is pruned; None where it never is."""
+    trial = study.ask()
+    for step, value in enumerate(curve):
+        trial.report(value, step)
+        if trial.should_prune():
+            return step
+    return None
+
+
+@pytest.mark.parametrize(
+    ("direction", "good", "bad"), [("maximize", 0.9, 0.2), ("minimize", 0.2, 0.9)]
+)
+def test_a_curve_that_is_worse_throughout_is_pruned(direction, good, bad):
+    """A trial is pruned at its third epoch when all of them were worse than the best trial's."""
+    assert first_pruned(study_with([good] * 5, direction), [bad] * 5) == 2
+    assert first_pruned(study_with([bad] * 5, direction), [good] * 5) is None
+
+
+def test_a_curve_that_crosses_the_best_is_not_pruned():
+    """A trial that begins below the best one and overtakes it at the second epoch goes on."""
+    assert first_pruned(study_with([0.5, 0.6, 0.7, 0.8]), [0.4, 0.7, 0.8, 0.9]) is None
+
+
+@pytest.mark.parametrize("best", [[], [0.9, 0.9], [0.9, math.inf, 0.9, 0.9]])
+def test_nothing_to_compare_with_is_no_news(best):
+    """A best trial without a curve, with a short or an infinite one, neither prunes nor warns."""
+    assert first_pruned(study_with(best), [0.2, 0.1, 0.2, 0.1]) is None
+
+
+def test_the_first_trials_are_not_pruned():
+    """Without a COMPLETE trial there is nothing to be worse than."""
+    study = optuna.create_study(direction="maximize", pruner=DefaultPruner())
+    assert first_pruned(study, [0.2, 0.1, 0.0]) is None
+
+
+def test_a_tuner_prunes_with_it(make_tuner, search):
+    """A tuner that was given no pruner has the default one, and it ends a weak trial."""
+    tuner = make_tuner(build_that_stands_still, "val_loss", pruner=None)
+    search(tuner=tuner, fit={"epochs": 5})
+    states = [trial.state for trial in tuner.study.trials]
+    assert isinstance(tuner.study.pruner, DefaultPruner)
+    assert states == [TrialState.COMPLETE, TrialState.PRUNED]
+    assert tuner.study.trials[1].user_attrs["epochs_run"] == 3
