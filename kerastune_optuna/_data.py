@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
@@ -154,6 +155,24 @@ def shape_of_a_batch(data: Any, batch_size: int) -> tuple[int, ...] | None:
     leaves = [] if _is_dataset(data) else keras.tree.flatten(data)
     shape = getattr(leaves[0], "shape", ()) if leaves else ()
     return (batch_size, *map(int, shape[1:])) if shape else None
+
+
+def first_batch(x: Any, y: Any, size: int) -> tuple[Any, ...] | None:
+    """Return the first batch of arrays or of a tf.data.Dataset; None for other data."""
+    if hasattr(x, "element_spec"):
+        batch = next(iter(x))
+        return batch if isinstance(batch, tuple) else (batch,)
+    arrays = (x,) if y is None else (x, y)
+    if any(not isinstance(leaf, np.ndarray) for leaf in keras.tree.flatten(arrays)):
+        return None
+    first: tuple[Any, ...] = keras.tree.map_structure(lambda leaf: _tensor(leaf[:size]), arrays)
+    return first
+
+
+def _tensor(array: np.ndarray[Any, Any]) -> Any:
+    """Return a tensor of an array as Keras's own adapters make one: floats in its own precision."""
+    is_float = np.issubdtype(array.dtype, np.floating)
+    return keras.ops.convert_to_tensor(array, keras.config.floatx() if is_float else None)
 
 
 def _rows_of_a_batch(dataset: Any) -> int:
