@@ -1,11 +1,12 @@
 """Make the pictures of examples/pictures from a replayed study of 100 trials.
 
-Run it from the repository: `python -m tests.pictures [name ...]`. Each function in PICTURES takes the
-folder and writes its files there; add one for what is new to show.
+Run it from the repository: `python -m tests.pictures [name ...]`. Each function in PICTURES takes
+the folder and writes its files there; add one for what is new to show.
 """
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -63,7 +64,7 @@ def summary(folder: Path) -> None:
 
 def terminal(printed: str, path: Path, title: str) -> None:
     """Write a picture of a text with colours, as a terminal shows it."""
-    console = Console(record=True, width=COLUMNS, file=open("/dev/null", "w"))
+    console = Console(record=True, width=COLUMNS, file=io.StringIO())
     console.print(Text.from_ansi(printed))
     with page(1000, "light") as shown:
         shown.set_content(console.export_svg(title=title))

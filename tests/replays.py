@@ -53,24 +53,24 @@ def invented(trial, epochs):
     ]
 
 
-def replay(n_trials, train, sampler=None, name="digits"):
+def replay(n_trials, train, sampler=None, pruner=None, name="digits"):
     """Return a study of trials that seem to have been trained by three workers.
 
     Args:
         n_trials: How many.
         train: Takes a trial, and returns its learning curve.
         sampler: An Optuna sampler. Default TPE.
+        pruner: An Optuna pruner. Default MedianPruner.
         name: Of the study.
     """
     study = optuna.create_study(
         direction="maximize",
         study_name=name,
         sampler=sampler or optuna.samplers.TPESampler(seed=1),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=10, n_warmup_steps=1),
+        pruner=pruner or optuna.pruners.MedianPruner(n_startup_trials=10, n_warmup_steps=1),
     )
-    with np.errstate(all="ignore"):
-        for _ in range(n_trials):
-            run(study, study.ask(), train)
+    for _ in range(n_trials):
+        run(study, study.ask(), train)
     return dated(study)
 
 

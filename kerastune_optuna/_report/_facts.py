@@ -119,6 +119,11 @@ class Facts:
         return sum(max(0, self._epochs - (row.epochs_run or 0)) for row in pruned)
 
     @property
+    def longest(self) -> int:
+        """The epochs of the longest trial."""
+        return max((row.epochs_run or 0 for row in self.rows), default=0)
+
+    @property
     def seconds(self) -> float:
         """The seconds of all trainings."""
         return math.fsum(row.seconds or 0.0 for row in self.rows)

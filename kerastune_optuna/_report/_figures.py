@@ -17,8 +17,9 @@ from kerastune_optuna._report import _style, _text
 from kerastune_optuna._report._facts import Facts, Row, curve
 
 _FEWEST = 4  # COMPLETE trials from which importance is computed
+_FEW_EPOCHS = 12  # of which each has a tick
 _WIDTH = {"COMPLETE": 1.3, "RUNNING": 2.0, "PRUNED": 1.0, "FAIL": 1.0}
-_OPACITY = {"COMPLETE": 0.6, "RUNNING": 0.9, "PRUNED": 0.35, "FAIL": 0.5}
+_OPACITY = {"COMPLETE": 0.6, "RUNNING": 0.9, "PRUNED": 0.4, "FAIL": 0.5}
 
 
 def history(facts: Facts) -> go.Figure:
@@ -36,6 +37,7 @@ def history(facts: Facts) -> go.Figure:
                 x=[row.number for row in complete],
                 y=[facts.cost(float(cost)) for cost in costs],
                 name="best so far",
+                mode="lines",
                 line={"color": _style.BEST, "width": 2.5, "shape": "hv"},
                 hovertemplate="best after trial %{x}: %{y:.6g}<extra></extra>",
             )
@@ -70,7 +72,11 @@ def curves(facts: Facts) -> go.Figure:
         line = {"color": _style.BEST, "width": 2.5}
         traces += _lines([facts.best], f"best (trial {facts.best.number})", line, 1.0)
     values = [value for trial in facts.trials for value in curve(trial).values()]
-    return _style.figure(traces, "epoch", facts.metric, yaxis=_style.span(values))
+    room = max(0.02 * facts.longest, 0.2)
+    axis: dict[str, Any] = {"range": [1 - room, facts.longest + room]}
+    if facts.longest <= _FEW_EPOCHS:
+        axis["dtick"] = 1
+    return _style.figure(traces, "epoch", facts.metric, xaxis=axis, yaxis=_style.span(values))
 
 
 def _lines(rows: Sequence[Row], name: str, line: dict[str, Any], opacity: float) -> list[Any]:
@@ -78,7 +84,7 @@ def _lines(rows: Sequence[Row], name: str, line: dict[str, Any], opacity: float)
     points = [
         (row, step + 1, value)
         for row in rows
-        for step, value in [*curve(row.trial).items(), (-1, math.nan)]
+        for step, value in [*curve(row.trial).items(), (0, math.nan)]
     ]
     ends = [(row, step + 1, value) for row in rows for step, value in [_last(row)]]
     shared = {"name": escape(name), "legendgroup": name, "opacity": opacity}
@@ -102,8 +108,8 @@ def _last(row: Row) -> tuple[int, float]:
 def _xy(points: Sequence[tuple[Row, int, float]]) -> dict[str, Any]:
     rows, epochs, values = zip(*points, strict=True)
     return {
-        "x": np.asarray(epochs, dtype="int32"),
-        "y": np.asarray(values, dtype="float32"),  # half the size, and more than a screen shows
+        "x": epochs,
+        "y": [_style.rounded(value) for value in values],
         "hovertemplate": "%{hovertext}<br>epoch %{x}: %{y:.5g}<extra></extra>",
         **_style.by_trial(rows),
     }
@@ -121,6 +127,7 @@ def _median(facts: Facts) -> go.Scatter | None:
         x=[step + 1 for step in steps],
         y=[float(np.median(values[step])) for step in steps],
         name="median",
+        mode="lines",
         line={"color": _style.MEDIAN, "width": 2.5, "dash": "dash"},
         text=[len(values[step]) for step in steps],
         hovertemplate="median of the %{text} trials that ran epoch %{x}: %{y:.5g}<extra></extra>",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pprint
 import sys
 from dataclasses import dataclass
 from datetime import datetime
@@ -109,8 +108,8 @@ def _code(facts: Facts) -> str | None:
     """Return Python code with the best parameters, and how to train them once more."""
     if facts.best is None:
         return None
-    params = pprint.pformat(facts.best.trial.params, sort_dicts=False, width=60)
-    lines = ["import keras, optuna", "", f"best_params = {params}"]
+    params = [f"    {name!r}: {value!r}," for name, value in facts.best.trial.params.items()]
+    lines = ["import keras", "import optuna", "", "best_params = {", *params, "}"]
     seed = facts.best.trial.user_attrs.get("seed")
     if isinstance(seed, int):
         lines.append(f"keras.utils.set_random_seed({seed})")

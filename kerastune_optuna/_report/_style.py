@@ -13,9 +13,10 @@ from kerastune_optuna._report import _text
 from kerastune_optuna._report._facts import Facts, Row
 
 # Each is seen on white and on black.
-COLORS = {"COMPLETE": "#3d8bd9", "PRUNED": "#9a9a9a", "FAIL": "#e0524d", "RUNNING": "#1aa587"}
+COLORS = {"COMPLETE": "#3d8bd9", "PRUNED": "#858585", "FAIL": "#e0524d", "RUNNING": "#1aa587"}
 BEST, MEDIAN = "#ee7a22", "#9d6cf0"
 _INK, _GRID = "#808080", "rgba(128, 128, 128, 0.22)"
+_TITLE = {"size": 13}
 _MOST_PARAMS = 12  # in a label, which must fit on the screen
 
 
@@ -28,19 +29,19 @@ def figure(traces: Sequence[Any], x: str = "", y: str = "", **layout: Any) -> go
         y: Title of the vertical axis.
         **layout: More of plotly's layout.
     """
-    axis = {"gridcolor": _GRID, "zeroline": False, "automargin": True}
+    axis = {"gridcolor": _GRID, "zeroline": False, "automargin": True, "tickformat": "~g"}
     made = go.Figure(list(traces))
     made.update_layout(
         template="none",
         paper_bgcolor="rgba(0, 0, 0, 0)",
         plot_bgcolor="rgba(0, 0, 0, 0)",
-        font={"color": _INK, "size": 13},
+        font={"color": _INK, "size": 13, "family": "system-ui, sans-serif"},
         margin={"l": 56, "r": 16, "t": 16, "b": 48},
         hovermode="closest",
         hoverlabel={"align": "left"},
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-        xaxis={**axis, "title": {"text": escape(x)}},
-        yaxis={**axis, "title": {"text": escape(y)}},
+        xaxis={**axis, "title": {"text": escape(x), "font": _TITLE}},
+        yaxis={**axis, "title": {"text": escape(y), "font": _TITLE}},
     )
     return made.update_layout(**layout)
 
@@ -67,6 +68,11 @@ def by_trial(rows: Iterable[Row]) -> dict[str, Any]:
         "customdata": [row.number for row in rows],
         "hovertext": [labels[row.number] for row in rows],
     }
+
+
+def rounded(value: float) -> float:
+    """Return a number as exact as a screen shows it, which takes half the room in the page."""
+    return float(f"{value:.5g}")
 
 
 def span(values: Iterable[float]) -> dict[str, Any]:

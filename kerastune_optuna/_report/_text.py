@@ -22,15 +22,15 @@ def aligned(values: Iterable[float | None]) -> list[str]:
     return [f"{float(text):.{decimals}f}" if text else "" for text in texts]
 
 
-def short(value: object) -> str:
-    """Return a parameter's value in few characters."""
+def short(value: object, longest: int = _LONGEST) -> str:
+    """Return a parameter's value or name in few characters."""
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def params(chosen: Mapping[str, Any]) -> list[str]:
     """Return a piece like `units=16` for each parameter."""
-    return [f"{name}={short(value)}" for name, value in chosen.items()]
+    return [f"{short(name)}={short(value)}" for name, value in chosen.items()]
 
 
 def duration(seconds: float) -> str:

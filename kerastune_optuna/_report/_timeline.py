@@ -29,8 +29,13 @@ def timeline(facts: Facts) -> go.Figure:
         traces,
         barmode="overlay",
         height=min(_TALLEST, 110 + 34 * len(set(lanes.values()))),
-        xaxis={"type": "date"},
-        yaxis={"type": "category", "autorange": "reversed", "showgrid": False, "ticks": ""},
+        xaxis={"type": "date", "tickformat": ""},
+        yaxis={
+            "type": "category",
+            "categoryarray": list(lanes.values()),
+            "autorange": "reversed",
+            "showgrid": False,
+        },
     )
 
 

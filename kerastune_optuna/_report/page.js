@@ -28,15 +28,40 @@ function draw(source) {
   return Plotly.newPlot(chart, data, layout, options).then(() => Plotly.relayout(chart, colors()));
 }
 
-const drawn = Promise.all([...document.querySelectorAll("[data-chart]")].map(draw));
+// The curve under the pointer is drawn once more, on top.
+function follow(chart) {
+  const on_top = chart.data.length;
+  let shown = null;
+  const show = (number) => {
+    if (number === shown) return;
+    shown = number;
+    const points = chart.data.flatMap((trace) =>
+      trace.mode === "lines" && trace.customdata
+        ? trace.customdata.flatMap((one, i) => (one === number ? [[trace.x[i], trace.y[i]]] : []))
+        : [],
+    );
+    Plotly.restyle(chart, { x: [points.map(([x]) => x)], y: [points.map(([, y]) => y)] }, [on_top]);
+  };
+  chart.on("plotly_hover", ({ points }) => show(points[0].customdata));
+  const line = { color: "#ee7a22", width: 2.5 };
+  return Plotly.addTraces(chart, { x: [], y: [], mode: "lines", line, hoverinfo: "skip", showlegend: false });
+}
+
+const drawn = Promise.all([...document.querySelectorAll("[data-chart]")].map(draw)).then(() => {
+  const curves = document.getElementById("curves");
+  return curves && follow(curves);
+});
 dark.addEventListener("change", () => {
   for (const chart of document.querySelectorAll(".chart")) Plotly.relayout(chart, colors());
 });
 
 // The table: numbers are sorted as numbers, empty cells stay below.
+const number = (text) => Number(text.replace("inf", "Infinity"));
+
 function compare(one, other) {
+  if (one === other) return 0;
   if (one === "" || other === "") return null;
-  const difference = Number(one) - Number(other);
+  const difference = number(one) - number(other);
   return Number.isNaN(difference) ? one.localeCompare(other) : difference;
 }
 
