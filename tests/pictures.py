@@ -24,7 +24,7 @@ from tests.browser import chromium
 from tests.replays import Recorded, replay
 
 FOLDER = Path(__file__).parents[1] / "examples" / "pictures"
-WIDTHS = {"phone": 375, "desktop": 1440}
+SIZES = {"phone": (375, 1180), "desktop": (1440, 1010)}
 COLUMNS = 80
 
 
@@ -35,7 +35,7 @@ def study() -> optuna.Study:
 
 
 @contextmanager
-def page(width: int, scheme: str, height: int = 900) -> Iterator[Any]:
+def page(width: int, height: int, scheme: str) -> Iterator[Any]:
     """Give a page of a browser."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
@@ -48,9 +48,9 @@ def page(width: int, scheme: str, height: int = 900) -> Iterator[Any]:
 def report(folder: Path) -> None:
     """Show the report on a phone and on a desktop, in light and dark."""
     written = _report.write_page(study(), folder / "report.html")
-    for name, width in WIDTHS.items():
+    for name, (width, height) in SIZES.items():
         for scheme in ("light", "dark"):
-            with page(width, scheme) as shown:
+            with page(width, height, scheme) as shown:
                 shown.goto(written.as_uri())
                 shown.evaluate("drawn")
                 shown.screenshot(path=folder / f"report-{name}-{scheme}.png")
@@ -66,7 +66,7 @@ def terminal(printed: str, path: Path, title: str) -> None:
     """Write a picture of a text with colours, as a terminal shows it."""
     console = Console(record=True, width=COLUMNS, file=io.StringIO())
     console.print(Text.from_ansi(printed))
-    with page(1000, "light") as shown:
+    with page(1200, 900, "light") as shown:
         shown.set_content(console.export_svg(title=title))
         shown.locator("svg").first.screenshot(path=path)
 

@@ -48,9 +48,8 @@ def invented(trial, epochs):
     rng = np.random.default_rng(trial.number)
     top = 0.95 - 0.1 * abs(np.log10(rate) + 2.5) + 0.0002 * units - 0.02 * (activation == "tanh")
     steps = np.arange(1, epochs + 1)
-    return [
-        float(v) for v in top * (1 - np.exp(-steps * units / 500)) + rng.normal(0, 0.01, epochs)
-    ]
+    curve = top * (1 - np.exp(-steps * units / 500)) + rng.normal(0, 0.01, epochs)
+    return [float(value) for value in np.clip(curve, 0.0, 1.0)]
 
 
 def replay(n_trials, train, sampler=None, pruner=None, name="digits"):

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -158,10 +158,10 @@ class Facts:
     def _row(self, trial: FrozenTrial, rank: int | None) -> Row:
         # A trial that was added by hand, or still runs, has not the attrs of a finished training.
         reports, seen = trial.intermediate_values, curve(trial)
-        best = number(trial, "best_epoch")
+        best = _number(trial, "best_epoch")
         if best is None and seen:
             best = min(seen, key=lambda step: (self.cost(seen[step]), step))
-        run = number(trial, "epochs_run") or len(reports) or None
+        run = _number(trial, "epochs_run") or len(reports) or None
         return Row(
             trial,
             rank,
@@ -183,14 +183,19 @@ def curve(trial: FrozenTrial) -> dict[int, float]:
     return {step: value for step, value in reports if math.isfinite(value)}
 
 
-def number(trial: FrozenTrial, attr: str) -> float | None:
+def is_finite(value: float | None) -> TypeGuard[float]:
+    """Whether there is a value that can be drawn."""
+    return value is not None and math.isfinite(value)
+
+
+def _number(trial: FrozenTrial, attr: str) -> float | None:
     """Return a user attr that is a number; None where it is not there, or something else."""
     value: Any = trial.user_attrs.get(attr)
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _seconds(trial: FrozenTrial) -> float | None:
-    seconds = number(trial, "seconds")
+    seconds = _number(trial, "seconds")
     if seconds is None and trial.state.is_finished() and trial.duration is not None:
         return trial.duration.total_seconds()
     return seconds

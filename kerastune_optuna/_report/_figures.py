@@ -14,10 +14,11 @@ import optuna
 import plotly.graph_objects as go
 
 from kerastune_optuna._report import _style, _text
-from kerastune_optuna._report._facts import Facts, Row, curve
+from kerastune_optuna._report._facts import Facts, Row, curve, is_finite
 
 _FEWEST = 4  # COMPLETE trials from which importance is computed
 _FEW_EPOCHS = 12  # of which each has a tick
+_MANY = 300  # curves that are a patch of colour unless they are thin
 _WIDTH = {"COMPLETE": 1.3, "RUNNING": 2.0, "PRUNED": 1.0, "FAIL": 1.0}
 _OPACITY = {"COMPLETE": 0.6, "RUNNING": 0.9, "PRUNED": 0.4, "FAIL": 0.5}
 
@@ -25,7 +26,7 @@ _OPACITY = {"COMPLETE": 0.6, "RUNNING": 0.9, "PRUNED": 0.4, "FAIL": 0.5}
 def history(facts: Facts) -> go.Figure:
     """Return the value of each trial, and the best one so far."""
     valued = {
-        state: [row for row in rows if _is_finite(row.value)]
+        state: [row for row in rows if is_finite(row.value)]
         for state, rows in _style.of_state(facts).items()
     }
     traces: list[Any] = [_points(rows, state) for state, rows in valued.items() if rows]
@@ -61,10 +62,11 @@ def _points(rows: Sequence[Row], state: str) -> go.Scatter:
 def curves(facts: Facts) -> go.Figure:
     """Return the learning curves of all trials, the best one and the median above them."""
     traces: list[Any] = []
+    thin = 0.5 if len(facts.trials) > _MANY else 1.0
     for state, rows in _style.of_state(facts).items():
         reported = [row for row in rows if curve(row.trial)]
         if reported:
-            line = {"color": _style.COLORS[state], "width": _WIDTH[state]}
+            line = {"color": _style.COLORS[state], "width": thin * _WIDTH[state]}
             traces += _lines(reported, state.lower(), line, _OPACITY[state])
     if (median := _median(facts)) is not None:
         traces.append(median)
@@ -170,7 +172,3 @@ def importance(facts: Facts) -> go.Figure:
         yaxis={"showgrid": False, "type": "category", "ticks": ""},
         margin={"r": 56},
     )
-
-
-def _is_finite(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)

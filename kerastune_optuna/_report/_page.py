@@ -25,7 +25,7 @@ _PACKAGES = ("kerastune_optuna", "keras", "tensorflow", "optuna", "numpy")
 
 @dataclass(frozen=True)
 class _Part:
-    """Hold one figure of the page; without `json` its note says why there is none."""
+    """Hold one figure of the page, as the JSON of plotly; None where there is nothing to draw."""
 
     name: str
     json: Markup | None

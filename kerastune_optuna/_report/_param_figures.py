@@ -14,7 +14,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from plotly.colors import sample_colorscale
 
 from kerastune_optuna._report import _style, _text
-from kerastune_optuna._report._facts import Facts, Row
+from kerastune_optuna._report._facts import Facts, Row, is_finite
 
 _GROUPS = 5  # of trials with one colour, from the worst to the best
 _NARROW = 15  # characters above an axis
@@ -54,7 +54,7 @@ class _Kind:
 
 def slices(facts: Facts, name: str) -> go.Figure:
     """Return the values of all trials over one parameter."""
-    rows = [row for row in facts.rows if name in row.trial.params and _is_finite(row.value)]
+    rows = [row for row in facts.rows if name in row.trial.params and is_finite(row.value)]
     kind = _kind(facts, name)
     traces = []
     for state, color in reversed(_style.COLORS.items()):
@@ -97,7 +97,7 @@ class _Axis:
 
 def parallel(facts: Facts, names: Sequence[str]) -> go.Figure:
     """Return a line for each COMPLETE trial through its parameters, coloured by its worth."""
-    rows = [row for row in facts.complete if _is_finite(row.value)]
+    rows = [row for row in facts.complete if is_finite(row.value)]
     if not rows or not names:
         return _style.figure([])
     axes = [_value_axis(facts, rows), *(_param_axis(facts, rows, name) for name in names)]
@@ -207,7 +207,3 @@ def _kind(facts: Facts, name: str) -> _Kind:
     spans = [one.high - one.low for one in numbers if isinstance(one, IntDistribution)]
     is_few = len(spans) == len(found) and max(spans, default=0) <= _FEW
     return _Kind(list(choices) or None, decades, is_few)
-
-
-def _is_finite(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)

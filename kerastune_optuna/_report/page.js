@@ -43,7 +43,7 @@ function follow(chart) {
     Plotly.restyle(chart, { x: [points.map(([x]) => x)], y: [points.map(([, y]) => y)] }, [on_top]);
   };
   chart.on("plotly_hover", ({ points }) => show(points[0].customdata));
-  const line = { color: "#ee7a22", width: 2.5 };
+  const line = { color: "#e0457b", width: 2.5 };
   return Plotly.addTraces(chart, { x: [], y: [], mode: "lines", line, hoverinfo: "skip", showlegend: false });
 }
 
