@@ -7,6 +7,7 @@ the folder and writes its files there; add one for what is new to show.
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -66,7 +67,7 @@ def terminal(printed: str, path: Path, title: str) -> None:
     """Write a picture of a text with colours, as a terminal shows it."""
     console = Console(record=True, width=COLUMNS, file=io.StringIO())
     console.print(Text.from_ansi(printed))
-    with page(1200, 900, "light") as shown:
+    with page(900, 700, "light") as shown:
         shown.set_content(console.export_svg(title=title))
         shown.locator("svg").first.screenshot(path=path)
 
@@ -75,6 +76,9 @@ PICTURES: dict[str, Callable[[Path], None]] = {"report": report, "summary": summ
 
 
 if __name__ == "__main__":
+    # What is printed is to have the colours and the width of a terminal, wherever this runs.
+    os.environ |= {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": str(COLUMNS)}
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     FOLDER.mkdir(exist_ok=True)
     for wanted in sys.argv[1:] or PICTURES:
         PICTURES[wanted](FOLDER)

@@ -241,7 +241,9 @@ def test_any_study_has_tables_and_figures(trials):
     study = study_of(*trials)
     for figure in (_report.plot_curves, _report.plot_history, _report.plot_importance):
         assert NASTY not in figure(study).to_json()
-    assert f"Trials: {len(trials)}" in _report.summary(study, 3) or not trials
+    told = _report.summary(study, 3)
+    assert (f"Trials: {len(trials)}" if trials else "No trial has begun") in told
+    assert max(map(len, told.splitlines())) <= 80
     assert NASTY not in _report.summary_html(study, 3)
 
 

@@ -33,7 +33,7 @@ def summary(study: optuna.Study, n: int) -> str:
 
 
 def _parts(facts: Facts, n: int) -> list[Table | Text]:
-    title = Text(f'Study "{facts.name}": {facts.direction} {facts.metric}', style="bold")
+    title = Text(f' Study "{facts.name}": {facts.direction} {facts.metric}', style="bold")
     lines = [Text(f" {line}") for line in _lines(facts)]
     for line in lines:
         for state, color in _COLORS.items():
@@ -48,7 +48,9 @@ def _table(rows: Sequence[Row]) -> Table:
     table = Table(box=box.SIMPLE_HEAVY, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in _HEADINGS:
         left = heading in ("parameters", "state")
-        table.add_column(heading, justify="left" if left else "right", no_wrap=not left)
+        table.add_column(
+            heading, justify="left" if left else "right", no_wrap=not left, overflow="fold"
+        )
     for row, cells in zip(rows, _cells(rows), strict=True):
         styles = ("bold", "cyan", "bold", "", "dim", "", _COLORS.get(row.state, ""))
         # Text, not str: rich would take brackets in a parameter for its markup.
