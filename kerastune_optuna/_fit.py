@@ -44,6 +44,11 @@ class FitArguments:
     steps_per_execution: int | str = "auto"
     kept: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def epochs_of_a_trial(self) -> int:
+        """How many epochs a trial runs that is not stopped early."""
+        return self.epochs - int(self.others.get("initial_epoch", 0))
+
     def opened(self) -> FitArguments:
         """Return the same with the data loaded where functions or parcels stand for it, checked.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from kerastune_optuna._trial import Builder, rebuild
 
 if TYPE_CHECKING:
     import pandas
+    import plotly.graph_objects as go
     from optuna.storages import BaseStorage
 
 
@@ -118,8 +120,69 @@ class Results:
             n: How many trials to list. Default 10.
         """
         _check.integer("n", n, least=1, instead="Pass how many trials to list.")
-        ranked = _study.ranked(self.study, self._objective)
-        print(_report.summary(self.study, ranked, n, self.objective), end="")
+        print(_report.summary(self.study, n), end="")
+
+    def report(self, path: str | Path = "report.html") -> Path:
+        """Write one HTML page about the search, which opens anywhere without a network.
+
+        Args:
+            path: The file to write. Default "report.html".
+
+        Returns:
+            The path of the file.
+
+        Raises:
+            ArgumentError: The path is not that of a file.
+            MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
+        """
+        return _report.write_page(self.study, path)
+
+    def plot_history(self) -> go.Figure:
+        """Return a plotly figure of all values and of the best one so far.
+
+        Returns:
+            A plotly.graph_objects.Figure.
+
+        Raises:
+            MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
+        """
+        return _report.plot_history(self.study)
+
+    def plot_curves(self) -> go.Figure:
+        """Return a plotly figure of the learning curves of all trials and their median.
+
+        Returns:
+            A plotly.graph_objects.Figure.
+
+        Raises:
+            MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
+        """
+        return _report.plot_curves(self.study)
+
+    def plot_importance(self) -> go.Figure:
+        """Return a plotly figure of how much each parameter mattered, by PED-ANOVA.
+
+        Returns:
+            A plotly.graph_objects.Figure; without bars where too few trials are COMPLETE.
+
+        Raises:
+            MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
+        """
+        return _report.plot_importance(self.study)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows of the tuner; a study is not made for it."""
+        # An explicit storage may be far away: it is not asked before the study was opened.
+        if "study" not in self.__dict__ and not self._is_on_disk:
+            return f"<p>Study <b>{escape(self._name)}</b> is not open yet: call search().</p>"
+        return _report.summary_html(self.study, 10)
+
+    @property
+    def _is_on_disk(self) -> bool:
+        """Whether the directory's own database has the study already."""
+        if self.storage is not None or not _storage.has_database(Path(self.directory)):
+            return False
+        return self._name in optuna.get_all_study_names(self._connected)
 
     @property
     def _objective(self) -> Objective:

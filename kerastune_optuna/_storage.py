@@ -20,6 +20,7 @@ from kerastune_optuna import _journal
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StorageError
 from kerastune_optuna._patience import is_away, patient
 
+_FILE = "study.db"
 _BUSY_SECONDS = 5  # of SQLite's own waiting, which Ctrl-C cannot end; then ours begins
 # Seconds (and milliseconds, for the one of libpq) or a dead network is waited for by the minute.
 _LIBPQ = {"connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5}
@@ -36,7 +37,12 @@ _TRIES = 5  # two processes that create the tables at once: one of them fails an
 
 def in_directory(directory: Path) -> str:
     """Return the URL of the SQLite database in a directory, whatever folder is current later."""
-    return f"sqlite:///{directory.absolute() / 'study.db'}"
+    return f"sqlite:///{directory.absolute() / _FILE}"
+
+
+def has_database(directory: Path) -> bool:
+    """Whether a directory has our SQLite database, which is not made for the answer."""
+    return (directory / _FILE).exists()
 
 
 def connect(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 _BUILDER = "builder"  # the user attr with the fingerprint of build_model
+_EPOCHS = "epochs"  # the user attr with the epochs that a trial of the latest search may run
 
 
 def open_study(storage: BaseStorage, name: str, objective: Objective) -> optuna.Study:
@@ -117,6 +118,12 @@ def warn_if_builder_changed(study: optuna.Study, build_model: Callable[..., Any]
             UserWarning,
             stacklevel=4,  # the line that calls search()
         )
+
+
+def note_epochs(study: optuna.Study, epochs: int) -> None:
+    """Write down how many epochs a trial may run, from which follows what pruning saves."""
+    if study.user_attrs.get(_EPOCHS) != epochs:
+        study.set_user_attr(_EPOCHS, epochs)
 
 
 def _fingerprint(build_model: Callable[..., Any]) -> str | None:

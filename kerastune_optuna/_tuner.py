@@ -209,6 +209,7 @@ class OptunaTuner(Results):
         if self.keep_best:
             check_store(self._store)
         _study.warn_if_builder_changed(study, self.build_model)
+        _study.note_epochs(study, recipe.fit.epochs_of_a_trial)
         _tidy(study, recipe)
         progress = Progress(study, recipe.objective, budget.n_trials, silent=silent)
         progress.start()

@@ -10,7 +10,7 @@ import pytest
 import kerastune_optuna
 
 PACKAGE = Path(kerastune_optuna.__file__).parent
-# Each module imports only from those before it.
+# Each module imports only from those before it; a folder's door is the last of its own.
 ORDER = [
     "_exceptions",
     "_check",
@@ -43,18 +43,32 @@ ORDER = [
     "_progress",
     "_launch",
     "_crew",
+    "_report._text",
+    "_report._facts",
+    "_report._frame",
+    "_report._summary",
+    "_report._style",
+    "_report._figures",
+    "_report._param_figures",
+    "_report._timeline",
+    "_report._page",
     "_report",
     "_results",
     "_arguments",
     "_tuner",
     "__init__",
 ]
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
+FILES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in PACKAGE.rglob("*.py")
+}
+MODULES = sorted(FILES)
+FOLDERS = {name for name, path in FILES.items() if path.name == "__init__.py"} - {"__init__"}
 
 
 def imported(module: str) -> set[str]:
     """Return the modules of ours that a module imports when it runs."""
-    tree = ast.parse((PACKAGE / f"{module}.py").read_text())
+    tree = ast.parse(FILES[module].read_text())
     only_for_types = {
         node
         for block in ast.walk(tree)
@@ -66,8 +80,20 @@ def imported(module: str) -> set[str]:
         if isinstance(node, ast.ImportFrom) and node not in only_for_types:
             package, _, name = (node.module or "").partition(".")
             if package == "kerastune_optuna":
-                found |= {name} if name else {alias.name for alias in node.names}
+                found |= names_of(name, [alias.name for alias in node.names])
     return found
+
+
+def names_of(module: str, names: list[str]) -> set[str]:
+    """Return the modules that `from module import names` imports."""
+    within = {f"{module}.{name}".removeprefix(".") for name in names}
+    modules = within & set(MODULES)
+    return modules | ({module} if within - modules and module else within - modules)
+
+
+def folder_of(module: str) -> str:
+    """Return the folder in which a module stands; for a door, its own."""
+    return module if module in FOLDERS else module.rpartition(".")[0]
 
 
 def test_all_is_sorted_and_complete():
@@ -79,7 +105,7 @@ def test_all_is_sorted_and_complete():
 
 def test_modules_are_private():
     """Every module but the door starts with an underscore."""
-    assert [name for name in MODULES if not name.startswith("_")] == []
+    assert [n for name in MODULES for n in name.split(".") if not n.startswith("_")] == []
 
 
 def test_the_order_names_every_module():
@@ -93,10 +119,17 @@ def test_imports_point_down(module):
     assert imported(module) <= set(ORDER[: ORDER.index(module)])
 
 
+@pytest.mark.parametrize("module", ORDER)
+def test_a_folder_has_one_door(module):
+    """What stands in a folder is imported by what stands there too; others use its door."""
+    inner = {name for name in imported(module) if "." in name}
+    assert {folder_of(name) for name in inner} <= {folder_of(module)}
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_stays_small(module):
     """A module has fewer than 300 lines and says in its first one what it does."""
-    text = (PACKAGE / f"{module}.py").read_text()
+    text = FILES[module].read_text()
     assert len(text.splitlines()) < 300
     assert ast.get_docstring(ast.parse(text))
 

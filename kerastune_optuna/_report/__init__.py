@@ -1,0 +1,69 @@
+"""Show what a study came to: tables, figures, and a page. The one door of this folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from kerastune_optuna import _check
+from kerastune_optuna._report._facts import read
+from kerastune_optuna._report._frame import results
+from kerastune_optuna._report._summary import summary, summary_html
+
+if TYPE_CHECKING:
+    import optuna
+    import plotly.graph_objects as go
+
+__all__ = [
+    "plot_curves",
+    "plot_history",
+    "plot_importance",
+    "results",
+    "summary",
+    "summary_html",
+    "write_page",
+]
+
+
+def plot_history(study: optuna.Study) -> go.Figure:
+    """Return the figure of all values and of the best one so far."""
+    return _plots().history(read(study))
+
+
+def plot_curves(study: optuna.Study) -> go.Figure:
+    """Return the figure of all learning curves and their median."""
+    return _plots().curves(read(study))
+
+
+def plot_importance(study: optuna.Study) -> go.Figure:
+    """Return the figure of how much each parameter mattered."""
+    return _plots().importance(read(study))
+
+
+def write_page(study: optuna.Study, path: str | Path) -> Path:
+    """Write everything about a study into one HTML file that needs no network.
+
+    Args:
+        study: A study of one objective, in whatever state its trials are.
+        path: The file to write; its folder is made where there is none.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        ArgumentError: The path cannot be that of a file, or the study has several objectives.
+        MissingExtraError: plotly or jinja2 is not installed.
+    """
+    for package in ("plotly", "jinja2"):
+        _check.installed(package, extra="plots")
+    from kerastune_optuna._report import _page
+
+    return _page.write(read(study), _check.file_to_write("path", path))
+
+
+def _plots() -> ModuleType:
+    _check.installed("plotly", extra="plots")
+    from kerastune_optuna._report import _figures
+
+    return _figures

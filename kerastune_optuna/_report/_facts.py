@@ -1,0 +1,201 @@
+"""Read a study once, into the facts that tables, figures and the page show."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from kerastune_optuna._exceptions import ArgumentError
+
+if TYPE_CHECKING:
+    import optuna
+
+_EPOCHS = "epochs"  # the user attr of a study with the epochs that a trial of it may run
+
+
+@dataclass(frozen=True)
+class Row:
+    """Hold what a table says about one trial; None where the study does not know it."""
+
+    trial: FrozenTrial
+    rank: int | None
+    value: float | None
+    best_epoch: int | None  # counted from 1, as people do
+    epochs_run: int | None
+    seconds: float | None
+
+    @property
+    def number(self) -> int:
+        """The trial's number."""
+        return self.trial.number
+
+    @property
+    def state(self) -> str:
+        """The name of the trial's state."""
+        return self.trial.state.name
+
+    @property
+    def epochs(self) -> str:
+        """The best epoch and the epochs run, like 7/10."""
+        known = [str(epoch) for epoch in (self.best_epoch, self.epochs_run) if epoch is not None]
+        return "/".join(known)
+
+
+class Facts:
+    """Hold what one reading of a study found.
+
+    Args:
+        study: A study of one objective.
+
+    Raises:
+        ArgumentError: It has several.
+    """
+
+    def __init__(self, study: optuna.Study) -> None:
+        if len(study.directions) > 1:
+            raise ArgumentError(
+                f"Study {study.study_name!r} has {len(study.directions)} objectives, and "
+                "tables and reports show one. Look at it with optuna.visualization."
+            )
+        self.study = study
+        self.name = study.study_name
+        self.direction = study.direction.name.lower()
+        self.metric = (study.metric_names or ["value"])[0]
+        # A WAITING trial is a place for a trial to come.
+        self.trials = [
+            trial
+            for trial in study.get_trials(deepcopy=False)
+            if trial.state is not TrialState.WAITING
+        ]
+        self._epochs = study.user_attrs.get(_EPOCHS)
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """A row for each trial, the best first, those that came to no value last."""
+        ordered = sorted(self.trials, key=self._place)
+        return [
+            self._row(trial, rank if trial.state is TrialState.COMPLETE else None)
+            for rank, trial in enumerate(ordered, start=1)
+        ]
+
+    @property
+    def complete(self) -> list[Row]:
+        """The rows of COMPLETE trials, the best first."""
+        return [row for row in self.rows if row.rank is not None]
+
+    @property
+    def best(self) -> Row | None:
+        """The row of the best trial."""
+        return next(iter(self.complete), None)
+
+    @cached_property
+    def counts(self) -> Counter[TrialState]:
+        """How many trials are in each state, the most frequent first."""
+        return Counter(dict(Counter(trial.state for trial in self.trials).most_common()))
+
+    @cached_property
+    def params(self) -> list[str]:
+        """The names of all parameters, in the order in which builders suggest them."""
+        return list(dict.fromkeys(name for trial in self.trials for name in trial.params))
+
+    @property
+    def epochs_run(self) -> int:
+        """The epochs that all trials ran."""
+        return sum(row.epochs_run or 0 for row in self.rows)
+
+    @property
+    def epochs_saved(self) -> int | None:
+        """The epochs that pruned trials did not run; None where nobody wrote down how many."""
+        if not isinstance(self._epochs, int):
+            return None
+        pruned = [row for row in self.rows if row.trial.state is TrialState.PRUNED]
+        return sum(max(0, self._epochs - (row.epochs_run or 0)) for row in pruned)
+
+    @property
+    def longest(self) -> int:
+        """The epochs of the longest trial."""
+        return max((row.epochs_run or 0 for row in self.rows), default=0)
+
+    @property
+    def seconds(self) -> float:
+        """The seconds of all trainings."""
+        return math.fsum(row.seconds or 0.0 for row in self.rows)
+
+    @cached_property
+    def last_moment(self) -> datetime | None:
+        """The latest moment that the study knows of."""
+        moments = [
+            moment
+            for trial in self.trials
+            for moment in (trial.datetime_start, trial.datetime_complete)
+            if moment is not None
+        ]
+        return max(moments, default=None)
+
+    def cost(self, value: float) -> float:
+        """Return the value with the sign under which less is better."""
+        return -value if self.study.direction is StudyDirection.MAXIMIZE else value
+
+    def value(self, trial: FrozenTrial) -> float | None:
+        """Return the value of a trial's best epoch, however the trial ended."""
+        if trial.state is TrialState.COMPLETE:
+            return trial.value
+        seen = curve(trial)
+        return min(seen.values(), key=self.cost) if seen else None
+
+    def _place(self, trial: FrozenTrial) -> tuple[bool, bool, float, int]:
+        value = self.value(trial)
+        unranked = trial.state is not TrialState.COMPLETE
+        return unranked, value is None, self.cost(value or 0.0), trial.number
+
+    def _row(self, trial: FrozenTrial, rank: int | None) -> Row:
+        # A trial that was added by hand, or still runs, has not the attrs of a finished training.
+        reports, seen = trial.intermediate_values, curve(trial)
+        best = _number(trial, "best_epoch")
+        if best is None and seen:
+            best = min(seen, key=lambda step: (self.cost(seen[step]), step))
+        run = _number(trial, "epochs_run") or len(reports) or None
+        return Row(
+            trial,
+            rank,
+            self.value(trial),
+            None if best is None else int(best) + 1,
+            None if run is None else int(run),
+            _seconds(trial),
+        )
+
+
+def read(study: optuna.Study) -> Facts:
+    """Return the facts of a study."""
+    return Facts(study)
+
+
+def curve(trial: FrozenTrial) -> dict[int, float]:
+    """Return the finite reports of a trial by their steps, in order."""
+    reports = sorted(trial.intermediate_values.items())
+    return {step: value for step, value in reports if math.isfinite(value)}
+
+
+def is_finite(value: float | None) -> TypeGuard[float]:
+    """Whether there is a value that can be drawn."""
+    return value is not None and math.isfinite(value)
+
+
+def _number(trial: FrozenTrial, attr: str) -> float | None:
+    """Return a user attr that is a number; None where it is not there, or something else."""
+    value: Any = trial.user_attrs.get(attr)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _seconds(trial: FrozenTrial) -> float | None:
+    seconds = _number(trial, "seconds")
+    if seconds is None and trial.state.is_finished() and trial.duration is not None:
+        return trial.duration.total_seconds()
+    return seconds

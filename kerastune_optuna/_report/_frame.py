@@ -1,0 +1,49 @@
+"""What a study came to, as a pandas DataFrame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from kerastune_optuna._report._facts import read
+
+if TYPE_CHECKING:
+    import optuna
+    import pandas
+    from optuna.trial import FrozenTrial
+
+# The user attrs of a trial that a reader looks for.
+_ATTRS = (
+    "best_value",
+    "best_epoch",
+    "epochs_run",
+    "seconds",
+    "seed",
+    "stop_reason",
+    "n_params",
+    "worker",
+)
+
+
+def results(study: optuna.Study) -> pandas.DataFrame:
+    """Return a table with one row for each trial that began, in the order of their numbers.
+
+    Columns: number, state, value, a `params_...` for each parameter, and the user attrs of trials.
+    """
+    import pandas  # takes half a second to import, and only results() needs it
+
+    trials = read(study).trials
+    names = sorted({name for trial in trials for name in trial.params})
+    rows = [_row(trial, names) for trial in trials]
+    columns = ["number", "state", "value", *(f"params_{name}" for name in names), *_ATTRS]
+    return pandas.DataFrame(rows, columns=columns)
+
+
+def _row(trial: FrozenTrial, names: Sequence[str]) -> dict[str, Any]:
+    return {
+        "number": trial.number,
+        "state": trial.state.name,
+        "value": trial.value,
+        **{f"params_{name}": trial.params.get(name) for name in names},
+        **{attr: trial.user_attrs.get(attr) for attr in _ATTRS},
+    }

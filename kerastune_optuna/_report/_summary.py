@@ -1,0 +1,109 @@
+"""The best trials of a study as a table: for a terminal, and for a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from kerastune_optuna._report import _text
+from kerastune_optuna._report._facts import Facts, Row, read
+
+if TYPE_CHECKING:
+    import optuna
+
+_COLORS = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan"}
+_HEADINGS = ("rank", "trial", "value", "epoch", "seconds", "parameters", "state")
+_TOLD = "epoch: the best one / how many were run"
+
+
+def summary(study: optuna.Study, n: int) -> str:
+    """Return the table of the best `n` trials, ready to print."""
+    # rich would draw into a notebook at once, where we want the text.
+    console = Console(highlight=False, force_jupyter=False)
+    with console.capture() as captured:
+        for part in _parts(read(study), n):
+            console.print(part)
+    return captured.get()
+
+
+def _parts(facts: Facts, n: int) -> list[Table | Text]:
+    title = Text(f' Study "{facts.name}": {facts.direction} {facts.metric}', style="bold")
+    lines = [Text(f" {line}") for line in _lines(facts)]
+    for line in lines:
+        for state, color in _COLORS.items():
+            line.highlight_words([state], color)
+    if not facts.rows:
+        return [title, *lines]
+    return [title, _table(facts.rows[:n]), *lines, Text(f" ({_TOLD})", style="dim")]
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    # Without lines between columns, so that parameters have room on 80 of them.
+    table = Table(box=box.SIMPLE_HEAVY, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in _HEADINGS:
+        left = heading in ("parameters", "state")
+        table.add_column(
+            heading, justify="left" if left else "right", no_wrap=not left, overflow="fold"
+        )
+    for row, cells in zip(rows, _cells(rows), strict=True):
+        styles = ("bold", "cyan", "bold", "", "dim", "", _COLORS.get(row.state, ""))
+        # Text, not str: rich would take brackets in a parameter for its markup.
+        table.add_row(*(Text(cell, style) for cell, style in zip(cells, styles, strict=True)))
+    return table
+
+
+def _cells(rows: Sequence[Row]) -> list[list[str]]:
+    """Return the texts of the table, in the order of its headings."""
+    return [
+        [
+            "" if row.rank is None else str(row.rank),
+            str(row.number),
+            value,
+            row.epochs,
+            "" if row.seconds is None else f"{row.seconds:.1f}",
+            " ".join(_text.params(row.trial.params)),
+            row.state,
+        ]
+        for row, value in zip(rows, _text.aligned(row.value for row in rows), strict=True)
+    ]
+
+
+def _lines(facts: Facts) -> list[str]:
+    """Return the lines below the table: states, epochs, time."""
+    if not facts.trials:
+        return ["No trial has begun yet."]
+    states = " ".join(f"{count} {state.name}" for state, count in facts.counts.items())
+    epochs = f"Epochs: {facts.epochs_run} run"
+    if facts.epochs_saved is not None:
+        all_epochs = facts.epochs_run + facts.epochs_saved
+        percent = _text.share(facts.epochs_saved, all_epochs)
+        epochs += f", {facts.epochs_saved} saved by pruning ({percent})"
+    return [
+        f"Trials: {len(facts.trials)}: {states}",
+        epochs,
+        f"Training time: {_text.duration(facts.seconds)}",
+    ]
+
+
+def summary_html(study: optuna.Study, n: int) -> str:
+    """Return the same as HTML for a notebook; one short line where no trial has begun."""
+    facts = read(study)
+    title = f"Study <b>{escape(facts.name)}</b>: {facts.direction} {escape(facts.metric)}"
+    lines = "<br>".join(escape(line) for line in _lines(facts))
+    if not facts.trials:
+        return f"<p>{title}. {lines}</p>"
+    head = "".join(f"<th>{heading}</th>" for heading in _HEADINGS)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
+        for cells in _cells(facts.rows[:n])
+    )
+    return (
+        f"<p>{title}</p><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        f"<p>{lines}<br><small>{_TOLD}</small></p>"
+    )

@@ -1,0 +1,49 @@
+"""How numbers, times and parameters are written for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_LONGEST = 60  # characters of one parameter: a choice may be a long text
+
+
+def number(value: float | None) -> str:
+    """Return a number with six digits at most, nothing for None."""
+    return "" if value is None else f"{value:.6g}"
+
+
+def aligned(values: Iterable[float | None]) -> list[str]:
+    """Return numbers for one column: with the same decimals, where none is very large or small."""
+    texts = [number(value) for value in values]
+    if any(set(text) & set("einf") for text in texts):
+        return texts
+    decimals = max((len(text.partition(".")[2]) for text in texts), default=0)
+    return [f"{float(text):.{decimals}f}" if text else "" for text in texts]
+
+
+def short(value: object, longest: int = _LONGEST) -> str:
+    """Return a parameter's value or name in few characters."""
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def params(chosen: Mapping[str, Any]) -> list[str]:
+    """Return a piece like `units=16` for each parameter."""
+    return [f"{short(name)}={short(value)}" for name, value in chosen.items()]
+
+
+def duration(seconds: float) -> str:
+    """Return a time in its two largest units, like `1 h 05 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"
+
+
+def share(part: int, whole: int) -> str:
+    """Return a part of a whole in percent."""
+    return f"{part / whole:.0%}" if whole else "0%"

@@ -1,0 +1,84 @@
+"""Make the pictures of examples/pictures from a replayed study of 100 trials.
+
+Run it from the repository: `python -m tests.pictures [name ...]`. Each function in PICTURES takes
+the folder and writes its files there; add one for what is new to show.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import optuna
+from playwright.sync_api import sync_playwright
+from rich.console import Console
+from rich.text import Text
+
+from kerastune_optuna import _report
+from tests.browser import chromium
+from tests.replays import Recorded, replay
+
+FOLDER = Path(__file__).parents[1] / "examples" / "pictures"
+SIZES = {"phone": (375, 1180), "desktop": (1440, 1010)}
+COLUMNS = 80
+
+
+@cache
+def study() -> optuna.Study:
+    """Return the study that all pictures show."""
+    return replay(100, Recorded().train)
+
+
+@contextmanager
+def page(width: int, height: int, scheme: str) -> Iterator[Any]:
+    """Give a page of a browser."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        yield browser.new_page(
+            viewport={"width": width, "height": height}, color_scheme=scheme, device_scale_factor=1
+        )
+        browser.close()
+
+
+def report(folder: Path) -> None:
+    """Show the report on a phone and on a desktop, in light and dark."""
+    written = _report.write_page(study(), folder / "report.html")
+    for name, (width, height) in SIZES.items():
+        for scheme in ("light", "dark"):
+            with page(width, height, scheme) as shown:
+                shown.goto(written.as_uri())
+                shown.evaluate("drawn")
+                shown.screenshot(path=folder / f"report-{name}-{scheme}.png")
+    written.unlink()
+
+
+def summary(folder: Path) -> None:
+    """Show the summary as a terminal of 80 columns does."""
+    terminal(_report.summary(study(), 5), folder / "summary.png", "tuner.summary(5)")
+
+
+def terminal(printed: str, path: Path, title: str) -> None:
+    """Write a picture of a text with colours, as a terminal shows it."""
+    console = Console(record=True, width=COLUMNS, file=io.StringIO())
+    console.print(Text.from_ansi(printed))
+    with page(900, 700, "light") as shown:
+        shown.set_content(console.export_svg(title=title))
+        shown.locator("svg").first.screenshot(path=path)
+
+
+PICTURES: dict[str, Callable[[Path], None]] = {"report": report, "summary": summary}
+
+
+if __name__ == "__main__":
+    # What is printed is to have the colours and the width of a terminal, wherever this runs.
+    os.environ |= {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": str(COLUMNS)}
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    FOLDER.mkdir(exist_ok=True)
+    for wanted in sys.argv[1:] or PICTURES:
+        PICTURES[wanted](FOLDER)

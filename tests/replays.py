@@ -1,0 +1,117 @@
+"""Studies that are there in a second: recorded learning curves under a sampler and a pruner."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import optuna
+from optuna.trial import TrialState
+
+CURVES = Path(__file__).parent / "benchmarks" / "curves" / "digits.json"
+N_WORKERS = 3
+FAILURE = "ResourceExhaustedError: OOM when allocating tensor"
+BEGAN = datetime(2026, 11, 25, 9, 0)
+
+
+class Recorded:
+    """Give the recorded curve whose parameters are the nearest."""
+
+    def __init__(self):
+        recorded = json.loads(CURVES.read_text())
+        self.grid = recorded["grid"]
+        self.curves = {tuple(one["params"].values()): one["curve"] for one in recorded["curves"]}
+
+    def train(self, trial):
+        """Suggest the parameters of the network in examples/digits.py, and return its curve."""
+        choices = (
+            trial.suggest_int("conv_layers", 1, 2),
+            trial.suggest_categorical("filters", self.grid["filters"]),
+            trial.suggest_float("dropout", 0.0, 0.5),
+            trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True),
+        )
+        nearest = (
+            min(values, key=lambda value: abs(value - choice))
+            for values, choice in zip(self.grid.values(), choices, strict=True)
+        )
+        return self.curves[tuple(nearest)]
+
+
+def invented(trial, epochs):
+    """Suggest three parameters, and return a curve of so many epochs that follows from them."""
+    rate = trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True)
+    units = trial.suggest_int("units", 8, 256)
+    activation = trial.suggest_categorical("activation", ["relu", "tanh", "gelu"])
+    rng = np.random.default_rng(trial.number)
+    top = 0.95 - 0.1 * abs(np.log10(rate) + 2.5) + 0.0002 * units - 0.02 * (activation == "tanh")
+    steps = np.arange(1, epochs + 1)
+    curve = top * (1 - np.exp(-steps * units / 500)) + rng.normal(0, 0.01, epochs)
+    return [float(value) for value in np.clip(curve, 0.0, 1.0)]
+
+
+def replay(n_trials, train, sampler=None, pruner=None, name="digits"):
+    """Return a study of trials that seem to have been trained by three workers.
+
+    Args:
+        n_trials: How many.
+        train: Takes a trial, and returns its learning curve.
+        sampler: An Optuna sampler. Default TPE.
+        pruner: An Optuna pruner. Default MedianPruner.
+        name: Of the study.
+    """
+    study = optuna.create_study(
+        direction="maximize",
+        study_name=name,
+        sampler=sampler or optuna.samplers.TPESampler(seed=1),
+        pruner=pruner or optuna.pruners.MedianPruner(n_startup_trials=10, n_warmup_steps=1),
+    )
+    for _ in range(n_trials):
+        run(study, study.ask(), train)
+    return dated(study)
+
+
+def run(study, trial, train):
+    """Replay one training; a few fail."""
+    curve = train(trial)
+    trial.set_user_attr("worker", f"node-1:{4200 + trial.number % N_WORKERS}:1764060000")
+    trial.set_user_attr("seed", 1000 + trial.number)
+    if trial.number % 37 == 21:
+        trial.set_user_attr("stop_reason", FAILURE)
+        study.tell(trial, state=TrialState.FAIL)
+        return
+    seen = []
+    for step, value in enumerate(curve):
+        seen.append(value)
+        trial.report(value, step)
+        if pruned := trial.should_prune():
+            break
+    reason = f"pruned at epoch {len(seen)}/{len(curve)} by MedianPruner" if pruned else "all epochs"
+    attrs = {"best_value": max(seen), "best_epoch": int(np.argmax(seen)), "epochs_run": len(seen)}
+    attrs |= {"seconds": round(0.4 + 0.31 * len(seen), 3), "stop_reason": reason}
+    for key, value in attrs.items():
+        trial.set_user_attr(key, value)
+    state = TrialState.PRUNED if pruned else TrialState.COMPLETE
+    study.tell(trial, None if pruned else max(seen), state)
+    study.set_user_attr("epochs", len(curve))
+
+
+def dated(study):
+    """Return a copy whose trials took as long as their attrs say, one after the other."""
+    copied = optuna.create_study(
+        direction="maximize", study_name=study.study_name, sampler=study.sampler
+    )
+    free = [BEGAN + timedelta(seconds=2 * worker) for worker in range(N_WORKERS)]
+    for trial in study.trials:
+        worker = trial.number % N_WORKERS
+        begun = free[worker]
+        free[worker] += timedelta(seconds=trial.user_attrs.get("seconds", 1.0))
+        trial.datetime_start, trial.datetime_complete = begun, free[worker]
+        copied.add_trial(trial)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        copied.set_metric_names(["val_accuracy"])
+    copied.set_user_attr("epochs", study.user_attrs["epochs"])
+    return copied

@@ -1,0 +1,366 @@
+"""Tables, figures and the page, the page in a real browser."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+from playwright.sync_api import sync_playwright
+
+from kerastune_optuna import ArgumentError, ArgumentTypeError, MissingExtraError, _report
+from tests.browser import chromium
+from tests.conftest import PruneAt
+from tests.replays import Recorded, invented, replay
+
+NASTY = "</script><script>alert('a')</script>"
+SPACE = {
+    "units": IntDistribution(1, 64),
+    "rate": FloatDistribution(1e-4, 1e-1, log=True),
+    NASTY: CategoricalDistribution(["<b>bold</b>", "%{x}", "[red]"]),
+}
+PARAMS = {"units": 8, "rate": 0.01, NASTY: "<b>bold</b>"}
+
+
+def by_hand(**options):
+    """Return a trial as a user adds one, without the attrs of a training."""
+    given = {"params": PARAMS, "distributions": SPACE}
+    if options.get("state", TrialState.COMPLETE) is TrialState.COMPLETE:
+        given["value"] = 0.5
+    return create_trial(**{**given, **options})
+
+
+def study_of(*trials, name=NASTY):
+    """Return a study of such trials."""
+    study = optuna.create_study(study_name=name, direction="maximize")
+    study.add_trials(trials)
+    return study
+
+
+ODD = {
+    "no trial": [],
+    "one trial": [by_hand()],
+    "no parameters": [by_hand(params={}, distributions={})] * 5,
+    "equal trials": [by_hand()] * 5,
+    "other parameters": [by_hand(), by_hand(params={}, distributions={}, value=0.7)] * 3,
+    "none complete": [by_hand(state=state) for state in (TrialState.FAIL, TrialState.RUNNING)],
+    "only pruned": [by_hand(state=TrialState.PRUNED, intermediate_values={0: 0.1, 1: 0.3})],
+    "no finite report": [by_hand(intermediate_values={0: math.nan, 1: math.inf, 2: 0.5})],
+    "infinite value": [by_hand(value=math.inf), *[by_hand(value=0.1 * k) for k in range(5)]],
+    "odd attrs": [by_hand(user_attrs={"seconds": "5", "best_epoch": None, "worker": NASTY})],
+    "reasons": [by_hand(state=TrialState.FAIL, user_attrs={"stop_reason": NASTY})],
+}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Give a Chromium."""
+    if chromium() is None:
+        pytest.skip("no chromium, chromium-browser or google-chrome is installed")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(
+            executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield launched
+        launched.close()
+
+
+class Visit:
+    """Open pages in one tab, and note what they print and ask a network for.
+
+    Args:
+        browser: A browser of playwright.
+        width: Of its window, in pixels.
+    """
+
+    def __init__(self, browser, width):
+        self.said, self.asked = [], []
+        context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
+        context.route("**/*", self._route)
+        self.page = context.new_page()
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.said.append("dialog"), dialog.dismiss()))
+
+    def _route(self, route):
+        if not route.request.url.startswith("file:"):
+            self.asked.append(route.request.url)
+        route.continue_()
+
+    def open(self, path):
+        """Open a page, and wait for its figures."""
+        self.page.goto(path.as_uri())
+        self.page.evaluate("drawn")
+        return self.page
+
+
+@pytest.fixture
+def visit(browser):
+    """Give a maker of tabs."""
+    made = []
+
+    def make(width=1200):
+        made.append(Visit(browser, width))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.page.context.close()
+
+
+@pytest.fixture(scope="module")
+def study():
+    """Give a study of 60 trials with curves, of which some were pruned and one failed."""
+    return replay(60, Recorded().train)
+
+
+@pytest.fixture(scope="module")
+def report(study, tmp_path_factory):
+    """Give its page."""
+    return _report.write_page(study, tmp_path_factory.mktemp("report") / "report.html")
+
+
+def test_the_page_needs_no_network_and_makes_no_error(visit, report):
+    """A browser without a network shows all figures, and its console stays empty."""
+    tab = visit()
+    page = tab.open(report)
+    assert page.locator(".chart").count() == 5 + 4
+    assert page.locator(".chart .main-svg").first.is_visible()
+    assert page.locator(".chart:not(:has(.main-svg))").count() == 0
+    assert (tab.said, tab.asked) == ([], [])
+
+
+def test_the_table_sorts_by_a_click(visit, report, study):
+    """A click on a heading sorts by numbers, a second one the other way, empty cells last."""
+    page = visit().open(report)
+
+    def column(heading):
+        place = page.locator("#trials th").all_inner_texts()
+        at = [re.sub("[ ▲▼]+$", "", text) for text in place].index(heading)
+        return page.locator(f"#trials tbody td:nth-child({at + 1})").all_inner_texts()
+
+    numbers = [str(trial.number) for trial in study.trials]
+    page.get_by_role("button", name="trial", exact=True).click()
+    assert column("trial") == numbers
+    page.get_by_role("button", name="trial").click()
+    assert column("trial") == numbers[::-1]
+    for _ in range(2):
+        page.get_by_role("button", name="rank").click()
+        ranks = column("rank")
+        known = [int(rank) for rank in ranks if rank]
+        assert set(ranks[len(known) :]) == {""}
+        assert sorted(known) in (known, known[::-1])
+
+
+def test_the_pointer_on_a_curve_names_its_trial(visit, report, study):
+    """Hovering a curve shows number, value and parameters of its trial."""
+    page = visit().open(report)
+    worst = min(
+        (trial for trial in study.trials if trial.state is TrialState.COMPLETE),
+        key=lambda trial: trial.value,
+    )
+    epoch, value = list(worst.intermediate_values.items())[-3]
+    page.locator("#curves").scroll_into_view_if_needed()
+    x, y = page.evaluate(
+        """([x, y]) => {
+            const chart = document.getElementById("curves"), box = chart.getBoundingClientRect();
+            const { xaxis, yaxis } = chart._fullLayout;
+            return [box.x + xaxis._offset + xaxis.d2p(x), box.y + yaxis._offset + yaxis.d2p(y)];
+        }""",
+        [epoch + 1, value],
+    )
+    page.mouse.move(x, y)
+    shown = page.wait_for_function(
+        "document.querySelector('#curves .hoverlayer').textContent || null"
+    ).json_value()
+    assert f"Trial {worst.number}" in shown
+    assert f"{worst.value:.6g}" in shown
+    assert f"learning_rate={worst.params['learning_rate']:.4g}" in shown
+
+
+def test_nothing_overflows_on_a_phone(visit, report):
+    """At 375 pixels the page scrolls down only."""
+    page = visit(375).open(report)
+    assert page.evaluate("document.documentElement.scrollWidth") == 375
+
+
+def test_figures_follow_the_color_scheme(visit, report):
+    """In the dark the page's background is darker than the text of its figures."""
+    page = visit().open(report)
+    for scheme in ("light", "dark", "light"):
+        page.emulate_media(color_scheme=scheme)
+        page.wait_for_function(
+            """(scheme) => {
+                const light = (color) => {
+                    const [red, green, blue] = color.match(/[0-9]+/g).map(Number);
+                    return red + green + blue;
+                };
+                const text = document.querySelector("#curves .xtick text");
+                const paper = getComputedStyle(document.body).backgroundColor;
+                const contrast = light(getComputedStyle(text).fill) - light(paper);
+                return scheme === "dark" ? contrast > 300 : contrast < -300;
+            }""",
+            arg=scheme,
+            timeout=10_000,
+        )
+
+
+def test_the_code_gives_the_best_parameters(visit, report, study):
+    """What the page offers to copy is Python that builds the best trial's model."""
+    page = visit().open(report)
+    recorded = Recorded()
+    names = {"build_model": lambda trial: (recorded.train(trial), trial.params)}
+    exec(page.locator("#code").text_content(), names)
+    curve, built = names["model"]
+    assert names["best_params"] == built == study.best_params
+    assert max(curve) == study.best_value
+    page.locator("#copy").click()
+    page.wait_for_function("document.getElementById('copy').textContent !== 'Copy'")
+
+
+def test_any_study_has_a_page(visit, tmp_path):
+    """Studies without values, attrs or parameters, or with HTML in names, show no error."""
+    tab = visit()
+    for name, trials in ODD.items():
+        page = tab.open(_report.write_page(study_of(*trials), tmp_path / "report.html"))
+        assert page.locator("h1").text_content() == NASTY, name
+        assert page.locator("#trials tbody tr").count() == len(trials), name
+        assert (tab.said, tab.asked) == ([], []), name
+
+
+@pytest.mark.parametrize("trials", ODD.values(), ids=ODD)
+def test_any_study_has_tables_and_figures(trials):
+    """Those studies have a summary and figures too."""
+    study = study_of(*trials)
+    for figure in (_report.plot_curves, _report.plot_history, _report.plot_importance):
+        assert NASTY not in figure(study).to_json()
+    told = _report.summary(study, 3)
+    assert (f"Trials: {len(trials)}" if trials else "No trial has begun") in told
+    assert max(map(len, told.splitlines())) <= 80
+    assert NASTY not in _report.summary_html(study, 3)
+
+
+def test_a_large_study_fits_a_page(tmp_path):
+    """A page of 1,000 trials of 50 epochs has at most 10 MB, and few traces."""
+    study = replay(
+        1000,
+        lambda trial: invented(trial, 50),
+        optuna.samplers.RandomSampler(seed=0),
+        optuna.pruners.NopPruner(),
+    )
+    assert _report.write_page(study, tmp_path / "report.html").stat().st_size <= 10e6
+    assert len(_report.plot_curves(study).data) < 10
+
+
+def test_figures_name_their_trials(search):
+    """The tuner's figures are plotly's, and each point of a curve names its trial."""
+    tuner = search(n_trials=5, pruner=PruneAt([1]))
+    labels = {label for trace in tuner.plot_curves().data for label in trace.hovertext or ()}
+    assert {re.match("<b>Trial ([0-9]+)", label)[1] for label in labels} == set("01234")
+    assert "PRUNED" in "".join(labels)
+    best = [trace for trace in tuner.plot_history().data if trace.name == "best so far"]
+    assert best[0].y[-1] == tuner.best_value
+    assert set(tuner.plot_importance().data[0].y) == {"units", "lr"}
+
+
+def test_report_returns_its_path(search, tmp_path, monkeypatch):
+    """report() writes report.html here, or where it is told to, and returns the path."""
+    monkeypatch.chdir(tmp_path)
+    tuner = search()
+    assert tuner.report() == Path("report.html")
+    assert (
+        tuner.report("new/folder/a.html") == tmp_path / "new/folder/a.html"
+        or (tmp_path / "new/folder/a.html").exists()
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "text"),
+    [(3, ArgumentTypeError, "no path.*report.html"), (".", ArgumentError, "is a folder")],
+)
+def test_a_path_that_is_none_is_an_error(path, error, text):
+    """The error says what to pass."""
+    with pytest.raises(error, match=text):
+        _report.write_page(study_of(), path)
+
+
+@pytest.mark.parametrize("ask", ["report", "plot_history", "plot_curves", "plot_importance"])
+def test_a_missing_package_names_its_extra(make_tuner, monkeypatch, ask):
+    """Without plotly there is one error, which says what to install."""
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    with pytest.raises(MissingExtraError, match=r'plotly.*"kerastune_optuna\[plots\]"'):
+        getattr(make_tuner(), ask)()
+
+
+def test_several_objectives_are_an_error():
+    """Tables and pages of a study with two objectives say where to look instead."""
+    study = optuna.create_study(directions=["minimize", "maximize"])
+    with pytest.raises(ArgumentError, match=r"2 objectives.*optuna.visualization"):
+        _report.summary(study, 3)
+
+
+def test_summary_says_what_pruning_saved(search, capsys):
+    """Epochs that pruned trials did not run are counted, for the epochs of the latest search."""
+    tuner = search(n_trials=3, pruner=PruneAt([1]), fit={"epochs": 5})
+    tuner.summary()
+    assert "Epochs: 11 run, 4 saved by pruning (27%)" in capsys.readouterr().out
+    assert tuner.study.user_attrs["epochs"] == 5
+
+
+def test_summary_fits_80_columns(study):
+    """No line of the summary is longer, and parameters are folded between two of them."""
+    lines = _report.summary(study, 10).splitlines()
+    assert max(map(len, lines)) <= 80
+    words = " ".join(lines).split()
+    best = study.best_trial.params
+    assert f"learning_rate={best['learning_rate']:.4g}" in words
+
+
+def test_summary_lists_what_has_no_rank(study):
+    """After the COMPLETE trials come those that were pruned, and then those that failed."""
+    listed = _report.summary(study, 60)
+    places = [listed.index(f" {state} \n") for state in ("COMPLETE", "PRUNED  ", "FAIL    ")]
+    assert places == sorted(places)
+
+
+def test_a_notebook_shows_the_best_trials(search):
+    """The tuner's HTML is a table of its trials."""
+    tuner = search()
+    shown = tuner._repr_html_()
+    assert shown.count("<tr>") == 1 + 2
+    assert f"{tuner.best_value:.6g}" in shown
+
+
+def test_a_notebook_makes_no_study(make_tuner, tmp_path):
+    """Showing a tuner that has not searched is a short line, and makes no file."""
+    tuner = make_tuner()
+    assert "call search()" in tuner._repr_html_()
+    assert list(tmp_path.iterdir()) == []
+    make_tuner(study_name="other").study.get_trials()
+    assert "call search()" in tuner._repr_html_()
+    assert len(optuna.get_all_study_names(tuner._connected)) == 1
+
+
+def test_a_notebook_shows_a_study_of_another_process(search, make_tuner):
+    """A tuner that was just made shows the study that is in its directory."""
+    search()
+    assert make_tuner()._repr_html_().count("<tr>") == 1 + 2
+
+
+def test_a_running_trial_ends_with_what_is_known():
+    """The timeline draws a trial that still runs up to the latest moment of the study."""
+    from kerastune_optuna._report._facts import read
+    from kerastune_optuna._report._timeline import timeline
+
+    began = datetime.datetime(2026, 1, 1)
+    done, runs = by_hand(), by_hand(state=TrialState.RUNNING)
+    done.datetime_start = runs.datetime_start = began
+    done.datetime_complete = began + datetime.timedelta(seconds=30)
+    bars = {bar.name: bar.x for bar in timeline(read(study_of(done, runs))).data}
+    assert list(bars["running"]) == list(bars["complete"]) == [30_000]
