@@ -1,0 +1,64 @@
+"""Show each warning of a search once, whichever trial or process of it gives the warning."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def shown_once(is_first: Callable[[str], bool] | None = None) -> Iterator[None]:
+    """Let no warning be shown a second time meanwhile.
+
+    Python forgets what it has shown whenever any library touches the filters, which Keras, Optuna
+    and NumPy do in each trial.
+
+    Args:
+        is_first: Whether a warning, told by its place and text, is new. Default: to this process.
+    """
+    is_new = is_first or _first_here()
+    show = warnings.showwarning
+
+    def show_first(
+        message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None
+    ) -> None:
+        if is_new(f"{filename}:{lineno}: {category.__name__}: {message}"):
+            show(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show_first
+    try:
+        yield
+    finally:
+        warnings.showwarning = show
+
+
+def _first_here() -> Callable[[str], bool]:
+    """Return what tells whether something is new to this process, from now on."""
+    seen: set[str] = set()
+
+    def is_first(key: str) -> bool:
+        is_new = key not in seen
+        seen.add(key)
+        return is_new
+
+    return is_first
+
+
+def first_in(folder: Path) -> Callable[[str], bool]:
+    """Return what tells whether something is new to all processes that share a folder."""
+
+    def is_first(key: str) -> bool:
+        mark = folder / f"shown-{hashlib.sha256(key.encode(errors='replace')).hexdigest()}"
+        try:
+            mark.touch(exist_ok=False)  # atomic: of two processes one makes the file
+        except FileExistsError:
+            return False
+        except OSError:  # the folder is gone, or the disk is full: once too often beats never
+            return True
+        return True
+
+    return is_first
