@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kerastune_optuna._monitor import Objective
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
+_BESIDE_BAR = 58  # columns: "trials", and "200 of 300 in 12 h 30 min, about 11 h 15 min left"
 _LEAST_WORK = 0.5  # trials: less than that foretells nothing, since the first epoch takes longest
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -73,7 +74,7 @@ class Frame:
         head = self._head(width)
         yield head
         if self._running and not self.is_over:
-            yield self._rows(width, most=max(1, options.size.height - head.row_count - 3))
+            yield self._rows(width, most=max(1, options.size.height - head.row_count - 2))
 
     @cached_property
     def _running(self) -> list[FrozenTrial]:
@@ -107,16 +108,15 @@ class Frame:
     def _bar(self, width: int) -> RenderableType:
         size, done = self.plan.size, self._n_done
         if size is None:
-            return _line(f"{done}, {self._time()}")
+            return _line(f"{done} {self._time()}")
         row = Table.grid(padding=(0, 2, 0, 0))
-        bar = ProgressBar(
-            size, done, min(40, width // 3), complete_style="cyan", finished_style="green"
-        )
-        row.add_row(bar, _line(f"{done} of {size}, {self._time()}"))
+        room = min(40, max(8, width - _BESIDE_BAR))
+        bar = ProgressBar(size, done, room, complete_style="cyan", finished_style="green")
+        row.add_row(bar, _line(f"{done} of {size} {self._time()}"))
         return row
 
     def _time(self) -> str:
-        so_far = f"{duration(self.seconds)} {'in all' if self.is_over else 'so far'}"
+        so_far = f"in {duration(self.seconds)}"
         left = None if self.is_over else self._seconds_left()
         return so_far if left is None else f"{so_far}, about {duration(left)} left"
 

@@ -1,13 +1,16 @@
-"""Show each warning of a search once, whichever trial or process of it gives the warning."""
+"""Warnings of a search: each is shown once, whichever trial or process of it gives the warning."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+_TENSORFLOW = logging.getLogger("tensorflow")
 
 
 @contextmanager
@@ -15,7 +18,8 @@ def shown_once(is_first: Callable[[str], bool] | None = None) -> Iterator[None]:
     """Let no warning be shown a second time meanwhile.
 
     Python forgets what it has shown whenever any library touches the filters, which Keras, Optuna
-    and NumPy do in each trial.
+    and NumPy do in each trial. TensorFlow warns again and again that functions are traced anew: so
+    they are, since each trial has a model of its own.
 
     Args:
         is_first: Whether a warning, told by its place and text, is new. Default: to this process.
@@ -30,10 +34,16 @@ def shown_once(is_first: Callable[[str], bool] | None = None) -> Iterator[None]:
             show(message, category, filename, lineno, file, line)
 
     warnings.showwarning = show_first
+    _TENSORFLOW.addFilter(_says_something)
     try:
         yield
     finally:
         warnings.showwarning = show
+        _TENSORFLOW.removeFilter(_says_something)
+
+
+def _says_something(record: logging.LogRecord) -> bool:
+    return "triggered tf.function retracing" not in record.getMessage()
 
 
 def _first_here() -> Callable[[str], bool]:

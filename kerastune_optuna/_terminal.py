@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 _MARGIN = 3  # columns: the terminal shows Ctrl-C as ^C behind the last row, which must not wrap
 # What runs when this process is killed: it waits until its pipe (which came as its standard error)
-# ends, prints what nobody will print any more, and shows the cursor.
-_LAST_WILL = r"cat <&2 >/dev/null; cat; printf '\033[?25h'"
+# ends, shows the cursor, and prints what nobody else will print any more.
+_LAST_WILL = r"cat <&2 >/dev/null; printf '\033[?25h\n'; cat"
 
 
 @contextmanager
