@@ -25,12 +25,13 @@ def shown_once(is_first: Callable[[str], bool] | None = None) -> Iterator[None]:
         is_first: Whether a warning, told by its place and text, is new. Default: to this process.
     """
     is_new = is_first or _first_here()
-    show = warnings.showwarning
+    show, is_over = warnings.showwarning, False
 
     def show_first(
         message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None
     ) -> None:
-        if is_new(f"{filename}:{lineno}: {category.__name__}: {message}"):
+        # A search in another thread, which began later, may put this one back when it ends.
+        if is_over or is_new(f"{filename}:{lineno}: {category.__name__}: {message}"):
             show(message, category, filename, lineno, file, line)
 
     warnings.showwarning = show_first
@@ -38,6 +39,7 @@ def shown_once(is_first: Callable[[str], bool] | None = None) -> Iterator[None]:
     try:
         yield
     finally:
+        is_over = True
         warnings.showwarning = show
         _TENSORFLOW.removeFilter(_says_something)
 
