@@ -50,14 +50,14 @@ class Budget:
         """Return a trial to run, or None when the budget is spent."""
         if watch.is_due():
             self.reap(study, watch)
-        size = self._size(study)
+        size = self.size(study)
         if size is not None:
             return self._claim_slot(study, watch, size)
         return None if self._is_over() else _ask(study)
 
     def prepare(self, study: optuna.Study) -> None:
         """Lay out the first slot of an empty study, or workers that start at once do so each."""
-        if self._size(study) is not None and not _slots(study):
+        if self.size(study) is not None and not _slots(study):
             lay_out(study)
 
     def _claim_slot(self, study: optuna.Study, watch: Watch, size: int) -> Trial | None:
@@ -84,7 +84,7 @@ class Budget:
         """Lay out a slot for a failed trial where no worker is about to do so."""
         if _counts(study, failed):
             return
-        slots, size = _slots(study), self._size(study)
+        slots, size = _slots(study), self.size(study)
         free = any(slot.state is TrialState.WAITING for slot in slots)
         if size is not None and len(slots) < size and not free:
             lay_out(study)
@@ -136,7 +136,7 @@ class Budget:
         late = self.deadline is not None and time.time() >= self.deadline
         return late or _interrupt.requested()
 
-    def _size(self, study: optuna.Study) -> int | None:
+    def size(self, study: optuna.Study) -> int | None:
         """Return how many slots there may be: no more than a grid has points."""
         if not isinstance(study.sampler, GridSampler):
             return self.n_trials

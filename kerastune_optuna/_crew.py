@@ -57,7 +57,7 @@ class Crew:
         Args:
             study: The job's study, as this process has it open.
             job: What to do.
-            progress: Prints what happened.
+            progress: Tells what happened.
             folder: Where data may be written for workers of this machine.
 
         Raises:

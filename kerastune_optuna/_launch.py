@@ -20,6 +20,7 @@ import cloudpickle
 
 from kerastune_optuna import _interrupt
 from kerastune_optuna._exceptions import WorkerError
+from kerastune_optuna._once import first_in, shown_once
 from kerastune_optuna._workers import Payload, work_on
 
 _POLL = 0.5  # seconds between two looks at the study
@@ -27,14 +28,22 @@ _LOOK = 0.02  # seconds between two looks at whether a worker has ended
 _PATIENCE = 5  # seconds that a worker has to end after it was told to
 _THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
 # Before the imports, which take seconds: Ctrl-C is the parent's to pass on, and this package may be
-# found only where the parent found it.
+# found only where the parent found it. What TensorFlow's C++ tells while it is imported, whatever
+# TF_CPP_MIN_LOG_LEVEL says, the parent's import has told.
 _BOOT = """
-import signal, sys
+import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 sys.path[:] = {path!r}
-from kerastune_optuna._launch import main
+stderr = os.dup(2)
+os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+try:
+    from kerastune_optuna._launch import main
+finally:
+    os.dup2(stderr, 2)
 main()
 """
+# Warnings and errors of the C++ are told, and what a killed worker printed does not die with it.
+_QUIET, _UNBUFFERED = {"TF_CPP_MIN_LOG_LEVEL": "1"}, {"PYTHONUNBUFFERED": "1"}
 
 
 class LocalWorkers:
@@ -118,7 +127,12 @@ class _Worker:
         self._process = subprocess.Popen(
             [sys.executable, "-X", "faulthandler", "-c", _BOOT.format(path=sys.path)],
             stdin=subprocess.PIPE,
-            env={**os.environ, **environment(number, n_workers, os.environ)},
+            # A worker that is killed shall not take with it what it printed.
+            env={
+                **os.environ,
+                "PYTHONUNBUFFERED": "1",
+                **environment(number, n_workers, os.environ),
+            },
         )
         self.pid = self._process.pid
         start = str(self._report).encode()
@@ -246,7 +260,8 @@ def main() -> None:
         payload = Payload(_receive(pipe))
         threading.Thread(target=_die_with_parent, args=(pipe,), daemon=True).start()
         try:
-            work_on(payload)
+            with shown_once(first_in(Path(report).parent)):
+                work_on(payload)
         except Exception as error:  # whatever it is, the parent raises it
             if _interrupt.requested():
                 return  # like a storage that is away while the search is being stopped

@@ -1,7 +1,9 @@
-"""What a search prints: one line when it starts and one for each trial that finished."""
+"""What a search tells while it runs: nothing, or one line when it starts and one for each trial."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from optuna.trial import TrialState
@@ -17,34 +19,48 @@ if TYPE_CHECKING:
 
 
 class Progress:
+    """Hear of a search, and say nothing."""
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Accompany the search."""
+        yield
+
+    def trial(self, trial: FrozenTrial) -> None:
+        """Hear that a trial of this process ended."""
+
+    def catch_up(self) -> None:
+        """Look for trials that ended in other processes."""
+
+
+class Lines(Progress):
     """Print the lines of one search.
 
     Args:
         study: The study that is searched.
         objective: Its objective.
         n_trials: The size that the study is to reach; None for no limit.
-        silent: Whether to print nothing.
     """
 
-    def __init__(
-        self, study: optuna.Study, objective: Objective, n_trials: int | None, *, silent: bool
-    ) -> None:
+    def __init__(self, study: optuna.Study, objective: Objective, n_trials: int | None) -> None:
         self._study = study
         self._objective = objective
         self._n_trials = n_trials
-        self._silent = silent
         self._told = {trial.number for trial in self._ended()}
 
-    def start(self) -> None:
-        """Say how much of an existing study is done."""
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Say first how much of an existing study is done."""
+        if self._study.get_trials(deepcopy=False):
+            _say(self._beginning())
+        yield
+
+    def _beginning(self) -> str:
         name, done = self._study.study_name, len(finished(self._study))
         of = "" if self._n_trials is None else f" of {self._n_trials}"
-        if not self._study.get_trials(deepcopy=False):
-            return
         if self._n_trials is not None and done >= self._n_trials:
-            self.say(f"Study {name!r} has {done}{of} trials done: pass more n_trials to go on")
-        else:
-            self.say(f"Going on with study {name!r}: {done}{of} trials done")
+            return f"Study {name!r} has {done}{of} trials done: pass more n_trials to go on"
+        return f"Going on with study {name!r}: {done}{of} trials done"
 
     def catch_up(self) -> None:
         """Say how the trials ended that other processes ran since the last call."""
@@ -66,19 +82,23 @@ class Progress:
     def trial(self, trial: FrozenTrial) -> None:
         """Say how a trial ended."""
         self._told.add(trial.number)
-        attrs = trial.user_attrs
-        if trial.state is TrialState.FAIL:
-            end = f"failed: {attrs.get('stop_reason', 'unknown')}"
-        elif "seconds" not in attrs:  # added by hand, or by a plain Optuna script
-            end = f"{self._objective.name} {trial.value}"
-        else:
-            end = (
-                f"{self._objective.name} {attrs['best_value']:.4g} at epoch "
-                f"{attrs['best_epoch'] + 1}, {attrs['stop_reason']}, {attrs['seconds']:.1f} s"
-            )
-        self.say(f"Trial {trial.number}: {end}")
+        _say(line_of(trial, self._objective))
 
-    def say(self, line: str) -> None:
-        """Print a line, unless the search is silent."""
-        if not self._silent:
-            print(line, flush=True)
+
+def line_of(trial: FrozenTrial, objective: Objective) -> str:
+    """Return how a trial ended, in one line."""
+    attrs = trial.user_attrs
+    if trial.state is TrialState.FAIL:
+        end = f"failed: {attrs.get('stop_reason', 'unknown')}"
+    elif "seconds" not in attrs:  # added by hand, or by a plain Optuna script
+        end = f"{objective.name} {trial.value}"
+    else:
+        end = (
+            f"{objective.name} {attrs['best_value']:.4g} at epoch "
+            f"{attrs['best_epoch'] + 1}, {attrs['stop_reason']}, {attrs['seconds']:.1f} s"
+        )
+    return f"Trial {trial.number}: {end}"
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

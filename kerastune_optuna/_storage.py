@@ -161,9 +161,14 @@ def check_shared(storage: str | BaseStorage) -> None:
 
 def is_private(storage: BaseStorage) -> bool:
     """Whether no other process can see a storage."""
-    if (database := _database(storage)) is not None:
-        return _is_in_memory(database.engine.url)
-    return isinstance(getattr(storage, "_backend", storage), InMemoryStorage)
+    in_memory = isinstance(getattr(storage, "_backend", storage), InMemoryStorage)
+    return in_memory or is_of_one_thread(storage)
+
+
+def is_of_one_thread(storage: BaseStorage) -> bool:
+    """Whether each thread would see a database of its own: SQLite's in memory."""
+    database = _database(storage)
+    return database is not None and _is_in_memory(database.engine.url)
 
 
 def check_storage(storage: object) -> None:

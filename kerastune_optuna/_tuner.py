@@ -17,7 +17,9 @@ from kerastune_optuna._arguments import check_limits, check_tuner
 from kerastune_optuna._budget import Budget
 from kerastune_optuna._crew import Crew
 from kerastune_optuna._fit import VERBOSITIES, FitArguments, check_fit_arguments, check_training
-from kerastune_optuna._progress import Progress
+from kerastune_optuna._frame import Plan
+from kerastune_optuna._live import progress_for
+from kerastune_optuna._once import shown_once
 from kerastune_optuna._results import Results
 from kerastune_optuna._steps import check_steps
 from kerastune_optuna._store import StoreSource, check_store
@@ -154,7 +156,8 @@ class OptunaTuner(Results):
             validation_split: As for Model.fit. Default 0.0.
             callbacks: Keras callbacks, of which each trial gets copies; a function in the list is
                 called with the trial and returns a callback.
-            verbose: 0 prints nothing; "auto" (default), 1 and 2 print a line for each trial.
+            verbose: 0 prints nothing, 2 a line for each trial. 1 draws a live display in a terminal
+                or notebook, and is 2 elsewhere. "auto" (default) is 1.
             n_trials: Another size of the study than the constructor's.
             timeout: Another limit in seconds than the constructor's.
             n_workers: How many processes search. 1 (default) is this one; more are started beside
@@ -196,11 +199,11 @@ class OptunaTuner(Results):
         )
         check_training(fit, self._objective, may_add=may_add_metrics(given))
         recipe = self._recipe(fit.opened() if crew.is_this_process else fit.checked(), given)
-        with _study.quiet_optuna(), _interrupt.listening(self._how_to_go_on()):
-            self._search(recipe, budget, crew, silent=verbose == 0)
+        with _study.quiet_optuna(), shown_once(), _interrupt.listening(self._how_to_go_on()):
+            self._search(recipe, budget, crew, verbose)
         return self
 
-    def _search(self, recipe: Recipe, budget: Budget, crew: Crew, *, silent: bool) -> None:
+    def _search(self, recipe: Recipe, budget: Budget, crew: Crew, verbose: str | int) -> None:
         """Open the study for writing and let the crew work on it."""
         if self.overwrite and not self._has_searched:
             self.__dict__.pop("study", None)  # the old study, where results were read from it
@@ -211,8 +214,7 @@ class OptunaTuner(Results):
         _study.warn_if_builder_changed(study, self.build_model)
         _study.note_epochs(study, recipe.fit.epochs_of_a_trial)
         _tidy(study, recipe)
-        progress = Progress(study, recipe.objective, budget.n_trials, silent=silent)
-        progress.start()
+        progress = progress_for(verbose, study, _plan(study, recipe, budget), budget.n_trials)
         _study.start_sampler(study, self.sampler, self.seed, fresh_process=not self._has_searched)
         self._has_searched = True
         job = Job(
@@ -225,7 +227,8 @@ class OptunaTuner(Results):
             keras_settings(),
             self.storage_patience,
         )
-        crew.run(study, job, progress, self._folder)
+        with progress.running():
+            crew.run(study, job, progress, self._folder)
         _tidy(study, recipe)
 
     def _recipe(self, fit: FitArguments, callbacks: Sequence[Any]) -> Recipe:
@@ -254,6 +257,19 @@ class OptunaTuner(Results):
             None if seconds is None else time.time() + seconds,
             self.max_failed_trials,
         )
+
+
+def _plan(study: optuna.Study, recipe: Recipe, budget: Budget) -> Plan:
+    """Return what a search is to do, for who tells of it."""
+    seconds = None if budget.deadline is None else budget.deadline - time.time()
+    return Plan(
+        study.study_name,
+        recipe.objective,
+        budget.size(study),
+        recipe.fit.epochs,
+        seconds,
+        done=len(_study.finished(study)),
+    )
 
 
 def _tidy(study: optuna.Study, recipe: Recipe) -> None:

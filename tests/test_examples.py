@@ -22,6 +22,7 @@ def run(name, folder):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "\x1b" not in done.stdout  # which is a pipe
     return done.stdout
 
 

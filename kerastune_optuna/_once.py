@@ -1,0 +1,76 @@
+"""Warnings of a search: each is shown once, whichever trial or process of it gives the warning."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_TENSORFLOW = logging.getLogger("tensorflow")
+
+
+@contextmanager
+def shown_once(is_first: Callable[[str], bool] | None = None) -> Iterator[None]:
+    """Let no warning be shown a second time meanwhile.
+
+    Python forgets what it has shown whenever any library touches the filters, which Keras, Optuna
+    and NumPy do in each trial. TensorFlow warns again and again that functions are traced anew: so
+    they are, since each trial has a model of its own.
+
+    Args:
+        is_first: Whether a warning, told by its place and text, is new. Default: to this process.
+    """
+    is_new = is_first or _first_here()
+    show, is_over = warnings.showwarning, False
+
+    def show_first(
+        message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None
+    ) -> None:
+        # A search in another thread, which began later, may put this one back when it ends.
+        if is_over or is_new(f"{filename}:{lineno}: {category.__name__}: {message}"):
+            show(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show_first
+    _TENSORFLOW.addFilter(_says_something)
+    try:
+        yield
+    finally:
+        is_over = True
+        warnings.showwarning = show
+        _TENSORFLOW.removeFilter(_says_something)
+
+
+def _says_something(record: logging.LogRecord) -> bool:
+    return "triggered tf.function retracing" not in record.getMessage()
+
+
+def _first_here() -> Callable[[str], bool]:
+    """Return what tells whether something is new to this process, from now on."""
+    seen: set[str] = set()
+
+    def is_first(key: str) -> bool:
+        is_new = key not in seen
+        seen.add(key)
+        return is_new
+
+    return is_first
+
+
+def first_in(folder: Path) -> Callable[[str], bool]:
+    """Return what tells whether something is new to all processes that share a folder."""
+
+    def is_first(key: str) -> bool:
+        mark = folder / f"shown-{hashlib.sha256(key.encode(errors='replace')).hexdigest()}"
+        try:
+            mark.touch(exist_ok=False)  # atomic: of two processes one makes the file
+        except FileExistsError:
+            return False
+        except OSError:  # the folder is gone, or the disk is full: once too often beats never
+            return True
+        return True
+
+    return is_first

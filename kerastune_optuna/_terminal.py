@@ -1,0 +1,203 @@
+"""A picture at the bottom of the terminal, drawn anew in place, below all that is printed."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from rich.console import Console, ConsoleDimensions
+from rich.control import Control
+from rich.live import Live
+from rich.segment import ControlType, Segment
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+    from rich.console import ConsoleOptions, ConsoleRenderable, RenderableType, RenderResult
+
+_MARGIN = 3  # columns: the terminal shows Ctrl-C as ^C behind the last row, which must not wrap
+# What runs when this process is killed: it waits until its pipe (which came as its standard error)
+# ends, shows the cursor, and prints what nobody else will print any more.
+_LAST_WILL = r"cat <&2 >/dev/null; printf '\033[?25h\n'; cat"
+
+
+@contextmanager
+def at_the_bottom() -> Iterator[Callable[[RenderableType], None]]:
+    """Give a function that draws at the bottom of the terminal; the last picture stays.
+
+    What is printed meanwhile, by Python, by TensorFlow's C++ or by a child process, goes above it.
+    """
+    with _captured() as (screen, printed):
+        console = Console(
+            file=screen,
+            force_terminal=True,
+            force_interactive=True,
+            force_jupyter=False,
+            highlight=False,
+        )
+        live = _Bottom(console)
+
+        def draw(picture: RenderableType) -> None:
+            console.size = ConsoleDimensions(*os.get_terminal_size(screen.fileno()))
+            if text := printed.lines():
+                console.print(Text.from_ansi(text), soft_wrap=True)
+            live.draw(picture)
+
+        try:
+            live.start()
+            yield draw
+        finally:
+            printed.release()
+            if text := printed.rest():
+                console.print(Text.from_ansi(text), soft_wrap=True)
+            live.stop()
+
+
+class _Rows:
+    """Draw a picture so that no row wraps, and remember how long its rows are."""
+
+    def __init__(self) -> None:
+        self.picture: RenderableType = ""
+        self.lengths: Sequence[int] = ()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw what has room."""
+        narrower = options.update(width=max(1, options.max_width - _MARGIN))
+        rows = console.render_lines(self.picture, narrower, pad=False)
+        rows = rows[: max(1, options.size.height - 1)]
+        self.lengths = [Segment.get_line_length(row) for row in rows]
+        for row in rows:
+            yield from row
+            yield Segment.line()
+
+
+class _Bottom(Live):
+    """Draw in place as rich does, in a terminal that became narrower too."""
+
+    def __init__(self, console: Console) -> None:
+        self._rows = _Rows()
+        super().__init__(
+            self._rows,
+            console=console,
+            auto_refresh=False,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            vertical_overflow="visible",
+        )
+
+    def draw(self, picture: RenderableType) -> None:
+        """Draw another picture in place of the last one."""
+        self._rows.picture = picture
+        self.refresh()
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        """Go up, before rich does, by the rows that a terminal made of one as it became narrower.
+
+        Terminals that cut rows off instead (xterm) lose as many lines above the picture.
+        """
+        width = self.console.width
+        wrapped = sum(max(1, math.ceil(length / width)) - 1 for length in self._rows.lengths)
+        step = ((ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1))
+        return [Control(*step * wrapped), *super().process_renderables(renderables)]
+
+
+class _Printed:
+    """Read what goes into a file instead of the terminal."""
+
+    def __init__(self, reader: int, release: Callable[[], None]) -> None:
+        self._reader = reader
+        self._held = b""
+        self.release = release
+
+    def lines(self) -> str:
+        """Return the whole lines that came since the last call."""
+        self._read()
+        whole, end, self._held = self._held.rpartition(b"\n")
+        return whole.decode(errors="replace") if end else ""
+
+    def rest(self) -> str:
+        """Return all that came, be the last line whole or not."""
+        self._read()
+        return self._held.decode(errors="replace").rstrip("\n")
+
+    def _read(self) -> None:
+        while chunk := os.read(self._reader, 1 << 16):
+            self._held += chunk
+
+
+@contextmanager
+def _captured() -> Iterator[tuple[TextIO, _Printed]]:
+    """Give the terminal, and what this process and its children print on it meanwhile.
+
+    A file takes it rather than a pipe: it is never full, and a child may use it after the search.
+    """
+    terminals = [fd for fd in (1, 2) if os.isatty(fd)]
+    with (
+        tempfile.NamedTemporaryFile() as file,
+        open(file.name, "rb", buffering=0) as reader,
+        open(
+            os.dup(sys.stdout.fileno()),
+            "w",
+            buffering=1 << 16,  # a picture in one write, or it flickers
+            encoding=sys.stdout.encoding,
+            errors="replace",  # blocks, where the terminal knows no Unicode
+        ) as screen,
+        _last_will(reader.fileno(), screen.fileno()),
+    ):
+        kept = {fd: os.dup(fd) for fd in terminals}
+        writer = os.open(file.name, os.O_WRONLY | os.O_APPEND)
+        _flush()
+        for fd in kept:
+            os.dup2(writer, fd)
+        os.close(writer)
+
+        def release() -> None:
+            _flush()
+            while kept:
+                fd, terminal = kept.popitem()
+                os.dup2(terminal, fd)
+                os.close(terminal)
+
+        try:
+            yield screen, _Printed(reader.fileno(), release)
+        finally:
+            release()
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # closed, or of a terminal that is gone
+            stream.flush()
+
+
+@contextmanager
+def _last_will(reader: int, screen: int) -> Iterator[None]:
+    """Have the last words of this process printed, should it be killed."""
+    ends, lifeline = os.pipe()
+    try:
+        # It shares the place in the file with us, and so prints just what we have not read. In a
+        # session of its own, since Ctrl-C is sent to every process of ours.
+        heir = subprocess.Popen(
+            ["/bin/sh", "-c", _LAST_WILL],
+            stdin=reader,
+            stdout=screen,
+            stderr=ends,
+            start_new_session=True,
+        )
+    except OSError:
+        heir = None  # without a shell the search goes on as well
+    os.close(ends)
+    try:
+        yield
+    finally:
+        if heir is not None:
+            heir.kill()
+            heir.wait()
+        os.close(lifeline)

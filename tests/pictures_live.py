@@ -1,0 +1,85 @@
+"""A picture of the live display, from a study as it is in the middle of a search."""
+
+from __future__ import annotations
+
+import io
+import math
+import sys
+from pathlib import Path
+
+import optuna
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+from rich.console import Console
+
+from kerastune_optuna._frame import Frame, Plan
+from kerastune_optuna._monitor import parse_objective
+
+EPOCHS = 10
+SPACE = {
+    "l1_neurons": IntDistribution(16, 64),
+    "l2_neurons": IntDistribution(4, 16),
+    "activation": CategoricalDistribution(["sigmoid", "relu"]),
+    "learning_rate": FloatDistribution(0.001, 0.01),
+}
+
+
+def accuracy(number, epoch):
+    """Return how good a trial is after an epoch: they grow at paces of their own."""
+    pace = 0.15 + 0.12 * (number * 7 % 5)
+    return round(0.35 + (0.5 + 0.04 * (number * 3 % 4)) * (1 - math.exp(-pace * epoch)), 4)
+
+
+def add_trial(study, number, state, epochs):
+    """Add a trial that has run so many epochs."""
+    values = {epoch: accuracy(number, epoch) for epoch in range(epochs)}
+    ran = {"best_value": max(values.values()), "best_epoch": epochs - 1, "epochs_run": epochs}
+    trial = create_trial(
+        state=state,
+        value=ran["best_value"] if state is TrialState.COMPLETE else None,
+        params={
+            "l1_neurons": 16 + number * 11 % 49,
+            "l2_neurons": 4 + number * 5 % 13,
+            "activation": ("relu", "sigmoid")[number % 3 == 0],
+            "learning_rate": 0.001 + number * 0.00137 % 0.009,
+        },
+        distributions=SPACE,
+        intermediate_values=values,
+        user_attrs=ran if state.is_finished() else {},
+    )
+    study.add_trial(trial)
+
+
+def study_of_the_middle(running=4):
+    """Return a study of which 12 trials are done, a third of them pruned, and some run."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(study_name="iris", direction="maximize")
+    for number in range(12):
+        pruned = number % 3 == 2
+        add_trial(
+            study,
+            number,
+            TrialState.PRUNED if pruned else TrialState.COMPLETE,
+            3 if pruned else EPOCHS,
+        )
+    for number in range(12, 12 + running):
+        add_trial(study, number, TrialState.RUNNING, 2 + number * 5 % 8)
+    return study
+
+
+def frame(study, *, is_over=False):
+    """Return the picture of a study 31 seconds after its search began."""
+    objective = parse_objective("val_accuracy", "auto")
+    plan = Plan(study.study_name, objective, 30, EPOCHS)
+    return Frame(plan, study.trials, 31.4, is_over)
+
+
+def live_svg(width=96):
+    """Return the live display of four workers as an SVG image."""
+    console = Console(file=io.StringIO(), record=True, width=width, height=30, force_terminal=True)
+    console.print(frame(study_of_the_middle()))
+    return console.export_svg(title="tuner.search(..., n_workers=4)")
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(live_svg())
