@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 from collections.abc import Iterable
 
 import numpy as np
 
-from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, MissingExtraError
 
 
 def integer(name: str, value: object, *, least: int, instead: str) -> None:
@@ -44,6 +45,15 @@ def one_of(name: str, value: object, choices: Iterable[object]) -> None:
     if not any(type(value) is type(choice) and value == choice for choice in known):
         listed = ", ".join(repr(choice) for choice in known)
         raise ArgumentError(f"{name}={value!r} is not a choice. Pass one of {listed}.")
+
+
+def installed(package: str, *, extra: str) -> None:
+    """Refuse to go on without an optional package, and name the extra that brings it."""
+    if importlib.util.find_spec(package) is None:
+        raise MissingExtraError(
+            f"{package} is not installed, and this needs it. "
+            f'Run: pip install "kerastune_optuna[{extra}]"'
+        )
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -5,6 +5,7 @@ TunerError
 │   └── ArgumentTypeError (TypeError)    an argument of the wrong type, or one that does not exist
 ├── BuilderError (TypeError)             build_model returned what cannot be trained
 ├── MetricNotFoundError (LookupError)    the objective is not among the metrics of the model
+├── MissingExtraError (ImportError)      an optional package is not installed
 ├── NoTrialsError (LookupError)          a result was asked for before any trial completed
 ├── StorageError (ConnectionError)       the storage or its directory cannot be used
 ├── StudyMismatchError (ValueError)      the study exists and belongs to another search
@@ -32,6 +33,10 @@ class BuilderError(TunerError, TypeError):
 
 class MetricNotFoundError(TunerError, LookupError):
     """Say that the objective is not among the metrics that the model logs."""
+
+
+class MissingExtraError(TunerError, ImportError):
+    """Say that an optional package is not installed, and which extra brings it."""
 
 
 class NoTrialsError(TunerError, LookupError):
