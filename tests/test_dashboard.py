@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
 import socket
 import threading
 import urllib.error
@@ -16,7 +15,8 @@ import optuna
 import pytest
 
 from kerastune_optuna import ArgumentError
-from tests.conftest import PruneAt, build_model
+from tests.browser import chromium
+from tests.conftest import PruneAt, build_model, history
 
 
 def get(dashboard, path):
@@ -130,22 +130,26 @@ def test_a_port_that_cannot_be_used_is_an_error(make_tuner, port):
 
 
 def test_a_browser_shows_curves_and_artifacts(search):
-    """In Chromium the study's page draws the curves, and a trial's page shows its table."""
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no chromium is installed on this machine")
+    """In Chromium each trial has its curve, and the history on a trial's page opens as a table."""
     sync = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
+    if chromium() is None:
+        pytest.skip("no chromium is installed on this machine")
     tuner = search(n_trials=4, pruner=PruneAt([1]), fit={"epochs": 5})
     with tuner.dashboard() as dashboard, sync.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        page = browser.new_page()
         errors = []
         page.on("pageerror", lambda error: errors.append(error))
         page.goto(dashboard.url)
-        page.wait_for_selector("#graph-intermediate-values .scatterlayer .trace")
-        curves = page.locator("#graph-intermediate-values .scatterlayer .trace").count()
-        page.goto(f"{dashboard.url}/trials?numbers=0")
-        page.get_by_text("history.csv").first.wait_for()
+        curves = page.locator("#graph-intermediate-values .scatterlayer .trace")
+        curves.nth(3).wait_for(state="attached")
+        assert curves.count() == 4
+        page.goto(f"{dashboard.url}/trials?numbers={tuner.best_trial.number}")
+        page.get_by_text(f"trial_{tuner.best_trial.number:04d}.weights.h5").wait_for()
+        page.get_by_label("show artifact table").click()
+        cells = page.locator("table tbody tr").nth(4).locator("td")
+        cells.first.wait_for()
+        shown = dict(zip(history(tuner, 0)[0], cells.all_inner_texts(), strict=True))
         browser.close()
-    assert curves == 4
+    assert shown == history(tuner, tuner.best_trial.number)[4]
     assert errors == []
