@@ -61,7 +61,7 @@ def main() -> None:
     known = client.get_experiment_by_name("iris")
     experiment = known.experiment_id if known else client.create_experiment("iris")
     ds_train, ds_test = load_iris()
-    tuner = OptunaTuner(build_model, OBJECTIVE, n_trials=5, seed=0, study_name="iris-mlflow")
+    tuner = OptunaTuner(build_model, OBJECTIVE, n_trials=3, seed=0, study_name="iris-mlflow")
     tuner.search(
         ds_train,
         validation_data=ds_test,

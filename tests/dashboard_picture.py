@@ -19,7 +19,7 @@ from kerastune_optuna import OptunaTuner
 from tests.browser import chromium
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-WIDTH = 1200
+WIDTH, HEIGHT = 1000, 680
 
 
 def search(directory: str) -> OptunaTuner:
@@ -40,7 +40,8 @@ def shots(page: Page, url: str, best: int) -> list[bytes]:
     curves = page.locator("#graph-intermediate-values")
     curves.locator(".trace").first.wait_for(state="attached")
     page.wait_for_timeout(1000)  # plotly draws in several steps
-    first = curves.screenshot()
+    curves.evaluate("one => one.scrollIntoView({block: 'end'})")
+    first = page.screenshot()
     page.goto(f"{url}/trials?numbers={best}")
     page.get_by_label("show artifact table").click()
     page.locator("table tbody tr").nth(9).wait_for()
@@ -53,14 +54,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory, sync_playwright() as playwright:
         tuner = search(directory)
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": WIDTH, "height": 800})
+        page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
         with tuner.dashboard() as dashboard:
             taken = shots(page, dashboard.url, tuner.best_trial.number)
-        images = "".join(
-            f'<img style="display:block" src="data:image/png;base64,{base64.b64encode(shot).decode()}">'
-            for shot in taken
-        )
-        page.set_content(f'<body style="margin:0;background:white">{images}</body>')
+        coded = [base64.b64encode(shot).decode() for shot in taken]
+        images = "".join(f'<img src="data:image/png;base64,{one}">' for one in coded)
+        page.set_content(f'<body style="margin:0;display:grid;gap:8px">{images}</body>')
         (EXAMPLES / "pictures").mkdir(exist_ok=True)
         page.screenshot(path=EXAMPLES / "pictures" / "dashboard.png", full_page=True)
         browser.close()

@@ -11,22 +11,17 @@ import sqlite3
 import subprocess
 import sys
 import urllib.request
+from contextlib import closing
 
+import numpy as np
 import optuna
 import pytest
 
+from kerastune_optuna import OptunaTuner
 from kerastune_optuna import __main__ as cli
-from tests.conftest import PruneAt
+from tests.conftest import PruneAt, build_model
 
 COMMANDS = ["status", "best", "report", "dashboard", "export"]
-
-
-def run(*arguments, code=0):
-    """Run the command in a process of its own; return what it wrote on each stream."""
-    command = [sys.executable, "-m", "kerastune_optuna", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout, done.stderr
 
 
 @pytest.fixture
@@ -44,6 +39,22 @@ def call(monkeypatch, capsys):
     return run
 
 
+@pytest.fixture(scope="module")
+def tuner(tmp_path_factory):
+    """Give a tuner that has searched three trials, which no test may change."""
+    tuner = OptunaTuner(
+        build_model,
+        n_trials=3,
+        seed=0,
+        directory=tmp_path_factory.mktemp("searched") / "tuning",
+        study_name="test",
+        pruner=PruneAt([1]),
+    )
+    y = np.arange(24) % 3
+    x = np.eye(3, 4)[y].astype("float32")
+    return tuner.search(x, y, validation_data=(x, y), epochs=2, verbose=0)
+
+
 def one_line(errors):
     """Return the one line that went to standard error."""
     (line,) = errors.splitlines()
@@ -53,7 +64,7 @@ def one_line(errors):
 
 def content(path):
     """Return all that a database holds, whatever its files look like."""
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection:
         return list(connection.iterdump())
 
 
@@ -73,10 +84,9 @@ def test_status_says_how_far_the_search_is(call, search, tmp_path):
     assert err == ""
 
 
-def test_best_prints_json_and_nothing_else(call, search, tmp_path):
+def test_best_prints_json_and_nothing_else(call, tuner):
     """What standard output has can be read as JSON, and equals best_params."""
-    tuner = search()
-    out, err = call("best", tmp_path / "tuning")
+    out, err = call("best", tuner.directory)
     assert json.loads(out) == tuner.best_params
     assert err == ""
 
@@ -92,32 +102,29 @@ def test_best_is_the_earliest_of_equals(call, search, tmp_path):
     assert json.loads(call("best", tmp_path / "tuning")[0]) == params != later
 
 
-def test_export_writes_a_row_a_trial(call, search, tmp_path):
+def test_export_writes_a_row_a_trial(call, tuner, tmp_path):
     """To standard output or to a file, with what results() has."""
-    tuner = search()
-    out, _ = call("export", tmp_path / "tuning")
-    call("export", tmp_path / "tuning", "--output", tmp_path / "trials.csv")
+    out, _ = call("export", tuner.directory)
+    call("export", tuner.directory, "--output", tmp_path / "trials.csv")
     rows = list(csv.DictReader(io.StringIO(out)))
     assert (tmp_path / "trials.csv").read_text() == out
-    assert [row["number"] for row in rows] == ["0", "1"]
+    assert [row["number"] for row in rows] == ["0", "1", "2"]
     assert list(rows[0]) == list(tuner.results().columns)
 
 
-def test_report_writes_the_page(call, search, tmp_path):
+def test_report_writes_the_page(call, tuner, tmp_path):
     """The report of the study lies where --output says."""
-    search()
-    out, _ = call("report", tmp_path / "tuning", "-o", tmp_path / "page.html")
+    out, _ = call("report", tuner.directory, "-o", tmp_path / "page.html")
     assert out.strip() == f"Wrote {tmp_path / 'page.html'}"
     assert "<html" in (tmp_path / "page.html").read_text()
 
 
-def test_dashboard_serves_until_it_is_interrupted(search, tmp_path):
+def test_dashboard_serves_until_it_is_interrupted(tuner):
     """It prints where the study is, serves its artifacts, and ends well by Ctrl-C."""
-    tuner = search(n_trials=1)
-    command = [sys.executable, "-u", "-m", "kerastune_optuna", "dashboard", tmp_path / "tuning"]
+    command = [sys.executable, "-u", "-m", "kerastune_optuna", "dashboard", tuner.directory]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         url = re.search(r"http\S+", process.stdout.readline())[0]
-        trial = tuner.study.trials[0]
+        trial = tuner.best_trial
         metas = optuna.artifacts.get_all_artifact_meta(trial, storage=tuner.study._storage)
         artifacts = url.replace("dashboard/studies", "artifacts")
         for meta in metas:
@@ -132,14 +139,14 @@ def test_dashboard_serves_until_it_is_interrupted(search, tmp_path):
 def test_a_url_names_the_storage(call, search, tmp_path):
     """A database is read as a directory is, wherever its files lie."""
     url = f"sqlite:///{tmp_path}/elsewhere.db"
-    tuner = search(storage=url)
-    assert json.loads(call("best", url)[0]) == tuner.best_params
+    searched = search(storage=url, n_trials=1)
+    assert json.loads(call("best", url)[0]) == searched.best_params
 
 
-def test_of_several_studies_one_must_be_named(call, search, make_tuner, tmp_path):
+def test_of_several_studies_one_must_be_named(call, make_tuner, tmp_path):
     """The error lists them, and --study takes one."""
-    search()
-    search(tuner=make_tuner(study_name="other", n_trials=1))
+    for name in ("test", "other"):
+        make_tuner(study_name=name).study.add_trial(optuna.trial.create_trial(value=0.5))
     _, err = call("status", tmp_path / "tuning", code=1)
     assert "holds several studies. Pass --study with one of: other, test." in one_line(err)
     out, _ = call("status", tmp_path / "tuning", "--study", "other")
@@ -160,17 +167,16 @@ def test_where_nothing_is_nothing_is_made(call, tmp_path, kind):
     assert [path.stat().st_size for path in tmp_path.iterdir()] == [0] * (kind == "empty")
 
 
-def test_reading_changes_nothing(call, make_tuner, search, tmp_path):
-    """The database holds what it held, though the tuner did not name its study's metric."""
-    search()
+def test_reading_changes_nothing(call, tuner, tmp_path):
+    """The database holds what it held, one that Optuna alone has made too."""
     optuna.create_study(storage=f"sqlite:///{tmp_path}/plain.db", study_name="plain")
-    for path in (tmp_path / "tuning" / "study.db", tmp_path / "plain.db"):
+    for path in (tuner.directory / "study.db", tmp_path / "plain.db"):
         before = content(path)
         call("status", f"sqlite:///{path}")
         call("export", f"sqlite:///{path}")
         assert content(path) == before
-    journal = sqlite3.connect(tmp_path / "plain.db").execute("PRAGMA journal_mode").fetchone()
-    assert journal == ("delete",)
+    with closing(sqlite3.connect(tmp_path / "plain.db")) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
 
 
 def test_a_study_without_a_best_trial_says_so(call, make_tuner, tmp_path):
@@ -218,10 +224,9 @@ def test_passwords_are_shown_nowhere(call, arguments, code):
     assert "=s3cret" not in err
 
 
-def test_a_file_that_cannot_be_written_is_one_line(call, search, tmp_path):
+def test_a_file_that_cannot_be_written_is_one_line(call, tuner, tmp_path):
     """An error of the disk is no traceback."""
-    search(n_trials=1)
-    _, err = call("export", tmp_path / "tuning", "-o", tmp_path / "none" / "x.csv", code=1)
+    _, err = call("export", tuner.directory, "-o", tmp_path / "none" / "x.csv", code=1)
     assert str(tmp_path / "none") in one_line(err)
 
 
@@ -238,15 +243,14 @@ def test_help_lists_all_commands(call):
     assert [line.split()[0] for line in out.split("Commands:")[1].strip().splitlines()] == COMMANDS
 
 
-def test_it_starts_without_keras(search, tmp_path):
+def test_it_starts_without_keras(tuner):
     """TensorFlow is left alone, which takes seconds to import and writes on standard error."""
-    search(n_trials=1)
     code = (
         "import sys; from kerastune_optuna.__main__ import main\n"
         "try: main()\n"
         "finally: print(sorted({'keras', 'tensorflow', 'pandas'} & set(sys.modules)))"
     )
-    for arguments in (["--help"], ["status", tmp_path / "tuning"], ["best", tmp_path / "tuning"]):
+    for arguments in (["--help"], ["status", tuner.directory], ["best", tuner.directory]):
         command = [sys.executable, "-c", code, *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert done.stdout.splitlines()[-1] == "[]"
@@ -255,5 +259,7 @@ def test_it_starts_without_keras(search, tmp_path):
 
 def test_the_package_runs_as_a_module(tmp_path):
     """`python -m kerastune_optuna` is the same command, with the same codes."""
-    _, err = run("status", tmp_path, code=1)
-    assert "holds no study" in one_line(err)
+    command = [sys.executable, "-m", "kerastune_optuna", "status", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "holds no study" in one_line(done.stderr)

@@ -49,10 +49,10 @@ def test_digits_goes_on_where_it_stopped(tmp_path):
 
 
 def test_mlflow_has_a_run_for_each_trial(tmp_path):
-    """MLflow holds the parameters and the epochs of five trials, and the best value among them."""
+    """MLflow holds the parameters and the epochs of three trials, and the best value among them."""
     printed = run("mlflow_runs.py", tmp_path)
     runs = re.findall(r"^trial_(\d+): (\S+) in (\d) epochs, (.+)$", printed, re.MULTILINE)
-    assert [int(number) for number, *_ in runs] == list(range(5))
+    assert [int(number) for number, *_ in runs] == list(range(3))
     best = float(re.search(r"Best value of the study: (\S+)", printed)[1])
     assert best == max(float(value) for _, value, *_ in runs)
     assert all("learning_rate" in params for *_, params in runs)
