@@ -19,7 +19,8 @@ from kerastune_optuna import OptunaTuner
 from tests.browser import chromium
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-WIDTH, HEIGHT = 1000, 680
+WIDTH, HEIGHT = 1200, 780
+SHOWN = 440  # pixels, the height of the picture
 
 
 def search(directory: str) -> OptunaTuner:
@@ -37,11 +38,10 @@ def search(directory: str) -> OptunaTuner:
 def shots(page: Page, url: str, best: int) -> list[bytes]:
     """Return pictures of the curves, and of the best trial's page with its table open."""
     page.goto(url)
-    curves = page.locator("#graph-intermediate-values")
-    curves.locator(".trace").first.wait_for(state="attached")
+    card = page.locator(".MuiCard-root", has_text="Intermediate values")
+    card.locator(".trace").first.wait_for(state="attached")
     page.wait_for_timeout(1000)  # plotly draws in several steps
-    curves.evaluate("one => one.scrollIntoView({block: 'end'})")
-    first = page.screenshot()
+    first = card.screenshot()
     page.goto(f"{url}/trials?numbers={best}")
     page.get_by_label("show artifact table").click()
     page.locator("table tbody tr").nth(9).wait_for()
@@ -58,10 +58,13 @@ def main() -> None:
         with tuner.dashboard() as dashboard:
             taken = shots(page, dashboard.url, tuner.best_trial.number)
         coded = [base64.b64encode(shot).decode() for shot in taken]
-        images = "".join(f'<img src="data:image/png;base64,{one}">' for one in coded)
-        page.set_content(f'<body style="margin:0;display:grid;gap:8px">{images}</body>')
+        images = "".join(
+            f'<img height="{SHOWN}" src="data:image/png;base64,{one}">' for one in coded
+        )
+        page.set_content(f'<div style="display:inline-flex;gap:8px">{images}</div>')
         (EXAMPLES / "pictures").mkdir(exist_ok=True)
-        page.screenshot(path=EXAMPLES / "pictures" / "dashboard.png", full_page=True)
+        page.set_viewport_size({"width": 2 * WIDTH, "height": HEIGHT})
+        page.locator("div").screenshot(path=EXAMPLES / "pictures" / "dashboard.png")
         browser.close()
 
 
