@@ -1,8 +1,9 @@
 """Tune Keras models with Optuna: search, prune, resume, and get the best model back."""
 
+import typing as _typing
+from importlib import import_module as _import_module
 from importlib.metadata import version as _version
 
-from kerastune_optuna._callbacks import PruningCallback
 from kerastune_optuna._exceptions import (
     ArgumentError,
     ArgumentTypeError,
@@ -17,7 +18,25 @@ from kerastune_optuna._exceptions import (
     WeightsError,
     WorkerError,
 )
-from kerastune_optuna._tuner import OptunaTuner
+
+if _typing.TYPE_CHECKING:
+    from kerastune_optuna._callbacks import PruningCallback
+    from kerastune_optuna._tuner import OptunaTuner
+else:
+    # These import TensorFlow, which takes seconds: the command line does without.
+    _LATER = {"OptunaTuner": "_tuner", "PruningCallback": "_callbacks"}
+
+    def __getattr__(name):
+        """Import what was left for later when it is first asked for."""
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = getattr(_import_module(f"{__name__}.{_LATER[name]}"), name)
+        return globals().setdefault(name, found)
+
+    def __dir__():
+        """Name these too."""
+        return sorted({*globals(), *_LATER})
+
 
 __all__ = [
     "ArgumentError",

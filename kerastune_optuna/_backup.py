@@ -17,6 +17,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 
 from kerastune_optuna._callbacks import BestWeights, PruningCallback
 from kerastune_optuna._exceptions import WeightsError
+from kerastune_optuna._history import EpochLogs
 from kerastune_optuna._interrupt import requested
 from kerastune_optuna._patience import is_away, one_try
 from kerastune_optuna._retry import BACKUP
@@ -45,15 +46,17 @@ class UnfitBackupError(Exception):
 class Backup(keras.callbacks.BackupAndRestore):
     """Back up a trial now and then, and restore what an earlier process backed up of it.
 
-    Keras saves the weights, the optimizer's state and the epoch; the reports and the weights of the
-    best epoch are added, and all of it goes into the store as one file under a new name. Only when
-    the trial names that file is the last one removed: there is a whole one at any time.
+    Keras saves the weights, the optimizer's state and the epoch; the reports, the logs and the
+    weights of the best epoch are added, and all of it goes into the store as one file under a new
+    name. Only when the trial names that file is the last one removed: there is a whole one at any
+    time.
 
     Args:
         trial: The trial that is trained; it may be the retry of another.
         store: Where weights are kept.
         pruning: The trial's PruningCallback, before this one in the list.
         best: The trial's BestWeights, before this one in the list.
+        logs: The trial's EpochLogs, before this one in the list.
         every: Seconds between two backups at least.
         folder: Where files are prepared.
     """
@@ -67,6 +70,7 @@ class Backup(keras.callbacks.BackupAndRestore):
         store: StoreSource,
         pruning: PruningCallback,
         best: BestWeights,
+        logs: EpochLogs,
         every: float,
         folder: str,
     ) -> None:
@@ -75,6 +79,7 @@ class Backup(keras.callbacks.BackupAndRestore):
         self._store = store
         self._pruning = pruning
         self._best = best
+        self._logs = logs
         self._every = every
         self._last = time.monotonic()
         self._record: dict[str, Any] | None = None
@@ -94,6 +99,7 @@ class Backup(keras.callbacks.BackupAndRestore):
         except Exception as error:  # Keras raises many kinds for weights that do not fit
             raise UnfitBackupError from error
         self._pruning.resume(state)
+        self._logs.resume(state["logs"])
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         if any(map(self._is_unbuilt_optimizer, vars(self.model).values())):
@@ -124,7 +130,8 @@ class Backup(keras.callbacks.BackupAndRestore):
             with telling_room(tempfile.gettempdir(), 4 * size_of(self.model)):
                 super().on_epoch_end(epoch, logs)
                 self._save_best(epoch)
-            state = {**self._pruning.state(), "shapes": self.model.get_build_config()}
+            state = {**self._pruning.state(), "logs": self._logs.rows}
+            state["shapes"] = self.model.get_build_config()
             self._path(_STATE).write_text(json.dumps(state))
             self._pack()
         except Exception as error:  # layers of the user and stores of any kind raise anything

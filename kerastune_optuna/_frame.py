@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from kerastune_optuna._report import saved_epochs
 from kerastune_optuna._retry import was_cut_off
 from kerastune_optuna._study import value_of
 
@@ -183,13 +184,6 @@ class Frame:
         cost = self.plan.objective.cost
         leads = self._best is None or min(map(cost, values)) < cost(value_of(self._best))
         return _line(_number(values[-1]), "bold green" if leads else "")
-
-
-def saved_epochs(trials: Sequence[FrozenTrial], epochs: int) -> int:
-    """Return how many epochs the pruned trials were spared."""
-    pruned = [trial for trial in trials if trial.state is TrialState.PRUNED]
-    # A trial of an earlier search may have had more epochs than this one allows.
-    return sum(max(0, epochs - trial.user_attrs.get("epochs_run", epochs)) for trial in pruned)
 
 
 def curve(values: Sequence[float], width: int) -> str:

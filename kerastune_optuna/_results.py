@@ -14,7 +14,8 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
-from kerastune_optuna import _check, _report, _storage, _study, _weights
+from kerastune_optuna import _check, _dashboard, _report, _storage, _study, _weights
+from kerastune_optuna._dashboard import Dashboard
 from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, WeightsError
 from kerastune_optuna._monitor import Objective, parse_objective
 from kerastune_optuna._pruner import DefaultPruner
@@ -183,6 +184,29 @@ class Results:
         if self.storage is not None or not _storage.has_database(Path(self.directory)):
             return False
         return self._name in optuna.get_all_study_names(self._connected)
+
+    def dashboard(self, port: int | None = None) -> Dashboard:
+        """Show the study in optuna-dashboard, in a browser on this machine.
+
+        Each trial has its curve, the logs of all epochs as a table, and its weights where they are
+        kept. The page follows a running search.
+
+        Args:
+            port: Where to listen. Default None: a port that is free.
+
+        Returns:
+            An object with the page's `url`, which serves until `stop()`, or until a `with` block
+            around it ends.
+
+        Raises:
+            ArgumentError: The port cannot be used.
+            MissingExtraError: `pip install "kerastune_optuna[dashboard]"` is needed.
+        """
+        _dashboard.add_note(self.study)
+        # A page that is asked for while the database is away need not wait as a search does.
+        storage = _storage.connect(self._storage_source)
+        study = optuna.load_study(study_name=self._name, storage=storage)
+        return _dashboard.serve(study, self._store, port)
 
     @property
     def _objective(self) -> Objective:

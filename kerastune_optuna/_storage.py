@@ -10,13 +10,13 @@ from typing import Any
 
 import optuna
 import sqlalchemy
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.storages._rdb.models import TrialModel, TrialValueModel
 from optuna.trial import TrialState
-from sqlalchemy.exc import ArgumentError as MalformedURL
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from kerastune_optuna import _journal
+from kerastune_optuna import _journal, _url
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StorageError
 from kerastune_optuna._patience import is_away, patient
 
@@ -30,8 +30,9 @@ _LIMITS = {
     "psycopg2": _LIBPQ,
     "pymysql": {"connect_timeout": 5, "read_timeout": 30, "write_timeout": 30},
 }
-_DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql"}
 _ROOM = 2_000_000  # bytes that SQLite's file and its log grow by in a search of some hundred trials
+# What comes of opening a database that is not there, or has no tables.
+_UNUSABLE = (SQLAlchemyError, StorageInternalError, ImportError, RuntimeError, ValueError, OSError)
 _TRIES = 5  # two processes that create the tables at once: one of them fails and finds them made
 
 
@@ -46,7 +47,7 @@ def has_database(directory: Path) -> bool:
 
 
 def connect(
-    storage: str | BaseStorage, patience: float = 0.0, *, later: bool = False
+    storage: str | BaseStorage, patience: float = 0.0, *, later: bool = False, make: bool = True
 ) -> BaseStorage:
     """Return the storage for a URL or object, which waits where the database goes away.
 
@@ -54,14 +55,15 @@ def connect(
         storage: A database URL or an Optuna storage.
         patience: Seconds for which each call is tried.
         later: Whether the storage worked before, so that connecting is worth as much patience.
+        make: Whether to make the tables of a database that has none yet.
 
     Raises:
         ArgumentError: The URL or object is none that Optuna knows.
         StorageError: The database cannot be opened.
     """
     if isinstance(storage, str):
-        url = _with_driver(_parse(storage))
-        opened = _connect_url(url, time.monotonic() + patience if later else 0.0)
+        url = _url.with_driver(_url.parse(storage))
+        opened = _connect_url(url, time.monotonic() + patience if later else 0.0, make)
     else:
         opened = storage
         if (database := _database(opened)) is not None and not _is_in_memory(database.engine.url):
@@ -151,7 +153,9 @@ def check_shared(storage: str | BaseStorage) -> None:
     Raises:
         ArgumentError: Other workers could not see the study.
     """
-    in_memory = _is_in_memory(_parse(storage)) if isinstance(storage, str) else is_private(storage)
+    in_memory = (
+        _is_in_memory(_url.parse(storage)) if isinstance(storage, str) else is_private(storage)
+    )
     if in_memory:
         raise ArgumentError(
             "storage= lives in the memory of this process, where other workers cannot see it. "
@@ -180,40 +184,24 @@ def check_storage(storage: object) -> None:
             f"storage={storage!r} is no Optuna storage. Pass a database URL like "
             '"sqlite:///study.db", an object from optuna.storages, or None.'
         )
-    _parse(storage)
+    _url.parse(storage)
 
 
-def _parse(text: str) -> sqlalchemy.URL:
-    try:
-        return sqlalchemy.make_url(text)
-    except (MalformedURL, ValueError):  # a wrong port is a ValueError that shows a part
-        # The text itself is not shown: it may hold a password.
-        raise ArgumentError(
-            "storage= is a text that is no database URL. Pass one like "
-            '"sqlite:///study.db" or "postgresql://user:password@host/database".'
-        ) from None
-
-
-def _with_driver(url: sqlalchemy.URL) -> sqlalchemy.URL:
-    """Return the URL with the driver that our extras install, where it names none."""
-    driver = _DRIVERS.get(url.drivername)
-    return url if driver is None else url.set(drivername=f"{url.drivername}+{driver}")
-
-
-def _connect_url(url: sqlalchemy.URL, gives_up: float) -> BaseStorage:
+def _connect_url(url: sqlalchemy.URL, gives_up: float, make: bool) -> BaseStorage:
     tries_left = _TRIES
     while True:
         tries_left -= 1
         try:
-            return optuna.storages.get_storage(_open(url))
-        except (SQLAlchemyError, ImportError, RuntimeError, ValueError, OSError) as error:
+            return optuna.storages.get_storage(_open(url, make))
+        except _UNUSABLE as error:
             again = _made_by_another(error) and tries_left > 0
             if not again and not (is_away(error) and time.monotonic() < gives_up):
-                raise StorageError(_why(url, error)) from None  # a cause may show the password
+                # From None: a cause may show the password.
+                raise StorageError(_url.why_not(url, error)) from None
         time.sleep(0.2)
 
 
-def _open(url: sqlalchemy.URL) -> RDBStorage:
+def _open(url: sqlalchemy.URL, make: bool) -> RDBStorage:
     """Open a database with what its kind needs to serve many processes for days."""
     text = url.render_as_string(hide_password=False)
     if url.get_backend_name() != "sqlite":
@@ -225,13 +213,15 @@ def _open(url: sqlalchemy.URL) -> RDBStorage:
                 "pool_recycle": 1800,
                 "connect_args": _connect_arguments(url),
             },
+            skip_table_creation=not make,
         )
     storage = RDBStorage(
         text,
         engine_kwargs={
             "connect_args": {"timeout": _BUSY_SECONDS},
-            "pool_events": [(_on_connect, "connect")],
+            "pool_events": [(_on_connect if make else _on_visit, "connect")],
         },
+        skip_table_creation=not make,
     )
     # Optuna reads a trial's state and then writes it. Under SQLite's deferred transactions two
     # processes read the same state: trials run twice and writers meet "database is locked".
@@ -245,11 +235,15 @@ def _connect_arguments(url: sqlalchemy.URL) -> dict[str, int]:
     return {name: limit for name, limit in limits.items() if name not in url.query}
 
 
-def _on_connect(connection: Any, _record: Any) -> None:
+def _on_visit(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # or sqlite3 begins a deferred transaction of its own
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}").close()
+
+
+def _on_connect(connection: Any, record: Any) -> None:
+    _on_visit(connection, record)
     cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}")
-    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA journal_mode = WAL")  # which stays with the file
     cursor.execute("PRAGMA synchronous = NORMAL")
     cursor.close()
 
@@ -280,20 +274,4 @@ def _made_by_another(error: Exception) -> bool:
     """Whether another process was making the same tables, so that trying again will do."""
     return isinstance(error, IntegrityError) or any(
         sign in str(error) for sign in ("already exists", "locked")
-    )
-
-
-def _why(url: sqlalchemy.URL, error: Exception) -> str:
-    """Return one line on what failed, without the password."""
-    cause = str(getattr(error, "orig", None) or error).strip().splitlines()
-    reason = cause[0] if cause else type(error).__name__
-    hidden = [key for key in url.query if "pass" in key.lower() or key.lower() == "pwd"]
-    for secret in (url.password, *(url.query[key] for key in hidden)):
-        if secret:
-            reason = reason.replace(str(secret), "***")
-    masked = url.update_query_dict(dict.fromkeys(hidden, "***"))
-    shown = masked.render_as_string(hide_password=True)
-    return (
-        f"storage={shown!r} cannot be opened: {reason} Check that the server runs, the database "
-        "exists, and the driver is installed."
     )

@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
-import keras
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from kerastune_optuna._exceptions import WeightsError
 
 if TYPE_CHECKING:
+    import keras
     from optuna.artifacts._protocol import ArtifactStore
 
 # What artifact_store= may be: a store, or a function that each worker calls to open one.
@@ -27,11 +27,21 @@ StoreSource: TypeAlias = "ArtifactStore | Callable[[], ArtifactStore]"
 
 
 class WholeFileStore(FileSystemArtifactStore):
-    """Keep artifacts in a folder in which a file is always whole: the old one or the new one."""
+    """Keep artifacts in a folder in which a file is always whole: the old one or the new one.
 
-    def __init__(self, base_path: str | Path) -> None:
+    Args:
+        base_path: The folder.
+        sync: Whether a file is to outlive a power cut, for which the disk is waited for.
+    """
+
+    def __init__(self, base_path: str | Path, *, sync: bool = True) -> None:
         super().__init__(base_path)
         self._folder = Path(base_path)
+        self._sync = sync
+
+    def in_haste(self) -> WholeFileStore:
+        """Return the same store, which waits for no disk."""
+        return WholeFileStore(self._folder, sync=False)
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
         """Write aside, sync, and rename: what Optuna's store does in place."""
@@ -41,12 +51,14 @@ class WholeFileStore(FileSystemArtifactStore):
             with open(aside, "wb") as file:
                 shutil.copyfileobj(content_body, file, 1 << 20)
                 file.flush()
-                os.fsync(file.fileno())
+                if self._sync:
+                    os.fsync(file.fileno())
             os.replace(aside, self._folder / artifact_id)
         except OSError:
             aside.unlink(missing_ok=True)  # half a file would fill a full disk for good
             raise
-        _sync_folder(self._folder)
+        if self._sync:
+            _sync_folder(self._folder)
 
     def remove(self, artifact_id: str) -> None:
         """Remove the file, and what a killed process left beside it."""
@@ -60,6 +72,12 @@ class WholeFileStore(FileSystemArtifactStore):
 def open_store(source: StoreSource) -> ArtifactStore:
     """Return the store, calling the function that was passed in its place."""
     return source() if callable(source) else source
+
+
+def open_in_haste(source: StoreSource) -> ArtifactStore:
+    """Return the store, for small files that a power cut may take."""
+    store = open_store(source)
+    return store.in_haste() if isinstance(store, WholeFileStore) else store
 
 
 def fetch(source: StoreSource, artifact_id: str, path: Path) -> bool:

@@ -15,7 +15,7 @@ from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _backup, _storage, _weights
+from kerastune_optuna import _backup, _history, _storage, _weights
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StudyMismatchError
 from kerastune_optuna._seeds import derive
 from kerastune_optuna._store import StoreSource
@@ -63,13 +63,14 @@ def _claim(study: optuna.Study, objective: Objective) -> None:
 
 
 def delete_study(storage: BaseStorage, name: str, store: StoreSource) -> None:
-    """Delete the study of that name and its weights; nothing where it does not exist."""
+    """Delete the study of that name and its files; nothing where it does not exist."""
     try:
         study = optuna.load_study(study_name=name, storage=storage)
     except KeyError:
         return
     for trial in study.get_trials(deepcopy=False):
         _weights.discard(store, storage, trial)
+        _history.discard(store, storage, trial)
         _backup.discard(store, trial)
     optuna.delete_study(study_name=name, storage=storage)
 

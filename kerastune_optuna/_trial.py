@@ -16,15 +16,17 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import BaseTrial, FrozenTrial, TrialState
 
-from kerastune_optuna import _backup, _weights
+from kerastune_optuna import _backup, _history, _weights
 from kerastune_optuna._backup import Backup, UnfitBackupError
 from kerastune_optuna._callbacks import BestWeights, PruningCallback
 from kerastune_optuna._exceptions import BuilderError, StorageError, WeightsError
 from kerastune_optuna._fit import FitArguments
-from kerastune_optuna._interrupt import StopOnRequest
+from kerastune_optuna._history import EpochLogs
+from kerastune_optuna._hparams import for_boards
 from kerastune_optuna._monitor import Objective
 from kerastune_optuna._seeds import derive
 from kerastune_optuna._steps import lean_graphs, set_steps
+from kerastune_optuna._stop import StopOnRequest
 from kerastune_optuna._store import StoreSource
 from kerastune_optuna._study import ranked, value_of
 from kerastune_optuna._user_callbacks import for_trial, may_add_metrics
@@ -127,12 +129,13 @@ def _build_and_fit(
     if training.stop.stopped or training.pruning.cut_off:
         raise KeyboardInterrupt
     trial.set_user_attr("n_params", model.count_params())
+    error = _history.save(recipe.store, trial, training.logs.rows)
     pruning = training.pruning
     if pruning.best_value is None:
-        return _Outcome(TrialState.FAIL)
+        return _Outcome(TrialState.FAIL, error=error)
     if pruning.pruned:
-        return _Outcome(TrialState.PRUNED)
-    error = training.backup.error if training.backup else None
+        return _Outcome(TrialState.PRUNED, error=error)
+    error = (training.backup.error if training.backup else None) or error
     if _enters_best(study, trial.number, pruning.best_value, recipe):
         training.best.restore()
         error = _save(recipe, trial, model, came_built=came_built) or error
@@ -149,11 +152,13 @@ class _Training:
         self.of_user = for_trial(recipe.callbacks, trial, _folder(study, trial))
         self.pruning = PruningCallback(trial, recipe.objective.name)
         self.best = BestWeights(self.pruning)
-        self.callbacks = [self.stop, *self.of_user, self.pruning, self.best]
+        self.logs = EpochLogs()
+        boards = for_boards(self.of_user, trial, self.pruning)
+        self.callbacks = [self.stop, *self.of_user, self.pruning, self.best, self.logs, *boards]
         self.backup: Backup | None = None
         if recipe.backup_every is not None:
             self.backup = Backup(
-                trial, recipe.store, self.pruning, self.best, recipe.backup_every, folder
+                trial, recipe.store, self.pruning, self.best, self.logs, recipe.backup_every, folder
             )
             self.callbacks.append(self.backup)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -12,6 +14,29 @@ import optuna
 import pytest
 
 from kerastune_optuna import OptunaTuner
+from kerastune_optuna._store import open_store
+
+
+def kept(tuner, folder=None):
+    """Return the names of the files in a tuner's store of weights that are no trial's history."""
+    folder = folder or tuner._folder / "weights"
+    storage = tuner.study._storage
+    histories = {
+        meta.artifact_id
+        for trial in tuner.study.trials
+        for meta in optuna.artifacts.get_all_artifact_meta(trial, storage=storage)
+        if meta.filename == "history.csv"
+    }
+    return sorted(set(os.listdir(folder)) - histories) if folder.exists() else []
+
+
+def history(tuner, number):
+    """Return the rows of a trial's history as its artifact holds them."""
+    trial, storage = tuner.study.trials[number], tuner.study._storage
+    metas = optuna.artifacts.get_all_artifact_meta(trial, storage=storage)
+    (name,) = (meta.artifact_id for meta in metas if meta.filename == "history.csv")
+    with open_store(tuner._store).open_reader(name) as file:
+        return list(csv.DictReader(io.StringIO(file.read().decode())))
 
 
 class PruneAt(optuna.pruners.BasePruner):

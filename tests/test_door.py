@@ -20,7 +20,9 @@ ORDER = [
     "_interrupt",
     "_patience",
     "_pruner",
+    "_stop",
     "_callbacks",
+    "_hparams",
     "_user_callbacks",
     "_data",
     "_graphs",
@@ -28,9 +30,11 @@ ORDER = [
     "_steps",
     "_parcels",
     "_journal",
+    "_url",
     "_storage",
     "_store",
     "_weights",
+    "_history",
     "_liveness",
     "_lease",
     "_retry",
@@ -42,11 +46,6 @@ ORDER = [
     "_workers",
     "_once",
     "_progress",
-    "_frame",
-    "_terminal",
-    "_live",
-    "_launch",
-    "_crew",
     "_report._text",
     "_report._facts",
     "_report._frame",
@@ -57,10 +56,17 @@ ORDER = [
     "_report._timeline",
     "_report._page",
     "_report",
+    "_frame",
+    "_terminal",
+    "_live",
+    "_launch",
+    "_crew",
+    "_dashboard",
     "_results",
     "_arguments",
     "_tuner",
     "__init__",
+    "__main__",
 ]
 FILES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
@@ -102,7 +108,7 @@ def folder_of(module: str) -> str:
 
 def test_all_is_sorted_and_complete():
     """`__all__` is sorted and names just what is visible."""
-    visible = {name for name in vars(kerastune_optuna) if not name.startswith("_")}
+    visible = {name for name in dir(kerastune_optuna) if not name.startswith("_")}
     assert kerastune_optuna.__all__ == sorted(kerastune_optuna.__all__)
     assert visible | {"__version__"} == set(kerastune_optuna.__all__)
 

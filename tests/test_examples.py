@@ -49,6 +49,16 @@ def test_digits_goes_on_where_it_stopped(tmp_path):
     assert round(best, 4) == float(accuracy.search(first)[1]) == float(accuracy.search(second)[1])
 
 
+def test_mlflow_has_a_run_for_each_trial(tmp_path):
+    """MLflow holds the parameters and the epochs of three trials, and the best value among them."""
+    printed = run("mlflow_runs.py", tmp_path)
+    runs = re.findall(r"^trial_(\d+): (\S+) in (\d) epochs, (.+)$", printed, re.MULTILINE)
+    assert [int(number) for number, *_ in runs] == list(range(3))
+    best = float(re.search(r"Best value of the study: (\S+)", printed)[1])
+    assert best == max(float(value) for _, value, *_ in runs)
+    assert all("learning_rate" in params for *_, params in runs)
+
+
 def test_the_readmes_example_runs(tmp_path):
     """The program in the README runs as it stands, and ends with equal numbers."""
     program = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]

@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from kerastune_optuna import StudyMismatchError
-from tests.conftest import PruneAt, build_model
+from tests.conftest import PruneAt, build_model, kept
 
 
 def table_of(tuner):
@@ -82,8 +82,8 @@ def test_each_trial_trains_under_a_seed_of_its_own(search):
     assert seeds.nunique() == 3
 
 
-def test_overwrite_starts_anew_once(search, make_tuner, tmp_path):
-    """overwrite=True deletes the study and its weights when search() is first called."""
+def test_overwrite_starts_anew_once(search, make_tuner):
+    """overwrite=True deletes the study and its files when search() is first called."""
     search(n_trials=3)
     tuner = make_tuner(n_trials=1, overwrite=True)
     assert len(tuner.study.trials) == 3
@@ -91,7 +91,7 @@ def test_overwrite_starts_anew_once(search, make_tuner, tmp_path):
     assert len(tuner.study.trials) == 1
     search(tuner=tuner, fit={"n_trials": 2})
     assert len(tuner.study.trials) == 2
-    assert len(list((tmp_path / "tuning" / "test" / "weights").iterdir())) == 1
+    assert len(kept(tuner)) == 1
 
 
 @pytest.mark.parametrize(

@@ -18,36 +18,30 @@ import pytest
 from kerastune_optuna import ArgumentError, WeightsError
 from kerastune_optuna._store import WholeFileStore
 from kerastune_optuna._trial import _enters_best
-from tests.conftest import build_model
+from tests.conftest import build_model, kept
 
 
-def kept(tmp_path):
-    """Return the names of the files in the store."""
-    folder = tmp_path / "tuning" / "test" / "weights"
-    return sorted(os.listdir(folder)) if folder.exists() else []
-
-
-def test_one_file_is_left_after_thirty_trials(search, tmp_path):
-    """keep_best=1 leaves exactly one weights file, that of the best trial."""
+def test_one_file_is_left_after_thirty_trials(search):
+    """keep_best=1 leaves exactly one weights file, that of the best trial, beside histories."""
     tuner = search(n_trials=30, fit={"epochs": 1})
     assert len(tuner.study.trials) == 30
-    assert len(kept(tmp_path)) == 1
+    assert len(kept(tuner)) == 1
     assert tuner.best_model().built
 
 
-def test_keep_best_keeps_that_many(search, tmp_path, data):
+def test_keep_best_keeps_that_many(search, data):
     """keep_best=3 keeps three models, and each evaluates to its trial's value."""
     tuner = search(n_trials=6, keep_best=3)
-    assert len(kept(tmp_path)) == 3
+    assert len(kept(tuner)) == 3
     values = sorted((trial.value for trial in tuner.study.trials), reverse=True)[:3]
     models = tuner.best_models(3)
     assert [model.evaluate(*data[2], verbose=0)[1] for model in models] == pytest.approx(values)
 
 
-def test_keep_best_zero_keeps_nothing(search, tmp_path):
+def test_keep_best_zero_keeps_nothing(search):
     """keep_best=0 writes no weights, and best_model() says why it cannot serve."""
     tuner = search(keep_best=0)
-    assert kept(tmp_path) == []
+    assert kept(tuner) == []
     with pytest.raises(ArgumentError, match="n=1 is more than keep_best=0"):
         tuner.best_model()
 
@@ -103,16 +97,17 @@ def test_weights_that_cannot_be_saved_are_an_error(search):
 
 
 def test_an_artifact_store_of_the_user_takes_the_weights(search, tmp_path, data):
-    """Any Optuna artifact store can hold the weights in place of the directory."""
+    """Any Optuna artifact store can hold weights and histories in place of the directory."""
     (tmp_path / "store").mkdir()
     store = optuna.artifacts.FileSystemArtifactStore(tmp_path / "store")
     tuner = search(artifact_store=store)
-    assert kept(tmp_path) == []
-    assert len(os.listdir(tmp_path / "store")) == 1
+    assert not (tmp_path / "tuning" / "test" / "weights").exists()
+    assert len(kept(tuner, tmp_path / "store")) == 1
+    assert len(os.listdir(tmp_path / "store")) == 1 + 2
     assert tuner.best_model().evaluate(*data[2], verbose=0)[1] == pytest.approx(tuner.best_value)
 
 
-def test_of_equal_values_the_earlier_trial_keeps_its_weights(search, make_tuner, tmp_path):
+def test_of_equal_values_the_earlier_trial_keeps_its_weights(search, make_tuner):
     """Among trials that tie the best one is the earliest, and its weights are those kept."""
 
     def build(trial):
@@ -127,7 +122,7 @@ def test_of_equal_values_the_earlier_trial_keeps_its_weights(search, make_tuner,
     )
     search(tuner=tuner)
     assert tuner.best_trial.number == 1
-    assert len(kept(tmp_path)) == 1
+    assert len(kept(tuner)) == 1
     # The trial that began first ends last, with the same value: it leads from now on.
     recipe = tuner._recipe(None, [])
     assert _enters_best(tuner.study, 0, tuner.best_value, recipe)

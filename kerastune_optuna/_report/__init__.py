@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from kerastune_optuna import _check
-from kerastune_optuna._report._facts import read
+from kerastune_optuna._report._facts import read, saved_epochs
 from kerastune_optuna._report._frame import results
 from kerastune_optuna._report._summary import summary, summary_html
 
@@ -20,6 +20,7 @@ __all__ = [
     "plot_history",
     "plot_importance",
     "results",
+    "saved_epochs",
     "summary",
     "summary_html",
     "write_page",

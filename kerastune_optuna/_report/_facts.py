@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -115,8 +116,7 @@ class Facts:
         """The epochs that pruned trials did not run; None where nobody wrote down how many."""
         if not isinstance(self._epochs, int):
             return None
-        pruned = [row for row in self.rows if row.trial.state is TrialState.PRUNED]
-        return sum(max(0, self._epochs - (row.epochs_run or 0)) for row in pruned)
+        return saved_epochs(self.trials, self._epochs)
 
     @property
     def longest(self) -> int:
@@ -186,6 +186,13 @@ def curve(trial: FrozenTrial) -> dict[int, float]:
 def is_finite(value: float | None) -> TypeGuard[float]:
     """Whether there is a value that can be drawn."""
     return value is not None and math.isfinite(value)
+
+
+def saved_epochs(trials: Sequence[FrozenTrial], epochs: int) -> int:
+    """Return how many epochs the pruned trials were spared."""
+    pruned = [trial for trial in trials if trial.state is TrialState.PRUNED]
+    # A trial of an earlier search may have had more epochs than this one allows.
+    return sum(max(0, epochs - trial.user_attrs.get("epochs_run", epochs)) for trial in pruned)
 
 
 def _number(trial: FrozenTrial, attr: str) -> float | None:

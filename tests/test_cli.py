@@ -1,0 +1,265 @@
+"""The command line, run as a shell runs it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import urllib.request
+from contextlib import closing
+
+import numpy as np
+import optuna
+import pytest
+
+from kerastune_optuna import OptunaTuner
+from kerastune_optuna import __main__ as cli
+from tests.conftest import PruneAt, build_model
+
+COMMANDS = ["status", "best", "report", "dashboard", "export"]
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Give a function that runs the command in this process, which is ten times faster."""
+
+    def run(*arguments, code=0):
+        monkeypatch.setattr(sys, "argv", ["kerastune-optuna", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        assert ended.value.code == code, captured
+        return captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def tuner(tmp_path_factory):
+    """Give a tuner that has searched three trials, which no test may change."""
+    tuner = OptunaTuner(
+        build_model,
+        n_trials=3,
+        seed=0,
+        directory=tmp_path_factory.mktemp("searched") / "tuning",
+        study_name="test",
+        pruner=PruneAt([1]),
+    )
+    y = np.arange(24) % 3
+    x = np.eye(3, 4)[y].astype("float32")
+    return tuner.search(x, y, validation_data=(x, y), epochs=2, verbose=0)
+
+
+def one_line(errors):
+    """Return the one line that went to standard error."""
+    (line,) = errors.splitlines()
+    assert line.startswith("Error: ")
+    return line
+
+
+def content(path):
+    """Return all that a database holds, whatever its files look like."""
+    with closing(sqlite3.connect(path)) as connection:
+        return list(connection.iterdump())
+
+
+def test_status_says_how_far_the_search_is(call, search, tmp_path):
+    """The counts of states, the best trial, and each trial that is running."""
+    tuner = search(n_trials=3, pruner=PruneAt([1]))
+    running = tuner.study.ask()
+    running.suggest_int("units", 2, 8)
+    running.report(0.25, step=4)
+    out, err = call("status", tmp_path / "tuning")
+    lines = out.splitlines()
+    assert lines[0] == "Study 'test': maximize val_accuracy"
+    assert lines[1] == "4 trials: 2 COMPLETE, 1 PRUNED, 1 RUNNING"
+    best = tuner.best_trial
+    assert lines[2].startswith(f"Best: {best.value:.6g} in trial {best.number} (units=")
+    assert lines[3].startswith("Trial 3 is running: 0.25 after epoch 5 (units=")
+    assert err == ""
+
+
+def test_best_prints_json_and_nothing_else(call, tuner):
+    """What standard output has can be read as JSON, and equals best_params."""
+    out, err = call("best", tuner.directory)
+    assert json.loads(out) == tuner.best_params
+    assert err == ""
+
+
+def test_best_is_the_earliest_of_equals(call, search, tmp_path):
+    """As for the tuner, where values tie."""
+    tuner = search(n_trials=1)
+    params, distributions = tuner.best_trial.params, tuner.best_trial.distributions
+    later = {**params, "units": params["units"] % 8 + 2 - params["units"] // 8}
+    tuner.study.add_trial(
+        optuna.trial.create_trial(params=later, distributions=distributions, value=tuner.best_value)
+    )
+    assert json.loads(call("best", tmp_path / "tuning")[0]) == params != later
+
+
+def test_export_writes_a_row_a_trial(call, tuner, tmp_path):
+    """To standard output or to a file, with what results() has."""
+    out, _ = call("export", tuner.directory)
+    call("export", tuner.directory, "--output", tmp_path / "trials.csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert (tmp_path / "trials.csv").read_text() == out
+    assert [row["number"] for row in rows] == ["0", "1", "2"]
+    assert list(rows[0]) == list(tuner.results().columns)
+
+
+def test_report_writes_the_page(call, tuner, tmp_path):
+    """The report of the study lies where --output says."""
+    out, _ = call("report", tuner.directory, "-o", tmp_path / "page.html")
+    assert out.strip() == f"Wrote {tmp_path / 'page.html'}"
+    assert "<html" in (tmp_path / "page.html").read_text()
+
+
+def test_dashboard_serves_until_it_is_interrupted(tuner):
+    """It prints where the study is, serves its artifacts, and ends well by Ctrl-C."""
+    command = [sys.executable, "-u", "-m", "kerastune_optuna", "dashboard", tuner.directory]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        url = re.search(r"http\S+", process.stdout.readline())[0]
+        trial = tuner.best_trial
+        metas = optuna.artifacts.get_all_artifact_meta(trial, storage=tuner.study._storage)
+        artifacts = url.replace("dashboard/studies", "artifacts")
+        for meta in metas:
+            address = f"{artifacts}/{trial._trial_id}/{meta.artifact_id}"
+            assert urllib.request.urlopen(address).status == 200
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read() == "Stopped\n"
+    assert len(metas) == 2
+    assert process.returncode == 0
+
+
+def test_a_url_names_the_storage(call, search, tmp_path):
+    """A database is read as a directory is, wherever its files lie."""
+    url = f"sqlite:///{tmp_path}/elsewhere.db"
+    searched = search(storage=url, n_trials=1)
+    assert json.loads(call("best", url)[0]) == searched.best_params
+
+
+def test_of_several_studies_one_must_be_named(call, make_tuner, tmp_path):
+    """The error lists them, and --study takes one."""
+    for name in ("test", "other"):
+        make_tuner(study_name=name).study.add_trial(optuna.trial.create_trial(value=0.5))
+    _, err = call("status", tmp_path / "tuning", code=1)
+    assert "holds several studies. Pass --study with one of: other, test." in one_line(err)
+    out, _ = call("status", tmp_path / "tuning", "--study", "other")
+    assert out.splitlines()[1] == "1 trials: 1 COMPLETE"
+    _, err = call("status", tmp_path / "tuning", "--study", "third", code=1)
+    assert "holds no study 'third'. Pass --study with one of: other, test." in one_line(err)
+
+
+@pytest.mark.parametrize("kind", ["folder", "url", "empty"])
+def test_where_nothing_is_nothing_is_made(call, tmp_path, kind):
+    """The error says what to pass, and no file or table is made."""
+    file = tmp_path / "study.db"
+    if kind == "empty":
+        file.touch()
+    _, err = call("status", f"sqlite:///{file}" if kind == "url" else tmp_path, code=1)
+    expected = "no such table" if kind == "empty" else f"there is no file '{file}'. Pass the dir"
+    assert expected in one_line(err)
+    assert [path.stat().st_size for path in tmp_path.iterdir()] == [0] * (kind == "empty")
+
+
+def test_reading_changes_nothing(call, tuner, tmp_path):
+    """The database holds what it held, one that Optuna alone has made too."""
+    optuna.create_study(storage=f"sqlite:///{tmp_path}/plain.db", study_name="plain")
+    for path in (tuner.directory / "study.db", tmp_path / "plain.db"):
+        before = content(path)
+        call("status", f"sqlite:///{path}")
+        call("export", f"sqlite:///{path}")
+        assert content(path) == before
+    with closing(sqlite3.connect(tmp_path / "plain.db")) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+
+
+def test_a_study_without_a_best_trial_says_so(call, make_tuner, tmp_path):
+    """Before the first trial is COMPLETE, best has nothing, and status has the rest."""
+    make_tuner().study  # noqa: B018 the property makes the study
+    _, err = call("best", tmp_path / "tuning", code=1)
+    assert "has no COMPLETE trial yet" in one_line(err)
+    assert call("status", tmp_path / "tuning")[0].splitlines()[1] == "No trial has begun"
+
+
+def test_several_objectives_have_no_best_trial(call, tmp_path):
+    """The error names what shows all trials."""
+    url = f"sqlite:///{tmp_path}/two.db"
+    study = optuna.create_study(storage=url, directions=["minimize", "maximize"])
+    study.add_trial(optuna.trial.create_trial(values=[1.0, 2.0]))
+    _, err = call("best", url, code=1)
+    assert "has 2 objectives, and so no best trial. Use the command export" in one_line(err)
+    assert call("status", url)[0].splitlines()[1] == "1 trials: 1 COMPLETE"
+
+
+@pytest.mark.parametrize(
+    "wrong", [[], ["stat"], ["status", "--foo"], ["status", "a", "b"], ["dashboard", "--port", "x"]]
+)
+def test_wrong_usage_is_code_2(call, wrong):
+    """One line says what is wrong, and where to read how it is right."""
+    out, err = call(*wrong, code=2)
+    assert one_line(err).endswith("Try --help.")
+    assert out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["status", "postgresql://me:s3cret@127.0.0.1:1/x"], 1),
+        (["status", "postgresql://me@127.0.0.1:1/x?password=s3cret"], 1),
+        (["postgresql://me:s3cret@127.0.0.1:1/x"], 2),
+        (["status", "tuning", "mysql://me:s3cret@127.0.0.1:1/x"], 2),
+        (["status", "s3cret://me:s3cret@:x/y"], 1),
+    ],
+)
+def test_passwords_are_shown_nowhere(call, arguments, code):
+    """Whether the server does not answer or the command is misspelt."""
+    out, err = call(*arguments, code=code)
+    assert "s3cret@" not in one_line(err) + out
+    assert "=s3cret" not in err
+
+
+def test_a_file_that_cannot_be_written_is_one_line(call, tuner, tmp_path):
+    """An error of the disk is no traceback."""
+    _, err = call("export", tuner.directory, "-o", tmp_path / "none" / "x.csv", code=1)
+    assert str(tmp_path / "none") in one_line(err)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_an_example(call, command):
+    """Each command's help has an example that begins like what a user types."""
+    out, _ = call(command, "--help")
+    assert f"Example: kerastune-optuna {command} " in out
+
+
+def test_help_lists_all_commands(call):
+    """The command's own help has a line for each of them."""
+    out, _ = call("--help")
+    assert [line.split()[0] for line in out.split("Commands:")[1].strip().splitlines()] == COMMANDS
+
+
+def test_it_starts_without_keras(tuner):
+    """TensorFlow is left alone, which takes seconds to import and writes on standard error."""
+    code = (
+        "import sys; from kerastune_optuna.__main__ import main\n"
+        "try: main()\n"
+        "finally: print(sorted({'keras', 'tensorflow', 'pandas'} & set(sys.modules)))"
+    )
+    for arguments in (["--help"], ["status", tuner.directory], ["best", tuner.directory]):
+        command = [sys.executable, "-c", code, *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == "[]"
+        assert done.stderr == ""
+
+
+def test_the_package_runs_as_a_module(tmp_path):
+    """`python -m kerastune_optuna` is the same command, with the same codes."""
+    command = [sys.executable, "-m", "kerastune_optuna", "status", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "holds no study" in one_line(done.stderr)

@@ -1,0 +1,155 @@
+"""The dashboard: real requests to it, and what a browser shows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import socket
+import threading
+import urllib.error
+import urllib.request
+from urllib.parse import urlsplit
+
+import optuna
+import pytest
+
+from kerastune_optuna import ArgumentError
+from tests.browser import chromium
+from tests.conftest import PruneAt, build_model, history
+
+
+def get(dashboard, path):
+    """Return what the dashboard answers."""
+    with urllib.request.urlopen(urlsplit(dashboard.url)._replace(path=path).geturl()) as answer:
+        return answer.read()
+
+
+def details(dashboard):
+    """Return the study as its page gets it."""
+    study_id = dashboard.url.rsplit("/", 1)[1]
+    return json.loads(get(dashboard, f"/api/studies/{study_id}"))
+
+
+def test_it_serves_the_study(search):
+    """Its page, its trials with their curves, the name of the metric and a note are there."""
+    tuner = search()
+    with tuner.dashboard() as dashboard:
+        assert urlsplit(dashboard.url).hostname == "127.0.0.1"
+        assert b"<html" in get(dashboard, urlsplit(dashboard.url).path)
+        study = details(dashboard)
+    assert study["name"] == "test"
+    assert study["objective_names"] == ["val_accuracy"]
+    assert "maximize `val_accuracy`" in study["note"]["body"]
+    assert [len(trial["intermediate_values"]) for trial in study["trials"]] == [2, 2]
+
+
+def test_it_serves_histories_and_weights(search):
+    """Each trial has its table, and the best one the weights that best_model() loads."""
+    tuner = search()
+    with tuner.dashboard() as dashboard:
+        study = details(dashboard)
+        files = {
+            (trial["number"], meta["filename"].split("_")[0]): get(
+                dashboard,
+                f"/artifacts/{study['trials'][0]['study_id']}/{trial['trial_id']}/"
+                f"{meta['artifact_id']}",
+            )
+            for trial in study["trials"]
+            for meta in trial["artifacts"]
+            if trial["number"] == tuner.best_trial.number or "history" in meta["filename"]
+        }
+    rows = list(csv.DictReader(io.StringIO(files[1, "history.csv"].decode())))
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert files[tuner.best_trial.number, "trial"].startswith(b"\x89HDF")
+
+
+def test_a_note_of_the_user_stays(search):
+    """A note that somebody wrote is not written over."""
+    from optuna_dashboard import get_note, save_note
+
+    tuner = search(n_trials=1)
+    save_note(tuner.study, "Mine.")
+    with tuner.dashboard() as dashboard:
+        assert details(dashboard)["note"]["body"] == "Mine."
+    assert get_note(tuner.study) == "Mine."
+
+
+def test_it_follows_a_running_search(search, make_tuner):
+    """A page that is asked for while trials run shows those that were told already."""
+    seen = []
+
+    def build(trial):
+        if trial.number == 2:
+            seen.extend(trial["state"] for trial in details(dashboard)["trials"])
+        return build_model(trial)
+
+    tuner = make_tuner(build, n_trials=3)
+    with tuner.dashboard() as dashboard:
+        search(tuner=tuner)
+    assert seen[:2] == ["Complete", "Complete"]
+
+
+def test_it_serves_a_study_in_memory(search):
+    """Any storage object of Optuna can be shown."""
+    tuner = search(storage=optuna.storages.InMemoryStorage())
+    with tuner.dashboard() as dashboard:
+        assert len(details(dashboard)["trials"]) == 2
+
+
+def test_it_stops(make_tuner):
+    """After stop() nothing listens and no thread is left; a second stop() does nothing."""
+    before = set(threading.enumerate())
+    dashboard = make_tuner().dashboard()
+    get(dashboard, "/api/studies")
+    dashboard.stop()
+    with pytest.raises(urllib.error.URLError, match="refused"):
+        get(dashboard, "/")
+    dashboard.stop()
+    assert not [one for one in threading.enumerate() if one not in before and not one.daemon]
+
+
+def test_two_have_two_ports(make_tuner):
+    """A free port is taken, and a port of one's own is kept."""
+    tuner = make_tuner()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        free = taken.getsockname()[1]
+    with tuner.dashboard(port=free) as first, tuner.dashboard() as second:
+        assert urlsplit(first.url).port == free
+        assert urlsplit(second.url).port != free
+
+
+@pytest.mark.parametrize("port", ["taken", 0, 70_000, "80"])
+def test_a_port_that_cannot_be_used_is_an_error(make_tuner, port):
+    """One line names the port and says what to pass."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1] if port == "taken" else port
+        with pytest.raises(ArgumentError, match=rf"port='?{port}.*Pass") as got:
+            make_tuner().dashboard(port=port)
+    assert len(str(got.value).splitlines()) == 1
+
+
+def test_a_browser_shows_curves_and_artifacts(search):
+    """In Chromium each trial has its curve, and the history on a trial's page opens as a table."""
+    sync = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
+    if chromium() is None:
+        pytest.skip("no chromium is installed on this machine")
+    tuner = search(n_trials=4, pruner=PruneAt([1]), fit={"epochs": 5})
+    with tuner.dashboard() as dashboard, sync.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        page = browser.new_page()
+        errors = []
+        page.on("pageerror", lambda error: errors.append(error))
+        page.goto(dashboard.url)
+        curves = page.locator("#graph-intermediate-values .scatterlayer .trace")
+        curves.nth(3).wait_for(state="attached")
+        assert curves.count() == 4
+        page.goto(f"{dashboard.url}/trials?numbers={tuner.best_trial.number}")
+        page.get_by_text(f"trial_{tuner.best_trial.number:04d}.weights.h5").wait_for()
+        page.get_by_label("show artifact table").click()
+        cells = page.locator("table tbody tr").nth(4).locator("td")
+        cells.first.wait_for()
+        shown = dict(zip(history(tuner, 0)[0], cells.all_inner_texts(), strict=True))
+        browser.close()
+    assert shown == history(tuner, tuner.best_trial.number)[4]
+    assert errors == []

@@ -1,0 +1,67 @@
+"""The history of each trial: the logs of its epochs, as a table among its artifacts."""
+
+from __future__ import annotations
+
+import errno
+
+import keras
+import pytest
+
+from kerastune_optuna import WeightsError
+from kerastune_optuna._store import WholeFileStore
+from tests.conftest import PruneAt, history
+
+
+class Grades(keras.callbacks.Callback):
+    """Put among the logs what is no number."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Grade the epoch."""
+        logs["grade"] = "good, for now"
+
+
+def test_each_trial_keeps_the_logs_of_its_epochs(search):
+    """A pruned trial has a table too: a row for each epoch, a column for each metric."""
+    tuner = search(pruner=PruneAt([1]), fit={"epochs": 3})
+    complete, pruned = history(tuner, 0), history(tuner, 1)
+    assert [list(row) for row in pruned] == [
+        ["epoch", "accuracy", "loss", "val_accuracy", "val_loss"]
+    ]
+    assert [row["epoch"] for row in complete] == ["0", "1", "2"]
+    values = tuner.study.trials[0].intermediate_values
+    assert [float(row["val_accuracy"]) for row in complete] == [values[step] for step in range(3)]
+
+
+def test_epochs_without_validation_leave_cells_empty(search):
+    """With validation_freq=2 the other epochs have a row, and no value where there was none."""
+    tuner = search(n_trials=1, fit={"epochs": 3, "validation_freq": 2})
+    assert [bool(row["val_loss"]) for row in history(tuner, 0)] == [False, True, False]
+    assert all(row["loss"] for row in history(tuner, 0))
+
+
+def test_what_callbacks_add_to_the_logs_is_in_the_history(search):
+    """Whatever it is: text with a comma stays in its cell."""
+    tuner = search(n_trials=1, backup_every=0, fit={"callbacks": [Grades()]})
+    assert [row["grade"] for row in history(tuner, 0)] == ["good, for now"] * 2
+
+
+def test_a_history_that_cannot_be_kept_costs_no_result(search, make_tuner, tmp_path):
+    """A full disk ends the search with one line, and the trial has its value and its weights."""
+
+    class FullStore(WholeFileStore):
+        def in_haste(self):
+            return self
+
+        def write(self, artifact_id, content_body):
+            if content_body.read(5) == b"epoch":
+                raise OSError(errno.ENOSPC, "No space left on device")
+            content_body.seek(0)
+            super().write(artifact_id, content_body)
+
+    store = FullStore(tmp_path / "store")
+    with pytest.raises(WeightsError, match="history of trial 0 cannot be saved: OSError") as got:
+        search(artifact_store=store)
+    assert len(str(got.value).splitlines()) == 1
+    tuner = make_tuner(artifact_store=store)
+    assert tuner.best_value == tuner.study.trials[0].user_attrs["best_value"]
+    assert tuner.best_model().built
