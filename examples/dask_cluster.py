@@ -16,10 +16,13 @@ from kerastune_optuna import OptunaTuner
 def main() -> None:
     """Search as two tasks of the cluster."""
     tuner = OptunaTuner(
-        build_model, objective="val_categorical_accuracy", n_trials=30, study_name="iris-dask"
+        build_model, objective="val_categorical_accuracy", n_trials=12, study_name="iris-dask"
     )
     # One thread a worker: Keras's seeds and sessions belong to a process.
-    with LocalCluster(n_workers=2, threads_per_worker=1) as cluster, Client(cluster) as client:
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        Client(cluster) as client,
+    ):
         ds_train, ds_test = load_iris()
         tuner.search(
             ds_train,

@@ -20,7 +20,7 @@ def main() -> None:
     tuner = OptunaTuner(
         build_model,
         objective="val_categorical_accuracy",
-        n_trials=30,
+        n_trials=12,
         study_name="iris-parallel",
         storage=sys.argv[1] if len(sys.argv) > 1 else None,
     )

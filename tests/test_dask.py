@@ -17,7 +17,7 @@ def test_a_killed_dask_worker_costs_no_trial(search, tmp_path):
     killer.start()
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None
+            n_workers=2, threads_per_worker=1, dashboard_address=":0"
         ) as cluster,
         distributed.Client(cluster) as client,
     ):

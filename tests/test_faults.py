@@ -51,11 +51,13 @@ def evaluated(model, data):
     return model.evaluate(*data[2], verbose=0, return_dict=True)["accuracy"]
 
 
-@pytest.mark.parametrize("server", [None, "postgresql"], ids=["sqlite", "postgresql"])
-def test_thirty_kills_cost_no_trial(search, data, tmp_path, server):
+@pytest.mark.parametrize(
+    ("server", "kills"), [(None, 30), ("postgresql", 12)], ids=["sqlite", "postgresql"]
+)
+def test_kills_cost_no_trial(search, data, tmp_path, server, kills):
     """Four workers are killed at random moments: sixty trials, none run to its end twice."""
     log = tmp_path / "log"
-    killer = Killer(kills=30)
+    killer = Killer(kills)
     killer.start()
 
     def run(url):
@@ -66,7 +68,7 @@ def test_thirty_kills_cost_no_trial(search, data, tmp_path, server):
             backup_every=0.2,
             fit={"n_workers": 4, "epochs": 6, "callbacks": [EpochLog(log)]},
         )
-        assert len(killer.killed) == 30
+        assert len(killer.killed) == kills
         assert len(finished(tuner)) == 60
         assert set(run_to_the_end(log).values()) == {1}
         assert evaluated(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
@@ -468,7 +470,7 @@ def dask_cluster():
     """Give the executor of a Dask cluster."""
     from dask.distributed import Client, LocalCluster
 
-    local = LocalCluster(1, threads_per_worker=1, dashboard_address=None)
+    local = LocalCluster(1, threads_per_worker=1, dashboard_address=":0")
     with local as cluster, Client(cluster) as client:
         yield client.get_executor(pure=False)
 

@@ -23,7 +23,7 @@ from optuna.storages.journal import JournalFileBackend
 from kerastune_optuna import ArgumentError, ArgumentTypeError, TunerError, WorkerError
 from kerastune_optuna._launch import environment
 from kerastune_optuna._retry import DIED
-from tests.conftest import build_model
+from tests.conftest import build_model, kept
 from tests.servers import database
 
 ROOT = Path(__file__).parent.parent
@@ -396,7 +396,7 @@ import sys
 import keras
 import numpy as np
 from kerastune_optuna import OptunaTuner
-from tests.conftest import build_model
+from tests.conftest import build_model, kept
 rng = np.random.default_rng(0)
 x, y = rng.normal(size=(24, 4)), rng.integers(0, 3, 24)
 tuner = OptunaTuner(
@@ -561,7 +561,7 @@ def test_a_function_opens_the_artifact_store_in_each_worker(search, tmp_path):
     with pytest.raises(ArgumentError, match="artifact_store cannot travel"):
         search(artifact_store=open_store(), fit={"n_workers": 2})
     tuner = search(artifact_store=open_store, fit={"n_workers": 2})
-    assert len(list(folder.iterdir())) == 1
+    assert len(kept(tuner, folder)) == 1
     assert tuner.best_model().built
 
 
