@@ -1,7 +1,4 @@
-"""Make the picture of the dashboard: the curves of a study, and the history of its best trial.
-
-Run it from the repository: `python -m tests.dashboard_picture`.
-"""
+"""The picture of the dashboard: the curves of a study, and the history of its best trial."""
 
 from __future__ import annotations
 
@@ -49,24 +46,19 @@ def shots(page: Page, url: str, best: int) -> list[bytes]:
     return [first, page.screenshot()]
 
 
-def main() -> None:
+def dashboard(folder: Path) -> None:
     """Search, serve, and write the picture."""
     with tempfile.TemporaryDirectory() as directory, sync_playwright() as playwright:
         tuner = search(directory)
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
-        with tuner.dashboard() as dashboard:
-            taken = shots(page, dashboard.url, tuner.best_trial.number)
+        with tuner.dashboard() as served:
+            taken = shots(page, served.url, tuner.best_trial.number)
         coded = [base64.b64encode(shot).decode() for shot in taken]
         images = "".join(
             f'<img height="{SHOWN}" src="data:image/png;base64,{one}">' for one in coded
         )
         page.set_content(f'<div style="display:inline-flex;gap:8px">{images}</div>')
-        (EXAMPLES / "pictures").mkdir(exist_ok=True)
         page.set_viewport_size({"width": 2 * WIDTH, "height": HEIGHT})
-        page.locator("div").screenshot(path=EXAMPLES / "pictures" / "dashboard.png")
+        page.locator("div").screenshot(path=folder / "dashboard.png")
         browser.close()
-
-
-if __name__ == "__main__":
-    main()

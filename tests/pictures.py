@@ -22,6 +22,8 @@ from rich.text import Text
 
 from kerastune_optuna import _report
 from tests.browser import chromium
+from tests.dashboard_picture import dashboard
+from tests.live_picture import live_svg
 from tests.replays import Recorded, replay
 
 FOLDER = Path(__file__).parents[1] / "examples" / "pictures"
@@ -67,12 +69,27 @@ def terminal(printed: str, path: Path, title: str) -> None:
     """Write a picture of a text with colours, as a terminal shows it."""
     console = Console(record=True, width=COLUMNS, file=io.StringIO())
     console.print(Text.from_ansi(printed))
-    with page(900, 700, "light") as shown:
-        shown.set_content(console.export_svg(title=title))
+    photograph(console.export_svg(title=title), path)
+
+
+def live(folder: Path) -> None:
+    """Show the live display of a search that four workers are in the middle of."""
+    photograph(live_svg(), folder / "live.png")
+
+
+def photograph(svg: str, path: Path) -> None:
+    """Write a picture of an SVG image, as a browser shows it."""
+    with page(1300, 700, "light") as shown:
+        shown.set_content(svg)
         shown.locator("svg").first.screenshot(path=path)
 
 
-PICTURES: dict[str, Callable[[Path], None]] = {"report": report, "summary": summary}
+PICTURES: dict[str, Callable[[Path], None]] = {
+    "dashboard": dashboard,
+    "live": live,
+    "report": report,
+    "summary": summary,
+}
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from rich.console import Console
 from kerastune_optuna._frame import curve, duration
 from kerastune_optuna._once import first_in, shown_once
 from kerastune_optuna._report import saved_epochs
-from tests.pictures_live import EPOCHS, add_trial, frame, live_svg, study_of_the_middle
+from tests.live_picture import EPOCHS, add_trial, frame, live_svg, study_of_the_middle
 
 ROOT = Path(__file__).parent.parent
 TITLE = "Study 'shown': maximize val_accuracy"

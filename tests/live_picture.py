@@ -1,11 +1,9 @@
-"""A picture of the live display, from a study as it is in the middle of a search."""
+"""The picture of the live display, from a study as it is in the middle of a search."""
 
 from __future__ import annotations
 
 import io
 import math
-import sys
-from pathlib import Path
 
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -79,7 +77,3 @@ def live_svg(width=96):
     console = Console(file=io.StringIO(), record=True, width=width, height=30, force_terminal=True)
     console.print(frame(study_of_the_middle()))
     return console.export_svg(title="tuner.search(..., n_workers=4)")
-
-
-if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(live_svg())
