@@ -127,12 +127,7 @@ class _Worker:
         self._process = subprocess.Popen(
             [sys.executable, "-X", "faulthandler", "-c", _BOOT.format(path=sys.path)],
             stdin=subprocess.PIPE,
-            # A worker that is killed shall not take with it what it printed.
-            env={
-                **os.environ,
-                "PYTHONUNBUFFERED": "1",
-                **environment(number, n_workers, os.environ),
-            },
+            env=_QUIET | os.environ | _UNBUFFERED | environment(number, n_workers, os.environ),
         )
         self.pid = self._process.pid
         start = str(self._report).encode()

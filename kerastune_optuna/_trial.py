@@ -129,7 +129,7 @@ def _build_and_fit(
     if training.stop.stopped or training.pruning.cut_off:
         raise KeyboardInterrupt
     trial.set_user_attr("n_params", model.count_params())
-    error = _history.save(recipe.store, trial, training.logs.rows)
+    error = _history.save(recipe.store, trial, training.logs.rows) if recipe.keep_best else None
     pruning = training.pruning
     if pruning.best_value is None:
         return _Outcome(TrialState.FAIL, error=error)

@@ -58,7 +58,7 @@ class OptunaTuner(Results):
         storage: A database URL or an Optuna storage object. Default None: SQLite in `directory`.
         artifact_store: Where weights are kept: an Optuna artifact store, or a function that each
             worker calls to open one. Default None: a folder in `directory`.
-        keep_best: How many trials keep their weights. Default 1.
+        keep_best: How many trials keep their weights. Default 1; 0 keeps no histories either.
         max_failed_trials: How many trials may fail in a row before search() gives up. Default 10.
         backup_every: Seconds between two backups of a running trial, from which it is resumed when
             its process dies. Default 60; 0 for one at each epoch, None for none.
