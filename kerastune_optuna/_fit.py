@@ -154,8 +154,8 @@ class FitArguments:
 
 def _steps_by_itself(model: keras.Model) -> bool:
     """Whether a call of test_step() does what evaluate() does with a batch."""
-    if keras.backend.backend() != "tensorflow":
-        return False
+    if keras.backend.backend() != "tensorflow" or not model.built:
+        return False  # a batch of so many rows would become part of the model's input shape
     is_own_loop = type(model).make_test_function is not keras.Model.make_test_function
     return not is_own_loop and model.distribute_strategy.num_replicas_in_sync == 1
 
