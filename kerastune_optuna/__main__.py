@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import optuna
 import typer
@@ -140,10 +140,13 @@ def _load(source: str, name: str | None) -> optuna.Study:
     names = sorted(optuna.get_all_study_names(storage))
     if name is None and len(names) == 1:
         name = names[0]
+    if not names:
+        raise StorageError(f"{_shown(source)} holds no study: no search has begun there.")
     if name not in names:
         came = "holds several studies" if name is None else f"holds no study {name!r}"
-        listed = ", ".join(names) or "none: no search has begun"
-        raise ArgumentError(f"{_shown(source)} {came}. Pass --study with one of: {listed}.")
+        raise ArgumentError(
+            f"{_shown(source)} {came}. Pass --study with one of: {', '.join(names)}."
+        )
     return optuna.load_study(study_name=name, storage=storage)
 
 
@@ -172,21 +175,16 @@ def _status(study: optuna.Study) -> Iterator[str]:
     yield f"{len(trials)} trials: {states}" if trials else "No trial has begun"
     if counts["COMPLETE"] and len(study.directions) == 1:
         found = _best(study)
-        yield f"Best: {found.value:.6g} in trial {found.number} ({_joined(found.params)})"
+        yield f"Best: {found.value:.6g} in trial {found.number} ({_report.params(found)})"
     for trial in trials:
         if trial.state is TrialState.RUNNING:
-            yield f"Trial {trial.number} is running: {_progress(trial)} ({_joined(trial.params)})"
+            yield f"Trial {trial.number} is running: {_progress(trial)} ({_report.params(trial)})"
 
 
 def _progress(trial: FrozenTrial) -> str:
     if trial.last_step is None:
         return "first epoch"
     return f"{trial.intermediate_values[trial.last_step]:.6g} after epoch {trial.last_step + 1}"
-
-
-def _joined(named: dict[str, Any]) -> str:
-    short = {key: f"{one:.4g}" if isinstance(one, float) else one for key, one in named.items()}
-    return ", ".join(f"{name}={value}" for name, value in short.items())
 
 
 def _best(study: optuna.Study) -> FrozenTrial:
@@ -199,7 +197,7 @@ def _best(study: optuna.Study) -> FrozenTrial:
     if len(study.directions) > 1:
         raise ArgumentError(
             f"Study {study.study_name!r} has {len(study.directions)} objectives, and so no best "
-            "trial. Use the command export for all trials."
+            "trial. Read best_trials of the study that optuna.load_study() returns."
         )
     sign = -1 if study.direction is StudyDirection.MAXIMIZE else 1
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))

@@ -60,7 +60,8 @@ class Dashboard:
 
     def wait(self) -> None:
         """Serve until stop() or Ctrl-C."""
-        self._thread.join()
+        while self._thread.is_alive():
+            self._thread.join(1)  # Windows interrupts no wait that has no end
 
     def __enter__(self) -> Dashboard:
         return self

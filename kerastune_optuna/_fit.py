@@ -156,7 +156,10 @@ def _steps_by_itself(model: keras.Model) -> bool:
     """Whether a call of test_step() does what evaluate() does with a batch."""
     if keras.backend.backend() != "tensorflow" or not model.built:
         return False  # a batch of so many rows would become part of the model's input shape
-    is_own_loop = type(model).make_test_function is not keras.Model.make_test_function
+    names = ("evaluate", "make_test_function", "test_step")
+    is_own_loop = any(
+        getattr(type(model), name) is not getattr(keras.Model, name) for name in names
+    )
     return not is_own_loop and model.distribute_strategy.num_replicas_in_sync == 1
 
 

@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from kerastune_optuna._report import saved_epochs
+from kerastune_optuna._report import duration, saved_epochs, short
 from kerastune_optuna._retry import was_cut_off
 from kerastune_optuna._study import value_of
 
@@ -36,7 +36,8 @@ class Plan:
         study_name: The study.
         objective: Its objective.
         size: How many trials it is to have; None for no limit.
-        epochs: Epochs of a trial that is not stopped early.
+        epochs: The last epoch of a trial that is not stopped early, counted from 1.
+        first: The epoch at which trials begin, counted from 0.
         seconds: Time for the search; None for no limit.
         done: How many trials were done when the search began.
     """
@@ -45,8 +46,14 @@ class Plan:
     objective: Objective
     size: int | None
     epochs: int
+    first: int = 0
     seconds: float | None = None
     done: int = 0
+
+    @property
+    def epochs_of_a_trial(self) -> int:
+        """How many epochs a trial runs that is not stopped early."""
+        return self.epochs - self.first
 
 
 @dataclass(frozen=True)
@@ -125,12 +132,16 @@ class Frame:
         """Estimate the time to the end; None where nothing foretells it yet."""
         plan = self.plan
         limit = math.inf if plan.seconds is None else max(0.0, plan.seconds - self.seconds)
-        begun = sum(min(1.0, _epochs_run(trial) / plan.epochs) for trial in self._running)
+        begun = sum(self._part_done(trial) for trial in self._running)
         work = self._n_done - plan.done + begun
         left = math.inf
         if plan.size is not None and work >= _LEAST_WORK:
             left = self.seconds / work * max(0.0, plan.size - self._n_done - begun)
         return None if math.isinf(least := min(limit, left)) else least
+
+    def _part_done(self, trial: FrozenTrial) -> float:
+        ran = max(0, _last_epoch(trial) - self.plan.first)
+        return min(1.0, ran / self.plan.epochs_of_a_trial)
 
     def _best_line(self) -> Text:
         if self._best is None:
@@ -142,7 +153,7 @@ class Frame:
         return line.append(found, style="not bold default")
 
     def _saved_line(self) -> Text:
-        saved = saved_epochs(self.trials, self.plan.epochs)
+        saved = saved_epochs(self.trials, self.plan.epochs_of_a_trial)
         run = sum(trial.user_attrs.get("epochs_run", 0) for trial in self._of(*_DONE))
         pruned = len(self._of(TrialState.PRUNED))
         if not pruned:
@@ -172,7 +183,7 @@ class Frame:
         return [
             _line(f"trial {trial.number}"),
             _parameters(trial),
-            _line(f"epoch {_epochs_run(trial):>{len(epochs)}}/{epochs}"),
+            _line(f"epoch {_last_epoch(trial):>{len(epochs)}}/{epochs}"),
             self._value(values),
             _line(curve(values, curve_width)),
         ]
@@ -200,25 +211,15 @@ def curve(values: Sequence[float], width: int) -> str:
     )
 
 
-def duration(seconds: float) -> str:
-    """Return a time in the two units that matter most."""
-    whole = round(seconds)
-    for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60)):
-        if whole >= size:
-            return f"{whole // size} {unit} {whole % size // part} {smaller}"
-    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"
-
-
-def _epochs_run(trial: FrozenTrial) -> int:
+def _last_epoch(trial: FrozenTrial) -> int:
     return 0 if trial.last_step is None else trial.last_step + 1
 
 
 def _parameters(trial: FrozenTrial) -> Text:
     text = _line("")
     for name, value in trial.params.items():
-        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
         text.append(", " if text else "").append(f"{name}=", style="dim")
-        text.append(" ".join(shown.split()))  # a line break in a choice would break the row
+        text.append(" ".join(short(value).split()))  # a line break in a choice would break the row
     return text
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextvars
 import io
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -16,10 +15,10 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from kerastune_optuna._frame import Frame, Plan
-from kerastune_optuna._patience import is_away, one_try
+from kerastune_optuna._patience import one_try
 from kerastune_optuna._progress import Lines, Progress, line_of
 from kerastune_optuna._storage import is_of_one_thread
-from kerastune_optuna._terminal import at_the_bottom
+from kerastune_optuna._terminal import at_the_bottom, can_draw
 
 if TYPE_CHECKING:
     import optuna
@@ -56,8 +55,7 @@ def _place() -> Place | None:
     console = Console()
     if console.is_jupyter:
         return _in_a_notebook
-    is_terminal = sys.stdout.isatty() and not console.is_dumb_terminal
-    return at_the_bottom if is_terminal else None
+    return at_the_bottom if can_draw() and not console.is_dumb_terminal else None
 
 
 class Live(Progress):
@@ -96,9 +94,10 @@ class Live(Progress):
             finally:
                 self._over.set()
                 thread.join(timeout=1)
-                if not thread.is_alive():  # else the storage hangs, and would hang us too
-                    self._look()
-                draw(replace(self._frame, seconds=time.monotonic() - began, is_over=True))
+                with suppress(Exception):  # whatever it is, it must not hide how the search ended
+                    if not thread.is_alive():  # else the storage hangs, and would hang us too
+                        self._look()
+                    draw(replace(self._frame, seconds=time.monotonic() - began, is_over=True))
 
     def _keep_drawing(self, draw: Draw, began: float) -> None:
         while not self._over.is_set():
@@ -106,17 +105,17 @@ class Live(Progress):
             if now >= self._next_look:
                 self._look()
                 self._next_look = now + _REST * (time.monotonic() - now)
+            if self._over.is_set():
+                return  # while we looked: the last picture is no longer ours to draw
             draw(replace(self._frame, seconds=now - began))
             self._over.wait(_TICK)
 
     def _look(self) -> None:
-        """Read the trials; where the storage is away, the last picture of them stays."""
+        """Read the trials; where they cannot be read, the last picture of them stays."""
         try:
             with one_try():
                 trials = self._study.get_trials(deepcopy=False)
-        except Exception as error:
-            if not is_away(error):
-                raise
+        except Exception:  # of storages of any kind: the search itself tells what is wrong
             return
         self._frame = replace(self._frame, trials=trials)
         for trial in trials:

@@ -16,7 +16,7 @@ _P_THRESHOLD = 0.2  # chosen with tests/benchmarks/pruners.py
 
 
 class DefaultPruner(WilcoxonPruner):
-    """Prune a trial whose curve lies below that of the best trial, epoch by epoch.
+    """Prune a trial whose curve is worse than that of the best trial, epoch by epoch.
 
     Wilcoxon's signed-rank test (Biometrics Bulletin 1, 1945) compares the two, from the third epoch
     on. Where there is nothing to compare with, no trial is pruned.

@@ -202,6 +202,11 @@ class Results:
             ArgumentError: The port cannot be used.
             MissingExtraError: `pip install "kerastune_optuna[dashboard]"` is needed.
         """
+        if _storage.is_of_one_thread(self._connected):
+            raise ArgumentError(
+                "storage= is SQLite in memory, which a page in another thread cannot read. Pass a "
+                "file, storage=None, or optuna.storages.InMemoryStorage()."
+            )
         _dashboard.add_note(self.study)
         # A page that is asked for while the database is away need not wait as a search does.
         storage = _storage.connect(self._storage_source)

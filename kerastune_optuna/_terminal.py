@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -22,10 +23,21 @@ if TYPE_CHECKING:
 
     from rich.console import ConsoleOptions, ConsoleRenderable, RenderableType, RenderResult
 
+_in_use = threading.Lock()  # two searches in threads of one process: one of them draws
 _MARGIN = 3  # columns: the terminal shows Ctrl-C as ^C behind the last row, which must not wrap
 # What runs when this process is killed: it waits until its pipe (which came as its standard error)
 # ends, shows the cursor, and prints what nobody else will print any more.
 _LAST_WILL = r"cat <&2 >/dev/null; printf '\033[?25h\n'; cat"
+
+
+def can_draw() -> bool:
+    """Whether standard output is a terminal, and nobody draws there."""
+    # Windows opens no temporary file twice, and tells the size of the first three files alone.
+    if os.name != "posix" or _in_use.locked():
+        return False
+    with suppress(OSError, ValueError, AttributeError):  # of what has no descriptor, as in IDLE
+        return os.isatty(sys.stdout.fileno())
+    return False
 
 
 @contextmanager
@@ -34,7 +46,7 @@ def at_the_bottom() -> Iterator[Callable[[RenderableType], None]]:
 
     What is printed meanwhile, by Python, by TensorFlow's C++ or by a child process, goes above it.
     """
-    with _captured() as (screen, printed):
+    with _in_use, _captured() as (screen, printed):
         console = Console(
             file=screen,
             force_terminal=True,
@@ -45,7 +57,9 @@ def at_the_bottom() -> Iterator[Callable[[RenderableType], None]]:
         live = _Bottom(console)
 
         def draw(picture: RenderableType) -> None:
-            console.size = ConsoleDimensions(*os.get_terminal_size(screen.fileno()))
+            size = os.get_terminal_size(screen.fileno())
+            # A terminal that was given no size says 0, and nothing would be drawn or printed.
+            console.size = ConsoleDimensions(size.columns or 80, size.lines or 24)
             if text := printed.lines():
                 console.print(Text.from_ansi(text), soft_wrap=True)
             live.draw(picture)
@@ -54,10 +68,12 @@ def at_the_bottom() -> Iterator[Callable[[RenderableType], None]]:
             live.start()
             yield draw
         finally:
-            printed.release()
-            if text := printed.rest():
-                console.print(Text.from_ansi(text), soft_wrap=True)
-            live.stop()
+            try:
+                printed.release()
+                if text := printed.rest():
+                    console.print(Text.from_ansi(text), soft_wrap=True)
+            finally:
+                live.stop()  # which shows the cursor again
 
 
 class _Rows:
@@ -120,16 +136,41 @@ class _Printed:
         """Return the whole lines that came since the last call."""
         self._read()
         whole, end, self._held = self._held.rpartition(b"\n")
-        return whole.decode(errors="replace") if end else ""
+        return _decoded(whole) if end else ""
 
     def rest(self) -> str:
         """Return all that came, be the last line whole or not."""
         self._read()
-        return self._held.decode(errors="replace").rstrip("\n")
+        return _decoded(self._held).rstrip("\n")
 
     def _read(self) -> None:
         while chunk := os.read(self._reader, 1 << 16):
             self._held += chunk
+
+
+def _decoded(printed: bytes) -> str:
+    """Return what was printed; rich drops what comes before a carriage return."""
+    return printed.decode(errors="replace").replace("\r\n", "\n")
+
+
+class _Redirected:
+    """Send what this process prints on the terminal to a file, until it is released."""
+
+    def __init__(self, path: str) -> None:
+        self._kept = {fd: os.dup(fd) for fd in (1, 2) if os.isatty(fd)}
+        writer = os.open(path, os.O_WRONLY | os.O_APPEND)
+        _flush()
+        for fd in self._kept:
+            os.dup2(writer, fd)
+        os.close(writer)
+
+    def release(self) -> None:
+        """Let it print on the terminal again."""
+        _flush()
+        for fd, terminal in list(self._kept.items()):
+            os.dup2(terminal, fd)
+            del self._kept[fd]  # only now: a Ctrl-C in between must not leave it in the file
+            os.close(terminal)
 
 
 @contextmanager
@@ -138,7 +179,6 @@ def _captured() -> Iterator[tuple[TextIO, _Printed]]:
 
     A file takes it rather than a pipe: it is never full, and a child may use it after the search.
     """
-    terminals = [fd for fd in (1, 2) if os.isatty(fd)]
     with (
         tempfile.NamedTemporaryFile() as file,
         open(file.name, "rb", buffering=0) as reader,
@@ -151,24 +191,11 @@ def _captured() -> Iterator[tuple[TextIO, _Printed]]:
         ) as screen,
         _last_will(reader.fileno(), screen.fileno()),
     ):
-        kept = {fd: os.dup(fd) for fd in terminals}
-        writer = os.open(file.name, os.O_WRONLY | os.O_APPEND)
-        _flush()
-        for fd in kept:
-            os.dup2(writer, fd)
-        os.close(writer)
-
-        def release() -> None:
-            _flush()
-            while kept:
-                fd, terminal = kept.popitem()
-                os.dup2(terminal, fd)
-                os.close(terminal)
-
+        redirected = _Redirected(file.name)
         try:
-            yield screen, _Printed(reader.fileno(), release)
+            yield screen, _Printed(reader.fileno(), redirected.release)
         finally:
-            release()
+            redirected.release()
 
 
 def _flush() -> None:

@@ -50,7 +50,7 @@ class OptunaTuner(Results):
         timeout: Seconds after which one search() starts no further trial. Default None.
         sampler: An Optuna sampler. Default TPESampler, seeded from `seed`.
         pruner: An Optuna pruner. Default: WilcoxonPruner with p_threshold=0.2, which ends a trial
-            whose curve lies below that of the best one; it saved most epochs for what it lost.
+            whose curve is worse than that of the best one; it saved most epochs for what it lost.
         seed: Fixes the sampler and the training of each trial. Default None: seeds are drawn, and
             recorded with the trials.
         directory: Folder for the database and the weights. Default "tuning".
@@ -267,6 +267,7 @@ def _plan(study: optuna.Study, recipe: Recipe, budget: Budget) -> Plan:
         recipe.objective,
         budget.size(study),
         recipe.fit.epochs,
+        recipe.fit.epochs - recipe.fit.epochs_of_a_trial,
         seconds,
         done=len(_study.finished(study)),
     )

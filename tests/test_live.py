@@ -19,9 +19,9 @@ import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
-from kerastune_optuna._frame import curve, duration
+from kerastune_optuna._frame import curve
 from kerastune_optuna._once import first_in, shown_once
-from kerastune_optuna._report import saved_epochs
+from kerastune_optuna._report import duration, saved_epochs
 from tests.live_picture import EPOCHS, add_trial, frame, live_svg, study_of_the_middle
 
 ROOT = Path(__file__).parent.parent
@@ -288,15 +288,15 @@ def test_a_curve_goes_from_the_lowest_to_the_highest(values, width, blocks):
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (0.4, "0 s"),
-        (59.7, "1 min 0 s"),
+        (0.4, "0.4 s"),
+        (31.4, "31 s"),
+        (59.7, "1 min 00 s"),
         (3599, "59 min 59 s"),
-        (7300, "2 h 1 min"),
-        (9e5, "10 d 10 h"),
+        (7300, "2 h 01 min"),
     ],
 )
 def test_a_duration_has_the_units_that_matter(seconds, text):
-    """Seconds matter in minutes, minutes in hours, and hours in days."""
+    """Tenths matter in seconds, seconds in minutes, and minutes in hours."""
     assert duration(seconds) == text
 
 

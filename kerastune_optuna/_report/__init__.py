@@ -7,20 +7,26 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from kerastune_optuna import _check
+from kerastune_optuna._report import _text
 from kerastune_optuna._report._facts import read, saved_epochs
 from kerastune_optuna._report._frame import results
 from kerastune_optuna._report._summary import summary, summary_html
+from kerastune_optuna._report._text import duration, short
 
 if TYPE_CHECKING:
     import optuna
     import plotly.graph_objects as go
+    from optuna.trial import FrozenTrial
 
 __all__ = [
+    "duration",
+    "params",
     "plot_curves",
     "plot_history",
     "plot_importance",
     "results",
     "saved_epochs",
+    "short",
     "summary",
     "summary_html",
     "write_page",
@@ -61,6 +67,11 @@ def write_page(study: optuna.Study, path: str | Path) -> Path:
     from kerastune_optuna._report import _page
 
     return _page.write(read(study), _check.file_to_write("path", path))
+
+
+def params(trial: FrozenTrial) -> str:
+    """Return the parameters of a trial in one line."""
+    return ", ".join(_text.params(trial.params)).replace("\n", " ")
 
 
 def _plots() -> ModuleType:

@@ -35,8 +35,8 @@ def params(chosen: Mapping[str, Any]) -> list[str]:
 
 def duration(seconds: float) -> str:
     """Return a time in its two largest units, like `1 h 05 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
+    if seconds < 59.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
