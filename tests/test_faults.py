@@ -52,24 +52,26 @@ def evaluated(model, data):
 
 
 @pytest.mark.parametrize(
-    ("server", "kills"), [(None, 30), ("postgresql", 12)], ids=["sqlite", "postgresql"]
+    ("server", "kills", "size"),
+    [(None, 30, 60), ("postgresql", 12, 40)],
+    ids=["sqlite", "postgresql"],
 )
-def test_kills_cost_no_trial(search, data, tmp_path, server, kills):
-    """Four workers are killed at random moments: sixty trials, none run to its end twice."""
+def test_kills_cost_no_trial(search, data, tmp_path, server, kills, size):
+    """Four workers are killed at random moments: all trials end, none runs to its end twice."""
     log = tmp_path / "log"
     killer = Killer(kills)
     killer.start()
 
     def run(url):
         tuner = search(
-            n_trials=60,
+            n_trials=size,
             storage=url,
             max_failed_trials=40,
             backup_every=0.2,
             fit={"n_workers": 4, "epochs": 6, "callbacks": [EpochLog(log)]},
         )
         assert len(killer.killed) == kills
-        assert len(finished(tuner)) == 60
+        assert len(finished(tuner)) == size
         assert set(run_to_the_end(log).values()) == {1}
         assert evaluated(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
         assert all(len(trial.intermediate_values) == 6 for trial in finished(tuner))
