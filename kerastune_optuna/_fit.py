@@ -43,6 +43,7 @@ class FitArguments:
     others: Mapping[str, Any] = field(default_factory=dict)
     steps_per_execution: int | str = "auto"
     kept: Mapping[str, Any] = field(default_factory=dict)
+    sample: tuple[Any, ...] | None = None
 
     @property
     def epochs_of_a_trial(self) -> int:
@@ -65,7 +66,7 @@ class FitArguments:
                 for name, value in self.others.items()
             },
         )
-        return replace(opened.checked(), kept=opened._kept())
+        return replace(opened.checked(), kept=opened._kept(), sample=opened._sampled())
 
     def _kept(self) -> dict[str, Any]:
         """Return the datasets whose rows come from memory after they were read once."""
@@ -111,20 +112,31 @@ class FitArguments:
     def evaluate_once(self, model: keras.Model) -> dict[str, Any]:
         """Evaluate one batch as fit would validate, so that all metric names are known.
 
-        Keras builds metrics when it first sees data.
+        Keras builds metrics when it first sees data. The traced function stays with the model, and
+        its training uses it again.
         """
-        if self.validation_data is not None:
-            x, y, _ = keras.utils.unpack_x_y_sample_weight(self.validation_data)
-        else:
-            x, y = self.x, self.y
-        size = self.others.get("validation_batch_size") or self._batch_size
-        batch = first_batch(x, y, size) if _steps_by_itself(model) else None
-        if batch is None:
-            logs = model.evaluate(x, y, batch_size=size, steps=1, verbose=0, return_dict=True)
-        else:  # without the graph, whose tracing takes thirty times as long as the batch
-            logs = model.test_step(batch)
-            model.reset_metrics()
+        x, y = self._evaluated()
+        logs = model.evaluate(
+            x, y, batch_size=self._evaluation_size, steps=1, verbose=0, return_dict=True
+        )
         return dict(logs)
+
+    def _evaluated(self) -> tuple[Any, Any]:
+        if self.validation_data is None:
+            return self.x, self.y
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(self.validation_data)
+        return x, y
+
+    def _sampled(self) -> tuple[Any, ...] | None:
+        """Return a batch to rehearse with; None where reading it would move a shuffle() on."""
+        x, y = self._evaluated()
+        if self.validation_data is None and hasattr(x, "element_spec"):
+            return None
+        return first_batch(x, y, self._evaluation_size)
+
+    @property
+    def _evaluation_size(self) -> int:
+        return self.others.get("validation_batch_size") or self._batch_size
 
     def steps_of_an_epoch(self) -> int | None:
         """Return how many batches an epoch trains on; None where only training will tell."""
@@ -150,17 +162,6 @@ class FitArguments:
     def has_validation(self) -> bool:
         """Whether the epoch logs will hold validation metrics."""
         return self.validation_data is not None or bool(self.validation_split)
-
-
-def _steps_by_itself(model: keras.Model) -> bool:
-    """Whether a call of test_step() does what evaluate() does with a batch."""
-    if keras.backend.backend() != "tensorflow" or not model.built:
-        return False  # a batch of so many rows would become part of the model's input shape
-    names = ("evaluate", "make_test_function", "test_step")
-    is_own_loop = any(
-        getattr(type(model), name) is not getattr(keras.Model, name) for name in names
-    )
-    return not is_own_loop and model.distribute_strategy.num_replicas_in_sync == 1
 
 
 def check_fit_arguments(names: Iterable[str]) -> None:

@@ -24,6 +24,7 @@ from kerastune_optuna._fit import FitArguments
 from kerastune_optuna._history import EpochLogs
 from kerastune_optuna._hparams import for_boards
 from kerastune_optuna._monitor import Objective
+from kerastune_optuna._rehearsal import rehearse
 from kerastune_optuna._seeds import derive
 from kerastune_optuna._steps import lean_graphs, set_steps
 from kerastune_optuna._stop import StopOnRequest
@@ -122,8 +123,9 @@ def _build_and_fit(
     with tempfile.TemporaryDirectory() as folder:
         training = _Training(study, trial, recipe, folder)
         set_steps(model, recipe.fit, training.of_user)
+        logs = rehearse(model, recipe.fit.sample)
         if check:
-            _check_objective(model, recipe)
+            _check_objective(model, recipe, logs)
         with lean_graphs(model, recipe.fit):
             model.fit(**recipe.fit.as_keywords(), verbose=0, callbacks=training.callbacks)
     if training.stop.stopped or training.pruning.cut_off:
@@ -222,12 +224,12 @@ def _seed(trial: optuna.Trial, recipe: Recipe) -> None:
     keras.utils.set_random_seed(seed)
 
 
-def _check_objective(model: keras.Model, recipe: Recipe) -> None:
+def _check_objective(model: keras.Model, recipe: Recipe, logs: dict[str, Any] | None) -> None:
     """Raise before any training where the model will not log the objective."""
     own_step = type(model).train_step is not keras.Model.train_step
     if may_add_metrics(recipe.callbacks) or (own_step and not recipe.objective.needs_validation):
         return  # only the first epoch can tell
-    logs = recipe.fit.evaluate_once(model)
+    logs = recipe.fit.evaluate_once(model) if logs is None else logs
     names = set(logs)
     if recipe.fit.has_validation:
         names |= {f"val_{name}" for name in logs}

@@ -28,6 +28,7 @@ ORDER = [
     "_graphs",
     "_fit",
     "_steps",
+    "_rehearsal",
     "_parcels",
     "_journal",
     "_url",
