@@ -12,7 +12,6 @@ from typing import Annotated, NoReturn
 
 import optuna
 import typer
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _dashboard, _report, _storage, _url
@@ -188,24 +187,18 @@ def _progress(trial: FrozenTrial) -> str:
 
 
 def _best(study: optuna.Study) -> FrozenTrial:
-    """Return the COMPLETE trial with the best value; the earliest of equals.
+    """Return the best trial.
 
     Raises:
         ArgumentError: The study has several objectives.
         NoTrialsError: No trial is COMPLETE.
     """
-    if len(study.directions) > 1:
-        raise ArgumentError(
-            f"Study {study.study_name!r} has {len(study.directions)} objectives, and so no best "
-            "trial. Read best_trials of the study that optuna.load_study() returns."
-        )
-    sign = -1 if study.direction is StudyDirection.MAXIMIZE else 1
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if not complete:
+    found = _report.best(study)
+    if found is None:
         raise NoTrialsError(
             f"Study {study.study_name!r} has no COMPLETE trial yet. Search on, or wait for it."
         )
-    return min(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
+    return found
 
 
 if __name__ == "__main__":

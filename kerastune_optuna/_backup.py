@@ -202,8 +202,8 @@ class Backup(keras.callbacks.BackupAndRestore):
         """Get a file out of the store; False where that does not work, for whatever reason."""
         try:
             return fetch(self._store, name, path)
-        except Exception:  # stores of any kind raise anything; the trial can start anew
-            return False
+        except Exception:  # each kind of store has errors of its own, with no base in common
+            return False  # which the caller prints: the backup is lost, and the trial starts anew
 
     def _path(self, name: str) -> Path:
         return Path(self.backup_dir, name)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -195,11 +196,11 @@ def _take_one(study: optuna.Study, free: Sequence[FrozenTrial]) -> Trial | None:
 
 def _begin(study: optuna.Study, trial_id: int) -> Trial:
     """Let the sampler begin the trial."""
-    try:
-        return Trial(study, trial_id)
-    except BaseException:  # of the user's sampler: the trial is left, and the next search finds it
-        leave(trial_id)
-        raise
+    with ExitStack() as undo:
+        undo.callback(leave, trial_id)  # where the user's sampler raises, the next search finds it
+        trial = Trial(study, trial_id)
+        undo.pop_all()
+    return trial
 
 
 def _ask(study: optuna.Study) -> Trial:

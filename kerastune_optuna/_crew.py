@@ -142,8 +142,8 @@ def _culprit(job: Job, error: Exception) -> ArgumentError:
 def _can_be_pickled(value: object) -> bool:
     try:
         cloudpickle.dumps(value)
-    except Exception:  # pickling runs the user's __reduce__, which may raise anything
-        return False
+    except Exception:  # pickling runs the __reduce__ of the user's objects, which raises anything
+        return False  # and our error names this argument, with the first failure as its cause
     return True
 
 

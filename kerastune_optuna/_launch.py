@@ -294,6 +294,6 @@ def _picklable(error: Exception) -> bytes:
     try:
         pickled: bytes = cloudpickle.dumps((error.with_traceback(None), text))
         cloudpickle.loads(pickled)  # which fails for errors whose __init__ takes other arguments
-    except Exception:  # pickling runs the error's own __reduce__ and __init__: its text remains
-        pickled = cloudpickle.dumps((None, text))
+    except Exception:  # pickling runs the error's __reduce__ and __init__, which raise anything
+        pickled = cloudpickle.dumps((None, text))  # the parent raises a WorkerError with the text
     return pickled

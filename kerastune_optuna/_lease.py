@@ -73,7 +73,9 @@ class Heart:
                     self._at_each()
                     if trial_id is not None:
                         self._storage.set_trial_system_attr(trial_id, BEAT, beats)
-            except Exception:  # of any driver: the next beat may come through, if the thread lives
+            except Exception:  # each database driver has errors of its own, with no common base
+                # A thread that ended here would let others take this living process for dead. The
+                # trial uses the same storage, and waits for it or raises: nothing is hidden.
                 continue
 
 

@@ -115,8 +115,8 @@ class Live(Progress):
         try:
             with one_try():
                 trials = self._study.get_trials(deepcopy=False)
-        except Exception:  # of storages of any kind: the search itself tells what is wrong
-            return
+        except Exception:  # each kind of storage has errors of its own, with no base in common
+            return  # the search uses the same storage, and raises what is wrong with it
         self._frame = replace(self._frame, trials=trials)
         for trial in trials:
             if trial.state is TrialState.FAIL and trial.number not in self._told:

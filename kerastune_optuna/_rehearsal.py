@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 
+from kerastune_optuna._steps import is_usual
+
 # What must be Keras's own for a step without a graph to do what fit does.
 _OWN = ("evaluate", "make_test_function", "make_train_function", "test_step", "train_step")
 
@@ -25,24 +27,17 @@ def rehearse(model: keras.Model, sample: tuple[Any, ...] | None) -> dict[str, An
     Returns:
         The logs; None where the model was left as it came, since a difference could show.
     """
-    if sample is None or not _is_usual(model):
+    # A batch of so many rows would become part of the input shape of a model that came unbuilt.
+    if sample is None or not model.built or not is_usual(model, *_OWN):
         return None
     try:
         with _unchanged(model):
             logs = model.test_step(sample)
-    except Exception:  # of the user's layers, in whatever way: fit meets it again, and tells
-        return None
+    except Exception:  # the user's layers may raise anything, if only for want of a graph
+        return None  # evaluate() or fit() runs the same layers next, and raises what is wrong
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     return dict(logs)
-
-
-def _is_usual(model: keras.Model) -> bool:
-    """Whether Keras alone says how this model trains: on one device, its input shapes known."""
-    if keras.backend.backend() != "tensorflow" or not model.built or model.run_eagerly:
-        return False
-    is_own_loop = any(getattr(type(model), name) is not getattr(keras.Model, name) for name in _OWN)
-    return not is_own_loop and model.distribute_strategy.num_replicas_in_sync == 1
 
 
 @contextmanager

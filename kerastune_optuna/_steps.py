@@ -56,7 +56,11 @@ def set_steps(
     """
     if isinstance(fit.steps_per_execution, int):
         model.steps_per_execution = fit.steps_per_execution
-    elif _may_be_set(model) and not any(_acts_on_batches(callback) for callback in callbacks):
+    elif (
+        model.steps_per_execution == 1
+        and is_usual(model, "make_train_function")
+        and not any(_acts_on_batches(callback) for callback in callbacks)
+    ):
         model.steps_per_execution = _best_steps(model, fit)
 
 
@@ -77,13 +81,12 @@ def lean_graphs(model: keras.Model, fit: FitArguments) -> Iterator[None]:
         options.set_experimental_options({"disable_meta_optimizer": before})
 
 
-def _may_be_set(model: keras.Model) -> bool:
-    """Whether nobody could tell: Keras's own loop, compiled by TensorFlow on one device."""
-    if keras.backend.backend() != "tensorflow":
+def is_usual(model: keras.Model, *methods: str) -> bool:
+    """Whether TensorFlow compiles a model for one device, by Keras's own methods of these names."""
+    if keras.backend.backend() != "tensorflow" or model.run_eagerly:
         return False
-    is_own_loop = type(model).make_train_function is not keras.Model.make_train_function
-    is_alone = model.distribute_strategy.num_replicas_in_sync == 1
-    return model.steps_per_execution == 1 and not model.run_eagerly and is_alone and not is_own_loop
+    is_own = any(getattr(type(model), name) is not getattr(keras.Model, name) for name in methods)
+    return not is_own and model.distribute_strategy.num_replicas_in_sync == 1
 
 
 def _acts_on_batches(callback: keras.callbacks.Callback) -> bool:

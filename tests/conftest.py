@@ -15,6 +15,7 @@ import pytest
 
 from kerastune_optuna import OptunaTuner
 from kerastune_optuna._store import open_store
+from tests.browser import chromium, launched
 
 
 def kept(tuner, folder=None):
@@ -129,3 +130,13 @@ def search(make_tuner, data):
         return tuner.search(**{**arguments, **(fit or {})})
 
     return run
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Give a Chromium."""
+    if chromium() is None:
+        # pip cannot install one, and not every contributor has it; .ci/run gets it where it can.
+        pytest.skip("no chromium, chromium-browser or google-chrome is installed")
+    with launched() as given:
+        yield given

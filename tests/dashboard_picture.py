@@ -10,10 +10,10 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from kerastune_optuna import OptunaTuner
-from tests.browser import chromium
+from tests.browser import launched
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 WIDTH, HEIGHT = 1200, 780
@@ -48,9 +48,8 @@ def shots(page: Page, url: str, best: int) -> list[bytes]:
 
 def dashboard(folder: Path) -> None:
     """Search, serve, and write the picture."""
-    with tempfile.TemporaryDirectory() as directory, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as directory, launched() as browser:
         tuner = search(directory)
-        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
         with tuner.dashboard() as served:
             taken = shots(page, served.url, tuner.best_trial.number)
@@ -61,4 +60,3 @@ def dashboard(folder: Path) -> None:
         page.set_content(f'<div style="display:inline-flex;gap:8px">{images}</div>')
         page.set_viewport_size({"width": 2 * WIDTH, "height": HEIGHT})
         page.locator("div").screenshot(path=folder / "dashboard.png")
-        browser.close()

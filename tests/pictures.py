@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from playwright.sync_api import sync_playwright
 from rich.console import Console
 from rich.text import Text
 
 from kerastune_optuna import _report
-from tests.browser import chromium
+from tests.browser import launched
 from tests.dashboard_picture import dashboard
 from tests.live_picture import live_svg
 from tests.replays import Recorded, replay
@@ -40,12 +39,10 @@ def study() -> optuna.Study:
 @contextmanager
 def page(width: int, height: int, scheme: str) -> Iterator[Any]:
     """Give a page of a browser."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+    with launched() as browser:
         yield browser.new_page(
             viewport={"width": width, "height": height}, color_scheme=scheme, device_scale_factor=1
         )
-        browser.close()
 
 
 def report(folder: Path) -> None:

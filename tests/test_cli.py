@@ -193,7 +193,7 @@ def test_several_objectives_have_no_best_trial(call, tmp_path):
     study = optuna.create_study(storage=url, directions=["minimize", "maximize"])
     study.add_trial(optuna.trial.create_trial(values=[1.0, 2.0]))
     _, err = call("best", url, code=1)
-    assert "has 2 objectives, and so no best trial. Read best_trials" in one_line(err)
+    assert "has 2 objectives, and tables and reports show one." in one_line(err)
     assert call("status", url)[0].splitlines()[1] == "1 trials: 1 COMPLETE"
 
 

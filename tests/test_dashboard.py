@@ -15,7 +15,6 @@ import optuna
 import pytest
 
 from kerastune_optuna import ArgumentError
-from tests.browser import chromium
 from tests.conftest import PruneAt, build_model, history
 
 
@@ -129,14 +128,10 @@ def test_a_port_that_cannot_be_used_is_an_error(make_tuner, port):
     assert len(str(got.value).splitlines()) == 1
 
 
-def test_a_browser_shows_curves_and_artifacts(search):
+def test_a_browser_shows_curves_and_artifacts(search, browser):
     """In Chromium each trial has its curve, and the history on a trial's page opens as a table."""
-    sync = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
-    if chromium() is None:
-        pytest.skip("no chromium is installed on this machine")
     tuner = search(n_trials=4, pruner=PruneAt([1]), fit={"epochs": 5})
-    with tuner.dashboard() as dashboard, sync.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+    with tuner.dashboard() as dashboard:
         page = browser.new_page()
         errors = []
         page.on("pageerror", lambda error: errors.append(error))
@@ -150,6 +145,6 @@ def test_a_browser_shows_curves_and_artifacts(search):
         cells = page.locator("table tbody tr").nth(4).locator("td")
         cells.first.wait_for()
         shown = dict(zip(history(tuner, 0)[0], cells.all_inner_texts(), strict=True))
-        browser.close()
+        page.close()
     assert shown == history(tuner, tuner.best_trial.number)[4]
     assert errors == []

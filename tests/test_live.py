@@ -107,6 +107,7 @@ class Screen:
 def screen(folder, width=80):
     """Give a terminal of that width."""
     if shutil.which("tmux") is None:
+        # pip cannot install it, and Windows has none; nothing else in Python is a whole terminal.
         pytest.skip("tmux is not installed, and the display needs a real terminal")
     terminal = Screen(folder / "tmux", width)
     try:

@@ -12,10 +12,8 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
-from playwright.sync_api import sync_playwright
 
 from kerastune_optuna import ArgumentError, ArgumentTypeError, MissingExtraError, _report
-from tests.browser import chromium
 from tests.conftest import PruneAt
 from tests.replays import Recorded, invented, replay
 
@@ -56,19 +54,6 @@ ODD = {
     "odd attrs": [by_hand(user_attrs={"seconds": "5", "best_epoch": None, "worker": NASTY})],
     "reasons": [by_hand(state=TrialState.FAIL, user_attrs={"stop_reason": NASTY})],
 }
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Give a Chromium."""
-    if chromium() is None:
-        pytest.skip("no chromium, chromium-browser or google-chrome is installed")
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield launched
-        launched.close()
 
 
 class Visit:
@@ -355,12 +340,12 @@ def test_a_notebook_shows_a_study_of_another_process(search, make_tuner):
 
 def test_a_running_trial_ends_with_what_is_known():
     """The timeline draws a trial that still runs up to the latest moment of the study."""
-    from kerastune_optuna._report._facts import read
+    from kerastune_optuna._report._facts import Facts
     from kerastune_optuna._report._timeline import timeline
 
     began = datetime.datetime(2026, 1, 1)
     done, runs = by_hand(), by_hand(state=TrialState.RUNNING)
     done.datetime_start = runs.datetime_start = began
     done.datetime_complete = began + datetime.timedelta(seconds=30)
-    bars = {bar.name: bar.x for bar in timeline(read(study_of(done, runs))).data}
+    bars = {bar.name: bar.x for bar in timeline(Facts(study_of(done, runs))).data}
     assert list(bars["running"]) == list(bars["complete"]) == [30_000]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kerastune_optuna import _check
 from kerastune_optuna._report import _text
-from kerastune_optuna._report._facts import read, saved_epochs
+from kerastune_optuna._report._facts import Facts, saved_epochs
 from kerastune_optuna._report._frame import results
 from kerastune_optuna._report._summary import summary, summary_html
 from kerastune_optuna._report._text import duration, short
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 __all__ = [
+    "best",
     "duration",
     "params",
     "plot_curves",
@@ -35,17 +36,17 @@ __all__ = [
 
 def plot_history(study: optuna.Study) -> go.Figure:
     """Return the figure of all values and of the best one so far."""
-    return _plots().history(read(study))
+    return _plots().history(Facts(study))
 
 
 def plot_curves(study: optuna.Study) -> go.Figure:
     """Return the figure of all learning curves and their median."""
-    return _plots().curves(read(study))
+    return _plots().curves(Facts(study))
 
 
 def plot_importance(study: optuna.Study) -> go.Figure:
     """Return the figure of how much each parameter mattered."""
-    return _plots().importance(read(study))
+    return _plots().importance(Facts(study))
 
 
 def write_page(study: optuna.Study, path: str | Path) -> Path:
@@ -66,7 +67,13 @@ def write_page(study: optuna.Study, path: str | Path) -> Path:
         _check.installed(package, extra="plots")
     from kerastune_optuna._report import _page
 
-    return _page.write(read(study), _check.file_to_write("path", path))
+    return _page.write(Facts(study), _check.file_to_write("path", path))
+
+
+def best(study: optuna.Study) -> FrozenTrial | None:
+    """Return the COMPLETE trial with the best value, the earliest of equals; None without any."""
+    row = Facts(study).best
+    return None if row is None else row.trial
 
 
 def params(trial: FrozenTrial) -> str:

@@ -172,11 +172,6 @@ class Facts:
         )
 
 
-def read(study: optuna.Study) -> Facts:
-    """Return the facts of a study."""
-    return Facts(study)
-
-
 def curve(trial: FrozenTrial) -> dict[int, float]:
     """Return the finite reports of a trial by their steps, in order."""
     reports = sorted(trial.intermediate_values.items())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from kerastune_optuna._report._facts import read
+from kerastune_optuna._report._facts import Facts
 
 if TYPE_CHECKING:
     import optuna
@@ -32,7 +32,7 @@ def results(study: optuna.Study) -> pandas.DataFrame:
     """
     import pandas  # takes half a second to import, and only results() needs it
 
-    trials = read(study).trials
+    trials = Facts(study).trials
     names = sorted({name for trial in trials for name in trial.params})
     rows = [_row(trial, names) for trial in trials]
     columns = ["number", "state", "value", *(f"params_{name}" for name in names), *_ATTRS]

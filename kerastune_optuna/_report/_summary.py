@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kerastune_optuna._report import _text
-from kerastune_optuna._report._facts import Facts, Row, read
+from kerastune_optuna._report._facts import Facts, Row
 
 if TYPE_CHECKING:
     import optuna
@@ -27,7 +27,7 @@ def summary(study: optuna.Study, n: int) -> str:
     # rich would draw into a notebook at once, where we want the text.
     console = Console(highlight=False, force_jupyter=False)
     with console.capture() as captured:
-        for part in _parts(read(study), n):
+        for part in _parts(Facts(study), n):
             console.print(part)
     return captured.get()
 
@@ -93,7 +93,7 @@ def _lines(facts: Facts) -> list[str]:
 
 def summary_html(study: optuna.Study, n: int) -> str:
     """Return the same as HTML for a notebook; one short line where no trial has begun."""
-    facts = read(study)
+    facts = Facts(study)
     title = f"Study <b>{escape(facts.name)}</b>: {facts.direction} {escape(facts.metric)}"
     lines = "<br>".join(escape(line) for line in _lines(facts))
     if not facts.trials:
