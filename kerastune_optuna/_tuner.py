@@ -20,10 +20,11 @@ from kerastune_optuna._fit import VERBOSITIES, FitArguments, check_fit_arguments
 from kerastune_optuna._frame import Plan
 from kerastune_optuna._live import progress_for
 from kerastune_optuna._once import shown_once
+from kerastune_optuna._recipe import Builder, Recipe
 from kerastune_optuna._results import Results
 from kerastune_optuna._steps import check_steps
 from kerastune_optuna._store import StoreSource, check_store
-from kerastune_optuna._trial import Builder, Recipe, discard_outranked
+from kerastune_optuna._trial import discard_outranked
 from kerastune_optuna._user_callbacks import as_list, check_callbacks, may_add_metrics
 from kerastune_optuna._workers import Job, keras_settings
 
