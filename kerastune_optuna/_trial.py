@@ -108,10 +108,10 @@ def _build_and_fit(
     _note_epochs(trial, recipe.fit, arguments)
     with tempfile.TemporaryDirectory() as folder:
         training = _Training(trial, recipe, folder)
+        rehearse(model, recipe.fit.specification())
         set_steps(model, recipe.fit, training.of_user)
-        logs = rehearse(model, recipe.fit.sample)
         if check:
-            _check_objective(model, recipe, logs)
+            _check_objective(model, recipe)
         with lean_graphs(model, recipe.fit):
             model.fit(**recipe.fit.as_keywords(), verbose=0, callbacks=training.callbacks)
     if training.stop.stopped or training.pruning.cut_off:
@@ -195,12 +195,12 @@ def _note_epochs(trial: optuna.Trial, fit: FitArguments, arguments: Mapping[str,
         trial.set_user_attr("epochs", fit.epochs_of_a_trial)
 
 
-def _check_objective(model: keras.Model, recipe: Recipe, logs: dict[str, Any] | None) -> None:
+def _check_objective(model: keras.Model, recipe: Recipe) -> None:
     """Raise before any training where the model will not log the objective."""
     own_step = type(model).train_step is not keras.Model.train_step
     if may_add_metrics(recipe.callbacks) or (own_step and not recipe.objective.needs_validation):
         return  # only the first epoch can tell
-    logs = recipe.fit.evaluate_once(model) if logs is None else logs
+    logs = recipe.fit.evaluate_once(model)
     names = set(logs)
     if recipe.fit.has_validation:
         names |= {f"val_{name}" for name in logs}
