@@ -42,7 +42,9 @@ class OptunaTuner(Results):
     results and goes on where the last one stopped.
 
     Args:
-        build_model: Takes an Optuna trial and returns a compiled keras.Model.
+        build_model: Takes an Optuna trial and returns a compiled keras.Model, or a tuple of it and
+            a dict of arguments of Model.fit, like batch_size, which go before those of search();
+            callbacks among them are added to those of search().
         objective: Name of a metric in the epoch logs. Default "val_accuracy", which also finds the
             categorical, sparse and binary accuracies of Keras.
         direction: "minimize", "maximize", or "auto" (default) where the name leaves no doubt.
@@ -150,7 +152,8 @@ class OptunaTuner(Results):
         """Run trials until the study has `n_trials`, going on with a study that exists.
 
         Args:
-            x: Training data as Model.fit takes it, or a function without arguments that returns it.
+            x: Training data as Model.fit takes it, or a function without arguments that returns it;
+                a tf.data.Dataset of single rows goes in batches of `batch_size`.
             y: Targets, where `x` does not hold them; or such a function.
             epochs: Epochs of a trial that is not stopped early. Default 10.
             validation_data: As for Model.fit, or a function that returns it.

@@ -69,7 +69,7 @@ def test_batch_size_is_tuned_for_arrays_and_for_rows(search, data, tmp_path):
     """Arrays and a dataset of single rows go in batches of each trial's size, to equal values."""
     tables = []
     for name, fit in (("arrays", {"shuffle": False}), ("rows", as_rows(data))):
-        tuner = search(with_batch_size, n_trials=4, directory=tmp_path / name, fit=fit)
+        tuner = search(with_batch_size, n_trials=3, directory=tmp_path / name, fit=fit)
         assert_batches_are_tuned(tuner, data[2])
         tables.append(tuner.results().drop(columns=["seconds", "worker"]))
     assert tables[0]["params_batch_size"].nunique() > 1
@@ -202,7 +202,7 @@ def test_callbacks_are_tuned_and_added(search):
     def build(trial):
         model = build_model(trial)
         stopping = keras.callbacks.EarlyStopping(
-            "val_loss", patience=trial.suggest_int("patience", 0, 1), min_delta=100
+            "val_loss", patience=trial.suggest_int("patience", 1, 2), min_delta=100
         )
         holding = keras.callbacks.LambdaCallback(
             on_train_end=lambda logs: held.append(holding.model is model)
@@ -210,9 +210,9 @@ def test_callbacks_are_tuned_and_added(search):
         return model, {"callbacks": [stopping, holding]}
 
     tuner = search(build, n_trials=4, fit={"epochs": 9, "callbacks": [Spy(seen)]})
-    assert {trial.params["patience"] for trial in tuner.study.trials} == {0, 1}
+    assert {trial.params["patience"] for trial in tuner.study.trials} == {1, 2}
     for trial in tuner.study.trials:
-        assert trial.user_attrs["epochs_run"] == 2 + trial.params["patience"]
+        assert trial.user_attrs["epochs_run"] == 1 + trial.params["patience"]
     assert held == [True] * 4
     assert seen.count("begin") == 4
 
