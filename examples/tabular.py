@@ -20,21 +20,21 @@ NUMBERS, WORDS = ["temperature", "wind"], ["day", "sky"]
 
 
 def load() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return 600 days to train on and 200 to validate with, and whether many bikes were hired."""
+    """Return 400 days to train on and 100 to validate with, and whether many bikes were hired."""
     rng = np.random.default_rng(0)
     days = pd.DataFrame(
         {
-            "temperature": rng.normal(15, 8, 800).astype("float32"),
-            "wind": rng.gamma(2, 6, 800).astype("float32"),
-            "day": rng.choice(["workday", "weekend", "holiday"], 800, p=[0.7, 0.25, 0.05]),
-            "sky": rng.choice(["sun", "clouds", "rain"], 800),
+            "temperature": rng.normal(15, 8, 500).astype("float32"),
+            "wind": rng.gamma(2, 6, 500).astype("float32"),
+            "day": rng.choice(["workday", "weekend", "holiday"], 500, p=[0.7, 0.25, 0.05]),
+            "sky": rng.choice(["sun", "clouds", "rain"], 500),
         }
     )
     comfort = 2 - abs(days["temperature"] - 20) / 5 - days["wind"] / 20
     comfort += days["sky"].map({"sun": 1.0, "clouds": 0.0, "rain": -2.0})
     comfort += days["day"].map({"workday": 0.5, "weekend": 0.0, "holiday": -1.0})
-    days["many"] = (comfort + rng.normal(0, 0.3, 800) > 0).astype("int64")
-    return days[:600], days[600:]
+    days["many"] = (comfort + rng.normal(0, 0.3, 500) > 0).astype("int64")
+    return days[:400], days[400:]
 
 
 def rows(days: pd.DataFrame) -> tf.data.Dataset:
@@ -87,10 +87,10 @@ def main() -> None:
         tuner = OptunaTuner(
             builder(train), n_trials=6, seed=0, directory=directory, study_name="tabular"
         )
-        tuner.search(rows(train).shuffle(600), validation_data=rows(validation), epochs=5)
+        tuner.search(rows(train).shuffle(400), validation_data=rows(validation), epochs=5)
         tuner.summary(3)
         model = tuner.best_model()
-        _, accuracy = model.evaluate(rows(validation).batch(200), verbose=0)
+        _, accuracy = model.evaluate(rows(validation).batch(100), verbose=0)
         print(f"Accuracy of the best model: {accuracy:.4f}")
 
 
