@@ -24,6 +24,7 @@ from kerastune_optuna._data import (
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._graphs import kept_in_memory
 from kerastune_optuna._monitor import Objective
+from kerastune_optuna._seeds import undisturbed
 
 # What search() takes by name, and hands to Model.fit in its own way.
 _OURS = {"x", "y", "epochs", "callbacks", "verbose", "validation_data", "validation_split"}
@@ -116,9 +117,10 @@ class FitArguments:
         its training uses it again.
         """
         x, y = self._evaluated()
-        logs = model.evaluate(
-            x, y, batch_size=self._evaluation_size, steps=1, verbose=0, return_dict=True
-        )
+        with undisturbed():
+            logs = model.evaluate(
+                x, y, batch_size=self._evaluation_size, steps=1, verbose=0, return_dict=True
+            )
         return dict(logs)
 
     def _evaluated(self) -> tuple[Any, Any]:

@@ -9,6 +9,11 @@ import tensorflow as tf
 
 from kerastune_optuna._rehearsal import rehearse
 
+# A rehearsal saves a trace of TensorFlow's: with other backends there is none to save.
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="only TensorFlow's trainings are rehearsed"
+)
+
 X, Y = np.random.default_rng(0).normal(size=(96, 8)).astype("float32"), np.arange(96) % 3
 SAMPLE = (tf.constant(X[:32]), tf.constant(Y[:32]))
 
