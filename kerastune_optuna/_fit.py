@@ -117,6 +117,10 @@ class FitArguments:
         its training uses it again.
         """
         x, y = self._evaluated()
+        if keras.backend.backend() != "tensorflow":
+            # The first fit of a model reads, and shuffles, a batch more to build the metrics: here
+            # it does so before the evaluation, or the training would be another than plain fit's.
+            model.fit(**{**self.as_keywords(), "epochs": 0}, verbose=0)
         with undisturbed():
             logs = model.evaluate(
                 x, y, batch_size=self._evaluation_size, steps=1, verbose=0, return_dict=True

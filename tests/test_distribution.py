@@ -12,12 +12,16 @@ import pytest
 
 # Devices are made of a CPU before the backend starts: each search has a process of its own.
 MIRRORED = """
+import keras
 import tensorflow as tf
 
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 distributed = strategy.scope
+
+def normalisation():
+    return keras.layers.BatchNormalization(synchronized=True)
 
 def devices(model):
     return model.distribute_strategy.num_replicas_in_sync
@@ -29,6 +33,8 @@ from contextlib import nullcontext
 def distributed():
     keras.distribution.set_distribution(keras.distribution.DataParallel())
     return nullcontext()
+
+normalisation = keras.layers.BatchNormalization
 
 def devices(model):
     return len(model.layers[-1].kernel.value.sharding.device_set)
@@ -44,7 +50,7 @@ def build(trial):
     known = [keras.Input((4,))] if trial.number == 0 else []
     units = trial.suggest_int("units", 2, 8)
     with distributed():
-        layers = [keras.layers.Dense(units, "relu"), keras.layers.Dense(3, "softmax")]
+        layers = [keras.layers.Dense(units), normalisation(), keras.layers.Dense(3, "softmax")]
         model = keras.Sequential([*known, *layers])
         model.compile("adam", "sparse_categorical_crossentropy")
     return model

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from kerastune_optuna import _memory
 from tests.conftest import build_model
 
 
@@ -36,3 +37,13 @@ def test_a_loader_shuffles_by_the_seed_of_its_trial(search, data):
     fit = {"x": DataLoader(training, batch_size=16, shuffle=True), "y": None}
     tables = [search(objective="val_loss", study_name=name, fit=fit).results() for name in "ab"]
     assert tables[0]["value"].tolist() == tables[1]["value"].tolist()
+
+
+@pytest.mark.parametrize(("most_grown", "kept"), [(1e12, 1), (-1e12, 0)], ids=["little", "much"])
+def test_what_jax_compiled_goes_when_the_process_has_grown(search, monkeypatch, most_grown, kept):
+    """A search drops all that was compiled where the process has grown by more than the limit."""
+    compiled = jax.jit(lambda x: x + 1)
+    compiled(1)
+    monkeypatch.setattr(_memory, "_MOST_GROWN", most_grown)
+    search(n_trials=1)
+    assert compiled._cache_size() == kept
