@@ -16,7 +16,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import BaseTrial, FrozenTrial, TrialState
 
-from kerastune_optuna import _backup, _history, _weights
+from kerastune_optuna import _backup, _history, _study, _weights
 from kerastune_optuna._backup import Backup, UnfitBackupError
 from kerastune_optuna._callbacks import BestWeights, PruningCallback
 from kerastune_optuna._exceptions import BuilderError, StorageError, WeightsError
@@ -29,7 +29,7 @@ from kerastune_optuna._seeds import derive, set_all
 from kerastune_optuna._steps import lean_graphs, set_steps
 from kerastune_optuna._stop import StopOnRequest
 from kerastune_optuna._store import StoreSource
-from kerastune_optuna._study import ranked, value_of
+from kerastune_optuna._study import value_of
 from kerastune_optuna._user_callbacks import for_trial, may_add_metrics
 
 if TYPE_CHECKING:
@@ -122,10 +122,10 @@ def _build_and_fit(
     came_built = model.built
     with tempfile.TemporaryDirectory() as folder:
         training = _Training(study, trial, recipe, folder)
+        rehearse(model, recipe.fit.specification())
         set_steps(model, recipe.fit, training.of_user)
-        logs = rehearse(model, recipe.fit.sample)
         if check:
-            _check_objective(model, recipe, logs)
+            _check_objective(model, recipe)
         with lean_graphs(model, recipe.fit):
             model.fit(**recipe.fit.as_keywords(), verbose=0, callbacks=training.callbacks)
     if training.stop.stopped or training.pruning.cut_off:
@@ -222,12 +222,12 @@ def _seed(trial: optuna.Trial, recipe: Recipe) -> None:
     set_all(seed)
 
 
-def _check_objective(model: keras.Model, recipe: Recipe, logs: dict[str, Any] | None) -> None:
+def _check_objective(model: keras.Model, recipe: Recipe) -> None:
     """Raise before any training where the model will not log the objective."""
     own_step = type(model).train_step is not keras.Model.train_step
     if may_add_metrics(recipe.callbacks) or (own_step and not recipe.objective.needs_validation):
         return  # only the first epoch can tell
-    logs = recipe.fit.evaluate_once(model) if logs is None else logs
+    logs = recipe.fit.evaluate_once(model)
     names = set(logs)
     if recipe.fit.has_validation:
         names |= {f"val_{name}" for name in logs}
@@ -237,17 +237,17 @@ def _check_objective(model: keras.Model, recipe: Recipe, logs: dict[str, Any] | 
 
 def _enters_best(study: optuna.Study, number: int, value: float, recipe: Recipe) -> bool:
     """Whether a trial will be among the `keep_best` best of the study so far."""
-    best = ranked(study, recipe.objective, recipe.keep_best)
+    best = _study.best(study, recipe.objective, recipe.keep_best)
     if len(best) < recipe.keep_best:
         return True
-    # As `ranked` ranks: of equal values the earlier trial leads, whichever ended first.
+    # As `best` ranks: of equal values the earlier trial leads, whichever ended first.
     cost = recipe.objective.cost
     return bool(best) and (cost(value), number) < (cost(value_of(best[-1])), best[-1].number)
 
 
 def discard_outranked(study: optuna.Study, recipe: Recipe) -> None:
     """Delete the weights of finished trials that are not among the best."""
-    best = {trial.number for trial in ranked(study, recipe.objective, recipe.keep_best)}
+    best = {trial.number for trial in _study.best(study, recipe.objective, recipe.keep_best)}
     for trial in study.get_trials(deepcopy=False):
         # A RUNNING trial may just have saved weights that are about to rank.
         if trial.state.is_finished() and trial.number not in best:
