@@ -63,6 +63,7 @@ ORDER = [
     "_frame",
     "_terminal",
     "_live",
+    "_environment",
     "_launch",
     "_crew",
     "_dashboard",
