@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -208,12 +209,19 @@ def _check_objective(model: keras.Model, recipe: Recipe) -> None:
 
 def _enters_best(study: optuna.Study, number: int, value: float, recipe: Recipe) -> bool:
     """Whether a trial will be among the `keep_best` best of the study so far."""
-    best = _study.best(study, recipe.objective, recipe.keep_best)
-    if len(best) < recipe.keep_best:
-        return True
-    # As `best` ranks: of equal values the earlier trial leads, whichever ended first.
     cost = recipe.objective.cost
-    return bool(best) and (cost(value), number) < (cost(value_of(best[-1])), best[-1].number)
+
+    def leads(other: FrozenTrial) -> bool:
+        # As `best` ranks: of equal values the earlier trial leads, whichever ended first.
+        return (cost(value_of(other)), other.number) < (cost(value), number)
+
+    # What was known when this trial began costs no query, and others can only have become better.
+    known = study._get_trials(deepcopy=False, use_cache=True)
+    leading = (other for other in known if other.state is TrialState.COMPLETE and leads(other))
+    if len(list(islice(leading, recipe.keep_best))) == recipe.keep_best:
+        return False
+    best = _study.best(study, recipe.objective, recipe.keep_best)
+    return len(best) < recipe.keep_best or not leads(best[-1])
 
 
 def discard_outranked(study: optuna.Study, recipe: Recipe) -> None:
