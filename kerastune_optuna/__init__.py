@@ -21,10 +21,16 @@ from kerastune_optuna._exceptions import (
 
 if _typing.TYPE_CHECKING:
     from kerastune_optuna._callbacks import PruningCallback
+    from kerastune_optuna._keras_tuner import HyperParameters, from_keras_tuner
     from kerastune_optuna._tuner import OptunaTuner
 else:
-    # These import TensorFlow, which takes seconds: the command line does without.
-    _LATER = {"OptunaTuner": "_tuner", "PruningCallback": "_callbacks"}
+    # These import TensorFlow or Optuna, which takes time: the command line does without.
+    _LATER = {
+        "HyperParameters": "_keras_tuner",
+        "OptunaTuner": "_tuner",
+        "PruningCallback": "_callbacks",
+        "from_keras_tuner": "_keras_tuner",
+    }
 
     def __getattr__(name):
         """Import what was left for later when it is first asked for."""
@@ -42,6 +48,7 @@ __all__ = [
     "ArgumentError",
     "ArgumentTypeError",
     "BuilderError",
+    "HyperParameters",
     "MetricNotFoundError",
     "MissingExtraError",
     "NoTrialsError",
@@ -54,6 +61,7 @@ __all__ = [
     "WeightsError",
     "WorkerError",
     "__version__",
+    "from_keras_tuner",
 ]
 
 __version__ = _version("kerastune_optuna")

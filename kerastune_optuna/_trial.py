@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import keras
@@ -16,9 +17,9 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import BaseTrial, FrozenTrial, TrialState
 
-from kerastune_optuna import _backup, _history, _weights
+from kerastune_optuna import _backup, _history, _own_fit, _weights
 from kerastune_optuna._backup import Backup, UnfitBackupError
-from kerastune_optuna._callbacks import BestWeights, PruningCallback
+from kerastune_optuna._callbacks import BestWeights
 from kerastune_optuna._exceptions import BuilderError, StorageError, WeightsError
 from kerastune_optuna._fit import FitArguments
 from kerastune_optuna._history import EpochLogs
@@ -122,12 +123,12 @@ def _build_and_fit(
     came_built = model.built
     with tempfile.TemporaryDirectory() as folder:
         training = _Training(study, trial, recipe, folder)
-        set_steps(model, recipe.fit, training.of_user)
+        set_steps(model, recipe.fit, training.seen)
         logs = rehearse(model, recipe.fit.sample)
         if check:
             _check_objective(model, recipe, logs)
         with lean_graphs(model, recipe.fit):
-            model.fit(**recipe.fit.as_keywords(), verbose=0, callbacks=training.callbacks)
+            training.fit(model)
     if training.stop.stopped or training.pruning.cut_off:
         raise KeyboardInterrupt
     trial.set_user_attr("n_params", model.count_params())
@@ -152,7 +153,7 @@ class _Training:
     ) -> None:
         self.stop = StopOnRequest()
         self.of_user = for_trial(recipe.callbacks, trial, _folder(study, trial))
-        self.pruning = PruningCallback(trial, recipe.objective.name)
+        self.pruning = _own_fit.pruning_for(recipe.build_model, trial, recipe.objective)
         self.best = BestWeights(self.pruning)
         self.logs = EpochLogs()
         boards = for_boards(self.of_user, trial, self.pruning)
@@ -163,6 +164,10 @@ class _Training:
                 trial, recipe.store, self.pruning, self.best, self.logs, recipe.backup_every, folder
             )
             self.callbacks.append(self.backup)
+        # A fit of the builder's own may add callbacks that act on batches, as one of ours does.
+        self.seen = self.callbacks if _own_fit.trains_itself(recipe.build_model) else self.of_user
+        keywords = {**recipe.fit.as_keywords(), "verbose": 0, "callbacks": self.callbacks}
+        self.fit = partial(_own_fit.fit, recipe.build_model, trial, self.pruning, keywords)
 
 
 def _save(
@@ -227,7 +232,11 @@ def _seed(trial: optuna.Trial, recipe: Recipe) -> None:
 def _check_objective(model: keras.Model, recipe: Recipe, logs: dict[str, Any] | None) -> None:
     """Raise before any training where the model will not log the objective."""
     own_step = type(model).train_step is not keras.Model.train_step
-    if may_add_metrics(recipe.callbacks) or (own_step and not recipe.objective.needs_validation):
+    if (
+        may_add_metrics(recipe.callbacks)
+        or _own_fit.trains_itself(recipe.build_model)
+        or (own_step and not recipe.objective.needs_validation)
+    ):
         return  # only the first epoch can tell
     logs = recipe.fit.evaluate_once(model) if logs is None else logs
     names = set(logs)
