@@ -157,22 +157,30 @@ def shape_of_a_batch(data: Any, batch_size: int) -> tuple[int, ...] | None:
     return (batch_size, *map(int, shape[1:])) if shape else None
 
 
-def first_batch(x: Any, y: Any, size: int) -> tuple[Any, ...] | None:
-    """Return the first batch of arrays or of a tf.data.Dataset; None for other data."""
-    if hasattr(x, "element_spec"):
-        batch = next(iter(x))
-        return batch if isinstance(batch, tuple) else (batch,)
-    arrays = (x,) if y is None else (x, y)
-    if any(not isinstance(leaf, np.ndarray) for leaf in keras.tree.flatten(arrays)):
+def specify(x: Any, y: Any) -> tuple[Any, Any] | None:
+    """Return symbolic inputs and targets of arrays or of a tf.data.Dataset; None for other data."""
+    spec = getattr(x, "element_spec", (x, y))
+    leaves = keras.tree.flatten(spec)
+    if not isinstance(spec, tuple) or len(spec) < 2 or not all(map(_is_plain, leaves)):
         return None
-    first: tuple[Any, ...] = keras.tree.map_structure(lambda leaf: _tensor(leaf[:size]), arrays)
-    return first
+    inputs, targets = keras.tree.map_structure(_symbolic, spec)[:2]
+    return inputs, targets
 
 
-def _tensor(array: np.ndarray[Any, Any]) -> Any:
-    """Return a tensor of an array as Keras's own adapters make one: floats in its own precision."""
-    is_float = np.issubdtype(array.dtype, np.floating)
-    return keras.ops.convert_to_tensor(array, keras.config.floatx() if is_float else None)
+def _is_plain(leaf: Any) -> bool:
+    """Whether something is an array, or describes a tensor of a rank that is known."""
+    if isinstance(leaf, np.ndarray):
+        return leaf.ndim > 0
+    return type(leaf).__name__ == "TensorSpec" and bool(leaf.shape.rank)
+
+
+def _symbolic(leaf: Any) -> keras.KerasTensor:
+    """Return a symbolic batch of an array as Keras's own adapters make one, or of a dataset."""
+    if not isinstance(leaf, np.ndarray):
+        return keras.KerasTensor(leaf.shape.as_list(), leaf.dtype.name)
+    is_float = np.issubdtype(leaf.dtype, np.floating)
+    dtype = keras.config.floatx() if is_float else keras.backend.standardize_dtype(leaf.dtype)
+    return keras.KerasTensor((None, *leaf.shape[1:]), dtype)
 
 
 def _rows_of_a_batch(dataset: Any) -> int:

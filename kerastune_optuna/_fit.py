@@ -14,12 +14,12 @@ from kerastune_optuna._data import (
     check_training_data,
     check_validation_data,
     count_batches,
-    first_batch,
     is_loader,
     is_parcel,
     open_data,
     shape_of_a_batch,
     shuffles_itself,
+    specify,
 )
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._graphs import kept_in_memory
@@ -43,7 +43,6 @@ class FitArguments:
     others: Mapping[str, Any] = field(default_factory=dict)
     steps_per_execution: int | str = "auto"
     kept: Mapping[str, Any] = field(default_factory=dict)
-    sample: tuple[Any, ...] | None = None
 
     @property
     def epochs_of_a_trial(self) -> int:
@@ -66,7 +65,7 @@ class FitArguments:
                 for name, value in self.others.items()
             },
         )
-        return replace(opened.checked(), kept=opened._kept(), sample=opened._sampled())
+        return replace(opened.checked(), kept=opened._kept())
 
     def _kept(self) -> dict[str, Any]:
         """Return the datasets whose rows come from memory after they were read once."""
@@ -127,12 +126,9 @@ class FitArguments:
         x, y, _ = keras.utils.unpack_x_y_sample_weight(self.validation_data)
         return x, y
 
-    def _sampled(self) -> tuple[Any, ...] | None:
-        """Return a batch to rehearse with; None where reading it would move a shuffle() on."""
-        x, y = self._evaluated()
-        if self.validation_data is None and hasattr(x, "element_spec"):
-            return None
-        return first_batch(x, y, self._evaluation_size)
+    def specification(self) -> tuple[Any, Any] | None:
+        """Return a symbolic batch, of inputs and targets; None where the data does not tell."""
+        return specify(self.x, self.y)
 
     @property
     def _evaluation_size(self) -> int:

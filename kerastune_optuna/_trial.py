@@ -123,10 +123,13 @@ def _build_and_fit(
     came_built = model.built
     with tempfile.TemporaryDirectory() as folder:
         training = _Training(study, trial, recipe, folder)
-        set_steps(model, recipe.fit, training.seen)
-        logs = rehearse(model, recipe.fit.sample)
-        if check:
-            _check_objective(model, recipe, logs)
+        is_own = _own_fit.trains_itself(recipe.build_model)
+        if not is_own:  # which may change data and model before it trains
+            rehearse(model, recipe.fit.specification())
+        # It may also add callbacks that act on batches, as one of ours does.
+        set_steps(model, recipe.fit, training.callbacks if is_own else training.of_user)
+        if check and not is_own:
+            _check_objective(model, recipe)
         with lean_graphs(model, recipe.fit):
             training.fit(model)
     if training.stop.stopped or training.pruning.cut_off:
@@ -164,8 +167,6 @@ class _Training:
                 trial, recipe.store, self.pruning, self.best, self.logs, recipe.backup_every, folder
             )
             self.callbacks.append(self.backup)
-        # A fit of the builder's own may add callbacks that act on batches, as one of ours does.
-        self.seen = self.callbacks if _own_fit.trains_itself(recipe.build_model) else self.of_user
         keywords = {**recipe.fit.as_keywords(), "verbose": 0, "callbacks": self.callbacks}
         self.fit = partial(_own_fit.fit, recipe.build_model, trial, self.pruning, keywords)
 
@@ -229,16 +230,12 @@ def _seed(trial: optuna.Trial, recipe: Recipe) -> None:
     keras.utils.set_random_seed(seed)
 
 
-def _check_objective(model: keras.Model, recipe: Recipe, logs: dict[str, Any] | None) -> None:
+def _check_objective(model: keras.Model, recipe: Recipe) -> None:
     """Raise before any training where the model will not log the objective."""
     own_step = type(model).train_step is not keras.Model.train_step
-    if (
-        may_add_metrics(recipe.callbacks)
-        or _own_fit.trains_itself(recipe.build_model)
-        or (own_step and not recipe.objective.needs_validation)
-    ):
+    if may_add_metrics(recipe.callbacks) or (own_step and not recipe.objective.needs_validation):
         return  # only the first epoch can tell
-    logs = recipe.fit.evaluate_once(model) if logs is None else logs
+    logs = recipe.fit.evaluate_once(model)
     names = set(logs)
     if recipe.fit.has_validation:
         names |= {f"val_{name}" for name in logs}

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import functools
+import os
 import pickle
+import re
+import signal
 from contextlib import contextmanager
+from pathlib import Path
 
 import cloudpickle
 import keras
@@ -267,22 +271,31 @@ def trained(search, returns, **options):
             return returns(model.fit(*args, callbacks=given, **kwargs))
 
     wanted = {name: value for name, value in options.items() if name != "passes"}
-    return search(from_keras_tuner(Model()), n_trials=1, **wanted)
+    return search(from_keras_tuner(Model()), **{"n_trials": 1, **wanted})
 
 
-RETURNED = {
-    "number": (lambda history: 0.25, 0.25),
-    "whole number": (lambda history: 1, 1.0),
-    "NumPy's": (lambda history: np.float32(0.5), 0.5),
-    "metrics": (lambda history: {"val_accuracy": 0.5, "loss": 3.0}, 0.5),
-    "list": (lambda history: [0.5, {"val_accuracy": 0.25}], 0.375),
-}
-
-
-@pytest.mark.parametrize(("returns", "value"), RETURNED.values(), ids=RETURNED)
-def test_what_fit_returns_is_the_value(search, returns, value):
+def test_what_fit_returns_is_the_value(search):
     """Whatever KerasTuner takes for a result, the trial has its value."""
-    assert trained(search, returns, fit={"epochs": 1}).best_value == value
+    results = [0.25, 1, np.float32(0.5), {"val_accuracy": 0.75}, [0.5, {"val_accuracy": 0.25}]]
+    coming = iter(results)
+    options = {"n_trials": len(results), "fit": {"epochs": 1}}
+    tuner = trained(search, lambda history: next(coming), **options)
+    assert [trial.value for trial in tuner.study.trials] == [0.25, 1.0, 0.5, 0.75, 0.375]
+
+
+def test_ctrl_c_ends_a_fit_of_its_own(search, make_tuner):
+    """What its code makes of the half of a training does not count, and the trial is resumed."""
+
+    class Model(BatchSize):
+        def fit(self, hp, model, *args, **kwargs):
+            os.kill(os.getpid(), signal.SIGINT)
+            return super().fit(hp, model, *args, **kwargs).history["no such metric"]
+
+    with pytest.raises(KeyboardInterrupt):
+        search(from_keras_tuner(Model()))
+    trials = make_tuner().study.trials
+    assert [trial.state.name for trial in trials] == ["FAIL", "WAITING"]
+    assert trials[0].user_attrs["stop_reason"] == "interrupted"
 
 
 def test_a_history_without_callbacks_counts_by_its_best_epoch(search):
@@ -371,18 +384,13 @@ def test_what_is_no_builder_is_refused(hypermodel):
         from_keras_tuner(hypermodel)
 
 
-def test_changed_choices_are_one_clear_error(search):
+def test_changed_choices_are_one_clear_error(tmp_path):
     """A study that knows other values by a name cannot take the new ones."""
-    search(from_keras_tuner(plain), n_trials=1)
-
-    def changed(hp):
-        return compiled(keras.layers.Dense(2, hp.Choice("activation", ["relu", "selu"])))
-
-    with (
-        pytest.raises(ArgumentError, match="hp cannot ask for 'activation'"),
-        pytest.warns(UserWarning, match="The code of build_model has changed"),
-    ):
-        search(from_keras_tuner(changed), n_trials=2)
+    study = optuna.create_study(storage=f"sqlite:///{tmp_path}/study.db")
+    HyperParameters(study.ask()).Choice("activation", ["relu", "tanh"])
+    with pytest.raises(ArgumentError, match="hp cannot ask for 'activation'") as got:
+        HyperParameters(study.ask()).Choice("activation", ["relu", "selu"])
+    assert "pass another study_name, or overwrite=True" in str(got.value)
 
 
 def test_what_was_not_asked_is_not_known():
@@ -409,3 +417,45 @@ def test_a_hypermodel_that_is_not_tunable_has_its_defaults(make_tuner):
     model = from_keras_tuner(Model(tunable=False))(trial)
     assert model.layers[0].units == 8
     assert trial.params == {}
+
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+SECTION = README.partition("## Coming from KerasTuner")[2].partition("\n## ")[0]
+LINES = [
+    code
+    for line in SECTION.splitlines()
+    if line.startswith("| ") and "---" not in line
+    for code in re.findall(r"`([^`]+)`", line.split(" | ")[1])
+]
+ARGUMENTS = [line for line in LINES if re.match(r"\w+=", line)]
+
+
+@pytest.mark.parametrize("line", ARGUMENTS)
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_the_tuner_takes_the_readmes_arguments(line, search, monkeypatch, tmp_path):
+    """Each argument beside one of KerasTuner's serves in a search."""
+    monkeypatch.chdir(tmp_path)
+    options = eval(f"dict({line})", {"optuna": optuna})
+    build = scored if "my_score" in line else plain
+    tuner = search(from_keras_tuner(build), fit={"epochs": 1, "n_trials": 1}, **options)
+    assert len(tuner.study.trials) == 1
+
+
+def test_the_readmes_calls_work(search, make_tuner, data):
+    """Each call beside one of KerasTuner's works on a tuner that has searched."""
+    tuner = search(from_keras_tuner(plain), n_trials=2, keep_best=2, fit={"epochs": 1})
+    names = {"OptunaTuner": make_tuner, "from_keras_tuner": from_keras_tuner, "build": plain}
+    names |= {"HyperParameters": HyperParameters, "tuner": tuner}
+    names |= {"x": data[0], "y": data[1], "data": data[2]}
+    calls = [line for line in LINES if line not in ARGUMENTS]
+    assert len(calls) == 8
+    for line in calls:
+        assert eval(line, names) is not None or line == "tuner.summary(3)"
+
+
+def scored(hp):
+    """Return a model that logs a score of its own."""
+    model = plain(hp)
+    metric = keras.metrics.MeanMetricWrapper(keras.metrics.sparse_categorical_accuracy, "my_score")
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=[metric], run_eagerly=True)
+    return model

@@ -95,9 +95,9 @@ def test_reports_are_kept(imported):
     assert set(metrics) == {"val_accuracy", "accuracy", "val_loss"}
 
 
-def test_a_search_goes_on_with_it(imported, data, tmp_path):
+@pytest.mark.usefixtures("imported")
+def test_a_search_goes_on_with_it(data, tmp_path):
     """The next trials have the same distributions, and the sampler learns from those before."""
-    study = imported[1]
     tuner = OptunaTuner(
         from_keras_tuner(build),
         n_trials=19,

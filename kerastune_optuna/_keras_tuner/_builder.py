@@ -22,7 +22,7 @@ def from_keras_tuner(hypermodel: Any) -> Callable[[BaseTrial], Any]:
     value of the trial: a History, a number, a dict of metrics with the objective among them, or a
     list of these, of which the mean counts. What `fit` sets itself, as in
     `model.fit(*args, epochs=hp.Int("epochs", 5, 20), **kwargs)`, goes before what search() was
-    given.
+    given. Such a training makes one step a call unless search(steps_per_execution=) says more.
 
     Args:
         hypermodel: A function that takes KerasTuner's `hp` and returns a compiled model, or an

@@ -31,9 +31,12 @@ def as_tuple(values: Any) -> tuple[Any, ...]:
     return tuple(values) if isinstance(values, list | tuple) else (values,)
 
 
-def apart(name: str, conditions: Sequence[Condition]) -> str:
-    """Return the name of a hyperparameter together with its conditions."""
-    return _APART.join([name, *map(str, conditions)])
+def names(name: str, conditions: Sequence[Condition]) -> list[str]:
+    """Return the names that a hyperparameter may have in a study, the one to try first in front.
+
+    To Optuna a name has one kind of values, to KerasTuner one for each condition.
+    """
+    return [name] if not conditions else [name, _APART.join([name, *map(str, conditions)])]
 
 
 def plain(name: str) -> str:

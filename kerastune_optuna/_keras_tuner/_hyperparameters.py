@@ -268,21 +268,17 @@ class HyperParameters:
             self._inactive.add(name)
             return None
         if name not in self.values:
-            self.values[name] = default if self._trial is None else self._suggest(name, space)
+            trial = self._trial
+            self.values[name] = default if trial is None else self._suggest(trial, name, space)
         return self.values[name]
 
-    def _suggest(self, name: str, space: BaseDistribution) -> Any:
+    def _suggest(self, trial: BaseTrial, name: str, space: BaseDistribution) -> Any:
         """Ask the trial, under a name of its own where the study knows other values by that one."""
-        assert self._trial is not None
-        # To Optuna a name has one kind of values, to KerasTuner one for each condition.
-        apart = [_conditions.apart(name, self._conditions)] if self._conditions else []
-        for one in (name, *apart):
+        for one in _conditions.names(name, self._conditions):
             try:
-                drawn = _ranges.suggest(self._trial, one, space)
+                return _ranges.to_keras_tuner(_ranges.suggest(trial, one, space), space)
             except ValueError as error:
                 cause = error
-            else:
-                return _ranges.to_keras_tuner(drawn, space)
         raise ArgumentError(
             f"hp cannot ask for {name!r} as {space}: {cause} Where its values have changed, pass "
             "another study_name, or overwrite=True to start anew; where two branches ask for it, "

@@ -240,8 +240,7 @@ def _name_for(
     spaces: dict[str, BaseDistribution],
 ) -> str:
     """Return the name under which HyperParameters asks a trial for the same."""
-    apart = [_conditions.apart(name, conditions)] if conditions else []
-    for one in (name, *apart):
+    for one in _conditions.names(name, conditions):
         if _conditions.fits(space, spaces.setdefault(one, space)):
             return one
     raise StudyMismatchError(
