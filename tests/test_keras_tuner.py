@@ -292,7 +292,7 @@ def test_ctrl_c_ends_a_fit_of_its_own(search, make_tuner):
             return super().fit(hp, model, *args, **kwargs).history["no such metric"]
 
     with pytest.raises(KeyboardInterrupt):
-        search(from_keras_tuner(Model()))
+        search(from_keras_tuner(Model()), n_trials=1)
     trials = make_tuner().study.trials
     assert [trial.state.name for trial in trials] == ["FAIL", "WAITING"]
     assert trials[0].user_attrs["stop_reason"] == "interrupted"
