@@ -17,7 +17,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import BaseTrial, FrozenTrial, TrialState
 
-from kerastune_optuna import _backup, _history, _own_fit, _weights
+from kerastune_optuna import _backup, _history, _own_fit, _study, _weights
 from kerastune_optuna._backup import Backup, UnfitBackupError
 from kerastune_optuna._callbacks import BestWeights
 from kerastune_optuna._exceptions import BuilderError, StorageError, WeightsError
@@ -30,7 +30,7 @@ from kerastune_optuna._seeds import derive
 from kerastune_optuna._steps import lean_graphs, set_steps
 from kerastune_optuna._stop import StopOnRequest
 from kerastune_optuna._store import StoreSource
-from kerastune_optuna._study import ranked, value_of
+from kerastune_optuna._study import value_of
 from kerastune_optuna._user_callbacks import for_trial, may_add_metrics
 
 if TYPE_CHECKING:
@@ -245,17 +245,17 @@ def _check_objective(model: keras.Model, recipe: Recipe) -> None:
 
 def _enters_best(study: optuna.Study, number: int, value: float, recipe: Recipe) -> bool:
     """Whether a trial will be among the `keep_best` best of the study so far."""
-    best = ranked(study, recipe.objective, recipe.keep_best)
+    best = _study.best(study, recipe.objective, recipe.keep_best)
     if len(best) < recipe.keep_best:
         return True
-    # As `ranked` ranks: of equal values the earlier trial leads, whichever ended first.
+    # As `best` ranks: of equal values the earlier trial leads, whichever ended first.
     cost = recipe.objective.cost
     return bool(best) and (cost(value), number) < (cost(value_of(best[-1])), best[-1].number)
 
 
 def discard_outranked(study: optuna.Study, recipe: Recipe) -> None:
     """Delete the weights of finished trials that are not among the best."""
-    best = {trial.number for trial in ranked(study, recipe.objective, recipe.keep_best)}
+    best = {trial.number for trial in _study.best(study, recipe.objective, recipe.keep_best)}
     for trial in study.get_trials(deepcopy=False):
         # A RUNNING trial may just have saved weights that are about to rank.
         if trial.state.is_finished() and trial.number not in best:
