@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,9 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _backup, _history, _study, _weights
+from kerastune_optuna import _backup, _history, _own_fit, _study, _weights
 from kerastune_optuna._backup import Backup, UnfitBackupError
-from kerastune_optuna._callbacks import BestWeights, PruningCallback
+from kerastune_optuna._callbacks import BestWeights
 from kerastune_optuna._exceptions import StorageError, WeightsError
 from kerastune_optuna._fit import FitArguments
 from kerastune_optuna._history import EpochLogs
@@ -109,12 +110,15 @@ def _build_and_fit(
     _note_epochs(trial, recipe.fit, arguments)
     with tempfile.TemporaryDirectory() as folder:
         training = _Training(trial, recipe, folder)
-        rehearse(model, recipe.fit.specification())
-        set_steps(model, recipe.fit, training.of_user)
-        if check:
+        is_own = _own_fit.trains_itself(recipe.build_model)
+        if not is_own:  # which may change data and model before it trains
+            rehearse(model, recipe.fit.specification())
+        # It may also add callbacks that act on batches, as one of ours does.
+        set_steps(model, recipe.fit, training.callbacks if is_own else training.of_user)
+        if check and not is_own:
             _check_objective(model, recipe)
         with lean_graphs(model, recipe.fit):
-            model.fit(**recipe.fit.as_keywords(), verbose=0, callbacks=training.callbacks)
+            training.fit(model)
     if training.stop.stopped or training.pruning.cut_off:
         raise KeyboardInterrupt
     trial.set_user_attr("n_params", model.count_params())
@@ -137,7 +141,7 @@ class _Training:
     def __init__(self, trial: optuna.Trial, recipe: Recipe, folder: str) -> None:
         self.stop = StopOnRequest()
         self.of_user = recipe.callbacks
-        self.pruning = PruningCallback(trial, recipe.objective.name)
+        self.pruning = _own_fit.pruning_for(recipe.build_model, trial, recipe.objective)
         self.best = BestWeights(self.pruning)
         self.logs = EpochLogs()
         boards = for_boards(self.of_user, trial, self.pruning)
@@ -148,6 +152,8 @@ class _Training:
                 trial, recipe.store, self.pruning, self.best, self.logs, recipe.backup_every, folder
             )
             self.callbacks.append(self.backup)
+        keywords = {**recipe.fit.as_keywords(), "verbose": 0, "callbacks": self.callbacks}
+        self.fit = partial(_own_fit.fit, recipe.build_model, trial, self.pruning, keywords)
 
 
 def _save(
