@@ -16,10 +16,12 @@ from kerastune_optuna import _backup, _check, _interrupt, _storage, _study
 from kerastune_optuna._arguments import check_limits, check_tuner
 from kerastune_optuna._budget import Budget
 from kerastune_optuna._crew import Crew
+from kerastune_optuna._deletion import delete_study
 from kerastune_optuna._fit import VERBOSITIES, FitArguments, check_fit_arguments, check_training
 from kerastune_optuna._frame import Plan
 from kerastune_optuna._live import progress_for
 from kerastune_optuna._once import shown_once
+from kerastune_optuna._own_fit import trains_itself
 from kerastune_optuna._recipe import Builder, Recipe
 from kerastune_optuna._results import Results
 from kerastune_optuna._steps import check_steps
@@ -44,7 +46,8 @@ class OptunaTuner(Results):
     Args:
         build_model: Takes an Optuna trial and returns a compiled keras.Model, or a tuple of it and
             a dict of arguments of Model.fit, like batch_size, which go before those of search();
-            callbacks among them are added to those of search().
+            callbacks among them are added to those of search(). Where it has a method
+            `fit(trial, model, **fit_arguments)`, that one trains the model in place of Model.fit.
         objective: Name of a metric in the epoch logs. Default "val_accuracy", which also finds the
             categorical, sparse and binary accuracies of Keras.
         direction: "minimize", "maximize", or "auto" (default) where the name leaves no doubt.
@@ -201,7 +204,8 @@ class OptunaTuner(Results):
         fit = FitArguments(
             x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
         )
-        check_training(fit, self._objective, may_add=may_add_metrics(given))
+        may_add = may_add_metrics(given) or trains_itself(self.build_model)
+        check_training(fit, self._objective, may_add=may_add)
         recipe = self._recipe(fit.opened() if crew.is_this_process else fit.checked(), given)
         with _study.quiet_optuna(), shown_once(), _interrupt.listening(self._how_to_go_on()):
             self._search(recipe, budget, crew, verbose)
@@ -211,7 +215,7 @@ class OptunaTuner(Results):
         """Open the study for writing and let the crew work on it."""
         if self.overwrite and not self._has_searched:
             self.__dict__.pop("study", None)  # the old study, where results were read from it
-            _study.delete_study(self._connected, self._name, self._store)
+            delete_study(self._connected, self._name, self._store)
         study = self.study
         if self.keep_best:
             check_store(self._store)
