@@ -23,9 +23,13 @@ class Memory:
     long as the process lives (TensorFlow #97697). No graph but the trial's own asks for it, so the
     names that a trial added go with the trial. What is left are cycles, which Python's collector
     finds.
+
+    Args:
+        share: How long collecting garbage may take, as a part of the time between.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, share: float = _SHARE) -> None:
+        self._share = share
         self._registry = _gradients()
         self._next_collection = 0.0
 
@@ -60,7 +64,7 @@ class Memory:
         if began >= self._next_collection:
             gc.collect()
             ended = time.perf_counter()
-            self._next_collection = ended + (ended - began) / _SHARE
+            self._next_collection = ended + (ended - began) / self._share
 
 
 def _gradients() -> MutableMapping[str, Any]:

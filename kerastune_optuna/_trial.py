@@ -16,7 +16,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import BaseTrial, FrozenTrial, TrialState
 
-from kerastune_optuna import _backup, _history, _weights
+from kerastune_optuna import _backup, _history, _repeats, _weights
 from kerastune_optuna._backup import Backup, UnfitBackupError
 from kerastune_optuna._callbacks import BestWeights, PruningCallback
 from kerastune_optuna._exceptions import BuilderError, StorageError, WeightsError
@@ -52,6 +52,7 @@ class Recipe:
     keep_best: int
     store: StoreSource
     backup_every: float | None
+    train_repeats: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,10 @@ def _build_and_fit(
 ) -> _Outcome:
     _seed(trial, recipe)
     model = build(recipe.build_model, trial)
+    if not recipe.train_repeats and (earlier := _repeats.find(study, trial)) is not None:
+        _repeats.take_over(trial, earlier)
+        is_complete = earlier.state is TrialState.COMPLETE
+        return _Outcome(earlier.state, earlier.value if is_complete else None)
     came_built = model.built
     with tempfile.TemporaryDirectory() as folder:
         training = _Training(study, trial, recipe, folder)

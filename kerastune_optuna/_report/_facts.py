@@ -161,7 +161,9 @@ class Facts:
         best = _number(trial, "best_epoch")
         if best is None and seen:
             best = min(seen, key=lambda step: (self.cost(seen[step]), step))
-        run = _number(trial, "epochs_run") or len(reports) or None
+        run = _number(trial, "epochs_run")
+        if run is None:
+            run = len(reports) or None
         return Row(
             trial,
             rank,
@@ -186,6 +188,8 @@ def is_finite(value: float | None) -> TypeGuard[float]:
 def saved_epochs(trials: Sequence[FrozenTrial], epochs: int) -> int:
     """Return how many epochs the pruned trials were spared."""
     pruned = [trial for trial in trials if trial.state is TrialState.PRUNED]
+    # One that ran no epoch was spared by its repeating another, not by pruning.
+    pruned = [trial for trial in pruned if trial.user_attrs.get("epochs_run") != 0]
     # A trial of an earlier search may have had more epochs than this one allows.
     return sum(max(0, epochs - trial.user_attrs.get("epochs_run", epochs)) for trial in pruned)
 
