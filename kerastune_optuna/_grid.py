@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Container
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from optuna.samplers import GridSampler, RandomSampler
+from optuna.trial import BaseTrial
 
 from kerastune_optuna import _points, _space
 from kerastune_optuna._exceptions import ArgumentError
@@ -14,7 +15,8 @@ from kerastune_optuna._retry import was_cut_off
 if TYPE_CHECKING:
     import optuna
     from optuna.samplers import BaseSampler
-    from optuna.trial import BaseTrial
+
+Builder: TypeAlias = Callable[[BaseTrial], Any]
 
 _LARGEST = 10_000  # configurations: to read so many takes minutes
 _FIRST = 20  # after so many calls of the builder the size of its space can be told
@@ -30,12 +32,9 @@ def is_grid(sampler: BaseSampler) -> bool:
 
 
 def lay_out_grid(
-    study: optuna.Study,
-    build_model: Callable[[BaseTrial], Any],
-    room: int | None,
-    seed: int | None,
-) -> str:
-    """Add a WAITING trial for each configuration that the study has not.
+    study: optuna.Study, build_model: Builder, room: int | None, seed: int | None
+) -> str | None:
+    """Add a WAITING trial for each configuration that the study has not, if its sampler is a Grid.
 
     Args:
         study: The study.
@@ -44,30 +43,38 @@ def lay_out_grid(
         seed: Fixes the order.
 
     Returns:
-        A line that tells how large the grid is.
+        A line that tells how large the grid is; None where there is none to lay out.
 
     Raises:
         ArgumentError: The grid has no end, or is too large to run as a whole.
     """
-    known = {
-        _points.text_of(one) for one in study.get_trials(deepcopy=False) if not was_cut_off(one)
-    }
-    points, estimates, is_whole = {}, [], True
-    for params, estimate in _space.configurations(build_model, seed or 0):
+    if not isinstance(study.sampler, Grid) or room == 0:
+        return None
+    trials = study.get_trials(deepcopy=False)
+    known = {_points.text_of(trial) for trial in trials if not was_cut_off(trial)}
+    points, estimates = _read(build_model, known, room, seed or 0)
+    for text, params in list(points.items())[:room]:
+        _points.lay_out_point(study, params, _points.OF_GRID, text)
+    if room is None or len(points) <= room:
+        return f"Grid: {len(estimates)} configurations"
+    return f"Grid: about {_about(estimates)} configurations, of which n_trials= leaves some out"
+
+
+def _read(
+    build_model: Builder, known: Container[str], room: int | None, seed: int
+) -> tuple[dict[str, dict[str, Any]], list[int]]:
+    """Return the points that are not known, one more than there is room for, and estimates."""
+    points: dict[str, dict[str, Any]] = {}
+    estimates = []
+    for params, estimate in _space.configurations(build_model, seed):
         estimates.append(estimate)
-        text = _points.text(params)
-        if text not in known and len(points) == room:
-            is_whole = False
-            break
-        if text not in known:
+        if (text := _points.text(params)) not in known:
             points[text] = params
         if room is None:
             _check_size(estimates)
-    for text, params in points.items():
-        _points.lay_out_point(study, params, _points.OF_GRID, text)
-    if is_whole:
-        return f"Grid: {len(estimates)} configurations"
-    return f"Grid: about {_about(estimates)} configurations, of which n_trials= leaves some out"
+        elif len(points) > room:
+            break
+    return points, estimates
 
 
 def _about(estimates: list[int]) -> int:

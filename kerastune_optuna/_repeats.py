@@ -30,9 +30,12 @@ def find(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None:
     ]
     first = first_of_these_epochs(study) if same else 0
     same = [one for one in same if one.number >= first]
-    return min(
-        same, key=lambda one: (one.state is not TrialState.COMPLETE, one.number), default=None
-    )
+    return min(same, key=_rank, default=None)
+
+
+def _rank(trial: FrozenTrial) -> tuple[bool, int]:
+    """Return what puts a COMPLETE trial before a PRUNED one, and then the earlier first."""
+    return trial.state is not TrialState.COMPLETE, trial.number
 
 
 def _was_trained(trial: FrozenTrial) -> bool:
