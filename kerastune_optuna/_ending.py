@@ -88,13 +88,13 @@ def check_terminator(terminator: Any) -> None:
     Raises:
         ArgumentError: Says what to pass instead.
     """
-    if terminator is None or hasattr(terminator, "should_terminate"):
-        _check_scores(terminator)
-        return
     instead = "Pass how many trials in a row may bring no better value, or an Optuna terminator."
     if isinstance(terminator, type):
         raise ArgumentTypeError(f"terminator={terminator!r} is a class. {instead}")
-    _check.integer("terminator", terminator, least=1, instead=instead)
+    if terminator is None or hasattr(terminator, "should_terminate"):
+        _check_scores(terminator)
+    else:
+        _check.integer("terminator", terminator, least=1, instead=instead)
 
 
 def _check_scores(terminator: Any) -> None:

@@ -69,13 +69,21 @@ def count_if_all(study: optuna.Study, *, running: bool) -> int | None:
     Returns:
         None where something is left, or may be.
     """
+    trials = of_these_epochs(study, running=running)
+    if not all(map(_space.is_finite, trials)):
+        return None
+    tree = _space.tried(trials)
+    return tree.leaves() if tree.is_closed else None
+
+
+def of_these_epochs(study: optuna.Study, *, running: bool) -> list[FrozenTrial]:
+    """Return the trials that need not be trained again, and those that are being trained."""
     first = first_of_these_epochs(study)
-    tree = _space.tried(
+    return [
         one
         for one in study.get_trials(deepcopy=False)
         if one.number >= first and (_has_ended(one) or (running and _runs(one)))
-    )
-    return tree.leaves() if tree is not None and tree.is_closed else None
+    ]
 
 
 def _has_ended(trial: FrozenTrial) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,13 +11,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _space
 from kerastune_optuna._grid import is_grid
+from kerastune_optuna._repeats import of_these_epochs
 from kerastune_optuna._retry import was_cut_off
 
 if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
 
-_TRAINED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 _DRAWS = 10  # after twice as many the space has hardly anything else to offer
 
 
@@ -42,12 +41,13 @@ class _LearningSampler(BaseSampler):
     def __init__(self, sampler: BaseSampler, *, may_repeat: bool) -> None:
         self._sampler = sampler
         self._may_repeat = may_repeat
-        self._unwanted: list[dict[str, float]] = []
+        self._unwanted = _space.Node()
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        self._unwanted = [_varying(one) for one in _failed(study)]
+        trials = _failed(study)
         if not self._may_repeat:
-            self._unwanted += [_varying(one) for one in _trained(study) if one is not trial]
+            trials += _trained(study, but=trial.number)
+        self._unwanted = _space.tried(trials)
         self._sampler.before_trial(study, trial)
 
     def infer_relative_search_space(
@@ -68,7 +68,7 @@ class _LearningSampler(BaseSampler):
                     name: sampler.sample_independent(shown, trial, name, space)
                     for name, space in spaces.items()
                 }
-            if not drawn or _space.places(search_space, drawn) not in self._unwanted:
+            if not drawn or not self._unwanted.is_closed_for(_space.places(search_space, drawn)):
                 break
         return drawn
 
@@ -82,9 +82,9 @@ class _LearningSampler(BaseSampler):
         shown = _with_failures(study)
         for sampler in self._samplers(trial):
             drawn = sampler.sample_independent(shown, trial, param_name, param_distribution)
-            # Parameters come one by one: they are those of a failed trial only with the last one.
-            place = _space.place_of(param_distribution, drawn)
-            if {**_varying(trial), param_name: place} not in self._unwanted:
+            places = _space.places(trial.distributions, trial.params)
+            places[param_name] = _space.place_of(param_distribution, drawn)
+            if not self._unwanted.is_closed_for(places):
                 break
         return drawn
 
@@ -145,20 +145,11 @@ def _failed(study: optuna.Study) -> list[FrozenTrial]:
     return [trial for trial in trials if not was_cut_off(trial)]
 
 
-def _trained(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the trials whose configurations can come again: those of steps and choices alone."""
-    trials = study._get_trials(deepcopy=False, states=_TRAINED, use_cache=True)
+def _trained(study: optuna.Study, but: int) -> list[FrozenTrial]:
+    """Return the other trials that were or are trained, and may come again."""
+    trials = of_these_epochs(study, running=True)
     return [
-        trial
-        for trial in trials
-        if not any(math.isinf(_space.size(one)) for one in trial.distributions.values())
+        one
+        for one in trials
+        if one.number != but and one.state is not TrialState.FAIL and _space.is_finite(one)
     ]
-
-
-def _varying(trial: FrozenTrial) -> dict[str, float]:
-    """Return the places of the parameters that a sampler has a choice of."""
-    distributions = trial.distributions
-    params = {
-        name: value for name, value in trial.params.items() if not distributions[name].single()
-    }
-    return _space.places(distributions, params)

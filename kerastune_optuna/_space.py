@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 Choose: TypeAlias = Callable[[str, BaseDistribution], Any]
 
+_UNSTEADY = (
+    "build_model asks for other parameters when it is called with the same values again, and a "
+    "grid of them has no end. Pass another sampler than 'grid'."
+)
+
 
 class Walker(FixedTrial):
     """Be a trial to a builder, without a study, and write down what it asks for.
@@ -49,6 +54,8 @@ def size(distribution: BaseDistribution) -> float:
         return len(distribution.choices)
     if distribution.single():
         return 1
+    if isinstance(distribution, IntDistribution):
+        return (distribution.high - distribution.low) // distribution.step + 1
     low, high, step = _range(distribution)
     return math.inf if step is None else int((high - low) // step) + 1
 
@@ -65,6 +72,8 @@ def place_of(distribution: BaseDistribution, value: Any) -> float:
     """Return the place of a value among all; the value itself where they have no steps."""
     if isinstance(distribution, CategoricalDistribution):
         return distribution.to_internal_repr(value)
+    if isinstance(distribution, IntDistribution):
+        return (int(value) - distribution.low) // distribution.step
     low, _, step = _range(distribution)
     # Samplers compute steps in floats, and give 0.30000000000000004 for 0.3.
     return float(value) if step is None else round((float(value) - float(low)) / float(step))
@@ -119,15 +128,21 @@ class Node:
     def __init__(self) -> None:
         self.children: dict[float, Node] = {}
         self.is_closed = False
-        self._name: str | None = None
+        self._name = ""  # as long as nothing was asked for
         self._size = math.inf
 
-    def child(self, name: str, distribution: BaseDistribution, place: float) -> Node:
-        """Return the node after the next parameter's value."""
-        if self._name is None:
-            self._name, self._size = name, size(distribution)
-        elif (name, size(distribution)) != (self._name, self._size):
+    def asks(self, name: str, distribution: BaseDistribution) -> bool:
+        """Take the parameter that is asked for next; False where another one was asked for."""
+        asked = name, size(distribution)
+        if not self._name:
+            self._name, self._size = asked
+        is_steady = asked == (self._name, self._size)
+        if not is_steady:
             self._size = math.inf  # the builder has changed: nothing is certain
+        return is_steady
+
+    def child(self, place: float) -> Node:
+        """Return the node after a value of that parameter."""
         return self.children.setdefault(place, Node())
 
     def is_spent(self) -> bool:
@@ -135,6 +150,18 @@ class Node:
         return len(self.children) >= self._size and all(
             child.is_closed for child in self.children.values()
         )
+
+    def is_closed_for(self, places: Mapping[str, float]) -> bool:
+        """Whether nothing is left to try with these values, whatever comes after them."""
+        node: Node | None = self
+        while node is not None and not node.is_closed:
+            if node._name in places:
+                node = node.children.get(places[node._name])
+            elif node._size == 1:  # which samplers are not asked for
+                node = next(iter(node.children.values()), None)
+            else:
+                return False
+        return node is not None
 
     def leaves(self) -> int:
         """Return how many configurations are below."""
@@ -151,16 +178,20 @@ def close(path: list[Node]) -> bool:
     return is_end
 
 
-def tried(trials: Iterable[FrozenTrial]) -> Node | None:
-    """Return the tree of what trials asked for; None where a parameter has no end of values."""
+def is_finite(trial: FrozenTrial) -> bool:
+    """Whether each parameter of a trial has steps or choices, so that they can come again."""
+    return not any(math.isinf(size(one)) for one in trial.distributions.values())
+
+
+def tried(trials: Iterable[FrozenTrial]) -> Node:
+    """Return the tree of what trials asked for."""
     root = Node()
     for trial in trials:
         path = [root]
         for name, distribution in trial.distributions.items():
-            if math.isinf(size(distribution)):
-                return None
             place = place_of(distribution, trial.params[name])
-            path.append(path[-1].child(name, distribution, place))
+            path[-1].asks(name, distribution)
+            path.append(path[-1].child(place))
         if len(path) > 1:
             close(path)
     return root
@@ -201,10 +232,12 @@ def _follow(
         nonlocal estimate
         count = _finite_size(name, distribution)
         estimate *= count
+        if not path[-1].asks(name, distribution):
+            raise ArgumentError(_UNSTEADY)
         place = chance.randrange(count)
         while (child := path[-1].children.get(place)) is not None and child.is_closed:
             place = chance.randrange(count)
-        path.append(path[-1].child(name, distribution, place))
+        path.append(path[-1].child(place))
         return value_at(distribution, place)
 
     walker = Walker(choose)
@@ -212,13 +245,10 @@ def _follow(
         build_model(walker)
     except TunerError:
         raise
-    except Exception:
+    except Exception:  # of any kind: the trial of this configuration will meet it, and tell
         pass
     if not close(path):
-        raise ArgumentError(
-            "build_model asks for other parameters when it is called with the same values again, "
-            "and a grid of them has no end. Pass another sampler than 'grid'."
-        )
+        raise ArgumentError(_UNSTEADY)
     return walker.params, estimate
 
 
