@@ -24,7 +24,7 @@ from kerastune_optuna import (
     _short_names,
 )
 from kerastune_optuna._short_names import start_sampler
-from tests.conftest import PruneAt, Spy, build_model, kept
+from tests.conftest import PruneAt, Spy, kept
 
 SAMPLERS = {
     "cmaes": CmaEsSampler,
@@ -39,14 +39,27 @@ needs_torch = pytest.mark.skipif(
 )
 
 
+def compiled(units, optimizer):
+    """Return a classifier that trains without a trace, which costs more than so few steps."""
+    layers = [keras.layers.Dense(units), keras.layers.Dense(3, activation="softmax")]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    loss = "sparse_categorical_crossentropy"
+    model.compile(optimizer, loss, metrics=["accuracy"], run_eagerly=True)
+    return model
+
+
 def of_few(trial):
     """Return a classifier of four configurations, two of which differ in a name alone."""
     units = trial.suggest_int("units", 2, 3)
     trial.suggest_categorical("name", ["a", "b"])
-    layers = [keras.layers.Dense(units), keras.layers.Dense(3, activation="softmax")]
-    model = keras.Sequential([keras.Input((4,)), *layers])
-    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    return model
+    return compiled(units, "sgd")
+
+
+def of_two_ranges(trial):
+    """Return a classifier with a width and a learning rate."""
+    units = trial.suggest_int("units", 2, 8)
+    rate = trial.suggest_float("lr", 1e-3, 1e-1, log=True)
+    return compiled(units, keras.optimizers.Adam(rate))
 
 
 def of_layers(trial):
@@ -65,7 +78,7 @@ def params_of(tuner):
 
 
 def of_two(**params):
-    """Return a configuration of the usual builder."""
+    """Return a configuration of the builder with two ranges."""
     return {"units": 3, "lr": 0.01, **params}
 
 
@@ -75,7 +88,7 @@ def of_two(**params):
 )
 def test_a_sampler_has_a_name(search, name, trials):
     """A name makes Optuna's sampler, and its argument stays what it was."""
-    tuner = search(sampler=name, n_trials=trials, fit={"epochs": 1})
+    tuner = search(of_two_ranges, sampler=name, n_trials=trials, fit={"epochs": 1})
     assert tuner.sampler == name
     assert type(tuner.study.sampler) is SAMPLERS[name]
     assert len({tuple(params.values()) for params in params_of(tuner)}) == trials
@@ -119,10 +132,10 @@ def test_a_pruner_has_a_name(make_tuner, name, kind):
 
 def test_hyperband_knows_the_epochs(search, make_tuner):
     """Its largest resource is the number of epochs, also for a tuner that has not searched."""
-    tuner = search(pruner="hyperband", fit={"epochs": 3})
+    tuner = search(of_two_ranges, pruner="hyperband", fit={"epochs": 3})
     assert tuner.study.pruner._max_resource == 3
     assert len(tuner.study.trials) == 2
-    assert make_tuner(pruner="hyperband").study.pruner._max_resource == 3
+    assert make_tuner(of_two_ranges, pruner="hyperband").study.pruner._max_resource == 3
 
 
 def test_a_name_whose_package_is_missing_names_the_extra(make_tuner, monkeypatch):
@@ -134,12 +147,12 @@ def test_a_name_whose_package_is_missing_names_the_extra(make_tuner, monkeypatch
 
 def test_enqueued_configurations_go_first(search, make_tuner):
     """They run before the sampler's and count; the sampler chooses what they leave open."""
-    tuner = make_tuner(n_trials=2)
+    tuner = make_tuner(of_two_ranges, n_trials=2)
     tuner.enqueue({"units": 4})
     search(tuner=tuner, fit={"epochs": 1})
     assert len(tuner.study.trials) == 2
     assert params_of(tuner)[0] == of_two(units=4, lr=params_of(tuner)[0]["lr"])
-    later = make_tuner(n_trials=4)
+    later = make_tuner(of_two_ranges, n_trials=4)
     later.enqueue(of_two(units=5))
     later.enqueue(of_two(units=6))
     search(tuner=later, fit={"epochs": 1})
@@ -152,7 +165,7 @@ def test_a_script_that_runs_again_enqueues_nothing_new(search, make_tuner):
     def build(trial):
         if trial.params.get("units") == 8 or trial.suggest_int("units", 2, 8) == 8:
             raise RuntimeError("no such luck")
-        return build_model(trial)
+        return of_two_ranges(trial)
 
     for states in (["WAITING", "WAITING"], ["COMPLETE", "FAIL", "COMPLETE", "WAITING"]):
         tuner = make_tuner(build)
@@ -168,8 +181,8 @@ def test_a_script_that_runs_again_enqueues_nothing_new(search, make_tuner):
 
 def test_overwrite_leaves_what_was_enqueued(search, make_tuner):
     """The old study goes when the first configuration is enqueued, and not again."""
-    search(n_trials=1, fit={"epochs": 1})
-    tuner = make_tuner(n_trials=1, overwrite=True)
+    search(of_two_ranges, n_trials=1, fit={"epochs": 1})
+    tuner = make_tuner(of_two_ranges, n_trials=1, overwrite=True)
     tuner.enqueue(of_two())
     search(tuner=tuner, fit={"epochs": 1})
     assert params_of(tuner) == [of_two()]
@@ -358,7 +371,8 @@ def that_learns_nothing(trial):
     trial.suggest_float("lr", 0, 1)
     softmax = keras.layers.Dense(3, activation="softmax", kernel_initializer="zeros")
     model = keras.Sequential([keras.Input((4,)), softmax])
-    model.compile(keras.optimizers.SGD(0.0), "sparse_categorical_crossentropy")
+    loss = "sparse_categorical_crossentropy"
+    model.compile(keras.optimizers.SGD(0.0), loss, run_eagerly=True)
     return model
 
 
