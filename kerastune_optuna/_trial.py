@@ -18,7 +18,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _backup, _history, _own_fit, _study, _weights
+from kerastune_optuna import _backup, _history, _own_fit, _repeats, _study, _weights
 from kerastune_optuna._backup import Backup, UnfitBackupError
 from kerastune_optuna._callbacks import BestWeights
 from kerastune_optuna._exceptions import StorageError, WeightsError
@@ -105,6 +105,10 @@ def _build_and_fit(
 ) -> _Outcome:
     _seed(trial, recipe)
     model, arguments = build(recipe.build_model, trial)
+    if not recipe.train_repeats and (earlier := _repeats.find(study, trial)) is not None:
+        _repeats.take_over(trial, earlier)
+        is_complete = earlier.state is TrialState.COMPLETE
+        return _Outcome(earlier.state, earlier.value if is_complete else None)
     came_built = model.built
     recipe = recipe.of_trial(trial, model, arguments, _folder(study, trial))
     _note_epochs(trial, recipe.fit, arguments)

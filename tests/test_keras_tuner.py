@@ -459,3 +459,17 @@ def scored(hp):
     metric = keras.metrics.MeanMetricWrapper(keras.metrics.sparse_categorical_accuracy, "my_score")
     model.compile("sgd", "sparse_categorical_crossentropy", metrics=[metric], run_eagerly=True)
     return model
+
+
+def test_the_defaults_of_a_builder_are_enqueued(tmp_path):
+    """enqueue_defaults() takes KerasTuner's defaults, but for what is Fixed."""
+
+    def build(hp):
+        hp.Fixed("fixed", 3)
+        if hp.Choice("kind", ["a", "b"], default="b") == "b":
+            hp.Int("units", 2, 16, step=2, sampling="log", default=8)
+
+    tuner = OptunaTuner(from_keras_tuner(build), "val_loss", directory=tmp_path)
+    tuner.enqueue_defaults()
+    (waiting,) = tuner.study.trials
+    assert waiting.system_attrs["fixed_params"] == {"kind": "b", "units": 8}

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from optuna.trial import BaseTrial
+from optuna.trial import BaseTrial, FixedTrial
 
 from kerastune_optuna._exceptions import ArgumentTypeError
 from kerastune_optuna._keras_tuner._hyperparameters import HyperParameters
@@ -63,7 +63,18 @@ class _Builder:
         self.func = func  # as functools.partial names it: the study is named after it
 
     def __call__(self, trial: BaseTrial) -> Any:
-        return getattr(self.func, "build", self.func)(HyperParameters(trial))
+        return self._build(HyperParameters(trial))
+
+    def _build(self, hp: HyperParameters) -> Any:
+        return getattr(self.func, "build", self.func)(hp)
+
+    def default_params(self) -> dict[str, Any]:
+        """Return the defaults that KerasTuner begins with, for enqueue_defaults()."""
+        hp = HyperParameters()
+        self._build(hp)
+        asked = FixedTrial(hp.values)  # which writes down what it is asked for: nothing Fixed is
+        self._build(HyperParameters(asked))
+        return asked.params
 
 
 class _TrainingBuilder(_Builder):
