@@ -24,6 +24,7 @@ from kerastune_optuna import (
     BuilderError,
     HyperParameters,
     MetricNotFoundError,
+    OptunaTuner,
     TooManyFailuresError,
     from_keras_tuner,
 )
@@ -278,7 +279,7 @@ def test_what_fit_returns_is_the_value(search):
     """Whatever KerasTuner takes for a result, the trial has its value."""
     results = [0.25, 1, np.float32(0.5), {"val_accuracy": 0.75}, [0.5, {"val_accuracy": 0.25}]]
     coming = iter(results)
-    options = {"n_trials": len(results), "fit": {"epochs": 1}}
+    options = {"n_trials": len(results), "train_repeats": True, "fit": {"epochs": 1}}
     tuner = trained(search, lambda history: next(coming), **options)
     assert [trial.value for trial in tuner.study.trials] == [0.25, 1.0, 0.5, 0.75, 0.375]
 
