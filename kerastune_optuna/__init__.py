@@ -4,6 +4,7 @@ import typing as _typing
 from importlib import import_module as _import_module
 from importlib.metadata import version as _version
 
+from kerastune_optuna._choice import choice
 from kerastune_optuna._exceptions import (
     ArgumentError,
     ArgumentTypeError,
@@ -54,6 +55,7 @@ __all__ = [
     "WeightsError",
     "WorkerError",
     "__version__",
+    "choice",
 ]
 
 __version__ = _version("kerastune_optuna")

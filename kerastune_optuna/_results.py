@@ -19,8 +19,9 @@ from kerastune_optuna._dashboard import Dashboard
 from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, WeightsError
 from kerastune_optuna._monitor import Objective, parse_objective
 from kerastune_optuna._pruner import DefaultPruner
+from kerastune_optuna._recipe import Builder
 from kerastune_optuna._store import StoreSource, WholeFileStore
-from kerastune_optuna._trial import Builder, rebuild
+from kerastune_optuna._trial import rebuild
 
 if TYPE_CHECKING:
     import pandas

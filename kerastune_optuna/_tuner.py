@@ -20,10 +20,11 @@ from kerastune_optuna._fit import VERBOSITIES, FitArguments, check_fit_arguments
 from kerastune_optuna._frame import Plan
 from kerastune_optuna._live import progress_for
 from kerastune_optuna._once import shown_once
+from kerastune_optuna._recipe import Builder, Recipe
 from kerastune_optuna._results import Results
 from kerastune_optuna._steps import check_steps
 from kerastune_optuna._store import StoreSource, check_store
-from kerastune_optuna._trial import Builder, Recipe, discard_outranked
+from kerastune_optuna._trial import discard_outranked
 from kerastune_optuna._user_callbacks import as_list, check_callbacks, may_add_metrics
 from kerastune_optuna._workers import Job, keras_settings
 
@@ -41,7 +42,9 @@ class OptunaTuner(Results):
     results and goes on where the last one stopped.
 
     Args:
-        build_model: Takes an Optuna trial and returns a compiled keras.Model.
+        build_model: Takes an Optuna trial and returns a compiled keras.Model, or a tuple of it and
+            a dict of arguments of Model.fit, like batch_size, which go before those of search();
+            callbacks among them are added to those of search().
         objective: Name of a metric in the epoch logs. Default "val_accuracy", which also finds the
             categorical, sparse and binary accuracies of Keras.
         direction: "minimize", "maximize", or "auto" (default) where the name leaves no doubt.
@@ -149,7 +152,8 @@ class OptunaTuner(Results):
         """Run trials until the study has `n_trials`, going on with a study that exists.
 
         Args:
-            x: Training data as Model.fit takes it, or a function without arguments that returns it.
+            x: Training data as Model.fit takes it, or a function without arguments that returns it;
+                a tf.data.Dataset of single rows goes in batches of `batch_size`.
             y: Targets, where `x` does not hold them; or such a function.
             epochs: Epochs of a trial that is not stopped early. Default 10.
             validation_data: As for Model.fit, or a function that returns it.

@@ -18,14 +18,15 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kerastune_optuna import _interrupt, _storage, _study
 from kerastune_optuna._budget import Budget
-from kerastune_optuna._exceptions import TooManyFailuresError, TunerError
+from kerastune_optuna._exceptions import ArgumentError, TooManyFailuresError, TunerError
 from kerastune_optuna._lease import Heart, Watch
 from kerastune_optuna._liveness import leave
 from kerastune_optuna._memory import Memory
+from kerastune_optuna._recipe import Recipe
 from kerastune_optuna._sampler import learning_from_failures
 from kerastune_optuna._store import open_store
 from kerastune_optuna._study import finished
-from kerastune_optuna._trial import Recipe, run_trial
+from kerastune_optuna._trial import run_trial
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 # Errors of the code rather than of one configuration: every trial would meet them again.
-_CODE_ERRORS = (NameError, TypeError, ImportError, AttributeError)
+_CODE_ERRORS = (NameError, TypeError, ImportError, AttributeError, ArgumentError)
 # Keras's seeds and sessions belong to the process: threads of a cluster's worker take turns.
 _one_at_a_time = threading.Lock()
 
@@ -151,14 +152,17 @@ def _attempt(
     """Run a trial; return how it ended, and the error of a configuration that failed."""
     try:
         return run_trial(study, trial, recipe, check=check), None
-    except TunerError:
-        raise
     except Exception as error:  # a configuration may fail in any way; the search goes on
-        if check and _is_of_code(error) and not finished(study):
+        if _is_of_search(error) or (check and _is_of_code(error) and not finished(study)):
             raise
         # The error is kept as the cause of a later one, and its frames would keep the model alive.
         traceback.clear_frames(error.__traceback__)
         return study._storage.get_trial(trial._trial_id), error
+
+
+def _is_of_search(error: Exception) -> bool:
+    """Whether the search cannot go on, as opposed to an argument that one trial's builder gave."""
+    return isinstance(error, TunerError) and not isinstance(error, ArgumentError)
 
 
 def _is_of_code(error: Exception) -> bool:

@@ -13,6 +13,7 @@ PACKAGE = Path(kerastune_optuna.__file__).parent
 # Each module imports only from those before it; a folder's door is the last of its own.
 ORDER = [
     "_exceptions",
+    "_choice",
     "_check",
     "_seeds",
     "_memory",
@@ -26,6 +27,7 @@ ORDER = [
     "_user_callbacks",
     "_data",
     "_graphs",
+    "_rows",
     "_fit",
     "_steps",
     "_rehearsal",
@@ -43,6 +45,7 @@ ORDER = [
     "_study",
     "_sampler",
     "_budget",
+    "_recipe",
     "_trial",
     "_workers",
     "_once",
