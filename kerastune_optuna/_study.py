@@ -77,7 +77,7 @@ def delete_study(storage: BaseStorage, name: str, store: StoreSource) -> None:
 
 def start_sampler(
     study: optuna.Study, given: BaseSampler | None, seed: int | None, *, fresh_process: bool
-) -> None:
+) -> int | None:
     """Make the sampler draw numbers that no earlier search of this study drew.
 
     Args:
@@ -85,13 +85,19 @@ def start_sampler(
         given: The user's sampler, None for the default.
         seed: The user's seed.
         fresh_process: Whether this process has not asked the study yet.
+
+    Returns:
+        The seed of the default sampler; None where there is none, or the sampler is the user's.
     """
     trials = len(study.get_trials(deepcopy=False))
     if given is None:
-        study.sampler = TPESampler(seed=None if seed is None else derive(seed, trials, 1))
-    elif trials and fresh_process:
+        own = None if seed is None else derive(seed, trials, 1)
+        study.sampler = TPESampler(seed=own)
+        return own
+    if trials and fresh_process:
         # A seeded sampler starts over in a new process, and would suggest the first trials again.
         study.sampler.reseed_rng()
+    return None
 
 
 @contextmanager
@@ -107,11 +113,10 @@ def quiet_optuna() -> Iterator[None]:
 
 def warn_if_builder_changed(study: optuna.Study, build_model: Callable[..., Any]) -> None:
     """Warn where the study's first trials came from other code than this builder's."""
-    fingerprint = _fingerprint(build_model)
-    earlier = study.user_attrs.get(_BUILDER)
-    if earlier is None and fingerprint is not None:
-        study.set_user_attr(_BUILDER, fingerprint)
-    elif fingerprint not in (earlier, None):
+    now, earlier = fingerprint(build_model), study.user_attrs.get(_BUILDER)
+    if earlier is None and now is not None:
+        study.set_user_attr(_BUILDER, now)
+    elif now not in (earlier, None):
         warnings.warn(
             f"The code of build_model has changed since study {study.study_name!r} began: its "
             "earlier trials may not compare with new ones. Pass another study_name, or "
@@ -127,7 +132,7 @@ def note_epochs(study: optuna.Study, epochs: int) -> None:
         study.set_user_attr(_EPOCHS, epochs)
 
 
-def _fingerprint(build_model: Callable[..., Any]) -> str | None:
+def fingerprint(build_model: Callable[..., Any]) -> str | None:
     """Return a digest of the builder's source; None where there is no source to read."""
     function = inspect.unwrap(
         getattr(build_model, "func", build_model)

@@ -101,7 +101,9 @@ def _train(study: optuna.Study, trial: optuna.Trial, recipe: Recipe, *, check: b
 def _build_and_fit(
     study: optuna.Study, trial: optuna.Trial, recipe: Recipe, *, check: bool
 ) -> _Outcome:
-    _seed(trial, recipe)
+    seed_generators(trial, recipe)
+    if recipe.card is not None:
+        trial.set_user_attr("card", recipe.card)
     model, arguments = build(recipe.build_model, trial)
     came_built = model.built
     recipe = recipe.of_trial(trial, model, arguments, _folder(study, trial))
@@ -180,7 +182,7 @@ def rebuild(
     return model
 
 
-def _seed(trial: optuna.Trial, recipe: Recipe) -> None:
+def seed_generators(trial: optuna.Trial | FrozenTrial, recipe: Recipe) -> None:
     """Start Python's, NumPy's and Keras's generators from a seed of the trial's own."""
     seed = trial.user_attrs.get("seed")  # of the trial that this one is the retry of
     if seed is None:

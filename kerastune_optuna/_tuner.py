@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
-from kerastune_optuna import _backup, _check, _interrupt, _storage, _study
+from kerastune_optuna import _backup, _bundle, _check, _interrupt, _storage, _study
+from kerastune_optuna._again import Again
 from kerastune_optuna._arguments import check_limits, check_tuner
 from kerastune_optuna._budget import Budget
 from kerastune_optuna._crew import Crew
@@ -21,7 +22,6 @@ from kerastune_optuna._frame import Plan
 from kerastune_optuna._live import progress_for
 from kerastune_optuna._once import shown_once
 from kerastune_optuna._recipe import Builder, Recipe
-from kerastune_optuna._results import Results
 from kerastune_optuna._steps import check_steps
 from kerastune_optuna._store import StoreSource, check_store
 from kerastune_optuna._trial import discard_outranked
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 
-class OptunaTuner(Results):
+class OptunaTuner(Again):
     """Tune the hyperparameters of a Keras model with Optuna.
 
     Each trial calls `build_model`, trains the model, reports the objective of each epoch, and is
@@ -204,14 +204,17 @@ class OptunaTuner(Results):
         check_training(fit, self._objective, may_add=may_add_metrics(given))
         recipe = self._recipe(fit.opened() if crew.is_this_process else fit.checked(), given)
         with _study.quiet_optuna(), shown_once(), _interrupt.listening(self._how_to_go_on()):
-            self._search(recipe, budget, crew, verbose)
+            self._search(recipe, fit, budget, crew, verbose)
         return self
 
-    def _search(self, recipe: Recipe, budget: Budget, crew: Crew, verbose: str | int) -> None:
+    def _search(
+        self, recipe: Recipe, given: FitArguments, budget: Budget, crew: Crew, verbose: str | int
+    ) -> None:
         """Open the study for writing and let the crew work on it."""
         if self.overwrite and not self._has_searched:
             self.__dict__.pop("study", None)  # the old study, where results were read from it
             _study.delete_study(self._connected, self._name, self._store)
+            _bundle.discard(self._folder)
         study = self.study
         if self.keep_best:
             check_store(self._store)
@@ -219,7 +222,8 @@ class OptunaTuner(Results):
         _study.note_epochs(study, recipe.fit.epochs_of_a_trial)
         _tidy(study, recipe)
         progress = progress_for(verbose, study, _plan(study, recipe, budget), budget.n_trials)
-        _study.start_sampler(study, self.sampler, self.seed, fresh_process=not self._has_searched)
+        fresh = not self._has_searched
+        sampler_seed = _study.start_sampler(study, self.sampler, self.seed, fresh_process=fresh)
         self._has_searched = True
         job = Job(
             self._storage_source,
@@ -230,6 +234,7 @@ class OptunaTuner(Results):
             replace(budget, first_trial=len(study.get_trials(deepcopy=False))),
             keras_settings(),
             self.storage_patience,
+            self._known(recipe, given, sampler_seed, crew.n_workers),
         )
         with progress.running():
             crew.run(study, job, progress, self._folder)
