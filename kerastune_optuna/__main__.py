@@ -122,7 +122,10 @@ def card(
 
 @app.command(epilog="Example: kerastune-optuna reproduce tuning --trial 3")
 def reproduce(
-    trial: Annotated[int, typer.Option(metavar="NUMBER", help="The trial to train again.")],
+    trial: Annotated[
+        list[int],
+        typer.Option(metavar="NUMBER", help="The trial to train again; more than once for more."),
+    ],
     source: Source = "tuning",
     study: Name = None,
     tolerance: Annotated[
@@ -136,16 +139,18 @@ def reproduce(
     only with a directory that you trust. Nothing is written to the study.
     """
     found = _load(source, study)
-    os.environ["KERAS_BACKEND"] = _report.card(found, trial)["backend"]
+    os.environ["KERAS_BACKEND"] = _report.card(found, trial[0])["backend"]
     from kerastune_optuna import _reproduce  # TensorFlow, without which the others start at once
 
     folder = (directory or Path(source)) / found.study_name
-    done = _reproduce.from_folder(found, trial, folder)
-    if (warning := done.warning()) is not None:
-        typer.echo(warning)
-    typer.echo(_reproduce.table(done, tolerance))
-    if not done.difference <= tolerance:
-        raise typer.Exit(1)
+    equal = True
+    for number in trial:
+        done = _reproduce.from_folder(found, number, folder)
+        if (warning := done.warning()) is not None:
+            typer.echo(warning)
+        typer.echo(_reproduce.table(done, tolerance))
+        equal = equal and done.difference <= tolerance
+    raise typer.Exit(0 if equal else 1)
 
 
 def main() -> NoReturn:

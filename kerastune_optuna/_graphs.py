@@ -66,6 +66,12 @@ def is_fixed(definition: Any) -> bool:
     return not any(map(_may_differ, ops(definition)))
 
 
+def shuffles_on(dataset: Any) -> bool:
+    """Whether a pipeline shuffles, and goes on with it from one reading to the next."""
+    nodes = parse(serialize(dataset)).node
+    return any(node.attr["reshuffle_each_iteration"].b for node in nodes)
+
+
 def kept_in_memory(data: Any) -> Any:
     """Return a dataset that reads its source once, and then from memory; else the data itself.
 

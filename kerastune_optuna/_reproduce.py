@@ -14,7 +14,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from kerastune_optuna import _bundle, _card, _history, _study
+from kerastune_optuna import _bundle, _card, _graphs, _history, _study
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._history import EpochLogs
 from kerastune_optuna._memory import Memory
@@ -105,7 +105,11 @@ def reproduce(
     trial, card = find(study, number)
     recipe = replace(recipe, fit=recipe.fit.opened())
     now = _card.describe_search(study, recipe, {"builder": builder or card.get("builder")})
-    changes = [*_card.changes(card, now), *_changes_of_seed(study, trial, card)]
+    changes = [
+        *_card.changes(card, now),
+        *_changes_of_trial(study, trial, card),
+        *_changes_of_order(recipe),
+    ]
     logs = _Epochs(trial.user_attrs["epochs_run"])
     folder = folder_for(study.study_name, "reproduced", trial)
     with Memory().released():
@@ -165,8 +169,8 @@ class _Epochs(EpochLogs):
             self.model.stop_training = True
 
 
-def _changes_of_seed(study: optuna.Study, trial: FrozenTrial, card: Card) -> list[str]:
-    """Return whether a trial's seed is another than that which the search gave it."""
+def _changes_of_trial(study: optuna.Study, trial: FrozenTrial, card: Card) -> list[str]:
+    """Return what makes a trial another than the one that its search would run."""
     first = trial
     while (before := first.user_attrs.get(RETRY_OF)) is not None:
         first = study.get_trials(deepcopy=False)[before]
@@ -175,6 +179,15 @@ def _changes_of_seed(study: optuna.Study, trial: FrozenTrial, card: Card) -> lis
     changed = [] if expected in (None, seed) else [f"its seed was {expected} and is {seed}"]
     resumed = [] if first is trial else ["it was resumed, which no training repeats to the digit"]
     return changed + resumed
+
+
+def _changes_of_order(recipe: Recipe) -> list[str]:
+    """Return which data comes in an order that depends on the trials before."""
+    return [
+        f"{name} shuffles itself, in an order that goes on from trial to trial"
+        for name in ("x", "validation_data")
+        if _graphs.is_tf_dataset(data := getattr(recipe.fit, name)) and _graphs.shuffles_on(data)
+    ]
 
 
 def _recorded(
