@@ -41,17 +41,17 @@ def test_a_card_says_what_a_trial_ran_with(search):
     assert any("CPU" in device for device in card["devices"])
 
 
-def test_a_search_that_goes_on_alike_has_the_same_card(search, make_tuner):
-    """Another epoch count is another card, for the trials from there on."""
-    search(n_trials=1)
-    search(tuner=make_tuner(n_trials=2))
-    tuner = search(tuner=make_tuner(n_trials=3), fit={"epochs": 1})
-    first, second = cards_of(tuner)
-    keys = [trial.user_attrs["card"] for trial in tuner.study.trials]
-    assert keys[0] != keys[2]
-    assert first["kept"] != second["kept"]
-    assert changes(first, second) == ["arguments epochs was 2 and is 1"]
-    assert _report.card(tuner.study) == second
+def test_a_search_that_goes_on_has_a_card_of_its_own(search, make_tuner):
+    """Which differs in what its trials cannot see, unless its arguments do."""
+    tuner = search(n_trials=1)
+    for n_trials, epochs in ((2, 2), (3, 1)):
+        tuner = search(tuner=make_tuner(n_trials=n_trials), fit={"epochs": epochs})
+    first, same, other = (_report.card(tuner.study, number) for number in range(3))
+    assert first["sampler_seed"] != same["sampler_seed"]
+    assert changes(first, same) == []
+    assert changes(first, other) == ["arguments epochs was 2 and is 1"]
+    assert _report.card(tuner.study) == other
+    assert len(cards_of(tuner)) == 3
 
 
 def test_what_functions_load_is_described(search, data):

@@ -137,10 +137,10 @@ def test_another_seed_gives_another_training(one, capsys, monkeypatch):
 
 def test_data_that_is_large_is_passed_again(search, data, monkeypatch):
     """It is not kept, and the error names it."""
-    monkeypatch.setattr(_bundle, "_LARGEST", 3000)
+    monkeypatch.setattr(_bundle, "_LARGEST", 2200)
     tuner = search(n_trials=1)
     with pytest.raises(
-        ArgumentError, match=r"x was too large to be kept beside the study. Pass it"
+        ArgumentError, match="x was too large to be kept beside"
     ):
         tuner.reproduce(0)
     x, y, validation = data

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # The user attr of a study with the epochs that a trial of it may run, and of a trial with its own.
 _EPOCHS = "epochs"
 _CARD = "card"  # the user attr of a trial with the key of its card, which the study has
-_FILE = "kept"  # what a card says of a file, whose name may be new where all else is the same
+_NEW = {"kept", "sampler_seed"}  # what is new in the card of a search that goes on with another
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,7 @@ def _left(trial: FrozenTrial, epochs: int) -> int:
 
 
 def _plain(card: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in card.items() if key != _FILE}
+    return {key: value for key, value in card.items() if key not in _NEW}
 
 
 def _number(trial: FrozenTrial, attr: str) -> float | None:
