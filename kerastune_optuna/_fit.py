@@ -25,6 +25,7 @@ from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._graphs import kept_in_memory
 from kerastune_optuna._monitor import Objective
 from kerastune_optuna._rows import check_takes_size, has_rows
+from kerastune_optuna._seeds import undisturbed
 
 # What search() alone decides on.
 _OWNED = {"x", "y", "validation_data", "verbose"}
@@ -152,9 +153,14 @@ class FitArguments:
         its training uses it again.
         """
         x, y = self._evaluated()
-        logs = model.evaluate(
-            x, y, batch_size=self._evaluation_size, steps=1, verbose=0, return_dict=True
-        )
+        if keras.backend.backend() != "tensorflow":
+            # The first fit of a model reads, and shuffles, a batch more to build the metrics: here
+            # it does so before the evaluation, or the training would be another than plain fit's.
+            model.fit(**{**self.as_keywords(), "epochs": 0}, verbose=0)
+        with undisturbed():
+            logs = model.evaluate(
+                x, y, batch_size=self._evaluation_size, steps=1, verbose=0, return_dict=True
+            )
         return dict(logs)
 
     def _evaluated(self) -> tuple[Any, Any]:

@@ -123,8 +123,8 @@ def from_folder(study: optuna.Study, number: int, folder: Path) -> Reproduction:
     This runs the code that lies there.
     """
     _, card = find(study, number)
-    settings = card["settings"]
-    take_over((settings["floatx"], settings["image_data_format"], settings["dtype_policy"]))
+    own = card["settings"]
+    take_over((card["backend"], own["floatx"], own["image_data_format"], own["dtype_policy"]))
     recipe = _bundle.load(folder, card["kept"])
     store = WholeFileStore(folder / "weights")
     builder = _study.fingerprint(recipe.build_model) if _bundle.is_named(recipe) else None

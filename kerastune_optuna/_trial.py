@@ -25,7 +25,7 @@ from kerastune_optuna._history import EpochLogs
 from kerastune_optuna._hparams import for_boards
 from kerastune_optuna._recipe import Builder, Recipe, build
 from kerastune_optuna._rehearsal import rehearse
-from kerastune_optuna._seeds import derive
+from kerastune_optuna._seeds import derive, set_all
 from kerastune_optuna._steps import lean_graphs, set_steps
 from kerastune_optuna._stop import StopOnRequest
 from kerastune_optuna._store import StoreSource
@@ -175,20 +175,18 @@ def rebuild(
     """
     model, _ = build(build_model, trial)
     if not model.built and _SHAPES in trial.user_attrs:
-        model.build_from_config(json.loads(trial.user_attrs[_SHAPES]))
-        # Keras builds the layers of a subclassed model there and leaves the model marked unbuilt.
-        model.built = True
+        _weights.make_variables(model, json.loads(trial.user_attrs[_SHAPES]))
     _weights.load(store, storage, trial, model)
     return model
 
 
 def seed_generators(trial: optuna.Trial | FrozenTrial, recipe: Recipe) -> None:
-    """Start Python's, NumPy's and Keras's generators from a seed of the trial's own."""
+    """Start all generators from a seed of the trial's own."""
     seed = trial.user_attrs.get("seed")  # of the trial that this one is the retry of
     if seed is None:
         seed = derive(recipe.seed, trial.number)
         trial.set_user_attr("seed", seed)
-    keras.utils.set_random_seed(seed)
+    set_all(seed)
 
 
 def _note_epochs(trial: optuna.Trial, fit: FitArguments, arguments: Mapping[str, Any]) -> None:

@@ -18,7 +18,12 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kerastune_optuna import _card, _interrupt, _storage, _study
 from kerastune_optuna._budget import Budget
-from kerastune_optuna._exceptions import ArgumentError, TooManyFailuresError, TunerError
+from kerastune_optuna._exceptions import (
+    ArgumentError,
+    TooManyFailuresError,
+    TunerError,
+    WorkerError,
+)
 from kerastune_optuna._fit import FitArguments
 from kerastune_optuna._lease import Heart, Watch
 from kerastune_optuna._liveness import leave
@@ -50,7 +55,7 @@ class Job:
     pruner: BasePruner
     recipe: Recipe
     budget: Budget
-    settings: tuple[str, str, str]
+    settings: tuple[str, str, str, str]
     storage_patience: float
     known: Mapping[str, Any]
     stop_key: str = dataclasses.field(default_factory=lambda: f"kerastune_optuna:stop:{uuid4()}")
@@ -73,15 +78,24 @@ class Payload:
     pickled: bytes = dataclasses.field(repr=False)
 
 
-def keras_settings() -> tuple[str, str, str]:
+def keras_settings() -> tuple[str, str, str, str]:
     """Return what the user may have set for all models, and a new process does not know."""
-    settings = keras.config
-    return settings.floatx(), settings.image_data_format(), settings.dtype_policy().name
+    of = keras.config
+    return keras.backend.backend(), of.floatx(), of.image_data_format(), of.dtype_policy().name
 
 
-def take_over(settings: tuple[str, str, str]) -> None:
-    """Give Keras the settings of the process that searches."""
-    floatx, data_format, policy = settings
+def take_over(settings: tuple[str, str, str, str]) -> None:
+    """Give Keras the settings of the process that searches.
+
+    Raises:
+        WorkerError: Keras has another backend here, and a process cannot change its backend.
+    """
+    backend, floatx, data_format, policy = settings
+    if (own := keras.backend.backend()) != backend:
+        raise WorkerError(
+            f"The search trains with Keras's backend {backend!r}, and this worker has {own!r}. "
+            f"Start the workers of the executor with KERAS_BACKEND={backend}."
+        )
     keras.config.set_floatx(floatx)
     keras.config.set_image_data_format(data_format)
     keras.config.set_dtype_policy(policy)

@@ -68,6 +68,7 @@ ORDER = [
     "_frame",
     "_terminal",
     "_live",
+    "_environment",
     "_launch",
     "_crew",
     "_dashboard",

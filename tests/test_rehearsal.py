@@ -10,6 +10,11 @@ import tensorflow as tf
 from kerastune_optuna._data import specify
 from kerastune_optuna._rehearsal import rehearse
 
+# A rehearsal saves a trace of TensorFlow's: with other backends there is none to save.
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="only TensorFlow's trainings are rehearsed"
+)
+
 X, Y = np.random.default_rng(0).normal(size=(96, 8)).astype("float32"), np.arange(96) % 3
 BATCH = specify(X, Y)
 BUILT, UNBUILT = (keras.Input((8,)),), ()

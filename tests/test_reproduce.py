@@ -139,9 +139,7 @@ def test_data_that_is_large_is_passed_again(search, data, monkeypatch):
     """It is not kept, and the error names it."""
     monkeypatch.setattr(_bundle, "_LARGEST", 2200)
     tuner = search(n_trials=1)
-    with pytest.raises(
-        ArgumentError, match="x was too large to be kept beside"
-    ):
+    with pytest.raises(ArgumentError, match="x was too large to be kept beside"):
         tuner.reproduce(0)
     x, y, validation = data
     assert tuner.reproduce(0, x, y, validation_data=validation)["difference"].max() <= 1e-6
