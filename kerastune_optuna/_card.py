@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import shlex
 import sys
@@ -15,6 +14,7 @@ import keras
 import numpy as np
 
 from kerastune_optuna import _url
+from kerastune_optuna._environment import cores
 from kerastune_optuna._fingerprint import describe, digest
 
 if TYPE_CHECKING:
@@ -56,37 +56,47 @@ def read(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> Card | None:
 
 def describe_search(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any]) -> Card:
     """Return the card of a search, in a form that JSON holds."""
-    fit, config = recipe.fit, keras.config
     return {
         **known,
         "seed": recipe.seed,
         "versions": _versions(),
         "backend": keras.backend.backend(),
-        "settings": {
-            "floatx": config.floatx(),
-            "image_data_format": config.image_data_format(),
-            "dtype_policy": config.dtype_policy().name,
-        },
+        "settings": _settings(),
         "platform": platform.platform(),
-        "devices": [f"{_cores()} CPU cores", *_accelerators()],
+        "devices": [f"{cores()} CPU cores", *_accelerators()],
         "study": {
             "name": study.study_name,
             "objective": f"{recipe.objective.direction} {recipe.objective.name}",
             "sampler": type(study.sampler).__name__,
             "pruner": type(study.pruner).__name__,
         },
-        "arguments": {
-            "epochs": fit.epochs,
-            "validation_split": fit.validation_split,
-            "steps_per_execution": fit.steps_per_execution,
-            "callbacks": [_name(callback) for callback in recipe.callbacks],
-            **{name: _plain(value) for name, value in sorted(fit.others.items())},
-        },
+        "arguments": _arguments(recipe),
         "data": {
             name: describe(data)
             for name in ("x", "y", "validation_data")
-            if (data := getattr(fit, name)) is not None
+            if (data := getattr(recipe.fit, name)) is not None
         },
+    }
+
+
+def _settings() -> dict[str, str]:
+    config = keras.config
+    return {
+        "floatx": config.floatx(),
+        "image_data_format": config.image_data_format(),
+        "dtype_policy": config.dtype_policy().name,
+    }
+
+
+def _arguments(recipe: Recipe) -> dict[str, Any]:
+    """Return what search() was called with, besides the data."""
+    fit = recipe.fit
+    return {
+        "epochs": fit.epochs,
+        "validation_split": fit.validation_split,
+        "steps_per_execution": fit.steps_per_execution,
+        "callbacks": [_name(callback) for callback in recipe.callbacks],
+        **{name: _plain(value) for name, value in sorted(fit.others.items())},
     }
 
 
@@ -129,12 +139,6 @@ def _versions() -> dict[str, str]:
         **{package: version(package) for package in _PACKAGES},
         backend: str(getattr(sys.modules[backend], "__version__", "unknown")),
     }
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _accelerators() -> list[str]:

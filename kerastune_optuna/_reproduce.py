@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from kerastune_optuna import _bundle, _card, _graphs, _history, _study
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._history import EpochLogs
 from kerastune_optuna._memory import Memory
+from kerastune_optuna._monitor import plain_name
 from kerastune_optuna._recipe import Recipe
 from kerastune_optuna._refit import folder_for, train
 from kerastune_optuna._retry import RETRY_OF
@@ -209,10 +210,27 @@ def _compare(recorded: Sequence[Mapping[str, Any]], logs: EpochLogs) -> list[Val
     for row in recorded:
         epoch = int(row["epoch"])
         came = again.get(epoch, {})
+        names = _pairs(row, came)
         for metric, cell in row.items():
             if metric != "epoch" and (value := _number(cell)) is not None:
-                values.append(Value(epoch, metric, value, _number(came.get(metric))))
+                values.append(Value(epoch, metric, value, _number(came.get(names.get(metric)))))
     return values
+
+
+def _pairs(recorded: Iterable[str], again: Iterable[str]) -> dict[str, str]:
+    """Return the names of metrics that came again by those that were recorded.
+
+    Keras numbers its unnamed AUC(), Precision() ... through the whole process.
+    """
+    came: dict[str, list[str]] = {}
+    for name in _in_order(again):
+        came.setdefault(plain_name(name), []).append(name)
+    found = [(name, came.get(plain_name(name))) for name in _in_order(recorded)]
+    return {name: same.pop(0) for name, same in found if same}
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    return sorted(names, key=lambda name: (len(name), name))  # auc_9 before auc_10
 
 
 def _number(cell: Any) -> float | None:

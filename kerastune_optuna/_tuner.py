@@ -212,9 +212,7 @@ class OptunaTuner(Again):
     ) -> None:
         """Open the study for writing and let the crew work on it."""
         if self.overwrite and not self._has_searched:
-            self.__dict__.pop("study", None)  # the old study, where results were read from it
-            _study.delete_study(self._connected, self._name, self._store)
-            _bundle.discard(self._folder)
+            self._delete()
         study = self.study
         if self.keep_best:
             check_store(self._store)
@@ -239,6 +237,12 @@ class OptunaTuner(Again):
         with progress.running():
             crew.run(study, job, progress, self._folder)
         _tidy(study, recipe)
+
+    def _delete(self) -> None:
+        """Delete the study of that name and all that was kept of it."""
+        self.__dict__.pop("study", None)  # the old study, where results were read from it
+        _study.delete_study(self._connected, self._name, self._store)
+        _bundle.discard(self._folder)
 
     def _recipe(self, fit: FitArguments, callbacks: Sequence[Any]) -> Recipe:
         return Recipe(

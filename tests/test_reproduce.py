@@ -9,6 +9,7 @@ import threading
 import warnings
 
 import keras
+import numpy as np
 import optuna
 import pytest
 
@@ -86,6 +87,21 @@ def test_the_tuner_reproduces_too(search, make_tuner, keep_best, metrics):
     assert frame["difference"].max() <= 1e-6
 
 
+def test_metrics_that_keras_numbers_are_compared(search, data):
+    """Unnamed ones have another number in each model of a process."""
+
+    def build(trial):
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, "sigmoid")])
+        metrics = [keras.metrics.AUC(curve=curve) for curve in ("ROC", "PR")]
+        model.compile("sgd", "binary_crossentropy", metrics=metrics)
+        return model
+
+    fit = {"y": data[1] == 0, "validation_data": None, "epochs": 1}
+    frame = search(build, "loss", n_trials=1, fit=fit).reproduce(0)
+    assert len(frame) == 3
+    assert frame["difference"].max() <= 1e-6
+
+
 def test_nothing_is_written(one, monkeypatch, tmp_path):
     """Neither into the study nor into the files of the trial."""
     monkeypatch.chdir(tmp_path)
@@ -137,12 +153,13 @@ def test_another_seed_gives_another_training(one, capsys, monkeypatch):
 
 def test_data_that_is_large_is_passed_again(search, data, monkeypatch):
     """It is not kept, and the error names it."""
-    monkeypatch.setattr(_bundle, "_LARGEST", 2200)
-    tuner = search(n_trials=1)
+    monkeypatch.setattr(_bundle, "_LARGEST", 5000)
+    x, y = np.tile(data[0], (10, 1)), np.tile(data[1], 10)
+    tuner = search(n_trials=1, fit={"x": x, "y": y})
     with pytest.raises(ArgumentError, match="x was too large to be kept beside"):
         tuner.reproduce(0)
-    x, y, validation = data
-    assert tuner.reproduce(0, x, y, validation_data=validation)["difference"].max() <= 1e-6
+    frame = tuner.reproduce(0, x, y, validation_data=data[2])
+    assert frame["difference"].max() <= 1e-6
 
 
 def test_what_cannot_be_pickled_is_told(search):
