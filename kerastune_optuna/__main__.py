@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -18,8 +18,6 @@ from kerastune_optuna import _dashboard, _report, _storage, _study, _url
 from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, StorageError, TunerError
 from kerastune_optuna._keras_tuner import Imported, import_project
 from kerastune_optuna._store import WholeFileStore
-
-_PASSWORDS = re.compile(r"(?<=://)([^:/@\s]*):[^@\s]*(?=@)|((?:pass\w*|pwd)=)[^&\s'\"]+", re.I)
 
 app = typer.Typer(
     help="Look into the studies that kerastune_optuna has made.",
@@ -38,6 +36,10 @@ Name = Annotated[
     typer.Option(
         "--study", metavar="NAME", help="The study, where there are several.", show_default=False
     ),
+]
+Folder = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="The directory= of the search, where SOURCE is a URL."),
 ]
 
 
@@ -74,10 +76,7 @@ def dashboard(
         int | None,
         typer.Option(metavar="NUMBER", help="Where to listen: else on a port that is free."),
     ] = None,
-    directory: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="The directory= of the search, where SOURCE is a URL."),
-    ] = None,
+    directory: Folder = None,
 ) -> None:
     """Serve optuna-dashboard to this machine until Ctrl-C."""
     found = _load(source, study)
@@ -138,6 +137,54 @@ def import_(
     typer.echo(_told(imported))
 
 
+@app.command(epilog="Example: kerastune-optuna card tuning --trial 3")
+def card(
+    source: Source = "tuning",
+    study: Name = None,
+    trial: Annotated[
+        int | None,
+        typer.Option(
+            metavar="NUMBER", help="A trial: else the latest that has a card.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Print as JSON what a trial ran with: versions, devices, seeds, data, arguments."""
+    typer.echo(json.dumps(_report.card(_load(source, study), trial), indent=2))
+
+
+@app.command(epilog="Example: kerastune-optuna reproduce tuning --trial 3")
+def reproduce(
+    trial: Annotated[
+        list[int],
+        typer.Option(metavar="NUMBER", help="The trial to train again; more than once for more."),
+    ],
+    source: Source = "tuning",
+    study: Name = None,
+    tolerance: Annotated[
+        float, typer.Option(metavar="NUMBER", help="The largest difference that counts as equal.")
+    ] = 1e-6,
+    directory: Folder = None,
+) -> None:
+    """Train a trial again, and compare all its epochs: code 0 where they are equal, else 1.
+
+    This RUNS CODE from the directory: the pickled builder, data and callbacks of the search. Do it
+    only with a directory that you trust. Nothing is written to the study.
+    """
+    found = _load(source, study)
+    os.environ["KERAS_BACKEND"] = _report.card(found, trial[0])["backend"]
+    from kerastune_optuna import _reproduce  # TensorFlow, without which the others start at once
+
+    folder = (directory or Path(source)) / found.study_name
+    equal = True
+    for number in trial:
+        done = _reproduce.from_folder(found, number, folder)
+        if (warning := done.warning()) is not None:
+            typer.echo(warning)
+        typer.echo(_reproduce.table(done, tolerance))
+        equal = equal and done.difference <= tolerance
+    raise typer.Exit(0 if equal else 1)
+
+
 def main() -> NoReturn:
     """Run the command; an error is one line on standard error."""
     try:
@@ -153,8 +200,7 @@ def main() -> NoReturn:
 
 
 def _fail(text: str, code: int) -> NoReturn:
-    line = _PASSWORDS.sub(r"\1\2:***" if "://" in text else r"\2***", " ".join(text.split()))
-    print(f"Error: {line}", file=sys.stderr)
+    print(f"Error: {_url.without_passwords(' '.join(text.split()))}", file=sys.stderr)
     sys.exit(code)
 
 

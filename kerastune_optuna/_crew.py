@@ -17,7 +17,6 @@ from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, Worke
 from kerastune_optuna._launch import LocalWorkers
 from kerastune_optuna._lease import Watch
 from kerastune_optuna._parcels import pack_fit
-from kerastune_optuna._store import open_store
 from kerastune_optuna._study import finished
 from kerastune_optuna._workers import Job, Payload, run_trials, work_on
 
@@ -43,13 +42,13 @@ class Crew:
     def __init__(self, n_workers: int, executor: concurrent.futures.Executor | None) -> None:
         _check.integer("n_workers", n_workers, least=1, instead="Pass 1 or more workers.")
         _check_executor(executor)
-        self._n_workers = n_workers
+        self.n_workers = n_workers
         self._executor = executor
 
     @property
     def is_this_process(self) -> bool:
         """Whether the search runs here, without another process."""
-        return self._n_workers == 1 and self._executor is None
+        return self.n_workers == 1 and self._executor is None
 
     def run(self, study: optuna.Study, job: Job, progress: Progress, folder: Path) -> None:
         """Work on a job until its budget is spent.
@@ -69,7 +68,7 @@ class Crew:
         if not self.is_this_process:
             job.budget.prepare(study)
         if self.is_this_process:
-            recipe = dataclasses.replace(job.recipe, store=open_store(job.recipe.store))
+            recipe = job.opened_recipe(study, job.recipe.fit)
             run_trials(study, recipe, job.budget, progress.trial)
         elif self._executor is None:
             watch = Watch()
@@ -77,13 +76,13 @@ class Crew:
             with _array_folder(folder) as arrays:
                 LocalWorkers(
                     _pickled(job, arrays),
-                    self._n_workers,
+                    self.n_workers,
                     max_deaths=job.budget.max_failed_trials,
                     n_finished=lambda: len(finished(study)),
                     on_death=lambda: job.budget.reap(study, watch),
                 ).run(progress.catch_up)
         else:
-            tasks = _submit(self._executor, _pickled(job, None), self._n_workers)
+            tasks = _submit(self._executor, _pickled(job, None), self.n_workers)
             try:
                 _wait_for(tasks, progress.catch_up)
             finally:

@@ -41,7 +41,7 @@ def check_training_data(x: Any, y: Any, steps_per_epoch: int | None) -> None:
     """
     if x is None:
         raise ArgumentTypeError(
-            "x=None: search() needs training data. Pass what Model.fit takes, or a function "
+            "x=None is no training data. Pass what Model.fit takes, or a function "
             "without arguments that returns it."
         )
     _check_one("x", x, steps_per_epoch, "steps_per_epoch")

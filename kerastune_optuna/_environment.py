@@ -23,7 +23,7 @@ def environment(number: int, n_workers: int, given: Mapping[str, str]) -> dict[s
         n_workers: How many there are.
         given: The environment of this process.
     """
-    share = str(max(1, _cores() // n_workers))
+    share = str(max(1, cores() // n_workers))
     # The variable may be unset here, or have changed since Keras read it.
     added = {"KERAS_BACKEND": keras.backend.backend()}
     added |= {name: share for name in _THREADS if name not in given}
@@ -33,7 +33,7 @@ def environment(number: int, n_workers: int, given: Mapping[str, str]) -> dict[s
     return added
 
 
-def _cores() -> int:
+def cores() -> int:
     """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -203,8 +203,12 @@ class FitArguments:
         return self.validation_data is not None or bool(self.validation_split)
 
 
-def check_fit_arguments(names: Iterable[str]) -> None:
+def check_fit_arguments(names: Iterable[str], caller: str = "search()") -> None:
     """Refuse names that this Keras's Model.fit does not take.
+
+    Args:
+        names: The names that came.
+        caller: Who got them.
 
     Raises:
         ArgumentTypeError: Names the unknown argument and the nearest one that exists.
@@ -214,7 +218,7 @@ def check_fit_arguments(names: Iterable[str]) -> None:
         if name not in known:
             ours = known | _OURS | {"n_trials", "timeout"}
             raise ArgumentTypeError(
-                f"search() got {name!r}, which Model.fit does not take."
+                f"{caller} got {name!r}, which Model.fit does not take."
                 f"{_check.nearest(name, ours)} It takes {', '.join(sorted(known))}."
             )
 

@@ -33,6 +33,13 @@ def serialize(dataset: Any) -> bytes:
     return graph
 
 
+def held_by(dataset: Any) -> int:
+    """Return about how many bytes of data a pipeline holds in its graph, without writing it."""
+    tensors = getattr(dataset, "_tensors", None) or ()  # those of from_tensor_slices()
+    own = [math.prod(tensor.shape) * max(1, tensor.dtype.size) for tensor in tensors]
+    return int(sum(own)) + sum(map(held_by, dataset._inputs()))
+
+
 def rebuild(graph: bytes, element_spec: Any) -> Any:
     """Return the dataset of a serialised graph."""
     import tensorflow as tf
@@ -52,6 +59,17 @@ def ops(definition: Any) -> list[str]:
     """Return the names of all ops of a graph, those inside of its functions too."""
     functions = [node for function in definition.library.function for node in function.node_def]
     return [node.op for node in [*definition.node, *functions]]
+
+
+def is_fixed(definition: Any) -> bool:
+    """Whether a pipeline surely gives the same each time."""
+    return not any(map(_may_differ, ops(definition)))
+
+
+def shuffles_on(dataset: Any) -> bool:
+    """Whether a pipeline shuffles, and goes on with it from one reading to the next."""
+    nodes = parse(serialize(dataset)).node
+    return any(node.attr["reshuffle_each_iteration"].b for node in nodes)
 
 
 def kept_in_memory(data: Any) -> Any:

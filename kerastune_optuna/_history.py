@@ -14,7 +14,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 
 from kerastune_optuna._exceptions import StorageError, WeightsError
-from kerastune_optuna._store import StoreSource, open_in_haste, remove
+from kerastune_optuna._store import StoreSource, fetch, open_in_haste, remove
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -73,6 +73,19 @@ def save(store: StoreSource, trial: optuna.Trial, rows: Sequence[Row]) -> Weight
             f"{error}. Its result is kept. Make room in directory=, or mend artifact_store=."
         )
     return None
+
+
+def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> list[Row]:
+    """Return the rows of a trial's history as they are in the table; none where it has none."""
+    metas = optuna.artifacts.get_all_artifact_meta(trial, storage=storage)
+    ids = [meta.artifact_id for meta in metas if meta.filename == _FILE]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, _FILE)
+        # A trial that ran twice has two records, and the earlier file may be gone.
+        if not any(fetch(store, one, path) for one in reversed(ids)):
+            return []
+        with open(path, newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
 
 
 def discard(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> None:

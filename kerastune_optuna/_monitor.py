@@ -66,9 +66,7 @@ class Objective:
 
     def _also_means(self, name: str) -> bool:
         """Whether Keras may log the metric under that other name."""
-        # Keras numbers its unnamed AUC(), Precision() ... through the whole process: the second
-        # trial of a search logs `auc_1` where the first one logged `auc`.
-        plain = _NUMBER.sub("", name)
+        plain = plain_name(name)
         return plain == self.name or plain in _accuracies(self.name)
 
     def missing(self, names: Iterable[str]) -> MetricNotFoundError:
@@ -101,9 +99,16 @@ def parse_objective(name: object, direction: object) -> Objective:
     return Objective(name, _infer(name) if direction == "auto" else cast(Direction, direction))
 
 
+def plain_name(name: str) -> str:
+    """Return the name of a metric without the number that Keras may have given it."""
+    # Keras numbers its unnamed AUC(), Precision() ... through the whole process: the second trial
+    # of a search logs `auc_1` where the first one logged `auc`.
+    return _NUMBER.sub("", name)
+
+
 def _infer(name: str) -> Direction:
     """Return the direction of a metric whose name makes it certain."""
-    plain = _NUMBER.sub("", name.removeprefix("val_"))
+    plain = plain_name(name.removeprefix("val_"))
     if not plain.startswith("neg"):  # scikit-learn's neg_mean_squared_error grows
         if _is_named(plain, _SMALLER_IS_BETTER):
             return "minimize"

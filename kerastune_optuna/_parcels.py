@@ -72,17 +72,18 @@ def pack_fit(fit: FitArguments, folder: Path | None) -> FitArguments:
     Raises:
         ArgumentError: A dataset cannot travel.
     """
-    others = {name: _pack(name, value, folder) for name, value in fit.others.items()}
+    others = {name: pack(name, value, folder) for name, value in fit.others.items()}
     return dataclasses.replace(
         fit,
-        x=_pack("x", fit.x, folder),
-        y=_pack("y", fit.y, folder),
-        validation_data=_pack("validation_data", fit.validation_data, folder),
+        x=pack("x", fit.x, folder),
+        y=pack("y", fit.y, folder),
+        validation_data=pack("validation_data", fit.validation_data, folder),
         others=others,
     )
 
 
-def _pack(name: str, data: Any, folder: Path | None) -> Any:
+def pack(name: str, data: Any, folder: Path | None) -> Any:
+    """Return one piece of data packed, as `pack_fit` does."""
     if _graphs.is_tf_dataset(data):
         return _as_graph(name, data)
     if isinstance(data, tuple | list | Mapping):

@@ -9,7 +9,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import GridSampler
 from optuna.trial import TrialState
 
-from kerastune_optuna import _check, _points, _space
+from kerastune_optuna import _bundle, _check, _points, _space
 from kerastune_optuna._deletion import delete_study
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, TunerError
 from kerastune_optuna._results import Results
@@ -78,6 +78,7 @@ class Queue(Results):
         if self.overwrite and not self._was_opened:
             self.__dict__.pop("study", None)  # the old study, where results were read from it
             delete_study(self._connected, self._name, self._store)
+            _bundle.discard(self._folder)
         self._was_opened = True
         return self.study
 

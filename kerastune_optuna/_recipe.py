@@ -31,6 +31,7 @@ class Recipe:
     store: StoreSource
     backup_every: float | None
     train_repeats: bool = False
+    card: str | None = None  # the key of the card that tells of this search
 
     def of_trial(
         self, trial: BaseTrial, model: keras.Model, arguments: Mapping[str, Any], folder: str

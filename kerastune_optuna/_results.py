@@ -236,9 +236,14 @@ class Results:
     def _storage_source(self) -> str | BaseStorage:
         return self.storage or _storage.in_directory(Path(self.directory))
 
+    @property
+    def _has_directory(self) -> bool:
+        """Whether anything of the study is kept in `directory`."""
+        return self.storage is None or self.artifact_store is None
+
     @cached_property
     def _connected(self) -> BaseStorage:
-        if self.storage is None or self.artifact_store is None:
+        if self._has_directory:
             _storage.make_directory(Path(self.directory))
         return _storage.connect(self._storage_source, self.storage_patience)
 

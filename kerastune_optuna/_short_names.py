@@ -84,7 +84,7 @@ def _check_kind(
 
 def start_sampler(
     study: optuna.Study, given: BaseSampler | str | None, seed: int | None, *, fresh_process: bool
-) -> None:
+) -> int | None:
     """Make the sampler draw numbers that no earlier search of this study drew.
 
     Args:
@@ -92,22 +92,27 @@ def start_sampler(
         given: The user's sampler or its name, None for the default.
         seed: The user's seed.
         fresh_process: Whether this process has not asked the study yet.
+
+    Returns:
+        The seed of a sampler that was made here; None where it has none, or is the user's.
     """
     trials = len(study.get_trials(deepcopy=False))
     if given is None or isinstance(given, str):
-        study.sampler = _made_sampler(given or "tpe", seed, trials)
-    elif trials and fresh_process:
+        # The study keeps count of a QMC sequence, which goes on where the seed stays the same.
+        own = None if seed is None else derive(seed, 0 if given == "qmc" else trials, 1)
+        study.sampler = _made_sampler(given or "tpe", own)
+        return own
+    if trials and fresh_process:
         # A seeded sampler starts over in a new process, and would suggest the first trials again.
         study.sampler.reseed_rng()
+    return None
 
 
-def _made_sampler(name: str, seed: int | None, trials: int) -> BaseSampler:
-    # The study keeps count of a QMC sequence, which goes on where the seed stays the same.
-    drawn = None if seed is None else derive(seed, 0 if name == "qmc" else trials, 1)
+def _made_sampler(name: str, seed: int | None) -> BaseSampler:
     with warnings.catch_warnings():
         # Optuna marks QMCSampler as experimental since 3.0.
         warnings.simplefilter("ignore", ExperimentalWarning)
-        return _SAMPLERS[name](drawn)
+        return _SAMPLERS[name](seed)
 
 
 def made_pruner(given: BasePruner | str | None, epochs: int) -> BasePruner:

@@ -73,11 +73,10 @@ def quiet_optuna() -> Iterator[None]:
 
 def warn_if_builder_changed(study: optuna.Study, build_model: Callable[..., Any]) -> None:
     """Warn where the study's first trials came from other code than this builder's."""
-    fingerprint = _fingerprint(build_model)
-    earlier = study.user_attrs.get(_BUILDER)
-    if earlier is None and fingerprint is not None:
-        study.set_user_attr(_BUILDER, fingerprint)
-    elif fingerprint not in (earlier, None):
+    now, earlier = fingerprint(build_model), study.user_attrs.get(_BUILDER)
+    if earlier is None and now is not None:
+        study.set_user_attr(_BUILDER, now)
+    elif now not in (earlier, None):
         warnings.warn(
             f"The code of build_model has changed since study {study.study_name!r} began: its "
             "earlier trials may not compare with new ones. Pass another study_name, or "
@@ -112,7 +111,7 @@ def first_of_these_epochs(study: optuna.Study) -> int:
     return since
 
 
-def _fingerprint(build_model: Callable[..., Any]) -> str | None:
+def fingerprint(build_model: Callable[..., Any]) -> str | None:
     """Return a digest of the builder's source; None where there is no source to read."""
     function = inspect.unwrap(
         getattr(build_model, "func", build_model)

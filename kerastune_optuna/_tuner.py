@@ -13,6 +13,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
 from kerastune_optuna import _backup, _check, _interrupt, _short_names, _storage, _study
+from kerastune_optuna._again import Again
 from kerastune_optuna._arguments import check_limits, check_tuner
 from kerastune_optuna._budget import Budget, room
 from kerastune_optuna._crew import Crew
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 
-class OptunaTuner(Queue):
+class OptunaTuner(Queue, Again):
     """Tune the hyperparameters of a Keras model with Optuna.
 
     Each trial calls `build_model`, trains the model, reports the objective of each epoch, and is
@@ -220,10 +221,12 @@ class OptunaTuner(Queue):
         check_training(fit, self._objective, may_add=may_add)
         recipe = self._recipe(fit.opened() if crew.is_this_process else fit.checked(), given)
         with _study.quiet_optuna(), shown_once(), _interrupt.listening(self._how_to_go_on()):
-            self._search(recipe, budget, crew, verbose)
+            self._search(recipe, fit, budget, crew, verbose)
         return self
 
-    def _search(self, recipe: Recipe, budget: Budget, crew: Crew, verbose: str | int) -> None:
+    def _search(
+        self, recipe: Recipe, given: FitArguments, budget: Budget, crew: Crew, verbose: str | int
+    ) -> None:
         """Open the study for writing and let the crew work on it."""
         study = self._opened()
         if self.keep_best:
@@ -233,7 +236,7 @@ class OptunaTuner(Queue):
         _tidy(study, recipe)
         study.pruner = _short_names.made_pruner(self.pruner, recipe.fit.epochs)
         is_new = not self._has_searched
-        _short_names.start_sampler(study, self.sampler, self.seed, fresh_process=is_new)
+        drawn = _short_names.start_sampler(study, self.sampler, self.seed, fresh_process=is_new)
         self._has_searched = True
         grid = lay_out_grid(study, self.build_model, room(study, budget.n_trials), self.seed)
         progress = progress_for(verbose, study, plan_of(study, recipe, budget), budget.n_trials)
@@ -246,6 +249,7 @@ class OptunaTuner(Queue):
             replace(budget, first_trial=len(study.get_trials(deepcopy=False))),
             keras_settings(),
             self.storage_patience,
+            self._known(recipe, given, drawn, crew.n_workers),
         )
         with progress.running():
             progress.tell(grid)

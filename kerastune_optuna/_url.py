@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Sequence
+
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import ArgumentError as MalformedURL
 
 from kerastune_optuna._exceptions import ArgumentError
 
+_PASSWORDS = re.compile(r"(?<=://)([^:/@\s]*):[^@\s]*(?=@)|((?:pass\w*|pwd)=)[^&\s'\"]+", re.I)
+_SECRET = re.compile(r"pass|pwd|secret|token|key|auth|cred", re.I)  # in the names of options
 _DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql"}
 
 
@@ -37,6 +42,26 @@ def masked(url: sqlalchemy.URL) -> str:
     """Return the text of a URL without its passwords."""
     hidden = url.update_query_dict(dict.fromkeys(_secrets(url), "***"))
     return hidden.render_as_string(hide_password=True)
+
+
+def without_passwords(text: str) -> str:
+    """Return a text without the passwords of the URLs in it."""
+    return _PASSWORDS.sub(r"\1\2:***" if "://" in text else r"\2***", text)
+
+
+def without_secrets(arguments: Sequence[str]) -> Iterator[str]:
+    """Yield the arguments of a command without passwords, tokens and keys."""
+    hides = False
+    for argument in arguments:
+        name, equals, _ = argument.partition("=")
+        is_secret = _SECRET.search(name) is not None and "://" not in name
+        if hides:
+            yield "***"
+        elif equals and is_secret:
+            yield f"{name}=***"
+        else:
+            yield without_passwords(argument)
+        hides = not hides and not equals and is_secret and name.startswith("-")
 
 
 def why_not(url: sqlalchemy.URL, error: Exception) -> str:

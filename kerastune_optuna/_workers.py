@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import cloudpickle
@@ -15,7 +15,7 @@ import keras
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from kerastune_optuna import _interrupt, _storage, _study
+from kerastune_optuna import _card, _interrupt, _storage, _study
 from kerastune_optuna._budget import Budget
 from kerastune_optuna._exceptions import (
     ArgumentError,
@@ -23,6 +23,7 @@ from kerastune_optuna._exceptions import (
     TunerError,
     WorkerError,
 )
+from kerastune_optuna._fit import FitArguments
 from kerastune_optuna._grid import is_grid
 from kerastune_optuna._lease import Heart, Watch
 from kerastune_optuna._liveness import leave
@@ -56,7 +57,18 @@ class Job:
     budget: Budget
     settings: tuple[str, str, str, str]
     storage_patience: float
+    known: Mapping[str, Any]
     stop_key: str = dataclasses.field(default_factory=lambda: f"kerastune_optuna:stop:{uuid4()}")
+
+    def opened_recipe(self, study: optuna.Study, fit: FitArguments) -> Recipe:
+        """Return the recipe for trials in this process, whose card the study then has.
+
+        Args:
+            study: The job's study, as this process has it open.
+            fit: The recipe's, with the data opened here.
+        """
+        recipe = dataclasses.replace(self.recipe, fit=fit, store=open_store(self.recipe.store))
+        return dataclasses.replace(recipe, card=_card.write(study, recipe, self.known))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +84,7 @@ def keras_settings() -> tuple[str, str, str, str]:
     return keras.backend.backend(), of.floatx(), of.image_data_format(), of.dtype_policy().name
 
 
-def _take_over(settings: tuple[str, str, str, str]) -> None:
+def take_over(settings: tuple[str, str, str, str]) -> None:
     """Give Keras the settings of the process that searches.
 
     Raises:
@@ -101,15 +113,13 @@ def work_on(payload: Payload, number: int = 0) -> None:
     """
     job: Job = cloudpickle.loads(payload.pickled)
     with _one_at_a_time, _study.quiet_optuna(), _interrupt.askable() as ask:
-        _take_over(job.settings)
+        take_over(job.settings)
         storage = _storage.connect(job.storage, job.storage_patience, later=True)
         study = _study.open_study(storage, job.study_name, job.recipe.objective)
         study.sampler, study.pruner = job.sampler, job.pruner
         # A pickled sampler brought its generator: each worker would draw the same numbers.
         study.sampler.reseed_rng()
-        recipe = dataclasses.replace(
-            job.recipe, fit=job.recipe.fit.opened(), store=open_store(job.recipe.store)
-        )
+        recipe = job.opened_recipe(study, job.recipe.fit.opened())
 
         def look() -> None:
             if job.stop_key in study._storage.get_study_system_attrs(study._study_id):

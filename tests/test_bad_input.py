@@ -142,7 +142,7 @@ SEARCH = [
     ({"verbose": True}, ArgumentError, "verbose=True is not a choice"),
     ({"n_trials": 0}, ArgumentError, "n_trials=0 is less than 1"),
     ({"timeout": -1}, ArgumentError, "timeout=-1 is less than 0. Pass a positive number"),
-    ({"x": None}, ArgumentTypeError, "search() needs training data"),
+    ({"x": None}, ArgumentTypeError, "x=None is no training data"),
     ({"x": EMPTY}, ArgumentError, "x is empty"),
     ({"x": lambda: EMPTY}, ArgumentError, "x is empty"),
     ({"x": DATASET.take(0), "y": None}, ArgumentError, "x is empty"),

@@ -21,7 +21,7 @@ from kerastune_optuna import OptunaTuner
 from kerastune_optuna import __main__ as cli
 from tests.conftest import PruneAt, build_model
 
-COMMANDS = ["status", "best", "report", "dashboard", "export", "import"]
+COMMANDS = ["status", "best", "report", "dashboard", "export", "import", "card", "reproduce"]
 
 
 @pytest.fixture
@@ -100,6 +100,21 @@ def test_best_is_the_earliest_of_equals(call, search, tmp_path):
         optuna.trial.create_trial(params=later, distributions=distributions, value=tuner.best_value)
     )
     assert json.loads(call("best", tmp_path / "tuning")[0]) == params != later
+
+
+def test_card_prints_what_a_trial_ran_with(call, tuner):
+    """As JSON; of a trial that is not there one line says which have a card."""
+    out, _ = call("card", tuner.directory, "--trial", "1")
+    assert json.loads(out)["arguments"]["epochs"] == 2
+    assert call("card", tuner.directory)[0] == out
+    _, err = call("card", tuner.directory, "--trial", "3", code=1)
+    assert "has no trial 3 with a card" in one_line(err)
+    assert one_line(err).endswith("Pass one of: 0-2.")
+
+
+def test_reproduce_says_that_it_runs_code(call):
+    """Its help, before anybody points it at a directory of somebody else."""
+    assert "RUNS CODE from the directory" in " ".join(call("reproduce", "--help")[0].split())
 
 
 def test_export_writes_a_row_a_trial(call, tuner, tmp_path):
@@ -250,7 +265,7 @@ def test_it_starts_without_keras(tuner):
         "try: main()\n"
         "finally: print(sorted({'keras', 'tensorflow', 'pandas'} & set(sys.modules)))"
     )
-    for arguments in (["--help"], ["status", tuner.directory], ["best", tuner.directory]):
+    for arguments in (["--help"], ["status", tuner.directory], ["card", tuner.directory]):
         command = [sys.executable, "-c", code, *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert done.stdout.splitlines()[-1] == "[]"

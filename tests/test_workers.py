@@ -23,8 +23,9 @@ import pytest
 import sqlalchemy
 from optuna.storages.journal import JournalFileBackend
 
-from kerastune_optuna import ArgumentError, ArgumentTypeError, TunerError, WorkerError
+from kerastune_optuna import ArgumentError, ArgumentTypeError, TunerError, WorkerError, _report
 from kerastune_optuna._environment import environment
+from kerastune_optuna._fingerprint import describe
 from kerastune_optuna._retry import DIED
 from kerastune_optuna._workers import Payload
 from tests.conftest import build_model, kept
@@ -232,6 +233,8 @@ def test_data_travels_to_workers(search, data, form):
     tuner = search(n_trials=4, fit={"n_workers": 2, "epochs": 1, **fits[form]})
     assert len(finished(tuner)) == 4
     assert not list(Path(tuner.directory, "test").glob("data-*"))
+    card = _report.card(tuner.study)  # which the worker wrote that opened the data
+    assert card["data"]["x"] == describe(x if form == "functions" else fits[form]["x"])
 
 
 def test_one_seed_gives_one_table_for_all_forms_of_data(search, data, tmp_path):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kerastune_optuna import _check
+from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._report import _text
 from kerastune_optuna._report._facts import Facts, epochs_of, saved_epochs
 from kerastune_optuna._report._frame import results
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "best",
+    "card",
     "duration",
     "epochs_of",
     "params",
@@ -75,6 +77,29 @@ def best(study: optuna.Study) -> FrozenTrial | None:
     """Return the COMPLETE trial with the best value, the earliest of equals; None without any."""
     row = Facts(study).best
     return None if row is None else row.trial
+
+
+def card(study: optuna.Study, number: int | None = None) -> dict[str, Any]:
+    """Return what a trial ran with: versions, devices, seeds, data and arguments.
+
+    Args:
+        study: The study of the trial.
+        number: Its number; None for the latest one that has a card.
+
+    Raises:
+        ArgumentError: There is no such trial, or it has no card.
+    """
+    facts = Facts(study)
+    cards = {trial.number: facts.card_of(trial) for trial in facts.trials}
+    known = [one for one, card in cards.items() if card is not None]
+    found = cards.get(max(known, default=-1) if number is None else number)
+    if found is None:
+        listed = f"Pass one of: {_text.numbers(known)}." if known else "No trial of it has one."
+        came = "has no card" if number is None else f"has no trial {number} with a card"
+        raise ArgumentError(
+            f"Study {study.study_name!r} {came}, which search() writes for its trials. {listed}"
+        )
+    return found
 
 
 def params(trial: FrozenTrial) -> str:

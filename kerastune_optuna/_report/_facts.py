@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # The user attr of a study with the epochs that a trial of it may run, and of a trial with its own.
 _EPOCHS = "epochs"
+_CARD = "card"  # the user attr of a trial with the key of its card, which the study has
+_NEW = {"kept", "sampler_seed"}  # what is new in the card of a search that goes on with another
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Facts:
             for trial in study.get_trials(deepcopy=False)
             if trial.state is not TrialState.WAITING
         ]
-        self._epochs = study.user_attrs.get(_EPOCHS)
+        self._attrs = study.user_attrs
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -115,9 +117,9 @@ class Facts:
     @property
     def epochs_saved(self) -> int | None:
         """The epochs that pruned trials did not run; None where nobody wrote down how many."""
-        if not isinstance(self._epochs, int):
+        if not isinstance(epochs := self._attrs.get(_EPOCHS), int):
             return None
-        return saved_epochs(self.trials, self._epochs)
+        return saved_epochs(self.trials, epochs)
 
     @property
     def longest(self) -> int:
@@ -139,6 +141,26 @@ class Facts:
             if moment is not None
         ]
         return max(moments, default=None)
+
+    @cached_property
+    def cards(self) -> list[tuple[dict[str, Any], list[int]]]:
+        """The cards of the searches, each with the numbers of the trials that ran with it."""
+        found: list[tuple[dict[str, Any], list[int]]] = []
+        for trial in self.trials:
+            card = self.card_of(trial)
+            if card is None:
+                continue
+            same = [numbers for other, numbers in found if _plain(other) == _plain(card)]
+            if same:
+                same[0].append(trial.number)
+            else:
+                found.append((card, [trial.number]))
+        return found
+
+    def card_of(self, trial: FrozenTrial) -> dict[str, Any] | None:
+        """Return what a trial ran with; None where nobody wrote it down."""
+        card = self._attrs.get(f"{_CARD}:{trial.user_attrs.get(_CARD)}")
+        return card if isinstance(card, dict) else None
 
     def cost(self, value: float) -> float:
         """Return the value with the sign under which less is better."""
@@ -204,6 +226,10 @@ def saved_epochs(trials: Sequence[FrozenTrial], epochs: int) -> int:
 def _left(trial: FrozenTrial, epochs: int) -> int:
     """Return how many of its epochs a trial did not run."""
     return epochs - int(trial.user_attrs.get("epochs_run", epochs))
+
+
+def _plain(card: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in card.items() if key not in _NEW}
 
 
 def _number(trial: FrozenTrial, attr: str) -> float | None:

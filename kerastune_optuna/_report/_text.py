@@ -47,3 +47,23 @@ def duration(seconds: float) -> str:
 def share(part: int, whole: int) -> str:
     """Return a part of a whole in percent."""
     return f"{part / whole:.0%}" if whole else "0%"
+
+
+def numbers(given: Iterable[int]) -> str:
+    """Return numbers that grow as a list of ranges, like `0-3, 5`."""
+    ranges: list[list[int]] = []
+    for number in given:
+        if ranges and number == ranges[-1][-1] + 1:
+            ranges[-1] = [ranges[-1][0], number]
+        else:
+            ranges.append([number])
+    return ", ".join("-".join(map(str, ends)) for ends in ranges)
+
+
+def lines(value: object) -> list[str]:
+    """Return a value of a card as lines: one for each entry of a list or a dict."""
+    if isinstance(value, Mapping):
+        return [f"{key}: {', '.join(lines(one))}" for key, one in value.items()]
+    if isinstance(value, list):
+        return [str(one) for one in value]
+    return ["none" if value is None else str(value)]

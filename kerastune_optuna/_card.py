@@ -1,0 +1,172 @@
+"""The card of a search: all that must be the same for a trial of it to come to the same again."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import keras
+import numpy as np
+
+from kerastune_optuna import _url
+from kerastune_optuna._environment import cores
+from kerastune_optuna._fingerprint import describe, digest
+
+if TYPE_CHECKING:
+    import optuna
+
+    from kerastune_optuna._recipe import Recipe
+
+Card: TypeAlias = dict[str, Any]
+
+KEY = "card"  # the user attr of a trial with the key of its card, and how those of the study begin
+_PACKAGES = ("kerastune_optuna", "keras", "optuna", "numpy")
+# What may differ without that a trial comes to something else.
+_INDIFFERENT = {"command", "kept", "n_workers", "sampler_seed", "study"}
+_PLAIN = (str, int, float, bool, type(None))
+
+
+def write(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any]) -> str:
+    """Write the card of a search that runs in this process, unless the study has it.
+
+    Args:
+        study: The study that is searched, with its sampler and pruner.
+        recipe: What its trials share, with the data opened.
+        known: What the process knows that began the search.
+
+    Returns:
+        The key of the card, for the trials to name.
+    """
+    card = describe_search(study, recipe, known)
+    key = digest(json.dumps(card, sort_keys=True).encode())
+    if f"{KEY}:{key}" not in study.user_attrs:
+        study.set_user_attr(f"{KEY}:{key}", card)
+    return key
+
+
+def read(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> Card | None:
+    """Return the card of a trial; None where it has none."""
+    return study.user_attrs.get(f"{KEY}:{trial.user_attrs.get(KEY)}")
+
+
+def describe_search(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any]) -> Card:
+    """Return the card of a search, in a form that JSON holds."""
+    return {
+        **known,
+        "seed": recipe.seed,
+        "versions": _versions(),
+        "backend": keras.backend.backend(),
+        "settings": _settings(),
+        "platform": platform.platform(),
+        "devices": [f"{cores()} CPU cores", *_accelerators()],
+        "study": {
+            "name": study.study_name,
+            "objective": f"{recipe.objective.direction} {recipe.objective.name}",
+            "sampler": type(study.sampler).__name__,
+            "pruner": type(study.pruner).__name__,
+        },
+        "arguments": _arguments(recipe),
+        "data": {
+            name: describe(data)
+            for name in ("x", "y", "validation_data")
+            if (data := getattr(recipe.fit, name)) is not None
+        },
+    }
+
+
+def _settings() -> dict[str, str]:
+    config = keras.config
+    return {
+        "floatx": config.floatx(),
+        "image_data_format": config.image_data_format(),
+        "dtype_policy": config.dtype_policy().name,
+    }
+
+
+def _arguments(recipe: Recipe) -> dict[str, Any]:
+    """Return what search() was called with, besides the data."""
+    fit = recipe.fit
+    return {
+        "epochs": fit.epochs,
+        "validation_split": fit.validation_split,
+        "steps_per_execution": fit.steps_per_execution,
+        "callbacks": [_name(callback) for callback in recipe.callbacks],
+        **{name: _plain(value) for name, value in sorted(fit.others.items())},
+    }
+
+
+def command() -> str:
+    """Return what began this process, without passwords."""
+    if "ipykernel" in sys.modules:
+        return "a notebook"
+    return shlex.join(_url.without_secrets([argument[:200] for argument in sys.orig_argv]))
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return what is not the same now, of what can change the course of a training."""
+    old, new = (
+        dict(_flat({key: value for key, value in card.items() if key not in _INDIFFERENT}))
+        for card in (before, now)
+    )
+    return [
+        f"{name} was {_said(old, name)} and is {_said(new, name)}"
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _flat(card: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in card.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{path}{key} ")
+        else:
+            yield f"{path}{key}", value
+
+
+def _said(values: Mapping[str, Any], name: str) -> str:
+    return json.dumps(values[name]) if name in values else "nothing"
+
+
+def _versions() -> dict[str, str]:
+    backend = keras.backend.backend()
+    return {
+        "python": platform.python_version(),
+        **{package: version(package) for package in _PACKAGES},
+        backend: str(getattr(sys.modules[backend], "__version__", "unknown")),
+    }
+
+
+def _accelerators() -> list[str]:
+    """Return the names of the GPUs that the backend sees."""
+    backend = keras.backend.backend()
+    framework: Any = sys.modules[backend]  # which Keras has imported
+    if backend == "tensorflow":
+        details = framework.config.experimental.get_device_details
+        gpus = framework.config.list_physical_devices("GPU")
+        return [str(details(gpu).get("device_name", "a GPU")) for gpu in gpus]
+    if backend == "torch":
+        return [
+            str(framework.cuda.get_device_name(number))
+            for number in range(framework.cuda.device_count())
+        ]
+    return [device for device in keras.distribution.list_devices() if not device.startswith("cpu")]
+
+
+def _name(callback: Any) -> str:
+    """Return the name of a callback or of a function that makes one, and nothing of its content."""
+    is_made = isinstance(callback, keras.callbacks.Callback)
+    return str(getattr(type(callback) if is_made else callback, "__name__", "a function"))
+
+
+def _plain(value: Any) -> Any:
+    """Return an argument of fit in a form that JSON holds."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, np.generic):
+        return value.item()
+    return value if isinstance(value, _PLAIN) else describe(value)

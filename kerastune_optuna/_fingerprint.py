@@ -1,0 +1,114 @@
+"""What tells data from other data: a text of its kind, its shape, and a digest of its content."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastune_optuna import _graphs
+from kerastune_optuna._data import count_batches, makes_batches, shape_of_a_batch
+
+_LARGEST = 1 << 22  # bytes that are read of an array: a few milliseconds
+_MOST_LEAVES = 16
+_PLAIN = (str, bytes, int, float, bool, type(None))
+
+
+def digest(content: bytes) -> str:
+    """Return a short digest, the same in any process."""
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
+def describe(data: Any) -> str:
+    """Return a text that is the same for the same data, in any process.
+
+    Of an array larger than 4 MB, rows at even distances are read. A tf.data.Dataset of that size,
+    or a PyDataset, has no digest: its batches may be slow to make, and reading them moves a
+    shuffle() on.
+    """
+    try:
+        if _graphs.is_tf_dataset(data):
+            return _of_dataset(data)
+        if makes_batches(data):
+            return f"{type(data).__name__} of {_length(data)} batches"
+        leaves = keras.tree.flatten(data)
+        more = [f"{len(leaves) - _MOST_LEAVES} more"] if len(leaves) > _MOST_LEAVES else []
+        return ", ".join([*map(_of_leaf, leaves[:_MOST_LEAVES]), *more])
+    except Exception:  # data of any kind may raise anything, and no search fails for want of a text
+        return type(data).__name__
+
+
+def _length(data: Any) -> object:
+    return data.num_batches if isinstance(data, keras.utils.PyDataset) else len(data)
+
+
+def _of_leaf(leaf: Any) -> str:
+    if isinstance(leaf, _PLAIN):
+        return repr(leaf)[:60]
+    if not getattr(leaf, "shape", ()):
+        return type(leaf).__name__
+    rows = _sample(leaf)
+    content = _content(rows)
+    told = f"{rows.dtype}{_shape(leaf.shape)}"
+    return told if content is None else f"{told} {digest(content)}"
+
+
+def _sample(array: Any) -> NDArray[Any]:
+    """Return rows at even distances, all of them where they are not too many."""
+    row = 8 * math.prod(map(int, array.shape[1:]))
+    size = getattr(array, "nbytes", int(array.shape[0]) * row)
+    step = max(1, math.ceil(size / _LARGEST))
+    rows = array.iloc[::step] if hasattr(array, "iloc") else array[::step]
+    return np.asarray(rows if hasattr(rows, "iloc") else keras.ops.convert_to_numpy(rows))
+
+
+def _content(rows: NDArray[Any]) -> bytes | None:
+    """Return what is in an array; None for objects whose text may hold their addresses."""
+    if not rows.dtype.hasobject:
+        return rows.tobytes()
+    values = rows.ravel().tolist()
+    return repr(values).encode() if all(isinstance(one, _PLAIN) for one in values) else None
+
+
+def _shape(shape: Any) -> str:
+    return str(tuple(size if size is None else int(size) for size in shape))
+
+
+def _of_dataset(dataset: Any) -> str:
+    leaves = keras.tree.flatten(dataset.element_spec)
+    specs = [f"{leaf.dtype.name}{_shape(leaf.shape)}" for leaf in leaves]
+    told = f"tf.data of {int(dataset.cardinality())} x {', '.join(specs)}"
+    if not _is_small(dataset, leaves):
+        return told
+    # The order of optimised graphs, and the names in them, differ from process to process.
+    parts = sorted(_parts(dataset))
+    return f"{told} {digest(b''.join(parts))}"
+
+
+def _is_small(dataset: Any, leaves: list[Any]) -> bool:
+    batches, shape = count_batches(dataset, 0, 0.0), shape_of_a_batch(dataset, 0)
+    if batches is None or shape is None:
+        return False
+    sizes = [shape[0] * math.prod(size or 1 for size in leaf.shape[1:]) * 8 for leaf in leaves]
+    return bool(batches * sum(sizes) <= _LARGEST)
+
+
+def _parts(dataset: Any) -> Iterator[bytes]:
+    """Yield digests of what a pipeline is made of, and of its first batch where that is fixed."""
+    definition = _graphs.parse(_graphs.serialize(dataset))
+    # After the dataset and the size of its buffer, a shuffle() has its seeds and what makes more.
+    shuffles = [node for node in definition.node if node.op.startswith("Shuffle")]
+    seeds = {name.split(":")[0] for node in shuffles for name in node.input[2:]}
+    functions = [node for one in definition.library.function for node in one.node_def]
+    for node in [*definition.node, *functions]:
+        if node.name not in seeds:
+            value = node.attr["value"].tensor.SerializeToString() if node.op == "Const" else b""
+            yield hashlib.sha256(node.op.encode() + value).digest()
+    if _graphs.is_fixed(definition):
+        for leaf in keras.tree.flatten(next(iter(dataset))):
+            yield hashlib.sha256(keras.ops.convert_to_numpy(leaf).tobytes()).digest()

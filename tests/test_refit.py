@@ -1,0 +1,102 @@
+"""refit(): the best configuration trained anew, on whatever data."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from kerastune_optuna import ArgumentError, ArgumentTypeError, NoTrialsError
+from tests.conftest import Spy, build_model, history
+
+
+def weights_equal(one, other):
+    """Whether two models have the same weights, to six digits."""
+    pairs = zip(one.get_weights(), other.get_weights(), strict=True)
+    return all(np.allclose(a, b, rtol=0, atol=1e-6) for a, b in pairs)
+
+
+def test_the_same_data_and_epochs_give_the_trial_again(search, data):
+    """The history is that of the trial, and its best epoch has the weights that were kept."""
+
+    def build(trial):
+        model = build_model(trial)
+        noisy = keras.Sequential([keras.layers.Dropout(0.3), *model.layers])  # unbuilt, with chance
+        noisy.compile(model.optimizer, model.loss, metrics=["accuracy"])
+        return noisy, {"batch_size": 16}
+
+    tuner = search(build, n_trials=2, seed=4, fit={"epochs": 3})
+    x, y, validation = data
+    _, trained = tuner.refit(x, y, 3, validation_data=validation, verbose=0)
+    recorded = history(tuner, tuner.best_trial.number)
+    for name, values in trained.history.items():
+        assert values == pytest.approx([float(row[name]) for row in recorded], abs=1e-6)
+    model, _ = tuner.refit(x, y, verbose=0)
+    assert weights_equal(model, tuner.best_model())
+
+
+def test_it_trains_to_the_best_epoch_without_validation(search, data):
+    """By default for as many epochs as led to the best one, and neither split nor data is asked."""
+    tuner = search(n_trials=3, fit={"epochs": 4})
+    x, y, _ = data
+    for trial in tuner.study.trials:
+        model, trained = tuner.refit(x, y, trial=trial.number, verbose=0)
+        assert trained.epoch == list(range(trial.user_attrs["best_epoch"] + 1))
+        assert set(trained.history) == {"accuracy", "loss"}
+    assert model.evaluate(x, y, verbose=0)
+
+
+def test_the_arguments_of_the_builder_apply(search, data):
+    """But for its epochs, which are those that were asked for."""
+
+    def build(trial):
+        return build_model(trial), {"batch_size": 24, "epochs": 3, "callbacks": [Spy(seen)]}
+
+    seen = []
+    tuner = search(build, n_trials=1)
+    seen.clear()
+    x, y, _ = data
+    _, trained = tuner.refit(lambda: x, lambda: y, epochs=2, verbose=0)
+    assert trained.params["steps"] == 2
+    assert seen == ["begin", 0, 1, "end"]
+
+
+def test_callbacks_are_taken_as_they_are(search, data):
+    """No copy is trained with, and functions are called with the trial."""
+    mine, numbers = keras.callbacks.History(), []
+    tuner = search(n_trials=2)
+    x, y, _ = data
+
+    def make(trial):
+        numbers.append(trial.number)
+        return keras.callbacks.TerminateOnNaN()
+
+    tuner.refit(x, y, 1, trial=1, callbacks=[mine, make], verbose=0)
+    assert mine.epoch == [0]
+    assert numbers == [1]
+
+
+def test_the_study_does_not_change(search, data):
+    """Neither trials nor attributes are written, and no file of the trial is overwritten."""
+    tuner = search(n_trials=1)
+    before = tuner.study.trials, tuner.study.user_attrs
+    tuner.refit(*data[:2], verbose=0)
+    assert (tuner.study.trials, tuner.study.user_attrs) == before
+
+
+def test_what_cannot_work_is_an_error(search, make_tuner, data):
+    """Before anything is trained."""
+    x, y, _ = data
+    with pytest.raises(NoTrialsError, match="has 0 COMPLETE trials"):
+        make_tuner(study_name="empty").refit(x, y)
+    tuner = search(n_trials=1)
+    with pytest.raises(NoTrialsError, match=r"trial=3 is no COMPLETE trial. Pass one of: 0"):
+        tuner.refit(x, y, trial=3)
+    with pytest.raises(ArgumentTypeError, match=r"refit\(\) got 'epoch'.*mean 'epochs'"):
+        tuner.refit(x, y, epoch=3)
+    with pytest.raises(ArgumentTypeError, match="x=None is no training data"):
+        tuner.refit(None)
+    with pytest.raises(ArgumentError, match="epochs=0 is less than 1"):
+        tuner.refit(x, y, 0)
+    with pytest.raises(ArgumentTypeError, match="callbacks holds 'csv'"):
+        tuner.refit(x, y, callbacks=["csv"])
