@@ -153,16 +153,17 @@ def finished(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=_DONE)
 
 
+def may_be_best(trial: FrozenTrial) -> bool:
+    """Whether a trial is COMPLETE by a training of its own."""
+    return trial.state is TrialState.COMPLETE and REPEAT_OF not in trial.user_attrs
+
+
 def ranked(study: optuna.Study, objective: Objective, n: int | None = None) -> list[FrozenTrial]:
     """Return the COMPLETE trials, or the best `n`, the best first; of equals the earlier leads.
 
     A trial that has the result of another is left out: its model is the other's.
     """
-    complete = [
-        trial
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if REPEAT_OF not in trial.user_attrs
-    ]
+    complete = list(filter(may_be_best, study.get_trials(deepcopy=False)))
     return heapq.nsmallest(
         len(complete) if n is None else n,
         complete,

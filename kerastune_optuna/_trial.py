@@ -241,7 +241,7 @@ def _enters_best(study: optuna.Study, number: int, value: float, recipe: Recipe)
 
     # What was known when this trial began costs no query, and others can only have become better.
     known = study._get_trials(deepcopy=False, use_cache=True)
-    leading = (other for other in known if other.state is TrialState.COMPLETE and leads(other))
+    leading = (other for other in known if _study.may_be_best(other) and leads(other))
     if len(list(islice(leading, recipe.keep_best))) == recipe.keep_best:
         return False
     best = _study.best(study, recipe.objective, recipe.keep_best)
