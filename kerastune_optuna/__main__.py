@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _dashboard, _report, _storage, _url
 from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, StorageError, TunerError
+from kerastune_optuna._parts import wholes
 from kerastune_optuna._store import WholeFileStore
 
 _PASSWORDS = re.compile(r"(?<=://)([^:/@\s]*):[^@\s]*(?=@)|((?:pass\w*|pwd)=)[^&\s'\"]+", re.I)
@@ -136,9 +137,11 @@ def _load(source: str, name: str | None) -> optuna.Study:
     url = source if "://" in source else _storage.in_directory(Path(source))
     _check_file(source, url)
     storage = _storage.connect(url, make=False)
-    names = sorted(optuna.get_all_study_names(storage))
-    if name is None and len(names) == 1:
-        name = names[0]
+    parts_of = wholes(storage)
+    names = sorted(parts_of)
+    searches = [one for one in names if parts_of[one] is None]
+    if name is None and len(searches) == 1:
+        name = searches[0]
     if not names:
         raise StorageError(f"{_shown(source)} holds no study: no search has begun there.")
     if name not in names:

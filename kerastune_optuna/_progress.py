@@ -51,7 +51,7 @@ class Lines(Progress):
     @contextmanager
     def running(self) -> Iterator[None]:
         """Say first how much of an existing study is done."""
-        if self._study.get_trials(deepcopy=False):
+        if any(trial.state is not TrialState.WAITING for trial in self._study.get_trials(False)):
             _say(self._beginning())
         yield
 

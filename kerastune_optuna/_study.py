@@ -8,6 +8,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 import optuna
@@ -17,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _backup, _history, _storage, _weights
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StudyMismatchError
+from kerastune_optuna._parts import wholes
 from kerastune_optuna._seeds import derive
 from kerastune_optuna._store import StoreSource
 
@@ -63,16 +65,20 @@ def _claim(study: optuna.Study, objective: Objective) -> None:
 
 
 def delete_study(storage: BaseStorage, name: str, store: StoreSource) -> None:
-    """Delete the study of that name and its files; nothing where it does not exist."""
-    try:
-        study = optuna.load_study(study_name=name, storage=storage)
-    except KeyError:
-        return
-    for trial in study.get_trials(deepcopy=False):
-        _weights.discard(store, storage, trial)
-        _history.discard(store, storage, trial)
-        _backup.discard(store, trial)
-    optuna.delete_study(study_name=name, storage=storage)
+    """Delete the study of that name, those that are part of it, and their files, where they are."""
+    for part in [one for one, whole in wholes(storage).items() if name in (one, whole)]:
+        study = optuna.load_study(study_name=part, storage=storage)
+        for trial in study.get_trials(deepcopy=False):
+            _weights.discard(store, storage, trial)
+            _history.discard(store, storage, trial)
+            _backup.discard(store, trial)
+        optuna.delete_study(study_name=part, storage=storage)
+
+
+def beginning(study: optuna.Study) -> datetime | None:
+    """Return when the first trial began, by which a study is told from an earlier one."""
+    trials = study.get_trials(deepcopy=False)
+    return min((one.datetime_start for one in trials if one.datetime_start), default=None)
 
 
 def start_sampler(
@@ -125,6 +131,12 @@ def note_epochs(study: optuna.Study, epochs: int) -> None:
     """Write down how many epochs a trial may run, from which follows what pruning saves."""
     if study.user_attrs.get(_EPOCHS) != epochs:
         study.set_user_attr(_EPOCHS, epochs)
+
+
+def epochs_known(study: optuna.Study) -> int | None:
+    """Return how many epochs a trial of the latest search may run; None before any search."""
+    epochs: int | None = study.user_attrs.get(_EPOCHS)
+    return epochs
 
 
 def _fingerprint(build_model: Callable[..., Any]) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
@@ -12,27 +11,24 @@ from typing import TYPE_CHECKING, Any
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
-from kerastune_optuna import _backup, _check, _interrupt, _storage, _study
+from kerastune_optuna import _backup, _interrupt, _study
 from kerastune_optuna._arguments import check_limits, check_tuner
 from kerastune_optuna._budget import Budget
+from kerastune_optuna._confirm import Confirming
 from kerastune_optuna._crew import Crew
-from kerastune_optuna._fit import VERBOSITIES, FitArguments, check_fit_arguments, check_training
-from kerastune_optuna._frame import Plan
+from kerastune_optuna._fit import FitArguments
+from kerastune_optuna._frame import plan_of
 from kerastune_optuna._live import progress_for
 from kerastune_optuna._once import shown_once
-from kerastune_optuna._results import Results
-from kerastune_optuna._steps import check_steps
 from kerastune_optuna._store import StoreSource, check_store
 from kerastune_optuna._trial import Builder, Recipe, discard_outranked
-from kerastune_optuna._user_callbacks import as_list, check_callbacks, may_add_metrics
-from kerastune_optuna._workers import Job, keras_settings
 
 if TYPE_CHECKING:
     import optuna
     from optuna.storages import BaseStorage
 
 
-class OptunaTuner(Results):
+class OptunaTuner(Confirming):
     """Tune the hyperparameters of a Keras model with Optuna.
 
     Each trial calls `build_model`, trains the model, reports the objective of each epoch, and is
@@ -185,20 +181,11 @@ class OptunaTuner(Results):
             TooManyFailuresError: Too many trials failed in a row.
             WorkerError: Workers died one after the other.
         """
-        check_fit_arguments(fit_kwargs)
-        check_steps(steps_per_execution)
-        _check.one_of("verbose", verbose, VERBOSITIES)
-        crew = Crew(n_workers, executor)
-        if not crew.is_this_process:
-            _storage.check_shared(self._storage_source)
-        given = as_list(callbacks)
-        check_callbacks(given)
-        budget = self._budget(n_trials, timeout)
         fit = FitArguments(
             x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
         )
-        check_training(fit, self._objective, may_add=may_add_metrics(given))
-        recipe = self._recipe(fit.opened() if crew.is_this_process else fit.checked(), given)
+        crew, recipe = self._prepared(fit, callbacks, verbose, n_workers, executor)
+        budget = self._budget(n_trials, timeout)
         with _study.quiet_optuna(), shown_once(), _interrupt.listening(self._how_to_go_on()):
             self._search(recipe, budget, crew, verbose)
         return self
@@ -214,34 +201,14 @@ class OptunaTuner(Results):
         _study.warn_if_builder_changed(study, self.build_model)
         _study.note_epochs(study, recipe.fit.epochs_of_a_trial)
         _tidy(study, recipe)
-        progress = progress_for(verbose, study, _plan(study, recipe, budget), budget.n_trials)
+        progress = progress_for(verbose, study, plan_of(study, recipe, budget), budget.n_trials)
         _study.start_sampler(study, self.sampler, self.seed, fresh_process=not self._has_searched)
         self._has_searched = True
-        job = Job(
-            self._storage_source,
-            self._name,
-            study.sampler,
-            study.pruner,
-            recipe,
-            replace(budget, first_trial=len(study.get_trials(deepcopy=False))),
-            keras_settings(),
-            self.storage_patience,
-        )
+        budget = replace(budget, first_trial=len(study.get_trials(deepcopy=False)))
+        job = self._job(study, recipe, budget)
         with progress.running():
             crew.run(study, job, progress, self._folder)
         _tidy(study, recipe)
-
-    def _recipe(self, fit: FitArguments, callbacks: Sequence[Any]) -> Recipe:
-        return Recipe(
-            self.build_model,
-            self._objective,
-            fit,
-            callbacks,
-            self.seed,
-            self.keep_best,
-            self._store,
-            self.backup_every,
-        )
 
     def _how_to_go_on(self) -> str:
         return (
@@ -257,20 +224,6 @@ class OptunaTuner(Results):
             None if seconds is None else time.time() + seconds,
             self.max_failed_trials,
         )
-
-
-def _plan(study: optuna.Study, recipe: Recipe, budget: Budget) -> Plan:
-    """Return what a search is to do, for who tells of it."""
-    seconds = None if budget.deadline is None else budget.deadline - time.time()
-    return Plan(
-        study.study_name,
-        recipe.objective,
-        budget.size(study),
-        recipe.fit.epochs,
-        recipe.fit.epochs - recipe.fit.epochs_of_a_trial,
-        seconds,
-        done=len(_study.finished(study)),
-    )
 
 
 def _tidy(study: optuna.Study, recipe: Recipe) -> None:
