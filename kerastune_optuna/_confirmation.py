@@ -166,7 +166,7 @@ class Confirmation:
         with console.capture() as captured:
             title = f" Study {self.study_name!r}: {self.objective.direction} {self.objective.name}"
             for part in (Text(title), self._table(), *map(Text, self._lines())):
-                console.print(part)
+                console.print(part, soft_wrap=isinstance(part, Text))
         return captured.get().rstrip()
 
     def _repr_html_(self) -> str:
