@@ -32,12 +32,20 @@ from kerastune_optuna._confirmation import Confirmation, Confirmed
 from kerastune_optuna._digest import digest
 from kerastune_optuna._monitor import Objective
 from tests.benchmarks.luck import EXECUTIONS, TOP, TRIALS, Noisy, largest
+from tests.conftest import build_model
 from tests.test_faults import kill_at
 
 ROOT = Path(__file__).parent.parent
 ACCURACY = Objective("val_accuracy", "maximize")
 ROWS = np.zeros((4, 1))
 DATA = (ROWS, ROWS, (ROWS, ROWS))
+
+
+def eager(trial):
+    """Return the smallest classifier, which trains few rows sooner than it is traced."""
+    model = build_model(trial)
+    model.run_eagerly = True
+    return model
 
 
 def noisy(means, noise=0.01):
@@ -97,7 +105,9 @@ def ranked(*rows):
 
 def test_the_best_configurations_are_trained_again(search, data):
     """Each of the best configurations has executions with its parameters and fresh seeds, whole."""
-    tuner = search(n_trials=4, pruner=optuna.pruners.ThresholdPruner(lower=2, n_warmup_steps=2))
+    tuner = search(
+        eager, n_trials=4, pruner=optuna.pruners.ThresholdPruner(lower=2, n_warmup_steps=2)
+    )
     x, y, validation = data
     found = tuner.confirm(2, 2, x, y, validation, epochs=3, verbose=0)
     best = {trial.number: trial for trial in tuner.study.trials}
@@ -123,12 +133,12 @@ def test_the_best_configurations_are_trained_again(search, data):
 
 def test_held_out_data_measures_and_the_winner_is_the_best_model(search, make_tuner, data, capsys):
     """best_model() is the winner's best execution on the held-out data, and one line says so."""
-    tuner = search(n_trials=3, keep_best=2)
+    tuner = search(eager, n_trials=3, keep_best=2)
     x, y, (x_val, y_val) = data
     held_out = x_val[::-1] + 0.5, y_val[::-1]
     found = tuner.confirm(2, 2, x, y, held_out, verbose=0)
     assert executions(tuner)[0].user_attrs["epochs_run"] == 2  # as many as the search had
-    for one in (tuner, make_tuner(keep_best=2)):
+    for one in (tuner, make_tuner(eager, keep_best=2)):
         capsys.readouterr()
         accuracy = one.best_model().evaluate(*held_out, verbose=0)[1]
         assert accuracy == pytest.approx(max(found.winner.values))
@@ -146,11 +156,10 @@ def test_held_out_data_measures_and_the_winner_is_the_best_model(search, make_tu
 def test_two_workers_lose_nothing(search, data):
     """Two processes share the executions, and one that is killed costs none of them."""
     x, y, validation = data
-    tuner = search(n_trials=2)
-    options = {"epochs": 4, "verbose": 0}
-    tuner.confirm(2, 4, x, y, validation, n_workers=2, callbacks=[kill_first(tuner)], **options)
+    tuner = search(eager, n_trials=2)
+    tuner.confirm(2, 2, x, y, validation, n_workers=2, callbacks=[kill_first(tuner)], verbose=0)
     assert set(completed(tuner).values()) == {1}
-    assert len(completed(tuner)) == 8
+    assert len(completed(tuner)) == 4
     died = [one for one in executions(tuner) if one.state is TrialState.FAIL]
     assert [one.user_attrs["stop_reason"] for one in died] == ["its worker died"]
     assert len({one.user_attrs["worker"] for one in executions(tuner)}) > 1
@@ -158,7 +167,7 @@ def test_two_workers_lose_nothing(search, data):
 
 def kill_first(tuner):
     """Return a factory of callbacks that kill the worker of the first execution at its end."""
-    make = kill_at(3)
+    make = kill_at(1)
     number = tuner.best_trial.number
 
     def first(trial):
@@ -238,7 +247,7 @@ def test_other_data_is_another_confirmation(search_noisy):
     """Values that other data gave are not taken for those of these."""
     tuner = search_noisy({"a": 0.1, "b": 0.2})
     names = {
-        tuner.confirm(2, 2, ROWS, ROWS, validation, **options, verbose=0).study_name
+        tuner.confirm(1, 2, ROWS, ROWS, validation, **options, verbose=0).study_name
         for validation, options in [
             ((ROWS, ROWS), {}),
             ((ROWS + 1, ROWS), {}),
@@ -331,7 +340,7 @@ def test_overwrite_deletes_the_executions_too(search_noisy, tmp_path):
 
 def test_the_command_line_means_the_search(search_noisy, tmp_path):
     """A study of executions beside that of the search need not be told from it by --study."""
-    search_noisy({"a": 0.1, "b": 0.2}).confirm(2, 2, *DATA, verbose=0)
+    search_noisy({"a": 0.1}).confirm(1, 2, *DATA, verbose=0)
     assert _load(str(tmp_path / "tuning"), None).study_name == "test"
 
 
@@ -358,10 +367,12 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("change", "kind", "text"), ERRORS)
-def test_bad_arguments_are_errors(search_noisy, change, kind, text):
+def test_bad_arguments_are_errors(make_tuner, change, kind, text):
     """An argument that cannot work is told before anything is trained."""
-    tuner = search_noisy({"a": 0.1, "b": 0.2})
+    tuner = make_tuner(noisy({"a": 0.1, "b": 0.2}), "val_loss")
+    tuner.study.add_trials([row(number, []).search_trial for number in range(2)])
     arguments = {"top": 2, "executions": 2, "x": ROWS, "y": ROWS, "validation_data": (ROWS, ROWS)}
+    arguments["epochs"] = 1
     with pytest.raises(kind, match=text):
         tuner.confirm(**{**arguments, **change})
     assert optuna.get_all_study_names(tuner.study._storage) == ["test"]

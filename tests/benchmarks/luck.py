@@ -34,7 +34,7 @@ class Noisy(keras.Sequential):
     def __init__(self, mean: float = TRUTH, noise: float = NOISE) -> None:
         super().__init__([keras.Input((1,)), keras.layers.Dense(1)])
         self.mean, self.noise = mean, noise
-        self.compile("sgd", "mse")
+        self.compile("sgd", "mse", run_eagerly=True)
 
     def fit(self, *, callbacks: list[Any], epochs: int, **_: Any) -> None:
         """Hand the same noisy value to the callbacks at the end of each epoch."""
