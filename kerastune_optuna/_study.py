@@ -8,6 +8,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 import optuna
@@ -58,6 +59,12 @@ def _claim(study: optuna.Study, objective: Objective) -> None:
             # Optuna marks set_metric_names as experimental since 3.2 and keeps its place stable.
             warnings.simplefilter("ignore", ExperimentalWarning)
             study.set_metric_names([objective.name])
+
+
+def beginning(study: optuna.Study) -> datetime | None:
+    """Return when the first trial began, by which a study is told from an earlier one."""
+    trials = study.get_trials(deepcopy=False)
+    return min((one.datetime_start for one in trials if one.datetime_start), default=None)
 
 
 @contextmanager
