@@ -13,19 +13,25 @@ from uuid import uuid4
 import cloudpickle
 import keras
 import optuna
-from optuna.samplers import GridSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kerastune_optuna import _interrupt, _storage, _study
 from kerastune_optuna._budget import Budget
-from kerastune_optuna._exceptions import TooManyFailuresError, TunerError, WorkerError
+from kerastune_optuna._exceptions import (
+    ArgumentError,
+    TooManyFailuresError,
+    TunerError,
+    WorkerError,
+)
+from kerastune_optuna._grid import is_grid
 from kerastune_optuna._lease import Heart, Watch
 from kerastune_optuna._liveness import leave
 from kerastune_optuna._memory import Memory
-from kerastune_optuna._sampler import learning_from_failures
+from kerastune_optuna._recipe import Recipe
+from kerastune_optuna._sampler import learning
 from kerastune_optuna._store import open_store
 from kerastune_optuna._study import finished
-from kerastune_optuna._trial import Recipe, run_trial
+from kerastune_optuna._trial import run_trial
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -33,7 +39,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 # Errors of the code rather than of one configuration: every trial would meet them again.
-_CODE_ERRORS = (NameError, TypeError, ImportError, AttributeError)
+_CODE_ERRORS = (NameError, TypeError, ImportError, AttributeError, ArgumentError)
 # Keras's seeds and sessions belong to the process: threads of a cluster's worker take turns.
 _one_at_a_time = threading.Lock()
 
@@ -136,7 +142,7 @@ def run_trials(
     checked, memory = False, Memory()
     with (
         _stoppable(study) as is_stopped,
-        _learning_sampler(study),
+        _learning_sampler(study, recipe),
         heart.beating(),
         memory.apart(),
     ):
@@ -165,14 +171,17 @@ def _attempt(
     """Run a trial; return how it ended, and the error of a configuration that failed."""
     try:
         return run_trial(study, trial, recipe, check=check), None
-    except TunerError:
-        raise
     except Exception as error:  # a configuration may fail in any way; the search goes on
-        if check and _is_of_code(error) and not finished(study):
+        if _is_of_search(error) or (check and _is_of_code(error) and not finished(study)):
             raise
         # The error is kept as the cause of a later one, and its frames would keep the model alive.
         traceback.clear_frames(error.__traceback__)
         return study._storage.get_trial(trial._trial_id), error
+
+
+def _is_of_search(error: Exception) -> bool:
+    """Whether the search cannot go on, as opposed to an argument that one trial's builder gave."""
+    return isinstance(error, TunerError) and not isinstance(error, ArgumentError)
 
 
 def _is_of_code(error: Exception) -> bool:
@@ -188,20 +197,20 @@ def _stoppable(study: optuna.Study) -> Iterator[Callable[[], bool]]:
     """Let samplers and builders call study.stop(), as Study.optimize does."""
     # GridSampler stops the study when its grid is spent, which Optuna refuses outside optimize().
     # It takes points that were cut off for spent, though: how many are left the budget knows.
-    is_grid = isinstance(study.sampler, GridSampler)
+    visits_points = is_grid(study.sampler)
     study._stop_flag = False
     study._thread_local.in_optimize_loop = True
     try:
-        yield lambda: study._stop_flag and not is_grid
+        yield lambda: study._stop_flag and not visits_points
     finally:
         study._thread_local.in_optimize_loop = False
 
 
 @contextmanager
-def _learning_sampler(study: optuna.Study) -> Iterator[None]:
-    """Let the sampler learn from failures, and leave the user's own in the study."""
+def _learning_sampler(study: optuna.Study, recipe: Recipe) -> Iterator[None]:
+    """Let the sampler learn from what was tried, and leave the user's own in the study."""
     sampler = study.sampler
-    study.sampler = learning_from_failures(sampler)
+    study.sampler = learning(sampler, may_repeat=recipe.train_repeats)
     try:
         yield
     finally:
