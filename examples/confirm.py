@@ -41,9 +41,9 @@ def build_model(trial) -> keras.Model:
 def main() -> None:
     """Search, confirm, and evaluate the winner."""
     x, x_val, x_held, y, y_val, y_held = load()
-    tuner = OptunaTuner(build_model, "val_accuracy", n_trials=8, seed=0, study_name="wines")
-    tuner.search(x, y, validation_data=(x_val, y_val), epochs=6)
-    print(tuner.confirm(3, 3, x, y, (x_held, y_held), verbose=0))
+    tuner = OptunaTuner(build_model, "val_accuracy", n_trials=6, seed=0, study_name="wines")
+    tuner.search(x, y, validation_data=(x_val, y_val), epochs=5)
+    print(tuner.confirm(2, 3, x, y, (x_held, y_held), verbose=0))
     _, accuracy = tuner.best_model().evaluate(x_held, y_held, verbose=0)
     print(f"Accuracy on the held-out rows: {accuracy:.4f}")
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from kerastune_optuna import (
     ArgumentTypeError,
     BuilderError,
     NoTrialsError,
+    OptunaTuner,
     TooManyFailuresError,
     WeightsError,
     _weights,
@@ -33,7 +35,6 @@ from kerastune_optuna._digest import digest
 from kerastune_optuna._monitor import Objective
 from tests.benchmarks.luck import EXECUTIONS, TOP, TRIALS, Noisy, largest
 from tests.conftest import build_model
-from tests.test_faults import kill_at
 
 ROOT = Path(__file__).parent.parent
 ACCURACY = Objective("val_accuracy", "maximize")
@@ -60,6 +61,7 @@ def noisy(means, noise=0.01):
 @pytest.fixture
 def search_noisy(make_tuner):
     """Give a function that makes a tuner and searches each kind of a noisy builder once."""
+    memory = optuna.storages.InMemoryStorage()
 
     def run(means, build=None, **options):
         tuner = make_tuner(
@@ -67,11 +69,33 @@ def search_noisy(make_tuner):
             "val_loss",
             n_trials=len(means),
             sampler=optuna.samplers.GridSampler({"kind": list(means)}, seed=0),
-            **options,
+            **{"storage": memory, **options},
         )
-        return tuner.search(ROWS, ROWS, validation_data=(ROWS, ROWS), epochs=1, verbose=0)
+        return tuner.search(ROWS, ROWS, validation_data=(ROWS, ROWS), epochs=2, verbose=0)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Give a tuner that searched and confirmed real trainings, and what it confirmed them on.
+
+    Its pruner would end each of them before its third epoch, which the search does not reach.
+    """
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 96)
+    x = (rng.normal(size=(96, 4)) + np.eye(3, 4)[y] * 2).astype("float32")
+    tuner = OptunaTuner(
+        eager,
+        n_trials=3,
+        seed=0,
+        directory=tmp_path_factory.mktemp("trained"),
+        pruner=optuna.pruners.ThresholdPruner(lower=2, n_warmup_steps=2),
+    )
+    tuner.search(x[:48], y[:48], validation_data=(x[48:72], y[48:72]), epochs=2, verbose=0)
+    held_out = x[72:], y[72:]
+    tuner.confirm(2, 2, x[:48], y[:48], held_out, epochs=3, verbose=0)
+    return tuner, held_out
 
 
 def executions(tuner):
@@ -103,78 +127,73 @@ def ranked(*rows):
     return Confirmation("test-confirm", ACCURACY, rows)
 
 
-def test_the_best_configurations_are_trained_again(search, data):
-    """Each of the best configurations has executions with its parameters and fresh seeds, whole."""
-    tuner = search(
-        eager, n_trials=4, pruner=optuna.pruners.ThresholdPruner(lower=2, n_warmup_steps=2)
-    )
-    x, y, validation = data
-    found = tuner.confirm(2, 2, x, y, validation, epochs=3, verbose=0)
+def test_the_best_configurations_are_trained_again(trained):
+    """The best configurations are trained with their parameters and fresh seeds, and to the end."""
+    tuner, _ = trained
     best = {trial.number: trial for trial in tuner.study.trials}
-    assert {one.number for one in found.ranking} == {
-        trial.number for trial in sorted(tuner.study.trials, key=lambda one: -one.value)[:2]
-    }
-    assert len(executions(tuner)) == 4
     for one in executions(tuner):
         assert one.state is TrialState.COMPLETE
         assert one.params == best[one.user_attrs["confirms"]].params
         assert one.user_attrs["epochs_run"] == 3
     seeds = [trial.user_attrs["seed"] for trial in (*executions(tuner), *tuner.study.trials)]
-    assert len(set(seeds)) == 4 + 4
-    values = {
-        one.number: tuple(
-            trial.value for trial in executions(tuner) if trial.user_attrs["confirms"] == one.number
-        )
-        for one in found.ranking
-    }
-    assert {one.number: one.values for one in found.ranking} == values
-    assert found.ranking[0].mean >= found.ranking[1].mean
+    assert len(set(seeds)) == 4 + 3
 
 
-def test_held_out_data_measures_and_the_winner_is_the_best_model(search, make_tuner, data, capsys):
+def test_the_ranking_is_read_from_the_executions(trained):
+    """The two best trials of the search are ranked by the means of their executions."""
+    tuner, _ = trained
+    found = tuner.confirmation
+    best = sorted(tuner.study.trials, key=lambda trial: (-trial.value, trial.number))[:2]
+    assert {row.number for row in found.ranking} == {trial.number for trial in best}
+    for row in found.ranking:
+        its = [one for one in executions(tuner) if one.user_attrs["confirms"] == row.number]
+        assert row.values == tuple(one.value for one in its)
+    assert found.winner.mean >= found.ranking[1].mean
+
+
+def test_the_winner_is_the_best_model(trained, capsys):
     """best_model() is the winner's best execution on the held-out data, and one line says so."""
-    tuner = search(eager, n_trials=3, keep_best=2)
-    x, y, (x_val, y_val) = data
-    held_out = x_val[::-1] + 0.5, y_val[::-1]
-    found = tuner.confirm(2, 2, x, y, held_out, verbose=0)
-    assert executions(tuner)[0].user_attrs["epochs_run"] == 2  # as many as the search had
-    for one in (tuner, make_tuner(eager, keep_best=2)):
-        capsys.readouterr()
-        accuracy = one.best_model().evaluate(*held_out, verbose=0)[1]
-        assert accuracy == pytest.approx(max(found.winner.values))
-        assert capsys.readouterr().out == (
-            f"The best model is of trial {found.winner.number}, which won confirm(): its best "
-            f"execution, with val_accuracy {max(found.winner.values):.6g}\n"
-        )
-        of_search = one.best_models(1)[0].evaluate(x_val, y_val, verbose=0)[1]
-        assert of_search == pytest.approx(one.best_value)
+    tuner, held_out = trained
+    winner = tuner.confirmation.winner
+    accuracy = tuner.best_model().evaluate(*held_out, verbose=0)[1]
+    assert accuracy == pytest.approx(max(winner.values))
+    assert capsys.readouterr().out == (
+        f"The best model is of trial {winner.number}, which won confirm(): its best execution, "
+        f"with val_accuracy {max(winner.values):.6g}\n"
+    )
+
+
+def test_each_configuration_keeps_its_best_weights(trained):
+    """The weights of one execution of each configuration are left, since any may win later."""
+    tuner, _ = trained
     storage, done = tuner.study._storage, executions(tuner)
-    whole = [one for one in done if _weights.are_whole(tuner._store, storage, one)]
-    assert sorted(one.value for one in whole) == sorted(max(one.values) for one in found.ranking)
+    whole = [one.value for one in done if _weights.are_whole(tuner._store, storage, one)]
+    assert sorted(whole) == sorted(max(row.values) for row in tuner.confirmation.ranking)
 
 
-def test_two_workers_lose_nothing(search, data):
-    """Two processes share the executions, and one that is killed costs none of them."""
-    x, y, validation = data
-    tuner = search(eager, n_trials=2)
-    tuner.confirm(2, 2, x, y, validation, n_workers=2, callbacks=[kill_first(tuner)], verbose=0)
+def test_the_models_of_the_search_stay(search_noisy, capsys):
+    """best_models() and a trial's number still give what the search found, without a line."""
+    tuner = search_noisy({"a": 0.1, "b": 0.2})
+    tuner.confirm(2, 2, *DATA, verbose=0)
+    assert tuner.best_models(1)[0].built
+    assert tuner.best_model(trial=tuner.best_trial.number).built
+    assert capsys.readouterr().out == ""
+
+
+def test_two_workers_share_the_executions(search_noisy, tmp_path):
+    """Two processes train the executions, and each is there once."""
+
+    def build(trial):
+        (tmp_path / f"{os.getpid()}.pid").touch()
+        while "confirms" in trial.user_attrs and len(list(tmp_path.glob("*.pid"))) < 1 + 2:
+            time.sleep(0.05)  # one worker could do it all before the other is there
+        return noisy({"a": 0.1, "b": 0.2})(trial)
+
+    tuner = search_noisy({"a": 0.1, "b": 0.2}, build, storage=None)
+    found = tuner.confirm(2, 4, *DATA, verbose=0, n_workers=2)
     assert set(completed(tuner).values()) == {1}
-    assert len(completed(tuner)) == 4
-    died = [one for one in executions(tuner) if one.state is TrialState.FAIL]
-    assert [one.user_attrs["stop_reason"] for one in died] == ["its worker died"]
-    assert len({one.user_attrs["worker"] for one in executions(tuner)}) > 1
-
-
-def kill_first(tuner):
-    """Return a factory of callbacks that kill the worker of the first execution at its end."""
-    make = kill_at(1)
-    number = tuner.best_trial.number
-
-    def first(trial):
-        is_first = trial.number == 0 and trial.user_attrs["confirms"] == number
-        return make(trial) if is_first else keras.callbacks.Callback()
-
-    return first
+    assert [len(row.values) for row in found.ranking] == [4, 4]
+    assert len({one.user_attrs["worker"] for one in executions(tuner)}) == 2
 
 
 KILLED = """
@@ -198,7 +217,7 @@ tuner.confirm(2, 3, *DATA, verbose=0)
 
 def test_a_killed_confirmation_goes_on(search_noisy, tmp_path):
     """Killed in the middle and called again, each execution is there once, and none is missing."""
-    tuner = search_noisy({"a": 0.1, "b": 0.2})
+    tuner = search_noisy({"a": 0.1, "b": 0.2}, storage=None)
     done = subprocess.run(
         [sys.executable, "-c", KILLED, str(tmp_path / "tuning"), "4"], cwd=ROOT, check=False
     )
@@ -235,6 +254,7 @@ def test_only_what_is_missing_is_trained(search_noisy, capsys):
     tuner = search_noisy({"a": 0.1, "b": 0.2, "c": 0.3})
     first = tuner.confirm(2, 2, *DATA, verbose=2)
     assert len(capsys.readouterr().out.splitlines()) == 4
+    assert {one.user_attrs["epochs_run"] for one in executions(tuner)} == {2}  # as in the search
     assert tuner.confirm(2, 2, *DATA, verbose=2) == first
     assert capsys.readouterr().out == f"Study '{first.study_name}' has all of its 4 executions\n"
     more = tuner.confirm(3, 3, *DATA, verbose=0)
@@ -247,11 +267,11 @@ def test_other_data_is_another_confirmation(search_noisy):
     """Values that other data gave are not taken for those of these."""
     tuner = search_noisy({"a": 0.1, "b": 0.2})
     names = {
-        tuner.confirm(1, 2, ROWS, ROWS, validation, **options, verbose=0).study_name
+        tuner.confirm(2, 2, ROWS, ROWS, validation, **options, verbose=0).study_name
         for validation, options in [
             ((ROWS, ROWS), {}),
             ((ROWS + 1, ROWS), {}),
-            ((ROWS, ROWS), {"epochs": 2}),
+            ((ROWS, ROWS), {"epochs": 3}),
             ((ROWS, ROWS), {"batch_size": 2}),
         ]
     }
@@ -261,8 +281,8 @@ def test_other_data_is_another_confirmation(search_noisy):
 
 def test_a_configuration_is_confirmed_once(make_tuner):
     """Trials with the same parameters count as one configuration."""
-    build = noisy({"a": 0.1, "b": 0.2})
-    tuner = make_tuner(build, "val_loss", n_trials=8, train_repeats=True)
+    options = {"storage": optuna.storages.InMemoryStorage(), "train_repeats": True}
+    tuner = make_tuner(noisy({"a": 0.1, "b": 0.2}), "val_loss", n_trials=8, **options)
     tuner.search(ROWS, ROWS, validation_data=(ROWS, ROWS), epochs=1, verbose=0)
     found = tuner.confirm(2, 2, *DATA, verbose=0)
     assert [one.params for one in found.ranking] == [{"kind": "a"}, {"kind": "b"}]
@@ -272,8 +292,8 @@ def test_what_the_search_finds_later_leads_again(search_noisy, make_tuner, capsy
     """A trial that is better than all that were confirmed gives the best model."""
     tuner = search_noisy({"a": 0.2, "b": 0.3})
     tuner.confirm(2, 2, *DATA, verbose=0)
-    build = noisy({"a": 0.1, "b": 0.1})
-    later = make_tuner(build, "val_loss", n_trials=3, train_repeats=True)
+    options = {"storage": tuner.study._storage, "train_repeats": True}
+    later = make_tuner(noisy({"a": 0.1, "b": 0.1}), "val_loss", n_trials=3, **options)
     later.search(ROWS, ROWS, validation_data=(ROWS, ROWS), epochs=1, verbose=0)
     later.best_model()
     assert capsys.readouterr().out == ""
@@ -319,8 +339,8 @@ def test_a_builder_that_asks_for_more_is_an_error(search_noisy, make_tuner):
         trial.suggest_int("layers", 1, 5)
         return noisy({"a": 0.1, "b": 0.2})(trial)
 
-    search_noisy({"a": 0.1, "b": 0.2})
-    tuner = make_tuner(build, "val_loss")
+    storage = search_noisy({"a": 0.1, "b": 0.2}).study._storage
+    tuner = make_tuner(build, "val_loss", storage=storage)
     with (
         pytest.warns(UserWarning, match="code of build_model has changed"),
         pytest.raises(BuilderError, match=r"asks for 'layers', which trial \d of the search did"),
@@ -340,7 +360,7 @@ def test_overwrite_deletes_the_executions_too(search_noisy, tmp_path):
 
 def test_the_command_line_means_the_search(search_noisy, tmp_path):
     """A study of executions beside that of the search need not be told from it by --study."""
-    search_noisy({"a": 0.1}).confirm(1, 2, *DATA, verbose=0)
+    search_noisy({"a": 0.1, "b": 0.2}, storage=None).confirm(2, 2, *DATA, verbose=0)
     assert _load(str(tmp_path / "tuning"), None).study_name == "test"
 
 
@@ -369,7 +389,8 @@ ERRORS = [
 @pytest.mark.parametrize(("change", "kind", "text"), ERRORS)
 def test_bad_arguments_are_errors(make_tuner, change, kind, text):
     """An argument that cannot work is told before anything is trained."""
-    tuner = make_tuner(noisy({"a": 0.1, "b": 0.2}), "val_loss")
+    storage = optuna.storages.InMemoryStorage()
+    tuner = make_tuner(noisy({"a": 0.1, "b": 0.2}), "val_loss", storage=storage)
     tuner.study.add_trials([row(number, []).search_trial for number in range(2)])
     arguments = {"top": 2, "executions": 2, "x": ROWS, "y": ROWS, "validation_data": (ROWS, ROWS)}
     arguments["epochs"] = 1
@@ -386,7 +407,7 @@ def test_there_must_be_a_search(make_tuner):
 
 def test_epochs_that_nobody_wrote_down_must_be_passed(make_tuner):
     """A study that did not come from search() does not say how many epochs it had."""
-    tuner = make_tuner(noisy({"a": 0.1}), "val_loss")
+    tuner = make_tuner(noisy({"a": 0.1}), "val_loss", storage=optuna.storages.InMemoryStorage())
     tuner.study.add_trial(create_trial(value=0.1))
     with pytest.raises(ArgumentError, match="does not say how many its search had"):
         tuner.confirm(1, 2, *DATA)

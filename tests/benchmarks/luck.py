@@ -34,7 +34,7 @@ class Noisy(keras.Sequential):
     def __init__(self, mean: float = TRUTH, noise: float = NOISE) -> None:
         super().__init__([keras.Input((1,)), keras.layers.Dense(1)])
         self.mean, self.noise = mean, noise
-        self.compile("sgd", "mse", run_eagerly=True)
+        self.compile("sgd", "mse")
 
     def fit(self, *, callbacks: list[Any], epochs: int, **_: Any) -> None:
         """Hand the same noisy value to the callbacks at the end of each epoch."""
@@ -45,6 +45,10 @@ class Noisy(keras.Sequential):
             calls.on_epoch_begin(epoch)
             calls.on_epoch_end(epoch, {"loss": value, "val_loss": value})
         calls.on_train_end()
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Say what there is to measure, without tracing anything."""
+        return {"loss": self.mean}
 
 
 def largest(n: int) -> float:
