@@ -58,7 +58,7 @@ def _of_data(leaf: Any) -> Iterator[_Piece]:
     elif isinstance(leaf, _PLAIN):
         yield f"{type(leaf).__name__} {leaf!r}".encode()
     else:
-        array = np.asarray(leaf)
+        array = leaf if isinstance(leaf, np.ndarray) else keras.ops.convert_to_numpy(leaf)
         if array.dtype.hasobject:  # whose bytes are addresses
             array = array.astype(str)
         yield f"{array.dtype} {array.shape}".encode()
