@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
 
@@ -12,6 +12,7 @@ from kerastune_optuna._study import REPEAT_OF, first_of_these_epochs
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -20,17 +21,25 @@ _COPIED = ("best_value", "best_epoch", "n_params", "seed")
 
 def find(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None:
     """Return a finished trial that was trained with the parameters of a new one, if any."""
-    distributions = trial.distributions
-    asked = _space.places(distributions, trial.params)
-    same = [
-        one
-        for one in study.get_trials(deepcopy=False, states=_DONE)
-        if asked and one.distributions == distributions and _was_trained(one)
-        if _space.places(distributions, one.params) == asked
-    ]
+    distributions, params = trial.distributions, trial.params
+    if not params:
+        return None
+    trials = study.get_trials(deepcopy=False, states=_DONE)
+    same = [one for one in trials if _was_trained(one) and _has(one, distributions, params)]
     first = first_of_these_epochs(study) if same else 0
     same = [one for one in same if one.number >= first]
     return min(same, key=_rank, default=None)
+
+
+def _has(
+    trial: FrozenTrial, distributions: dict[str, BaseDistribution], params: dict[str, Any]
+) -> bool:
+    """Whether a trial has just these parameters, from the same ranges."""
+    return trial.params.keys() == params.keys() and all(
+        trial.distributions[name] == one
+        and _space.place_of(one, trial.params[name]) == _space.place_of(one, params[name])
+        for name, one in distributions.items()
+    )
 
 
 def _rank(trial: FrozenTrial) -> tuple[bool, int]:
@@ -79,9 +88,11 @@ def count_if_all(study: optuna.Study, *, running: bool) -> int | None:
 def of_these_epochs(study: optuna.Study, *, running: bool) -> list[FrozenTrial]:
     """Return the trials that need not be trained again, and those that are being trained."""
     first = first_of_these_epochs(study)
+    # Of the storage: a sampler beside HyperbandPruner is shown a study of one bracket.
+    trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
     return [
         one
-        for one in study.get_trials(deepcopy=False)
+        for one in trials
         if one.number >= first and (_has_ended(one) or (running and _runs(one)))
     ]
 
