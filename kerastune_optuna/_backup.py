@@ -31,6 +31,7 @@ from kerastune_optuna._store import (
     size_of,
     telling_room,
 )
+from kerastune_optuna._weights import make_variables
 
 if TYPE_CHECKING:
     import optuna
@@ -106,8 +107,7 @@ class Backup(keras.callbacks.BackupAndRestore):
             # Keras builds the compiled one alone, and skips the state of others in silence.
             raise ValueError("the model holds optimizers of its own")
         if not self.model.built:
-            self.model.build_from_config(state["shapes"])
-            self.model.built = True  # Keras leaves a subclassed model marked as unbuilt there
+            make_variables(self.model, state["shapes"])
         has_best = self._path(_BEST).exists()
         if has_best:
             skipped = [self.model.optimizer]

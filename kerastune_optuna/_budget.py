@@ -156,7 +156,8 @@ class Budget:
 
 def _slots(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that count towards the size of the study, by their numbers."""
-    trials = _points.without_doubles(study.get_trials(deepcopy=False))
+    study._thread_local.cached_all_trials = None  # which the sampler will then read too
+    trials = _points.without_doubles(study._get_trials(deepcopy=False, use_cache=True))
     return [trial for trial in trials if _counts(study, trial)]
 
 

@@ -47,7 +47,7 @@ def check_training_data(x: Any, y: Any, steps_per_epoch: int | None) -> None:
     _check_one("x", x, steps_per_epoch, "steps_per_epoch")
     if y is None:
         return
-    if _is_dataset(x):
+    if makes_batches(x):
         raise ArgumentError(
             f"y was passed beside x of type {type(x).__name__}, whose batches hold the targets "
             "already. Leave y out."
@@ -80,7 +80,7 @@ def _check_split(split: object, x: Any) -> None:
             f"validation_split={split!r} is no fraction of the data. Pass a number from 0 up to, "
             "but not including, 1."
         )
-    if split and _is_dataset(x):
+    if split and makes_batches(x):
         raise ArgumentError(
             f"validation_split={split} works for arrays, not for x of type {type(x).__name__}. "
             "Pass validation_data instead."
@@ -138,7 +138,7 @@ def count_batches(data: Any, batch_size: int, validation_split: float) -> int | 
     if hasattr(data, "cardinality"):
         size = int(data.cardinality())
         return size if size > 0 else None
-    rows = None if _is_dataset(data) else _rows(data)
+    rows = None if makes_batches(data) else _rows(data)
     # Keras gives the first floor(rows * (1 - split)) rows to training.
     return None if rows is None else math.ceil(int(rows * (1 - validation_split)) / batch_size)
 
@@ -148,31 +148,39 @@ def shape_of_a_batch(data: Any, batch_size: int) -> tuple[int, ...] | None:
     if hasattr(data, "element_spec"):
         spec = data.element_spec
         first = keras.tree.flatten(spec[0] if isinstance(spec, tuple) else spec)[0]
-        if first.shape.rank is None:
+        if not first.shape.rank:  # unknown, or the scalars of a dataset that is not batched yet
             return None
         rows, *row = first.shape.as_list()
         return (rows or _rows_of_a_batch(data), *(size or 1 for size in row))
-    leaves = [] if _is_dataset(data) else keras.tree.flatten(data)
+    leaves = [] if makes_batches(data) else keras.tree.flatten(data)
     shape = getattr(leaves[0], "shape", ()) if leaves else ()
     return (batch_size, *map(int, shape[1:])) if shape else None
 
 
-def first_batch(x: Any, y: Any, size: int) -> tuple[Any, ...] | None:
-    """Return the first batch of arrays or of a tf.data.Dataset; None for other data."""
-    if hasattr(x, "element_spec"):
-        batch = next(iter(x))
-        return batch if isinstance(batch, tuple) else (batch,)
-    arrays = (x,) if y is None else (x, y)
-    if any(not isinstance(leaf, np.ndarray) for leaf in keras.tree.flatten(arrays)):
+def specify(x: Any, y: Any) -> tuple[Any, Any] | None:
+    """Return symbolic inputs and targets of arrays or of a tf.data.Dataset; None for other data."""
+    spec = getattr(x, "element_spec", (x, y))
+    leaves = keras.tree.flatten(spec)
+    if not isinstance(spec, tuple) or len(spec) < 2 or not all(map(_is_plain, leaves)):
         return None
-    first: tuple[Any, ...] = keras.tree.map_structure(lambda leaf: _tensor(leaf[:size]), arrays)
-    return first
+    inputs, targets = keras.tree.map_structure(_symbolic, spec)[:2]
+    return inputs, targets
 
 
-def _tensor(array: np.ndarray[Any, Any]) -> Any:
-    """Return a tensor of an array as Keras's own adapters make one: floats in its own precision."""
-    is_float = np.issubdtype(array.dtype, np.floating)
-    return keras.ops.convert_to_tensor(array, keras.config.floatx() if is_float else None)
+def _is_plain(leaf: Any) -> bool:
+    """Whether something is an array, or describes a tensor of a rank that is known."""
+    if isinstance(leaf, np.ndarray):
+        return leaf.ndim > 0
+    return type(leaf).__name__ == "TensorSpec" and bool(leaf.shape.rank)
+
+
+def _symbolic(leaf: Any) -> keras.KerasTensor:
+    """Return a symbolic batch of an array as Keras's own adapters make one, or of a dataset."""
+    if not isinstance(leaf, np.ndarray):
+        return keras.KerasTensor(leaf.shape.as_list(), leaf.dtype.name)
+    is_float = np.issubdtype(leaf.dtype, np.floating)
+    dtype = keras.config.floatx() if is_float else keras.backend.standardize_dtype(leaf.dtype)
+    return keras.KerasTensor((None, *leaf.shape[1:]), dtype)
 
 
 def _rows_of_a_batch(dataset: Any) -> int:
@@ -186,10 +194,10 @@ def _rows_of_a_batch(dataset: Any) -> int:
 
 def shuffles_itself(data: Any) -> bool:
     """Whether Model.fit leaves the order of the batches to the data."""
-    return _is_dataset(data) and not isinstance(data, keras.utils.PyDataset)
+    return makes_batches(data) and not isinstance(data, keras.utils.PyDataset)
 
 
-def _is_dataset(data: Any) -> bool:
+def makes_batches(data: Any) -> bool:
     """Whether the data yields batches that hold the targets, as opposed to arrays."""
     return (
         hasattr(data, "element_spec")

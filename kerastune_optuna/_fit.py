@@ -14,20 +14,24 @@ from kerastune_optuna._data import (
     check_training_data,
     check_validation_data,
     count_batches,
-    first_batch,
     is_loader,
     is_parcel,
     open_data,
     shape_of_a_batch,
     shuffles_itself,
+    specify,
 )
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._graphs import kept_in_memory
 from kerastune_optuna._monitor import Objective
+from kerastune_optuna._rows import check_takes_size, has_rows
+from kerastune_optuna._seeds import undisturbed
 
+# What search() alone decides on.
+_OWNED = {"x", "y", "validation_data", "verbose"}
 # What search() takes by name, and hands to Model.fit in its own way.
-_OURS = {"x", "y", "epochs", "callbacks", "verbose", "validation_data", "validation_split"}
-_OURS |= {"steps_per_execution"}
+_OURS = {*_OWNED, "epochs", "callbacks", "validation_split", "steps_per_execution"}
+_SIZES = {"batch_size": "x", "validation_batch_size": "validation_data"}
 VERBOSITIES = ("auto", 0, 1, 2)
 
 
@@ -43,12 +47,11 @@ class FitArguments:
     others: Mapping[str, Any] = field(default_factory=dict)
     steps_per_execution: int | str = "auto"
     kept: Mapping[str, Any] = field(default_factory=dict)
-    sample: tuple[Any, ...] | None = None
 
     @property
     def epochs_of_a_trial(self) -> int:
         """How many epochs a trial runs that is not stopped early."""
-        return self.epochs - int(self.others.get("initial_epoch", 0))
+        return int(self.epochs - self.others.get("initial_epoch", 0))  # which may be NumPy's
 
     def opened(self) -> FitArguments:
         """Return the same with the data loaded where functions or parcels stand for it, checked.
@@ -66,7 +69,41 @@ class FitArguments:
                 for name, value in self.others.items()
             },
         )
-        return replace(opened.checked(), kept=opened._kept(), sample=opened._sampled())
+        return replace(opened.checked(), kept=opened._kept())
+
+    def with_builders(self, arguments: Mapping[str, Any]) -> FitArguments:
+        """Return the same with what a builder gave beside its model, which goes before ours."""
+        others = {**self.others, **arguments}
+        ours = {name: others.pop(name) for name in _OURS.intersection(arguments)}
+        fit = replace(self, others=others, **ours)
+        return replace(fit, kept={}) if fit.counted_steps() else fit
+
+    def in_batches(self, model: keras.Model) -> FitArguments:
+        """Return the same with datasets of single rows in batches of the size that was given.
+
+        Raises:
+            ArgumentError: A size was given for data that makes its batches itself.
+        """
+        rows = self._rows(model)
+        for size_name, name in _SIZES.items():
+            if name not in rows and self.others.get(size_name):
+                check_takes_size(size_name, name, getattr(self, name))
+        kept = {
+            name: data.batch(rows[name]) if name in rows else data
+            for name, data in self.kept.items()
+        }
+        batched = {name: getattr(self, name).batch(size) for name, size in rows.items()}
+        return replace(self, kept=kept, **batched)
+
+    def _rows(self, model: keras.Model) -> dict[str, int]:
+        """Return which data are datasets of single rows, and in batches of what size they go."""
+        size = self.others.get("batch_size")
+        sizes = {"x": size, "validation_data": self.others.get("validation_batch_size") or size}
+        return {
+            name: size
+            for name, size in sizes.items()
+            if size and has_rows(getattr(self, name), model)
+        }
 
     def _kept(self) -> dict[str, Any]:
         """Return the datasets whose rows come from memory after they were read once."""
@@ -116,9 +153,14 @@ class FitArguments:
         its training uses it again.
         """
         x, y = self._evaluated()
-        logs = model.evaluate(
-            x, y, batch_size=self._evaluation_size, steps=1, verbose=0, return_dict=True
-        )
+        if keras.backend.backend() != "tensorflow":
+            # The first fit of a model reads, and shuffles, a batch more to build the metrics: here
+            # it does so before the evaluation, or the training would be another than plain fit's.
+            model.fit(**{**self.as_keywords(), "epochs": 0}, verbose=0)
+        with undisturbed():
+            logs = model.evaluate(
+                x, y, batch_size=self._evaluation_size, steps=1, verbose=0, return_dict=True
+            )
         return dict(logs)
 
     def _evaluated(self) -> tuple[Any, Any]:
@@ -127,12 +169,9 @@ class FitArguments:
         x, y, _ = keras.utils.unpack_x_y_sample_weight(self.validation_data)
         return x, y
 
-    def _sampled(self) -> tuple[Any, ...] | None:
-        """Return a batch to rehearse with; None where reading it would move a shuffle() on."""
-        x, y = self._evaluated()
-        if self.validation_data is None and hasattr(x, "element_spec"):
-            return None
-        return first_batch(x, y, self._evaluation_size)
+    def specification(self) -> tuple[Any, Any] | None:
+        """Return a symbolic batch, of inputs and targets; None where the data does not tell."""
+        return specify(self.x, self.y)
 
     @property
     def _evaluation_size(self) -> int:
@@ -170,7 +209,7 @@ def check_fit_arguments(names: Iterable[str]) -> None:
     Raises:
         ArgumentTypeError: Names the unknown argument and the nearest one that exists.
     """
-    known = set(inspect.signature(keras.Model.fit).parameters) - _OURS - {"self"}
+    known = _known() - _OURS
     for name in names:
         if name not in known:
             ours = known | _OURS | {"n_trials", "timeout"}
@@ -180,11 +219,36 @@ def check_fit_arguments(names: Iterable[str]) -> None:
             )
 
 
+def check_builders_arguments(names: Iterable[str]) -> None:
+    """Refuse what no builder may give to Model.fit.
+
+    Raises:
+        ArgumentTypeError: Names the argument, and who takes it or which one is near.
+    """
+    known = _known()
+    for name in names:
+        if name in _OWNED:
+            raise ArgumentTypeError(
+                f"build_model returned {name!r} beside its model, which is the same for all "
+                f"trials. Pass {name}= to search()."
+            )
+        if name not in known:
+            raise ArgumentTypeError(
+                f"build_model returned {name!r} beside its model, which Model.fit does not take."
+                f"{_check.nearest(str(name), known)} It takes {', '.join(sorted(known - _OWNED))}."
+            )
+
+
+def _known() -> set[str]:
+    """Return what this Keras's Model.fit takes."""
+    return set(inspect.signature(keras.Model.fit).parameters) - {"self"}
+
+
 def check_training(arguments: FitArguments, objective: Objective, *, may_add: bool) -> None:
-    """Refuse a number of epochs or a validation that could never give the objective.
+    """Refuse epochs, batches or a validation that could never give the objective.
 
     Args:
-        arguments: What search() got.
+        arguments: What search() got, or what a builder made of it.
         objective: The tuner's objective.
         may_add: Whether a user's callback may add metrics of its own.
 
@@ -192,6 +256,9 @@ def check_training(arguments: FitArguments, objective: Objective, *, may_add: bo
         ArgumentError: Says what to pass instead.
     """
     _check.integer("epochs", arguments.epochs, least=1, instead="Pass 1 or more epochs.")
+    for name in _SIZES:
+        if (size := arguments.others.get(name)) is not None:
+            _check.integer(name, size, least=1, instead="Pass how many rows make a batch.")
     if (initial := arguments.others.get("initial_epoch", 0)) >= arguments.epochs:
         raise ArgumentError(
             f"initial_epoch={initial} leaves none of epochs={arguments.epochs} to train. Pass "

@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from kerastune_optuna._report import duration, saved_epochs, short
+from kerastune_optuna._report import duration, epochs_of, saved_epochs, short
 from kerastune_optuna._retry import was_cut_off
 from kerastune_optuna._study import finished, value_of
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from kerastune_optuna._budget import Budget
     from kerastune_optuna._monitor import Objective
-    from kerastune_optuna._trial import Recipe
+    from kerastune_optuna._recipe import Recipe
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _BESIDE_BAR = 58  # columns: "trials", and "200 of 300 in 12 h 30 min, about 11 h 15 min left"
@@ -159,7 +159,7 @@ class Frame:
 
     def _part_done(self, trial: FrozenTrial) -> float:
         ran = max(0, _last_epoch(trial) - self.plan.first)
-        return min(1.0, ran / self.plan.epochs_of_a_trial)
+        return min(1.0, ran / epochs_of(trial, self.plan.epochs_of_a_trial))
 
     def _best_line(self) -> Text:
         if self._best is None:
@@ -197,7 +197,7 @@ class Frame:
 
     def _row(self, trial: FrozenTrial, curve_width: int) -> list[Text]:
         values = [value for _, value in sorted(trial.intermediate_values.items())]
-        epochs = f"{self.plan.epochs}"
+        epochs = f"{self.plan.first + epochs_of(trial, self.plan.epochs_of_a_trial)}"
         return [
             _line(f"trial {trial.number}"),
             _parameters(trial),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 import cloudpickle
 
 from kerastune_optuna import _interrupt
+from kerastune_optuna._environment import environment
 from kerastune_optuna._exceptions import WorkerError
 from kerastune_optuna._once import first_in, shown_once
 from kerastune_optuna._workers import Payload, work_on
@@ -27,18 +27,20 @@ from kerastune_optuna._workers import Payload, work_on
 _POLL = 0.5  # seconds between two looks at the study
 _LOOK = 0.02  # seconds between two looks at whether a worker has ended
 _PATIENCE = 5  # seconds that a worker has to end after it was told to
-_THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
 # Before the imports, which take seconds: Ctrl-C is the parent's to pass on, and this package may be
 # found only where the parent found it. What TensorFlow's C++ tells while it is imported, whatever
-# TF_CPP_MIN_LOG_LEVEL says, the parent's import has told.
+# TF_CPP_MIN_LOG_LEVEL says, the parent's import has told; Keras imports it with any backend, to set
+# its seed.
 _BOOT = """
-import os, signal, sys
+import contextlib, os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 sys.path[:] = {path!r}
 stderr = os.dup(2)
 os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 try:
     from kerastune_optuna._launch import leave, main
+    with contextlib.suppress(ImportError):
+        import tensorflow
 finally:
     os.dup2(stderr, 2)
 main()
@@ -221,31 +223,6 @@ def _raised(report: Path, pid: int) -> BaseException:
     error.add_note(f"Raised in a worker (process {pid}):\n{text}")
     raised: BaseException = error
     return raised
-
-
-def environment(number: int, n_workers: int, given: Mapping[str, str]) -> dict[str, str]:
-    """Return what a worker's environment has beside the user's: its share of cores, its GPU."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    share = str(max(1, cores // n_workers))
-    added = {name: share for name in _THREADS if name not in given}
-    if gpus := _gpus(given):
-        added["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
-        # Without it the first worker on a GPU takes all of its memory.
-        added["TF_FORCE_GPU_ALLOW_GROWTH"] = given.get("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    return added
-
-
-def _gpus(given: Mapping[str, str]) -> list[str]:
-    """Return the GPUs that workers may use, without waking them in this process."""
-    if "CUDA_VISIBLE_DEVICES" in given:
-        return [gpu for gpu in given["CUDA_VISIBLE_DEVICES"].split(",") if gpu not in ("", "-1")]
-    if shutil.which("nvidia-smi") is None:
-        return []
-    query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
-    listed = subprocess.run(query, capture_output=True, text=True, check=False)
-    return listed.stdout.split() if listed.returncode == 0 else []
 
 
 def main() -> None:

@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
+import psutil
 
 _SHARE = 0.01  # of the time of a search that goes into collecting garbage
+_MOST_GROWN = 256e6  # bytes that a process may grow by before JAX drops what it has compiled
 _log = logging.getLogger("kerastune_optuna")
 
 
@@ -24,6 +26,9 @@ class Memory:
     names that a trial added go with the trial. What is left are cycles, which Python's collector
     finds.
 
+    JAX keeps what it compiled for each shape that it has seen, some 8 MB for a small model. To drop
+    that after each trial would double the time of short ones: it goes when it has grown large.
+
     Args:
         share: How long collecting garbage may take, as a part of the time between.
     """
@@ -32,6 +37,7 @@ class Memory:
         self._share = share
         self._registry = _gradients()
         self._next_collection = 0.0
+        self._least = _size()
 
     @contextmanager
     def apart(self) -> Iterator[None]:
@@ -57,6 +63,8 @@ class Memory:
                 if name.startswith("CustomGradient-"):
                     del self._registry[name]
             self._collect()
+            if keras.backend.backend() == "jax":
+                self._drop_compiled()
 
     def _collect(self) -> None:
         """Collect garbage, unless the last time is too short ago for what it cost."""
@@ -66,11 +74,25 @@ class Memory:
             ended = time.perf_counter()
             self._next_collection = ended + (ended - began) / self._share
 
+    def _drop_compiled(self) -> None:
+        """Let JAX compile anew what it will need again, once the process has grown by a lot."""
+        if _size() - self._least < _MOST_GROWN:
+            return
+        import jax  # the backend's own package, which users of others need not have
+
+        jax.clear_caches()
+        self._least = _size()
+
+
+def _size() -> int:
+    """Return how many bytes of memory this process has."""
+    return int(psutil.Process().memory_info().rss)
+
 
 def _gradients() -> MutableMapping[str, Any]:
     """Return TensorFlow's registry of gradients; an empty one where it looks different."""
     if keras.backend.backend() != "tensorflow":
-        return {}  # the collector alone does for JAX and PyTorch
+        return {}  # which neither JAX nor PyTorch has
     from tensorflow.python.framework import ops  # an optional package to users of other backends
 
     for name in ("gradient_registry", "_gradient_registry"):

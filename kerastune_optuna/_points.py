@@ -52,11 +52,11 @@ def without_doubles(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     keys: set[str] = set()
     firsts = []
     for trial in trials:
-        key = trial.system_attrs.get(_POINT, {}).get("key")
-        if key not in keys:
-            firsts.append(trial)
-        if key is not None:
-            keys.add(key)
+        if (point := trial.system_attrs.get(_POINT)) is not None:
+            if point["key"] in keys:
+                continue
+            keys.add(point["key"])
+        firsts.append(trial)
     return firsts
 
 

@@ -9,7 +9,8 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import GridSampler
 from optuna.trial import TrialState
 
-from kerastune_optuna import _check, _points, _space, _study
+from kerastune_optuna import _check, _points, _space
+from kerastune_optuna._deletion import delete_study
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, TunerError
 from kerastune_optuna._results import Results
 
@@ -38,7 +39,7 @@ class Queue(Results):
         Raises:
             ArgumentError: build_model does not ask for a name, or does not allow a value.
         """
-        _check_params(params, self.sampler)
+        _check_params(params)
         self._enqueue(_allowed(self.build_model, params))
 
     def enqueue_defaults(self) -> None:
@@ -51,7 +52,6 @@ class Queue(Results):
         Raises:
             ArgumentError: build_model asks for no parameters.
         """
-        _check_params({"": None}, self.sampler)
         own = getattr(self.build_model, "default_params", None)
         if own is not None:
             self._enqueue(_allowed(self.build_model, own()))
@@ -63,6 +63,10 @@ class Queue(Results):
         self._enqueue(walker.params)
 
     def _enqueue(self, params: Mapping[str, Any]) -> None:
+        if isinstance(self.sampler, GridSampler):
+            raise ArgumentError(
+                "Optuna's GridSampler takes no enqueued configurations. Pass sampler='grid'."
+            )
         text = _points.text(params)
         study = self._opened()
         trials = study.get_trials(deepcopy=False)
@@ -76,13 +80,13 @@ class Queue(Results):
         """Return the study: a new one, where overwrite= asks for it and it was not opened yet."""
         if self.overwrite and not self._was_opened:
             self.__dict__.pop("study", None)  # the old study, where results were read from it
-            _study.delete_study(self._connected, self._name, self._store)
+            delete_study(self._connected, self._name, self._store)
         self._was_opened = True
         return self.study
 
 
-def _check_params(params: object, sampler: object) -> None:
-    """Refuse what can be no parameters, and a sampler that takes none.
+def _check_params(params: object) -> None:
+    """Refuse what can be no parameters.
 
     Raises:
         ArgumentError: Says what to pass instead.
@@ -90,10 +94,6 @@ def _check_params(params: object, sampler: object) -> None:
     if not isinstance(params, Mapping) or not params:
         raise ArgumentTypeError(
             f"enqueue() got {params!r}. Pass one configuration as a dict, like {{'units': 32}}."
-        )
-    if isinstance(sampler, GridSampler):
-        raise ArgumentError(
-            "Optuna's GridSampler takes no enqueued configurations. Pass sampler='grid'."
         )
 
 

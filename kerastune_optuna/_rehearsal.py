@@ -1,52 +1,55 @@
-"""A step before the training, in which optimizer and metrics make their variables."""
+"""What a model makes in its first training step, made before TensorFlow traces one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import keras
 
 from kerastune_optuna._steps import is_usual
 
-# What must be Keras's own for a step without a graph to do what fit does.
-_OWN = ("evaluate", "make_test_function", "make_train_function", "test_step", "train_step")
+# Where a model has steps or losses of its own, only running them tells what they make.
+_OWN = (
+    "compute_loss",
+    "compute_metrics",
+    "evaluate",
+    "make_test_function",
+    "make_train_function",
+    "test_step",
+    "train_step",
+)
 
 
-def rehearse(model: keras.Model, sample: tuple[Any, ...] | None) -> dict[str, Any] | None:
-    """Evaluate a batch without a graph, and leave no trace of it but the variables.
+def rehearse(model: keras.Model, batch: tuple[Any, Any] | None) -> None:
+    """Make the variables of a model, its metrics and its optimizer, and run nothing.
 
     TensorFlow traces a function a second time where its first trace made variables, as that of a
-    training does: it would take a third of a short one.
+    training does: it would take a third of a short one. Keras does the same on JAX.
 
     Args:
-        model: The compiled model.
-        sample: Inputs and targets; None where there is no batch at hand.
-
-    Returns:
-        The logs; None where the model was left as it came, since a difference could show.
+        model: The compiled model; left as it came where a difference could show.
+        batch: Symbolic inputs and targets; None where the data does not tell.
     """
-    # A batch of so many rows would become part of the input shape of a model that came unbuilt.
-    if sample is None or not model.built or not is_usual(model, *_OWN):
-        return None
+    if batch is None or not is_usual(model, *_OWN):
+        return
     try:
-        with _unchanged(model):
-            logs = model.test_step(sample)
-    except Exception:  # the user's layers may raise anything, if only for want of a graph
-        return None  # evaluate() or fit() runs the same layers next, and raises what is wrong
+        _make_variables(model, *batch)
+    except Exception:  # layers, losses and metrics of the user may raise anything
+        return  # fit() calls the same with data next, and raises what is wrong
+
+
+def _make_variables(model: keras.Model, x: Any, y: Any) -> None:
+    if type(model) is keras.Sequential and not model.built and isinstance(x, keras.KerasTensor):
+        model.build(x.shape)
+    if not model.built:  # of a subclassed model only a call tells what it makes
+        return
+    _build_metrics(model, y, model.compute_output_spec(x))
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
-    return dict(logs)
 
 
-@contextmanager
-def _unchanged(model: keras.Model) -> Iterator[None]:
-    """Put back what an evaluation may change: seeds, states of recurrent layers, metrics."""
-    before = [(variable, variable.numpy()) for variable in model.non_trainable_variables]
-    try:
-        yield
-    finally:
-        for variable, value in before:
-            variable.assign(value)
-        model.reset_metrics()
+def _build_metrics(model: keras.Model, y: Any, prediction: Any) -> None:
+    """Let the compiled metrics and loss learn the names and shapes of the outputs."""
+    for compiled in (model._compile_metrics, model._compile_loss):
+        if compiled is not None and not compiled.built:
+            compiled.build(y, prediction)

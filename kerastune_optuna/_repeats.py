@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from optuna.trial import TrialState
 
@@ -12,7 +14,6 @@ from kerastune_optuna._study import REPEAT_OF, first_of_these_epochs
 
 if TYPE_CHECKING:
     import optuna
-    from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -22,24 +23,19 @@ _COPIED = ("best_value", "best_epoch", "n_params", "seed")
 def find(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None:
     """Return a finished trial that was trained with the parameters of a new one, if any."""
     distributions, params = trial.distributions, trial.params
-    if not params:
-        return None
-    trials = study.get_trials(deepcopy=False, states=_DONE)
-    same = [one for one in trials if _was_trained(one) and _has(one, distributions, params)]
+    asked = _space.places(distributions, params)
+    # Of thousands of trials most differ in a parameter without steps, which is looked at first.
+    endless = {name: params[name] for name in asked if math.isinf(_space.size(distributions[name]))}
+    same = [
+        one
+        for one in study._get_trials(deepcopy=False, states=_DONE, use_cache=True)
+        if asked and all(one.params.get(name) == value for name, value in endless.items())
+        if one.distributions == distributions and _was_trained(one)
+        if _space.places(distributions, one.params) == asked
+    ]
     first = first_of_these_epochs(study) if same else 0
     same = [one for one in same if one.number >= first]
     return min(same, key=_rank, default=None)
-
-
-def _has(
-    trial: FrozenTrial, distributions: dict[str, BaseDistribution], params: dict[str, Any]
-) -> bool:
-    """Whether a trial has just these parameters, from the same ranges."""
-    return trial.params.keys() == params.keys() and all(
-        trial.distributions[name] == one
-        and _space.place_of(one, trial.params[name]) == _space.place_of(one, params[name])
-        for name, one in distributions.items()
-    )
 
 
 def _rank(trial: FrozenTrial) -> tuple[bool, int]:
@@ -78,23 +74,20 @@ def count_if_all(study: optuna.Study, *, running: bool) -> int | None:
     Returns:
         None where something is left, or may be.
     """
-    trials = of_these_epochs(study, running=running)
-    if not all(map(_space.is_finite, trials)):
+    if not all(map(_space.is_finite, of_these_epochs(study, running=running))):
         return None
-    tree = _space.tried(trials)
+    tree = _space.tried(of_these_epochs(study, running=running))
     return tree.leaves() if tree.is_closed else None
 
 
-def of_these_epochs(study: optuna.Study, *, running: bool) -> list[FrozenTrial]:
-    """Return the trials that need not be trained again, and those that are being trained."""
+def of_these_epochs(study: optuna.Study, *, running: bool) -> Iterator[FrozenTrial]:
+    """Yield the trials that need not be trained again, and those that are being trained."""
     first = first_of_these_epochs(study)
-    # Of the storage: a sampler beside HyperbandPruner is shown a study of one bracket.
-    trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
-    return [
-        one
-        for one in trials
-        if one.number >= first and (_has_ended(one) or (running and _runs(one)))
-    ]
+    # Optuna forgets what it cached when a trial is told, which a process that leads workers never
+    # does: it asks once, when they have ended.
+    for one in study._get_trials(deepcopy=False, use_cache=running):
+        if one.number >= first and (_has_ended(one) or (running and _runs(one))):
+            yield one
 
 
 def _has_ended(trial: FrozenTrial) -> bool:

@@ -18,9 +18,10 @@ from kerastune_optuna import _check, _dashboard, _report, _storage, _study, _wei
 from kerastune_optuna._dashboard import Dashboard
 from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, WeightsError
 from kerastune_optuna._monitor import Objective, parse_objective
+from kerastune_optuna._recipe import Builder
 from kerastune_optuna._short_names import made_pruner
 from kerastune_optuna._store import StoreSource, WholeFileStore
-from kerastune_optuna._trial import Builder, rebuild
+from kerastune_optuna._trial import rebuild
 
 if TYPE_CHECKING:
     import pandas

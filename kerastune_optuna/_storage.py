@@ -114,9 +114,9 @@ def best_ids(
     if (database := _database(storage)) is None:
         return None
     # Infinite values stand apart: Optuna stores a kind for them, and no number.
-    ends = {TrialValueModel.TrialValueType.INF_NEG: 0, TrialValueModel.TrialValueType.INF_POS: 2}
+    kind, kinds = TrialValueModel.value_type, TrialValueModel.TrialValueType
     worth = [
-        sqlalchemy.case(ends, value=TrialValueModel.value_type, else_=1),
+        sqlalchemy.case((kind == kinds.INF_NEG, 0), (kind == kinds.INF_POS, 2), else_=1),
         TrialValueModel.value,
     ]
     order = [part.desc() if direction == "maximize" else part.asc() for part in worth]
@@ -134,8 +134,10 @@ def best_ids(
     try:
         with database.engine.connect() as connection:
             return list(connection.scalars(query))
-    except SQLAlchemyError:
-        return None  # what reads all trials is patient, and tells what is wrong
+    except SQLAlchemyError as error:
+        if not is_away(error):
+            raise
+        return None  # what reads all trials is patient
 
 
 def _is_in_memory(url: sqlalchemy.URL) -> bool:

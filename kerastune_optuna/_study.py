@@ -14,9 +14,8 @@ import optuna
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _backup, _history, _storage, _weights
+from kerastune_optuna import _storage
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StudyMismatchError
-from kerastune_optuna._store import StoreSource
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -59,19 +58,6 @@ def _claim(study: optuna.Study, objective: Objective) -> None:
             # Optuna marks set_metric_names as experimental since 3.2 and keeps its place stable.
             warnings.simplefilter("ignore", ExperimentalWarning)
             study.set_metric_names([objective.name])
-
-
-def delete_study(storage: BaseStorage, name: str, store: StoreSource) -> None:
-    """Delete the study of that name and its files; nothing where it does not exist."""
-    try:
-        study = optuna.load_study(study_name=name, storage=storage)
-    except KeyError:
-        return
-    for trial in study.get_trials(deepcopy=False):
-        _weights.discard(store, storage, trial)
-        _history.discard(store, storage, trial)
-        _backup.discard(store, trial)
-    optuna.delete_study(study_name=name, storage=storage)
 
 
 @contextmanager

@@ -6,53 +6,38 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import keras
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import BaseTrial, FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _backup, _history, _repeats, _weights
+from kerastune_optuna import _backup, _history, _own_fit, _repeats, _study, _weights
 from kerastune_optuna._backup import Backup, UnfitBackupError
-from kerastune_optuna._callbacks import BestWeights, PruningCallback
-from kerastune_optuna._exceptions import BuilderError, StorageError, WeightsError
+from kerastune_optuna._callbacks import BestWeights
+from kerastune_optuna._exceptions import StorageError, WeightsError
 from kerastune_optuna._fit import FitArguments
 from kerastune_optuna._history import EpochLogs
 from kerastune_optuna._hparams import for_boards
-from kerastune_optuna._monitor import Objective
+from kerastune_optuna._recipe import Builder, Recipe, build
 from kerastune_optuna._rehearsal import rehearse
-from kerastune_optuna._seeds import derive
+from kerastune_optuna._seeds import derive, set_all
 from kerastune_optuna._steps import lean_graphs, set_steps
 from kerastune_optuna._stop import StopOnRequest
 from kerastune_optuna._store import StoreSource
-from kerastune_optuna._study import ranked, value_of
-from kerastune_optuna._user_callbacks import for_trial, may_add_metrics
+from kerastune_optuna._study import value_of
+from kerastune_optuna._user_callbacks import may_add_metrics
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-Builder: TypeAlias = Callable[[BaseTrial], keras.Model]
-
 _SHAPES = "build_config"  # the user attr with the input shapes of a model that came unbuilt
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Hold what all trials of a search share."""
-
-    build_model: Builder
-    objective: Objective
-    fit: FitArguments
-    callbacks: Sequence[Any]
-    seed: int | None
-    keep_best: int
-    store: StoreSource
-    backup_every: float | None
-    train_repeats: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,20 +104,25 @@ def _build_and_fit(
     study: optuna.Study, trial: optuna.Trial, recipe: Recipe, *, check: bool
 ) -> _Outcome:
     _seed(trial, recipe)
-    model = build(recipe.build_model, trial)
+    model, arguments = build(recipe.build_model, trial)
     if not recipe.train_repeats and (earlier := _repeats.find(study, trial)) is not None:
         _repeats.take_over(trial, earlier)
         is_complete = earlier.state is TrialState.COMPLETE
         return _Outcome(earlier.state, earlier.value if is_complete else None)
     came_built = model.built
+    recipe = recipe.of_trial(trial, model, arguments, _folder(study, trial))
+    _note_epochs(trial, recipe.fit, arguments)
     with tempfile.TemporaryDirectory() as folder:
-        training = _Training(study, trial, recipe, folder)
-        set_steps(model, recipe.fit, training.of_user)
-        logs = rehearse(model, recipe.fit.sample)
-        if check:
-            _check_objective(model, recipe, logs)
+        training = _Training(trial, recipe, folder)
+        is_own = _own_fit.trains_itself(recipe.build_model)
+        if not is_own:  # which may change data and model before it trains
+            rehearse(model, recipe.fit.specification())
+        # It may also add callbacks that act on batches, as one of ours does.
+        set_steps(model, recipe.fit, training.callbacks if is_own else training.of_user)
+        if check and not is_own:
+            _check_objective(model, recipe)
         with lean_graphs(model, recipe.fit):
-            model.fit(**recipe.fit.as_keywords(), verbose=0, callbacks=training.callbacks)
+            training.fit(model)
     if training.stop.stopped or training.pruning.cut_off:
         raise KeyboardInterrupt
     trial.set_user_attr("n_params", model.count_params())
@@ -152,12 +142,10 @@ def _build_and_fit(
 class _Training:
     """Hold the callbacks of one training, in the order in which they are called."""
 
-    def __init__(
-        self, study: optuna.Study, trial: optuna.Trial, recipe: Recipe, folder: str
-    ) -> None:
+    def __init__(self, trial: optuna.Trial, recipe: Recipe, folder: str) -> None:
         self.stop = StopOnRequest()
-        self.of_user = for_trial(recipe.callbacks, trial, _folder(study, trial))
-        self.pruning = PruningCallback(trial, recipe.objective.name)
+        self.of_user = recipe.callbacks
+        self.pruning = _own_fit.pruning_for(recipe.build_model, trial, recipe.objective)
         self.best = BestWeights(self.pruning)
         self.logs = EpochLogs()
         boards = for_boards(self.of_user, trial, self.pruning)
@@ -168,6 +156,8 @@ class _Training:
                 trial, recipe.store, self.pruning, self.best, self.logs, recipe.backup_every, folder
             )
             self.callbacks.append(self.backup)
+        keywords = {**recipe.fit.as_keywords(), "verbose": 0, "callbacks": self.callbacks}
+        self.fit = partial(_own_fit.fit, recipe.build_model, trial, self.pruning, keywords)
 
 
 def _save(
@@ -183,25 +173,6 @@ def _save(
     return None
 
 
-def build(build_model: Builder, trial: BaseTrial) -> keras.Model:
-    """Return the compiled model for a trial's parameters.
-
-    Raises:
-        BuilderError: The builder returned something else.
-    """
-    model = build_model(trial)
-    if not isinstance(model, keras.Model):
-        kind = f"{type(model).__module__}.{type(model).__qualname__}"
-        came = "None (is its `return model` missing?)" if model is None else f"a {kind}"
-        raise BuilderError(f"build_model returned {came}. Return a compiled keras.Model.")
-    if not model.compiled:
-        raise BuilderError(
-            f"build_model returned the model {model.name!r} uncompiled. Call model.compile("
-            "optimizer=..., loss=..., metrics=[...]) before you return it."
-        )
-    return model
-
-
 def rebuild(
     build_model: Builder, store: StoreSource, storage: BaseStorage, trial: FrozenTrial
 ) -> keras.Model:
@@ -211,30 +182,34 @@ def rebuild(
         BuilderError: The builder returned something else than a compiled model.
         WeightsError: The weights are not kept, or do not fit the model.
     """
-    model = build(build_model, trial)
+    model, _ = build(build_model, trial)
     if not model.built and _SHAPES in trial.user_attrs:
-        model.build_from_config(json.loads(trial.user_attrs[_SHAPES]))
-        # Keras builds the layers of a subclassed model there and leaves the model marked unbuilt.
-        model.built = True
+        _weights.make_variables(model, json.loads(trial.user_attrs[_SHAPES]))
     _weights.load(store, storage, trial, model)
     return model
 
 
 def _seed(trial: optuna.Trial, recipe: Recipe) -> None:
-    """Start Python's, NumPy's and Keras's generators from a seed of the trial's own."""
+    """Start all generators from a seed of the trial's own."""
     seed = trial.user_attrs.get("seed")  # of the trial that this one is the retry of
     if seed is None:
         seed = derive(recipe.seed, trial.number)
         trial.set_user_attr("seed", seed)
-    keras.utils.set_random_seed(seed)
+    set_all(seed)
 
 
-def _check_objective(model: keras.Model, recipe: Recipe, logs: dict[str, Any] | None) -> None:
+def _note_epochs(trial: optuna.Trial, fit: FitArguments, arguments: Mapping[str, Any]) -> None:
+    """Write down how many epochs a trial may run where its builder decides on them."""
+    if {"epochs", "initial_epoch"}.intersection(arguments):
+        trial.set_user_attr("epochs", fit.epochs_of_a_trial)
+
+
+def _check_objective(model: keras.Model, recipe: Recipe) -> None:
     """Raise before any training where the model will not log the objective."""
     own_step = type(model).train_step is not keras.Model.train_step
     if may_add_metrics(recipe.callbacks) or (own_step and not recipe.objective.needs_validation):
         return  # only the first epoch can tell
-    logs = recipe.fit.evaluate_once(model) if logs is None else logs
+    logs = recipe.fit.evaluate_once(model)
     names = set(logs)
     if recipe.fit.has_validation:
         names |= {f"val_{name}" for name in logs}
@@ -244,17 +219,24 @@ def _check_objective(model: keras.Model, recipe: Recipe, logs: dict[str, Any] | 
 
 def _enters_best(study: optuna.Study, number: int, value: float, recipe: Recipe) -> bool:
     """Whether a trial will be among the `keep_best` best of the study so far."""
-    best = ranked(study, recipe.objective, recipe.keep_best)
-    if len(best) < recipe.keep_best:
-        return True
-    # As `ranked` ranks: of equal values the earlier trial leads, whichever ended first.
     cost = recipe.objective.cost
-    return bool(best) and (cost(value), number) < (cost(value_of(best[-1])), best[-1].number)
+
+    def leads(other: FrozenTrial) -> bool:
+        # As `best` ranks: of equal values the earlier trial leads, whichever ended first.
+        return (cost(value_of(other)), other.number) < (cost(value), number)
+
+    # What was known when this trial began costs no query, and others can only have become better.
+    known = study._get_trials(deepcopy=False, use_cache=True)
+    leading = (other for other in known if other.state is TrialState.COMPLETE and leads(other))
+    if len(list(islice(leading, recipe.keep_best))) == recipe.keep_best:
+        return False
+    best = _study.best(study, recipe.objective, recipe.keep_best)
+    return len(best) < recipe.keep_best or not leads(best[-1])
 
 
 def discard_outranked(study: optuna.Study, recipe: Recipe) -> None:
     """Delete the weights of finished trials that are not among the best."""
-    best = {trial.number for trial in ranked(study, recipe.objective, recipe.keep_best)}
+    best = {trial.number for trial in _study.best(study, recipe.objective, recipe.keep_best)}
     for trial in study.get_trials(deepcopy=False):
         # A RUNNING trial may just have saved weights that are about to rank.
         if trial.state.is_finished() and trial.number not in best:

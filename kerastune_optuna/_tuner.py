@@ -22,10 +22,12 @@ from kerastune_optuna._frame import plan_of
 from kerastune_optuna._grid import lay_out_grid
 from kerastune_optuna._live import progress_for
 from kerastune_optuna._once import shown_once
+from kerastune_optuna._own_fit import trains_itself
 from kerastune_optuna._queue import Queue
+from kerastune_optuna._recipe import Builder, Recipe
 from kerastune_optuna._steps import check_steps
 from kerastune_optuna._store import StoreSource, check_store
-from kerastune_optuna._trial import Builder, Recipe, discard_outranked
+from kerastune_optuna._trial import discard_outranked
 from kerastune_optuna._user_callbacks import as_list, check_callbacks, may_add_metrics
 from kerastune_optuna._workers import Job, keras_settings
 
@@ -43,7 +45,10 @@ class OptunaTuner(Queue):
     results and goes on where the last one stopped.
 
     Args:
-        build_model: Takes an Optuna trial and returns a compiled keras.Model.
+        build_model: Takes an Optuna trial and returns a compiled keras.Model, or a tuple of it and
+            a dict of arguments of Model.fit, like batch_size, which go before those of search();
+            callbacks among them are added to those of search(). Where it has a method
+            `fit(trial, model, **fit_arguments)`, that one trains the model in place of Model.fit.
         objective: Name of a metric in the epoch logs. Default "val_accuracy", which also finds the
             categorical, sparse and binary accuracies of Keras.
         direction: "minimize", "maximize", or "auto" (default) where the name leaves no doubt.
@@ -162,7 +167,8 @@ class OptunaTuner(Queue):
         """Run trials until the study has `n_trials`, going on with a study that exists.
 
         Args:
-            x: Training data as Model.fit takes it, or a function without arguments that returns it.
+            x: Training data as Model.fit takes it, or a function without arguments that returns it;
+                a tf.data.Dataset of single rows goes in batches of `batch_size`.
             y: Targets, where `x` does not hold them; or such a function.
             epochs: Epochs of a trial that is not stopped early. Default 10.
             validation_data: As for Model.fit, or a function that returns it.
@@ -210,7 +216,8 @@ class OptunaTuner(Queue):
         fit = FitArguments(
             x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
         )
-        check_training(fit, self._objective, may_add=may_add_metrics(given))
+        may_add = may_add_metrics(given) or trains_itself(self.build_model)
+        check_training(fit, self._objective, may_add=may_add)
         recipe = self._recipe(fit.opened() if crew.is_this_process else fit.checked(), given)
         with _study.quiet_optuna(), shown_once(), _interrupt.listening(self._how_to_go_on()):
             self._search(recipe, budget, crew, verbose)

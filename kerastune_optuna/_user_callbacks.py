@@ -37,19 +37,23 @@ def check_callbacks(callbacks: Sequence[Any]) -> None:
         ArgumentError: A callback cannot be copied, or belongs to one training by its nature.
     """
     for callback in callbacks:
-        if isinstance(callback, type) or not _is_known(callback):
-            raise ArgumentTypeError(
-                f"callbacks holds {callback!r}, which is no keras Callback. Pass instances, or "
-                "functions that take the trial and return one."
-            )
-        if isinstance(callback, keras.callbacks.BackupAndRestore):
-            raise ArgumentError(
-                "callbacks holds BackupAndRestore, which would start each trial from the weights "
-                "of another. Leave it out, or pass a function that takes the trial and returns "
-                "one with a folder for that trial."
-            )
+        _check_kind(callback)
         if isinstance(callback, keras.callbacks.Callback):
             _copy(callback)
+
+
+def _check_kind(callback: object) -> None:
+    if isinstance(callback, type) or not _is_known(callback):
+        raise ArgumentTypeError(
+            f"callbacks holds {callback!r}, which is no keras Callback. Pass instances, or "
+            "functions that take the trial and return one."
+        )
+    if isinstance(callback, keras.callbacks.BackupAndRestore):
+        raise ArgumentError(
+            "callbacks holds BackupAndRestore, which would start each trial from the weights "
+            "of another. Leave it out, or pass a function that takes the trial and returns "
+            "one with a folder for that trial."
+        )
 
 
 def for_trial(
@@ -59,12 +63,29 @@ def for_trial(
     made: list[keras.callbacks.Callback] = []
     for callback in callbacks:
         if isinstance(callback, keras.callbacks.Callback):
-            own = _copy(callback)
-            _give_folder(own, folder)
-            made.append(own)
+            made.append(_in_folder(_copy(callback), folder))
         else:
             made.extend(_from_factory(callback, trial))
     return made
+
+
+def of_builder(
+    callbacks: Any, trial: optuna.trial.BaseTrial, folder: str
+) -> list[keras.callbacks.Callback]:
+    """Return the callbacks that a builder made for its trial, which write into `folder`.
+
+    They are no copies: a copy of one that holds the model would hold a copy of the model.
+
+    Raises:
+        ArgumentTypeError: An entry is neither a Callback nor a factory.
+        ArgumentError: A callback belongs to one training by its nature.
+    """
+    made: list[keras.callbacks.Callback] = []
+    for callback in as_list(callbacks):
+        _check_kind(callback)
+        is_made = isinstance(callback, keras.callbacks.Callback)
+        made.extend([callback] if is_made else _from_factory(callback, trial))
+    return [_in_folder(callback, folder) for callback in made]
 
 
 def may_add_metrics(callbacks: Sequence[Any]) -> bool:
@@ -107,8 +128,11 @@ def _from_factory(factory: Callable[..., Any], trial: optuna.trial.BaseTrial) ->
     return made
 
 
-def _give_folder(callback: keras.callbacks.Callback, folder: str) -> None:
-    """Move what Keras's own callbacks write into a folder of the trial at the place named."""
+def _in_folder(callback: keras.callbacks.Callback, folder: str) -> keras.callbacks.Callback:
+    """Return one of Keras's own that writes files as one that does so in a folder of the trial."""
+    if not isinstance(callback, (*_FILES, *_FOLDERS)):
+        return callback
+    callback = copy.copy(callback)  # a builder may return the same one in each trial
     for kind, name in _FILES.items():
         if isinstance(callback, kind):
             head, tail = os.path.split(getattr(callback, name))
@@ -118,3 +142,4 @@ def _give_folder(callback: keras.callbacks.Callback, folder: str) -> None:
     for kind, name in _FOLDERS.items():
         if isinstance(callback, kind):
             setattr(callback, name, os.path.join(getattr(callback, name), folder))
+    return callback

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import optuna
@@ -72,6 +73,16 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: ke
                 f"The weights of trial {trial.number} do not fit the model that build_model "
                 f"returns for its parameters: {error} Restore the builder of that search."
             ) from error
+
+
+def make_variables(model: keras.Model, shapes: dict[str, Any]) -> None:
+    """Build a model that came unbuilt, as fit would, so that weights can be loaded into it."""
+    # With TensorFlow, variables belong to the strategy under whose scope the model was made.
+    strategy = getattr(model, "distribute_strategy", None)
+    with nullcontext() if strategy is None else strategy.scope():
+        model.build_from_config(shapes)
+    # Keras builds the layers of a subclassed model there and leaves the model marked unbuilt.
+    model.built = True
 
 
 def are_whole(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> bool:

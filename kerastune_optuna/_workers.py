@@ -17,15 +17,21 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kerastune_optuna import _interrupt, _storage, _study
 from kerastune_optuna._budget import Budget
-from kerastune_optuna._exceptions import TooManyFailuresError, TunerError
+from kerastune_optuna._exceptions import (
+    ArgumentError,
+    TooManyFailuresError,
+    TunerError,
+    WorkerError,
+)
 from kerastune_optuna._grid import is_grid
 from kerastune_optuna._lease import Heart, Watch
 from kerastune_optuna._liveness import leave
 from kerastune_optuna._memory import Memory
+from kerastune_optuna._recipe import Recipe
 from kerastune_optuna._sampler import learning
 from kerastune_optuna._store import open_store
 from kerastune_optuna._study import finished
-from kerastune_optuna._trial import Recipe, run_trial
+from kerastune_optuna._trial import run_trial
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -33,7 +39,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 # Errors of the code rather than of one configuration: every trial would meet them again.
-_CODE_ERRORS = (NameError, TypeError, ImportError, AttributeError)
+_CODE_ERRORS = (NameError, TypeError, ImportError, AttributeError, ArgumentError)
 # Keras's seeds and sessions belong to the process: threads of a cluster's worker take turns.
 _one_at_a_time = threading.Lock()
 
@@ -48,7 +54,7 @@ class Job:
     pruner: BasePruner
     recipe: Recipe
     budget: Budget
-    settings: tuple[str, str, str]
+    settings: tuple[str, str, str, str]
     storage_patience: float
     stop_key: str = dataclasses.field(default_factory=lambda: f"kerastune_optuna:stop:{uuid4()}")
 
@@ -60,10 +66,27 @@ class Payload:
     pickled: bytes = dataclasses.field(repr=False)
 
 
-def keras_settings() -> tuple[str, str, str]:
+def keras_settings() -> tuple[str, str, str, str]:
     """Return what the user may have set for all models, and a new process does not know."""
-    settings = keras.config
-    return settings.floatx(), settings.image_data_format(), settings.dtype_policy().name
+    of = keras.config
+    return keras.backend.backend(), of.floatx(), of.image_data_format(), of.dtype_policy().name
+
+
+def _take_over(settings: tuple[str, str, str, str]) -> None:
+    """Give Keras the settings of the process that searches.
+
+    Raises:
+        WorkerError: Keras has another backend here, and a process cannot change its backend.
+    """
+    backend, floatx, data_format, policy = settings
+    if (own := keras.backend.backend()) != backend:
+        raise WorkerError(
+            f"The search trains with Keras's backend {backend!r}, and this worker has {own!r}. "
+            f"Start the workers of the executor with KERAS_BACKEND={backend}."
+        )
+    keras.config.set_floatx(floatx)
+    keras.config.set_image_data_format(data_format)
+    keras.config.set_dtype_policy(policy)
 
 
 def work_on(payload: Payload, number: int = 0) -> None:
@@ -78,10 +101,7 @@ def work_on(payload: Payload, number: int = 0) -> None:
     """
     job: Job = cloudpickle.loads(payload.pickled)
     with _one_at_a_time, _study.quiet_optuna(), _interrupt.askable() as ask:
-        floatx, data_format, policy = job.settings
-        keras.config.set_floatx(floatx)
-        keras.config.set_image_data_format(data_format)
-        keras.config.set_dtype_policy(policy)
+        _take_over(job.settings)
         storage = _storage.connect(job.storage, job.storage_patience, later=True)
         study = _study.open_study(storage, job.study_name, job.recipe.objective)
         study.sampler, study.pruner = job.sampler, job.pruner
@@ -151,14 +171,17 @@ def _attempt(
     """Run a trial; return how it ended, and the error of a configuration that failed."""
     try:
         return run_trial(study, trial, recipe, check=check), None
-    except TunerError:
-        raise
     except Exception as error:  # a configuration may fail in any way; the search goes on
-        if check and _is_of_code(error) and not finished(study):
+        if _is_of_search(error) or (check and _is_of_code(error) and not finished(study)):
             raise
         # The error is kept as the cause of a later one, and its frames would keep the model alive.
         traceback.clear_frames(error.__traceback__)
         return study._storage.get_trial(trial._trial_id), error
+
+
+def _is_of_search(error: Exception) -> bool:
+    """Whether the search cannot go on, as opposed to an argument that one trial's builder gave."""
+    return isinstance(error, TunerError) and not isinstance(error, ArgumentError)
 
 
 def _is_of_code(error: Exception) -> bool:

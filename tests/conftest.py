@@ -17,6 +17,9 @@ from kerastune_optuna import OptunaTuner
 from kerastune_optuna._store import open_store
 from tests.browser import chromium, launched
 
+# Tests of what one backend alone does: .ci/run has them run with it.
+collect_ignore = [f"test_{name}.py" for name in ("jax", "torch") if keras.backend.backend() != name]
+
 
 def kept(tuner, folder=None):
     """Return the names of the files in a tuner's store of weights that are no trial's history."""

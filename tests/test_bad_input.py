@@ -47,6 +47,33 @@ def with_two(trial, data):
     """Take more than a trial."""
 
 
+class Batches(keras.utils.PyDataset):
+    """Serve one batch."""
+
+    def __len__(self):
+        """Count it."""
+        return 1
+
+    def __getitem__(self, index):
+        """Return it."""
+        return X, Y
+
+
+def giving(**arguments):
+    """Return a builder that gives arguments of fit beside its model."""
+    return lambda trial: (build_model(trial), arguments)
+
+
+def a_triple(trial):
+    """Return more than a model and its arguments."""
+    return build_model(trial), {}, {}
+
+
+def a_number(trial):
+    """Return something else than arguments beside the model."""
+    return build_model(trial), 32
+
+
 class UncopiedCallback(keras.callbacks.Callback):
     """Hold what cannot be copied."""
 
@@ -137,6 +164,8 @@ SEARCH = [
         "'epoch' is no whole number. Pass \"auto",
     ),
     ({"steps_per_execution": True}, ArgumentTypeError, "True is no whole number"),
+    ({"batch_size": 2.5}, ArgumentTypeError, "batch_size=2.5 of type float is not a whole number"),
+    ({"validation_batch_size": 0}, ArgumentError, "validation_batch_size=0 is less than 1. Pass"),
     ({"validation_split": 1.0}, ArgumentError, "validation_split=1.0 is no fraction"),
     ({"validation_split": "a"}, ArgumentError, "validation_split='a' is no fraction"),
     (
@@ -174,6 +203,37 @@ FIRST_TRIAL = [
     ({"build": no_model}, BuilderError, "returned None (is its `return model` missing?)"),
     ({"build": a_layer}, BuilderError, "Dense. Return a compiled keras.Model"),
     ({"build": uncompiled}, BuilderError, "uncompiled. Call model.compile("),
+    (
+        {"build": a_triple},
+        BuilderError,
+        "returned a tuple of 3. Return a compiled keras.Model, or (",
+    ),
+    ({"build": a_number}, BuilderError, "returned a builtins.int beside its model, and not a dict"),
+    ({"build": giving(x=X)}, ArgumentTypeError, "'x' beside its model, which is the same for all"),
+    ({"build": giving(verbose=1)}, ArgumentTypeError, "Pass verbose= to search()."),
+    (
+        {"build": giving(batchsize=4)},
+        ArgumentTypeError,
+        "does not take. Did you mean 'batch_size'?",
+    ),
+    ({"build": giving(batch_size=0)}, ArgumentError, "batch_size=0 is less than 1. Pass how many"),
+    ({"build": giving(epochs="9")}, ArgumentTypeError, "epochs='9' of type str is not a whole num"),
+    ({"build": giving(initial_epoch=2)}, ArgumentError, "initial_epoch=2 leaves none of epochs=2"),
+    (
+        {"build": giving(validation_freq=3)},
+        ArgumentError,
+        "validation_freq=3 is more than epochs=2",
+    ),
+    (
+        {"build": giving(callbacks=["e"])},
+        ArgumentTypeError,
+        "callbacks holds 'e', which is no keras",
+    ),
+    (
+        {"build": giving(callbacks=keras.callbacks.BackupAndRestore("backups"))},
+        ArgumentError,
+        "callbacks holds BackupAndRestore, which would start each trial from the weights of",
+    ),
     ({"objective": "val_acuracy", "direction": "maximize"}, MetricNotFoundError, "'val_accuracy'?"),
     ({"objective": "val_auc"}, MetricNotFoundError, "accuracy, loss, val_accuracy, val_loss. Did"),
 ]
@@ -230,6 +290,24 @@ def test_a_wrong_argument_of_the_pruning_callback(arguments, kind, text):
     assert type(got.value) is kind
     assert text in str(got.value)
     assert len(str(got.value).splitlines()) == 1
+
+
+BATCHES = [
+    ({"x": DATASET, "y": None, "batch_size": 4}, "batch_size came with x of type _BatchDataset"),
+    ({"x": DATASET, "y": None, "batch_size": 4}, "leave out the dataset's batch(); where it has n"),
+    (
+        {"validation_data": DATASET, "validation_batch_size": 4},
+        "validation_batch_size came with validation_data of type _BatchDataset, which makes",
+    ),
+    ({"x": Batches(), "y": None, "batch_size": 4}, "ignore it. Leave batch_size out."),
+]
+
+
+@pytest.mark.parametrize(("fit", "text"), BATCHES)
+def test_a_size_for_what_is_in_batches(make_tuner, epochs_trained, fit, text):
+    """A size of batches that Keras would ignore in silence ends the search before it trains."""
+    refused(make_tuner, {}, fit, ArgumentError, text)
+    assert epochs_trained == []
 
 
 @pytest.mark.parametrize(("options", "kind", "text"), FIRST_TRIAL)

@@ -71,6 +71,15 @@ def test_the_readmes_example_runs(tmp_path):
     assert abs(value - accuracy) < 1e-6
 
 
+def test_a_table_is_learned_from_raw_rows(tmp_path):
+    """The best model takes numbers and words as they come; its batch size was tuned with it."""
+    printed = run("tabular.py", tmp_path)
+    assert "batch_size=" in printed
+    assert "activation=" in printed
+    accuracy = float(re.search(r"Accuracy of the best model: (\S+)", printed)[1])
+    assert accuracy == float(BEST.search(printed)[1]) > 0.9
+
+
 @pytest.mark.parametrize("name", ["parallel.py", "dask_cluster.py"])
 def test_many_workers_find_a_good_network(name, tmp_path):
     """The parallel searches run 12 trials and hand back the model of the best one."""
@@ -80,3 +89,11 @@ def test_many_workers_find_a_good_network(name, tmp_path):
     best = float(BEST.search(printed)[1])
     accuracy = float(re.search(r"Accuracy of the best model: (\S+)", printed)[1])
     assert round(best, 4) == accuracy
+
+
+def test_a_search_moves_from_keras_tuner(tmp_path):
+    """A HyperModel runs unchanged, and the best model is that of the study."""
+    printed = run("from_keras_tuner.py", tmp_path)
+    best = float(BEST.search(printed)[1])
+    assert round(best, 4) == float(re.search(r"Accuracy of the best model: (\S+)", printed)[1])
+    assert re.search(r"Best batch size: (8|16|32), of \{'layers': ", printed)

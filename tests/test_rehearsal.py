@@ -1,4 +1,4 @@
-"""A step before the training makes variables, saves a trace, and changes nothing else."""
+"""Variables made before the training save a trace, and change nothing else."""
 
 from __future__ import annotations
 
@@ -7,10 +7,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kerastune_optuna._data import specify
 from kerastune_optuna._rehearsal import rehearse
 
+# A rehearsal saves a trace of TensorFlow's: with other backends there is none to save.
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="only TensorFlow's trainings are rehearsed"
+)
+
 X, Y = np.random.default_rng(0).normal(size=(96, 8)).astype("float32"), np.arange(96) % 3
-SAMPLE = (tf.constant(X[:32]), tf.constant(Y[:32]))
+BATCH = specify(X, Y)
+BUILT, UNBUILT = (keras.Input((8,)),), ()
 
 
 class Noise(keras.layers.Layer):
@@ -33,21 +40,25 @@ class OwnStep(keras.Sequential):
         return super().test_step(data)
 
 
-class Refuses(keras.layers.Layer):
-    """Work within a graph alone."""
+class Subclassed(keras.Model):
+    """Make its layers known, and its inputs not."""
+
+    def __init__(self, layers):
+        super().__init__()
+        self.steps = layers
 
     def call(self, x):
-        """Raise where there is no graph."""
-        if tf.executing_eagerly() and not isinstance(x, keras.KerasTensor):
-            raise RuntimeError("no graph")
+        """Call one layer after the other."""
+        for step in self.steps:
+            x = step(x)
         return x
 
 
-def compiled(*between, kind=keras.Sequential):
+def compiled(*between, kind=keras.Sequential, first=BUILT):
     """Return a classifier with some layers in it."""
     keras.utils.set_random_seed(0)
     softmax = keras.layers.Dense(3, activation="softmax")
-    model = kind([keras.Input((8,)), keras.layers.Dense(8, activation="relu"), *between, softmax])
+    model = kind([*first, keras.layers.Dense(8, activation="relu"), *between, softmax])
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
@@ -72,29 +83,51 @@ def traces(model):
     return seen.count(True)
 
 
-def test_a_training_is_traced_once():
+@pytest.mark.parametrize("first", [BUILT, UNBUILT], ids=["built", "unbuilt"])
+def test_a_training_is_traced_once(first):
     """TensorFlow traces the training of a model once after a rehearsal, and twice without one."""
-    rehearsed, plain = compiled(), compiled()
-    assert set(rehearse(rehearsed, SAMPLE)) == {"loss", "accuracy"}
+    rehearsed, plain = compiled(first=first), compiled(first=first)
+    rehearse(rehearsed, BATCH)
     assert traces(plain) == 2
     assert traces(rehearsed) == 1
 
 
+@pytest.mark.parametrize("first", [BUILT, UNBUILT], ids=["built", "unbuilt"])
 @pytest.mark.parametrize("layer", [Noise, keras.layers.BatchNormalization])
-def test_a_rehearsal_changes_no_training(layer):
+def test_a_rehearsal_changes_no_training(layer, first):
     """Layers with seeds or statistics of their own train as without a rehearsal."""
-    rehearsed, plain = compiled(layer()), compiled(layer())
-    assert rehearse(rehearsed, SAMPLE) is not None
+    rehearsed, plain = compiled(layer(), first=first), compiled(layer(), first=first)
+    rehearse(rehearsed, BATCH)
+    assert rehearsed.optimizer.built
     assert fit(rehearsed) == fit(plain)
 
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: compiled(kind=OwnStep), lambda: compiled(Refuses())],
-    ids=["an own step", "no step without a graph"],
+    [lambda: compiled(kind=OwnStep), lambda: compiled(kind=Subclassed, first=UNBUILT)],
+    ids=["an own step", "a subclass without inputs"],
 )
 def test_what_could_show_is_left_alone(make):
-    """A model that is evaluated in its own way, or not without a graph, is not rehearsed."""
+    """A model with a step of its own, or that only a call builds, stays as it is."""
     model = make()
-    assert rehearse(model, SAMPLE) is None
+    rehearse(model, BATCH)
     assert not model.optimizer.built
+    assert not model._compile_metrics.built
+
+
+@pytest.mark.parametrize("batch_size", [None, 32])
+def test_a_dataset_tells_its_batches(batch_size):
+    """Arrays and datasets of them are specified alike; batches of one size keep it."""
+    dataset = tf.data.Dataset.from_tensor_slices((X, Y)).batch(32, drop_remainder=bool(batch_size))
+    for found, row, dtype in zip(
+        specify(dataset, None), [(8,), ()], ["float32", "int64"], strict=True
+    ):
+        assert (found.shape, found.dtype) == ((batch_size, *row), dtype)
+    assert [leaf.shape for leaf in BATCH] == [(None, 8), (None,)]
+
+
+def test_other_data_tells_nothing():
+    """Batches that only reading would show are not specified."""
+    assert specify(tf.data.Dataset.from_tensor_slices(X), None) is None
+    assert specify(tf.ragged.constant([[1], [1, 2]]), Y[:2]) is None
+    assert specify([[1.0], [2.0]], [0, 1]) is None

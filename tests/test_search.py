@@ -71,13 +71,23 @@ def subclassed(trial):
 class OwnSteps(keras.Model):
     """Log a metric under a name that only its own steps know."""
 
-    def train_step(self, data):
+    def train_step(self, *arguments):
         """Train as usual and log one name more."""
-        return {**super().train_step(data), "surprise": 1.0}
+        return surprised(super().train_step(*arguments), 1.0)
 
-    def test_step(self, data):
+    def test_step(self, *arguments):
         """Evaluate as usual and log one name more."""
-        return {**super().test_step(data), "surprise": self.trainable_weights[0][0, 0]}
+        # JAX keeps the weights in the first of two arguments, and has none to read elsewhere.
+        weights = arguments[0][0] if len(arguments) == 2 else self.trainable_weights
+        return surprised(super().test_step(*arguments), weights[0][0, 0])
+
+
+def surprised(result, value):
+    """Return what a step returned, with one more entry in its logs."""
+    if isinstance(result, tuple):  # JAX: the logs and the state
+        logs, state = result
+        return {**logs, "surprise": value}, state
+    return {**result, "surprise": value}
 
 
 def own_steps(trial):

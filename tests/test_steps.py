@@ -11,6 +11,11 @@ from kerastune_optuna import OptunaTuner
 from kerastune_optuna._fit import FitArguments
 from kerastune_optuna._steps import lean_graphs, set_steps
 
+# What PyTorch and JAX train with is left as the builder made it.
+of_tensorflow = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="only TensorFlow gets steps and lean graphs"
+)
+
 X, Y = np.random.default_rng(0).normal(size=(400, 8)).astype("float32"), np.arange(400) % 3
 VALIDATION = (X[:100], Y[:100])
 DATASET = tf.data.Dataset.from_tensor_slices((X, Y)).batch(10)
@@ -70,6 +75,7 @@ def steps_of(model, callbacks=(), **arguments):
     return model.steps_per_execution
 
 
+@of_tensorflow
 def test_an_epoch_is_one_call():
     """Arrays of 13 batches and datasets of 40 make whole epochs a call."""
     assert steps_of(build()) == 13
@@ -97,18 +103,21 @@ def test_where_it_does_not_pay_or_could_show_steps_are_single(model, arguments):
     assert steps_of(model(), **arguments) == 1
 
 
+@of_tensorflow
 def test_callbacks_of_epochs_do_not_matter():
     """EarlyStopping and a checkpoint at each epoch act on no batch."""
     callbacks = [keras.callbacks.EarlyStopping(), keras.callbacks.ModelCheckpoint("a.keras")]
     assert steps_of(build(), callbacks) == 13
 
 
+@of_tensorflow
 def test_the_builder_decides_first():
     """What the builder set stays, and an explicit number of steps goes before it."""
     assert steps_of(build(steps_per_execution=5)) == 5
     assert steps_of(build(steps_per_execution=5), steps=3) == 3
 
 
+@of_tensorflow
 def test_a_counted_epoch_is_cut_into_even_calls():
     """Of an endless dataset no call takes more than its epoch, nor than its validation."""
     endless = {"x": DATASET.repeat(), "y": None}
@@ -117,6 +126,7 @@ def test_a_counted_epoch_is_cut_into_even_calls():
     assert steps_of(build(), **endless, steps_per_epoch=150) == 75
 
 
+@of_tensorflow
 def test_heavy_steps_come_in_small_calls():
     """The more work a step is, the fewer steps a call makes, so that Ctrl-C is prompt."""
     wide = [keras.Input((8,)), *(keras.layers.Dense(4096) for _ in range(4))]
@@ -126,6 +136,7 @@ def test_heavy_steps_come_in_small_calls():
     assert steps_of(compiled(keras.Sequential(image)), x=images, y=None) < 10
 
 
+@of_tensorflow
 def test_the_size_of_batches_is_read_from_the_pipeline():
     """A dataset's batches weigh what batch() was called with."""
     wide = [keras.Input((8,)), *(keras.layers.Dense(2048) for _ in range(4))]
@@ -165,6 +176,7 @@ def test_an_unbuilt_model_is_the_same_model(tmp_path):
     assert loss == pytest.approx(tuner.best_value, abs=1e-6)
 
 
+@of_tensorflow
 @pytest.mark.parametrize("before", [True, False])
 def test_lean_graphs_are_for_short_trainings_and_end_with_them(before):
     """The optimiser of graphs is off in a short training alone, and then as it was."""
@@ -179,3 +191,13 @@ def test_lean_graphs_are_for_short_trainings_and_end_with_them(before):
     finally:
         options.set_experimental_options({"disable_meta_optimizer": False})
     assert (seen, after) == ([True, before], before)
+
+
+@of_tensorflow
+@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
+def test_graphs_of_half_precision_are_optimised(dtype):
+    """What the optimiser fuses rounds less: evaluate() would not give the value of the trial."""
+    model = compiled(keras.Sequential([keras.Input((8,)), keras.layers.Dense(3, dtype=dtype)]))
+    with lean_graphs(model, fit_arguments(epochs=2)):
+        options = tf.config.optimizer.get_experimental_options()
+    assert not options.get("disable_meta_optimizer", False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import socket
@@ -10,8 +11,10 @@ import sys
 import threading
 import time
 from collections import Counter
+from concurrent.futures import Executor, Future
 from pathlib import Path
 
+import cloudpickle
 import keras
 import numpy as np
 import optuna
@@ -21,8 +24,9 @@ import sqlalchemy
 from optuna.storages.journal import JournalFileBackend
 
 from kerastune_optuna import ArgumentError, ArgumentTypeError, TunerError, WorkerError
-from kerastune_optuna._launch import environment
+from kerastune_optuna._environment import environment
 from kerastune_optuna._retry import DIED
+from kerastune_optuna._workers import Payload
 from tests.conftest import build_model, kept
 from tests.servers import database
 
@@ -350,8 +354,8 @@ def test_an_interrupted_point_of_a_grid_is_visited_later(search, make_tuner):
     assert len(points) == len(set(points)) == 4
 
 
-def test_the_settings_of_keras_travel(search):
-    """A dtype policy set by the user holds in workers too."""
+def test_the_settings_of_keras_travel(search, data):
+    """A dtype policy set by the user holds in workers too, and the best model has their value."""
 
     def build(trial):
         model = build_model(trial)
@@ -361,9 +365,29 @@ def test_the_settings_of_keras_travel(search):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         tuner = search(build, fit={"n_workers": 2, "epochs": 1})
+        accuracy = tuner.best_model().evaluate(*data[2], verbose=0, return_dict=True)["accuracy"]
     finally:
         keras.config.set_dtype_policy("float32")
     assert {trial.user_attrs["policy"] for trial in tuner.study.trials} == {"mixed_bfloat16"}
+    assert accuracy == pytest.approx(tuner.best_value, abs=1e-6)
+
+
+def test_an_executor_with_another_backend_is_refused(search):
+    """A process that has chosen its backend before the search cannot change it."""
+
+    class OneElsewhere(Executor):
+        def submit(self, function, payload, number):
+            job = cloudpickle.loads(payload.pickled)
+            job = dataclasses.replace(job, settings=("elsewhere", *job.settings[1:]))
+            future = Future()
+            try:
+                future.set_result(function(Payload(cloudpickle.dumps(job)), number))
+            except Exception as error:  # as any executor gives back what a task raised
+                future.set_exception(error)
+            return future
+
+    with pytest.raises(WorkerError, match=r"backend 'elsewhere'.* KERAS_BACKEND=elsewhere"):
+        search(fit={"executor": OneElsewhere()})
 
 
 def test_executors_that_cannot_train_are_refused(search):
@@ -536,16 +560,19 @@ def test_a_full_study_starts_no_worker(search, make_tuner, capsys):
 
 def test_workers_share_cores_and_gpus():
     """Threads are shared out, GPUs are taken in turn, and what the user set stays."""
-    cores = len(os.sched_getaffinity(0))
+    cores = str(len(os.sched_getaffinity(0)))
     assert environment(0, 1, {"CUDA_VISIBLE_DEVICES": ""}) == {
-        "TF_NUM_INTRAOP_THREADS": str(cores),
-        "OMP_NUM_THREADS": str(cores),
+        "KERAS_BACKEND": keras.backend.backend(),
+        "TF_NUM_INTRAOP_THREADS": cores,
+        "OMP_NUM_THREADS": cores,
+        "PJRT_NPROC": cores,
     }
     given = {"CUDA_VISIBLE_DEVICES": "2,5", "OMP_NUM_THREADS": "3"}
     added = [environment(number, 100, given) for number in range(3)]
     assert [one["CUDA_VISIBLE_DEVICES"] for one in added] == ["2", "5", "2"]
     assert {one["TF_NUM_INTRAOP_THREADS"] for one in added} == {"1"}
     assert {one["TF_FORCE_GPU_ALLOW_GROWTH"] for one in added} == {"true"}
+    assert {one["XLA_PYTHON_CLIENT_PREALLOCATE"] for one in added} == {"false"}
     assert not any("OMP_NUM_THREADS" in one for one in added)
 
 

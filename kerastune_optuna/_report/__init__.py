@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kerastune_optuna import _check
 from kerastune_optuna._report import _text
-from kerastune_optuna._report._facts import Facts, saved_epochs
+from kerastune_optuna._report._facts import Facts, epochs_of, saved_epochs
 from kerastune_optuna._report._frame import results
 from kerastune_optuna._report._summary import summary, summary_html
 from kerastune_optuna._report._text import duration, short
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "best",
     "duration",
+    "epochs_of",
     "params",
     "plot_curves",
     "plot_history",

@@ -18,7 +18,8 @@ from kerastune_optuna._exceptions import ArgumentError
 if TYPE_CHECKING:
     import optuna
 
-_EPOCHS = "epochs"  # the user attr of a study with the epochs that a trial of it may run
+# The user attr of a study with the epochs that a trial of it may run, and of a trial with its own.
+_EPOCHS = "epochs"
 
 
 @dataclass(frozen=True)
@@ -185,13 +186,24 @@ def is_finite(value: float | None) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)
 
 
+def epochs_of(trial: FrozenTrial, epochs: int) -> int:
+    """Return how many epochs a trial may run: its builder's number, or else that of the search."""
+    own = _number(trial, _EPOCHS)
+    return epochs if own is None else int(own)
+
+
 def saved_epochs(trials: Sequence[FrozenTrial], epochs: int) -> int:
     """Return how many epochs the pruned trials were spared."""
     pruned = [trial for trial in trials if trial.state is TrialState.PRUNED]
     # One that ran no epoch was spared by its repeating another, not by pruning.
     pruned = [trial for trial in pruned if trial.user_attrs.get("epochs_run") != 0]
     # A trial of an earlier search may have had more epochs than this one allows.
-    return sum(max(0, epochs - trial.user_attrs.get("epochs_run", epochs)) for trial in pruned)
+    return sum(max(0, _left(trial, epochs_of(trial, epochs))) for trial in pruned)
+
+
+def _left(trial: FrozenTrial, epochs: int) -> int:
+    """Return how many of its epochs a trial did not run."""
+    return epochs - int(trial.user_attrs.get("epochs_run", epochs))
 
 
 def _number(trial: FrozenTrial, attr: str) -> float | None:

@@ -1,8 +1,10 @@
 """Time a study of many trials: `python -m tests.benchmarks.studies [trials] [server URLs...]`.
 
-Everything is a real search() of the tuner, its storage, samples, reports and weights, but nothing
-is trained: `fit` hands made-up losses of ten epochs to the callbacks. Without URLs it runs on
-SQLite. A URL names a PostgreSQL server, where the database `bench_studies` is made anew.
+The first and the last trials are a real search() of the tuner, its storage, samples, reports and
+weights, but nothing is trained: `fit` hands made-up losses of ten epochs to the callbacks. Those
+between are copies of the first ones, row by row: what a trial costs depends on how many there are,
+not on how they came. Without URLs it runs on SQLite. A URL names a PostgreSQL
+server, where the database `bench_studies` is made anew.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import os
 import random
 import tempfile
 import time
+from collections import defaultdict
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -20,13 +23,24 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import optuna
+import sqlalchemy
+from optuna.storages._rdb import models
 
 from kerastune_optuna import OptunaTuner
 from tests.benchmarks._sides import report, timed
 
 EPOCHS = 10
 WINDOW = 100  # trials at the start and at the end that are compared
+WARM_UP = 20  # trials before each window, which do more than others: the first looks at the metrics
 DATABASE = "bench_studies"
+TABLES = (
+    models.TrialModel,
+    models.TrialParamModel,
+    models.TrialValueModel,
+    models.TrialIntermediateValueModel,
+    models.TrialUserAttributeModel,
+    models.TrialSystemAttributeModel,
+)
 
 
 class Untrained(keras.Sequential):
@@ -75,12 +89,58 @@ def make_tuner(builder: Builder, folder: str, url: str | None, trials: int) -> O
     )
 
 
-def fill(folder: str, url: str | None, trials: int) -> list[float]:
-    """Run all trials; return when each began, and when the last one ended."""
-    builder, x = Builder(), np.zeros((4, 1))
-    tuner = make_tuner(builder, folder, url, trials)
+def fill(folder: str, url: str | None, trials: int) -> tuple[float, float]:
+    """Fill a study; return the seconds of a trial at its start and at its end."""
+    builder, some = Builder(), WARM_UP + WINDOW
+    first = search(builder, make_tuner(builder, folder, url, some))
+    copy_rows(url or f"sqlite:///{folder}/study.db", range(some, trials - some))
+    last = search(builder, make_tuner(builder, folder, url, trials))
+    if (found := len(make_tuner(builder, folder, url, trials).study.trials)) != trials:
+        raise RuntimeError(f"there are {found} trials, not {trials}")
+    return first, last
+
+
+def copy_rows(url: str, numbers: range) -> None:
+    """Add trials of these numbers, as copies of those that the first window has."""
+    engine = sqlalchemy.create_engine(url)
+    trial, *others = (sqlalchemy.inspect(model).local_table for model in TABLES)
+    with engine.begin() as connection:
+        first = rows_of(connection, trial, trial.c.number >= WARM_UP)
+        source = {number: first[number % len(first)] for number in numbers}
+        copies = [{**row, "number": number} for number, row in source.items()]
+        connection.execute(trial.insert(), [without(row, "trial_id") for row in copies])
+        added = rows_of(connection, trial, trial.c.number >= numbers.start)
+        ids = {row["number"]: row["trial_id"] for row in added}
+        for table in others:
+            (key,) = table.primary_key.columns.keys()
+            rows: dict[int, list[dict[str, Any]]] = defaultdict(list)
+            for row in rows_of(connection, table, table.c.trial_id < added[0]["trial_id"]):
+                rows[row["trial_id"]].append(without(row, key))
+            new = [
+                {**row, "trial_id": ids[number]}
+                for number, copied in source.items()
+                for row in rows[copied["trial_id"]]
+            ]
+            connection.execute(table.insert(), new)
+    engine.dispose()
+
+
+def rows_of(connection: Any, table: Any, condition: Any) -> list[dict[str, Any]]:
+    """Return the rows of a table that meet a condition, in the order of the trials."""
+    query = sqlalchemy.select(table).where(condition).order_by(table.c.trial_id)
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def without(row: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return a row that is to get a key of its own."""
+    return {key: value for key, value in row.items() if key != name}
+
+
+def search(builder: Builder, tuner: OptunaTuner) -> float:
+    """Run the trials that are left; return the seconds of each of the last ones."""
+    x = np.zeros((4, 1))
     tuner.search(x, x, validation_data=(x, x), epochs=EPOCHS, verbose=0)
-    return [*builder.asked, time.perf_counter()]
+    return (time.perf_counter() - builder.asked[-WINDOW]) / WINDOW
 
 
 def read(folder: str, url: str | None, trials: int) -> float:
@@ -112,10 +172,7 @@ def row(server: str | None, trials: int) -> list[Any]:
         filled = timed(("studies:fill", folder, url, trials))
         seconds = timed(("studies:read", folder, url, trials)).answers[0]
     print(f"{kind}: {filled.seconds:.0f} s to fill, {seconds:.2f} s to read", flush=True)
-    began = filled.answers[0]
-    window = min(WINDOW, (trials - 1) // 2)
-    first = (began[1 + window] - began[1]) / window  # without trial 0, which looks at the metrics
-    last = (began[-1] - began[-1 - window]) / window
+    first, last = filled.answers[0]
     cells = [f"{first * 1000:.1f}", f"{last * 1000:.1f}", f"{last / first:.2f}", f"{seconds:.2f}"]
     return [kind, trials, *cells]
 

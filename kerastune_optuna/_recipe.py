@@ -1,0 +1,92 @@
+"""What all trials of a search share, and what one trial makes of it with what its builder gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import keras
+from optuna.trial import BaseTrial
+
+from kerastune_optuna._exceptions import BuilderError
+from kerastune_optuna._fit import FitArguments, check_builders_arguments, check_training
+from kerastune_optuna._monitor import Objective
+from kerastune_optuna._store import StoreSource
+from kerastune_optuna._user_callbacks import for_trial, may_add_metrics, of_builder
+
+Builder: TypeAlias = Callable[[BaseTrial], keras.Model | tuple[keras.Model, Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Hold what all trials of a search share."""
+
+    build_model: Builder
+    objective: Objective
+    fit: FitArguments
+    callbacks: Sequence[Any]
+    seed: int | None
+    keep_best: int
+    store: StoreSource
+    backup_every: float | None
+    train_repeats: bool = False
+
+    def of_trial(
+        self, trial: BaseTrial, model: keras.Model, arguments: Mapping[str, Any], folder: str
+    ) -> Recipe:
+        """Return the recipe of one trial.
+
+        Args:
+            trial: The trial.
+            model: What its builder built.
+            arguments: What its builder returned beside the model.
+            folder: Where its callbacks write, below the user's own folders.
+
+        Raises:
+            ArgumentError: The builder's arguments cannot work.
+        """
+        check_builders_arguments(arguments)
+        others = dict(arguments)
+        builders = of_builder(others.pop("callbacks", None), trial, folder)
+        callbacks = [*for_trial(self.callbacks, trial, folder), *builders]
+        fit = self.fit.with_builders(others)
+        check_training(fit, self.objective, may_add=may_add_metrics(callbacks))
+        return replace(self, fit=fit.in_batches(model), callbacks=callbacks)
+
+
+def build(build_model: Builder, trial: BaseTrial) -> tuple[keras.Model, Mapping[str, Any]]:
+    """Return the compiled model for a trial's parameters, and what Model.fit is to get with it.
+
+    Raises:
+        BuilderError: The builder returned something else.
+    """
+    made: Any = build_model(trial)
+    model, arguments = _as_pair(made) if isinstance(made, tuple) else (made, {})
+    if not isinstance(model, keras.Model):
+        came = "None (is its `return model` missing?)" if model is None else f"a {_kind(model)}"
+        raise BuilderError(f"build_model returned {came}. Return a compiled keras.Model.")
+    if not model.compiled:
+        raise BuilderError(
+            f"build_model returned the model {model.name!r} uncompiled. Call model.compile("
+            "optimizer=..., loss=..., metrics=[...]) before you return it."
+        )
+    return model, arguments
+
+
+def _as_pair(made: tuple[Any, ...]) -> tuple[Any, Mapping[str, Any]]:
+    """Return the two parts of a tuple, of which the second must be the arguments of fit."""
+    instead = 'Return a compiled keras.Model, or (model, {"batch_size": 32}).'
+    if len(made) != 2:
+        raise BuilderError(f"build_model returned a tuple of {len(made)}. {instead}")
+    model, arguments = made
+    if not isinstance(arguments, Mapping):
+        raise BuilderError(
+            f"build_model returned a {_kind(arguments)} beside its model, and not a dict of "
+            f"arguments of Model.fit. {instead}"
+        )
+    return model, arguments
+
+
+def _kind(value: object) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"

@@ -1,0 +1,89 @@
+"""Choices of any kind: the study holds their names, the builder gets the objects."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import optuna
+import pytest
+
+from kerastune_optuna import ArgumentError, ArgumentTypeError, choice
+
+X, Y = np.zeros((8, 4), "float32"), np.zeros(8)
+
+
+def halved(x):
+    """Be an activation of one's own."""
+    return x / 2
+
+
+def build(trial):
+    """Return a tiny model with a function and a class among its parameters."""
+    activation = choice(trial, "activation", {"relu": "relu", "halved": halved})
+    layer = choice(trial, "layer", [keras.layers.Dense, keras.layers.EinsumDense])
+    kind = {"equation": "ab,bc->ac", "output_shape": 2} if layer is not keras.layers.Dense else {}
+    made = layer(**kind or {"units": 2}, activation=activation)
+    model = keras.Sequential([keras.Input((4,)), made, keras.layers.Dense(1)])
+    rate = trial.suggest_float("rate", 1e-3, 1e-1)
+    model.compile(keras.optimizers.SGD(rate), "mse", run_eagerly=True)  # a graph takes longer
+    return model
+
+
+def test_tpe_chooses_among_functions_and_classes(search, make_tuner):
+    """Forty trials of the default sampler on SQLite meet no error, and the best one is rebuilt."""
+    fit = {"x": X, "y": Y, "validation_data": (X, Y), "epochs": 1}
+    search(build, "val_loss", n_trials=40, backup_every=None, fit=fit)
+    tuner = make_tuner(build, "val_loss")
+    trials = tuner.study.trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 40
+    assert {trial.params["activation"] for trial in trials} == {"relu", "halved"}
+    assert {trial.params["layer"] for trial in trials} == {"Dense", "EinsumDense"}
+    first = tuner.best_model().layers[0]
+    assert type(first).__name__ == tuner.best_params["layer"]
+    assert first.activation.__name__ == tuner.best_params["activation"]
+
+
+@pytest.mark.parametrize("key", ["text", 3, 0.1, True, None])
+def test_every_plain_key_comes_back(key):
+    """What the database holds of a key finds the object again."""
+    study = optuna.create_study(storage="sqlite://")
+    choices = {key: halved}
+    assert choice(study.ask(), "chosen", choices) is halved
+    (trial,) = study.get_trials()
+    assert choice(trial, "chosen", choices) is halved
+    assert trial.params == {"chosen": key}
+
+
+def test_a_list_takes_names_of_functions_and_classes():
+    """Functions and classes are called by their names, and plain values are themselves."""
+    choices = [halved, keras.layers.Dense, "relu", None]
+    for name, one in zip(["halved", "Dense", "relu", None], choices, strict=True):
+        assert choice(optuna.trial.FixedTrial({"chosen": name}), "chosen", choices) is one
+
+
+@pytest.mark.parametrize(
+    ("choices", "kind", "text"),
+    [
+        ({}, ArgumentError, "choices of 'chosen' is empty. Pass the objects by their names."),
+        ([], ArgumentError, "choices of 'chosen' is empty"),
+        ("relu", ArgumentTypeError, "choices='relu' of type str of 'chosen' is no dict. Pass the"),
+        ({1, 2}, ArgumentTypeError, "of type set of 'chosen' is no dict"),
+        ({(1, 2): halved}, ArgumentTypeError, "has the key (1, 2) of type tuple, which cannot be"),
+        ([halved, halved], ArgumentError, "holds 'halved' twice. Pass a dict with a name for each"),
+        ([lambda x: x, lambda x: -x], ArgumentError, "holds '<lambda>' twice"),
+        ([(1, 2)], ArgumentTypeError, "holds (1, 2), without a name. Pass a dict with a name for"),
+    ],
+)
+def test_what_cannot_be_named_is_refused(choices, kind, text):
+    """One line says what came and how to name it."""
+    with pytest.raises(kind) as got:
+        choice(optuna.trial.FixedTrial({"chosen": 1}), "chosen", choices)
+    assert type(got.value) is kind
+    assert text in str(got.value)
+    assert len(str(got.value).splitlines()) == 1
+
+
+def test_a_name_in_place_of_the_trial_is_refused():
+    """The trial comes first."""
+    with pytest.raises(ArgumentTypeError, match=r"trial='chosen' suggests nothing. Pass an Optuna"):
+        choice("chosen", "chosen", [halved])

@@ -1,0 +1,242 @@
+"""What is tuned besides the model: a builder returns arguments of fit, each trial has its own."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from optuna.trial import TrialState, create_trial
+
+from kerastune_optuna._frame import Frame, Plan
+from kerastune_optuna._monitor import parse_objective
+from kerastune_optuna._report import saved_epochs
+from kerastune_optuna._retry import INTERRUPTED
+from kerastune_optuna._rows import has_rows
+from tests.conftest import PruneAt, Spy, build_model
+
+SIZES = (6, 8, 24)
+
+
+class Steps(keras.callbacks.Callback):
+    """Write into the trial how many batches it trained on and validated with."""
+
+    def __init__(self, trial):
+        super().__init__()
+        self.trial = trial
+        self.validated = 0
+
+    def on_test_batch_end(self, batch, logs=None):
+        """Count."""
+        self.validated += 1
+
+    def on_train_end(self, logs=None):
+        """Write the steps of an epoch, and those of all validations."""
+        self.trial.set_user_attr("steps", [self.params["steps"], self.validated])
+
+
+def with_batch_size(trial):
+    """Return a model and its batch size."""
+    size = trial.suggest_categorical("batch_size", SIZES)
+    return build_model(trial), {"batch_size": size, "callbacks": Steps(trial)}
+
+
+def giving(arguments):
+    """Return a builder that gives these arguments of fit beside its model."""
+    return lambda trial: (build_model(trial), arguments)
+
+
+def as_rows(data):
+    """Return the data as datasets of single rows, and no y."""
+    x, y, validation = data
+    return {
+        "x": tf.data.Dataset.from_tensor_slices((x, y)),
+        "y": None,
+        "validation_data": tf.data.Dataset.from_tensor_slices(validation),
+    }
+
+
+def assert_batches_are_tuned(tuner, validation):
+    """Check that each trial had batches of its own size, and that the best model is found again."""
+    for trial in tuner.study.trials:
+        size, epochs = trial.params["batch_size"], trial.user_attrs["epochs_run"]
+        assert trial.user_attrs["steps"] == [48 // size, epochs * 24 // size]
+    _, accuracy = tuner.best_model().evaluate(*validation, verbose=0)
+    assert accuracy == pytest.approx(tuner.best_value, abs=1e-6)
+
+
+def test_batch_size_is_tuned_for_arrays_and_for_rows(search, data, tmp_path):
+    """Arrays and a dataset of single rows go in batches of each trial's size, to equal values."""
+    tables = []
+    for name, fit in (("arrays", {"shuffle": False}), ("rows", as_rows(data))):
+        tuner = search(with_batch_size, n_trials=3, seed=4, directory=tmp_path / name, fit=fit)
+        assert_batches_are_tuned(tuner, data[2])
+        tables.append(tuner.results().drop(columns=["seconds", "worker"]))
+    assert tables[0]["params_batch_size"].nunique() > 1
+    assert tables[0].equals(tables[1])
+
+
+def test_batch_size_is_tuned_by_two_workers(search, data):
+    """Rows travel to worker processes and get their batches there."""
+    tuner = search(with_batch_size, n_trials=4, fit={**as_rows(data), "epochs": 1, "n_workers": 2})
+    assert_batches_are_tuned(tuner, data[2])
+
+
+def test_search_batches_rows_too(search, data):
+    """A batch size that is not tuned serves rows as well, with another one for validation."""
+    fit = {**as_rows(data), "batch_size": 16, "validation_batch_size": 5, "epochs": 1}
+    tuner = search(fit={**fit, "callbacks": [lambda trial: Steps(trial)]})
+    assert [trial.user_attrs["steps"] for trial in tuner.study.trials] == [[3, 5]] * 2
+
+
+def unbuilt():
+    """Return a model that has no inputs yet."""
+    return keras.Sequential([keras.layers.Dense(1)])
+
+
+def with_input(*shape):
+    """Return a model with an input of rows of that shape."""
+    inputs = keras.Input(shape)
+    return keras.Model(inputs, keras.layers.Flatten()(inputs))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "model", "are_rows"),
+    [
+        ([(4,), ()], unbuilt(), True),  # a scalar is in no batch
+        ([(4,), (3,)], unbuilt(), True),  # nor are parts of different lengths
+        ([(4,), (4,)], with_input(4), True),
+        ([(4,), (4,)], unbuilt(), False),
+        ([(None,), (None,)], with_input(None), True),
+        ([(None,), (None,)], with_input(1), False),  # Keras adds a dimension
+        ([(8, 8, 1), (8, 8, 1)], with_input(8, 8, 1), True),
+        ([(None, 8, 8), (None, 8, 8)], with_input(8, 8, 1), False),
+        ([(None, 4), (None,)], with_input(4), False),
+        ([(16, 4), (16,)], with_input(4), False),
+        ([(None, 4), (None, 4)], unbuilt(), False),
+        ([None, None], with_input(4), False),  # of unknown rank
+    ],
+)
+def test_rows_are_told_from_batches(shapes, model, are_rows):
+    """The shapes of a dataset's elements tell, and where they do not, the model's input."""
+    specs = tuple(tf.TensorSpec(shape, "float32") for shape in shapes)
+    dataset = tf.data.Dataset.from_generator(lambda: iter(()), output_signature=specs)
+    assert has_rows(dataset, model) is are_rows
+
+
+def with_epochs(trial):
+    """Return a model and how long it trains."""
+    return build_model(trial), {"epochs": np.int64(trial.suggest_int("epochs", 3, 5))}
+
+
+def test_epochs_are_tuned(search):
+    """Each trial runs as long as its builder says, and a pruned one saves what is left of that."""
+    tuner = search(with_epochs, n_trials=4, pruner=PruneAt([1], step=1), fit={"epochs": 20})
+    trials = tuner.study.trials
+    assert len({trial.params["epochs"] for trial in trials}) > 1
+    for trial in trials:
+        assert trial.user_attrs["epochs"] == trial.params["epochs"]
+        expected = 2 if trial.number == 1 else trial.params["epochs"]
+        assert trial.user_attrs["epochs_run"] == expected
+    epochs = trials[1].params["epochs"]
+    assert trials[1].user_attrs["stop_reason"] == f"pruned at epoch 2/{epochs} by PruneAt"
+    assert saved_epochs(trials, 20) == epochs - 2
+
+
+def test_the_display_counts_the_epochs_of_each_trial():
+    """A running trial is shown out of its own epochs, and foretells the time by them."""
+    plan = Plan("test", parse_objective("val_accuracy", "auto"), 2, 20)
+    running = create_trial(
+        state=TrialState.RUNNING, intermediate_values={0: 0.5, 1: 0.5}, user_attrs={"epochs": 4}
+    )
+    frame = Frame(plan, [running], 10.0)
+    assert str(frame._row(running, 8)[2]) == "epoch 2/4"
+    assert frame._seconds_left() == pytest.approx(30)  # half a trial took 10 seconds
+
+
+def test_a_trial_of_its_own_length_is_resumed(search):
+    """After Ctrl-C the retry goes on from its backup, up to the epochs of its builder."""
+    seen, interrupts = [], [2]
+
+    def interrupt(epoch, logs):
+        if epoch in interrupts:
+            interrupts.remove(epoch)
+            raise KeyboardInterrupt
+
+    def build(trial):
+        callbacks = [Spy(seen), keras.callbacks.LambdaCallback(on_epoch_end=interrupt)]
+        return build_model(trial), {"epochs": 4, "callbacks": callbacks}
+
+    with pytest.raises(KeyboardInterrupt):
+        search(build, n_trials=1, backup_every=0)
+    tuner = search(build, n_trials=1, backup_every=0)
+    assert seen == ["begin", 0, 1, 2, "begin", 2, 3, "end"]
+    assert list(tuner.results()["stop_reason"]) == [INTERRUPTED, "all epochs"]
+    assert sorted(tuner.study.trials[1].intermediate_values) == [0, 1, 2, 3]
+
+
+def test_class_weight_is_tuned(search):
+    """Classes that weigh nothing leave nothing to lose."""
+
+    def build(trial):
+        weight = trial.suggest_categorical("weight", [0.0, 1.0])
+        return build_model(trial), {"class_weight": dict.fromkeys(range(3), weight)}
+
+    tuner = search(build, "loss", n_trials=4, fit={"epochs": 1})
+    losses = {trial.params["weight"]: trial.value for trial in tuner.study.trials}
+    assert losses[0.0] == 0 < losses[1.0]
+
+
+def test_the_builder_goes_before_search(search):
+    """Where both give an argument, the builder's counts."""
+    build = giving({"sample_weight": np.zeros(48), "epochs": 1})
+    tuner = search(build, "loss", n_trials=1, fit={"sample_weight": np.ones(48)})
+    assert tuner.best_value == 0
+    assert tuner.best_trial.user_attrs["epochs_run"] == 1
+
+
+def test_callbacks_are_tuned_and_added(search):
+    """A builder's callbacks act beside those of search(), and hold the very model that trains."""
+    seen, held = [], []
+
+    def build(trial):
+        model = build_model(trial)
+        stopping = keras.callbacks.EarlyStopping(
+            "val_loss", patience=trial.suggest_int("patience", 1, 2), min_delta=100
+        )
+        holding = keras.callbacks.LambdaCallback(
+            on_train_end=lambda logs: held.append(holding.model is model)
+        )
+        return model, {"callbacks": [stopping, holding]}
+
+    tuner = search(build, n_trials=4, fit={"epochs": 9, "callbacks": [Spy(seen)]})
+    assert {trial.params["patience"] for trial in tuner.study.trials} == {1, 2}
+    for trial in tuner.study.trials:
+        assert trial.user_attrs["epochs_run"] == 1 + trial.params["patience"]
+    assert held == [True] * 4
+    assert seen.count("begin") == 4
+
+
+def test_a_builders_callbacks_write_into_folders_of_their_trials(search, tmp_path):
+    """Neither one that is new in each trial nor one that is the same writes over another's file."""
+    same = keras.callbacks.CSVLogger(tmp_path / "same.csv")
+
+    def build(trial):
+        new = keras.callbacks.CSVLogger(tmp_path / "new.csv")
+        return build_model(trial), {"callbacks": [new, lambda trial: same]}
+
+    search(build, fit={"epochs": 1})
+    for number in range(2):
+        folder = tmp_path / "test" / f"trial_{number:04d}"
+        assert sorted(path.name for path in folder.iterdir()) == ["new.csv", "same.csv"]
+
+
+def test_wrong_arguments_of_a_later_trial_fail_that_trial(search):
+    """A search that has a finished trial goes on, and the trial says what was wrong."""
+
+    def build(trial):
+        return build_model(trial), {"epochs": 0} if trial.number == 1 else {}
+
+    table = search(build, fit={"epochs": 1}).results()
+    assert list(table["state"]) == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert table["stop_reason"][1].startswith("ArgumentError: epochs=0 is less than 1.")

@@ -1,0 +1,49 @@
+"""JAX as the backend: its arrays, and loaders of PyTorch that Keras takes there too."""
+
+from __future__ import annotations
+
+import jax
+import keras
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from kerastune_optuna import _memory
+from tests.conftest import build_model
+
+
+def noting(trial):
+    """Note which backend the process has."""
+    trial.set_user_attr("backend", keras.backend.backend())
+    return build_model(trial)
+
+
+def test_workers_have_the_backend_of_the_search(search, monkeypatch, data, capfd):
+    """Whatever the environment says by now, workers train with JAX on JAX's own arrays."""
+    monkeypatch.delenv("KERAS_BACKEND")
+    x, y, validation = jax.tree.map(jax.numpy.asarray, data)
+    fit = {"x": x, "y": y, "validation_data": validation, "n_workers": 2}
+    tuner = search(noting, n_trials=4, fit=fit)
+    assert [trial.user_attrs["backend"] for trial in tuner.study.trials] == ["jax"] * 4
+    loss = tuner.best_model().evaluate(*validation, verbose=0, return_dict=True)
+    assert loss["accuracy"] == pytest.approx(tuner.best_value, abs=1e-6)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_loader_shuffles_by_the_seed_of_its_trial(search, data):
+    """Keras seeds PyTorch under its own backend alone; one seed gives one table here too."""
+    x, y, _ = data
+    training = TensorDataset(torch.tensor(x), torch.tensor(y))
+    fit = {"x": DataLoader(training, batch_size=16, shuffle=True), "y": None}
+    tables = [search(objective="val_loss", study_name=name, fit=fit).results() for name in "ab"]
+    assert tables[0]["value"].tolist() == tables[1]["value"].tolist()
+
+
+@pytest.mark.parametrize(("most_grown", "kept"), [(1e12, 1), (-1e12, 0)], ids=["little", "much"])
+def test_what_jax_compiled_goes_when_the_process_has_grown(search, monkeypatch, most_grown, kept):
+    """A search drops all that was compiled where the process has grown by more than the limit."""
+    compiled = jax.jit(lambda x: x + 1)
+    compiled(1)
+    monkeypatch.setattr(_memory, "_MOST_GROWN", most_grown)
+    search(n_trials=1)
+    assert compiled._cache_size() == kept

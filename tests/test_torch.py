@@ -1,0 +1,86 @@
+"""PyTorch as the backend: its DataLoaders and tensors, its threads, and what it cannot do."""
+
+from __future__ import annotations
+
+import os
+
+import keras
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from kerastune_optuna import ArgumentError
+from tests.conftest import build_model
+from tests.test_examples import BEST, run
+
+
+def loaded(data):
+    """Return the data as loaders, and the arguments of search() that are no longer needed."""
+    x, y, validation = data
+    training = TensorDataset(torch.tensor(x), torch.tensor(y))
+    validation = TensorDataset(*map(torch.tensor, validation))
+    return {
+        "x": DataLoader(training, batch_size=16, shuffle=True),
+        "y": None,
+        "validation_data": DataLoader(validation, batch_size=16),
+    }
+
+
+def noting(trial):
+    """Note which backend the process has, and how many threads."""
+    trial.set_user_attr("backend", keras.backend.backend())
+    trial.set_user_attr("threads", torch.get_num_threads())
+    return build_model(trial)
+
+
+def test_a_loader_shuffles_by_the_seed_of_its_trial(search, make_tuner, data):
+    """A search in two calls is the search in one, and the best model evaluates to the best."""
+    fit = loaded(data)
+    whole = search(objective="val_loss", n_trials=3, study_name="whole", fit=fit)
+    search(objective="val_loss", n_trials=1, study_name="parts", fit=fit)
+    parts = make_tuner(objective="val_loss", n_trials=3, study_name="parts")
+    # The same parameters, which another process would draw anew.
+    for trial in whole.study.trials[1:]:
+        parts.study.enqueue_trial(trial.params)
+    search(tuner=parts, fit=fit)
+    assert parts.results()["value"].tolist() == whole.results()["value"].tolist()
+    loss = whole.best_model().evaluate(fit["validation_data"], verbose=0, return_dict=True)["loss"]
+    assert loss == pytest.approx(whole.best_value, abs=1e-6)
+
+
+def test_tensors_are_trained_on(search, data):
+    """Tensors of PyTorch serve as arrays do."""
+    x, y, validation = data
+    fit = {
+        "x": torch.tensor(x),
+        "y": torch.tensor(y),
+        "validation_data": tuple(map(torch.tensor, validation)),
+    }
+    assert search(fit=fit).best_value == search(study_name="arrays").best_value
+
+
+def test_loaders_travel_to_workers(search, data, monkeypatch, capfd):
+    """Two workers share the cores, train with PyTorch, and tell nothing of TensorFlow."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    tuner = search(noting, n_trials=4, fit={"n_workers": 2, **loaded(data)})
+    notes = {
+        (trial.user_attrs["backend"], trial.user_attrs["threads"]) for trial in tuner.study.trials
+    }
+    share = max(1, len(os.sched_getaffinity(0)) // 2)
+    assert notes == {("torch", share)}
+    assert capfd.readouterr().err == ""
+
+
+def test_many_steps_a_call_are_refused(search):
+    """Keras makes one step a call with PyTorch, and says so in the middle of a trial."""
+    with pytest.raises(ArgumentError, match=r"steps_per_execution=4 is more .* Pass 1 or \"auto\""):
+        search(fit={"steps_per_execution": 4})
+
+
+def test_the_example_runs(tmp_path):
+    """The example searches with loaders, and its model is that of the study."""
+    printed = run("torch_backend.py", tmp_path)
+    assert "trained with torch" in printed
+    best = float(BEST.search(printed)[1])
+    accuracy = float(printed.rpartition("best model: ")[2].split(",")[0])
+    assert round(best, 4) == accuracy
