@@ -213,7 +213,9 @@ def _compare(recorded: Sequence[Mapping[str, Any]], logs: EpochLogs) -> list[Val
         names = _pairs(row, came)
         for metric, cell in row.items():
             if metric != "epoch" and (value := _number(cell)) is not None:
-                values.append(Value(epoch, metric, value, _number(came.get(names.get(metric)))))
+                values.append(
+                    Value(epoch, metric, value, _number(came.get(names.get(metric, metric))))
+                )
     return values
 
 
