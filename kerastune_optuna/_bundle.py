@@ -19,7 +19,6 @@ from typing import Any
 import cloudpickle
 
 from kerastune_optuna import _graphs
-from kerastune_optuna._data import is_loader
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._fit import FitArguments
 from kerastune_optuna._parcels import DatasetGraph, pack
@@ -153,14 +152,14 @@ def _packed(name: str, value: Any) -> Any:
 
 
 def _without_data(packed: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: value if value is None or is_loader(value) or _is_plain(value) else _missing(name)
-        for name, value in packed.items()
-    }
+    return {name: value if _is_small(value) else _missing(name) for name, value in packed.items()}
 
 
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, str | int | float | bool | Missing)
+def _is_small(value: Any) -> bool:
+    try:
+        return len(_pickled(value)) <= _LARGEST // 10
+    except _TooLargeError:
+        return False
 
 
 def _missing(name: str) -> Missing:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import keras
 import numpy as np
 
 from kerastune_optuna import _url
-from kerastune_optuna._environment import cores
+from kerastune_optuna._environment import THREADS, cores
 from kerastune_optuna._fingerprint import describe, digest
 
 if TYPE_CHECKING:
@@ -26,6 +29,8 @@ Card: TypeAlias = dict[str, Any]
 
 KEY = "card"  # the user attr of a trial with the key of its card, and how those of the study begin
 _PACKAGES = ("kerastune_optuna", "keras", "optuna", "numpy")
+# What TensorFlow reads of how it splits and orders sums, and Python of how it orders sets.
+_VARIABLES = (*THREADS, "TF_DETERMINISTIC_OPS", "TF_ENABLE_ONEDNN_OPTS", "PYTHONHASHSEED")
 # What may differ without that a trial comes to something else.
 _INDIFFERENT = {"command", "kept", "n_workers", "sampler_seed", "study"}
 _PLAIN = (str, int, float, bool, type(None))
@@ -56,14 +61,15 @@ def read(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> Card | None:
 
 def describe_search(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any]) -> Card:
     """Return the card of a search, in a form that JSON holds."""
-    return {
+    card = {
         **known,
         "seed": recipe.seed,
         "versions": _versions(),
         "backend": keras.backend.backend(),
         "settings": _settings(),
         "platform": platform.platform(),
-        "devices": [f"{cores()} CPU cores", *_accelerators()],
+        "devices": [f"{cores()} cores of {_processor()}", *_accelerators()],
+        "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
         "study": {
             "name": study.study_name,
             "objective": f"{recipe.objective.direction} {recipe.objective.name}",
@@ -77,6 +83,7 @@ def describe_search(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any
             if (data := getattr(recipe.fit, name)) is not None
         },
     }
+    return {key: _plain(value) for key, value in card.items()}
 
 
 def _settings() -> dict[str, str]:
@@ -96,7 +103,7 @@ def _arguments(recipe: Recipe) -> dict[str, Any]:
         "validation_split": fit.validation_split,
         "steps_per_execution": fit.steps_per_execution,
         "callbacks": [_name(callback) for callback in recipe.callbacks],
-        **{name: _plain(value) for name, value in sorted(fit.others.items())},
+        **dict(sorted(fit.others.items())),
     }
 
 
@@ -104,7 +111,7 @@ def command() -> str:
     """Return what began this process, without passwords."""
     if "ipykernel" in sys.modules:
         return "a notebook"
-    return shlex.join(_url.without_secrets([argument[:200] for argument in sys.orig_argv]))
+    return shlex.join(argument[:200] for argument in _url.without_secrets(sys.orig_argv))
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -141,6 +148,15 @@ def _versions() -> dict[str, str]:
     }
 
 
+def _processor() -> str:
+    """Return the name of the processor, where the system tells it."""
+    if sys.platform == "linux":
+        told = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+        if told is not None:
+            return told[1]
+    return platform.processor() or platform.machine()
+
+
 def _accelerators() -> list[str]:
     """Return the names of the GPUs that the backend sees."""
     backend = keras.backend.backend()
@@ -164,9 +180,11 @@ def _name(callback: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return an argument of fit in a form that JSON holds."""
+    """Return a value in a form that JSON holds."""
     if isinstance(value, Mapping):
         return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
     if isinstance(value, np.generic):
         return value.item()
     return value if isinstance(value, _PLAIN) else describe(value)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import keras
 
 # How many threads TensorFlow, PyTorch and JAX start; each reads its own when it is imported.
-_THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "PJRT_NPROC")
+THREADS = ("TF_NUM_INTRAOPTHREADS", "OMP_NUMTHREADS", "PJRT_NPROC")
 # Without these the first worker on a GPU takes all of its memory; PyTorch takes what it needs.
 _GROWING = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
@@ -26,7 +26,7 @@ def environment(number: int, n_workers: int, given: Mapping[str, str]) -> dict[s
     share = str(max(1, cores() // n_workers))
     # The variable may be unset here, or have changed since Keras read it.
     added = {"KERAS_BACKEND": keras.backend.backend()}
-    added |= {name: share for name in _THREADS if name not in given}
+    added |= {name: share for name in THREADS if name not in given}
     if gpus := _gpus(given):
         added["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
         added |= {name: value for name, value in _GROWING.items() if name not in given}

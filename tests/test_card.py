@@ -23,7 +23,9 @@ def cards_of(tuner):
 
 def test_a_card_says_what_a_trial_ran_with(search):
     """Versions, seeds, devices, data and arguments, once for all trials of a search."""
-    tuner = search(seed=5, fit={"batch_size": 16, "class_weight": {0: 1.0, 1: 2.0, 2: 1.0}})
+    tuner = search(
+        seed=np.int64(5), fit={"batch_size": np.int64(16), "class_weight": {0: 1.0, 1: 2.0, 2: 1.0}}
+    )
     (card,) = cards_of(tuner)
     assert card == _report.card(tuner.study, 0) == _report.card(tuner.study)
     assert card["versions"]["optuna"] == optuna.__version__
@@ -38,7 +40,7 @@ def test_a_card_says_what_a_trial_ran_with(search):
     assert card["arguments"]["epochs"] == 2
     assert card["arguments"]["batch_size"] == 16
     assert card["arguments"]["class_weight"] == {"0": 1.0, "1": 2.0, "2": 1.0}
-    assert any("CPU" in device for device in card["devices"])
+    assert " cores of " in card["devices"][0]
 
 
 def test_a_search_that_goes_on_has_a_card_of_its_own(search, make_tuner):
@@ -71,6 +73,7 @@ def test_no_password_is_in_a_card(search, tmp_path, monkeypatch):
     secret = "s3cret"
     command = ["python", "search.py", f"postgresql://me:{secret}@host/db", "--token", secret]
     command += [f"--db-password={secret}", f"sqlite:///x?password={secret}", "--epochs", "3"]
+    command += [f"postgresql://me:{secret}{'x' * 300}@host/db"]
     monkeypatch.setattr(sys, "orig_argv", command)
     tuner = search(n_trials=1)
     told = json.dumps(cards_of(tuner))
