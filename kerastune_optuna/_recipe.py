@@ -11,6 +11,7 @@ from optuna.trial import BaseTrial
 
 from kerastune_optuna._exceptions import BuilderError
 from kerastune_optuna._fit import FitArguments, check_builders_arguments, check_training
+from kerastune_optuna._folds import of_fold
 from kerastune_optuna._monitor import Objective
 from kerastune_optuna._store import StoreSource
 from kerastune_optuna._user_callbacks import for_trial, may_add_metrics, of_builder
@@ -30,17 +31,34 @@ class Recipe:
     keep_best: int
     store: StoreSource
     backup_every: float | None
+    executions: int = 1
+
+    @property
+    def n_trainings(self) -> int:
+        """How many trainings a trial has: one for each execution of each fold."""
+        return self.executions * max(1, len(self.fit.folds))
+
+    @property
+    def epochs_of_a_trial(self) -> int:
+        """How many epochs a trial runs that is not stopped early."""
+        return self.n_trainings * self.fit.epochs_of_a_trial
 
     def of_trial(
-        self, trial: BaseTrial, model: keras.Model, arguments: Mapping[str, Any], folder: str
+        self,
+        trial: BaseTrial,
+        model: keras.Model,
+        arguments: Mapping[str, Any],
+        folder: str,
+        training: int = 0,
     ) -> Recipe:
-        """Return the recipe of one trial.
+        """Return the recipe of one training of a trial.
 
         Args:
             trial: The trial.
             model: What its builder built.
             arguments: What its builder returned beside the model.
             folder: Where its callbacks write, below the user's own folders.
+            training: The number of the training, which tells its fold.
 
         Raises:
             ArgumentError: The builder's arguments cannot work.
@@ -49,7 +67,7 @@ class Recipe:
         others = dict(arguments)
         builders = of_builder(others.pop("callbacks", None), trial, folder)
         callbacks = [*for_trial(self.callbacks, trial, folder), *builders]
-        fit = self.fit.with_builders(others)
+        fit = of_fold(self.fit.with_builders(others), training)
         check_training(fit, self.objective, may_add=may_add_metrics(callbacks))
         return replace(self, fit=fit.in_batches(model), callbacks=callbacks)
 

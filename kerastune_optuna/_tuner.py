@@ -17,6 +17,7 @@ from kerastune_optuna._arguments import check_limits, check_tuner
 from kerastune_optuna._budget import Budget
 from kerastune_optuna._crew import Crew
 from kerastune_optuna._fit import VERBOSITIES, FitArguments, check_fit_arguments, check_training
+from kerastune_optuna._folds import cross_validated, told
 from kerastune_optuna._frame import Plan
 from kerastune_optuna._live import progress_for
 from kerastune_optuna._once import shown_once
@@ -61,6 +62,8 @@ class OptunaTuner(Results):
         storage: A database URL or an Optuna storage object. Default None: SQLite in `directory`.
         artifact_store: Where weights are kept: an Optuna artifact store, or a function that each
             worker calls to open one. Default None: a folder in `directory`.
+        executions_per_trial: How often each configuration is trained, each time with a seed of its
+            own. Default 1. The mean counts, and prunes; the weights of the best execution are kept.
         keep_best: How many trials keep their weights. Default 1; 0 keeps no histories either.
         max_failed_trials: How many trials may fail in a row before search() gives up. Default 10.
         backup_every: Seconds between two backups of a running trial, from which it is resumed when
@@ -106,6 +109,7 @@ class OptunaTuner(Results):
         study_name: str | None = None,
         storage: str | BaseStorage | None = None,
         artifact_store: StoreSource | None = None,
+        executions_per_trial: int = 1,
         keep_best: int = 1,
         max_failed_trials: int = 10,
         backup_every: float | None = 60,
@@ -124,6 +128,7 @@ class OptunaTuner(Results):
         self.study_name = study_name
         self.storage = storage
         self.artifact_store = artifact_store
+        self.executions_per_trial = executions_per_trial
         self.keep_best = keep_best
         self.max_failed_trials = max_failed_trials
         self.backup_every = backup_every
@@ -140,6 +145,8 @@ class OptunaTuner(Results):
         epochs: int = 10,
         validation_data: Any = None,
         validation_split: float = 0.0,
+        cv: Any = None,
+        groups: Any = None,
         callbacks: Any = None,
         verbose: str | int = "auto",
         n_trials: int | None = None,
@@ -158,6 +165,9 @@ class OptunaTuner(Results):
             epochs: Epochs of a trial that is not stopped early. Default 10.
             validation_data: As for Model.fit, or a function that returns it.
             validation_split: As for Model.fit. Default 0.0.
+            cv: A number of folds (with scikit-learn), or a splitter like GroupKFold(5): each trial
+                trains once for each fold of the arrays, and the mean counts. Default None.
+            groups: What the splitter gets as groups.
             callbacks: Keras callbacks, of which each trial gets copies; a function in the list is
                 called with the trial and returns a callback.
             verbose: 0 prints nothing, 2 a line for each trial. 1 draws a live display in a terminal
@@ -201,6 +211,7 @@ class OptunaTuner(Results):
         fit = FitArguments(
             x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
         )
+        fit = cross_validated(fit, cv, groups, self.seed, self.objective)
         check_training(fit, self._objective, may_add=may_add_metrics(given))
         recipe = self._recipe(fit.opened() if crew.is_this_process else fit.checked(), given)
         with _study.quiet_optuna(), shown_once(), _interrupt.listening(self._how_to_go_on()):
@@ -216,7 +227,8 @@ class OptunaTuner(Results):
         if self.keep_best:
             check_store(self._store)
         _study.warn_if_builder_changed(study, self.build_model)
-        _study.note_epochs(study, recipe.fit.epochs_of_a_trial)
+        _study.claim_trainings(study, recipe.executions, told(recipe.fit.folds))
+        _study.note_epochs(study, recipe.epochs_of_a_trial)
         _tidy(study, recipe)
         progress = progress_for(verbose, study, _plan(study, recipe, budget), budget.n_trials)
         _study.start_sampler(study, self.sampler, self.seed, fresh_process=not self._has_searched)
@@ -245,6 +257,7 @@ class OptunaTuner(Results):
             self.keep_best,
             self._store,
             self.backup_every,
+            self.executions_per_trial,
         )
 
     def _how_to_go_on(self) -> str:
@@ -266,12 +279,13 @@ class OptunaTuner(Results):
 def _plan(study: optuna.Study, recipe: Recipe, budget: Budget) -> Plan:
     """Return what a search is to do, for who tells of it."""
     seconds = None if budget.deadline is None else budget.deadline - time.time()
+    first = recipe.fit.epochs - recipe.fit.epochs_of_a_trial
     return Plan(
         study.study_name,
         recipe.objective,
         budget.size(study),
-        recipe.fit.epochs,
-        recipe.fit.epochs - recipe.fit.epochs_of_a_trial,
+        first + recipe.epochs_of_a_trial,
+        first,
         seconds,
         done=len(_study.finished(study)),
     )
