@@ -147,7 +147,9 @@ class Frame:
         if self._best is None:
             return _line("none yet", "dim")
         found = f" in trial {self._best.number}"
-        if "best_epoch" in self._best.user_attrs:  # a trial that was added by hand has none
+        if "std" in self._best.user_attrs:
+            found = f" ± {self._best.user_attrs['std']:.2g}{found}"
+        elif "best_epoch" in self._best.user_attrs:  # a trial that was added by hand has none
             found += f", epoch {self._best.user_attrs['best_epoch'] + 1}"
         line = _line(_number(value_of(self._best)), "bold green")
         return line.append(found, style="not bold default")

@@ -32,6 +32,7 @@ class Row:
     best_epoch: int | None  # counted from 1, as people do
     epochs_run: int | None
     seconds: float | None
+    std: float | None = None  # of the values of several trainings, of which `value` is the mean
 
     @property
     def number(self) -> int:
@@ -107,6 +108,11 @@ class Facts:
         """The names of all parameters, in the order in which builders suggest them."""
         return list(dict.fromkeys(name for trial in self.trials for name in trial.params))
 
+    @cached_property
+    def has_spread(self) -> bool:
+        """Whether values are the means of several trainings."""
+        return any(row.std is not None for row in self.rows)
+
     @property
     def epochs_run(self) -> int:
         """The epochs that all trials ran."""
@@ -170,6 +176,7 @@ class Facts:
             None if best is None else int(best) + 1,
             None if run is None else int(run),
             _seconds(trial),
+            _number(trial, "std"),
         )
 
 
