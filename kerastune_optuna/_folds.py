@@ -104,8 +104,8 @@ def _check_arrays(fit: FitArguments) -> None:
         for leaf in keras.tree.flatten(getattr(fit, name)):
             if leaf is not None and not getattr(leaf, "shape", ()):
                 raise ArgumentTypeError(
-                    f"cv= picks rows, and {name} holds a {type(leaf).__name__}, which has none. "
-                    "Pass arrays."
+                    f"cv= picks rows, and {name} holds a value of type {type(leaf).__name__}, "
+                    "which has none. Pass arrays."
                 )
 
 

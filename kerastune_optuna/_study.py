@@ -149,7 +149,8 @@ def claim_trainings(study: optuna.Study, executions: int, folds: str | None) -> 
         raise StudyMismatchError(
             f"Study {study.study_name!r} exists, and a value in it is the mean of other trainings: "
             f"of {_told(found)}, not of {_told(ours)}. Pass the same (cv= with the same data and "
-            "seed=), another study_name, or overwrite=True to start anew."
+            "seed=, a splitter with a random_state=), another study_name, or overwrite=True to "
+            "start anew."
         )
     study.set_user_attr(_TRAININGS, ours)
 
