@@ -51,7 +51,7 @@ def cross_validated(
 def _check_kind(cv: Any, groups: Any) -> None:
     if hasattr(cv, "split") and not isinstance(cv, str):
         return
-    if isinstance(cv, bool) or not isinstance(cv, int):
+    if isinstance(cv, bool) or not isinstance(cv, int | np.integer):
         raise ArgumentTypeError(f"cv={cv!r} is no number of folds and no splitter. {_INSTEAD}")
     _check.integer("cv", cv, least=2, instead=_INSTEAD)
     if groups is not None:
@@ -80,7 +80,7 @@ def _check_validation(fit: FitArguments, cv: Any, objective: str) -> None:
 def _folds_of(fit: FitArguments, cv: Any, groups: Any, seed: int | None) -> Sequence[Fold]:
     """Return the rows that each fold trains on, and those that it is validated with."""
     leaves, labels = keras.tree.flatten(fit.x), _labels(fit.y)
-    splitter = _splitter(cv, labels, seed) if isinstance(cv, int) else cv
+    splitter = cv if hasattr(cv, "split") else _splitter(int(cv), labels, seed)
     x = leaves[0] if len(leaves) == 1 else np.zeros((leaves[0].shape[0], 1))
     try:
         split = splitter.split(x, labels, groups)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import statistics
@@ -12,12 +13,15 @@ import optuna
 import pandas as pd
 import pytest
 from optuna.trial import TrialState, create_trial
+from rich.console import Console
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 
 from kerastune_optuna import StudyMismatchError
 from kerastune_optuna._fit import FitArguments
 from kerastune_optuna._folds import cross_validated, of_fold, told
+from kerastune_optuna._frame import Frame, Plan
 from kerastune_optuna._monitor import parse_objective
+from kerastune_optuna._progress import line_of
 from kerastune_optuna._report import summary
 from kerastune_optuna._retry import DIED, RETRY_OF
 from kerastune_optuna._series import Series
@@ -224,12 +228,24 @@ def test_rows_are_picked_from_arrays_of_any_kind(make):
     assert second.validation_data[1].tolist() == X[4:8].tolist()
 
 
-def test_the_spread_is_shown(make_tuner, data):
-    """The summary shows the mean with its spread, and results() has the columns for it."""
+def test_the_spread_is_shown(make_tuner, tmp_path):
+    """Where values are means, all that shows them shows their spread beside them."""
     tuner = make_tuner(executions_per_trial=2)
-    attrs = {"std": 0.0125, "values": [0.5, 0.5], "seeds": [1, 2], "best_epoch": 1}
+    ours = {"best_value": 0.5, "best_epoch": 1, "stop_reason": "all epochs", "seconds": 2.0}
+    several = {"std": 0.0125, "values": [0.4875, 0.5125], "seeds": [7, 9]}
+    attrs = {**ours, **several, "seed": 7}
     tuner.study.add_trial(create_trial(state=TrialState.COMPLETE, value=0.5, user_attrs=attrs))
-    text = summary(tuner.study, 10)
+    text, objective = summary(tuner.study, 10), parse_objective("val_accuracy", "auto")
     assert "0.5 ± 0.013" in text
     assert "mean ± standard deviation" in text
     assert list(tuner.results().columns[-3:]) == ["std", "values", "seeds"]
+    (trial,) = tuner.study.trials
+    assert line_of(trial, objective) == (
+        "Trial 0: val_accuracy 0.5 ± 0.013 in 2 trainings, all epochs, 2.0 s"
+    )
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(Frame(Plan("test", objective, 1, 4), [trial], 1.0))
+    assert "0.5000 ± 0.013 in trial 0" in console.export_text()
+    page = tuner.report(tmp_path / "report.html").read_text()
+    assert '<button type="button">std</button>' in page
+    assert "set_random_seed(9)" in page  # of the training whose weights are kept
