@@ -85,7 +85,7 @@ def _folds_of(fit: FitArguments, cv: Any, groups: Any, seed: int | None) -> Sequ
     try:
         split = splitter.split(x, labels, groups)
         folds = [(np.asarray(train), np.asarray(valid)) for train, valid in split]
-    except ValueError as error:  # what scikit-learn raises for data that it cannot split
+    except (ValueError, TypeError) as error:  # what splitters raise for data that they cannot split
         reason = str(error).splitlines()[0]
         raise ArgumentError(f"cv={cv!r} cannot split the data: {reason} {_INSTEAD}") from error
     if not folds or any(0 in (train.size, valid.size) for train, valid in folds):
