@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import optuna
 import typer
@@ -49,8 +49,12 @@ def status(source: Source = "tuning", study: Name = None) -> None:
 
 @app.command(epilog="Example: kerastune-optuna best tuning > best.json")
 def best(source: Source = "tuning", study: Name = None) -> None:
-    """Print the parameters of the best trial as JSON."""
-    typer.echo(json.dumps(_best(_load(source, study)).params, indent=2))
+    """Print the parameters of the best trial as JSON; of several objectives, a list of the best."""
+    found = _load(source, study)
+    front = _front(found)
+    is_one = len(found.directions) == 1
+    told = front[0].params if is_one else [_told(found, trial) for trial in front]
+    typer.echo(json.dumps(told, indent=2))
 
 
 @app.command(epilog="Example: kerastune-optuna report tuning --output report.html")
@@ -164,17 +168,17 @@ def _shown(source: str) -> str:
 
 
 def _status(study: optuna.Study) -> Iterator[str]:
-    metric = ", ".join(study.metric_names or ["value"])
-    direction = ", ".join(one.name.lower() for one in study.directions)
-    yield f"Study {study.study_name!r}: {direction} {metric}"
+    yield f"Study {study.study_name!r}: {_report.aim(study)}"
     # A WAITING trial is a place for one to come.
     trials = [one for one in study.get_trials(deepcopy=False) if one.state != TrialState.WAITING]
     counts = Counter(trial.state.name for trial in trials)
     states = ", ".join(f"{count} {state}" for state, count in counts.items())
     yield f"{len(trials)} trials: {states}" if trials else "No trial has begun"
-    if counts["COMPLETE"] and len(study.directions) == 1:
-        found = _best(study)
-        yield f"Best: {found.value:.6g} in trial {found.number} ({_report.params(found)})"
+    is_one = len(study.directions) == 1
+    for found in _report.front(study):
+        values = ", ".join(f"{value:.6g}" for value in found.values)
+        what = "Best" if is_one else "On the front"
+        yield f"{what}: {values} in trial {found.number} ({_report.params(found)})"
     for trial in trials:
         if trial.state is TrialState.RUNNING:
             yield f"Trial {trial.number} is running: {_progress(trial)} ({_report.params(trial)})"
@@ -186,15 +190,20 @@ def _progress(trial: FrozenTrial) -> str:
     return f"{trial.intermediate_values[trial.last_step]:.6g} after epoch {trial.last_step + 1}"
 
 
-def _best(study: optuna.Study) -> FrozenTrial:
-    """Return the best trial.
+def _told(study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
+    """Return what there is to tell of a trial on the front."""
+    values = dict(zip(_report.metrics(study), trial.values, strict=True))
+    return {"trial": trial.number, "values": values, "params": trial.params}
+
+
+def _front(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials that no other one dominates: of one objective, the best trial alone.
 
     Raises:
-        ArgumentError: The study has several objectives.
         NoTrialsError: No trial is COMPLETE.
     """
-    found = _report.best(study)
-    if found is None:
+    found = _report.front(study)
+    if not found:
         raise NoTrialsError(
             f"Study {study.study_name!r} has no COMPLETE trial yet. Search on, or wait for it."
         )

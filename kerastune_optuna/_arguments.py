@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import keras
 from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, CmaEsSampler
 
 from kerastune_optuna import _check, _storage, _study
+from kerastune_optuna._constraints import check_constraints
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
-from kerastune_optuna._monitor import parse_objective
+from kerastune_optuna._objectives import parse_objectives
 
 if TYPE_CHECKING:
     from kerastune_optuna._tuner import OptunaTuner
@@ -25,7 +26,8 @@ def check_tuner(tuner: OptunaTuner) -> None:
         ArgumentError: One line: what came, why it cannot work, what to pass.
     """
     _check_builder(tuner.build_model)
-    parse_objective(tuner.objective, tuner.direction)
+    objectives = parse_objectives(tuner.objective, tuner.direction)
+    check_constraints(tuner)
     check_limits(tuner.n_trials, tuner.timeout)
     _check_kind("sampler", tuner.sampler, BaseSampler, "optuna.samplers.TPESampler()")
     _check_kind("pruner", tuner.pruner, BasePruner, "optuna.pruners.MedianPruner()")
@@ -37,6 +39,8 @@ def check_tuner(tuner: OptunaTuner) -> None:
     _check.integer(
         "keep_best", tuner.keep_best, least=0, instead="Pass how many trials keep their weights."
     )
+    if objectives.are_several:
+        _check_for_several(tuner)
     _check.integer(
         "max_failed_trials", tuner.max_failed_trials, least=1, instead="Pass 1 or more trials."
     )
@@ -79,6 +83,21 @@ def _check_kind(name: str, value: object, kind: type, example: str) -> None:
         raise ArgumentTypeError(
             f"{name}={value!r} is no Optuna {name}. Pass an object like {example}, or None for "
             "the default."
+        )
+
+
+def _check_for_several(tuner: OptunaTuner) -> None:
+    """Refuse what cannot work where there are several objectives."""
+    if tuner.keep_best > 1:
+        raise ArgumentError(
+            f"keep_best={tuner.keep_best} cannot choose among trials of which none is better than "
+            "the others. Pass keep_best=1 (default), and all trials on the front keep their "
+            "weights, or keep_best=0, and none does."
+        )
+    if isinstance(tuner.sampler, CmaEsSampler):
+        raise ArgumentError(
+            "sampler=CmaEsSampler is for one objective. Pass TPESampler, NSGAIISampler, "
+            "NSGAIIISampler, GPSampler or RandomSampler from optuna.samplers, or None for TPE."
         )
 
 

@@ -8,7 +8,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _backup, _history, _storage, _weights
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StudyMismatchError
+from kerastune_optuna._objectives import Objectives, front
 from kerastune_optuna._seeds import derive
 from kerastune_optuna._store import StoreSource
 
@@ -31,35 +32,38 @@ _BUILDER = "builder"  # the user attr with the fingerprint of build_model
 _EPOCHS = "epochs"  # the user attr with the epochs that a trial of the latest search may run
 
 
-def open_study(storage: BaseStorage, name: str, objective: Objective) -> optuna.Study:
+def open_study(storage: BaseStorage, name: str, objectives: Objectives) -> optuna.Study:
     """Return the study of that name, made where it does not exist.
 
     Raises:
         StudyMismatchError: It exists with another objective or direction.
     """
     try:
-        study = optuna.create_study(storage=storage, study_name=name, direction=objective.direction)
+        study = optuna.create_study(
+            storage=storage, study_name=name, directions=objectives.directions
+        )
     except DuplicatedStudyError:
         study = optuna.load_study(study_name=name, storage=storage)
-    _claim(study, objective)
+    _claim(study, objectives)
     return study
 
 
-def _claim(study: optuna.Study, objective: Objective) -> None:
-    """Check that the study has our objective; name it where it has none yet."""
+def _claim(study: optuna.Study, objectives: Objectives) -> None:
+    """Check that the study has our objectives; name them where they have no names yet."""
     found = [direction.name.lower() for direction in study.directions]
-    names = study.metric_names or [objective.name]
-    if found != [objective.direction] or names != [objective.name]:
+    names = study.metric_names or objectives.names
+    if found != objectives.directions or names != objectives.names:
         raise StudyMismatchError(
             f"Study {study.study_name!r} exists and is to {' and '.join(found)} "
-            f"{' and '.join(names)}, not to {objective.direction} {objective.name}. Pass another "
-            "study_name, or overwrite=True to start anew."
+            f"{' and '.join(names)}, not to {' and '.join(objectives.directions)} "
+            f"{' and '.join(objectives.names)}. Pass another study_name, or overwrite=True to "
+            "start anew."
         )
     if study.metric_names is None:
         with warnings.catch_warnings():
             # Optuna marks set_metric_names as experimental since 3.2 and keeps its place stable.
             warnings.simplefilter("ignore", ExperimentalWarning)
-            study.set_metric_names([objective.name])
+            study.set_metric_names(objectives.names)
 
 
 def delete_study(storage: BaseStorage, name: str, store: StoreSource) -> None:
@@ -169,13 +173,18 @@ def finished(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=_DONE)
 
 
+def complete(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the COMPLETE trials, in the order of their numbers."""
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
 def ranked(study: optuna.Study, objective: Objective, n: int | None = None) -> list[FrozenTrial]:
     """Return the COMPLETE trials, or the best `n`, the best first; of equals the earlier leads."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    trials = complete(study)
     return heapq.nsmallest(
-        len(complete) if n is None else n,
-        complete,
-        key=lambda trial: (objective.cost(value_of(trial)), trial.number),
+        len(trials) if n is None else n,
+        trials,
+        key=lambda trial: (objective.cost(objective.value_of(trial)), trial.number),
     )
 
 
@@ -187,6 +196,8 @@ def best(study: optuna.Study, objective: Objective, n: int) -> list[FrozenTrial]
     return [study._storage.get_trial(trial_id) for trial_id in ids]
 
 
-def value_of(trial: FrozenTrial) -> float:
-    """Return the value of a COMPLETE trial."""
-    return cast(float, trial.value)  # Optuna completes no trial without one
+def keepers(study: optuna.Study, objectives: Objectives, keep_best: int) -> list[FrozenTrial]:
+    """Return the trials that keep their weights: the best, or of several objectives the front."""
+    if objectives.are_several and keep_best:
+        return front(study)
+    return best(study, objectives.watched, keep_best)

@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,13 +23,16 @@ from kerastune_optuna._exceptions import StorageError, WeightsError
 from kerastune_optuna._fit import FitArguments
 from kerastune_optuna._history import EpochLogs
 from kerastune_optuna._hparams import for_boards
+from kerastune_optuna._objectives import N_PARAMS
+from kerastune_optuna._one_objective import watched_alone
 from kerastune_optuna._recipe import Builder, Recipe, build
 from kerastune_optuna._rehearsal import rehearse
+from kerastune_optuna._score import score
 from kerastune_optuna._seeds import derive
 from kerastune_optuna._steps import lean_graphs, set_steps
 from kerastune_optuna._stop import StopOnRequest
+from kerastune_optuna._stopwatch import Stopwatch
 from kerastune_optuna._store import StoreSource
-from kerastune_optuna._study import value_of
 from kerastune_optuna._user_callbacks import may_add_metrics
 
 if TYPE_CHECKING:
@@ -43,7 +46,7 @@ class _Outcome:
     """Hold what a training came to, and what went wrong after its result was known."""
 
     state: TrialState
-    value: float | None = None
+    values: Sequence[float] | None = None
     error: WeightsError | None = None
 
 
@@ -70,7 +73,7 @@ def run_trial(
     try:
         outcome = _train(study, trial, recipe, check=check)
         trial.set_user_attr("seconds", round(time.perf_counter() - began, 3))
-        finished = study.tell(trial, outcome.value, outcome.state)
+        finished = study.tell(trial, outcome.values, outcome.state)
     except (KeyboardInterrupt, StorageError):
         raise
     except UpdateFinishedTrialError:
@@ -90,7 +93,7 @@ def run_trial(
 
 
 def _train(study: optuna.Study, trial: optuna.Trial, recipe: Recipe, *, check: bool) -> _Outcome:
-    """Build and fit the model; return how the trial ended and the value of its best epoch."""
+    """Build and fit the model; return how the trial ended and the values of its best epoch."""
     try:
         return _build_and_fit(study, trial, recipe, check=check)
     except UnfitBackupError:
@@ -111,23 +114,42 @@ def _build_and_fit(
         rehearse(model, recipe.fit.specification())
         set_steps(model, recipe.fit, training.of_user)
         if check:
-            _check_objective(model, recipe)
+            _check_objectives(model, recipe)
+        if _breaks_constraints(trial, model, recipe):
+            return _Outcome(TrialState.PRUNED)
         with lean_graphs(model, recipe.fit):
             model.fit(**recipe.fit.as_keywords(), verbose=0, callbacks=training.callbacks)
     if training.stop.stopped or training.pruning.cut_off:
         raise KeyboardInterrupt
-    trial.set_user_attr("n_params", model.count_params())
+    return _judge(study, trial, recipe, model, training, came_built=came_built)
+
+
+def _judge(
+    study: optuna.Study,
+    trial: optuna.Trial,
+    recipe: Recipe,
+    model: keras.Model,
+    training: _Training,
+    *,
+    came_built: bool,
+) -> _Outcome:
+    """Return what a training came to, once its history is kept, and its weights where they rank."""
+    trial.set_user_attr(N_PARAMS, model.count_params())
+    recipe.constraints.take_time(trial, training.watch.seconds)
     error = _history.save(recipe.store, trial, training.logs.rows) if recipe.keep_best else None
     pruning = training.pruning
     if pruning.best_value is None:
-        return _Outcome(TrialState.FAIL, error=error)
+        state = TrialState.FAIL if pruning.reason is None else TrialState.PRUNED
+        return _Outcome(state, error=error)
     if pruning.pruned:
         return _Outcome(TrialState.PRUNED, error=error)
     error = (training.backup.error if training.backup else None) or error
-    if _enters_best(study, trial.number, pruning.best_value, recipe):
+    logs, seconds = training.logs_of_best_epoch, training.watch.seconds
+    values = score(recipe, model, pruning.best_value, logs, seconds)
+    if _enters_best(study, trial.number, values, recipe):
         training.best.restore()
         error = _save(recipe, trial, model, came_built=came_built) or error
-    return _Outcome(TrialState.COMPLETE, pruning.best_value, error)
+    return _Outcome(TrialState.COMPLETE, values, error)
 
 
 class _Training:
@@ -136,17 +158,25 @@ class _Training:
     def __init__(self, trial: optuna.Trial, recipe: Recipe, folder: str) -> None:
         self.stop = StopOnRequest()
         self.of_user = recipe.callbacks
-        self.pruning = PruningCallback(trial, recipe.objective.name)
+        objectives, limit = recipe.objectives, recipe.constraints.max_seconds
+        self.pruning = PruningCallback(watched_alone(trial, objectives), objectives.watched.name)
+        self.watch = Stopwatch(self.pruning, limit)
         self.best = BestWeights(self.pruning)
         self.logs = EpochLogs()
         boards = for_boards(self.of_user, trial, self.pruning)
-        self.callbacks = [self.stop, *self.of_user, self.pruning, self.best, self.logs, *boards]
+        ours = [self.pruning, self.best, self.logs]
+        self.callbacks = [self.stop, self.watch, *self.of_user, *ours, *boards]
         self.backup: Backup | None = None
         if recipe.backup_every is not None:
-            self.backup = Backup(
-                trial, recipe.store, self.pruning, self.best, self.logs, recipe.backup_every, folder
-            )
+            kept = (self.pruning, self.best, self.logs, self.watch)
+            self.backup = Backup(trial, recipe.store, *kept, recipe.backup_every, folder)
             self.callbacks.append(self.backup)
+
+    @property
+    def logs_of_best_epoch(self) -> Mapping[str, Any]:
+        """What Keras logged at the best epoch."""
+        best = self.pruning.best_epoch
+        return next((row for row in self.logs.rows if row["epoch"] == best), {})
 
 
 def _save(
@@ -195,32 +225,52 @@ def _note_epochs(trial: optuna.Trial, fit: FitArguments, arguments: Mapping[str,
         trial.set_user_attr("epochs", fit.epochs_of_a_trial)
 
 
-def _check_objective(model: keras.Model, recipe: Recipe) -> None:
-    """Raise before any training where the model will not log the objective."""
+def _check_objectives(model: keras.Model, recipe: Recipe) -> None:
+    """Raise before any training where the model will not log an objective."""
     own_step = type(model).train_step is not keras.Model.train_step
-    if may_add_metrics(recipe.callbacks) or (own_step and not recipe.objective.needs_validation):
+    metrics = [one for one in recipe.objectives.metrics if one.needs_validation or not own_step]
+    if may_add_metrics(recipe.callbacks) or not metrics:
         return  # only the first epoch can tell
     logs = recipe.fit.evaluate_once(model)
     names = set(logs)
     if recipe.fit.has_validation:
         names |= {f"val_{name}" for name in logs}
-    if recipe.objective.find(names) is None:
-        raise recipe.objective.missing(names)
+    for one in metrics:
+        if one.find(names) is None:
+            raise one.missing(names)
 
 
-def _enters_best(study: optuna.Study, number: int, value: float, recipe: Recipe) -> bool:
-    """Whether a trial will be among the `keep_best` best of the study so far."""
-    best = _study.best(study, recipe.objective, recipe.keep_best)
+def _breaks_constraints(trial: optuna.Trial, model: keras.Model, recipe: Recipe) -> bool:
+    """Whether a configuration must not be trained, which its trial then says."""
+    if recipe.needs_size:
+        if not model.built:
+            recipe.fit.evaluate_once(model)
+        trial.set_user_attr(N_PARAMS, model.count_params())
+    broken = recipe.constraints.check(trial, model)
+    if broken is not None:
+        trial.set_user_attr("stop_reason", broken)
+        trial.set_user_attr("epochs_run", 0)
+    return broken is not None
+
+
+def _enters_best(study: optuna.Study, number: int, values: Sequence[float], recipe: Recipe) -> bool:
+    """Whether a trial will be among those that keep their weights, as the study stands."""
+    objectives = recipe.objectives
+    best = _study.keepers(study, objectives, recipe.keep_best)
+    if objectives.are_several and recipe.keep_best:
+        return not any(objectives.dominate(one.values, values) for one in best)
     if len(best) < recipe.keep_best:
         return True
     # As `best` ranks: of equal values the earlier trial leads, whichever ended first.
-    cost = recipe.objective.cost
-    return bool(best) and (cost(value), number) < (cost(value_of(best[-1])), best[-1].number)
+    watched = objectives.watched
+    costs = [watched.cost(value) for value in (values[watched.place], *map(watched.value_of, best))]
+    return bool(best) and (costs[0], number) < (costs[-1], best[-1].number)
 
 
 def discard_outranked(study: optuna.Study, recipe: Recipe) -> None:
     """Delete the weights of finished trials that are not among the best."""
-    best = {trial.number for trial in _study.best(study, recipe.objective, recipe.keep_best)}
+    keepers = _study.keepers(study, recipe.objectives, recipe.keep_best)
+    best = {trial.number for trial in keepers}
     for trial in study.get_trials(deepcopy=False):
         # A RUNNING trial may just have saved weights that are about to rank.
         if trial.state.is_finished() and trial.number not in best:

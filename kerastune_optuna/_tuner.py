@@ -15,6 +15,7 @@ from optuna.samplers import BaseSampler
 from kerastune_optuna import _backup, _check, _interrupt, _storage, _study
 from kerastune_optuna._arguments import check_limits, check_tuner
 from kerastune_optuna._budget import Budget
+from kerastune_optuna._constraints import Constraint, Constraints
 from kerastune_optuna._crew import Crew
 from kerastune_optuna._fit import VERBOSITIES, FitArguments, check_fit_arguments, check_training
 from kerastune_optuna._frame import Plan
@@ -46,8 +47,10 @@ class OptunaTuner(Results):
             a dict of arguments of Model.fit, like batch_size, which go before those of search();
             callbacks among them are added to those of search().
         objective: Name of a metric in the epoch logs. Default "val_accuracy", which also finds the
-            categorical, sparse and binary accuracies of Keras.
-        direction: "minimize", "maximize", or "auto" (default) where the name leaves no doubt.
+            categorical, sparse and binary accuracies of Keras. Or a list of names, also "n_params",
+            "seconds" and "inference_ms"; its first metric decides on best epochs and on pruning.
+        direction: "minimize", "maximize", or "auto" (default) where the name leaves no doubt; or a
+            list.
         n_trials: Size of the study, over all calls of search(); COMPLETE and PRUNED trials count.
             Default 30; None for no limit.
         timeout: Seconds after which one search() starts no further trial. Default None.
@@ -61,7 +64,12 @@ class OptunaTuner(Results):
         storage: A database URL or an Optuna storage object. Default None: SQLite in `directory`.
         artifact_store: Where weights are kept: an Optuna artifact store, or a function that each
             worker calls to open one. Default None: a folder in `directory`.
-        keep_best: How many trials keep their weights. Default 1; 0 keeps no histories either.
+        keep_best: How many trials keep their weights. Default 1; of several objectives it is the
+            whole front. 0 keeps no histories either.
+        max_params: The most parameters that a model may have to be trained. Default None.
+        max_seconds_per_trial: Seconds after which a training is ended. Default None.
+        constraints: Functions that take a trial and its model, which is not trained where one
+            returns a number above 0. A trial that breaks a constraint is PRUNED.
         max_failed_trials: How many trials may fail in a row before search() gives up. Default 10.
         backup_every: Seconds between two backups of a running trial, from which it is resumed when
             its process dies. Default 60; 0 for one at each epoch, None for none.
@@ -94,9 +102,9 @@ class OptunaTuner(Results):
     def __init__(
         self,
         build_model: Builder,
-        objective: str = "val_accuracy",
+        objective: str | Sequence[str] = "val_accuracy",
         *,
-        direction: str = "auto",
+        direction: str | Sequence[str] = "auto",
         n_trials: int | None = 30,
         timeout: float | None = None,
         sampler: BaseSampler | None = None,
@@ -107,6 +115,9 @@ class OptunaTuner(Results):
         storage: str | BaseStorage | None = None,
         artifact_store: StoreSource | None = None,
         keep_best: int = 1,
+        max_params: int | None = None,
+        max_seconds_per_trial: float | None = None,
+        constraints: Sequence[Constraint] = (),
         max_failed_trials: int = 10,
         backup_every: float | None = 60,
         storage_patience: float = 300,
@@ -125,6 +136,9 @@ class OptunaTuner(Results):
         self.storage = storage
         self.artifact_store = artifact_store
         self.keep_best = keep_best
+        self.max_params = max_params
+        self.max_seconds_per_trial = max_seconds_per_trial
+        self.constraints = constraints
         self.max_failed_trials = max_failed_trials
         self.backup_every = backup_every
         self.storage_patience = storage_patience
@@ -201,7 +215,7 @@ class OptunaTuner(Results):
         fit = FitArguments(
             x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
         )
-        check_training(fit, self._objective, may_add=may_add_metrics(given))
+        check_training(fit, self._objectives, may_add=may_add_metrics(given))
         recipe = self._recipe(fit.opened() if crew.is_this_process else fit.checked(), given)
         with _study.quiet_optuna(), shown_once(), _interrupt.listening(self._how_to_go_on()):
             self._search(recipe, budget, crew, verbose)
@@ -238,13 +252,14 @@ class OptunaTuner(Results):
     def _recipe(self, fit: FitArguments, callbacks: Sequence[Any]) -> Recipe:
         return Recipe(
             self.build_model,
-            self._objective,
+            self._objectives,
             fit,
             callbacks,
             self.seed,
             self.keep_best,
             self._store,
             self.backup_every,
+            Constraints(self.max_params, self.max_seconds_per_trial, self.constraints),
         )
 
     def _how_to_go_on(self) -> str:
@@ -268,12 +283,13 @@ def _plan(study: optuna.Study, recipe: Recipe, budget: Budget) -> Plan:
     seconds = None if budget.deadline is None else budget.deadline - time.time()
     return Plan(
         study.study_name,
-        recipe.objective,
+        recipe.objectives.watched,
         budget.size(study),
         recipe.fit.epochs,
         recipe.fit.epochs - recipe.fit.epochs_of_a_trial,
         seconds,
         done=len(_study.finished(study)),
+        others=recipe.objectives.others,
     )
 
 

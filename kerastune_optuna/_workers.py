@@ -84,7 +84,7 @@ def work_on(payload: Payload, number: int = 0) -> None:
         keras.config.set_image_data_format(data_format)
         keras.config.set_dtype_policy(policy)
         storage = _storage.connect(job.storage, job.storage_patience, later=True)
-        study = _study.open_study(storage, job.study_name, job.recipe.objective)
+        study = _study.open_study(storage, job.study_name, job.recipe.objectives)
         study.sampler, study.pruner = job.sampler, job.pruner
         # A pickled sampler brought its generator: each worker would draw the same numbers.
         study.sampler.reseed_rng()
@@ -123,7 +123,7 @@ def run_trials(
     checked, memory = False, Memory()
     with (
         _stoppable(study) as is_stopped,
-        _learning_sampler(study),
+        _learning_sampler(study, recipe),
         heart.beating(),
         memory.apart(),
     ):
@@ -188,10 +188,12 @@ def _stoppable(study: optuna.Study) -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def _learning_sampler(study: optuna.Study) -> Iterator[None]:
-    """Let the sampler learn from failures, and leave the user's own in the study."""
+def _learning_sampler(study: optuna.Study, recipe: Recipe) -> Iterator[None]:
+    """Let the sampler learn from all trials, and leave the user's own in the study."""
     sampler = study.sampler
-    study.sampler = learning_from_failures(sampler)
+    study.sampler = learning_from_failures(
+        sampler, recipe.objectives.watched, constrained=recipe.constraints.are_there
+    )
     try:
         yield
     finally:

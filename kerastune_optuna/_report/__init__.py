@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from kerastune_optuna import _check
+from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._report import _text
 from kerastune_optuna._report._facts import Facts, epochs_of, saved_epochs
 from kerastune_optuna._report._frame import results
@@ -19,11 +20,14 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 __all__ = [
-    "best",
+    "aim",
     "duration",
     "epochs_of",
+    "front",
+    "metrics",
     "params",
     "plot_curves",
+    "plot_front",
     "plot_history",
     "plot_importance",
     "results",
@@ -40,6 +44,20 @@ def plot_history(study: optuna.Study) -> go.Figure:
     return _plots().history(Facts(study))
 
 
+def plot_front(study: optuna.Study) -> go.Figure:
+    """Return the figure of two objectives and the front between them."""
+    _check.installed("plotly", extra="plots")
+    facts = Facts(study)
+    if not facts.are_several:
+        raise ArgumentError(
+            f"Study {study.study_name!r} has one objective, and so one best trial and no front. "
+            "Call plot_history() to see its values."
+        )
+    from kerastune_optuna._report import _pareto
+
+    return _pareto.front(facts)
+
+
 def plot_curves(study: optuna.Study) -> go.Figure:
     """Return the figure of all learning curves and their median."""
     return _plots().curves(Facts(study))
@@ -54,14 +72,14 @@ def write_page(study: optuna.Study, path: str | Path) -> Path:
     """Write everything about a study into one HTML file that needs no network.
 
     Args:
-        study: A study of one objective, in whatever state its trials are.
+        study: A study, in whatever state its trials are.
         path: The file to write; its folder is made where there is none.
 
     Returns:
         The path of the file.
 
     Raises:
-        ArgumentError: The path cannot be that of a file, or the study has several objectives.
+        ArgumentError: The path cannot be that of a file.
         MissingExtraError: plotly or jinja2 is not installed.
     """
     for package in ("plotly", "jinja2"):
@@ -71,10 +89,19 @@ def write_page(study: optuna.Study, path: str | Path) -> Path:
     return _page.write(Facts(study), _check.file_to_write("path", path))
 
 
-def best(study: optuna.Study) -> FrozenTrial | None:
-    """Return the COMPLETE trial with the best value, the earliest of equals; None without any."""
-    row = Facts(study).best
-    return None if row is None else row.trial
+def front(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials that no other one dominates: of one objective, the best trial alone."""
+    return [row.trial for row in Facts(study).front]
+
+
+def metrics(study: optuna.Study) -> list[str]:
+    """Return the names of the objectives, in the order of their values."""
+    return Facts(study).metrics
+
+
+def aim(study: optuna.Study) -> str:
+    """Return what a study is to do, like `maximize val_accuracy`."""
+    return Facts(study).aim
 
 
 def params(trial: FrozenTrial) -> str:
