@@ -186,9 +186,9 @@ class PruningCallback(KerasPruningCallback):
     @property
     def stop_reason(self) -> str:
         """Why training ended: all epochs, pruned, or stopped by another callback."""
-        epoch, epochs = self._last_epoch + 1, self.params.get("epochs", 0)
         if self.reason is not None:
             return self.reason
+        epoch, epochs = self._last_epoch + 1, self.params.get("epochs", 0)
         if self._diverged is not None:
             return f"diverged at epoch {epoch}/{epochs}: the loss is {self._diverged}"
         if self.best_value is None:

@@ -58,5 +58,5 @@ def _logged(objective: Objective, epoch: Mapping[str, Any]) -> float:
     if shape := np.shape(epoch[name]):
         raise objective.without_number(shape)
     if math.isnan(value := float(epoch[name])):
-        raise ValueError(f"{name} is NaN at the best epoch")
+        raise ValueError(f"{name} is NaN at epoch {epoch['epoch'] + 1}, the best one")
     return value

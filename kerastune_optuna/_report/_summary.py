@@ -48,7 +48,10 @@ def _table(facts: Facts, n: int) -> Table:
     for heading in _headings(facts):
         left = heading in ("parameters", "state")
         table.add_column(
-            heading, justify="left" if left else "right", no_wrap=not left, overflow="fold"
+            heading.replace("_", "_\n"),
+            justify="left" if left else "right",
+            no_wrap=not left,
+            overflow="fold",
         )
     rows = facts.rows[:n]
     others = ("bold",) * len(facts.other_metrics)
