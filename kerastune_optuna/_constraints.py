@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ import keras
 import numpy as np
 import optuna
 from optuna.study._constrained_optimization import _CONSTRAINTS_KEY
+from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
@@ -81,9 +83,20 @@ class Constraints:
             _tell(trial, _TIME, _excess(seconds, self.max_seconds))
 
 
-def are_broken(trial: optuna.trial.FrozenTrial) -> bool:
+def are_broken(trial: FrozenTrial) -> bool:
     """Whether a finished trial exceeds what it must not."""
     return any(value > 0 for value in trial.constraints.values())
+
+
+def untold(trial: FrozenTrial) -> FrozenTrial:
+    """Return a finished trial to which its builder may tell its constraints once more."""
+    shown = copy.copy(trial)  # Optuna warns of a constraint that is told twice
+    shown.system_attrs = {
+        key: value
+        for key, value in trial.system_attrs.items()
+        if not key.startswith(f"{_CONSTRAINTS_KEY}:")
+    }
+    return shown
 
 
 def check_constraints(tuner: OptunaTuner) -> None:

@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from kerastune_optuna import _backup, _history, _study, _weights
 from kerastune_optuna._backup import Backup, UnfitBackupError
 from kerastune_optuna._callbacks import BestWeights, PruningCallback
+from kerastune_optuna._constraints import untold
 from kerastune_optuna._exceptions import StorageError, WeightsError
 from kerastune_optuna._fit import FitArguments
 from kerastune_optuna._history import EpochLogs
@@ -201,7 +202,7 @@ def rebuild(
         BuilderError: The builder returned something else than a compiled model.
         WeightsError: The weights are not kept, or do not fit the model.
     """
-    model, _ = build(build_model, trial)
+    model, _ = build(build_model, untold(trial))
     if not model.built and _SHAPES in trial.user_attrs:
         model.build_from_config(json.loads(trial.user_attrs[_SHAPES]))
         # Keras builds the layers of a subclassed model there and leaves the model marked unbuilt.

@@ -127,11 +127,13 @@ def build_that_tells(trial):
 
 def test_what_a_builder_tells_is_a_constraint(tmp_path):
     """Optuna's own trial.set_constraint ends a trial before it trains."""
-    trials = run(tuner_in(tmp_path, build_that_tells, "val_mae", n_trials=6)).study.trials
+    tuner = run(tuner_in(tmp_path, build_that_tells, "val_mae", n_trials=6))
+    trials = tuner.study.trials
     assert 0 < len(broken(trials)) < 6
     assert all(trial.user_attrs["epochs_run"] == 0 for trial in broken(trials))
     reason = broken(trials)[0].user_attrs["stop_reason"]
     assert reason.startswith("constraint own: ")
+    assert tuner.best_model().count_params() <= 1_500
 
 
 @pytest.mark.parametrize(
