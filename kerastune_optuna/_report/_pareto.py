@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -18,26 +19,28 @@ def front(facts: Facts) -> go.Figure:
     rows = [row for row in facts.complete if all(map(is_finite, row.trial.values[:2]))]
     best = sorted((row for row in rows if row.rank == 1), key=lambda row: row.trial.values[0])
     others = [row for row in rows if row.rank != 1]
+    # Of more than two objectives the front is a surface, and a line would mislead.
+    mode = "lines+markers" if len(facts.metrics) == 2 else "markers"
     traces = [
-        _points(others, "dominated", "markers", _style.COLORS["COMPLETE"]),
-        # Of more than two objectives the front is a surface, and a line would mislead.
-        _points(best, "front", "lines+markers" if _are_two(facts) else "markers", _style.BEST),
+        _points(others, "dominated", _style.COLORS["COMPLETE"], mode="markers"),
+        # Between two trials there is none: with steps, all others are on one side of the line.
+        _points(best, "front", _style.BEST, mode=mode, line={"shape": _steps(facts)}),
     ]
     return _style.figure([trace for trace in traces if trace.x], *facts.metrics[:2])
 
 
-def _are_two(facts: Facts) -> bool:
-    return len(facts.metrics) == 2
+def _steps(facts: Facts) -> str:
+    """Return whether a step goes along first or up first, so that it stays with what was found."""
+    return "hv" if facts.directions[0] == "minimize" else "vh"
 
 
-def _points(rows: Sequence[Row], name: str, mode: str, color: str) -> go.Scatter:
+def _points(rows: Sequence[Row], name: str, color: str, **look: Any) -> go.Scatter:
     return go.Scatter(
         x=[row.trial.values[0] for row in rows],
         y=[row.trial.values[1] for row in rows],
-        mode=mode,
         name=name,
-        line={"color": color, "width": 1.5},
         marker={"color": color, "size": 8},
         hovertemplate="%{hovertext}<extra></extra>",
+        **look,
         **_style.by_trial(rows),
     )
