@@ -35,11 +35,11 @@ def main() -> None:
         build_model,
         objective=["val_accuracy", "n_params"],
         max_params=10_000,
-        n_trials=16,
+        n_trials=12,
         seed=0,
         study_name="pareto",
     )
-    tuner.search(x_train, y_train, validation_data=(x_val, y_val), epochs=8)
+    tuner.search(x_train, y_train, validation_data=(x_val, y_val), epochs=6, batch_size=64)
     tuner.summary()
     good = [trial for trial in tuner.best_trials if trial.values[0] > 0.9]
     chosen = min(good, key=lambda trial: trial.values[1])
