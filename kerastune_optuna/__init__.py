@@ -22,10 +22,16 @@ from kerastune_optuna._exceptions import (
 
 if _typing.TYPE_CHECKING:
     from kerastune_optuna._callbacks import PruningCallback
+    from kerastune_optuna._keras_tuner import HyperParameters, from_keras_tuner
     from kerastune_optuna._tuner import OptunaTuner
 else:
-    # These import TensorFlow, which takes seconds: the command line does without.
-    _LATER = {"OptunaTuner": "_tuner", "PruningCallback": "_callbacks"}
+    # These import TensorFlow or Optuna, which takes time: the command line does without.
+    _LATER = {
+        "HyperParameters": "_keras_tuner",
+        "OptunaTuner": "_tuner",
+        "PruningCallback": "_callbacks",
+        "from_keras_tuner": "_keras_tuner",
+    }
 
     def __getattr__(name):
         """Import what was left for later when it is first asked for."""
@@ -43,6 +49,7 @@ __all__ = [
     "ArgumentError",
     "ArgumentTypeError",
     "BuilderError",
+    "HyperParameters",
     "MetricNotFoundError",
     "MissingExtraError",
     "NoTrialsError",
@@ -56,6 +63,7 @@ __all__ = [
     "WorkerError",
     "__version__",
     "choice",
+    "from_keras_tuner",
 ]
 
 __version__ = _version("kerastune_optuna")

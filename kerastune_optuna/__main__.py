@@ -1,4 +1,4 @@
-"""The command line: look into a study without its code."""
+"""The command line: look into a study without its code, or make one of a KerasTuner project."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import optuna
 import typer
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _dashboard, _report, _storage, _url
+from kerastune_optuna import _dashboard, _report, _storage, _study, _url
 from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, StorageError, TunerError
+from kerastune_optuna._keras_tuner import Imported, import_project
 from kerastune_optuna._store import WholeFileStore
 
 app = typer.Typer(
@@ -105,6 +106,37 @@ def export(
     _report.results(_load(source, study)).to_csv(output or sys.stdout, index=False)
 
 
+@app.command("import", epilog="Example: kerastune-optuna import my_dir/my_project --study mine")
+def import_(
+    project: Annotated[
+        Path,
+        typer.Argument(metavar="DIRECTORY", help="The project: the folder with its oracle.json."),
+    ],
+    directory: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="The directory= of the search to come.")
+    ] = Path("tuning"),
+    storage: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Its storage=, where the directory has no database."),
+    ] = None,
+    study: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Its study_name=: else the name of the project."),
+    ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The objective, where the project leaves it open."),
+    ] = None,
+) -> None:
+    """Read a KerasTuner project into a study, which a search then goes on with."""
+    if storage is None:
+        _storage.make_directory(directory)
+    connected = _storage.connect(storage or _storage.in_directory(directory))
+    with _study.quiet_optuna():
+        imported = import_project(project, connected, study, objective)
+    typer.echo(_told(imported))
+
+
 @app.command(epilog="Example: kerastune-optuna card tuning --trial 3")
 def card(
     source: Source = "tuning",
@@ -170,6 +202,19 @@ def main() -> NoReturn:
 def _fail(text: str, code: int) -> NoReturn:
     print(f"Error: {_url.without_passwords(' '.join(text.split()))}", file=sys.stderr)
     sys.exit(code)
+
+
+def _told(imported: Imported) -> str:
+    """Return a line on what was imported, and how to go on with it."""
+    study, objective = imported.study, imported.objective
+    states = Counter(trial.state.name for trial in study.get_trials(deepcopy=False))
+    return (
+        f"Added {imported.added} trials, and left out {imported.left_out} that are unfinished or "
+        f"were there. Study {study.study_name!r} has {states['COMPLETE']} COMPLETE and "
+        f"{states['FAIL']} FAIL; the first count towards n_trials. Go on with: OptunaTuner("
+        f"from_keras_tuner(...), {objective.name!r}, direction={objective.direction!r}, "
+        f"study_name={study.study_name!r})"
+    )
 
 
 def _load(source: str, name: str | None) -> optuna.Study:

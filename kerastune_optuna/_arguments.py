@@ -7,12 +7,12 @@ import os
 from typing import TYPE_CHECKING
 
 import keras
-from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler
 
 from kerastune_optuna import _check, _storage, _study
+from kerastune_optuna._ending import check_terminator
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._monitor import parse_objective
+from kerastune_optuna._short_names import check_pruner, check_sampler
 
 if TYPE_CHECKING:
     from kerastune_optuna._tuner import OptunaTuner
@@ -27,8 +27,10 @@ def check_tuner(tuner: OptunaTuner) -> None:
     _check_builder(tuner.build_model)
     parse_objective(tuner.objective, tuner.direction)
     check_limits(tuner.n_trials, tuner.timeout)
-    _check_kind("sampler", tuner.sampler, BaseSampler, "optuna.samplers.TPESampler()")
-    _check_kind("pruner", tuner.pruner, BasePruner, "optuna.pruners.MedianPruner()")
+    check_sampler(tuner.sampler)
+    check_pruner(tuner.pruner)
+    check_terminator(tuner.terminator)
+    _check.one_of("train_repeats", tuner.train_repeats, (True, False))
     _check_seed(tuner.seed)
     _check_directory(tuner.directory)
     _study.check_name(tuner.study_name)
@@ -72,14 +74,6 @@ def _check_builder(build_model: object) -> None:
         ) from error
     except ValueError:
         return  # a builtin without a signature
-
-
-def _check_kind(name: str, value: object, kind: type, example: str) -> None:
-    if value is not None and not isinstance(value, kind):
-        raise ArgumentTypeError(
-            f"{name}={value!r} is no Optuna {name}. Pass an object like {example}, or None for "
-            "the default."
-        )
 
 
 def _check_seed(seed: object) -> None:

@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import optuna
@@ -20,8 +20,10 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import GridSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from kerastune_optuna import _interrupt
+from kerastune_optuna import _interrupt, _points
+from kerastune_optuna._ending import Ending
 from kerastune_optuna._exceptions import TooManyFailuresError
+from kerastune_optuna._grid import Grid, is_grid
 from kerastune_optuna._lease import Watch
 from kerastune_optuna._liveness import is_dead, is_in_doubt, is_signed_here, leave, sign
 from kerastune_optuna._retry import DIED, INTERRUPTED, fail_and_retry, lay_out, was_cut_off
@@ -40,17 +42,21 @@ class Budget:
         deadline: Seconds since the epoch after which no trial starts; None for no limit.
         max_failed_trials: How many trials may fail in a row.
         first_trial: Number of the first trial of this search: earlier failures do not count.
+        ending: What may end it before all of this is spent.
     """
 
     n_trials: int | None
     deadline: float | None
     max_failed_trials: int
     first_trial: int = 0
+    ending: Ending = field(default_factory=Ending)
 
     def claim(self, study: optuna.Study, watch: Watch) -> Trial | None:
         """Return a trial to run, or None when the budget is spent."""
         if watch.is_due():
             self.reap(study, watch)
+        if self.ending.is_here(study):
+            return None
         size = self.size(study)
         if size is not None:
             return self._claim_slot(study, watch, size)
@@ -58,7 +64,7 @@ class Budget:
 
     def prepare(self, study: optuna.Study) -> None:
         """Lay out the first slot of an empty study, or workers that start at once do so each."""
-        if self.size(study) is not None and not _slots(study):
+        if self.size(study) and not _slots(study):
             lay_out(study)
 
     def _claim_slot(self, study: optuna.Study, watch: Watch, size: int) -> Trial | None:
@@ -66,7 +72,7 @@ class Budget:
         while not self._is_over():
             slots = _slots(study)
             free = [slot for slot in slots[:size] if slot.state is TrialState.WAITING]
-            if (trial := _take_one(study, free)) is not None:
+            if (trial := _take_one(study, sorted(free, key=_points.order))) is not None:
                 if len(free) == 1 and len(slots) < size:
                     lay_out(study)
                 return trial
@@ -139,22 +145,34 @@ class Budget:
 
     def size(self, study: optuna.Study) -> int | None:
         """Return how many slots there may be: no more than a grid has points."""
-        if not isinstance(study.sampler, GridSampler):
+        if isinstance(study.sampler, Grid):
+            points = len(_slots(study))  # which are all laid out before
+        elif isinstance(study.sampler, GridSampler):
+            points = len(study.sampler._all_grids)
+        else:
             return self.n_trials
-        points = len(study.sampler._all_grids)
         return points if self.n_trials is None else min(points, self.n_trials)
 
 
 def _slots(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that count towards the size of the study, by their numbers."""
-    return [trial for trial in study.get_trials(deepcopy=False) if _counts(study, trial)]
+    study._thread_local.cached_all_trials = None  # which the sampler will then read too
+    trials = _points.without_doubles(study._get_trials(deepcopy=False, use_cache=True))
+    return [trial for trial in trials if _counts(study, trial)]
+
+
+def room(study: optuna.Study, n_trials: int | None) -> int | None:
+    """Return how many trials may be added to a study of this size; None for no limit."""
+    return None if n_trials is None else max(0, n_trials - len(_slots(study)))
 
 
 def _counts(study: optuna.Study, trial: FrozenTrial) -> bool:
     """Whether a trial counts: a failed one only where its point of a grid would fail again."""
-    if trial.state is not TrialState.FAIL:
-        return True
-    return isinstance(study.sampler, GridSampler) and not was_cut_off(trial)
+    if trial.state is TrialState.FAIL:
+        return is_grid(study.sampler) and not was_cut_off(trial)
+    # A grid has no use for the slot that a search with another sampler left behind.
+    is_left = trial.state is TrialState.WAITING and _points.is_free(trial)
+    return not (is_left and isinstance(study.sampler, Grid))
 
 
 def _says_something(trial: FrozenTrial) -> bool:

@@ -241,8 +241,9 @@ class BestWeights(keras.callbacks.Callback):
             self._weights = self.model.get_weights()
 
     def restore(self) -> None:
-        """Give the model the weights of its best epoch."""
-        self.model.set_weights(self._weights)
+        """Give the model the weights of its best epoch; those it has where no epoch was seen."""
+        if self._weights is not None:
+            self.model.set_weights(self._weights)
 
     def resume(self) -> None:
         """Take the weights that the model has now for those of the best epoch."""

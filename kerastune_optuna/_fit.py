@@ -51,7 +51,7 @@ class FitArguments:
     @property
     def epochs_of_a_trial(self) -> int:
         """How many epochs a trial runs that is not stopped early."""
-        return self.epochs - int(self.others.get("initial_epoch", 0))
+        return int(self.epochs - self.others.get("initial_epoch", 0))  # which may be NumPy's
 
     def opened(self) -> FitArguments:
         """Return the same with the data loaded where functions or parcels stand for it, checked.

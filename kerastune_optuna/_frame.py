@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,12 +16,15 @@ from rich.text import Text
 
 from kerastune_optuna._report import duration, epochs_of, saved_epochs, short
 from kerastune_optuna._retry import was_cut_off
-from kerastune_optuna._study import value_of
+from kerastune_optuna._study import finished, value_of
 
 if TYPE_CHECKING:
+    import optuna
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
+    from kerastune_optuna._budget import Budget
     from kerastune_optuna._monitor import Objective
+    from kerastune_optuna._recipe import Recipe
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _BESIDE_BAR = 58  # columns: "trials", and "200 of 300 in 12 h 30 min, about 11 h 15 min left"
@@ -54,6 +58,20 @@ class Plan:
     def epochs_of_a_trial(self) -> int:
         """How many epochs a trial runs that is not stopped early."""
         return self.epochs - self.first
+
+
+def plan_of(study: optuna.Study, recipe: Recipe, budget: Budget) -> Plan:
+    """Return what a search is to do, for who tells of it."""
+    seconds = None if budget.deadline is None else budget.deadline - time.time()
+    return Plan(
+        study.study_name,
+        recipe.objective,
+        budget.size(study),
+        recipe.fit.epochs,
+        recipe.fit.epochs - recipe.fit.epochs_of_a_trial,
+        seconds,
+        done=len(finished(study)),
+    )
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,8 @@ def save(store: StoreSource, trial: optuna.Trial, rows: Sequence[Row]) -> Weight
     Returns:
         What went wrong, since the trial has its result anyway.
     """
+    if not rows:
+        return None  # a builder's own training may call no callback
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, _FILE)

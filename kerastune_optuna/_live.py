@@ -81,7 +81,8 @@ class Live(Progress):
     def running(self) -> Iterator[None]:
         """Draw from a thread of its own, which training cannot hold up."""
         began = time.monotonic()
-        self._told = {trial.number for trial in self._study.get_trials(deepcopy=False)}
+        trials = self._study.get_trials(deepcopy=False)
+        self._told = {trial.number for trial in trials if trial.state.is_finished()}
         with self._lines.running(), self._place() as draw:
             # Notebooks know by the context to which cell a picture belongs.
             context = contextvars.copy_context()
@@ -98,6 +99,10 @@ class Live(Progress):
                     if not thread.is_alive():  # else the storage hangs, and would hang us too
                         self._look()
                     draw(replace(self._frame, seconds=time.monotonic() - began, is_over=True))
+
+    def tell(self, line: str | None) -> None:
+        """Say it above the picture."""
+        self._lines.tell(line)
 
     def _keep_drawing(self, draw: Draw, began: float) -> None:
         while not self._over.is_set():

@@ -28,9 +28,13 @@ class Memory:
 
     JAX keeps what it compiled for each shape that it has seen, some 8 MB for a small model. To drop
     that after each trial would double the time of short ones: it goes when it has grown large.
+
+    Args:
+        share: How long collecting garbage may take, as a part of the time between.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, share: float = _SHARE) -> None:
+        self._share = share
         self._registry = _gradients()
         self._next_collection = 0.0
         self._least = _size()
@@ -68,7 +72,7 @@ class Memory:
         if began >= self._next_collection:
             gc.collect()
             ended = time.perf_counter()
-            self._next_collection = ended + (ended - began) / _SHARE
+            self._next_collection = ended + (ended - began) / self._share
 
     def _drop_compiled(self) -> None:
         """Let JAX compile anew what it will need again, once the process has grown by a lot."""

@@ -32,6 +32,9 @@ class Progress:
     def catch_up(self) -> None:
         """Look for trials that ended in other processes."""
 
+    def tell(self, line: str | None) -> None:
+        """Hear what else there is to know, if anything."""
+
 
 class Lines(Progress):
     """Print the lines of one search.
@@ -51,7 +54,7 @@ class Lines(Progress):
     @contextmanager
     def running(self) -> Iterator[None]:
         """Say first how much of an existing study is done."""
-        if self._study.get_trials(deepcopy=False):
+        if any(trial.state is not TrialState.WAITING for trial in self._study.get_trials(False)):
             _say(self._beginning())
         yield
 
@@ -78,6 +81,11 @@ class Lines(Progress):
     def _ended(self) -> list[FrozenTrial]:
         trials = self._study.get_trials(deepcopy=False)
         return [trial for trial in trials if trial.state.is_finished()]
+
+    def tell(self, line: str | None) -> None:
+        """Say what else there is to know."""
+        if line is not None:
+            _say(line)
 
     def trial(self, trial: FrozenTrial) -> None:
         """Say how a trial ended."""

@@ -30,6 +30,7 @@ class Recipe:
     keep_best: int
     store: StoreSource
     backup_every: float | None
+    train_repeats: bool = False
     card: str | None = None  # the key of the card that tells of this search
 
     def of_trial(

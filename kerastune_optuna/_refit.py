@@ -10,10 +10,12 @@ from typing import Any, TypeAlias
 import keras
 from optuna.trial import BaseTrial, FrozenTrial
 
+from kerastune_optuna import _own_fit
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._recipe import Recipe, build
 from kerastune_optuna._rehearsal import rehearse
 from kerastune_optuna._steps import lean_graphs, set_steps
+from kerastune_optuna._stop import StopOnRequest
 from kerastune_optuna._trial import seed_generators
 from kerastune_optuna._user_callbacks import as_list
 
@@ -28,7 +30,7 @@ def train(
     epochs: int | None = None,
     verbose: str | int = 0,
     last: Sequence[keras.callbacks.Callback] = (),
-) -> tuple[keras.Model, keras.callbacks.History]:
+) -> tuple[keras.Model, Any]:
     """Train a trial's configuration from its seed.
 
     Args:
@@ -40,18 +42,20 @@ def train(
         last: Callbacks that come after all others.
 
     Returns:
-        The model and its history.
+        The model, and what Model.fit or the builder's own fit returned.
     """
     seed_generators(trial, recipe)
     model, arguments = build(recipe.build_model, trial)
     own = recipe.of_trial(trial, model, arguments, folder)
     fit = own.fit if epochs is None else replace(own.fit, epochs=epochs)
-    rehearse(model, fit.specification())
-    set_steps(model, fit, own.callbacks)
     callbacks = [*own.callbacks, *last]
+    is_own = _own_fit.trains_itself(recipe.build_model)
+    if not is_own:  # as in a trial
+        rehearse(model, fit.specification())
+    set_steps(model, fit, [*callbacks, StopOnRequest()] if is_own else callbacks)
+    keywords = {**fit.as_keywords(), "verbose": verbose, "callbacks": callbacks}
     with lean_graphs(model, fit):
-        history = model.fit(**fit.as_keywords(), verbose=verbose, callbacks=callbacks)
-    return model, history
+        return model, _own_fit.train(recipe.build_model, trial, keywords, model)
 
 
 def folder_for(study_name: str, kind: str, trial: FrozenTrial) -> str:

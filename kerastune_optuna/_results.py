@@ -18,8 +18,8 @@ from kerastune_optuna import _check, _dashboard, _report, _storage, _study, _wei
 from kerastune_optuna._dashboard import Dashboard
 from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, WeightsError
 from kerastune_optuna._monitor import Objective, parse_objective
-from kerastune_optuna._pruner import DefaultPruner
 from kerastune_optuna._recipe import Builder
+from kerastune_optuna._short_names import made_pruner
 from kerastune_optuna._store import StoreSource, WholeFileStore
 from kerastune_optuna._trial import rebuild
 
@@ -35,8 +35,8 @@ class Results:
     build_model: Builder
     objective: str
     direction: str
-    sampler: BaseSampler | None
-    pruner: BasePruner | None
+    sampler: BaseSampler | str | None
+    pruner: BasePruner | str | None
     directory: str | Path
     study_name: str | None
     storage: str | BaseStorage | None
@@ -49,8 +49,9 @@ class Results:
         """The Optuna study, with everything that Optuna offers for it."""
         with _study.quiet_optuna():
             study = _study.open_study(self._connected, self._name, self._objective)
-        study.sampler = study.sampler if self.sampler is None else self.sampler
-        study.pruner = DefaultPruner() if self.pruner is None else self.pruner
+        if isinstance(self.sampler, BaseSampler):  # one of a name is made when a search begins
+            study.sampler = self.sampler
+        study.pruner = made_pruner(self.pruner, _study.epochs_known(study) or 1)
         return study
 
     @property

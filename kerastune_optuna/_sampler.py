@@ -1,4 +1,4 @@
-"""A sampler that learns from configurations that failed, and does not draw them again at once."""
+"""A sampler that learns from configurations that failed, and draws none again that was tried."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import copy
 from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from optuna.samplers import BaseSampler, GridSampler, RandomSampler
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from kerastune_optuna import _space
+from kerastune_optuna._grid import is_grid
+from kerastune_optuna._repeats import of_these_epochs
 from kerastune_optuna._retry import was_cut_off
 
 if TYPE_CHECKING:
@@ -18,25 +21,33 @@ if TYPE_CHECKING:
 _DRAWS = 10  # after twice as many the space has hardly anything else to offer
 
 
-def learning_from_failures(sampler: BaseSampler) -> BaseSampler:
+def learning(sampler: BaseSampler, *, may_repeat: bool) -> BaseSampler:
     """Return a sampler that takes failed trials for bad ones, and draws none of them again.
 
     Optuna's samplers see COMPLETE and PRUNED trials alone. What always fails stays unknown to them,
     and TPE takes the unknown for promising: with a builder that fails for half of its space it soon
     draws nothing else. A grid visits each point once anyway.
+
+    Args:
+        sampler: The sampler that draws.
+        may_repeat: Whether it may draw what was trained, or is being trained.
     """
-    return sampler if isinstance(sampler, GridSampler) else _LearningSampler(sampler)
+    return sampler if is_grid(sampler) else _LearningSampler(sampler, may_repeat=may_repeat)
 
 
 class _LearningSampler(BaseSampler):
-    """Show another sampler the failures, and draw again where it draws one of them."""
+    """Show another sampler the failures, and draw again where it draws what is not wanted."""
 
-    def __init__(self, sampler: BaseSampler) -> None:
+    def __init__(self, sampler: BaseSampler, *, may_repeat: bool) -> None:
         self._sampler = sampler
-        self._failed: list[dict[str, Any]] = []
+        self._may_repeat = may_repeat
+        self._unwanted = _space.Node()
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        self._failed = [_varying(one) for one in _failed(study)]
+        trials = _failed(study)
+        if not self._may_repeat:
+            trials += _trained(study, but=trial.number)
+        self._unwanted = _space.tried(trials)
         self._sampler.before_trial(study, trial)
 
     def infer_relative_search_space(
@@ -57,7 +68,7 @@ class _LearningSampler(BaseSampler):
                     name: sampler.sample_independent(shown, trial, name, space)
                     for name, space in spaces.items()
                 }
-            if not drawn or drawn not in self._failed:
+            if not drawn or not self._unwanted.is_closed_for(_space.places(search_space, drawn)):
                 break
         return drawn
 
@@ -71,8 +82,9 @@ class _LearningSampler(BaseSampler):
         shown = _with_failures(study)
         for sampler in self._samplers(trial):
             drawn = sampler.sample_independent(shown, trial, param_name, param_distribution)
-            # Parameters come one by one: they are those of a failed trial only with the last one.
-            if {**_varying(trial), param_name: drawn} not in self._failed:
+            places = _space.places(trial.distributions, trial.params)
+            places[param_name] = _space.place_of(param_distribution, drawn)
+            if not self._unwanted.is_closed_for(places):
                 break
         return drawn
 
@@ -133,7 +145,11 @@ def _failed(study: optuna.Study) -> list[FrozenTrial]:
     return [trial for trial in trials if not was_cut_off(trial)]
 
 
-def _varying(trial: FrozenTrial) -> dict[str, Any]:
-    """Return the parameters that a sampler has a choice of."""
-    fixed = {name for name, distribution in trial.distributions.items() if distribution.single()}
-    return {name: value for name, value in trial.params.items() if name not in fixed}
+def _trained(study: optuna.Study, but: int) -> list[FrozenTrial]:
+    """Return the other trials that were or are trained, and may come again."""
+    trials = of_these_epochs(study, running=True)
+    return [
+        one
+        for one in trials
+        if one.number != but and one.state is not TrialState.FAIL and _space.is_finite(one)
+    ]

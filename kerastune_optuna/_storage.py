@@ -12,7 +12,7 @@ import optuna
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
-from optuna.storages._rdb.models import TrialModel, TrialValueModel
+from optuna.storages._rdb.models import TrialModel, TrialUserAttributeModel, TrialValueModel
 from optuna.trial import TrialState
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
@@ -96,7 +96,9 @@ def _database(storage: BaseStorage) -> RDBStorage | None:
     return _database(behind) if isinstance(behind, BaseStorage) else None
 
 
-def best_ids(storage: BaseStorage, study_id: int, direction: str, n: int) -> list[int] | None:
+def best_ids(
+    storage: BaseStorage, study_id: int, direction: str, n: int, without: str
+) -> list[int] | None:
     """Return the ids of the best COMPLETE trials, without reading the others.
 
     Args:
@@ -104,6 +106,7 @@ def best_ids(storage: BaseStorage, study_id: int, direction: str, n: int) -> lis
         study_id: The study.
         direction: "minimize" or "maximize".
         n: How many; of equals the earlier ones.
+        without: The user attr of trials that are left out.
 
     Returns:
         At most `n` ids, the best first; None where no database can be asked.
@@ -117,10 +120,14 @@ def best_ids(storage: BaseStorage, study_id: int, direction: str, n: int) -> lis
         TrialValueModel.value,
     ]
     order = [part.desc() if direction == "maximize" else part.asc() for part in worth]
+    left_out = sqlalchemy.exists().where(
+        TrialUserAttributeModel.trial_id == TrialModel.trial_id,
+        TrialUserAttributeModel.key == without,
+    )
     query = (
         sqlalchemy.select(TrialModel.trial_id)
         .join(TrialValueModel)
-        .where(TrialModel.study_id == study_id, TrialModel.state == TrialState.COMPLETE)
+        .where(TrialModel.study_id == study_id, TrialModel.state == TrialState.COMPLETE, ~left_out)
         .order_by(*order, TrialModel.number)
         .limit(n)
     )

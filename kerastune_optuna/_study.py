@@ -12,16 +12,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
-from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _backup, _history, _storage, _weights
+from kerastune_optuna import _storage
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StudyMismatchError
-from kerastune_optuna._seeds import derive
-from kerastune_optuna._store import StoreSource
 
 if TYPE_CHECKING:
-    from optuna.samplers import BaseSampler
     from optuna.storages import BaseStorage
 
     from kerastune_optuna._monitor import Objective
@@ -29,6 +25,8 @@ if TYPE_CHECKING:
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 _BUILDER = "builder"  # the user attr with the fingerprint of build_model
 _EPOCHS = "epochs"  # the user attr with the epochs that a trial of the latest search may run
+_SINCE = "kerastune_optuna:epochs_since"  # the system attr with the first trial that may run them
+REPEAT_OF = "repeat_of"  # the user attr of a trial with the number of the one whose result it has
 
 
 def open_study(storage: BaseStorage, name: str, objective: Objective) -> optuna.Study:
@@ -62,44 +60,6 @@ def _claim(study: optuna.Study, objective: Objective) -> None:
             study.set_metric_names([objective.name])
 
 
-def delete_study(storage: BaseStorage, name: str, store: StoreSource) -> None:
-    """Delete the study of that name and its files; nothing where it does not exist."""
-    try:
-        study = optuna.load_study(study_name=name, storage=storage)
-    except KeyError:
-        return
-    for trial in study.get_trials(deepcopy=False):
-        _weights.discard(store, storage, trial)
-        _history.discard(store, storage, trial)
-        _backup.discard(store, trial)
-    optuna.delete_study(study_name=name, storage=storage)
-
-
-def start_sampler(
-    study: optuna.Study, given: BaseSampler | None, seed: int | None, *, fresh_process: bool
-) -> int | None:
-    """Make the sampler draw numbers that no earlier search of this study drew.
-
-    Args:
-        study: The study that is about to be asked.
-        given: The user's sampler, None for the default.
-        seed: The user's seed.
-        fresh_process: Whether this process has not asked the study yet.
-
-    Returns:
-        The seed of the default sampler; None where there is none, or the sampler is the user's.
-    """
-    trials = len(study.get_trials(deepcopy=False))
-    if given is None:
-        own = None if seed is None else derive(seed, trials, 1)
-        study.sampler = TPESampler(seed=own)
-        return own
-    if trials and fresh_process:
-        # A seeded sampler starts over in a new process, and would suggest the first trials again.
-        study.sampler.reseed_rng()
-    return None
-
-
 @contextmanager
 def quiet_optuna() -> Iterator[None]:
     """Keep Optuna's INFO lines away from ours, and leave its logging as it was."""
@@ -129,7 +89,26 @@ def warn_if_builder_changed(study: optuna.Study, build_model: Callable[..., Any]
 def note_epochs(study: optuna.Study, epochs: int) -> None:
     """Write down how many epochs a trial may run, from which follows what pruning saves."""
     if study.user_attrs.get(_EPOCHS) != epochs:
+        begun = [trial.number for trial in study.get_trials(deepcopy=False) if _has_begun(trial)]
+        since = max(begun, default=-1) + 1
+        study._storage.set_study_system_attr(study._study_id, _SINCE, since)
         study.set_user_attr(_EPOCHS, epochs)
+
+
+def _has_begun(trial: FrozenTrial) -> bool:
+    return trial.state is not TrialState.WAITING
+
+
+def epochs_known(study: optuna.Study) -> int | None:
+    """Return how many epochs a trial of the latest search may run; None before any search."""
+    epochs: int | None = study.user_attrs.get(_EPOCHS)
+    return epochs
+
+
+def first_of_these_epochs(study: optuna.Study) -> int:
+    """Return the number from which on trials may run as many epochs as those of this search."""
+    since: int = study._storage.get_study_system_attrs(study._study_id).get(_SINCE, 0)
+    return since
 
 
 def fingerprint(build_model: Callable[..., Any]) -> str | None:
@@ -175,8 +154,15 @@ def finished(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def ranked(study: optuna.Study, objective: Objective, n: int | None = None) -> list[FrozenTrial]:
-    """Return the COMPLETE trials, or the best `n`, the best first; of equals the earlier leads."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    """Return the COMPLETE trials, or the best `n`, the best first; of equals the earlier leads.
+
+    A trial that has the result of another is left out: its model is the other's.
+    """
+    complete = [
+        trial
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if REPEAT_OF not in trial.user_attrs
+    ]
     return heapq.nsmallest(
         len(complete) if n is None else n,
         complete,
@@ -186,7 +172,7 @@ def ranked(study: optuna.Study, objective: Objective, n: int | None = None) -> l
 
 def best(study: optuna.Study, objective: Objective, n: int) -> list[FrozenTrial]:
     """Return the best `n` trials as `ranked` does; a database is not asked for the others."""
-    ids = _storage.best_ids(study._storage, study._study_id, objective.direction, n)
+    ids = _storage.best_ids(study._storage, study._study_id, objective.direction, n, REPEAT_OF)
     if ids is None:
         return ranked(study, objective, n)
     return [study._storage.get_trial(trial_id) for trial_id in ids]

@@ -9,6 +9,8 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -16,9 +18,9 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _backup, _history, _study, _weights
+from kerastune_optuna import _backup, _history, _own_fit, _repeats, _study, _weights
 from kerastune_optuna._backup import Backup, UnfitBackupError
-from kerastune_optuna._callbacks import BestWeights, PruningCallback
+from kerastune_optuna._callbacks import BestWeights
 from kerastune_optuna._exceptions import StorageError, WeightsError
 from kerastune_optuna._fit import FitArguments
 from kerastune_optuna._history import EpochLogs
@@ -102,20 +104,26 @@ def _build_and_fit(
     study: optuna.Study, trial: optuna.Trial, recipe: Recipe, *, check: bool
 ) -> _Outcome:
     seed_generators(trial, recipe)
-    if recipe.card is not None:
-        trial.set_user_attr("card", recipe.card)
+    trial.set_user_attr("card", recipe.card)
     model, arguments = build(recipe.build_model, trial)
+    if not recipe.train_repeats and (earlier := _repeats.find(study, trial)) is not None:
+        _repeats.take_over(trial, earlier)
+        is_complete = earlier.state is TrialState.COMPLETE
+        return _Outcome(earlier.state, earlier.value if is_complete else None)
     came_built = model.built
     recipe = recipe.of_trial(trial, model, arguments, _folder(study, trial))
     _note_epochs(trial, recipe.fit, arguments)
     with tempfile.TemporaryDirectory() as folder:
         training = _Training(trial, recipe, folder)
-        rehearse(model, recipe.fit.specification())
-        set_steps(model, recipe.fit, training.of_user)
-        if check:
+        is_own = _own_fit.trains_itself(recipe.build_model)
+        if not is_own:  # which may change data and model before it trains
+            rehearse(model, recipe.fit.specification())
+        # It may also add callbacks that act on batches, as one of ours does.
+        set_steps(model, recipe.fit, training.callbacks if is_own else training.of_user)
+        if check and not is_own:
             _check_objective(model, recipe)
         with lean_graphs(model, recipe.fit):
-            model.fit(**recipe.fit.as_keywords(), verbose=0, callbacks=training.callbacks)
+            training.fit(model)
     if training.stop.stopped or training.pruning.cut_off:
         raise KeyboardInterrupt
     trial.set_user_attr("n_params", model.count_params())
@@ -138,7 +146,7 @@ class _Training:
     def __init__(self, trial: optuna.Trial, recipe: Recipe, folder: str) -> None:
         self.stop = StopOnRequest()
         self.of_user = recipe.callbacks
-        self.pruning = PruningCallback(trial, recipe.objective.name)
+        self.pruning = _own_fit.pruning_for(recipe.build_model, trial, recipe.objective)
         self.best = BestWeights(self.pruning)
         self.logs = EpochLogs()
         boards = for_boards(self.of_user, trial, self.pruning)
@@ -149,6 +157,8 @@ class _Training:
                 trial, recipe.store, self.pruning, self.best, self.logs, recipe.backup_every, folder
             )
             self.callbacks.append(self.backup)
+        keywords = {**recipe.fit.as_keywords(), "verbose": 0, "callbacks": self.callbacks}
+        self.fit = partial(_own_fit.fit, recipe.build_model, trial, self.pruning, keywords)
 
 
 def _save(
@@ -210,12 +220,19 @@ def _check_objective(model: keras.Model, recipe: Recipe) -> None:
 
 def _enters_best(study: optuna.Study, number: int, value: float, recipe: Recipe) -> bool:
     """Whether a trial will be among the `keep_best` best of the study so far."""
-    best = _study.best(study, recipe.objective, recipe.keep_best)
-    if len(best) < recipe.keep_best:
-        return True
-    # As `best` ranks: of equal values the earlier trial leads, whichever ended first.
     cost = recipe.objective.cost
-    return bool(best) and (cost(value), number) < (cost(value_of(best[-1])), best[-1].number)
+
+    def leads(other: FrozenTrial) -> bool:
+        # As `best` ranks: of equal values the earlier trial leads, whichever ended first.
+        return (cost(value_of(other)), other.number) < (cost(value), number)
+
+    # What was known when this trial began costs no query, and others can only have become better.
+    known = study._get_trials(deepcopy=False, use_cache=True)
+    leading = (other for other in known if other.state is TrialState.COMPLETE and leads(other))
+    if len(list(islice(leading, recipe.keep_best))) == recipe.keep_best:
+        return False
+    best = _study.best(study, recipe.objective, recipe.keep_best)
+    return len(best) < recipe.keep_best or not leads(best[-1])
 
 
 def discard_outranked(study: optuna.Study, recipe: Recipe) -> None:

@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING, Any
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
-from kerastune_optuna import _backup, _bundle, _check, _interrupt, _storage, _study
+from kerastune_optuna import _backup, _check, _interrupt, _short_names, _storage, _study
 from kerastune_optuna._again import Again
 from kerastune_optuna._arguments import check_limits, check_tuner
-from kerastune_optuna._budget import Budget
+from kerastune_optuna._budget import Budget, room
 from kerastune_optuna._crew import Crew
+from kerastune_optuna._ending import Ending
 from kerastune_optuna._fit import VERBOSITIES, FitArguments, check_fit_arguments, check_training
-from kerastune_optuna._frame import Plan
+from kerastune_optuna._frame import plan_of
+from kerastune_optuna._grid import lay_out_grid
 from kerastune_optuna._live import progress_for
 from kerastune_optuna._once import shown_once
+from kerastune_optuna._own_fit import trains_itself
+from kerastune_optuna._queue import Queue
 from kerastune_optuna._recipe import Builder, Recipe
 from kerastune_optuna._steps import check_steps
 from kerastune_optuna._store import StoreSource, check_store
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 
-class OptunaTuner(Again):
+class OptunaTuner(Again, Queue):
     """Tune the hyperparameters of a Keras model with Optuna.
 
     Each trial calls `build_model`, trains the model, reports the objective of each epoch, and is
@@ -44,16 +48,23 @@ class OptunaTuner(Again):
     Args:
         build_model: Takes an Optuna trial and returns a compiled keras.Model, or a tuple of it and
             a dict of arguments of Model.fit, like batch_size, which go before those of search();
-            callbacks among them are added to those of search().
+            callbacks among them are added to those of search(). Where it has a method
+            `fit(trial, model, **fit_arguments)`, that one trains the model in place of Model.fit.
         objective: Name of a metric in the epoch logs. Default "val_accuracy", which also finds the
             categorical, sparse and binary accuracies of Keras.
         direction: "minimize", "maximize", or "auto" (default) where the name leaves no doubt.
         n_trials: Size of the study, over all calls of search(); COMPLETE and PRUNED trials count.
             Default 30; None for no limit.
         timeout: Seconds after which one search() starts no further trial. Default None.
-        sampler: An Optuna sampler. Default TPESampler, seeded from `seed`.
-        pruner: An Optuna pruner. Default: WilcoxonPruner with p_threshold=0.2, which ends a trial
-            whose curve is worse than that of the best one; it saved most epochs for what it lost.
+        sampler: "tpe", "gp", "cmaes", "random", "qmc", or "grid", which tries each configuration of
+            the builder once; or an Optuna sampler. Default "tpe". Names are seeded from `seed`.
+        pruner: "wilcoxon", "median", "percentile", "halving", "hyperband", "none", or an Optuna
+            pruner. Default "wilcoxon", with p_threshold=0.2, which ends a trial whose curve is
+            worse than that of the best one; it saved most epochs for what it lost.
+        terminator: After how many trials without a better value the search ends; or an object of
+            which `should_terminate(study)` is asked after each trial. Default None: never.
+        train_repeats: Train a configuration again that was trained before. Default False: a trial
+            that repeats another takes its result over, and the search ends where nothing is left.
         seed: Fixes the sampler and the training of each trial. Default None: seeds are drawn, and
             recorded with the trials.
         directory: Folder for the database and the weights. Default "tuning".
@@ -66,7 +77,8 @@ class OptunaTuner(Again):
         backup_every: Seconds between two backups of a running trial, from which it is resumed when
             its process dies. Default 60; 0 for one at each epoch, None for none.
         storage_patience: Seconds for which a database that went away is waited for. Default 300.
-        overwrite: Delete a study of that name when search() is first called. Default False.
+        overwrite: Delete a study of that name when search() or enqueue() is first called. Default
+            False.
 
     Raises:
         ArgumentError: An argument cannot work; the text says what to pass.
@@ -99,8 +111,10 @@ class OptunaTuner(Again):
         direction: str = "auto",
         n_trials: int | None = 30,
         timeout: float | None = None,
-        sampler: BaseSampler | None = None,
-        pruner: BasePruner | None = None,
+        sampler: BaseSampler | str | None = None,
+        pruner: BasePruner | str | None = None,
+        terminator: Any = None,
+        train_repeats: bool = False,
         seed: int | None = None,
         directory: str | Path = "tuning",
         study_name: str | None = None,
@@ -119,6 +133,8 @@ class OptunaTuner(Again):
         self.timeout = timeout
         self.sampler = sampler
         self.pruner = pruner
+        self.terminator = terminator
+        self.train_repeats = train_repeats
         self.seed = seed
         self.directory = directory
         self.study_name = study_name
@@ -201,7 +217,8 @@ class OptunaTuner(Again):
         fit = FitArguments(
             x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
         )
-        check_training(fit, self._objective, may_add=may_add_metrics(given))
+        may_add = may_add_metrics(given) or trains_itself(self.build_model)
+        check_training(fit, self._objective, may_add=may_add)
         recipe = self._recipe(fit.opened() if crew.is_this_process else fit.checked(), given)
         with _study.quiet_optuna(), shown_once(), _interrupt.listening(self._how_to_go_on()):
             self._search(recipe, fit, budget, crew, verbose)
@@ -211,18 +228,18 @@ class OptunaTuner(Again):
         self, recipe: Recipe, given: FitArguments, budget: Budget, crew: Crew, verbose: str | int
     ) -> None:
         """Open the study for writing and let the crew work on it."""
-        if self.overwrite and not self._has_searched:
-            self._delete()
-        study = self.study
+        study = self._opened()
         if self.keep_best:
             check_store(self._store)
         _study.warn_if_builder_changed(study, self.build_model)
         _study.note_epochs(study, recipe.fit.epochs_of_a_trial)
         _tidy(study, recipe)
-        progress = progress_for(verbose, study, _plan(study, recipe, budget), budget.n_trials)
-        fresh = not self._has_searched
-        sampler_seed = _study.start_sampler(study, self.sampler, self.seed, fresh_process=fresh)
+        study.pruner = _short_names.made_pruner(self.pruner, recipe.fit.epochs)
+        is_new = not self._has_searched
+        drawn = _short_names.start_sampler(study, self.sampler, self.seed, fresh_process=is_new)
         self._has_searched = True
+        grid = lay_out_grid(study, self.build_model, room(study, budget.n_trials), self.seed)
+        progress = progress_for(verbose, study, plan_of(study, recipe, budget), budget.n_trials)
         job = Job(
             self._storage_source,
             self._name,
@@ -232,17 +249,13 @@ class OptunaTuner(Again):
             replace(budget, first_trial=len(study.get_trials(deepcopy=False))),
             keras_settings(),
             self.storage_patience,
-            self._known(recipe, given, sampler_seed, crew.n_workers),
+            self._known(recipe, given, drawn, crew.n_workers),
         )
         with progress.running():
+            progress.tell(grid)
             crew.run(study, job, progress, self._folder)
+            progress.tell(budget.ending.reason(study))
         _tidy(study, recipe)
-
-    def _delete(self) -> None:
-        """Delete the study of that name and all that was kept of it."""
-        self.__dict__.pop("study", None)  # the old study, where results were read from it
-        _study.delete_study(self._connected, self._name, self._store)
-        _bundle.discard(self._folder)
 
     def _recipe(self, fit: FitArguments, callbacks: Sequence[Any]) -> Recipe:
         return Recipe(
@@ -254,6 +267,7 @@ class OptunaTuner(Again):
             self.keep_best,
             self._store,
             self.backup_every,
+            self.train_repeats,
         )
 
     def _how_to_go_on(self) -> str:
@@ -269,21 +283,8 @@ class OptunaTuner(Again):
             self.n_trials if n_trials is None else n_trials,
             None if seconds is None else time.time() + seconds,
             self.max_failed_trials,
+            ending=Ending(self.terminator, self.train_repeats),
         )
-
-
-def _plan(study: optuna.Study, recipe: Recipe, budget: Budget) -> Plan:
-    """Return what a search is to do, for who tells of it."""
-    seconds = None if budget.deadline is None else budget.deadline - time.time()
-    return Plan(
-        study.study_name,
-        recipe.objective,
-        budget.size(study),
-        recipe.fit.epochs,
-        recipe.fit.epochs - recipe.fit.epochs_of_a_trial,
-        seconds,
-        done=len(_study.finished(study)),
-    )
 
 
 def _tidy(study: optuna.Study, recipe: Recipe) -> None:

@@ -13,7 +13,6 @@ from uuid import uuid4
 import cloudpickle
 import keras
 import optuna
-from optuna.samplers import GridSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kerastune_optuna import _card, _interrupt, _storage, _study
@@ -25,11 +24,12 @@ from kerastune_optuna._exceptions import (
     WorkerError,
 )
 from kerastune_optuna._fit import FitArguments
+from kerastune_optuna._grid import is_grid
 from kerastune_optuna._lease import Heart, Watch
 from kerastune_optuna._liveness import leave
 from kerastune_optuna._memory import Memory
 from kerastune_optuna._recipe import Recipe
-from kerastune_optuna._sampler import learning_from_failures
+from kerastune_optuna._sampler import learning
 from kerastune_optuna._store import open_store
 from kerastune_optuna._study import finished
 from kerastune_optuna._trial import run_trial
@@ -152,7 +152,7 @@ def run_trials(
     checked, memory = False, Memory()
     with (
         _stoppable(study) as is_stopped,
-        _learning_sampler(study),
+        _learning_sampler(study, recipe),
         heart.beating(),
         memory.apart(),
     ):
@@ -207,20 +207,20 @@ def _stoppable(study: optuna.Study) -> Iterator[Callable[[], bool]]:
     """Let samplers and builders call study.stop(), as Study.optimize does."""
     # GridSampler stops the study when its grid is spent, which Optuna refuses outside optimize().
     # It takes points that were cut off for spent, though: how many are left the budget knows.
-    is_grid = isinstance(study.sampler, GridSampler)
+    visits_points = is_grid(study.sampler)
     study._stop_flag = False
     study._thread_local.in_optimize_loop = True
     try:
-        yield lambda: study._stop_flag and not is_grid
+        yield lambda: study._stop_flag and not visits_points
     finally:
         study._thread_local.in_optimize_loop = False
 
 
 @contextmanager
-def _learning_sampler(study: optuna.Study) -> Iterator[None]:
-    """Let the sampler learn from failures, and leave the user's own in the study."""
+def _learning_sampler(study: optuna.Study, recipe: Recipe) -> Iterator[None]:
+    """Let the sampler learn from what was tried, and leave the user's own in the study."""
     sampler = study.sampler
-    study.sampler = learning_from_failures(sampler)
+    study.sampler = learning(sampler, may_repeat=recipe.train_repeats)
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ import numpy as np
 import optuna
 import pytest
 import tensorflow as tf
+from optuna.terminator import BaseTerminator
 
 from kerastune_optuna import (
     ArgumentError,
@@ -96,9 +97,20 @@ CONSTRUCTOR = [
     ({"n_trials": True}, ArgumentTypeError, "n_trials=True of type bool is not a whole number"),
     ({"timeout": 0}, ArgumentError, "timeout=0 leaves no time for a trial"),
     ({"timeout": "1h"}, ArgumentTypeError, "timeout='1h' is not a number of seconds"),
-    ({"sampler": "best"}, ArgumentTypeError, "sampler='best' is no Optuna sampler"),
+    ({"sampler": "tpee"}, ArgumentError, "sampler='tpee' is no sampler. Did you mean 'tpe'? Pass"),
+    (
+        {"sampler": "best"},
+        ArgumentError,
+        "one of 'cmaes', 'gp', 'grid', 'qmc', 'random', 'tpe',",
+    ),
+    ({"sampler": 3}, ArgumentTypeError, "sampler=3 is no Optuna sampler. Pass one of 'cmaes'"),
     ({"sampler": optuna.samplers.TPESampler}, ArgumentTypeError, "is no Optuna sampler"),
-    ({"pruner": "weak"}, ArgumentTypeError, "pruner='weak' is no Optuna pruner"),
+    ({"pruner": "weak"}, ArgumentError, "pruner='weak' is no pruner. Pass one of 'halving'"),
+    ({"pruner": optuna.pruners.NopPruner}, ArgumentTypeError, "is no Optuna pruner. Pass one of"),
+    ({"terminator": 0}, ArgumentError, "terminator=0 is less than 1. Pass how many trials"),
+    ({"terminator": "soon"}, ArgumentTypeError, "terminator='soon' of type str is not a whole"),
+    ({"terminator": BaseTerminator}, ArgumentTypeError, "BaseTerminator'> is a class. Pass how"),
+    ({"train_repeats": 1}, ArgumentError, "train_repeats=1 is not a choice"),
     ({"seed": -1}, ArgumentError, "seed=-1 is less than 0"),
     ({"seed": "7"}, ArgumentTypeError, "seed='7' of type str is not a whole number"),
     ({"directory": 3}, ArgumentTypeError, "directory=3 is no path"),

@@ -89,3 +89,11 @@ def test_many_workers_find_a_good_network(name, tmp_path):
     best = float(BEST.search(printed)[1])
     accuracy = float(re.search(r"Accuracy of the best model: (\S+)", printed)[1])
     assert round(best, 4) == accuracy
+
+
+def test_a_search_moves_from_keras_tuner(tmp_path):
+    """A HyperModel runs unchanged, and the best model is that of the study."""
+    printed = run("from_keras_tuner.py", tmp_path)
+    best = float(BEST.search(printed)[1])
+    assert round(best, 4) == float(re.search(r"Accuracy of the best model: (\S+)", printed)[1])
+    assert re.search(r"Best batch size: (8|16|32), of \{'layers': ", printed)

@@ -126,7 +126,7 @@ def test_rows_are_told_from_batches(shapes, model, are_rows):
 
 def with_epochs(trial):
     """Return a model and how long it trains."""
-    return build_model(trial), {"epochs": trial.suggest_int("epochs", 3, 5)}
+    return build_model(trial), {"epochs": np.int64(trial.suggest_int("epochs", 3, 5))}
 
 
 def test_epochs_are_tuned(search):

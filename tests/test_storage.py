@@ -31,14 +31,15 @@ def test_a_database_ranks_trials_itself(url, direction, order):
     study = optuna.create_study(storage=storage, direction=direction)
     for value in VALUES:
         study.add_trial(optuna.trial.create_trial(value=value))
+    study.add_trial(optuna.trial.create_trial(value=0.5, user_attrs={"left_out": 1}))
     study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL))
     numbers = {trial._trial_id: trial.number for trial in study.trials}
-    found = _storage.best_ids(storage, study._study_id, direction, len(VALUES) + 1)
+    found = _storage.best_ids(storage, study._study_id, direction, len(VALUES) + 1, "left_out")
     assert [numbers[trial_id] for trial_id in found] == order
-    assert _storage.best_ids(storage, study._study_id, direction, 1) == found[:1]
+    assert _storage.best_ids(storage, study._study_id, direction, 1, "left_out") == found[:1]
 
 
 def test_other_storages_are_read():
     """A storage without a database ranks nothing."""
     storage = optuna.storages.InMemoryStorage()
-    assert _storage.best_ids(storage, 0, "minimize", 1) is None
+    assert _storage.best_ids(storage, 0, "minimize", 1, "left_out") is None

@@ -184,7 +184,9 @@ class Facts:
         best = _number(trial, "best_epoch")
         if best is None and seen:
             best = min(seen, key=lambda step: (self.cost(seen[step]), step))
-        run = _number(trial, "epochs_run") or len(reports) or None
+        run = _number(trial, "epochs_run")
+        if run is None:
+            run = len(reports) or None
         return Row(
             trial,
             rank,
@@ -215,6 +217,8 @@ def epochs_of(trial: FrozenTrial, epochs: int) -> int:
 def saved_epochs(trials: Sequence[FrozenTrial], epochs: int) -> int:
     """Return how many epochs the pruned trials were spared."""
     pruned = [trial for trial in trials if trial.state is TrialState.PRUNED]
+    # One that ran no epoch was spared by its repeating another, not by pruning.
+    pruned = [trial for trial in pruned if trial.user_attrs.get("epochs_run") != 0]
     # A trial of an earlier search may have had more epochs than this one allows.
     return sum(max(0, _left(trial, epochs_of(trial, epochs))) for trial in pruned)
 

@@ -1,0 +1,107 @@
+"""What ends a search before its budget is spent: nothing is left to try, or no gain is expected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+from kerastune_optuna import _check, _repeats
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
+from kerastune_optuna._study import finished, value_of
+
+if TYPE_CHECKING:
+    import optuna
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Hold what may end a search early.
+
+    Args:
+        terminator: A number of trials without a better value, or what should_terminate() asks.
+        train_repeats: Whether a configuration may be trained again and again.
+        key: The system attr of the study in which the first worker tells the others why.
+    """
+
+    terminator: Any = None
+    train_repeats: bool = False
+    key: str = field(default_factory=lambda: f"kerastune_optuna:ended:{uuid4()}")
+
+    def is_here(self, study: optuna.Study) -> bool:
+        """Whether no further trial may start."""
+        if not self.train_repeats and not _repeats.is_anything_left(study):
+            return True
+        return self.terminator is not None and self._is_terminated(study)
+
+    def _is_terminated(self, study: optuna.Study) -> bool:
+        if self._told(study) is not None:
+            return True
+        if (reason := _no_gain(self.terminator, study)) is not None:
+            # Else the workers that are training would go on alone where one of them finds a gain.
+            study._storage.set_study_system_attr(study._study_id, self.key, reason)
+        return reason is not None
+
+    def _told(self, study: optuna.Study) -> str | None:
+        told: str | None = study._storage.get_study_system_attrs(study._study_id).get(self.key)
+        return told
+
+    def reason(self, study: optuna.Study) -> str | None:
+        """Return the line that says why a search ended, if it was not for its budget."""
+        told = None if self.terminator is None else self._told(study)
+        if told is not None or self.train_repeats:
+            return told
+        count = _repeats.count_if_all(study, running=False)
+        return None if count is None else f"All {count} configurations were tried: nothing is left"
+
+
+def _no_gain(terminator: Any, study: optuna.Study) -> str | None:
+    """Return why no gain is expected; None where one is."""
+    if isinstance(terminator, int | np.integer):
+        trials = _trials_since_best(study)
+        return f"Stopped: {trials} trials brought no better value" if trials >= terminator else None
+    if terminator.should_terminate(study):
+        return f"Stopped: {type(terminator).__name__} expects no gain"
+    return None
+
+
+def _trials_since_best(study: optuna.Study) -> int:
+    """Return how many trials ended since the one that is the best."""
+    sign = -1 if study.direction is StudyDirection.MAXIMIZE else 1
+    trials = finished(study)
+    costs = [
+        (sign * value_of(trial), trial.number)
+        for trial in trials
+        if trial.state is TrialState.COMPLETE
+    ]
+    best = min(costs)[1] if costs else -1
+    return sum(trial.number > best for trial in trials)
+
+
+def check_terminator(terminator: Any) -> None:
+    """Refuse what cannot tell whether to go on.
+
+    Raises:
+        ArgumentError: Says what to pass instead.
+    """
+    instead = "Pass how many trials in a row may bring no better value, or an Optuna terminator."
+    if isinstance(terminator, type):
+        raise ArgumentTypeError(f"terminator={terminator!r} is a class. {instead}")
+    if terminator is None or hasattr(terminator, "should_terminate"):
+        _check_scores(terminator)
+    else:
+        _check.integer("terminator", terminator, least=1, instead=instead)
+
+
+def _check_scores(terminator: Any) -> None:
+    """Refuse Optuna's Terminator() as it comes, which raises after 20 trials."""
+    evaluator = type(getattr(terminator, "_error_evaluator", None)).__name__
+    if evaluator == "CrossValidationErrorEvaluator":
+        raise ArgumentError(
+            "terminator= has a CrossValidationErrorEvaluator, and there is no cross-validation. "
+            "Pass a number of trials, or Terminator(evaluator, MedianErrorEvaluator(evaluator))."
+        )

@@ -1,0 +1,53 @@
+"""The conditions under which KerasTuner's hyperparameters are active."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.distributions import BaseDistribution, check_distribution_compatibility
+
+_APART = " | "  # between a name and the conditions that tell it from others of that name
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Hold the values of a hyperparameter with which others are active."""
+
+    parent: str
+    values: tuple[Any, ...]
+
+    def is_met(self, values: Mapping[str, Any]) -> bool:
+        """Whether the parent is active and has one of the values."""
+        return self.parent in values and values[self.parent] in self.values
+
+    def __str__(self) -> str:
+        return f"{self.parent}={','.join(map(str, self.values))}"
+
+
+def as_tuple(values: Any) -> tuple[Any, ...]:
+    """Return the values of a condition, of which there may be a single one."""
+    return tuple(values) if isinstance(values, list | tuple) else (values,)
+
+
+def names(name: str, conditions: Sequence[Condition]) -> list[str]:
+    """Return the names that a hyperparameter may have in a study, the one to try first in front.
+
+    To Optuna a name has one kind of values, to KerasTuner one for each condition.
+    """
+    return [name] if not conditions else [name, _APART.join([name, *map(str, conditions)])]
+
+
+def plain(name: str) -> str:
+    """Return the name of a hyperparameter without its conditions."""
+    return name.partition(_APART)[0]
+
+
+def fits(space: BaseDistribution, known: BaseDistribution) -> bool:
+    """Whether Optuna takes both distributions under one name."""
+    try:
+        check_distribution_compatibility(known, space)
+    except ValueError:
+        return False
+    return True

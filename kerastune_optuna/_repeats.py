@@ -1,0 +1,96 @@
+"""Configurations that come again: a result that is known is taken over, and costs no training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from optuna.trial import TrialState
+
+from kerastune_optuna import _space
+from kerastune_optuna._retry import was_cut_off
+from kerastune_optuna._study import REPEAT_OF, first_of_these_epochs
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+_DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+_COPIED = ("best_value", "best_epoch", "n_params", "seed")
+
+
+def find(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None:
+    """Return a finished trial that was trained with the parameters of a new one, if any."""
+    distributions, params = trial.distributions, trial.params
+    asked = _space.places(distributions, params)
+    # Of thousands of trials most differ in a parameter without steps, which is looked at first.
+    endless = {name: params[name] for name in asked if math.isinf(_space.size(distributions[name]))}
+    same = [
+        one
+        for one in study._get_trials(deepcopy=False, states=_DONE, use_cache=True)
+        if asked and all(one.params.get(name) == value for name, value in endless.items())
+        if one.distributions == distributions and _was_trained(one)
+        if _space.places(distributions, one.params) == asked
+    ]
+    first = first_of_these_epochs(study) if same else 0
+    same = [one for one in same if one.number >= first]
+    return min(same, key=_rank, default=None)
+
+
+def _rank(trial: FrozenTrial) -> tuple[bool, int]:
+    """Return what puts a COMPLETE trial before a PRUNED one, and then the earlier first."""
+    return trial.state is not TrialState.COMPLETE, trial.number
+
+
+def _was_trained(trial: FrozenTrial) -> bool:
+    """Whether a trial's result came from a training of ours."""
+    return "seed" in trial.user_attrs and REPEAT_OF not in trial.user_attrs
+
+
+def take_over(trial: optuna.Trial, earlier: FrozenTrial) -> None:
+    """Give a trial the reports and the attributes of an earlier one."""
+    for step, value in sorted(earlier.intermediate_values.items()):
+        trial.report(value, step)
+    known = {key: earlier.user_attrs[key] for key in _COPIED if key in earlier.user_attrs}
+    reason = f"repeats trial {earlier.number}"
+    own = {"epochs_run": 0, "stop_reason": reason, REPEAT_OF: earlier.number}
+    for key, value in {**known, **own}.items():
+        trial.set_user_attr(key, value)
+
+
+def is_anything_left(study: optuna.Study) -> bool:
+    """Whether a builder may have a configuration that no trial has tried or is trying."""
+    return count_if_all(study, running=True) is None
+
+
+def count_if_all(study: optuna.Study, *, running: bool) -> int | None:
+    """Return how many configurations a builder has, if all were tried.
+
+    Args:
+        study: The study.
+        running: Whether those that are being trained count.
+
+    Returns:
+        None where something is left, or may be.
+    """
+    if not all(map(_space.is_finite, of_these_epochs(study, running=running))):
+        return None
+    tree = _space.tried(of_these_epochs(study, running=running))
+    return tree.leaves() if tree.is_closed else None
+
+
+def of_these_epochs(study: optuna.Study, *, running: bool) -> Iterator[FrozenTrial]:
+    """Yield the trials that need not be trained again, and those that are being trained."""
+    first = first_of_these_epochs(study)
+    for one in study._get_trials(deepcopy=False, use_cache=True):
+        if one.number >= first and (_has_ended(one) or (running and _runs(one))):
+            yield one
+
+
+def _has_ended(trial: FrozenTrial) -> bool:
+    return trial.state.is_finished() and not was_cut_off(trial)
+
+
+def _runs(trial: FrozenTrial) -> bool:
+    return trial.state is TrialState.RUNNING

@@ -1,0 +1,262 @@
+"""The space of a builder: which parameters it asks for, in which order, and what is left to try."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import BaseTrial, FixedTrial
+
+from kerastune_optuna._exceptions import ArgumentError, TunerError
+from kerastune_optuna._memory import Memory
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+Choose: TypeAlias = Callable[[str, BaseDistribution], Any]
+
+_UNSTEADY = (
+    "build_model asks for other parameters when it is called with the same values again, and a "
+    "grid of them has no end. Pass another sampler than 'grid'."
+)
+
+
+class Walker(FixedTrial):
+    """Be a trial to a builder, without a study, and write down what it asks for.
+
+    Args:
+        choose: Takes the name and the distribution of a parameter, and returns its value.
+    """
+
+    def __init__(self, choose: Choose) -> None:
+        super().__init__({})
+        self._choose = choose
+
+    def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
+        """Choose a value where the parameter is new; Optuna's suggest methods all come here."""
+        if name not in self._params:
+            self._params[name] = self._choose(name, distribution)
+        return super()._suggest(name, distribution)
+
+
+def size(distribution: BaseDistribution) -> float:
+    """Return how many values a parameter may take; infinity for a float without steps."""
+    if isinstance(distribution, CategoricalDistribution):
+        return len(distribution.choices)
+    if distribution.single():
+        return 1
+    if isinstance(distribution, IntDistribution):
+        return (distribution.high - distribution.low) // distribution.step + 1
+    low, high, step = _range(distribution)
+    return math.inf if step is None else int((high - low) // step) + 1
+
+
+def value_at(distribution: BaseDistribution, place: int) -> Any:
+    """Return a value of a parameter by its place among all, counted from 0."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[place]
+    low, _, step = _range(distribution)
+    return distribution.to_external_repr(float(low + place * (step or 0)))
+
+
+def place_of(distribution: BaseDistribution, value: Any) -> float:
+    """Return the place of a value among all; the value itself where they have no steps."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.to_internal_repr(value)
+    if isinstance(distribution, IntDistribution):
+        return (int(value) - distribution.low) // distribution.step
+    low, _, step = _range(distribution)
+    # Samplers compute steps in floats, and give 0.30000000000000004 for 0.3.
+    return float(value) if step is None else round((float(value) - float(low)) / float(step))
+
+
+def places(
+    distributions: Mapping[str, BaseDistribution], params: Mapping[str, Any]
+) -> dict[str, float]:
+    """Return where the values of a configuration stand, by which configurations compare."""
+    return {name: place_of(distributions[name], value) for name, value in params.items()}
+
+
+def middle(distribution: BaseDistribution) -> Any:
+    """Return the first category, or the middle of a range: of its logarithm where that counts."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[0]
+    low, high, step = _range(distribution)
+    if _is_log(distribution):
+        mean = math.sqrt(low * high)
+        return round(mean) if isinstance(distribution, IntDistribution) else mean
+    if step is None:
+        return float((low + high) / 2)
+    return value_at(distribution, int((high - low) // step) // 2)
+
+
+def described(distribution: BaseDistribution) -> str:
+    """Return which values a parameter may take, in words."""
+    if isinstance(distribution, CategoricalDistribution):
+        return "one of " + ", ".join(map(repr, distribution.choices))
+    low, high, step = _range(distribution)
+    is_whole = isinstance(distribution, IntDistribution) and step == 1
+    steps = "" if step is None or is_whole else f" in steps of {step}"
+    return f"{low} to {high}{steps}"
+
+
+def _range(distribution: BaseDistribution) -> tuple[Decimal, Decimal, Decimal | None]:
+    """Return the ends and the step of a numeric parameter as they were written."""
+    if not isinstance(distribution, IntDistribution | FloatDistribution):
+        raise TypeError(f"Optuna has no distribution like {distribution!r}")
+    low, high, step = distribution.low, distribution.high, distribution.step
+    exact = None if step is None else Decimal(str(step))
+    return Decimal(str(low)), Decimal(str(high)), exact
+
+
+def _is_log(distribution: BaseDistribution) -> bool:
+    return bool(getattr(distribution, "log", False))
+
+
+class Node:
+    """Stand for the values that were given so far, and tell whether anything is left to try."""
+
+    def __init__(self) -> None:
+        self.children: dict[float, Node] = {}
+        self.is_closed = False
+        self._name = ""  # as long as nothing was asked for
+        self._size = math.inf
+
+    def asks(self, name: str, distribution: BaseDistribution) -> bool:
+        """Take the parameter that is asked for next; False where another one was asked for."""
+        asked = name, size(distribution)
+        if not self._name:
+            self._name, self._size = asked
+        is_steady = asked == (self._name, self._size)
+        if not is_steady:
+            self._size = math.inf  # the builder has changed: nothing is certain
+        return is_steady
+
+    def child(self, place: float) -> Node:
+        """Return the node after a value of that parameter."""
+        return self.children.setdefault(place, Node())
+
+    def is_spent(self) -> bool:
+        """Whether each value of the parameter that is asked for here was followed to its ends."""
+        return len(self.children) >= self._size and all(
+            child.is_closed for child in self.children.values()
+        )
+
+    def is_closed_for(self, places: Mapping[str, float]) -> bool:
+        """Whether nothing is left to try with these values, whatever comes after them."""
+        node: Node | None = self
+        while node is not None and not node.is_closed:
+            if node._name in places:
+                node = node.children.get(places[node._name])
+            elif node._size == 1:  # which samplers are not asked for
+                node = next(iter(node.children.values()), None)
+            else:
+                return False
+        return node is not None
+
+    def leaves(self) -> int:
+        """Return how many configurations are below."""
+        return sum(child.leaves() for child in self.children.values()) or 1
+
+
+def close(path: list[Node]) -> bool:
+    """Note that the configuration at the end of a path was tried; False where it is no end."""
+    is_end = not path[-1].children and not path[-1].is_closed
+    # A trial that ended within its builder stops at a node which others went through.
+    path[-1].is_closed = path[-1].is_closed or is_end
+    for node in reversed(path[:-1]):
+        node.is_closed = node.is_spent()
+    return is_end
+
+
+def is_finite(trial: FrozenTrial) -> bool:
+    """Whether each parameter of a trial has steps or choices, so that they can come again."""
+    return not any(math.isinf(size(one)) for one in trial.distributions.values())
+
+
+def tried(trials: Iterable[FrozenTrial]) -> Node:
+    """Return the tree of what trials asked for."""
+    root = Node()
+    for trial in trials:
+        path = [root]
+        for name, distribution in trial.distributions.items():
+            place = place_of(distribution, trial.params[name])
+            path[-1].asks(name, distribution)
+            path.append(path[-1].child(place))
+        if len(path) > 1:
+            close(path)
+    return root
+
+
+def configurations(
+    build_model: Callable[[BaseTrial], Any], seed: int
+) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield each configuration of a builder once, in an order of chance, each by one call of it.
+
+    Args:
+        build_model: The builder. Nothing that it returns is trained.
+        seed: Fixes the order.
+
+    Yields:
+        The parameters, and how many configurations there would be if no parameter decided over
+        another: the mean of this number is that of the true one (Knuth, Mathematics of Computation
+        29, 1975).
+
+    Raises:
+        ArgumentError: A parameter has no end of values, or the builder asks by chance.
+    """
+    root, chance, memory = Node(), random.Random(seed), Memory(share=1.0)
+    with memory.apart():
+        while not root.is_closed:
+            with memory.released():
+                params, estimate = _follow(build_model, root, chance)
+            yield params, estimate
+
+
+def _follow(
+    build_model: Callable[[BaseTrial], Any], root: Node, chance: random.Random
+) -> tuple[dict[str, Any], int]:
+    """Call a builder once, for a configuration that is open; return it and the estimate."""
+    path, estimate = [root], 1
+
+    def choose(name: str, distribution: BaseDistribution) -> Any:
+        nonlocal estimate
+        count = _finite_size(name, distribution)
+        estimate *= count
+        if not path[-1].asks(name, distribution):
+            raise ArgumentError(_UNSTEADY)
+        place = chance.randrange(count)
+        while (child := path[-1].children.get(place)) is not None and child.is_closed:
+            place = chance.randrange(count)
+        path.append(path[-1].child(place))
+        return value_at(distribution, place)
+
+    walker = Walker(choose)
+    try:
+        build_model(walker)
+    except TunerError:
+        raise
+    except Exception:  # of any kind: the trial of this configuration will meet it, and tell
+        pass
+    if not close(path):
+        raise ArgumentError(_UNSTEADY)
+    return walker.params, estimate
+
+
+def _finite_size(name: str, distribution: BaseDistribution) -> int:
+    count = size(distribution)
+    if math.isinf(count):
+        raise ArgumentError(
+            f"sampler='grid' needs an end of values, and {name!r} ({described(distribution)}) has "
+            "none. Pass step= to suggest_float, or sampler='qmc', which spreads n_trials evenly."
+        )
+    return int(count)

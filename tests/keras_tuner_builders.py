@@ -1,0 +1,153 @@
+"""Builders in KerasTuner's vocabulary, as its users write them."""
+
+from __future__ import annotations
+
+import keras
+import keras_tuner
+import numpy as np
+
+
+def compiled(*hidden, optimizer="adam"):
+    """Return a classifier of four numbers with the given hidden layers."""
+    model = keras.Sequential([keras.Input((4,)), *hidden, keras.layers.Dense(3, "softmax")])
+    # Without a graph, whose tracing would take most of a test's time.
+    options = {"metrics": ["accuracy"], "run_eagerly": True}
+    model.compile(optimizer, "sparse_categorical_crossentropy", **options)
+    return model
+
+
+def plain(hp):
+    """Ask for the three kinds that each tutorial begins with."""
+    units = hp.Int("units", min_value=4, max_value=16, step=4, default=8)
+    layer = keras.layers.Dense(units, hp.Choice("activation", ["relu", "tanh"]))
+    rate = hp.Float("lr", min_value=1e-4, max_value=1e-2, sampling="log")
+    return compiled(layer, optimizer=keras.optimizers.Adam(rate))
+
+
+def depths(hp):
+    """Ask for as many sizes as there are layers."""
+    layers = range(hp.Int("layers", 1, 3))
+    return compiled(*[keras.layers.Dense(hp.Int(f"units_{i}", 2, 9, step=3)) for i in layers])
+
+
+def powers(hp):
+    """Ask for ranges whose steps are factors."""
+    units = hp.Int("units", 2, 33, step=2, sampling="log")
+    rate = hp.Float("lr", 1e-4, 1e-1, step=10, sampling="LOG", default=1e-3)
+    width = hp.Int("width", 2, 6, sampling="log")
+    layers = [keras.layers.Dense(units), keras.layers.Dense(width)]
+    return compiled(*layers, optimizer=keras.optimizers.SGD(rate))
+
+
+def mirrored(hp):
+    """Ask for ranges that are dense at their upper ends."""
+    momentum = hp.Float("momentum", 0.1, 0.9, sampling="reverse_log")
+    units = hp.Int("units", 1, 16, step=2, sampling="reverse_log")
+    width = hp.Int("width", 3, 7, sampling="reverse_log")
+    dropout = keras.layers.Dropout(hp.Float("rate", 0.1, 0.8, step=2, sampling="reverse_log"))
+    layers = [keras.layers.Dense(units), keras.layers.Dense(width), dropout]
+    return compiled(*layers, optimizer=keras.optimizers.SGD(0.1, momentum=momentum))
+
+
+def branches(hp):
+    """Ask for one thing or another, and for a third below that."""
+    kind = hp.Choice("kind", ["dense", "wide", "none"])
+    layers = []
+    with hp.conditional_scope("kind", ["dense", "wide"]):
+        units = hp.Int("units", 2, 6)
+        if units is not None:
+            layers.append(keras.layers.Dense(units))
+        dropout = hp.Boolean("dropout")
+        with hp.conditional_scope("dropout", True):
+            rate = hp.Float("rate", 0.1, 0.5, step=0.1)
+            if dropout:
+                layers.append(keras.layers.Dropout(rate))
+    with hp.conditional_scope("kind", "none"):
+        assert (hp.Fixed("note", "linear") is None) == (kind != "none")
+    assert ("units" in hp) == (kind != "none")
+    return compiled(*layers)
+
+
+def parents(hp):
+    """Name the parent beside the range."""
+    name = hp.Choice("optimizer", ["sgd", "adam"])
+    momentum = hp.Float(
+        "momentum", 0.0, 0.9, step=0.3, parent_name="optimizer", parent_values=["sgd"]
+    )
+    beta = hp.Choice("beta", [0.8, 0.9], parent_name="optimizer", parent_values="adam")
+    assert hp.is_active("momentum") == (name == "sgd") == (momentum is not None)
+    if name == "sgd":
+        return compiled(optimizer=keras.optimizers.SGD(0.1, momentum=momentum))
+    return compiled(optimizer=keras.optimizers.Adam(beta_1=beta))
+
+
+def scopes(hp):
+    """Give the same name in several scopes, and ask again for what is known."""
+    layers = []
+    for block in ("first", "second"):
+        with hp.name_scope(block):
+            hp.Int("units", 2, 4)
+            with hp.name_scope("inner"):
+                rate = hp.Float("rate", 0.0, 0.5, step=0.25)
+            layers += [keras.layers.Dense(hp.get("units")), keras.layers.Dropout(rate)]
+    assert hp["first/units"] == hp.values["first/units"] == hp.Int("first/units", 2, 4)
+    assert "third/units" not in hp
+    return compiled(*layers)
+
+
+def kinds(hp):
+    """Ask for what is true, fixed, or one of several numbers."""
+    bias = hp.Choice("bias", [True, False])
+    units = hp.Choice("units", [4, 8, 16], ordered=True, default=8)
+    rate = hp.Choice("lr", [1e-2, 1e-3])
+    layers = [keras.layers.Dense(units, use_bias=bool(bias))]
+    layers += [keras.layers.BatchNormalization()] * hp.Boolean("norm", default=True)
+    return compiled(*layers, optimizer=keras.optimizers.Adam(rate, beta_1=hp.Fixed("beta", 0.85)))
+
+
+def same_names(hp):
+    """Give one name to different things under different conditions."""
+    kind = hp.Choice("kind", ["a", "b"])
+    with hp.conditional_scope("kind", ["a"]):
+        activation, units = hp.Choice("activation", ["relu", "tanh"]), hp.Int("units", 2, 4)
+    if kind == "b":
+        with hp.conditional_scope("kind", ["b"]):
+            activation, units = hp.Choice("activation", ["selu", "elu"]), hp.Int("units", 8, 10)
+    return compiled(keras.layers.Dense(units, activation))
+
+
+class BatchSize(keras_tuner.HyperModel):
+    """Tune how the model is trained, too."""
+
+    def build(self, hp):
+        """Ask for the model."""
+        return compiled(keras.layers.Dense(hp.Int("units", 2, 4)))
+
+    def fit(self, hp, model, *args, **kwargs):
+        """Ask for the batch size and the epochs."""
+        return model.fit(
+            *args,
+            batch_size=hp.Choice("batch_size", [8, 16]),
+            epochs=hp.Int("epochs", 1, 2),
+            **kwargs,
+        )
+
+
+class OwnLoop(keras_tuner.HyperModel):
+    """Train in a loop of its own that leaves the callbacks alone."""
+
+    def build(self, hp):
+        """Ask for the model."""
+        return compiled(keras.layers.Dense(hp.Int("units", 2, 4)))
+
+    def fit(self, hp, model, x, y, validation_data, **kwargs):
+        """Return the metrics of the last step."""
+        size = hp.Int("batch_size", 8, 24, step=8)
+        for start in range(0, len(x), size):
+            model.train_on_batch(x[start : start + size], y[start : start + size])
+        loss, accuracy = model.evaluate(*validation_data, verbose=0)
+        return {"val_loss": np.float64(loss), "val_accuracy": accuracy, "units": hp.get("units")}
+
+
+FUNCTIONS = [plain, depths, powers, mirrored, branches, parents, scopes, kinds, same_names]
+MODELS = [BatchSize(), OwnLoop()]

@@ -1,0 +1,227 @@
+"""A grid is read from the builder, laid out once, and visited once, whatever happens."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import keras
+import pytest
+
+from kerastune_optuna import ArgumentError
+from kerastune_optuna._budget import _slots
+from kerastune_optuna._grid import Grid, lay_out_grid
+from kerastune_optuna._space import configurations
+from tests.faults import ROOT, EpochLog, logged, run_to_the_end
+
+
+def ask(trial):
+    """Ask for 24 configurations: other parameters for each of two optimizers."""
+    units = trial.suggest_int("units", 2, 8, step=2)
+    if trial.suggest_categorical("optimizer", ["sgd", "adam"]) == "sgd":
+        return units, keras.optimizers.SGD(
+            momentum=trial.suggest_float("momentum", 0, 0.8, step=0.4)
+        )
+    return units, keras.optimizers.Adam(beta_1=trial.suggest_float("beta", 0.1, 0.3, step=0.1))
+
+
+def compiled(model, optimizer):
+    """Return a model that trains without a trace, which costs more than so few steps."""
+    loss = "sparse_categorical_crossentropy"
+    model.compile(optimizer, loss, metrics=["accuracy"], run_eagerly=True)
+    return model
+
+
+def conditional(trial):
+    """Return a classifier with one of 24 configurations."""
+    units, optimizer = ask(trial)
+    layers = [keras.layers.Dense(units), keras.layers.Dense(3, activation="softmax")]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    return compiled(model, optimizer)
+
+
+def two_by_three(trial):
+    """Return a classifier with one of six configurations."""
+    layers = [
+        keras.layers.Dense(trial.suggest_int("units", 2, 3)),
+        keras.layers.Dense(3, activation=trial.suggest_categorical("end", ["softmax", "sigmoid"])),
+        keras.layers.Rescaling(trial.suggest_categorical("scale", [1.0])),
+    ]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    return compiled(model, "sgd")
+
+
+def finished(tuner):
+    """Return the trials that count."""
+    return [trial for trial in tuner.study.trials if trial.state.name in ("COMPLETE", "PRUNED")]
+
+
+def points_of(trials):
+    """Return the configurations of trials."""
+    return [tuple(sorted(trial.params.items())) for trial in trials]
+
+
+SCRIPT = """
+import sys, time
+import keras
+import numpy as np
+from kerastune_optuna import OptunaTuner
+from tests.faults import EpochLog
+from tests.test_grid import conditional
+rng = np.random.default_rng(0)
+x, y = rng.normal(size=(48, 4)), rng.integers(0, 3, 48)
+slow = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: time.sleep(0.1))
+directory = sys.argv[1]
+tuner = OptunaTuner(conditional, sampler="grid", directory=directory, study_name="test")
+tuner.search(
+    x, y, validation_data=(x, y), epochs=1, n_workers=4, verbose=0,
+    callbacks=[EpochLog(directory + "/log"), lambda trial: slow],
+)
+"""
+
+
+def test_four_workers_that_are_killed_lose_no_point(search, make_tuner, tmp_path):
+    """Of 24 configurations each has one result after all processes were killed on the way."""
+    directory = tmp_path / "tuning"
+    directory.mkdir()
+    log = directory / "log"
+    command = [sys.executable, "-c", SCRIPT, str(directory)]
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+    while len({pid for _, what, pid, _ in logged(log) if what == "0"}) < 4:
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    tuner = make_tuner(conditional, sampler="grid", n_trials=30, pruner=None)
+    states = [trial.state.name for trial in tuner.study.trials]
+    assert states.count("WAITING") > 0
+    assert states.count("RUNNING") > 0
+    search(tuner=tuner, fit={"epochs": 1, "callbacks": [EpochLog(log)]})
+    points = points_of(finished(tuner))
+    assert len(points) == len(set(points)) == 24
+    ends = run_to_the_end(log)
+    assert all(ends[trial.number] == 1 for trial in finished(tuner))
+    assert "WAITING" not in {trial.state.name for trial in tuner.study.trials}
+
+
+def test_a_grid_is_read_from_the_builder():
+    """Steps, categories, logarithms and conditions give each configuration once."""
+
+    def build(trial):
+        trial.suggest_int("log", 1, 3, log=True)
+        trial.suggest_float("step", 0.1, 0.3, step=0.1)
+        if trial.suggest_categorical("kind", ["a", None]) is None:
+            trial.suggest_int("inner", trial.params["log"], 3)
+        trial.suggest_float("one", 0.5, 0.5)
+
+    found = [params for params, _ in configurations(build, seed=0)]
+    expected = [
+        {"log": log, "step": step, "kind": kind, **inner, "one": 0.5}
+        for log in (1, 2, 3)
+        for step in (0.1, 0.2, 0.3)
+        for kind, inner in [("a", {}), *[(None, {"inner": i}) for i in range(log, 4)]]
+    ]
+    assert len(found) == len(expected) == 27
+    assert all(params in found for params in expected)
+
+
+def test_the_order_is_that_of_the_seed():
+    """One seed gives one order, which is not that of the values."""
+    orders = [[params for params, _ in configurations(ask, seed)] for seed in (1, 1, 2)]
+    assert orders[0] == orders[1] != orders[2]
+    assert len({params["units"] for params in orders[0][:6]}) > 1
+
+
+def test_a_grid_ends_the_search(search, make_tuner, capsys):
+    """Its size is told, n_trials may be larger, and a search of it that is over adds nothing."""
+    search(two_by_three, sampler="grid", n_trials=30, fit={"epochs": 1, "verbose": 2})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Grid: 4 configurations"
+    assert len(lines) == 6
+    assert lines[-1] == "All 4 configurations were tried: nothing is left"
+    tuner = make_tuner(two_by_three, sampler="grid", n_trials=None)
+    search(tuner=tuner, fit={"epochs": 1})
+    assert len(tuner.study.trials) == 4
+    assert capsys.readouterr().out == ""
+
+
+def test_n_trials_limits_a_grid(search, make_tuner, capsys):
+    """What n_trials leaves out is told, and is tried by a search that allows more."""
+    search(two_by_three, sampler="grid", n_trials=1, fit={"epochs": 1, "verbose": 2})
+    line = capsys.readouterr().out.splitlines()[0]
+    assert line == "Grid: about 4 configurations, of which n_trials= leaves some out"
+    tuner = search(tuner=make_tuner(two_by_three, sampler="grid", n_trials=3), fit={"epochs": 1})
+    points = points_of(tuner.study.trials)
+    assert len(points) == len(set(points)) == 3
+
+
+def test_a_point_that_fails_is_not_made_up_for(search):
+    """A builder that raises for some configurations has the others tried."""
+
+    def build(trial):
+        model = two_by_three(trial)
+        if trial.params["units"] == 2 and trial.params["end"] == "softmax":
+            raise RuntimeError("no such luck")
+        return model
+
+    tuner = search(build, sampler="grid", n_trials=None, fit={"epochs": 1})
+    assert sorted(tuner.results()["state"]) == ["COMPLETE"] * 3 + ["FAIL"]
+
+
+@pytest.fixture
+def study(tmp_path, make_tuner):
+    """Give an empty study that is searched by a grid."""
+    study = make_tuner().study
+    study.sampler = Grid()
+    return study
+
+
+def test_a_grid_that_was_laid_out_in_part_is_completed(study):
+    """Two processes that lay a grid out at once, one of them killed, lay out each point once."""
+    lay_out_grid(study, ask, room=5, seed=0)
+    assert len(study.trials) == 5
+    threads = [threading.Thread(target=lay_out_grid, args=(study, ask, 30, n)) for n in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    points = [tuple(sorted(one.system_attrs["fixed_params"].items())) for one in _slots(study)]
+    assert len(points) == len(set(points)) == 24
+
+
+def endless(trial):
+    """Ask for a float without a step."""
+    trial.suggest_float("lr", 0.001, 0.1, log=True)
+
+
+def by_chance(trial):
+    """Ask for another parameter each time."""
+    trial.suggest_int(f"at {time.perf_counter_ns()}", 1, 2)
+
+
+def vast(trial):
+    """Ask for a hundred million configurations."""
+    for name in "abcdefgh":
+        trial.suggest_int(name, 1, 10)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (endless, r"'lr' \(0.001 to 0.1\) has none. Pass step= to suggest_float, or sampler='qmc'"),
+        (by_chance, "asks for other parameters when it is called with the same values again"),
+        (
+            vast,
+            "has about 100000000 configurations, and n_trials=None would run them all",
+        ),
+    ],
+)
+def test_a_grid_without_an_end_is_refused(study, build, message):
+    """Nothing is laid out of a grid that is infinite, unsteady or too large."""
+    with pytest.raises(ArgumentError, match=message):
+        lay_out_grid(study, build, None, 0)
+    assert study.trials == []

@@ -1,0 +1,238 @@
+"""A project that KerasTuner has searched becomes a study, and a search goes on with it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import keras_tuner
+import optuna
+import pytest
+
+from kerastune_optuna import HyperParameters, OptunaTuner, from_keras_tuner
+from tests.keras_tuner_builders import compiled, keras
+from tests.test_cli import call, one_line  # noqa: F401 a fixture is found by its name
+
+
+def build(hp):
+    """Ask for each kind of range that there is, under a condition or without."""
+    kind = hp.Choice("kind", ["a", "b"])
+    rate = hp.Float("lr", 1e-4, 1e-1, step=10, sampling="log")
+    momentum = hp.Float("momentum", 0.1, 0.9, sampling="reverse_log")
+    hp.Float("dropout", 0.0, 0.3, step=0.1)
+    hp.Fixed("note", "as before")
+    with hp.conditional_scope("kind", ["a"]):
+        units, name = hp.Int("units", 2, 8, step=2), hp.Choice("activation", ["relu", "elu"])
+    with hp.conditional_scope("kind", ["b"]):
+        size, form = hp.Int("size", 2, 5), hp.Choice("form", ["tanh", "selu"])
+    layer = keras.layers.Dense(*((units, name) if kind == "a" else (size, form)))
+    optimizer = keras.optimizers.SGD(rate, momentum=momentum)
+    return compiled(layer, optimizer=optimizer)
+
+
+class Tuner(keras_tuner.RandomSearch):
+    """Search as KerasTuner does, but for the trainings."""
+
+    def run_trial(self, trial, *args, **kwargs):
+        """Fail every seventh time, and tell else what two executions of a training might."""
+        number = int(trial.trial_id)
+        if number % 7 == 5:
+            raise ValueError(f"trial {number} does not fit")
+        build(trial.hyperparameters)
+        values = trial.hyperparameters.values
+        accuracy = 0.5 + values["momentum"] / 3 + (values["kind"] == "a") / 10 + values["lr"]
+        logs = {"val_accuracy": accuracy, "accuracy": accuracy + 0.01, "val_loss": 1 - accuracy}
+        return [logs, {**logs, "val_accuracy": accuracy - 0.02}]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """Give the folder and the tuner of a project of 20 trials, which no test may change."""
+    folder = tmp_path_factory.mktemp("keras_tuner")
+    tuner = Tuner(
+        build, "val_accuracy", max_trials=20, seed=3, directory=folder, project_name="old"
+    )
+    tuner.search(verbose=0)
+    return folder / "old", tuner
+
+
+@pytest.fixture
+def imported(call, project, tmp_path):  # noqa: F811 the fixture is the one imported
+    """Give the study that the command makes of the project."""
+    out, _ = call("import", project[0], "--directory", tmp_path / "tuning")
+    url = f"sqlite:///{tmp_path}/tuning/study.db"
+    return out, optuna.load_study(study_name="old", storage=url)
+
+
+def test_trials_keep_their_order_values_and_parameters(imported, project):
+    """Twenty trials are there as KerasTuner has them, the failed ones too."""
+    out, study = imported
+    oracle = project[1].oracle
+    assert out.startswith("Added 20 trials, and left out 0")
+    theirs = [oracle.trials[trial_id] for trial_id in oracle.start_order]
+    assert len(study.trials) == 20
+    for our, their in zip(study.trials, theirs, strict=True):
+        assert our.params == pytest.approx(their.hyperparameters.values)
+        assert our.value == their.score
+        assert our.state.name == {"COMPLETED": "COMPLETE", "FAILED": "FAIL"}[their.status]
+    failed = [trial.number for trial in study.trials if trial.state.name == "FAIL"]
+    assert failed == [5, 12, 19]
+    assert study.trials[5].user_attrs["stop_reason"] == "ValueError: trial 5 does not fit"
+
+
+def test_the_best_parameters_are_the_same(imported, project):
+    """KerasTuner's best hyperparameters are those of the study's best trial."""
+    best = project[1].get_best_hyperparameters()[0]
+    assert imported[1].best_params == pytest.approx(best.values)
+    assert HyperParameters(imported[1].best_trial).values == best.values
+
+
+def test_reports_are_kept(imported):
+    """The mean over the executions is at the step that KerasTuner has it for."""
+    trial = imported[1].best_trial
+    assert trial.intermediate_values == {0: pytest.approx(trial.value)}
+    metrics = trial.user_attrs["kerastune_optuna:import"]["metrics"]
+    assert set(metrics) == {"val_accuracy", "accuracy", "val_loss"}
+
+
+@pytest.mark.usefixtures("imported")
+def test_a_search_goes_on_with_it(data, tmp_path):
+    """The next trials have the same distributions, and the sampler learns from those before."""
+    tuner = OptunaTuner(
+        from_keras_tuner(build),
+        n_trials=19,
+        seed=0,
+        study_name="old",
+        directory=tmp_path / "tuning",
+    )
+    x, y, validation = data
+    tuner.search(x, y, validation_data=validation, epochs=1, verbose=0)
+    trials = tuner.study.trials
+    assert len(trials) == 22
+    assert [trial.state.name for trial in trials[20:]] == ["COMPLETE"] * 2
+    known = {name: space for trial in trials[:20] for name, space in trial.distributions.items()}
+    new = {name: space for trial in trials[20:] for name, space in trial.distributions.items()}
+    assert new == {name: known[name] for name in new}
+    common = optuna.search_space.intersection_search_space(trials)
+    assert set(common) >= {"kind", "lr", "momentum", "dropout"}
+    assert len(tuner.results()) == 22
+
+
+def test_a_second_import_adds_what_is_new(call, project, tmp_path):  # noqa: F811
+    """Trials that are there are left out, and unfinished ones too."""
+    folder = tmp_path / "old"
+    shutil.copytree(project[0], folder)
+    path = folder / "trial_07" / "trial.json"
+    whole = path.read_text()
+    path.write_text(json.dumps({**json.loads(whole), "status": "RUNNING"}))
+    begins = [
+        call("import", folder, "--directory", tmp_path, "--study", "mine")[0].partition(".")[0]
+        for _ in range(2)
+    ]
+    path.write_text(whole)
+    begins.append(call("import", folder, "--directory", tmp_path, "--study", "mine")[0])
+    assert begins[0].startswith("Added 19 trials, and left out 1")
+    assert begins[1].startswith("Added 0 trials, and left out 20")
+    assert begins[2].startswith("Added 1 trials, and left out 19")
+    assert "Study 'mine' has 17 COMPLETE and 3 FAIL; the first count" in begins[2]
+
+
+def test_another_project_needs_another_study(call, project, tmp_path):  # noqa: F811
+    """Trials of two projects are not mixed."""
+    shutil.copytree(project[0], tmp_path / "old")
+    call("import", project[0], "--directory", tmp_path)
+    _, err = call("import", tmp_path / "old", "--directory", tmp_path, code=1)
+    assert "is another project. Pass another --study." in one_line(err)
+
+
+def test_a_storage_is_taken_in_place_of_a_directory(call, project, tmp_path, monkeypatch):  # noqa: F811
+    """The study lies where --storage says, and no folder is made."""
+    monkeypatch.chdir(tmp_path)
+    call("import", project[0], "--storage", f"sqlite:///{tmp_path}/my.db")
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith("my.db")] == []
+
+
+def rewritten(project, folder, change):
+    """Copy the project with another content of each trial, and return its folder."""
+    shutil.copytree(project[0], folder)
+    for path in folder.glob("trial_*/trial.json"):
+        trial = json.loads(path.read_text())
+        change(trial)
+        path.write_text(json.dumps(trial))
+    return folder
+
+
+def test_an_objective_in_doubt_must_be_named(call, project, tmp_path):  # noqa: F811
+    """Where two metrics have the scores, the error lists them, and --objective takes one."""
+
+    def change(trial):
+        if metrics := trial["metrics"]["metrics"]:
+            metrics["val_auc"] = metrics["val_accuracy"]
+
+    folder = rewritten(project, tmp_path / "old", change)
+    _, err = call("import", folder, "--directory", tmp_path, code=1)
+    assert "could be any of: val_accuracy, val_auc. Pass --objective with" in one_line(err)
+    _, err = call("import", folder, "--directory", tmp_path, "--objective", "loss", code=1)
+    assert "is not 'loss', but one of: val_accuracy, val_auc." in one_line(err)
+    out, _ = call("import", folder, "--directory", tmp_path, "--objective", "val_auc")
+    assert "'val_auc', direction='maximize'" in out
+
+
+def test_a_value_between_the_steps_is_left_out(call, project, tmp_path):  # noqa: F811
+    """Of a default that no search would draw the trial's other parameters remain."""
+
+    def change(trial):
+        trial["hyperparameters"]["values"]["dropout"] = 0.25
+
+    folder = rewritten(project, tmp_path / "old", change)
+    call("import", folder, "--directory", tmp_path)
+    study = optuna.load_study(study_name="old", storage=f"sqlite:///{tmp_path}/study.db")
+    assert {"dropout" in trial.params for trial in study.trials} == {False}
+    assert study.best_trial.user_attrs["kerastune_optuna:import"]["values"]["dropout"] == 0.25
+
+
+def test_one_name_under_two_conditions_is_two_parameters(call, project, tmp_path):  # noqa: F811
+    """They have the names under which HyperParameters asks a trial for them."""
+
+    def change(trial):
+        hp = trial["hyperparameters"]
+        for one in hp["space"]:
+            one["config"]["name"] = one["config"]["name"].replace("form", "activation")
+        hp["values"] = {name.replace("form", "activation"): v for name, v in hp["values"].items()}
+
+    folder = rewritten(project, tmp_path / "old", change)
+    call("import", folder, "--directory", tmp_path)
+    study = optuna.load_study(study_name="old", storage=f"sqlite:///{tmp_path}/study.db")
+    first = study.trials[0].params["kind"]
+    other = {"a": "b", "b": "a"}[first]
+    names = {name for trial in study.trials for name in trial.params if "activation" in name}
+    assert names == {"activation", f"activation | kind={other}"}
+    assert all("activation" in HyperParameters(trial).values for trial in study.trials)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda folder: folder, "is no project of KerasTuner: it has no oracle.json. Pass the"),
+        (lambda folder: (folder / "within").rename(folder / "two").parent, "It holds these: "),
+        (lambda folder: folder / "within", "trial_00/trial.json' cannot be read: "),
+    ],
+)
+def test_what_is_no_project_is_one_line(call, tmp_path, make, text):  # noqa: F811
+    """The error says which folder to pass, or which file is damaged."""
+    empty = tmp_path / "empty"
+    (empty / "within" / "trial_00").mkdir(parents=True)
+    if text.startswith("is no"):
+        shutil.rmtree(empty / "within")
+    else:
+        (empty / "within" / "oracle.json").write_text("{}")
+        (empty / "within" / "trial_00" / "trial.json").write_text('{"trial_id": "00", "hyp')
+    _, err = call("import", make(empty), "--directory", tmp_path / "tuning", code=1)
+    assert text in one_line(err)
+
+
+def test_a_project_without_results_is_one_line(call, project, tmp_path):  # noqa: F811
+    """There is nothing to learn from trials that are not completed."""
+    folder = rewritten(project, tmp_path / "old", lambda trial: trial.update(status="FAILED"))
+    _, err = call("import", folder, "--directory", tmp_path, code=1)
+    assert "has no completed trial" in one_line(err)
