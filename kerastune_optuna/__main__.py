@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from kerastune_optuna import _dashboard, _report, _storage, _study, _url
 from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, StorageError, TunerError
 from kerastune_optuna._keras_tuner import Imported, import_project
+from kerastune_optuna._parts import whole_of, wholes
 from kerastune_optuna._store import WholeFileStore
 
 app = typer.Typer(
@@ -174,7 +175,7 @@ def reproduce(
     os.environ["KERAS_BACKEND"] = _report.card(found, trial[0])["backend"]
     from kerastune_optuna import _reproduce  # TensorFlow, without which the others start at once
 
-    folder = (directory or Path(source)) / found.study_name
+    folder = (directory or Path(source)) / whole_of(found)
     equal = True
     for number in trial:
         done = _reproduce.from_folder(found, number, folder)
@@ -227,9 +228,11 @@ def _load(source: str, name: str | None) -> optuna.Study:
     url = source if "://" in source else _storage.in_directory(Path(source))
     _check_file(source, url)
     storage = _storage.connect(url, make=False)
-    names = sorted(optuna.get_all_study_names(storage))
-    if name is None and len(names) == 1:
-        name = names[0]
+    parts_of = wholes(storage)
+    names = sorted(parts_of)
+    searches = [one for one in names if parts_of[one] is None]
+    if name is None and len(searches) == 1:
+        name = searches[0]
     if not names:
         raise StorageError(f"{_shown(source)} holds no study: no search has begun there.")
     if name not in names:

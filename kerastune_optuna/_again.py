@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from kerastune_optuna import _bundle, _card, _reproduce, _study
+from kerastune_optuna import _bundle, _reproduce, _study
 from kerastune_optuna._fit import FitArguments, check_fit_arguments
 from kerastune_optuna._monitor import Objective
 from kerastune_optuna._once import shown_once
@@ -121,19 +121,6 @@ class Again(Results):
         if (changed := done.warning()) is not None:
             warnings.warn(changed, UserWarning, stacklevel=2)
         return done.frame()
-
-    def _known(
-        self, recipe: Recipe, given: FitArguments, sampler_seed: int | None, n_workers: int
-    ) -> dict[str, Any]:
-        """Return what only the process that begins a search knows of it, for its card."""
-        folder = self._folder if self._has_directory else None
-        return {
-            "command": _card.command(),
-            "builder": _study.fingerprint(self.build_model),
-            "sampler_seed": sampler_seed,
-            "n_workers": n_workers,
-            "kept": _bundle.keep(folder, recipe, given),
-        }
 
     def _recipe_again(self, fit: FitArguments, callbacks: Any) -> Recipe:
         """Return a recipe for a training that no study hears of."""

@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from kerastune_optuna import _interrupt, _points
 from kerastune_optuna._ending import Ending
 from kerastune_optuna._exceptions import TooManyFailuresError
+from kerastune_optuna._executions import executions
 from kerastune_optuna._grid import Grid, is_grid
 from kerastune_optuna._lease import Watch
 from kerastune_optuna._liveness import is_dead, is_in_doubt, is_signed_here, leave, sign
@@ -31,6 +32,7 @@ from kerastune_optuna._retry import DIED, INTERRUPTED, fail_and_retry, lay_out, 
 _PATIENCE = 0.5  # seconds in which another worker lays out the next slot, unless it died
 _POLL = 0.02
 _POLL_OTHERS = 1.0  # seconds between two looks at the trials of other machines
+_POLL_LAST = 0.2  # seconds between two looks at whether the last executions have ended
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,31 @@ class Budget:
         else:
             return self.n_trials
         return points if self.n_trials is None else min(points, self.n_trials)
+
+
+@dataclass(frozen=True)
+class Executions(Budget):
+    """Hold the same for a study of executions, which are all laid out before and stay so many."""
+
+    def claim(self, study: optuna.Study, watch: Watch) -> Trial | None:
+        """Return an execution to run, or None when all have ended, those of others too."""
+        while not self._is_over():
+            if watch.is_due():
+                self.reap(study, watch)
+            laid_out = executions(study)
+            free = [one for one in laid_out if one.state is TrialState.WAITING]
+            if (trial := _take_one(study, free)) is not None:
+                return trial
+            if not any(one.state is TrialState.RUNNING for one in laid_out):
+                return None
+            time.sleep(_POLL_LAST)
+        return None
+
+    def prepare(self, study: optuna.Study) -> None:
+        """Lay out nothing more."""
+
+    def make_up(self, study: optuna.Study, failed: FrozenTrial) -> None:
+        """Put nothing in the place of an execution that failed: it would fail again."""
 
 
 def _slots(study: optuna.Study) -> list[FrozenTrial]:

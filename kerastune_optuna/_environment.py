@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import keras
 
 # How many threads TensorFlow, PyTorch and JAX start; each reads its own when it is imported.
-THREADS = ("TF_NUM_INTRAOPTHREADS", "OMP_NUMTHREADS", "PJRT_NPROC")
+THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "PJRT_NPROC")
 # Without these the first worker on a GPU takes all of its memory; PyTorch takes what it needs.
 _GROWING = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 

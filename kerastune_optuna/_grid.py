@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from optuna.samplers import GridSampler, RandomSampler
 from optuna.trial import BaseTrial
 
-from kerastune_optuna import _points, _space
+from kerastune_optuna import _interrupt, _points, _space
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._retry import was_cut_off
 
@@ -67,6 +67,8 @@ def _read(
     points: dict[str, dict[str, Any]] = {}
     estimates = []
     for params, estimate in _space.configurations(build_model, seed):
+        if _interrupt.requested():
+            raise KeyboardInterrupt
         estimates.append(estimate)
         if (text := _points.text(params)) not in known:
             points[text] = params

@@ -39,7 +39,7 @@ class Queue(Results):
         Raises:
             ArgumentError: build_model does not ask for a name, or does not allow a value.
         """
-        _check_params(params, self.sampler)
+        _check_params(params)
         self._enqueue(_allowed(self.build_model, params))
 
     def enqueue_defaults(self) -> None:
@@ -52,7 +52,6 @@ class Queue(Results):
         Raises:
             ArgumentError: build_model asks for no parameters.
         """
-        _check_params({"": None}, self.sampler)
         own = getattr(self.build_model, "default_params", None)
         if own is not None:
             self._enqueue(_allowed(self.build_model, own()))
@@ -64,6 +63,10 @@ class Queue(Results):
         self._enqueue(walker.params)
 
     def _enqueue(self, params: Mapping[str, Any]) -> None:
+        if isinstance(self.sampler, GridSampler):
+            raise ArgumentError(
+                "Optuna's GridSampler takes no enqueued configurations. Pass sampler='grid'."
+            )
         text = _points.text(params)
         study = self._opened()
         trials = study.get_trials(deepcopy=False)
@@ -83,8 +86,8 @@ class Queue(Results):
         return self.study
 
 
-def _check_params(params: object, sampler: object) -> None:
-    """Refuse what can be no parameters, and a sampler that takes none.
+def _check_params(params: object) -> None:
+    """Refuse what can be no parameters.
 
     Raises:
         ArgumentError: Says what to pass instead.
@@ -92,10 +95,6 @@ def _check_params(params: object, sampler: object) -> None:
     if not isinstance(params, Mapping) or not params:
         raise ArgumentTypeError(
             f"enqueue() got {params!r}. Pass one configuration as a dict, like {{'units': 32}}."
-        )
-    if isinstance(sampler, GridSampler):
-        raise ArgumentError(
-            "Optuna's GridSampler takes no enqueued configurations. Pass sampler='grid'."
         )
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from optuna.study import Study
 from optuna.trial import TrialState
 
 from kerastune_optuna import _space
@@ -83,7 +84,10 @@ def count_if_all(study: optuna.Study, *, running: bool) -> int | None:
 def of_these_epochs(study: optuna.Study, *, running: bool) -> Iterator[FrozenTrial]:
     """Yield the trials that need not be trained again, and those that are being trained."""
     first = first_of_these_epochs(study)
-    for one in study._get_trials(deepcopy=False, use_cache=True):
+    # A sampler beside HyperbandPruner is shown a study that hides the trials of other brackets. And
+    # Optuna forgets what it cached when a trial is told, which a process that leads workers never
+    # does: it asks once, when they have ended.
+    for one in Study._get_trials(study, deepcopy=False, use_cache=running):
         if one.number >= first and (_has_ended(one) or (running and _runs(one))):
             yield one
 

@@ -21,9 +21,11 @@ _DEADLY = "its worker died {} times"  # the stop_reason of a trial that is not r
 _MOST_DEATHS = 3  # one that fills the memory would kill worker after worker
 
 RETRY_OF = "retry_of"  # the user attr with the number of the trial that is run again
+CONFIRMS = "confirms"  # the user attr with the number of the trial whose configuration it trains
 BACKUP = "kerastune_optuna:backup"  # the system attr that says where the trial's last backup is
 _DEATHS = "kerastune_optuna:deaths"  # the system attr with how many workers died of the trial
 _POINT = ("grid_id", "search_space")  # the system attrs in which GridSampler keeps a trial's point
+_SAME = ("seed", CONFIRMS)  # the user attrs that are those of the trial before
 
 
 def was_cut_off(trial: FrozenTrial) -> bool:
@@ -52,8 +54,8 @@ def _lay_out_again(study: optuna.Study, trial: FrozenTrial, deaths: dict[str, An
     # are none, it must not be there: a grid takes it for a point of its own that is incomplete.
     if fixed := {**attrs.get("fixed_params", {}), **trial.params}:
         kept["fixed_params"] = fixed
-    seed = {key: trial.user_attrs[key] for key in ("seed",) if key in trial.user_attrs}
-    return lay_out(study, {**kept, _DEATHS: deaths}, {**seed, RETRY_OF: trial.number})
+    same = {key: trial.user_attrs[key] for key in _SAME if key in trial.user_attrs}
+    return lay_out(study, {**kept, _DEATHS: deaths}, {**same, RETRY_OF: trial.number})
 
 
 def fail_and_retry(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:

@@ -94,14 +94,14 @@ def start_sampler(
         fresh_process: Whether this process has not asked the study yet.
 
     Returns:
-        The seed of a sampler that was made; None where there is none, or the sampler is the user's.
+        The seed of a sampler that was made here; None where it has none, or is the user's.
     """
     trials = len(study.get_trials(deepcopy=False))
     if given is None or isinstance(given, str):
         # The study keeps count of a QMC sequence, which goes on where the seed stays the same.
-        drawn = None if seed is None else derive(seed, 0 if given == "qmc" else trials, 1)
-        study.sampler = _made_sampler(given or "tpe", drawn)
-        return drawn
+        own = None if seed is None else derive(seed, 0 if given == "qmc" else trials, 1)
+        study.sampler = _made_sampler(given or "tpe", own)
+        return own
     if trials and fresh_process:
         # A seeded sampler starts over in a new process, and would suggest the first trials again.
         study.sampler.reseed_rng()

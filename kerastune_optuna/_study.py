@@ -8,6 +8,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 import optuna
@@ -58,6 +59,12 @@ def _claim(study: optuna.Study, objective: Objective) -> None:
             # Optuna marks set_metric_names as experimental since 3.2 and keeps its place stable.
             warnings.simplefilter("ignore", ExperimentalWarning)
             study.set_metric_names([objective.name])
+
+
+def beginning(study: optuna.Study) -> datetime | None:
+    """Return when the first trial began, by which a study is told from an earlier one."""
+    trials = study.get_trials(deepcopy=False)
+    return min((one.datetime_start for one in trials if one.datetime_start), default=None)
 
 
 @contextmanager
@@ -153,16 +160,17 @@ def finished(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=_DONE)
 
 
+def may_be_best(trial: FrozenTrial) -> bool:
+    """Whether a trial is COMPLETE by a training of its own."""
+    return trial.state is TrialState.COMPLETE and REPEAT_OF not in trial.user_attrs
+
+
 def ranked(study: optuna.Study, objective: Objective, n: int | None = None) -> list[FrozenTrial]:
     """Return the COMPLETE trials, or the best `n`, the best first; of equals the earlier leads.
 
     A trial that has the result of another is left out: its model is the other's.
     """
-    complete = [
-        trial
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if REPEAT_OF not in trial.user_attrs
-    ]
+    complete = list(filter(may_be_best, study.get_trials(deepcopy=False)))
     return heapq.nsmallest(
         len(complete) if n is None else n,
         complete,

@@ -104,26 +104,17 @@ def _build_and_fit(
     study: optuna.Study, trial: optuna.Trial, recipe: Recipe, *, check: bool
 ) -> _Outcome:
     seed_generators(trial, recipe)
-    trial.set_user_attr("card", recipe.card)
+    if recipe.card is not None:
+        trial.set_user_attr("card", recipe.card)
     model, arguments = build(recipe.build_model, trial)
-    if not recipe.train_repeats and (earlier := _repeats.find(study, trial)) is not None:
-        _repeats.take_over(trial, earlier)
-        is_complete = earlier.state is TrialState.COMPLETE
-        return _Outcome(earlier.state, earlier.value if is_complete else None)
+    if (known := _known(study, trial, recipe)) is not None:
+        return known
     came_built = model.built
     recipe = recipe.of_trial(trial, model, arguments, _folder(study, trial))
     _note_epochs(trial, recipe.fit, arguments)
     with tempfile.TemporaryDirectory() as folder:
         training = _Training(trial, recipe, folder)
-        is_own = _own_fit.trains_itself(recipe.build_model)
-        if not is_own:  # which may change data and model before it trains
-            rehearse(model, recipe.fit.specification())
-        # It may also add callbacks that act on batches, as one of ours does.
-        set_steps(model, recipe.fit, training.callbacks if is_own else training.of_user)
-        if check and not is_own:
-            _check_objective(model, recipe)
-        with lean_graphs(model, recipe.fit):
-            training.fit(model)
+        _fit(model, recipe, training, check=check)
     if training.stop.stopped or training.pruning.cut_off:
         raise KeyboardInterrupt
     trial.set_user_attr("n_params", model.count_params())
@@ -138,6 +129,28 @@ def _build_and_fit(
         training.best.restore()
         error = _save(recipe, trial, model, came_built=came_built) or error
     return _Outcome(TrialState.COMPLETE, pruning.best_value, error)
+
+
+def _known(study: optuna.Study, trial: optuna.Trial, recipe: Recipe) -> _Outcome | None:
+    """Take over the result of an earlier trial with the same parameters, if there is one."""
+    if recipe.train_repeats or (earlier := _repeats.find(study, trial)) is None:
+        return None
+    _repeats.take_over(trial, earlier)
+    is_complete = earlier.state is TrialState.COMPLETE
+    return _Outcome(earlier.state, earlier.value if is_complete else None)
+
+
+def _fit(model: keras.Model, recipe: Recipe, training: _Training, *, check: bool) -> None:
+    """Train the model, in fewer traces and calls than by itself where nothing else changes."""
+    is_own = _own_fit.trains_itself(recipe.build_model)
+    if not is_own:  # which may change data and model before it trains
+        rehearse(model, recipe.fit.specification())
+    # It may also add callbacks that act on batches, as one of ours does.
+    set_steps(model, recipe.fit, training.callbacks if is_own else training.of_user)
+    if check and not is_own:
+        _check_objective(model, recipe)
+    with lean_graphs(model, recipe.fit):
+        training.fit(model)
 
 
 class _Training:
@@ -228,7 +241,7 @@ def _enters_best(study: optuna.Study, number: int, value: float, recipe: Recipe)
 
     # What was known when this trial began costs no query, and others can only have become better.
     known = study._get_trials(deepcopy=False, use_cache=True)
-    leading = (other for other in known if other.state is TrialState.COMPLETE and leads(other))
+    leading = (other for other in known if _study.may_be_best(other) and leads(other))
     if len(list(islice(leading, recipe.keep_best))) == recipe.keep_best:
         return False
     best = _study.best(study, recipe.objective, recipe.keep_best)

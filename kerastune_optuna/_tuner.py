@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
@@ -12,32 +11,29 @@ from typing import TYPE_CHECKING, Any
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
-from kerastune_optuna import _backup, _check, _interrupt, _short_names, _storage, _study
+from kerastune_optuna import _backup, _interrupt, _short_names, _study
 from kerastune_optuna._again import Again
 from kerastune_optuna._arguments import check_limits, check_tuner
 from kerastune_optuna._budget import Budget, room
+from kerastune_optuna._confirm import Confirming
 from kerastune_optuna._crew import Crew
 from kerastune_optuna._ending import Ending
-from kerastune_optuna._fit import VERBOSITIES, FitArguments, check_fit_arguments, check_training
+from kerastune_optuna._fit import FitArguments, check_fit_arguments
 from kerastune_optuna._frame import plan_of
 from kerastune_optuna._grid import lay_out_grid
 from kerastune_optuna._live import progress_for
 from kerastune_optuna._once import shown_once
-from kerastune_optuna._own_fit import trains_itself
 from kerastune_optuna._queue import Queue
 from kerastune_optuna._recipe import Builder, Recipe
-from kerastune_optuna._steps import check_steps
 from kerastune_optuna._store import StoreSource, check_store
 from kerastune_optuna._trial import discard_outranked
-from kerastune_optuna._user_callbacks import as_list, check_callbacks, may_add_metrics
-from kerastune_optuna._workers import Job, keras_settings
 
 if TYPE_CHECKING:
     import optuna
     from optuna.storages import BaseStorage
 
 
-class OptunaTuner(Again, Queue):
+class OptunaTuner(Queue, Again, Confirming):
     """Tune the hyperparameters of a Keras model with Optuna.
 
     Each trial calls `build_model`, trains the model, reports the objective of each epoch, and is
@@ -206,20 +202,11 @@ class OptunaTuner(Again, Queue):
             WorkerError: Workers died one after the other.
         """
         check_fit_arguments(fit_kwargs)
-        check_steps(steps_per_execution)
-        _check.one_of("verbose", verbose, VERBOSITIES)
-        crew = Crew(n_workers, executor)
-        if not crew.is_this_process:
-            _storage.check_shared(self._storage_source)
-        given = as_list(callbacks)
-        check_callbacks(given)
-        budget = self._budget(n_trials, timeout)
         fit = FitArguments(
             x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
         )
-        may_add = may_add_metrics(given) or trains_itself(self.build_model)
-        check_training(fit, self._objective, may_add=may_add)
-        recipe = self._recipe(fit.opened() if crew.is_this_process else fit.checked(), given)
+        budget = self._budget(n_trials, timeout)
+        crew, recipe = self._prepared(fit, callbacks, verbose, n_workers, executor)
         with _study.quiet_optuna(), shown_once(), _interrupt.listening(self._how_to_go_on()):
             self._search(recipe, fit, budget, crew, verbose)
         return self
@@ -240,35 +227,14 @@ class OptunaTuner(Again, Queue):
         self._has_searched = True
         grid = lay_out_grid(study, self.build_model, room(study, budget.n_trials), self.seed)
         progress = progress_for(verbose, study, plan_of(study, recipe, budget), budget.n_trials)
-        job = Job(
-            self._storage_source,
-            self._name,
-            study.sampler,
-            study.pruner,
-            recipe,
-            replace(budget, first_trial=len(study.get_trials(deepcopy=False))),
-            keras_settings(),
-            self.storage_patience,
-            self._known(recipe, given, drawn, crew.n_workers),
-        )
+        budget = replace(budget, first_trial=len(study.get_trials(deepcopy=False)))
+        known = self._known(recipe, given, drawn, crew.n_workers)
+        job = self._job(study, recipe, budget, known)
         with progress.running():
             progress.tell(grid)
             crew.run(study, job, progress, self._folder)
             progress.tell(budget.ending.reason(study))
         _tidy(study, recipe)
-
-    def _recipe(self, fit: FitArguments, callbacks: Sequence[Any]) -> Recipe:
-        return Recipe(
-            self.build_model,
-            self._objective,
-            fit,
-            callbacks,
-            self.seed,
-            self.keep_best,
-            self._store,
-            self.backup_every,
-            self.train_repeats,
-        )
 
     def _how_to_go_on(self) -> str:
         return (

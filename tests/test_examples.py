@@ -60,6 +60,14 @@ def test_mlflow_has_a_run_for_each_trial(tmp_path):
     assert all("learning_rate" in params for *_, params in runs)
 
 
+def test_confirm_says_what_was_luck(tmp_path):
+    """The confirmed winner's model is that of the line that names it, and luck is told."""
+    printed = run("confirm.py", tmp_path)
+    assert re.search(r"^ The search's best value, \S+ of trial \d+, was ", printed, re.MULTILINE)
+    told = float(re.search(r"which won confirm\(\): .* with val_accuracy (\S+)", printed)[1])
+    assert round(told, 4) == float(re.search(r"Accuracy on the held-out rows: (\S+)", printed)[1])
+
+
 def test_the_readmes_example_runs(tmp_path):
     """The program in the README runs as it stands, and ends with equal numbers."""
     program = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]

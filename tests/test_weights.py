@@ -129,6 +129,14 @@ def test_of_equal_values_the_earlier_trial_keeps_its_weights(search, make_tuner)
     assert not _enters_best(tuner.study, 3, tuner.best_value, recipe)
 
 
+def test_a_repeat_takes_no_place_among_the_best(make_tuner):
+    """A trial with the result of another keeps no third one from having its weights kept."""
+    tuner = make_tuner(direction="maximize", keep_best=2)
+    for attrs in ({}, {"repeat_of": 0}):
+        tuner.study.add_trial(optuna.trial.create_trial(value=0.9, user_attrs=attrs))
+    assert _enters_best(tuner.study, 2, 0.5, tuner._recipe(None, []))
+
+
 def test_a_store_that_cannot_be_written_is_known_before_training(search, make_tuner, tmp_path):
     """A store whose folder is missing is an error before any trial begins."""
     store = optuna.artifacts.FileSystemArtifactStore(tmp_path / "missing")

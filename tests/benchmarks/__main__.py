@@ -10,7 +10,17 @@ import sys
 
 from tests.benchmarks._sides import ROOT, STAMP
 
-NAMES = ("trainings", "overhead", "peers", "growth", "studies", "target", "pruners")
+NAMES = (
+    "trainings",
+    "overhead",
+    "peers",
+    "growth",
+    "studies",
+    "target",
+    "pruners",
+    "luck",
+    "confirm",
+)
 
 
 def run(name: str) -> tuple[list[str], int]:

@@ -1,0 +1,112 @@
+"""What confirm() found, read from the study; the winner's model comes before the search's best."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import keras
+import optuna
+
+from kerastune_optuna import _study
+from kerastune_optuna._confirmation import Confirmation, confirmation_of
+from kerastune_optuna._exceptions import NoTrialsError, TooManyFailuresError, WeightsError
+from kerastune_optuna._executions import best_of_each
+from kerastune_optuna._results import Results
+from kerastune_optuna._trial import rebuild
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+_LINK = "confirmation"  # the user attr of a search's study that says what was confirmed, and where
+
+
+class ConfirmedResults(Results):
+    """Read what was confirmed of a search."""
+
+    @property
+    def confirmation(self) -> Confirmation:
+        """What the last confirm() found, read from the study.
+
+        Raises:
+            NoTrialsError: confirm() was not called, or has not ended.
+            TooManyFailuresError: No configuration completed two executions.
+        """
+        found = self._found()
+        if found is None or found.missing:
+            lack = f"{found.missing} executions are missing" if found else "Nothing is confirmed"
+            raise NoTrialsError(f"{lack} in study {self._name!r}. Call confirm() with its data.")
+        if not found.is_decided:
+            raise TooManyFailuresError(
+                f"No configuration completed two executions in study {found.study_name!r}. Look at "
+                "the stop_reason of its trials, mend build_model, and call confirm() again."
+            )
+        return found
+
+    def best_model(self, trial: int | None = None) -> keras.Model:
+        """Rebuild the best trial's model, compiled, with the weights of its best epoch.
+
+        After confirm() it is the best execution of the winner, and one line says so with the value
+        that it evaluates to. Once the search finds a trial that is better than those confirmed, it
+        is that trial again. best_models(1) is the search's best at any time.
+
+        Args:
+            trial: Number of another trial of the search whose weights are kept. Default None: the
+                best.
+
+        Returns:
+            The model; evaluating it on the validation data gives `best_value`, or the value of the
+            line.
+
+        Raises:
+            NoTrialsError: No trial is COMPLETE yet, or not the one of that number.
+            WeightsError: The weights are not kept, are damaged, or no longer fit what build_model
+                returns; the text names the next best trial whose weights are whole.
+        """
+        found = self._found() if trial is None and self.keep_best else None
+        if found is None or not self._is_up_to_date(found):
+            return super().best_model(trial)
+        number = found.winner.number
+        execution = best_of_each(self._load(found.study_name), self._objective)[number]
+        model = self._model_of_execution(execution, number)
+        print(
+            f"The best model is of trial {number}, which won confirm(): its best execution, with "
+            f"{self.objective} {_study.value_of(execution):.6g}",
+            flush=True,
+        )
+        return model
+
+    def _is_up_to_date(self, found: Confirmation) -> bool:
+        """Whether there is a winner, and the search found nothing better since."""
+        numbers = [row.number for row in found.ranking]
+        return not found.missing and found.is_decided and self.best_trial.number in numbers
+
+    def _model_of_execution(self, execution: FrozenTrial, number: int) -> keras.Model:
+        try:
+            # The builder gets a copy: what it does to its trial must not reach Optuna's cache.
+            own = copy.deepcopy(execution)
+            return rebuild(self.build_model, self._store, self._connected, own)
+        except WeightsError as error:
+            raise WeightsError(
+                f"{error} That is an execution of trial {number}, which won confirm(). "
+                "best_models(1) gives the best model of the search."
+            ) from error.__cause__
+
+    def _found(self) -> Confirmation | None:
+        """Return what was confirmed so far; None before any confirm(), or where it was deleted."""
+        link = self.study.user_attrs.get(_LINK)
+        if link is None or link["study"] not in optuna.get_all_study_names(self._connected):
+            return None
+        trials = self.study.get_trials(deepcopy=False)
+        chosen = [trials[number] for number in link["trials"]]
+        return confirmation_of(self._load(link["study"]), chosen, self._objective)
+
+    def _link(self, study: optuna.Study, chosen: Sequence[FrozenTrial]) -> None:
+        """Write into the search's study where these trials are confirmed."""
+        link = {"study": study.study_name, "trials": [trial.number for trial in chosen]}
+        self.study.set_user_attr(_LINK, link)
+
+    def _load(self, name: str) -> optuna.Study:
+        with _study.quiet_optuna():
+            return optuna.load_study(study_name=name, storage=self._connected)

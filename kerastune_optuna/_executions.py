@@ -1,0 +1,96 @@
+"""Executions: configurations of a search, laid out to be trained again under seeds of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from kerastune_optuna._exceptions import BuilderError
+from kerastune_optuna._retry import CONFIRMS, lay_out
+from kerastune_optuna._seeds import derive
+from kerastune_optuna._study import value_of
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.distributions import BaseDistribution
+
+    from kerastune_optuna._monitor import Objective
+
+
+class NoSampler(BaseSampler):
+    """Choose nothing, since executions bring their parameters."""
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        raise BuilderError(
+            f"build_model asks for {param_name!r}, which trial {trial.user_attrs[CONFIRMS]} of the "
+            "search did not have: it has changed since. Restore it, or search anew with "
+            "overwrite=True."
+        )
+
+
+def executions(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trial that stands for each execution: the first that did not fail, if any.
+
+    Two processes may have laid one out both, and a retry follows a trial that failed. All trials of
+    lower numbers are there once a trial is, so that every process comes to the same.
+    """
+    found: dict[tuple[int, int], FrozenTrial] = {}
+    for trial in study.get_trials(deepcopy=False):
+        before = found.get(_key(trial))
+        if before is None or before.state is TrialState.FAIL:
+            found[_key(trial)] = trial
+    return list(found.values())
+
+
+def _key(trial: FrozenTrial) -> tuple[int, int]:
+    return trial.user_attrs[CONFIRMS], trial.user_attrs["seed"]
+
+
+def lay_out_missing(study: optuna.Study, chosen: Sequence[FrozenTrial], count: int) -> None:
+    """Lay out what a study lacks of the executions of some configurations, or has failed at.
+
+    Args:
+        study: The study of executions.
+        chosen: The trials of the search that had these configurations.
+        count: How many executions each is to have.
+    """
+    there = {_key(one) for one in executions(study) if one.state is not TrialState.FAIL}
+    for nth in range(count):
+        for trial in chosen:
+            if (trial.number, seed := _seed(trial, nth)) not in there:
+                own = {CONFIRMS: trial.number, "seed": seed}
+                lay_out(study, {"fixed_params": trial.params}, own)
+
+
+def _seed(trial: FrozenTrial, nth: int) -> int:
+    """Return the seed of an execution, which each process comes to and the search did not use."""
+    return derive(trial.user_attrs.get("seed", trial.number), nth)
+
+
+def best_of_each(study: optuna.Study, objective: Objective) -> dict[int, FrozenTrial]:
+    """Return the execution with the best value by the number of its configuration's trial.
+
+    Of equals it is the earliest, so that more executions replace it only by a better one.
+    """
+    complete = [one for one in executions(study) if one.state is TrialState.COMPLETE]
+    complete.sort(key=lambda one: (objective.cost(value_of(one)), one.number), reverse=True)
+    return {one.user_attrs[CONFIRMS]: one for one in complete}

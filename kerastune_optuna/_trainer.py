@@ -1,0 +1,96 @@
+"""What search() and confirm() share: their arguments checked, and the job for a crew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Any
+
+from kerastune_optuna import _bundle, _card, _check, _storage, _study
+from kerastune_optuna._crew import Crew
+from kerastune_optuna._fit import VERBOSITIES, FitArguments, check_training
+from kerastune_optuna._own_fit import trains_itself
+from kerastune_optuna._recipe import Recipe
+from kerastune_optuna._results import Results
+from kerastune_optuna._steps import check_steps
+from kerastune_optuna._user_callbacks import as_list, check_callbacks, may_add_metrics
+from kerastune_optuna._workers import Job, keras_settings
+
+if TYPE_CHECKING:
+    import optuna
+
+    from kerastune_optuna._budget import Budget
+
+
+class Trainer(Results):
+    """Prepare trainings of the builder's models."""
+
+    seed: int | None
+    max_failed_trials: int
+    backup_every: float | None
+    train_repeats: bool
+
+    def _prepared(
+        self,
+        fit: FitArguments,
+        callbacks: Any,
+        verbose: str | int,
+        n_workers: int,
+        executor: Executor | None,
+    ) -> tuple[Crew, Recipe]:
+        """Return who trains, and what all trainings share, its data open where this process trains.
+
+        Raises:
+            ArgumentError: An argument cannot work.
+        """
+        check_steps(fit.steps_per_execution)
+        _check.one_of("verbose", verbose, VERBOSITIES)
+        crew = Crew(n_workers, executor)
+        if not crew.is_this_process:
+            _storage.check_shared(self._storage_source)
+        given = as_list(callbacks)
+        check_callbacks(given)
+        may_add = may_add_metrics(given) or trains_itself(self.build_model)
+        check_training(fit, self._objective, may_add=may_add)
+        return crew, self._recipe(fit.opened() if crew.is_this_process else fit.checked(), given)
+
+    def _recipe(self, fit: FitArguments, callbacks: Sequence[Any]) -> Recipe:
+        return Recipe(
+            self.build_model,
+            self._objective,
+            fit,
+            callbacks,
+            self.seed,
+            self.keep_best,
+            self._store,
+            self.backup_every,
+            self.train_repeats,
+        )
+
+    def _known(
+        self, recipe: Recipe, given: FitArguments, sampler_seed: int | None, n_workers: int
+    ) -> dict[str, Any]:
+        """Return what only the process that begins a search knows of it, for its card."""
+        folder = self._folder if self._has_directory else None
+        return {
+            "command": _card.command(),
+            "builder": _study.fingerprint(self.build_model),
+            "sampler_seed": sampler_seed,
+            "n_workers": n_workers,
+            "kept": _bundle.keep(folder, recipe, given),
+        }
+
+    def _job(
+        self, study: optuna.Study, recipe: Recipe, budget: Budget, known: Mapping[str, Any]
+    ) -> Job:
+        return Job(
+            self._storage_source,
+            study.study_name,
+            study.sampler,
+            study.pruner,
+            recipe,
+            budget,
+            keras_settings(),
+            self.storage_patience,
+            known,
+        )
