@@ -724,7 +724,8 @@ def test_what_failed_is_not_suggested_again(search):
 
     for sampler in (None, optuna.samplers.RandomSampler(seed=0)):
         name = type(sampler).__name__
-        tuner = search(build, n_trials=14, sampler=sampler, study_name=name, fit={"epochs": 1})
+        options = {"n_trials": 14, "sampler": sampler, "study_name": name, "train_repeats": True}
+        tuner = search(build, **options, fit={"epochs": 1})
         kinds = [trial.params["kind"] for trial in tuner.study.trials]
         assert kinds.count("bad") == 1
         assert type(tuner.study.sampler).__name__ in ("TPESampler", name)

@@ -463,7 +463,7 @@ def scored(hp):
 
 
 def test_the_defaults_of_a_builder_are_enqueued(tmp_path):
-    """enqueue_defaults() takes KerasTuner's defaults, but for what is Fixed."""
+    """enqueue_defaults() takes KerasTuner's defaults, and what is Fixed as it is."""
 
     def build(hp):
         hp.Fixed("fixed", 3)
@@ -473,4 +473,4 @@ def test_the_defaults_of_a_builder_are_enqueued(tmp_path):
     tuner = OptunaTuner(from_keras_tuner(build), "val_loss", directory=tmp_path)
     tuner.enqueue_defaults()
     (waiting,) = tuner.study.trials
-    assert waiting.system_attrs["fixed_params"] == {"kind": "b", "units": 8}
+    assert waiting.system_attrs["fixed_params"] == {"fixed": 3, "kind": "b", "units": 8}

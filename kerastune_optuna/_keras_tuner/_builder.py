@@ -72,7 +72,7 @@ class _Builder:
         """Return the defaults that KerasTuner begins with, for enqueue_defaults()."""
         hp = HyperParameters()
         self._build(hp)
-        asked = FixedTrial(hp.values)  # which writes down what it is asked for: nothing Fixed is
+        asked = FixedTrial(hp.values)  # which writes down what it is asked for
         self._build(HyperParameters(asked))
         return asked.params
 
