@@ -40,7 +40,7 @@ class Again(Results):
         verbose: str | int = "auto",
         steps_per_execution: int | str = "auto",
         **fit_kwargs: Any,
-    ) -> tuple[keras.Model, keras.callbacks.History]:
+    ) -> tuple[keras.Model, Any]:
         """Train the best configuration anew, from its seed, say on all data.
 
         Args:
@@ -58,7 +58,8 @@ class Again(Results):
                 beside its model go before these, but for `epochs`.
 
         Returns:
-            The model with the weights of its last epoch, and the history that Model.fit returns.
+            The model with the weights of its last epoch, and the History that Model.fit returned,
+            or whatever the builder's own fit did.
 
         Raises:
             ArgumentError: An argument cannot work. Nothing was trained.

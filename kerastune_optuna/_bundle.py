@@ -18,7 +18,7 @@ from typing import Any
 
 import cloudpickle
 
-from kerastune_optuna import _graphs
+from kerastune_optuna import _graphs, _url
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._fit import FitArguments
 from kerastune_optuna._parcels import DatasetGraph, pack
@@ -90,7 +90,7 @@ def keep(folder: Path | None, recipe: Recipe, given: FitArguments) -> str:
     except _TooLargeError:
         return f"{_NOT}it has more than {_LARGEST / 1e6:.0f} MB"
     except Exception as error:  # the user's objects may refuse in any way, and a disk may be full
-        return f"{_NOT}{type(error).__name__}: {error}"
+        return f"{_NOT}{type(error).__name__}: {_url.without_passwords(str(error))}"
 
 
 def load(folder: Path, name: str) -> Recipe:

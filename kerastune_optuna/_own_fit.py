@@ -14,6 +14,7 @@ from kerastune_optuna._exceptions import BuilderError
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.trial import BaseTrial
 
     from kerastune_optuna._monitor import Objective
 
@@ -55,16 +56,28 @@ def fit(
     if not isinstance(pruning, OwnPruning):
         model.fit(**keywords)
         return
-    # A loop of the builder's own may call no more than on_epoch_end, which needs the model.
-    keras.callbacks.CallbackList(keywords["callbacks"], model=model, epochs=keywords["epochs"])
     try:
-        came = build_model.fit(trial, model, **keywords)  # type: ignore[attr-defined] # which it has
-    except Exception:  # of any kind: code that meets the half of a training
+        came = train(build_model, trial, keywords, model)
+    except Exception:  # the user's code may raise anything over a training that was cut off
         if pruning.cut_off:
             raise KeyboardInterrupt from None
         raise
     if not pruning.cut_off:
         pruning.take(came)
+
+
+def train(
+    build_model: Callable[..., Any],
+    trial: BaseTrial,
+    keywords: Mapping[str, Any],
+    model: keras.Model,
+) -> Any:
+    """Train the model likewise without a report, and return what its fit returned."""
+    if not trains_itself(build_model):
+        return model.fit(**keywords)
+    # A loop of the builder's own may call no more than on_epoch_end, which needs the model.
+    keras.callbacks.CallbackList(keywords["callbacks"], model=model, epochs=keywords["epochs"])
+    return build_model.fit(trial, model, **keywords)  # type: ignore[attr-defined] # which it has
 
 
 class OwnPruning(PruningCallback):
@@ -87,7 +100,7 @@ class OwnPruning(PruningCallback):
         """
         if _is_history(came) and self._values_seen:
             return  # its epochs are known
-        value = _worth(came, self.objective)
+        value = worth(came, self.objective)
         self.best_value = value if math.isfinite(value) else None
         if not self._values_seen and self.best_value is not None:
             self._unsent[self._first_step] = value
@@ -107,10 +120,15 @@ def _is_history(came: Any) -> bool:
     return isinstance(came, keras.callbacks.History)
 
 
-def _worth(came: Any, objective: Objective) -> float:
-    """Return the value in what a fit returned, as KerasTuner reads it."""
+def worth(came: Any, objective: Objective) -> float:
+    """Return the value in what a builder's fit returned, as KerasTuner reads it.
+
+    Raises:
+        BuilderError: It is no result.
+        MetricNotFoundError: It is without the objective.
+    """
     if isinstance(came, list | tuple) and came:
-        return math.fsum(_worth(one, objective) for one in came) / len(came)
+        return math.fsum(worth(one, objective) for one in came) / len(came)
     if isinstance(came, Real):
         return float(came)
     if _is_history(came):

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from kerastune_optuna import _bundle, _check, _points, _space
 from kerastune_optuna._deletion import delete_study
-from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, TunerError
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._results import Results
 
 if TYPE_CHECKING:
@@ -110,13 +110,8 @@ def _allowed(build_model: Any, params: Mapping[str, Any]) -> dict[str, Any]:
             return _space.middle(distribution)
         return _checked(name, params[name], distribution)
 
-    walker, is_whole = _space.Walker(choose), True
-    try:
-        build_model(walker)
-    except TunerError:
-        raise
-    except Exception:  # of any kind: the trial will meet it, and tell
-        is_whole = False
+    walker = _space.Walker(choose)
+    is_whole = _space.walk(build_model, walker)
     unknown = [name for name in params if name not in walker.params]
     if unknown and is_whole:
         raise ArgumentError(_unknown(unknown[0], walker))

@@ -10,10 +10,11 @@ from typing import Any, TypeAlias
 import keras
 from optuna.trial import BaseTrial, FrozenTrial
 
+from kerastune_optuna import _own_fit
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._recipe import Recipe, build
-from kerastune_optuna._rehearsal import rehearse
-from kerastune_optuna._steps import lean_graphs, set_steps
+from kerastune_optuna._steps import lean_graphs
+from kerastune_optuna._stop import StopOnRequest
 from kerastune_optuna._trial import seed_generators
 from kerastune_optuna._user_callbacks import as_list
 
@@ -28,7 +29,7 @@ def train(
     epochs: int | None = None,
     verbose: str | int = 0,
     last: Sequence[keras.callbacks.Callback] = (),
-) -> tuple[keras.Model, keras.callbacks.History]:
+) -> tuple[keras.Model, Any]:
     """Train a trial's configuration from its seed.
 
     Args:
@@ -40,18 +41,18 @@ def train(
         last: Callbacks that come after all others.
 
     Returns:
-        The model and its history.
+        The model, and what Model.fit or the builder's own fit returned.
     """
     seed_generators(trial, recipe)
     model, arguments = build(recipe.build_model, trial)
     own = recipe.of_trial(trial, model, arguments, folder)
-    fit = own.fit if epochs is None else replace(own.fit, epochs=epochs)
-    rehearse(model, fit.specification())
-    set_steps(model, fit, own.callbacks)
+    if epochs is not None:
+        own = replace(own, fit=replace(own.fit, epochs=epochs))
     callbacks = [*own.callbacks, *last]
-    with lean_graphs(model, fit):
-        history = model.fit(**fit.as_keywords(), verbose=verbose, callbacks=callbacks)
-    return model, history
+    own.make_ready(model, [*callbacks, StopOnRequest()])  # as in a trial, which has one
+    keywords = {**own.fit.as_keywords(), "verbose": verbose, "callbacks": callbacks}
+    with lean_graphs(model, own.fit):
+        return model, _own_fit.train(recipe.build_model, trial, keywords, model)
 
 
 def folder_for(study_name: str, kind: str, trial: FrozenTrial) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from optuna.study import Study
@@ -75,21 +75,37 @@ def count_if_all(study: optuna.Study, *, running: bool) -> int | None:
     Returns:
         None where something is left, or may be.
     """
-    if not all(map(_space.is_finite, of_these_epochs(study, running=running))):
+    trials = _all(study, fresh=not running)
+    if not all(map(_space.is_finite, trials)):
         return None
-    tree = _space.tried(of_these_epochs(study, running=running))
+    tree = _space.tried(_of_these_epochs(study, trials, running=running))
     return tree.leaves() if tree.is_closed else None
 
 
-def of_these_epochs(study: optuna.Study, *, running: bool) -> Iterator[FrozenTrial]:
-    """Yield the trials that need not be trained again, and those that are being trained."""
-    first = first_of_these_epochs(study)
+def may_come_again(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials whose parameters all have steps or choices, running ones too."""
+    finite = [one for one in _all(study, fresh=False) if _space.is_finite(one)]
+    return _of_these_epochs(study, finite, running=True)
+
+
+def _all(study: optuna.Study, *, fresh: bool) -> list[FrozenTrial]:
+    """Return all trials, where need be without what Optuna has cached."""
     # A sampler beside HyperbandPruner is shown a study that hides the trials of other brackets. And
     # Optuna forgets what it cached when a trial is told, which a process that leads workers never
     # does: it asks once, when they have ended.
-    for one in Study._get_trials(study, deepcopy=False, use_cache=running):
-        if one.number >= first and (_has_ended(one) or (running and _runs(one))):
-            yield one
+    return Study._get_trials(study, deepcopy=False, use_cache=not fresh)
+
+
+def _of_these_epochs(
+    study: optuna.Study, trials: Sequence[FrozenTrial], *, running: bool
+) -> list[FrozenTrial]:
+    """Return those that need not be trained again, and those that are being trained."""
+    first = first_of_these_epochs(study) if trials else 0
+    return [
+        one
+        for one in trials
+        if one.number >= first and (_has_ended(one) or (running and _runs(one)))
+    ]
 
 
 def _has_ended(trial: FrozenTrial) -> bool:

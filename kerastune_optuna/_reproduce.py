@@ -19,11 +19,13 @@ from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._history import EpochLogs
 from kerastune_optuna._memory import Memory
 from kerastune_optuna._monitor import plain_name
+from kerastune_optuna._own_fit import worth
 from kerastune_optuna._recipe import Recipe
 from kerastune_optuna._refit import folder_for, train
 from kerastune_optuna._retry import RETRY_OF
 from kerastune_optuna._seeds import derive
 from kerastune_optuna._store import WholeFileStore
+from kerastune_optuna._study import REPEAT_OF
 from kerastune_optuna._workers import take_over
 
 if TYPE_CHECKING:
@@ -114,7 +116,9 @@ def reproduce(
     logs = _Epochs(trial.user_attrs["epochs_run"])
     folder = folder_for(study.study_name, "reproduced", trial)
     with Memory().released():
-        train(recipe, copy.deepcopy(trial), folder, last=[logs])
+        _, came = train(recipe, copy.deepcopy(trial), folder, last=[logs])
+    if not logs.rows:  # the builder's own fit tells no more than what it returns
+        logs.rows = [{"epoch": 0, recipe.objective.name: worth(came, recipe.objective)}]
     return Reproduction(trial, _compare(_recorded(study, trial, recipe, logs), logs), changes)
 
 
@@ -143,6 +147,10 @@ def find(study: optuna.Study, number: int) -> tuple[FrozenTrial, Card]:
         listed = ", ".join(map(str, done)) or "none yet"
         raise ArgumentError(
             f"trial={number!r} is no COMPLETE or PRUNED trial. Pass one of: {listed}."
+        )
+    if (earlier := done[number].user_attrs.get(REPEAT_OF)) is not None:
+        raise ArgumentError(
+            f"Trial {number} repeats trial {earlier}, and was not trained. Pass {earlier}."
         )
     card = _card.read(study, done[number])
     if card is None:

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _space
 from kerastune_optuna._grid import is_grid
-from kerastune_optuna._repeats import of_these_epochs
+from kerastune_optuna._repeats import may_come_again
 from kerastune_optuna._retry import was_cut_off
 
 if TYPE_CHECKING:
@@ -147,9 +147,8 @@ def _failed(study: optuna.Study) -> list[FrozenTrial]:
 
 def _trained(study: optuna.Study, but: int) -> list[FrozenTrial]:
     """Return the other trials that were or are trained, and may come again."""
-    trials = of_these_epochs(study, running=True)
     return [
         one
-        for one in trials
-        if one.number != but and one.state is not TrialState.FAIL and _space.is_finite(one)
+        for one in may_come_again(study)
+        if one.number != but and one.state is not TrialState.FAIL
     ]

@@ -48,8 +48,25 @@ class Walker(FixedTrial):
         return super()._suggest(name, distribution)
 
 
+def walk(build_model: Callable[[BaseTrial], Any], walker: Walker) -> bool:
+    """Call a builder without a trial of its own; return whether it came to its end.
+
+    Raises:
+        TunerError: What the walker chooses by cannot go on.
+    """
+    try:
+        build_model(walker)
+    except TunerError:
+        raise
+    except Exception:  # the user's builder may raise anything
+        return False  # its trial will meet the same, and be FAIL with the reason
+    return True
+
+
 def size(distribution: BaseDistribution) -> float:
     """Return how many values a parameter may take; infinity for a float without steps."""
+    if isinstance(distribution, FloatDistribution) and distribution.step is None:
+        return 1 if distribution.low == distribution.high else math.inf
     if isinstance(distribution, CategoricalDistribution):
         return len(distribution.choices)
     if distribution.single():
@@ -57,7 +74,7 @@ def size(distribution: BaseDistribution) -> float:
     if isinstance(distribution, IntDistribution):
         return (distribution.high - distribution.low) // distribution.step + 1
     low, high, step = _range(distribution)
-    return math.inf if step is None else int((high - low) // step) + 1
+    return int((high - low) // (step or 1)) + 1
 
 
 def value_at(distribution: BaseDistribution, place: int) -> Any:
@@ -241,12 +258,7 @@ def _follow(
         return value_at(distribution, place)
 
     walker = Walker(choose)
-    try:
-        build_model(walker)
-    except TunerError:
-        raise
-    except Exception:  # of any kind: the trial of this configuration will meet it, and tell
-        pass
+    walk(build_model, walker)
     if not close(path):
         raise ArgumentError(_UNSTEADY)
     return walker.params, estimate

@@ -26,9 +26,8 @@ from kerastune_optuna._fit import FitArguments
 from kerastune_optuna._history import EpochLogs
 from kerastune_optuna._hparams import for_boards
 from kerastune_optuna._recipe import Builder, Recipe, build
-from kerastune_optuna._rehearsal import rehearse
 from kerastune_optuna._seeds import derive, set_all
-from kerastune_optuna._steps import lean_graphs, set_steps
+from kerastune_optuna._steps import lean_graphs
 from kerastune_optuna._stop import StopOnRequest
 from kerastune_optuna._store import StoreSource
 from kerastune_optuna._study import value_of
@@ -141,13 +140,9 @@ def _known(study: optuna.Study, trial: optuna.Trial, recipe: Recipe) -> _Outcome
 
 
 def _fit(model: keras.Model, recipe: Recipe, training: _Training, *, check: bool) -> None:
-    """Train the model, in fewer traces and calls than by itself where nothing else changes."""
-    is_own = _own_fit.trains_itself(recipe.build_model)
-    if not is_own:  # which may change data and model before it trains
-        rehearse(model, recipe.fit.specification())
-    # It may also add callbacks that act on batches, as one of ours does.
-    set_steps(model, recipe.fit, training.callbacks if is_own else training.of_user)
-    if check and not is_own:
+    """Train the model, after a look at its metrics where that is asked for."""
+    recipe.make_ready(model, training.callbacks)
+    if check and not _own_fit.trains_itself(recipe.build_model):
         _check_objective(model, recipe)
     with lean_graphs(model, recipe.fit):
         training.fit(model)

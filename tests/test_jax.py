@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from kerastune_optuna import _memory
 from tests.conftest import build_model
+from tests.test_distribution import PARALLEL, SEARCH, came_to
 
 
 def noting(trial):
@@ -47,3 +48,11 @@ def test_what_jax_compiled_goes_when_the_process_has_grown(search, monkeypatch, 
     monkeypatch.setattr(_memory, "_MOST_GROWN", most_grown)
     search(n_trials=1)
     assert compiled._cache_size() == kept
+
+
+def test_a_builder_may_parallelise_its_data(tmp_path):
+    """With keras.distribution.DataParallel, each of two devices trains on half of a batch."""
+    flags = "--xla_force_host_platform_device_count=2"
+    values, losses, devices = came_to(PARALLEL + SEARCH, tmp_path, "jax", XLA_FLAGS=flags)
+    assert losses == pytest.approx(values, abs=1e-6)
+    assert devices == [2, 2]

@@ -15,6 +15,7 @@ import optuna
 import pytest
 
 from kerastune_optuna import ArgumentError, OptunaTuner, _bundle
+from kerastune_optuna._study import REPEAT_OF
 from tests.conftest import PruneAt, build_model
 
 
@@ -95,6 +96,29 @@ def test_the_tuner_reproduces_too(search, make_tuner):
     assert list(frame["metric"]) == ["val_accuracy"] * 2
     assert list(frame["epoch"]) == [0, 1]
     assert frame["difference"].max() <= 1e-6
+
+
+class Own:
+    """Train models by a fit of its own, which tells no more than a number."""
+
+    def __call__(self, trial):
+        """Build a model."""
+        return build_model(trial)
+
+    def fit(self, trial, model, **arguments):
+        """Train it, and return its last loss."""
+        return model.fit(**{**arguments, "callbacks": []}).history["val_loss"][-1]
+
+
+def test_a_builders_own_fit_is_compared_by_what_it_returns(search, data):
+    """And refit() returns it too."""
+    tuner = search(Own(), "val_loss", n_trials=1)
+    (row,) = tuner.reproduce(0).to_dict("records")
+    assert row["recorded"] == tuner.best_value
+    assert row["difference"] <= 1e-6
+    x, y, validation = data
+    _, came = tuner.refit(x, y, 2, validation_data=validation, verbose=0)
+    assert came == pytest.approx(tuner.best_value, abs=1e-6)
 
 
 def test_metrics_that_keras_numbers_are_compared(search, data):
@@ -227,3 +251,6 @@ def test_a_trial_that_came_to_nothing_is_an_error(one):
     one.study.add_trial(optuna.trial.create_trial(value=0.5))
     with pytest.raises(ArgumentError, match="Trial 1 has no card: it was added by hand"):
         one.reproduce(1)
+    one.study.add_trial(optuna.trial.create_trial(value=0.5, user_attrs={REPEAT_OF: 0}))
+    with pytest.raises(ArgumentError, match=r"Trial 2 repeats trial 0.*Pass 0\."):
+        one.reproduce(2)
