@@ -57,12 +57,10 @@ class Budget:
         """Return a trial to run, or None when the budget is spent."""
         if watch.is_due():
             self.reap(study, watch)
-        if self.ending.is_here(study):
-            return None
         size = self.size(study)
         if size is not None:
             return self._claim_slot(study, watch, size)
-        return None if self._is_over() else _ask(study)
+        return None if self._is_over() or self.ending.is_here(study) else _ask(study)
 
     def prepare(self, study: optuna.Study) -> None:
         """Lay out the first slot of an empty study, or workers that start at once do so each."""
@@ -73,6 +71,8 @@ class Budget:
         gives_up = time.monotonic() + _PATIENCE * random.uniform(1, 2)
         while not self._is_over():
             slots = _slots(study)
+            if self.ending.is_here(study):  # by the trials that were just read
+                return None
             free = [slot for slot in slots[:size] if slot.state is TrialState.WAITING]
             if (trial := _take_one(study, sorted(free, key=_points.order))) is not None:
                 if len(free) == 1 and len(slots) < size:
@@ -183,7 +183,7 @@ class Executions(Budget):
 
 def _slots(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that count towards the size of the study, by their numbers."""
-    study._thread_local.cached_all_trials = None  # which the sampler will then read too
+    study._thread_local.cached_all_trials = None  # what is read now serves the sampler too
     trials = _points.without_doubles(study._get_trials(deepcopy=False, use_cache=True))
     return [trial for trial in trials if _counts(study, trial)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kerastune_optuna._exceptions import ArgumentError
@@ -44,20 +44,17 @@ def is_free(trial: FrozenTrial) -> bool:
     return order(trial) == _FREE
 
 
-def without_doubles(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+def without_doubles(trials: Sequence[FrozenTrial]) -> Sequence[FrozenTrial]:
     """Return trials by their numbers, without those that another process laid out before.
 
     All trials of lower numbers are there once a trial is, so that every process comes to the same.
     """
-    keys: set[str] = set()
-    firsts = []
-    for trial in trials:
-        if (point := trial.system_attrs.get(_POINT)) is not None:
-            if point["key"] in keys:
-                continue
-            keys.add(point["key"])
-        firsts.append(trial)
-    return firsts
+    laid_out = [trial for trial in trials if _POINT in trial.system_attrs]
+    firsts: dict[str, int] = {}
+    for trial in laid_out:
+        firsts.setdefault(trial.system_attrs[_POINT]["key"], trial.number)
+    doubles = {trial.number for trial in laid_out} - set(firsts.values())
+    return [trial for trial in trials if trial.number not in doubles] if doubles else trials
 
 
 def text_of(trial: FrozenTrial) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+_LATEST = 50
 _COPIED = ("best_value", "best_epoch", "n_params", "seed")
 
 
@@ -25,13 +26,15 @@ def find(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None:
     """Return a finished trial that was trained with the parameters of a new one, if any."""
     distributions, params = trial.distributions, trial.params
     asked = _space.places(distributions, params)
+    trials = study._get_trials(deepcopy=False, use_cache=True) if asked else []
     # Of thousands of trials most differ in a parameter without steps, which is looked at first.
-    endless = {name: params[name] for name in asked if math.isinf(_space.size(distributions[name]))}
+    endless = [name for name in asked if math.isinf(_space.size(distributions[name]))]
+    for name in endless[:1]:
+        trials = [one for one in trials if one.params.get(name) == params[name]]
     same = [
         one
-        for one in study._get_trials(deepcopy=False, states=_DONE, use_cache=True)
-        if asked and all(one.params.get(name) == value for name, value in endless.items())
-        if one.distributions == distributions and _was_trained(one)
+        for one in trials
+        if one.state in _DONE and one.distributions == distributions and _was_trained(one)
         if _space.places(distributions, one.params) == asked
     ]
     first = first_of_these_epochs(study) if same else 0
@@ -84,7 +87,11 @@ def count_if_all(study: optuna.Study, *, running: bool) -> int | None:
 
 def may_come_again(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials whose parameters all have steps or choices, running ones too."""
-    finite = [one for one in _all(study, fresh=False) if _space.is_finite(one)]
+    trials = _all(study, fresh=False)
+    # Where none of the latest has, a repeat is rare, and costs less than a look at thousands.
+    if not any(one.distributions and _space.is_finite(one) for one in trials[-_LATEST:]):
+        return []
+    finite = [one for one in trials if _space.is_finite(one)]
     return _of_these_epochs(study, finite, running=True)
 
 
