@@ -181,7 +181,7 @@ def reproduce(
         done = _reproduce.from_folder(found, number, folder)
         if (warning := done.warning()) is not None:
             typer.echo(warning)
-        typer.echo(_reproduce.table(done, tolerance))
+        typer.echo(done.table(tolerance))
         equal = equal and done.difference <= tolerance
     raise typer.Exit(0 if equal else 1)
 

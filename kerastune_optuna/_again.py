@@ -14,7 +14,7 @@ from kerastune_optuna._fit import FitArguments, check_fit_arguments
 from kerastune_optuna._monitor import Objective
 from kerastune_optuna._once import shown_once
 from kerastune_optuna._recipe import Recipe
-from kerastune_optuna._refit import as_they_are, best_epochs, folder_for, train
+from kerastune_optuna._refit import as_they_are, best_epochs, best_training, folder_for, train
 from kerastune_optuna._results import Results
 from kerastune_optuna._steps import check_steps
 
@@ -42,6 +42,8 @@ class Again(Results):
         **fit_kwargs: Any,
     ) -> tuple[keras.Model, Any]:
         """Train the best configuration anew, from its seed, say on all data.
+
+        Of several trainings, as executions_per_trial= and cv= make them, that of the best is taken.
 
         Args:
             x: Training data, as search() takes it.
@@ -77,7 +79,8 @@ class Again(Results):
         recipe = replace(recipe, objective=Objective("loss", "minimize"))
         with shown_once():
             folder = folder_for(self._name, "refit", chosen)
-            return train(recipe, chosen, folder, epochs=n, verbose=verbose)
+            best = best_training(chosen, self._objective)
+            return train(recipe, chosen, folder, training=best, epochs=n, verbose=verbose)
 
     def reproduce(
         self,
@@ -103,7 +106,8 @@ class Again(Results):
 
         Returns:
             A pandas DataFrame with a row for each metric of each epoch: epoch (counted from 0),
-            metric, recorded, again, and difference, which is relative for values beyond 1.
+            metric, recorded, again, and difference, which is relative for values beyond 1; with
+            several trainings a trial also training.
 
         Raises:
             ArgumentError: There is no such trial, or what it was trained with was not kept.
@@ -115,7 +119,7 @@ class Again(Results):
         own = {name: data for name, data in given.items() if data is not None}
         fit = replace(kept.fit, **own, others={**kept.fit.others, **fit_kwargs})
         with shown_once():
-            recipe = self._recipe_again(fit, kept.callbacks)
+            recipe = replace(self._recipe_again(fit, kept.callbacks), executions=kept.executions)
             builder = _study.fingerprint(self.build_model)
             done = _reproduce.reproduce(self.study, trial, recipe, builder)
         if (changed := done.warning()) is not None:

@@ -36,6 +36,8 @@ def check_tuner(tuner: OptunaTuner) -> None:
     _study.check_name(tuner.study_name)
     _storage.check_storage(tuner.storage)
     _check_store(tuner.artifact_store)
+    instead = "Pass how often each configuration is trained."
+    _check.integer("executions_per_trial", tuner.executions_per_trial, least=1, instead=instead)
     _check.integer(
         "keep_best", tuner.keep_best, least=0, instead="Pass how many trials keep their weights."
     )

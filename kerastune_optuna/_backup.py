@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import sys
 import tempfile
 import time
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
-from optuna.exceptions import UpdateFinishedTrialError
 
+from kerastune_optuna._archive import Archive
 from kerastune_optuna._callbacks import BestWeights, PruningCallback
-from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._history import EpochLogs
 from kerastune_optuna._interrupt import requested
-from kerastune_optuna._patience import is_away, one_try
 from kerastune_optuna._retry import BACKUP
-from kerastune_optuna._store import (
-    StoreSource,
-    digest,
-    fetch,
-    folder_of,
-    put,
-    remove,
-    size_of,
-    telling_room,
-)
+from kerastune_optuna._series import Series
+from kerastune_optuna._store import StoreSource, remove, size_of, telling_room
 from kerastune_optuna._weights import make_variables
 
 if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-_STATE, _BEST = "state.json", "best.weights.h5"
+_BEST = "best.weights.h5"
 
 
 class UnfitBackupError(Exception):
@@ -47,19 +33,16 @@ class UnfitBackupError(Exception):
 class Backup(keras.callbacks.BackupAndRestore):
     """Back up a trial now and then, and restore what an earlier process backed up of it.
 
-    Keras saves the weights, the optimizer's state and the epoch; the reports, the logs and the
-    weights of the best epoch are added, and all of it goes into the store as one file under a new
-    name. Only when the trial names that file is the last one removed: there is a whole one at any
-    time.
+    Keras saves the weights, the optimizer's state and the epoch; the reports, the logs, the weights
+    of the best epoch and the trainings that ended before are added.
 
     Args:
-        trial: The trial that is trained; it may be the retry of another.
-        store: Where weights are kept.
+        archive: Where backups go, in whose folder the last one is unpacked.
+        series: The trainings of the trial.
         pruning: The trial's PruningCallback, before this one in the list.
         best: The trial's BestWeights, before this one in the list.
         logs: The trial's EpochLogs, before this one in the list.
         every: Seconds between two backups at least.
-        folder: Where files are prepared.
     """
 
     # Keras reads the logs of each batch from the device for callbacks that do not say so.
@@ -67,32 +50,31 @@ class Backup(keras.callbacks.BackupAndRestore):
 
     def __init__(
         self,
-        trial: optuna.Trial,
-        store: StoreSource,
+        archive: Archive,
+        series: Series,
         pruning: PruningCallback,
         best: BestWeights,
         logs: EpochLogs,
         every: float,
-        folder: str,
     ) -> None:
-        super().__init__(folder, delete_checkpoint=False)
-        self._trial = trial
-        self._store = store
+        super().__init__(str(archive.folder), delete_checkpoint=False)
+        self._archive = archive
+        self._series = series
         self._pruning = pruning
         self._best = best
         self._logs = logs
         self._every = every
         self._last = time.monotonic()
-        self._record: dict[str, Any] | None = None
-        self.error: WeightsError | None = None
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Restore the last backup, where the trial has one that is whole."""
+        """Restore the last backup, where it is of this training."""
         self._last = time.monotonic()
-        self._record = _recorded(self._trial)
-        if self._record is None or not self._unpack(self._record):
+        state = self._archive.state
+        if state is None:
             return
-        state = json.loads(self._path(_STATE).read_text())
+        if "logs" not in state or len(state["series"]["values"]) != self._series.number:
+            self._pruning.report_again(state)  # it was made before this training began
+            return
         try:
             self._restore(state)
         except MemoryError:
@@ -124,23 +106,22 @@ class Backup(keras.callbacks.BackupAndRestore):
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Back up, unless the last time is too short ago."""
-        if requested() or self.error or time.monotonic() - self._last < self._every:
+        if requested() or self._archive.error or time.monotonic() - self._last < self._every:
             return
-        try:
-            with telling_room(tempfile.gettempdir(), 4 * size_of(self.model)):
-                super().on_epoch_end(epoch, logs)
-                self._save_best(epoch)
-            state = {**self._pruning.state(), "logs": self._logs.rows}
-            state["shapes"] = self.model.get_build_config()
-            self._path(_STATE).write_text(json.dumps(state))
-            self._pack()
-        except Exception as error:  # layers of the user and stores of any kind raise anything
-            self.error = WeightsError(  # raised once the trial has its result
-                f"Trial {self._trial.number} could not be backed up: {type(error).__name__}: "
-                f"{error}. Its result is kept. Make room, mend the layer or the store, or pass "
-                "backup_every=None."
-            )
+        self._archive.save(lambda: self._prepare(epoch, logs))
         self._last = time.monotonic()
+
+    def _prepare(self, epoch: int, logs: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Write the model into the folder, and return what else a resumed training needs."""
+        with telling_room(tempfile.gettempdir(), 4 * size_of(self.model)):
+            super().on_epoch_end(epoch, logs)
+            self._save_best(epoch)
+        return {
+            **self._pruning.state(),
+            "logs": self._logs.rows,
+            "shapes": self.model.get_build_config(),
+            "series": self._series.state(),
+        }
 
     def _save_best(self, epoch: int) -> None:
         """Save the weights of the best epoch too, where they are not those of this one."""
@@ -155,64 +136,8 @@ class Backup(keras.callbacks.BackupAndRestore):
         finally:
             self.model.set_weights(now)
 
-    def _pack(self) -> None:
-        """Put the working files into the store, once the trial knows of the file to come."""
-        last = None if self._record is None else {**self._record, "previous": None}
-        with tempfile.TemporaryDirectory() as folder:
-            packed = Path(shutil.make_archive(str(Path(folder, "backup")), "tar", self.backup_dir))
-            name = f"{uuid.uuid4()}.backup"
-            record = {"id": name, "sha256": digest(packed), "previous": last}
-            if not self._let_know(record):
-                return  # the storage is away: the last backup stays the one that counts
-            with telling_room(folder_of(self._store), packed.stat().st_size):
-                put(self._store, name, packed)
-        self._record = record
-        if last is not None:
-            remove(self._store, last["id"])
-
-    def _let_know(self, record: Mapping[str, Any]) -> bool:
-        """Write into the trial where its backup will be; False where the storage is away."""
-        try:
-            with one_try():
-                self._trial.storage.set_trial_system_attr(self._trial._trial_id, BACKUP, record)
-        except UpdateFinishedTrialError:
-            return False  # another machine runs the trial; the next report finds out
-        except Exception as error:
-            if not is_away(error):
-                raise
-            return False
-        return True
-
-    def _unpack(self, record: Mapping[str, Any]) -> bool:
-        """Get the last whole backup out of the store; False where there is none."""
-        with tempfile.TemporaryDirectory() as folder:
-            packed = Path(folder, "backup.tar")
-            for one in filter(None, (record, record["previous"])):
-                if self._fetch(one["id"], packed) and digest(packed) == one["sha256"]:
-                    shutil.unpack_archive(packed, self.backup_dir, filter="data")
-                    return True
-        print(
-            f"The backup of trial {self._trial.number} is lost or damaged: it starts anew",
-            file=sys.stderr,  # whatever verbose says: it is not progress
-            flush=True,
-        )
-        return False
-
-    def _fetch(self, name: str, path: Path) -> bool:
-        """Get a file out of the store; False where that does not work, for whatever reason."""
-        try:
-            return fetch(self._store, name, path)
-        except Exception:  # each kind of store has errors of its own, with no base in common
-            return False  # which the caller prints: the backup is lost, and the trial starts anew
-
     def _path(self, name: str) -> Path:
-        return Path(self.backup_dir, name)
-
-
-def _recorded(trial: optuna.Trial) -> dict[str, Any] | None:
-    """Return what the trial knows of its last backup."""
-    attrs: dict[str, Any] = trial.storage.get_trial_system_attrs(trial._trial_id)
-    return attrs.get(BACKUP)
+        return self._archive.folder / name
 
 
 def forget(trial: optuna.Trial) -> None:

@@ -16,6 +16,7 @@ from kerastune_optuna import _interrupt
 from kerastune_optuna._exceptions import ArgumentError, MetricNotFoundError
 from kerastune_optuna._monitor import parse_objective
 from kerastune_optuna._patience import is_away, one_try
+from kerastune_optuna._series import Series
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -78,13 +79,16 @@ class PruningCallback(KerasPruningCallback):
             raise ArgumentError(f"interval={interval!r} is not a number of epochs. Pass 1 or more.")
         super().__init__(trial, monitor, interval)
         self.objective = parse_objective(monitor, _study_direction(trial, direction))
-        self._start()
+        self._series = Series(self.objective)
+        self.on_train_begin()
+
+    def join(self, series: Series) -> None:
+        """Train as one of the trainings of a trial, which is judged by their mean."""
+        self._series = series
+        self.on_train_begin()  # a builder's own fit may not call on_train_begin
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Forget an earlier training, so that one trial may train twice."""
-        self._start()
-
-    def _start(self) -> None:
         self.best_value: float | None = None
         self.best_epoch: int | None = None
         self.epochs_run = 0
@@ -97,7 +101,8 @@ class PruningCallback(KerasPruningCallback):
         self._error: Exception | None = None
         self._names: set[str] = set()
         # Optuna ignores a second report of a step: a second training goes on counting.
-        self._first_step = max(_reported(self._trial), default=-1) + 1
+        after = max(_reported(self._trial), default=-1) + 1
+        self._first_step = self._series.first_step if self._series.number else after
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Take the value of the epoch and ask the pruner."""
@@ -122,7 +127,7 @@ class PruningCallback(KerasPruningCallback):
         value = float(logs[name])
         if self.objective.is_better(value, than=self.best_value):
             self.best_value, self.best_epoch = value, epoch
-        self._report(self._first_step + epoch, value)
+        self._report(self._first_step + epoch, self._series.mean_with(value))
 
     def _report(self, step: int, value: float) -> None:
         """Let optuna-integration report and decide; stop where it would raise."""
@@ -169,10 +174,11 @@ class PruningCallback(KerasPruningCallback):
         if self._error is not None:
             raise self._error
         self._send_late_reports()
-        for key, value in self._outcome().items():
+        for key, value in self._series.outcome(self.outcome()).items():
             self._trial.set_user_attr(key, value)
 
-    def _outcome(self) -> dict[str, Any]:
+    def outcome(self) -> dict[str, Any]:
+        """Return what this training came to; without a best value where none was finite."""
         best = {"best_value": self.best_value, "best_epoch": self.best_epoch}
         known = {key: value for key, value in best.items() if value is not None}
         return {**known, "epochs_run": self.epochs_run, "stop_reason": self.stop_reason}
@@ -202,7 +208,13 @@ class PruningCallback(KerasPruningCallback):
         self.best_value, self.best_epoch = state["best_value"], state["best_epoch"]
         self.epochs_run = self._values_seen = state["epochs_run"]
         self._last_epoch = self.epochs_run - 1
-        self._unsent = {int(step): float(value) for step, value in state["reports"]}
+        self.report_again(state)
+
+    def report_again(self, state: Mapping[str, Any]) -> None:
+        """Report what an earlier process did, where this one has not."""
+        known = _reported(self._trial)
+        reports = {int(step): float(value) for step, value in state["reports"]}
+        self._unsent = {step: reports[step] for step in reports if step not in known}
         self._send_late_reports()
 
     def result(self) -> float:
@@ -229,25 +241,28 @@ class BestWeights(keras.callbacks.Callback):
     def __init__(self, pruning: PruningCallback) -> None:
         super().__init__()
         self._pruning = pruning
-        self._weights: list[NDArray[Any]] | None = None
+        self.weights: list[NDArray[Any]] | None = None
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Forget an earlier training."""
-        self._weights = None
+        self.weights = None
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Copy the weights where the epoch is the best so far."""
         if self._pruning.best_epoch == epoch:
-            self._weights = self.model.get_weights()
+            self.weights = self.model.get_weights()
 
     def restore(self) -> None:
-        """Give the model the weights of its best epoch; those it has where no epoch was seen."""
-        if self._weights is not None:
-            self.model.set_weights(self._weights)
+        """Give the model the weights of its best epoch."""
+        self.model.set_weights(self.weights)
+
+    def best_or_last(self) -> list[NDArray[Any]]:
+        """Return the weights of the best epoch; those the model has where no epoch was seen."""
+        return self.model.get_weights() if self.weights is None else self.weights
 
     def resume(self) -> None:
         """Take the weights that the model has now for those of the best epoch."""
-        self._weights = self.model.get_weights()
+        self.weights = self.model.get_weights()
 
 
 def _study_direction(trial: optuna.trial.BaseTrial, direction: str) -> str:

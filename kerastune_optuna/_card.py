@@ -19,6 +19,7 @@ import numpy as np
 from kerastune_optuna import _url
 from kerastune_optuna._environment import THREADS, cores
 from kerastune_optuna._fingerprint import describe, digest
+from kerastune_optuna._folds import told
 
 if TYPE_CHECKING:
     import optuna
@@ -102,6 +103,8 @@ def _arguments(recipe: Recipe) -> dict[str, Any]:
         "epochs": fit.epochs,
         "validation_split": fit.validation_split,
         "steps_per_execution": fit.steps_per_execution,
+        "executions_per_trial": recipe.executions,
+        **({"cv": told(fit.folds)} if fit.folds else {}),
         "callbacks": [_name(callback) for callback in recipe.callbacks],
         **dict(sorted(fit.others.items())),
     }

@@ -172,7 +172,7 @@ class Confirming(Trainer, ConfirmedResults):
         budget = Executions(size, None, self.max_failed_trials, began_with, ending)
         # All keep their weights until the winner is known, and have their own seeds.
         kept = size if self.keep_best else 0
-        recipe = replace(recipe, seed=None, keep_best=kept, train_repeats=True)
+        recipe = replace(recipe, seed=None, keep_best=kept, train_repeats=True, executions=1)
         if any(not one.state.is_finished() for one in executions(study)):
             progress = progress_for(verbose, study, plan_of(study, recipe, budget), size)
             job = self._job(study, recipe, budget, self._known(recipe, given, None, crew.n_workers))

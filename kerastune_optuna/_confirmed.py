@@ -13,8 +13,8 @@ from kerastune_optuna import _study
 from kerastune_optuna._confirmation import Confirmation, confirmation_of
 from kerastune_optuna._exceptions import NoTrialsError, TooManyFailuresError, WeightsError
 from kerastune_optuna._executions import best_of_each
+from kerastune_optuna._kept import rebuild
 from kerastune_optuna._results import Results
-from kerastune_optuna._trial import rebuild
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

@@ -19,7 +19,8 @@ _HOST = "127.0.0.1"  # the dashboard asks for no password: nobody else may reach
 _NOTE = """\
 This study searches for the network that is to {direction} `{metric}`.
 
-- The value of a trial is that of its best epoch. `best_epoch` counts from 0, as the curves do.
+- The value of a trial is that of its best epoch, or the mean where `values` lists those of several
+  trainings. `best_epoch` counts from 0, as the curves do.
 - `stop_reason` says why its training ended.
 - `history.csv`, among its artifacts, has all metrics of all epochs.
 - `trial_....weights.h5` has the weights of its best epoch; `keep_best=` says how many trials keep

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
+from numpy.typing import NDArray
 
 from kerastune_optuna import _check
 from kerastune_optuna._data import (
@@ -33,6 +34,7 @@ _OWNED = {"x", "y", "validation_data", "verbose"}
 _OURS = {*_OWNED, "epochs", "callbacks", "validation_split", "steps_per_execution"}
 _SIZES = {"batch_size": "x", "validation_batch_size": "validation_data"}
 VERBOSITIES = ("auto", 0, 1, 2)
+Fold: TypeAlias = tuple[NDArray[Any], NDArray[Any]]  # rows to train on, and to validate with
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class FitArguments:
     others: Mapping[str, Any] = field(default_factory=dict)
     steps_per_execution: int | str = "auto"
     kept: Mapping[str, Any] = field(default_factory=dict)
+    folds: Sequence[Fold] = ()
 
     @property
     def epochs_of_a_trial(self) -> int:
@@ -200,7 +203,7 @@ class FitArguments:
     @property
     def has_validation(self) -> bool:
         """Whether the epoch logs will hold validation metrics."""
-        return self.validation_data is not None or bool(self.validation_split)
+        return self.validation_data is not None or bool(self.validation_split or self.folds)
 
 
 def check_fit_arguments(names: Iterable[str], caller: str = "search()") -> None:

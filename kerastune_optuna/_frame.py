@@ -67,8 +67,8 @@ def plan_of(study: optuna.Study, recipe: Recipe, budget: Budget) -> Plan:
         study.study_name,
         recipe.objective,
         budget.size(study),
-        recipe.fit.epochs,
-        recipe.fit.epochs - recipe.fit.epochs_of_a_trial,
+        recipe.last_epoch,
+        recipe.last_epoch - recipe.epochs_of_a_trial,
         seconds,
         done=len(finished(study)),
     )
@@ -165,7 +165,9 @@ class Frame:
         if self._best is None:
             return _line("none yet", "dim")
         found = f" in trial {self._best.number}"
-        if "best_epoch" in self._best.user_attrs:  # a trial that was added by hand has none
+        if "std" in self._best.user_attrs:
+            found = f" ± {self._best.user_attrs['std']:.2g}{found}"
+        elif "best_epoch" in self._best.user_attrs:  # a trial that was added by hand has none
             found += f", epoch {self._best.user_attrs['best_epoch'] + 1}"
         line = _line(_number(value_of(self._best)), "bold green")
         return line.append(found, style="not bold default")

@@ -103,9 +103,9 @@ class OwnPruning(PruningCallback):
         value = worth(came, self.objective)
         self.best_value = value if math.isfinite(value) else None
         if not self._values_seen and self.best_value is not None:
-            self._unsent[self._first_step] = value
+            self._unsent[self._first_step] = self._series.mean_with(value)
         self._send_late_reports()
-        for key, known in self._outcome().items():
+        for key, known in self._series.outcome(self.outcome()).items():
             self._trial.set_user_attr(key, known)
 
     @property

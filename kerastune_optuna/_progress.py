@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
 
@@ -102,10 +102,17 @@ def line_of(trial: FrozenTrial, objective: Objective) -> str:
         end = f"{objective.name} {trial.value}"
     else:
         end = (
-            f"{objective.name} {attrs['best_value']:.4g} at epoch "
-            f"{attrs['best_epoch'] + 1}, {attrs['stop_reason']}, {attrs['seconds']:.1f} s"
+            f"{objective.name} {attrs['best_value']:.4g} {_found(attrs)}, "
+            f"{attrs['stop_reason']}, {attrs['seconds']:.1f} s"
         )
     return f"Trial {trial.number}: {end}"
+
+
+def _found(attrs: Mapping[str, Any]) -> str:
+    """Return where a value was found: at an epoch, or in how many trainings."""
+    if "values" in attrs:
+        return f"± {attrs.get('std', 0):.2g} in {len(attrs['values'])} trainings"
+    return f"at epoch {attrs['best_epoch'] + 1}"
 
 
 def _say(line: str) -> None:

@@ -11,6 +11,7 @@ from optuna.trial import BaseTrial
 
 from kerastune_optuna._exceptions import BuilderError
 from kerastune_optuna._fit import FitArguments, check_builders_arguments, check_training
+from kerastune_optuna._folds import of_fold
 from kerastune_optuna._monitor import Objective
 from kerastune_optuna._own_fit import trains_itself
 from kerastune_optuna._rehearsal import rehearse
@@ -34,18 +35,40 @@ class Recipe:
     store: StoreSource
     backup_every: float | None
     train_repeats: bool = False
+    executions: int = 1
     card: str | None = None  # the key of the card that tells of this search
 
+    @property
+    def n_trainings(self) -> int:
+        """How many trainings a trial has: one for each execution of each fold."""
+        return self.executions * max(1, len(self.fit.folds))
+
+    @property
+    def epochs_of_a_trial(self) -> int:
+        """How many epochs a trial runs that is not stopped early."""
+        return self.n_trainings * self.fit.epochs_of_a_trial
+
+    @property
+    def last_epoch(self) -> int:
+        """Up to which epoch a trial counts: that of fit, but for several trainings."""
+        return self.fit.epochs - self.fit.epochs_of_a_trial + self.epochs_of_a_trial
+
     def of_trial(
-        self, trial: BaseTrial, model: keras.Model, arguments: Mapping[str, Any], folder: str
+        self,
+        trial: BaseTrial,
+        model: keras.Model,
+        arguments: Mapping[str, Any],
+        folder: str,
+        training: int = 0,
     ) -> Recipe:
-        """Return the recipe of one trial.
+        """Return the recipe of one training of a trial.
 
         Args:
             trial: The trial.
             model: What its builder built.
             arguments: What its builder returned beside the model.
             folder: Where its callbacks write, below the user's own folders.
+            training: The number of the training, which tells its fold.
 
         Raises:
             ArgumentError: The builder's arguments cannot work.
@@ -54,7 +77,7 @@ class Recipe:
         others = dict(arguments)
         builders = of_builder(others.pop("callbacks", None), trial, folder)
         callbacks = [*for_trial(self.callbacks, trial, folder), *builders]
-        fit = self.fit.with_builders(others)
+        fit = of_fold(self.fit.with_builders(others), training)
         check_training(fit, self.objective, may_add=may_add_metrics(callbacks))
         return replace(self, fit=fit.in_batches(model), callbacks=callbacks)
 

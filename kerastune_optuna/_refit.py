@@ -12,10 +12,12 @@ from optuna.trial import BaseTrial, FrozenTrial
 
 from kerastune_optuna import _own_fit
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
+from kerastune_optuna._monitor import Objective
 from kerastune_optuna._recipe import Recipe, build
+from kerastune_optuna._seeds import seed_of, set_all
+from kerastune_optuna._series import best_of
 from kerastune_optuna._steps import lean_graphs
 from kerastune_optuna._stop import StopOnRequest
-from kerastune_optuna._trial import seed_generators
 from kerastune_optuna._user_callbacks import as_list
 
 Factory: TypeAlias = Callable[[BaseTrial], Any]
@@ -26,6 +28,7 @@ def train(
     trial: FrozenTrial,
     folder: str,
     *,
+    training: int = 0,
     epochs: int | None = None,
     verbose: str | int = 0,
     last: Sequence[keras.callbacks.Callback] = (),
@@ -36,6 +39,7 @@ def train(
         recipe: What to train with, its data opened.
         trial: A copy of the trial.
         folder: Where the callbacks that are copied write, below the user's own folders.
+        training: Which of a trial's trainings, where it has several: its seed and its fold.
         epochs: Goes before those of the recipe and of the builder.
         verbose: As for Model.fit.
         last: Callbacks that come after all others.
@@ -43,9 +47,10 @@ def train(
     Returns:
         The model, and what Model.fit or the builder's own fit returned.
     """
-    seed_generators(trial, recipe)
+    seeds = trial.user_attrs.get("seeds") or [seed_of(trial, recipe.seed)]
+    set_all(seeds[training])
     model, arguments = build(recipe.build_model, trial)
-    own = recipe.of_trial(trial, model, arguments, folder)
+    own = recipe.of_trial(trial, model, arguments, folder, training)
     if epochs is not None:
         own = replace(own, fit=replace(own.fit, epochs=epochs))
     callbacks = [*own.callbacks, *last]
@@ -73,6 +78,11 @@ def best_epochs(trial: FrozenTrial) -> int:
             "have. Pass how many epochs to train."
         )
     return best + 1
+
+
+def best_training(trial: FrozenTrial, objective: Objective) -> int:
+    """Return which of a trial's trainings was the best: the first where it had no more."""
+    return best_of(trial.user_attrs.get("values", [0.0]), objective)
 
 
 def as_they_are(callbacks: Any) -> list[Factory]:

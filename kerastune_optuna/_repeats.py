@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 _LATEST = 50
 _COPIED = ("best_value", "best_epoch", "n_params", "seed")
+_OF_SEVERAL = ("values", "std", "seeds", "best_epochs")  # trainings
 
 
 def find(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None:
@@ -56,7 +57,8 @@ def take_over(trial: optuna.Trial, earlier: FrozenTrial) -> None:
     """Give a trial the reports and the attributes of an earlier one."""
     for step, value in sorted(earlier.intermediate_values.items()):
         trial.report(value, step)
-    known = {key: earlier.user_attrs[key] for key in _COPIED if key in earlier.user_attrs}
+    copied = (*_COPIED, *_OF_SEVERAL)
+    known = {key: earlier.user_attrs[key] for key in copied if key in earlier.user_attrs}
     reason = f"repeats trial {earlier.number}"
     own = {"epochs_run": 0, "stop_reason": reason, REPEAT_OF: earlier.number}
     for key, value in {**known, **own}.items():

@@ -3,92 +3,35 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial, TrialState
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from kerastune_optuna import _bundle, _card, _graphs, _history, _study
 from kerastune_optuna._exceptions import ArgumentError
-from kerastune_optuna._history import EpochLogs
+from kerastune_optuna._history import EpochLogs, Row
 from kerastune_optuna._memory import Memory
 from kerastune_optuna._monitor import plain_name
 from kerastune_optuna._own_fit import worth
 from kerastune_optuna._recipe import Recipe
 from kerastune_optuna._refit import folder_for, train
+from kerastune_optuna._reproduction import Reproduction, Value
 from kerastune_optuna._retry import RETRY_OF
 from kerastune_optuna._seeds import derive
+from kerastune_optuna._series import TRAINING
 from kerastune_optuna._store import WholeFileStore
 from kerastune_optuna._study import REPEAT_OF
 from kerastune_optuna._workers import take_over
 
 if TYPE_CHECKING:
     import optuna
-    import pandas
 
     from kerastune_optuna._card import Card
 
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
-
-
-@dataclass(frozen=True)
-class Value:
-    """Hold a metric of an epoch, as it was recorded and as it came again."""
-
-    epoch: int  # counted from 0
-    metric: str
-    recorded: float
-    again: float | None  # None where the training did not come to it again
-
-    @property
-    def difference(self) -> float:
-        """How far the two are apart: as a part of the recorded value where that is beyond 1."""
-        if self.again is None:
-            return math.inf
-        if self.again == self.recorded or (math.isnan(self.again) and math.isnan(self.recorded)):
-            return 0.0
-        apart = abs(self.again - self.recorded) / max(1.0, abs(self.recorded))
-        return math.inf if math.isnan(apart) else apart
-
-
-@dataclass(frozen=True)
-class Reproduction:
-    """Hold what a trial came to when it was trained again.
-
-    Args:
-        trial: The trial.
-        values: What was recorded, and what came again.
-        changes: What is not as it was when the trial ran, like versions and data.
-    """
-
-    trial: FrozenTrial
-    values: Sequence[Value]
-    changes: Sequence[str]
-
-    @property
-    def difference(self) -> float:
-        """The largest difference of all."""
-        return max((value.difference for value in self.values), default=math.inf)
-
-    def frame(self) -> pandas.DataFrame:
-        """Return a row for each value."""
-        import pandas  # takes half a second to import, and the command line does without
-
-        columns = ["epoch", "metric", "recorded", "again", "difference"]
-        rows = [[getattr(value, name) for name in columns] for value in self.values]
-        return pandas.DataFrame(rows, columns=columns)
-
-    def warning(self) -> str | None:
-        """Return one line that says what has changed; None where nothing has."""
-        if not self.changes:
-            return None
-        return f"Not as it was when trial {self.trial.number} ran: {'; '.join(self.changes)}"
 
 
 def reproduce(
@@ -113,13 +56,45 @@ def reproduce(
         *_changes_of_trial(study, trial, card),
         *_changes_of_order(recipe),
     ]
-    logs = _Epochs(trial.user_attrs["epochs_run"])
+    recorded = _history.load(recipe.store, study._storage, trial)
     folder = folder_for(study.study_name, "reproduced", trial)
+    values: list[Value] = []
+    for training, its in _of_each_training(trial, recipe, recorded).items():
+        epochs = len(its) or trial.user_attrs["epochs_run"]
+        again = _train(recipe, trial, folder, training, epochs)
+        values += _compare(its or _reported(trial, recipe, again), again, training)
+    return Reproduction(trial, values, changes)
+
+
+def _of_each_training(
+    trial: FrozenTrial, recipe: Recipe, recorded: Sequence[Row]
+) -> dict[int, list[Row]]:
+    """Return the recorded epochs of each training of a trial; most trials have one."""
+    if recipe.n_trainings == 1:
+        return {0: list(recorded)}
+    if not recorded:
+        raise ArgumentError(
+            f"Trial {trial.number} is the mean of {recipe.n_trainings} trainings, whose histories "
+            "keep_best=0 did not keep. Search with keep_best=1 or more."
+        )
+    found: dict[int, list[Row]] = {}
+    for row in recorded:
+        its = {name: cell for name, cell in row.items() if name != TRAINING}
+        found.setdefault(int(row[TRAINING]), []).append(its)
+    return found
+
+
+def _train(
+    recipe: Recipe, trial: FrozenTrial, folder: str, training: int, epochs: int
+) -> list[Row]:
+    """Train once more; return the logs of the epochs."""
+    logs = _Epochs(epochs)
     with Memory().released():
-        _, came = train(recipe, copy.deepcopy(trial), folder, last=[logs])
-    if not logs.rows:  # the builder's own fit tells no more than what it returns
-        logs.rows = [{"epoch": 0, recipe.objective.name: worth(came, recipe.objective)}]
-    return Reproduction(trial, _compare(_recorded(study, trial, recipe, logs), logs), changes)
+        _, came = train(recipe, copy.deepcopy(trial), folder, training=training, last=[logs])
+    if logs.rows:
+        return logs.rows
+    # The builder's own fit tells no more than what it returns.
+    return [{"epoch": 0, recipe.objective.name: worth(came, recipe.objective)}]
 
 
 def from_folder(study: optuna.Study, number: int, folder: Path) -> Reproduction:
@@ -199,31 +174,25 @@ def _changes_of_order(recipe: Recipe) -> list[str]:
     ]
 
 
-def _recorded(
-    study: optuna.Study, trial: FrozenTrial, recipe: Recipe, logs: EpochLogs
-) -> list[Mapping[str, Any]]:
-    """Return what was recorded of a trial's epochs: all logs where they are kept, else reports."""
-    rows = _history.load(recipe.store, study._storage, trial)
-    if rows:
-        return list(rows)
-    names = [name for row in logs.rows for name in row]
+def _reported(trial: FrozenTrial, recipe: Recipe, again: Sequence[Row]) -> list[Row]:
+    """Return what a trial reported of its epochs, whose other logs are not kept."""
+    names = [name for row in again for name in row]
     name = recipe.objective.find(dict.fromkeys(names)) or recipe.objective.name
     reports = sorted(trial.intermediate_values.items())
     return [{"epoch": step, name: value} for step, value in reports]
 
 
-def _compare(recorded: Sequence[Mapping[str, Any]], logs: EpochLogs) -> list[Value]:
-    again = {row["epoch"]: row for row in logs.rows}
+def _compare(recorded: Sequence[Row], again: Sequence[Row], training: int) -> list[Value]:
+    by_epoch = {row["epoch"]: row for row in again}
     values: list[Value] = []
     for row in recorded:
         epoch = int(row["epoch"])
-        came = again.get(epoch, {})
+        came = by_epoch.get(epoch, {})
         names = _pairs(row, came)
         for metric, cell in row.items():
             if metric != "epoch" and (value := _number(cell)) is not None:
-                values.append(
-                    Value(epoch, metric, value, _number(came.get(names.get(metric, metric))))
-                )
+                other = _number(came.get(names.get(metric, metric)))
+                values.append(Value(epoch, metric, value, other, training))
     return values
 
 
@@ -249,29 +218,3 @@ def _number(cell: Any) -> float | None:
         return float(cell)
     except (TypeError, ValueError):
         return None
-
-
-def table(done: Reproduction, tolerance: float) -> str:
-    """Return the differences of each epoch and what they come to, ready to print."""
-    console = Console(highlight=False, force_jupyter=False)
-    columns = Table(box=box.SIMPLE_HEAVY, pad_edge=False)
-    for heading in ("epoch", "largest difference", "metric", "recorded", "again"):
-        columns.add_column(heading, justify="right")
-    for epoch in dict.fromkeys(value.epoch for value in done.values):
-        values = [value for value in done.values if value.epoch == epoch]
-        worst = max(values, key=lambda value: value.difference)
-        again = "nothing" if worst.again is None else f"{worst.again:.8g}"
-        cells = (f"{worst.difference:.3g}", worst.metric, f"{worst.recorded:.8g}", again)
-        columns.add_row(str(epoch + 1), *cells)
-    with console.capture() as captured:
-        console.print(columns)
-    return f"{captured.get()}{_verdict(done, tolerance)}"
-
-
-def _verdict(done: Reproduction, tolerance: float) -> str:
-    is_equal = done.difference <= tolerance
-    kind = "is reproduced" if is_equal else "is NOT reproduced"
-    return (
-        f"Trial {done.trial.number} {kind}: the largest difference is {done.difference:.3g}, the "
-        f"tolerance {tolerance:g}"
-    )

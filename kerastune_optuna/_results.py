@@ -17,11 +17,11 @@ from optuna.trial import FrozenTrial
 from kerastune_optuna import _check, _dashboard, _report, _storage, _study, _weights
 from kerastune_optuna._dashboard import Dashboard
 from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, WeightsError
+from kerastune_optuna._kept import rebuild
 from kerastune_optuna._monitor import Objective, parse_objective
 from kerastune_optuna._recipe import Builder
 from kerastune_optuna._short_names import made_pruner
 from kerastune_optuna._store import StoreSource, WholeFileStore
-from kerastune_optuna._trial import rebuild
 
 if TYPE_CHECKING:
     import pandas
@@ -66,7 +66,7 @@ class Results:
 
     @property
     def best_value(self) -> float:
-        """The objective of the best trial at its best epoch."""
+        """The objective of the best trial at its best epoch; of several trainings the mean."""
         return _study.value_of(self.best_trial)
 
     def best_model(self, trial: int | None = None) -> keras.Model:
@@ -76,7 +76,9 @@ class Results:
             trial: Number of another trial whose weights are kept. Default None: the best.
 
         Returns:
-            The model; evaluating it on the validation data gives `best_value`.
+            The model; evaluating it on the validation data gives `best_value`. Of a trial of
+            several trainings it is that of the best one, and gives the best of the trial's user
+            attr `values`, with the validation data of that training where they are folds.
 
         Raises:
             NoTrialsError: No trial is COMPLETE yet, or not the one of that number.
@@ -112,7 +114,8 @@ class Results:
 
         Returns:
             Columns number, state, value, `params_<name>` for each parameter, best_value, best_epoch
-            (counted from 0), epochs_run, seconds, seed, stop_reason, n_params, worker.
+            (counted from 0), epochs_run, seconds, seed, stop_reason, n_params, worker; and where
+            trials have several trainings std, values, seeds, best_epochs.
         """
         return _report.results(self.study)
 

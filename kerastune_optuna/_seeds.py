@@ -6,9 +6,13 @@ import random
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
+
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial, FrozenTrial
 
 
 def derive(seed: int | None, *path: int) -> int:
@@ -19,6 +23,12 @@ def derive(seed: int | None, *path: int) -> int:
     """
     state = np.random.SeedSequence(seed, spawn_key=path).generate_state(1)
     return int(state[0] >> 1)
+
+
+def seed_of(trial: BaseTrial | FrozenTrial, seed: int | None) -> int:
+    """Return the seed of a trial: what is recorded, else what follows from that of the search."""
+    recorded: int | None = trial.user_attrs.get("seed")
+    return derive(seed, trial.number) if recorded is None else recorded
 
 
 def set_all(seed: int) -> None:

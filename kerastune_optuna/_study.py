@@ -6,7 +6,7 @@ import hashlib
 import heapq
 import inspect
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _storage
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StudyMismatchError
+from kerastune_optuna._liveness import WORKER
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 _BUILDER = "builder"  # the user attr with the fingerprint of build_model
+_TRAININGS = "trainings"  # the user attr with what a value is the mean of, where that is several
 _EPOCHS = "epochs"  # the user attr with the epochs that a trial of the latest search may run
 _SINCE = "kerastune_optuna:epochs_since"  # the system attr with the first trial that may run them
 REPEAT_OF = "repeat_of"  # the user attr of a trial with the number of the one whose result it has
@@ -116,6 +118,36 @@ def first_of_these_epochs(study: optuna.Study) -> int:
     """Return the number from which on trials may run as many epochs as those of this search."""
     since: int = study._storage.get_study_system_attrs(study._study_id).get(_SINCE, 0)
     return since
+
+
+def claim_trainings(study: optuna.Study, executions: int, folds: str | None) -> None:
+    """Check that the study's trials are the mean of such trainings; write down what ours will be.
+
+    Args:
+        study: The study that is about to be searched.
+        executions: How often each configuration is trained, or each of its folds.
+        folds: Tells the folds of one cross-validation from those of another; None for none.
+
+    Raises:
+        StudyMismatchError: Its trials are the mean of others, and would not compare with ours.
+    """
+    ours = {"executions_per_trial": executions, "cv": folds}
+    found = study.user_attrs.get(_TRAININGS, {"executions_per_trial": 1, "cv": None})
+    if found == ours:
+        return
+    # Trials that were added by hand are taken for what their user means them to be.
+    if any(WORKER in trial.user_attrs for trial in study.get_trials(deepcopy=False)):
+        raise StudyMismatchError(
+            f"Study {study.study_name!r} exists, and a value in it is the mean of other trainings: "
+            f"of {_told(found)}, not of {_told(ours)}. Pass the same (cv= with the same data and "
+            "seed=, a splitter with a random_state=), another study_name, or overwrite=True to "
+            "start anew."
+        )
+    study.set_user_attr(_TRAININGS, ours)
+
+
+def _told(trainings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in trainings.items())
 
 
 def fingerprint(build_model: Callable[..., Any]) -> str | None:

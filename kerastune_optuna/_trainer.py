@@ -29,6 +29,7 @@ class Trainer(Results):
     max_failed_trials: int
     backup_every: float | None
     train_repeats: bool
+    executions_per_trial: int
 
     def _prepared(
         self,
@@ -65,6 +66,7 @@ class Trainer(Results):
             self._store,
             self.backup_every,
             self.train_repeats,
+            self.executions_per_trial,
         )
 
     def _known(

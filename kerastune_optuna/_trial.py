@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -18,25 +16,25 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _backup, _history, _own_fit, _repeats, _study, _weights
+from kerastune_optuna import _backup, _history, _own_fit, _repeats, _weights
+from kerastune_optuna._archive import Archive
 from kerastune_optuna._backup import Backup, UnfitBackupError
 from kerastune_optuna._callbacks import BestWeights
 from kerastune_optuna._exceptions import StorageError, WeightsError
 from kerastune_optuna._fit import FitArguments
 from kerastune_optuna._history import EpochLogs
 from kerastune_optuna._hparams import for_boards
-from kerastune_optuna._recipe import Builder, Recipe, build
-from kerastune_optuna._seeds import derive, set_all
+from kerastune_optuna._kept import discard_outranked, enters_best, save
+from kerastune_optuna._memory import Memory
+from kerastune_optuna._recipe import Recipe, build
+from kerastune_optuna._seeds import seed_of, set_all
+from kerastune_optuna._series import Series
 from kerastune_optuna._steps import lean_graphs
 from kerastune_optuna._stop import StopOnRequest
-from kerastune_optuna._store import StoreSource
-from kerastune_optuna._study import value_of
 from kerastune_optuna._user_callbacks import may_add_metrics
 
 if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
-
-_SHAPES = "build_config"  # the user attr with the input shapes of a model that came unbuilt
+    pass
 
 
 @dataclass(frozen=True)
@@ -48,8 +46,19 @@ class _Outcome:
     error: WeightsError | None = None
 
 
+@dataclass(frozen=True)
+class _Task:
+    """Hold what the trainings of one trial share."""
+
+    study: optuna.Study
+    trial: optuna.Trial
+    recipe: Recipe
+    series: Series
+    archive: Archive
+
+
 def run_trial(
-    study: optuna.Study, trial: optuna.Trial, recipe: Recipe, *, check: bool
+    study: optuna.Study, trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool
 ) -> FrozenTrial:
     """Train one configuration and tell the study how it ended.
 
@@ -57,6 +66,7 @@ def run_trial(
         study: The study that asked the trial.
         trial: The running trial.
         recipe: What all trials share.
+        memory: Releases what a training leaves behind before the next one of the same trial.
         check: Whether to look for the objective among the metrics before training.
 
     Returns:
@@ -69,7 +79,7 @@ def run_trial(
     """
     began = time.perf_counter()
     try:
-        outcome = _train(study, trial, recipe, check=check)
+        outcome = _train(study, trial, recipe, memory, check=check)
         trial.set_user_attr("seconds", round(time.perf_counter() - began, 3))
         finished = study.tell(trial, outcome.value, outcome.state)
     except (KeyboardInterrupt, StorageError):
@@ -90,51 +100,83 @@ def run_trial(
     return finished
 
 
-def _train(study: optuna.Study, trial: optuna.Trial, recipe: Recipe, *, check: bool) -> _Outcome:
-    """Build and fit the model; return how the trial ended and the value of its best epoch."""
+def _train(
+    study: optuna.Study, trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool
+) -> _Outcome:
+    """Train a configuration; return how the trial ended and the value of its best epoch."""
     try:
-        return _build_and_fit(study, trial, recipe, check=check)
+        return _train_all(study, trial, recipe, memory, check=check)
     except UnfitBackupError:
         _backup.forget(trial)
-        return _build_and_fit(study, trial, recipe, check=check)
+        return _train_all(study, trial, recipe, memory, check=check)
 
 
-def _build_and_fit(
-    study: optuna.Study, trial: optuna.Trial, recipe: Recipe, *, check: bool
+def _train_all(
+    study: optuna.Study, trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool
 ) -> _Outcome:
-    seed_generators(trial, recipe)
+    """Run the trainings of a trial that its backup does not hold yet; most trials have one."""
+    series = Series(recipe.objective, recipe.n_trainings, _seed(trial, recipe))
+    if series.length > 1:
+        trial.set_user_attr("seeds", series.seeds)
     if recipe.card is not None:
         trial.set_user_attr("card", recipe.card)
-    model, arguments = build(recipe.build_model, trial)
-    if (known := _known(study, trial, recipe)) is not None:
+    with tempfile.TemporaryDirectory() as folder:
+        is_used = recipe.backup_every is not None
+        archive = Archive(trial, recipe.store, folder, is_used=is_used)
+        archive.open(series)
+        task, outcome = _Task(study, trial, recipe, series, archive), None
+        while outcome is None:
+            # The worker releases what the only training of a trial leaves.
+            with memory.released() if series.length > 1 else nullcontext():
+                outcome = _build_and_fit(task, check=check and series.number == 0)
+    return outcome
+
+
+def _build_and_fit(task: _Task, *, check: bool) -> _Outcome | None:
+    """Run one training; return how the trial ended, or None where more trainings are to come."""
+    trial, series = task.trial, task.series
+    set_all(series.seed)
+    model, arguments = build(task.recipe.build_model, trial)
+    if (known := _known(task)) is not None:
         return known
     came_built = model.built
-    recipe = recipe.of_trial(trial, model, arguments, _folder(study, trial))
-    _note_epochs(trial, recipe.fit, arguments)
-    with tempfile.TemporaryDirectory() as folder:
-        training = _Training(trial, recipe, folder)
-        _fit(model, recipe, training, check=check)
+    recipe = task.recipe.of_trial(trial, model, arguments, _folder(task), series.number)
+    _note_epochs(task, recipe.fit, arguments)
+    training = _Training(task, recipe)
+    _fit(model, recipe, training, check=check)
     if training.stop.stopped or training.pruning.cut_off:
         raise KeyboardInterrupt
-    trial.set_user_attr("n_params", model.count_params())
-    error = _history.save(recipe.store, trial, training.logs.rows) if recipe.keep_best else None
-    pruning = training.pruning
-    if pruning.best_value is None:
-        return _Outcome(TrialState.FAIL, error=error)
-    if pruning.pruned:
-        return _Outcome(TrialState.PRUNED, error=error)
-    error = (training.backup.error if training.backup else None) or error
-    if _enters_best(study, trial.number, pruning.best_value, recipe):
-        training.best.restore()
-        error = _save(recipe, trial, model, came_built=came_built) or error
-    return _Outcome(TrialState.COMPLETE, pruning.best_value, error)
-
-
-def _known(study: optuna.Study, trial: optuna.Trial, recipe: Recipe) -> _Outcome | None:
-    """Take over the result of an earlier trial with the same parameters, if there is one."""
-    if recipe.train_repeats or (earlier := _repeats.find(study, trial)) is None:
+    series.add(training.pruning.outcome(), training.logs.rows, training.best.best_or_last())
+    if training.came_to_its_end and not series.is_over:
+        task.archive.save_between(series, training.pruning.state())
         return None
-    _repeats.take_over(trial, earlier)
+    trial.set_user_attr("n_params", model.count_params())
+    return _conclude(task, training, model, came_built=came_built)
+
+
+def _conclude(
+    task: _Task, training: _Training, model: keras.Model, *, came_built: bool
+) -> _Outcome:
+    """Keep the logs of a trial, and the weights where it ranks; return how it ended."""
+    trial, recipe, series = task.trial, task.recipe, task.series
+    error = _history.save(recipe.store, trial, series.rows) if recipe.keep_best else None
+    if not training.came_to_its_end:
+        has_value = training.pruning.best_value is not None
+        return _Outcome(TrialState.PRUNED if has_value else TrialState.FAIL, error=error)
+    error = task.archive.error or error
+    if enters_best(task.study, trial.number, series.value, recipe):
+        series.restore(model)
+        error = save(recipe, trial, model, came_built=came_built) or error
+    return _Outcome(TrialState.COMPLETE, series.value, error)
+
+
+def _known(task: _Task) -> _Outcome | None:
+    """Take over the result of an earlier trial with the same parameters, if there is one."""
+    if task.recipe.train_repeats or task.series.number:
+        return None
+    if (earlier := _repeats.find(task.study, task.trial)) is None:
+        return None
+    _repeats.take_over(task.trial, earlier)
     is_complete = earlier.state is TrialState.COMPLETE
     return _Outcome(earlier.state, earlier.value if is_complete else None)
 
@@ -151,66 +193,41 @@ def _fit(model: keras.Model, recipe: Recipe, training: _Training, *, check: bool
 class _Training:
     """Hold the callbacks of one training, in the order in which they are called."""
 
-    def __init__(self, trial: optuna.Trial, recipe: Recipe, folder: str) -> None:
+    def __init__(self, task: _Task, recipe: Recipe) -> None:
         self.stop = StopOnRequest()
         self.of_user = recipe.callbacks
-        self.pruning = _own_fit.pruning_for(recipe.build_model, trial, recipe.objective)
+        self.pruning = _own_fit.pruning_for(recipe.build_model, task.trial, recipe.objective)
+        self.pruning.join(task.series)
         self.best = BestWeights(self.pruning)
         self.logs = EpochLogs()
-        boards = for_boards(self.of_user, trial, self.pruning)
+        boards = for_boards(self.of_user, task.trial, self.pruning)
         self.callbacks = [self.stop, *self.of_user, self.pruning, self.best, self.logs, *boards]
-        self.backup: Backup | None = None
         if recipe.backup_every is not None:
-            self.backup = Backup(
-                trial, recipe.store, self.pruning, self.best, self.logs, recipe.backup_every, folder
-            )
-            self.callbacks.append(self.backup)
+            own = (self.pruning, self.best, self.logs)
+            self.callbacks.append(Backup(task.archive, task.series, *own, recipe.backup_every))
         keywords = {**recipe.fit.as_keywords(), "verbose": 0, "callbacks": self.callbacks}
-        self.fit = partial(_own_fit.fit, recipe.build_model, trial, self.pruning, keywords)
+        self.fit = partial(_own_fit.fit, recipe.build_model, task.trial, self.pruning, keywords)
+
+    @property
+    def came_to_its_end(self) -> bool:
+        """Whether it has a value and was not pruned."""
+        return self.pruning.best_value is not None and not self.pruning.pruned
 
 
-def _save(
-    recipe: Recipe, trial: optuna.Trial, model: keras.Model, *, came_built: bool
-) -> WeightsError | None:
-    """Save the model's weights; return what went wrong, since the trial has its result anyway."""
-    try:
-        _weights.save(recipe.store, trial, model)
-    except WeightsError as error:
-        return error
-    if not came_built:
-        trial.set_user_attr(_SHAPES, json.dumps(model.get_build_config()))
-    return None
-
-
-def rebuild(
-    build_model: Builder, store: StoreSource, storage: BaseStorage, trial: FrozenTrial
-) -> keras.Model:
-    """Return the compiled model of a finished trial with the weights of its best epoch.
-
-    Raises:
-        BuilderError: The builder returned something else than a compiled model.
-        WeightsError: The weights are not kept, or do not fit the model.
-    """
-    model, _ = build(build_model, trial)
-    if not model.built and _SHAPES in trial.user_attrs:
-        _weights.make_variables(model, json.loads(trial.user_attrs[_SHAPES]))
-    _weights.load(store, storage, trial, model)
-    return model
-
-
-def seed_generators(trial: optuna.Trial | FrozenTrial, recipe: Recipe) -> None:
-    """Start all generators from a seed of the trial's own."""
-    seed = trial.user_attrs.get("seed")  # of the trial that this one is the retry of
-    if seed is None:
-        seed = derive(recipe.seed, trial.number)
+def _seed(trial: optuna.Trial, recipe: Recipe) -> int:
+    """Return the trial's own seed, which its first training has, and write it down."""
+    seed = seed_of(trial, recipe.seed)
+    if "seed" not in trial.user_attrs:  # where it is not the retry of another
         trial.set_user_attr("seed", seed)
-    set_all(seed)
+    return seed
 
 
-def _note_epochs(trial: optuna.Trial, fit: FitArguments, arguments: Mapping[str, Any]) -> None:
+def _note_epochs(task: _Task, fit: FitArguments, arguments: Mapping[str, Any]) -> None:
     """Write down how many epochs a trial may run where its builder decides on them."""
+    own, of_search = fit.epochs_of_a_trial, task.recipe.fit.epochs_of_a_trial
+    task.series.begin(max(own, of_search))
     if {"epochs", "initial_epoch"}.intersection(arguments):
-        trial.set_user_attr("epochs", fit.epochs_of_a_trial)
+        task.trial.set_user_attr("epochs", own * task.series.length)
 
 
 def _check_objective(model: keras.Model, recipe: Recipe) -> None:
@@ -226,35 +243,12 @@ def _check_objective(model: keras.Model, recipe: Recipe) -> None:
         raise recipe.objective.missing(names)
 
 
-def _enters_best(study: optuna.Study, number: int, value: float, recipe: Recipe) -> bool:
-    """Whether a trial will be among the `keep_best` best of the study so far."""
-    cost = recipe.objective.cost
-
-    def leads(other: FrozenTrial) -> bool:
-        # As `best` ranks: of equal values the earlier trial leads, whichever ended first.
-        return (cost(value_of(other)), other.number) < (cost(value), number)
-
-    # What was known when this trial began costs no query, and others can only have become better.
-    known = study._get_trials(deepcopy=False, use_cache=True)
-    leading = (other for other in known if _study.may_be_best(other) and leads(other))
-    if len(list(islice(leading, recipe.keep_best))) == recipe.keep_best:
-        return False
-    best = _study.best(study, recipe.objective, recipe.keep_best)
-    return len(best) < recipe.keep_best or not leads(best[-1])
-
-
-def discard_outranked(study: optuna.Study, recipe: Recipe) -> None:
-    """Delete the weights of finished trials that are not among the best."""
-    best = {trial.number for trial in _study.best(study, recipe.objective, recipe.keep_best)}
-    for trial in study.get_trials(deepcopy=False):
-        # A RUNNING trial may just have saved weights that are about to rank.
-        if trial.state.is_finished() and trial.number not in best:
-            _weights.discard(recipe.store, study._storage, trial)
-
-
-def _folder(study: optuna.Study, trial: optuna.Trial) -> str:
-    """Return the folder, below the user's own, for what a trial's callbacks write."""
-    return os.path.join(study.study_name, f"trial_{trial.number:04d}")
+def _folder(task: _Task) -> str:
+    """Return the folder, below the user's own, for what the callbacks of a training write."""
+    path = os.path.join(task.study.study_name, f"trial_{task.trial.number:04d}")
+    if task.series.length == 1:
+        return path
+    return os.path.join(path, f"training_{task.series.number}")
 
 
 def _reason(error: BaseException) -> str:

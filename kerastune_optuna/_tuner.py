@@ -19,14 +19,15 @@ from kerastune_optuna._confirm import Confirming
 from kerastune_optuna._crew import Crew
 from kerastune_optuna._ending import Ending
 from kerastune_optuna._fit import FitArguments, check_fit_arguments
+from kerastune_optuna._folds import cross_validated, told
 from kerastune_optuna._frame import plan_of
 from kerastune_optuna._grid import lay_out_grid
+from kerastune_optuna._kept import discard_outranked
 from kerastune_optuna._live import progress_for
 from kerastune_optuna._once import shown_once
 from kerastune_optuna._queue import Queue
 from kerastune_optuna._recipe import Builder, Recipe
 from kerastune_optuna._store import StoreSource, check_store
-from kerastune_optuna._trial import discard_outranked
 
 if TYPE_CHECKING:
     import optuna
@@ -68,6 +69,8 @@ class OptunaTuner(Queue, Again, Confirming):
         storage: A database URL or an Optuna storage object. Default None: SQLite in `directory`.
         artifact_store: Where weights are kept: an Optuna artifact store, or a function that each
             worker calls to open one. Default None: a folder in `directory`.
+        executions_per_trial: How often each configuration is trained, each time with a seed of its
+            own. Default 1. The mean counts, and prunes; the weights of the best execution are kept.
         keep_best: How many trials keep their weights. Default 1; 0 keeps no histories either.
         max_failed_trials: How many trials may fail in a row before search() gives up. Default 10.
         backup_every: Seconds between two backups of a running trial, from which it is resumed when
@@ -116,6 +119,7 @@ class OptunaTuner(Queue, Again, Confirming):
         study_name: str | None = None,
         storage: str | BaseStorage | None = None,
         artifact_store: StoreSource | None = None,
+        executions_per_trial: int = 1,
         keep_best: int = 1,
         max_failed_trials: int = 10,
         backup_every: float | None = 60,
@@ -136,6 +140,7 @@ class OptunaTuner(Queue, Again, Confirming):
         self.study_name = study_name
         self.storage = storage
         self.artifact_store = artifact_store
+        self.executions_per_trial = executions_per_trial
         self.keep_best = keep_best
         self.max_failed_trials = max_failed_trials
         self.backup_every = backup_every
@@ -152,6 +157,8 @@ class OptunaTuner(Queue, Again, Confirming):
         epochs: int = 10,
         validation_data: Any = None,
         validation_split: float = 0.0,
+        cv: Any = None,
+        groups: Any = None,
         callbacks: Any = None,
         verbose: str | int = "auto",
         n_trials: int | None = None,
@@ -170,6 +177,9 @@ class OptunaTuner(Queue, Again, Confirming):
             epochs: Epochs of a trial that is not stopped early. Default 10.
             validation_data: As for Model.fit, or a function that returns it.
             validation_split: As for Model.fit. Default 0.0.
+            cv: A number of folds (with scikit-learn), or a splitter like GroupKFold(5): each trial
+                trains once for each fold of the arrays, and the mean counts. Default None.
+            groups: What the splitter gets as groups.
             callbacks: Keras callbacks, of which each trial gets copies; a function in the list is
                 called with the trial and returns a callback.
             verbose: 0 prints nothing, 2 a line for each trial. 1 draws a live display in a terminal
@@ -202,13 +212,15 @@ class OptunaTuner(Queue, Again, Confirming):
             WorkerError: Workers died one after the other.
         """
         check_fit_arguments(fit_kwargs)
-        fit = FitArguments(
+        given = FitArguments(
             x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
         )
         budget = self._budget(n_trials, timeout)
+        fit = cross_validated(given, cv, groups, self.seed, self.objective)
         crew, recipe = self._prepared(fit, callbacks, verbose, n_workers, executor)
+        given = replace(given, folds=fit.folds)  # with the functions that load data as they came
         with _study.quiet_optuna(), shown_once(), _interrupt.listening(self._how_to_go_on()):
-            self._search(recipe, fit, budget, crew, verbose)
+            self._search(recipe, given, budget, crew, verbose)
         return self
 
     def _search(
@@ -219,9 +231,10 @@ class OptunaTuner(Queue, Again, Confirming):
         if self.keep_best:
             check_store(self._store)
         _study.warn_if_builder_changed(study, self.build_model)
-        _study.note_epochs(study, recipe.fit.epochs_of_a_trial)
+        _study.claim_trainings(study, recipe.executions, told(recipe.fit.folds))
+        _study.note_epochs(study, recipe.epochs_of_a_trial)
         _tidy(study, recipe)
-        study.pruner = _short_names.made_pruner(self.pruner, recipe.fit.epochs)
+        study.pruner = _short_names.made_pruner(self.pruner, recipe.last_epoch)
         is_new = not self._has_searched
         drawn = _short_names.start_sampler(study, self.sampler, self.seed, fresh_process=is_new)
         self._has_searched = True

@@ -159,7 +159,7 @@ def run_trials(
         while not is_stopped() and (trial := budget.claim(study, watch)) is not None:
             try:
                 with memory.released(), heart.of(trial):
-                    ended, cause = _attempt(study, trial, recipe, check=not checked)
+                    ended, cause = _attempt(study, trial, recipe, memory, check=not checked)
             except KeyboardInterrupt:
                 budget.interrupt(study, trial)
                 raise
@@ -176,11 +176,11 @@ def run_trials(
 
 
 def _attempt(
-    study: optuna.Study, trial: Trial, recipe: Recipe, *, check: bool
+    study: optuna.Study, trial: Trial, recipe: Recipe, memory: Memory, *, check: bool
 ) -> tuple[FrozenTrial, Exception | None]:
     """Run a trial; return how it ended, and the error of a configuration that failed."""
     try:
-        return run_trial(study, trial, recipe, check=check), None
+        return run_trial(study, trial, recipe, memory, check=check), None
     except Exception as error:  # a configuration may fail in any way; the search goes on
         if _is_of_search(error) or (check and _is_of_code(error) and not finished(study)):
             raise

@@ -14,6 +14,7 @@ from kerastune_optuna import (
     ArgumentTypeError,
     BuilderError,
     MetricNotFoundError,
+    MissingExtraError,
     PruningCallback,
     StorageError,
     TunerError,
@@ -122,6 +123,12 @@ CONSTRUCTOR = [
     ({"storage": 3}, ArgumentTypeError, "storage=3 is no Optuna storage"),
     ({"storage": "my study"}, ArgumentError, "storage= is a text that is no database URL"),
     ({"artifact_store": "s3"}, ArgumentError, "artifact_store='s3' has no open_reader, write"),
+    ({"executions_per_trial": 0}, ArgumentError, "executions_per_trial=0 is less than 1. Pass how"),
+    (
+        {"executions_per_trial": "3"},
+        ArgumentTypeError,
+        "executions_per_trial='3' of type str is",
+    ),
     ({"keep_best": -1}, ArgumentError, "keep_best=-1 is less than 0"),
     ({"max_failed_trials": 0}, ArgumentError, "max_failed_trials=0 is less than 1"),
     ({"backup_every": -1}, ArgumentError, "backup_every=-1 is less than 0. Pass how long a backup"),
@@ -173,6 +180,20 @@ SEARCH = [
         ArgumentError,
         "works for arrays, not for x of type",
     ),
+]
+
+FOLDS = [
+    ({"cv": 1}, ArgumentError, "cv=1 is less than 2. Pass a number of folds, a splitter"),
+    ({"cv": True}, ArgumentTypeError, "cv=True is no number of folds and no splitter"),
+    ({"cv": "5"}, ArgumentTypeError, "cv='5' is no number of folds and no splitter. Pass a num"),
+    ({"groups": Y}, ArgumentError, "groups came without cv"),
+    ({"cv": 3, "groups": Y}, ArgumentError, "Pass cv=sklearn.model_selection.GroupKFold(3)."),
+    ({"cv": 3, "validation_data": (X, Y)}, ArgumentError, "validation_data came with cv=3, which"),
+    ({"cv": 3, "validation_split": 0.5}, ArgumentError, "Leave validation_split out, or pass cv"),
+    ({"cv": 9}, ArgumentError, "cv=9 cannot split the data: Cannot have number of splits n_splits"),
+    ({"cv": 3, "x": DATASET, "y": None}, ArgumentError, "cv= picks rows, which x of type _Batch"),
+    ({"cv": 3, "x": Batches(), "y": None}, ArgumentError, "Pass arrays, or validation_data= in pl"),
+    ({"cv": 3, "x": list(range(8))}, ArgumentTypeError, "x holds a value of type int, which has n"),
 ]
 
 CALLBACKS = [
@@ -280,6 +301,36 @@ def test_a_wrong_argument_of_search(make_tuner, tmp_path, epochs_trained, fit, k
     refused(make_tuner, {}, fit, kind, text)
     assert epochs_trained == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("fit", "kind", "text"), FOLDS)
+def test_wrong_folds(make_tuner, tmp_path, epochs_trained, fit, kind, text):
+    """search() refuses folds that cannot be, and what cannot go with them."""
+    refused(make_tuner, {}, {"validation_data": None, **fit}, kind, text)
+    assert epochs_trained == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folds_validate(make_tuner, tmp_path, epochs_trained):
+    """An objective of the training rows is refused beside folds, which leave rows out."""
+    fit = {"validation_data": None, "cv": 2}
+    refused(make_tuner, {"objective": "loss"}, fit, ArgumentError, "Pass objective='val_loss', or")
+    assert epochs_trained == []
+
+
+def test_folds_without_scikit_learn(make_tuner, monkeypatch):
+    """A number of folds names the extra that it needs; a splitter needs none."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    fit, text = {"validation_data": None, "cv": 2}, 'pip install "kerastune_optuna[examples]"'
+    refused(make_tuner, {}, fit, MissingExtraError, text)
+
+
+def test_a_split_beside_folds(make_tuner, epochs_trained):
+    """A builder that gives validation_split for the data of a fold is refused."""
+    fit = {"validation_data": None, "cv": 2}
+    options = {"build": giving(validation_split=0.5)}
+    refused(make_tuner, options, fit, ArgumentError, "build_model returned validation_split=0.5")
+    assert epochs_trained == []
 
 
 @pytest.mark.parametrize(("arguments", "kind", "text"), PRUNING)

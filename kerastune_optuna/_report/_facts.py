@@ -34,6 +34,7 @@ class Row:
     best_epoch: int | None  # counted from 1, as people do
     epochs_run: int | None
     seconds: float | None
+    std: float | None = None  # of the values of several trainings, of which `value` is the mean
 
     @property
     def number(self) -> int:
@@ -108,6 +109,11 @@ class Facts:
     def params(self) -> list[str]:
         """The names of all parameters, in the order in which builders suggest them."""
         return list(dict.fromkeys(name for trial in self.trials for name in trial.params))
+
+    @cached_property
+    def has_spread(self) -> bool:
+        """Whether values are the means of several trainings."""
+        return any(row.std is not None for row in self.rows)
 
     @property
     def epochs_run(self) -> int:
@@ -194,6 +200,7 @@ class Facts:
             None if best is None else int(best) + 1,
             None if run is None else int(run),
             _seconds(trial),
+            _number(trial, "std"),
         )
 
 

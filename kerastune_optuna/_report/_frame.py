@@ -23,6 +23,8 @@ _ATTRS = (
     "n_params",
     "worker",
 )
+# And those of trials of several trainings.
+_OF_SEVERAL = ("std", "values", "seeds", "best_epochs")
 
 
 def results(study: optuna.Study) -> pandas.DataFrame:
@@ -34,16 +36,18 @@ def results(study: optuna.Study) -> pandas.DataFrame:
 
     trials = Facts(study).trials
     names = sorted({name for trial in trials for name in trial.params})
-    rows = [_row(trial, names) for trial in trials]
-    columns = ["number", "state", "value", *(f"params_{name}" for name in names), *_ATTRS]
+    known = {attr for trial in trials for attr in trial.user_attrs}
+    attrs = [*_ATTRS, *(attr for attr in _OF_SEVERAL if attr in known)]
+    rows = [_row(trial, names, attrs) for trial in trials]
+    columns = ["number", "state", "value", *(f"params_{name}" for name in names), *attrs]
     return pandas.DataFrame(rows, columns=columns)
 
 
-def _row(trial: FrozenTrial, names: Sequence[str]) -> dict[str, Any]:
+def _row(trial: FrozenTrial, names: Sequence[str], attrs: Sequence[str]) -> dict[str, Any]:
     return {
         "number": trial.number,
         "state": trial.state.name,
         "value": trial.value,
         **{f"params_{name}": trial.params.get(name) for name in names},
-        **{attr: trial.user_attrs.get(attr) for attr in _ATTRS},
+        **{attr: trial.user_attrs.get(attr) for attr in attrs},
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -110,10 +111,18 @@ def _code(facts: Facts) -> str | None:
         return None
     params = [f"    {name!r}: {value!r}," for name, value in facts.best.trial.params.items()]
     lines = ["import keras", "import optuna", "", "best_params = {", *params, "}"]
-    seed = facts.best.trial.user_attrs.get("seed")
+    seed = _seed(facts, facts.best.trial.user_attrs)
     if isinstance(seed, int):
         lines.append(f"keras.utils.set_random_seed({seed})")
     return "\n".join([*lines, "model = build_model(optuna.trial.FixedTrial(best_params))"])
+
+
+def _seed(facts: Facts, attrs: Mapping[str, Any]) -> Any:
+    """Return the seed of a trial; of several trainings that of the best, whose weights are kept."""
+    values, seeds = attrs.get("values"), attrs.get("seeds")
+    if not values or not seeds:
+        return attrs.get("seed")
+    return seeds[values.index(min(values, key=facts.cost))]
 
 
 def _versions() -> dict[str, str]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _COLORS = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan"}
 _HEADINGS = ("rank", "trial", "value", "epoch", "seconds", "parameters", "state")
 _TOLD = "epoch: the best one / how many were run"
+_SPREAD = "value: mean ± standard deviation of a trial's trainings"
 
 
 def summary(study: optuna.Study, n: int) -> str:
@@ -40,7 +41,12 @@ def _parts(facts: Facts, n: int) -> list[Table | Text]:
             line.highlight_words([state], color)
     if not facts.rows:
         return [title, *lines]
-    return [title, _table(facts.rows[:n]), *lines, Text(f" ({_TOLD})", style="dim")]
+    return [title, _table(facts.rows[:n]), *lines, Text(f" ({_told(facts)})", style="dim")]
+
+
+def _told(facts: Facts) -> str:
+    """Return what the table leaves open."""
+    return f"{_SPREAD}; {_TOLD}" if facts.has_spread else _TOLD
 
 
 def _table(rows: Sequence[Row]) -> Table:
@@ -64,7 +70,7 @@ def _cells(rows: Sequence[Row]) -> list[list[str]]:
         [
             "" if row.rank is None else str(row.rank),
             str(row.number),
-            value,
+            _text.with_spread(value, row.std),
             row.epochs,
             "" if row.seconds is None else f"{row.seconds:.1f}",
             " ".join(_text.params(row.trial.params)),
@@ -105,5 +111,5 @@ def summary_html(study: optuna.Study, n: int) -> str:
     )
     return (
         f"<p>{title}</p><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-        f"<p>{lines}<br><small>{_TOLD}</small></p>"
+        f"<p>{lines}<br><small>{_told(facts)}</small></p>"
     )

@@ -22,6 +22,11 @@ def aligned(values: Iterable[float | None]) -> list[str]:
     return [f"{float(text):.{decimals}f}" if text else "" for text in texts]
 
 
+def with_spread(value: str, std: float | None) -> str:
+    """Return a mean with the spread of what it is the mean of, where it is a mean."""
+    return value if std is None else f"{value} ± {std:.2g}"
+
+
 def short(value: object, longest: int = _LONGEST) -> str:
     """Return a parameter's value or name in few characters."""
     text = f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,167 @@
+"""The archive of a trial's backups in the store, where one of them is whole at any time."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from optuna.exceptions import UpdateFinishedTrialError
+
+from kerastune_optuna._exceptions import WeightsError
+from kerastune_optuna._patience import is_away, one_try
+from kerastune_optuna._retry import BACKUP
+from kerastune_optuna._series import Series
+from kerastune_optuna._store import (
+    StoreSource,
+    digest,
+    fetch,
+    folder_of,
+    put,
+    remove,
+    telling_room,
+)
+
+if TYPE_CHECKING:
+    import optuna
+    from numpy.typing import NDArray
+
+_STATE, _SERIES = "state.json", "series.npz"
+
+
+class Archive:
+    """Keep the backups of a trial in the store, each as one file under a new name.
+
+    Only when the trial names that file is the last one removed: there is a whole one at any time.
+
+    Args:
+        trial: The trial that is trained; it may be the retry of another.
+        store: Where weights are kept.
+        folder: Where files are prepared.
+        is_used: Whether backups are wanted at all.
+    """
+
+    def __init__(
+        self, trial: optuna.Trial, store: StoreSource, folder: str, *, is_used: bool
+    ) -> None:
+        self._is_used = is_used
+        self.folder = Path(folder)
+        self.error: WeightsError | None = None
+        self._trial = trial
+        self._store = store
+        self._record: dict[str, Any] | None = None
+
+    @property
+    def state(self) -> dict[str, Any] | None:
+        """What the last backup says; None where there is none."""
+        path = self.folder / _STATE
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def open(self, series: Series) -> None:
+        """Get the last whole backup out of the store, with the trainings that ended before it."""
+        self._record = _recorded(self._trial) if self._is_used else None
+        if self._record is None or not self._unpack(self._record):
+            return
+        series.resume((self.state or {})["series"], self._weights())
+
+    def _weights(self) -> list[NDArray[Any]] | None:
+        path = self.folder / _SERIES
+        if not path.exists():
+            return None
+        with np.load(path) as file:
+            return list(file.values())
+
+    def save(self, prepare: Callable[[], Mapping[str, Any]]) -> None:
+        """Make a backup of what `prepare` writes into the folder and returns as state."""
+        try:
+            state = prepare()
+            (self.folder / _STATE).write_text(json.dumps(state))
+            self._pack()
+        except Exception as error:  # layers of the user and stores of any kind raise anything
+            self.error = WeightsError(  # raised once the trial has its result
+                f"Trial {self._trial.number} could not be backed up: {type(error).__name__}: "
+                f"{error}. Its result is kept. Make room, mend the layer or the store, or pass "
+                "backup_every=None."
+            )
+
+    def save_between(self, series: Series, last: Mapping[str, Any]) -> None:
+        """Back up between two trainings, of which the first is not to run again.
+
+        Args:
+            series: The trainings that ended.
+            last: The state of the last one's PruningCallback.
+        """
+
+        def prepare() -> Mapping[str, Any]:
+            for path in list(self.folder.iterdir()):
+                path.unlink()  # the checkpoint of the training that ended
+            if series.weights is not None:
+                # NumPy's files know no bfloat16, each value of which is one of float32 too.
+                known = [w.astype("float32") if w.dtype.kind == "V" else w for w in series.weights]
+                np.savez(self.folder / _SERIES, *known)
+            return {"reports": last["reports"], "series": series.state()}
+
+        if self._is_used and self.error is None:
+            self.save(prepare)
+
+    def _pack(self) -> None:
+        """Put the working files into the store, once the trial knows of the file to come."""
+        last = None if self._record is None else {**self._record, "previous": None}
+        with tempfile.TemporaryDirectory() as folder:
+            packed = Path(shutil.make_archive(str(Path(folder, "backup")), "tar", self.folder))
+            name = f"{uuid.uuid4()}.backup"
+            record = {"id": name, "sha256": digest(packed), "previous": last}
+            if not self._let_know(record):
+                return  # the storage is away: the last backup stays the one that counts
+            with telling_room(folder_of(self._store), packed.stat().st_size):
+                put(self._store, name, packed)
+        self._record = record
+        if last is not None:
+            remove(self._store, last["id"])
+
+    def _let_know(self, record: Mapping[str, Any]) -> bool:
+        """Write into the trial where its backup will be; False where the storage is away."""
+        try:
+            with one_try():
+                self._trial.storage.set_trial_system_attr(self._trial._trial_id, BACKUP, record)
+        except UpdateFinishedTrialError:
+            return False  # another machine runs the trial; the next report finds out
+        except Exception as error:
+            if not is_away(error):
+                raise
+            return False
+        return True
+
+    def _unpack(self, record: Mapping[str, Any]) -> bool:
+        """Get the last whole backup out of the store; False where there is none."""
+        with tempfile.TemporaryDirectory() as folder:
+            packed = Path(folder, "backup.tar")
+            for one in filter(None, (record, record["previous"])):
+                if self._fetch(one["id"], packed) and digest(packed) == one["sha256"]:
+                    shutil.unpack_archive(packed, self.folder, filter="data")
+                    return True
+        print(
+            f"The backup of trial {self._trial.number} is lost or damaged: it starts anew",
+            file=sys.stderr,  # whatever verbose says: it is not progress
+            flush=True,
+        )
+        return False
+
+    def _fetch(self, name: str, path: Path) -> bool:
+        """Get a file out of the store; False where that does not work, for whatever reason."""
+        try:
+            return fetch(self._store, name, path)
+        except Exception:  # each kind of store has errors of its own, with no base in common
+            return False  # which the caller prints: the backup is lost, and the trial starts anew
+
+
+def _recorded(trial: optuna.Trial) -> dict[str, Any] | None:
+    """Return what the trial knows of its last backup."""
+    attrs: dict[str, Any] = trial.storage.get_trial_system_attrs(trial._trial_id)
+    return attrs.get(BACKUP)

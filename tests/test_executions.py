@@ -1,0 +1,311 @@
+"""Executions and folds: a trial is several trainings, and their mean counts."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import statistics
+
+import keras
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+from optuna.trial import TrialState, create_trial
+from rich.console import Console
+from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
+
+from kerastune_optuna import StudyMismatchError
+from kerastune_optuna._fit import FitArguments
+from kerastune_optuna._folds import cross_validated, of_fold, told
+from kerastune_optuna._frame import Frame, Plan
+from kerastune_optuna._monitor import parse_objective
+from kerastune_optuna._progress import line_of
+from kerastune_optuna._report import summary
+from kerastune_optuna._retry import DIED, RETRY_OF
+from kerastune_optuna._series import Series
+from tests.conftest import PruneAt, build_model, history
+from tests.faults import EpochLog, logged
+
+
+def build_eager(trial):
+    """Return a classifier that trains without graphs, whose tracing would take most of the time."""
+    model = build_model(trial)
+    model.run_eagerly = True
+    return model
+
+
+def trained(build, trial, seed, x, y, validation, **fit):
+    """Return the validation losses of a training by hand."""
+    keras.utils.set_random_seed(seed)
+    model = build(optuna.trial.FixedTrial(trial.params))
+    logs = model.fit(x, y, validation_data=validation, verbose=0, **fit)
+    return logs.history["val_loss"]
+
+
+def loss_of(model, x, y):
+    """Return the loss of a model."""
+    return model.evaluate(x, y, verbose=0, return_dict=True)["loss"]
+
+
+def test_executions_are_the_mean_of_single_trainings(search, data):
+    """Three executions are three plain trainings by the recorded seeds, to the last digit shown."""
+    tuner = search(objective="val_loss", executions_per_trial=3, n_trials=1)
+    (trial,) = tuner.study.trials
+    attrs = trial.user_attrs
+    assert attrs["seeds"][0] == attrs["seed"]
+    assert len(set(attrs["seeds"])) == 3
+    curves = [trained(build_model, trial, seed, *data, epochs=2) for seed in attrs["seeds"]]
+    values = [min(curve) for curve in curves]
+    assert attrs["values"] == pytest.approx(values, abs=1e-6)
+    assert trial.value == attrs["best_value"] == pytest.approx(statistics.fmean(values), abs=1e-6)
+    assert attrs["std"] == pytest.approx(statistics.stdev(values), abs=1e-6)
+    assert attrs["epochs_run"] == 6
+    means = [
+        statistics.fmean([*values[:number], loss])
+        for number, curve in enumerate(curves)
+        for loss in curve
+    ]
+    reports = [trial.intermediate_values[step] for step in range(6)]
+    assert reports == pytest.approx(means, abs=1e-6)
+    rows = history(tuner, 0)
+    assert [(row["training"], row["epoch"]) for row in rows] == [
+        (str(number), str(epoch)) for number in range(3) for epoch in range(2)
+    ]
+    loss = loss_of(tuner.best_model(), *data[2])
+    assert loss == pytest.approx(min(attrs["values"]), abs=1e-6)
+
+
+def test_folds_are_the_mean_of_a_loop(search, data):
+    """Five folds are the loop that one writes by hand over scikit-learn's folds."""
+    x, y, _ = data
+    fit = {"validation_data": None, "cv": 5, "epochs": 1}
+    tuner = search(build_eager, "val_loss", n_trials=1, seed=3, fit=fit)
+    (trial,) = tuner.study.trials
+    folds = StratifiedKFold(5, shuffle=True, random_state=3).split(x, y)
+    values = [
+        min(trained(build_eager, trial, seed, x[train], y[train], (x[rest], y[rest]), epochs=1))
+        for seed, (train, rest) in zip(trial.user_attrs["seeds"], folds, strict=True)
+    ]
+    assert trial.user_attrs["values"] == pytest.approx(values, abs=1e-6)
+    assert tuner.best_value == pytest.approx(statistics.fmean(values), abs=1e-6)
+
+
+def build_nested(trial):
+    """Return a classifier with two inputs."""
+    inputs = {"left": keras.Input((2,), name="left"), "right": keras.Input((2,), name="right")}
+    joined = keras.layers.Concatenate()(list(inputs.values()))
+    model = keras.Model(inputs, keras.layers.Dense(3, "softmax")(joined))
+    model.compile(
+        keras.optimizers.SGD(trial.suggest_float("lr", 0.01, 0.1)),
+        "sparse_categorical_crossentropy",
+        run_eagerly=True,
+    )
+    return model
+
+
+def test_each_fold_is_executed_more_than_once(search, data):
+    """Nested arrays with weights train twice on each of two groups, under four seeds."""
+    x = data[0]
+    fit = {
+        "x": {"left": x[:, :2], "right": x[:, 2:]},
+        "sample_weight": np.linspace(1, 2, len(x)),
+        "validation_data": None,
+        "cv": GroupKFold(2),
+        "groups": np.arange(len(x)) % 4,
+        "epochs": 1,
+    }
+    tuner = search(build_nested, "val_loss", executions_per_trial=2, n_trials=1, fit=fit)
+    (trial,) = tuner.study.trials
+    assert len(set(trial.user_attrs["values"])) == len(set(trial.user_attrs["seeds"])) == 4
+    assert sorted(trial.intermediate_values) == [0, 1, 2, 3]
+
+
+def test_pruning_acts_across_executions(search):
+    """A trial that is pruned in its second training has the steps and the mean until there."""
+    tuner = search(build_eager, executions_per_trial=3, pruner=PruneAt([1], step=2))
+    complete, pruned = tuner.study.trials
+    assert sorted(complete.intermediate_values) == list(range(6))
+    assert pruned.state is TrialState.PRUNED
+    assert sorted(pruned.intermediate_values) == [0, 1, 2]
+    assert pruned.user_attrs["epochs_run"] == 3
+    assert pruned.user_attrs["stop_reason"] == ("training 2 of 3: pruned at epoch 1/2 by PruneAt")
+    assert len(history(tuner, 1)) == 3
+    assert tuner.study.user_attrs["epochs"] == 6
+
+
+def kill_in_the_second(trial):
+    """Make a callback that kills its process in the second epoch of the second execution."""
+
+    def kill(epoch, logs):
+        second = len(trial.user_attrs.get("values", ())) == 1
+        if trial.number == 0 and second and epoch == 1 and RETRY_OF not in trial.user_attrs:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return keras.callbacks.LambdaCallback(on_epoch_begin=kill)
+
+
+def test_a_killed_trial_keeps_the_executions_that_ended(search, data, tmp_path):
+    """One of two workers is killed: its trial goes on with the second execution, as if not."""
+    log = tmp_path / "log"
+    fit = {"callbacks": [EpochLog(log), kill_in_the_second]}
+    options = {"executions_per_trial": 2, "keep_best": 2}
+    tuner = search(build_eager, "val_loss", **options, fit={**fit, "n_workers": 2})
+    died, *others = tuner.study.trials
+    (retried,) = (trial for trial in others if RETRY_OF in trial.user_attrs)
+    assert died.user_attrs["stop_reason"] == DIED
+    assert [what for number, what, *_ in logged(log) if number == retried.number] == [
+        *("begin", "0", "1", "end")
+    ]
+    seeds = retried.user_attrs["seeds"]
+    assert seeds == died.user_attrs["seeds"]
+    assert sorted(retried.intermediate_values) == [0, 1, 2, 3]
+    assert len(history(tuner, retried.number)) == 4
+    values = [min(trained(build_eager, retried, seed, *data, epochs=2)) for seed in seeds]
+    assert retried.user_attrs["values"] == pytest.approx(values, abs=1e-6)
+    loss = loss_of(tuner.best_model(trial=retried.number), *data[2])
+    assert loss == pytest.approx(min(values), abs=1e-6)
+
+
+def test_a_study_has_trainings_of_one_kind(search, make_tuner):
+    """Another number of executions, or other folds, are an error that shows both."""
+    tuner = search(build_eager, n_trials=1, fit={"epochs": 1})
+    assert "trainings" not in tuner.study.user_attrs
+    with pytest.raises(StudyMismatchError, match="executions_per_trial=1, cv=None, not of exec"):
+        search(tuner=make_tuner(build_eager, executions_per_trial=2))
+    with pytest.raises(StudyMismatchError, match=r"not of executions_per_trial=1, cv=3 folds \("):
+        search(tuner=make_tuner(build_eager), fit={"validation_data": None, "cv": 3})
+
+
+def test_a_step_stands_for_one_epoch_of_one_training():
+    """Where a training ended early, the next one begins at the step at which it does elsewhere."""
+    series = Series(parse_objective("val_loss", "auto"), length=3, seed=1)
+    series.begin(epochs=10)
+    assert series.first_step == 0
+    series.add({"best_value": 0.5, "best_epoch": 2, "epochs_run": 4}, [], None)
+    assert series.first_step == 10
+    assert series.mean_with(0.3) == pytest.approx(0.4)
+
+
+def fit_of(x, y):
+    """Return the arguments of a search for these arrays."""
+    return FitArguments(x, y, 1, None, 0.0)
+
+
+X, CLASSES = np.arange(24.0).reshape(12, 2), np.repeat([0, 1, 2], 4)
+
+
+@pytest.mark.parametrize(
+    ("y", "kind"),
+    [
+        (CLASSES, StratifiedKFold),
+        (np.eye(3)[CLASSES], StratifiedKFold),
+        (CLASSES[:, None].astype(float), StratifiedKFold),
+        (np.repeat(["a", "b", "c"], 4), StratifiedKFold),
+        (np.arange(12), KFold),  # whole numbers that are no classes
+        (np.linspace(0, 1, 12), KFold),
+        (np.random.default_rng(0).normal(size=(12, 3)), KFold),
+    ],
+    ids=["classes", "one-hot", "column", "texts", "ranks", "numbers", "vectors"],
+)
+def test_a_number_of_folds_is_stratified_for_classes(y, kind):
+    """scikit-learn's splitter is chosen by the targets, and shuffles by the tuner's seed."""
+    folds = cross_validated(fit_of(X, y), 3, None, 5, "val_loss").folds
+    labels = CLASSES if kind is StratifiedKFold else None
+    expected = list(kind(3, shuffle=True, random_state=5).split(X, labels))
+    assert told(folds) == told(expected)
+    assert told(folds) != told(list(kind(3, shuffle=True, random_state=6).split(X, labels)))
+
+
+@pytest.mark.parametrize("make", [np.asarray, pd.DataFrame, keras.ops.convert_to_tensor])
+def test_rows_are_picked_from_arrays_of_any_kind(make):
+    """A fold has the rows that the splitter gave, whatever holds them."""
+    fit = cross_validated(fit_of([make(X), make(X + 1)], X), KFold(3), None, None, "val_loss")
+    second = of_fold(fit, 1)
+    assert np.asarray(second.x[1]).tolist() == (X[[0, 1, 2, 3, 8, 9, 10, 11]] + 1).tolist()
+    assert np.asarray(second.validation_data[0][0]).tolist() == X[4:8].tolist()
+    assert second.validation_data[1].tolist() == X[4:8].tolist()
+
+
+def test_the_spread_is_shown(make_tuner, tmp_path):
+    """Where values are means, all that shows them shows their spread beside them."""
+    tuner = make_tuner(executions_per_trial=2)
+    ours = {"best_value": 0.5, "best_epoch": 1, "stop_reason": "all epochs", "seconds": 2.0}
+    several = {"std": 0.0125, "values": [0.4875, 0.5125], "seeds": [7, 9]}
+    attrs = {**ours, **several, "seed": 7}
+    tuner.study.add_trial(create_trial(state=TrialState.COMPLETE, value=0.5, user_attrs=attrs))
+    text, objective = summary(tuner.study, 10), parse_objective("val_accuracy", "auto")
+    assert "0.5 ± 0.013" in text
+    assert "mean ± standard deviation" in text
+    assert list(tuner.results().columns[-3:]) == ["std", "values", "seeds"]
+    (trial,) = tuner.study.trials
+    assert line_of(trial, objective) == (
+        "Trial 0: val_accuracy 0.5 ± 0.013 in 2 trainings, all epochs, 2.0 s"
+    )
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(Frame(Plan("test", objective, 1, 4), [trial], 1.0))
+    assert "0.5000 ± 0.013 in trial 0" in console.export_text()
+    page = tuner.report(tmp_path / "report.html").read_text()
+    assert '<button type="button">std</button>' in page
+    assert "set_random_seed(9)" in page  # of the training whose weights are kept
+
+
+def test_all_trainings_of_a_trial_are_reproduced(search, data):
+    """Each epoch of each fold comes again, of a pruned trial as far as it came."""
+    x, y, _ = data
+    fit = {"x": lambda: x, "y": lambda: y, "validation_data": None, "cv": 2}
+    pruner = PruneAt([1], step=2)
+    tuner = search(build_eager, "val_loss", pruner=pruner, seed=1, fit=fit)
+    whole, pruned = tuner.reproduce(0), tuner.reproduce(1)
+    for frame, trainings in ((whole, [0, 0, 1, 1]), (pruned, [0, 0, 1])):
+        losses = frame[frame.metric == "val_loss"]
+        assert list(losses.training) == trainings
+        assert frame.difference.max() <= 1e-6
+
+
+def test_refit_goes_by_the_best_training(search, data):
+    """The seed of the best execution, and its best epoch, give the weights that were kept."""
+    tuner = search(build_eager, "val_loss", executions_per_trial=2, n_trials=1)
+    attrs = tuner.best_trial.user_attrs
+    best = attrs["values"].index(min(attrs["values"]))
+    model, logs = tuner.refit(*data[:2], verbose=0)
+    assert attrs["best_epochs"][best] == attrs["best_epoch"] == logs.epoch[-1]
+    for again, kept in zip(model.get_weights(), tuner.best_model().get_weights(), strict=True):
+        assert again == pytest.approx(kept, abs=1e-6)
+
+
+class OwnFit:
+    """Build a model, and return a number for a training that calls no callback."""
+
+    def __init__(self):
+        self.values = iter([0.25, 0.75, 0.5])
+
+    def __call__(self, trial):
+        """Return a model."""
+        return build_eager(trial)
+
+    def fit(self, trial, model, **arguments):
+        """Return the next number."""
+        return next(self.values)
+
+
+def test_a_builders_own_fit_is_executed_more_than_once(search):
+    """What it returns counts as the value of one training, and is reported as the mean so far."""
+    tuner = search(OwnFit(), "val_loss", executions_per_trial=3, n_trials=1)
+    (trial,) = tuner.study.trials
+    assert trial.user_attrs["values"] == [0.25, 0.75, 0.5]
+    assert trial.value == pytest.approx(0.5)
+    assert [trial.intermediate_values[step] for step in (0, 2, 4)] == [0.25, 0.5, 0.5]
+    assert tuner.best_model().built
+
+
+def test_a_repeat_takes_all_values_over(search, make_tuner):
+    """A configuration that comes again has the values, the spread and the seeds of the first."""
+    tuner = make_tuner(build_eager, "val_loss", executions_per_trial=2)
+    for _ in range(2):
+        tuner.study.enqueue_trial({"units": 3, "lr": 0.01})
+    first, second = search(tuner=tuner, fit={"epochs": 1}).study.trials
+    assert second.user_attrs["repeat_of"] == 0
+    names = ("values", "std", "seeds", "best_epochs", "best_value")
+    assert [second.user_attrs[name] for name in names] == [first.user_attrs[name] for name in names]
