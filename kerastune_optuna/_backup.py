@@ -21,6 +21,7 @@ from kerastune_optuna._history import EpochLogs
 from kerastune_optuna._interrupt import requested
 from kerastune_optuna._patience import is_away, one_try
 from kerastune_optuna._retry import BACKUP
+from kerastune_optuna._stopwatch import Stopwatch
 from kerastune_optuna._store import (
     StoreSource,
     digest,
@@ -58,6 +59,7 @@ class Backup(keras.callbacks.BackupAndRestore):
         pruning: The trial's PruningCallback, before this one in the list.
         best: The trial's BestWeights, before this one in the list.
         logs: The trial's EpochLogs, before this one in the list.
+        watch: The trial's Stopwatch, before this one in the list.
         every: Seconds between two backups at least.
         folder: Where files are prepared.
     """
@@ -72,6 +74,7 @@ class Backup(keras.callbacks.BackupAndRestore):
         pruning: PruningCallback,
         best: BestWeights,
         logs: EpochLogs,
+        watch: Stopwatch,
         every: float,
         folder: str,
     ) -> None:
@@ -81,6 +84,7 @@ class Backup(keras.callbacks.BackupAndRestore):
         self._pruning = pruning
         self._best = best
         self._logs = logs
+        self._watch = watch
         self._every = every
         self._last = time.monotonic()
         self._record: dict[str, Any] | None = None
@@ -101,6 +105,7 @@ class Backup(keras.callbacks.BackupAndRestore):
             raise UnfitBackupError from error
         self._pruning.resume(state)
         self._logs.resume(state["logs"])
+        self._watch.resume(state.get("seconds", 0.0))  # which older backups do not have
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         if any(map(self._is_unbuilt_optimizer, vars(self.model).values())):
@@ -131,7 +136,7 @@ class Backup(keras.callbacks.BackupAndRestore):
                 super().on_epoch_end(epoch, logs)
                 self._save_best(epoch)
             state = {**self._pruning.state(), "logs": self._logs.rows}
-            state["shapes"] = self.model.get_build_config()
+            state["seconds"], state["shapes"] = self._watch.seconds, self.model.get_build_config()
             self._path(_STATE).write_text(json.dumps(state))
             self._pack()
         except Exception as error:  # layers of the user and stores of any kind raise anything

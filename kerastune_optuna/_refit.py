@@ -11,6 +11,7 @@ import keras
 from optuna.trial import BaseTrial, FrozenTrial
 
 from kerastune_optuna import _own_fit
+from kerastune_optuna._constraints import untold
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._recipe import Recipe, build
 from kerastune_optuna._steps import lean_graphs
@@ -44,7 +45,7 @@ def train(
         The model, and what Model.fit or the builder's own fit returned.
     """
     seed_generators(trial, recipe)
-    model, arguments = build(recipe.build_model, trial)
+    model, arguments = build(recipe.build_model, untold(trial))
     own = recipe.of_trial(trial, model, arguments, folder)
     if epochs is not None:
         own = replace(own, fit=replace(own.fit, epochs=epochs))

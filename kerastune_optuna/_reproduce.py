@@ -118,7 +118,8 @@ def reproduce(
     with Memory().released():
         _, came = train(recipe, copy.deepcopy(trial), folder, last=[logs])
     if not logs.rows:  # the builder's own fit tells no more than what it returns
-        logs.rows = [{"epoch": 0, recipe.objective.name: worth(came, recipe.objective)}]
+        watched = recipe.objectives.watched
+        logs.rows = [{"epoch": 0, watched.name: worth(came, watched)}]
     return Reproduction(trial, _compare(_recorded(study, trial, recipe, logs), logs), changes)
 
 
@@ -207,7 +208,8 @@ def _recorded(
     if rows:
         return list(rows)
     names = [name for row in logs.rows for name in row]
-    name = recipe.objective.find(dict.fromkeys(names)) or recipe.objective.name
+    watched = recipe.objectives.watched
+    name = watched.find(dict.fromkeys(names)) or watched.name
     reports = sorted(trial.intermediate_values.items())
     return [{"epoch": step, name: value} for step, value in reports]
 

@@ -6,11 +6,10 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -18,19 +17,24 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _backup, _history, _own_fit, _repeats, _study, _weights
+from kerastune_optuna import _backup, _history, _own_fit, _repeats, _weights
 from kerastune_optuna._backup import Backup, UnfitBackupError
 from kerastune_optuna._callbacks import BestWeights
+from kerastune_optuna._constraints import untold
 from kerastune_optuna._exceptions import StorageError, WeightsError
 from kerastune_optuna._fit import FitArguments
 from kerastune_optuna._history import EpochLogs
 from kerastune_optuna._hparams import for_boards
+from kerastune_optuna._keeping import discard_outranked, enters_best
+from kerastune_optuna._objectives import N_PARAMS
+from kerastune_optuna._one_objective import watched_alone
 from kerastune_optuna._recipe import Builder, Recipe, build
+from kerastune_optuna._score import score
 from kerastune_optuna._seeds import derive, set_all
 from kerastune_optuna._steps import lean_graphs
 from kerastune_optuna._stop import StopOnRequest
+from kerastune_optuna._stopwatch import Stopwatch
 from kerastune_optuna._store import StoreSource
-from kerastune_optuna._study import value_of
 from kerastune_optuna._user_callbacks import may_add_metrics
 
 if TYPE_CHECKING:
@@ -44,7 +48,7 @@ class _Outcome:
     """Hold what a training came to, and what went wrong after its result was known."""
 
     state: TrialState
-    value: float | None = None
+    values: Sequence[float] | None = None
     error: WeightsError | None = None
 
 
@@ -71,7 +75,7 @@ def run_trial(
     try:
         outcome = _train(study, trial, recipe, check=check)
         trial.set_user_attr("seconds", round(time.perf_counter() - began, 3))
-        finished = study.tell(trial, outcome.value, outcome.state)
+        finished = study.tell(trial, outcome.values, outcome.state)
     except (KeyboardInterrupt, StorageError):
         raise
     except UpdateFinishedTrialError:
@@ -91,7 +95,7 @@ def run_trial(
 
 
 def _train(study: optuna.Study, trial: optuna.Trial, recipe: Recipe, *, check: bool) -> _Outcome:
-    """Build and fit the model; return how the trial ended and the value of its best epoch."""
+    """Build and fit the model; return how the trial ended and the values of its best epoch."""
     try:
         return _build_and_fit(study, trial, recipe, check=check)
     except UnfitBackupError:
@@ -113,39 +117,58 @@ def _build_and_fit(
     _note_epochs(trial, recipe.fit, arguments)
     with tempfile.TemporaryDirectory() as folder:
         training = _Training(trial, recipe, folder)
-        _fit(model, recipe, training, check=check)
+        _make_ready(model, recipe, training, check=check)
+        if _breaks_constraints(trial, model, recipe):
+            return _Outcome(TrialState.PRUNED)
+        with lean_graphs(model, recipe.fit):
+            training.fit(model)
     if training.stop.stopped or training.pruning.cut_off:
         raise KeyboardInterrupt
-    trial.set_user_attr("n_params", model.count_params())
+    return _judge(study, trial, recipe, model, training, came_built=came_built)
+
+
+def _judge(
+    study: optuna.Study,
+    trial: optuna.Trial,
+    recipe: Recipe,
+    model: keras.Model,
+    training: _Training,
+    *,
+    came_built: bool,
+) -> _Outcome:
+    """Return what a training came to, once its history is kept, and its weights where they rank."""
+    trial.set_user_attr(N_PARAMS, model.count_params())
+    recipe.constraints.take_time(trial, training.watch.seconds)
     error = _history.save(recipe.store, trial, training.logs.rows) if recipe.keep_best else None
     pruning = training.pruning
     if pruning.best_value is None:
-        return _Outcome(TrialState.FAIL, error=error)
+        state = TrialState.FAIL if pruning.reason is None else TrialState.PRUNED
+        return _Outcome(state, error=error)
     if pruning.pruned:
         return _Outcome(TrialState.PRUNED, error=error)
     error = (training.backup.error if training.backup else None) or error
-    if _enters_best(study, trial.number, pruning.best_value, recipe):
+    logs, seconds = training.logs_of_best_epoch, training.watch.seconds
+    values = score(recipe, model, pruning.best_value, logs, seconds)
+    if enters_best(study, trial.number, values, recipe):
         training.best.restore()
         error = _save(recipe, trial, model, came_built=came_built) or error
-    return _Outcome(TrialState.COMPLETE, pruning.best_value, error)
+    return _Outcome(TrialState.COMPLETE, values, error)
 
 
 def _known(study: optuna.Study, trial: optuna.Trial, recipe: Recipe) -> _Outcome | None:
     """Take over the result of an earlier trial with the same parameters, if there is one."""
     if recipe.train_repeats or (earlier := _repeats.find(study, trial)) is None:
         return None
-    _repeats.take_over(trial, earlier)
+    _repeats.take_over(watched_alone(trial, recipe.objectives), earlier)
     is_complete = earlier.state is TrialState.COMPLETE
-    return _Outcome(earlier.state, earlier.value if is_complete else None)
+    return _Outcome(earlier.state, earlier.values if is_complete else None)
 
 
-def _fit(model: keras.Model, recipe: Recipe, training: _Training, *, check: bool) -> None:
-    """Train the model, after a look at its metrics where that is asked for."""
+def _make_ready(model: keras.Model, recipe: Recipe, training: _Training, *, check: bool) -> None:
+    """Let the model train fast, after a look at its metrics where that is asked for."""
     recipe.make_ready(model, training.callbacks)
     if check and not _own_fit.trains_itself(recipe.build_model):
-        _check_objective(model, recipe)
-    with lean_graphs(model, recipe.fit):
-        training.fit(model)
+        _check_objectives(model, recipe)
 
 
 class _Training:
@@ -154,19 +177,28 @@ class _Training:
     def __init__(self, trial: optuna.Trial, recipe: Recipe, folder: str) -> None:
         self.stop = StopOnRequest()
         self.of_user = recipe.callbacks
-        self.pruning = _own_fit.pruning_for(recipe.build_model, trial, recipe.objective)
+        objectives, limit = recipe.objectives, recipe.constraints.max_seconds
+        shown = watched_alone(trial, objectives)
+        self.pruning = _own_fit.pruning_for(recipe.build_model, shown, objectives.watched)
+        self.watch = Stopwatch(self.pruning, limit)
         self.best = BestWeights(self.pruning)
         self.logs = EpochLogs()
         boards = for_boards(self.of_user, trial, self.pruning)
-        self.callbacks = [self.stop, *self.of_user, self.pruning, self.best, self.logs, *boards]
+        ours = [self.pruning, self.best, self.logs]
+        self.callbacks = [self.stop, self.watch, *self.of_user, *ours, *boards]
         self.backup: Backup | None = None
         if recipe.backup_every is not None:
-            self.backup = Backup(
-                trial, recipe.store, self.pruning, self.best, self.logs, recipe.backup_every, folder
-            )
+            kept = (self.pruning, self.best, self.logs, self.watch)
+            self.backup = Backup(trial, recipe.store, *kept, recipe.backup_every, folder)
             self.callbacks.append(self.backup)
         keywords = {**recipe.fit.as_keywords(), "verbose": 0, "callbacks": self.callbacks}
         self.fit = partial(_own_fit.fit, recipe.build_model, trial, self.pruning, keywords)
+
+    @property
+    def logs_of_best_epoch(self) -> Mapping[str, Any]:
+        """What Keras logged at the best epoch."""
+        best = self.pruning.best_epoch
+        return next((row for row in self.logs.rows if row["epoch"] == best), {})
 
 
 def _save(
@@ -191,7 +223,7 @@ def rebuild(
         BuilderError: The builder returned something else than a compiled model.
         WeightsError: The weights are not kept, or do not fit the model.
     """
-    model, _ = build(build_model, trial)
+    model, _ = build(build_model, untold(trial))
     if not model.built and _SHAPES in trial.user_attrs:
         _weights.make_variables(model, json.loads(trial.user_attrs[_SHAPES]))
     _weights.load(store, storage, trial, model)
@@ -213,43 +245,32 @@ def _note_epochs(trial: optuna.Trial, fit: FitArguments, arguments: Mapping[str,
         trial.set_user_attr("epochs", fit.epochs_of_a_trial)
 
 
-def _check_objective(model: keras.Model, recipe: Recipe) -> None:
-    """Raise before any training where the model will not log the objective."""
+def _check_objectives(model: keras.Model, recipe: Recipe) -> None:
+    """Raise before any training where the model will not log an objective."""
     own_step = type(model).train_step is not keras.Model.train_step
-    if may_add_metrics(recipe.callbacks) or (own_step and not recipe.objective.needs_validation):
+    metrics = [one for one in recipe.objectives.metrics if one.needs_validation or not own_step]
+    if may_add_metrics(recipe.callbacks) or not metrics:
         return  # only the first epoch can tell
     logs = recipe.fit.evaluate_once(model)
     names = set(logs)
     if recipe.fit.has_validation:
         names |= {f"val_{name}" for name in logs}
-    if recipe.objective.find(names) is None:
-        raise recipe.objective.missing(names)
+    for one in metrics:
+        if one.find(names) is None:
+            raise one.missing(names)
 
 
-def _enters_best(study: optuna.Study, number: int, value: float, recipe: Recipe) -> bool:
-    """Whether a trial will be among the `keep_best` best of the study so far."""
-    cost = recipe.objective.cost
-
-    def leads(other: FrozenTrial) -> bool:
-        # As `best` ranks: of equal values the earlier trial leads, whichever ended first.
-        return (cost(value_of(other)), other.number) < (cost(value), number)
-
-    # What was known when this trial began costs no query, and others can only have become better.
-    known = study._get_trials(deepcopy=False, use_cache=True)
-    leading = (other for other in known if _study.may_be_best(other) and leads(other))
-    if len(list(islice(leading, recipe.keep_best))) == recipe.keep_best:
-        return False
-    best = _study.best(study, recipe.objective, recipe.keep_best)
-    return len(best) < recipe.keep_best or not leads(best[-1])
-
-
-def discard_outranked(study: optuna.Study, recipe: Recipe) -> None:
-    """Delete the weights of finished trials that are not among the best."""
-    best = {trial.number for trial in _study.best(study, recipe.objective, recipe.keep_best)}
-    for trial in study.get_trials(deepcopy=False):
-        # A RUNNING trial may just have saved weights that are about to rank.
-        if trial.state.is_finished() and trial.number not in best:
-            _weights.discard(recipe.store, study._storage, trial)
+def _breaks_constraints(trial: optuna.Trial, model: keras.Model, recipe: Recipe) -> bool:
+    """Whether a configuration must not be trained, which its trial then says."""
+    if recipe.needs_size:
+        if not model.built:
+            recipe.fit.evaluate_once(model)
+        trial.set_user_attr(N_PARAMS, model.count_params())
+    broken = recipe.constraints.check(trial, model)
+    if broken is not None:
+        trial.set_user_attr("stop_reason", broken)
+        trial.set_user_attr("epochs_run", 0)
+    return broken is not None
 
 
 def _folder(study: optuna.Study, trial: optuna.Trial) -> str:

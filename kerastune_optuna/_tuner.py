@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
@@ -16,17 +17,18 @@ from kerastune_optuna._again import Again
 from kerastune_optuna._arguments import check_limits, check_tuner
 from kerastune_optuna._budget import Budget, room
 from kerastune_optuna._confirm import Confirming
+from kerastune_optuna._constraints import Constraint
 from kerastune_optuna._crew import Crew
 from kerastune_optuna._ending import Ending
 from kerastune_optuna._fit import FitArguments, check_fit_arguments
 from kerastune_optuna._frame import plan_of
 from kerastune_optuna._grid import lay_out_grid
+from kerastune_optuna._keeping import discard_outranked
 from kerastune_optuna._live import progress_for
 from kerastune_optuna._once import shown_once
 from kerastune_optuna._queue import Queue
 from kerastune_optuna._recipe import Builder, Recipe
 from kerastune_optuna._store import StoreSource, check_store
-from kerastune_optuna._trial import discard_outranked
 
 if TYPE_CHECKING:
     import optuna
@@ -47,8 +49,10 @@ class OptunaTuner(Queue, Again, Confirming):
             callbacks among them are added to those of search(). Where it has a method
             `fit(trial, model, **fit_arguments)`, that one trains the model in place of Model.fit.
         objective: Name of a metric in the epoch logs. Default "val_accuracy", which also finds the
-            categorical, sparse and binary accuracies of Keras.
-        direction: "minimize", "maximize", or "auto" (default) where the name leaves no doubt.
+            categorical, sparse and binary accuracies of Keras. Or a list of names, also "n_params",
+            "seconds" and "inference_ms"; its first metric decides on best epochs and on pruning.
+        direction: "minimize", "maximize", or "auto" (default) where the name leaves no doubt; or a
+            list.
         n_trials: Size of the study, over all calls of search(); COMPLETE and PRUNED trials count.
             Default 30; None for no limit.
         timeout: Seconds after which one search() starts no further trial. Default None.
@@ -68,7 +72,12 @@ class OptunaTuner(Queue, Again, Confirming):
         storage: A database URL or an Optuna storage object. Default None: SQLite in `directory`.
         artifact_store: Where weights are kept: an Optuna artifact store, or a function that each
             worker calls to open one. Default None: a folder in `directory`.
-        keep_best: How many trials keep their weights. Default 1; 0 keeps no histories either.
+        keep_best: How many trials keep their weights. Default 1; of several objectives it is the
+            whole front. 0 keeps no histories either.
+        max_params: The most parameters that a model may have to be trained. Default None.
+        max_seconds_per_trial: Seconds after which a training is ended. Default None.
+        constraints: Functions that take a trial and its model, which is not trained where one
+            returns a number above 0. A trial that breaks a constraint is PRUNED.
         max_failed_trials: How many trials may fail in a row before search() gives up. Default 10.
         backup_every: Seconds between two backups of a running trial, from which it is resumed when
             its process dies. Default 60; 0 for one at each epoch, None for none.
@@ -102,9 +111,9 @@ class OptunaTuner(Queue, Again, Confirming):
     def __init__(
         self,
         build_model: Builder,
-        objective: str = "val_accuracy",
+        objective: str | Sequence[str] = "val_accuracy",
         *,
-        direction: str = "auto",
+        direction: str | Sequence[str] = "auto",
         n_trials: int | None = 30,
         timeout: float | None = None,
         sampler: BaseSampler | str | None = None,
@@ -117,6 +126,9 @@ class OptunaTuner(Queue, Again, Confirming):
         storage: str | BaseStorage | None = None,
         artifact_store: StoreSource | None = None,
         keep_best: int = 1,
+        max_params: int | None = None,
+        max_seconds_per_trial: float | None = None,
+        constraints: Sequence[Constraint] = (),
         max_failed_trials: int = 10,
         backup_every: float | None = 60,
         storage_patience: float = 300,
@@ -137,6 +149,9 @@ class OptunaTuner(Queue, Again, Confirming):
         self.storage = storage
         self.artifact_store = artifact_store
         self.keep_best = keep_best
+        self.max_params = max_params
+        self.max_seconds_per_trial = max_seconds_per_trial
+        self.constraints = constraints
         self.max_failed_trials = max_failed_trials
         self.backup_every = backup_every
         self.storage_patience = storage_patience

@@ -1,0 +1,66 @@
+"""Which trials keep their weights: the best, or of several objectives the front."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from kerastune_optuna import _study, _weights
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+    from kerastune_optuna._recipe import Recipe
+
+
+def enters_best(study: optuna.Study, number: int, values: Sequence[float], recipe: Recipe) -> bool:
+    """Whether a trial will be among those that keep their weights, as the study stands."""
+    if not recipe.keep_best:
+        return False
+    if recipe.objectives.are_several:
+        return _enters_front(study, values, recipe)
+    watched = recipe.objectives.watched
+    own = (watched.cost(values[watched.place]), number)
+
+    def leads(other: FrozenTrial) -> bool:
+        # As `best` ranks: of equal values the earlier trial leads, whichever ended first.
+        return (watched.cost(watched.value_of(other)), other.number) < own
+
+    leading = filter(leads, _known(study))
+    if len(list(islice(leading, recipe.keep_best))) == recipe.keep_best:
+        return False
+    best = _study.best(study, watched, recipe.keep_best)
+    return len(best) < recipe.keep_best or not leads(best[-1])
+
+
+def _enters_front(study: optuna.Study, values: Sequence[float], recipe: Recipe) -> bool:
+    """Whether no other trial dominates these values."""
+
+    def dominates(other: FrozenTrial) -> bool:
+        return recipe.objectives.dominate(other.values, values)
+
+    return not any(map(dominates, _known(study))) and not any(map(dominates, _study.front(study)))
+
+
+def _known(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials that were COMPLETE when this one began, which costs no query."""
+    # Others can only have come since.
+    known = study._get_trials(deepcopy=False, use_cache=True)
+    return list(filter(_study.may_be_best, known))
+
+
+def discard_outranked(study: optuna.Study, recipe: Recipe) -> None:
+    """Delete the weights of finished trials that are not among the best."""
+    best = {trial.number for trial in _keepers(study, recipe)}
+    for trial in study.get_trials(deepcopy=False):
+        # A RUNNING trial may just have saved weights that are about to rank.
+        if trial.state.is_finished() and trial.number not in best:
+            _weights.discard(recipe.store, study._storage, trial)
+
+
+def _keepers(study: optuna.Study, recipe: Recipe) -> list[FrozenTrial]:
+    if recipe.objectives.are_several and recipe.keep_best:
+        return _study.front(study)
+    return _study.best(study, recipe.objectives.watched, recipe.keep_best)
