@@ -94,12 +94,6 @@ def are_broken(trial: FrozenTrial) -> bool:
     return any(value > 0 for value in trial.constraints.values())
 
 
-def copy_constraints(trial: optuna.Trial, earlier: FrozenTrial) -> None:
-    """Tell of a trial what an earlier one of the same configuration came to."""
-    for key, value in earlier.constraints.items():
-        _tell(trial, key, value)
-
-
 def untold(trial: FrozenTrial) -> FrozenTrial:
     """Return a finished trial to which its builder may tell its constraints once more."""
     shown = copy.copy(trial)  # Optuna warns of a constraint that is told twice

@@ -10,7 +10,7 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from kerastune_optuna import _space
-from kerastune_optuna._constraints import are_broken, copy_constraints
+from kerastune_optuna._constraints import are_broken
 from kerastune_optuna._retry import was_cut_off
 from kerastune_optuna._study import REPEAT_OF, first_of_these_epochs
 
@@ -58,7 +58,7 @@ def _was_trained(trial: FrozenTrial) -> bool:
 
 
 def take_over(trial: optuna.Trial, earlier: FrozenTrial) -> None:
-    """Give a trial the reports, the attributes and the constraints of an earlier one."""
+    """Give a trial the reports and the attributes of an earlier one."""
     for step, value in sorted(earlier.intermediate_values.items()):
         trial.report(value, step)
     known = {key: earlier.user_attrs[key] for key in _COPIED if key in earlier.user_attrs}
@@ -66,7 +66,6 @@ def take_over(trial: optuna.Trial, earlier: FrozenTrial) -> None:
     own = {"epochs_run": 0, "stop_reason": reason, REPEAT_OF: earlier.number}
     for key, value in {**known, **own}.items():
         trial.set_user_attr(key, value)
-    copy_constraints(trial, earlier)
 
 
 def is_anything_left(study: optuna.Study) -> bool:

@@ -110,7 +110,8 @@ def _build_and_fit(
     if recipe.card is not None:
         trial.set_user_attr("card", recipe.card)
     model, arguments = build(recipe.build_model, trial)
-    if (known := _known(study, trial, recipe)) is not None:
+    asks = recipe.constraints.are_there  # which may have changed since a trial that comes again
+    if not asks and (known := _known(study, trial, recipe)) is not None:
         return known
     came_built = model.built
     recipe = recipe.of_trial(trial, model, arguments, _folder(study, trial))
@@ -120,6 +121,8 @@ def _build_and_fit(
         _make_ready(model, recipe, training, check=check)
         if _breaks_constraints(trial, model, recipe):
             return _Outcome(TrialState.PRUNED)
+        if asks and (known := _known(study, trial, recipe)) is not None:
+            return known
         with lean_graphs(model, recipe.fit):
             training.fit(model)
     if training.stop.stopped or training.pruning.cut_off:
