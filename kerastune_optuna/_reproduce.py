@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kerastune_optuna import _bundle, _card, _graphs, _history, _study
+from kerastune_optuna._constraints import are_broken
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._history import EpochLogs
 from kerastune_optuna._memory import Memory
@@ -141,7 +142,8 @@ def find(study: optuna.Study, number: int) -> tuple[FrozenTrial, Card]:
     """Return a trial that can be trained again, and the card of its search.
 
     Raises:
-        ArgumentError: There is none of that number, it came to nothing, or it has no card.
+        ArgumentError: There is none of that number, it came to nothing, it has no card, or it broke
+            a constraint before it was trained.
     """
     done = {trial.number: trial for trial in study.get_trials(deepcopy=False, states=_DONE)}
     if number not in done:
@@ -152,6 +154,11 @@ def find(study: optuna.Study, number: int) -> tuple[FrozenTrial, Card]:
     if (earlier := done[number].user_attrs.get(REPEAT_OF)) is not None:
         raise ArgumentError(
             f"Trial {number} repeats trial {earlier}, and was not trained. Pass {earlier}."
+        )
+    if are_broken(done[number]) and not done[number].user_attrs.get("epochs_run"):
+        raise ArgumentError(
+            f"Trial {number} was not trained, for it broke a constraint "
+            f"({done[number].user_attrs.get('stop_reason')}). Pass one that was."
         )
     card = _card.read(study, done[number])
     if card is None:
@@ -187,6 +194,8 @@ def _changes_of_trial(study: optuna.Study, trial: FrozenTrial, card: Card) -> li
     expected = None if card["seed"] is None else derive(card["seed"], first.number)
     seed = trial.user_attrs["seed"]
     changed = [] if expected in (None, seed) else [f"its seed was {expected} and is {seed}"]
+    if are_broken(trial):
+        changed.append("its time was over within an epoch, which none of equal length repeats")
     resumed = [] if first is trial else ["it was resumed, which no training repeats to the digit"]
     return changed + resumed
 

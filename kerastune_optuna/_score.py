@@ -28,7 +28,7 @@ def score(
         recipe: The recipe of the trial.
         model: Its model, after training.
         best_value: The value of the watched objective.
-        best_epoch: The logs of the epoch that had it.
+        best_epoch: The logs of the epoch that had it, or what the builder's own fit returned.
         seconds: How long the training took.
 
     Raises:
@@ -58,5 +58,5 @@ def _logged(objective: Objective, epoch: Mapping[str, Any]) -> float:
     if shape := np.shape(epoch[name]):
         raise objective.without_number(shape)
     if math.isnan(value := float(epoch[name])):
-        raise ValueError(f"{name} is NaN at epoch {epoch['epoch'] + 1}, the best one")
+        raise ValueError(f"{name} is NaN at the best epoch")
     return value

@@ -199,9 +199,9 @@ class _Training:
 
     @property
     def logs_of_best_epoch(self) -> Mapping[str, Any]:
-        """What Keras logged at the best epoch."""
-        best = self.pruning.best_epoch
-        return next((row for row in self.logs.rows if row["epoch"] == best), {})
+        """What Keras logged at the best epoch, or what the builder's own fit returned."""
+        best = (row for row in self.logs.rows if row["epoch"] == self.pruning.best_epoch)
+        return _own_fit.returned(self.pruning) or next(best, {})
 
 
 def _save(

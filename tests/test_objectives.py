@@ -230,7 +230,7 @@ def test_a_metric_that_is_nan_fails_its_trial(tmp_path):
     assert (
         tuner.study.trials[1]
         .user_attrs["stop_reason"]
-        .endswith("val_loss is NaN at epoch 2, the best one")
+        .endswith("val_loss is NaN at the best epoch")
     )
 
 
