@@ -69,10 +69,10 @@ def _no_gain(terminator: Any, study: optuna.Study) -> str | None:
 
 def _trials_since_best(study: optuna.Study) -> int:
     """Return how many trials ended since the one that is the best, or the last on the front."""
-    # Of one objective the trials on the front have equal values, and the first of them was new.
-    numbers = [trial.number for trial in front(study)]
-    last = max if len(study.directions) > 1 else min
-    best = last(numbers, default=-1)
+    first: dict[tuple[float, ...], int] = {}
+    for trial in front(study):  # one that came to the same as another brought nothing
+        first.setdefault(tuple(trial.values), trial.number)
+    best = max(first.values(), default=-1)
     return sum(trial.number > best for trial in finished(study))
 
 

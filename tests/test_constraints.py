@@ -12,8 +12,9 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
 from kerastune_optuna import ArgumentError, PruningCallback
+from kerastune_optuna._report import card
 from kerastune_optuna._stopwatch import Stopwatch
-from tests.untrained import Untrained, build, run, tuner_in
+from tests.untrained import Untrained, X, build, run, tuner_in
 
 LIMIT = 10_000
 
@@ -221,6 +222,56 @@ def test_a_training_may_end_before_its_first_value():
     assert pruning.stop_reason == "time is over"
     with pytest.raises(optuna.TrialPruned, match="time is over"):
         pruning.result()
+
+
+def test_constraints_are_asked_again_of_what_was_trained(tmp_path):
+    """A configuration that comes again is not allowed for having been allowed before."""
+    options = cheap()
+    params = {"units": 1_000, "level": 0.5}
+    for number, limits in enumerate([{}, {"max_params": 100}]):
+        tuner = tuner_in(tmp_path, build, "val_mae", n_trials=number + 1, **limits, **options)
+        tuner.study.enqueue_trial(params)
+        run(tuner)
+    first, second = tuner.study.trials
+    assert (first.state, second.state) == (TrialState.COMPLETE, TrialState.PRUNED)
+    assert second.user_attrs["stop_reason"] == "max_params: 3,001 > 100"
+
+
+def test_a_repeat_within_constraints_is_not_trained(tmp_path):
+    """It takes over the result of the earlier trial, as it does without constraints."""
+    tuner = tuner_in(tmp_path, build, "val_mae", n_trials=2, max_params=5_000, **cheap())
+    for _ in range(2):
+        tuner.study.enqueue_trial({"units": 1_000, "level": 0.5})
+    first, second = run(tuner).study.trials
+    assert (second.user_attrs["repeat_of"], second.value) == (0, first.value)
+    assert second.constraints == first.constraints
+
+
+def test_confirm_asks_no_constraints(tmp_path):
+    """What it trains again was allowed, and is ranked however long it takes."""
+    limits = {"max_params": 5_000, "max_seconds_per_trial": 600}
+    tuner = run(tuner_in(tmp_path, build, "val_mae", n_trials=2, **limits, **cheap()))
+    found = tuner.confirm(1, 2, X, X, (X, X), epochs=2, verbose=0)
+    executions = optuna.load_study(study_name=found.study_name, storage=tuner.study._storage).trials
+    assert [trial.state for trial in executions] == [TrialState.COMPLETE] * 2
+    assert [trial.constraints for trial in executions] == [{}] * 2
+
+
+def test_a_builder_that_tells_constraints_is_trained_anew(tmp_path):
+    """refit() builds the model of a trial whose constraints the study knows already."""
+    tuner = tuner_in(tmp_path, build_that_tells, "val_mae", n_trials=1, **cheap())
+    tuner.study.enqueue_trial({"units": 3, "level": 0.5})
+    model, _ = run(tuner).refit(X, X, verbose=0)
+    assert model.count_params() == 10
+
+
+def test_what_was_not_trained_is_not_reproduced(tmp_path):
+    """The error says which constraint the trial broke."""
+    tuner = run(tuner_in(tmp_path, build, "val_mae", n_trials=1, constraints=[never], **cheap()))
+    with pytest.raises(ArgumentError, match=r"Trial 0 was not trained.*constraint never: 1 > 0"):
+        tuner.reproduce(0)
+    told = card(tuner.study)["study"]
+    assert (told["constraints"], "max_params" in told) == (["never"], False)
 
 
 class Unbuilt(keras.Model):

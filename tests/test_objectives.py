@@ -17,9 +17,10 @@ from kerastune_optuna import ArgumentError, MetricNotFoundError, StudyMismatchEr
 from kerastune_optuna import __main__ as cli
 from kerastune_optuna._frame import Frame, Plan
 from kerastune_optuna._objectives import parse_objectives
+from kerastune_optuna._report import card
 from tests.conftest import history, kept
 from tests.servers import database
-from tests.untrained import OBJECTIVES, Untrained, build, run, tuner_in
+from tests.untrained import OBJECTIVES, Untrained, X, build, run, tuner_in
 
 
 def dominates(one, other):
@@ -124,8 +125,9 @@ def test_the_whole_front_keeps_its_weights(tuner):
         lambda tuner: tuner.best_value,
         lambda tuner: tuner.best_model(),
         lambda tuner: tuner.best_models(1),
+        lambda tuner: tuner.refit(X, X),
     ],
-    ids=["best_trial", "best_params", "best_value", "best_model", "best_models"],
+    ids=["best_trial", "best_params", "best_value", "best_model", "best_models", "refit"],
 )
 def test_no_trial_of_the_front_is_the_best(ask, tuner):
     """What needs one best trial is an error that lists those on the front."""
@@ -259,6 +261,80 @@ def test_time_is_measured(make_tuner, search):
     assert 0 < milliseconds < 1000 * seconds
     best = history(tuner, 0)[trial.user_attrs["best_epoch"]]
     assert [accuracy, loss] == [float(best["val_accuracy"]), float(best["val_loss"])]
+
+
+def test_confirm_is_for_one_objective(tuner):
+    """No mean says who wins: the error says what to do instead, and nothing is trained."""
+    with pytest.raises(ArgumentError, match=r"minimize val_mae, minimize n_params\. .*refit\(x"):
+        tuner.confirm(1, 2, X, X, (X, X), verbose=0)
+    assert optuna.get_all_study_names(tuner.study._storage) == ["test"]
+
+
+def test_a_named_trial_is_trained_anew(tuner):
+    """refit() takes the number of a trial, and returns its model and what fit returned."""
+    trial = tuner.best_trials[-1]
+    model, _ = tuner.refit(X, X, trial=trial.number, verbose=0)
+    assert model.count_params() == trial.values[1]
+
+
+def test_a_trial_is_reproduced(tuner):
+    """reproduce() compares the epochs of a trial as it does with one objective."""
+    again = tuner.reproduce(tuner.best_trials[0].number)
+    assert (again["metric"] == "val_mae").all()
+    assert again["difference"].max() == 0
+
+
+def test_the_card_names_all_objectives(tuner):
+    """What a search was for is on its card."""
+    assert card(tuner.study)["study"]["objective"] == "minimize val_mae, minimize n_params"
+
+
+def test_a_repeat_is_not_on_the_front_twice(tmp_path):
+    """Parameters that come again have the values of before, and the first trial has the model."""
+    tuner = tuner_in(tmp_path, n_trials=2, storage=optuna.storages.InMemoryStorage())
+    for _ in range(2):
+        tuner.study.enqueue_trial({"units": 5, "level": 0.5})
+    first, second = run(tuner).study.trials
+    assert second.user_attrs["repeat_of"] == 0
+    assert (second.values, second.state) == (first.values, TrialState.COMPLETE)
+    assert second.intermediate_values == first.intermediate_values
+    assert [trial.number for trial in tuner.best_trials] == [0]
+    assert len(kept(tuner)) == 1
+
+
+def test_trials_that_bring_nothing_new_end_a_search(tmp_path, capsys):
+    """terminator= counts the trials since the front had a new member; equals are not new."""
+    options = {"n_trials": 9, "terminator": 2, "keep_best": 0}
+    tuner = tuner_in(tmp_path, build_the_same, **options)
+    run(tuner, verbose=2)
+    assert len(tuner.study.get_trials(states=[TrialState.COMPLETE])) == 3
+    assert "Stopped: 2 trials brought no better value" in capsys.readouterr().out
+
+
+def build_the_same(trial):
+    """Return a model for which its parameter makes no difference."""
+    trial.suggest_float("level", 0.0, 1.0)
+    return Untrained(1, [{"val_mae": 0.5}])
+
+
+class Own:
+    """A builder that trains its models itself, and returns all metrics at once."""
+
+    def __call__(self, trial):
+        """Return the model."""
+        return Untrained(trial.suggest_int("units", 1, 9), [])
+
+    def fit(self, trial, model, **arguments):
+        """Return what a training might have come to."""
+        return {"val_mae": 0.5, "val_loss": 0.25}
+
+
+def test_a_builders_own_fit_returns_all_metrics(tmp_path):
+    """Each objective is looked for among the metrics that it returned."""
+    options = {"n_trials": 1, "keep_best": 0, "storage": optuna.storages.InMemoryStorage()}
+    tuner = run(tuner_in(tmp_path, Own(), ["val_mae", "val_loss", "n_params"], **options))
+    (trial,) = tuner.best_trials
+    assert trial.values == [0.5, 0.25, 3 * trial.params["units"] + 1]
 
 
 @pytest.fixture
