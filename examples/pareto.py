@@ -17,7 +17,7 @@ def build_model(trial) -> keras.Model:
     """Return the compiled network for the values that a trial suggests."""
     model = keras.Sequential([keras.Input((64,)), keras.layers.Rescaling(1 / 16)])
     for layer in range(trial.suggest_int("layers", 1, 2)):
-        units = trial.suggest_int(f"units_{layer}", 2, 128, log=True)
+        units = trial.suggest_int(f"units_{layer}", 2, 256, log=True)
         model.add(keras.layers.Dense(units, activation="relu"))
     model.add(keras.layers.Dense(10, activation="softmax"))
     rate = trial.suggest_float("learning_rate", 1e-3, 1e-1, log=True)
@@ -35,11 +35,11 @@ def main() -> None:
         build_model,
         objective=["val_accuracy", "n_params"],
         max_params=10_000,
-        n_trials=12,
+        n_trials=10,
         seed=0,
         study_name="pareto",
     )
-    tuner.search(x_train, y_train, validation_data=(x_val, y_val), epochs=6, batch_size=64)
+    tuner.search(x_train, y_train, validation_data=(x_val, y_val), epochs=5, batch_size=64)
     tuner.summary()
     good = [trial for trial in tuner.best_trials if trial.values[0] > 0.9]
     chosen = min(good, key=lambda trial: trial.values[1])
