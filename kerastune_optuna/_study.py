@@ -165,32 +165,30 @@ def finished(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=_DONE)
 
 
-def complete(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the COMPLETE trials, in the order of their numbers."""
-    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-
-
 def may_be_best(trial: FrozenTrial) -> bool:
     """Whether a trial is COMPLETE by a training of its own."""
     return trial.state is TrialState.COMPLETE and REPEAT_OF not in trial.user_attrs
 
 
-def front(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the COMPLETE trials that no other one dominates, in the order of their numbers.
+def complete(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the COMPLETE trials that may be the best, in the order of their numbers.
 
     A trial that has the result of another is left out: its model is the other's.
     """
-    # Study.best_trials is the same, and copies all trials first.
-    trials = list(filter(may_be_best, study.get_trials(deepcopy=False)))
-    return _get_pareto_front_trials_by_trials(trials, study.directions, consider_constraint=True)
+    return list(filter(may_be_best, study.get_trials(deepcopy=False)))
+
+
+def front(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the `complete` trials that no other one dominates, in the order of their numbers."""
+    # Study.best_trials copies all trials first.
+    return _get_pareto_front_trials_by_trials(
+        complete(study), study.directions, consider_constraint=True
+    )
 
 
 def ranked(study: optuna.Study, objective: Objective, n: int | None = None) -> list[FrozenTrial]:
-    """Return the COMPLETE trials, or the best `n`, the best first; of equals the earlier leads.
-
-    A trial that has the result of another is left out: its model is the other's.
-    """
-    trials = list(filter(may_be_best, study.get_trials(deepcopy=False)))
+    """Return the `complete` trials, or the best `n`, the best first; of equals the earlier leads."""
+    trials = complete(study)
     return heapq.nsmallest(
         len(trials) if n is None else n,
         trials,

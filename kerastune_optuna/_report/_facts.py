@@ -260,7 +260,7 @@ def epochs_of(trial: FrozenTrial, epochs: int) -> int:
 def saved_epochs(trials: Sequence[FrozenTrial], epochs: int) -> int:
     """Return how many epochs the pruned trials were spared."""
     pruned = [trial for trial in trials if trial.state is TrialState.PRUNED]
-    # One that ran no epoch was spared by its repeating another, not by pruning.
+    # One that ran no epoch repeats another or broke a constraint, and was spared none by pruning.
     pruned = [trial for trial in pruned if trial.user_attrs.get("epochs_run") != 0]
     # A trial of an earlier search may have had more epochs than this one allows.
     return sum(max(0, _left(trial, epochs_of(trial, epochs))) for trial in pruned)
