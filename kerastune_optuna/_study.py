@@ -187,7 +187,7 @@ def front(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def ranked(study: optuna.Study, objective: Objective, n: int | None = None) -> list[FrozenTrial]:
-    """Return the `complete` trials, or the best `n`, the best first; of equals the earlier leads."""
+    """Return the `complete` trials, or the best `n`, best first; of equals the earlier leads."""
     trials = complete(study)
     return heapq.nsmallest(
         len(trials) if n is None else n,
