@@ -6,16 +6,14 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import optuna
 import typer
-from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _dashboard, _report, _storage, _study, _url
-from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, StorageError, TunerError
+from kerastune_optuna._exceptions import ArgumentError, StorageError, TunerError
 from kerastune_optuna._keras_tuner import Imported, import_project
 from kerastune_optuna._parts import whole_of, wholes
 from kerastune_optuna._store import WholeFileStore
@@ -47,14 +45,14 @@ Folder = Annotated[
 @app.command(epilog="Example: kerastune-optuna status tuning --study iris")
 def status(source: Source = "tuning", study: Name = None) -> None:
     """Print how far a search is, its best trial, and what is running."""
-    for line in _status(_load(source, study)):
+    for line in _report.status(_load(source, study)):
         typer.echo(line)
 
 
 @app.command(epilog="Example: kerastune-optuna best tuning > best.json")
 def best(source: Source = "tuning", study: Name = None) -> None:
-    """Print the parameters of the best trial as JSON."""
-    typer.echo(json.dumps(_best(_load(source, study)).params, indent=2))
+    """Print the parameters of the best trial as JSON; of several objectives, a list of the best."""
+    typer.echo(json.dumps(_report.best(_load(source, study)), indent=2))
 
 
 @app.command(epilog="Example: kerastune-optuna report tuning --output report.html")
@@ -255,44 +253,6 @@ def _check_file(source: str, url: str) -> None:
 
 def _shown(source: str) -> str:
     return repr(_url.masked(_url.parse(source)) if "://" in source else source)
-
-
-def _status(study: optuna.Study) -> Iterator[str]:
-    metric = ", ".join(study.metric_names or ["value"])
-    direction = ", ".join(one.name.lower() for one in study.directions)
-    yield f"Study {study.study_name!r}: {direction} {metric}"
-    # A WAITING trial is a place for one to come.
-    trials = [one for one in study.get_trials(deepcopy=False) if one.state != TrialState.WAITING]
-    counts = Counter(trial.state.name for trial in trials)
-    states = ", ".join(f"{count} {state}" for state, count in counts.items())
-    yield f"{len(trials)} trials: {states}" if trials else "No trial has begun"
-    if counts["COMPLETE"] and len(study.directions) == 1:
-        found = _best(study)
-        yield f"Best: {found.value:.6g} in trial {found.number} ({_report.params(found)})"
-    for trial in trials:
-        if trial.state is TrialState.RUNNING:
-            yield f"Trial {trial.number} is running: {_progress(trial)} ({_report.params(trial)})"
-
-
-def _progress(trial: FrozenTrial) -> str:
-    if trial.last_step is None:
-        return "first epoch"
-    return f"{trial.intermediate_values[trial.last_step]:.6g} after epoch {trial.last_step + 1}"
-
-
-def _best(study: optuna.Study) -> FrozenTrial:
-    """Return the best trial.
-
-    Raises:
-        ArgumentError: The study has several objectives.
-        NoTrialsError: No trial is COMPLETE.
-    """
-    found = _report.best(study)
-    if found is None:
-        raise NoTrialsError(
-            f"Study {study.study_name!r} has no COMPLETE trial yet. Search on, or wait for it."
-        )
-    return found
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import keras
 from kerastune_optuna import _bundle, _reproduce, _study
 from kerastune_optuna._fit import FitArguments, check_fit_arguments
 from kerastune_optuna._monitor import Objective
+from kerastune_optuna._objectives import Objectives
 from kerastune_optuna._once import shown_once
 from kerastune_optuna._recipe import Recipe
 from kerastune_optuna._refit import as_they_are, best_epochs, best_training, folder_for, train
@@ -49,7 +50,8 @@ class Again(Results):
             x: Training data, as search() takes it.
             y: Targets, where `x` does not hold them.
             epochs: How many to train. Default None: as many as led to the trial's best epoch.
-            trial: Number of another COMPLETE trial. Default None: the best.
+            trial: Number of another COMPLETE trial. Default None: the best, which there is of one
+                objective alone.
             validation_data: As for Model.fit; none is needed.
             validation_split: As for Model.fit. Default 0.0.
             callbacks: Keras callbacks, which are taken as they are; a function in the list is
@@ -76,10 +78,10 @@ class Again(Results):
         )
         recipe = self._recipe_again(fit.opened(), as_they_are(callbacks))
         # Nothing is scored: the loss is there without validation.
-        recipe = replace(recipe, objective=Objective("loss", "minimize"))
+        recipe = replace(recipe, objectives=Objectives((Objective("loss", "minimize"),)))
         with shown_once():
             folder = folder_for(self._name, "refit", chosen)
-            best = best_training(chosen, self._objective)
+            best = best_training(chosen, self._objectives.watched)
             return train(recipe, chosen, folder, training=best, epochs=n, verbose=verbose)
 
     def reproduce(
@@ -129,5 +131,5 @@ class Again(Results):
     def _recipe_again(self, fit: FitArguments, callbacks: Any) -> Recipe:
         """Return a recipe for a training that no study hears of."""
         return Recipe(
-            self.build_model, self._objective, fit, callbacks, self.seed, 0, self._store, None
+            self.build_model, self._objectives, fit, callbacks, self.seed, 0, self._store, None
         )

@@ -7,11 +7,14 @@ import os
 from typing import TYPE_CHECKING
 
 import keras
+from optuna.samplers import CmaEsSampler
+from optuna.terminator import BaseTerminator
 
 from kerastune_optuna import _check, _storage, _study
+from kerastune_optuna._constraints import check_constraints
 from kerastune_optuna._ending import check_terminator
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
-from kerastune_optuna._monitor import parse_objective
+from kerastune_optuna._objectives import parse_objectives
 from kerastune_optuna._short_names import check_pruner, check_sampler
 
 if TYPE_CHECKING:
@@ -25,7 +28,8 @@ def check_tuner(tuner: OptunaTuner) -> None:
         ArgumentError: One line: what came, why it cannot work, what to pass.
     """
     _check_builder(tuner.build_model)
-    parse_objective(tuner.objective, tuner.direction)
+    objectives = parse_objectives(tuner.objective, tuner.direction)
+    check_constraints(tuner)
     check_limits(tuner.n_trials, tuner.timeout)
     check_sampler(tuner.sampler)
     check_pruner(tuner.pruner)
@@ -41,6 +45,8 @@ def check_tuner(tuner: OptunaTuner) -> None:
     _check.integer(
         "keep_best", tuner.keep_best, least=0, instead="Pass how many trials keep their weights."
     )
+    if objectives.are_several:
+        _check_for_several(tuner)
     _check.integer(
         "max_failed_trials", tuner.max_failed_trials, least=1, instead="Pass 1 or more trials."
     )
@@ -76,6 +82,27 @@ def _check_builder(build_model: object) -> None:
         ) from error
     except ValueError:
         return  # a builtin without a signature
+
+
+def _check_for_several(tuner: OptunaTuner) -> None:
+    """Refuse what cannot work where there are several objectives."""
+    if tuner.keep_best > 1:
+        raise ArgumentError(
+            f"keep_best={tuner.keep_best} cannot choose among trials of which none is better than "
+            "the others. Pass keep_best=1 (default), and all trials on the front keep their "
+            "weights, or keep_best=0, and none does."
+        )
+    if tuner.sampler == "cmaes" or isinstance(tuner.sampler, CmaEsSampler):
+        raise ArgumentError(
+            f"sampler={tuner.sampler!r} is for one objective: CMA-ES has none for several. Pass "
+            "'tpe', 'gp', 'random', 'qmc' or 'grid', optuna.samplers.NSGAIISampler(), or None for "
+            "TPE."
+        )
+    if isinstance(tuner.terminator, BaseTerminator):
+        raise ArgumentError(
+            f"terminator={tuner.terminator!r} is for one objective: Optuna's have none for "
+            "several. Pass how many trials in a row may bring nothing new onto the front."
+        )
 
 
 def _check_seed(seed: object) -> None:

@@ -16,6 +16,7 @@ from kerastune_optuna._history import EpochLogs
 from kerastune_optuna._interrupt import requested
 from kerastune_optuna._retry import BACKUP
 from kerastune_optuna._series import Series
+from kerastune_optuna._stopwatch import Stopwatch
 from kerastune_optuna._store import StoreSource, remove, size_of, telling_room
 from kerastune_optuna._weights import make_variables
 
@@ -42,6 +43,7 @@ class Backup(keras.callbacks.BackupAndRestore):
         pruning: The trial's PruningCallback, before this one in the list.
         best: The trial's BestWeights, before this one in the list.
         logs: The trial's EpochLogs, before this one in the list.
+        watch: The trial's Stopwatch, before this one in the list.
         every: Seconds between two backups at least.
     """
 
@@ -55,6 +57,7 @@ class Backup(keras.callbacks.BackupAndRestore):
         pruning: PruningCallback,
         best: BestWeights,
         logs: EpochLogs,
+        watch: Stopwatch,
         every: float,
     ) -> None:
         super().__init__(str(archive.folder), delete_checkpoint=False)
@@ -63,6 +66,7 @@ class Backup(keras.callbacks.BackupAndRestore):
         self._pruning = pruning
         self._best = best
         self._logs = logs
+        self._watch = watch
         self._every = every
         self._last = time.monotonic()
 
@@ -83,6 +87,7 @@ class Backup(keras.callbacks.BackupAndRestore):
             raise UnfitBackupError from error
         self._pruning.resume(state)
         self._logs.resume(state["logs"])
+        self._watch.resume(state.get("seconds", 0.0))  # which older backups do not have
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         if any(map(self._is_unbuilt_optimizer, vars(self.model).values())):
@@ -119,6 +124,7 @@ class Backup(keras.callbacks.BackupAndRestore):
         return {
             **self._pruning.state(),
             "logs": self._logs.rows,
+            "seconds": self._watch.seconds,
             "shapes": self.model.get_build_config(),
             "series": self._series.state(),
         }

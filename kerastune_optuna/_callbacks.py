@@ -13,7 +13,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna_integration import KerasPruningCallback
 
 from kerastune_optuna import _interrupt
-from kerastune_optuna._exceptions import ArgumentError, MetricNotFoundError
+from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._monitor import parse_objective
 from kerastune_optuna._patience import is_away, one_try
 from kerastune_optuna._series import Series
@@ -94,6 +94,7 @@ class PruningCallback(KerasPruningCallback):
         self.epochs_run = 0
         self.pruned = False
         self.cut_off = False
+        self.reason: str | None = None
         self._last_epoch = -1
         self._values_seen = 0
         self._diverged: float | None = None
@@ -122,7 +123,7 @@ class PruningCallback(KerasPruningCallback):
             return
         self._values_seen += 1
         if np.ndim(logs[name]) != 0:
-            self._give_up(_not_a_number(name, logs[name]))
+            self._give_up(self.objective.without_number(np.shape(logs[name])))
             return
         value = float(logs[name])
         if self.objective.is_better(value, than=self.best_value):
@@ -160,6 +161,11 @@ class PruningCallback(KerasPruningCallback):
         if validated or not self.objective.needs_validation:
             self._give_up(self.objective.missing(logs))
 
+    def end(self, reason: str) -> None:
+        """End the training as a pruned one, for a reason that is not the pruner's."""
+        self.pruned, self.reason = True, reason
+        self.model.stop_training = True
+
     def _give_up(self, error: Exception) -> None:
         self._error = error
         self.model.stop_training = True
@@ -169,7 +175,7 @@ class PruningCallback(KerasPruningCallback):
         if self.cut_off:
             return  # the trial is resumed from its last backup, and has come to nothing yet
         self.pruned = self.pruned or (self._diverged is not None and self.best_value is not None)
-        if self._error is None and self._values_seen == 0:
+        if self._error is None and self._values_seen == 0 and self.reason is None:
             self._error = self.objective.missing(self._names)
         if self._error is not None:
             raise self._error
@@ -186,6 +192,8 @@ class PruningCallback(KerasPruningCallback):
     @property
     def stop_reason(self) -> str:
         """Why training ended: all epochs, pruned, or stopped by another callback."""
+        if self.reason is not None:
+            return self.reason
         epoch, epochs = self._last_epoch + 1, self.params.get("epochs", 0)
         if self._diverged is not None:
             return f"diverged at epoch {epoch}/{epochs}: the loss is {self._diverged}"
@@ -289,10 +297,3 @@ def _reported(trial: optuna.trial.BaseTrial) -> dict[int, float]:
     # Trial has no public way to them; a FixedTrial keeps none.
     cached = getattr(trial, "_cached_frozen_trial", None)
     return {} if cached is None else dict(cached.intermediate_values)
-
-
-def _not_a_number(name: str, value: Any) -> MetricNotFoundError:
-    return MetricNotFoundError(
-        f"objective={name!r} has the shape {np.shape(value)}, not one number. Compile the model "
-        'with an average, like F1Score(average="macro").'
-    )

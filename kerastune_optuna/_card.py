@@ -73,7 +73,8 @@ def describe_search(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any
         "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
         "study": {
             "name": study.study_name,
-            "objective": f"{recipe.objective.direction} {recipe.objective.name}",
+            "objective": recipe.objectives.aim,
+            **recipe.constraints.described(),
             "sampler": type(study.sampler).__name__,
             "pruner": type(study.pruner).__name__,
         },

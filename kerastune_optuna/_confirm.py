@@ -14,6 +14,7 @@ from kerastune_optuna import _backup, _check, _interrupt, _study, _weights
 from kerastune_optuna._budget import Executions
 from kerastune_optuna._confirmation import Confirmation
 from kerastune_optuna._confirmed import ConfirmedResults
+from kerastune_optuna._constraints import Constraints
 from kerastune_optuna._crew import Crew
 from kerastune_optuna._digest import digest
 from kerastune_optuna._ending import Ending
@@ -55,8 +56,9 @@ class Confirming(Trainer, ConfirmedResults):
         """Train the best configurations again under fresh seeds, and tell skill from luck.
 
         The best of many noisy values is too good by chance. Here each configuration gets a mean and
-        its interval; none is pruned. Best pass data that the search did not see: the configurations
-        were chosen on its validation data, while an execution chooses its best epoch alone.
+        its interval; none is pruned, and constraints are not asked again. Best pass data that the
+        search did not see: the configurations were chosen on its validation data, while an
+        execution chooses its best epoch alone.
 
         Executions are trials of a study of their own beside the search's. Called again with the
         same data and arguments, say after a kill or with more executions, it trains only what is
@@ -83,7 +85,8 @@ class Confirming(Trainer, ConfirmedResults):
             prints as a table.
 
         Raises:
-            ArgumentError: An argument cannot work. Nothing was trained.
+            ArgumentError: An argument cannot work, or there are several objectives. Nothing was
+                trained.
             NoTrialsError: The search has fewer COMPLETE configurations.
             TooManyFailuresError: No configuration completed two executions.
             TunerError: What search() raises, for the same reasons.
@@ -91,6 +94,7 @@ class Confirming(Trainer, ConfirmedResults):
         _check_counts(top, executions)
         _check_data(x)
         check_fit_arguments(fit_kwargs, "confirm()")
+        self._check_one_objective()
         chosen = self._chosen(top)
         first = int(fit_kwargs.get("initial_epoch", 0))
         fit = FitArguments(
@@ -108,10 +112,20 @@ class Confirming(Trainer, ConfirmedResults):
             self._execute(study, chosen, executions, recipe, fit, crew, verbose)
         return self.confirmation
 
+    def _check_one_objective(self) -> None:
+        """Refuse several objectives, of which no mean says who wins."""
+        if self._objectives.are_several:
+            raise ArgumentError(
+                f"confirm() ranks configurations by one objective, and study {self._name!r} is to "
+                f"{self._objectives.aim}. Train trials of its front again by refit(x, y, "
+                f"trial=...), or search for objective={self._objectives.watched.name!r} alone, "
+                "with limits like max_params= for what else counts, and confirm that."
+            )
+
     def _chosen(self, top: int) -> list[FrozenTrial]:
         """Return the trials of the best configurations, each configuration once."""
         chosen: list[FrozenTrial] = []
-        for trial in _study.ranked(self.study, self._objective):
+        for trial in _study.ranked(self.study, self._objectives.watched):
             if len(chosen) < top and all(trial.params != one.params for one in chosen):
                 chosen.append(trial)
         if not chosen:
@@ -145,7 +159,7 @@ class Confirming(Trainer, ConfirmedResults):
         others = sorted(fit.others.items())
         began = _study.beginning(self.study)  # tells it from an earlier search of that name
         name = f"{self._name}-confirm-{digest(str(began), parts, others, recipe.callbacks)}"
-        study = _study.open_study(self._connected, name, self._objective)
+        study = _study.open_study(self._connected, name, self._objectives)
         study.sampler, study.pruner = NoSampler(), NopPruner()
         make_part(study, self._name)
         _study.note_epochs(study, fit.epochs_of_a_trial)
@@ -170,9 +184,16 @@ class Confirming(Trainer, ConfirmedResults):
         size = len(executions(study))
         ending = Ending(train_repeats=True)
         budget = Executions(size, None, self.max_failed_trials, began_with, ending)
-        # All keep their weights until the winner is known, and have their own seeds.
+        # All keep their weights until the winner is known, have their own seeds, and were allowed.
         kept = size if self.keep_best else 0
-        recipe = replace(recipe, seed=None, keep_best=kept, train_repeats=True, executions=1)
+        recipe = replace(
+            recipe,
+            seed=None,
+            keep_best=kept,
+            train_repeats=True,
+            executions=1,
+            constraints=Constraints(),
+        )
         if any(not one.state.is_finished() for one in executions(study)):
             progress = progress_for(verbose, study, plan_of(study, recipe, budget), size)
             job = self._job(study, recipe, budget, self._known(recipe, given, None, crew.n_workers))
@@ -199,7 +220,7 @@ def _check_data(x: object) -> None:
 
 def _tidy(study: optuna.Study, recipe: Recipe) -> None:
     """Keep the weights of the best execution of each configuration alone: any may win later."""
-    kept = {one.number for one in best_of_each(study, recipe.objective).values()}
+    kept = {one.number for one in best_of_each(study, recipe.objectives.watched).values()}
     for trial in study.get_trials(deepcopy=False):
         if trial.state.is_finished() and trial.number not in kept:
             _weights.discard(recipe.store, study._storage, trial)

@@ -53,13 +53,14 @@ class ConfirmedResults(Results):
 
         Args:
             trial: Number of another trial of the search whose weights are kept. Default None: the
-                best.
+                best, which there is of one objective alone.
 
         Returns:
             The model; evaluating it on the validation data gives `best_value`, or the value of the
             line.
 
         Raises:
+            ArgumentError: There are several objectives, and no trial was named.
             NoTrialsError: No trial is COMPLETE yet, or not the one of that number.
             WeightsError: The weights are not kept, are damaged, or no longer fit what build_model
                 returns; the text names the next best trial whose weights are whole.
@@ -68,11 +69,11 @@ class ConfirmedResults(Results):
         if found is None or not self._is_up_to_date(found):
             return super().best_model(trial)
         number = found.winner.number
-        execution = best_of_each(self._load(found.study_name), self._objective)[number]
+        execution = best_of_each(self._load(found.study_name), self._objectives.watched)[number]
         model = self._model_of_execution(execution, number)
         print(
             f"The best model is of trial {number}, which won confirm(): its best execution, with "
-            f"{self.objective} {_study.value_of(execution):.6g}",
+            f"{self._objectives.watched.name} {_study.value_of(execution):.6g}",
             flush=True,
         )
         return model
@@ -100,7 +101,7 @@ class ConfirmedResults(Results):
             return None
         trials = self.study.get_trials(deepcopy=False)
         chosen = [trials[number] for number in link["trials"]]
-        return confirmation_of(self._load(link["study"]), chosen, self._objective)
+        return confirmation_of(self._load(link["study"]), chosen, self._objectives.watched)
 
     def _link(self, study: optuna.Study, chosen: Sequence[FrozenTrial]) -> None:
         """Write into the search's study where these trials are confirmed."""

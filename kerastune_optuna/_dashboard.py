@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _HOST = "127.0.0.1"  # the dashboard asks for no password: nobody else may reach it
 _NOTE = """\
-This study searches for the network that is to {direction} `{metric}`.
+This study searches for the network that is to {aim}.
 
 - The value of a trial is that of its best epoch, or the mean where `values` lists those of several
   trainings. `best_epoch` counts from 0, as the curves do.
@@ -126,6 +126,7 @@ def add_note(study: optuna.Study) -> None:
     import optuna_dashboard
 
     if not optuna_dashboard.get_note(study):
-        metric = ", ".join(study.metric_names or ["the value"])
-        direction = study.directions[0].name.lower()
-        optuna_dashboard.save_note(study, _NOTE.format(direction=direction, metric=metric))
+        names = study.metric_names or ["the value"] * len(study.directions)
+        pairs = zip(study.directions, names, strict=True)
+        aim = " and to ".join(f"{direction.name.lower()} `{name}`" for direction, name in pairs)
+        optuna_dashboard.save_note(study, _NOTE.format(aim=aim))

@@ -157,6 +157,15 @@ def shape_of_a_batch(data: Any, batch_size: int) -> tuple[int, ...] | None:
     return (batch_size, *map(int, shape[1:])) if shape else None
 
 
+def inputs_of_a_batch(data: Any, batch_size: int) -> Any:
+    """Return the inputs of the first batch."""
+    if not makes_batches(data):
+        return keras.tree.map_structure(lambda leaf: leaf[:batch_size], data)
+    is_indexed = isinstance(data, keras.utils.PyDataset)
+    batch = data[0] if is_indexed else next(iter(data))
+    return keras.utils.unpack_x_y_sample_weight(batch)[0]
+
+
 def specify(x: Any, y: Any) -> tuple[Any, Any] | None:
     """Return symbolic inputs and targets of arrays or of a tf.data.Dataset; None for other data."""
     spec = getattr(x, "element_spec", (x, y))

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
-from optuna.study import StudyDirection
-from optuna.trial import TrialState
 
 from kerastune_optuna import _check, _repeats
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
-from kerastune_optuna._study import finished, value_of
+from kerastune_optuna._study import finished, front
 
 if TYPE_CHECKING:
     import optuna
@@ -70,16 +68,12 @@ def _no_gain(terminator: Any, study: optuna.Study) -> str | None:
 
 
 def _trials_since_best(study: optuna.Study) -> int:
-    """Return how many trials ended since the one that is the best."""
-    sign = -1 if study.direction is StudyDirection.MAXIMIZE else 1
-    trials = finished(study)
-    costs = [
-        (sign * value_of(trial), trial.number)
-        for trial in trials
-        if trial.state is TrialState.COMPLETE
-    ]
-    best = min(costs)[1] if costs else -1
-    return sum(trial.number > best for trial in trials)
+    """Return how many trials ended since the one that is the best, or the last on the front."""
+    first: dict[tuple[float, ...], int] = {}
+    for trial in front(study):  # one that came to the same as another brought nothing
+        first.setdefault(tuple(trial.values), trial.number)
+    best = max(first.values(), default=-1)
+    return sum(trial.number > best for trial in finished(study))
 
 
 def check_terminator(terminator: Any) -> None:

@@ -15,6 +15,7 @@ from kerastune_optuna._data import (
     check_training_data,
     check_validation_data,
     count_batches,
+    inputs_of_a_batch,
     is_loader,
     is_parcel,
     open_data,
@@ -25,6 +26,7 @@ from kerastune_optuna._data import (
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._graphs import kept_in_memory
 from kerastune_optuna._monitor import Objective
+from kerastune_optuna._objectives import Objectives
 from kerastune_optuna._rows import check_takes_size, has_rows
 from kerastune_optuna._seeds import undisturbed
 
@@ -172,6 +174,10 @@ class FitArguments:
         x, y, _ = keras.utils.unpack_x_y_sample_weight(self.validation_data)
         return x, y
 
+    def inputs_of_a_batch(self) -> Any:
+        """Return the inputs of one batch: of the validation data where there is some, else of x."""
+        return inputs_of_a_batch(self._evaluated()[0], self._evaluation_size)
+
     def specification(self) -> tuple[Any, Any] | None:
         """Return a symbolic batch, of inputs and targets; None where the data does not tell."""
         return specify(self.x, self.y)
@@ -251,12 +257,12 @@ def _known() -> set[str]:
     return set(inspect.signature(keras.Model.fit).parameters) - {"self"}
 
 
-def check_training(arguments: FitArguments, objective: Objective, *, may_add: bool) -> None:
+def check_training(arguments: FitArguments, objectives: Objectives, *, may_add: bool) -> None:
     """Refuse epochs, batches or a validation that could never give the objective.
 
     Args:
         arguments: What search() got, or what a builder made of it.
-        objective: The tuner's objective.
+        objectives: The tuner's objectives.
         may_add: Whether a user's callback may add metrics of its own.
 
     Raises:
@@ -271,8 +277,13 @@ def check_training(arguments: FitArguments, objective: Objective, *, may_add: bo
             f"initial_epoch={initial} leaves none of epochs={arguments.epochs} to train. Pass "
             "epochs= greater than initial_epoch=."
         )
-    if not objective.needs_validation or may_add:
-        return
+    for objective in objectives.metrics:
+        if objective.needs_validation and not may_add:
+            _check_validation(arguments, objective)
+
+
+def _check_validation(arguments: FitArguments, objective: Objective) -> None:
+    """Refuse a validation that could never give the objective."""
     if not arguments.has_validation:
         raise ArgumentError(
             f"objective={objective.name!r} needs validation, and there is none. Pass "

@@ -21,7 +21,7 @@ _LARGEST_SEED = 2**32  # exclusive: what random_state= takes
 
 
 def cross_validated(
-    fit: FitArguments, cv: Any, groups: Any, seed: int | None, objective: str
+    fit: FitArguments, cv: Any, groups: Any, seed: int | None, metrics: Sequence[str]
 ) -> FitArguments:
     """Return the arguments of a search with its data loaded and split into folds.
 
@@ -31,7 +31,7 @@ def cross_validated(
         groups: What the splitter's split() gets as groups.
         seed: Fixes how rows are shuffled for a number of folds; None for an order that is fixed
             too, since all trials of a study are to have the same folds.
-        objective: The name of the tuner's objective.
+        metrics: The objectives that the epoch logs hold.
 
     Raises:
         ArgumentError: The data cannot be split so, or the folds could not give the objective.
@@ -42,7 +42,7 @@ def cross_validated(
             raise ArgumentError(f"groups came without cv, which splits by them. {_INSTEAD}")
         return fit
     _check_kind(cv, groups)
-    _check_validation(fit, cv, objective)
+    _check_validation(fit, cv, metrics)
     opened = fit.opened()
     _check_arrays(opened)
     return replace(opened, folds=_folds_of(opened, cv, groups, seed))
@@ -62,7 +62,7 @@ def _check_kind(cv: Any, groups: Any) -> None:
     _check.installed("sklearn", extra="examples")
 
 
-def _check_validation(fit: FitArguments, cv: Any, objective: str) -> None:
+def _check_validation(fit: FitArguments, cv: Any, metrics: Sequence[str]) -> None:
     """Refuse what gives validation beside the folds, and what asks for none."""
     if fit.validation_data is not None or fit.validation_split:
         name = "validation_data" if fit.validation_data is not None else "validation_split"
@@ -70,11 +70,12 @@ def _check_validation(fit: FitArguments, cv: Any, objective: str) -> None:
             f"{name} came with cv={cv!r}, which validates each fold with the rows that it leaves "
             f"out. Leave {name} out, or pass cv=None."
         )
-    if not objective.startswith("val_"):
-        raise ArgumentError(
-            f"objective={objective!r} is measured on the rows that are trained on, and cv={cv!r} "
-            f"leaves rows out to validate. Pass objective='val_{objective}', or cv=None."
-        )
+    for name in metrics:
+        if not name.startswith("val_"):
+            raise ArgumentError(
+                f"objective={name!r} is measured on the rows that are trained on, and cv={cv!r} "
+                f"leaves rows out to validate. Pass objective='val_{name}', or cv=None."
+            )
 
 
 def _folds_of(fit: FitArguments, cv: Any, groups: Any, seed: int | None) -> Sequence[Fold]:

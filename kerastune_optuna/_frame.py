@@ -16,7 +16,7 @@ from rich.text import Text
 
 from kerastune_optuna._report import duration, epochs_of, saved_epochs, short
 from kerastune_optuna._retry import was_cut_off
-from kerastune_optuna._study import finished, value_of
+from kerastune_optuna._study import finished
 
 if TYPE_CHECKING:
     import optuna
@@ -44,6 +44,7 @@ class Plan:
         first: The epoch at which trials begin, counted from 0.
         seconds: Time for the search; None for no limit.
         done: How many trials were done when the search began.
+        others: More objectives of the study, if there are several.
     """
 
     study_name: str
@@ -53,6 +54,7 @@ class Plan:
     first: int = 0
     seconds: float | None = None
     done: int = 0
+    others: Sequence[Objective] = ()
 
     @property
     def epochs_of_a_trial(self) -> int:
@@ -65,12 +67,13 @@ def plan_of(study: optuna.Study, recipe: Recipe, budget: Budget) -> Plan:
     seconds = None if budget.deadline is None else budget.deadline - time.time()
     return Plan(
         study.study_name,
-        recipe.objective,
+        recipe.objectives.watched,
         budget.size(study),
         recipe.last_epoch,
         recipe.last_epoch - recipe.epochs_of_a_trial,
         seconds,
         done=len(finished(study)),
+        others=recipe.objectives.others,
     )
 
 
@@ -94,9 +97,8 @@ class Frame:
         """Draw the head, and a line for each running trial."""
         width = options.max_width
         plan = self.plan
-        yield _line(
-            f"Study {plan.study_name!r}: {plan.objective.direction} {plan.objective.name}", "bold"
-        )
+        aims = ", ".join(f"{one.direction} {one.name}" for one in (plan.objective, *plan.others))
+        yield _line(f"Study {plan.study_name!r}: {aims}", "bold")
         head = self._head(width)
         yield head
         if self._running and not self.is_over:
@@ -112,9 +114,9 @@ class Frame:
 
     @cached_property
     def _best(self) -> FrozenTrial | None:
-        cost = self.plan.objective.cost
+        objective = self.plan.objective
         complete = self._of(TrialState.COMPLETE)
-        return min(complete, key=lambda trial: cost(value_of(trial)), default=None)
+        return min(complete, key=lambda one: objective.cost(objective.value_of(one)), default=None)
 
     def _of(self, *states: TrialState) -> list[FrozenTrial]:
         return [trial for trial in self.trials if trial.state in states]
@@ -169,7 +171,7 @@ class Frame:
             found = f" ± {self._best.user_attrs['std']:.2g}{found}"
         elif "best_epoch" in self._best.user_attrs:  # a trial that was added by hand has none
             found += f", epoch {self._best.user_attrs['best_epoch'] + 1}"
-        line = _line(_number(value_of(self._best)), "bold green")
+        line = _line(_number(self.plan.objective.value_of(self._best)), "bold green")
         return line.append(found, style="not bold default")
 
     def _saved_line(self) -> Text:
@@ -212,8 +214,9 @@ class Frame:
         """Return the last value, marked where the trial has beaten the best one."""
         if not values:
             return _line("")
-        cost = self.plan.objective.cost
-        leads = self._best is None or min(map(cost, values)) < cost(value_of(self._best))
+        objective = self.plan.objective
+        cost, best = objective.cost, self._best
+        leads = best is None or min(map(cost, values)) < cost(objective.value_of(best))
         return _line(_number(values[-1]), "bold green" if leads else "")
 
 

@@ -1,8 +1,9 @@
-"""The models of the best trials: whether one ranks, and its weights with what rebuilds it."""
+"""The models of the best trials, or of the front: whether one ranks, and how it is kept."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,10 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _study, _weights
+from kerastune_optuna._constraints import untold
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._recipe import Builder, Recipe, build
 from kerastune_optuna._store import StoreSource
-from kerastune_optuna._study import value_of
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -22,30 +23,55 @@ if TYPE_CHECKING:
 _SHAPES = "build_config"  # the user attr with the input shapes of a model that came unbuilt
 
 
-def enters_best(study: optuna.Study, number: int, value: float, recipe: Recipe) -> bool:
-    """Whether a trial will be among the `keep_best` best of the study so far."""
-    cost = recipe.objective.cost
+def enters_best(study: optuna.Study, number: int, values: Sequence[float], recipe: Recipe) -> bool:
+    """Whether a trial will be among those that keep their weights, as the study stands."""
+    if not recipe.keep_best:
+        return False
+    if recipe.objectives.are_several:
+        return _enters_front(study, values, recipe)
+    watched = recipe.objectives.watched
+    own = (watched.cost(values[watched.place]), number)
 
     def leads(other: FrozenTrial) -> bool:
         # As `best` ranks: of equal values the earlier trial leads, whichever ended first.
-        return (cost(value_of(other)), other.number) < (cost(value), number)
+        return (watched.cost(watched.value_of(other)), other.number) < own
 
-    # What was known when this trial began costs no query, and others can only have become better.
-    known = study._get_trials(deepcopy=False, use_cache=True)
-    leading = (other for other in known if _study.may_be_best(other) and leads(other))
+    leading = filter(leads, _known(study))
     if len(list(islice(leading, recipe.keep_best))) == recipe.keep_best:
         return False
-    best = _study.best(study, recipe.objective, recipe.keep_best)
+    best = _study.best(study, watched, recipe.keep_best)
     return len(best) < recipe.keep_best or not leads(best[-1])
+
+
+def _enters_front(study: optuna.Study, values: Sequence[float], recipe: Recipe) -> bool:
+    """Whether no other trial dominates these values."""
+
+    def dominates(other: FrozenTrial) -> bool:
+        return recipe.objectives.dominate(other.values, values)
+
+    return not any(map(dominates, _known(study))) and not any(map(dominates, _study.front(study)))
+
+
+def _known(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials that were COMPLETE when this one began, which costs no query."""
+    # Others can only have come since.
+    known = study._get_trials(deepcopy=False, use_cache=True)
+    return list(filter(_study.may_be_best, known))
 
 
 def discard_outranked(study: optuna.Study, recipe: Recipe) -> None:
     """Delete the weights of finished trials that are not among the best."""
-    best = {trial.number for trial in _study.best(study, recipe.objective, recipe.keep_best)}
+    best = {trial.number for trial in _keepers(study, recipe)}
     for trial in study.get_trials(deepcopy=False):
         # A RUNNING trial may just have saved weights that are about to rank.
         if trial.state.is_finished() and trial.number not in best:
             _weights.discard(recipe.store, study._storage, trial)
+
+
+def _keepers(study: optuna.Study, recipe: Recipe) -> list[FrozenTrial]:
+    if recipe.objectives.are_several and recipe.keep_best:
+        return _study.front(study)
+    return _study.best(study, recipe.objectives.watched, recipe.keep_best)
 
 
 def save(
@@ -70,7 +96,7 @@ def rebuild(
         BuilderError: The builder returned something else than a compiled model.
         WeightsError: The weights are not kept, or do not fit the model.
     """
-    model, _ = build(build_model, trial)
+    model, _ = build(build_model, untold(trial))
     if not model.built and _SHAPES in trial.user_attrs:
         _weights.make_variables(model, json.loads(trial.user_attrs[_SHAPES]))
     _weights.load(store, storage, trial, model)

@@ -6,10 +6,13 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from kerastune_optuna._check import nearest, one_of
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, MetricNotFoundError
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 Direction: TypeAlias = Literal["minimize", "maximize"]
 DIRECTIONS = ("auto", "minimize", "maximize")
@@ -36,10 +39,17 @@ _NUMBER = re.compile(r"_\d+$")
 
 @dataclass(frozen=True)
 class Objective:
-    """Name a metric of the epoch logs and the direction in which it gets better."""
+    """Name a metric of the epoch logs and the direction in which it gets better.
+
+    Args:
+        name: The metric.
+        direction: "minimize" or "maximize".
+        place: Its place among the objectives of the study.
+    """
 
     name: str
     direction: Direction
+    place: int = 0
 
     @property
     def needs_validation(self) -> bool:
@@ -56,6 +66,10 @@ class Objective:
         """Return the value with the sign under which less is better."""
         return value if self.direction == "minimize" else -value
 
+    def value_of(self, trial: FrozenTrial) -> float:
+        """Return the value of a COMPLETE trial."""
+        return float(trial.values[self.place])  # Optuna completes no trial without one
+
     def find(self, names: Iterable[str]) -> str | None:
         """Return the name under which the epoch logs hold the metric, None where they do not."""
         known = list(names)
@@ -68,6 +82,13 @@ class Objective:
         """Whether Keras may log the metric under that other name."""
         plain = plain_name(name)
         return plain == self.name or plain in _accuracies(self.name)
+
+    def without_number(self, shape: tuple[int, ...]) -> MetricNotFoundError:
+        """Return the error that the logs hold something of that shape in place of a number."""
+        return MetricNotFoundError(
+            f"objective={self.name!r} has the shape {shape}, not one number. Compile the model "
+            'with an average, like F1Score(average="macro").'
+        )
 
     def missing(self, names: Iterable[str]) -> MetricNotFoundError:
         """Return the error that lists the names that came instead."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -83,6 +84,8 @@ def train(
 class OwnPruning(PruningCallback):
     """Report a training of the builder's own, whose value its fit may return after all epochs."""
 
+    returned: Mapping[str, Any] = MappingProxyType({})  # the metrics, where its fit returned some
+
     def _pass_over(self, logs: Mapping[str, Any]) -> None:
         """Wait for what fit will return."""
 
@@ -100,6 +103,7 @@ class OwnPruning(PruningCallback):
         """
         if _is_history(came) and self._values_seen:
             return  # its epochs are known
+        self.returned = came if isinstance(came, Mapping) else {}
         value = worth(came, self.objective)
         self.best_value = value if math.isfinite(value) else None
         if not self._values_seen and self.best_value is not None:
@@ -114,6 +118,11 @@ class OwnPruning(PruningCallback):
         if self.epochs_run == 0 and self.best_value is not None:
             return "all of the builder's own training"
         return super().stop_reason
+
+
+def returned(pruning: PruningCallback) -> Mapping[str, Any]:
+    """Return the metrics that a builder's fit returned; none where it returned something else."""
+    return pruning.returned if isinstance(pruning, OwnPruning) else {}
 
 
 def _is_history(came: Any) -> bool:

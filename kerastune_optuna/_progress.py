@@ -99,7 +99,9 @@ def line_of(trial: FrozenTrial, objective: Objective) -> str:
     if trial.state is TrialState.FAIL:
         end = f"failed: {attrs.get('stop_reason', 'unknown')}"
     elif "seconds" not in attrs:  # added by hand, or by a plain Optuna script
-        end = f"{objective.name} {trial.value}"
+        end = f"{objective.name} {trial.values and objective.value_of(trial)}"
+    elif "best_value" not in attrs:  # it broke a constraint
+        end = f"{attrs['stop_reason']}, {attrs['seconds']:.1f} s"
     else:
         end = (
             f"{objective.name} {attrs['best_value']:.4g} {_found(attrs)}, "

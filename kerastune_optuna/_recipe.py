@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import keras
 from optuna.trial import BaseTrial
 
+from kerastune_optuna._constraints import Constraints
 from kerastune_optuna._exceptions import BuilderError
 from kerastune_optuna._fit import FitArguments, check_builders_arguments, check_training
 from kerastune_optuna._folds import of_fold
-from kerastune_optuna._monitor import Objective
+from kerastune_optuna._objectives import Objectives
 from kerastune_optuna._own_fit import trains_itself
 from kerastune_optuna._rehearsal import rehearse
 from kerastune_optuna._steps import set_steps
@@ -27,7 +28,7 @@ class Recipe:
     """Hold what all trials of a search share."""
 
     build_model: Builder
-    objective: Objective
+    objectives: Objectives
     fit: FitArguments
     callbacks: Sequence[Any]
     seed: int | None
@@ -37,6 +38,12 @@ class Recipe:
     train_repeats: bool = False
     executions: int = 1
     card: str | None = None  # the key of the card that tells of this search
+    constraints: Constraints = field(default_factory=Constraints)
+
+    @property
+    def needs_size(self) -> bool:
+        """Whether a model must have its weights before it is trained."""
+        return self.objectives.need_size or self.constraints.are_there
 
     @property
     def n_trainings(self) -> int:
@@ -78,7 +85,7 @@ class Recipe:
         builders = of_builder(others.pop("callbacks", None), trial, folder)
         callbacks = [*for_trial(self.callbacks, trial, folder), *builders]
         fit = of_fold(self.fit.with_builders(others), training)
-        check_training(fit, self.objective, may_add=may_add_metrics(callbacks))
+        check_training(fit, self.objectives, may_add=may_add_metrics(callbacks))
         return replace(self, fit=fit.in_batches(model), callbacks=callbacks)
 
     def make_ready(self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback]) -> None:

@@ -11,6 +11,7 @@ import keras
 from optuna.trial import BaseTrial, FrozenTrial
 
 from kerastune_optuna import _own_fit
+from kerastune_optuna._constraints import untold
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._monitor import Objective
 from kerastune_optuna._recipe import Recipe, build
@@ -49,7 +50,7 @@ def train(
     """
     seeds = trial.user_attrs.get("seeds") or [seed_of(trial, recipe.seed)]
     set_all(seeds[training])
-    model, arguments = build(recipe.build_model, trial)
+    model, arguments = build(recipe.build_model, untold(trial))
     own = recipe.of_trial(trial, model, arguments, folder, training)
     if epochs is not None:
         own = replace(own, fit=replace(own.fit, epochs=epochs))

@@ -10,6 +10,7 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from kerastune_optuna import _space
+from kerastune_optuna._constraints import are_broken
 from kerastune_optuna._retry import was_cut_off
 from kerastune_optuna._study import REPEAT_OF, first_of_these_epochs
 
@@ -49,8 +50,12 @@ def _rank(trial: FrozenTrial) -> tuple[bool, int]:
 
 
 def _was_trained(trial: FrozenTrial) -> bool:
-    """Whether a trial's result came from a training of ours."""
-    return "seed" in trial.user_attrs and REPEAT_OF not in trial.user_attrs
+    """Whether a trial's result came from a training of ours.
+
+    What broke a constraint may be allowed by now; where it is not, it ends before it is trained.
+    """
+    is_ours = "seed" in trial.user_attrs and REPEAT_OF not in trial.user_attrs
+    return is_ours and not are_broken(trial)
 
 
 def take_over(trial: optuna.Trial, earlier: FrozenTrial) -> None:

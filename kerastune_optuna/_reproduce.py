@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _bundle, _card, _graphs, _history, _study
+from kerastune_optuna._constraints import are_broken
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._history import EpochLogs, Row
 from kerastune_optuna._memory import Memory
@@ -94,7 +95,8 @@ def _train(
     if logs.rows:
         return logs.rows
     # The builder's own fit tells no more than what it returns.
-    return [{"epoch": 0, recipe.objective.name: worth(came, recipe.objective)}]
+    watched = recipe.objectives.watched
+    return [{"epoch": 0, watched.name: worth(came, watched)}]
 
 
 def from_folder(study: optuna.Study, number: int, folder: Path) -> Reproduction:
@@ -115,7 +117,8 @@ def find(study: optuna.Study, number: int) -> tuple[FrozenTrial, Card]:
     """Return a trial that can be trained again, and the card of its search.
 
     Raises:
-        ArgumentError: There is none of that number, it came to nothing, or it has no card.
+        ArgumentError: There is none of that number, it came to nothing, it has no card, or it broke
+            a constraint before it was trained.
     """
     done = {trial.number: trial for trial in study.get_trials(deepcopy=False, states=_DONE)}
     if number not in done:
@@ -126,6 +129,11 @@ def find(study: optuna.Study, number: int) -> tuple[FrozenTrial, Card]:
     if (earlier := done[number].user_attrs.get(REPEAT_OF)) is not None:
         raise ArgumentError(
             f"Trial {number} repeats trial {earlier}, and was not trained. Pass {earlier}."
+        )
+    if are_broken(done[number]) and not done[number].user_attrs.get("epochs_run"):
+        raise ArgumentError(
+            f"Trial {number} was not trained, for it broke a constraint "
+            f"({done[number].user_attrs.get('stop_reason')}). Pass one that was."
         )
     card = _card.read(study, done[number])
     if card is None:
@@ -161,6 +169,8 @@ def _changes_of_trial(study: optuna.Study, trial: FrozenTrial, card: Card) -> li
     expected = None if card["seed"] is None else derive(card["seed"], first.number)
     seed = trial.user_attrs["seed"]
     changed = [] if expected in (None, seed) else [f"its seed was {expected} and is {seed}"]
+    if are_broken(trial):
+        changed.append("its time was over within an epoch, which none of equal length repeats")
     resumed = [] if first is trial else ["it was resumed, which no training repeats to the digit"]
     return changed + resumed
 
@@ -177,7 +187,8 @@ def _changes_of_order(recipe: Recipe) -> list[str]:
 def _reported(trial: FrozenTrial, recipe: Recipe, again: Sequence[Row]) -> list[Row]:
     """Return what a trial reported of its epochs, whose other logs are not kept."""
     names = [name for row in again for name in row]
-    name = recipe.objective.find(dict.fromkeys(names)) or recipe.objective.name
+    watched = recipe.objectives.watched
+    name = watched.find(dict.fromkeys(names)) or watched.name
     reports = sorted(trial.intermediate_values.items())
     return [{"epoch": step, name: value} for step, value in reports]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -18,23 +19,23 @@ from kerastune_optuna import _check, _dashboard, _report, _storage, _study, _wei
 from kerastune_optuna._dashboard import Dashboard
 from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, WeightsError
 from kerastune_optuna._kept import rebuild
-from kerastune_optuna._monitor import Objective, parse_objective
+from kerastune_optuna._objectives import Objectives, parse_objectives
+from kerastune_optuna._plots import Plots
 from kerastune_optuna._recipe import Builder
 from kerastune_optuna._short_names import made_pruner
 from kerastune_optuna._store import StoreSource, WholeFileStore
 
 if TYPE_CHECKING:
     import pandas
-    import plotly.graph_objects as go
     from optuna.storages import BaseStorage
 
 
-class Results:
+class Results(Plots):
     """Read results from the study that the arguments of a tuner name."""
 
     build_model: Builder
-    objective: str
-    direction: str
+    objective: str | Sequence[str]
+    direction: str | Sequence[str]
     sampler: BaseSampler | str | None
     pruner: BasePruner | str | None
     directory: str | Path
@@ -48,7 +49,7 @@ class Results:
     def study(self) -> optuna.Study:
         """The Optuna study, with everything that Optuna offers for it."""
         with _study.quiet_optuna():
-            study = _study.open_study(self._connected, self._name, self._objective)
+            study = _study.open_study(self._connected, self._name, self._objectives)
         if isinstance(self.sampler, BaseSampler):  # one of a name is made when a search begins
             study.sampler = self.sampler
         study.pruner = made_pruner(self.pruner, _study.epochs_known(study) or 1)
@@ -60,6 +61,12 @@ class Results:
         return copy.deepcopy(self._ranked(1)[0])
 
     @property
+    def best_trials(self) -> list[FrozenTrial]:
+        """The trials that no other one dominates; of one objective, the best trial alone."""
+        several = self._objectives.are_several
+        return copy.deepcopy(_study.front(self.study)) if several else [self.best_trial]
+
+    @property
     def best_params(self) -> dict[str, Any]:
         """The parameters of the best trial."""
         return self.best_trial.params
@@ -67,13 +74,14 @@ class Results:
     @property
     def best_value(self) -> float:
         """The objective of the best trial at its best epoch; of several trainings the mean."""
-        return _study.value_of(self.best_trial)
+        return self._objectives.watched.value_of(self.best_trial)
 
     def best_model(self, trial: int | None = None) -> keras.Model:
         """Rebuild the best trial's model, compiled, with the weights of its best epoch.
 
         Args:
-            trial: Number of another trial whose weights are kept. Default None: the best.
+            trial: Number of another trial whose weights are kept. Default None: the best, which
+                there is of one objective alone.
 
         Returns:
             The model; evaluating it on the validation data gives `best_value`. Of a trial of
@@ -81,6 +89,7 @@ class Results:
             attr `values`, with the validation data of that training where they are folds.
 
         Raises:
+            ArgumentError: There are several objectives, and no trial was named.
             NoTrialsError: No trial is COMPLETE yet, or not the one of that number.
             WeightsError: The weights are not kept, are damaged, or no longer fit what build_model
                 returns; the text names the next best trial whose weights are whole.
@@ -102,6 +111,7 @@ class Results:
             WeightsError: Weights are not kept, or no longer fit what build_model returns.
         """
         _check.integer("n", n, least=1, instead="Pass how many models to rebuild.")
+        self._check_single()
         if n > self.keep_best:
             raise ArgumentError(
                 f"n={n} is more than keep_best={self.keep_best}, the trials that keep their "
@@ -113,9 +123,10 @@ class Results:
         """Return a pandas DataFrame with one row for each trial that began.
 
         Returns:
-            Columns number, state, value, `params_<name>` for each parameter, best_value, best_epoch
-            (counted from 0), epochs_run, seconds, seed, stop_reason, n_params, worker; and where
-            trials have several trainings std, values, seeds, best_epochs.
+            Columns number, state, value (of several objectives `values_<name>` for each),
+            `params_<name>` for each parameter, best_value, best_epoch (counted from 0), epochs_run,
+            seconds, seed, stop_reason, n_params, worker; and where trials have several trainings
+            std, values, seeds, best_epochs.
         """
         return _report.results(self.study)
 
@@ -142,39 +153,6 @@ class Results:
             MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
         """
         return _report.write_page(self.study, path)
-
-    def plot_history(self) -> go.Figure:
-        """Return a plotly figure of all values and of the best one so far.
-
-        Returns:
-            A plotly.graph_objects.Figure.
-
-        Raises:
-            MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
-        """
-        return _report.plot_history(self.study)
-
-    def plot_curves(self) -> go.Figure:
-        """Return a plotly figure of the learning curves of all trials and their median.
-
-        Returns:
-            A plotly.graph_objects.Figure.
-
-        Raises:
-            MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
-        """
-        return _report.plot_curves(self.study)
-
-    def plot_importance(self) -> go.Figure:
-        """Return a plotly figure of how much each parameter mattered, by PED-ANOVA.
-
-        Returns:
-            A plotly.graph_objects.Figure; without bars where too few trials are COMPLETE.
-
-        Raises:
-            MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
-        """
-        return _report.plot_importance(self.study)
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows of the tuner; a study is not made for it."""
@@ -219,8 +197,8 @@ class Results:
         return _dashboard.serve(study, self._store, port)
 
     @property
-    def _objective(self) -> Objective:
-        return parse_objective(self.objective, self.direction)
+    def _objectives(self) -> Objectives:
+        return parse_objectives(self.objective, self.direction)
 
     @property
     def _name(self) -> str:
@@ -259,26 +237,41 @@ class Results:
 
     def _next_whole(self, lost: FrozenTrial) -> str:
         """Return a sentence that names the best other trial whose weights can be loaded."""
-        for trial in _study.ranked(self.study, self._objective):
+        objectives = self._objectives
+        several, watched = objectives.are_several, objectives.watched
+        for trial in _study.front(self.study) if several else _study.ranked(self.study, watched):
             is_other = trial.number != lost.number and _weights.has(self._connected, trial)
             if is_other and _weights.are_whole(self._store, self._connected, trial):
                 return (
                     f"The next best whose weights are whole is trial {trial.number} "
-                    f"({self.objective} {trial.value:.6g}): best_model(trial={trial.number})."
+                    f"({watched.name} {watched.value_of(trial):.6g}): "
+                    f"best_model(trial={trial.number})."
                 )
         return "No other trial's weights are kept."
 
     def _complete(self, number: int) -> FrozenTrial:
         """Return the COMPLETE trial of that number."""
-        complete = {trial.number: trial for trial in _study.ranked(self.study, self._objective)}
+        complete = {trial.number: trial for trial in _study.complete(self.study)}
         if number not in complete:
             listed = ", ".join(str(known) for known in sorted(complete)) or "none"
             raise NoTrialsError(f"trial={number!r} is no COMPLETE trial. Pass one of: {listed}.")
         return complete[number]
 
+    def _check_single(self) -> None:
+        """Refuse to choose one of the trials on a front."""
+        if self._objectives.are_several:
+            best = _study.front(self.study)
+            numbers = ", ".join(str(trial.number) for trial in best) or "none yet"
+            raise ArgumentError(
+                f"Study {self._name!r} has several objectives, and none of its best trials is "
+                f"better than the others: {numbers}. Look at them in best_trials, and pass the "
+                "number of one, as to best_model(trial=...)."
+            )
+
     def _ranked(self, n: int) -> list[FrozenTrial]:
         """Return the best `n` trials, which must be there."""
-        best = _study.best(self.study, self._objective, n)
+        self._check_single()
+        best = _study.best(self.study, self._objectives.watched, n)
         if len(best) < n:
             raise NoTrialsError(
                 f"Study {self._name!r} has {len(best)} COMPLETE trials, and {n} are needed. "

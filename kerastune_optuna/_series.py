@@ -31,7 +31,7 @@ class Series:
     and returned is the mean of their values: of those that ended, and of the one that runs.
 
     Args:
-        objective: The objective of each training.
+        objective: The watched objective of each training.
         length: How many trainings there are. Default 1.
         seed: That of the trial, which the first training has.
     """
@@ -43,6 +43,8 @@ class Series:
         self.values: list[float] = []
         self.rows: list[dict[str, Any]] = []
         self.weights: list[NDArray[Any]] | None = None
+        self.seconds = 0.0  # of the trainings that ended
+        self._scores: list[list[float]] = []
         self._objective = objective
         self._best_epochs: list[int | None] = []
         self._epochs_run = 0
@@ -64,9 +66,9 @@ class Series:
         return self.seeds[self.number]
 
     @property
-    def value(self) -> float:
-        """The mean of all trainings that ended."""
-        return statistics.fmean(self.values)
+    def means(self) -> list[float]:
+        """The mean of each objective over all trainings that ended."""
+        return [statistics.fmean(values) for values in zip(*self._scores, strict=True)]
 
     @property
     def first_step(self) -> int:
@@ -112,6 +114,8 @@ class Series:
         training: Mapping[str, Any],
         rows: Sequence[Mapping[str, Any]],
         weights: list[NDArray[Any]] | None,
+        scores: Sequence[float],
+        seconds: float,
     ) -> None:
         """Take in a training that ended.
 
@@ -119,15 +123,19 @@ class Series:
             training: What it came to, as its PruningCallback says; without `best_value` for none.
             rows: The logs of its epochs.
             weights: Those of its best epoch.
+            scores: The values of all objectives.
+            seconds: How long it took.
         """
         mark = {} if self.length == 1 else {TRAINING: self.number}
         self.rows.extend({**mark, **row} for row in rows)
+        self.seconds += seconds
         if "best_value" not in training:
             return
         best = min(self.values, key=self._objective.cost, default=None)
         if self._objective.is_better(training["best_value"], than=best):
             self.weights = weights
         self.values.append(training["best_value"])
+        self._scores.append(list(scores))
         self._best_epochs.append(training.get("best_epoch"))
         self._epochs_run += training["epochs_run"]
 
@@ -139,6 +147,8 @@ class Series:
         """Return what ended so far, but for the weights, in a form that JSON holds."""
         return {
             "values": self.values,
+            "scores": self._scores,
+            "seconds": self.seconds,
             "best_epochs": self._best_epochs,
             "epochs_run": self._epochs_run,
             "rows": self.rows,
@@ -148,4 +158,5 @@ class Series:
         """Go on from what an earlier process had ended."""
         self.values, self.rows = list(state["values"]), list(state["rows"])
         self._best_epochs, self._epochs_run = list(state["best_epochs"]), state["epochs_run"]
+        self._scores, self.seconds = list(state["scores"]), state["seconds"]
         self.weights = weights

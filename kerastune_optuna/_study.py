@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
+from optuna.study._multi_objective import _get_pareto_front_trials_by_trials
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _storage
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StudyMismatchError
 from kerastune_optuna._liveness import WORKER
+from kerastune_optuna._objectives import Objectives
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -32,35 +34,38 @@ _SINCE = "kerastune_optuna:epochs_since"  # the system attr with the first trial
 REPEAT_OF = "repeat_of"  # the user attr of a trial with the number of the one whose result it has
 
 
-def open_study(storage: BaseStorage, name: str, objective: Objective) -> optuna.Study:
+def open_study(storage: BaseStorage, name: str, objectives: Objectives) -> optuna.Study:
     """Return the study of that name, made where it does not exist.
 
     Raises:
         StudyMismatchError: It exists with another objective or direction.
     """
     try:
-        study = optuna.create_study(storage=storage, study_name=name, direction=objective.direction)
+        study = optuna.create_study(
+            storage=storage, study_name=name, directions=objectives.directions
+        )
     except DuplicatedStudyError:
         study = optuna.load_study(study_name=name, storage=storage)
-    _claim(study, objective)
+    _claim(study, objectives)
     return study
 
 
-def _claim(study: optuna.Study, objective: Objective) -> None:
-    """Check that the study has our objective; name it where it has none yet."""
+def _claim(study: optuna.Study, objectives: Objectives) -> None:
+    """Check that the study has our objectives; name them where they have no names yet."""
     found = [direction.name.lower() for direction in study.directions]
-    names = study.metric_names or [objective.name]
-    if found != [objective.direction] or names != [objective.name]:
+    names = study.metric_names or objectives.names
+    if found != objectives.directions or names != objectives.names:
         raise StudyMismatchError(
             f"Study {study.study_name!r} exists and is to {' and '.join(found)} "
-            f"{' and '.join(names)}, not to {objective.direction} {objective.name}. Pass another "
-            "study_name, or overwrite=True to start anew."
+            f"{' and '.join(names)}, not to {' and '.join(objectives.directions)} "
+            f"{' and '.join(objectives.names)}. Pass another study_name, or overwrite=True to "
+            "start anew."
         )
     if study.metric_names is None:
         with warnings.catch_warnings():
             # Optuna marks set_metric_names as experimental since 3.2 and keeps its place stable.
             warnings.simplefilter("ignore", ExperimentalWarning)
-            study.set_metric_names([objective.name])
+            study.set_metric_names(objectives.names)
 
 
 def beginning(study: optuna.Study) -> datetime | None:
@@ -197,16 +202,29 @@ def may_be_best(trial: FrozenTrial) -> bool:
     return trial.state is TrialState.COMPLETE and REPEAT_OF not in trial.user_attrs
 
 
-def ranked(study: optuna.Study, objective: Objective, n: int | None = None) -> list[FrozenTrial]:
-    """Return the COMPLETE trials, or the best `n`, the best first; of equals the earlier leads.
+def complete(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the COMPLETE trials that may be the best, in the order of their numbers.
 
     A trial that has the result of another is left out: its model is the other's.
     """
-    complete = list(filter(may_be_best, study.get_trials(deepcopy=False)))
+    return list(filter(may_be_best, study.get_trials(deepcopy=False)))
+
+
+def front(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the `complete` trials that no other one dominates, in the order of their numbers."""
+    # Study.best_trials copies all trials first.
+    return _get_pareto_front_trials_by_trials(
+        complete(study), study.directions, consider_constraint=True
+    )
+
+
+def ranked(study: optuna.Study, objective: Objective, n: int | None = None) -> list[FrozenTrial]:
+    """Return the `complete` trials, or the best `n`, best first; of equals the earlier leads."""
+    trials = complete(study)
     return heapq.nsmallest(
-        len(complete) if n is None else n,
-        complete,
-        key=lambda trial: (objective.cost(value_of(trial)), trial.number),
+        len(trials) if n is None else n,
+        trials,
+        key=lambda trial: (objective.cost(objective.value_of(trial)), trial.number),
     )
 
 
@@ -219,5 +237,5 @@ def best(study: optuna.Study, objective: Objective, n: int) -> list[FrozenTrial]
 
 
 def value_of(trial: FrozenTrial) -> float:
-    """Return the value of a COMPLETE trial."""
+    """Return the value of a COMPLETE trial of one objective."""
     return cast(float, trial.value)  # Optuna completes no trial without one

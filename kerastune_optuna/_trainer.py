@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
 from kerastune_optuna import _bundle, _card, _check, _storage, _study
+from kerastune_optuna._constraints import Constraint, Constraints
 from kerastune_optuna._crew import Crew
 from kerastune_optuna._fit import VERBOSITIES, FitArguments, check_training
 from kerastune_optuna._own_fit import trains_itself
@@ -30,6 +31,9 @@ class Trainer(Results):
     backup_every: float | None
     train_repeats: bool
     executions_per_trial: int
+    max_params: int | None
+    max_seconds_per_trial: float | None
+    constraints: Sequence[Constraint]
 
     def _prepared(
         self,
@@ -52,13 +56,13 @@ class Trainer(Results):
         given = as_list(callbacks)
         check_callbacks(given)
         may_add = may_add_metrics(given) or trains_itself(self.build_model)
-        check_training(fit, self._objective, may_add=may_add)
+        check_training(fit, self._objectives, may_add=may_add)
         return crew, self._recipe(fit.opened() if crew.is_this_process else fit.checked(), given)
 
     def _recipe(self, fit: FitArguments, callbacks: Sequence[Any]) -> Recipe:
         return Recipe(
             self.build_model,
-            self._objective,
+            self._objectives,
             fit,
             callbacks,
             self.seed,
@@ -67,7 +71,12 @@ class Trainer(Results):
             self.backup_every,
             self.train_repeats,
             self.executions_per_trial,
+            constraints=self._constraints,
         )
+
+    @property
+    def _constraints(self) -> Constraints:
+        return Constraints(self.max_params, self.max_seconds_per_trial, self.constraints)
 
     def _known(
         self, recipe: Recipe, given: FitArguments, sampler_seed: int | None, n_workers: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from kerastune_optuna._again import Again
 from kerastune_optuna._arguments import check_limits, check_tuner
 from kerastune_optuna._budget import Budget, room
 from kerastune_optuna._confirm import Confirming
+from kerastune_optuna._constraints import Constraint
 from kerastune_optuna._crew import Crew
 from kerastune_optuna._ending import Ending
 from kerastune_optuna._fit import FitArguments, check_fit_arguments
@@ -48,8 +50,10 @@ class OptunaTuner(Queue, Again, Confirming):
             callbacks among them are added to those of search(). Where it has a method
             `fit(trial, model, **fit_arguments)`, that one trains the model in place of Model.fit.
         objective: Name of a metric in the epoch logs. Default "val_accuracy", which also finds the
-            categorical, sparse and binary accuracies of Keras.
-        direction: "minimize", "maximize", or "auto" (default) where the name leaves no doubt.
+            categorical, sparse and binary accuracies of Keras. Or a list of names, also "n_params",
+            "seconds" and "inference_ms"; its first metric decides on best epochs and on pruning.
+        direction: "minimize", "maximize", or "auto" (default) where the name leaves no doubt; or a
+            list.
         n_trials: Size of the study, over all calls of search(); COMPLETE and PRUNED trials count.
             Default 30; None for no limit.
         timeout: Seconds after which one search() starts no further trial. Default None.
@@ -71,7 +75,12 @@ class OptunaTuner(Queue, Again, Confirming):
             worker calls to open one. Default None: a folder in `directory`.
         executions_per_trial: How often each configuration is trained, each time with a seed of its
             own. Default 1. The mean counts, and prunes; the weights of the best execution are kept.
-        keep_best: How many trials keep their weights. Default 1; 0 keeps no histories either.
+        keep_best: How many trials keep their weights. Default 1; of several objectives it is the
+            whole front. 0 keeps no histories either.
+        max_params: The most parameters that a model may have to be trained. Default None.
+        max_seconds_per_trial: Seconds after which the training of a trial is ended. Default None.
+        constraints: Functions that take a trial and its model, which is not trained where one
+            returns a number above 0. A trial that breaks a constraint is PRUNED.
         max_failed_trials: How many trials may fail in a row before search() gives up. Default 10.
         backup_every: Seconds between two backups of a running trial, from which it is resumed when
             its process dies. Default 60; 0 for one at each epoch, None for none.
@@ -105,9 +114,9 @@ class OptunaTuner(Queue, Again, Confirming):
     def __init__(
         self,
         build_model: Builder,
-        objective: str = "val_accuracy",
+        objective: str | Sequence[str] = "val_accuracy",
         *,
-        direction: str = "auto",
+        direction: str | Sequence[str] = "auto",
         n_trials: int | None = 30,
         timeout: float | None = None,
         sampler: BaseSampler | str | None = None,
@@ -121,6 +130,9 @@ class OptunaTuner(Queue, Again, Confirming):
         artifact_store: StoreSource | None = None,
         executions_per_trial: int = 1,
         keep_best: int = 1,
+        max_params: int | None = None,
+        max_seconds_per_trial: float | None = None,
+        constraints: Sequence[Constraint] = (),
         max_failed_trials: int = 10,
         backup_every: float | None = 60,
         storage_patience: float = 300,
@@ -142,6 +154,9 @@ class OptunaTuner(Queue, Again, Confirming):
         self.artifact_store = artifact_store
         self.executions_per_trial = executions_per_trial
         self.keep_best = keep_best
+        self.max_params = max_params
+        self.max_seconds_per_trial = max_seconds_per_trial
+        self.constraints = constraints
         self.max_failed_trials = max_failed_trials
         self.backup_every = backup_every
         self.storage_patience = storage_patience
@@ -216,7 +231,8 @@ class OptunaTuner(Queue, Again, Confirming):
             x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
         )
         budget = self._budget(n_trials, timeout)
-        fit = cross_validated(given, cv, groups, self.seed, self.objective)
+        metrics = [one.name for one in self._objectives.metrics]
+        fit = cross_validated(given, cv, groups, self.seed, metrics)
         crew, recipe = self._prepared(fit, callbacks, verbose, n_workers, executor)
         given = replace(given, folds=fit.folds)  # with the functions that load data as they came
         with _study.quiet_optuna(), shown_once(), _interrupt.listening(self._how_to_go_on()):

@@ -115,7 +115,7 @@ def work_on(payload: Payload, number: int = 0) -> None:
     with _one_at_a_time, _study.quiet_optuna(), _interrupt.askable() as ask:
         take_over(job.settings)
         storage = _storage.connect(job.storage, job.storage_patience, later=True)
-        study = _study.open_study(storage, job.study_name, job.recipe.objective)
+        study = _study.open_study(storage, job.study_name, job.recipe.objectives)
         study.sampler, study.pruner = job.sampler, job.pruner
         # A pickled sampler brought its generator: each worker would draw the same numbers.
         study.sampler.reseed_rng()
@@ -220,7 +220,12 @@ def _stoppable(study: optuna.Study) -> Iterator[Callable[[], bool]]:
 def _learning_sampler(study: optuna.Study, recipe: Recipe) -> Iterator[None]:
     """Let the sampler learn from what was tried, and leave the user's own in the study."""
     sampler = study.sampler
-    study.sampler = learning(sampler, may_repeat=recipe.train_repeats)
+    study.sampler = learning(
+        sampler,
+        recipe.objectives.watched,
+        constrained=recipe.constraints.are_there,
+        may_repeat=recipe.train_repeats,
+    )
     try:
         yield
     finally:

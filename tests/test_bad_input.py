@@ -89,7 +89,7 @@ CONSTRUCTOR = [
     ({"build": with_two}, ArgumentTypeError, "missing a required argument: 'data'"),
     ({"objective": 3}, ArgumentTypeError, "objective=3 is not a name"),
     ({"objective": ""}, ArgumentError, "objective='' is no metric name"),
-    ({"objective": ["val_loss"]}, ArgumentTypeError, "is not a name. Pass the name of one metric"),
+    ({"objective": b"val_loss"}, ArgumentTypeError, "is not a name. Pass the name of one metric"),
     ({"objective": "val_score"}, ArgumentError, "cannot tell whether 'val_score' should grow"),
     ({"direction": "up"}, ArgumentError, "Pass one of 'auto', 'minimize', 'maximize'"),
     ({"n_trials": 0}, ArgumentError, "n_trials=0 is less than 1. Pass 1 or more trials, or None"),

@@ -202,14 +202,16 @@ def test_a_study_without_a_best_trial_says_so(call, make_tuner, tmp_path):
     assert call("status", tmp_path / "tuning")[0].splitlines()[1] == "No trial has begun"
 
 
-def test_several_objectives_have_no_best_trial(call, tmp_path):
-    """The error names what shows all trials."""
+def test_several_objectives_need_no_names(call, tmp_path):
+    """A study that Optuna alone made is shown, with numbers in place of names."""
     url = f"sqlite:///{tmp_path}/two.db"
     study = optuna.create_study(storage=url, directions=["minimize", "maximize"])
     study.add_trial(optuna.trial.create_trial(values=[1.0, 2.0]))
-    _, err = call("best", url, code=1)
-    assert "has 2 objectives, and tables and reports show one." in one_line(err)
-    assert call("status", url)[0].splitlines()[1] == "1 trials: 1 COMPLETE"
+    (told,) = json.loads(call("best", url)[0])
+    assert told == {"trial": 0, "values": {"value 0": 1.0, "value 1": 2.0}, "params": {}}
+    lines = call("status", url)[0].splitlines()
+    assert lines[0].endswith(": minimize value 0, maximize value 1")
+    assert lines[1:] == ["1 trials: 1 COMPLETE", "On the front: 1, 2 in trial 0 ()"]
 
 
 @pytest.mark.parametrize(

@@ -105,3 +105,15 @@ def test_a_search_moves_from_keras_tuner(tmp_path):
     best = float(BEST.search(printed)[1])
     assert round(best, 4) == float(re.search(r"Accuracy of the best model: (\S+)", printed)[1])
     assert re.search(r"Best batch size: (8|16|32), of \{'layers': ", printed)
+
+
+def test_pareto_finds_small_and_accurate_networks(tmp_path):
+    """The front has several networks within the limit, and the model is that of its trial."""
+    printed = run("pareto.py", tmp_path)
+    front = re.findall(r"^ +1 +(\d+) +(\S+) +(\S+) ", printed, re.MULTILINE)
+    assert len(front) > 1
+    assert all(float(size) <= 10_000 for _, _, size in front)
+    chosen = re.search(r"^Trial (\d+): accuracy (\S+) with (\d+) parameters", printed, re.MULTILINE)
+    values = {number: (float(accuracy), float(size)) for number, accuracy, size in front}
+    accuracy, size = values[chosen[1]]
+    assert (round(accuracy, 4), size) == (float(chosen[2]), float(chosen[3]))

@@ -183,7 +183,7 @@ def test_a_step_stands_for_one_epoch_of_one_training():
     series = Series(parse_objective("val_loss", "auto"), length=3, seed=1)
     series.begin(epochs=10)
     assert series.first_step == 0
-    series.add({"best_value": 0.5, "best_epoch": 2, "epochs_run": 4}, [], None)
+    series.add({"best_value": 0.5, "best_epoch": 2, "epochs_run": 4}, [], None, [0.5], 1.0)
     assert series.first_step == 10
     assert series.mean_with(0.3) == pytest.approx(0.4)
 
@@ -211,7 +211,7 @@ X, CLASSES = np.arange(24.0).reshape(12, 2), np.repeat([0, 1, 2], 4)
 )
 def test_a_number_of_folds_is_stratified_for_classes(y, kind):
     """scikit-learn's splitter is chosen by the targets, and shuffles by the tuner's seed."""
-    folds = cross_validated(fit_of(X, y), 3, None, 5, "val_loss").folds
+    folds = cross_validated(fit_of(X, y), 3, None, 5, ["val_loss"]).folds
     labels = CLASSES if kind is StratifiedKFold else None
     expected = list(kind(3, shuffle=True, random_state=5).split(X, labels))
     assert told(folds) == told(expected)
@@ -221,7 +221,7 @@ def test_a_number_of_folds_is_stratified_for_classes(y, kind):
 @pytest.mark.parametrize("make", [np.asarray, pd.DataFrame, keras.ops.convert_to_tensor])
 def test_rows_are_picked_from_arrays_of_any_kind(make):
     """A fold has the rows that the splitter gave, whatever holds them."""
-    fit = cross_validated(fit_of([make(X), make(X + 1)], X), KFold(3), None, None, "val_loss")
+    fit = cross_validated(fit_of([make(X), make(X + 1)], X), KFold(3), None, None, ["val_loss"])
     second = of_fold(fit, 1)
     assert np.asarray(second.x[1]).tolist() == (X[[0, 1, 2, 3, 8, 9, 10, 11]] + 1).tolist()
     assert np.asarray(second.validation_data[0][0]).tolist() == X[4:8].tolist()

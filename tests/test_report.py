@@ -283,13 +283,6 @@ def test_a_missing_package_names_its_extra(make_tuner, monkeypatch, ask):
         getattr(make_tuner(), ask)()
 
 
-def test_several_objectives_are_an_error():
-    """Tables and pages of a study with two objectives say where to look instead."""
-    study = optuna.create_study(directions=["minimize", "maximize"])
-    with pytest.raises(ArgumentError, match=r"2 objectives.*optuna.visualization"):
-        _report.summary(study, 3)
-
-
 def test_summary_says_what_pruning_saved(search, capsys):
     """Epochs that pruned trials did not run are counted, for the epochs of the latest search."""
     tuner = search(n_trials=3, pruner=PruneAt([1]), fit={"epochs": 5})

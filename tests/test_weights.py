@@ -125,8 +125,8 @@ def test_of_equal_values_the_earlier_trial_keeps_its_weights(search, make_tuner)
     assert len(kept(tuner)) == 1
     # The trial that began first ends last, with the same value: it leads from now on.
     recipe = tuner._recipe(None, [])
-    assert enters_best(tuner.study, 0, tuner.best_value, recipe)
-    assert not enters_best(tuner.study, 3, tuner.best_value, recipe)
+    assert enters_best(tuner.study, 0, [tuner.best_value], recipe)
+    assert not enters_best(tuner.study, 3, [tuner.best_value], recipe)
 
 
 def test_a_repeat_takes_no_place_among_the_best(make_tuner):
@@ -134,7 +134,7 @@ def test_a_repeat_takes_no_place_among_the_best(make_tuner):
     tuner = make_tuner(direction="maximize", keep_best=2)
     for attrs in ({}, {"repeat_of": 0}):
         tuner.study.add_trial(optuna.trial.create_trial(value=0.9, user_attrs=attrs))
-    assert enters_best(tuner.study, 2, 0.5, tuner._recipe(None, []))
+    assert enters_best(tuner.study, 2, [0.5], tuner._recipe(None, []))
 
 
 def test_a_store_that_cannot_be_written_is_known_before_training(search, make_tuner, tmp_path):
@@ -185,7 +185,6 @@ SEARCHER = """
 import os, signal, sys
 import numpy as np
 from kerastune_optuna import OptunaTuner
-from kerastune_optuna._kept import enters_best
 from kerastune_optuna._store import WholeFileStore
 from tests.conftest import build_model
 

@@ -23,6 +23,7 @@ from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, StudyMism
 from kerastune_optuna._keras_tuner import _conditions, _ranges
 from kerastune_optuna._keras_tuner._conditions import Condition
 from kerastune_optuna._monitor import Objective
+from kerastune_optuna._objectives import Objectives
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -68,7 +69,7 @@ def import_project(
     found = _objective(project, trials, objective)
     name = name or project.resolve().name
     _study.check_name(name)
-    study = _study.open_study(storage, name, found)
+    study = _study.open_study(storage, name, Objectives((found,)))
     _claim(study, project)
     known = {trial.user_attrs.get(_SOURCE, {}).get("trial_id") for trial in study.trials}
     new = [trial for trial in trials if trial["trial_id"] not in known]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError
-from kerastune_optuna._report import _text
+from kerastune_optuna._report import _lines, _text
 from kerastune_optuna._report._facts import Facts, epochs_of, saved_epochs
 from kerastune_optuna._report._frame import results
 from kerastune_optuna._report._summary import summary, summary_html
@@ -26,11 +27,13 @@ __all__ = [
     "epochs_of",
     "params",
     "plot_curves",
+    "plot_front",
     "plot_history",
     "plot_importance",
     "results",
     "saved_epochs",
     "short",
+    "status",
     "summary",
     "summary_html",
     "write_page",
@@ -40,6 +43,20 @@ __all__ = [
 def plot_history(study: optuna.Study) -> go.Figure:
     """Return the figure of all values and of the best one so far."""
     return _plots().history(Facts(study))
+
+
+def plot_front(study: optuna.Study) -> go.Figure:
+    """Return the figure of two objectives and the front between them."""
+    _check.installed("plotly", extra="plots")
+    facts = Facts(study)
+    if not facts.are_several:
+        raise ArgumentError(
+            f"Study {study.study_name!r} has one objective, and so one best trial and no front. "
+            "Call plot_history() to see its values."
+        )
+    from kerastune_optuna._report import _pareto
+
+    return _pareto.front(facts)
 
 
 def plot_curves(study: optuna.Study) -> go.Figure:
@@ -56,14 +73,14 @@ def write_page(study: optuna.Study, path: str | Path) -> Path:
     """Write everything about a study into one HTML file that needs no network.
 
     Args:
-        study: A study of one objective, in whatever state its trials are.
+        study: A study, in whatever state its trials are.
         path: The file to write; its folder is made where there is none.
 
     Returns:
         The path of the file.
 
     Raises:
-        ArgumentError: The path cannot be that of a file, or the study has several objectives.
+        ArgumentError: The path cannot be that of a file.
         MissingExtraError: plotly or jinja2 is not installed.
     """
     for package in ("plotly", "jinja2"):
@@ -73,10 +90,18 @@ def write_page(study: optuna.Study, path: str | Path) -> Path:
     return _page.write(Facts(study), _check.file_to_write("path", path))
 
 
-def best(study: optuna.Study) -> FrozenTrial | None:
-    """Return the COMPLETE trial with the best value, the earliest of equals; None without any."""
-    row = Facts(study).best
-    return None if row is None else row.trial
+def status(study: optuna.Study) -> Iterator[str]:
+    """Yield lines that say how far a study is, its best trials, and what is running."""
+    return _lines.status(Facts(study))
+
+
+def best(study: optuna.Study) -> dict[str, Any] | list[dict[str, Any]]:
+    """Return the parameters of the best trial; of several objectives, a list of the best trials.
+
+    Raises:
+        NoTrialsError: No trial is COMPLETE.
+    """
+    return _lines.best(Facts(study))
 
 
 def card(study: optuna.Study, number: int | None = None) -> dict[str, Any]:
@@ -104,7 +129,7 @@ def card(study: optuna.Study, number: int | None = None) -> dict[str, Any]:
 
 def params(trial: FrozenTrial) -> str:
     """Return the parameters of a trial in one line."""
-    return ", ".join(_text.params(trial.params)).replace("\n", " ")
+    return _text.params_line(trial.params)
 
 
 def _plots() -> ModuleType:

@@ -10,10 +10,10 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna._exceptions import ArgumentError
+from kerastune_optuna._objectives import MEASURED
+from kerastune_optuna._report._ranks import ranks_on_fronts
 
 if TYPE_CHECKING:
     import optuna
@@ -26,11 +26,16 @@ _NEW = {"kept", "sampler_seed"}  # what is new in the card of a search that goes
 
 @dataclass(frozen=True)
 class Row:
-    """Hold what a table says about one trial; None where the study does not know it."""
+    """Hold what a table says about one trial; None where the study does not know it.
+
+    Of several objectives `value` is that of the first metric, and all trials on the front have the
+    rank 1.
+    """
 
     trial: FrozenTrial
     rank: int | None
     value: float | None
+    others: tuple[float | None, ...]  # the values of the other objectives
     best_epoch: int | None  # counted from 1, as people do
     epochs_run: int | None
     seconds: float | None
@@ -57,22 +62,20 @@ class Facts:
     """Hold what one reading of a study found.
 
     Args:
-        study: A study of one objective.
-
-    Raises:
-        ArgumentError: It has several.
+        study: A study in any state.
     """
 
     def __init__(self, study: optuna.Study) -> None:
-        if len(study.directions) > 1:
-            raise ArgumentError(
-                f"Study {study.study_name!r} has {len(study.directions)} objectives, and "
-                "tables and reports show one. Look at it with optuna.visualization."
-            )
         self.study = study
         self.name = study.study_name
-        self.direction = study.direction.name.lower()
-        self.metric = (study.metric_names or ["value"])[0]
+        self.directions = [direction.name.lower() for direction in study.directions]
+        self.metrics = study.metric_names or _unnamed(len(self.directions))
+        # Of several objectives the first that epochs report: curves and bests are about it.
+        self.place = next(
+            (place for place, name in enumerate(self.metrics) if name not in MEASURED), 0
+        )
+        self.direction = self.directions[self.place]
+        self.metric = self.metrics[self.place]
         # A WAITING trial is a place for a trial to come.
         self.trials = [
             trial
@@ -85,10 +88,40 @@ class Facts:
     def rows(self) -> list[Row]:
         """A row for each trial, the best first, those that came to no value last."""
         ordered = sorted(self.trials, key=self._place)
-        return [
-            self._row(trial, rank if trial.state is TrialState.COMPLETE else None)
-            for rank, trial in enumerate(ordered, start=1)
-        ]
+        return [self._row(trial, self._ranks.get(trial.number)) for trial in ordered]
+
+    @cached_property
+    def _ranks(self) -> dict[int, int]:
+        """The rank of each COMPLETE trial by its number."""
+        complete = [trial for trial in self.trials if trial.state is TrialState.COMPLETE]
+        if self.are_several:
+            return ranks_on_fronts(complete, self.directions)
+        complete.sort(key=lambda trial: (self.cost(trial.values[0]), trial.number))
+        return {trial.number: rank for rank, trial in enumerate(complete, start=1)}
+
+    @property
+    def are_several(self) -> bool:
+        """Whether the study has several objectives."""
+        return len(self.directions) > 1
+
+    @property
+    def aim(self) -> str:
+        """What the study is to do, like `maximize val_accuracy`."""
+        pairs = zip(self.directions, self.metrics, strict=True)
+        return ", ".join(f"{direction} {metric}" for direction, metric in pairs)
+
+    @property
+    def other_metrics(self) -> list[str]:
+        """The names of all objectives but the first metric."""
+        return [name for place, name in enumerate(self.metrics) if place != self.place]
+
+    @property
+    def front(self) -> list[Row]:
+        """The rows of the trials that no other one dominates, the best by the first metric first.
+
+        Of one objective it is the best trial.
+        """
+        return [row for row in self.rows if row.rank == 1]
 
     @property
     def complete(self) -> list[Row]:
@@ -170,19 +203,23 @@ class Facts:
 
     def cost(self, value: float) -> float:
         """Return the value with the sign under which less is better."""
-        return -value if self.study.direction is StudyDirection.MAXIMIZE else value
+        return -value if self.direction == "maximize" else value
 
     def value(self, trial: FrozenTrial) -> float | None:
         """Return the value of a trial's best epoch, however the trial ended."""
         if trial.state is TrialState.COMPLETE:
-            return trial.value
+            return float(trial.values[self.place])
         seen = curve(trial)
         return min(seen.values(), key=self.cost) if seen else None
 
-    def _place(self, trial: FrozenTrial) -> tuple[bool, bool, float, int]:
+    def _place(self, trial: FrozenTrial) -> tuple[float, bool, float, int]:
         value = self.value(trial)
-        unranked = trial.state is not TrialState.COMPLETE
-        return unranked, value is None, self.cost(value or 0.0), trial.number
+        rank = self._ranks.get(trial.number, math.inf)
+        return rank, value is None, self.cost(value or 0.0), trial.number
+
+    def _others(self, trial: FrozenTrial) -> tuple[float | None, ...]:
+        values = trial.values if trial.state is TrialState.COMPLETE else [None] * len(self.metrics)
+        return tuple(value for place, value in enumerate(values) if place != self.place)
 
     def _row(self, trial: FrozenTrial, rank: int | None) -> Row:
         # A trial that was added by hand, or still runs, has not the attrs of a finished training.
@@ -197,11 +234,17 @@ class Facts:
             trial,
             rank,
             self.value(trial),
+            self._others(trial),
             None if best is None else int(best) + 1,
             None if run is None else int(run),
             _seconds(trial),
             _number(trial, "std"),
         )
+
+
+def _unnamed(count: int) -> list[str]:
+    """Return names for the objectives of a study that has none."""
+    return ["value"] if count == 1 else [f"value {place}" for place in range(count)]
 
 
 def curve(trial: FrozenTrial) -> dict[int, float]:
@@ -224,7 +267,7 @@ def epochs_of(trial: FrozenTrial, epochs: int) -> int:
 def saved_epochs(trials: Sequence[FrozenTrial], epochs: int) -> int:
     """Return how many epochs the pruned trials were spared."""
     pruned = [trial for trial in trials if trial.state is TrialState.PRUNED]
-    # One that ran no epoch was spared by its repeating another, not by pruning.
+    # One that ran no epoch repeats another or broke a constraint, and was spared none by pruning.
     pruned = [trial for trial in pruned if trial.user_attrs.get("epochs_run") != 0]
     # A trial of an earlier search may have had more epochs than this one allows.
     return sum(max(0, _left(trial, epochs_of(trial, epochs))) for trial in pruned)

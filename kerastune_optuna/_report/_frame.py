@@ -30,24 +30,29 @@ _OF_SEVERAL = ("std", "values", "seeds", "best_epochs")
 def results(study: optuna.Study) -> pandas.DataFrame:
     """Return a table with one row for each trial that began, in the order of their numbers.
 
-    Columns: number, state, value, a `params_...` for each parameter, and the user attrs of trials.
+    Columns: number, state, value (of several objectives a `values_...` for each), a `params_...`
+    for each parameter, and the user attrs of trials.
     """
     import pandas  # takes half a second to import, and only results() needs it
 
-    trials = Facts(study).trials
+    facts = Facts(study)
+    trials = facts.trials
     names = sorted({name for trial in trials for name in trial.params})
+    values = [f"values_{name}" for name in facts.metrics] if facts.are_several else ["value"]
     known = {attr for trial in trials for attr in trial.user_attrs}
     attrs = [*_ATTRS, *(attr for attr in _OF_SEVERAL if attr in known)]
-    rows = [_row(trial, names, attrs) for trial in trials]
-    columns = ["number", "state", "value", *(f"params_{name}" for name in names), *attrs]
+    rows = [_row(trial, names, values, attrs) for trial in trials]
+    columns = ["number", "state", *values, *(f"params_{name}" for name in names), *attrs]
     return pandas.DataFrame(rows, columns=columns)
 
 
-def _row(trial: FrozenTrial, names: Sequence[str], attrs: Sequence[str]) -> dict[str, Any]:
+def _row(
+    trial: FrozenTrial, names: Sequence[str], values: Sequence[str], attrs: Sequence[str]
+) -> dict[str, Any]:
     return {
         "number": trial.number,
         "state": trial.state.name,
-        "value": trial.value,
+        **dict(zip(values, trial.values or [None] * len(values), strict=True)),
         **{f"params_{name}": trial.params.get(name) for name in names},
         **{attr: trial.user_attrs.get(attr) for attr in attrs},
     }

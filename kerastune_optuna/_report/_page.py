@@ -16,7 +16,7 @@ from markupsafe import Markup
 from plotly.io import to_json
 from plotly.offline import get_plotlyjs
 
-from kerastune_optuna._report import _figures, _param_figures, _style, _text
+from kerastune_optuna._report import _figures, _param_figures, _pareto, _style, _text
 from kerastune_optuna._report._facts import Facts
 from kerastune_optuna._report._timeline import timeline
 
@@ -65,6 +65,7 @@ def _read(name: str) -> str:
 def _parts(facts: Facts) -> dict[str, _Part]:
     """Return the figures by the names under which the template places them."""
     figures = {
+        "front": _pareto.front(facts) if facts.are_several else _style.figure([]),
         "history": _figures.history(facts),
         "curves": _figures.curves(facts),
         "importance": _figures.importance(facts),

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import optuna
 
 _COLORS = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan"}
-_HEADINGS = ("rank", "trial", "value", "epoch", "seconds", "parameters", "state")
 _TOLD = "epoch: the best one / how many were run"
 _SPREAD = "value: mean ± standard deviation of a trial's trainings"
 
@@ -34,14 +33,14 @@ def summary(study: optuna.Study, n: int) -> str:
 
 
 def _parts(facts: Facts, n: int) -> list[Table | Text]:
-    title = Text(f' Study "{facts.name}": {facts.direction} {facts.metric}', style="bold")
+    title = Text(f' Study "{facts.name}": {facts.aim}', style="bold")
     lines = [Text(f" {line}") for line in _lines(facts)]
     for line in lines:
         for state, color in _COLORS.items():
             line.highlight_words([state], color)
     if not facts.rows:
         return [title, *lines]
-    return [title, _table(facts.rows[:n]), *lines, Text(f" ({_told(facts)})", style="dim")]
+    return [title, _table(facts, n), *lines, Text(f" ({_told(facts)})", style="dim")]
 
 
 def _told(facts: Facts) -> str:
@@ -49,35 +48,56 @@ def _told(facts: Facts) -> str:
     return f"{_SPREAD}; {_TOLD}" if facts.has_spread else _TOLD
 
 
-def _table(rows: Sequence[Row]) -> Table:
+def _table(facts: Facts, n: int) -> Table:
     # Without lines between columns, so that parameters have room on 80 of them.
     table = Table(box=box.SIMPLE_HEAVY, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in _HEADINGS:
+    for heading in _headings(facts):
         left = heading in ("parameters", "state")
         table.add_column(
-            heading, justify="left" if left else "right", no_wrap=not left, overflow="fold"
+            heading.replace("_", "_\n"),
+            justify="left" if left else "right",
+            no_wrap=not left,
+            overflow="fold",
         )
-    for row, cells in zip(rows, _cells(rows), strict=True):
-        styles = ("bold", "cyan", "bold", "", "dim", "", _COLORS.get(row.state, ""))
+    rows = facts.rows[:n]
+    others = ("bold",) * len(facts.other_metrics)
+    for row, cells in zip(rows, _cells(facts, rows), strict=True):
+        styles = ("bold", "cyan", "bold", *others, "", "dim", "", _COLORS.get(row.state, ""))
         # Text, not str: rich would take brackets in a parameter for its markup.
         table.add_row(*(Text(cell, style) for cell, style in zip(cells, styles, strict=True)))
     return table
 
 
-def _cells(rows: Sequence[Row]) -> list[list[str]]:
+def _headings(facts: Facts) -> list[str]:
+    """Return what stands above the columns."""
+    values = [facts.metric, *facts.other_metrics] if facts.are_several else ["value"]
+    return ["rank", "trial", *values, "epoch", "seconds", "parameters", "state"]
+
+
+def _cells(facts: Facts, rows: Sequence[Row]) -> list[list[str]]:
     """Return the texts of the table, in the order of its headings."""
+    columns = [[row.value for row in rows]]
+    for place in range(len(facts.other_metrics)):
+        columns.append([_rounded(row.others[place]) for row in rows])
+    values = zip(*map(_text.aligned, columns), strict=True)
     return [
         [
             "" if row.rank is None else str(row.rank),
             str(row.number),
-            _text.with_spread(value, row.std),
+            _text.with_spread(texts[0], row.std),
+            *texts[1:],
             row.epochs,
             "" if row.seconds is None else f"{row.seconds:.1f}",
             " ".join(_text.params(row.trial.params)),
             row.state,
         ]
-        for row, value in zip(rows, _text.aligned(row.value for row in rows), strict=True)
+        for row, texts in zip(rows, values, strict=True)
     ]
+
+
+def _rounded(value: float | None) -> float | None:
+    """Return four digits of a measure, which is no more exact, but a count as it is."""
+    return value if value is None or float(value).is_integer() else float(f"{value:.4g}")
 
 
 def _lines(facts: Facts) -> list[str]:
@@ -90,7 +110,9 @@ def _lines(facts: Facts) -> list[str]:
         all_epochs = facts.epochs_run + facts.epochs_saved
         percent = _text.share(facts.epochs_saved, all_epochs)
         epochs += f", {facts.epochs_saved} saved by pruning ({percent})"
+    front = f"Front: {len(facts.front)} trials, which have rank 1"
     return [
+        *([front] if facts.are_several else []),
         f"Trials: {len(facts.trials)}: {states}",
         epochs,
         f"Training time: {_text.duration(facts.seconds)}",
@@ -100,14 +122,14 @@ def _lines(facts: Facts) -> list[str]:
 def summary_html(study: optuna.Study, n: int) -> str:
     """Return the same as HTML for a notebook; one short line where no trial has begun."""
     facts = Facts(study)
-    title = f"Study <b>{escape(facts.name)}</b>: {facts.direction} {escape(facts.metric)}"
+    title = f"Study <b>{escape(facts.name)}</b>: {escape(facts.aim)}"
     lines = "<br>".join(escape(line) for line in _lines(facts))
     if not facts.trials:
         return f"<p>{title}. {lines}</p>"
-    head = "".join(f"<th>{heading}</th>" for heading in _HEADINGS)
+    head = "".join(f"<th>{escape(heading)}</th>" for heading in _headings(facts))
     rows = "".join(
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
-        for cells in _cells(facts.rows[:n])
+        for cells in _cells(facts, facts.rows[:n])
     )
     return (
         f"<p>{title}</p><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"

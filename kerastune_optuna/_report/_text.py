@@ -38,6 +38,11 @@ def params(chosen: Mapping[str, Any]) -> list[str]:
     return [f"{short(name)}={short(value)}" for name, value in chosen.items()]
 
 
+def params_line(chosen: Mapping[str, Any]) -> str:
+    """Return the same in one line."""
+    return ", ".join(params(chosen)).replace("\n", " ")
+
+
 def duration(seconds: float) -> str:
     """Return a time in its two largest units, like `1 h 05 min`."""
     if seconds < 59.5:

@@ -1,0 +1,310 @@
+"""Constraints: what breaks one is not trained, counts, never ranks, and the sampler learns it."""
+
+from __future__ import annotations
+
+import time
+
+import keras
+import numpy as np
+import optuna
+import pytest
+from optuna.storages import InMemoryStorage
+from optuna.trial import TrialState
+
+from kerastune_optuna import ArgumentError, PruningCallback
+from kerastune_optuna._report import card
+from kerastune_optuna._stopwatch import Stopwatch
+from tests.untrained import Untrained, X, build, run, tuner_in
+
+LIMIT = 10_000
+
+
+def cheap():
+    """Return options for a search of which only its study is looked at."""
+    return {"keep_best": 0, "backup_every": None, "storage": InMemoryStorage()}
+
+
+def build_large(trial):
+    """Return a model of up to 30,001 parameters, whose error has nothing to do with its size."""
+    units = trial.suggest_int("units", 1, 10_000)
+    return Untrained(units, [{"val_mae": trial.suggest_float("level", 0.0, 1.0)}])
+
+
+def broken(trials):
+    """Return the trials that broke a constraint."""
+    return [trial for trial in trials if any(value > 0 for value in trial.constraints.values())]
+
+
+def share_of_broken(trials):
+    """Return the share of trials that broke a constraint."""
+    return len(broken(trials)) / len(trials)
+
+
+def never(trial, model):
+    """Break by 1, whatever the configuration."""
+    return 1.0
+
+
+def size_and_level(trial, model):
+    """Allow models of few parameters, and low levels."""
+    return [model.count_params() - 1_500, trial.params["level"] - 0.5]
+
+
+class Slow(keras.callbacks.Callback):
+    """Take a tenth of a second for each batch."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Sleep."""
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def tuner(tmp_path_factory):
+    """Give a tuner that has searched 45 trials under a limit, which no test may change."""
+    folder = tmp_path_factory.mktemp("limited") / "tuning"
+    options = {"n_trials": 45, "max_params": LIMIT, **cheap()}
+    return run(tuner_in(folder, build_large, "val_mae", **options), epochs=1)
+
+
+def test_no_trial_over_the_limit_trains(tuner):
+    """Each that is larger is PRUNED before its first epoch, and says why; others are not."""
+    assert len(tuner.study.trials) == 45
+    for trial in tuner.study.trials:
+        size = trial.user_attrs["n_params"]
+        if size > LIMIT:
+            assert trial.state is TrialState.PRUNED
+            assert trial.user_attrs["epochs_run"] == 0
+            assert trial.intermediate_values == {}
+            assert trial.user_attrs["stop_reason"] == f"max_params: {size:,} > 10,000"
+        else:
+            assert trial.user_attrs["epochs_run"] > 0
+
+
+def test_tpe_learns_the_limit(tuner):
+    """It proposes fewer that are too large as it goes on, though nothing else speaks for that."""
+    trials = tuner.study.trials
+    first, last = share_of_broken(trials[:15]), share_of_broken(trials[-15:])
+    assert last < 0.7 * first
+
+
+def test_what_breaks_a_constraint_never_ranks(tuner):
+    """The best trial is the best of those that keep it."""
+    kept = [trial for trial in tuner.study.trials if trial.user_attrs["n_params"] <= LIMIT]
+    assert tuner.best_trial.number in {trial.number for trial in kept}
+    assert tuner.best_value == min(trial.user_attrs["best_value"] for trial in kept)
+
+
+def test_a_line_tells_of_a_broken_constraint(tmp_path, capsys):
+    """It has the reason, in place of a value that there is none of."""
+    run(tuner_in(tmp_path, build, "val_mae", n_trials=1, constraints=[never], **cheap()), verbose=2)
+    assert "Trial 0: constraint never: 1 > 0, " in capsys.readouterr().out
+
+
+def test_a_sampler_that_passes_over_pruned_trials_learns_too(tmp_path):
+    """NSGA-II is shown broken trials as bad ones: it proposes fewer as it goes on."""
+    sampler = optuna.samplers.NSGAIISampler(population_size=6, seed=0)
+    options = {"n_trials": 24, "sampler": sampler, "max_params": LIMIT, **cheap()}
+    trials = run(tuner_in(tmp_path, build_large, "val_mae", **options), epochs=1).study.trials
+    assert share_of_broken(trials[-12:]) < share_of_broken(trials[:12])
+
+
+def test_functions_of_trial_and_model_are_constraints(tmp_path):
+    """One that returns several numbers gives as many; above 0 is broken."""
+    tuner = tuner_in(
+        tmp_path, build, "val_mae", n_trials=8, constraints=[size_and_level], **cheap()
+    )
+    for trial in run(tuner).study.trials:
+        size, level = 3 * trial.params["units"] + 1, trial.params["level"]
+        assert trial.constraints == {
+            "size_and_level[0]": size - 1_500,
+            "size_and_level[1]": level - 0.5,
+        }
+        is_allowed = size <= 1_500 and level <= 0.5
+        assert (trial.user_attrs["epochs_run"] > 0) == is_allowed
+        assert ("size_and_level[" in trial.user_attrs["stop_reason"]) == (not is_allowed)
+
+
+def build_that_tells(trial):
+    """Return a model, and tell the study itself what it must not exceed."""
+    model = build(trial)
+    trial.set_constraint("own", model.count_params() - 1_500)
+    return model
+
+
+def test_what_a_builder_tells_is_a_constraint(tmp_path):
+    """Optuna's own trial.set_constraint ends a trial before it trains."""
+    tuner = run(tuner_in(tmp_path, build_that_tells, "val_mae", n_trials=6))
+    trials = tuner.study.trials
+    assert 0 < len(broken(trials)) < 6
+    assert all(trial.user_attrs["epochs_run"] == 0 for trial in broken(trials))
+    reason = broken(trials)[0].user_attrs["stop_reason"]
+    assert reason.startswith("constraint own: ")
+    assert tuner.best_model().count_params() <= 1_500
+
+
+@pytest.mark.parametrize(
+    ("returned", "text"),
+    [(True, "returned True"), (None, "returned None"), ("no", "'no'"), (float("nan"), "NaN")],
+)
+def test_what_a_constraint_must_not_return(returned, text, tmp_path):
+    """The first trial says so, and nothing else is tried."""
+    tuner = tuner_in(
+        tmp_path, build, "val_mae", constraints=[lambda trial, model: returned], **cheap()
+    )
+    with pytest.raises(ArgumentError, match=f"The constraint <lambda> .*{text}.*Return a number"):
+        run(tuner)
+    assert [trial.state for trial in tuner.study.trials if trial.params] == [TrialState.FAIL]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"max_params": 0}, "max_params=0 is less than 1"),
+        ({"max_params": "10k"}, "not a whole number"),
+        ({"max_seconds_per_trial": 0}, "leaves no time"),
+        ({"max_seconds_per_trial": "1 h"}, "not a number of seconds"),
+        ({"constraints": never}, "is no list"),
+        ({"constraints": [1.0]}, "constraints holds 1.0"),
+        ({"constraints": [lambda trial: 0]}, "cannot be called with a trial and a model"),
+    ],
+)
+def test_constraints_that_cannot_work_are_refused(arguments, text, tmp_path):
+    """Each mistake is one error before anything is made on the disk."""
+    with pytest.raises(ArgumentError, match=text):
+        tuner_in(tmp_path / "tuning", build, "val_mae", **arguments)
+    assert not (tmp_path / "tuning").exists()
+
+
+def test_a_training_that_takes_too_long_ends(make_tuner, search):
+    """It ends with a batch, its trial is PRUNED and infeasible, and says how long it took."""
+    tuner = make_tuner(n_trials=1, max_seconds_per_trial=0.5)
+    search(tuner=tuner, fit={"callbacks": [Slow()], "epochs": 50, "batch_size": 8})
+    (trial,) = tuner.study.trials
+    assert trial.state is TrialState.PRUNED
+    assert trial.user_attrs["epochs_run"] < 50
+    assert trial.user_attrs["stop_reason"].startswith("max_seconds_per_trial: ")
+    assert trial.user_attrs["stop_reason"].endswith(" > 0.5")
+    assert trial.constraints["max_seconds_per_trial"] > 0
+
+
+def test_time_that_is_enough_changes_nothing(tmp_path):
+    """The trial is COMPLETE, and its constraint tells by how much it was kept."""
+    tuner = run(
+        tuner_in(tmp_path, build, "val_mae", n_trials=1, max_seconds_per_trial=600, **cheap())
+    )
+    assert -1 < tuner.best_trial.constraints["max_seconds_per_trial"] < -0.5
+
+
+def test_time_counts_over_all_processes_of_a_training():
+    """A resumed training goes on from the time that its backup knows."""
+    pruning = PruningCallback(optuna.trial.FixedTrial({}), "val_loss")
+    pruning.set_model(keras.Sequential())
+    watch = Stopwatch(pruning, limit=100.0)
+    watch.on_train_begin()
+    watch.resume(99.0)
+    watch.on_epoch_end(0)
+    assert 99 < watch.seconds < 100
+    assert not pruning.pruned
+    watch.resume(1.0)
+    watch.on_epoch_end(1)
+    assert pruning.pruned
+    assert pruning.model.stop_training
+
+
+def test_a_training_may_end_before_its_first_value():
+    """Where time is over before the first validation, the metric is not taken for missing."""
+    pruning = PruningCallback(optuna.trial.FixedTrial({}), "val_loss")
+    pruning.set_model(keras.Sequential())
+    pruning.on_train_begin()
+    pruning.on_epoch_end(0, {"loss": 1.0})
+    pruning.end("time is over")
+    pruning.on_train_end()
+    assert pruning.stop_reason == "time is over"
+    with pytest.raises(optuna.TrialPruned, match="time is over"):
+        pruning.result()
+
+
+def test_constraints_are_asked_again_of_what_was_trained(tmp_path):
+    """A configuration that comes again is not allowed for having been allowed before."""
+    options = cheap()
+    params = {"units": 1_000, "level": 0.5}
+    for number, limits in enumerate([{}, {"max_params": 100}]):
+        tuner = tuner_in(tmp_path, build, "val_mae", n_trials=number + 1, **limits, **options)
+        tuner.study.enqueue_trial(params)
+        run(tuner)
+    first, second = tuner.study.trials
+    assert (first.state, second.state) == (TrialState.COMPLETE, TrialState.PRUNED)
+    assert second.user_attrs["stop_reason"] == "max_params: 3,001 > 100"
+
+
+def test_a_repeat_within_constraints_is_not_trained(tmp_path):
+    """It takes over the result of the earlier trial, as it does without constraints."""
+    tuner = tuner_in(tmp_path, build, "val_mae", n_trials=2, max_params=5_000, **cheap())
+    for _ in range(2):
+        tuner.study.enqueue_trial({"units": 1_000, "level": 0.5})
+    first, second = run(tuner).study.trials
+    assert (second.user_attrs["repeat_of"], second.value) == (0, first.value)
+    assert second.constraints == first.constraints
+
+
+def test_confirm_asks_no_constraints(tmp_path):
+    """What it trains again was allowed, and is ranked however long it takes."""
+    limits = {"max_params": 5_000, "max_seconds_per_trial": 600}
+    tuner = run(tuner_in(tmp_path, build, "val_mae", n_trials=2, **limits, **cheap()))
+    found = tuner.confirm(1, 2, X, X, (X, X), epochs=2, verbose=0)
+    executions = optuna.load_study(study_name=found.study_name, storage=tuner.study._storage).trials
+    assert [trial.state for trial in executions] == [TrialState.COMPLETE] * 2
+    assert [trial.constraints for trial in executions] == [{}] * 2
+
+
+def test_a_builder_that_tells_constraints_is_trained_anew(tmp_path):
+    """refit() builds the model of a trial whose constraints the study knows already."""
+    tuner = tuner_in(tmp_path, build_that_tells, "val_mae", n_trials=1, **cheap())
+    tuner.study.enqueue_trial({"units": 3, "level": 0.5})
+    model, _ = run(tuner).refit(X, X, verbose=0)
+    assert model.count_params() == 10
+
+
+def test_what_was_not_trained_is_not_reproduced(tmp_path):
+    """The error says which constraint the trial broke."""
+    tuner = run(tuner_in(tmp_path, build, "val_mae", n_trials=1, constraints=[never], **cheap()))
+    with pytest.raises(ArgumentError, match=r"Trial 0 was not trained.*constraint never: 1 > 0"):
+        tuner.reproduce(0)
+    told = card(tuner.study)["study"]
+    assert (told["constraints"], "max_params" in told) == (["never"], False)
+
+
+class Unbuilt(keras.Model):
+    """A classifier that makes its weights when it first sees data."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(3, activation="softmax")
+
+    def call(self, x):
+        """Predict."""
+        return self.dense(x)
+
+
+def build_unbuilt(trial):
+    """Return a model of 15 parameters, which it has not yet."""
+    model = Unbuilt()
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def test_a_model_that_came_unbuilt_has_a_size_before_it_trains(make_tuner, search):
+    """It is built from the data, and not trained where it is too large."""
+    tuner = search(tuner=make_tuner(build_unbuilt, n_trials=1, max_params=5))
+    (trial,) = tuner.study.trials
+    assert (trial.user_attrs["n_params"], trial.user_attrs["epochs_run"]) == (15, 0)
+
+
+def test_a_study_may_get_constraints_later(tmp_path):
+    """Samplers that want the same constraints of each trial get them."""
+    options = {"sampler": optuna.samplers.NSGAIISampler(population_size=4, seed=0), **cheap()}
+    run(tuner_in(tmp_path, build, "val_mae", n_trials=6, **options))
+    tuner = tuner_in(tmp_path, build, "val_mae", n_trials=14, max_params=2_000, **options)
+    trials = run(tuner).study.trials
+    assert [len(trial.constraints) for trial in trials] == [0] * 6 + [1] * 8
+    assert np.isfinite(tuner.best_value)

@@ -1,0 +1,425 @@
+"""Several objectives: the front, its weights, pruning on one metric, and what is measured."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import sys
+
+import optuna
+import pytest
+from optuna.terminator import BaseTerminator
+from optuna.trial import TrialState, create_trial
+from rich.console import Console
+
+from kerastune_optuna import ArgumentError, MetricNotFoundError, StudyMismatchError
+from kerastune_optuna import __main__ as cli
+from kerastune_optuna._frame import Frame, Plan
+from kerastune_optuna._objectives import parse_objectives
+from kerastune_optuna._report import card
+from tests.conftest import history, kept
+from tests.servers import database
+from tests.untrained import OBJECTIVES, Untrained, X, build, run, tuner_in
+
+
+def dominates(one, other):
+    """Whether a trial is better than another, of values that are all to fall."""
+    pairs = list(zip(one.values, other.values, strict=True))
+    return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
+
+
+def front_of(trials):
+    """Return the numbers of the COMPLETE trials that no other one dominates, by comparing all.
+
+    Of two with the same parameters, the later one has no model of its own.
+    """
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    best = [one for one in complete if not any(dominates(other, one) for other in complete)]
+    return [one.number for one in best if one.user_attrs.get("repeat_of") is None]
+
+
+class NoGain(BaseTerminator):
+    """Be a terminator of Optuna's kind."""
+
+    def should_terminate(self, study):
+        """Expect no gain."""
+        return True
+
+
+@pytest.fixture(scope="module")
+def tuner(tmp_path_factory):
+    """Give a tuner that has searched 16 trials for two objectives, which no test may change."""
+    return run(tuner_in(tmp_path_factory.mktemp("two") / "tuning", n_trials=16))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"objective": []}, "is empty"),
+        ({"objective": ["val_loss", "val_loss"]}, "names val_loss twice"),
+        ({"objective": ["val_loss", 3]}, "objective=3 is not a name"),
+        ({"objective": ["val_loss", "val_mine"]}, "cannot tell whether 'val_mine'"),
+        ({"objective": ["n_params", "seconds"]}, "says nothing about what a model has learned"),
+        (
+            {"objective": "n_params", "direction": "minimize"},
+            r'like \["val_accuracy", "n_params"\]',
+        ),
+        ({"direction": "minimize"}, "does not go with 2 objectives"),
+        ({"direction": ["minimize"]}, "does not go with 2 objectives"),
+        ({"direction": ["minimize", "up"]}, "direction='up' is not a choice"),
+        ({"direction": ["auto", "maximize"]}, "less is better"),
+        ({"keep_best": 3}, "keep_best=3 cannot choose"),
+        ({"sampler": optuna.samplers.CmaEsSampler()}, "CmaEsSampler.* is for one objective"),
+        ({"sampler": "cmaes"}, "sampler='cmaes' is for one objective"),
+        ({"terminator": NoGain()}, "for one objective: Optuna's have none"),
+    ],
+)
+def test_what_cannot_be_searched_for_is_refused(arguments, text, tmp_path):
+    """Each mistake is one error before anything is made on the disk."""
+    with pytest.raises(ArgumentError, match=text):
+        tuner_in(tmp_path / "tuning", build, **{"objective": OBJECTIVES, **arguments})
+    assert not (tmp_path / "tuning").exists()
+
+
+def test_one_name_in_a_list_is_that_name():
+    """A list of one is an objective, whose direction may be a text or a list."""
+    alone = parse_objectives("val_loss", "auto")
+    assert parse_objectives(["val_loss"], "auto") == parse_objectives(("val_loss",), ["auto"])
+    assert parse_objectives(["val_loss"], "minimize") == alone
+    assert not alone.are_several
+
+
+def test_directions_are_those_of_their_names():
+    """Auto and explicit directions may stand in one list; the first metric is watched."""
+    found = parse_objectives(["n_params", "val_mine", "loss"], ["auto", "maximize", "auto"])
+    assert found.directions == ["minimize", "maximize", "minimize"]
+    assert (found.watched.name, found.watched.place) == ("val_mine", 1)
+
+
+def test_the_front_is_what_no_trial_dominates(tuner):
+    """best_trials are those that a comparison of all trials finds, and more than one."""
+    front = [trial.number for trial in tuner.best_trials]
+    assert front == front_of(tuner.study.trials)
+    assert len(front) > 1
+
+
+def test_the_values_are_those_of_the_best_epoch_and_of_the_model(tuner):
+    """The metric is its best, and n_params what Keras counts."""
+    for trial in tuner.best_trials:
+        error, size = trial.values
+        assert error == trial.user_attrs["best_value"] == min(trial.intermediate_values.values())
+        assert size == tuner.best_model(trial=trial.number).count_params()
+
+
+def test_the_whole_front_keeps_its_weights(tuner):
+    """The store has a file for each trial on the front, and no other."""
+    assert len(kept(tuner)) == len(tuner.best_trials)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda tuner: tuner.best_trial,
+        lambda tuner: tuner.best_params,
+        lambda tuner: tuner.best_value,
+        lambda tuner: tuner.best_model(),
+        lambda tuner: tuner.best_models(1),
+        lambda tuner: tuner.refit(X, X),
+    ],
+    ids=["best_trial", "best_params", "best_value", "best_model", "best_models", "refit"],
+)
+def test_no_trial_of_the_front_is_the_best(ask, tuner):
+    """What needs one best trial is an error that lists those on the front."""
+    numbers = ", ".join(str(trial.number) for trial in tuner.best_trials)
+    with pytest.raises(ArgumentError, match=rf"better than the others: {numbers}\. .*best_trials"):
+        ask(tuner)
+
+
+def test_trials_are_pruned_on_the_metric(tuner):
+    """A pruned trial was, at each epoch, behind one that is no larger."""
+    pruned = [trial for trial in tuner.study.trials if trial.state is TrialState.PRUNED]
+    assert pruned
+    assert all(is_behind_a_smaller_one(trial, tuner.study.trials) for trial in pruned)
+
+
+def is_behind_a_smaller_one(trial, trials):
+    """Whether a COMPLETE trial is no larger, and had smaller errors at all epochs."""
+    return any(
+        other.state is TrialState.COMPLETE
+        and other.user_attrs["n_params"] <= trial.user_attrs["n_params"]
+        and all(
+            other.intermediate_values[step] < value
+            for step, value in trial.intermediate_values.items()
+        )
+        for other in trials
+    )
+
+
+def test_two_workers_on_postgresql_find_the_front(tmp_path):
+    """With a database server and two processes the front is right, and dominated trials pruned."""
+    with database("postgresql") as url:
+        tuner = tuner_in(tmp_path / "tuning", n_trials=16, storage=url)
+        run(tuner, n_workers=2)
+        trials = tuner.study.trials
+        assert [trial.number for trial in tuner.best_trials] == front_of(trials)
+        assert sum(trial.state.is_finished() for trial in trials) == 16
+        assert len({trial.user_attrs["worker"] for trial in trials}) == 2
+        pruned = [trial for trial in trials if trial.state is TrialState.PRUNED]
+        assert pruned
+        assert all(is_behind_a_smaller_one(trial, trials) for trial in pruned)
+        assert len(kept(tuner)) == len(tuner.best_trials)
+        tuner.study._storage.remove_session()
+
+
+@pytest.mark.parametrize(
+    ("sampler", "pruner"),
+    [
+        (optuna.samplers.NSGAIISampler(population_size=4, seed=0), None),
+        (
+            optuna.samplers.TPESampler(n_startup_trials=4, seed=0),
+            optuna.pruners.HyperbandPruner(1, 5),
+        ),
+        (optuna.samplers.RandomSampler(seed=0), optuna.pruners.SuccessiveHalvingPruner()),
+        (None, optuna.pruners.MedianPruner(n_startup_trials=2)),
+    ],
+    ids=["NSGA-II", "Hyperband", "halving", "median"],
+)
+def test_samplers_and_pruners_work_with_several(sampler, pruner, tmp_path):
+    """Optuna's own run as they are, and no trial fails."""
+    objectives = ["n_params", "val_mae", "loss"]
+    tuner = tuner_in(
+        tmp_path,
+        build_with_loss,
+        objectives,
+        n_trials=10,
+        sampler=sampler,
+        pruner=pruner,
+        keep_best=0,
+        storage=optuna.storages.InMemoryStorage(),
+    )
+    run(tuner)
+    assert {trial.state for trial in tuner.study.trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
+    assert [trial.number for trial in tuner.best_trials] == front_of(tuner.study.trials)
+
+
+def build_with_loss(trial):
+    """Return a model whose loss says the opposite of its error."""
+    level = trial.suggest_float("level", 0.0, 1.0)
+    curve = [{"val_mae": level - 0.1 * epoch, "loss": 1 - level} for epoch in range(5)]
+    return Untrained(trial.suggest_int("units", 1, 9), curve)
+
+
+def build_that_gets_worse(trial):
+    """Return a model whose second epoch is its best, and whose loss is NaN there in trial 1."""
+    nan = math.nan if trial.number == 1 else 0.25
+    curve = [{"val_mae": 0.5, "val_loss": 0.1}, {"val_mae": 0.4, "val_loss": nan}, {"val_mae": 0.6}]
+    return Untrained(trial.suggest_int("units", 1, 9), curve)
+
+
+def test_other_metrics_are_those_of_the_best_epoch(tmp_path):
+    """The first metric decides on the epoch, though another one was better before."""
+    tuner = run(tuner_in(tmp_path, build_that_gets_worse, ["val_mae", "val_loss"], n_trials=1))
+    assert tuner.best_trials[0].values == [0.4, 0.25]
+    assert tuner.best_trials[0].user_attrs["best_epoch"] == 1
+
+
+def test_a_metric_that_is_nan_fails_its_trial(tmp_path):
+    """Optuna takes NaN for no value: the trial says which metric it was, and the search goes on."""
+    tuner = run(tuner_in(tmp_path, build_that_gets_worse, ["val_mae", "val_loss"], n_trials=2))
+    states = [trial.state for trial in tuner.study.trials]
+    assert states == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
+    assert (
+        tuner.study.trials[1]
+        .user_attrs["stop_reason"]
+        .endswith("val_loss is NaN at the best epoch")
+    )
+
+
+def test_a_second_metric_that_is_not_logged_is_told_before_training(tmp_path):
+    """Each metric is looked for, not only the first."""
+    tuner = tuner_in(tmp_path, build, ["val_mae", "val_mse"])
+    with pytest.raises(MetricNotFoundError, match="objective='val_mse'"):
+        run(tuner)
+    assert not any(trial.intermediate_values for trial in tuner.study.trials)
+
+
+def test_a_study_of_other_objectives_is_refused(tuner):
+    """The error names what the study is to do, and what was asked for."""
+    other = tuner_in(tuner.directory, build, ["val_mae", "seconds"])
+    with pytest.raises(StudyMismatchError, match="minimize and minimize val_mae and n_params, not"):
+        _ = other.study
+
+
+def test_time_is_measured(make_tuner, search):
+    """The seconds of a real training and the milliseconds of a prediction are objectives."""
+    names = ["val_accuracy", "seconds", "inference_ms", "val_loss"]
+    tuner = search(tuner=make_tuner(objective=names, n_trials=1))
+    (trial,) = tuner.best_trials
+    accuracy, seconds, milliseconds, loss = trial.values
+    assert 0 < seconds < trial.user_attrs["seconds"]
+    assert 0 < milliseconds < 1000 * seconds
+    best = history(tuner, 0)[trial.user_attrs["best_epoch"]]
+    assert [accuracy, loss] == [float(best["val_accuracy"]), float(best["val_loss"])]
+
+
+def test_confirm_is_for_one_objective(tuner):
+    """No mean says who wins: the error says what to do instead, and nothing is trained."""
+    with pytest.raises(ArgumentError, match=r"minimize val_mae, minimize n_params\. .*refit\(x"):
+        tuner.confirm(1, 2, X, X, (X, X), verbose=0)
+    assert optuna.get_all_study_names(tuner.study._storage) == ["test"]
+
+
+def test_a_named_trial_is_trained_anew(tuner):
+    """refit() takes the number of a trial, and returns its model and what fit returned."""
+    trial = tuner.best_trials[-1]
+    model, _ = tuner.refit(X, X, trial=trial.number, verbose=0)
+    assert model.count_params() == trial.values[1]
+
+
+def test_a_trial_is_reproduced(tuner):
+    """reproduce() compares the epochs of a trial as it does with one objective."""
+    again = tuner.reproduce(tuner.best_trials[0].number)
+    assert (again["metric"] == "val_mae").all()
+    assert again["difference"].max() == 0
+
+
+def test_the_card_names_all_objectives(tuner):
+    """What a search was for is on its card."""
+    assert card(tuner.study)["study"]["objective"] == "minimize val_mae, minimize n_params"
+
+
+def test_a_repeat_is_not_on_the_front_twice(tmp_path):
+    """Parameters that come again have the values of before, and the first trial has the model."""
+    tuner = tuner_in(tmp_path, n_trials=2, storage=optuna.storages.InMemoryStorage())
+    for _ in range(2):
+        tuner.study.enqueue_trial({"units": 5, "level": 0.5})
+    first, second = run(tuner).study.trials
+    assert second.user_attrs["repeat_of"] == 0
+    assert (second.values, second.state) == (first.values, TrialState.COMPLETE)
+    assert second.intermediate_values == first.intermediate_values
+    assert [trial.number for trial in tuner.best_trials] == [0]
+    assert len(kept(tuner)) == 1
+
+
+def test_trials_that_bring_nothing_new_end_a_search(tmp_path, capsys):
+    """terminator= counts the trials since the front had a new member; equals are not new."""
+    options = {"n_trials": 9, "terminator": 2, "keep_best": 0}
+    tuner = tuner_in(tmp_path, build_the_same, **options)
+    run(tuner, verbose=2)
+    assert len(tuner.study.get_trials(states=[TrialState.COMPLETE])) == 3
+    assert "Stopped: 2 trials brought no better value" in capsys.readouterr().out
+
+
+def build_the_same(trial):
+    """Return a model for which its parameter makes no difference."""
+    trial.suggest_float("level", 0.0, 1.0)
+    return Untrained(1, [{"val_mae": 0.5}])
+
+
+class Own:
+    """A builder that trains its models itself, and returns all metrics at once."""
+
+    def __call__(self, trial):
+        """Return the model."""
+        return Untrained(trial.suggest_int("units", 1, 9), [])
+
+    def fit(self, trial, model, **arguments):
+        """Return what a training might have come to."""
+        return {"val_mae": 0.5, "val_loss": 0.25}
+
+
+def test_a_builders_own_fit_returns_all_metrics(tmp_path):
+    """Each objective is looked for among the metrics that it returned."""
+    options = {"n_trials": 1, "keep_best": 0, "storage": optuna.storages.InMemoryStorage()}
+    tuner = run(tuner_in(tmp_path, Own(), ["val_mae", "val_loss", "n_params"], **options))
+    (trial,) = tuner.best_trials
+    assert trial.values == [0.5, 0.25, 3 * trial.params["units"] + 1]
+
+
+@pytest.fixture
+def study():
+    """Give a study of an accuracy and a size, whose front is 0 and 2, and of which 3 is pruned."""
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    space = {"units": optuna.distributions.IntDistribution(1, 9)}
+    for values, units in [([0.9, 90], 9), ([0.8, 95], 8), ([0.7, 20], 2)]:
+        study.add_trial(create_trial(values=values, params={"units": units}, distributions=space))
+    study.add_trial(create_trial(state=TrialState.PRUNED, intermediate_values={0: 0.5}))
+    return study
+
+
+@pytest.fixture
+def shown(tuner):
+    """Give lines of the summary that a tuner prints."""
+    out = io.StringIO()
+    before, sys.stdout = sys.stdout, out
+    try:
+        tuner.summary(20)
+    finally:
+        sys.stdout = before
+    return out.getvalue().splitlines()
+
+
+def test_the_summary_has_a_column_for_each_objective(shown, tuner):
+    """The title has all aims, rank 1 are those on the front, and a line counts them."""
+    assert shown[0] == ' Study "test": minimize val_mae, minimize n_params'
+    first = [line for line in shown if line.startswith("    1 ")]
+    assert len(first) == len(tuner.best_trials)
+    assert f" Front: {len(first)} trials, which have rank 1" in shown
+
+
+def test_results_have_a_column_for_each_objective(tuner):
+    """A pruned trial has no values there."""
+    table = tuner.results()
+    trials = tuner.study.trials
+    values = table[["values_val_mae", "values_n_params"]].to_numpy().tolist()
+    complete = [trial.number for trial in trials if trial.state is TrialState.COMPLETE]
+    assert [values[number] for number in complete] == [trials[number].values for number in complete]
+    assert "value" not in table.columns
+    assert table["values_n_params"].isna().sum() == len(trials) - len(complete)
+
+
+def test_the_front_is_drawn(tuner):
+    """A line goes through the trials on the front, from left to right."""
+    front = tuner.plot_front().data[-1]
+    best = sorted(trial.values for trial in tuner.best_trials)
+    assert [list(point) for point in zip(front.x, front.y, strict=True)] == best
+
+
+def test_one_objective_has_no_front(make_tuner):
+    """The error says what to call instead."""
+    with pytest.raises(ArgumentError, match="plot_history"):
+        make_tuner().plot_front()
+
+
+def test_the_report_shows_the_front(tuner, tmp_path):
+    """The page has its figure, and a column for each objective."""
+    page = tuner.report(tmp_path / "report.html").read_text()
+    assert 'data-chart="front"' in page
+    assert '<button type="button">n_params</button>' in page
+
+
+def test_the_command_line_lists_the_front(tuner, monkeypatch, capsys):
+    """`best` prints a list of what is on it, and `status` a line for each."""
+    for command in ("best", "status"):
+        monkeypatch.setattr(sys, "argv", ["kerastune-optuna", command, str(tuner.directory)])
+        with pytest.raises(SystemExit):
+            cli.main()
+    out = capsys.readouterr().out
+    told, end = json.JSONDecoder().raw_decode(out)
+    expected = sorted(tuner.best_trials, key=lambda trial: trial.values[0])
+    assert [one["trial"] for one in told] == [trial.number for trial in expected]
+    assert told[0]["values"] == dict(zip(OBJECTIVES, expected[0].values, strict=True))
+    assert told[0]["params"] == expected[0].params
+    assert out[end:].count("On the front: ") == len(expected)
+
+
+def test_the_live_display_names_all_objectives(study):
+    """It shows the best of the first metric."""
+    first, second = parse_objectives(["val_accuracy", "n_params"], "auto").each
+    frame = Frame(Plan("test", first, 9, 5, others=[second]), study.trials, 1.0)
+    console = Console(file=io.StringIO(), width=80, height=9)
+    console.print(frame)
+    drawn = console.file.getvalue()
+    assert "maximize val_accuracy, minimize n_params" in drawn
+    assert "0.9000 in trial 0" in drawn

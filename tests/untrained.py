@@ -1,0 +1,55 @@
+"""Models that are built, saved and told of as any other, and whose training is made up."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from kerastune_optuna import OptunaTuner
+
+X = np.zeros((4, 1))
+OBJECTIVES = ["val_mae", "n_params"]
+
+
+class Untrained(keras.Sequential):
+    """A model whose training hands the logs that it was given to the callbacks, and does nothing.
+
+    Args:
+        units: The model has three parameters for each, and one more.
+        curve: The logs of each epoch.
+    """
+
+    def __init__(self, units, curve):
+        super().__init__([keras.Input((1,)), keras.layers.Dense(units), keras.layers.Dense(1)])
+        self.curve = [dict(logs) for logs in curve]
+        self.compile("sgd", "mse", metrics=["mae"])
+
+    def fit(self, *, callbacks, epochs, **_):
+        """Call the callbacks as Keras does."""
+        calls = keras.callbacks.CallbackList(callbacks, model=self, epochs=epochs)
+        self.stop_training = False
+        calls.on_train_begin()
+        for epoch, logs in enumerate(self.curve[:epochs]):
+            if not self.stop_training:
+                calls.on_epoch_begin(epoch)
+                calls.on_epoch_end(epoch, dict(logs))
+        calls.on_train_end()
+
+
+def build(trial):
+    """Return a model of 4 to 3,001 parameters, whose error falls to a level of its own."""
+    units = trial.suggest_int("units", 1, 1000)
+    level = trial.suggest_float("level", 0.0, 1.0)
+    return Untrained(units, [{"val_mae": level + 0.1 / (epoch + 1)} for epoch in range(5)])
+
+
+def run(tuner, **arguments):
+    """Search quietly for five epochs a trial."""
+    given = {"x": X, "y": X, "validation_data": (X, X), "epochs": 5, "verbose": 0}
+    return tuner.search(**{**given, **arguments})
+
+
+def tuner_in(folder, build_model=build, objective=OBJECTIVES, **options):
+    """Return a tuner that keeps its study in a folder."""
+    options = {"seed": 0, "directory": folder, "study_name": "test", **options}
+    return OptunaTuner(build_model, objective, **options)
