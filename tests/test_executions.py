@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import statistics
+import time
 
 import keras
 import numpy as np
@@ -309,3 +310,29 @@ def test_a_repeat_takes_all_values_over(search, make_tuner):
     assert second.user_attrs["repeat_of"] == 0
     names = ("values", "std", "seeds", "best_epochs", "best_value")
     assert [second.user_attrs[name] for name in names] == [first.user_attrs[name] for name in names]
+
+
+def test_each_objective_is_a_mean(search):
+    """With two objectives each training is scored by both, and the trial has the mean of each."""
+    objectives = ["val_loss", "val_accuracy", "n_params"]
+    tuner = search(build_model, objectives, executions_per_trial=2, n_trials=1)
+    (trial,) = tuner.best_trials
+    rows = history(tuner, 0)
+    best = [
+        min((row for row in rows if row["training"] == number), key=lambda row: row["val_loss"])
+        for number in "01"
+    ]
+    assert trial.values[0] == pytest.approx(statistics.fmean(trial.user_attrs["values"]))
+    means = [statistics.fmean(float(row[name]) for row in best) for name in objectives[:2]]
+    assert trial.values == pytest.approx([*means, tuner.best_model(trial=0).count_params()])
+
+
+def test_the_time_of_a_trial_is_that_of_all_its_trainings(search):
+    """A limit of seconds ends a trial whose trainings together take longer, and prunes it."""
+    slow = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: time.sleep(0.2))
+    limits = {"executions_per_trial": 5, "max_seconds_per_trial": 0.7}
+    tuner = search(build_eager, **limits, n_trials=1, fit={"callbacks": [slow], "epochs": 1})
+    (trial,) = tuner.study.trials
+    assert trial.state is TrialState.PRUNED
+    assert 1 < trial.user_attrs["epochs_run"] < 5
+    assert "max_seconds_per_trial" in trial.user_attrs["stop_reason"]
