@@ -53,13 +53,13 @@ def evaluated(model, data):
 
 @pytest.mark.parametrize(
     ("server", "kills", "size"),
-    [(None, 30, 60), ("postgresql", 12, 40)],
+    [(None, 12, 30), ("postgresql", 6, 20)],
     ids=["sqlite", "postgresql"],
 )
 def test_kills_cost_no_trial(search, data, tmp_path, server, kills, size):
     """Four workers are killed at random moments: all trials end, none runs to its end twice."""
     log = tmp_path / "log"
-    killer = Killer(kills)
+    killer = Killer(kills, log)
     killer.start()
 
     def run(url):
@@ -388,7 +388,7 @@ from tests.conftest import build_model
 from tests.faults import EpochLog
 def slow(batch, logs):
     if Path(directory, "slow").exists():
-        time.sleep(0.1)
+        time.sleep(0.4)
 rng = np.random.default_rng(0)
 x, y = rng.normal(size=(480, 4)), rng.integers(0, 3, 480)
 directory, n_workers, storage = sys.argv[1], int(sys.argv[2]), sys.argv[3]
@@ -431,7 +431,7 @@ def wait_for_epochs(directory, workers=1):
 
 @pytest.mark.parametrize(
     ("n_workers", "sent", "code", "n_trials"),
-    [(1, signal.SIGINT, -2, 30), (4, signal.SIGINT, -2, 30), (2, signal.SIGTERM, 143, 6)],
+    [(1, signal.SIGINT, -2, 4), (4, signal.SIGINT, -2, 12), (2, signal.SIGTERM, 143, 6)],
     ids=["ctrl-c", "ctrl-c-of-four-workers", "sigterm-of-two-workers"],
 )
 def test_an_interrupted_search_is_resumed(make_tuner, tmp_path, n_workers, sent, code, n_trials):
@@ -494,7 +494,7 @@ def test_the_tasks_of_an_executor_are_told_to_stop(search, make_tuner, tmp_path,
         interrupting.join()
         study, before, now = make_tuner().study, [], ["RUNNING"]
         while before != now or "RUNNING" in now:  # for ever where the task is not told
-            time.sleep(2)
+            time.sleep(1)
             before, now = now, [trial.state.name for trial in study.trials]
 
 
@@ -703,8 +703,8 @@ def allocates_a_terabyte(trial):
 )
 def test_bad_configurations_end_no_search(search, build, objective, capsys):
     """Configurations that fail cost their trials, each with a reason and a line, and no more."""
-    tuner = search(build, objective, n_trials=30, fit={"epochs": 1, "verbose": 2})
-    assert len(finished(tuner)) == 30
+    tuner = search(build, objective, n_trials=12, fit={"epochs": 1, "verbose": 2})
+    assert len(finished(tuner)) == 12
     bad = [trial for trial in tuner.study.trials if trial.user_attrs["stop_reason"] != "all epochs"]
     assert bad, "some configurations were bad"
     lines = capsys.readouterr().out.splitlines()
