@@ -77,13 +77,15 @@ class Killer(threading.Thread):
     Args:
         kills: How many to make.
         log: Where an EpochLog writes which processes train.
+        over: A file that is there once it has made them.
         seed: Fixes the moments as far as they can be.
     """
 
-    def __init__(self, kills, log, seed=0):
+    def __init__(self, kills, log, over, seed=0):
         super().__init__(daemon=True)
         self.kills = kills
         self.log = log
+        self.all_made = over
         self.killed = []
         self.over = threading.Event()
         self.random = random.Random(seed)
@@ -97,6 +99,7 @@ class Killer(threading.Thread):
                 victim = self.random.choice(workers)
                 victim.kill()
                 self.killed.append(victim.pid)
+        self.all_made.touch()
 
 
 def is_worker(process):
