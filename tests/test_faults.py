@@ -264,15 +264,24 @@ def test_a_trial_that_was_taken_for_dead_is_left_alone(search):
 
 
 REAPER = """
-import sys, optuna
+import multiprocessing, sys
+import optuna
 from kerastune_optuna import _storage
 from kerastune_optuna._budget import Budget
 from kerastune_optuna._lease import Watch
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-study = optuna.load_study(study_name="test", storage=_storage.connect(sys.argv[1], 60))
-print("ready", flush=True)
-sys.stdin.readline()
-Budget(100, None, 10).reap(study, Watch())
+fork = multiprocessing.get_context("fork")  # of what was imported and not used yet
+together = fork.Barrier(4)
+def reap():
+    study = optuna.load_study(study_name="test", storage=_storage.connect(sys.argv[1], 60))
+    together.wait()
+    Budget(100, None, 10).reap(study, Watch())
+reapers = [fork.Process(target=reap) for _ in range(4)]
+for reaper in reapers:
+    reaper.start()
+for reaper in reapers:
+    reaper.join()
+sys.exit(sum(reaper.exitcode != 0 for reaper in reapers))
 """
 
 
@@ -284,15 +293,7 @@ def test_processes_that_reap_at_once_keep_each_retry(make_tuner, tmp_path):
         build_model(trial)
         trial.set_user_attr(WORKER, f"{machine()}:1:1")  # process 1 is older than that
     command = [sys.executable, "-c", REAPER, f"sqlite:///{tmp_path}/tuning/study.db"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    reapers = [subprocess.Popen(command, cwd=ROOT, **pipes) for _ in range(4)]
-    for reaper in reapers:
-        assert reaper.stdout.readline() == "ready\n"
-    for reaper in reapers:
-        reaper.stdin.write("\n")
-        reaper.stdin.flush()
-    for reaper in reapers:
-        reaper.communicate()
+    subprocess.run(command, cwd=ROOT, check=True)
     trials = tuner.study.trials
     assert [trial.user_attrs["stop_reason"] for trial in trials[:12]] == [DIED] * 12
     waiting = [trial for trial in trials if trial.state.name == "WAITING"]
