@@ -30,11 +30,12 @@ _PATIENCE = 5  # seconds that a worker has to end after it was told to
 # Before the imports, which take seconds: Ctrl-C is the parent's to pass on, and this package may be
 # found only where the parent found it. What TensorFlow's C++ tells while it is imported, whatever
 # TF_CPP_MIN_LOG_LEVEL says, the parent's import has told; Keras imports it with any backend, to set
-# its seed.
+# its seed. To look for garbage meanwhile would take a fifth of the time; what was imported stays.
 _BOOT = """
-import contextlib, os, signal, sys
+import contextlib, gc, os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 sys.path[:] = {path!r}
+gc.disable()
 stderr = os.dup(2)
 os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 try:
@@ -43,6 +44,8 @@ try:
         import tensorflow
 finally:
     os.dup2(stderr, 2)
+gc.freeze()
+gc.enable()
 main()
 leave()
 """

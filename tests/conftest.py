@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import os
 
@@ -19,6 +20,14 @@ from tests.browser import chromium, launched
 
 # Tests of what one backend alone does: .ci/run has them run with it.
 collect_ignore = [f"test_{name}.py" for name in ("jax", "torch") if keras.backend.backend() != name]
+
+
+def pytest_collection_finish():
+    """Keep what was imported out of the collections of garbage, which each search begins with.
+
+    TensorFlow makes 400,000 objects: to look at them takes longer than most tests.
+    """
+    gc.freeze()
 
 
 def kept(tuner, folder=None):

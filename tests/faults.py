@@ -69,27 +69,37 @@ def run_to_the_end(path):
 
 
 class Killer(threading.Thread):
-    """Kill a worker of this process about once a second, until it has made its kills.
+    """Kill a worker of this process now and then, until it has made its kills.
+
+    It spares those that have not begun a trial yet: to kill a worker while it imports TensorFlow
+    says little and costs seconds.
 
     Args:
         kills: How many to make.
+        log: Where an EpochLog writes which processes train.
+        over: A file that is there once it has made them.
         seed: Fixes the moments as far as they can be.
     """
 
-    def __init__(self, kills, seed=0):
+    def __init__(self, kills, log, over, seed=0):
         super().__init__(daemon=True)
         self.kills = kills
+        self.log = log
+        self.all_made = over
         self.killed = []
         self.over = threading.Event()
         self.random = random.Random(seed)
 
     def run(self):
         """Kill, unless the search is over."""
-        while len(self.killed) < self.kills and not self.over.wait(self.random.uniform(0.5, 1.5)):
-            if workers := [child for child in psutil.Process().children() if is_worker(child)]:
+        while len(self.killed) < self.kills and not self.over.wait(self.random.uniform(0.2, 1.2)):
+            training = {pid for _, _, pid, _ in logged(self.log)}
+            workers = [child for child in psutil.Process().children() if child.pid in training]
+            if workers := [worker for worker in workers if is_worker(worker)]:
                 victim = self.random.choice(workers)
                 victim.kill()
                 self.killed.append(victim.pid)
+        self.all_made.touch()
 
 
 def is_worker(process):

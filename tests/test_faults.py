@@ -53,14 +53,20 @@ def evaluated(model, data):
 
 @pytest.mark.parametrize(
     ("server", "kills", "size"),
-    [(None, 30, 60), ("postgresql", 12, 40)],
+    [(None, 6, 16), ("postgresql", 4, 12)],
     ids=["sqlite", "postgresql"],
 )
 def test_kills_cost_no_trial(search, data, tmp_path, server, kills, size):
     """Four workers are killed at random moments: all trials end, none runs to its end twice."""
     log = tmp_path / "log"
-    killer = Killer(kills)
+    killed = tmp_path / "killed"
+    killer = Killer(kills, log, killed)
     killer.start()
+
+    def last_until_then(epoch, logs):
+        time.sleep(0 if killed.exists() else 0.3)
+
+    slow = keras.callbacks.LambdaCallback(on_epoch_end=last_until_then)
 
     def run(url):
         tuner = search(
@@ -68,7 +74,11 @@ def test_kills_cost_no_trial(search, data, tmp_path, server, kills, size):
             storage=url,
             max_failed_trials=40,
             backup_every=0.2,
-            fit={"n_workers": 4, "epochs": 6, "callbacks": [EpochLog(log)]},
+            fit={
+                "n_workers": 4,
+                "epochs": 6,
+                "callbacks": [EpochLog(log), lambda trial: slow],
+            },
         )
         assert len(killer.killed) == kills
         assert len(finished(tuner)) == size
@@ -254,15 +264,24 @@ def test_a_trial_that_was_taken_for_dead_is_left_alone(search):
 
 
 REAPER = """
-import sys, optuna
+import multiprocessing, sys
+import optuna
 from kerastune_optuna import _storage
 from kerastune_optuna._budget import Budget
 from kerastune_optuna._lease import Watch
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-study = optuna.load_study(study_name="test", storage=_storage.connect(sys.argv[1], 60))
-print("ready", flush=True)
-sys.stdin.readline()
-Budget(100, None, 10).reap(study, Watch())
+fork = multiprocessing.get_context("fork")  # of what was imported and not used yet
+together = fork.Barrier(4)
+def reap():
+    study = optuna.load_study(study_name="test", storage=_storage.connect(sys.argv[1], 60))
+    together.wait()
+    Budget(100, None, 10).reap(study, Watch())
+reapers = [fork.Process(target=reap) for _ in range(4)]
+for reaper in reapers:
+    reaper.start()
+for reaper in reapers:
+    reaper.join()
+sys.exit(sum(reaper.exitcode != 0 for reaper in reapers))
 """
 
 
@@ -274,15 +293,7 @@ def test_processes_that_reap_at_once_keep_each_retry(make_tuner, tmp_path):
         build_model(trial)
         trial.set_user_attr(WORKER, f"{machine()}:1:1")  # process 1 is older than that
     command = [sys.executable, "-c", REAPER, f"sqlite:///{tmp_path}/tuning/study.db"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    reapers = [subprocess.Popen(command, cwd=ROOT, **pipes) for _ in range(4)]
-    for reaper in reapers:
-        assert reaper.stdout.readline() == "ready\n"
-    for reaper in reapers:
-        reaper.stdin.write("\n")
-        reaper.stdin.flush()
-    for reaper in reapers:
-        reaper.communicate()
+    subprocess.run(command, cwd=ROOT, check=True)
     trials = tuner.study.trials
     assert [trial.user_attrs["stop_reason"] for trial in trials[:12]] == [DIED] * 12
     waiting = [trial for trial in trials if trial.state.name == "WAITING"]
@@ -388,7 +399,7 @@ from tests.conftest import build_model
 from tests.faults import EpochLog
 def slow(batch, logs):
     if Path(directory, "slow").exists():
-        time.sleep(0.1)
+        time.sleep(0.4)
 rng = np.random.default_rng(0)
 x, y = rng.normal(size=(480, 4)), rng.integers(0, 3, 480)
 directory, n_workers, storage = sys.argv[1], int(sys.argv[2]), sys.argv[3]
@@ -431,32 +442,31 @@ def wait_for_epochs(directory, workers=1):
 
 @pytest.mark.parametrize(
     ("n_workers", "sent", "code", "n_trials"),
-    [(1, signal.SIGINT, -2, 30), (4, signal.SIGINT, -2, 30), (2, signal.SIGTERM, 143, 6)],
-    ids=["ctrl-c", "ctrl-c-of-four-workers", "sigterm-of-two-workers"],
+    [(1, signal.SIGINT, -2, 4), (2, signal.SIGINT, -2, 6), (2, signal.SIGTERM, 143, 6)],
+    ids=["ctrl-c", "ctrl-c-of-two-workers", "sigterm-of-two-workers"],
 )
-def test_an_interrupted_search_is_resumed(make_tuner, tmp_path, n_workers, sent, code, n_trials):
+def test_an_interrupted_search_is_resumed(
+    search, make_tuner, tmp_path, capsys, n_workers, sent, code, n_trials
+):
     """The first signal ends the search within 10 s, says how to go on, and loses nothing."""
     directory = tmp_path / "tuning"
     directory.mkdir()
     (directory / "slow").touch()
-    search = start(directory, n_workers, n_trials)
+    interrupted = start(directory, n_workers, n_trials)
     wait_for_epochs(directory, n_workers)
-    processes = psutil.Process(search.pid).children(recursive=True)
-    os.killpg(search.pid, sent)
-    _, err = search.communicate(timeout=10)
-    assert search.returncode == code
+    processes = psutil.Process(interrupted.pid).children(recursive=True)
+    os.killpg(interrupted.pid, sent)
+    _, err = interrupted.communicate(timeout=10)
+    assert interrupted.returncode == code
     assert "Call search() again to go on with study 'test'" in err
     assert not any(process.is_running() for process in processes)
-    tuner = make_tuner()
+    tuner = make_tuner(n_trials=n_trials)
     states = [trial.state.name for trial in tuner.study.trials]
     assert "RUNNING" not in states
     cut_off = [trial.params for trial in tuner.study.trials if trial.state.name == "FAIL"]
     assert cut_off, "the trials that ran were cut off"
-    (directory / "slow").unlink()
-    resumed = start(directory, 1, n_trials)
-    out, err = resumed.communicate()
-    assert resumed.returncode == 0, err
-    assert "Going on with study 'test'" in out
+    search(tuner=tuner, fit={"epochs": 4, "verbose": 2})
+    assert "Going on with study 'test'" in capsys.readouterr().out
     assert len(finished(tuner)) == n_trials
     again = [trial.params for trial in finished(tuner) if RETRY_OF in trial.user_attrs]
     assert all(params in again for params in cut_off)
@@ -494,7 +504,7 @@ def test_the_tasks_of_an_executor_are_told_to_stop(search, make_tuner, tmp_path,
         interrupting.join()
         study, before, now = make_tuner().study, [], ["RUNNING"]
         while before != now or "RUNNING" in now:  # for ever where the task is not told
-            time.sleep(2)
+            time.sleep(1)
             before, now = now, [trial.state.name for trial in study.trials]
 
 
@@ -703,8 +713,8 @@ def allocates_a_terabyte(trial):
 )
 def test_bad_configurations_end_no_search(search, build, objective, capsys):
     """Configurations that fail cost their trials, each with a reason and a line, and no more."""
-    tuner = search(build, objective, n_trials=30, fit={"epochs": 1, "verbose": 2})
-    assert len(finished(tuner)) == 30
+    tuner = search(build, objective, n_trials=12, fit={"epochs": 1, "verbose": 2})
+    assert len(finished(tuner)) == 12
     bad = [trial for trial in tuner.study.trials if trial.user_attrs["stop_reason"] != "all epochs"]
     assert bad, "some configurations were bad"
     lines = capsys.readouterr().out.splitlines()

@@ -19,6 +19,14 @@ registers = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(autouse=True)
+def as_in_a_users_process():
+    """Undo what conftest freezes for the sake of time: a search is to do that itself."""
+    gc.unfreeze()
+    yield
+    gc.freeze()
+
+
 def alive(kind: str) -> int:
     """Return how many objects of a class live."""
     gc.collect()

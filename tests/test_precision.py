@@ -54,6 +54,7 @@ def test_a_builder_may_mix_precisions(search, data, dtype):
     assert evaluated(tuner, data) == pytest.approx(tuner.best_value, abs=1e-6)
 
 
+@pytest.mark.parametrize("policy", ["mixed_float16"], indirect=True)  # which alone scales the loss
 def test_a_trial_of_mixed_precision_is_resumed(search, make_tuner, data, policy):
     """The optimizer that scales the loss goes on as if nothing had happened."""
 

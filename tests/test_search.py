@@ -125,9 +125,16 @@ def with_auc(trial):
 
 
 @pytest.mark.parametrize(
-    "build", [build_model, with_batch_norm_and_dropout, unbuilt, subclassed, own_steps]
+    ("build", "objective"),
+    [
+        (build_model, "val_accuracy"),
+        (build_model, "val_loss"),
+        (with_batch_norm_and_dropout, "val_loss"),
+        (unbuilt, "val_loss"),
+        (subclassed, "val_loss"),
+        (own_steps, "val_loss"),
+    ],
 )
-@pytest.mark.parametrize("objective", ["val_accuracy", "val_loss"])
 def test_the_best_model_evaluates_to_the_best_value(search, make_tuner, data, build, objective):
     """best_model(), also of a new tuner, gives the very number that the study reports."""
     search(build, objective, fit={"epochs": 3})

@@ -41,7 +41,7 @@ def survive(kind, folder, kills, n_trials):
     rng = np.random.default_rng(0)
     y = rng.integers(0, 3, 72)
     x = (rng.normal(size=(72, 4)) + np.eye(3, 4)[y] * 2).astype("float32")
-    killer, began = Killer(kills), time.monotonic()
+    killer, began = Killer(kills, folder / "log", folder / "killed"), time.monotonic()
     with storage_of(kind, folder) as storage:
         tuner = OptunaTuner(
             build_model,
