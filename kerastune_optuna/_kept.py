@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -52,11 +52,10 @@ def _enters_front(study: optuna.Study, values: Sequence[float], recipe: Recipe) 
     return not any(map(dominates, _known(study))) and not any(map(dominates, _study.front(study)))
 
 
-def _known(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the trials that were COMPLETE when this one began, which costs no query."""
-    # Others can only have come since.
-    known = study._get_trials(deepcopy=False, use_cache=True)
-    return list(filter(_study.may_be_best, known))
+def _known(study: optuna.Study) -> Iterator[FrozenTrial]:
+    """Give the trials that were COMPLETE when this one began, which costs no query."""
+    # Others can only have come since. The first few of thousands mostly tell.
+    return filter(_study.may_be_best, study._get_trials(deepcopy=False, use_cache=True))
 
 
 def discard_outranked(study: optuna.Study, recipe: Recipe) -> None:

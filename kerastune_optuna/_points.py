@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-_POINT = "kerastune_optuna:point"  # the system attr of a trial that was laid out here
+KEY = "kerastune_optuna:point"  # the system attr of a trial that was laid out here
 _FIXED = "fixed_params"  # Optuna's own system attr, with what it leaves to no sampler
 _PLAIN = (str, int, float, bool, type(None))
 ENQUEUED, OF_GRID, _FREE = range(3)  # the order in which trials are taken
@@ -28,14 +28,14 @@ def lay_out_point(study: optuna.Study, params: Mapping[str, Any], order: int, ke
         order: ENQUEUED or OF_GRID.
         key: Of all trials with one key, only the first counts.
     """
-    lay_out(study, {_FIXED: dict(params), _POINT: {"order": order, "key": key}})
+    lay_out(study, {_FIXED: dict(params), KEY: {"order": order, "key": key}})
 
 
 def order(trial: FrozenTrial) -> int:
     """Return which of the WAITING trials are taken first: what the user enqueued, and retries."""
     attrs = trial.system_attrs
-    if _POINT in attrs:
-        return int(attrs[_POINT]["order"])
+    if KEY in attrs:
+        return int(attrs[KEY]["order"])
     return ENQUEUED if attrs.get(_FIXED) else _FREE
 
 
@@ -44,17 +44,16 @@ def is_free(trial: FrozenTrial) -> bool:
     return order(trial) == _FREE
 
 
-def without_doubles(trials: Sequence[FrozenTrial]) -> Sequence[FrozenTrial]:
-    """Return trials by their numbers, without those that another process laid out before.
+def doubles(trials: Sequence[FrozenTrial]) -> set[int]:
+    """Return the numbers of those that another process laid out before, of trials in their order.
 
     All trials of lower numbers are there once a trial is, so that every process comes to the same.
     """
-    laid_out = [trial for trial in trials if _POINT in trial.system_attrs]
+    laid_out = [trial for trial in trials if KEY in trial.system_attrs]
     firsts: dict[str, int] = {}
     for trial in laid_out:
-        firsts.setdefault(trial.system_attrs[_POINT]["key"], trial.number)
-    doubles = {trial.number for trial in laid_out} - set(firsts.values())
-    return [trial for trial in trials if trial.number not in doubles] if doubles else trials
+        firsts.setdefault(trial.system_attrs[KEY]["key"], trial.number)
+    return {trial.number for trial in laid_out} - set(firsts.values())
 
 
 def text_of(trial: FrozenTrial) -> str:

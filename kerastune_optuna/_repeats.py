@@ -32,7 +32,8 @@ def find(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None:
     # Of thousands of trials most differ in a parameter without steps, which is looked at first.
     endless = [name for name in asked if math.isinf(_space.size(distributions[name]))]
     for name in endless[:1]:
-        trials = [one for one in trials if one.params.get(name) == params[name]]
+        value = params[name]
+        trials = [one for one in trials if one.params.get(name) == value]
     same = [
         one
         for one in trials
