@@ -220,8 +220,9 @@ def _check_data(x: object) -> None:
 
 def _tidy(study: optuna.Study, recipe: Recipe) -> None:
     """Keep the weights of the best execution of each configuration alone: any may win later."""
+    finished = [one for one in study.get_trials(deepcopy=False) if one.state.is_finished()]
     kept = {one.number for one in best_of_each(study, recipe.objectives.watched).values()}
-    for trial in study.get_trials(deepcopy=False):
-        if trial.state.is_finished() and trial.number not in kept:
+    for trial in finished:  # as they were before the best were read
+        if trial.number not in kept:
             _weights.discard(recipe.store, study._storage, trial)
     _backup.discard_orphans(recipe.store, study)

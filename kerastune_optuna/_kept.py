@@ -60,10 +60,12 @@ def _known(study: optuna.Study) -> Iterator[FrozenTrial]:
 
 def discard_outranked(study: optuna.Study, recipe: Recipe) -> None:
     """Delete the weights of finished trials that are not among the best."""
+    # A RUNNING trial may just have saved weights that are about to rank. And what ends after this
+    # line is not looked at: it may be among the best that are read next.
+    finished = [one for one in study.get_trials(deepcopy=False) if one.state.is_finished()]
     best = {trial.number for trial in _keepers(study, recipe)}
-    for trial in study.get_trials(deepcopy=False):
-        # A RUNNING trial may just have saved weights that are about to rank.
-        if trial.state.is_finished() and trial.number not in best:
+    for trial in finished:
+        if trial.number not in best:
             _weights.discard(recipe.store, study._storage, trial)
 
 

@@ -16,7 +16,7 @@ import optuna
 import pytest
 
 from kerastune_optuna import ArgumentError, WeightsError
-from kerastune_optuna._kept import enters_best
+from kerastune_optuna._kept import discard_outranked, enters_best
 from kerastune_optuna._store import WholeFileStore
 from tests.conftest import build_model, kept
 
@@ -127,6 +127,42 @@ def test_of_equal_values_the_earlier_trial_keeps_its_weights(search, make_tuner)
     recipe = tuner._recipe(None, [])
     assert enters_best(tuner.study, 0, [tuner.best_value], recipe)
     assert not enters_best(tuner.study, 3, [tuner.best_value], recipe)
+
+
+class LateStorage(optuna.storages.InMemoryStorage):
+    """A storage in which something happens between two readings of all trials."""
+
+    def __init__(self):
+        super().__init__()
+        self.between = None
+        self._readings = 0
+
+    def get_all_trials(self, *arguments, **keywords):
+        """Read, and before the second time let it happen."""
+        if self.between is not None:
+            self._readings += 1
+            if self._readings == 2:
+                between, self.between = self.between, None
+                between()
+        return super().get_all_trials(*arguments, **keywords)
+
+
+def test_who_ends_while_others_are_outranked_keeps_its_weights(search, make_tuner, tmp_path):
+    """Another worker's better trial that ends during the tidying up does not lose its weights."""
+    storage = LateStorage()
+    tuner = search(tuner=make_tuner(storage=storage, n_trials=1))
+    file, ids = tmp_path / "late.weights.h5", []
+    file.touch()
+
+    def end():
+        late = tuner.study.ask()
+        own = {"artifact_store": tuner._store, "file_path": str(file), "study_or_trial": late}
+        ids.append(optuna.artifacts.upload_artifact(**own))
+        tuner.study.tell(late, 2.0)
+
+    storage.between = end
+    discard_outranked(tuner.study, tuner._recipe(None, []))
+    assert kept(tuner) == ids
 
 
 def test_a_repeat_takes_no_place_among_the_best(make_tuner):
