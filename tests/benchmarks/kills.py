@@ -49,7 +49,7 @@ def survive(kind, folder, kills, n_trials):
             storage=storage,
             directory=folder / "tuning",
             backup_every=0.2,
-            max_failed_trials=kills,
+            max_failed_trials=kills + 1,
         )
         killer.start()
         tuner.search(
