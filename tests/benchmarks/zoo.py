@@ -1,0 +1,227 @@
+"""Compare searches with plain Keras, for all kinds of models: `python -m tests.benchmarks.zoo`.
+
+Each animal of `tests/zoo` is searched with 3 trials and all defaults, with 1 and with 2 workers.
+Then a process that has seen none of this trains each trial plainly, from its parameters and its
+seed, and opens the study again. A row is *equal* where each epoch of each trial is plain Keras's to
+the last digit, and `best_model()` has the weights of the best epoch, in both processes, and
+evaluates to `best_value`. It is *refused* where one line said why before anything was trained, and
+*wrong* otherwise.
+
+KERAS_BACKEND=jax or torch does the same there, as far as plain Keras trains a model on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import math
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks._sides import let_choose, report, timed
+
+N_TRIALS = 3
+EQUAL, REFUSED, WRONG, UNKNOWN = "equal", "refused", "wrong", "not trained by plain Keras"
+_AT_ONCE = 8  # animals that one process trains
+
+
+def searched(names: Sequence[str], n_workers: int, folder: str) -> dict[str, dict[str, Any]]:
+    """Search each animal; return what its best model came to, or why there is none."""
+    return {name: _searched(name, n_workers, folder) for name in names}
+
+
+def _searched(name: str, n_workers: int, folder: str) -> dict[str, Any]:
+    from kerastune_optuna import TunerError
+    from tests.zoo import ANIMALS
+
+    tuner = tuner_of(name, folder)
+    arguments = ANIMALS[name].arguments
+    try:
+        with warnings.catch_warnings(record=True) as told:
+            tuner.search(**arguments, n_workers=n_workers, verbose=0)
+        return {**best_of(tuner, name), "warnings": [str(one.message)[:200] for one in told]}
+    except Exception as error:  # which the table shows
+        kind = REFUSED if isinstance(error, TunerError) and not _has_trained(tuner) else WRONG
+        return {kind: f"{type(error).__name__}: {error}"}
+
+
+def _has_trained(tuner: Any) -> bool:
+    """Whether any epoch of a study was trained."""
+    try:
+        return any(trial.intermediate_values for trial in tuner.study.trials)
+    except Exception:  # there is no study yet
+        return False
+
+
+def tuner_of(name: str, folder: str) -> Any:
+    """Return the tuner of an animal, whose study may be there already."""
+    from kerastune_optuna import OptunaTuner
+    from tests.zoo import ANIMALS
+
+    animal = ANIMALS[name]
+    return OptunaTuner(
+        animal.build,
+        animal.objective,
+        direction="minimize",
+        n_trials=N_TRIALS,
+        seed=1,
+        directory=folder,
+        study_name=name,
+    )
+
+
+def best_of(tuner: Any, name: str) -> dict[str, Any]:
+    """Return the best value of a study, what its model evaluates to, and its weights."""
+    from tests.zoo import ANIMALS
+
+    animal, model = ANIMALS[name], tuner.best_model()
+    found = {"value": tuner.best_value, "weights": digest(model.get_weights())}
+    if animal.evaluates:
+        found["evaluated"] = evaluated(model, animal)
+    return found
+
+
+def evaluated(model: Any, animal: Any) -> float:
+    """Return the objective of a model by the validation data."""
+    import keras
+
+    from tests.zoo.animal import opened
+
+    data = opened(animal.arguments["validation_data"])
+    x, y, weights = (data, None, None)
+    if isinstance(data, tuple):
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+    logs = model.evaluate(x, y, sample_weight=weights, verbose=0, return_dict=True)
+    return float(logs[animal.objective.removeprefix("val_")])
+
+
+def digest(weights: Iterable[Any]) -> str:
+    """Return a digest of weights, to the last bit."""
+    return hashlib.sha256(b"".join(weight.tobytes() for weight in weights)).hexdigest()[:16]
+
+
+def compared(names: Sequence[str], folder: str) -> dict[str, dict[str, Any]]:
+    """Train the trials of each study plainly and open it again; return what is not the same."""
+    return {name: _compared(name, folder) for name in names}
+
+
+def _compared(name: str, folder: str) -> dict[str, Any]:
+    try:
+        plain = _plainly(name, folder)
+    except Exception as error:  # of Keras, which does not train everything on each backend
+        return {UNKNOWN: f"{type(error).__name__}: {_first_line(error)}"}
+    try:
+        tuner = tuner_of(name, folder)
+        differences = [
+            difference
+            for number, trained in plain.items()
+            if (difference := _difference(tuner, number, trained.rows)) is not None
+        ]
+        weights = digest(plain[tuner.best_trial.number].weights)
+        return {**best_of(tuner, name), "differences": differences, "plain": weights}
+    except Exception as error:  # which the table shows
+        return {WRONG: f"{type(error).__name__}: {_first_line(error)}"}
+
+
+def _plainly(name: str, folder: str) -> dict[int, Any]:
+    """Train what the trials of a study trained, or where it has none one configuration."""
+    import optuna
+
+    from tests.zoo import ANIMALS, trained_plainly
+
+    animal, tuner = ANIMALS[name], tuner_of(name, folder)
+    if not _has_trained(tuner):
+        trained_plainly(animal, optuna.create_study().ask(), seed=0)
+        return {}
+    return {
+        trial.number: trained_plainly(
+            animal, optuna.trial.FixedTrial(trial.params), trial.user_attrs["seed"]
+        )
+        for trial in tuner.study.trials
+    }
+
+
+def _difference(tuner: Any, number: int, plain: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return where a trial left the path of its plain training, if it did."""
+    from tests.conftest import history
+
+    rows = history(tuner, number)
+    if len(rows) > len(plain):
+        return f"trial {number} has {len(rows)} epochs, and plain Keras {len(plain)}"
+    for epoch, (ours, theirs) in enumerate(zip(rows, plain, strict=False)):
+        for metric, value in theirs.items():
+            if not _is_same(float(ours[metric]), float(value)):
+                apart = abs(float(ours[metric]) - float(value))
+                return f"trial {number}: {metric} of epoch {epoch} is {apart:.1e} apart"
+    return None
+
+
+def _is_same(one: float, other: float) -> bool:
+    return one == other or (math.isnan(one) and math.isnan(other))
+
+
+def verdict(found: Mapping[str, Any], again: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what a row says of an animal, and why."""
+    if UNKNOWN in again:
+        return UNKNOWN, again[UNKNOWN]
+    for known in (found, again):
+        for kind in (REFUSED, WRONG):
+            if kind in known:
+                is_line = kind == REFUSED and "\n" not in known[kind]
+                return (REFUSED if is_line else WRONG), known[kind]
+    wrong = [*again["differences"], *_wrong_models(found, again)]
+    return (WRONG, "; ".join(wrong)) if wrong else (EQUAL, "")
+
+
+def _wrong_models(found: Mapping[str, Any], again: Mapping[str, Any]) -> list[str]:
+    """Say which of the best models is not the one that the study reports."""
+    wrong = []
+    for where, best in (("here", found), ("in a fresh process", again)):
+        if best["weights"] != again["plain"]:
+            wrong.append(f"best_model() {where} has other weights than the best epoch had")
+        value = best.get("evaluated", best["value"])
+        if not math.isclose(value, best["value"], rel_tol=1e-5, abs_tol=1e-6):
+            wrong.append(f"best_model() {where} evaluates to {value}, not {best['value']}")
+    return wrong
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else ""
+
+
+def rows_of(names: Sequence[str], workers: Sequence[int]) -> Iterable[tuple[str, int, str, str]]:
+    """Yield the rows of the table as they come."""
+    for begin in range(0, len(names), _AT_ONCE):
+        part = list(names[begin : begin + _AT_ONCE])
+        for n_workers in workers:
+            with tempfile.TemporaryDirectory() as folder:
+                found = timed(("zoo:searched", part, n_workers, str(Path(folder)))).answers[0]
+                again = timed(("zoo:compared", part, str(Path(folder)))).answers[0]
+            for name in part:
+                kind, why = verdict(found[name], again[name])
+                print(f"{name}, {n_workers} workers: {kind} {why}", flush=True)
+                yield name, n_workers, kind, why[:120].replace("\n", " ").replace("|", "/")
+
+
+def main() -> None:
+    """Compare the animals that were asked for, and exit with 1 where a row is wrong."""
+    from tests.zoo import ANIMALS
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workers", nargs="+", type=int, default=[1, 2])
+    let_choose(parser, ANIMALS)
+    arguments = parser.parse_args()
+    rows = list(rows_of(arguments.only, arguments.workers))
+    report(("keras", "tensorflow", "optuna"), ("animal", "workers", "result", "why"), rows)
+    for kind in (EQUAL, REFUSED, UNKNOWN, WRONG):
+        print(f"{kind}: {sum(row[2] == kind for row in rows)}")
+    sys.exit(any(row[2] == WRONG for row in rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,19 @@
+"""Small models and data of every kind that Keras's own documentation shows.
+
+Each is an `Animal`: a builder, the data that goes with it, and the objective. Plain Keras trains
+them all, so a search must train them to the same numbers, or refuse them in one line before
+anything is trained. `tests/benchmarks/zoo.py` compares the two.
+"""
+
+from __future__ import annotations
+
+from tests.zoo import data, layers, models
+from tests.zoo.animal import Animal, trained_plainly
+
+ANIMALS: dict[str, Animal] = {
+    name: animal
+    for part in (layers.ANIMALS, models.ANIMALS, data.ANIMALS)
+    for name, animal in part.items()
+}
+
+__all__ = ["ANIMALS", "Animal", "trained_plainly"]

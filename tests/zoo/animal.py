@@ -1,0 +1,132 @@
+"""What an animal of the zoo is, and how plain Keras trains it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+EPOCHS = 3
+
+
+@dataclass(frozen=True)
+class Animal:
+    """Hold a builder and the data that it is trained on.
+
+    Args:
+        build: The builder, as a tuner takes it.
+        data: Returns the arguments of `search()` that hold data; functions among them are passed as
+            they are, and called anew for each plain training.
+        objective: The objective, to be minimized. Default "val_loss".
+        fit: Further arguments of `search()` and of `Model.fit`.
+        evaluates: Whether `Model.evaluate` of the validation data gives the objective.
+    """
+
+    build: Callable[[Any], Any]
+    data: Callable[[], dict[str, Any]]
+    objective: str = "val_loss"
+    fit: Mapping[str, Any] = field(default_factory=dict)
+    evaluates: bool = True
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What `search()` is called with, and `Model.fit` where functions are called."""
+        return {"epochs": EPOCHS, **self.fit, **self.data()}
+
+
+class Plain(NamedTuple):
+    """Hold what plain Keras came to: the logs of each epoch, and the weights of the best one."""
+
+    rows: list[dict[str, Any]]
+    weights: list[Any]
+
+
+class Notes(keras.callbacks.Callback):
+    """Note the logs of each epoch, and the weights of the best one."""
+
+    def __init__(self, objective: str) -> None:
+        super().__init__()
+        self.rows: list[dict[str, Any]] = []
+        self.weights: list[Any] = []
+        self._objective = objective
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Take a row; of equal values the first is the best."""
+        values = [row[self._objective] for row in self.rows]
+        self.rows.append(dict(logs or {}))
+        if not values or self.rows[-1][self._objective] < min(values):
+            self.weights = self.model.get_weights()
+
+
+def trained_plainly(animal: Animal, trial: Any, seed: int) -> Plain:
+    """Train an animal as its user would without a tuner, from a seed."""
+    arguments = {name: opened(value) for name, value in animal.arguments.items()}
+    keras.utils.set_random_seed(seed)
+    model, own = built(animal, trial)
+    notes = Notes(animal.objective)
+    keywords = {**arguments, **own, "callbacks": [notes], "verbose": 0}
+    if hasattr(animal.build, "fit"):
+        animal.build.fit(trial, model, **keywords)
+    else:
+        model.fit(**keywords)
+    return Plain(notes.rows, notes.weights)
+
+
+def built(animal: Animal, trial: Any) -> tuple[keras.Model, Mapping[str, Any]]:
+    """Return the model of a trial, and the arguments of fit that come with it."""
+    made = animal.build(trial)
+    return made if isinstance(made, tuple) else (made, {})
+
+
+def opened(value: Any) -> Any:
+    """Return what a function gives that stands for data."""
+    return value() if inspect.isroutine(value) else value
+
+
+def compiled(
+    model: keras.Model,
+    trial: Any,
+    loss: Any = "sparse_categorical_crossentropy",
+    metrics: Any = ("accuracy",),
+    **options: Any,
+) -> keras.Model:
+    """Compile a model with Adam, whose learning rate the trial chooses."""
+    optimizer = options.pop("optimizer", None) or keras.optimizers.Adam(rate(trial))
+    model.compile(optimizer, loss, metrics=list(metrics), **options)
+    return model
+
+
+def rate(trial: Any) -> float:
+    """Return the trial's learning rate."""
+    return float(trial.suggest_float("lr", 1e-3, 1e-1, log=True))
+
+
+def sequential(
+    make: Callable[[], list[Any]], shape: tuple[int, ...] | None
+) -> Callable[[Any], Any]:
+    """Return the builder of a classifier with such layers below its last one."""
+
+    def build(trial: Any) -> keras.Model:
+        first = [] if shape is None else [keras.Input(shape)]
+        last = keras.layers.Dense(3, activation="softmax")
+        return compiled(keras.Sequential([*first, *make(), last]), trial)
+
+    return build
+
+
+def split(x: Any, y: Any, rows: int = 64) -> dict[str, Any]:
+    """Return the first rows to train on, and the others to validate with."""
+    train, held_out = (
+        keras.tree.map_structure(lambda array, part=part: array[part], (x, y))
+        for part in (slice(rows), slice(rows, None))
+    )
+    return {"x": train[0], "y": train[1], "validation_data": held_out}
+
+
+def generator() -> np.random.Generator:
+    """Return the generator that all data comes from."""
+    return np.random.default_rng(7)
