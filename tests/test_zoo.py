@@ -1,0 +1,30 @@
+"""Trainings are plain Keras's, and best models those of the best epochs, for models of all kinds.
+
+`python -m tests.benchmarks.zoo` runs the whole zoo; these are some of each part of it.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.benchmarks.zoo import EQUAL, rows_of
+
+SOME = {
+    "layers": ("batch_norm", "lstm_dropout", "augmentation", "mixed_bfloat16", "unbuilt_dropout"),
+    "models": ("subclassed_says_built", "two_inputs_two_outputs", "vae", "two_phases", "ema"),
+    "data": ("text_objects", "ragged", "tf_data_shuffled", "generator_function", "frames"),
+}
+
+
+@pytest.mark.parametrize("names", SOME.values(), ids=SOME)
+def test_a_search_trains_as_plain_keras_does(names):
+    """Each epoch is the same to the last digit, and so are the weights of the best models."""
+    found = [(name, kind, why) for name, _, kind, why in rows_of(names, [1])]
+    assert found == [(name, EQUAL, "") for name in names]
+
+
+def test_workers_train_as_plain_keras_does():
+    """Trials of two processes are those of plain Keras too, and so is the best model."""
+    names = ("batch_norm", "subclassed", "text_tensors")
+    found = [(name, kind, why) for name, _, kind, why in rows_of(names, [2])]
+    assert found == [(name, EQUAL, "") for name in names]
