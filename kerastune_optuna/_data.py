@@ -5,15 +5,26 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
 _INFINITE, _UNKNOWN = -1, -2  # what tf.data.Dataset.cardinality() returns
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneratorFunction:
+    """Stand for batches that a function of the user yields, from the first one in each training."""
+
+    function: Callable[[], Iterator[Any]]
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from self.function()
 
 
 def is_loader(source: Any) -> bool:
@@ -24,8 +35,19 @@ def is_loader(source: Any) -> bool:
 def open_data(source: Any) -> Any:
     """Return the data, calling the function or opening the parcel that stands for it."""
     if is_loader(source):
-        return source()
+        loaded = source()
+        return GeneratorFunction(source) if isinstance(loaded, Iterator) else loaded
+    return open_parcel(source)
+
+
+def open_parcel(source: Any) -> Any:
+    """Return what was packed for another process; anything else as it is."""
     return source.open() if is_parcel(source) else source
+
+
+def begun(data: Any) -> Any:
+    """Return the data as one training gets it: a generator of its own where a function makes one."""
+    return iter(data) if isinstance(data, GeneratorFunction) else data
 
 
 def is_parcel(source: Any) -> bool:
@@ -63,13 +85,15 @@ def check_validation_data(
     if validation_data is None:
         return
     if isinstance(validation_data, list | tuple):
-        if len(validation_data) not in (2, 3):
+        if len(validation_data) not in (1, 2, 3):
             raise ArgumentError(
-                f"validation_data has {len(validation_data)} parts. Pass (x, y), or "
+                f"validation_data has {len(validation_data)} parts. Pass (x,), (x, y), or "
                 "(x, y, sample_weight), or a dataset."
             )
-        _check_one("validation_data", validation_data[0], validation_steps, "validation_steps")
-        _check_even("validation_data[0]", validation_data[0], "[1]", validation_data[1])
+        x, *others = validation_data
+        _check_one("validation_data", x, validation_steps, "validation_steps")
+        for place, other in enumerate(others, start=1):
+            _check_even("validation_data[0]", x, f"[{place}]", other)
     else:
         _check_one("validation_data", validation_data, validation_steps, "validation_steps")
 
@@ -92,7 +116,12 @@ def _check_one(name: str, data: Any, steps: int | None, steps_name: str) -> None
     if isinstance(data, Iterator):
         raise ArgumentTypeError(
             f"{name} is a {type(data).__name__}, which can be read only once, and each trial reads "
-            "it anew. Pass arrays, a tf.data.Dataset (from_generator makes one) or a PyDataset."
+            "it anew. Pass a function without arguments that returns one, and is called for each trial."
+        )
+    if isinstance(data, GeneratorFunction) and steps is None:
+        raise ArgumentError(
+            f"{name} is a function that returns a generator, of which Keras reads only two batches "
+            f"after the first epoch. Pass {steps_name}=, and let it yield without end."
         )
     size = _size(data)
     if size == 0:
@@ -124,6 +153,8 @@ def _rows(data: Any) -> int | None:
         data = leaves[0] if leaves else ()
     if getattr(data, "shape", ()):
         return int(data.shape[0])
+    if isinstance(data, str | bytes):  # one of a list of texts, whose length is no number of rows
+        return None
     if isinstance(data, keras.utils.PyDataset):
         batches = data.num_batches
         return _INFINITE if batches is None else int(batches)
@@ -154,13 +185,13 @@ def shape_of_a_batch(data: Any, batch_size: int) -> tuple[int, ...] | None:
         return (rows or _rows_of_a_batch(data), *(size or 1 for size in row))
     leaves = [] if makes_batches(data) else keras.tree.flatten(data)
     shape = getattr(leaves[0], "shape", ()) if leaves else ()
-    return (batch_size, *map(int, shape[1:])) if shape else None
+    return (batch_size, *(int(size or 1) for size in shape[1:])) if shape else None
 
 
 def inputs_of_a_batch(data: Any, batch_size: int) -> Any:
     """Return the inputs of the first batch."""
     if not makes_batches(data):
-        return keras.tree.map_structure(lambda leaf: leaf[:batch_size], data)
+        return pick(data, np.arange(min(batch_size, _rows(data) or 0)))
     is_indexed = isinstance(data, keras.utils.PyDataset)
     batch = data[0] if is_indexed else next(iter(data))
     return keras.utils.unpack_x_y_sample_weight(batch)[0]
@@ -177,9 +208,9 @@ def specify(x: Any, y: Any) -> tuple[Any, Any] | None:
 
 
 def _is_plain(leaf: Any) -> bool:
-    """Whether something is an array, or describes a tensor of a rank that is known."""
+    """Whether something is an array of numbers, or describes a tensor of a rank that is known."""
     if isinstance(leaf, np.ndarray):
-        return leaf.ndim > 0
+        return leaf.ndim > 0 and leaf.dtype.kind not in "OSU"
     return type(leaf).__name__ == "TensorSpec" and bool(leaf.shape.rank)
 
 
@@ -210,7 +241,7 @@ def makes_batches(data: Any) -> bool:
     """Whether the data yields batches that hold the targets, as opposed to arrays."""
     return (
         hasattr(data, "element_spec")
-        or isinstance(data, keras.utils.PyDataset)
+        or isinstance(data, keras.utils.PyDataset | GeneratorFunction)
         or any(kind.__name__ == "DataLoader" for kind in type(data).__mro__)
     )
 
@@ -221,3 +252,22 @@ def _check_even(name: str, one: Any, other_name: str, other: Any) -> None:
         raise ArgumentError(
             f"{name} has {rows} rows and {other_name} has {others}. Pass as many targets as inputs."
         )
+
+
+def pick(data: Any, rows: NDArray[Any]) -> Any:
+    """Return some rows of arrays, nested ones too."""
+    return keras.tree.map_structure(lambda leaf: _rows_of(leaf, rows), data)
+
+
+def _rows_of(leaf: Any, rows: NDArray[Any]) -> Any:
+    if leaf is None:
+        return None
+    if hasattr(leaf, "iloc"):  # of pandas, whose [] picks columns
+        return leaf.iloc[rows]
+    if hasattr(leaf, "tocsr"):  # of SciPy, of whose sparse arrays not all have []
+        return leaf.tocsr()[rows]
+    if type(leaf).__module__.startswith("tensorflow."):  # whose [] takes no list
+        import tensorflow as tf  # the data is TensorFlow's
+
+        return tf.gather(leaf, rows)
+    return leaf[rows]

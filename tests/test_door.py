@@ -40,6 +40,7 @@ ORDER = [
     "_digest",
     "_rows",
     "_fit",
+    "_kinds",
     "_folds",
     "_steps",
     "_rehearsal",
