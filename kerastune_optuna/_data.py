@@ -46,7 +46,7 @@ def open_parcel(source: Any) -> Any:
 
 
 def begun(data: Any) -> Any:
-    """Return the data as one training gets it: a generator of its own where a function makes one."""
+    """Return the data for one training, which gets a generator of its own."""
     return iter(data) if isinstance(data, GeneratorFunction) else data
 
 
@@ -116,7 +116,7 @@ def _check_one(name: str, data: Any, steps: int | None, steps_name: str) -> None
     if isinstance(data, Iterator):
         raise ArgumentTypeError(
             f"{name} is a {type(data).__name__}, which can be read only once, and each trial reads "
-            "it anew. Pass a function without arguments that returns one, and is called for each trial."
+            "it anew. Pass a function without arguments that returns one: it is called for each."
         )
     if isinstance(data, GeneratorFunction) and steps is None:
         raise ArgumentError(

@@ -104,6 +104,21 @@ def kept_in_memory(data: Any) -> Any:
     return kept
 
 
+def in_order(dataset: Any) -> Any:
+    """Return a copy of a pipeline without its shuffles; an empty one where chance is elsewhere."""
+    definition = parse(serialize(dataset))
+    shuffles = {node.name: node for node in definition.node if node.op.startswith("Shuffle")}
+    for node in definition.node:
+        for place, name in enumerate(node.input):
+            while (shuffle := shuffles.get(name.split(":")[0])) is not None:
+                name = shuffle.input[0]
+            node.input[place] = name
+    for shuffle in shuffles.values():
+        definition.node.remove(shuffle)
+    copy = rebuild(definition.SerializeToString(), dataset.element_spec)
+    return copy if is_fixed(definition) else copy.take(0)
+
+
 def _may_differ(op: str) -> bool:
     """Whether an op may give something else each time."""
     from tensorflow.python.framework import op_def_registry

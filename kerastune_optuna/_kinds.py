@@ -14,7 +14,9 @@ from kerastune_optuna._fit import FitArguments
 
 _VALUES = (str, bytes, int, float, complex, np.generic)
 _INSTEAD = "Pass arrays of numbers"
-_OR_TEXTS = ", or of texts: numpy.array(texts, dtype=object) with one dimension, or tf.constant(texts)"
+_OR_TEXTS = (
+    ", or of texts: numpy.array(texts, dtype=object) with one dimension, or tf.constant(texts)"
+)
 
 
 def check_kinds(fit: FitArguments) -> None:

@@ -87,7 +87,7 @@ def make_ready(model: keras.Model, recipe: Recipe, training: Training, *, check:
 
 
 def _are_generated(fit: FitArguments) -> bool:
-    """Whether a look at the data would run a generator, which goes on in a thread of TensorFlow's."""
+    """Whether a look at the data would run a generator, which a thread of TensorFlow reads on."""
     return any(isinstance(data, GeneratorFunction) for data in (fit.x, fit.validation_data))
 
 

@@ -15,7 +15,7 @@ from optuna.samplers import BaseSampler
 from kerastune_optuna import _backup, _interrupt, _short_names, _study
 from kerastune_optuna._again import Again
 from kerastune_optuna._arguments import check_limits, check_tuner
-from kerastune_optuna._budget import Budget, room
+from kerastune_optuna._budget import Budget, check_study, room
 from kerastune_optuna._confirm import Confirming
 from kerastune_optuna._constraints import Constraint
 from kerastune_optuna._crew import Crew
@@ -264,6 +264,7 @@ class OptunaTuner(Queue, Again, Confirming):
             crew.run(study, job, progress, self._folder)
             progress.tell(budget.ending.reason(study))
         _tidy(study, recipe)
+        check_study(study)
 
     def _how_to_go_on(self) -> str:
         return (

@@ -145,9 +145,7 @@ def endless(x, y):
 
 
 @pytest.mark.parametrize("n_workers", [1, 2])
-def test_a_function_that_returns_a_generator_begins_it_anew_for_each_trial(
-    search, data, n_workers
-):
+def test_a_function_that_returns_a_generator_begins_it_anew_for_each_trial(search, data, n_workers):
     """Each trial trains and validates on the first batches, as plain Keras with its seed."""
     x, y, validation = data
     steps = {"steps_per_epoch": 3, "validation_steps": 2}
