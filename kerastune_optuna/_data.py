@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -27,6 +27,20 @@ class GeneratorFunction:
         yield from self.function()
 
 
+class HeldBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
+    """Hold batches to validate on: of a generator, each epoch would be measured on other ones."""
+
+    def __init__(self, batches: Iterable[Any]) -> None:
+        super().__init__()
+        self._batches = list(batches)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._batches[index]
+
+
 def is_loader(source: Any) -> bool:
     """Whether a function was passed that loads the data."""
     return callable(source) and not hasattr(source, "__len__")
@@ -38,6 +52,14 @@ def open_data(source: Any) -> Any:
         loaded = source()
         return GeneratorFunction(source) if isinstance(loaded, Iterator) else loaded
     return open_parcel(source)
+
+
+def open_validation(source: Any, steps: int | None) -> Any:
+    """Return the data likewise, with so many batches of a generator held for all epochs."""
+    data = open_data(source)
+    if isinstance(data, GeneratorFunction) and steps is not None:
+        return HeldBatches(itertools.islice(data, steps))
+    return data
 
 
 def open_parcel(source: Any) -> Any:

@@ -20,6 +20,7 @@ from kerastune_optuna._data import (
     is_loader,
     open_data,
     open_parcel,
+    open_validation,
     shape_of_a_batch,
     shuffles_itself,
     specify,
@@ -69,7 +70,9 @@ class FitArguments:
             self,
             x=open_data(self.x),
             y=open_data(self.y),
-            validation_data=open_data(self.validation_data),
+            validation_data=open_validation(
+                self.validation_data, self.others.get("validation_steps")
+            ),
             others={name: open_parcel(value) for name, value in self.others.items()},
         )
         return replace(opened.checked(), kept=opened._kept())
@@ -143,7 +146,7 @@ class FitArguments:
             "x": begun(self.x),
             "y": self.y,
             "epochs": self.epochs,
-            "validation_data": begun(self.validation_data),
+            "validation_data": self.validation_data,
             "validation_split": self.validation_split,
             **self.others,
             **self.kept,
