@@ -186,7 +186,8 @@ class OptunaTuner(Queue, Again, Confirming):
         """Run trials until the study has `n_trials`, going on with a study that exists.
 
         Args:
-            x: Training data as Model.fit takes it, or a function without arguments that returns it;
+            x: Training data as Model.fit takes it, or a function without arguments that returns it,
+                which is called for each trial where that is a generator (with `steps_per_epoch=`);
                 a tf.data.Dataset of single rows goes in batches of `batch_size`.
             y: Targets, where `x` does not hold them; or such a function.
             epochs: Epochs of a trial that is not stopped early. Default 10.
@@ -223,7 +224,7 @@ class OptunaTuner(Queue, Again, Confirming):
             KeyboardInterrupt: Ctrl-C: the running trials ended at the next batch, and are resumed
                 by the next search(). A second one ends at once. SIGTERM does the same, and ends in
                 SystemExit.
-            TooManyFailuresError: Too many trials failed in a row.
+            TooManyFailuresError: Too many trials failed in a row, or none came to anything.
             WorkerError: Workers died one after the other.
         """
         check_fit_arguments(fit_kwargs)
