@@ -24,19 +24,22 @@ _PARTS = ("inputs", "targets", "sample weights")  # of a batch
 
 def find(fit: FitArguments) -> str | None:
     """Return where data is not finite, like "x holds NaN in column 'age'"; None where all is."""
+    try:
+        return next(_faults(fit), None)
+    except Exception:  # data of any kind may raise anything, and no trial fails for want of a hint
+        return None
+
+
+def _faults(fit: FitArguments) -> Iterator[str]:
     for name, leaf in named_arrays(fit):
         if (fault := _fault(leaf)) is not None:
-            return f"{name} holds {fault}"
+            yield f"{name} holds {fault}"
     for name in ("x", "validation_data"):
         if makes_batches(data := getattr(fit, name)):
-            try:
-                with undisturbed():
-                    fault = _fault_of_batches(data)
-            except Exception:  # what makes batches is the user's, and may raise anything
-                continue
+            with undisturbed():
+                fault = _fault_of_batches(data)
             if fault is not None:
-                return f"{name} yields {fault}"
-    return None
+                yield f"{name} yields {fault}"
 
 
 def _fault(leaf: Any) -> str | None:
@@ -62,7 +65,7 @@ def _stored(leaf: Any) -> Any:
 
 def _first(array: Any) -> str | None:
     """Return which value of an array is the first that is not finite, and where it is."""
-    if "float" not in str(array.dtype):  # of any library
+    if not getattr(array, "shape", ()) or "float" not in str(array.dtype):  # of any library
         return None
     step = max(1, _PIECE // max(1, math.prod(map(int, array.shape[1:]))))
     rows = getattr(array, "iloc", array)

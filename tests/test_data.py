@@ -158,7 +158,7 @@ def test_a_function_that_returns_a_generator_begins_it_anew_for_each_trial(searc
 
 
 def test_each_epoch_is_validated_on_the_same_batches(search, data):
-    """Keras reads a generator on from epoch to epoch; here the best model evaluates to the value."""
+    """Keras reads a generator on from epoch to epoch; yet the best model evaluates to the value."""
     x, y, validation = data
     rows = np.random.default_rng(0).permutation(240) % 24
     many = endless(validation[0][rows], validation[1][rows])
