@@ -10,9 +10,9 @@ from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
+from kerastune_optuna._pick import pick
 
 _INFINITE, _UNKNOWN = -1, -2  # what tf.data.Dataset.cardinality() returns
 
@@ -158,10 +158,15 @@ def _check_one(name: str, data: Any, steps: int | None, steps_name: str) -> None
 def _size(data: Any) -> int:
     """Return how many rows or batches there are; an unknown number is looked at, not counted."""
     if hasattr(data, "cardinality"):
-        size = int(data.cardinality())
+        size = _cardinality(data)
         return size if size != _UNKNOWN or _has_a_batch(data) else 0
     rows = _rows(data)
     return _UNKNOWN if rows is None else rows
+
+
+def _cardinality(dataset: Any) -> int:
+    size = dataset.cardinality  # which is a method, but of a dataset that is distributed
+    return int(size() if callable(size) else size)
 
 
 def _has_a_batch(dataset: Any) -> bool:
@@ -189,7 +194,7 @@ def _rows(data: Any) -> int | None:
 def count_batches(data: Any, batch_size: int, validation_split: float) -> int | None:
     """Return how many batches arrays or a tf.data.Dataset have for training; None if unknown."""
     if hasattr(data, "cardinality"):
-        size = int(data.cardinality())
+        size = _cardinality(data)
         return size if size > 0 else None
     rows = None if makes_batches(data) else _rows(data)
     # Keras gives the first floor(rows * (1 - split)) rows to training.
@@ -201,8 +206,8 @@ def shape_of_a_batch(data: Any, batch_size: int) -> tuple[int, ...] | None:
     if hasattr(data, "element_spec"):
         spec = data.element_spec
         first = keras.tree.flatten(spec[0] if isinstance(spec, tuple) else spec)[0]
-        if not first.shape.rank:  # unknown, or the scalars of a dataset that is not batched yet
-            return None
+        if not getattr(first, "shape", None) or not first.shape.rank:
+            return None  # of several replicas, unknown, or the scalars of a dataset without batches
         rows, *row = first.shape.as_list()
         return (rows or _rows_of_a_batch(data), *(size or 1 for size in row))
     leaves = [] if makes_batches(data) else keras.tree.flatten(data)
@@ -274,22 +279,3 @@ def _check_even(name: str, one: Any, other_name: str, other: Any) -> None:
         raise ArgumentError(
             f"{name} has {rows} rows and {other_name} has {others}. Pass as many targets as inputs."
         )
-
-
-def pick(data: Any, rows: NDArray[Any]) -> Any:
-    """Return some rows of arrays, nested ones too."""
-    return keras.tree.map_structure(lambda leaf: _rows_of(leaf, rows), data)
-
-
-def _rows_of(leaf: Any, rows: NDArray[Any]) -> Any:
-    if leaf is None:
-        return None
-    if hasattr(leaf, "iloc"):  # of pandas, whose [] picks columns
-        return leaf.iloc[rows]
-    if hasattr(leaf, "tocsr"):  # of SciPy, of whose sparse arrays not all have []
-        return leaf.tocsr()[rows]
-    if type(leaf).__module__.startswith("tensorflow."):  # whose [] takes no list
-        import tensorflow as tf  # the data is TensorFlow's
-
-        return tf.gather(leaf, rows)
-    return leaf[rows]

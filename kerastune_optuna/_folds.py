@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastune_optuna import _check
-from kerastune_optuna._data import makes_batches, pick
+from kerastune_optuna._data import makes_batches
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._fit import FitArguments, Fold
+from kerastune_optuna._pick import pick
 
 _INSTEAD = "Pass a number of folds, a splitter of scikit-learn like GroupKFold(5), or None."
 _LARGEST_SEED = 2**32  # exclusive: what random_state= takes

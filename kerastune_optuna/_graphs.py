@@ -15,7 +15,7 @@ _NAME = "kerastune_optuna/kept"
 
 def is_tf_dataset(data: Any) -> bool:
     """Whether the data is a tf.data.Dataset."""
-    return hasattr(data, "element_spec") and type(data).__module__.startswith("tensorflow.")
+    return any(kind.__name__ == "DatasetV2" for kind in type(data).__mro__)
 
 
 def serialize(dataset: Any) -> bytes:

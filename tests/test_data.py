@@ -133,6 +133,27 @@ def test_validation_may_have_inputs_alone(search, data):
         assert trial.value == plain_loss(build_autoencoder, trial, x=x, validation_data=(x,))
 
 
+def test_a_distributed_dataset_is_taken(search, data):
+    """What a strategy made of a tf.data.Dataset trains as it does with Model.fit."""
+    strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
+
+    def build(trial):
+        with strategy.scope():
+            model = build_model(trial)
+            model.compile("sgd", model.loss, metrics=["accuracy"])
+        return model
+
+    def distributed(x, y):
+        batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
+        return strategy.experimental_distribute_dataset(batches)
+
+    x, y, validation = data
+    given = {"x": distributed(x, y), "validation_data": distributed(*validation)}
+    tuner = search(build, "val_loss", fit={**given, "y": None})
+    for trial in tuner.study.trials:
+        assert trial.value == plain_loss(build, trial, shuffle=False, **given)
+
+
 def endless(x, y):
     """Return a function that yields batches of 16 rows without end."""
 

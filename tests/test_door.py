@@ -35,6 +35,7 @@ ORDER = [
     "_own_fit",
     "_hparams",
     "_user_callbacks",
+    "_pick",
     "_data",
     "_graphs",
     "_fingerprint",
