@@ -164,9 +164,11 @@ def _note_divergence(task: Task, pruning: PruningCallback) -> None:
     if has_diverged:
         trial.set_user_attr(DIVERGED, pruning.epochs_run)
     is_early = has_diverged and pruning.epochs_run == 1  # in which all of the data came
-    if (pruning.best_value is None or is_early) and (where := task.recipe.not_finite) is not None:
+    has_none = pruning.best_value is None and pruning.reason is None
+    if (is_early or has_none) and (where := task.recipe.not_finite) is not None:
         trial.set_user_attr(NOT_FINITE, where)
-        trial.set_user_attr("stop_reason", f"{trial.user_attrs['stop_reason']}; {where}")
+        reason = trial.user_attrs.get("stop_reason", pruning.stop_reason)
+        trial.set_user_attr("stop_reason", f"{reason}; {where}")
 
 
 def _conclude(task: Task, training: Training, model: keras.Model, *, came_built: bool) -> _Outcome:

@@ -23,14 +23,6 @@ def holed(x):
     return np.where(np.arange(len(x))[:, None] * 4 + np.arange(4) == 21, np.nan, x)
 
 
-def build_wild(trial):
-    """Return a model that no finite loss is left of after the first epoch."""
-    model = build_model(trial)
-    model.optimizer.learning_rate = 1e30
-    model.optimizer.clipnorm = None
-    return model
-
-
 def build_blown(trial):
     """Return a model whose weights are no numbers."""
     model = build_model(trial)
@@ -48,6 +40,14 @@ def test_a_hole_in_the_data_ends_the_search_after_two_trials(search, data, objec
     assert "the loss is nan; x holds NaN (first in row 5) in column 'height'. Mend the" in str(
         got.value
     )
+
+
+def test_a_hole_in_the_validation_data_is_named(search, data):
+    """A training that is finite has no value either where what it is measured on is not."""
+    x, y = data[2]
+    fit = {"validation_data": (holed(x), y)}
+    with pytest.raises(TooManyFailuresError, match=r"never a finite .*; validation_data\[0\] hold"):
+        search(objective="val_loss", fit=fit)
 
 
 def test_workers_end_by_it_too(search, data):
