@@ -20,7 +20,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import GridSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from kerastune_optuna import _interrupt, _points
+from kerastune_optuna import _divergence, _interrupt, _points
+from kerastune_optuna._constraints import are_broken
 from kerastune_optuna._ending import Ending
 from kerastune_optuna._exceptions import TooManyFailuresError
 from kerastune_optuna._executions import executions
@@ -28,6 +29,7 @@ from kerastune_optuna._grid import Grid, is_grid
 from kerastune_optuna._lease import Watch
 from kerastune_optuna._liveness import is_dead, is_in_doubt, is_signed_here, leave, sign
 from kerastune_optuna._retry import DIED, INTERRUPTED, fail_and_retry, lay_out, was_cut_off
+from kerastune_optuna._study import REPEAT_OF
 
 _PATIENCE = 0.5  # seconds in which another worker lays out the next slot, unless it died
 _SURE = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)  # to count, but for doubles
@@ -141,6 +143,16 @@ class Budget:
                 "max_failed_trials= allows more."
             )
 
+    def check_values(self, study: optuna.Study) -> None:
+        """Raise where no trial of this search came to anything, and they are enough to tell.
+
+        Raises:
+            TooManyFailuresError: There were `max_failed_trials` of them, or two where the data has
+                values that are not finite.
+        """
+        trials = study.get_trials(deepcopy=False)[self.first_trial :]
+        _divergence.check(_tried(trials), self.max_failed_trials)
+
     def _is_over(self) -> bool:
         """Whether no further trial may start, whatever is left to do."""
         late = self.deadline is not None and time.time() >= self.deadline
@@ -209,6 +221,22 @@ def _counts(study: optuna.Study, trial: FrozenTrial) -> bool:
 def _says_something(trial: FrozenTrial) -> bool:
     """Whether a trial ended by what its configuration came to."""
     return trial.state.is_finished() and not was_cut_off(trial)
+
+
+def _tried(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials that ended by what their own training came to, the last last."""
+    own = [one for one in trials if REPEAT_OF not in one.user_attrs and not are_broken(one)]
+    return sorted(filter(_says_something, own), key=_end)
+
+
+def check_study(study: optuna.Study) -> None:
+    """Raise where trials ended, and none of the whole study came to anything.
+
+    Raises:
+        TooManyFailuresError: Says what the last one came to.
+    """
+    if tried := _tried(study.get_trials(deepcopy=False)):
+        _divergence.check(tried, 1)
 
 
 def _is_any_at_work(slots: Sequence[FrozenTrial]) -> bool:

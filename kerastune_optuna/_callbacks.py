@@ -97,7 +97,7 @@ class PruningCallback(KerasPruningCallback):
         self.reason: str | None = None
         self._last_epoch = -1
         self._values_seen = 0
-        self._diverged: float | None = None
+        self.diverged: float | None = None
         self._unsent: dict[int, float] = {}
         self._error: Exception | None = None
         self._names: set[str] = set()
@@ -115,7 +115,7 @@ class PruningCallback(KerasPruningCallback):
         self._last_epoch = epoch
         self._names.update(logs)
         if not math.isfinite(loss := float(logs.get("loss", 0.0))):
-            self._diverged = loss
+            self.diverged = loss
             self.model.stop_training = True
         name = self.objective.find(logs)
         if name is None:
@@ -174,7 +174,7 @@ class PruningCallback(KerasPruningCallback):
         """Write what the training came to into the user attrs, or raise what was wrong with it."""
         if self.cut_off:
             return  # the trial is resumed from its last backup, and has come to nothing yet
-        self.pruned = self.pruned or (self._diverged is not None and self.best_value is not None)
+        self.pruned = self.pruned or (self.diverged is not None and self.best_value is not None)
         if self._error is None and self._values_seen == 0 and self.reason is None:
             self._error = self.objective.missing(self._names)
         if self._error is not None:
@@ -195,8 +195,8 @@ class PruningCallback(KerasPruningCallback):
         if self.reason is not None:
             return self.reason
         epoch, epochs = self._last_epoch + 1, self.params.get("epochs", 0)
-        if self._diverged is not None:
-            return f"diverged at epoch {epoch}/{epochs}: the loss is {self._diverged}"
+        if self.diverged is not None:
+            return f"diverged at epoch {epoch}/{epochs}: the loss is {self.diverged}"
         if self.best_value is None:
             return f"{self.objective.name} was never a finite number"
         if self.pruned:

@@ -5,15 +5,40 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
+from kerastune_optuna._pick import pick
 
 _INFINITE, _UNKNOWN = -1, -2  # what tf.data.Dataset.cardinality() returns
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneratorFunction:
+    """Stand for batches that a function of the user yields, from the first one in each training."""
+
+    function: Callable[[], Iterator[Any]]
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from self.function()
+
+
+class HeldBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
+    """Hold batches to validate on: of a generator, each epoch would be measured on other ones."""
+
+    def __init__(self, batches: Iterable[Any]) -> None:
+        super().__init__()
+        self._batches = list(batches)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._batches[index]
 
 
 def is_loader(source: Any) -> bool:
@@ -24,8 +49,27 @@ def is_loader(source: Any) -> bool:
 def open_data(source: Any) -> Any:
     """Return the data, calling the function or opening the parcel that stands for it."""
     if is_loader(source):
-        return source()
+        loaded = source()
+        return GeneratorFunction(source) if isinstance(loaded, Iterator) else loaded
+    return open_parcel(source)
+
+
+def open_validation(source: Any, steps: int | None) -> Any:
+    """Return the data likewise, with so many batches of a generator held for all epochs."""
+    data = open_data(source)
+    if isinstance(data, GeneratorFunction) and steps is not None:
+        return HeldBatches(itertools.islice(data, steps))
+    return data
+
+
+def open_parcel(source: Any) -> Any:
+    """Return what was packed for another process; anything else as it is."""
     return source.open() if is_parcel(source) else source
+
+
+def begun(data: Any) -> Any:
+    """Return the data for one training, which gets a generator of its own."""
+    return iter(data) if isinstance(data, GeneratorFunction) else data
 
 
 def is_parcel(source: Any) -> bool:
@@ -63,13 +107,15 @@ def check_validation_data(
     if validation_data is None:
         return
     if isinstance(validation_data, list | tuple):
-        if len(validation_data) not in (2, 3):
+        if len(validation_data) not in (1, 2, 3):
             raise ArgumentError(
-                f"validation_data has {len(validation_data)} parts. Pass (x, y), or "
+                f"validation_data has {len(validation_data)} parts. Pass (x,), (x, y), or "
                 "(x, y, sample_weight), or a dataset."
             )
-        _check_one("validation_data", validation_data[0], validation_steps, "validation_steps")
-        _check_even("validation_data[0]", validation_data[0], "[1]", validation_data[1])
+        x, *others = validation_data
+        _check_one("validation_data", x, validation_steps, "validation_steps")
+        for place, other in enumerate(others, start=1):
+            _check_even("validation_data[0]", x, f"[{place}]", other)
     else:
         _check_one("validation_data", validation_data, validation_steps, "validation_steps")
 
@@ -92,7 +138,12 @@ def _check_one(name: str, data: Any, steps: int | None, steps_name: str) -> None
     if isinstance(data, Iterator):
         raise ArgumentTypeError(
             f"{name} is a {type(data).__name__}, which can be read only once, and each trial reads "
-            "it anew. Pass arrays, a tf.data.Dataset (from_generator makes one) or a PyDataset."
+            "it anew. Pass a function without arguments that returns one: it is called for each."
+        )
+    if isinstance(data, GeneratorFunction) and steps is None:
+        raise ArgumentError(
+            f"{name} is a function that returns a generator, of which Keras reads only two batches "
+            f"after the first epoch. Pass {steps_name}=, and let it yield without end."
         )
     size = _size(data)
     if size == 0:
@@ -107,10 +158,15 @@ def _check_one(name: str, data: Any, steps: int | None, steps_name: str) -> None
 def _size(data: Any) -> int:
     """Return how many rows or batches there are; an unknown number is looked at, not counted."""
     if hasattr(data, "cardinality"):
-        size = int(data.cardinality())
+        size = _cardinality(data)
         return size if size != _UNKNOWN or _has_a_batch(data) else 0
     rows = _rows(data)
     return _UNKNOWN if rows is None else rows
+
+
+def _cardinality(dataset: Any) -> int:
+    size = dataset.cardinality  # which is a method, but of a dataset that is distributed
+    return int(size() if callable(size) else size)
 
 
 def _has_a_batch(dataset: Any) -> bool:
@@ -124,6 +180,8 @@ def _rows(data: Any) -> int | None:
         data = leaves[0] if leaves else ()
     if getattr(data, "shape", ()):
         return int(data.shape[0])
+    if isinstance(data, str | bytes):  # one of a list of texts, whose length is no number of rows
+        return None
     if isinstance(data, keras.utils.PyDataset):
         batches = data.num_batches
         return _INFINITE if batches is None else int(batches)
@@ -136,7 +194,7 @@ def _rows(data: Any) -> int | None:
 def count_batches(data: Any, batch_size: int, validation_split: float) -> int | None:
     """Return how many batches arrays or a tf.data.Dataset have for training; None if unknown."""
     if hasattr(data, "cardinality"):
-        size = int(data.cardinality())
+        size = _cardinality(data)
         return size if size > 0 else None
     rows = None if makes_batches(data) else _rows(data)
     # Keras gives the first floor(rows * (1 - split)) rows to training.
@@ -148,19 +206,19 @@ def shape_of_a_batch(data: Any, batch_size: int) -> tuple[int, ...] | None:
     if hasattr(data, "element_spec"):
         spec = data.element_spec
         first = keras.tree.flatten(spec[0] if isinstance(spec, tuple) else spec)[0]
-        if not first.shape.rank:  # unknown, or the scalars of a dataset that is not batched yet
-            return None
+        if not getattr(first, "shape", None) or not first.shape.rank:
+            return None  # of several replicas, unknown, or the scalars of a dataset without batches
         rows, *row = first.shape.as_list()
         return (rows or _rows_of_a_batch(data), *(size or 1 for size in row))
     leaves = [] if makes_batches(data) else keras.tree.flatten(data)
     shape = getattr(leaves[0], "shape", ()) if leaves else ()
-    return (batch_size, *map(int, shape[1:])) if shape else None
+    return (batch_size, *(int(size or 1) for size in shape[1:])) if shape else None
 
 
 def inputs_of_a_batch(data: Any, batch_size: int) -> Any:
     """Return the inputs of the first batch."""
     if not makes_batches(data):
-        return keras.tree.map_structure(lambda leaf: leaf[:batch_size], data)
+        return pick(data, np.arange(min(batch_size, _rows(data) or 0)))
     is_indexed = isinstance(data, keras.utils.PyDataset)
     batch = data[0] if is_indexed else next(iter(data))
     return keras.utils.unpack_x_y_sample_weight(batch)[0]
@@ -177,9 +235,9 @@ def specify(x: Any, y: Any) -> tuple[Any, Any] | None:
 
 
 def _is_plain(leaf: Any) -> bool:
-    """Whether something is an array, or describes a tensor of a rank that is known."""
+    """Whether something is an array of numbers, or describes a tensor of a rank that is known."""
     if isinstance(leaf, np.ndarray):
-        return leaf.ndim > 0
+        return leaf.ndim > 0 and leaf.dtype.kind not in "OSU"
     return type(leaf).__name__ == "TensorSpec" and bool(leaf.shape.rank)
 
 
@@ -210,7 +268,7 @@ def makes_batches(data: Any) -> bool:
     """Whether the data yields batches that hold the targets, as opposed to arrays."""
     return (
         hasattr(data, "element_spec")
-        or isinstance(data, keras.utils.PyDataset)
+        or isinstance(data, keras.utils.PyDataset | GeneratorFunction)
         or any(kind.__name__ == "DataLoader" for kind in type(data).__mro__)
     )
 

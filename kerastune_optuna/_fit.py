@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 from kerastune_optuna import _check
 from kerastune_optuna._data import (
+    begun,
     check_training_data,
     check_validation_data,
     count_batches,
     inputs_of_a_batch,
     is_loader,
-    is_parcel,
     open_data,
+    open_parcel,
+    open_validation,
     shape_of_a_batch,
     shuffles_itself,
     specify,
@@ -68,11 +70,10 @@ class FitArguments:
             self,
             x=open_data(self.x),
             y=open_data(self.y),
-            validation_data=open_data(self.validation_data),
-            others={
-                name: open_data(value) if is_parcel(value) else value
-                for name, value in self.others.items()
-            },
+            validation_data=open_validation(
+                self.validation_data, self.others.get("validation_steps")
+            ),
+            others={name: open_parcel(value) for name, value in self.others.items()},
         )
         return replace(opened.checked(), kept=opened._kept())
 
@@ -142,7 +143,7 @@ class FitArguments:
         quiet = {"shuffle": False} if shuffles_itself(self.x) else {}
         return {
             **quiet,
-            "x": self.x,
+            "x": begun(self.x),
             "y": self.y,
             "epochs": self.epochs,
             "validation_data": self.validation_data,
@@ -164,7 +165,7 @@ class FitArguments:
             model.fit(**{**self.as_keywords(), "epochs": 0}, verbose=0)
         with undisturbed():
             logs = model.evaluate(
-                x, y, batch_size=self._evaluation_size, steps=1, verbose=0, return_dict=True
+                begun(x), y, batch_size=self._evaluation_size, steps=1, verbose=0, return_dict=True
             )
         return dict(logs)
 

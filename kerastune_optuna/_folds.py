@@ -15,6 +15,7 @@ from kerastune_optuna import _check
 from kerastune_optuna._data import makes_batches
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._fit import FitArguments, Fold
+from kerastune_optuna._pick import pick
 
 _INSTEAD = "Pass a number of folds, a splitter of scikit-learn like GroupKFold(5), or None."
 _LARGEST_SEED = 2**32  # exclusive: what random_state= takes
@@ -103,6 +104,11 @@ def _check_arrays(fit: FitArguments) -> None:
         )
     for name in ("x", "y"):
         for leaf in keras.tree.flatten(getattr(fit, name)):
+            if type(leaf).__name__ == "SparseTensor":
+                raise ArgumentTypeError(
+                    f"cv= picks rows, which {name} of type SparseTensor does not let it. Pass an "
+                    "array of scipy.sparse."
+                )
             if leaf is not None and not getattr(leaf, "shape", ()):
                 raise ArgumentTypeError(
                     f"cv= picks rows, and {name} holds a value of type {type(leaf).__name__}, "
@@ -167,26 +173,13 @@ def of_fold(fit: FitArguments, number: int) -> FitArguments:
     parts = (fit.x, fit.y) if weights is None else (fit.x, fit.y, weights)
     others = dict(fit.others)
     if weights is not None:
-        others["sample_weight"] = _pick(weights, train)
+        others["sample_weight"] = pick(weights, train)
     return replace(
         fit,
-        x=_pick(fit.x, train),
-        y=_pick(fit.y, train),
-        validation_data=tuple(_pick(part, valid) for part in parts),
+        x=pick(fit.x, train),
+        y=pick(fit.y, train),
+        validation_data=tuple(pick(part, valid) for part in parts),
         others=others,
         kept={},
         folds=(),
     )
-
-
-def _pick(data: Any, rows: NDArray[Any]) -> Any:
-    """Return some rows of arrays, nested ones too."""
-    return keras.tree.map_structure(lambda leaf: _rows_of(leaf, rows), data)
-
-
-def _rows_of(leaf: Any, rows: NDArray[Any]) -> Any:
-    if leaf is None:
-        return None
-    if hasattr(leaf, "iloc"):  # of pandas, whose [] picks columns
-        return leaf.iloc[rows]
-    return (leaf.numpy() if hasattr(leaf, "numpy") else leaf)[rows]  # TensorFlow's take no list

@@ -15,7 +15,7 @@ _NAME = "kerastune_optuna/kept"
 
 def is_tf_dataset(data: Any) -> bool:
     """Whether the data is a tf.data.Dataset."""
-    return hasattr(data, "element_spec") and type(data).__module__.startswith("tensorflow.")
+    return any(kind.__name__ == "DatasetV2" for kind in type(data).__mro__)
 
 
 def serialize(dataset: Any) -> bytes:
@@ -102,6 +102,21 @@ def kept_in_memory(data: Any) -> Any:
         for _ in kept:  # Keras stops at the last batch, and only the end after it makes a whole
             pass
     return kept
+
+
+def in_order(dataset: Any) -> Any:
+    """Return a copy of a pipeline without its shuffles; an empty one where chance is elsewhere."""
+    definition = parse(serialize(dataset))
+    shuffles = {node.name: node for node in definition.node if node.op.startswith("Shuffle")}
+    for node in definition.node:
+        for place, name in enumerate(node.input):
+            while (shuffle := shuffles.get(name.split(":")[0])) is not None:
+                name = shuffle.input[0]
+            node.input[place] = name
+    for shuffle in shuffles.values():
+        definition.node.remove(shuffle)
+    copy = rebuild(definition.SerializeToString(), dataset.element_spec)
+    return copy if is_fixed(definition) else copy.take(0)
 
 
 def _may_differ(op: str) -> bool:

@@ -92,14 +92,23 @@ def pack(name: str, data: Any, folder: Path | None) -> Any:
 
 
 def _pack_leaf(leaf: Any, folder: Path | None) -> Any:
-    if type(leaf).__module__.startswith("tensorflow.") and hasattr(leaf, "numpy"):
-        leaf = leaf.numpy()  # an eager tensor
+    if _is_numbers(leaf):
+        leaf = leaf.numpy()
     is_large = isinstance(leaf, np.ndarray) and leaf.nbytes >= _SMALL and not leaf.dtype.hasobject
     if folder is None or not is_large:
         return leaf
     path = folder / f"{uuid.uuid4().hex}.npy"
     np.save(path, leaf)
     return ArrayFile(str(path))
+
+
+def _is_numbers(leaf: Any) -> bool:
+    """Whether something is a tensor of TensorFlow that NumPy holds as well.
+
+    Of texts and of ragged rows it would make arrays of objects, which Keras does not take.
+    """
+    is_tensor = type(leaf).__module__.startswith("tensorflow.") and hasattr(leaf, "numpy")
+    return is_tensor and not hasattr(leaf, "row_splits") and leaf.dtype.name != "string"
 
 
 def _as_graph(name: str, dataset: Any) -> DatasetGraph:

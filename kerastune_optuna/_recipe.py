@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import keras
 from optuna.trial import BaseTrial
 
+from kerastune_optuna import _not_finite
 from kerastune_optuna._constraints import Constraints
 from kerastune_optuna._exceptions import BuilderError
 from kerastune_optuna._fit import FitArguments, check_builders_arguments, check_training
@@ -59,6 +61,11 @@ class Recipe:
     def last_epoch(self) -> int:
         """Up to which epoch a trial counts: that of fit, but for several trainings."""
         return self.fit.epochs - self.fit.epochs_of_a_trial + self.epochs_of_a_trial
+
+    @cached_property
+    def not_finite(self) -> str | None:
+        """Where the data of the search holds NaN or infinity, looked for once in a process."""
+        return _not_finite.find(self.fit)
 
     def of_trial(
         self,

@@ -10,6 +10,7 @@ from kerastune_optuna import _bundle, _card, _check, _storage, _study
 from kerastune_optuna._constraints import Constraint, Constraints
 from kerastune_optuna._crew import Crew
 from kerastune_optuna._fit import VERBOSITIES, FitArguments, check_training
+from kerastune_optuna._kinds import check_kinds
 from kerastune_optuna._own_fit import trains_itself
 from kerastune_optuna._recipe import Recipe
 from kerastune_optuna._results import Results
@@ -57,7 +58,10 @@ class Trainer(Results):
         check_callbacks(given)
         may_add = may_add_metrics(given) or trains_itself(self.build_model)
         check_training(fit, self._objectives, may_add=may_add)
-        return crew, self._recipe(fit.opened() if crew.is_this_process else fit.checked(), given)
+        ready = fit.opened() if crew.is_this_process else fit.checked()
+        if not trains_itself(self.build_model):  # a fit of its own may take anything
+            check_kinds(ready)
+        return crew, self._recipe(ready, given)
 
     def _recipe(self, fit: FitArguments, callbacks: Sequence[Any]) -> Recipe:
         return Recipe(

@@ -15,6 +15,7 @@ from kerastune_optuna import _own_fit
 from kerastune_optuna._archive import Archive
 from kerastune_optuna._backup import Backup
 from kerastune_optuna._callbacks import BestWeights
+from kerastune_optuna._data import GeneratorFunction
 from kerastune_optuna._history import EpochLogs
 from kerastune_optuna._hparams import for_boards
 from kerastune_optuna._one_objective import watched_alone
@@ -88,7 +89,9 @@ def _check_objectives(model: keras.Model, recipe: Recipe) -> None:
     """Raise before any training where the model will not log an objective."""
     own_step = type(model).train_step is not keras.Model.train_step
     metrics = [one for one in recipe.objectives.metrics if one.needs_validation or not own_step]
-    if may_add_metrics(recipe.callbacks) or not metrics:
+    # What a look at a generator draws goes on in a thread of TensorFlow's, beyond our control.
+    is_generated = isinstance(recipe.fit.x, GeneratorFunction)
+    if may_add_metrics(recipe.callbacks) or not metrics or is_generated:
         return  # only the first epoch can tell
     logs = recipe.fit.evaluate_once(model)
     names = set(logs)

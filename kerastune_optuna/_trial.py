@@ -18,6 +18,8 @@ from optuna.trial import FrozenTrial, TrialState
 from kerastune_optuna import _backup, _history, _repeats, _weights
 from kerastune_optuna._archive import Archive
 from kerastune_optuna._backup import UnfitBackupError
+from kerastune_optuna._callbacks import PruningCallback
+from kerastune_optuna._divergence import DIVERGED, NOT_FINITE
 from kerastune_optuna._exceptions import StorageError, WeightsError
 from kerastune_optuna._fit import FitArguments
 from kerastune_optuna._kept import discard_outranked, enters_best, save
@@ -139,6 +141,7 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
     if training.stop.stopped or training.pruning.cut_off:
         raise KeyboardInterrupt
     _take(task, training, model, recipe)
+    _note_divergence(task, training.pruning)
     if training.came_to_its_end and not series.is_over:
         task.archive.save_between(series, training.pruning.state())
         return None
@@ -153,6 +156,19 @@ def _take(task: Task, training: Training, model: keras.Model, recipe: Recipe) ->
         scores = score(recipe, model, best, training.logs_of_best_epoch, seconds)
     outcome, weights = training.pruning.outcome(), training.best.best_or_last()
     task.series.add(outcome, training.logs.rows, weights, scores, seconds)
+
+
+def _note_divergence(task: Task, pruning: PruningCallback) -> None:
+    """Write down that a training diverged, and where the data is at fault."""
+    trial, has_diverged = task.trial, pruning.diverged is not None
+    if has_diverged:
+        trial.set_user_attr(DIVERGED, pruning.epochs_run)
+    is_early = has_diverged and pruning.epochs_run == 1  # in which all of the data came
+    has_none = pruning.best_value is None and pruning.reason is None
+    if (is_early or has_none) and (where := task.recipe.not_finite) is not None:
+        trial.set_user_attr(NOT_FINITE, where)
+        reason = trial.user_attrs.get("stop_reason", pruning.stop_reason)
+        trial.set_user_attr("stop_reason", f"{reason}; {where}")
 
 
 def _conclude(task: Task, training: Training, model: keras.Model, *, came_built: bool) -> _Outcome:

@@ -15,7 +15,7 @@ from optuna.samplers import BaseSampler
 from kerastune_optuna import _backup, _interrupt, _short_names, _study
 from kerastune_optuna._again import Again
 from kerastune_optuna._arguments import check_limits, check_tuner
-from kerastune_optuna._budget import Budget, room
+from kerastune_optuna._budget import Budget, check_study, room
 from kerastune_optuna._confirm import Confirming
 from kerastune_optuna._constraints import Constraint
 from kerastune_optuna._crew import Crew
@@ -186,7 +186,8 @@ class OptunaTuner(Queue, Again, Confirming):
         """Run trials until the study has `n_trials`, going on with a study that exists.
 
         Args:
-            x: Training data as Model.fit takes it, or a function without arguments that returns it;
+            x: Training data as Model.fit takes it, or a function without arguments that returns it,
+                which is called for each trial where that is a generator (with `steps_per_epoch=`);
                 a tf.data.Dataset of single rows goes in batches of `batch_size`.
             y: Targets, where `x` does not hold them; or such a function.
             epochs: Epochs of a trial that is not stopped early. Default 10.
@@ -223,7 +224,7 @@ class OptunaTuner(Queue, Again, Confirming):
             KeyboardInterrupt: Ctrl-C: the running trials ended at the next batch, and are resumed
                 by the next search(). A second one ends at once. SIGTERM does the same, and ends in
                 SystemExit.
-            TooManyFailuresError: Too many trials failed in a row.
+            TooManyFailuresError: Too many trials failed in a row, or none came to anything.
             WorkerError: Workers died one after the other.
         """
         check_fit_arguments(fit_kwargs)
@@ -264,6 +265,7 @@ class OptunaTuner(Queue, Again, Confirming):
             crew.run(study, job, progress, self._folder)
             progress.tell(budget.ending.reason(study))
         _tidy(study, recipe)
+        check_study(study)
 
     def _how_to_go_on(self) -> str:
         return (

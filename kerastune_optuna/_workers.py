@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kerastune_optuna import _card, _interrupt, _storage, _study
 from kerastune_optuna._budget import Budget
+from kerastune_optuna._divergence import came_to_nothing
 from kerastune_optuna._exceptions import (
     ArgumentError,
     TooManyFailuresError,
@@ -173,6 +174,8 @@ def run_trials(
                     budget.check_failures(study)
                 except TooManyFailuresError as error:
                     raise error from cause
+            if came_to_nothing(ended):
+                budget.check_values(study)
 
 
 def _attempt(

@@ -159,7 +159,7 @@ SEARCH = [
     ({"x": (row for row in X), "y": None}, ArgumentTypeError, "can be read only once"),
     ({"y": Y[:5]}, ArgumentError, "x has 8 rows and y has 5"),
     ({"validation_data": None}, ArgumentError, "needs validation, and there is none"),
-    ({"validation_data": (X,)}, ArgumentError, "validation_data has 1 parts"),
+    ({"validation_data": (X,) * 4}, ArgumentError, "validation_data has 4 parts"),
     ({"validation_data": (EMPTY, Y[:0])}, ArgumentError, "validation_data is empty"),
     ({"validation_data": (X, Y[:3])}, ArgumentError, "has 8 rows and [1] has 3"),
     ({"validation_data": DATASET.repeat()}, ArgumentError, "Pass validation_steps="),

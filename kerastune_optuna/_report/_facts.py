@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from optuna.trial import FrozenTrial, TrialState
 
+from kerastune_optuna._divergence import has_diverged
 from kerastune_optuna._objectives import MEASURED
 from kerastune_optuna._report._ranks import ranks_on_fronts
 
@@ -266,7 +267,7 @@ def epochs_of(trial: FrozenTrial, epochs: int) -> int:
 
 def saved_epochs(trials: Sequence[FrozenTrial], epochs: int) -> int:
     """Return how many epochs the pruned trials were spared."""
-    pruned = [trial for trial in trials if trial.state is TrialState.PRUNED]
+    pruned = [one for one in trials if one.state is TrialState.PRUNED and not has_diverged(one)]
     # One that ran no epoch repeats another or broke a constraint, and was spared none by pruning.
     pruned = [trial for trial in pruned if trial.user_attrs.get("epochs_run") != 0]
     # A trial of an earlier search may have had more epochs than this one allows.

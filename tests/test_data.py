@@ -1,0 +1,244 @@
+"""What Model.fit takes, a search takes: data of every form, with one process, two, and folds."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+import scipy.sparse
+import tensorflow as tf
+
+from kerastune_optuna import ArgumentError, ArgumentTypeError
+from tests.conftest import build_model
+
+WORDS = ["good", "fine", "bad", "awful", "poor"]
+ROWS = np.random.default_rng(0).integers(0, 5, (48, 3))
+Y = (ROWS[:, 0] > 1).astype("int64")
+TEXTS = np.array([" ".join(WORDS[word] for word in row) for row in ROWS], dtype=object)
+SERIES = tf.ragged.constant([row[: 1 + row[0] % 3].tolist() for row in ROWS], dtype="int32")
+
+
+@keras.saving.register_keras_serializable("tests")
+class Padded(keras.layers.Layer):
+    """Make rows of one length."""
+
+    def call(self, rows):
+        """Pad them."""
+        return rows.to_tensor() if isinstance(rows, tf.RaggedTensor) else rows
+
+
+def reader(trial, *layers):
+    """Return a classifier of words, behind the layers that make them."""
+    model = keras.Sequential(
+        [
+            *layers,
+            keras.layers.Embedding(12, trial.suggest_int("size", 2, 4)),
+            keras.layers.GlobalAveragePooling1D(),
+            keras.layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def build_for_texts(trial):
+    """Return a classifier of texts."""
+    return reader(trial, keras.layers.TextVectorization(vocabulary=WORDS))
+
+
+def build_for_series(trial):
+    """Return a classifier of rows of any length."""
+    return reader(trial, Padded())
+
+
+FORMS = {
+    "texts": (build_for_texts, TEXTS),
+    "tensor of texts": (build_for_texts, tf.constant(TEXTS)),
+    "ragged": (build_for_series, SERIES),
+    "coo": (build_model, scipy.sparse.coo_matrix(np.eye(4)[ROWS[:, 0] % 4].astype("float32"))),
+}
+
+
+def plain_loss(build, trial, **arguments):
+    """Return the least validation loss of plain Keras with a trial's parameters and seed."""
+    keras.utils.set_random_seed(trial.user_attrs["seed"])
+    model = build(optuna.trial.FixedTrial(trial.params))
+    return min(model.fit(**arguments, epochs=2, verbose=0).history["val_loss"])
+
+
+@pytest.mark.parametrize(("build", "x"), FORMS.values(), ids=FORMS)
+def test_a_trial_is_what_plain_keras_makes_of_the_same_data(search, build, x):
+    """Texts, ragged and sparse rows train to the digits of Model.fit, and evaluate to the value."""
+    tuner = search(build, "val_loss", fit={"x": x, "y": Y, "validation_data": (x, Y)})
+    for trial in tuner.study.trials:
+        assert trial.value == plain_loss(build, trial, x=x, y=Y, validation_data=(x, Y))
+    loss = tuner.best_model().evaluate(x, Y, verbose=0, return_dict=True)["loss"]
+    assert loss == pytest.approx(tuner.best_value, abs=1e-6)
+
+
+@pytest.mark.parametrize(("build", "x"), FORMS.values(), ids=FORMS)
+def test_data_of_every_form_has_folds(search, build, x):
+    """cv= picks rows of whatever has rows."""
+    tuner = search(build, fit={"x": x, "y": Y, "validation_data": None, "cv": 2}, n_trials=1)
+    assert len(tuner.best_trial.user_attrs["values"]) == 2
+
+
+@pytest.mark.parametrize("form", ["tensor of texts", "ragged"])
+def test_data_of_every_form_travels(search, form):
+    """Tensors that NumPy does not hold as well reach worker processes as they are."""
+    build, x = FORMS[form]
+    data = {"x": x, "y": Y, "validation_data": (x, Y)}
+    tuner = search(build, "val_loss", fit={**data, "n_workers": 2})
+    for trial in tuner.study.trials:
+        assert trial.value == plain_loss(build, trial, **data)
+
+
+def test_texts_are_kept_for_reproduction(search):
+    """A trial on a tensor of texts is trained again to the digit."""
+    build, x = FORMS["tensor of texts"]
+    tuner = search(build, fit={"x": x, "y": Y, "validation_data": (x, Y)}, n_trials=1)
+    assert tuner.reproduce(0)["difference"].abs().max() == 0
+
+
+class Autoencoder(keras.Model):
+    """Learn to give what it got, by a step of its own that needs no targets."""
+
+    def __init__(self, units):
+        super().__init__()
+        self.inner, self.outer = keras.layers.Dense(units), keras.layers.Dense(4)
+
+    def call(self, x):
+        """Return it again."""
+        return self.outer(self.inner(x))
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Compare with the inputs."""
+        return keras.ops.mean(keras.ops.square(x - y_pred))
+
+
+def build_autoencoder(trial):
+    """Return an autoencoder."""
+    model = Autoencoder(trial.suggest_int("units", 1, 3))
+    model.compile("adam")
+    return model
+
+
+def test_validation_may_have_inputs_alone(search, data):
+    """validation_data=(x,) is what Model.fit takes where a model needs no targets."""
+    x = data[0]
+    tuner = search(build_autoencoder, "val_loss", fit={"y": None, "validation_data": (x,)})
+    for trial in tuner.study.trials:
+        assert trial.value == plain_loss(build_autoencoder, trial, x=x, validation_data=(x,))
+
+
+def test_a_distributed_dataset_is_taken(search, data):
+    """What a strategy made of a tf.data.Dataset trains as it does with Model.fit."""
+    strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
+
+    def build(trial):
+        with strategy.scope():
+            model = build_model(trial)
+            model.compile("sgd", model.loss, metrics=["accuracy"])
+        return model
+
+    def distributed(x, y):
+        batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
+        return strategy.experimental_distribute_dataset(batches)
+
+    x, y, validation = data
+    given = {"x": distributed(x, y), "validation_data": distributed(*validation)}
+    tuner = search(build, "val_loss", fit={**given, "y": None})
+    for trial in tuner.study.trials:
+        assert trial.value == plain_loss(build, trial, shuffle=False, **given)
+
+
+def endless(x, y):
+    """Return a function that yields batches of 16 rows without end."""
+
+    def yield_batches():
+        while True:
+            for first in range(0, len(x), 16):
+                yield x[first : first + 16], y[first : first + 16]
+
+    return yield_batches
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_a_function_that_returns_a_generator_begins_it_anew_for_each_trial(search, data, n_workers):
+    """Each trial trains and validates on the first batches, as plain Keras with its seed."""
+    x, y, validation = data
+    steps = {"steps_per_epoch": 2, "validation_steps": 2}
+    train, valid = endless(x, y), endless(*validation)
+    given = {"x": train, "y": None, "validation_data": valid, "n_workers": n_workers, **steps}
+    tuner = search(build_model, "val_loss", fit=given)
+    for trial in tuner.study.trials:
+        fresh = {"x": train(), "validation_data": valid(), "shuffle": False, **steps}
+        assert trial.value == plain_loss(build_model, trial, **fresh)
+
+
+def test_each_epoch_is_validated_on_the_same_batches(search, data):
+    """Keras reads a generator on from epoch to epoch; yet the best model evaluates to the value."""
+    x, y, validation = data
+    rows = np.random.default_rng(0).permutation(240) % 24
+    many = endless(validation[0][rows], validation[1][rows])
+    given = {"validation_data": many, "validation_steps": 3, "epochs": 6}
+    tuner = search(objective="val_loss", fit={"x": x, "y": y, **given})
+    loss, _ = tuner.best_model().evaluate(many(), steps=3, verbose=0)
+    assert loss == pytest.approx(tuner.best_value, abs=1e-6)
+
+
+def test_a_generator_function_serves_all_that_trains(search, data):
+    """refit() and reproduce() take one too."""
+    x, y, validation = data
+    train, steps = endless(x, y), {"steps_per_epoch": 3}
+    tuner = search(fit={"x": train, "y": None, "validation_data": validation, **steps})
+    assert tuner.reproduce(0)["difference"].abs().max() == 0
+    _, history = tuner.refit(train, epochs=1, verbose=0, **steps)
+    assert len(history.epoch) == 1
+
+
+REFUSED = {
+    "generator": ({"x": endless(ROWS, Y)(), "y": None}, "Pass a function without arguments that r"),
+    "no steps": ({"x": endless(ROWS, Y), "y": None}, "Pass steps_per_epoch=, and let it yield"),
+    "no validation_steps": ({"validation_data": endless(ROWS, Y)}, "Pass validation_steps=, and l"),
+    "list of texts": ({"x": list(TEXTS)}, "x[0] holds a value of type str, which has no rows. P"),
+    "list of numbers": ({"y": Y.tolist()}, "y[0] holds a value of type int, which has no rows"),
+    "fixed width": ({"x": TEXTS.astype(str)}, "x holds values of type <U"),
+    "objects": ({"x": ROWS.astype(object)}, "x holds values of type object. Pass arrays of numb"),
+    "set": ({"x": {1, 2}, "y": None}, "x holds a set, which is no array"),
+    "weights": ({"sample_weight": [1.0] * 48}, "sample_weight[0] holds a value of type float"),
+    "column of texts": (
+        {"x": pd.DataFrame({"age": ROWS[:, 0], "name": TEXTS})},
+        "in column 'name'",
+    ),
+    "categories": (
+        {"x": {"city": pd.Series(TEXTS, dtype="category")}},
+        "x['city'] holds values of type category",
+    ),
+    "mixed columns": (
+        {"x": pd.DataFrame({"age": ROWS[:, 0], "is_new": Y > 0})},
+        "x holds columns of types int64 and bool, which have none in common",
+    ),
+    "four parts": ({"validation_data": (ROWS, Y, Y, Y)}, "validation_data has 4 parts. Pass (x,),"),
+    "weights of validation": ({"validation_data": (ROWS, Y, Y[:3])}, "48 rows and [2] has 3"),
+}
+
+
+@pytest.mark.parametrize(("fit", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_keras_does_not_take_is_refused_before_training(search, make_tuner, fit, message):
+    """One line names the array or the column, and says what to pass instead."""
+    tuner = make_tuner()
+    with pytest.raises(ArgumentError) as got:
+        search(tuner=tuner, fit={"x": ROWS, "y": Y, "validation_data": (ROWS, Y), **fit})
+    assert message in str(got.value)
+    assert "\n" not in str(got.value)
+    assert len(tuner.study.trials) == 0
+
+
+def test_sparse_tensors_have_no_folds(search):
+    """TensorFlow cannot pick rows of them, and the error says what can."""
+    x = tf.sparse.from_dense(ROWS)
+    with pytest.raises(ArgumentTypeError, match=r"of type SparseTensor.*scipy\.sparse"):
+        search(fit={"x": x, "y": Y, "validation_data": None, "cv": 2})

@@ -1,0 +1,200 @@
+"""Trainings whose loss is not finite: a search without others says so, and where the data is."""
+
+from __future__ import annotations
+
+import time
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+import tensorflow as tf
+
+from kerastune_optuna import TooManyFailuresError
+from kerastune_optuna._fit import FitArguments
+from kerastune_optuna._not_finite import find
+from kerastune_optuna._report import saved_epochs
+from tests.conftest import build_model
+
+
+def holed(x):
+    """Return rows of which one has no value in its second column."""
+    return np.where(np.arange(len(x))[:, None] * 4 + np.arange(4) == 21, np.nan, x)
+
+
+def build_blown(trial):
+    """Return a model whose weights are no numbers."""
+    model = build_model(trial)
+    model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
+    return model
+
+
+@pytest.mark.parametrize("objective", ["val_accuracy", "val_loss"])
+def test_a_hole_in_the_data_ends_the_search_after_two_trials(search, data, objective):
+    """The error names the column, whether trials are pruned or failed by it."""
+    x = pd.DataFrame(holed(data[0]), columns=["age", "height", "weight", "pulse"])
+    with pytest.raises(TooManyFailuresError) as got:
+        search(objective=objective, n_trials=6, fit={"x": x, "epochs": 3})
+    assert "All of 2 trials failed or diverged" in str(got.value)
+    assert "the loss is nan; x holds NaN (first in row 5) in column 'height'. Mend the" in str(
+        got.value
+    )
+
+
+def test_a_hole_in_the_validation_data_is_named(search, data):
+    """A training that is finite has no value either where what it is measured on is not."""
+    x, y = data[2]
+    fit = {"validation_data": (holed(x), y)}
+    with pytest.raises(TooManyFailuresError, match=r"never a finite .*; validation_data\[0\] hold"):
+        search(objective="val_loss", fit=fit)
+
+
+def test_workers_end_by_it_too(search, data):
+    """The error of a worker process is raised here."""
+    with pytest.raises(TooManyFailuresError, match=r"x holds NaN \(first in row 5, column 1\)"):
+        search(n_trials=6, fit={"x": holed(data[0]), "n_workers": 2})
+
+
+def test_each_trial_says_it(search, data, capsys):
+    """The line of the first trial names the array already."""
+    with pytest.raises(TooManyFailuresError):
+        search(n_trials=6, fit={"x": holed(data[0]), "verbose": 2})
+    first = capsys.readouterr().out.splitlines()[0]
+    assert "diverged at epoch 1/2: the loss is nan; x holds NaN (first in row 5, colu" in first
+
+
+def test_trials_that_all_diverge_are_no_result(search):
+    """Without a fault in the data as many may diverge in a row as may fail."""
+    with pytest.raises(TooManyFailuresError, match=r"All of 3 trials .* Mend build_model or its r"):
+        search(build_blown, n_trials=6, max_failed_trials=3)
+
+
+def test_a_budget_that_all_diverged_is_no_result(search, make_tuner):
+    """search() raises where it ends before that, and where it is called once more."""
+    tuner = make_tuner(build_blown)
+    for _ in range(2):
+        with pytest.raises(TooManyFailuresError, match="All of 2 trials failed or diverged"):
+            search(tuner=tuner)
+    assert [trial.state.name for trial in tuner.study.trials] == ["PRUNED", "PRUNED"]
+
+
+def test_one_good_trial_is_enough(search):
+    """A search with a result ends as ever, however many diverged."""
+
+    def build(trial):
+        return build_blown(trial) if trial.number != 1 else build_model(trial)
+
+    tuner = search(build, n_trials=5, max_failed_trials=2)
+    states = [trial.state.name for trial in tuner.study.trials]
+    assert states == ["PRUNED", "COMPLETE", "PRUNED", "PRUNED", "PRUNED"]
+
+
+def test_divergence_saves_nothing(search, capsys):
+    """The epochs that a diverged trial did not run are not saved by pruning."""
+
+    def build(trial):
+        return build_blown(trial) if trial.number else build_model(trial)
+
+    tuner = search(build, n_trials=3, fit={"epochs": 4})
+    assert saved_epochs(tuner.study.trials, 4) == 0
+    tuner.summary()
+    assert "Epochs: 6 run, 0 saved by pruning (0%)" in capsys.readouterr().out
+
+
+class Filled(keras.layers.Layer):
+    """Put zeros where there is no value."""
+
+    def call(self, x):
+        """Fill them."""
+        return keras.ops.where(keras.ops.isnan(x), keras.ops.zeros_like(x), x)
+
+
+def test_a_model_that_takes_holes_is_left_alone(search, data, capfd):
+    """Nothing is said of data that a model can train on, nor is it looked at."""
+
+    def build(trial):
+        model = build_model(trial)
+        filled = keras.Sequential([keras.Input((4,)), Filled(), *model.layers])
+        filled.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return filled
+
+    tuner = search(build, fit={"x": holed(data[0]), "verbose": 2})
+    assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE", "COMPLETE"]
+    assert "NaN" not in "".join(capfd.readouterr())
+
+
+X, HOLED = np.ones((8, 4)), holed(np.ones((8, 4)))
+INFINITE = np.where(np.isnan(HOLED), 1e300, HOLED)  # which float32 does not hold
+SPARSE = scipy.sparse.coo_matrix(HOLED)
+
+
+class Batches(keras.utils.PyDataset):
+    """Serve two batches."""
+
+    def __len__(self):
+        """Count them."""
+        return 2
+
+    def __getitem__(self, index):
+        """Return one."""
+        return X[:4], HOLED[4 * index : 4 * index + 4]
+
+
+DATASET = tf.data.Dataset.from_tensor_slices((HOLED, X)).shuffle(8, seed=1).batch(8)
+PLACES = {
+    "x": ({"x": HOLED}, "x holds NaN (first in row 5, column 1)"),
+    "nested": ({"x": {"a": X, "b": [X, HOLED]}}, "x['b'][1] holds NaN (first in row 5, column 1)"),
+    "images": ({"x": HOLED.reshape(8, 2, 2)}, "x holds NaN (first in row 5)"),
+    "tensor": ({"x": tf.constant(HOLED)}, "x holds NaN (first in row 5, column 1)"),
+    "infinity": ({"x": INFINITE}, "x holds infinity (first in row 5, column 1)"),
+    "y": ({"y": pd.Series(HOLED[:, 1])}, "y holds NaN (first in row 5)"),
+    "weights": ({"others": {"sample_weight": HOLED[:, 1]}}, "sample_weight holds NaN (first in ro"),
+    "validation": ({"validation_data": (X, HOLED)}, "validation_data[1] holds NaN (first in row 5"),
+    "sparse": ({"x": SPARSE}, "x holds NaN"),
+    "sparse tensor": ({"x": tf.sparse.from_dense(HOLED)}, "x holds NaN"),
+    "ragged": ({"x": tf.ragged.constant([[1.0], [2.0, np.nan]])}, "x holds NaN"),
+    "texts": ({"x": np.array(["a"] * 8, dtype=object)}, None),
+    "whole numbers": ({"x": X.astype(int)}, None),
+    "finite": ({"validation_data": (X, X)}, None),
+    "dataset": ({"x": DATASET, "y": None}, "x yields NaN (first in row "),
+    "PyDataset": (
+        {"validation_data": Batches()},
+        "validation_data yields NaN (first in row 1, column 1) among the targets of batch 1",
+    ),
+}
+
+
+@pytest.mark.parametrize(("given", "told"), PLACES.values(), ids=PLACES)
+def test_the_place_is_named(given, told):
+    """Data of every form is looked through: which part of it, and which row and column."""
+    found = find(
+        FitArguments(
+            **{"x": X, "y": X, "validation_data": None, **given}, epochs=1, validation_split=0.0
+        )
+    )
+    assert found is None if told is None else found.startswith(told)
+
+
+def test_a_look_at_a_dataset_does_not_move_its_shuffle():
+    """The next reading gives what it would have given."""
+
+    def order(*, looked_at):
+        tf.keras.utils.set_random_seed(3)
+        dataset = tf.data.Dataset.range(100).shuffle(100).batch(50)
+        if looked_at:
+            find(FitArguments(dataset, None, 1, None, 0.0))
+        return [batch.numpy().tolist() for batch in dataset]
+
+    assert order(looked_at=True) == order(looked_at=False)
+
+
+def test_a_look_takes_memory_for_a_part_alone():
+    """Of 400 MB one value is found in a second or so."""
+    large = np.zeros((100_000_000, 1), "float32")
+    large[-1] = np.inf
+    began = time.perf_counter()
+    assert find(FitArguments(large, None, 1, None, 0.0)) == (
+        "x holds infinity (first in row 99999999, column 0)"
+    )
+    assert time.perf_counter() - began < 5
