@@ -215,9 +215,25 @@ def makes_batches(data: Any) -> bool:
     )
 
 
-def _check_even(name: str, one: Any, other_name: str, other: Any) -> None:
+def check_weights(x: Any, weights: Any) -> None:
+    """Refuse weights that are not one for each row."""
+    if weights is not None and not makes_batches(x):
+        _check_even("x", x, "sample_weight", weights, "weights")
+
+
+def lacks_targets(x: Any, y: Any) -> bool:
+    """Whether nothing holds the targets: there is no y, and x are arrays."""
+    if y is not None or makes_batches(x):
+        return False
+    return all(getattr(leaf, "shape", ()) for leaf in keras.tree.flatten(x))
+
+
+def _check_even(
+    name: str, one: Any, other_name: str, other: Any, others_are: str = "targets"
+) -> None:
     rows, others = _rows(one), _rows(other)
     if rows is not None and others is not None and rows != others:
         raise ArgumentError(
-            f"{name} has {rows} rows and {other_name} has {others}. Pass as many targets as inputs."
+            f"{name} has {rows} rows and {other_name} has {others}. Pass as many {others_are} as "
+            "inputs."
         )

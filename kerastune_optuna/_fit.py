@@ -14,6 +14,7 @@ from kerastune_optuna import _check
 from kerastune_optuna._data import (
     check_training_data,
     check_validation_data,
+    check_weights,
     count_batches,
     inputs_of_a_batch,
     is_loader,
@@ -132,6 +133,7 @@ class FitArguments:
         )
         if not is_loader(self.x):
             check_training_data(x, y, self.others.get("steps_per_epoch"))
+            check_weights(x, self.others.get("sample_weight"))
         steps = self.others.get("validation_steps")
         check_validation_data(validation, self.validation_split, steps, x)
         return self

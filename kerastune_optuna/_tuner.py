@@ -82,6 +82,7 @@ class OptunaTuner(Queue, Again, Confirming):
         constraints: Functions that take a trial and its model, which is not trained where one
             returns a number above 0. A trial that breaks a constraint is PRUNED.
         max_failed_trials: How many trials may fail in a row before search() gives up. Default 10.
+            Before any succeeded, two that fail with the same error are enough.
         backup_every: Seconds between two backups of a running trial, from which it is resumed when
             its process dies. Default 60; 0 for one at each epoch, None for none.
         storage_patience: Seconds for which a database that went away is waited for. Default 300.
@@ -223,7 +224,7 @@ class OptunaTuner(Queue, Again, Confirming):
             KeyboardInterrupt: Ctrl-C: the running trials ended at the next batch, and are resumed
                 by the next search(). A second one ends at once. SIGTERM does the same, and ends in
                 SystemExit.
-            TooManyFailuresError: Too many trials failed in a row.
+            TooManyFailuresError: Too many trials failed in a row, or the first two for one cause.
             WorkerError: Workers died one after the other.
         """
         check_fit_arguments(fit_kwargs)

@@ -322,11 +322,11 @@ def test_many_failures_in_a_row_end_the_search(search):
     """max_failed_trials failures in a row raise, with the last one as the cause."""
 
     def build(trial):
-        raise RuntimeError("no such luck")
+        raise RuntimeError(f"no luck with {trial.number}")
 
     with pytest.raises(TooManyFailuresError, match="3 trials failed in a row") as got:
         search(build, max_failed_trials=3)
-    assert str(got.value.__cause__) == "no such luck"
+    assert str(got.value.__cause__) == "no luck with 2"
 
 
 def test_an_error_of_the_code_ends_the_search_at_once(search, make_tuner):
