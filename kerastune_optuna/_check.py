@@ -69,7 +69,13 @@ def installed(package: str, *, extra: str) -> None:
         )
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return ' Did you mean ...?' where a known name is near, else nothing."""
-    near = difflib.get_close_matches(name, list(names), n=1)
+def nearest(name: str, names: Iterable[str], least: float = 0.6) -> str:
+    """Return ' Did you mean ...?' where a known name is near, else nothing.
+
+    Args:
+        name: What came.
+        names: What is known.
+        least: How much of both names must be the same: less where any name may come.
+    """
+    near = difflib.get_close_matches(name, list(names), n=1, cutoff=least)
     return f" Did you mean {near[0]!r}?" if near else ""

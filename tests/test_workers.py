@@ -201,7 +201,9 @@ def test_what_a_worker_raises_reaches_the_user(search, capfd):
     with pytest.raises(NameError, match="undefined_name") as got:
         search(build, fit={"n_workers": 2})
     assert "Raised in a worker" in got.value.__notes__[0]
-    assert "in build" in got.value.__notes__[0]
+    line = build.__code__.co_firstlineno + 1
+    assert f'File "{__file__}", line {line}, in build' in got.value.__notes__[0]
+    assert "return undefined_name" in got.value.__notes__[0]
     assert "Traceback" not in capfd.readouterr().err
 
 
