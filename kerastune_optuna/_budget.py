@@ -141,7 +141,7 @@ class Budget:
         if all(trial.state is TrialState.FAIL for trial in last):
             reason = last[-1].user_attrs.get("stop_reason", "unknown")
             raise TooManyFailuresError(
-                f"{len(last)} trials failed in a row, the last one (trial {last[-1].number}) with: "
+                f"{_in_a_row(len(last))} (trial {last[-1].number}) with: "
                 f"{reason.rstrip('.')}. Mend build_model or its ranges; search() then goes on. "
                 "max_failed_trials= allows more."
             )
@@ -235,6 +235,10 @@ def _check_alike(trials: Sequence[FrozenTrial]) -> None:
                 f"{reason}. Mend build_model, the data or the arguments; search() then goes on. "
                 "Where other configurations work, let one of them go first by enqueue()."
             )
+
+
+def _in_a_row(n: int) -> str:
+    return f"{n} trials failed in a row, the last one" if n > 1 else "The trial failed"
 
 
 def _is_any_at_work(slots: Sequence[FrozenTrial]) -> bool:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, MissingExtraError
+from kerastune_optuna._exceptions import (
+    ArgumentError,
+    ArgumentTypeError,
+    MissingExtraError,
+    NoTrialsError,
+)
 
 
 def integer(name: str, value: object, *, least: int, instead: str) -> None:
@@ -67,6 +72,22 @@ def installed(package: str, *, extra: str) -> None:
             f"{package} is not installed, and this needs it. "
             f'Run: pip install "kerastune_optuna[{extra}]"'
         )
+
+
+def has_study(directory: str | Path, name: str, names: Sequence[str]) -> None:
+    """Refuse to read a study that a directory does not have, among those of these names."""
+    if name not in names:
+        others = ", ".join(map(repr, sorted(names)))
+        instead = f"It has {others}: pass study_name=" if names else "Pass another directory="
+        raise NoTrialsError(
+            f"directory={str(directory)!r} has no study {name!r}. {instead}, or call search() "
+            "first."
+        )
+
+
+def count(n: int, one: str) -> str:
+    """Return how many there are of what ends in s where there are several, like `1 trial`."""
+    return f"{n} {one}" if n == 1 else f"{n} {one}s"
 
 
 def nearest(name: str, names: Iterable[str], least: float = 0.6) -> str:

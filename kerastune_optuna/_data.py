@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerastune_optuna._check import count
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
 _INFINITE, _UNKNOWN = -1, -2  # what tf.data.Dataset.cardinality() returns
@@ -65,7 +66,7 @@ def check_validation_data(
     if isinstance(validation_data, list | tuple):
         if len(validation_data) not in (2, 3):
             raise ArgumentError(
-                f"validation_data has {len(validation_data)} parts. Pass (x, y), or "
+                f"validation_data has {count(len(validation_data), 'part')}. Pass (x, y), or "
                 "(x, y, sample_weight), or a dataset."
             )
         _check_one("validation_data", validation_data[0], validation_steps, "validation_steps")
@@ -234,6 +235,6 @@ def _check_even(
     rows, others = _rows(one), _rows(other)
     if rows is not None and others is not None and rows != others:
         raise ArgumentError(
-            f"{name} has {rows} rows and {other_name} has {others}. Pass as many {others_are} as "
-            "inputs."
+            f"{name} has {count(rows, 'row')} and {other_name} has {others}. Pass as many "
+            f"{others_are} as inputs."
         )
