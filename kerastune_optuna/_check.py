@@ -78,10 +78,10 @@ def has_study(directory: str | Path, name: str, names: Sequence[str]) -> None:
     """Refuse to read a study that a directory does not have, among those of these names."""
     if name not in names:
         others = ", ".join(map(repr, sorted(names)))
-        instead = f"It has {others}: pass study_name=" if names else "Pass another directory="
+        instead = f"study_name= with one of {others}" if names else "another directory="
         raise NoTrialsError(
-            f"directory={str(directory)!r} has no study {name!r}. {instead}, or call search() "
-            "first."
+            f"directory={str(directory)!r} has no study {name!r}. Call search() first, or pass "
+            f"{instead}."
         )
 
 

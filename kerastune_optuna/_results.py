@@ -292,8 +292,9 @@ class Results(Plots):
         self._check_single()
         best = _study.best(self._existing, self._objectives.watched, n)
         if len(best) < n:
+            there = _check.count(len(best), "COMPLETE trial")
             raise NoTrialsError(
-                f"Study {self._name!r} has {_check.count(len(best), 'COMPLETE trial')}, and needed: "
-                f"{n}. Call search() first, with the directory or storage of the study you mean."
+                f"Study {self._name!r} has {there}, fewer than {n}. "
+                "Call search() first, with the directory or storage of the study you mean."
             )
         return best

@@ -279,8 +279,10 @@ def test_a_path_that_is_none_is_an_error(path, error, text):
 def test_a_missing_package_names_its_extra(make_tuner, monkeypatch, ask):
     """Without plotly there is one error, which says what to install."""
     monkeypatch.setitem(sys.modules, "plotly", None)
+    tuner = make_tuner()
+    assert tuner.study.trials == []
     with pytest.raises(MissingExtraError, match=r'plotly.*"kerastune_optuna\[plots\]"'):
-        getattr(make_tuner(), ask)()
+        getattr(tuner, ask)()
 
 
 def test_summary_says_what_pruning_saved(search, capsys):

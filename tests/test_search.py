@@ -214,8 +214,10 @@ def test_summary_prints_the_best_and_counts_the_rest(search, capsys):
 @pytest.mark.parametrize("ask", ["best_trial", "best_params", "best_value"])
 def test_results_before_any_trial_are_an_error(make_tuner, ask):
     """A result of an empty study is an error that says what to call first."""
+    tuner = make_tuner()
+    assert tuner.study.trials == []
     with pytest.raises(NoTrialsError, match=r"has 0 COMPLETE trials.*Call search\(\) first"):
-        getattr(make_tuner(), ask)
+        getattr(tuner, ask)
 
 
 def test_best_model_before_any_trial_is_an_error(make_tuner):
