@@ -164,11 +164,10 @@ class Results(Plots):
         return _report.write_page(self._existing, path)
 
     def __repr__(self) -> str:
-        told = f"study {self._name!r}: {self._objectives.aim}, not open yet"
-        if self._may_be_read:
-            with one_try():  # a database that is away is not waited for
-                told = _report.line(self.study, self.n_trials)
-        return f"{type(self).__name__}({told})"
+        if not self._may_be_read:
+            return f"OptunaTuner(study {self._name!r}: {self._objectives.aim}, not open yet)"
+        with one_try():  # a database that is away is not waited for
+            return f"OptunaTuner({_report.line(self.study, self.n_trials)})"
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows of the tuner; a study is not made for it."""
@@ -184,8 +183,8 @@ class Results(Plots):
     @property
     def _names_on_disk(self) -> list[str]:
         """The studies in the directory's own database, which is not made for the answer."""
-        there = _storage.has_database(Path(self.directory))
-        return optuna.get_all_study_names(self._connected) if there else []
+        is_there = _storage.has_database(Path(self.directory))
+        return optuna.get_all_study_names(self._connected) if is_there else []
 
     def dashboard(self, port: int | None = None) -> Dashboard:
         """Show the study in optuna-dashboard, in a browser on this machine.
@@ -294,7 +293,7 @@ class Results(Plots):
         if len(best) < n:
             there = _check.count(len(best), "COMPLETE trial")
             raise NoTrialsError(
-                f"Study {self._name!r} has {there}, fewer than {n}. "
-                "Call search() first, with the directory or storage of the study you mean."
+                f"Study {self._name!r} has {there}, fewer than {n}. Call search() first, with "
+                "the directory or storage of the study you mean."
             )
         return best
