@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import optuna
 import typer
 
-from kerastune_optuna import _dashboard, _report, _storage, _study, _url
+from kerastune_optuna import _check, _dashboard, _report, _storage, _study, _url
 from kerastune_optuna._exceptions import ArgumentError, StorageError, TunerError
 from kerastune_optuna._keras_tuner import Imported, import_project
 from kerastune_optuna._parts import whole_of, wholes
@@ -208,9 +208,9 @@ def _told(imported: Imported) -> str:
     study, objective = imported.study, imported.objective
     states = Counter(trial.state.name for trial in study.get_trials(deepcopy=False))
     return (
-        f"Added {imported.added} trials, and left out {imported.left_out} that are unfinished or "
-        f"were there. Study {study.study_name!r} has {states['COMPLETE']} COMPLETE and "
-        f"{states['FAIL']} FAIL; the first count towards n_trials. Go on with: OptunaTuner("
+        f"Added {_check.count(imported.added, 'trial')}, and left out {imported.left_out} that "
+        f"were unfinished or there. Study {study.study_name!r} has {states['COMPLETE']} COMPLETE "
+        f"and {states['FAIL']} FAIL; the first count towards n_trials. Go on with: OptunaTuner("
         f"from_keras_tuner(...), {objective.name!r}, direction={objective.direction!r}, "
         f"study_name={study.study_name!r})"
     )

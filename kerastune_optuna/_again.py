@@ -115,7 +115,7 @@ class Again(Results):
             ArgumentError: There is no such trial, or what it was trained with was not kept.
         """
         check_fit_arguments(fit_kwargs, "reproduce()")
-        _, card = _reproduce.find(self.study, trial)
+        _, card = _reproduce.find(self._existing, trial)
         kept = _bundle.load(self._folder, card["kept"])
         given = {"x": x, "y": y, "validation_data": validation_data}
         own = {name: data for name, data in given.items() if data is not None}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import os
-from typing import TYPE_CHECKING
+import warnings
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 import keras
 from optuna.samplers import CmaEsSampler
@@ -14,11 +16,35 @@ from kerastune_optuna import _check, _storage, _study
 from kerastune_optuna._constraints import check_constraints
 from kerastune_optuna._ending import check_terminator
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
-from kerastune_optuna._objectives import parse_objectives
+from kerastune_optuna._objectives import Objectives, parse_objectives
 from kerastune_optuna._short_names import check_pruner, check_sampler
 
 if TYPE_CHECKING:
     from kerastune_optuna._tuner import OptunaTuner
+
+
+# What KerasTuner calls the same.
+_ALSO_CALLED = {
+    "max_trials": "n_trials",
+    "project_name": "study_name",
+    "max_consecutive_failed_trials": "max_failed_trials",
+}
+
+
+def check_names(names: Iterable[str], known: Callable[..., Any]) -> None:
+    """Refuse arguments that the tuner does not have.
+
+    Raises:
+        ArgumentTypeError: Names the argument, and the one that is meant or near.
+    """
+    for name in names:
+        own = list(inspect.signature(known).parameters)
+        also = _ALSO_CALLED.get(name)
+        hint = f" It is called {also} here." if also else _check.nearest(name, own)
+        raise ArgumentTypeError(
+            f"OptunaTuner got {name!r}, which it does not take.{hint} It takes "
+            f"{', '.join(one for one in own if one != 'others')}."
+        )
 
 
 def check_tuner(tuner: OptunaTuner) -> None:
@@ -29,6 +55,7 @@ def check_tuner(tuner: OptunaTuner) -> None:
     """
     _check_builder(tuner.build_model)
     objectives = parse_objectives(tuner.objective, tuner.direction)
+    _warn_of_directions(objectives)
     check_constraints(tuner)
     check_limits(tuner.n_trials, tuner.timeout)
     check_sampler(tuner.sampler)
@@ -56,6 +83,17 @@ def check_tuner(tuner: OptunaTuner) -> None:
     instead = "Pass how long to wait for a database that went away."
     _check.seconds("storage_patience", tuner.storage_patience, instead=instead)
     _check.one_of("overwrite", tuner.overwrite, (True, False))
+
+
+def _warn_of_directions(objectives: Objectives) -> None:
+    for one in objectives.each:
+        if one.looks_for_the_worst:
+            warnings.warn(
+                f"direction={one.direction!r} looks for the worst {one.name!r} there is. Pass "
+                'direction="auto" for the best.',
+                UserWarning,
+                stacklevel=4,  # the line that makes the tuner
+            )
 
 
 def check_limits(n_trials: object, timeout: object) -> None:

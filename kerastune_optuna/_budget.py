@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import GridSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from kerastune_optuna import _divergence, _interrupt, _points
+from kerastune_optuna import _divergence, _interrupt, _points, _reason
 from kerastune_optuna._constraints import are_broken
 from kerastune_optuna._ending import Ending
 from kerastune_optuna._exceptions import TooManyFailuresError
@@ -128,9 +129,13 @@ class Budget:
         """Raise where the last trials of this search failed one after the other.
 
         Raises:
-            TooManyFailuresError: There were `max_failed_trials` of them.
+            TooManyFailuresError: There were `max_failed_trials` of them, or two of one cause before
+                any trial succeeded.
         """
-        trials = study.get_trials(deepcopy=False)[self.first_trial :]
+        trials = study.get_trials(deepcopy=False)
+        if not any(map(_succeeded, trials)):
+            _check_alike(trials[self.first_trial :])
+        trials = trials[self.first_trial :]
         ended = sorted((trial for trial in trials if _says_something(trial)), key=_end)
         last = ended[-self.max_failed_trials :]
         if len(last) < self.max_failed_trials:
@@ -138,8 +143,8 @@ class Budget:
         if all(trial.state is TrialState.FAIL for trial in last):
             reason = last[-1].user_attrs.get("stop_reason", "unknown")
             raise TooManyFailuresError(
-                f"{len(last)} trials failed in a row, the last one (trial {last[-1].number}) with: "
-                f"{reason}. Mend build_model or its ranges; search() then goes on. "
+                f"{_in_a_row(len(last))} (trial {last[-1].number}) with: "
+                f"{reason.rstrip('.')}. Mend build_model or its ranges; search() then goes on. "
                 "max_failed_trials= allows more."
             )
 
@@ -237,6 +242,31 @@ def check_study(study: optuna.Study) -> None:
     """
     if tried := _tried(study.get_trials(deepcopy=False)):
         _divergence.check(tried, 1)
+
+
+def _succeeded(trial: FrozenTrial) -> bool:
+    """Whether a trial showed that the code, the data and the arguments can work."""
+    is_done = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+    # One that broke a constraint was not trained.
+    return is_done and (trial.values is not None or bool(trial.intermediate_values))
+
+
+def _check_alike(trials: Sequence[FrozenTrial]) -> None:
+    """Raise where two trials failed with the same error, as all others would."""
+    counts = Counter(trial.system_attrs.get(_reason.SAMENESS) for trial in trials)
+    for trial in trials:
+        cause = trial.system_attrs.get(_reason.SAMENESS)
+        if cause is not None and counts[cause] > 1:
+            reason = trial.user_attrs["stop_reason"].rstrip(".")
+            raise TooManyFailuresError(
+                f"{counts[cause]} trials failed with the same error before any succeeded: "
+                f"{reason}. Mend build_model, the data or the arguments; search() then goes on. "
+                "Where other configurations work, let one of them go first by enqueue()."
+            )
+
+
+def _in_a_row(n: int) -> str:
+    return f"{n} trials failed in a row, the last one" if n > 1 else "The trial failed"
 
 
 def _is_any_at_work(slots: Sequence[FrozenTrial]) -> bool:

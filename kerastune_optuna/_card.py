@@ -35,6 +35,7 @@ _VARIABLES = (*THREADS, "TF_DETERMINISTIC_OPS", "TF_ENABLE_ONEDNN_OPTS", "PYTHON
 # What may differ without that a trial comes to something else.
 _INDIFFERENT = {"command", "kept", "n_workers", "sampler_seed", "study"}
 _PLAIN = (str, int, float, bool, type(None))
+_LONGEST = 100  # entries of an argument that are listed
 
 
 def write(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any]) -> str:
@@ -184,7 +185,9 @@ def _name(callback: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value in a form that JSON holds."""
+    """Return a value in a form that JSON holds, and that stays short however long the value is."""
+    if isinstance(value, Mapping | list) and len(value) > _LONGEST:
+        return describe(value)
     if isinstance(value, Mapping):
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, list):

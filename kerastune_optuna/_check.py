@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, MissingExtraError
+from kerastune_optuna._exceptions import (
+    ArgumentError,
+    ArgumentTypeError,
+    MissingExtraError,
+    NoTrialsError,
+)
 
 
 def integer(name: str, value: object, *, least: int, instead: str) -> None:
@@ -69,7 +74,29 @@ def installed(package: str, *, extra: str) -> None:
         )
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return ' Did you mean ...?' where a known name is near, else nothing."""
-    near = difflib.get_close_matches(name, list(names), n=1)
+def has_study(directory: str | Path, name: str, names: Sequence[str]) -> None:
+    """Refuse to read a study that a directory does not have, among those of these names."""
+    if name not in names:
+        others = ", ".join(map(repr, sorted(names)))
+        instead = f"study_name= with one of {others}" if names else "another directory="
+        raise NoTrialsError(
+            f"directory={str(directory)!r} has no study {name!r}. Call search() first, or pass "
+            f"{instead}."
+        )
+
+
+def count(n: int, one: str) -> str:
+    """Return how many there are of what ends in s where there are several, like `1 trial`."""
+    return f"{n} {one}" if n == 1 else f"{n} {one}s"
+
+
+def nearest(name: str, names: Iterable[str], least: float = 0.6) -> str:
+    """Return ' Did you mean ...?' where a known name is near, else nothing.
+
+    Args:
+        name: What came.
+        names: What is known.
+        least: How much of both names must be the same: less where any name may come.
+    """
+    near = difflib.get_close_matches(name, list(names), n=1, cutoff=least)
     return f" Did you mean {near[0]!r}?" if near else ""

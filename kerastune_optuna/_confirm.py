@@ -125,15 +125,15 @@ class Confirming(Trainer, ConfirmedResults):
     def _chosen(self, top: int) -> list[FrozenTrial]:
         """Return the trials of the best configurations, each configuration once."""
         chosen: list[FrozenTrial] = []
-        for trial in _study.ranked(self.study, self._objectives.watched):
+        for trial in _study.ranked(self._existing, self._objectives.watched):
             if len(chosen) < top and all(trial.params != one.params for one in chosen):
                 chosen.append(trial)
         if not chosen:
             self._ranked(1)  # which says that nothing was searched yet
         if len(chosen) < top:
             raise NoTrialsError(
-                f"Study {self._name!r} has {len(chosen)} COMPLETE configurations, fewer than "
-                f"top={top}. Pass top={len(chosen)} at most, or search on."
+                f"Study {self._name!r} has {_check.count(len(chosen), 'COMPLETE configuration')}, "
+                f"fewer than top={top}. Pass top={len(chosen)} at most, or search on."
             )
         return chosen
 

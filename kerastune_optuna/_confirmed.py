@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import keras
 import optuna
 
-from kerastune_optuna import _study
+from kerastune_optuna import _check, _study
 from kerastune_optuna._confirmation import Confirmation, confirmation_of
 from kerastune_optuna._exceptions import NoTrialsError, TooManyFailuresError, WeightsError
 from kerastune_optuna._executions import best_of_each
@@ -35,7 +35,9 @@ class ConfirmedResults(Results):
         """
         found = self._found()
         if found is None or found.missing:
-            lack = f"{found.missing} executions are missing" if found else "Nothing is confirmed"
+            missing = found.missing if found else 0
+            lack = f"{_check.count(missing, 'execution')} {'is' if missing == 1 else 'are'} missing"
+            lack = lack if found else "Nothing is confirmed"
             raise NoTrialsError(f"{lack} in study {self._name!r}. Call confirm() with its data.")
         if not found.is_decided:
             raise TooManyFailuresError(
@@ -96,7 +98,7 @@ class ConfirmedResults(Results):
 
     def _found(self) -> Confirmation | None:
         """Return what was confirmed so far; None before any confirm(), or where it was deleted."""
-        link = self.study.user_attrs.get(_LINK)
+        link = self._existing.user_attrs.get(_LINK)
         if link is None or link["study"] not in optuna.get_all_study_names(self._connected):
             return None
         trials = self.study.get_trials(deepcopy=False)

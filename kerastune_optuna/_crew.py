@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import io
+import marshal
 import tempfile
+import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,10 +113,24 @@ def _pickled(job: Job, arrays: Path | None) -> bytes:
     recipe = dataclasses.replace(job.recipe, fit=pack_fit(job.recipe.fit, arrays))
     job = dataclasses.replace(job, recipe=recipe)
     try:
-        payload: bytes = cloudpickle.dumps(job)
+        payload = _dumps(job)
     except Exception as error:  # the user's objects may refuse in any way
         raise _culprit(job, error) from error
     return payload
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # which has no types
+    """Pickle as cloudpickle does, but keep the names of the files that tracebacks show."""
+
+    dispatch_table = cloudpickle.Pickler.dispatch_table.new_child(
+        {types.CodeType: lambda code: (marshal.loads, (marshal.dumps(code),))}
+    )
+
+
+def _dumps(job: Job) -> bytes:
+    file = io.BytesIO()
+    _Pickler(file).dump(job)
+    return file.getvalue()
 
 
 def _culprit(job: Job, error: Exception) -> ArgumentError:

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerastune_optuna._check import count
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._pick import pick
 
@@ -109,7 +110,7 @@ def check_validation_data(
     if isinstance(validation_data, list | tuple):
         if len(validation_data) not in (1, 2, 3):
             raise ArgumentError(
-                f"validation_data has {len(validation_data)} parts. Pass (x,), (x, y), or "
+                f"validation_data has {count(len(validation_data), 'part')}. Pass (x,), (x, y), or "
                 "(x, y, sample_weight), or a dataset."
             )
         x, *others = validation_data
@@ -273,9 +274,25 @@ def makes_batches(data: Any) -> bool:
     )
 
 
-def _check_even(name: str, one: Any, other_name: str, other: Any) -> None:
+def check_weights(x: Any, weights: Any) -> None:
+    """Refuse weights that are not one for each row."""
+    if weights is not None and not makes_batches(x):
+        _check_even("x", x, "sample_weight", weights, "weights")
+
+
+def lacks_targets(x: Any, y: Any) -> bool:
+    """Whether nothing holds the targets: there is no y, and x are arrays."""
+    if y is not None or makes_batches(x):
+        return False
+    return all(getattr(leaf, "shape", ()) for leaf in keras.tree.flatten(x))
+
+
+def _check_even(
+    name: str, one: Any, other_name: str, other: Any, others_are: str = "targets"
+) -> None:
     rows, others = _rows(one), _rows(other)
     if rows is not None and others is not None and rows != others:
         raise ArgumentError(
-            f"{name} has {rows} rows and {other_name} has {others}. Pass as many targets as inputs."
+            f"{name} has {count(rows, 'row')} and {other_name} has {others}. Pass as many "
+            f"{others_are} as inputs."
         )

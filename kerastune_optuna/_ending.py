@@ -54,6 +54,8 @@ class Ending:
         if told is not None or self.train_repeats:
             return told
         count = _repeats.count_if_all(study, running=False)
+        if count == 1:
+            return "The only configuration was tried: nothing is left"
         return None if count is None else f"All {count} configurations were tried: nothing is left"
 
 
@@ -61,7 +63,8 @@ def _no_gain(terminator: Any, study: optuna.Study) -> str | None:
     """Return why no gain is expected; None where one is."""
     if isinstance(terminator, int | np.integer):
         trials = _trials_since_best(study)
-        return f"Stopped: {trials} trials brought no better value" if trials >= terminator else None
+        brought = _check.count(trials, "trial")
+        return f"Stopped: {brought} brought no better value" if trials >= terminator else None
     if terminator.should_terminate(study):
         return f"Stopped: {type(terminator).__name__} expects no gain"
     return None

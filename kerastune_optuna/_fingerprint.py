@@ -37,7 +37,7 @@ def describe(data: Any) -> str:
         if makes_batches(data):
             return f"{type(data).__name__} of {_length(data)} batches"
         leaves = keras.tree.flatten(data)
-        more = [f"{len(leaves) - _MOST_LEAVES} more"] if len(leaves) > _MOST_LEAVES else []
+        more = [_of_others(leaves[_MOST_LEAVES:])] if len(leaves) > _MOST_LEAVES else []
         return ", ".join([*map(_of_leaf, leaves[:_MOST_LEAVES]), *more])
     except Exception:  # data of any kind may raise anything, and no search fails for want of a text
         return type(data).__name__
@@ -56,6 +56,12 @@ def _of_leaf(leaf: Any) -> str:
     content = _content(rows)
     told = f"{rows.dtype}{_shape(leaf.shape)}"
     return told if content is None else f"{told} {digest(content)}"
+
+
+def _of_others(leaves: list[Any]) -> str:
+    told = f"{len(leaves)} more"
+    plain = all(isinstance(leaf, _PLAIN) for leaf in leaves)
+    return f"{told} {digest(repr(leaves).encode())}" if plain else told
 
 
 def _sample(array: Any) -> NDArray[Any]:

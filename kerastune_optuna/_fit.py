@@ -15,6 +15,7 @@ from kerastune_optuna._data import (
     begun,
     check_training_data,
     check_validation_data,
+    check_weights,
     count_batches,
     inputs_of_a_batch,
     is_loader,
@@ -133,6 +134,7 @@ class FitArguments:
         )
         if not is_loader(self.x):
             check_training_data(x, y, self.others.get("steps_per_epoch"))
+            check_weights(x, self.others.get("sample_weight"))
         steps = self.others.get("validation_steps")
         check_validation_data(validation, self.validation_split, steps, x)
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,10 @@ from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._fit import FitArguments, Fold
 from kerastune_optuna._pick import pick
 
-_INSTEAD = "Pass a number of folds, a splitter of scikit-learn like GroupKFold(5), or None."
+_INSTEAD = (
+    "Pass a number of folds, a splitter of scikit-learn like GroupKFold(5), a list of (train, "
+    "test) rows, or None."
+)
 _LARGEST_SEED = 2**32  # exclusive: what random_state= takes
 
 
@@ -28,7 +31,8 @@ def cross_validated(
 
     Args:
         fit: What search() got.
-        cv: A number of folds, or a splitter; None to leave the arguments as they are.
+        cv: A number of folds, a splitter, or what its split() returns; None to leave the arguments
+            as they are.
         groups: What the splitter's split() gets as groups.
         seed: Fixes how rows are shuffled for a number of folds; None for an order that is fixed
             too, since all trials of a study are to have the same folds.
@@ -42,6 +46,7 @@ def cross_validated(
         if groups is not None:
             raise ArgumentError(f"groups came without cv, which splits by them. {_INSTEAD}")
         return fit
+    cv = _Splits(cv) if _is_listed(cv) else cv
     _check_kind(cv, groups)
     _check_validation(fit, cv, metrics)
     opened = fit.opened()
@@ -49,7 +54,33 @@ def cross_validated(
     return replace(opened, folds=_folds_of(opened, cv, groups, seed))
 
 
+class _Splits:
+    """Be a splitter that gives the splits that it was given."""
+
+    def __init__(self, splits: Iterable[Any]) -> None:
+        self._splits = list(splits)  # which may come from a generator
+
+    def __repr__(self) -> str:
+        return f"[{len(self._splits)} splits]"
+
+    def split(self, *_data: Any) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        """Give pairs of rows, of which masks are made too."""
+        for train, valid in self._splits:
+            yield _numbers(train), _numbers(valid)
+
+
+def _is_listed(cv: Any) -> bool:
+    return isinstance(cv, Iterable) and not isinstance(cv, str) and not hasattr(cv, "split")
+
+
+def _numbers(rows: Any) -> NDArray[Any]:
+    picked = np.asarray(rows)
+    return np.flatnonzero(picked) if picked.dtype == bool else picked
+
+
 def _check_kind(cv: Any, groups: Any) -> None:
+    if isinstance(cv, _Splits) and groups is not None:
+        raise ArgumentError(f"groups came with cv={cv!r}, which are split already. Leave it out.")
     if hasattr(cv, "split") and not isinstance(cv, str):
         return
     if isinstance(cv, bool) or not isinstance(cv, int | np.integer):
@@ -92,6 +123,13 @@ def _folds_of(fit: FitArguments, cv: Any, groups: Any, seed: int | None) -> Sequ
         raise ArgumentError(f"cv={cv!r} cannot split the data: {reason} {_INSTEAD}") from error
     if not folds or any(0 in (train.size, valid.size) for train, valid in folds):
         raise ArgumentError(f"cv={cv!r} gave no fold, or one without rows. {_INSTEAD}")
+    rows = leaves[0].shape[0]
+    for picked in (picked for fold in folds for picked in fold):
+        if picked.dtype.kind not in "iu" or picked.min() < 0 or picked.max() >= rows:
+            raise ArgumentError(
+                f"cv={cv!r} gave a fold that does not hold numbers of rows from 0 to {rows - 1}. "
+                f"{_INSTEAD}"
+            )
     return folds
 
 

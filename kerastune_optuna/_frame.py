@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from kerastune_optuna._check import count
 from kerastune_optuna._report import duration, epochs_of, saved_epochs, short
 from kerastune_optuna._retry import was_cut_off
 from kerastune_optuna._study import finished
@@ -181,7 +182,8 @@ class Frame:
         if not pruned:
             return _line("no trial pruned", "dim")
         share = saved / max(1, saved + run)
-        return _line(f"{saved} of {saved + run} epochs ({share:.0%}), {pruned} pruned")
+        epochs = count(saved + run, "epoch")
+        return _line(f"{saved} of {epochs} ({share:.0%}), {pruned} pruned")
 
     def _rows(self, width: int, most: int) -> Table:
         """Return a table with a line for each running trial, or for as many as there is room."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from optuna.samplers import GridSampler, RandomSampler
 from optuna.trial import BaseTrial
 
-from kerastune_optuna import _interrupt, _points, _space
+from kerastune_optuna import _check, _interrupt, _points, _space
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._retry import was_cut_off
 
@@ -56,7 +56,7 @@ def lay_out_grid(
     for text, params in list(points.items())[:room]:
         _points.lay_out_point(study, params, _points.OF_GRID, text)
     if room is None or len(points) <= room:
-        return f"Grid: {len(estimates)} configurations"
+        return f"Grid: {_check.count(len(estimates), 'configuration')}"
     return f"Grid: about {_about(estimates)} configurations, of which n_trials= leaves some out"
 
 

@@ -101,4 +101,5 @@ def rebuild(
     if not model.built and _SHAPES in trial.user_attrs:
         _weights.make_variables(model, json.loads(trial.user_attrs[_SHAPES]))
     _weights.load(store, storage, trial, model)
+    _weights.build_optimizer(model)
     return model

@@ -33,6 +33,7 @@ _LARGER_IS_BETTER = frozenset(
     "recall_at_precision sensitivity_at_specificity specificity_at_sensitivity io_u mean_io_u "
     "binary_io_u one_hot_io_u one_hot_mean_io_u".split()
 )
+_MISSPELT = 0.87  # how much of a known name another one must have to be taken for it
 _ACCURACIES = ("categorical_accuracy", "sparse_categorical_accuracy", "binary_accuracy")
 _NUMBER = re.compile(r"_\d+$")
 
@@ -50,6 +51,14 @@ class Objective:
     name: str
     direction: Direction
     place: int = 0
+
+    @property
+    def looks_for_the_worst(self) -> bool:
+        """Whether its name is sure to get better in the other direction."""
+        try:
+            return _infer(self.name) != self.direction
+        except ArgumentError:
+            return False
 
     @property
     def needs_validation(self) -> bool:
@@ -136,9 +145,15 @@ def _infer(name: str) -> Direction:
         if _is_named(plain, _LARGER_IS_BETTER):
             return "maximize"
     raise ArgumentError(
-        f"direction='auto' cannot tell whether {name!r} should grow or fall. "
-        'Pass direction="maximize" or direction="minimize".'
+        f"direction='auto' cannot tell whether {name!r} should grow or fall."
+        f'{_misspelt(name)} Pass direction="maximize" or direction="minimize".'
     )
+
+
+def _misspelt(name: str) -> str:
+    """Return a question where a name is so near to a known one that it may be meant."""
+    known = sorted(_LARGER_IS_BETTER | _SMALLER_IS_BETTER)
+    return nearest(name, [*known, *(f"val_{one}" for one in known)], _MISSPELT)
 
 
 def _accuracies(name: str) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ class Plots(ABC):
 
     @property
     @abstractmethod
-    def study(self) -> optuna.Study:
+    def _existing(self) -> optuna.Study:
         """The study that is drawn."""
 
     def plot_history(self) -> go.Figure:
@@ -29,7 +29,7 @@ class Plots(ABC):
         Raises:
             MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
         """
-        return _report.plot_history(self.study)
+        return _report.plot_history(self._existing)
 
     def plot_front(self) -> go.Figure:
         """Return a plotly figure of the first two objectives and the front between them.
@@ -41,7 +41,7 @@ class Plots(ABC):
             ArgumentError: The study has one objective.
             MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
         """
-        return _report.plot_front(self.study)
+        return _report.plot_front(self._existing)
 
     def plot_curves(self) -> go.Figure:
         """Return a plotly figure of the learning curves of all trials and their median.
@@ -52,7 +52,7 @@ class Plots(ABC):
         Raises:
             MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
         """
-        return _report.plot_curves(self.study)
+        return _report.plot_curves(self._existing)
 
     def plot_importance(self) -> go.Figure:
         """Return a plotly figure of how much each parameter mattered, by PED-ANOVA.
@@ -63,4 +63,4 @@ class Plots(ABC):
         Raises:
             MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
         """
-        return _report.plot_importance(self.study)
+        return _report.plot_importance(self._existing)

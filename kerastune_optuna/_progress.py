@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
 
+from kerastune_optuna._check import count
 from kerastune_optuna._patience import is_away, one_try
 from kerastune_optuna._study import finished
 
@@ -60,10 +61,12 @@ class Lines(Progress):
 
     def _beginning(self) -> str:
         name, done = self._study.study_name, len(finished(self._study))
-        of = "" if self._n_trials is None else f" of {self._n_trials}"
-        if self._n_trials is not None and done >= self._n_trials:
-            return f"Study {name!r} has {done}{of} trials done: pass more n_trials to go on"
-        return f"Going on with study {name!r}: {done}{of} trials done"
+        if self._n_trials is None:
+            return f"Going on with study {name!r}: {count(done, 'trial')} done"
+        of = f"{done} of {count(self._n_trials, 'trial')} done"
+        if done >= self._n_trials:
+            return f"Study {name!r} has {of}: pass more n_trials to go on"
+        return f"Going on with study {name!r}: {of}"
 
     def catch_up(self) -> None:
         """Say how the trials ended that other processes ran since the last call."""

@@ -5,17 +5,16 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
+import optuna
 from optuna.exceptions import ExperimentalWarning
-from optuna.pruners import WilcoxonPruner
 
 if TYPE_CHECKING:
-    import optuna
     from optuna.trial import FrozenTrial
 
 _P_THRESHOLD = 0.2  # chosen with tests/benchmarks/pruners.py
 
 
-class DefaultPruner(WilcoxonPruner):
+class WilcoxonPruner(optuna.pruners.WilcoxonPruner):  # a name that its user knows
     """Prune a trial whose curve is worse than that of the best trial, epoch by epoch.
 
     Wilcoxon's signed-rank test (Biometrics Bulletin 1, 1945) compares the two, from the third epoch

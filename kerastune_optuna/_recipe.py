@@ -24,6 +24,8 @@ from kerastune_optuna._user_callbacks import for_trial, may_add_metrics, of_buil
 
 Builder: TypeAlias = Callable[[BaseTrial], keras.Model | tuple[keras.Model, Mapping[str, Any]]]
 
+_OF_KERAS_TUNER = ("Int", "Float", "Choice", "Boolean", "Fixed", "conditional_scope")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -115,9 +117,14 @@ def build(build_model: Builder, trial: BaseTrial) -> tuple[keras.Model, Mapping[
     """Return the compiled model for a trial's parameters, and what Model.fit is to get with it.
 
     Raises:
-        BuilderError: The builder returned something else.
+        BuilderError: The builder returned something else, or is one for KerasTuner.
     """
-    made: Any = build_model(trial)
+    try:
+        made: Any = build_model(trial)
+    except AttributeError as error:
+        if isinstance(error.obj, BaseTrial) and error.name in _OF_KERAS_TUNER:
+            raise _is_for_keras_tuner(error.name) from error
+        raise
     model, arguments = _as_pair(made) if isinstance(made, tuple) else (made, {})
     if not isinstance(model, keras.Model):
         came = "None (is its `return model` missing?)" if model is None else f"a {_kind(model)}"
@@ -128,6 +135,14 @@ def build(build_model: Builder, trial: BaseTrial) -> tuple[keras.Model, Mapping[
             "optimizer=..., loss=..., metrics=[...]) before you return it."
         )
     return model, arguments
+
+
+def _is_for_keras_tuner(name: str) -> BuilderError:
+    return BuilderError(
+        f"build_model calls {name}() of its trial, which KerasTuner's hp has and an Optuna trial "
+        "does not. Pass from_keras_tuner(build_model), which gives it an hp, or ask for parameters "
+        "by trial.suggest_int, suggest_float and suggest_categorical."
+    )
 
 
 def _as_pair(made: tuple[Any, ...]) -> tuple[Any, Mapping[str, Any]]:

@@ -20,6 +20,7 @@ from kerastune_optuna._dashboard import Dashboard
 from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, WeightsError
 from kerastune_optuna._kept import rebuild
 from kerastune_optuna._objectives import Objectives, parse_objectives
+from kerastune_optuna._patience import one_try
 from kerastune_optuna._plots import Plots
 from kerastune_optuna._recipe import Builder
 from kerastune_optuna._short_names import made_pruner
@@ -43,17 +44,25 @@ class Results(Plots):
     storage: str | BaseStorage | None
     artifact_store: StoreSource | None
     keep_best: int
+    n_trials: int | None
     storage_patience: float
 
     @cached_property
     def study(self) -> optuna.Study:
-        """The Optuna study, with everything that Optuna offers for it."""
+        """The Optuna study, with everything that Optuna offers for it; made where there is none."""
         with _study.quiet_optuna():
             study = _study.open_study(self._connected, self._name, self._objectives)
         if isinstance(self.sampler, BaseSampler):  # one of a name is made when a search begins
             study.sampler = self.sampler
         study.pruner = made_pruner(self.pruner, _study.epochs_known(study) or 1)
         return study
+
+    @property
+    def _existing(self) -> optuna.Study:
+        """The study, for who only reads, which makes no folder and no database."""
+        if not self._may_be_read and self.storage is None:
+            _check.has_study(self.directory, self._name, self._names_on_disk)
+        return self.study
 
     @property
     def best_trial(self) -> FrozenTrial:
@@ -64,7 +73,7 @@ class Results(Plots):
     def best_trials(self) -> list[FrozenTrial]:
         """The trials that no other one dominates; of one objective, the best trial alone."""
         several = self._objectives.are_several
-        return copy.deepcopy(_study.front(self.study)) if several else [self.best_trial]
+        return copy.deepcopy(_study.front(self._existing)) if several else [self.best_trial]
 
     @property
     def best_params(self) -> dict[str, Any]:
@@ -128,7 +137,7 @@ class Results(Plots):
             seconds, seed, stop_reason, n_params, worker; and where trials have several trainings
             std, values, seeds, best_epochs.
         """
-        return _report.results(self.study)
+        return _report.results(self._existing)
 
     def summary(self, n: int = 10) -> None:
         """Print the best `n` trials and what the search came to, as Model.summary prints a model.
@@ -137,7 +146,7 @@ class Results(Plots):
             n: How many trials to list. Default 10.
         """
         _check.integer("n", n, least=1, instead="Pass how many trials to list.")
-        print(_report.summary(self.study, n), end="")
+        print(_report.summary(self._existing, n), end="")
 
     def report(self, path: str | Path = "report.html") -> Path:
         """Write one HTML page about the search, which opens anywhere without a network.
@@ -152,21 +161,30 @@ class Results(Plots):
             ArgumentError: The path is not that of a file.
             MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
         """
-        return _report.write_page(self.study, path)
+        return _report.write_page(self._existing, path)
+
+    def __repr__(self) -> str:
+        if not self._may_be_read:
+            return f"OptunaTuner(study {self._name!r}: {self._objectives.aim}, not open yet)"
+        with one_try():  # a database that is away is not waited for
+            return f"OptunaTuner({_report.line(self.study, self.n_trials)})"
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows of the tuner; a study is not made for it."""
-        # An explicit storage may be far away: it is not asked before the study was opened.
-        if "study" not in self.__dict__ and not self._is_on_disk:
+        if not self._may_be_read:
             return f"<p>Study <b>{escape(self._name)}</b> is not open yet: call search().</p>"
         return _report.summary_html(self.study, 10)
 
     @property
-    def _is_on_disk(self) -> bool:
-        """Whether the directory's own database has the study already."""
-        if self.storage is not None or not _storage.has_database(Path(self.directory)):
-            return False
-        return self._name in optuna.get_all_study_names(self._connected)
+    def _may_be_read(self) -> bool:
+        """Whether the study was opened, or is in the directory: a storage far away is not asked."""
+        return "study" in self.__dict__ or (not self.storage and self._name in self._names_on_disk)
+
+    @property
+    def _names_on_disk(self) -> list[str]:
+        """The studies in the directory's own database, which is not made for the answer."""
+        is_there = _storage.has_database(Path(self.directory))
+        return optuna.get_all_study_names(self._connected) if is_there else []
 
     def dashboard(self, port: int | None = None) -> Dashboard:
         """Show the study in optuna-dashboard, in a browser on this machine.
@@ -185,12 +203,12 @@ class Results(Plots):
             ArgumentError: The port cannot be used.
             MissingExtraError: `pip install "kerastune_optuna[dashboard]"` is needed.
         """
+        _dashboard.add_note(self.study)  # which may have its first search later
         if _storage.is_of_one_thread(self._connected):
             raise ArgumentError(
                 "storage= is SQLite in memory, which a page in another thread cannot read. Pass a "
                 "file, storage=None, or optuna.storages.InMemoryStorage()."
             )
-        _dashboard.add_note(self.study)
         # A page that is asked for while the database is away need not wait as a search does.
         storage = _storage.connect(self._storage_source)
         study = optuna.load_study(study_name=self._name, storage=storage)
@@ -224,7 +242,7 @@ class Results(Plots):
 
     @cached_property
     def _connected(self) -> BaseStorage:
-        if self._has_directory:
+        if self.storage is None:
             _storage.make_directory(Path(self.directory))
         return _storage.connect(self._storage_source, self.storage_patience)
 
@@ -251,7 +269,7 @@ class Results(Plots):
 
     def _complete(self, number: int) -> FrozenTrial:
         """Return the COMPLETE trial of that number."""
-        complete = {trial.number: trial for trial in _study.complete(self.study)}
+        complete = {trial.number: trial for trial in _study.complete(self._existing)}
         if number not in complete:
             listed = ", ".join(str(known) for known in sorted(complete)) or "none"
             raise NoTrialsError(f"trial={number!r} is no COMPLETE trial. Pass one of: {listed}.")
@@ -260,7 +278,7 @@ class Results(Plots):
     def _check_single(self) -> None:
         """Refuse to choose one of the trials on a front."""
         if self._objectives.are_several:
-            best = _study.front(self.study)
+            best = _study.front(self._existing)
             numbers = ", ".join(str(trial.number) for trial in best) or "none yet"
             raise ArgumentError(
                 f"Study {self._name!r} has several objectives, and none of its best trials is "
@@ -271,10 +289,11 @@ class Results(Plots):
     def _ranked(self, n: int) -> list[FrozenTrial]:
         """Return the best `n` trials, which must be there."""
         self._check_single()
-        best = _study.best(self.study, self._objectives.watched, n)
+        best = _study.best(self._existing, self._objectives.watched, n)
         if len(best) < n:
+            there = _check.count(len(best), "COMPLETE trial")
             raise NoTrialsError(
-                f"Study {self._name!r} has {len(best)} COMPLETE trials, and {n} are needed. "
-                "Call search() first, with the directory or storage of the study you mean."
+                f"Study {self._name!r} has {there}, fewer than {n}. Call search() first, with "
+                "the directory or storage of the study you mean."
             )
         return best

@@ -27,7 +27,7 @@ from optuna.samplers import (
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._grid import Grid
-from kerastune_optuna._pruner import DefaultPruner
+from kerastune_optuna._pruner import WilcoxonPruner
 from kerastune_optuna._seeds import derive
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ _PRUNERS: dict[str, Callable[[int], BasePruner]] = {
     "median": lambda epochs: MedianPruner(),
     "none": lambda epochs: NopPruner(),
     "percentile": lambda epochs: PercentilePruner(75.0),
-    "wilcoxon": lambda epochs: DefaultPruner(),
+    "wilcoxon": lambda epochs: WilcoxonPruner(),
 }
 
 

@@ -15,7 +15,8 @@ from kerastune_optuna import _own_fit
 from kerastune_optuna._archive import Archive
 from kerastune_optuna._backup import Backup
 from kerastune_optuna._callbacks import BestWeights
-from kerastune_optuna._data import GeneratorFunction
+from kerastune_optuna._data import GeneratorFunction, lacks_targets
+from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._history import EpochLogs
 from kerastune_optuna._hparams import for_boards
 from kerastune_optuna._one_objective import watched_alone
@@ -79,10 +80,25 @@ class Training:
 
 
 def make_ready(model: keras.Model, recipe: Recipe, training: Training, *, check: bool) -> None:
-    """Let the model train fast, after a look at its metrics where that is asked for."""
+    """Let the model train fast, after a look at its loss, and where asked for at its metrics."""
+    trains_itself = _own_fit.trains_itself(recipe.build_model)
+    if not trains_itself:
+        _check_targets(model, recipe)
     recipe.make_ready(model, training.callbacks)
-    if check and not _own_fit.trains_itself(recipe.build_model):
+    if check and not trains_itself:
         _check_objectives(model, recipe)
+
+
+def _check_targets(model: keras.Model, recipe: Recipe) -> None:
+    """Raise where the loss has nothing to compare with, of which Keras's error says nothing."""
+    kind, usual, loss = type(model), keras.Model, model.loss
+    is_own = (kind.train_step, kind.compute_loss) != (usual.train_step, usual.compute_loss)
+    compares = isinstance(loss, str) or callable(loss)  # of several outputs some may go without
+    if compares and not is_own and lacks_targets(recipe.fit.x, recipe.fit.y):
+        raise ArgumentError(
+            f"y=None: the loss {loss!r} compares with targets, and there are none. Pass y=, "
+            "or a dataset of (inputs, targets) as x=."
+        )
 
 
 def _check_objectives(model: keras.Model, recipe: Recipe) -> None:

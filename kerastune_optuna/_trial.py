@@ -15,7 +15,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _backup, _history, _repeats, _weights
+from kerastune_optuna import _backup, _history, _reason, _repeats, _weights
 from kerastune_optuna._archive import Archive
 from kerastune_optuna._backup import UnfitBackupError
 from kerastune_optuna._callbacks import PruningCallback
@@ -75,7 +75,7 @@ def run_trial(
         return study._storage.get_trial(trial._trial_id)
     except BaseException as error:  # of any kind: no other trial may stay RUNNING behind us
         with suppress(UpdateFinishedTrialError):
-            trial.set_user_attr("stop_reason", _reason(error))
+            _say_why(trial, error)
             _backup.discard(recipe.store, study.tell(trial, state=TrialState.FAIL))
         raise
     _backup.discard(recipe.store, finished)
@@ -234,6 +234,7 @@ def _folder(task: Task) -> str:
     return os.path.join(path, f"training_{task.series.number}")
 
 
-def _reason(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": ")
+def _say_why(trial: optuna.Trial, error: BaseException) -> None:
+    """Write down why a trial fails, and what tells that from other failures."""
+    trial.set_user_attr("stop_reason", _reason.told(error))
+    trial.storage.set_trial_system_attr(trial._trial_id, _reason.SAMENESS, _reason.sameness(error))

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
 from kerastune_optuna import _backup, _interrupt, _short_names, _study
 from kerastune_optuna._again import Again
-from kerastune_optuna._arguments import check_limits, check_tuner
+from kerastune_optuna._arguments import check_limits, check_names, check_tuner
 from kerastune_optuna._budget import Budget, check_study, room
 from kerastune_optuna._confirm import Confirming
 from kerastune_optuna._constraints import Constraint
@@ -82,11 +82,13 @@ class OptunaTuner(Queue, Again, Confirming):
         constraints: Functions that take a trial and its model, which is not trained where one
             returns a number above 0. A trial that breaks a constraint is PRUNED.
         max_failed_trials: How many trials may fail in a row before search() gives up. Default 10.
+            Before any succeeded, two that fail with the same error are enough.
         backup_every: Seconds between two backups of a running trial, from which it is resumed when
             its process dies. Default 60; 0 for one at each epoch, None for none.
         storage_patience: Seconds for which a database that went away is waited for. Default 300.
         overwrite: Delete a study of that name when search() or enqueue() is first called. Default
             False.
+        **others: None: a name that there is not gets an error that says which one is near.
 
     Raises:
         ArgumentError: An argument cannot work; the text says what to pass.
@@ -137,7 +139,9 @@ class OptunaTuner(Queue, Again, Confirming):
         backup_every: float | None = 60,
         storage_patience: float = 300,
         overwrite: bool = False,
+        **others: NoReturn,
     ) -> None:
+        check_names(others, OptunaTuner)
         self.build_model = build_model
         self.objective = objective
         self.direction = direction
@@ -193,8 +197,9 @@ class OptunaTuner(Queue, Again, Confirming):
             epochs: Epochs of a trial that is not stopped early. Default 10.
             validation_data: As for Model.fit, or a function that returns it.
             validation_split: As for Model.fit. Default 0.0.
-            cv: A number of folds (with scikit-learn), or a splitter like GroupKFold(5): each trial
-                trains once for each fold of the arrays, and the mean counts. Default None.
+            cv: A number of folds (with scikit-learn), a splitter like GroupKFold(5), or a list of
+                (train, test) rows: each trial trains once for each fold of the arrays, and the mean
+                counts. Default None.
             groups: What the splitter gets as groups.
             callbacks: Keras callbacks, of which each trial gets copies; a function in the list is
                 called with the trial and returns a callback.
@@ -224,7 +229,8 @@ class OptunaTuner(Queue, Again, Confirming):
             KeyboardInterrupt: Ctrl-C: the running trials ended at the next batch, and are resumed
                 by the next search(). A second one ends at once. SIGTERM does the same, and ends in
                 SystemExit.
-            TooManyFailuresError: Too many trials failed in a row, or none came to anything.
+            TooManyFailuresError: Too many trials failed in a row, the first two for one cause, or
+                none came to anything.
             WorkerError: Workers died one after the other.
         """
         check_fit_arguments(fit_kwargs)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
 if TYPE_CHECKING:
@@ -35,11 +36,14 @@ def check_callbacks(callbacks: Sequence[Any]) -> None:
     Raises:
         ArgumentTypeError: An entry is neither a Callback nor a factory.
         ArgumentError: A callback cannot be copied, or belongs to one training by its nature.
+        MissingExtraError: TensorBoard is not installed, whose HParams tab each trial writes.
     """
     for callback in callbacks:
         _check_kind(callback)
         if isinstance(callback, keras.callbacks.Callback):
             _copy(callback)
+        if isinstance(callback, keras.callbacks.TensorBoard):
+            _check.installed("tensorboard", extra="tensorboard")
 
 
 def _check_kind(callback: object) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,12 +77,23 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: ke
 
 def make_variables(model: keras.Model, shapes: dict[str, Any]) -> None:
     """Build a model that came unbuilt, as fit would, so that weights can be loaded into it."""
-    # With TensorFlow, variables belong to the strategy under whose scope the model was made.
-    strategy = getattr(model, "distribute_strategy", None)
-    with nullcontext() if strategy is None else strategy.scope():
+    with _scope(model):
         model.build_from_config(shapes)
     # Keras builds the layers of a subclassed model there and leaves the model marked unbuilt.
     model.built = True
+
+
+def build_optimizer(model: keras.Model) -> None:
+    """Make the optimizer's variables, without which a file of the model loads with a warning."""
+    if not model.optimizer.built:
+        with _scope(model):
+            model.optimizer.build(model.trainable_variables)
+
+
+def _scope(model: keras.Model) -> AbstractContextManager[Any]:
+    """Return where variables are made: with TensorFlow, as the strategy of the model has it."""
+    strategy = getattr(model, "distribute_strategy", None)
+    return nullcontext() if strategy is None else strategy.scope()
 
 
 def are_whole(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> bool:

@@ -75,6 +75,11 @@ def a_number(trial):
     return build_model(trial), 32
 
 
+def for_keras_tuner(trial):
+    """Ask as KerasTuner's builders do."""
+    return build_model(optuna.trial.FixedTrial({"units": trial.Int("units", 2, 8), "lr": 0.1}))
+
+
 class UncopiedCallback(keras.callbacks.Callback):
     """Hold what cannot be copied."""
 
@@ -91,6 +96,18 @@ CONSTRUCTOR = [
     ({"objective": ""}, ArgumentError, "objective='' is no metric name"),
     ({"objective": b"val_loss"}, ArgumentTypeError, "is not a name. Pass the name of one metric"),
     ({"objective": "val_score"}, ArgumentError, "cannot tell whether 'val_score' should grow"),
+    ({"objective": "val_acuracy"}, ArgumentError, "fall. Did you mean 'val_accuracy'? Pass direc"),
+    ({"objective": "los"}, ArgumentError, "cannot tell whether 'los' should grow or fall. Pass di"),
+    (
+        {"max_trials": 3},
+        ArgumentTypeError,
+        "got 'max_trials', which it does not take. It is called n",
+    ),
+    (
+        {"n_trails": 3},
+        ArgumentTypeError,
+        "does not take. Did you mean 'n_trials'? It takes build_m",
+    ),
     ({"direction": "up"}, ArgumentError, "Pass one of 'auto', 'minimize', 'maximize'"),
     ({"n_trials": 0}, ArgumentError, "n_trials=0 is less than 1. Pass 1 or more trials, or None"),
     ({"n_trials": -3}, ArgumentError, "n_trials=-3 is less than 1"),
@@ -190,6 +207,11 @@ FOLDS = [
     ({"cv": 3, "groups": Y}, ArgumentError, "Pass cv=sklearn.model_selection.GroupKFold(3)."),
     ({"cv": 3, "validation_data": (X, Y)}, ArgumentError, "validation_data came with cv=3, which"),
     ({"cv": 3, "validation_split": 0.5}, ArgumentError, "Leave validation_split out, or pass cv"),
+    ({"cv": []}, ArgumentError, "cv=[0 splits] gave no fold, or one without rows. Pass a number"),
+    ({"cv": [1, 2]}, ArgumentError, "cv=[2 splits] cannot split the data: cannot unpack non-iter"),
+    ({"cv": [([0, 1], [8])]}, ArgumentError, "does not hold numbers of rows from 0 to 7. Pass a n"),
+    ({"cv": [([0.5], [1])]}, ArgumentError, "does not hold numbers of rows from 0 to 7. Pass a nu"),
+    ({"cv": [([0], [1])], "groups": Y}, ArgumentError, "which are split already. Leave it out."),
     ({"cv": 9}, ArgumentError, "cv=9 cannot split the data: Cannot have number of splits n_splits"),
     ({"cv": 3, "x": DATASET, "y": None}, ArgumentError, "cv= picks rows, which x of type _Batch"),
     ({"cv": 3, "x": Batches(), "y": None}, ArgumentError, "Pass arrays, or validation_data= in pl"),
@@ -221,6 +243,7 @@ PRUNING = [
 ]
 
 FIRST_TRIAL = [
+    ({"build": for_keras_tuner}, BuilderError, "Pass from_keras_tuner(build_model), which gives"),
     ({"build": no_model}, BuilderError, "returned None (is its `return model` missing?)"),
     ({"build": a_layer}, BuilderError, "Dense. Return a compiled keras.Model"),
     ({"build": uncompiled}, BuilderError, "uncompiled. Call model.compile("),
@@ -323,6 +346,14 @@ def test_folds_without_scikit_learn(make_tuner, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     fit, text = {"validation_data": None, "cv": 2}, 'pip install "kerastune_optuna[examples]"'
     refused(make_tuner, {}, fit, MissingExtraError, text)
+
+
+def test_a_board_without_tensorboard(make_tuner, tmp_path, monkeypatch):
+    """A TensorBoard callback names the extra that it needs before a study is opened."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    fit = {"callbacks": [keras.callbacks.TensorBoard(tmp_path / "logs")]}
+    refused(make_tuner, {}, fit, MissingExtraError, 'pip install "kerastune_optuna[tensorboard]"')
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_split_beside_folds(make_tuner, epochs_trained):

@@ -56,6 +56,16 @@ def test_a_search_that_goes_on_has_a_card_of_its_own(search, make_tuner):
     assert len(cards_of(tuner)) == 3
 
 
+def test_a_card_stays_short(search):
+    """An argument with a thousand entries is told by a digest, which differs where they do."""
+    many = dict.fromkeys(range(1000), 1.0)
+    first = search(n_trials=1, fit={"class_weight": many, "epochs": 1})
+    other = search(n_trials=1, study_name="other", fit={"class_weight": many | {999: 2.0}})
+    told, differs = (cards_of(one)[0]["arguments"]["class_weight"] for one in (first, other))
+    assert len(told) < 200
+    assert told != differs
+
+
 def test_what_functions_load_is_described(search, data):
     """As the data itself would be."""
     x, y, validation = data

@@ -165,7 +165,7 @@ def test_of_several_studies_one_must_be_named(call, make_tuner, tmp_path):
     _, err = call("status", tmp_path / "tuning", code=1)
     assert "holds several studies. Pass --study with one of: other, test." in one_line(err)
     out, _ = call("status", tmp_path / "tuning", "--study", "other")
-    assert out.splitlines()[1] == "1 trials: 1 COMPLETE"
+    assert out.splitlines()[1] == "1 trial: 1 COMPLETE"
     _, err = call("status", tmp_path / "tuning", "--study", "third", code=1)
     assert "holds no study 'third'. Pass --study with one of: other, test." in one_line(err)
 
@@ -211,7 +211,7 @@ def test_several_objectives_need_no_names(call, tmp_path):
     assert told == {"trial": 0, "values": {"value 0": 1.0, "value 1": 2.0}, "params": {}}
     lines = call("status", url)[0].splitlines()
     assert lines[0].endswith(": minimize value 0, maximize value 1")
-    assert lines[1:] == ["1 trials: 1 COMPLETE", "On the front: 1, 2 in trial 0 ()"]
+    assert lines[1:] == ["1 trial: 1 COMPLETE", "On the front: 1, 2 in trial 0 ()"]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ PACKAGE = Path(kerastune_optuna.__file__).parent
 # Each module imports only from those before it; a folder's door is the last of its own.
 ORDER = [
     "_exceptions",
+    "_reason",
     "_choice",
     "_check",
     "_seeds",

@@ -219,6 +219,18 @@ def test_a_number_of_folds_is_stratified_for_classes(y, kind):
     assert told(folds) != told(list(kind(3, shuffle=True, random_state=6).split(X, labels)))
 
 
+SPLITS = list(KFold(3).split(X))
+MASKS = [(~np.isin(np.arange(12), rest), np.isin(np.arange(12), rest)) for _, rest in SPLITS]
+LISTS = [(train.tolist(), rest.tolist()) for train, rest in SPLITS]
+
+
+@pytest.mark.parametrize("cv", [SPLITS, tuple(SPLITS), KFold(3).split(X), MASKS, LISTS])
+def test_splits_may_be_listed(cv):
+    """What a splitter gives is taken as scikit-learn takes it: listed, as it comes, or as masks."""
+    folds = cross_validated(fit_of(X, CLASSES), cv, None, None, ["val_loss"]).folds
+    assert told(folds) == told(SPLITS)
+
+
 @pytest.mark.parametrize("make", [np.asarray, pd.DataFrame, keras.ops.convert_to_tensor])
 def test_rows_are_picked_from_arrays_of_any_kind(make):
     """A fold has the rows that the splitter gave, whatever holds them."""

@@ -133,7 +133,7 @@ def test_a_second_import_adds_what_is_new(call, project, tmp_path):  # noqa: F81
     begins.append(call("import", folder, "--directory", tmp_path, "--study", "mine")[0])
     assert begins[0].startswith("Added 19 trials, and left out 1")
     assert begins[1].startswith("Added 0 trials, and left out 20")
-    assert begins[2].startswith("Added 1 trials, and left out 19")
+    assert begins[2].startswith("Added 1 trial, and left out 19")
     assert "Study 'mine' has 17 COMPLETE and 3 FAIL; the first count" in begins[2]
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from kerastune_optuna import ArgumentError
 from kerastune_optuna._monitor import Objective, parse_objective
+from tests import conftest
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,19 @@ def test_other_names_ask_for_a_direction(name):
     with pytest.raises(ArgumentError, match=r'Pass direction="maximize" or direction="minimize"'):
         parse_objective(name, "auto")
     assert parse_objective(name, "maximize") == Objective(name, "maximize")
+
+
+@pytest.mark.parametrize(
+    ("objective", "direction"),
+    [("val_accuracy", "minimize"), ("loss", "maximize"), (["loss", "auc"], ["auto", "minimize"])],
+)
+def test_a_direction_to_the_worst_warns(make_tuner, objective, direction):
+    """The wrong way round is asked for on purpose, if ever: the tuner says so, and does it."""
+    with pytest.warns(
+        UserWarning, match="looks for the worst '.*' there is. Pass direction"
+    ) as got:
+        make_tuner(objective=objective, direction=direction)
+    assert [warning.filename for warning in got] == [conftest.__file__]
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from kerastune_optuna._pruner import DefaultPruner
+from kerastune_optuna._pruner import WilcoxonPruner
 
 
 def study_with(curve, direction="maximize"):
     """Return a study with one COMPLETE trial of that curve."""
-    study = optuna.create_study(direction=direction, pruner=DefaultPruner())
+    study = optuna.create_study(direction=direction, pruner=WilcoxonPruner())
     best = max(curve, default=1.0) if direction == "maximize" else min(curve, default=1.0)
     study.add_trial(create_trial(value=best, intermediate_values=dict(enumerate(curve))))
     return study
@@ -61,7 +61,7 @@ def test_nothing_to_compare_with_is_no_news(best):
 
 def test_the_first_trials_are_not_pruned():
     """Without a COMPLETE trial there is nothing to be worse than."""
-    study = optuna.create_study(direction="maximize", pruner=DefaultPruner())
+    study = optuna.create_study(direction="maximize", pruner=WilcoxonPruner())
     assert first_pruned(study, [0.2, 0.1, 0.0]) is None
 
 
@@ -70,6 +70,7 @@ def test_a_tuner_prunes_with_it(make_tuner, search):
     tuner = make_tuner(build_that_stands_still, "val_loss", pruner=None)
     search(tuner=tuner, fit={"epochs": 5})
     states = [trial.state for trial in tuner.study.trials]
-    assert isinstance(tuner.study.pruner, DefaultPruner)
+    assert isinstance(tuner.study.pruner, WilcoxonPruner)
     assert states == [TrialState.COMPLETE, TrialState.PRUNED]
     assert tuner.study.trials[1].user_attrs["epochs_run"] == 3
+    assert tuner.study.trials[1].user_attrs["stop_reason"].endswith("by WilcoxonPruner")

@@ -279,8 +279,10 @@ def test_a_path_that_is_none_is_an_error(path, error, text):
 def test_a_missing_package_names_its_extra(make_tuner, monkeypatch, ask):
     """Without plotly there is one error, which says what to install."""
     monkeypatch.setitem(sys.modules, "plotly", None)
+    tuner = make_tuner()
+    assert tuner.study.trials == []
     with pytest.raises(MissingExtraError, match=r'plotly.*"kerastune_optuna\[plots\]"'):
-        getattr(make_tuner(), ask)()
+        getattr(tuner, ask)()
 
 
 def test_summary_says_what_pruning_saved(search, capsys):
@@ -342,3 +344,23 @@ def test_a_running_trial_ends_with_what_is_known():
     done.datetime_complete = began + datetime.timedelta(seconds=30)
     bars = {bar.name: bar.x for bar in timeline(Facts(study_of(done, runs))).data}
     assert list(bars["running"]) == list(bars["complete"]) == [30_000]
+
+
+@pytest.mark.parametrize("width", [30, 50, 80])
+def test_summary_breaks_no_word(monkeypatch, width):
+    """In a terminal that is too narrow a value goes below its parameter, and stays in one piece."""
+    chosen = {"kernel_initializer": "truncated_normal_of_my_own", "learning_rate": 0.00123}
+    distributions = {name: CategoricalDistribution([value]) for name, value in chosen.items()}
+    monkeypatch.setenv("COLUMNS", str(width))
+    listed = _report.summary(
+        study_of(by_hand(params=chosen, distributions=distributions), name="narrow"), 3
+    )
+    words = listed.replace("=", " ").split()
+    assert {"truncated_normal_of_my_own", "0.00123", "COMPLETE"} <= set(words)
+
+
+def test_one_is_not_many():
+    """What is there once is told in the singular."""
+    study = study_of(by_hand(), name="one")
+    assert "1 trial: 1 COMPLETE" in list(_report.status(study))
+    assert _report.line(study, None) == "study 'one': maximize value, 1 trial, best 0.5"

@@ -100,8 +100,10 @@ def test_overwrite_starts_anew_once(search, make_tuner):
 def test_a_study_keeps_its_objective(search, make_tuner, objective, direction):
     """Another objective or direction is an error that shows both."""
     search()
+    tuner = make_tuner(objective=objective)
+    tuner.direction = direction  # as of the worst accuracy, which the constructor warns of
     with pytest.raises(StudyMismatchError, match=r"is to maximize val_accuracy, not to minimize"):
-        search(tuner=make_tuner(objective=objective, direction=direction))
+        search(tuner=tuner)
 
 
 def test_a_changed_builder_is_a_warning(search, make_tuner):

@@ -214,8 +214,10 @@ def test_summary_prints_the_best_and_counts_the_rest(search, capsys):
 @pytest.mark.parametrize("ask", ["best_trial", "best_params", "best_value"])
 def test_results_before_any_trial_are_an_error(make_tuner, ask):
     """A result of an empty study is an error that says what to call first."""
+    tuner = make_tuner()
+    assert tuner.study.trials == []
     with pytest.raises(NoTrialsError, match=r"has 0 COMPLETE trials.*Call search\(\) first"):
-        getattr(make_tuner(), ask)
+        getattr(tuner, ask)
 
 
 def test_best_model_before_any_trial_is_an_error(make_tuner):
@@ -322,11 +324,11 @@ def test_many_failures_in_a_row_end_the_search(search):
     """max_failed_trials failures in a row raise, with the last one as the cause."""
 
     def build(trial):
-        raise RuntimeError("no such luck")
+        raise RuntimeError(f"no luck with {trial.number}")
 
     with pytest.raises(TooManyFailuresError, match="3 trials failed in a row") as got:
         search(build, max_failed_trials=3)
-    assert str(got.value.__cause__) == "no such luck"
+    assert str(got.value.__cause__) == "no luck with 2"
 
 
 def test_an_error_of_the_code_ends_the_search_at_once(search, make_tuner):

@@ -379,7 +379,7 @@ def that_learns_nothing(trial):
 @pytest.mark.parametrize(
     ("terminator", "line"),
     [
-        (1, "Stopped: 1 trials brought no better value"),
+        (1, "Stopped: 1 trial brought no better value"),
         (AfterTwo(), "Stopped: AfterTwo expects no gain"),
         (stagnation(), "Stopped: Terminator expects no gain"),
     ],

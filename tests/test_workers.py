@@ -201,7 +201,9 @@ def test_what_a_worker_raises_reaches_the_user(search, capfd):
     with pytest.raises(NameError, match="undefined_name") as got:
         search(build, fit={"n_workers": 2})
     assert "Raised in a worker" in got.value.__notes__[0]
-    assert "in build" in got.value.__notes__[0]
+    line = build.__code__.co_firstlineno + 1
+    assert f'File "{__file__}", line {line}, in build' in got.value.__notes__[0]
+    assert "return undefined_name" in got.value.__notes__[0]
     assert "Traceback" not in capfd.readouterr().err
 
 
@@ -610,8 +612,8 @@ def test_an_error_that_cannot_travel_is_told(search):
     def build(trial):
         raise UnpicklableError("this", "that")
 
-    with pytest.raises(TunerError, match="3 trials failed in a row"):
-        search(build, max_failed_trials=3, fit={"n_workers": 2})
+    with pytest.raises(TunerError, match="trials failed with the same error before any succeeded"):
+        search(build, fit={"n_workers": 2})
 
     class FatalError(UnpicklableError, TypeError):
         pass

@@ -25,6 +25,7 @@ __all__ = [
     "card",
     "duration",
     "epochs_of",
+    "line",
     "params",
     "plot_curves",
     "plot_front",
@@ -93,6 +94,11 @@ def write_page(study: optuna.Study, path: str | Path) -> Path:
 def status(study: optuna.Study) -> Iterator[str]:
     """Yield lines that say how far a study is, its best trials, and what is running."""
     return _lines.status(Facts(study))
+
+
+def line(study: optuna.Study, n_trials: int | None) -> str:
+    """Return in one line what a study is to do, how far it is, and its best value."""
+    return _lines.line(Facts(study), n_trials)
 
 
 def best(study: optuna.Study) -> dict[str, Any] | list[dict[str, Any]]:

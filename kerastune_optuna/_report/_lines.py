@@ -7,16 +7,33 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from kerastune_optuna._check import count
 from kerastune_optuna._exceptions import NoTrialsError
 from kerastune_optuna._report import _text
 from kerastune_optuna._report._facts import Facts
+
+
+def line(facts: Facts, n_trials: int | None) -> str:
+    """Return in one line the aim, how many trials are done, and the best value.
+
+    Args:
+        facts: What is known of the study.
+        n_trials: The size that it is to have; None for no limit.
+    """
+    done = facts.counts[TrialState.COMPLETE] + facts.counts[TrialState.PRUNED]
+    trials = count(done, "trial") if n_trials is None else f"{done} of {count(n_trials, 'trial')}"
+    found = f"best {_text.number(facts.best.value)}" if facts.best else "no value yet"
+    if facts.are_several:
+        found = f"{count(len(facts.front), 'trial')} on the front"
+    return f"study {facts.name!r}: {facts.aim}, {trials}, {found}"
 
 
 def status(facts: Facts) -> Iterator[str]:
     """Yield lines on the aim, the states of trials, the best ones, and what is running."""
     yield f"Study {facts.name!r}: {facts.aim}"
     states = ", ".join(f"{count} {state.name}" for state, count in facts.counts.items())
-    yield f"{len(facts.trials)} trials: {states}" if facts.trials else "No trial has begun"
+    trials = count(len(facts.trials), "trial")
+    yield f"{trials}: {states}" if facts.trials else "No trial has begun"
     what = "On the front" if facts.are_several else "Best"
     for trial in (row.trial for row in facts.front):
         values = ", ".join(f"{value:.6g}" for value in trial.values)

@@ -1,0 +1,56 @@
+"""Why a trial failed: the line of its error that tells, and whether another error is the same."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import traceback
+
+SAMENESS = "kerastune_optuna:failure"  # the system attr of a trial that is equal for equal errors
+_LONGEST = 300  # characters
+# Keras prints in bold what went wrong, between the name of the layer and the arguments of its call.
+_BOLD = re.compile(r"\x1b\[1m(.*?)\x1b\[0m", re.DOTALL)
+_BEFORE_CAUSE = "Error encountered:\n"
+# TensorFlow says first where the node was made that failed, and last the names of its nodes.
+_STACK = re.compile(r'.*^ *File "[^\n]*$', re.DOTALL | re.MULTILINE)
+_NODES = re.compile(
+    r"^(Graph execution error:|Detected at node .*|<stack traces unavailable>"
+    r"|\d+ root error\(s\) found\.|[ \t]+\[\[.*|    .*)$"
+    r"|\{\{function_node .*?\}\}|\[Op:[^\]]*\]( name: ?)?",
+    re.MULTILINE,
+)
+# Whether there is room depends on the configuration, however many do not fit.
+_NO_ROOM = re.compile(r"MemoryError|out of memory|\bOOM\b|RESOURCE_?EXHAUSTED|allocate", re.I)
+_NUMBERS = re.compile(r"_?\d+(?:[\s.,]*\d+)*")
+
+
+def told(error: BaseException) -> str:
+    """Return the kind of an error and what it says, in one line of 300 characters at most."""
+    line = _line(error)
+    if len(line) <= _LONGEST:
+        return line
+    # Errors say at their end what came, after all that they say of what was wanted.
+    end = _LONGEST // 3
+    return f"{line[: _LONGEST - end - 3]} … {line[-end:]}"
+
+
+def sameness(error: BaseException) -> str | None:
+    """Return a text that errors of one cause share; None where each may have a cause of its own."""
+    line = _line(error)
+    if _NO_ROOM.search(line):
+        return None
+    frame, number = list(traceback.walk_tb(error.__traceback__))[-1]
+    file = frame.f_code.co_filename
+    if "-packages" in file:  # what Keras counts, like dense_1, and values of the data
+        line = _NUMBERS.sub("", line)
+    return hashlib.sha256(f"{file}:{number} {line}".encode()).hexdigest()[:16]
+
+
+def _line(error: BaseException) -> str:
+    text = str(error)
+    text = _BOLD.findall(text)[-1] if _BOLD.search(text) else text
+    text = text.rpartition(_BEFORE_CAUSE)[2]
+    if "most recent call last" in text:
+        text = _STACK.sub("", text)
+    words = " ".join(_NODES.sub("", text).split())
+    return f"{type(error).__name__}: {words}".rstrip(": ")

@@ -1,0 +1,63 @@
+"""Who reads a study that is not there makes nothing, and who has one sees it at a glance."""
+
+from __future__ import annotations
+
+import warnings
+
+import keras
+import pytest
+
+from kerastune_optuna import NoTrialsError
+
+READING = {
+    "best_model": lambda tuner: tuner.best_model(),
+    "best_params": lambda tuner: tuner.best_params,
+    "best_trials": lambda tuner: tuner.best_trials,
+    "results": lambda tuner: tuner.results(),
+    "summary": lambda tuner: tuner.summary(),
+    "report": lambda tuner: tuner.report("never.html"),
+    "plot_history": lambda tuner: tuner.plot_history(),
+    "confirmation": lambda tuner: tuner.confirmation,
+    "confirm": lambda tuner: tuner.confirm(1, 2, [[0.0]], [0], epochs=1),
+    "refit": lambda tuner: tuner.refit([[0.0]], [0]),
+    "reproduce": lambda tuner: tuner.reproduce(0),
+}
+
+
+@pytest.mark.parametrize("read", READING.values(), ids=READING)
+def test_a_mistyped_directory_is_not_made(make_tuner, tmp_path, read):
+    """All that only reads raises one line, and leaves no folder and no database."""
+    with pytest.raises(NoTrialsError, match=r"tunign' has no study 'test'\. Call search"):
+        read(make_tuner(directory=tmp_path / "tunign"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mistyped_name_is_no_new_study(search, make_tuner):
+    """In a directory that has studies, the error says which, and none is added."""
+    search(n_trials=1)
+    with pytest.raises(NoTrialsError, match=r"study_name= with one of 'test'"):
+        make_tuner(study_name="tset").summary()
+    with pytest.raises(NoTrialsError, match=r"study_name= with one of 'test'"):
+        make_tuner(study_name="tset").summary()
+
+
+def test_a_tuner_says_what_it_has(search, make_tuner, tmp_path):
+    """Its repr names study, objective, trials and best value, and makes nothing to do so."""
+    fresh = make_tuner()
+    assert repr(fresh) == "OptunaTuner(study 'test': maximize val_accuracy, not open yet)"
+    assert list(tmp_path.iterdir()) == []
+    value = search(n_trials=2).best_value
+    shown = "OptunaTuner(study 'test': maximize val_accuracy, 2 of 30 trials, best "
+    assert repr(make_tuner(n_trials=30)) == f"{shown}{value:.6g})"
+    assert repr(make_tuner(n_trials=None)).split(", ")[1] == "2 trials"
+    assert repr(make_tuner(n_trials=1)).split(", ")[1] == "2 of 1 trial"
+
+
+def test_a_file_of_the_best_model_loads_whole(search, data, tmp_path):
+    """Its optimizer is saved with all that it has, so that Keras has nothing to warn of."""
+    search(n_trials=1).best_model().save(tmp_path / "best.keras")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = keras.saving.load_model(tmp_path / "best.keras")
+    assert not [one for one in caught if "optimizer" in str(one.message)]
+    assert model.optimizer.built

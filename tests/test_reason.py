@@ -1,0 +1,180 @@
+"""A failure says why in one line, and two of one cause end a search that has come to nothing."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import optuna
+import pytest
+import tensorflow as tf
+
+from kerastune_optuna import TooManyFailuresError, TunerError
+from kerastune_optuna._reason import sameness, told
+from tests.conftest import build_model
+
+X, Y = np.zeros((8, 4), "float32"), np.zeros(8, "int64")
+
+
+def caught(function, *arguments, **keywords):
+    """Return the error that a call raises."""
+    with pytest.raises(Exception) as got:  # noqa: PT011 - of any kind
+        function(*arguments, **keywords)
+    return got.value
+
+
+def fitted(**arguments):
+    """Train the smallest model on what may not work."""
+    model = build_model(optuna.trial.FixedTrial({"units": 2, "lr": 0.1}))
+    model.fit(**{"x": X, "y": Y, "verbose": 0, **arguments})
+
+
+class Complaint(keras.layers.Layer):
+    """Raise when it is called."""
+
+    def call(self, inputs):
+        """Raise what a user's own layer may."""
+        raise ValueError("two heads are better than one")
+
+
+def of_a_layer():
+    """Call a layer that raises."""
+    keras.Sequential([Complaint()])(X)
+
+
+def of_a_pipeline():
+    """Read a dataset whose own Python raises."""
+
+    def load(row):
+        raise ValueError("no such picture")
+
+    list(tf.data.Dataset.from_tensor_slices(X).map(lambda row: tf.py_function(load, [row], "int8")))
+
+
+def of_memory():
+    """Ask TensorFlow for more than there is."""
+    tf.zeros((1 << 22, 1 << 22))
+
+
+TELLING = [
+    (lambda: fitted(y=Y + 7), "InvalidArgumentError: Received a label value of 7 which is outside"),
+    (of_a_layer, "ValueError: two heads are better than one"),
+    (of_a_pipeline, "InvalidArgumentError: ValueError: no such picture"),
+    (of_memory, "ResourceExhaustedError: OOM when allocating tensor with shape[4194304,4194304]"),
+    (lambda: {}["units"], "KeyError: 'units'"),
+]
+
+
+@pytest.mark.parametrize(("fails", "begins"), TELLING)
+def test_the_line_that_tells(fails, begins):
+    """What went wrong comes first, without the names of nodes, layers and arguments around it."""
+    reason = told(caught(fails))
+    assert reason.startswith(begins)
+    assert not any(noise in reason for noise in ("\n", "\x1b", "[[", "[Op:", "File "))
+
+
+def test_a_long_error_keeps_its_beginning_and_its_end():
+    """Data in an error is cut out of its middle: what came last is often what counts."""
+    reason = told(caught(fitted, x=X.tolist() * 1000))
+    assert len(reason) == 300
+    assert reason.startswith("ValueError: Unrecognized data type: x=[[0.0, ")
+    assert reason.endswith("(of type <class 'list'>)")
+
+
+def test_what_makes_errors_the_same():
+    """Values of the data do not tell errors of Keras apart, and do so in errors of the user's."""
+
+    def refuse(units):
+        raise ValueError(f"{units} units")
+
+    assert sameness(caught(fitted, y=Y + 7)) == sameness(caught(fitted, y=Y + 8, batch_size=3))
+    assert sameness(caught(refuse, 3)) == sameness(caught(refuse, 3))
+    assert sameness(caught(refuse, 3)) != sameness(caught(refuse, 4))
+    assert sameness(caught(of_memory)) is None
+
+
+def misspelt_activation(trial):
+    """Ask for an activation that there is not."""
+    trial.suggest_int("units", 2, 8)
+    return keras.Sequential([keras.layers.Dense(3, activation="rleu")])
+
+
+def misspelt_loss(trial):
+    """Compile with a loss that there is not."""
+    model = build_model(trial)
+    model.compile("adam", "sparse_categorical_crosentropy", metrics=["accuracy"])
+    return model
+
+
+HOPELESS = [
+    ({"fit": {"y": Y + 7}}, "Received a label value of 7 which is outside the valid range"),
+    ({"fit": {"sample_weight": np.ones(5)}}, "sample_weight has 5"),
+    ({"fit": {"y": None}}, "y=None"),
+    ({"build": misspelt_activation}, "activation function identifier: rleu"),
+    ({"build": misspelt_loss}, "Could not interpret loss identifier: sparse_categorical_crosent"),
+]
+
+
+@pytest.mark.parametrize(("options", "text"), HOPELESS)
+def test_what_no_trial_survives_ends_the_search(search, make_tuner, options, text):
+    """Where every trial fails for one cause, the search ends after two, and the line tells why."""
+    fit = {"x": X, "y": Y, "validation_data": (X, Y), **options.pop("fit", {})}
+    with pytest.raises(TunerError) as got:
+        search(**options, fit=fit)
+    assert text in str(got.value)
+    assert len(str(got.value).splitlines()) == 1
+    failed = make_tuner(**options).study.get_trials(states=[optuna.trial.TrialState.FAIL])
+    assert len(failed) <= 2
+
+
+def test_workers_fail_together(search, make_tuner):
+    """Failures of other workers count: two of them end a search of several processes."""
+
+    def build(trial):
+        trial.suggest_int("units", 2, 8)
+        raise RuntimeError("no such luck")
+
+    with pytest.raises(TooManyFailuresError, match="trials failed with the same error before any"):
+        search(build, n_trials=20, fit={"n_workers": 2})
+    trials = make_tuner(build).study.trials
+    assert sum("stop_reason" in trial.user_attrs for trial in trials) <= 4
+
+
+def test_failures_of_their_own_are_counted_on(search, make_tuner):
+    """Errors that differ, and a lack of memory, end a search when there are max_failed_trials."""
+
+    def build(trial):
+        if trial.number % 2:
+            raise MemoryError("too large")
+        raise ValueError(f"{trial.number} is even")
+
+    with pytest.raises(TooManyFailuresError, match="5 trials failed in a row"):
+        search(build, max_failed_trials=5)
+    assert len(make_tuner(build).study.get_trials(states=[optuna.trial.TrialState.FAIL])) == 5
+
+
+def test_one_success_shows_that_it_can_work(search, make_tuner):
+    """Where another configuration works, it may go first, and others may fail the same way."""
+
+    def build(trial):
+        model = build_model(trial)
+        if trial.params["units"] != 5:
+            raise ValueError("units must be 5")
+        return model
+
+    with pytest.raises(TooManyFailuresError, match="let one of them go first by enqueue"):
+        search(build)
+    tuner = make_tuner(build, max_failed_trials=4, n_trials=20, sampler="random")
+    tuner.enqueue({"units": 5, "lr": 0.01})
+    with pytest.raises(TooManyFailuresError, match="4 trials failed in a row"):
+        search(tuner=tuner)
+
+
+def test_a_study_does_not_grow_by_its_errors(search, make_tuner, tmp_path):
+    """However long an error is, the study keeps a line of it."""
+    rows = X.tolist() * 1000
+    with pytest.raises(TooManyFailuresError) as got:
+        search(fit={"x": rows, "y": [0] * len(rows), "validation_data": (X, Y)})
+    assert len(str(got.value)) < 600
+    assert all(len(reason) <= 300 for reason in make_tuner().results()["stop_reason"])
+    study = make_tuner().study
+    assert len(str(study.user_attrs)) < 10_000
