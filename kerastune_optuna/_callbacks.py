@@ -175,7 +175,7 @@ class PruningCallback(KerasPruningCallback):
         if self.cut_off:
             return  # the trial is resumed from its last backup, and has come to nothing yet
         self.pruned = self.pruned or (self._diverged is not None and self.best_value is not None)
-        if self._error is None and self._values_seen == 0 and self.reason is None:
+        if self._error is None and not (self._values_seen or self.reason or self._diverged):
             self._error = self.objective.missing(self._names)
         if self._error is not None:
             raise self._error
