@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
     from kerastune_optuna._monitor import Objective
 
+# What to do where a builder returns data beside its model.
+PREPARED = (
+    " Where each trial prepares its own, write below build_model `build_model.fit = lambda trial, "
+    "model, **fit: model.fit(**{**fit, **prepare(trial, fit)})`, with a function `prepare` that "
+    'returns {"x": ..., "validation_data": ...} for the parameters of the trial.'
+)
 FITS = "fits"  # the user attr of a trial with the epochs of each fit, where it had several
 
 
