@@ -14,7 +14,7 @@ import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
-from kerastune_optuna import BuilderError
+from kerastune_optuna import BuilderError, TooManyFailuresError
 from kerastune_optuna._frame import Frame, Plan
 from kerastune_optuna._monitor import parse_objective
 from tests.conftest import PruneAt, Spy, build_model, history
@@ -36,7 +36,7 @@ class Phases:
         returns=lambda *histories: histories[-1],
         between=lambda model: None,
         epochs=(2, 3),
-        factor=0.1,
+        factor=1.0,
         counts_on=None,
     ):
         self.returns, self.between = returns, between
@@ -46,7 +46,7 @@ class Phases:
         """Build a model whose first layer is frozen, and that needs no graph."""
         model = build_model(trial)
         model.layers[0].trainable = False
-        self.compile(model, trial.params["lr"])
+        self.compile(model, 0.01)
         return model
 
     def compile(self, model, rate):
@@ -61,7 +61,7 @@ class Phases:
         first = model.fit(epochs=self.epochs[0], **arguments)
         self.between(model)
         model.layers[0].trainable = True
-        self.compile(model, trial.params["lr"] * self.factor)
+        self.compile(model, 0.01 * self.factor)
         more = {} if self.counts_on is None else {"initial_epoch": self.counts_on(first)}
         epochs = self.epochs[1] + more.get("initial_epoch", 0)
         return self.returns(first, model.fit(epochs=epochs, **more, **arguments))
@@ -167,19 +167,13 @@ def test_a_training_that_diverges_has_no_further_fit(search):
 
     class Diverging(Phases):
         def compile(self, model, rate):
-            super().compile(model, rate)
-            model.optimizer.learning_rate = 1e30
+            model.compile("sgd", lambda y, prediction: keras.ops.mean(prediction) * float("nan"))
 
     seen = []
-    with pytest.raises(Exception, match=r"never a finite|diverged"):
-        search(
-            Diverging(),
-            "val_loss",
-            n_trials=1,
-            max_failed_trials=1,
-            fit={"callbacks": [Spy(seen)], "x": np.full((48, 4), 1e30)},
-        )
-    assert seen.count("begin") == 1
+    options = {"n_trials": 1, "max_failed_trials": 1, "fit": {"callbacks": [Spy(seen)]}}
+    with pytest.raises(TooManyFailuresError, match="diverged at epoch 1/2: the loss is nan"):
+        search(Diverging(), "val_loss", **options)
+    assert seen == ["begin", 0, "end"]
 
 
 @pytest.mark.parametrize("wrap", [lambda build: build, catching], ids=["plain", "catching"])
@@ -312,7 +306,7 @@ def test_a_model_around_that_of_the_trial_may_be_trained(search, data):
 
     class Around(Phases):
         def fit(self, trial, model, **arguments):
-            other = keras.Sequential([keras.layers.Normalization(mean=0.0, variance=1.0), model])
+            other = keras.Sequential([keras.layers.Rescaling(1.0), model])
             self.compile(other, 0.01)
             return other.fit(**arguments)
 
@@ -320,7 +314,7 @@ def test_a_model_around_that_of_the_trial_may_be_trained(search, data):
     assert loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
 
 
-@pytest.mark.parametrize("factor", [1e4, 0.1], ids=["first", "second"])
+@pytest.mark.parametrize("factor", [1e4, 1.0], ids=["first", "second"])
 def test_refit_ends_with_the_best_epoch_of_all_fits(search, data, factor):
     """On the data of the search it comes to the model of the best epoch."""
     tuner = search(Phases(factor=factor), "val_loss", n_trials=1)
