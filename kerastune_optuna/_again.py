@@ -9,18 +9,27 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from kerastune_optuna import _bundle, _reproduce, _study
+from kerastune_optuna import _bundle, _card, _reproduce, _study
 from kerastune_optuna._fit import FitArguments, check_fit_arguments
 from kerastune_optuna._monitor import Objective
 from kerastune_optuna._objectives import Objectives
 from kerastune_optuna._once import shown_once
+from kerastune_optuna._own_fit import FITS
 from kerastune_optuna._recipe import Recipe
-from kerastune_optuna._refit import as_they_are, best_epochs, best_training, folder_for, train
+from kerastune_optuna._refit import (
+    Until,
+    as_they_are,
+    best_training,
+    ends_of_fits,
+    folder_for,
+    train,
+)
 from kerastune_optuna._results import Results
 from kerastune_optuna._steps import check_steps
 
 if TYPE_CHECKING:
     import pandas
+    from optuna.trial import FrozenTrial
 
 
 class Again(Results):
@@ -72,7 +81,9 @@ class Again(Results):
         check_fit_arguments(fit_kwargs, "refit()")
         check_steps(steps_per_execution)
         chosen = copy.deepcopy(self._ranked(1)[0] if trial is None else self._complete(trial))
-        n = best_epochs(chosen) if epochs is None else epochs
+        n, until = epochs, None
+        if n is None:
+            n, until = self._up_to_the_best(chosen)
         fit = FitArguments(
             x, y, n, validation_data, validation_split, fit_kwargs, steps_per_execution
         )
@@ -82,7 +93,18 @@ class Again(Results):
         with shown_once():
             folder = folder_for(self._name, "refit", chosen)
             best = best_training(chosen, self._objectives.watched)
-            return train(recipe, chosen, folder, training=best, epochs=n, verbose=verbose)
+            return train(
+                recipe, chosen, folder, training=best, epochs=n, verbose=verbose, until=until
+            )
+
+    def _up_to_the_best(self, trial: FrozenTrial) -> tuple[int, Until]:
+        """Return the epochs to train for, and what ends the training after the best of them."""
+        ends = ends_of_fits(trial)
+        card = _card.read(self.study, trial)
+        if FITS not in trial.user_attrs or card is None:
+            return ends[-1], Until(ends)
+        # How many epochs each fit has may depend on those of the search.
+        return card["arguments"]["epochs"], Until(ends)
 
     def reproduce(
         self,

@@ -174,8 +174,9 @@ class PruningCallback(KerasPruningCallback):
         """Write what the training came to into the user attrs, or raise what was wrong with it."""
         if self.cut_off:
             return  # the trial is resumed from its last backup, and has come to nothing yet
-        self.pruned = self.pruned or (self.diverged is not None and self.best_value is not None)
-        if self._error is None and self._values_seen == 0 and self.reason is None:
+        has_diverged = self.diverged is not None
+        self.pruned = self.pruned or (has_diverged and self.best_value is not None)
+        if self._error is None and not (self._values_seen or self.reason or has_diverged):
             self._error = self.objective.missing(self._names)
         if self._error is not None:
             raise self._error

@@ -30,6 +30,7 @@ from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._graphs import kept_in_memory
 from kerastune_optuna._monitor import Objective
 from kerastune_optuna._objectives import Objectives
+from kerastune_optuna._own_fit import PREPARED
 from kerastune_optuna._rows import check_takes_size, has_rows
 from kerastune_optuna._seeds import undisturbed
 
@@ -246,7 +247,7 @@ def check_builders_arguments(names: Iterable[str]) -> None:
         if name in _OWNED:
             raise ArgumentTypeError(
                 f"build_model returned {name!r} beside its model, which is the same for all "
-                f"trials. Pass {name}= to search()."
+                f"trials. Pass {name}= to search().{PREPARED * (name != 'verbose')}"
             )
         if name not in known:
             raise ArgumentTypeError(

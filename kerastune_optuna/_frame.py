@@ -203,11 +203,13 @@ class Frame:
 
     def _row(self, trial: FrozenTrial, curve_width: int) -> list[Text]:
         values = [value for _, value in sorted(trial.intermediate_values.items())]
-        epochs = f"{self.plan.first + epochs_of(trial, self.plan.epochs_of_a_trial)}"
+        epoch = _last_epoch(trial)
+        # A builder's own fit may train for longer, as it pleases.
+        most = max(epoch, self.plan.first + epochs_of(trial, self.plan.epochs_of_a_trial))
         return [
             _line(f"trial {trial.number}"),
             _parameters(trial),
-            _line(f"epoch {_last_epoch(trial):>{len(epochs)}}/{epochs}"),
+            _line(f"epoch {epoch:>{len(f'{most}')}}/{most}"),
             self._value(values),
             _line(curve(values, curve_width)),
         ]

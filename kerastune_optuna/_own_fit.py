@@ -10,14 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from kerastune_optuna._callbacks import Logs, PruningCallback
+from kerastune_optuna import _interrupt
+from kerastune_optuna._callbacks import BestWeights, Logs, PruningCallback
 from kerastune_optuna._exceptions import BuilderError
+from kerastune_optuna._fits import Fits, TrainingOver
 
 if TYPE_CHECKING:
     import optuna
     from optuna.trial import BaseTrial
 
     from kerastune_optuna._monitor import Objective
+
+# What to do where a builder returns data beside its model.
+PREPARED = (
+    " Where each trial prepares its own, write below build_model `build_model.fit = lambda trial, "
+    "model, **fit: model.fit(**{**fit, **prepare(trial, fit)})`, with a function `prepare` that "
+    'returns {"x": ..., "validation_data": ...} for the parameters of the trial.'
+)
+FITS = "fits"  # the user attr of a trial with the epochs of each fit, where it had several
 
 
 def trains_itself(build_model: Callable[..., Any]) -> bool:
@@ -31,6 +41,12 @@ def pruning_for(
     """Return the callback that reports a trial."""
     kind = OwnPruning if trains_itself(build_model) else PruningCallback
     return kind(trial, objective.name)
+
+
+def best_for(pruning: PruningCallback) -> BestWeights:
+    """Return the callback that holds the weights of the best epoch."""
+    kind = BestOfFits if isinstance(pruning, OwnPruning) else BestWeights
+    return kind(pruning)
 
 
 def fit(
@@ -50,21 +66,16 @@ def fit(
         model: Its model.
 
     Raises:
-        BuilderError: The builder's fit returned what is no result.
+        BuilderError: The builder's fit returned what is no result, or contradicts its epochs.
         MetricNotFoundError: The objective is not among the metrics that it returned.
-        KeyboardInterrupt: The training was cut off.
     """
     if not isinstance(pruning, OwnPruning):
         model.fit(**keywords)
         return
-    try:
-        came = train(build_model, trial, keywords, model)
-    except Exception:  # the user's code may raise anything over a training that was cut off
-        if pruning.cut_off:
-            raise KeyboardInterrupt from None
-        raise
-    if not pruning.cut_off:
+    came = train(build_model, trial, keywords, model, lambda: pruning.is_over)
+    if not pruning.is_over:
         pruning.take(came)
+    pruning.fits.end()
 
 
 def train(
@@ -72,45 +83,142 @@ def train(
     trial: BaseTrial,
     keywords: Mapping[str, Any],
     model: keras.Model,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> Any:
-    """Train the model likewise without a report, and return what its fit returned."""
+    """Train the model likewise without a report.
+
+    Args:
+        build_model: The builder.
+        trial: The trial that is trained.
+        keywords: What Model.fit takes.
+        model: Its model.
+        is_over: Whether the training was ended from outside, as by pruning.
+
+    Returns:
+        What its fit returned; None where that was left because the training is over.
+    """
     if not trains_itself(build_model):
         return model.fit(**keywords)
     # A loop of the builder's own may call no more than on_epoch_end, which needs the model.
     keras.callbacks.CallbackList(keywords["callbacks"], model=model, epochs=keywords["epochs"])
-    return build_model.fit(trial, model, **keywords)  # type: ignore[attr-defined] # which it has
+    try:
+        return build_model.fit(trial, model, **keywords)  # type: ignore[attr-defined] # it has one
+    except TrainingOver:
+        return None
+    except Exception:  # the user's code may raise anything over the half of a training
+        if not is_over():
+            raise
+        return None
 
 
 class OwnPruning(PruningCallback):
     """Report a training of the builder's own, whose value its fit may return after all epochs."""
 
     returned: Mapping[str, Any] = MappingProxyType({})  # the metrics, where its fit returned some
+    fits: Fits  # which show it all fits as one
+    _trained: keras.Model | None = None  # the trial's model
+    _is_other = False  # whether a model is trained that has not the weights of the trial's
+    _given = 0  # epochs by search()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the training was ended before its time, by pruning or by what went wrong."""
+        went_wrong = self._error is not None or self.diverged is not None
+        return self.pruned or self.cut_off or went_wrong
+
+    def begin_fit(self) -> None:
+        """Refuse another fit where the training is over, or is asked to end.
+
+        Raises:
+            TrainingOver: It is.
+        """
+        self.cut_off = self.cut_off or _interrupt.requested()
+        if self.is_over:
+            raise TrainingOver
+
+    def set_model(self, model: keras.Model) -> None:
+        """Look whether it is the model of the trial, which comes first, or has all its weights."""
+        super().set_model(model)
+        self._trained = self._trained or model
+        self._is_other = not _ids(self._trained) <= _ids(model)
+
+    def set_params(self, params: Mapping[str, Any]) -> None:
+        """Take down how many epochs there may be: further fits add to them."""
+        super().set_params(params)
+        epochs = params.get("epochs", 0)
+        self._given = self._given or epochs
+        if epochs > self._given:
+            self._series.begin(epochs)
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Take the value of an epoch, unless it is that of another model."""
+        if self._is_other and self.objective.find(logs or {}) is not None:
+            self._give_up(self._other())
+        else:
+            super().on_epoch_end(epoch, logs)
 
     def _pass_over(self, logs: Mapping[str, Any]) -> None:
-        """Wait for what fit will return."""
-
-    def on_train_end(self, logs: Logs = None) -> None:
-        """Write what the training came to, where the epochs have shown it."""
-        if self._values_seen or self._error is not None:
-            super().on_train_end(logs)
+        """Wait for what another fit will log, or what the builder's fit will return."""
 
     def take(self, came: Any) -> None:
         """Take what the builder's fit returned for the value of the trial.
 
         Raises:
-            BuilderError: It is no result.
+            BuilderError: It is no result, or contradicts what the epochs logged.
             MetricNotFoundError: It is without the objective.
         """
-        if _is_history(came) and self._values_seen:
-            return  # its epochs are known
         self.returned = came if isinstance(came, Mapping) else {}
+        if self._values_seen:
+            self._compare(came)
+            return
         value = worth(came, self.objective)
-        self.best_value = value if math.isfinite(value) else None
-        if not self._values_seen and self.best_value is not None:
+        if _is_history(came):
+            raise self._unseen(value)
+        self._values_seen = 1
+        if math.isfinite(value):
+            self.best_value = value
             self._unsent[self._first_step] = self._series.mean_with(value)
-        self._send_late_reports()
-        for key, known in self._series.outcome(self.outcome()).items():
-            self._trial.set_user_attr(key, known)
+
+    def _compare(self, came: Any) -> None:
+        """Refuse what contradicts the best epoch, whose weights are kept."""
+        if _is_history(came) and self.objective.find(came.history) is None:
+            return  # of a fit before
+        value = worth(came, self.objective)
+        if _is_history(came):
+            if self.objective.is_better(value, than=self.best_value):
+                raise self._unseen(value)
+        elif self.best_value is not None and not _are_close(value, self.best_value):
+            raise self._contradiction(value, is_mean=isinstance(came, list | tuple))
+
+    def _contradiction(self, value: float, *, is_mean: bool) -> BuilderError:
+        mean = " as the mean of a list (executions_per_trial= trains several times)" * is_mean
+        return BuilderError(
+            f"The builder's fit returned the {self.objective.name} {value:.6g}{mean}, and the best "
+            f"that its epochs logged is {self.best_value:.6g}, whose weights are kept. Return what "
+            "Model.fit returns, or call it without callbacks=: then what you return counts, with "
+            "the last weights."
+        )
+
+    def _unseen(self, value: float) -> BuilderError:
+        return BuilderError(
+            f"The builder's fit returned a History with {self.objective.name} {value:.6g}, of an "
+            "epoch that its callbacks did not see, so that its weights are lost. Pass callbacks= "
+            "on to each Model.fit, or return a number for the last weights."
+        )
+
+    def _other(self) -> BuilderError:
+        return BuilderError(
+            f"The builder's fit trained {self.model.name!r} with callbacks=, which logs "
+            f"{self.objective.name} and is another model than its trial's: best_model() cannot "
+            "have its weights. Train the model that fit is given, or leave out callbacks= there."
+        )
+
+    def outcome(self) -> dict[str, Any]:
+        """Return what the training came to, with the epochs of each fit where it has several."""
+        outcome, epochs = super().outcome(), self.params.get("epochs", 0)
+        if len(lengths := self.fits.lengths) > 1:
+            outcome[FITS] = lengths
+        return {**outcome, "epochs": epochs} if epochs > self._given else outcome
 
     @property
     def stop_reason(self) -> str:
@@ -118,6 +226,24 @@ class OwnPruning(PruningCallback):
         if self.epochs_run == 0 and self.best_value is not None:
             return "all of the builder's own training"
         return super().stop_reason
+
+
+class BestOfFits(BestWeights):
+    """Hold the weights that the trial's model has at the best epoch, whatever is trained."""
+
+    def set_model(self, model: keras.Model) -> None:
+        """Stay with the first model: others may be trained around it."""
+        if self.model is None:
+            super().set_model(model)
+
+
+def _ids(model: keras.Model) -> set[int]:
+    return {id(weight) for weight in model.weights}
+
+
+def _are_close(value: float, best: float) -> bool:
+    """Whether two values are the same but for rounding, as before printing."""
+    return math.isclose(value, best, rel_tol=1e-3, abs_tol=1e-4)
 
 
 def returned(pruning: PruningCallback) -> Mapping[str, Any]:

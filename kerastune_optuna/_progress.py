@@ -107,17 +107,20 @@ def line_of(trial: FrozenTrial, objective: Objective) -> str:
         end = f"{attrs['stop_reason']}, {attrs['seconds']:.1f} s"
     else:
         end = (
-            f"{objective.name} {attrs['best_value']:.4g} {_found(attrs)}, "
+            f"{objective.name} {attrs['best_value']:.4g}{_found(attrs)}, "
             f"{attrs['stop_reason']}, {attrs['seconds']:.1f} s"
         )
     return f"Trial {trial.number}: {end}"
 
 
 def _found(attrs: Mapping[str, Any]) -> str:
-    """Return where a value was found: at an epoch, or in how many trainings."""
+    """Return where a value was found: at an epoch, or in how many trainings, where that is known.
+
+    A builder's own fit may return a value and tell of no epoch.
+    """
     if "values" in attrs:
-        return f"± {attrs.get('std', 0):.2g} in {len(attrs['values'])} trainings"
-    return f"at epoch {attrs['best_epoch'] + 1}"
+        return f" ± {attrs.get('std', 0):.2g} in {len(attrs['values'])} trainings"
+    return f" at epoch {attrs['best_epoch'] + 1}" if "best_epoch" in attrs else ""
 
 
 def _say(line: str) -> None:

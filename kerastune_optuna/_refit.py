@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any, TypeAlias
 
 import keras
@@ -13,6 +14,8 @@ from optuna.trial import BaseTrial, FrozenTrial
 from kerastune_optuna import _own_fit
 from kerastune_optuna._constraints import untold
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
+from kerastune_optuna._fits import Fits, Gate, TrainingOver
+from kerastune_optuna._history import EpochLogs
 from kerastune_optuna._monitor import Objective
 from kerastune_optuna._recipe import Recipe, build
 from kerastune_optuna._seeds import seed_of, set_all
@@ -32,7 +35,7 @@ def train(
     training: int = 0,
     epochs: int | None = None,
     verbose: str | int = 0,
-    last: Sequence[keras.callbacks.Callback] = (),
+    until: Until | None = None,
 ) -> tuple[keras.Model, Any]:
     """Train a trial's configuration from its seed.
 
@@ -43,10 +46,11 @@ def train(
         training: Which of a trial's trainings, where it has several: its seed and its fold.
         epochs: Goes before those of the recipe and of the builder.
         verbose: As for Model.fit.
-        last: Callbacks that come after all others.
+        until: Sees all epochs after all other callbacks, and may end the training.
 
     Returns:
-        The model, and what Model.fit or the builder's own fit returned.
+        The model, and what Model.fit or the builder's own fit returned; the History of the last
+        phase, where the training was over before that fit returned.
     """
     seeds = trial.user_attrs.get("seeds") or [seed_of(trial, recipe.seed)]
     set_all(seeds[training])
@@ -54,11 +58,51 @@ def train(
     own = recipe.of_trial(trial, model, arguments, folder, training)
     if epochs is not None:
         own = replace(own, fit=replace(own.fit, epochs=epochs))
-    callbacks = [*own.callbacks, *last]
+    until = Until([]) if until is None else until
+    fits = Fits(until, [until])
+    callbacks = [*own.callbacks, until]
+    if _own_fit.trains_itself(recipe.build_model):
+        callbacks = [Gate(until.begin_fit), *own.callbacks, fits]
     own.make_ready(model, [*callbacks, StopOnRequest()])  # as in a trial, which has one
     keywords = {**own.fit.as_keywords(), "verbose": verbose, "callbacks": callbacks}
     with lean_graphs(model, own.fit):
-        return model, _own_fit.train(recipe.build_model, trial, keywords, model)
+        came = _own_fit.train(recipe.build_model, trial, keywords, model, lambda: until.is_over)
+    return model, fits.history if came is None else came
+
+
+class Until(EpochLogs):
+    """Collect the logs of all epochs, and end fits where those of a trial ended.
+
+    A pruned trial ended so. With fewer `epochs=` instead, callbacks that plan ahead would see
+    another training, and TensorFlow's graphs might be optimised differently.
+
+    Args:
+        ends: After how many epochs of the training a fit ends, and with the last of them all.
+    """
+
+    def __init__(self, ends: Collection[int]) -> None:
+        super().__init__()
+        self._ends = ends
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the training has ended."""
+        return bool(self._ends) and len(self.rows) >= max(self._ends)
+
+    def begin_fit(self) -> None:
+        """Refuse another fit where the training is over.
+
+        Raises:
+            TrainingOver: It is.
+        """
+        if self.is_over:
+            raise TrainingOver
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Take a row, and end the fit where it is to end."""
+        super().on_epoch_end(epoch, logs)
+        if self.is_over or len(self.rows) in self._ends:
+            self.model.stop_training = True
 
 
 def folder_for(study_name: str, kind: str, trial: FrozenTrial) -> str:
@@ -79,6 +123,13 @@ def best_epochs(trial: FrozenTrial) -> int:
             "have. Pass how many epochs to train."
         )
     return best + 1
+
+
+def ends_of_fits(trial: FrozenTrial) -> list[int]:
+    """Return after how many epochs each fit of a trial ended, up to its best epoch."""
+    best = best_epochs(trial)
+    ends = accumulate(trial.user_attrs.get(_own_fit.FITS, []))
+    return [*(end for end in ends if end < best), best]
 
 
 def best_training(trial: FrozenTrial, objective: Objective) -> int:

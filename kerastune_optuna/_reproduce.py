@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,12 @@ from optuna.trial import FrozenTrial, TrialState
 from kerastune_optuna import _bundle, _card, _graphs, _history, _study
 from kerastune_optuna._constraints import are_broken
 from kerastune_optuna._exceptions import ArgumentError
-from kerastune_optuna._history import EpochLogs, Row
+from kerastune_optuna._history import Row
 from kerastune_optuna._memory import Memory
 from kerastune_optuna._monitor import plain_name
 from kerastune_optuna._own_fit import worth
 from kerastune_optuna._recipe import Recipe
-from kerastune_optuna._refit import folder_for, train
+from kerastune_optuna._refit import Until, folder_for, train
 from kerastune_optuna._reproduction import Reproduction, Value
 from kerastune_optuna._retry import RETRY_OF
 from kerastune_optuna._seeds import derive
@@ -89,9 +89,9 @@ def _train(
     recipe: Recipe, trial: FrozenTrial, folder: str, training: int, epochs: int
 ) -> list[Row]:
     """Train once more; return the logs of the epochs."""
-    logs = _Epochs(epochs)
+    logs = Until([epochs])
     with Memory().released():
-        _, came = train(recipe, copy.deepcopy(trial), folder, training=training, last=[logs])
+        _, came = train(recipe, copy.deepcopy(trial), folder, training=training, until=logs)
     if logs.rows:
         return logs.rows
     # The builder's own fit tells no more than what it returns.
@@ -142,23 +142,6 @@ def find(study: optuna.Study, number: int) -> tuple[FrozenTrial, Card]:
             "by tuner.refit(), and compare the history that this returns."
         )
     return done[number], card
-
-
-class _Epochs(EpochLogs):
-    """Collect the logs of so many epochs, and end the training with the last of them.
-
-    A pruned trial ended so. With fewer `epochs=` instead, callbacks that plan ahead would see
-    another training, and TensorFlow's graphs might be optimised differently.
-    """
-
-    def __init__(self, most: int) -> None:
-        super().__init__()
-        self._most = most
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        super().on_epoch_end(epoch, logs)
-        if len(self.rows) >= self._most:
-            self.model.stop_training = True
 
 
 def _changes_of_trial(study: optuna.Study, trial: FrozenTrial, card: Card) -> list[str]:

@@ -80,8 +80,8 @@ class Series:
         return self.number * self._epochs
 
     def begin(self, epochs: int) -> None:
-        """Begin a training of so many epochs."""
-        self._epochs = epochs
+        """Begin a training of so many epochs, or a fit of it that ends so late."""
+        self._epochs = max(self._epochs, epochs)
 
     def mean_with(self, value: float) -> float:
         """Return the mean so far, when the training that runs has this value."""
@@ -151,6 +151,7 @@ class Series:
             "seconds": self.seconds,
             "best_epochs": self._best_epochs,
             "epochs_run": self._epochs_run,
+            "epochs": self._epochs,
             "rows": self.rows,
         }
 
@@ -159,4 +160,5 @@ class Series:
         self.values, self.rows = list(state["values"]), list(state["rows"])
         self._best_epochs, self._epochs_run = list(state["best_epochs"]), state["epochs_run"]
         self._scores, self.seconds = list(state["scores"]), state["seconds"]
+        self._epochs = state.get("epochs", 0)  # which older backups do not have
         self.weights = weights

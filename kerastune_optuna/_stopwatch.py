@@ -35,8 +35,9 @@ class Stopwatch(keras.callbacks.Callback):
         self.seconds = 0.0
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Start."""
-        self._began = time.monotonic()
+        """Start, or go on where a builder's own fit trains once more."""
+        if not self.seconds:
+            self._began = time.monotonic()
 
     def resume(self, seconds: float) -> None:
         """Go on from the time that an earlier process took."""

@@ -14,9 +14,9 @@ from optuna.trial import TrialState
 from kerastune_optuna import _own_fit
 from kerastune_optuna._archive import Archive
 from kerastune_optuna._backup import Backup
-from kerastune_optuna._callbacks import BestWeights
 from kerastune_optuna._data import GeneratorFunction, lacks_targets
 from kerastune_optuna._exceptions import ArgumentError
+from kerastune_optuna._fits import Fits, Gate
 from kerastune_optuna._history import EpochLogs
 from kerastune_optuna._hparams import for_boards
 from kerastune_optuna._one_objective import watched_alone
@@ -49,14 +49,19 @@ class Training:
         self.pruning = _own_fit.pruning_for(recipe.build_model, shown, objectives.watched)
         self.pruning.join(task.series)
         self.watch = Stopwatch(self.pruning, limit, task.series.seconds)
-        self.best = BestWeights(self.pruning)
+        self.best = _own_fit.best_for(self.pruning)
         self.logs = EpochLogs()
         boards = for_boards(self.of_user, task.trial, self.pruning)
-        ours = [self.pruning, self.best, self.logs]
-        self.callbacks = [self.stop, self.watch, *self.of_user, *ours, *boards]
+        ours = [self.pruning, self.best, self.logs, *boards]
+        backups = []
         if recipe.backup_every is not None:
             kept = (self.pruning, self.best, self.logs, self.watch)
-            self.callbacks.append(Backup(task.archive, task.series, *kept, recipe.backup_every))
+            backups = [Backup(task.archive, task.series, *kept, recipe.backup_every)]
+        self.callbacks = [self.stop, self.watch, *self.of_user, *ours, *backups]
+        if isinstance(self.pruning, _own_fit.OwnPruning):
+            self.pruning.fits = Fits(self.logs, ours, of_first=backups)
+            ends = [self.stop, self.watch, *self.of_user]
+            self.callbacks = [Gate(self.pruning.begin_fit), *ends, self.pruning.fits]
         keywords = {**recipe.fit.as_keywords(), "verbose": 0, "callbacks": self.callbacks}
         self.fit = partial(_own_fit.fit, recipe.build_model, task.trial, self.pruning, keywords)
 
@@ -74,9 +79,9 @@ class Training:
 
     @property
     def logs_of_best_epoch(self) -> Mapping[str, Any]:
-        """What Keras logged at the best epoch, or what the builder's own fit returned."""
+        """What Keras logged at the best epoch, and what else the builder's own fit returned."""
         best = (row for row in self.logs.rows if row["epoch"] == self.pruning.best_epoch)
-        return _own_fit.returned(self.pruning) or next(best, {})
+        return {**_own_fit.returned(self.pruning), **next(best, {})}
 
 
 def make_ready(model: keras.Model, recipe: Recipe, training: Training, *, check: bool) -> None:

@@ -33,6 +33,7 @@ ORDER = [
     "_series",
     "_callbacks",
     "_stopwatch",
+    "_fits",
     "_own_fit",
     "_hparams",
     "_user_callbacks",

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+GUIDES = sorted((ROOT / "examples" / "guides").glob("*.md"))
 BEST = re.compile(r"^ +1 +\d+ +(\S+) ", re.MULTILINE)  # the value in the first row of a summary
 
 
@@ -77,6 +78,30 @@ def test_the_readmes_example_runs(tmp_path):
     assert done.returncode == 0, done.stderr
     value, accuracy = map(float, done.stdout.splitlines()[-1].split()[-2:])
     assert abs(value - accuracy) < 1e-6
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
+def test_the_code_of_a_guide_runs(guide, tmp_path):
+    """All blocks of a guide, one after the other, are a program that ends well."""
+    blocks = re.findall(r"```python\n(.*?)```", guide.read_text(), re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(blocks)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert blocks
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_fine_tuning_keeps_the_best_of_both_phases(tmp_path):
+    """Each trial has the epochs of two phases, and the model is that of the best one of them."""
+    printed = run("fine_tuning.py", tmp_path)
+    assert "Epochs of the phases: [3, 3]" in printed
+    assert re.search(r"^ +1 +\d+ +\S+ +[1-6]/6 ", printed, re.MULTILINE)
+    accuracy = float(re.search(r"Accuracy of the best model: (\S+)", printed)[1])
+    assert accuracy == round(float(BEST.search(printed)[1]), 4) > 0.5
 
 
 def test_a_table_is_learned_from_raw_rows(tmp_path):

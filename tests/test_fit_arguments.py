@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from optuna.trial import TrialState, create_trial
 
+from kerastune_optuna import ArgumentTypeError
 from kerastune_optuna._frame import Frame, Plan
 from kerastune_optuna._monitor import parse_objective
 from kerastune_optuna._report import saved_epochs
@@ -74,6 +77,33 @@ def test_batch_size_is_tuned_for_arrays_and_for_rows(search, data, tmp_path):
         tables.append(tuner.results().drop(columns=["seconds", "worker"]))
     assert tables[0]["params_batch_size"].nunique() > 1
     assert tables[0].equals(tables[1])
+
+
+def test_the_advice_for_data_of_a_trial_works(search, data):
+    """Data beside the model is refused with a line of code, which trains each trial on its own."""
+    seen = {}
+
+    def scaled(trial, fit):
+        factor, (x, y) = trial.params["factor"], fit["validation_data"]
+        return {"x": fit["x"] * factor, "validation_data": (x * factor, y)}
+
+    def prepare(trial, fit):
+        seen[trial.number] = scaled(trial, fit)
+        return seen[trial.number]
+
+    def build(trial):
+        trial.suggest_float("factor", 0.5, 2.0)
+        return build_model(trial)
+
+    given = {"x": data[0], "validation_data": data[2]}
+    with pytest.raises(ArgumentTypeError, match="'x' beside its model") as got:
+        search(lambda trial: (build(trial), scaled(trial, given)), n_trials=1, study_name="other")
+    (advice,) = re.findall("`(build_model.fit = .*?)`", str(got.value))
+    exec(advice, {"build_model": build, "prepare": prepare})
+    tuner = search(build, "val_loss", n_trials=2)
+    x, y = seen[tuner.best_trial.number]["validation_data"]
+    assert np.array_equal(x, data[2][0] * tuner.best_params["factor"])
+    assert tuner.best_model().evaluate(x, y, verbose=0)[0] == pytest.approx(tuner.best_value)
 
 
 def test_batch_size_is_tuned_by_two_workers(search, data):

@@ -280,7 +280,7 @@ def test_what_fit_returns_is_the_value(search):
     results = [0.25, 1, np.float32(0.5), {"val_accuracy": 0.75}, [0.5, {"val_accuracy": 0.25}]]
     coming = iter(results)
     options = {"n_trials": len(results), "train_repeats": True, "fit": {"epochs": 1}}
-    tuner = trained(search, lambda history: next(coming), **options)
+    tuner = trained(search, lambda history: next(coming), passes=False, **options)
     assert [trial.value for trial in tuner.study.trials] == [0.25, 1.0, 0.5, 0.75, 0.375]
 
 
@@ -299,20 +299,23 @@ def test_ctrl_c_ends_a_fit_of_its_own(search, make_tuner):
     assert trials[0].user_attrs["stop_reason"] == "interrupted"
 
 
-def test_a_history_without_callbacks_counts_by_its_best_epoch(search):
-    """The value is reported once, and the weights that the model has in the end are kept."""
-    histories = []
-    tuner = trained(search, lambda came: histories.append(came) or came, passes=False)
-    assert tuner.best_value == max(histories[0].history["val_accuracy"])
-    assert tuner.best_trial.intermediate_values == {0: tuner.best_value}
-
-
 def test_a_loop_of_its_own_is_reported_once(search, data):
     """Its final weights are kept, and the tables know what there is to know."""
     tuner = search(from_keras_tuner(OwnLoop()), n_trials=2, keep_best=1)
     assert [len(trial.intermediate_values) for trial in tuner.study.trials] == [1, 1]
     assert len(kept(tuner)) == 1
     assert tuner.results()["stop_reason"].unique() == ["all of the builder's own training"]
+
+
+def test_a_loop_of_its_own_is_told_without_an_epoch(search, data, capsys):
+    """In lines, of search() and of confirm(), and in the summary."""
+    tuner = search(from_keras_tuner(OwnLoop()), n_trials=1, fit={"verbose": 2})
+    tuner.confirm(1, 2, *data, epochs=1, verbose=2)
+    tuner.summary()
+    printed = capsys.readouterr().out
+    line = r"^Trial \d: val_accuracy \S+, all of the builder's own training, \S+ s$"
+    assert len(re.findall(line, printed, re.MULTILINE)) == 3
+    assert re.search(r"^ +1 +0 +\S+ +0 ", printed, re.MULTILINE), "no epoch of none"
 
 
 def test_a_loop_of_its_own_may_call_the_callbacks(search, data):
@@ -353,8 +356,9 @@ def test_what_is_no_result_is_an_error(search, returns, kind, text):
 
 def test_a_value_that_is_not_finite_fails_the_trial(search):
     """As an objective that is never finite does."""
+    options = {"passes": False, "fit": {"epochs": 1}, "max_failed_trials": 1}
     with pytest.raises(TooManyFailuresError, match="val_accuracy was never a finite number"):
-        trained(search, lambda history: float("nan"), fit={"epochs": 1}, max_failed_trials=1)
+        trained(search, lambda history: float("nan"), **options)
 
 
 WRONG = [

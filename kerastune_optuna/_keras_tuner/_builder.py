@@ -20,7 +20,9 @@ def from_keras_tuner(hypermodel: Any) -> Callable[[BaseTrial], Any]:
 
     A HyperModel with a `fit` of its own trains by it. Whatever KerasTuner lets it return is the
     value of the trial: a History, a number, a dict of metrics with the objective among them, or a
-    list of these, of which the mean counts. What `fit` sets itself, as in
+    list of these, of which the mean counts. Where its epochs log the objective, as callbacks= that
+    are handed on make them, the best of them counts, and must not be contradicted. What `fit` sets
+    itself, as in
     `model.fit(*args, epochs=hp.Int("epochs", 5, 20), **kwargs)`, goes before what search() was
     given. Such a training makes one step a call unless search(steps_per_execution=) says more.
 

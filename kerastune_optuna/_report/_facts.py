@@ -225,10 +225,9 @@ class Facts:
     def _row(self, trial: FrozenTrial, rank: int | None) -> Row:
         # A trial that was added by hand, or still runs, has not the attrs of a finished training.
         reports, seen = trial.intermediate_values, curve(trial)
-        best = _number(trial, "best_epoch")
-        if best is None and seen:
+        best, run = _number(trial, "best_epoch"), _number(trial, "epochs_run")
+        if best is None and run is None and seen:  # else a fit of its own told of no epoch
             best = min(seen, key=lambda step: (self.cost(seen[step]), step))
-        run = _number(trial, "epochs_run")
         if run is None:
             run = len(reports) or None
         return Row(

@@ -1,0 +1,381 @@
+"""Several fits of one training, as a builder's own fit makes them: one curve, best and model."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+import re
+import signal
+
+import keras
+import numpy as np
+import pytest
+from optuna.trial import TrialState
+from rich.console import Console
+
+from kerastune_optuna import BuilderError, TooManyFailuresError
+from kerastune_optuna._frame import Frame, Plan
+from kerastune_optuna._monitor import parse_objective
+from tests.conftest import PruneAt, Spy, build_model, history
+
+
+class Phases:
+    """Train with frozen layers first, and then with all of them, as transfer learning does.
+
+    Args:
+        returns: Makes what fit returns of its Histories. Default: the last one.
+        between: Called with the model between the two fits.
+        epochs: Of each fit.
+        factor: By which the second fit multiplies the learning rate.
+        counts_on: How the second fit gets its `initial_epoch=` from the first one's History.
+    """
+
+    def __init__(
+        self,
+        returns=lambda *histories: histories[-1],
+        between=lambda model: None,
+        epochs=(2, 3),
+        factor=1.0,
+        counts_on=None,
+    ):
+        self.returns, self.between = returns, between
+        self.epochs, self.factor, self.counts_on = epochs, factor, counts_on
+
+    def __call__(self, trial):
+        """Build a model whose first layer is frozen, and that needs no graph."""
+        model = build_model(trial)
+        model.layers[0].trainable = False
+        self.compile(model, 0.01)
+        return model
+
+    def compile(self, model, rate):
+        """Compile alike for both fits."""
+        loss = "sparse_categorical_crossentropy"
+        optimizer = keras.optimizers.Adam(rate)
+        eager = keras.backend.backend() == "tensorflow"
+        model.compile(optimizer, loss, metrics=["accuracy"], run_eagerly=eager)
+
+    def fit(self, trial, model, epochs, **arguments):
+        """Train twice."""
+        first = model.fit(epochs=self.epochs[0], **arguments)
+        self.between(model)
+        model.layers[0].trainable = True
+        self.compile(model, 0.01 * self.factor)
+        more = {} if self.counts_on is None else {"initial_epoch": self.counts_on(first)}
+        epochs = self.epochs[1] + more.get("initial_epoch", 0)
+        return self.returns(first, model.fit(epochs=epochs, **more, **arguments))
+
+
+def spoil(model):
+    """Make a model worse than it ever was."""
+    for weight in model.weights:
+        weight.assign(np.linspace(-9, 9, np.prod(weight.shape)).reshape(weight.shape))
+
+
+def loss_of(model, data):
+    """Return the validation loss of a model."""
+    return model.evaluate(*data[2], verbose=0, return_dict=True)["loss"]
+
+
+@pytest.mark.parametrize("between", [spoil, lambda model: None], ids=["first", "second"])
+def test_all_fits_are_one_curve_with_one_best_epoch(search, data, between):
+    """Whichever fit has the best epoch, it is the value, and its weights are kept."""
+    tuner = search(Phases(between=between), "val_loss", n_trials=1)
+    trial = tuner.best_trial
+    rows = [float(row["val_loss"]) for row in history(tuner, 0)]
+    assert [row["epoch"] for row in history(tuner, 0)] == list("01234")
+    assert [trial.intermediate_values[step] for step in range(5)] == rows
+    assert trial.user_attrs["epochs_run"] == 5
+    assert trial.user_attrs["stop_reason"] == "all epochs"
+    assert (trial.user_attrs["best_epoch"] < 2) == (between is spoil)
+    assert tuner.best_value == min(rows) == rows[trial.user_attrs["best_epoch"]]
+    assert loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "counts_on", [lambda first: len(first.epoch), lambda first: first.epoch[-1], lambda first: 7]
+)
+def test_epochs_are_counted_once_whatever_initial_epoch_says(search, counts_on, capsys):
+    """Keras's tutorials go on with the next epoch, or with the last one again."""
+    tuner = search(Phases(counts_on=counts_on), "val_loss", n_trials=1)
+    assert sorted(tuner.best_trial.intermediate_values) == list(range(5))
+    assert [row["epoch"] for row in history(tuner, 0)] == list("01234")
+    tuner.summary()
+    best, run = map(int, re.search(r" (\d+)/(\d+) ", capsys.readouterr().out).groups())
+    assert best <= run == 5
+
+
+def searched(search, build, **options):
+    """Search with a fit that notes what its callbacks are shown; return the tuner and the notes."""
+    seen = []
+    callbacks = [Spy(seen)]
+    tuner = search(build, "val_loss", n_trials=1, fit={"callbacks": callbacks}, **options)
+    return tuner, seen
+
+
+def catching(build):
+    """Let a builder's fit take a phase that raises for one that did not help."""
+
+    class Catching(Phases):
+        def fit(self, trial, model, **arguments):
+            try:
+                return super().fit(trial, model, **arguments)
+            except Exception:
+                return 0.0
+
+    build.__class__ = Catching
+    return build
+
+
+@pytest.mark.parametrize("wrap", [lambda build: build, catching], ids=["plain", "catching"])
+def test_a_training_that_is_pruned_has_no_further_fit(search, wrap):
+    """No callback hears of the second fit, whose first epoch would be for nothing."""
+    tuner, seen = searched(search, wrap(Phases()), pruner=PruneAt([0]))
+    (trial,) = tuner.study.trials
+    assert seen == ["begin", 0, "end"]
+    assert trial.state is TrialState.PRUNED
+    assert trial.user_attrs["epochs_run"] == 1
+    assert trial.user_attrs["stop_reason"] == "pruned at epoch 1/2 by PruneAt"
+
+
+def test_a_training_is_pruned_in_its_second_fit(search):
+    """The epochs of all fits are told, those before and those planned."""
+    tuner, seen = searched(search, Phases(), pruner=PruneAt([0], step=3))
+    (trial,) = tuner.study.trials
+    assert seen == ["begin", 0, 1, "end", "begin", 0, 1, "end"]
+    assert trial.user_attrs["stop_reason"] == "pruned at epoch 4/5 by PruneAt"
+
+
+def test_the_half_of_a_training_may_be_too_little_for_its_code(search):
+    """What code after a fit makes of a pruned training is no failure of the trial."""
+    returns = lambda first, second: first.history["val_loss"][1]  # noqa: E731
+    build = Phases(returns, epochs=(3, 0))
+    tuner = search(build, "val_loss", n_trials=1, pruner=PruneAt([0]))
+    assert tuner.study.trials[0].state is TrialState.PRUNED
+
+
+def test_a_training_whose_time_is_over_has_no_further_fit(search):
+    """The seconds of a trial are those of all its fits."""
+    tuner, seen = searched(search, Phases(), max_seconds_per_trial=1e-9)
+    assert seen == ["begin", 0, "end"]
+    assert "max_seconds_per_trial" in tuner.study.trials[0].user_attrs["stop_reason"]
+
+
+def test_a_training_that_diverges_has_no_further_fit(search):
+    """A loss that is not finite ends all fits."""
+
+    class Diverging(Phases):
+        def compile(self, model, rate):
+            model.compile("sgd", lambda y, prediction: keras.ops.mean(prediction) * float("nan"))
+
+    seen = []
+    options = {"n_trials": 1, "max_failed_trials": 1, "fit": {"callbacks": [Spy(seen)]}}
+    with pytest.raises(TooManyFailuresError, match="diverged at epoch 1/2: the loss is nan"):
+        search(Diverging(), "val_loss", **options)
+    assert seen == ["begin", 0, "end"]
+
+
+@pytest.mark.parametrize("wrap", [lambda build: build, catching], ids=["plain", "catching"])
+@pytest.mark.parametrize("moment", ["within a fit", "between fits"])
+def test_an_interrupt_leaves_all_fits(search, make_tuner, moment, wrap):
+    """The trial is run again, and nothing of its second fit was begun."""
+    seen = []
+
+    class Interrupted(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            interrupt()
+
+    def interrupt(model=None):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    between = interrupt if moment == "between fits" else lambda model: None
+    callbacks = [Spy(seen), *[Interrupted()] * (moment == "within a fit")]
+    with pytest.raises(KeyboardInterrupt):
+        search(wrap(Phases(between=between)), n_trials=1, fit={"callbacks": callbacks})
+    assert seen.count("begin") == 1
+    states = [trial.state for trial in make_tuner().study.trials]
+    assert states == [TrialState.FAIL, TrialState.WAITING]
+
+
+def test_a_retry_goes_on_in_the_first_fit_and_makes_the_second_anew(search, make_tuner):
+    """A backup holds the first fit alone: it is not taken for the beginning of the second."""
+    seen, stops = [], itertools.count()
+
+    def interrupt(model):
+        if next(stops) == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    build = Phases(between=interrupt)
+    options = {"n_trials": 1, "backup_every": 0.0}
+    with pytest.raises(KeyboardInterrupt):
+        search(build, "val_loss", **options)
+    tuner = make_tuner(build, "val_loss", **options)
+    search(tuner=tuner, fit={"callbacks": [Spy(seen)]})
+    assert seen == ["begin", "end", "begin", 0, 1, 2, "end"]
+    trial = tuner.best_trial
+    assert sorted(trial.intermediate_values) == list(range(5))
+    assert trial.user_attrs["epochs_run"] == 5
+    assert [row["epoch"] for row in history(tuner, 1)] == list("01234")
+
+
+def best_of(first, second):
+    """Return the best loss of two Histories."""
+    return min(first.history["val_loss"] + second.history["val_loss"])
+
+
+@pytest.mark.parametrize(
+    "returns",
+    [
+        best_of,
+        lambda *both: round(best_of(*both), 4),
+        lambda *both: {"val_loss": best_of(*both), "other": 3},
+        lambda *both: [best_of(*both)],
+        lambda first, second: first,
+    ],
+    ids=["number", "rounded", "dict", "list", "History"],
+)
+def test_what_agrees_with_the_epochs_may_be_returned(search, returns):
+    """The value stays that of the best epoch."""
+    tuner = search(Phases(returns, between=spoil), "val_loss", n_trials=1)
+    assert tuner.best_value == min(tuner.best_trial.intermediate_values.values())
+
+
+@pytest.mark.parametrize(
+    ("returns", "text"),
+    [
+        (lambda first, second: second.history["val_loss"][-1], "returned the val_loss "),
+        (lambda first, second: {"val_loss": 0.125}, "returned the val_loss 0.125"),
+        (lambda first, second: [first, second], "the mean of a list"),
+        (lambda first, second: float("nan"), "returned the val_loss nan"),
+    ],
+    ids=["number", "dict", "list", "nan"],
+)
+def test_what_contradicts_the_epochs_is_an_error(search, returns, text):
+    """One line says what came, what was logged, and what to return."""
+    with pytest.raises(BuilderError) as got:
+        search(Phases(returns, between=spoil), "val_loss", n_trials=1)
+    assert text in str(got.value)
+    assert "the best that its epochs logged is" in str(got.value)
+    assert "Return what Model.fit returns" in str(got.value)
+    assert len(str(got.value).splitlines()) == 1
+
+
+def test_a_history_that_no_callback_saw_is_an_error(search):
+    """The weights of its best epoch are gone."""
+
+    class Model(Phases):
+        def fit(self, trial, model, callbacks, **arguments):
+            return model.fit(**arguments)
+
+    with pytest.raises(BuilderError, match=r"Pass callbacks= on to each Model\.fit"):
+        search(Model(), "val_loss", n_trials=1)
+
+
+def test_another_model_may_be_trained_before_without_the_objective(search):
+    """As for pre-training: its epochs count, and the value comes from the trial's model."""
+
+    class Pretrained(Phases):
+        def fit(self, trial, model, epochs, x, y, callbacks, validation_data, **arguments):
+            other = keras.Sequential([model.layers[0], keras.layers.Dense(4)])
+            other.compile("sgd", "mse")
+            other.fit(x, x, epochs=2, callbacks=callbacks, verbose=0)
+            data = {"x": x, "y": y, "validation_data": validation_data}
+            return model.fit(epochs=2, callbacks=callbacks, **data, **arguments)
+
+    trial = search(Pretrained(), "val_loss", n_trials=1).best_trial
+    assert sorted(trial.intermediate_values) == [2, 3]
+
+
+def test_another_model_with_the_objective_is_an_error(search):
+    """Its value would count, and best_model() could not have its weights."""
+
+    class Other(Phases):
+        def fit(self, trial, model, **arguments):
+            other = keras.models.clone_model(model)
+            self.compile(other, 0.01)
+            return other.fit(**arguments)
+
+    with pytest.raises(BuilderError, match="another model than its trial's") as got:
+        search(Other(), "val_loss", n_trials=1)
+    assert len(str(got.value).splitlines()) == 1
+
+
+def test_a_model_around_that_of_the_trial_may_be_trained(search, data):
+    """As with layers of augmentation before it: the weights are those of the trial's model."""
+
+    class Around(Phases):
+        def fit(self, trial, model, **arguments):
+            other = keras.Sequential([keras.layers.Rescaling(1.0), model])
+            self.compile(other, 0.01)
+            return other.fit(**arguments)
+
+    tuner = search(Around(), "val_loss", n_trials=1)
+    assert loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
+
+
+@pytest.mark.parametrize("factor", [1e4, 1.0], ids=["first", "second"])
+def test_refit_ends_with_the_best_epoch_of_all_fits(search, data, factor):
+    """On the data of the search it comes to the model of the best epoch."""
+    tuner = search(Phases(factor=factor), "val_loss", n_trials=1)
+    assert (tuner.best_trial.user_attrs["best_epoch"] < 2) == (factor > 1)
+    x, y, validation = data
+    model, came = tuner.refit(x, y, validation_data=validation, verbose=0)
+    assert loss_of(model, data) == pytest.approx(tuner.best_value, abs=1e-5)
+    assert came.history["val_loss"][-1] == pytest.approx(tuner.best_value, abs=1e-5)
+
+
+def test_refit_trains_each_fit_as_long_as_the_trial_did(search, data):
+    """A first fit that a callback of search() stopped is no longer without that callback."""
+    seen = []
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = True
+
+    tuner = search(Phases(), "val_loss", n_trials=1, fit={"callbacks": [Stop()]})
+    assert tuner.best_trial.user_attrs["best_epoch"] == 1
+    tuner.refit(*data[:2], callbacks=[Spy(seen)], verbose=0)
+    assert seen == ["begin", 0, "end", "begin", 0, "end"]
+
+
+@pytest.mark.parametrize("pruner", [PruneAt([]), PruneAt([0]), PruneAt([0], step=3)])
+def test_all_fits_are_reproduced(search, pruner):
+    """Each epoch that the trial ran is compared, and no more are run."""
+    tuner = search(Phases(), "val_loss", n_trials=1, pruner=pruner)
+    run = tuner.study.trials[0].user_attrs["epochs_run"]
+    frame = tuner.reproduce(0)
+    assert sorted(set(frame["epoch"])) == list(range(run))
+    assert len(frame) == 4 * run
+    assert frame["difference"].max() <= 1e-6
+
+
+def test_each_training_of_a_trial_has_all_fits(search, data):
+    """The steps of the second training follow those of all fits of the first."""
+    tuner = search(Phases(between=spoil), "val_loss", n_trials=1, executions_per_trial=2)
+    trial = tuner.best_trial
+    assert sorted(trial.intermediate_values) == list(range(10))
+    assert trial.user_attrs["epochs_run"] == 10
+    rows = [(row["training"], row["epoch"]) for row in history(tuner, 0)]
+    assert rows == list(itertools.product("01", "01234"))
+    assert loss_of(tuner.best_model(), data) == pytest.approx(min(trial.user_attrs["values"]), 1e-5)
+
+
+def test_several_objectives_are_those_of_the_best_epoch(search):
+    """What else fit returns does not replace what that epoch logged."""
+    returns = lambda *both: {"val_loss": best_of(*both), "val_accuracy": 5.0}  # noqa: E731
+    tuner = search(Phases(returns), ["val_loss", "val_accuracy"], n_trials=1)
+    (trial,) = tuner.best_trials
+    best = min(history(tuner, 0), key=lambda row: float(row["val_loss"]))
+    assert trial.values == [float(best["val_loss"]), float(best["val_accuracy"])]
+
+
+def test_the_live_display_knows_no_epoch_beyond_the_last(search):
+    """While it cannot know what fits are to come, it tells of those that were."""
+    trial = search(Phases(), "val_loss", n_trials=1).best_trial
+    assert trial.user_attrs["epochs"] == 5
+    trial.state, trial.user_attrs = TrialState.RUNNING, {}
+    console = Console(width=100, file=io.StringIO())
+    plan = Plan("test", parse_objective("val_loss", "auto"), size=2, epochs=3)
+    console.print(Frame(plan, [trial], seconds=1.0))
+    assert "epoch 5/5" in console.file.getvalue()
