@@ -7,15 +7,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import keras
-from optuna.trial import BaseTrial
+from optuna.trial import BaseTrial, FrozenTrial
 
-from kerastune_optuna._constraints import Constraints
-from kerastune_optuna._exceptions import BuilderError
+from kerastune_optuna import _asked
+from kerastune_optuna._constraints import Constraints, untold
+from kerastune_optuna._exceptions import BuilderError, StudyMismatchError
 from kerastune_optuna._fit import FitArguments, check_builders_arguments, check_training
 from kerastune_optuna._folds import of_fold
 from kerastune_optuna._objectives import Objectives
 from kerastune_optuna._own_fit import trains_itself
 from kerastune_optuna._rehearsal import rehearse
+from kerastune_optuna._seeds import set_all
 from kerastune_optuna._steps import set_steps
 from kerastune_optuna._store import StoreSource
 from kerastune_optuna._user_callbacks import for_trial, may_add_metrics, of_builder
@@ -109,8 +111,9 @@ def build(build_model: Builder, trial: BaseTrial) -> tuple[keras.Model, Mapping[
 
     Raises:
         BuilderError: The builder returned something else.
+        StudyMismatchError: The builder asks for another parameter than trials before.
     """
-    made: Any = build_model(trial)
+    made = _called(build_model, trial)
     model, arguments = _as_pair(made) if isinstance(made, tuple) else (made, {})
     if not isinstance(model, keras.Model):
         came = "None (is its `return model` missing?)" if model is None else f"a {_kind(model)}"
@@ -121,6 +124,46 @@ def build(build_model: Builder, trial: BaseTrial) -> tuple[keras.Model, Mapping[
             "optimizer=..., loss=..., metrics=[...]) before you return it."
         )
     return model, arguments
+
+
+def build_again(
+    build_model: Builder, trial: FrozenTrial, seed: int | None = None
+) -> tuple[keras.Model, Mapping[str, Any]]:
+    """Return what `build` does for a finished trial.
+
+    What the builder did not ask for when the trial ran has the value of its `default_params`.
+
+    Args:
+        build_model: The builder.
+        trial: A copy of the trial, which gets the defaults.
+        seed: What its training starts from, where there is to be one.
+
+    Raises:
+        BuilderError: The builder returned something else.
+        StudyMismatchError: The builder asks for another parameter, of which it has no default.
+    """
+    try:
+        return _from_seed(seed, build_model, untold(trial))
+    except StudyMismatchError:
+        if not _asked.with_defaults(build_model, trial):
+            raise
+        return _from_seed(seed, build_model, untold(trial))
+
+
+def _from_seed(
+    seed: int | None, build_model: Builder, trial: FrozenTrial
+) -> tuple[keras.Model, Mapping[str, Any]]:
+    if seed is not None:
+        set_all(seed)
+    return build(build_model, trial)
+
+
+def _called(build_model: Builder, trial: BaseTrial) -> Any:
+    try:
+        return build_model(trial)
+    except ValueError:  # as Optuna raises for a parameter that is not what it was
+        _asked.check(build_model, trial)
+        raise
 
 
 def _as_pair(made: tuple[Any, ...]) -> tuple[Any, Mapping[str, Any]]:
