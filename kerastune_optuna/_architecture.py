@@ -117,12 +117,20 @@ def _settings(value: Any, place: str, *, is_of_keras: bool) -> Iterator[tuple[st
 
 
 def _wires(config: Mapping[str, Any], place: str) -> Iterator[tuple[str, Any]]:
-    """Yield which layers of a functional model get their inputs from which."""
+    """Yield which layers of a functional model get what from which, and what comes in and out."""
     layers = [one for one in config.get("layers", ()) if isinstance(one, Mapping)]
     numbers = {one.get("name"): number for number, one in enumerate(layers)}
     for number, one in enumerate(layers):
         for way, history in enumerate(_histories(one.get("inbound_nodes", ()))):
-            yield f"{place} {way} of its layer {number}", [numbers.get(history[0]), *history[1:]]
+            yield f"{place} {way} of its layer {number}", _numbered(history, numbers)
+    for end in ("input_layers", "output_layers"):
+        if end in config:
+            yield f"{place} {end}", _numbered(config[end], numbers)
+
+
+def _numbered(history: Any, numbers: Mapping[Any, int]) -> Any:
+    """Return what tells layers by their numbers, whatever their names are."""
+    return keras.tree.map_structure(lambda part: numbers.get(part, part), history)
 
 
 def _histories(node: Any) -> Iterator[list[Any]]:

@@ -98,7 +98,7 @@ def test_a_parameter_that_was_added_is_named(search, make_tuner, data, use):
         "refit": lambda: tuner.refit(x, y, verbose=0),
         "reproduce": lambda: tuner.reproduce(0),
     }
-    with pytest.raises(StudyMismatchError, match="asks for 'act', which trial . did not") as caught:
+    with pytest.raises(StudyMismatchError, match=r"for 'act', which trial . did not") as caught:
         uses[use]()
     assert "build_model.default_params = lambda: {'act': ...}" in str(caught.value)
     assert "study_name=" in str(caught.value)
@@ -139,6 +139,6 @@ def test_a_confirmation_has_the_default_too(search, make_tuner, data, defaulted)
 def test_a_parameter_that_was_removed_is_named(search, make_tuner):
     """The line begins with it, and not with rows of shapes."""
     search(plain)
-    with pytest.raises(WeightsError, match="^build_model no longer asks for 'units', which") as got:
+    with pytest.raises(WeightsError, match=r"^build_model no longer asks for 'units', which") as got:
         make_tuner(lambda trial: build_model(trial, 7)).best_model()
     assert len(str(got.value).splitlines()) == 1
