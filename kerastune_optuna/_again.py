@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from kerastune_optuna import _bundle, _reproduce, _study
+from kerastune_optuna import _bundle, _reproduce, _source
 from kerastune_optuna._fit import FitArguments, check_fit_arguments
 from kerastune_optuna._monitor import Objective
 from kerastune_optuna._objectives import Objectives
@@ -122,7 +122,7 @@ class Again(Results):
         fit = replace(kept.fit, **own, others={**kept.fit.others, **fit_kwargs})
         with shown_once():
             recipe = replace(self._recipe_again(fit, kept.callbacks), executions=kept.executions)
-            builder = _study.fingerprint(self.build_model)
+            builder = _source.fingerprint(self.build_model)
             done = _reproduce.reproduce(self.study, trial, recipe, builder)
         if (changed := done.warning()) is not None:
             warnings.warn(changed, UserWarning, stacklevel=2)

@@ -124,9 +124,9 @@ class Results(Plots):
 
         Returns:
             Columns number, state, value (of several objectives `values_<name>` for each),
-            `params_<name>` for each parameter, best_value, best_epoch (counted from 0), epochs_run,
-            seconds, seed, stop_reason, n_params, worker; and where trials have several trainings
-            std, values, seeds, best_epochs.
+            `params_<name>` for each parameter, best_value, best_epoch (counted from 0), epochs (how
+            many it was given), epochs_run, seconds, seed, stop_reason, n_params, worker; and where
+            trials have several trainings std, values, seeds, best_epochs.
         """
         return _report.results(self.study)
 

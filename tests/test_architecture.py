@@ -35,7 +35,9 @@ def test_another_activation_is_an_error_that_names_it(search, make_tuner):
     """The weights fit, and the model would not come to its value."""
     search(dense("relu"))
     tuner = make_tuner(dense("tanh"))
-    with pytest.raises(WeightsError, match=r'activation of layer 1 .Dense. was "relu" and is "tanh"'):
+    with pytest.raises(
+        WeightsError, match=r'activation of layer 1 .Dense. was "relu" and is "tanh"'
+    ):
         tuner.best_model()
     with pytest.raises(WeightsError, match="Restore the builder of that search"):
         tuner.best_models(1)
@@ -129,7 +131,7 @@ def test_another_process_tells_the_same():
 
 
 def test_a_large_model_fits_beside_its_weights(tmp_path):
-    """That of MobileNetV2 takes a few kilobytes; what is larger than a file may hold is left out."""
+    """That of MobileNetV2 takes a few kilobytes; what a file cannot hold is left out."""
     path = tmp_path / "model.weights.h5"
     model = keras.applications.MobileNetV2(weights=None, input_shape=(32, 32, 3), classes=3)
     for kept in (model, keras.Sequential([keras.layers.StringLookup(vocabulary=words())])):

@@ -139,6 +139,8 @@ def test_a_confirmation_has_the_default_too(search, make_tuner, data, defaulted)
 def test_a_parameter_that_was_removed_is_named(search, make_tuner):
     """The line begins with it, and not with rows of shapes."""
     search(plain)
-    with pytest.raises(WeightsError, match=r"^build_model no longer asks for 'units', which") as got:
+    with pytest.raises(
+        WeightsError, match=r"^build_model no longer asks for 'units', which"
+    ) as got:
         make_tuner(lambda trial: build_model(trial, 7)).best_model()
     assert len(str(got.value).splitlines()) == 1
