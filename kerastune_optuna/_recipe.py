@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import keras
 from optuna.trial import BaseTrial, FrozenTrial
 
-from kerastune_optuna import _asked
+from kerastune_optuna import _asked, _shared
 from kerastune_optuna._constraints import Constraints, untold
 from kerastune_optuna._exceptions import BuilderError, StudyMismatchError
 from kerastune_optuna._fit import FitArguments, check_builders_arguments, check_training
@@ -110,9 +110,10 @@ def build(build_model: Builder, trial: BaseTrial) -> tuple[keras.Model, Mapping[
     """Return the compiled model for a trial's parameters, and what Model.fit is to get with it.
 
     Raises:
-        BuilderError: The builder returned something else.
+        BuilderError: The builder returned something else, or what others trained or would train.
         StudyMismatchError: The builder asks for another parameter than trials before.
     """
+    before = _shared.there_before(build_model)
     made = _called(build_model, trial)
     model, arguments = _as_pair(made) if isinstance(made, tuple) else (made, {})
     if not isinstance(model, keras.Model):
@@ -123,6 +124,7 @@ def build(build_model: Builder, trial: BaseTrial) -> tuple[keras.Model, Mapping[
             f"build_model returned the model {model.name!r} uncompiled. Call model.compile("
             "optimizer=..., loss=..., metrics=[...]) before you return it."
         )
+    _shared.check(model, before)
     return model, arguments
 
 

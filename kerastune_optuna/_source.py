@@ -46,6 +46,35 @@ def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     return [name for name in dict.fromkeys([*now, *before]) if before.get(name) != now.get(name)]
 
 
+def values(build_model: Callable[..., Any], seen: set[int] | None = None) -> Iterator[Any]:
+    """Yield what a builder reads before it is called, and what it calls of its own module reads."""
+    seen = set() if seen is None else seen
+    seen.add(id(build_model))
+    while (inner := getattr(build_model, "func", None)) is not None:
+        yield from (
+            *getattr(build_model, "args", ()),
+            *getattr(build_model, "keywords", {}).values(),
+        )
+        build_model = inner
+    function = inspect.unwrap(build_model)
+    own = getattr(function, "__self__", function)
+    read = [] if inspect.ismodule(own) else list(getattr(own, "__dict__", {}).values())
+    code = function if inspect.isroutine(function) or inspect.isclass(function) else type(function)
+    read += [value for one in _functions(code) for _, value in _reads(one)]
+    for value in read:
+        if _is_of_module(value, code) and id(value) not in seen:
+            yield from values(value, seen)
+        elif isinstance(value, list | tuple | dict):
+            yield from value.values() if isinstance(value, dict) else value
+        else:
+            yield value
+
+
+def _is_of_module(value: Any, code: Any) -> bool:
+    """Whether something is a function or a class of the same module."""
+    return isinstance(value, FunctionType | type) and value.__module__ == code.__module__
+
+
 def _add(found: dict[str, str], code: Any) -> None:
     """Add a function or a class, and what it calls and reads."""
     name = f"the code of {code.__name__}"
@@ -59,8 +88,7 @@ def _add(found: dict[str, str], code: Any) -> None:
     changes = _names_that_change(source)
     for function in _functions(code):
         for read, value in _reads(function):
-            is_own = isinstance(value, FunctionType | type) and value.__module__ == code.__module__
-            if is_own:
+            if _is_of_module(value, code):
                 _add(found, value)
             elif read not in changes and not (None in changes and isinstance(value, list | dict)):
                 _note(found, f"{read} in {code.__name__}", value)

@@ -14,7 +14,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _backup, _history, _repeats, _weights
+from kerastune_optuna import _backup, _history, _repeats, _shared, _weights
 from kerastune_optuna._archive import Archive
 from kerastune_optuna._backup import UnfitBackupError
 from kerastune_optuna._exceptions import StorageError, WeightsError
@@ -135,6 +135,7 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
         return known
     with lean_graphs(model, recipe.fit):
         training.fit(model)
+    _shared.check_trained(model)
     if training.stop.stopped or training.pruning.cut_off:
         raise KeyboardInterrupt
     _take(task, training, model, recipe)

@@ -74,6 +74,7 @@ ORDER = [
     "_ending",
     "_sampler",
     "_budget",
+    "_shared",
     "_recipe",
     "_comparable",
     "_score",
