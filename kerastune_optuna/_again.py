@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from kerastune_optuna import _bundle, _reproduce, _source
+from kerastune_optuna import _bundle, _card, _reproduce, _source
 from kerastune_optuna._fit import FitArguments, check_fit_arguments
 from kerastune_optuna._monitor import Objective
 from kerastune_optuna._objectives import Objectives
@@ -72,6 +72,13 @@ class Again(Results):
         check_fit_arguments(fit_kwargs, "refit()")
         check_steps(steps_per_execution)
         chosen = copy.deepcopy(self._ranked(1)[0] if trial is None else self._complete(trial))
+        if _card.is_of_other_builder(self.study, chosen, self.build_model):
+            warnings.warn(
+                f"The code of build_model has changed since trial {chosen.number} was trained: "
+                "refit() trains what it returns now.",
+                UserWarning,
+                stacklevel=2,
+            )
         n = best_epochs(chosen) if epochs is None else epochs
         fit = FitArguments(
             x, y, n, validation_data, validation_split, fit_kwargs, steps_per_execution

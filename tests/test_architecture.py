@@ -83,6 +83,24 @@ def branched(swapped):
     return keras.Model([one, other], keras.layers.Subtract()(hidden[:: -1 if swapped else 1]))
 
 
+def scaling(factor):
+    """Return a builder of a model that multiplies by something that only its code tells."""
+
+    def build(trial):
+        scaled = keras.layers.Lambda(lambda x: x * factor)
+        return compiled(keras.Sequential([keras.Input((4,)), scaled, keras.layers.Dense(3)]))
+
+    return build
+
+
+def test_code_that_no_config_tells_is_a_warning(search, make_tuner):
+    """Where the builder has changed: it says which of the two may be wrong."""
+    search(scaling(2))
+    make_tuner(scaling(2)).best_model()
+    with pytest.warns(UserWarning, match="the model is wrong and the trial's value right"):
+        make_tuner(scaling(3)).best_model()
+
+
 MODELS = {
     "subclassed": lambda other: Subclassed("tanh" if other else "relu"),
     "wires": branched,
