@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from kerastune_optuna import _bundle, _card, _reproduce, _study
+from kerastune_optuna import _bundle, _card, _reproduce, _source
 from kerastune_optuna._fit import FitArguments, check_fit_arguments
 from kerastune_optuna._monitor import Objective
 from kerastune_optuna._objectives import Objectives
@@ -81,6 +81,13 @@ class Again(Results):
         check_fit_arguments(fit_kwargs, "refit()")
         check_steps(steps_per_execution)
         chosen = copy.deepcopy(self._ranked(1)[0] if trial is None else self._complete(trial))
+        if _card.is_of_other_builder(self.study, chosen, self.build_model):
+            warnings.warn(
+                f"The code of build_model has changed since trial {chosen.number} was trained: "
+                "refit() trains what it returns now.",
+                UserWarning,
+                stacklevel=2,
+            )
         n, until = epochs, None
         if n is None:
             n, until = self._up_to_the_best(chosen)
@@ -144,7 +151,7 @@ class Again(Results):
         fit = replace(kept.fit, **own, others={**kept.fit.others, **fit_kwargs})
         with shown_once():
             recipe = replace(self._recipe_again(fit, kept.callbacks), executions=kept.executions)
-            builder = _study.fingerprint(self.build_model)
+            builder = _source.fingerprint(self.build_model)
             done = _reproduce.reproduce(self.study, trial, recipe, builder)
         if (changed := done.warning()) is not None:
             warnings.warn(changed, UserWarning, stacklevel=2)

@@ -8,7 +8,8 @@ import platform
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -17,9 +18,11 @@ import keras
 import numpy as np
 
 from kerastune_optuna import _url
+from kerastune_optuna._architecture import has_own_code
 from kerastune_optuna._environment import THREADS, cores
 from kerastune_optuna._fingerprint import describe, digest
 from kerastune_optuna._folds import told
+from kerastune_optuna._source import fingerprint
 
 if TYPE_CHECKING:
     import optuna
@@ -59,6 +62,32 @@ def write(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any]) -> str:
 def read(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> Card | None:
     """Return the card of a trial; None where it has none."""
     return study.user_attrs.get(f"{KEY}:{trial.user_attrs.get(KEY)}")
+
+
+def is_of_other_builder(
+    study: optuna.Study, trial: optuna.trial.FrozenTrial, build_model: Callable[..., Any]
+) -> bool:
+    """Whether a trial surely came from other code than a builder's."""
+    then, now = (read(study, trial) or {}).get("builder"), fingerprint(build_model)
+    return None not in (then, now) and then != now
+
+
+def warn_where_code_decides(
+    study: optuna.Study,
+    trial: optuna.trial.FrozenTrial,
+    build_model: Callable[..., Any],
+    model: keras.Model,
+) -> None:
+    """Warn of other code than a trial's where the settings of its model do not tell all."""
+    if has_own_code(model) and is_of_other_builder(study, trial, build_model):
+        warnings.warn(
+            f"The code of build_model has changed since trial {trial.number} was trained, and its "
+            "model has layers whose settings do not tell what they compute. Where that has "
+            "changed, the model is wrong and the trial's value right: restore the builder of that "
+            "search.",
+            UserWarning,
+            stacklevel=6,
+        )
 
 
 def describe_search(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any]) -> Card:

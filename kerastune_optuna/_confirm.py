@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.pruners import NopPruner
 
-from kerastune_optuna import _backup, _check, _interrupt, _study, _weights
+from kerastune_optuna import _asked, _backup, _check, _interrupt, _study, _weights
 from kerastune_optuna._budget import Executions
 from kerastune_optuna._confirmation import Confirmation
 from kerastune_optuna._confirmed import ConfirmedResults
@@ -160,7 +160,7 @@ class Confirming(Trainer, ConfirmedResults):
         began = _study.beginning(self.study)  # tells it from an earlier search of that name
         name = f"{self._name}-confirm-{digest(str(began), parts, others, recipe.callbacks)}"
         study = _study.open_study(self._connected, name, self._objectives)
-        study.sampler, study.pruner = NoSampler(), NopPruner()
+        study.sampler, study.pruner = NoSampler(_asked.defaults(self.build_model)), NopPruner()
         make_part(study, self._name)
         _study.note_epochs(study, fit.epochs_of_a_trial)
         return study

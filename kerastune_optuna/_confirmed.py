@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,6 @@ from kerastune_optuna import _check, _study
 from kerastune_optuna._confirmation import Confirmation, confirmation_of
 from kerastune_optuna._exceptions import NoTrialsError, TooManyFailuresError, WeightsError
 from kerastune_optuna._executions import best_of_each
-from kerastune_optuna._kept import rebuild
 from kerastune_optuna._results import Results
 
 if TYPE_CHECKING:
@@ -71,8 +69,9 @@ class ConfirmedResults(Results):
         if found is None or not self._is_up_to_date(found):
             return super().best_model(trial)
         number = found.winner.number
-        execution = best_of_each(self._load(found.study_name), self._objectives.watched)[number]
-        model = self._model_of_execution(execution, number)
+        study = self._load(found.study_name)
+        execution = best_of_each(study, self._objectives.watched)[number]
+        model = self._model_of_execution(study, execution, number)
         print(
             f"The best model is of trial {number}, which won confirm(): its best execution, with "
             f"{self._objectives.watched.name} {_study.value_of(execution):.6g}",
@@ -85,11 +84,11 @@ class ConfirmedResults(Results):
         numbers = [row.number for row in found.ranking]
         return not found.missing and found.is_decided and self.best_trial.number in numbers
 
-    def _model_of_execution(self, execution: FrozenTrial, number: int) -> keras.Model:
+    def _model_of_execution(
+        self, study: optuna.Study, execution: FrozenTrial, number: int
+    ) -> keras.Model:
         try:
-            # The builder gets a copy: what it does to its trial must not reach Optuna's cache.
-            own = copy.deepcopy(execution)
-            return rebuild(self.build_model, self._store, self._connected, own)
+            return self._rebuilt(study, execution)
         except WeightsError as error:
             raise WeightsError(
                 f"{error} That is an execution of trial {number}, which won confirm(). "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from optuna.samplers import BaseSampler
@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 
 
 class NoSampler(BaseSampler):
-    """Choose nothing, since executions bring their parameters."""
+    """Choose nothing, since executions bring their parameters.
+
+    Args:
+        defaults: Values of what the builder did not ask for when the configurations were chosen.
+    """
+
+    def __init__(self, defaults: Mapping[str, Any] | None = None) -> None:
+        self._defaults = defaults or {}
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -40,10 +47,13 @@ class NoSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
+        if param_name in self._defaults:
+            return self._defaults[param_name]
         raise BuilderError(
             f"build_model asks for {param_name!r}, which trial {trial.user_attrs[CONFIRMS]} of the "
-            "search did not have: it has changed since. Restore it, or search anew with "
-            "overwrite=True."
+            "search did not have: it has changed since. Say what it is to have, by "
+            f"build_model.default_params = lambda: {{{param_name!r}: ...}}; or restore the "
+            "builder, or search anew with overwrite=True."
         )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastune_optuna import _graphs
-from kerastune_optuna._data import count_batches, makes_batches, shape_of_a_batch
+from kerastune_optuna._data import count_batches, is_loader, makes_batches, shape_of_a_batch
 
 _LARGEST = 1 << 22  # bytes that are read of an array: a few milliseconds
 _MOST_LEAVES = 16
@@ -41,6 +41,56 @@ def describe(data: Any) -> str:
         return ", ".join([*map(_of_leaf, leaves[:_MOST_LEAVES]), *more])
     except Exception:  # data of any kind may raise anything, and no search fails for want of a text
         return type(data).__name__
+
+
+def measure(data: Any) -> list[Any] | None:
+    """Return what tells data from other data, whatever it is packed in, in a form JSON holds.
+
+    Of each array it is how many values it has, and two numbers that follow the values: those of
+    the same data made anew differ as little as its values do.
+
+    Returns:
+        None where nothing can be read again, as of generators, or comes by chance, as of shuffle().
+    """
+    if is_loader(data) or any(map(is_loader, data if isinstance(data, tuple) else ())):
+        return None
+    try:
+        return [_measured(leaf) for leaf in _arrays(data)]
+    except Exception:  # data of any kind may raise anything, and no search fails for want of this
+        return None
+
+
+def _arrays(data: Any) -> Iterator[Any]:
+    """Yield the arrays in data, the batches of a small pipeline that is fixed in one."""
+    parts = data if isinstance(data, tuple) else (data,)
+    for part in parts:
+        if _graphs.is_tf_dataset(part):
+            yield from _read(part)
+        elif makes_batches(part):
+            raise TypeError(f"a {type(part).__name__} is not read")
+        else:
+            yield from (leaf for leaf in keras.tree.flatten(part) if leaf is not None)
+
+
+def _read(dataset: Any) -> Iterator[NDArray[Any]]:
+    is_small = _is_small(dataset, keras.tree.flatten(dataset.element_spec))
+    if not (is_small and _graphs.is_fixed(_graphs.parse(_graphs.serialize(dataset)))):
+        raise TypeError("this pipeline is not read")
+    batches = (keras.tree.flatten(batch) for batch in dataset)
+    for leaves in zip(*batches, strict=True):
+        yield np.concatenate([keras.ops.convert_to_numpy(leaf).ravel() for leaf in leaves])
+
+
+def _measured(leaf: Any) -> list[Any] | None:
+    rows = _sample(leaf)
+    size = int(math.prod(leaf.shape))
+    if rows.dtype.kind not in "biuf":
+        content = _content(rows)
+        return None if content is None else [size, digest(content)]
+    values = np.nan_to_num(rows.astype("float64").ravel())
+    length = float(np.linalg.norm(values))
+    weights = np.random.default_rng(0).standard_normal(values.size)
+    return [size, length, float(weights @ values) / (length or 1.0)]
 
 
 def _length(data: Any) -> object:

@@ -12,10 +12,10 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _study, _weights
-from kerastune_optuna._constraints import untold
 from kerastune_optuna._exceptions import WeightsError
-from kerastune_optuna._recipe import Builder, Recipe, build
+from kerastune_optuna._recipe import Builder, Recipe, build_again
 from kerastune_optuna._store import StoreSource
+from kerastune_optuna._weights import UnfitWeightsError
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -97,9 +97,19 @@ def rebuild(
         BuilderError: The builder returned something else than a compiled model.
         WeightsError: The weights are not kept, or do not fit the model.
     """
-    model, _ = build(build_model, untold(trial))
+    asked_before = dict(trial.distributions)
+    model, _ = build_again(build_model, trial)
     if not model.built and _SHAPES in trial.user_attrs:
         _weights.make_variables(model, json.loads(trial.user_attrs[_SHAPES]))
-    _weights.load(store, storage, trial, model)
+    try:
+        _weights.load(store, storage, trial, model)
+    except UnfitWeightsError as error:
+        asked = trial.distributions  # into which the builder's call wrote what it asked for
+        if not (gone := [name for name, one in asked_before.items() if asked[name] is one]):
+            raise
+        raise WeightsError(
+            f"build_model no longer asks for {' and '.join(map(repr, gone))}, which trial "
+            f"{trial.number} had, and its weights do not fit. Restore the builder of that search."
+        ) from error
     _weights.build_optimizer(model)
     return model

@@ -8,16 +8,17 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 import keras
-from optuna.trial import BaseTrial
+from optuna.trial import BaseTrial, FrozenTrial
 
-from kerastune_optuna import _not_finite
-from kerastune_optuna._constraints import Constraints
-from kerastune_optuna._exceptions import BuilderError
+from kerastune_optuna import _asked, _not_finite, _shared
+from kerastune_optuna._constraints import Constraints, untold
+from kerastune_optuna._exceptions import BuilderError, StudyMismatchError
 from kerastune_optuna._fit import FitArguments, check_builders_arguments, check_training
 from kerastune_optuna._folds import of_fold
 from kerastune_optuna._objectives import Objectives
 from kerastune_optuna._own_fit import trains_itself
 from kerastune_optuna._rehearsal import rehearse
+from kerastune_optuna._seeds import set_all
 from kerastune_optuna._steps import set_steps
 from kerastune_optuna._store import StoreSource
 from kerastune_optuna._user_callbacks import for_trial, may_add_metrics, of_builder
@@ -117,14 +118,12 @@ def build(build_model: Builder, trial: BaseTrial) -> tuple[keras.Model, Mapping[
     """Return the compiled model for a trial's parameters, and what Model.fit is to get with it.
 
     Raises:
-        BuilderError: The builder returned something else, or is one for KerasTuner.
+        BuilderError: The builder returned something else, is one for KerasTuner, or shares what
+            others trained or would train.
+        StudyMismatchError: The builder asks for another parameter than trials before.
     """
-    try:
-        made: Any = build_model(trial)
-    except AttributeError as error:
-        if isinstance(error.obj, BaseTrial) and error.name in _OF_KERAS_TUNER:
-            raise _is_for_keras_tuner(error.name) from error
-        raise
+    before = _shared.there_before(build_model)
+    made = _called(build_model, trial)
     model, arguments = _as_pair(made) if isinstance(made, tuple) else (made, {})
     if not isinstance(model, keras.Model):
         came = "None (is its `return model` missing?)" if model is None else f"a {_kind(model)}"
@@ -134,7 +133,52 @@ def build(build_model: Builder, trial: BaseTrial) -> tuple[keras.Model, Mapping[
             f"build_model returned the model {model.name!r} uncompiled. Call model.compile("
             "optimizer=..., loss=..., metrics=[...]) before you return it."
         )
+    _shared.check(model, before)
     return model, arguments
+
+
+def build_again(
+    build_model: Builder, trial: FrozenTrial, seed: int | None = None
+) -> tuple[keras.Model, Mapping[str, Any]]:
+    """Return what `build` does for a finished trial.
+
+    What the builder did not ask for when the trial ran has the value of its `default_params`.
+
+    Args:
+        build_model: The builder.
+        trial: A copy of the trial, which gets the defaults.
+        seed: What its training starts from, where there is to be one.
+
+    Raises:
+        BuilderError: The builder returned something else.
+        StudyMismatchError: The builder asks for another parameter, of which it has no default.
+    """
+    try:
+        return _from_seed(seed, build_model, untold(trial))
+    except StudyMismatchError:
+        if not _asked.with_defaults(build_model, trial):
+            raise
+        return _from_seed(seed, build_model, untold(trial))
+
+
+def _from_seed(
+    seed: int | None, build_model: Builder, trial: FrozenTrial
+) -> tuple[keras.Model, Mapping[str, Any]]:
+    if seed is not None:
+        set_all(seed)
+    return build(build_model, trial)
+
+
+def _called(build_model: Builder, trial: BaseTrial) -> Any:
+    try:
+        return build_model(trial)
+    except ValueError:  # as Optuna raises for a parameter that is not what it was
+        _asked.check(build_model, trial)
+        raise
+    except AttributeError as error:
+        if isinstance(error.obj, BaseTrial) and error.name in _OF_KERAS_TUNER:
+            raise _is_for_keras_tuner(error.name) from error
+        raise
 
 
 def _is_for_keras_tuner(name: str) -> BuilderError:

@@ -12,13 +12,12 @@ import keras
 from optuna.trial import BaseTrial, FrozenTrial
 
 from kerastune_optuna import _own_fit
-from kerastune_optuna._constraints import untold
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._fits import Fits, Gate, TrainingOver
 from kerastune_optuna._history import EpochLogs
 from kerastune_optuna._monitor import Objective
-from kerastune_optuna._recipe import Recipe, build
-from kerastune_optuna._seeds import seed_of, set_all
+from kerastune_optuna._recipe import Recipe, build_again
+from kerastune_optuna._seeds import seed_of
 from kerastune_optuna._series import best_of
 from kerastune_optuna._steps import lean_graphs
 from kerastune_optuna._stop import StopOnRequest
@@ -53,8 +52,7 @@ def train(
         phase, where the training was over before that fit returned.
     """
     seeds = trial.user_attrs.get("seeds") or [seed_of(trial, recipe.seed)]
-    set_all(seeds[training])
-    model, arguments = build(recipe.build_model, untold(trial))
+    model, arguments = build_again(recipe.build_model, trial, seeds[training])
     own = recipe.of_trial(trial, model, arguments, folder, training)
     if epochs is not None:
         own = replace(own, fit=replace(own.fit, epochs=epochs))

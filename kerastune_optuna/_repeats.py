@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 _LATEST = 50
-_COPIED = ("best_value", "best_epoch", "n_params", "seed", "fits")
+_COPIED = ("best_value", "best_epoch", "epochs", "n_params", "seed", "fits")
 _OF_SEVERAL = ("values", "std", "seeds", "best_epochs")  # trainings
 
 

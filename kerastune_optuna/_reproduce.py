@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _bundle, _card, _graphs, _history, _study
+from kerastune_optuna import _bundle, _card, _graphs, _history, _source
 from kerastune_optuna._constraints import are_broken
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._history import Row
@@ -109,7 +109,7 @@ def from_folder(study: optuna.Study, number: int, folder: Path) -> Reproduction:
     take_over((card["backend"], own["floatx"], own["image_data_format"], own["dtype_policy"]))
     recipe = _bundle.load(folder, card["kept"])
     store = WholeFileStore(folder / "weights")
-    builder = _study.fingerprint(recipe.build_model) if _bundle.is_named(recipe) else None
+    builder = _source.fingerprint(recipe.build_model) if _bundle.is_named(recipe) else None
     return reproduce(study, number, replace(recipe, store=store), builder)
 
 

@@ -15,7 +15,15 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
-from kerastune_optuna import _check, _dashboard, _report, _storage, _study, _weights
+from kerastune_optuna import (
+    _card,
+    _check,
+    _dashboard,
+    _report,
+    _storage,
+    _study,
+    _weights,
+)
 from kerastune_optuna._dashboard import Dashboard
 from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, WeightsError
 from kerastune_optuna._kept import rebuild
@@ -133,9 +141,9 @@ class Results(Plots):
 
         Returns:
             Columns number, state, value (of several objectives `values_<name>` for each),
-            `params_<name>` for each parameter, best_value, best_epoch (counted from 0), epochs_run,
-            seconds, seed, stop_reason, n_params, worker; and where trials have several trainings
-            std, values, seeds, best_epochs.
+            `params_<name>` for each parameter, best_value, best_epoch (counted from 0), epochs (how
+            many it was given), epochs_run, seconds, seed, stop_reason, n_params, worker; and where
+            trials have several trainings std, values, seeds, best_epochs.
         """
         return _report.results(self._existing)
 
@@ -248,10 +256,17 @@ class Results(Plots):
 
     def _model_of(self, trial: FrozenTrial) -> keras.Model:
         try:
-            # The builder gets a copy: what it does to its trial must not reach Optuna's cache.
-            return rebuild(self.build_model, self._store, self._connected, copy.deepcopy(trial))
+            return self._rebuilt(self.study, trial)
         except WeightsError as error:
             raise WeightsError(f"{error} {self._next_whole(trial)}") from error.__cause__
+
+    def _rebuilt(self, study: optuna.Study, trial: FrozenTrial) -> keras.Model:
+        """Return the model of a trial, with a warning where nothing shows that it is the same."""
+        # The builder gets a copy: what it does to its trial must not reach Optuna's cache.
+        own = copy.deepcopy(trial)
+        model = rebuild(self.build_model, self._store, self._connected, own)
+        _card.warn_where_code_decides(study, trial, self.build_model, model)
+        return model
 
     def _next_whole(self, lost: FrozenTrial) -> str:
         """Return a sentence that names the best other trial whose weights can be loaded."""

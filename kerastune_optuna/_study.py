@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import heapq
-import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +14,7 @@ from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
 from optuna.study._multi_objective import _get_pareto_front_trials_by_trials
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _storage
+from kerastune_optuna import _source, _storage
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StudyMismatchError
 from kerastune_optuna._liveness import WORKER
 from kerastune_optuna._objectives import Objectives
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
     from kerastune_optuna._monitor import Objective
 
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
-_BUILDER = "builder"  # the user attr with the fingerprint of build_model
+_BUILDER = "builder"  # the user attr with digests of build_model's code and of what it reads
 _TRAININGS = "trainings"  # the user attr with what a value is the mean of, where that is several
 _EPOCHS = "epochs"  # the user attr with the epochs that a trial of the latest search may run
 _SINCE = "kerastune_optuna:epochs_since"  # the system attr with the first trial that may run them
@@ -87,22 +85,29 @@ def quiet_optuna() -> Iterator[None]:
 
 def warn_if_builder_changed(study: optuna.Study, build_model: Callable[..., Any]) -> None:
     """Warn where the study's first trials came from other code than this builder's."""
-    now, earlier = fingerprint(build_model), study.user_attrs.get(_BUILDER)
-    if earlier is None and now is not None:
+    now, earlier = _source.digests(build_model), study.user_attrs.get(_BUILDER)
+    if not isinstance(earlier, dict):
         study.set_user_attr(_BUILDER, now)
-    elif now not in (earlier, None):
+    elif now and earlier and (changed := _source.changed(earlier, now)):
         warnings.warn(
-            f"The code of build_model has changed since study {study.study_name!r} began: its "
-            "earlier trials may not compare with new ones. Pass another study_name, or "
-            "overwrite=True to start anew.",
+            f"The code of build_model has changed since study {study.study_name!r} began "
+            f"({', '.join(changed)}): its earlier trials may not compare with new ones. Pass "
+            "another study_name, or overwrite=True to start anew.",
             UserWarning,
             stacklevel=4,  # the line that calls search()
         )
 
 
-def note_epochs(study: optuna.Study, epochs: int) -> None:
-    """Write down how many epochs a trial may run, from which follows what pruning saves."""
-    if study.user_attrs.get(_EPOCHS) != epochs:
+def note_epochs(study: optuna.Study, epochs: int, *, is_other: bool = False) -> None:
+    """Write down how many epochs a trial may run, from which follows what pruning saves.
+
+    Args:
+        study: The study.
+        epochs: How many.
+        is_other: Whether trials are given something else than those before, so that these say
+            nothing of what theirs come to.
+    """
+    if is_other or study.user_attrs.get(_EPOCHS) != epochs:
         begun = [trial.number for trial in study.get_trials(deepcopy=False) if _has_begun(trial)]
         since = max(begun, default=-1) + 1
         study._storage.set_study_system_attr(study._study_id, _SINCE, since)
@@ -153,18 +158,6 @@ def claim_trainings(study: optuna.Study, executions: int, folds: str | None) -> 
 
 def _told(trainings: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in trainings.items())
-
-
-def fingerprint(build_model: Callable[..., Any]) -> str | None:
-    """Return a digest of the builder's source; None where there is no source to read."""
-    function = inspect.unwrap(
-        getattr(build_model, "func", build_model)
-    )  # through functools.partial
-    try:
-        source = inspect.getsource(function if inspect.isroutine(function) else type(function))
-    except (OSError, TypeError):
-        return None
-    return hashlib.sha256(source.encode()).hexdigest()[:16]
 
 
 def default_name(build_model: Callable[..., Any]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
-from kerastune_optuna import _bundle, _card, _check, _storage, _study
+from kerastune_optuna import _bundle, _card, _check, _source, _storage
 from kerastune_optuna._constraints import Constraint, Constraints
 from kerastune_optuna._crew import Crew
 from kerastune_optuna._fit import VERBOSITIES, FitArguments, check_training
@@ -89,7 +89,7 @@ class Trainer(Results):
         folder = self._folder if self._has_directory else None
         return {
             "command": _card.command(),
-            "builder": _study.fingerprint(self.build_model),
+            "builder": _source.fingerprint(self.build_model),
             "sampler_seed": sampler_seed,
             "n_workers": n_workers,
             "kept": _bundle.keep(folder, recipe, given),

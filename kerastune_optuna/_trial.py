@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _backup, _history, _reason, _repeats, _weights
+from kerastune_optuna import _backup, _history, _reason, _repeats, _shared, _weights
 from kerastune_optuna._archive import Archive
 from kerastune_optuna._backup import UnfitBackupError
 from kerastune_optuna._callbacks import PruningCallback
@@ -129,7 +128,7 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
         return known
     came_built = model.built
     recipe = task.recipe.of_trial(trial, model, arguments, _folder(task), series.number)
-    _note_epochs(task, recipe.fit, arguments)
+    _note_epochs(task, recipe.fit)
     training = Training(task, recipe)
     make_ready(model, recipe, training, check=check)
     if series.number == 0 and _breaks_constraints(trial, model, recipe):
@@ -138,6 +137,7 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
         return known
     with lean_graphs(model, recipe.fit):
         training.fit(model)
+    _shared.check_trained(model)
     if training.stop.stopped or training.pruning.cut_off:
         raise KeyboardInterrupt
     _take(task, training, model, recipe)
@@ -205,11 +205,11 @@ def _seed(trial: optuna.Trial, recipe: Recipe) -> int:
     return seed
 
 
-def _note_epochs(task: Task, fit: FitArguments, arguments: Mapping[str, Any]) -> None:
-    """Write down how many epochs a trial may run where its builder decides on them."""
+def _note_epochs(task: Task, fit: FitArguments) -> None:
+    """Write down how many epochs a trial may run, as its search or its builder has it."""
     own, of_search = fit.epochs_of_a_trial, task.recipe.fit.epochs_of_a_trial
     task.series.begin(max(own, of_search))
-    if {"epochs", "initial_epoch"}.intersection(arguments):
+    if "epochs" not in task.trial.user_attrs:  # most trials have one training
         task.trial.set_user_attr("epochs", own * task.series.length)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
-from kerastune_optuna import _backup, _interrupt, _short_names, _study
+from kerastune_optuna import _backup, _comparable, _interrupt, _short_names, _study
 from kerastune_optuna._again import Again
 from kerastune_optuna._arguments import check_limits, check_names, check_tuner
 from kerastune_optuna._budget import Budget, check_study, room
@@ -223,7 +223,8 @@ class OptunaTuner(Queue, Again, Confirming):
             ArgumentError: An argument cannot work. Nothing was trained.
             BuilderError: build_model returned no compiled model. Nothing was trained.
             MetricNotFoundError: The model does not log the objective.
-            StudyMismatchError: The study exists with another objective or direction.
+            StudyMismatchError: The study exists with another objective, direction or validation
+                data, or with other values of a parameter.
             StorageError: The storage cannot be used, or was away for longer than its patience.
             WeightsError: Weights or backups cannot be saved; the results of trials are kept.
             KeyboardInterrupt: Ctrl-C: the running trials ended at the next batch, and are resumed
@@ -255,7 +256,7 @@ class OptunaTuner(Queue, Again, Confirming):
             check_store(self._store)
         _study.warn_if_builder_changed(study, self.build_model)
         _study.claim_trainings(study, recipe.executions, told(recipe.fit.folds))
-        _study.note_epochs(study, recipe.epochs_of_a_trial)
+        _comparable.claim(study, recipe)
         _tidy(study, recipe)
         study.pruner = _short_names.made_pruner(self.pruner, recipe.last_epoch)
         is_new = not self._has_searched

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import optuna
 
+from kerastune_optuna import _architecture
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._store import (
     StoreSource,
@@ -30,6 +31,10 @@ _SUFFIX = ".weights.h5"  # Keras saves weights only under names that end so
 _CHECKSUM = "kerastune_optuna:weights_sha256"  # the system attr of the trial that saved them
 
 
+class UnfitWeightsError(WeightsError):
+    """Say that weights and the model that build_model returns now do not go together."""
+
+
 def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
     """Save the model's weights as an artifact of its trial.
 
@@ -43,6 +48,7 @@ def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
         try:
             with telling_room(folder, size_of(model)):
                 keras.saving.save_weights(model, path, objects_to_skip=[model.optimizer])
+            _architecture.put(path, model)
             trial.storage.set_trial_system_attr(trial._trial_id, _CHECKSUM, digest(path))
             with telling_room(folder_of(store), path.stat().st_size):
                 optuna.artifacts.upload_artifact(
@@ -60,7 +66,8 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: ke
     """Load the kept weights of a trial into its rebuilt model.
 
     Raises:
-        WeightsError: The trial kept no weights, they are damaged, or they do not fit the model.
+        UnfitWeightsError: They do not fit the model, or it would compute something else with them.
+        WeightsError: The trial kept no weights, or they are damaged.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"weights{_SUFFIX}")
@@ -69,10 +76,17 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: ke
         try:
             keras.saving.load_weights(model, path, objects_to_skip=[model.optimizer])
         except Exception as error:  # Keras raises many kinds for weights that do not fit
-            raise WeightsError(
+            raise UnfitWeightsError(
                 f"The weights of trial {trial.number} do not fit the model that build_model "
                 f"returns for its parameters: {error} Restore the builder of that search."
             ) from error
+        changed = _architecture.difference(_architecture.get(path), _architecture.tell(model))
+        if changed is not None:
+            raise UnfitWeightsError(
+                f"The model that build_model returns for the parameters of trial {trial.number} is "
+                f"not the one that was trained, and would not come to its value: {changed}. "
+                "Restore the builder of that search."
+            )
 
 
 def make_variables(model: keras.Model, shapes: dict[str, Any]) -> None:

@@ -43,7 +43,7 @@ def test_a_stopped_search_goes_on_to_n_trials(search, make_tuner, capsys):
     assert lines[0] == "Going on with study 'test': 12 of 30 trials done"
     assert len(lines) == 1 + 18
     assert len(tuner.study.trials) == 30
-    search(tuner=make_tuner(n_trials=30))
+    search(tuner=make_tuner(n_trials=30), fit={"epochs": 1})
     assert len(tuner.study.trials) == 30
 
 

@@ -334,7 +334,8 @@ def test_repeats_are_trained_where_that_is_asked_for(search, make_tuner):
 def test_more_epochs_are_no_repeat(search, make_tuner):
     """A configuration that had fewer epochs before is trained."""
     search(tuner=repeated(make_tuner), fit={"epochs": 1, "n_trials": 1})
-    tuner = search(tuner=make_tuner(of_few), fit={"epochs": 2})
+    with pytest.warns(UserWarning, match="epochs was 1 and is 2"):
+        tuner = search(tuner=make_tuner(of_few), fit={"epochs": 2})
     assert list(tuner.results()["epochs_run"]) == [1, 2]
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _ATTRS = (
     "best_value",
     "best_epoch",
+    "epochs",
     "epochs_run",
     "seconds",
     "seed",

@@ -1,0 +1,168 @@
+"""What a model computes, kept inside of its file of weights, and told from what another does."""
+
+from __future__ import annotations
+
+import json
+import math
+import textwrap
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import h5py
+import keras
+import numpy as np
+
+Told: TypeAlias = dict[str, Any]
+
+_PLACE = "kerastune_optuna:architecture"  # the attribute of the file that holds it
+_LARGEST = 60_000  # bytes: HDF5 takes 64 KB for an attribute
+_WIDEST = 80  # characters of a setting in a message
+_PLAIN = (str, int, float, bool, type(None))
+# What differs from build to build, depends on the place of the code, or is told elsewhere.
+_INDIFFERENT = {
+    "batch_input_shape",
+    "batch_shape",
+    "build_config",
+    "build_input_shape",
+    "compile_config",
+    "input_layers",
+    "layers",
+    "module",
+    "name",
+    "output_layers",
+    "registered_name",
+    "seed",
+    "shared_object_id",
+    "trainable",
+    "vocabulary_size",
+}
+# What decides how layers of Keras begin and train, and not what they predict.
+_OF_TRAINING = {"dropout", "momentum", "rate", "recurrent_dropout", "stddev"}
+_BEGINNINGS = ("_constraint", "_initializer")
+
+
+def put(path: Path, model: keras.Model) -> None:
+    """Write into a file of weights what its model computes, unless that is too much."""
+    packed = zlib.compress(json.dumps(tell(model)).encode())
+    if len(packed) <= _LARGEST:
+        with h5py.File(path, "a") as file:
+            file.attrs[_PLACE] = np.void(packed)
+
+
+def get(path: Path) -> Told:
+    """Return what the model of a file of weights computes; nothing where that was not kept."""
+    with h5py.File(path, "r") as file:
+        packed = file.attrs.get(_PLACE)
+    return {} if packed is None else dict(json.loads(zlib.decompress(packed.tobytes())))
+
+
+def difference(before: Told, now: Told) -> str | None:
+    """Return the first difference of two models in words; None where none is known."""
+    for place in dict.fromkeys([*before, *now]) if before else ():
+        old, new = before.get(place), now.get(place)
+        if not _are_same(old, new):
+            number, setting = place.split(" ", 1)
+            kind = before.get(f"{number} class") or now.get(f"{number} class")
+            return f"{setting} of layer {number} ({kind}) was {_short(old)} and is {_short(new)}"
+    return None
+
+
+def has_own_code(model: keras.Model) -> bool:
+    """Whether a model has parts whose settings do not tell all that they compute."""
+    return not all(map(_is_of_keras, model._flatten_layers()))
+
+
+def tell(model: keras.Model) -> Told:
+    """Return what a model computes, in a form that JSON holds: each setting by its place."""
+    told: Told = {}
+    # There is no public way to the layers within layers. What a model is given is no layer of it.
+    layers = [one for one in model._flatten_layers() if type(one) is not keras.layers.InputLayer]
+    for number, layer in enumerate(layers):
+        config = _config(layer)
+        told[f"{number} class"] = type(layer).__name__
+        told |= dict(_settings(config, str(number), is_of_keras=_is_of_keras(layer)))
+        told |= dict(_wires(config, f"{number} input"))
+    return told
+
+
+def _config(layer: keras.Layer) -> Mapping[str, Any]:
+    try:
+        config = layer.get_config()
+    except Exception:  # layers of the user raise anything, and most that tell nothing do
+        return {}
+    return config if isinstance(config, Mapping) else {}
+
+
+def _is_of_keras(layer: keras.Layer) -> bool:
+    own = isinstance(layer, keras.layers.Lambda)
+    return type(layer).__module__.startswith("keras.") and not own
+
+
+def _settings(value: Any, place: str, *, is_of_keras: bool) -> Iterator[tuple[str, Any]]:
+    """Yield the settings in a config, at any depth."""
+    if isinstance(value, Mapping):
+        if value.get("class_name") == "__lambda__":  # its bytes hold the path of its file
+            value = {}
+        for key, one in value.items():
+            of_training = is_of_keras and (key in _OF_TRAINING or str(key).endswith(_BEGINNINGS))
+            if key not in _INDIFFERENT and not of_training:
+                yield from _settings(one, f"{place} {key}", is_of_keras=is_of_keras)
+    elif isinstance(value, list | tuple) and not all(isinstance(one, _PLAIN) for one in value):
+        for number, one in enumerate(value):
+            yield from _settings(one, f"{place} {number}", is_of_keras=is_of_keras)
+    else:
+        yield place, _plain(value)
+
+
+def _wires(config: Mapping[str, Any], place: str) -> Iterator[tuple[str, Any]]:
+    """Yield which layers of a functional model get what from which, and what comes in and out."""
+    layers = [one for one in config.get("layers", ()) if isinstance(one, Mapping)]
+    numbers = {one.get("name"): number for number, one in enumerate(layers)}
+    for number, one in enumerate(layers):
+        for way, history in enumerate(_histories(one.get("inbound_nodes", ()))):
+            yield f"{place} {way} of its layer {number}", _numbered(history, numbers)
+    for end in ("input_layers", "output_layers"):
+        if end in config:
+            yield f"{place} {end}", _numbered(config[end], numbers)
+
+
+def _numbered(history: Any, numbers: Mapping[Any, int]) -> Any:
+    """Return what tells layers by their numbers, whatever their names are."""
+    return keras.tree.map_structure(lambda part: numbers.get(part, part), history)
+
+
+def _histories(node: Any) -> Iterator[list[Any]]:
+    """Yield where the tensors in the arguments of calls come from: layer, call and output."""
+    if isinstance(node, Mapping):
+        if node.get("class_name") == "__keras_tensor__":
+            yield node["config"]["keras_history"]
+        else:
+            for one in node.values():
+                yield from _histories(one)
+    elif isinstance(node, list | tuple):
+        for one in node:
+            yield from _histories(one)
+
+
+def _plain(value: Any) -> Any:
+    """Return a setting in a form that JSON holds, the same in any process."""
+    if isinstance(value, list | tuple):
+        return list(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    return value if isinstance(value, _PLAIN) else type(value).__name__
+
+
+def _are_same(old: Any, new: Any) -> bool:
+    """Whether two settings are, but for what sums in another order leave of a number."""
+    if isinstance(old, list) and isinstance(new, list):
+        return len(old) == len(new) and all(map(_are_same, old, new))
+    if isinstance(old, float) and isinstance(new, int | float):
+        return math.isclose(old, new, rel_tol=1e-6) or (math.isnan(old) and math.isnan(new))
+    return bool(old == new)
+
+
+def _short(value: Any) -> str:
+    return textwrap.shorten(json.dumps(value), _WIDEST, placeholder=" ...")

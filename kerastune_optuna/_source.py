@@ -1,0 +1,157 @@
+"""The code of a builder and the plain values that it reads, by digests that name what changed."""
+
+from __future__ import annotations
+
+import ast
+import dis
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from types import CodeType, FunctionType
+from typing import Any
+
+from kerastune_optuna._fingerprint import digest
+
+_PLAIN = (str, bytes, int, float, complex, type(None))
+_CHANGING = {"append", "clear", "extend", "insert", "pop", "remove", "setdefault", "update"}
+
+
+def digests(build_model: Callable[..., Any]) -> dict[str, str]:
+    """Return digests of a builder's source, and of what it calls and reads of its own module.
+
+    They are the same in any process. What a builder reads are its globals, closures and defaults,
+    as far as these are numbers, texts, or lists, tuples and dicts of them that it does not change.
+
+    Returns:
+        Each digest by the name of what it stands for; nothing where there is no source to read.
+    """
+    found: dict[str, str] = {}
+    while (inner := getattr(build_model, "func", None)) is not None:  # of functools.partial
+        for name, value in getattr(build_model, "keywords", {}).items():
+            _note(found, f"{name}= of functools.partial", value)
+        build_model = inner
+    function = inspect.unwrap(build_model)
+    _add(found, function if inspect.isroutine(function) else type(function))
+    return found
+
+
+def fingerprint(build_model: Callable[..., Any]) -> str | None:
+    """Return one digest of all of them; None where there is no source to read."""
+    found = digests(build_model)
+    return digest(repr(sorted(found.items())).encode()) if found else None
+
+
+def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Return the names of what is not the same now."""
+    return [name for name in dict.fromkeys([*now, *before]) if before.get(name) != now.get(name)]
+
+
+def values(build_model: Callable[..., Any], seen: set[int] | None = None) -> Iterator[Any]:
+    """Yield what a builder reads before it is called, and what it calls of its own module reads."""
+    seen = set() if seen is None else seen
+    seen.add(id(build_model))
+    while (inner := getattr(build_model, "func", None)) is not None:
+        yield from (
+            *getattr(build_model, "args", ()),
+            *getattr(build_model, "keywords", {}).values(),
+        )
+        build_model = inner
+    function = inspect.unwrap(build_model)
+    own = getattr(function, "__self__", function)
+    read = [] if inspect.ismodule(own) else list(getattr(own, "__dict__", {}).values())
+    code = function if inspect.isroutine(function) or inspect.isclass(function) else type(function)
+    read += [value for one in _functions(code) for _, value in _reads(one)]
+    for value in read:
+        if _is_of_module(value, code) and id(value) not in seen:
+            yield from values(value, seen)
+        elif isinstance(value, list | tuple | dict):
+            yield from value.values() if isinstance(value, dict) else value
+        else:
+            yield value
+
+
+def _is_of_module(value: Any, code: Any) -> bool:
+    """Whether something is a function or a class of the same module."""
+    return isinstance(value, FunctionType | type) and value.__module__ == code.__module__
+
+
+def _add(found: dict[str, str], code: Any) -> None:
+    """Add a function or a class, and what it calls and reads."""
+    name = f"the code of {code.__name__}"
+    try:
+        source = inspect.getsource(code)
+    except (OSError, TypeError):
+        return
+    if name in found:
+        return
+    found[name] = digest(source.encode())
+    changes = _names_that_change(source)
+    for function in _functions(code):
+        for read, value in _reads(function):
+            if _is_of_module(value, code):
+                _add(found, value)
+            elif read not in changes and not (None in changes and isinstance(value, list | dict)):
+                _note(found, f"{read} in {code.__name__}", value)
+
+
+def _note(found: dict[str, str], name: str, value: Any) -> None:
+    if _is_plain(value):
+        found[name] = digest(repr(value).encode())
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_plain, [*value, *value.values()]))
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return type(value) in _PLAIN or isinstance(value, bool)
+
+
+def _functions(code: Any) -> Iterator[FunctionType]:
+    """Yield a function, or those of a class."""
+    candidates = vars(code).values() if inspect.isclass(code) else [inspect.unwrap(code)]
+    for one in candidates:
+        function = getattr(one, "__func__", one)  # of a method
+        if isinstance(function, FunctionType):
+            yield function
+
+
+def _reads(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    """Yield what a function reads by its names: defaults, what is around it, and globals."""
+    names = list(inspect.signature(function).parameters.items())
+    yield from ((name, one.default) for name, one in names if one.default is not one.empty)
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            yield name, cell.cell_contents
+        except ValueError:  # it has no value yet
+            continue
+    for name in dict.fromkeys(_globals(function.__code__)):
+        if name in function.__globals__:
+            yield name, function.__globals__[name]
+
+
+def _globals(code: CodeType) -> Iterator[str]:
+    """Yield the names of the globals that are read, in functions within too."""
+    for step in dis.get_instructions(code):
+        if step.opname == "LOAD_GLOBAL":
+            yield step.argval
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _globals(constant)
+
+
+def _names_that_change(source: str) -> set[str | None]:
+    """Return the names of what code changes that is around it; None where it cannot be parsed."""
+    try:
+        tree = ast.parse(textwrap.dedent(source))
+    except SyntaxError:  # of a lambda in the middle of a call
+        return {None}
+    found: set[str | None] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Global | ast.Nonlocal):
+            found.update(node.names)
+        elif isinstance(node, ast.Attribute | ast.Subscript) and isinstance(node.value, ast.Name):
+            is_called = isinstance(node, ast.Attribute) and node.attr in _CHANGING
+            if is_called or not isinstance(node.ctx, ast.Load):
+                found.add(node.value.id)
+    return found

@@ -1,0 +1,163 @@
+"""A builder whose model computes something else is told from the one that was trained."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from kerastune_optuna import WeightsError
+from kerastune_optuna._architecture import difference, get, put, tell
+
+
+def compiled(model):
+    """Return a model that is ready to train."""
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def dense(activation, dropout=0.1, name=None):
+    """Return a builder of a network with that activation."""
+
+    def build(trial):
+        layers = [keras.layers.Dense(4, activation, name=name), keras.layers.Dropout(dropout)]
+        head = keras.layers.Dense(3, "softmax")
+        return compiled(keras.Sequential([keras.Input((4,)), *layers, head]))
+
+    return build
+
+
+def test_another_activation_is_an_error_that_names_it(search, make_tuner):
+    """The weights fit, and the model would not come to its value."""
+    search(dense("relu"))
+    tuner = make_tuner(dense("tanh"))
+    with pytest.raises(
+        WeightsError, match=r'activation of layer 1 .Dense. was "relu" and is "tanh"'
+    ):
+        tuner.best_model()
+    with pytest.raises(WeightsError, match="Restore the builder of that search"):
+        tuner.best_models(1)
+
+
+def test_what_does_not_change_a_prediction_may_change(search, make_tuner, data):
+    """Names and what layers do in training alone."""
+    value = search(dense("relu")).best_value
+    model = make_tuner(dense("relu", 0.5, "other")).best_model()
+    assert model.evaluate(*data[2], verbose=0)[1] == value
+
+
+class Scaled(keras.layers.Layer):
+    """Multiply by a number that no config tells."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def call(self, x):
+        """Return the product."""
+        return x * self.factor(1.0)
+
+
+class Subclassed(keras.Model):
+    """Make layers as subclassed models do, and tell no config."""
+
+    def __init__(self, activation):
+        super().__init__()
+        self.hidden = keras.layers.Dense(4, activation)
+        self.scaled = Scaled(lambda one: one * 2)
+        self.head = keras.layers.Dense(3, "softmax")
+
+    def call(self, x):
+        """Return the classes."""
+        return self.head(self.scaled(self.hidden(x)))
+
+
+def branched(swapped):
+    """Return a functional model whose wires may be swapped."""
+    one, other = keras.Input((4,)), keras.Input((4,))
+    hidden = [keras.layers.Dense(4)(x) for x in (one, other)]
+    return keras.Model([one, other], keras.layers.Subtract()(hidden[:: -1 if swapped else 1]))
+
+
+def scaling(factor):
+    """Return a builder of a model that multiplies by something that only its code tells."""
+
+    def build(trial):
+        scaled = keras.layers.Lambda(lambda x: x * factor)
+        return compiled(keras.Sequential([keras.Input((4,)), scaled, keras.layers.Dense(3)]))
+
+    return build
+
+
+def test_code_that_no_config_tells_is_a_warning(search, make_tuner):
+    """Where the builder has changed: it says which of the two may be wrong."""
+    search(scaling(2))
+    make_tuner(scaling(2)).best_model()
+    with pytest.warns(UserWarning, match="the model is wrong and the trial's value right"):
+        make_tuner(scaling(3)).best_model()
+
+
+MODELS = {
+    "subclassed": lambda other: Subclassed("tanh" if other else "relu"),
+    "wires": branched,
+    "nested": lambda other: keras.Sequential(
+        [keras.Sequential([keras.layers.Dense(4, "tanh" if other else "relu")])]
+    ),
+    "recurrent": lambda other: keras.Sequential(
+        [keras.layers.Bidirectional(keras.layers.GRU(3, reset_after=not other))]
+    ),
+    "slope": lambda other: keras.Sequential([keras.layers.LeakyReLU(0.2 if other else 0.3)]),
+    "regularizer": lambda other: keras.Sequential(
+        [keras.layers.Dense(4, kernel_regularizer="l2" if other else "l1")]
+    ),
+    "lambda": lambda other: keras.Sequential(
+        [keras.layers.Lambda(lambda x: x), keras.layers.Dense(2, use_bias=other)]
+    ),
+    "text": lambda other: keras.Sequential(
+        [keras.layers.TextVectorization(vocabulary=["a", "b" if other else "c"])]
+    ),
+}
+
+
+@pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
+def test_models_are_told_apart(make):
+    """Two builds of one model are the same, and another one is not."""
+    assert difference(tell(make(False)), tell(make(False))) is None
+    assert difference(tell(make(False)), tell(make(True))) is not None
+
+
+def test_training_and_building_change_nothing():
+    """A model that came unbuilt is the same when it was trained."""
+    layers = [keras.layers.BatchNormalization(), keras.layers.Dense(3), keras.layers.Dropout(0.5)]
+    model = compiled(keras.Sequential(layers))
+    before = tell(model)
+    model.fit(np.zeros((8, 4)), np.zeros(8), verbose=0)
+    model.layers[1].trainable = False
+    assert difference(before, tell(model)) is None
+
+
+def test_another_process_tells_the_same():
+    """Nothing in it is an address, or in an order of chance."""
+    script = "import json; from tests.test_architecture import MODELS; from kerastune_optuna._architecture import tell; print(json.dumps([tell(make(False)) for make in MODELS.values()]))"  # noqa: E501
+    run = [sys.executable, "-c", script]
+    outputs = {subprocess.run(run, capture_output=True, check=True).stdout for _ in range(2)}
+    assert len(outputs) == 1
+
+
+def test_a_large_model_fits_beside_its_weights(tmp_path):
+    """That of MobileNetV2 takes a few kilobytes; what a file cannot hold is left out."""
+    path = tmp_path / "model.weights.h5"
+    model = keras.applications.MobileNetV2(weights=None, input_shape=(32, 32, 3), classes=3)
+    for kept in (model, keras.Sequential([keras.layers.StringLookup(vocabulary=words())])):
+        h5py.File(path, "w").close()
+        put(path, kept)
+        assert get(path) == (tell(model) if kept is model else {})
+
+
+def words():
+    """Return more words than an attribute of a file can hold."""
+    return [f"{number * 7919 % 1000003:x}" for number in range(50_000)]

@@ -1,0 +1,178 @@
+"""A study that goes on with other data, epochs or batches says so, and takes no old value over."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+from kerastune_optuna import StudyMismatchError
+from kerastune_optuna._fingerprint import measure
+
+X, Y = np.arange(24, dtype="float32").reshape(8, 3), np.arange(8)
+
+
+def one_choice(trial):
+    """Ask for one of two values, so that trials repeat others."""
+    return model_of(trial.suggest_int("units", 1, 2))
+
+
+def model_of(units):
+    """Return a model."""
+    model = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(units), keras.layers.Dense(3, "softmax")]
+    )
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def test_other_validation_data_is_an_error(search, make_tuner, data):
+    """Before any training, and it says what to do; a study that has no result goes on."""
+    search()
+    _, _, (x, y) = data
+    tuner = make_tuner(n_trials=3)
+    with pytest.raises(StudyMismatchError, match="other validation data") as caught:
+        search(tuner=tuner, fit={"validation_data": (x + 1, y)})
+    assert "another study_name, or overwrite=True" in str(caught.value)
+    assert len(tuner.study.trials) == 2
+    search(tuner=make_tuner(overwrite=True), fit={"validation_data": (x + 1, y)})
+
+
+def test_another_split_is_other_validation_data(search, make_tuner):
+    """Rows that are kept of the training data are compared as well."""
+    search(fit={"validation_data": None, "validation_split": 0.25})
+    search(tuner=make_tuner(), fit={"validation_data": None, "validation_split": 0.25})
+    with pytest.raises(StudyMismatchError, match="other validation data"):
+        search(tuner=make_tuner(), fit={"validation_data": None, "validation_split": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("fit", "told"),
+    [
+        ({"epochs": 3}, "epochs was 2 and is 3"),
+        ({"batch_size": 16}, "batch_size was 32 and is 16"),
+        ({"x": np.ones((48, 4))}, "the training data is another"),
+    ],
+)
+def test_what_makes_values_hard_to_compare_is_told_once(search, make_tuner, fit, told):
+    """In one line, also where nothing is left to train; the next search says nothing."""
+    search()
+    with pytest.warns(UserWarning, match=told) as caught:
+        search(tuner=make_tuner(), fit=fit)
+    assert len(str(caught[0].message).splitlines()) == 1
+    search(tuner=make_tuner(), fit=fit)
+
+
+def test_a_study_that_came_to_nothing_takes_any_data(search, make_tuner, data):
+    """Trials that failed, say for what was wrong with the data, compare with nothing."""
+
+    def fails(trial):
+        raise OSError("no data yet")
+
+    x, y, validation = data
+    with pytest.raises(Exception, match="no data yet"):
+        search(fails, max_failed_trials=1, fit={"validation_data": (x, y)})
+    with pytest.warns(UserWarning, match="code of build_model"):
+        search(tuner=make_tuner(), fit={"validation_data": validation})
+
+
+def shuffled(x, y):
+    """Return a pipeline in an order of its own."""
+    return tf.data.Dataset.from_tensor_slices((x, y)).shuffle(99).batch(8)
+
+
+def generated(x, y):
+    """Return a pipeline of a generator."""
+    spec = (tf.TensorSpec((None, 4)), tf.TensorSpec((None,), "int64"))
+    rows = tf.data.Dataset.from_generator(lambda: iter([(x, y)]), output_signature=spec)
+    return rows.apply(tf.data.experimental.assert_cardinality(1))
+
+
+class Batches(keras.utils.PyDataset):
+    """Give all rows in one batch."""
+
+    def __init__(self, x, y):
+        super().__init__()
+        self.pair = x, y
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return self.pair
+
+
+KINDS = {
+    "arrays": lambda x, y: (x, y),
+    "frames": lambda x, y: (pd.DataFrame(x), pd.Series(y)),
+    "tensors": lambda x, y: (tf.constant(x), tf.constant(y)),
+    "shuffled": shuffled,
+    "generated": generated,
+    "PyDataset": Batches,
+    "function": lambda x, y: lambda: (x.copy(), y.copy()),
+}
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+def test_the_same_script_again_says_nothing(search, make_tuner, data, make):
+    """Whatever form the data has: each run makes it anew."""
+    x, y, (x_val, y_val) = data
+    for n_trials in (1, 2):
+        train, validation = make(x, y), make(x_val, y_val)
+        fit = {"x": x, "y": y, "validation_data": validation}
+        if not isinstance(train, tuple) and not callable(train):
+            fit |= {"x": train, "y": None}
+        search(tuner=make_tuner(n_trials=n_trials), fit=fit)  # pytest makes a warning an error
+
+
+def test_data_is_known_in_another_form():
+    """Arrays, tensors, frames and fixed pipelines of any batch size hold the same."""
+    pipeline = tf.data.Dataset.from_tensor_slices((X, Y))
+    forms = [(tf.constant(X), Y), (pd.DataFrame(X), pd.Series(Y)), pipeline.batch(3), pipeline]
+    assert [measure(form) for form in forms] == [measure((X, Y))] * 4
+
+
+def test_a_single_number_tells_data_apart():
+    """In arrays of numbers, truths and texts; what is missing counts too."""
+    for one in (X, X > 3, X.astype(str), X.astype(str).astype(object), np.where(X > 9, np.nan, X)):
+        other = one.copy()
+        other[0, 1] = other[7, 2]
+        assert measure(other) != measure(one) == measure(one.copy())
+
+
+def test_a_repeat_on_other_data_or_epochs_is_trained(search, make_tuner, data):
+    """A value that was measured after other epochs, or after other rows, is not taken over."""
+    x, y, _ = data
+    search(one_choice, n_trials=2, fit={"epochs": 1})
+    for n_trials, fit in ((4, {"epochs": 2}), (6, {"x": x[:24], "y": y[:24]})):
+        with pytest.warns(UserWarning, match="may not compare"):
+            tuner = search(tuner=make_tuner(one_choice, n_trials=n_trials), fit=fit)
+        new = tuner.results().iloc[-2:]
+        assert len(tuner.study.trials) == n_trials
+        assert (new["epochs_run"] == 2).all()
+
+
+def test_a_repeat_of_other_code_is_trained(search, make_tuner):
+    """And a space that has grown is not taken for one of which nothing is left."""
+
+    def grown(trial):
+        return model_of(trial.suggest_int("units", 1, 3))
+
+    search(one_choice, n_trials=2)
+    with pytest.warns(UserWarning, match="code of build_model has changed"):
+        tuner = search(tuner=make_tuner(grown, n_trials=5))
+    assert tuner.results()["epochs_run"].tolist()[2:] == [2, 2, 2]
+
+
+def test_results_say_how_many_epochs_a_trial_was_given(search, make_tuner):
+    """Those of its search, or those that its builder decides on."""
+
+    def deciding(trial):
+        return one_choice(trial), {"epochs": 3}
+
+    search(one_choice, n_trials=1)
+    with pytest.warns(UserWarning, match="changed"):
+        tuner = search(tuner=make_tuner(deciding, n_trials=2))
+    assert tuner.results()["epochs"].tolist() == [2, 3]

@@ -1,0 +1,117 @@
+"""A base that was there before the builder: refused where trials would train it, else it serves."""
+
+from __future__ import annotations
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+
+from kerastune_optuna import BuilderError
+
+
+def base_model():
+    """Return a base with weights, statistics and chance of its own."""
+    layers = [keras.layers.Dense(4), keras.layers.BatchNormalization(), keras.layers.Dropout(0.5)]
+    return keras.Sequential([keras.Input((4,)), *layers])
+
+
+def on(base):
+    """Return a compiled model on a base."""
+    head = keras.layers.Dense(3, "softmax")
+    model = keras.Sequential([keras.Input((4,)), base, head])
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def frozen(base):
+    """Return a base that is not trained."""
+    base.trainable = False
+    return base
+
+
+def closing(base):
+    return lambda trial: on(base)
+
+
+def partial(base):
+    def build(trial, base):
+        return on(base)
+
+    return functools.partial(build, base=base)
+
+
+class Builder:
+    """Be a builder that holds its base."""
+
+    def __init__(self, base):
+        self.bases = {"only": base}
+
+    def __call__(self, trial):
+        """Build on it."""
+        return on(self.bases["only"])
+
+
+KINDS = [closing, partial, Builder]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=[kind.__name__ for kind in KINDS])
+def test_a_base_that_trials_would_train_is_refused(search, kind):
+    """Before the first training touches it."""
+    base = base_model()
+    before = base.get_weights()
+    with pytest.raises(BuilderError, match=r"Load the base inside of build_model"):
+        search(kind(base))
+    assert all(map(np.array_equal, base.get_weights(), before))
+
+
+def test_a_model_that_every_trial_returns_is_refused(search):
+    """It would train on and on."""
+    model = on(base_model())
+    with pytest.raises(BuilderError, match="which its training changes"):
+        search(lambda trial: model)
+
+
+def test_a_base_that_the_first_trial_loads_is_refused_in_the_second(search):
+    """Where a function keeps what it loaded, nothing was there before the first."""
+    load = functools.lru_cache(base_model)
+    with pytest.raises(BuilderError, match="Load the base inside of build_model"):
+        search(lambda trial: on(load()))
+
+
+def test_a_base_that_is_unfrozen_in_training_is_refused(search):
+    """As in the second phase of a builder's own fit."""
+    base = base_model()
+
+    class Fine(Builder):
+        def fit(self, trial, model, **keywords):
+            base.trainable = True
+            model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+            return model.fit(**keywords)
+
+    with pytest.raises(BuilderError, match="which its training changes"):
+        search(Fine(frozen(base)))
+
+
+def test_a_frozen_base_serves_all_trials(search, data):
+    """Each best model comes to its value, and a trial is reproduced to the digit."""
+    base = frozen(base_model())
+    tuner = search(closing(base), keep_best=3, n_trials=3, train_repeats=True)
+    values = [trial.value for trial in tuner._ranked(3)]
+    assert [one.evaluate(*data[2], verbose=0)[1] for one in tuner.best_models(3)] == values
+    assert tuner.reproduce(2)["difference"].max() == 0
+
+
+def test_a_clone_and_an_adapted_layer_are_fine(search, data):
+    """What is made inside of the builder is its own, and statistics of data stay as they are."""
+    base, scale = base_model(), keras.layers.Normalization()
+    scale.adapt(data[0])
+
+    def build(trial):
+        own = keras.models.clone_model(base)
+        own.set_weights(base.get_weights())
+        return on(keras.Sequential([keras.Input((4,)), scale, own]))
+
+    tuner = search(build, n_trials=2, train_repeats=True)
+    assert tuner.best_model().evaluate(*data[2], verbose=0)[1] == tuner.best_value
