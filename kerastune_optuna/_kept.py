@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import optuna
@@ -16,11 +16,12 @@ from kerastune_optuna._constraints import untold
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._recipe import Builder, Recipe, build
 from kerastune_optuna._store import StoreSource
+from kerastune_optuna._variables import make_again, remember, unbuildable
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-_SHAPES = "build_config"  # the user attr with the input shapes of a model that came unbuilt
+_INPUTS = "inputs"  # the user attr with the inputs of a model that came without all variables
 
 
 def enters_best(study: optuna.Study, number: int, values: Sequence[float], recipe: Recipe) -> bool:
@@ -76,15 +77,22 @@ def _keepers(study: optuna.Study, recipe: Recipe) -> list[FrozenTrial]:
 
 
 def save(
-    recipe: Recipe, trial: optuna.Trial, model: keras.Model, *, came_built: bool
+    recipe: Recipe, trial: optuna.Trial, model: keras.Model, batch: Any
 ) -> WeightsError | None:
-    """Save the model's weights; return what went wrong, since the trial has its result anyway."""
+    """Save the model's weights; return what went wrong, since the trial has its result anyway.
+
+    Args:
+        recipe: The recipe of the search.
+        trial: The trial.
+        model: Its model, with the weights that are kept.
+        batch: Symbolic, for a model that came without all of its variables; else None.
+    """
     try:
         _weights.save(recipe.store, trial, model)
     except WeightsError as error:
         return error
-    if not came_built:
-        trial.set_user_attr(_SHAPES, json.dumps(model.get_build_config()))
+    if batch is not None:
+        trial.set_user_attr(_INPUTS, json.dumps(remember(model, batch)))
     return None
 
 
@@ -98,7 +106,16 @@ def rebuild(
         WeightsError: The weights are not kept, or do not fit the model.
     """
     model, _ = build(build_model, untold(trial))
-    if not model.built and _SHAPES in trial.user_attrs:
-        _weights.make_variables(model, json.loads(trial.user_attrs[_SHAPES]))
+    if _INPUTS in trial.user_attrs:
+        _make_again(model, trial)
+    model.built = True  # which Keras does not say of a model that only its steps call
     _weights.load(store, storage, trial, model)
     return model
+
+
+def _make_again(model: keras.Model, trial: FrozenTrial) -> None:
+    """Make the variables that a model came without, as its trial did."""
+    try:
+        make_again(model, json.loads(trial.user_attrs[_INPUTS]))
+    except Exception as error:  # layers of the user may raise anything
+        raise WeightsError(f"Trial {trial.number} has weights. {unbuildable(model)}") from error

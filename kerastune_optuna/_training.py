@@ -19,6 +19,7 @@ from kerastune_optuna._history import EpochLogs
 from kerastune_optuna._hparams import for_boards
 from kerastune_optuna._one_objective import watched_alone
 from kerastune_optuna._recipe import Recipe
+from kerastune_optuna._rehearsal import make_ready_to_keep, names_of_metrics
 from kerastune_optuna._series import Series
 from kerastune_optuna._stop import StopOnRequest
 from kerastune_optuna._stopwatch import Stopwatch
@@ -54,7 +55,8 @@ class Training:
         self.callbacks = [self.stop, self.watch, *self.of_user, *ours, *boards]
         if recipe.backup_every is not None:
             kept = (self.pruning, self.best, self.logs, self.watch)
-            self.callbacks.append(Backup(task.archive, task.series, *kept, recipe.backup_every))
+            backup = Backup(task.archive, task.series, *kept, recipe.backup_every, recipe.fit)
+            self.callbacks.append(backup)
         keywords = {**recipe.fit.as_keywords(), "verbose": 0, "callbacks": self.callbacks}
         self.fit = partial(_own_fit.fit, recipe.build_model, task.trial, self.pruning, keywords)
 
@@ -80,8 +82,11 @@ class Training:
 def make_ready(model: keras.Model, recipe: Recipe, training: Training, *, check: bool) -> None:
     """Let the model train fast, after a look at its metrics where that is asked for."""
     recipe.make_ready(model, training.callbacks)
-    if check and not _own_fit.trains_itself(recipe.build_model):
-        _check_objectives(model, recipe)
+    if not check or _own_fit.trains_itself(recipe.build_model):
+        return
+    _check_objectives(model, recipe)
+    if recipe.keep_best:
+        make_ready_to_keep(model, recipe.fit)
 
 
 def _check_objectives(model: keras.Model, recipe: Recipe) -> None:
@@ -90,10 +95,11 @@ def _check_objectives(model: keras.Model, recipe: Recipe) -> None:
     metrics = [one for one in recipe.objectives.metrics if one.needs_validation or not own_step]
     if may_add_metrics(recipe.callbacks) or not metrics:
         return  # only the first epoch can tell
-    logs = recipe.fit.evaluate_once(model)
-    names = set(logs)
-    if recipe.fit.has_validation:
-        names |= {f"val_{name}" for name in logs}
+    logs = names_of_metrics(model, recipe.fit)
+    if not logs:
+        return  # only the first epoch can tell
+    validated = {f"val_{name}" for name in logs} if recipe.fit.has_validation else set()
+    names = logs | validated
     for one in metrics:
         if one.find(names) is None:
             raise one.missing(names)

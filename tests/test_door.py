@@ -35,6 +35,8 @@ ORDER = [
     "_hparams",
     "_user_callbacks",
     "_data",
+    "_specs",
+    "_variables",
     "_graphs",
     "_fingerprint",
     "_digest",
