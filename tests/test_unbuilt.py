@@ -320,3 +320,29 @@ def test_what_cannot_be_built_again_is_refused_before_training(tmp_path):
         searched(tmp_path, build, y=None, objective="total_loss", direction="minimize")
     assert len(str(came.value).splitlines()) == 1
     assert ran == []
+
+
+@of_tensorflow
+@pytest.mark.parametrize("build", [vae, unbuilt_vae])
+def test_a_model_of_parts_goes_on_from_its_backup(build, tmp_path):
+    """Its networks are made before the backup is loaded, and no epoch is lost."""
+    ran = []
+
+    def interrupt(epoch, logs):
+        ran.append(epoch)
+        if ran == [0, 1, 2]:
+            raise KeyboardInterrupt
+
+    def search():
+        options = {"n_trials": 1, "seed": 0, "directory": tmp_path, "backup_every": 0}
+        tuner = OptunaTuner(build, "total_loss", direction="minimize", **options)
+        counting = keras.callbacks.LambdaCallback(on_epoch_end=interrupt)
+        callbacks = [noting, lambda trial: counting]
+        return tuner.search(X, epochs=4, verbose=0, callbacks=callbacks)
+
+    with pytest.raises(KeyboardInterrupt):
+        search()
+    tuner = search()
+    assert ran == [0, 1, 2, 2, 3]
+    assert sorted(tuner.best_trial.intermediate_values) == [0, 1, 2, 3]
+    assert tuner.best_model().count_params() == tuner.best_trial.user_attrs["n_params"]
