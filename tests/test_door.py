@@ -43,6 +43,7 @@ ORDER = [
     "_rows",
     "_fit",
     "_folds",
+    "_digits",
     "_steps",
     "_rehearsal",
     "_parcels",

@@ -86,7 +86,9 @@ def testing():
 
 
 ZOO = {
-    "dense": (TABLE, lambda: sequence(TABLE, layers.Dense(8, "relu"), layers.Dense(8, "tanh"))),
+    "dense": (TABLE, lambda: sequence(TABLE, layers.Dense(8, "relu"), layers.Dense(32, "relu"))),
+    "flat": (SERIES, lambda: sequence(SERIES, layers.Flatten(), layers.Dense(100, "relu"))),
+    "tanh": (TABLE, lambda: sequence(TABLE, layers.Dense(8, "tanh"))),
     "activations": (
         TABLE,
         lambda: sequence(
@@ -149,7 +151,8 @@ ZOO = {
 def trained(make, optimizer="adam"):
     """Return the model compiled."""
     model = make()
-    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    kind = optimizer() if callable(optimizer) else optimizer
+    model.compile(kind, "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
 
@@ -178,3 +181,23 @@ def test_a_long_training_is_plain_fit(name, tmp_path):
     """Nor do many steps a call change a digit."""
     x, make = ZOO[name]
     assert_as_plain(tmp_path, make, x, **LONG)
+
+
+@pytest.mark.parametrize("kind", ["SGD", "RMSprop", "AdamW", "Nadam", "Adagrad"])
+def test_an_optimizer_is_that_of_plain_fit(kind, tmp_path):
+    """Whatever the optimizer, with what it may be asked for besides."""
+    optimizer = lambda: getattr(keras.optimizers, kind)(0.02, clipnorm=1.0, use_ema=True)  # noqa: E731
+    x, make = ZOO["dense"]
+    assert_as_plain(tmp_path, make, x, optimizer, **SHORT)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", ["dense", "conv", "lstm", "layer"])
+def test_a_mixed_precision_is_that_of_plain_fit(name, policy, tmp_path):
+    """Half precision rounds as it does in plain fit."""
+    x, make = ZOO[name]
+    keras.config.set_dtype_policy(policy)
+    try:
+        assert_as_plain(tmp_path, make, x, **SHORT)
+    finally:
+        keras.config.set_dtype_policy("float32")

@@ -185,7 +185,7 @@ def test_lean_graphs_are_for_short_trainings_and_end_with_them(before):
     try:
         seen = []
         for epochs in (2, 20):
-            with lean_graphs(build(), fit_arguments(epochs=epochs)):
+            with lean_graphs(dense(), fit_arguments(epochs=epochs)):
                 seen.append(options.get_experimental_options()["disable_meta_optimizer"])
         after = options.get_experimental_options()["disable_meta_optimizer"]
     finally:
@@ -193,11 +193,31 @@ def test_lean_graphs_are_for_short_trainings_and_end_with_them(before):
     assert (seen, after) == ([True, before], before)
 
 
+def dense(activation="relu", optimizer="adam", loss="mse", metrics=("mae",), **options):
+    """Return a network of what was measured, but for what is asked for."""
+    layers = [keras.layers.Dense(8, activation, **options), keras.layers.Dense(1)]
+    model = keras.Sequential([keras.Input((8,)), *layers])
+    model.compile(optimizer, loss, metrics=list(metrics))
+    return model
+
+
 @of_tensorflow
-@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
-def test_graphs_of_half_precision_are_optimised(dtype):
-    """What the optimiser fuses rounds less: evaluate() would not give the value of the trial."""
-    model = compiled(keras.Sequential([keras.Input((8,)), keras.layers.Dense(3, dtype=dtype)]))
-    with lean_graphs(model, fit_arguments(epochs=2)):
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"activation": "tanh"},
+        {"dtype": "mixed_float16"},
+        {"dtype": "mixed_bfloat16"},
+        {"kernel_regularizer": "l2"},
+        {"optimizer": "rmsprop"},
+        {"optimizer": keras.optimizers.Adam(clipnorm=1.0)},
+        {"loss": keras.losses.Huber()},
+        {"metrics": [keras.metrics.MeanSquaredError()]},
+    ],
+    ids=lambda asked: next(iter(asked)),
+)
+def test_graphs_that_were_not_measured_are_optimised(asked):
+    """What the optimiser may round otherwise it is left to, in short trainings too."""
+    with lean_graphs(dense(**asked), fit_arguments(epochs=2)):
         options = tf.config.optimizer.get_experimental_options()
     assert not options.get("disable_meta_optimizer", False)

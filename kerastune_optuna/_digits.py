@@ -1,0 +1,65 @@
+"""Which models a speed-up leaves as they are, digit by digit: measured, and listed in one place.
+
+A training is to be what plain `Model.fit` is. TensorFlow's optimiser of graphs rewrites arithmetic
+where it finds a pattern: it fuses a tanh with the product before it, and reorders the terms of
+BatchNormalization or RMSprop. What it makes of a graph depends on what surrounds the step, too. No
+rule tells where that rounds otherwise, so what is listed here was measured, with seeds and sizes of
+many kinds, and tests/test_plain_fit.py compares each entry with plain `fit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+# Where graphs go without their optimiser, these came out equal. With others the last digits differ:
+# tanh, sigmoid, GELU, BatchNormalization, LayerNormalization, RMSprop; with half precision more.
+_LEAN_LAYERS = (keras.layers.InputLayer, keras.layers.Flatten, keras.layers.Dense)
+_LEAN_ACTIVATIONS = ("linear", "relu", "softmax")
+_LEAN_OPTIMIZERS = (keras.optimizers.Adam, keras.optimizers.SGD)
+_LEAN_LOSSES = ("sparse_categorical_crossentropy", "categorical_crossentropy", "mse", "mae")
+_LEAN_METRICS = ("accuracy", "acc", "mse", "mae")
+_HALF = ("bfloat16", "float16")
+# What an optimizer or a layer may have been asked for besides.
+_EXTRAS = (
+    *("clipnorm", "clipvalue", "global_clipnorm", "weight_decay", "use_ema", "amsgrad", "nesterov"),
+    *("loss_scale_factor", "gradient_accumulation_steps"),
+    *("kernel_regularizer", "bias_regularizer", "activity_regularizer"),
+    *("kernel_constraint", "bias_constraint", "lora_enabled", "quantization_mode"),
+)
+
+
+def leaves_of(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Yield the layers of a model and of the models in it."""
+    for layer in model.layers:
+        yield from leaves_of(layer) if isinstance(layer, keras.Model) else [layer]
+
+
+def stays_without_optimiser(model: keras.Model) -> bool:
+    """Whether a model trains to the same digits without TensorFlow's optimiser of graphs."""
+    parts = [*getattr(model, "operations", model.layers), model.optimizer]
+    return (
+        type(model).__module__.startswith("keras.")
+        and all(type(part) in _LEAN_LAYERS for part in parts[:-1])
+        and all(_activation(layer) in _LEAN_ACTIVATIONS for layer in parts[:-1])
+        and not any(layer.compute_dtype in _HALF for layer in parts[:-1])
+        and type(model.optimizer) in _LEAN_OPTIMIZERS
+        and not any(getattr(part, name, None) for part in parts for name in _EXTRAS)
+        and model.loss in _LEAN_LOSSES
+        and all(metric in _LEAN_METRICS for metric in _metrics(model))
+    )
+
+
+def _activation(layer: keras.layers.Layer) -> str:
+    return getattr(getattr(layer, "activation", None), "__name__", "linear")
+
+
+def _metrics(model: keras.Model) -> list[Any]:
+    """Return what compile() got for metrics, or what is in no list."""
+    compiled = model._compile_metrics
+    if compiled is None:
+        return []
+    metrics = [compiled._user_metrics, compiled._user_weighted_metrics]
+    return list(keras.tree.flatten([one for one in metrics if one]))
