@@ -22,6 +22,9 @@ _LEAN_OPTIMIZERS = (keras.optimizers.Adam, keras.optimizers.SGD)
 _LEAN_LOSSES = ("sparse_categorical_crossentropy", "categorical_crossentropy", "mse", "mae")
 _LEAN_METRICS = ("accuracy", "acc", "mse", "mae")
 _HALF = ("bfloat16", "float16")
+# Within a call of many steps, where the optimiser of graphs finds less to fuse, all layers of Keras
+# came out equal, with all activations but these.
+_NOT_IN_CALLS = ("silu", "swish")
 # What an optimizer or a layer may have been asked for besides.
 _EXTRAS = (
     *("clipnorm", "clipvalue", "global_clipnorm", "weight_decay", "use_ema", "amsgrad", "nesterov"),
@@ -50,6 +53,23 @@ def stays_without_optimiser(model: keras.Model) -> bool:
         and model.loss in _LEAN_LOSSES
         and all(metric in _LEAN_METRICS for metric in _metrics(model))
     )
+
+
+def stays_in_calls(model: keras.Model) -> bool:
+    """Whether a model trains to the same digits with many steps a call."""
+    parts = [*leaves_of(model), *getattr(model, "operations", [])]
+    named = [*map(_activation, parts), *(type(part).__name__.lower() for part in parts)]
+    compiled = [model.optimizer, *keras.tree.flatten(model.loss), *_metrics(model)]
+    inner = [one for part in parts if (one := getattr(part, "activation", None)) is not None]
+    # What others wrote may hold any arithmetic.
+    return not set(named).intersection(_NOT_IN_CALLS) and all(
+        map(_is_of_keras, [model, *parts, *inner, *compiled])
+    )
+
+
+def _is_of_keras(part: Any) -> bool:
+    """Whether a layer, a function or a name is Keras's own."""
+    return part is None or isinstance(part, str) or part.__module__.startswith("keras.")
 
 
 def _activation(layer: keras.layers.Layer) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from kerastune_optuna._digits import leaves_of, stays_without_optimiser
+from kerastune_optuna._digits import leaves_of, stays_in_calls, stays_without_optimiser
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._fit import FitArguments
 
@@ -66,6 +66,7 @@ def set_steps(
         model.steps_per_execution == 1
         and is_usual(model, "make_train_function")
         and not any(_acts_on_batches(callback) for callback in callbacks)
+        and stays_in_calls(model)
     ):
         model.steps_per_execution = _best_steps(model, fit)
 
