@@ -17,7 +17,7 @@ import keras
 # Where graphs go without their optimiser, these came out equal. With others the last digits differ:
 # tanh, sigmoid, GELU, BatchNormalization, LayerNormalization, RMSprop; with half precision more.
 _LEAN_LAYERS = (keras.layers.InputLayer, keras.layers.Flatten, keras.layers.Dense)
-_LEAN_ACTIVATIONS = ("linear", "relu", "softmax")
+_LEAN_ACTIVATIONS = (keras.activations.linear, keras.activations.relu, keras.activations.softmax)
 _LEAN_OPTIMIZERS = (keras.optimizers.Adam, keras.optimizers.SGD)
 _LEAN_LOSSES = ("sparse_categorical_crossentropy", "categorical_crossentropy", "mse", "mae")
 _LEAN_METRICS = ("accuracy", "acc", "mse", "mae")
@@ -46,7 +46,7 @@ def stays_without_optimiser(model: keras.Model) -> bool:
     return (
         type(model).__module__.startswith("keras.")
         and all(type(part) in _LEAN_LAYERS for part in parts[:-1])
-        and all(_activation(layer) in _LEAN_ACTIVATIONS for layer in parts[:-1])
+        and all(layer.activation in _LEAN_ACTIVATIONS for layer in parts[:-1] if _is_active(layer))
         and not any(layer.compute_dtype in _HALF for layer in parts[:-1])
         and type(model.optimizer) in _LEAN_OPTIMIZERS
         and not any(getattr(part, name, None) for part in parts for name in _EXTRAS)
@@ -58,11 +58,11 @@ def stays_without_optimiser(model: keras.Model) -> bool:
 def stays_in_calls(model: keras.Model) -> bool:
     """Whether a model trains to the same digits with many steps a call."""
     parts = [*leaves_of(model), *getattr(model, "operations", [])]
-    named = [*map(_activation, parts), *(type(part).__name__.lower() for part in parts)]
+    inner = [part.activation for part in parts if _is_active(part)]
+    names = {getattr(one, "__name__", type(one).__name__).lower() for one in [*parts, *inner]}
     compiled = [model.optimizer, *keras.tree.flatten(model.loss), *_metrics(model)]
-    inner = [one for part in parts if (one := getattr(part, "activation", None)) is not None]
     # What others wrote may hold any arithmetic.
-    return not set(named).intersection(_NOT_IN_CALLS) and all(
+    return not names.intersection(_NOT_IN_CALLS) and all(
         map(_is_of_keras, [model, *parts, *inner, *compiled])
     )
 
@@ -72,8 +72,9 @@ def _is_of_keras(part: Any) -> bool:
     return part is None or isinstance(part, str) or part.__module__.startswith("keras.")
 
 
-def _activation(layer: keras.layers.Layer) -> str:
-    return getattr(getattr(layer, "activation", None), "__name__", "linear")
+def _is_active(layer: keras.layers.Layer) -> bool:
+    """Whether a layer has an activation."""
+    return getattr(layer, "activation", None) is not None
 
 
 def _metrics(model: keras.Model) -> list[Any]:

@@ -176,10 +176,16 @@ class FitArguments:
         return specify(self.x, self.y)
 
     def specification_of_a_batch(self) -> Any:
-        """Return the same, where need be of a batch that is read."""
+        """Return the same, where need be of a batch that is read.
+
+        Raises:
+            Exception: What the user's data raises, or Keras where its shapes are not known.
+        """
         told = self.specification()
         if told is not None:
             return told
+        if hasattr(self.x, "element_spec"):  # reading a batch would move a shuffle() on
+            return specify_values(self.x.element_spec)
         with undisturbed():
             return specify_values(a_batch(self.x, self.y))
 

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial
 from kerastune_optuna import _study, _weights
 from kerastune_optuna._constraints import untold
 from kerastune_optuna._exceptions import WeightsError
+from kerastune_optuna._fit import FitArguments
 from kerastune_optuna._recipe import Builder, Recipe, build
 from kerastune_optuna._store import StoreSource
 from kerastune_optuna._variables import make_again, remember, unbuildable
@@ -77,7 +78,7 @@ def _keepers(study: optuna.Study, recipe: Recipe) -> list[FrozenTrial]:
 
 
 def save(
-    recipe: Recipe, trial: optuna.Trial, model: keras.Model, batch: Any
+    recipe: Recipe, trial: optuna.Trial, model: keras.Model, builds: FitArguments | None
 ) -> WeightsError | None:
     """Save the model's weights; return what went wrong, since the trial has its result anyway.
 
@@ -85,15 +86,23 @@ def save(
         recipe: The recipe of the search.
         trial: The trial.
         model: Its model, with the weights that are kept.
-        batch: Symbolic, for a model that came without all of its variables; else None.
+        builds: The data that made variables which the model came without.
     """
     try:
         _weights.save(recipe.store, trial, model)
     except WeightsError as error:
         return error
-    if batch is not None:
-        trial.set_user_attr(_INPUTS, json.dumps(remember(model, batch)))
+    if builds is not None:
+        trial.set_user_attr(_INPUTS, json.dumps(remember(model, _batch_of(builds))))
     return None
+
+
+def _batch_of(fit: FitArguments) -> Any:
+    """Return a symbolic batch; None where not even reading the data tells."""
+    try:
+        return fit.specification_of_a_batch()
+    except Exception:  # the user's data may raise anything, and the trial has its result
+        return None
 
 
 def rebuild(

@@ -39,7 +39,7 @@ def _symbolic(leaf: Any) -> keras.KerasTensor:
 
 
 def specify_values(batch: Any) -> Any:
-    """Return a symbolic batch of the shapes and types of one that was read."""
+    """Return a symbolic batch of the shapes and types of one that was read, or is described."""
     return keras.tree.map_structure(_of_value, batch)
 
 

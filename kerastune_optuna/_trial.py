@@ -182,8 +182,7 @@ def _conclude(
     error = task.archive.error or error
     if enters_best(task.study, trial.number, series.means, recipe):
         series.restore(model)
-        batch = None if builds is None else builds.specification_of_a_batch()
-        error = save(recipe, trial, model, batch) or error
+        error = save(recipe, trial, model, builds) or error
     return _Outcome(TrialState.COMPLETE, series.means, error)
 
 

@@ -50,6 +50,24 @@ class Image(keras.Model):
         return self.dense(x)
 
 
+class Own(keras.layers.Layer):
+    """Be a layer of the user's own."""
+
+    def call(self, x):
+        """Double."""
+        return twice(x)
+
+
+def twice(x):
+    """Double."""
+    return 2.0 * x
+
+
+def sized():
+    """Return what a model with known inputs begins with."""
+    return [keras.Input((8,))]
+
+
 class OwnLoop(keras.Model):
     """Train in a way that Keras knows nothing of."""
 
@@ -91,13 +109,16 @@ def test_an_epoch_is_one_call():
         (build, {"callbacks": [keras.callbacks.TerminateOnNaN()]}),
         (build, {"callbacks": [keras.callbacks.LambdaCallback(on_train_batch_end=print)]}),
         (lambda: compiled(Image()), {}),
+        (lambda: compiled(keras.Sequential([*sized(), keras.layers.Dense(3, "silu")])), {}),
+        (lambda: compiled(keras.Sequential([*sized(), Own(), keras.layers.Dense(3)])), {}),
+        (lambda: compiled(keras.Sequential([*sized(), keras.layers.Dense(3, twice)])), {}),
         (lambda: compiled(OwnLoop(*(lambda t: (t, t))(keras.Input((8,))))), {}),
         (build, {"steps_per_epoch": 13, "x": DATASET.repeat(), "y": None}),  # a prime
         (build, {"steps": 1}),
     ],
 )
 def test_where_it_does_not_pay_or_could_show_steps_are_single(model, arguments):
-    """Short trainings, unknown sizes, eager models, batch callbacks and own loops stay as is."""
+    """Short trainings, unknown sizes, batch callbacks and what was not measured stay as is."""
     if arguments.get("steps_per_epoch"):
         arguments = {**arguments, "validation_steps": 4}
     assert steps_of(model(), **arguments) == 1
