@@ -12,13 +12,15 @@ import keras
 
 from kerastune_optuna._archive import Archive
 from kerastune_optuna._callbacks import BestWeights, PruningCallback
+from kerastune_optuna._fit import FitArguments
 from kerastune_optuna._history import EpochLogs
 from kerastune_optuna._interrupt import requested
 from kerastune_optuna._retry import BACKUP
 from kerastune_optuna._series import Series
+from kerastune_optuna._specs import to_plain
 from kerastune_optuna._stopwatch import Stopwatch
 from kerastune_optuna._store import StoreSource, remove, size_of, telling_room
-from kerastune_optuna._weights import make_variables
+from kerastune_optuna._variables import checksum, lacks_variables, make_again
 
 if TYPE_CHECKING:
     import optuna
@@ -45,6 +47,7 @@ class Backup(keras.callbacks.BackupAndRestore):
         logs: The trial's EpochLogs, before this one in the list.
         watch: The trial's Stopwatch, before this one in the list.
         every: Seconds between two backups at least.
+        fit: The data that the model is trained on.
     """
 
     # Keras reads the logs of each batch from the device for callbacks that do not say so.
@@ -59,6 +62,7 @@ class Backup(keras.callbacks.BackupAndRestore):
         logs: EpochLogs,
         watch: Stopwatch,
         every: float,
+        fit: FitArguments,
     ) -> None:
         super().__init__(str(archive.folder), delete_checkpoint=False)
         self._archive = archive
@@ -68,6 +72,7 @@ class Backup(keras.callbacks.BackupAndRestore):
         self._logs = logs
         self._watch = watch
         self._every = every
+        self._fit = fit
         self._last = time.monotonic()
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
@@ -90,17 +95,21 @@ class Backup(keras.callbacks.BackupAndRestore):
         self._watch.resume(state.get("seconds", 0.0))  # which older backups do not have
 
     def _restore(self, state: Mapping[str, Any]) -> None:
+        if lacks_variables(self.model):
+            batch = to_plain(self._fit.specification_of_a_batch())
+            make_again(self.model, {"shapes": state["shapes"], "batch": batch})
+        self.model.built = True  # which Keras does not say of a model that only its steps call
         if any(map(self._is_unbuilt_optimizer, vars(self.model).values())):
             # Keras builds the compiled one alone, and skips the state of others in silence.
             raise ValueError("the model holds optimizers of its own")
-        if not self.model.built:
-            make_variables(self.model, state["shapes"])
         has_best = self._path(_BEST).exists()
         if has_best:
             skipped = [self.model.optimizer]
             keras.saving.load_weights(self.model, self._path(_BEST), objects_to_skip=skipped)
             self._best.resume()
         super().on_train_begin()
+        if state.get("checksum") not in (None, checksum(self.model)):
+            raise ValueError("not all of the weights were loaded")
         if not has_best:
             self._best.resume()
 
@@ -119,9 +128,11 @@ class Backup(keras.callbacks.BackupAndRestore):
     def _prepare(self, epoch: int, logs: Mapping[str, Any] | None) -> dict[str, Any]:
         """Write the model into the folder, and return what else a resumed training needs."""
         with telling_room(tempfile.gettempdir(), 4 * size_of(self.model)):
+            self.model.built = True  # which Keras does not say of one that only its steps call
             super().on_epoch_end(epoch, logs)
             self._save_best(epoch)
         return {
+            "checksum": checksum(self.model),
             **self._pruning.state(),
             "logs": self._logs.rows,
             "seconds": self._watch.seconds,

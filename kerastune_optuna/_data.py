@@ -218,37 +218,15 @@ def shape_of_a_batch(data: Any, batch_size: int) -> tuple[int, ...] | None:
 
 def inputs_of_a_batch(data: Any, batch_size: int) -> Any:
     """Return the inputs of the first batch."""
-    if not makes_batches(data):
-        return pick(data, np.arange(min(batch_size, _rows(data) or 0)))
-    is_indexed = isinstance(data, keras.utils.PyDataset)
-    batch = data[0] if is_indexed else next(iter(data))
-    return keras.utils.unpack_x_y_sample_weight(batch)[0]
+    return keras.utils.unpack_x_y_sample_weight(a_batch(data, None, batch_size))[0]
 
 
-def specify(x: Any, y: Any) -> tuple[Any, Any] | None:
-    """Return symbolic inputs and targets of arrays or of a tf.data.Dataset; None for other data."""
-    spec = getattr(x, "element_spec", (x, y))
-    leaves = keras.tree.flatten(spec)
-    if not isinstance(spec, tuple) or len(spec) < 2 or not all(map(_is_plain, leaves)):
-        return None
-    inputs, targets = keras.tree.map_structure(_symbolic, spec)[:2]
-    return inputs, targets
-
-
-def _is_plain(leaf: Any) -> bool:
-    """Whether something is an array of numbers, or describes a tensor of a rank that is known."""
-    if isinstance(leaf, np.ndarray):
-        return leaf.ndim > 0 and leaf.dtype.kind not in "OSU"
-    return type(leaf).__name__ == "TensorSpec" and bool(leaf.shape.rank)
-
-
-def _symbolic(leaf: Any) -> keras.KerasTensor:
-    """Return a symbolic batch of an array as Keras's own adapters make one, or of a dataset."""
-    if not isinstance(leaf, np.ndarray):
-        return keras.KerasTensor(leaf.shape.as_list(), leaf.dtype.name)
-    is_float = np.issubdtype(leaf.dtype, np.floating)
-    dtype = keras.config.floatx() if is_float else keras.backend.standardize_dtype(leaf.dtype)
-    return keras.KerasTensor((None, *leaf.shape[1:]), dtype)
+def a_batch(x: Any, y: Any = None, batch_size: int = 1) -> Any:
+    """Return the first batch, as a training step gets it."""
+    if not makes_batches(x):
+        rows = np.arange(min(batch_size, _rows(x) or 0))
+        return pick(keras.utils.pack_x_y_sample_weight(x, y), rows)
+    return x[0] if isinstance(x, keras.utils.PyDataset) else next(iter(x))
 
 
 def _rows_of_a_batch(dataset: Any) -> int:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from kerastune_optuna import _check
 from kerastune_optuna._data import (
+    a_batch,
     begun,
     check_training_data,
     check_validation_data,
@@ -24,7 +25,6 @@ from kerastune_optuna._data import (
     open_validation,
     shape_of_a_batch,
     shuffles_itself,
-    specify,
 )
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._graphs import kept_in_memory
@@ -33,6 +33,7 @@ from kerastune_optuna._objectives import Objectives
 from kerastune_optuna._own_fit import PREPARED
 from kerastune_optuna._rows import check_takes_size, has_rows
 from kerastune_optuna._seeds import undisturbed
+from kerastune_optuna._specs import specify, specify_values
 
 # What search() alone decides on.
 _OWNED = {"x", "y", "validation_data", "verbose"}
@@ -156,16 +157,8 @@ class FitArguments:
         }
 
     def evaluate_once(self, model: keras.Model) -> dict[str, Any]:
-        """Evaluate one batch as fit would validate, so that all metric names are known.
-
-        Keras builds metrics when it first sees data. The traced function stays with the model, and
-        its training uses it again.
-        """
+        """Evaluate one batch as fit would validate, and return what is logged."""
         x, y = self._evaluated()
-        if keras.backend.backend() != "tensorflow":
-            # The first fit of a model reads, and shuffles, a batch more to build the metrics: here
-            # it does so before the evaluation, or the training would be another than plain fit's.
-            model.fit(**{**self.as_keywords(), "epochs": 0}, verbose=0)
         with undisturbed():
             logs = model.evaluate(
                 begun(x), y, batch_size=self._evaluation_size, steps=1, verbose=0, return_dict=True
@@ -182,9 +175,23 @@ class FitArguments:
         """Return the inputs of one batch: of the validation data where there is some, else of x."""
         return inputs_of_a_batch(self._evaluated()[0], self._evaluation_size)
 
-    def specification(self) -> tuple[Any, Any] | None:
-        """Return a symbolic batch, of inputs and targets; None where the data does not tell."""
+    def specification(self) -> Any:
+        """Return a symbolic batch of what a step gets; None where only reading the data tells."""
         return specify(self.x, self.y)
+
+    def specification_of_a_batch(self) -> Any:
+        """Return the same, where need be of a batch that is read.
+
+        Raises:
+            Exception: What the user's data raises, or Keras where its shapes are not known.
+        """
+        told = self.specification()
+        if told is not None:
+            return told
+        if hasattr(self.x, "element_spec"):  # reading a batch would move a shuffle() on
+            return specify_values(self.x.element_spec)
+        with undisturbed():
+            return specify_values(a_batch(self.x, self.y))
 
     @property
     def _evaluation_size(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import optuna
@@ -13,14 +13,16 @@ from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _study, _weights
 from kerastune_optuna._exceptions import WeightsError
+from kerastune_optuna._fit import FitArguments
 from kerastune_optuna._recipe import Builder, Recipe, build_again
 from kerastune_optuna._store import StoreSource
+from kerastune_optuna._variables import make_again, remember, unbuildable
 from kerastune_optuna._weights import UnfitWeightsError
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-_SHAPES = "build_config"  # the user attr with the input shapes of a model that came unbuilt
+_INPUTS = "inputs"  # the user attr with the inputs of a model that came without all variables
 
 
 def enters_best(study: optuna.Study, number: int, values: Sequence[float], recipe: Recipe) -> bool:
@@ -76,16 +78,31 @@ def _keepers(study: optuna.Study, recipe: Recipe) -> list[FrozenTrial]:
 
 
 def save(
-    recipe: Recipe, trial: optuna.Trial, model: keras.Model, *, came_built: bool
+    recipe: Recipe, trial: optuna.Trial, model: keras.Model, builds: FitArguments | None
 ) -> WeightsError | None:
-    """Save the model's weights; return what went wrong, since the trial has its result anyway."""
+    """Save the model's weights; return what went wrong, since the trial has its result anyway.
+
+    Args:
+        recipe: The recipe of the search.
+        trial: The trial.
+        model: Its model, with the weights that are kept.
+        builds: The data that made variables which the model came without.
+    """
     try:
         _weights.save(recipe.store, trial, model)
     except WeightsError as error:
         return error
-    if not came_built:
-        trial.set_user_attr(_SHAPES, json.dumps(model.get_build_config()))
+    if builds is not None:
+        trial.set_user_attr(_INPUTS, json.dumps(remember(model, _batch_of(builds))))
     return None
+
+
+def _batch_of(fit: FitArguments) -> Any:
+    """Return a symbolic batch; None where not even reading the data tells."""
+    try:
+        return fit.specification_of_a_batch()
+    except Exception:  # the user's data may raise anything, and the trial has its result
+        return None
 
 
 def rebuild(
@@ -99,8 +116,9 @@ def rebuild(
     """
     asked_before = dict(trial.distributions)
     model, _ = build_again(build_model, trial)
-    if not model.built and _SHAPES in trial.user_attrs:
-        _weights.make_variables(model, json.loads(trial.user_attrs[_SHAPES]))
+    if _INPUTS in trial.user_attrs:
+        _make_again(model, trial)
+    model.built = True  # which Keras does not say of a model that only its steps call
     try:
         _weights.load(store, storage, trial, model)
     except UnfitWeightsError as error:
@@ -113,3 +131,11 @@ def rebuild(
         ) from error
     _weights.build_optimizer(model)
     return model
+
+
+def _make_again(model: keras.Model, trial: FrozenTrial) -> None:
+    """Make the variables that a model came without, as its trial did."""
+    try:
+        make_again(model, json.loads(trial.user_attrs[_INPUTS]))
+    except Exception as error:  # layers of the user may raise anything
+        raise WeightsError(f"Trial {trial.number} has weights. {unbuildable(model)}") from error

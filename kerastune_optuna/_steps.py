@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from kerastune_optuna._digits import leaves_of, stays_in_calls, stays_without_optimiser
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._fit import FitArguments
 
@@ -17,7 +18,6 @@ _PAYS_FROM = 200  # training steps
 _MOST_STEPS = 128  # in one call: Ctrl-C waits for its end
 _MOST_WORK = 2e10  # multiplications in one call: a second or so on a slow machine
 _LEAST_STEPS = 4  # in one call: fewer gain nothing
-_HALF = ("bfloat16", "float16")
 _PASSES = 3  # the gradient costs about twice what the prediction does
 
 _BATCH_METHODS = [
@@ -66,6 +66,7 @@ def set_steps(
         model.steps_per_execution == 1
         and is_usual(model, "make_train_function")
         and not any(_acts_on_batches(callback) for callback in callbacks)
+        and stays_in_calls(model)
     ):
         model.steps_per_execution = _best_steps(model, fit)
 
@@ -120,8 +121,7 @@ def _best_steps(model: keras.Model, fit: FitArguments) -> int:
 
 def _is_short(model: keras.Model, fit: FitArguments) -> bool:
     """Whether tracing and optimising take most of a training's time, and change no number."""
-    # In half precision the optimiser's fused operations round visibly less, in evaluate() too.
-    if any(layer.compute_dtype in _HALF for layer in _leaves(model)):
+    if not stays_without_optimiser(model):
         return False
     steps, work = fit.steps_of_an_epoch(), _work(model, fit)
     if steps is None or work is None:
@@ -136,13 +136,7 @@ def _work(model: keras.Model, fit: FitArguments) -> float | None:
     if shape is None or not model.built:  # to build it here would be to guess what fit passes it
         return None
     rows, *row = shape
-    return _PASSES * rows * sum(_positions(leaf, row) * _size(leaf) for leaf in _leaves(model))
-
-
-def _leaves(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """Yield the layers of a model and of the models in it."""
-    for layer in model.layers:
-        yield from _leaves(layer) if isinstance(layer, keras.Model) else [layer]
+    return _PASSES * rows * sum(_positions(leaf, row) * _size(leaf) for leaf in leaves_of(model))
 
 
 def _size(layer: keras.layers.Layer) -> int:

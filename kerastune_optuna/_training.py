@@ -21,6 +21,7 @@ from kerastune_optuna._history import EpochLogs
 from kerastune_optuna._hparams import for_boards
 from kerastune_optuna._one_objective import watched_alone
 from kerastune_optuna._recipe import Recipe
+from kerastune_optuna._rehearsal import make_ready_to_keep, names_of_metrics
 from kerastune_optuna._series import Series
 from kerastune_optuna._stop import StopOnRequest
 from kerastune_optuna._stopwatch import Stopwatch
@@ -56,7 +57,7 @@ class Training:
         backups = []
         if recipe.backup_every is not None:
             kept = (self.pruning, self.best, self.logs, self.watch)
-            backups = [Backup(task.archive, task.series, *kept, recipe.backup_every)]
+            backups = [Backup(task.archive, task.series, *kept, recipe.backup_every, recipe.fit)]
         self.callbacks = [self.stop, self.watch, *self.of_user, *ours, *backups]
         if isinstance(self.pruning, _own_fit.OwnPruning):
             self.pruning.fits = Fits(self.logs, ours, of_first=backups)
@@ -90,8 +91,11 @@ def make_ready(model: keras.Model, recipe: Recipe, training: Training, *, check:
     if not trains_itself:
         _check_targets(model, recipe)
     recipe.make_ready(model, training.callbacks)
-    if check and not trains_itself:
-        _check_objectives(model, recipe)
+    if not check or trains_itself:
+        return
+    _check_objectives(model, recipe)
+    if recipe.keep_best:
+        make_ready_to_keep(model, recipe.fit)
 
 
 def _check_targets(model: keras.Model, recipe: Recipe) -> None:
@@ -114,10 +118,11 @@ def _check_objectives(model: keras.Model, recipe: Recipe) -> None:
     is_generated = isinstance(recipe.fit.x, GeneratorFunction)
     if may_add_metrics(recipe.callbacks) or not metrics or is_generated:
         return  # only the first epoch can tell
-    logs = recipe.fit.evaluate_once(model)
-    names = set(logs)
-    if recipe.fit.has_validation:
-        names |= {f"val_{name}" for name in logs}
+    logs = names_of_metrics(model, recipe.fit)
+    if not logs:
+        return  # only the first epoch can tell
+    validated = {f"val_{name}" for name in logs} if recipe.fit.has_validation else set()
+    names = logs | validated
     for one in metrics:
         if one.find(names) is None:
             raise one.missing(names)

@@ -26,11 +26,13 @@ from kerastune_optuna._memory import Memory
 from kerastune_optuna._objectives import N_PARAMS
 from kerastune_optuna._one_objective import watched_alone
 from kerastune_optuna._recipe import Recipe, build
+from kerastune_optuna._rehearsal import make_ready_to_keep
 from kerastune_optuna._score import score
 from kerastune_optuna._seeds import seed_of, set_all
 from kerastune_optuna._series import Series
 from kerastune_optuna._steps import lean_graphs
 from kerastune_optuna._training import Task, Training, make_ready
+from kerastune_optuna._variables import lacks_variables
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
     asks = task.recipe.constraints.are_there
     if not asks and (known := _known(task)) is not None:
         return known
-    came_built = model.built
+    came_with = len(model.weights), lacks_variables(model)
     recipe = task.recipe.of_trial(trial, model, arguments, _folder(task), series.number)
     _note_epochs(task, recipe.fit)
     training = Training(task, recipe)
@@ -145,7 +147,9 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
     if training.came_to_its_end and not series.is_over:
         task.archive.save_between(series, training.pruning.state())
         return None
-    return _conclude(task, training, model, came_built=came_built)
+    model.built = True  # which Keras does not say of a model that only its steps call
+    is_whole = came_with == (len(model.weights), False)
+    return _conclude(task, training, model, None if is_whole else recipe.fit)
 
 
 def _take(task: Task, training: Training, model: keras.Model, recipe: Recipe) -> None:
@@ -171,8 +175,20 @@ def _note_divergence(task: Task, pruning: PruningCallback) -> None:
         trial.set_user_attr("stop_reason", f"{reason}; {where}")
 
 
-def _conclude(task: Task, training: Training, model: keras.Model, *, came_built: bool) -> _Outcome:
-    """Keep the logs of a trial, and the weights where it ranks; return how it ended."""
+def _conclude(
+    task: Task, training: Training, model: keras.Model, builds: FitArguments | None
+) -> _Outcome:
+    """Keep the logs of a trial, and the weights where it ranks.
+
+    Args:
+        task: The trial.
+        training: Its last training.
+        model: Its model.
+        builds: The data that made variables which the model came without.
+
+    Returns:
+        How it ended.
+    """
     trial, recipe, series = task.trial, task.recipe, task.series
     trial.set_user_attr(N_PARAMS, model.count_params())
     recipe.constraints.take_time(trial, series.seconds)
@@ -182,7 +198,7 @@ def _conclude(task: Task, training: Training, model: keras.Model, *, came_built:
     error = task.archive.error or error
     if enters_best(task.study, trial.number, series.means, recipe):
         series.restore(model)
-        error = save(recipe, trial, model, came_built=came_built) or error
+        error = save(recipe, trial, model, builds) or error
     return _Outcome(TrialState.COMPLETE, series.means, error)
 
 
@@ -216,8 +232,7 @@ def _note_epochs(task: Task, fit: FitArguments) -> None:
 def _breaks_constraints(trial: optuna.Trial, model: keras.Model, recipe: Recipe) -> bool:
     """Whether a configuration must not be trained, which its trial then says."""
     if recipe.needs_size:
-        if not model.built:
-            recipe.fit.evaluate_once(model)
+        make_ready_to_keep(model, recipe.fit)
         trial.set_user_attr(N_PARAMS, model.count_params())
     broken = recipe.constraints.check(trial, model)
     if broken is not None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import keras
 import optuna
@@ -22,13 +21,15 @@ from kerastune_optuna._store import (
     size_of,
     telling_room,
 )
+from kerastune_optuna._variables import checksum, scope_of
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
 _SUFFIX = ".weights.h5"  # Keras saves weights only under names that end so
-_CHECKSUM = "kerastune_optuna:weights_sha256"  # the system attr of the trial that saved them
+# The system attrs of the trial that saved them: of the file, and of what the model had.
+_CHECKSUM, _VARIABLES = "kerastune_optuna:weights_sha256", "kerastune_optuna:variables_sha256"
 
 
 class UnfitWeightsError(WeightsError):
@@ -47,7 +48,8 @@ def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
         path = Path(folder, f"trial_{trial.number:04d}{_SUFFIX}")
         try:
             with telling_room(folder, size_of(model)):
-                keras.saving.save_weights(model, path, objects_to_skip=[model.optimizer])
+                keras.saving.save_weights(model, path, objects_to_skip=_optimizers(model))
+            trial.storage.set_trial_system_attr(trial._trial_id, _VARIABLES, checksum(model))
             _architecture.put(path, model)
             trial.storage.set_trial_system_attr(trial._trial_id, _CHECKSUM, digest(path))
             with telling_room(folder_of(store), path.stat().st_size):
@@ -74,7 +76,7 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: ke
         if (wrong := _wrong(store, storage, trial, path)) is not None:
             raise WeightsError(wrong)
         try:
-            keras.saving.load_weights(model, path, objects_to_skip=[model.optimizer])
+            keras.saving.load_weights(model, path, objects_to_skip=_optimizers(model))
         except Exception as error:  # Keras raises many kinds for weights that do not fit
             raise UnfitWeightsError(
                 f"The weights of trial {trial.number} do not fit the model that build_model "
@@ -87,27 +89,26 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: ke
                 f"not the one that was trained, and would not come to its value: {changed}. "
                 "Restore the builder of that search."
             )
+    # Keras passes over layers that are not built.
+    if trial.system_attrs.get(_VARIABLES) not in (None, checksum(model)):
+        raise WeightsError(
+            f"The weights of trial {trial.number} could not all be loaded: the model that "
+            f"build_model returns for its parameters has {len(model.weights)} variables, and not "
+            "those that were trained. Make all layers in the model's __init__, or call the model "
+            "once on data in build_model, as in model(x[:1]), and search again."
+        )
 
 
-def make_variables(model: keras.Model, shapes: dict[str, Any]) -> None:
-    """Build a model that came unbuilt, as fit would, so that weights can be loaded into it."""
-    with _scope(model):
-        model.build_from_config(shapes)
-    # Keras builds the layers of a subclassed model there and leaves the model marked unbuilt.
-    model.built = True
+def _optimizers(model: keras.Model) -> list[keras.optimizers.Optimizer]:
+    """Return the optimizers of a model: the compiled one, and those that its own steps use."""
+    return [one for one in vars(model).values() if isinstance(one, keras.optimizers.Optimizer)]
 
 
 def build_optimizer(model: keras.Model) -> None:
     """Make the optimizer's variables, without which a file of the model loads with a warning."""
     if not model.optimizer.built:
-        with _scope(model):
+        with scope_of(model):
             model.optimizer.build(model.trainable_variables)
-
-
-def _scope(model: keras.Model) -> AbstractContextManager[Any]:
-    """Return where variables are made: with TensorFlow, as the strategy of the model has it."""
-    strategy = getattr(model, "distribute_strategy", None)
-    return nullcontext() if strategy is None else strategy.scope()
 
 
 def are_whole(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerastune_optuna._data import specify
+from kerastune_optuna import OptunaTuner
 from kerastune_optuna._rehearsal import rehearse
+from kerastune_optuna._specs import specify
 
 # A rehearsal saves a trace of TensorFlow's: with other backends there is none to save.
 pytestmark = pytest.mark.skipif(
@@ -115,6 +118,49 @@ def test_what_could_show_is_left_alone(make):
     assert not model._compile_metrics.built
 
 
+class Moody(keras.optimizers.Adam):
+    """Be built at the second time."""
+
+    asked: ClassVar[list] = []  # of all of its kind: a failure undoes what one notes itself
+
+    def build(self, variables):
+        """Make half of the state and refuse to go on, before all of it is made."""
+        self.asked.append(variables)
+        if len(self.asked) == 1:
+            super(keras.optimizers.Adam, self).build(variables)
+            raise RuntimeError("not now")
+        super().build(variables)
+
+
+def test_a_rehearsal_that_fails_leaves_nothing_behind():
+    """An optimizer that could not be built trains as one that nobody tried to build."""
+    rehearsed, plain = compiled(), compiled()
+    optimizer = Moody()
+    rehearsed.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    rehearse(rehearsed, BATCH)
+    assert not optimizer.built
+    assert [variable.name for variable in optimizer.variables] == ["iteration", "learning_rate"]
+    assert fit(rehearsed) == fit(plain)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "rmsprop"])
+def test_a_model_of_one_replica_trains(optimizer, tmp_path):
+    """A strategy for one device makes the optimizer's variables itself, under its scope."""
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+
+    def build(trial=None):
+        with strategy.scope():
+            model = compiled()
+            model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    tuner = OptunaTuner(build, "val_loss", n_trials=1, seed=0, directory=tmp_path)
+    tuner.search(X, Y, validation_data=(X, Y), epochs=2, shuffle=False, verbose=0)
+    keras.utils.set_random_seed(0)
+    plain = fit(build())["val_loss"]
+    assert list(tuner.best_trial.intermediate_values.values()) == plain
+
+
 @pytest.mark.parametrize("batch_size", [None, 32])
 def test_a_dataset_tells_its_batches(batch_size):
     """Arrays and datasets of them are specified alike; batches of one size keep it."""
@@ -128,6 +174,6 @@ def test_a_dataset_tells_its_batches(batch_size):
 
 def test_other_data_tells_nothing():
     """Batches that only reading would show are not specified."""
-    assert specify(tf.data.Dataset.from_tensor_slices(X), None) is None
+    assert specify(tf.data.Dataset.range(3)) is None  # of single rows
     assert specify(tf.ragged.constant([[1], [1, 2]]), Y[:2]) is None
     assert specify([[1.0], [2.0]], [0, 1]) is None

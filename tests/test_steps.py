@@ -50,6 +50,24 @@ class Image(keras.Model):
         return self.dense(x)
 
 
+class Own(keras.layers.Layer):
+    """Be a layer of the user's own."""
+
+    def call(self, x):
+        """Double."""
+        return twice(x)
+
+
+def twice(x):
+    """Double."""
+    return 2.0 * x
+
+
+def sized():
+    """Return what a model with known inputs begins with."""
+    return [keras.Input((8,))]
+
+
 class OwnLoop(keras.Model):
     """Train in a way that Keras knows nothing of."""
 
@@ -91,13 +109,16 @@ def test_an_epoch_is_one_call():
         (build, {"callbacks": [keras.callbacks.TerminateOnNaN()]}),
         (build, {"callbacks": [keras.callbacks.LambdaCallback(on_train_batch_end=print)]}),
         (lambda: compiled(Image()), {}),
+        (lambda: compiled(keras.Sequential([*sized(), keras.layers.Dense(3, "silu")])), {}),
+        (lambda: compiled(keras.Sequential([*sized(), Own(), keras.layers.Dense(3)])), {}),
+        (lambda: compiled(keras.Sequential([*sized(), keras.layers.Dense(3, twice)])), {}),
         (lambda: compiled(OwnLoop(*(lambda t: (t, t))(keras.Input((8,))))), {}),
         (build, {"steps_per_epoch": 13, "x": DATASET.repeat(), "y": None}),  # a prime
         (build, {"steps": 1}),
     ],
 )
 def test_where_it_does_not_pay_or_could_show_steps_are_single(model, arguments):
-    """Short trainings, unknown sizes, eager models, batch callbacks and own loops stay as is."""
+    """Short trainings, unknown sizes, batch callbacks and what was not measured stay as is."""
     if arguments.get("steps_per_epoch"):
         arguments = {**arguments, "validation_steps": 4}
     assert steps_of(model(), **arguments) == 1
@@ -185,7 +206,7 @@ def test_lean_graphs_are_for_short_trainings_and_end_with_them(before):
     try:
         seen = []
         for epochs in (2, 20):
-            with lean_graphs(build(), fit_arguments(epochs=epochs)):
+            with lean_graphs(dense(), fit_arguments(epochs=epochs)):
                 seen.append(options.get_experimental_options()["disable_meta_optimizer"])
         after = options.get_experimental_options()["disable_meta_optimizer"]
     finally:
@@ -193,11 +214,31 @@ def test_lean_graphs_are_for_short_trainings_and_end_with_them(before):
     assert (seen, after) == ([True, before], before)
 
 
+def dense(activation="relu", optimizer="adam", loss="mse", metrics=("mae",), **options):
+    """Return a network of what was measured, but for what is asked for."""
+    layers = [keras.layers.Dense(8, activation, **options), keras.layers.Dense(1)]
+    model = keras.Sequential([keras.Input((8,)), *layers])
+    model.compile(optimizer, loss, metrics=list(metrics))
+    return model
+
+
 @of_tensorflow
-@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
-def test_graphs_of_half_precision_are_optimised(dtype):
-    """What the optimiser fuses rounds less: evaluate() would not give the value of the trial."""
-    model = compiled(keras.Sequential([keras.Input((8,)), keras.layers.Dense(3, dtype=dtype)]))
-    with lean_graphs(model, fit_arguments(epochs=2)):
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"activation": "tanh"},
+        {"dtype": "mixed_float16"},
+        {"dtype": "mixed_bfloat16"},
+        {"kernel_regularizer": "l2"},
+        {"optimizer": "rmsprop"},
+        {"optimizer": keras.optimizers.Adam(clipnorm=1.0)},
+        {"loss": keras.losses.Huber()},
+        {"metrics": [keras.metrics.MeanSquaredError()]},
+    ],
+    ids=lambda asked: next(iter(asked)),
+)
+def test_graphs_that_were_not_measured_are_optimised(asked):
+    """What the optimiser may round otherwise it is left to, in short trainings too."""
+    with lean_graphs(dense(**asked), fit_arguments(epochs=2)):
         options = tf.config.optimizer.get_experimental_options()
     assert not options.get("disable_meta_optimizer", False)
