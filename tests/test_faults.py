@@ -30,6 +30,7 @@ from kerastune_optuna._store import WholeFileStore
 from tests.conftest import build_model, history, kept
 from tests.faults import (
     ROOT,
+    CuttingProxy,
     EpochLog,
     Killer,
     lock,
@@ -577,6 +578,26 @@ def test_a_server_that_restarts_fails_no_trial(search, tmp_path, capfd):
     _, err = capfd.readouterr()
     assert "Error" not in err
     assert err.count("The storage does not answer") <= 3
+
+
+@pytest.mark.parametrize("server", ["postgresql", "mariadb"])
+def test_connections_that_are_cut_cost_no_trial(search, make_tuner, data, tmp_path, capfd, server):
+    """Two workers lose forty connections at random: all trials end, once, with unbroken curves."""
+    log = tmp_path / "log"
+    with database(server) as url, CuttingProxy(url) as proxy:
+        tuner = make_tuner(n_trials=8, storage=proxy.url, backup_every=0)
+        assert tuner.study.trials == []
+        proxy.cut_at_random(40)
+        search(tuner=tuner, fit={"n_workers": 2, "epochs": 6, "callbacks": [EpochLog(log)]})
+        assert proxy.cuts == 40
+        trials = tuner.study.trials
+        accuracy = evaluated(tuner.best_model(), data)
+        tuner.study._storage.remove_session()
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 8
+    assert [sorted(trial.intermediate_values) for trial in trials] == [list(range(6))] * 8
+    assert run_to_the_end(log) == dict.fromkeys(range(8), 1)
+    assert accuracy == pytest.approx(tuner.best_value, abs=1e-6)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_locked_database_fails_no_trial(search, make_tuner, tmp_path):
