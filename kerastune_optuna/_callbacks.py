@@ -106,11 +106,28 @@ class PruningCallback(KerasPruningCallback):
         self._first_step = self._series.first_step if self._series.number else after
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Take the value of the epoch and ask the pruner."""
-        if _interrupt.requested():
-            self.cut_off = True
+        """Take the value of the epoch, ask the pruner, and end where a signal has asked for it."""
+        if self.cut_off:
             return  # Keras ends the epoch as ever, after the batch at which it was told to stop
-        logs = logs or {}
+        self._take(epoch, logs or {})
+        if _interrupt.requested() and not self._is_last(epoch):
+            self.break_off()
+
+    def _is_last(self, epoch: int) -> bool:
+        """Whether training ends with an epoch by itself."""
+        is_stopped = getattr(self.model, "stop_training", False)
+        return is_stopped or epoch + 1 >= self.params.get("epochs", 0)
+
+    def break_off(self) -> None:
+        """End the training, which is to be resumed; an epoch that runs counts as not begun."""
+        self.cut_off = True
+        self.model.stop_training = True
+
+    def saw(self, epoch: int) -> bool:
+        """Whether an epoch is the last that came to its end."""
+        return self._last_epoch == epoch
+
+    def _take(self, epoch: int, logs: Mapping[str, Any]) -> None:
         self.epochs_run += 1
         self._last_epoch = epoch
         self._names.update(logs)

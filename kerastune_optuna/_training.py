@@ -40,18 +40,18 @@ class Training:
     """Hold the callbacks of one training, in the order in which they are called."""
 
     def __init__(self, task: Task, recipe: Recipe) -> None:
-        self.stop = StopOnRequest()
         self.of_user = recipe.callbacks
         objectives, limit = recipe.objectives, recipe.constraints.max_seconds
         shown = watched_alone(task.trial, objectives)
         self.pruning = _own_fit.pruning_for(recipe.build_model, shown, objectives.watched)
         self.pruning.join(task.series)
+        stop = StopOnRequest(self.pruning.break_off)
         self.watch = Stopwatch(self.pruning, limit, task.series.seconds)
         self.best = BestWeights(self.pruning)
         self.logs = EpochLogs()
         boards = for_boards(self.of_user, task.trial, self.pruning)
         ours = [self.pruning, self.best, self.logs]
-        self.callbacks = [self.stop, self.watch, *self.of_user, *ours, *boards]
+        self.callbacks = [stop, self.watch, *self.of_user, *ours, *boards]
         if recipe.backup_every is not None:
             kept = (self.pruning, self.best, self.logs, self.watch)
             self.callbacks.append(Backup(task.archive, task.series, *kept, recipe.backup_every))

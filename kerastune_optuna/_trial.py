@@ -136,7 +136,7 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
         return known
     with lean_graphs(model, recipe.fit):
         training.fit(model)
-    if training.stop.stopped or training.pruning.cut_off:
+    if training.pruning.cut_off:
         raise KeyboardInterrupt
     _take(task, training, model, recipe)
     if training.came_to_its_end and not series.is_over:

@@ -235,7 +235,8 @@ class OptunaTuner(Queue, Again, Confirming):
         fit = cross_validated(given, cv, groups, self.seed, metrics)
         crew, recipe = self._prepared(fit, callbacks, verbose, n_workers, executor)
         given = replace(given, folds=fit.folds)  # with the functions that load data as they came
-        with _study.quiet_optuna(), shown_once(), _interrupt.listening(self._how_to_go_on()):
+        how = self._how_to_go_on()
+        with _study.quiet_optuna(), shown_once(), _interrupt.Brief(), _interrupt.listening(how):
             self._search(recipe, given, budget, crew, verbose)
         return self
 
