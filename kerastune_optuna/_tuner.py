@@ -220,9 +220,9 @@ class OptunaTuner(Queue, Again, Confirming):
             StudyMismatchError: The study exists with another objective or direction.
             StorageError: The storage cannot be used, or was away for longer than its patience.
             WeightsError: Weights or backups cannot be saved; the results of trials are kept.
-            KeyboardInterrupt: Ctrl-C: the running trials ended at the next batch, and are resumed
-                by the next search(). A second one ends at once. SIGTERM does the same, and ends in
-                SystemExit.
+            KeyboardInterrupt: Ctrl-C: the running trials ended after the epoch, or where that
+                lasts at the next batch, and the next search() goes on from their last whole epoch.
+                A second one ends at once. SIGTERM does the same, and ends in SystemExit.
             TooManyFailuresError: Too many trials failed in a row.
             WorkerError: Workers died one after the other.
         """
