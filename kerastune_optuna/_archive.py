@@ -56,6 +56,7 @@ class Archive:
         self._trial = trial
         self._store = store
         self._record: dict[str, Any] | None = None
+        self._is_prepared = False
 
     @property
     def state(self) -> dict[str, Any] | None:
@@ -77,14 +78,29 @@ class Archive:
         with np.load(path) as file:
             return list(file.values())
 
-    def save(self, prepare: Callable[[], Mapping[str, Any]]) -> None:
-        """Make a backup of what `prepare` writes into the folder and returns as state."""
+    def prepare(self, write: Callable[[], Mapping[str, Any]]) -> None:
+        """Prepare a backup of what `write` writes into the folder and returns as state."""
+
+        def write_all() -> None:
+            (self.folder / _STATE).write_text(json.dumps(write()))
+            self._is_prepared = True
+
+        self._try(write_all)
+
+    def save(self) -> None:
+        """Save the backup that was prepared last; nothing where that is done already."""
+        if self._is_prepared:
+            self._try(self._pack)
+        self._is_prepared = False
+
+    def _try(self, do: Callable[[], None]) -> None:
+        """Do nothing after the first error, which is raised once the trial has its result."""
+        if self.error is not None:
+            return
         try:
-            state = prepare()
-            (self.folder / _STATE).write_text(json.dumps(state))
-            self._pack()
+            do()
         except Exception as error:  # layers of the user and stores of any kind raise anything
-            self.error = WeightsError(  # raised once the trial has its result
+            self.error = WeightsError(
                 f"Trial {self._trial.number} could not be backed up: {type(error).__name__}: "
                 f"{error}. Its result is kept. Make room, mend the layer or the store, or pass "
                 "backup_every=None."
@@ -98,7 +114,7 @@ class Archive:
             last: The state of the last one's PruningCallback.
         """
 
-        def prepare() -> Mapping[str, Any]:
+        def write() -> Mapping[str, Any]:
             for path in list(self.folder.iterdir()):
                 path.unlink()  # the checkpoint of the training that ended
             if series.weights is not None:
@@ -107,8 +123,9 @@ class Archive:
                 np.savez(self.folder / _SERIES, *known)
             return {"reports": last["reports"], "series": series.state()}
 
-        if self._is_used and self.error is None:
-            self.save(prepare)
+        if self._is_used:
+            self.prepare(write)
+            self.save()
 
     def _pack(self) -> None:
         """Put the working files into the store, once the trial knows of the file to come."""

@@ -14,10 +14,10 @@ from kerastune_optuna._archive import Archive
 from kerastune_optuna._callbacks import BestWeights, PruningCallback
 from kerastune_optuna._fit import FitArguments
 from kerastune_optuna._history import EpochLogs
-from kerastune_optuna._interrupt import requested
 from kerastune_optuna._retry import BACKUP
 from kerastune_optuna._series import Series
 from kerastune_optuna._specs import to_plain
+from kerastune_optuna._stop import SOON
 from kerastune_optuna._stopwatch import Stopwatch
 from kerastune_optuna._store import StoreSource, remove, size_of, telling_room
 from kerastune_optuna._variables import checksum, lacks_variables, make_again
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 _BEST = "best.weights.h5"
+_SHARE = 0.02  # of the time, which may go into what only an interrupt would make use of
 
 
 class UnfitBackupError(Exception):
@@ -73,11 +74,12 @@ class Backup(keras.callbacks.BackupAndRestore):
         self._watch = watch
         self._every = every
         self._fit = fit
-        self._last = time.monotonic()
+        self._saved = self._prepared = self._ended = time.monotonic()
+        self._cost = 0.0
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Restore the last backup, where it is of this training."""
-        self._last = time.monotonic()
+        self._saved = self._prepared = self._ended = time.monotonic()
         state = self._archive.state
         if state is None:
             return
@@ -119,11 +121,23 @@ class Backup(keras.callbacks.BackupAndRestore):
         return not value.built
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Back up, unless the last time is too short ago."""
-        if requested() or self._archive.error or time.monotonic() - self._last < self._every:
-            return
-        self._archive.save(lambda: self._prepare(epoch, logs))
-        self._last = time.monotonic()
+        """Back up at an interrupt, and unless the last time is too short ago."""
+        if self._pruning.saw(epoch):
+            now = time.monotonic()
+            is_due = self._pruning.cut_off or now - self._saved >= self._every
+            lasted, self._ended = now - self._ended, now
+            if is_due or (lasted > SOON and self._is_cheap(now)):
+                self._archive.prepare(lambda: self._prepare(epoch, logs))
+                self._prepared = time.monotonic()
+                self._cost = self._prepared - now
+            if not is_due:
+                return
+        self._archive.save()  # what was prepared before, where this epoch was left
+        self._saved = time.monotonic()
+
+    def _is_cheap(self, now: float) -> bool:
+        """Whether to prepare what only an interrupt in the next epoch would make use of."""
+        return self._cost < _SHARE * (now - self._prepared)
 
     def _prepare(self, epoch: int, logs: Mapping[str, Any] | None) -> dict[str, Any]:
         """Write the model into the folder, and return what else a resumed training needs."""

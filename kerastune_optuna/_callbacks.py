@@ -14,7 +14,7 @@ from optuna_integration import KerasPruningCallback
 
 from kerastune_optuna import _interrupt
 from kerastune_optuna._exceptions import ArgumentError
-from kerastune_optuna._monitor import parse_objective
+from kerastune_optuna._monitor import direction_for, parse_objective
 from kerastune_optuna._patience import is_away, one_try
 from kerastune_optuna._series import Series
 
@@ -78,7 +78,7 @@ class PruningCallback(KerasPruningCallback):
         if isinstance(interval, bool) or not isinstance(interval, int) or interval < 1:
             raise ArgumentError(f"interval={interval!r} is not a number of epochs. Pass 1 or more.")
         super().__init__(trial, monitor, interval)
-        self.objective = parse_objective(monitor, _study_direction(trial, direction))
+        self.objective = parse_objective(monitor, direction_for(trial, direction))
         self._series = Series(self.objective)
         self.on_train_begin()
 
@@ -106,11 +106,28 @@ class PruningCallback(KerasPruningCallback):
         self._first_step = self._series.first_step if self._series.number else after
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Take the value of the epoch and ask the pruner."""
-        if _interrupt.requested():
-            self.cut_off = True
+        """Take the value of the epoch, ask the pruner, and end where a signal has asked for it."""
+        if self.cut_off:
             return  # Keras ends the epoch as ever, after the batch at which it was told to stop
-        logs = logs or {}
+        self._take(epoch, logs or {})
+        if _interrupt.requested() and not self._is_last(epoch):
+            self.break_off()
+
+    def _is_last(self, epoch: int) -> bool:
+        """Whether training ends with an epoch by itself."""
+        is_stopped = getattr(self.model, "stop_training", False)
+        return is_stopped or epoch + 1 >= self.params.get("epochs", 0)
+
+    def break_off(self) -> None:
+        """End the training, which is to be resumed; an epoch that runs counts as not begun."""
+        self.cut_off = True
+        self.model.stop_training = True
+
+    def saw(self, epoch: int) -> bool:
+        """Whether an epoch is the last that came to its end."""
+        return self._last_epoch == epoch
+
+    def _take(self, epoch: int, logs: Mapping[str, Any]) -> None:
         self.epochs_run += 1
         self._last_epoch = epoch
         self._names.update(logs)
@@ -272,25 +289,6 @@ class BestWeights(keras.callbacks.Callback):
     def resume(self) -> None:
         """Take the weights that the model has now for those of the best epoch."""
         self.weights = self.model.get_weights()
-
-
-def _study_direction(trial: optuna.trial.BaseTrial, direction: str) -> str:
-    """Return the direction of the trial's study, which an explicit one must not contradict."""
-    study = getattr(trial, "study", None)
-    if study is None:
-        return direction
-    if len(study.directions) > 1:
-        raise ArgumentError(
-            "PruningCallback cannot report to a study of several objectives: Optuna does not prune "
-            "them. Pass a trial of a study with one direction."
-        )
-    of_study = str(study.direction.name.lower())
-    if direction not in ("auto", of_study):
-        raise ArgumentError(
-            f"direction={direction!r} is not that of the study, which is to {of_study}. "
-            'Pass direction="auto" or create the study with the direction you mean.'
-        )
-    return of_study
 
 
 def _reported(trial: optuna.trial.BaseTrial) -> dict[int, float]:

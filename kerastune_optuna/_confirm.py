@@ -107,7 +107,8 @@ class Confirming(Trainer, ConfirmedResults):
             steps_per_execution,
         )
         crew, recipe = self._prepared(fit, callbacks, verbose, n_workers, executor)
-        with _study.quiet_optuna(), shown_once(), _interrupt.listening(self._how_to_confirm()):
+        how = self._how_to_confirm()
+        with _study.quiet_optuna(), shown_once(), _interrupt.Brief(), _interrupt.listening(how):
             study = self._study_of_executions(fit, recipe)
             self._execute(study, chosen, executions, recipe, fit, crew, verbose)
         return self.confirmation

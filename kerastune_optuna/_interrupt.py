@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks a search to end at the next batch, the second ends it."""
+"""Ctrl-C and SIGTERM: the first asks a search to end soon, the second ends it at once."""
 
 from __future__ import annotations
 
@@ -83,12 +83,27 @@ def listening(
             raise
         _tell(how_to_go_on)
         if listener.received == signal.SIGTERM:
-            raise SystemExit(128 + signal.SIGTERM) from error
-        raise KeyboardInterrupt from error
+            raise SystemExit(128 + signal.SIGTERM) from None
+        raise KeyboardInterrupt from None
     finally:
         listener.end()
         _listeners.remove(listener)
         _restore(before)
+
+
+class Brief:
+    """Let a KeyboardInterrupt show the user's own lines alone: what it broke off is of no interest.
+
+    An exception without a traceback, which leaves a `with`, gets none of the frame around it.
+    """
+
+    def __enter__(self) -> None:
+        """Do nothing yet."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """Forget the traceback."""
+        if isinstance(error, KeyboardInterrupt):
+            error.with_traceback(None)
 
 
 @contextmanager

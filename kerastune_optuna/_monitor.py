@@ -12,7 +12,7 @@ from kerastune_optuna._check import nearest, one_of
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, MetricNotFoundError
 
 if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
+    from optuna.trial import BaseTrial, FrozenTrial
 
 Direction: TypeAlias = Literal["minimize", "maximize"]
 DIRECTIONS = ("auto", "minimize", "maximize")
@@ -167,3 +167,22 @@ def _accuracies(name: str) -> tuple[str, ...]:
 def _is_named(name: str, known: Iterable[str]) -> bool:
     """Whether a name is known, after the name of an output too, as models with several log it."""
     return any(name == metric or name.endswith(f"_{metric}") for metric in known)
+
+
+def direction_for(trial: BaseTrial, direction: str) -> str:
+    """Return the direction of the trial's study, which an explicit one must not contradict."""
+    study = getattr(trial, "study", None)
+    if study is None:
+        return direction
+    if len(study.directions) > 1:
+        raise ArgumentError(
+            "PruningCallback cannot report to a study of several objectives: Optuna does not prune "
+            "them. Pass a trial of a study with one direction."
+        )
+    of_study = str(study.direction.name.lower())
+    if direction not in ("auto", of_study):
+        raise ArgumentError(
+            f"direction={direction!r} is not that of the study, which is to {of_study}. "
+            'Pass direction="auto" or create the study with the direction you mean.'
+        )
+    return of_study

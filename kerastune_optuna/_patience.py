@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, cast
+from datetime import datetime, timedelta
+from typing import Any, TypeVar, cast
 
-from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+import sqlalchemy
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import exc
 
 from kerastune_optuna import _interrupt
 from kerastune_optuna._exceptions import StorageError
+from kerastune_optuna._liveness import WORKER
 
-if TYPE_CHECKING:
-    from optuna.trial import TrialState
-
+_T = TypeVar("_T")
+_MARK = "kerastune_optuna:mark"  # the system attr of a trial that tells it from all others
+_SIGNING_SECONDS = 1.0  # longer than a worker takes from taking a trial to signing it
+_ROUNDING = timedelta(seconds=1)  # MySQL keeps no fractions of a second
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between two tries
 _GONE = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError, OSError)
 # The errors of gRPC and Redis, which need not be installed, by their names.
 _GONE_NAMES = {"_InactiveRpcError", "BusyLoadingError", "ConnectionError", "TimeoutError"}
+_SILENT_TRIES = 3  # half a second: a connection that was lost needs just another
 _in_a_hurry: ContextVar[bool] = ContextVar("in_a_hurry", default=False)
 
 
@@ -46,6 +54,22 @@ def is_away(error: BaseException) -> bool:
     return isinstance(error, _GONE) or type(error).__name__ in _GONE_NAMES
 
 
+def tell_lost_connections(engine: sqlalchemy.Engine) -> None:
+    """Let an engine raise ConnectionError for a connection that was lost.
+
+    Optuna takes an error of the database for one of its query, and tries another on the connection
+    that is no more; or it creates a trial again, which may be there. This error it leaves alone.
+    """
+    if not sqlalchemy.event.contains(engine, "handle_error", _as_connection_error):
+        sqlalchemy.event.listen(engine, "handle_error", _as_connection_error)
+
+
+def _as_connection_error(context: sqlalchemy.engine.ExceptionContext) -> ConnectionError | None:
+    if not context.is_disconnect or context.is_pre_ping:
+        return None
+    return ConnectionError(str(context.original_exception))
+
+
 class _Patient(BaseStorage):
     """Hand each call to a storage, again and again while it is away."""
 
@@ -55,30 +79,81 @@ class _Patient(BaseStorage):
         self._patience = patience
         self._where = where
 
-    def _insist(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Call the backend until it answers, or patience ends."""
-        gives_up, pause, tried = time.monotonic() + self._patience, _FIRST_PAUSE, False
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        """Add a trial with a mark, by which it is found where the answer was lost."""
+        marked = copy.copy(template_trial or create_trial(state=TrialState.RUNNING))
+        marked.system_attrs = {**marked.system_attrs, _MARK: uuid.uuid4().hex}
+        return self._insist(
+            lambda: self._backend.create_new_trial(study_id, marked),
+            lambda: self._marked(study_id, marked.system_attrs[_MARK]),
+        )
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        """Set a trial's state; it is this call that did where only the answer was lost."""
+        began = datetime.now()
+        return self._insist(
+            lambda: self._backend.set_trial_state_values(trial_id, state, values),
+            lambda: self._is_set(trial_id, state, values, began),
+        )
+
+    def delete_study(self, study_id: int) -> None:
+        """Delete a study, which is gone where only the answer was lost."""
+        self._insist(lambda: self._backend.delete_study(study_id), lambda: self._is_gone(study_id))
+
+    def _insist(self, call: Callable[[], _T], done: Callable[[], _T | None] = lambda: None) -> _T:
+        """Call the backend until it answers, or patience ends.
+
+        Args:
+            call: What to call.
+            done: Returns what an earlier try came to whose answer was lost; None where none did.
+        """
+        gives_up, pause, tries = time.monotonic() + self._patience, _FIRST_PAUSE, 0
         while True:
             try:
-                return getattr(self._backend, name)(*args, **kwargs)
-            except UpdateFinishedTrialError:
-                if tried and name == "set_trial_state_values" and self._is_so(*args, **kwargs):
-                    return True  # an earlier try came through, and only its answer was lost
-                raise
+                known = done() if tries else None
+                return call() if known is None else known
             except Exception as error:
                 if not is_away(error) or _in_a_hurry.get():
                     raise
                 if time.monotonic() > gives_up or _interrupt.requested():
                     raise self._lost(error) from error
-                if pause == _FIRST_PAUSE:
+                if tries == _SILENT_TRIES:
                     self._tell(error)
                 time.sleep(pause * random.uniform(0.5, 1))
-                pause, tried = min(2 * pause, _LONGEST_PAUSE), True
+                pause, tries = min(2 * pause, _LONGEST_PAUSE), tries + 1
 
-    def _is_so(self, trial_id: int, state: TrialState, values: Any = None) -> bool:
-        """Whether a trial has the state that was to be written."""
+    def _marked(self, study_id: int, mark: str) -> int | None:
+        """Return the id of the trial with a mark; None where there is none."""
+        trials = self._backend.get_all_trials(study_id, deepcopy=False)
+        ids = (one._trial_id for one in reversed(trials) if one.system_attrs.get(_MARK) == mark)
+        return next(ids, None)
+
+    def _is_set(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None, began: datetime
+    ) -> bool | None:
+        """Whether a trial has the state that was to be written, by an earlier try; else None."""
         trial = self._backend.get_trial(trial_id)
-        return trial.state is state and (values is None or trial.values == list(values))
+        if state is TrialState.RUNNING:
+            return self._is_taken(trial, began) or None
+        return (trial.state is state and (values is None or trial.values == list(values))) or None
+
+    def _is_taken(self, trial: FrozenTrial, began: datetime) -> bool:
+        """Whether an earlier try took a trial, rather than another worker, which would sign it."""
+        until = time.monotonic() + _SIGNING_SECONDS
+        while trial.state is TrialState.RUNNING and WORKER not in trial.user_attrs:
+            if trial.datetime_start is None or trial.datetime_start < began - _ROUNDING:
+                return False
+            if time.monotonic() > until:
+                return True
+            time.sleep(_SIGNING_SECONDS / 10)
+            trial = self._backend.get_trial(trial._trial_id)
+        return False
+
+    def _is_gone(self, study_id: int) -> bool | None:
+        """Whether there is no such study any more; else None."""
+        return all(study._study_id != study_id for study in self._backend.get_all_studies()) or None
 
     def _tell(self, error: Exception) -> None:
         print(
@@ -97,14 +172,15 @@ class _Patient(BaseStorage):
 
 def _insisting(name: str) -> Callable[..., Any]:
     def method(self: _Patient, *args: Any, **kwargs: Any) -> Any:
-        return self._insist(name, args, kwargs)
+        return self._insist(lambda: getattr(self._backend, name)(*args, **kwargs))
 
     method.__name__ = name
     return method
 
 
 _CALLS = [name for name in vars(BaseStorage) if not name.startswith("_")]
-_PatientStorage = type("PatientStorage", (_Patient,), {name: _insisting(name) for name in _CALLS})
+_REST = {name: _insisting(name) for name in _CALLS if name not in vars(_Patient)}
+_PatientStorage = type("PatientStorage", (_Patient,), _REST)
 
 
 def patient(backend: BaseStorage, patience: float, where: Callable[[], str]) -> BaseStorage:

@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from kerastune_optuna import _journal, _url
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StorageError
-from kerastune_optuna._patience import is_away, patient
+from kerastune_optuna._patience import is_away, patient, tell_lost_connections
 
 _FILE = "study.db"
 _BUSY_SECONDS = 5  # of SQLite's own waiting, which Ctrl-C cannot end; then ours begins
@@ -134,7 +134,7 @@ def best_ids(
     try:
         with database.engine.connect() as connection:
             return list(connection.scalars(query))
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, OSError) as error:
         if not is_away(error):
             raise
         return None  # what reads all trials is patient
@@ -148,6 +148,7 @@ def _is_in_memory(url: sqlalchemy.URL) -> bool:
 def _make_safe(database: RDBStorage) -> None:
     """Give a database that the user opened what _open gives to ours."""
     engine = database.engine
+    tell_lost_connections(engine)
     if engine.dialect.name == "sqlite" and not sqlalchemy.event.contains(
         engine, "begin", _begin_immediate
     ):
@@ -215,15 +216,20 @@ def _open(url: sqlalchemy.URL, make: bool) -> RDBStorage:
     text = url.render_as_string(hide_password=False)
     if url.get_backend_name() != "sqlite":
         # An idle connection that the server closed is noticed before it is used.
-        return RDBStorage(
+        storage = RDBStorage(
             text,
             engine_kwargs={
                 "pool_pre_ping": True,
                 "pool_recycle": 1800,
+                # Optuna ends each transaction itself. Another rollback, when the connection goes
+                # back into the pool, takes a trip, and prints a traceback where it is lost by then.
+                "pool_reset_on_return": None,
                 "connect_args": _connect_arguments(url),
             },
             skip_table_creation=not make,
         )
+        tell_lost_connections(storage.engine)
+        return storage
     storage = RDBStorage(
         text,
         engine_kwargs={

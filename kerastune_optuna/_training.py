@@ -43,12 +43,12 @@ class Training:
     """Hold the callbacks of one training, in the order in which they are called."""
 
     def __init__(self, task: Task, recipe: Recipe) -> None:
-        self.stop = StopOnRequest()
         self.of_user = recipe.callbacks
         objectives, limit = recipe.objectives, recipe.constraints.max_seconds
         shown = watched_alone(task.trial, objectives)
         self.pruning = _own_fit.pruning_for(recipe.build_model, shown, objectives.watched)
         self.pruning.join(task.series)
+        stop = StopOnRequest(self.pruning.break_off)
         self.watch = Stopwatch(self.pruning, limit, task.series.seconds)
         self.best = _own_fit.best_for(self.pruning)
         self.logs = EpochLogs()
@@ -58,10 +58,10 @@ class Training:
         if recipe.backup_every is not None:
             kept = (self.pruning, self.best, self.logs, self.watch)
             backups = [Backup(task.archive, task.series, *kept, recipe.backup_every, recipe.fit)]
-        self.callbacks = [self.stop, self.watch, *self.of_user, *ours, *backups]
+        self.callbacks = [stop, self.watch, *self.of_user, *ours, *backups]
         if isinstance(self.pruning, _own_fit.OwnPruning):
             self.pruning.fits = Fits(self.logs, ours, of_first=backups)
-            ends = [self.stop, self.watch, *self.of_user]
+            ends = [stop, self.watch, *self.of_user]
             self.callbacks = [Gate(self.pruning.begin_fit), *ends, self.pruning.fits]
         keywords = {**recipe.fit.as_keywords(), "verbose": 0, "callbacks": self.callbacks}
         self.fit = partial(_own_fit.fit, recipe.build_model, task.trial, self.pruning, keywords)

@@ -140,7 +140,7 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
     with lean_graphs(model, recipe.fit):
         training.fit(model)
     _shared.check_trained(model)
-    if training.stop.stopped or training.pruning.cut_off:
+    if training.pruning.cut_off:
         raise KeyboardInterrupt
     _take(task, training, model, recipe)
     _note_divergence(task, training.pruning)

@@ -227,9 +227,9 @@ class OptunaTuner(Queue, Again, Confirming):
                 data, or with other values of a parameter.
             StorageError: The storage cannot be used, or was away for longer than its patience.
             WeightsError: Weights or backups cannot be saved; the results of trials are kept.
-            KeyboardInterrupt: Ctrl-C: the running trials ended at the next batch, and are resumed
-                by the next search(). A second one ends at once. SIGTERM does the same, and ends in
-                SystemExit.
+            KeyboardInterrupt: Ctrl-C: the running trials ended after the epoch, or where that
+                lasts at the next batch, and the next search() goes on from their last whole epoch.
+                A second one ends at once. SIGTERM does the same, and ends in SystemExit.
             TooManyFailuresError: Too many trials failed in a row, the first two for one cause, or
                 none came to anything.
             WorkerError: Workers died one after the other.
@@ -243,7 +243,8 @@ class OptunaTuner(Queue, Again, Confirming):
         fit = cross_validated(given, cv, groups, self.seed, metrics)
         crew, recipe = self._prepared(fit, callbacks, verbose, n_workers, executor)
         given = replace(given, folds=fit.folds)  # with the functions that load data as they came
-        with _study.quiet_optuna(), shown_once(), _interrupt.listening(self._how_to_go_on()):
+        how = self._how_to_go_on()
+        with _study.quiet_optuna(), shown_once(), _interrupt.Brief(), _interrupt.listening(how):
             self._search(recipe, given, budget, crew, verbose)
         return self
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
+import selectors
 import shutil
 import socket
 import subprocess
@@ -17,6 +19,7 @@ from pathlib import Path
 
 import keras
 import psutil
+import sqlalchemy
 
 ROOT = Path(__file__).parent.parent
 
@@ -187,3 +190,89 @@ def small_disk(folder, size):
         yield folder
     finally:
         subprocess.run(["umount", "-l", folder], check=True)
+
+
+class CuttingProxy(threading.Thread):
+    """Stand in front of a database server, and cut its clients off at some of their messages.
+
+    The message is lost: of what the client asked for nothing has happened where it is the client's,
+    and all of it where it is the server's answer.
+
+    Args:
+        url: The database behind it.
+    """
+
+    def __init__(self, url):
+        super().__init__(daemon=True)
+        self.behind = sqlalchemy.make_url(url)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        here = self.behind.set(host="127.0.0.1", port=self.listener.getsockname()[1])
+        self.url = here.render_as_string(hide_password=False)
+        self.cuts = 0
+        self.pass_on()
+        self.peers = {}
+        self.ready = selectors.DefaultSelector()
+        self.ready.register(self.listener, selectors.EVENT_READ)
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.join()
+        for end in self.peers:
+            end.close()
+        self.listener.close()
+        self.ready.close()
+
+    def pass_on(self):
+        """Cut nobody off from now on."""
+        self.cuts_here = itertools.repeat(False)
+
+    def cut_at(self, number):
+        """Cut at the message of that number from now on, counted from 0."""
+        self.cuts_here = itertools.chain([False] * number, [True], itertools.repeat(False))
+
+    def cut_at_random(self, cuts, chance=0.03, seed=0):
+        """Cut so often, at messages that are drawn at random."""
+        drawn = random.Random(seed)
+        until = self.cuts + cuts
+        self.cuts_here = (
+            self.cuts < until and drawn.random() < chance for _ in itertools.repeat(None)
+        )
+
+    def run(self):
+        """Pass messages on and cut, until the listener is closed."""
+        while True:
+            for key, _ in self.ready.select():
+                if key.fileobj is not self.listener:
+                    self._pass_on(key.fileobj)
+                elif not self._accept():
+                    return
+
+    def _accept(self):
+        try:
+            client, _ = self.listener.accept()
+        except OSError:
+            return False
+        server = socket.create_connection((self.behind.host, self.behind.port))
+        for one, other in ((client, server), (server, client)):
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.peers[one] = other
+            self.ready.register(one, selectors.EVENT_READ)
+        return True
+
+    def _pass_on(self, one):
+        if one not in self.peers:
+            return  # its other end was closed a moment ago
+        with suppress(OSError):
+            if message := one.recv(1 << 16):
+                if not next(self.cuts_here):
+                    self.peers[one].sendall(message)
+                    return
+                self.cuts += 1
+        for end in (one, self.peers[one]):
+            self.ready.unregister(end)
+            del self.peers[end]
+            end.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import signal
 import subprocess
@@ -21,7 +22,7 @@ import pytest
 import sqlalchemy
 from optuna.storages.journal import JournalFileBackend
 
-from kerastune_optuna import StorageError, TunerError, WeightsError, _lease
+from kerastune_optuna import StorageError, TunerError, WeightsError, _backup, _lease, _stop
 from kerastune_optuna._lease import BEAT
 from kerastune_optuna._liveness import WORKER, machine
 from kerastune_optuna._retry import DIED, INTERRUPTED, RETRY_OF
@@ -30,6 +31,7 @@ from kerastune_optuna._store import WholeFileStore
 from tests.conftest import build_model, history, kept
 from tests.faults import (
     ROOT,
+    CuttingProxy,
     EpochLog,
     Killer,
     lock,
@@ -472,6 +474,84 @@ def test_an_interrupted_search_is_resumed(
     assert all(params in again for params in cut_off)
 
 
+class _InterruptAt(keras.callbacks.Callback):
+    def __init__(self, epoch):
+        super().__init__()
+        self.at = epoch
+        self.epoch = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.epoch, batch) == (self.at, 1):
+            signal.raise_signal(signal.SIGINT)
+
+
+def interrupt_at(epoch):
+    """Return a factory of callbacks that interrupt a trial which is no retry in mid-epoch."""
+    return lambda trial: _InterruptAt(None if RETRY_OF in trial.user_attrs else epoch)
+
+
+@pytest.mark.parametrize(
+    ("soon", "goes_on"), [(60, 13), (0, 12)], ids=["short-epochs", "long-epochs"]
+)
+def test_an_interrupt_loses_no_epoch(
+    search, make_tuner, data, tmp_path, monkeypatch, soon, goes_on
+):
+    """A trial goes on where Ctrl-C ended it: after the epoch that ran, or with it if it lasts."""
+    for module in (_stop, _backup):
+        monkeypatch.setattr(module, "SOON", soon)
+    monkeypatch.setattr(_backup, "_SHARE", math.inf)
+    log = tmp_path / "log"
+    fit = {"epochs": 20, "batch_size": 8, "callbacks": [EpochLog(log), interrupt_at(12)]}
+    with pytest.raises(KeyboardInterrupt):
+        search(n_trials=1, fit=fit)
+    tuner = search(tuner=make_tuner(n_trials=1), fit=fit)
+    interrupted, resumed = tuner.study.trials
+    assert interrupted.user_attrs["stop_reason"] == INTERRUPTED
+    assert sorted(interrupted.intermediate_values) == list(range(goes_on))
+    again = [int(what) for number, what, *_ in logged(log) if number == 1 and what.isdigit()]
+    assert again == list(range(goes_on, 20))
+    curve = resumed.intermediate_values
+    assert sorted(curve) == list(range(20))
+    assert {step: curve[step] for step in range(goes_on)} == interrupted.intermediate_values
+    assert [int(row["epoch"]) for row in history(tuner, 1)] == list(range(20))
+    assert evaluated(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
+
+
+def test_an_interrupt_in_the_last_epoch_costs_no_trial(search, make_tuner):
+    """A trial whose training ends with the epoch that is waited for is COMPLETE."""
+    fit = {"epochs": 3, "batch_size": 8, "callbacks": [interrupt_at(2)]}
+    with pytest.raises(KeyboardInterrupt):
+        search(n_trials=2, fit=fit)
+    assert [trial.state.name for trial in make_tuner().study.trials][:1] == ["COMPLETE"]
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_an_interrupted_script_shows_its_own_line(tmp_path, n_workers):
+    """Ctrl-C prints how to go on, and of the traceback what is the user's."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    (tmp_path / "slow").touch()
+    interrupted = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path), str(n_workers), "", "6"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for_epochs(tmp_path, n_workers)
+    interrupted.send_signal(signal.SIGINT)
+    _, err = interrupted.communicate(timeout=60)
+    assert interrupted.returncode == -signal.SIGINT
+    lines = err[err.index("The search was stopped") :].splitlines()
+    assert lines[1] == "Traceback (most recent call last):"
+    assert lines[2].startswith(f'  File "{script}", line ')
+    assert "tuner.search(" in lines[3]
+    assert lines[4:] == ["KeyboardInterrupt"]
+
+
 def process_pool():
     """Return an executor of this machine."""
     return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
@@ -577,6 +657,26 @@ def test_a_server_that_restarts_fails_no_trial(search, tmp_path, capfd):
     _, err = capfd.readouterr()
     assert "Error" not in err
     assert err.count("The storage does not answer") <= 3
+
+
+@pytest.mark.parametrize("server", ["postgresql", "mariadb"])
+def test_connections_that_are_cut_cost_no_trial(search, make_tuner, data, tmp_path, capfd, server):
+    """Two workers lose 25 connections at random: all trials end, once, with unbroken curves."""
+    log = tmp_path / "log"
+    with database(server) as url, CuttingProxy(url) as proxy:
+        tuner = make_tuner(n_trials=6, storage=proxy.url, backup_every=0)
+        assert tuner.study.trials == []
+        proxy.cut_at_random(25, chance=0.015)
+        search(tuner=tuner, fit={"n_workers": 2, "epochs": 6, "callbacks": [EpochLog(log)]})
+        assert proxy.cuts == 25
+        trials = tuner.study.trials
+        accuracy, best = evaluated(tuner.best_model(), data), tuner.best_value
+        tuner.study._storage.remove_session()
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 6
+    assert [sorted(trial.intermediate_values) for trial in trials] == [list(range(6))] * 6
+    assert run_to_the_end(log) == dict.fromkeys(range(6), 1)
+    assert accuracy == pytest.approx(best, abs=1e-6)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_locked_database_fails_no_trial(search, make_tuner, tmp_path):

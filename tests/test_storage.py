@@ -1,14 +1,22 @@
-"""What a database is asked, rather than each of its trials."""
+"""What a database is asked at once, and what is asked again where a connection is lost."""
 
 from __future__ import annotations
 
+import itertools
 import math
+import threading
+import time
 from contextlib import nullcontext
+from functools import partial
 
 import optuna
 import pytest
+from optuna.study import StudyDirection
+from optuna.trial import TrialState, create_trial
 
-from kerastune_optuna import _storage
+from kerastune_optuna import _patience, _storage
+from kerastune_optuna._liveness import WORKER
+from tests.faults import CuttingProxy
 from tests.servers import database
 
 VALUES = [2.0, -math.inf, 1.0, 2.0, math.inf, -1.0]
@@ -30,9 +38,9 @@ def test_a_database_ranks_trials_itself(url, direction, order):
     storage = _storage.connect(url, 60)
     study = optuna.create_study(storage=storage, direction=direction)
     for value in VALUES:
-        study.add_trial(optuna.trial.create_trial(value=value))
-    study.add_trial(optuna.trial.create_trial(value=0.5, user_attrs={"left_out": 1}))
-    study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL))
+        study.add_trial(create_trial(value=value))
+    study.add_trial(create_trial(value=0.5, user_attrs={"left_out": 1}))
+    study.add_trial(create_trial(state=TrialState.FAIL))
     numbers = {trial._trial_id: trial.number for trial in study.trials}
     found = _storage.best_ids(storage, study._study_id, direction, len(VALUES) + 1, "left_out")
     assert [numbers[trial_id] for trial_id in found] == order
@@ -43,3 +51,109 @@ def test_other_storages_are_read():
     """A storage without a database ranks nothing."""
     storage = optuna.storages.InMemoryStorage()
     assert _storage.best_ids(storage, 0, "minimize", 1, "left_out") is None
+
+
+@pytest.fixture(params=["postgresql", "mariadb"])
+def proxy(request):
+    """Give a proxy in front of an empty database."""
+    with database(request.param) as url, CuttingProxy(url) as proxy:
+        yield proxy
+
+
+def each_cut(proxy):
+    """Yield functions that cut at the first message to come, at the second, and so on.
+
+    The last one is that of a message which does not come any more.
+    """
+    for number in itertools.count():
+        before = proxy.cuts
+        yield partial(proxy.cut_at, number)
+        if proxy.cuts == before:
+            return
+
+
+def add(storage, study_id):
+    """Add a trial."""
+    before = storage.get_n_trials(study_id)
+    yield
+    trial_id = storage.create_new_trial(study_id)
+    yield
+    assert storage.get_n_trials(study_id) == before + 1
+    assert storage.get_trial_number_from_id(trial_id) == before
+
+
+def take(storage, study_id):
+    """Set a WAITING trial to RUNNING."""
+    trial_id = storage.create_new_trial(study_id, create_trial(state=TrialState.WAITING))
+    yield
+    is_ours = storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+    yield
+    assert is_ours
+    assert storage.get_trial(trial_id).state is TrialState.RUNNING
+
+
+def end(storage, study_id):
+    """Set a trial to COMPLETE."""
+    trial_id = storage.create_new_trial(study_id)
+    yield
+    is_ours = storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [1.5])
+    yield
+    assert is_ours
+    assert storage.get_trial(trial_id).values == [1.5]
+
+
+def read(storage, study_id):
+    """Read all trials."""
+    trial_id = storage.create_new_trial(study_id)
+    yield
+    trials = storage.get_all_trials(study_id)
+    yield
+    assert trial_id == trials[-1]._trial_id
+
+
+def delete(storage, study_id):
+    """Delete a study."""
+    other = storage.create_new_study([StudyDirection.MINIMIZE])
+    yield
+    storage.delete_study(other)
+    yield
+    assert [study._study_id for study in storage.get_all_studies()] == [study_id]
+
+
+@pytest.mark.parametrize("deed", [add, take, end, read, delete])
+def test_what_is_cut_off_is_done_once(proxy, deed, monkeypatch):
+    """Whichever message of a call is lost, its answer or another, the call is made once."""
+    monkeypatch.setattr(_patience, "_SIGNING_SECONDS", 0.1)
+    storage = _storage.connect(proxy.url, 60)
+    study_id = storage.create_new_study([StudyDirection.MINIMIZE])
+    for cut in each_cut(proxy):
+        steps = deed(storage, study_id)
+        next(steps)
+        cut()
+        next(steps)
+        proxy.pass_on()
+        assert next(steps, None) is None
+    assert proxy.cuts > 5
+    storage.remove_session()
+
+
+def test_a_trial_that_another_took_is_left_to_it(proxy):
+    """Whose call was cut off at a trial that another worker takes meanwhile does not have it."""
+    storage = _storage.connect(proxy.url, 60)
+    study_id = storage.create_new_study([StudyDirection.MINIMIZE])
+    trial_id = storage.create_new_trial(study_id, create_trial(state=TrialState.WAITING))
+    other = _storage.connect(proxy.behind.render_as_string(hide_password=False), 60)
+    proxy.cut_at(0)
+
+    def take_first():
+        while not proxy.cuts:
+            time.sleep(0.001)
+        assert other.set_trial_state_values(trial_id, TrialState.RUNNING)
+        other.set_trial_user_attr(trial_id, WORKER, "another")
+
+    taking = threading.Thread(target=take_first)
+    taking.start()
+    assert not storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+    taking.join()
+    storage.remove_session()
+    other.remove_session()

@@ -110,7 +110,7 @@ import sys, warnings
 import optuna
 from kerastune_optuna._storage import connect
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-study = optuna.load_study(study_name="test", storage=connect(sys.argv[1]))
+study = optuna.load_study(study_name="test", storage=connect(sys.argv[1], 60))
 print("ready", flush=True)
 sys.stdin.readline()
 while (trial := study.ask()).number < 200:
@@ -141,8 +141,9 @@ def test_waiting_trials_are_popped_once_on_sqlite(make_tuner, tmp_path):
         popper.stdin.write("\n")
         popper.stdin.flush()
     outputs = [popper.communicate() for popper in poppers]
-    assert [popper.returncode for popper in poppers] == [0, 0, 0, 0]
-    assert all("Error" not in err for _, err in outputs)
+    errors = [err for _, err in outputs]
+    assert [popper.returncode for popper in poppers] == [0, 0, 0, 0], errors
+    assert not any("Error" in err for err in errors), errors
     popped = [int(number) for out, _ in outputs for number in out.split()]
     assert sorted(popped) == list(range(200))
 
