@@ -19,7 +19,6 @@ from kerastune_optuna._monitor import Objective
 from kerastune_optuna._recipe import Recipe, build_again
 from kerastune_optuna._seeds import seed_of
 from kerastune_optuna._series import best_of
-from kerastune_optuna._steps import lean_graphs
 from kerastune_optuna._stop import StopOnRequest
 from kerastune_optuna._user_callbacks import as_list
 
@@ -63,8 +62,7 @@ def train(
         callbacks = [Gate(until.begin_fit), *own.callbacks, fits]
     own.make_ready(model, [*callbacks, StopOnRequest()])  # as in a trial, which has one
     keywords = {**own.fit.as_keywords(), "verbose": verbose, "callbacks": callbacks}
-    with lean_graphs(model, own.fit):
-        came = _own_fit.train(recipe.build_model, trial, keywords, model, lambda: until.is_over)
+    came = _own_fit.train(recipe.build_model, trial, keywords, model, lambda: until.is_over)
     return model, fits.history if came is None else came
 
 
@@ -72,7 +70,7 @@ class Until(EpochLogs):
     """Collect the logs of all epochs, and end fits where those of a trial ended.
 
     A pruned trial ended so. With fewer `epochs=` instead, callbacks that plan ahead would see
-    another training, and TensorFlow's graphs might be optimised differently.
+    another training.
 
     Args:
         ends: After how many epochs of the training a fit ends, and with the last of them all.

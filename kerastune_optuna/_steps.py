@@ -1,15 +1,13 @@
-"""How many training steps one call into TensorFlow makes, and how its graphs are optimised."""
+"""How many training steps one call into TensorFlow makes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import keras
 
-from kerastune_optuna._digits import leaves_of, stays_in_calls, stays_without_optimiser
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._fit import FitArguments
 
@@ -19,6 +17,10 @@ _MOST_STEPS = 128  # in one call: Ctrl-C waits for its end
 _MOST_WORK = 2e10  # multiplications in one call: a second or so on a slow machine
 _LEAST_STEPS = 4  # in one call: fewer gain nothing
 _PASSES = 3  # the gradient costs about twice what the prediction does
+
+# TensorFlow's optimiser of graphs finds less to fuse within a call of many steps: with these
+# activations that rounds otherwise. All layers of Keras with all other ones came out equal.
+_ROUNDED = ("silu", "swish")
 
 _BATCH_METHODS = [
     "on_batch_begin",
@@ -66,26 +68,9 @@ def set_steps(
         model.steps_per_execution == 1
         and is_usual(model, "make_train_function")
         and not any(_acts_on_batches(callback) for callback in callbacks)
-        and stays_in_calls(model)
+        and _stays_the_same(model)
     ):
         model.steps_per_execution = _best_steps(model, fit)
-
-
-@contextmanager
-def lean_graphs(model: keras.Model, fit: FitArguments) -> Iterator[None]:
-    """Leave out the optimisation of graphs where a training is too short to pay for it."""
-    if keras.backend.backend() != "tensorflow" or not _is_short(model, fit):
-        yield
-        return
-    import tensorflow  # other backends do without
-
-    options = tensorflow.config.optimizer
-    before = options.get_experimental_options().get("disable_meta_optimizer", False)
-    options.set_experimental_options({"disable_meta_optimizer": True})
-    try:
-        yield
-    finally:
-        options.set_experimental_options({"disable_meta_optimizer": before})
 
 
 def is_usual(model: keras.Model, *methods: str) -> bool:
@@ -119,15 +104,35 @@ def _best_steps(model: keras.Model, fit: FitArguments) -> int:
     return most if most >= _LEAST_STEPS else 1
 
 
-def _is_short(model: keras.Model, fit: FitArguments) -> bool:
-    """Whether tracing and optimising take most of a training's time, and change no number."""
-    if not stays_without_optimiser(model):
-        return False
-    steps, work = fit.steps_of_an_epoch(), _work(model, fit)
-    if steps is None or work is None:
-        return False
-    steps *= fit.epochs
-    return steps < _PAYS_FROM and steps * work < _MOST_WORK
+def _stays_the_same(model: keras.Model) -> bool:
+    """Whether a model trains to the same digits with many steps a call."""
+    parts = [*_leaves(model), *getattr(model, "operations", [])]
+    inner = [part.activation for part in parts if _is_active(part)]
+    names = {getattr(one, "__name__", type(one).__name__).lower() for one in [*parts, *inner]}
+    compiled = [model.optimizer, *keras.tree.flatten(model.loss), *_metrics(model)]
+    # What others wrote may hold any arithmetic.
+    return not names.intersection(_ROUNDED) and all(
+        map(_is_of_keras, [model, *parts, *inner, *compiled])
+    )
+
+
+def _is_of_keras(part: Any) -> bool:
+    """Whether a layer, a function or a name is Keras's own."""
+    return part is None or isinstance(part, str) or part.__module__.startswith("keras.")
+
+
+def _is_active(layer: keras.layers.Layer) -> bool:
+    """Whether a layer has an activation."""
+    return getattr(layer, "activation", None) is not None
+
+
+def _metrics(model: keras.Model) -> list[Any]:
+    """Return what compile() got for metrics, or what is in no list."""
+    compiled = model._compile_metrics
+    if compiled is None:
+        return []
+    metrics = [compiled._user_metrics, compiled._user_weighted_metrics]
+    return list(keras.tree.flatten([one for one in metrics if one]))
 
 
 def _work(model: keras.Model, fit: FitArguments) -> float | None:
@@ -136,7 +141,13 @@ def _work(model: keras.Model, fit: FitArguments) -> float | None:
     if shape is None or not model.built:  # to build it here would be to guess what fit passes it
         return None
     rows, *row = shape
-    return _PASSES * rows * sum(_positions(leaf, row) * _size(leaf) for leaf in leaves_of(model))
+    return _PASSES * rows * sum(_positions(leaf, row) * _size(leaf) for leaf in _leaves(model))
+
+
+def _leaves(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Yield the layers of a model and of the models in it."""
+    for layer in model.layers:
+        yield from _leaves(layer) if isinstance(layer, keras.Model) else [layer]
 
 
 def _size(layer: keras.layers.Layer) -> int:

@@ -30,7 +30,6 @@ from kerastune_optuna._rehearsal import make_ready_to_keep
 from kerastune_optuna._score import score
 from kerastune_optuna._seeds import seed_of, set_all
 from kerastune_optuna._series import Series
-from kerastune_optuna._steps import lean_graphs
 from kerastune_optuna._training import Task, Training, make_ready
 from kerastune_optuna._variables import lacks_variables
 
@@ -137,8 +136,7 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
         return _Outcome(TrialState.PRUNED)
     if asks and (known := _known(task)) is not None:
         return known
-    with lean_graphs(model, recipe.fit):
-        training.fit(model)
+    training.fit(model)
     _shared.check_trained(model)
     if training.pruning.cut_off:
         raise KeyboardInterrupt

@@ -52,7 +52,6 @@ ORDER = [
     "_kinds",
     "_not_finite",
     "_folds",
-    "_digits",
     "_steps",
     "_rehearsal",
     "_parcels",

@@ -9,11 +9,11 @@ import tensorflow as tf
 
 from kerastune_optuna import OptunaTuner
 from kerastune_optuna._fit import FitArguments
-from kerastune_optuna._steps import lean_graphs, set_steps
+from kerastune_optuna._steps import set_steps
 
 # What PyTorch and JAX train with is left as the builder made it.
 of_tensorflow = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="only TensorFlow gets steps and lean graphs"
+    keras.backend.backend() != "tensorflow", reason="only TensorFlow makes many steps in one call"
 )
 
 X, Y = np.random.default_rng(0).normal(size=(400, 8)).astype("float32"), np.arange(400) % 3
@@ -195,50 +195,3 @@ def test_an_unbuilt_model_is_the_same_model(tmp_path):
     np.testing.assert_allclose(reports, plain.history["val_loss"], rtol=0, atol=1e-6)
     loss = tuner.best_model().evaluate(*VALIDATION, verbose=0)
     assert loss == pytest.approx(tuner.best_value, abs=1e-6)
-
-
-@of_tensorflow
-@pytest.mark.parametrize("before", [True, False])
-def test_lean_graphs_are_for_short_trainings_and_end_with_them(before):
-    """The optimiser of graphs is off in a short training alone, and then as it was."""
-    options = tf.config.optimizer
-    options.set_experimental_options({"disable_meta_optimizer": before})
-    try:
-        seen = []
-        for epochs in (2, 20):
-            with lean_graphs(dense(), fit_arguments(epochs=epochs)):
-                seen.append(options.get_experimental_options()["disable_meta_optimizer"])
-        after = options.get_experimental_options()["disable_meta_optimizer"]
-    finally:
-        options.set_experimental_options({"disable_meta_optimizer": False})
-    assert (seen, after) == ([True, before], before)
-
-
-def dense(activation="relu", optimizer="adam", loss="mse", metrics=("mae",), **options):
-    """Return a network of what was measured, but for what is asked for."""
-    layers = [keras.layers.Dense(8, activation, **options), keras.layers.Dense(1)]
-    model = keras.Sequential([keras.Input((8,)), *layers])
-    model.compile(optimizer, loss, metrics=list(metrics))
-    return model
-
-
-@of_tensorflow
-@pytest.mark.parametrize(
-    "asked",
-    [
-        {"activation": "tanh"},
-        {"dtype": "mixed_float16"},
-        {"dtype": "mixed_bfloat16"},
-        {"kernel_regularizer": "l2"},
-        {"optimizer": "rmsprop"},
-        {"optimizer": keras.optimizers.Adam(clipnorm=1.0)},
-        {"loss": keras.losses.Huber()},
-        {"metrics": [keras.metrics.MeanSquaredError()]},
-    ],
-    ids=lambda asked: next(iter(asked)),
-)
-def test_graphs_that_were_not_measured_are_optimised(asked):
-    """What the optimiser may round otherwise it is left to, in short trainings too."""
-    with lean_graphs(dense(**asked), fit_arguments(epochs=2)):
-        options = tf.config.optimizer.get_experimental_options()
-    assert not options.get("disable_meta_optimizer", False)
