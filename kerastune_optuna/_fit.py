@@ -27,7 +27,7 @@ from kerastune_optuna._data import (
     shuffles_itself,
 )
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
-from kerastune_optuna._graphs import kept_in_memory
+from kerastune_optuna._graphs import Shuffling, for_trainings
 from kerastune_optuna._monitor import Objective
 from kerastune_optuna._objectives import Objectives
 from kerastune_optuna._own_fit import PREPARED
@@ -85,10 +85,14 @@ class FitArguments:
         others = {**self.others, **arguments}
         ours = {name: others.pop(name) for name in _OURS.intersection(arguments)}
         fit = replace(self, others=others, **ours)
-        return replace(fit, kept={}) if fit.counted_steps() else fit
+        return replace(fit, kept=fit._kept()) if fit.counted_steps() else fit
 
-    def in_batches(self, model: keras.Model) -> FitArguments:
-        """Return the same with datasets of single rows in batches of the size that was given.
+    def begun(self, model: keras.Model, seed: int) -> FitArguments:
+        """Return the same for one training: shuffles begin, and single rows go in batches.
+
+        Args:
+            model: Its model.
+            seed: Its seed, by which datasets shuffle that have none.
 
         Raises:
             ArgumentError: A size was given for data that makes its batches itself.
@@ -98,9 +102,10 @@ class FitArguments:
             if name not in rows and self.others.get(size_name):
                 check_takes_size(size_name, name, getattr(self, name))
         kept = {
-            name: data.batch(rows[name]) if name in rows else data
+            name: data.begun(seed) if isinstance(data, Shuffling) else data
             for name, data in self.kept.items()
         }
+        kept |= {name: kept[name].batch(size) for name, size in rows.items() if name in kept}
         batched = {name: getattr(self, name).batch(size) for name, size in rows.items()}
         return replace(self, kept=kept, **batched)
 
@@ -115,11 +120,10 @@ class FitArguments:
         }
 
     def _kept(self) -> dict[str, Any]:
-        """Return the datasets whose rows come from memory after they were read once."""
-        if self.counted_steps():
-            return {}  # what is left before its end is never whole in memory
+        """Return the datasets as trainings get them."""
+        is_read_whole = not self.counted_steps()
         return {
-            name: kept_in_memory(data)
+            name: for_trainings(data, is_read_whole=is_read_whole)
             for name in ("x", "validation_data")
             if (data := getattr(self, name)) is not None
         }

@@ -1,8 +1,10 @@
-"""The graphs of tf.data pipelines: written, searched, and given a place to keep what they read."""
+"""The graphs of tf.data pipelines: written, searched, and begun anew from what they have read."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from kerastune_optuna._data import shape_of_a_batch
@@ -40,6 +42,11 @@ def held_by(dataset: Any) -> int:
     return int(sum(own)) + sum(map(held_by, dataset._inputs()))
 
 
+def is_large(dataset: Any) -> bool:
+    """Whether a pipeline holds too much data to be built anew for each training."""
+    return held_by(dataset) > _LARGEST
+
+
 def rebuild(graph: bytes, element_spec: Any) -> Any:
     """Return the dataset of a serialised graph."""
     import tensorflow as tf
@@ -66,21 +73,47 @@ def is_fixed(definition: Any) -> bool:
     return not any(map(_may_differ, ops(definition)))
 
 
-def shuffles_on(dataset: Any) -> bool:
-    """Whether a pipeline shuffles, and goes on with it from one reading to the next."""
-    nodes = parse(serialize(dataset)).node
-    return any(node.attr["reshuffle_each_iteration"].b for node in nodes)
+@dataclass(frozen=True, eq=False)
+class Shuffling:
+    """Stand for a pipeline with a shuffle(), which goes on from one reading to the next.
+
+    Each training gets it as it was when the user made it, whatever read it before.
+
+    Args:
+        definition: Its graph.
+        element_spec: What it gives.
+        memory: The dataset that owns the memory in which the graph keeps what it has read.
+    """
+
+    definition: Any
+    element_spec: Any
+    memory: Any = None
+
+    def begun(self, seed: int) -> Any:
+        """Return the dataset for one training; a shuffle() without a seed takes this one."""
+        definition = type(self.definition)()
+        definition.CopyFrom(self.definition)
+        for node in _unseeded(definition):
+            node.attr["value"].tensor.int64_val[:] = [seed]
+        return rebuild(definition.SerializeToString(), self.element_spec)
 
 
-def kept_in_memory(data: Any) -> Any:
-    """Return a dataset that reads its source once, and then from memory; else the data itself.
+def for_trainings(data: Any, *, is_read_whole: bool) -> Any:
+    """Return a dataset that reads its source once, then from memory, and shuffles from its seed.
 
     A pipeline starts anew in each epoch of each trial: it opens files, and instantiates and runs
     its functions. What comes before the shuffle() that is farthest from its end, or all of it where
     nothing shuffles, gives the same rows each time, unless it depends on state or chance: such
-    pipelines stay as they are, and so do large ones.
+    pipelines read on, and so do large ones.
+
+    Args:
+        data: The dataset; other data is given back.
+        is_read_whole: Whether an epoch reads it to its end.
+
+    Returns:
+        A dataset, or a Shuffling that begins one for each training.
     """
-    if not is_tf_dataset(data):
+    if not is_tf_dataset(data) or is_large(data):
         return data
     import tensorflow as tf
 
@@ -88,20 +121,59 @@ def kept_in_memory(data: Any) -> Any:
         definition = parse(serialize(data))
     except (tf.errors.OpError, ValueError):
         return data
-    nodes = {node.name: node for node in definition.node}
-    shuffles = _shuffles(nodes, definition)
-    if sum(map(_may_differ, ops(definition))) != len(shuffles):
-        return data  # there is chance or state elsewhere than on the way to the end
-    end = shuffles[-1] if shuffles else _end(definition)
-    source = nodes[_source(end)]
-    if not _is_small(definition, source, data):
+    shuffles = _shuffles(definition)
+    memory = _kept(definition, shuffles, data) if is_read_whole else None
+    if _from_seeds(definition):
+        return Shuffling(definition, data.element_spec, memory)
+    if memory is None:
         return data
-    _insert(definition, source, end)
     kept = rebuild(definition.SerializeToString(), data.element_spec)
-    if not shuffles:
-        for _ in kept:  # Keras stops at the last batch, and only the end after it makes a whole
-            pass
+    for _ in kept:  # Keras stops at the last batch, and only the end after it makes a whole
+        pass
     return kept
+
+
+def _kept(definition: Any, shuffles: list[Any], data: Any) -> Any:
+    """Let a graph keep in memory what it has read; return what owns the memory, or None."""
+    if sum(map(_may_differ, ops(definition))) != len(shuffles):
+        return None  # there is chance or state elsewhere than on the way to the end
+    end = shuffles[-1] if shuffles else _end(definition)
+    source = {node.name: node for node in definition.node}[_source(end)]
+    return _insert(definition, source, end) if _is_small(definition, source, data) else None
+
+
+def _from_seeds(definition: Any) -> bool:
+    """Let all shuffles of a graph begin with their seeds; return whether there are any.
+
+    A graph names the generator that its dataset draws orders from. Built again in the same process
+    it would go on with that one.
+    """
+    import tensorflow as tf
+
+    nodes = {node.name: node for node in definition.node}
+    generators = [
+        given
+        for node in definition.node
+        if node.op.startswith("Shuffle")
+        for name in node.input
+        if (given := nodes[name.split(":")[0]]).attr["dtype"].type == tf.resource.as_datatype_enum
+    ]
+    for node in generators:
+        name = node.name
+        node.Clear()
+        node.name, node.op = name, "DummySeedGenerator"  # what tf.data makes a new one from
+    return bool(generators)
+
+
+def _unseeded(definition: Any) -> Iterator[Any]:
+    """Yield a constant of each two seeds that are both 0, in whose place TensorFlow draws some."""
+    nodes = {node.name: node for node in definition.node}
+    for node in definition.node:
+        if node.op.startswith("Shuffle"):
+            # They come after the dataset and the size of the buffer.
+            seed, other = (nodes[name.split(":")[0]] for name in node.input[2:4])
+            if not any(one.attr["value"].tensor.int64_val[0] for one in (seed, other)):
+                yield seed
 
 
 def in_order(dataset: Any) -> Any:
@@ -139,8 +211,9 @@ def _source(node: Any) -> str:
     return str(node.input[0].split(":")[0])
 
 
-def _shuffles(nodes: dict[str, Any], definition: Any) -> list[Any]:
+def _shuffles(definition: Any) -> list[Any]:
     """Return the nodes that shuffle on the way from the end of a pipeline to its beginning."""
+    nodes = {node.name: node for node in definition.node}
     node, found = _end(definition), []
     while node.input:
         node = nodes[_source(node)]
@@ -197,14 +270,20 @@ def _types(source: Any) -> list[int]:
     return []
 
 
-def _insert(definition: Any, source: Any, end: Any) -> None:
-    """Put a cache between two nodes."""
+def _insert(definition: Any, source: Any, end: Any) -> Any:
+    """Put a cache between two nodes, and return the dataset that owns its memory."""
     import tensorflow as tf
 
-    place = definition.node.add(name=f"{_NAME}/file", op="Const")
-    place.attr["dtype"].type = tf.string.as_datatype_enum
-    place.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(""))  # no file: memory
-    cache = definition.node.add(name=_NAME, op="CacheDataset", input=[end.input[0], place.name])
-    cache.attr["output_types"].list.type.extend(_types(source))
-    cache.attr["output_shapes"].CopyFrom(source.attr["output_shapes"])
-    end.input[0] = cache.name
+    owner = tf.data.Dataset.range(1).cache()
+    nodes = {node.name: node for node in parse(serialize(owner)).node}
+    cache = next(node for node in nodes.values() if node.op == "CacheDatasetV2")
+    given = [definition.node.add() for _ in cache.input[1:]]  # the name of no file, and the memory
+    for place, (node, name) in enumerate(zip(given, cache.input[1:], strict=True)):
+        node.CopyFrom(nodes[name])
+        node.name = f"{_NAME}/{place}"
+    kept = definition.node.add(name=_NAME, op=cache.op, input=[end.input[0]])
+    kept.input.extend(node.name for node in given)
+    kept.attr["output_types"].list.type.extend(_types(source))
+    kept.attr["output_shapes"].CopyFrom(source.attr["output_shapes"])
+    end.input[0] = kept.name
+    return owner

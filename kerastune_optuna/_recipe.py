@@ -18,7 +18,7 @@ from kerastune_optuna._folds import of_fold
 from kerastune_optuna._objectives import Objectives
 from kerastune_optuna._own_fit import trains_itself
 from kerastune_optuna._rehearsal import rehearse
-from kerastune_optuna._seeds import set_all
+from kerastune_optuna._seeds import seed_of, set_all
 from kerastune_optuna._steps import set_steps
 from kerastune_optuna._store import StoreSource
 from kerastune_optuna._user_callbacks import for_trial, may_add_metrics, of_builder
@@ -85,7 +85,7 @@ class Recipe:
             model: What its builder built.
             arguments: What its builder returned beside the model.
             folder: Where its callbacks write, below the user's own folders.
-            training: The number of the training, which tells its fold.
+            training: The number of the training, which tells its fold and its seed.
 
         Raises:
             ArgumentError: The builder's arguments cannot work.
@@ -96,7 +96,8 @@ class Recipe:
         callbacks = [*for_trial(self.callbacks, trial, folder), *builders]
         fit = of_fold(self.fit.with_builders(others), training)
         check_training(fit, self.objectives, may_add=may_add_metrics(callbacks))
-        return replace(self, fit=fit.in_batches(model), callbacks=callbacks)
+        fit = fit.begun(model, seed_of(trial, self.seed, training))
+        return replace(self, fit=fit, callbacks=callbacks)
 
     def make_ready(self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback]) -> None:
         """Let a model train in fewer traces and calls, where nothing but time can differ.

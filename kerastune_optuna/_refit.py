@@ -50,8 +50,8 @@ def train(
         The model, and what Model.fit or the builder's own fit returned; the History of the last
         phase, where the training was over before that fit returned.
     """
-    seeds = trial.user_attrs.get("seeds") or [seed_of(trial, recipe.seed)]
-    model, arguments = build_again(recipe.build_model, trial, seeds[training])
+    seed = seed_of(trial, recipe.seed, training)
+    model, arguments = build_again(recipe.build_model, trial, seed)
     own = recipe.of_trial(trial, model, arguments, folder, training)
     if epochs is not None:
         own = replace(own, fit=replace(own.fit, epochs=epochs))

@@ -159,11 +159,11 @@ def _changes_of_trial(study: optuna.Study, trial: FrozenTrial, card: Card) -> li
 
 
 def _changes_of_order(recipe: Recipe) -> list[str]:
-    """Return which data comes in an order that depends on the trials before."""
+    """Return which data may come in an order that depends on the trials before."""
     return [
-        f"{name} shuffles itself, in an order that goes on from trial to trial"
+        f"{name} is large: where it shuffles, its order goes on from trial to trial"
         for name in ("x", "validation_data")
-        if _graphs.is_tf_dataset(data := getattr(recipe.fit, name)) and _graphs.shuffles_on(data)
+        if _graphs.is_tf_dataset(data := getattr(recipe.fit, name)) and _graphs.is_large(data)
     ]
 
 

@@ -25,8 +25,13 @@ def derive(seed: int | None, *path: int) -> int:
     return int(state[0] >> 1)
 
 
-def seed_of(trial: BaseTrial | FrozenTrial, seed: int | None) -> int:
-    """Return the seed of a trial: what is recorded, else what follows from that of the search."""
+def seed_of(trial: BaseTrial | FrozenTrial, seed: int | None, training: int = 0) -> int:
+    """Return the seed of a trial, or of a further one of its trainings.
+
+    It is what is recorded, else what follows from that of the search.
+    """
+    if training:
+        return int(trial.user_attrs["seeds"][training])
     recorded: int | None = trial.user_attrs.get("seed")
     return derive(seed, trial.number) if recorded is None else recorded
 
