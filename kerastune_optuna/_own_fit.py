@@ -139,7 +139,7 @@ class OwnPruning(PruningCallback):
     def set_model(self, model: keras.Model) -> None:
         """Look whether it is the model of the trial, which comes first, or has all its weights."""
         super().set_model(model)
-        self._trained = self._trained or model
+        self._trained = model if self._trained is None else self._trained
         self._is_other = not _ids(self._trained) <= _ids(model)
 
     def set_params(self, params: Mapping[str, Any]) -> None:
