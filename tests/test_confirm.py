@@ -294,7 +294,8 @@ def test_what_the_search_finds_later_leads_again(search_noisy, make_tuner, capsy
     tuner.confirm(2, 2, *DATA, verbose=0)
     options = {"storage": tuner.study._storage, "train_repeats": True}
     later = make_tuner(noisy({"a": 0.1, "b": 0.1}), "val_loss", n_trials=3, **options)
-    later.search(ROWS, ROWS, validation_data=(ROWS, ROWS), epochs=1, verbose=0)
+    with pytest.warns(UserWarning, match="may not compare"):
+        later.search(ROWS, ROWS, validation_data=(ROWS, ROWS), epochs=1, verbose=0)
     later.best_model()
     assert capsys.readouterr().out == ""
     assert later.confirmation == tuner.confirmation

@@ -446,6 +446,7 @@ def test_the_tuner_takes_the_readmes_arguments(line, search, monkeypatch, tmp_pa
     assert len(tuner.study.trials) == 1
 
 
+@pytest.mark.filterwarnings("ignore:Not as in the trials:UserWarning")  # of other epochs
 def test_the_readmes_calls_work(search, make_tuner, data):
     """Each call beside one of KerasTuner's works on a tuner that has searched."""
     tuner = search(from_keras_tuner(plain), n_trials=2, keep_best=2, fit={"epochs": 1})
