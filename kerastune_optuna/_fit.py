@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from kerastune_optuna import _check
 from kerastune_optuna._data import (
-    a_batch,
     begun,
     check_training_data,
     check_validation_data,
@@ -33,7 +32,7 @@ from kerastune_optuna._objectives import Objectives
 from kerastune_optuna._own_fit import PREPARED
 from kerastune_optuna._rows import check_takes_size, has_rows
 from kerastune_optuna._seeds import undisturbed
-from kerastune_optuna._specs import specify, specify_values
+from kerastune_optuna._specs import specify, specify_read
 
 # What search() alone decides on.
 _OWNED = {"x", "y", "validation_data", "verbose"}
@@ -184,18 +183,8 @@ class FitArguments:
         return specify(self.x, self.y)
 
     def specification_of_a_batch(self) -> Any:
-        """Return the same, where need be of a batch that is read.
-
-        Raises:
-            Exception: What the user's data raises, or Keras where its shapes are not known.
-        """
-        told = self.specification()
-        if told is not None:
-            return told
-        if hasattr(self.x, "element_spec"):  # reading a batch would move a shuffle() on
-            return specify_values(self.x.element_spec)
-        with undisturbed():
-            return specify_values(a_batch(self.x, self.y))
+        """Return the same, where need be of a batch that is read."""
+        return specify_read(self.x, self.y)
 
     @property
     def _evaluation_size(self) -> int:

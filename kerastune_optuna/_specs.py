@@ -8,6 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerastune_optuna._data import a_batch
+from kerastune_optuna._seeds import undisturbed
+
 _NEST, _LEAF = "nest", "leaf"  # what the lists of the text form begin with
 
 
@@ -38,9 +41,18 @@ def _symbolic(leaf: Any) -> keras.KerasTensor:
     return keras.KerasTensor((None, *leaf.shape[1:]), dtype)
 
 
-def specify_values(batch: Any) -> Any:
-    """Return a symbolic batch of the shapes and types of one that was read, or is described."""
-    return keras.tree.map_structure(_of_value, batch)
+def specify_read(x: Any, y: Any = None) -> Any:
+    """Return the same of any data, where need be of a batch that is read.
+
+    Raises:
+        Exception: What the user's data raises, or Keras where its shapes are not known.
+    """
+    if (told := specify(x, y)) is not None:
+        return told
+    if hasattr(x, "element_spec"):  # reading a batch would move a shuffle() on
+        return keras.tree.map_structure(_of_value, x.element_spec)
+    with undisturbed():
+        return keras.tree.map_structure(_of_value, a_batch(x, y))
 
 
 def _of_value(leaf: Any) -> keras.KerasTensor | None:
