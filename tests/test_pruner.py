@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import keras
+import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
@@ -57,6 +58,25 @@ def test_a_curve_that_crosses_the_best_is_not_pruned():
 def test_nothing_to_compare_with_is_no_news(best):
     """A best trial without a curve, with a short or an infinite one, neither prunes nor warns."""
     assert first_pruned(study_with(best), [0.2, 0.1, 0.2, 0.1]) is None
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+@pytest.mark.parametrize("levels", [2, 4, 1000], ids=["ties", "some ties", "no ties"])
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_it_decides_as_optunas_does(levels, direction):
+    """On curves of few and of many values, each decision is that of Optuna's own pruner."""
+    rng = np.random.default_rng(levels)
+    optunas = optuna.pruners.WilcoxonPruner(p_threshold=0.2)
+    for length in (*range(2, 10), 16):  # SciPy takes seconds for some between
+        best, own = rng.integers(0, levels, (2, length)) / levels + rng.normal() * 0.2
+        study, pruned = study_with(list(best), direction), []
+        study.pruner = optuna.pruners.NopPruner()
+        trial = study.ask()
+        for step, value in enumerate(own + rng.choice([-0.3, 0, 0.3])):
+            trial.report(value, step)
+            frozen = study.get_trials()[-1]
+            pruned.append((WilcoxonPruner().prune(study, frozen), optunas.prune(study, frozen)))
+        assert [ours for ours, _ in pruned] == [theirs for _, theirs in pruned]
 
 
 def test_the_first_trials_are_not_pruned():
