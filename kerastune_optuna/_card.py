@@ -20,7 +20,7 @@ import numpy as np
 from kerastune_optuna import _url
 from kerastune_optuna._architecture import has_own_code
 from kerastune_optuna._environment import THREADS, cores
-from kerastune_optuna._fingerprint import describe, digest
+from kerastune_optuna._fingerprint import describe
 from kerastune_optuna._folds import told
 from kerastune_optuna._source import fingerprint
 

@@ -13,15 +13,11 @@ from numpy.typing import NDArray
 
 from kerastune_optuna import _graphs
 from kerastune_optuna._data import count_batches, is_loader, makes_batches, shape_of_a_batch
+from kerastune_optuna._source import digest
 
 _LARGEST = 1 << 22  # bytes that are read of an array: a few milliseconds
 _MOST_LEAVES = 16
 _PLAIN = (str, bytes, int, float, bool, type(None))
-
-
-def digest(content: bytes) -> str:
-    """Return a short digest, the same in any process."""
-    return hashlib.sha256(content).hexdigest()[:12]
 
 
 def describe(data: Any) -> str:

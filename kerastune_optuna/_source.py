@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import ast
 import dis
+import hashlib
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from types import CodeType, FunctionType
 from typing import Any
 
-from kerastune_optuna._fingerprint import digest
-
 _PLAIN = (str, bytes, int, float, complex, type(None))
 _CHANGING = {"append", "clear", "extend", "insert", "pop", "remove", "setdefault", "update"}
+
+
+def digest(content: bytes) -> str:
+    """Return a short digest, the same in any process."""
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
 def digests(build_model: Callable[..., Any]) -> dict[str, str]:

@@ -402,7 +402,7 @@ def test_bad_arguments_are_errors(make_tuner, change, kind, text):
 
 def test_there_must_be_a_search(make_tuner):
     """Before any search there is nothing to confirm."""
-    with pytest.raises(NoTrialsError, match="has 0 COMPLETE trials, fewer than 1"):
+    with pytest.raises(NoTrialsError, match=r"has no study 'test'. Call search\(\) first"):
         make_tuner(objective="val_loss").confirm(1, 2, *DATA)
 
 

@@ -16,6 +16,7 @@ PACKAGE = Path(kerastune_optuna.__file__).parent
 ORDER = [
     "_exceptions",
     "_reason",
+    "_source",
     "_choice",
     "_check",
     "_seeds",
@@ -47,7 +48,6 @@ ORDER = [
     "_variables",
     "_graphs",
     "_fingerprint",
-    "_source",
     "_digest",
     "_rows",
     "_fit",
