@@ -22,7 +22,7 @@ from kerastune_optuna._architecture import has_own_code
 from kerastune_optuna._environment import THREADS, cores
 from kerastune_optuna._fingerprint import describe
 from kerastune_optuna._folds import told
-from kerastune_optuna._source import fingerprint
+from kerastune_optuna._source import digest, fingerprint
 
 if TYPE_CHECKING:
     import optuna
