@@ -26,7 +26,7 @@ from kerastune_optuna._data import (
     shuffles_itself,
 )
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
-from kerastune_optuna._graphs import Shuffling, for_trainings
+from kerastune_optuna._graphs import Shuffling, for_trainings, is_tf_dataset
 from kerastune_optuna._monitor import Objective
 from kerastune_optuna._objectives import Objectives
 from kerastune_optuna._own_fit import PREPARED
@@ -86,7 +86,7 @@ class FitArguments:
         fit = replace(self, others=others, **ours)
         return replace(fit, kept=fit._kept()) if fit.counted_steps() else fit
 
-    def begun(self, model: keras.Model, seed: int) -> FitArguments:
+    def of_training(self, model: keras.Model, seed: int) -> FitArguments:
         """Return the same for one training: shuffles begin, and single rows go in batches.
 
         Args:
@@ -101,7 +101,7 @@ class FitArguments:
             if name not in rows and self.others.get(size_name):
                 check_takes_size(size_name, name, getattr(self, name))
         kept = {
-            name: data.begun(seed) if isinstance(data, Shuffling) else data
+            name: data.begin(seed) if isinstance(data, Shuffling) else data
             for name, data in self.kept.items()
         }
         kept |= {name: kept[name].batch(size) for name, size in rows.items() if name in kept}
@@ -119,12 +119,12 @@ class FitArguments:
         }
 
     def _kept(self) -> dict[str, Any]:
-        """Return the datasets as trainings get them."""
+        """Return what trainings get in place of the datasets, which tell more of their batches."""
         is_read_whole = not self.counted_steps()
         return {
             name: for_trainings(data, is_read_whole=is_read_whole)
             for name in ("x", "validation_data")
-            if (data := getattr(self, name)) is not None
+            if is_tf_dataset(data := getattr(self, name))
         }
 
     def checked(self) -> FitArguments:

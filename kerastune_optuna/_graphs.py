@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from kerastune_optuna._data import shape_of_a_batch
@@ -80,19 +81,24 @@ class Shuffling:
     Each training gets it as it was when the user made it, whatever read it before.
 
     Args:
-        definition: Its graph.
+        graph: Its graph, serialised.
         element_spec: What it gives.
         memory: The dataset that owns the memory in which the graph keeps what it has read.
     """
 
-    definition: Any
+    graph: bytes
     element_spec: Any
     memory: Any = None
 
-    def begun(self, seed: int) -> Any:
+    @cached_property
+    def _is_seeded(self) -> bool:
+        return not any(True for _ in _unseeded(parse(self.graph)))
+
+    def begin(self, seed: int) -> Any:
         """Return the dataset for one training; a shuffle() without a seed takes this one."""
-        definition = type(self.definition)()
-        definition.CopyFrom(self.definition)
+        if self._is_seeded:
+            return rebuild(self.graph, self.element_spec)
+        definition = parse(self.graph)
         for node in _unseeded(definition):
             node.attr["value"].tensor.int64_val[:] = [seed]
         return rebuild(definition.SerializeToString(), self.element_spec)
@@ -107,13 +113,13 @@ def for_trainings(data: Any, *, is_read_whole: bool) -> Any:
     pipelines read on, and so do large ones.
 
     Args:
-        data: The dataset; other data is given back.
+        data: The dataset.
         is_read_whole: Whether an epoch reads it to its end.
 
     Returns:
         A dataset, or a Shuffling that begins one for each training.
     """
-    if not is_tf_dataset(data) or is_large(data):
+    if is_large(data):
         return data
     import tensorflow as tf
 
@@ -123,11 +129,13 @@ def for_trainings(data: Any, *, is_read_whole: bool) -> Any:
         return data
     shuffles = _shuffles(definition)
     memory = _kept(definition, shuffles, data) if is_read_whole else None
-    if _from_seeds(definition):
-        return Shuffling(definition, data.element_spec, memory)
-    if memory is None:
+    shuffles_on = _from_seeds(definition)
+    if memory is None and not shuffles_on:
         return data
-    kept = rebuild(definition.SerializeToString(), data.element_spec)
+    graph = definition.SerializeToString()
+    if shuffles_on:
+        return Shuffling(graph, data.element_spec, memory)
+    kept = rebuild(graph, data.element_spec)
     for _ in kept:  # Keras stops at the last batch, and only the end after it makes a whole
         pass
     return kept

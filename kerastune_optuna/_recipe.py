@@ -96,7 +96,7 @@ class Recipe:
         callbacks = [*for_trial(self.callbacks, trial, folder), *builders]
         fit = of_fold(self.fit.with_builders(others), training)
         check_training(fit, self.objectives, may_add=may_add_metrics(callbacks))
-        fit = fit.begun(model, seed_of(trial, self.seed, training))
+        fit = fit.of_training(model, seed_of(trial, self.seed, training))
         return replace(self, fit=fit, callbacks=callbacks)
 
     def make_ready(self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback]) -> None:

@@ -106,7 +106,8 @@ def _best_steps(model: keras.Model, fit: FitArguments) -> int:
 
 def _stays_the_same(model: keras.Model) -> bool:
     """Whether a model trains to the same digits with many steps a call."""
-    parts = [*_leaves(model), *getattr(model, "operations", [])]
+    # Wrappers like Bidirectional hold further layers.
+    parts = [*model._flatten_layers(include_self=False), *getattr(model, "operations", [])]
     inner = [part.activation for part in parts if _is_active(part)]
     names = {getattr(one, "__name__", type(one).__name__).lower() for one in [*parts, *inner]}
     compiled = [model.optimizer, *keras.tree.flatten(model.loss), *_metrics(model)]
