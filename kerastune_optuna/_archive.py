@@ -117,9 +117,9 @@ class Archive:
         def write() -> Mapping[str, Any]:
             for path in list(self.folder.iterdir()):
                 path.unlink()  # the checkpoint of the training that ended
-            if series.weights is not None:
+            if (state := series.state_of_best) is not None:
                 # NumPy's files know no bfloat16, each value of which is one of float32 too.
-                known = [w.astype("float32") if w.dtype.kind == "V" else w for w in series.weights]
+                known = [one.astype("float32") if one.dtype.kind == "V" else one for one in state]
                 np.savez(self.folder / _SERIES, *known)
             return {"reports": last["reports"], "series": series.state()}
 

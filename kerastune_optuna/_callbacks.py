@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -17,9 +17,7 @@ from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._monitor import direction_for, parse_objective
 from kerastune_optuna._patience import is_away, one_try
 from kerastune_optuna._series import Series
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from kerastune_optuna._state import State, give_back, state_of_generators
 
 Logs: TypeAlias = Mapping[str, Any] | None
 
@@ -258,7 +256,7 @@ class PruningCallback(KerasPruningCallback):
 
 
 class BestWeights(keras.callbacks.Callback):
-    """Hold a copy of the weights of the best epoch in memory.
+    """Hold a copy of what the model had at its best epoch in memory.
 
     Args:
         pruning: The PruningCallback before it in the list, which knows the best epoch.
@@ -267,28 +265,33 @@ class BestWeights(keras.callbacks.Callback):
     def __init__(self, pruning: PruningCallback) -> None:
         super().__init__()
         self._pruning = pruning
-        self.weights: list[NDArray[Any]] | None = None
+        self.on_train_begin()
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Forget an earlier training."""
-        self.weights = None
+        self.state: State | None = None
+        self._generators: State = []
+
+    def on_test_begin(self, logs: Logs = None) -> None:
+        """Note where generators stand, from which a layer that samples draws in validation too."""
+        self._generators = state_of_generators(self.model)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Copy the weights where the epoch is the best so far."""
         if self._pruning.best_epoch == epoch:
-            self.weights = self.model.get_weights()
+            self.state = [*self.model.get_weights(), *self._generators]
 
     def restore(self) -> None:
-        """Give the model the weights of its best epoch."""
-        self.model.set_weights(self.weights)
+        """Give the model what it had at its best epoch."""
+        give_back(self.model, self.best_or_last())
 
-    def best_or_last(self) -> list[NDArray[Any]]:
-        """Return the weights of the best epoch; those the model has where no epoch was seen."""
-        return self.model.get_weights() if self.weights is None else self.weights
+    def best_or_last(self) -> State:
+        """Return what the model had at its best epoch, or has now where no epoch was seen."""
+        return self.model.get_weights() if self.state is None else self.state
 
     def resume(self) -> None:
         """Take the weights that the model has now for those of the best epoch."""
-        self.weights = self.model.get_weights()
+        self.state = self.model.get_weights()
 
 
 def _reported(trial: optuna.trial.BaseTrial) -> dict[int, float]:

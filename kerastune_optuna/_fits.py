@@ -108,6 +108,11 @@ class Fits(keras.callbacks.Callback):
         for one in self._seeing:
             one.on_train_batch_end(batch, logs)
 
+    def on_test_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Pass on that an epoch is validated."""
+        for one in self._seeing:
+            one.on_test_begin(logs)
+
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Pass on the epoch, under its number in the whole training."""
         rows = self._logs.rows

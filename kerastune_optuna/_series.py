@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from kerastune_optuna._monitor import Objective
 from kerastune_optuna._seeds import derive
+from kerastune_optuna._state import State, give_back
 
 if TYPE_CHECKING:
     import keras
-    from numpy.typing import NDArray
 
 
 TRAINING = (
@@ -42,7 +42,7 @@ class Series:
         self.seeds = [seed, *(derive(seed, number, 0) for number in range(1, length))]
         self.values: list[float] = []
         self.rows: list[dict[str, Any]] = []
-        self.weights: list[NDArray[Any]] | None = None
+        self.state_of_best: State | None = None
         self.seconds = 0.0  # of the trainings that ended
         self._scores: list[list[float]] = []
         self._objective = objective
@@ -113,7 +113,7 @@ class Series:
         self,
         training: Mapping[str, Any],
         rows: Sequence[Mapping[str, Any]],
-        weights: list[NDArray[Any]] | None,
+        state: State,
         scores: Sequence[float],
         seconds: float,
     ) -> None:
@@ -122,7 +122,7 @@ class Series:
         Args:
             training: What it came to, as its PruningCallback says; without `best_value` for none.
             rows: The logs of its epochs.
-            weights: Those of its best epoch.
+            state: What the model had at its best epoch.
             scores: The values of all objectives.
             seconds: How long it took.
         """
@@ -133,15 +133,16 @@ class Series:
             return
         best = min(self.values, key=self._objective.cost, default=None)
         if self._objective.is_better(training["best_value"], than=best):
-            self.weights = weights
+            self.state_of_best = state
         self.values.append(training["best_value"])
         self._scores.append(list(scores))
         self._best_epochs.append(training.get("best_epoch"))
         self._epochs_run += training["epochs_run"]
 
     def restore(self, model: keras.Model) -> None:
-        """Give a model the weights of the best training."""
-        model.set_weights(self.weights)
+        """Give a model what that of the best training had."""
+        if self.state_of_best is not None:
+            give_back(model, self.state_of_best)
 
     def state(self) -> dict[str, Any]:
         """Return what ended so far, but for the weights, in a form that JSON holds."""
@@ -155,10 +156,10 @@ class Series:
             "rows": self.rows,
         }
 
-    def resume(self, state: Mapping[str, Any], weights: list[NDArray[Any]] | None) -> None:
+    def resume(self, state: Mapping[str, Any], best: State | None) -> None:
         """Go on from what an earlier process had ended."""
         self.values, self.rows = list(state["values"]), list(state["rows"])
         self._best_epochs, self._epochs_run = list(state["best_epochs"]), state["epochs_run"]
         self._scores, self.seconds = list(state["scores"]), state["seconds"]
         self._epochs = state.get("epochs", 0)  # which older backups do not have
-        self.weights = weights
+        self.state_of_best = best

@@ -156,8 +156,8 @@ def _take(task: Task, training: Training, model: keras.Model, recipe: Recipe) ->
     scores: Sequence[float] = ()
     if best is not None and training.came_to_its_end:
         scores = score(recipe, model, best, training.logs_of_best_epoch, seconds)
-    outcome, weights = training.pruning.outcome(), training.best.best_or_last()
-    task.series.add(outcome, training.logs.rows, weights, scores, seconds)
+    outcome, state = training.pruning.outcome(), training.best.best_or_last()
+    task.series.add(outcome, training.logs.rows, state, scores, seconds)
 
 
 def _note_divergence(task: Task, pruning: PruningCallback) -> None:

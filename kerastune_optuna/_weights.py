@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import keras
 import optuna
 
-from kerastune_optuna import _architecture
+from kerastune_optuna import _architecture, _state
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._store import (
     StoreSource,
@@ -51,6 +51,7 @@ def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
                 keras.saving.save_weights(model, path, objects_to_skip=_optimizers(model))
             trial.storage.set_trial_system_attr(trial._trial_id, _VARIABLES, checksum(model))
             _architecture.put(path, model)
+            _state.put(path, model)
             trial.storage.set_trial_system_attr(trial._trial_id, _CHECKSUM, digest(path))
             with telling_room(folder_of(store), path.stat().st_size):
                 optuna.artifacts.upload_artifact(
@@ -82,6 +83,7 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: ke
                 f"The weights of trial {trial.number} do not fit the model that build_model "
                 f"returns for its parameters: {error} Restore the builder of that search."
             ) from error
+        _state.take(path, model)
         changed = _architecture.difference(_architecture.get(path), _architecture.tell(model))
         if changed is not None:
             raise UnfitWeightsError(

@@ -35,6 +35,7 @@ ORDER = [
     "_patience",
     "_pruner",
     "_stop",
+    "_state",
     "_series",
     "_callbacks",
     "_stopwatch",

@@ -76,6 +76,33 @@ def test_weights_that_no_longer_fit_are_an_error(search, make_tuner):
         make_tuner(deeper).best_model()
 
 
+class Sampling(keras.layers.Layer):
+    """Add noise in validation too, as the sampling of an autoencoder does."""
+
+    def __init__(self):
+        super().__init__()
+        self.seeds = keras.random.SeedGenerator(1)
+
+    def call(self, x):
+        """Add the noise."""
+        return x + keras.random.normal(keras.ops.shape(x), seed=self.seeds)
+
+
+@pytest.mark.parametrize("executions", [1, 2])
+def test_a_model_that_samples_evaluates_to_its_value(search, data, executions):
+    """Its generators stand where they stood before the validation of the best epoch."""
+
+    def build(trial):
+        softmax = keras.layers.Dense(3, activation="softmax")
+        model = keras.Sequential([keras.Input((4,)), Sampling(), softmax])
+        model.compile("adam", "sparse_categorical_crossentropy")
+        return model
+
+    tuner = search(build, "val_loss", n_trials=1, executions_per_trial=executions)
+    values = tuner.best_trial.user_attrs.get("values", [tuner.best_value])
+    assert tuner.best_model().evaluate(*data[2], verbose=0) == pytest.approx(min(values), abs=1e-6)
+
+
 class Unsaveable(keras.layers.Dense):
     """Refuse to be saved."""
 
