@@ -148,7 +148,8 @@ def _check_one(name: str, data: Any, steps: int | None, steps_name: str) -> None
         )
     size = _size(data)
     if size == 0:
-        raise ArgumentError(f"{name} is empty: there is nothing to train on. Pass at least a row.")
+        use = "validate" if name.startswith("validation") else "train"
+        raise ArgumentError(f"{name} is empty: there is nothing to {use} on. Pass at least a row.")
     if size == _INFINITE and steps is None:
         raise ArgumentError(
             f"{name} has no end (repeat()), so an epoch would never end. Pass {steps_name}=, or "

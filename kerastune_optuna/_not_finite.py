@@ -1,4 +1,4 @@
-"""Where data holds NaN or infinity: looked for when a training has come to nothing."""
+"""Where data holds NaN or infinity: looked for in arrays, and in batches where need be."""
 
 from __future__ import annotations
 
@@ -30,10 +30,22 @@ def find(fit: FitArguments) -> str | None:
         return None
 
 
-def _faults(fit: FitArguments) -> Iterator[str]:
+def find_in_arrays(fit: FitArguments) -> str | None:
+    """Return the same of arrays alone, whose values are all there to be looked at."""
+    try:
+        return next(_faults_of_arrays(fit), None)
+    except Exception:  # as above
+        return None
+
+
+def _faults_of_arrays(fit: FitArguments) -> Iterator[str]:
     for name, leaf in named_arrays(fit):
         if (fault := _fault(leaf)) is not None:
             yield f"{name} holds {fault}"
+
+
+def _faults(fit: FitArguments) -> Iterator[str]:
+    yield from _faults_of_arrays(fit)
     for name in ("x", "validation_data"):
         if makes_batches(data := getattr(fit, name)):
             with undisturbed():

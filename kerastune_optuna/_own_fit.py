@@ -12,7 +12,7 @@ import keras
 
 from kerastune_optuna import _interrupt
 from kerastune_optuna._callbacks import BestWeights, Logs, PruningCallback
-from kerastune_optuna._exceptions import BuilderError
+from kerastune_optuna._exceptions import BuilderError, MetricNotFoundError
 from kerastune_optuna._fits import Fits, TrainingOver
 
 if TYPE_CHECKING:
@@ -279,7 +279,10 @@ def worth(came: Any, objective: Objective) -> float:
 def _found(metrics: Mapping[str, Any], objective: Objective) -> Any:
     name = objective.find(metrics)
     if name is None:
-        raise objective.missing(metrics)
+        raise MetricNotFoundError(
+            f"The builder's fit returned {', '.join(sorted(metrics)) or 'no metric'}, and not "
+            f"{objective.name}. Return it under that name, or what Model.fit returns."
+        )
     return metrics[name]
 
 

@@ -21,7 +21,7 @@ _NODES = re.compile(
 )
 # Whether there is room depends on the configuration, however many do not fit.
 _NO_ROOM = re.compile(r"MemoryError|out of memory|\bOOM\b|RESOURCE_?EXHAUSTED|allocate", re.I)
-_NUMBERS = re.compile(r"_?\d+(?:[\s.,]*\d+)*")
+_NUMBERS = re.compile(r"[_-]?\d+(?:[\s.,-]*\d+)*")
 
 
 def told(error: BaseException) -> str:

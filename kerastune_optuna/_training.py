@@ -103,11 +103,25 @@ def _check_targets(model: keras.Model, recipe: Recipe) -> None:
     kind, usual, loss = type(model), keras.Model, model.loss
     is_own = (kind.train_step, kind.compute_loss) != (usual.train_step, usual.compute_loss)
     compares = isinstance(loss, str) or callable(loss)  # of several outputs some may go without
-    if compares and not is_own and lacks_targets(recipe.fit.x, recipe.fit.y):
+    if not compares or is_own:
+        return
+    if lacks_targets(recipe.fit.x, recipe.fit.y):
+        pair = " x= is a pair, which Model.fit takes for two inputs." * _is_pair(recipe.fit.x)
         raise ArgumentError(
-            f"y=None: the loss {loss!r} compares with targets, and there are none. Pass y=, "
+            f"y=None: the loss {loss!r} compares with targets, and there are none.{pair} Pass y=, "
             "or a dataset of (inputs, targets) as x=."
         )
+    validation = recipe.fit.validation_data
+    is_alone = validation is not None and not isinstance(validation, list | tuple)
+    if is_alone and lacks_targets(validation, None):
+        raise ArgumentError(
+            f"validation_data is a {type(validation).__name__} without targets, with which the "
+            f"loss {loss!r} compares. Pass (x, y), or a dataset of (inputs, targets)."
+        )
+
+
+def _is_pair(x: Any) -> bool:
+    return isinstance(x, tuple) and len(x) == 2
 
 
 def _check_objectives(model: keras.Model, recipe: Recipe) -> None:

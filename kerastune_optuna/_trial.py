@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _backup, _history, _reason, _repeats, _shared, _weights
+from kerastune_optuna import _backup, _history, _not_finite, _reason, _repeats, _shared, _weights
 from kerastune_optuna._archive import Archive
 from kerastune_optuna._backup import UnfitBackupError
 from kerastune_optuna._callbacks import PruningCallback
@@ -132,6 +133,8 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
     _note_epochs(task, recipe.fit)
     training = Training(task, recipe)
     make_ready(model, recipe, training, check=check)
+    if check and series.number == 0:
+        _warn_of_holes(task.recipe.fit)
     if series.number == 0 and _breaks_constraints(trial, model, recipe):
         return _Outcome(TrialState.PRUNED)
     if asks and (known := _known(task)) is not None:
@@ -148,6 +151,16 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
     model.built = True  # which Keras does not say of a model that only its steps call
     is_whole = came_with == (len(model.weights), False)
     return _conclude(task, training, model, None if is_whole else recipe.fit)
+
+
+def _warn_of_holes(fit: FitArguments) -> None:
+    """Tell of values that are not finite, which not every loss shows: relu makes 0 of NaN."""
+    if (where := _not_finite.find_in_arrays(fit)) is not None:
+        warnings.warn(
+            f"{where}. Fill it or drop the rows, unless the model takes it.",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def _take(task: Task, training: Training, model: keras.Model, recipe: Recipe) -> None:

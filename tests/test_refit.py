@@ -87,7 +87,7 @@ def test_the_study_does_not_change(search, data):
 def test_what_cannot_work_is_an_error(search, make_tuner, data):
     """Before anything is trained."""
     x, y, _ = data
-    with pytest.raises(NoTrialsError, match="has 0 COMPLETE trials"):
+    with pytest.raises(NoTrialsError, match=r"has no study 'empty'\. Call search"):
         make_tuner(study_name="empty").refit(x, y)
     tuner = search(n_trials=1)
     with pytest.raises(NoTrialsError, match=r"trial=3 is no COMPLETE trial. Pass one of: 0"):
