@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -130,11 +130,11 @@ class Budget:
 
         Raises:
             TooManyFailuresError: There were `max_failed_trials` of them, or two of one cause before
-                any trial succeeded.
+                any trial succeeded, or could still succeed.
         """
         trials = study.get_trials(deepcopy=False)
         if not any(map(_succeeded, trials)):
-            _check_alike(trials[self.first_trial :])
+            _check_alike(trials[self.first_trial :], trials)
         trials = trials[self.first_trial :]
         ended = sorted((trial for trial in trials if _says_something(trial)), key=_end)
         last = ended[-self.max_failed_trials :]
@@ -155,8 +155,8 @@ class Budget:
             TooManyFailuresError: There were `max_failed_trials` of them, or two where the data has
                 values that are not finite.
         """
-        trials = study.get_trials(deepcopy=False)[self.first_trial :]
-        _divergence.check(_tried(trials), self.max_failed_trials)
+        trials = study.get_trials(deepcopy=False)
+        _divergence.check(_tried(trials[self.first_trial :]), self.max_failed_trials, trials)
 
     def _is_over(self) -> bool:
         """Whether no further trial may start, whatever is left to do."""
@@ -251,17 +251,19 @@ def _succeeded(trial: FrozenTrial) -> bool:
     return is_done and (trial.values is not None or bool(trial.intermediate_values))
 
 
-def _check_alike(trials: Sequence[FrozenTrial]) -> None:
+def _check_alike(trials: Sequence[FrozenTrial], others: Sequence[FrozenTrial]) -> None:
     """Raise where two trials failed with the same error, as all others would."""
-    counts = Counter(trial.system_attrs.get(_reason.SAMENESS) for trial in trials)
-    for trial in trials:
-        cause = trial.system_attrs.get(_reason.SAMENESS)
-        if cause is not None and counts[cause] > 1:
-            reason = trial.user_attrs["stop_reason"].rstrip(".")
+    by_cause: dict[str | None, list[FrozenTrial]] = defaultdict(list)
+    for trial in sorted(trials, key=_end):
+        by_cause[trial.system_attrs.get(_reason.SAMENESS)].append(trial)
+    by_cause.pop(None, None)
+    for first, *more in by_cause.values():
+        if more and not any(_divergence.may_succeed(one, more[0]) for one in others):
             raise TooManyFailuresError(
-                f"{counts[cause]} trials failed with the same error before any succeeded: "
-                f"{reason}. Mend build_model, the data or the arguments; search() then goes on. "
-                "Where other configurations work, let one of them go first by enqueue()."
+                f"{len(more) + 1} trials failed with the same error before any succeeded: "
+                f"{first.user_attrs['stop_reason'].rstrip('.')}. Mend build_model, the data or the "
+                "arguments; the same call then goes on. Where other configurations work, "
+                "enqueue() lets one of them go first in a search."
             )
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna_integration import KerasPruningCallback
 
@@ -95,7 +96,7 @@ class PruningCallback(KerasPruningCallback):
         self.reason: str | None = None
         self._last_epoch = -1
         self._values_seen = 0
-        self.diverged: float | None = None
+        self.diverged: str | None = None
         self._unsent: dict[int, float] = {}
         self._error: Exception | None = None
         self._names: set[str] = set()
@@ -130,8 +131,7 @@ class PruningCallback(KerasPruningCallback):
         self._last_epoch = epoch
         self._names.update(logs)
         if not math.isfinite(loss := float(logs.get("loss", 0.0))):
-            self.diverged = loss
-            self.model.stop_training = True
+            self.diverge(f"the loss is {loss}")
         name = self.objective.find(logs)
         if name is None:
             self._pass_over(logs)
@@ -181,6 +181,11 @@ class PruningCallback(KerasPruningCallback):
         self.pruned, self.reason = True, reason
         self.model.stop_training = True
 
+    def diverge(self, how: str) -> None:
+        """End the training, whose numbers are no longer finite, and say how that shows."""
+        self.diverged = how
+        self.model.stop_training = True
+
     def _give_up(self, error: Exception) -> None:
         self._error = error
         self.model.stop_training = True
@@ -212,7 +217,7 @@ class PruningCallback(KerasPruningCallback):
             return self.reason
         epoch, epochs = self._last_epoch + 1, self.params.get("epochs", 0)
         if self.diverged is not None:
-            return f"diverged at epoch {epoch}/{epochs}: the loss is {self.diverged}"
+            return f"diverged at epoch {epoch}/{epochs}: {self.diverged}"
         if self.best_value is None:
             return f"{self.objective.name} was never a finite number"
         if self.pruned:
@@ -279,7 +284,11 @@ class BestWeights(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Copy the weights where the epoch is the best so far."""
         if self._pruning.best_epoch == epoch:
-            self.state = [*self.model.get_weights(), *self._generators]
+            weights = self.model.get_weights()
+            self.state = [*weights, *self._generators]
+            # TensorFlow's relu may make 0 of NaN: a loss is then finite, and the model is dead.
+            if any(map(_holds_nan, self.model.weights, weights)):
+                self._pruning.diverge("weights are nan")
 
     def restore(self) -> None:
         """Give the model what it had at its best epoch."""
@@ -292,6 +301,12 @@ class BestWeights(keras.callbacks.Callback):
     def resume(self) -> None:
         """Take the weights that the model has now for those of the best epoch."""
         self.state = self.model.get_weights()
+
+
+def _holds_nan(variable: keras.Variable, value: NDArray[Any]) -> bool:
+    """Whether a variable that is trained has come to NaN, which a minimum hands on."""
+    with np.errstate(invalid="ignore"):
+        return bool(variable.trainable and np.isnan(np.min(value, initial=0)))
 
 
 def _reported(trial: optuna.trial.BaseTrial) -> dict[int, float]:

@@ -1,12 +1,14 @@
-"""Trials whose loss did not stay finite: told from pruned ones, and an error where all are so."""
+"""Trials that came to nothing, as where a loss is not finite: an error where all are so."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from optuna.trial import TrialState
 
+from kerastune_optuna import _check
 from kerastune_optuna._exceptions import TooManyFailuresError
 
 if TYPE_CHECKING:
@@ -18,21 +20,37 @@ _SURE_AFTER = 2  # trials that came to nothing in their first epoch on data that
 
 
 def has_diverged(trial: FrozenTrial) -> bool:
-    """Whether a trial ended because its loss was no longer finite."""
+    """Whether a trial ended because its loss or its weights were no longer finite."""
     return DIVERGED in trial.user_attrs
 
 
 def came_to_nothing(trial: FrozenTrial) -> bool:
-    """Whether a trial failed or diverged."""
-    return trial.state is TrialState.FAIL or has_diverged(trial)
+    """Whether a trial failed, or diverged in its first epoch: a later one had finite values."""
+    is_early = has_diverged(trial) and trial.user_attrs["epochs_run"] <= 1
+    return trial.state is TrialState.FAIL or is_early
 
 
-def check(trials: Sequence[FrozenTrial], most: int) -> None:
+def may_succeed(trial: FrozenTrial, ended: FrozenTrial) -> bool:
+    """Whether a trial runs that reported a finite value, or that began before another ended.
+
+    What fails does so fast. One that began later is not waited for: where all fail and there are
+    several workers, one always runs.
+    """
+    if trial.state is not TrialState.RUNNING:
+        return False
+    if trial.intermediate_values:
+        return any(map(math.isfinite, trial.intermediate_values.values()))
+    began, end = trial.datetime_start, ended.datetime_complete
+    return began is None or end is None or began <= end
+
+
+def check(trials: Sequence[FrozenTrial], most: int, others: Sequence[FrozenTrial] = ()) -> None:
     """Raise where so many trials ended and none came to anything.
 
     Args:
         trials: Those that ended by what their configurations came to, the last one last.
         most: How many may; fewer where the data is at fault.
+        others: Those that may run. Default none.
 
     Raises:
         TooManyFailuresError: Says what the last one came to, and what to mend.
@@ -41,10 +59,18 @@ def check(trials: Sequence[FrozenTrial], most: int) -> None:
     enough = min(most, _SURE_AFTER) if is_data else most
     if len(trials) < enough or not all(map(came_to_nothing, trials)):
         return
-    last = trials[-1]
+    if any(may_succeed(one, trials[enough - 1]) for one in others):
+        return
+    what = "the data" if is_data else "build_model or its ranges, as of the learning rate"
     raise TooManyFailuresError(
-        f"All of {len(trials)} trials failed or diverged, the last one (trial {last.number}) with: "
-        f"{last.user_attrs.get('stop_reason', 'unknown')}. Mend "
-        f"{'the data' if is_data else 'build_model or its ranges, as of the learning rate'}, and "
-        "search with overwrite=True or another study_name="
+        f"{_all(trials)} with: {trials[-1].user_attrs.get('stop_reason', 'unknown')}. Mend {what}, "
+        "and call search() again; with overwrite=True it begins anew."
     )
+
+
+def _all(trials: Sequence[FrozenTrial]) -> str:
+    number = trials[-1].number
+    if len(trials) == 1:
+        return f"The only trial (trial {number}) failed or diverged"
+    count = _check.count(len(trials), "trial")
+    return f"All {count} failed or diverged, the last one (trial {number})"

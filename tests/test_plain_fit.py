@@ -79,7 +79,7 @@ def normalised():
     return sequence(TABLE, normalization, layers.Dense(8, "relu"))
 
 
-def testing():
+def with_own_test():
     """Return a functional model with a step of its own that has chance in it."""
     inputs = keras.Input((6,))
     return OwnTest(inputs, layers.Dense(3, activation="softmax")(Noise()(inputs)))
@@ -144,7 +144,7 @@ ZOO = {
     ),
     "noise": (TABLE, lambda: sequence(TABLE, Noise(), layers.Dense(8, "relu"))),
     "lazy": (TABLE, Lazy),
-    "own test": (TABLE, testing),
+    "own test": (TABLE, with_own_test),
 }
 
 

@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 
 from kerastune_optuna import TooManyFailuresError, TunerError
-from kerastune_optuna._reason import sameness, told
+from kerastune_optuna._budget import Budget
+from kerastune_optuna._reason import SAMENESS, sameness, told
 from tests.conftest import build_model
 
 X, Y = np.zeros((8, 4), "float32"), np.zeros(8, "int64")
@@ -139,6 +140,43 @@ def test_workers_fail_together(search, make_tuner):
     assert sum("stop_reason" in trial.user_attrs for trial in trials) <= 4
 
 
+def failed(study):
+    """Add a trial that failed as others do."""
+    trial = study.ask()
+    trial.set_user_attr("stop_reason", "ValueError: no such luck")
+    study._storage.set_trial_system_attr(trial._trial_id, SAMENESS, "same")
+    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+
+
+@pytest.fixture
+def study(make_tuner):
+    """Give a study without trials."""
+    return make_tuner().study
+
+
+def test_a_trial_that_runs_may_succeed(study):
+    """Failures that come fast end no search while a trial that began before has not reported."""
+    budget, slow = Budget(9, None, 9), study.ask()
+    for _ in range(3):
+        failed(study)
+        budget.check_failures(study)
+    slow.report(0.5, 0)
+    failed(study)
+    budget.check_failures(study)
+    study.tell(slow, state=optuna.trial.TrialState.FAIL)
+    with pytest.raises(TooManyFailuresError, match="4 trials failed with the same error before"):
+        budget.check_failures(study)
+
+
+def test_a_trial_that_began_later_is_not_waited_for(study):
+    """Workers that all fail end soon, though one of them always runs a trial."""
+    failed(study)
+    failed(study)
+    study.ask()
+    with pytest.raises(TooManyFailuresError, match="2 trials failed with the same error before"):
+        Budget(9, None, 9).check_failures(study)
+
+
 def test_failures_of_their_own_are_counted_on(search, make_tuner):
     """Errors that differ, and a lack of memory, end a search when there are max_failed_trials."""
 
@@ -161,7 +199,7 @@ def test_one_success_shows_that_it_can_work(search, make_tuner):
             raise ValueError("units must be 5")
         return model
 
-    with pytest.raises(TooManyFailuresError, match="let one of them go first by enqueue"):
+    with pytest.raises(TooManyFailuresError, match=r"enqueue\(\) lets one of them go first"):
         search(build)
     tuner = make_tuner(build, max_failed_trials=4, n_trials=20, sampler="random")
     tuner.enqueue({"units": 5, "lr": 0.01})
@@ -173,11 +211,16 @@ def test_a_study_does_not_grow_by_its_errors(search, make_tuner, tmp_path):
     """However long an error is, the study keeps a line of it."""
 
     def build(trial):
-        raise RuntimeError(f"these rows do not fit: {[trial.number] * 100_000}")
+        raise ValueError(f"{trial.suggest_int('units', 2, 8)} units: {X.tolist() * 1000}")
 
     with pytest.raises(TooManyFailuresError) as got:
-        search(build)
+        search(
+            build,
+            n_trials=2,
+            max_failed_trials=2,
+            fit={"class_weight": dict.fromkeys(range(5000), 1.0)},
+        )
     assert len(str(got.value)) < 600
-    assert all(len(reason) <= 300 for reason in make_tuner().results()["stop_reason"])
-    study = make_tuner().study
+    assert all(len(reason) <= 300 for reason in make_tuner(build).results()["stop_reason"])
+    study = make_tuner(build).study
     assert len(str(study.user_attrs)) < 10_000
