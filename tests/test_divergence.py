@@ -186,7 +186,7 @@ def test_a_model_that_takes_holes_is_left_alone(search, data):
     """The first trial tells of the hole, and training goes on."""
     with pytest.warns(UserWarning, match=r"x holds NaN \(first in row 5.*Fill it") as told:
         tuner = search(build_filling, fit={"x": holed(data[0])})
-    assert len(told) == 1
+    assert ["holds NaN" in str(one.message) for one in told].count(True) == 1
     assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE", "COMPLETE"]
 
 
