@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import platform
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 Card: TypeAlias = dict[str, Any]
 
 KEY = "card"  # the user attr of a trial with the key of its card, and how those of the study begin
+_PACKAGE = f"{__package__}."
 _PACKAGES = ("kerastune_optuna", "keras", "optuna", "numpy")
 # What TensorFlow reads of how it splits and orders sums, and Python of how it orders sets.
 _VARIABLES = (*THREADS, "TF_DETERMINISTIC_OPS", "TF_ENABLE_ONEDNN_OPTS", "PYTHONHASHSEED")
@@ -86,8 +88,16 @@ def warn_where_code_decides(
             "changed, the model is wrong and the trial's value right: restore the builder of that "
             "search.",
             UserWarning,
-            stacklevel=6,
+            stacklevel=_level_of_the_user(),
         )
+
+
+def _level_of_the_user() -> int:
+    """Return how far above its caller the line is that called into the package."""
+    level, frame = 1, inspect.currentframe()
+    while (frame := frame and frame.f_back) and frame.f_globals["__name__"].startswith(_PACKAGE):
+        level += 1
+    return level
 
 
 def describe_search(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any]) -> Card:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _SUFFIX = ".weights.h5"  # Keras saves weights only under names that end so
 # The system attrs of the trial that saved them: of the file, and of what the model had.
-_CHECKSUM, _VARIABLES = "kerastune_optuna:weights_sha256", "kerastune_optuna:variables_sha256"
+_CHECKSUM, _VARIABLES = "kerastune_optuna:weights_sha256", "kerastune_optuna:variables"
 
 
 class UnfitWeightsError(WeightsError):

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from kerastune_optuna import BuilderError
+from kerastune_optuna._shared import there_before
+from kerastune_optuna._source import values
 
 
 def base_model():
@@ -115,3 +117,37 @@ def test_a_clone_and_an_adapted_layer_are_fine(search, data):
 
     tuner = search(build, n_trials=2, train_repeats=True)
     assert tuner.best_model().evaluate(*data[2], verbose=0)[1] == tuner.best_value
+
+
+def test_what_a_user_changes_between_trials_is_no_training(search, make_tuner, data):
+    """Statistics that are adapted anew before the next search serve it."""
+    scale = keras.layers.Normalization()
+    scale.adapt(data[0])
+    search(closing(scale), n_trials=1)
+    scale.adapt(data[0] + 1)
+    search(tuner=make_tuner(closing(scale), n_trials=2))
+
+
+def test_metrics_of_all_trials_begin_with_each(search, data):
+    """Metric objects that were there before, as in TensorFlow's tutorials, count from nothing."""
+    metrics = [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+
+    def build(trial):
+        model = on(keras.layers.Dense(4))
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=metrics)
+        return model
+
+    tuner = search(build, n_trials=2, train_repeats=True)
+    found = tuner.best_model().evaluate(*data[2], verbose=0, return_dict=True)
+    assert found["accuracy"] == pytest.approx(tuner.best_value)
+
+
+def test_long_containers_are_not_looked_into():
+    """A builder that reads a vocabulary or a table costs its trials nothing."""
+    base, words = base_model(), {f"word {number}": number for number in range(1000)}
+
+    def build(trial):
+        return base, words
+
+    assert there_before(build) == {id(one) for one in base.variables}
+    assert len(list(values(build))) < len(words)
