@@ -17,7 +17,7 @@ import numpy as np
 
 Told: TypeAlias = dict[str, Any]
 
-_PLACE = "kerastune_optuna:architecture"  # the attribute of the file that holds it
+_PLACE = "kerastune_optuna:layers"  # the attribute of the file that holds it
 _LARGEST = 60_000  # bytes: HDF5 takes 64 KB for an attribute
 _WIDEST = 80  # characters of a setting in a message
 _PLAIN = (str, int, float, bool, type(None))
@@ -80,9 +80,7 @@ def has_own_code(model: keras.Model) -> bool:
 def tell(model: keras.Model) -> Told:
     """Return what a model computes, in a form that JSON holds: each setting by its place."""
     told: Told = {}
-    # There is no public way to the layers within layers. What a model is given is no layer of it.
-    layers = [one for one in model._flatten_layers() if type(one) is not keras.layers.InputLayer]
-    for number, layer in enumerate(layers):
+    for number, layer in enumerate(_layers(model)):
         config = _config(layer)
         told[f"{number} class"] = type(layer).__name__
         told[f"{number} dtype"] = layer.dtype_policy.name
@@ -91,13 +89,26 @@ def tell(model: keras.Model) -> Told:
     return told
 
 
+def _layers(model: keras.Model) -> list[keras.Layer]:
+    """Return the layers of a model that its predictions may depend on, at any depth."""
+    # There is no public way to the layers within layers. What a model is given is no layer of it.
+    every = [one for one in model._flatten_layers() if type(one) is not keras.layers.InputLayer]
+    idle = (part for one in every if _is_idle(one) for part in _within(one))
+    left_out = set(map(id, idle))
+    return [one for one in every if id(one) not in left_out]
+
+
+def _within(layer: keras.Layer) -> Iterator[keras.Layer]:
+    yield from layer._flatten_layers(include_self=False)
+
+
 def _config(layer: keras.Layer) -> Mapping[str, Any]:
     """Return what a layer tells of itself alone; nothing where it does not predict by it."""
     if _is_idle(layer):
         return {}
     # Those within are told after it. Initializers may hold matrices, which become lists of numbers.
     initializers = (one for one in vars(layer).values() if isinstance(one, keras.Initializer))
-    with _silent([*layer._flatten_layers(include_self=False), *initializers]):
+    with _silent([*_within(layer), *initializers]):
         try:
             config = layer.get_config()
         except Exception:  # layers of the user raise anything, and most that tell nothing do

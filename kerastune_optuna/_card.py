@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 Card: TypeAlias = dict[str, Any]
 
 KEY = "card"  # the user attr of a trial with the key of its card, and how those of the study begin
-_PACKAGE = f"{__package__}."
 _PACKAGES = ("kerastune_optuna", "keras", "optuna", "numpy")
 # What TensorFlow reads of how it splits and orders sums, and Python of how it orders sets.
 _VARIABLES = (*THREADS, "TF_DETERMINISTIC_OPS", "TF_ENABLE_ONEDNN_OPTS", "PYTHONHASHSEED")
@@ -95,9 +94,13 @@ def warn_where_code_decides(
 def _level_of_the_user() -> int:
     """Return how far above its caller the line is that called into the package."""
     level, frame = 1, inspect.currentframe()
-    while (frame := frame and frame.f_back) and frame.f_globals["__name__"].startswith(_PACKAGE):
+    while (frame := frame and frame.f_back) and _is_ours(frame.f_globals.get("__name__")):
         level += 1
     return level
+
+
+def _is_ours(module: object) -> bool:
+    return str(module).startswith(f"{__package__}.")
 
 
 def describe_search(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any]) -> Card:

@@ -26,7 +26,7 @@ _ANEW = "another study_name, or overwrite=True to start anew"
 
 def warn_if_builder_changed(study: optuna.Study, recipe: Recipe) -> None:
     """Warn where the latest trials of a study came from other code than this builder's."""
-    now, latest = recipe.digests, study.user_attrs.get(_GIVEN, {}).get("builder")
+    now, latest = recipe.digests, study.user_attrs.get(_GIVEN, {}).get("code")
     if now and latest and (changed := _source.changed(latest, now)):
         warnings.warn(
             "The code of build_model has changed since the latest search of study "
@@ -66,7 +66,7 @@ def claim(study: optuna.Study, recipe: Recipe) -> None:
                 UserWarning,
                 stacklevel=4,  # the line that calls search()
             )
-    is_other = any(_changes(before, now)) or before.get("builder") not in (None, now["builder"])
+    is_other = any(_changes(before, now)) or before.get("code") not in (None, now["code"])
     study.set_user_attr(_GIVEN, {**before, **{k: v for k, v in now.items() if v is not None}})
     _study.note_epochs(study, recipe.epochs_of_a_trial, is_other=is_other)
 
@@ -76,7 +76,7 @@ def _given(recipe: Recipe) -> dict[str, Any]:
     return {
         "epochs": int(fit.epochs),
         "batch_size": int(fit.others.get("batch_size") or 32),  # as Keras reads None
-        "builder": recipe.digests or None,
+        "code": recipe.digests or None,
         "training": measure((fit.x, fit.y, fit.others.get("sample_weight"))),
         "validation": _validation(recipe),
     }

@@ -72,6 +72,7 @@ LAYERS = keras.layers
 AUGMENTATIONS = {
     "RandomRotation": (LAYERS.RandomRotation(0.1), LAYERS.RandomRotation(0.2, "wrap")),
     "RandomFlip": (LAYERS.RandomFlip(), LAYERS.RandomFlip("vertical")),
+    "RandAugment": (LAYERS.RandAugment(factor=0.1), LAYERS.RandAugment(factor=0.2)),
     "MixUp": (LAYERS.MixUp(0.1), LAYERS.MixUp(0.2)),
     "GaussianNoise": (LAYERS.GaussianNoise(0.1), LAYERS.GaussianNoise(0.2)),
 }

@@ -128,18 +128,37 @@ def test_what_a_user_changes_between_trials_is_no_training(search, make_tuner, d
     search(tuner=make_tuner(closing(scale), n_trials=2))
 
 
-def test_metrics_of_all_trials_begin_with_each(search, data):
-    """Metric objects that were there before, as in TensorFlow's tutorials, count from nothing."""
-    metrics = [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+class Measured:
+    """Build and train a model with metrics that all trials share, or with its own."""
 
-    def build(trial):
+    def __init__(self, metrics=None):
+        self.metrics = metrics
+
+    def __call__(self, trial):
+        """Build a model."""
         model = on(keras.layers.Dense(4))
-        model.compile("adam", "sparse_categorical_crossentropy", metrics=metrics)
+        own = [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=self.metrics or own)
         return model
 
-    tuner = search(build, n_trials=2, train_repeats=True)
-    found = tuner.best_model().evaluate(*data[2], verbose=0, return_dict=True)
-    assert found["accuracy"] == pytest.approx(tuner.best_value)
+    def fit(self, trial, model, **keywords):
+        """Train it, without anything of it being built before."""
+        return model.fit(**keywords)
+
+
+def test_metrics_that_trials_share_begin_anew_with_each(search, data):
+    """Metric objects that are made once, as in TensorFlow's tutorials, count from nothing."""
+    shared = Measured([keras.metrics.SparseCategoricalAccuracy(name="accuracy")])
+    how = {"objective": "accuracy", "n_trials": 2, "train_repeats": True, "fit": {"epochs": 1}}
+    tuners = [
+        search(one, study_name=name, **how)
+        for one, name in ((shared, "shared"), (Measured(), "own"))
+    ]
+    values = [[trial.value for trial in tuner.study.trials] for tuner in tuners]
+    assert values[0] == values[1]
+    x, y, _ = data
+    found = [tuner.best_model().evaluate(x, y, verbose=0)[1] for tuner in tuners]
+    assert found[0] == found[1]
 
 
 def test_long_containers_are_not_looked_into():
