@@ -6,7 +6,8 @@ import json
 import math
 import textwrap
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,7 +17,7 @@ import numpy as np
 
 Told: TypeAlias = dict[str, Any]
 
-_PLACE = "kerastune_optuna:architecture"  # the attribute of the file that holds it
+_PLACE = "kerastune_optuna:layers"  # the attribute of the file that holds it
 _LARGEST = 60_000  # bytes: HDF5 takes 64 KB for an attribute
 _WIDEST = 80  # characters of a setting in a message
 _PLAIN = (str, int, float, bool, type(None))
@@ -41,6 +42,8 @@ _INDIFFERENT = {
 # What decides how layers of Keras begin and train, and not what they predict.
 _OF_TRAINING = {"dropout", "momentum", "rate", "recurrent_dropout", "stddev"}
 _BEGINNINGS = ("_constraint", "_initializer")
+# Layers of Keras that give what they get but in training, where only their class is told.
+_IDLE = (keras.layers.MixUp, keras.layers.CutMix, keras.layers.RandAugment, keras.layers.AugMix)
 
 
 def put(path: Path, model: keras.Model) -> None:
@@ -77,22 +80,60 @@ def has_own_code(model: keras.Model) -> bool:
 def tell(model: keras.Model) -> Told:
     """Return what a model computes, in a form that JSON holds: each setting by its place."""
     told: Told = {}
-    # There is no public way to the layers within layers. What a model is given is no layer of it.
-    layers = [one for one in model._flatten_layers() if type(one) is not keras.layers.InputLayer]
-    for number, layer in enumerate(layers):
+    for number, layer in enumerate(_layers(model)):
         config = _config(layer)
         told[f"{number} class"] = type(layer).__name__
+        told[f"{number} dtype"] = layer.dtype_policy.name
         told |= dict(_settings(config, str(number), is_of_keras=_is_of_keras(layer)))
         told |= dict(_wires(config, f"{number} input"))
     return told
 
 
+def _layers(model: keras.Model) -> list[keras.Layer]:
+    """Return the layers of a model that its predictions may depend on, at any depth."""
+    # There is no public way to the layers within layers. What a model is given is no layer of it.
+    every = [one for one in model._flatten_layers() if type(one) is not keras.layers.InputLayer]
+    idle = (part for one in every if _is_idle(one) for part in _within(one))
+    left_out = set(map(id, idle))
+    return [one for one in every if id(one) not in left_out]
+
+
+def _within(layer: keras.Layer) -> Iterator[keras.Layer]:
+    yield from layer._flatten_layers(include_self=False)
+
+
 def _config(layer: keras.Layer) -> Mapping[str, Any]:
-    try:
-        config = layer.get_config()
-    except Exception:  # layers of the user raise anything, and most that tell nothing do
+    """Return what a layer tells of itself alone; nothing where it does not predict by it."""
+    if _is_idle(layer):
         return {}
+    # Those within are told after it. Initializers may hold matrices, which become lists of numbers.
+    initializers = (one for one in vars(layer).values() if isinstance(one, keras.Initializer))
+    with _silent([*_within(layer), *initializers]):
+        try:
+            config = layer.get_config()
+        except Exception:  # layers of the user raise anything, and most that tell nothing do
+            return {}
     return config if isinstance(config, Mapping) else {}
+
+
+def _is_idle(layer: keras.Layer) -> bool:
+    """Whether a layer of Keras does nothing but in training; RandomCrop crops the middle then."""
+    kind = type(layer)
+    is_random = kind.__name__.startswith("Random") and kind is not keras.layers.RandomCrop
+    return _is_of_keras(layer) and (is_random or kind in _IDLE)
+
+
+@contextmanager
+def _silent(parts: Iterable[keras.Layer | keras.Initializer]) -> Iterator[None]:
+    """Let parts tell nothing of themselves, where what they are in would repeat it."""
+    hidden = [vars(one) for one in parts if "get_config" not in vars(one)]
+    for own in hidden:
+        own["get_config"] = dict
+    try:
+        yield
+    finally:
+        for own in hidden:
+            own.pop("get_config", None)
 
 
 def _is_of_keras(layer: keras.Layer) -> bool:

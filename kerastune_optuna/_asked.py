@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -39,6 +40,12 @@ def check(build_model: Callable[[BaseTrial], Any], trial: BaseTrial) -> None:
         return _space.middle(distribution)
 
     _space.walk(build_model, _space.Walker(choose))
+
+
+def is_of_optuna(error: Exception) -> bool:
+    """Whether the code that raised an error is Optuna's."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__")).startswith("optuna.")
 
 
 def with_defaults(build_model: Callable[[BaseTrial], Any], trial: FrozenTrial) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import platform
@@ -86,8 +87,20 @@ def warn_where_code_decides(
             "changed, the model is wrong and the trial's value right: restore the builder of that "
             "search.",
             UserWarning,
-            stacklevel=6,
+            stacklevel=_level_of_the_user(),
         )
+
+
+def _level_of_the_user() -> int:
+    """Return how far above its caller the line is that called into the package."""
+    level, frame = 1, inspect.currentframe()
+    while (frame := frame and frame.f_back) and _is_ours(frame.f_globals.get("__name__")):
+        level += 1
+    return level
+
+
+def _is_ours(module: object) -> bool:
+    return str(module).startswith(f"{__package__}.")
 
 
 def describe_search(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any]) -> Card:

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-import keras
 from optuna.trial import TrialState
 
 from kerastune_optuna import _source, _study
@@ -23,6 +22,19 @@ if TYPE_CHECKING:
 _GIVEN = "given"  # the user attr of a study with what its latest search gave to trials
 _NO_RESULT = (TrialState.FAIL, TrialState.WAITING)
 _ANEW = "another study_name, or overwrite=True to start anew"
+
+
+def warn_if_builder_changed(study: optuna.Study, recipe: Recipe) -> None:
+    """Warn where the latest trials of a study came from other code than this builder's."""
+    now, latest = recipe.digests, study.user_attrs.get(_GIVEN, {}).get("code")
+    if now and latest and (changed := _source.changed(latest, now)):
+        warnings.warn(
+            "The code of build_model has changed since the latest search of study "
+            f"{study.study_name!r} ({', '.join(changed)}): its earlier trials may not compare with "
+            "new ones. Pass another study_name, or overwrite=True to start anew.",
+            UserWarning,
+            stacklevel=4,  # the line that calls search()
+        )
 
 
 def claim(study: optuna.Study, recipe: Recipe) -> None:
@@ -43,8 +55,9 @@ def claim(study: optuna.Study, recipe: Recipe) -> None:
         if _are_others(before.get("validation"), now["validation"]):
             raise StudyMismatchError(
                 f"Study {study.study_name!r} exists, and its trials were measured on other "
-                "validation data, so that no value of one compares with that of another. Pass the "
-                f"same (rows that are drawn by chance need a seed), {_ANEW}."
+                "validation data, so that no value of one compares with that of another. If "
+                "train_test_split drew these rows, give it random_state=. Else pass the same "
+                f"validation data, {_ANEW}."
             )
         if changes := list(_changes(before, now)):
             warnings.warn(
@@ -53,7 +66,7 @@ def claim(study: optuna.Study, recipe: Recipe) -> None:
                 UserWarning,
                 stacklevel=4,  # the line that calls search()
             )
-    is_other = any(_changes(before, now)) or before.get("builder") not in (None, now["builder"])
+    is_other = any(_changes(before, now)) or before.get("code") not in (None, now["code"])
     study.set_user_attr(_GIVEN, {**before, **{k: v for k, v in now.items() if v is not None}})
     _study.note_epochs(study, recipe.epochs_of_a_trial, is_other=is_other)
 
@@ -63,27 +76,20 @@ def _given(recipe: Recipe) -> dict[str, Any]:
     return {
         "epochs": int(fit.epochs),
         "batch_size": int(fit.others.get("batch_size") or 32),  # as Keras reads None
-        "builder": _source.fingerprint(recipe.build_model),
+        "code": recipe.digests or None,
         "training": measure((fit.x, fit.y, fit.others.get("sample_weight"))),
-        "validation": measure(_validation(recipe)),
+        "validation": _validation(recipe),
     }
 
 
-def _validation(recipe: Recipe) -> Any:
-    """Return what trials are measured on: also rows that come out of the training data."""
+def _validation(recipe: Recipe) -> list[Any] | None:
+    """Return what tells the rows that trials are measured on, also those of the training data."""
     fit = recipe.fit
     if fit.folds:
-        return fit.x, fit.y
-    if not fit.validation_split:
-        return fit.validation_data
-    return keras.tree.map_structure(lambda leaf: _tail(leaf, fit.validation_split), (fit.x, fit.y))
-
-
-def _tail(leaf: Any, split: float) -> Any:
-    """Return the rows of an array that Keras keeps for validation."""
-    if not getattr(leaf, "shape", ()):
-        return leaf
-    return leaf[int(leaf.shape[0] * (1 - split)) :]
+        return measure((fit.x, fit.y))
+    if fit.validation_split:
+        return measure((fit.x, fit.y), fit.validation_split)
+    return measure(fit.validation_data)
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.pruners import NopPruner
 
-from kerastune_optuna import _asked, _backup, _check, _interrupt, _study, _weights
+from kerastune_optuna import _asked, _backup, _check, _comparable, _interrupt, _study, _weights
 from kerastune_optuna._budget import Executions
 from kerastune_optuna._confirmation import Confirmation
 from kerastune_optuna._confirmed import ConfirmedResults
@@ -155,7 +155,7 @@ class Confirming(Trainer, ConfirmedResults):
 
     def _study_of_executions(self, fit: FitArguments, recipe: Recipe) -> optuna.Study:
         """Open the study of executions for these data and arguments, made where there is none."""
-        _study.warn_if_builder_changed(self.study, self.build_model)
+        _comparable.warn_if_builder_changed(self.study, recipe)
         parts = [fit.x, fit.y, fit.epochs, fit.validation_data, fit.validation_split]
         others = sorted(fit.others.items())
         began = _study.beginning(self.study)  # tells it from an earlier search of that name

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from kerastune_optuna import _graphs
 from kerastune_optuna._data import count_batches, is_loader, makes_batches, shape_of_a_batch
+from kerastune_optuna._pick import pick
 from kerastune_optuna._source import digest
 
 _LARGEST = 1 << 22  # bytes that are read of an array: a few milliseconds
@@ -39,11 +40,15 @@ def describe(data: Any) -> str:
         return type(data).__name__
 
 
-def measure(data: Any) -> list[Any] | None:
+def measure(data: Any, split: float | None = None) -> list[Any] | None:
     """Return what tells data from other data, whatever it is packed in, in a form JSON holds.
 
     Of each array it is how many values it has, and two numbers that follow the values: those of
     the same data made anew differ as little as its values do.
+
+    Args:
+        data: What Model.fit takes, in a tuple where it is several arguments.
+        split: The share of the rows that Keras keeps for validation, where only these count.
 
     Returns:
         None where nothing can be read again, as of generators, or comes by chance, as of shuffle().
@@ -51,9 +56,19 @@ def measure(data: Any) -> list[Any] | None:
     if is_loader(data) or any(map(is_loader, data if isinstance(data, tuple) else ())):
         return None
     try:
-        return [_measured(leaf) for leaf in _arrays(data)]
+        kept = data if split is None else _tail(data, split)
+        return [_measured(leaf) for leaf in _arrays(kept)]
     except Exception:  # data of any kind may raise anything, and no search fails for want of this
         return None
+
+
+def _tail(data: Any, split: float) -> Any:
+    """Return the last rows of arrays."""
+
+    def rows(leaf: Any) -> Any:
+        return None if leaf is None else pick(leaf, slice(int(leaf.shape[0] * (1 - split)), None))
+
+    return keras.tree.map_structure(rows, data)
 
 
 def _arrays(data: Any) -> Iterator[Any]:
@@ -115,7 +130,7 @@ def _sample(array: Any) -> NDArray[Any]:
     row = 8 * math.prod(map(int, array.shape[1:]))
     size = getattr(array, "nbytes", int(array.shape[0]) * row)
     step = max(1, math.ceil(size / _LARGEST))
-    rows = array.iloc[::step] if hasattr(array, "iloc") else array[::step]
+    rows = pick(array, slice(None, None, step))
     return np.asarray(rows if hasattr(rows, "iloc") else keras.ops.convert_to_numpy(rows))
 
 

@@ -129,7 +129,7 @@ def rebuild(
             f"build_model no longer asks for {' and '.join(map(repr, gone))}, which trial "
             f"{trial.number} had, and its weights do not fit. Restore the builder of that search."
         ) from error
-    _weights.build_optimizer(model)
+    _weights.let_files_be_whole(model)
     return model
 
 

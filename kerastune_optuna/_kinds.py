@@ -14,6 +14,7 @@ from kerastune_optuna._fit import FitArguments
 
 _VALUES = (str, bytes, int, float, complex, np.generic)
 _INSTEAD = "Pass arrays of numbers"
+_ONE_TYPE = 'Give all columns one, as frame.astype("float32") does'
 _OR_TEXTS = (
     ", or of texts: numpy.array(texts, dtype=object) with one dimension, or tf.constant(texts)"
 )
@@ -27,8 +28,7 @@ def check_kinds(fit: FitArguments) -> None:
     """
     for name, leaf in named_arrays(fit):
         if (fault := _fault(leaf)) is not None:
-            texts = _OR_TEXTS if keras.backend.backend() == "tensorflow" else ""
-            raise ArgumentTypeError(f"{name} holds {fault}. {_INSTEAD}{texts}.")
+            raise ArgumentTypeError(f"{name} holds {fault}. {_instead(leaf)}.")
 
 
 def named_arrays(fit: FitArguments) -> Iterator[tuple[str, Any]]:
@@ -40,6 +40,13 @@ def named_arrays(fit: FitArguments) -> Iterator[tuple[str, Any]]:
         for path, leaf in keras.tree.flatten_with_path(data):
             if leaf is not None:
                 yield name + "".join(f"[{step!r}]" for step in path), leaf
+
+
+def _instead(leaf: Any) -> str:
+    """Return what to pass in place of what Keras does not take."""
+    if hasattr(leaf, "columns") and all(map(_is_known, leaf.dtypes)):
+        return _ONE_TYPE
+    return _INSTEAD + (_OR_TEXTS if keras.backend.backend() == "tensorflow" else "")
 
 
 def _fault(leaf: Any) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import keras
 from optuna.trial import BaseTrial, FrozenTrial
 
-from kerastune_optuna import _asked, _not_finite, _shared
+from kerastune_optuna import _asked, _not_finite, _shared, _source
 from kerastune_optuna._constraints import Constraints, untold
 from kerastune_optuna._exceptions import BuilderError, StudyMismatchError
 from kerastune_optuna._fit import FitArguments, check_builders_arguments, check_training
@@ -19,7 +19,7 @@ from kerastune_optuna._objectives import Objectives
 from kerastune_optuna._own_fit import trains_itself
 from kerastune_optuna._rehearsal import rehearse
 from kerastune_optuna._seeds import seed_of, set_all
-from kerastune_optuna._steps import set_steps
+from kerastune_optuna._steps import compiled_metrics, set_steps
 from kerastune_optuna._store import StoreSource
 from kerastune_optuna._user_callbacks import for_trial, may_add_metrics, of_builder
 
@@ -64,6 +64,11 @@ class Recipe:
     def last_epoch(self) -> int:
         """Up to which epoch a trial counts: that of fit, but for several trainings."""
         return self.fit.epochs - self.fit.epochs_of_a_trial + self.epochs_of_a_trial
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """Digests of the builder's code and of what it reads, as they are at the first look."""
+        return _source.digests(self.build_model)
 
     @cached_property
     def not_finite(self) -> str | None:
@@ -135,6 +140,10 @@ def build(build_model: Builder, trial: BaseTrial) -> tuple[keras.Model, Mapping[
             "optimizer=..., loss=..., metrics=[...]) before you return it."
         )
     _shared.check(model, before)
+    # Keras resets metrics that others use too only once they are built into a model.
+    for metric in compiled_metrics(model):
+        if isinstance(metric, keras.Metric):
+            metric.reset_state()
     return model, arguments
 
 
@@ -173,8 +182,9 @@ def _from_seed(
 def _called(build_model: Builder, trial: BaseTrial) -> Any:
     try:
         return build_model(trial)
-    except ValueError:  # as Optuna raises for a parameter that is not what it was
-        _asked.check(build_model, trial)
+    except ValueError as error:
+        if _asked.is_of_optuna(error):  # as for a parameter that is not what it was
+            _asked.check(build_model, trial)
         raise
     except AttributeError as error:
         if isinstance(error.obj, BaseTrial) and error.name in _OF_KERAS_TUNER:

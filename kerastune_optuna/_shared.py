@@ -7,7 +7,6 @@ trial what those before it learnt, and change the models that were handed out.
 from __future__ import annotations
 
 import random
-import zlib
 from collections.abc import Callable, Iterable
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
@@ -16,6 +15,7 @@ import keras
 
 from kerastune_optuna import _source
 from kerastune_optuna._exceptions import BuilderError
+from kerastune_optuna._variables import checksum_of
 
 _STATE = "seed_generator_state"  # how the paths of what a SeedGenerator counts end
 _seen: WeakValueDictionary[int, keras.Variable] = WeakValueDictionary()  # in the models before
@@ -49,7 +49,7 @@ def check(model: keras.Model, before: set[int]) -> None:
         states = [one for one in shared if one.path.endswith(_STATE)]
         _draw_anew(states)
         weights = {id(one) for one in shared}.difference(map(id, states))
-        _frozen[model] = {id(one): _checksum(one) for one in shared if id(one) in weights}
+        _frozen[model] = {id(one): checksum_of(one) for one in shared if id(one) in weights}
 
 
 def check_trained(model: keras.Model) -> None:
@@ -60,7 +60,7 @@ def check_trained(model: keras.Model) -> None:
     """
     if (before := _frozen.get(model)) is not None:
         shared = [one for one in model.variables if id(one) in before]
-        _refuse(one for one in shared if before[id(one)] != _checksum(one))
+        _refuse(one for one in shared if before[id(one)] != checksum_of(one))
 
 
 def _refuse(changing: Iterable[keras.Variable]) -> None:
@@ -79,7 +79,3 @@ def _draw_anew(states: Iterable[keras.Variable]) -> None:
     chance.setstate(random.getstate())
     for state in states:
         state.assign([chance.getrandbits(31), 0])
-
-
-def _checksum(variable: keras.Variable) -> int:
-    return zlib.crc32(keras.ops.convert_to_numpy(variable).tobytes())

@@ -12,6 +12,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 _PLAIN = (str, bytes, int, float, complex, type(None))
+_MOST = 256  # entries of a container in which layers are looked for: data has more
 _CHANGING = {"append", "clear", "extend", "insert", "pop", "remove", "setdefault", "update"}
 
 
@@ -41,7 +42,11 @@ def digests(build_model: Callable[..., Any]) -> dict[str, str]:
 
 def fingerprint(build_model: Callable[..., Any]) -> str | None:
     """Return one digest of all of them; None where there is no source to read."""
-    found = digests(build_model)
+    return combined(digests(build_model))
+
+
+def combined(found: Mapping[str, str]) -> str | None:
+    """Return one digest of several; None of none."""
     return digest(repr(sorted(found.items())).encode()) if found else None
 
 
@@ -69,7 +74,8 @@ def values(build_model: Callable[..., Any], seen: set[int] | None = None) -> Ite
         if _is_of_module(value, code) and id(value) not in seen:
             yield from values(value, seen)
         elif isinstance(value, list | tuple | dict):
-            yield from value.values() if isinstance(value, dict) else value
+            if len(value) <= _MOST:
+                yield from value.values() if isinstance(value, dict) else value
         else:
             yield value
 

@@ -110,7 +110,7 @@ def _stays_the_same(model: keras.Model) -> bool:
     parts = [*model._flatten_layers(include_self=False), *getattr(model, "operations", [])]
     inner = [part.activation for part in parts if _is_active(part)]
     names = {getattr(one, "__name__", type(one).__name__).lower() for one in [*parts, *inner]}
-    compiled = [model.optimizer, *keras.tree.flatten(model.loss), *_metrics(model)]
+    compiled = [model.optimizer, *keras.tree.flatten(model.loss), *compiled_metrics(model)]
     # What others wrote may hold any arithmetic.
     return not names.intersection(_ROUNDED) and all(
         map(_is_of_keras, [model, *parts, *inner, *compiled])
@@ -127,7 +127,7 @@ def _is_active(layer: keras.layers.Layer) -> bool:
     return getattr(layer, "activation", None) is not None
 
 
-def _metrics(model: keras.Model) -> list[Any]:
+def compiled_metrics(model: keras.Model) -> list[Any]:
     """Return what compile() got for metrics, or what is in no list."""
     compiled = model._compile_metrics
     if compiled is None:

@@ -14,7 +14,7 @@ from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
 from optuna.study._multi_objective import _get_pareto_front_trials_by_trials
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _source, _storage
+from kerastune_optuna import _storage
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StudyMismatchError
 from kerastune_optuna._liveness import WORKER
 from kerastune_optuna._objectives import Objectives
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from kerastune_optuna._monitor import Objective
 
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
-_BUILDER = "builder"  # the user attr with digests of build_model's code and of what it reads
 _TRAININGS = "trainings"  # the user attr with what a value is the mean of, where that is several
 _EPOCHS = "epochs"  # the user attr with the epochs that a trial of the latest search may run
 _SINCE = "kerastune_optuna:epochs_since"  # the system attr with the first trial that may run them
@@ -81,21 +80,6 @@ def quiet_optuna() -> Iterator[None]:
         yield
     finally:
         optuna.logging.set_verbosity(before)
-
-
-def warn_if_builder_changed(study: optuna.Study, build_model: Callable[..., Any]) -> None:
-    """Warn where the study's first trials came from other code than this builder's."""
-    now, earlier = _source.digests(build_model), study.user_attrs.get(_BUILDER)
-    if not isinstance(earlier, dict):
-        study.set_user_attr(_BUILDER, now)
-    elif now and earlier and (changed := _source.changed(earlier, now)):
-        warnings.warn(
-            f"The code of build_model has changed since study {study.study_name!r} began "
-            f"({', '.join(changed)}): its earlier trials may not compare with new ones. Pass "
-            "another study_name, or overwrite=True to start anew.",
-            UserWarning,
-            stacklevel=4,  # the line that calls search()
-        )
 
 
 def note_epochs(study: optuna.Study, epochs: int, *, is_other: bool = False) -> None:

@@ -89,7 +89,7 @@ class Trainer(Results):
         folder = self._folder if self._has_directory else None
         return {
             "command": _card.command(),
-            "builder": _source.fingerprint(self.build_model),
+            "builder": _source.combined(recipe.digests),
             "sampler_seed": sampler_seed,
             "n_workers": n_workers,
             "kept": _bundle.keep(folder, recipe, given),

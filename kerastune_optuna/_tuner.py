@@ -255,7 +255,7 @@ class OptunaTuner(Queue, Again, Confirming):
         study = self._opened()
         if self.keep_best:
             check_store(self._store)
-        _study.warn_if_builder_changed(study, self.build_model)
+        _comparable.warn_if_builder_changed(study, recipe)
         _study.claim_trainings(study, recipe.executions, told(recipe.fit.folds))
         _comparable.claim(study, recipe)
         _tidy(study, recipe)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+import zlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import keras
+import numpy as np
 
 from kerastune_optuna._exceptions import BuilderError
 from kerastune_optuna._specs import from_plain, to_plain
@@ -74,10 +76,14 @@ def make_again(model: keras.Model, remembered: Mapping[str, Any]) -> None:
 def checksum(model: keras.Model) -> str:
     """Return a number that tells the weights of a model from any others."""
     total = hashlib.sha256()
-    for weight in model.get_weights():
-        total.update(f"{weight.dtype}{weight.shape}".encode())
-        total.update(weight.tobytes())
+    for weight in model.weights:
+        total.update(f"{weight.dtype}{tuple(weight.shape)}{checksum_of(weight)}".encode())
     return total.hexdigest()
+
+
+def checksum_of(variable: keras.Variable) -> int:
+    """Return a number that tells the value of a variable from most others."""
+    return zlib.crc32(np.ascontiguousarray(variable.numpy()).reshape(-1).view("uint8").data)
 
 
 def unbuildable(model: keras.Model) -> BuilderError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import optuna
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _SUFFIX = ".weights.h5"  # Keras saves weights only under names that end so
 # The system attrs of the trial that saved them: of the file, and of what the model had.
-_CHECKSUM, _VARIABLES = "kerastune_optuna:weights_sha256", "kerastune_optuna:variables_sha256"
+_CHECKSUM, _VARIABLES = "kerastune_optuna:weights_sha256", "kerastune_optuna:variables"
 
 
 class UnfitWeightsError(WeightsError):
@@ -89,7 +89,7 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: ke
             raise UnfitWeightsError(
                 f"The model that build_model returns for the parameters of trial {trial.number} is "
                 f"not the one that was trained, and would not come to its value: {changed}. "
-                "Restore the builder of that search."
+                "Restore the builder of that search, and the dtype policy that it ran under."
             )
     # Keras passes over layers that are not built.
     if trial.system_attrs.get(_VARIABLES) not in (None, checksum(model)):
@@ -106,11 +106,21 @@ def _optimizers(model: keras.Model) -> list[keras.optimizers.Optimizer]:
     return [one for one in vars(model).values() if isinstance(one, keras.optimizers.Optimizer)]
 
 
-def build_optimizer(model: keras.Model) -> None:
-    """Make the optimizer's variables, without which a file of the model loads with a warning."""
-    if not model.optimizer.built:
-        with scope_of(model):
-            model.optimizer.build(model.trainable_variables)
+def let_files_be_whole(model: keras.Model) -> None:
+    """Let the optimizer make its variables once a file of the model is written, and not before.
+
+    A file without them loads with a warning, and a model with them takes thrice the memory.
+    """
+    optimizer = model.optimizer
+    save_own = optimizer.save_own_variables
+
+    def save_all(store: Any) -> None:
+        if not optimizer.built:
+            with scope_of(model):
+                optimizer.build(model.trainable_variables)
+        save_own(store)
+
+    vars(optimizer)["save_own_variables"] = save_all
 
 
 def are_whole(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> bool:

@@ -50,6 +50,70 @@ def test_what_does_not_change_a_prediction_may_change(search, make_tuner, data):
     assert model.evaluate(*data[2], verbose=0)[1] == value
 
 
+@pytest.fixture
+def policy():
+    """Let a test choose a dtype policy, and put the usual one back."""
+    before = keras.config.dtype_policy()
+    yield keras.config.set_dtype_policy
+    keras.config.set_dtype_policy(before)
+
+
+def test_another_dtype_policy_is_an_error_that_names_it(search, make_tuner, policy):
+    """What was searched in half precision is not read in single precision."""
+    policy("mixed_float16")
+    search(dense("relu"))
+    policy("float32")
+    told = r'dtype of layer 0 .Sequential. was "mixed_float16" and is "float32"'
+    with pytest.raises(WeightsError, match=told):
+        make_tuner(dense("relu")).best_model()
+
+
+LAYERS = keras.layers
+AUGMENTATIONS = {
+    "RandomRotation": (LAYERS.RandomRotation(0.1), LAYERS.RandomRotation(0.2, "wrap")),
+    "RandomFlip": (LAYERS.RandomFlip(), LAYERS.RandomFlip("vertical")),
+    "RandAugment": (LAYERS.RandAugment(factor=0.1), LAYERS.RandAugment(factor=0.2)),
+    "MixUp": (LAYERS.MixUp(0.1), LAYERS.MixUp(0.2)),
+    "GaussianNoise": (LAYERS.GaussianNoise(0.1), LAYERS.GaussianNoise(0.2)),
+}
+
+
+@pytest.mark.parametrize(("one", "other"), AUGMENTATIONS.values(), ids=AUGMENTATIONS)
+def test_augmentation_may_change(one, other):
+    """It does nothing in a prediction."""
+    x = np.ones((2, 4, 4, 3), "float32")
+    assert np.array_equal(one(x, training=False), other(x, training=False))
+    assert difference(tell(keras.Sequential([one])), tell(keras.Sequential([other]))) is None
+
+
+def test_a_random_crop_crops_in_predictions_too():
+    """Its size belongs to what a model computes."""
+    one, other = (keras.Sequential([keras.layers.RandomCrop(n, n)]) for n in (2, 3))
+    assert "height" in difference(tell(one), tell(other))
+
+
+class Counting(keras.initializers.Constant):
+    """Count how often it tells what it holds."""
+
+    told = 0
+
+    def get_config(self):
+        """Return the value."""
+        Counting.told += 1
+        return super().get_config()
+
+
+def test_matrices_of_initializers_are_not_told():
+    """They would become lists of numbers, once for the layer and once for each model around it."""
+    embedding = keras.layers.Embedding(4, 2, embeddings_initializer=Counting(np.ones((4, 2))))
+    model = keras.Sequential([keras.Sequential([keras.Input((3,)), embedding])])
+    before = model.get_config()
+    Counting.told = 0
+    assert not any("initializer" in place for place in tell(model))
+    assert Counting.told == 0
+    assert model.get_config() == before
+
+
 class Scaled(keras.layers.Layer):
     """Multiply by a number that no config tells."""
 
@@ -95,10 +159,13 @@ def scaling(factor):
 
 def test_code_that_no_config_tells_is_a_warning(search, make_tuner):
     """Where the builder has changed: it says which of the two may be wrong."""
-    search(scaling(2))
+    search(scaling(2), n_trials=1)
     make_tuner(scaling(2)).best_model()
-    with pytest.warns(UserWarning, match="the model is wrong and the trial's value right"):
-        make_tuner(scaling(3)).best_model()
+    tuner = make_tuner(scaling(3))
+    for read in (tuner.best_model, lambda: tuner.best_model(0), lambda: tuner.best_models(1)):
+        with pytest.warns(UserWarning, match="model is wrong and the trial's value right") as got:
+            read()
+        assert {one.filename for one in got} == {__file__}
 
 
 MODELS = {

@@ -73,9 +73,11 @@ def test_a_parameter_that_changed_ends_the_search_at_once(search, make_tuner, be
 
 
 def test_a_builder_that_raises_a_value_error_of_its_own_keeps_it(search, make_tuner):
-    """Nothing is said of parameters where they are what they were."""
+    """Nothing is said of parameters where they are what they were, and nothing is called twice."""
+    calls = []
 
     def build(trial):
+        calls.append(trial.number)
         if trial.suggest_int("units", 2, 4) > 1:
             raise ValueError("no such units")
 
@@ -86,6 +88,7 @@ def test_a_builder_that_raises_a_value_error_of_its_own_keeps_it(search, make_tu
         pytest.raises(TunerError, match="no such units"),
     ):
         search(tuner=tuner)
+    assert len(calls) == 1
 
 
 @pytest.mark.filterwarnings("ignore:.*build_model has changed")

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 import tensorflow as tf
 
 from kerastune_optuna import StudyMismatchError
@@ -36,6 +37,7 @@ def test_other_validation_data_is_an_error(search, make_tuner, data):
     with pytest.raises(StudyMismatchError, match="other validation data") as caught:
         search(tuner=tuner, fit={"validation_data": (x + 1, y)})
     assert "another study_name, or overwrite=True" in str(caught.value)
+    assert "If train_test_split drew these rows, give it random_state=." in str(caught.value)
     assert len(tuner.study.trials) == 2
     search(tuner=make_tuner(overwrite=True), fit={"validation_data": (x + 1, y)})
 
@@ -63,6 +65,28 @@ def test_what_makes_values_hard_to_compare_is_told_once(search, make_tuner, fit,
         search(tuner=make_tuner(), fit=fit)
     assert len(str(caught[0].message).splitlines()) == 1
     search(tuner=make_tuner(), fit=fit)
+
+
+def test_a_split_of_sparse_rows_of_any_kind_is_compared(search, make_tuner, data):
+    """SciPy's coo_matrix has no [], and Keras trains on it."""
+    x, y, _ = data
+    kept = {"validation_data": None, "validation_split": 0.25}
+    search(fit={"x": scipy.sparse.coo_matrix(x), "y": y, **kept})
+    with pytest.raises(StudyMismatchError, match="other validation data"):
+        search(tuner=make_tuner(), fit={"x": scipy.sparse.coo_matrix(x), "y": y[::-1], **kept})
+
+
+def test_the_code_of_the_latest_trials_is_what_a_builder_is_compared_with(search, make_tuner):
+    """Going back to the first code is a change too, and the same code again is none."""
+
+    def other(trial):
+        return model_of(trial.suggest_int("units", 1, 2))
+
+    search(one_choice, n_trials=1)
+    for n_trials, build in ((2, other), (3, one_choice)):
+        with pytest.warns(UserWarning, match="code of build_model has changed"):
+            search(tuner=make_tuner(build, n_trials=n_trials))
+        search(tuner=make_tuner(build, n_trials=n_trials))  # pytest makes a warning an error
 
 
 def test_a_study_that_came_to_nothing_takes_any_data(search, make_tuner, data):

@@ -219,7 +219,7 @@ REFUSED = {
     ),
     "mixed columns": (
         {"x": pd.DataFrame({"age": ROWS[:, 0], "is_new": Y > 0})},
-        "x holds columns of types int64 and bool, which have none in common",
+        "int64 and bool, which have none in common. Give all columns one, as frame.astype(",
     ),
     "four parts": ({"validation_data": (ROWS, Y, Y, Y)}, "validation_data has 4 parts. Pass (x,),"),
     "weights of validation": ({"validation_data": (ROWS, Y, Y[:3])}, "48 rows and [2] has 3"),

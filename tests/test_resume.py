@@ -107,13 +107,13 @@ def test_a_study_keeps_its_objective(search, make_tuner, objective, direction):
 
 
 def test_a_changed_builder_is_a_warning(search, make_tuner):
-    """Other code than that of the first trials is told, and searched with."""
+    """Other code than that of the latest trials is told, and searched with."""
 
     def other(trial):
         return build_model(trial)
 
     search()
-    with pytest.warns(UserWarning, match="code of build_model has changed since study 'test'"):
+    with pytest.warns(UserWarning, match="changed since the latest search of study 'test'"):
         search(tuner=make_tuner(other, n_trials=3))
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from kerastune_optuna import BuilderError
+from kerastune_optuna._shared import there_before
+from kerastune_optuna._source import values
 
 
 def base_model():
@@ -115,3 +117,56 @@ def test_a_clone_and_an_adapted_layer_are_fine(search, data):
 
     tuner = search(build, n_trials=2, train_repeats=True)
     assert tuner.best_model().evaluate(*data[2], verbose=0)[1] == tuner.best_value
+
+
+def test_what_a_user_changes_between_trials_is_no_training(search, make_tuner, data):
+    """Statistics that are adapted anew before the next search serve it."""
+    scale = keras.layers.Normalization()
+    scale.adapt(data[0])
+    search(closing(scale), n_trials=1)
+    scale.adapt(data[0] + 1)
+    search(tuner=make_tuner(closing(scale), n_trials=2))
+
+
+class Measured:
+    """Build and train a model with metrics that all trials share, or with its own."""
+
+    def __init__(self, metrics=None):
+        self.metrics = metrics
+
+    def __call__(self, trial):
+        """Build a model."""
+        model = on(keras.layers.Dense(4))
+        own = [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=self.metrics or own)
+        return model
+
+    def fit(self, trial, model, **keywords):
+        """Train it, without anything of it being built before."""
+        return model.fit(**keywords)
+
+
+def test_metrics_that_trials_share_begin_anew_with_each(search, data):
+    """Metric objects that are made once, as in TensorFlow's tutorials, count from nothing."""
+    shared = Measured([keras.metrics.SparseCategoricalAccuracy(name="accuracy")])
+    how = {"objective": "accuracy", "n_trials": 2, "train_repeats": True, "fit": {"epochs": 1}}
+    tuners = [
+        search(one, study_name=name, **how)
+        for one, name in ((shared, "shared"), (Measured(), "own"))
+    ]
+    values = [[trial.value for trial in tuner.study.trials] for tuner in tuners]
+    assert values[0] == values[1]
+    x, y, _ = data
+    found = [tuner.best_model().evaluate(x, y, verbose=0)[1] for tuner in tuners]
+    assert found[0] == found[1]
+
+
+def test_long_containers_are_not_looked_into():
+    """A builder that reads a vocabulary or a table costs its trials nothing."""
+    base, words = base_model(), {f"word {number}": number for number in range(1000)}
+
+    def build(trial):
+        return base, words
+
+    assert there_before(build) == {id(one) for one in base.variables}
+    assert len(list(values(build))) < len(words)
