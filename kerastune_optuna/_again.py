@@ -14,7 +14,6 @@ from kerastune_optuna._fit import FitArguments, check_fit_arguments
 from kerastune_optuna._monitor import Objective
 from kerastune_optuna._objectives import Objectives
 from kerastune_optuna._once import shown_once
-from kerastune_optuna._own_fit import FITS
 from kerastune_optuna._recipe import Recipe
 from kerastune_optuna._refit import (
     Until,
@@ -25,6 +24,7 @@ from kerastune_optuna._refit import (
     train,
 )
 from kerastune_optuna._results import Results
+from kerastune_optuna._series import FITS
 from kerastune_optuna._steps import check_steps
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ import numpy as np
 from optuna.exceptions import UpdateFinishedTrialError
 
 from kerastune_optuna._exceptions import WeightsError
+from kerastune_optuna._interrupt import finishing
 from kerastune_optuna._patience import is_away, one_try
 from kerastune_optuna._retry import BACKUP
 from kerastune_optuna._series import Series
@@ -98,7 +99,8 @@ class Archive:
         if self.error is not None:
             return
         try:
-            do()
+            with finishing():
+                do()
         except Exception as error:  # layers of the user and stores of any kind raise anything
             self.error = WeightsError(
                 f"Trial {self._trial.number} could not be backed up: {type(error).__name__}: "

@@ -14,6 +14,8 @@ from kerastune_optuna._archive import Archive
 from kerastune_optuna._callbacks import BestWeights, PruningCallback
 from kerastune_optuna._fit import FitArguments
 from kerastune_optuna._history import EpochLogs
+from kerastune_optuna._interrupt import requested
+from kerastune_optuna._own_fit import OwnPruning
 from kerastune_optuna._retry import BACKUP
 from kerastune_optuna._series import Series
 from kerastune_optuna._specs import to_plain
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 _BEST = "best.weights.h5"
 _SHARE = 0.02  # of the time, which may go into what only an interrupt would make use of
+_BASE, _SPEED = 0.02, 1e8  # seconds that a backup takes at least, and bytes that it writes in one
 
 
 class UnfitBackupError(Exception):
@@ -75,7 +78,9 @@ class Backup(keras.callbacks.BackupAndRestore):
         self._every = every
         self._fit = fit
         self._saved = self._prepared = self._ended = time.monotonic()
-        self._cost = 0.0
+        self._cost: float | None = None  # seconds that the last one took
+        self._last: int | None = None  # the last epoch that came to its end in this process
+        self._has_ended = False  # the fit, after which a callback may have changed the weights
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Restore the last backup, where it is of this training."""
@@ -110,9 +115,11 @@ class Backup(keras.callbacks.BackupAndRestore):
             keras.saving.load_weights(self.model, self._path(_BEST), objects_to_skip=skipped)
             self._best.resume()
         super().on_train_begin()
+        if state.get("is_stopped"):  # by a callback, after which there are no more epochs
+            self.model._initial_epoch = self.params["epochs"]
         if state.get("checksum") not in (None, checksum(self.model)):
             raise ValueError("not all of the weights were loaded")
-        if not has_best:
+        if not has_best and state["best_epoch"] is not None:
             self._best.resume()
 
     def _is_unbuilt_optimizer(self, value: object) -> bool:
@@ -123,20 +130,28 @@ class Backup(keras.callbacks.BackupAndRestore):
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Back up at an interrupt, and unless the last time is too short ago."""
         if self._pruning.saw(epoch):
+            self._last = epoch
             now = time.monotonic()
             is_due = self._pruning.cut_off or now - self._saved >= self._every
             lasted, self._ended = now - self._ended, now
             if is_due or (lasted > SOON and self._is_cheap(now)):
-                self._archive.prepare(lambda: self._prepare(epoch, logs))
-                self._prepared = time.monotonic()
-                self._cost = self._prepared - now
+                self._write(epoch, logs)
             if not is_due:
                 return
         self._archive.save()  # what was prepared before, where this epoch was left
         self._saved = time.monotonic()
 
+    def _write(self, epoch: int, logs: Mapping[str, Any] | None) -> None:
+        """Prepare a backup, and measure that."""
+        began = time.monotonic()
+        self._archive.prepare(lambda: self._prepare(epoch, logs))
+        self._prepared = time.monotonic()
+        self._cost = self._prepared - began
+
     def _is_cheap(self, now: float) -> bool:
         """Whether to prepare what only an interrupt in the next epoch would make use of."""
+        if self._cost is None:  # an optimizer like Adam has two slots for each weight
+            self._cost = _BASE + 3 * size_of(self.model) / _SPEED
         return self._cost < _SHARE * (now - self._prepared)
 
     def _prepare(self, epoch: int, logs: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -152,12 +167,14 @@ class Backup(keras.callbacks.BackupAndRestore):
             "seconds": self._watch.seconds,
             "shapes": self.model.get_build_config(),
             "series": self._series.state(),
+            "is_stopped": self._has_ended and bool(self.model.stop_training),
         }
 
     def _save_best(self, epoch: int) -> None:
         """Save the weights of the best epoch too, where they are not those of this one."""
         self._path(_BEST).unlink(missing_ok=True)
-        if self._pruning.best_epoch in (None, epoch):
+        best = self._pruning.best_epoch
+        if best is None or (best == epoch and not self._has_ended):
             return
         now = self.model.get_weights()
         self._best.restore()
@@ -169,6 +186,20 @@ class Backup(keras.callbacks.BackupAndRestore):
 
     def _path(self, name: str) -> Path:
         return self._archive.folder / name
+
+
+class BackupOfFits(Backup):
+    """Back up the first fit of a builder's own, which is not trained again where others follow."""
+
+    _pruning: OwnPruning
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Prepare the end of the fit, from which an interrupt of a later one lets it go on."""
+        if self._last is None or self._pruning.is_over:
+            return
+        self._has_ended = True
+        if requested() or self._is_cheap(time.monotonic()):
+            self._write(self._last, logs)
 
 
 def forget(trial: optuna.Trial) -> None:

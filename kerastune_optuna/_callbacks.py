@@ -230,12 +230,15 @@ class PruningCallback(KerasPruningCallback):
         """Return what a resumed training needs, in a form that JSON holds."""
         reports = {**_reported(self._trial), **self._unsent}
         own = {"best_value": self.best_value, "best_epoch": self.best_epoch}
-        return {**own, "epochs_run": self.epochs_run, "reports": sorted(reports.items())}
+        counts = {"epochs_run": self.epochs_run, "values_seen": self._values_seen}
+        return {**own, **counts, "reports": sorted(reports.items())}
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Go on from the state of an earlier training, and report what that one did."""
         self.best_value, self.best_epoch = state["best_value"], state["best_epoch"]
-        self.epochs_run = self._values_seen = state["epochs_run"]
+        self.epochs_run = state["epochs_run"]
+        # Older backups do not say how many epochs had a value.
+        self._values_seen = state.get("values_seen", self.epochs_run)
         self._last_epoch = self.epochs_run - 1
         self.report_again(state)
 

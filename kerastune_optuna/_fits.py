@@ -48,8 +48,8 @@ class Fits(keras.callbacks.Callback):
     Args:
         logs: The logs of the training, which is among the callbacks.
         callbacks: Who sees a single fit.
-        of_first: Who sees the first fit alone, like a backup: a fit whose weights and optimizer
-            come from the fits before it cannot go on by itself.
+        of_first: Who sees the first fit alone, and its end, like a backup: a fit whose weights and
+            optimizer come from the fits before it cannot go on by itself.
     """
 
     # Keras reads the logs of each batch from the device for callbacks that do not say so.
@@ -65,10 +65,12 @@ class Fits(keras.callbacks.Callback):
         self.history: keras.callbacks.History | None = None  # of the last fit that ended
         self._logs = logs
         self._callbacks = callbacks
+        self._of_first = of_first
         self._seeing = [*callbacks, *of_first]
         self._starts: list[int] = []  # how many epochs there were before each fit
         self._shift = 0
         self._begins = False
+        self._is_resumed = False
 
     @property
     def lengths(self) -> list[int]:
@@ -102,6 +104,7 @@ class Fits(keras.callbacks.Callback):
         self._starts.append(0)
         for one in self._seeing:
             one.on_train_begin(logs)
+        self._is_resumed = bool(self._logs.rows)
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Pass on the batch."""
@@ -127,8 +130,22 @@ class Fits(keras.callbacks.Callback):
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         """Wait for another fit, or for the end."""
         self.history = getattr(self.model, "history", None)
+        if len(self._starts) > 1:
+            return
+        if self._is_resumed and self.history is not None:
+            _tell_all(self.history, self._logs.rows)
+        for one in self._of_first:
+            one.on_train_end(logs)
 
     def end(self) -> None:
         """End the training."""
-        for one in self._seeing:
+        for one in self._callbacks:
             one.on_train_end()
+
+
+def _tell_all(history: keras.callbacks.History, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Let a History tell of the epochs too that an earlier process trained."""
+    history.epoch, history.history = [], {}
+    for row in rows:
+        logs = dict(row)
+        history.on_epoch_end(logs.pop("epoch"), logs)

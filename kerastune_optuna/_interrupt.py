@@ -6,7 +6,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 _GRACE = 5  # seconds after which the first signal counts as the second: a batch may last for hours
@@ -32,8 +33,16 @@ class _Listener:
     def watch(self) -> None:
         """Send the signal a second time where the first one did not end the search."""
         self._asked.wait()
-        if not self._over.wait(_GRACE) and self._escalates:
-            signal.pthread_kill(threading.main_thread().ident or 0, self.received or signal.SIGINT)
+        if not self._escalates:
+            return
+        while not self._over.wait(_GRACE):
+            if not (underway := list(_underway)):
+                main = threading.main_thread().ident or 0
+                signal.pthread_kill(main, self.received or signal.SIGINT)
+                return
+            _tell("Waiting until what was trained is saved; a second Ctrl-C ends it at once.")
+            for one in underway:
+                one.wait()
 
     def end(self) -> None:
         """Let the watching thread go."""
@@ -42,6 +51,8 @@ class _Listener:
 
 
 _listeners: list[_Listener] = []  # a search may run inside another's builder
+_underway: list[threading.Event] = []  # each is set when something is finished
+_marks: list[Path] = []  # a file that is there while something is being finished
 
 
 def requested() -> bool:
@@ -89,6 +100,30 @@ def listening(
         listener.end()
         _listeners.remove(listener)
         _restore(before)
+
+
+@contextmanager
+def finishing() -> Iterator[None]:
+    """Finish something, like a backup, which a first signal is not to end however long it takes."""
+    ended = threading.Event()
+    try:
+        _underway.append(ended)
+        with suppress(OSError):  # as where the disk is full
+            for mark in _marks:
+                mark.touch()
+        yield
+    finally:
+        with suppress(ValueError):  # a second signal may come before it is in the list
+            _underway.remove(ended)
+        ended.set()
+        with suppress(OSError):
+            for mark in _marks:
+                mark.unlink(missing_ok=True)
+
+
+def show_by(mark: Path) -> None:
+    """Let other processes see by a file when this one is finishing something."""
+    _marks.append(mark)
 
 
 class Brief:

@@ -26,7 +26,8 @@ from kerastune_optuna._workers import Payload, work_on
 
 _POLL = 0.5  # seconds between two looks at the study
 _LOOK = 0.02  # seconds between two looks at whether a worker has ended
-_PATIENCE = 5  # seconds that a worker has to end after it was told to
+_PATIENCE = 5  # seconds that a worker has to end after it was told to, or after it saved its trial
+_LONGEST = 600  # seconds after which a worker is ended even if it still saves its trial
 # Before the imports, which take seconds: Ctrl-C is the parent's to pass on, and this package may be
 # found only where the parent found it. What TensorFlow's C++ tells while it is imported, whatever
 # TF_CPP_MIN_LOG_LEVEL says, the parent's import has told; Keras imports it with any backend, to set
@@ -131,6 +132,7 @@ class _Worker:
 
     def __init__(self, payload: bytes, number: int, n_workers: int, folder: Path) -> None:
         self._report = folder / f"{number}-{time.monotonic_ns()}"
+        self._mark = _mark_of(self._report)
         self._process = subprocess.Popen(
             [sys.executable, "-X", "faulthandler", "-c", _BOOT.format(path=sys.path)],
             stdin=subprocess.PIPE,
@@ -180,10 +182,9 @@ class _Worker:
         if self._process.poll() is None:
             self._process.terminate()
 
-    def wait(self, deadline: float) -> None:
-        """Wait for its end, but not beyond the deadline."""
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(max(0.0, deadline - time.monotonic()))
+    def is_saving(self) -> bool:
+        """Whether it runs, and saves what it trained."""
+        return self._mark.exists() and not self.has_ended()
 
     def kill(self) -> None:
         """End it for good, and leave no zombie."""
@@ -207,15 +208,35 @@ def _wait(workers: list[_Worker]) -> None:
 
 def _stop(workers: list[_Worker]) -> None:
     """Ask the workers to end; kill those that do not in time, or all at a second Ctrl-C."""
-    deadline = time.monotonic() + _PATIENCE
     try:
         for worker in workers:
             worker.ask_to_stop()
-        for worker in workers:
-            worker.wait(deadline)
+        _wait_for_all(workers)
     finally:
         for worker in workers:
             worker.kill()
+
+
+def _wait_for_all(workers: list[_Worker]) -> None:
+    """Wait for the end of the workers, and longer for those that save what they trained."""
+    began = time.monotonic()
+    deadline, last = began + _PATIENCE, began + _LONGEST
+    while time.monotonic() < deadline and not all(worker.has_ended() for worker in workers):
+        time.sleep(_LOOK)
+        if any(worker.is_saving() for worker in workers):
+            _wait_for_saves(workers, last)
+            deadline = min(time.monotonic() + _PATIENCE, last)
+
+
+def _wait_for_saves(workers: list[_Worker], last: float) -> None:
+    with _interrupt.finishing():
+        while time.monotonic() < last and any(worker.is_saving() for worker in workers):
+            time.sleep(_LOOK)
+
+
+def _mark_of(report: Path) -> Path:
+    """Return the file that is there while the worker of a report saves what it trained."""
+    return report.with_suffix(".saving")
 
 
 def _raised(report: Path, pid: int) -> BaseException:
@@ -234,6 +255,7 @@ def main() -> None:
     with _interrupt.listening("", (signal.SIGTERM,), escalates=False):
         pipe = sys.stdin.buffer
         report = _receive(pipe).decode()
+        _interrupt.show_by(_mark_of(Path(report)))
         payload = Payload(_receive(pipe))
         threading.Thread(target=_die_with_parent, args=(pipe,), daemon=True).start()
         try:

@@ -14,6 +14,7 @@ from kerastune_optuna import _interrupt
 from kerastune_optuna._callbacks import BestWeights, Logs, PruningCallback
 from kerastune_optuna._exceptions import BuilderError, MetricNotFoundError
 from kerastune_optuna._fits import Fits, TrainingOver
+from kerastune_optuna._series import FITS
 
 if TYPE_CHECKING:
     import optuna
@@ -27,7 +28,6 @@ PREPARED = (
     "model, **fit: model.fit(**{**fit, **prepare(trial, fit)})`, with a function `prepare` that "
     'returns {"x": ..., "validation_data": ...} for the parameters of the trial.'
 )
-FITS = "fits"  # the user attr of a trial with the epochs of each fit, where it had several
 
 
 def trains_itself(build_model: Callable[..., Any]) -> bool:

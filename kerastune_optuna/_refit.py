@@ -18,7 +18,7 @@ from kerastune_optuna._history import EpochLogs
 from kerastune_optuna._monitor import Objective
 from kerastune_optuna._recipe import Recipe, build_again
 from kerastune_optuna._seeds import seed_of
-from kerastune_optuna._series import best_of
+from kerastune_optuna._series import FITS, best_of
 from kerastune_optuna._stop import StopOnRequest
 from kerastune_optuna._user_callbacks import as_list
 
@@ -124,7 +124,7 @@ def best_epochs(trial: FrozenTrial) -> int:
 def ends_of_fits(trial: FrozenTrial) -> list[int]:
     """Return after how many epochs each fit of a trial ended, up to its best epoch."""
     best = best_epochs(trial)
-    ends = accumulate(trial.user_attrs.get(_own_fit.FITS, []))
+    ends = accumulate(trial.user_attrs.get(FITS, []))
     return [*(end for end in ends if end < best), best]
 
 

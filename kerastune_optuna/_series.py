@@ -19,6 +19,9 @@ TRAINING = (
 )
 
 
+FITS = "fits"  # the user attr of a trial with the epochs of each fit, where it had several
+
+
 def best_of(values: Sequence[float], objective: Objective) -> int:
     """Return the number of the training with the best value."""
     return values.index(min(values, key=objective.cost))
@@ -47,6 +50,7 @@ class Series:
         self._scores: list[list[float]] = []
         self._objective = objective
         self._best_epochs: list[int | None] = []
+        self._fits: list[list[int] | None] = []  # the epochs of each, where a training had several
         self._epochs_run = 0
         self._epochs = 0
 
@@ -94,19 +98,26 @@ class Series:
         known, reason = "best_value" in training, training["stop_reason"]
         values = [*self.values, training["best_value"]] if known else self.values
         epochs = [*self._best_epochs, training.get("best_epoch")] if known else self._best_epochs
+        fits = [*self._fits, training.get(FITS)]
         return {
-            **(self._means(values, epochs) if values else {}),
+            **(self._means(values, epochs, fits) if values else {}),
             "epochs_run": self._epochs_run + training["epochs_run"],
             "stop_reason": f"training {self.number + 1} of {self.length}: {reason}",
         }
 
-    def _means(self, values: Sequence[float], epochs: Sequence[int | None]) -> dict[str, Any]:
+    def _means(
+        self,
+        values: Sequence[float],
+        epochs: Sequence[int | None],
+        fits: Sequence[list[int] | None],
+    ) -> dict[str, Any]:
+        best = best_of(values, self._objective)
         own = {"best_value": statistics.fmean(values), "values": values, "best_epochs": epochs}
         if len(values) > 1:
             own["std"] = statistics.stdev(values)
         # A builder's own fit may tell no more than the value.
-        if (epoch := epochs[best_of(values, self._objective)]) is not None:
-            own["best_epoch"] = epoch
+        of_best = {"best_epoch": epochs[best], FITS: fits[best]}
+        own.update({key: value for key, value in of_best.items() if value is not None})
         return own
 
     def add(
@@ -137,6 +148,7 @@ class Series:
         self.values.append(training["best_value"])
         self._scores.append(list(scores))
         self._best_epochs.append(training.get("best_epoch"))
+        self._fits.append(training.get(FITS))
         self._epochs_run += training["epochs_run"]
 
     def restore(self, model: keras.Model) -> None:
@@ -151,6 +163,7 @@ class Series:
             "scores": self._scores,
             "seconds": self.seconds,
             "best_epochs": self._best_epochs,
+            FITS: self._fits,
             "epochs_run": self._epochs_run,
             "epochs": self._epochs,
             "rows": self.rows,
@@ -161,5 +174,7 @@ class Series:
         self.values, self.rows = list(state["values"]), list(state["rows"])
         self._best_epochs, self._epochs_run = list(state["best_epochs"]), state["epochs_run"]
         self._scores, self.seconds = list(state["scores"]), state["seconds"]
-        self._epochs = state.get("epochs", 0)  # which older backups do not have
+        # Older backups do not have these.
+        self._epochs = state.get("epochs", 0)
+        self._fits = list(state.get(FITS, [None] * len(self.values)))
         self.state_of_best = best

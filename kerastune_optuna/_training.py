@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from kerastune_optuna import _own_fit
 from kerastune_optuna._archive import Archive
-from kerastune_optuna._backup import Backup
+from kerastune_optuna._backup import Backup, BackupOfFits
 from kerastune_optuna._data import GeneratorFunction, lacks_targets
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._fits import Fits, Gate
@@ -57,7 +57,8 @@ class Training:
         backups = []
         if recipe.backup_every is not None:
             kept = (self.pruning, self.best, self.logs, self.watch)
-            backups = [Backup(task.archive, task.series, *kept, recipe.backup_every, recipe.fit)]
+            kind = BackupOfFits if isinstance(self.pruning, _own_fit.OwnPruning) else Backup
+            backups = [kind(task.archive, task.series, *kept, recipe.backup_every, recipe.fit)]
         self.callbacks = [stop, self.watch, *self.of_user, *ours, *backups]
         if isinstance(self.pruning, _own_fit.OwnPruning):
             self.pruning.fits = Fits(self.logs, ours, of_first=backups)

@@ -22,6 +22,7 @@ from kerastune_optuna._callbacks import PruningCallback
 from kerastune_optuna._divergence import DIVERGED, NOT_FINITE
 from kerastune_optuna._exceptions import StorageError, WeightsError
 from kerastune_optuna._fit import FitArguments
+from kerastune_optuna._interrupt import finishing
 from kerastune_optuna._kept import discard_outranked, enters_best, save
 from kerastune_optuna._memory import Memory
 from kerastune_optuna._objectives import N_PARAMS
@@ -142,6 +143,7 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
     training.fit(model)
     _shared.check_trained(model)
     if training.pruning.cut_off:
+        task.archive.save()  # a builder's own fit may end between two phases
         raise KeyboardInterrupt
     _take(task, training, model, recipe)
     _note_divergence(task, training.pruning)
@@ -150,7 +152,8 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
         return None
     model.built = True  # which Keras does not say of a model that only its steps call
     is_whole = came_with == (len(model.weights), False)
-    return _conclude(task, training, model, None if is_whole else recipe.fit)
+    with finishing():
+        return _conclude(task, training, model, None if is_whole else recipe.fit)
 
 
 def _warn_of_holes(fit: FitArguments) -> None:

@@ -228,8 +228,9 @@ class OptunaTuner(Queue, Again, Confirming):
             StorageError: The storage cannot be used, or was away for longer than its patience.
             WeightsError: Weights or backups cannot be saved; the results of trials are kept.
             KeyboardInterrupt: Ctrl-C: the running trials ended after the epoch, or where that
-                lasts at the next batch, and the next search() goes on from their last whole epoch.
-                A second one ends at once. SIGTERM does the same, and ends in SystemExit.
+                lasts at the next batch, and the next search() goes on from their last whole epoch
+                (where a builder's own fit trains in phases, from the last of the first phase). A
+                second one ends at once. SIGTERM does the same, and ends in SystemExit.
             TooManyFailuresError: Too many trials failed in a row, the first two for one cause, or
                 none came to anything.
             WorkerError: Workers died one after the other.

@@ -22,10 +22,20 @@ import pytest
 import sqlalchemy
 from optuna.storages.journal import JournalFileBackend
 
-from kerastune_optuna import StorageError, TunerError, WeightsError, _backup, _lease, _stop
+from kerastune_optuna import (
+    StorageError,
+    TunerError,
+    WeightsError,
+    _backup,
+    _interrupt,
+    _launch,
+    _lease,
+    _stop,
+)
+from kerastune_optuna._archive import Archive
 from kerastune_optuna._lease import BEAT
 from kerastune_optuna._liveness import WORKER, machine
-from kerastune_optuna._retry import DIED, INTERRUPTED, RETRY_OF
+from kerastune_optuna._retry import BACKUP, DIED, INTERRUPTED, RETRY_OF
 from kerastune_optuna._storage import connect
 from kerastune_optuna._store import WholeFileStore
 from tests.conftest import build_model, history, kept
@@ -526,6 +536,103 @@ def test_an_interrupt_in_the_last_epoch_costs_no_trial(search, make_tuner):
     with pytest.raises(KeyboardInterrupt):
         search(n_trials=2, fit=fit)
     assert [trial.state.name for trial in make_tuner().study.trials][:1] == ["COMPLETE"]
+
+
+class SlowStore(WholeFileStore):
+    """Take as long as a large model would for what is saved at an interrupt.
+
+    Args:
+        base_path: The folder.
+        kind: How the names end of what takes long.
+        begun: Called before that.
+        seconds: How long.
+    """
+
+    def __init__(self, base_path, kind, begun=lambda: None, seconds=1.5):
+        super().__init__(base_path)
+        self.kind, self.begun, self.seconds = kind, begun, seconds
+
+    def write(self, artifact_id, content_body):
+        """Write late."""
+        if artifact_id.endswith(self.kind):
+            self.begun()
+            time.sleep(self.seconds)
+        super().write(artifact_id, content_body)
+
+
+def test_an_interrupt_waits_for_its_backup(search, make_tuner, tmp_path, capfd, monkeypatch):
+    """A backup that takes longer than a hanging batch may is whole, and the trial goes on."""
+    monkeypatch.setattr(_interrupt, "_GRACE", 1)
+    options = {"n_trials": 1, "artifact_store": SlowStore(tmp_path / "store", ".backup")}
+    log = tmp_path / "log"
+    fit = {"epochs": 8, "batch_size": 8, "callbacks": [EpochLog(log), interrupt_at(5)]}
+    with pytest.raises(KeyboardInterrupt):
+        search(fit=fit, **options)
+    tuner = search(tuner=make_tuner(**options), fit=fit)
+    again = [int(what) for number, what, *_ in logged(log) if number == 1 and what.isdigit()]
+    assert again == [6, 7]
+    assert sorted(tuner.best_trial.intermediate_values) == list(range(8))
+    _, err = capfd.readouterr()
+    assert "Waiting until what was trained is saved; a second Ctrl-C ends it" in err
+    assert "lost or damaged" not in err
+
+
+def test_an_interrupt_waits_for_the_weights_of_a_trial_that_ended(
+    search, make_tuner, tmp_path, monkeypatch
+):
+    """Ctrl-C in the last epoch costs no trial, however long it takes to keep its weights."""
+    monkeypatch.setattr(_interrupt, "_GRACE", 1)
+    options = {"n_trials": 1, "artifact_store": SlowStore(tmp_path / "store", "")}
+    with pytest.raises(KeyboardInterrupt):
+        search(fit={"epochs": 3, "batch_size": 8, "callbacks": [interrupt_at(2)]}, **options)
+    assert [trial.state.name for trial in make_tuner().study.trials] == ["COMPLETE"]
+
+
+def test_a_second_interrupt_ends_a_backup_at_once(search, tmp_path):
+    """Who presses Ctrl-C again does not want to wait."""
+    second = lambda: signal.raise_signal(signal.SIGINT)  # noqa: E731
+    store = SlowStore(tmp_path / "store", ".backup", second, seconds=600)
+    fit = {"epochs": 3, "batch_size": 8, "callbacks": [interrupt_at(1)]}
+    with pytest.raises(KeyboardInterrupt):
+        search(n_trials=1, fit=fit, artifact_store=store)
+
+
+def test_an_interrupt_waits_for_the_backups_of_workers(search, make_tuner, tmp_path, monkeypatch):
+    """They are not killed while they save, however long after they were told to end."""
+    monkeypatch.setattr(_interrupt, "_GRACE", 3)
+    monkeypatch.setattr(_launch, "_PATIENCE", 3)
+    interrupting = threading.Thread(target=_interrupt_soon, args=(tmp_path,))
+    interrupting.start()
+    store = SlowStore(tmp_path / "store", ".backup", seconds=4.5)
+    options = {"n_trials": 2, "artifact_store": store}
+    slow = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: time.sleep(0.1))
+    fit = {"n_workers": 2, "epochs": 1000, "callbacks": [EpochLog(tmp_path / "log"), slow]}
+    with pytest.raises(KeyboardInterrupt):
+        search(fit=fit, **options)
+    interrupting.join()
+    tuner = make_tuner(**options)
+    stopped = tuner.study.trials[:2]
+    assert [trial.user_attrs["stop_reason"] for trial in stopped] == [INTERRUPTED] * 2
+    whole = {trial.system_attrs[BACKUP]["id"] for trial in stopped}
+    assert whole == set(kept(tuner, tmp_path / "store"))
+
+
+def _interrupt_soon(folder):
+    wait_for_epochs(folder, 2)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_the_first_epoch_is_backed_up_only_where_that_is_cheap(search, tmp_path, monkeypatch):
+    """What only an interrupt would use is not written before its model's size allows that."""
+    monkeypatch.setattr(_backup, "SOON", 0)
+    monkeypatch.setattr(_backup, "_SPEED", 1)  # as if the model were large
+    prepared = []
+    prepare = Archive.prepare
+    monkeypatch.setattr(
+        Archive, "prepare", lambda self, write: (prepared.append(1), prepare(self, write))
+    )
+    search(n_trials=1, fit={"epochs": 2})
+    assert not prepared
 
 
 @pytest.mark.parametrize("n_workers", [1, 2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 import os
 import re
 import signal
@@ -14,7 +15,7 @@ import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
-from kerastune_optuna import BuilderError, TooManyFailuresError
+from kerastune_optuna import BuilderError, TooManyFailuresError, _backup
 from kerastune_optuna._frame import Frame, Plan
 from kerastune_optuna._monitor import parse_objective
 from tests.conftest import PruneAt, Spy, build_model, history
@@ -219,6 +220,91 @@ def test_a_retry_goes_on_in_the_first_fit_and_makes_the_second_anew(search, make
     assert [row["epoch"] for row in history(tuner, 1)] == list("01234")
 
 
+class Once(keras.callbacks.Callback):
+    """Interrupt the first training that comes to an epoch."""
+
+    def __init__(self, at, done):
+        super().__init__()
+        self.at, self.done, self.epochs = at, done, 0
+
+    def __deepcopy__(self, memo):
+        return Once(self.at, self.done)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Count the epochs of all fits."""
+        self.epochs += 1
+        if self.epochs == self.at and not self.done:
+            self.done.append(epoch)
+            signal.raise_signal(signal.SIGINT)
+
+
+def resumed(search, make_tuner, build, at, *callbacks):
+    """Interrupt a trial in an epoch and resume it; return the tuner and what a Spy then saw."""
+    seen, fit = [], {"callbacks": [*callbacks, Once(at, [])]}
+    with pytest.raises(KeyboardInterrupt):
+        search(build, "val_loss", n_trials=1, fit=fit)
+    tuner = make_tuner(build, "val_loss", n_trials=1)
+    return search(tuner=tuner, fit={"callbacks": [*callbacks, Spy(seen)]}), seen
+
+
+@pytest.mark.parametrize("at", [2, 3], ids=["end of the first", "second"])
+def test_an_interrupt_trains_no_fit_that_ended_again(search, make_tuner, data, monkeypatch, at):
+    """The first fit has no epoch left and its whole History; the second is trained anew."""
+    monkeypatch.setattr(_backup, "_SHARE", math.inf)
+    lengths = []
+
+    def returns(first, second):
+        lengths.append(len(first.history["val_loss"]))
+        return best_of(first, second)
+
+    tuner, seen = resumed(search, make_tuner, Phases(returns, between=spoil), at)
+    assert seen == ["begin", "end", "begin", 0, 1, 2, "end"]
+    assert set(lengths) == {2}
+    before, trial = tuner.study.trials
+    rows = [float(row["val_loss"]) for row in history(tuner, 1)]
+    assert [trial.intermediate_values[step] for step in range(5)] == rows
+    assert rows[:2] == [before.intermediate_values[step] for step in range(2)]
+    assert trial.user_attrs["fits"] == [2, 3]
+    assert trial.user_attrs["best_epoch"] < 2
+    assert loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
+
+
+def test_a_fit_that_a_callback_stopped_is_not_trained_longer_when_resumed(
+    search, make_tuner, data, monkeypatch
+):
+    """Its callback, which begins anew, would let it have further epochs."""
+    monkeypatch.setattr(_backup, "_SHARE", math.inf)
+
+    class Stop(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.left = 2
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.left -= 1
+            self.model.stop_training = self.model.stop_training or self.left == 0
+
+        def on_train_end(self, logs=None):
+            spoil(self.model)  # as restore_best_weights= replaces the last weights
+
+    tuner, seen = resumed(search, make_tuner, Phases(epochs=(4, 4)), 3, Stop())
+    assert seen == ["begin", "end", "begin", 0, 1, "end"]
+    assert tuner.best_trial.user_attrs["fits"] == [2, 2]
+    assert loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
+
+
+def test_a_number_for_the_last_weights_counts_after_a_resume_too(search, make_tuner, data):
+    """No epoch had a value: the weights are those that the model has in the end."""
+
+    class Unseen(Phases):
+        def fit(self, trial, model, validation_data, **arguments):
+            model.fit(**arguments)
+            return loss_of(model, data)
+
+    tuner, seen = resumed(search, make_tuner, Unseen(), 1)
+    assert seen == ["begin", 1, "end"]
+    assert loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
+
+
 def best_of(first, second):
     """Return the best loss of two Histories."""
     return min(first.history["val_loss"] + second.history["val_loss"])
@@ -337,6 +423,20 @@ def test_refit_trains_each_fit_as_long_as_the_trial_did(search, data):
     assert tuner.best_trial.user_attrs["best_epoch"] == 1
     tuner.refit(*data[:2], callbacks=[Spy(seen)], verbose=0)
     assert seen == ["begin", 0, "end", "begin", 0, "end"]
+
+
+def test_refit_trains_the_fits_of_the_best_training(search, data):
+    """Also where each trial has several trainings, the second of which goes on longer."""
+    seen, build = [], Phases()
+    build.between = lambda model: setattr(build, "epochs", (2, build.epochs[1] + 1))
+    tuner = search(build, "val_loss", n_trials=1, executions_per_trial=2)
+    attrs = tuner.best_trial.user_attrs
+    best = attrs["values"].index(min(attrs["values"]))
+    assert attrs["fits"] == [[2, 4], [2, 5]][best]
+    assert attrs["best_epoch"] >= 2
+    tuner.refit(*data[:2], callbacks=[Spy(seen)], verbose=0)
+    assert seen[:5] == ["begin", 0, 1, "end", "begin"]
+    assert len(seen) == 5 + attrs["best_epoch"] - 1 + 1
 
 
 @pytest.mark.parametrize("pruner", [PruneAt([]), PruneAt([0]), PruneAt([0], step=3)])

@@ -23,6 +23,7 @@ from kerastune_optuna import (
     MissingExtraError,
     _short_names,
 )
+from kerastune_optuna._pruner import WilcoxonPruner
 from kerastune_optuna._short_names import start_sampler
 from tests.conftest import PruneAt, Spy, kept
 
@@ -120,7 +121,7 @@ def test_a_name_goes_on_in_a_resumed_study(name, seed):
         ("median", optuna.pruners.MedianPruner),
         ("none", optuna.pruners.NopPruner),
         ("percentile", optuna.pruners.PercentilePruner),
-        ("wilcoxon", optuna.pruners.WilcoxonPruner),
+        ("wilcoxon", WilcoxonPruner),
     ],
 )
 def test_a_pruner_has_a_name(make_tuner, name, kind):
