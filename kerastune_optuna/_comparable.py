@@ -37,7 +37,7 @@ def warn_if_builder_changed(study: optuna.Study, recipe: Recipe) -> None:
         )
 
 
-def claim(study: optuna.Study, recipe: Recipe) -> None:
+def claim(study: optuna.Study, recipe: Recipe, n_trials: int | None) -> None:
     """Check that new trials compare with those of the study; write down what they are given.
 
     Results of trials that were given something else are not taken over. What functions load in
@@ -46,6 +46,7 @@ def claim(study: optuna.Study, recipe: Recipe) -> None:
     Args:
         study: The study that is about to be searched.
         recipe: What its new trials share.
+        n_trials: The size of the study; one that has it gets no trials, and keeps what is written.
 
     Raises:
         StudyMismatchError: Its trials were measured on other validation data.
@@ -66,6 +67,8 @@ def claim(study: optuna.Study, recipe: Recipe) -> None:
                 UserWarning,
                 stacklevel=4,  # the line that calls search()
             )
+    if n_trials is not None and len(_study.finished(study)) >= n_trials:
+        return
     is_other = any(_changes(before, now)) or before.get("code") not in (None, now["code"])
     study.set_user_attr(_GIVEN, {**before, **{k: v for k, v in now.items() if v is not None}})
     _study.note_epochs(study, recipe.epochs_of_a_trial, is_other=is_other)

@@ -12,6 +12,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 _PLAIN = (str, bytes, int, float, complex, type(None))
+_CODE = "the code of "
 _MOST = 256  # entries of a container in which layers are looked for: data has more
 _CHANGING = {"append", "clear", "extend", "insert", "pop", "remove", "setdefault", "update"}
 
@@ -51,8 +52,13 @@ def combined(found: Mapping[str, str]) -> str | None:
 
 
 def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Return the names of what is not the same now."""
-    return [name for name in dict.fromkeys([*now, *before]) if before.get(name) != now.get(name)]
+    """Return the names of what is not the same now.
+
+    A value that is read for the first time, or no longer, shows in the code that reads it. A list
+    that was empty is one that is filled while trials run, which is no news.
+    """
+    known = (name for name in now if name in before or name.startswith(_CODE))
+    return [name for name in known if before.get(name) != now[name]]
 
 
 def values(build_model: Callable[..., Any], seen: set[int] | None = None) -> Iterator[Any]:
@@ -87,7 +93,7 @@ def _is_of_module(value: Any, code: Any) -> bool:
 
 def _add(found: dict[str, str], code: Any) -> None:
     """Add a function or a class, and what it calls and reads."""
-    name = f"the code of {code.__name__}"
+    name = f"{_CODE}{code.__name__}"
     try:
         source = inspect.getsource(code)
     except (OSError, TypeError):
@@ -105,7 +111,7 @@ def _add(found: dict[str, str], code: Any) -> None:
 
 
 def _note(found: dict[str, str], name: str, value: Any) -> None:
-    if _is_plain(value):
+    if _is_plain(value) and value not in ([], {}):
         found[name] = digest(repr(value).encode())
 
 

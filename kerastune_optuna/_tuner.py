@@ -258,7 +258,7 @@ class OptunaTuner(Queue, Again, Confirming):
             check_store(self._store)
         _comparable.warn_if_builder_changed(study, recipe)
         _study.claim_trainings(study, recipe.executions, told(recipe.fit.folds))
-        _comparable.claim(study, recipe)
+        _comparable.claim(study, recipe, budget.n_trials)
         _tidy(study, recipe)
         study.pruner = _short_names.made_pruner(self.pruner, recipe.last_epoch)
         is_new = not self._has_searched

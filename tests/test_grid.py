@@ -10,6 +10,7 @@ import threading
 import time
 
 import keras
+import numpy as np
 import pytest
 
 from kerastune_optuna import ArgumentError
@@ -100,7 +101,10 @@ def test_four_workers_that_are_killed_lose_no_point(search, make_tuner, tmp_path
     states = [trial.state.name for trial in tuner.study.trials]
     assert states.count("WAITING") > 0
     assert states.count("RUNNING") > 0
-    search(tuner=tuner, fit={"epochs": 1, "callbacks": [EpochLog(log)]})
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(48, 4)), rng.integers(0, 3, 48)  # as in the script
+    data = {"x": x, "y": y, "validation_data": (x, y)}
+    search(tuner=tuner, fit={**data, "epochs": 1, "callbacks": [EpochLog(log)]})
     points = points_of(finished(tuner))
     assert len(points) == len(set(points)) == 24
     ends = run_to_the_end(log)
