@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import secrets
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,14 +35,14 @@ class ArrayFile:
 
 @dataclasses.dataclass(frozen=True)
 class DatasetGraph:
-    """Stand for a tf.data.Dataset by its serialised graph, which shuffles anew when opened."""
+    """Stand for a tf.data.Dataset by its serialised graph."""
 
     graph: bytes
     element_spec: Any
 
     def open(self) -> Any:
         """Rebuild the dataset."""
-        return _graphs.rebuild(_with_new_seeds(self.graph), self.element_spec)
+        return _graphs.rebuild(self.graph, self.element_spec)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,22 +123,6 @@ def _as_graph(name: str, dataset: Any) -> DatasetGraph:
     if used := _PYTHON_OPS.intersection(_graphs.ops(_graphs.parse(graph))):
         raise _cannot_travel(name, f"it calls Python through {', '.join(sorted(used))}")
     return DatasetGraph(graph, dataset.element_spec)
-
-
-def _with_new_seeds(graph: bytes) -> bytes:
-    """Return a dataset's graph that shuffles in an order of this worker's own."""
-    # shuffle() wrote the global seed of its first process into the graph, for all workers alike.
-    import tensorflow as tf
-
-    definition = _graphs.parse(graph)
-    nodes = {node.name: node for node in definition.node}
-    for node in definition.node:
-        if node.op.startswith("Shuffle"):
-            for name in node.input[2:4]:  # seed and seed2, after the dataset and the buffer's size
-                seed = tf.make_tensor_proto(secrets.randbits(31), tf.int64)
-                nodes[name.split(":")[0]].attr["value"].tensor.CopyFrom(seed)
-    written: bytes = definition.SerializeToString()
-    return written
 
 
 def _cannot_travel(name: str, why: str) -> ArgumentError:
