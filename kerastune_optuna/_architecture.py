@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 import textwrap
+import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import FunctionType
 from typing import Any, TypeAlias
 
 import h5py
@@ -74,7 +76,13 @@ def difference(before: Told, now: Told) -> str | None:
 
 def has_own_code(model: keras.Model) -> bool:
     """Whether a model has parts whose settings do not tell all that they compute."""
-    return not all(map(_is_of_keras, model._flatten_layers()))
+    return any(not _is_of_keras(one) or _calls_own(one) for one in model._flatten_layers())
+
+
+def _calls_own(layer: keras.Layer) -> bool:
+    """Whether a layer of Keras calls a function that is not Keras's, as an activation may be."""
+    held = (one for one in vars(layer).values() if isinstance(one, FunctionType))
+    return not all(one.__module__.startswith("keras.") for one in held)
 
 
 def tell(model: keras.Model) -> Told:
@@ -108,7 +116,8 @@ def _config(layer: keras.Layer) -> Mapping[str, Any]:
         return {}
     # Those within are told after it. Initializers may hold matrices, which become lists of numbers.
     initializers = (one for one in vars(layer).values() if isinstance(one, keras.Initializer))
-    with _silent([*_within(layer), *initializers]):
+    # Keras warns that a lambda in a config is unsafe to load: this one is not loaded.
+    with _silent([*_within(layer), *initializers]), warnings.catch_warnings(action="ignore"):
         try:
             config = layer.get_config()
         except Exception:  # layers of the user raise anything, and most that tell nothing do

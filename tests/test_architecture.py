@@ -147,21 +147,22 @@ def branched(swapped):
     return keras.Model([one, other], keras.layers.Subtract()(hidden[:: -1 if swapped else 1]))
 
 
-def scaling(factor):
+def scaling(factor, kind):
     """Return a builder of a model that multiplies by something that only its code tells."""
 
     def build(trial):
-        scaled = keras.layers.Lambda(lambda x: x * factor)
+        scaled = kind(lambda x: x * factor)
         return compiled(keras.Sequential([keras.Input((4,)), scaled, keras.layers.Dense(3)]))
 
     return build
 
 
-def test_code_that_no_config_tells_is_a_warning(search, make_tuner):
+@pytest.mark.parametrize("kind", [keras.layers.Lambda, keras.layers.Activation])
+def test_code_that_no_config_tells_is_a_warning(search, make_tuner, kind):
     """Where the builder has changed: it says which of the two may be wrong."""
-    search(scaling(2), n_trials=1)
-    make_tuner(scaling(2)).best_model()
-    tuner = make_tuner(scaling(3))
+    search(scaling(2, kind), n_trials=1)
+    make_tuner(scaling(2, kind)).best_model()
+    tuner = make_tuner(scaling(3, kind))
     for read in (tuner.best_model, lambda: tuner.best_model(0), lambda: tuner.best_models(1)):
         with pytest.warns(UserWarning, match="model is wrong and the trial's value right") as got:
             read()
