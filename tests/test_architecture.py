@@ -147,22 +147,39 @@ def branched(swapped):
     return keras.Model([one, other], keras.layers.Subtract()(hidden[:: -1 if swapped else 1]))
 
 
-def scaling(factor, kind):
+def scaling(factor):
     """Return a builder of a model that multiplies by something that only its code tells."""
 
     def build(trial):
-        scaled = kind(lambda x: x * factor)
+        scaled = keras.layers.Lambda(lambda x: x * factor)
         return compiled(keras.Sequential([keras.Input((4,)), scaled, keras.layers.Dense(3)]))
 
     return build
 
 
-@pytest.mark.parametrize("kind", [keras.layers.Lambda, keras.layers.Activation])
-def test_code_that_no_config_tells_is_a_warning(search, make_tuner, kind):
+FACTOR = 2
+
+
+def build_scaled(trial):
+    """Return a model that multiplies by a global."""
+    scaled = keras.layers.Activation(lambda x: x * FACTOR)
+    return compiled(keras.Sequential([keras.Input((4,)), scaled, keras.layers.Dense(3)]))
+
+
+def test_a_global_that_a_function_in_a_layer_reads_is_a_warning(search, make_tuner, monkeypatch):
+    """Though the layer is Keras's own."""
+    search(build_scaled, n_trials=1)
+    make_tuner(build_scaled).best_model()
+    monkeypatch.setattr(sys.modules[__name__], "FACTOR", 3)
+    with pytest.warns(UserWarning, match="model is wrong and the trial's value right"):
+        make_tuner(build_scaled).best_model()
+
+
+def test_code_that_no_config_tells_is_a_warning(search, make_tuner):
     """Where the builder has changed: it says which of the two may be wrong."""
-    search(scaling(2, kind), n_trials=1)
-    make_tuner(scaling(2, kind)).best_model()
-    tuner = make_tuner(scaling(3, kind))
+    search(scaling(2), n_trials=1)
+    make_tuner(scaling(2)).best_model()
+    tuner = make_tuner(scaling(3))
     for read in (tuner.best_model, lambda: tuner.best_model(0), lambda: tuner.best_models(1)):
         with pytest.warns(UserWarning, match="model is wrong and the trial's value right") as got:
             read()
