@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable
 from typing import Any
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 import keras
 
@@ -19,6 +19,7 @@ from kerastune_optuna._variables import checksum_of
 
 _STATE = "seed_generator_state"  # how the paths of what a SeedGenerator counts end
 _seen: WeakValueDictionary[int, keras.Variable] = WeakValueDictionary()  # in the models before
+_optimizers: WeakSet[keras.optimizers.Optimizer] = WeakSet()  # of the models before
 _frozen: WeakKeyDictionary[keras.Model, dict[int, int]] = WeakKeyDictionary()  # checksums by id
 
 
@@ -50,6 +51,18 @@ def check(model: keras.Model, before: set[int]) -> None:
         _draw_anew(states)
         weights = {id(one) for one in shared}.difference(map(id, states))
         _frozen[model] = {id(one): checksum_of(one) for one in shared if id(one) in weights}
+
+
+def _refuse_optimizer(model: keras.Model) -> None:
+    """Refuse an optimizer that holds what it has learnt of the variables of another model."""
+    if model.optimizer in _optimizers:
+        raise BuilderError(
+            f"build_model compiled its model with an optimizer, {model.optimizer.name!r}, that an "
+            "earlier model was compiled with and whose variables it keeps. Make the optimizer "
+            "inside of build_model, or pass its name."
+        )
+    if model.optimizer is not None:
+        _optimizers.add(model.optimizer)
 
 
 def check_trained(model: keras.Model) -> None:

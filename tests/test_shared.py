@@ -11,6 +11,7 @@ import pytest
 from kerastune_optuna import BuilderError
 from kerastune_optuna._shared import there_before
 from kerastune_optuna._source import values
+from tests.conftest import build_model
 
 
 def base_model():
@@ -80,6 +81,19 @@ def test_a_base_that_the_first_trial_loads_is_refused_in_the_second(search):
     load = functools.lru_cache(base_model)
     with pytest.raises(BuilderError, match="Load the base inside of build_model"):
         search(lambda trial: on(load()))
+
+
+def test_an_optimizer_that_trials_share_is_refused_in_the_second(search):
+    """It keeps the variables of the first model, and cannot train another."""
+    optimizer = keras.optimizers.Adam()
+
+    def build(trial):
+        model = build_model(trial)
+        model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    with pytest.raises(BuilderError, match="Make the optimizer inside of build_model"):
+        search(build)
 
 
 def test_a_base_that_is_unfrozen_in_training_is_refused(search):
