@@ -51,6 +51,7 @@ def check(model: keras.Model, before: set[int]) -> None:
         _draw_anew(states)
         weights = {id(one) for one in shared}.difference(map(id, states))
         _frozen[model] = {id(one): checksum_of(one) for one in shared if id(one) in weights}
+    _refuse_optimizer(model)
 
 
 def _refuse_optimizer(model: keras.Model) -> None:
