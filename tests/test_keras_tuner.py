@@ -341,7 +341,7 @@ def test_a_loop_of_its_own_may_call_the_callbacks(search, data):
 @pytest.mark.parametrize(
     ("returns", "kind", "text"),
     [
-        (lambda history: {"acc": 1.0}, MetricNotFoundError, "'my_score' is not among what"),
+        (lambda history: {"acc": 1.0}, MetricNotFoundError, "returned acc, and not my_score"),
         (lambda history: history, MetricNotFoundError, "accuracy, loss, val_accuracy, val_loss"),
         (lambda history: None, BuilderError, "returned None (is its `return` missing?). Return"),
         (lambda history: "0.5", BuilderError, "returned '0.5'. Return what Model.fit returns"),

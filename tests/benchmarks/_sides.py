@@ -65,8 +65,9 @@ class Child:
         Raises:
             RuntimeError: It ended otherwise than by returning; the text has its last output.
         """
-        self._output.seek(0)
-        output = self._output.read()
+        with self._output as file:
+            file.seek(0)
+            output = file.read()
         found = [line for line in output.splitlines() if line.startswith(_ANSWER)]
         if self.process.returncode != 0 or not found:
             code = self.process.returncode

@@ -27,7 +27,7 @@ from tests.benchmarks._sides import let_choose, report, timed
 N_TRIALS = 3
 EQUAL, REFUSED, WRONG, UNKNOWN = "equal", "refused", "wrong", "not trained by plain Keras"
 _AT_ONCE = 8  # animals that one process trains
-_TRIES = 12  # plain trainings, until one is as the trial was: of some models Keras has two outcomes
+_TRIES = 40  # plain trainings, until one is as the trial was: of some models Keras has two outcomes
 
 
 def searched(names: Sequence[str], n_workers: int, folder: str) -> dict[str, dict[str, Any]]:
