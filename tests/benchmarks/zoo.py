@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import math
+import os
 import sys
 import tempfile
 import warnings
@@ -26,6 +27,7 @@ from tests.benchmarks._sides import let_choose, report, timed
 
 N_TRIALS = 3
 EQUAL, REFUSED, WRONG, UNKNOWN = "equal", "refused", "wrong", "not trained by plain Keras"
+_THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "PJRT_NPROC")
 _AT_ONCE = 8  # animals that one process trains
 _TRIES = 40  # plain trainings, until one is as the trial was: of some models Keras has two outcomes
 
@@ -105,12 +107,17 @@ def digest(weights: Iterable[Any]) -> str:
     return hashlib.sha256(b"".join(weight.tobytes() for weight in weights)).hexdigest()[:16]
 
 
-def compared(names: Sequence[str], folder: str) -> dict[str, dict[str, Any]]:
+def compared(names: Sequence[str], n_workers: int, folder: str) -> dict[str, dict[str, Any]]:
     """Train the trials of each study plainly and open it again; return what is not the same.
+
+    Plain Keras has as many threads as the trials had: how a sum is split decides its last digit.
 
     Plain Keras does not always train a model to the same last digit: of 25 trainings of the VAE, 4
     had another loss in the first epoch. A trial is the same where it is one of these trainings.
     """
+    if n_workers > 1:  # each of which has its share of the cores
+        share = str(max(1, len(os.sched_getaffinity(0)) // n_workers))
+        os.environ.update(dict.fromkeys(_THREADS, share))  # before TensorFlow is imported
     return {name: _compared(name, folder) for name in names}
 
 
@@ -210,7 +217,7 @@ def rows_of(names: Sequence[str], workers: Sequence[int]) -> Iterable[tuple[str,
         for n_workers in workers:
             with tempfile.TemporaryDirectory() as folder:
                 found = timed(("zoo:searched", part, n_workers, str(Path(folder)))).answers[0]
-                again = timed(("zoo:compared", part, str(Path(folder)))).answers[0]
+                again = timed(("zoo:compared", part, n_workers, str(Path(folder)))).answers[0]
             for name in part:
                 kind, why = verdict(found[name], again[name])
                 print(f"{name}, {n_workers} workers: {kind} {why}", flush=True)
