@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -66,6 +67,8 @@ def trained_plainly(animal: Animal, trial: Any, seed: int) -> Plain:
     """Train an animal as its user would without a tuner, from a seed."""
     arguments = {name: opened(value) for name, value in animal.arguments.items()}
     keras.utils.set_random_seed(seed)
+    if (torch := sys.modules.get("torch")) is not None:  # from which its loaders shuffle
+        torch.manual_seed(seed)
     model, own = built(animal, trial)
     notes = Notes(animal.objective)
     keywords = {**arguments, **own, "callbacks": [notes], "verbose": 0}
