@@ -407,7 +407,7 @@ def own_functions(trial: Any) -> keras.Model:
 def many_metrics(trial: Any) -> keras.Model:
     """Return a model with metrics that hold states of their own."""
     layers = [keras.Input((8,)), kl.Dense(8, activation="relu"), kl.Dense(3, activation="softmax")]
-    names = (keras.metrics.AUC(), keras.metrics.F1Score(average="macro"), "accuracy")
+    names = (keras.metrics.AUC(name="auc"), keras.metrics.F1Score("macro", name="f1"), "accuracy")
     return compiled(keras.Sequential(layers), trial, "categorical_crossentropy", names)
 
 
