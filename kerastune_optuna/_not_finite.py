@@ -34,7 +34,7 @@ def find_in_arrays(fit: FitArguments) -> str | None:
     """Return the same of arrays alone, whose values are all there to be looked at."""
     try:
         return next(_faults_of_arrays(fit), None)
-    except Exception:  # as above
+    except Exception:  # data of any kind may raise anything here too
         return None
 
 
