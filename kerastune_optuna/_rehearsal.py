@@ -85,6 +85,8 @@ def names_of_metrics(model: keras.Model, fit: FitArguments) -> set[str]:
         The names without "val_"; none where only a training tells.
     """
     if keras.backend.backend() != "tensorflow":
+        if _is_read_ahead(fit.x):
+            return set()
         _begin_to_fit(model, fit)
     elif _is_own(model, *_OWN_LOOPS):
         return set()
@@ -118,6 +120,16 @@ def _begin_to_fit(model: keras.Model, fit: FitArguments) -> None:
     next will not, and trains as the first would have.
     """
     model.fit(**{**fit.as_keywords(), "epochs": 0}, verbose=0)
+
+
+def _is_read_ahead(data: Any) -> bool:
+    """Whether threads or processes of Keras read data, which begin to at the first look at it.
+
+    What they had read when the first fit looked is trained on first; a fit before it would take it.
+    """
+    return isinstance(data, keras.utils.PyDataset) and (
+        data.workers > 1 or data.use_multiprocessing
+    )
 
 
 def make_ready_to_keep(model: keras.Model, fit: FitArguments) -> None:

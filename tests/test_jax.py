@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from kerastune_optuna import _memory
+from tests.benchmarks.zoo import EQUAL, rows_of
 from tests.conftest import build_model
 from tests.test_distribution import PARALLEL, SEARCH, came_to
 
@@ -56,3 +57,9 @@ def test_a_builder_may_parallelise_its_data(tmp_path):
     values, losses, devices = came_to(PARALLEL + SEARCH, tmp_path, "jax", XLA_FLAGS=flags)
     assert losses == pytest.approx(values, abs=1e-6)
     assert devices == [2, 2]
+
+
+def test_a_dataset_with_workers_is_trained_as_plainly():
+    """What Keras's threads read when a fit looked at the data first is what it trains on first."""
+    [(_, _, kind, why)] = rows_of(["py_dataset_workers"], [1])
+    assert (kind, why) == (EQUAL, "")

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from kerastune_optuna import ArgumentError
+from tests.benchmarks.zoo import EQUAL, rows_of
 from tests.conftest import build_model
 from tests.test_examples import BEST, run
 
@@ -84,3 +85,9 @@ def test_the_example_runs(tmp_path):
     best = float(BEST.search(printed)[1])
     accuracy = float(printed.rpartition("best model: ")[2].split(",")[0])
     assert round(best, 4) == accuracy
+
+
+def test_a_dataset_with_workers_is_trained_as_plainly():
+    """What Keras's threads read when a fit looked at the data first is what it trains on first."""
+    [(_, _, kind, why)] = rows_of(["py_dataset_workers"], [1])
+    assert (kind, why) == (EQUAL, "")
