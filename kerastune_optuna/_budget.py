@@ -9,6 +9,7 @@ the next one, so that none is laid out twice either.
 from __future__ import annotations
 
 import random
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kerastune_optuna import _divergence, _interrupt, _points, _reason
 from kerastune_optuna._constraints import are_broken
-from kerastune_optuna._ending import Ending
+from kerastune_optuna._ending import Deadline, Ending
 from kerastune_optuna._exceptions import TooManyFailuresError
 from kerastune_optuna._executions import executions
 from kerastune_optuna._grid import Grid, is_grid
@@ -45,14 +46,14 @@ class Budget:
 
     Args:
         n_trials: Size of the study; None for no limit.
-        deadline: Seconds since the epoch after which no trial starts; None for no limit.
+        deadline: After which no trial starts; None for no limit.
         max_failed_trials: How many trials may fail in a row.
         first_trial: Number of the first trial of this search: earlier failures do not count.
         ending: What may end it before all of this is spent.
     """
 
     n_trials: int | None
-    deadline: float | None
+    deadline: Deadline | None
     max_failed_trials: int
     first_trial: int = 0
     ending: Ending = field(default_factory=Ending)
@@ -62,9 +63,7 @@ class Budget:
         if watch.is_due():
             self.reap(study, watch)
         size = self.size(study)
-        if size is not None:
-            return self._claim_slot(study, watch, size)
-        return None if self._is_over() or self.ending.is_here(study) else _ask(study)
+        return self._claim_slot(study, watch, sys.maxsize if size is None else size)
 
     def prepare(self, study: optuna.Study) -> None:
         """Lay out the first slot of an empty study, or workers that start at once do so each."""
@@ -112,7 +111,7 @@ class Budget:
         Returns:
             Whether there were any.
         """
-        dead = [trial for trial in _running(study) if is_dead(trial, watch)]
+        dead = [trial for trial in watch.running(study) if is_dead(trial, watch)]
         return sum(self._reap_one(study, trial, _why(trial)) for trial in dead) > 0
 
     def interrupt(self, study: optuna.Study, trial: Trial) -> None:
@@ -160,8 +159,11 @@ class Budget:
 
     def _is_over(self) -> bool:
         """Whether no further trial may start, whatever is left to do."""
-        late = self.deadline is not None and time.time() >= self.deadline
-        return late or _interrupt.requested()
+        return self.is_late() or _interrupt.requested()
+
+    def is_late(self) -> bool:
+        """Whether the time for the search is over."""
+        return self.deadline is not None and self.deadline.has_passed()
 
     def size(self, study: optuna.Study) -> int | None:
         """Return how many slots there may be: no more than a grid has points."""
@@ -281,13 +283,9 @@ def _why(dead: FrozenTrial) -> str:
     return INTERRUPTED if is_signed_here(dead) else DIED
 
 
-def _running(study: optuna.Study) -> list[FrozenTrial]:
-    return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-
-
 def _is_any_in_doubt(study: optuna.Study, watch: Watch) -> bool:
     """Whether a trial of another machine may have to be run again."""
-    return any(is_in_doubt(trial, watch) for trial in _running(study))
+    return any(is_in_doubt(trial, watch) for trial in watch.running(study))
 
 
 def _take_one(study: optuna.Study, free: Sequence[FrozenTrial]) -> Trial | None:
@@ -306,16 +304,10 @@ def _take_one(study: optuna.Study, free: Sequence[FrozenTrial]) -> Trial | None:
 def _begin(study: optuna.Study, trial_id: int) -> Trial:
     """Let the sampler begin the trial."""
     with ExitStack() as undo:
-        undo.callback(leave, trial_id)  # where the user's sampler raises, the next search finds it
+        # Where the user's sampler raises, the next search finds it.
+        undo.callback(leave, study, trial_id)
         trial = Trial(study, trial_id)
         undo.pop_all()
-    return trial
-
-
-def _ask(study: optuna.Study) -> Trial:
-    """Return a new trial of a study without a size."""
-    trial = study.ask()
-    sign(study, trial._trial_id)
     return trial
 
 
