@@ -15,7 +15,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import datetime
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -135,8 +134,7 @@ class Budget:
         if not any(map(_succeeded, trials)):
             _check_alike(trials[self.first_trial :], trials)
         trials = trials[self.first_trial :]
-        ended = sorted((trial for trial in trials if _says_something(trial)), key=_end)
-        last = ended[-self.max_failed_trials :]
+        last = [one for one in trials if _says_something(one)][-self.max_failed_trials :]
         if len(last) < self.max_failed_trials:
             return
         if all(trial.state is TrialState.FAIL for trial in last):
@@ -231,9 +229,9 @@ def _says_something(trial: FrozenTrial) -> bool:
 
 
 def _tried(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the trials that ended by what their own training came to, the last last."""
+    """Return the trials that ended by what their own training came to, by their numbers."""
     own = [one for one in trials if REPEAT_OF not in one.user_attrs and not are_broken(one)]
-    return sorted(filter(_says_something, own), key=_end)
+    return list(filter(_says_something, own))
 
 
 def check_study(study: optuna.Study) -> None:
@@ -256,11 +254,11 @@ def _succeeded(trial: FrozenTrial) -> bool:
 def _check_alike(trials: Sequence[FrozenTrial], others: Sequence[FrozenTrial]) -> None:
     """Raise where two trials failed with the same error, as all others would."""
     by_cause: dict[str | None, list[FrozenTrial]] = defaultdict(list)
-    for trial in sorted(trials, key=_end):
+    for trial in trials:
         by_cause[trial.system_attrs.get(_reason.SAMENESS)].append(trial)
     by_cause.pop(None, None)
     for first, *more in by_cause.values():
-        if more and not any(_divergence.may_succeed(one, more[0]) for one in others):
+        if more and not _divergence.is_any_to_succeed(others, more[0]):
             raise TooManyFailuresError(
                 f"{len(more) + 1} trials failed with the same error before any succeeded: "
                 f"{first.user_attrs['stop_reason'].rstrip('.')}. Mend build_model, the data or the "
@@ -309,8 +307,3 @@ def _begin(study: optuna.Study, trial_id: int) -> Trial:
         trial = Trial(study, trial_id)
         undo.pop_all()
     return trial
-
-
-def _end(trial: FrozenTrial) -> datetime:
-    """Return when a finished trial ended."""
-    return trial.datetime_complete or datetime.min

@@ -11,15 +11,18 @@ import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, nullcontext
+from datetime import datetime, timedelta
 from multiprocessing import get_context
 
 import optuna
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
-from kerastune_optuna import _lease
+from kerastune_optuna import TooManyFailuresError, _lease
+from kerastune_optuna._budget import Budget
 from kerastune_optuna._lease import BEAT, Heart, Watch
 from kerastune_optuna._liveness import SLOT, WORKER, leave, machine
+from kerastune_optuna._reason import SAMENESS
 from kerastune_optuna._retry import DIED, RETRY_OF, lay_out
 from tests.faults import ROOT, lock
 from tests.untrained import run, tuner_in
@@ -115,6 +118,47 @@ def begin_to_beat():
     """Return the machine of a process that is to run tasks, and beats often."""
     _lease._BEAT_SECONDS = 0.1
     return machine()
+
+
+def add(study, state, moment, values=None):
+    """Add a trial as a machine does whose clock shows that moment."""
+    trial = create_trial(state=state, values=values)
+    trial.datetime_start = moment
+    trial.datetime_complete = moment if state.is_finished() else None
+    study.add_trial(trial)
+
+
+def test_failures_in_a_row_are_told_without_clocks(tuner):
+    """A machine whose clock is an hour ahead, where trials fail, does not end the search of all."""
+    now = datetime.now()
+    for minute in range(3):
+        add(tuner.study, TrialState.FAIL, now + timedelta(hours=1, minutes=minute))
+        add(tuner.study, TrialState.COMPLETE, now + timedelta(minutes=minute), [0.5, 1.0])
+    Budget(9, None, max_failed_trials=2).check_failures(tuner.study)
+
+
+@pytest.mark.parametrize("ahead", [-1, 1], ids=["behind", "ahead"])
+def test_whom_failures_wait_for_is_told_without_clocks(make_tuner, ahead):
+    """A slow trial that began beside others is waited for, one that began after them is not."""
+    study = make_tuner().study
+
+    def fail():
+        trial = study.ask()
+        trial.set_user_attr("stop_reason", "ValueError: no such luck")
+        study._storage.set_trial_system_attr(trial._trial_id, SAMENESS, "same")
+        study.tell(trial, state=TrialState.FAIL)
+
+    def run_elsewhere():
+        add(study, TrialState.RUNNING, datetime.now() + timedelta(hours=ahead))
+
+    fail()
+    run_elsewhere()
+    fail()
+    Budget(9, None, 9).check_failures(study)
+    study._storage.set_trial_state_values(study.trials[1]._trial_id, TrialState.FAIL)
+    run_elsewhere()
+    with pytest.raises(TooManyFailuresError, match="2 trials failed with the same error before"):
+        Budget(9, None, 9).check_failures(study)
 
 
 @pytest.fixture
