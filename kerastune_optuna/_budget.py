@@ -9,12 +9,12 @@ the next one, so that none is laid out twice either.
 from __future__ import annotations
 
 import random
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import datetime
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kerastune_optuna import _divergence, _interrupt, _points, _reason
 from kerastune_optuna._constraints import are_broken
-from kerastune_optuna._ending import Ending
+from kerastune_optuna._ending import Deadline, Ending
 from kerastune_optuna._exceptions import TooManyFailuresError
 from kerastune_optuna._executions import executions
 from kerastune_optuna._grid import Grid, is_grid
@@ -45,14 +45,14 @@ class Budget:
 
     Args:
         n_trials: Size of the study; None for no limit.
-        deadline: Seconds since the epoch after which no trial starts; None for no limit.
+        deadline: After which no trial starts; None for no limit.
         max_failed_trials: How many trials may fail in a row.
         first_trial: Number of the first trial of this search: earlier failures do not count.
         ending: What may end it before all of this is spent.
     """
 
     n_trials: int | None
-    deadline: float | None
+    deadline: Deadline | None
     max_failed_trials: int
     first_trial: int = 0
     ending: Ending = field(default_factory=Ending)
@@ -62,9 +62,7 @@ class Budget:
         if watch.is_due():
             self.reap(study, watch)
         size = self.size(study)
-        if size is not None:
-            return self._claim_slot(study, watch, size)
-        return None if self._is_over() or self.ending.is_here(study) else _ask(study)
+        return self._claim_slot(study, watch, sys.maxsize if size is None else size)
 
     def prepare(self, study: optuna.Study) -> None:
         """Lay out the first slot of an empty study, or workers that start at once do so each."""
@@ -112,7 +110,7 @@ class Budget:
         Returns:
             Whether there were any.
         """
-        dead = [trial for trial in _running(study) if is_dead(trial, watch)]
+        dead = [trial for trial in watch.running(study) if is_dead(trial, watch)]
         return sum(self._reap_one(study, trial, _why(trial)) for trial in dead) > 0
 
     def interrupt(self, study: optuna.Study, trial: Trial) -> None:
@@ -136,8 +134,7 @@ class Budget:
         if not any(map(_succeeded, trials)):
             _check_alike(trials[self.first_trial :], trials)
         trials = trials[self.first_trial :]
-        ended = sorted((trial for trial in trials if _says_something(trial)), key=_end)
-        last = ended[-self.max_failed_trials :]
+        last = [one for one in trials if _says_something(one)][-self.max_failed_trials :]
         if len(last) < self.max_failed_trials:
             return
         if all(trial.state is TrialState.FAIL for trial in last):
@@ -160,8 +157,11 @@ class Budget:
 
     def _is_over(self) -> bool:
         """Whether no further trial may start, whatever is left to do."""
-        late = self.deadline is not None and time.time() >= self.deadline
-        return late or _interrupt.requested()
+        return self.is_late() or _interrupt.requested()
+
+    def is_late(self) -> bool:
+        """Whether the time for the search is over."""
+        return self.deadline is not None and self.deadline.has_passed()
 
     def size(self, study: optuna.Study) -> int | None:
         """Return how many slots there may be: no more than a grid has points."""
@@ -229,9 +229,9 @@ def _says_something(trial: FrozenTrial) -> bool:
 
 
 def _tried(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the trials that ended by what their own training came to, the last last."""
+    """Return the trials that ended by what their own training came to, by their numbers."""
     own = [one for one in trials if REPEAT_OF not in one.user_attrs and not are_broken(one)]
-    return sorted(filter(_says_something, own), key=_end)
+    return list(filter(_says_something, own))
 
 
 def check_study(study: optuna.Study) -> None:
@@ -254,11 +254,11 @@ def _succeeded(trial: FrozenTrial) -> bool:
 def _check_alike(trials: Sequence[FrozenTrial], others: Sequence[FrozenTrial]) -> None:
     """Raise where two trials failed with the same error, as all others would."""
     by_cause: dict[str | None, list[FrozenTrial]] = defaultdict(list)
-    for trial in sorted(trials, key=_end):
+    for trial in trials:
         by_cause[trial.system_attrs.get(_reason.SAMENESS)].append(trial)
     by_cause.pop(None, None)
     for first, *more in by_cause.values():
-        if more and not any(_divergence.may_succeed(one, more[0]) for one in others):
+        if more and not _divergence.is_any_to_succeed(others, more[0]):
             raise TooManyFailuresError(
                 f"{len(more) + 1} trials failed with the same error before any succeeded: "
                 f"{first.user_attrs['stop_reason'].rstrip('.')}. Mend build_model, the data or the "
@@ -281,13 +281,9 @@ def _why(dead: FrozenTrial) -> str:
     return INTERRUPTED if is_signed_here(dead) else DIED
 
 
-def _running(study: optuna.Study) -> list[FrozenTrial]:
-    return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-
-
 def _is_any_in_doubt(study: optuna.Study, watch: Watch) -> bool:
     """Whether a trial of another machine may have to be run again."""
-    return any(is_in_doubt(trial, watch) for trial in _running(study))
+    return any(is_in_doubt(trial, watch) for trial in watch.running(study))
 
 
 def _take_one(study: optuna.Study, free: Sequence[FrozenTrial]) -> Trial | None:
@@ -306,19 +302,8 @@ def _take_one(study: optuna.Study, free: Sequence[FrozenTrial]) -> Trial | None:
 def _begin(study: optuna.Study, trial_id: int) -> Trial:
     """Let the sampler begin the trial."""
     with ExitStack() as undo:
-        undo.callback(leave, trial_id)  # where the user's sampler raises, the next search finds it
+        # Where the user's sampler raises, the next search finds it.
+        undo.callback(leave, study, trial_id)
         trial = Trial(study, trial_id)
         undo.pop_all()
     return trial
-
-
-def _ask(study: optuna.Study) -> Trial:
-    """Return a new trial of a study without a size."""
-    trial = study.ask()
-    sign(study, trial._trial_id)
-    return trial
-
-
-def _end(trial: FrozenTrial) -> datetime:
-    """Return when a finished trial ended."""
-    return trial.datetime_complete or datetime.min

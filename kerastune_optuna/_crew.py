@@ -86,8 +86,13 @@ class Crew:
                 ).run(progress.catch_up)
         else:
             tasks = _submit(self._executor, _pickled(job, None), self.n_workers)
+
+            def tick() -> None:
+                progress.catch_up()
+                job.tell_if_late(study)
+
             try:
-                _wait_for(tasks, progress.catch_up)
+                _wait_for(tasks, tick)
             finally:
                 if not all(task.done() for task in tasks):  # what runs elsewhere gets no signal
                     study._storage.set_study_system_attr(study._study_id, job.stop_key, True)

@@ -1,7 +1,9 @@
-"""What ends a search before its budget is spent: nothing is left to try, or no gain is expected."""
+"""What ends a search before its budget is spent: time, nothing left to try, no gain expected."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -10,10 +12,48 @@ import numpy as np
 
 from kerastune_optuna import _check, _repeats
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
+from kerastune_optuna._liveness import machine
 from kerastune_optuna._study import finished, front
 
 if TYPE_CHECKING:
     import optuna
+
+
+class Deadline:
+    """Hold the moment after which no trial starts, by a clock that nobody can set.
+
+    Processes of one machine have that clock in common. To another machine the seconds travel that
+    are left, and who leads the search lets it come there in time.
+
+    Args:
+        seconds: How far away it is.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._moment = time.monotonic() + seconds
+
+    def __reduce__(self) -> tuple[Callable[..., Deadline], tuple[str, float, float]]:
+        """Travel to another process."""
+        return _arrived, (machine(), self._moment, self.seconds_left())
+
+    def seconds_left(self) -> float:
+        """Return how far away it is; less than 0 once it has passed."""
+        return self._moment - time.monotonic()
+
+    def has_passed(self) -> bool:
+        """Whether no further trial may start."""
+        return self.seconds_left() <= 0
+
+    def let_pass(self) -> None:
+        """Let it be over at once."""
+        self._moment = float("-inf")
+
+
+def _arrived(origin: str, moment: float, seconds_left: float) -> Deadline:
+    deadline = Deadline(seconds_left)
+    if origin == machine():
+        deadline._moment = moment
+    return deadline
 
 
 @dataclass(frozen=True)

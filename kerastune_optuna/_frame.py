@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -65,7 +64,7 @@ class Plan:
 
 def plan_of(study: optuna.Study, recipe: Recipe, budget: Budget) -> Plan:
     """Return what a search is to do, for who tells of it."""
-    seconds = None if budget.deadline is None else budget.deadline - time.time()
+    seconds = None if budget.deadline is None else budget.deadline.seconds_left()
     return Plan(
         study.study_name,
         recipe.objectives.watched,

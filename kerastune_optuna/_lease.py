@@ -1,6 +1,7 @@
 """Leases: a process beats while it runs a trial, and who sees no beat for long takes it for dead.
 
-No clocks are compared: the one who watches measures the time between two beats with its own.
+No clocks are compared: the one who watches measures the time between two beats with its own, and
+that only while the database answers.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from optuna.trial import TrialState
+
+from kerastune_optuna._liveness import signed_in
 from kerastune_optuna._patience import one_try
 from kerastune_optuna._storage import is_private
 
@@ -23,20 +27,24 @@ BEAT = "kerastune_optuna:beat"  # the system attr of a trial that its process co
 _BEAT_SECONDS = 10.0
 _LOOK_SECONDS = 5.0
 _LEASE_SECONDS = 90.0  # nine beats: some may be lost in a busy network
+_SILENCE_SECONDS = 30.0  # without an answer, after which nobody may have been able to beat
 
 
 class Heart:
-    """Beat for the trial that this process runs.
+    """Beat for the trials that this process has signed and not left.
 
     Args:
-        study: Where the trial is.
+        study: Where the trials are.
+        watch: Is told that the database answers.
         at_each: Called at each beat, whether a trial runs or not.
     """
 
-    def __init__(self, study: optuna.Study, at_each: Callable[[], None]) -> None:
+    def __init__(
+        self, study: optuna.Study, watch: Watch, at_each: Callable[[], None] = lambda: None
+    ) -> None:
         self._storage = study._storage
+        self._watch = watch
         self._at_each = at_each
-        self._trial_id: int | None = None
         self._over = threading.Event()
 
     @contextmanager
@@ -54,25 +62,16 @@ class Heart:
             self._over.set()
             thread.join(timeout=1)  # longer only where the storage hangs
 
-    @contextmanager
-    def of(self, trial: optuna.Trial) -> Iterator[None]:
-        """Beat for this trial meanwhile."""
-        self._trial_id = trial._trial_id
-        try:
-            yield
-        finally:
-            self._trial_id = None
-
     def _beat(self) -> None:
         beats = 0
         while not self._over.wait(_BEAT_SECONDS):
             beats += 1
-            trial_id = self._trial_id
             try:
                 with one_try():
                     self._at_each()
-                    if trial_id is not None:
+                    for trial_id in signed_in(self._storage):
                         self._storage.set_trial_system_attr(trial_id, BEAT, beats)
+                        self._watch.hear()
             except Exception:  # each database driver has errors of its own, with no common base
                 # A thread that ended here would let others take this living process for dead. The
                 # trial uses the same storage, and waits for it or raises: nothing is hidden.
@@ -94,6 +93,9 @@ class Watch:
     def __init__(self) -> None:
         self._seen: dict[int, _Sight] = {}
         self._last = float("-inf")
+        self._asked = float("-inf")  # when the trials were last asked for
+        self._heard = float("-inf")  # when the database last answered
+        self._anew = float("-inf")  # when it did so after a silence
 
     def is_due(self) -> bool:
         """Whether it is time to look again; a look takes a query."""
@@ -102,9 +104,28 @@ class Watch:
             self._last = time.monotonic()
         return due
 
+    def running(self, study: optuna.Study) -> list[FrozenTrial]:
+        """Return the trials that run, as they are now."""
+        asked = time.monotonic()
+        trials = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        self.hear()
+        self._asked = asked
+        return trials
+
+    def hear(self) -> None:
+        """Note that the database answers.
+
+        Where it did not for a while, others could not beat either: all leases begin anew.
+        """
+        now = time.monotonic()
+        if now - self._heard > _SILENCE_SECONDS:
+            self._anew = now
+        self._heard = now
+
     def has_lapsed(self, trial: FrozenTrial) -> bool:
         """Whether no beat came for as long as a lease lasts, since this watch first looked."""
-        return time.monotonic() - self._look(trial).since > _LEASE_SECONDS
+        # The answer may have been long on its way, and tells of no moment after the question.
+        return self._asked - max(self._look(trial).since, self._anew) > _LEASE_SECONDS
 
     def is_in_doubt(self, trial: FrozenTrial) -> bool:
         """Whether neither a beat came nor the lease has lapsed yet."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import socket
-from datetime import datetime, timedelta
+import uuid
+from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +16,7 @@ import psutil
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
     from kerastune_optuna._lease import Watch
@@ -21,40 +24,58 @@ if TYPE_CHECKING:
 WORKER = "worker"  # the user attr of a trial that says who runs it
 SLOT = "kerastune_optuna:slot"  # the system attr of a trial that says which machine laid it out
 _SIGNATURE = re.compile(r"(?P<machine>.+):(?P<pid>\d+):(?P<started>\d+)")
-_SIGNING_SECONDS = 60  # longer than a worker takes from taking a trial to signing it
+_STARTTIME = 19  # the place in /proc/PID/stat, as proc(5) has it, from the process's state on
 
-
-_running_here: set[int] = set()  # ids of the trials that this process runs
+# The trials that this process runs: storages may give the same id to two of them.
+_running_here: set[tuple[int, BaseStorage]] = set()
 
 
 @lru_cache(maxsize=1)
 def machine() -> str:
-    """Return a name that only processes share which can see each other."""
+    """Return a name that only processes share which can see each other, and have one clock."""
     name = socket.gethostname().replace(":", "-")
+    return f"{name}-{hashlib.sha256(_identity().encode()).hexdigest()[:12]}"
+
+
+def _identity() -> str:
+    """Return what no other machine has, nor a container or a host beside it."""
     try:
-        # Machines may share a host name, and containers a machine without sharing process ids.
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
-        namespace = "".join(filter(str.isdigit, os.readlink("/proc/self/ns/pid")))
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+        # Containers may share a machine without sharing process ids, or the time since the boot.
+        return " ".join((boot, *(os.readlink(f"/proc/self/ns/{kind}") for kind in _namespaces())))
     except OSError:  # not Linux
-        return name
-    return f"{name}-{boot}-{namespace}"
+        # Where there is no address it is drawn at random: then nobody is taken for a neighbour.
+        return str(uuid.getnode())
+
+
+def _namespaces() -> list[str]:
+    """Return the kinds that matter; Linux has namespaces of time since 5.6."""
+    return [kind for kind in ("pid", "time") if kind in os.listdir("/proc/self/ns")]
 
 
 def signature() -> str:
     """Return the machine, process id and start time of this process."""
     # A process id alone would be taken for alive again once the system has reused it.
-    return f"{machine()}:{os.getpid()}:{int(psutil.Process().create_time())}"
+    return f"{machine()}:{os.getpid()}:{_started(os.getpid())}"
 
 
 def sign(study: optuna.Study, trial_id: int) -> None:
     """Write into a trial that this process runs it, from now until `leave`."""
-    _running_here.add(trial_id)
-    study._storage.set_trial_user_attr(trial_id, WORKER, signature())
+    with ExitStack() as undo:
+        undo.callback(leave, study, trial_id)  # where another process took it for dead meanwhile
+        _running_here.add((trial_id, study._storage))
+        study._storage.set_trial_user_attr(trial_id, WORKER, signature())
+        undo.pop_all()
 
 
-def leave(trial_id: int) -> None:
+def leave(study: optuna.Study, trial_id: int) -> None:
     """Tell that this process runs a trial no longer, however it ended."""
-    _running_here.discard(trial_id)
+    _running_here.discard((trial_id, study._storage))
+
+
+def signed_in(storage: BaseStorage) -> list[int]:
+    """Return the ids of the trials that this process runs in a storage."""
+    return [trial_id for trial_id, of in tuple(_running_here) if of is storage]
 
 
 def is_signed_here(trial: FrozenTrial) -> bool:
@@ -69,46 +90,49 @@ def is_dead(trial: FrozenTrial, watch: Watch) -> bool:
         trial: The trial, as it is in the storage now.
         watch: What has been seen of the trials of other machines.
     """
-    signed = trial.user_attrs.get(WORKER)
-    if signed is None:
-        return _was_never_signed(trial)
-    if is_signed_here(trial):
-        return trial._trial_id not in _running_here  # left by a search that broke off
-    parts = _SIGNATURE.fullmatch(str(signed))
-    if parts is None:
-        return False  # not signed by us
-    if parts["machine"] == machine():
-        return not _runs(int(parts["pid"]), int(parts["started"]))
-    return watch.has_lapsed(trial)
+    if is_signed_here(trial):  # by a search that broke off, unless it runs
+        return all(trial._trial_id != trial_id for trial_id, _ in tuple(_running_here))
+    if _is_told_by_beats(trial):
+        return watch.has_lapsed(trial)
+    signed = _signed(trial)
+    return signed is not None and not _runs(int(signed["pid"]), int(signed["started"]))
 
 
 def is_in_doubt(trial: FrozenTrial, watch: Watch) -> bool:
-    """Whether only time can tell if a RUNNING trial's process on another machine is alive."""
-    signed = trial.user_attrs.get(WORKER)
-    if signed is None:  # taken a moment ago, or its worker died before it could sign
-        return trial.system_attrs.get(SLOT) == machine() and not _was_never_signed(trial)
-    parts = _SIGNATURE.fullmatch(str(signed))
-    if parts is None or parts["machine"] == machine():
-        return False
-    return watch.is_in_doubt(trial)
+    """Whether only time can tell if a RUNNING trial's process is alive."""
+    return _is_told_by_beats(trial) and watch.is_in_doubt(trial)
+
+
+def _is_told_by_beats(trial: FrozenTrial) -> bool:
+    """Whether a trial is ours, and its process cannot be seen from here."""
+    if WORKER not in trial.user_attrs:
+        # A slot was taken a moment ago, or its worker died before it could sign. What is no slot
+        # is run by code that is not ours.
+        return SLOT in trial.system_attrs
+    signed = _signed(trial)
+    return signed is not None and signed["machine"] != machine()
+
+
+def _signed(trial: FrozenTrial) -> re.Match[str] | None:
+    """Return who signed a trial; None where that was not one of us."""
+    return _SIGNATURE.fullmatch(str(trial.user_attrs.get(WORKER)))
 
 
 def _runs(pid: int, started: int) -> bool:
     """Whether the process that started then still runs."""
     try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        return int(process.create_time()) == started
-    except psutil.NoSuchProcess:
+        is_there = psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return is_there and _started(pid) == started
+    except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
         return False
     except psutil.AccessDenied:
         return True  # another user's: nothing says that it is gone
 
 
-def _was_never_signed(trial: FrozenTrial) -> bool:
-    """Whether a worker of this machine took the trial and died before it could sign."""
-    began = trial.datetime_start
-    if trial.system_attrs.get(SLOT) != machine() or began is None:
-        return False
-    return datetime.now() - began > timedelta(seconds=_SIGNING_SECONDS)
+def _started(pid: int) -> int:
+    """Return when a process started, on Linux by a clock that nobody can set: in ticks."""
+    if not psutil.LINUX:
+        return int(psutil.Process(pid).create_time())
+    # The name of the program stands before in brackets, and may hold anything.
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    return int(fields[_STARTTIME])

@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import datetime, timedelta
 from typing import Any, TypeVar, cast
 
 import sqlalchemy
@@ -26,7 +25,6 @@ from kerastune_optuna._liveness import WORKER
 _T = TypeVar("_T")
 _MARK = "kerastune_optuna:mark"  # the system attr of a trial that tells it from all others
 _SIGNING_SECONDS = 1.0  # longer than a worker takes from taking a trial to signing it
-_ROUNDING = timedelta(seconds=1)  # MySQL keeps no fractions of a second
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between two tries
 _GONE = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError, OSError)
 # The errors of gRPC and Redis, which need not be installed, by their names.
@@ -92,10 +90,9 @@ class _Patient(BaseStorage):
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
     ) -> bool:
         """Set a trial's state; it is this call that did where only the answer was lost."""
-        began = datetime.now()
         return self._insist(
             lambda: self._backend.set_trial_state_values(trial_id, state, values),
-            lambda: self._is_set(trial_id, state, values, began),
+            lambda: self._is_set(trial_id, state, values),
         )
 
     def delete_study(self, study_id: int) -> None:
@@ -131,20 +128,18 @@ class _Patient(BaseStorage):
         return next(ids, None)
 
     def _is_set(
-        self, trial_id: int, state: TrialState, values: Sequence[float] | None, began: datetime
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None
     ) -> bool | None:
         """Whether a trial has the state that was to be written, by an earlier try; else None."""
         trial = self._backend.get_trial(trial_id)
         if state is TrialState.RUNNING:
-            return self._is_taken(trial, began) or None
+            return self._is_taken(trial) or None
         return (trial.state is state and (values is None or trial.values == list(values))) or None
 
-    def _is_taken(self, trial: FrozenTrial, began: datetime) -> bool:
+    def _is_taken(self, trial: FrozenTrial) -> bool:
         """Whether an earlier try took a trial, rather than another worker, which would sign it."""
         until = time.monotonic() + _SIGNING_SECONDS
         while trial.state is TrialState.RUNNING and WORKER not in trial.user_attrs:
-            if trial.datetime_start is None or trial.datetime_start < began - _ROUNDING:
-                return False
             if time.monotonic() > until:
                 return True
             time.sleep(_SIGNING_SECONDS / 10)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -19,7 +18,7 @@ from kerastune_optuna._budget import Budget, check_study, room
 from kerastune_optuna._confirm import Confirming
 from kerastune_optuna._constraints import Constraint
 from kerastune_optuna._crew import Crew
-from kerastune_optuna._ending import Ending
+from kerastune_optuna._ending import Deadline, Ending
 from kerastune_optuna._fit import FitArguments, check_fit_arguments
 from kerastune_optuna._folds import cross_validated, told
 from kerastune_optuna._frame import plan_of
@@ -287,7 +286,7 @@ class OptunaTuner(Queue, Again, Confirming):
         seconds = self.timeout if timeout is None else timeout
         return Budget(
             self.n_trials if n_trials is None else n_trials,
-            None if seconds is None else time.time() + seconds,
+            None if seconds is None else Deadline(seconds),
             self.max_failed_trials,
             ending=Ending(self.terminator, self.train_repeats),
         )

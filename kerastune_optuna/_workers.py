@@ -60,6 +60,7 @@ class Job:
     storage_patience: float
     known: Mapping[str, Any]
     stop_key: str = dataclasses.field(default_factory=lambda: f"kerastune_optuna:stop:{uuid4()}")
+    late_key: str = dataclasses.field(default_factory=lambda: f"kerastune_optuna:late:{uuid4()}")
 
     def opened_recipe(self, study: optuna.Study, fit: FitArguments) -> Recipe:
         """Return the recipe for trials in this process, whose card the study then has.
@@ -70,6 +71,12 @@ class Job:
         """
         recipe = dataclasses.replace(self.recipe, fit=fit, store=open_store(self.recipe.store))
         return dataclasses.replace(recipe, card=_card.write(study, recipe, self.known))
+
+    def tell_if_late(self, study: optuna.Study) -> None:
+        """Tell tasks on other machines that the time is over: some may have begun much later."""
+        storage, study_id = study._storage, study._study_id
+        if self.budget.is_late() and self.late_key not in storage.get_study_system_attrs(study_id):
+            storage.set_study_system_attr(study_id, self.late_key, True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,9 +130,13 @@ def work_on(payload: Payload, number: int = 0) -> None:
         recipe = job.opened_recipe(study, job.recipe.fit.opened())
 
         def look() -> None:
-            if job.stop_key in study._storage.get_study_system_attrs(study._study_id):
+            told = study._storage.get_study_system_attrs(study._study_id)
+            if job.stop_key in told:
                 ask()
+            if job.late_key in told and job.budget.deadline is not None:
+                job.budget.deadline.let_pass()
 
+        look()  # a task may have waited until the search was over
         run_trials(study, recipe, job.budget, at_each_beat=look)
 
 
@@ -148,24 +159,24 @@ def run_trials(
     Raises:
         TooManyFailuresError: So many trials failed in a row that the rest would too.
     """
-    watch, heart = Watch(), Heart(study, at_each_beat)
+    watch = Watch()
     budget.reap(study, watch)
     checked, memory = False, Memory()
     with (
         _stoppable(study) as is_stopped,
         _learning_sampler(study, recipe),
-        heart.beating(),
+        Heart(study, watch, at_each_beat).beating(),
         memory.apart(),
     ):
         while not is_stopped() and (trial := budget.claim(study, watch)) is not None:
             try:
-                with memory.released(), heart.of(trial):
+                with memory.released():
                     ended, cause = _attempt(study, trial, recipe, memory, check=not checked)
             except KeyboardInterrupt:
                 budget.interrupt(study, trial)
                 raise
             finally:
-                leave(trial._trial_id)
+                leave(study, trial._trial_id)
             notify(ended)
             checked = checked or ended.state is not TrialState.FAIL
             if ended.state is TrialState.FAIL:

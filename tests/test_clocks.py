@@ -1,0 +1,378 @@
+"""Whose trial it is and until when a search runs, where clocks step and the database stays away."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, nullcontext
+from datetime import datetime, timedelta
+from multiprocessing import get_context
+
+import optuna
+import pytest
+from optuna.trial import TrialState, create_trial
+
+from kerastune_optuna import TooManyFailuresError, _lease
+from kerastune_optuna._budget import Budget
+from kerastune_optuna._lease import BEAT, Heart, Watch
+from kerastune_optuna._liveness import SLOT, WORKER, leave, machine
+from kerastune_optuna._reason import SAMENESS
+from kerastune_optuna._retry import DIED, RETRY_OF, lay_out
+from tests.faults import ROOT, lock
+from tests.untrained import run, tuner_in
+
+ELSEWHERE = "elsewhere-1:1:1"
+
+LOOK = """
+import sys
+import optuna
+from kerastune_optuna import _storage
+from kerastune_optuna._lease import Watch
+from kerastune_optuna._liveness import is_dead
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+study = optuna.load_study(study_name="test", storage=_storage.connect(sys.argv[1], 60))
+print([is_dead(trial, Watch()) for trial in study.trials])
+"""
+IS_OVER = """
+import pickle, sys
+print(pickle.loads(bytes.fromhex(sys.argv[1]))._is_over())
+"""
+AN_HOUR_AHEAD = ["faketime", "-f", "+1h"]
+# What the kernel tells after the clock was set: the moment of the boot is reckoned from it.
+SET_CLOCK = """
+sed "s/^btime .*/btime $(($(sed -n 's/^btime //p' /proc/stat) + 3600))/" /proc/stat > "$0"
+mount --bind "$0" /proc/stat
+exec "$@"
+"""
+
+
+@pytest.fixture
+def tuner(tmp_path):
+    """Give a tuner that trains nothing."""
+    return tuner_in(tmp_path, n_trials=3)
+
+
+def states(tuner):
+    """Return the states of all trials."""
+    return [trial.state.name for trial in tuner.study.trials]
+
+
+def taken(study, **attrs):
+    """Return a slot that was set to RUNNING and not signed, by its id."""
+    trial_id = lay_out(study, attrs)
+    assert study._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+    return trial_id
+
+
+def said(*command):
+    """Return what a process printed that knows of the real clock only how fast it goes."""
+    faked = {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}
+    path = {"PATH": f"{os.environ['PATH']}:/usr/sbin"}
+    env = {**os.environ, **faked, **path, "KERAS_BACKEND": "numpy"}  # which starts soonest
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def claim(tuner):
+    """Give a function that claims a trial, which then runs here until the test ends."""
+    with ExitStack() as running:
+
+        def claim_one(watch):
+            trial = tuner._budget(9, None).claim(tuner.study, watch)
+            running.callback(leave, tuner.study, trial._trial_id)
+            return trial
+
+        yield claim_one
+
+
+def test_a_step_of_the_clock_takes_nobody_for_dead(tuner, tmp_path, claim):
+    """A process that looks after the clock was set leaves the trial of one that began before."""
+    claim(Watch())
+    set_clock = ["unshare", "-m", "sh", "-c", SET_CLOCK, str(tmp_path / "stat")]
+    look = [sys.executable, "-c", LOOK, f"sqlite:///{tmp_path}/study.db"]
+    assert said(*set_clock, *look).startswith("[False")
+
+
+def test_a_clock_that_is_ahead_takes_no_slot_for_left(tuner, tmp_path):
+    """A slot that was just taken is not yet signed, whatever the clock of who looks says."""
+    taken(tuner.study)
+    look = [sys.executable, "-c", LOOK, f"sqlite:///{tmp_path}/study.db"]
+    assert said(*AN_HOUR_AHEAD, *look) == "[False]"
+
+
+def test_a_timeout_is_as_long_by_any_clock(tuner):
+    """A worker whose clock is an hour ahead takes part in a search of ten minutes."""
+    budget = pickle.dumps(tuner._budget(9, 600)).hex()
+    assert said(*AN_HOUR_AHEAD, sys.executable, "-c", IS_OVER, budget) == "False"
+
+
+def begin_to_beat():
+    """Return the machine of a process that is to run tasks, and beats often."""
+    _lease._BEAT_SECONDS = 0.1
+    return machine()
+
+
+def add(study, state, moment, values=None):
+    """Add a trial as a machine does whose clock shows that moment."""
+    trial = create_trial(state=state, values=values)
+    trial.datetime_start = moment
+    trial.datetime_complete = moment if state.is_finished() else None
+    study.add_trial(trial)
+
+
+def test_failures_in_a_row_are_told_without_clocks(tuner):
+    """A machine whose clock is an hour ahead, where trials fail, does not end the search of all."""
+    now = datetime.now()
+    for minute in range(3):
+        add(tuner.study, TrialState.FAIL, now + timedelta(hours=1, minutes=minute))
+        add(tuner.study, TrialState.COMPLETE, now + timedelta(minutes=minute), [0.5, 1.0])
+    Budget(9, None, max_failed_trials=2).check_failures(tuner.study)
+
+
+@pytest.mark.parametrize("ahead", [-1, 1], ids=["behind", "ahead"])
+def test_whom_failures_wait_for_is_told_without_clocks(make_tuner, ahead):
+    """A slow trial that began beside others is waited for, one that began after them is not."""
+    study = make_tuner().study
+
+    def fail():
+        trial = study.ask()
+        trial.set_user_attr("stop_reason", "ValueError: no such luck")
+        study._storage.set_trial_system_attr(trial._trial_id, SAMENESS, "same")
+        study.tell(trial, state=TrialState.FAIL)
+
+    def run_elsewhere():
+        add(study, TrialState.RUNNING, datetime.now() + timedelta(hours=ahead))
+
+    fail()
+    run_elsewhere()
+    fail()
+    Budget(9, None, 9).check_failures(study)
+    study._storage.set_trial_state_values(study.trials[1]._trial_id, TrialState.FAIL)
+    run_elsewhere()
+    with pytest.raises(TooManyFailuresError, match="2 trials failed with the same error before"):
+        Budget(9, None, 9).check_failures(study)
+
+
+@pytest.fixture
+def other_machine(tmp_path):
+    """Give an executor whose one process sees no other process, as on a machine of its own."""
+    python = tmp_path / "python"
+    apart = "unshare -p --fork --kill-child --mount-proc"
+    python.write_text(f'#!/bin/sh\nexec {apart} {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    context = get_context("spawn")
+    context.set_executable(str(python))
+    try:
+        with ProcessPoolExecutor(1, mp_context=context) as executor:
+            assert executor.submit(begin_to_beat).result() != machine()
+            yield executor
+    finally:
+        context.set_executable(sys.executable)
+
+
+class Noting(optuna.samplers.RandomSampler):
+    """Write into a file when a task begins, and when a trial does."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+
+    def reseed_rng(self):
+        """Note the task, each of which calls it once."""
+        with open(self.path, "a") as file:
+            file.write("task\n")
+
+    def before_trial(self, study, trial):
+        """Note the trial."""
+        with open(self.path, "a") as file:
+            file.write("trial\n")
+
+
+def test_a_task_that_starts_late_has_no_time_of_its_own(tmp_path, other_machine, monkeypatch):
+    """When the time is over where the search is led, tasks on other machines begin no trial."""
+    notes = tmp_path / "notes"
+    options = {"objective": "val_mae", "sampler": Noting(notes), "train_repeats": True}
+    tuner = tuner_in(tmp_path, n_trials=None, **options)
+    budget = tuner._budget(None, 60)
+    monkeypatch.setattr(tuner, "_budget", lambda *_: budget)
+    is_over = threading.Event()
+
+    def pass_time():
+        while not is_over.wait(0.02):
+            if notes.exists() and "trial" in notes.read_text():
+                budget.deadline.let_pass()
+
+    passing = threading.Thread(target=pass_time)
+    passing.start()
+    try:
+        run(tuner, n_workers=2, executor=other_machine)
+    finally:
+        is_over.set()
+        passing.join()
+    lines = notes.read_text().splitlines()
+    assert lines[:2] == ["task", "trial"]
+    assert lines[-1] == "task"
+
+
+@pytest.fixture
+def short_lease(monkeypatch):
+    """Let a lease last for a second."""
+    monkeypatch.setattr(_lease, "_LEASE_SECONDS", 1.0)
+    monkeypatch.setattr(_lease, "_SILENCE_SECONDS", 1.0)
+
+
+@pytest.fixture
+def reap(tuner, short_lease):
+    """Give a function that looks for dead trials, and does so each time as one process."""
+    watch, budget = Watch(), tuner._budget(9, None)
+    return lambda: budget.reap(tuner.study, watch)
+
+
+def until_lapsed(reap):
+    """Look again and again until a trial was found dead."""
+    deadline = time.monotonic() + 20
+    while not reap():
+        assert time.monotonic() < deadline, "no lease lapsed"
+        time.sleep(0.1)
+
+
+def test_who_returns_first_after_an_outage_fails_nobody(tuner, tmp_path, reap):
+    """Nobody could beat while the database did not answer: each lease begins anew."""
+    tuner.study.ask().set_user_attr(WORKER, ELSEWHERE)
+    assert not reap()
+    with lock(tmp_path / "study.db", 1.5):
+        assert not reap()
+    until_lapsed(reap)
+    assert tuner.study.trials[0].user_attrs["stop_reason"] == DIED
+
+
+def until_beaten(study, trial):
+    """Wait for the next beat of a trial."""
+
+    def beats():
+        return study._storage.get_trial(trial._trial_id).system_attrs.get(BEAT)
+
+    before, deadline = beats(), time.monotonic() + 20
+    while beats() == before:
+        assert time.monotonic() < deadline, "no beat came"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("away", [True, False], ids=["outage", "none"])
+def test_a_process_that_trains_notices_an_outage(
+    tuner, tmp_path, claim, short_lease, monkeypatch, away
+):
+    """Who looks before and after a long training knows from its own beats what others could do."""
+    monkeypatch.setattr(_lease, "_BEAT_SECONDS", 0.1)
+    tuner.study.ask().set_user_attr(WORKER, ELSEWHERE)
+    watch = Watch()
+    with Heart(tuner.study, watch).beating():
+        own = claim(watch)
+        with lock(tmp_path / "study.db", 1.5) if away else nullcontext():
+            time.sleep(0 if away else 1.5)
+        until_beaten(tuner.study, own)
+        assert tuner._budget(9, None).reap(tuner.study, watch) is not away
+
+
+@pytest.mark.parametrize("here", [True, False], ids=["here", "elsewhere"])
+def test_a_slot_that_nobody_signed_is_run_again(tuner, reap, here):
+    """Where a process was killed before it could sign, its lease lapses on any machine."""
+    taken(tuner.study, **({} if here else {SLOT: "elsewhere-1"}))
+    assert not reap()
+    until_lapsed(reap)
+    assert tuner.study.trials[0].user_attrs["stop_reason"] == DIED
+    assert tuner.study.trials[1].user_attrs[RETRY_OF] == 0
+
+
+def test_a_trial_of_foreign_code_is_left_alone(tuner, reap):
+    """A trial that a script of the user asked for is neither signed nor beats, and is its own."""
+    tuner.study.ask()
+    taken(tuner.study)
+    until_lapsed(reap)
+    assert states(tuner)[:2] == ["RUNNING", "FAIL"]
+
+
+KILL = """
+import os, signal, sys
+import optuna
+from kerastune_optuna import _storage
+from kerastune_optuna._budget import Budget
+from kerastune_optuna._lease import Watch
+class Killed(optuna.samplers.RandomSampler):
+    def before_trial(self, study, trial):
+        os.kill(os.getpid(), signal.SIGKILL)
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+storage = _storage.connect(sys.argv[1], 60)
+study = optuna.load_study(study_name="test", storage=storage, sampler=Killed())
+Budget(None, None, 9).claim(study, Watch())
+"""
+
+
+def test_a_kill_while_the_sampler_thinks_costs_no_trial(tuner, tmp_path):
+    """Without n_trials too, what a killed process had just begun is run again."""
+    assert tuner.study.trials == []
+    url = f"sqlite:///{tmp_path}/study.db"
+    env = {**os.environ, "KERAS_BACKEND": "numpy"}
+    killed = subprocess.run([sys.executable, "-c", KILL, url], cwd=ROOT, env=env)
+    assert killed.returncode == -signal.SIGKILL
+    assert tuner._budget(9, None).reap(tuner.study, Watch())
+    assert tuner.study.trials[0].user_attrs["stop_reason"] == DIED
+
+
+class Thinking(optuna.samplers.RandomSampler):
+    """Think until a beat came."""
+
+    def before_trial(self, study, trial):
+        """Wait for the storage to show it."""
+        until_beaten(study, trial)
+
+
+def test_a_process_beats_while_its_sampler_thinks(tmp_path, monkeypatch):
+    """A Gaussian process may think for longer than a lease lasts."""
+    monkeypatch.setattr(_lease, "_BEAT_SECONDS", 0.05)
+    tuner = tuner_in(tmp_path, objective="val_mae", n_trials=1, sampler=Thinking())
+    assert states(run(tuner)) == ["COMPLETE"]
+
+
+def test_a_sampler_that_raises_ends_the_beat(tuner, monkeypatch):
+    """A trial that a claim could not begin is left, for the next search to find."""
+    monkeypatch.setattr(_lease, "_BEAT_SECONDS", 0.05)
+
+    class Raising(optuna.samplers.RandomSampler):
+        def before_trial(self, study, trial):
+            raise OSError("no such luck")
+
+    budget, watch = tuner._budget(9, None), Watch()
+    tuner.study.sampler = Raising()
+    with pytest.raises(OSError, match="no such luck"):
+        budget.claim(tuner.study, watch)
+    assert budget.reap(tuner.study, watch)
+
+
+# A machine without /proc, as a Mac is, with a network card of that address.
+WITHOUT_PROC = """
+ip link add card address "$0" type bridge && ip link set card up && ip addr add 10.0.0.1/8 dev card
+mount -t tmpfs none /proc
+exec "$@"
+"""
+NAME = "from kerastune_optuna._liveness import machine; print(machine())"
+
+
+def test_machines_of_one_name_are_told_apart():
+    """Where the system has no id of its boot, the network card tells one machine from another."""
+
+    def name(address):
+        command = ["unshare", "-mn", "sh", "-c", WITHOUT_PROC, address]
+        return said(*command, sys.executable, "-c", NAME)
+
+    first = name("02:00:00:00:00:01")
+    assert name("02:00:00:00:00:01") == first
+    assert name("02:00:00:00:00:02") != first
