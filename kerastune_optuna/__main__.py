@@ -243,11 +243,10 @@ def _load(source: str, name: str | None) -> optuna.Study:
 
 def _check_file(source: str, url: str) -> None:
     """Refuse a database file that does not exist, which SQLite would make."""
-    parsed = _url.parse(url)
-    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
+    if not _storage.is_there(url):
         raise StorageError(
-            f"{_shown(source)} holds no study: there is no file {parsed.database!r}. Pass the "
-            "directory= of a search that has begun, or the URL of its storage."
+            f"{_shown(source)} holds no study: there is no file {_url.parse(url).database!r}. Pass "
+            "the directory= of a search that has begun, or the URL of its storage."
         )
 
 

@@ -42,6 +42,16 @@ def check(build_model: Callable[[BaseTrial], Any], trial: BaseTrial) -> None:
     _space.walk(build_model, _space.Walker(choose))
 
 
+def check_choices(trial: BaseTrial) -> None:
+    """Refuse what a builder asked for where the study may hold another value than the model has.
+
+    Raises:
+        ArgumentError: Two choices of a parameter are equal.
+    """
+    for name, distribution in trial.distributions.items():
+        _space.check_choices(name, distribution, once=False)
+
+
 def is_of_optuna(error: Exception) -> bool:
     """Whether the code that raised an error is Optuna's."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)

@@ -25,7 +25,7 @@ from kerastune_optuna import _divergence, _interrupt, _points, _reason
 from kerastune_optuna._constraints import are_broken
 from kerastune_optuna._ending import Deadline, Ending
 from kerastune_optuna._exceptions import TooManyFailuresError
-from kerastune_optuna._executions import executions
+from kerastune_optuna._executions import Key, executions, key_of
 from kerastune_optuna._grid import Grid, is_grid
 from kerastune_optuna._lease import Watch
 from kerastune_optuna._liveness import is_dead, is_in_doubt, is_signed_here, leave, sign
@@ -176,14 +176,20 @@ class Budget:
 
 @dataclass(frozen=True)
 class Executions(Budget):
-    """Hold the same for a study of executions, which are all laid out before and stay so many."""
+    """Hold the same for a study of executions, which are all laid out before and stay so many.
+
+    Args:
+        asked: The keys of those that are to be trained: others wait for who asked for them.
+    """
+
+    asked: frozenset[Key] = frozenset()
 
     def claim(self, study: optuna.Study, watch: Watch) -> Trial | None:
         """Return an execution to run, or None when all have ended, those of others too."""
         while not self._is_over():
             if watch.is_due():
                 self.reap(study, watch)
-            laid_out = executions(study)
+            laid_out = [one for one in executions(study) if key_of(one) in self.asked]
             free = [one for one in laid_out if one.state is TrialState.WAITING]
             if (trial := _take_one(study, free)) is not None:
                 return trial

@@ -19,7 +19,14 @@ from kerastune_optuna._crew import Crew
 from kerastune_optuna._digest import digest
 from kerastune_optuna._ending import Ending
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, NoTrialsError
-from kerastune_optuna._executions import NoSampler, best_of_each, executions, lay_out_missing
+from kerastune_optuna._executions import (
+    NoSampler,
+    asked_for,
+    best_of_each,
+    executions,
+    key_of,
+    lay_out_missing,
+)
 from kerastune_optuna._fit import FitArguments, check_fit_arguments
 from kerastune_optuna._frame import plan_of
 from kerastune_optuna._live import progress_for
@@ -61,9 +68,9 @@ class Confirming(Trainer, ConfirmedResults):
         execution chooses its best epoch alone.
 
         Executions are trials of a study of their own beside the search's. Called again with the
-        same data and arguments, say after a kill or with more executions, it trains only what is
-        missing or failed. Data is compared by its content; a function by its code, and a PyDataset
-        or DataLoader by its plain attributes alone.
+        same data and arguments, say after a kill or with more or fewer executions, it trains only
+        what is missing of them, or failed. Data is compared by its content; a function by its code,
+        and a PyDataset or DataLoader by its plain attributes alone.
 
         Args:
             top: How many of the best configurations. Default 3.
@@ -158,8 +165,8 @@ class Confirming(Trainer, ConfirmedResults):
         _comparable.warn_if_builder_changed(self.study, recipe)
         parts = [fit.x, fit.y, fit.epochs, fit.validation_data, fit.validation_split]
         others = sorted(fit.others.items())
-        began = _study.beginning(self.study)  # tells it from an earlier search of that name
-        name = f"{self._name}-confirm-{digest(str(began), parts, others, recipe.callbacks)}"
+        search = _study.identity(self.study)
+        name = f"{self._name}-confirm-{digest(search, parts, others, recipe.callbacks)}"
         study = _study.open_study(self._connected, name, self._objectives)
         study.sampler, study.pruner = NoSampler(_asked.defaults(self.build_model)), NopPruner()
         make_part(study, self._name)
@@ -179,12 +186,17 @@ class Confirming(Trainer, ConfirmedResults):
         """Lay out what is missing, and let the crew work on it."""
         if self.keep_best:
             check_store(self._store)
-        self._link(study, chosen)
+        self._link(study, chosen, count)
         began_with = len(study.get_trials(deepcopy=False))
-        lay_out_missing(study, chosen, count)
-        size = len(executions(study))
+        asked = asked_for(chosen, count)
+        lay_out_missing(study, asked)
+        there = executions(study)
+        left = [one for one in there if key_of(one) in asked and not one.state.is_finished()]
+        size = len(left) + sum(one.state.is_finished() for one in there)
         ending = Ending(train_repeats=True)
-        budget = Executions(size, None, self.max_failed_trials, began_with, ending)
+        budget = Executions(
+            size, None, self.max_failed_trials, began_with, ending, frozenset(asked)
+        )
         # All keep their weights until the winner is known, have their own seeds, and were allowed.
         kept = size if self.keep_best else 0
         recipe = replace(
@@ -195,7 +207,7 @@ class Confirming(Trainer, ConfirmedResults):
             executions=1,
             constraints=Constraints(),
         )
-        if any(not one.state.is_finished() for one in executions(study)):
+        if left:
             progress = progress_for(verbose, study, plan_of(study, recipe, budget), size)
             job = self._job(study, recipe, budget, self._known(recipe, given, None, crew.n_workers))
             with progress.running():

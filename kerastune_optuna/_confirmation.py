@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 from scipy import stats
 
-from kerastune_optuna._executions import executions
+from kerastune_optuna._executions import Key, executions, key_of
 from kerastune_optuna._report import params, short
 from kerastune_optuna._retry import CONFIRMS
 from kerastune_optuna._study import value_of
@@ -223,18 +223,23 @@ class Confirmation:
 
 
 def confirmation_of(
-    study: optuna.Study, chosen: Sequence[FrozenTrial], objective: Objective
+    study: optuna.Study,
+    chosen: Sequence[FrozenTrial],
+    asked: Collection[Key],
+    objective: Objective,
 ) -> Confirmation:
     """Return what the executions of some configurations came to so far.
 
     Args:
         study: The study of executions.
         chosen: The trials of the search that had the configurations.
+        asked: The keys of the executions that they are to have: what was asked for before and has
+            not ended is not missing.
         objective: The objective of both.
     """
     laid_out = executions(study)
     rows = [
-        _row(trial, [one for one in laid_out if one.user_attrs[CONFIRMS] == trial.number])
+        _row(trial, [one for one in laid_out if one.user_attrs[CONFIRMS] == trial.number], asked)
         for trial in chosen
     ]
 
@@ -245,8 +250,9 @@ def confirmation_of(
     return Confirmation(study.study_name, objective, tuple(sorted(rows, key=place)))
 
 
-def _row(trial: FrozenTrial, its: Sequence[FrozenTrial]) -> Confirmed:
+def _row(trial: FrozenTrial, its: Sequence[FrozenTrial], asked: Collection[Key]) -> Confirmed:
     ended = [one for one in its if one.state.is_finished()]
+    missing = {key for key in asked if key[0] == trial.number} - set(map(key_of, ended))
     # A training whose loss stopped being finite is PRUNED, or FAIL where it had no value before.
     values = tuple(value_of(one) for one in ended if one.state is TrialState.COMPLETE)
-    return Confirmed(trial, values, len(ended) - len(values), len(its) - len(ended))
+    return Confirmed(trial, values, len(ended) - len(values), len(missing))

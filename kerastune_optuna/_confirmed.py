@@ -11,7 +11,7 @@ import optuna
 from kerastune_optuna import _check, _study
 from kerastune_optuna._confirmation import Confirmation, confirmation_of
 from kerastune_optuna._exceptions import NoTrialsError, TooManyFailuresError, WeightsError
-from kerastune_optuna._executions import best_of_each
+from kerastune_optuna._executions import asked_for, best_of_each
 from kerastune_optuna._results import Results
 
 if TYPE_CHECKING:
@@ -102,11 +102,13 @@ class ConfirmedResults(Results):
             return None
         trials = self.study.get_trials(deepcopy=False)
         chosen = [trials[number] for number in link["trials"]]
-        return confirmation_of(self._load(link["study"]), chosen, self._objectives.watched)
+        asked = asked_for(chosen, link.get("executions", 0))
+        return confirmation_of(self._load(link["study"]), chosen, asked, self._objectives.watched)
 
-    def _link(self, study: optuna.Study, chosen: Sequence[FrozenTrial]) -> None:
-        """Write into the search's study where these trials are confirmed."""
-        link = {"study": study.study_name, "trials": [trial.number for trial in chosen]}
+    def _link(self, study: optuna.Study, chosen: Sequence[FrozenTrial], count: int) -> None:
+        """Write into the search's study where these trials are confirmed, and how often."""
+        numbers = [trial.number for trial in chosen]
+        link = {"study": study.study_name, "trials": numbers, "executions": count}
         self.study.set_user_attr(_LINK, link)
 
     def _load(self, name: str) -> optuna.Study:

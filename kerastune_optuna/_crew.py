@@ -70,6 +70,7 @@ class Crew:
             return
         if not self.is_this_process:
             job.budget.prepare(study)
+            job.tell(study, stop=False)
         if self.is_this_process:
             recipe = job.opened_recipe(study, job.recipe.fit)
             run_trials(study, recipe, job.budget, progress.trial)
@@ -95,7 +96,7 @@ class Crew:
                 _wait_for(tasks, tick)
             finally:
                 if not all(task.done() for task in tasks):  # what runs elsewhere gets no signal
-                    study._storage.set_study_system_attr(study._study_id, job.stop_key, True)
+                    job.tell(study, stop=True)
                 for task in tasks:
                     task.cancel()  # which Dask takes for done, though it goes on
         progress.catch_up()

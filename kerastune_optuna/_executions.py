@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
     from kerastune_optuna._monitor import Objective
+
+Key: TypeAlias = tuple[int, int]
 
 
 class NoSampler(BaseSampler):
@@ -63,32 +65,38 @@ def executions(study: optuna.Study) -> list[FrozenTrial]:
     Two processes may have laid one out both, and a retry follows a trial that failed. All trials of
     lower numbers are there once a trial is, so that every process comes to the same.
     """
-    found: dict[tuple[int, int], FrozenTrial] = {}
+    found: dict[Key, FrozenTrial] = {}
     for trial in study.get_trials(deepcopy=False):
-        before = found.get(_key(trial))
+        before = found.get(key_of(trial))
         if before is None or before.state is TrialState.FAIL:
-            found[_key(trial)] = trial
+            found[key_of(trial)] = trial
     return list(found.values())
 
 
-def _key(trial: FrozenTrial) -> tuple[int, int]:
+def key_of(trial: FrozenTrial) -> Key:
+    """Return what tells an execution from others: the trial that it confirms, and its seed."""
     return trial.user_attrs[CONFIRMS], trial.user_attrs["seed"]
 
 
-def lay_out_missing(study: optuna.Study, chosen: Sequence[FrozenTrial], count: int) -> None:
-    """Lay out what a study lacks of the executions of some configurations, or has failed at.
+def asked_for(chosen: Sequence[FrozenTrial], count: int) -> dict[Key, FrozenTrial]:
+    """Return the executions that each of some configurations is to have, in their order.
 
     Args:
-        study: The study of executions.
         chosen: The trials of the search that had these configurations.
         count: How many executions each is to have.
+
+    Returns:
+        The trial of the configuration by the key of each execution.
     """
-    there = {_key(one) for one in executions(study) if one.state is not TrialState.FAIL}
-    for nth in range(count):
-        for trial in chosen:
-            if (trial.number, seed := _seed(trial, nth)) not in there:
-                own = {CONFIRMS: trial.number, "seed": seed}
-                lay_out(study, {"fixed_params": trial.params}, own)
+    return {(trial.number, _seed(trial, nth)): trial for nth in range(count) for trial in chosen}
+
+
+def lay_out_missing(study: optuna.Study, asked: Mapping[Key, FrozenTrial]) -> None:
+    """Lay out what a study lacks of the executions that are asked for, or has failed at."""
+    there = {key_of(one) for one in executions(study) if one.state is not TrialState.FAIL}
+    for (number, seed), trial in asked.items():
+        if (number, seed) not in there:
+            lay_out(study, {"fixed_params": trial.params}, {CONFIRMS: number, "seed": seed})
 
 
 def _seed(trial: FrozenTrial, nth: int) -> int:

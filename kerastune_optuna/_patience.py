@@ -23,7 +23,7 @@ from kerastune_optuna._exceptions import StorageError
 from kerastune_optuna._liveness import WORKER
 
 _T = TypeVar("_T")
-_MARK = "kerastune_optuna:mark"  # the system attr of a trial that tells it from all others
+MARK = "kerastune_optuna:mark"  # the system attr of a trial that tells it from all others
 _SIGNING_SECONDS = 1.0  # longer than a worker takes from taking a trial to signing it
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between two tries
 _GONE = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError, OSError)
@@ -80,10 +80,10 @@ class _Patient(BaseStorage):
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """Add a trial with a mark, by which it is found where the answer was lost."""
         marked = copy.copy(template_trial or create_trial(state=TrialState.RUNNING))
-        marked.system_attrs = {**marked.system_attrs, _MARK: uuid.uuid4().hex}
+        marked.system_attrs = {**marked.system_attrs, MARK: uuid.uuid4().hex}
         return self._insist(
             lambda: self._backend.create_new_trial(study_id, marked),
-            lambda: self._marked(study_id, marked.system_attrs[_MARK]),
+            lambda: self._marked(study_id, marked.system_attrs[MARK]),
         )
 
     def set_trial_state_values(
@@ -124,7 +124,7 @@ class _Patient(BaseStorage):
     def _marked(self, study_id: int, mark: str) -> int | None:
         """Return the id of the trial with a mark; None where there is none."""
         trials = self._backend.get_all_trials(study_id, deepcopy=False)
-        ids = (one._trial_id for one in reversed(trials) if one.system_attrs.get(_MARK) == mark)
+        ids = (one._trial_id for one in reversed(trials) if one.system_attrs.get(MARK) == mark)
         return next(ids, None)
 
     def _is_set(

@@ -77,6 +77,29 @@ def size(distribution: BaseDistribution) -> float:
     return int((high - low) // (step or 1)) + 1
 
 
+def check_choices(name: str, distribution: BaseDistribution, *, once: bool) -> None:
+    """Refuse choices that are equal: a study holds the place of a choice, which is the first one's.
+
+    Args:
+        name: The parameter.
+        distribution: What it may be.
+        once: Whether a choice that is there twice is refused too.
+
+    Raises:
+        ArgumentError: Names two such choices.
+    """
+    choices = getattr(distribution, "choices", ())
+    for place, choice in enumerate(choices):
+        held = int(distribution.to_internal_repr(choice))
+        first = choices[held]
+        if held != place and (once or repr(first) != repr(choice)):
+            raise ArgumentError(
+                f"build_model lets {name!r} be {first!r} or {choice!r}, which are equal, and a "
+                f"study would say {first!r} of both. Leave one of them out, or suggest names, "
+                'like "none", and look the values up.'
+            )
+
+
 def value_at(distribution: BaseDistribution, place: int) -> Any:
     """Return a value of a parameter by its place among all, counted from 0."""
     if isinstance(distribution, CategoricalDistribution):
@@ -265,6 +288,7 @@ def _follow(
 
 
 def _finite_size(name: str, distribution: BaseDistribution) -> int:
+    check_choices(name, distribution, once=True)
     count = size(distribution)
     if math.isinf(count):
         raise ArgumentError(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,14 @@ from optuna.storages._rdb.models import TrialModel, TrialUserAttributeModel, Tri
 from optuna.trial import TrialState
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from kerastune_optuna import _journal, _url
+from kerastune_optuna import _disks, _journal, _url
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StorageError
 from kerastune_optuna._patience import is_away, patient, tell_lost_connections
 
+INSTEAD = (
+    "pass storage= the URL of a PostgreSQL database, or an optuna.storages.JournalStorage with a "
+    "file in a folder that all of them share"
+)
 _FILE = "study.db"
 _BUSY_SECONDS = 5  # of SQLite's own waiting, which Ctrl-C cannot end; then ours begins
 # Seconds (and milliseconds, for the one of libpq) or a dead network is waited for by the minute.
@@ -55,7 +59,8 @@ def connect(
         storage: A database URL or an Optuna storage.
         patience: Seconds for which each call is tried.
         later: Whether the storage worked before, so that connecting is worth as much patience.
-        make: Whether to make the tables of a database that has none yet.
+        make: Whether to make the tables of a database that has none yet, and to settle how SQLite
+            keeps it, with a warning where that is on a disk that machines share.
 
     Raises:
         ArgumentError: The URL or object is none that Optuna knows.
@@ -67,22 +72,63 @@ def connect(
     else:
         opened = storage
         if (database := _database(opened)) is not None and not _is_in_memory(database.engine.url):
-            _make_safe(database)
+            _make_safe(database, make)
         _journal.make_safe(opened)
+    if make and (file := _sqlite_file(opened)) is not None:
+        _warn_of_network(file)
     return patient(opened, patience, lambda: _space(opened))
+
+
+def _warn_of_network(file: Path) -> None:
+    if (network := _disks.network_of(file.parent)) is not None:
+        warnings.warn(
+            f"{str(file)!r} is on a network disk ({network}), so that SQLite goes without its "
+            f"write-ahead log. Where several machines search, {INSTEAD}.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def is_there(storage: str | BaseStorage) -> bool:
+    """Whether the file of a SQLite storage is there; others say so when they are opened."""
+    file = _sqlite_file(storage)
+    return file is None or file.is_file()
+
+
+def network_of_log(storage: str | BaseStorage) -> str | None:
+    """Return the network filesystem over which SQLite's write-ahead log would be read, if any.
+
+    SQLite is not asked: it would begin to.
+    """
+    file = _sqlite_file(storage)
+    if file is None or not file.is_file():
+        return None
+    with file.open("rb") as header:
+        has_log = header.read(19)[18:] == b"\x02"  # as SQLite's file format has it
+    return _disks.network_of(file.parent) if has_log else None
+
+
+def _sqlite_file(storage: str | BaseStorage) -> Path | None:
+    if isinstance(storage, str):
+        url = _url.parse(storage)
+    elif (database := _database(storage)) is not None:
+        url = database.engine.url
+    else:
+        return None
+    if url.get_backend_name() != "sqlite" or _is_in_memory(url) or "uri" in url.query:
+        return None
+    return Path(str(url.database)).absolute()
 
 
 def _space(storage: BaseStorage) -> str:
     """Return a sentence on the disk of a database file, where there is hardly any room left."""
-    database = _database(storage)
-    if database is None or database.engine.dialect.name != "sqlite":
+    if (file := _sqlite_file(storage)) is None:
         return ""
-    folder = os.path.dirname(os.path.abspath(str(database.engine.url.database)))
-    free = shutil.disk_usage(folder).free
+    free = shutil.disk_usage(file.parent).free
     if free >= _ROOM:
         return ""
     return (
-        f"{folder!r} has {free / 1e6:.1f} MB free and the database needs about "
+        f"{str(file.parent)!r} has {free / 1e6:.1f} MB free and the database needs about "
         f"{_ROOM / 1e6:.0f} MB: make room there. "
     )
 
@@ -145,14 +191,14 @@ def _is_in_memory(url: sqlalchemy.URL) -> bool:
     return url.get_backend_name() == "sqlite" and in_memory
 
 
-def _make_safe(database: RDBStorage) -> None:
+def _make_safe(database: RDBStorage, make: bool) -> None:
     """Give a database that the user opened what _open gives to ours."""
     engine = database.engine
     tell_lost_connections(engine)
     if engine.dialect.name == "sqlite" and not sqlalchemy.event.contains(
         engine, "begin", _begin_immediate
     ):
-        sqlalchemy.event.listen(engine, "connect", _on_connect)
+        sqlalchemy.event.listen(engine, "connect", _on_connect if make else _on_visit)
         sqlalchemy.event.listen(engine, "begin", _begin_immediate)
         engine.dispose()  # connections that were opened before go without
 
@@ -252,15 +298,27 @@ def _connect_arguments(url: sqlalchemy.URL) -> dict[str, int]:
 
 def _on_visit(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # or sqlite3 begins a deferred transaction of its own
-    connection.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}").close()
+    _pragma(connection, f"busy_timeout = {_BUSY_SECONDS * 1000}")
+    if _pragma(connection, "journal_mode") == ("wal",):
+        _pragma(connection, "synchronous = NORMAL")  # which is safe with a write-ahead log alone
 
 
 def _on_connect(connection: Any, record: Any) -> None:
+    _pragma(connection, f"busy_timeout = {_BUSY_SECONDS * 1000}")
+    _, _, file = _pragma(connection, "database_list")
+    # The index of a write-ahead log is in memory, which several machines do not share.
+    mode = "WAL" if _disks.network_of(Path(file).parent) is None else "DELETE"
+    _pragma(connection, f"journal_mode = {mode}")  # which stays with the file
     _on_visit(connection, record)
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode = WAL")  # which stays with the file
-    cursor.execute("PRAGMA synchronous = NORMAL")
-    cursor.close()
+
+
+def _pragma(connection: Any, text: str) -> Any:
+    """Return the first row of what SQLite answers, if any."""
+    cursor = connection.execute(f"PRAGMA {text}")
+    try:
+        return cursor.fetchone()
+    finally:
+        cursor.close()
 
 
 def _begin_immediate(connection: sqlalchemy.Connection) -> None:

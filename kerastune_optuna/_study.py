@@ -6,7 +6,7 @@ import heapq
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, cast
 
 import optuna
@@ -18,6 +18,7 @@ from kerastune_optuna import _storage
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StudyMismatchError
 from kerastune_optuna._liveness import WORKER
 from kerastune_optuna._objectives import Objectives
+from kerastune_optuna._patience import MARK
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -65,10 +66,14 @@ def _claim(study: optuna.Study, objectives: Objectives) -> None:
             study.set_metric_names(objectives.names)
 
 
-def beginning(study: optuna.Study) -> datetime | None:
-    """Return when the first trial began, by which a study is told from an earlier one."""
-    trials = study.get_trials(deepcopy=False)
-    return min((one.datetime_start for one in trials if one.datetime_start), default=None)
+def identity(study: optuna.Study) -> str:
+    """Return what tells a study that has trials from any other, as from an earlier one of its name.
+
+    It is the mark of the first trial; of one that was added without us, when it began.
+    """
+    first = study.get_trials(deepcopy=False)[0]
+    began = first.datetime_start and first.datetime_start.astimezone(UTC)
+    return str(first.system_attrs.get(MARK, began))
 
 
 @contextmanager

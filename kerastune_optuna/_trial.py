@@ -15,7 +15,16 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _backup, _history, _not_finite, _reason, _repeats, _shared, _weights
+from kerastune_optuna import (
+    _asked,
+    _backup,
+    _history,
+    _not_finite,
+    _reason,
+    _repeats,
+    _shared,
+    _weights,
+)
 from kerastune_optuna._archive import Archive
 from kerastune_optuna._backup import UnfitBackupError
 from kerastune_optuna._callbacks import PruningCallback
@@ -125,6 +134,7 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
     trial, series = task.trial, task.series
     set_all(series.seed)
     model, arguments = build(task.recipe.build_model, trial)
+    _asked.check_choices(trial)
     # Constraints may have changed since a trial that comes again, and are asked first.
     asks = task.recipe.constraints.are_there
     if not asks and (known := _known(task)) is not None:

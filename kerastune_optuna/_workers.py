@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import socket
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +16,7 @@ import keras
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from kerastune_optuna import _card, _interrupt, _storage, _study
+from kerastune_optuna import _card, _interrupt, _storage, _study, _url
 from kerastune_optuna._budget import Budget
 from kerastune_optuna._divergence import came_to_nothing
 from kerastune_optuna._exceptions import (
@@ -59,8 +60,20 @@ class Job:
     settings: tuple[str, str, str, str]
     storage_patience: float
     known: Mapping[str, Any]
+    # The key under which the study says whether this search is to stop, from its beginning on.
     stop_key: str = dataclasses.field(default_factory=lambda: f"kerastune_optuna:stop:{uuid4()}")
     late_key: str = dataclasses.field(default_factory=lambda: f"kerastune_optuna:late:{uuid4()}")
+
+    def tell(self, study: optuna.Study, *, stop: bool) -> None:
+        """Let the workers know that this is their study, and whether they are to stop."""
+        study._storage.set_study_system_attr(study._study_id, self.stop_key, stop)
+
+    def told(self, study: optuna.Study) -> bool | None:
+        """Return whether a search is to stop; None where the study is not that of the search."""
+        is_to: bool | None = study._storage.get_study_system_attrs(study._study_id).get(
+            self.stop_key
+        )
+        return is_to
 
     def opened_recipe(self, study: optuna.Study, fit: FitArguments) -> Recipe:
         """Return the recipe for trials in this process, whose card the study then has.
@@ -122,8 +135,7 @@ def work_on(payload: Payload, number: int = 0) -> None:
     job: Job = cloudpickle.loads(payload.pickled)
     with _one_at_a_time, _study.quiet_optuna(), _interrupt.askable() as ask:
         take_over(job.settings)
-        storage = _storage.connect(job.storage, job.storage_patience, later=True)
-        study = _study.open_study(storage, job.study_name, job.recipe.objectives)
+        study = _joined(job)
         study.sampler, study.pruner = job.sampler, job.pruner
         # A pickled sampler brought its generator: each worker would draw the same numbers.
         study.sampler.reseed_rng()
@@ -131,13 +143,48 @@ def work_on(payload: Payload, number: int = 0) -> None:
 
         def look() -> None:
             told = study._storage.get_study_system_attrs(study._study_id)
-            if job.stop_key in told:
+            if told.get(job.stop_key):
                 ask()
             if job.late_key in told and job.budget.deadline is not None:
                 job.budget.deadline.let_pass()
 
         look()  # a task may have waited until the search was over
         run_trials(study, recipe, job.budget, at_each_beat=look)
+
+
+def _joined(job: Job) -> optuna.Study:
+    """Return the study of a search that another process began: none is made.
+
+    Raises:
+        WorkerError: This host has another storage than that process, or cannot share its disk.
+    """
+    shown = _url.masked(_url.parse(job.storage)) if isinstance(job.storage, str) else "storage="
+    if not _storage.is_there(job.storage):
+        raise _elsewhere(shown)
+    if (network := _storage.network_of_log(job.storage)) is not None:
+        raise WorkerError(
+            f"A worker on {socket.gethostname()} reaches {shown} over {network}, and the process "
+            "that began the search has it on a disk of its own, with a write-ahead log that only "
+            f"processes of one machine can share. To search on several, {_storage.INSTEAD}."
+        )
+    try:
+        storage = _storage.connect(job.storage, job.storage_patience, later=True, make=False)
+        study = optuna.load_study(study_name=job.study_name, storage=storage)
+    except FileNotFoundError as error:  # that of a journal
+        raise _elsewhere(str(error.filename)) from None
+    except KeyError:
+        raise _elsewhere(shown) from None
+    if job.told(study) is None:  # a study of that name from an earlier search, or a copy
+        raise _elsewhere(shown)
+    return study
+
+
+def _elsewhere(shown: str) -> WorkerError:
+    return WorkerError(
+        f"A worker on {socket.gethostname()} does not find the study of its search in {shown}: it "
+        "sees another one than the process that began the search. To search on several machines, "
+        f"{_storage.INSTEAD}."
+    )
 
 
 def run_trials(

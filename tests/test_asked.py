@@ -5,7 +5,8 @@ from __future__ import annotations
 import keras
 import pytest
 
-from kerastune_optuna import StudyMismatchError, TunerError, WeightsError
+from kerastune_optuna import ArgumentError, StudyMismatchError, TunerError, WeightsError
+from tests.untrained import Untrained, run, tuner_in
 
 
 def build_model(trial, units=4, activation="relu"):
@@ -149,3 +150,24 @@ def test_a_parameter_that_was_removed_is_named(search, make_tuner):
     ) as got:
         make_tuner(lambda trial: build_model(trial, 7)).best_model()
     assert len(str(got.value).splitlines()) == 1
+
+
+def test_choices_that_are_equal_are_refused(tmp_path):
+    """A study would say False of a model that had 0: the first trial says so, whatever it drew."""
+
+    def build(trial):
+        rate = trial.suggest_categorical("dropout", [False, 0, 0.5])
+        return Untrained(4, [{"val_mae": rate}])
+
+    with pytest.raises(ArgumentError, match="lets 'dropout' be False or 0, which are equal"):
+        run(tuner_in(tmp_path, build, "val_mae", n_trials=1))
+
+
+def test_a_choice_may_be_there_twice(tmp_path):
+    """A choice that is listed twice, to be drawn more often, is the same each time."""
+
+    def build(trial):
+        return Untrained(trial.suggest_categorical("units", [4, 4, 8]), [{"val_mae": 0.5}])
+
+    tuner = run(tuner_in(tmp_path, build, "val_mae", n_trials=1))
+    assert tuner.best_value == 0.5

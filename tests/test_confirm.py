@@ -263,6 +263,67 @@ def test_only_what_is_missing_is_trained(search_noisy, capsys):
     assert more.ranking[0].values[:2] == first.ranking[0].values
 
 
+def test_a_smaller_request_trains_no_more_than_it_asks_for(search_noisy):
+    """Interrupted on the way to 50 executions and called for 5, it trains those, and no other."""
+    calls = []
+
+    def build(trial):
+        calls.append(trial)
+        if len(calls) == 2 + 2:
+            raise KeyboardInterrupt
+        return noisy({"a": 0.1, "b": 0.2})(trial)
+
+    tuner = search_noisy({"a": 0.1, "b": 0.2}, build)
+    with pytest.raises(KeyboardInterrupt):
+        tuner.confirm(2, 50, *DATA, verbose=0)
+    found = tuner.confirm(1, 5, *DATA, verbose=0)
+    assert [len(row.values) for row in found.ranking] == [5]
+    assert tuner.confirmation == found
+    assert sum(completed(tuner).values()) == 5
+    more = tuner.confirm(2, 5, *DATA, verbose=0)
+    assert [len(row.values) for row in more.ranking] == [5, 5]
+    assert set(completed(tuner).values()) == {1}
+
+
+def test_what_others_confirm_beyond_a_request_is_not_waited_for(search_noisy):
+    """An execution that another process trains, and this call did not ask for, is left to it."""
+    tuner = search_noisy({"a": 0.1})
+    tuner.confirm(1, 3, *DATA, verbose=0)
+    name = tuner.confirmation.study_name
+    study = optuna.load_study(study_name=name, storage=tuner.study._storage)
+    own = {"confirms": 0, "seed": 1, "worker": "another"}
+    study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs=own))
+    assert len(tuner.confirm(1, 4, *DATA, verbose=0).winner.values) == 4
+
+
+IN_A_ZONE = """
+from tests.conftest import *
+from tests.test_confirm import DATA, noisy
+
+build_model = noisy({"a": 0.1, "b": 0.2})
+tuner = OptunaTuner(
+    build_model, "val_loss", directory=sys.argv[1], study_name="test", n_trials=2, seed=0
+)
+tuner.confirm(1, 2, *DATA, verbose=2)
+"""
+
+
+def test_the_time_zone_tells_no_confirmation_from_another(search_noisy, tmp_path):
+    """Another process, in a container in another time zone, say, finds what was confirmed."""
+    tuner = search_noisy({"a": 0.1, "b": 0.2}, storage=None)
+    tuner.confirm(1, 2, *DATA, verbose=0)
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys" + IN_A_ZONE, str(tmp_path / "tuning")],
+        cwd=ROOT,
+        env={**os.environ, "TZ": "Asia/Tokyo"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "has all of its 2 executions" in done.stdout
+
+
 def test_other_data_is_another_confirmation(search_noisy):
     """Values that other data gave are not taken for those of these."""
     tuner = search_noisy({"a": 0.1, "b": 0.2})

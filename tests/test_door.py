@@ -59,6 +59,7 @@ ORDER = [
     "_rehearsal",
     "_parcels",
     "_journal",
+    "_disks",
     "_url",
     "_storage",
     "_store",

@@ -207,6 +207,11 @@ def by_chance(trial):
     trial.suggest_int(f"at {time.perf_counter_ns()}", 1, 2)
 
 
+def alike(trial):
+    """Ask for a choice that equals another."""
+    trial.suggest_categorical("dropout", [False, 0, 0.5])
+
+
 def vast(trial):
     """Ask for a hundred million configurations."""
     for name in "abcdefgh":
@@ -218,6 +223,7 @@ def vast(trial):
     [
         (endless, r"'lr' \(0.001 to 0.1\) has none. Pass step= to suggest_float, or sampler='qmc'"),
         (by_chance, "asks for other parameters when it is called with the same values again"),
+        (alike, "lets 'dropout' be False or 0, which are equal"),
         (
             vast,
             "has about 100000000 configurations, and n_trials=None would run them all",
@@ -225,7 +231,7 @@ def vast(trial):
     ],
 )
 def test_a_grid_without_an_end_is_refused(study, build, message):
-    """Nothing is laid out of a grid that is infinite, unsteady or too large."""
+    """Nothing is laid out of a grid that is infinite, unsteady, ambiguous or too large."""
     with pytest.raises(ArgumentError, match=message):
         lay_out_grid(study, build, None, 0)
     assert study.trials == []

@@ -1,0 +1,26 @@
+"""Whether a folder is on a disk of this machine, or on one that machines share over a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+
+# The types of filesystems that several machines mount. What is mounted by FUSE has "fuse." before.
+_SHARED = {
+    *("9p", "afpfs", "afs", "beegfs", "ceph", "cifs", "davfs", "dvs", "gcsfuse", "gfs2"),
+    *("glusterfs", "gpfs", "juicefs", "lustre", "mfs", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs"),
+    *("panfs", "pvfs2", "rclone", "s3fs", "smb3", "smbfs", "sshfs", "vboxsf", "virtiofs", "wekafs"),
+}
+
+
+def network_of(folder: Path) -> str | None:
+    """Return the type of the network filesystem that a folder is on; None for a local disk."""
+    place = folder.resolve()
+    found = ("", Path())
+    for disk in psutil.disk_partitions(all=True):
+        mounted = Path(disk.mountpoint)
+        # What is mounted later at the same place hides what was mounted before.
+        if place.is_relative_to(mounted) and len(mounted.parts) >= len(found[1].parts):
+            found = (disk.fstype, mounted)
+    return found[0] if found[0].removeprefix("fuse.") in _SHARED else None
