@@ -60,6 +60,7 @@ ORDER = [
     "_parcels",
     "_journal",
     "_url",
+    "_mysql",
     "_storage",
     "_store",
     "_architecture",
