@@ -60,11 +60,18 @@ def _check_found(study: optuna.Study, name: str) -> None:
         )
 
 
-def _claim(study: optuna.Study, objectives: Objectives) -> None:
-    """Check that the study has our objectives; name them where they have no names yet."""
+def has(study: optuna.Study, objectives: Objectives) -> bool:
+    """Whether a study has these objectives, or no names for them yet and their directions."""
     found = [direction.name.lower() for direction in study.directions]
     names = study.metric_names or objectives.names
-    if found != objectives.directions or names != objectives.names:
+    return found == objectives.directions and names == objectives.names
+
+
+def _claim(study: optuna.Study, objectives: Objectives) -> None:
+    """Check that the study has our objectives; name them where they have no names yet."""
+    if not has(study, objectives):
+        found = [direction.name.lower() for direction in study.directions]
+        names = study.metric_names or objectives.names
         raise StudyMismatchError(
             f"Study {study.study_name!r} exists and is to {' and '.join(found)} "
             f"{' and '.join(names)}, not to {' and '.join(objectives.directions)} "

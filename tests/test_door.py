@@ -75,6 +75,7 @@ ORDER = [
     "_parts",
     "_deletion",
     "_study",
+    "_overwrite",
     "_executions",
     "_keras_tuner._conditions",
     "_keras_tuner._ranges",
