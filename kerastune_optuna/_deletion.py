@@ -17,21 +17,17 @@ from kerastune_optuna._store import StoreSource
 _PLACE = "-overwritten-"  # in the names of studies whose ids are higher than those of deleted ones
 
 
-def delete_study(study: optuna.Study, store: StoreSource) -> bool:
+def delete_study(study: optuna.Study, store: StoreSource) -> None:
     """Delete a study, those that are part of it, and their files.
 
-    Returns:
-        Whether it was this process that deleted it, rather than another one meanwhile.
+    Raises:
+        KeyError: Another process has deleted it.
     """
     _keep_ids(study)
     for part in parts(study):
         with suppress(KeyError):
             _delete(optuna.load_study(study_name=part, storage=study._storage), store)
-    try:
-        _delete(study, store)
-    except KeyError:
-        return False
-    return True
+    _delete(study, store)
 
 
 def parts(study: optuna.Study) -> list[str]:

@@ -51,10 +51,17 @@ def clear(storage: BaseStorage, name: str, objectives: Objectives, store: StoreS
     Raises:
         StudyMismatchError: It is searched, or may be.
     """
-    while (found := _found(storage, name)) is not None and not _may_be_shared(found, objectives):
-        _check_idle(found)
-        if delete_study(found, store):
+    while (found := _found(storage, name)) is not None:
+        try:
+            if _may_be_shared(found, objectives):
+                return False
+            _check_idle(found)
+            delete_study(found, store)
             return True
+        except KeyError:
+            if deletion_of(found) is None:
+                raise
+            # A copy of the script deleted it meanwhile, and may have made the new one.
     return False
 
 

@@ -55,7 +55,7 @@ def be_a_copy(level, url, folder):
         sign(tuner.study, mine._trial_id)
         print(os.getpid(), "has", mine.number, flush=True)
     except Exception as error:
-        print(os.getpid(), type(error).__name__, error, flush=True)
+        print(os.getpid(), repr(error), flush=True)
     time.sleep(600)
 
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so that the dead are gone
