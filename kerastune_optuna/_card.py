@@ -40,6 +40,7 @@ _VARIABLES = (*THREADS, "TF_DETERMINISTIC_OPS", "TF_ENABLE_ONEDNN_OPTS", "PYTHON
 _INDIFFERENT = {"command", "kept", "n_workers", "sampler_seed", "study"}
 _PLAIN = (str, int, float, bool, type(None))
 _LONGEST = 100  # entries of an argument that are listed
+_LONGEST_TEXT = 2000  # characters: a command may name thousands of files
 
 
 def write(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any]) -> str:
@@ -236,4 +237,6 @@ def _plain(value: Any) -> Any:
         return [_plain(one) for one in value]
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, str) and len(value) > _LONGEST_TEXT:
+        return f"{value[:_LONGEST_TEXT]} …"
     return value if isinstance(value, _PLAIN) else describe(value)

@@ -115,7 +115,8 @@ class Confirming(Trainer, ConfirmedResults):
         )
         crew, recipe = self._prepared(fit, callbacks, verbose, n_workers, executor)
         how = self._how_to_confirm()
-        with _study.quiet_optuna(), shown_once(), _interrupt.Brief(), _interrupt.listening(how):
+        quiet, told = _study.quiet_optuna(), self._telling_of_deletion()
+        with quiet, shown_once(), _interrupt.Brief(), _interrupt.listening(how), told:
             study = self._study_of_executions(fit, recipe)
             self._execute(study, chosen, executions, recipe, fit, crew, verbose)
         return self.confirmation

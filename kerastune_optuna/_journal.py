@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._file import get_lock_file
 
 
 def make_safe(storage: BaseStorage) -> None:
@@ -29,24 +29,53 @@ def make_safe(storage: BaseStorage) -> None:
 def _append(backend: JournalFileBackend, logs: Sequence[dict[str, Any]]) -> None:
     """Append lines to the file, all or none of them."""
     lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
-    with get_lock_file(backend._lock), open(backend._file_path, "r+b", buffering=0) as file:
-        end = _cut_half_line(file)
-        try:
-            if file.write(lines) != len(lines):
-                raise OSError(f"only a part of a line could be written to {backend._file_path!r}")
-            os.fsync(file.fileno())
-        except OSError:
-            file.truncate(end)
-            raise
+    with _locked(backend), open(backend._file_path, "r+b", buffering=0, opener=_appending) as file:
+        _cut_half_line(file)
+        _write(file, lines)
 
 
-def _cut_half_line(file: IO[bytes]) -> int:
-    """Cut off what follows the last whole line; return where the file ends then."""
+@contextmanager
+def _locked(backend: JournalFileBackend) -> Iterator[None]:
+    """Hold the file's lock, which others take over from a process that was stopped for long."""
+    backend._lock.acquire()
+    try:
+        yield
+    finally:
+        with suppress(RuntimeError):  # others took it over, and what was written stands
+            backend._lock.release()
+
+
+def _appending(path: str, flags: int) -> int:
+    """Open a file so that the system writes at its end, wherever that is by then."""
+    # Others may have written since this process looked, when it was stopped in between.
+    return os.open(path, flags | os.O_APPEND)
+
+
+def _write(file: IO[bytes], lines: bytes) -> None:
+    written = 0
+    try:
+        written = file.write(lines)
+        if written != len(lines):
+            raise OSError(f"only a part of a line could be written to {file.name!r}")
+        os.fsync(file.fileno())
+    except OSError:
+        _cut_off(file, file.tell() - written, lines[:written])
+        raise
+
+
+def _cut_half_line(file: IO[bytes]) -> None:
+    """Cut off what follows the last whole line, as a power cut or a kill leaves it."""
     end = file.seek(0, os.SEEK_END)
     while end > 0:
         file.seek(end - 1)
         if file.read(1) == b"\n":
             break
         end -= 1
-    file.truncate(end)
-    return file.seek(end)
+    _cut_off(file, end, file.read())
+
+
+def _cut_off(file: IO[bytes], start: int, rest: bytes) -> None:
+    """Cut the file at that place, unless others have written something there meanwhile."""
+    file.seek(start)
+    if rest and file.read() == rest:
+        file.truncate(start)

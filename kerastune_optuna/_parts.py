@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import optuna
-
 if TYPE_CHECKING:
+    import optuna
     from optuna.storages import BaseStorage
 
 _PART_OF = "part_of"  # the user attr of a study with the name of the one that it is part of
@@ -24,5 +23,10 @@ def whole_of(study: optuna.Study) -> str:
 
 def wholes(storage: BaseStorage) -> dict[str, str | None]:
     """Return the names of all studies, each with that of the study that it is part of, if any."""
-    studies = optuna.get_all_study_summaries(storage, include_best_trial=False)
-    return {study.study_name: study.user_attrs.get(_PART_OF) for study in studies}
+    # Optuna's summaries read all trials as well, of studies that may be deleted meanwhile.
+    return {one.study_name: one.user_attrs.get(_PART_OF) for one in storage.get_all_studies()}
+
+
+def family(storage: BaseStorage, name: str) -> list[str]:
+    """Return the names of the studies that are part of the one of that name."""
+    return [part for part, whole in wholes(storage).items() if whole == name]

@@ -9,8 +9,8 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import GridSampler
 from optuna.trial import TrialState
 
-from kerastune_optuna import _bundle, _check, _points, _space
-from kerastune_optuna._deletion import delete_study
+from kerastune_optuna import _bundle, _check, _overwrite, _points, _space, _study
+from kerastune_optuna._deletion import settle
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._results import Results
 
@@ -75,15 +75,24 @@ class Queue(Results):
         if len(known) == failures:
             key = f"{text} after {failures}" if failures else text
             _points.lay_out_point(study, params, _points.ENQUEUED, key)
+        self._settle()
 
     def _opened(self) -> optuna.Study:
         """Return the study: a new one, where overwrite= asks for it and it was not opened yet."""
         if self.overwrite and not self._was_opened:
             self.__dict__.pop("study", None)  # the old study, where results were read from it
-            delete_study(self._connected, self._name, self._store)
-            _bundle.discard(self._folder)
+            with _study.quiet_optuna():
+                given = self._connected, self._name, self._objectives, self._store
+                if _overwrite.clear(*given):
+                    _bundle.discard(self._folder)
+            _overwrite.mark(self.study)
         self._was_opened = True
         return self.study
+
+    def _settle(self) -> None:
+        """Remove what overwrite= left beside the study, once the study has trials."""
+        if self.overwrite:
+            settle(self.study)
 
 
 def _check_params(params: object) -> None:

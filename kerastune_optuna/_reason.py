@@ -26,7 +26,11 @@ _NUMBERS = re.compile(r"[_-]?\d+(?:[\s.,-]*\d+)*")
 
 def told(error: BaseException) -> str:
     """Return the kind of an error and what it says, in one line of 300 characters at most."""
-    line = _line(error)
+    return shortened(_line(error))
+
+
+def shortened(line: str) -> str:
+    """Return the beginning and the end of a line that is too long for a study."""
     if len(line) <= _LONGEST:
         return line
     # Errors say at their end what came, after all that they say of what was wanted.

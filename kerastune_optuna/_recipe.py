@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
 import keras
-from optuna.trial import BaseTrial, FrozenTrial
+from optuna.trial import BaseTrial, FrozenTrial, Trial
 
-from kerastune_optuna import _asked, _not_finite, _shared, _source
+from kerastune_optuna import _asked, _not_finite, _shared, _source, _storage
 from kerastune_optuna._constraints import Constraints, untold
 from kerastune_optuna._exceptions import BuilderError, StudyMismatchError
 from kerastune_optuna._fit import FitArguments, check_builders_arguments, check_training
@@ -130,6 +130,7 @@ def build(build_model: Builder, trial: BaseTrial) -> tuple[keras.Model, Mapping[
     """
     before = _shared.there_before(build_model)
     made = _called(build_model, trial)
+    _check_names(trial)
     model, arguments = _as_pair(made) if isinstance(made, tuple) else (made, {})
     if not isinstance(model, keras.Model):
         came = "None (is its `return model` missing?)" if model is None else f"a {_kind(model)}"
@@ -190,6 +191,25 @@ def _called(build_model: Builder, trial: BaseTrial) -> Any:
         if isinstance(error.obj, BaseTrial) and error.name in _OF_KERAS_TUNER:
             raise _is_for_keras_tuner(error.name) from error
         raise
+
+
+def _check_names(trial: BaseTrial) -> None:
+    """Refuse names of parameters that the study's database takes for one."""
+    alike = _alike(trial.params)
+    if alike and isinstance(trial, Trial) and _storage.ignores_case(trial.storage):
+        raise BuilderError(
+            f"build_model asks for the parameters {' and '.join(map(repr, alike))}, which MySQL "
+            "and MariaDB take for one, since their names differ by capitals alone. Rename one of "
+            "them, or pass the URL of PostgreSQL as storage=."
+        )
+
+
+def _alike(names: Iterable[str]) -> list[str]:
+    """Return names that differ by no more than the case of their letters; nothing for none."""
+    by_case: dict[str, list[str]] = {}
+    for name in names:
+        by_case.setdefault(name.casefold(), []).append(name)
+    return next((same for same in by_case.values() if len(same) > 1), [])
 
 
 def _is_for_keras_tuner(name: str) -> BuilderError:

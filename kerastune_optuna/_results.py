@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -19,6 +20,7 @@ from kerastune_optuna import (
     _card,
     _check,
     _dashboard,
+    _overwrite,
     _report,
     _storage,
     _study,
@@ -221,6 +223,17 @@ class Results(Plots):
         storage = _storage.connect(self._storage_source)
         study = optuna.load_study(study_name=self._name, storage=storage)
         return _dashboard.serve(study, self._store, port)
+
+    @contextmanager
+    def _telling_of_deletion(self) -> Iterator[None]:
+        """Say in one line that the study was deleted, where that is why something is not found."""
+        try:
+            yield
+        except KeyError as error:
+            if "study" not in self.__dict__ or (why := _overwrite.deletion_of(self.study)) is None:
+                raise
+            del self.__dict__["study"]  # the next call opens the one that has its name
+            raise why from error
 
     @property
     def _objectives(self) -> Objectives:

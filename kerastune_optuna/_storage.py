@@ -16,7 +16,7 @@ from optuna.storages._rdb.models import TrialModel, TrialUserAttributeModel, Tri
 from optuna.trial import TrialState
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from kerastune_optuna import _disks, _journal, _url
+from kerastune_optuna import _disks, _journal, _mysql, _url
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StorageError
 from kerastune_optuna._patience import is_away, patient, tell_lost_connections
 
@@ -186,6 +186,12 @@ def best_ids(
         return None  # what reads all trials is patient
 
 
+def ignores_case(storage: BaseStorage) -> bool:
+    """Whether a storage takes names of parameters for one that differ by case alone."""
+    database = _database(storage)
+    return database is not None and _mysql.ignores_case(database.engine)
+
+
 def _is_in_memory(url: sqlalchemy.URL) -> bool:
     in_memory = url.database in (None, "", ":memory:")
     return url.get_backend_name() == "sqlite" and in_memory
@@ -195,6 +201,7 @@ def _make_safe(database: RDBStorage, make: bool) -> None:
     """Give a database that the user opened what _open gives to ours."""
     engine = database.engine
     tell_lost_connections(engine)
+    _mysql.refuse_long_texts(engine)
     if engine.dialect.name == "sqlite" and not sqlalchemy.event.contains(
         engine, "begin", _begin_immediate
     ):
@@ -275,6 +282,7 @@ def _open(url: sqlalchemy.URL, make: bool) -> RDBStorage:
             skip_table_creation=not make,
         )
         tell_lost_connections(storage.engine)
+        _mysql.refuse_long_texts(storage.engine)
         return storage
     storage = RDBStorage(
         text,

@@ -36,7 +36,8 @@ def open_study(storage: BaseStorage, name: str, objectives: Objectives) -> optun
     """Return the study of that name, made where it does not exist.
 
     Raises:
-        StudyMismatchError: It exists with another objective or direction.
+        StudyMismatchError: It exists with another objective or direction, or there is one whose
+            name the database takes for this one.
     """
     try:
         study = optuna.create_study(
@@ -44,15 +45,34 @@ def open_study(storage: BaseStorage, name: str, objectives: Objectives) -> optun
         )
     except DuplicatedStudyError:
         study = optuna.load_study(study_name=name, storage=storage)
+        _check_found(study, name)
     _claim(study, objectives)
     return study
 
 
-def _claim(study: optuna.Study, objectives: Objectives) -> None:
-    """Check that the study has our objectives; name them where they have no names yet."""
+def _check_found(study: optuna.Study, name: str) -> None:
+    """Refuse a study of another name, as MySQL finds one that differs by capitals alone."""
+    found = study._storage.get_study_name_from_id(study._study_id)
+    if found != name:
+        raise StudyMismatchError(
+            f"Study {name!r} cannot be made beside study {found!r}: the database takes the two "
+            f"names for one. Pass study_name={found!r} to go on with that one, or a name that "
+            "differs by more than capitals."
+        )
+
+
+def has(study: optuna.Study, objectives: Objectives) -> bool:
+    """Whether a study has these objectives, or no names for them yet and their directions."""
     found = [direction.name.lower() for direction in study.directions]
     names = study.metric_names or objectives.names
-    if found != objectives.directions or names != objectives.names:
+    return found == objectives.directions and names == objectives.names
+
+
+def _claim(study: optuna.Study, objectives: Objectives) -> None:
+    """Check that the study has our objectives; name them where they have no names yet."""
+    if not has(study, objectives):
+        found = [direction.name.lower() for direction in study.directions]
+        names = study.metric_names or objectives.names
         raise StudyMismatchError(
             f"Study {study.study_name!r} exists and is to {' and '.join(found)} "
             f"{' and '.join(names)}, not to {' and '.join(objectives.directions)} "

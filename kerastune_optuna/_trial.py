@@ -196,7 +196,7 @@ def _note_divergence(task: Task, pruning: PruningCallback) -> None:
     if (is_early or has_none) and (where := task.recipe.not_finite) is not None:
         trial.set_user_attr(NOT_FINITE, where)
         reason = trial.user_attrs.get("stop_reason", pruning.stop_reason)
-        trial.set_user_attr("stop_reason", f"{reason}; {where}")
+        trial.set_user_attr("stop_reason", _reason.shortened(f"{reason}; {where}"))
 
 
 def _conclude(
@@ -260,7 +260,7 @@ def _breaks_constraints(trial: optuna.Trial, model: keras.Model, recipe: Recipe)
         trial.set_user_attr(N_PARAMS, model.count_params())
     broken = recipe.constraints.check(trial, model)
     if broken is not None:
-        trial.set_user_attr("stop_reason", broken)
+        trial.set_user_attr("stop_reason", _reason.shortened(broken))
         trial.set_user_attr("epochs_run", 0)
     return broken is not None
 

@@ -85,8 +85,10 @@ class OptunaTuner(Queue, Again, Confirming):
         backup_every: Seconds between two backups of a running trial, from which it is resumed when
             its process dies. Default 60; 0 for one at each epoch, None for none.
         storage_patience: Seconds for which a database that went away is waited for. Default 300.
-        overwrite: Delete a study of that name when search() or enqueue() is first called. Default
-            False.
+        overwrite: Delete a study of that name when search() or enqueue() is first called, unless a
+            process runs a trial of it, which is an error. Copies of a script that run already when
+            one of them makes the study anew share that one: on one machine, or as one step of
+            SLURM or one mpirun. Default False.
         **others: None: a name that there is not gets an error that says which one is near.
 
     Raises:
@@ -223,7 +225,8 @@ class OptunaTuner(Queue, Again, Confirming):
             BuilderError: build_model returned no compiled model. Nothing was trained.
             MetricNotFoundError: The model does not log the objective.
             StudyMismatchError: The study exists with another objective, direction or validation
-                data, or with other values of a parameter.
+                data, or with other values of a parameter; overwrite=True would delete it while it
+                is searched, or another process has deleted it.
             StorageError: The storage cannot be used, or was away for longer than its patience.
             WeightsError: Weights or backups cannot be saved; the results of trials are kept.
             KeyboardInterrupt: Ctrl-C: the running trials ended after the epoch, or where that
@@ -244,7 +247,8 @@ class OptunaTuner(Queue, Again, Confirming):
         crew, recipe = self._prepared(fit, callbacks, verbose, n_workers, executor)
         given = replace(given, folds=fit.folds)  # with the functions that load data as they came
         how = self._how_to_go_on()
-        with _study.quiet_optuna(), shown_once(), _interrupt.Brief(), _interrupt.listening(how):
+        quiet, told = _study.quiet_optuna(), self._telling_of_deletion()
+        with quiet, shown_once(), _interrupt.Brief(), _interrupt.listening(how), told:
             self._search(recipe, given, budget, crew, verbose)
         return self
 
@@ -266,12 +270,16 @@ class OptunaTuner(Queue, Again, Confirming):
         grid = lay_out_grid(study, self.build_model, room(study, budget.n_trials), self.seed)
         progress = progress_for(verbose, study, plan_of(study, recipe, budget), budget.n_trials)
         budget = replace(budget, first_trial=len(study.get_trials(deepcopy=False)))
+        if self.overwrite:
+            budget.prepare(study)
+            self._settle()
         known = self._known(recipe, given, drawn, crew.n_workers)
         job = self._job(study, recipe, budget, known)
         with progress.running():
             progress.tell(grid)
             crew.run(study, job, progress, self._folder)
             progress.tell(budget.ending.reason(study))
+        self._settle()
         _tidy(study, recipe)
         check_study(study)
 

@@ -1,0 +1,65 @@
+"""What MySQL and MariaDB keep otherwise than other databases: short texts, names of any case."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import sqlalchemy
+
+from kerastune_optuna._exceptions import ArgumentError
+
+_DIALECTS = ("mysql", "mariadb")
+_LONGEST = 65_535  # bytes of a text in Optuna's tables
+_NAMES = ("key", "param_name")  # the columns that say what a text belongs to
+_COLLATION = """
+    SELECT collation_name FROM information_schema.columns
+    WHERE table_schema = database() AND table_name = 'trial_params' AND column_name = 'param_name'
+"""
+_EXACT = ("_bin", "_cs")  # how the names of collations end that tell capitals from small letters
+
+
+def refuse_long_texts(engine: sqlalchemy.Engine) -> None:
+    """Let an engine of MySQL or MariaDB raise ArgumentError for a text that has no room in it.
+
+    A server that is not strict would keep half of it, and no study could be read any more; one that
+    is closes the connection where it is very long, as if it went away.
+    """
+    if engine.dialect.name in _DIALECTS and not sqlalchemy.event.contains(
+        engine, "before_cursor_execute", _check_texts
+    ):
+        sqlalchemy.event.listen(engine, "before_cursor_execute", _check_texts)
+
+
+def ignores_case(engine: sqlalchemy.Engine) -> bool:
+    """Whether a database takes names of parameters for one that differ by case alone."""
+    if engine.dialect.name not in _DIALECTS:
+        return False
+    with engine.connect() as connection:
+        collation = connection.exec_driver_sql(_COLLATION).scalar()
+    return collation is not None and not str(collation).endswith(_EXACT)
+
+
+def _check_texts(
+    _connection: Any, _cursor: Any, _statement: str, parameters: Any, _context: Any, many: bool
+) -> None:
+    for given in parameters if many else [parameters]:
+        texts = given.values() if isinstance(given, Mapping) else given
+        longest = max((_size(text) for text in texts), default=0)
+        if longest > _LONGEST:
+            name = next(_names(given), "")
+            raise ArgumentError(
+                f"What is to be written{name} has {longest:,} bytes, and MySQL and MariaDB keep "
+                f"{_LONGEST:,} at most. Write it into a file and its path here, or pass the URL of "
+                "PostgreSQL as storage=."
+            )
+
+
+def _size(text: object) -> int:
+    return len(text.encode()) if isinstance(text, str) else 0
+
+
+def _names(given: Any) -> Iterator[str]:
+    """Yield what a row calls the text in it."""
+    if isinstance(given, Mapping):
+        yield from (f" as {given[column]!r}" for column in _NAMES if column in given)

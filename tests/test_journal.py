@@ -1,0 +1,111 @@
+"""The journal file: whoever writes late, half or not at all takes nothing from the others."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import optuna
+import pytest
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalFileSymlinkLock
+
+from kerastune_optuna._storage import connect
+from tests.faults import ROOT
+
+# Stops before it calls what it is told to with the file, when it has the lock in its hands.
+WRITER = """
+import os, resource, signal, sys, warnings
+import optuna
+from optuna.storages import journal
+from kerastune_optuna._storage import connect
+
+warnings.simplefilter("ignore")
+path, kind, where, room = sys.argv[1:]
+lock = getattr(journal, kind)(path, grace_period=0.1)
+storage = connect(optuna.storages.JournalStorage(journal.JournalFileBackend(path, lock)))
+study = optuna.load_study(study_name="test", storage=storage)
+
+def stop(frame, event, function):
+    called = getattr(function, "__self__", None)
+    if event == "c_call" and function.__name__ == where and getattr(called, "name", 0) == path:
+        sys.setprofile(None)
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+_, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (os.path.getsize(path) + int(room), most))
+sys.setprofile(stop)
+try:
+    study.set_user_attr("late", "x" * 1000)
+finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    study.set_user_attr("later", 1)
+"""
+
+
+@contextmanager
+def stopped(path, lock, before, room=10_000):
+    """Stop a process that writes, with the lock in its hands; let it go on and end.
+
+    Args:
+        path: The file.
+        lock: The class of its lock.
+        before: The method of the file before whose call it stops.
+        room: Bytes by which it may let the file grow.
+    """
+    command = [sys.executable, "-c", WRITER, path, lock.__name__, before, str(room)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as writer:
+        try:
+            _, status = os.waitpid(writer.pid, os.WUNTRACED)
+            assert os.WIFSTOPPED(status), writer.stderr.read()
+            yield writer
+        finally:
+            writer.send_signal(signal.SIGCONT)
+        writer.told = writer.communicate()[1]
+
+
+def opened(path, lock=None):
+    """Return the storage of a journal file as the tuner opens it."""
+    return connect(optuna.storages.JournalStorage(JournalFileBackend(str(path), lock)))
+
+
+def as_optuna_reads(path):
+    """Return what Optuna's own storage reads of the study."""
+    storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
+    return optuna.load_study(study_name="test", storage=storage)
+
+
+@pytest.mark.filterwarnings("ignore:The value of `grace_period`")  # a test waits less
+@pytest.mark.parametrize("lock", [JournalFileSymlinkLock, JournalFileOpenLock])
+def test_who_pauses_with_the_lock_writes_over_nothing(tmp_path, lock):
+    """What others wrote while a process was stopped stays, and so does what it writes then."""
+    path = str(tmp_path / "journal.log")
+    study = optuna.create_study(study_name="test", storage=opened(path, lock(path, 0.1)))
+    with stopped(path, lock, "write") as writer:
+        study.set_user_attr("acknowledged", 1)  # once the lock has been taken over
+    assert writer.returncode == 0, writer.told
+    assert list(as_optuna_reads(path).user_attrs) == ["acknowledged", "late", "later"]
+
+
+@pytest.mark.filterwarnings("ignore:The value of `grace_period`")
+def test_who_cuts_off_half_a_line_cuts_no_other(tmp_path):
+    """A process that was stopped after half a line of its own removes nothing of others."""
+    path, lock = str(tmp_path / "journal.log"), JournalFileSymlinkLock
+    study = optuna.create_study(study_name="test", storage=opened(path, lock(path, 0.1)))
+    with stopped(path, lock, "tell", room=100) as writer:
+        study.set_user_attr("acknowledged", 1)
+    assert "only a part of a line could be written" in writer.told
+    assert list(as_optuna_reads(path).user_attrs) == ["acknowledged", "later"]
+
+
+def test_half_a_line_of_a_killed_process_ruins_no_other(tmp_path):
+    """What a power cut left of a line goes before the next one is written."""
+    path = tmp_path / "journal.log"
+    study = optuna.create_study(study_name="test", storage=opened(path))
+    with path.open("ab") as file:
+        file.write(b'{"op_code":2,"wor')
+    study.set_user_attr("after", 1)
+    assert as_optuna_reads(path).user_attrs == {"after": 1}

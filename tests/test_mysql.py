@@ -1,0 +1,133 @@
+"""MariaDB: names that differ by capitals alone, and texts that its tables have no room for."""
+
+from __future__ import annotations
+
+import sys
+
+import optuna
+import pytest
+
+from kerastune_optuna import ArgumentError, BuilderError, StudyMismatchError, TooManyFailuresError
+from tests.servers import database
+from tests.untrained import Untrained, run, tuner_in
+
+
+@pytest.fixture(scope="module")
+def url():
+    """Give the URL of an empty database of MariaDB."""
+    with database("mariadb") as found:
+        yield found
+
+
+@pytest.fixture
+def make(url, tmp_path, request):
+    """Give a maker of tuners, whose connections are closed in the end."""
+    made = []
+
+    def tuner(build, objective="val_mae", **options):
+        options = {"storage": url, "study_name": request.node.name[:200], "n_trials": 1, **options}
+        made.append(tuner_in(tmp_path, build, objective, **options))
+        return made[-1]
+
+    yield tuner
+    for one in made:
+        one._connected.remove_session()
+
+
+def of_two_cases(trial):
+    """Ask for two parameters of one name but for its capitals."""
+    level = trial.suggest_float("lr", 0, 1) + trial.suggest_float("LR", 0, 1)
+    return Untrained(2, [{"val_mae": level}])
+
+
+def test_names_that_differ_by_capitals_alone_are_refused(make):
+    """Two parameters of which the database would keep one end the search before any training."""
+    tuner = make(of_two_cases, n_trials=5)
+    with pytest.raises(BuilderError, match=r"asks for the parameters 'lr' and 'LR', which MySQL"):
+        run(tuner)
+    assert [trial.state.name for trial in tuner.study.trials] == ["FAIL", "WAITING"]
+
+
+def test_names_that_differ_by_capitals_are_two_elsewhere(tmp_path):
+    """Other databases keep both, and nothing is refused."""
+    tuner = run(tuner_in(tmp_path, of_two_cases, "val_mae", n_trials=1))
+    assert sorted(tuner.best_params) == ["LR", "lr"]
+
+
+def test_a_database_that_tells_capitals_apart_keeps_both(url, make):
+    """Tables that were made with an exact collation have room for both names."""
+    tuner = make(of_two_cases)
+    engine = optuna.storages.RDBStorage(url).engine
+    change = "ALTER TABLE trial_params MODIFY param_name VARCHAR(512) COLLATE utf8mb4_bin"
+    with engine.begin() as connection:
+        ((_, made),) = connection.exec_driver_sql("SHOW CREATE TABLE trial_params")
+        connection.exec_driver_sql(change)
+    try:
+        assert sorted(run(tuner).study.trials[0].params) == ["LR", "lr"]
+    finally:
+        as_before = next(line for line in made.splitlines() if "`param_name`" in line)
+        with engine.begin() as connection:
+            connection.exec_driver_sql("DELETE FROM trial_params WHERE param_name = BINARY 'LR'")
+            connection.exec_driver_sql(f"ALTER TABLE trial_params MODIFY {as_before.strip(' ,')}")
+        engine.dispose()
+
+
+def test_a_study_of_another_name_is_not_taken_for_ours(make):
+    """A study whose name differs by capitals is named, and not gone on with."""
+    other = make(of_two_cases, study_name="Iris").study
+    with pytest.raises(
+        StudyMismatchError, match=r"Study 'iris' cannot be made beside study 'Iris'"
+    ):
+        make(of_two_cases, study_name="iris").enqueue({"lr": 0.5})
+    assert not other.trials
+
+
+@pytest.mark.parametrize("size", [70_000, 20_000_000])
+def test_a_text_that_has_no_room_fails_its_trial_once(make, size):
+    """The trial that wrote it says which and how long it was; the search goes on with others."""
+
+    def build(trial):
+        if trial.number == 1:
+            trial.set_user_attr("notes", "x" * size)
+        return Untrained(2, [{"val_mae": trial.suggest_float("lr", 0, 1)}])
+
+    tuner = run(make(build, n_trials=3, storage_patience=1))
+    states = [trial.state.name for trial in tuner.study.trials]
+    assert states == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
+    reason = tuner.study.trials[1].user_attrs["stop_reason"]
+    assert f"is to be written as 'notes' has {size + 2:,} bytes" in reason
+
+
+def test_choices_that_have_no_room_end_a_search_at_once(make):
+    """Choices of which not even the first trial can be written are named in one line."""
+
+    def build(trial):
+        trial.suggest_categorical("prompt", ["x" * 40_000, "y" * 40_000])
+        return Untrained(2, [{"val_mae": 1.0}])
+
+    tuner = make(build, n_trials=5)
+    with pytest.raises(ArgumentError, match=r"written as 'prompt' has 80,\d+ bytes, and MySQL"):
+        run(tuner)
+    assert [trial.state.name for trial in tuner.study.trials].count("FAIL") == 1
+
+
+def test_what_we_write_ourselves_is_cut(make, monkeypatch):
+    """Hundreds of broken constraints, a long command and an error's text all have room."""
+    files = [f"{number}.csv" for number in range(20_000)]
+    monkeypatch.setattr(sys, "orig_argv", ["python", "search.py", *files])
+
+    def of_all(trial, model):
+        return [1.0] * 130
+
+    of_all.__name__ = "x" * 490
+
+    def build(trial):
+        if trial.suggest_int("one", 0, 100) and trial.number == 0:
+            raise ValueError("x" * 100_000)
+        return Untrained(2, [{"val_mae": 1.0}])
+
+    tuner = make(build, n_trials=1, constraints=[of_all])
+    with pytest.raises(TooManyFailuresError):  # none was trained
+        run(tuner)
+    assert [trial.state.name for trial in tuner.study.trials] == ["FAIL", "PRUNED"]
+    assert all(len(trial.user_attrs["stop_reason"]) <= 300 for trial in tuner.study.trials)

@@ -1,0 +1,247 @@
+"""overwrite=True: never under a process that searches, once for all copies, with new ids."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager, nullcontext
+
+import optuna
+import psutil
+import pytest
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from kerastune_optuna import StudyMismatchError, _lease, _overwrite
+from kerastune_optuna._deletion import delete_study
+from kerastune_optuna._lease import BEAT
+from kerastune_optuna._liveness import SLOT, WORKER
+from kerastune_optuna._study import open_study
+from tests.faults import ROOT
+from tests.servers import database
+from tests.untrained import Untrained, run, tuner_in
+
+ELSEWHERE = "node3-0123456789ab:4711:5"  # the signature of a process that cannot be seen from here
+
+
+def build(trial):
+    """Return a model whose value is its parameter."""
+    return Untrained(2, [{"val_mae": trial.suggest_int("level", 0, 1000)}])
+
+
+def tuner(folder, **options):
+    """Return a tuner of one objective."""
+    return tuner_in(folder, build, "val_mae", **{"n_trials": 1, **options})
+
+
+# Copies of a script are children of one process, which spares them the imports.
+COPIES = """
+import os, signal, sys, time
+from kerastune_optuna import OptunaTuner
+from kerastune_optuna._liveness import sign
+
+def build(trial):
+    trial.suggest_int("level", 0, 1000)
+
+def be_a_copy(level, url, folder):
+    tuner = OptunaTuner(
+        build, "val_mae", storage=url, directory=folder, study_name="test", overwrite=True
+    )
+    try:
+        tuner.enqueue({"level": level})
+        mine = tuner.study.ask()
+        sign(tuner.study, mine._trial_id)
+        print(os.getpid(), "has", mine.number, flush=True)
+    except Exception as error:
+        print(os.getpid(), repr(error), flush=True)
+    time.sleep(600)
+
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so that the dead are gone
+print("ready", flush=True)
+for line in sys.stdin:
+    n, url, folder = line.split()
+    for level in range(int(n)):
+        if os.fork() == 0:
+            be_a_copy(level, url, folder)
+"""
+
+
+class Copies:
+    """Run copies of a script that takes part in a study with overwrite=True."""
+
+    def __init__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", COPIES],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.running = []
+        assert self.process.stdout.readline() == "ready\n"
+
+    def start(self, n, url, folder):
+        """Start so many at once, and return what each says once it runs a trial, or cannot."""
+        self.process.stdin.write(f"{n} {url} {folder}\n")
+        self.process.stdin.flush()
+        told = [self.process.stdout.readline() for _ in range(n)]
+        self.running += [int(line.split()[0]) for line in told]
+        return told
+
+    def kill(self):
+        """Kill all that run, and wait until they are gone."""
+        for pid in self.running:
+            process = psutil.Process(pid)
+            process.kill()
+            process.wait()
+        self.running.clear()
+
+
+@pytest.fixture(scope="module")
+def script():
+    """Give a script of which copies can be started."""
+    made = Copies()
+    yield made
+    made.kill()
+    made.process.communicate()
+
+
+@pytest.fixture
+def copies(script):
+    """Give the same to one test, after which no copy runs."""
+    yield script
+    script.kill()
+
+
+@pytest.mark.parametrize("server", ["sqlite", "postgresql", "mariadb"])
+def test_copies_that_start_at_once_make_one_study(tmp_path, copies, server):
+    """Each of them finds the same new study, in which it has a trial, and the old one is gone."""
+    sqlite = nullcontext(f"sqlite:///{tmp_path}/study.db")
+    with sqlite if server == "sqlite" else database(server) as url:
+        old = run(tuner(tmp_path, storage=url)).study
+        told = copies.start(8, url, tmp_path)
+        assert sorted(line.split()[1:] for line in told) == [["has", str(n)] for n in range(8)]
+        assert optuna.get_all_study_names(old._storage) == ["test"]
+        study = optuna.load_study(study_name="test", storage=old._storage)
+        assert study._study_id != old._study_id
+        levels = [trial.system_attrs["fixed_params"]["level"] for trial in study.trials]
+        assert sorted(levels) == list(range(8))
+        copies.kill()
+        old._storage.remove_session()
+
+
+def test_a_study_is_overwritten_once_nobody_runs_it(tmp_path, copies):
+    """A process that runs a trial is named, to a later copy of its script too, while it lives."""
+    url = f"sqlite:///{tmp_path}/study.db"
+    ((pid, *_),) = (line.split() for line in copies.start(1, url, tmp_path))
+    (later,) = copies.start(1, url, tmp_path)
+    assert f"trial 0 of study 'test' (process {pid} on this machine) is running" in later
+    with pytest.raises(StudyMismatchError, match=rf"\(process {pid} on this machine\)"):
+        run(tuner(tmp_path, storage=url, overwrite=True))
+    copies.kill()
+    study = run(tuner(tmp_path, storage=url, overwrite=True)).study
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"]
+
+
+@pytest.fixture
+def of_another_machine(tmp_path, monkeypatch):
+    """Give a study of which a process of another machine runs a trial, and a tuner for it."""
+    monkeypatch.setattr(_overwrite, "_POLL", 0.05)
+    of_it = tuner(tmp_path, overwrite=True)
+    study = tuner(tmp_path).study
+    trial = optuna.trial.create_trial(
+        state=TrialState.RUNNING, system_attrs={SLOT: "node3"}, user_attrs={WORKER: ELSEWHERE}
+    )
+    study.add_trial(trial)
+    return study, of_it
+
+
+@contextmanager
+def beating(study):
+    """Beat for the first trial of a study, as the process does that runs it."""
+    over = threading.Event()
+
+    def beat():
+        for beats in itertools.count():
+            study._storage.set_trial_system_attr(study.trials[0]._trial_id, BEAT, beats)
+            if over.wait(0.02):
+                return
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_process_of_another_machine_is_named_once_it_beats(of_another_machine):
+    """A process that cannot be seen from here is waited for, and refused once it lives."""
+    study, of_it = of_another_machine
+    with beating(study), pytest.raises(StudyMismatchError, match=r"\(process 4711 on node3\)"):
+        of_it.enqueue({"level": 1})
+    assert len(study.trials) == 1
+
+
+def test_a_dead_process_of_another_machine_is_no_hindrance(of_another_machine, monkeypatch, capsys):
+    """One that does not beat for as long as a lease lasts is dead, and its study is deleted."""
+    _, of_it = of_another_machine
+    monkeypatch.setattr(_lease, "_LEASE_SECONDS", 0.2)
+    of_it.enqueue({"level": 1})
+    assert [trial.state.name for trial in of_it.study.trials] == ["WAITING"]
+    waited = "Waiting for a sign of trial 0 of study 'test' (process 4711 on node3)\n"
+    assert capsys.readouterr().err.count(waited) == 1
+
+
+def test_one_step_of_slurm_shares_a_study_over_machines(of_another_machine, monkeypatch):
+    """What a launcher started at once on two machines takes part in the study that one made."""
+    study, of_it = of_another_machine
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_STEP_ID", "1")
+    _overwrite.mark(study)
+    made = {**_overwrite._made(study), "by": ELSEWHERE, "machine": "node3-0123456789ab"}
+    study._storage.set_study_system_attr(study._study_id, _overwrite._MADE, made)
+    of_it.enqueue({"level": 1})
+    assert len(study.trials) == 2
+
+
+def test_a_process_overwrites_what_it_made_itself(tmp_path):
+    """A cell of a notebook that is run again begins anew each time."""
+    run(tuner(tmp_path, overwrite=True, n_trials=3))
+    assert len(run(tuner(tmp_path, overwrite=True)).study.trials) == 1
+
+
+def test_no_id_comes_back(tmp_path):
+    """SQLite gives neither the new study nor its trials an id of the old ones."""
+    old = run(tuner(tmp_path, n_trials=3)).study
+    new = run(tuner(tmp_path, n_trials=3, overwrite=True)).study
+    assert new._study_id > old._study_id
+    assert min(one._trial_id for one in new.trials) > max(range(4))
+    assert optuna.get_all_study_names(new._storage) == ["test"]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+def test_who_loses_its_study_says_so_and_leaves_the_new_one_alone(tmp_path, kind):
+    """A search whose study is replaced while it trains ends with a line, and writes nothing."""
+    storage = f"sqlite:///{tmp_path}/study.db"
+    if kind == "journal":
+        storage = optuna.storages.JournalStorage(JournalFileBackend(f"{tmp_path}/journal"))
+    new = []
+
+    def replace(trial):
+        if not new:
+            delete_study(trial.study, losing._store)
+            new.append(open_study(trial.storage, "test", losing._objectives))
+            new[0].add_trial(optuna.trial.create_trial(state=TrialState.WAITING))
+        return build(trial)
+
+    losing = tuner_in(tmp_path, replace, "val_mae", n_trials=3, storage=storage)
+    with pytest.raises(StudyMismatchError, match="'test' was deleted by another process"):
+        run(losing)
+    (waiting,) = new[0].trials
+    assert waiting.state is TrialState.WAITING
+    assert not waiting.user_attrs
+    assert losing.study._study_id == new[0]._study_id
