@@ -32,6 +32,7 @@ from kerastune_optuna._rehearsal import make_ready_to_keep
 from kerastune_optuna._score import score
 from kerastune_optuna._seeds import seed_of, set_all
 from kerastune_optuna._series import Series
+from kerastune_optuna._store import StoreAwayError
 from kerastune_optuna._training import Task, Training, make_ready
 from kerastune_optuna._variables import lacks_variables
 
@@ -80,9 +81,12 @@ def run_trial(
             _say_why(trial, error)
             _backup.discard(recipe.store, study.tell(trial, state=TrialState.FAIL))
         raise
-    _backup.discard(recipe.store, finished)
-    if _weights.has(study._storage, finished):
-        discard_outranked(study, recipe)
+    try:
+        _backup.discard(recipe.store, finished)
+        if _weights.has(study._storage, finished):
+            discard_outranked(study, recipe)
+    except StoreAwayError as error:  # for the reason that the trial's own files are not there
+        raise outcome.error or error from None
     if outcome.error is not None:
         raise outcome.error
     return finished
