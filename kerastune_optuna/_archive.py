@@ -91,7 +91,6 @@ class Archive:
         """Save the backup that was prepared last; nothing where that is done already."""
         if self._is_prepared and (requested() or time.monotonic() >= self._waits_until):
             self._try(self._pack)
-        self._is_prepared = False
 
     def _try(self, do: Callable[[], None]) -> None:
         """Do nothing after the first error, which is raised once the trial has its result."""
@@ -138,7 +137,7 @@ class Archive:
                 return  # the storage is away: the last backup stays the one that counts
             if not self._put(packed):
                 return
-        self._record, self._name = record, _new_name()
+        self._record, self._name, self._is_prepared = record, _new_name(), False
         with one_try(), suppress(Exception):  # of any store: the next backup removes them too
             for one in chain(last):
                 remove(self._store, one["id"])

@@ -81,14 +81,15 @@ def run_trial(
             _say_why(trial, error)
             _backup.discard(recipe.store, study.tell(trial, state=TrialState.FAIL))
         raise
+    wrong = outcome.error
     try:
         _backup.discard(recipe.store, finished)
         if _weights.has(study._storage, finished):
             discard_outranked(study, recipe)
-    except StoreAwayError as error:  # for the reason that the trial's own files are not there
-        raise outcome.error or error from None
-    if outcome.error is not None:
-        raise outcome.error
+    except StoreAwayError as away:
+        wrong = wrong or away  # what is not there counts more than what is left
+    if wrong is not None:
+        raise wrong
     return finished
 
 
