@@ -6,8 +6,10 @@ import json
 import shutil
 import sys
 import tempfile
+import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,25 +17,18 @@ import numpy as np
 from optuna.exceptions import UpdateFinishedTrialError
 
 from kerastune_optuna._exceptions import WeightsError
-from kerastune_optuna._interrupt import finishing
-from kerastune_optuna._patience import is_away, one_try
+from kerastune_optuna._interrupt import finishing, requested
+from kerastune_optuna._patience import is_away, one_try, reason
 from kerastune_optuna._retry import BACKUP
 from kerastune_optuna._series import Series
-from kerastune_optuna._store import (
-    StoreSource,
-    digest,
-    fetch,
-    folder_of,
-    put,
-    remove,
-    telling_room,
-)
+from kerastune_optuna._store import StoreSource, digest, fetch, may_pass, put, remove
 
 if TYPE_CHECKING:
     import optuna
     from numpy.typing import NDArray
 
 _STATE, _SERIES = "state.json", "series.npz"
+_TRAINS_FOR = 10  # times as long as a backup took that failed, before the next one is tried
 
 
 class Archive:
@@ -57,7 +52,11 @@ class Archive:
         self._trial = trial
         self._store = store
         self._record: dict[str, Any] | None = None
+        # Of the next backup. One that the store may hold in part is written over by the next.
+        self._name = _new_name()
         self._is_prepared = False
+        self._is_behind = False  # whether the last backup could not be saved
+        self._waits_until = 0.0  # when a backup may be saved again, on the monotonic clock
 
     @property
     def state(self) -> dict[str, Any] | None:
@@ -90,9 +89,8 @@ class Archive:
 
     def save(self) -> None:
         """Save the backup that was prepared last; nothing where that is done already."""
-        if self._is_prepared:
+        if self._is_prepared and (requested() or time.monotonic() >= self._waits_until):
             self._try(self._pack)
-        self._is_prepared = False
 
     def _try(self, do: Callable[[], None]) -> None:
         """Do nothing after the first error, which is raised once the trial has its result."""
@@ -131,18 +129,49 @@ class Archive:
 
     def _pack(self) -> None:
         """Put the working files into the store, once the trial knows of the file to come."""
-        last = None if self._record is None else {**self._record, "previous": None}
+        last = self._record
         with tempfile.TemporaryDirectory() as folder:
             packed = Path(shutil.make_archive(str(Path(folder, "backup")), "tar", self.folder))
-            name = f"{uuid.uuid4()}.backup"
-            record = {"id": name, "sha256": digest(packed), "previous": last}
+            record = {"id": self._name, "sha256": digest(packed), "previous": last}
             if not self._let_know(record):
                 return  # the storage is away: the last backup stays the one that counts
-            with telling_room(folder_of(self._store), packed.stat().st_size):
-                put(self._store, name, packed)
-        self._record = record
-        if last is not None:
-            remove(self._store, last["id"])
+            if not self._put(packed):
+                return
+        self._record, self._name, self._is_prepared = record, _new_name(), False
+        with one_try(), suppress(Exception):  # of any store: the next backup removes them too
+            for one in chain(last):
+                remove(self._store, one["id"])
+            self._record = {**record, "previous": None}
+
+    def _put(self, packed: Path) -> bool:
+        """Put a backup into the store; False where that is left to the next one.
+
+        A training that goes on waits for no store, and is not held up often by one that is slow to
+        fail. One that was told to stop has no next backup.
+        """
+        began = time.monotonic()
+        try:
+            with nullcontext() if requested() else one_try():
+                put(self._store, self._name, packed)
+        except Exception as error:  # stores of any kind raise anything
+            if not may_pass(error):
+                raise
+            now = time.monotonic()
+            self._waits_until = now + _TRAINS_FOR * (now - began)
+            self._tell(error)
+            return False
+        self._is_behind = False
+        return True
+
+    def _tell(self, error: Exception) -> None:
+        """Say once that the store does not answer, until it does."""
+        if not self._is_behind:
+            print(
+                f"Trial {self._trial.number} could not be backed up, and goes on: {reason(error)}",
+                file=sys.stderr,  # whatever verbose says: it is not progress
+                flush=True,
+            )
+        self._is_behind = True
 
     def _let_know(self, record: Mapping[str, Any]) -> bool:
         """Write into the trial where its backup will be; False where the storage is away."""
@@ -161,7 +190,7 @@ class Archive:
         """Get the last whole backup out of the store; False where there is none."""
         with tempfile.TemporaryDirectory() as folder:
             packed = Path(folder, "backup.tar")
-            for one in filter(None, (record, record["previous"])):
+            for one in chain(record):
                 if self._fetch(one["id"], packed) and digest(packed) == one["sha256"]:
                     shutil.unpack_archive(packed, self.folder, filter="data")
                     return True
@@ -178,6 +207,17 @@ class Archive:
             return fetch(self._store, name, path)
         except Exception:  # each kind of store has errors of its own, with no base in common
             return False  # which the caller prints: the backup is lost, and the trial starts anew
+
+
+def chain(record: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
+    """Give what a trial knows of its backups, the last one first."""
+    while record is not None:
+        yield record
+        record = record["previous"]
+
+
+def _new_name() -> str:
+    return f"{uuid.uuid4()}.backup"
 
 
 def _recorded(trial: optuna.Trial) -> dict[str, Any] | None:

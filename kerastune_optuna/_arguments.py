@@ -69,9 +69,9 @@ def check_tuner(tuner: OptunaTuner) -> None:
     _check_store(tuner.artifact_store)
     instead = "Pass how often each configuration is trained."
     _check.integer("executions_per_trial", tuner.executions_per_trial, least=1, instead=instead)
-    _check.integer(
-        "keep_best", tuner.keep_best, least=0, instead="Pass how many trials keep their weights."
-    )
+    if tuner.keep_best is not None:
+        instead = "Pass how many trials keep their weights, or None for as many as before."
+        _check.integer("keep_best", tuner.keep_best, least=0, instead=instead)
     if objectives.are_several:
         _check_for_several(tuner)
     _check.integer(
@@ -124,10 +124,10 @@ def _check_builder(build_model: object) -> None:
 
 def _check_for_several(tuner: OptunaTuner) -> None:
     """Refuse what cannot work where there are several objectives."""
-    if tuner.keep_best > 1:
+    if tuner.keep_best is not None and tuner.keep_best > 1:
         raise ArgumentError(
             f"keep_best={tuner.keep_best} cannot choose among trials of which none is better than "
-            "the others. Pass keep_best=1 (default), and all trials on the front keep their "
+            "the others. Pass keep_best=None (default), and all trials on the front keep their "
             "weights, or keep_best=0, and none does."
         )
     if tuner.sampler == "cmaes" or isinstance(tuner.sampler, CmaEsSampler):

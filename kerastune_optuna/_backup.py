@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from kerastune_optuna._archive import Archive
+from kerastune_optuna._archive import Archive, chain
 from kerastune_optuna._callbacks import BestWeights, PruningCallback
 from kerastune_optuna._fit import FitArguments
 from kerastune_optuna._history import EpochLogs
@@ -224,5 +224,4 @@ def discard_orphans(store: StoreSource, study: optuna.Study) -> None:
 
 def _ids(trial: FrozenTrial) -> set[str]:
     """Return under which names there may be backups of a trial."""
-    record = trial.system_attrs.get(BACKUP)
-    return {one["id"] for one in (record, (record or {}).get("previous")) if one}
+    return {one["id"] for one in chain(trial.system_attrs.get(BACKUP))}

@@ -29,6 +29,7 @@ from kerastune_optuna._executions import (
 )
 from kerastune_optuna._fit import FitArguments, check_fit_arguments
 from kerastune_optuna._frame import plan_of
+from kerastune_optuna._kept import keeps
 from kerastune_optuna._live import progress_for
 from kerastune_optuna._once import shown_once
 from kerastune_optuna._parts import make_part
@@ -185,7 +186,7 @@ class Confirming(Trainer, ConfirmedResults):
         verbose: str | int,
     ) -> None:
         """Lay out what is missing, and let the crew work on it."""
-        if self.keep_best:
+        if keep_best := keeps(self.study, self.keep_best):
             check_store(self._store)
         self._link(study, chosen, count)
         began_with = len(study.get_trials(deepcopy=False))
@@ -199,7 +200,7 @@ class Confirming(Trainer, ConfirmedResults):
             size, None, self.max_failed_trials, began_with, ending, frozenset(asked)
         )
         # All keep their weights until the winner is known, have their own seeds, and were allowed.
-        kept = size if self.keep_best else 0
+        kept = size if keep_best else 0
         recipe = replace(
             recipe,
             seed=None,

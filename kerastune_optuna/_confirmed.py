@@ -12,6 +12,7 @@ from kerastune_optuna import _check, _study
 from kerastune_optuna._confirmation import Confirmation, confirmation_of
 from kerastune_optuna._exceptions import NoTrialsError, TooManyFailuresError, WeightsError
 from kerastune_optuna._executions import asked_for, best_of_each
+from kerastune_optuna._kept import keeps
 from kerastune_optuna._results import Results
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class ConfirmedResults(Results):
             WeightsError: The weights are not kept, are damaged, or no longer fit what build_model
                 returns; the text names the next best trial whose weights are whole.
         """
-        found = self._found() if trial is None and self.keep_best else None
+        found = self._found() if trial is None and keeps(self._existing, self.keep_best) else None
         if found is None or not self._is_up_to_date(found):
             return super().best_model(trial)
         number = found.winner.number

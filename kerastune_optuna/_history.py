@@ -14,7 +14,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 
 from kerastune_optuna._exceptions import StorageError, WeightsError
-from kerastune_optuna._store import StoreSource, fetch, open_in_haste, remove
+from kerastune_optuna._store import StoreSource, fetch, remove, upload
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -62,9 +62,7 @@ def save(store: StoreSource, trial: optuna.Trial, rows: Sequence[Row]) -> Weight
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, _FILE)
             _write(rows, path)
-            optuna.artifacts.upload_artifact(
-                artifact_store=open_in_haste(store), file_path=str(path), study_or_trial=trial
-            )
+            upload(store, trial, path, in_haste=True)
     except (StorageError, UpdateFinishedTrialError):
         raise  # of the database: the trial has no result yet
     except Exception as error:  # stores of any kind raise anything

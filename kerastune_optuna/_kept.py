@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import keras
 import optuna
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _study, _weights
 from kerastune_optuna._exceptions import WeightsError
@@ -23,11 +24,69 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 _INPUTS = "inputs"  # the user attr with the inputs of a model that came without all variables
+# Begins the system attrs of a study with the numbers of trials that searches asked to keep: one for
+# each number, since several may ask at once. The largest counts.
+_ASKED = "kerastune_optuna:keep_best:"
+UNASKED = 1  # how many trials keep their weights where no search says it
+
+
+def keeps(study: optuna.Study, asked: int | None) -> int:
+    """Return how many trials of a study keep their weights: the most that was asked for.
+
+    Args:
+        study: The study, which remembers what searches asked for.
+        asked: What is asked for now; None for nothing.
+    """
+    known = _asked_before(study)
+    return max(known if asked is None else [asked, *known], default=UNASKED)
+
+
+def _asked_before(study: optuna.Study) -> list[int]:
+    attrs = study._storage.get_study_system_attrs(study._study_id)
+    return [int(key.removeprefix(_ASKED)) for key in attrs if key.startswith(_ASKED) and attrs[key]]
+
+
+def claim_keeping(study: optuna.Study, asked: int | None) -> int:
+    """Return how many trials keep their weights from now on, which the study is to remember.
+
+    A search that asks for fewer than one before has the others deleted, unless another search may
+    be at work, which asked for them.
+
+    Args:
+        study: The study that is about to be searched.
+        asked: What this search asks for; None for what the study remembers.
+    """
+    before = max(_asked_before(study), default=0)
+    if asked is not None and asked < before:
+        if _may_be_searched(study):
+            _tell(study, asked, f"keeps its best {before} models, since others may be at work")
+            return before
+        _tell(study, asked, f"kept its best {before} models, and deletes all but {asked}")
+        for number in filter(lambda number: number > asked, _asked_before(study)):
+            study._storage.set_study_system_attr(study._study_id, f"{_ASKED}{number}", False)
+    number = keeps(study, asked)
+    study._storage.set_study_system_attr(study._study_id, f"{_ASKED}{number}", True)
+    return number
+
+
+def _may_be_searched(study: optuna.Study) -> bool:
+    """Whether another search may be at work, which has begun a trial or is about to."""
+    states = [trial.state for trial in study.get_trials(deepcopy=False)]
+    return TrialState.RUNNING in states or not any(one.is_finished() for one in states)
+
+
+def _tell(study: optuna.Study, asked: int, what: str) -> None:
+    print(
+        f"keep_best={asked}: study {study.study_name!r} {what}",
+        file=sys.stderr,  # whatever verbose says: it is not progress
+        flush=True,
+    )
 
 
 def enters_best(study: optuna.Study, number: int, values: Sequence[float], recipe: Recipe) -> bool:
     """Whether a trial will be among those that keep their weights, as the study stands."""
-    if not recipe.keep_best:
+    count = keeps(study, recipe.keep_best)
+    if not count:
         return False
     if recipe.objectives.are_several:
         return _enters_front(study, values, recipe)
@@ -39,10 +98,10 @@ def enters_best(study: optuna.Study, number: int, values: Sequence[float], recip
         return (watched.cost(watched.value_of(other)), other.number) < own
 
     leading = filter(leads, _known(study))
-    if len(list(islice(leading, recipe.keep_best))) == recipe.keep_best:
+    if len(list(islice(leading, count))) == count:
         return False
-    best = _study.best(study, watched, recipe.keep_best)
-    return len(best) < recipe.keep_best or not leads(best[-1])
+    best = _study.best(study, watched, count)
+    return len(best) < count or not leads(best[-1])
 
 
 def _enters_front(study: optuna.Study, values: Sequence[float], recipe: Recipe) -> bool:
@@ -72,9 +131,10 @@ def discard_outranked(study: optuna.Study, recipe: Recipe) -> None:
 
 
 def _keepers(study: optuna.Study, recipe: Recipe) -> list[FrozenTrial]:
-    if recipe.objectives.are_several and recipe.keep_best:
+    count = keeps(study, recipe.keep_best)
+    if recipe.objectives.are_several and count:
         return _study.front(study)
-    return _study.best(study, recipe.objectives.watched, recipe.keep_best)
+    return _study.best(study, recipe.objectives.watched, count)
 
 
 def save(

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import sqlalchemy
@@ -35,7 +36,7 @@ _in_a_hurry: ContextVar[bool] = ContextVar("in_a_hurry", default=False)
 
 @contextmanager
 def one_try() -> Iterator[None]:
-    """Let calls to the storage raise at once: training waits for no database."""
+    """Let calls to the storage and the store raise at once: training waits for neither."""
     token = _in_a_hurry.set(True)
     try:
         yield
@@ -68,13 +69,67 @@ def _as_connection_error(context: sqlalchemy.engine.ExceptionContext) -> Connect
     return ConnectionError(str(context.original_exception))
 
 
+@dataclass(frozen=True)
+class Patience:
+    """Try calls again while what they need is away.
+
+    Args:
+        seconds: For how long.
+        what: Names it.
+        is_away: Whether an error says that another try may come to more.
+        lost: Makes the error that is raised in the end, of a sentence that says what was lost.
+    """
+
+    seconds: float
+    what: Callable[[], str]
+    is_away: Callable[[BaseException], bool]
+    lost: Callable[[str], Exception]
+
+    def insist(
+        self,
+        call: Callable[[], _T],
+        done: Callable[[], _T | None] = lambda: None,
+        *,
+        until: Callable[[], bool] = _interrupt.requested,
+    ) -> _T:
+        """Call until it works, or patience ends.
+
+        Args:
+            call: What to call.
+            done: Returns what an earlier try came to whose answer was lost; None where none did.
+            until: Ends patience before its time; by default an interrupt does.
+        """
+        gives_up, pause, tries = time.monotonic() + self.seconds, _FIRST_PAUSE, 0
+        while True:
+            try:
+                known = done() if tries else None
+                return call() if known is None else known
+            except Exception as error:
+                if not self.is_away(error) or _in_a_hurry.get():
+                    raise
+                if time.monotonic() > gives_up or until():
+                    told = f"{self.what()} did not answer for {self.seconds:g} s: {reason(error)}."
+                    raise self.lost(told) from error
+                if tries == _SILENT_TRIES:
+                    self._tell(error)
+                time.sleep(pause * random.uniform(0.5, 1))
+                pause, tries = min(2 * pause, _LONGEST_PAUSE), tries + 1
+
+    def _tell(self, error: Exception) -> None:
+        print(
+            f"{self.what()} does not answer ({reason(error)}): trying for {self.seconds:g} s",
+            file=sys.stderr,  # whatever verbose says: it is not progress
+            flush=True,
+        )
+
+
 class _Patient(BaseStorage):
     """Hand each call to a storage, again and again while it is away."""
 
     def __init__(self, backend: BaseStorage, patience: float, where: Callable[[], str]) -> None:
         # Named as in Optuna's own wrapper, so that what unwraps the one unwraps the other.
         self._backend = backend
-        self._patience = patience
+        self._insist = Patience(patience, lambda: "The storage", is_away, self._lost).insist
         self._where = where
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
@@ -98,28 +153,6 @@ class _Patient(BaseStorage):
     def delete_study(self, study_id: int) -> None:
         """Delete a study, which is gone where only the answer was lost."""
         self._insist(lambda: self._backend.delete_study(study_id), lambda: self._is_gone(study_id))
-
-    def _insist(self, call: Callable[[], _T], done: Callable[[], _T | None] = lambda: None) -> _T:
-        """Call the backend until it answers, or patience ends.
-
-        Args:
-            call: What to call.
-            done: Returns what an earlier try came to whose answer was lost; None where none did.
-        """
-        gives_up, pause, tries = time.monotonic() + self._patience, _FIRST_PAUSE, 0
-        while True:
-            try:
-                known = done() if tries else None
-                return call() if known is None else known
-            except Exception as error:
-                if not is_away(error) or _in_a_hurry.get():
-                    raise
-                if time.monotonic() > gives_up or _interrupt.requested():
-                    raise self._lost(error) from error
-                if tries == _SILENT_TRIES:
-                    self._tell(error)
-                time.sleep(pause * random.uniform(0.5, 1))
-                pause, tries = min(2 * pause, _LONGEST_PAUSE), tries + 1
 
     def _marked(self, study_id: int, mark: str) -> int | None:
         """Return the id of the trial with a mark; None where there is none."""
@@ -150,18 +183,10 @@ class _Patient(BaseStorage):
         """Whether there is no such study any more; else None."""
         return all(study._study_id != study_id for study in self._backend.get_all_studies()) or None
 
-    def _tell(self, error: Exception) -> None:
-        print(
-            f"The storage does not answer ({_reason(error)}): trying for {self._patience:g} s",
-            file=sys.stderr,  # whatever verbose says: it is not progress
-            flush=True,
-        )
-
-    def _lost(self, error: Exception) -> StorageError:
+    def _lost(self, told: str) -> StorageError:
         return StorageError(
-            f"The storage did not answer for {self._patience:g} s: {_reason(error)}. "
-            f"{self._where()}Call search() again when it does: finished trials are kept, and "
-            "unfinished ones are resumed. storage_patience= allows longer."
+            f"{told} {self._where()}Call search() again when it does: finished trials are kept, "
+            "and unfinished ones are resumed. storage_patience= allows longer."
         )
 
 
@@ -192,8 +217,8 @@ def patient(backend: BaseStorage, patience: float, where: Callable[[], str]) -> 
     return cast(BaseStorage, _PatientStorage(backend, patience, where))
 
 
-def _reason(error: BaseException) -> str:
-    """Return the first line of what the driver said."""
+def reason(error: BaseException) -> str:
+    """Return the first line of what a driver or client said."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
     text = str(getattr(cause, "orig", None) or cause).strip()
     return text.splitlines()[0] if text else type(cause).__name__

@@ -28,13 +28,13 @@ from kerastune_optuna import (
 )
 from kerastune_optuna._dashboard import Dashboard
 from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, WeightsError
-from kerastune_optuna._kept import rebuild
+from kerastune_optuna._kept import keeps, rebuild
 from kerastune_optuna._objectives import Objectives, parse_objectives
 from kerastune_optuna._patience import one_try
 from kerastune_optuna._plots import Plots
 from kerastune_optuna._recipe import Builder
 from kerastune_optuna._short_names import made_pruner
-from kerastune_optuna._store import StoreSource, WholeFileStore
+from kerastune_optuna._store import StoreAwayError, StoreSource, WholeFileStore
 
 if TYPE_CHECKING:
     import pandas
@@ -53,7 +53,7 @@ class Results(Plots):
     study_name: str | None
     storage: str | BaseStorage | None
     artifact_store: StoreSource | None
-    keep_best: int
+    keep_best: int | None
     n_trials: int | None
     storage_patience: float
 
@@ -131,9 +131,9 @@ class Results(Plots):
         """
         _check.integer("n", n, least=1, instead="Pass how many models to rebuild.")
         self._check_single()
-        if n > self.keep_best:
+        if n > (count := keeps(self._existing, self.keep_best)):
             raise ArgumentError(
-                f"n={n} is more than keep_best={self.keep_best}, the trials that keep their "
+                f"n={n} is more than keep_best={count}, the trials that keep their "
                 f"weights. Pass keep_best={n} to the tuner before it searches."
             )
         return [self._model_of(trial) for trial in self._ranked(n)]
@@ -270,6 +270,8 @@ class Results(Plots):
     def _model_of(self, trial: FrozenTrial) -> keras.Model:
         try:
             return self._rebuilt(self.study, trial)
+        except StoreAwayError:
+            raise  # which has no other model either
         except WeightsError as error:
             raise WeightsError(f"{error} {self._next_whole(trial)}") from error.__cause__
 

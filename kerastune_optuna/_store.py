@@ -6,17 +6,22 @@ import errno
 import hashlib
 import io
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeAlias
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias, TypeVar, cast
 
+import optuna
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 
-from kerastune_optuna._exceptions import WeightsError
+from kerastune_optuna._exceptions import TunerError, WeightsError
+from kerastune_optuna._interrupt import requested
+from kerastune_optuna._patience import Patience
 
 if TYPE_CHECKING:
     import keras
@@ -24,6 +29,22 @@ if TYPE_CHECKING:
 
 # What artifact_store= may be: a store, or a function that each worker calls to open one.
 StoreSource: TypeAlias = "ArtifactStore | Callable[[], ArtifactStore]"
+_T = TypeVar("_T")
+_PATIENCE = 300.0  # seconds for which a store that stumbles is tried
+_FIRST_PATIENCE = 5.0  # the same for one that has not worked yet, whose keys may just be wrong
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+# Errors of code, and of a folder that is not there or is closed to us: they come again.
+_FINAL = (
+    *(FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError),
+    *(AttributeError, ImportError, LookupError, MemoryError, NameError, NotImplementedError),
+    *(TypeError, ValueError, TunerError),
+)
+# An id of Optuna's, or the name of a backup.
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.backup)?")
+
+
+class StoreAwayError(WeightsError):
+    """Say that a store did not answer for as long as it was waited for."""
 
 
 class WholeFileStore(FileSystemArtifactStore):
@@ -46,14 +67,14 @@ class WholeFileStore(FileSystemArtifactStore):
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
         """Write aside, sync, and rename: what Optuna's store does in place."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        aside = self._aside(artifact_id)
+        path, aside = self._path(artifact_id), self._aside(artifact_id)
         try:
             with open(aside, "wb") as file:
                 shutil.copyfileobj(content_body, file, 1 << 20)
                 file.flush()
                 if self._sync:
                     os.fsync(file.fileno())
-            os.replace(aside, self._folder / artifact_id)
+            os.replace(aside, path)
         except OSError:
             aside.unlink(missing_ok=True)  # half a file would fill a full disk for good
             raise
@@ -66,7 +87,79 @@ class WholeFileStore(FileSystemArtifactStore):
         super().remove(artifact_id)
 
     def _aside(self, artifact_id: str) -> Path:
-        return self._folder / f"{artifact_id}.part"
+        return self._path(f"{artifact_id}.part")
+
+    def _path(self, name: str) -> Path:
+        """Return where a file is, which a name with slashes cannot make another folder."""
+        if Path(name).name != name:
+            raise ValueError(f"{name!r} is no name of a file in {str(self._folder)!r}")
+        return self._folder / name
+
+
+class OpenedOnce:
+    """Open a store when it is first needed, and let it do things with patience.
+
+    It is opened anew after an error: its keys may have expired.
+
+    Args:
+        source: The store, or the function that opens it.
+    """
+
+    def __init__(self, source: StoreSource) -> None:
+        self._source = source
+        self._opened: ArtifactStore | None = None
+        self._is_stale = False
+        self._lost: str | None = None  # the sentence on a wait in vain, until the store answers
+
+    def __call__(self) -> ArtifactStore:
+        """Return the open store."""
+        if self._opened is None or self._is_stale:
+            self._opened, self._is_stale = open_store(self._source), False
+        return self._opened
+
+    def insist(
+        self,
+        do: Callable[[ArtifactStore], _T],
+        *,
+        seconds: float | None = None,
+        until: Callable[[], bool] = requested,
+    ) -> _T:
+        """Return what `do` makes of the open store, after some tries where that stumbles.
+
+        A store that was waited for in vain is tried once, until it answers.
+
+        Args:
+            do: Takes the open store.
+            seconds: For how long to try; by default the patience of a search.
+            until: Ends the patience before its time; by default an interrupt does.
+
+        Raises:
+            StoreAwayError: It did not answer for all that time.
+        """
+        given = _PATIENCE if seconds is None else seconds
+        patience = Patience(0 if self._lost else given, self._name, may_pass, self._give_up)
+        return patience.insist(lambda: self._ask(do), until=until)
+
+    def _ask(self, do: Callable[[ArtifactStore], _T]) -> _T:
+        try:
+            answer = do(self())
+        except Exception:
+            self._is_stale = True
+            raise
+        self._lost = None
+        return answer
+
+    def _give_up(self, told: str) -> StoreAwayError:
+        self._lost = self._lost or told
+        return StoreAwayError(f"{self._lost} Call again when it does.")
+
+    def _name(self) -> str:
+        opened = self._opened
+        if opened is None:
+            return "The artifact store"
+        places = (getattr(opened, name, None) for name in ("_base_path", "bucket", "bucket_name"))
+        place = next((f" {str(one)!r}" for one in places if one is not None), "")
+        return f"The artifact store {type(opened).__name__}{place}"
 
 
 def open_store(source: StoreSource) -> ArtifactStore:
@@ -74,17 +167,67 @@ def open_store(source: StoreSource) -> ArtifactStore:
     return source() if callable(source) else source
 
 
-def open_in_haste(source: StoreSource) -> ArtifactStore:
-    """Return the store, for small files that a power cut may take."""
-    store = open_store(source)
-    return store.in_haste() if isinstance(store, WholeFileStore) else store
+def _patient(source: StoreSource) -> OpenedOnce:
+    return source if isinstance(source, OpenedOnce) else OpenedOnce(source)
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether a store that raised an error may answer to another try.
+
+    Stores of any kind raise anything, and what says that keys are wrong may say that they expired:
+    only what is known to stay is taken for final.
+    """
+    is_full = isinstance(error, OSError) and error.errno in _FULL
+    return not (is_full or _says_gone(error) or isinstance(error, _FINAL))
 
 
 def fetch(source: StoreSource, artifact_id: str, path: Path) -> bool:
     """Copy a file out of the store; False where it is not there."""
-    try:
-        with open_store(source).open_reader(artifact_id) as reader, open(path, "wb") as file:
+
+    def read(store: ArtifactStore) -> None:
+        with store.open_reader(artifact_id) as reader, open(path, "wb") as file:
             shutil.copyfileobj(reader, file, 1 << 20)
+
+    return _is_of_ours(artifact_id) and _found(source, read)
+
+
+def put(source: StoreSource, artifact_id: str, path: Path, *, in_haste: bool = False) -> None:
+    """Copy a file into the store, for which a first signal to stop waits.
+
+    Args:
+        source: Where to.
+        artifact_id: The file's name there.
+        path: The file.
+        in_haste: Whether a power cut may take it, so that no disk need be waited for.
+    """
+
+    def write(store: ArtifactStore) -> None:
+        store = store.in_haste() if in_haste and isinstance(store, WholeFileStore) else store
+        # Each try opens the file again, since a store may close what it was given.
+        with telling_room(folder_of(store), path.stat().st_size), open(path, "rb") as file:
+            store.write(artifact_id, file)
+
+    _patient(source).insist(write, until=lambda: False)
+
+
+def upload(source: StoreSource, trial: optuna.Trial, path: Path, *, in_haste: bool = False) -> None:
+    """Put a file into the store as an artifact of a trial, which knows of it before it is there."""
+    target = SimpleNamespace(write=lambda name, _: put(source, name, path, in_haste=in_haste))
+    optuna.artifacts.upload_artifact(
+        artifact_store=cast("ArtifactStore", target), file_path=str(path), study_or_trial=trial
+    )
+
+
+def remove(source: StoreSource, artifact_id: str) -> None:
+    """Remove a file from the store; nothing where it is gone, or is none of ours."""
+    if _is_of_ours(artifact_id):
+        _found(source, lambda store: store.remove(artifact_id))
+
+
+def _found(source: StoreSource, do: Callable[[ArtifactStore], None]) -> bool:
+    """Do something with a file in the store; False where it is gone."""
+    try:
+        _patient(source).insist(do)
     except Exception as error:  # what each kind of store raises for a file that is gone
         if not _says_gone(error):
             raise
@@ -92,22 +235,15 @@ def fetch(source: StoreSource, artifact_id: str, path: Path) -> bool:
     return True
 
 
-def put(source: StoreSource, artifact_id: str, path: Path) -> None:
-    """Copy a file into the store."""
-    with open(path, "rb") as file:
-        open_store(source).write(artifact_id, file)
+def _is_of_ours(artifact_id: object) -> bool:
+    """Whether an id, which comes from the database, has the form of those that we write there.
+
+    Any other could name a file that is none of a trial's.
+    """
+    return isinstance(artifact_id, str) and _ID.fullmatch(artifact_id) is not None
 
 
-def remove(source: StoreSource, artifact_id: str) -> None:
-    """Remove a file from the store; nothing where it is gone."""
-    try:
-        open_store(source).remove(artifact_id)
-    except Exception as error:  # as in fetch
-        if not _says_gone(error):
-            raise
-
-
-def _says_gone(error: Exception) -> bool:
+def _says_gone(error: BaseException) -> bool:
     # Google's store has a NotFound of its own for it.
     return isinstance(error, ArtifactNotFound) or type(error).__name__ == "NotFound"
 
@@ -125,10 +261,13 @@ def check_store(store: StoreSource) -> None:
         WeightsError: The store cannot be written.
     """
     probe = f"probe-{uuid.uuid4()}"
-    try:
-        opened = open_store(store)
+
+    def try_it(opened: ArtifactStore) -> None:
         opened.write(probe, io.BytesIO(b"probe"))
         opened.remove(probe)
+
+    try:
+        _patient(store).insist(try_it, seconds=_FIRST_PATIENCE)
     except Exception as error:  # stores of any kind raise anything
         raise WeightsError(
             f"artifact_store= cannot be written: {type(error).__name__}: {error}. Pass one that "
@@ -161,7 +300,7 @@ def telling_room(folder: str | None, needed: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if folder is None or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if folder is None or error.errno not in _FULL:
             raise
         free = shutil.disk_usage(folder).free
         raise OSError(

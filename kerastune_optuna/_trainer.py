@@ -10,6 +10,7 @@ from kerastune_optuna import _bundle, _card, _check, _source, _storage
 from kerastune_optuna._constraints import Constraint, Constraints
 from kerastune_optuna._crew import Crew
 from kerastune_optuna._fit import VERBOSITIES, FitArguments, check_training
+from kerastune_optuna._kept import UNASKED
 from kerastune_optuna._kinds import check_kinds
 from kerastune_optuna._own_fit import trains_itself
 from kerastune_optuna._recipe import Recipe
@@ -64,13 +65,14 @@ class Trainer(Results):
         return crew, self._recipe(ready, given)
 
     def _recipe(self, fit: FitArguments, callbacks: Sequence[Any]) -> Recipe:
+        keep_best = UNASKED if self.keep_best is None else self.keep_best  # until the study is open
         return Recipe(
             self.build_model,
             self._objectives,
             fit,
             callbacks,
             self.seed,
-            self.keep_best,
+            keep_best,
             self._store,
             self.backup_every,
             self.train_repeats,

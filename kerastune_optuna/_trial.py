@@ -41,6 +41,7 @@ from kerastune_optuna._rehearsal import make_ready_to_keep
 from kerastune_optuna._score import score
 from kerastune_optuna._seeds import seed_of, set_all
 from kerastune_optuna._series import Series
+from kerastune_optuna._store import StoreAwayError
 from kerastune_optuna._training import Task, Training, make_ready
 from kerastune_optuna._variables import lacks_variables
 
@@ -89,11 +90,15 @@ def run_trial(
             _say_why(trial, error)
             _backup.discard(recipe.store, study.tell(trial, state=TrialState.FAIL))
         raise
-    _backup.discard(recipe.store, finished)
-    if _weights.has(study._storage, finished):
-        discard_outranked(study, recipe)
-    if outcome.error is not None:
-        raise outcome.error
+    wrong = outcome.error
+    try:
+        _backup.discard(recipe.store, finished)
+        if _weights.has(study._storage, finished):
+            discard_outranked(study, recipe)
+    except StoreAwayError as away:
+        wrong = wrong or away  # what is not there counts more than what is left
+    if wrong is not None:
+        raise wrong
     return finished
 
 

@@ -23,7 +23,7 @@ from kerastune_optuna._fit import FitArguments, check_fit_arguments
 from kerastune_optuna._folds import cross_validated, told
 from kerastune_optuna._frame import plan_of
 from kerastune_optuna._grid import lay_out_grid
-from kerastune_optuna._kept import discard_outranked
+from kerastune_optuna._kept import claim_keeping, discard_outranked, keeps
 from kerastune_optuna._live import progress_for
 from kerastune_optuna._once import shown_once
 from kerastune_optuna._queue import Queue
@@ -74,8 +74,9 @@ class OptunaTuner(Queue, Again, Confirming):
             worker calls to open one. Default None: a folder in `directory`.
         executions_per_trial: How often each configuration is trained, each time with a seed of its
             own. Default 1. The mean counts, and prunes; the weights of the best execution are kept.
-        keep_best: How many trials keep their weights. Default 1; of several objectives it is the
-            whole front. 0 keeps no histories either.
+        keep_best: How many trials keep their weights; of several objectives it is the whole front.
+            0 keeps no histories either. Default None: as many as before, in a new study 1. Fewer
+            than before has the others deleted, once no other search is at work.
         max_params: The most parameters that a model may have to be trained. Default None.
         max_seconds_per_trial: Seconds after which the training of a trial is ended. Default None.
         constraints: Functions that take a trial and its model, which is not trained where one
@@ -132,7 +133,7 @@ class OptunaTuner(Queue, Again, Confirming):
         storage: str | BaseStorage | None = None,
         artifact_store: StoreSource | None = None,
         executions_per_trial: int = 1,
-        keep_best: int = 1,
+        keep_best: int | None = None,
         max_params: int | None = None,
         max_seconds_per_trial: float | None = None,
         constraints: Sequence[Constraint] = (),
@@ -257,11 +258,12 @@ class OptunaTuner(Queue, Again, Confirming):
     ) -> None:
         """Open the study for writing and let the crew work on it."""
         study = self._opened()
-        if self.keep_best:
+        if keeps(study, self.keep_best):
             check_store(self._store)
         _comparable.warn_if_builder_changed(study, recipe)
         _study.claim_trainings(study, recipe.executions, told(recipe.fit.folds))
         _comparable.claim(study, recipe, budget.n_trials)
+        recipe = replace(recipe, keep_best=claim_keeping(study, self.keep_best))
         _tidy(study, recipe)
         study.pruner = _short_names.made_pruner(self.pruner, recipe.last_epoch)
         is_new = not self._has_searched

@@ -15,11 +15,10 @@ from kerastune_optuna._store import (
     StoreSource,
     digest,
     fetch,
-    folder_of,
-    open_store,
     remove,
     size_of,
     telling_room,
+    upload,
 )
 from kerastune_optuna._variables import checksum, scope_of
 
@@ -53,10 +52,7 @@ def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
             _architecture.put(path, model)
             _state.put(path, model)
             trial.storage.set_trial_system_attr(trial._trial_id, _CHECKSUM, digest(path))
-            with telling_room(folder_of(store), path.stat().st_size):
-                optuna.artifacts.upload_artifact(
-                    artifact_store=open_store(store), file_path=str(path), study_or_trial=trial
-                )
+            upload(store, trial, path)
         except Exception as error:  # layers of the user and stores of any kind raise anything
             raise WeightsError(
                 f"The weights of trial {trial.number} cannot be saved: {type(error).__name__}: "

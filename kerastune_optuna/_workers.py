@@ -32,7 +32,7 @@ from kerastune_optuna._liveness import leave
 from kerastune_optuna._memory import Memory
 from kerastune_optuna._recipe import Recipe
 from kerastune_optuna._sampler import learning
-from kerastune_optuna._store import open_store
+from kerastune_optuna._store import OpenedOnce
 from kerastune_optuna._study import finished
 from kerastune_optuna._trial import run_trial
 
@@ -82,7 +82,7 @@ class Job:
             study: The job's study, as this process has it open.
             fit: The recipe's, with the data opened here.
         """
-        recipe = dataclasses.replace(self.recipe, fit=fit, store=open_store(self.recipe.store))
+        recipe = dataclasses.replace(self.recipe, fit=fit, store=OpenedOnce(self.recipe.store))
         return dataclasses.replace(recipe, card=_card.write(study, recipe, self.known))
 
     def tell_if_late(self, study: optuna.Study) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import subprocess
@@ -17,8 +18,10 @@ import pytest
 
 from kerastune_optuna import ArgumentError, WeightsError
 from kerastune_optuna._kept import discard_outranked, enters_best
+from kerastune_optuna._retry import BACKUP
 from kerastune_optuna._store import WholeFileStore
 from tests.conftest import build_model, kept
+from tests.untrained import Untrained, run, tuner_in
 
 
 def test_one_file_is_left_after_many_trials(search):
@@ -36,6 +39,60 @@ def test_keep_best_keeps_that_many(search, data):
     values = sorted((trial.value for trial in tuner.study.trials), reverse=True)[:3]
     models = tuner.best_models(3)
     assert [model.evaluate(*data[2], verbose=0)[1] for model in models] == pytest.approx(values)
+
+
+def models_of(folder, **options):
+    """Return a tuner of one objective, and the numbers of the trials whose weights are kept."""
+    tuner = run(tuner_in(folder, objective="val_mae", pruner="none", **options))
+    storage, files = tuner.study._storage, set(kept(tuner))
+    numbers = [
+        trial.number
+        for trial in tuner.study.trials
+        for meta in optuna.artifacts.get_all_artifact_meta(trial, storage=storage)
+        if meta.artifact_id in files
+    ]
+    return tuner, numbers
+
+
+def test_a_study_remembers_how_many_models_it_keeps(tmp_path):
+    """A search that only answers at once, and one that goes on, delete nothing of what is kept."""
+    models_of(tmp_path, n_trials=6, keep_best=5)
+    assert len(models_of(tmp_path, n_trials=6)[1]) == 5
+    tuner, numbers = models_of(tmp_path, n_trials=8)
+    assert len(numbers) == 5
+    assert len(tuner.best_models(5)) == 5
+
+
+def test_fewer_models_are_kept_where_that_is_asked_for(tmp_path, capfd):
+    """A smaller keep_best= deletes the others with one line, and is remembered in its turn."""
+    models_of(tmp_path, n_trials=6, keep_best=5)
+    tuner, numbers = models_of(tmp_path, n_trials=6, keep_best=2)
+    best = sorted(tuner.study.trials, key=lambda trial: trial.value)[:2]
+    assert numbers == sorted(trial.number for trial in best)
+    said = capfd.readouterr().err
+    assert said == "keep_best=2: study 'test' kept its best 5 models, and deletes all but 2\n"
+    assert len(models_of(tmp_path, n_trials=6)[1]) == 2
+    assert models_of(tmp_path, n_trials=6, keep_best=0)[1] == []
+
+
+@pytest.mark.parametrize(("ours", "others"), [(3, 1), (3, None), (1, 3)])
+def test_searches_at_the_same_time_keep_as_many_as_any_asks_for(tmp_path, ours, others):
+    """None deletes what another keeps, whichever came first."""
+    began = []
+
+    def build_model(trial):
+        units = trial.suggest_int("units", 1, 1000)
+        if trial.number == 3 and not began:  # three have ended, and this one runs
+            began.append(units)
+            models_of(tmp_path, build_model=build_model, n_trials=4, keep_best=others)
+        # Those of whoever asks for more are the best: the first trials, or the last ones.
+        value = trial.number if ours == 3 else -trial.number
+        return Untrained(units, [{"val_mae": value}] * 5)
+
+    tuner, numbers = models_of(tmp_path, build_model=build_model, n_trials=6, keep_best=ours)
+    assert len(began) == 1
+    assert numbers == ([0, 1, 2] if ours == 3 else [3, 4, 5])
+    assert len(tuner.best_models(3)) == 3
 
 
 def test_keep_best_zero_keeps_nothing(search):
@@ -242,6 +299,43 @@ def test_what_a_killed_writer_left_is_removed_with_the_file(tmp_path):
     Path(tmp_path, "weights.part").write_bytes(b"unfinished")
     store.remove("weights")
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["../victim", "/{}/victim", "study.db"])
+def test_an_id_of_other_form_names_no_file(tmp_path, name):
+    """What a database says of a trial's files reaches none but those, and stops no search."""
+    name = name.format(tmp_path)
+    tuner = tuner_in(tmp_path / "tuning", objective="val_mae", n_trials=3)
+    for folder in (
+        tmp_path,
+        tmp_path / "tuning" / "test",
+        tmp_path / "tuning" / "test" / "weights",
+    ):
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in ("victim", "victim.part", "study.db", "study.db.part"):
+            folder.joinpath(file).touch()
+    there = sorted(tmp_path.rglob("*.part"))
+    meta = {"artifact_id": name, "mimetype": "", "encoding": None}
+    attrs = {
+        "artifacts:1": json.dumps({**meta, "filename": "trial_0000.weights.h5"}),
+        "artifacts:2": json.dumps({**meta, "filename": "history.csv"}),
+        BACKUP: {"id": name, "sha256": "0", "previous": None},
+    }
+    tuner.study.add_trial(optuna.trial.create_trial(value=9.0, system_attrs=attrs))
+    run(tuner)
+    assert len(tuner.study.trials) == 3
+    run(tuner_in(tmp_path / "tuning", objective="val_mae", n_trials=1, overwrite=True))
+    assert sorted(tmp_path.rglob("*.part")) == there
+
+
+def test_a_store_in_a_folder_takes_names_of_files_alone(tmp_path):
+    """A name with slashes, as optuna-dashboard may be asked for, reaches no other folder."""
+    store = WholeFileStore(tmp_path / "store")
+    Path(tmp_path, "victim.part").touch()
+    for act in (store.remove, lambda name: store.write(name, io.BytesIO(b"ours"))):
+        with pytest.raises(ValueError, match=r"'\.\./victim.*' is no name of a file in"):
+            act("../victim")
+    assert Path(tmp_path, "victim.part").exists()
 
 
 SEARCHER = """
