@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import tempfile
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._interrupt import finishing
 from kerastune_optuna._patience import is_away, one_try
 from kerastune_optuna._retry import BACKUP
+from kerastune_optuna._scratch import scratch
 from kerastune_optuna._series import Series
 from kerastune_optuna._store import (
     StoreSource,
@@ -132,7 +132,7 @@ class Archive:
     def _pack(self) -> None:
         """Put the working files into the store, once the trial knows of the file to come."""
         last = None if self._record is None else {**self._record, "previous": None}
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch() as folder:
             packed = Path(shutil.make_archive(str(Path(folder, "backup")), "tar", self.folder))
             name = f"{uuid.uuid4()}.backup"
             record = {"id": name, "sha256": digest(packed), "previous": last}
@@ -159,7 +159,7 @@ class Archive:
 
     def _unpack(self, record: Mapping[str, Any]) -> bool:
         """Get the last whole backup out of the store; False where there is none."""
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch() as folder:
             packed = Path(folder, "backup.tar")
             for one in filter(None, (record, record["previous"])):
                 if self._fetch(one["id"], packed) and digest(packed) == one["sha256"]:

@@ -31,6 +31,7 @@ from kerastune_optuna._liveness import leave
 from kerastune_optuna._memory import Memory
 from kerastune_optuna._recipe import Recipe
 from kerastune_optuna._sampler import learning
+from kerastune_optuna._scratch import sweep
 from kerastune_optuna._store import open_store
 from kerastune_optuna._study import finished
 from kerastune_optuna._trial import run_trial
@@ -115,6 +116,7 @@ def work_on(payload: Payload, number: int = 0) -> None:
     job: Job = cloudpickle.loads(payload.pickled)
     with _one_at_a_time, _study.quiet_optuna(), _interrupt.askable() as ask:
         take_over(job.settings)
+        sweep()  # what the worker left whose place this one takes
         storage = _storage.connect(job.storage, job.storage_patience, later=True)
         study = _study.open_study(storage, job.study_name, job.recipe.objectives)
         study.sampler, study.pruner = job.sampler, job.pruner
@@ -162,7 +164,8 @@ def run_trials(
                 with memory.released(), heart.of(trial):
                     ended, cause = _attempt(study, trial, recipe, memory, check=not checked)
             except KeyboardInterrupt:
-                budget.interrupt(study, trial)
+                if not _interrupt.is_of_this_process_alone():  # of which the trial's death tells
+                    budget.interrupt(study, trial)
                 raise
             finally:
                 leave(trial._trial_id)
