@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +19,7 @@ from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._interrupt import finishing, requested
 from kerastune_optuna._patience import is_away, one_try, reason
 from kerastune_optuna._retry import BACKUP
+from kerastune_optuna._scratch import scratch
 from kerastune_optuna._series import Series
 from kerastune_optuna._store import StoreSource, digest, fetch, may_pass, put, remove
 
@@ -130,7 +130,7 @@ class Archive:
     def _pack(self) -> None:
         """Put the working files into the store, once the trial knows of the file to come."""
         last = self._record
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch() as folder:
             packed = Path(shutil.make_archive(str(Path(folder, "backup")), "tar", self.folder))
             record = {"id": self._name, "sha256": digest(packed), "previous": last}
             if not self._let_know(record):
@@ -188,7 +188,7 @@ class Archive:
 
     def _unpack(self, record: Mapping[str, Any]) -> bool:
         """Get the last whole backup out of the store; False where there is none."""
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch() as folder:
             packed = Path(folder, "backup.tar")
             for one in chain(record):
                 if self._fetch(one["id"], packed) and digest(packed) == one["sha256"]:

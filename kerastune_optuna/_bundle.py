@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import pickle
 import shutil
 import sys
@@ -23,6 +24,7 @@ from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._fit import FitArguments
 from kerastune_optuna._parcels import DatasetGraph, pack
 from kerastune_optuna._recipe import Recipe
+from kerastune_optuna._scratch import open_private, scratch
 from kerastune_optuna._store import WholeFileStore
 
 _FOLDER = "reproduce"  # in the folder of a study
@@ -177,8 +179,13 @@ def _pickled(value: Any) -> bytes:
 
 def _write(folder: Path, content: bytes) -> str:
     name = f"{hashlib.sha256(content).hexdigest()[:16]}.pkl"
-    if not (folder / _FOLDER / name).exists():
-        WholeFileStore(folder / _FOLDER, sync=False).write(name, io.BytesIO(content))
+    path = folder / _FOLDER / name
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with scratch(folder) as aside:
+            with open_private(aside / name) as file:
+                file.write(content)
+            os.replace(aside / name, path)
     return name
 
 

@@ -6,7 +6,6 @@ import concurrent.futures
 import dataclasses
 import io
 import marshal
-import tempfile
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, Worke
 from kerastune_optuna._launch import LocalWorkers
 from kerastune_optuna._lease import Watch
 from kerastune_optuna._parcels import pack_fit
+from kerastune_optuna._scratch import scratch, sweep
 from kerastune_optuna._study import finished
 from kerastune_optuna._workers import Job, Payload, run_trials, work_on
 
@@ -65,6 +65,8 @@ class Crew:
         Raises:
             TunerError: The search cannot go on.
         """
+        for place in (folder, None):
+            sweep(place)
         size = job.budget.n_trials
         if size is not None and len(finished(study)) >= size:
             return
@@ -106,8 +108,8 @@ class Crew:
 def _array_folder(folder: Path) -> Iterator[Path]:
     """Give a folder for arrays that is gone when the search ends."""
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="data-", dir=folder) as arrays:
-        yield Path(arrays)
+    with scratch(folder) as arrays:
+        yield arrays
 
 
 def _pickled(job: Job, arrays: Path | None) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -14,6 +13,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 
 from kerastune_optuna._exceptions import StorageError, WeightsError
+from kerastune_optuna._scratch import scratch
 from kerastune_optuna._store import StoreSource, fetch, remove, upload
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def save(store: StoreSource, trial: optuna.Trial, rows: Sequence[Row]) -> Weight
     if not rows:
         return None  # a builder's own training may call no callback
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch() as folder:
             path = Path(folder, _FILE)
             _write(rows, path)
             upload(store, trial, path, in_haste=True)
@@ -77,7 +77,7 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> list[R
     """Return the rows of a trial's history as they are in the table; none where it has none."""
     metas = optuna.artifacts.get_all_artifact_meta(trial, storage=storage)
     ids = [meta.artifact_id for meta in metas if meta.filename == _FILE]
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         path = Path(folder, _FILE)
         # A trial that ran twice has two records, and the earlier file may be gone.
         if not any(fetch(store, one, path) for one in reversed(ids)):

@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 _GRACE = 5  # seconds after which the first signal counts as the second: a batch may last for hours
 
 
 class _Listener:
-    """Remember the first signal; interrupt at the second, or when the first had no effect."""
+    """Remember the first signal; interrupt at the second, or when the first had no effect.
 
-    def __init__(self, *, escalates: bool) -> None:
+    Args:
+        escalates: Whether to interrupt at all.
+        is_meant: Tells, once there was a signal, whether it is the search that it was to end.
+    """
+
+    def __init__(self, *, escalates: bool, is_meant: Callable[[], bool] = lambda: True) -> None:
         self._escalates = escalates
+        self.is_meant = is_meant
         self.received: int | None = None
-        self._asked = threading.Event()
+        self._before: Mapping[int, Any] = {}  # what handled the signals before
+        # A signal may come while the same thread wakes the watching one: an Event would hold a lock
+        # then, and its set() in the handler would wait for it without end.
+        self._wakes: SimpleQueue[None] = SimpleQueue()
         self._over = threading.Event()
 
     def handle(self, number: int, _frame: object) -> None:
         """Take a signal, in the main thread as Python does."""
         if self.received is None:
             self.received = number
-            self._asked.set()
+            self._wakes.put(None)
         elif self._escalates:
             raise KeyboardInterrupt
 
     def watch(self) -> None:
         """Send the signal a second time where the first one did not end the search."""
-        self._asked.wait()
+        self._wakes.get()
         if not self._escalates:
             return
         while not self._over.wait(_GRACE):
@@ -44,20 +55,41 @@ class _Listener:
             for one in underway:
                 one.wait()
 
+    def install(self, signals: Sequence[int]) -> None:
+        """Take these signals from now on."""
+        self._before = {number: signal.signal(number, self.handle) for number in signals}
+
+    def restore(self, numbers: Container[int] = range(signal.NSIG)) -> None:
+        """Let those handle the signals again that did before."""
+        for number, handler in self._before.items():
+            if number in numbers:
+                # None stands for a handler that Python did not install and cannot put back.
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
     def end(self) -> None:
-        """Let the watching thread go."""
+        """Interrupt nothing any more, and let the watching thread go."""
+        self._escalates = False
         self._over.set()
-        self._asked.set()
+        self._wakes.put(None)
 
 
 _listeners: list[_Listener] = []  # a search may run inside another's builder
 _underway: list[threading.Event] = []  # each is set when something is finished
 _marks: list[Path] = []  # a file that is there while something is being finished
+_held_back = threading.local()  # which signals a thread had blocked before it forked
 
 
 def requested() -> bool:
     """Whether a signal asked this process to end its search."""
     return any(listener.received is not None for listener in _listeners)
+
+
+def is_of_this_process_alone() -> bool:
+    """Whether a signal asked that was for this process rather than for its search.
+
+    Who frees memory ends the largest process so: what it was doing counts as its death.
+    """
+    return not all(one.is_meant() for one in list(_listeners) if one.received is not None)
 
 
 @contextmanager
@@ -66,6 +98,7 @@ def listening(
     signals: Sequence[int] = (signal.SIGINT, signal.SIGTERM),
     *,
     escalates: bool = True,
+    is_meant: Callable[[], bool] = lambda: True,
 ) -> Iterator[None]:
     """Let the first of the signals ask, and raise when the search has ended by it.
 
@@ -73,6 +106,7 @@ def listening(
         how_to_go_on: The line that is printed for the user then; nothing where it is empty.
         signals: Which signals ask.
         escalates: Whether a second signal, or a first one without effect, interrupts at once.
+        is_meant: Tells, once there was a signal, whether it is the search that it was to end.
 
     Raises:
         KeyboardInterrupt: Ctrl-C ended the search.
@@ -81,25 +115,37 @@ def listening(
     if threading.current_thread() is not threading.main_thread():
         yield  # Python leaves signals to the main thread
         return
-    listener = _Listener(escalates=escalates)
-    before = {number: signal.signal(number, listener.handle) for number in signals}
+    listener = _Listener(escalates=escalates, is_meant=is_meant)
+    try:
+        with _installed(listener, signals):
+            yield
+    except BaseException as error:
+        if listener.received is None and not isinstance(error, KeyboardInterrupt):
+            raise
+    else:
+        if listener.received is None:  # not even while it was taken down
+            return
+    _tell(how_to_go_on)
+    if listener.received == signal.SIGTERM:
+        raise SystemExit(128 + signal.SIGTERM)
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def _installed(listener: _Listener, signals: Sequence[int]) -> Iterator[None]:
+    """Let a listener take signals meanwhile, and those take them after it that did before."""
+    listener.install(signals)
     _listeners.append(listener)
     threading.Thread(target=listener.watch, daemon=True).start()
     try:
         yield
-        if listener.received is not None:
-            raise KeyboardInterrupt
-    except BaseException as error:
-        if listener.received is None and not isinstance(error, KeyboardInterrupt):
-            raise
-        _tell(how_to_go_on)
-        if listener.received == signal.SIGTERM:
-            raise SystemExit(128 + signal.SIGTERM) from None
-        raise KeyboardInterrupt from None
     finally:
-        listener.end()
-        _listeners.remove(listener)
-        _restore(before)
+        try:
+            listener.end()
+        finally:  # a second signal may have come a moment before
+            listener.restore()
+            with suppress(ValueError):  # a child that was forked has none
+                _listeners.remove(listener)
 
 
 @contextmanager
@@ -152,13 +198,36 @@ def askable() -> Iterator[Callable[[], None]]:
         if listener.received is None:
             raise
     finally:
-        _listeners.remove(listener)
+        with suppress(ValueError):  # as above
+            _listeners.remove(listener)
 
 
-def _restore(before: Mapping[int, Any]) -> None:
-    for number, handler in before.items():
-        # None stands for a handler that Python did not install and cannot put back.
-        signal.signal(number, signal.SIG_DFL if handler is None else handler)
+def _hold_back() -> None:
+    """Let SIGTERM wait until a forked child has the handler that it is to have."""
+    _held_back.mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+
+
+def _let_through() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _held_back.mask)
+
+
+def _leave_to_parent() -> None:
+    """Let SIGTERM end a forked child as before the search, which is its parent's to end.
+
+    Ctrl-C, which the terminal sends to both, goes on to pass the child by at the first time: the
+    parent waits for the end of its epoch, and the child may load the data for that.
+    """
+    for listener in reversed(_listeners):
+        listener.restore((signal.SIGTERM,))
+    for kept in (_listeners, _underway, _marks):
+        kept.clear()
+    _let_through()
+
+
+if hasattr(os, "register_at_fork"):  # Windows forks no processes
+    os.register_at_fork(
+        before=_hold_back, after_in_parent=_let_through, after_in_child=_leave_to_parent
+    )
 
 
 def _tell(line: str) -> None:

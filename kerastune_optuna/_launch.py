@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import traceback
@@ -22,11 +21,13 @@ from kerastune_optuna import _interrupt
 from kerastune_optuna._environment import environment
 from kerastune_optuna._exceptions import WorkerError
 from kerastune_optuna._once import first_in, shown_once
+from kerastune_optuna._scratch import open_private, scratch
 from kerastune_optuna._workers import Payload, work_on
 
 _POLL = 0.5  # seconds between two looks at the study
 _LOOK = 0.02  # seconds between two looks at whether a worker has ended
 _PATIENCE = 5  # seconds that a worker has to end after it was told to, or after it saved its trial
+_WORD = 3  # seconds that a worker, after a signal, waits for its parent to say that it meant it
 _LONGEST = 600  # seconds after which a worker is ended even if it still saves its trial
 # Before the imports, which take seconds: Ctrl-C is the parent's to pass on, and this package may be
 # found only where the parent found it. What TensorFlow's C++ tells while it is imported, whatever
@@ -87,7 +88,7 @@ class LocalWorkers:
             WorkerError: Process after process died.
             Exception: What a worker raised, with its traceback as a note.
         """
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch() as folder:
             crew: dict[int, _Worker] = {}
             try:
                 for number in range(self._n_workers):
@@ -99,10 +100,10 @@ class LocalWorkers:
             finally:
                 _stop(list(crew.values()))
 
-    def _start(self, number: int, folder: str) -> _Worker:
-        return _Worker(self._payload, number, self._n_workers, Path(folder))
+    def _start(self, number: int, folder: Path) -> _Worker:
+        return _Worker(self._payload, number, self._n_workers, folder)
 
-    def _look_after(self, crew: dict[int, _Worker], folder: str) -> None:
+    def _look_after(self, crew: dict[int, _Worker], folder: Path) -> None:
         """Let go of the workers that are done, and replace those that died."""
         for number, worker in list(crew.items()):
             if worker.is_running():
@@ -175,11 +176,15 @@ class _Worker:
     def how(self) -> str:
         """Return how it ended, in words."""
         code = self._process.returncode
-        return f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        by_sigterm = code == 128 + signal.SIGTERM  # after which it saved what it could
+        number = signal.SIGTERM if by_sigterm else -code
+        return f"by {signal.Signals(number).name}" if number > 0 else f"with exit code {code}"
 
     def ask_to_stop(self) -> None:
         """Let it end the trial that it runs."""
         if self._process.poll() is None:
+            with suppress(OSError):  # as where the disk is full: its trial then counts as a death
+                _word_of(self._report).touch()
             self._process.terminate()
 
     def is_saving(self) -> bool:
@@ -239,6 +244,11 @@ def _mark_of(report: Path) -> Path:
     return report.with_suffix(".saving")
 
 
+def _word_of(report: Path) -> Path:
+    """Return the file that is there once the worker of a report is asked to stop by its parent."""
+    return report.with_suffix(".stop")
+
+
 def _raised(report: Path, pid: int) -> BaseException:
     """Return the error of a worker with the traceback that it had there."""
     error, text = cloudpickle.loads(report.read_bytes())
@@ -251,21 +261,61 @@ def _raised(report: Path, pid: int) -> BaseException:
 
 def main() -> None:
     """Be a worker process: read a Job from standard input and work on it."""
+    parent = _Parent()
     # The parent sends one signal, and a cluster that ends the job another: both only ask.
-    with _interrupt.listening("", (signal.SIGTERM,), escalates=False):
-        pipe = sys.stdin.buffer
-        report = _receive(pipe).decode()
-        _interrupt.show_by(_mark_of(Path(report)))
-        payload = Payload(_receive(pipe))
-        threading.Thread(target=_die_with_parent, args=(pipe,), daemon=True).start()
+    with _interrupt.listening("", (signal.SIGTERM,), escalates=False, is_meant=parent.asks):
+        report = parent.introduce()
+        _interrupt.show_by(_mark_of(report))
+        payload = Payload(parent.receive())
+        threading.Thread(target=parent.die_with, daemon=True).start()
         try:
-            with shown_once(first_in(Path(report).parent)):
+            with shown_once(first_in(report.parent)):
                 work_on(payload)
         except Exception as error:  # whatever it is, the parent raises it
             if _interrupt.requested():
                 return  # like a storage that is away while the search is being stopped
-            Path(report).write_bytes(_picklable(error))
+            with open_private(report) as file:
+                file.write(_picklable(error))
             sys.exit(1)
+
+
+class _Parent:
+    """Hear the process that started this one, at the other end of standard input."""
+
+    def __init__(self) -> None:
+        self._pipe = sys.stdin.buffer
+        self._report: Path | None = None
+        self._is_gone = threading.Event()
+
+    def introduce(self) -> Path:
+        """Return where it looks for our report."""
+        self._report = Path(self.receive().decode())
+        return self._report
+
+    def receive(self) -> bytes:
+        """Return the next message."""
+        return self._pipe.read(int.from_bytes(self._pipe.read(8), "big"))
+
+    def asks(self) -> bool:
+        """Whether it asked us to stop, or is gone: if not, who sent a signal meant us alone."""
+        until = time.monotonic() + _WORD
+        while not (self._is_gone.is_set() or self._has_said_so()):
+            if time.monotonic() > until:
+                return False
+            time.sleep(_LOOK)
+        return True
+
+    def _has_said_so(self) -> bool:
+        return self._report is not None and _word_of(self._report).exists()
+
+    def die_with(self) -> None:
+        """End this process when the parent is gone: its end of the pipe closes with it."""
+        # The raw descriptor: a thread that waits in a buffered read makes Python abort at its end.
+        os.read(self._pipe.fileno(), 1)
+        self._is_gone.set()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_PATIENCE)
+        os._exit(1)  # a batch may last for hours, and nobody is left to kill this process
 
 
 def leave() -> None:
@@ -275,20 +325,6 @@ def leave() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
-
-
-def _receive(pipe: Any) -> bytes:
-    message: bytes = pipe.read(int.from_bytes(pipe.read(8), "big"))
-    return message
-
-
-def _die_with_parent(pipe: Any) -> None:
-    """End this process when the parent is gone: its end of the pipe closes with it."""
-    # The raw descriptor: a thread that waits in a buffered read makes Python abort at its end.
-    os.read(pipe.fileno(), 1)
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(_PATIENCE)
-    os._exit(1)  # a batch may last for hours, and nobody is left to kill this process
 
 
 def _picklable(error: Exception) -> bytes:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from kerastune_optuna import _graphs
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._fit import FitArguments
+from kerastune_optuna._scratch import open_private
 
 _SMALL = 1 << 16  # bytes of an array below which a file of its own does not pay
 _PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
@@ -97,7 +98,8 @@ def _pack_leaf(leaf: Any, folder: Path | None) -> Any:
     if folder is None or not is_large:
         return leaf
     path = folder / f"{uuid.uuid4().hex}.npy"
-    np.save(path, leaf)
+    with open_private(path) as file:
+        np.save(file, leaf)
     return ArrayFile(str(path))
 
 

@@ -156,13 +156,11 @@ def _decoded(printed: bytes) -> str:
 class _Redirected:
     """Send what this process prints on the terminal to a file, until it is released."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, writer: int) -> None:
         self._kept = {fd: os.dup(fd) for fd in (1, 2) if os.isatty(fd)}
-        writer = os.open(path, os.O_WRONLY | os.O_APPEND)
         _flush()
         for fd in self._kept:
             os.dup2(writer, fd)
-        os.close(writer)
 
     def release(self) -> None:
         """Let it print on the terminal again."""
@@ -180,8 +178,7 @@ def _captured() -> Iterator[tuple[TextIO, _Printed]]:
     A file takes it rather than a pipe: it is never full, and a child may use it after the search.
     """
     with (
-        tempfile.NamedTemporaryFile() as file,
-        open(file.name, "rb", buffering=0) as reader,
+        _ends_of_a_file() as (reader, writer),
         open(
             os.dup(sys.stdout.fileno()),
             "w",
@@ -189,13 +186,29 @@ def _captured() -> Iterator[tuple[TextIO, _Printed]]:
             encoding=sys.stdout.encoding,
             errors="replace",  # blocks, where the terminal knows no Unicode
         ) as screen,
-        _last_will(reader.fileno(), screen.fileno()),
+        _last_will(reader, screen.fileno()),
     ):
-        redirected = _Redirected(file.name)
+        redirected = _Redirected(writer)
         try:
-            yield screen, _Printed(reader.fileno(), redirected.release)
+            yield screen, _Printed(reader, redirected.release)
         finally:
             redirected.release()
+
+
+@contextmanager
+def _ends_of_a_file() -> Iterator[tuple[int, int]]:
+    """Give what reads a file from its beginning, and what writes at its end.
+
+    It has no name any more, so that nothing is left where this process is killed.
+    """
+    with tempfile.NamedTemporaryFile() as file:
+        reader = os.open(file.name, os.O_RDONLY)
+        writer = os.open(file.name, os.O_WRONLY | os.O_APPEND)
+    try:
+        yield reader, writer
+    finally:
+        os.close(reader)
+        os.close(writer)
 
 
 def _flush() -> None:

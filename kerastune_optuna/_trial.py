@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 import warnings
 from collections.abc import Sequence
@@ -31,7 +30,7 @@ from kerastune_optuna._callbacks import PruningCallback
 from kerastune_optuna._divergence import DIVERGED, NOT_FINITE
 from kerastune_optuna._exceptions import StorageError, WeightsError
 from kerastune_optuna._fit import FitArguments
-from kerastune_optuna._interrupt import finishing
+from kerastune_optuna._interrupt import finishing, requested
 from kerastune_optuna._kept import discard_outranked, enters_best, save
 from kerastune_optuna._memory import Memory
 from kerastune_optuna._objectives import N_PARAMS
@@ -39,6 +38,7 @@ from kerastune_optuna._one_objective import watched_alone
 from kerastune_optuna._recipe import Recipe, build
 from kerastune_optuna._rehearsal import make_ready_to_keep
 from kerastune_optuna._score import score
+from kerastune_optuna._scratch import scratch
 from kerastune_optuna._seeds import seed_of, set_all
 from kerastune_optuna._series import Series
 from kerastune_optuna._store import StoreAwayError
@@ -86,6 +86,8 @@ def run_trial(
         # Another machine took this one for dead, say after a long sleep, and runs the trial.
         return study._storage.get_trial(trial._trial_id)
     except BaseException as error:  # of any kind: no other trial may stay RUNNING behind us
+        if requested():  # which a process that loads data for the trial may have died of
+            raise KeyboardInterrupt from error
         with suppress(UpdateFinishedTrialError):
             _say_why(trial, error)
             _backup.discard(recipe.store, study.tell(trial, state=TrialState.FAIL))
@@ -122,9 +124,9 @@ def _train_all(
         trial.set_user_attr("seeds", series.seeds)
     if recipe.card is not None:
         trial.set_user_attr("card", recipe.card)
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         is_used = recipe.backup_every is not None
-        archive = Archive(trial, recipe.store, folder, is_used=is_used)
+        archive = Archive(trial, recipe.store, str(folder), is_used=is_used)
         archive.open(series)
         task, outcome = Task(study, trial, recipe, series, archive), None
         while outcome is None:

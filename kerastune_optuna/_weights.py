@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import optuna
 
 from kerastune_optuna import _architecture, _state
 from kerastune_optuna._exceptions import WeightsError
+from kerastune_optuna._scratch import scratch
 from kerastune_optuna._store import (
     StoreSource,
     digest,
@@ -43,10 +43,10 @@ def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
     Raises:
         WeightsError: The model cannot be saved, or the store cannot be written.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         path = Path(folder, f"trial_{trial.number:04d}{_SUFFIX}")
         try:
-            with telling_room(folder, size_of(model)):
+            with telling_room(str(folder), size_of(model)):
                 keras.saving.save_weights(model, path, objects_to_skip=_optimizers(model))
             trial.storage.set_trial_system_attr(trial._trial_id, _VARIABLES, checksum(model))
             _architecture.put(path, model)
@@ -68,7 +68,7 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: ke
         UnfitWeightsError: They do not fit the model, or it would compute something else with them.
         WeightsError: The trial kept no weights, or they are damaged.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         path = Path(folder, f"weights{_SUFFIX}")
         if (wrong := _wrong(store, storage, trial, path)) is not None:
             raise WeightsError(wrong)
@@ -121,7 +121,7 @@ def let_files_be_whole(model: keras.Model) -> None:
 
 def are_whole(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> bool:
     """Whether the weights of a trial are there and undamaged."""
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         return _wrong(store, storage, trial, Path(folder, "weights")) is None
 
 

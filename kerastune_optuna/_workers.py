@@ -32,6 +32,7 @@ from kerastune_optuna._liveness import leave
 from kerastune_optuna._memory import Memory
 from kerastune_optuna._recipe import Recipe
 from kerastune_optuna._sampler import learning
+from kerastune_optuna._scratch import sweep
 from kerastune_optuna._store import OpenedOnce
 from kerastune_optuna._study import finished
 from kerastune_optuna._trial import run_trial
@@ -135,6 +136,7 @@ def work_on(payload: Payload, number: int = 0) -> None:
     job: Job = cloudpickle.loads(payload.pickled)
     with _one_at_a_time, _study.quiet_optuna(), _interrupt.askable() as ask:
         take_over(job.settings)
+        sweep()  # what the worker left whose place this one takes
         study = _joined(job)
         study.sampler, study.pruner = job.sampler, job.pruner
         # A pickled sampler brought its generator: each worker would draw the same numbers.
@@ -220,7 +222,8 @@ def run_trials(
                 with memory.released():
                     ended, cause = _attempt(study, trial, recipe, memory, check=not checked)
             except KeyboardInterrupt:
-                budget.interrupt(study, trial)
+                if not _interrupt.is_of_this_process_alone():  # of which the trial's death tells
+                    budget.interrupt(study, trial)
                 raise
             finally:
                 leave(study, trial._trial_id)

@@ -31,6 +31,7 @@ ORDER = [
     "_constraints",
     "_divergence",
     "_interrupt",
+    "_scratch",
     "_liveness",
     "_patience",
     "_pruner",

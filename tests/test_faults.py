@@ -475,8 +475,9 @@ def test_an_interrupted_search_is_resumed(
     tuner = make_tuner(n_trials=n_trials)
     states = [trial.state.name for trial in tuner.study.trials]
     assert "RUNNING" not in states
-    cut_off = [trial.params for trial in tuner.study.trials if trial.state.name == "FAIL"]
-    assert cut_off, "the trials that ran were cut off"
+    stopped = [trial for trial in tuner.study.trials if trial.state.name == "FAIL"]
+    assert {trial.user_attrs["stop_reason"] for trial in stopped} == {INTERRUPTED}
+    cut_off = [trial.params for trial in stopped]
     search(tuner=tuner, fit={"epochs": 4, "verbose": 2})
     assert "Going on with study 'test'" in capsys.readouterr().out
     assert len(finished(tuner)) == n_trials

@@ -294,7 +294,7 @@ def by_two(tmp_path_factory):
 def test_arrays_travel_to_workers(by_two):
     """Arrays serve two workers, are described in the card, and leave no file behind."""
     assert len(finished(by_two.tuner)) == 6
-    assert not list(Path(by_two.tuner.directory, "test").glob("data-*"))
+    assert not list(Path(by_two.tuner.directory, "test").glob("**/*.npy"))
     # Which the worker wrote that opened the data.
     assert _report.card(by_two.tuner.study)["data"]["x"] == describe(by_two.x)
 
@@ -315,7 +315,7 @@ def test_data_travels_to_workers(search, data, form):
     }
     tuner = search(n_trials=4, fit={"n_workers": 2, "epochs": 1, **fits[form]})
     assert len(finished(tuner)) == 4
-    assert not list(Path(tuner.directory, "test").glob("data-*"))
+    assert not list(Path(tuner.directory, "test").glob("**/*.npy"))
     card = _report.card(tuner.study)  # which the worker wrote that opened the data
     assert card["data"]["x"] == describe(x if form == "functions" else fits[form]["x"])
 

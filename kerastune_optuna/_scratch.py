@@ -1,0 +1,124 @@
+"""Folders for what a process works on, which are gone with it, however it ends.
+
+Whoever uses such a folder holds a lock on a file in it, which the system lets go of with the
+process. So another process knows what a killed one left, in another container or after a reboot
+too, where process ids say nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+_PREFIX = "kerastune_optuna-"
+_LOCK, _FILES = "in-use", "files"
+_OPEN = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)  # anybody may make links in a temporary folder
+_held: set[int] = set()  # the locks of this process
+
+
+@contextmanager
+def scratch(parent: Path | None = None) -> Iterator[Path]:
+    """Give an empty folder that no other user can read, and that is gone in the end.
+
+    Args:
+        parent: Where to make it; None for the system's temporary folder.
+    """
+    place, lock = _make(parent)
+    try:
+        files = place / _FILES
+        files.mkdir(0o700)
+        yield files
+    finally:
+        if lock in _held:  # which it is not in a forked child
+            _held.discard(lock)
+            _remove(place, lock)
+
+
+def sweep(parent: Path | None = None) -> None:
+    """Remove the folders of processes that are gone.
+
+    Args:
+        parent: Where they were made; None for the system's temporary folder.
+    """
+    for place in Path(parent or tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with suppress(OSError):  # it is another user's
+            _sweep_one(place)
+
+
+def open_private(path: Path) -> BinaryIO:
+    """Open a new file that no other user can read, whatever the umask is."""
+    return open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600))
+
+
+def _make(parent: Path | None) -> tuple[Path, int]:
+    """Make a folder, and return it with the lock on it."""
+    while True:
+        place = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+        with suppress(FileNotFoundError):  # who sweeps took it for one that was left
+            lock = os.open(place / _LOCK, _OPEN | os.O_CREAT, 0o600)
+            if _take(lock) is not False and (place / _LOCK).exists():
+                _held.add(lock)
+                return place, lock
+            os.close(lock)
+
+
+def _sweep_one(place: Path) -> None:
+    try:
+        lock = os.open(place / _LOCK, _OPEN)
+    except FileNotFoundError:
+        place.rmdir()  # whose process was killed before it wrote anything
+        return
+    if _take(lock):
+        _remove(place, lock)
+    else:
+        os.close(lock)
+
+
+def _take(lock: int) -> bool | None:
+    """Return whether this process has the lock now; None where the disk knows no locks."""
+    try:
+        if sys.platform == "win32":
+            msvcrt.locking(lock, msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # which Windows raises for it
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _remove(place: Path, lock: int) -> None:
+    """Remove a folder on which this process has the lock, which goes last: it may be broken off."""
+    files = place / _FILES
+    with suppress(OSError):  # where somebody still writes into it, it is removed another time
+        if files.exists():
+            shutil.rmtree(files)
+        (place / _LOCK).unlink()
+    os.close(lock)
+    with suppress(OSError):  # Windows and network disks remove no file that is open
+        if not files.exists():
+            (place / _LOCK).unlink(missing_ok=True)
+            place.rmdir()
+
+
+def _let_go() -> None:
+    """Leave the folders to the parent: a child that outlives it would keep them in use."""
+    for lock in _held:
+        os.close(lock)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):  # Windows forks no processes
+    os.register_at_fork(after_in_child=_let_go)

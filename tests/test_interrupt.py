@@ -1,0 +1,119 @@
+"""Signals in the processes of a search: what they forked, what others end, and the last moment."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+
+import keras
+import pytest
+
+from kerastune_optuna import _interrupt
+from kerastune_optuna._retry import DIED, INTERRUPTED, RETRY_OF
+from tests.conftest import build_model
+from tests.untrained import build, run, tuner_in
+
+_FORK = multiprocessing.get_context("fork")
+
+
+def _sleep(begun):
+    begun.set()
+    time.sleep(60)
+
+
+@pytest.mark.parametrize("is_waited_for", [True, False], ids=["later", "at-once"])
+def test_a_child_that_was_forked_in_a_search_can_be_terminated(tmp_path, is_waited_for):
+    """A process that a builder starts by fork ends by SIGTERM, as it does outside of a search."""
+    codes = []
+
+    def forking(trial):
+        begun = _FORK.Event()
+        child = _FORK.Process(target=_sleep, args=(begun,), daemon=True)
+        child.start()
+        if is_waited_for:
+            begun.wait()
+        child.terminate()
+        child.join(3)
+        codes.append(child.exitcode)
+        child.kill()
+        return build(trial)
+
+    run(tuner_in(tmp_path, forking, n_trials=3))
+    assert codes == [-signal.SIGTERM] * 3
+
+
+_ENDING = (_interrupt.__file__, threading.__file__)
+
+
+def _signalled_at(line):
+    """End a search with a signal at that line of what ends it; tell whether there are so many."""
+    lines = 0
+
+    def trace(frame, event, _):
+        nonlocal lines
+        if event == "line" and frame.f_code.co_filename in (
+            _interrupt.__file__,
+            threading.__file__,
+        ):
+            lines += 1
+            if lines == line:
+                signal.raise_signal(signal.SIGTERM)
+        return trace
+
+    with suppress(SystemExit), _interrupt.listening(""):
+        sys.settrace(trace)
+    sys.settrace(None)
+    return lines >= line
+
+
+def _signal_at_each_line():
+    before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, taken := lambda number, frame: None)
+    line = next(line for line in itertools.count(1) if not _signalled_at(line))
+    is_restored = signal.signal(signal.SIGTERM, before) is taken
+    sys.exit(0 if line > 10 and is_restored and not _interrupt.requested() else 1)
+
+
+def test_a_signal_at_the_end_of_a_search_does_no_harm():
+    """Wherever it comes while the handlers are taken down, nothing waits for itself."""
+    child = _FORK.Process(target=_signal_at_each_line)
+    child.start()
+    child.join(10)
+    child.kill()
+    child.join()
+    assert child.exitcode == 0
+
+
+def test_what_fails_once_a_signal_came_is_interrupted(tmp_path):
+    """A cluster sends SIGTERM to a trial's loader too, whose death says nothing of the trial."""
+
+    def fail(epoch, logs):
+        signal.raise_signal(signal.SIGTERM)
+        raise RuntimeError("DataLoader worker (pid(s) 12) exited unexpectedly")
+
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=fail)
+    with pytest.raises(SystemExit):
+        run(tuner_in(tmp_path, n_trials=1), callbacks=[lambda trial: callback])
+    cut_off, again = tuner_in(tmp_path).study.trials
+    assert cut_off.user_attrs["stop_reason"] == INTERRUPTED
+    assert again.user_attrs[RETRY_OF] == 0
+
+
+def test_a_worker_that_is_terminated_alone_died_of_its_trial(search, capfd):
+    """Who frees memory by SIGTERM, like earlyoom, counts as the kernel that does so by SIGKILL."""
+
+    def build(trial):
+        if RETRY_OF not in trial.user_attrs:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return build_model(trial)
+
+    tuner = search(build, n_trials=1, fit={"n_workers": 2})
+    assert tuner.study.trials[0].user_attrs["stop_reason"] == DIED
+    assert [trial.state.name for trial in tuner.study.trials] == ["FAIL", "COMPLETE"]
+    assert "died by SIGTERM; another takes its place" in capfd.readouterr().err

@@ -1,0 +1,129 @@
+"""What a search writes beside its results: nobody else reads it, and nothing of it is left."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+from kerastune_optuna._scratch import scratch, sweep
+from tests.faults import ROOT
+from tests.untrained import build, run, tuner_in
+
+_FORK = multiprocessing.get_context("fork")
+
+
+def _left(folder):
+    return list(folder.glob("**/kerastune_optuna-*"))
+
+
+DATA = np.zeros((4, 9999))
+KILLED = """
+import sys, time
+from pathlib import Path
+from tests.test_scratch import DATA
+from tests.untrained import run, tuner_in
+folder = sys.argv[1]
+def sleepy(trial):
+    Path(folder, f"begun-{trial.number}").touch()
+    time.sleep(600)
+run(tuner_in(folder, sleepy, n_trials=2), x=DATA, n_workers=2)
+"""
+
+
+def test_the_next_search_removes_what_a_killed_one_left(tmp_path, monkeypatch):
+    """Neither arrays beside the study nor backups in the temporary folder outlive their search."""
+    study, temporary = tmp_path / "tuning", tmp_path / "tmp"
+    temporary.mkdir()
+    leader = subprocess.Popen(
+        [sys.executable, "-c", KILLED, study],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    while len(list(study.glob("begun-*"))) < 2:
+        assert leader.poll() is None, leader.stderr.read()
+        time.sleep(0.05)
+    os.killpg(leader.pid, signal.SIGKILL)
+    leader.communicate()
+    assert len(list(study.glob("**/*.npy"))) == 1
+    assert len(list(temporary.iterdir())) == 3, "that of the workers, and one of each trial"
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    run(tuner_in(study, n_trials=2), x=DATA)
+    assert list(study.glob("**/*.npy")) == list(temporary.iterdir()) == []
+    assert _left(study) == []
+
+
+def test_a_folder_in_use_stays(tmp_path):
+    """Who sweeps takes none from a living process, not from itself either."""
+    with scratch(tmp_path) as folder:
+        sweep(tmp_path)
+        assert folder.exists()
+    assert _left(tmp_path) == []
+
+
+def _die_as_a_parent(folder, child):
+    context = scratch(folder)
+    context.__enter__()
+    if os.fork() == 0:
+        child.value = os.getpid()
+        time.sleep(60)
+        os._exit(0)
+    while not child.value:
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_child_keeps_no_folder_of_a_killed_process(tmp_path):
+    """A loader's process may outlive the one that forked it, and holds nothing in use."""
+    child = _FORK.Value("i", 0)
+    owner = _FORK.Process(target=_die_as_a_parent, args=(tmp_path, child))
+    owner.start()
+    owner.join()
+    assert len(_left(tmp_path)) == 1
+    sweep(tmp_path)
+    os.kill(child.value, signal.SIGKILL)
+    assert _left(tmp_path) == []
+
+
+def _make_and_sweep(folder):
+    for _ in range(200):
+        with scratch(folder) as made:
+            sweep(folder)
+            (made / "file").touch()
+
+
+def test_processes_that_make_and_sweep_at_once_meet_no_error(tmp_path):
+    """None takes the folder of another for one that was left, however new it is."""
+    processes = [_FORK.Process(target=_make_and_sweep, args=(tmp_path,)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 4
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nobody_else_reads_data_or_code(tmp_path):
+    """Arrays for workers, and what trials are reproduced from, are their owner's alone."""
+
+    def looking(trial):
+        arrays, pickles = tmp_path.glob("**/*.npy"), tmp_path.glob("**/*.pkl")
+        found = [place for one in arrays for place in (one.parent, one)] + list(pickles)
+        trial.set_user_attr("modes", [stat.S_IMODE(one.stat().st_mode) for one in found])
+        return build(trial)
+
+    before = os.umask(0)
+    try:
+        tuner = run(tuner_in(tmp_path, looking, n_trials=1), x=DATA, n_workers=2)
+    finally:
+        os.umask(before)
+    assert tuner.study.trials[0].user_attrs["modes"] == [0o700, 0o600, 0o600, 0o600]
