@@ -12,7 +12,7 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -22,6 +22,7 @@ from optuna.samplers import GridSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kerastune_optuna import _divergence, _interrupt, _points, _reason
+from kerastune_optuna._claim import is_claimed, take
 from kerastune_optuna._constraints import are_broken
 from kerastune_optuna._ending import Ending
 from kerastune_optuna._exceptions import TooManyFailuresError
@@ -77,7 +78,7 @@ class Budget:
             slots = _slots(study)
             if self.ending.is_here(study):  # by the trials that were just read
                 return None
-            free = [slot for slot in slots[:size] if slot.state is TrialState.WAITING]
+            free = [slot for slot in slots[:size] if _is_free(slot)]
             if (trial := _take_one(study, sorted(free, key=_points.order))) is not None:
                 if len(free) == 1 and len(slots) < size:
                     lay_out(study)
@@ -112,7 +113,7 @@ class Budget:
         Returns:
             Whether there were any.
         """
-        dead = [trial for trial in _running(study) if is_dead(trial, watch)]
+        dead = [trial for trial in _taken(study) if _is_lost(trial, watch)]
         return sum(self._reap_one(study, trial, _why(trial)) for trial in dead) > 0
 
     def interrupt(self, study: optuna.Study, trial: Trial) -> None:
@@ -273,7 +274,7 @@ def _in_a_row(n: int) -> str:
 
 def _is_any_at_work(slots: Sequence[FrozenTrial]) -> bool:
     """Whether another worker may be about to lay out the next slot."""
-    return any(slot.state is TrialState.RUNNING for slot in slots)
+    return any(map(_is_taken, slots))
 
 
 def _why(dead: FrozenTrial) -> str:
@@ -281,25 +282,35 @@ def _why(dead: FrozenTrial) -> str:
     return INTERRUPTED if is_signed_here(dead) else DIED
 
 
-def _running(study: optuna.Study) -> list[FrozenTrial]:
-    return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+def _is_free(trial: FrozenTrial) -> bool:
+    return trial.state is TrialState.WAITING and not is_claimed(trial)
+
+
+def _is_taken(trial: FrozenTrial) -> bool:
+    return trial.state is TrialState.RUNNING or is_claimed(trial)
+
+
+def _taken(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials that a worker runs, or is about to run."""
+    return list(filter(_is_taken, study.get_trials(deepcopy=False)))
+
+
+def _is_lost(trial: FrozenTrial, watch: Watch) -> bool:
+    """Whether nobody runs a trial that was taken, nor is about to."""
+    return watch.has_lapsed(trial) if is_claimed(trial) else is_dead(trial, watch)
 
 
 def _is_any_in_doubt(study: optuna.Study, watch: Watch) -> bool:
     """Whether a trial of another machine may have to be run again."""
-    return any(is_in_doubt(trial, watch) for trial in _running(study))
+    return any(is_claimed(one) or is_in_doubt(one, watch) for one in _taken(study))
 
 
 def _take_one(study: optuna.Study, free: Sequence[FrozenTrial]) -> Trial | None:
     """Set one of the free slots to RUNNING; None where other workers were first."""
     for slot in free:
-        try:
-            if study._storage.set_trial_state_values(slot._trial_id, TrialState.RUNNING):
-                # Signed before the sampler starts to think: an unsigned trial cannot be told dead.
-                sign(study, slot._trial_id)
+        with suppress(UpdateFinishedTrialError):  # another worker has had it, and it has ended
+            if take(study, slot):
                 return _begin(study, slot._trial_id)
-        except UpdateFinishedTrialError:
-            continue
     return None
 
 
