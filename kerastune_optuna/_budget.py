@@ -9,10 +9,11 @@ the next one, so that none is laid out twice either.
 from __future__ import annotations
 
 import random
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -22,6 +23,7 @@ from optuna.samplers import GridSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kerastune_optuna import _divergence, _interrupt, _points, _reason
+from kerastune_optuna._check import count
 from kerastune_optuna._claim import is_claimed, take
 from kerastune_optuna._constraints import are_broken
 from kerastune_optuna._ending import Ending
@@ -29,9 +31,23 @@ from kerastune_optuna._exceptions import TooManyFailuresError
 from kerastune_optuna._executions import executions
 from kerastune_optuna._grid import Grid, is_grid
 from kerastune_optuna._lease import Watch
-from kerastune_optuna._liveness import is_dead, is_in_doubt, is_signed_here, leave, sign
-from kerastune_optuna._retry import DIED, INTERRUPTED, fail_and_retry, lay_out, was_cut_off
-from kerastune_optuna._study import REPEAT_OF
+from kerastune_optuna._liveness import (
+    is_dead,
+    is_in_doubt,
+    is_signed_elsewhere,
+    is_signed_here,
+    sign,
+    whereabouts,
+)
+from kerastune_optuna._retry import (
+    DIED,
+    INTERRUPTED,
+    fail_and_retry,
+    idle_retries,
+    lay_out,
+    was_cut_off,
+)
+from kerastune_optuna._study import REPEAT_OF, finished
 
 _PATIENCE = 0.5  # seconds in which another worker lays out the next slot, unless it died
 _SURE = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)  # to count, but for doubles
@@ -93,6 +109,36 @@ class Budget:
                 lay_out(study)
             time.sleep(_POLL if slots else 0)
         return None
+
+    def wait_for_others(self, study: optuna.Study, watch: Watch) -> bool:
+        """Wait where all that is left to do is running in other processes.
+
+        Else nobody would be there to run it again where the last machine vanishes.
+
+        Args:
+            study: The study.
+            watch: What has been seen of the trials of other machines.
+
+        Returns:
+            Whether something came of it that may be run here.
+        """
+        looks = 0
+        while not self._is_over() and self._is_left_to_others(study):
+            if self.reap(study, watch):
+                return True
+            if not (others := list(filter(is_signed_elsewhere, _running(study)))):
+                return False
+            if looks == 1:  # not where they end in a moment
+                _tell_of(others, len(finished(study)), self.size(study))
+            looks += 1
+            time.sleep(_POLL_OTHERS)
+        return looks > 0 and not self._is_over()
+
+    def _is_left_to_others(self, study: optuna.Study) -> bool:
+        """Whether no slot is free, nor missing, unless the search has ended before."""
+        size, slots = self.size(study), _slots(study)
+        is_full = size is not None and len(slots) >= size
+        return (is_full and not any(map(_is_free, slots[:size]))) or self.ending.is_here(study)
 
     def make_up(self, study: optuna.Study, failed: FrozenTrial) -> None:
         """Lay out a slot for a failed trial where no worker is about to do so."""
@@ -196,6 +242,10 @@ class Executions(Budget):
     def prepare(self, study: optuna.Study) -> None:
         """Lay out nothing more."""
 
+    def wait_for_others(self, study: optuna.Study, watch: Watch) -> bool:
+        """Wait no more: who claims an execution has waited for those of others."""
+        return False
+
     def make_up(self, study: optuna.Study, failed: FrozenTrial) -> None:
         """Put nothing in the place of an execution that failed: it would fail again."""
 
@@ -207,6 +257,7 @@ def _slots(study: optuna.Study) -> list[FrozenTrial]:
     # Most are sure to count, and a second look at thousands takes milliseconds.
     others = [one for one in trials if one.state not in _SURE or _points.KEY in one.system_attrs]
     left_out = {one.number for one in others if not _counts(study, one)} | _points.doubles(others)
+    left_out |= idle_retries(trials)
     return [one for one in trials if one.number not in left_out] if left_out else trials
 
 
@@ -290,6 +341,22 @@ def _is_taken(trial: FrozenTrial) -> bool:
     return trial.state is TrialState.RUNNING or is_claimed(trial)
 
 
+def _running(study: optuna.Study) -> list[FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+
+
+def _tell_of(others: Sequence[FrozenTrial], done: int, size: int | None) -> None:
+    """Say what a search waits for, and how to end that."""
+    of = count(done, "trial") if size is None else f"{done} of {count(size, 'trial')}"
+    where = ", ".join(f"trial {one.number} runs {whereabouts(one)}" for one in others)
+    print(
+        f"{of} done; {where}. Waiting for it, to run it again here where that process dies; Ctrl-C "
+        "ends the waiting alone.",
+        file=sys.stderr,  # whatever verbose says: it is not progress
+        flush=True,
+    )
+
+
 def _taken(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that a worker runs, or is about to run."""
     return list(filter(_is_taken, study.get_trials(deepcopy=False)))
@@ -310,17 +377,8 @@ def _take_one(study: optuna.Study, free: Sequence[FrozenTrial]) -> Trial | None:
     for slot in free:
         with suppress(UpdateFinishedTrialError):  # another worker has had it, and it has ended
             if take(study, slot):
-                return _begin(study, slot._trial_id)
+                return Trial(study, slot._trial_id)
     return None
-
-
-def _begin(study: optuna.Study, trial_id: int) -> Trial:
-    """Let the sampler begin the trial."""
-    with ExitStack() as undo:
-        undo.callback(leave, trial_id)  # where the user's sampler raises, the next search finds it
-        trial = Trial(study, trial_id)
-        undo.pop_all()
-    return trial
 
 
 def _ask(study: optuna.Study) -> Trial:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import re
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +28,7 @@ _SIGNING_SECONDS = 60  # longer than a worker takes from taking a trial to signi
 
 
 _running_here: set[int] = set()  # ids of the trials that this process runs
+_signed: ContextVar[set[int] | None] = ContextVar("signed", default=None)  # by one search
 
 
 @lru_cache(maxsize=1)
@@ -48,6 +52,8 @@ def signature() -> str:
 
 def sign(study: optuna.Study, trial_id: int) -> None:
     """Write into a trial that this process runs it, from now until `leave`."""
+    if (signed := _signed.get()) is not None:
+        signed.add(trial_id)
     _running_here.add(trial_id)
     study._storage.set_trial_user_attr(trial_id, WORKER, signature())
 
@@ -57,9 +63,35 @@ def leave(trial_id: int) -> None:
     _running_here.discard(trial_id)
 
 
+@contextmanager
+def leaving_all() -> Iterator[None]:
+    """Leave in the end what was signed meanwhile, wherever an interrupt ended it."""
+    signed: set[int] = set()
+    token = _signed.set(signed)
+    try:
+        yield
+    finally:
+        _running_here.difference_update(signed)
+        _signed.reset(token)
+
+
 def is_signed_here(trial: FrozenTrial) -> bool:
     """Whether this process signed a trial."""
     return bool(trial.user_attrs.get(WORKER) == signature())
+
+
+def is_signed_elsewhere(trial: FrozenTrial) -> bool:
+    """Whether another process of ours signed a trial."""
+    return _parts(trial) is not None and not is_signed_here(trial)
+
+
+def whereabouts(trial: FrozenTrial) -> str:
+    """Return in words where a trial runs that a process of ours signed."""
+    if (parts := _parts(trial)) is None:
+        return "somewhere"
+    if parts["machine"] == machine():
+        return f"in process {parts['pid']} of this machine"
+    return "on " + re.sub(r"-[0-9a-f]{8}-\d+$", "", parts["machine"])
 
 
 def is_dead(trial: FrozenTrial, watch: Watch) -> bool:
@@ -91,6 +123,10 @@ def is_in_doubt(trial: FrozenTrial, watch: Watch) -> bool:
     if parts is None or parts["machine"] == machine():
         return False
     return watch.is_in_doubt(trial)
+
+
+def _parts(trial: FrozenTrial) -> re.Match[str] | None:
+    return _SIGNATURE.fullmatch(str(trial.user_attrs.get(WORKER)))
 
 
 def _runs(pid: int, started: int) -> bool:
