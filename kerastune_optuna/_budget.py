@@ -350,8 +350,8 @@ def _tell_of(others: Sequence[FrozenTrial], done: int, size: int | None) -> None
     of = count(done, "trial") if size is None else f"{done} of {count(size, 'trial')}"
     where = ", ".join(f"trial {one.number} runs {whereabouts(one)}" for one in others)
     print(
-        f"{of} done; {where}. Waiting for it, to run it again here where that process dies; Ctrl-C "
-        "ends the waiting alone.",
+        f"{of} done; {where}. Waiting for the end, to run again here what dies there; Ctrl-C ends "
+        "the waiting alone.",
         file=sys.stderr,  # whatever verbose says: it is not progress
         flush=True,
     )

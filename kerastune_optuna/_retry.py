@@ -104,10 +104,13 @@ def idle_retries(trials: Sequence[FrozenTrial]) -> set[int]:
         trials: All trials of a study, in the order of their numbers.
     """
     retries = [trial for trial in trials if RETRY_OF in trial.user_attrs]
+    waiting = {one.number for one in retries if one.state is TrialState.WAITING}
+    if not waiting:
+        return waiting  # as mostly, and without another look at thousands
     firsts = {one.user_attrs[RETRY_OF]: one.number for one in reversed(retries)}
     cut_off = {trial.number for trial in trials if _is_cut_off(trial)}
     due = {number for origin, number in firsts.items() if origin in cut_off}
-    return {one.number for one in retries if one.state is TrialState.WAITING} - due
+    return waiting - due
 
 
 def _is_cut_off(trial: FrozenTrial) -> bool:
