@@ -13,7 +13,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import optuna
@@ -22,16 +22,33 @@ from optuna.samplers import GridSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kerastune_optuna import _divergence, _interrupt, _points, _reason
+from kerastune_optuna._check import count
+from kerastune_optuna._claim import is_claimed, take
 from kerastune_optuna._constraints import are_broken
 from kerastune_optuna._ending import Deadline, Ending
 from kerastune_optuna._exceptions import TooManyFailuresError
 from kerastune_optuna._executions import Key, executions, key_of
 from kerastune_optuna._grid import Grid, is_grid
 from kerastune_optuna._lease import Watch
-from kerastune_optuna._liveness import is_dead, is_in_doubt, is_signed_here, leave, sign
-from kerastune_optuna._retry import DIED, INTERRUPTED, fail_and_retry, lay_out, was_cut_off
-from kerastune_optuna._study import REPEAT_OF
+from kerastune_optuna._liveness import (
+    is_dead,
+    is_in_doubt,
+    is_signed_elsewhere,
+    is_signed_here,
+    whereabouts,
+)
+from kerastune_optuna._retry import (
+    DIED,
+    INTERRUPTED,
+    fail_and_retry,
+    idle_retries,
+    lay_out,
+    was_cut_off,
+)
+from kerastune_optuna._study import REPEAT_OF, finished
 
+# A generator of its own: a wait takes no number of those that a trial seeds for the user's code.
+_chance = random.Random()
 _PATIENCE = 0.5  # seconds in which another worker lays out the next slot, unless it died
 _SURE = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)  # to count, but for doubles
 _POLL = 0.02
@@ -70,12 +87,12 @@ class Budget:
             lay_out(study)
 
     def _claim_slot(self, study: optuna.Study, watch: Watch, size: int) -> Trial | None:
-        gives_up = time.monotonic() + _PATIENCE * random.uniform(1, 2)
+        gives_up = time.monotonic() + _PATIENCE * _chance.uniform(1, 2)
         while not self._is_over():
             slots = _slots(study)
             if self.ending.is_here(study):  # by the trials that were just read
                 return None
-            free = [slot for slot in slots[:size] if slot.state is TrialState.WAITING]
+            free = [slot for slot in slots[:size] if _is_free(slot)]
             if (trial := _take_one(study, sorted(free, key=_points.order))) is not None:
                 if len(free) == 1 and len(slots) < size:
                     lay_out(study)
@@ -90,6 +107,36 @@ class Budget:
                 lay_out(study)
             time.sleep(_POLL if slots else 0)
         return None
+
+    def wait_for_others(self, study: optuna.Study, watch: Watch) -> bool:
+        """Wait where all that is left to do is running in other processes.
+
+        Else nobody would be there to run it again where the last machine vanishes.
+
+        Args:
+            study: The study.
+            watch: What has been seen of the trials of other machines.
+
+        Returns:
+            Whether something came of it that may be run here.
+        """
+        looks = 0
+        while not self._is_over() and self._is_left_to_others(study):
+            if self.reap(study, watch):
+                return True
+            if not (others := list(filter(is_signed_elsewhere, watch.running(study)))):
+                return False
+            if looks == 1:  # not where they end in a moment
+                _tell_of(others, len(finished(study)), self.size(study))
+            looks += 1
+            time.sleep(_POLL_OTHERS)
+        return looks > 0 and not self._is_over()
+
+    def _is_left_to_others(self, study: optuna.Study) -> bool:
+        """Whether no slot is free, nor missing, unless the search has ended before."""
+        size, slots = self.size(study), _slots(study)
+        is_full = size is not None and len(slots) >= size
+        return (is_full and not any(map(_is_free, slots[:size]))) or self.ending.is_here(study)
 
     def make_up(self, study: optuna.Study, failed: FrozenTrial) -> None:
         """Lay out a slot for a failed trial where no worker is about to do so."""
@@ -110,7 +157,7 @@ class Budget:
         Returns:
             Whether there were any.
         """
-        dead = [trial for trial in watch.running(study) if is_dead(trial, watch)]
+        dead = [trial for trial in _taken(study, watch) if _is_lost(trial, watch)]
         return sum(self._reap_one(study, trial, _why(trial)) for trial in dead) > 0
 
     def interrupt(self, study: optuna.Study, trial: Trial) -> None:
@@ -201,6 +248,10 @@ class Executions(Budget):
     def prepare(self, study: optuna.Study) -> None:
         """Lay out nothing more."""
 
+    def wait_for_others(self, study: optuna.Study, watch: Watch) -> bool:
+        """Wait no more: who claims an execution has waited for those of others."""
+        return False
+
     def make_up(self, study: optuna.Study, failed: FrozenTrial) -> None:
         """Put nothing in the place of an execution that failed: it would fail again."""
 
@@ -212,6 +263,7 @@ def _slots(study: optuna.Study) -> list[FrozenTrial]:
     # Most are sure to count, and a second look at thousands takes milliseconds.
     others = [one for one in trials if one.state not in _SURE or _points.KEY in one.system_attrs]
     left_out = {one.number for one in others if not _counts(study, one)} | _points.doubles(others)
+    left_out |= idle_retries(trials)
     return [one for one in trials if one.number not in left_out] if left_out else trials
 
 
@@ -279,7 +331,7 @@ def _in_a_row(n: int) -> str:
 
 def _is_any_at_work(slots: Sequence[FrozenTrial]) -> bool:
     """Whether another worker may be about to lay out the next slot."""
-    return any(slot.state is TrialState.RUNNING for slot in slots)
+    return any(map(_is_taken, slots))
 
 
 def _why(dead: FrozenTrial) -> str:
@@ -287,29 +339,46 @@ def _why(dead: FrozenTrial) -> str:
     return INTERRUPTED if is_signed_here(dead) else DIED
 
 
+def _is_free(trial: FrozenTrial) -> bool:
+    return trial.state is TrialState.WAITING and not is_claimed(trial)
+
+
+def _is_taken(trial: FrozenTrial) -> bool:
+    return trial.state is TrialState.RUNNING or is_claimed(trial)
+
+
+def _tell_of(others: Sequence[FrozenTrial], done: int, size: int | None) -> None:
+    """Say what a search waits for, and how to end that."""
+    of = count(done, "trial") if size is None else f"{done} of {count(size, 'trial')}"
+    where = ", ".join(f"trial {one.number} runs {whereabouts(one)}" for one in others)
+    print(
+        f"{of} done; {where}. Waiting for the end, to run again here what dies there; Ctrl-C ends "
+        "the waiting alone.",
+        file=sys.stderr,  # whatever verbose says: it is not progress
+        flush=True,
+    )
+
+
+def _taken(study: optuna.Study, watch: Watch) -> list[FrozenTrial]:
+    """Return the trials that a worker runs, or is about to run."""
+    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    return [*watch.running(study), *filter(is_claimed, waiting)]
+
+
+def _is_lost(trial: FrozenTrial, watch: Watch) -> bool:
+    """Whether nobody runs a trial that was taken, nor is about to."""
+    return watch.has_lapsed(trial) if is_claimed(trial) else is_dead(trial, watch)
+
+
 def _is_any_in_doubt(study: optuna.Study, watch: Watch) -> bool:
     """Whether a trial of another machine may have to be run again."""
-    return any(is_in_doubt(trial, watch) for trial in watch.running(study))
+    return any(is_claimed(one) or is_in_doubt(one, watch) for one in _taken(study, watch))
 
 
 def _take_one(study: optuna.Study, free: Sequence[FrozenTrial]) -> Trial | None:
     """Set one of the free slots to RUNNING; None where other workers were first."""
     for slot in free:
-        try:
-            if study._storage.set_trial_state_values(slot._trial_id, TrialState.RUNNING):
-                # Signed before the sampler starts to think: an unsigned trial cannot be told dead.
-                sign(study, slot._trial_id)
-                return _begin(study, slot._trial_id)
-        except UpdateFinishedTrialError:
-            continue
+        with suppress(UpdateFinishedTrialError):  # another worker has had it, and it has ended
+            if take(study, slot):
+                return Trial(study, slot._trial_id)
     return None
-
-
-def _begin(study: optuna.Study, trial_id: int) -> Trial:
-    """Let the sampler begin the trial."""
-    with ExitStack() as undo:
-        # Where the user's sampler raises, the next search finds it.
-        undo.callback(leave, study, trial_id)
-        trial = Trial(study, trial_id)
-        undo.pop_all()
-    return trial

@@ -70,6 +70,14 @@ class Crew:
         size = job.budget.n_trials
         if size is not None and len(finished(study)) >= size:
             return
+        self._run(study, job, progress, folder)
+        watch = Watch()
+        while job.budget.wait_for_others(study, watch):
+            self._run(study, job, progress, folder)
+        progress.catch_up()
+
+    def _run(self, study: optuna.Study, job: Job, progress: Progress, folder: Path) -> None:
+        """Let the workers claim trials until none is left for them."""
         if not self.is_this_process:
             job.budget.prepare(study)
             job.tell(study, stop=False)

@@ -7,7 +7,9 @@ import os
 import re
 import socket
 import uuid
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +30,8 @@ _STARTTIME = 19  # the place in /proc/PID/stat, as proc(5) has it, from the proc
 
 # The trials that this process runs: storages may give the same id to two of them.
 _running_here: set[tuple[int, BaseStorage]] = set()
+_by_one_search: ContextVar[set[tuple[int, BaseStorage]] | None]
+_by_one_search = ContextVar("by_one_search", default=None)
 
 
 @lru_cache(maxsize=1)
@@ -63,6 +67,8 @@ def sign(study: optuna.Study, trial_id: int) -> None:
     """Write into a trial that this process runs it, from now until `leave`."""
     with ExitStack() as undo:
         undo.callback(leave, study, trial_id)  # where another process took it for dead meanwhile
+        if (signed := _by_one_search.get()) is not None:
+            signed.add((trial_id, study._storage))
         _running_here.add((trial_id, study._storage))
         study._storage.set_trial_user_attr(trial_id, WORKER, signature())
         undo.pop_all()
@@ -78,9 +84,35 @@ def signed_in(storage: BaseStorage) -> list[int]:
     return [trial_id for trial_id, of in tuple(_running_here) if of is storage]
 
 
+@contextmanager
+def leaving_all() -> Iterator[None]:
+    """Leave in the end what was signed meanwhile, wherever an interrupt ended it."""
+    signed: set[tuple[int, BaseStorage]] = set()
+    token = _by_one_search.set(signed)
+    try:
+        yield
+    finally:
+        _running_here.difference_update(signed)
+        _by_one_search.reset(token)
+
+
 def is_signed_here(trial: FrozenTrial) -> bool:
     """Whether this process signed a trial."""
     return bool(trial.user_attrs.get(WORKER) == signature())
+
+
+def is_signed_elsewhere(trial: FrozenTrial) -> bool:
+    """Whether another process of ours signed a trial."""
+    return _signed(trial) is not None and not is_signed_here(trial)
+
+
+def whereabouts(trial: FrozenTrial) -> str:
+    """Return in words where a trial runs that a process of ours signed."""
+    if (parts := _signed(trial)) is None:
+        return "somewhere"
+    if parts["machine"] == machine():
+        return f"in process {parts['pid']} of this machine"
+    return "on " + re.sub(r"-[0-9a-f]{12}$", "", parts["machine"])
 
 
 def is_dead(trial: FrozenTrial, watch: Watch) -> bool:

@@ -173,7 +173,7 @@ def _running(study: optuna.Study, watch: Watch) -> list[tuple[str, FrozenTrial]]
     for name in [study.study_name, *parts(study)]:
         with suppress(KeyError):  # a copy deleted it meanwhile
             part = optuna.load_study(study_name=name, storage=study._storage)
-            trials = part.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+            trials = watch.running(part)
             found += [(name, one) for one in trials if _is_ours(one) and not is_dead(one, watch)]
     return found
 

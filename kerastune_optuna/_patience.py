@@ -26,6 +26,8 @@ from kerastune_optuna._liveness import WORKER
 _T = TypeVar("_T")
 MARK = "kerastune_optuna:mark"  # the system attr of a trial that tells it from all others
 _SIGNING_SECONDS = 1.0  # longer than a worker takes from taking a trial to signing it
+# A generator of its own: a wait takes no number of those that a trial seeds for the user's code.
+_chance = random.Random()
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between two tries
 _GONE = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError, OSError)
 # The errors of gRPC and Redis, which need not be installed, by their names.
@@ -112,7 +114,7 @@ class Patience:
                     raise self.lost(told) from error
                 if tries == _SILENT_TRIES:
                     self._tell(error)
-                time.sleep(pause * random.uniform(0.5, 1))
+                time.sleep(pause * _chance.uniform(0.5, 1))
                 pause, tries = min(2 * pause, _LONGEST_PAUSE), tries + 1
 
     def _tell(self, error: Exception) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -62,7 +62,8 @@ def fail_and_retry(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool
     """Set a trial that was cut off to FAIL, and lay it out again.
 
     It is laid out before it is failed: a process that dies in between leaves a RUNNING trial, which
-    the next one finds. Of several processes that do so at once, the retry that came first stays.
+    the next one finds. The retry is idle until then, and stays so where the trial ends by itself in
+    that moment. Of several processes that do so at once, the retry that came first stays.
 
     Args:
         study: Where the trial is.
@@ -75,10 +76,10 @@ def fail_and_retry(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool
     deaths = _count_deaths(trial, reason)
     if deaths["count"] >= _MOST_DEATHS:
         return _fail(study, trial._trial_id, _DEADLY.format(deaths["count"]))
-    laid_out = None if _retries(study, trial) else _lay_out_again(study, trial, deaths)
+    laid_out = None if _is_laid_out(study, trial) else _lay_out_again(study, trial, deaths)
     is_ours = _fail(study, trial._trial_id, reason)
     if laid_out is not None:
-        _give_way(study, trial, laid_out)
+        _give_way(study, laid_out)
     return is_ours
 
 
@@ -90,23 +91,38 @@ def _count_deaths(trial: FrozenTrial, reason: str) -> dict[str, Any]:
     return {"count": count + (reason == DIED), "backup": backup}
 
 
-def _retries(study: optuna.Study, trial: FrozenTrial) -> list[FrozenTrial]:
-    """Return the retries of a trial, in the order in which they were laid out."""
-    return [
-        one
-        for one in study.get_trials(deepcopy=False)
-        if one.user_attrs.get(RETRY_OF) == trial.number
-        and one.user_attrs.get("stop_reason") != _TWICE
-    ]
+def _is_laid_out(study: optuna.Study, trial: FrozenTrial) -> bool:
+    """Whether a trial has a retry."""
+    others = study.get_trials(deepcopy=False)
+    return any(one.user_attrs.get(RETRY_OF) == trial.number for one in others)
 
 
-def _give_way(study: optuna.Study, trial: FrozenTrial, laid_out: int) -> None:
-    """Withdraw a retry where another process laid out one before it."""
-    first = _retries(study, trial)[0]
-    is_free = first._trial_id != laid_out and study._storage.set_trial_state_values(
-        laid_out, TrialState.RUNNING
-    )
-    if is_free:
+def idle_retries(trials: Sequence[FrozenTrial]) -> set[int]:
+    """Return the numbers of the WAITING retries that no worker may take.
+
+    Args:
+        trials: All trials of a study, in the order of their numbers.
+    """
+    retries = [trial for trial in trials if RETRY_OF in trial.user_attrs]
+    waiting = {one.number for one in retries if one.state is TrialState.WAITING}
+    if not waiting:
+        return waiting  # as mostly, and without another look at thousands
+    firsts = {one.user_attrs[RETRY_OF]: one.number for one in reversed(retries)}
+    cut_off = {trial.number for trial in trials if _is_cut_off(trial)}
+    due = {number for origin, number in firsts.items() if origin in cut_off}
+    return waiting - due
+
+
+def _is_cut_off(trial: FrozenTrial) -> bool:
+    return trial.state is TrialState.FAIL and was_cut_off(trial)
+
+
+def _give_way(study: optuna.Study, laid_out: int) -> None:
+    """Withdraw a retry of which nothing comes: its trial ended by itself, or has one before."""
+    trials = study.get_trials(deepcopy=False)
+    idle = idle_retries(trials)
+    is_idle = any(one._trial_id == laid_out and one.number in idle for one in trials)
+    if is_idle and study._storage.set_trial_state_values(laid_out, TrialState.RUNNING):
         _fail(study, laid_out, _TWICE)
 
 

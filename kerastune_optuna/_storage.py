@@ -11,7 +11,7 @@ from typing import Any
 import optuna
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
 from optuna.storages._rdb.models import TrialModel, TrialUserAttributeModel, TrialValueModel
 from optuna.trial import TrialState
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
@@ -37,6 +37,7 @@ _LIMITS = {
 _ROOM = 2_000_000  # bytes that SQLite's file and its log grow by in a search of some hundred trials
 # What comes of opening a database that is not there, or has no tables.
 _UNUSABLE = (SQLAlchemyError, StorageInternalError, ImportError, RuntimeError, ValueError, OSError)
+_LOCKING = {"sqlite", "postgresql", "mysql", "mariadb"}  # ours, or by SELECT ... FOR UPDATE
 _TRIES = 5  # two processes that create the tables at once: one of them fails and finds them made
 
 
@@ -135,11 +136,8 @@ def _space(storage: BaseStorage) -> str:
 
 def _database(storage: BaseStorage) -> RDBStorage | None:
     """Return the database behind a storage object; None where there is none."""
-    if isinstance(storage, RDBStorage):
-        return storage
-    # Optuna wraps it to cache finished trials, and we do to be patient.
-    behind = getattr(storage, "_backend", None)
-    return _database(behind) if isinstance(behind, BaseStorage) else None
+    found = behind(storage)
+    return found if isinstance(found, RDBStorage) else None
 
 
 def best_ids(
@@ -228,8 +226,21 @@ def check_shared(storage: str | BaseStorage) -> None:
 
 def is_private(storage: BaseStorage) -> bool:
     """Whether no other process can see a storage."""
-    in_memory = isinstance(getattr(storage, "_backend", storage), InMemoryStorage)
+    in_memory = isinstance(behind(storage), InMemoryStorage)
     return in_memory or is_of_one_thread(storage)
+
+
+def gives_to_one(storage: BaseStorage) -> bool:
+    """Whether a WAITING trial is known to be set to RUNNING by one worker alone."""
+    if (database := _database(storage)) is not None:
+        return database.engine.dialect.name in _LOCKING
+    return isinstance(behind(storage), InMemoryStorage | JournalStorage)
+
+
+def behind(storage: BaseStorage) -> BaseStorage:
+    """Return the storage to which ours, to be patient, and Optuna's, to cache, hand each call."""
+    inner = getattr(storage, "_backend", None)
+    return behind(inner) if isinstance(inner, BaseStorage) else storage
 
 
 def is_of_one_thread(storage: BaseStorage) -> bool:

@@ -191,6 +191,10 @@ class OptunaTuner(Queue, Again, Confirming):
     ) -> OptunaTuner:
         """Run trials until the study has `n_trials`, going on with a study that exists.
 
+        Where the last trials run in other processes, it waits for them and says so, and runs again
+        what is left undone by one that dies; Ctrl-C ends the waiting, and `timeout` does. Tasks of
+        an executor end before, and free their machines.
+
         Args:
             x: Training data as Model.fit takes it, or a function without arguments that returns it,
                 which is called for each trial where that is a generator (with `steps_per_epoch=`);

@@ -152,5 +152,7 @@ def _wrong(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, path: P
 
 def _artifact_ids(storage: BaseStorage, trial: FrozenTrial) -> list[str]:
     """Return the ids of the weights that a trial saved, oldest first."""
+    if _CHECKSUM not in trial.system_attrs:
+        return []  # as most trials, of which a storage far away would be asked one by one
     saved = optuna.artifacts.get_all_artifact_meta(trial, storage=storage)
     return [meta.artifact_id for meta in saved if meta.filename.endswith(_SUFFIX)]

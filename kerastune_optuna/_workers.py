@@ -28,7 +28,7 @@ from kerastune_optuna._exceptions import (
 from kerastune_optuna._fit import FitArguments
 from kerastune_optuna._grid import is_grid
 from kerastune_optuna._lease import Heart, Watch
-from kerastune_optuna._liveness import leave
+from kerastune_optuna._liveness import leave, leaving_all
 from kerastune_optuna._memory import Memory
 from kerastune_optuna._recipe import Recipe
 from kerastune_optuna._sampler import learning
@@ -216,6 +216,7 @@ def run_trials(
         _learning_sampler(study, recipe),
         Heart(study, watch, at_each_beat).beating(),
         memory.apart(),
+        leaving_all(),
     ):
         while not is_stopped() and (trial := budget.claim(study, watch)) is not None:
             try:

@@ -69,6 +69,7 @@ ORDER = [
     "_weights",
     "_history",
     "_lease",
+    "_claim",
     "_retry",
     "_points",
     "_grid",

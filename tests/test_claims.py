@@ -1,0 +1,264 @@
+"""Whose a trial is: claimed by one worker alone, and nobody's for ever."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+
+import optuna
+import psutil
+import pytest
+from optuna.trial import TrialState
+
+from kerastune_optuna import _lease
+from kerastune_optuna._budget import Budget
+from kerastune_optuna._claim import _CLAIM
+from kerastune_optuna._ending import Ending
+from kerastune_optuna._lease import Watch
+from kerastune_optuna._liveness import WORKER, machine
+from kerastune_optuna._retry import DIED, RETRY_OF, fail_and_retry, lay_out
+from tests.faults import ROOT
+from tests.untrained import run, tuner_in
+
+PROXY = """
+import sys
+import optuna
+storage = optuna.storages.RDBStorage(f"sqlite:///{sys.argv[1]}/proxied.db")
+optuna.create_study(storage=storage, study_name="test")
+print("serving", flush=True)
+optuna.storages.run_grpc_proxy_server(storage, host="127.0.0.1", port=int(sys.argv[2]))
+"""
+CLAIMERS = """
+import multiprocessing, os, sys, warnings
+import optuna
+from kerastune_optuna._budget import Budget
+from kerastune_optuna._ending import Ending
+from kerastune_optuna._lease import Watch
+from kerastune_optuna._storage import connect
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+fork = multiprocessing.get_context("fork")  # of what was imported and not used yet
+together = fork.Barrier(4)
+def claim():
+    storage = connect(optuna.storages.GrpcStorageProxy(host="127.0.0.1", port=int(sys.argv[1])), 60)
+    study = optuna.load_study(study_name="test", storage=storage)
+    budget, watch = Budget(20, None, 10, ending=Ending(train_repeats=True)), Watch()
+    together.wait()
+    while (trial := budget.claim(study, watch)) is not None:
+        os.write(1, f"{trial.number}\\n".encode())  # at once, as print does not
+        study.tell(trial, 0.0)
+claimers = [fork.Process(target=claim) for _ in range(4)]
+for claimer in claimers:
+    claimer.start()
+for claimer in claimers:
+    claimer.join()
+sys.exit(sum(claimer.exitcode != 0 for claimer in claimers))
+"""
+
+
+@contextmanager
+def proxied_sqlite(folder):
+    """Give the port of Optuna's gRPC server in front of SQLite as it comes, with a study."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", PROXY, str(folder), str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as proxy:
+        try:
+            assert proxy.stdout.readline() == b"serving\n"
+            yield port
+        finally:
+            proxy.kill()
+
+
+@pytest.mark.filterwarnings("ignore:GrpcStorageProxy is experimental")  # as Optuna marks it
+def test_a_proxy_in_front_of_sqlite_gives_no_trial_to_two(tmp_path):
+    """Four workers claim twenty trials whose database lets two of them take one: each is one's."""
+    with proxied_sqlite(tmp_path) as port:
+        storage = optuna.storages.GrpcStorageProxy(host="127.0.0.1", port=port)
+        storage.wait_server_ready(timeout=30)
+        study = optuna.load_study(study_name="test", storage=storage)
+        for _ in range(20):
+            lay_out(study)
+        claimers = subprocess.run(
+            [sys.executable, "-c", CLAIMERS, str(port)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        storage.close()
+    assert claimers.returncode == 0, claimers.stderr
+    assert sorted(map(int, claimers.stdout.split())) == list(range(20))
+
+
+def test_a_claim_of_a_worker_that_died_lapses(monkeypatch):
+    """A trial that was claimed and never set to RUNNING is laid out again after a lease."""
+    monkeypatch.setattr(_lease, "_LEASE_SECONDS", 0.2)
+    monkeypatch.setattr("kerastune_optuna._budget._POLL_OTHERS", 0.1)
+    study = optuna.create_study()
+    lay_out(study, {_CLAIM + "0": [], "fixed_params": {"units": 3}})
+    trial = budget_of(1).claim(study, Watch())
+    assert [one.state.name for one in study.trials] == ["FAIL", "RUNNING"]
+    assert trial.user_attrs[RETRY_OF] == 0
+    assert trial.suggest_int("units", 1, 8) == 3
+
+
+def budget_of(n_trials):
+    """Return a budget of so many trials."""
+    return Budget(n_trials, None, 10, ending=Ending(train_repeats=True))
+
+
+def test_a_trial_that_ended_is_not_run_again():
+    """Who takes a trial for dead that ends that moment leaves no retry of it."""
+    study = optuna.create_study()
+    seen = study.ask()
+    looked = study.get_trials()[0]
+    study.tell(seen, 1.0)
+    assert not fail_and_retry(study, looked, DIED)
+    assert [one.state.name for one in study.trials if RETRY_OF not in one.user_attrs] == [
+        "COMPLETE"
+    ]
+    assert TrialState.WAITING not in {one.state for one in study.trials}
+    assert budget_of(1).claim(study, Watch()) is None
+
+
+def test_a_retry_waits_until_its_trial_has_failed(monkeypatch):
+    """Who is killed when it laid a retry out leaves none that runs beside its trial."""
+    monkeypatch.setattr("kerastune_optuna._budget._PATIENCE", 0)
+    study = optuna.create_study()
+    running = study.ask()
+    parent = psutil.Process().parent()
+    running.set_user_attr(WORKER, f"{machine()}:{parent.pid}:{int(parent.create_time())}")
+    lay_out(study, user_attrs={RETRY_OF: 0})
+    assert RETRY_OF not in budget_of(2).claim(study, Watch()).user_attrs
+    assert fail_and_retry(study, study.trials[0], DIED)
+    assert budget_of(2).claim(study, Watch()).user_attrs[RETRY_OF] == 0
+
+
+NODE3 = """
+import sys
+import optuna
+from kerastune_optuna import _lease
+from kerastune_optuna._budget import Budget
+from kerastune_optuna._ending import Ending
+from kerastune_optuna._storage import connect
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+_lease._BEAT_SECONDS = 0.1
+study = optuna.load_study(study_name="test", storage=connect(sys.argv[1], 60))
+heart = _lease.Heart(study, lambda: None)
+with heart.beating():
+    budget = Budget(2, None, 10, ending=Ending(train_repeats=True))
+    trial = budget.claim(study, _lease.Watch())
+    with heart.of(trial):
+        print(trial.number, flush=True)
+        if sys.stdin.readline():
+            study.tell(trial, 0.0)
+"""
+ANOTHER_MACHINE = ["unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
+
+
+@contextmanager
+def node3(url):
+    """Give a process that runs a trial on a machine of that name, until it reads a line."""
+    script = f'hostname node3; exec {sys.executable} -c "$0" "$1"'
+    command = [*ANOTHER_MACHINE, "sh", "-c", script, NODE3, url]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as node:
+        try:
+            assert node.stdout.readline() == "0\n"
+            yield node
+        finally:
+            node.kill()
+
+
+def end_well(node):
+    """Let the trial of a node end by itself."""
+    node.stdin.write("\n")
+    node.stdin.flush()
+
+
+@pytest.mark.parametrize(
+    ("end", "states"),
+    [
+        (end_well, ["COMPLETE", "COMPLETE"]),
+        (subprocess.Popen.kill, ["FAIL", "COMPLETE", "COMPLETE"]),
+    ],
+    ids=["ends", "vanishes"],
+)
+def test_a_search_ends_with_the_last_trial_of_another_machine(
+    tmp_path, monkeypatch, capfd, end, states
+):
+    """It says which one it waits for, and runs it again where that machine vanishes."""
+    monkeypatch.setattr(_lease, "_LEASE_SECONDS", 2)
+    monkeypatch.setattr("kerastune_optuna._budget._POLL_OTHERS", 0.1)
+    pruner = optuna.pruners.NopPruner()
+    tuner = tuner_in(tmp_path, objective="val_mae", n_trials=2, pruner=pruner)
+    assert tuner.study.trials == []
+    told, over = [], threading.Event()
+
+    def end_when_told():
+        while not over.wait(0.05):
+            told.append(capfd.readouterr().err)
+            if "trial 0 runs on node3" in "".join(told):
+                end(node)
+                return
+
+    with node3(f"sqlite:///{tmp_path}/study.db") as node:
+        ending = threading.Thread(target=end_when_told)
+        ending.start()
+        run(tuner)
+        over.set()
+        ending.join()
+    assert [one.state.name for one in tuner.study.trials] == states
+    assert "1 of 2 trials done; trial 0 runs on node3" in "".join(told)
+
+
+class Interrupted(optuna.storages.InMemoryStorage):
+    """Let Ctrl-C be pressed twice when the first trial is signed."""
+
+    def set_trial_user_attr(self, trial_id, key, value):
+        """Write, and press."""
+        super().set_trial_user_attr(trial_id, key, value)
+        if key == WORKER and trial_id == 0:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_second_interrupt_leaves_no_trial_for_ever(tmp_path):
+    """Ctrl-C twice between claim and training: the same kernel's next search runs the trial."""
+    storage, pruner = Interrupted(), optuna.pruners.NopPruner()
+    tuner = tuner_in(tmp_path, objective="val_mae", n_trials=2, storage=storage, pruner=pruner)
+    with pytest.raises(KeyboardInterrupt):
+        run(tuner)
+    run(tuner)
+    assert [one.state.name for one in tuner.study.trials] == ["FAIL", "COMPLETE", "COMPLETE"]
+
+
+class Counting(optuna.storages.InMemoryStorage):
+    """Note of which finished trials the attributes are asked for, one by one."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = set()
+
+    def get_trial_system_attrs(self, trial_id):
+        """Note and answer."""
+        if self.get_trial(trial_id).state.is_finished():
+            self.asked.add(trial_id)
+        return super().get_trial_system_attrs(trial_id)
+
+
+def test_a_new_best_asks_for_no_trial_that_kept_nothing(tmp_path):
+    """Of ten thousand finished trials each would take a call through a proxy, at each new best."""
+    storage = Counting()
+    tuner = tuner_in(tmp_path, objective="val_mae", storage=storage, keep_best=2)
+    for value in (0.1, 0.2, 0.3):
+        tuner.study.add_trial(optuna.trial.create_trial(value=value))
+    run(tuner, n_trials=6)
+    assert not storage.asked & {0, 1, 2}
