@@ -1,0 +1,297 @@
+"""The hosts of the storm, and the servers that they search with.
+
+A host is a pid, mount and uts namespace: it sees no other's processes, and has a name, a boot id, a
+small disk and a wall clock of its own. It shares the network with the others, but reaches the
+servers through gates of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from tests.benchmarks._leader import BUCKET, open_bucket
+from tests.faults import ROOT, CuttingProxy, Server, is_worker, own_server, small_disk
+
+DISK = "32m"
+FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
+_BTIME = re.compile(r"^btime (\d+)", re.MULTILINE)
+_PATIENCE = 30  # seconds in which the S3 server must answer
+_ENTER = "unshare --pid --fork --kill-child --mount --uts --mount-proc".split()
+# The first process of a host, which starts the search again whenever it broke off, as systemd does.
+# What the kernel knows of the time of the boot moves with its wall clock, and libfaketime leaves it
+# alone; a copy of /proc/stat stands in for it. libfaketime keeps files in /dev/shm by process id.
+_INIT = """
+hostname "$STORM_HOST" || exit
+mount --bind "$STORM_FILES/stat" /proc/stat || exit
+mount --bind "$STORM_FILES/boot_id" /proc/sys/kernel/random/boot_id || exit
+mount -t tmpfs tmpfs /dev/shm || exit
+cd "$STORM_FILES/disk" || exit
+leader='from tests.benchmarks._leader import main; main()'
+until LD_PRELOAD="$STORM_FAKETIME" "$STORM_PYTHON" -c "$leader" "$STORM_SEARCH"; do sleep 3; done
+touch "$STORM_FILES/done"
+exec sleep infinity
+"""
+
+
+class Gate(CuttingProxy):
+    """A way to a server that can be shut: then each message cuts its connection, and none opens."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.is_shut = False
+
+    def shut(self) -> None:
+        """Cut all off and refuse connections from now on."""
+        self.is_shut = True
+        self.cuts_here = iter(lambda: True, None)
+
+    def open(self) -> None:
+        """Let everything through from now on."""
+        self.pass_on()
+        self.is_shut = False
+
+    def _accept(self) -> bool:
+        if self.is_shut:
+            with suppress(OSError):
+                self.listener.accept()[0].close()
+            return True
+        with suppress(ConnectionError):  # the server is away: the client's connection is closed
+            return bool(super()._accept())
+        return True
+
+
+class Host:
+    """A machine that searches until the study is full.
+
+    Args:
+        name: Its host name.
+        ground: A folder on a disk that does not fill up.
+        database: Its gate to the database.
+        store: Its gate to the S3 server.
+        n_trials: The size of the study.
+    """
+
+    def __init__(self, name: str, ground: Path, database: Gate, store: Gate, n_trials: int) -> None:
+        self.name, self.database, self.store = name, database, store
+        self.boots = 0
+        self.folder = ground / name
+        self.disk = self.folder / "disk"
+        self._ballast = self.disk / "ballast"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._search = {
+            "database": database.url,
+            "endpoint": store.url,
+            "n_trials": n_trials,
+            "diary": str(ground / "diary"),
+            "ends": str(ground / "ends"),
+        }
+        self._stat = Path("/proc/stat").read_text()
+        self.set_clock(0)
+
+    def start(self) -> None:
+        """Boot: begin the search."""
+        self.boots += 1
+        (self.folder / "boot_id").write_text(f"{uuid.uuid4()}\n")
+        with open(self.folder / "log", "ab") as log:
+            self._process = subprocess.Popen(
+                [*_ENTER, "bash", "-c", _INIT],
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _environment(self) -> dict[str, str]:
+        (self.disk / "tmp").mkdir(exist_ok=True)
+        return {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "TMPDIR": str(self.disk / "tmp"),
+            "FAKETIME_TIMESTAMP_FILE": str(self.folder / "clock"),
+            "FAKETIME_NO_CACHE": "1",  # a jump is seen at once
+            "DONT_FAKE_MONOTONIC": "1",
+            "STORM_HOST": self.name,
+            "STORM_BOOT": str(self.boots),
+            "STORM_FILES": str(self.folder),
+            "STORM_FAKETIME": FAKETIME,
+            "STORM_PYTHON": sys.executable,
+            "STORM_SEARCH": json.dumps(self._search),
+        }
+
+    def kill(self) -> None:
+        """End all of its processes at once, as a power cut does; its disk stays."""
+        if self._process is None:
+            return
+        with suppress(psutil.NoSuchProcess):
+            for first in psutil.Process(self._process.pid).children():
+                first.kill()  # with which the kernel ends the others
+        self._process.wait()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether its search ended with a full study."""
+        return (self.folder / "done").exists()
+
+    def processes(self) -> list[psutil.Process]:
+        """Return its processes of Python."""
+        with suppress(psutil.NoSuchProcess):
+            if self._process is not None:
+                found = psutil.Process(self._process.pid).children(recursive=True)
+                return [one for one in found if "python" in _command(one)]
+        return []
+
+    def leader(self) -> psutil.Process | None:
+        """Return the process that called search(); None where there is none now."""
+        return next((one for one in self.processes() if "_leader" in _command(one)), None)
+
+    def workers(self) -> list[psutil.Process]:
+        """Return its worker processes."""
+        return [one for one in self.processes() if is_worker(one)]
+
+    def set_clock(self, seconds: int) -> None:
+        """Let its wall clock be so many seconds fast; the monotonic clock goes on."""
+        aside = self.folder / "clock.new"
+        aside.write_text(f"{seconds:+d}\n")
+        aside.replace(self.folder / "clock")
+        moved = _BTIME.sub(lambda found: f"btime {int(found[1]) + seconds}", self._stat)
+        _write_in_place(self.folder / "stat", moved)
+
+    def fill_disk(self) -> None:
+        """Leave no room on its disk."""
+        with suppress(OSError), open(self._ballast, "wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+
+    def free_disk(self) -> None:
+        """Make room again."""
+        self._ballast.unlink(missing_ok=True)
+
+    def left_on_disk(self) -> list[str]:
+        """Return the files on its disk, and the folders in its temporary one."""
+        files = [path for path in self.disk.rglob("*") if path.is_file()]
+        folders = [path for path in (self.disk / "tmp").glob("*") if path.is_dir()]
+        return [f"{self.name}:{path.relative_to(self.disk)}" for path in (*files, *folders)]
+
+
+def send(processes: Sequence[psutil.Process], number: signal.Signals) -> None:
+    """Send a signal to processes, some of which may be gone."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+
+
+def pid_inside(process: psutil.Process) -> int:
+    """Return the id that a process of a host has there; 0 where it is gone."""
+    try:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+    except OSError:
+        return 0
+    return int(re.search(r"^NSpid:.*\t(\d+)$", status, re.MULTILINE)[1])
+
+
+def _command(process: psutil.Process) -> str:
+    with suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
+
+
+def _write_in_place(path: Path, text: str) -> None:
+    """Write into a file whose inode stays: another file system has it mounted."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+    try:
+        os.pwrite(descriptor, text.encode(), 0)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def s3_server() -> Iterator[tuple[str, psutil.Process]]:
+    """Give the address of an S3 server that has the bucket, and its process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = psutil.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        _wait_for(port)
+        endpoint = f"http://127.0.0.1:{port}"
+        open_bucket(endpoint).client.create_bucket(Bucket=BUCKET)
+        yield endpoint, process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait_for(port: int) -> None:
+    gives_up = time.monotonic() + _PATIENCE
+    while True:
+        with suppress(ConnectionError):
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        if time.monotonic() > gives_up:
+            raise TimeoutError(f"moto's server did not answer in {_PATIENCE} s")
+        time.sleep(0.1)
+
+
+class Land:
+    """All that there is: the servers and the hosts.
+
+    Args:
+        ground: A folder on a disk that does not fill up.
+        server: The database server.
+        endpoint: The address of the S3 server.
+        s3: Its process.
+        hosts: The hosts, which are not started yet.
+    """
+
+    def __init__(
+        self,
+        ground: Path,
+        server: Server,
+        endpoint: str,
+        s3: psutil.Process,
+        hosts: Sequence[Host],
+    ) -> None:
+        self.server, self.endpoint, self.s3, self.hosts = server, endpoint, s3, hosts
+        self.diary, self.told = ground / "diary", ground / "trials"
+        self._ends = ground / "ends"
+
+    def ends_of_searches(self) -> list[tuple[str, str]]:
+        """Return for each search that ended by itself its host and how."""
+        lines = self._ends.read_text().splitlines() if self._ends.exists() else []
+        return [(host, how) for host, how in map(json.loads, lines)]
+
+
+@contextmanager
+def land(ground: Path, names: Sequence[str], n_trials: int) -> Iterator[Land]:
+    """Give servers and hosts, of which nothing is left in the end."""
+    with ExitStack() as stack:
+        server = stack.enter_context(own_server())
+        endpoint, s3 = stack.enter_context(s3_server())
+        hosts = []
+        for name in names:
+            (ground / name).mkdir()
+            stack.enter_context(small_disk(ground / name / "disk", DISK))
+            database, store = (stack.enter_context(Gate(url)) for url in (server.url, endpoint))
+            hosts.append(Host(name, ground, database, store, n_trials))
+            stack.callback(hosts[-1].kill)
+        yield Land(ground, server, endpoint, s3, hosts)

@@ -1,0 +1,129 @@
+"""Search on three hosts in a storm of faults for twenty minutes, and look at what is left of it.
+
+Run from the repository, as root on Linux, with PostgreSQL, moto and libfaketime installed:
+`python -m tests.benchmarks.storm [--minutes 20] [--trials N] [--seed 0]`.
+
+Six workers search, two on each of three hosts, with a PostgreSQL server and an S3 server of their
+own. The faults are real but for these: a host is a set of namespaces (`_hosts.py` says which); its
+clock jumps by libfaketime; and moto, which keeps all of its files in memory, is never restarted:
+the ways to it are shut, which for its clients is the same.
+
+`--minutes 0` makes no fault: the search and the checks alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy
+
+from tests.benchmarks._aftermath import examine
+from tests.benchmarks._hosts import FAKETIME, Land, land
+from tests.benchmarks._weather import Weather
+
+_HOSTS = ("node1", "node2", "node3")
+A_MINUTE = 8  # trials that six workers do not finish in one, in that weather
+LAST = 6  # when so few trials are left, the weather turns calm
+_PATIENCE = 600  # seconds in which the hosts must be done once it is calm
+
+
+def in_storm(ground: Path, minutes: float, n_trials: int, seed: int) -> bool:
+    """Search in a storm; return whether all checks passed."""
+    with land(ground, _HOSTS, n_trials) as there:
+        weather = Weather(there, seed)
+        for host in there.hosts:
+            host.start()
+        until = time.monotonic() + 60 * minutes
+        while time.monotonic() < until and n_left(there, n_trials) > LAST:
+            weather.blow()
+        weather.end()
+        weather.tell(f"calm; {n_left(there, n_trials)} of {n_trials} trials are left")
+        wait_for(lambda: all(host.is_done for host in there.hosts), _PATIENCE)
+        weather.tell("the hosts are done")
+        print_counts("faults", weather.counts)
+        print_counts("ends of searches", Counter(how for _, how in there.ends_of_searches()))
+        return examine(there, n_trials)
+
+
+def n_left(there: Land, n_trials: int) -> int:
+    """Return how many trials are to be finished; all where the database does not answer now."""
+    try:
+        with quick(there.server.url) as connection:
+            query = "SELECT count(*) FROM trials WHERE state IN ('COMPLETE', 'PRUNED')"
+            return n_trials - connection.exec_driver_sql(query).scalar_one()
+    except (sqlalchemy.exc.OperationalError, sqlalchemy.exc.ProgrammingError):
+        return n_trials
+
+
+@contextmanager
+def quick(url: str) -> Iterator[sqlalchemy.Connection]:
+    """Give a connection to the database that is gone afterwards."""
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+    with engine.connect() as connection:
+        yield connection
+
+
+def wait_for(event: Callable[[], bool], seconds: float) -> None:
+    """Wait until something is so, or for that long."""
+    until = time.monotonic() + seconds
+    while not event() and time.monotonic() < until:
+        time.sleep(0.5)
+
+
+def print_counts(title: str, counts: Counter[str]) -> None:
+    """Print how often there was what."""
+    print(f"{title}: " + ", ".join(f"{name} {count}" for name, count in counts.items()), flush=True)
+
+
+def check_machine() -> None:
+    """Exit where the storm cannot be made."""
+    missing = [name for name in ("unshare", "initdb", "pg_ctl") if shutil.which(name) is None]
+    if sys.platform != "linux" or os.geteuid() != 0:
+        sys.exit("Only root on Linux may make namespaces and mount disks; run it in a container.")
+    if not Path(FAKETIME).exists():
+        missing.append(FAKETIME)
+    if missing:
+        sys.exit(f"There is no {' and no '.join(missing)}: apt-get install postgresql faketime.")
+
+
+def main() -> None:
+    """Search in a storm, and exit with 1 where a check failed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--trials", type=int, help=f"default: {A_MINUTE} a minute")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, help="where the logs of the hosts are copied to")
+    arguments = parser.parse_args()
+    n_trials = arguments.trials or max(LAST, round(A_MINUTE * arguments.minutes))
+    os.environ["PATH"] += "".join(f":{path}" for path in Path("/usr/lib/postgresql").glob("*/bin"))
+    check_machine()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left then either
+    with tempfile.TemporaryDirectory(prefix="storm-") as folder:
+        try:
+            has_passed = in_storm(Path(folder), arguments.minutes, n_trials, arguments.seed)
+        finally:
+            if arguments.keep:
+                keep(Path(folder), arguments.keep)
+    sys.exit(not has_passed)
+
+
+def keep(ground: Path, folder: Path) -> None:
+    """Copy what tells of a storm."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in [*ground.glob("*/log"), *(ground / name for name in ("diary", "ends", "trials"))]:
+        if path.exists():
+            shutil.copy(path, folder / "-".join(path.relative_to(ground).parts))
+
+
+if __name__ == "__main__":
+    main()
