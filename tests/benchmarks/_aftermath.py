@@ -242,6 +242,18 @@ CHECKS: tuple[Callable[[Aftermath], Iterator[str]], ...] = (
 )
 
 
+def work(left: Aftermath) -> str:
+    """Return how much was trained, and how much of it more than once."""
+    retried = [one for one in left.trials if "retry_of" in one.user_attrs and left.epochs(one)]
+    anew = [one.number for one in retried if left.epochs(one)[0] == 0]
+    trained = [(left.attempts(one)[0].number, e) for one in left.trials for e in left.epochs(one)]
+    again = len(trained) - len(set(trained))
+    return (
+        f"{len(left.trials)} trials, {len(retried)} of them retries that trained, of which "
+        f"{len(anew)} began anew {anew}; {len(trained)} epochs, {again} of them again"
+    )
+
+
 def tell(left: Aftermath, path: Path) -> None:
     """Write a line for each trial, for whoever looks for the cause of what is wrong."""
     for one in left.trials:
@@ -263,5 +275,6 @@ def examine(land: Land, n_trials: int) -> bool:
             print(f"       {what}")
         if len(wrong) > _SHOWN:
             print(f"       and {len(wrong) - _SHOWN} more", flush=True)
+    print(work(left), flush=True)
     tell(left, land.told)
     return all_passed

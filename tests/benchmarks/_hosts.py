@@ -120,6 +120,7 @@ class Host:
         return {
             **os.environ,
             "PYTHONPATH": str(ROOT),
+            "PYTHONFAULTHANDLER": "1",  # whoever hangs can be asked where
             "TF_CPP_MIN_LOG_LEVEL": "3",
             "TMPDIR": str(self.disk / "tmp"),
             "FAKETIME_TIMESTAMP_FILE": str(self.folder / "clock"),
@@ -165,6 +166,7 @@ class Host:
 
     def set_clock(self, seconds: int) -> None:
         """Let its wall clock be so many seconds fast; the monotonic clock goes on."""
+        self.seconds_fast = seconds
         aside = self.folder / "clock.new"
         aside.write_text(f"{seconds:+d}\n")
         aside.replace(self.folder / "clock")

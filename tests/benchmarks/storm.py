@@ -21,20 +21,20 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy
 
 from tests.benchmarks._aftermath import examine
-from tests.benchmarks._hosts import FAKETIME, Land, land
+from tests.benchmarks._hosts import FAKETIME, Land, land, send
 from tests.benchmarks._weather import Weather
 
 _HOSTS = ("node1", "node2", "node3")
 A_MINUTE = 8  # trials that six workers do not finish in one, in that weather
 LAST = 6  # when so few trials are left, the weather turns calm
-_PATIENCE = 600  # seconds in which the hosts must be done once it is calm
+_PATIENCE = 300  # seconds in which something must be trained, once it is calm
 
 
 def in_storm(ground: Path, minutes: float, n_trials: int, seed: int) -> bool:
@@ -48,8 +48,7 @@ def in_storm(ground: Path, minutes: float, n_trials: int, seed: int) -> bool:
             weather.blow()
         weather.end()
         weather.tell(f"calm; {n_left(there, n_trials)} of {n_trials} trials are left")
-        wait_for(lambda: all(host.is_done for host in there.hosts), _PATIENCE)
-        weather.tell("the hosts are done")
+        weather.tell("the hosts are done" if end(there) else "a host hangs; its log says where")
         print_counts("faults", weather.counts)
         print_counts("ends of searches", Counter(how for _, how in there.ends_of_searches()))
         return examine(there, n_trials)
@@ -73,11 +72,19 @@ def quick(url: str) -> Iterator[sqlalchemy.Connection]:
         yield connection
 
 
-def wait_for(event: Callable[[], bool], seconds: float) -> None:
-    """Wait until something is so, or for that long."""
-    until = time.monotonic() + seconds
-    while not event() and time.monotonic() < until:
+def end(there: Land) -> bool:
+    """Wait until all hosts are done; False where that does not come, though it is calm."""
+    size, since = 0, time.monotonic()
+    while not all(host.is_done for host in there.hosts):
+        if there.diary.exists() and (grown := there.diary.stat().st_size) != size:
+            size, since = grown, time.monotonic()
+        if time.monotonic() - since > _PATIENCE:
+            for host in there.hosts:
+                send(host.processes(), signal.SIGABRT)  # each thread then prints where it is
+            time.sleep(1)
+            return False
         time.sleep(0.5)
+    return True
 
 
 def print_counts(title: str, counts: Counter[str]) -> None:
