@@ -203,13 +203,15 @@ class Weather:
 
     def blow(self) -> None:
         """Strike once, and wait for a moment."""
-        host = self._chance.choice(self._land.hosts)
-        if (fault := self._draw(host)) is not None:
-            chance = random.Random(self._chance.random())
-            thread = threading.Thread(target=self._strike, args=(fault, host, chance), daemon=True)
-            self._lasting.append(thread)
-            self._busy |= self._place(fault, host)
-            thread.start()
+        for _ in FAULTS:
+            host = self._chance.choice(self._land.hosts)
+            if (fault := self._draw(host)) is None:
+                continue
+            steps = fault.strike(self._land, host, self._chance)
+            if (told := next(steps, None)) is not None:
+                self._last(fault, host, steps, told)
+                break
+            self._deck.append(fault)  # for later: it found nothing to harm
         self._calm.wait(self._chance.uniform(*_PAUSES))
 
     def _draw(self, host: Host) -> Fault | None:
@@ -230,20 +232,25 @@ class Weather:
             return set()
         return {fault.place if fault.place in _OF_ALL else f"{fault.place} of {host.name}"}
 
-    def _strike(self, fault: Fault, host: Host, chance: random.Random) -> None:
-        steps = fault.strike(self._land, host, chance)
-        if (told := next(steps, None)) is None:
-            self._deck.append(fault)  # for later: it found nothing to harm
-        else:
-            self.counts[fault.name] += 1
-            seconds = chance.uniform(*fault.seconds)
-            where = "" if fault.is_of_all else f"{host.name}: "
-            lasts = f", for {seconds:.0f} s" if seconds else ""
-            self.tell(f"{where}{fault.name}: {told}{lasts}")
+    def _last(self, fault: Fault, host: Host, steps: Steps, told: str) -> None:
+        """Tell of a fault, and let it end in its time."""
+        seconds = self._chance.uniform(*fault.seconds)
+        where = "" if fault.is_of_all else f"{host.name}: "
+        lasts = f", for {seconds:.0f} s" if seconds else ""
+        self.tell(f"{where}{fault.name}: {told}{lasts}")
+        self.counts[fault.name] += 1
+        place = self._place(fault, host)
+        self._busy |= place
+
+        def end() -> None:
             self._calm.wait(seconds)
-        for _ in steps:
-            pass  # what is to be made good
-        self._busy -= self._place(fault, host)
+            for _ in steps:
+                pass  # what is to be made good
+            self._busy -= place
+
+        thread = threading.Thread(target=end, daemon=True)
+        self._lasting.append(thread)
+        thread.start()
 
     def tell(self, line: str) -> None:
         """Print a line with the time since the beginning."""
