@@ -133,7 +133,8 @@ def retries(left: Aftermath) -> Iterator[str]:
 
 
 def alive(left: Aftermath) -> Iterator[str]:
-    """No process trained a trial on after another had taken it over."""
+    """Nobody took a trial from a process that lived, but where that was stopped for long."""
+    yield from left.land.robbed
     for trial in left.trials:
         lines = left.diary.get(trial.number)
         if lines and (before := trial.user_attrs.get("retry_of")) is not None:

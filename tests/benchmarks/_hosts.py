@@ -164,6 +164,10 @@ class Host:
         """Return its worker processes."""
         return [one for one in self.processes() if is_worker(one)]
 
+    def identity(self, process: psutil.Process) -> tuple[str, int, int]:
+        """Return what the diary calls one of its processes."""
+        return self.name, self.boots, pid_inside(process)
+
     def set_clock(self, seconds: int) -> None:
         """Let its wall clock be so many seconds fast; the monotonic clock goes on."""
         self.seconds_fast = seconds
@@ -276,6 +280,8 @@ class Land:
         self.server, self.endpoint, self.s3, self.hosts = server, endpoint, s3, hosts
         self.diary, self.told = ground / "diary", ground / "trials"
         self._ends = ground / "ends"
+        self.robbed: list[str] = []  # living processes whose trials others took away
+        self.stopped: set[tuple[str, int, int]] = set()  # processes that were stopped for long
 
     def ends_of_searches(self) -> list[tuple[str, str]]:
         """Return for each search that ended by itself its host and how."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from tests.benchmarks._hosts import Gate, Host, Land, pid_inside, send
+from tests.benchmarks._hosts import Gate, Host, Land, send
 from tests.benchmarks._leader import read_diary
 
 _PAUSES = (4.0, 10.0)  # seconds between two faults
@@ -50,7 +50,7 @@ class Fault:
 def _training(land: Land, host: Host) -> list[psutil.Process]:
     """Return the workers of a host that have begun a trial: others only import TensorFlow."""
     begun = {line.process for line in read_diary(land.diary)}
-    return [one for one in host.workers() if (host.name, host.boots, pid_inside(one)) in begun]
+    return [one for one in host.workers() if host.identity(one) in begun]
 
 
 def _kill_worker(land: Land, host: Host, chance: random.Random) -> Steps:
@@ -84,25 +84,30 @@ def _interrupt(land: Land, host: Host, chance: random.Random) -> Steps:
 
 
 def _stop(victims: Sequence[psutil.Process], told: str) -> Steps:
+    send(victims, signal.SIGSTOP)
+    yield told
+    send(victims, signal.SIGCONT)
+
+
+def _stop_of_host(land: Land, host: Host, victims: Sequence[psutil.Process], told: str) -> Steps:
     if victims:
-        send(victims, signal.SIGSTOP)
-        yield told
-        send(victims, signal.SIGCONT)
+        land.stopped |= {host.identity(one) for one in victims}
+        yield from _stop(victims, told)
 
 
 def _stop_worker(land: Land, host: Host, chance: random.Random) -> Steps:
-    workers = _training(land, host)
-    victims = [chance.choice(workers)] if workers else []
-    return _stop(victims, f"worker {victims and victims[0].pid}")
+    victims = chance.sample(workers, 1) if (workers := _training(land, host)) else []
+    return _stop_of_host(land, host, victims, "one worker")
 
 
 def _stop_leader(land: Land, host: Host, chance: random.Random) -> Steps:
     leader = _training(land, host) and host.leader()
-    return _stop([leader] if leader else [], "leader")
+    return _stop_of_host(land, host, [leader] if leader else [], "the leader")
 
 
 def _stop_host(land: Land, host: Host, chance: random.Random) -> Steps:
-    return _stop(host.processes() if _training(land, host) else [], "all of its processes")
+    victims = host.processes() if _training(land, host) else []
+    return _stop_of_host(land, host, victims, "all of its processes")
 
 
 def _jump(land: Land, host: Host, chance: random.Random) -> Steps:

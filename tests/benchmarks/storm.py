@@ -19,20 +19,27 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy
 
 from tests.benchmarks._aftermath import examine
 from tests.benchmarks._hosts import FAKETIME, Land, land, send
+from tests.benchmarks._leader import read_diary
 from tests.benchmarks._weather import Weather
 
 _HOSTS = ("node1", "node2", "node3")
 A_MINUTE = 8  # trials that six workers do not finish in one, in that weather
+_LOOK = 2  # seconds between two looks at trials whose processes died
+_FINISHED = "SELECT number FROM trials WHERE state IN ('COMPLETE', 'PRUNED')"
+_DIED = """
+SELECT number FROM trials JOIN trial_user_attributes USING (trial_id)
+WHERE state = 'FAIL' AND key = 'stop_reason' AND value_json LIKE '"its worker died%%'
+"""
 LAST = 6  # when so few trials are left, the weather turns calm
 _PATIENCE = 300  # seconds in which something must be trained, once it is calm
 
@@ -40,7 +47,8 @@ _PATIENCE = 300  # seconds in which something must be trained, once it is calm
 def in_storm(ground: Path, minutes: float, n_trials: int, seed: int) -> bool:
     """Search in a storm; return whether all checks passed."""
     with land(ground, _HOSTS, n_trials) as there:
-        weather = Weather(there, seed)
+        weather, witness = Weather(there, seed), Witness(there)
+        witness.start()
         for host in there.hosts:
             host.start()
         until = time.monotonic() + 60 * minutes
@@ -49,6 +57,7 @@ def in_storm(ground: Path, minutes: float, n_trials: int, seed: int) -> bool:
         weather.end()
         weather.tell(f"calm; {n_left(there, n_trials)} of {n_trials} trials are left")
         weather.tell("the hosts are done" if end(there) else "a host hangs; its log says where")
+        witness.end()
         print_counts("faults", weather.counts)
         print_counts("ends of searches", Counter(how for _, how in there.ends_of_searches()))
         return examine(there, n_trials)
@@ -56,20 +65,51 @@ def in_storm(ground: Path, minutes: float, n_trials: int, seed: int) -> bool:
 
 def n_left(there: Land, n_trials: int) -> int:
     """Return how many trials are to be finished; all where the database does not answer now."""
-    try:
-        with quick(there.server.url) as connection:
-            query = "SELECT count(*) FROM trials WHERE state IN ('COMPLETE', 'PRUNED')"
-            return n_trials - connection.exec_driver_sql(query).scalar_one()
-    except (sqlalchemy.exc.OperationalError, sqlalchemy.exc.ProgrammingError):
-        return n_trials
+    return n_trials - len(ask(there.server.url, _FINISHED))
 
 
-@contextmanager
-def quick(url: str) -> Iterator[sqlalchemy.Connection]:
-    """Give a connection to the database that is gone afterwards."""
+def ask(url: str, query: str) -> list[Any]:
+    """Return the first column of what a database answers; nothing where it is away."""
     engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
-    with engine.connect() as connection:
-        yield connection
+    try:
+        with engine.connect() as connection:
+            return list(connection.exec_driver_sql(query).scalars())
+    except (sqlalchemy.exc.OperationalError, sqlalchemy.exc.ProgrammingError):
+        return []  # it was stopped, or has no tables yet
+
+
+class Witness(threading.Thread):
+    """Watch whether trials are taken away from processes that live.
+
+    Args:
+        there: Where they are.
+    """
+
+    def __init__(self, there: Land) -> None:
+        super().__init__(daemon=True)
+        self._there = there
+        self._over = threading.Event()
+        self._known: set[int] = set()
+
+    def run(self) -> None:
+        """Look every now and then."""
+        while not self._over.wait(_LOOK):
+            for number in set(ask(self._there.server.url, _DIED)) - self._known:
+                self._known.add(number)
+                self._look(number)
+
+    def _look(self, number: int) -> None:
+        """Look whether the process of a trial that others took for dead is there."""
+        there = self._there
+        owners = {line.process for line in read_diary(there.diary) if line.trial == number}
+        alive = {host.identity(one) for host in there.hosts for one in host.workers()}
+        for owner in (owners & alive) - there.stopped:
+            there.robbed.append(f"trial {number} was taken for dead, and {owner} lives")
+
+    def end(self) -> None:
+        """Look no more."""
+        self._over.set()
+        self.join()
 
 
 def end(there: Land) -> bool:
