@@ -3,6 +3,9 @@
 A host is a pid, mount and uts namespace: it sees no other's processes, and has a name, a boot id, a
 small disk and a wall clock of its own. It shares the network with the others, but reaches the
 servers through gates of its own.
+
+Its wall clock is what Python reads. libfaketime would move that of TensorFlow's C++ as well, but
+not the kernel's, by which that one waits: a wait for milliseconds then takes the hour of the jump.
 """
 
 from __future__ import annotations
@@ -26,21 +29,58 @@ from tests.benchmarks._leader import BUCKET, open_bucket
 from tests.faults import ROOT, CuttingProxy, Server, is_worker, own_server, small_disk
 
 DISK = "32m"
-FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
+# Preloaded: adds the seconds in a file to the wall clock where it is Python itself that asks.
+_CLOCK = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+static volatile long *fast;
+
+__attribute__((constructor)) static void begin(void) {
+    int file = open(getenv("STORM_CLOCK"), O_RDONLY);
+    void *at = mmap(0, sizeof(long), PROT_READ, MAP_SHARED, file, 0);
+    if (at != MAP_FAILED) fast = at;
+    close(file);
+}
+
+static long fast_for(void *caller) {
+    Dl_info from;
+    if (!fast || !dladdr(caller, &from) || !from.dli_fname) return 0;
+    const char *slash = strrchr(from.dli_fname, '/'), *name = slash ? slash + 1 : from.dli_fname;
+    return !strncmp(name, "python", 6) || !strncmp(name, "libpython", 9) ? *fast : 0;
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    int failed = syscall(SYS_clock_gettime, clock, now);
+    if (!failed && clock == CLOCK_REALTIME) now->tv_sec += fast_for(__builtin_return_address(0));
+    return failed;
+}
+
+time_t time(time_t *at) {
+    time_t now = syscall(SYS_time, 0) + fast_for(__builtin_return_address(0));
+    return at ? (*at = now) : now;
+}
+"""
 _BTIME = re.compile(r"^btime (\d+)", re.MULTILINE)
 _PATIENCE = 30  # seconds in which the S3 server must answer
 _ENTER = "unshare --pid --fork --kill-child --mount --uts --mount-proc".split()
 # The first process of a host, which starts the search again whenever it broke off, as systemd does.
-# What the kernel knows of the time of the boot moves with its wall clock, and libfaketime leaves it
-# alone; a copy of /proc/stat stands in for it. libfaketime keeps files in /dev/shm by process id.
+# When it booted moves with its wall clock, as it does in the kernel: that is a line of /proc/stat.
 _INIT = """
 hostname "$STORM_HOST" || exit
 mount --bind "$STORM_FILES/stat" /proc/stat || exit
 mount --bind "$STORM_FILES/boot_id" /proc/sys/kernel/random/boot_id || exit
-mount -t tmpfs tmpfs /dev/shm || exit
 cd "$STORM_FILES/disk" || exit
 leader='from tests.benchmarks._leader import main; main()'
-until LD_PRELOAD="$STORM_FAKETIME" "$STORM_PYTHON" -c "$leader" "$STORM_SEARCH"; do sleep 3; done
+clock="$STORM_FILES/../clock.so"
+until LD_PRELOAD="$clock" "$STORM_PYTHON" -c "$leader" "$STORM_SEARCH"; do sleep 3; done
 touch "$STORM_FILES/done"
 exec sleep infinity
 """
@@ -123,13 +163,10 @@ class Host:
             "PYTHONFAULTHANDLER": "1",  # whoever hangs can be asked where
             "TF_CPP_MIN_LOG_LEVEL": "3",
             "TMPDIR": str(self.disk / "tmp"),
-            "FAKETIME_TIMESTAMP_FILE": str(self.folder / "clock"),
-            "FAKETIME_NO_CACHE": "1",  # a jump is seen at once
-            "DONT_FAKE_MONOTONIC": "1",
+            "STORM_CLOCK": str(self.folder / "clock"),
             "STORM_HOST": self.name,
             "STORM_BOOT": str(self.boots),
             "STORM_FILES": str(self.folder),
-            "STORM_FAKETIME": FAKETIME,
             "STORM_PYTHON": sys.executable,
             "STORM_SEARCH": json.dumps(self._search),
         }
@@ -171,11 +208,9 @@ class Host:
     def set_clock(self, seconds: int) -> None:
         """Let its wall clock be so many seconds fast; the monotonic clock goes on."""
         self.seconds_fast = seconds
-        aside = self.folder / "clock.new"
-        aside.write_text(f"{seconds:+d}\n")
-        aside.replace(self.folder / "clock")
+        _write_in_place(self.folder / "clock", seconds.to_bytes(8, sys.byteorder, signed=True))
         moved = _BTIME.sub(lambda found: f"btime {int(found[1]) + seconds}", self._stat)
-        _write_in_place(self.folder / "stat", moved)
+        _write_in_place(self.folder / "stat", moved.encode())
 
     def fill_disk(self) -> None:
         """Leave no room on its disk."""
@@ -216,11 +251,11 @@ def _command(process: psutil.Process) -> str:
     return ""
 
 
-def _write_in_place(path: Path, text: str) -> None:
-    """Write into a file whose inode stays: another file system has it mounted."""
+def _write_in_place(path: Path, content: bytes) -> None:
+    """Write into a file that stays the same one: others have it mounted, or in their memory."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
     try:
-        os.pwrite(descriptor, text.encode(), 0)
+        os.pwrite(descriptor, content, 0)
     finally:
         os.close(descriptor)
 
@@ -295,6 +330,8 @@ def land(ground: Path, names: Sequence[str], n_trials: int) -> Iterator[Land]:
     with ExitStack() as stack:
         server = stack.enter_context(own_server())
         endpoint, s3 = stack.enter_context(s3_server())
+        build = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", ground / "clock.so", "-ldl"]
+        subprocess.run(build, input=_CLOCK, text=True, check=True)
         hosts = []
         for name in names:
             (ground / name).mkdir()

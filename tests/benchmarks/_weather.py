@@ -185,7 +185,7 @@ FAULTS = (
     Fault("store hung", _hang_store, 2, (5, 30), "store"),
 )
 _OF_ALL = {"database", "network", "store"}  # places that all hosts share
-_FEW = 10  # cards that may wait, as for a host that trains, before a new deck is put on them
+_FEW = 4  # cards that may wait, as for a host that trains, before a new deck is put on them
 
 
 class Weather:
