@@ -105,8 +105,10 @@ class Gate(CuttingProxy):
 
     def _accept(self) -> bool:
         if self.is_shut:
-            with suppress(OSError):
+            try:
                 self.listener.accept()[0].close()
+            except OSError:
+                return False  # the listener was closed: all is over
             return True
         with suppress(ConnectionError):  # the server is away: the client's connection is closed
             return bool(super()._accept())
