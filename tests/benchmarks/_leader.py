@@ -1,0 +1,163 @@
+"""What a host of the storm runs: a search with two workers, and a diary of what they trained."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import boto3
+import keras
+import numpy as np
+from optuna.artifacts import Boto3ArtifactStore
+
+from kerastune_optuna import OptunaTuner, TunerError
+
+STUDY, BUCKET = "storm", "storm"
+EPOCHS, KEEP = 30, 2
+_PAUSE = 1.0  # seconds after each epoch, so that most faults come in the midst of a training
+_NOT_FULL = 3  # the exit status of a search that ended before the study was full
+
+_rng = np.random.default_rng(0)
+_y = _rng.integers(0, 3, 72)
+_x = (_rng.normal(size=(72, 4)) + np.eye(3, 4)[_y]).astype("float32")
+X, Y, VALIDATION = _x[:48], _y[:48], (_x[48:], _y[48:])
+
+
+class Line(NamedTuple):
+    """One line of the diary: the epoch that a process of a host ended, in its training of a trial.
+
+    Args:
+        trial: The number of the trial.
+        epoch: From 0; -1 where the training begins.
+        process: The host, how often it had been started, and the process id there.
+        when: Seconds on the clock that no fault moves, which all hosts share.
+    """
+
+    trial: int
+    epoch: int
+    process: tuple[str, int, int]
+    when: float
+
+
+class Diary(keras.callbacks.Callback):
+    """Write each epoch of a trial into a file that all hosts share."""
+
+    def __init__(self, path: str, trial: int) -> None:
+        super().__init__()
+        self._path = path
+        self._trial = trial
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Note the beginning."""
+        self._note(-1)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Note the epoch, and make it last."""
+        self._note(epoch)
+        time.sleep(_PAUSE)
+
+    def _note(self, epoch: int) -> None:
+        process = (os.environ["STORM_HOST"], int(os.environ["STORM_BOOT"]), os.getpid())
+        append(self._path, Line(self._trial, epoch, process, time.monotonic()))
+
+
+def append(path: str | Path, value: Any) -> None:
+    """Add a line of JSON to a file, in one write."""
+    with open(path, "ab", buffering=0) as file:
+        file.write(json.dumps(value).encode() + b"\n")
+
+
+def read_diary(path: Path) -> list[Line]:
+    """Return the lines of a diary."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [
+        Line(trial, epoch, tuple(process), when)
+        for trial, epoch, process, when in map(json.loads, lines)
+    ]
+
+
+def build_model(trial: Any) -> keras.Model:
+    """Return a small classifier."""
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(trial.suggest_int("units", 2, 16), activation="relu"),
+            keras.layers.Dense(3, activation="softmax"),
+        ]
+    )
+    rate = trial.suggest_float("lr", 1e-4, 1e-1, log=True)
+    model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
+    return model
+
+
+@lru_cache(maxsize=1)
+def open_bucket(endpoint: str) -> Boto3ArtifactStore:
+    """Return the store of an S3 server."""
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="storm",
+        aws_secret_access_key="storm",
+    )
+    return Boto3ArtifactStore(BUCKET, client)
+
+
+def make_tuner(database: str, endpoint: str, directory: str | Path, n_trials: int) -> OptunaTuner:
+    """Return the tuner that all hosts have, each by its own way to the servers."""
+    return OptunaTuner(
+        build_model,
+        "val_loss",
+        n_trials=n_trials,
+        storage=database,
+        artifact_store=partial(open_bucket, endpoint),
+        directory=directory,
+        study_name=STUDY,
+        keep_best=KEEP,
+        backup_every=1,
+    )
+
+
+def n_finished(trials: Any) -> int:
+    """Return how many trials count towards the size of the study."""
+    return sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in trials)
+
+
+def search(database: str, endpoint: str, n_trials: int, diary: str) -> None:
+    """Search with two workers; exit with another status where the study is not full after it."""
+    tuner = make_tuner(database, endpoint, "tuning", n_trials)
+    tuner.search(
+        X,
+        Y,
+        validation_data=VALIDATION,
+        epochs=EPOCHS,
+        batch_size=16,
+        callbacks=[lambda trial: Diary(diary, trial.number)],
+        n_workers=2,
+        verbose=0,
+    )
+    if (done := n_finished(tuner.study.trials)) < n_trials:
+        print(f"search() returned with {done} of {n_trials} trials", flush=True)
+        raise SystemExit(_NOT_FULL)
+
+
+def main() -> None:
+    """Search as the JSON on the command line says, and write down how it ended."""
+    given = json.loads(sys.argv[1])
+    ends, how = given.pop("ends"), "the study is full"
+    try:
+        search(**given)
+    except BaseException as error:
+        ours = isinstance(error, (TunerError, KeyboardInterrupt, SystemExit))
+        how = type(error).__name__ if ours else f"UNTOLD {type(error).__name__}: {error}"
+        raise
+    finally:
+        append(ends, [os.environ["STORM_HOST"], how])

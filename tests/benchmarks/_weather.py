@@ -1,0 +1,269 @@
+"""The faults of the storm, and the order in which they come."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import psutil
+
+from tests.benchmarks._hosts import Gate, Host, Land, send
+from tests.benchmarks._leader import read_diary
+
+_PAUSES = (4.0, 10.0)  # seconds between two faults
+_HOUR = 3600
+
+# A fault does its harm, yields what it did, and makes good what is to be made good when it goes on.
+# One that found nothing to harm yields nothing.
+Steps = Iterator[str]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One kind of fault.
+
+    Args:
+        name: What it is called.
+        strike: Takes the land, one of its hosts and a source of chance.
+        cards: How often it comes in one deck.
+        seconds: How long it lasts, at least and at most.
+        place: What two faults must not have at the same time; of each host where it is "host".
+    """
+
+    name: str
+    strike: Callable[[Land, Host, random.Random], Steps]
+    cards: int
+    seconds: tuple[float, float] = (0, 0)
+    place: str = ""
+
+    @property
+    def is_of_all(self) -> bool:
+        """Whether it strikes all hosts alike."""
+        return self.strike in (_restart_database, _restart_store, _hang_store)
+
+
+def _training(land: Land, host: Host) -> list[psutil.Process]:
+    """Return the workers of a host that have begun a trial: others only import TensorFlow."""
+    begun = {line.process for line in read_diary(land.diary)}
+    return [one for one in host.workers() if host.identity(one) in begun]
+
+
+def _kill_worker(land: Land, host: Host, chance: random.Random) -> Steps:
+    if victims := _training(land, host):
+        victim = chance.choice(victims)
+        send([victim], signal.SIGKILL)
+        yield f"worker {victim.pid}"
+
+
+def _kill_leader(land: Land, host: Host, chance: random.Random) -> Steps:
+    if _training(land, host) and (leader := host.leader()):
+        send([leader], signal.SIGKILL)
+        yield f"leader {leader.pid}"
+
+
+def _kill_host(land: Land, host: Host, chance: random.Random) -> Steps:
+    if _training(land, host):
+        host.kill()
+        yield "all of its processes at once; its disk stays"
+        host.start()
+
+
+def _interrupt(land: Land, host: Host, chance: random.Random) -> Steps:
+    if _training(land, host) and (leader := host.leader()):
+        foreground = [leader, *host.workers()]
+        send(foreground, signal.SIGINT)
+        if is_second := chance.random() < 0.3:
+            time.sleep(chance.uniform(0, 2))
+            send(foreground, signal.SIGINT)
+        yield "twice" if is_second else "once"
+
+
+def _stop(victims: Sequence[psutil.Process], told: str) -> Steps:
+    send(victims, signal.SIGSTOP)
+    yield told
+    send(victims, signal.SIGCONT)
+
+
+def _stop_of_host(land: Land, host: Host, victims: Sequence[psutil.Process], told: str) -> Steps:
+    if victims:
+        land.stopped |= {host.identity(one) for one in victims}
+        yield from _stop(victims, told)
+
+
+def _stop_worker(land: Land, host: Host, chance: random.Random) -> Steps:
+    victims = chance.sample(workers, 1) if (workers := _training(land, host)) else []
+    return _stop_of_host(land, host, victims, "one worker")
+
+
+def _stop_leader(land: Land, host: Host, chance: random.Random) -> Steps:
+    leader = _training(land, host) and host.leader()
+    return _stop_of_host(land, host, [leader] if leader else [], "the leader")
+
+
+def _stop_host(land: Land, host: Host, chance: random.Random) -> Steps:
+    victims = host.processes() if _training(land, host) else []
+    return _stop_of_host(land, host, victims, "all of its processes")
+
+
+def _jump(land: Land, host: Host, chance: random.Random) -> Steps:
+    seconds = chance.choice([one for one in (-_HOUR, 0, _HOUR) if one != host.seconds_fast])
+    host.set_clock(seconds)
+    yield f"the wall clock is now {seconds:+d} s from the true time"
+
+
+def _fill(land: Land, host: Host, chance: random.Random) -> Steps:
+    host.fill_disk()
+    yield "no room on its disk"
+    host.free_disk()
+
+
+def _cut(gate: Gate, what: str, chance: random.Random) -> Steps:
+    cuts = chance.randint(1, 8)
+    before = gate.cuts
+    gate.cut_at_random(cuts, chance=0.2, seed=chance.random())
+    yield f"{cuts} connections to the {what}, at messages drawn by lot"
+    # Those that did not come to be cut in time are spared.
+    if not gate.is_shut and gate.cuts < before + cuts:
+        gate.pass_on()
+
+
+def _cut_database(land: Land, host: Host, chance: random.Random) -> Steps:
+    return _cut(host.database, "database", chance)
+
+
+def _cut_store(land: Land, host: Host, chance: random.Random) -> Steps:
+    return _cut(host.store, "store", chance)
+
+
+def _part(land: Land, host: Host, chance: random.Random) -> Steps:
+    yield from _shut([host.database, host.store], "it reaches neither server")
+
+
+def _shut(gates: Sequence[Gate], told: str) -> Steps:
+    for gate in gates:
+        gate.shut()
+    yield told
+    for gate in gates:
+        gate.open()
+
+
+def _restart_database(land: Land, host: Host, chance: random.Random) -> Steps:
+    land.server.stop()
+    yield "it crashed"
+    land.server.start()
+
+
+def _restart_store(land: Land, host: Host, chance: random.Random) -> Steps:
+    yield from _shut([one.store for one in land.hosts], "it cuts off and refuses everybody")
+
+
+def _hang_store(land: Land, host: Host, chance: random.Random) -> Steps:
+    return _stop([land.s3], "it answers nobody")
+
+
+FAULTS = (
+    Fault("worker killed", _kill_worker, 16),
+    Fault("leader killed", _kill_leader, 6),
+    Fault("host killed", _kill_host, 4, (3, 30), "host"),
+    Fault("Ctrl-C", _interrupt, 6),
+    Fault("worker stopped", _stop_worker, 3, (100, 100), "host"),
+    Fault("leader stopped", _stop_leader, 2, (100, 100), "host"),
+    Fault("host stopped", _stop_host, 2, (100, 100), "host"),
+    Fault("clock jumped", _jump, 7),
+    Fault("disk full", _fill, 7, (5, 20), "disk"),
+    Fault("connections cut", _cut_database, 7, (10, 10), "network"),
+    Fault("store connections cut", _cut_store, 7, (10, 10), "network"),
+    Fault("network gone", _part, 5, (3, 30), "network"),
+    Fault("database restarted", _restart_database, 5, (0, 15), "database"),
+    Fault("database away", _restart_database, 1, (100, 120), "database"),
+    Fault("store restarted", _restart_store, 5, (2, 40), "network"),
+    Fault("store hung", _hang_store, 2, (5, 30), "store"),
+)
+_OF_ALL = {"database", "network", "store"}  # places that all hosts share
+_FEW = 4  # cards that may wait, as for a host that trains, before a new deck is put on them
+
+
+class Weather:
+    """Let faults come one after the other, several at a time, until it is calm.
+
+    Args:
+        land: What they strike.
+        seed: Fixes their order, as far as it can be.
+    """
+
+    def __init__(self, land: Land, seed: int) -> None:
+        self._land = land
+        self._chance = random.Random(seed)
+        self._deck: list[Fault] = []
+        self._calm = threading.Event()
+        self._busy: set[str] = set()
+        self._lasting: list[threading.Thread] = []
+        self._began = time.monotonic()
+        self.counts: Counter[str] = Counter({fault.name: 0 for fault in FAULTS})
+
+    def blow(self) -> None:
+        """Strike once, and wait for a moment."""
+        for _ in FAULTS:
+            host = self._chance.choice(self._land.hosts)
+            if (fault := self._draw(host)) is None:
+                continue
+            steps = fault.strike(self._land, host, self._chance)
+            if (told := next(steps, None)) is not None:
+                self._last(fault, host, steps, told)
+                break
+            self._deck.append(fault)  # for later: it found nothing to harm
+        self._calm.wait(self._chance.uniform(*_PAUSES))
+
+    def _draw(self, host: Host) -> Fault | None:
+        """Draw from a deck, so that each kind comes as often as it should."""
+        if len(self._deck) <= _FEW:
+            deck = [fault for fault in FAULTS for _ in range(fault.cards)]
+            self._chance.shuffle(deck)
+            self._deck.extend(deck)
+        for fault in self._deck:
+            if not self._place(fault, host) & self._busy:
+                self._deck.remove(fault)
+                return fault
+        return None
+
+    def _place(self, fault: Fault, host: Host) -> set[str]:
+        """Return what no other fault may have meanwhile."""
+        if not fault.place:
+            return set()
+        return {fault.place if fault.place in _OF_ALL else f"{fault.place} of {host.name}"}
+
+    def _last(self, fault: Fault, host: Host, steps: Steps, told: str) -> None:
+        """Tell of a fault, and let it end in its time."""
+        seconds = self._chance.uniform(*fault.seconds)
+        where = "" if fault.is_of_all else f"{host.name}: "
+        lasts = f", for {seconds:.0f} s" if seconds else ""
+        self.tell(f"{where}{fault.name}: {told}{lasts}")
+        self.counts[fault.name] += 1
+        place = self._place(fault, host)
+        self._busy |= place
+
+        def end() -> None:
+            self._calm.wait(seconds)
+            for _ in steps:
+                pass  # what is to be made good
+            self._busy -= place
+
+        thread = threading.Thread(target=end, daemon=True)
+        self._lasting.append(thread)
+        thread.start()
+
+    def tell(self, line: str) -> None:
+        """Print a line with the time since the beginning."""
+        minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
+        print(f"[{minutes:02d}:{seconds:02d}] {line}", flush=True)
+
+    def end(self) -> None:
+        """Make all good, and let no more faults come."""
+        self._calm.set()
+        for thread in self._lasting:
+            thread.join()
