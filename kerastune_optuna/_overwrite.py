@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 import psutil
-from optuna.trial import TrialState
 
 from kerastune_optuna import _interrupt, _study
 from kerastune_optuna._deletion import delete_study, parts
