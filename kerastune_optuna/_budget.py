@@ -13,7 +13,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 import optuna
@@ -35,6 +35,7 @@ from kerastune_optuna._liveness import (
     is_in_doubt,
     is_signed_elsewhere,
     is_signed_here,
+    leave,
     whereabouts,
 )
 from kerastune_optuna._retry import (
@@ -124,7 +125,7 @@ class Budget:
         while not self._is_over() and self._is_left_to_others(study):
             if self.reap(study, watch):
                 return True
-            if not (others := list(filter(is_signed_elsewhere, watch.running(study)))):
+            if not (others := self._at_work_elsewhere(study, watch)):
                 return False
             if looks == 1:  # not where they end in a moment
                 _tell_of(others, len(finished(study)), self.size(study))
@@ -133,10 +134,19 @@ class Budget:
         return looks > 0 and not self._is_over()
 
     def _is_left_to_others(self, study: optuna.Study) -> bool:
-        """Whether no slot is free, nor missing, unless the search has ended before."""
+        """Whether no slot is free, nor missing."""
         size, slots = self.size(study), _slots(study)
-        is_full = size is not None and len(slots) >= size
-        return (is_full and not any(map(_is_free, slots[:size]))) or self.ending.is_here(study)
+        return size is not None and len(slots) >= size and not any(map(_is_free, slots[:size]))
+
+    def _at_work_elsewhere(self, study: optuna.Study, watch: Watch) -> list[FrozenTrial]:
+        """Return the trials of this budget's size that another process runs, and beats for."""
+        theirs = {slot.number for slot in _slots(study)[: self.size(study)]}
+        # A process that lives may have left its trial, as where its search broke off.
+        return [
+            one
+            for one in watch.running(study)
+            if one.number in theirs and is_signed_elsewhere(one) and not watch.has_lapsed(one)
+        ]
 
     def make_up(self, study: optuna.Study, failed: FrozenTrial) -> None:
         """Lay out a slot for a failed trial where no worker is about to do so."""
@@ -237,10 +247,9 @@ class Executions(Budget):
             if watch.is_due():
                 self.reap(study, watch)
             laid_out = [one for one in executions(study) if key_of(one) in self.asked]
-            free = [one for one in laid_out if one.state is TrialState.WAITING]
-            if (trial := _take_one(study, free)) is not None:
+            if (trial := _take_one(study, list(filter(_is_free, laid_out)))) is not None:
                 return trial
-            if not any(one.state is TrialState.RUNNING for one in laid_out):
+            if not any(map(_is_taken, laid_out)):
                 return None
             time.sleep(_POLL_LAST)
         return None
@@ -380,5 +389,15 @@ def _take_one(study: optuna.Study, free: Sequence[FrozenTrial]) -> Trial | None:
     for slot in free:
         with suppress(UpdateFinishedTrialError):  # another worker has had it, and it has ended
             if take(study, slot):
-                return Trial(study, slot._trial_id)
+                return _begin(study, slot._trial_id)
     return None
+
+
+def _begin(study: optuna.Study, trial_id: int) -> Trial:
+    """Let the sampler begin the trial."""
+    with ExitStack() as undo:
+        # The sampler may raise, or think for so long that others take this process for dead.
+        undo.callback(leave, study, trial_id)
+        trial = Trial(study, trial_id)
+        undo.pop_all()
+    return trial

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from optuna.trial import TrialState
 
-from kerastune_optuna._liveness import sign
+from kerastune_optuna._liveness import SLOT, machine, sign
 from kerastune_optuna._storage import gives_to_one
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ def take(study: optuna.Study, slot: FrozenTrial) -> bool:
     storage, trial_id = study._storage, slot._trial_id
     if not gives_to_one(storage) and (is_claimed(slot) or not _is_elected(storage, trial_id)):
         return False
+    if SLOT not in slot.system_attrs:  # the user's own study.enqueue_trial() made it
+        storage.set_trial_system_attr(trial_id, SLOT, machine())
     if not storage.set_trial_state_values(trial_id, TrialState.RUNNING):
         return False
     # Signed before the sampler starts to think: an unsigned trial cannot be told dead.

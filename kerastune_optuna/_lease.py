@@ -9,10 +9,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from kerastune_optuna._liveness import signed_in
@@ -70,7 +71,8 @@ class Heart:
                 with one_try():
                     self._at_each()
                     for trial_id in signed_in(self._storage):
-                        self._storage.set_trial_system_attr(trial_id, BEAT, beats)
+                        with suppress(UpdateFinishedTrialError):  # others took it for dead
+                            self._storage.set_trial_system_attr(trial_id, BEAT, beats)
                         self._watch.hear()
             except Exception:  # each database driver has errors of its own, with no common base
                 # A thread that ended here would let others take this living process for dead. The

@@ -12,15 +12,16 @@ from contextlib import contextmanager
 import optuna
 import psutil
 import pytest
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from kerastune_optuna import _lease
-from kerastune_optuna._budget import Budget
+from kerastune_optuna._budget import Budget, Executions
 from kerastune_optuna._claim import _CLAIM
 from kerastune_optuna._ending import Ending
 from kerastune_optuna._lease import Watch
-from kerastune_optuna._liveness import WORKER, machine
-from kerastune_optuna._retry import DIED, RETRY_OF, fail_and_retry, lay_out
+from kerastune_optuna._liveness import WORKER, _started, leave, machine, signature, signed_in
+from kerastune_optuna._retry import CONFIRMS, DIED, RETRY_OF, fail_and_retry, lay_out
 from tests.faults import ROOT
 from tests.untrained import run, tuner_in
 
@@ -127,13 +128,17 @@ def test_a_trial_that_ended_is_not_run_again():
     assert budget_of(1).claim(study, Watch()) is None
 
 
+def of_a_neighbour():
+    """Return the signature of another process of this machine, which lives."""
+    pid = psutil.Process().ppid()
+    return f"{machine()}:{pid}:{_started(pid)}"
+
+
 def test_a_retry_waits_until_its_trial_has_failed(monkeypatch):
     """Who is killed when it laid a retry out leaves none that runs beside its trial."""
     monkeypatch.setattr("kerastune_optuna._budget._PATIENCE", 0)
     study = optuna.create_study()
-    running = study.ask()
-    parent = psutil.Process().parent()
-    running.set_user_attr(WORKER, f"{machine()}:{parent.pid}:{int(parent.create_time())}")
+    study.ask().set_user_attr(WORKER, of_a_neighbour())
     lay_out(study, user_attrs={RETRY_OF: 0})
     assert RETRY_OF not in budget_of(2).claim(study, Watch()).user_attrs
     assert fail_and_retry(study, study.trials[0], DIED)
@@ -150,14 +155,13 @@ from kerastune_optuna._storage import connect
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 _lease._BEAT_SECONDS = 0.1
 study = optuna.load_study(study_name="test", storage=connect(sys.argv[1], 60))
-heart = _lease.Heart(study, lambda: None)
-with heart.beating():
+watch = _lease.Watch()
+with _lease.Heart(study, watch).beating():
     budget = Budget(2, None, 10, ending=Ending(train_repeats=True))
-    trial = budget.claim(study, _lease.Watch())
-    with heart.of(trial):
-        print(trial.number, flush=True)
-        if sys.stdin.readline():
-            study.tell(trial, 0.0)
+    trial = budget.claim(study, watch)
+    print(trial.number, flush=True)
+    if sys.stdin.readline():
+        study.tell(trial, 0.0)
 """
 ANOTHER_MACHINE = ["unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
 
@@ -262,3 +266,50 @@ def test_a_new_best_asks_for_no_trial_that_kept_nothing(tmp_path):
         tuner.study.add_trial(optuna.trial.create_trial(value=value))
     run(tuner, n_trials=6)
     assert not storage.asked & {0, 1, 2}
+
+
+def test_a_small_search_waits_for_no_larger_one():
+    """What another process runs beyond the size of a search is not for that search to wait for."""
+    study = optuna.create_study()
+    study.add_trial(optuna.trial.create_trial(value=0.0))
+    study.ask().set_user_attr(WORKER, of_a_neighbour())
+    assert not budget_of(1).wait_for_others(study, Watch())
+
+
+def test_a_process_that_left_its_trial_is_not_waited_for(monkeypatch):
+    """A notebook lives on after its search broke off, and beats for the trial no more."""
+    monkeypatch.setattr(_lease, "_LEASE_SECONDS", 0.3)
+    monkeypatch.setattr("kerastune_optuna._budget._POLL_OTHERS", 0.1)
+    study = optuna.create_study()
+    study.ask().set_user_attr(WORKER, of_a_neighbour())
+    assert not budget_of(1).wait_for_others(study, Watch())
+    assert study.trials[0].state is TrialState.RUNNING
+
+
+class Losing(optuna.samplers.RandomSampler):
+    """Think for so long at the first trial that others take it for dead."""
+
+    def before_trial(self, study, trial):
+        """Meet a trial that has ended."""
+        if trial.number == 0:
+            study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            raise UpdateFinishedTrialError
+
+
+def test_a_trial_that_was_lost_is_left():
+    """Who lost a trial while the sampler thought runs the next one, and beats for that alone."""
+    study = optuna.create_study(sampler=Losing())
+    trial = budget_of(2).claim(study, Watch())
+    assert signed_in(study._storage) == [trial._trial_id] == [1]
+    leave(study, trial._trial_id)
+
+
+def test_an_execution_whose_claim_lapsed_is_run(monkeypatch):
+    """A worker died between its claim and RUNNING: the same call of confirm() waits and runs it."""
+    monkeypatch.setattr(_lease, "_LEASE_SECONDS", 0.3)
+    monkeypatch.setattr(_lease, "_LOOK_SECONDS", 0.1)
+    study = optuna.create_study()
+    lay_out(study, {f"{_CLAIM}of-a-dead-worker": []}, {CONFIRMS: 7, "seed": 1})
+    trial = Executions(1, None, 10, asked=frozenset({(7, 1)})).claim(study, Watch())
+    assert trial.user_attrs == {CONFIRMS: 7, "seed": 1, RETRY_OF: 0, WORKER: signature()}
+    leave(study, trial._trial_id)
