@@ -126,9 +126,10 @@ def listening(
         if listener.received is None:  # not even while it was taken down
             return
     _tell(how_to_go_on)
+    # From None: the frames that a signal broke off are of no interest.
     if listener.received == signal.SIGTERM:
-        raise SystemExit(128 + signal.SIGTERM)
-    raise KeyboardInterrupt
+        raise SystemExit(128 + signal.SIGTERM) from None
+    raise KeyboardInterrupt from None
 
 
 @contextmanager
