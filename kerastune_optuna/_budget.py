@@ -80,12 +80,23 @@ class Budget:
         if watch.is_due():
             self.reap(study, watch)
         size = self.size(study)
-        return self._claim_slot(study, watch, sys.maxsize if size is None else size)
+        return self._claim_any(study) if size is None else self._claim_slot(study, watch, size)
 
     def prepare(self, study: optuna.Study) -> None:
         """Lay out the first slot of an empty study, or workers that start at once do so each."""
         if self.size(study) and not _slots(study):
             lay_out(study)
+
+    def _claim_any(self, study: optuna.Study) -> Trial | None:
+        """Return a trial of a study without a size, of which none is laid out before."""
+        while not self._is_over():
+            slots = _slots(study)
+            if self.ending.is_here(study):
+                return None
+            if (trial := _take_one(study, _free(slots))) is not None:
+                return trial
+            lay_out(study)
+        return None
 
     def _claim_slot(self, study: optuna.Study, watch: Watch, size: int) -> Trial | None:
         gives_up = time.monotonic() + _PATIENCE * _chance.uniform(1, 2)
@@ -93,8 +104,8 @@ class Budget:
             slots = _slots(study)
             if self.ending.is_here(study):  # by the trials that were just read
                 return None
-            free = [slot for slot in slots[:size] if _is_free(slot)]
-            if (trial := _take_one(study, sorted(free, key=_points.order))) is not None:
+            free = _free(slots[:size])
+            if (trial := _take_one(study, free)) is not None:
                 if len(free) == 1 and len(slots) < size:
                     lay_out(study)
                 return trial
@@ -350,6 +361,11 @@ def _why(dead: FrozenTrial) -> str:
 
 def _is_free(trial: FrozenTrial) -> bool:
     return trial.state is TrialState.WAITING and not is_claimed(trial)
+
+
+def _free(slots: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the slots that may be taken, in the order in which they are to be."""
+    return sorted(filter(_is_free, slots), key=_points.order)
 
 
 def _is_taken(trial: FrozenTrial) -> bool:
