@@ -134,9 +134,10 @@ class Budget:
         """
         looks = 0
         while not self._is_over() and self._is_left_to_others(study):
-            if self.reap(study, watch):
+            others = self._at_work_elsewhere(study, watch)
+            if self.reap(study, watch):  # after that look: what had lapsed then is reaped now
                 return True
-            if not (others := self._at_work_elsewhere(study, watch)):
+            if not others:
                 return False
             if looks == 1:  # not where they end in a moment
                 _tell_of(others, len(finished(study)), self.size(study))
