@@ -15,7 +15,7 @@ import psutil
 from tests.benchmarks._hosts import Gate, Host, Land, send
 from tests.benchmarks._leader import read_diary
 
-_PAUSES = (4.0, 10.0)  # seconds between two faults
+_PAUSES = (8.0, 20.0)  # seconds between two faults: with half of it two busy cores end no trial
 _HOUR = 3600
 
 # A fault does its harm, yields what it did, and makes good what is to be made good when it goes on.
