@@ -143,7 +143,7 @@ class OpenedOnce:
     def _ask(self, do: Callable[[ArtifactStore], _T]) -> _T:
         try:
             answer = do(self())
-        except Exception:
+        except Exception:  # of any kind: it is raised again
             self._is_stale = True
             raise
         self._lost = None
