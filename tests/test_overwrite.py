@@ -201,6 +201,7 @@ def test_a_dead_process_of_another_machine_is_no_hindrance(of_another_machine, m
 def test_one_step_of_slurm_shares_a_study_over_machines(of_another_machine, monkeypatch):
     """What a launcher started at once on two machines takes part in the study that one made."""
     study, of_it = of_another_machine
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)  # which another test imported
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_STEP_ID", "1")
     _overwrite.mark(study)
