@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from contextlib import suppress
@@ -121,7 +122,8 @@ def _is_of_a_copy(made: dict[str, Any]) -> bool:
 
 
 def _script() -> str:
-    return os.path.abspath(sys.argv[0])
+    """Return the path of the script that this process runs, or its code where it has no path."""
+    return shlex.join(sys.orig_argv) if sys.argv[0] == "-c" else os.path.abspath(sys.argv[0])
 
 
 def _launch() -> list[str] | None:
