@@ -20,10 +20,26 @@ from kerastune_optuna._budget import Budget, Executions
 from kerastune_optuna._claim import _CLAIM
 from kerastune_optuna._ending import Ending
 from kerastune_optuna._lease import Watch
-from kerastune_optuna._liveness import WORKER, _started, leave, machine, signature, signed_in
+from kerastune_optuna._liveness import (
+    WORKER,
+    _started,
+    leave,
+    leaving_all,
+    machine,
+    signature,
+    signed_in,
+)
 from kerastune_optuna._retry import CONFIRMS, DIED, RETRY_OF, fail_and_retry, lay_out
 from tests.faults import ROOT
 from tests.untrained import run, tuner_in
+
+
+@pytest.fixture(autouse=True)
+def left():
+    """Leave what a test claimed, whose ids are those of other tests in this process too."""
+    with leaving_all():
+        yield
+
 
 PROXY = """
 import sys
