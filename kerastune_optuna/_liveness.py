@@ -60,7 +60,7 @@ def _namespaces() -> list[str]:
 def signature() -> str:
     """Return the machine, process id and start time of this process."""
     # A process id alone would be taken for alive again once the system has reused it.
-    return f"{machine()}:{os.getpid()}:{_started(os.getpid())}"
+    return f"{machine()}:{os.getpid()}:{started(os.getpid())}"
 
 
 def sign(study: optuna.Study, trial_id: int) -> None:
@@ -150,18 +150,18 @@ def _signed(trial: FrozenTrial) -> re.Match[str] | None:
     return _SIGNATURE.fullmatch(str(trial.user_attrs.get(WORKER)))
 
 
-def _runs(pid: int, started: int) -> bool:
+def _runs(pid: int, since: int) -> bool:
     """Whether the process that started then still runs."""
     try:
         is_there = psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-        return is_there and _started(pid) == started
+        return is_there and started(pid) == since
     except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
         return False
     except psutil.AccessDenied:
         return True  # another user's: nothing says that it is gone
 
 
-def _started(pid: int) -> int:
+def started(pid: int) -> int:
     """Return when a process started, on Linux by a clock that nobody can set: in ticks."""
     if not psutil.LINUX:
         return int(psutil.Process(pid).create_time())

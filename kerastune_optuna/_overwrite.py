@@ -17,7 +17,15 @@ from kerastune_optuna import _interrupt, _study
 from kerastune_optuna._deletion import delete_study, parts
 from kerastune_optuna._exceptions import StudyMismatchError
 from kerastune_optuna._lease import Watch
-from kerastune_optuna._liveness import SLOT, WORKER, is_dead, is_in_doubt, machine, signature
+from kerastune_optuna._liveness import (
+    SLOT,
+    WORKER,
+    is_dead,
+    is_in_doubt,
+    machine,
+    signature,
+    started,
+)
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -141,11 +149,7 @@ def _now() -> float:
 
 def _began() -> float:
     """Return when this process began, on the same clock."""
-    if not psutil.LINUX:
-        return psutil.Process().create_time()
-    # The name of the program stands before in brackets, and may hold anything.
-    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-    return int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return started(os.getpid()) / (os.sysconf("SC_CLK_TCK") if psutil.LINUX else 1)
 
 
 def _check_idle(study: optuna.Study) -> None:

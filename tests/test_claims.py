@@ -22,12 +22,12 @@ from kerastune_optuna._ending import Ending
 from kerastune_optuna._lease import Watch
 from kerastune_optuna._liveness import (
     WORKER,
-    _started,
     leave,
     leaving_all,
     machine,
     signature,
     signed_in,
+    started,
 )
 from kerastune_optuna._retry import CONFIRMS, DIED, RETRY_OF, fail_and_retry, lay_out
 from tests.faults import ROOT
@@ -147,7 +147,7 @@ def test_a_trial_that_ended_is_not_run_again():
 def of_a_neighbour():
     """Return the signature of another process of this machine, which lives."""
     pid = psutil.Process().ppid()
-    return f"{machine()}:{pid}:{_started(pid)}"
+    return f"{machine()}:{pid}:{started(pid)}"
 
 
 def test_a_retry_waits_until_its_trial_has_failed(monkeypatch):
