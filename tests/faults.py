@@ -234,6 +234,10 @@ class CuttingProxy(threading.Thread):
         """Cut at the message of that number from now on, counted from 0."""
         self.cuts_here = itertools.chain([False] * number, [True], itertools.repeat(False))
 
+    def cut_all(self):
+        """Cut everybody off until somebody calls pass_on()."""
+        self.cuts_here = itertools.repeat(True)
+
     def cut_at_random(self, cuts, chance=0.03, seed=0):
         """Cut so often, at messages that are drawn at random."""
         drawn = random.Random(seed)

@@ -77,7 +77,7 @@ def said(*command):
         pytest.skip(f"{command[0]} is not installed, or needs root")
     faked = {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}
     path = {"PATH": f"{os.environ['PATH']}:/usr/sbin"}
-    env = {**os.environ, **faked, **path, "KERAS_BACKEND": "numpy"}  # which starts soonest
+    env = {**os.environ, **faked, **path}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -323,8 +323,7 @@ def test_a_kill_while_the_sampler_thinks_costs_no_trial(tuner, tmp_path):
     """Without n_trials too, what a killed process had just begun is run again."""
     assert tuner.study.trials == []
     url = f"sqlite:///{tmp_path}/study.db"
-    env = {**os.environ, "KERAS_BACKEND": "numpy"}
-    killed = subprocess.run([sys.executable, "-c", KILL, url], cwd=ROOT, env=env)
+    killed = subprocess.run([sys.executable, "-c", KILL, url], cwd=ROOT)
     assert killed.returncode == -signal.SIGKILL
     assert tuner._budget(9, None).reap(tuner.study, Watch())
     assert tuner.study.trials[0].user_attrs["stop_reason"] == DIED

@@ -46,6 +46,7 @@ def build(trial):
     trial.suggest_int("level", 0, 1000)
 
 def be_a_copy(level, url, folder):
+    os.read(start, 1)  # ends with the parent's end of the pipe
     tuner = OptunaTuner(
         build, "val_mae", storage=url, directory=folder, study_name="test", overwrite=True
     )
@@ -62,9 +63,14 @@ signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so that the dead are gone
 print("ready", flush=True)
 for line in sys.stdin:
     n, url, folder = line.split()
+    # A copy that began after another made the study would be a later run of the script.
+    start, started = os.pipe()
     for level in range(int(n)):
         if os.fork() == 0:
+            os.close(started)
             be_a_copy(level, url, folder)
+    os.close(started)
+    os.close(start)
 """
 
 

@@ -143,13 +143,14 @@ def test_a_trial_that_another_took_is_left_to_it(proxy):
     study_id = storage.create_new_study([StudyDirection.MINIMIZE])
     trial_id = storage.create_new_trial(study_id, create_trial(state=TrialState.WAITING))
     other = _storage.connect(proxy.behind.render_as_string(hide_password=False), 60)
-    proxy.cut_at(0)
+    proxy.cut_all()
 
     def take_first():
         while not proxy.cuts:
             time.sleep(0.001)
         assert other.set_trial_state_values(trial_id, TrialState.RUNNING)
         other.set_trial_user_attr(trial_id, WORKER, "another")
+        proxy.pass_on()
 
     taking = threading.Thread(target=take_first)
     taking.start()

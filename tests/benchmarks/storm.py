@@ -50,12 +50,14 @@ def in_storm(ground: Path, minutes: float, n_trials: int, seed: int) -> bool:
     with land(ground, _HOSTS, n_trials) as there:
         weather, witness = Weather(there, seed), Witness(there)
         witness.start()
-        for host in there.hosts:
-            host.start()
-        until = time.monotonic() + 60 * minutes
-        while time.monotonic() < until and n_left(there, n_trials) > LAST:
-            weather.blow()
-        weather.end()
+        try:
+            for host in there.hosts:
+                host.start()
+            until = time.monotonic() + 60 * minutes
+            while time.monotonic() < until and n_left(there, n_trials) > LAST:
+                weather.blow()
+        finally:
+            weather.end()  # before the hosts are killed: a fault may be about to boot one again
         weather.tell(f"calm; {n_left(there, n_trials)} of {n_trials} trials are left")
         weather.tell("the hosts are done" if end(there) else "a host hangs; its log says where")
         witness.end()
