@@ -177,7 +177,9 @@ def _running(study: optuna.Study, watch: Watch) -> list[tuple[str, FrozenTrial]]
     found = []
     for name in [study.study_name, *parts(study)]:
         with suppress(KeyError):  # a copy deleted it meanwhile
-            part = optuna.load_study(study_name=name, storage=study._storage)
+            # Not by its name, which a copy may have given to a new study meanwhile.
+            is_whole = name == study.study_name
+            part = study if is_whole else optuna.load_study(study_name=name, storage=study._storage)
             trials = watch.running(part)
             found += [(name, one) for one in trials if _is_ours(one) and not is_dead(one, watch)]
     return found
