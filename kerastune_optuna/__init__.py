@@ -21,15 +21,15 @@ from kerastune_optuna._exceptions import (
 )
 
 if _typing.TYPE_CHECKING:
-    from kerastune_optuna._callbacks import PruningCallback
     from kerastune_optuna._keras_tuner import HyperParameters, from_keras_tuner
+    from kerastune_optuna._trial import PruningCallback
     from kerastune_optuna._tuner import OptunaTuner
 else:
     # These import TensorFlow or Optuna, which takes time: the command line does without.
     _LATER = {
         "HyperParameters": "_keras_tuner",
         "OptunaTuner": "_tuner",
-        "PruningCallback": "_callbacks",
+        "PruningCallback": "_trial",
         "from_keras_tuner": "_keras_tuner",
     }
 

@@ -12,11 +12,13 @@ from typing import Annotated, NoReturn
 import optuna
 import typer
 
-from kerastune_optuna import _check, _dashboard, _report, _storage, _study, _url
+from kerastune_optuna import _check, _report
 from kerastune_optuna._exceptions import ArgumentError, StorageError, TunerError
 from kerastune_optuna._keras_tuner import Imported, import_project
-from kerastune_optuna._parts import whole_of, wholes
-from kerastune_optuna._store import WholeFileStore
+from kerastune_optuna._report import dashboard as _dashboard
+from kerastune_optuna._storage import WholeFileStore, database
+from kerastune_optuna._storage import url as _url
+from kerastune_optuna._study import opening, whole_of, wholes
 
 app = typer.Typer(
     help="Look into the studies that kerastune_optuna has made.",
@@ -129,9 +131,9 @@ def import_(
 ) -> None:
     """Read a KerasTuner project into a study, which a search then goes on with."""
     if storage is None:
-        _storage.make_directory(directory)
-    connected = _storage.connect(storage or _storage.in_directory(directory))
-    with _study.quiet_optuna():
+        database.make_directory(directory)
+    connected = database.connect(storage or database.in_directory(directory))
+    with opening.quiet_optuna():
         imported = import_project(project, connected, study, objective)
     typer.echo(_told(imported))
 
@@ -171,7 +173,9 @@ def reproduce(
     """
     found = _load(source, study)
     os.environ["KERAS_BACKEND"] = _report.card(found, trial[0])["backend"]
-    from kerastune_optuna import _reproduce  # TensorFlow, without which the others start at once
+    from kerastune_optuna._rerun import (
+        reproduce as _reproduce,  # TensorFlow, without which the others start at once
+    )
 
     folder = (directory or Path(source)) / whole_of(found)
     equal = True
@@ -223,9 +227,9 @@ def _load(source: str, name: str | None) -> optuna.Study:
         ArgumentError: Several studies are there, or none of that name.
         StorageError: There is no database, or it cannot be opened.
     """
-    url = source if "://" in source else _storage.in_directory(Path(source))
+    url = source if "://" in source else database.in_directory(Path(source))
     _check_file(source, url)
-    storage = _storage.connect(url, make=False)
+    storage = database.connect(url, make=False)
     parts_of = wholes(storage)
     names = sorted(parts_of)
     searches = [one for one in names if parts_of[one] is None]
@@ -243,7 +247,7 @@ def _load(source: str, name: str | None) -> optuna.Study:
 
 def _check_file(source: str, url: str) -> None:
     """Refuse a database file that does not exist, which SQLite would make."""
-    if not _storage.is_there(url):
+    if not database.is_there(url):
         raise StorageError(
             f"{_shown(source)} holds no study: there is no file {_url.parse(url).database!r}. Pass "
             "the directory= of a search that has begun, or the URL of its storage."

@@ -9,13 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from kerastune_optuna import _bundle, _card, _reproduce, _source
-from kerastune_optuna._fit import FitArguments, check_fit_arguments
-from kerastune_optuna._monitor import Objective
-from kerastune_optuna._objectives import Objectives
-from kerastune_optuna._once import shown_once
-from kerastune_optuna._recipe import Recipe
-from kerastune_optuna._refit import (
+from kerastune_optuna import _source
+from kerastune_optuna._data import FitArguments, check_fit_arguments
+from kerastune_optuna._rerun import (
     Until,
     as_they_are,
     best_training,
@@ -23,9 +19,12 @@ from kerastune_optuna._refit import (
     folder_for,
     train,
 )
+from kerastune_optuna._rerun import reproduce as _reproduce
 from kerastune_optuna._results import Results
-from kerastune_optuna._series import FITS
-from kerastune_optuna._steps import check_steps
+from kerastune_optuna._study import Objective, Objectives
+from kerastune_optuna._trial import FITS, Recipe, check_steps
+from kerastune_optuna._workers import bundle, shown_once
+from kerastune_optuna._workers import card as _card
 
 if TYPE_CHECKING:
     import pandas
@@ -145,7 +144,7 @@ class Again(Results):
         """
         check_fit_arguments(fit_kwargs, "reproduce()")
         _, card = _reproduce.find(self._existing, trial)
-        kept = _bundle.load(self._folder, card["kept"])
+        kept = bundle.load(self._folder, card["kept"])
         given = {"x": x, "y": y, "validation_data": validation_data}
         own = {name: data for name, data in given.items() if data is not None}
         fit = replace(kept.fit, **own, others={**kept.fit.others, **fit_kwargs})

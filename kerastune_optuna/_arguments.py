@@ -12,12 +12,17 @@ import keras
 from optuna.samplers import CmaEsSampler
 from optuna.terminator import BaseTerminator
 
-from kerastune_optuna import _check, _storage, _study
-from kerastune_optuna._constraints import check_constraints
-from kerastune_optuna._ending import check_terminator
+from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
-from kerastune_optuna._objectives import Objectives, parse_objectives
-from kerastune_optuna._short_names import check_pruner, check_sampler
+from kerastune_optuna._search import check_pruner, check_sampler, check_terminator
+from kerastune_optuna._storage import database
+from kerastune_optuna._study import (
+    Constraints,
+    Objectives,
+    check_constraints,
+    opening,
+    parse_objectives,
+)
 
 if TYPE_CHECKING:
     from kerastune_optuna._tuner import OptunaTuner
@@ -56,7 +61,8 @@ def check_tuner(tuner: OptunaTuner) -> None:
     _check_builder(tuner.build_model)
     objectives = parse_objectives(tuner.objective, tuner.direction)
     _warn_of_directions(objectives)
-    check_constraints(tuner)
+    limits = Constraints(tuner.max_params, tuner.max_seconds_per_trial, tuner.constraints)
+    check_constraints(limits)
     check_limits(tuner.n_trials, tuner.timeout)
     check_sampler(tuner.sampler)
     check_pruner(tuner.pruner)
@@ -64,8 +70,8 @@ def check_tuner(tuner: OptunaTuner) -> None:
     _check.one_of("train_repeats", tuner.train_repeats, (True, False))
     _check_seed(tuner.seed)
     _check_directory(tuner.directory)
-    _study.check_name(tuner.study_name)
-    _storage.check_storage(tuner.storage)
+    opening.check_name(tuner.study_name)
+    database.check_storage(tuner.storage)
     _check_store(tuner.artifact_store)
     instead = "Pass how often each configuration is trained."
     _check.integer("executions_per_trial", tuner.executions_per_trial, least=1, instead=instead)

@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.pruners import NopPruner
 
-from kerastune_optuna import _asked, _backup, _check, _comparable, _interrupt, _study, _weights
-from kerastune_optuna._budget import Executions
-from kerastune_optuna._confirmation import Confirmation
+from kerastune_optuna import _check, _signals
 from kerastune_optuna._confirmed import ConfirmedResults
-from kerastune_optuna._constraints import Constraints
-from kerastune_optuna._crew import Crew
-from kerastune_optuna._digest import digest
-from kerastune_optuna._ending import Ending
+from kerastune_optuna._data import FitArguments, check_fit_arguments, digest
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, NoTrialsError
-from kerastune_optuna._executions import (
+from kerastune_optuna._report import progress_for
+from kerastune_optuna._rerun import (
+    Confirmation,
+    Executions,
     NoSampler,
     asked_for,
     best_of_each,
@@ -27,15 +25,13 @@ from kerastune_optuna._executions import (
     key_of,
     lay_out_missing,
 )
-from kerastune_optuna._fit import FitArguments, check_fit_arguments
-from kerastune_optuna._frame import plan_of
-from kerastune_optuna._kept import keeps
-from kerastune_optuna._live import progress_for
-from kerastune_optuna._once import shown_once
-from kerastune_optuna._parts import make_part
-from kerastune_optuna._recipe import Recipe
-from kerastune_optuna._store import check_store
-from kerastune_optuna._trainer import Trainer
+from kerastune_optuna._search import Ending
+from kerastune_optuna._search import asked as _asked
+from kerastune_optuna._storage import check_store
+from kerastune_optuna._study import Constraints, make_part, opening
+from kerastune_optuna._trainer import Trainer, plan_of
+from kerastune_optuna._trial import Recipe, backup, keeps, weights
+from kerastune_optuna._workers import Crew, comparable, shown_once
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -116,8 +112,8 @@ class Confirming(Trainer, ConfirmedResults):
         )
         crew, recipe = self._prepared(fit, callbacks, verbose, n_workers, executor)
         how = self._how_to_confirm()
-        quiet, told = _study.quiet_optuna(), self._telling_of_deletion()
-        with quiet, shown_once(), _interrupt.Brief(), _interrupt.listening(how), told:
+        quiet, told = opening.quiet_optuna(), self._telling_of_deletion()
+        with quiet, shown_once(), _signals.Brief(), _signals.listening(how), told:
             study = self._study_of_executions(fit, recipe)
             self._execute(study, chosen, executions, recipe, fit, crew, verbose)
         return self.confirmation
@@ -135,7 +131,7 @@ class Confirming(Trainer, ConfirmedResults):
     def _chosen(self, top: int) -> list[FrozenTrial]:
         """Return the trials of the best configurations, each configuration once."""
         chosen: list[FrozenTrial] = []
-        for trial in _study.ranked(self._existing, self._objectives.watched):
+        for trial in opening.ranked(self._existing, self._objectives.watched):
             if len(chosen) < top and all(trial.params != one.params for one in chosen):
                 chosen.append(trial)
         if not chosen:
@@ -148,7 +144,7 @@ class Confirming(Trainer, ConfirmedResults):
         return chosen
 
     def _epochs_of_the_search(self) -> int:
-        epochs = _study.epochs_known(self.study)
+        epochs = opening.epochs_known(self.study)
         if epochs is None:
             raise ArgumentError(
                 f"epochs=None: study {self._name!r} does not say how many its search had. Pass "
@@ -164,15 +160,15 @@ class Confirming(Trainer, ConfirmedResults):
 
     def _study_of_executions(self, fit: FitArguments, recipe: Recipe) -> optuna.Study:
         """Open the study of executions for these data and arguments, made where there is none."""
-        _comparable.warn_if_builder_changed(self.study, recipe)
+        comparable.warn_if_builder_changed(self.study, recipe)
         parts = [fit.x, fit.y, fit.epochs, fit.validation_data, fit.validation_split]
         others = sorted(fit.others.items())
-        search = _study.identity(self.study)
+        search = opening.identity(self.study)
         name = f"{self._name}-confirm-{digest(search, parts, others, recipe.callbacks)}"
-        study = _study.open_study(self._connected, name, self._objectives)
+        study = opening.open_study(self._connected, name, self._objectives)
         study.sampler, study.pruner = NoSampler(_asked.defaults(self.build_model)), NopPruner()
         make_part(study, self._name)
-        _study.note_epochs(study, fit.epochs_of_a_trial)
+        opening.note_epochs(study, fit.epochs_of_a_trial)
         return study
 
     def _execute(
@@ -239,5 +235,5 @@ def _tidy(study: optuna.Study, recipe: Recipe) -> None:
     kept = {one.number for one in best_of_each(study, recipe.objectives.watched).values()}
     for trial in finished:  # as they were before the best were read
         if trial.number not in kept:
-            _weights.discard(recipe.store, study._storage, trial)
-    _backup.discard_orphans(recipe.store, study)
+            weights.discard(recipe.store, study._storage, trial)
+    backup.discard_orphans(recipe.store, study)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import keras
 import optuna
 
-from kerastune_optuna import _check, _study
-from kerastune_optuna._confirmation import Confirmation, confirmation_of
+from kerastune_optuna import _check
 from kerastune_optuna._exceptions import NoTrialsError, TooManyFailuresError, WeightsError
-from kerastune_optuna._executions import asked_for, best_of_each
-from kerastune_optuna._kept import keeps
+from kerastune_optuna._rerun import Confirmation, asked_for, best_of_each, confirmation_of
 from kerastune_optuna._results import Results
+from kerastune_optuna._study import opening
+from kerastune_optuna._trial import keeps
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -75,7 +75,7 @@ class ConfirmedResults(Results):
         model = self._model_of_execution(study, execution, number)
         print(
             f"The best model is of trial {number}, which won confirm(): its best execution, with "
-            f"{self._objectives.watched.name} {_study.value_of(execution):.6g}",
+            f"{self._objectives.watched.name} {opening.value_of(execution):.6g}",
             flush=True,
         )
         return model
@@ -113,5 +113,5 @@ class ConfirmedResults(Results):
         self.study.set_user_attr(_LINK, link)
 
     def _load(self, name: str) -> optuna.Study:
-        with _study.quiet_optuna():
+        with opening.quiet_optuna():
             return optuna.load_study(study_name=name, storage=self._connected)

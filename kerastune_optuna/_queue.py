@@ -9,10 +9,14 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import GridSampler
 from optuna.trial import TrialState
 
-from kerastune_optuna import _bundle, _check, _overwrite, _points, _space, _study
-from kerastune_optuna._deletion import settle
+from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._results import Results
+from kerastune_optuna._search import points, space
+from kerastune_optuna._study import opening
+from kerastune_optuna._trial import overwrite as _overwrite
+from kerastune_optuna._trial import settle
+from kerastune_optuna._workers import bundle
 
 if TYPE_CHECKING:
     import optuna
@@ -56,7 +60,7 @@ class Queue(Results):
         if own is not None:
             self._enqueue(_allowed(self.build_model, own()))
             return
-        walker = _space.Walker(lambda name, distribution: _space.middle(distribution))
+        walker = space.Walker(lambda name, distribution: space.middle(distribution))
         self.build_model(walker)
         if not walker.params:
             raise ArgumentError("build_model asks for no parameters: it has no defaults to try.")
@@ -67,24 +71,24 @@ class Queue(Results):
             raise ArgumentError(
                 "Optuna's GridSampler takes no enqueued configurations. Pass sampler='grid'."
             )
-        text = _points.text(params)
+        text = points.text(params)
         study = self._opened()
         trials = study.get_trials(deepcopy=False)
-        known = [one for one in trials if text in (_points.text_of(one), _points.laid_out(one))]
+        known = [one for one in trials if text in (points.text_of(one), points.laid_out(one))]
         failures = sum(one.state is TrialState.FAIL for one in known)
         if len(known) == failures:
             key = f"{text} after {failures}" if failures else text
-            _points.lay_out_point(study, params, _points.ENQUEUED, key)
+            points.lay_out_point(study, params, points.ENQUEUED, key)
         self._settle()
 
     def _opened(self) -> optuna.Study:
         """Return the study: a new one, where overwrite= asks for it and it was not opened yet."""
         if self.overwrite and not self._was_opened:
             self.__dict__.pop("study", None)  # the old study, where results were read from it
-            with _study.quiet_optuna():
+            with opening.quiet_optuna():
                 given = self._connected, self._name, self._objectives, self._store
                 if _overwrite.clear(*given):
-                    _bundle.discard(self._folder)
+                    bundle.discard(self._folder)
             _overwrite.mark(self.study)
         self._was_opened = True
         return self.study
@@ -116,11 +120,11 @@ def _allowed(build_model: Any, params: Mapping[str, Any]) -> dict[str, Any]:
 
     def choose(name: str, distribution: BaseDistribution) -> Any:
         if name not in params:
-            return _space.middle(distribution)
+            return space.middle(distribution)
         return _checked(name, params[name], distribution)
 
-    walker = _space.Walker(choose)
-    is_whole = _space.walk(build_model, walker)
+    walker = space.Walker(choose)
+    is_whole = space.walk(build_model, walker)
     unknown = [name for name in params if name not in walker.params]
     if unknown and is_whole:
         raise ArgumentError(_unknown(unknown[0], walker))
@@ -136,15 +140,15 @@ def _checked(name: str, value: Any, distribution: BaseDistribution) -> Any:
     if not fits:
         raise ArgumentError(
             f"enqueue() got {name}={value!r}, which build_model does not allow. Pass "
-            f"{_space.described(distribution)}."
+            f"{space.described(distribution)}."
         )
     return distribution.to_external_repr(internal)
 
 
-def _unknown(name: str, walker: _space.Walker) -> str:
+def _unknown(name: str, walker: space.Walker) -> str:
     """Return the sentences that say what the builder asks for instead."""
     asked = ", ".join(
-        f"{known} ({_space.described(one)})" for known, one in walker.distributions.items()
+        f"{known} ({space.described(one)})" for known, one in walker.distributions.items()
     )
     return (
         f"enqueue() got {name!r}, which build_model does not ask for with these values."

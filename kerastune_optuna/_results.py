@@ -16,25 +16,16 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
-from kerastune_optuna import (
-    _card,
-    _check,
-    _dashboard,
-    _overwrite,
-    _report,
-    _storage,
-    _study,
-    _weights,
-)
-from kerastune_optuna._dashboard import Dashboard
+from kerastune_optuna import _check, _report
 from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, WeightsError
-from kerastune_optuna._kept import keeps, rebuild
-from kerastune_optuna._objectives import Objectives, parse_objectives
-from kerastune_optuna._patience import one_try
 from kerastune_optuna._plots import Plots
-from kerastune_optuna._recipe import Builder
-from kerastune_optuna._short_names import made_pruner
-from kerastune_optuna._store import StoreAwayError, StoreSource, WholeFileStore
+from kerastune_optuna._report import Dashboard
+from kerastune_optuna._report import dashboard as _dashboard
+from kerastune_optuna._search import made_pruner
+from kerastune_optuna._storage import StoreAwayError, StoreSource, WholeFileStore, database, one_try
+from kerastune_optuna._study import Objectives, opening, parse_objectives
+from kerastune_optuna._trial import Builder, keeps, overwrite, rebuild, weights
+from kerastune_optuna._workers import card
 
 if TYPE_CHECKING:
     import pandas
@@ -60,11 +51,11 @@ class Results(Plots):
     @cached_property
     def study(self) -> optuna.Study:
         """The Optuna study, with everything that Optuna offers for it; made where there is none."""
-        with _study.quiet_optuna():
-            study = _study.open_study(self._connected, self._name, self._objectives)
+        with opening.quiet_optuna():
+            study = opening.open_study(self._connected, self._name, self._objectives)
         if isinstance(self.sampler, BaseSampler):  # one of a name is made when a search begins
             study.sampler = self.sampler
-        study.pruner = made_pruner(self.pruner, _study.epochs_known(study) or 1)
+        study.pruner = made_pruner(self.pruner, opening.epochs_known(study) or 1)
         return study
 
     @property
@@ -83,7 +74,7 @@ class Results(Plots):
     def best_trials(self) -> list[FrozenTrial]:
         """The trials that no other one dominates; of one objective, the best trial alone."""
         several = self._objectives.are_several
-        return copy.deepcopy(_study.front(self._existing)) if several else [self.best_trial]
+        return copy.deepcopy(opening.front(self._existing)) if several else [self.best_trial]
 
     @property
     def best_params(self) -> dict[str, Any]:
@@ -193,7 +184,7 @@ class Results(Plots):
     @property
     def _names_on_disk(self) -> list[str]:
         """The studies in the directory's own database, which is not made for the answer."""
-        is_there = _storage.has_database(Path(self.directory))
+        is_there = database.has_database(Path(self.directory))
         return optuna.get_all_study_names(self._connected) if is_there else []
 
     def dashboard(self, port: int | None = None) -> Dashboard:
@@ -214,13 +205,13 @@ class Results(Plots):
             MissingExtraError: `pip install "kerastune_optuna[dashboard]"` is needed.
         """
         _dashboard.add_note(self.study)  # which may have its first search later
-        if _storage.is_of_one_thread(self._connected):
+        if database.is_of_one_thread(self._connected):
             raise ArgumentError(
                 "storage= is SQLite in memory, which a page in another thread cannot read. Pass a "
                 "file, storage=None, or optuna.storages.InMemoryStorage()."
             )
         # A page that is asked for while the database is away need not wait as a search does.
-        storage = _storage.connect(self._storage_source)
+        storage = database.connect(self._storage_source)
         study = optuna.load_study(study_name=self._name, storage=storage)
         return _dashboard.serve(study, self._store, port)
 
@@ -230,7 +221,7 @@ class Results(Plots):
         try:
             yield
         except KeyError as error:
-            if "study" not in self.__dict__ or (why := _overwrite.deletion_of(self.study)) is None:
+            if "study" not in self.__dict__ or (why := overwrite.deletion_of(self.study)) is None:
                 raise
             del self.__dict__["study"]  # the next call opens the one that has its name
             raise why from error
@@ -241,7 +232,7 @@ class Results(Plots):
 
     @property
     def _name(self) -> str:
-        return self.study_name or _study.default_name(self.build_model)
+        return self.study_name or opening.default_name(self.build_model)
 
     @property
     def _folder(self) -> Path:
@@ -254,7 +245,7 @@ class Results(Plots):
 
     @property
     def _storage_source(self) -> str | BaseStorage:
-        return self.storage or _storage.in_directory(Path(self.directory))
+        return self.storage or database.in_directory(Path(self.directory))
 
     @property
     def _has_directory(self) -> bool:
@@ -264,8 +255,8 @@ class Results(Plots):
     @cached_property
     def _connected(self) -> BaseStorage:
         if self.storage is None:
-            _storage.make_directory(Path(self.directory))
-        return _storage.connect(self._storage_source, self.storage_patience)
+            database.make_directory(Path(self.directory))
+        return database.connect(self._storage_source, self.storage_patience)
 
     def _model_of(self, trial: FrozenTrial) -> keras.Model:
         try:
@@ -280,16 +271,16 @@ class Results(Plots):
         # The builder gets a copy: what it does to its trial must not reach Optuna's cache.
         own = copy.deepcopy(trial)
         model = rebuild(self.build_model, self._store, self._connected, own)
-        _card.warn_where_code_decides(study, trial, self.build_model, model)
+        card.warn_where_code_decides(study, trial, self.build_model, model)
         return model
 
     def _next_whole(self, lost: FrozenTrial) -> str:
         """Return a sentence that names the best other trial whose weights can be loaded."""
         objectives = self._objectives
         several, watched = objectives.are_several, objectives.watched
-        for trial in _study.front(self.study) if several else _study.ranked(self.study, watched):
-            is_other = trial.number != lost.number and _weights.has(self._connected, trial)
-            if is_other and _weights.are_whole(self._store, self._connected, trial):
+        for trial in opening.front(self.study) if several else opening.ranked(self.study, watched):
+            is_other = trial.number != lost.number and weights.has(self._connected, trial)
+            if is_other and weights.are_whole(self._store, self._connected, trial):
                 return (
                     f"The next best whose weights are whole is trial {trial.number} "
                     f"({watched.name} {watched.value_of(trial):.6g}): "
@@ -299,7 +290,7 @@ class Results(Plots):
 
     def _complete(self, number: int) -> FrozenTrial:
         """Return the COMPLETE trial of that number."""
-        complete = {trial.number: trial for trial in _study.complete(self._existing)}
+        complete = {trial.number: trial for trial in opening.complete(self._existing)}
         if number not in complete:
             listed = ", ".join(str(known) for known in sorted(complete)) or "none"
             raise NoTrialsError(f"trial={number!r} is no COMPLETE trial. Pass one of: {listed}.")
@@ -308,7 +299,7 @@ class Results(Plots):
     def _check_single(self) -> None:
         """Refuse to choose one of the trials on a front."""
         if self._objectives.are_several:
-            best = _study.front(self._existing)
+            best = opening.front(self._existing)
             numbers = ", ".join(str(trial.number) for trial in best) or "none yet"
             raise ArgumentError(
                 f"Study {self._name!r} has several objectives, and none of its best trials is "
@@ -319,7 +310,7 @@ class Results(Plots):
     def _ranked(self, n: int) -> list[FrozenTrial]:
         """Return the best `n` trials, which must be there."""
         self._check_single()
-        best = _study.best(self._existing, self._objectives.watched, n)
+        best = opening.best(self._existing, self._objectives.watched, n)
         if len(best) < n:
             there = _check.count(len(best), "COMPLETE trial")
             raise NoTrialsError(

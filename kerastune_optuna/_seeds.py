@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import random
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 
 if TYPE_CHECKING:
@@ -34,26 +29,3 @@ def seed_of(trial: BaseTrial | FrozenTrial, seed: int | None, training: int = 0)
         return int(trial.user_attrs["seeds"][training])
     recorded: int | None = trial.user_attrs.get("seed")
     return derive(seed, trial.number) if recorded is None else recorded
-
-
-def set_all(seed: int) -> None:
-    """Start the generators of Python, NumPy, Keras and PyTorch from one seed."""
-    keras.utils.set_random_seed(seed)
-    # Keras leaves PyTorch's alone under other backends, which take its DataLoaders too.
-    if (torch := sys.modules.get("torch")) is not None:
-        torch.manual_seed(seed)
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Put back what reading data draws from: each pass over a DataLoader takes a number."""
-    state, of_numpy = random.getstate(), np.random.get_state()
-    torch = sys.modules.get("torch")
-    of_torch = None if torch is None else torch.get_rng_state()
-    try:
-        yield
-    finally:
-        random.setstate(state)
-        np.random.set_state(of_numpy)
-        if torch is not None:
-            torch.set_rng_state(of_torch)

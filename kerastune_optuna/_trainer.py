@@ -6,23 +6,28 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
-from kerastune_optuna import _bundle, _card, _check, _source, _storage
-from kerastune_optuna._constraints import Constraint, Constraints
-from kerastune_optuna._crew import Crew
-from kerastune_optuna._fit import VERBOSITIES, FitArguments, check_training
-from kerastune_optuna._kept import UNASKED
-from kerastune_optuna._kinds import check_kinds
-from kerastune_optuna._own_fit import trains_itself
-from kerastune_optuna._recipe import Recipe
+from kerastune_optuna import _check, _source
+from kerastune_optuna._backend import keras_settings
+from kerastune_optuna._data import VERBOSITIES, FitArguments, check_kinds, check_training
+from kerastune_optuna._report import Plan
 from kerastune_optuna._results import Results
-from kerastune_optuna._steps import check_steps
-from kerastune_optuna._user_callbacks import as_list, check_callbacks, may_add_metrics
-from kerastune_optuna._workers import Job, keras_settings
+from kerastune_optuna._storage import database
+from kerastune_optuna._study import Constraint, Constraints, finished
+from kerastune_optuna._trial import (
+    UNASKED,
+    Recipe,
+    as_list,
+    check_callbacks,
+    check_steps,
+    may_add_metrics,
+    trains_itself,
+)
+from kerastune_optuna._workers import Crew, Job, bundle, card
 
 if TYPE_CHECKING:
     import optuna
 
-    from kerastune_optuna._budget import Budget
+    from kerastune_optuna._search import Budget
 
 
 class Trainer(Results):
@@ -54,7 +59,7 @@ class Trainer(Results):
         _check.one_of("verbose", verbose, VERBOSITIES)
         crew = Crew(n_workers, executor)
         if not crew.is_this_process:
-            _storage.check_shared(self._storage_source)
+            database.check_shared(self._storage_source)
         given = as_list(callbacks)
         check_callbacks(given)
         may_add = may_add_metrics(given) or trains_itself(self.build_model)
@@ -90,11 +95,11 @@ class Trainer(Results):
         """Return what only the process that begins a search knows of it, for its card."""
         folder = self._folder if self._has_directory else None
         return {
-            "command": _card.command(),
+            "command": card.command(),
             "builder": _source.combined(recipe.digests),
             "sampler_seed": sampler_seed,
             "n_workers": n_workers,
-            "kept": _bundle.keep(folder, recipe, given),
+            "kept": bundle.keep(folder, recipe, given),
         }
 
     def _job(
@@ -111,3 +116,18 @@ class Trainer(Results):
             self.storage_patience,
             known,
         )
+
+
+def plan_of(study: optuna.Study, recipe: Recipe, budget: Budget) -> Plan:
+    """Return what a search is to do, for who tells of it."""
+    seconds = None if budget.deadline is None else budget.deadline.seconds_left()
+    return Plan(
+        study.study_name,
+        recipe.objectives.watched,
+        budget.size(study),
+        recipe.last_epoch,
+        recipe.last_epoch - recipe.epochs_of_a_trial,
+        seconds,
+        done=len(finished(study)),
+        others=recipe.objectives.others,
+    )

@@ -11,24 +11,28 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
-from kerastune_optuna import _backup, _comparable, _interrupt, _short_names, _study
+from kerastune_optuna import _signals
 from kerastune_optuna._again import Again
 from kerastune_optuna._arguments import check_limits, check_names, check_tuner
-from kerastune_optuna._budget import Budget, check_study, room
+from kerastune_optuna._backend import Memory
 from kerastune_optuna._confirm import Confirming
-from kerastune_optuna._constraints import Constraint
-from kerastune_optuna._crew import Crew
-from kerastune_optuna._ending import Deadline, Ending
-from kerastune_optuna._fit import FitArguments, check_fit_arguments
-from kerastune_optuna._folds import cross_validated, told
-from kerastune_optuna._frame import plan_of
-from kerastune_optuna._grid import lay_out_grid
-from kerastune_optuna._kept import claim_keeping, discard_outranked, keeps
-from kerastune_optuna._live import progress_for
-from kerastune_optuna._once import shown_once
+from kerastune_optuna._data import FitArguments, check_fit_arguments, cross_validated, told
 from kerastune_optuna._queue import Queue
-from kerastune_optuna._recipe import Builder, Recipe
-from kerastune_optuna._store import StoreSource, check_store
+from kerastune_optuna._report import progress_for
+from kerastune_optuna._search import (
+    Budget,
+    Deadline,
+    Ending,
+    check_study,
+    lay_out_grid,
+    room,
+    samplers,
+)
+from kerastune_optuna._storage import StoreSource, check_store
+from kerastune_optuna._study import Constraint, opening
+from kerastune_optuna._trainer import plan_of
+from kerastune_optuna._trial import Builder, Recipe, backup, claim_keeping, discard_outranked, keeps
+from kerastune_optuna._workers import Crew, comparable, shown_once
 
 if TYPE_CHECKING:
     import optuna
@@ -252,8 +256,8 @@ class OptunaTuner(Queue, Again, Confirming):
         crew, recipe = self._prepared(fit, callbacks, verbose, n_workers, executor)
         given = replace(given, folds=fit.folds)  # with the functions that load data as they came
         how = self._how_to_go_on()
-        quiet, told = _study.quiet_optuna(), self._telling_of_deletion()
-        with quiet, shown_once(), _interrupt.Brief(), _interrupt.listening(how), told:
+        quiet, told = opening.quiet_optuna(), self._telling_of_deletion()
+        with quiet, shown_once(), _signals.Brief(), _signals.listening(how), told:
             self._search(recipe, given, budget, crew, verbose)
         return self
 
@@ -264,16 +268,17 @@ class OptunaTuner(Queue, Again, Confirming):
         study = self._opened()
         if keeps(study, self.keep_best):
             check_store(self._store)
-        _comparable.warn_if_builder_changed(study, recipe)
-        _study.claim_trainings(study, recipe.executions, told(recipe.fit.folds))
-        _comparable.claim(study, recipe, budget.n_trials)
+        comparable.warn_if_builder_changed(study, recipe)
+        opening.claim_trainings(study, recipe.executions, told(recipe.fit.folds))
+        comparable.claim(study, recipe, budget.n_trials)
         recipe = replace(recipe, keep_best=claim_keeping(study, self.keep_best))
         _tidy(study, recipe)
-        study.pruner = _short_names.made_pruner(self.pruner, recipe.last_epoch)
+        study.pruner = samplers.made_pruner(self.pruner, recipe.last_epoch)
         is_new = not self._has_searched
-        drawn = _short_names.start_sampler(study, self.sampler, self.seed, fresh_process=is_new)
+        drawn = samplers.start_sampler(study, self.sampler, self.seed, fresh_process=is_new)
         self._has_searched = True
-        grid = lay_out_grid(study, self.build_model, room(study, budget.n_trials), self.seed)
+        space = room(study, budget.n_trials)
+        grid = lay_out_grid(study, self.build_model, space, self.seed, Memory(share=1.0))
         progress = progress_for(verbose, study, plan_of(study, recipe, budget), budget.n_trials)
         budget = replace(budget, first_trial=len(study.get_trials(deepcopy=False)))
         if self.overwrite:
@@ -309,4 +314,4 @@ class OptunaTuner(Queue, Again, Confirming):
 def _tidy(study: optuna.Study, recipe: Recipe) -> None:
     """Delete what killed processes left in the store."""
     discard_outranked(study, recipe)
-    _backup.discard_orphans(recipe.store, study)
+    backup.discard_orphans(recipe.store, study)

@@ -15,7 +15,7 @@ import optuna
 import pytest
 
 from kerastune_optuna import OptunaTuner
-from kerastune_optuna._store import open_store
+from kerastune_optuna._storage.artifacts import open_store
 from tests.browser import chromium, launched
 
 # Tests of what one backend alone does: .ci/run has them run with it.

@@ -109,7 +109,9 @@ def is_worker(process):
     """Whether a process is a worker that was not killed yet."""
     with suppress(psutil.NoSuchProcess):
         is_zombie = process.status() == psutil.STATUS_ZOMBIE
-        return not is_zombie and "kerastune_optuna._launch" in " ".join(process.cmdline())
+        return not is_zombie and "kerastune_optuna._workers.processes" in " ".join(
+            process.cmdline()
+        )
     return False
 
 

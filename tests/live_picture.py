@@ -10,8 +10,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState, create_trial
 from rich.console import Console
 
-from kerastune_optuna._frame import Frame, Plan
-from kerastune_optuna._monitor import parse_objective
+from kerastune_optuna._report.display import Frame, Plan
+from kerastune_optuna._study.monitor import parse_objective
 
 EPOCHS = 10
 SPACE = {

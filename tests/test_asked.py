@@ -5,7 +5,12 @@ from __future__ import annotations
 import keras
 import pytest
 
-from kerastune_optuna import ArgumentError, StudyMismatchError, TunerError, WeightsError
+from kerastune_optuna import (
+    ArgumentError,
+    StudyMismatchError,
+    TunerError,
+    WeightsError,
+)
 from tests.untrained import Untrained, run, tuner_in
 
 

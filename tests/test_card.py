@@ -10,8 +10,8 @@ import optuna
 import pytest
 
 from kerastune_optuna import _report
-from kerastune_optuna._card import changes
 from kerastune_optuna._seeds import derive
+from kerastune_optuna._workers.card import changes
 from tests.conftest import build_model
 
 

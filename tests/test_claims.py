@@ -15,13 +15,14 @@ import pytest
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from kerastune_optuna import _lease
-from kerastune_optuna._budget import Budget, Executions
-from kerastune_optuna._claim import _CLAIM
-from kerastune_optuna._ending import Ending
-from kerastune_optuna._lease import Watch
-from kerastune_optuna._liveness import (
-    WORKER,
+from kerastune_optuna._rerun.executions import Executions
+from kerastune_optuna._search.slots import Budget
+from kerastune_optuna._search.stopping import Ending
+from kerastune_optuna._storage.patience import WORKER
+from kerastune_optuna._study import heartbeat
+from kerastune_optuna._study.claim import _CLAIM
+from kerastune_optuna._study.heartbeat import Watch
+from kerastune_optuna._study.liveness import (
     leave,
     leaving_all,
     machine,
@@ -29,7 +30,13 @@ from kerastune_optuna._liveness import (
     signed_in,
     started,
 )
-from kerastune_optuna._retry import CONFIRMS, DIED, RETRY_OF, fail_and_retry, lay_out
+from kerastune_optuna._study.retry import (
+    CONFIRMS,
+    DIED,
+    RETRY_OF,
+    fail_and_retry,
+    lay_out,
+)
 from tests.faults import ROOT
 from tests.untrained import run, tuner_in
 
@@ -52,10 +59,10 @@ optuna.storages.run_grpc_proxy_server(storage, host="127.0.0.1", port=int(sys.ar
 CLAIMERS = """
 import multiprocessing, os, sys, warnings
 import optuna
-from kerastune_optuna._budget import Budget
-from kerastune_optuna._ending import Ending
-from kerastune_optuna._lease import Watch
-from kerastune_optuna._storage import connect
+from kerastune_optuna._search.slots import Budget
+from kerastune_optuna._search.stopping import Ending
+from kerastune_optuna._study.heartbeat import Watch
+from kerastune_optuna._storage.database import connect
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
 fork = multiprocessing.get_context("fork")  # of what was imported and not used yet
@@ -115,8 +122,8 @@ def test_a_proxy_in_front_of_sqlite_gives_no_trial_to_two(tmp_path):
 
 def test_a_claim_of_a_worker_that_died_lapses(monkeypatch):
     """A trial that was claimed and never set to RUNNING is laid out again after a lease."""
-    monkeypatch.setattr(_lease, "_LEASE_SECONDS", 0.2)
-    monkeypatch.setattr("kerastune_optuna._budget._POLL_OTHERS", 0.1)
+    monkeypatch.setattr(heartbeat, "_LEASE_SECONDS", 0.2)
+    monkeypatch.setattr("kerastune_optuna._search.slots._POLL_OTHERS", 0.1)
     study = optuna.create_study()
     lay_out(study, {_CLAIM + "0": [], "fixed_params": {"units": 3}})
     trial = budget_of(1).claim(study, Watch())
@@ -152,7 +159,7 @@ def of_a_neighbour():
 
 def test_a_retry_waits_until_its_trial_has_failed(monkeypatch):
     """Who is killed when it laid a retry out leaves none that runs beside its trial."""
-    monkeypatch.setattr("kerastune_optuna._budget._PATIENCE", 0)
+    monkeypatch.setattr("kerastune_optuna._search.slots._PATIENCE", 0)
     study = optuna.create_study()
     study.ask().set_user_attr(WORKER, of_a_neighbour())
     lay_out(study, user_attrs={RETRY_OF: 0})
@@ -164,15 +171,15 @@ def test_a_retry_waits_until_its_trial_has_failed(monkeypatch):
 NODE3 = """
 import sys
 import optuna
-from kerastune_optuna import _lease
-from kerastune_optuna._budget import Budget
-from kerastune_optuna._ending import Ending
-from kerastune_optuna._storage import connect
+from kerastune_optuna._study import heartbeat
+from kerastune_optuna._search.slots import Budget
+from kerastune_optuna._search.stopping import Ending
+from kerastune_optuna._storage.database import connect
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-_lease._BEAT_SECONDS = 0.1
+heartbeat._BEAT_SECONDS = 0.1
 study = optuna.load_study(study_name="test", storage=connect(sys.argv[1], 60))
-watch = _lease.Watch()
-with _lease.Heart(study, watch).beating():
+watch = heartbeat.Watch()
+with heartbeat.Heart(study, watch).beating():
     budget = Budget(2, None, 10, ending=Ending(train_repeats=True))
     trial = budget.claim(study, watch)
     print(trial.number, flush=True)
@@ -215,8 +222,8 @@ def test_a_search_ends_with_the_last_trial_of_another_machine(
     tmp_path, monkeypatch, capfd, end, states
 ):
     """It says which one it waits for, and runs it again where that machine vanishes."""
-    monkeypatch.setattr(_lease, "_LEASE_SECONDS", 2)
-    monkeypatch.setattr("kerastune_optuna._budget._POLL_OTHERS", 0.1)
+    monkeypatch.setattr(heartbeat, "_LEASE_SECONDS", 2)
+    monkeypatch.setattr("kerastune_optuna._search.slots._POLL_OTHERS", 0.1)
     pruner = optuna.pruners.NopPruner()
     tuner = tuner_in(tmp_path, objective="val_mae", n_trials=2, pruner=pruner)
     assert tuner.study.trials == []
@@ -294,8 +301,8 @@ def test_a_small_search_waits_for_no_larger_one():
 
 def test_a_process_that_left_its_trial_is_not_waited_for(monkeypatch):
     """A notebook lives on after its search broke off, and beats for the trial no more."""
-    monkeypatch.setattr(_lease, "_LEASE_SECONDS", 0.3)
-    monkeypatch.setattr("kerastune_optuna._budget._POLL_OTHERS", 0.1)
+    monkeypatch.setattr(heartbeat, "_LEASE_SECONDS", 0.3)
+    monkeypatch.setattr("kerastune_optuna._search.slots._POLL_OTHERS", 0.1)
     study = optuna.create_study()
     study.ask().set_user_attr(WORKER, of_a_neighbour())
     assert not budget_of(1).wait_for_others(study, Watch())
@@ -322,8 +329,8 @@ def test_a_trial_that_was_lost_is_left():
 
 def test_an_execution_whose_claim_lapsed_is_run(monkeypatch):
     """A worker died between its claim and RUNNING: the same call of confirm() waits and runs it."""
-    monkeypatch.setattr(_lease, "_LEASE_SECONDS", 0.3)
-    monkeypatch.setattr(_lease, "_LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(heartbeat, "_LEASE_SECONDS", 0.3)
+    monkeypatch.setattr(heartbeat, "_LOOK_SECONDS", 0.1)
     study = optuna.create_study()
     lay_out(study, {f"{_CLAIM}of-a-dead-worker": []}, {CONFIRMS: 7, "seed": 1})
     trial = Executions(1, None, 10, asked=frozenset({(7, 1)})).claim(study, Watch())

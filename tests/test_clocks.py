@@ -19,12 +19,14 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from kerastune_optuna import TooManyFailuresError, _lease
-from kerastune_optuna._budget import Budget
-from kerastune_optuna._lease import BEAT, Heart, Watch
-from kerastune_optuna._liveness import SLOT, WORKER, leave, machine
-from kerastune_optuna._reason import SAMENESS
-from kerastune_optuna._retry import DIED, RETRY_OF, lay_out
+from kerastune_optuna import TooManyFailuresError
+from kerastune_optuna._search.slots import Budget
+from kerastune_optuna._storage.patience import WORKER
+from kerastune_optuna._study import heartbeat
+from kerastune_optuna._study.heartbeat import BEAT, Heart, Watch
+from kerastune_optuna._study.liveness import SLOT, leave, machine
+from kerastune_optuna._study.reason import SAMENESS
+from kerastune_optuna._study.retry import DIED, RETRY_OF, lay_out
 from tests.faults import ROOT, lock
 from tests.untrained import run, tuner_in
 
@@ -33,16 +35,16 @@ ELSEWHERE = "elsewhere-1:1:1"
 LOOK = """
 import sys
 import optuna
-from kerastune_optuna import _storage
-from kerastune_optuna._lease import Watch
-from kerastune_optuna._liveness import is_dead
+from kerastune_optuna._storage import connect
+from kerastune_optuna._study.heartbeat import Watch
+from kerastune_optuna._study.heartbeat import is_dead
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-study = optuna.load_study(study_name="test", storage=_storage.connect(sys.argv[1], 60))
+study = optuna.load_study(study_name="test", storage=connect(sys.argv[1], 60))
 print([is_dead(trial, Watch()) for trial in study.trials])
 """
 IS_OVER = """
 import pickle, sys
-print(pickle.loads(bytes.fromhex(sys.argv[1]))._is_over())
+print(pickle.loads(bytes.fromhex(sys.argv[1])).is_over())
 """
 AN_HOUR_AHEAD = ["faketime", "-f", "+1h"]
 # What the kernel tells after the clock was set: the moment of the boot is reckoned from it.
@@ -119,7 +121,7 @@ def test_a_timeout_is_as_long_by_any_clock(tuner):
 
 def begin_to_beat():
     """Return the machine of a process that is to run tasks, and beats often."""
-    _lease._BEAT_SECONDS = 0.1
+    heartbeat._BEAT_SECONDS = 0.1
     return machine()
 
 
@@ -228,8 +230,8 @@ def test_a_task_that_starts_late_has_no_time_of_its_own(tmp_path, other_machine,
 @pytest.fixture
 def short_lease(monkeypatch):
     """Let a lease last for a second."""
-    monkeypatch.setattr(_lease, "_LEASE_SECONDS", 1.0)
-    monkeypatch.setattr(_lease, "_SILENCE_SECONDS", 1.0)
+    monkeypatch.setattr(heartbeat, "_LEASE_SECONDS", 1.0)
+    monkeypatch.setattr(heartbeat, "_SILENCE_SECONDS", 1.0)
 
 
 @pytest.fixture
@@ -274,7 +276,7 @@ def test_a_process_that_trains_notices_an_outage(
     tuner, tmp_path, claim, short_lease, monkeypatch, away
 ):
     """Who looks before and after a long training knows from its own beats what others could do."""
-    monkeypatch.setattr(_lease, "_BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(heartbeat, "_BEAT_SECONDS", 0.1)
     tuner.study.ask().set_user_attr(WORKER, ELSEWHERE)
     watch = Watch()
     with Heart(tuner.study, watch).beating():
@@ -306,14 +308,14 @@ def test_a_trial_of_foreign_code_is_left_alone(tuner, reap):
 KILL = """
 import os, signal, sys
 import optuna
-from kerastune_optuna import _storage
-from kerastune_optuna._budget import Budget
-from kerastune_optuna._lease import Watch
+from kerastune_optuna._storage import connect
+from kerastune_optuna._search.slots import Budget
+from kerastune_optuna._study.heartbeat import Watch
 class Killed(optuna.samplers.RandomSampler):
     def before_trial(self, study, trial):
         os.kill(os.getpid(), signal.SIGKILL)
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-storage = _storage.connect(sys.argv[1], 60)
+storage = connect(sys.argv[1], 60)
 study = optuna.load_study(study_name="test", storage=storage, sampler=Killed())
 Budget(None, None, 9).claim(study, Watch())
 """
@@ -339,14 +341,14 @@ class Thinking(optuna.samplers.RandomSampler):
 
 def test_a_process_beats_while_its_sampler_thinks(tmp_path, monkeypatch):
     """A Gaussian process may think for longer than a lease lasts."""
-    monkeypatch.setattr(_lease, "_BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(heartbeat, "_BEAT_SECONDS", 0.05)
     tuner = tuner_in(tmp_path, objective="val_mae", n_trials=1, sampler=Thinking())
     assert states(run(tuner)) == ["COMPLETE"]
 
 
 def test_a_sampler_that_raises_ends_the_beat(tuner, monkeypatch):
     """A trial that a claim could not begin is left, for the next search to find."""
-    monkeypatch.setattr(_lease, "_BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(heartbeat, "_BEAT_SECONDS", 0.05)
 
     class Raising(optuna.samplers.RandomSampler):
         def before_trial(self, study, trial):
@@ -365,7 +367,7 @@ ip link add card address "$0" type bridge && ip link set card up && ip addr add 
 mount -t tmpfs none /proc
 exec "$@"
 """
-NAME = "from kerastune_optuna._liveness import machine; print(machine())"
+NAME = "from kerastune_optuna._study.liveness import machine; print(machine())"
 
 
 def test_machines_of_one_name_are_told_apart():

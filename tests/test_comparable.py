@@ -10,7 +10,7 @@ import scipy.sparse
 import tensorflow as tf
 
 from kerastune_optuna import StudyMismatchError
-from kerastune_optuna._fingerprint import measure
+from kerastune_optuna._data.fingerprint import measure
 
 X, Y = np.arange(24, dtype="float32").reshape(8, 3), np.arange(8)
 

@@ -27,12 +27,12 @@ from kerastune_optuna import (
     OptunaTuner,
     TooManyFailuresError,
     WeightsError,
-    _weights,
 )
 from kerastune_optuna.__main__ import _load
-from kerastune_optuna._confirmation import Confirmation, Confirmed
-from kerastune_optuna._digest import digest
-from kerastune_optuna._monitor import Objective
+from kerastune_optuna._data.digest import digest
+from kerastune_optuna._rerun.confirmation import Confirmation, Confirmed
+from kerastune_optuna._study.monitor import Objective
+from kerastune_optuna._trial.run import weights
 from tests.benchmarks.luck import EXECUTIONS, TOP, TRIALS, Noisy, largest
 from tests.conftest import build_model
 
@@ -167,7 +167,7 @@ def test_each_configuration_keeps_its_best_weights(trained):
     """The weights of one execution of each configuration are left, since any may win later."""
     tuner, _ = trained
     storage, done = tuner.study._storage, executions(tuner)
-    whole = [one.value for one in done if _weights.are_whole(tuner._store, storage, one)]
+    whole = [one.value for one in done if weights.are_whole(tuner._store, storage, one)]
     assert sorted(whole) == sorted(max(row.values) for row in tuner.confirmation.ranking)
 
 

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from kerastune_optuna import ArgumentError, PruningCallback
 from kerastune_optuna._report import card
-from kerastune_optuna._stopwatch import Stopwatch
+from kerastune_optuna._trial.stopwatch import Stopwatch
 from tests.untrained import Untrained, X, build, run, tuner_in
 
 LIMIT = 10_000

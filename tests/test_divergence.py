@@ -13,10 +13,10 @@ import tensorflow as tf
 from optuna.trial import TrialState
 
 from kerastune_optuna import TooManyFailuresError
-from kerastune_optuna._budget import Budget
-from kerastune_optuna._fit import FitArguments
-from kerastune_optuna._not_finite import find
+from kerastune_optuna._data.fit import FitArguments
+from kerastune_optuna._data.not_finite import find
 from kerastune_optuna._report import saved_epochs
+from kerastune_optuna._search.slots import Budget
 from tests.conftest import build_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* holds (NaN|infinity)")  # which the first tells

@@ -1,10 +1,13 @@
-"""The package has one door, and its modules stand in order."""
+"""The package has one door, its rooms stand in order, and its modules stay small."""
 
 from __future__ import annotations
 
 import ast
 import io
+import subprocess
+import sys
 import tokenize
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -12,168 +15,83 @@ import pytest
 import kerastune_optuna
 
 PACKAGE = Path(kerastune_optuna.__file__).parent
-# Each module imports only from those before it; a folder's door is the last of its own.
+GROUND, TOP = "ground", "top"
+# Each room imports only from those before it: the files on the ground, the folders, the top.
 ORDER = [
-    "_exceptions",
-    "_reason",
-    "_source",
-    "_choice",
-    "_check",
-    "_seeds",
-    "_memory",
-    "_space",
-    "_asked",
-    "_environment",
-    "_monitor",
-    "_objectives",
-    "_one_objective",
-    "_inference",
-    "_constraints",
-    "_divergence",
-    "_interrupt",
-    "_scratch",
-    "_liveness",
-    "_patience",
-    "_pruner",
-    "_stop",
-    "_state",
-    "_series",
-    "_callbacks",
-    "_stopwatch",
-    "_fits",
-    "_own_fit",
-    "_hparams",
-    "_user_callbacks",
-    "_pick",
-    "_data",
-    "_specs",
-    "_variables",
-    "_graphs",
-    "_fingerprint",
-    "_digest",
-    "_rows",
-    "_fit",
-    "_kinds",
-    "_not_finite",
-    "_folds",
-    "_steps",
-    "_rehearsal",
-    "_parcels",
-    "_journal",
-    "_disks",
-    "_url",
-    "_mysql",
+    GROUND,
     "_storage",
-    "_store",
-    "_architecture",
-    "_weights",
-    "_history",
-    "_lease",
-    "_claim",
-    "_retry",
-    "_points",
-    "_grid",
-    "_archive",
-    "_backup",
-    "_parts",
-    "_deletion",
     "_study",
-    "_overwrite",
-    "_executions",
-    "_keras_tuner._conditions",
-    "_keras_tuner._ranges",
-    "_keras_tuner._hyperparameters",
-    "_keras_tuner._builder",
-    "_keras_tuner._project",
-    "_keras_tuner",
-    "_repeats",
-    "_ending",
-    "_sampler",
-    "_budget",
-    "_shared",
-    "_recipe",
-    "_comparable",
-    "_score",
-    "_kept",
-    "_training",
+    "_search",
+    "_data",
     "_trial",
-    "_card",
-    "_refit",
-    "_workers",
-    "_bundle",
-    "_reproduction",
-    "_reproduce",
-    "_once",
-    "_progress",
-    "_report._text",
-    "_report._ranks",
-    "_report._facts",
-    "_report._frame",
-    "_report._lines",
-    "_report._summary",
-    "_report._style",
-    "_report._figures",
-    "_report._param_figures",
-    "_report._timeline",
-    "_report._pareto",
-    "_report._page",
     "_report",
-    "_frame",
-    "_terminal",
-    "_live",
-    "_launch",
-    "_crew",
-    "_confirmation",
-    "_dashboard",
-    "_short_names",
-    "_plots",
-    "_results",
-    "_queue",
-    "_again",
-    "_confirmed",
-    "_trainer",
-    "_confirm",
-    "_arguments",
-    "_tuner",
-    "__init__",
-    "__main__",
+    "_workers",
+    "_rerun",
+    "_keras_tuner",
+    TOP,
 ]
-FILES = {
-    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
-    for path in PACKAGE.rglob("*.py")
+ON_TOP = {
+    "",
+    "__main__",
+    "_tuner",
+    "_arguments",
+    "_again",
+    "_confirm",
+    "_confirmed",
+    "_plots",
+    "_queue",
+    "_results",
+    "_trainer",
 }
+# Rooms that look at studies alone.
+ONLY_LOOK = {"_report", "_keras_tuner"}
+# Importing these takes no second, so that the command line answers at once.
+WITHOUT_KERAS = ["_storage", "_study", "_search", "_report", "_keras_tuner"]
+
+
+def name_of(path: Path) -> str:
+    """Return a module's name within the package; of the package's door, nothing."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__")
+
+
+FILES = {name_of(path).rstrip("."): path for path in PACKAGE.rglob("*.py")}
 MODULES = sorted(FILES)
-FOLDERS = {name for name, path in FILES.items() if path.name == "__init__.py"} - {"__init__"}
+
+
+def room_of(module: str) -> str:
+    """Return the room in which a module stands."""
+    folder = module.partition(".")[0]
+    return folder if folder in ORDER else TOP if folder in ON_TOP else GROUND
 
 
 def imported(module: str) -> set[str]:
-    """Return the modules of ours that a module imports when it runs."""
-    tree = ast.parse(FILES[module].read_text())
-    only_for_types = {
-        node
-        for block in ast.walk(tree)
-        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
-        for node in ast.walk(block)
-    }
+    """Return the modules of ours that a module imports, for types alone too."""
     found: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node not in only_for_types:
+    for node in ast.walk(ast.parse(FILES[module].read_text())):
+        if isinstance(node, ast.ImportFrom):
             package, _, name = (node.module or "").partition(".")
             if package == "kerastune_optuna":
-                found |= names_of(name, [alias.name for alias in node.names])
+                found |= modules_of(name, [alias.name for alias in node.names])
     return found
 
 
-def names_of(module: str, names: list[str]) -> set[str]:
+def modules_of(module: str, names: list[str]) -> set[str]:
     """Return the modules that `from module import names` imports."""
-    within = {f"{module}.{name}".removeprefix(".") for name in names}
-    modules = within & set(MODULES)
-    return modules | ({module} if within - modules and module else within - modules)
+    within = {f"{module}.{name}".removeprefix("."): name for name in names}
+    modules = set(within) & set(MODULES)
+    return modules | ({module} if set(within) - modules else set())
 
 
-def folder_of(module: str) -> str:
-    """Return the folder in which a module stands; for a door, its own."""
-    return module if module in FOLDERS else module.rpartition(".")[0]
+def arrows() -> set[tuple[str, str]]:
+    """Return which room, or file on the ground or the top, imports from which other."""
+    found = set()
+    for module in MODULES:
+        for other in imported(module):
+            ends = [
+                one if room_of(one) in (GROUND, TOP) else room_of(one) for one in (module, other)
+            ]
+            found.add((ends[0], ends[1]))
+    return {(one, other) for one, other in found if one != other}
 
 
 def test_all_is_sorted_and_complete():
@@ -183,27 +101,65 @@ def test_all_is_sorted_and_complete():
     assert visible | {"__version__"} == set(kerastune_optuna.__all__)
 
 
-def test_modules_are_private():
-    """Every module but the door starts with an underscore."""
-    assert [n for name in MODULES for n in name.split(".") if not n.startswith("_")] == []
+def test_names_say_what_is_private():
+    """Every file and folder but the door starts with an underscore; within a folder none does."""
+    assert [name for name in MODULES if name and not name.startswith("_")] == []
+    assert [name for name in MODULES if "._" in name] == []
 
 
-def test_the_order_names_every_module():
-    """The order below which imports point covers the whole package."""
-    assert sorted(ORDER) == MODULES
-
-
-@pytest.mark.parametrize("module", ORDER)
+@pytest.mark.parametrize("module", MODULES)
 def test_imports_point_down(module):
-    """A module imports only from the modules before it in the order."""
-    assert imported(module) <= set(ORDER[: ORDER.index(module)])
+    """A module imports from its own room and from those before it, for types too."""
+    room = room_of(module)
+    allowed = ORDER[: ORDER.index(room) + 1]
+    if room in ONLY_LOOK:
+        allowed = [GROUND, "_storage", "_study", room]
+    assert {room_of(one) for one in imported(module)} <= set(allowed)
 
 
-@pytest.mark.parametrize("module", ORDER)
-def test_a_folder_has_one_door(module):
-    """What stands in a folder is imported by what stands there too; others use its door."""
-    inner = {name for name in imported(module) if "." in name}
-    assert {folder_of(name) for name in inner} <= {folder_of(module)}
+@pytest.mark.parametrize("room", ORDER)
+def test_no_imports_go_round_within_a_room(room):
+    """Nor do imports within a room, or on the ground, form a circle."""
+    within = [one for one in MODULES if room_of(one) == room and one != room]
+    TopologicalSorter({one: imported(one) & set(within) for one in within}).prepare()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_room_has_one_door(module):
+    """What stands in a room is imported by its own, or under a name that its door shows."""
+    for node in ast.walk(ast.parse(FILES[module].read_text())):
+        if not isinstance(node, ast.ImportFrom) or node.module is None:
+            continue
+        package, _, name = node.module.partition(".")
+        room = name.partition(".")[0]
+        if package == "kerastune_optuna" and room in ORDER and room != room_of(module):
+            assert name == room
+            assert {alias.name for alias in node.names} <= names_at_the_door(room)
+
+
+def names_at_the_door(room: str) -> set[str]:
+    """Return the names in a door's `__all__`, which must be sorted."""
+    tree = ast.parse(FILES[room].read_text())
+    (names,) = (
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    )
+    return set(names)
+
+
+def test_some_rooms_do_without_keras():
+    """What only looks at studies imports neither Keras nor TensorFlow."""
+    rooms = "; ".join(f"import kerastune_optuna.{room}" for room in WITHOUT_KERAS)
+    heavy = "{'keras', 'tensorflow'} & set(sys.modules)"
+    code = f"import sys; {rooms}; import kerastune_optuna.__main__; print({heavy} or 'neither')"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout == "neither\n"
+
+
+def test_there_are_not_many_arrows():
+    """Rooms know few others: each arrow between two is one more thing to learn."""
+    assert len(arrows()) <= 90
 
 
 def lines_of_code(text):
@@ -232,3 +188,15 @@ def test_a_module_stays_small(module):
 def test_the_package_ships_its_types():
     """`py.typed` is there for mypy."""
     assert (PACKAGE / "py.typed").exists()
+
+
+if __name__ == "__main__":
+    for one, other in sorted(arrows()):
+        print(f"{one or '__init__'} -> {other}")
+    ends = {end for arrow in arrows() for end in arrow}
+    floors = {}
+    for end in TopologicalSorter(
+        {end: {other for one, other in arrows() if one == end} for end in ends}
+    ).static_order():
+        floors[end] = 1 + max((floors[other] for one, other in arrows() if one == end), default=0)
+    print(f"{len(ends)} rooms on {max(floors.values())} floors with {len(arrows())} arrows")

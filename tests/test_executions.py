@@ -18,14 +18,14 @@ from rich.console import Console
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 
 from kerastune_optuna import StudyMismatchError
-from kerastune_optuna._fit import FitArguments
-from kerastune_optuna._folds import cross_validated, of_fold, told
-from kerastune_optuna._frame import Frame, Plan
-from kerastune_optuna._monitor import parse_objective
-from kerastune_optuna._progress import line_of
+from kerastune_optuna._data.fit import FitArguments
+from kerastune_optuna._data.folds import cross_validated, of_fold, told
 from kerastune_optuna._report import summary
-from kerastune_optuna._retry import DIED, RETRY_OF
-from kerastune_optuna._series import Series
+from kerastune_optuna._report.display import Frame, Plan
+from kerastune_optuna._report.progress import line_of
+from kerastune_optuna._study.monitor import parse_objective
+from kerastune_optuna._study.retry import DIED, RETRY_OF
+from kerastune_optuna._trial.trainings import Series
 from tests.conftest import PruneAt, build_model, history
 from tests.faults import EpochLog, logged
 

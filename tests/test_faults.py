@@ -26,18 +26,23 @@ from kerastune_optuna import (
     StorageError,
     TunerError,
     WeightsError,
-    _backup,
-    _interrupt,
-    _launch,
-    _lease,
-    _stop,
+    _signals,
 )
-from kerastune_optuna._archive import Archive
-from kerastune_optuna._lease import BEAT
-from kerastune_optuna._liveness import WORKER, machine
-from kerastune_optuna._retry import BACKUP, DIED, INTERRUPTED, RETRY_OF
-from kerastune_optuna._storage import connect
-from kerastune_optuna._store import WholeFileStore
+from kerastune_optuna._storage.artifacts import WholeFileStore
+from kerastune_optuna._storage.database import connect
+from kerastune_optuna._storage.patience import WORKER
+from kerastune_optuna._study import heartbeat
+from kerastune_optuna._study.heartbeat import BEAT
+from kerastune_optuna._study.liveness import machine
+from kerastune_optuna._study.retry import (
+    BACKUP,
+    DIED,
+    INTERRUPTED,
+    RETRY_OF,
+)
+from kerastune_optuna._trial import backup, stop
+from kerastune_optuna._trial.archive import Archive
+from kerastune_optuna._workers import processes as _launch
 from tests.conftest import build_model, history, kept
 from tests.faults import (
     ROOT,
@@ -217,8 +222,8 @@ def test_a_configuration_that_kills_is_given_up(search, tmp_path):
 
 def test_a_trial_of_a_vanished_machine_is_run_again(search, make_tuner, monkeypatch):
     """A trial whose lease has lapsed is run again with its parameters; one that beats ends."""
-    monkeypatch.setattr(_lease, "_LEASE_SECONDS", 2)
-    monkeypatch.setattr("kerastune_optuna._budget._POLL_OTHERS", 0.1)
+    monkeypatch.setattr(heartbeat, "_LEASE_SECONDS", 2)
+    monkeypatch.setattr("kerastune_optuna._search.slots._POLL_OTHERS", 0.1)
     tuner = make_tuner(n_trials=3)
     vanished, alive = tuner.study.ask(), tuner.study.ask()
     for trial in (vanished, alive):
@@ -247,7 +252,7 @@ def test_a_trial_of_a_vanished_machine_is_run_again(search, make_tuner, monkeypa
 
 def test_a_process_beats_for_its_trial(search, monkeypatch):
     """A running trial counts up, so that other machines see that it is alive."""
-    monkeypatch.setattr(_lease, "_BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(heartbeat, "_BEAT_SECONDS", 0.05)
     slow = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: time.sleep(0.5))
     tuner = search(n_trials=1, fit={"callbacks": [lambda trial: slow]})
     assert tuner.study.trials[0].system_attrs[BEAT] >= 1
@@ -278,14 +283,14 @@ def test_a_trial_that_was_taken_for_dead_is_left_alone(search):
 REAPER = """
 import multiprocessing, sys
 import optuna
-from kerastune_optuna import _storage
-from kerastune_optuna._budget import Budget
-from kerastune_optuna._lease import Watch
+from kerastune_optuna._storage import connect
+from kerastune_optuna._search.slots import Budget
+from kerastune_optuna._study.heartbeat import Watch
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 fork = multiprocessing.get_context("fork")  # of what was imported and not used yet
 together = fork.Barrier(4)
 def reap():
-    study = optuna.load_study(study_name="test", storage=_storage.connect(sys.argv[1], 60))
+    study = optuna.load_study(study_name="test", storage=connect(sys.argv[1], 60))
     together.wait()
     Budget(100, None, 10).reap(study, Watch())
 reapers = [fork.Process(target=reap) for _ in range(4)]
@@ -355,7 +360,7 @@ def test_two_searches_in_one_process_leave_each_other_alone(make_tuner, data):
 
 def test_a_study_in_memory_needs_no_heart(search, monkeypatch):
     """SQLite in memory, of which each thread would have its own, is left to one thread."""
-    monkeypatch.setattr(_lease, "_BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(heartbeat, "_BEAT_SECONDS", 0.01)
     tuner = search(storage="sqlite://", n_trials=3)
     assert len(finished(tuner)) == 3
 
@@ -511,9 +516,9 @@ def test_an_interrupt_loses_no_epoch(
     search, make_tuner, data, tmp_path, monkeypatch, soon, goes_on
 ):
     """A trial goes on where Ctrl-C ended it: after the epoch that ran, or with it if it lasts."""
-    for module in (_stop, _backup):
+    for module in (stop, backup):
         monkeypatch.setattr(module, "SOON", soon)
-    monkeypatch.setattr(_backup, "_SHARE", math.inf)
+    monkeypatch.setattr(backup, "_SHARE", math.inf)
     log = tmp_path / "log"
     fit = {"epochs": 20, "batch_size": 8, "callbacks": [EpochLog(log), interrupt_at(12)]}
     with pytest.raises(KeyboardInterrupt):
@@ -563,7 +568,7 @@ class SlowStore(WholeFileStore):
 
 def test_an_interrupt_waits_for_its_backup(search, make_tuner, tmp_path, capfd, monkeypatch):
     """A backup that takes longer than a hanging batch may is whole, and the trial goes on."""
-    monkeypatch.setattr(_interrupt, "_GRACE", 1)
+    monkeypatch.setattr(_signals, "_GRACE", 1)
     options = {"n_trials": 1, "artifact_store": SlowStore(tmp_path / "store", ".backup")}
     log = tmp_path / "log"
     fit = {"epochs": 8, "batch_size": 8, "callbacks": [EpochLog(log), interrupt_at(5)]}
@@ -582,7 +587,7 @@ def test_an_interrupt_waits_for_the_weights_of_a_trial_that_ended(
     search, make_tuner, tmp_path, monkeypatch
 ):
     """Ctrl-C in the last epoch costs no trial, however long it takes to keep its weights."""
-    monkeypatch.setattr(_interrupt, "_GRACE", 1)
+    monkeypatch.setattr(_signals, "_GRACE", 1)
     options = {"n_trials": 1, "artifact_store": SlowStore(tmp_path / "store", "")}
     with pytest.raises(KeyboardInterrupt):
         search(fit={"epochs": 3, "batch_size": 8, "callbacks": [interrupt_at(2)]}, **options)
@@ -600,7 +605,7 @@ def test_a_second_interrupt_ends_a_backup_at_once(search, tmp_path):
 
 def test_an_interrupt_waits_for_the_backups_of_workers(search, make_tuner, tmp_path, monkeypatch):
     """They are not killed while they save, however long after they were told to end."""
-    monkeypatch.setattr(_interrupt, "_GRACE", 3)
+    monkeypatch.setattr(_signals, "_GRACE", 3)
     monkeypatch.setattr(_launch, "_PATIENCE", 3)
     interrupting = threading.Thread(target=_interrupt_soon, args=(tmp_path,))
     interrupting.start()
@@ -625,8 +630,8 @@ def _interrupt_soon(folder):
 
 def test_the_first_epoch_is_backed_up_only_where_that_is_cheap(search, tmp_path, monkeypatch):
     """What only an interrupt would use is not written before its model's size allows that."""
-    monkeypatch.setattr(_backup, "SOON", 0)
-    monkeypatch.setattr(_backup, "_SPEED", 1)  # as if the model were large
+    monkeypatch.setattr(backup, "SOON", 0)
+    monkeypatch.setattr(backup, "_SPEED", 1)  # as if the model were large
     prepared = []
     prepare = Archive.prepare
     monkeypatch.setattr(

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from kerastune_optuna._fingerprint import describe
-from kerastune_optuna._parcels import pack
+from kerastune_optuna._data.fingerprint import describe
+from kerastune_optuna._data.transport import pack
 
 X, Y = np.arange(24, dtype="float32").reshape(8, 3), np.arange(8)
 KINDS = {

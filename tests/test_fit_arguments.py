@@ -11,11 +11,11 @@ import tensorflow as tf
 from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna import ArgumentTypeError
-from kerastune_optuna._frame import Frame, Plan
-from kerastune_optuna._monitor import parse_objective
+from kerastune_optuna._data.rows import has_rows
 from kerastune_optuna._report import saved_epochs
-from kerastune_optuna._retry import INTERRUPTED
-from kerastune_optuna._rows import has_rows
+from kerastune_optuna._report.display import Frame, Plan
+from kerastune_optuna._study.monitor import parse_objective
+from kerastune_optuna._study.retry import INTERRUPTED
 from tests.conftest import PruneAt, Spy, build_model
 
 SIZES = (6, 8, 24)

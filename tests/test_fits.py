@@ -15,9 +15,10 @@ import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
-from kerastune_optuna import BuilderError, TooManyFailuresError, _backup
-from kerastune_optuna._frame import Frame, Plan
-from kerastune_optuna._monitor import parse_objective
+from kerastune_optuna import BuilderError, TooManyFailuresError
+from kerastune_optuna._report.display import Frame, Plan
+from kerastune_optuna._study.monitor import parse_objective
+from kerastune_optuna._trial.run import backup
 from tests.conftest import PruneAt, Spy, build_model, history
 
 
@@ -250,7 +251,7 @@ def resumed(search, make_tuner, build, at, *callbacks):
 @pytest.mark.parametrize("at", [2, 3], ids=["end of the first", "second"])
 def test_an_interrupt_trains_no_fit_that_ended_again(search, make_tuner, data, monkeypatch, at):
     """The first fit has no epoch left and its whole History; the second is trained anew."""
-    monkeypatch.setattr(_backup, "_SHARE", math.inf)
+    monkeypatch.setattr(backup, "_SHARE", math.inf)
     lengths = []
 
     def returns(first, second):
@@ -273,7 +274,7 @@ def test_a_fit_that_a_callback_stopped_is_not_trained_longer_when_resumed(
     search, make_tuner, data, monkeypatch
 ):
     """Its callback, which begins anew, would let it have further epochs."""
-    monkeypatch.setattr(_backup, "_SHARE", math.inf)
+    monkeypatch.setattr(backup, "_SHARE", math.inf)
 
     class Stop(keras.callbacks.Callback):
         def on_train_begin(self, logs=None):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerastune_optuna._graphs import Shuffling, for_trainings
+from kerastune_optuna._data.datasets import Shuffling, for_trainings
 
 ROWS = np.arange(400.0).reshape(100, 4)
 SLICES = tf.data.Dataset.from_tensor_slices(ROWS)

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from kerastune_optuna import ArgumentError
-from kerastune_optuna._budget import _slots
-from kerastune_optuna._grid import Grid, lay_out_grid
-from kerastune_optuna._space import configurations
+from kerastune_optuna._search.grid import Grid, lay_out_grid
+from kerastune_optuna._search.slots import _slots
+from kerastune_optuna._backend import Memory
+from kerastune_optuna._search.grid import configurations
 from tests.faults import ROOT, EpochLog, logged, run_to_the_end
 
 
@@ -122,7 +123,7 @@ def test_a_grid_is_read_from_the_builder():
             trial.suggest_int("inner", trial.params["log"], 3)
         trial.suggest_float("one", 0.5, 0.5)
 
-    found = [params for params, _ in configurations(build, seed=0)]
+    found = [params for params, _ in configurations(build, 0, Memory())]
     expected = [
         {"log": log, "step": step, "kind": kind, **inner, "one": 0.5}
         for log in (1, 2, 3)
@@ -135,7 +136,7 @@ def test_a_grid_is_read_from_the_builder():
 
 def test_the_order_is_that_of_the_seed():
     """One seed gives one order, which is not that of the values."""
-    orders = [[params for params, _ in configurations(ask, seed)] for seed in (1, 1, 2)]
+    orders = [[params for params, _ in configurations(ask, seed, Memory())] for seed in (1, 1, 2)]
     assert orders[0] == orders[1] != orders[2]
     assert len({params["units"] for params in orders[0][:6]}) > 1
 
@@ -233,5 +234,5 @@ def vast(trial):
 def test_a_grid_without_an_end_is_refused(study, build, message):
     """Nothing is laid out of a grid that is infinite, unsteady, ambiguous or too large."""
     with pytest.raises(ArgumentError, match=message):
-        lay_out_grid(study, build, None, 0)
+        lay_out_grid(study, build, None, 0, Memory())
     assert study.trials == []

@@ -8,7 +8,7 @@ import keras
 import pytest
 
 from kerastune_optuna import WeightsError
-from kerastune_optuna._store import WholeFileStore
+from kerastune_optuna._storage.artifacts import WholeFileStore
 from tests.conftest import PruneAt, history
 
 

@@ -14,8 +14,8 @@ from contextlib import suppress
 import keras
 import pytest
 
-from kerastune_optuna import _interrupt
-from kerastune_optuna._retry import DIED, INTERRUPTED, RETRY_OF
+from kerastune_optuna import _signals
+from kerastune_optuna._study.retry import DIED, INTERRUPTED, RETRY_OF
 from tests.conftest import build_model
 from tests.untrained import build, run, tuner_in
 
@@ -48,7 +48,7 @@ def test_a_child_that_was_forked_in_a_search_can_be_terminated(tmp_path, is_wait
     assert codes == [-signal.SIGTERM] * 3
 
 
-_ENDING = (_interrupt.__file__, threading.__file__)
+_ENDING = (_signals.__file__, threading.__file__)
 
 
 def _signalled_at(line):
@@ -58,7 +58,7 @@ def _signalled_at(line):
     def trace(frame, event, _):
         nonlocal lines
         if event == "line" and frame.f_code.co_filename in (
-            _interrupt.__file__,
+            _signals.__file__,
             threading.__file__,
         ):
             lines += 1
@@ -66,7 +66,7 @@ def _signalled_at(line):
                 signal.raise_signal(signal.SIGTERM)
         return trace
 
-    with suppress(SystemExit), _interrupt.listening(""):
+    with suppress(SystemExit), _signals.listening(""):
         sys.settrace(trace)
     sys.settrace(None)
     return lines >= line
@@ -77,7 +77,7 @@ def _signal_at_each_line():
     signal.signal(signal.SIGTERM, taken := lambda number, frame: None)
     line = next(line for line in itertools.count(1) if not _signalled_at(line))
     is_restored = signal.signal(signal.SIGTERM, before) is taken
-    sys.exit(0 if line > 10 and is_restored and not _interrupt.requested() else 1)
+    sys.exit(0 if line > 10 and is_restored and not _signals.requested() else 1)
 
 
 def test_a_signal_at_the_end_of_a_search_does_no_harm():

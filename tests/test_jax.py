@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from kerastune_optuna import _memory
+from kerastune_optuna import _backend
 from tests.benchmarks.zoo import EQUAL, rows_of
 from tests.conftest import build_model
 from tests.test_distribution import PARALLEL, SEARCH, came_to
@@ -46,7 +46,7 @@ def test_what_jax_compiled_goes_when_the_process_has_grown(search, monkeypatch, 
     """A search drops all that was compiled where the process has grown by more than the limit."""
     compiled = jax.jit(lambda x: x + 1)
     compiled(1)
-    monkeypatch.setattr(_memory, "_MOST_GROWN", most_grown)
+    monkeypatch.setattr(_backend, "_MOST_GROWN", most_grown)
     search(n_trials=1)
     assert compiled._cache_size() == kept
 

@@ -12,7 +12,7 @@ import optuna
 import pytest
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalFileSymlinkLock
 
-from kerastune_optuna._storage import connect
+from kerastune_optuna._storage.database import connect
 from tests.faults import ROOT
 
 # Stops before it calls what it is told to with the file, when it has the lock in its hands.
@@ -20,7 +20,7 @@ WRITER = """
 import os, resource, signal, sys, warnings
 import optuna
 from optuna.storages import journal
-from kerastune_optuna._storage import connect
+from kerastune_optuna._storage.database import connect
 
 warnings.simplefilter("ignore")
 path, kind, where, room = sys.argv[1:]

@@ -19,9 +19,9 @@ import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
-from kerastune_optuna._frame import curve
-from kerastune_optuna._once import first_in, shown_once
 from kerastune_optuna._report import duration, saved_epochs
+from kerastune_optuna._report.display import curve
+from kerastune_optuna._workers.warnings import first_in, shown_once
 from tests.live_picture import EPOCHS, add_trial, frame, live_svg, study_of_the_middle
 
 ROOT = Path(__file__).parent.parent

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tensorflow.python.framework import ops
 
-from kerastune_optuna import _memory
+from kerastune_optuna import _backend
 from tests.conftest import PruneAt, build_model
 
 # Other backends register nothing; what the other tests say of models holds for them too.
@@ -97,7 +97,7 @@ def test_an_unknown_tensorflow_is_left_alone(monkeypatch, caplog):
     for name in ("gradient_registry", "_gradient_registry"):
         monkeypatch.setattr(ops, name, None, raising=False)
     with caplog.at_level(logging.DEBUG, "kerastune_optuna"):
-        memory = _memory.Memory()
+        memory = _backend.Memory()
     assert "keeps its gradients elsewhere" in caplog.text
     with memory.released():
         pass
@@ -107,7 +107,7 @@ def test_an_unknown_tensorflow_is_left_alone(monkeypatch, caplog):
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_a_trial_that_raises_is_released_too(error):
     """Gradients go however a trial ends, and the error comes through."""
-    memory = _memory.Memory()
+    memory = _backend.Memory()
     before = custom_gradients()
 
     def leave_a_gradient():

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from kerastune_optuna import ArgumentError
-from kerastune_optuna._monitor import Objective, parse_objective
+from kerastune_optuna._study.monitor import Objective, parse_objective
 from tests import conftest
 
 

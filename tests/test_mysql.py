@@ -7,7 +7,12 @@ import sys
 import optuna
 import pytest
 
-from kerastune_optuna import ArgumentError, BuilderError, StudyMismatchError, TooManyFailuresError
+from kerastune_optuna import (
+    ArgumentError,
+    BuilderError,
+    StudyMismatchError,
+    TooManyFailuresError,
+)
 from tests.servers import database
 from tests.untrained import Untrained, run, tuner_in
 

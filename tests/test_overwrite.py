@@ -14,11 +14,14 @@ import pytest
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from kerastune_optuna import StudyMismatchError, _lease, _overwrite
-from kerastune_optuna._deletion import delete_study
-from kerastune_optuna._lease import BEAT
-from kerastune_optuna._liveness import SLOT, WORKER
-from kerastune_optuna._study import open_study
+from kerastune_optuna import StudyMismatchError
+from kerastune_optuna._storage.patience import WORKER
+from kerastune_optuna._study import heartbeat
+from kerastune_optuna._study.opening import open_study
+from kerastune_optuna._study.heartbeat import BEAT
+from kerastune_optuna._study.liveness import SLOT
+from kerastune_optuna._trial import overwrite
+from kerastune_optuna._trial.deletion import delete_study
 from tests.faults import ROOT
 from tests.servers import database
 from tests.untrained import Untrained, run, tuner_in
@@ -40,7 +43,7 @@ def tuner(folder, **options):
 COPIES = """
 import os, signal, sys, time
 from kerastune_optuna import OptunaTuner
-from kerastune_optuna._liveness import sign
+from kerastune_optuna._study.liveness import sign
 
 def build(trial):
     trial.suggest_int("level", 0, 1000)
@@ -156,7 +159,7 @@ def test_a_study_is_overwritten_once_nobody_runs_it(tmp_path, copies):
 @pytest.fixture
 def of_another_machine(tmp_path, monkeypatch):
     """Give a study of which a process of another machine runs a trial, and a tuner for it."""
-    monkeypatch.setattr(_overwrite, "_POLL", 0.05)
+    monkeypatch.setattr(overwrite, "_POLL", 0.05)
     of_it = tuner(tmp_path, overwrite=True)
     study = tuner(tmp_path).study
     trial = optuna.trial.create_trial(
@@ -197,7 +200,7 @@ def test_a_process_of_another_machine_is_named_once_it_beats(of_another_machine)
 def test_a_dead_process_of_another_machine_is_no_hindrance(of_another_machine, monkeypatch, capsys):
     """One that does not beat for as long as a lease lasts is dead, and its study is deleted."""
     _, of_it = of_another_machine
-    monkeypatch.setattr(_lease, "_LEASE_SECONDS", 0.2)
+    monkeypatch.setattr(heartbeat, "_LEASE_SECONDS", 0.2)
     of_it.enqueue({"level": 1})
     assert [trial.state.name for trial in of_it.study.trials] == ["WAITING"]
     waited = "Waiting for a sign of trial 0 of study 'test' (process 4711 on node3)\n"
@@ -210,9 +213,9 @@ def test_one_step_of_slurm_shares_a_study_over_machines(of_another_machine, monk
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)  # which another test imported
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_STEP_ID", "1")
-    _overwrite.mark(study)
-    made = {**_overwrite._made(study), "by": ELSEWHERE, "machine": "node3-0123456789ab"}
-    study._storage.set_study_system_attr(study._study_id, _overwrite._MADE, made)
+    overwrite.mark(study)
+    made = {**overwrite._made(study), "by": ELSEWHERE, "machine": "node3-0123456789ab"}
+    study._storage.set_study_system_attr(study._study_id, overwrite._MADE, made)
     of_it.enqueue({"level": 1})
     assert len(study.trials) == 2
 

@@ -10,7 +10,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from kerastune_optuna._pruner import WilcoxonPruner
+from kerastune_optuna._search.pruner import WilcoxonPruner
 
 
 def study_with(curve, direction="maximize"):

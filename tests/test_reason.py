@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 from kerastune_optuna import TooManyFailuresError, TunerError
-from kerastune_optuna._budget import Budget
-from kerastune_optuna._reason import SAMENESS, sameness, told
+from kerastune_optuna._search.slots import Budget
+from kerastune_optuna._study.reason import SAMENESS, sameness, told
 from tests.conftest import build_model
 
 X, Y = np.zeros((8, 4), "float32"), np.zeros(8, "int64")

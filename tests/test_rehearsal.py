@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 
 from kerastune_optuna import OptunaTuner
-from kerastune_optuna._rehearsal import rehearse
-from kerastune_optuna._specs import specify
+from kerastune_optuna._data.specs import specify
+from kerastune_optuna._trial.rehearsal import rehearse
 
 # A rehearsal saves a trace of TensorFlow's: with other backends there is none to save.
 pytestmark = pytest.mark.skipif(

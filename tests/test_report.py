@@ -13,7 +13,12 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from kerastune_optuna import ArgumentError, ArgumentTypeError, MissingExtraError, _report
+from kerastune_optuna import (
+    ArgumentError,
+    ArgumentTypeError,
+    MissingExtraError,
+    _report,
+)
 from tests.conftest import PruneAt
 from tests.replays import Recorded, invented, replay
 
@@ -335,8 +340,8 @@ def test_a_notebook_shows_a_study_of_another_process(search, make_tuner):
 
 def test_a_running_trial_ends_with_what_is_known():
     """The timeline draws a trial that still runs up to the latest moment of the study."""
-    from kerastune_optuna._report._facts import Facts
-    from kerastune_optuna._report._timeline import timeline
+    from kerastune_optuna._report.facts import Facts
+    from kerastune_optuna._report.timeline import timeline
 
     began = datetime.datetime(2026, 1, 1)
     done, runs = by_hand(), by_hand(state=TrialState.RUNNING)

@@ -14,8 +14,9 @@ import numpy as np
 import optuna
 import pytest
 
-from kerastune_optuna import ArgumentError, OptunaTuner, _bundle
-from kerastune_optuna._study import REPEAT_OF
+from kerastune_optuna import ArgumentError, OptunaTuner
+from kerastune_optuna._study.opening import REPEAT_OF
+from kerastune_optuna._workers import bundle
 from tests.conftest import PruneAt, build_model
 
 
@@ -191,7 +192,7 @@ def test_another_seed_gives_another_training(one, capsys, monkeypatch):
 
 def test_data_that_is_large_is_passed_again(search, data, monkeypatch):
     """It is not kept, and the error names it."""
-    monkeypatch.setattr(_bundle, "_LARGEST", 5000)
+    monkeypatch.setattr(bundle, "_LARGEST", 5000)
     x, y = np.tile(data[0], (10, 1)), np.tile(data[1], 10)
     tuner = search(n_trials=1, fit={"x": x, "y": y, "class_weight": {0: 2.0, 1: 1.0, 2: 1.0}})
     with pytest.raises(ArgumentError, match="x was too large to be kept beside"):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from kerastune_optuna import BuilderError
-from kerastune_optuna._shared import there_before
 from kerastune_optuna._source import values
+from kerastune_optuna._trial.shared import there_before
 from tests.conftest import build_model
 
 

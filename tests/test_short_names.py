@@ -17,14 +17,10 @@ from optuna.terminator import (
 )
 from optuna.trial import TrialState
 
-from kerastune_optuna import (
-    ArgumentError,
-    ArgumentTypeError,
-    MissingExtraError,
-    _short_names,
-)
-from kerastune_optuna._pruner import WilcoxonPruner
-from kerastune_optuna._short_names import start_sampler
+from kerastune_optuna import ArgumentError, ArgumentTypeError, MissingExtraError
+from kerastune_optuna._search import samplers
+from kerastune_optuna._search.pruner import WilcoxonPruner
+from kerastune_optuna._search.samplers import start_sampler
 from tests.conftest import PruneAt, Spy, kept
 
 SAMPLERS = {
@@ -141,7 +137,7 @@ def test_hyperband_knows_the_epochs(search, make_tuner):
 
 def test_a_name_whose_package_is_missing_names_the_extra(make_tuner, monkeypatch):
     """The error says what to install, before a study is made."""
-    monkeypatch.setitem(_short_names._PACKAGES, "cmaes", "no_such_package")
+    monkeypatch.setitem(samplers._PACKAGES, "cmaes", "no_such_package")
     with pytest.raises(MissingExtraError, match=r'kerastune_optuna\[cmaes\]"'):
         make_tuner(sampler="cmaes")
 

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from kerastune_optuna import OptunaTuner
-from kerastune_optuna._fit import FitArguments
-from kerastune_optuna._steps import set_steps
+from kerastune_optuna._data.fit import FitArguments
+from kerastune_optuna._trial.steps import set_steps
 
 # What PyTorch and JAX train with is left as the builder made it.
 of_tensorflow = pytest.mark.skipif(

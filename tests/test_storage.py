@@ -14,8 +14,9 @@ import pytest
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
-from kerastune_optuna import _patience, _storage
-from kerastune_optuna._liveness import WORKER
+from kerastune_optuna._storage import database as _storage
+from kerastune_optuna._storage import patience
+from kerastune_optuna._storage.patience import WORKER
 from tests.faults import CuttingProxy
 from tests.servers import database
 
@@ -123,7 +124,7 @@ def delete(storage, study_id):
 @pytest.mark.parametrize("deed", [add, take, end, read, delete])
 def test_what_is_cut_off_is_done_once(proxy, deed, monkeypatch):
     """Whichever message of a call is lost, its answer or another, the call is made once."""
-    monkeypatch.setattr(_patience, "_SIGNING_SECONDS", 0.1)
+    monkeypatch.setattr(patience, "_SIGNING_SECONDS", 0.1)
     storage = _storage.connect(proxy.url, 60)
     study_id = storage.create_new_study([StudyDirection.MINIMIZE])
     for cut in each_cut(proxy):

@@ -10,8 +10,10 @@ import keras
 import optuna
 import pytest
 
-from kerastune_optuna import WeightsError, _archive, _store
-from kerastune_optuna._retry import BACKUP, INTERRUPTED
+from kerastune_optuna import WeightsError
+from kerastune_optuna._storage import artifacts
+from kerastune_optuna._study.retry import BACKUP, INTERRUPTED
+from kerastune_optuna._trial import archive
 from tests.s3 import opened, s3_server
 from tests.untrained import Untrained, build, run, tuner_in
 
@@ -149,7 +151,7 @@ def test_a_function_opens_a_store_again_with_new_keys(s3, tmp_path):
 
 def test_a_store_that_stays_away_is_named(s3, tmp_path, monkeypatch):
     """In the end one line says which store it was, and what it said last; the result is kept."""
-    monkeypatch.setattr(_store, "_PATIENCE", 0.5)
+    monkeypatch.setattr(artifacts, "_PATIENCE", 0.5)
     stop = lambda: s3.order("stop")  # noqa: E731
     tuner = tuner_with(tmp_path, s3.store(), improving({1}, stop), n_trials=2)
     store = "The artifact store Boto3ArtifactStore 'weights' did not answer for 0.5 s: Could not"
@@ -161,7 +163,7 @@ def test_a_store_that_stays_away_is_named(s3, tmp_path, monkeypatch):
 
 def test_a_store_that_never_worked_is_not_waited_for_long(s3, tmp_path, monkeypatch):
     """Keys that are wrong from the start are known before any training."""
-    monkeypatch.setattr(_store, "_FIRST_PATIENCE", 0.5)
+    monkeypatch.setattr(artifacts, "_FIRST_PATIENCE", 0.5)
     s3.order("expire key")
     tuner = tuner_with(tmp_path, s3.store())
     with pytest.raises(WeightsError, match=r"artifact_store= cannot be written: .*ExpiredToken"):
@@ -171,7 +173,7 @@ def test_a_store_that_never_worked_is_not_waited_for_long(s3, tmp_path, monkeypa
 
 def test_a_backup_that_fails_stops_no_training(s3, tmp_path, capfd, monkeypatch):
     """Epochs go on with one line and no wait, and the next backup that works takes its place."""
-    monkeypatch.setattr(_archive, "_TRAINS_FOR", 0)
+    monkeypatch.setattr(archive, "_TRAINS_FOR", 0)
     tuner = tuner_with(tmp_path, s3.store(), improving(), n_trials=1, backup_every=0)
     seen = {}
 
@@ -191,7 +193,7 @@ def test_a_backup_that_fails_stops_no_training(s3, tmp_path, capfd, monkeypatch)
 
 def test_a_store_that_fails_slowly_is_not_tried_in_each_epoch(s3, tmp_path, monkeypatch):
     """Ten times as long as a failed backup took belongs to the training."""
-    monkeypatch.setattr(_archive, "_TRAINS_FOR", 1e9)
+    monkeypatch.setattr(archive, "_TRAINS_FOR", 1e9)
     tuner = tuner_with(tmp_path, s3.store(), improving(), n_trials=1, backup_every=0)
     seen = []
     acts = {

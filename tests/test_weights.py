@@ -17,9 +17,9 @@ import optuna
 import pytest
 
 from kerastune_optuna import ArgumentError, WeightsError
-from kerastune_optuna._kept import discard_outranked, enters_best
-from kerastune_optuna._retry import BACKUP
-from kerastune_optuna._store import WholeFileStore
+from kerastune_optuna._storage.artifacts import WholeFileStore
+from kerastune_optuna._study.retry import BACKUP
+from kerastune_optuna._trial.kept import discard_outranked, enters_best
 from tests.conftest import build_model, kept
 from tests.untrained import Untrained, run, tuner_in
 
@@ -267,7 +267,7 @@ def test_a_store_that_cannot_be_written_is_known_before_training(search, make_tu
 
 WRITER = """
 import io, sys
-from kerastune_optuna._store import WholeFileStore
+from kerastune_optuna._storage.artifacts import WholeFileStore
 store = WholeFileStore(sys.argv[1])
 print("ready", flush=True)
 for turn in range(10_000):
@@ -342,7 +342,7 @@ SEARCHER = """
 import os, signal, sys
 import numpy as np
 from kerastune_optuna import OptunaTuner
-from kerastune_optuna._store import WholeFileStore
+from kerastune_optuna._storage.artifacts import WholeFileStore
 from tests.conftest import build_model
 
 write = WholeFileStore.write

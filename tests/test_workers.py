@@ -32,10 +32,10 @@ from kerastune_optuna import (
     WorkerError,
     _report,
 )
-from kerastune_optuna._environment import environment
-from kerastune_optuna._fingerprint import describe
-from kerastune_optuna._retry import DIED
-from kerastune_optuna._workers import Payload
+from kerastune_optuna._backend import environment
+from kerastune_optuna._data.fingerprint import describe
+from kerastune_optuna._study.retry import DIED
+from kerastune_optuna._workers.loop import Payload
 from tests.conftest import build_model, kept
 from tests.servers import database
 
@@ -108,7 +108,7 @@ def test_workers_run_forty_trials_once(search, storage, tmp_path, capfd, request
 POPPER = """
 import sys, warnings
 import optuna
-from kerastune_optuna._storage import connect
+from kerastune_optuna._storage.database import connect
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 study = optuna.load_study(study_name="test", storage=connect(sys.argv[1], 60))
 print("ready", flush=True)

@@ -21,7 +21,7 @@ import optuna
 from scipy import integrate, stats
 
 from kerastune_optuna import OptunaTuner
-from kerastune_optuna._confirmation import Confirmation
+from kerastune_optuna._rerun.confirmation import Confirmation
 from tests.benchmarks._sides import report
 
 TRIALS, TOP, EXECUTIONS = 30, 3, 5

@@ -1,0 +1,216 @@
+"""All that depends on Keras's backend: seeds, memory, environment, settings, accelerators."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+import psutil
+
+from kerastune_optuna._exceptions import WorkerError
+
+_SHARE = 0.01  # of the time of a search that goes into collecting garbage
+_MOST_GROWN = 256e6  # bytes that a process may grow by before JAX drops what it has compiled
+_log = logging.getLogger("kerastune_optuna")
+# How many threads TensorFlow, PyTorch and JAX start; each reads its own when it is imported.
+THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "PJRT_NPROC")
+# Without these the first worker on a GPU takes all of its memory; PyTorch takes what it needs.
+_GROWING = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+
+
+def set_all(seed: int) -> None:
+    """Start the generators of Python, NumPy, Keras and PyTorch from one seed."""
+    keras.utils.set_random_seed(seed)
+    # Keras leaves PyTorch's alone under other backends, which take its DataLoaders too.
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.manual_seed(seed)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Put back what reading data draws from: each pass over a DataLoader takes a number."""
+    state, of_numpy = random.getstate(), np.random.get_state()
+    torch = sys.modules.get("torch")
+    of_torch = None if torch is None else torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(state)
+        np.random.set_state(of_numpy)
+        if torch is not None:
+            torch.set_rng_state(of_torch)
+
+
+def keras_settings() -> tuple[str, str, str, str]:
+    """Return what the user may have set for all models, and a new process does not know."""
+    of = keras.config
+    return keras.backend.backend(), of.floatx(), of.image_data_format(), of.dtype_policy().name
+
+
+def take_over(settings: tuple[str, str, str, str]) -> None:
+    """Give Keras the settings of the process that searches.
+
+    Raises:
+        WorkerError: Keras has another backend here, and a process cannot change its backend.
+    """
+    backend, floatx, data_format, policy = settings
+    if (own := keras.backend.backend()) != backend:
+        raise WorkerError(
+            f"The search trains with Keras's backend {backend!r}, and this worker has {own!r}. "
+            f"Start the workers of the executor with KERAS_BACKEND={backend}."
+        )
+    keras.config.set_floatx(floatx)
+    keras.config.set_image_data_format(data_format)
+    keras.config.set_dtype_policy(policy)
+
+
+def accelerators() -> list[str]:
+    """Return the names of the GPUs that the backend sees."""
+    backend = keras.backend.backend()
+    framework: Any = sys.modules[backend]  # which Keras has imported
+    if backend == "tensorflow":
+        details = framework.config.experimental.get_device_details
+        gpus = framework.config.list_physical_devices("GPU")
+        return [str(details(gpu).get("device_name", "a GPU")) for gpu in gpus]
+    if backend == "torch":
+        return [
+            str(framework.cuda.get_device_name(number))
+            for number in range(framework.cuda.device_count())
+        ]
+    return [device for device in keras.distribution.list_devices() if not device.startswith("cpu")]
+
+
+def environment(number: int, n_workers: int, given: Mapping[str, str]) -> dict[str, str]:
+    """Return what a worker's environment has beside the user's, or in its place.
+
+    Args:
+        number: Which of the workers it is.
+        n_workers: How many there are.
+        given: The environment of this process.
+    """
+    share = str(max(1, cores() // n_workers))
+    # The variable may be unset here, or have changed since Keras read it.
+    added = {"KERAS_BACKEND": keras.backend.backend()}
+    added |= {name: share for name in THREADS if name not in given}
+    if gpus := _gpus(given):
+        added["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+        added |= {name: value for name, value in _GROWING.items() if name not in given}
+    return added
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _gpus(given: Mapping[str, str]) -> list[str]:
+    """Return the GPUs that workers may use, without waking them in this process."""
+    if "CUDA_VISIBLE_DEVICES" in given:
+        return [gpu for gpu in given["CUDA_VISIBLE_DEVICES"].split(",") if gpu not in ("", "-1")]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    listed = subprocess.run(query, capture_output=True, text=True, check=False)
+    return listed.stdout.split() if listed.returncode == 0 else []
+
+
+class Memory:
+    """Release what the trials of one search leave behind.
+
+    TensorFlow registers the gradient of each traced train step in a registry of the process, under
+    a name "CustomGradient-<n>", and never drops it: the entry holds all graphs of the trial for as
+    long as the process lives (TensorFlow #97697). No graph but the trial's own asks for it, so the
+    names that a trial added go with the trial. What is left are cycles, which Python's collector
+    finds.
+
+    JAX keeps what it compiled for each shape that it has seen, some 8 MB for a small model. To drop
+    that after each trial would double the time of short ones: it goes when it has grown large.
+
+    Args:
+        share: How long collecting garbage may take, as a part of the time between.
+    """
+
+    def __init__(self, share: float = _SHARE) -> None:
+        self._share = share
+        self._registry = _gradients()
+        self._next_collection = 0.0
+        self._least = _bytes()
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Keep what lives before the search out of the collections, which look at trials alone."""
+        if gc.get_freeze_count():  # the user's own doing, which unfreeze() would undo
+            yield
+            return
+        gc.collect()
+        gc.freeze()
+        try:
+            yield
+        finally:
+            gc.unfreeze()
+
+    @contextmanager
+    def released(self) -> Iterator[None]:
+        """Run one trial, and release what it leaves."""
+        before = set(self._registry)
+        try:
+            yield
+        finally:
+            for name in set(self._registry) - before:
+                if name.startswith("CustomGradient-"):
+                    del self._registry[name]
+            self._collect()
+            if keras.backend.backend() == "jax":
+                self._drop_compiled()
+
+    def _collect(self) -> None:
+        """Collect garbage, unless the last time is too short ago for what it cost."""
+        began = time.perf_counter()
+        if began >= self._next_collection:
+            gc.collect()
+            ended = time.perf_counter()
+            self._next_collection = ended + (ended - began) / self._share
+
+    def _drop_compiled(self) -> None:
+        """Let JAX compile anew what it will need again, once the process has grown by a lot."""
+        if _bytes() - self._least < _MOST_GROWN:
+            return
+        import jax  # the backend's own package, which users of others need not have
+
+        jax.clear_caches()
+        self._least = _bytes()
+
+
+def _bytes() -> int:
+    """Return how many bytes of memory this process has."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def _gradients() -> MutableMapping[str, Any]:
+    """Return TensorFlow's registry of gradients; an empty one where it looks different."""
+    if keras.backend.backend() != "tensorflow":
+        return {}  # which neither JAX nor PyTorch has
+    from tensorflow.python.framework import ops  # an optional package to users of other backends
+
+    for name in ("gradient_registry", "_gradient_registry"):
+        registry = getattr(getattr(ops, name, None), "_registry", None)
+        if isinstance(registry, dict):
+            return registry
+    _log.debug(
+        "This TensorFlow keeps its gradients elsewhere than the versions known: the graphs of "
+        "finished trials may stay in memory."
+    )
+    return {}

@@ -1,0 +1,277 @@
+"""The user's data: opened once in each process, and checked before anything trains on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerastune_optuna._check import count
+from kerastune_optuna._data.pick import pick
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
+
+_INFINITE, _UNKNOWN = -1, -2  # what tf.data.Dataset.cardinality() returns
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneratorFunction:
+    """Stand for batches that a function of the user yields, from the first one in each training."""
+
+    function: Callable[[], Iterator[Any]]
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from self.function()
+
+
+class HeldBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
+    """Hold batches to validate on: of a generator, each epoch would be measured on other ones."""
+
+    def __init__(self, batches: Iterable[Any]) -> None:
+        super().__init__()
+        self._batches = list(batches)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._batches[index]
+
+
+def is_loader(source: Any) -> bool:
+    """Whether a function was passed that loads the data."""
+    return callable(source) and not hasattr(source, "__len__")
+
+
+def open_data(source: Any) -> Any:
+    """Return the data, calling the function or opening the parcel that stands for it."""
+    if is_loader(source):
+        loaded = source()
+        return GeneratorFunction(source) if isinstance(loaded, Iterator) else loaded
+    return open_parcel(source)
+
+
+def open_validation(source: Any, steps: int | None) -> Any:
+    """Return the data likewise, with so many batches of a generator held for all epochs."""
+    data = open_data(source)
+    if isinstance(data, GeneratorFunction) and steps is not None:
+        return HeldBatches(itertools.islice(data, steps))
+    return data
+
+
+def open_parcel(source: Any) -> Any:
+    """Return what was packed for another process; anything else as it is."""
+    return source.open() if is_parcel(source) else source
+
+
+def begun(data: Any) -> Any:
+    """Return the data for one training, which gets a generator of its own."""
+    return iter(data) if isinstance(data, GeneratorFunction) else data
+
+
+def is_parcel(source: Any) -> bool:
+    """Whether the data was packed for another process."""
+    return dataclasses.is_dataclass(source) and hasattr(source, "open")
+
+
+def check_training_data(x: Any, y: Any, steps_per_epoch: int | None) -> None:
+    """Refuse training data on which no epoch could run.
+
+    Raises:
+        ArgumentError: The data is missing, empty, endless, uneven, or can be read only once.
+    """
+    if x is None:
+        raise ArgumentTypeError(
+            "x=None is no training data. Pass what Model.fit takes, or a function "
+            "without arguments that returns it."
+        )
+    _check_one("x", x, steps_per_epoch, "steps_per_epoch")
+    if y is None:
+        return
+    if makes_batches(x):
+        raise ArgumentError(
+            f"y was passed beside x of type {type(x).__name__}, whose batches hold the targets "
+            "already. Leave y out."
+        )
+    _check_even("x", x, "y", y)
+
+
+def check_validation_data(
+    validation_data: Any, validation_split: float, validation_steps: int | None, x: Any
+) -> None:
+    """Refuse validation data that could not be evaluated."""
+    _check_split(validation_split, x)
+    if validation_data is None:
+        return
+    if isinstance(validation_data, list | tuple):
+        if len(validation_data) not in (1, 2, 3):
+            raise ArgumentError(
+                f"validation_data has {count(len(validation_data), 'part')}. Pass (x,), (x, y), or "
+                "(x, y, sample_weight), or a dataset."
+            )
+        x, *others = validation_data
+        _check_one("validation_data", x, validation_steps, "validation_steps")
+        for place, other in enumerate(others, start=1):
+            _check_even("validation_data[0]", x, f"[{place}]", other)
+    else:
+        _check_one("validation_data", validation_data, validation_steps, "validation_steps")
+
+
+def _check_split(split: object, x: Any) -> None:
+    if isinstance(split, bool) or not isinstance(split, int | float) or not 0 <= split < 1:
+        raise ArgumentError(
+            f"validation_split={split!r} is no fraction of the data. Pass a number from 0 up to, "
+            "but not including, 1."
+        )
+    if split and makes_batches(x):
+        raise ArgumentError(
+            f"validation_split={split} works for arrays, not for x of type {type(x).__name__}. "
+            "Pass validation_data instead."
+        )
+
+
+def _check_one(name: str, data: Any, steps: int | None, steps_name: str) -> None:
+    """Refuse one source of batches that is empty, endless, or can be read only once."""
+    if isinstance(data, Iterator):
+        raise ArgumentTypeError(
+            f"{name} is a {type(data).__name__}, which can be read only once, and each trial reads "
+            "it anew. Pass a function without arguments that returns one: it is called for each."
+        )
+    if isinstance(data, GeneratorFunction) and steps is None:
+        raise ArgumentError(
+            f"{name} is a function that returns a generator, of which Keras reads only two batches "
+            f"after the first epoch. Pass {steps_name}=, and let it yield without end."
+        )
+    size = _size(data)
+    if size == 0:
+        use = "validate" if name.startswith("validation") else "train"
+        raise ArgumentError(f"{name} is empty: there is nothing to {use} on. Pass at least a row.")
+    if size == _INFINITE and steps is None:
+        raise ArgumentError(
+            f"{name} has no end (repeat()), so an epoch would never end. Pass {steps_name}=, or "
+            "a dataset without repeat()."
+        )
+
+
+def _size(data: Any) -> int:
+    """Return how many rows or batches there are; an unknown number is looked at, not counted."""
+    if hasattr(data, "cardinality"):
+        size = _cardinality(data)
+        return size if size != _UNKNOWN or _has_a_batch(data) else 0
+    rows = _rows(data)
+    return _UNKNOWN if rows is None else rows
+
+
+def _cardinality(dataset: Any) -> int:
+    size = dataset.cardinality  # which is a method, but of a dataset that is distributed
+    return int(size() if callable(size) else size)
+
+
+def _has_a_batch(dataset: Any) -> bool:
+    return any(True for _ in itertools.islice(iter(dataset), 1))
+
+
+def _rows(data: Any) -> int | None:
+    """Return the rows of arrays (nested ones too) or the batches of a PyDataset or DataLoader."""
+    if isinstance(data, Mapping | list | tuple):
+        leaves = keras.tree.flatten(data)
+        data = leaves[0] if leaves else ()
+    if getattr(data, "shape", ()):
+        return int(data.shape[0])
+    if isinstance(data, str | bytes):  # one of a list of texts, whose length is no number of rows
+        return None
+    if isinstance(data, keras.utils.PyDataset):
+        batches = data.num_batches
+        return _INFINITE if batches is None else int(batches)
+    try:
+        return len(data)
+    except TypeError:  # a DataLoader over an IterableDataset has a __len__ that raises
+        return None
+
+
+def count_batches(data: Any, batch_size: int, validation_split: float) -> int | None:
+    """Return how many batches arrays or a tf.data.Dataset have for training; None if unknown."""
+    if hasattr(data, "cardinality"):
+        size = _cardinality(data)
+        return size if size > 0 else None
+    rows = None if makes_batches(data) else _rows(data)
+    # Keras gives the first floor(rows * (1 - split)) rows to training.
+    return None if rows is None else math.ceil(int(rows * (1 - validation_split)) / batch_size)
+
+
+def shape_of_a_batch(data: Any, batch_size: int) -> tuple[int, ...] | None:
+    """Return the shape of a batch of the first input, guessed where it is open."""
+    if hasattr(data, "element_spec"):
+        spec = data.element_spec
+        first = keras.tree.flatten(spec[0] if isinstance(spec, tuple) else spec)[0]
+        if not getattr(first, "shape", None) or not first.shape.rank:
+            return None  # of several replicas, unknown, or the scalars of a dataset without batches
+        rows, *row = first.shape.as_list()
+        return (rows or _rows_of_a_batch(data), *(size or 1 for size in row))
+    leaves = [] if makes_batches(data) else keras.tree.flatten(data)
+    shape = getattr(leaves[0], "shape", ()) if leaves else ()
+    return (batch_size, *(int(size or 1) for size in shape[1:])) if shape else None
+
+
+def inputs_of_a_batch(data: Any, batch_size: int) -> Any:
+    """Return the inputs of the first batch."""
+    return keras.utils.unpack_x_y_sample_weight(a_batch(data, None, batch_size))[0]
+
+
+def a_batch(x: Any, y: Any = None, batch_size: int = 1) -> Any:
+    """Return the first batch, as a training step gets it."""
+    if not makes_batches(x):
+        rows = np.arange(min(batch_size, _rows(x) or 0))
+        return pick(keras.utils.pack_x_y_sample_weight(x, y), rows)
+    return x[0] if isinstance(x, keras.utils.PyDataset) else next(iter(x))
+
+
+def _rows_of_a_batch(dataset: Any) -> int:
+    """Return the size that batch() was called with; a guess where the pipeline hides it."""
+    while dataset is not None:
+        if hasattr(dataset, "_batch_size"):  # reading one batch would move a shuffle() on
+            return int(dataset._batch_size)
+        dataset = getattr(dataset, "_input_dataset", None)
+    return 128
+
+
+def shuffles_itself(data: Any) -> bool:
+    """Whether Model.fit leaves the order of the batches to the data."""
+    return makes_batches(data) and not isinstance(data, keras.utils.PyDataset)
+
+
+def makes_batches(data: Any) -> bool:
+    """Whether the data yields batches that hold the targets, as opposed to arrays."""
+    return (
+        hasattr(data, "element_spec")
+        or isinstance(data, keras.utils.PyDataset | GeneratorFunction)
+        or any(kind.__name__ == "DataLoader" for kind in type(data).__mro__)
+    )
+
+
+def check_weights(x: Any, weights: Any) -> None:
+    """Refuse weights that are not one for each row."""
+    if weights is not None and not makes_batches(x):
+        _check_even("x", x, "sample_weight", weights, "weights")
+
+
+def lacks_targets(x: Any, y: Any) -> bool:
+    """Whether nothing holds the targets: there is no y, and x are arrays."""
+    if y is not None or makes_batches(x):
+        return False
+    return all(getattr(leaf, "shape", ()) for leaf in keras.tree.flatten(x))
+
+
+def _check_even(
+    name: str, one: Any, other_name: str, other: Any, others_are: str = "targets"
+) -> None:
+    rows, others = _rows(one), _rows(other)
+    if rows is not None and others is not None and rows != others:
+        raise ArgumentError(
+            f"{name} has {count(rows, 'row')} and {other_name} has {others}. Pass as many "
+            f"{others_are} as inputs."
+        )

@@ -1,0 +1,297 @@
+"""The graphs of tf.data pipelines: written, searched, and begun anew from what they have read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from kerastune_optuna._data.checks import shape_of_a_batch
+
+_IGNORE_STATE = 1  # of tf.raw_ops.DatasetToGraphV2: a reshuffling dataset has state, and may travel
+_CHANCE = ("Shuffle", "Random", "Sampling")  # what is in the names of ops whose rows differ
+_LARGEST = 64e6  # bytes of a dataset that is kept
+_NAME = "kerastune_optuna/kept"
+
+
+def is_tf_dataset(data: Any) -> bool:
+    """Whether the data is a tf.data.Dataset."""
+    return any(kind.__name__ == "DatasetV2" for kind in type(data).__mro__)
+
+
+def serialize(dataset: Any) -> bytes:
+    """Return a dataset's graph, serialised.
+
+    Raises:
+        tensorflow.errors.OpError: It cannot be written.
+        ValueError: It is too large.
+    """
+    import tensorflow as tf  # the data is TensorFlow's; other backends never come here
+
+    graph: bytes = tf.raw_ops.DatasetToGraphV2(
+        input_dataset=tf.data.experimental.to_variant(dataset), external_state_policy=_IGNORE_STATE
+    ).numpy()
+    return graph
+
+
+def held_by(dataset: Any) -> int:
+    """Return about how many bytes of data a pipeline holds in its graph, without writing it."""
+    tensors = getattr(dataset, "_tensors", None) or ()  # those of from_tensor_slices()
+    own = [math.prod(tensor.shape) * max(1, tensor.dtype.size) for tensor in tensors]
+    return int(sum(own)) + sum(map(held_by, dataset._inputs()))
+
+
+def is_large(dataset: Any) -> bool:
+    """Whether a pipeline holds too much data to be built anew for each training."""
+    return held_by(dataset) > _LARGEST
+
+
+def rebuild(graph: bytes, element_spec: Any) -> Any:
+    """Return the dataset of a serialised graph."""
+    import tensorflow as tf
+
+    variant = tf.raw_ops.DatasetFromGraph(graph_def=graph)
+    return tf.data.experimental.from_variant(variant, element_spec)
+
+
+def parse(graph: bytes) -> Any:
+    """Return the definition of a serialised graph."""
+    from tensorflow.core.framework.graph_pb2 import GraphDef
+
+    return GraphDef.FromString(graph)
+
+
+def ops(definition: Any) -> list[str]:
+    """Return the names of all ops of a graph, those inside of its functions too."""
+    functions = [node for function in definition.library.function for node in function.node_def]
+    return [node.op for node in [*definition.node, *functions]]
+
+
+def is_fixed(definition: Any) -> bool:
+    """Whether a pipeline surely gives the same each time."""
+    return not any(map(_may_differ, ops(definition)))
+
+
+@dataclass(frozen=True, eq=False)
+class Shuffling:
+    """Stand for a pipeline with a shuffle(), which goes on from one reading to the next.
+
+    Each training gets it as it was when the user made it, whatever read it before.
+
+    Args:
+        graph: Its graph, serialised.
+        element_spec: What it gives.
+        memory: The dataset that owns the memory in which the graph keeps what it has read.
+    """
+
+    graph: bytes
+    element_spec: Any
+    memory: Any = None
+
+    @cached_property
+    def _is_seeded(self) -> bool:
+        return not any(True for _ in _unseeded(parse(self.graph)))
+
+    def begin(self, seed: int) -> Any:
+        """Return the dataset for one training; a shuffle() without a seed takes this one."""
+        if self._is_seeded:
+            return rebuild(self.graph, self.element_spec)
+        definition = parse(self.graph)
+        for node in _unseeded(definition):
+            node.attr["value"].tensor.int64_val[:] = [seed]
+        return rebuild(definition.SerializeToString(), self.element_spec)
+
+
+def for_trainings(data: Any, *, is_read_whole: bool) -> Any:
+    """Return a dataset that reads its source once, then from memory, and shuffles from its seed.
+
+    A pipeline starts anew in each epoch of each trial: it opens files, and instantiates and runs
+    its functions. What comes before the shuffle() that is farthest from its end, or all of it where
+    nothing shuffles, gives the same rows each time, unless it depends on state or chance: such
+    pipelines read on, and so do large ones.
+
+    Args:
+        data: The dataset.
+        is_read_whole: Whether an epoch reads it to its end.
+
+    Returns:
+        A dataset, or a Shuffling that begins one for each training.
+    """
+    if is_large(data):
+        return data
+    import tensorflow as tf
+
+    try:
+        definition = parse(serialize(data))
+    except (tf.errors.OpError, ValueError):
+        return data
+    shuffles = _shuffles(definition)
+    memory = _kept(definition, shuffles, data) if is_read_whole else None
+    shuffles_on = _from_seeds(definition)
+    if memory is None and not shuffles_on:
+        return data
+    graph = definition.SerializeToString()
+    if shuffles_on:
+        return Shuffling(graph, data.element_spec, memory)
+    kept = rebuild(graph, data.element_spec)
+    for _ in kept:  # Keras stops at the last batch, and only the end after it makes a whole
+        pass
+    return kept
+
+
+def _kept(definition: Any, shuffles: list[Any], data: Any) -> Any:
+    """Let a graph keep in memory what it has read; return what owns the memory, or None."""
+    if sum(map(_may_differ, ops(definition))) != len(shuffles):
+        return None  # there is chance or state elsewhere than on the way to the end
+    end = shuffles[-1] if shuffles else _end(definition)
+    source = {node.name: node for node in definition.node}[_source(end)]
+    return _insert(definition, source, end) if _is_small(definition, source, data) else None
+
+
+def _from_seeds(definition: Any) -> bool:
+    """Let all shuffles of a graph begin with their seeds; return whether there are any.
+
+    A graph names the generator that its dataset draws orders from. Built again in the same process
+    it would go on with that one.
+    """
+    import tensorflow as tf
+
+    nodes = {node.name: node for node in definition.node}
+    generators = [
+        given
+        for node in definition.node
+        if node.op.startswith("Shuffle")
+        for name in node.input
+        if (given := nodes[name.split(":")[0]]).attr["dtype"].type == tf.resource.as_datatype_enum
+    ]
+    for node in generators:
+        name = node.name
+        node.Clear()
+        node.name, node.op = name, "DummySeedGenerator"  # what tf.data makes a new one from
+    return bool(generators)
+
+
+def _unseeded(definition: Any) -> Iterator[Any]:
+    """Yield a constant of each two seeds that are both 0, in whose place TensorFlow draws some."""
+    nodes = {node.name: node for node in definition.node}
+    for node in definition.node:
+        if node.op.startswith("Shuffle"):
+            # They come after the dataset and the size of the buffer.
+            seed, other = (nodes[name.split(":")[0]] for name in node.input[2:4])
+            if not any(one.attr["value"].tensor.int64_val[0] for one in (seed, other)):
+                yield seed
+
+
+def in_order(dataset: Any) -> Any:
+    """Return a copy of a pipeline without its shuffles; an empty one where chance is elsewhere."""
+    definition = parse(serialize(dataset))
+    shuffles = {node.name: node for node in definition.node if node.op.startswith("Shuffle")}
+    for node in definition.node:
+        for place, name in enumerate(node.input):
+            while (shuffle := shuffles.get(name.split(":")[0])) is not None:
+                name = shuffle.input[0]
+            node.input[place] = name
+    for shuffle in shuffles.values():
+        definition.node.remove(shuffle)
+    copy = rebuild(definition.SerializeToString(), dataset.element_spec)
+    return copy if is_fixed(definition) else copy.take(0)
+
+
+def _may_differ(op: str) -> bool:
+    """Whether an op may give something else each time."""
+    from tensorflow.python.framework import op_def_registry
+
+    if "Dataset" in op or op == "_Retval":  # TensorFlow calls most of these stateful
+        return any(name in op for name in _CHANCE)
+    known = op_def_registry.get(op)
+    return known is None or bool(known.is_stateful)
+
+
+def _end(definition: Any) -> Any:
+    """Return the node that gives the dataset out of its graph."""
+    return next(node for node in definition.node if node.op == "_Retval")
+
+
+def _source(node: Any) -> str:
+    """Return the name of the node before another."""
+    return str(node.input[0].split(":")[0])
+
+
+def _shuffles(definition: Any) -> list[Any]:
+    """Return the nodes that shuffle on the way from the end of a pipeline to its beginning."""
+    nodes = {node.name: node for node in definition.node}
+    node, found = _end(definition), []
+    while node.input:
+        node = nodes[_source(node)]
+        if node.op.startswith("Shuffle"):
+            found.append(node)
+    return found
+
+
+def _is_small(definition: Any, source: Any, data: Any) -> bool:
+    """Whether an epoch reads all that a node gives, and that surely fits into memory."""
+    specs = _specs(source)
+    count, batches = _count(definition, source, specs), int(data.cardinality())
+    rows = (shape_of_a_batch(data, 0) or (0,))[0]
+    if rows == 0 or count < 0:
+        return False
+    if count == batches:  # they are batches, whose size is open where the last one may be smaller
+        sizes = [_size(spec, rows) for spec in specs]
+    elif batches in (count // rows, math.ceil(count / rows)):
+        sizes = [_size(spec, None) for spec in specs]
+    else:
+        return False
+    return bool(count * sum(sizes) <= _LARGEST)
+
+
+def _size(spec: Any, rows: int | None) -> Any:
+    """Return the bytes of an element; infinite where its shape or its type leaves them open."""
+    if spec.shape.rank is None or spec.dtype.size == 0:
+        return math.inf
+    sizes = [rows if n == 0 and size is None else size for n, size in enumerate(spec.shape)]
+    return math.prod(math.inf if size is None else size for size in sizes) * spec.dtype.size
+
+
+def _count(definition: Any, source: Any, specs: tuple[Any, ...]) -> int:
+    """Return how many elements a node gives; less than none where that is unknown or endless."""
+    part = type(definition)()
+    part.CopyFrom(definition)
+    _end(part).input[0] = source.name
+    return int(rebuild(part.SerializeToString(), specs).cardinality())
+
+
+def _specs(source: Any) -> tuple[Any, ...]:
+    """Return the shapes and types of what a dataset's node gives."""
+    import tensorflow as tf
+
+    shapes = source.attr["output_shapes"].list.shape
+    return tuple(map(tf.TensorSpec, map(tf.TensorShape, shapes), _types(source)))
+
+
+def _types(source: Any) -> list[int]:
+    """Return the types of what a dataset's node gives."""
+    for name in ("output_types", "Toutput_types"):
+        if name in source.attr:
+            return list(source.attr[name].list.type)
+    return []
+
+
+def _insert(definition: Any, source: Any, end: Any) -> Any:
+    """Put a cache between two nodes, and return the dataset that owns its memory."""
+    import tensorflow as tf
+
+    owner = tf.data.Dataset.range(1).cache()
+    nodes = {node.name: node for node in parse(serialize(owner)).node}
+    cache = next(node for node in nodes.values() if node.op == "CacheDatasetV2")
+    given = [definition.node.add() for _ in cache.input[1:]]  # the name of no file, and the memory
+    for place, (node, name) in enumerate(zip(given, cache.input[1:], strict=True)):
+        node.CopyFrom(nodes[name])
+        node.name = f"{_NAME}/{place}"
+    kept = definition.node.add(name=_NAME, op=cache.op, input=[end.input[0]])
+    kept.input.extend(node.name for node in given)
+    kept.attr["output_types"].list.type.extend(_types(source))
+    kept.attr["output_shapes"].CopyFrom(source.attr["output_shapes"])
+    end.input[0] = kept.name
+    return owner

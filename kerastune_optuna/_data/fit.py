@@ -1,0 +1,305 @@
+"""The arguments of Model.fit: known names only, and what a trial passes on."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+import keras
+from numpy.typing import NDArray
+
+from kerastune_optuna import _check
+from kerastune_optuna._backend import undisturbed
+from kerastune_optuna._data.checks import (
+    begun,
+    check_training_data,
+    check_validation_data,
+    check_weights,
+    count_batches,
+    inputs_of_a_batch,
+    is_loader,
+    open_data,
+    open_parcel,
+    open_validation,
+    shape_of_a_batch,
+    shuffles_itself,
+)
+from kerastune_optuna._data.datasets import Shuffling, for_trainings, is_tf_dataset
+from kerastune_optuna._data.rows import check_takes_size, has_rows
+from kerastune_optuna._data.specs import specify, specify_read
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
+from kerastune_optuna._study import Objective, Objectives
+
+# What search() alone decides on.
+_OWNED = {"x", "y", "validation_data", "verbose"}
+# What search() takes by name, and hands to Model.fit in its own way.
+_OURS = {*_OWNED, "epochs", "callbacks", "validation_split", "steps_per_execution"}
+_SIZES = {"batch_size": "x", "validation_batch_size": "validation_data"}
+VERBOSITIES = ("auto", 0, 1, 2)
+Fold: TypeAlias = tuple[NDArray[Any], NDArray[Any]]  # rows to train on, and to validate with
+# What to do where a builder returns data beside its model.
+_PREPARED = (
+    " Where each trial prepares its own, write below build_model `build_model.fit = lambda trial, "
+    "model, **fit: model.fit(**{**fit, **prepare(trial, fit)})`, with a function `prepare` that "
+    'returns {"x": ..., "validation_data": ...} for the parameters of the trial.'
+)
+
+
+@dataclass(frozen=True)
+class FitArguments:
+    """Hold what every trial of a search passes to Model.fit, besides its callbacks."""
+
+    x: Any
+    y: Any
+    epochs: int
+    validation_data: Any
+    validation_split: float
+    others: Mapping[str, Any] = field(default_factory=dict)
+    steps_per_execution: int | str = "auto"
+    kept: Mapping[str, Any] = field(default_factory=dict)
+    folds: Sequence[Fold] = ()
+
+    @property
+    def epochs_of_a_trial(self) -> int:
+        """How many epochs a trial runs that is not stopped early."""
+        return int(self.epochs - self.others.get("initial_epoch", 0))  # which may be NumPy's
+
+    def opened(self) -> FitArguments:
+        """Return the same with the data loaded where functions or parcels stand for it, checked.
+
+        Raises:
+            ArgumentError: The data cannot be trained on.
+        """
+        opened = replace(
+            self,
+            x=open_data(self.x),
+            y=open_data(self.y),
+            validation_data=open_validation(
+                self.validation_data, self.others.get("validation_steps")
+            ),
+            others={name: open_parcel(value) for name, value in self.others.items()},
+        )
+        return replace(opened.checked(), kept=opened._kept())
+
+    def with_builders(self, arguments: Mapping[str, Any]) -> FitArguments:
+        """Return the same with what a builder gave beside its model, which goes before ours."""
+        others = {**self.others, **arguments}
+        ours = {name: others.pop(name) for name in _OURS.intersection(arguments)}
+        fit = replace(self, others=others, **ours)
+        return replace(fit, kept=fit._kept()) if fit.counted_steps() else fit
+
+    def of_training(self, model: keras.Model, seed: int) -> FitArguments:
+        """Return the same for one training: shuffles begin, and single rows go in batches.
+
+        Args:
+            model: Its model.
+            seed: Its seed, by which datasets shuffle that have none.
+
+        Raises:
+            ArgumentError: A size was given for data that makes its batches itself.
+        """
+        rows = self._rows(model)
+        for size_name, name in _SIZES.items():
+            if name not in rows and self.others.get(size_name):
+                check_takes_size(size_name, name, getattr(self, name))
+        kept = {
+            name: data.begin(seed) if isinstance(data, Shuffling) else data
+            for name, data in self.kept.items()
+        }
+        kept |= {name: kept[name].batch(size) for name, size in rows.items() if name in kept}
+        batched = {name: getattr(self, name).batch(size) for name, size in rows.items()}
+        return replace(self, kept=kept, **batched)
+
+    def _rows(self, model: keras.Model) -> dict[str, int]:
+        """Return which data are datasets of single rows, and in batches of what size they go."""
+        size = self.others.get("batch_size")
+        sizes = {"x": size, "validation_data": self.others.get("validation_batch_size") or size}
+        return {
+            name: size
+            for name, size in sizes.items()
+            if size and has_rows(getattr(self, name), model)
+        }
+
+    def _kept(self) -> dict[str, Any]:
+        """Return what trainings get in place of the datasets, which tell more of their batches."""
+        is_read_whole = not self.counted_steps()
+        return {
+            name: for_trainings(data, is_read_whole=is_read_whole)
+            for name in ("x", "validation_data")
+            if is_tf_dataset(data := getattr(self, name))
+        }
+
+    def checked(self) -> FitArguments:
+        """Return the same after a check of the data; what functions will load is left to them.
+
+        Raises:
+            ArgumentError: The data cannot be trained on.
+        """
+        x, y, validation = (
+            None if is_loader(source) else source
+            for source in (self.x, self.y, self.validation_data)
+        )
+        if not is_loader(self.x):
+            check_training_data(x, y, self.others.get("steps_per_epoch"))
+            check_weights(x, self.others.get("sample_weight"))
+        steps = self.others.get("validation_steps")
+        check_validation_data(validation, self.validation_split, steps, x)
+        return self
+
+    def as_keywords(self) -> dict[str, Any]:
+        """Return the keyword arguments for Model.fit."""
+        # Keras 3.15 warns of its own default shuffle=True for each dataset that shuffles itself.
+        quiet = {"shuffle": False} if shuffles_itself(self.x) else {}
+        return {
+            **quiet,
+            "x": begun(self.x),
+            "y": self.y,
+            "epochs": self.epochs,
+            "validation_data": self.validation_data,
+            "validation_split": self.validation_split,
+            **self.others,
+            **self.kept,
+        }
+
+    def evaluate_once(self, model: keras.Model) -> dict[str, Any]:
+        """Evaluate one batch as fit would validate, and return what is logged."""
+        x, y = self._evaluated()
+        with undisturbed():
+            logs = model.evaluate(
+                begun(x), y, batch_size=self._evaluation_size, steps=1, verbose=0, return_dict=True
+            )
+        return dict(logs)
+
+    def _evaluated(self) -> tuple[Any, Any]:
+        if self.validation_data is None:
+            return self.x, self.y
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(self.validation_data)
+        return x, y
+
+    def inputs_of_a_batch(self) -> Any:
+        """Return the inputs of one batch: of the validation data where there is some, else of x."""
+        return inputs_of_a_batch(self._evaluated()[0], self._evaluation_size)
+
+    def specification(self) -> Any:
+        """Return a symbolic batch of what a step gets; None where only reading the data tells."""
+        return specify(self.x, self.y)
+
+    def specification_of_a_batch(self) -> Any:
+        """Return the same, where need be of a batch that is read."""
+        return specify_read(self.x, self.y)
+
+    @property
+    def _evaluation_size(self) -> int:
+        return self.others.get("validation_batch_size") or self._batch_size
+
+    def steps_of_an_epoch(self) -> int | None:
+        """Return how many batches an epoch trains on; None where only training will tell."""
+        steps = self.others.get("steps_per_epoch")
+        if steps is None:
+            steps = count_batches(self.x, self._batch_size, self.validation_split)
+        return steps
+
+    def counted_steps(self) -> list[int]:
+        """Return the numbers of steps that the user gave, which data may exceed."""
+        given = (self.others.get(name) for name in ("steps_per_epoch", "validation_steps"))
+        return [steps for steps in given if steps is not None]
+
+    def shape_of_a_batch(self) -> tuple[int, ...] | None:
+        """Return the shape of one batch of the first input; None where the data does not tell."""
+        return shape_of_a_batch(self.x, self._batch_size)
+
+    @property
+    def _batch_size(self) -> int:
+        return self.others.get("batch_size") or 32  # as Keras reads None
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether the epoch logs will hold validation metrics."""
+        return self.validation_data is not None or bool(self.validation_split or self.folds)
+
+
+def check_fit_arguments(names: Iterable[str], caller: str = "search()") -> None:
+    """Refuse names that this Keras's Model.fit does not take.
+
+    Args:
+        names: The names that came.
+        caller: Who got them.
+
+    Raises:
+        ArgumentTypeError: Names the unknown argument and the nearest one that exists.
+    """
+    known = _known() - _OURS
+    for name in names:
+        if name not in known:
+            ours = known | _OURS | {"n_trials", "timeout"}
+            raise ArgumentTypeError(
+                f"{caller} got {name!r}, which Model.fit does not take."
+                f"{_check.nearest(name, ours)} It takes {', '.join(sorted(known))}."
+            )
+
+
+def check_builders_arguments(names: Iterable[str]) -> None:
+    """Refuse what no builder may give to Model.fit.
+
+    Raises:
+        ArgumentTypeError: Names the argument, and who takes it or which one is near.
+    """
+    known = _known()
+    for name in names:
+        if name in _OWNED:
+            raise ArgumentTypeError(
+                f"build_model returned {name!r} beside its model, which is the same for all "
+                f"trials. Pass {name}= to search().{_PREPARED * (name != 'verbose')}"
+            )
+        if name not in known:
+            raise ArgumentTypeError(
+                f"build_model returned {name!r} beside its model, which Model.fit does not take."
+                f"{_check.nearest(str(name), known)} It takes {', '.join(sorted(known - _OWNED))}."
+            )
+
+
+def _known() -> set[str]:
+    """Return what this Keras's Model.fit takes."""
+    return set(inspect.signature(keras.Model.fit).parameters) - {"self"}
+
+
+def check_training(arguments: FitArguments, objectives: Objectives, *, may_add: bool) -> None:
+    """Refuse epochs, batches or a validation that could never give the objective.
+
+    Args:
+        arguments: What search() got, or what a builder made of it.
+        objectives: The tuner's objectives.
+        may_add: Whether a user's callback may add metrics of its own.
+
+    Raises:
+        ArgumentError: Says what to pass instead.
+    """
+    _check.integer("epochs", arguments.epochs, least=1, instead="Pass 1 or more epochs.")
+    for name in _SIZES:
+        if (size := arguments.others.get(name)) is not None:
+            _check.integer(name, size, least=1, instead="Pass how many rows make a batch.")
+    if (initial := arguments.others.get("initial_epoch", 0)) >= arguments.epochs:
+        raise ArgumentError(
+            f"initial_epoch={initial} leaves none of epochs={arguments.epochs} to train. Pass "
+            "epochs= greater than initial_epoch=."
+        )
+    for objective in objectives.metrics:
+        if objective.needs_validation and not may_add:
+            _check_validation(arguments, objective)
+
+
+def _check_validation(arguments: FitArguments, objective: Objective) -> None:
+    """Refuse a validation that could never give the objective."""
+    if not arguments.has_validation:
+        raise ArgumentError(
+            f"objective={objective.name!r} needs validation, and there is none. Pass "
+            f"validation_data= or validation_split=, or objective={objective.name[4:]!r}."
+        )
+    frequency = arguments.others.get("validation_freq", 1)
+    if isinstance(frequency, int) and frequency > arguments.epochs:
+        raise ArgumentError(
+            f"validation_freq={frequency} is more than epochs={arguments.epochs}: the objective "
+            f"{objective.name!r} would never come. Pass validation_freq=1, or more epochs."
+        )

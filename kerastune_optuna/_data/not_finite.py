@@ -1,0 +1,116 @@
+"""Where data holds NaN or infinity: looked for in arrays, and in batches where need be."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastune_optuna._backend import undisturbed
+from kerastune_optuna._data import datasets
+from kerastune_optuna._data.checks import makes_batches
+from kerastune_optuna._data.fit import FitArguments
+from kerastune_optuna._data.kinds import named_arrays
+
+_PIECE = 1 << 24  # values of an array that are looked at in one go
+_MOST_BATCHES = 32  # of data that makes them, which may be slow
+_PARTS = ("inputs", "targets", "sample weights")  # of a batch
+
+
+def find(fit: FitArguments) -> str | None:
+    """Return where data is not finite, like "x holds NaN in column 'age'"; None where all is."""
+    try:
+        return next(_faults(fit), None)
+    except Exception:  # data of any kind may raise anything, and no trial fails for want of a hint
+        return None
+
+
+def find_in_arrays(fit: FitArguments) -> str | None:
+    """Return the same of arrays alone, whose values are all there to be looked at."""
+    try:
+        return next(_faults_of_arrays(fit), None)
+    except Exception:  # data of any kind may raise anything here too
+        return None
+
+
+def _faults_of_arrays(fit: FitArguments) -> Iterator[str]:
+    for name, leaf in named_arrays(fit):
+        if (fault := _fault(leaf)) is not None:
+            yield f"{name} holds {fault}"
+
+
+def _faults(fit: FitArguments) -> Iterator[str]:
+    yield from _faults_of_arrays(fit)
+    for name in ("x", "validation_data"):
+        if makes_batches(data := getattr(fit, name)):
+            with undisturbed():
+                fault = _fault_of_batches(data)
+            if fault is not None:
+                yield f"{name} yields {fault}"
+
+
+def _fault(leaf: Any) -> str | None:
+    """Return what an array holds that is not finite, and where."""
+    if hasattr(leaf, "columns") and hasattr(leaf, "iloc"):
+        for place, name in enumerate(leaf.columns):
+            if (found := _first(leaf.iloc[:, place])) is not None:
+                return f"{found} in column {name!r}"
+        return None
+    stored = _stored(leaf)
+    found = _first(stored)
+    return found if found is None or stored is leaf else found.partition(" (")[0]
+
+
+def _stored(leaf: Any) -> Any:
+    """Return the values that a ragged or sparse array holds; any other array as it is."""
+    if hasattr(leaf, "flat_values"):
+        return leaf.flat_values
+    if hasattr(leaf, "dense_shape"):
+        return leaf.values
+    return leaf.tocoo().data if hasattr(leaf, "tocoo") else leaf
+
+
+def _first(array: Any) -> str | None:
+    """Return which value of an array is the first that is not finite, and where it is."""
+    if not getattr(array, "shape", ()) or "float" not in str(array.dtype):  # of any library
+        return None
+    step = max(1, _PIECE // max(1, math.prod(map(int, array.shape[1:]))))
+    rows = getattr(array, "iloc", array)
+    for begin in range(0, int(array.shape[0]), step):
+        values = _as_trained(rows[begin : begin + step])
+        if not (finite := np.isfinite(values)).all():
+            row, *place = np.unravel_index(finite.argmin(), values.shape)
+            value = "NaN" if np.isnan(values[(row, *place)]) else "infinity"
+            column = f", column {place[0]}" if len(place) == 1 else ""
+            return f"{value} (first in row {begin + row}{column})"
+    return None
+
+
+def _as_trained(piece: Any) -> NDArray[Any]:
+    with np.errstate(over="ignore"):  # what float32 does not hold becomes infinity
+        values: NDArray[Any] = np.asarray(keras.ops.convert_to_numpy(piece))
+        return values.astype(keras.config.floatx(), copy=False)
+
+
+def _fault_of_batches(data: Any) -> str | None:
+    for number, batch in enumerate(itertools.islice(_batches(data), _MOST_BATCHES)):
+        parts = keras.utils.unpack_x_y_sample_weight(batch)
+        for part, content in zip(_PARTS, parts, strict=True):
+            for leaf in keras.tree.flatten(content):
+                if leaf is not None and (fault := _fault(leaf)) is not None:
+                    return f"{fault} among the {part} of batch {number}"
+    return None
+
+
+def _batches(data: Any) -> Iterator[Any]:
+    """Yield batches, in their order where reading would move a shuffle() on."""
+    if isinstance(data, keras.utils.PyDataset):
+        return (data[number] for number in range(data.num_batches or 1))
+    if datasets.is_tf_dataset(data):
+        return iter(datasets.in_order(data))
+    return iter(data)

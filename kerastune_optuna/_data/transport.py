@@ -1,0 +1,134 @@
+"""How data travels to other processes: arrays in files, datasets as graphs, the rest pickled."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastune_optuna._data import datasets
+from kerastune_optuna._data.fit import FitArguments
+from kerastune_optuna._exceptions import ArgumentError
+from kerastune_optuna._scratch import open_private
+
+_SMALL = 1 << 16  # bytes of an array below which a file of its own does not pay
+_PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
+_LARGEST_GRAPH = 2**31 - 1  # bytes that a protocol buffer may have
+
+
+@dataclasses.dataclass(frozen=True)
+class ArrayFile:
+    """Stand for an array in a file that all workers of a machine map into their memory."""
+
+    path: str
+
+    def open(self) -> NDArray[Any]:
+        """Map the array."""
+        mapped: NDArray[Any] = np.load(self.path, mmap_mode="r")
+        return mapped
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetGraph:
+    """Stand for a tf.data.Dataset by its serialised graph."""
+
+    graph: bytes
+    element_spec: Any
+
+    def open(self) -> Any:
+        """Rebuild the dataset."""
+        return datasets.rebuild(self.graph, self.element_spec)
+
+
+@dataclasses.dataclass(frozen=True)
+class Nest:
+    """Stand for a tuple, list or dict in which something is packed."""
+
+    content: Any
+
+    def open(self) -> Any:
+        """Open what is inside."""
+        return keras.tree.map_structure(_open_leaf, self.content)
+
+
+def _open_leaf(leaf: Any) -> Any:
+    return leaf.open() if isinstance(leaf, ArrayFile) else leaf
+
+
+def pack_fit(fit: FitArguments, folder: Path | None) -> FitArguments:
+    """Return the arguments with their data packed for other processes.
+
+    Args:
+        fit: What search() got.
+        folder: Where arrays are written for workers of this machine; None to pickle them, for
+            workers elsewhere.
+
+    Raises:
+        ArgumentError: A dataset cannot travel.
+    """
+    others = {name: pack(name, value, folder) for name, value in fit.others.items()}
+    return dataclasses.replace(
+        fit,
+        x=pack("x", fit.x, folder),
+        y=pack("y", fit.y, folder),
+        validation_data=pack("validation_data", fit.validation_data, folder),
+        others=others,
+    )
+
+
+def pack(name: str, data: Any, folder: Path | None) -> Any:
+    """Return one piece of data packed, as `pack_fit` does."""
+    if datasets.is_tf_dataset(data):
+        return _as_graph(name, data)
+    if isinstance(data, tuple | list | Mapping):
+        return Nest(keras.tree.map_structure(lambda leaf: _pack_leaf(leaf, folder), data))
+    return _pack_leaf(data, folder)
+
+
+def _pack_leaf(leaf: Any, folder: Path | None) -> Any:
+    if _is_numbers(leaf):
+        leaf = leaf.numpy()
+    is_large = isinstance(leaf, np.ndarray) and leaf.nbytes >= _SMALL and not leaf.dtype.hasobject
+    if folder is None or not is_large:
+        return leaf
+    path = folder / f"{uuid.uuid4().hex}.npy"
+    with open_private(path) as file:
+        np.save(file, leaf)
+    return ArrayFile(str(path))
+
+
+def _is_numbers(leaf: Any) -> bool:
+    """Whether something is a tensor of TensorFlow that NumPy holds as well.
+
+    Of texts and of ragged rows it would make arrays of objects, which Keras does not take.
+    """
+    is_tensor = type(leaf).__module__.startswith("tensorflow.") and hasattr(leaf, "numpy")
+    return is_tensor and not hasattr(leaf, "row_splits") and leaf.dtype.name != "string"
+
+
+def _as_graph(name: str, dataset: Any) -> DatasetGraph:
+    import tensorflow as tf  # the data is TensorFlow's; other backends never come here
+
+    try:
+        graph = datasets.serialize(dataset)
+    except (tf.errors.OpError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise _cannot_travel(name, f"its graph cannot be written ({reason})") from error
+    if len(graph) > _LARGEST_GRAPH:
+        raise _cannot_travel(name, f"it holds {len(graph) / 1e9:.1f} GB of data in its graph")
+    if used := _PYTHON_OPS.intersection(datasets.ops(datasets.parse(graph))):
+        raise _cannot_travel(name, f"it calls Python through {', '.join(sorted(used))}")
+    return DatasetGraph(graph, dataset.element_spec)
+
+
+def _cannot_travel(name: str, why: str) -> ArgumentError:
+    return ArgumentError(
+        f"{name} is a tf.data.Dataset that cannot travel to other workers: {why}. Pass a function "
+        f"without arguments that makes it: {name}=lambda: ..."
+    )

@@ -1,0 +1,123 @@
+"""from_keras_tuner: a builder that was written for KerasTuner, for a tuner of ours."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any
+
+from optuna.trial import BaseTrial, FixedTrial
+
+from kerastune_optuna._exceptions import ArgumentTypeError
+from kerastune_optuna._keras_tuner.hyperparameters import HyperParameters
+
+_TWICE = re.compile(r"got multiple values for (?:keyword )?argument '(\w+)'")
+
+
+def from_keras_tuner(hypermodel: Any) -> Callable[[BaseTrial], Any]:
+    """Return a `build_model` that runs what was written for KerasTuner, unchanged.
+
+    A HyperModel with a `fit` of its own trains by it. Whatever KerasTuner lets it return is the
+    value of the trial: a History, a number, a dict of metrics with the objective among them, or a
+    list of these, of which the mean counts. Where its epochs log the objective, as callbacks= that
+    are handed on make them, the best of them counts, and must not be contradicted. What `fit` sets
+    itself, as in
+    `model.fit(*args, epochs=hp.Int("epochs", 5, 20), **kwargs)`, goes before what search() was
+    given. Such a training makes one step a call unless search(steps_per_execution=) says more.
+
+    Args:
+        hypermodel: A function that takes KerasTuner's `hp` and returns a compiled model, or an
+            instance of a HyperModel. KerasTuner itself is needed only where they import it.
+
+    Returns:
+        A function of an Optuna trial, which names its study like the builder or its class.
+
+    Raises:
+        ArgumentTypeError: It is neither.
+
+    Example:
+        >>> import keras, optuna
+        >>> from kerastune_optuna import from_keras_tuner
+        >>> def build(hp):
+        ...     units = hp.Int("units", 4, 16, step=4)
+        ...     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(units)])
+        ...     model.compile("adam", "mse")
+        ...     return model
+        >>> build_model = from_keras_tuner(build)
+        >>> build_model(optuna.trial.FixedTrial({"units": 8})).output_shape
+        (None, 8)
+    """
+    build = getattr(hypermodel, "build", None)
+    is_model = hasattr(hypermodel, "compile")
+    if isinstance(hypermodel, type) or is_model or not (callable(build) or callable(hypermodel)):
+        raise ArgumentTypeError(
+            f"from_keras_tuner() got {hypermodel!r}, which is no builder for KerasTuner. Pass a "
+            "function that takes hp and returns a compiled model, or an instance of a HyperModel."
+        )
+    return _TrainingBuilder(hypermodel) if _has_own_fit(hypermodel) else _Builder(hypermodel)
+
+
+class _Builder:
+    """Call a builder for KerasTuner with the hyperparameters of an Optuna trial."""
+
+    def __init__(self, func: Any) -> None:
+        self.func = func  # as functools.partial names it: the study is named after it
+
+    def __call__(self, trial: BaseTrial) -> Any:
+        return self._build(HyperParameters(trial))
+
+    def _build(self, hp: HyperParameters) -> Any:
+        return getattr(self.func, "build", self.func)(hp)
+
+    def default_params(self) -> dict[str, Any]:
+        """Return the defaults that KerasTuner begins with, for enqueue_defaults()."""
+        hp = HyperParameters()
+        self._build(hp)
+        asked = FixedTrial(hp.values)  # which writes down what it is asked for
+        self._build(HyperParameters(asked))
+        return asked.params
+
+
+class _TrainingBuilder(_Builder):
+    """Train by the HyperModel's own fit, too."""
+
+    def fit(self, trial: BaseTrial, model: Any, **keywords: Any) -> Any:
+        """Return what HyperModel.fit returns, called as KerasTuner would call it."""
+        hp = HyperParameters(trial)
+        data, offered = _as_called(self.func.fit, keywords)
+        while True:
+            try:
+                return self.func.fit(hp, model, *data, **offered)
+            except TypeError as error:
+                twice = _TWICE.search(str(error))
+                if twice is None or offered.pop(twice[1], None) is None:
+                    raise
+
+
+def _has_own_fit(hypermodel: Any) -> bool:
+    """Whether a HyperModel trains in another way than by Model.fit."""
+    fit = getattr(type(hypermodel), "fit", None)
+    return fit is not None and not fit.__module__.startswith("keras_tuner.")
+
+
+def _as_called(
+    fit: Callable[..., Any], keywords: dict[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Return the data and the keywords with which a KerasTuner's search() would call a fit.
+
+    KerasTuner passes on what its user gave to search(): the data by position, and nothing else
+    than was given.
+    """
+    offered = {name: value for name, value in keywords.items() if value is not None}
+    if not offered.get("validation_split"):
+        offered.pop("validation_split", None)
+    parameters = list(inspect.signature(fit).parameters.values())[2:]  # after hp and model
+    kinds = {parameter.kind for parameter in parameters}
+    data = []
+    if kinds & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_OR_KEYWORD}:
+        data = [offered.pop(name) for name in ("x", "y") if name in offered]
+    if inspect.Parameter.VAR_KEYWORD not in kinds:
+        taken = {parameter.name for parameter in parameters}
+        offered = {name: value for name, value in offered.items() if name in taken}
+    return data, offered

@@ -1,0 +1,132 @@
+"""The dashboard: optuna-dashboard on this machine's own address, until it is stopped."""
+
+from __future__ import annotations
+
+import threading
+from socketserver import ThreadingMixIn
+from types import TracebackType
+from typing import TYPE_CHECKING
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from kerastune_optuna import _check
+from kerastune_optuna._exceptions import ArgumentError
+from kerastune_optuna._storage import StoreSource, open_store
+
+if TYPE_CHECKING:
+    import optuna
+
+_HOST = "127.0.0.1"  # the dashboard asks for no password: nobody else may reach it
+_NOTE = """\
+This study searches for the network that is to {aim}.
+
+- The value of a trial is that of its best epoch, or the mean where `values` lists those of several
+  trainings. `best_epoch` counts from 0, as the curves do.
+- `stop_reason` says why its training ended.
+- `history.csv`, among its artifacts, has all metrics of all epochs.
+- `trial_....weights.h5` has the weights of its best epoch; `keep_best=` says how many trials keep
+  theirs. `tuner.best_model(trial=7)` gives the model of trial 7.
+"""
+
+
+class Dashboard:
+    """Serve a study to browsers on this machine, until it is stopped.
+
+    Args:
+        server: What serves it; its address is free and bound.
+        study_id: The study that is shown first.
+
+    Attributes:
+        url: Where the study's page is.
+
+    Example:
+        >>> import keras, tempfile, urllib.request
+        >>> from kerastune_optuna import OptunaTuner
+        >>> tuner = OptunaTuner(lambda trial: keras.Sequential(), directory=tempfile.mkdtemp())
+        >>> with tuner.dashboard() as dashboard:
+        ...     urllib.request.urlopen(dashboard.url).status
+        200
+    """
+
+    def __init__(self, server: WSGIServer, study_id: int) -> None:
+        self.url = f"http://{_HOST}:{server.server_port}/dashboard/studies/{study_id}"
+        self._server = server
+        self._thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close the address; nothing where that was done."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def wait(self) -> None:
+        """Serve until stop() or Ctrl-C."""
+        while self._thread.is_alive():
+            self._thread.join(1)  # Windows interrupts no wait that has no end
+
+    def __enter__(self) -> Dashboard:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        return f"<Dashboard at {self.url} until stop()>"
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """Answer each request in a thread: a page asks for many things at once."""
+
+    daemon_threads = True
+
+
+class _Handler(WSGIRequestHandler):
+    """Answer without a line on the terminal."""
+
+    def log_message(self, *_args: object) -> None:
+        """Print nothing."""
+
+
+def serve(study: optuna.Study, store: StoreSource | None, port: int | None) -> Dashboard:
+    """Start the dashboard of a study's storage.
+
+    Args:
+        study: The study that is shown first.
+        store: Where its artifacts are; None where that is not known.
+        port: Where to listen; None for a port that is free.
+
+    Raises:
+        ArgumentError: The port is none, or is taken.
+        MissingExtraError: optuna-dashboard is not installed.
+    """
+    if port is not None:
+        _check.integer("port", port, least=1, instead="Pass None for a port that is free.")
+    _check.installed("optuna_dashboard", extra="dashboard")
+    import optuna_dashboard
+
+    opened = None if store is None else open_store(store)
+    application = optuna_dashboard.wsgi(study._storage, artifact_store=opened)
+    try:
+        server = make_server(_HOST, port or 0, application, _Server, _Handler)
+    except (OSError, OverflowError) as error:
+        raise ArgumentError(
+            f"port={port} cannot be used: {error}. Pass another, or None for one that is free."
+        ) from error
+    return Dashboard(server, study._study_id)
+
+
+def add_note(study: optuna.Study) -> None:
+    """Explain a study's trials on its page, where it has no note yet."""
+    _check.installed("optuna_dashboard", extra="dashboard")
+    import optuna_dashboard
+
+    if not optuna_dashboard.get_note(study):
+        names = study.metric_names or ["the value"] * len(study.directions)
+        pairs = zip(study.directions, names, strict=True)
+        aim = " and to ".join(f"{direction.name.lower()} `{name}`" for direction, name in pairs)
+        optuna_dashboard.save_note(study, _NOTE.format(aim=aim))

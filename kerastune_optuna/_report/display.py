@@ -1,0 +1,240 @@
+"""What a live display shows: the picture of a search at one moment, drawn from its trials."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from optuna.trial import FrozenTrial, TrialState
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from kerastune_optuna._check import count
+from kerastune_optuna._report.facts import epochs_of, saved_epochs
+from kerastune_optuna._report.text import duration, short
+from kerastune_optuna._study import was_cut_off
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+
+    from kerastune_optuna._study import Objective
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_BESIDE_BAR = 58  # columns: "trials", and "200 of 300 in 12 h 30 min, about 11 h 15 min left"
+_LEAST_WORK = 0.5  # trials: less than that foretells nothing, since the first epoch takes longest
+_DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Hold what a search set out to do, and what it found done.
+
+    Args:
+        study_name: The study.
+        objective: Its objective.
+        size: How many trials it is to have; None for no limit.
+        epochs: The last epoch of a trial that is not stopped early, counted from 1.
+        first: The epoch at which trials begin, counted from 0.
+        seconds: Time for the search; None for no limit.
+        done: How many trials were done when the search began.
+        others: More objectives of the study, if there are several.
+    """
+
+    study_name: str
+    objective: Objective
+    size: int | None
+    epochs: int
+    first: int = 0
+    seconds: float | None = None
+    done: int = 0
+    others: Sequence[Objective] = ()
+
+    @property
+    def epochs_of_a_trial(self) -> int:
+        """How many epochs a trial runs that is not stopped early."""
+        return self.epochs - self.first
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Picture a search, as wide and high as there is room.
+
+    Args:
+        plan: What the search set out to do.
+        trials: The trials of the study.
+        seconds: How long the search has run.
+        is_over: Whether it has ended.
+    """
+
+    plan: Plan
+    trials: Sequence[FrozenTrial]
+    seconds: float
+    is_over: bool = False
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw the head, and a line for each running trial."""
+        width = options.max_width
+        plan = self.plan
+        aims = ", ".join(f"{one.direction} {one.name}" for one in (plan.objective, *plan.others))
+        yield _line(f"Study {plan.study_name!r}: {aims}", "bold")
+        head = self._head(width)
+        yield head
+        if self._running and not self.is_over:
+            yield self._rows(width, most=max(1, options.size.height - head.row_count - 2))
+
+    @cached_property
+    def _running(self) -> list[FrozenTrial]:
+        return self._of(TrialState.RUNNING)
+
+    @cached_property
+    def _n_done(self) -> int:
+        return len(self._of(*_DONE))
+
+    @cached_property
+    def _best(self) -> FrozenTrial | None:
+        objective = self.plan.objective
+        complete = self._of(TrialState.COMPLETE)
+        return min(complete, key=lambda one: objective.cost(objective.value_of(one)), default=None)
+
+    def _of(self, *states: TrialState) -> list[FrozenTrial]:
+        return [trial for trial in self.trials if trial.state in states]
+
+    def _head(self, width: int) -> Table:
+        head = Table.grid(padding=(0, 2, 0, 0))
+        head.add_column(style="dim", no_wrap=True, min_width=6)
+        head.add_column(no_wrap=True, overflow="ellipsis")
+        head.add_row("trials", self._bar(width))
+        head.add_row("best", self._best_line())
+        head.add_row("saved", self._saved_line())
+        failed = [one for one in self._of(TrialState.FAIL) if not was_cut_off(one)]
+        if failed:
+            head.add_row("failed", _line(f"{len(failed)}", "red"))
+        return head
+
+    def _bar(self, width: int) -> RenderableType:
+        size, done = self.plan.size, self._n_done
+        if size is None:
+            return _line(f"{done} {self._time()}")
+        row = Table.grid(padding=(0, 2, 0, 0))
+        room = min(40, max(8, width - _BESIDE_BAR))
+        bar = ProgressBar(size, done, room, complete_style="cyan", finished_style="green")
+        row.add_row(bar, _line(f"{done} of {size} {self._time()}"))
+        return row
+
+    def _time(self) -> str:
+        so_far = f"in {duration(self.seconds)}"
+        left = None if self.is_over else self._seconds_left()
+        return so_far if left is None else f"{so_far}, about {duration(left)} left"
+
+    def _seconds_left(self) -> float | None:
+        """Estimate the time to the end; None where nothing foretells it yet."""
+        plan = self.plan
+        limit = math.inf if plan.seconds is None else max(0.0, plan.seconds - self.seconds)
+        begun = sum(self._part_done(trial) for trial in self._running)
+        work = self._n_done - plan.done + begun
+        left = math.inf
+        if plan.size is not None and work >= _LEAST_WORK:
+            left = self.seconds / work * max(0.0, plan.size - self._n_done - begun)
+        return None if math.isinf(least := min(limit, left)) else least
+
+    def _part_done(self, trial: FrozenTrial) -> float:
+        ran = max(0, _last_epoch(trial) - self.plan.first)
+        return min(1.0, ran / epochs_of(trial, self.plan.epochs_of_a_trial))
+
+    def _best_line(self) -> Text:
+        if self._best is None:
+            return _line("none yet", "dim")
+        found = f" in trial {self._best.number}"
+        if "std" in self._best.user_attrs:
+            found = f" ± {self._best.user_attrs['std']:.2g}{found}"
+        elif "best_epoch" in self._best.user_attrs:  # a trial that was added by hand has none
+            found += f", epoch {self._best.user_attrs['best_epoch'] + 1}"
+        line = _line(_number(self.plan.objective.value_of(self._best)), "bold green")
+        return line.append(found, style="not bold default")
+
+    def _saved_line(self) -> Text:
+        saved = saved_epochs(self.trials, self.plan.epochs_of_a_trial)
+        run = sum(trial.user_attrs.get("epochs_run", 0) for trial in self._of(*_DONE))
+        pruned = len(self._of(TrialState.PRUNED))
+        if not pruned:
+            return _line("no trial pruned", "dim")
+        share = saved / max(1, saved + run)
+        epochs = count(saved + run, "epoch")
+        return _line(f"{saved} of {epochs} ({share:.0%}), {pruned} pruned")
+
+    def _rows(self, width: int, most: int) -> Table:
+        """Return a table with a line for each running trial, or for as many as there is room."""
+        shown = self._running if len(self._running) <= most else self._running[: most - 1]
+        curve_width = min(24, width // 6)
+        rows = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        rows.add_column(no_wrap=True, style="cyan")
+        rows.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        for column in ("epoch", "value"):
+            rows.add_column(no_wrap=True, justify="right", min_width=len(column) + 2)
+        rows.add_column(no_wrap=True, width=curve_width, style="cyan")
+        for trial in shown:
+            rows.add_row(*self._row(trial, curve_width))
+        if hidden := len(self._running) - len(shown):
+            rows.add_row("", _line(f"and {hidden} more", "dim"))
+        return rows
+
+    def _row(self, trial: FrozenTrial, curve_width: int) -> list[Text]:
+        values = [value for _, value in sorted(trial.intermediate_values.items())]
+        epoch = _last_epoch(trial)
+        # A builder's own fit may train for longer, as it pleases.
+        most = max(epoch, self.plan.first + epochs_of(trial, self.plan.epochs_of_a_trial))
+        return [
+            _line(f"trial {trial.number}"),
+            _parameters(trial),
+            _line(f"epoch {epoch:>{len(f'{most}')}}/{most}"),
+            self._value(values),
+            _line(curve(values, curve_width)),
+        ]
+
+    def _value(self, values: Sequence[float]) -> Text:
+        """Return the last value, marked where the trial has beaten the best one."""
+        if not values:
+            return _line("")
+        objective = self.plan.objective
+        cost, best = objective.cost, self._best
+        leads = best is None or min(map(cost, values)) < cost(objective.value_of(best))
+        return _line(_number(values[-1]), "bold green" if leads else "")
+
+
+def curve(values: Sequence[float], width: int) -> str:
+    """Return the values as a row of blocks, the lowest of them low and the highest high."""
+    if len(values) > width:
+        values = [values[(place + 1) * len(values) // width - 1] for place in range(width)]
+    finite = [value for value in values if math.isfinite(value)]
+    low, high = min(finite, default=0.0), max(finite, default=0.0)
+    if low == high:
+        return "".join("▄" if math.isfinite(value) else " " for value in values)
+    step = (high - low) / (len(_BLOCKS) - 1)
+    return "".join(
+        _BLOCKS[round((value - low) / step)] if math.isfinite(value) else " " for value in values
+    )
+
+
+def _last_epoch(trial: FrozenTrial) -> int:
+    return 0 if trial.last_step is None else trial.last_step + 1
+
+
+def _parameters(trial: FrozenTrial) -> Text:
+    text = _line("")
+    for name, value in trial.params.items():
+        text.append(", " if text else "").append(f"{name}=", style="dim")
+        text.append(" ".join(short(value).split()))  # a line break in a choice would break the row
+    return text
+
+
+def _number(value: float) -> str:
+    return f"{value:#.4g}".rstrip(".")
+
+
+def _line(text: str, style: str = "") -> Text:
+    # Text, not str: rich would take brackets in a name for its markup.
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")

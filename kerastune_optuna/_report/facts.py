@@ -1,0 +1,294 @@
+"""Read a study once, into the facts that tables, figures and the page show."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from optuna.trial import FrozenTrial, TrialState
+
+from kerastune_optuna._report.ranks import ranks_on_fronts
+from kerastune_optuna._study import MEASURED, has_diverged
+
+if TYPE_CHECKING:
+    import optuna
+
+# The user attr of a study with the epochs that a trial of it may run, and of a trial with its own.
+_EPOCHS = "epochs"
+_CARD = "card"  # the user attr of a trial with the key of its card, which the study has
+_NEW = {"kept", "sampler_seed"}  # what is new in the card of a search that goes on with another
+
+
+@dataclass(frozen=True)
+class Row:
+    """Hold what a table says about one trial; None where the study does not know it.
+
+    Of several objectives `value` is that of the first metric, and all trials on the front have the
+    rank 1.
+    """
+
+    trial: FrozenTrial
+    rank: int | None
+    value: float | None
+    others: tuple[float | None, ...]  # the values of the other objectives
+    best_epoch: int | None  # counted from 1, as people do
+    epochs_run: int | None
+    seconds: float | None
+    std: float | None = None  # of the values of several trainings, of which `value` is the mean
+
+    @property
+    def number(self) -> int:
+        """The trial's number."""
+        return self.trial.number
+
+    @property
+    def state(self) -> str:
+        """The name of the trial's state."""
+        return self.trial.state.name
+
+    @property
+    def epochs(self) -> str:
+        """The best epoch and the epochs run, like 7/10."""
+        known = [str(epoch) for epoch in (self.best_epoch, self.epochs_run) if epoch is not None]
+        return "/".join(known)
+
+
+class Facts:
+    """Hold what one reading of a study found.
+
+    Args:
+        study: A study in any state.
+    """
+
+    def __init__(self, study: optuna.Study) -> None:
+        self.study = study
+        self.name = study.study_name
+        self.directions = [direction.name.lower() for direction in study.directions]
+        self.metrics = study.metric_names or _unnamed(len(self.directions))
+        # Of several objectives the first that epochs report: curves and bests are about it.
+        self.place = next(
+            (place for place, name in enumerate(self.metrics) if name not in MEASURED), 0
+        )
+        self.direction = self.directions[self.place]
+        self.metric = self.metrics[self.place]
+        # A WAITING trial is a place for a trial to come.
+        self.trials = [
+            trial
+            for trial in study.get_trials(deepcopy=False)
+            if trial.state is not TrialState.WAITING
+        ]
+        self._attrs = study.user_attrs
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """A row for each trial, the best first, those that came to no value last."""
+        ordered = sorted(self.trials, key=self._place)
+        return [self._row(trial, self._ranks.get(trial.number)) for trial in ordered]
+
+    @cached_property
+    def _ranks(self) -> dict[int, int]:
+        """The rank of each COMPLETE trial by its number."""
+        complete = [trial for trial in self.trials if trial.state is TrialState.COMPLETE]
+        if self.are_several:
+            return ranks_on_fronts(complete, self.directions)
+        complete.sort(key=lambda trial: (self.cost(trial.values[0]), trial.number))
+        return {trial.number: rank for rank, trial in enumerate(complete, start=1)}
+
+    @property
+    def are_several(self) -> bool:
+        """Whether the study has several objectives."""
+        return len(self.directions) > 1
+
+    @property
+    def aim(self) -> str:
+        """What the study is to do, like `maximize val_accuracy`."""
+        pairs = zip(self.directions, self.metrics, strict=True)
+        return ", ".join(f"{direction} {metric}" for direction, metric in pairs)
+
+    @property
+    def other_metrics(self) -> list[str]:
+        """The names of all objectives but the first metric."""
+        return [name for place, name in enumerate(self.metrics) if place != self.place]
+
+    @property
+    def front(self) -> list[Row]:
+        """The rows of the trials that no other one dominates, the best by the first metric first.
+
+        Of one objective it is the best trial.
+        """
+        return [row for row in self.rows if row.rank == 1]
+
+    @property
+    def complete(self) -> list[Row]:
+        """The rows of COMPLETE trials, the best first."""
+        return [row for row in self.rows if row.rank is not None]
+
+    @property
+    def best(self) -> Row | None:
+        """The row of the best trial."""
+        return next(iter(self.complete), None)
+
+    @cached_property
+    def counts(self) -> Counter[TrialState]:
+        """How many trials are in each state, the most frequent first."""
+        return Counter(dict(Counter(trial.state for trial in self.trials).most_common()))
+
+    @cached_property
+    def params(self) -> list[str]:
+        """The names of all parameters, in the order in which builders suggest them."""
+        return list(dict.fromkeys(name for trial in self.trials for name in trial.params))
+
+    @cached_property
+    def has_spread(self) -> bool:
+        """Whether values are the means of several trainings."""
+        return any(row.std is not None for row in self.rows)
+
+    @property
+    def epochs_run(self) -> int:
+        """The epochs that all trials ran."""
+        return sum(row.epochs_run or 0 for row in self.rows)
+
+    @property
+    def epochs_saved(self) -> int | None:
+        """The epochs that pruned trials did not run; None where nobody wrote down how many."""
+        if not isinstance(epochs := self._attrs.get(_EPOCHS), int):
+            return None
+        return saved_epochs(self.trials, epochs)
+
+    @property
+    def longest(self) -> int:
+        """The epochs of the longest trial."""
+        return max((row.epochs_run or 0 for row in self.rows), default=0)
+
+    @property
+    def seconds(self) -> float:
+        """The seconds of all trainings."""
+        return math.fsum(row.seconds or 0.0 for row in self.rows)
+
+    @cached_property
+    def last_moment(self) -> datetime | None:
+        """The latest moment that the study knows of."""
+        moments = [
+            moment
+            for trial in self.trials
+            for moment in (trial.datetime_start, trial.datetime_complete)
+            if moment is not None
+        ]
+        return max(moments, default=None)
+
+    @cached_property
+    def cards(self) -> list[tuple[dict[str, Any], list[int]]]:
+        """The cards of the searches, each with the numbers of the trials that ran with it."""
+        found: list[tuple[dict[str, Any], list[int]]] = []
+        for trial in self.trials:
+            card = self.card_of(trial)
+            if card is None:
+                continue
+            same = [numbers for other, numbers in found if _plain(other) == _plain(card)]
+            if same:
+                same[0].append(trial.number)
+            else:
+                found.append((card, [trial.number]))
+        return found
+
+    def card_of(self, trial: FrozenTrial) -> dict[str, Any] | None:
+        """Return what a trial ran with; None where nobody wrote it down."""
+        card = self._attrs.get(f"{_CARD}:{trial.user_attrs.get(_CARD)}")
+        return card if isinstance(card, dict) else None
+
+    def cost(self, value: float) -> float:
+        """Return the value with the sign under which less is better."""
+        return -value if self.direction == "maximize" else value
+
+    def value(self, trial: FrozenTrial) -> float | None:
+        """Return the value of a trial's best epoch, however the trial ended."""
+        if trial.state is TrialState.COMPLETE:
+            return float(trial.values[self.place])
+        seen = curve(trial)
+        return min(seen.values(), key=self.cost) if seen else None
+
+    def _place(self, trial: FrozenTrial) -> tuple[float, bool, float, int]:
+        value = self.value(trial)
+        rank = self._ranks.get(trial.number, math.inf)
+        return rank, value is None, self.cost(value or 0.0), trial.number
+
+    def _others(self, trial: FrozenTrial) -> tuple[float | None, ...]:
+        values = trial.values if trial.state is TrialState.COMPLETE else [None] * len(self.metrics)
+        return tuple(value for place, value in enumerate(values) if place != self.place)
+
+    def _row(self, trial: FrozenTrial, rank: int | None) -> Row:
+        # A trial that was added by hand, or still runs, has not the attrs of a finished training.
+        reports, seen = trial.intermediate_values, curve(trial)
+        best, run = _number(trial, "best_epoch"), _number(trial, "epochs_run")
+        if best is None and run is None and seen:  # else a fit of its own told of no epoch
+            best = min(seen, key=lambda step: (self.cost(seen[step]), step))
+        if run is None:
+            run = len(reports) or None
+        return Row(
+            trial,
+            rank,
+            self.value(trial),
+            self._others(trial),
+            None if best is None else int(best) + 1,
+            None if run is None else int(run),
+            _seconds(trial),
+            _number(trial, "std"),
+        )
+
+
+def _unnamed(count: int) -> list[str]:
+    """Return names for the objectives of a study that has none."""
+    return ["value"] if count == 1 else [f"value {place}" for place in range(count)]
+
+
+def curve(trial: FrozenTrial) -> dict[int, float]:
+    """Return the finite reports of a trial by their steps, in order."""
+    reports = sorted(trial.intermediate_values.items())
+    return {step: value for step, value in reports if math.isfinite(value)}
+
+
+def is_finite(value: float | None) -> TypeGuard[float]:
+    """Whether there is a value that can be drawn."""
+    return value is not None and math.isfinite(value)
+
+
+def epochs_of(trial: FrozenTrial, epochs: int) -> int:
+    """Return how many epochs a trial may run: its builder's number, or else that of the search."""
+    own = _number(trial, _EPOCHS)
+    return epochs if own is None else int(own)
+
+
+def saved_epochs(trials: Sequence[FrozenTrial], epochs: int) -> int:
+    """Return how many epochs the pruned trials were spared."""
+    pruned = [one for one in trials if one.state is TrialState.PRUNED and not has_diverged(one)]
+    # One that ran no epoch repeats another or broke a constraint, and was spared none by pruning.
+    pruned = [trial for trial in pruned if trial.user_attrs.get("epochs_run") != 0]
+    # A trial of an earlier search may have had more epochs than this one allows.
+    return sum(max(0, _left(trial, epochs_of(trial, epochs))) for trial in pruned)
+
+
+def _left(trial: FrozenTrial, epochs: int) -> int:
+    """Return how many of its epochs a trial did not run."""
+    return epochs - int(trial.user_attrs.get("epochs_run", epochs))
+
+
+def _plain(card: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in card.items() if key not in _NEW}
+
+
+def _number(trial: FrozenTrial, attr: str) -> float | None:
+    """Return a user attr that is a number; None where it is not there, or something else."""
+    value: Any = trial.user_attrs.get(attr)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _seconds(trial: FrozenTrial) -> float | None:
+    seconds = _number(trial, "seconds")
+    if seconds is None and trial.state.is_finished() and trial.duration is not None:
+        return trial.duration.total_seconds()
+    return seconds

@@ -1,0 +1,179 @@
+"""Figures of the search as a whole: values, learning curves, importance of parameters."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+import optuna
+import plotly.graph_objects as go
+
+from kerastune_optuna._report import style, text
+from kerastune_optuna._report.facts import (
+    Facts,
+    Row,
+    curve,
+    is_finite,
+)
+
+_FEWEST = 4  # COMPLETE trials from which importance is computed
+_FEW_EPOCHS = 12  # of which each has a tick
+_MANY = 300  # curves that are a patch of colour unless they are thin
+_WIDTH = {"COMPLETE": 1.3, "RUNNING": 2.0, "PRUNED": 1.0, "FAIL": 1.0}
+_OPACITY = {"COMPLETE": 0.6, "RUNNING": 0.9, "PRUNED": 0.4, "FAIL": 0.5}
+
+
+def history(facts: Facts) -> go.Figure:
+    """Return the value of each trial, and the best one so far."""
+    valued = {
+        state: [row for row in rows if is_finite(row.value)]
+        for state, rows in style.of_state(facts).items()
+    }
+    traces: list[Any] = [_points(rows, state) for state, rows in valued.items() if rows]
+    complete = sorted(valued["COMPLETE"], key=lambda row: row.number)
+    if complete:
+        costs = np.minimum.accumulate([facts.cost(row.value or 0.0) for row in complete])
+        traces.append(
+            go.Scatter(
+                x=[row.number for row in complete],
+                y=[facts.cost(float(cost)) for cost in costs],
+                name="best so far",
+                mode="lines",
+                line={"color": style.BEST, "width": 2.5, "shape": "hv"},
+                hovertemplate="best after trial %{x}: %{y:.6g}<extra></extra>",
+            )
+        )
+    values = [row.value or 0.0 for rows in valued.values() for row in rows]
+    return style.figure(traces, "trial", facts.metric, yaxis=style.span(values))
+
+
+def _points(rows: Sequence[Row], state: str) -> go.Scatter:
+    return go.Scatter(
+        x=[row.number for row in rows],
+        y=[row.value for row in rows],
+        mode="markers",
+        name=state.lower(),
+        marker={"color": style.COLORS[state], "size": 7, "opacity": _OPACITY[state]},
+        hovertemplate="%{hovertext}<extra></extra>",
+        **style.by_trial(rows),
+    )
+
+
+def curves(facts: Facts) -> go.Figure:
+    """Return the learning curves of all trials, the best one and the median above them."""
+    traces: list[Any] = []
+    thin = 0.5 if len(facts.trials) > _MANY else 1.0
+    for state, rows in style.of_state(facts).items():
+        reported = [row for row in rows if curve(row.trial)]
+        if reported:
+            line = {"color": style.COLORS[state], "width": thin * _WIDTH[state]}
+            traces += _lines(reported, state.lower(), line, _OPACITY[state])
+    if (median := _median(facts)) is not None:
+        traces.append(median)
+    if facts.best is not None and curve(facts.best.trial):
+        line = {"color": style.BEST, "width": 2.5}
+        traces += _lines([facts.best], f"best (trial {facts.best.number})", line, 1.0)
+    values = [value for trial in facts.trials for value in curve(trial).values()]
+    room = max(0.02 * facts.longest, 0.2)
+    axis: dict[str, Any] = {"range": [1 - room, facts.longest + room]}
+    if facts.longest <= _FEW_EPOCHS:
+        axis["dtick"] = 1
+    return style.figure(traces, "epoch", facts.metric, xaxis=axis, yaxis=style.span(values))
+
+
+def _lines(rows: Sequence[Row], name: str, line: dict[str, Any], opacity: float) -> list[Any]:
+    """Return one trace for many curves, with a gap between two, and one for their ends."""
+    points = [
+        (row, step + 1, value)
+        for row in rows
+        for step, value in [*curve(row.trial).items(), (0, math.nan)]
+    ]
+    ends = [(row, step + 1, value) for row in rows for step, value in [_last(row)]]
+    shared = {"name": escape(name), "legendgroup": name, "opacity": opacity}
+    return [
+        go.Scatter(**_xy(points), mode="lines", line=line, **shared),
+        # The end of a curve tells where it was cut off, and is all there is of one epoch.
+        go.Scatter(
+            **_xy(ends),
+            mode="markers",
+            marker={"color": line["color"], "size": 4},
+            showlegend=False,
+            **shared,
+        ),
+    ]
+
+
+def _last(row: Row) -> tuple[int, float]:
+    return list(curve(row.trial).items())[-1]
+
+
+def _xy(points: Sequence[tuple[Row, int, float]]) -> dict[str, Any]:
+    rows, epochs, values = zip(*points, strict=True)
+    return {
+        "x": epochs,
+        "y": [style.rounded(value) for value in values],
+        "hovertemplate": "%{hovertext}<br>epoch %{x}: %{y:.5g}<extra></extra>",
+        **style.by_trial(rows),
+    }
+
+
+def _median(facts: Facts) -> go.Scatter | None:
+    values: dict[int, list[float]] = defaultdict(list)
+    for trial in facts.trials:
+        for step, value in curve(trial).items():
+            values[step].append(value)
+    if len(facts.trials) < 3 or not values:
+        return None
+    steps = sorted(values)
+    return go.Scatter(
+        x=[step + 1 for step in steps],
+        y=[float(np.median(values[step])) for step in steps],
+        name="median",
+        mode="lines",
+        line={"color": style.MEDIAN, "width": 2.5, "dash": "dash"},
+        text=[len(values[step]) for step in steps],
+        hovertemplate="median of the %{text} trials that ran epoch %{x}: %{y:.5g}<extra></extra>",
+    )
+
+
+def importances(facts: Facts) -> dict[str, float]:
+    """Return how much each parameter mattered, the most important first.
+
+    Nothing is returned where too few trials are COMPLETE, or where they do not differ.
+    """
+    values = {row.value for row in facts.complete}
+    if len(facts.complete) < _FEWEST or len(values) < 2 or not facts.params:
+        return {}
+    with warnings.catch_warnings():
+        # Where all trials share a value of a parameter, PED-ANOVA divides by zero.
+        warnings.simplefilter("ignore")
+        found = optuna.importance.get_param_importances(facts.study)
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def importance(facts: Facts) -> go.Figure:
+    """Return a bar for each parameter, as long as it mattered."""
+    found = dict(reversed(importances(facts).items()))
+    bars = go.Bar(
+        x=list(found.values()),
+        y=[escape(text.short(name)) for name in found],
+        orientation="h",
+        marker={"color": style.COLORS["COMPLETE"]},
+        texttemplate=" %{x:.0%}",
+        textposition="outside",
+        cliponaxis=False,
+        hovertemplate="%{y}: %{x:.1%}<extra></extra>",
+    )
+    return style.figure(
+        [bars] if found else [],
+        "share of importance",
+        height=110 + 34 * len(found),
+        xaxis={"tickformat": ".0%", "rangemode": "tozero"},
+        yaxis={"showgrid": False, "type": "category", "ticks": ""},
+        margin={"r": 56},
+    )

@@ -1,0 +1,46 @@
+"""The figure of two objectives: all COMPLETE trials, and the front that none of them dominates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from kerastune_optuna._report import style
+from kerastune_optuna._report.facts import Facts, Row, is_finite
+
+
+def front(facts: Facts) -> go.Figure:
+    """Return the COMPLETE trials by their first two objectives, those on the front above them.
+
+    Of more than two objectives, a trial on the front may be worse than others in both.
+    """
+    rows = [row for row in facts.complete if all(map(is_finite, row.trial.values[:2]))]
+    best = sorted((row for row in rows if row.rank == 1), key=lambda row: row.trial.values[0])
+    others = [row for row in rows if row.rank != 1]
+    # Of more than two objectives the front is a surface, and a line would mislead.
+    mode = "lines+markers" if len(facts.metrics) == 2 else "markers"
+    traces = [
+        _points(others, "dominated", style.COLORS["COMPLETE"], mode="markers"),
+        # Between two trials there is none: with steps, all others are on one side of the line.
+        _points(best, "front", style.BEST, mode=mode, line={"shape": _steps(facts)}),
+    ]
+    return style.figure([trace for trace in traces if trace.x], *facts.metrics[:2])
+
+
+def _steps(facts: Facts) -> str:
+    """Return whether a step goes along first or up first, so that it stays with what was found."""
+    return "hv" if facts.directions[0] == "minimize" else "vh"
+
+
+def _points(rows: Sequence[Row], name: str, color: str, **look: Any) -> go.Scatter:
+    return go.Scatter(
+        x=[row.trial.values[0] for row in rows],
+        y=[row.trial.values[1] for row in rows],
+        name=name,
+        marker={"color": color, "size": 8},
+        hovertemplate="%{hovertext}<extra></extra>",
+        **look,
+        **style.by_trial(rows),
+    )

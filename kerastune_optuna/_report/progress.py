@@ -1,0 +1,127 @@
+"""What a search tells while it runs: nothing, or one line when it starts and one for each trial."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from optuna.trial import TrialState
+
+from kerastune_optuna._check import count
+from kerastune_optuna._storage import is_away, one_try
+from kerastune_optuna._study import finished
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+    from kerastune_optuna._study import Objective
+
+
+class Progress:
+    """Hear of a search, and say nothing."""
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Accompany the search."""
+        yield
+
+    def trial(self, trial: FrozenTrial) -> None:
+        """Hear that a trial of this process ended."""
+
+    def catch_up(self) -> None:
+        """Look for trials that ended in other processes."""
+
+    def tell(self, line: str | None) -> None:
+        """Hear what else there is to know, if anything."""
+
+
+class Lines(Progress):
+    """Print the lines of one search.
+
+    Args:
+        study: The study that is searched.
+        objective: Its objective.
+        n_trials: The size that the study is to reach; None for no limit.
+    """
+
+    def __init__(self, study: optuna.Study, objective: Objective, n_trials: int | None) -> None:
+        self._study = study
+        self._objective = objective
+        self._n_trials = n_trials
+        self._told = {trial.number for trial in self._ended()}
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Say first how much of an existing study is done."""
+        if any(trial.state is not TrialState.WAITING for trial in self._study.get_trials(False)):
+            _say(self._beginning())
+        yield
+
+    def _beginning(self) -> str:
+        name, done = self._study.study_name, len(finished(self._study))
+        if self._n_trials is None:
+            return f"Going on with study {name!r}: {count(done, 'trial')} done"
+        of = f"{done} of {count(self._n_trials, 'trial')} done"
+        if done >= self._n_trials:
+            return f"Study {name!r} has {of}: pass more n_trials to go on"
+        return f"Going on with study {name!r}: {of}"
+
+    def catch_up(self) -> None:
+        """Say how the trials ended that other processes ran since the last call."""
+        try:
+            with one_try():
+                ended = self._ended()
+        except Exception as error:
+            if not is_away(error):
+                raise
+            return  # the workers wait for the storage; to tell of them can wait too
+        for trial in ended:
+            if trial.number not in self._told:
+                self.trial(trial)
+
+    def _ended(self) -> list[FrozenTrial]:
+        trials = self._study.get_trials(deepcopy=False)
+        return [trial for trial in trials if trial.state.is_finished()]
+
+    def tell(self, line: str | None) -> None:
+        """Say what else there is to know."""
+        if line is not None:
+            _say(line)
+
+    def trial(self, trial: FrozenTrial) -> None:
+        """Say how a trial ended."""
+        self._told.add(trial.number)
+        _say(line_of(trial, self._objective))
+
+
+def line_of(trial: FrozenTrial, objective: Objective) -> str:
+    """Return how a trial ended, in one line."""
+    attrs = trial.user_attrs
+    if trial.state is TrialState.FAIL:
+        end = f"failed: {attrs.get('stop_reason', 'unknown')}"
+    elif "seconds" not in attrs:  # added by hand, or by a plain Optuna script
+        end = f"{objective.name} {trial.values and objective.value_of(trial)}"
+    elif "best_value" not in attrs:  # it broke a constraint
+        end = f"{attrs['stop_reason']}, {attrs['seconds']:.1f} s"
+    else:
+        end = (
+            f"{objective.name} {attrs['best_value']:.4g}{_found(attrs)}, "
+            f"{attrs['stop_reason']}, {attrs['seconds']:.1f} s"
+        )
+    return f"Trial {trial.number}: {end}"
+
+
+def _found(attrs: Mapping[str, Any]) -> str:
+    """Return where a value was found: at an epoch, or in how many trainings, where that is known.
+
+    A builder's own fit may return a value and tell of no epoch.
+    """
+    if "values" in attrs:
+        return f" ± {attrs.get('std', 0):.2g} in {len(attrs['values'])} trainings"
+    return f" at epoch {attrs['best_epoch'] + 1}" if "best_epoch" in attrs else ""
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,98 @@
+"""How figures look: on a light page and on a dark one, with a label for each trial."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from kerastune_optuna._report import text
+from kerastune_optuna._report.facts import Facts, Row
+
+# Each is seen on white and on black.
+COLORS = {"COMPLETE": "#3d8bd9", "PRUNED": "#858585", "FAIL": "#e0524d", "RUNNING": "#1aa587"}
+BEST, MEDIAN = "#ee7a22", "#9d6cf0"
+_INK, _GRID = "#808080", "rgba(128, 128, 128, 0.22)"
+_TITLE = {"size": 13}
+_MOST_PARAMS = 12  # in a label, which must fit on the screen
+
+
+def figure(traces: Sequence[Any], x: str = "", y: str = "", **layout: Any) -> go.Figure:
+    """Return a figure without a background, with titles for its axes.
+
+    Args:
+        traces: What it shows.
+        x: Title of the horizontal axis.
+        y: Title of the vertical axis.
+        **layout: More of plotly's layout.
+    """
+    axis = {"gridcolor": _GRID, "zeroline": False, "automargin": True, "tickformat": "~g"}
+    made = go.Figure(list(traces))
+    made.update_layout(
+        template="none",
+        paper_bgcolor="rgba(0, 0, 0, 0)",
+        plot_bgcolor="rgba(0, 0, 0, 0)",
+        font={"color": _INK, "size": 13, "family": "system-ui, sans-serif"},
+        margin={"l": 56, "r": 16, "t": 16, "b": 48},
+        hovermode="closest",
+        hoverlabel={"align": "left"},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        xaxis={**axis, "title": {"text": escape(x), "font": _TITLE}},
+        yaxis={**axis, "title": {"text": escape(y), "font": _TITLE}},
+    )
+    return made.update_layout(**layout)
+
+
+def label(row: Row) -> str:
+    """Return what is shown where the pointer is on a trial, in plotly's HTML."""
+    params = text.params(row.trial.params)
+    if len(params) > _MOST_PARAMS:
+        params = [*params[:_MOST_PARAMS], f"and {len(params) - _MOST_PARAMS} more"]
+    value = f": {text.number(row.value)}" if row.value is not None else ""
+    return "<br>".join(
+        [f"<b>Trial {row.number}</b> {row.state}{value}", *(escape(param) for param in params)]
+    )
+
+
+def by_trial(rows: Iterable[Row]) -> dict[str, Any]:
+    """Return what makes points name their trials: one label for each point.
+
+    The page keeps each label once, and finds it by the number of the trial in `customdata`.
+    """
+    rows = list(rows)
+    labels = {row.number: label(row) for row in rows}
+    return {
+        "customdata": [row.number for row in rows],
+        "hovertext": [labels[row.number] for row in rows],
+    }
+
+
+def rounded(value: float) -> float:
+    """Return a number as exact as a screen shows it, which takes half the room in the page."""
+    return float(f"{value:.5g}")
+
+
+def span(values: Iterable[float]) -> dict[str, Any]:
+    """Return the range of an axis on which a few far values do not flatten all others."""
+    known = np.asarray([value for value in values if np.isfinite(value)])
+    if known.size < 10:
+        return {}
+    low, high = np.percentile(known, [2, 98])
+    room = 0.1 * (high - low)
+    if room == 0 or known.max() - known.min() < 3 * (high - low):
+        return {}
+    # One end may be where all good values are: nothing is cut off there.
+    bottom = low - room if known.min() < low - (high - low) else known.min() - room / 2
+    top = high + room if known.max() > high + (high - low) else known.max() + room / 2
+    return {"range": [float(bottom), float(top)]}
+
+
+def of_state(facts: Facts) -> dict[str, list[Row]]:
+    """Return the rows of each state, those in the background first."""
+    return {
+        state: [row for row in facts.rows if row.state == state]
+        for state in ("FAIL", "PRUNED", "RUNNING", "COMPLETE")
+    }

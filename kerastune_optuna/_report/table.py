@@ -1,0 +1,59 @@
+"""What a study came to, as a pandas DataFrame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from kerastune_optuna._report.facts import Facts
+
+if TYPE_CHECKING:
+    import optuna
+    import pandas
+    from optuna.trial import FrozenTrial
+
+# The user attrs of a trial that a reader looks for.
+_ATTRS = (
+    "best_value",
+    "best_epoch",
+    "epochs",
+    "epochs_run",
+    "seconds",
+    "seed",
+    "stop_reason",
+    "n_params",
+    "worker",
+)
+# And those of trials of several trainings.
+_OF_SEVERAL = ("std", "values", "seeds", "best_epochs")
+
+
+def results(study: optuna.Study) -> pandas.DataFrame:
+    """Return a table with one row for each trial that began, in the order of their numbers.
+
+    Columns: number, state, value (of several objectives a `values_...` for each), a `params_...`
+    for each parameter, and the user attrs of trials.
+    """
+    import pandas  # takes half a second to import, and only results() needs it
+
+    facts = Facts(study)
+    trials = facts.trials
+    names = sorted({name for trial in trials for name in trial.params})
+    values = [f"values_{name}" for name in facts.metrics] if facts.are_several else ["value"]
+    known = {attr for trial in trials for attr in trial.user_attrs}
+    attrs = [*_ATTRS, *(attr for attr in _OF_SEVERAL if attr in known)]
+    rows = [_row(trial, names, values, attrs) for trial in trials]
+    columns = ["number", "state", *values, *(f"params_{name}" for name in names), *attrs]
+    return pandas.DataFrame(rows, columns=columns)
+
+
+def _row(
+    trial: FrozenTrial, names: Sequence[str], values: Sequence[str], attrs: Sequence[str]
+) -> dict[str, Any]:
+    return {
+        "number": trial.number,
+        "state": trial.state.name,
+        **dict(zip(values, trial.values or [None] * len(values), strict=True)),
+        **{f"params_{name}": trial.params.get(name) for name in names},
+        **{attr: trial.user_attrs.get(attr) for attr in attrs},
+    }

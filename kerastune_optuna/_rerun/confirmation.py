@@ -1,0 +1,257 @@
+"""What executions came to: configurations by their means, who wins, and what was luck."""
+
+from __future__ import annotations
+
+import io
+import math
+import statistics
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from optuna.trial import FrozenTrial, TrialState
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from scipy import stats
+
+from kerastune_optuna._report import params, short
+from kerastune_optuna._rerun.executions import Key, executions, key_of
+from kerastune_optuna._study import CONFIRMS, value_of
+
+if TYPE_CHECKING:
+    import optuna
+
+    from kerastune_optuna._study import Objective
+
+_CONFIDENCE = 0.95
+_LEAST = 2  # values of which there is a spread
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """Hold what the executions of one configuration came to.
+
+    Args:
+        search_trial: The trial of the search that had the configuration.
+        values: What the executions that completed came to.
+        failed: How many executions failed.
+        missing: How many have not ended.
+    """
+
+    search_trial: FrozenTrial
+    values: Sequence[float]
+    failed: int = 0
+    missing: int = 0
+
+    @property
+    def number(self) -> int:
+        """The number of the search's trial."""
+        return self.search_trial.number
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The configuration."""
+        return dict(self.search_trial.params)
+
+    @property
+    def searched(self) -> float:
+        """The value that the search reported."""
+        return value_of(self.search_trial)
+
+    @property
+    def mean(self) -> float:
+        """The mean of the executions."""
+        return statistics.mean(self.values) if self.values else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % confidence interval of the mean over seeds, by Student's t (Biometrika 6, 1908).
+
+        It holds for the data that was validated on: other rows would move all values alike.
+        """
+        if len(self.values) < _LEAST:
+            return math.nan, math.nan
+        quantile = float(stats.t.ppf((1 + _CONFIDENCE) / 2, len(self.values) - 1))
+        half = quantile * self.spread / math.sqrt(len(self.values))
+        return self.mean - half, self.mean + half
+
+    @property
+    def spread(self) -> float:
+        """The standard deviation of an execution."""
+        # The standard library's is exact: of equal values it is 0, and not what rounding left.
+        return statistics.stdev(self.values) if len(self.values) >= _LEAST else math.nan
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """Hold what confirm() found, read from its study.
+
+    Args:
+        study_name: The study of the executions.
+        objective: What was measured, and in which direction it gets better.
+        ranking: The configurations, the best mean first; those with failures come last.
+    """
+
+    study_name: str
+    objective: Objective
+    ranking: Sequence[Confirmed]
+
+    @property
+    def winner(self) -> Confirmed:
+        """The configuration with the best mean."""
+        return self.ranking[0]
+
+    @property
+    def missing(self) -> int:
+        """How many executions have not ended."""
+        return sum(row.missing for row in self.ranking)
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether there is a winner: a configuration of which executions completed."""
+        return len(self.winner.values) >= _LEAST
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the winner beats each other configuration by more than chance explains.
+
+        Welch's t-test (Biometrika 34, 1947) compares it with each, two-sided at 5 %. That the data
+        chose who is compared needs no correction: Hung and Fithian, "Rank verification for
+        exponential families" (Annals of Statistics 47, 2019).
+        """
+        return not self._ties
+
+    @property
+    def luck(self) -> float:
+        """How much better the search's best value was than the mean of that configuration."""
+        lucky = self._lucky
+        return self.objective.cost(lucky.mean) - self.objective.cost(lucky.searched)
+
+    @property
+    def _lucky(self) -> Confirmed:
+        """The configuration that the search found best."""
+        cost = self.objective.cost
+        return min(self.ranking, key=lambda row: (cost(row.searched), row.number))
+
+    @property
+    def _rivals(self) -> list[Confirmed]:
+        """The others, without those that failed where the winner did not."""
+        return [row for row in self.ranking[1:] if bool(row.failed) <= bool(self.winner.failed)]
+
+    @property
+    def _ties(self) -> list[Confirmed]:
+        return [row for row in self._rivals if not self.p_value(row) < 1 - _CONFIDENCE]
+
+    def p_value(self, row: Confirmed) -> float:
+        """Return how often chance alone would set two equal configurations as far apart as these.
+
+        Args:
+            row: The configuration to compare with the winner.
+        """
+        winner = self.winner
+        if len(row.values) < _LEAST:
+            return math.nan
+        if not winner.spread and not row.spread:  # SciPy would divide by zero
+            return float(winner.mean == row.mean)
+        one, other = ((of.mean, of.spread, len(of.values)) for of in (winner, row))
+        return float(stats.ttest_ind_from_stats(*one, *other, equal_var=False).pvalue)
+
+    def __str__(self) -> str:
+        """Return the table and what it says, ready to print."""
+        console = Console(file=io.StringIO(), highlight=False, force_jupyter=False)
+        with console.capture() as captured:
+            title = f" Study {self.study_name!r}: {self.objective.direction} {self.objective.name}"
+            for part in (Text(title), self._table(), *map(Text, self._lines())):
+                console.print(part, soft_wrap=isinstance(part, Text))
+        return captured.get().rstrip()
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
+
+    def _table(self) -> Table:
+        table = Table(box=box.SIMPLE_HEAVY, padding=(0, 1, 0, 0), pad_edge=False)
+        headings = ("rank", "trial", "mean", "95 % interval", "of", "p", "in search", "parameters")
+        for heading in headings:
+            left = heading == "parameters"
+            table.add_column(
+                heading, justify="left" if left else "right", no_wrap=not left, overflow="fold"
+            )
+        for rank, row in enumerate(self.ranking, start=1):
+            # Text, not str: rich would take brackets in a parameter for its markup.
+            table.add_row(*map(Text, (str(rank), *self._cells(row))))
+        return table
+
+    def _cells(self, row: Confirmed) -> list[str]:
+        low, high = row.interval
+        return [
+            str(row.number),
+            short(row.mean),
+            f"{short(low)} to {short(high)}",
+            f"{len(row.values)}" + (f", {row.failed} failed" if row.failed else ""),
+            "" if row is self.winner else f"{self.p_value(row):.2f}",
+            short(row.searched),
+            params(row.search_trial),
+        ]
+
+    def _lines(self) -> list[str]:
+        lucky = self._lucky
+        if not lucky.values:
+            return [f" {self._verdict()}"]
+        by = f"{short(abs(self.luck))} {'better' if self.luck > 0 else 'worse'}"
+        so = "so much of it was luck" if self.luck > 0 else "it was no luck"
+        return [
+            f" {self._verdict()}",
+            f" The search's best value, {short(lucky.searched)} of trial {lucky.number}, was {by} "
+            f"than the mean of its executions: {so}.",
+        ]
+
+    def _verdict(self) -> str:
+        """Return who wins, and how sure that is."""
+        name = f"Trial {self.winner.number}"
+        if not self.ranking[1:]:
+            return f"{name} was confirmed alone."
+        if not self._rivals:
+            return f"{name} wins: it is the only one of which no execution failed."
+        if self.is_clear:
+            return f"{name} is the clear winner (Welch's t-test, p < 0.05)."
+        ties = " and ".join(str(row.number) for row in self._ties)
+        return f"{name} leads, but that is a tie with {ties} (Welch's t-test, p >= 0.05)."
+
+
+def confirmation_of(
+    study: optuna.Study,
+    chosen: Sequence[FrozenTrial],
+    asked: Collection[Key],
+    objective: Objective,
+) -> Confirmation:
+    """Return what the executions of some configurations came to so far.
+
+    Args:
+        study: The study of executions.
+        chosen: The trials of the search that had the configurations.
+        asked: The keys of the executions that they are to have: what was asked for before and has
+            not ended is not missing.
+        objective: The objective of both.
+    """
+    laid_out = executions(study)
+    rows = [
+        _row(trial, [one for one in laid_out if one.user_attrs[CONFIRMS] == trial.number], asked)
+        for trial in chosen
+    ]
+
+    def place(row: Confirmed) -> tuple[bool, bool, float, int]:
+        too_few = len(row.values) < _LEAST
+        return too_few, row.failed > 0, 0.0 if too_few else objective.cost(row.mean), row.number
+
+    return Confirmation(study.study_name, objective, tuple(sorted(rows, key=place)))
+
+
+def _row(trial: FrozenTrial, its: Sequence[FrozenTrial], asked: Collection[Key]) -> Confirmed:
+    ended = [one for one in its if one.state.is_finished()]
+    missing = {key for key in asked if key[0] == trial.number} - set(map(key_of, ended))
+    # A training whose loss stopped being finite is PRUNED, or FAIL where it had no value before.
+    values = tuple(value_of(one) for one in ended if one.state is TrialState.COMPLETE)
+    return Confirmed(trial, values, len(ended) - len(values), len(missing))

@@ -1,0 +1,157 @@
+"""Executions: configurations of a search, laid out to be trained again under seeds of their own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from kerastune_optuna._exceptions import BuilderError
+from kerastune_optuna._search import (
+    Budget,
+    is_free,
+    is_taken,
+    take_one,
+)
+from kerastune_optuna._seeds import derive
+from kerastune_optuna._study import CONFIRMS, Watch, lay_out, value_of
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.distributions import BaseDistribution
+
+    from kerastune_optuna._study import Objective
+
+Key: TypeAlias = tuple[int, int]
+
+_POLL = 0.2  # seconds between two looks at whether the last executions have ended
+
+
+class NoSampler(BaseSampler):
+    """Choose nothing, since executions bring their parameters.
+
+    Args:
+        defaults: Values of what the builder did not ask for when the configurations were chosen.
+    """
+
+    def __init__(self, defaults: Mapping[str, Any] | None = None) -> None:
+        self._defaults = defaults or {}
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        if param_name in self._defaults:
+            return self._defaults[param_name]
+        raise BuilderError(
+            f"build_model asks for {param_name!r}, which trial {trial.user_attrs[CONFIRMS]} of the "
+            "search did not have: it has changed since. Say what it is to have, by "
+            f"build_model.default_params = lambda: {{{param_name!r}: ...}}; or restore the "
+            "builder, or search anew with overwrite=True."
+        )
+
+
+def executions(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trial that stands for each execution: the first that did not fail, if any.
+
+    Two processes may have laid one out both, and a retry follows a trial that failed. All trials of
+    lower numbers are there once a trial is, so that every process comes to the same.
+    """
+    found: dict[Key, FrozenTrial] = {}
+    for trial in study.get_trials(deepcopy=False):
+        before = found.get(key_of(trial))
+        if before is None or before.state is TrialState.FAIL:
+            found[key_of(trial)] = trial
+    return list(found.values())
+
+
+def key_of(trial: FrozenTrial) -> Key:
+    """Return what tells an execution from others: the trial that it confirms, and its seed."""
+    return trial.user_attrs[CONFIRMS], trial.user_attrs["seed"]
+
+
+def asked_for(chosen: Sequence[FrozenTrial], count: int) -> dict[Key, FrozenTrial]:
+    """Return the executions that each of some configurations is to have, in their order.
+
+    Args:
+        chosen: The trials of the search that had these configurations.
+        count: How many executions each is to have.
+
+    Returns:
+        The trial of the configuration by the key of each execution.
+    """
+    return {(trial.number, _seed(trial, nth)): trial for nth in range(count) for trial in chosen}
+
+
+def lay_out_missing(study: optuna.Study, asked: Mapping[Key, FrozenTrial]) -> None:
+    """Lay out what a study lacks of the executions that are asked for, or has failed at."""
+    there = {key_of(one) for one in executions(study) if one.state is not TrialState.FAIL}
+    for (number, seed), trial in asked.items():
+        if (number, seed) not in there:
+            lay_out(study, {"fixed_params": trial.params}, {CONFIRMS: number, "seed": seed})
+
+
+def _seed(trial: FrozenTrial, nth: int) -> int:
+    """Return the seed of an execution, which each process comes to and the search did not use."""
+    return derive(trial.user_attrs.get("seed", trial.number), nth)
+
+
+def best_of_each(study: optuna.Study, objective: Objective) -> dict[int, FrozenTrial]:
+    """Return the execution with the best value by the number of its configuration's trial.
+
+    Of equals it is the earliest, so that more executions replace it only by a better one.
+    """
+    complete = [one for one in executions(study) if one.state is TrialState.COMPLETE]
+    complete.sort(key=lambda one: (objective.cost(value_of(one)), one.number), reverse=True)
+    return {one.user_attrs[CONFIRMS]: one for one in complete}
+
+
+@dataclass(frozen=True)
+class Executions(Budget):
+    """Hold the same for a study of executions, which are all laid out before and stay so many.
+
+    Args:
+        asked: The keys of those that are to be trained: others wait for who asked for them.
+    """
+
+    asked: frozenset[Key] = frozenset()
+
+    def claim(self, study: optuna.Study, watch: Watch) -> Trial | None:
+        """Return an execution to run, or None when all have ended, those of others too."""
+        while not self.is_over():
+            if watch.is_due():
+                self.reap(study, watch)
+            laid_out = [one for one in executions(study) if key_of(one) in self.asked]
+            if (trial := take_one(study, list(filter(is_free, laid_out)))) is not None:
+                return trial
+            if not any(map(is_taken, laid_out)):
+                return None
+            time.sleep(_POLL)
+        return None
+
+    def prepare(self, study: optuna.Study) -> None:
+        """Lay out nothing more."""
+
+    def wait_for_others(self, study: optuna.Study, watch: Watch) -> bool:
+        """Wait no more: who claims an execution has waited for those of others."""
+        return False
+
+    def make_up(self, study: optuna.Study, failed: FrozenTrial) -> None:
+        """Put nothing in the place of an execution that failed: it would fail again."""

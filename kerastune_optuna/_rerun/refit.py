@@ -1,0 +1,156 @@
+"""Train the configuration of a finished trial once more, as its trial was, outside of a study."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from itertools import accumulate
+from typing import Any, TypeAlias
+
+import keras
+from optuna.trial import BaseTrial, FrozenTrial
+
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
+from kerastune_optuna._seeds import seed_of
+from kerastune_optuna._study import Objective
+from kerastune_optuna._trial import (
+    FITS,
+    EpochLogs,
+    Fits,
+    Gate,
+    Recipe,
+    StopOnRequest,
+    TrainingOver,
+    as_list,
+    best_of,
+    build_again,
+    custom_fit,
+)
+
+Factory: TypeAlias = Callable[[BaseTrial], Any]
+
+
+def train(
+    recipe: Recipe,
+    trial: FrozenTrial,
+    folder: str,
+    *,
+    training: int = 0,
+    epochs: int | None = None,
+    verbose: str | int = 0,
+    until: Until | None = None,
+) -> tuple[keras.Model, Any]:
+    """Train a trial's configuration from its seed.
+
+    Args:
+        recipe: What to train with, its data opened.
+        trial: A copy of the trial.
+        folder: Where the callbacks that are copied write, below the user's own folders.
+        training: Which of a trial's trainings, where it has several: its seed and its fold.
+        epochs: Goes before those of the recipe and of the builder.
+        verbose: As for Model.fit.
+        until: Sees all epochs after all other callbacks, and may end the training.
+
+    Returns:
+        The model, and what Model.fit or the builder's own fit returned; the History of the last
+        phase, where the training was over before that fit returned.
+    """
+    seed = seed_of(trial, recipe.seed, training)
+    model, arguments = build_again(recipe.build_model, trial, seed)
+    own = recipe.of_trial(trial, model, arguments, folder, training)
+    if epochs is not None:
+        own = replace(own, fit=replace(own.fit, epochs=epochs))
+    until = Until([]) if until is None else until
+    fits = Fits(until, [until])
+    callbacks = [*own.callbacks, until]
+    if custom_fit.trains_itself(recipe.build_model):
+        callbacks = [Gate(until.begin_fit), *own.callbacks, fits]
+    own.make_ready(model, [*callbacks, StopOnRequest()])  # as in a trial, which has one
+    keywords = {**own.fit.as_keywords(), "verbose": verbose, "callbacks": callbacks}
+    came = custom_fit.train(recipe.build_model, trial, keywords, model, lambda: until.is_over)
+    return model, fits.history if came is None else came
+
+
+class Until(EpochLogs):
+    """Collect the logs of all epochs, and end fits where those of a trial ended.
+
+    A pruned trial ended so. With fewer `epochs=` instead, callbacks that plan ahead would see
+    another training.
+
+    Args:
+        ends: After how many epochs of the training a fit ends, and with the last of them all.
+    """
+
+    def __init__(self, ends: Collection[int]) -> None:
+        super().__init__()
+        self._ends = ends
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the training has ended."""
+        return bool(self._ends) and len(self.rows) >= max(self._ends)
+
+    def begin_fit(self) -> None:
+        """Refuse another fit where the training is over.
+
+        Raises:
+            TrainingOver: It is.
+        """
+        if self.is_over:
+            raise TrainingOver
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Take a row, and end the fit where it is to end."""
+        super().on_epoch_end(epoch, logs)
+        if self.is_over or len(self.rows) in self._ends:
+            self.model.stop_training = True
+
+
+def folder_for(study_name: str, kind: str, trial: FrozenTrial) -> str:
+    """Return the folder for callbacks that wrote into that of the trial when it ran."""
+    return os.path.join(study_name, f"{kind}_{trial.number:04d}")
+
+
+def best_epochs(trial: FrozenTrial) -> int:
+    """Return how many epochs lead to a trial's best one.
+
+    Raises:
+        ArgumentError: It is not recorded.
+    """
+    best: int | None = trial.user_attrs.get("best_epoch")  # counted from 0
+    if best is None:
+        raise ArgumentError(
+            f"epochs=None: trial {trial.number} has no best_epoch, as trials that a tuner ran "
+            "have. Pass how many epochs to train."
+        )
+    return best + 1
+
+
+def ends_of_fits(trial: FrozenTrial) -> list[int]:
+    """Return after how many epochs each fit of a trial ended, up to its best epoch."""
+    best = best_epochs(trial)
+    ends = accumulate(trial.user_attrs.get(FITS, []))
+    return [*(end for end in ends if end < best), best]
+
+
+def best_training(trial: FrozenTrial, objective: Objective) -> int:
+    """Return which of a trial's trainings was the best: the first where it had no more."""
+    return best_of(trial.user_attrs.get("values", [0.0]), objective)
+
+
+def as_they_are(callbacks: Any) -> list[Factory]:
+    """Return functions that make the user's callbacks: those that were passed, and no copies."""
+    return [_as_it_is(callback) for callback in as_list(callbacks)]
+
+
+def _as_it_is(callback: Any) -> Factory:
+    if isinstance(callback, keras.callbacks.Callback):
+        return lambda trial: callback
+    if isinstance(callback, type) or not callable(callback):
+        raise ArgumentTypeError(
+            f"callbacks holds {callback!r}, which is no keras Callback. Pass instances, or "
+            "functions that take the trial and return one."
+        )
+    made: Factory = callback
+    return made

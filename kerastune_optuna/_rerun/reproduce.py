@@ -1,0 +1,210 @@
+"""Train a trial again from its seed, and compare each of its epochs with what was recorded."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from kerastune_optuna import _source
+from kerastune_optuna._backend import Memory, take_over
+from kerastune_optuna._data import datasets
+from kerastune_optuna._exceptions import ArgumentError
+from kerastune_optuna._rerun.comparison import Reproduction, Value
+from kerastune_optuna._rerun.refit import Until, folder_for, train
+from kerastune_optuna._seeds import derive
+from kerastune_optuna._storage import WholeFileStore
+from kerastune_optuna._study import REPEAT_OF, RETRY_OF, are_broken, plain_name
+from kerastune_optuna._trial import TRAINING, Recipe, Row, history, worth
+from kerastune_optuna._workers import bundle
+from kerastune_optuna._workers import card as _card
+
+if TYPE_CHECKING:
+    import optuna
+
+    from kerastune_optuna._workers import Card
+
+_DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+def reproduce(
+    study: optuna.Study, number: int, recipe: Recipe, builder: str | None = None
+) -> Reproduction:
+    """Train a trial again.
+
+    Args:
+        study: Its study, of which nothing is changed.
+        number: Its number.
+        recipe: What to train with.
+        builder: The fingerprint of the builder; None where that is not known.
+
+    Raises:
+        ArgumentError: There is no such trial, or its data is not there.
+    """
+    trial, card = find(study, number)
+    recipe = replace(recipe, fit=recipe.fit.opened())
+    now = _card.describe_search(study, recipe, {"builder": builder or card.get("builder")})
+    changes = [
+        *_card.changes(card, now),
+        *_changes_of_trial(study, trial, card),
+        *_changes_of_order(recipe),
+    ]
+    recorded = history.load(recipe.store, study._storage, trial)
+    folder = folder_for(study.study_name, "reproduced", trial)
+    values: list[Value] = []
+    for training, its in _of_each_training(trial, recipe, recorded).items():
+        epochs = len(its) or trial.user_attrs["epochs_run"]
+        again = _train(recipe, trial, folder, training, epochs)
+        values += _compare(its or _reported(trial, recipe, again), again, training)
+    return Reproduction(trial, values, changes)
+
+
+def _of_each_training(
+    trial: FrozenTrial, recipe: Recipe, recorded: Sequence[Row]
+) -> dict[int, list[Row]]:
+    """Return the recorded epochs of each training of a trial; most trials have one."""
+    if recipe.n_trainings == 1:
+        return {0: list(recorded)}
+    if not recorded:
+        raise ArgumentError(
+            f"Trial {trial.number} is the mean of {recipe.n_trainings} trainings, whose histories "
+            "keep_best=0 did not keep. Search with keep_best=1 or more."
+        )
+    found: dict[int, list[Row]] = {}
+    for row in recorded:
+        its = {name: cell for name, cell in row.items() if name != TRAINING}
+        found.setdefault(int(row[TRAINING]), []).append(its)
+    return found
+
+
+def _train(
+    recipe: Recipe, trial: FrozenTrial, folder: str, training: int, epochs: int
+) -> list[Row]:
+    """Train once more; return the logs of the epochs."""
+    logs = Until([epochs])
+    with Memory().released():
+        _, came = train(recipe, copy.deepcopy(trial), folder, training=training, until=logs)
+    if logs.rows:
+        return logs.rows
+    # The builder's own fit tells no more than what it returns.
+    watched = recipe.objectives.watched
+    return [{"epoch": 0, watched.name: worth(came, watched)}]
+
+
+def from_folder(study: optuna.Study, number: int, folder: Path) -> Reproduction:
+    """Train a trial again in a process of its own, from what lies in the study's folder.
+
+    This runs the code that lies there.
+    """
+    _, card = find(study, number)
+    own = card["settings"]
+    take_over((card["backend"], own["floatx"], own["image_data_format"], own["dtype_policy"]))
+    recipe = bundle.load(folder, card["kept"])
+    store = WholeFileStore(folder / "weights")
+    builder = _source.fingerprint(recipe.build_model) if bundle.is_named(recipe) else None
+    return reproduce(study, number, replace(recipe, store=store), builder)
+
+
+def find(study: optuna.Study, number: int) -> tuple[FrozenTrial, Card]:
+    """Return a trial that can be trained again, and the card of its search.
+
+    Raises:
+        ArgumentError: There is none of that number, it came to nothing, it has no card, or it broke
+            a constraint before it was trained.
+    """
+    done = {trial.number: trial for trial in study.get_trials(deepcopy=False, states=_DONE)}
+    if number not in done:
+        listed = ", ".join(map(str, done)) or "none yet"
+        raise ArgumentError(
+            f"trial={number!r} is no COMPLETE or PRUNED trial. Pass one of: {listed}."
+        )
+    if (earlier := done[number].user_attrs.get(REPEAT_OF)) is not None:
+        raise ArgumentError(
+            f"Trial {number} repeats trial {earlier}, and was not trained. Pass {earlier}."
+        )
+    if are_broken(done[number]) and not done[number].user_attrs.get("epochs_run"):
+        raise ArgumentError(
+            f"Trial {number} was not trained, for it broke a constraint "
+            f"({done[number].user_attrs.get('stop_reason')}). Pass one that was."
+        )
+    card = _card.read(study, done[number])
+    if card is None:
+        raise ArgumentError(
+            f"Trial {number} has no card: it was added by hand, or by an older version. Train it "
+            "by tuner.refit(), and compare the history that this returns."
+        )
+    return done[number], card
+
+
+def _changes_of_trial(study: optuna.Study, trial: FrozenTrial, card: Card) -> list[str]:
+    """Return what makes a trial another than the one that its search would run."""
+    first = trial
+    while (before := first.user_attrs.get(RETRY_OF)) is not None:
+        first = study.get_trials(deepcopy=False)[before]
+    expected = None if card["seed"] is None else derive(card["seed"], first.number)
+    seed = trial.user_attrs["seed"]
+    changed = [] if expected in (None, seed) else [f"its seed was {expected} and is {seed}"]
+    if are_broken(trial):
+        changed.append("its time was over within an epoch, which none of equal length repeats")
+    resumed = [] if first is trial else ["it was resumed, which no training repeats to the digit"]
+    return changed + resumed
+
+
+def _changes_of_order(recipe: Recipe) -> list[str]:
+    """Return which data may come in an order that depends on the trials before."""
+    return [
+        f"{name} is large: where it shuffles, its order goes on from trial to trial"
+        for name in ("x", "validation_data")
+        if datasets.is_tf_dataset(data := getattr(recipe.fit, name)) and datasets.is_large(data)
+    ]
+
+
+def _reported(trial: FrozenTrial, recipe: Recipe, again: Sequence[Row]) -> list[Row]:
+    """Return what a trial reported of its epochs, whose other logs are not kept."""
+    names = [name for row in again for name in row]
+    watched = recipe.objectives.watched
+    name = watched.find(dict.fromkeys(names)) or watched.name
+    reports = sorted(trial.intermediate_values.items())
+    return [{"epoch": step, name: value} for step, value in reports]
+
+
+def _compare(recorded: Sequence[Row], again: Sequence[Row], training: int) -> list[Value]:
+    by_epoch = {row["epoch"]: row for row in again}
+    values: list[Value] = []
+    for row in recorded:
+        epoch = int(row["epoch"])
+        came = by_epoch.get(epoch, {})
+        names = _pairs(row, came)
+        for metric, cell in row.items():
+            if metric != "epoch" and (value := _number(cell)) is not None:
+                other = _number(came.get(names.get(metric, metric)))
+                values.append(Value(epoch, metric, value, other, training))
+    return values
+
+
+def _pairs(recorded: Iterable[str], again: Iterable[str]) -> dict[str, str]:
+    """Return the names of metrics that came again by those that were recorded.
+
+    Keras numbers its unnamed AUC(), Precision() ... through the whole process.
+    """
+    came: dict[str, list[str]] = {}
+    for name in _in_order(again):
+        came.setdefault(plain_name(name), []).append(name)
+    found = [(name, came.get(plain_name(name))) for name in _in_order(recorded)]
+    return {name: same.pop(0) for name, same in found if same}
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    return sorted(names, key=lambda name: (len(name), name))  # auc_9 before auc_10
+
+
+def _number(cell: Any) -> float | None:
+    """Return the number in a cell; None where it is empty, or holds a text of a callback's."""
+    try:
+        return float(cell)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,109 @@
+"""What a builder asks for, beside what trials had: one line names the parameter that differs."""
+
+from __future__ import annotations
+
+import textwrap
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, check_distribution_compatibility
+from optuna.trial import BaseTrial, FrozenTrial
+
+from kerastune_optuna._exceptions import StudyMismatchError
+from kerastune_optuna._search import space
+
+_ANEW = "pass another study_name=, or overwrite=True to start anew"
+_WIDEST = 100  # characters that tell the values of a parameter
+
+
+def check(build_model: Callable[[BaseTrial], Any], trial: BaseTrial) -> None:
+    """Say which parameter a builder could not get, where that is why it raised an error.
+
+    Args:
+        build_model: The builder, which is called once more.
+        trial: What it was called with: a running trial, or a finished one.
+
+    Raises:
+        StudyMismatchError: Names the parameter, what was and what is asked for, and the way out.
+    """
+
+    def choose(name: str, distribution: BaseDistribution) -> Any:
+        for old in _known(trial, name):
+            if not _goes_with(old, distribution):
+                raise StudyMismatchError(_changed(name, old, distribution))
+        if name in trial.params:
+            return trial.params[name]
+        if isinstance(trial, FrozenTrial):
+            raise StudyMismatchError(_added(name, trial))
+        return space.middle(distribution)
+
+    space.walk(build_model, space.Walker(choose))
+
+
+def check_choices(trial: BaseTrial) -> None:
+    """Refuse what a builder asked for where the study may hold another value than the model has.
+
+    Raises:
+        ArgumentError: Two choices of a parameter are equal.
+    """
+    for name, distribution in trial.distributions.items():
+        space.check_choices(name, distribution, once=False)
+
+
+def is_of_optuna(error: Exception) -> bool:
+    """Whether the code that raised an error is Optuna's."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__")).startswith("optuna.")
+
+
+def with_defaults(build_model: Callable[[BaseTrial], Any], trial: FrozenTrial) -> bool:
+    """Give a finished trial the builder's defaults of what it did not have; False for none."""
+    own = defaults(build_model)
+    is_any_new = any(name not in trial.params for name in own)
+    trial.params = {**own, **trial.params}
+    return is_any_new
+
+
+def defaults(build_model: Callable[[BaseTrial], Any]) -> dict[str, Any]:
+    """Return what a builder says of its defaults; nothing where it has no `default_params`."""
+    return dict(getattr(build_model, "default_params", dict)())
+
+
+def _known(trial: BaseTrial, name: str) -> Iterator[BaseDistribution]:
+    """Yield what the trials before asked for under a name."""
+    if isinstance(trial, optuna.Trial):
+        others = trial.study.get_trials(deepcopy=False)
+        yield from (one.distributions[name] for one in others if name in one.distributions)
+    elif name in trial.distributions:
+        yield trial.distributions[name]
+
+
+def _goes_with(old: BaseDistribution, new: BaseDistribution) -> bool:
+    try:
+        check_distribution_compatibility(old, new)
+    except ValueError:
+        return False
+    return True
+
+
+def _changed(name: str, old: BaseDistribution, new: BaseDistribution) -> str:
+    return (
+        f"build_model asks for {name!r} as {_told(new)}, and the study has it as {_told(old)}. "
+        "Within a study a parameter keeps its choices, its type and its scale. Give the new one "
+        f"another name, or {_ANEW}."
+    )
+
+
+def _added(name: str, trial: FrozenTrial) -> str:
+    return (
+        f"build_model asks for {name!r}, which trial {trial.number} did not have. Say what the "
+        f"trials before are to have, by build_model.default_params = lambda: {{{name!r}: ...}}; or "
+        f"restore the builder of their search, or {_ANEW}."
+    )
+
+
+def _told(distribution: BaseDistribution) -> str:
+    scale = " on a log scale" if getattr(distribution, "log", False) else ""
+    return textwrap.shorten(space.described(distribution), _WIDEST, placeholder=" ...") + scale

@@ -1,0 +1,173 @@
+"""The grid of a builder: all of its configurations, read from the builder and laid out once."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Container, Iterator
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from optuna.samplers import GridSampler, RandomSampler
+from optuna.trial import BaseTrial
+
+from kerastune_optuna import _check, _signals
+from kerastune_optuna._exceptions import ArgumentError
+from kerastune_optuna._search import points as _points
+from kerastune_optuna._search import space
+from kerastune_optuna._study import was_cut_off
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.distributions import BaseDistribution
+    from optuna.samplers import BaseSampler
+
+    from kerastune_optuna._backend import Memory
+
+Builder: TypeAlias = Callable[[BaseTrial], Any]
+
+_LARGEST = 10_000  # configurations: to read so many takes minutes
+_FIRST = 20  # after so many calls of the builder the size of its space can be told
+_UNSTEADY = (
+    "build_model asks for other parameters when it is called with the same values again, and a "
+    "grid of them has no end. Pass another sampler than 'grid'."
+)
+
+
+class Grid(RandomSampler):
+    """Leave the parameters to the points that are laid out, and draw what they do not name."""
+
+
+def is_grid(sampler: BaseSampler) -> bool:
+    """Whether a search with this sampler visits points, each once, and then is done."""
+    return isinstance(sampler, Grid | GridSampler)
+
+
+def lay_out_grid(
+    study: optuna.Study, build_model: Builder, room: int | None, seed: int | None, memory: Memory
+) -> str | None:
+    """Add a WAITING trial for each configuration that the study has not, if its sampler is a Grid.
+
+    Args:
+        study: The study.
+        build_model: Is called once for each configuration.
+        room: How many trials may be added; None for no limit.
+        seed: Fixes the order.
+        memory: Releases what each call of the builder leaves.
+
+    Returns:
+        A line that tells how large the grid is; None where there is none to lay out.
+
+    Raises:
+        ArgumentError: The grid has no end, or is too large to run as a whole.
+    """
+    if not isinstance(study.sampler, Grid) or room == 0:
+        return None
+    trials = study.get_trials(deepcopy=False)
+    known = {_points.text_of(trial) for trial in trials if not was_cut_off(trial)}
+    points, estimates = _read(build_model, known, room, seed or 0, memory)
+    for text, params in list(points.items())[:room]:
+        _points.lay_out_point(study, params, _points.OF_GRID, text)
+    if room is None or len(points) <= room:
+        return f"Grid: {_check.count(len(estimates), 'configuration')}"
+    return f"Grid: about {_about(estimates)} configurations, of which n_trials= leaves some out"
+
+
+def _read(
+    build_model: Builder, known: Container[str], room: int | None, seed: int, memory: Memory
+) -> tuple[dict[str, dict[str, Any]], list[int]]:
+    """Return the points that are not known, one more than there is room for, and estimates."""
+    points: dict[str, dict[str, Any]] = {}
+    estimates = []
+    for params, estimate in configurations(build_model, seed, memory):
+        if _signals.requested():
+            raise KeyboardInterrupt
+        estimates.append(estimate)
+        if (text := _points.text(params)) not in known:
+            points[text] = params
+        if room is None:
+            _check_size(estimates)
+        elif len(points) > room:
+            break
+    return points, estimates
+
+
+def _about(estimates: list[int]) -> int:
+    return max(len(estimates), sum(estimates) // len(estimates))
+
+
+def _check_size(estimates: list[int]) -> None:
+    """Refuse to read a grid of which the end is not in sight.
+
+    Raises:
+        ArgumentError: Says how large it is.
+    """
+    is_certain = len(estimates) > _LARGEST
+    if is_certain or (len(estimates) == _FIRST and _about(estimates) > _LARGEST):
+        raise ArgumentError(
+            f"sampler='grid' has about {_about(estimates)} configurations, and n_trials=None would "
+            f"run them all. Pass n_trials= for so many of them, wider steps to have at most "
+            f"{_LARGEST}, or sampler='qmc'."
+        )
+
+
+def configurations(
+    build_model: Builder, seed: int, memory: Memory
+) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield each configuration of a builder once, in an order of chance, each by one call of it.
+
+    Args:
+        build_model: The builder. Nothing that it returns is trained.
+        seed: Fixes the order.
+        memory: Releases what each call leaves.
+
+    Yields:
+        The parameters, and how many configurations there would be if no parameter decided over
+        another: the mean of this number is that of the true one (Knuth, Mathematics of Computation
+        29, 1975).
+
+    Raises:
+        ArgumentError: A parameter has no end of values, or the builder asks by chance.
+    """
+    root, chance = space.Node(), random.Random(seed)
+    with memory.apart():
+        while not root.is_closed:
+            with memory.released():
+                params, estimate = _follow(build_model, root, chance)
+            yield params, estimate
+
+
+def _follow(
+    build_model: Builder, root: space.Node, chance: random.Random
+) -> tuple[dict[str, Any], int]:
+    """Call a builder once, for a configuration that is open; return it and the estimate."""
+    path, estimate = [root], 1
+
+    def choose(name: str, distribution: BaseDistribution) -> Any:
+        nonlocal estimate
+        count = _finite_size(name, distribution)
+        estimate *= count
+        if not path[-1].asks(name, distribution):
+            raise ArgumentError(_UNSTEADY)
+        place = chance.randrange(count)
+        while (child := path[-1].children.get(place)) is not None and child.is_closed:
+            place = chance.randrange(count)
+        path.append(path[-1].child(place))
+        return space.value_at(distribution, place)
+
+    walker = space.Walker(choose)
+    space.walk(build_model, walker)
+    if not space.close(path):
+        raise ArgumentError(_UNSTEADY)
+    return walker.params, estimate
+
+
+def _finite_size(name: str, distribution: BaseDistribution) -> int:
+    space.check_choices(name, distribution, once=True)
+    count = space.size(distribution)
+    if math.isinf(count):
+        raise ArgumentError(
+            f"sampler='grid' needs an end of values, and {name!r} "
+            f"({space.described(distribution)}) has none. Pass step= to suggest_float, "
+            "or sampler='qmc', which spreads n_trials evenly."
+        )
+    return int(count)

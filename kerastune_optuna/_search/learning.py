@@ -1,0 +1,236 @@
+"""A sampler that learns from trials that Optuna's do not see, and draws none that was tried."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Container, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.study import StudyDirection
+from optuna.study._constrained_optimization import _CONSTRAINTS_KEY
+from optuna.trial import FrozenTrial, TrialState
+
+from kerastune_optuna._search import space as _space
+from kerastune_optuna._search.grid import is_grid
+from kerastune_optuna._search.repeats import may_come_again
+from kerastune_optuna._study import are_broken, was_cut_off
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.distributions import BaseDistribution
+
+    from kerastune_optuna._study import Objective
+
+_DRAWS = 10  # after twice as many the space has hardly anything else to offer
+
+
+def learning(
+    sampler: BaseSampler, objective: Objective, *, constrained: bool, may_repeat: bool
+) -> BaseSampler:
+    """Return a sampler that takes failed trials for bad ones, and draws none of them again.
+
+    Of trials that broke a constraint it does the same.
+
+    Optuna's samplers see COMPLETE and PRUNED trials alone. What always fails stays unknown to them,
+    and TPE takes the unknown for promising: with a builder that fails for half of its space it soon
+    draws nothing else. A grid visits each point once anyway.
+
+    Args:
+        sampler: The sampler that draws.
+        objective: The one by which trials are pruned.
+        constrained: Whether trials may break constraints.
+        may_repeat: Whether it may draw what was trained, or is being trained.
+    """
+    if is_grid(sampler):
+        return sampler
+    return _LearningSampler(sampler, objective, constrained=constrained, may_repeat=may_repeat)
+
+
+class _LearningSampler(BaseSampler):
+    """Show another sampler the failures, and draw again where it draws what is not wanted."""
+
+    def __init__(
+        self, sampler: BaseSampler, objective: Objective, *, constrained: bool, may_repeat: bool
+    ) -> None:
+        self._sampler = sampler
+        self._objective = objective
+        self._constrained = constrained
+        self._may_repeat = may_repeat
+        self._unwanted = _space.Node()
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        trials = _failed(study)
+        if self._constrained:
+            trials += _broken(study)
+        if not self._may_repeat:
+            trials += _trained(study, but=trial.number)
+        self._unwanted = _space.tried(trials)
+        self._sampler.before_trial(study, trial)
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return self._sampler.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        shown, drawn = self._shown(study), {}
+        for sampler in self._samplers(trial):
+            if sampler is self._sampler:
+                drawn = sampler.sample_relative(shown, trial, search_space)
+            else:
+                spaces = {name: search_space[name] for name in drawn}
+                drawn = {
+                    name: sampler.sample_independent(shown, trial, name, space)
+                    for name, space in spaces.items()
+                }
+            if not drawn or not self._unwanted.is_closed_for(_space.places(search_space, drawn)):
+                break
+        return drawn
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        shown = self._shown(study)
+        for sampler in self._samplers(trial):
+            drawn = sampler.sample_independent(shown, trial, param_name, param_distribution)
+            places = _space.places(trial.distributions, trial.params)
+            places[param_name] = _space.place_of(param_distribution, drawn)
+            if not self._unwanted.is_closed_for(places):
+                break
+        return drawn
+
+    def _shown(self, study: optuna.Study) -> optuna.Study:
+        shown = _StudyWithFailures(study, self._objective, constrained=self._constrained)
+        return cast("optuna.Study", shown)
+
+    def _samplers(self, trial: FrozenTrial) -> list[BaseSampler]:
+        """Return who draws, again and again: in the end by chance, for TPE may insist."""
+        by_chance = RandomSampler(seed=trial.number)
+        return [self._sampler] * _DRAWS + [by_chance] * _DRAWS
+
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        self._sampler.after_trial(study, trial, state, values)
+
+    def reseed_rng(self) -> None:
+        self._sampler.reseed_rng()
+
+
+class _StudyWithFailures:
+    """Be the study, but show failed trials as PRUNED ones that never reported: the worst.
+
+    Those that broke a constraint are shown as COMPLETE, with the worst values that there are: but
+    for TPE no sampler of Optuna learns from PRUNED ones.
+    """
+
+    def __init__(self, study: optuna.Study, objective: Objective, *, constrained: bool) -> None:
+        self._study = study
+        self._objective = objective
+        self._constrained = constrained
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    @property
+    def direction(self) -> StudyDirection:
+        """That of the reports, by which TPE ranks PRUNED trials whatever the study's directions."""
+        return StudyDirection[self._objective.direction.upper()]
+
+    def _get_trials(  # which samplers call, with these arguments
+        self,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+        use_cache: bool = False,
+    ) -> list[FrozenTrial]:
+        trials = self._study._get_trials(deepcopy, states, use_cache)
+        if self._constrained and (states is None or TrialState.COMPLETE in states):
+            trials = self._with_broken(trials)
+        if states is None or TrialState.PRUNED not in states:
+            return trials
+        return sorted(
+            [*trials, *map(_as_pruned, _failed(self._study))], key=lambda trial: trial.number
+        )
+
+    def _with_broken(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        worst = self._worst()
+        if worst is None:
+            return trials
+        broken = [_as_complete(one, worst) for one in _broken(self._study)]
+        numbers = {one.number for one in broken}
+        others = [one for one in trials if one.number not in numbers]
+        return _alike(sorted([*others, *broken], key=lambda trial: trial.number))
+
+    def _worst(self) -> list[float] | None:
+        """Return the worst finite value of each objective; None where one has none."""
+        complete = self._study._get_trials(False, (TrialState.COMPLETE,), True)
+        worst = []
+        for place, direction in enumerate(self._study.directions):
+            finite = [one.values[place] for one in complete if math.isfinite(one.values[place])]
+            if not finite:
+                return None
+            worst.append(min(finite) if direction is StudyDirection.MAXIMIZE else max(finite))
+        return worst
+
+
+def _as_pruned(trial: FrozenTrial) -> FrozenTrial:
+    shown = copy.copy(trial)
+    shown.state, shown.intermediate_values = TrialState.PRUNED, {}
+    return shown
+
+
+def _as_complete(trial: FrozenTrial, values: Sequence[float]) -> FrozenTrial:
+    shown = copy.copy(trial)
+    shown.state, shown.values = TrialState.COMPLETE, values
+    return shown
+
+
+def _alike(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials with the same constraints: samplers refuse or warn of others.
+
+    Where a trial is older than a constraint, nobody knows: it is neither kept nor broken.
+    """
+    keys = {key for trial in trials for key in trial.constraints}
+    return [_with_unknown(one, keys - one.constraints.keys()) for one in trials]
+
+
+def _with_unknown(trial: FrozenTrial, keys: set[str]) -> FrozenTrial:
+    if not keys:
+        return trial
+    shown = copy.copy(trial)
+    unknown = {f"{_CONSTRAINTS_KEY}:{key}": 0.0 for key in keys}
+    shown.system_attrs = {**trial.system_attrs, **unknown}
+    return shown
+
+
+def _broken(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials that ended because they broke a constraint."""
+    trials = study._get_trials(deepcopy=False, states=(TrialState.PRUNED,), use_cache=True)
+    return [trial for trial in trials if are_broken(trial)]
+
+
+def _failed(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials that failed by their configurations."""
+    trials = study._get_trials(deepcopy=False, states=(TrialState.FAIL,), use_cache=True)
+    return [trial for trial in trials if not was_cut_off(trial)]
+
+
+def _trained(study: optuna.Study, but: int) -> list[FrozenTrial]:
+    """Return the other trials that were or are trained, and may come again."""
+    return [
+        one
+        for one in may_come_again(study)
+        if one.number != but and one.state is not TrialState.FAIL
+    ]

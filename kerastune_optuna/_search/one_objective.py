@@ -1,0 +1,74 @@
+"""A study of several objectives, shown to pruners as one of a single objective."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Container
+from typing import TYPE_CHECKING, Any, cast
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from kerastune_optuna._study import N_PARAMS
+
+if TYPE_CHECKING:
+    from kerastune_optuna._study import Objectives
+
+
+def watched_alone(trial: optuna.Trial, objectives: Objectives) -> optuna.Trial:
+    """Return the trial as one of a study of the watched objective, which can report and be pruned.
+
+    Optuna refuses both where there are several objectives, though its storages keep the reports of
+    any trial. The trial itself is shared: what is written to one is seen by the other.
+    """
+    if not objectives.are_several:
+        return trial
+    study, shown = trial.study, copy.copy(trial)
+    storage = cast(BaseStorage, _StorageOfOne(trial, objectives))
+    shown.study = optuna.Study(study.study_name, storage, study.sampler, study.pruner)
+    return shown
+
+
+class _StorageOfOne:
+    """Be the storage, but show one direction, and of each trial the value of one objective.
+
+    Where the size of models is an objective, a trial is compared with those alone that are no
+    larger: to be worse than a larger one does not keep it off the front.
+    """
+
+    def __init__(self, trial: optuna.Trial, objectives: Objectives) -> None:
+        self._trial = trial
+        self._objectives = objectives
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._trial.storage, name)
+
+    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
+        return [StudyDirection[self._objectives.watched.direction.upper()]]
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        trials = self._trial.storage.get_all_trials(study_id, deepcopy, states)
+        return [self._shown(one) for one in trials if self._is_rival(one)]
+
+    def get_best_trial(self, study_id: int) -> FrozenTrial:
+        # Optuna's own, which asks for the trials and the direction that are shown.
+        return BaseStorage.get_best_trial(cast(BaseStorage, self), study_id)
+
+    def _is_rival(self, other: FrozenTrial) -> bool:
+        if not self._objectives.need_size or other.number == self._trial.number:
+            return True
+        mine, its = (
+            one.user_attrs.get(N_PARAMS) for one in (self._trial._cached_frozen_trial, other)
+        )
+        return mine is None or its is None or its <= mine
+
+    def _shown(self, trial: FrozenTrial) -> FrozenTrial:
+        if trial.state is not TrialState.COMPLETE:
+            return trial
+        shown = copy.copy(trial)
+        shown.values = [self._objectives.watched.value_of(trial)]
+        return shown

@@ -1,0 +1,85 @@
+"""Configurations that are laid out to be tried: each once, however many processes lay it out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kerastune_optuna._exceptions import ArgumentError
+from kerastune_optuna._study import lay_out
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+KEY = "kerastune_optuna:point"  # the system attr of a trial that was laid out here
+_FIXED = "fixed_params"  # Optuna's own system attr, with what it leaves to no sampler
+_PLAIN = (str, int, float, bool, type(None))
+ENQUEUED, OF_GRID, _FREE = range(3)  # the order in which trials are taken
+
+
+def lay_out_point(study: optuna.Study, params: Mapping[str, Any], order: int, key: str) -> None:
+    """Add a WAITING trial with these parameters.
+
+    Args:
+        study: Where to add it.
+        params: What no sampler may choose.
+        order: ENQUEUED or OF_GRID.
+        key: Of all trials with one key, only the first counts.
+    """
+    lay_out(study, {_FIXED: dict(params), KEY: {"order": order, "key": key}})
+
+
+def order(trial: FrozenTrial) -> int:
+    """Return which of the WAITING trials are taken first: what the user enqueued, and retries."""
+    attrs = trial.system_attrs
+    if KEY in attrs:
+        return int(attrs[KEY]["order"])
+    return ENQUEUED if attrs.get(_FIXED) else _FREE
+
+
+def is_free(trial: FrozenTrial) -> bool:
+    """Whether the parameters of a WAITING trial are left to a sampler."""
+    return order(trial) == _FREE
+
+
+def doubles(trials: Sequence[FrozenTrial]) -> set[int]:
+    """Return the numbers of those that another process laid out before, of trials in their order.
+
+    All trials of lower numbers are there once a trial is, so that every process comes to the same.
+    """
+    laid_out = [trial for trial in trials if KEY in trial.system_attrs]
+    firsts: dict[str, int] = {}
+    for trial in laid_out:
+        firsts.setdefault(trial.system_attrs[KEY]["key"], trial.number)
+    return {trial.number for trial in laid_out} - set(firsts.values())
+
+
+def text_of(trial: FrozenTrial) -> str:
+    """Return the parameters that a trial has, or is to have."""
+    return _as_text({**trial.system_attrs.get(_FIXED, {}), **trial.params})
+
+
+def laid_out(trial: FrozenTrial) -> str:
+    """Return the parameters with which a trial was laid out."""
+    return _as_text(trial.system_attrs.get(_FIXED, {}))
+
+
+def text(params: Mapping[str, Any]) -> str:
+    """Return parameters in a form that compares.
+
+    Raises:
+        ArgumentError: One is of a kind that databases do not give back as it was.
+    """
+    for name, value in params.items():
+        if not isinstance(value, _PLAIN):
+            raise ArgumentError(
+                f"{name}={value!r} is of type {type(value).__name__}, which a study cannot hold "
+                "for later. Let suggest_categorical choose among names, and look the object up."
+            )
+    return _as_text(params)
+
+
+def _as_text(params: Mapping[str, Any]) -> str:
+    return json.dumps(params, sort_keys=True, default=repr)

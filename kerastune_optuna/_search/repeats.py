@@ -1,0 +1,129 @@
+"""Configurations that come again: a result that is known is taken over, and costs no training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from optuna.study import Study
+from optuna.trial import TrialState
+
+from kerastune_optuna._search import space
+from kerastune_optuna._study import REPEAT_OF, are_broken, first_of_these_epochs, was_cut_off
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+_DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+_LATEST = 50
+_COPIED = ("best_value", "best_epoch", "epochs", "n_params", "seed", "fits")
+_OF_SEVERAL = ("values", "std", "seeds", "best_epochs")  # trainings
+
+
+def find(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None:
+    """Return a finished trial that was trained with the parameters of a new one, if any."""
+    distributions, params = trial.distributions, trial.params
+    asked = space.places(distributions, params)
+    trials = study._get_trials(deepcopy=False, use_cache=True) if asked else []
+    # Of thousands of trials most differ in a parameter without steps, which is looked at first.
+    endless = [name for name in asked if math.isinf(space.size(distributions[name]))]
+    for name in endless[:1]:
+        value = params[name]
+        trials = [one for one in trials if one.params.get(name) == value]
+    same = [
+        one
+        for one in trials
+        if one.state in _DONE and one.distributions == distributions and _was_trained(one)
+        if space.places(distributions, one.params) == asked
+    ]
+    first = first_of_these_epochs(study) if same else 0
+    same = [one for one in same if one.number >= first]
+    return min(same, key=_rank, default=None)
+
+
+def _rank(trial: FrozenTrial) -> tuple[bool, int]:
+    """Return what puts a COMPLETE trial before a PRUNED one, and then the earlier first."""
+    return trial.state is not TrialState.COMPLETE, trial.number
+
+
+def _was_trained(trial: FrozenTrial) -> bool:
+    """Whether a trial's result came from a training of ours.
+
+    What broke a constraint may be allowed by now; where it is not, it ends before it is trained.
+    """
+    is_ours = "seed" in trial.user_attrs and REPEAT_OF not in trial.user_attrs
+    return is_ours and not are_broken(trial)
+
+
+def take_over(trial: optuna.Trial, earlier: FrozenTrial) -> None:
+    """Give a trial the reports and the attributes of an earlier one."""
+    for step, value in sorted(earlier.intermediate_values.items()):
+        trial.report(value, step)
+    copied = (*_COPIED, *_OF_SEVERAL)
+    known = {key: earlier.user_attrs[key] for key in copied if key in earlier.user_attrs}
+    reason = f"repeats trial {earlier.number}"
+    own = {"epochs_run": 0, "stop_reason": reason, REPEAT_OF: earlier.number}
+    for key, value in {**known, **own}.items():
+        trial.set_user_attr(key, value)
+
+
+def is_anything_left(study: optuna.Study) -> bool:
+    """Whether a builder may have a configuration that no trial has tried or is trying."""
+    return count_if_all(study, running=True) is None
+
+
+def count_if_all(study: optuna.Study, *, running: bool) -> int | None:
+    """Return how many configurations a builder has, if all were tried.
+
+    Args:
+        study: The study.
+        running: Whether those that are being trained count.
+
+    Returns:
+        None where something is left, or may be.
+    """
+    trials = _all(study, fresh=not running)
+    if not all(map(space.is_finite, trials)):
+        return None
+    tree = space.tried(_of_these_epochs(study, trials, running=running))
+    return tree.leaves() if tree.is_closed else None
+
+
+def may_come_again(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials whose parameters all have steps or choices, running ones too."""
+    trials = _all(study, fresh=False)
+    # Where none of the latest has, a repeat is rare, and costs less than a look at thousands.
+    if not any(one.distributions and space.is_finite(one) for one in trials[-_LATEST:]):
+        return []
+    finite = [one for one in trials if space.is_finite(one)]
+    return _of_these_epochs(study, finite, running=True)
+
+
+def _all(study: optuna.Study, *, fresh: bool) -> list[FrozenTrial]:
+    """Return all trials, where need be without what Optuna has cached."""
+    # A sampler beside HyperbandPruner is shown a study that hides the trials of other brackets. And
+    # Optuna forgets what it cached when a trial is told, which a process that leads workers never
+    # does: it asks once, when they have ended.
+    return Study._get_trials(study, deepcopy=False, use_cache=not fresh)
+
+
+def _of_these_epochs(
+    study: optuna.Study, trials: Sequence[FrozenTrial], *, running: bool
+) -> list[FrozenTrial]:
+    """Return those that need not be trained again, and those that are being trained."""
+    first = first_of_these_epochs(study) if trials else 0
+    return [
+        one
+        for one in trials
+        if one.number >= first and (_has_ended(one) or (running and _runs(one)))
+    ]
+
+
+def _has_ended(trial: FrozenTrial) -> bool:
+    return trial.state.is_finished() and not was_cut_off(trial)
+
+
+def _runs(trial: FrozenTrial) -> bool:
+    return trial.state is TrialState.RUNNING

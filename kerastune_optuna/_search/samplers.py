@@ -1,0 +1,122 @@
+"""Samplers and pruners by short names, made with the seed and the epochs of the search."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from optuna.exceptions import ExperimentalWarning
+from optuna.pruners import (
+    BasePruner,
+    HyperbandPruner,
+    MedianPruner,
+    NopPruner,
+    PercentilePruner,
+    SuccessiveHalvingPruner,
+)
+from optuna.samplers import (
+    BaseSampler,
+    CmaEsSampler,
+    GPSampler,
+    QMCSampler,
+    RandomSampler,
+    TPESampler,
+)
+
+from kerastune_optuna import _check
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
+from kerastune_optuna._search.grid import Grid
+from kerastune_optuna._search.pruner import WilcoxonPruner
+from kerastune_optuna._seeds import derive
+
+if TYPE_CHECKING:
+    import optuna
+
+# What conditional parameters are drawn by is no news that should be told with each trial.
+_SAMPLERS: dict[str, Callable[[int | None], BaseSampler]] = {
+    "cmaes": lambda seed: CmaEsSampler(seed=seed, warn_independent_sampling=False),
+    "gp": lambda seed: GPSampler(seed=seed, warn_independent_sampling=False),
+    "grid": lambda seed: Grid(seed=seed),
+    "qmc": lambda seed: QMCSampler(
+        scramble=True, seed=seed, warn_asynchronous_seeding=False, warn_independent_sampling=False
+    ),
+    "random": lambda seed: RandomSampler(seed=seed),
+    "tpe": lambda seed: TPESampler(seed=seed),
+}
+_PACKAGES = {"cmaes": "cmaes", "gp": "torch"}  # which Optuna imports when it first samples
+_PRUNERS: dict[str, Callable[[int], BasePruner]] = {
+    "halving": lambda epochs: SuccessiveHalvingPruner(min_resource=max(1, epochs // 100)),
+    "hyperband": lambda epochs: HyperbandPruner(max_resource=epochs),
+    "median": lambda epochs: MedianPruner(),
+    "none": lambda epochs: NopPruner(),
+    "percentile": lambda epochs: PercentilePruner(75.0),
+    "wilcoxon": lambda epochs: WilcoxonPruner(),
+}
+
+
+def check_sampler(sampler: object) -> None:
+    """Refuse what is no sampler and no name of one, and names whose package is not installed."""
+    _check_kind("sampler", sampler, BaseSampler, _SAMPLERS, "optuna.samplers.TPESampler()")
+    if isinstance(sampler, str) and sampler in _PACKAGES:
+        _check.installed(_PACKAGES[sampler], extra=sampler)
+
+
+def check_pruner(pruner: object) -> None:
+    """Refuse what is no pruner and no name of one."""
+    _check_kind("pruner", pruner, BasePruner, _PRUNERS, "optuna.pruners.MedianPruner()")
+
+
+def _check_kind(
+    name: str, value: object, kind: type, names: Mapping[str, object], example: str
+) -> None:
+    instead = (
+        f"Pass one of {', '.join(map(repr, names))}, an object like {example}, or None for the "
+        "default."
+    )
+    if isinstance(value, str) and value not in names:
+        raise ArgumentError(
+            f"{name}={value!r} is no {name}.{_check.nearest(value, names)} {instead}"
+        )
+    if value is not None and not isinstance(value, str | kind):
+        raise ArgumentTypeError(f"{name}={value!r} is no Optuna {name}. {instead}")
+
+
+def start_sampler(
+    study: optuna.Study, given: BaseSampler | str | None, seed: int | None, *, fresh_process: bool
+) -> int | None:
+    """Make the sampler draw numbers that no earlier search of this study drew.
+
+    Args:
+        study: The study that is about to be asked.
+        given: The user's sampler or its name, None for the default.
+        seed: The user's seed.
+        fresh_process: Whether this process has not asked the study yet.
+
+    Returns:
+        The seed of a sampler that was made here; None where it has none, or is the user's.
+    """
+    trials = len(study.get_trials(deepcopy=False))
+    if given is None or isinstance(given, str):
+        # The study keeps count of a QMC sequence, which goes on where the seed stays the same.
+        own = None if seed is None else derive(seed, 0 if given == "qmc" else trials, 1)
+        study.sampler = _made_sampler(given or "tpe", own)
+        return own
+    if trials and fresh_process:
+        # A seeded sampler starts over in a new process, and would suggest the first trials again.
+        study.sampler.reseed_rng()
+    return None
+
+
+def _made_sampler(name: str, seed: int | None) -> BaseSampler:
+    with warnings.catch_warnings():
+        # Optuna marks QMCSampler as experimental since 3.0.
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return _SAMPLERS[name](seed)
+
+
+def made_pruner(given: BasePruner | str | None, epochs: int) -> BasePruner:
+    """Return the user's pruner, or the one of a name, for trials of so many epochs."""
+    if isinstance(given, BasePruner):
+        return given
+    return _PRUNERS[given or "wilcoxon"](epochs)

@@ -1,0 +1,389 @@
+"""The budget of a search: which trial may run next, exact for any number of workers.
+
+Trials are slots. A WAITING trial is free, and who sets it to RUNNING has it: that step is atomic
+on every storage of Optuna, and so are the numbers of trials. Only the first `n_trials` slots that
+count may be taken, so that no race makes a study too large. Who takes the only free slot lays out
+the next one, so that none is laid out twice either.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.samplers import GridSampler
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from kerastune_optuna import _signals
+from kerastune_optuna._check import count
+from kerastune_optuna._exceptions import TooManyFailuresError
+from kerastune_optuna._search import points as _points
+from kerastune_optuna._search.grid import Grid, is_grid
+from kerastune_optuna._search.stopping import Deadline, Ending
+from kerastune_optuna._study import (
+    DIED,
+    INTERRUPTED,
+    REPEAT_OF,
+    Watch,
+    are_broken,
+    divergence,
+    fail_and_retry,
+    finished,
+    idle_retries,
+    is_claimed,
+    is_dead,
+    is_in_doubt,
+    is_signed_elsewhere,
+    is_signed_here,
+    lay_out,
+    leave,
+    take,
+    was_cut_off,
+    whereabouts,
+)
+from kerastune_optuna._study import reason as _reason
+
+# A generator of its own: a wait takes no number of those that a trial seeds for the user's code.
+_chance = random.Random()
+_PATIENCE = 0.5  # seconds in which another worker lays out the next slot, unless it died
+_SURE = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)  # to count, but for doubles
+_POLL = 0.02
+_POLL_OTHERS = 1.0  # seconds between two looks at the trials of other machines
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Hold what ends a search.
+
+    Args:
+        n_trials: Size of the study; None for no limit.
+        deadline: After which no trial starts; None for no limit.
+        max_failed_trials: How many trials may fail in a row.
+        first_trial: Number of the first trial of this search: earlier failures do not count.
+        ending: What may end it before all of this is spent.
+    """
+
+    n_trials: int | None
+    deadline: Deadline | None
+    max_failed_trials: int
+    first_trial: int = 0
+    ending: Ending = field(default_factory=Ending)
+
+    def claim(self, study: optuna.Study, watch: Watch) -> Trial | None:
+        """Return a trial to run, or None when the budget is spent."""
+        if watch.is_due():
+            self.reap(study, watch)
+        size = self.size(study)
+        return self._claim_any(study) if size is None else self._claim_slot(study, watch, size)
+
+    def prepare(self, study: optuna.Study) -> None:
+        """Lay out the first slot of an empty study, or workers that start at once do so each."""
+        if self.size(study) and not _slots(study):
+            lay_out(study)
+
+    def _claim_any(self, study: optuna.Study) -> Trial | None:
+        """Return a trial of a study without a size, of which none is laid out before."""
+        while not self.is_over():
+            slots = _slots(study)
+            if self.ending.is_here(study):
+                return None
+            if (trial := take_one(study, _free(slots))) is not None:
+                return trial
+            lay_out(study)
+        return None
+
+    def _claim_slot(self, study: optuna.Study, watch: Watch, size: int) -> Trial | None:
+        gives_up = time.monotonic() + _PATIENCE * _chance.uniform(1, 2)
+        while not self.is_over():
+            slots = _slots(study)
+            if self.ending.is_here(study):  # by the trials that were just read
+                return None
+            free = _free(slots[:size])
+            if (trial := take_one(study, free)) is not None:
+                if len(free) == 1 and len(slots) < size:
+                    lay_out(study)
+                return trial
+            if len(slots) >= size and not free and not self.reap(study, watch):
+                if not _is_any_in_doubt(study, watch):
+                    return None
+                time.sleep(_POLL_OTHERS)
+            is_missing = len(slots) < size and not free
+            is_late = time.monotonic() > gives_up or not _is_any_at_work(slots)
+            if not slots or (is_missing and is_late):
+                lay_out(study)
+            time.sleep(_POLL if slots else 0)
+        return None
+
+    def wait_for_others(self, study: optuna.Study, watch: Watch) -> bool:
+        """Wait where all that is left to do is running in other processes.
+
+        Else nobody would be there to run it again where the last machine vanishes.
+
+        Args:
+            study: The study.
+            watch: What has been seen of the trials of other machines.
+
+        Returns:
+            Whether something came of it that may be run here.
+        """
+        looks = 0
+        while not self.is_over() and self._is_left_to_others(study):
+            others = self._at_work_elsewhere(study, watch)
+            if self.reap(study, watch):  # after that look: what had lapsed then is reaped now
+                return True
+            if not others:
+                return False
+            if looks == 1:  # not where they end in a moment
+                _tell_of(others, len(finished(study)), self.size(study))
+            looks += 1
+            time.sleep(_POLL_OTHERS)
+        return looks > 0 and not self.is_over()
+
+    def _is_left_to_others(self, study: optuna.Study) -> bool:
+        """Whether no slot is free, nor missing."""
+        size, slots = self.size(study), _slots(study)
+        return size is not None and len(slots) >= size and not any(map(is_free, slots[:size]))
+
+    def _at_work_elsewhere(self, study: optuna.Study, watch: Watch) -> list[FrozenTrial]:
+        """Return the trials of this budget's size that another process runs, and beats for."""
+        theirs = {slot.number for slot in _slots(study)[: self.size(study)]}
+        # A process that lives may have left its trial, as where its search broke off.
+        return [
+            one
+            for one in watch.running(study)
+            if one.number in theirs and is_signed_elsewhere(one) and not watch.has_lapsed(one)
+        ]
+
+    def make_up(self, study: optuna.Study, failed: FrozenTrial) -> None:
+        """Lay out a slot for a failed trial where no worker is about to do so."""
+        if _counts(study, failed):
+            return
+        slots, size = _slots(study), self.size(study)
+        free = any(slot.state is TrialState.WAITING for slot in slots)
+        if size is not None and len(slots) < size and not free:
+            lay_out(study)
+
+    def reap(self, study: optuna.Study, watch: Watch) -> bool:
+        """Fail the trials of dead processes, and lay them out again.
+
+        Args:
+            study: The study.
+            watch: What has been seen of the trials of other machines.
+
+        Returns:
+            Whether there were any.
+        """
+        dead = [trial for trial in _taken(study, watch) if _is_lost(trial, watch)]
+        return sum(self._reap_one(study, trial, _why(trial)) for trial in dead) > 0
+
+    def interrupt(self, study: optuna.Study, trial: Trial) -> None:
+        """Leave a trial of this process to be resumed."""
+        self._reap_one(study, study._storage.get_trial(trial._trial_id), INTERRUPTED)
+
+    def _reap_one(self, study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
+        is_ours = fail_and_retry(study, trial, reason)
+        if is_ours:  # where it is not run again, another configuration takes its place
+            self.make_up(study, study._storage.get_trial(trial._trial_id))
+        return is_ours
+
+    def check_failures(self, study: optuna.Study) -> None:
+        """Raise where the last trials of this search failed one after the other.
+
+        Raises:
+            TooManyFailuresError: There were `max_failed_trials` of them, or two of one cause before
+                any trial succeeded, or could still succeed.
+        """
+        trials = study.get_trials(deepcopy=False)
+        if not any(map(_succeeded, trials)):
+            _check_alike(trials[self.first_trial :], trials)
+        trials = trials[self.first_trial :]
+        last = [one for one in trials if _says_something(one)][-self.max_failed_trials :]
+        if len(last) < self.max_failed_trials:
+            return
+        if all(trial.state is TrialState.FAIL for trial in last):
+            reason = last[-1].user_attrs.get("stop_reason", "unknown")
+            raise TooManyFailuresError(
+                f"{_in_a_row(len(last))} (trial {last[-1].number}) with: "
+                f"{reason.rstrip('.')}. Mend build_model or its ranges; search() then goes on. "
+                "max_failed_trials= allows more."
+            )
+
+    def check_values(self, study: optuna.Study) -> None:
+        """Raise where no trial of this search came to anything, and they are enough to tell.
+
+        Raises:
+            TooManyFailuresError: There were `max_failed_trials` of them, or two where the data has
+                values that are not finite.
+        """
+        trials = study.get_trials(deepcopy=False)
+        divergence.check(_tried(trials[self.first_trial :]), self.max_failed_trials, trials)
+
+    def is_over(self) -> bool:
+        """Whether no further trial may start, whatever is left to do."""
+        return self.is_late() or _signals.requested()
+
+    def is_late(self) -> bool:
+        """Whether the time for the search is over."""
+        return self.deadline is not None and self.deadline.has_passed()
+
+    def size(self, study: optuna.Study) -> int | None:
+        """Return how many slots there may be: no more than a grid has points."""
+        if isinstance(study.sampler, Grid):
+            points = len(_slots(study))  # which are all laid out before
+        elif isinstance(study.sampler, GridSampler):
+            points = len(study.sampler._all_grids)
+        else:
+            return self.n_trials
+        return points if self.n_trials is None else min(points, self.n_trials)
+
+
+def _slots(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials that count towards the size of the study, by their numbers."""
+    study._thread_local.cached_all_trials = None  # what is read now serves the sampler too
+    trials = study._get_trials(deepcopy=False, use_cache=True)
+    # Most are sure to count, and a second look at thousands takes milliseconds.
+    others = [one for one in trials if one.state not in _SURE or _points.KEY in one.system_attrs]
+    left_out = {one.number for one in others if not _counts(study, one)} | _points.doubles(others)
+    left_out |= idle_retries(trials)
+    return [one for one in trials if one.number not in left_out] if left_out else trials
+
+
+def room(study: optuna.Study, n_trials: int | None) -> int | None:
+    """Return how many trials may be added to a study of this size; None for no limit."""
+    return None if n_trials is None else max(0, n_trials - len(_slots(study)))
+
+
+def _counts(study: optuna.Study, trial: FrozenTrial) -> bool:
+    """Whether a trial counts: a failed one only where its point of a grid would fail again."""
+    if trial.state is TrialState.FAIL:
+        return is_grid(study.sampler) and not was_cut_off(trial)
+    # A grid has no use for the slot that a search with another sampler left behind.
+    is_left = trial.state is TrialState.WAITING and _points.is_free(trial)
+    return not (is_left and isinstance(study.sampler, Grid))
+
+
+def _says_something(trial: FrozenTrial) -> bool:
+    """Whether a trial ended by what its configuration came to."""
+    return trial.state.is_finished() and not was_cut_off(trial)
+
+
+def _tried(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials that ended by what their own training came to, by their numbers."""
+    own = [one for one in trials if REPEAT_OF not in one.user_attrs and not are_broken(one)]
+    return list(filter(_says_something, own))
+
+
+def check_study(study: optuna.Study) -> None:
+    """Raise where trials ended, and none of the whole study came to anything.
+
+    Raises:
+        TooManyFailuresError: Says what the last one came to.
+    """
+    if tried := _tried(study.get_trials(deepcopy=False)):
+        divergence.check(tried, 1)
+
+
+def _succeeded(trial: FrozenTrial) -> bool:
+    """Whether a trial showed that the code, the data and the arguments can work."""
+    is_done = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+    # One that broke a constraint was not trained.
+    return is_done and (trial.values is not None or bool(trial.intermediate_values))
+
+
+def _check_alike(trials: Sequence[FrozenTrial], others: Sequence[FrozenTrial]) -> None:
+    """Raise where two trials failed with the same error, as all others would."""
+    by_cause: dict[str | None, list[FrozenTrial]] = defaultdict(list)
+    for trial in trials:
+        by_cause[trial.system_attrs.get(_reason.SAMENESS)].append(trial)
+    by_cause.pop(None, None)
+    for first, *more in by_cause.values():
+        if more and not divergence.is_any_to_succeed(others, more[0]):
+            raise TooManyFailuresError(
+                f"{len(more) + 1} trials failed with the same error before any succeeded: "
+                f"{first.user_attrs['stop_reason'].rstrip('.')}. Mend build_model, the data or the "
+                "arguments; the same call then goes on. Where other configurations work, "
+                "enqueue() lets one of them go first in a search."
+            )
+
+
+def _in_a_row(n: int) -> str:
+    return f"{n} trials failed in a row, the last one" if n > 1 else "The trial failed"
+
+
+def _is_any_at_work(slots: Sequence[FrozenTrial]) -> bool:
+    """Whether another worker may be about to lay out the next slot."""
+    return any(map(is_taken, slots))
+
+
+def _why(dead: FrozenTrial) -> str:
+    """Return why nobody runs a trial: this process lives, though its search broke off."""
+    return INTERRUPTED if is_signed_here(dead) else DIED
+
+
+def is_free(trial: FrozenTrial) -> bool:
+    """Whether a trial waits, and nobody is about to take it."""
+    return trial.state is TrialState.WAITING and not is_claimed(trial)
+
+
+def _free(slots: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the slots that may be taken, in the order in which they are to be."""
+    return sorted(filter(is_free, slots), key=_points.order)
+
+
+def is_taken(trial: FrozenTrial) -> bool:
+    """Whether a worker runs a trial, or is about to."""
+    return trial.state is TrialState.RUNNING or is_claimed(trial)
+
+
+def _tell_of(others: Sequence[FrozenTrial], done: int, size: int | None) -> None:
+    """Say what a search waits for, and how to end that."""
+    of = count(done, "trial") if size is None else f"{done} of {count(size, 'trial')}"
+    where = ", ".join(f"trial {one.number} runs {whereabouts(one)}" for one in others)
+    print(
+        f"{of} done; {where}. Waiting for the end, to run again here what dies there; Ctrl-C ends "
+        "the waiting alone.",
+        file=sys.stderr,  # whatever verbose says: it is not progress
+        flush=True,
+    )
+
+
+def _taken(study: optuna.Study, watch: Watch) -> list[FrozenTrial]:
+    """Return the trials that a worker runs, or is about to run."""
+    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    return [*watch.running(study), *filter(is_claimed, waiting)]
+
+
+def _is_lost(trial: FrozenTrial, watch: Watch) -> bool:
+    """Whether nobody runs a trial that was taken, nor is about to."""
+    return watch.has_lapsed(trial) if is_claimed(trial) else is_dead(trial, watch)
+
+
+def _is_any_in_doubt(study: optuna.Study, watch: Watch) -> bool:
+    """Whether a trial of another machine may have to be run again."""
+    return any(is_claimed(one) or is_in_doubt(one, watch) for one in _taken(study, watch))
+
+
+def take_one(study: optuna.Study, free: Sequence[FrozenTrial]) -> Trial | None:
+    """Set one of the free slots to RUNNING; None where other workers were first."""
+    for slot in free:
+        with suppress(UpdateFinishedTrialError):  # another worker has had it, and it has ended
+            if take(study, slot):
+                return _begin(study, slot._trial_id)
+    return None
+
+
+def _begin(study: optuna.Study, trial_id: int) -> Trial:
+    """Let the sampler begin the trial."""
+    with ExitStack() as undo:
+        # The sampler may raise, or think for so long that others take this process for dead.
+        undo.callback(leave, study, trial_id)
+        trial = Trial(study, trial_id)
+        undo.pop_all()
+    return trial

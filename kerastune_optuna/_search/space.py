@@ -1,0 +1,230 @@
+"""The space of a builder: which parameters it asks for, in which order, and what is left to try."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import BaseTrial, FixedTrial
+
+from kerastune_optuna._exceptions import ArgumentError, TunerError
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+Choose: TypeAlias = Callable[[str, BaseDistribution], Any]
+
+
+class Walker(FixedTrial):
+    """Be a trial to a builder, without a study, and write down what it asks for.
+
+    Args:
+        choose: Takes the name and the distribution of a parameter, and returns its value.
+    """
+
+    def __init__(self, choose: Choose) -> None:
+        super().__init__({})
+        self._choose = choose
+
+    def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
+        """Choose a value where the parameter is new; Optuna's suggest methods all come here."""
+        if name not in self._params:
+            self._params[name] = self._choose(name, distribution)
+        return super()._suggest(name, distribution)
+
+
+def walk(build_model: Callable[[BaseTrial], Any], walker: Walker) -> bool:
+    """Call a builder without a trial of its own; return whether it came to its end.
+
+    Raises:
+        TunerError: What the walker chooses by cannot go on.
+    """
+    try:
+        build_model(walker)
+    except TunerError:
+        raise
+    except Exception:  # the user's builder may raise anything
+        return False  # its trial will meet the same, and be FAIL with the reason
+    return True
+
+
+def size(distribution: BaseDistribution) -> float:
+    """Return how many values a parameter may take; infinity for a float without steps."""
+    if isinstance(distribution, FloatDistribution) and distribution.step is None:
+        return 1 if distribution.low == distribution.high else math.inf
+    if isinstance(distribution, CategoricalDistribution):
+        return len(distribution.choices)
+    if distribution.single():
+        return 1
+    if isinstance(distribution, IntDistribution):
+        return (distribution.high - distribution.low) // distribution.step + 1
+    low, high, step = _range(distribution)
+    return int((high - low) // (step or 1)) + 1
+
+
+def check_choices(name: str, distribution: BaseDistribution, *, once: bool) -> None:
+    """Refuse choices that are equal: a study holds the place of a choice, which is the first one's.
+
+    Args:
+        name: The parameter.
+        distribution: What it may be.
+        once: Whether a choice that is there twice is refused too.
+
+    Raises:
+        ArgumentError: Names two such choices.
+    """
+    choices = getattr(distribution, "choices", ())
+    for place, choice in enumerate(choices):
+        held = int(distribution.to_internal_repr(choice))
+        first = choices[held]
+        if held != place and (once or repr(first) != repr(choice)):
+            raise ArgumentError(
+                f"build_model lets {name!r} be {first!r} or {choice!r}, which are equal, and a "
+                f"study would say {first!r} of both. Leave one of them out, or suggest names, "
+                'like "none", and look the values up.'
+            )
+
+
+def value_at(distribution: BaseDistribution, place: int) -> Any:
+    """Return a value of a parameter by its place among all, counted from 0."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[place]
+    low, _, step = _range(distribution)
+    return distribution.to_external_repr(float(low + place * (step or 0)))
+
+
+def place_of(distribution: BaseDistribution, value: Any) -> float:
+    """Return the place of a value among all; the value itself where they have no steps."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.to_internal_repr(value)
+    if isinstance(distribution, IntDistribution):
+        return (int(value) - distribution.low) // distribution.step
+    low, _, step = _range(distribution)
+    # Samplers compute steps in floats, and give 0.30000000000000004 for 0.3.
+    return float(value) if step is None else round((float(value) - float(low)) / float(step))
+
+
+def places(
+    distributions: Mapping[str, BaseDistribution], params: Mapping[str, Any]
+) -> dict[str, float]:
+    """Return where the values of a configuration stand, by which configurations compare."""
+    return {name: place_of(distributions[name], value) for name, value in params.items()}
+
+
+def middle(distribution: BaseDistribution) -> Any:
+    """Return the first category, or the middle of a range: of its logarithm where that counts."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[0]
+    low, high, step = _range(distribution)
+    if _is_log(distribution):
+        mean = math.sqrt(low * high)
+        return round(mean) if isinstance(distribution, IntDistribution) else mean
+    if step is None:
+        return float((low + high) / 2)
+    return value_at(distribution, int((high - low) // step) // 2)
+
+
+def described(distribution: BaseDistribution) -> str:
+    """Return which values a parameter may take, in words."""
+    if isinstance(distribution, CategoricalDistribution):
+        return "one of " + ", ".join(map(repr, distribution.choices))
+    low, high, step = _range(distribution)
+    is_whole = isinstance(distribution, IntDistribution) and step == 1
+    steps = "" if step is None or is_whole else f" in steps of {step}"
+    return f"{low} to {high}{steps}"
+
+
+def _range(distribution: BaseDistribution) -> tuple[Decimal, Decimal, Decimal | None]:
+    """Return the ends and the step of a numeric parameter as they were written."""
+    if not isinstance(distribution, IntDistribution | FloatDistribution):
+        raise TypeError(f"Optuna has no distribution like {distribution!r}")
+    low, high, step = distribution.low, distribution.high, distribution.step
+    exact = None if step is None else Decimal(str(step))
+    return Decimal(str(low)), Decimal(str(high)), exact
+
+
+def _is_log(distribution: BaseDistribution) -> bool:
+    return bool(getattr(distribution, "log", False))
+
+
+class Node:
+    """Stand for the values that were given so far, and tell whether anything is left to try."""
+
+    def __init__(self) -> None:
+        self.children: dict[float, Node] = {}
+        self.is_closed = False
+        self._name = ""  # as long as nothing was asked for
+        self._size = math.inf
+
+    def asks(self, name: str, distribution: BaseDistribution) -> bool:
+        """Take the parameter that is asked for next; False where another one was asked for."""
+        asked = name, size(distribution)
+        if not self._name:
+            self._name, self._size = asked
+        is_steady = asked == (self._name, self._size)
+        if not is_steady:
+            self._size = math.inf  # the builder has changed: nothing is certain
+        return is_steady
+
+    def child(self, place: float) -> Node:
+        """Return the node after a value of that parameter."""
+        return self.children.setdefault(place, Node())
+
+    def is_spent(self) -> bool:
+        """Whether each value of the parameter that is asked for here was followed to its ends."""
+        return len(self.children) >= self._size and all(
+            child.is_closed for child in self.children.values()
+        )
+
+    def is_closed_for(self, places: Mapping[str, float]) -> bool:
+        """Whether nothing is left to try with these values, whatever comes after them."""
+        node: Node | None = self
+        while node is not None and not node.is_closed:
+            if node._name in places:
+                node = node.children.get(places[node._name])
+            elif node._size == 1:  # which samplers are not asked for
+                node = next(iter(node.children.values()), None)
+            else:
+                return False
+        return node is not None
+
+    def leaves(self) -> int:
+        """Return how many configurations are below."""
+        return sum(child.leaves() for child in self.children.values()) or 1
+
+
+def close(path: list[Node]) -> bool:
+    """Note that the configuration at the end of a path was tried; False where it is no end."""
+    is_end = not path[-1].children and not path[-1].is_closed
+    # A trial that ended within its builder stops at a node which others went through.
+    path[-1].is_closed = path[-1].is_closed or is_end
+    for node in reversed(path[:-1]):
+        node.is_closed = node.is_spent()
+    return is_end
+
+
+def is_finite(trial: FrozenTrial) -> bool:
+    """Whether each parameter of a trial has steps or choices, so that they can come again."""
+    return not any(math.isinf(size(one)) for one in trial.distributions.values())
+
+
+def tried(trials: Iterable[FrozenTrial]) -> Node:
+    """Return the tree of what trials asked for."""
+    root = Node()
+    for trial in trials:
+        path = [root]
+        for name, distribution in trial.distributions.items():
+            place = place_of(distribution, trial.params[name])
+            path[-1].asks(name, distribution)
+            path.append(path[-1].child(place))
+        if len(path) > 1:
+            close(path)
+    return root

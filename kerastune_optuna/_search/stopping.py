@@ -1,0 +1,144 @@
+"""What ends a search before its budget is spent: time, nothing left to try, no gain expected."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+
+from kerastune_optuna import _check
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
+from kerastune_optuna._search import repeats
+from kerastune_optuna._study import finished, front, machine
+
+if TYPE_CHECKING:
+    import optuna
+
+
+class Deadline:
+    """Hold the moment after which no trial starts, by a clock that nobody can set.
+
+    Processes of one machine have that clock in common. To another machine the seconds travel that
+    are left, and who leads the search lets it come there in time.
+
+    Args:
+        seconds: How far away it is.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._moment = time.monotonic() + seconds
+
+    def __reduce__(self) -> tuple[Callable[..., Deadline], tuple[str, float, float]]:
+        """Travel to another process."""
+        return _arrived, (machine(), self._moment, self.seconds_left())
+
+    def seconds_left(self) -> float:
+        """Return how far away it is; less than 0 once it has passed."""
+        return self._moment - time.monotonic()
+
+    def has_passed(self) -> bool:
+        """Whether no further trial may start."""
+        return self.seconds_left() <= 0
+
+    def let_pass(self) -> None:
+        """Let it be over at once."""
+        self._moment = float("-inf")
+
+
+def _arrived(origin: str, moment: float, seconds_left: float) -> Deadline:
+    deadline = Deadline(seconds_left)
+    if origin == machine():
+        deadline._moment = moment
+    return deadline
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Hold what may end a search early.
+
+    Args:
+        terminator: A number of trials without a better value, or what should_terminate() asks.
+        train_repeats: Whether a configuration may be trained again and again.
+        key: The system attr of the study in which the first worker tells the others why.
+    """
+
+    terminator: Any = None
+    train_repeats: bool = False
+    key: str = field(default_factory=lambda: f"kerastune_optuna:ended:{uuid4()}")
+
+    def is_here(self, study: optuna.Study) -> bool:
+        """Whether no further trial may start."""
+        if not self.train_repeats and not repeats.is_anything_left(study):
+            return True
+        return self.terminator is not None and self._is_terminated(study)
+
+    def _is_terminated(self, study: optuna.Study) -> bool:
+        if self._told(study) is not None:
+            return True
+        if (reason := _no_gain(self.terminator, study)) is not None:
+            # Else the workers that are training would go on alone where one of them finds a gain.
+            study._storage.set_study_system_attr(study._study_id, self.key, reason)
+        return reason is not None
+
+    def _told(self, study: optuna.Study) -> str | None:
+        told: str | None = study._storage.get_study_system_attrs(study._study_id).get(self.key)
+        return told
+
+    def reason(self, study: optuna.Study) -> str | None:
+        """Return the line that says why a search ended, if it was not for its budget."""
+        told = None if self.terminator is None else self._told(study)
+        if told is not None or self.train_repeats:
+            return told
+        count = repeats.count_if_all(study, running=False)
+        if count == 1:
+            return "The only configuration was tried: nothing is left"
+        return None if count is None else f"All {count} configurations were tried: nothing is left"
+
+
+def _no_gain(terminator: Any, study: optuna.Study) -> str | None:
+    """Return why no gain is expected; None where one is."""
+    if isinstance(terminator, int | np.integer):
+        trials = _trials_since_best(study)
+        brought = _check.count(trials, "trial")
+        return f"Stopped: {brought} brought no better value" if trials >= terminator else None
+    if terminator.should_terminate(study):
+        return f"Stopped: {type(terminator).__name__} expects no gain"
+    return None
+
+
+def _trials_since_best(study: optuna.Study) -> int:
+    """Return how many trials ended since the one that is the best, or the last on the front."""
+    first: dict[tuple[float, ...], int] = {}
+    for trial in front(study):  # one that came to the same as another brought nothing
+        first.setdefault(tuple(trial.values), trial.number)
+    best = max(first.values(), default=-1)
+    return sum(trial.number > best for trial in finished(study))
+
+
+def check_terminator(terminator: Any) -> None:
+    """Refuse what cannot tell whether to go on.
+
+    Raises:
+        ArgumentError: Says what to pass instead.
+    """
+    instead = "Pass how many trials in a row may bring no better value, or an Optuna terminator."
+    if isinstance(terminator, type):
+        raise ArgumentTypeError(f"terminator={terminator!r} is a class. {instead}")
+    if terminator is None or hasattr(terminator, "should_terminate"):
+        _check_scores(terminator)
+    else:
+        _check.integer("terminator", terminator, least=1, instead=instead)
+
+
+def _check_scores(terminator: Any) -> None:
+    """Refuse Optuna's Terminator() as it comes, which raises after 20 trials."""
+    evaluator = type(getattr(terminator, "_error_evaluator", None)).__name__
+    if evaluator == "CrossValidationErrorEvaluator":
+        raise ArgumentError(
+            "terminator= has a CrossValidationErrorEvaluator, and there is no cross-validation. "
+            "Pass a number of trials, or Terminator(evaluator, MedianErrorEvaluator(evaluator))."
+        )

@@ -1,0 +1,320 @@
+"""The store of weights and backups: an Optuna artifact store in which files are whole."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias, TypeVar, cast
+
+import optuna
+from optuna.artifacts import FileSystemArtifactStore
+from optuna.artifacts.exceptions import ArtifactNotFound
+
+from kerastune_optuna._exceptions import TunerError, WeightsError
+from kerastune_optuna._signals import requested
+from kerastune_optuna._storage.patience import Patience
+
+if TYPE_CHECKING:
+    import keras
+    from optuna.artifacts._protocol import ArtifactStore
+
+# What artifact_store= may be: a store, or a function that each worker calls to open one.
+StoreSource: TypeAlias = "ArtifactStore | Callable[[], ArtifactStore]"
+_T = TypeVar("_T")
+_PATIENCE = 300.0  # seconds for which a store that stumbles is tried
+_FIRST_PATIENCE = 5.0  # the same for one that has not worked yet, whose keys may just be wrong
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+# Errors of code, and of a folder that is not there or is closed to us: they come again.
+_FINAL = (
+    *(FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError),
+    *(AttributeError, ImportError, LookupError, MemoryError, NameError, NotImplementedError),
+    *(TypeError, ValueError, TunerError),
+)
+# An id of Optuna's, or the name of a backup.
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.backup)?")
+
+
+class StoreAwayError(WeightsError):
+    """Say that a store did not answer for as long as it was waited for."""
+
+
+class WholeFileStore(FileSystemArtifactStore):
+    """Keep artifacts in a folder in which a file is always whole: the old one or the new one.
+
+    Args:
+        base_path: The folder.
+        sync: Whether a file is to outlive a power cut, for which the disk is waited for.
+    """
+
+    def __init__(self, base_path: str | Path, *, sync: bool = True) -> None:
+        super().__init__(base_path)
+        self._folder = Path(base_path)
+        self._sync = sync
+
+    def in_haste(self) -> WholeFileStore:
+        """Return the same store, which waits for no disk."""
+        return WholeFileStore(self._folder, sync=False)
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        """Write aside, sync, and rename: what Optuna's store does in place."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path, aside = self._path(artifact_id), self._aside(artifact_id)
+        try:
+            with open(aside, "wb") as file:
+                shutil.copyfileobj(content_body, file, 1 << 20)
+                file.flush()
+                if self._sync:
+                    os.fsync(file.fileno())
+            os.replace(aside, path)
+        except OSError:
+            aside.unlink(missing_ok=True)  # half a file would fill a full disk for good
+            raise
+        if self._sync:
+            _sync_folder(self._folder)
+
+    def remove(self, artifact_id: str) -> None:
+        """Remove the file, and what a killed process left beside it."""
+        self._aside(artifact_id).unlink(missing_ok=True)
+        super().remove(artifact_id)
+
+    def _aside(self, artifact_id: str) -> Path:
+        return self._path(f"{artifact_id}.part")
+
+    def _path(self, name: str) -> Path:
+        """Return where a file is, which a name with slashes cannot make another folder."""
+        if Path(name).name != name:
+            raise ValueError(f"{name!r} is no name of a file in {str(self._folder)!r}")
+        return self._folder / name
+
+
+class OpenedOnce:
+    """Open a store when it is first needed, and let it do things with patience.
+
+    It is opened anew after an error: its keys may have expired.
+
+    Args:
+        source: The store, or the function that opens it.
+    """
+
+    def __init__(self, source: StoreSource) -> None:
+        self._source = source
+        self._opened: ArtifactStore | None = None
+        self._is_stale = False
+        self._lost: str | None = None  # the sentence on a wait in vain, until the store answers
+
+    def __call__(self) -> ArtifactStore:
+        """Return the open store."""
+        if self._opened is None or self._is_stale:
+            self._opened, self._is_stale = open_store(self._source), False
+        return self._opened
+
+    def insist(
+        self,
+        do: Callable[[ArtifactStore], _T],
+        *,
+        seconds: float | None = None,
+        until: Callable[[], bool] = requested,
+    ) -> _T:
+        """Return what `do` makes of the open store, after some tries where that stumbles.
+
+        A store that was waited for in vain is tried once, until it answers.
+
+        Args:
+            do: Takes the open store.
+            seconds: For how long to try; by default the patience of a search.
+            until: Ends the patience before its time; by default an interrupt does.
+
+        Raises:
+            StoreAwayError: It did not answer for all that time.
+        """
+        given = _PATIENCE if seconds is None else seconds
+        patience = Patience(0 if self._lost else given, self._name, may_pass, self._give_up)
+        return patience.insist(lambda: self._ask(do), until=until)
+
+    def _ask(self, do: Callable[[ArtifactStore], _T]) -> _T:
+        try:
+            answer = do(self())
+        except Exception:  # of any kind: it is raised again
+            self._is_stale = True
+            raise
+        self._lost = None
+        return answer
+
+    def _give_up(self, told: str) -> StoreAwayError:
+        self._lost = self._lost or told
+        return StoreAwayError(f"{self._lost} Call again when it does.")
+
+    def _name(self) -> str:
+        opened = self._opened
+        if opened is None:
+            return "The artifact store"
+        places = (getattr(opened, name, None) for name in ("_base_path", "bucket", "bucket_name"))
+        place = next((f" {str(one)!r}" for one in places if one is not None), "")
+        return f"The artifact store {type(opened).__name__}{place}"
+
+
+def open_store(source: StoreSource) -> ArtifactStore:
+    """Return the store, calling the function that was passed in its place."""
+    return source() if callable(source) else source
+
+
+def _patient(source: StoreSource) -> OpenedOnce:
+    return source if isinstance(source, OpenedOnce) else OpenedOnce(source)
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether a store that raised an error may answer to another try.
+
+    Stores of any kind raise anything, and what says that keys are wrong may say that they expired:
+    only what is known to stay is taken for final.
+    """
+    is_full = isinstance(error, OSError) and error.errno in _FULL
+    return not (is_full or _says_gone(error) or isinstance(error, _FINAL))
+
+
+def fetch(source: StoreSource, artifact_id: str, path: Path) -> bool:
+    """Copy a file out of the store; False where it is not there."""
+
+    def read(store: ArtifactStore) -> None:
+        with store.open_reader(artifact_id) as reader, open(path, "wb") as file:
+            shutil.copyfileobj(reader, file, 1 << 20)
+
+    return _is_of_ours(artifact_id) and _found(source, read)
+
+
+def put(source: StoreSource, artifact_id: str, path: Path, *, in_haste: bool = False) -> None:
+    """Copy a file into the store, for which a first signal to stop waits.
+
+    Args:
+        source: Where to.
+        artifact_id: The file's name there.
+        path: The file.
+        in_haste: Whether a power cut may take it, so that no disk need be waited for.
+    """
+
+    def write(store: ArtifactStore) -> None:
+        store = store.in_haste() if in_haste and isinstance(store, WholeFileStore) else store
+        # Each try opens the file again, since a store may close what it was given.
+        with telling_room(folder_of(store), path.stat().st_size), open(path, "rb") as file:
+            store.write(artifact_id, file)
+
+    _patient(source).insist(write, until=lambda: False)
+
+
+def upload(source: StoreSource, trial: optuna.Trial, path: Path, *, in_haste: bool = False) -> None:
+    """Put a file into the store as an artifact of a trial, which knows of it before it is there."""
+    target = SimpleNamespace(write=lambda name, _: put(source, name, path, in_haste=in_haste))
+    optuna.artifacts.upload_artifact(
+        artifact_store=cast("ArtifactStore", target), file_path=str(path), study_or_trial=trial
+    )
+
+
+def remove(source: StoreSource, artifact_id: str) -> None:
+    """Remove a file from the store; nothing where it is gone, or is none of ours."""
+    if _is_of_ours(artifact_id):
+        _found(source, lambda store: store.remove(artifact_id))
+
+
+def _found(source: StoreSource, do: Callable[[ArtifactStore], None]) -> bool:
+    """Do something with a file in the store; False where it is gone."""
+    try:
+        _patient(source).insist(do)
+    except Exception as error:  # what each kind of store raises for a file that is gone
+        if not _says_gone(error):
+            raise
+        return False
+    return True
+
+
+def _is_of_ours(artifact_id: object) -> bool:
+    """Whether an id, which comes from the database, has the form of those that we write there.
+
+    Any other could name a file that is none of a trial's.
+    """
+    return isinstance(artifact_id, str) and _ID.fullmatch(artifact_id) is not None
+
+
+def _says_gone(error: BaseException) -> bool:
+    # Google's store has a NotFound of its own for it.
+    return isinstance(error, ArtifactNotFound) or type(error).__name__ == "NotFound"
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_store(store: StoreSource) -> None:
+    """Write and remove a probe, so that a store that does not work is known before training.
+
+    Raises:
+        WeightsError: The store cannot be written.
+    """
+    probe = f"probe-{uuid.uuid4()}"
+
+    def try_it(opened: ArtifactStore) -> None:
+        opened.write(probe, io.BytesIO(b"probe"))
+        opened.remove(probe)
+
+    try:
+        _patient(store).insist(try_it, seconds=_FIRST_PATIENCE)
+    except Exception as error:  # stores of any kind raise anything
+        raise WeightsError(
+            f"artifact_store= cannot be written: {type(error).__name__}: {error}. Pass one that "
+            "works, None for a folder in directory, or keep_best=0 to keep no weights."
+        ) from error
+
+
+def folder_of(source: StoreSource) -> str | None:
+    """Return the folder of a store that has one on this machine."""
+    folder = getattr(open_store(source), "_base_path", None)
+    return None if folder is None else str(folder)
+
+
+def size_of(model: keras.Model) -> int:
+    """Return how many bytes the weights of a model take."""
+    return sum(weight.size * weight.itemsize for weight in model.get_weights())
+
+
+@contextmanager
+def telling_room(folder: str | None, needed: int) -> Iterator[None]:
+    """Turn the error of a full disk into one that names the folder and the room that it takes.
+
+    Args:
+        folder: What is written to; None where there is none to name.
+        needed: Bytes, at least about.
+
+    Raises:
+        OSError: With these in its text.
+    """
+    try:
+        yield
+    except OSError as error:
+        if folder is None or error.errno not in _FULL:
+            raise
+        free = shutil.disk_usage(folder).free
+        raise OSError(
+            error.errno,
+            f"{folder!r} has {free / 1e6:.1f} MB free and {needed / 1e6:.1f} MB are needed",
+        ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in the folder survive a power cut, where the system can."""
+    if os.name == "nt":  # Windows opens no folders
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,376 @@
+"""Connect to the study's storage: SQLite made safe for many processes, or any Optuna storage."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
+from optuna.storages._rdb.models import TrialModel, TrialUserAttributeModel, TrialValueModel
+from optuna.trial import TrialState
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StorageError
+from kerastune_optuna._storage import (
+    disks,
+    journal,
+    mysql,
+)
+from kerastune_optuna._storage import (
+    url as _url,
+)
+from kerastune_optuna._storage.patience import is_away, patient, tell_lost_connections
+
+INSTEAD = (
+    "pass storage= the URL of a PostgreSQL database, or an optuna.storages.JournalStorage with a "
+    "file in a folder that all of them share"
+)
+_FILE = "study.db"
+_BUSY_SECONDS = 5  # of SQLite's own waiting, which Ctrl-C cannot end; then ours begins
+# Seconds (and milliseconds, for the one of libpq) or a dead network is waited for by the minute.
+_LIBPQ = {"connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5}
+_LIBPQ |= {"keepalives_count": 2, "tcp_user_timeout": 20_000}
+_LIMITS = {
+    "psycopg": _LIBPQ,
+    "psycopg2": _LIBPQ,
+    "pymysql": {"connect_timeout": 5, "read_timeout": 30, "write_timeout": 30},
+}
+_ROOM = 2_000_000  # bytes that SQLite's file and its log grow by in a search of some hundred trials
+# What comes of opening a database that is not there, or has no tables.
+_UNUSABLE = (SQLAlchemyError, StorageInternalError, ImportError, RuntimeError, ValueError, OSError)
+_LOCKING = {"sqlite", "postgresql", "mysql", "mariadb"}  # ours, or by SELECT ... FOR UPDATE
+_TRIES = 5  # two processes that create the tables at once: one of them fails and finds them made
+
+
+def in_directory(directory: Path) -> str:
+    """Return the URL of the SQLite database in a directory, whatever folder is current later."""
+    return f"sqlite:///{directory.absolute() / _FILE}"
+
+
+def has_database(directory: Path) -> bool:
+    """Whether a directory has our SQLite database, which is not made for the answer."""
+    return (directory / _FILE).exists()
+
+
+def connect(
+    storage: str | BaseStorage, patience: float = 0.0, *, later: bool = False, make: bool = True
+) -> BaseStorage:
+    """Return the storage for a URL or object, which waits where the database goes away.
+
+    Args:
+        storage: A database URL or an Optuna storage.
+        patience: Seconds for which each call is tried.
+        later: Whether the storage worked before, so that connecting is worth as much patience.
+        make: Whether to make the tables of a database that has none yet, and to settle how SQLite
+            keeps it, with a warning where that is on a disk that machines share.
+
+    Raises:
+        ArgumentError: The URL or object is none that Optuna knows.
+        StorageError: The database cannot be opened.
+    """
+    if isinstance(storage, str):
+        url = _url.with_driver(_url.parse(storage))
+        opened = _connect_url(url, time.monotonic() + patience if later else 0.0, make)
+    else:
+        opened = storage
+        if (database := _database(opened)) is not None and not _is_in_memory(database.engine.url):
+            _make_safe(database, make)
+        journal.make_safe(opened)
+    if make and (file := _sqlite_file(opened)) is not None:
+        _warn_of_network(file)
+    return patient(opened, patience, lambda: _space(opened))
+
+
+def _warn_of_network(file: Path) -> None:
+    if (network := disks.network_of(file.parent)) is not None:
+        warnings.warn(
+            f"{str(file)!r} is on a network disk ({network}), so that SQLite goes without its "
+            f"write-ahead log. Where several machines search, {INSTEAD}.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def is_there(storage: str | BaseStorage) -> bool:
+    """Whether the file of a SQLite storage is there; others say so when they are opened."""
+    file = _sqlite_file(storage)
+    return file is None or file.is_file()
+
+
+def network_of_log(storage: str | BaseStorage) -> str | None:
+    """Return the network filesystem over which SQLite's write-ahead log would be read, if any.
+
+    SQLite is not asked: it would begin to.
+    """
+    file = _sqlite_file(storage)
+    if file is None or not file.is_file():
+        return None
+    with file.open("rb") as header:
+        has_log = header.read(19)[18:] == b"\x02"  # as SQLite's file format has it
+    return disks.network_of(file.parent) if has_log else None
+
+
+def _sqlite_file(storage: str | BaseStorage) -> Path | None:
+    if isinstance(storage, str):
+        url = _url.parse(storage)
+    elif (database := _database(storage)) is not None:
+        url = database.engine.url
+    else:
+        return None
+    if url.get_backend_name() != "sqlite" or _is_in_memory(url) or "uri" in url.query:
+        return None
+    return Path(str(url.database)).absolute()
+
+
+def _space(storage: BaseStorage) -> str:
+    """Return a sentence on the disk of a database file, where there is hardly any room left."""
+    if (file := _sqlite_file(storage)) is None:
+        return ""
+    free = shutil.disk_usage(file.parent).free
+    if free >= _ROOM:
+        return ""
+    return (
+        f"{str(file.parent)!r} has {free / 1e6:.1f} MB free and the database needs about "
+        f"{_ROOM / 1e6:.0f} MB: make room there. "
+    )
+
+
+def _database(storage: BaseStorage) -> RDBStorage | None:
+    """Return the database behind a storage object; None where there is none."""
+    found = behind(storage)
+    return found if isinstance(found, RDBStorage) else None
+
+
+def best_ids(
+    storage: BaseStorage, study_id: int, direction: str, n: int, without: str
+) -> list[int] | None:
+    """Return the ids of the best COMPLETE trials, without reading the others.
+
+    Args:
+        storage: The study's storage.
+        study_id: The study.
+        direction: "minimize" or "maximize".
+        n: How many; of equals the earlier ones.
+        without: The user attr of trials that are left out.
+
+    Returns:
+        At most `n` ids, the best first; None where no database can be asked.
+    """
+    if (database := _database(storage)) is None:
+        return None
+    # Infinite values stand apart: Optuna stores a kind for them, and no number.
+    kind, kinds = TrialValueModel.value_type, TrialValueModel.TrialValueType
+    worth = [
+        sqlalchemy.case((kind == kinds.INF_NEG, 0), (kind == kinds.INF_POS, 2), else_=1),
+        TrialValueModel.value,
+    ]
+    order = [part.desc() if direction == "maximize" else part.asc() for part in worth]
+    left_out = sqlalchemy.exists().where(
+        TrialUserAttributeModel.trial_id == TrialModel.trial_id,
+        TrialUserAttributeModel.key == without,
+    )
+    query = (
+        sqlalchemy.select(TrialModel.trial_id)
+        .join(TrialValueModel)
+        .where(TrialModel.study_id == study_id, TrialModel.state == TrialState.COMPLETE, ~left_out)
+        .order_by(*order, TrialModel.number)
+        .limit(n)
+    )
+    try:
+        with database.engine.connect() as connection:
+            return list(connection.scalars(query))
+    except (SQLAlchemyError, OSError) as error:
+        if not is_away(error):
+            raise
+        return None  # what reads all trials is patient
+
+
+def ignores_case(storage: BaseStorage) -> bool:
+    """Whether a storage takes names of parameters for one that differ by case alone."""
+    database = _database(storage)
+    return database is not None and mysql.ignores_case(database.engine)
+
+
+def _is_in_memory(url: sqlalchemy.URL) -> bool:
+    in_memory = url.database in (None, "", ":memory:")
+    return url.get_backend_name() == "sqlite" and in_memory
+
+
+def _make_safe(database: RDBStorage, make: bool) -> None:
+    """Give a database that the user opened what _open gives to ours."""
+    engine = database.engine
+    tell_lost_connections(engine)
+    mysql.refuse_long_texts(engine)
+    if engine.dialect.name == "sqlite" and not sqlalchemy.event.contains(
+        engine, "begin", _begin_immediate
+    ):
+        sqlalchemy.event.listen(engine, "connect", _on_connect if make else _on_visit)
+        sqlalchemy.event.listen(engine, "begin", _begin_immediate)
+        engine.dispose()  # connections that were opened before go without
+
+
+def check_shared(storage: str | BaseStorage) -> None:
+    """Refuse a storage that lives in this process alone.
+
+    Raises:
+        ArgumentError: Other workers could not see the study.
+    """
+    in_memory = (
+        _is_in_memory(_url.parse(storage)) if isinstance(storage, str) else is_private(storage)
+    )
+    if in_memory:
+        raise ArgumentError(
+            "storage= lives in the memory of this process, where other workers cannot see it. "
+            "Leave storage out for SQLite in directory, or pass the URL of a database."
+        )
+
+
+def is_private(storage: BaseStorage) -> bool:
+    """Whether no other process can see a storage."""
+    in_memory = isinstance(behind(storage), InMemoryStorage)
+    return in_memory or is_of_one_thread(storage)
+
+
+def gives_to_one(storage: BaseStorage) -> bool:
+    """Whether a WAITING trial is known to be set to RUNNING by one worker alone."""
+    if (database := _database(storage)) is not None:
+        return database.engine.dialect.name in _LOCKING
+    return isinstance(behind(storage), InMemoryStorage | JournalStorage)
+
+
+def behind(storage: BaseStorage) -> BaseStorage:
+    """Return the storage to which ours, to be patient, and Optuna's, to cache, hand each call."""
+    inner = getattr(storage, "_backend", None)
+    return behind(inner) if isinstance(inner, BaseStorage) else storage
+
+
+def is_of_one_thread(storage: BaseStorage) -> bool:
+    """Whether each thread would see a database of its own: SQLite's in memory."""
+    database = _database(storage)
+    return database is not None and _is_in_memory(database.engine.url)
+
+
+def check_storage(storage: object) -> None:
+    """Refuse what is neither a URL, an Optuna storage, nor None."""
+    if storage is None or isinstance(storage, BaseStorage):
+        return
+    if not isinstance(storage, str):
+        raise ArgumentTypeError(
+            f"storage={storage!r} is no Optuna storage. Pass a database URL like "
+            '"sqlite:///study.db", an object from optuna.storages, or None.'
+        )
+    _url.parse(storage)
+
+
+def _connect_url(url: sqlalchemy.URL, gives_up: float, make: bool) -> BaseStorage:
+    tries_left = _TRIES
+    while True:
+        tries_left -= 1
+        try:
+            return optuna.storages.get_storage(_open(url, make))
+        except _UNUSABLE as error:
+            again = _made_by_another(error) and tries_left > 0
+            if not again and not (is_away(error) and time.monotonic() < gives_up):
+                # From None: a cause may show the password.
+                raise StorageError(_url.why_not(url, error)) from None
+        time.sleep(0.2)
+
+
+def _open(url: sqlalchemy.URL, make: bool) -> RDBStorage:
+    """Open a database with what its kind needs to serve many processes for days."""
+    text = url.render_as_string(hide_password=False)
+    if url.get_backend_name() != "sqlite":
+        # An idle connection that the server closed is noticed before it is used.
+        storage = RDBStorage(
+            text,
+            engine_kwargs={
+                "pool_pre_ping": True,
+                "pool_recycle": 1800,
+                # Optuna ends each transaction itself. Another rollback, when the connection goes
+                # back into the pool, takes a trip, and prints a traceback where it is lost by then.
+                "pool_reset_on_return": None,
+                "connect_args": _connect_arguments(url),
+            },
+            skip_table_creation=not make,
+        )
+        tell_lost_connections(storage.engine)
+        mysql.refuse_long_texts(storage.engine)
+        return storage
+    storage = RDBStorage(
+        text,
+        engine_kwargs={
+            "connect_args": {"timeout": _BUSY_SECONDS},
+            "pool_events": [(_on_connect if make else _on_visit, "connect")],
+        },
+        skip_table_creation=not make,
+    )
+    # Optuna reads a trial's state and then writes it. Under SQLite's deferred transactions two
+    # processes read the same state: trials run twice and writers meet "database is locked".
+    sqlalchemy.event.listen(storage.engine, "begin", _begin_immediate)
+    return storage
+
+
+def _connect_arguments(url: sqlalchemy.URL) -> dict[str, int]:
+    """Return what lets a driver give up on a network that is dead, where the URL leaves it open."""
+    limits = _LIMITS.get(url.get_driver_name(), {})
+    return {name: limit for name, limit in limits.items() if name not in url.query}
+
+
+def _on_visit(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # or sqlite3 begins a deferred transaction of its own
+    _pragma(connection, f"busy_timeout = {_BUSY_SECONDS * 1000}")
+    if _pragma(connection, "journal_mode") == ("wal",):
+        _pragma(connection, "synchronous = NORMAL")  # which is safe with a write-ahead log alone
+
+
+def _on_connect(connection: Any, record: Any) -> None:
+    _pragma(connection, f"busy_timeout = {_BUSY_SECONDS * 1000}")
+    _, _, file = _pragma(connection, "database_list")
+    # The index of a write-ahead log is in memory, which several machines do not share.
+    mode = "WAL" if disks.network_of(Path(file).parent) is None else "DELETE"
+    _pragma(connection, f"journal_mode = {mode}")  # which stays with the file
+    _on_visit(connection, record)
+
+
+def _pragma(connection: Any, text: str) -> Any:
+    """Return the first row of what SQLite answers, if any."""
+    cursor = connection.execute(f"PRAGMA {text}")
+    try:
+        return cursor.fetchone()
+    finally:
+        cursor.close()
+
+
+def _begin_immediate(connection: sqlalchemy.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def make_directory(directory: Path) -> None:
+    """Make the folder for the study's files where there is none.
+
+    Raises:
+        StorageError: It cannot be made, or not be written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe = directory / ".writable"
+        probe.touch()
+        probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"directory={str(directory)!r} cannot be written: {error.strerror}. "
+            "Pass a folder that you may write to."
+        ) from error
+
+
+def _made_by_another(error: Exception) -> bool:
+    """Whether another process was making the same tables, so that trying again will do."""
+    return isinstance(error, IntegrityError) or any(
+        sign in str(error) for sign in ("already exists", "locked")
+    )

@@ -1,0 +1,226 @@
+"""A storage that waits for a database that went away, and loses and repeats nothing meanwhile."""
+
+from __future__ import annotations
+
+import copy
+import random
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import sqlalchemy
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy import exc
+
+from kerastune_optuna import _signals
+from kerastune_optuna._exceptions import StorageError
+
+_T = TypeVar("_T")
+WORKER = "worker"  # the user attr of a trial that says who runs it
+MARK = "kerastune_optuna:mark"  # the system attr of a trial that tells it from all others
+_SIGNING_SECONDS = 1.0  # longer than a worker takes from taking a trial to signing it
+# A generator of its own: a wait takes no number of those that a trial seeds for the user's code.
+_chance = random.Random()
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between two tries
+_GONE = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError, OSError)
+# The errors of gRPC and Redis, which need not be installed, by their names.
+_GONE_NAMES = {"_InactiveRpcError", "BusyLoadingError", "ConnectionError", "TimeoutError"}
+_SILENT_TRIES = 3  # half a second: a connection that was lost needs just another
+_in_a_hurry: ContextVar[bool] = ContextVar("in_a_hurry", default=False)
+
+
+@contextmanager
+def one_try() -> Iterator[None]:
+    """Let calls to the storage and the store raise at once: training waits for neither."""
+    token = _in_a_hurry.set(True)
+    try:
+        yield
+    finally:
+        _in_a_hurry.reset(token)
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether an error says that the storage cannot be reached now, but may be later."""
+    if isinstance(error, StorageError):
+        return False  # somebody has waited for it already
+    if isinstance(error, StorageInternalError):  # what Optuna raises for errors of the database
+        return error.__cause__ is not None and is_away(error.__cause__)
+    return isinstance(error, _GONE) or type(error).__name__ in _GONE_NAMES
+
+
+def tell_lost_connections(engine: sqlalchemy.Engine) -> None:
+    """Let an engine raise ConnectionError for a connection that was lost.
+
+    Optuna takes an error of the database for one of its query, and tries another on the connection
+    that is no more; or it creates a trial again, which may be there. This error it leaves alone.
+    """
+    if not sqlalchemy.event.contains(engine, "handle_error", _as_connection_error):
+        sqlalchemy.event.listen(engine, "handle_error", _as_connection_error)
+
+
+def _as_connection_error(context: sqlalchemy.engine.ExceptionContext) -> ConnectionError | None:
+    if not context.is_disconnect or context.is_pre_ping:
+        return None
+    return ConnectionError(str(context.original_exception))
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Try calls again while what they need is away.
+
+    Args:
+        seconds: For how long.
+        what: Names it.
+        is_away: Whether an error says that another try may come to more.
+        lost: Makes the error that is raised in the end, of a sentence that says what was lost.
+    """
+
+    seconds: float
+    what: Callable[[], str]
+    is_away: Callable[[BaseException], bool]
+    lost: Callable[[str], Exception]
+
+    def insist(
+        self,
+        call: Callable[[], _T],
+        done: Callable[[], _T | None] = lambda: None,
+        *,
+        until: Callable[[], bool] = _signals.requested,
+    ) -> _T:
+        """Call until it works, or patience ends.
+
+        Args:
+            call: What to call.
+            done: Returns what an earlier try came to whose answer was lost; None where none did.
+            until: Ends patience before its time; by default an interrupt does.
+        """
+        gives_up, pause, tries = time.monotonic() + self.seconds, _FIRST_PAUSE, 0
+        while True:
+            try:
+                known = done() if tries else None
+                return call() if known is None else known
+            except Exception as error:
+                if not self.is_away(error) or _in_a_hurry.get():
+                    raise
+                if time.monotonic() > gives_up or until():
+                    told = f"{self.what()} did not answer for {self.seconds:g} s: {reason(error)}."
+                    raise self.lost(told) from error
+                if tries == _SILENT_TRIES:
+                    self._tell(error)
+                time.sleep(pause * _chance.uniform(0.5, 1))
+                pause, tries = min(2 * pause, _LONGEST_PAUSE), tries + 1
+
+    def _tell(self, error: Exception) -> None:
+        print(
+            f"{self.what()} does not answer ({reason(error)}): trying for {self.seconds:g} s",
+            file=sys.stderr,  # whatever verbose says: it is not progress
+            flush=True,
+        )
+
+
+class _Patient(BaseStorage):
+    """Hand each call to a storage, again and again while it is away."""
+
+    def __init__(self, backend: BaseStorage, patience: float, where: Callable[[], str]) -> None:
+        # Named as in Optuna's own wrapper, so that what unwraps the one unwraps the other.
+        self._backend = backend
+        self._insist = Patience(patience, lambda: "The storage", is_away, self._lost).insist
+        self._where = where
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        """Add a trial with a mark, by which it is found where the answer was lost."""
+        marked = copy.copy(template_trial or create_trial(state=TrialState.RUNNING))
+        marked.system_attrs = {**marked.system_attrs, MARK: uuid.uuid4().hex}
+        return self._insist(
+            lambda: self._backend.create_new_trial(study_id, marked),
+            lambda: self._marked(study_id, marked.system_attrs[MARK]),
+        )
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        """Set a trial's state; it is this call that did where only the answer was lost."""
+        return self._insist(
+            lambda: self._backend.set_trial_state_values(trial_id, state, values),
+            lambda: self._is_set(trial_id, state, values),
+        )
+
+    def delete_study(self, study_id: int) -> None:
+        """Delete a study, which is gone where only the answer was lost."""
+        self._insist(lambda: self._backend.delete_study(study_id), lambda: self._is_gone(study_id))
+
+    def _marked(self, study_id: int, mark: str) -> int | None:
+        """Return the id of the trial with a mark; None where there is none."""
+        trials = self._backend.get_all_trials(study_id, deepcopy=False)
+        ids = (one._trial_id for one in reversed(trials) if one.system_attrs.get(MARK) == mark)
+        return next(ids, None)
+
+    def _is_set(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None
+    ) -> bool | None:
+        """Whether a trial has the state that was to be written, by an earlier try; else None."""
+        trial = self._backend.get_trial(trial_id)
+        if state is TrialState.RUNNING:
+            return self._is_taken(trial) or None
+        return (trial.state is state and (values is None or trial.values == list(values))) or None
+
+    def _is_taken(self, trial: FrozenTrial) -> bool:
+        """Whether an earlier try took a trial, rather than another worker, which would sign it."""
+        until = time.monotonic() + _SIGNING_SECONDS
+        while trial.state is TrialState.RUNNING and WORKER not in trial.user_attrs:
+            if time.monotonic() > until:
+                return True
+            time.sleep(_SIGNING_SECONDS / 10)
+            trial = self._backend.get_trial(trial._trial_id)
+        return False
+
+    def _is_gone(self, study_id: int) -> bool | None:
+        """Whether there is no such study any more; else None."""
+        return all(study._study_id != study_id for study in self._backend.get_all_studies()) or None
+
+    def _lost(self, told: str) -> StorageError:
+        return StorageError(
+            f"{told} {self._where()}Call search() again when it does: finished trials are kept, "
+            "and unfinished ones are resumed. storage_patience= allows longer."
+        )
+
+
+def _insisting(name: str) -> Callable[..., Any]:
+    def method(self: _Patient, *args: Any, **kwargs: Any) -> Any:
+        return self._insist(lambda: getattr(self._backend, name)(*args, **kwargs))
+
+    method.__name__ = name
+    return method
+
+
+_CALLS = [name for name in vars(BaseStorage) if not name.startswith("_")]
+_REST = {name: _insisting(name) for name in _CALLS if name not in vars(_Patient)}
+_PatientStorage = type("PatientStorage", (_Patient,), _REST)
+
+
+def patient(backend: BaseStorage, patience: float, where: Callable[[], str]) -> BaseStorage:
+    """Return a storage that retries what fails while the backend is away.
+
+    Args:
+        backend: Any Optuna storage.
+        patience: Seconds for which each call is tried.
+        where: Tells in a sentence what the user should look at, for the error in the end.
+
+    Returns:
+        A storage that raises StorageError once its patience has ended.
+    """
+    return cast(BaseStorage, _PatientStorage(backend, patience, where))
+
+
+def reason(error: BaseException) -> str:
+    """Return the first line of what a driver or client said."""
+    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    text = str(getattr(cause, "orig", None) or cause).strip()
+    return text.splitlines()[0] if text else type(cause).__name__

@@ -1,0 +1,110 @@
+"""What a study is to do, what its trials record, who runs them, and which are best."""
+
+from kerastune_optuna._study import divergence, opening, reason
+from kerastune_optuna._study.claim import is_claimed, take
+from kerastune_optuna._study.constraints import (
+    Constraint,
+    Constraints,
+    are_broken,
+    check_constraints,
+    untold,
+)
+from kerastune_optuna._study.divergence import DIVERGED, NOT_FINITE, came_to_nothing, has_diverged
+from kerastune_optuna._study.heartbeat import Heart, Watch, is_dead, is_in_doubt
+from kerastune_optuna._study.liveness import (
+    SLOT,
+    is_signed_elsewhere,
+    is_signed_here,
+    leave,
+    leaving_all,
+    machine,
+    signature,
+    started,
+    whereabouts,
+)
+from kerastune_optuna._study.monitor import Objective, direction_for, parse_objective, plain_name
+from kerastune_optuna._study.objectives import (
+    INFERENCE_MS,
+    MEASURED,
+    N_PARAMS,
+    SECONDS,
+    Objectives,
+    parse_objectives,
+)
+from kerastune_optuna._study.opening import (
+    REPEAT_OF,
+    finished,
+    first_of_these_epochs,
+    front,
+    value_of,
+)
+from kerastune_optuna._study.parts import family, make_part, whole_of, wholes
+from kerastune_optuna._study.retry import (
+    BACKUP,
+    CONFIRMS,
+    DIED,
+    INTERRUPTED,
+    RETRY_OF,
+    fail_and_retry,
+    idle_retries,
+    lay_out,
+    was_cut_off,
+)
+
+__all__ = [
+    "BACKUP",
+    "CONFIRMS",
+    "DIED",
+    "DIVERGED",
+    "INFERENCE_MS",
+    "INTERRUPTED",
+    "MEASURED",
+    "NOT_FINITE",
+    "N_PARAMS",
+    "REPEAT_OF",
+    "RETRY_OF",
+    "SECONDS",
+    "SLOT",
+    "Constraint",
+    "Constraints",
+    "Heart",
+    "Objective",
+    "Objectives",
+    "Watch",
+    "are_broken",
+    "came_to_nothing",
+    "check_constraints",
+    "direction_for",
+    "divergence",
+    "fail_and_retry",
+    "family",
+    "finished",
+    "first_of_these_epochs",
+    "front",
+    "has_diverged",
+    "idle_retries",
+    "is_claimed",
+    "is_dead",
+    "is_in_doubt",
+    "is_signed_elsewhere",
+    "is_signed_here",
+    "lay_out",
+    "leave",
+    "leaving_all",
+    "machine",
+    "make_part",
+    "opening",
+    "parse_objective",
+    "parse_objectives",
+    "plain_name",
+    "reason",
+    "signature",
+    "started",
+    "take",
+    "untold",
+    "value_of",
+    "was_cut_off",
+    "whereabouts",
+    "whole_of",
+    "wholes",
+]

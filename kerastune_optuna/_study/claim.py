@@ -1,0 +1,78 @@
+"""Take a WAITING trial: once, also on a storage that lets two workers set it to RUNNING."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from optuna.trial import TrialState
+
+from kerastune_optuna._storage import gives_to_one
+from kerastune_optuna._study.liveness import SLOT, machine, sign
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+
+_CLAIM = "kerastune_optuna:claim:"  # begins the system attr of a trial in which a worker claims it
+_POLL = 0.05  # seconds between two looks at what the others saw
+_PATIENCE = 10.0  # seconds in which a worker that lives has written down what it saw
+
+
+def take(study: optuna.Study, slot: FrozenTrial) -> bool:
+    """Set a WAITING trial to RUNNING and sign it; False where another worker has it.
+
+    Raises:
+        UpdateFinishedTrialError: Another worker has had it, and it has ended.
+    """
+    storage, trial_id = study._storage, slot._trial_id
+    if not gives_to_one(storage) and (is_claimed(slot) or not _is_elected(storage, trial_id)):
+        return False
+    if SLOT not in slot.system_attrs:  # the user's own study.enqueue_trial() made it
+        storage.set_trial_system_attr(trial_id, SLOT, machine())
+    if not storage.set_trial_state_values(trial_id, TrialState.RUNNING):
+        return False
+    # Signed before the sampler starts to think: an unsigned trial cannot be told dead.
+    sign(study, trial_id)
+    return True
+
+
+def is_claimed(trial: FrozenTrial) -> bool:
+    """Whether a worker is about to set a WAITING trial to RUNNING, or died when it was."""
+    return trial.state is TrialState.WAITING and bool(_claims(trial))
+
+
+def _is_elected(storage: BaseStorage, trial_id: int) -> bool:
+    """Whether this worker may set a trial to RUNNING, of all that claim it at once.
+
+    Each writes its claim, then reads all claims: what it saw. Claims are only added, so that of two
+    workers one saw all that the other saw; the smallest of these sets is the same for all who know
+    it, and its first claim has the trial. Who saw itself alone has the smallest, and waits for
+    nobody. Any other waits until each that it saw has written down what it saw in turn: each saw
+    itself, so that whose set is the smallest is among them. Time decides nothing: who waits in vain
+    gives up, and at worst nobody takes the trial, as if its worker had died.
+    """
+    own = uuid4().hex
+    storage.set_trial_system_attr(trial_id, _CLAIM + own, [])
+    seen = sorted(_claims(storage.get_trial(trial_id)))
+    if seen == [own]:
+        return True
+    storage.set_trial_system_attr(trial_id, _CLAIM + own, seen)
+    gives_up = time.monotonic() + _PATIENCE
+    while time.monotonic() < gives_up:
+        trial = storage.get_trial(trial_id)
+        if trial.state is not TrialState.WAITING:
+            return False  # one saw itself alone, and writes down nothing else
+        claims = _claims(trial)
+        if all(claims[one] for one in seen):
+            return min((claims[one] for one in seen), key=len)[0] == own
+        time.sleep(_POLL)
+    return False
+
+
+def _claims(trial: FrozenTrial) -> dict[str, list[str]]:
+    """Return what each worker saw that claims a trial; nothing where it is about to say so."""
+    attrs = trial.system_attrs.items()
+    return {key.removeprefix(_CLAIM): seen for key, seen in attrs if key.startswith(_CLAIM)}

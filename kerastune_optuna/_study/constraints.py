@@ -1,0 +1,188 @@
+"""Constraints: what a configuration must not exceed, told to the study as Optuna's own are."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import optuna
+from optuna.study._constrained_optimization import _CONSTRAINTS_KEY
+from optuna.trial import FrozenTrial
+
+from kerastune_optuna import _check
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
+
+if TYPE_CHECKING:
+    import keras
+
+Constraint: TypeAlias = Callable[[optuna.Trial, "keras.Model"], float | Sequence[float]]
+
+_SIZE, _TIME = "max_params", "max_seconds_per_trial"
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """Hold what a configuration must not exceed.
+
+    Args:
+        max_params: The most parameters of a model; None for no limit.
+        max_seconds: The most seconds of a training; None for no limit.
+        functions: Each takes the trial and its model, and returns one number or several: those
+            above 0 break the constraint, by as much.
+    """
+
+    max_params: int | None = None
+    max_seconds: float | None = None
+    functions: Sequence[Constraint] = ()
+
+    @property
+    def are_there(self) -> bool:
+        """Whether there are any."""
+        limits = (self.max_params, self.max_seconds)
+        return bool(self.functions) or any(limit is not None for limit in limits)
+
+    def described(self) -> dict[str, Any]:
+        """Return them in a form that JSON holds; nothing of those that are not there."""
+        limits = {_SIZE: self.max_params, _TIME: self.max_seconds}
+        functions = [name for name, _ in _named(self.functions)]
+        return {name: one for name, one in {**limits, "constraints": functions}.items() if one}
+
+    def check(self, trial: optuna.Trial, model: keras.Model) -> str | None:
+        """Tell the study how far a configuration is from what it must not exceed.
+
+        Args:
+            trial: The running trial.
+            model: Its model, before training.
+
+        Returns:
+            Why the trial ends here; None where it may train. What the builder has told the study
+            by `trial.set_constraint` counts as well.
+
+        Raises:
+            ArgumentError: A function returned something else than numbers.
+        """
+        if self.max_params is not None:
+            _tell(trial, _SIZE, _excess(model.count_params(), self.max_params))
+        if self.max_seconds is not None:
+            # Samplers that model constraints want each trial to have the same ones.
+            _tell(trial, _TIME, 0.0)
+        for name, function in _named(self.functions):
+            for key, value in _numbers(name, function(trial, model)):
+                _tell(trial, key, value)
+        broken = [key for key, value in _told(trial).items() if value > 0]
+        return ", ".join(self._why(key, trial, model) for key in broken) or None
+
+    def _why(self, key: str, trial: optuna.Trial, model: keras.Model) -> str:
+        if key == _SIZE:
+            return f"{_SIZE}: {model.count_params():,} > {self.max_params:,}"
+        return f"constraint {key}: {_told(trial)[key]:.6g} > 0"
+
+    def take_time(self, trial: optuna.Trial, seconds: float) -> None:
+        """Tell the study how long the training took."""
+        if self.max_seconds is not None:
+            _tell(trial, _TIME, _excess(seconds, self.max_seconds))
+
+
+def are_broken(trial: FrozenTrial) -> bool:
+    """Whether a finished trial exceeds what it must not."""
+    return any(value > 0 for value in trial.constraints.values())
+
+
+def untold(trial: FrozenTrial) -> FrozenTrial:
+    """Return a finished trial to which its builder may tell its constraints once more."""
+    shown = copy.copy(trial)  # Optuna warns of a constraint that is told twice
+    shown.system_attrs = {
+        key: value
+        for key, value in trial.system_attrs.items()
+        if not key.startswith(f"{_CONSTRAINTS_KEY}:")
+    }
+    return shown
+
+
+def check_constraints(constraints: Constraints) -> None:
+    """Refuse limits and functions that cannot be kept.
+
+    Raises:
+        ArgumentError: Says what to pass instead.
+    """
+    if constraints.max_params is not None:
+        instead = "Pass the most parameters that a model may have, or None for no limit."
+        _check.integer("max_params", constraints.max_params, least=1, instead=instead)
+    if constraints.max_seconds is not None:
+        instead = "Pass how many seconds a training may take, or None for no limit."
+        _check.seconds("max_seconds_per_trial", constraints.max_seconds, instead=instead)
+        if constraints.max_seconds == 0:
+            raise ArgumentError(f"max_seconds_per_trial=0 leaves no time to train. {instead}")
+    _check_functions(constraints.functions)
+
+
+def _check_functions(functions: object) -> None:
+    instead = (
+        "Pass a list of functions that take the trial and its model, and return a number: above 0 "
+        "where the configuration is not allowed."
+    )
+    if not isinstance(functions, list | tuple):
+        raise ArgumentTypeError(f"constraints={functions!r} is no list. {instead}")
+    for function in functions:
+        if not callable(function):
+            raise ArgumentTypeError(f"constraints holds {function!r}. {instead}")
+        try:
+            inspect.signature(function).bind(object(), object())
+        except TypeError as error:
+            raise ArgumentTypeError(
+                f"constraints holds {_name(function)}, which cannot be called with a trial and a "
+                f"model ({error}). {instead}"
+            ) from error
+        except ValueError:
+            continue  # a builtin without a signature
+
+
+def _excess(value: float, limit: float) -> float:
+    """Return by which share a value exceeds its limit: samplers add up what is exceeded."""
+    return value / limit - 1
+
+
+def _tell(trial: optuna.Trial, key: str, value: float) -> None:
+    # Trial.set_constraint keeps the first value that it gets, and warns of others: the time is
+    # known last, and a trial may begin twice.
+    attr = f"{_CONSTRAINTS_KEY}:{key}"
+    trial.storage.set_trial_system_attr(trial._trial_id, attr, value)
+    trial._cached_frozen_trial.system_attrs[attr] = value
+
+
+def _told(trial: optuna.Trial) -> dict[str, float]:
+    return dict(trial._cached_frozen_trial.constraints)
+
+
+def _named(functions: Sequence[Constraint]) -> Iterator[tuple[str, Constraint]]:
+    """Yield each function with a name of its own."""
+    names = [_name(function) for function in functions]
+    for place, (name, function) in enumerate(zip(names, functions, strict=True), start=1):
+        yield (name if names.count(name) == 1 else f"{name} {place}"), function
+
+
+def _name(function: object) -> str:
+    inner = getattr(function, "func", function)  # of functools.partial
+    return str(getattr(inner, "__name__", type(inner).__name__))
+
+
+def _numbers(name: str, returned: Any) -> list[tuple[str, float]]:
+    """Return what a function returned, each number with its key."""
+    if not isinstance(returned, list | tuple):
+        return [(name, _number(name, returned))]
+    return [(f"{name}[{place}]", _number(name, one)) for place, one in enumerate(returned)]
+
+
+def _number(name: str, value: Any) -> float:
+    instead = "Return a number: above 0 where the configuration is not allowed, by as much."
+    # True would be a broken constraint to Optuna, and a kept one to most readers.
+    if isinstance(value, bool | np.bool_) or not hasattr(value, "__float__"):
+        raise ArgumentTypeError(f"The constraint {name} returned {value!r}. {instead}")
+    if math.isnan(number := float(value)):
+        raise ArgumentError(f"The constraint {name} returned NaN. {instead}")
+    return number

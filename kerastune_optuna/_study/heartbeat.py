@@ -1,0 +1,178 @@
+"""Leases: a process beats while it runs a trial, and who sees no beat for long takes it for dead.
+
+No clocks are compared: the one who watches measures the time between two beats with its own, and
+that only while the database answers.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import TrialState
+
+from kerastune_optuna._storage import WORKER, is_private, one_try
+from kerastune_optuna._study.liveness import (
+    SLOT,
+    is_run_here,
+    is_signed_here,
+    machine,
+    runs,
+    signed_by,
+    signed_in,
+)
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+BEAT = "kerastune_optuna:beat"  # the system attr of a trial that its process counts up
+_BEAT_SECONDS = 10.0
+_LOOK_SECONDS = 5.0
+_LEASE_SECONDS = 90.0  # nine beats: some may be lost in a busy network
+_SILENCE_SECONDS = 30.0  # without an answer, after which nobody may have been able to beat
+
+
+class Heart:
+    """Beat for the trials that this process has signed and not left.
+
+    Args:
+        study: Where the trials are.
+        watch: Is told that the database answers.
+        at_each: Called at each beat, whether a trial runs or not.
+    """
+
+    def __init__(
+        self, study: optuna.Study, watch: Watch, at_each: Callable[[], None] = lambda: None
+    ) -> None:
+        self._storage = study._storage
+        self._watch = watch
+        self._at_each = at_each
+        self._over = threading.Event()
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Beat in a thread of its own, which training cannot hold up."""
+        if is_private(self._storage):
+            # Nobody else could see it, and each thread would have an empty SQLite of its own.
+            yield
+            return
+        thread = threading.Thread(target=self._beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            thread.join(timeout=1)  # longer only where the storage hangs
+
+    def _beat(self) -> None:
+        beats = 0
+        while not self._over.wait(_BEAT_SECONDS):
+            beats += 1
+            try:
+                with one_try():
+                    self._at_each()
+                    for trial_id in signed_in(self._storage):
+                        with suppress(UpdateFinishedTrialError):  # others took it for dead
+                            self._storage.set_trial_system_attr(trial_id, BEAT, beats)
+                        self._watch.hear()
+            except Exception:  # each database driver has errors of its own, with no common base
+                # A thread that ended here would let others take this living process for dead. The
+                # trial uses the same storage, and waits for it or raises: nothing is hidden.
+                continue
+
+
+@dataclass
+class _Sight:
+    """Hold what was last seen of a trial's beat."""
+
+    beat: object
+    since: float
+    has_beaten: bool = False
+
+
+class Watch:
+    """Tell of the trials of other machines which are alive, which dead, and which in doubt."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, _Sight] = {}
+        self._last = float("-inf")
+        self._asked = float("-inf")  # when the trials were last asked for
+        self._heard = float("-inf")  # when the database last answered
+        self._anew = float("-inf")  # when it did so after a silence
+
+    def is_due(self) -> bool:
+        """Whether it is time to look again; a look takes a query."""
+        due = time.monotonic() - self._last > _LOOK_SECONDS
+        if due:
+            self._last = time.monotonic()
+        return due
+
+    def running(self, study: optuna.Study) -> list[FrozenTrial]:
+        """Return the trials that run, as they are now."""
+        asked = time.monotonic()
+        trials = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        self.hear()
+        self._asked = asked
+        return trials
+
+    def hear(self) -> None:
+        """Note that the database answers.
+
+        Where it did not for a while, others could not beat either: all leases begin anew.
+        """
+        now = time.monotonic()
+        if now - self._heard > _SILENCE_SECONDS:
+            self._anew = now
+        self._heard = now
+
+    def has_lapsed(self, trial: FrozenTrial) -> bool:
+        """Whether no beat came for as long as a lease lasts, since this watch first looked."""
+        # The answer may have been long on its way, and tells of no moment after the question.
+        return self._asked - max(self._look(trial).since, self._anew) > _LEASE_SECONDS
+
+    def is_in_doubt(self, trial: FrozenTrial) -> bool:
+        """Whether neither a beat came nor the lease has lapsed yet."""
+        return not self._look(trial).has_beaten and not self.has_lapsed(trial)
+
+    def _look(self, trial: FrozenTrial) -> _Sight:
+        beat = trial.system_attrs.get(BEAT)
+        sight = self._seen.setdefault(trial._trial_id, _Sight(beat, time.monotonic()))
+        if beat != sight.beat:
+            sight.beat, sight.since, sight.has_beaten = beat, time.monotonic(), True
+        return sight
+
+
+def is_dead(trial: FrozenTrial, watch: Watch) -> bool:
+    """Whether nobody runs a RUNNING trial any more.
+
+    Args:
+        trial: The trial, as it is in the storage now.
+        watch: What has been seen of the trials of other machines.
+    """
+    if is_signed_here(trial):
+        return not is_run_here(trial)
+    if _is_told_by_beats(trial):
+        return watch.has_lapsed(trial)
+    signed = signed_by(trial)
+    return signed is not None and not runs(int(signed["pid"]), int(signed["started"]))
+
+
+def is_in_doubt(trial: FrozenTrial, watch: Watch) -> bool:
+    """Whether only time can tell if a RUNNING trial's process is alive."""
+    return _is_told_by_beats(trial) and watch.is_in_doubt(trial)
+
+
+def _is_told_by_beats(trial: FrozenTrial) -> bool:
+    """Whether a trial is ours, and its process cannot be seen from here."""
+    if WORKER not in trial.user_attrs:
+        # A slot was taken a moment ago, or its worker died before it could sign. What is no slot
+        # is run by code that is not ours.
+        return SLOT in trial.system_attrs
+    signed = signed_by(trial)
+    return signed is not None and signed["machine"] != machine()

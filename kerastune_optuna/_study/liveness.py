@@ -1,0 +1,144 @@
+"""Who runs a trial, and whether that process is still alive."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from kerastune_optuna._storage import WORKER
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+
+SLOT = "kerastune_optuna:slot"  # the system attr of a trial that says which machine laid it out
+_SIGNATURE = re.compile(r"(?P<machine>.+):(?P<pid>\d+):(?P<started>\d+)")
+_STARTTIME = 19  # the place in /proc/PID/stat, as proc(5) has it, from the process's state on
+
+# The trials that this process runs: storages may give the same id to two of them.
+_running_here: set[tuple[int, BaseStorage]] = set()
+_by_one_search: ContextVar[set[tuple[int, BaseStorage]] | None]
+_by_one_search = ContextVar("by_one_search", default=None)
+
+
+@lru_cache(maxsize=1)
+def machine() -> str:
+    """Return a name that only processes share which can see each other, and have one clock."""
+    name = socket.gethostname().replace(":", "-")
+    return f"{name}-{hashlib.sha256(_identity().encode()).hexdigest()[:12]}"
+
+
+def _identity() -> str:
+    """Return what no other machine has, nor a container or a host beside it."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+        # Containers may share a machine without sharing process ids, or the time since the boot.
+        return " ".join((boot, *(os.readlink(f"/proc/self/ns/{kind}") for kind in _namespaces())))
+    except OSError:  # not Linux
+        # Where there is no address it is drawn at random: then nobody is taken for a neighbour.
+        return str(uuid.getnode())
+
+
+def _namespaces() -> list[str]:
+    """Return the kinds that matter; Linux has namespaces of time since 5.6."""
+    return [kind for kind in ("pid", "time") if kind in os.listdir("/proc/self/ns")]
+
+
+def signature() -> str:
+    """Return the machine, process id and start time of this process."""
+    # A process id alone would be taken for alive again once the system has reused it.
+    return f"{machine()}:{os.getpid()}:{started(os.getpid())}"
+
+
+def sign(study: optuna.Study, trial_id: int) -> None:
+    """Write into a trial that this process runs it, from now until `leave`."""
+    with ExitStack() as undo:
+        undo.callback(leave, study, trial_id)  # where another process took it for dead meanwhile
+        if (signed := _by_one_search.get()) is not None:
+            signed.add((trial_id, study._storage))
+        _running_here.add((trial_id, study._storage))
+        study._storage.set_trial_user_attr(trial_id, WORKER, signature())
+        undo.pop_all()
+
+
+def leave(study: optuna.Study, trial_id: int) -> None:
+    """Tell that this process runs a trial no longer, however it ended."""
+    _running_here.discard((trial_id, study._storage))
+
+
+def is_run_here(trial: FrozenTrial) -> bool:
+    """Whether this process runs a trial that it signed, rather than a search that broke off."""
+    return any(trial._trial_id == trial_id for trial_id, _ in tuple(_running_here))
+
+
+def signed_in(storage: BaseStorage) -> list[int]:
+    """Return the ids of the trials that this process runs in a storage."""
+    return [trial_id for trial_id, of in tuple(_running_here) if of is storage]
+
+
+@contextmanager
+def leaving_all() -> Iterator[None]:
+    """Leave in the end what was signed meanwhile, wherever an interrupt ended it."""
+    signed: set[tuple[int, BaseStorage]] = set()
+    token = _by_one_search.set(signed)
+    try:
+        yield
+    finally:
+        _running_here.difference_update(signed)
+        _by_one_search.reset(token)
+
+
+def is_signed_here(trial: FrozenTrial) -> bool:
+    """Whether this process signed a trial."""
+    return bool(trial.user_attrs.get(WORKER) == signature())
+
+
+def is_signed_elsewhere(trial: FrozenTrial) -> bool:
+    """Whether another process of ours signed a trial."""
+    return signed_by(trial) is not None and not is_signed_here(trial)
+
+
+def whereabouts(trial: FrozenTrial) -> str:
+    """Return in words where a trial runs that a process of ours signed."""
+    if (parts := signed_by(trial)) is None:
+        return "somewhere"
+    if parts["machine"] == machine():
+        return f"in process {parts['pid']} of this machine"
+    return "on " + re.sub(r"-[0-9a-f]{12}$", "", parts["machine"])
+
+
+def signed_by(trial: FrozenTrial) -> re.Match[str] | None:
+    """Return who signed a trial; None where that was not one of us."""
+    return _SIGNATURE.fullmatch(str(trial.user_attrs.get(WORKER)))
+
+
+def runs(pid: int, since: int) -> bool:
+    """Whether the process that started then still runs."""
+    try:
+        is_there = psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return is_there and started(pid) == since
+    except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
+        return False
+    except psutil.AccessDenied:
+        return True  # another user's: nothing says that it is gone
+
+
+def started(pid: int) -> int:
+    """Return when a process started, on Linux by a clock that nobody can set: in ticks."""
+    if not psutil.LINUX:
+        return int(psutil.Process(pid).create_time())
+    # The name of the program stands before in brackets, and may hold anything.
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    return int(fields[_STARTTIME])

@@ -1,0 +1,126 @@
+"""The objectives of a search: metrics of the epoch logs, and what is measured of a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kerastune_optuna._exceptions import ArgumentError
+from kerastune_optuna._study.monitor import Direction, Objective, parse_objective
+
+N_PARAMS, SECONDS, INFERENCE_MS = "n_params", "seconds", "inference_ms"
+MEASURED = (N_PARAMS, SECONDS, INFERENCE_MS)  # of a trial as a whole; the less the better
+
+
+@dataclass(frozen=True)
+class Objectives:
+    """Hold the objectives of a search, in the order in which the study has their values."""
+
+    each: tuple[Objective, ...]
+
+    @property
+    def are_several(self) -> bool:
+        """Whether there is a front of best trials, and not one of them."""
+        return len(self.each) > 1
+
+    @property
+    def metrics(self) -> list[Objective]:
+        """Those that the epoch logs hold."""
+        if not self.are_several:  # whatever its name, nothing else decides
+            return list(self.each)
+        return [one for one in self.each if one.name not in MEASURED]
+
+    @property
+    def watched(self) -> Objective:
+        """The first metric, which decides on the best epoch and on pruning."""
+        return self.metrics[0]
+
+    @property
+    def others(self) -> list[Objective]:
+        """All but the watched one."""
+        return [one for one in self.each if one != self.watched]
+
+    @property
+    def names(self) -> list[str]:
+        """Their names."""
+        return [one.name for one in self.each]
+
+    @property
+    def directions(self) -> list[Direction]:
+        """Their directions."""
+        return [one.direction for one in self.each]
+
+    @property
+    def aim(self) -> str:
+        """What is searched for, like `maximize val_accuracy`."""
+        return ", ".join(f"{one.direction} {one.name}" for one in self.each)
+
+    @property
+    def need_size(self) -> bool:
+        """Whether the number of a model's parameters counts."""
+        return self.are_several and N_PARAMS in self.names
+
+    def dominate(self, values: Sequence[float], others: Sequence[float]) -> bool:
+        """Whether values are better than others in one objective, and worse in none."""
+        pairs = zip(self.each, values, others, strict=True)
+        costs = [(one.cost(value), one.cost(other)) for one, value, other in pairs]
+        return all(mine <= its for mine, its in costs) and any(mine < its for mine, its in costs)
+
+
+def parse_objectives(names: object, directions: object) -> Objectives:
+    """Check the user's objectives and directions, and infer "auto".
+
+    Raises:
+        ArgumentError: They cannot be searched for; the text says what to pass.
+    """
+    if not isinstance(names, list | tuple):
+        _check_has_metric([names])
+        return Objectives((parse_objective(names, directions),))
+    if not names:
+        raise ArgumentError(f'objective={names!r} is empty. Pass a name like "val_accuracy".')
+    pairs = zip(names, _one_for_each(names, directions), strict=True)
+    parsed = [_parse(name, direction) for name, direction in pairs]
+    _check_differ(names)
+    _check_has_metric(names)
+    return Objectives(tuple(replace(one, place=place) for place, one in enumerate(parsed)))
+
+
+def _one_for_each(names: Sequence[Any], directions: object) -> Sequence[object]:
+    """Return a direction for each name."""
+    if directions == "auto" or (isinstance(directions, str) and len(names) == 1):
+        return [directions] * len(names)
+    if not isinstance(directions, list | tuple) or len(directions) != len(names):
+        raise ArgumentError(
+            f"direction={directions!r} does not go with {len(names)} objectives. Pass a list with "
+            'one of "auto", "minimize" and "maximize" for each, or "auto".'
+        )
+    return directions
+
+
+def _parse(name: object, direction: object) -> Objective:
+    if name not in MEASURED:
+        return parse_objective(name, direction)
+    if direction == "maximize":
+        raise ArgumentError(
+            f'direction="maximize" is not for {name!r}, of which less is better. Pass "minimize" '
+            'or "auto" for it.'
+        )
+    parse_objective(name, "minimize" if direction == "auto" else direction)
+    return Objective(str(name), "minimize")
+
+
+def _check_differ(names: Sequence[Any]) -> None:
+    twice = sorted({str(name) for name in names if list(names).count(name) > 1})
+    if twice:
+        raise ArgumentError(f"objective= names {', '.join(twice)} twice. Pass each name once.")
+
+
+def _check_has_metric(names: Sequence[Any]) -> None:
+    """Refuse objectives that a model could reach without learning anything."""
+    if all(name in MEASURED for name in names):
+        listed = ", ".join(map(str, names))
+        raise ArgumentError(
+            f"objective={listed} says nothing about what a model has learned. Pass it beside a "
+            f'metric from the epoch logs, like ["val_accuracy", "{names[0]}"].'
+        )

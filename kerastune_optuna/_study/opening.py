@@ -1,0 +1,241 @@
+"""Open a study or go on with it, and read its finished trials in the order of their worth."""
+
+from __future__ import annotations
+
+import heapq
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC
+from typing import TYPE_CHECKING, Any, cast
+
+import optuna
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
+from optuna.study._multi_objective import _get_pareto_front_trials_by_trials
+from optuna.trial import FrozenTrial, TrialState
+
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StudyMismatchError
+from kerastune_optuna._storage import MARK, WORKER, database
+from kerastune_optuna._study.objectives import Objectives
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+    from kerastune_optuna._study.monitor import Objective
+
+_DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+_TRAININGS = "trainings"  # the user attr with what a value is the mean of, where that is several
+_EPOCHS = "epochs"  # the user attr with the epochs that a trial of the latest search may run
+_SINCE = "kerastune_optuna:epochs_since"  # the system attr with the first trial that may run them
+REPEAT_OF = "repeat_of"  # the user attr of a trial with the number of the one whose result it has
+
+
+def open_study(storage: BaseStorage, name: str, objectives: Objectives) -> optuna.Study:
+    """Return the study of that name, made where it does not exist.
+
+    Raises:
+        StudyMismatchError: It exists with another objective or direction, or there is one whose
+            name the database takes for this one.
+    """
+    try:
+        study = optuna.create_study(
+            storage=storage, study_name=name, directions=objectives.directions
+        )
+    except DuplicatedStudyError:
+        study = optuna.load_study(study_name=name, storage=storage)
+        _check_found(study, name)
+    _claim(study, objectives)
+    return study
+
+
+def _check_found(study: optuna.Study, name: str) -> None:
+    """Refuse a study of another name, as MySQL finds one that differs by capitals alone."""
+    found = study._storage.get_study_name_from_id(study._study_id)
+    if found != name:
+        raise StudyMismatchError(
+            f"Study {name!r} cannot be made beside study {found!r}: the database takes the two "
+            f"names for one. Pass study_name={found!r} to go on with that one, or a name that "
+            "differs by more than capitals."
+        )
+
+
+def has(study: optuna.Study, objectives: Objectives) -> bool:
+    """Whether a study has these objectives, or no names for them yet and their directions."""
+    found = [direction.name.lower() for direction in study.directions]
+    names = study.metric_names or objectives.names
+    return found == objectives.directions and names == objectives.names
+
+
+def _claim(study: optuna.Study, objectives: Objectives) -> None:
+    """Check that the study has our objectives; name them where they have no names yet."""
+    if not has(study, objectives):
+        found = [direction.name.lower() for direction in study.directions]
+        names = study.metric_names or objectives.names
+        raise StudyMismatchError(
+            f"Study {study.study_name!r} exists and is to {' and '.join(found)} "
+            f"{' and '.join(names)}, not to {' and '.join(objectives.directions)} "
+            f"{' and '.join(objectives.names)}. Pass another study_name, or overwrite=True to "
+            "start anew."
+        )
+    if study.metric_names is None:
+        with warnings.catch_warnings():
+            # Optuna marks set_metric_names as experimental since 3.2 and keeps its place stable.
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study.set_metric_names(objectives.names)
+
+
+def identity(study: optuna.Study) -> str:
+    """Return what tells a study that has trials from any other, as from an earlier one of its name.
+
+    It is the mark of the first trial; of one that was added without us, when it began.
+    """
+    first = study.get_trials(deepcopy=False)[0]
+    began = first.datetime_start and first.datetime_start.astimezone(UTC)
+    return str(first.system_attrs.get(MARK, began))
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Keep Optuna's INFO lines away from ours, and leave its logging as it was."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(max(before, optuna.logging.WARNING))
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def note_epochs(study: optuna.Study, epochs: int, *, is_other: bool = False) -> None:
+    """Write down how many epochs a trial may run, from which follows what pruning saves.
+
+    Args:
+        study: The study.
+        epochs: How many.
+        is_other: Whether trials are given something else than those before, so that these say
+            nothing of what theirs come to.
+    """
+    if is_other or study.user_attrs.get(_EPOCHS) != epochs:
+        begun = [trial.number for trial in study.get_trials(deepcopy=False) if _has_begun(trial)]
+        since = max(begun, default=-1) + 1
+        study._storage.set_study_system_attr(study._study_id, _SINCE, since)
+        study.set_user_attr(_EPOCHS, epochs)
+
+
+def _has_begun(trial: FrozenTrial) -> bool:
+    return trial.state is not TrialState.WAITING
+
+
+def epochs_known(study: optuna.Study) -> int | None:
+    """Return how many epochs a trial of the latest search may run; None before any search."""
+    epochs: int | None = study.user_attrs.get(_EPOCHS)
+    return epochs
+
+
+def first_of_these_epochs(study: optuna.Study) -> int:
+    """Return the number from which on trials may run as many epochs as those of this search."""
+    since: int = study._storage.get_study_system_attrs(study._study_id).get(_SINCE, 0)
+    return since
+
+
+def claim_trainings(study: optuna.Study, executions: int, folds: str | None) -> None:
+    """Check that the study's trials are the mean of such trainings; write down what ours will be.
+
+    Args:
+        study: The study that is about to be searched.
+        executions: How often each configuration is trained, or each of its folds.
+        folds: Tells the folds of one cross-validation from those of another; None for none.
+
+    Raises:
+        StudyMismatchError: Its trials are the mean of others, and would not compare with ours.
+    """
+    ours = {"executions_per_trial": executions, "cv": folds}
+    found = study.user_attrs.get(_TRAININGS, {"executions_per_trial": 1, "cv": None})
+    if found == ours:
+        return
+    # Trials that were added by hand are taken for what their user means them to be.
+    if any(WORKER in trial.user_attrs for trial in study.get_trials(deepcopy=False)):
+        raise StudyMismatchError(
+            f"Study {study.study_name!r} exists, and a value in it is the mean of other trainings: "
+            f"of {_told(found)}, not of {_told(ours)}. Pass the same (cv= with the same data and "
+            "seed=, a splitter with a random_state=), another study_name, or overwrite=True to "
+            "start anew."
+        )
+    study.set_user_attr(_TRAININGS, ours)
+
+
+def _told(trainings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in trainings.items())
+
+
+def default_name(build_model: Callable[..., Any]) -> str:
+    """Return the builder's name, for a study that was given none."""
+    function = getattr(build_model, "func", build_model)
+    name = getattr(function, "__name__", type(function).__name__)
+    return "study" if name == "<lambda>" else str(name)
+
+
+def check_name(name: object) -> None:
+    """Refuse a study name that cannot be the name of a folder too."""
+    if name is None:
+        return
+    if not isinstance(name, str):
+        raise ArgumentTypeError(f"study_name={name!r} is no text. Pass a name like 'iris'.")
+    if (
+        not name.strip()
+        or name.startswith(".")
+        or set(name) & set('/\\:*?"<>|\0')
+        or len(name) > 200
+    ):
+        raise ArgumentError(
+            f"study_name={name!r} cannot name a folder. Pass up to 200 characters without slashes "
+            "or a leading dot, like 'iris-2'."
+        )
+
+
+def finished(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials that count towards n_trials: COMPLETE and PRUNED."""
+    return study.get_trials(deepcopy=False, states=_DONE)
+
+
+def may_be_best(trial: FrozenTrial) -> bool:
+    """Whether a trial is COMPLETE by a training of its own."""
+    return trial.state is TrialState.COMPLETE and REPEAT_OF not in trial.user_attrs
+
+
+def complete(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the COMPLETE trials that may be the best, in the order of their numbers.
+
+    A trial that has the result of another is left out: its model is the other's.
+    """
+    return list(filter(may_be_best, study.get_trials(deepcopy=False)))
+
+
+def front(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the `complete` trials that no other one dominates, in the order of their numbers."""
+    # Study.best_trials copies all trials first.
+    return _get_pareto_front_trials_by_trials(
+        complete(study), study.directions, consider_constraint=True
+    )
+
+
+def ranked(study: optuna.Study, objective: Objective, n: int | None = None) -> list[FrozenTrial]:
+    """Return the `complete` trials, or the best `n`, best first; of equals the earlier leads."""
+    trials = complete(study)
+    return heapq.nsmallest(
+        len(trials) if n is None else n,
+        trials,
+        key=lambda trial: (objective.cost(objective.value_of(trial)), trial.number),
+    )
+
+
+def best(study: optuna.Study, objective: Objective, n: int) -> list[FrozenTrial]:
+    """Return the best `n` trials as `ranked` does; a database is not asked for the others."""
+    ids = database.best_ids(study._storage, study._study_id, objective.direction, n, REPEAT_OF)
+    if ids is None:
+        return ranked(study, objective, n)
+    return [study._storage.get_trial(trial_id) for trial_id in ids]
+
+
+def value_of(trial: FrozenTrial) -> float:
+    """Return the value of a COMPLETE trial of one objective."""
+    return cast(float, trial.value)  # Optuna completes no trial without one

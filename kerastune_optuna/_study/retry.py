@@ -1,0 +1,135 @@
+"""Run a trial again whose process died or was interrupted: same parameters, seed and backup."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import TrialState
+
+from kerastune_optuna._study.liveness import SLOT, machine
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+DIED = "its worker died"  # the stop_reason of a trial whose process is gone
+INTERRUPTED = "interrupted"  # the stop_reason of a trial that Ctrl-C or SIGTERM ended
+_TWICE = "laid out twice"  # the stop_reason of a second retry of one trial
+_DEADLY = "its worker died {} times"  # the stop_reason of a trial that is not run again
+_MOST_DEATHS = 3  # one that fills the memory would kill worker after worker
+
+RETRY_OF = "retry_of"  # the user attr with the number of the trial that is run again
+CONFIRMS = "confirms"  # the user attr with the number of the trial whose configuration it trains
+BACKUP = "kerastune_optuna:backup"  # the system attr that says where the trial's last backup is
+_DEATHS = "kerastune_optuna:deaths"  # the system attr with how many workers died of the trial
+_POINT = ("grid_id", "search_space")  # the system attrs in which GridSampler keeps a trial's point
+_SAME = ("seed", CONFIRMS)  # the user attrs that are those of the trial before
+
+
+def was_cut_off(trial: FrozenTrial) -> bool:
+    """Whether a FAIL trial says nothing about its configuration."""
+    return trial.user_attrs.get("stop_reason") in (DIED, INTERRUPTED, _TWICE)
+
+
+def lay_out(
+    study: optuna.Study,
+    system_attrs: Mapping[str, Any] | None = None,
+    user_attrs: Mapping[str, Any] | None = None,
+) -> int:
+    """Add a WAITING trial that a worker may take, and return its id."""
+    slot = optuna.trial.create_trial(
+        state=TrialState.WAITING,
+        system_attrs={SLOT: machine(), **(system_attrs or {})},
+        user_attrs=dict(user_attrs or {}),
+    )
+    return study._storage.create_new_trial(study._study_id, slot)
+
+
+def _lay_out_again(study: optuna.Study, trial: FrozenTrial, deaths: dict[str, Any]) -> int:
+    attrs = trial.system_attrs
+    kept = {key: attrs[key] for key in (*_POINT, BACKUP) if key in attrs}
+    # What an enqueued trial has: any sampler then leaves these parameters as they are. Where there
+    # are none, it must not be there: a grid takes it for a point of its own that is incomplete.
+    if fixed := {**attrs.get("fixed_params", {}), **trial.params}:
+        kept["fixed_params"] = fixed
+    same = {key: trial.user_attrs[key] for key in _SAME if key in trial.user_attrs}
+    return lay_out(study, {**kept, _DEATHS: deaths}, {**same, RETRY_OF: trial.number})
+
+
+def fail_and_retry(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
+    """Set a trial that was cut off to FAIL, and lay it out again.
+
+    It is laid out before it is failed: a process that dies in between leaves a RUNNING trial, which
+    the next one finds. The retry is idle until then, and stays so where the trial ends by itself in
+    that moment. Of several processes that do so at once, the retry that came first stays.
+
+    Args:
+        study: Where the trial is.
+        trial: A RUNNING trial.
+        reason: DIED or INTERRUPTED.
+
+    Returns:
+        Whether this process was the one that failed it.
+    """
+    deaths = _count_deaths(trial, reason)
+    if deaths["count"] >= _MOST_DEATHS:
+        return _fail(study, trial._trial_id, _DEADLY.format(deaths["count"]))
+    laid_out = None if _is_laid_out(study, trial) else _lay_out_again(study, trial, deaths)
+    is_ours = _fail(study, trial._trial_id, reason)
+    if laid_out is not None:
+        _give_way(study, laid_out)
+    return is_ours
+
+
+def _count_deaths(trial: FrozenTrial, reason: str) -> dict[str, Any]:
+    """Return how many workers died of a trial since it last made progress, which a backup shows."""
+    before = trial.system_attrs.get(_DEATHS, {"count": 0, "backup": None})
+    backup = (trial.system_attrs.get(BACKUP) or {}).get("id")
+    count = before["count"] if before["backup"] == backup else 0
+    return {"count": count + (reason == DIED), "backup": backup}
+
+
+def _is_laid_out(study: optuna.Study, trial: FrozenTrial) -> bool:
+    """Whether a trial has a retry."""
+    others = study.get_trials(deepcopy=False)
+    return any(one.user_attrs.get(RETRY_OF) == trial.number for one in others)
+
+
+def idle_retries(trials: Sequence[FrozenTrial]) -> set[int]:
+    """Return the numbers of the WAITING retries that no worker may take.
+
+    Args:
+        trials: All trials of a study, in the order of their numbers.
+    """
+    retries = [trial for trial in trials if RETRY_OF in trial.user_attrs]
+    waiting = {one.number for one in retries if one.state is TrialState.WAITING}
+    if not waiting:
+        return waiting  # as mostly, and without another look at thousands
+    firsts = {one.user_attrs[RETRY_OF]: one.number for one in reversed(retries)}
+    cut_off = {trial.number for trial in trials if _is_cut_off(trial)}
+    due = {number for origin, number in firsts.items() if origin in cut_off}
+    return waiting - due
+
+
+def _is_cut_off(trial: FrozenTrial) -> bool:
+    return trial.state is TrialState.FAIL and was_cut_off(trial)
+
+
+def _give_way(study: optuna.Study, laid_out: int) -> None:
+    """Withdraw a retry of which nothing comes: its trial ended by itself, or has one before."""
+    trials = study.get_trials(deepcopy=False)
+    idle = idle_retries(trials)
+    is_idle = any(one._trial_id == laid_out and one.number in idle for one in trials)
+    if is_idle and study._storage.set_trial_state_values(laid_out, TrialState.RUNNING):
+        _fail(study, laid_out, _TWICE)
+
+
+def _fail(study: optuna.Study, trial_id: int, reason: str) -> bool:
+    """Fail a trial; False where another process was first."""
+    try:
+        study._storage.set_trial_user_attr(trial_id, "stop_reason", reason)
+        return study._storage.set_trial_state_values(trial_id, TrialState.FAIL)
+    except UpdateFinishedTrialError:
+        return False

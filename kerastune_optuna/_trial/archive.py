@@ -1,0 +1,235 @@
+"""The archive of a trial's backups in the store, where one of them is whole at any time."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from optuna.exceptions import UpdateFinishedTrialError
+
+from kerastune_optuna._exceptions import WeightsError
+from kerastune_optuna._scratch import scratch
+from kerastune_optuna._signals import finishing, requested
+from kerastune_optuna._storage import (
+    StoreSource,
+    digest,
+    fetch,
+    is_away,
+    may_pass,
+    one_try,
+    put,
+    reason,
+    remove,
+)
+from kerastune_optuna._study import BACKUP
+from kerastune_optuna._trial.trainings import Series
+
+if TYPE_CHECKING:
+    import optuna
+    from numpy.typing import NDArray
+
+_STATE, _SERIES = "state.json", "series.npz"
+_TRAINS_FOR = 10  # times as long as a backup took that failed, before the next one is tried
+
+
+class Archive:
+    """Keep the backups of a trial in the store, each as one file under a new name.
+
+    Only when the trial names that file is the last one removed: there is a whole one at any time.
+
+    Args:
+        trial: The trial that is trained; it may be the retry of another.
+        store: Where weights are kept.
+        folder: Where files are prepared.
+        is_used: Whether backups are wanted at all.
+    """
+
+    def __init__(
+        self, trial: optuna.Trial, store: StoreSource, folder: str, *, is_used: bool
+    ) -> None:
+        self._is_used = is_used
+        self.folder = Path(folder)
+        self.error: WeightsError | None = None
+        self._trial = trial
+        self._store = store
+        self._record: dict[str, Any] | None = None
+        # Of the next backup. One that the store may hold in part is written over by the next.
+        self._name = _new_name()
+        self._is_prepared = False
+        self._is_behind = False  # whether the last backup could not be saved
+        self._waits_until = 0.0  # when a backup may be saved again, on the monotonic clock
+
+    @property
+    def state(self) -> dict[str, Any] | None:
+        """What the last backup says; None where there is none."""
+        path = self.folder / _STATE
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def open(self, series: Series) -> None:
+        """Get the last whole backup out of the store, with the trainings that ended before it."""
+        self._record = _recorded(self._trial) if self._is_used else None
+        if self._record is None or not self._unpack(self._record):
+            return
+        series.resume((self.state or {})["series"], self._weights())
+
+    def _weights(self) -> list[NDArray[Any]] | None:
+        path = self.folder / _SERIES
+        if not path.exists():
+            return None
+        with np.load(path) as file:
+            return list(file.values())
+
+    def prepare(self, write: Callable[[], Mapping[str, Any]]) -> None:
+        """Prepare a backup of what `write` writes into the folder and returns as state."""
+
+        def write_all() -> None:
+            (self.folder / _STATE).write_text(json.dumps(write()))
+            self._is_prepared = True
+
+        self._try(write_all)
+
+    def save(self) -> None:
+        """Save the backup that was prepared last; nothing where that is done already."""
+        if self._is_prepared and (requested() or time.monotonic() >= self._waits_until):
+            self._try(self._pack)
+
+    def _try(self, do: Callable[[], None]) -> None:
+        """Do nothing after the first error, which is raised once the trial has its result."""
+        if self.error is not None:
+            return
+        try:
+            with finishing():
+                do()
+        except Exception as error:  # layers of the user and stores of any kind raise anything
+            self.error = WeightsError(
+                f"Trial {self._trial.number} could not be backed up: {type(error).__name__}: "
+                f"{error}. Its result is kept. Make room, mend the layer or the store, or pass "
+                "backup_every=None."
+            )
+
+    def save_between(self, series: Series, last: Mapping[str, Any]) -> None:
+        """Back up between two trainings, of which the first is not to run again.
+
+        Args:
+            series: The trainings that ended.
+            last: The state of the last one's PruningCallback.
+        """
+
+        def write() -> Mapping[str, Any]:
+            for path in list(self.folder.iterdir()):
+                path.unlink()  # the checkpoint of the training that ended
+            if (state := series.state_of_best) is not None:
+                # NumPy's files know no bfloat16, each value of which is one of float32 too.
+                known = [one.astype("float32") if one.dtype.kind == "V" else one for one in state]
+                np.savez(self.folder / _SERIES, *known)
+            return {"reports": last["reports"], "series": series.state()}
+
+        if self._is_used:
+            self.prepare(write)
+            self.save()
+
+    def _pack(self) -> None:
+        """Put the working files into the store, once the trial knows of the file to come."""
+        last = self._record
+        with scratch() as folder:
+            packed = Path(shutil.make_archive(str(Path(folder, "backup")), "tar", self.folder))
+            record = {"id": self._name, "sha256": digest(packed), "previous": last}
+            if not self._let_know(record):
+                return  # the storage is away: the last backup stays the one that counts
+            if not self._put(packed):
+                return
+        self._record, self._name, self._is_prepared = record, _new_name(), False
+        with one_try(), suppress(Exception):  # of any store: the next backup removes them too
+            for one in chain(last):
+                remove(self._store, one["id"])
+            self._record = {**record, "previous": None}
+
+    def _put(self, packed: Path) -> bool:
+        """Put a backup into the store; False where that is left to the next one.
+
+        A training that goes on waits for no store, and is not held up often by one that is slow to
+        fail. One that was told to stop has no next backup.
+        """
+        began = time.monotonic()
+        try:
+            with nullcontext() if requested() else one_try():
+                put(self._store, self._name, packed)
+        except Exception as error:  # stores of any kind raise anything
+            if not may_pass(error):
+                raise
+            now = time.monotonic()
+            self._waits_until = now + _TRAINS_FOR * (now - began)
+            self._tell(error)
+            return False
+        self._is_behind = False
+        return True
+
+    def _tell(self, error: Exception) -> None:
+        """Say once that the store does not answer, until it does."""
+        if not self._is_behind:
+            print(
+                f"Trial {self._trial.number} could not be backed up, and goes on: {reason(error)}",
+                file=sys.stderr,  # whatever verbose says: it is not progress
+                flush=True,
+            )
+        self._is_behind = True
+
+    def _let_know(self, record: Mapping[str, Any]) -> bool:
+        """Write into the trial where its backup will be; False where the storage is away."""
+        try:
+            with one_try():
+                self._trial.storage.set_trial_system_attr(self._trial._trial_id, BACKUP, record)
+        except UpdateFinishedTrialError:
+            return False  # another machine runs the trial; the next report finds out
+        except Exception as error:
+            if not is_away(error):
+                raise
+            return False
+        return True
+
+    def _unpack(self, record: Mapping[str, Any]) -> bool:
+        """Get the last whole backup out of the store; False where there is none."""
+        with scratch() as folder:
+            packed = Path(folder, "backup.tar")
+            for one in chain(record):
+                if self._fetch(one["id"], packed) and digest(packed) == one["sha256"]:
+                    shutil.unpack_archive(packed, self.folder, filter="data")
+                    return True
+        print(
+            f"The backup of trial {self._trial.number} is lost or damaged: it starts anew",
+            file=sys.stderr,  # whatever verbose says: it is not progress
+            flush=True,
+        )
+        return False
+
+    def _fetch(self, name: str, path: Path) -> bool:
+        """Get a file out of the store; False where that does not work, for whatever reason."""
+        try:
+            return fetch(self._store, name, path)
+        except Exception:  # each kind of store has errors of its own, with no base in common
+            return False  # which the caller prints: the backup is lost, and the trial starts anew
+
+
+def chain(record: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
+    """Give what a trial knows of its backups, the last one first."""
+    while record is not None:
+        yield record
+        record = record["previous"]
+
+
+def _new_name() -> str:
+    return f"{uuid.uuid4()}.backup"
+
+
+def _recorded(trial: optuna.Trial) -> dict[str, Any] | None:
+    """Return what the trial knows of its last backup."""
+    attrs: dict[str, Any] = trial.storage.get_trial_system_attrs(trial._trial_id)
+    return attrs.get(BACKUP)

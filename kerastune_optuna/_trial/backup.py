@@ -1,0 +1,231 @@
+"""Backups of a running trial, so that its retry goes on where the last backup was made."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from kerastune_optuna._data import FitArguments, to_plain
+from kerastune_optuna._signals import requested
+from kerastune_optuna._storage import (
+    StoreSource,
+    remove,
+    size_of,
+    telling_room,
+)
+from kerastune_optuna._study import BACKUP
+from kerastune_optuna._trial.archive import Archive, chain
+from kerastune_optuna._trial.callbacks import BestWeights, PruningCallback
+from kerastune_optuna._trial.custom_fit import OwnPruning
+from kerastune_optuna._trial.history import EpochLogs
+from kerastune_optuna._trial.stop import SOON
+from kerastune_optuna._trial.stopwatch import Stopwatch
+from kerastune_optuna._trial.trainings import Series
+from kerastune_optuna._trial.variables import checksum, lacks_variables, make_again
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+_BEST = "best.weights.h5"
+_SHARE = 0.02  # of the time, which may go into what only an interrupt would make use of
+_BASE, _SPEED = 0.02, 1e8  # seconds that a backup takes at least, and bytes that it writes in one
+
+
+class UnfitBackupError(Exception):
+    """Say that a backup does not fit the model, as when the builder has changed."""
+
+
+class Backup(keras.callbacks.BackupAndRestore):
+    """Back up a trial now and then, and restore what an earlier process backed up of it.
+
+    Keras saves the weights, the optimizer's state and the epoch; the reports, the logs, the weights
+    of the best epoch and the trainings that ended before are added.
+
+    Args:
+        archive: Where backups go, in whose folder the last one is unpacked.
+        series: The trainings of the trial.
+        pruning: The trial's PruningCallback, before this one in the list.
+        best: The trial's BestWeights, before this one in the list.
+        logs: The trial's EpochLogs, before this one in the list.
+        watch: The trial's Stopwatch, before this one in the list.
+        every: Seconds between two backups at least.
+        fit: The data that the model is trained on.
+    """
+
+    # Keras reads the logs of each batch from the device for callbacks that do not say so.
+    async_safe = True
+
+    def __init__(
+        self,
+        archive: Archive,
+        series: Series,
+        pruning: PruningCallback,
+        best: BestWeights,
+        logs: EpochLogs,
+        watch: Stopwatch,
+        every: float,
+        fit: FitArguments,
+    ) -> None:
+        super().__init__(str(archive.folder), delete_checkpoint=False)
+        self._archive = archive
+        self._series = series
+        self._pruning = pruning
+        self._best = best
+        self._logs = logs
+        self._watch = watch
+        self._every = every
+        self._fit = fit
+        self._saved = self._prepared = self._ended = time.monotonic()
+        self._cost: float | None = None  # seconds that the last one took
+        self._last: int | None = None  # the last epoch that came to its end in this process
+        self._has_ended = False  # the fit, after which a callback may have changed the weights
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Restore the last backup, where it is of this training."""
+        self._saved = self._prepared = self._ended = time.monotonic()
+        state = self._archive.state
+        if state is None:
+            return
+        if "logs" not in state or len(state["series"]["values"]) != self._series.number:
+            self._pruning.report_again(state)  # it was made before this training began
+            return
+        try:
+            self._restore(state)
+        except MemoryError:
+            raise  # which says nothing about the backup
+        except Exception as error:  # Keras raises many kinds for weights that do not fit
+            raise UnfitBackupError from error
+        self._pruning.resume(state)
+        self._logs.resume(state["logs"])
+        self._watch.resume(state.get("seconds", 0.0))  # which older backups do not have
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        if lacks_variables(self.model):
+            batch = to_plain(self._fit.specification_of_a_batch())
+            make_again(self.model, {"shapes": state["shapes"], "batch": batch})
+        self.model.built = True  # which Keras does not say of a model that only its steps call
+        if any(map(self._is_unbuilt_optimizer, vars(self.model).values())):
+            # Keras builds the compiled one alone, and skips the state of others in silence.
+            raise ValueError("the model holds optimizers of its own")
+        has_best = self._path(_BEST).exists()
+        if has_best:
+            skipped = [self.model.optimizer]
+            keras.saving.load_weights(self.model, self._path(_BEST), objects_to_skip=skipped)
+            self._best.resume()
+        super().on_train_begin()
+        if state.get("is_stopped"):  # by a callback, after which there are no more epochs
+            self.model._initial_epoch = self.params["epochs"]
+        if state.get("checksum") not in (None, checksum(self.model)):
+            raise ValueError("not all of the weights were loaded")
+        if not has_best and state["best_epoch"] is not None:
+            self._best.resume()
+
+    def _is_unbuilt_optimizer(self, value: object) -> bool:
+        if not isinstance(value, keras.optimizers.Optimizer) or value is self.model.optimizer:
+            return False
+        return not value.built
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Back up at an interrupt, and unless the last time is too short ago."""
+        if self._pruning.saw(epoch):
+            self._last = epoch
+            now = time.monotonic()
+            is_due = self._pruning.cut_off or now - self._saved >= self._every
+            lasted, self._ended = now - self._ended, now
+            if is_due or (lasted > SOON and self._is_cheap(now)):
+                self._write(epoch, logs)
+            if not is_due:
+                return
+        self._archive.save()  # what was prepared before, where this epoch was left
+        self._saved = time.monotonic()
+
+    def _write(self, epoch: int, logs: Mapping[str, Any] | None) -> None:
+        """Prepare a backup, and measure that."""
+        began = time.monotonic()
+        self._archive.prepare(lambda: self._prepare(epoch, logs))
+        self._prepared = time.monotonic()
+        self._cost = self._prepared - began
+
+    def _is_cheap(self, now: float) -> bool:
+        """Whether to prepare what only an interrupt in the next epoch would make use of."""
+        if self._cost is None:  # an optimizer like Adam has two slots for each weight
+            self._cost = _BASE + 3 * size_of(self.model) / _SPEED
+        return self._cost < _SHARE * (now - self._prepared)
+
+    def _prepare(self, epoch: int, logs: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Write the model into the folder, and return what else a resumed training needs."""
+        with telling_room(tempfile.gettempdir(), 4 * size_of(self.model)):
+            self.model.built = True  # which Keras does not say of one that only its steps call
+            super().on_epoch_end(epoch, logs)
+            self._save_best(epoch)
+        return {
+            "checksum": checksum(self.model),
+            **self._pruning.state(),
+            "logs": self._logs.rows,
+            "seconds": self._watch.seconds,
+            "shapes": self.model.get_build_config(),
+            "series": self._series.state(),
+            "is_stopped": self._has_ended and bool(self.model.stop_training),
+        }
+
+    def _save_best(self, epoch: int) -> None:
+        """Save the weights of the best epoch too, where they are not those of this one."""
+        self._path(_BEST).unlink(missing_ok=True)
+        best = self._pruning.best_epoch
+        if best is None or (best == epoch and not self._has_ended):
+            return
+        now = self.model.get_weights()
+        self._best.restore()
+        try:
+            skipped = [self.model.optimizer]
+            keras.saving.save_weights(self.model, self._path(_BEST), objects_to_skip=skipped)
+        finally:
+            self.model.set_weights(now)
+
+    def _path(self, name: str) -> Path:
+        return self._archive.folder / name
+
+
+class BackupOfFits(Backup):
+    """Back up the first fit of a builder's own, which is not trained again where others follow."""
+
+    _pruning: OwnPruning
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Prepare the end of the fit, from which an interrupt of a later one lets it go on."""
+        if self._last is None or self._pruning.is_over:
+            return
+        self._has_ended = True
+        if requested() or self._is_cheap(time.monotonic()):
+            self._write(self._last, logs)
+
+
+def forget(trial: optuna.Trial) -> None:
+    """Let a trial start anew, whatever was backed up of it."""
+    trial.storage.set_trial_system_attr(trial._trial_id, BACKUP, None)
+
+
+def discard(store: StoreSource, trial: FrozenTrial) -> None:
+    """Delete the backups of a trial that has ended; nothing where it has none."""
+    for one in _ids(trial):
+        remove(store, one)
+
+
+def discard_orphans(store: StoreSource, study: optuna.Study) -> None:
+    """Delete the backups of trials that have ended and are not run again."""
+    trials = study.get_trials(deepcopy=False)
+    known = {one for trial in trials for one in _ids(trial)}
+    needed = {one for trial in trials if not trial.state.is_finished() for one in _ids(trial)}
+    for orphan in known - needed:
+        remove(store, orphan)
+
+
+def _ids(trial: FrozenTrial) -> set[str]:
+    """Return under which names there may be backups of a trial."""
+    return {one["id"] for one in chain(trial.system_attrs.get(BACKUP))}

@@ -1,0 +1,319 @@
+"""Keras callbacks of one training: report, prune, and hold the weights of the best epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna_integration import KerasPruningCallback
+
+from kerastune_optuna import _signals
+from kerastune_optuna._exceptions import ArgumentError
+from kerastune_optuna._storage import is_away, one_try
+from kerastune_optuna._study import direction_for, parse_objective
+from kerastune_optuna._trial.state import State, give_back, state_of_generators
+from kerastune_optuna._trial.trainings import Series
+
+Logs: TypeAlias = Mapping[str, Any] | None
+
+
+class PruningCallback(KerasPruningCallback):
+    """Report the objective of each epoch to Optuna and stop the training of a weak trial.
+
+    A pruned training ends as EarlyStopping ends one, by `model.stop_training`: every callback sees
+    the epoch and gets its `on_train_end`. `result()` then tells Optuna. When training ends, the
+    user attrs `best_value`, `best_epoch` (counted from 0, the step of the report), `epochs_run` and
+    `stop_reason` are written to the trial.
+
+    Epochs without validation (`validation_freq=2`) are passed over. A metric that does not come
+    when it should is a MetricNotFoundError, raised at the end of the first such epoch's training.
+    A training whose loss is no longer finite ends with that epoch, and is pruned.
+
+    Where the database does not answer, training goes on, and the reports follow when it does.
+
+    Put it last in the list: a callback before it may add the metric to the logs.
+
+    Args:
+        trial: The Optuna trial (or FixedTrial, which is never pruned) that is being trained.
+        monitor: Name of the metric in the epoch logs. Default "val_accuracy", which also finds
+            Keras's categorical, sparse and binary accuracies.
+        interval: Report and decide every so many epochs. Default 1.
+        direction: "auto" (default) takes the direction of the trial's study, or for a FixedTrial
+            what the name of the metric says; "minimize" and "maximize" are checked against it.
+
+    Raises:
+        ArgumentError: `monitor`, `interval` or `direction` cannot work.
+
+    Example:
+        >>> import keras, numpy, optuna
+        >>> from kerastune_optuna import PruningCallback
+        >>> x, y = numpy.arange(8.0).reshape(8, 1), numpy.arange(8.0)
+        >>> def objective(trial):
+        ...     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        ...     model.compile(keras.optimizers.SGD(trial.suggest_float("lr", 1e-4, 1e-3)), "mse")
+        ...     pruning = PruningCallback(trial, "val_loss")
+        ...     model.fit(x, y, validation_data=(x, y), epochs=3, verbose=0, callbacks=[pruning])
+        ...     return pruning.result()
+        >>> study = optuna.create_study()
+        >>> study.optimize(objective, n_trials=2)
+        >>> sorted(study.best_trial.intermediate_values)
+        [0, 1, 2]
+    """
+
+    def __init__(
+        self,
+        trial: optuna.trial.BaseTrial,
+        monitor: str = "val_accuracy",
+        interval: int = 1,
+        *,
+        direction: str = "auto",
+    ) -> None:
+        if isinstance(interval, bool) or not isinstance(interval, int) or interval < 1:
+            raise ArgumentError(f"interval={interval!r} is not a number of epochs. Pass 1 or more.")
+        super().__init__(trial, monitor, interval)
+        self.objective = parse_objective(monitor, direction_for(trial, direction))
+        self._series = Series(self.objective)
+        self.on_train_begin()
+
+    def join(self, series: Series) -> None:
+        """Train as one of the trainings of a trial, which is judged by their mean."""
+        self._series = series
+        self.on_train_begin()  # a builder's own fit may not call on_train_begin
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        """Forget an earlier training, so that one trial may train twice."""
+        self.best_value: float | None = None
+        self.best_epoch: int | None = None
+        self.epochs_run = 0
+        self.pruned = False
+        self.cut_off = False
+        self.reason: str | None = None
+        self._last_epoch = -1
+        self._values_seen = 0
+        self.diverged: str | None = None
+        self._unsent: dict[int, float] = {}
+        self._error: Exception | None = None
+        self._names: set[str] = set()
+        # Optuna ignores a second report of a step: a second training goes on counting.
+        after = max(_reported(self._trial), default=-1) + 1
+        self._first_step = self._series.first_step if self._series.number else after
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Take the value of the epoch, ask the pruner, and end where a signal has asked for it."""
+        if self.cut_off:
+            return  # Keras ends the epoch as ever, after the batch at which it was told to stop
+        self._take(epoch, logs or {})
+        if _signals.requested() and not self._is_last(epoch):
+            self.break_off()
+
+    def _is_last(self, epoch: int) -> bool:
+        """Whether training ends with an epoch by itself."""
+        is_stopped = getattr(self.model, "stop_training", False)
+        return is_stopped or epoch + 1 >= self.params.get("epochs", 0)
+
+    def break_off(self) -> None:
+        """End the training, which is to be resumed; an epoch that runs counts as not begun."""
+        self.cut_off = True
+        self.model.stop_training = True
+
+    def saw(self, epoch: int) -> bool:
+        """Whether an epoch is the last that came to its end."""
+        return self._last_epoch == epoch
+
+    def _take(self, epoch: int, logs: Mapping[str, Any]) -> None:
+        self.epochs_run += 1
+        self._last_epoch = epoch
+        self._names.update(logs)
+        if not math.isfinite(loss := float(logs.get("loss", 0.0))):
+            self.diverge(f"the loss is {loss}")
+        name = self.objective.find(logs)
+        if name is None:
+            self._pass_over(logs)
+            return
+        self._values_seen += 1
+        if np.ndim(logs[name]) != 0:
+            self._give_up(self.objective.without_number(np.shape(logs[name])))
+            return
+        value = float(logs[name])
+        if self.objective.is_better(value, than=self.best_value):
+            self.best_value, self.best_epoch = value, epoch
+        self._report(self._first_step + epoch, self._series.mean_with(value))
+
+    def _report(self, step: int, value: float) -> None:
+        """Let optuna-integration report and decide; stop where it would raise."""
+        try:
+            with one_try():
+                self._send_late_reports()
+                super().on_epoch_end(step, {self._monitor: value})
+        except optuna.TrialPruned:
+            # Raised here it would cut off the callbacks after this one and every `on_train_end`.
+            self.pruned = True
+            self.model.stop_training = True
+        except UpdateFinishedTrialError as error:
+            self._give_up(error)  # another process took this one for dead, and runs the trial
+        except Exception as error:
+            if not is_away(error):
+                raise
+            if step not in _reported(self._trial):  # else only the pruner did not get through
+                self._unsent[step] = value
+
+    def _send_late_reports(self) -> None:
+        """Report what the storage did not take before."""
+        while self._unsent:
+            step = min(self._unsent)
+            self._trial.report(self._unsent[step], step)
+            del self._unsent[step]
+
+    def _pass_over(self, logs: Mapping[str, Any]) -> None:
+        """Wait for the next epoch where this one had no validation, else give up."""
+        validated = any(name.startswith("val_") for name in logs)
+        if validated or not self.objective.needs_validation:
+            self._give_up(self.objective.missing(logs))
+
+    def end(self, reason: str) -> None:
+        """End the training as a pruned one, for a reason that is not the pruner's."""
+        self.pruned, self.reason = True, reason
+        self.model.stop_training = True
+
+    def diverge(self, how: str) -> None:
+        """End the training, whose numbers are no longer finite, and say how that shows."""
+        self.diverged = how
+        self.model.stop_training = True
+
+    def _give_up(self, error: Exception) -> None:
+        self._error = error
+        self.model.stop_training = True
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        """Write what the training came to into the user attrs, or raise what was wrong with it."""
+        if self.cut_off:
+            return  # the trial is resumed from its last backup, and has come to nothing yet
+        has_diverged = self.diverged is not None
+        self.pruned = self.pruned or (has_diverged and self.best_value is not None)
+        if self._error is None and not (self._values_seen or self.reason or has_diverged):
+            self._error = self.objective.missing(self._names)
+        if self._error is not None:
+            raise self._error
+        self._send_late_reports()
+        for key, value in self._series.outcome(self.outcome()).items():
+            self._trial.set_user_attr(key, value)
+
+    def outcome(self) -> dict[str, Any]:
+        """Return what this training came to; without a best value where none was finite."""
+        best = {"best_value": self.best_value, "best_epoch": self.best_epoch}
+        known = {key: value for key, value in best.items() if value is not None}
+        return {**known, "epochs_run": self.epochs_run, "stop_reason": self.stop_reason}
+
+    @property
+    def stop_reason(self) -> str:
+        """Why training ended: all epochs, pruned, or stopped by another callback."""
+        if self.reason is not None:
+            return self.reason
+        epoch, epochs = self._last_epoch + 1, self.params.get("epochs", 0)
+        if self.diverged is not None:
+            return f"diverged at epoch {epoch}/{epochs}: {self.diverged}"
+        if self.best_value is None:
+            return f"{self.objective.name} was never a finite number"
+        if self.pruned:
+            return f"pruned at epoch {epoch}/{epochs} by {type(self._trial.study.pruner).__name__}"
+        if epoch < epochs:
+            return f"stopped at epoch {epoch}/{epochs} by a callback"
+        return "all epochs"
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed training needs, in a form that JSON holds."""
+        reports = {**_reported(self._trial), **self._unsent}
+        own = {"best_value": self.best_value, "best_epoch": self.best_epoch}
+        counts = {"epochs_run": self.epochs_run, "values_seen": self._values_seen}
+        return {**own, **counts, "reports": sorted(reports.items())}
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on from the state of an earlier training, and report what that one did."""
+        self.best_value, self.best_epoch = state["best_value"], state["best_epoch"]
+        self.epochs_run = state["epochs_run"]
+        # Older backups do not say how many epochs had a value.
+        self._values_seen = state.get("values_seen", self.epochs_run)
+        self._last_epoch = self.epochs_run - 1
+        self.report_again(state)
+
+    def report_again(self, state: Mapping[str, Any]) -> None:
+        """Report what an earlier process did, where this one has not."""
+        known = _reported(self._trial)
+        reports = {int(step): float(value) for step, value in state["reports"]}
+        self._unsent = {step: reports[step] for step in reports if step not in known}
+        self._send_late_reports()
+
+    def result(self) -> float:
+        """Return the value of the best epoch, for an objective function of your own to return.
+
+        Returns:
+            The best value; NaN, which Optuna takes for a failure, where none was a finite number.
+
+        Raises:
+            optuna.TrialPruned: The pruner ended the training, or its loss is no longer finite.
+        """
+        if self.pruned:
+            raise optuna.TrialPruned(self.stop_reason)
+        return math.nan if self.best_value is None else self.best_value
+
+
+class BestWeights(keras.callbacks.Callback):
+    """Hold a copy of what the model had at its best epoch in memory.
+
+    Args:
+        pruning: The PruningCallback before it in the list, which knows the best epoch.
+    """
+
+    def __init__(self, pruning: PruningCallback) -> None:
+        super().__init__()
+        self._pruning = pruning
+        self.on_train_begin()
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        """Forget an earlier training."""
+        self.state: State | None = None
+        self._generators: State = []
+
+    def on_test_begin(self, logs: Logs = None) -> None:
+        """Note where generators stand, from which a layer that samples draws in validation too."""
+        self._generators = state_of_generators(self.model)
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Copy the weights where the epoch is the best so far."""
+        if self._pruning.best_epoch == epoch:
+            weights = self.model.get_weights()
+            self.state = [*weights, *self._generators]
+            # TensorFlow's relu may make 0 of NaN: a loss is then finite, and the model is dead.
+            if any(map(_holds_nan, self.model.weights, weights)):
+                self._pruning.diverge("weights are nan")
+
+    def restore(self) -> None:
+        """Give the model what it had at its best epoch."""
+        give_back(self.model, self.best_or_last())
+
+    def best_or_last(self) -> State:
+        """Return what the model had at its best epoch, or has now where no epoch was seen."""
+        return self.model.get_weights() if self.state is None else self.state
+
+    def resume(self) -> None:
+        """Take the weights that the model has now for those of the best epoch."""
+        self.state = self.model.get_weights()
+
+
+def _holds_nan(variable: keras.Variable, value: NDArray[Any]) -> bool:
+    """Whether a variable that is trained has come to NaN, which a minimum hands on."""
+    with np.errstate(invalid="ignore"):
+        return bool(variable.trainable and np.isnan(np.min(value, initial=0)))
+
+
+def _reported(trial: optuna.trial.BaseTrial) -> dict[int, float]:
+    """Return the reports of the trial by step, without asking the database."""
+    # Trial has no public way to them; a FixedTrial keeps none.
+    cached = getattr(trial, "_cached_frozen_trial", None)
+    return {} if cached is None else dict(cached.intermediate_values)

@@ -1,0 +1,284 @@
+"""Trainings that a builder does itself, by a method `fit`, and what they return."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from kerastune_optuna import _signals
+from kerastune_optuna._exceptions import BuilderError, MetricNotFoundError
+from kerastune_optuna._trial.callbacks import BestWeights, Logs, PruningCallback
+from kerastune_optuna._trial.fits import Fits, TrainingOver
+from kerastune_optuna._trial.trainings import FITS
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import BaseTrial
+
+    from kerastune_optuna._study import Objective
+
+
+def trains_itself(build_model: Callable[..., Any]) -> bool:
+    """Whether a builder has a `fit(trial, model, **fit_arguments)` to be called for Model.fit."""
+    return callable(getattr(build_model, "fit", None))
+
+
+def pruning_for(
+    build_model: Callable[..., Any], trial: optuna.Trial, objective: Objective
+) -> PruningCallback:
+    """Return the callback that reports a trial."""
+    kind = OwnPruning if trains_itself(build_model) else PruningCallback
+    return kind(trial, objective.name)
+
+
+def best_for(pruning: PruningCallback) -> BestWeights:
+    """Return the callback that holds the weights of the best epoch."""
+    kind = BestOfFits if isinstance(pruning, OwnPruning) else BestWeights
+    return kind(pruning)
+
+
+def fit(
+    build_model: Callable[..., Any],
+    trial: optuna.Trial,
+    pruning: PruningCallback,
+    keywords: Mapping[str, Any],
+    model: keras.Model,
+) -> None:
+    """Train the model, by the builder's own fit where it has one.
+
+    Args:
+        build_model: The builder.
+        trial: The trial that is trained.
+        pruning: Its callback, which is among the callbacks too.
+        keywords: What Model.fit takes.
+        model: Its model.
+
+    Raises:
+        BuilderError: The builder's fit returned what is no result, or contradicts its epochs.
+        MetricNotFoundError: The objective is not among the metrics that it returned.
+    """
+    if not isinstance(pruning, OwnPruning):
+        model.fit(**keywords)
+        return
+    came = train(build_model, trial, keywords, model, lambda: pruning.is_over)
+    if not pruning.is_over:
+        pruning.take(came)
+    pruning.fits.end()
+
+
+def train(
+    build_model: Callable[..., Any],
+    trial: BaseTrial,
+    keywords: Mapping[str, Any],
+    model: keras.Model,
+    is_over: Callable[[], bool] = lambda: False,
+) -> Any:
+    """Train the model likewise without a report.
+
+    Args:
+        build_model: The builder.
+        trial: The trial that is trained.
+        keywords: What Model.fit takes.
+        model: Its model.
+        is_over: Whether the training was ended from outside, as by pruning.
+
+    Returns:
+        What its fit returned; None where that was left because the training is over.
+    """
+    if not trains_itself(build_model):
+        return model.fit(**keywords)
+    # A loop of the builder's own may call no more than on_epoch_end, which needs the model.
+    keras.callbacks.CallbackList(keywords["callbacks"], model=model, epochs=keywords["epochs"])
+    try:
+        return build_model.fit(trial, model, **keywords)  # type: ignore[attr-defined] # it has one
+    except TrainingOver:
+        return None
+    except Exception:  # the user's code may raise anything over the half of a training
+        if not is_over():
+            raise
+        return None
+
+
+class OwnPruning(PruningCallback):
+    """Report a training of the builder's own, whose value its fit may return after all epochs."""
+
+    returned: Mapping[str, Any] = MappingProxyType({})  # the metrics, where its fit returned some
+    fits: Fits  # which show it all fits as one
+    _trained: keras.Model | None = None  # the trial's model
+    _is_other = False  # whether a model is trained that has not the weights of the trial's
+    _given = 0  # epochs by search()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the training was ended before its time, by pruning or by what went wrong."""
+        went_wrong = self._error is not None or self.diverged is not None
+        return self.pruned or self.cut_off or went_wrong
+
+    def begin_fit(self) -> None:
+        """Refuse another fit where the training is over, or is asked to end.
+
+        Raises:
+            TrainingOver: It is.
+        """
+        self.cut_off = self.cut_off or _signals.requested()
+        if self.is_over:
+            raise TrainingOver
+
+    def set_model(self, model: keras.Model) -> None:
+        """Look whether it is the model of the trial, which comes first, or has all its weights."""
+        super().set_model(model)
+        self._trained = model if self._trained is None else self._trained
+        self._is_other = not _ids(self._trained) <= _ids(model)
+
+    def set_params(self, params: Mapping[str, Any]) -> None:
+        """Take down how many epochs there may be: further fits add to them."""
+        super().set_params(params)
+        epochs = params.get("epochs", 0)
+        self._given = self._given or epochs
+        if epochs > self._given:
+            self._series.begin(epochs)
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Take the value of an epoch, unless it is that of another model."""
+        if self._is_other and self.objective.find(logs or {}) is not None:
+            self._give_up(self._other())
+        else:
+            super().on_epoch_end(epoch, logs)
+
+    def _pass_over(self, logs: Mapping[str, Any]) -> None:
+        """Wait for what another fit will log, or what the builder's fit will return."""
+
+    def take(self, came: Any) -> None:
+        """Take what the builder's fit returned for the value of the trial.
+
+        Raises:
+            BuilderError: It is no result, or contradicts what the epochs logged.
+            MetricNotFoundError: It is without the objective.
+        """
+        self.returned = came if isinstance(came, Mapping) else {}
+        if self._values_seen:
+            self._compare(came)
+            return
+        value = worth(came, self.objective)
+        if _is_history(came):
+            raise self._unseen(value)
+        self._values_seen = 1
+        if math.isfinite(value):
+            self.best_value = value
+            self._unsent[self._first_step] = self._series.mean_with(value)
+
+    def _compare(self, came: Any) -> None:
+        """Refuse what contradicts the best epoch, whose weights are kept."""
+        if _is_history(came) and self.objective.find(came.history) is None:
+            return  # of a fit before
+        value = worth(came, self.objective)
+        if _is_history(came):
+            if self.objective.is_better(value, than=self.best_value):
+                raise self._unseen(value)
+        elif self.best_value is not None and not _are_close(value, self.best_value):
+            raise self._contradiction(value, is_mean=isinstance(came, list | tuple))
+
+    def _contradiction(self, value: float, *, is_mean: bool) -> BuilderError:
+        mean = " as the mean of a list (executions_per_trial= trains several times)" * is_mean
+        return BuilderError(
+            f"The builder's fit returned the {self.objective.name} {value:.6g}{mean}, and the best "
+            f"that its epochs logged is {self.best_value:.6g}, whose weights are kept. Return what "
+            "Model.fit returns, or call it without callbacks=: then what you return counts, with "
+            "the last weights."
+        )
+
+    def _unseen(self, value: float) -> BuilderError:
+        return BuilderError(
+            f"The builder's fit returned a History with {self.objective.name} {value:.6g}, of an "
+            "epoch that its callbacks did not see, so that its weights are lost. Pass callbacks= "
+            "on to each Model.fit, or return a number for the last weights."
+        )
+
+    def _other(self) -> BuilderError:
+        return BuilderError(
+            f"The builder's fit trained {self.model.name!r} with callbacks=, which logs "
+            f"{self.objective.name} and is another model than its trial's: best_model() cannot "
+            "have its weights. Train the model that fit is given, or leave out callbacks= there."
+        )
+
+    def outcome(self) -> dict[str, Any]:
+        """Return what the training came to, with the epochs of each fit where it has several."""
+        outcome, epochs = super().outcome(), self.params.get("epochs", 0)
+        if len(lengths := self.fits.lengths) > 1:
+            outcome[FITS] = lengths
+        return {**outcome, "epochs": epochs} if epochs > self._given else outcome
+
+    @property
+    def stop_reason(self) -> str:
+        """Why training ended, as far as the callbacks were called."""
+        if self.epochs_run == 0 and self.best_value is not None:
+            return "all of the builder's own training"
+        return super().stop_reason
+
+
+class BestOfFits(BestWeights):
+    """Hold the weights that the trial's model has at the best epoch, whatever is trained."""
+
+    def set_model(self, model: keras.Model) -> None:
+        """Stay with the first model: others may be trained around it."""
+        if self.model is None:
+            super().set_model(model)
+
+
+def _ids(model: keras.Model) -> set[int]:
+    return {id(weight) for weight in model.weights}
+
+
+def _are_close(value: float, best: float) -> bool:
+    """Whether two values are the same but for rounding, as before printing."""
+    return math.isclose(value, best, rel_tol=1e-3, abs_tol=1e-4)
+
+
+def returned(pruning: PruningCallback) -> Mapping[str, Any]:
+    """Return the metrics that a builder's fit returned; none where it returned something else."""
+    return pruning.returned if isinstance(pruning, OwnPruning) else {}
+
+
+def _is_history(came: Any) -> bool:
+    return isinstance(came, keras.callbacks.History)
+
+
+def worth(came: Any, objective: Objective) -> float:
+    """Return the value in what a builder's fit returned, as KerasTuner reads it.
+
+    Raises:
+        BuilderError: It is no result.
+        MetricNotFoundError: It is without the objective.
+    """
+    if isinstance(came, list | tuple) and came:
+        return math.fsum(worth(one, objective) for one in came) / len(came)
+    if isinstance(came, Real):
+        return float(came)
+    if _is_history(came):
+        return _best(_found(came.history, objective), objective)
+    if isinstance(came, Mapping):
+        return float(_found(came, objective))
+    raise BuilderError(
+        f"The builder's fit returned {came!r}{' (is its `return` missing?)' * (came is None)}. "
+        "Return what Model.fit returns, a number, a dict of metrics, or a list of these."
+    )
+
+
+def _found(metrics: Mapping[str, Any], objective: Objective) -> Any:
+    name = objective.find(metrics)
+    if name is None:
+        raise MetricNotFoundError(
+            f"The builder's fit returned {', '.join(sorted(metrics)) or 'no metric'}, and not "
+            f"{objective.name}. Return it under that name, or what Model.fit returns."
+        )
+    return metrics[name]
+
+
+def _best(values: Sequence[float], objective: Objective) -> float:
+    """Return the best of the finite values of all epochs; NaN where there is none."""
+    return min(filter(math.isfinite, values), key=objective.cost, default=math.nan)

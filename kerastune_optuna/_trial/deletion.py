@@ -1,0 +1,75 @@
+"""Delete a study, those that are part of it, and all that their trials keep in the store."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import suppress
+from uuid import uuid4
+
+import optuna
+from optuna.trial import TrialState, create_trial
+from sqlalchemy.exc import SAWarning
+
+from kerastune_optuna._storage import StoreSource
+from kerastune_optuna._study import family, make_part
+from kerastune_optuna._trial import backup, history, weights
+
+_PLACE = "-overwritten-"  # in the names of studies whose ids are higher than those of deleted ones
+
+
+def delete_study(study: optuna.Study, store: StoreSource) -> None:
+    """Delete a study, those that are part of it, and their files.
+
+    Raises:
+        KeyError: Another process has deleted it.
+    """
+    _keep_ids(study)
+    for part in parts(study):
+        with suppress(KeyError):
+            _delete(optuna.load_study(study_name=part, storage=study._storage), store)
+    _delete(study, store)
+
+
+def parts(study: optuna.Study) -> list[str]:
+    """Return the names of the studies that are part of another one, but for those of no content."""
+    return [name for name in family(study._storage, study.study_name) if _PLACE not in name]
+
+
+def settle(study: optuna.Study) -> None:
+    """Remove what keeps the ids of deleted trials from coming back, once a new one is higher."""
+    if not study.get_trials(deepcopy=False):
+        return
+    for name in family(study._storage, study.study_name):
+        if _PLACE in name:
+            with suppress(KeyError):  # another process was first
+                _remove(optuna.load_study(study_name=name, storage=study._storage))
+
+
+def _keep_ids(study: optuna.Study) -> None:
+    """Make an empty study beside one that is to be deleted, with the highest ids of all.
+
+    SQLite gives a new study and its trials the ids of deleted ones, and a process that still has
+    the old study open would write into them.
+    """
+    name = f"{study.study_name}{_PLACE}{uuid4().hex[:12]}"
+    place = optuna.create_study(study_name=name, storage=study._storage)
+    make_part(place, study.study_name)
+    place.add_trial(create_trial(state=TrialState.FAIL))
+
+
+def _delete(study: optuna.Study, store: StoreSource) -> None:
+    """Delete a study and what its trials keep in the store."""
+    storage = study._storage
+    for trial in study.get_trials(deepcopy=False):
+        weights.discard(store, storage, trial)
+        history.discard(store, storage, trial)
+        backup.discard(store, trial)
+    _remove(study)
+
+
+def _remove(study: optuna.Study) -> None:
+    """Delete a study by its id: its name may be that of a new one by now."""
+    with warnings.catch_warnings():
+        # SQLAlchemy warns where another process deletes the same rows at the same time.
+        warnings.simplefilter("ignore", SAWarning)
+        study._storage.delete_study(study._study_id)

@@ -1,0 +1,151 @@
+"""The fits of one training, where a builder trains in phases: one curve with one end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+if TYPE_CHECKING:
+    from kerastune_optuna._trial.history import EpochLogs
+
+
+class TrainingOver(BaseException):
+    """Leave a builder's own fit whose training has ended before the last of its phases.
+
+    As asyncio's CancelledError it is no Exception, so that an `except Exception` around a phase
+    does not take it for an error of that phase.
+    """
+
+
+class Gate(keras.callbacks.Callback):
+    """Let no further fit begin once the training is over.
+
+    Keras looks at `stop_training` only after a batch, and forgets it when a fit begins. This comes
+    before all other callbacks, so that none hears of a fit that does not begin.
+
+    Args:
+        begin_fit: Called as a fit begins; it raises TrainingOver where none may.
+    """
+
+    def __init__(self, begin_fit: Callable[[], None]) -> None:
+        super().__init__()
+        self._begin_fit = begin_fit
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Ask whether this fit may begin."""
+        self._begin_fit()
+
+
+class Fits(keras.callbacks.Callback):
+    """Show callbacks all fits of a training as a single one.
+
+    Epochs count on from one fit to the next, whatever Keras or `initial_epoch=` numbers them. The
+    training begins with the first fit and ends by `end()`: no fit tells whether another follows.
+
+    Args:
+        logs: The logs of the training, which is among the callbacks.
+        callbacks: Who sees a single fit.
+        of_first: Who sees the first fit alone, and its end, like a backup: a fit whose weights and
+            optimizer come from the fits before it cannot go on by itself.
+    """
+
+    # Keras reads the logs of each batch from the device for callbacks that do not say so.
+    async_safe = True
+
+    def __init__(
+        self,
+        logs: EpochLogs,
+        callbacks: Sequence[keras.callbacks.Callback],
+        of_first: Sequence[keras.callbacks.Callback] = (),
+    ) -> None:
+        super().__init__()
+        self.history: keras.callbacks.History | None = None  # of the last fit that ended
+        self._logs = logs
+        self._callbacks = callbacks
+        self._of_first = of_first
+        self._seeing = [*callbacks, *of_first]
+        self._starts: list[int] = []  # how many epochs there were before each fit
+        self._shift = 0
+        self._begins = False
+        self._is_resumed = False
+
+    @property
+    def lengths(self) -> list[int]:
+        """How many epochs each fit had."""
+        return [end - start for start, end in pairwise([*self._starts, len(self._logs.rows)])]
+
+    def set_params(self, params: Mapping[str, Any]) -> None:
+        """Pass on what the first fit is given; of a further one it is told with its first epoch."""
+        super().set_params(params)
+        if not self._starts:
+            self._pass_on(params)
+
+    def _pass_on(self, params: Mapping[str, Any]) -> None:
+        for one in self._seeing:
+            one.set_params(params)
+
+    def set_model(self, model: keras.Model) -> None:
+        """Pass on which model is trained."""
+        super().set_model(model)
+        for one in self._seeing:
+            one.set_model(model)
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Begin the training with its first fit."""
+        self._begins = True
+        if self._starts:
+            self._seeing = list(self._callbacks)
+            self._starts.append(len(self._logs.rows))
+            self.model._initial_epoch = None  # where the first fit went on from a backup
+            return
+        self._starts.append(0)
+        for one in self._seeing:
+            one.on_train_begin(logs)
+        self._is_resumed = bool(self._logs.rows)
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Pass on the batch."""
+        for one in self._seeing:
+            one.on_train_batch_end(batch, logs)
+
+    def on_test_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Pass on that an epoch is validated."""
+        for one in self._seeing:
+            one.on_test_begin(logs)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Pass on the epoch, under its number in the whole training."""
+        rows = self._logs.rows
+        if rows and (self._begins or epoch + self._shift <= rows[-1]["epoch"]):
+            self._shift = rows[-1]["epoch"] + 1 - epoch
+            params = self.params or {}
+            self._pass_on({**params, "epochs": params.get("epochs", 0) + self._shift})
+        self._begins = False
+        for one in self._seeing:
+            one.on_epoch_end(epoch + self._shift, logs)
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Wait for another fit, or for the end."""
+        self.history = getattr(self.model, "history", None)
+        if len(self._starts) > 1:
+            return
+        if self._is_resumed and self.history is not None:
+            _tell_all(self.history, self._logs.rows)
+        for one in self._of_first:
+            one.on_train_end(logs)
+
+    def end(self) -> None:
+        """End the training."""
+        for one in self._callbacks:
+            one.on_train_end()
+
+
+def _tell_all(history: keras.callbacks.History, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Let a History tell of the epochs too that an earlier process trained."""
+    history.epoch, history.history = [], {}
+    for row in rows:
+        logs = dict(row)
+        history.on_epoch_end(logs.pop("epoch"), logs)

@@ -1,0 +1,114 @@
+"""The history of a trial: the logs of its epochs, kept as a table beside its weights."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import keras
+import numpy as np
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+
+from kerastune_optuna._exceptions import StorageError, WeightsError
+from kerastune_optuna._scratch import scratch
+from kerastune_optuna._storage import (
+    StoreSource,
+    fetch,
+    remove,
+    upload,
+)
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+
+_FILE = "history.csv"  # optuna-dashboard shows files that end so as tables
+Row: TypeAlias = dict[str, Any]
+
+
+class EpochLogs(keras.callbacks.Callback):
+    """Collect the logs of each epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[Row] = []
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Forget an earlier training."""
+        self.rows = []
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Take a row, with whatever other callbacks put among the logs."""
+        row = {name: _plain(value) for name, value in (logs or {}).items()}
+        self.rows.append({"epoch": epoch, **row})
+
+    def resume(self, rows: Sequence[Row]) -> None:
+        """Go on from the rows of an earlier training."""
+        self.rows = list(rows)
+
+
+def save(store: StoreSource, trial: optuna.Trial, rows: Sequence[Row]) -> WeightsError | None:
+    """Keep the rows as an artifact of their trial.
+
+    Args:
+        store: Where weights are kept.
+        trial: The running trial.
+        rows: The logs of its epochs.
+
+    Returns:
+        What went wrong, since the trial has its result anyway.
+    """
+    if not rows:
+        return None  # a builder's own training may call no callback
+    try:
+        with scratch() as folder:
+            path = Path(folder, _FILE)
+            _write(rows, path)
+            upload(store, trial, path, in_haste=True)
+    except (StorageError, UpdateFinishedTrialError):
+        raise  # of the database: the trial has no result yet
+    except Exception as error:  # stores of any kind raise anything
+        return WeightsError(
+            f"The history of trial {trial.number} cannot be saved: {type(error).__name__}: "
+            f"{error}. Its result is kept. Make room in directory=, or mend artifact_store=."
+        )
+    return None
+
+
+def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> list[Row]:
+    """Return the rows of a trial's history as they are in the table; none where it has none."""
+    metas = optuna.artifacts.get_all_artifact_meta(trial, storage=storage)
+    ids = [meta.artifact_id for meta in metas if meta.filename == _FILE]
+    with scratch() as folder:
+        path = Path(folder, _FILE)
+        # A trial that ran twice has two records, and the earlier file may be gone.
+        if not any(fetch(store, one, path) for one in reversed(ids)):
+            return []
+        with open(path, newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+
+def discard(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> None:
+    """Delete the history of a trial; nothing where it has none."""
+    for meta in optuna.artifacts.get_all_artifact_meta(trial, storage=storage):
+        if meta.filename == _FILE:
+            remove(store, meta.artifact_id)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of the logs in a form that JSON and CSV hold."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return value if isinstance(value, int | float | str) else str(value)
+
+
+def _write(rows: Sequence[Row], path: Path) -> None:
+    """Write a table with a column for each name, in the order in which they came."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, names, lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)

@@ -1,0 +1,202 @@
+"""The models of the best trials, or of the front: whether one ranks, and how it is kept."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import keras
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from kerastune_optuna._data import FitArguments
+from kerastune_optuna._exceptions import WeightsError
+from kerastune_optuna._storage import StoreSource
+from kerastune_optuna._study import opening
+from kerastune_optuna._trial import weights
+from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
+from kerastune_optuna._trial.variables import make_again, remember, unbuildable
+from kerastune_optuna._trial.weights import UnfitWeightsError
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+_INPUTS = "inputs"  # the user attr with the inputs of a model that came without all variables
+# Begins the system attrs of a study with the numbers of trials that searches asked to keep: one for
+# each number, since several may ask at once. The largest counts.
+_ASKED = "kerastune_optuna:keep_best:"
+UNASKED = 1  # how many trials keep their weights where no search says it
+
+
+def keeps(study: optuna.Study, asked: int | None) -> int:
+    """Return how many trials of a study keep their weights: the most that was asked for.
+
+    Args:
+        study: The study, which remembers what searches asked for.
+        asked: What is asked for now; None for nothing.
+    """
+    known = _asked_before(study)
+    return max(known if asked is None else [asked, *known], default=UNASKED)
+
+
+def _asked_before(study: optuna.Study) -> list[int]:
+    attrs = study._storage.get_study_system_attrs(study._study_id)
+    return [int(key.removeprefix(_ASKED)) for key in attrs if key.startswith(_ASKED) and attrs[key]]
+
+
+def claim_keeping(study: optuna.Study, asked: int | None) -> int:
+    """Return how many trials keep their weights from now on, which the study is to remember.
+
+    A search that asks for fewer than one before has the others deleted, unless another search may
+    be at work, which asked for them.
+
+    Args:
+        study: The study that is about to be searched.
+        asked: What this search asks for; None for what the study remembers.
+    """
+    before = max(_asked_before(study), default=0)
+    if asked is not None and asked < before:
+        if _may_be_searched(study):
+            _tell(study, asked, f"keeps its best {before} models, since others may be at work")
+            return before
+        _tell(study, asked, f"kept its best {before} models, and deletes all but {asked}")
+        for number in filter(lambda number: number > asked, _asked_before(study)):
+            study._storage.set_study_system_attr(study._study_id, f"{_ASKED}{number}", False)
+    number = keeps(study, asked)
+    study._storage.set_study_system_attr(study._study_id, f"{_ASKED}{number}", True)
+    return number
+
+
+def _may_be_searched(study: optuna.Study) -> bool:
+    """Whether another search may be at work, which has begun a trial or is about to."""
+    states = [trial.state for trial in study.get_trials(deepcopy=False)]
+    return TrialState.RUNNING in states or not any(one.is_finished() for one in states)
+
+
+def _tell(study: optuna.Study, asked: int, what: str) -> None:
+    print(
+        f"keep_best={asked}: study {study.study_name!r} {what}",
+        file=sys.stderr,  # whatever verbose says: it is not progress
+        flush=True,
+    )
+
+
+def enters_best(study: optuna.Study, number: int, values: Sequence[float], recipe: Recipe) -> bool:
+    """Whether a trial will be among those that keep their weights, as the study stands."""
+    count = keeps(study, recipe.keep_best)
+    if not count:
+        return False
+    if recipe.objectives.are_several:
+        return _enters_front(study, values, recipe)
+    watched = recipe.objectives.watched
+    own = (watched.cost(values[watched.place]), number)
+
+    def leads(other: FrozenTrial) -> bool:
+        # As `best` ranks: of equal values the earlier trial leads, whichever ended first.
+        return (watched.cost(watched.value_of(other)), other.number) < own
+
+    leading = filter(leads, _known(study))
+    if len(list(islice(leading, count))) == count:
+        return False
+    best = opening.best(study, watched, count)
+    return len(best) < count or not leads(best[-1])
+
+
+def _enters_front(study: optuna.Study, values: Sequence[float], recipe: Recipe) -> bool:
+    """Whether no other trial dominates these values."""
+
+    def dominates(other: FrozenTrial) -> bool:
+        return recipe.objectives.dominate(other.values, values)
+
+    return not any(map(dominates, _known(study))) and not any(map(dominates, opening.front(study)))
+
+
+def _known(study: optuna.Study) -> Iterator[FrozenTrial]:
+    """Give the trials that were COMPLETE when this one began, which costs no query."""
+    # Others can only have come since. The first few of thousands mostly tell.
+    return filter(opening.may_be_best, study._get_trials(deepcopy=False, use_cache=True))
+
+
+def discard_outranked(study: optuna.Study, recipe: Recipe) -> None:
+    """Delete the weights of finished trials that are not among the best."""
+    # A RUNNING trial may just have saved weights that are about to rank. And what ends after this
+    # line is not looked at: it may be among the best that are read next.
+    finished = [one for one in study.get_trials(deepcopy=False) if one.state.is_finished()]
+    best = {trial.number for trial in _keepers(study, recipe)}
+    for trial in finished:
+        if trial.number not in best:
+            weights.discard(recipe.store, study._storage, trial)
+
+
+def _keepers(study: optuna.Study, recipe: Recipe) -> list[FrozenTrial]:
+    count = keeps(study, recipe.keep_best)
+    if recipe.objectives.are_several and count:
+        return opening.front(study)
+    return opening.best(study, recipe.objectives.watched, count)
+
+
+def save(
+    recipe: Recipe, trial: optuna.Trial, model: keras.Model, builds: FitArguments | None
+) -> WeightsError | None:
+    """Save the model's weights; return what went wrong, since the trial has its result anyway.
+
+    Args:
+        recipe: The recipe of the search.
+        trial: The trial.
+        model: Its model, with the weights that are kept.
+        builds: The data that made variables which the model came without.
+    """
+    try:
+        weights.save(recipe.store, trial, model)
+    except WeightsError as error:
+        return error
+    if builds is not None:
+        trial.set_user_attr(_INPUTS, json.dumps(remember(model, _batch_of(builds))))
+    return None
+
+
+def _batch_of(fit: FitArguments) -> Any:
+    """Return a symbolic batch; None where not even reading the data tells."""
+    try:
+        return fit.specification_of_a_batch()
+    except Exception:  # the user's data may raise anything, and the trial has its result
+        return None
+
+
+def rebuild(
+    build_model: Builder, store: StoreSource, storage: BaseStorage, trial: FrozenTrial
+) -> keras.Model:
+    """Return the compiled model of a finished trial with the weights of its best epoch.
+
+    Raises:
+        BuilderError: The builder returned something else than a compiled model.
+        WeightsError: The weights are not kept, or do not fit the model.
+    """
+    asked_before = dict(trial.distributions)
+    model, _ = build_again(build_model, trial)
+    if _INPUTS in trial.user_attrs:
+        _make_again(model, trial)
+    model.built = True  # which Keras does not say of a model that only its steps call
+    try:
+        weights.load(store, storage, trial, model)
+    except UnfitWeightsError as error:
+        asked = trial.distributions  # into which the builder's call wrote what it asked for
+        if not (gone := [name for name, one in asked_before.items() if asked[name] is one]):
+            raise
+        raise WeightsError(
+            f"build_model no longer asks for {' and '.join(map(repr, gone))}, which trial "
+            f"{trial.number} had, and its weights do not fit. Restore the builder of that search."
+        ) from error
+    weights.let_files_be_whole(model)
+    return model
+
+
+def _make_again(model: keras.Model, trial: FrozenTrial) -> None:
+    """Make the variables that a model came without, as its trial did."""
+    try:
+        make_again(model, json.loads(trial.user_attrs[_INPUTS]))
+    except Exception as error:  # layers of the user may raise anything
+        raise WeightsError(f"Trial {trial.number} has weights. {unbuildable(model)}") from error

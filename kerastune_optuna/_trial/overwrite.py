@@ -1,0 +1,206 @@
+"""overwrite=True: a study that nobody searches is deleted, once by all copies of a script."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+import psutil
+
+from kerastune_optuna import _signals
+from kerastune_optuna._exceptions import StudyMismatchError
+from kerastune_optuna._storage import WORKER
+from kerastune_optuna._study import (
+    SLOT,
+    Watch,
+    is_dead,
+    is_in_doubt,
+    machine,
+    opening,
+    signature,
+    started,
+)
+from kerastune_optuna._trial.deletion import delete_study, parts
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+
+    from kerastune_optuna._storage import StoreSource
+    from kerastune_optuna._study import Objectives
+
+_MADE = "kerastune_optuna:made"  # the system attr of a study that says which process made it anew
+_POLL = 0.5  # seconds between two looks at trials of which only time tells whether they run
+# What launchers give to all processes that they start at once on many machines, and to no others.
+_LAUNCHES = (
+    ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT"),
+    ("PMIX_NAMESPACE",),
+    ("OMPI_MCA_ess_base_jobid",),
+)
+
+
+def clear(storage: BaseStorage, name: str, objectives: Objectives, store: StoreSource) -> bool:
+    """Delete the study of a name, unless a copy of this script has just made it anew.
+
+    Args:
+        storage: Where it is.
+        name: Its name.
+        objectives: Those that the new one is to have.
+        store: Where it keeps weights.
+
+    Returns:
+        Whether this process deleted one.
+
+    Raises:
+        StudyMismatchError: It is searched, or may be.
+    """
+    while (found := _found(storage, name)) is not None:
+        try:
+            if _may_be_shared(found, objectives):
+                return False
+            _check_idle(found)
+            delete_study(found, store)
+            return True
+        except KeyError:
+            if deletion_of(found) is None:
+                raise
+            # A copy of the script deleted it meanwhile, and may have made the new one.
+    return False
+
+
+def mark(study: optuna.Study) -> None:
+    """Write into a study that this process made it anew, where no copy of its script did."""
+    if _made(study) is None:
+        made: dict[str, Any] = {"by": signature(), "machine": machine(), "at": _now()}
+        made |= {"script": _script(), "launch": _launch()}
+        study._storage.set_study_system_attr(study._study_id, _MADE, made)
+
+
+def deletion_of(study: optuna.Study) -> StudyMismatchError | None:
+    """Return the error that says that a study was deleted; None where it is there."""
+    if any(one._study_id == study._study_id for one in study._storage.get_all_studies()):
+        return None
+    return StudyMismatchError(
+        f"Study {study.study_name!r} was deleted by another process, as overwrite=True does, while "
+        "this one used it. What runs here is lost; call this again to go on with the study that "
+        "has the name now, or pass another study_name."
+    )
+
+
+def _found(storage: BaseStorage, name: str) -> optuna.Study | None:
+    try:
+        study = optuna.load_study(study_name=name, storage=storage)
+        # MySQL finds names of any case.
+        return study if storage.get_study_name_from_id(study._study_id) == name else None
+    except KeyError:
+        return None
+
+
+def _made(study: optuna.Study) -> dict[str, Any] | None:
+    """Return what a study says of the process that made it anew; None where it says nothing."""
+    made: dict[str, Any] | None = study._storage.get_study_system_attrs(study._study_id).get(_MADE)
+    return made
+
+
+def _may_be_shared(study: optuna.Study, objectives: Objectives) -> bool:
+    """Whether a study is new: made by a copy of this script, or by anyone a moment ago."""
+    made = _made(study)
+    if made is not None and _is_of_a_copy(made):
+        return True
+    is_empty = not study.get_trials(deepcopy=False) and not study.user_attrs
+    return is_empty and opening.has(study, objectives)
+
+
+def _is_of_a_copy(made: dict[str, Any]) -> bool:
+    """Whether a process that made a study was started with this one, by the same script.
+
+    One that runs when the study is made cannot have been started to replace it.
+    """
+    is_interactive = "ipykernel" in sys.modules or hasattr(sys, "ps1")
+    if is_interactive or made["by"] == signature() or made["script"] != _script():
+        return False
+    if made["machine"] == machine():
+        return _began() <= float(made["at"])
+    return _launch() is not None and made["launch"] == _launch()
+
+
+def _script() -> str:
+    """Return the path of the script that this process runs, or its code where it has no path."""
+    return shlex.join(sys.orig_argv) if sys.argv[0] == "-c" else os.path.abspath(sys.argv[0])
+
+
+def _launch() -> list[str] | None:
+    """Return what a launcher calls the processes that it started with this one; None for none."""
+    for names in _LAUNCHES:
+        if names[0] in os.environ:
+            return [os.environ.get(name, "") for name in names]
+    return None
+
+
+def _now() -> float:
+    """Return the seconds on a clock that the processes of a machine share, and nobody sets."""
+    return float(Path("/proc/uptime").read_text().split()[0]) if psutil.LINUX else time.time()
+
+
+def _began() -> float:
+    """Return when this process began, on the same clock."""
+    return started(os.getpid()) / (os.sysconf("SC_CLK_TCK") if psutil.LINUX else 1)
+
+
+def _check_idle(study: optuna.Study) -> None:
+    """Refuse to delete what a process trains, after it was seen whether it lives.
+
+    Raises:
+        StudyMismatchError: Names the trial and the process.
+    """
+    watch, is_told = Watch(), False
+    while running := _running(study, watch):
+        for part, trial in running:
+            if not is_in_doubt(trial, watch):
+                raise StudyMismatchError(_why_not(study.study_name, part, trial))
+        if not is_told:
+            part, trial = running[0]
+            print(f"Waiting for a sign of {_whose(part, trial)}", file=sys.stderr, flush=True)
+            is_told = True
+        if _signals.requested():
+            raise KeyboardInterrupt
+        time.sleep(_POLL)
+
+
+def _running(study: optuna.Study, watch: Watch) -> list[tuple[str, FrozenTrial]]:
+    """Return the trials of ours that run, or may, each with the name of its study."""
+    found = []
+    for name in [study.study_name, *parts(study)]:
+        with suppress(KeyError):  # a copy deleted it meanwhile
+            # Not by its name, which a copy may have given to a new study meanwhile.
+            is_whole = name == study.study_name
+            part = study if is_whole else optuna.load_study(study_name=name, storage=study._storage)
+            trials = watch.running(part)
+            found += [(name, one) for one in trials if _is_ours(one) and not is_dead(one, watch)]
+    return found
+
+
+def _is_ours(trial: FrozenTrial) -> bool:
+    """Whether a process of ours took a trial: of others nothing tells whether they live."""
+    return WORKER in trial.user_attrs or SLOT in trial.system_attrs
+
+
+def _why_not(name: str, part: str, trial: FrozenTrial) -> str:
+    return (
+        f"overwrite=True would delete study {name!r} while {_whose(part, trial)} is running. Stop "
+        "that process, or wait until it has ended, and call this again; or pass another study_name."
+    )
+
+
+def _whose(part: str, trial: FrozenTrial) -> str:
+    """Return which trial a process runs, and which process that is."""
+    signed = str(trial.user_attrs.get(WORKER, "")).rsplit(":", 2)
+    where = "this machine" if signed[0] == machine() else signed[0].rpartition("-")[0]
+    by = f" (process {signed[1]} on {where})" if len(signed) == 3 else ""
+    return f"trial {trial.number} of study {part!r}{by}"

@@ -1,0 +1,240 @@
+"""What all trials of a search share, and what one trial makes of it with what its builder gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import keras
+from optuna.trial import BaseTrial, FrozenTrial, Trial
+
+from kerastune_optuna import _source
+from kerastune_optuna._backend import set_all
+from kerastune_optuna._data import FitArguments, check_builders_arguments, check_training, of_fold
+from kerastune_optuna._data import not_finite as _not_finite
+from kerastune_optuna._exceptions import BuilderError, StudyMismatchError
+from kerastune_optuna._search import asked
+from kerastune_optuna._seeds import seed_of
+from kerastune_optuna._storage import StoreSource, database
+from kerastune_optuna._study import Constraints, Objectives, untold
+from kerastune_optuna._trial import shared
+from kerastune_optuna._trial.custom_fit import trains_itself
+from kerastune_optuna._trial.rehearsal import rehearse
+from kerastune_optuna._trial.steps import compiled_metrics, set_steps
+from kerastune_optuna._trial.user_callbacks import for_trial, may_add_metrics, of_builder
+
+Builder: TypeAlias = Callable[[BaseTrial], keras.Model | tuple[keras.Model, Mapping[str, Any]]]
+
+_OF_KERAS_TUNER = ("Int", "Float", "Choice", "Boolean", "Fixed", "conditional_scope")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Hold what all trials of a search share."""
+
+    build_model: Builder
+    objectives: Objectives
+    fit: FitArguments
+    callbacks: Sequence[Any]
+    seed: int | None
+    keep_best: int
+    store: StoreSource
+    backup_every: float | None
+    train_repeats: bool = False
+    executions: int = 1
+    card: str | None = None  # the key of the card that tells of this search
+    constraints: Constraints = field(default_factory=Constraints)
+
+    @property
+    def needs_size(self) -> bool:
+        """Whether a model must have its weights before it is trained."""
+        return self.objectives.need_size or self.constraints.are_there
+
+    @property
+    def n_trainings(self) -> int:
+        """How many trainings a trial has: one for each execution of each fold."""
+        return self.executions * max(1, len(self.fit.folds))
+
+    @property
+    def epochs_of_a_trial(self) -> int:
+        """How many epochs a trial runs that is not stopped early."""
+        return self.n_trainings * self.fit.epochs_of_a_trial
+
+    @property
+    def last_epoch(self) -> int:
+        """Up to which epoch a trial counts: that of fit, but for several trainings."""
+        return self.fit.epochs - self.fit.epochs_of_a_trial + self.epochs_of_a_trial
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """Digests of the builder's code and of what it reads, as they are at the first look."""
+        return _source.digests(self.build_model)
+
+    @cached_property
+    def not_finite(self) -> str | None:
+        """Where the data of the search holds NaN or infinity, looked for once in a process."""
+        return _not_finite.find(self.fit)
+
+    def of_trial(
+        self,
+        trial: BaseTrial,
+        model: keras.Model,
+        arguments: Mapping[str, Any],
+        folder: str,
+        training: int = 0,
+    ) -> Recipe:
+        """Return the recipe of one training of a trial.
+
+        Args:
+            trial: The trial.
+            model: What its builder built.
+            arguments: What its builder returned beside the model.
+            folder: Where its callbacks write, below the user's own folders.
+            training: The number of the training, which tells its fold and its seed.
+
+        Raises:
+            ArgumentError: The builder's arguments cannot work.
+        """
+        check_builders_arguments(arguments)
+        others = dict(arguments)
+        builders = of_builder(others.pop("callbacks", None), trial, folder)
+        callbacks = [*for_trial(self.callbacks, trial, folder), *builders]
+        fit = of_fold(self.fit.with_builders(others), training)
+        check_training(fit, self.objectives, may_add=may_add_metrics(callbacks))
+        fit = fit.of_training(model, seed_of(trial, self.seed, training))
+        return replace(self, fit=fit, callbacks=callbacks)
+
+    def make_ready(self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback]) -> None:
+        """Let a model train in fewer traces and calls, where nothing but time can differ.
+
+        Args:
+            model: The trial's model.
+            callbacks: All that its training is to have, ours too.
+        """
+        if trains_itself(self.build_model):
+            # It may change data and model before it trains, and add callbacks that act on batches,
+            # as one of ours does: that one makes it train step by step.
+            set_steps(model, self.fit, callbacks)
+            return
+        rehearse(model, self.fit.specification())
+        set_steps(model, self.fit, self.callbacks)
+
+
+def build(build_model: Builder, trial: BaseTrial) -> tuple[keras.Model, Mapping[str, Any]]:
+    """Return the compiled model for a trial's parameters, and what Model.fit is to get with it.
+
+    Raises:
+        BuilderError: The builder returned something else, is one for KerasTuner, or shares what
+            others trained or would train.
+        StudyMismatchError: The builder asks for another parameter than trials before.
+    """
+    before = shared.there_before(build_model)
+    made = _called(build_model, trial)
+    _check_names(trial)
+    model, arguments = _as_pair(made) if isinstance(made, tuple) else (made, {})
+    if not isinstance(model, keras.Model):
+        came = "None (is its `return model` missing?)" if model is None else f"a {_kind(model)}"
+        raise BuilderError(f"build_model returned {came}. Return a compiled keras.Model.")
+    if not model.compiled:
+        raise BuilderError(
+            f"build_model returned the model {model.name!r} uncompiled. Call model.compile("
+            "optimizer=..., loss=..., metrics=[...]) before you return it."
+        )
+    shared.check(model, before)
+    # Keras resets metrics that others use too only once they are built into a model.
+    for metric in compiled_metrics(model):
+        if isinstance(metric, keras.Metric):
+            metric.reset_state()
+    return model, arguments
+
+
+def build_again(
+    build_model: Builder, trial: FrozenTrial, seed: int | None = None
+) -> tuple[keras.Model, Mapping[str, Any]]:
+    """Return what `build` does for a finished trial.
+
+    What the builder did not ask for when the trial ran has the value of its `default_params`.
+
+    Args:
+        build_model: The builder.
+        trial: A copy of the trial, which gets the defaults.
+        seed: What its training starts from, where there is to be one.
+
+    Raises:
+        BuilderError: The builder returned something else.
+        StudyMismatchError: The builder asks for another parameter, of which it has no default.
+    """
+    try:
+        return _from_seed(seed, build_model, untold(trial))
+    except StudyMismatchError:
+        if not asked.with_defaults(build_model, trial):
+            raise
+        return _from_seed(seed, build_model, untold(trial))
+
+
+def _from_seed(
+    seed: int | None, build_model: Builder, trial: FrozenTrial
+) -> tuple[keras.Model, Mapping[str, Any]]:
+    if seed is not None:
+        set_all(seed)
+    return build(build_model, trial)
+
+
+def _called(build_model: Builder, trial: BaseTrial) -> Any:
+    try:
+        return build_model(trial)
+    except ValueError as error:
+        if asked.is_of_optuna(error):  # as for a parameter that is not what it was
+            asked.check(build_model, trial)
+        raise
+    except AttributeError as error:
+        if isinstance(error.obj, BaseTrial) and error.name in _OF_KERAS_TUNER:
+            raise _is_for_keras_tuner(error.name) from error
+        raise
+
+
+def _check_names(trial: BaseTrial) -> None:
+    """Refuse names of parameters that the study's database takes for one."""
+    alike = _alike(trial.params)
+    if alike and isinstance(trial, Trial) and database.ignores_case(trial.storage):
+        raise BuilderError(
+            f"build_model asks for the parameters {' and '.join(map(repr, alike))}, which MySQL "
+            "and MariaDB take for one, since their names differ by capitals alone. Rename one of "
+            "them, or pass the URL of PostgreSQL as storage=."
+        )
+
+
+def _alike(names: Iterable[str]) -> list[str]:
+    """Return names that differ by no more than the case of their letters; nothing for none."""
+    by_case: dict[str, list[str]] = {}
+    for name in names:
+        by_case.setdefault(name.casefold(), []).append(name)
+    return next((same for same in by_case.values() if len(same) > 1), [])
+
+
+def _is_for_keras_tuner(name: str) -> BuilderError:
+    return BuilderError(
+        f"build_model calls {name}() of its trial, which KerasTuner's hp has and an Optuna trial "
+        "does not. Pass from_keras_tuner(build_model), which gives it an hp, or ask for parameters "
+        "by trial.suggest_int, suggest_float and suggest_categorical."
+    )
+
+
+def _as_pair(made: tuple[Any, ...]) -> tuple[Any, Mapping[str, Any]]:
+    """Return the two parts of a tuple, of which the second must be the arguments of fit."""
+    instead = 'Return a compiled keras.Model, or (model, {"batch_size": 32}).'
+    if len(made) != 2:
+        raise BuilderError(f"build_model returned a tuple of {len(made)}. {instead}")
+    model, arguments = made
+    if not isinstance(arguments, Mapping):
+        raise BuilderError(
+            f"build_model returned a {_kind(arguments)} beside its model, and not a dict of "
+            f"arguments of Model.fit. {instead}"
+        )
+    return model, arguments
+
+
+def _kind(value: object) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"

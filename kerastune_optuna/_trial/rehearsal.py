@@ -1,0 +1,168 @@
+"""What a model makes in its first training step, made before that one and without running it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+
+from kerastune_optuna._data import FitArguments
+from kerastune_optuna._trial.steps import is_usual
+from kerastune_optuna._trial.variables import (
+    lacks_variables,
+    make_variables,
+    scope_of,
+    strategy_of,
+    traced,
+    unbuildable,
+)
+
+# Where a model has steps or losses of its own, only running them tells what they make.
+_OWN_STEPS = ("compute_loss", "compute_metrics", "test_step", "train_step")
+_OWN_LOOPS = ("evaluate", "make_test_function", "make_train_function")
+
+
+def rehearse(model: keras.Model, batch: Any) -> None:
+    """Make the variables of a model, its metrics and its optimizer, and run nothing.
+
+    TensorFlow traces a function a second time where its first trace made variables, as that of a
+    training does: it would take a third of a short one. Keras does the same on JAX, and for models
+    of a `tf.distribute` strategy.
+
+    Args:
+        model: The compiled model; left as it came where a difference could show.
+        batch: A symbolic batch of inputs and targets; None where the data does not tell.
+    """
+    if batch is None or not is_usual(model, *_OWN_STEPS, *_OWN_LOOPS) or strategy_of(model):
+        return
+    x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+    try:
+        _make_all(model, x, y)
+    except Exception:  # layers, losses and metrics of the user may raise anything
+        return  # fit() calls the same with data next, and raises what is wrong
+
+
+def _make_all(model: keras.Model, x: Any, y: Any) -> None:
+    if type(model) is keras.Sequential and not model.built and isinstance(x, keras.KerasTensor):
+        model.build(x.shape)
+    if not model.built or y is None:  # of a subclassed model only a call tells what it makes
+        return
+    _build_metrics(model, y, model.compute_output_spec(x))
+    if not model.optimizer.built:
+        with _undone_on_error(model.optimizer):
+            model.optimizer.build(model.trainable_variables)
+
+
+def _build_metrics(model: keras.Model, y: Any, prediction: Any) -> None:
+    """Let the compiled metrics and loss learn the names and shapes of the outputs."""
+    for compiled in (model._compile_metrics, model._compile_loss):
+        if compiled is not None and not compiled.built:
+            compiled.build(y, prediction)
+
+
+@contextmanager
+def _undone_on_error(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
+    """Leave an optimizer that cannot be built as it was, which would call itself built else."""
+    before = {
+        name: copy.copy(value) if isinstance(value, list | dict) else value
+        for name, value in vars(optimizer).items()
+    }
+    try:
+        yield
+    except Exception:  # of any kind: it is raised again
+        vars(optimizer).clear()
+        vars(optimizer).update(before)
+        raise
+
+
+def names_of_metrics(model: keras.Model, fit: FitArguments) -> set[str]:
+    """Return what an evaluation will log, and leave all variables and generators as they are.
+
+    Returns:
+        The names without "val_"; none where only a training tells.
+    """
+    if keras.backend.backend() != "tensorflow":
+        if _is_read_ahead(fit.x):
+            return set()
+        _begin_to_fit(model, fit)
+    elif _is_own(model, *_OWN_LOOPS):
+        return set()
+    try:
+        return _logged(model, fit)
+    except Exception:  # layers, losses and metrics of the user may raise anything
+        return set()  # fit() calls the same with data next, and raises what is wrong
+
+
+def _logged(model: keras.Model, fit: FitArguments) -> set[str]:
+    is_own = _is_own(model, *_OWN_STEPS, *_OWN_LOOPS)
+    if keras.backend.backend() != "tensorflow":
+        if is_own:
+            with _restored(model):
+                return set(fit.evaluate_once(model))
+    elif is_own:
+        batch = fit.specification_of_a_batch()
+        if lacks_variables(model):
+            make_variables(model, batch)
+        return set(traced(model, model.test_step, batch))
+    else:
+        with scope_of(model), _undone_on_error(model.optimizer):
+            model._symbolic_build(data_batch=fit.specification_of_a_batch())
+    return set(model.get_metrics_result())
+
+
+def _begin_to_fit(model: keras.Model, fit: FitArguments) -> None:
+    """Let Keras build a model, its metrics and its optimizer, as JAX and PyTorch need it.
+
+    The first fit of a model reads, and shuffles, a batch more for that: where this one does so, the
+    next will not, and trains as the first would have.
+    """
+    model.fit(**{**fit.as_keywords(), "epochs": 0}, verbose=0)
+
+
+def _is_read_ahead(data: Any) -> bool:
+    """Whether threads or processes of Keras read data, which begin to at the first look at it.
+
+    What they had read when the first fit looked is trained on first; a fit before it would take it.
+    """
+    return isinstance(data, keras.utils.PyDataset) and (
+        data.workers > 1 or data.use_multiprocessing
+    )
+
+
+def make_ready_to_keep(model: keras.Model, fit: FitArguments) -> None:
+    """Make what a model lacks from the data that it is about to be trained on.
+
+    Raises:
+        BuilderError: It cannot be made, and so not be made again for weights to be loaded into it.
+    """
+    if not lacks_variables(model):
+        model.built = True
+        return
+    if keras.backend.backend() != "tensorflow":
+        _begin_to_fit(model, fit)
+        return
+    try:
+        make_variables(model, fit.specification_of_a_batch())
+    except Exception as error:  # layers of the user may raise anything
+        if not model.run_eagerly:
+            return  # fit() traces the same next, and raises what is wrong
+        raise unbuildable(model) from error
+
+
+def _is_own(model: keras.Model, *methods: str) -> bool:
+    return any(getattr(type(model), name) is not getattr(keras.Model, name) for name in methods)
+
+
+@contextmanager
+def _restored(model: keras.Model) -> Iterator[None]:
+    """Put back the variables of a built model, its generators and its metrics."""
+    variables = [*model.variables, *model.metrics_variables]
+    before = [keras.ops.copy(variable.value) for variable in variables]
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)

@@ -1,0 +1,282 @@
+"""One trial: build, fit, score, and keep the weights where they rank."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+
+import keras
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
+
+from kerastune_optuna._backend import Memory, set_all
+from kerastune_optuna._data import FitArguments, not_finite
+from kerastune_optuna._exceptions import StorageError, WeightsError
+from kerastune_optuna._scratch import scratch
+from kerastune_optuna._search import asked, repeats, watched_alone
+from kerastune_optuna._seeds import seed_of
+from kerastune_optuna._signals import finishing, requested
+from kerastune_optuna._storage import StoreAwayError
+from kerastune_optuna._study import DIVERGED, N_PARAMS, NOT_FINITE
+from kerastune_optuna._study import reason as _reason
+from kerastune_optuna._trial import (
+    backup,
+    history,
+    shared,
+    weights,
+)
+from kerastune_optuna._trial.archive import Archive
+from kerastune_optuna._trial.backup import UnfitBackupError
+from kerastune_optuna._trial.callbacks import PruningCallback
+from kerastune_optuna._trial.kept import discard_outranked, enters_best, save
+from kerastune_optuna._trial.recipe import Recipe, build
+from kerastune_optuna._trial.rehearsal import make_ready_to_keep
+from kerastune_optuna._trial.score import score
+from kerastune_optuna._trial.training import Task, Training, make_ready
+from kerastune_optuna._trial.trainings import Series
+from kerastune_optuna._trial.variables import lacks_variables
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """Hold what a training came to, and what went wrong after its result was known."""
+
+    state: TrialState
+    values: Sequence[float] | None = None
+    error: WeightsError | None = None
+
+
+def run_trial(
+    study: optuna.Study, trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool
+) -> FrozenTrial:
+    """Train one configuration and tell the study how it ended.
+
+    Args:
+        study: The study that asked the trial.
+        trial: The running trial.
+        recipe: What all trials share.
+        memory: Releases what a training leaves behind before the next one of the same trial.
+        check: Whether to look for the objective among the metrics before training.
+
+    Returns:
+        The finished trial.
+
+    Raises:
+        KeyboardInterrupt: A signal asked for the end; the trial is left RUNNING.
+        StorageError: The storage is gone; the trial is left RUNNING.
+        WeightsError: They cannot be saved; the trial has its result.
+    """
+    began = time.perf_counter()
+    try:
+        outcome = _train(study, trial, recipe, memory, check=check)
+        trial.set_user_attr("seconds", round(time.perf_counter() - began, 3))
+        finished = study.tell(trial, outcome.values, outcome.state)
+    except (KeyboardInterrupt, StorageError):
+        raise
+    except UpdateFinishedTrialError:
+        # Another machine took this one for dead, say after a long sleep, and runs the trial.
+        return study._storage.get_trial(trial._trial_id)
+    except BaseException as error:  # of any kind: no other trial may stay RUNNING behind us
+        if requested():  # which a process that loads data for the trial may have died of
+            raise KeyboardInterrupt from error
+        with suppress(UpdateFinishedTrialError):
+            _say_why(trial, error)
+            backup.discard(recipe.store, study.tell(trial, state=TrialState.FAIL))
+        raise
+    wrong = outcome.error
+    try:
+        backup.discard(recipe.store, finished)
+        if weights.has(study._storage, finished):
+            discard_outranked(study, recipe)
+    except StoreAwayError as away:
+        wrong = wrong or away  # what is not there counts more than what is left
+    if wrong is not None:
+        raise wrong
+    return finished
+
+
+def _train(
+    study: optuna.Study, trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool
+) -> _Outcome:
+    """Train a configuration; return how the trial ended and the values of its best epoch."""
+    try:
+        return _train_all(study, trial, recipe, memory, check=check)
+    except UnfitBackupError:
+        backup.forget(trial)
+        return _train_all(study, trial, recipe, memory, check=check)
+
+
+def _train_all(
+    study: optuna.Study, trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool
+) -> _Outcome:
+    """Run the trainings of a trial that its backup does not hold yet; most trials have one."""
+    series = Series(recipe.objectives.watched, recipe.n_trainings, _seed(trial, recipe))
+    if series.length > 1:
+        trial.set_user_attr("seeds", series.seeds)
+    if recipe.card is not None:
+        trial.set_user_attr("card", recipe.card)
+    with scratch() as folder:
+        is_used = recipe.backup_every is not None
+        archive = Archive(trial, recipe.store, str(folder), is_used=is_used)
+        archive.open(series)
+        task, outcome = Task(study, trial, recipe, series, archive), None
+        while outcome is None:
+            # The worker releases what the only training of a trial leaves.
+            with memory.released() if series.length > 1 else nullcontext():
+                outcome = _build_and_fit(task, check=check and series.number == 0)
+    return outcome
+
+
+def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
+    """Run one training; return how the trial ended, or None where more trainings are to come."""
+    trial, series = task.trial, task.series
+    set_all(series.seed)
+    model, arguments = build(task.recipe.build_model, trial)
+    asked.check_choices(trial)
+    # Constraints may have changed since a trial that comes again, and are asked first.
+    asks = task.recipe.constraints.are_there
+    if not asks and (known := _known(task)) is not None:
+        return known
+    came_with = len(model.weights), lacks_variables(model)
+    recipe = task.recipe.of_trial(trial, model, arguments, _folder(task), series.number)
+    _note_epochs(task, recipe.fit)
+    training = Training(task, recipe)
+    make_ready(model, recipe, training, check=check)
+    if check and series.number == 0:
+        _warn_of_holes(task.recipe.fit)
+    if series.number == 0 and _breaks_constraints(trial, model, recipe):
+        return _Outcome(TrialState.PRUNED)
+    if asks and (known := _known(task)) is not None:
+        return known
+    training.fit(model)
+    shared.check_trained(model)
+    if training.pruning.cut_off:
+        task.archive.save()  # a builder's own fit may end between two phases
+        raise KeyboardInterrupt
+    _take(task, training, model, recipe)
+    _note_divergence(task, training.pruning)
+    if training.came_to_its_end and not series.is_over:
+        task.archive.save_between(series, training.pruning.state())
+        return None
+    model.built = True  # which Keras does not say of a model that only its steps call
+    is_whole = came_with == (len(model.weights), False)
+    with finishing():
+        return _conclude(task, training, model, None if is_whole else recipe.fit)
+
+
+def _warn_of_holes(fit: FitArguments) -> None:
+    """Tell of values that are not finite, which not every loss shows: relu makes 0 of NaN."""
+    if (where := not_finite.find_in_arrays(fit)) is not None:
+        warnings.warn(
+            f"{where}. Fill it or drop the rows, unless the model takes it.",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def _take(task: Task, training: Training, model: keras.Model, recipe: Recipe) -> None:
+    """Add what a training came to to those of its trial that ended."""
+    best, seconds = training.pruning.best_value, training.watch.seconds
+    scores: Sequence[float] = ()
+    if best is not None and training.came_to_its_end:
+        scores = score(recipe, model, best, training.logs_of_best_epoch, seconds)
+    outcome, state = training.pruning.outcome(), training.best.best_or_last()
+    task.series.add(outcome, training.logs.rows, state, scores, seconds)
+
+
+def _note_divergence(task: Task, pruning: PruningCallback) -> None:
+    """Write down that a training diverged, and where the data is at fault."""
+    trial, has_diverged = task.trial, pruning.diverged is not None
+    if has_diverged:
+        trial.set_user_attr(DIVERGED, pruning.epochs_run)
+    is_early = has_diverged and pruning.epochs_run == 1  # in which all of the data came
+    has_none = pruning.best_value is None and pruning.reason is None
+    if (is_early or has_none) and (where := task.recipe.not_finite) is not None:
+        trial.set_user_attr(NOT_FINITE, where)
+        reason = trial.user_attrs.get("stop_reason", pruning.stop_reason)
+        trial.set_user_attr("stop_reason", _reason.shortened(f"{reason}; {where}"))
+
+
+def _conclude(
+    task: Task, training: Training, model: keras.Model, builds: FitArguments | None
+) -> _Outcome:
+    """Keep the logs of a trial, and the weights where it ranks.
+
+    Args:
+        task: The trial.
+        training: Its last training.
+        model: Its model.
+        builds: The data that made variables which the model came without.
+
+    Returns:
+        How it ended.
+    """
+    trial, recipe, series = task.trial, task.recipe, task.series
+    trial.set_user_attr(N_PARAMS, model.count_params())
+    recipe.constraints.take_time(trial, series.seconds)
+    error = history.save(recipe.store, trial, series.rows) if recipe.keep_best else None
+    if not training.came_to_its_end:
+        return _Outcome(training.state, error=error)
+    error = task.archive.error or error
+    if enters_best(task.study, trial.number, series.means, recipe):
+        series.restore(model)
+        error = save(recipe, trial, model, builds) or error
+    return _Outcome(TrialState.COMPLETE, series.means, error)
+
+
+def _known(task: Task) -> _Outcome | None:
+    """Take over the result of an earlier trial with the same parameters, if there is one."""
+    if task.recipe.train_repeats or task.series.number:
+        return None
+    if (earlier := repeats.find(task.study, task.trial)) is None:
+        return None
+    repeats.take_over(watched_alone(task.trial, task.recipe.objectives), earlier)
+    is_complete = earlier.state is TrialState.COMPLETE
+    return _Outcome(earlier.state, earlier.values if is_complete else None)
+
+
+def _seed(trial: optuna.Trial, recipe: Recipe) -> int:
+    """Return the trial's own seed, which its first training has, and write it down."""
+    seed = seed_of(trial, recipe.seed)
+    if "seed" not in trial.user_attrs:  # where it is not the retry of another
+        trial.set_user_attr("seed", seed)
+    return seed
+
+
+def _note_epochs(task: Task, fit: FitArguments) -> None:
+    """Write down how many epochs a trial may run, as its search or its builder has it."""
+    own, of_search = fit.epochs_of_a_trial, task.recipe.fit.epochs_of_a_trial
+    task.series.begin(max(own, of_search))
+    if "epochs" not in task.trial.user_attrs:  # most trials have one training
+        task.trial.set_user_attr("epochs", own * task.series.length)
+
+
+def _breaks_constraints(trial: optuna.Trial, model: keras.Model, recipe: Recipe) -> bool:
+    """Whether a configuration must not be trained, which its trial then says."""
+    if recipe.needs_size:
+        make_ready_to_keep(model, recipe.fit)
+        trial.set_user_attr(N_PARAMS, model.count_params())
+    broken = recipe.constraints.check(trial, model)
+    if broken is not None:
+        trial.set_user_attr("stop_reason", _reason.shortened(broken))
+        trial.set_user_attr("epochs_run", 0)
+    return broken is not None
+
+
+def _folder(task: Task) -> str:
+    """Return the folder, below the user's own, for what the callbacks of a training write."""
+    path = os.path.join(task.study.study_name, f"trial_{task.trial.number:04d}")
+    if task.series.length == 1:
+        return path
+    return os.path.join(path, f"training_{task.series.number}")
+
+
+def _say_why(trial: optuna.Trial, error: BaseException) -> None:
+    """Write down why a trial fails, and what tells that from other failures."""
+    trial.set_user_attr("stop_reason", _reason.told(error))
+    trial.storage.set_trial_system_attr(trial._trial_id, _reason.SAMENESS, _reason.sameness(error))

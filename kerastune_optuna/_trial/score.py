@@ -1,0 +1,61 @@
+"""The values of a training: of its best epoch, and what is measured of the trial as a whole."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerastune_optuna._study import INFERENCE_MS, N_PARAMS, SECONDS, Objective
+from kerastune_optuna._trial.inference import inference_ms
+from kerastune_optuna._trial.recipe import Recipe
+
+
+def score(
+    recipe: Recipe,
+    model: keras.Model,
+    best_value: float,
+    best_epoch: Mapping[str, Any],
+    seconds: float,
+) -> list[float]:
+    """Return the value of each objective.
+
+    Args:
+        recipe: The recipe of the trial.
+        model: Its model, after training.
+        best_value: The value of the watched objective.
+        best_epoch: The logs of the epoch that had it, or what the builder's own fit returned.
+        seconds: How long the training took.
+
+    Raises:
+        MetricNotFoundError: The logs do not hold a metric.
+        ValueError: A metric is NaN, which Optuna takes for no value.
+    """
+
+    def value(objective: Objective) -> float:
+        if objective == recipe.objectives.watched:
+            return best_value
+        if objective.name == N_PARAMS:
+            return float(model.count_params())
+        if objective.name == SECONDS:
+            return seconds
+        if objective.name == INFERENCE_MS:
+            return inference_ms(model, recipe.fit.inputs_of_a_batch())
+        return _logged(objective, best_epoch)
+
+    return [value(one) for one in recipe.objectives.each]
+
+
+def _logged(objective: Objective, epoch: Mapping[str, Any]) -> float:
+    """Return the value of a metric in the logs of an epoch."""
+    name = objective.find(epoch)
+    if name is None:
+        raise objective.missing(epoch)
+    if shape := np.shape(epoch[name]):
+        raise objective.without_number(shape)
+    if math.isnan(value := float(epoch[name])):
+        raise ValueError(f"{name} is NaN at the best epoch")
+    return value

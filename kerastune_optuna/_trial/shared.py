@@ -1,0 +1,95 @@
+"""What a model shares with others because it was there before its builder was called.
+
+A base that is loaded once and stays frozen serves all trials. One that is trained would bring each
+trial what those before it learnt, and change the models that were handed out.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from typing import Any
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
+
+import keras
+
+from kerastune_optuna import _source
+from kerastune_optuna._exceptions import BuilderError
+from kerastune_optuna._trial.variables import checksum_of
+
+_STATE = "seed_generator_state"  # how the paths of what a SeedGenerator counts end
+_seen: WeakValueDictionary[int, keras.Variable] = WeakValueDictionary()  # in the models before
+_optimizers: WeakSet[keras.optimizers.Optimizer] = WeakSet()  # of the models before
+_frozen: WeakKeyDictionary[keras.Model, dict[int, int]] = WeakKeyDictionary()  # checksums by id
+
+
+def there_before(build_model: Callable[..., Any]) -> set[int]:
+    """Return the ids of the variables that a builder can reach before it is called."""
+    layers = (one for one in _source.values(build_model) if isinstance(one, keras.Layer))
+    return {id(variable) for layer in layers for variable in layer.variables}
+
+
+def check(model: keras.Model, before: set[int]) -> None:
+    """Refuse a model of which a training would change what others have too.
+
+    What its layers that others have too draw from starts from the trial's seed.
+
+    Args:
+        model: What a builder returned, after generators were set to the trial's seed.
+        before: What was there before it was called.
+
+    Raises:
+        BuilderError: Says what to do inside of build_model.
+    """
+    variables = model.variables
+    shared = [one for one in variables if id(one) in before or _seen.get(id(one)) is one]
+    _seen.update((id(one), one) for one in variables)
+    if shared:
+        trained = {id(one) for one in model.trainable_variables}
+        _refuse(one for one in shared if id(one) in trained)
+        states = [one for one in shared if one.path.endswith(_STATE)]
+        _draw_anew(states)
+        weights = {id(one) for one in shared}.difference(map(id, states))
+        _frozen[model] = {id(one): checksum_of(one) for one in shared if id(one) in weights}
+    _refuse_optimizer(model)
+
+
+def _refuse_optimizer(model: keras.Model) -> None:
+    """Refuse an optimizer that holds what it has learnt of the variables of another model."""
+    if model.optimizer in _optimizers:
+        raise BuilderError(
+            f"build_model compiled its model with an optimizer, {model.optimizer.name!r}, that an "
+            "earlier model was compiled with and whose variables it keeps. Make the optimizer "
+            "inside of build_model, or pass its name."
+        )
+    if model.optimizer is not None:
+        _optimizers.add(model.optimizer)
+
+
+def check_trained(model: keras.Model) -> None:
+    """Refuse what a training has changed that others have too, say after a base was unfrozen.
+
+    Raises:
+        BuilderError: Says what to do inside of build_model.
+    """
+    if (before := _frozen.get(model)) is not None:
+        shared = [one for one in model.variables if id(one) in before]
+        _refuse(one for one in shared if before[id(one)] != checksum_of(one))
+
+
+def _refuse(changing: Iterable[keras.Variable]) -> None:
+    if (first := next(iter(changing), None)) is not None:
+        raise BuilderError(
+            f"build_model returned a model with the variable {first.path!r}, which was there "
+            "before and which its training changes: each trial would go on with what others "
+            "learnt. Load the base inside of build_model, or clone it there (clone_model and "
+            "set_weights), or freeze it (trainable = False) in all trials."
+        )
+
+
+def _draw_anew(states: Iterable[keras.Variable]) -> None:
+    """Set what layers draw from by the seed of the trial, and leave the generators as they are."""
+    chance = random.Random()
+    chance.setstate(random.getstate())
+    for state in states:
+        state.assign([chance.getrandbits(31), 0])

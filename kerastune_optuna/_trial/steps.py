@@ -1,0 +1,169 @@
+"""How many training steps one call into TensorFlow makes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+
+from kerastune_optuna._data import FitArguments
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
+
+# Measured by tests/benchmarks/trainings.py: a call of many steps takes 0.1 s more to trace.
+_PAYS_FROM = 200  # training steps
+_MOST_STEPS = 128  # in one call: Ctrl-C waits for its end
+_MOST_WORK = 2e10  # multiplications in one call: a second or so on a slow machine
+_LEAST_STEPS = 4  # in one call: fewer gain nothing
+_PASSES = 3  # the gradient costs about twice what the prediction does
+
+# TensorFlow's optimiser of graphs finds less to fuse within a call of many steps: with these
+# activations that rounds otherwise. All layers of Keras with all other ones came out equal.
+_ROUNDED = ("silu", "swish")
+
+_BATCH_METHODS = [
+    "on_batch_begin",
+    "on_batch_end",
+    "on_train_batch_begin",
+    "on_train_batch_end",
+    "on_test_batch_begin",
+    "on_test_batch_end",
+]
+
+
+def check_steps(steps: object) -> None:
+    """Refuse a number of steps that no call could make.
+
+    Raises:
+        ArgumentError: Says what to pass instead.
+    """
+    instead = 'Pass "auto", or how many steps one call makes; 1 is what Keras does by itself.'
+    if steps == "auto":
+        return
+    if isinstance(steps, bool) or not isinstance(steps, int):
+        raise ArgumentTypeError(f"steps_per_execution={steps!r} is no whole number. {instead}")
+    if steps < 1:
+        raise ArgumentError(f"steps_per_execution={steps} is less than one step. {instead}")
+    if steps > 1 and keras.backend.backend() == "torch":
+        raise ArgumentError(
+            f"steps_per_execution={steps} is more than Keras makes in one call with PyTorch. Pass "
+            '1 or "auto".'
+        )
+
+
+def set_steps(
+    model: keras.Model, fit: FitArguments, callbacks: Sequence[keras.callbacks.Callback]
+) -> None:
+    """Let the model make as many steps a call as the user asks, or as pay and show nowhere.
+
+    Args:
+        model: The compiled model.
+        fit: What it will be trained with.
+        callbacks: The user's callbacks, of which none may want to see each batch.
+    """
+    if isinstance(fit.steps_per_execution, int):
+        model.steps_per_execution = fit.steps_per_execution
+    elif (
+        model.steps_per_execution == 1
+        and is_usual(model, "make_train_function")
+        and not any(_acts_on_batches(callback) for callback in callbacks)
+        and _stays_the_same(model)
+    ):
+        model.steps_per_execution = _best_steps(model, fit)
+
+
+def is_usual(model: keras.Model, *methods: str) -> bool:
+    """Whether TensorFlow compiles a model for one device, by Keras's own methods of these names."""
+    if keras.backend.backend() != "tensorflow" or model.run_eagerly:
+        return False
+    is_own = any(getattr(type(model), name) is not getattr(keras.Model, name) for name in methods)
+    return not is_own and model.distribute_strategy.num_replicas_in_sync == 1
+
+
+def _acts_on_batches(callback: keras.callbacks.Callback) -> bool:
+    """Whether a callback would see one call in place of many batches."""
+    if getattr(callback, "save_freq", None) == "epoch":  # ModelCheckpoint and its like
+        return False
+    base = keras.callbacks.Callback
+    return any(
+        getattr(getattr(callback, name), "__func__", None) is not getattr(base, name)
+        for name in _BATCH_METHODS
+    )
+
+
+def _best_steps(model: keras.Model, fit: FitArguments) -> int:
+    """Return how many steps a call may make; 1 where more would not pay, or could show."""
+    steps, work = fit.steps_of_an_epoch(), _work(model, fit)
+    if steps is None or work is None or steps * fit.epochs < _PAYS_FROM:
+        return 1
+    most = min(steps, _MOST_STEPS, int(_MOST_WORK / max(work, 1)))
+    if counted := fit.counted_steps():  # of endless data a call would take its fill
+        common = math.gcd(*counted)
+        most = max(n for n in range(1, max(most, 1) + 1) if common % n == 0)
+    return most if most >= _LEAST_STEPS else 1
+
+
+def _stays_the_same(model: keras.Model) -> bool:
+    """Whether a model trains to the same digits with many steps a call."""
+    # Wrappers like Bidirectional hold further layers.
+    parts = [*model._flatten_layers(include_self=False), *getattr(model, "operations", [])]
+    inner = [part.activation for part in parts if _is_active(part)]
+    names = {getattr(one, "__name__", type(one).__name__).lower() for one in [*parts, *inner]}
+    compiled = [model.optimizer, *keras.tree.flatten(model.loss), *compiled_metrics(model)]
+    # What others wrote may hold any arithmetic.
+    return not names.intersection(_ROUNDED) and all(
+        map(_is_of_keras, [model, *parts, *inner, *compiled])
+    )
+
+
+def _is_of_keras(part: Any) -> bool:
+    """Whether a layer, a function or a name is Keras's own."""
+    return part is None or isinstance(part, str) or part.__module__.startswith("keras.")
+
+
+def _is_active(layer: keras.layers.Layer) -> bool:
+    """Whether a layer has an activation."""
+    return getattr(layer, "activation", None) is not None
+
+
+def compiled_metrics(model: keras.Model) -> list[Any]:
+    """Return what compile() got for metrics, or what is in no list."""
+    compiled = model._compile_metrics
+    if compiled is None:
+        return []
+    metrics = [compiled._user_metrics, compiled._user_weighted_metrics]
+    return list(keras.tree.flatten([one for one in metrics if one]))
+
+
+def _work(model: keras.Model, fit: FitArguments) -> float | None:
+    """Estimate the multiplications of one step; None where the model or the data do not tell."""
+    shape = fit.shape_of_a_batch()
+    if shape is None or not model.built:  # to build it here would be to guess what fit passes it
+        return None
+    rows, *row = shape
+    return _PASSES * rows * sum(_positions(leaf, row) * _size(leaf) for leaf in _leaves(model))
+
+
+def _leaves(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Yield the layers of a model and of the models in it."""
+    for layer in model.layers:
+        yield from _leaves(layer) if isinstance(layer, keras.Model) else [layer]
+
+
+def _size(layer: keras.layers.Layer) -> int:
+    return sum(math.prod(weight.shape) for weight in layer.weights)
+
+
+def _positions(layer: keras.layers.Layer, row: Sequence[int]) -> int:
+    """Return how often a layer uses each weight for a row: pixels of images, steps of a series."""
+    try:
+        ends = keras.tree.flatten([layer.input, layer.output])
+    except (AttributeError, ValueError):  # only layers of functional models know their ends
+        return math.prod(row)
+    return max(math.prod(_known(end.shape[1:-1])) for end in ends)
+
+
+def _known(shape: Sequence[Any]) -> list[int]:
+    """Return the sizes of a shape, with a guess where one is open, as of texts of any length."""
+    return [128 if size is None else int(size) for size in shape]

@@ -1,0 +1,65 @@
+"""The callback that ends a training soon once a signal has asked for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+
+from kerastune_optuna._signals import requested
+
+SOON = 2.0  # seconds for which a signal waits for the end of an epoch
+
+
+class StopOnRequest(keras.callbacks.Callback):
+    """Leave an epoch once a signal has asked for the end, unless it is about to end itself.
+
+    Args:
+        leave: Called when the epoch is left, which then counts as not begun.
+    """
+
+    # Keras reads the logs of each batch from the device for callbacks that do not say so.
+    async_safe = True
+
+    def __init__(self, leave: Callable[[], None] = lambda: None) -> None:
+        super().__init__()
+        self._leave = leave
+        self._began = time.monotonic()
+        self._lasts = float("inf")
+        self._until: float | None = None
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Forget how long the epochs of an earlier training lasted."""
+        self._lasts = float("inf")
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Measure the epoch."""
+        self._began = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Leave the epoch."""
+        if self._is_to_leave():
+            self._leave()
+            self.model.stop_training = True
+
+    def on_test_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Leave the validation, which Keras starts even for an epoch that was left."""
+        self.on_train_batch_end(batch)
+        if self._is_to_leave():
+            self.model.stop_evaluating = True
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Expect the next one to last as long."""
+        now = time.monotonic()
+        self._lasts, self._began = now - self._began, now
+
+    def _is_to_leave(self) -> bool:
+        if not requested():
+            return False
+        now = time.monotonic()
+        if self._until is None:
+            is_near = self._began + self._lasts < now + SOON
+            self._until = now + SOON if is_near else now
+        return now >= self._until

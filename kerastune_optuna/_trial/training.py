@@ -1,0 +1,143 @@
+"""One training of a trial: its callbacks in their order, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import keras
+import optuna
+from optuna.trial import TrialState
+
+from kerastune_optuna._data import GeneratorFunction, lacks_targets
+from kerastune_optuna._exceptions import ArgumentError
+from kerastune_optuna._search import watched_alone
+from kerastune_optuna._trial import custom_fit
+from kerastune_optuna._trial.archive import Archive
+from kerastune_optuna._trial.backup import Backup, BackupOfFits
+from kerastune_optuna._trial.fits import Fits, Gate
+from kerastune_optuna._trial.history import EpochLogs
+from kerastune_optuna._trial.hparams import for_boards
+from kerastune_optuna._trial.recipe import Recipe
+from kerastune_optuna._trial.rehearsal import make_ready_to_keep, names_of_metrics
+from kerastune_optuna._trial.stop import StopOnRequest
+from kerastune_optuna._trial.stopwatch import Stopwatch
+from kerastune_optuna._trial.trainings import Series
+from kerastune_optuna._trial.user_callbacks import may_add_metrics
+
+
+@dataclass(frozen=True)
+class Task:
+    """Hold what the trainings of one trial share."""
+
+    study: optuna.Study
+    trial: optuna.Trial
+    recipe: Recipe
+    series: Series
+    archive: Archive
+
+
+class Training:
+    """Hold the callbacks of one training, in the order in which they are called."""
+
+    def __init__(self, task: Task, recipe: Recipe) -> None:
+        self.of_user = recipe.callbacks
+        objectives, limit = recipe.objectives, recipe.constraints.max_seconds
+        shown = watched_alone(task.trial, objectives)
+        self.pruning = custom_fit.pruning_for(recipe.build_model, shown, objectives.watched)
+        self.pruning.join(task.series)
+        stop = StopOnRequest(self.pruning.break_off)
+        self.watch = Stopwatch(self.pruning, limit, task.series.seconds)
+        self.best = custom_fit.best_for(self.pruning)
+        self.logs = EpochLogs()
+        boards = for_boards(self.of_user, task.trial, self.pruning)
+        ours = [self.pruning, self.best, self.logs, *boards]
+        backups = []
+        if recipe.backup_every is not None:
+            kept = (self.pruning, self.best, self.logs, self.watch)
+            kind = BackupOfFits if isinstance(self.pruning, custom_fit.OwnPruning) else Backup
+            backups = [kind(task.archive, task.series, *kept, recipe.backup_every, recipe.fit)]
+        self.callbacks = [stop, self.watch, *self.of_user, *ours, *backups]
+        if isinstance(self.pruning, custom_fit.OwnPruning):
+            self.pruning.fits = Fits(self.logs, ours, of_first=backups)
+            ends = [stop, self.watch, *self.of_user]
+            self.callbacks = [Gate(self.pruning.begin_fit), *ends, self.pruning.fits]
+        keywords = {**recipe.fit.as_keywords(), "verbose": 0, "callbacks": self.callbacks}
+        self.fit = partial(custom_fit.fit, recipe.build_model, task.trial, self.pruning, keywords)
+
+    @property
+    def came_to_its_end(self) -> bool:
+        """Whether it has a value and was not pruned."""
+        return self.state is TrialState.COMPLETE
+
+    @property
+    def state(self) -> TrialState:
+        """How the trial ends if this training is its last."""
+        if self.pruning.best_value is None:
+            return TrialState.FAIL if self.pruning.reason is None else TrialState.PRUNED
+        return TrialState.PRUNED if self.pruning.pruned else TrialState.COMPLETE
+
+    @property
+    def logs_of_best_epoch(self) -> Mapping[str, Any]:
+        """What Keras logged at the best epoch, and what else the builder's own fit returned."""
+        best = (row for row in self.logs.rows if row["epoch"] == self.pruning.best_epoch)
+        return {**custom_fit.returned(self.pruning), **next(best, {})}
+
+
+def make_ready(model: keras.Model, recipe: Recipe, training: Training, *, check: bool) -> None:
+    """Let the model train fast, after a look at its loss, and where asked for at its metrics."""
+    trains_itself = custom_fit.trains_itself(recipe.build_model)
+    if not trains_itself:
+        _check_targets(model, recipe)
+    recipe.make_ready(model, training.callbacks)
+    if not check or trains_itself:
+        return
+    _check_objectives(model, recipe)
+    if recipe.keep_best:
+        make_ready_to_keep(model, recipe.fit)
+
+
+def _check_targets(model: keras.Model, recipe: Recipe) -> None:
+    """Raise where the loss has nothing to compare with, of which Keras's error says nothing."""
+    kind, usual, loss = type(model), keras.Model, model.loss
+    is_own = (kind.train_step, kind.compute_loss) != (usual.train_step, usual.compute_loss)
+    compares = isinstance(loss, str) or callable(loss)  # of several outputs some may go without
+    if not compares or is_own:
+        return
+    if lacks_targets(recipe.fit.x, recipe.fit.y):
+        pair = " x= is a pair, which Model.fit takes for two inputs." * _is_pair(recipe.fit.x)
+        raise ArgumentError(
+            f"y=None: the loss {loss!r} compares with targets, and there are none.{pair} Pass y=, "
+            "or a dataset of (inputs, targets) as x=."
+        )
+    validation = recipe.fit.validation_data
+    is_alone = validation is not None and not isinstance(validation, list | tuple)
+    if is_alone and lacks_targets(validation, None):
+        raise ArgumentError(
+            f"validation_data is a {type(validation).__name__} without targets, with which the "
+            f"loss {loss!r} compares. Pass (x, y), or a dataset of (inputs, targets)."
+        )
+
+
+def _is_pair(x: Any) -> bool:
+    return isinstance(x, tuple) and len(x) == 2
+
+
+def _check_objectives(model: keras.Model, recipe: Recipe) -> None:
+    """Raise before any training where the model will not log an objective."""
+    own_step = type(model).train_step is not keras.Model.train_step
+    metrics = [one for one in recipe.objectives.metrics if one.needs_validation or not own_step]
+    # What a look at a generator draws goes on in a thread of TensorFlow's, beyond our control.
+    is_generated = isinstance(recipe.fit.x, GeneratorFunction)
+    if may_add_metrics(recipe.callbacks) or not metrics or is_generated:
+        return  # only the first epoch can tell
+    logs = names_of_metrics(model, recipe.fit)
+    if not logs:
+        return  # only the first epoch can tell
+    validated = {f"val_{name}" for name in logs} if recipe.fit.has_validation else set()
+    names = logs | validated
+    for one in metrics:
+        if one.find(names) is None:
+            raise one.missing(names)

@@ -1,0 +1,111 @@
+"""The variables of a model: whether all are there, made where they are not, and summed up."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+import zlib
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerastune_optuna._data import from_plain, to_plain
+from kerastune_optuna._exceptions import BuilderError
+
+
+def lacks_variables(model: keras.Model) -> bool:
+    """Whether a model or a layer of it has yet to be built, whatever it says of itself."""
+    is_built = model.built or not _is_callable(model)
+    # As Keras looks before it builds a model. One without any weights may make its layers later.
+    layers = model._flatten_layers(include_self=False)
+    return not (is_built and model.weights and all(layer.built for layer in layers))
+
+
+def make_variables(model: keras.Model, batch: Any) -> None:
+    """Make what a model lacks as a training on such batches would, and run nothing.
+
+    Args:
+        model: The compiled model.
+        batch: A symbolic batch of what its steps get.
+
+    Raises:
+        Exception: What the layers of the user raise.
+    """
+    with scope_of(model):
+        if _is_callable(model):
+            model(keras.utils.unpack_x_y_sample_weight(batch)[0])
+        if lacks_variables(model) and keras.backend.backend() == "tensorflow":
+            traced(model, model.train_step, batch)
+    model.built = True  # which Keras does not say of a model that only its steps call
+
+
+def traced(model: keras.Model, step: Callable[[Any], Any], batch: Any) -> Any:
+    """Return what a step returns, symbolically, once TensorFlow has made what the step needs."""
+    import tensorflow as tf  # other backends do without
+
+    def run(data: Any) -> Any:
+        return model.distribute_strategy.run(step, args=(data,))
+
+    def spec(leaf: Any) -> Any:
+        return None if leaf is None else tf.TensorSpec(leaf.shape, leaf.dtype)
+
+    specs = keras.tree.map_structure(spec, batch)
+    return tf.function(run).get_concrete_function(specs).structured_outputs
+
+
+def remember(model: keras.Model, batch: Any) -> dict[str, Any]:
+    """Return what making the variables of a trained model anew takes, in a form that JSON holds."""
+    return {"shapes": model.get_build_config(), "batch": to_plain(batch)}
+
+
+def make_again(model: keras.Model, remembered: Mapping[str, Any]) -> None:
+    """Make the variables of a model that came without them, so that weights can be loaded."""
+    if not model.built and remembered["shapes"]:
+        # With TensorFlow, variables belong to the strategy under whose scope the model was made.
+        with scope_of(model), warnings.catch_warnings(action="ignore"):
+            model.build_from_config(remembered["shapes"])
+        # Keras builds the layers of a subclassed model there and leaves the model marked unbuilt.
+        model.built = True
+    if lacks_variables(model):
+        make_variables(model, from_plain(remembered["batch"]))
+
+
+def checksum(model: keras.Model) -> str:
+    """Return a number that tells the weights of a model from any others."""
+    total = hashlib.sha256()
+    for weight in model.weights:
+        total.update(f"{weight.dtype}{tuple(weight.shape)}{checksum_of(weight)}".encode())
+    return total.hexdigest()
+
+
+def checksum_of(variable: keras.Variable) -> int:
+    """Return a number that tells the value of a variable from most others."""
+    return zlib.crc32(np.ascontiguousarray(variable.numpy()).reshape(-1).view("uint8").data)
+
+
+def unbuildable(model: keras.Model) -> BuilderError:
+    """Return the error for a model whose weights could be saved, and never loaded."""
+    return BuilderError(
+        f"build_model returned the model {model.name!r} without its variables, and the shapes of "
+        "the data do not tell them: weights could never be loaded into it again. Call the model, "
+        "or each of its parts, once on data in build_model, as in model(x[:1])."
+    )
+
+
+def _is_callable(model: keras.Model) -> bool:
+    """Whether a model has a call(), as one whose own steps call parts of it needs not."""
+    return type(model).call is not keras.Model.call
+
+
+def scope_of(model: keras.Model) -> AbstractContextManager[Any]:
+    """Return the scope of a model's strategy, to which its variables belong."""
+    strategy = strategy_of(model)
+    return nullcontext() if strategy is None else strategy.scope()
+
+
+def strategy_of(model: keras.Model) -> Any:
+    """Return the `tf.distribute` strategy that a model was made for; None where there is none."""
+    return getattr(model, "_distribute_strategy", None)

@@ -1,0 +1,158 @@
+"""The weights of the best trials: saved with their checksum, loaded where they are whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import optuna
+
+from kerastune_optuna._exceptions import WeightsError
+from kerastune_optuna._scratch import scratch
+from kerastune_optuna._storage import (
+    StoreSource,
+    digest,
+    fetch,
+    remove,
+    size_of,
+    telling_room,
+    upload,
+)
+from kerastune_optuna._trial import architecture, state
+from kerastune_optuna._trial.variables import checksum, scope_of
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+
+_SUFFIX = ".weights.h5"  # Keras saves weights only under names that end so
+# The system attrs of the trial that saved them: of the file, and of what the model had.
+_CHECKSUM, _VARIABLES = "kerastune_optuna:weights_sha256", "kerastune_optuna:variables"
+
+
+class UnfitWeightsError(WeightsError):
+    """Say that weights and the model that build_model returns now do not go together."""
+
+
+def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
+    """Save the model's weights as an artifact of its trial.
+
+    The optimizer's state stays out: it is that of the last epoch, and triples the file.
+
+    Raises:
+        WeightsError: The model cannot be saved, or the store cannot be written.
+    """
+    with scratch() as folder:
+        path = Path(folder, f"trial_{trial.number:04d}{_SUFFIX}")
+        try:
+            with telling_room(str(folder), size_of(model)):
+                keras.saving.save_weights(model, path, objects_to_skip=_optimizers(model))
+            trial.storage.set_trial_system_attr(trial._trial_id, _VARIABLES, checksum(model))
+            architecture.put(path, model)
+            state.put(path, model)
+            trial.storage.set_trial_system_attr(trial._trial_id, _CHECKSUM, digest(path))
+            upload(store, trial, path)
+        except Exception as error:  # layers of the user and stores of any kind raise anything
+            raise WeightsError(
+                f"The weights of trial {trial.number} cannot be saved: {type(error).__name__}: "
+                f"{error}. Its result is kept. Make room, mend the layer or the store, or pass "
+                "keep_best=0 to keep no weights."
+            ) from error
+
+
+def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: keras.Model) -> None:
+    """Load the kept weights of a trial into its rebuilt model.
+
+    Raises:
+        UnfitWeightsError: They do not fit the model, or it would compute something else with them.
+        WeightsError: The trial kept no weights, or they are damaged.
+    """
+    with scratch() as folder:
+        path = Path(folder, f"weights{_SUFFIX}")
+        if (wrong := _wrong(store, storage, trial, path)) is not None:
+            raise WeightsError(wrong)
+        try:
+            keras.saving.load_weights(model, path, objects_to_skip=_optimizers(model))
+        except Exception as error:  # Keras raises many kinds for weights that do not fit
+            raise UnfitWeightsError(
+                f"The weights of trial {trial.number} do not fit the model that build_model "
+                f"returns for its parameters: {error} Restore the builder of that search."
+            ) from error
+        state.take(path, model)
+        changed = architecture.difference(architecture.get(path), architecture.tell(model))
+        if changed is not None:
+            raise UnfitWeightsError(
+                f"The model that build_model returns for the parameters of trial {trial.number} is "
+                f"not the one that was trained, and would not come to its value: {changed}. "
+                "Restore the builder of that search, and the dtype policy that it ran under."
+            )
+    # Keras passes over layers that are not built.
+    if trial.system_attrs.get(_VARIABLES) not in (None, checksum(model)):
+        raise WeightsError(
+            f"The weights of trial {trial.number} could not all be loaded: the model that "
+            f"build_model returns for its parameters has {len(model.weights)} variables, and not "
+            "those that were trained. Make all layers in the model's __init__, or call the model "
+            "once on data in build_model, as in model(x[:1]), and search again."
+        )
+
+
+def _optimizers(model: keras.Model) -> list[keras.optimizers.Optimizer]:
+    """Return the optimizers of a model: the compiled one, and those that its own steps use."""
+    return [one for one in vars(model).values() if isinstance(one, keras.optimizers.Optimizer)]
+
+
+def let_files_be_whole(model: keras.Model) -> None:
+    """Let the optimizer make its variables once a file of the model is written, and not before.
+
+    A file without them loads with a warning, and a model with them takes thrice the memory.
+    """
+    optimizer = model.optimizer
+    save_own = optimizer.save_own_variables
+
+    def save_all(store: Any) -> None:
+        if not optimizer.built:
+            with scope_of(model):
+                optimizer.build(model.trainable_variables)
+        save_own(store)
+
+    vars(optimizer)["save_own_variables"] = save_all
+
+
+def are_whole(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> bool:
+    """Whether the weights of a trial are there and undamaged."""
+    with scratch() as folder:
+        return _wrong(store, storage, trial, Path(folder, "weights")) is None
+
+
+def discard(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> None:
+    """Delete the kept weights of a trial; nothing where it has none."""
+    for artifact_id in _artifact_ids(storage, trial):
+        remove(store, artifact_id)  # the record outlives the file
+
+
+def has(storage: BaseStorage, trial: FrozenTrial) -> bool:
+    """Whether the trial ever saved weights."""
+    return bool(_artifact_ids(storage, trial))
+
+
+def _wrong(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, path: Path) -> str | None:
+    """Copy the weights of a trial out of the store; return what is wrong with them, if anything."""
+    # A trial that ran twice has two records, and the earlier file may be gone.
+    if not any(fetch(store, one, path) for one in reversed(_artifact_ids(storage, trial))):
+        return (
+            f"No weights of trial {trial.number} are kept. keep_best= says how many trials keep "
+            "theirs while a search runs; directory= and artifact_store= must be those of the "
+            "search."
+        )
+    if trial.system_attrs.get(_CHECKSUM) in (None, digest(path)):
+        return None
+    return f"The weights of trial {trial.number} are damaged: their checksum has changed."
+
+
+def _artifact_ids(storage: BaseStorage, trial: FrozenTrial) -> list[str]:
+    """Return the ids of the weights that a trial saved, oldest first."""
+    if _CHECKSUM not in trial.system_attrs:
+        return []  # as most trials, of which a storage far away would be asked one by one
+    saved = optuna.artifacts.get_all_artifact_meta(trial, storage=storage)
+    return [meta.artifact_id for meta in saved if meta.filename.endswith(_SUFFIX)]

@@ -1,0 +1,225 @@
+"""The card of a search: all that must be the same for a trial of it to come to the same again."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import platform
+import re
+import shlex
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import keras
+import numpy as np
+
+from kerastune_optuna._backend import THREADS, accelerators, cores
+from kerastune_optuna._data import describe, told
+from kerastune_optuna._source import digest, fingerprint
+from kerastune_optuna._storage import url
+from kerastune_optuna._trial import has_own_code
+
+if TYPE_CHECKING:
+    import optuna
+
+    from kerastune_optuna._trial import Recipe
+
+Card: TypeAlias = dict[str, Any]
+
+KEY = "card"  # the user attr of a trial with the key of its card, and how those of the study begin
+_PACKAGES = ("kerastune_optuna", "keras", "optuna", "numpy")
+# What TensorFlow reads of how it splits and orders sums, and Python of how it orders sets.
+_VARIABLES = (*THREADS, "TF_DETERMINISTIC_OPS", "TF_ENABLE_ONEDNN_OPTS", "PYTHONHASHSEED")
+# What may differ without that a trial comes to something else.
+_INDIFFERENT = {"command", "kept", "n_workers", "sampler_seed", "study"}
+_PLAIN = (str, int, float, bool, type(None))
+_LONGEST = 100  # entries of an argument that are listed
+_LONGEST_TEXT = 2000  # characters: a command may name thousands of files
+
+
+def write(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any]) -> str:
+    """Write the card of a search that runs in this process, unless the study has it.
+
+    Args:
+        study: The study that is searched, with its sampler and pruner.
+        recipe: What its trials share, with the data opened.
+        known: What the process knows that began the search.
+
+    Returns:
+        The key of the card, for the trials to name.
+    """
+    card = describe_search(study, recipe, known)
+    key = digest(json.dumps(card, sort_keys=True).encode())
+    if f"{KEY}:{key}" not in study.user_attrs:
+        study.set_user_attr(f"{KEY}:{key}", card)
+    return key
+
+
+def read(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> Card | None:
+    """Return the card of a trial; None where it has none."""
+    return study.user_attrs.get(f"{KEY}:{trial.user_attrs.get(KEY)}")
+
+
+def is_of_other_builder(
+    study: optuna.Study, trial: optuna.trial.FrozenTrial, build_model: Callable[..., Any]
+) -> bool:
+    """Whether a trial surely came from other code than a builder's."""
+    then, now = (read(study, trial) or {}).get("builder"), fingerprint(build_model)
+    return None not in (then, now) and then != now
+
+
+def warn_where_code_decides(
+    study: optuna.Study,
+    trial: optuna.trial.FrozenTrial,
+    build_model: Callable[..., Any],
+    model: keras.Model,
+) -> None:
+    """Warn of other code than a trial's where the settings of its model do not tell all."""
+    if has_own_code(model) and is_of_other_builder(study, trial, build_model):
+        warnings.warn(
+            f"The code of build_model has changed since trial {trial.number} was trained, and its "
+            "model has layers whose settings do not tell what they compute. Where that has "
+            "changed, the model is wrong and the trial's value right: restore the builder of that "
+            "search.",
+            UserWarning,
+            stacklevel=_level_of_the_user(),
+        )
+
+
+def _level_of_the_user() -> int:
+    """Return how far above its caller the line is that called into the package."""
+    level, frame = 1, inspect.currentframe()
+    while (frame := frame and frame.f_back) and _is_ours(frame.f_globals.get("__name__")):
+        level += 1
+    return level
+
+
+def _is_ours(module: object) -> bool:
+    return str(module).startswith("kerastune_optuna.")
+
+
+def describe_search(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any]) -> Card:
+    """Return the card of a search, in a form that JSON holds."""
+    card = {
+        **known,
+        "seed": recipe.seed,
+        "versions": _versions(),
+        "backend": keras.backend.backend(),
+        "settings": _settings(),
+        "platform": platform.platform(),
+        "devices": [f"{cores()} cores of {_processor()}", *accelerators()],
+        "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
+        "study": {
+            "name": study.study_name,
+            "objective": recipe.objectives.aim,
+            **recipe.constraints.described(),
+            "sampler": type(study.sampler).__name__,
+            "pruner": type(study.pruner).__name__,
+        },
+        "arguments": _arguments(recipe),
+        "data": {
+            name: describe(data)
+            for name in ("x", "y", "validation_data")
+            if (data := getattr(recipe.fit, name)) is not None
+        },
+    }
+    return {key: _plain(value) for key, value in card.items()}
+
+
+def _settings() -> dict[str, str]:
+    config = keras.config
+    return {
+        "floatx": config.floatx(),
+        "image_data_format": config.image_data_format(),
+        "dtype_policy": config.dtype_policy().name,
+    }
+
+
+def _arguments(recipe: Recipe) -> dict[str, Any]:
+    """Return what search() was called with, besides the data."""
+    fit = recipe.fit
+    return {
+        "epochs": fit.epochs,
+        "validation_split": fit.validation_split,
+        "steps_per_execution": fit.steps_per_execution,
+        "executions_per_trial": recipe.executions,
+        **({"cv": told(fit.folds)} if fit.folds else {}),
+        "callbacks": [_name(callback) for callback in recipe.callbacks],
+        **dict(sorted(fit.others.items())),
+    }
+
+
+def command() -> str:
+    """Return what began this process, without passwords."""
+    if "ipykernel" in sys.modules:
+        return "a notebook"
+    return shlex.join(argument[:200] for argument in url.without_secrets(sys.orig_argv))
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return what is not the same now, of what can change the course of a training."""
+    old, new = (
+        dict(_flat({key: value for key, value in card.items() if key not in _INDIFFERENT}))
+        for card in (before, now)
+    )
+    return [
+        f"{name} was {_said(old, name)} and is {_said(new, name)}"
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _flat(card: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in card.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{path}{key} ")
+        else:
+            yield f"{path}{key}", value
+
+
+def _said(values: Mapping[str, Any], name: str) -> str:
+    return json.dumps(values[name]) if name in values else "nothing"
+
+
+def _versions() -> dict[str, str]:
+    backend = keras.backend.backend()
+    return {
+        "python": platform.python_version(),
+        **{package: version(package) for package in _PACKAGES},
+        backend: str(getattr(sys.modules[backend], "__version__", "unknown")),
+    }
+
+
+def _processor() -> str:
+    """Return the name of the processor, where the system tells it."""
+    if sys.platform == "linux":
+        told = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+        if told is not None:
+            return told[1]
+    return platform.processor() or platform.machine()
+
+
+def _name(callback: Any) -> str:
+    """Return the name of a callback or of a function that makes one, and nothing of its content."""
+    is_made = isinstance(callback, keras.callbacks.Callback)
+    return str(getattr(type(callback) if is_made else callback, "__name__", "a function"))
+
+
+def _plain(value: Any) -> Any:
+    """Return a value in a form that JSON holds, and that stays short however long the value is."""
+    if isinstance(value, Mapping | list) and len(value) > _LONGEST:
+        return describe(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, str) and len(value) > _LONGEST_TEXT:
+        return f"{value[:_LONGEST_TEXT]} …"
+    return value if isinstance(value, _PLAIN) else describe(value)

@@ -1,0 +1,125 @@
+"""Whether the trials of a study compare: the data, the epochs and the batches they were given."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from optuna.trial import TrialState
+
+from kerastune_optuna import _source
+from kerastune_optuna._data import measure
+from kerastune_optuna._exceptions import StudyMismatchError
+from kerastune_optuna._storage import WORKER
+from kerastune_optuna._study import opening
+
+if TYPE_CHECKING:
+    import optuna
+
+    from kerastune_optuna._trial import Recipe
+
+_GIVEN = "given"  # the user attr of a study with what its latest search gave to trials
+_NO_RESULT = (TrialState.FAIL, TrialState.WAITING)
+_ANEW = "another study_name, or overwrite=True to start anew"
+
+
+def warn_if_builder_changed(study: optuna.Study, recipe: Recipe) -> None:
+    """Warn where the latest trials of a study came from other code than this builder's."""
+    now, latest = recipe.digests, study.user_attrs.get(_GIVEN, {}).get("code")
+    if now and latest and (changed := _source.changed(latest, now)):
+        warnings.warn(
+            "The code of build_model has changed since the latest search of study "
+            f"{study.study_name!r} ({', '.join(changed)}): its earlier trials may not compare with "
+            "new ones. Pass another study_name, or overwrite=True to start anew.",
+            UserWarning,
+            stacklevel=4,  # the line that calls search()
+        )
+
+
+def claim(study: optuna.Study, recipe: Recipe, n_trials: int | None) -> None:
+    """Check that new trials compare with those of the study; write down what they are given.
+
+    Results of trials that were given something else are not taken over. What functions load in
+    other processes, and data whose rows come by chance, is not compared.
+
+    Args:
+        study: The study that is about to be searched.
+        recipe: What its new trials share.
+        n_trials: The size of the study; one that has it gets no trials, and keeps what is written.
+
+    Raises:
+        StudyMismatchError: Its trials were measured on other validation data.
+    """
+    before, now = study.user_attrs.get(_GIVEN, {}), _given(recipe)
+    if any(map(_has_result, study.get_trials(deepcopy=False))):
+        if _are_others(before.get("validation"), now["validation"]):
+            raise StudyMismatchError(
+                f"Study {study.study_name!r} exists, and its trials were measured on other "
+                "validation data, so that no value of one compares with that of another. If "
+                "train_test_split drew these rows, give it random_state=. Else pass the same "
+                f"validation data, {_ANEW}."
+            )
+        if changes := list(_changes(before, now)):
+            warnings.warn(
+                f"Not as in the trials that study {study.study_name!r} has: {'; '.join(changes)}. "
+                f"Their values may not compare with those of new ones. Pass {_ANEW}.",
+                UserWarning,
+                stacklevel=4,  # the line that calls search()
+            )
+    if n_trials is not None and len(opening.finished(study)) >= n_trials:
+        return
+    is_other = any(_changes(before, now)) or before.get("code") not in (None, now["code"])
+    study.set_user_attr(_GIVEN, {**before, **{k: v for k, v in now.items() if v is not None}})
+    opening.note_epochs(study, recipe.epochs_of_a_trial, is_other=is_other)
+
+
+def _given(recipe: Recipe) -> dict[str, Any]:
+    fit = recipe.fit
+    return {
+        "epochs": int(fit.epochs),
+        "batch_size": int(fit.others.get("batch_size") or 32),  # as Keras reads None
+        "code": recipe.digests or None,
+        "training": measure((fit.x, fit.y, fit.others.get("sample_weight"))),
+        "validation": _validation(recipe),
+    }
+
+
+def _validation(recipe: Recipe) -> list[Any] | None:
+    """Return what tells the rows that trials are measured on, also those of the training data."""
+    fit = recipe.fit
+    if fit.folds:
+        return measure((fit.x, fit.y))
+    if fit.validation_split:
+        return measure((fit.x, fit.y), fit.validation_split)
+    return measure(fit.validation_data)
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    for name in ("epochs", "batch_size"):
+        if before.get(name) not in (None, now[name]):
+            yield f"{name} was {before[name]} and is {now[name]}"
+    if _are_others(before.get("training"), now["training"]):
+        yield "the training data is another"
+
+
+def _are_others(before: list[Any] | None, now: list[Any] | None) -> bool:
+    """Whether data surely is not what it was."""
+    if before is None or now is None:
+        return False
+    return len(before) != len(now) or not all(map(_may_be_same, before, now))
+
+
+def _may_be_same(before: Any, now: Any) -> bool:
+    """Whether two arrays may be the same, but for what sums in another order leave of numbers."""
+    if isinstance(before, list) and isinstance(now, list):
+        return len(before) == len(now) and all(map(_may_be_same, before, now))
+    if isinstance(before, float) and isinstance(now, float):
+        return math.isclose(before, now, rel_tol=1e-5, abs_tol=1e-5)
+    return None in (before, now) or bool(before == now)
+
+
+def _has_result(trial: optuna.trial.FrozenTrial) -> bool:
+    """Whether a trial of ours came to a result, or may; those added by hand are their user's."""
+    return WORKER in trial.user_attrs and trial.state not in _NO_RESULT

@@ -1,0 +1,276 @@
+"""The worker loop, which any process on any machine can run: claim, run and tell trials."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import cloudpickle
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from kerastune_optuna import _signals
+from kerastune_optuna._backend import Memory, take_over
+from kerastune_optuna._data import FitArguments
+from kerastune_optuna._exceptions import (
+    ArgumentError,
+    TooManyFailuresError,
+    TunerError,
+    WorkerError,
+)
+from kerastune_optuna._scratch import sweep
+from kerastune_optuna._search import Budget, is_grid, learning
+from kerastune_optuna._storage import OpenedOnce, database, url
+from kerastune_optuna._study import (
+    Heart,
+    Watch,
+    came_to_nothing,
+    finished,
+    leave,
+    leaving_all,
+    opening,
+)
+from kerastune_optuna._trial import Recipe, run_trial
+from kerastune_optuna._workers import card
+
+if TYPE_CHECKING:
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+    from optuna.storages import BaseStorage
+
+# Errors of the code rather than of one configuration: every trial would meet them again.
+_CODE_ERRORS = (NameError, TypeError, ImportError, AttributeError, ArgumentError)
+# Keras's seeds and sessions belong to the process: threads of a cluster's worker take turns.
+_one_at_a_time = threading.Lock()
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """Hold all that a worker needs to take part in a search."""
+
+    storage: str | BaseStorage
+    study_name: str
+    sampler: BaseSampler
+    pruner: BasePruner
+    recipe: Recipe
+    budget: Budget
+    settings: tuple[str, str, str, str]
+    storage_patience: float
+    known: Mapping[str, Any]
+    # The key under which the study says whether this search is to stop, from its beginning on.
+    stop_key: str = dataclasses.field(default_factory=lambda: f"kerastune_optuna:stop:{uuid4()}")
+    late_key: str = dataclasses.field(default_factory=lambda: f"kerastune_optuna:late:{uuid4()}")
+
+    def tell(self, study: optuna.Study, *, stop: bool) -> None:
+        """Let the workers know that this is their study, and whether they are to stop."""
+        study._storage.set_study_system_attr(study._study_id, self.stop_key, stop)
+
+    def told(self, study: optuna.Study) -> bool | None:
+        """Return whether a search is to stop; None where the study is not that of the search."""
+        is_to: bool | None = study._storage.get_study_system_attrs(study._study_id).get(
+            self.stop_key
+        )
+        return is_to
+
+    def opened_recipe(self, study: optuna.Study, fit: FitArguments) -> Recipe:
+        """Return the recipe for trials in this process, whose card the study then has.
+
+        Args:
+            study: The job's study, as this process has it open.
+            fit: The recipe's, with the data opened here.
+        """
+        recipe = dataclasses.replace(self.recipe, fit=fit, store=OpenedOnce(self.recipe.store))
+        return dataclasses.replace(recipe, card=card.write(study, recipe, self.known))
+
+    def tell_if_late(self, study: optuna.Study) -> None:
+        """Tell tasks on other machines that the time is over: some may have begun much later."""
+        storage, study_id = study._storage, study._study_id
+        if self.budget.is_late() and self.late_key not in storage.get_study_system_attrs(study_id):
+            storage.set_study_system_attr(study_id, self.late_key, True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Payload:
+    """Carry a pickled Job; its repr, which clusters log, shows no password."""
+
+    pickled: bytes = dataclasses.field(repr=False)
+
+
+def work_on(payload: Payload, number: int = 0) -> None:
+    """Take part in a search in this process.
+
+    Args:
+        payload: Holds the Job.
+        number: Tells the worker from others: Dask merges tasks that are alike.
+
+    Raises:
+        TunerError: The search cannot go on.
+    """
+    job: Job = cloudpickle.loads(payload.pickled)
+    with _one_at_a_time, opening.quiet_optuna(), _signals.askable() as ask:
+        take_over(job.settings)
+        sweep()  # what the worker left whose place this one takes
+        study = _joined(job)
+        study.sampler, study.pruner = job.sampler, job.pruner
+        # A pickled sampler brought its generator: each worker would draw the same numbers.
+        study.sampler.reseed_rng()
+        recipe = job.opened_recipe(study, job.recipe.fit.opened())
+
+        def look() -> None:
+            told = study._storage.get_study_system_attrs(study._study_id)
+            if told.get(job.stop_key):
+                ask()
+            if job.late_key in told and job.budget.deadline is not None:
+                job.budget.deadline.let_pass()
+
+        look()  # a task may have waited until the search was over
+        run_trials(study, recipe, job.budget, at_each_beat=look)
+
+
+def _joined(job: Job) -> optuna.Study:
+    """Return the study of a search that another process began: none is made.
+
+    Raises:
+        WorkerError: This host has another storage than that process, or cannot share its disk.
+    """
+    shown = url.masked(url.parse(job.storage)) if isinstance(job.storage, str) else "storage="
+    if not database.is_there(job.storage):
+        raise _elsewhere(shown)
+    if (network := database.network_of_log(job.storage)) is not None:
+        raise WorkerError(
+            f"A worker on {socket.gethostname()} reaches {shown} over {network}, and the process "
+            "that began the search has it on a disk of its own, with a write-ahead log that only "
+            f"processes of one machine can share. To search on several, {database.INSTEAD}."
+        )
+    try:
+        storage = database.connect(job.storage, job.storage_patience, later=True, make=False)
+        study = optuna.load_study(study_name=job.study_name, storage=storage)
+    except FileNotFoundError as error:  # that of a journal
+        raise _elsewhere(str(error.filename)) from None
+    except KeyError:
+        raise _elsewhere(shown) from None
+    if job.told(study) is None:  # a study of that name from an earlier search, or a copy
+        raise _elsewhere(shown)
+    return study
+
+
+def _elsewhere(shown: str) -> WorkerError:
+    return WorkerError(
+        f"A worker on {socket.gethostname()} does not find the study of its search in {shown}: it "
+        "sees another one than the process that began the search. To search on several machines, "
+        f"{database.INSTEAD}."
+    )
+
+
+def run_trials(
+    study: optuna.Study,
+    recipe: Recipe,
+    budget: Budget,
+    notify: Callable[[FrozenTrial], None] = lambda trial: None,
+    at_each_beat: Callable[[], None] = lambda: None,
+) -> None:
+    """Run trials until the budget is spent.
+
+    Args:
+        study: The study to take trials from.
+        recipe: What all trials share.
+        budget: When to stop.
+        notify: Called with each trial that ended here.
+        at_each_beat: Called every few seconds, from another thread.
+
+    Raises:
+        TooManyFailuresError: So many trials failed in a row that the rest would too.
+    """
+    watch = Watch()
+    budget.reap(study, watch)
+    checked, memory = False, Memory()
+    with (
+        _stoppable(study) as is_stopped,
+        _learning_sampler(study, recipe),
+        Heart(study, watch, at_each_beat).beating(),
+        memory.apart(),
+        leaving_all(),
+    ):
+        while not is_stopped() and (trial := budget.claim(study, watch)) is not None:
+            try:
+                with memory.released():
+                    ended, cause = _attempt(study, trial, recipe, memory, check=not checked)
+            except KeyboardInterrupt:
+                if not _signals.is_of_this_process_alone():  # of which the trial's death tells
+                    budget.interrupt(study, trial)
+                raise
+            finally:
+                leave(study, trial._trial_id)
+            notify(ended)
+            checked = checked or ended.state is not TrialState.FAIL
+            if ended.state is TrialState.FAIL:
+                budget.make_up(study, ended)
+                try:
+                    budget.check_failures(study)
+                except TooManyFailuresError as error:
+                    raise error from cause
+            if came_to_nothing(ended):
+                budget.check_values(study)
+
+
+def _attempt(
+    study: optuna.Study, trial: Trial, recipe: Recipe, memory: Memory, *, check: bool
+) -> tuple[FrozenTrial, Exception | None]:
+    """Run a trial; return how it ended, and the error of a configuration that failed."""
+    try:
+        return run_trial(study, trial, recipe, memory, check=check), None
+    except Exception as error:  # a configuration may fail in any way; the search goes on
+        if _is_of_search(error) or (check and _is_of_code(error) and not finished(study)):
+            raise
+        # The error is kept as the cause of a later one, and its frames would keep the model alive.
+        traceback.clear_frames(error.__traceback__)
+        return study._storage.get_trial(trial._trial_id), error
+
+
+def _is_of_search(error: Exception) -> bool:
+    """Whether the search cannot go on, as opposed to an argument that one trial's builder gave."""
+    return isinstance(error, TunerError) and not isinstance(error, ArgumentError)
+
+
+def _is_of_code(error: Exception) -> bool:
+    """Whether every trial would meet the error: one of the code, or of shapes that do not fit."""
+    if isinstance(error, _CODE_ERRORS):
+        return True
+    text = str(error)
+    return isinstance(error, ValueError) and ("shape" in text or "incompatible" in text)
+
+
+@contextmanager
+def _stoppable(study: optuna.Study) -> Iterator[Callable[[], bool]]:
+    """Let samplers and builders call study.stop(), as Study.optimize does."""
+    # GridSampler stops the study when its grid is spent, which Optuna refuses outside optimize().
+    # It takes points that were cut off for spent, though: how many are left the budget knows.
+    visits_points = is_grid(study.sampler)
+    study._stop_flag = False
+    study._thread_local.in_optimize_loop = True
+    try:
+        yield lambda: study._stop_flag and not visits_points
+    finally:
+        study._thread_local.in_optimize_loop = False
+
+
+@contextmanager
+def _learning_sampler(study: optuna.Study, recipe: Recipe) -> Iterator[None]:
+    """Let the sampler learn from what was tried, and leave the user's own in the study."""
+    sampler = study.sampler
+    study.sampler = learning(
+        sampler,
+        recipe.objectives.watched,
+        constrained=recipe.constraints.are_there,
+        may_repeat=recipe.train_repeats,
+    )
+    try:
+        yield
+    finally:
+        study.sampler = sampler

@@ -1,0 +1,337 @@
+"""Worker processes of this machine: started, watched, replaced and stopped."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+
+from kerastune_optuna import _signals
+from kerastune_optuna._backend import environment
+from kerastune_optuna._exceptions import WorkerError
+from kerastune_optuna._scratch import open_private, scratch
+from kerastune_optuna._workers.loop import Payload, work_on
+from kerastune_optuna._workers.warnings import first_in, shown_once
+
+_POLL = 0.5  # seconds between two looks at the study
+_LOOK = 0.02  # seconds between two looks at whether a worker has ended
+_PATIENCE = 5  # seconds that a worker has to end after it was told to, or after it saved its trial
+_WORD = 3  # seconds that a worker, after a signal, waits for its parent to say that it meant it
+_LONGEST = 600  # seconds after which a worker is ended even if it still saves its trial
+# Before the imports, which take seconds: Ctrl-C is the parent's to pass on, and this package may be
+# found only where the parent found it. What TensorFlow's C++ tells while it is imported, whatever
+# TF_CPP_MIN_LOG_LEVEL says, the parent's import has told; Keras imports it with any backend, to set
+# its seed. To look for garbage meanwhile would take a fifth of the time; what was imported stays.
+_BOOT = """
+import contextlib, gc, os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+sys.path[:] = {path!r}
+gc.disable()
+stderr = os.dup(2)
+os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+try:
+    from kerastune_optuna._workers.processes import leave, main
+    with contextlib.suppress(ImportError):
+        import tensorflow
+finally:
+    os.dup2(stderr, 2)
+gc.freeze()
+gc.enable()
+main()
+leave()
+"""
+# Warnings and errors of the C++ are told, and what a killed worker printed does not die with it.
+_QUIET, _UNBUFFERED = {"TF_CPP_MIN_LOG_LEVEL": "1"}, {"PYTHONUNBUFFERED": "1"}
+
+
+class LocalWorkers:
+    """Run a search in processes of this machine, each its own failure domain.
+
+    Args:
+        payload: The pickled Job.
+        n_workers: How many processes run at a time.
+        max_deaths: How many may die one after the other, without a trial that ended well between.
+        n_finished: Tells how many trials of the study ended well.
+        on_death: Called when a process died, so that its trial can be made up for.
+    """
+
+    def __init__(
+        self,
+        payload: bytes,
+        n_workers: int,
+        max_deaths: int,
+        n_finished: Callable[[], int],
+        on_death: Callable[[], object],
+    ) -> None:
+        self._payload = payload
+        self._n_workers = n_workers
+        self._max_deaths = max_deaths
+        self._n_finished = n_finished
+        self._on_death = on_death
+        self._deaths, self._finished_at_death = 0, 0
+
+    def run(self, tick: Callable[[], None]) -> None:
+        """Start the workers and wait for all of them, calling `tick` now and then.
+
+        Raises:
+            WorkerError: Process after process died.
+            Exception: What a worker raised, with its traceback as a note.
+        """
+        with scratch() as folder:
+            crew: dict[int, _Worker] = {}
+            try:
+                for number in range(self._n_workers):
+                    crew[number] = self._start(number, folder)
+                while crew and not _signals.requested():
+                    _wait(list(crew.values()))
+                    tick()
+                    self._look_after(crew, folder)
+            finally:
+                _stop(list(crew.values()))
+
+    def _start(self, number: int, folder: Path) -> _Worker:
+        return _Worker(self._payload, number, self._n_workers, folder)
+
+    def _look_after(self, crew: dict[int, _Worker], folder: Path) -> None:
+        """Let go of the workers that are done, and replace those that died."""
+        for number, worker in list(crew.items()):
+            if worker.is_running():
+                continue
+            del crew[number]
+            if worker.died():
+                self._mourn(worker)
+                crew[number] = self._start(number, folder)
+
+    def _mourn(self, worker: _Worker) -> None:
+        """Tell that a worker died, and give up where no worker lives long enough."""
+        done = self._n_finished()
+        self._deaths = self._deaths + 1 if done == self._finished_at_death else 1
+        self._finished_at_death = done
+        self._on_death()
+        if self._deaths >= self._max_deaths:
+            raise WorkerError(
+                f"{self._deaths} workers died one after the other, the last one {worker.how()}. "
+                "Look above for what it printed; search(n_workers=1) runs in this process."
+            )
+        died = f"A worker (process {worker.pid}) died {worker.how()}; another takes its place"
+        print(died, file=sys.stderr, flush=True)  # whatever verbose says: it is not progress
+
+
+class _Worker:
+    """Run one worker process, from its start to what it came to."""
+
+    def __init__(self, payload: bytes, number: int, n_workers: int, folder: Path) -> None:
+        self._report = folder / f"{number}-{time.monotonic_ns()}"
+        self._mark = _mark_of(self._report)
+        self._process = subprocess.Popen(
+            [sys.executable, "-X", "faulthandler", "-c", _BOOT.format(path=sys.path)],
+            stdin=subprocess.PIPE,
+            env=_QUIET | os.environ | _UNBUFFERED | environment(number, n_workers, os.environ),
+        )
+        self.pid = self._process.pid
+        start = str(self._report).encode()
+        # From a thread: a large payload fills the pipe long before the new process reads it.
+        threading.Thread(target=self._send, args=(start, payload), daemon=True).start()
+
+    def _send(self, *messages: bytes) -> None:
+        try:
+            for message in messages:
+                self._pipe.write(len(message).to_bytes(8, "big") + message)
+            self._pipe.flush()
+        except BrokenPipeError:
+            return  # it died, which its exit code tells
+
+    @property
+    def _pipe(self) -> Any:
+        return self._process.stdin
+
+    def has_ended(self) -> bool:
+        """Whether the process is gone."""
+        return self._process.poll() is not None
+
+    def is_running(self) -> bool:
+        """Whether it still runs; raise what it raised where it does not."""
+        if not self.has_ended():
+            return True
+        self._close()
+        if self._report.exists():
+            raise _raised(self._report, self.pid)
+        return False
+
+    def died(self) -> bool:
+        """Whether it ended by a signal or a crash rather than by itself."""
+        return self._process.returncode != 0
+
+    def how(self) -> str:
+        """Return how it ended, in words."""
+        code = self._process.returncode
+        by_sigterm = code == 128 + signal.SIGTERM  # after which it saved what it could
+        number = signal.SIGTERM if by_sigterm else -code
+        return f"by {signal.Signals(number).name}" if number > 0 else f"with exit code {code}"
+
+    def ask_to_stop(self) -> None:
+        """Let it end the trial that it runs."""
+        if self._process.poll() is None:
+            with suppress(OSError):  # as where the disk is full: its trial then counts as a death
+                _word_of(self._report).touch()
+            self._process.terminate()
+
+    def is_saving(self) -> bool:
+        """Whether it runs, and saves what it trained."""
+        return self._mark.exists() and not self.has_ended()
+
+    def kill(self) -> None:
+        """End it for good, and leave no zombie."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        self._close()
+
+    def _close(self) -> None:
+        """Close our end of the pipe, which may hold what a dead process never read."""
+        with suppress(BrokenPipeError):
+            self._pipe.close()
+
+
+def _wait(workers: list[_Worker]) -> None:
+    """Wait until it is time to look at the study, or a worker has ended."""
+    until = time.monotonic() + _POLL
+    while time.monotonic() < until and not any(worker.has_ended() for worker in workers):
+        time.sleep(_LOOK)
+
+
+def _stop(workers: list[_Worker]) -> None:
+    """Ask the workers to end; kill those that do not in time, or all at a second Ctrl-C."""
+    try:
+        for worker in workers:
+            worker.ask_to_stop()
+        _wait_for_all(workers)
+    finally:
+        for worker in workers:
+            worker.kill()
+
+
+def _wait_for_all(workers: list[_Worker]) -> None:
+    """Wait for the end of the workers, and longer for those that save what they trained."""
+    began = time.monotonic()
+    deadline, last = began + _PATIENCE, began + _LONGEST
+    while time.monotonic() < deadline and not all(worker.has_ended() for worker in workers):
+        time.sleep(_LOOK)
+        if any(worker.is_saving() for worker in workers):
+            _wait_for_saves(workers, last)
+            deadline = min(time.monotonic() + _PATIENCE, last)
+
+
+def _wait_for_saves(workers: list[_Worker], last: float) -> None:
+    with _signals.finishing():
+        while time.monotonic() < last and any(worker.is_saving() for worker in workers):
+            time.sleep(_LOOK)
+
+
+def _mark_of(report: Path) -> Path:
+    """Return the file that is there while the worker of a report saves what it trained."""
+    return report.with_suffix(".saving")
+
+
+def _word_of(report: Path) -> Path:
+    """Return the file that is there once the worker of a report is asked to stop by its parent."""
+    return report.with_suffix(".stop")
+
+
+def _raised(report: Path, pid: int) -> BaseException:
+    """Return the error of a worker with the traceback that it had there."""
+    error, text = cloudpickle.loads(report.read_bytes())
+    if error is None:
+        return WorkerError(f"A worker (process {pid}) raised what cannot be sent:\n{text}")
+    error.add_note(f"Raised in a worker (process {pid}):\n{text}")
+    raised: BaseException = error
+    return raised
+
+
+def main() -> None:
+    """Be a worker process: read a Job from standard input and work on it."""
+    parent = _Parent()
+    # The parent sends one signal, and a cluster that ends the job another: both only ask.
+    with _signals.listening("", (signal.SIGTERM,), escalates=False, is_meant=parent.asks):
+        report = parent.introduce()
+        _signals.show_by(_mark_of(report))
+        payload = Payload(parent.receive())
+        threading.Thread(target=parent.die_with, daemon=True).start()
+        try:
+            with shown_once(first_in(report.parent)):
+                work_on(payload)
+        except Exception as error:  # whatever it is, the parent raises it
+            if _signals.requested():
+                return  # like a storage that is away while the search is being stopped
+            with open_private(report) as file:
+                file.write(_picklable(error))
+            sys.exit(1)
+
+
+class _Parent:
+    """Hear the process that started this one, at the other end of standard input."""
+
+    def __init__(self) -> None:
+        self._pipe = sys.stdin.buffer
+        self._report: Path | None = None
+        self._is_gone = threading.Event()
+
+    def introduce(self) -> Path:
+        """Return where it looks for our report."""
+        self._report = Path(self.receive().decode())
+        return self._report
+
+    def receive(self) -> bytes:
+        """Return the next message."""
+        return self._pipe.read(int.from_bytes(self._pipe.read(8), "big"))
+
+    def asks(self) -> bool:
+        """Whether it asked us to stop, or is gone: if not, who sent a signal meant us alone."""
+        until = time.monotonic() + _WORD
+        while not (self._is_gone.is_set() or self._has_said_so()):
+            if time.monotonic() > until:
+                return False
+            time.sleep(_LOOK)
+        return True
+
+    def _has_said_so(self) -> bool:
+        return self._report is not None and _word_of(self._report).exists()
+
+    def die_with(self) -> None:
+        """End this process when the parent is gone: its end of the pipe closes with it."""
+        # The raw descriptor: a thread that waits in a buffered read makes Python abort at its end.
+        os.read(self._pipe.fileno(), 1)
+        self._is_gone.set()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_PATIENCE)
+        os._exit(1)  # a batch may last for hours, and nobody is left to kill this process
+
+
+def leave() -> None:
+    """End this process as Python does, but for the second that tearing TensorFlow down takes."""
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for the user's threads, if any
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _picklable(error: Exception) -> bytes:
+    text = "".join(traceback.format_exception(error))
+    try:
+        pickled: bytes = cloudpickle.dumps((error.with_traceback(None), text))
+        cloudpickle.loads(pickled)  # which fails for errors whose __init__ takes other arguments
+    except Exception:  # pickling runs the error's __reduce__ and __init__, which raise anything
+        pickled = cloudpickle.dumps((None, text))  # the parent raises a WorkerError with the text
+    return pickled

@@ -1,0 +1,244 @@
+"""The crew of a search: this process, worker processes beside it, or tasks of an executor."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import io
+import marshal
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+
+from kerastune_optuna import _check, _signals
+from kerastune_optuna._data import pack_fit
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, WorkerError
+from kerastune_optuna._scratch import scratch, sweep
+from kerastune_optuna._study import Watch, finished
+from kerastune_optuna._workers.loop import (
+    Job,
+    Payload,
+    run_trials,
+    work_on,
+)
+from kerastune_optuna._workers.processes import LocalWorkers
+
+if TYPE_CHECKING:
+    import optuna
+
+    from kerastune_optuna._report import Progress
+
+_POLL = 0.5  # seconds between two looks at the workers
+
+
+class Crew:
+    """Run the worker loop in one place or many.
+
+    Args:
+        n_workers: How many workers search.
+        executor: Where they run; None for this machine.
+
+    Raises:
+        ArgumentError: Keras cannot train there.
+    """
+
+    def __init__(self, n_workers: int, executor: concurrent.futures.Executor | None) -> None:
+        _check.integer("n_workers", n_workers, least=1, instead="Pass 1 or more workers.")
+        _check_executor(executor)
+        self.n_workers = n_workers
+        self._executor = executor
+
+    @property
+    def is_this_process(self) -> bool:
+        """Whether the search runs here, without another process."""
+        return self.n_workers == 1 and self._executor is None
+
+    def run(self, study: optuna.Study, job: Job, progress: Progress, folder: Path) -> None:
+        """Work on a job until its budget is spent.
+
+        Args:
+            study: The job's study, as this process has it open.
+            job: What to do.
+            progress: Tells what happened.
+            folder: Where data may be written for workers of this machine.
+
+        Raises:
+            TunerError: The search cannot go on.
+        """
+        for place in (folder, None):
+            sweep(place)
+        size = job.budget.n_trials
+        if size is not None and len(finished(study)) >= size:
+            return
+        self._run(study, job, progress, folder)
+        watch = Watch()
+        while job.budget.wait_for_others(study, watch):
+            self._run(study, job, progress, folder)
+        progress.catch_up()
+
+    def _run(self, study: optuna.Study, job: Job, progress: Progress, folder: Path) -> None:
+        """Let the workers claim trials until none is left for them."""
+        if not self.is_this_process:
+            job.budget.prepare(study)
+            job.tell(study, stop=False)
+        if self.is_this_process:
+            recipe = job.opened_recipe(study, job.recipe.fit)
+            run_trials(study, recipe, job.budget, progress.trial)
+        elif self._executor is None:
+            watch = Watch()
+            job.budget.reap(study, watch)
+            with _array_folder(folder) as arrays:
+                LocalWorkers(
+                    _pickled(job, arrays),
+                    self.n_workers,
+                    max_deaths=job.budget.max_failed_trials,
+                    n_finished=lambda: len(finished(study)),
+                    on_death=lambda: job.budget.reap(study, watch),
+                ).run(progress.catch_up)
+        else:
+            tasks = _submit(self._executor, _pickled(job, None), self.n_workers)
+
+            def tick() -> None:
+                progress.catch_up()
+                job.tell_if_late(study)
+
+            try:
+                _wait_for(tasks, tick)
+            finally:
+                if not all(task.done() for task in tasks):  # what runs elsewhere gets no signal
+                    job.tell(study, stop=True)
+                for task in tasks:
+                    task.cancel()  # which Dask takes for done, though it goes on
+        progress.catch_up()
+
+
+@contextmanager
+def _array_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder for arrays that is gone when the search ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with scratch(folder) as arrays:
+        yield arrays
+
+
+def _pickled(job: Job, arrays: Path | None) -> bytes:
+    """Return the job for other processes, its data packed.
+
+    Raises:
+        ArgumentError: Names the argument that cannot travel.
+    """
+    recipe = dataclasses.replace(job.recipe, fit=pack_fit(job.recipe.fit, arrays))
+    job = dataclasses.replace(job, recipe=recipe)
+    try:
+        payload = _dumps(job)
+    except Exception as error:  # the user's objects may refuse in any way
+        raise _culprit(job, error) from error
+    return payload
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # which has no types
+    """Pickle as cloudpickle does, but keep the names of the files that tracebacks show."""
+
+    dispatch_table = cloudpickle.Pickler.dispatch_table.new_child(
+        {types.CodeType: lambda code: (marshal.loads, (marshal.dumps(code),))}
+    )
+
+
+def _dumps(job: Job) -> bytes:
+    file = io.BytesIO()
+    _Pickler(file).dump(job)
+    return file.getvalue()
+
+
+def _culprit(job: Job, error: Exception) -> ArgumentError:
+    """Return the error that names the argument which cannot be pickled."""
+    fit = job.recipe.fit
+    arguments: dict[str, Any] = {
+        "build_model": job.recipe.build_model,
+        "x": fit.x,
+        "y": fit.y,
+        "validation_data": fit.validation_data,
+        **fit.others,
+        "callbacks": job.recipe.callbacks,
+        "sampler": job.sampler,
+        "pruner": job.pruner,
+        "storage": job.storage,
+        "artifact_store": job.recipe.store,
+    }
+    names = [name for name, value in arguments.items() if not _can_be_pickled(value)]
+    return ArgumentError(
+        f"{' and '.join(names)} cannot travel to other workers ({type(error).__name__}: {error}). "
+        "Pass a function that makes it there (for storage a URL), or search with n_workers=1."
+    )
+
+
+def _can_be_pickled(value: object) -> bool:
+    try:
+        cloudpickle.dumps(value)
+    except Exception:  # pickling runs the __reduce__ of the user's objects, which raises anything
+        return False  # and our error names this argument, with the first failure as its cause
+    return True
+
+
+def _submit(
+    executor: concurrent.futures.Executor, payload: bytes, n_workers: int
+) -> set[concurrent.futures.Future[None]]:
+    return {executor.submit(work_on, Payload(payload), number) for number in range(n_workers)}
+
+
+def _wait_for(tasks: set[concurrent.futures.Future[None]], tick: Callable[[], None]) -> None:
+    """Wait for the tasks of a search, calling `tick` now and then.
+
+    Raises:
+        WorkerError: The executor lost its workers.
+        Exception: What a worker raised.
+    """
+    running = tasks
+    while running and not _signals.requested():
+        done, running = concurrent.futures.wait(running, _POLL, concurrent.futures.FIRST_COMPLETED)
+        tick()
+        for task in done:
+            _result(task)
+
+
+def _result(future: concurrent.futures.Future[None]) -> None:
+    try:
+        future.result()
+    except Exception as error:  # what a worker raised goes on as it is
+        # Dask's own error for a task whose workers died too often has no public base class.
+        lost = isinstance(error, concurrent.futures.BrokenExecutor)
+        if not lost and type(error).__name__ != "KilledWorker":
+            raise
+        raise WorkerError(
+            f"The executor lost a worker and broke ({error}). Call search() again to go on, or "
+            "pass n_workers= without executor= for workers that are replaced."
+        ) from error
+
+
+def _check_executor(executor: object) -> None:
+    """Refuse an executor in which Keras cannot train.
+
+    Raises:
+        ArgumentError: Says which executor or argument to pass instead.
+    """
+    if executor is None:
+        return
+    if not isinstance(executor, concurrent.futures.Executor):
+        raise ArgumentTypeError(
+            f"executor={executor!r} is no concurrent.futures.Executor. Pass one, like "
+            "client.get_executor(pure=False) of a Dask client."
+        )
+    if isinstance(executor, concurrent.futures.ThreadPoolExecutor):
+        raise ArgumentError(
+            "executor= is a ThreadPoolExecutor, whose threads would share Keras's seeds. Pass "
+            "n_workers= without executor= for processes of this machine."
+        )
+    context = getattr(executor, "_mp_context", None)
+    if context is not None and context.get_start_method() == "fork":
+        raise ArgumentError(
+            "executor= is a ProcessPoolExecutor that forks, and TensorFlow hangs in a fork. Pass "
+            'mp_context=multiprocessing.get_context("spawn") to it, or n_workers= alone.'
+        )
