@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -18,7 +17,7 @@ from kerastune_optuna._keras_tuner import Imported, import_project
 from kerastune_optuna._report import dashboard as _dashboard
 from kerastune_optuna._storage import WholeFileStore, database
 from kerastune_optuna._storage import url as _url
-from kerastune_optuna._study import opening, whole_of, wholes
+from kerastune_optuna._study import opening, wholes
 
 app = typer.Typer(
     help="Look into the studies that kerastune_optuna has made.",
@@ -151,41 +150,6 @@ def card(
 ) -> None:
     """Print as JSON what a trial ran with: versions, devices, seeds, data, arguments."""
     typer.echo(json.dumps(_report.card(_load(source, study), trial), indent=2))
-
-
-@app.command(epilog="Example: kerastune-optuna reproduce tuning --trial 3")
-def reproduce(
-    trial: Annotated[
-        list[int],
-        typer.Option(metavar="NUMBER", help="The trial to train again; more than once for more."),
-    ],
-    source: Source = "tuning",
-    study: Name = None,
-    tolerance: Annotated[
-        float, typer.Option(metavar="NUMBER", help="The largest difference that counts as equal.")
-    ] = 1e-6,
-    directory: Folder = None,
-) -> None:
-    """Train a trial again, and compare all its epochs: code 0 where they are equal, else 1.
-
-    This RUNS CODE from the directory: the pickled builder, data and callbacks of the search. Do it
-    only with a directory that you trust. Nothing is written to the study.
-    """
-    found = _load(source, study)
-    os.environ["KERAS_BACKEND"] = _report.card(found, trial[0])["backend"]
-    from kerastune_optuna._rerun import (
-        reproduce as _reproduce,  # TensorFlow, without which the others start at once
-    )
-
-    folder = (directory or Path(source)) / whole_of(found)
-    equal = True
-    for number in trial:
-        done = _reproduce.from_folder(found, number, folder)
-        if (warning := done.warning()) is not None:
-            typer.echo(warning)
-        typer.echo(done.table(tolerance))
-        equal = equal and done.difference <= tolerance
-    raise typer.Exit(0 if equal else 1)
 
 
 def main() -> NoReturn:

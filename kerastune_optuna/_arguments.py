@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import inspect
 import os
-import warnings
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import keras
 from optuna.samplers import CmaEsSampler
@@ -24,8 +23,32 @@ from kerastune_optuna._study import (
     parse_objectives,
 )
 
-if TYPE_CHECKING:
-    from kerastune_optuna._tuner import OptunaTuner
+
+class Arguments(Protocol):
+    """Have what a tuner was given."""
+
+    build_model: Any
+    objective: Any
+    direction: Any
+    n_trials: Any
+    timeout: Any
+    sampler: Any
+    pruner: Any
+    terminator: Any
+    train_repeats: Any
+    seed: Any
+    directory: Any
+    study_name: Any
+    storage: Any
+    artifact_store: Any
+    executions_per_trial: Any
+    keep_best: Any
+    max_params: Any
+    max_seconds_per_trial: Any
+    constraints: Any
+    max_failed_trials: Any
+    backup_every: Any
+    overwrite: Any
 
 
 # What KerasTuner calls the same.
@@ -52,7 +75,7 @@ def check_names(names: Iterable[str], known: Callable[..., Any]) -> None:
         )
 
 
-def check_tuner(tuner: OptunaTuner) -> None:
+def check_tuner(tuner: Arguments) -> None:
     """Refuse arguments of the tuner that cannot work.
 
     Raises:
@@ -86,19 +109,15 @@ def check_tuner(tuner: OptunaTuner) -> None:
     if tuner.backup_every is not None:
         instead = "Pass how long a backup may be ago, 0 for one at each epoch, or None for none."
         _check.seconds("backup_every", tuner.backup_every, instead=instead)
-    instead = "Pass how long to wait for a database that went away."
-    _check.seconds("storage_patience", tuner.storage_patience, instead=instead)
     _check.one_of("overwrite", tuner.overwrite, (True, False))
 
 
 def _warn_of_directions(objectives: Objectives) -> None:
     for one in objectives.each:
         if one.looks_for_the_worst:
-            warnings.warn(
+            _check.warn(
                 f"direction={one.direction!r} looks for the worst {one.name!r} there is. Pass "
-                'direction="auto" for the best.',
-                UserWarning,
-                stacklevel=4,  # the line that makes the tuner
+                'direction="auto" for the best.'
             )
 
 
@@ -128,7 +147,7 @@ def _check_builder(build_model: object) -> None:
         return  # a builtin without a signature
 
 
-def _check_for_several(tuner: OptunaTuner) -> None:
+def _check_for_several(tuner: Arguments) -> None:
     """Refuse what cannot work where there are several objectives."""
     if tuner.keep_best is not None and tuner.keep_best > 1:
         raise ArgumentError(

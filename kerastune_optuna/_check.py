@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import inspect
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -100,3 +102,15 @@ def nearest(name: str, names: Iterable[str], least: float = 0.6) -> str:
     """
     near = difflib.get_close_matches(name, list(names), n=1, cutoff=least)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def warn(text: str) -> None:
+    """Warn in the line of the user's code that called into the package."""
+    level, frame = 2, inspect.currentframe()
+    while (frame := frame and frame.f_back) and _is_ours(frame.f_globals.get("__name__")):
+        level += 1
+    warnings.warn(text, UserWarning, stacklevel=level)
+
+
+def _is_ours(module: object) -> bool:
+    return str(module).startswith("kerastune_optuna.")

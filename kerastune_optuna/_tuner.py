@@ -1,45 +1,76 @@
-"""OptunaTuner: the arguments of a search, and the search."""
+"""OptunaTuner: the arguments of a search, and what can be done with its study."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
+from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import keras
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial
 
-from kerastune_optuna import _signals
-from kerastune_optuna._again import Again
+from kerastune_optuna import _check, _report
 from kerastune_optuna._arguments import check_limits, check_names, check_tuner
-from kerastune_optuna._backend import Memory
-from kerastune_optuna._confirm import Confirming
-from kerastune_optuna._data import FitArguments, check_fit_arguments, cross_validated, told
-from kerastune_optuna._queue import Queue
-from kerastune_optuna._report import progress_for
+from kerastune_optuna._data import FitArguments, check_fit_arguments, cross_validated
+from kerastune_optuna._report import Dashboard
+from kerastune_optuna._rerun import (
+    Confirmation,
+    as_they_are,
+    best_model,
+    best_models,
+    check_request,
+    configurations,
+    confirm,
+    confirmation,
+    epochs_of_the_search,
+    refit,
+    reproduce,
+)
 from kerastune_optuna._search import (
     Budget,
     Deadline,
     Ending,
-    check_study,
-    lay_out_grid,
-    room,
-    samplers,
+    check_queue,
+    chosen,
+    defaults,
+    enqueue,
 )
-from kerastune_optuna._storage import StoreSource, check_store
-from kerastune_optuna._study import Constraint, opening
-from kerastune_optuna._trainer import plan_of
-from kerastune_optuna._trial import Builder, Recipe, backup, claim_keeping, discard_outranked, keeps
-from kerastune_optuna._workers import Crew, comparable, shown_once
+from kerastune_optuna._storage import StoreSource, one_try
+from kerastune_optuna._study import (
+    Constraint,
+    Constraints,
+    Home,
+    default_name,
+    front,
+    parse_objectives,
+)
+from kerastune_optuna._trial import Builder, Recipe, as_list, opened, settle
+from kerastune_optuna._workers import Run, guarded, prepared, search
 
 if TYPE_CHECKING:
     import optuna
+    import pandas
+    import plotly.graph_objects as go
     from optuna.storages import BaseStorage
 
+_HOW_TO_SEARCH_ON = (
+    "The search was stopped. Call search() again to go on with study {!r}: what it finished is "
+    "kept, and what it was running is resumed."
+)
+_HOW_TO_CONFIRM_ON = (
+    "The confirmation was stopped. Call confirm() with the same arguments to go on: what it "
+    "finished is kept, and what it was running is resumed."
+)
 
-class OptunaTuner(Queue, Again, Confirming):
+
+class OptunaTuner:
     """Tune the hyperparameters of a Keras model with Optuna.
 
     Each trial calls `build_model`, trains the model, reports the objective of each epoch, and is
@@ -89,7 +120,6 @@ class OptunaTuner(Queue, Again, Confirming):
             Before any succeeded, two that fail with the same error are enough.
         backup_every: Seconds between two backups of a running trial, from which it is resumed when
             its process dies. Default 60; 0 for one at each epoch, None for none.
-        storage_patience: Seconds for which a database that went away is waited for. Default 300.
         overwrite: Delete a study of that name when search() or enqueue() is first called, unless a
             process runs a trial of it, which is an error. Copies of a script that run already when
             one of them makes the study anew share that one: on one machine, or as one step of
@@ -143,7 +173,6 @@ class OptunaTuner(Queue, Again, Confirming):
         constraints: Sequence[Constraint] = (),
         max_failed_trials: int = 10,
         backup_every: float | None = 60,
-        storage_patience: float = 300,
         overwrite: bool = False,
         **others: NoReturn,
     ) -> None:
@@ -169,9 +198,7 @@ class OptunaTuner(Queue, Again, Confirming):
         self.constraints = constraints
         self.max_failed_trials = max_failed_trials
         self.backup_every = backup_every
-        self.storage_patience = storage_patience
         self.overwrite = overwrite
-        self._has_searched = False
         check_tuner(self)
 
     def search(
@@ -247,57 +274,418 @@ class OptunaTuner(Queue, Again, Confirming):
             WorkerError: Workers died one after the other.
         """
         check_fit_arguments(fit_kwargs)
+        budget = self._budget(n_trials, timeout)
+        recipe = self._recipe(
+            FitArguments(
+                x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
+            ),
+            callbacks,
+            cv=cv,
+            groups=groups,
+        )
+        crew, recipe = prepared(self._home, recipe, n_workers, executor, verbose)
+        run = Run(self._home, recipe, budget, crew, verbose)
+        with guarded(self._home, _HOW_TO_SEARCH_ON.format(self._home.name)):
+            search(run, sampler=self.sampler, pruner=self.pruner, overwrite=self.overwrite)
+        return self
+
+    def confirm(
+        self,
+        top: int = 3,
+        executions: int = 5,
+        x: Any = None,
+        y: Any = None,
+        validation_data: Any = None,
+        *,
+        epochs: int | None = None,
+        validation_split: float = 0.0,
+        callbacks: Any = None,
+        verbose: str | int = "auto",
+        n_workers: int = 1,
+        executor: Executor | None = None,
+        steps_per_execution: int | str = "auto",
+        **fit_kwargs: Any,
+    ) -> Confirmation:
+        """Train the best configurations again under fresh seeds, and tell skill from luck.
+
+        The best of many noisy values is too good by chance. Here each configuration gets a mean and
+        its interval; none is pruned, and constraints are not asked again. Best pass data that the
+        search did not see: the configurations were chosen on its validation data, while an
+        execution chooses its best epoch alone.
+
+        Executions are trials of a study of their own beside the search's. Called again with the
+        same data and arguments, say after a kill or with more or fewer executions, it trains only
+        what is missing of them, or failed. Data is compared by its content; a function by its code,
+        and a PyDataset or DataLoader by its plain attributes alone.
+
+        Args:
+            top: How many of the best configurations. Default 3.
+            executions: How often each is trained, 2 times at least. Default 5.
+            x: Training data as search() takes it; a study does not store it.
+            y: Targets, where `x` does not hold them.
+            validation_data: What the executions are measured on, as search() takes it.
+            epochs: Epochs of an execution. Default None: as many as the last search had.
+            validation_split: As for Model.fit. Default 0.0.
+            callbacks: As search() takes them, like the EarlyStopping of the search.
+            verbose: As for search().
+            n_workers: As for search().
+            executor: As for search().
+            steps_per_execution: As for search().
+            **fit_kwargs: Anything else that Model.fit takes.
+
+        Returns:
+            The `ranking`, the `winner`, whether it `is_clear`, and the `luck` of the search; it
+            prints as a table.
+
+        Raises:
+            ArgumentError: An argument cannot work, or there are several objectives. Nothing was
+                trained.
+            NoTrialsError: The search has fewer COMPLETE configurations.
+            TooManyFailuresError: No configuration completed two executions.
+            TunerError: What search() raises, for the same reasons.
+        """
+        home = self._home
+        check_request(home, top, executions, x)
+        check_fit_arguments(fit_kwargs, "confirm()")
+        chosen = configurations(home, top)
+        if epochs is None:
+            epochs = int(fit_kwargs.get("initial_epoch", 0)) + epochs_of_the_search(home)
         given = FitArguments(
             x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
         )
-        budget = self._budget(n_trials, timeout)
-        metrics = [one.name for one in self._objectives.metrics]
-        fit = cross_validated(given, cv, groups, self.seed, metrics)
-        crew, recipe = self._prepared(fit, callbacks, verbose, n_workers, executor)
-        given = replace(given, folds=fit.folds)  # with the functions that load data as they came
-        how = self._how_to_go_on()
-        quiet, told = opening.quiet_optuna(), self._telling_of_deletion()
-        with quiet, shown_once(), _signals.Brief(), _signals.listening(how), told:
-            self._search(recipe, given, budget, crew, verbose)
-        return self
+        recipe = self._recipe(given, callbacks)
+        crew, recipe = prepared(home, recipe, n_workers, executor, verbose)
+        run = Run(home, recipe, self._budget(None, None), crew, verbose)
+        with guarded(home, _HOW_TO_CONFIRM_ON):
+            confirm(run, given, chosen, executions)
+        return self.confirmation
 
-    def _search(
-        self, recipe: Recipe, given: FitArguments, budget: Budget, crew: Crew, verbose: str | int
-    ) -> None:
-        """Open the study for writing and let the crew work on it."""
-        study = self._opened()
-        if keeps(study, self.keep_best):
-            check_store(self._store)
-        comparable.warn_if_builder_changed(study, recipe)
-        opening.claim_trainings(study, recipe.executions, told(recipe.fit.folds))
-        comparable.claim(study, recipe, budget.n_trials)
-        recipe = replace(recipe, keep_best=claim_keeping(study, self.keep_best))
-        _tidy(study, recipe)
-        study.pruner = samplers.made_pruner(self.pruner, recipe.last_epoch)
-        is_new = not self._has_searched
-        drawn = samplers.start_sampler(study, self.sampler, self.seed, fresh_process=is_new)
-        self._has_searched = True
-        space = room(study, budget.n_trials)
-        grid = lay_out_grid(study, self.build_model, space, self.seed, Memory(share=1.0))
-        progress = progress_for(verbose, study, plan_of(study, recipe, budget), budget.n_trials)
-        budget = replace(budget, first_trial=len(study.get_trials(deepcopy=False)))
+    @property
+    def confirmation(self) -> Confirmation:
+        """What the last confirm() found, read from the study.
+
+        Raises:
+            NoTrialsError: confirm() was not called, or has not ended.
+            TooManyFailuresError: No configuration completed two executions.
+        """
+        return confirmation(self._home)
+
+    def refit(
+        self,
+        x: Any,
+        y: Any = None,
+        epochs: int | None = None,
+        *,
+        trial: int | None = None,
+        validation_data: Any = None,
+        validation_split: float = 0.0,
+        callbacks: Any = None,
+        verbose: str | int = "auto",
+        steps_per_execution: int | str = "auto",
+        **fit_kwargs: Any,
+    ) -> tuple[keras.Model, Any]:
+        """Train the best configuration anew, from its seed, say on all data.
+
+        Of several trainings, as executions_per_trial= and cv= make them, that of the best is taken.
+
+        Args:
+            x: Training data, as search() takes it.
+            y: Targets, where `x` does not hold them.
+            epochs: How many to train. Default None: as many as led to the trial's best epoch.
+            trial: Number of another COMPLETE trial. Default None: the best, which there is of one
+                objective alone.
+            validation_data: As for Model.fit; none is needed.
+            validation_split: As for Model.fit. Default 0.0.
+            callbacks: Keras callbacks, which are taken as they are; a function in the list is
+                called with the trial and returns a callback.
+            verbose: As for Model.fit. Default "auto".
+            steps_per_execution: As for search(). Default "auto".
+            **fit_kwargs: Anything else that Model.fit takes. Arguments that build_model returns
+                beside its model go before these, but for `epochs`.
+
+        Returns:
+            The model with the weights of its last epoch, and the History that Model.fit returned,
+            or whatever the builder's own fit did.
+
+        Raises:
+            ArgumentError: An argument cannot work. Nothing was trained.
+            NoTrialsError: No trial is COMPLETE yet, or not the one of that number.
+        """
+        check_fit_arguments(fit_kwargs, "refit()")
+        fit = FitArguments(
+            x, y, 1, validation_data, validation_split, fit_kwargs, steps_per_execution
+        )
+        recipe = replace(self._recipe(fit, as_they_are(callbacks)), executions=1)
+        return refit(self._home, recipe, trial, epochs, verbose)
+
+    def reproduce(
+        self,
+        trial: int,
+        x: Any,
+        y: Any = None,
+        *,
+        validation_data: Any = None,
+        validation_split: float = 0.0,
+        cv: Any = None,
+        groups: Any = None,
+        callbacks: Any = None,
+        **fit_kwargs: Any,
+    ) -> pandas.DataFrame:
+        """Train a trial again from its seed, and compare its epochs with what was recorded.
+
+        Pass the data and the callbacks of its search; plain arguments, like epochs and batch_size,
+        are what they were there. A pruned trial is trained for as many epochs as it ran. What has
+        changed since, like versions, data or code, is told in a warning.
+
+        Args:
+            trial: Number of a COMPLETE or PRUNED trial.
+            x: Training data, as search() takes it.
+            y: Targets, where `x` does not hold them.
+            validation_data: As for search().
+            validation_split: As for search(). Default 0.0.
+            cv: As for search().
+            groups: As for search().
+            callbacks: As search() takes them.
+            **fit_kwargs: Anything else that Model.fit takes, where it was no plain value in the
+                search, like `sample_weight`.
+
+        Returns:
+            A pandas DataFrame with a row for each metric of each epoch: epoch (counted from 0),
+            metric, recorded, again, and difference, which is relative for values beyond 1; with
+            several trainings a trial also training.
+
+        Raises:
+            ArgumentError: There is no such trial, or an argument cannot work.
+        """
+        check_fit_arguments(fit_kwargs, "reproduce()")
+        fit = FitArguments(x, y, 1, validation_data, validation_split, fit_kwargs)
+        recipe = self._recipe(fit, as_list(callbacks), cv=cv, groups=groups)
+        return reproduce(self._home, recipe, trial)
+
+    def enqueue(self, params: Mapping[str, Any]) -> None:
+        """Let the next trial have these parameters, before the sampler chooses for itself.
+
+        It waits in the study, counts towards `n_trials`, and is taken by whichever worker is first.
+        A configuration that the study already has is not added again, so that a script that is run
+        once more adds nothing. build_model is called once with the parameters, and nothing is
+        trained.
+
+        Args:
+            params: Values by the names that build_model suggests. What it suggests besides is left
+                to the sampler.
+
+        Raises:
+            ArgumentError: build_model does not ask for a name, or does not allow a value.
+        """
+        self._enqueue(chosen(self.build_model, params))
+
+    def enqueue_defaults(self) -> None:
+        """Let the next trial have the builder's defaults, as `enqueue` does.
+
+        A builder that has a function `default_params` says itself what they are. Of any other, the
+        defaults are the first of the choices and the middle of each range (of its logarithm with
+        log=True), with which build_model is called once.
+
+        Raises:
+            ArgumentError: build_model asks for no parameters.
+        """
+        self._enqueue(defaults(self.build_model))
+
+    def _enqueue(self, params: Mapping[str, Any]) -> None:
+        check_queue(self.sampler)
+        enqueue(opened(self._home, overwrite=self.overwrite), params)
         if self.overwrite:
-            budget.prepare(study)
-            self._settle()
-        known = self._known(recipe, given, drawn, crew.n_workers)
-        job = self._job(study, recipe, budget, known)
-        with progress.running():
-            progress.tell(grid)
-            crew.run(study, job, progress, self._folder)
-            progress.tell(budget.ending.reason(study))
-        self._settle()
-        _tidy(study, recipe)
-        check_study(study)
+            settle(self._home.study)
 
-    def _how_to_go_on(self) -> str:
-        return (
-            f"The search was stopped. Call search() again to go on with study {self._name!r}: "
-            "what it finished is kept, and what it was running is resumed."
+    @property
+    def study(self) -> optuna.Study:
+        """The Optuna study, with everything that Optuna offers for it; made where there is none."""
+        return self._home.study
+
+    @property
+    def best_trial(self) -> FrozenTrial:
+        """The COMPLETE trial with the best value; the earliest of equals."""
+        return copy.deepcopy(self._home.best(None))
+
+    @property
+    def best_trials(self) -> list[FrozenTrial]:
+        """The trials that no other one dominates; of one objective, the best trial alone."""
+        if self._home.objectives.are_several:
+            return copy.deepcopy(front(self._home.existing))
+        return [self.best_trial]
+
+    @property
+    def best_params(self) -> dict[str, Any]:
+        """The parameters of the best trial."""
+        return self.best_trial.params
+
+    @property
+    def best_value(self) -> float:
+        """The objective of the best trial at its best epoch; of several trainings the mean."""
+        return self._home.objectives.watched.value_of(self.best_trial)
+
+    def best_model(self, trial: int | None = None) -> keras.Model:
+        """Rebuild the best trial's model, compiled, with the weights of its best epoch.
+
+        After confirm() it is the best execution of the winner, and one line says so with the value
+        that it evaluates to. Once the search finds a trial that is better than those confirmed, it
+        is that trial again. best_models(1) is the search's best at any time.
+
+        Args:
+            trial: Number of another trial of the search whose weights are kept. Default None: the
+                best, which there is of one objective alone.
+
+        Returns:
+            The model; evaluating it on the validation data gives `best_value`, or the value of the
+            line.
+
+        Raises:
+            ArgumentError: There are several objectives, and no trial was named.
+            NoTrialsError: No trial is COMPLETE yet, or not the one of that number.
+            WeightsError: The weights are not kept, are damaged, or no longer fit what build_model
+                returns; the text names the next best trial whose weights are whole.
+        """
+        return best_model(self._home, self.build_model, self.keep_best, trial)
+
+    def best_models(self, n: int) -> list[keras.Model]:
+        """Rebuild the models of the best `n` trials, the best first.
+
+        Args:
+            n: How many; at most `keep_best`, and at most the number of COMPLETE trials.
+
+        Returns:
+            The models, compiled, each with the weights of its best epoch.
+
+        Raises:
+            ArgumentError: More than `keep_best` were asked for.
+            NoTrialsError: Fewer trials are COMPLETE.
+            WeightsError: Weights are not kept, or no longer fit what build_model returns.
+        """
+        return best_models(self._home, self.build_model, self.keep_best, n)
+
+    def results(self) -> pandas.DataFrame:
+        """Return a pandas DataFrame with one row for each trial that began.
+
+        Returns:
+            Columns number, state, value (of several objectives `values_<name>` for each),
+            `params_<name>` for each parameter, best_value, best_epoch (counted from 0), epochs (how
+            many it was given), epochs_run, seconds, seed, stop_reason, n_params, worker; and where
+            trials have several trainings std, values, seeds, best_epochs.
+        """
+        return _report.results(self._home.existing)
+
+    def summary(self, n: int = 10) -> None:
+        """Print the best `n` trials and what the search came to, as Model.summary prints a model.
+
+        Args:
+            n: How many trials to list. Default 10.
+        """
+        _check.integer("n", n, least=1, instead="Pass how many trials to list.")
+        print(_report.summary(self._home.existing, n), end="")
+
+    def report(self, path: str | Path = "report.html") -> Path:
+        """Write one HTML page about the search, which opens anywhere without a network.
+
+        Args:
+            path: The file to write. Default "report.html".
+
+        Returns:
+            The path of the file.
+
+        Raises:
+            ArgumentError: The path is not that of a file.
+            MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
+        """
+        return _report.write_page(self._home.existing, path)
+
+    def plot_history(self) -> go.Figure:
+        """Return a plotly figure of all values and of the best one so far.
+
+        Returns:
+            A plotly.graph_objects.Figure.
+
+        Raises:
+            MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
+        """
+        return _report.plot_history(self._home.existing)
+
+    def plot_front(self) -> go.Figure:
+        """Return a plotly figure of the first two objectives and the front between them.
+
+        Returns:
+            A plotly.graph_objects.Figure.
+
+        Raises:
+            ArgumentError: The study has one objective.
+            MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
+        """
+        return _report.plot_front(self._home.existing)
+
+    def plot_curves(self) -> go.Figure:
+        """Return a plotly figure of the learning curves of all trials and their median.
+
+        Returns:
+            A plotly.graph_objects.Figure.
+
+        Raises:
+            MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
+        """
+        return _report.plot_curves(self._home.existing)
+
+    def plot_importance(self) -> go.Figure:
+        """Return a plotly figure of how much each parameter mattered, by PED-ANOVA.
+
+        Returns:
+            A plotly.graph_objects.Figure; without bars where too few trials are COMPLETE.
+
+        Raises:
+            MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
+        """
+        return _report.plot_importance(self._home.existing)
+
+    def dashboard(self, port: int | None = None) -> Dashboard:
+        """Show the study in optuna-dashboard, in a browser on this machine.
+
+        Each trial has its curve, the logs of all epochs as a table, and its weights where they are
+        kept. The page follows a running search.
+
+        Args:
+            port: Where to listen. Default None: a port that is free.
+
+        Returns:
+            An object with the page's `url`, which serves until `stop()`, or until a `with` block
+            around it ends.
+
+        Raises:
+            ArgumentError: The port cannot be used.
+            MissingExtraError: `pip install "kerastune_optuna[dashboard]"` is needed.
+        """
+        return _report.show(self._home, port)
+
+    def __repr__(self) -> str:
+        home = self._home
+        if not home.may_be_read:
+            return f"OptunaTuner(study {home.name!r}: {home.objectives.aim}, not open yet)"
+        with one_try():  # a database that is away is not waited for
+            return f"OptunaTuner({_report.line(home.study, self.n_trials)})"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows of the tuner; a study is not made for it."""
+        if not self._home.may_be_read:
+            return f"<p>Study <b>{escape(self._home.name)}</b> is not open yet: call search().</p>"
+        return _report.summary_html(self._home.study, 10)
+
+    @cached_property
+    def _home(self) -> Home:
+        """Where the study lives, which all that the tuner does has in common."""
+        return Home(
+            self.study_name or default_name(self.build_model),
+            self.directory,
+            parse_objectives(self.objective, self.direction),
+            self.storage,
+            self.artifact_store,
+            self.sampler if isinstance(self.sampler, BaseSampler) else None,
+            self.pruner if isinstance(self.pruner, BasePruner) else None,
         )
 
     def _budget(self, n_trials: int | None, timeout: float | None) -> Budget:
@@ -310,8 +698,22 @@ class OptunaTuner(Queue, Again, Confirming):
             ending=Ending(self.terminator, self.train_repeats),
         )
 
-
-def _tidy(study: optuna.Study, recipe: Recipe) -> None:
-    """Delete what killed processes left in the store."""
-    discard_outranked(study, recipe)
-    backup.discard_orphans(recipe.store, study)
+    def _recipe(
+        self, fit: FitArguments, callbacks: Any, *, cv: Any = None, groups: Any = None
+    ) -> Recipe:
+        """Return what all trainings share."""
+        objectives = self._home.objectives
+        metrics = [one.name for one in objectives.metrics]
+        return Recipe(
+            self.build_model,
+            objectives,
+            cross_validated(fit, cv, groups, self.seed, metrics),
+            callbacks,
+            self.seed,
+            self.keep_best,
+            self._home.store,
+            self.backup_every,
+            self.train_repeats,
+            self.executions_per_trial,
+            constraints=Constraints(self.max_params, self.max_seconds_per_trial, self.constraints),
+        )

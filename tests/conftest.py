@@ -15,6 +15,7 @@ import optuna
 import pytest
 
 from kerastune_optuna import OptunaTuner
+from kerastune_optuna._storage import database
 from kerastune_optuna._storage.artifacts import open_store
 from tests.browser import chromium, launched
 
@@ -32,7 +33,7 @@ def pytest_collection_finish():
 
 def kept(tuner, folder=None):
     """Return the names of the files in a tuner's store of weights that are no trial's history."""
-    folder = folder or tuner._folder / "weights"
+    folder = folder or tuner._home.folder / "weights"
     storage = tuner.study._storage
     histories = {
         meta.artifact_id
@@ -48,7 +49,7 @@ def history(tuner, number):
     trial, storage = tuner.study.trials[number], tuner.study._storage
     metas = optuna.artifacts.get_all_artifact_meta(trial, storage=storage)
     (name,) = (meta.artifact_id for meta in metas if meta.filename == "history.csv")
-    with open_store(tuner._store).open_reader(name) as file:
+    with open_store(tuner._home.store).open_reader(name) as file:
         return list(csv.DictReader(io.StringIO(file.read().decode())))
 
 
@@ -152,3 +153,9 @@ def browser():
         pytest.skip("no chromium, chromium-browser or google-chrome is installed")
     with launched() as given:
         yield given
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Let searches of this process wait for a database for one second alone."""
+    monkeypatch.setattr(database, "PATIENCE", 1.0)

@@ -143,7 +143,7 @@ def test_a_confirmation_has_the_default_too(search, make_tuner, data, defaulted)
     tuner = make_tuner(defaulted)
     with pytest.warns(UserWarning, match="changed"):
         tuner.confirm(1, 2, x, y, validation, epochs=1, verbose=0)
-    study = tuner._load(tuner.confirmation.study_name)
+    study = tuner._home.load(tuner.confirmation.study_name)
     assert {trial.params["act"] for trial in study.trials} == {"relu"}
 
 

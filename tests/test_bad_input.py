@@ -150,8 +150,6 @@ CONSTRUCTOR = [
     ({"max_failed_trials": 0}, ArgumentError, "max_failed_trials=0 is less than 1"),
     ({"backup_every": -1}, ArgumentError, "backup_every=-1 is less than 0. Pass how long a backup"),
     ({"backup_every": "1m"}, ArgumentTypeError, "backup_every='1m' is not a number of seconds"),
-    ({"storage_patience": None}, ArgumentTypeError, "storage_patience=None is not a number of"),
-    ({"storage_patience": -5}, ArgumentError, "storage_patience=-5 is less than 0. Pass how long"),
     ({"overwrite": "yes"}, ArgumentError, "overwrite='yes' is not a choice"),
 ]
 

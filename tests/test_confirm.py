@@ -167,7 +167,7 @@ def test_each_configuration_keeps_its_best_weights(trained):
     """The weights of one execution of each configuration are left, since any may win later."""
     tuner, _ = trained
     storage, done = tuner.study._storage, executions(tuner)
-    whole = [one.value for one in done if weights.are_whole(tuner._store, storage, one)]
+    whole = [one.value for one in done if weights.are_whole(tuner._home.store, storage, one)]
     assert sorted(whole) == sorted(max(row.values) for row in tuner.confirmation.ranking)
 
 
@@ -430,7 +430,7 @@ def test_lost_weights_of_the_winner_are_an_error(search_noisy):
     """Where the winner's weights are gone, the error names the model of the search."""
     tuner = search_noisy({"a": 0.1, "b": 0.2})
     tuner.confirm(2, 2, *DATA, verbose=0)
-    for path in (tuner._folder / "weights").iterdir():
+    for path in (tuner._home.folder / "weights").iterdir():
         path.unlink()
     with pytest.raises(WeightsError, match=r"won confirm\(\)\. best_models\(1\) gives the best"):
         tuner.best_model()

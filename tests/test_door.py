@@ -30,19 +30,7 @@ ORDER = [
     "_keras_tuner",
     TOP,
 ]
-ON_TOP = {
-    "",
-    "__main__",
-    "_tuner",
-    "_arguments",
-    "_again",
-    "_confirm",
-    "_confirmed",
-    "_plots",
-    "_queue",
-    "_results",
-    "_trainer",
-}
+ON_TOP = {"", "__main__", "_tuner", "_arguments"}
 # Rooms that look at studies alone.
 ONLY_LOOK = {"_report", "_keras_tuner"}
 # Importing these takes no second, so that the command line answers at once.

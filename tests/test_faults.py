@@ -810,9 +810,9 @@ def test_a_locked_database_fails_no_trial(search, make_tuner, tmp_path):
     assert all(len(trial.intermediate_values) == 6 for trial in tuner.study.trials)
 
 
-def test_a_database_that_stays_away_ends_the_search(search, make_tuner, tmp_path):
-    """After storage_patience the search ends with one line, and the next one goes on."""
-    tuner = make_tuner(n_trials=2, storage_patience=1)
+def test_a_database_that_stays_away_ends_the_search(search, make_tuner, tmp_path, impatient):
+    """When patience ends the search ends with one line, and the next one goes on."""
+    tuner = make_tuner(n_trials=2)
     assert tuner.study.trials == []
     lockers = []
 
@@ -863,7 +863,7 @@ def test_a_full_disk_costs_no_result(search, make_tuner, tmp_path):
         tuner.study._storage.remove_session()
 
 
-def test_a_database_on_a_full_disk_can_be_read(search, make_tuner, tmp_path):
+def test_a_database_on_a_full_disk_can_be_read(search, make_tuner, tmp_path, impatient):
     """Nothing at all can be written: the search ends with one line, and the study can be read."""
 
     def build(trial):
@@ -874,7 +874,7 @@ def test_a_database_on_a_full_disk_can_be_read(search, make_tuner, tmp_path):
         return build_model(trial)
 
     with small_disk(tmp_path / "disk", "4m") as disk:
-        options = {"directory": disk / "tuning", "storage_patience": 1, "n_trials": 30}
+        options = {"directory": disk / "tuning", "n_trials": 30}
         with pytest.raises(TunerError) as got:
             search(build, **options)
         assert f"'{disk}/tuning' has 0.0 MB free" in str(got.value)

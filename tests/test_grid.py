@@ -14,10 +14,9 @@ import numpy as np
 import pytest
 
 from kerastune_optuna import ArgumentError
-from kerastune_optuna._search.grid import Grid, lay_out_grid
-from kerastune_optuna._search.slots import _slots
 from kerastune_optuna._backend import Memory
-from kerastune_optuna._search.grid import configurations
+from kerastune_optuna._search.grid import Grid, configurations, lay_out_grid
+from kerastune_optuna._search.slots import _slots
 from tests.faults import ROOT, EpochLog, logged, run_to_the_end
 
 
@@ -187,9 +186,11 @@ def study(tmp_path, make_tuner):
 
 def test_a_grid_that_was_laid_out_in_part_is_completed(study):
     """Two processes that lay a grid out at once, one of them killed, lay out each point once."""
-    lay_out_grid(study, ask, room=5, seed=0)
+    lay_out_grid(study, ask, room=5, seed=0, memory=Memory())
     assert len(study.trials) == 5
-    threads = [threading.Thread(target=lay_out_grid, args=(study, ask, 30, n)) for n in (1, 2)]
+    threads = [
+        threading.Thread(target=lay_out_grid, args=(study, ask, 30, n, Memory())) for n in (1, 2)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

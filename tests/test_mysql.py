@@ -36,7 +36,7 @@ def make(url, tmp_path, request):
 
     yield tuner
     for one in made:
-        one._connected.remove_session()
+        one._home.storage.remove_session()
 
 
 def of_two_cases(trial):
@@ -88,7 +88,7 @@ def test_a_study_of_another_name_is_not_taken_for_ours(make):
 
 
 @pytest.mark.parametrize("size", [70_000, 20_000_000])
-def test_a_text_that_has_no_room_fails_its_trial_once(make, size):
+def test_a_text_that_has_no_room_fails_its_trial_once(make, size, impatient):
     """The trial that wrote it says which and how long it was; the search goes on with others."""
 
     def build(trial):
@@ -96,7 +96,7 @@ def test_a_text_that_has_no_room_fails_its_trial_once(make, size):
             trial.set_user_attr("notes", "x" * size)
         return Untrained(2, [{"val_mae": trial.suggest_float("lr", 0, 1)}])
 
-    tuner = run(make(build, n_trials=3, storage_patience=1))
+    tuner = run(make(build, n_trials=3))
     states = [trial.state.name for trial in tuner.study.trials]
     assert states == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
     reason = tuner.study.trials[1].user_attrs["stop_reason"]

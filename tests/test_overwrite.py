@@ -17,9 +17,9 @@ from optuna.trial import TrialState
 from kerastune_optuna import StudyMismatchError
 from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study import heartbeat
-from kerastune_optuna._study.opening import open_study
 from kerastune_optuna._study.heartbeat import BEAT
 from kerastune_optuna._study.liveness import SLOT
+from kerastune_optuna._study.opening import open_study
 from kerastune_optuna._trial import overwrite
 from kerastune_optuna._trial.deletion import delete_study
 from tests.faults import ROOT
@@ -245,8 +245,8 @@ def test_who_loses_its_study_says_so_and_leaves_the_new_one_alone(tmp_path, kind
 
     def replace(trial):
         if not new:
-            delete_study(trial.study, losing._store)
-            new.append(open_study(trial.storage, "test", losing._objectives))
+            delete_study(trial.study, losing._home.store)
+            new.append(open_study(trial.storage, "test", losing._home.objectives))
             new[0].add_trial(optuna.trial.create_trial(state=TrialState.WAITING))
         return build(trial)
 

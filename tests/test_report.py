@@ -329,7 +329,7 @@ def test_a_notebook_makes_no_study(make_tuner, tmp_path):
     assert list(tmp_path.iterdir()) == []
     make_tuner(study_name="other").study.get_trials()
     assert "call search()" in tuner._repr_html_()
-    assert len(optuna.get_all_study_names(tuner._connected)) == 1
+    assert len(optuna.get_all_study_names(tuner._home.storage)) == 1
 
 
 def test_a_notebook_shows_a_study_of_another_process(search, make_tuner):

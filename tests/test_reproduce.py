@@ -231,7 +231,7 @@ def test_a_trial_on_a_dataset_that_shuffles_is_reproduced(search, data, seed, n_
 
 def test_a_file_that_is_damaged_is_not_read(one):
     """Its checksum is looked at before it is unpickled."""
-    for path in (one._folder / "reproduce").iterdir():
+    for path in (one._home.folder / "reproduce").iterdir():
         path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(ArgumentError, match="is damaged: its checksum has changed"):
         one.reproduce(0)
@@ -239,10 +239,10 @@ def test_a_file_that_is_damaged_is_not_read(one):
 
 def test_overwrite_deletes_what_was_kept(one, search):
     """As it deletes the study."""
-    files = set((one._folder / "reproduce").iterdir())
+    files = set((one._home.folder / "reproduce").iterdir())
     assert len(files) == 2
     search(n_trials=1, overwrite=True, fit={"batch_size": 24})
-    assert files.isdisjoint((one._folder / "reproduce").iterdir())
+    assert files.isdisjoint((one._home.folder / "reproduce").iterdir())
 
 
 def test_a_trial_that_came_to_nothing_is_an_error(one):

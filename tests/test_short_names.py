@@ -310,7 +310,7 @@ def test_a_repeated_configuration_costs_no_training(search, make_tuner, capsys):
     assert all(again.user_attrs[key] == first.user_attrs[key] for key in same)
     assert again.user_attrs["epochs_run"] == 0
     assert "repeats trial 0" in capsys.readouterr().out.splitlines()[1]
-    assert {trial.number for trial in tuner._ranked(2)} == {0, 2}
+    assert {trial.number for trial in tuner._home.ranked(2)} == {0, 2}
     assert len(kept(tuner)) == len(tuner.best_models(2)) == 2
 
 

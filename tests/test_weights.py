@@ -19,7 +19,7 @@ import pytest
 from kerastune_optuna import ArgumentError, WeightsError
 from kerastune_optuna._storage.artifacts import WholeFileStore
 from kerastune_optuna._study.retry import BACKUP
-from kerastune_optuna._trial.kept import discard_outranked, enters_best
+from kerastune_optuna._trial.kept import discard_outranked, enters_best, keepers
 from tests.conftest import build_model, kept
 from tests.untrained import Untrained, run, tuner_in
 
@@ -98,7 +98,7 @@ def test_searches_at_the_same_time_keep_as_many_as_any_asks_for(tmp_path, ours, 
 def test_keep_best_zero_keeps_nothing(search):
     """keep_best=0 writes no weights and no histories, and best_model() says why it cannot serve."""
     tuner = search(keep_best=0)
-    assert not (tuner._folder / "weights").exists()
+    assert not (tuner._home.folder / "weights").exists()
     with pytest.raises(ArgumentError, match="n=1 is more than keep_best=0"):
         tuner.best_model()
 
@@ -240,12 +240,13 @@ def test_who_ends_while_others_are_outranked_keeps_its_weights(search, make_tune
 
     def end():
         late = tuner.study.ask()
-        own = {"artifact_store": tuner._store, "file_path": str(file), "study_or_trial": late}
+        own = {"artifact_store": tuner._home.store, "file_path": str(file), "study_or_trial": late}
         ids.append(optuna.artifacts.upload_artifact(**own))
         tuner.study.tell(late, 2.0)
 
     storage.between = end
-    discard_outranked(tuner.study, tuner._recipe(None, []))
+    recipe = tuner._recipe(None, [])
+    discard_outranked(tuner.study, recipe.store, lambda: keepers(tuner.study, recipe))
     assert kept(tuner) == ids
 
 

@@ -14,11 +14,10 @@ from kerastune_optuna._data.fit import (
 from kerastune_optuna._data.folds import cross_validated, of_fold, told
 from kerastune_optuna._data.kinds import check_kinds
 from kerastune_optuna._data.specs import from_plain, to_plain
-from kerastune_optuna._data.transport import DatasetGraph, pack, pack_fit
+from kerastune_optuna._data.transport import pack_fit
 
 __all__ = [
     "VERBOSITIES",
-    "DatasetGraph",
     "FitArguments",
     "GeneratorFunction",
     "check_builders_arguments",
@@ -34,7 +33,6 @@ __all__ = [
     "measure",
     "not_finite",
     "of_fold",
-    "pack",
     "pack_fit",
     "to_plain",
     "told",

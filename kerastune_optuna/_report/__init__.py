@@ -1,9 +1,8 @@
 """What people see of a search, while it runs or later."""
 
 from kerastune_optuna._report import dashboard
-from kerastune_optuna._report.dashboard import Dashboard
+from kerastune_optuna._report.dashboard import Dashboard, show
 from kerastune_optuna._report.display import Plan
-from kerastune_optuna._report.facts import epochs_of, saved_epochs
 from kerastune_optuna._report.live import progress_for
 from kerastune_optuna._report.plots import (
     best,
@@ -20,7 +19,7 @@ from kerastune_optuna._report.plots import (
 from kerastune_optuna._report.progress import Progress
 from kerastune_optuna._report.summary import summary, summary_html
 from kerastune_optuna._report.table import results
-from kerastune_optuna._report.text import duration, short
+from kerastune_optuna._report.text import short
 
 __all__ = [
     "Dashboard",
@@ -29,8 +28,6 @@ __all__ = [
     "best",
     "card",
     "dashboard",
-    "duration",
-    "epochs_of",
     "line",
     "params",
     "plot_curves",
@@ -39,8 +36,8 @@ __all__ = [
     "plot_importance",
     "progress_for",
     "results",
-    "saved_epochs",
     "short",
+    "show",
     "status",
     "summary",
     "summary_html",

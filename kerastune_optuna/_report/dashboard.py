@@ -8,12 +8,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+import optuna
+
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError
-from kerastune_optuna._storage import StoreSource, open_store
+from kerastune_optuna._storage import StoreSource, database, open_store
 
 if TYPE_CHECKING:
-    import optuna
+    from kerastune_optuna._study import Home
 
 _HOST = "127.0.0.1"  # the dashboard asks for no password: nobody else may reach it
 _NOTE = """\
@@ -118,6 +120,25 @@ def serve(study: optuna.Study, store: StoreSource | None, port: int | None) -> D
             f"port={port} cannot be used: {error}. Pass another, or None for one that is free."
         ) from error
     return Dashboard(server, study._study_id)
+
+
+def show(home: Home, port: int | None) -> Dashboard:
+    """Serve the study of a tuner.
+
+    Raises:
+        ArgumentError: The port cannot be used, or no other thread can read the storage.
+        MissingExtraError: optuna-dashboard is not installed.
+    """
+    add_note(home.study)  # which may have its first search later
+    if database.is_of_one_thread(home.storage):
+        raise ArgumentError(
+            "storage= is SQLite in memory, which a page in another thread cannot read. Pass a "
+            "file, storage=None, or optuna.storages.InMemoryStorage()."
+        )
+    # A page that is asked for while the database is away need not wait as a search does.
+    storage = database.connect(home.storage_source)
+    study = optuna.load_study(study_name=home.name, storage=storage)
+    return serve(study, home.store, port)
 
 
 def add_note(study: optuna.Study) -> None:

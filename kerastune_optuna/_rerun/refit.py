@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -11,9 +12,10 @@ from typing import Any, TypeAlias
 import keras
 from optuna.trial import BaseTrial, FrozenTrial
 
+from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._seeds import seed_of
-from kerastune_optuna._study import Objective
+from kerastune_optuna._study import Home, Objective, Objectives
 from kerastune_optuna._trial import (
     FITS,
     EpochLogs,
@@ -25,8 +27,10 @@ from kerastune_optuna._trial import (
     as_list,
     best_of,
     build_again,
+    check_steps,
     custom_fit,
 )
+from kerastune_optuna._workers import card, shown_once
 
 Factory: TypeAlias = Callable[[BaseTrial], Any]
 
@@ -154,3 +158,52 @@ def _as_it_is(callback: Any) -> Factory:
         )
     made: Factory = callback
     return made
+
+
+def refit(
+    home: Home, recipe: Recipe, number: int | None, epochs: int | None, verbose: str | int
+) -> tuple[keras.Model, Any]:
+    """Train a trial's configuration anew; nothing is written to its study.
+
+    Args:
+        home: Where the study lives.
+        recipe: What to train with.
+        number: The trial's; None for the best.
+        epochs: How many to train; None for as many as led to its best epoch.
+        verbose: As for Model.fit.
+
+    Returns:
+        The model with the weights of its last epoch, and what its fit returned.
+    """
+    check_steps(recipe.fit.steps_per_execution)
+    chosen = copy.deepcopy(home.best(number))
+    if card.is_of_other_builder(home.study, chosen, recipe.build_model):
+        _check.warn(
+            f"The code of build_model has changed since trial {chosen.number} was trained: "
+            "refit() trains what it returns now."
+        )
+    n, until = (epochs, None) if epochs is not None else _up_to_the_best(home, chosen)
+    # Nothing is scored: the loss is there without validation.
+    objectives = Objectives((Objective("loss", "minimize"),))
+    fit = replace(recipe.fit, epochs=n).opened()
+    recipe = replace(recipe, objectives=objectives, fit=fit)
+    with shown_once():
+        return train(
+            recipe,
+            chosen,
+            folder_for(home.name, "refit", chosen),
+            training=best_training(chosen, home.objectives.watched),
+            epochs=n,
+            verbose=verbose,
+            until=until,
+        )
+
+
+def _up_to_the_best(home: Home, trial: FrozenTrial) -> tuple[int, Until]:
+    """Return the epochs to train for, and what ends the training after the best of them."""
+    ends = ends_of_fits(trial)
+    known = card.read(home.study, trial)
+    if FITS not in trial.user_attrs or known is None:
+        return ends[-1], Until(ends)
+    # How many epochs each fit has may depend on those of the search.
+    return known["arguments"]["epochs"], Until(ends)

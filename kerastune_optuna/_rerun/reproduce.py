@@ -3,53 +3,81 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _source
-from kerastune_optuna._backend import Memory, take_over
+from kerastune_optuna import _check, _source
+from kerastune_optuna._backend import Memory
 from kerastune_optuna._data import datasets
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._rerun.comparison import Reproduction, Value
 from kerastune_optuna._rerun.refit import Until, folder_for, train
 from kerastune_optuna._seeds import derive
-from kerastune_optuna._storage import WholeFileStore
 from kerastune_optuna._study import REPEAT_OF, RETRY_OF, are_broken, plain_name
 from kerastune_optuna._trial import TRAINING, Recipe, Row, history, worth
-from kerastune_optuna._workers import bundle
-from kerastune_optuna._workers import card as _card
+from kerastune_optuna._workers import card as card_
+from kerastune_optuna._workers import shown_once
 
 if TYPE_CHECKING:
     import optuna
+    import pandas
 
+    from kerastune_optuna._study import Home
     from kerastune_optuna._workers import Card
 
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+# Arguments of search() that are none of Model.fit's others.
+_OF_ITS_OWN = {"epochs", "validation_split", "steps_per_execution", "executions_per_trial"}
 
 
-def reproduce(
-    study: optuna.Study, number: int, recipe: Recipe, builder: str | None = None
-) -> Reproduction:
-    """Train a trial again.
+def reproduce(home: Home, recipe: Recipe, number: int) -> pandas.DataFrame:
+    """Train a trial again, warn of what has changed since, and return how its epochs compare.
 
     Args:
-        study: Its study, of which nothing is changed.
-        number: Its number.
-        recipe: What to train with.
-        builder: The fingerprint of the builder; None where that is not known.
+        home: Where its study lives, of which nothing is changed.
+        recipe: What to train with. Arguments that were plain values in the search, and are not
+            given here, are what they were.
+        number: The trial's.
 
     Raises:
-        ArgumentError: There is no such trial, or its data is not there.
+        ArgumentError: There is no such trial.
     """
+    _, card = find(home.existing, number)
+    with shown_once():
+        done = _again(home.study, number, _as_in_the_search(recipe, card["arguments"]))
+    if (changed := done.warning()) is not None:
+        _check.warn(changed)
+    return done.frame()
+
+
+def _as_in_the_search(recipe: Recipe, arguments: Mapping[str, Any]) -> Recipe:
+    """Return a recipe with the arguments that a card has as they were, where none is given."""
+    plain = {
+        name: value
+        for name, value in arguments.items()
+        if name not in _OF_ITS_OWN and isinstance(value, int | float | bool)
+    }
+    fit = replace(
+        recipe.fit,
+        epochs=arguments["epochs"],
+        steps_per_execution=arguments["steps_per_execution"],
+        others={**plain, **recipe.fit.others},
+    )
+    return replace(recipe, fit=fit, executions=arguments["executions_per_trial"])
+
+
+def _again(study: optuna.Study, number: int, recipe: Recipe) -> Reproduction:
+    """Train a trial again, as a recipe says."""
     trial, card = find(study, number)
     recipe = replace(recipe, fit=recipe.fit.opened())
-    now = _card.describe_search(study, recipe, {"builder": builder or card.get("builder")})
+    now = card_.describe_search(
+        study, recipe, {"builder": _source.fingerprint(recipe.build_model) or card.get("builder")}
+    )
     changes = [
-        *_card.changes(card, now),
+        *card_.changes(card, now),
         *_changes_of_trial(study, trial, card),
         *_changes_of_order(recipe),
     ]
@@ -95,20 +123,6 @@ def _train(
     return [{"epoch": 0, watched.name: worth(came, watched)}]
 
 
-def from_folder(study: optuna.Study, number: int, folder: Path) -> Reproduction:
-    """Train a trial again in a process of its own, from what lies in the study's folder.
-
-    This runs the code that lies there.
-    """
-    _, card = find(study, number)
-    own = card["settings"]
-    take_over((card["backend"], own["floatx"], own["image_data_format"], own["dtype_policy"]))
-    recipe = bundle.load(folder, card["kept"])
-    store = WholeFileStore(folder / "weights")
-    builder = _source.fingerprint(recipe.build_model) if bundle.is_named(recipe) else None
-    return reproduce(study, number, replace(recipe, store=store), builder)
-
-
 def find(study: optuna.Study, number: int) -> tuple[FrozenTrial, Card]:
     """Return a trial that can be trained again, and the card of its search.
 
@@ -131,7 +145,7 @@ def find(study: optuna.Study, number: int) -> tuple[FrozenTrial, Card]:
             f"Trial {number} was not trained, for it broke a constraint "
             f"({done[number].user_attrs.get('stop_reason')}). Pass one that was."
         )
-    card = _card.read(study, done[number])
+    card = card_.read(study, done[number])
     if card is None:
         raise ArgumentError(
             f"Trial {number} has no card: it was added by hand, or by an older version. Train it "

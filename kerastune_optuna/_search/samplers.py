@@ -83,28 +83,24 @@ def _check_kind(
 
 
 def start_sampler(
-    study: optuna.Study, given: BaseSampler | str | None, seed: int | None, *, fresh_process: bool
+    study: optuna.Study, given: BaseSampler | str | None, seed: int | None
 ) -> int | None:
-    """Make the sampler draw numbers that no earlier search of this study drew.
+    """Make the sampler of a name, which draws numbers that no earlier search of this study drew.
 
     Args:
         study: The study that is about to be asked.
         given: The user's sampler or its name, None for the default.
         seed: The user's seed.
-        fresh_process: Whether this process has not asked the study yet.
 
     Returns:
         The seed of a sampler that was made here; None where it has none, or is the user's.
     """
-    trials = len(study.get_trials(deepcopy=False))
     if given is None or isinstance(given, str):
+        trials = len(study.get_trials(deepcopy=False))
         # The study keeps count of a QMC sequence, which goes on where the seed stays the same.
         own = None if seed is None else derive(seed, 0 if given == "qmc" else trials, 1)
         study.sampler = _made_sampler(given or "tpe", own)
         return own
-    if trials and fresh_process:
-        # A seeded sampler starts over in a new process, and would suggest the first trials again.
-        study.sampler.reseed_rng()
     return None
 
 

@@ -46,6 +46,7 @@ _ROOM = 2_000_000  # bytes that SQLite's file and its log grow by in a search of
 _UNUSABLE = (SQLAlchemyError, StorageInternalError, ImportError, RuntimeError, ValueError, OSError)
 _LOCKING = {"sqlite", "postgresql", "mysql", "mariadb"}  # ours, or by SELECT ... FOR UPDATE
 _TRIES = 5  # two processes that create the tables at once: one of them fails and finds them made
+PATIENCE = 300.0  # seconds for which a search waits for a database that went away
 
 
 def in_directory(directory: Path) -> str:

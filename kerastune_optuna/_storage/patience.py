@@ -188,7 +188,7 @@ class _Patient(BaseStorage):
     def _lost(self, told: str) -> StorageError:
         return StorageError(
             f"{told} {self._where()}Call search() again when it does: finished trials are kept, "
-            "and unfinished ones are resumed. storage_patience= allows longer."
+            "and unfinished ones are resumed."
         )
 
 

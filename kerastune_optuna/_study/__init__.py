@@ -11,6 +11,7 @@ from kerastune_optuna._study.constraints import (
 )
 from kerastune_optuna._study.divergence import DIVERGED, NOT_FINITE, came_to_nothing, has_diverged
 from kerastune_optuna._study.heartbeat import Heart, Watch, is_dead, is_in_doubt
+from kerastune_optuna._study.home import Home, deletion_of
 from kerastune_optuna._study.liveness import (
     SLOT,
     is_signed_elsewhere,
@@ -33,12 +34,13 @@ from kerastune_optuna._study.objectives import (
 )
 from kerastune_optuna._study.opening import (
     REPEAT_OF,
+    default_name,
     finished,
     first_of_these_epochs,
     front,
     value_of,
 )
-from kerastune_optuna._study.parts import family, make_part, whole_of, wholes
+from kerastune_optuna._study.parts import family, make_part, wholes
 from kerastune_optuna._study.retry import (
     BACKUP,
     CONFIRMS,
@@ -68,12 +70,15 @@ __all__ = [
     "Constraint",
     "Constraints",
     "Heart",
+    "Home",
     "Objective",
     "Objectives",
     "Watch",
     "are_broken",
     "came_to_nothing",
     "check_constraints",
+    "default_name",
+    "deletion_of",
     "direction_for",
     "divergence",
     "fail_and_retry",
@@ -105,6 +110,5 @@ __all__ = [
     "value_of",
     "was_cut_off",
     "whereabouts",
-    "whole_of",
     "wholes",
 ]

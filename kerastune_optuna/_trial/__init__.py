@@ -1,13 +1,14 @@
 """One trial: built, trained, scored and kept."""
 
-from kerastune_optuna._trial import backup, custom_fit, history, overwrite, weights
+from kerastune_optuna._trial import custom_fit, history, weights
 from kerastune_optuna._trial.architecture import has_own_code
 from kerastune_optuna._trial.callbacks import PruningCallback
 from kerastune_optuna._trial.custom_fit import trains_itself, worth
 from kerastune_optuna._trial.deletion import settle
 from kerastune_optuna._trial.fits import Fits, Gate, TrainingOver
 from kerastune_optuna._trial.history import EpochLogs, Row
-from kerastune_optuna._trial.kept import UNASKED, claim_keeping, discard_outranked, keeps, rebuild
+from kerastune_optuna._trial.kept import claim_keeping, keepers, keeps, rebuild, tidy
+from kerastune_optuna._trial.overwrite import opened
 from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
 from kerastune_optuna._trial.run import run_trial
 from kerastune_optuna._trial.steps import check_steps
@@ -18,7 +19,6 @@ from kerastune_optuna._trial.user_callbacks import as_list, check_callbacks, may
 __all__ = [
     "FITS",
     "TRAINING",
-    "UNASKED",
     "Builder",
     "EpochLogs",
     "Fits",
@@ -29,22 +29,22 @@ __all__ = [
     "StopOnRequest",
     "TrainingOver",
     "as_list",
-    "backup",
     "best_of",
     "build_again",
     "check_callbacks",
     "check_steps",
     "claim_keeping",
     "custom_fit",
-    "discard_outranked",
     "has_own_code",
     "history",
+    "keepers",
     "keeps",
     "may_add_metrics",
-    "overwrite",
+    "opened",
     "rebuild",
     "run_trial",
     "settle",
+    "tidy",
     "trains_itself",
     "weights",
     "worth",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._storage import StoreSource
 from kerastune_optuna._study import opening
-from kerastune_optuna._trial import weights
+from kerastune_optuna._trial import backup, history, weights
 from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
 from kerastune_optuna._trial.variables import make_again, remember, unbuildable
 from kerastune_optuna._trial.weights import UnfitWeightsError
@@ -28,7 +28,7 @@ _INPUTS = "inputs"  # the user attr with the inputs of a model that came without
 # Begins the system attrs of a study with the numbers of trials that searches asked to keep: one for
 # each number, since several may ask at once. The largest counts.
 _ASKED = "kerastune_optuna:keep_best:"
-UNASKED = 1  # how many trials keep their weights where no search says it
+_UNASKED = 1  # how many trials keep their weights where no search says it
 
 
 def keeps(study: optuna.Study, asked: int | None) -> int:
@@ -39,7 +39,7 @@ def keeps(study: optuna.Study, asked: int | None) -> int:
         asked: What is asked for now; None for nothing.
     """
     known = _asked_before(study)
-    return max(known if asked is None else [asked, *known], default=UNASKED)
+    return max(known if asked is None else [asked, *known], default=_UNASKED)
 
 
 def _asked_before(study: optuna.Study) -> list[int]:
@@ -120,22 +120,40 @@ def _known(study: optuna.Study) -> Iterator[FrozenTrial]:
     return filter(opening.may_be_best, study._get_trials(deepcopy=False, use_cache=True))
 
 
-def discard_outranked(study: optuna.Study, recipe: Recipe) -> None:
-    """Delete the weights of finished trials that are not among the best."""
+def tidy(study: optuna.Study, store: StoreSource, keepers: Callable[[], set[int]]) -> None:
+    """Delete what finished trials left in a store, but for what is kept.
+
+    Args:
+        study: Their study.
+        store: Where they keep weights, histories and backups.
+        keepers: Returns the numbers of those that keep their weights.
+    """
+    for trial in discard_outranked(study, store, keepers):
+        if trial.state is TrialState.FAIL:  # of a process that died before it told the result
+            history.discard(store, study._storage, trial)
+    backup.discard_orphans(store, study)
+
+
+def discard_outranked(
+    study: optuna.Study, store: StoreSource, keepers: Callable[[], set[int]]
+) -> list[FrozenTrial]:
+    """Delete the weights of finished trials that do not keep them; return the finished ones."""
     # A RUNNING trial may just have saved weights that are about to rank. And what ends after this
     # line is not looked at: it may be among the best that are read next.
     finished = [one for one in study.get_trials(deepcopy=False) if one.state.is_finished()]
-    best = {trial.number for trial in _keepers(study, recipe)}
+    kept = keepers()
     for trial in finished:
-        if trial.number not in best:
-            weights.discard(recipe.store, study._storage, trial)
+        if trial.number not in kept:
+            weights.discard(store, study._storage, trial)
+    return finished
 
 
-def _keepers(study: optuna.Study, recipe: Recipe) -> list[FrozenTrial]:
+def keepers(study: optuna.Study, recipe: Recipe) -> set[int]:
+    """Return the numbers of the trials of a search that keep their weights."""
     count = keeps(study, recipe.keep_best)
     if recipe.objectives.are_several and count:
-        return opening.front(study)
-    return opening.best(study, recipe.objectives.watched, count)
+        return {trial.number for trial in opening.front(study)}
+    return {trial.number for trial in opening.best(study, recipe.objectives.watched, count)}
 
 
 def save(

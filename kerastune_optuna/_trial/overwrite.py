@@ -18,7 +18,9 @@ from kerastune_optuna._exceptions import StudyMismatchError
 from kerastune_optuna._storage import WORKER
 from kerastune_optuna._study import (
     SLOT,
+    Home,
     Watch,
+    deletion_of,
     is_dead,
     is_in_doubt,
     machine,
@@ -74,23 +76,30 @@ def clear(storage: BaseStorage, name: str, objectives: Objectives, store: StoreS
     return False
 
 
+def opened(home: Home, *, overwrite: bool) -> optuna.Study:
+    """Return the study that is about to be written to.
+
+    The first time in this process it is a new one, where overwrite= asks for it; and where it has
+    trials, its sampler gets another seed: one that was pickled or seeded would draw what those had.
+    """
+    if not home.has_begun:
+        if overwrite:
+            home.forget()  # the old study, where results were read from it
+            with opening.quiet_optuna():
+                clear(home.storage, home.name, home.objectives, home.store)
+            mark(home.study)
+        if home.study.get_trials(deepcopy=False):
+            home.study.sampler.reseed_rng()
+        home.has_begun = True
+    return home.study
+
+
 def mark(study: optuna.Study) -> None:
     """Write into a study that this process made it anew, where no copy of its script did."""
     if _made(study) is None:
         made: dict[str, Any] = {"by": signature(), "machine": machine(), "at": _now()}
         made |= {"script": _script(), "launch": _launch()}
         study._storage.set_study_system_attr(study._study_id, _MADE, made)
-
-
-def deletion_of(study: optuna.Study) -> StudyMismatchError | None:
-    """Return the error that says that a study was deleted; None where it is there."""
-    if any(one._study_id == study._study_id for one in study._storage.get_all_studies()):
-        return None
-    return StudyMismatchError(
-        f"Study {study.study_name!r} was deleted by another process, as overwrite=True does, while "
-        "this one used it. What runs here is lost; call this again to go on with the study that "
-        "has the name now, or pass another study_name."
-    )
 
 
 def _found(storage: BaseStorage, name: str) -> optuna.Study | None:

@@ -39,7 +39,7 @@ class Recipe:
     fit: FitArguments
     callbacks: Sequence[Any]
     seed: int | None
-    keep_best: int
+    keep_best: int | None  # None: as many as the study remembers
     store: StoreSource
     backup_every: float | None
     train_repeats: bool = False

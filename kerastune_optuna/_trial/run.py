@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 
 import keras
 import optuna
@@ -33,7 +34,7 @@ from kerastune_optuna._trial import (
 from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._trial.backup import UnfitBackupError
 from kerastune_optuna._trial.callbacks import PruningCallback
-from kerastune_optuna._trial.kept import discard_outranked, enters_best, save
+from kerastune_optuna._trial.kept import discard_outranked, enters_best, keepers, save
 from kerastune_optuna._trial.recipe import Recipe, build
 from kerastune_optuna._trial.rehearsal import make_ready_to_keep
 from kerastune_optuna._trial.score import score
@@ -92,7 +93,7 @@ def run_trial(
     try:
         backup.discard(recipe.store, finished)
         if weights.has(study._storage, finished):
-            discard_outranked(study, recipe)
+            discard_outranked(study, recipe.store, partial(keepers, study, recipe))
     except StoreAwayError as away:
         wrong = wrong or away  # what is not there counts more than what is left
     if wrong is not None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import platform
 import re
 import shlex
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import keras
 import numpy as np
 
+from kerastune_optuna import _check
 from kerastune_optuna._backend import THREADS, accelerators, cores
 from kerastune_optuna._data import describe, told
 from kerastune_optuna._source import digest, fingerprint
@@ -81,26 +80,12 @@ def warn_where_code_decides(
 ) -> None:
     """Warn of other code than a trial's where the settings of its model do not tell all."""
     if has_own_code(model) and is_of_other_builder(study, trial, build_model):
-        warnings.warn(
+        _check.warn(
             f"The code of build_model has changed since trial {trial.number} was trained, and its "
             "model has layers whose settings do not tell what they compute. Where that has "
             "changed, the model is wrong and the trial's value right: restore the builder of that "
-            "search.",
-            UserWarning,
-            stacklevel=_level_of_the_user(),
+            "search."
         )
-
-
-def _level_of_the_user() -> int:
-    """Return how far above its caller the line is that called into the package."""
-    level, frame = 1, inspect.currentframe()
-    while (frame := frame and frame.f_back) and _is_ours(frame.f_globals.get("__name__")):
-        level += 1
-    return level
-
-
-def _is_ours(module: object) -> bool:
-    return str(module).startswith("kerastune_optuna.")
 
 
 def describe_search(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any]) -> Card:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
 
-from kerastune_optuna import _source
+from kerastune_optuna import _check, _source
 from kerastune_optuna._data import measure
 from kerastune_optuna._exceptions import StudyMismatchError
 from kerastune_optuna._storage import WORKER
@@ -29,12 +28,10 @@ def warn_if_builder_changed(study: optuna.Study, recipe: Recipe) -> None:
     """Warn where the latest trials of a study came from other code than this builder's."""
     now, latest = recipe.digests, study.user_attrs.get(_GIVEN, {}).get("code")
     if now and latest and (changed := _source.changed(latest, now)):
-        warnings.warn(
+        _check.warn(
             "The code of build_model has changed since the latest search of study "
             f"{study.study_name!r} ({', '.join(changed)}): its earlier trials may not compare with "
-            "new ones. Pass another study_name, or overwrite=True to start anew.",
-            UserWarning,
-            stacklevel=4,  # the line that calls search()
+            "new ones. Pass another study_name, or overwrite=True to start anew."
         )
 
 
@@ -62,11 +59,9 @@ def claim(study: optuna.Study, recipe: Recipe, n_trials: int | None) -> None:
                 f"validation data, {_ANEW}."
             )
         if changes := list(_changes(before, now)):
-            warnings.warn(
+            _check.warn(
                 f"Not as in the trials that study {study.study_name!r} has: {'; '.join(changes)}. "
-                f"Their values may not compare with those of new ones. Pass {_ANEW}.",
-                UserWarning,
-                stacklevel=4,  # the line that calls search()
+                f"Their values may not compare with those of new ones. Pass {_ANEW}."
             )
     if n_trials is not None and len(opening.finished(study)) >= n_trials:
         return

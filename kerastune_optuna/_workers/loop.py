@@ -61,7 +61,6 @@ class Job:
     recipe: Recipe
     budget: Budget
     settings: tuple[str, str, str, str]
-    storage_patience: float
     known: Mapping[str, Any]
     # The key under which the study says whether this search is to stop, from its beginning on.
     stop_key: str = dataclasses.field(default_factory=lambda: f"kerastune_optuna:stop:{uuid4()}")
@@ -149,7 +148,7 @@ def _joined(job: Job) -> optuna.Study:
             f"processes of one machine can share. To search on several, {database.INSTEAD}."
         )
     try:
-        storage = database.connect(job.storage, job.storage_patience, later=True, make=False)
+        storage = database.connect(job.storage, database.PATIENCE, later=True, make=False)
         study = optuna.load_study(study_name=job.study_name, storage=storage)
     except FileNotFoundError as error:  # that of a journal
         raise _elsewhere(str(error.filename)) from None

@@ -251,7 +251,13 @@ def _word_of(report: Path) -> Path:
 
 def _raised(report: Path, pid: int) -> BaseException:
     """Return the error of a worker with the traceback that it had there."""
-    error, text = cloudpickle.loads(report.read_bytes())
+    try:
+        error, text = cloudpickle.loads(report.read_bytes())
+    except Exception as error:  # of a file that was cut short, or of the user's own classes
+        return WorkerError(
+            f"A worker (process {pid}) ended with an error that did not reach this process "
+            f"({type(error).__name__}: {error}), as where a disk is full. What it printed says why."
+        )
     if error is None:
         return WorkerError(f"A worker (process {pid}) raised what cannot be sent:\n{text}")
     error.add_note(f"Raised in a worker (process {pid}):\n{text}")

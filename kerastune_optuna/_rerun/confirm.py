@@ -1,0 +1,188 @@
+"""Confirm a search: train its best configurations again, and see what was luck."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import optuna
+from optuna.pruners import NopPruner
+
+from kerastune_optuna import _check
+from kerastune_optuna._data import FitArguments, digest
+from kerastune_optuna._exceptions import (
+    ArgumentError,
+    ArgumentTypeError,
+    NoTrialsError,
+    TooManyFailuresError,
+)
+from kerastune_optuna._rerun.confirmation import Confirmation, confirmation_of
+from kerastune_optuna._rerun.executions import (
+    Executions,
+    NoSampler,
+    asked_for,
+    best_of_each,
+    executions,
+    key_of,
+    lay_out_missing,
+)
+from kerastune_optuna._search import Ending, asked
+from kerastune_optuna._storage import check_store
+from kerastune_optuna._study import Constraints, Home, make_part, opening
+from kerastune_optuna._trial import Recipe, keeps, tidy
+from kerastune_optuna._workers import Run, comparable
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+_LINK = "confirmation"  # the user attr of a search's study that says what was confirmed, and where
+
+
+def check_request(home: Home, top: object, count: object, x: object) -> None:
+    """Refuse what cannot be confirmed.
+
+    Raises:
+        ArgumentError: Says what to pass instead.
+    """
+    _check.integer("top", top, least=1, instead="Pass how many configurations to train again.")
+    instead = "Pass 2 or more: one value has no spread."
+    _check.integer("executions", count, least=2, instead=instead)
+    if x is None:
+        raise ArgumentTypeError(
+            "x=None: confirm() trains anew, and a study does not store data. Pass x=, y= and "
+            "validation_data= as to search(), best with validation data that it did not see."
+        )
+    if home.objectives.are_several:
+        raise ArgumentError(
+            f"confirm() ranks configurations by one objective, and study {home.name!r} is to "
+            f"{home.objectives.aim}. Train trials of its front again by refit(x, y, "
+            f"trial=...), or search for objective={home.objectives.watched.name!r} alone, "
+            "with limits like max_params= for what else counts, and confirm that."
+        )
+
+
+def configurations(home: Home, top: int) -> list[FrozenTrial]:
+    """Return the trials of the best configurations, each configuration once.
+
+    Raises:
+        NoTrialsError: There are fewer.
+    """
+    chosen: list[FrozenTrial] = []
+    for trial in opening.ranked(home.existing, home.objectives.watched):
+        if len(chosen) < top and all(trial.params != one.params for one in chosen):
+            chosen.append(trial)
+    if not chosen:
+        home.ranked(1)  # which says that nothing was searched yet
+    if len(chosen) < top:
+        raise NoTrialsError(
+            f"Study {home.name!r} has {_check.count(len(chosen), 'COMPLETE configuration')}, "
+            f"fewer than top={top}. Pass top={len(chosen)} at most, or search on."
+        )
+    return chosen
+
+
+def epochs_of_the_search(home: Home) -> int:
+    """Return how many epochs a trial of the last search had.
+
+    Raises:
+        ArgumentError: The study does not say it.
+    """
+    epochs = opening.epochs_known(home.study)
+    if epochs is None:
+        raise ArgumentError(
+            f"epochs=None: study {home.name!r} does not say how many its search had. Pass epochs=."
+        )
+    return epochs
+
+
+def confirm(run: Run, given: FitArguments, chosen: Sequence[FrozenTrial], count: int) -> None:
+    """Train configurations again until each has its executions.
+
+    Args:
+        run: What is to be trained; its budget says how many may fail in a row.
+        given: The arguments as the user passed them, by which the same request is known again.
+        chosen: The trials of the search that had the configurations.
+        count: How many executions each is to have.
+    """
+    home = run.home
+    comparable.warn_if_builder_changed(home.study, run.recipe)
+    study = _study_of_executions(home, given, run.recipe)
+    keep_best = keeps(home.study, run.recipe.keep_best)
+    if keep_best:
+        check_store(home.store)
+    numbers = [trial.number for trial in chosen]
+    link = {"study": study.study_name, "trials": numbers, "executions": count}
+    home.study.set_user_attr(_LINK, link)
+    wanted = asked_for(chosen, count)
+    lay_out_missing(study, wanted)
+    there = executions(study)
+    left = [one for one in there if key_of(one) in wanted and not one.state.is_finished()]
+    size = len(left) + sum(one.state.is_finished() for one in there)
+    ending, most = Ending(train_repeats=True), run.budget.max_failed_trials
+    budget = Executions(size, None, most, ending=ending, asked=frozenset(wanted))
+    # All keep their weights until the winner is known, have their own seeds, and were allowed.
+    recipe = replace(
+        run.recipe,
+        seed=None,
+        keep_best=size if keep_best else 0,
+        train_repeats=True,
+        executions=1,
+        constraints=Constraints(),
+    )
+    if left:
+        replace(run, recipe=recipe, budget=budget).go(study)
+    elif run.verbose:
+        print(f"Study {study.study_name!r} has all of its {size} executions", flush=True)
+    tidy(study, home.store, partial(_winners, study, recipe))
+
+
+def _study_of_executions(home: Home, given: FitArguments, recipe: Recipe) -> optuna.Study:
+    """Open the study of executions for these data and arguments, made where there is none."""
+    parts = [given.x, given.y, given.epochs, given.validation_data, given.validation_split]
+    others = sorted(given.others.items())
+    search = opening.identity(home.study)
+    name = f"{home.name}-confirm-{digest(search, parts, others, recipe.callbacks)}"
+    study = opening.open_study(home.storage, name, home.objectives)
+    study.sampler, study.pruner = NoSampler(asked.defaults(recipe.build_model)), NopPruner()
+    make_part(study, home.name)
+    opening.note_epochs(study, given.epochs_of_a_trial)
+    return study
+
+
+def _winners(study: optuna.Study, recipe: Recipe) -> set[int]:
+    """Return the numbers of the best executions of each configuration: any may win later."""
+    return {one.number for one in best_of_each(study, recipe.objectives.watched).values()}
+
+
+def confirmation(home: Home) -> Confirmation:
+    """Return what the last confirm() of a study found.
+
+    Raises:
+        NoTrialsError: confirm() was not called, or has not ended.
+        TooManyFailuresError: No configuration completed two executions.
+    """
+    found = confirmed(home)
+    if found is None or found.missing:
+        missing = found.missing if found else 0
+        lack = f"{_check.count(missing, 'execution')} {'is' if missing == 1 else 'are'} missing"
+        lack = lack if found else "Nothing is confirmed"
+        raise NoTrialsError(f"{lack} in study {home.name!r}. Call confirm() with its data.")
+    if not found.is_decided:
+        raise TooManyFailuresError(
+            f"No configuration completed two executions in study {found.study_name!r}. Look at "
+            "the stop_reason of its trials, mend build_model, and call confirm() again."
+        )
+    return found
+
+
+def confirmed(home: Home) -> Confirmation | None:
+    """Return what was confirmed so far; None before any confirm(), or where it was deleted."""
+    link = home.existing.user_attrs.get(_LINK)
+    if link is None or link["study"] not in optuna.get_all_study_names(home.storage):
+        return None
+    trials = home.study.get_trials(deepcopy=False)
+    chosen = [trials[number] for number in link["trials"]]
+    wanted = asked_for(chosen, link.get("executions", 0))
+    return confirmation_of(home.load(link["study"]), chosen, wanted, home.objectives.watched)

@@ -1,0 +1,107 @@
+"""Models of trials that are kept: those of the search's best, and of the winner of confirm()."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+import keras
+import optuna
+
+from kerastune_optuna import _check
+from kerastune_optuna._exceptions import ArgumentError, WeightsError
+from kerastune_optuna._rerun.confirm import confirmed
+from kerastune_optuna._rerun.executions import best_of_each
+from kerastune_optuna._storage import StoreAwayError
+from kerastune_optuna._study import Home, opening, value_of
+from kerastune_optuna._trial import Builder, keeps, rebuild, weights
+from kerastune_optuna._workers import card
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from kerastune_optuna._rerun.confirmation import Confirmation
+
+
+def best_model(
+    home: Home, build_model: Builder, keep_best: int | None, number: int | None
+) -> keras.Model:
+    """Return the model of a trial: for None that of the winner of confirm(), else of the best."""
+    if number is None and keeps(home.existing, keep_best):
+        found = confirmed(home)
+        if found is not None and _is_up_to_date(home, found):
+            return _model_of_winner(home, build_model, found)
+    return _model_of(home, build_model, home.best(number))
+
+
+def best_models(
+    home: Home, build_model: Builder, keep_best: int | None, n: int
+) -> list[keras.Model]:
+    """Return the models of the best `n` trials, the best first."""
+    _check.integer("n", n, least=1, instead="Pass how many models to rebuild.")
+    trials = home.ranked(n) if n <= (count := keeps(home.existing, keep_best)) else home.ranked(1)
+    if n > count:
+        raise ArgumentError(
+            f"n={n} is more than keep_best={count}, the trials that keep their "
+            f"weights. Pass keep_best={n} to the tuner before it searches."
+        )
+    return [_model_of(home, build_model, trial) for trial in trials]
+
+
+def _is_up_to_date(home: Home, found: Confirmation) -> bool:
+    """Whether there is a winner, and the search found nothing better since."""
+    numbers = [row.number for row in found.ranking]
+    return not found.missing and found.is_decided and home.best(None).number in numbers
+
+
+def _model_of_winner(home: Home, build_model: Builder, found: Confirmation) -> keras.Model:
+    """Return the model of the winner's best execution, and say what it evaluates to."""
+    number = found.winner.number
+    study = home.load(found.study_name)
+    execution = best_of_each(study, home.objectives.watched)[number]
+    try:
+        model = _rebuilt(home, build_model, study, execution)
+    except WeightsError as error:
+        raise WeightsError(
+            f"{error} That is an execution of trial {number}, which won confirm(). "
+            "best_models(1) gives the best model of the search."
+        ) from error.__cause__
+    print(
+        f"The best model is of trial {number}, which won confirm(): its best execution, with "
+        f"{home.objectives.watched.name} {value_of(execution):.6g}",
+        flush=True,
+    )
+    return model
+
+
+def _model_of(home: Home, build_model: Builder, trial: FrozenTrial) -> keras.Model:
+    try:
+        return _rebuilt(home, build_model, home.study, trial)
+    except StoreAwayError:
+        raise  # which has no other model either
+    except WeightsError as error:
+        raise WeightsError(f"{error} {_next_whole(home, trial)}") from error.__cause__
+
+
+def _rebuilt(
+    home: Home, build_model: Builder, study: optuna.Study, trial: FrozenTrial
+) -> keras.Model:
+    """Return the model of a trial, with a warning where nothing shows that it is the same."""
+    # The builder gets a copy: what it does to its trial must not reach Optuna's cache.
+    model = rebuild(build_model, home.store, home.storage, copy.deepcopy(trial))
+    card.warn_where_code_decides(study, trial, build_model, model)
+    return model
+
+
+def _next_whole(home: Home, lost: FrozenTrial) -> str:
+    """Return a sentence that names the best other trial whose weights can be loaded."""
+    several, watched = home.objectives.are_several, home.objectives.watched
+    for trial in opening.front(home.study) if several else opening.ranked(home.study, watched):
+        is_other = trial.number != lost.number and weights.has(home.storage, trial)
+        if is_other and weights.are_whole(home.store, home.storage, trial):
+            return (
+                f"The next best whose weights are whole is trial {trial.number} "
+                f"({watched.name} {watched.value_of(trial):.6g}): "
+                f"best_model(trial={trial.number})."
+            )
+    return "No other trial's weights are kept."

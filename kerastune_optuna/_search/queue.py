@@ -1,0 +1,115 @@
+"""Configurations that the user wants tried first, checked against what build_model asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import GridSampler
+from optuna.trial import BaseTrial, TrialState
+
+from kerastune_optuna import _check
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
+from kerastune_optuna._search import points, space
+
+Builder: TypeAlias = Callable[[BaseTrial], Any]
+
+
+def chosen(build_model: Builder, params: object) -> dict[str, Any]:
+    """Return parameters that the user asks for, as Optuna stores them.
+
+    Raises:
+        ArgumentError: The builder does not ask for a name, or does not allow a value.
+    """
+    if not isinstance(params, Mapping) or not params:
+        raise ArgumentTypeError(
+            f"enqueue() got {params!r}. Pass one configuration as a dict, like {{'units': 32}}."
+        )
+    return _allowed(build_model, params)
+
+
+def defaults(build_model: Builder) -> dict[str, Any]:
+    """Return a builder's own defaults, or else the middle of all that it asks for.
+
+    Raises:
+        ArgumentError: The builder asks for no parameters.
+    """
+    own = getattr(build_model, "default_params", None)
+    if own is not None:
+        return _allowed(build_model, own())
+    walker = space.Walker(lambda name, distribution: space.middle(distribution))
+    build_model(walker)
+    if not walker.params:
+        raise ArgumentError("build_model asks for no parameters: it has no defaults to try.")
+    return dict(walker.params)
+
+
+def enqueue(study: optuna.Study, params: Mapping[str, Any]) -> None:
+    """Lay out a trial with these parameters, unless the study has one that did not fail."""
+    text = points.text(params)
+    trials = study.get_trials(deepcopy=False)
+    known = [one for one in trials if text in (points.text_of(one), points.laid_out(one))]
+    failures = sum(one.state is TrialState.FAIL for one in known)
+    if len(known) == failures:
+        key = f"{text} after {failures}" if failures else text
+        points.lay_out_point(study, params, points.ENQUEUED, key)
+
+
+def check_queue(sampler: object) -> None:
+    """Refuse a sampler that leaves configurations in the queue.
+
+    Raises:
+        ArgumentError: Says which one to pass instead.
+    """
+    if isinstance(sampler, GridSampler):
+        raise ArgumentError(
+            "Optuna's GridSampler takes no enqueued configurations. Pass sampler='grid'."
+        )
+
+
+def _allowed(build_model: Builder, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters as Optuna stores them, after the builder was asked for them.
+
+    Raises:
+        ArgumentError: The builder does not ask for a name, or does not allow a value.
+    """
+
+    def choose(name: str, distribution: BaseDistribution) -> Any:
+        if name not in params:
+            return space.middle(distribution)
+        return _checked(name, params[name], distribution)
+
+    walker = space.Walker(choose)
+    is_whole = space.walk(build_model, walker)
+    unknown = [name for name in params if name not in walker.params]
+    if unknown and is_whole:
+        raise ArgumentError(_unknown(unknown[0], walker))
+    return {**params, **{name: walker.params[name] for name in params if name not in unknown}}
+
+
+def _checked(name: str, value: Any, distribution: BaseDistribution) -> Any:
+    try:
+        internal = distribution.to_internal_repr(value)
+        fits = distribution._contains(internal)
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ArgumentError(
+            f"enqueue() got {name}={value!r}, which build_model does not allow. Pass "
+            f"{space.described(distribution)}."
+        )
+    return distribution.to_external_repr(internal)
+
+
+def _unknown(name: str, walker: space.Walker) -> str:
+    """Return the sentences that say what the builder asks for instead."""
+    asked = ", ".join(
+        f"{known} ({space.described(one)})" for known, one in walker.distributions.items()
+    )
+    return (
+        f"enqueue() got {name!r}, which build_model does not ask for with these values."
+        f"{_check.nearest(str(name), walker.params)} It asks for {asked or 'nothing'}. Where "
+        "another parameter decides over it, pass that one too."
+    )

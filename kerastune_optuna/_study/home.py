@@ -1,0 +1,173 @@
+"""Where a study lives: its name, folder, storage and store, and the study once it is open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+import optuna
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
+
+from kerastune_optuna import _check
+from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, StudyMismatchError
+from kerastune_optuna._storage import StoreSource, WholeFileStore, database
+from kerastune_optuna._study import opening
+from kerastune_optuna._study.objectives import Objectives
+
+
+class Home:
+    """Find a study, open it, and read its best trials.
+
+    Args:
+        name: The study's name.
+        directory: The folder for the database and the weights, where nothing else is given.
+        objectives: What the study is to have for objectives.
+        storage: A database URL or an Optuna storage; None for SQLite in the directory.
+        artifact_store: Where weights are kept; None for a folder in the directory.
+        sampler: What the study has for a sampler from its opening on; None for Optuna's default.
+        pruner: Likewise.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        directory: str | Path,
+        objectives: Objectives,
+        storage: str | BaseStorage | None = None,
+        artifact_store: StoreSource | None = None,
+        sampler: BaseSampler | None = None,
+        pruner: BasePruner | None = None,
+    ) -> None:
+        self.name, self.directory, self.objectives = name, Path(directory), objectives
+        self.has_begun = False  # whether this process has written to the study
+        self._storage, self._artifact_store = storage, artifact_store
+        self._sampler, self._pruner = sampler, pruner
+
+    @cached_property
+    def study(self) -> optuna.Study:
+        """The study; made where there is none."""
+        with opening.quiet_optuna():
+            study = opening.open_study(self.storage, self.name, self.objectives)
+        study.sampler = self._sampler or study.sampler
+        study.pruner = self._pruner or study.pruner
+        return study
+
+    @property
+    def existing(self) -> optuna.Study:
+        """The study, for who only reads, which makes no folder and no database."""
+        if not self.may_be_read and self._storage is None:
+            _check.has_study(self.directory, self.name, self._names_on_disk)
+        return self.study
+
+    @property
+    def may_be_read(self) -> bool:
+        """Whether the study was opened, or is in the directory: a storage far away is not asked."""
+        is_near = self._storage is None and self.name in self._names_on_disk
+        return "study" in self.__dict__ or is_near
+
+    @property
+    def _names_on_disk(self) -> list[str]:
+        """The studies in the directory's own database, which is not made for the answer."""
+        is_there = database.has_database(self.directory)
+        return optuna.get_all_study_names(self.storage) if is_there else []
+
+    @property
+    def storage_source(self) -> str | BaseStorage:
+        """What tells other processes how to reach the storage."""
+        return self._storage or database.in_directory(self.directory)
+
+    @cached_property
+    def storage(self) -> BaseStorage:
+        """The storage, connected."""
+        if self._storage is None:
+            database.make_directory(self.directory)
+        return database.connect(self.storage_source, database.PATIENCE)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the study's files, wherever the current folder will be later."""
+        return self.directory.absolute() / self.name
+
+    @property
+    def store(self) -> StoreSource:
+        """Where weights and backups are kept."""
+        return self._artifact_store or WholeFileStore(self.folder / "weights")
+
+    def load(self, name: str) -> optuna.Study:
+        """Return another study of the same storage."""
+        with opening.quiet_optuna():
+            return optuna.load_study(study_name=name, storage=self.storage)
+
+    def forget(self) -> None:
+        """Let the next one who asks find the study that has the name then."""
+        self.__dict__.pop("study", None)
+
+    @contextmanager
+    def telling_of_deletion(self) -> Iterator[None]:
+        """Say in one line that the study was deleted, where that is why something is not found."""
+        try:
+            yield
+        except KeyError as error:
+            if "study" not in self.__dict__ or (why := deletion_of(self.study)) is None:
+                raise
+            self.forget()
+            raise why from error
+
+    def ranked(self, n: int) -> list[FrozenTrial]:
+        """Return the best `n` trials.
+
+        Raises:
+            ArgumentError: There are several objectives.
+            NoTrialsError: There are fewer.
+        """
+        self._check_single()
+        best = opening.best(self.existing, self.objectives.watched, n)
+        if len(best) < n:
+            there = _check.count(len(best), "COMPLETE trial")
+            raise NoTrialsError(
+                f"Study {self.name!r} has {there}, fewer than {n}. Call search() first, with "
+                "the directory or storage of the study you mean."
+            )
+        return best
+
+    def best(self, number: int | None) -> FrozenTrial:
+        """Return the COMPLETE trial of a number; the best for None.
+
+        Raises:
+            ArgumentError: There are several objectives, and no trial was named.
+            NoTrialsError: There is none.
+        """
+        if number is None:
+            return self.ranked(1)[0]
+        complete = {trial.number: trial for trial in opening.complete(self.existing)}
+        if number not in complete:
+            listed = ", ".join(str(known) for known in sorted(complete)) or "none"
+            raise NoTrialsError(f"trial={number!r} is no COMPLETE trial. Pass one of: {listed}.")
+        return complete[number]
+
+    def _check_single(self) -> None:
+        """Refuse to choose one of the trials on a front."""
+        if self.objectives.are_several:
+            best = opening.front(self.existing)
+            numbers = ", ".join(str(trial.number) for trial in best) or "none yet"
+            raise ArgumentError(
+                f"Study {self.name!r} has several objectives, and none of its best trials is "
+                f"better than the others: {numbers}. Look at them in best_trials, and pass the "
+                "number of one, as to best_model(trial=...)."
+            )
+
+
+def deletion_of(study: optuna.Study) -> StudyMismatchError | None:
+    """Return the error that says that a study was deleted; None where it is there."""
+    if any(one._study_id == study._study_id for one in study._storage.get_all_studies()):
+        return None
+    return StudyMismatchError(
+        f"Study {study.study_name!r} was deleted by another process, as overwrite=True does, while "
+        "this one used it. What runs here is lost; call this again to go on with the study that "
+        "has the name now, or pass another study_name."
+    )

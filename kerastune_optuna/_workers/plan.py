@@ -1,0 +1,195 @@
+"""What search() and confirm() share: arguments checked, trials run, leftovers removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+
+import optuna
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+
+from kerastune_optuna import _check, _signals, _source
+from kerastune_optuna._backend import Memory, keras_settings
+from kerastune_optuna._data import VERBOSITIES, check_kinds, check_training, told
+from kerastune_optuna._report import Plan, progress_for
+from kerastune_optuna._search import (
+    Budget,
+    check_study,
+    lay_out_grid,
+    made_pruner,
+    room,
+    start_sampler,
+)
+from kerastune_optuna._storage import check_store, database
+from kerastune_optuna._study import Home, finished, opening
+from kerastune_optuna._trial import (
+    Recipe,
+    as_list,
+    check_callbacks,
+    check_steps,
+    claim_keeping,
+    keepers,
+    keeps,
+    may_add_metrics,
+    opened,
+    settle,
+    tidy,
+    trains_itself,
+)
+from kerastune_optuna._workers import card, comparable
+from kerastune_optuna._workers.loop import Job
+from kerastune_optuna._workers.runners import Crew
+from kerastune_optuna._workers.warnings import shown_once
+
+
+@dataclass(frozen=True)
+class Run:
+    """Hold what is to be trained, by whom, until when, and who hears of it.
+
+    Args:
+        home: Where the study lives.
+        recipe: What all trials share, the data open where this process trains.
+        budget: What ends it.
+        crew: Who trains.
+        verbose: As search() takes it.
+    """
+
+    home: Home
+    recipe: Recipe
+    budget: Budget
+    crew: Crew
+    verbose: str | int
+
+    def go(
+        self,
+        study: optuna.Study,
+        *,
+        sampler_seed: int | None = None,
+        news: Iterable[str | None] = (),
+    ) -> None:
+        """Run trials of a study until the budget is spent.
+
+        Args:
+            study: The study, with its sampler and pruner.
+            sampler_seed: The seed of a sampler that was made for this run.
+            news: Lines that are told before it begins.
+        """
+        budget, recipe = self.budget, self.recipe
+        plan = self._plan(study)
+        budget = replace(budget, first_trial=len(study.get_trials(deepcopy=False)))
+        progress = progress_for(self.verbose, study, plan, budget.n_trials)
+        job = Job(
+            self.home.storage_source,
+            study.study_name,
+            study.sampler,
+            study.pruner,
+            recipe,
+            budget,
+            keras_settings(),
+            {
+                "command": card.command(),
+                "builder": _source.combined(recipe.digests),
+                "sampler_seed": sampler_seed,
+                "n_workers": self.crew.n_workers,
+            },
+        )
+        with progress.running():
+            for line in news:
+                progress.tell(line)
+            self.crew.run(study, job, progress, self.home.folder)
+            progress.tell(budget.ending.reason(study))
+
+    def _plan(self, study: optuna.Study) -> Plan:
+        """Return what this is to do, for who tells of it."""
+        deadline, recipe = self.budget.deadline, self.recipe
+        return Plan(
+            study.study_name,
+            recipe.objectives.watched,
+            self.budget.size(study),
+            recipe.last_epoch,
+            recipe.last_epoch - recipe.epochs_of_a_trial,
+            None if deadline is None else deadline.seconds_left(),
+            done=len(finished(study)),
+            others=recipe.objectives.others,
+        )
+
+
+def prepared(
+    home: Home, recipe: Recipe, n_workers: int, executor: Executor | None, verbose: str | int
+) -> tuple[Crew, Recipe]:
+    """Return who trains, and what all trainings share, its data open where this process trains.
+
+    Args:
+        home: Where the study lives.
+        recipe: What they share, as the user gave it.
+        n_workers: As search() takes it.
+        executor: Likewise.
+        verbose: Likewise.
+
+    Raises:
+        ArgumentError: An argument cannot work.
+    """
+    check_steps(recipe.fit.steps_per_execution)
+    _check.one_of("verbose", verbose, VERBOSITIES)
+    crew = Crew(n_workers, executor)
+    if not crew.is_this_process:
+        database.check_shared(home.storage_source)
+    callbacks = as_list(recipe.callbacks)
+    check_callbacks(callbacks)
+    trains_itself_ = trains_itself(recipe.build_model)
+    may_add = may_add_metrics(callbacks) or trains_itself_
+    check_training(recipe.fit, home.objectives, may_add=may_add)
+    ready = recipe.fit.opened() if crew.is_this_process else recipe.fit.checked()
+    if not trains_itself_:  # a fit of its own may take anything
+        check_kinds(ready)
+    return crew, replace(recipe, fit=ready, callbacks=callbacks)
+
+
+@contextmanager
+def guarded(home: Home, how_to_go_on: str) -> Iterator[None]:
+    """Let Ctrl-C end what runs in good order, and each warning be shown once."""
+    listening, telling = _signals.listening(how_to_go_on), home.telling_of_deletion()
+    with opening.quiet_optuna(), shown_once(), _signals.Brief(), listening, telling:
+        yield
+
+
+def search(
+    run: Run,
+    *,
+    sampler: BaseSampler | str | None,
+    pruner: BasePruner | str | None,
+    overwrite: bool,
+) -> None:
+    """Run trials until a study is full, and keep what its best ones came to.
+
+    Args:
+        run: What is to be trained.
+        sampler: As a tuner takes it.
+        pruner: Likewise.
+        overwrite: Likewise.
+    """
+    home, recipe, budget = run.home, run.recipe, run.budget
+    study = opened(home, overwrite=overwrite)
+    if keeps(study, recipe.keep_best):
+        check_store(home.store)
+    comparable.warn_if_builder_changed(study, recipe)
+    opening.claim_trainings(study, recipe.executions, told(recipe.fit.folds))
+    comparable.claim(study, recipe, budget.n_trials)
+    recipe = replace(recipe, keep_best=claim_keeping(study, recipe.keep_best))
+    tidy(study, home.store, partial(keepers, study, recipe))
+    study.pruner = made_pruner(pruner, recipe.last_epoch)
+    drawn = start_sampler(study, sampler, recipe.seed)
+    space, memory = room(study, budget.n_trials), Memory(share=1.0)
+    grid = lay_out_grid(study, recipe.build_model, space, recipe.seed, memory)
+    if overwrite:
+        budget.prepare(study)
+        settle(study)
+    replace(run, recipe=recipe).go(study, sampler_seed=drawn, news=[grid])
+    if overwrite:
+        settle(study)
+    tidy(study, home.store, partial(keepers, study, recipe))
+    check_study(study)
