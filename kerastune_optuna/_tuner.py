@@ -16,43 +16,15 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
-from kerastune_optuna import _check, _report
+from kerastune_optuna import _check, _report, _rerun, _search, _study, _trial, _workers
 from kerastune_optuna._arguments import check_limits, check_names, check_tuner
 from kerastune_optuna._data import FitArguments, check_fit_arguments, cross_validated
 from kerastune_optuna._report import Dashboard
-from kerastune_optuna._rerun import (
-    Confirmation,
-    as_they_are,
-    best_model,
-    best_models,
-    check_request,
-    configurations,
-    confirm,
-    confirmation,
-    epochs_of_the_search,
-    refit,
-    reproduce,
-)
-from kerastune_optuna._search import (
-    Budget,
-    Deadline,
-    Ending,
-    check_queue,
-    chosen,
-    defaults,
-    enqueue,
-)
+from kerastune_optuna._rerun import Confirmation
+from kerastune_optuna._search import Budget
 from kerastune_optuna._storage import StoreSource, one_try
-from kerastune_optuna._study import (
-    Constraint,
-    Constraints,
-    Home,
-    default_name,
-    front,
-    parse_objectives,
-)
-from kerastune_optuna._trial import Builder, Recipe, as_list, opened, settle
-from kerastune_optuna._workers import Run, guarded, prepared, search
+from kerastune_optuna._study import Constraint, Constraints, Home
+from kerastune_optuna._trial import Builder, Recipe
 
 if TYPE_CHECKING:
     import optuna
@@ -283,10 +255,10 @@ class OptunaTuner:
             cv=cv,
             groups=groups,
         )
-        crew, recipe = prepared(self._home, recipe, n_workers, executor, verbose)
-        run = Run(self._home, recipe, budget, crew, verbose)
-        with guarded(self._home, _HOW_TO_SEARCH_ON.format(self._home.name)):
-            search(run, sampler=self.sampler, pruner=self.pruner, overwrite=self.overwrite)
+        crew, recipe = _workers.prepared(self._home, recipe, n_workers, executor, verbose)
+        run = _workers.Run(self._home, recipe, budget, crew, verbose)
+        with _workers.guarded(self._home, _HOW_TO_SEARCH_ON.format(self._home.name)):
+            _workers.search(run, sampler=self.sampler, pruner=self.pruner, overwrite=self.overwrite)
         return self
 
     def confirm(
@@ -345,19 +317,19 @@ class OptunaTuner:
             TunerError: What search() raises, for the same reasons.
         """
         home = self._home
-        check_request(home, top, executions, x)
+        _rerun.check_request(home, top, executions, x)
         check_fit_arguments(fit_kwargs, "confirm()")
-        chosen = configurations(home, top)
+        chosen = _rerun.configurations(home, top)
         if epochs is None:
-            epochs = int(fit_kwargs.get("initial_epoch", 0)) + epochs_of_the_search(home)
+            epochs = int(fit_kwargs.get("initial_epoch", 0)) + _rerun.epochs_of_the_search(home)
         given = FitArguments(
             x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
         )
         recipe = self._recipe(given, callbacks)
-        crew, recipe = prepared(home, recipe, n_workers, executor, verbose)
-        run = Run(home, recipe, self._budget(None, None), crew, verbose)
-        with guarded(home, _HOW_TO_CONFIRM_ON):
-            confirm(run, given, chosen, executions)
+        crew, recipe = _workers.prepared(home, recipe, n_workers, executor, verbose)
+        run = _workers.Run(home, recipe, self._budget(None, None), crew, verbose)
+        with _workers.guarded(home, _HOW_TO_CONFIRM_ON):
+            _rerun.confirm(run, given, chosen, executions)
         return self.confirmation
 
     @property
@@ -368,7 +340,7 @@ class OptunaTuner:
             NoTrialsError: confirm() was not called, or has not ended.
             TooManyFailuresError: No configuration completed two executions.
         """
-        return confirmation(self._home)
+        return _rerun.confirmation(self._home)
 
     def refit(
         self,
@@ -415,8 +387,8 @@ class OptunaTuner:
         fit = FitArguments(
             x, y, 1, validation_data, validation_split, fit_kwargs, steps_per_execution
         )
-        recipe = replace(self._recipe(fit, as_they_are(callbacks)), executions=1)
-        return refit(self._home, recipe, trial, epochs, verbose)
+        recipe = replace(self._recipe(fit, _rerun.as_they_are(callbacks)), executions=1)
+        return _rerun.refit(self._home, recipe, trial, epochs, verbose)
 
     def reproduce(
         self,
@@ -459,8 +431,8 @@ class OptunaTuner:
         """
         check_fit_arguments(fit_kwargs, "reproduce()")
         fit = FitArguments(x, y, 1, validation_data, validation_split, fit_kwargs)
-        recipe = self._recipe(fit, as_list(callbacks), cv=cv, groups=groups)
-        return reproduce(self._home, recipe, trial)
+        recipe = self._recipe(fit, _trial.as_list(callbacks), cv=cv, groups=groups)
+        return _rerun.reproduce(self._home, recipe, trial)
 
     def enqueue(self, params: Mapping[str, Any]) -> None:
         """Let the next trial have these parameters, before the sampler chooses for itself.
@@ -477,7 +449,7 @@ class OptunaTuner:
         Raises:
             ArgumentError: build_model does not ask for a name, or does not allow a value.
         """
-        self._enqueue(chosen(self.build_model, params))
+        self._enqueue(_search.chosen(self.build_model, params))
 
     def enqueue_defaults(self) -> None:
         """Let the next trial have the builder's defaults, as `enqueue` does.
@@ -489,13 +461,13 @@ class OptunaTuner:
         Raises:
             ArgumentError: build_model asks for no parameters.
         """
-        self._enqueue(defaults(self.build_model))
+        self._enqueue(_search.defaults(self.build_model))
 
     def _enqueue(self, params: Mapping[str, Any]) -> None:
-        check_queue(self.sampler)
-        enqueue(opened(self._home, overwrite=self.overwrite), params)
+        _search.check_queue(self.sampler)
+        _search.enqueue(_trial.opened(self._home, overwrite=self.overwrite), params)
         if self.overwrite:
-            settle(self._home.study)
+            _trial.settle(self._home.study)
 
     @property
     def study(self) -> optuna.Study:
@@ -511,7 +483,7 @@ class OptunaTuner:
     def best_trials(self) -> list[FrozenTrial]:
         """The trials that no other one dominates; of one objective, the best trial alone."""
         if self._home.objectives.are_several:
-            return copy.deepcopy(front(self._home.existing))
+            return copy.deepcopy(_study.front(self._home.existing))
         return [self.best_trial]
 
     @property
@@ -545,7 +517,7 @@ class OptunaTuner:
             WeightsError: The weights are not kept, are damaged, or no longer fit what build_model
                 returns; the text names the next best trial whose weights are whole.
         """
-        return best_model(self._home, self.build_model, self.keep_best, trial)
+        return _rerun.best_model(self._home, self.build_model, self.keep_best, trial)
 
     def best_models(self, n: int) -> list[keras.Model]:
         """Rebuild the models of the best `n` trials, the best first.
@@ -561,7 +533,7 @@ class OptunaTuner:
             NoTrialsError: Fewer trials are COMPLETE.
             WeightsError: Weights are not kept, or no longer fit what build_model returns.
         """
-        return best_models(self._home, self.build_model, self.keep_best, n)
+        return _rerun.best_models(self._home, self.build_model, self.keep_best, n)
 
     def results(self) -> pandas.DataFrame:
         """Return a pandas DataFrame with one row for each trial that began.
@@ -679,9 +651,9 @@ class OptunaTuner:
     def _home(self) -> Home:
         """Where the study lives, which all that the tuner does has in common."""
         return Home(
-            self.study_name or default_name(self.build_model),
+            self.study_name or _study.default_name(self.build_model),
             self.directory,
-            parse_objectives(self.objective, self.direction),
+            _study.parse_objectives(self.objective, self.direction),
             self.storage,
             self.artifact_store,
             self.sampler if isinstance(self.sampler, BaseSampler) else None,
@@ -693,9 +665,9 @@ class OptunaTuner:
         seconds = self.timeout if timeout is None else timeout
         return Budget(
             self.n_trials if n_trials is None else n_trials,
-            None if seconds is None else Deadline(seconds),
+            None if seconds is None else _search.Deadline(seconds),
             self.max_failed_trials,
-            ending=Ending(self.terminator, self.train_repeats),
+            ending=_search.Ending(self.terminator, self.train_repeats),
         )
 
     def _recipe(
