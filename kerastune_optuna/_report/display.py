@@ -16,7 +16,7 @@ from rich.text import Text
 from kerastune_optuna._check import count
 from kerastune_optuna._report.facts import epochs_of, saved_epochs
 from kerastune_optuna._report.text import duration, short
-from kerastune_optuna._study import was_cut_off
+from kerastune_optuna._study import ranking, was_cut_off
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -96,9 +96,7 @@ class Frame:
 
     @cached_property
     def _best(self) -> FrozenTrial | None:
-        objective = self.plan.objective
-        complete = self._of(TrialState.COMPLETE)
-        return min(complete, key=lambda one: objective.cost(objective.value_of(one)), default=None)
+        return next(iter(ranking.ranked(self.trials, self.plan.objective, 1)), None)
 
     def _of(self, *states: TrialState) -> list[FrozenTrial]:
         return [trial for trial in self.trials if trial.state in states]

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna._report.ranks import ranks_on_fronts
-from kerastune_optuna._study import MEASURED, has_diverged
+from kerastune_optuna._study import MEASURED, has_diverged, ranking, sign_of
 
 if TYPE_CHECKING:
     import optuna
@@ -92,12 +91,8 @@ class Facts:
 
     @cached_property
     def _ranks(self) -> dict[int, int]:
-        """The rank of each COMPLETE trial by its number."""
-        complete = [trial for trial in self.trials if trial.state is TrialState.COMPLETE]
-        if self.are_several:
-            return ranks_on_fronts(complete, self.directions)
-        complete.sort(key=lambda trial: (self.cost(trial.values[0]), trial.number))
-        return {trial.number: rank for rank, trial in enumerate(complete, start=1)}
+        """The rank of each trial that may be the best, by its number."""
+        return ranking.ranks(self.trials, self.directions)
 
     @property
     def are_several(self) -> bool:
@@ -203,7 +198,7 @@ class Facts:
 
     def cost(self, value: float) -> float:
         """Return the value with the sign under which less is better."""
-        return -value if self.direction == "maximize" else value
+        return sign_of(self.direction) * value
 
     def value(self, trial: FrozenTrial) -> float | None:
         """Return the value of a trial's best epoch, however the trial ended."""

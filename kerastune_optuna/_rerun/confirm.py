@@ -30,7 +30,7 @@ from kerastune_optuna._rerun.executions import (
 )
 from kerastune_optuna._search import Ending, asked
 from kerastune_optuna._storage import check_store
-from kerastune_optuna._study import Constraints, Home, make_part, opening
+from kerastune_optuna._study import Constraints, Home, make_part, opening, ranking
 from kerastune_optuna._trial import Recipe, keeps, tidy
 from kerastune_optuna._workers import Run, comparable
 
@@ -70,7 +70,7 @@ def configurations(home: Home, top: int) -> list[FrozenTrial]:
         NoTrialsError: There are fewer.
     """
     chosen: list[FrozenTrial] = []
-    for trial in opening.ranked(home.existing, home.objectives.watched):
+    for trial in ranking.ranked(home.existing.get_trials(deepcopy=False), home.objectives.watched):
         if len(chosen) < top and all(trial.params != one.params for one in chosen):
             chosen.append(trial)
     if not chosen:

@@ -13,7 +13,7 @@ from kerastune_optuna._exceptions import ArgumentError, WeightsError
 from kerastune_optuna._rerun.confirm import confirmed
 from kerastune_optuna._rerun.executions import best_of_each
 from kerastune_optuna._storage import StoreAwayError
-from kerastune_optuna._study import Home, opening, value_of
+from kerastune_optuna._study import Home, ranking, value_of
 from kerastune_optuna._trial import Builder, keeps, rebuild, weights
 from kerastune_optuna._workers import card
 
@@ -96,7 +96,11 @@ def _rebuilt(
 def _next_whole(home: Home, lost: FrozenTrial) -> str:
     """Return a sentence that names the best other trial whose weights can be loaded."""
     several, watched = home.objectives.are_several, home.objectives.watched
-    for trial in opening.front(home.study) if several else opening.ranked(home.study, watched):
+    for trial in (
+        ranking.front(home.study)
+        if several
+        else ranking.ranked(home.study.get_trials(deepcopy=False), watched)
+    ):
         is_other = trial.number != lost.number and weights.has(home.storage, trial)
         if is_other and weights.are_whole(home.store, home.storage, trial):
             return (

@@ -1,6 +1,6 @@
 """What a study is to do, what its trials record, who runs them, and which are best."""
 
-from kerastune_optuna._study import divergence, opening, reason
+from kerastune_optuna._study import divergence, opening, ranking, reason
 from kerastune_optuna._study.claim import is_claimed, take
 from kerastune_optuna._study.constraints import (
     Constraint,
@@ -23,7 +23,13 @@ from kerastune_optuna._study.liveness import (
     started,
     whereabouts,
 )
-from kerastune_optuna._study.monitor import Objective, direction_for, parse_objective, plain_name
+from kerastune_optuna._study.monitor import (
+    Objective,
+    direction_for,
+    parse_objective,
+    plain_name,
+    sign_of,
+)
 from kerastune_optuna._study.objectives import (
     INFERENCE_MS,
     MEASURED,
@@ -32,15 +38,9 @@ from kerastune_optuna._study.objectives import (
     Objectives,
     parse_objectives,
 )
-from kerastune_optuna._study.opening import (
-    REPEAT_OF,
-    default_name,
-    finished,
-    first_of_these_epochs,
-    front,
-    value_of,
-)
+from kerastune_optuna._study.opening import default_name, finished, first_of_these_epochs
 from kerastune_optuna._study.parts import family, make_part, wholes
+from kerastune_optuna._study.ranking import REPEAT_OF, front, value_of
 from kerastune_optuna._study.retry import (
     BACKUP,
     CONFIRMS,
@@ -102,7 +102,9 @@ __all__ = [
     "parse_objective",
     "parse_objectives",
     "plain_name",
+    "ranking",
     "reason",
+    "sign_of",
     "signature",
     "started",
     "take",

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, StudyMismatchError
 from kerastune_optuna._storage import StoreSource, WholeFileStore, database
-from kerastune_optuna._study import opening
+from kerastune_optuna._study import opening, ranking
 from kerastune_optuna._study.objectives import Objectives
 
 
@@ -126,7 +126,7 @@ class Home:
             NoTrialsError: There are fewer.
         """
         self._check_single()
-        best = opening.best(self.existing, self.objectives.watched, n)
+        best = ranking.best(self.existing, self.objectives.watched, n)
         if len(best) < n:
             there = _check.count(len(best), "COMPLETE trial")
             raise NoTrialsError(
@@ -144,7 +144,7 @@ class Home:
         """
         if number is None:
             return self.ranked(1)[0]
-        complete = {trial.number: trial for trial in opening.complete(self.existing)}
+        complete = {trial.number: trial for trial in ranking.complete(self.existing)}
         if number not in complete:
             listed = ", ".join(str(known) for known in sorted(complete)) or "none"
             raise NoTrialsError(f"trial={number!r} is no COMPLETE trial. Pass one of: {listed}.")
@@ -153,7 +153,7 @@ class Home:
     def _check_single(self) -> None:
         """Refuse to choose one of the trials on a front."""
         if self.objectives.are_several:
-            best = opening.front(self.existing)
+            best = ranking.front(self.existing)
             numbers = ", ".join(str(trial.number) for trial in best) or "none yet"
             raise ArgumentError(
                 f"Study {self.name!r} has several objectives, and none of its best trials is "

@@ -38,6 +38,11 @@ _ACCURACIES = ("categorical_accuracy", "sparse_categorical_accuracy", "binary_ac
 _NUMBER = re.compile(r"_\d+$")
 
 
+def sign_of(direction: str) -> int:
+    """Return what a value of that direction is multiplied with to be better where it is less."""
+    return -1 if direction == "maximize" else 1
+
+
 @dataclass(frozen=True)
 class Objective:
     """Name a metric of the epoch logs and the direction in which it gets better.
@@ -73,7 +78,7 @@ class Objective:
 
     def cost(self, value: float) -> float:
         """Return the value with the sign under which less is better."""
-        return value if self.direction == "minimize" else -value
+        return sign_of(self.direction) * value
 
     def value_of(self, trial: FrozenTrial) -> float:
         """Return the value of a COMPLETE trial."""

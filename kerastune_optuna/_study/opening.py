@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import heapq
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
-from optuna.study._multi_objective import _get_pareto_front_trials_by_trials
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StudyMismatchError
-from kerastune_optuna._storage import MARK, WORKER, database
+from kerastune_optuna._storage import MARK, WORKER
 from kerastune_optuna._study.objectives import Objectives
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-    from kerastune_optuna._study.monitor import Objective
 
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 _TRAININGS = "trainings"  # the user attr with what a value is the mean of, where that is several
 _EPOCHS = "epochs"  # the user attr with the epochs that a trial of the latest search may run
 _SINCE = "kerastune_optuna:epochs_since"  # the system attr with the first trial that may run them
-REPEAT_OF = "repeat_of"  # the user attr of a trial with the number of the one whose result it has
 
 
 def open_study(storage: BaseStorage, name: str, objectives: Objectives) -> optuna.Study:
@@ -195,47 +191,3 @@ def check_name(name: object) -> None:
 def finished(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that count towards n_trials: COMPLETE and PRUNED."""
     return study.get_trials(deepcopy=False, states=_DONE)
-
-
-def may_be_best(trial: FrozenTrial) -> bool:
-    """Whether a trial is COMPLETE by a training of its own."""
-    return trial.state is TrialState.COMPLETE and REPEAT_OF not in trial.user_attrs
-
-
-def complete(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the COMPLETE trials that may be the best, in the order of their numbers.
-
-    A trial that has the result of another is left out: its model is the other's.
-    """
-    return list(filter(may_be_best, study.get_trials(deepcopy=False)))
-
-
-def front(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the `complete` trials that no other one dominates, in the order of their numbers."""
-    # Study.best_trials copies all trials first.
-    return _get_pareto_front_trials_by_trials(
-        complete(study), study.directions, consider_constraint=True
-    )
-
-
-def ranked(study: optuna.Study, objective: Objective, n: int | None = None) -> list[FrozenTrial]:
-    """Return the `complete` trials, or the best `n`, best first; of equals the earlier leads."""
-    trials = complete(study)
-    return heapq.nsmallest(
-        len(trials) if n is None else n,
-        trials,
-        key=lambda trial: (objective.cost(objective.value_of(trial)), trial.number),
-    )
-
-
-def best(study: optuna.Study, objective: Objective, n: int) -> list[FrozenTrial]:
-    """Return the best `n` trials as `ranked` does; a database is not asked for the others."""
-    ids = database.best_ids(study._storage, study._study_id, objective.direction, n, REPEAT_OF)
-    if ids is None:
-        return ranked(study, objective, n)
-    return [study._storage.get_trial(trial_id) for trial_id in ids]
-
-
-def value_of(trial: FrozenTrial) -> float:
-    """Return the value of a COMPLETE trial of one objective."""
-    return cast(float, trial.value)  # Optuna completes no trial without one

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._storage import StoreSource
-from kerastune_optuna._study import opening
+from kerastune_optuna._study import ranking
 from kerastune_optuna._trial import backup, history, weights
 from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
 from kerastune_optuna._trial.variables import make_again, remember, unbuildable
@@ -101,7 +101,7 @@ def enters_best(study: optuna.Study, number: int, values: Sequence[float], recip
     leading = filter(leads, _known(study))
     if len(list(islice(leading, count))) == count:
         return False
-    best = opening.best(study, watched, count)
+    best = ranking.best(study, watched, count)
     return len(best) < count or not leads(best[-1])
 
 
@@ -111,13 +111,13 @@ def _enters_front(study: optuna.Study, values: Sequence[float], recipe: Recipe) 
     def dominates(other: FrozenTrial) -> bool:
         return recipe.objectives.dominate(other.values, values)
 
-    return not any(map(dominates, _known(study))) and not any(map(dominates, opening.front(study)))
+    return not any(map(dominates, _known(study))) and not any(map(dominates, ranking.front(study)))
 
 
 def _known(study: optuna.Study) -> Iterator[FrozenTrial]:
     """Give the trials that were COMPLETE when this one began, which costs no query."""
     # Others can only have come since. The first few of thousands mostly tell.
-    return filter(opening.may_be_best, study._get_trials(deepcopy=False, use_cache=True))
+    return filter(ranking.may_be_best, study._get_trials(deepcopy=False, use_cache=True))
 
 
 def tidy(study: optuna.Study, store: StoreSource, keepers: Callable[[], set[int]]) -> None:
@@ -152,8 +152,8 @@ def keepers(study: optuna.Study, recipe: Recipe) -> set[int]:
     """Return the numbers of the trials of a search that keep their weights."""
     count = keeps(study, recipe.keep_best)
     if recipe.objectives.are_several and count:
-        return {trial.number for trial in opening.front(study)}
-    return {trial.number for trial in opening.best(study, recipe.objectives.watched, count)}
+        return {trial.number for trial in ranking.front(study)}
+    return {trial.number for trial in ranking.best(study, recipe.objectives.watched, count)}
 
 
 def save(

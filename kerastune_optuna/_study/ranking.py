@@ -1,0 +1,110 @@
+"""Which trials are best: one order for models, tables, the display and the command line."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from optuna.trial import FrozenTrial, TrialState
+
+from kerastune_optuna._storage import database
+from kerastune_optuna._study.monitor import sign_of
+
+if TYPE_CHECKING:
+    import optuna
+
+    from kerastune_optuna._study.monitor import Objective
+
+REPEAT_OF = "repeat_of"  # the user attr of a trial with the number of the one whose result it has
+
+
+def may_be_best(trial: FrozenTrial) -> bool:
+    """Whether a trial is COMPLETE by a training of its own.
+
+    One that has the result of another is left out: its model is the other's.
+    """
+    return trial.state is TrialState.COMPLETE and REPEAT_OF not in trial.user_attrs
+
+
+def complete(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials that may be the best, in the order of their numbers."""
+    return list(filter(may_be_best, study.get_trials(deepcopy=False)))
+
+
+def ranks(trials: Iterable[FrozenTrial], directions: Sequence[str]) -> dict[int, int]:
+    """Return the ranks of the trials that may be the best, by their numbers, the best with 1.
+
+    Of one objective the earlier of equals leads, and all ranks differ. Of several, those that none
+    dominates have the rank 1, those that only these dominate the rank 2, and so on; what breaks a
+    constraint comes last, ordered by how much.
+
+    Args:
+        trials: Some trials of a study, in the order of their numbers.
+        directions: "minimize" or "maximize" for each objective.
+    """
+    own = list(filter(may_be_best, trials))
+    signs = [sign_of(direction) for direction in directions]
+    costs = np.array([one.values for one in own], float).reshape(-1, len(signs)) * signs
+    if len(signs) == 1:
+        order = np.argsort(costs[:, 0], kind="stable")
+        return {own[place].number: rank for rank, place in enumerate(order, start=1)}
+    return dict(zip([one.number for one in own], _layers(own, costs), strict=True))
+
+
+def _layers(trials: Sequence[FrozenTrial], costs: np.ndarray) -> list[int]:
+    """Return for each trial how many fronts are to be taken away until it is on one."""
+    excess = np.array([_excess(trial) for trial in trials])
+    found = np.zeros(len(trials), int)
+    left, rank = np.flatnonzero(excess == 0), 0
+    while left.size:
+        rank += 1
+        front = [place for place in left if not _is_dominated(costs[place], costs[left])]
+        found[front] = rank
+        left = left[found[left] == 0]
+    broken = np.flatnonzero(excess > 0)
+    found[broken] = rank + 1 + np.unique(excess[broken], return_inverse=True)[1]
+    return [int(one) for one in found]
+
+
+def _is_dominated(costs: np.ndarray, others: np.ndarray) -> bool:
+    """Whether one of others is better in one objective, and worse in none."""
+    return bool(np.any(np.all(others <= costs, axis=1) & np.any(others < costs, axis=1)))
+
+
+def _excess(trial: FrozenTrial) -> float:
+    """Return by how much a trial breaks its constraints, as Optuna's own ranking counts."""
+    return float(sum(value for value in trial.constraints.values() if value > 0))
+
+
+def front(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials that no other one dominates, in the order of their numbers."""
+    trials = study.get_trials(deepcopy=False)  # Study.best_trials copies all of them first
+    known = ranks(trials, [direction.name.lower() for direction in study.directions])
+    return [trial for trial in trials if known.get(trial.number) == 1]
+
+
+def ranked(
+    trials: Iterable[FrozenTrial], objective: Objective, n: int | None = None
+) -> list[FrozenTrial]:
+    """Return the trials that may be the best, or the best `n`, best first."""
+    own = list(filter(may_be_best, trials))
+    return heapq.nsmallest(
+        len(own) if n is None else n,
+        own,
+        key=lambda trial: (objective.cost(objective.value_of(trial)), trial.number),
+    )
+
+
+def best(study: optuna.Study, objective: Objective, n: int) -> list[FrozenTrial]:
+    """Return the best `n` trials as `ranked` does; a database is not asked for the others."""
+    ids = database.best_ids(study._storage, study._study_id, objective.direction, n, REPEAT_OF)
+    if ids is None:
+        return ranked(study.get_trials(deepcopy=False), objective, n)
+    return [study._storage.get_trial(trial_id) for trial_id in ids]
+
+
+def value_of(trial: FrozenTrial) -> float:
+    """Return the value of a COMPLETE trial of one objective."""
+    return cast(float, trial.value)  # Optuna completes no trial without one

@@ -1,0 +1,97 @@
+"""Models, tables, the display and the command line agree on which trials are best."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+
+import optuna
+import pytest
+from optuna.trial import TrialState, create_trial
+
+from kerastune_optuna.__main__ import app
+from kerastune_optuna._report.display import Frame, Plan
+from kerastune_optuna._report.facts import Facts
+from kerastune_optuna._study import ranking
+from kerastune_optuna._study.ranking import REPEAT_OF
+from tests.untrained import Untrained, tuner_in
+
+INF = math.inf
+
+
+def build(trial):
+    """Return a model that is never trained here."""
+    return Untrained(2, [{"val_mae": trial.suggest_int("units", 0, 99)}])
+
+
+def with_trials(folder, values, objective="val_score", repeats=(), **options):
+    """Return a tuner whose study has COMPLETE trials of these values, some of which are repeats."""
+    tuner = tuner_in(folder, build, objective, **options)
+    distribution = optuna.distributions.IntDistribution(0, 99)
+    for number, value in enumerate(values):
+        several = isinstance(value, tuple)
+        tuner.study.add_trial(
+            create_trial(
+                values=list(value) if several else [value],
+                params={"units": number},
+                distributions={"units": distribution},
+                user_attrs={REPEAT_OF: 0} if number in repeats else {},
+            )
+        )
+    tuner.study.add_trial(create_trial(state=TrialState.PRUNED, intermediate_values={0: -9.0}))
+    return tuner
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+@pytest.mark.parametrize(
+    ("values", "repeats"),
+    [
+        ([0.5, 0.25, 0.25, 0.75], ()),
+        ([0.5, 0.25, 0.5, 0.25, 0.5], (2, 4)),
+        ([INF, 0.5, -INF, INF, -INF], ()),
+        ([-INF, INF, 0.0, -0.0, INF], (4,)),
+    ],
+    ids=["ties", "repeats", "infinite", "infinite-repeats"],
+)
+def test_all_agree_on_one_objective(tmp_path, capsys, direction, values, repeats):
+    """Repeats have no rank, the earlier of equals leads, and infinite values have their place."""
+    tuner = with_trials(tmp_path, values, repeats=repeats, direction=direction)
+    sign = 1 if direction == "minimize" else -1
+    own = [number for number in range(len(values)) if number not in repeats]
+    order = sorted(own, key=lambda number: (sign * values[number], number))
+    assert [one.number for one in tuner._home.ranked(len(order))] == order
+    trials = tuner.study.get_trials(deepcopy=False)
+    assert [one.number for one in ranking.ranked(trials, tuner._home.objectives.watched)] == order
+    facts = Facts(tuner.study)
+    assert [row.number for row in facts.complete] == order
+    assert [row.rank for row in facts.complete] == list(range(1, len(order) + 1))
+    assert tuner.best_trial.number == facts.best.number == order[0]
+    frame = Frame(Plan("test", tuner._home.objectives.watched, None, 2), trials, 0.0)
+    assert frame._best.number == order[0]
+    app(["best", str(tmp_path)], standalone_mode=False)
+    assert json.loads(capsys.readouterr().out) == {"units": order[0]}
+
+
+def test_all_agree_on_several_objectives(tmp_path, capsys):
+    """The front of models, tables and the command line is Optuna's own, without the repeats."""
+    chance = random.Random(0)
+    drawn = [(chance.choice([0.0, 0.5, 1.0, INF]), chance.choice([0, 1, 2])) for _ in range(40)]
+    tuner = with_trials(tmp_path, drawn, ["val_mae", "n_params"], repeats=range(30, 40))
+    front = [one.number for one in tuner.study.best_trials if one.number < 30]
+    assert [one.number for one in tuner.best_trials] == front
+    assert sorted(row.number for row in Facts(tuner.study).front) == front
+    app(["best", str(tmp_path)], standalone_mode=False)
+    assert sorted(one["trial"] for one in json.loads(capsys.readouterr().out)) == front
+
+
+def test_what_breaks_a_constraint_comes_last():
+    """Of several objectives, Optuna's own front has nothing that breaks one where any keeps all."""
+    study = optuna.create_study(directions=["minimize", "minimize"])
+    for excess, values in ((2.0, [0.0, 0.0]), (0.0, [1.0, 2.0]), (1.0, [0.0, 0.0])):
+        trial = study.ask()
+        trial.set_constraint("size", excess)
+        study.tell(trial, values)
+    assert [one.number for one in study.best_trials] == [1]
+    assert ranking.ranks(study.trials, ["minimize"] * 2) == {1: 1, 2: 2, 0: 3}
+    assert [one.number for one in ranking.front(study)] == [1]
