@@ -118,7 +118,7 @@ def test_a_study_without_a_directory_keeps_nothing(search, tmp_path, monkeypatch
 
 def test_numbers_are_told_as_ranges():
     """A number that stands alone is no range."""
-    assert _report._text.numbers([0, 1, 2, 5, 7, 8]) == "0-2, 5, 7-8"
+    assert _report.text.numbers([0, 1, 2, 5, 7, 8]) == "0-2, 5, 7-8"
 
 
 @pytest.mark.parametrize("number", [None, 0])

@@ -35,7 +35,7 @@ ELSEWHERE = "elsewhere-1:1:1"
 LOOK = """
 import sys
 import optuna
-from kerastune_optuna._storage import connect
+from kerastune_optuna._storage.database import connect
 from kerastune_optuna._study.heartbeat import Watch
 from kerastune_optuna._study.heartbeat import is_dead
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -308,7 +308,7 @@ def test_a_trial_of_foreign_code_is_left_alone(tuner, reap):
 KILL = """
 import os, signal, sys
 import optuna
-from kerastune_optuna._storage import connect
+from kerastune_optuna._storage.database import connect
 from kerastune_optuna._search.slots import Budget
 from kerastune_optuna._study.heartbeat import Watch
 class Killed(optuna.samplers.RandomSampler):

@@ -283,7 +283,7 @@ def test_a_trial_that_was_taken_for_dead_is_left_alone(search):
 REAPER = """
 import multiprocessing, sys
 import optuna
-from kerastune_optuna._storage import connect
+from kerastune_optuna._storage.database import connect
 from kerastune_optuna._search.slots import Budget
 from kerastune_optuna._study.heartbeat import Watch
 optuna.logging.set_verbosity(optuna.logging.ERROR)
