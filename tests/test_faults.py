@@ -705,9 +705,9 @@ STUBBORN = """
 import sys, time
 import keras
 import numpy as np
-from kerastune_optuna import OptunaTuner, _interrupt
+from kerastune_optuna import OptunaTuner, _signals
 from tests.conftest import build_model
-_interrupt._GRACE = float(sys.argv[2])
+_signals._GRACE = float(sys.argv[2])
 class Slow(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         print("slow", flush=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -84,8 +84,8 @@ class Recipe:
         arguments: Mapping[str, Any],
         folder: str,
         training: int = 0,
-    ) -> Recipe:
-        """Return the recipe of one training of a trial.
+    ) -> Lesson:
+        """Return what one training of a trial gets.
 
         Args:
             trial: The trial.
@@ -104,7 +104,22 @@ class Recipe:
         fit = of_fold(self.fit.with_builders(others), training)
         check_training(fit, self.objectives, may_add=may_add_metrics(callbacks))
         fit = fit.of_training(model, seed_of(trial, self.seed, training))
-        return replace(self, fit=fit, callbacks=callbacks)
+        return Lesson(self, fit, callbacks)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Hold what one training gets.
+
+    Args:
+        recipe: What it shares with all others.
+        fit: Its data and arguments.
+        callbacks: The user's callbacks for it, and its builder's.
+    """
+
+    recipe: Recipe
+    fit: FitArguments
+    callbacks: Sequence[keras.callbacks.Callback]
 
     def make_ready(self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback]) -> None:
         """Let a model train in fewer traces and calls, where nothing but time can differ.
@@ -113,7 +128,7 @@ class Recipe:
             model: The trial's model.
             callbacks: All that its training is to have, ours too.
         """
-        if trains_itself(self.build_model):
+        if trains_itself(self.recipe.build_model):
             # It may change data and model before it trains, and add callbacks that act on batches,
             # as one of ours does: that one makes it train step by step.
             set_steps(model, self.fit, callbacks)

@@ -35,7 +35,7 @@ from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._trial.backup import UnfitBackupError
 from kerastune_optuna._trial.callbacks import PruningCallback
 from kerastune_optuna._trial.kept import discard_outranked, enters_best, keepers, save
-from kerastune_optuna._trial.recipe import Recipe, build
+from kerastune_optuna._trial.recipe import Lesson, Recipe, build
 from kerastune_optuna._trial.rehearsal import make_ready_to_keep
 from kerastune_optuna._trial.score import score
 from kerastune_optuna._trial.training import Task, Training, make_ready
@@ -144,13 +144,13 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
     if not asks and (known := _known(task)) is not None:
         return known
     came_with = len(model.weights), lacks_variables(model)
-    recipe = task.recipe.of_trial(trial, model, arguments, _folder(task), series.number)
-    _note_epochs(task, recipe.fit)
-    training = Training(task, recipe)
-    make_ready(model, recipe, training, check=check)
+    lesson = task.recipe.of_trial(trial, model, arguments, _folder(task), series.number)
+    _note_epochs(task, lesson.fit)
+    training = Training(task, lesson)
+    make_ready(model, lesson, training, check=check)
     if check and series.number == 0:
         _warn_of_holes(task.recipe.fit)
-    if series.number == 0 and _breaks_constraints(trial, model, recipe):
+    if series.number == 0 and _breaks_constraints(trial, model, lesson):
         return _Outcome(TrialState.PRUNED)
     if asks and (known := _known(task)) is not None:
         return known
@@ -159,7 +159,7 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
     if training.pruning.cut_off:
         task.archive.save()  # a builder's own fit may end between two phases
         raise KeyboardInterrupt
-    _take(task, training, model, recipe)
+    _take(task, training, model, lesson)
     _note_divergence(task, training.pruning)
     if training.came_to_its_end and not series.is_over:
         task.archive.save_between(series, training.pruning.state())
@@ -167,7 +167,7 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
     model.built = True  # which Keras does not say of a model that only its steps call
     is_whole = came_with == (len(model.weights), False)
     with finishing():
-        return _conclude(task, training, model, None if is_whole else recipe.fit)
+        return _conclude(task, training, model, None if is_whole else lesson.fit)
 
 
 def _warn_of_holes(fit: FitArguments) -> None:
@@ -180,12 +180,12 @@ def _warn_of_holes(fit: FitArguments) -> None:
         )
 
 
-def _take(task: Task, training: Training, model: keras.Model, recipe: Recipe) -> None:
+def _take(task: Task, training: Training, model: keras.Model, lesson: Lesson) -> None:
     """Add what a training came to to those of its trial that ended."""
     best, seconds = training.pruning.best_value, training.watch.seconds
     scores: Sequence[float] = ()
     if best is not None and training.came_to_its_end:
-        scores = score(recipe, model, best, training.logs_of_best_epoch, seconds)
+        scores = score(lesson, model, best, training.logs_of_best_epoch, seconds)
     outcome, state = training.pruning.outcome(), training.best.best_or_last()
     task.series.add(outcome, training.logs.rows, state, scores, seconds)
 
@@ -257,12 +257,12 @@ def _note_epochs(task: Task, fit: FitArguments) -> None:
         task.trial.set_user_attr("epochs", own * task.series.length)
 
 
-def _breaks_constraints(trial: optuna.Trial, model: keras.Model, recipe: Recipe) -> bool:
+def _breaks_constraints(trial: optuna.Trial, model: keras.Model, lesson: Lesson) -> bool:
     """Whether a configuration must not be trained, which its trial then says."""
-    if recipe.needs_size:
-        make_ready_to_keep(model, recipe.fit)
+    if lesson.recipe.needs_size:
+        make_ready_to_keep(model, lesson.fit)
         trial.set_user_attr(N_PARAMS, model.count_params())
-    broken = recipe.constraints.check(trial, model)
+    broken = lesson.recipe.constraints.check(trial, model)
     if broken is not None:
         trial.set_user_attr("stop_reason", _reason.shortened(broken))
         trial.set_user_attr("epochs_run", 0)

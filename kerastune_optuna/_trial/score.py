@@ -11,11 +11,11 @@ import numpy as np
 
 from kerastune_optuna._study import INFERENCE_MS, N_PARAMS, SECONDS, Objective
 from kerastune_optuna._trial.inference import inference_ms
-from kerastune_optuna._trial.recipe import Recipe
+from kerastune_optuna._trial.recipe import Lesson
 
 
 def score(
-    recipe: Recipe,
+    lesson: Lesson,
     model: keras.Model,
     best_value: float,
     best_epoch: Mapping[str, Any],
@@ -24,7 +24,7 @@ def score(
     """Return the value of each objective.
 
     Args:
-        recipe: The recipe of the trial.
+        lesson: What the training got.
         model: Its model, after training.
         best_value: The value of the watched objective.
         best_epoch: The logs of the epoch that had it, or what the builder's own fit returned.
@@ -36,17 +36,17 @@ def score(
     """
 
     def value(objective: Objective) -> float:
-        if objective == recipe.objectives.watched:
+        if objective == lesson.recipe.objectives.watched:
             return best_value
         if objective.name == N_PARAMS:
             return float(model.count_params())
         if objective.name == SECONDS:
             return seconds
         if objective.name == INFERENCE_MS:
-            return inference_ms(model, recipe.fit.inputs_of_a_batch())
+            return inference_ms(model, lesson.fit.inputs_of_a_batch())
         return _logged(objective, best_epoch)
 
-    return [value(one) for one in recipe.objectives.each]
+    return [value(one) for one in lesson.recipe.objectives.each]
 
 
 def _logged(objective: Objective, epoch: Mapping[str, Any]) -> float:

@@ -20,7 +20,7 @@ from kerastune_optuna._trial.backup import Backup, BackupOfFits
 from kerastune_optuna._trial.fits import Fits, Gate
 from kerastune_optuna._trial.history import EpochLogs
 from kerastune_optuna._trial.hparams import for_boards
-from kerastune_optuna._trial.recipe import Recipe
+from kerastune_optuna._trial.recipe import Lesson, Recipe
 from kerastune_optuna._trial.rehearsal import make_ready_to_keep, names_of_metrics
 from kerastune_optuna._trial.stop import StopOnRequest
 from kerastune_optuna._trial.stopwatch import Stopwatch
@@ -42,8 +42,8 @@ class Task:
 class Training:
     """Hold the callbacks of one training, in the order in which they are called."""
 
-    def __init__(self, task: Task, recipe: Recipe) -> None:
-        self.of_user = recipe.callbacks
+    def __init__(self, task: Task, lesson: Lesson) -> None:
+        recipe, self.of_user = task.recipe, lesson.callbacks
         objectives, limit = recipe.objectives, recipe.constraints.max_seconds
         shown = watched_alone(task.trial, objectives)
         self.pruning = custom_fit.pruning_for(recipe.build_model, shown, objectives.watched)
@@ -58,13 +58,13 @@ class Training:
         if recipe.backup_every is not None:
             kept = (self.pruning, self.best, self.logs, self.watch)
             kind = BackupOfFits if isinstance(self.pruning, custom_fit.OwnPruning) else Backup
-            backups = [kind(task.archive, task.series, *kept, recipe.backup_every, recipe.fit)]
+            backups = [kind(task.archive, task.series, *kept, recipe.backup_every, lesson.fit)]
         self.callbacks = [stop, self.watch, *self.of_user, *ours, *backups]
         if isinstance(self.pruning, custom_fit.OwnPruning):
             self.pruning.fits = Fits(self.logs, ours, of_first=backups)
             ends = [stop, self.watch, *self.of_user]
             self.callbacks = [Gate(self.pruning.begin_fit), *ends, self.pruning.fits]
-        keywords = {**recipe.fit.as_keywords(), "verbose": 0, "callbacks": self.callbacks}
+        keywords = {**lesson.fit.as_keywords(), "verbose": 0, "callbacks": self.callbacks}
         self.fit = partial(custom_fit.fit, recipe.build_model, task.trial, self.pruning, keywords)
 
     @property
@@ -86,33 +86,33 @@ class Training:
         return {**custom_fit.returned(self.pruning), **next(best, {})}
 
 
-def make_ready(model: keras.Model, recipe: Recipe, training: Training, *, check: bool) -> None:
+def make_ready(model: keras.Model, lesson: Lesson, training: Training, *, check: bool) -> None:
     """Let the model train fast, after a look at its loss, and where asked for at its metrics."""
-    trains_itself = custom_fit.trains_itself(recipe.build_model)
+    trains_itself = custom_fit.trains_itself(lesson.recipe.build_model)
     if not trains_itself:
-        _check_targets(model, recipe)
-    recipe.make_ready(model, training.callbacks)
+        _check_targets(model, lesson)
+    lesson.make_ready(model, training.callbacks)
     if not check or trains_itself:
         return
-    _check_objectives(model, recipe)
-    if recipe.keep_best:
-        make_ready_to_keep(model, recipe.fit)
+    _check_objectives(model, lesson)
+    if lesson.recipe.keep_best:
+        make_ready_to_keep(model, lesson.fit)
 
 
-def _check_targets(model: keras.Model, recipe: Recipe) -> None:
+def _check_targets(model: keras.Model, lesson: Lesson) -> None:
     """Raise where the loss has nothing to compare with, of which Keras's error says nothing."""
     kind, usual, loss = type(model), keras.Model, model.loss
     is_own = (kind.train_step, kind.compute_loss) != (usual.train_step, usual.compute_loss)
     compares = isinstance(loss, str) or callable(loss)  # of several outputs some may go without
     if not compares or is_own:
         return
-    if lacks_targets(recipe.fit.x, recipe.fit.y):
-        pair = " x= is a pair, which Model.fit takes for two inputs." * _is_pair(recipe.fit.x)
+    if lacks_targets(lesson.fit.x, lesson.fit.y):
+        pair = " x= is a pair, which Model.fit takes for two inputs." * _is_pair(lesson.fit.x)
         raise ArgumentError(
             f"y=None: the loss {loss!r} compares with targets, and there are none.{pair} Pass y=, "
             "or a dataset of (inputs, targets) as x=."
         )
-    validation = recipe.fit.validation_data
+    validation = lesson.fit.validation_data
     is_alone = validation is not None and not isinstance(validation, list | tuple)
     if is_alone and lacks_targets(validation, None):
         raise ArgumentError(
@@ -125,18 +125,20 @@ def _is_pair(x: Any) -> bool:
     return isinstance(x, tuple) and len(x) == 2
 
 
-def _check_objectives(model: keras.Model, recipe: Recipe) -> None:
+def _check_objectives(model: keras.Model, lesson: Lesson) -> None:
     """Raise before any training where the model will not log an objective."""
     own_step = type(model).train_step is not keras.Model.train_step
-    metrics = [one for one in recipe.objectives.metrics if one.needs_validation or not own_step]
+    metrics = [
+        one for one in lesson.recipe.objectives.metrics if one.needs_validation or not own_step
+    ]
     # What a look at a generator draws goes on in a thread of TensorFlow's, beyond our control.
-    is_generated = isinstance(recipe.fit.x, GeneratorFunction)
-    if may_add_metrics(recipe.callbacks) or not metrics or is_generated:
+    is_generated = isinstance(lesson.fit.x, GeneratorFunction)
+    if may_add_metrics(lesson.callbacks) or not metrics or is_generated:
         return  # only the first epoch can tell
-    logs = names_of_metrics(model, recipe.fit)
+    logs = names_of_metrics(model, lesson.fit)
     if not logs:
         return  # only the first epoch can tell
-    validated = {f"val_{name}" for name in logs} if recipe.fit.has_validation else set()
+    validated = {f"val_{name}" for name in logs} if lesson.fit.has_validation else set()
     names = logs | validated
     for one in metrics:
         if one.find(names) is None:
