@@ -56,7 +56,7 @@ def searched(request, search, data):
     return tuner, {"callbacks": [Halve()]}
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning")
 def test_all_epochs_come_again(searched, data):
     """All metrics are equal to the digit, of a pruned trial as far as it came."""
     tuner, given = searched
