@@ -406,8 +406,8 @@ class OptunaTuner:
         """Train a trial again from its seed, and compare its epochs with what was recorded.
 
         Pass the data and the callbacks of its search; numbers among its arguments, like epochs and
-        batch_size, are what they were there. A pruned trial is trained for as many epochs as it ran.
-        What has changed since, like versions, data or code, is told in a warning.
+        batch_size, are what they were there. A pruned trial is trained for as many epochs as it
+        ran. What has changed since, like versions, data or code, is told in a warning.
 
         Args:
             trial: Number of a COMPLETE or PRUNED trial.

@@ -38,7 +38,7 @@ class Halve(keras.callbacks.Callback):
 
 
 @pytest.mark.parametrize("form", ["arrays", "functions"])
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning")
 def test_trials_are_reproduced_in_a_new_tuner(search, make_tuner, reproduce, data, form):
     """All epochs of all metrics are equal, of a pruned trial as far as it came; nothing is told."""
     given = {"callbacks": [Halve()], **(values(data) if form == "functions" else {})}
@@ -55,12 +55,11 @@ def test_trials_are_reproduced_in_a_new_tuner(search, make_tuner, reproduce, dat
 def test_what_is_passed_goes_before_what_the_search_had(search, reproduce):
     """Numbers are those of the search where none are given, and others are told."""
     tuner = search(n_trials=1, fit={"batch_size": 8, "class_weight": {0: 2.0, 1: 1.0, 2: 1.0}})
-    whole = {"class_weight": {0: 2.0, 1: 1.0, 2: 1.0}}
-    assert reproduce(tuner, **whole)["difference"].max() == 0
+    assert reproduce(tuner)["difference"].max() == 0
     with pytest.warns(UserWarning, match="arguments batch_size was 8 and is 16"):
-        assert reproduce(tuner, **whole, batch_size=16)["difference"].max() > 0
-    with pytest.warns(UserWarning, match=r"arguments class_weight 0 was 2.0 and is nothing"):
-        assert reproduce(tuner)["difference"].max() > 0
+        assert reproduce(tuner, batch_size=16)["difference"].max() > 0
+    with pytest.warns(UserWarning, match=r"arguments class_weight 0 was 2.0 and is 1.0"):
+        assert reproduce(tuner, class_weight={0: 1.0, 1: 1.0, 2: 1.0})["difference"].max() > 0
 
 
 def test_other_data_and_callbacks_are_told(search, reproduce, data):

@@ -30,7 +30,14 @@ if TYPE_CHECKING:
 
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 # Arguments of search() that are none of Model.fit's others.
-_OF_ITS_OWN = {"epochs", "validation_split", "steps_per_execution", "executions_per_trial"}
+_OF_ITS_OWN = {
+    "callbacks",
+    "cv",
+    "epochs",
+    "executions_per_trial",
+    "steps_per_execution",
+    "validation_split",
+}
 
 
 def reproduce(home: Home, recipe: Recipe, number: int) -> pandas.DataFrame:
@@ -56,9 +63,9 @@ def reproduce(home: Home, recipe: Recipe, number: int) -> pandas.DataFrame:
 def _as_in_the_search(recipe: Recipe, arguments: Mapping[str, Any]) -> Recipe:
     """Return a recipe with the arguments that a card has as they were, where none is given."""
     plain = {
-        name: value
+        name: _with_numbers(value)
         for name, value in arguments.items()
-        if name not in _OF_ITS_OWN and isinstance(value, int | float | bool)
+        if name not in _OF_ITS_OWN and _is_whole(value)
     }
     fit = replace(
         recipe.fit,
@@ -67,6 +74,22 @@ def _as_in_the_search(recipe: Recipe, arguments: Mapping[str, Any]) -> Recipe:
         others={**plain, **recipe.fit.others},
     )
     return replace(recipe, fit=fit, executions=arguments["executions_per_trial"])
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether a card holds an argument as it was: other texts only describe what was passed."""
+    if isinstance(value, Mapping):
+        return all(map(_is_whole, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_whole, value))
+    return isinstance(value, int | float) or value == "batch"
+
+
+def _with_numbers(value: Any) -> Any:
+    """Return an argument with the numbers of classes as keys, which JSON holds as texts."""
+    if not isinstance(value, Mapping):
+        return value
+    return {int(key) if key.lstrip("-").isdigit() else key: one for key, one in value.items()}
 
 
 def _again(study: optuna.Study, number: int, recipe: Recipe) -> Reproduction:
