@@ -10,7 +10,7 @@ import optuna
 import pytest
 
 from kerastune_optuna import _report
-from kerastune_optuna._seeds import derive
+from kerastune_optuna._study.seeds import derive
 from kerastune_optuna._workers.card import changes
 from tests.conftest import build_model
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from kerastune_optuna import _optuna
 from kerastune_optuna._data import FitArguments, to_plain
 from kerastune_optuna._signals import requested
 from kerastune_optuna._storage import (
@@ -208,7 +209,7 @@ class BackupOfFits(Backup):
 
 def forget(trial: optuna.Trial) -> None:
     """Let a trial start anew, whatever was backed up of it."""
-    trial.storage.set_trial_system_attr(trial._trial_id, BACKUP, None)
+    _optuna.set_attr(trial, BACKUP, None)
 
 
 def discard(store: StoreSource, trial: FrozenTrial) -> None:
