@@ -134,6 +134,8 @@ def test_a_grid_keeps_its_point_in_system_attrs(study):
     assert set(_optuna.GRID_POINT) <= set(study.trials[0].system_attrs)
 
 
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # Optuna drops the module in 6.0
 def test_a_terminator_tells_by_what_it_judges_errors():
     """`Terminator._error_evaluator` is the one of the constructor, or for cross-validation."""
     terminator = optuna.terminator.Terminator
@@ -209,16 +211,16 @@ def reports(make, pruner, interval):
 
 @pytest.mark.parametrize("interval", [1, 2])
 @pytest.mark.parametrize(
-    "pruner",
+    "make_pruner",
     [
-        optuna.pruners.MedianPruner(n_startup_trials=1),
-        optuna.pruners.SuccessiveHalvingPruner(),
-        optuna.pruners.ThresholdPruner(lower=0.15, n_warmup_steps=1),
+        lambda: optuna.pruners.MedianPruner(n_startup_trials=1),
+        lambda: optuna.pruners.SuccessiveHalvingPruner(),
+        lambda: optuna.pruners.ThresholdPruner(lower=0.15, n_warmup_steps=1),
     ],
-    ids=lambda pruner: type(pruner).__name__,
+    ids=["median", "halving", "threshold"],
 )
-def test_our_callback_decides_as_that_of_optuna_integration(pruner, interval):
+def test_our_callback_decides_as_that_of_optuna_integration(make_pruner, interval):
     """On the same curves both report the same steps, and prune the same trials at the same one."""
-    ours = reports(PruningCallback, pruner, interval)
-    assert ours == reports(KerasPruningCallback, pruner, interval)
+    ours = reports(PruningCallback, make_pruner(), interval)
+    assert ours == reports(KerasPruningCallback, make_pruner(), interval)
     assert {state for state, _ in ours} == {TrialState.COMPLETE, TrialState.PRUNED}
