@@ -15,8 +15,7 @@ from kerastune_optuna._data import datasets
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._rerun.comparison import Reproduction, Value
 from kerastune_optuna._rerun.refit import Until, folder_for, train
-from kerastune_optuna._seeds import derive
-from kerastune_optuna._study import REPEAT_OF, RETRY_OF, are_broken, plain_name
+from kerastune_optuna._study import REPEAT_OF, RETRY_OF, are_broken, derive, plain_name
 from kerastune_optuna._trial import TRAINING, Recipe, Row, history, worth
 from kerastune_optuna._workers import card as card_
 from kerastune_optuna._workers import shown_once
@@ -54,7 +53,7 @@ def reproduce(home: Home, recipe: Recipe, number: int) -> pandas.DataFrame:
     """
     _, card = find(home.existing, number)
     with shown_once():
-        done = _again(home.study, number, _as_in_the_search(recipe, card["arguments"]))
+        done = _again(home, number, _as_in_the_search(recipe, card["arguments"]))
     if (changed := done.warning()) is not None:
         _check.warn(changed)
     return done.frame()
@@ -92,8 +91,9 @@ def _with_numbers(value: Any) -> Any:
     return {int(key) if key.lstrip("-").isdigit() else key: one for key, one in value.items()}
 
 
-def _again(study: optuna.Study, number: int, recipe: Recipe) -> Reproduction:
+def _again(home: Home, number: int, recipe: Recipe) -> Reproduction:
     """Train a trial again, as a recipe says."""
+    study = home.study
     trial, card = find(study, number)
     recipe = replace(recipe, fit=recipe.fit.opened())
     now = card_.describe_search(
@@ -104,7 +104,7 @@ def _again(study: optuna.Study, number: int, recipe: Recipe) -> Reproduction:
         *_changes_of_trial(study, trial, card),
         *_changes_of_order(recipe),
     ]
-    recorded = history.load(recipe.store, study._storage, trial)
+    recorded = history.load(recipe.store, home.storage, trial)
     folder = folder_for(study.study_name, "reproduced", trial)
     values: list[Value] = []
     for training, its in _of_each_training(trial, recipe, recorded).items():
