@@ -369,3 +369,31 @@ def test_one_is_not_many():
     study = study_of(by_hand(), name="one")
     assert "1 trial: 1 COMPLETE" in list(_report.status(study))
     assert _report.line(study, None) == "study 'one': maximize value, 1 trial, best 0.5"
+
+
+def test_importance_counts_pruned_trials():
+    """The rate decides which trials are pruned, which COMPLETE trials alone cannot tell."""
+    rates, units = FloatDistribution(1e-4, 1e-1, log=True), IntDistribution(1, 64)
+    trials = []
+    for number in range(60):
+        is_good = number % 3 == 0
+        size = 1 + 37 * number % 64
+        rate = 10.0 ** (-1.2 - (number % 7) / 20 if is_good else -2 - (number % 10) / 5)
+        value = 0.9 + size / 1e4 if is_good else 0.2
+        ended = {"value": value} if is_good else {"intermediate_values": {0: 0.1, 1: value}}
+        trials.append(
+            by_hand(
+                state=TrialState.COMPLETE if is_good else TrialState.PRUNED,
+                params={"rate": rate, "units": size},
+                distributions={"rate": rates, "units": units},
+                **ended,
+            )
+        )
+    study = study_of(*trials, name="pruned")
+    alone = optuna.importance.get_param_importances(study)
+    assert alone["units"] > alone["rate"]
+    figure = _report.plot_importance(study)
+    (bars,) = figure.data
+    told = dict(zip(bars.y, bars.x, strict=True))
+    assert told["rate"] > 2 * told["units"]
+    assert figure.layout.title.text == "40 PRUNED trials count by their best value"

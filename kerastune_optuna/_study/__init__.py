@@ -37,7 +37,12 @@ from kerastune_optuna._study.objectives import (
     Objectives,
     parse_objectives,
 )
-from kerastune_optuna._study.opening import default_name, finished, first_of_these_epochs
+from kerastune_optuna._study.opening import (
+    default_name,
+    finished,
+    first_of_these_epochs,
+    quiet_optuna,
+)
 from kerastune_optuna._study.parts import beside, family, make_part, wholes
 from kerastune_optuna._study.ranking import REPEAT_OF, front, value_of
 from kerastune_optuna._study.retry import (
@@ -104,6 +109,7 @@ __all__ = [
     "parse_objective",
     "parse_objectives",
     "plain_name",
+    "quiet_optuna",
     "ranking",
     "reason",
     "seed_of",
