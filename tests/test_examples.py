@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
+
+from kerastune_optuna.__main__ import app
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -104,6 +108,15 @@ def test_what_a_page_points_to_is_there(page):
         assert target.exists(), link
         titles = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE) if heading else []
         assert not heading or heading in [re.sub(r"\W+", "-", title.lower()) for title in titles]
+
+
+@pytest.mark.parametrize("page", [README, *GUIDES], ids=lambda page: page.stem)
+def test_the_commands_of_a_page_exist(page):
+    """The command line knows each command of a page, and takes its options."""
+    commands = typer.main.get_command(app).commands
+    for line in re.findall(r"^kerastune-optuna ([^>\n]+)", page.read_text(), re.MULTILINE):
+        name, *arguments = shlex.split(line)
+        assert commands[name].make_context(name, arguments)
 
 
 def test_the_index_names_each_guide_and_example():
