@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 
 import optuna
 import typer
+from optuna.storages import BaseStorage
 
 from kerastune_optuna import _check, _report
 from kerastune_optuna._exceptions import ArgumentError, StorageError, TunerError
@@ -79,12 +80,12 @@ def dashboard(
     directory: Folder = None,
 ) -> None:
     """Serve optuna-dashboard to this machine until Ctrl-C."""
-    found = _load(source, study)
+    storage, name = _find(source, study)
     folder = directory or (None if "://" in source else Path(source))
     # Artifacts are there where the search was given no artifact_store= of its own.
-    store = None if folder is None else WholeFileStore(folder / found.study_name / "weights")
-    with _dashboard.serve(found, store, port) as served:
-        typer.echo(f"Study {found.study_name!r} is at {served.url} until Ctrl-C")
+    store = None if folder is None else WholeFileStore(folder / name / "weights")
+    with _dashboard.serve(storage, name, store, port) as served:
+        typer.echo(f"Study {name!r} is at {served.url} until Ctrl-C")
         try:
             served.wait()
         except KeyboardInterrupt:
@@ -185,7 +186,13 @@ def _told(imported: Imported) -> str:
 
 
 def _load(source: str, name: str | None) -> optuna.Study:
-    """Return a study that exists; nothing is made or written.
+    """Return a study that exists; nothing is made or written."""
+    storage, found = _find(source, name)
+    return optuna.load_study(study_name=found, storage=storage)
+
+
+def _find(source: str, name: str | None) -> tuple[BaseStorage, str]:
+    """Return the storage and the name of a study that exists.
 
     Raises:
         ArgumentError: Several studies are there, or none of that name.
@@ -206,7 +213,7 @@ def _load(source: str, name: str | None) -> optuna.Study:
         raise ArgumentError(
             f"{_shown(source)} {came}. Pass --study with one of: {', '.join(names)}."
         )
-    return optuna.load_study(study_name=name, storage=storage)
+    return storage, name
 
 
 def _check_file(source: str, url: str) -> None:

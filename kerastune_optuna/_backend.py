@@ -214,3 +214,37 @@ def _gradients() -> MutableMapping[str, Any]:
         "finished trials may stay in memory."
     )
     return {}
+
+
+def layers_within(layer: keras.Layer) -> list[keras.Layer]:
+    """Return the layers of a layer or model at any depth, to which there is no public way."""
+    return list(layer._flatten_layers(include_self=False))
+
+
+def begin_at(model: keras.Model, epoch: int | None) -> None:
+    """Let fit() begin with an epoch, as BackupAndRestore does; None for `initial_epoch=`."""
+    model._initial_epoch = epoch
+
+
+def compiled_parts(model: keras.Model) -> list[Any]:
+    """Return what compile() made of the metrics and of the loss, of those that there are."""
+    return [one for one in (model._compile_metrics, model._compile_loss) if one is not None]
+
+
+def compiled_metrics(model: keras.Model) -> list[Any]:
+    """Return what compile() got for metrics, or what is in no list."""
+    compiled = model._compile_metrics
+    if compiled is None:
+        return []
+    metrics = [compiled._user_metrics, compiled._user_weighted_metrics]
+    return list(keras.tree.flatten([one for one in metrics if one]))
+
+
+def build_symbolically(model: keras.Model, batch: Any) -> None:
+    """Make the variables of a model, its metrics and its optimizer, as TensorFlow's fit() does."""
+    model._symbolic_build(data_batch=batch)
+
+
+def strategy_of(model: keras.Model) -> Any:
+    """Return the `tf.distribute` strategy that a model was made for; None where there is none."""
+    return getattr(model, "_distribute_strategy", None)

@@ -8,8 +8,11 @@ import inspect
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna._exceptions import (
     ArgumentError,
@@ -114,3 +117,15 @@ def warn(text: str) -> None:
 
 def _is_ours(module: object) -> bool:
     return str(module).startswith("kerastune_optuna.")
+
+
+def allows(distribution: BaseDistribution, value: Any) -> bool:
+    """Whether a parameter may have a value, by the check of a trial that is made with it."""
+    one = "value"
+    try:
+        create_trial(
+            state=TrialState.WAITING, params={one: value}, distributions={one: distribution}
+        )
+    except ValueError:
+        return False
+    return True

@@ -405,9 +405,9 @@ class OptunaTuner:
     ) -> pandas.DataFrame:
         """Train a trial again from its seed, and compare its epochs with what was recorded.
 
-        Pass the data and the callbacks of its search; plain arguments, like epochs and batch_size,
-        are what they were there. A pruned trial is trained for as many epochs as it ran. What has
-        changed since, like versions, data or code, is told in a warning.
+        Pass the data and the callbacks of its search; numbers among its arguments, like epochs and
+        batch_size, are what they were there. A pruned trial is trained for as many epochs as it
+        ran. What has changed since, like versions, data or code, is told in a warning.
 
         Args:
             trial: Number of a COMPLETE or PRUNED trial.
@@ -418,8 +418,8 @@ class OptunaTuner:
             cv: As for search().
             groups: As for search().
             callbacks: As search() takes them.
-            **fit_kwargs: Anything else that Model.fit takes, where it was no plain value in the
-                search, like `sample_weight`.
+            **fit_kwargs: Anything else that the search passed to Model.fit and that is no number,
+                like `class_weight`.
 
         Returns:
             A pandas DataFrame with a row for each metric of each epoch: epoch (counted from 0),

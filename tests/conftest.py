@@ -145,6 +145,17 @@ def search(make_tuner, data):
     return run
 
 
+@pytest.fixture
+def reproduce(data):
+    """Give a function that trains a trial again, on the data of `search` if no other is given."""
+
+    def again(tuner, trial=0, **fit):
+        x, y, validation = data
+        return tuner.reproduce(trial, **{"x": x, "y": y, "validation_data": validation, **fit})
+
+    return again
+
+
 @pytest.fixture(scope="module")
 def browser():
     """Give a Chromium."""

@@ -102,11 +102,11 @@ def test_a_builder_that_raises_a_value_error_of_its_own_keeps_it(search, make_tu
 def test_a_parameter_that_was_added_is_named(search, make_tuner, data, use):
     """Each way to a model of an old trial says which parameter it lacks, and how to go on."""
     search(plain)
-    tuner, (x, y, _) = make_tuner(with_activation), data
+    tuner, (x, y, validation) = make_tuner(with_activation), data
     uses = {
         "best_model": tuner.best_model,
         "refit": lambda: tuner.refit(x, y, verbose=0),
-        "reproduce": lambda: tuner.reproduce(0),
+        "reproduce": lambda: tuner.reproduce(0, x, y, validation_data=validation),
     }
     with pytest.raises(StudyMismatchError, match=r"for 'act', which trial . did not") as caught:
         uses[use]()
@@ -129,7 +129,8 @@ def test_old_trials_have_the_default_that_the_builder_names(search, make_tuner, 
     tuner, (x, y, validation) = make_tuner(defaulted), data
     assert tuner.best_model().evaluate(*validation, verbose=0)[1] == before.best_value
     with pytest.warns(UserWarning, match="builder was"):
-        assert tuner.reproduce(0)["difference"].max() == 0
+        again = tuner.reproduce(0, x, y, validation_data=validation)
+    assert again["difference"].max() == 0
     with pytest.warns(UserWarning, match="refit.. trains what it returns now"):
         _, history = tuner.refit(x, y, 1, verbose=0)
     _, expected = before.refit(x, y, 1, verbose=0)

@@ -8,9 +8,10 @@ import sys
 import numpy as np
 import optuna
 import pytest
+from kerastune_optuna._seeds import derive
 
 from kerastune_optuna import _report
-from kerastune_optuna._seeds import derive
+from kerastune_optuna._report import text
 from kerastune_optuna._workers.card import changes
 from tests.conftest import build_model
 
@@ -112,13 +113,13 @@ def test_a_study_without_a_directory_keeps_nothing(search, tmp_path, monkeypatch
     store = optuna.artifacts.FileSystemArtifactStore(tmp_path)
     url = f"sqlite:///{tmp_path}/study.db"
     tuner = search(build_model, storage=url, artifact_store=store, directory="none", n_trials=1)
-    assert cards_of(tuner)[0]["kept"].startswith("nothing: with storage= and artifact_store=")
+    assert "kept" not in cards_of(tuner)[0]
     assert not (tmp_path / "none").exists()
 
 
 def test_numbers_are_told_as_ranges():
     """A number that stands alone is no range."""
-    assert _report.text.numbers([0, 1, 2, 5, 7, 8]) == "0-2, 5, 7-8"
+    assert text.numbers([0, 1, 2, 5, 7, 8]) == "0-2, 5, 7-8"
 
 
 @pytest.mark.parametrize("number", [None, 0])

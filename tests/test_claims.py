@@ -125,7 +125,7 @@ def test_a_claim_of_a_worker_that_died_lapses(monkeypatch):
     monkeypatch.setattr(heartbeat, "_LEASE_SECONDS", 0.2)
     monkeypatch.setattr("kerastune_optuna._search.slots._POLL_OTHERS", 0.1)
     study = optuna.create_study()
-    lay_out(study, {_CLAIM + "0": [], "fixed_params": {"units": 3}})
+    lay_out(study, {"units": 3}, {_CLAIM + "0": []})
     trial = budget_of(1).claim(study, Watch())
     assert [one.state.name for one in study.trials] == ["FAIL", "RUNNING"]
     assert trial.user_attrs[RETRY_OF] == 0
@@ -332,7 +332,7 @@ def test_an_execution_whose_claim_lapsed_is_run(monkeypatch):
     monkeypatch.setattr(heartbeat, "_LEASE_SECONDS", 0.3)
     monkeypatch.setattr(heartbeat, "_LOOK_SECONDS", 0.1)
     study = optuna.create_study()
-    lay_out(study, {f"{_CLAIM}of-a-dead-worker": []}, {CONFIRMS: 7, "seed": 1})
+    lay_out(study, None, {f"{_CLAIM}of-a-dead-worker": []}, {CONFIRMS: 7, "seed": 1})
     trial = Executions(1, None, 10, asked=frozenset({(7, 1)})).claim(study, Watch())
     assert trial.user_attrs == {CONFIRMS: 7, "seed": 1, RETRY_OF: 0, WORKER: signature()}
     leave(study, trial._trial_id)

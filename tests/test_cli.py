@@ -21,7 +21,7 @@ from kerastune_optuna import OptunaTuner
 from kerastune_optuna import __main__ as cli
 from tests.conftest import PruneAt, build_model
 
-COMMANDS = ["status", "best", "report", "dashboard", "export", "import", "card", "reproduce"]
+COMMANDS = ["status", "best", "report", "dashboard", "export", "import", "card"]
 
 
 @pytest.fixture
@@ -110,11 +110,6 @@ def test_card_prints_what_a_trial_ran_with(call, tuner):
     _, err = call("card", tuner.directory, "--trial", "3", code=1)
     assert "has no trial 3 with a card" in one_line(err)
     assert one_line(err).endswith("Pass one of: 0-2.")
-
-
-def test_reproduce_says_that_it_runs_code(call):
-    """Its help, before anybody points it at a directory of somebody else."""
-    assert "RUNS CODE from the directory" in " ".join(call("reproduce", "--help")[0].split())
 
 
 def test_export_writes_a_row_a_trial(call, tuner, tmp_path):

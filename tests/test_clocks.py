@@ -68,7 +68,7 @@ def states(tuner):
 
 def taken(study, **attrs):
     """Return a slot that was set to RUNNING and not signed, by its id."""
-    trial_id = lay_out(study, attrs)
+    trial_id = lay_out(study, system_attrs=attrs)
     assert study._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
     return trial_id
 

@@ -269,7 +269,7 @@ def test_what_was_not_trained_is_not_reproduced(tmp_path):
     """The error says which constraint the trial broke."""
     tuner = run(tuner_in(tmp_path, build, "val_mae", n_trials=1, constraints=[never], **cheap()))
     with pytest.raises(ArgumentError, match=r"Trial 0 was not trained.*constraint never: 1 > 0"):
-        tuner.reproduce(0)
+        tuner.reproduce(0, X, X, validation_data=(X, X))
     told = card(tuner.study)["study"]
     assert (told["constraints"], "max_params" in told) == (["never"], False)
 

@@ -95,11 +95,12 @@ def test_data_of_every_form_travels(search, form):
         assert trial.value == plain_loss(build, trial, **data)
 
 
-def test_texts_are_kept_for_reproduction(search):
+def test_a_trial_on_texts_is_reproduced(search):
     """A trial on a tensor of texts is trained again to the digit."""
     build, x = FORMS["tensor of texts"]
-    tuner = search(build, fit={"x": x, "y": Y, "validation_data": (x, Y)}, n_trials=1)
-    assert tuner.reproduce(0)["difference"].abs().max() == 0
+    data = {"x": x, "y": Y, "validation_data": (x, Y)}
+    tuner = search(build, fit=data, n_trials=1)
+    assert tuner.reproduce(0, **data)["difference"].abs().max() == 0
 
 
 class Autoencoder(keras.Model):
@@ -194,7 +195,8 @@ def test_a_generator_function_serves_all_that_trains(search, data):
     x, y, validation = data
     train, steps = endless(x, y), {"steps_per_epoch": 3}
     tuner = search(fit={"x": train, "y": None, "validation_data": validation, **steps})
-    assert tuner.reproduce(0)["difference"].abs().max() == 0
+    again = tuner.reproduce(0, train, validation_data=validation, **steps)
+    assert again["difference"].abs().max() == 0
     _, history = tuner.refit(train, epochs=1, verbose=0, **steps)
     assert len(history.epoch) == 1
 

@@ -264,13 +264,13 @@ def test_the_spread_is_shown(make_tuner, tmp_path):
     assert "set_random_seed(9)" in page  # of the training whose weights are kept
 
 
-def test_all_trainings_of_a_trial_are_reproduced(search, data):
+def test_all_trainings_of_a_trial_are_reproduced(search, data, reproduce):
     """Each epoch of each fold comes again, of a pruned trial as far as it came."""
     x, y, _ = data
     fit = {"x": lambda: x, "y": lambda: y, "validation_data": None, "cv": 2}
     pruner = PruneAt([1], step=2)
     tuner = search(build_eager, "val_loss", pruner=pruner, seed=1, fit=fit)
-    whole, pruned = tuner.reproduce(0), tuner.reproduce(1)
+    whole, pruned = (reproduce(tuner, number, **fit) for number in (0, 1))
     for frame, trainings in ((whole, [0, 0, 1, 1]), (pruned, [0, 0, 1])):
         losses = frame[frame.metric == "val_loss"]
         assert list(losses.training) == trainings

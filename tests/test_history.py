@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 
 import keras
+import optuna
 import pytest
 
 from kerastune_optuna import WeightsError
 from kerastune_optuna._storage.artifacts import WholeFileStore
+from kerastune_optuna._trial.history import load, save
 from tests.conftest import PruneAt, history
 
 
@@ -65,3 +67,16 @@ def test_a_history_that_cannot_be_kept_costs_no_result(search, make_tuner, tmp_p
     tuner = make_tuner(artifact_store=store)
     assert tuner.best_value == tuner.study.trials[0].user_attrs["best_value"]
     assert tuner.best_model().built
+
+
+def test_the_history_of_a_trial_that_died_before_its_result_is_deleted(search, make_tuner):
+    """Its retry has a history of its own; the next search deletes the one that nobody reads."""
+    tuner = search(n_trials=1)
+    died = tuner.study.ask()
+    assert save(tuner._home.store, died, [{"epoch": 0, "val_accuracy": 0.5}]) is None
+    tuner.study.tell(died, state=optuna.trial.TrialState.FAIL)
+    assert history(tuner, died.number)
+    search(tuner=make_tuner(n_trials=1))
+    failed = tuner.study.trials[died.number]
+    assert load(tuner._home.store, tuner._home.storage, failed) == []
+    assert history(tuner, 0)

@@ -279,7 +279,7 @@ def test_a_named_trial_is_trained_anew(tuner):
 
 def test_a_trial_is_reproduced(tuner):
     """reproduce() compares the epochs of a trial as it does with one objective."""
-    again = tuner.reproduce(tuner.best_trials[0].number)
+    again = tuner.reproduce(tuner.best_trials[0].number, X, X, validation_data=(X, X))
     assert (again["metric"] == "val_mae").all()
     assert again["difference"].max() == 0
 

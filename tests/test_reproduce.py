@@ -1,12 +1,8 @@
-"""A trial trained again: in a process of its own, or by the tuner."""
+"""A trial trained again, and compared with what was recorded."""
 
 from __future__ import annotations
 
-import re
 import shutil
-import subprocess
-import sys
-import threading
 import warnings
 
 import keras
@@ -15,8 +11,7 @@ import optuna
 import pytest
 
 from kerastune_optuna import ArgumentError, OptunaTuner
-from kerastune_optuna._study.opening import REPEAT_OF
-from kerastune_optuna._workers import bundle
+from kerastune_optuna._study.ranking import REPEAT_OF
 from tests.conftest import PruneAt, build_model
 
 
@@ -28,47 +23,58 @@ def noisy(trial):
     return other, {"batch_size": trial.suggest_categorical("batch_size", [8, 16])}
 
 
-def command(tuner, *arguments):
-    """Run `kerastune-optuna reproduce` in a new process."""
-    return subprocess.run(
-        [sys.executable, "-m", "kerastune_optuna", "reproduce", tuner.directory, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def values(data):
     """Return data as functions that load it."""
     x, y, validation = data
     return {"x": lambda: x, "y": lambda: y, "validation_data": lambda: validation}
 
 
-@pytest.fixture(params=["arrays", "functions"])
-def searched(request, search, data):
-    """Give a tuner that has searched three trials, of which one was pruned."""
+class Halve(keras.callbacks.Callback):
+    """Halve the learning rate at each epoch."""
 
-    def build(trial):
-        return noisy(trial)
-
-    class Halve(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            self.model.optimizer.learning_rate = self.model.optimizer.learning_rate / 2
-
-    fit = {"epochs": 3, "callbacks": [Halve()]}
-    fit |= values(data) if request.param == "functions" else {}
-    return search(build, "val_loss", n_trials=3, pruner=PruneAt([1], step=1), fit=fit)
+    def on_epoch_begin(self, epoch, logs=None):
+        """Halve it."""
+        self.model.optimizer.learning_rate = self.model.optimizer.learning_rate / 2
 
 
-def test_trials_are_reproduced_in_a_new_process(searched):
-    """All epochs of all metrics are equal, of a pruned trial as far as it came."""
-    done = command(searched, "--trial", "0", "--trial", "1", "--trial", "2", "--tolerance", "1e-6")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.findall(r"Trial (\d) is reproduced: the largest difference is", done.stdout) == [
-        *"012"
-    ]
-    assert re.findall(r"^ *(\d) ", done.stdout, re.MULTILINE) == [*"123", *"12", *"123"]
-    assert "Not as it was" not in done.stdout
+@pytest.mark.parametrize("form", ["arrays", "functions"])
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_trials_are_reproduced_in_a_new_tuner(search, make_tuner, reproduce, data, form):
+    """All epochs of all metrics are equal, of a pruned trial as far as it came; nothing is told."""
+    given = {"callbacks": [Halve()], **(values(data) if form == "functions" else {})}
+    options = {"n_trials": 3, "pruner": PruneAt([1], step=1)}
+    search(noisy, "val_loss", **options, fit={"epochs": 3, **given})
+    tuner = make_tuner(noisy, "val_loss")
+    for number, epochs in enumerate([3, 2, 3]):
+        frame = reproduce(tuner, number, **given)
+        assert sorted(set(frame["epoch"])) == list(range(epochs))
+        assert set(frame["metric"]) == {"accuracy", "loss", "val_accuracy", "val_loss"}
+        assert frame["difference"].max() == 0
+
+
+def test_what_is_passed_goes_before_what_the_search_had(search, reproduce):
+    """Numbers are those of the search where none are given, and others are told."""
+    tuner = search(n_trials=1, fit={"batch_size": 8, "class_weight": {0: 2.0, 1: 1.0, 2: 1.0}})
+    assert reproduce(tuner)["difference"].max() == 0
+    with pytest.warns(UserWarning, match="arguments batch_size was 8 and is 16"):
+        assert reproduce(tuner, batch_size=16)["difference"].max() > 0
+    with pytest.warns(UserWarning, match=r"arguments class_weight 0 was 2.0 and is 1.0"):
+        assert reproduce(tuner, class_weight={0: 1.0, 1: 1.0, 2: 1.0})["difference"].max() > 0
+
+
+def test_other_data_and_callbacks_are_told(search, reproduce, data):
+    """What is not that of the search is named, and the epochs differ."""
+    tuner = search(n_trials=1, fit={"callbacks": [Halve()]})
+    with pytest.warns(UserWarning, match=r'arguments callbacks was \["Halve"\] and is \[\]'):
+        assert reproduce(tuner)["difference"].max() > 0
+    with pytest.warns(
+        UserWarning, match=r'data x was "float32\(48, 4\) [0-9a-f]+" and is "float32'
+    ):
+        frame = reproduce(tuner, x=data[0] + 1, callbacks=[Halve()])
+    assert frame["difference"].max() > 0
+
+
+ITS_DATA = np.eye(3, 4)[np.arange(24) % 3].astype("float32"), np.arange(24) % 3
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +82,8 @@ def finished(tmp_path_factory):
     """Give the folder of a study of one trial of two epochs, which no test may change."""
     folder = tmp_path_factory.mktemp("finished") / "tuning"
     options = {"n_trials": 1, "seed": 0, "directory": folder, "study_name": "test"}
-    y = np.arange(24) % 3
-    x = np.eye(3, 4)[y].astype("float32")
     tuner = OptunaTuner(build_model, **options)
-    tuner.search(x, y, validation_data=(x, y), epochs=2, verbose=0)
+    tuner.search(*ITS_DATA, validation_data=ITS_DATA, epochs=2, verbose=0)
     return folder
 
 
@@ -90,10 +94,10 @@ def one(finished, make_tuner, tmp_path):
     return make_tuner(n_trials=1)
 
 
-def test_the_tuner_reproduces_too(search, make_tuner):
+def test_without_histories_the_objective_is_compared(search, make_tuner, reproduce):
     """Where no histories are kept, the values of the objective are compared."""
     search(noisy, n_trials=2, keep_best=0)
-    frame = make_tuner(noisy, keep_best=0).reproduce(1)
+    frame = reproduce(make_tuner(noisy, keep_best=0), 1)
     assert list(frame["metric"]) == ["val_accuracy"] * 2
     assert list(frame["epoch"]) == [0, 1]
     assert frame["difference"].max() <= 1e-6
@@ -111,10 +115,10 @@ class Own:
         return model.fit(**{**arguments, "callbacks": []}).history["val_loss"][-1]
 
 
-def test_a_builders_own_fit_is_compared_by_what_it_returns(search, data):
+def test_a_builders_own_fit_is_compared_by_what_it_returns(search, data, reproduce):
     """And refit() returns it too."""
     tuner = search(Own(), "val_loss", n_trials=1)
-    (row,) = tuner.reproduce(0).to_dict("records")
+    (row,) = reproduce(tuner).to_dict("records")
     assert row["recorded"] == tuner.best_value
     assert row["difference"] <= 1e-6
     x, y, validation = data
@@ -122,7 +126,7 @@ def test_a_builders_own_fit_is_compared_by_what_it_returns(search, data):
     assert came == pytest.approx(tuner.best_value, abs=1e-6)
 
 
-def test_metrics_that_keras_numbers_are_compared(search, data):
+def test_metrics_that_keras_numbers_are_compared(search, data, reproduce):
     """Unnamed ones have another number in each model of a process."""
 
     def build(trial):
@@ -131,19 +135,19 @@ def test_metrics_that_keras_numbers_are_compared(search, data):
         model.compile("sgd", "binary_crossentropy", metrics=metrics)
         return model
 
-    fit = {"y": data[1] == 0, "validation_data": None, "epochs": 1}
-    frame = search(build, "loss", n_trials=1, fit=fit).reproduce(0)
+    fit = {"y": data[1] == 0, "validation_data": None}
+    frame = reproduce(search(build, "loss", n_trials=1, fit={**fit, "epochs": 1}), **fit)
     assert len(frame) == 3
     assert frame["difference"].max() <= 1e-6
 
 
-def test_the_study_and_the_files_of_its_trial_stay(search, tmp_path):
+def test_the_study_and_the_files_of_its_trial_stay(search, tmp_path, reproduce):
     """Callbacks write into a folder beside that of the trial."""
     logger = keras.callbacks.CSVLogger(tmp_path / "log.csv")
     tuner = search(n_trials=1, fit={"epochs": 1, "callbacks": [logger]})
     file = tmp_path / "test" / "trial_0000" / "log.csv"
     before = tuner.study.trials, tuner.study.user_attrs, file.stat().st_mtime_ns
-    frame = tuner.reproduce(0)
+    frame = reproduce(tuner, callbacks=[logger])
     assert set(frame["metric"]) == {"accuracy", "loss", "val_accuracy", "val_loss"}
     assert (tuner.study.trials, tuner.study.user_attrs, file.stat().st_mtime_ns) == before
     assert (tmp_path / "test" / "reproduced_0000" / "log.csv").exists()
@@ -157,7 +161,7 @@ def test_what_has_changed_is_told_in_one_line(one):
     other["data"] = {**card["data"], "x": "float32(24, 4) 0123456789ab"}
     one.study.set_user_attr(key, other)
     with pytest.warns(UserWarning, match="^Not as it was when trial 0 ran: ") as told:
-        frame = one.reproduce(0)
+        frame = one.reproduce(0, *ITS_DATA, validation_data=ITS_DATA)
     (line,) = str(told[0].message).splitlines()
     assert f'versions keras was "2.0" and is "{keras.__version__}"' in line
     assert 'data x was "float32(24, 4) 0123456789ab" and is "float32(24, 4) ' in line
@@ -166,10 +170,8 @@ def test_what_has_changed_is_told_in_one_line(one):
     assert frame["difference"].max() == 0  # nothing of it is true
 
 
-def test_another_seed_gives_another_training(one, capsys, monkeypatch):
+def test_another_seed_gives_another_training(one):
     """A trial whose seed is not the one that its search gave it is not reproduced."""
-    from kerastune_optuna import __main__ as cli
-
     trial = one.study.trials[0]
     one.study.add_trial(
         optuna.trial.create_trial(
@@ -180,43 +182,15 @@ def test_another_seed_gives_another_training(one, capsys, monkeypatch):
             user_attrs={**trial.user_attrs, "seed": 5},
         )
     )
-    given = ["kerastune-optuna", "reproduce", str(one.directory), "--trial", "1"]
-    monkeypatch.setattr(sys, "argv", given)
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    told = capsys.readouterr().out
-    assert ended.value.code == 1
-    assert re.search(r"Not as it was when trial 1 ran: its seed was \d+ and is 5\n", told)
-    assert "Trial 1 is NOT reproduced: the largest difference is 0." in told
-
-
-def test_data_that_is_large_is_passed_again(search, data, monkeypatch):
-    """It is not kept, and the error names it."""
-    monkeypatch.setattr(bundle, "_LARGEST", 5000)
-    x, y = np.tile(data[0], (10, 1)), np.tile(data[1], 10)
-    tuner = search(n_trials=1, fit={"x": x, "y": y, "class_weight": {0: 2.0, 1: 1.0, 2: 1.0}})
-    with pytest.raises(ArgumentError, match="x was too large to be kept beside"):
-        tuner.reproduce(0)
-    frame = tuner.reproduce(0, x, y, validation_data=data[2])
-    assert frame["difference"].max() <= 1e-6
-
-
-def test_what_cannot_be_pickled_is_told(search):
-    """The search runs as ever, and the card says why nothing was kept."""
-    lock = threading.Lock()
-
-    def build(trial):
-        with lock:
-            return build_model(trial)
-
-    tuner = search(build, n_trials=1)
-    with pytest.raises(ArgumentError, match=r"Nothing was kept.*TypeError: cannot pickle.*refit"):
-        tuner.reproduce(0)
+    with pytest.warns(
+        UserWarning, match=r"^Not as it was when trial 1 ran: its seed was \d+ and is 5"
+    ):
+        assert one.reproduce(1, *ITS_DATA, validation_data=ITS_DATA)["difference"].max() > 0
 
 
 @pytest.mark.parametrize("n_workers", [1, 2])
 @pytest.mark.parametrize("seed", [None, 3])
-def test_a_trial_on_a_dataset_that_shuffles_is_reproduced(search, data, seed, n_workers):
+def test_a_trial_on_a_dataset_that_shuffles_is_reproduced(search, data, reproduce, seed, n_workers):
     """Whatever was trained on it before, and whether shuffle() has a seed or not."""
     import tensorflow as tf
 
@@ -226,32 +200,16 @@ def test_a_trial_on_a_dataset_that_shuffles_is_reproduced(search, data, seed, n_
     with warnings.catch_warnings():
         # Workers have threads of their own, which are told.
         warnings.simplefilter("error" if n_workers == 1 else "ignore")
-        assert tuner.reproduce(1)["difference"].max() == 0
-
-
-def test_a_file_that_is_damaged_is_not_read(one):
-    """Its checksum is looked at before it is unpickled."""
-    for path in (one._home.folder / "reproduce").iterdir():
-        path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(ArgumentError, match="is damaged: its checksum has changed"):
-        one.reproduce(0)
-
-
-def test_overwrite_deletes_what_was_kept(one, search):
-    """As it deletes the study."""
-    files = set((one._home.folder / "reproduce").iterdir())
-    assert len(files) == 2
-    search(n_trials=1, overwrite=True, fit={"batch_size": 24})
-    assert files.isdisjoint((one._home.folder / "reproduce").iterdir())
+        assert reproduce(tuner, 1, x=dataset, y=None)["difference"].max() == 0
 
 
 def test_a_trial_that_came_to_nothing_is_an_error(one):
     """The error lists those that did."""
     with pytest.raises(ArgumentError, match=r"trial=1 is no COMPLETE or PRUNED trial. Pass one"):
-        one.reproduce(1)
+        one.reproduce(1, *ITS_DATA)
     one.study.add_trial(optuna.trial.create_trial(value=0.5))
     with pytest.raises(ArgumentError, match="Trial 1 has no card: it was added by hand"):
-        one.reproduce(1)
+        one.reproduce(1, *ITS_DATA)
     one.study.add_trial(optuna.trial.create_trial(value=0.5, user_attrs={REPEAT_OF: 0}))
     with pytest.raises(ArgumentError, match=r"Trial 2 repeats trial 0.*Pass 0\."):
-        one.reproduce(2)
+        one.reproduce(2, *ITS_DATA)

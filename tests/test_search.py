@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from kerastune_optuna import NoTrialsError, TooManyFailuresError
-from kerastune_optuna._seeds import derive
+from kerastune_optuna._study.seeds import derive
 from tests.conftest import PruneAt, build_model
 
 

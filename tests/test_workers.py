@@ -36,6 +36,7 @@ from kerastune_optuna._backend import environment
 from kerastune_optuna._data.fingerprint import describe
 from kerastune_optuna._study.retry import DIED
 from kerastune_optuna._workers.loop import Payload
+from kerastune_optuna._workers.processes import _raised
 from tests.conftest import build_model, kept
 from tests.servers import database
 
@@ -696,3 +697,13 @@ def test_workers_end_with_their_parent(tmp_path):
     parent.stdout.close()
     _, alive = psutil.wait_procs(workers, timeout=15)
     assert alive == []
+
+
+@pytest.mark.parametrize("written", [b"", b"\x80\x05"], ids=["nothing", "a-part"])
+def test_an_error_that_was_not_written_whole_is_told(tmp_path, written):
+    """A worker on a full disk cannot write its error: the search ends with an error of ours."""
+    report = tmp_path / "report"
+    report.write_bytes(written)
+    raised = _raised(report, 4711)
+    assert isinstance(raised, WorkerError)
+    assert "(process 4711) ended with an error that did not reach this process" in str(raised)

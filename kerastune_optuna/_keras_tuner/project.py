@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -18,6 +17,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, StudyMismatchError
 from kerastune_optuna._keras_tuner import conditions as _conditions
 from kerastune_optuna._keras_tuner import ranges
@@ -218,19 +218,13 @@ def _asked(
         space = ranges.from_config(one["class_name"], config)
         value = ranges.to_optuna(values[name], space)
         # A default of the builder may lie between the steps, where no search would find it again.
-        if _contains(space, value):
+        if _check.allows(space, value):
             yield _name_for(name, conditions, space, spaces), value, space
 
 
 def _condition(written: Mapping[str, Any]) -> Condition:
     config = written["config"]
     return Condition(config["name"], _conditions.as_tuple(config["values"]))
-
-
-def _contains(space: BaseDistribution, value: Any) -> bool:
-    with suppress(ValueError):  # which Optuna raises for a value that is no choice
-        return space._contains(space.to_internal_repr(value))
-    return False
 
 
 def _name_for(

@@ -15,6 +15,8 @@ from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._storage import StoreSource, database, open_store
 
 if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
     from kerastune_optuna._study import Home
 
 _HOST = "127.0.0.1"  # the dashboard asks for no password: nobody else may reach it
@@ -94,11 +96,14 @@ class _Handler(WSGIRequestHandler):
         """Print nothing."""
 
 
-def serve(study: optuna.Study, store: StoreSource | None, port: int | None) -> Dashboard:
-    """Start the dashboard of a study's storage.
+def serve(
+    storage: BaseStorage, name: str, store: StoreSource | None, port: int | None
+) -> Dashboard:
+    """Start the dashboard of a storage.
 
     Args:
-        study: The study that is shown first.
+        storage: The storage.
+        name: The study that is shown first.
         store: Where its artifacts are; None where that is not known.
         port: Where to listen; None for a port that is free.
 
@@ -112,14 +117,14 @@ def serve(study: optuna.Study, store: StoreSource | None, port: int | None) -> D
     import optuna_dashboard
 
     opened = None if store is None else open_store(store)
-    application = optuna_dashboard.wsgi(study._storage, artifact_store=opened)
+    application = optuna_dashboard.wsgi(storage, artifact_store=opened)
     try:
         server = make_server(_HOST, port or 0, application, _Server, _Handler)
     except (OSError, OverflowError) as error:
         raise ArgumentError(
             f"port={port} cannot be used: {error}. Pass another, or None for one that is free."
         ) from error
-    return Dashboard(server, study._study_id)
+    return Dashboard(server, storage.get_study_id_from_name(name))
 
 
 def show(home: Home, port: int | None) -> Dashboard:
@@ -136,9 +141,7 @@ def show(home: Home, port: int | None) -> Dashboard:
             "file, storage=None, or optuna.storages.InMemoryStorage()."
         )
     # A page that is asked for while the database is away need not wait as a search does.
-    storage = database.connect(home.storage_source)
-    study = optuna.load_study(study_name=home.name, storage=storage)
-    return serve(study, home.store, port)
+    return serve(database.connect(home.storage_source), home.name, home.store, port)
 
 
 def add_note(study: optuna.Study) -> None:

@@ -21,6 +21,7 @@ from kerastune_optuna._storage import is_of_one_thread, one_try
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.storages import BaseStorage
 
 Draw: TypeAlias = Callable[[Frame], None]
 Place: TypeAlias = Callable[[], AbstractContextManager[Draw]]
@@ -32,20 +33,25 @@ _HTML = "<pre style=\"line-height:1.2;font-family:Menlo,'DejaVu Sans Mono',monos
 
 
 def progress_for(
-    verbose: str | int, study: optuna.Study, plan: Plan, n_trials: int | None
+    verbose: str | int,
+    study: optuna.Study,
+    storage: BaseStorage,
+    plan: Plan,
+    n_trials: int | None,
 ) -> Progress:
     """Return what tells of a search.
 
     Args:
         verbose: 0, 1, 2 or "auto", as search() takes it.
         study: The study that is searched.
+        storage: Its storage.
         plan: What the search is to do.
         n_trials: The number of trials that the user asked for.
     """
     if verbose == 0:
         return Progress()
     lines = Lines(study, plan.objective, n_trials)
-    place = None if verbose == 2 or is_of_one_thread(study._storage) else _place()
+    place = None if verbose == 2 or is_of_one_thread(storage) else _place()
     return lines if place is None else Live(study, plan, lines, place)
 
 

@@ -17,8 +17,7 @@ from kerastune_optuna._search import (
     is_taken,
     take_one,
 )
-from kerastune_optuna._seeds import derive
-from kerastune_optuna._study import CONFIRMS, Watch, lay_out, value_of
+from kerastune_optuna._study import CONFIRMS, Watch, derive, lay_out, value_of
 
 if TYPE_CHECKING:
     import optuna
@@ -105,7 +104,7 @@ def lay_out_missing(study: optuna.Study, asked: Mapping[Key, FrozenTrial]) -> No
     there = {key_of(one) for one in executions(study) if one.state is not TrialState.FAIL}
     for (number, seed), trial in asked.items():
         if (number, seed) not in there:
-            lay_out(study, {"fixed_params": trial.params}, {CONFIRMS: number, "seed": seed})
+            lay_out(study, trial.params, user_attrs={CONFIRMS: number, "seed": seed})
 
 
 def _seed(trial: FrozenTrial, nth: int) -> int:

@@ -14,8 +14,7 @@ from optuna.trial import BaseTrial, FrozenTrial
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
-from kerastune_optuna._seeds import seed_of
-from kerastune_optuna._study import Home, Objective, Objectives
+from kerastune_optuna._study import Home, Objective, Objectives, seed_of
 from kerastune_optuna._trial import (
     FITS,
     EpochLogs,

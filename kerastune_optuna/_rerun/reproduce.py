@@ -15,8 +15,7 @@ from kerastune_optuna._data import datasets
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._rerun.comparison import Reproduction, Value
 from kerastune_optuna._rerun.refit import Until, folder_for, train
-from kerastune_optuna._seeds import derive
-from kerastune_optuna._study import REPEAT_OF, RETRY_OF, are_broken, plain_name
+from kerastune_optuna._study import REPEAT_OF, RETRY_OF, are_broken, derive, plain_name
 from kerastune_optuna._trial import TRAINING, Recipe, Row, history, worth
 from kerastune_optuna._workers import card as card_
 from kerastune_optuna._workers import shown_once
@@ -30,7 +29,14 @@ if TYPE_CHECKING:
 
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 # Arguments of search() that are none of Model.fit's others.
-_OF_ITS_OWN = {"epochs", "validation_split", "steps_per_execution", "executions_per_trial"}
+_OF_ITS_OWN = {
+    "callbacks",
+    "cv",
+    "epochs",
+    "executions_per_trial",
+    "steps_per_execution",
+    "validation_split",
+}
 
 
 def reproduce(home: Home, recipe: Recipe, number: int) -> pandas.DataFrame:
@@ -47,7 +53,7 @@ def reproduce(home: Home, recipe: Recipe, number: int) -> pandas.DataFrame:
     """
     _, card = find(home.existing, number)
     with shown_once():
-        done = _again(home.study, number, _as_in_the_search(recipe, card["arguments"]))
+        done = _again(home, number, _as_in_the_search(recipe, card["arguments"]))
     if (changed := done.warning()) is not None:
         _check.warn(changed)
     return done.frame()
@@ -56,9 +62,9 @@ def reproduce(home: Home, recipe: Recipe, number: int) -> pandas.DataFrame:
 def _as_in_the_search(recipe: Recipe, arguments: Mapping[str, Any]) -> Recipe:
     """Return a recipe with the arguments that a card has as they were, where none is given."""
     plain = {
-        name: value
+        name: _with_numbers(value)
         for name, value in arguments.items()
-        if name not in _OF_ITS_OWN and isinstance(value, int | float | bool)
+        if name not in _OF_ITS_OWN and _is_whole(value)
     }
     fit = replace(
         recipe.fit,
@@ -69,8 +75,25 @@ def _as_in_the_search(recipe: Recipe, arguments: Mapping[str, Any]) -> Recipe:
     return replace(recipe, fit=fit, executions=arguments["executions_per_trial"])
 
 
-def _again(study: optuna.Study, number: int, recipe: Recipe) -> Reproduction:
+def _is_whole(value: Any) -> bool:
+    """Whether a card holds an argument as it was: other texts only describe what was passed."""
+    if isinstance(value, Mapping):
+        return all(map(_is_whole, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_whole, value))
+    return isinstance(value, int | float) or value == "batch"
+
+
+def _with_numbers(value: Any) -> Any:
+    """Return an argument with the numbers of classes as keys, which JSON holds as texts."""
+    if not isinstance(value, Mapping):
+        return value
+    return {int(key) if key.lstrip("-").isdigit() else key: one for key, one in value.items()}
+
+
+def _again(home: Home, number: int, recipe: Recipe) -> Reproduction:
     """Train a trial again, as a recipe says."""
+    study = home.study
     trial, card = find(study, number)
     recipe = replace(recipe, fit=recipe.fit.opened())
     now = card_.describe_search(
@@ -81,7 +104,7 @@ def _again(study: optuna.Study, number: int, recipe: Recipe) -> Reproduction:
         *_changes_of_trial(study, trial, card),
         *_changes_of_order(recipe),
     ]
-    recorded = history.load(recipe.store, study._storage, trial)
+    recorded = history.load(recipe.store, home.storage, trial)
     folder = folder_for(study.study_name, "reproduced", trial)
     values: list[Value] = []
     for training, its in _of_each_training(trial, recipe, recorded).items():

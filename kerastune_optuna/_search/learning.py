@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
-from optuna.study._constrained_optimization import _CONSTRAINTS_KEY
 from optuna.trial import FrozenTrial, TrialState
 
+from kerastune_optuna import _optuna
 from kerastune_optuna._search import space as _space
 from kerastune_optuna._search.grid import is_grid
 from kerastune_optuna._search.repeats import may_come_again
@@ -129,7 +129,7 @@ class _LearningSampler(BaseSampler):
         self._sampler.reseed_rng()
 
 
-class _StudyWithFailures:
+class _StudyWithFailures(_optuna.ShownStudy):
     """Be the study, but show failed trials as PRUNED ones that never reported: the worst.
 
     Those that broke a constraint are shown as COMPLETE, with the worst values that there are: but
@@ -137,25 +137,18 @@ class _StudyWithFailures:
     """
 
     def __init__(self, study: optuna.Study, objective: Objective, *, constrained: bool) -> None:
-        self._study = study
+        super().__init__(study)
         self._objective = objective
         self._constrained = constrained
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._study, name)
 
     @property
     def direction(self) -> StudyDirection:
         """That of the reports, by which TPE ranks PRUNED trials whatever the study's directions."""
         return StudyDirection[self._objective.direction.upper()]
 
-    def _get_trials(  # which samplers call, with these arguments
-        self,
-        deepcopy: bool = True,
-        states: Container[TrialState] | None = None,
-        use_cache: bool = False,
+    def shown(
+        self, trials: list[FrozenTrial], states: Container[TrialState] | None
     ) -> list[FrozenTrial]:
-        trials = self._study._get_trials(deepcopy, states, use_cache)
         if self._constrained and (states is None or TrialState.COMPLETE in states):
             trials = self._with_broken(trials)
         if states is None or TrialState.PRUNED not in states:
@@ -175,7 +168,7 @@ class _StudyWithFailures:
 
     def _worst(self) -> list[float] | None:
         """Return the worst finite value of each objective; None where one has none."""
-        complete = self._study._get_trials(False, (TrialState.COMPLETE,), True)
+        complete = _optuna.known_trials(self._study, (TrialState.COMPLETE,))
         worst = []
         for place, direction in enumerate(self._study.directions):
             finite = [one.values[place] for one in complete if math.isfinite(one.values[place])]
@@ -210,20 +203,21 @@ def _with_unknown(trial: FrozenTrial, keys: set[str]) -> FrozenTrial:
     if not keys:
         return trial
     shown = copy.copy(trial)
-    unknown = {f"{_CONSTRAINTS_KEY}:{key}": 0.0 for key in keys}
-    shown.system_attrs = {**trial.system_attrs, **unknown}
+    shown.system_attrs = dict(trial.system_attrs)
+    for key in keys:
+        shown.set_constraint(key, 0.0)
     return shown
 
 
 def _broken(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that ended because they broke a constraint."""
-    trials = study._get_trials(deepcopy=False, states=(TrialState.PRUNED,), use_cache=True)
+    trials = _optuna.known_trials(study, (TrialState.PRUNED,))
     return [trial for trial in trials if are_broken(trial)]
 
 
 def _failed(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that failed by their configurations."""
-    trials = study._get_trials(deepcopy=False, states=(TrialState.FAIL,), use_cache=True)
+    trials = _optuna.known_trials(study, (TrialState.FAIL,))
     return [trial for trial in trials if not was_cut_off(trial)]
 
 

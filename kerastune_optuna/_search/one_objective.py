@@ -61,9 +61,7 @@ class _StorageOfOne:
     def _is_rival(self, other: FrozenTrial) -> bool:
         if not self._objectives.need_size or other.number == self._trial.number:
             return True
-        mine, its = (
-            one.user_attrs.get(N_PARAMS) for one in (self._trial._cached_frozen_trial, other)
-        )
+        mine, its = (one.user_attrs.get(N_PARAMS) for one in (self._trial, other))
         return mine is None or its is None or its <= mine
 
     def _shown(self, trial: FrozenTrial) -> FrozenTrial:

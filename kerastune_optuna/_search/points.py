@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._study import lay_out
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 KEY = "kerastune_optuna:point"  # the system attr of a trial that was laid out here
-_FIXED = "fixed_params"  # Optuna's own system attr, with what it leaves to no sampler
 _PLAIN = (str, int, float, bool, type(None))
 ENQUEUED, OF_GRID, _FREE = range(3)  # the order in which trials are taken
 
@@ -28,7 +28,7 @@ def lay_out_point(study: optuna.Study, params: Mapping[str, Any], order: int, ke
         order: ENQUEUED or OF_GRID.
         key: Of all trials with one key, only the first counts.
     """
-    lay_out(study, {_FIXED: dict(params), KEY: {"order": order, "key": key}})
+    lay_out(study, params, {KEY: {"order": order, "key": key}})
 
 
 def order(trial: FrozenTrial) -> int:
@@ -36,7 +36,7 @@ def order(trial: FrozenTrial) -> int:
     attrs = trial.system_attrs
     if KEY in attrs:
         return int(attrs[KEY]["order"])
-    return ENQUEUED if attrs.get(_FIXED) else _FREE
+    return ENQUEUED if attrs.get(_optuna.FIXED_PARAMS) else _FREE
 
 
 def is_free(trial: FrozenTrial) -> bool:
@@ -58,12 +58,12 @@ def doubles(trials: Sequence[FrozenTrial]) -> set[int]:
 
 def text_of(trial: FrozenTrial) -> str:
     """Return the parameters that a trial has, or is to have."""
-    return _as_text({**trial.system_attrs.get(_FIXED, {}), **trial.params})
+    return _as_text({**trial.system_attrs.get(_optuna.FIXED_PARAMS, {}), **trial.params})
 
 
 def laid_out(trial: FrozenTrial) -> str:
     """Return the parameters with which a trial was laid out."""
-    return _as_text(trial.system_attrs.get(_FIXED, {}))
+    return _as_text(trial.system_attrs.get(_optuna.FIXED_PARAMS, {}))
 
 
 def text(params: Mapping[str, Any]) -> str:

@@ -90,17 +90,12 @@ def _allowed(build_model: Builder, params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _checked(name: str, value: Any, distribution: BaseDistribution) -> Any:
-    try:
-        internal = distribution.to_internal_repr(value)
-        fits = distribution._contains(internal)
-    except ValueError:
-        fits = False
-    if not fits:
+    if not _check.allows(distribution, value):
         raise ArgumentError(
             f"enqueue() got {name}={value!r}, which build_model does not allow. Pass "
             f"{space.described(distribution)}."
         )
-    return distribution.to_external_repr(internal)
+    return distribution.to_external_repr(distribution.to_internal_repr(value))
 
 
 def _unknown(name: str, walker: space.Walker) -> str:

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from optuna.study import Study
 from optuna.trial import TrialState
 
+from kerastune_optuna import _optuna
 from kerastune_optuna._search import space
 from kerastune_optuna._study import REPEAT_OF, are_broken, first_of_these_epochs, was_cut_off
 
@@ -26,7 +26,7 @@ def find(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None:
     """Return a finished trial that was trained with the parameters of a new one, if any."""
     distributions, params = trial.distributions, trial.params
     asked = space.places(distributions, params)
-    trials = study._get_trials(deepcopy=False, use_cache=True) if asked else []
+    trials = _optuna.known_trials(study) if asked else []
     # Of thousands of trials most differ in a parameter without steps, which is looked at first.
     endless = [name for name in asked if math.isinf(space.size(distributions[name]))]
     for name in endless[:1]:
@@ -103,10 +103,9 @@ def may_come_again(study: optuna.Study) -> list[FrozenTrial]:
 
 def _all(study: optuna.Study, *, fresh: bool) -> list[FrozenTrial]:
     """Return all trials, where need be without what Optuna has cached."""
-    # A sampler beside HyperbandPruner is shown a study that hides the trials of other brackets. And
     # Optuna forgets what it cached when a trial is told, which a process that leads workers never
     # does: it asks once, when they have ended.
-    return Study._get_trials(study, deepcopy=False, use_cache=not fresh)
+    return study.get_trials(deepcopy=False) if fresh else _optuna.known_trials(study)
 
 
 def _of_these_epochs(

@@ -28,7 +28,7 @@ from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search.grid import Grid
 from kerastune_optuna._search.pruner import WilcoxonPruner
-from kerastune_optuna._seeds import derive
+from kerastune_optuna._study import derive
 
 if TYPE_CHECKING:
     import optuna

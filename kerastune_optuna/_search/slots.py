@@ -21,7 +21,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import GridSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from kerastune_optuna import _signals
+from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._check import count
 from kerastune_optuna._exceptions import TooManyFailuresError
 from kerastune_optuna._search import points as _points
@@ -185,12 +185,12 @@ class Budget:
 
     def interrupt(self, study: optuna.Study, trial: Trial) -> None:
         """Leave a trial of this process to be resumed."""
-        self._reap_one(study, study._storage.get_trial(trial._trial_id), INTERRUPTED)
+        self._reap_one(study, _optuna.as_stored(study, trial), INTERRUPTED)
 
     def _reap_one(self, study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
         is_ours = fail_and_retry(study, trial, reason)
         if is_ours:  # where it is not run again, another configuration takes its place
-            self.make_up(study, study._storage.get_trial(trial._trial_id))
+            self.make_up(study, _optuna.as_stored(study, trial))
         return is_ours
 
     def check_failures(self, study: optuna.Study) -> None:
@@ -238,7 +238,7 @@ class Budget:
         if isinstance(study.sampler, Grid):
             points = len(_slots(study))  # which are all laid out before
         elif isinstance(study.sampler, GridSampler):
-            points = len(study.sampler._all_grids)
+            points = _optuna.size_of_grid(study.sampler)
         else:
             return self.n_trials
         return points if self.n_trials is None else min(points, self.n_trials)
@@ -246,8 +246,7 @@ class Budget:
 
 def _slots(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that count towards the size of the study, by their numbers."""
-    study._thread_local.cached_all_trials = None  # what is read now serves the sampler too
-    trials = study._get_trials(deepcopy=False, use_cache=True)
+    trials = _optuna.known_trials(study, anew=True)
     # Most are sure to count, and a second look at thousands takes milliseconds.
     others = [one for one in trials if one.state not in _SURE or _points.KEY in one.system_attrs]
     left_out = {one.number for one in others if not _counts(study, one)} | _points.doubles(others)
@@ -375,7 +374,7 @@ def take_one(study: optuna.Study, free: Sequence[FrozenTrial]) -> Trial | None:
     for slot in free:
         with suppress(UpdateFinishedTrialError):  # another worker has had it, and it has ended
             if take(study, slot):
-                return _begin(study, slot._trial_id)
+                return _begin(study, _optuna.id_of(slot))
     return None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -31,14 +31,30 @@ class Walker(FixedTrial):
     """
 
     def __init__(self, choose: Choose) -> None:
-        super().__init__({})
+        self._chosen: dict[str, Any] = {}
+        super().__init__(self._chosen)  # which looks there for what is asked for
         self._choose = choose
 
-    def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
-        """Choose a value where the parameter is new; Optuna's suggest methods all come here."""
-        if name not in self._params:
-            self._params[name] = self._choose(name, distribution)
-        return super()._suggest(name, distribution)
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        self._take(name, FloatDistribution(low, high, log=log, step=step))
+        return super().suggest_float(name, low, high, step=step, log=log)
+
+    def suggest_int(
+        self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
+    ) -> int:
+        self._take(name, IntDistribution(low, high, log=log, step=step))
+        return super().suggest_int(name, low, high, step=step, log=log)
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        self._take(name, CategoricalDistribution(choices))
+        return super().suggest_categorical(name, choices)
+
+    def _take(self, name: str, distribution: BaseDistribution) -> None:
+        """Choose a value where the parameter is new."""
+        if name not in self._chosen:
+            self._chosen[name] = self._choose(name, distribution)
 
 
 def walk(build_model: Callable[[BaseTrial], Any], walker: Walker) -> bool:

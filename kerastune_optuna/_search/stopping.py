@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from kerastune_optuna import _check
+from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search import repeats
 from kerastune_optuna._study import finished, front, machine
@@ -81,11 +81,11 @@ class Ending:
             return True
         if (reason := _no_gain(self.terminator, study)) is not None:
             # Else the workers that are training would go on alone where one of them finds a gain.
-            study._storage.set_study_system_attr(study._study_id, self.key, reason)
+            _optuna.set_attr(study, self.key, reason)
         return reason is not None
 
     def _told(self, study: optuna.Study) -> str | None:
-        told: str | None = study._storage.get_study_system_attrs(study._study_id).get(self.key)
+        told: str | None = _optuna.attrs_of(study).get(self.key)
         return told
 
     def reason(self, study: optuna.Study) -> str | None:
@@ -136,8 +136,7 @@ def check_terminator(terminator: Any) -> None:
 
 def _check_scores(terminator: Any) -> None:
     """Refuse Optuna's Terminator() as it comes, which raises after 20 trials."""
-    evaluator = type(getattr(terminator, "_error_evaluator", None)).__name__
-    if evaluator == "CrossValidationErrorEvaluator":
+    if _optuna.error_evaluator_of(terminator) == "CrossValidationErrorEvaluator":
         raise ArgumentError(
             "terminator= has a CrossValidationErrorEvaluator, and there is no cross-validation. "
             "Pass a number of trials, or Terminator(evaluator, MedianErrorEvaluator(evaluator))."

@@ -13,23 +13,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, BinaryIO, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeAlias, TypeVar, cast
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 
+from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import TunerError, WeightsError
 from kerastune_optuna._signals import requested
 from kerastune_optuna._storage.patience import Patience
 
 if TYPE_CHECKING:
     import keras
-    from optuna.artifacts._protocol import ArtifactStore
 
 # What artifact_store= may be: a store, or a function that each worker calls to open one.
 StoreSource: TypeAlias = "ArtifactStore | Callable[[], ArtifactStore]"
 _T = TypeVar("_T")
+_BUCKETS = ("bucket", "bucket_name")  # where stores of Amazon and Google keep its name
 _PATIENCE = 300.0  # seconds for which a store that stumbles is tried
 _FIRST_PATIENCE = 5.0  # the same for one that has not worked yet, whose keys may just be wrong
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -41,6 +42,19 @@ _FINAL = (
 )
 # An id of Optuna's, or the name of a backup.
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.backup)?")
+
+
+class ArtifactStore(Protocol):
+    """Do what Optuna asks of an artifact store, for which it has no public type."""
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        """Open a file."""
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        """Write a file."""
+
+    def remove(self, artifact_id: str) -> None:
+        """Remove a file."""
 
 
 class StoreAwayError(WeightsError):
@@ -157,7 +171,7 @@ class OpenedOnce:
         opened = self._opened
         if opened is None:
             return "The artifact store"
-        places = (getattr(opened, name, None) for name in ("_base_path", "bucket", "bucket_name"))
+        places = (_optuna.folder_of(opened), *(getattr(opened, name, None) for name in _BUCKETS))
         place = next((f" {str(one)!r}" for one in places if one is not None), "")
         return f"The artifact store {type(opened).__name__}{place}"
 
@@ -204,7 +218,7 @@ def put(source: StoreSource, artifact_id: str, path: Path, *, in_haste: bool = F
     def write(store: ArtifactStore) -> None:
         store = store.in_haste() if in_haste and isinstance(store, WholeFileStore) else store
         # Each try opens the file again, since a store may close what it was given.
-        with telling_room(folder_of(store), path.stat().st_size), open(path, "rb") as file:
+        with telling_room(_optuna.folder_of(store), path.stat().st_size), open(path, "rb") as file:
             store.write(artifact_id, file)
 
     _patient(source).insist(write, until=lambda: False)
@@ -273,12 +287,6 @@ def check_store(store: StoreSource) -> None:
             f"artifact_store= cannot be written: {type(error).__name__}: {error}. Pass one that "
             "works, None for a folder in directory, or keep_best=0 to keep no weights."
         ) from error
-
-
-def folder_of(source: StoreSource) -> str | None:
-    """Return the folder of a store that has one on this machine."""
-    folder = getattr(open_store(source), "_base_path", None)
-    return None if folder is None else str(folder)
 
 
 def size_of(model: keras.Model) -> int:

@@ -12,10 +12,10 @@ import optuna
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
-from optuna.storages._rdb.models import TrialModel, TrialUserAttributeModel, TrialValueModel
 from optuna.trial import TrialState
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StorageError
 from kerastune_optuna._storage import (
     disks,
@@ -165,22 +165,24 @@ def best_ids(
     """
     if (database := _database(storage)) is None:
         return None
+    tables = _optuna.tables
+    trial, value, attr = tables.TrialModel, tables.TrialValueModel, tables.TrialUserAttributeModel
     # Infinite values stand apart: Optuna stores a kind for them, and no number.
-    kind, kinds = TrialValueModel.value_type, TrialValueModel.TrialValueType
+    kind, kinds = value.value_type, value.TrialValueType
     worth = [
         sqlalchemy.case((kind == kinds.INF_NEG, 0), (kind == kinds.INF_POS, 2), else_=1),
-        TrialValueModel.value,
+        value.value,
     ]
     order = [part.desc() if direction == "maximize" else part.asc() for part in worth]
     left_out = sqlalchemy.exists().where(
-        TrialUserAttributeModel.trial_id == TrialModel.trial_id,
-        TrialUserAttributeModel.key == without,
+        attr.trial_id == trial.trial_id,
+        attr.key == without,
     )
     query = (
-        sqlalchemy.select(TrialModel.trial_id)
-        .join(TrialValueModel)
-        .where(TrialModel.study_id == study_id, TrialModel.state == TrialState.COMPLETE, ~left_out)
-        .order_by(*order, TrialModel.number)
+        sqlalchemy.select(trial.trial_id)
+        .join(value)
+        .where(trial.study_id == study_id, trial.state == TrialState.COMPLETE, ~left_out)
+        .order_by(*order, trial.number)
         .limit(n)
     )
     try:
@@ -247,7 +249,7 @@ def gives_to_one(storage: BaseStorage) -> bool:
 
 def behind(storage: BaseStorage) -> BaseStorage:
     """Return the storage to which ours, to be patient, and Optuna's, to cache, hand each call."""
-    inner = getattr(storage, "_backend", None)
+    inner = _optuna.backend_of(storage)
     return behind(inner) if isinstance(inner, BaseStorage) else storage
 
 

@@ -12,6 +12,8 @@ from typing import IO, Any
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from kerastune_optuna import _optuna
+
 
 def make_safe(storage: BaseStorage) -> None:
     """Let a journal file survive a full disk and a power cut; leave other storages alone.
@@ -19,7 +21,7 @@ def make_safe(storage: BaseStorage) -> None:
     Optuna appends to the file whatever its end looks like. After half a line every later writer's
     lines are lost, and every reader fails.
     """
-    backend = getattr(storage, "_backend", None)
+    backend = _optuna.backend_of(storage)
     if isinstance(storage, JournalStorage) and isinstance(backend, JournalFileBackend):
         # Of the instance, which the user made: a class of our own would have to be passed by them.
         backend.append_logs = functools.partial(_append, backend)  # type: ignore[method-assign]
@@ -29,7 +31,10 @@ def make_safe(storage: BaseStorage) -> None:
 def _append(backend: JournalFileBackend, logs: Sequence[dict[str, Any]]) -> None:
     """Append lines to the file, all or none of them."""
     lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
-    with _locked(backend), open(backend._file_path, "r+b", buffering=0, opener=_appending) as file:
+    with (
+        _locked(backend),
+        open(_optuna.file_of(backend), "r+b", buffering=0, opener=_appending) as file,
+    ):
         _cut_half_line(file)
         _write(file, lines)
 
@@ -37,12 +42,12 @@ def _append(backend: JournalFileBackend, logs: Sequence[dict[str, Any]]) -> None
 @contextmanager
 def _locked(backend: JournalFileBackend) -> Iterator[None]:
     """Hold the file's lock, which others take over from a process that was stopped for long."""
-    backend._lock.acquire()
+    _optuna.lock_of(backend).acquire()
     try:
         yield
     finally:
         with suppress(RuntimeError):  # others took it over, and what was written stands
-            backend._lock.release()
+            _optuna.lock_of(backend).release()
 
 
 def _appending(path: str, flags: int) -> int:

@@ -19,7 +19,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import exc
 
-from kerastune_optuna import _signals
+from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._exceptions import StorageError
 
 _T = TypeVar("_T")
@@ -159,7 +159,7 @@ class _Patient(BaseStorage):
     def _marked(self, study_id: int, mark: str) -> int | None:
         """Return the id of the trial with a mark; None where there is none."""
         trials = self._backend.get_all_trials(study_id, deepcopy=False)
-        ids = (one._trial_id for one in reversed(trials) if one.system_attrs.get(MARK) == mark)
+        ids = (_optuna.id_of(one) for one in reversed(trials) if one.system_attrs.get(MARK) == mark)
         return next(ids, None)
 
     def _is_set(
@@ -178,12 +178,12 @@ class _Patient(BaseStorage):
             if time.monotonic() > until:
                 return True
             time.sleep(_SIGNING_SECONDS / 10)
-            trial = self._backend.get_trial(trial._trial_id)
+            trial = self._backend.get_trial(_optuna.id_of(trial))
         return False
 
     def _is_gone(self, study_id: int) -> bool | None:
         """Whether there is no such study any more; else None."""
-        return all(study._study_id != study_id for study in self._backend.get_all_studies()) or None
+        return not _optuna.has_study(self._backend, study_id) or None
 
     def _lost(self, told: str) -> StorageError:
         return StorageError(

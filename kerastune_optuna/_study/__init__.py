@@ -7,7 +7,6 @@ from kerastune_optuna._study.constraints import (
     Constraints,
     are_broken,
     check_constraints,
-    untold,
 )
 from kerastune_optuna._study.divergence import DIVERGED, NOT_FINITE, came_to_nothing, has_diverged
 from kerastune_optuna._study.heartbeat import Heart, Watch, is_dead, is_in_doubt
@@ -39,7 +38,7 @@ from kerastune_optuna._study.objectives import (
     parse_objectives,
 )
 from kerastune_optuna._study.opening import default_name, finished, first_of_these_epochs
-from kerastune_optuna._study.parts import family, make_part, wholes
+from kerastune_optuna._study.parts import beside, family, make_part, wholes
 from kerastune_optuna._study.ranking import REPEAT_OF, front, value_of
 from kerastune_optuna._study.retry import (
     BACKUP,
@@ -52,6 +51,7 @@ from kerastune_optuna._study.retry import (
     lay_out,
     was_cut_off,
 )
+from kerastune_optuna._study.seeds import derive, seed_of
 
 __all__ = [
     "BACKUP",
@@ -75,10 +75,12 @@ __all__ = [
     "Objectives",
     "Watch",
     "are_broken",
+    "beside",
     "came_to_nothing",
     "check_constraints",
     "default_name",
     "deletion_of",
+    "derive",
     "direction_for",
     "divergence",
     "fail_and_retry",
@@ -104,11 +106,11 @@ __all__ = [
     "plain_name",
     "ranking",
     "reason",
+    "seed_of",
     "sign_of",
     "signature",
     "started",
     "take",
-    "untold",
     "value_of",
     "was_cut_off",
     "whereabouts",

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from optuna.trial import TrialState
 
+from kerastune_optuna import _optuna
 from kerastune_optuna._storage import gives_to_one
 from kerastune_optuna._study.liveness import SLOT, machine, sign
 
@@ -27,7 +28,7 @@ def take(study: optuna.Study, slot: FrozenTrial) -> bool:
     Raises:
         UpdateFinishedTrialError: Another worker has had it, and it has ended.
     """
-    storage, trial_id = study._storage, slot._trial_id
+    storage, trial_id = _optuna.storage_of(study), _optuna.id_of(slot)
     if not gives_to_one(storage) and (is_claimed(slot) or not _is_elected(storage, trial_id)):
         return False
     if SLOT not in slot.system_attrs:  # the user's own study.enqueue_trial() made it

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import optuna
-from optuna.study._constrained_optimization import _CONSTRAINTS_KEY
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check
@@ -68,40 +66,31 @@ class Constraints:
         """
         if self.max_params is not None:
             _tell(trial, _SIZE, _excess(model.count_params(), self.max_params))
-        if self.max_seconds is not None:
-            # Samplers that model constraints want each trial to have the same ones.
-            _tell(trial, _TIME, 0.0)
         for name, function in _named(self.functions):
             for key, value in _numbers(name, function(trial, model)):
                 _tell(trial, key, value)
-        broken = [key for key, value in _told(trial).items() if value > 0]
+        broken = [key for key, value in trial.constraints.items() if value > 0]
+        if broken:
+            self.take_time(trial, None)
         return ", ".join(self._why(key, trial, model) for key in broken) or None
 
     def _why(self, key: str, trial: optuna.Trial, model: keras.Model) -> str:
         if key == _SIZE:
             return f"{_SIZE}: {model.count_params():,} > {self.max_params:,}"
-        return f"constraint {key}: {_told(trial)[key]:.6g} > 0"
+        return f"constraint {key}: {trial.constraints[key]:.6g} > 0"
 
-    def take_time(self, trial: optuna.Trial, seconds: float) -> None:
-        """Tell the study how long the training took."""
+    def take_time(self, trial: optuna.Trial, seconds: float | None) -> None:
+        """Tell the study how long the training took; None where there was none.
+
+        Samplers that model constraints want each trial to have the same ones.
+        """
         if self.max_seconds is not None:
-            _tell(trial, _TIME, _excess(seconds, self.max_seconds))
+            _tell(trial, _TIME, 0.0 if seconds is None else _excess(seconds, self.max_seconds))
 
 
 def are_broken(trial: FrozenTrial) -> bool:
     """Whether a finished trial exceeds what it must not."""
     return any(value > 0 for value in trial.constraints.values())
-
-
-def untold(trial: FrozenTrial) -> FrozenTrial:
-    """Return a finished trial to which its builder may tell its constraints once more."""
-    shown = copy.copy(trial)  # Optuna warns of a constraint that is told twice
-    shown.system_attrs = {
-        key: value
-        for key, value in trial.system_attrs.items()
-        if not key.startswith(f"{_CONSTRAINTS_KEY}:")
-    }
-    return shown
 
 
 def check_constraints(constraints: Constraints) -> None:
@@ -148,15 +137,8 @@ def _excess(value: float, limit: float) -> float:
 
 
 def _tell(trial: optuna.Trial, key: str, value: float) -> None:
-    # Trial.set_constraint keeps the first value that it gets, and warns of others: the time is
-    # known last, and a trial may begin twice.
-    attr = f"{_CONSTRAINTS_KEY}:{key}"
-    trial.storage.set_trial_system_attr(trial._trial_id, attr, value)
-    trial._cached_frozen_trial.system_attrs[attr] = value
-
-
-def _told(trial: optuna.Trial) -> dict[str, float]:
-    return dict(trial._cached_frozen_trial.constraints)
+    if key not in trial.constraints:  # a trial may begin twice, and Optuna warns of a second value
+        trial.set_constraint(key, value)
 
 
 def _named(functions: Sequence[Constraint]) -> Iterator[tuple[str, Constraint]]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
+from kerastune_optuna import _optuna
 from kerastune_optuna._storage import WORKER, is_private, one_try
 from kerastune_optuna._study.liveness import (
     SLOT,
@@ -50,7 +51,7 @@ class Heart:
     def __init__(
         self, study: optuna.Study, watch: Watch, at_each: Callable[[], None] = lambda: None
     ) -> None:
-        self._storage = study._storage
+        self._storage = _optuna.storage_of(study)
         self._watch = watch
         self._at_each = at_each
         self._over = threading.Event()
@@ -142,7 +143,7 @@ class Watch:
 
     def _look(self, trial: FrozenTrial) -> _Sight:
         beat = trial.system_attrs.get(BEAT)
-        sight = self._seen.setdefault(trial._trial_id, _Sight(beat, time.monotonic()))
+        sight = self._seen.setdefault(_optuna.id_of(trial), _Sight(beat, time.monotonic()))
         if beat != sight.beat:
             sight.beat, sight.since, sight.has_beaten = beat, time.monotonic(), True
         return sight

@@ -13,7 +13,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
-from kerastune_optuna import _check
+from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, StudyMismatchError
 from kerastune_optuna._storage import StoreSource, WholeFileStore, database
 from kerastune_optuna._study import opening, ranking
@@ -164,7 +164,7 @@ class Home:
 
 def deletion_of(study: optuna.Study) -> StudyMismatchError | None:
     """Return the error that says that a study was deleted; None where it is there."""
-    if any(one._study_id == study._study_id for one in study._storage.get_all_studies()):
+    if _optuna.has_study(_optuna.storage_of(study), _optuna.id_of(study)):
         return None
     return StudyMismatchError(
         f"Study {study.study_name!r} was deleted by another process, as overwrite=True does, while "

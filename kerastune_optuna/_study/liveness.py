@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from kerastune_optuna import _optuna
 from kerastune_optuna._storage import WORKER
 
 if TYPE_CHECKING:
@@ -66,21 +67,22 @@ def sign(study: optuna.Study, trial_id: int) -> None:
     """Write into a trial that this process runs it, from now until `leave`."""
     with ExitStack() as undo:
         undo.callback(leave, study, trial_id)  # where another process took it for dead meanwhile
+        storage = _optuna.storage_of(study)
         if (signed := _by_one_search.get()) is not None:
-            signed.add((trial_id, study._storage))
-        _running_here.add((trial_id, study._storage))
-        study._storage.set_trial_user_attr(trial_id, WORKER, signature())
+            signed.add((trial_id, storage))
+        _running_here.add((trial_id, storage))
+        storage.set_trial_user_attr(trial_id, WORKER, signature())
         undo.pop_all()
 
 
 def leave(study: optuna.Study, trial_id: int) -> None:
     """Tell that this process runs a trial no longer, however it ended."""
-    _running_here.discard((trial_id, study._storage))
+    _running_here.discard((trial_id, _optuna.storage_of(study)))
 
 
 def is_run_here(trial: FrozenTrial) -> bool:
     """Whether this process runs a trial that it signed, rather than a search that broke off."""
-    return any(trial._trial_id == trial_id for trial_id, _ in tuple(_running_here))
+    return any(_optuna.id_of(trial) == trial_id for trial_id, _ in tuple(_running_here))
 
 
 def signed_in(storage: BaseStorage) -> list[int]:

@@ -12,6 +12,7 @@ import optuna
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
+from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StudyMismatchError
 from kerastune_optuna._storage import MARK, WORKER
 from kerastune_optuna._study.objectives import Objectives
@@ -46,7 +47,7 @@ def open_study(storage: BaseStorage, name: str, objectives: Objectives) -> optun
 
 def _check_found(study: optuna.Study, name: str) -> None:
     """Refuse a study of another name, as MySQL finds one that differs by capitals alone."""
-    found = study._storage.get_study_name_from_id(study._study_id)
+    found = _optuna.storage_of(study).get_study_name_from_id(_optuna.id_of(study))
     if found != name:
         raise StudyMismatchError(
             f"Study {name!r} cannot be made beside study {found!r}: the database takes the two "
@@ -113,7 +114,7 @@ def note_epochs(study: optuna.Study, epochs: int, *, is_other: bool = False) -> 
     if is_other or study.user_attrs.get(_EPOCHS) != epochs:
         begun = [trial.number for trial in study.get_trials(deepcopy=False) if _has_begun(trial)]
         since = max(begun, default=-1) + 1
-        study._storage.set_study_system_attr(study._study_id, _SINCE, since)
+        _optuna.set_attr(study, _SINCE, since)
         study.set_user_attr(_EPOCHS, epochs)
 
 
@@ -129,7 +130,7 @@ def epochs_known(study: optuna.Study) -> int | None:
 
 def first_of_these_epochs(study: optuna.Study) -> int:
     """Return the number from which on trials may run as many epochs as those of this search."""
-    since: int = study._storage.get_study_system_attrs(study._study_id).get(_SINCE, 0)
+    since: int = _optuna.attrs_of(study).get(_SINCE, 0)
     return since
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import optuna
+
+from kerastune_optuna import _optuna
+
 if TYPE_CHECKING:
-    import optuna
     from optuna.storages import BaseStorage
 
 _PART_OF = "part_of"  # the user attr of a study with the name of the one that it is part of
@@ -27,6 +30,12 @@ def wholes(storage: BaseStorage) -> dict[str, str | None]:
     return {one.study_name: one.user_attrs.get(_PART_OF) for one in storage.get_all_studies()}
 
 
-def family(storage: BaseStorage, name: str) -> list[str]:
-    """Return the names of the studies that are part of the one of that name."""
-    return [part for part, whole in wholes(storage).items() if whole == name]
+def family(study: optuna.Study) -> list[str]:
+    """Return the names of the studies that are part of a study."""
+    names = wholes(_optuna.storage_of(study)).items()
+    return [part for part, whole in names if whole == study.study_name]
+
+
+def beside(study: optuna.Study, name: str) -> optuna.Study:
+    """Return another study of the same storage."""
+    return optuna.load_study(study_name=name, storage=_optuna.storage_of(study))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
+from kerastune_optuna import _optuna
 from kerastune_optuna._storage import database
 from kerastune_optuna._study.monitor import sign_of
 
@@ -99,10 +100,11 @@ def ranked(
 
 def best(study: optuna.Study, objective: Objective, n: int) -> list[FrozenTrial]:
     """Return the best `n` trials as `ranked` does; a database is not asked for the others."""
-    ids = database.best_ids(study._storage, study._study_id, objective.direction, n, REPEAT_OF)
+    storage, study_id = _optuna.storage_of(study), _optuna.id_of(study)
+    ids = database.best_ids(storage, study_id, objective.direction, n, REPEAT_OF)
     if ids is None:
         return ranked(study.get_trials(deepcopy=False), objective, n)
-    return [study._storage.get_trial(trial_id) for trial_id in ids]
+    return [storage.get_trial(trial_id) for trial_id in ids]
 
 
 def value_of(trial: FrozenTrial) -> float:

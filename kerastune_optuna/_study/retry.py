@@ -9,6 +9,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
+from kerastune_optuna import _optuna
 from kerastune_optuna._study.liveness import SLOT, machine
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ RETRY_OF = "retry_of"  # the user attr with the number of the trial that is run 
 CONFIRMS = "confirms"  # the user attr with the number of the trial whose configuration it trains
 BACKUP = "kerastune_optuna:backup"  # the system attr that says where the trial's last backup is
 _DEATHS = "kerastune_optuna:deaths"  # the system attr with how many workers died of the trial
-_POINT = ("grid_id", "search_space")  # the system attrs in which GridSampler keeps a trial's point
 _SAME = ("seed", CONFIRMS)  # the user attrs that are those of the trial before
 
 
@@ -35,27 +35,34 @@ def was_cut_off(trial: FrozenTrial) -> bool:
 
 def lay_out(
     study: optuna.Study,
+    params: Mapping[str, Any] | None = None,
     system_attrs: Mapping[str, Any] | None = None,
     user_attrs: Mapping[str, Any] | None = None,
 ) -> int:
-    """Add a WAITING trial that a worker may take, and return its id."""
+    """Add a WAITING trial that a worker may take, and return its id.
+
+    Args:
+        study: Where to add it.
+        params: What no sampler may choose. Where there are none, a grid must not find it empty: it
+            would take it for a point of its own that is incomplete.
+        system_attrs: What else the trial is to have.
+        user_attrs: Likewise.
+    """
+    fixed = {_optuna.FIXED_PARAMS: dict(params)} if params else {}
     slot = optuna.trial.create_trial(
         state=TrialState.WAITING,
-        system_attrs={SLOT: machine(), **(system_attrs or {})},
+        system_attrs={SLOT: machine(), **fixed, **(system_attrs or {})},
         user_attrs=dict(user_attrs or {}),
     )
-    return study._storage.create_new_trial(study._study_id, slot)
+    return _optuna.storage_of(study).create_new_trial(_optuna.id_of(study), slot)
 
 
 def _lay_out_again(study: optuna.Study, trial: FrozenTrial, deaths: dict[str, Any]) -> int:
     attrs = trial.system_attrs
-    kept = {key: attrs[key] for key in (*_POINT, BACKUP) if key in attrs}
-    # What an enqueued trial has: any sampler then leaves these parameters as they are. Where there
-    # are none, it must not be there: a grid takes it for a point of its own that is incomplete.
-    if fixed := {**attrs.get("fixed_params", {}), **trial.params}:
-        kept["fixed_params"] = fixed
+    kept = {key: attrs[key] for key in (*_optuna.GRID_POINT, BACKUP) if key in attrs}
+    params = {**attrs.get(_optuna.FIXED_PARAMS, {}), **trial.params}
     same = {key: trial.user_attrs[key] for key in _SAME if key in trial.user_attrs}
-    return lay_out(study, {**kept, _DEATHS: deaths}, {**same, RETRY_OF: trial.number})
+    return lay_out(study, params, {**kept, _DEATHS: deaths}, {**same, RETRY_OF: trial.number})
 
 
 def fail_and_retry(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
@@ -75,9 +82,9 @@ def fail_and_retry(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool
     """
     deaths = _count_deaths(trial, reason)
     if deaths["count"] >= _MOST_DEATHS:
-        return _fail(study, trial._trial_id, _DEADLY.format(deaths["count"]))
+        return _fail(study, _optuna.id_of(trial), _DEADLY.format(deaths["count"]))
     laid_out = None if _is_laid_out(study, trial) else _lay_out_again(study, trial, deaths)
-    is_ours = _fail(study, trial._trial_id, reason)
+    is_ours = _fail(study, _optuna.id_of(trial), reason)
     if laid_out is not None:
         _give_way(study, laid_out)
     return is_ours
@@ -121,15 +128,16 @@ def _give_way(study: optuna.Study, laid_out: int) -> None:
     """Withdraw a retry of which nothing comes: its trial ended by itself, or has one before."""
     trials = study.get_trials(deepcopy=False)
     idle = idle_retries(trials)
-    is_idle = any(one._trial_id == laid_out and one.number in idle for one in trials)
-    if is_idle and study._storage.set_trial_state_values(laid_out, TrialState.RUNNING):
+    is_idle = any(_optuna.id_of(one) == laid_out and one.number in idle for one in trials)
+    if is_idle and _optuna.storage_of(study).set_trial_state_values(laid_out, TrialState.RUNNING):
         _fail(study, laid_out, _TWICE)
 
 
 def _fail(study: optuna.Study, trial_id: int, reason: str) -> bool:
     """Fail a trial; False where another process was first."""
     try:
-        study._storage.set_trial_user_attr(trial_id, "stop_reason", reason)
-        return study._storage.set_trial_state_values(trial_id, TrialState.FAIL)
+        storage = _optuna.storage_of(study)
+        storage.set_trial_user_attr(trial_id, "stop_reason", reason)
+        return storage.set_trial_state_values(trial_id, TrialState.FAIL)
     except UpdateFinishedTrialError:
         return False

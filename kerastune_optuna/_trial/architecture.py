@@ -17,6 +17,8 @@ import h5py
 import keras
 import numpy as np
 
+from kerastune_optuna._backend import layers_within
+
 Told: TypeAlias = dict[str, Any]
 
 _PLACE = "kerastune_optuna:layers"  # the attribute of the file that holds it
@@ -76,7 +78,7 @@ def difference(before: Told, now: Told) -> str | None:
 
 def has_own_code(model: keras.Model) -> bool:
     """Whether a model has parts whose settings do not tell all that they compute."""
-    return any(not _is_of_keras(one) or _calls_own(one) for one in model._flatten_layers())
+    return any(not _is_of_keras(one) or _calls_own(one) for one in [model, *layers_within(model)])
 
 
 def _calls_own(layer: keras.Layer) -> bool:
@@ -99,15 +101,13 @@ def tell(model: keras.Model) -> Told:
 
 def _layers(model: keras.Model) -> list[keras.Layer]:
     """Return the layers of a model that its predictions may depend on, at any depth."""
-    # There is no public way to the layers within layers. What a model is given is no layer of it.
-    every = [one for one in model._flatten_layers() if type(one) is not keras.layers.InputLayer]
-    idle = (part for one in every if _is_idle(one) for part in _within(one))
+    # What a model is given is no layer of it.
+    every = [
+        one for one in [model, *layers_within(model)] if type(one) is not keras.layers.InputLayer
+    ]
+    idle = (part for one in every if _is_idle(one) for part in layers_within(one))
     left_out = set(map(id, idle))
     return [one for one in every if id(one) not in left_out]
-
-
-def _within(layer: keras.Layer) -> Iterator[keras.Layer]:
-    yield from layer._flatten_layers(include_self=False)
 
 
 def _config(layer: keras.Layer) -> Mapping[str, Any]:
@@ -117,7 +117,7 @@ def _config(layer: keras.Layer) -> Mapping[str, Any]:
     # Those within are told after it. Initializers may hold matrices, which become lists of numbers.
     initializers = (one for one in vars(layer).values() if isinstance(one, keras.Initializer))
     # Keras warns that a lambda in a config is unsafe to load: this one is not loaded.
-    with _silent([*_within(layer), *initializers]), warnings.catch_warnings(action="ignore"):
+    with _silent([*layers_within(layer), *initializers]), warnings.catch_warnings(action="ignore"):
         try:
             config = layer.get_config()
         except Exception:  # layers of the user raise anything, and most that tell nothing do

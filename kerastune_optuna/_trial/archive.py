@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from optuna.exceptions import UpdateFinishedTrialError
 
+from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._scratch import scratch
 from kerastune_optuna._signals import finishing, requested
@@ -186,7 +187,7 @@ class Archive:
         """Write into the trial where its backup will be; False where the storage is away."""
         try:
             with one_try():
-                self._trial.storage.set_trial_system_attr(self._trial._trial_id, BACKUP, record)
+                _optuna.set_attr(self._trial, BACKUP, record)
         except UpdateFinishedTrialError:
             return False  # another machine runs the trial; the next report finds out
         except Exception as error:
@@ -231,5 +232,5 @@ def _new_name() -> str:
 
 def _recorded(trial: optuna.Trial) -> dict[str, Any] | None:
     """Return what the trial knows of its last backup."""
-    attrs: dict[str, Any] = trial.storage.get_trial_system_attrs(trial._trial_id)
+    attrs: dict[str, Any] = trial.storage.get_trial_system_attrs(_optuna.id_of(trial))
     return attrs.get(BACKUP)

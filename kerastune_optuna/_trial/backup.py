@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from kerastune_optuna import _optuna
+from kerastune_optuna._backend import begin_at
 from kerastune_optuna._data import FitArguments, to_plain
 from kerastune_optuna._signals import requested
 from kerastune_optuna._storage import (
@@ -120,7 +122,7 @@ class Backup(keras.callbacks.BackupAndRestore):
             self._best.resume()
         super().on_train_begin()
         if state.get("is_stopped"):  # by a callback, after which there are no more epochs
-            self.model._initial_epoch = self.params["epochs"]
+            begin_at(self.model, self.params["epochs"])
         if state.get("checksum") not in (None, checksum(self.model)):
             raise ValueError("not all of the weights were loaded")
         if not has_best and state["best_epoch"] is not None:
@@ -208,7 +210,7 @@ class BackupOfFits(Backup):
 
 def forget(trial: optuna.Trial) -> None:
     """Let a trial start anew, whatever was backed up of it."""
-    trial.storage.set_trial_system_attr(trial._trial_id, BACKUP, None)
+    _optuna.set_attr(trial, BACKUP, None)
 
 
 def discard(store: StoreSource, trial: FrozenTrial) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna_integration import KerasPruningCallback
 
-from kerastune_optuna import _signals
+from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._storage import is_away, one_try
 from kerastune_optuna._study import direction_for, parse_objective
@@ -77,6 +77,7 @@ class PruningCallback(KerasPruningCallback):
         if isinstance(interval, bool) or not isinstance(interval, int) or interval < 1:
             raise ArgumentError(f"interval={interval!r} is not a number of epochs. Pass 1 or more.")
         super().__init__(trial, monitor, interval)
+        self.trial, self.interval = trial, interval
         self.objective = parse_objective(monitor, direction_for(trial, direction))
         self._series = Series(self.objective)
         self.on_train_begin()
@@ -101,7 +102,7 @@ class PruningCallback(KerasPruningCallback):
         self._error: Exception | None = None
         self._names: set[str] = set()
         # Optuna ignores a second report of a step: a second training goes on counting.
-        after = max(_reported(self._trial), default=-1) + 1
+        after = max(_optuna.reports_of(self.trial), default=-1) + 1
         self._first_step = self._series.first_step if self._series.number else after
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
@@ -146,28 +147,27 @@ class PruningCallback(KerasPruningCallback):
         self._report(self._first_step + epoch, self._series.mean_with(value))
 
     def _report(self, step: int, value: float) -> None:
-        """Let optuna-integration report and decide; stop where it would raise."""
+        """Report and ask the pruner; stop where optuna-integration would raise."""
+        if (step + 1) % self.interval:
+            return
+        self._unsent[step] = value
         try:
             with one_try():
                 self._send_late_reports()
-                super().on_epoch_end(step, {self._monitor: value})
-        except optuna.TrialPruned:
-            # Raised here it would cut off the callbacks after this one and every `on_train_end`.
-            self.pruned = True
-            self.model.stop_training = True
+                # A TrialPruned would cut off the callbacks after this one and every `on_train_end`.
+                if self.trial.should_prune():
+                    self.pruned = self.model.stop_training = True
         except UpdateFinishedTrialError as error:
             self._give_up(error)  # another process took this one for dead, and runs the trial
         except Exception as error:
             if not is_away(error):
                 raise
-            if step not in _reported(self._trial):  # else only the pruner did not get through
-                self._unsent[step] = value
 
     def _send_late_reports(self) -> None:
         """Report what the storage did not take before."""
         while self._unsent:
             step = min(self._unsent)
-            self._trial.report(self._unsent[step], step)
+            self.trial.report(self._unsent[step], step)
             del self._unsent[step]
 
     def _pass_over(self, logs: Mapping[str, Any]) -> None:
@@ -202,7 +202,7 @@ class PruningCallback(KerasPruningCallback):
             raise self._error
         self._send_late_reports()
         for key, value in self._series.outcome(self.outcome()).items():
-            self._trial.set_user_attr(key, value)
+            self.trial.set_user_attr(key, value)
 
     def outcome(self) -> dict[str, Any]:
         """Return what this training came to; without a best value where none was finite."""
@@ -221,14 +221,15 @@ class PruningCallback(KerasPruningCallback):
         if self.best_value is None:
             return f"{self.objective.name} was never a finite number"
         if self.pruned:
-            return f"pruned at epoch {epoch}/{epochs} by {type(self._trial.study.pruner).__name__}"
+            pruner = cast(optuna.Trial, self.trial).study.pruner  # which prunes no FixedTrial
+            return f"pruned at epoch {epoch}/{epochs} by {type(pruner).__name__}"
         if epoch < epochs:
             return f"stopped at epoch {epoch}/{epochs} by a callback"
         return "all epochs"
 
     def state(self) -> dict[str, Any]:
         """Return what a resumed training needs, in a form that JSON holds."""
-        reports = {**_reported(self._trial), **self._unsent}
+        reports = {**_optuna.reports_of(self.trial), **self._unsent}
         own = {"best_value": self.best_value, "best_epoch": self.best_epoch}
         counts = {"epochs_run": self.epochs_run, "values_seen": self._values_seen}
         return {**own, **counts, "reports": sorted(reports.items())}
@@ -244,7 +245,7 @@ class PruningCallback(KerasPruningCallback):
 
     def report_again(self, state: Mapping[str, Any]) -> None:
         """Report what an earlier process did, where this one has not."""
-        known = _reported(self._trial)
+        known = _optuna.reports_of(self.trial)
         reports = {int(step): float(value) for step, value in state["reports"]}
         self._unsent = {step: reports[step] for step in reports if step not in known}
         self._send_late_reports()
@@ -310,10 +311,3 @@ def _holds_nan(variable: keras.Variable, value: NDArray[Any]) -> bool:
     """Whether a variable that is trained has come to NaN, which a minimum hands on."""
     with np.errstate(invalid="ignore"):
         return bool(variable.trainable and np.isnan(np.min(value, initial=0)))
-
-
-def _reported(trial: optuna.trial.BaseTrial) -> dict[int, float]:
-    """Return the reports of the trial by step, without asking the database."""
-    # Trial has no public way to them; a FixedTrial keeps none.
-    cached = getattr(trial, "_cached_frozen_trial", None)
-    return {} if cached is None else dict(cached.intermediate_values)

@@ -10,8 +10,9 @@ import optuna
 from optuna.trial import TrialState, create_trial
 from sqlalchemy.exc import SAWarning
 
+from kerastune_optuna import _optuna
 from kerastune_optuna._storage import StoreSource
-from kerastune_optuna._study import family, make_part
+from kerastune_optuna._study import beside, family, make_part
 from kerastune_optuna._trial import backup, history, weights
 
 _PLACE = "-overwritten-"  # in the names of studies whose ids are higher than those of deleted ones
@@ -26,23 +27,23 @@ def delete_study(study: optuna.Study, store: StoreSource) -> None:
     _keep_ids(study)
     for part in parts(study):
         with suppress(KeyError):
-            _delete(optuna.load_study(study_name=part, storage=study._storage), store)
+            _delete(beside(study, part), store)
     _delete(study, store)
 
 
 def parts(study: optuna.Study) -> list[str]:
     """Return the names of the studies that are part of another one, but for those of no content."""
-    return [name for name in family(study._storage, study.study_name) if _PLACE not in name]
+    return [name for name in family(study) if _PLACE not in name]
 
 
 def settle(study: optuna.Study) -> None:
     """Remove what keeps the ids of deleted trials from coming back, once a new one is higher."""
     if not study.get_trials(deepcopy=False):
         return
-    for name in family(study._storage, study.study_name):
+    for name in family(study):
         if _PLACE in name:
             with suppress(KeyError):  # another process was first
-                _remove(optuna.load_study(study_name=name, storage=study._storage))
+                _remove(beside(study, name))
 
 
 def _keep_ids(study: optuna.Study) -> None:
@@ -52,14 +53,14 @@ def _keep_ids(study: optuna.Study) -> None:
     the old study open would write into them.
     """
     name = f"{study.study_name}{_PLACE}{uuid4().hex[:12]}"
-    place = optuna.create_study(study_name=name, storage=study._storage)
+    place = optuna.create_study(study_name=name, storage=_optuna.storage_of(study))
     make_part(place, study.study_name)
     place.add_trial(create_trial(state=TrialState.FAIL))
 
 
 def _delete(study: optuna.Study, store: StoreSource) -> None:
     """Delete a study and what its trials keep in the store."""
-    storage = study._storage
+    storage = _optuna.storage_of(study)
     for trial in study.get_trials(deepcopy=False):
         weights.discard(store, storage, trial)
         history.discard(store, storage, trial)
@@ -72,4 +73,4 @@ def _remove(study: optuna.Study) -> None:
     with warnings.catch_warnings():
         # SQLAlchemy warns where another process deletes the same rows at the same time.
         warnings.simplefilter("ignore", SAWarning)
-        study._storage.delete_study(study._study_id)
+        _optuna.storage_of(study).delete_study(_optuna.id_of(study))

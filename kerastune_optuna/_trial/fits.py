@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 if TYPE_CHECKING:
-    from kerastune_optuna._trial.history import EpochLogs
+    from kerastune_optuna._backend import begin_at
+from kerastune_optuna._trial.history import EpochLogs
 
 
 class TrainingOver(BaseException):
@@ -99,7 +100,7 @@ class Fits(keras.callbacks.Callback):
         if self._starts:
             self._seeing = list(self._callbacks)
             self._starts.append(len(self._logs.rows))
-            self.model._initial_epoch = None  # where the first fit went on from a backup
+            begin_at(self.model, None)  # where the first fit went on from a backup
             return
         self._starts.append(0)
         for one in self._seeing:

@@ -12,6 +12,7 @@ import keras
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from kerastune_optuna import _optuna
 from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._storage import StoreSource
@@ -43,7 +44,7 @@ def keeps(study: optuna.Study, asked: int | None) -> int:
 
 
 def _asked_before(study: optuna.Study) -> list[int]:
-    attrs = study._storage.get_study_system_attrs(study._study_id)
+    attrs = _optuna.attrs_of(study)
     return [int(key.removeprefix(_ASKED)) for key in attrs if key.startswith(_ASKED) and attrs[key]]
 
 
@@ -64,9 +65,9 @@ def claim_keeping(study: optuna.Study, asked: int | None) -> int:
             return before
         _tell(study, asked, f"kept its best {before} models, and deletes all but {asked}")
         for number in filter(lambda number: number > asked, _asked_before(study)):
-            study._storage.set_study_system_attr(study._study_id, f"{_ASKED}{number}", False)
+            _optuna.set_attr(study, f"{_ASKED}{number}", False)
     number = keeps(study, asked)
-    study._storage.set_study_system_attr(study._study_id, f"{_ASKED}{number}", True)
+    _optuna.set_attr(study, f"{_ASKED}{number}", True)
     return number
 
 
@@ -117,7 +118,7 @@ def _enters_front(study: optuna.Study, values: Sequence[float], recipe: Recipe) 
 def _known(study: optuna.Study) -> Iterator[FrozenTrial]:
     """Give the trials that were COMPLETE when this one began, which costs no query."""
     # Others can only have come since. The first few of thousands mostly tell.
-    return filter(ranking.may_be_best, study._get_trials(deepcopy=False, use_cache=True))
+    return filter(ranking.may_be_best, _optuna.known_trials(study))
 
 
 def tidy(study: optuna.Study, store: StoreSource, keepers: Callable[[], set[int]]) -> None:
@@ -130,7 +131,7 @@ def tidy(study: optuna.Study, store: StoreSource, keepers: Callable[[], set[int]
     """
     for trial in discard_outranked(study, store, keepers):
         if trial.state is TrialState.FAIL:  # of a process that died before it told the result
-            history.discard(store, study._storage, trial)
+            history.discard(store, _optuna.storage_of(study), trial)
     backup.discard_orphans(store, study)
 
 
@@ -144,7 +145,7 @@ def discard_outranked(
     kept = keepers()
     for trial in finished:
         if trial.number not in kept:
-            weights.discard(store, study._storage, trial)
+            weights.discard(store, _optuna.storage_of(study), trial)
     return finished
 
 

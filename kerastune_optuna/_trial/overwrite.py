@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import optuna
 import psutil
 
-from kerastune_optuna import _signals
+from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._exceptions import StudyMismatchError
 from kerastune_optuna._storage import WORKER
 from kerastune_optuna._study import (
     SLOT,
     Home,
     Watch,
+    beside,
     deletion_of,
     is_dead,
     is_in_doubt,
@@ -99,21 +100,21 @@ def mark(study: optuna.Study) -> None:
     if _made(study) is None:
         made: dict[str, Any] = {"by": signature(), "machine": machine(), "at": _now()}
         made |= {"script": _script(), "launch": _launch()}
-        study._storage.set_study_system_attr(study._study_id, _MADE, made)
+        _optuna.set_attr(study, _MADE, made)
 
 
 def _found(storage: BaseStorage, name: str) -> optuna.Study | None:
     try:
         study = optuna.load_study(study_name=name, storage=storage)
         # MySQL finds names of any case.
-        return study if storage.get_study_name_from_id(study._study_id) == name else None
+        return study if storage.get_study_name_from_id(_optuna.id_of(study)) == name else None
     except KeyError:
         return None
 
 
 def _made(study: optuna.Study) -> dict[str, Any] | None:
     """Return what a study says of the process that made it anew; None where it says nothing."""
-    made: dict[str, Any] | None = study._storage.get_study_system_attrs(study._study_id).get(_MADE)
+    made: dict[str, Any] | None = _optuna.attrs_of(study).get(_MADE)
     return made
 
 
@@ -189,7 +190,7 @@ def _running(study: optuna.Study, watch: Watch) -> list[tuple[str, FrozenTrial]]
         with suppress(KeyError):  # a copy deleted it meanwhile
             # Not by its name, which a copy may have given to a new study meanwhile.
             is_whole = name == study.study_name
-            part = study if is_whole else optuna.load_study(study_name=name, storage=study._storage)
+            part = study if is_whole else beside(study, name)
             trials = watch.running(part)
             found += [(name, one) for one in trials if _is_ours(one) and not is_dead(one, watch)]
     return found

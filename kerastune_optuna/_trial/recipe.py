@@ -10,19 +10,18 @@ from typing import Any, TypeAlias
 import keras
 from optuna.trial import BaseTrial, FrozenTrial, Trial
 
-from kerastune_optuna import _source
-from kerastune_optuna._backend import set_all
+from kerastune_optuna import _optuna, _source
+from kerastune_optuna._backend import compiled_metrics, set_all
 from kerastune_optuna._data import FitArguments, check_builders_arguments, check_training, of_fold
 from kerastune_optuna._data import not_finite as _not_finite
 from kerastune_optuna._exceptions import BuilderError, StudyMismatchError
 from kerastune_optuna._search import asked
-from kerastune_optuna._seeds import seed_of
 from kerastune_optuna._storage import StoreSource, database
-from kerastune_optuna._study import Constraints, Objectives, untold
+from kerastune_optuna._study import Constraints, Objectives, seed_of
 from kerastune_optuna._trial import shared
 from kerastune_optuna._trial.custom_fit import trains_itself
 from kerastune_optuna._trial.rehearsal import rehearse
-from kerastune_optuna._trial.steps import compiled_metrics, set_steps
+from kerastune_optuna._trial.steps import set_steps
 from kerastune_optuna._trial.user_callbacks import for_trial, may_add_metrics, of_builder
 
 Builder: TypeAlias = Callable[[BaseTrial], keras.Model | tuple[keras.Model, Mapping[str, Any]]]
@@ -182,11 +181,11 @@ def build_again(
         StudyMismatchError: The builder asks for another parameter, of which it has no default.
     """
     try:
-        return _from_seed(seed, build_model, untold(trial))
+        return _from_seed(seed, build_model, _optuna.without_constraints(trial))
     except StudyMismatchError:
         if not asked.with_defaults(build_model, trial):
             raise
-        return _from_seed(seed, build_model, untold(trial))
+        return _from_seed(seed, build_model, _optuna.without_constraints(trial))
 
 
 def _from_seed(

@@ -9,13 +9,13 @@ from typing import Any
 
 import keras
 
+from kerastune_optuna._backend import build_symbolically, compiled_parts, strategy_of
 from kerastune_optuna._data import FitArguments
 from kerastune_optuna._trial.steps import is_usual
 from kerastune_optuna._trial.variables import (
     lacks_variables,
     make_variables,
     scope_of,
-    strategy_of,
     traced,
     unbuildable,
 )
@@ -58,8 +58,8 @@ def _make_all(model: keras.Model, x: Any, y: Any) -> None:
 
 def _build_metrics(model: keras.Model, y: Any, prediction: Any) -> None:
     """Let the compiled metrics and loss learn the names and shapes of the outputs."""
-    for compiled in (model._compile_metrics, model._compile_loss):
-        if compiled is not None and not compiled.built:
+    for compiled in compiled_parts(model):
+        if not compiled.built:
             compiled.build(y, prediction)
 
 
@@ -109,7 +109,7 @@ def _logged(model: keras.Model, fit: FitArguments) -> set[str]:
         return set(traced(model, model.test_step, batch))
     else:
         with scope_of(model), _undone_on_error(model.optimizer):
-            model._symbolic_build(data_batch=fit.specification_of_a_batch())
+            build_symbolically(model, fit.specification_of_a_batch())
     return set(model.get_metrics_result())
 
 

@@ -15,15 +15,15 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
+from kerastune_optuna import _optuna
 from kerastune_optuna._backend import Memory, set_all
 from kerastune_optuna._data import FitArguments, not_finite
 from kerastune_optuna._exceptions import StorageError, WeightsError
 from kerastune_optuna._scratch import scratch
 from kerastune_optuna._search import asked, repeats, watched_alone
-from kerastune_optuna._seeds import seed_of
 from kerastune_optuna._signals import finishing, requested
 from kerastune_optuna._storage import StoreAwayError
-from kerastune_optuna._study import DIVERGED, N_PARAMS, NOT_FINITE
+from kerastune_optuna._study import DIVERGED, N_PARAMS, NOT_FINITE, seed_of
 from kerastune_optuna._study import reason as _reason
 from kerastune_optuna._trial import (
     backup,
@@ -81,7 +81,7 @@ def run_trial(
         raise
     except UpdateFinishedTrialError:
         # Another machine took this one for dead, say after a long sleep, and runs the trial.
-        return study._storage.get_trial(trial._trial_id)
+        return _optuna.as_stored(study, trial)
     except BaseException as error:  # of any kind: no other trial may stay RUNNING behind us
         if requested():  # which a process that loads data for the trial may have died of
             raise KeyboardInterrupt from error
@@ -92,7 +92,7 @@ def run_trial(
     wrong = outcome.error
     try:
         backup.discard(recipe.store, finished)
-        if weights.has(study._storage, finished):
+        if weights.has(_optuna.storage_of(study), finished):
             discard_outranked(study, recipe.store, partial(keepers, study, recipe))
     except StoreAwayError as away:
         wrong = wrong or away  # what is not there counts more than what is left
@@ -237,6 +237,7 @@ def _known(task: Task) -> _Outcome | None:
     if (earlier := repeats.find(task.study, task.trial)) is None:
         return None
     repeats.take_over(watched_alone(task.trial, task.recipe.objectives), earlier)
+    task.recipe.constraints.take_time(task.trial, None)
     is_complete = earlier.state is TrialState.COMPLETE
     return _Outcome(earlier.state, earlier.values if is_complete else None)
 
@@ -280,4 +281,4 @@ def _folder(task: Task) -> str:
 def _say_why(trial: optuna.Trial, error: BaseException) -> None:
     """Write down why a trial fails, and what tells that from other failures."""
     trial.set_user_attr("stop_reason", _reason.told(error))
-    trial.storage.set_trial_system_attr(trial._trial_id, _reason.SAMENESS, _reason.sameness(error))
+    _optuna.set_attr(trial, _reason.SAMENESS, _reason.sameness(error))

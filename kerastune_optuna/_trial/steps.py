@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from kerastune_optuna._backend import compiled_metrics, layers_within
 from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
@@ -107,7 +108,7 @@ def _best_steps(model: keras.Model, fit: FitArguments) -> int:
 def _stays_the_same(model: keras.Model) -> bool:
     """Whether a model trains to the same digits with many steps a call."""
     # Wrappers like Bidirectional hold further layers.
-    parts = [*model._flatten_layers(include_self=False), *getattr(model, "operations", [])]
+    parts = [*layers_within(model), *getattr(model, "operations", [])]
     inner = [part.activation for part in parts if _is_active(part)]
     names = {getattr(one, "__name__", type(one).__name__).lower() for one in [*parts, *inner]}
     compiled = [model.optimizer, *keras.tree.flatten(model.loss), *compiled_metrics(model)]
@@ -125,15 +126,6 @@ def _is_of_keras(part: Any) -> bool:
 def _is_active(layer: keras.layers.Layer) -> bool:
     """Whether a layer has an activation."""
     return getattr(layer, "activation", None) is not None
-
-
-def compiled_metrics(model: keras.Model) -> list[Any]:
-    """Return what compile() got for metrics, or what is in no list."""
-    compiled = model._compile_metrics
-    if compiled is None:
-        return []
-    metrics = [compiled._user_metrics, compiled._user_weighted_metrics]
-    return list(keras.tree.flatten([one for one in metrics if one]))
 
 
 def _work(model: keras.Model, fit: FitArguments) -> float | None:

@@ -6,8 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kerastune_optuna._seeds import derive
-from kerastune_optuna._study import Objective
+from kerastune_optuna._study import Objective, derive
 from kerastune_optuna._trial.state import State, give_back
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerastune_optuna._backend import layers_within, strategy_of
 from kerastune_optuna._data import from_plain, to_plain
 from kerastune_optuna._exceptions import BuilderError
 
@@ -20,7 +21,7 @@ def lacks_variables(model: keras.Model) -> bool:
     """Whether a model or a layer of it has yet to be built, whatever it says of itself."""
     is_built = model.built or not _is_callable(model)
     # As Keras looks before it builds a model. One without any weights may make its layers later.
-    layers = model._flatten_layers(include_self=False)
+    layers = layers_within(model)
     return not (is_built and model.weights and all(layer.built for layer in layers))
 
 
@@ -104,8 +105,3 @@ def scope_of(model: keras.Model) -> AbstractContextManager[Any]:
     """Return the scope of a model's strategy, to which its variables belong."""
     strategy = strategy_of(model)
     return nullcontext() if strategy is None else strategy.scope()
-
-
-def strategy_of(model: keras.Model) -> Any:
-    """Return the `tf.distribute` strategy that a model was made for; None where there is none."""
-    return getattr(model, "_distribute_strategy", None)

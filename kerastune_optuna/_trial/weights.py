@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import optuna
 
+from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._scratch import scratch
 from kerastune_optuna._storage import (
@@ -48,10 +49,10 @@ def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
         try:
             with telling_room(str(folder), size_of(model)):
                 keras.saving.save_weights(model, path, objects_to_skip=_optimizers(model))
-            trial.storage.set_trial_system_attr(trial._trial_id, _VARIABLES, checksum(model))
+            _optuna.set_attr(trial, _VARIABLES, checksum(model))
             architecture.put(path, model)
             state.put(path, model)
-            trial.storage.set_trial_system_attr(trial._trial_id, _CHECKSUM, digest(path))
+            _optuna.set_attr(trial, _CHECKSUM, digest(path))
             upload(store, trial, path)
         except Exception as error:  # layers of the user and stores of any kind raise anything
             raise WeightsError(

@@ -15,7 +15,7 @@ import cloudpickle
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from kerastune_optuna import _signals
+from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._backend import Memory, take_over
 from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import (
@@ -68,13 +68,11 @@ class Job:
 
     def tell(self, study: optuna.Study, *, stop: bool) -> None:
         """Let the workers know that this is their study, and whether they are to stop."""
-        study._storage.set_study_system_attr(study._study_id, self.stop_key, stop)
+        _optuna.set_attr(study, self.stop_key, stop)
 
     def told(self, study: optuna.Study) -> bool | None:
         """Return whether a search is to stop; None where the study is not that of the search."""
-        is_to: bool | None = study._storage.get_study_system_attrs(study._study_id).get(
-            self.stop_key
-        )
+        is_to: bool | None = _optuna.attrs_of(study).get(self.stop_key)
         return is_to
 
     def opened_recipe(self, study: optuna.Study, fit: FitArguments) -> Recipe:
@@ -89,9 +87,8 @@ class Job:
 
     def tell_if_late(self, study: optuna.Study) -> None:
         """Tell tasks on other machines that the time is over: some may have begun much later."""
-        storage, study_id = study._storage, study._study_id
-        if self.budget.is_late() and self.late_key not in storage.get_study_system_attrs(study_id):
-            storage.set_study_system_attr(study_id, self.late_key, True)
+        if self.budget.is_late() and self.late_key not in _optuna.attrs_of(study):
+            _optuna.set_attr(study, self.late_key, True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +119,7 @@ def work_on(payload: Payload, number: int = 0) -> None:
         recipe = job.opened_recipe(study, job.recipe.fit.opened())
 
         def look() -> None:
-            told = study._storage.get_study_system_attrs(study._study_id)
+            told = _optuna.attrs_of(study)
             if told.get(job.stop_key):
                 ask()
             if job.late_key in told and job.budget.deadline is not None:
@@ -189,14 +186,19 @@ def run_trials(
     watch = Watch()
     budget.reap(study, watch)
     checked, memory = False, Memory()
+    # GridSampler stops the study when its grid is spent. It takes points that were cut off for
+    # spent, though: how many are left the budget knows.
+    visits_points = is_grid(study.sampler)
     with (
-        _stoppable(study) as is_stopped,
+        _optuna.stoppable(study) as is_stopped,
         _learning_sampler(study, recipe),
         Heart(study, watch, at_each_beat).beating(),
         memory.apart(),
         leaving_all(),
     ):
-        while not is_stopped() and (trial := budget.claim(study, watch)) is not None:
+        while (visits_points or not is_stopped()) and (
+            trial := budget.claim(study, watch)
+        ) is not None:
             try:
                 with memory.released():
                     ended, cause = _attempt(study, trial, recipe, memory, check=not checked)
@@ -205,7 +207,7 @@ def run_trials(
                     budget.interrupt(study, trial)
                 raise
             finally:
-                leave(study, trial._trial_id)
+                leave(study, _optuna.id_of(trial))
             notify(ended)
             checked = checked or ended.state is not TrialState.FAIL
             if ended.state is TrialState.FAIL:
@@ -229,7 +231,7 @@ def _attempt(
             raise
         # The error is kept as the cause of a later one, and its frames would keep the model alive.
         traceback.clear_frames(error.__traceback__)
-        return study._storage.get_trial(trial._trial_id), error
+        return _optuna.as_stored(study, trial), error
 
 
 def _is_of_search(error: Exception) -> bool:
@@ -243,20 +245,6 @@ def _is_of_code(error: Exception) -> bool:
         return True
     text = str(error)
     return isinstance(error, ValueError) and ("shape" in text or "incompatible" in text)
-
-
-@contextmanager
-def _stoppable(study: optuna.Study) -> Iterator[Callable[[], bool]]:
-    """Let samplers and builders call study.stop(), as Study.optimize does."""
-    # GridSampler stops the study when its grid is spent, which Optuna refuses outside optimize().
-    # It takes points that were cut off for spent, though: how many are left the budget knows.
-    visits_points = is_grid(study.sampler)
-    study._stop_flag = False
-    study._thread_local.in_optimize_loop = True
-    try:
-        yield lambda: study._stop_flag and not visits_points
-    finally:
-        study._thread_local.in_optimize_loop = False
 
 
 @contextmanager

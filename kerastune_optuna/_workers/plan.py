@@ -81,7 +81,7 @@ class Run:
         budget, recipe = self.budget, self.recipe
         plan = self._plan(study)
         budget = replace(budget, first_trial=len(study.get_trials(deepcopy=False)))
-        progress = progress_for(self.verbose, study, plan, budget.n_trials)
+        progress = progress_for(self.verbose, study, self.home.storage, plan, budget.n_trials)
         job = Job(
             self.home.storage_source,
             study.study_name,

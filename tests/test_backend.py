@@ -1,0 +1,86 @@
+"""What we rely on of Keras's private API: a test for each, which fails where a new one differs."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from kerastune_optuna import _backend
+
+ONLY_TENSORFLOW = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="other backends trace nothing"
+)
+
+
+@pytest.fixture
+def model():
+    """Give a compiled model with a layer in a layer."""
+    inner = keras.layers.TimeDistributed(keras.layers.Dense(1, name="dense"))
+    model = keras.Sequential([keras.Input((2, 3)), inner])
+    model.compile(loss="mse", metrics=["mae"], weighted_metrics=[keras.metrics.MeanSquaredError()])
+    return model
+
+
+def test_layers_within_layers_are_found(model):
+    """`_flatten_layers` goes to any depth, and gives the model itself only where that is asked."""
+    found = _backend.layers_within(model)
+    assert "dense" in [one.name for one in found]
+    assert model not in found
+
+
+def test_fit_begins_at_an_epoch(model):
+    """`_initial_epoch` goes before `initial_epoch=`, until it is None again."""
+    x, y = np.zeros((4, 2, 3)), np.zeros((4, 2, 1))
+    _backend.begin_at(model, 2)
+    assert model.fit(x, y, epochs=3, verbose=0).epoch == [2]
+    _backend.begin_at(model, None)
+    assert model.fit(x, y, epochs=3, verbose=0).epoch == [0, 1, 2]
+
+
+def test_what_compile_got_and_made(model):
+    """`_compile_metrics` and `_compile_loss` hold what data builds; the first what it was given."""
+    given = _backend.compiled_metrics(model)
+    assert [getattr(one, "name", one) for one in given] == ["mae", "mean_squared_error"]
+    parts = _backend.compiled_parts(model)
+    assert len(parts) == 2
+    assert not any(part.built for part in parts)
+    assert _backend.compiled_metrics(keras.Sequential()) == []
+
+
+@ONLY_TENSORFLOW
+def test_a_model_is_built_without_data(model):
+    """`_symbolic_build` makes metrics and optimizer of a symbolic batch, and runs nothing."""
+    batch = keras.KerasTensor((4, 2, 3)), keras.KerasTensor((4, 2, 1))
+    _backend.build_symbolically(model, batch)
+    assert all(part.built for part in _backend.compiled_parts(model))
+    assert model.optimizer.built
+
+
+@ONLY_TENSORFLOW
+def test_a_model_knows_its_strategy(model):
+    """`_distribute_strategy` is the one under whose scope a model was made."""
+    import tensorflow as tf
+
+    strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
+    with strategy.scope():
+        assert _backend.strategy_of(keras.Sequential()) is strategy
+    assert _backend.strategy_of(model) is None
+
+
+@ONLY_TENSORFLOW
+def test_tensorflow_registers_gradients_by_name():
+    """Its registry is a dict, into which a custom gradient that is traced adds an entry."""
+    import tensorflow as tf
+
+    registry = _backend._gradients()
+    before = set(registry)
+
+    @tf.custom_gradient
+    def double(x):
+        return 2 * x, lambda above: 2 * above
+
+    tf.function(double).get_concrete_function(tf.TensorSpec((), tf.float32))
+    added = set(registry) - before
+    assert added
+    assert all(name.startswith("CustomGradient-") for name in added)

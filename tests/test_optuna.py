@@ -1,0 +1,226 @@
+"""What we rely on of Optuna's private API: a test for each, which fails where a new one differs."""
+
+from __future__ import annotations
+
+import keras
+import optuna
+import pytest
+from optuna.artifacts import FileSystemArtifactStore
+from optuna.storages import InMemoryStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import TrialState, create_trial
+from optuna_integration import KerasPruningCallback
+
+from kerastune_optuna import PruningCallback, _check, _optuna
+from kerastune_optuna._search.space import Walker
+
+
+@pytest.fixture
+def study():
+    """Give a study in memory."""
+    return optuna.create_study(storage=InMemoryStorage())
+
+
+def test_storage_of_a_study(study):
+    """`Study._storage` is the storage that the study was made with."""
+    storage = InMemoryStorage()
+    assert _optuna.storage_of(optuna.create_study(storage=storage)) is storage
+
+
+def test_ids_are_those_of_the_storage(study):
+    """`_study_id` and `_trial_id` are what the storage's own methods give and take."""
+    trial, storage = study.ask(), _optuna.storage_of(study)
+    assert _optuna.id_of(study) == storage.get_study_id_from_name(study.study_name)
+    found = storage.get_trial_id_from_study_id_trial_number(_optuna.id_of(study), 0)
+    assert _optuna.id_of(trial) == _optuna.id_of(study.trials[0]) == found
+    assert _optuna.as_stored(study, trial).number == trial.number
+
+
+def test_a_study_is_there_until_it_is_deleted(study):
+    """`FrozenStudy._study_id`, of `get_all_studies`, is the study's."""
+    storage, study_id = _optuna.storage_of(study), _optuna.id_of(study)
+    assert _optuna.has_study(storage, study_id)
+    optuna.delete_study(study_name=study.study_name, storage=storage)
+    assert not _optuna.has_study(storage, study_id)
+
+
+def test_system_attrs_are_kept(study):
+    """Those of a study and of a running trial are read as they were written."""
+    trial = study.ask()
+    _optuna.set_attr(study, "of", "a study")
+    _optuna.set_attr(trial, "of", "a trial")
+    assert _optuna.attrs_of(study)["of"] == "a study"
+    assert study.trials[0].system_attrs["of"] == "a trial"
+
+
+def test_reports_are_known_without_a_query(study):
+    """`Trial._cached_frozen_trial` has what `report` wrote; a FixedTrial keeps nothing."""
+    trial = study.ask()
+    trial.report(0.5, 3)
+    assert _optuna.reports_of(trial) == {3: 0.5} == study.trials[0].intermediate_values
+    assert _optuna.reports_of(optuna.trial.FixedTrial({})) == {}
+
+
+def test_trials_are_known_until_one_is_told(study):
+    """`_get_trials(use_cache=True)` reads once; `cached_all_trials = None` lets it read again."""
+    assert _optuna.known_trials(study) == []
+    trial = study.ask()
+    study._thread_local.cached_all_trials = []  # ask() forgets them too
+    assert _optuna.known_trials(study) == []
+    assert len(_optuna.known_trials(study, anew=True)) == 1
+    study.tell(trial, 1.0)
+    assert [one.state for one in _optuna.known_trials(study)] == [TrialState.COMPLETE]
+    assert _optuna.known_trials(study, (TrialState.FAIL,)) == []
+
+
+@pytest.mark.parametrize("name", ["TPESampler", "GPSampler", "NSGAIISampler", "QMCSampler"])
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_samplers_read_the_trials_that_are_shown(study, name):
+    """Samplers ask the study for its trials by `_get_trials` alone, and so see what we show."""
+    seen = []
+
+    class Shown(_optuna.ShownStudy):
+        def shown(self, trials, states):
+            seen.append(states)
+            return trials
+
+    trial = study.ask()
+    sampler = getattr(optuna.samplers, name)()
+    sampler.infer_relative_search_space(Shown(study), study.trials[0])
+    space = {"x": optuna.distributions.FloatDistribution(0, 1)}
+    sampler.sample_relative(Shown(study), study.trials[0], space)
+    assert seen
+    assert trial.number == 0
+
+
+def test_a_study_may_be_stopped_outside_of_optimize(study):
+    """GridSampler calls `study.stop()`, of the study itself, which Optuna refuses else."""
+    with _optuna.stoppable(study) as is_stopped:
+        assert not is_stopped()
+        study.sampler = optuna.samplers.GridSampler({"x": [1]})
+        trial = study.ask()
+        study.tell(trial, trial.suggest_int("x", 1, 1))
+        assert is_stopped()
+    with pytest.raises(RuntimeError, match="stop"):
+        study.stop()
+
+
+def test_constraints_may_be_told_again(study, recwarn):
+    """They are in system attrs whose names begin with `_CONSTRAINTS_KEY` and a colon."""
+    trial = create_trial(value=0.0, constraints={"size": 1.0}, system_attrs={"mine": 2})
+    shown = _optuna.without_constraints(trial)
+    assert shown.constraints == {}
+    assert shown.system_attrs == {"mine": 2}
+    shown.set_constraint("size", 3.0)
+    assert (shown.constraints, trial.constraints) == ({"size": 3.0}, {"size": 1.0})
+    assert not recwarn
+
+
+def test_a_grid_tells_its_size():
+    """`GridSampler._all_grids` has all of its points."""
+    assert _optuna.size_of_grid(optuna.samplers.GridSampler({"x": [1, 2, 3], "y": [1, 2]})) == 6
+
+
+def test_fixed_parameters_are_those_of_enqueue_trial(study):
+    """A WAITING trial with them in its system attrs is what `enqueue_trial` makes."""
+    study.enqueue_trial({"x": 3})
+    assert study.trials[0].system_attrs[_optuna.FIXED_PARAMS] == {"x": 3}
+
+
+def test_a_grid_keeps_its_point_in_system_attrs(study):
+    """GridSampler writes just these two."""
+    study.sampler = optuna.samplers.GridSampler({"x": [1, 2]})
+    study.ask()
+    assert set(_optuna.GRID_POINT) <= set(study.trials[0].system_attrs)
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # Optuna drops the module in 6.0
+def test_a_terminator_tells_by_what_it_judges_errors():
+    """`Terminator._error_evaluator` is the one of the constructor, or for cross-validation."""
+    terminator = optuna.terminator.Terminator
+    assert _optuna.error_evaluator_of(terminator()) == "CrossValidationErrorEvaluator"
+    of = optuna.terminator.StaticErrorEvaluator
+    assert _optuna.error_evaluator_of(terminator(error_evaluator=of(0))) == of.__name__
+
+
+def test_storages_tell_what_is_behind_them(tmp_path):
+    """A cached storage, ours and a journal keep it as `_backend`; others have none."""
+    cached = optuna.storages.get_storage(f"sqlite:///{tmp_path}/study.db")
+    assert isinstance(_optuna.backend_of(cached), RDBStorage)
+    journal = JournalFileBackend(str(tmp_path / "journal"))
+    assert _optuna.backend_of(JournalStorage(journal)) is journal
+    assert _optuna.backend_of(InMemoryStorage()) is None
+
+
+def test_a_journal_tells_its_file_and_its_lock(tmp_path):
+    """`_file_path` and `_lock` are those of the constructor."""
+    path = str(tmp_path / "journal")
+    lock = JournalFileOpenLock(path)
+    journal = JournalFileBackend(path, lock_obj=lock)
+    assert (_optuna.file_of(journal), _optuna.lock_of(journal)) == (path, lock)
+
+
+def test_a_store_of_files_tells_its_folder(tmp_path):
+    """`FileSystemArtifactStore._base_path` is it; a store of another kind has none."""
+    assert _optuna.folder_of(FileSystemArtifactStore(tmp_path)) == str(tmp_path)
+    assert _optuna.folder_of(object()) is None
+
+
+def test_a_parameter_allows_its_values_alone():
+    """`create_trial` refuses a value outside, and one that is no choice."""
+    number = optuna.distributions.IntDistribution(2, 8, step=2)
+    choice = optuna.distributions.CategoricalDistribution(["a", None])
+    assert _check.allows(number, 4)
+    assert not _check.allows(number, 10)
+    assert not _check.allows(number, "four")
+    assert _check.allows(choice, None)
+    assert not _check.allows(choice, "b")
+
+
+def test_a_fixed_trial_looks_into_the_dict_it_was_given():
+    """A Walker fills that dict when a parameter is asked for, by whatever method."""
+    walker = Walker(lambda name, distribution: 1)
+    assert walker.suggest_int("int", 0, 3) == 1
+    assert walker.suggest_float("float", 0, 3) == 1.0
+    assert walker.suggest_categorical("choice", [0, 1]) == 1
+    assert walker.params == {"int": 1, "float": 1, "choice": 1}
+
+
+CURVES = [[0.1, 0.5, 0.6, 0.7], [0.2, 0.1, 0.1, 0.1], [0.3, 0.6, 0.5, 0.9], [0.1, 0.2, 0.3, 0.2]]
+
+
+def reports(make, pruner, interval):
+    """Return what trials report of the curves, and how each ends, with a callback of a kind."""
+    study = optuna.create_study(direction="maximize", pruner=pruner)
+
+    def objective(trial):
+        callback = make(trial, "val_accuracy", interval)
+        callback.set_params({"epochs": 4})
+        callback.set_model(keras.Sequential())
+        callback.model.stop_training = False  # as Model.fit begins
+        for epoch, value in enumerate(CURVES[trial.number]):
+            callback.on_epoch_end(epoch, {"val_accuracy": value})
+            if callback.model.stop_training:
+                raise optuna.TrialPruned
+        return max(CURVES[trial.number])
+
+    study.optimize(objective, n_trials=len(CURVES))
+    return [(trial.state, trial.intermediate_values) for trial in study.trials]
+
+
+@pytest.mark.parametrize("interval", [1, 2])
+@pytest.mark.parametrize(
+    "make_pruner",
+    [
+        lambda: optuna.pruners.MedianPruner(n_startup_trials=1),
+        lambda: optuna.pruners.SuccessiveHalvingPruner(),
+        lambda: optuna.pruners.ThresholdPruner(lower=0.15, n_warmup_steps=1),
+    ],
+    ids=["median", "halving", "threshold"],
+)
+def test_our_callback_decides_as_that_of_optuna_integration(make_pruner, interval):
+    """On the same curves both report the same steps, and prune the same trials at the same one."""
+    ours = reports(PruningCallback, make_pruner(), interval)
+    assert ours == reports(KerasPruningCallback, make_pruner(), interval)
+    assert {state for state, _ in ours} == {TrialState.COMPLETE, TrialState.PRUNED}
