@@ -424,8 +424,9 @@ def test_a_hypermodel_that_is_not_tunable_has_its_defaults(make_tuner):
     assert trial.params == {}
 
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
-SECTION = README.partition("## Coming from KerasTuner")[2].partition("\n## ")[0]
+GUIDES = Path(__file__).parent.parent / "examples" / "guides"
+GUIDE = (GUIDES / "coming-from-kerastuner.md").read_text()
+SECTION = GUIDE.partition("## What is called what")[2].partition("\n## ")[0]
 LINES = [
     code
     for line in SECTION.splitlines()
@@ -437,7 +438,7 @@ ARGUMENTS = [line for line in LINES if re.match(r"\w+=", line)]
 
 @pytest.mark.parametrize("line", ARGUMENTS)
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-def test_the_tuner_takes_the_readmes_arguments(line, search, monkeypatch, tmp_path):
+def test_the_tuner_takes_the_guides_arguments(line, search, monkeypatch, tmp_path):
     """Each argument beside one of KerasTuner's serves in a search."""
     monkeypatch.chdir(tmp_path)
     options = eval(f"dict({line})", {"optuna": optuna})
@@ -447,7 +448,7 @@ def test_the_tuner_takes_the_readmes_arguments(line, search, monkeypatch, tmp_pa
 
 
 @pytest.mark.filterwarnings("ignore:Not as in the trials:UserWarning")  # of other epochs
-def test_the_readmes_calls_work(search, make_tuner, data):
+def test_the_guides_calls_work(search, make_tuner, data):
     """Each call beside one of KerasTuner's works on a tuner that has searched."""
     tuner = search(from_keras_tuner(plain), n_trials=2, keep_best=2, fit={"epochs": 1})
     names = {"OptunaTuner": make_tuner, "from_keras_tuner": from_keras_tuner, "build": plain}
