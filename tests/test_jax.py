@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from kerastune_optuna import _backend
 from tests.benchmarks.zoo import EQUAL, rows_of
 from tests.conftest import build_model
-from tests.test_distribution import PARALLEL, SEARCH, came_to
+from tests.search.test_distribution import PARALLEL, SEARCH, came_to
 
 
 def noting(trial):

@@ -36,7 +36,7 @@ from kerastune_optuna._trial.run import weights
 from tests.benchmarks.luck import EXECUTIONS, TOP, TRIALS, Noisy, largest
 from tests.conftest import build_model
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 ACCURACY = Objective("val_accuracy", "maximize")
 ROWS = np.zeros((4, 1))
 DATA = (ROWS, ROWS, (ROWS, ROWS))
@@ -199,7 +199,7 @@ def test_two_workers_share_the_executions(search_noisy, tmp_path):
 KILLED = """
 import os, signal, sys
 from tests.conftest import *
-from tests.test_confirm import DATA, noisy
+from tests.rerun.test_confirm import DATA, noisy
 
 build, calls = noisy({"a": 0.1, "b": 0.2}), []
 def build_model(trial):
@@ -298,7 +298,7 @@ def test_what_others_confirm_beyond_a_request_is_not_waited_for(search_noisy):
 
 IN_A_ZONE = """
 from tests.conftest import *
-from tests.test_confirm import DATA, noisy
+from tests.rerun.test_confirm import DATA, noisy
 
 build_model = noisy({"a": 0.1, "b": 0.2})
 tuner = OptunaTuner(

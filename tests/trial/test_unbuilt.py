@@ -256,7 +256,7 @@ FRESH = """
 import sys
 import numpy as np
 from kerastune_optuna import OptunaTuner
-from tests.test_unbuilt import unbuilt_gan
+from tests.trial.test_unbuilt import unbuilt_gan
 
 tuner = OptunaTuner(unbuilt_gan, "total_loss", direction="minimize", n_trials=2, seed=0,
                     directory=sys.argv[1], study_name="test")
@@ -269,7 +269,9 @@ def test_a_fresh_process_builds_the_parts_again(tmp_path):
     """Another process hands out the same weights."""
     tuner = searched(tmp_path, unbuilt_gan, y=None, objective="total_loss", direction="minimize")
     subprocess.run(
-        [sys.executable, "-c", FRESH, str(tmp_path)], cwd=Path(__file__).parent.parent, check=True
+        [sys.executable, "-c", FRESH, str(tmp_path)],
+        cwd=Path(__file__).parent.parent.parent,
+        check=True,
     )
     with np.load(tmp_path / "weights.npz") as fresh:
         for kept, weight in zip(KEPT[tuner.best_trial.number], fresh.values(), strict=True):

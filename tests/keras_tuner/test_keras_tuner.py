@@ -424,7 +424,7 @@ def test_a_hypermodel_that_is_not_tunable_has_its_defaults(make_tuner):
     assert trial.params == {}
 
 
-GUIDES = Path(__file__).parent.parent / "examples" / "guides"
+GUIDES = Path(__file__).parent.parent.parent / "examples" / "guides"
 GUIDE = (GUIDES / "coming-from-kerastuner.md").read_text()
 SECTION = GUIDE.partition("## What is called what")[2].partition("\n## ")[0]
 LINES = [

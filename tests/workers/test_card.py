@@ -8,10 +8,10 @@ import sys
 import numpy as np
 import optuna
 import pytest
-from kerastune_optuna._seeds import derive
 
 from kerastune_optuna import _report
 from kerastune_optuna._report import text
+from kerastune_optuna._study.seeds import derive
 from kerastune_optuna._workers.card import changes
 from tests.conftest import build_model
 

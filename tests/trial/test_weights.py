@@ -373,7 +373,7 @@ def test_a_search_killed_while_it_saves_keeps_its_best_model(make_tuner, tmp_pat
     """Whichever side of the rename the kill falls on, best_model() of the study is whole."""
     done = subprocess.run(
         [sys.executable, "-c", SEARCHER, str(tmp_path / "tuning"), moment],
-        cwd=Path(__file__).parent.parent,
+        cwd=Path(__file__).parent.parent.parent,
         check=False,
     )
     assert done.returncode == -signal.SIGKILL

@@ -72,7 +72,7 @@ import keras
 import numpy as np
 from kerastune_optuna import OptunaTuner
 from tests.faults import EpochLog
-from tests.test_grid import conditional
+from tests.search.test_grid import conditional
 rng = np.random.default_rng(0)
 x, y = rng.normal(size=(48, 4)), rng.integers(0, 3, 48)
 slow = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: time.sleep(0.1))

@@ -40,7 +40,7 @@ from kerastune_optuna._workers.processes import _raised
 from tests.conftest import build_model, kept
 from tests.servers import database
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "mariadb", "journal"])

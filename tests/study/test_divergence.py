@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from kerastune_optuna import TooManyFailuresError
 from kerastune_optuna._data.fit import FitArguments
 from kerastune_optuna._data.not_finite import find
-from kerastune_optuna._report import saved_epochs
+from kerastune_optuna._report.facts import saved_epochs
 from kerastune_optuna._search.slots import Budget
 from tests.conftest import build_model
 

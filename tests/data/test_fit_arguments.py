@@ -12,8 +12,8 @@ from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna import ArgumentTypeError
 from kerastune_optuna._data.rows import has_rows
-from kerastune_optuna._report import saved_epochs
 from kerastune_optuna._report.display import Frame, Plan
+from kerastune_optuna._report.facts import saved_epochs
 from kerastune_optuna._study.monitor import parse_objective
 from kerastune_optuna._study.retry import INTERRUPTED
 from tests.conftest import PruneAt, Spy, build_model

@@ -232,7 +232,7 @@ def test_training_and_building_change_nothing():
 
 def test_another_process_tells_the_same():
     """Nothing in it is an address, or in an order of chance."""
-    script = "import json; from tests.test_architecture import MODELS; from kerastune_optuna._trial.architecture import tell; print(json.dumps([tell(make(False)) for make in MODELS.values()]))"  # noqa: E501
+    script = "import json; from tests.trial.test_architecture import MODELS; from kerastune_optuna._trial.architecture import tell; print(json.dumps([tell(make(False)) for make in MODELS.values()]))"  # noqa: E501
     run = [sys.executable, "-c", script]
     outputs = {subprocess.run(run, capture_output=True, check=True).stdout for _ in range(2)}
     assert len(outputs) == 1

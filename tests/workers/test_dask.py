@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from tests.test_workers import finished, kill_once, slow_builder
+from tests.workers.test_workers import finished, kill_once, slow_builder
 
 distributed = pytest.importorskip("dask.distributed", reason="the extra `dask` is not installed")
 

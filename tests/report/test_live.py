@@ -19,12 +19,13 @@ import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
-from kerastune_optuna._report import duration, saved_epochs
 from kerastune_optuna._report.display import curve
+from kerastune_optuna._report.facts import saved_epochs
+from kerastune_optuna._report.text import duration
 from kerastune_optuna._workers.warnings import first_in, shown_once
 from tests.live_picture import EPOCHS, add_trial, frame, live_svg, study_of_the_middle
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 TITLE = "Study 'shown': maximize val_accuracy"
 SCRIPT = """
 import os, signal, sys, time, warnings

@@ -1,0 +1,1 @@
+"""Tests of kerastune_optuna/_rerun."""
