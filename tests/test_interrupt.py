@@ -15,7 +15,8 @@ import keras
 import pytest
 
 from kerastune_optuna import _signals
-from kerastune_optuna._study.retry import DIED, INTERRUPTED, RETRY_OF
+from kerastune_optuna._study.record import RETRY_OF
+from kerastune_optuna._study.retry import DIED, INTERRUPTED
 from tests.conftest import build_model
 from tests.untrained import build, run, tuner_in
 

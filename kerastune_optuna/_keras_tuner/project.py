@@ -22,12 +22,11 @@ from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, StudyMism
 from kerastune_optuna._keras_tuner import conditions as _conditions
 from kerastune_optuna._keras_tuner import ranges
 from kerastune_optuna._keras_tuner.conditions import Condition
-from kerastune_optuna._study import Objective, Objectives, opening
+from kerastune_optuna._study import Objective, Objectives, opening, record
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-_SOURCE = "kerastune_optuna:import"  # the user attr, of study and trials, with where they come from
 _STATES = {
     "COMPLETED": TrialState.COMPLETE,
     "INVALID": TrialState.FAIL,
@@ -70,7 +69,7 @@ def import_project(
     opening.check_name(name)
     study = opening.open_study(storage, name, Objectives((found,)))
     _claim(study, project)
-    known = {trial.user_attrs.get(_SOURCE, {}).get("trial_id") for trial in study.trials}
+    known = {trial.user_attrs.get(record.IMPORTED, {}).get("trial_id") for trial in study.trials}
     new = [trial for trial in trials if trial["trial_id"] not in known]
     finished = [trial for trial in new if trial["status"] in _STATES]
     spaces = {name: space for trial in study.trials for name, space in trial.distributions.items()}
@@ -146,13 +145,13 @@ def _reports(metric: Mapping[str, Any]) -> dict[int, float]:
 
 def _claim(study: optuna.Study, project: Path) -> None:
     """Write down where the study comes from, unless it comes from elsewhere."""
-    source, earlier = str(project.resolve()), study.user_attrs.get(_SOURCE)
+    source, earlier = str(project.resolve()), study.user_attrs.get(record.IMPORTED)
     if earlier not in (None, source):
         raise StudyMismatchError(
             f"Study {study.study_name!r} has the trials of {earlier!r}, and {source!r} is another "
             "project. Pass another --study."
         )
-    study.set_user_attr(_SOURCE, source)
+    study.set_user_attr(record.IMPORTED, source)
 
 
 def _as_ours(
@@ -191,9 +190,12 @@ def _attrs(
     }
     if not is_complete:
         lines = (trial["message"] or "").strip().splitlines()
-        return {_SOURCE: source, "stop_reason": lines[-1] if lines else "failed in KerasTuner"}
+        return {
+            record.IMPORTED: source,
+            "stop_reason": lines[-1] if lines else "failed in KerasTuner",
+        }
     return {
-        _SOURCE: source,
+        record.IMPORTED: source,
         "best_value": float(trial["score"]),
         "best_epoch": trial["best_step"],
         # KerasTuner keeps the best epoch of a training, and not how many there were.

@@ -16,7 +16,7 @@ from rich.text import Text
 from kerastune_optuna._check import count
 from kerastune_optuna._report.facts import epochs_of, saved_epochs
 from kerastune_optuna._report.text import duration, short
-from kerastune_optuna._study import ranking, was_cut_off
+from kerastune_optuna._study import ranking, record, was_cut_off
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -147,16 +147,16 @@ class Frame:
         if self._best is None:
             return _line("none yet", "dim")
         found = f" in trial {self._best.number}"
-        if "std" in self._best.user_attrs:
-            found = f" ± {self._best.user_attrs['std']:.2g}{found}"
-        elif "best_epoch" in self._best.user_attrs:  # a trial that was added by hand has none
-            found += f", epoch {self._best.user_attrs['best_epoch'] + 1}"
+        if record.STD in self._best.user_attrs:
+            found = f" ± {self._best.user_attrs[record.STD]:.2g}{found}"
+        elif record.BEST_EPOCH in self._best.user_attrs:  # a trial that was added by hand has none
+            found += f", epoch {self._best.user_attrs[record.BEST_EPOCH] + 1}"
         line = _line(_number(self.plan.objective.value_of(self._best)), "bold green")
         return line.append(found, style="not bold default")
 
     def _saved_line(self) -> Text:
         saved = saved_epochs(self.trials, self.plan.epochs_of_a_trial)
-        run = sum(trial.user_attrs.get("epochs_run", 0) for trial in self._of(*_DONE))
+        run = sum(trial.user_attrs.get(record.EPOCHS_RUN, 0) for trial in self._of(*_DONE))
         pruned = len(self._of(TrialState.PRUNED))
         if not pruned:
             return _line("no trial pruned", "dim")

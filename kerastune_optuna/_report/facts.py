@@ -12,14 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna._study import MEASURED, has_diverged, ranking, sign_of
+from kerastune_optuna._study import MEASURED, has_diverged, ranking, record, sign_of
 
 if TYPE_CHECKING:
     import optuna
 
-# The user attr of a study with the epochs that a trial of it may run, and of a trial with its own.
-_EPOCHS = "epochs"
-_CARD = "card"  # the user attr of a trial with the key of its card, which the study has
 _NEW = {"kept", "sampler_seed"}  # what is new in the card of a search that goes on with another
 
 
@@ -151,7 +148,7 @@ class Facts:
     @property
     def epochs_saved(self) -> int | None:
         """The epochs that pruned trials did not run; None where nobody wrote down how many."""
-        if not isinstance(epochs := self._attrs.get(_EPOCHS), int):
+        if not isinstance(epochs := self._attrs.get(record.EPOCHS), int):
             return None
         return saved_epochs(self.trials, epochs)
 
@@ -193,7 +190,7 @@ class Facts:
 
     def card_of(self, trial: FrozenTrial) -> dict[str, Any] | None:
         """Return what a trial ran with; None where nobody wrote it down."""
-        card = self._attrs.get(f"{_CARD}:{trial.user_attrs.get(_CARD)}")
+        card = self._attrs.get(f"{record.CARD}:{trial.user_attrs.get(record.CARD)}")
         return card if isinstance(card, dict) else None
 
     def cost(self, value: float) -> float:
@@ -219,7 +216,7 @@ class Facts:
     def _row(self, trial: FrozenTrial, rank: int | None) -> Row:
         # A trial that was added by hand, or still runs, has not the attrs of a finished training.
         reports, seen = trial.intermediate_values, curve(trial)
-        best, run = _number(trial, "best_epoch"), _number(trial, "epochs_run")
+        best, run = record.number(trial, record.BEST_EPOCH), record.number(trial, record.EPOCHS_RUN)
         if best is None and run is None and seen:  # else a fit of its own told of no epoch
             best = min(seen, key=lambda step: (self.cost(seen[step]), step))
         if run is None:
@@ -232,7 +229,7 @@ class Facts:
             None if best is None else int(best) + 1,
             None if run is None else int(run),
             _seconds(trial),
-            _number(trial, "std"),
+            record.number(trial, record.STD),
         )
 
 
@@ -254,7 +251,7 @@ def is_finite(value: float | None) -> TypeGuard[float]:
 
 def epochs_of(trial: FrozenTrial, epochs: int) -> int:
     """Return how many epochs a trial may run: its builder's number, or else that of the search."""
-    own = _number(trial, _EPOCHS)
+    own = record.number(trial, record.EPOCHS)
     return epochs if own is None else int(own)
 
 
@@ -262,28 +259,22 @@ def saved_epochs(trials: Sequence[FrozenTrial], epochs: int) -> int:
     """Return how many epochs the pruned trials were spared."""
     pruned = [one for one in trials if one.state is TrialState.PRUNED and not has_diverged(one)]
     # One that ran no epoch repeats another or broke a constraint, and was spared none by pruning.
-    pruned = [trial for trial in pruned if trial.user_attrs.get("epochs_run") != 0]
+    pruned = [trial for trial in pruned if trial.user_attrs.get(record.EPOCHS_RUN) != 0]
     # A trial of an earlier search may have had more epochs than this one allows.
     return sum(max(0, _left(trial, epochs_of(trial, epochs))) for trial in pruned)
 
 
 def _left(trial: FrozenTrial, epochs: int) -> int:
     """Return how many of its epochs a trial did not run."""
-    return epochs - int(trial.user_attrs.get("epochs_run", epochs))
+    return epochs - int(trial.user_attrs.get(record.EPOCHS_RUN, epochs))
 
 
 def _plain(card: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in card.items() if key not in _NEW}
 
 
-def _number(trial: FrozenTrial, attr: str) -> float | None:
-    """Return a user attr that is a number; None where it is not there, or something else."""
-    value: Any = trial.user_attrs.get(attr)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
 def _seconds(trial: FrozenTrial) -> float | None:
-    seconds = _number(trial, "seconds")
+    seconds = record.number(trial, record.SECONDS_RUN)
     if seconds is None and trial.state.is_finished() and trial.duration is not None:
         return trial.duration.total_seconds()
     return seconds

@@ -29,6 +29,7 @@ from kerastune_optuna._report import (
 )
 from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._report.timeline import timeline
+from kerastune_optuna._study import record
 
 _FOLDER = Path(__file__).parent
 _PACKAGES = ("kerastune_optuna", "keras", "tensorflow", "optuna", "numpy")
@@ -130,9 +131,9 @@ def _code(facts: Facts) -> str | None:
 
 def _seed(facts: Facts, attrs: Mapping[str, Any]) -> Any:
     """Return the seed of a trial; of several trainings that of the best, whose weights are kept."""
-    values, seeds = attrs.get("values"), attrs.get("seeds")
+    values, seeds = attrs.get(record.VALUES), attrs.get(record.SEEDS)
     if not values or not seeds:
-        return attrs.get("seed")
+        return attrs.get(record.SEED)
     return seeds[values.index(min(values, key=facts.cost))]
 
 

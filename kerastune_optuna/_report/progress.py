@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from kerastune_optuna._check import count
 from kerastune_optuna._storage import is_away, one_try
-from kerastune_optuna._study import finished
+from kerastune_optuna._study import finished, record
 
 if TYPE_CHECKING:
     import optuna
@@ -100,15 +100,15 @@ def line_of(trial: FrozenTrial, objective: Objective) -> str:
     """Return how a trial ended, in one line."""
     attrs = trial.user_attrs
     if trial.state is TrialState.FAIL:
-        end = f"failed: {attrs.get('stop_reason', 'unknown')}"
-    elif "seconds" not in attrs:  # added by hand, or by a plain Optuna script
+        end = f"failed: {attrs.get(record.STOP_REASON, 'unknown')}"
+    elif record.SECONDS_RUN not in attrs:  # added by hand, or by a plain Optuna script
         end = f"{objective.name} {trial.values and objective.value_of(trial)}"
-    elif "best_value" not in attrs:  # it broke a constraint
-        end = f"{attrs['stop_reason']}, {attrs['seconds']:.1f} s"
+    elif record.BEST_VALUE not in attrs:  # it broke a constraint
+        end = f"{attrs[record.STOP_REASON]}, {attrs[record.SECONDS_RUN]:.1f} s"
     else:
         end = (
-            f"{objective.name} {attrs['best_value']:.4g}{_found(attrs)}, "
-            f"{attrs['stop_reason']}, {attrs['seconds']:.1f} s"
+            f"{objective.name} {attrs[record.BEST_VALUE]:.4g}{_found(attrs)}, "
+            f"{attrs[record.STOP_REASON]}, {attrs[record.SECONDS_RUN]:.1f} s"
         )
     return f"Trial {trial.number}: {end}"
 
@@ -118,9 +118,9 @@ def _found(attrs: Mapping[str, Any]) -> str:
 
     A builder's own fit may return a value and tell of no epoch.
     """
-    if "values" in attrs:
-        return f" ± {attrs.get('std', 0):.2g} in {len(attrs['values'])} trainings"
-    return f" at epoch {attrs['best_epoch'] + 1}" if "best_epoch" in attrs else ""
+    if record.VALUES in attrs:
+        return f" ± {attrs.get(record.STD, 0):.2g} in {len(attrs[record.VALUES])} trainings"
+    return f" at epoch {attrs[record.BEST_EPOCH] + 1}" if record.BEST_EPOCH in attrs else ""
 
 
 def _say(line: str) -> None:

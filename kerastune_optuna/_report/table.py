@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from kerastune_optuna._report.facts import Facts
+from kerastune_optuna._storage import WORKER
+from kerastune_optuna._study import record
 
 if TYPE_CHECKING:
     import optuna
@@ -14,18 +16,18 @@ if TYPE_CHECKING:
 
 # The user attrs of a trial that a reader looks for.
 _ATTRS = (
-    "best_value",
-    "best_epoch",
-    "epochs",
-    "epochs_run",
-    "seconds",
-    "seed",
-    "stop_reason",
+    record.BEST_VALUE,
+    record.BEST_EPOCH,
+    record.EPOCHS,
+    record.EPOCHS_RUN,
+    record.SECONDS_RUN,
+    record.SEED,
+    record.STOP_REASON,
     "n_params",
-    "worker",
+    WORKER,
 )
 # And those of trials of several trainings.
-_OF_SEVERAL = ("std", "values", "seeds", "best_epochs")
+_OF_SEVERAL = (record.STD, record.VALUES, record.SEEDS, record.BEST_EPOCHS)
 
 
 def results(study: optuna.Study) -> pandas.DataFrame:

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from kerastune_optuna._report import style
 from kerastune_optuna._report.facts import Facts, Row
+from kerastune_optuna._storage import WORKER
 
 _UNSIGNED = "unknown"  # the worker of a trial that was added by hand
 _TALLEST = 900  # pixels
@@ -50,7 +51,7 @@ def _lanes(rows: Sequence[Row]) -> dict[str, str]:
 
 def _worker(row: Row) -> str:
     """Return who ran a trial: machine, process id, and when the process began."""
-    return str(row.trial.user_attrs.get("worker", _UNSIGNED))
+    return str(row.trial.user_attrs.get(WORKER, _UNSIGNED))
 
 
 def _bars(

@@ -30,14 +30,12 @@ from kerastune_optuna._rerun.executions import (
 )
 from kerastune_optuna._search import Ending, asked
 from kerastune_optuna._storage import check_store
-from kerastune_optuna._study import Constraints, Home, make_part, opening, ranking
+from kerastune_optuna._study import Constraints, Home, make_part, opening, ranking, record
 from kerastune_optuna._trial import Recipe, keeps, tidy
 from kerastune_optuna._workers import Run, comparable
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
-
-_LINK = "confirmation"  # the user attr of a search's study that says what was confirmed, and where
 
 
 def check_request(home: Home, top: object, count: object, x: object) -> None:
@@ -114,7 +112,7 @@ def confirm(run: Run, given: FitArguments, chosen: Sequence[FrozenTrial], count:
         check_store(home.store)
     numbers = [trial.number for trial in chosen]
     link = {"study": study.study_name, "trials": numbers, "executions": count}
-    home.study.set_user_attr(_LINK, link)
+    home.study.set_user_attr(record.CONFIRMATION, link)
     wanted = asked_for(chosen, count)
     lay_out_missing(study, wanted)
     there = executions(study)
@@ -179,7 +177,7 @@ def confirmation(home: Home) -> Confirmation:
 
 def confirmed(home: Home) -> Confirmation | None:
     """Return what was confirmed so far; None before any confirm(), or where it was deleted."""
-    link = home.existing.user_attrs.get(_LINK)
+    link = home.existing.user_attrs.get(record.CONFIRMATION)
     if link is None or link["study"] not in optuna.get_all_study_names(home.storage):
         return None
     trials = home.study.get_trials(deepcopy=False)

@@ -17,7 +17,7 @@ from kerastune_optuna._search import (
     is_taken,
     take_one,
 )
-from kerastune_optuna._study import CONFIRMS, Watch, derive, lay_out, value_of
+from kerastune_optuna._study import CONFIRMS, Watch, derive, lay_out, record, value_of
 
 if TYPE_CHECKING:
     import optuna
@@ -83,7 +83,7 @@ def executions(study: optuna.Study) -> list[FrozenTrial]:
 
 def key_of(trial: FrozenTrial) -> Key:
     """Return what tells an execution from others: the trial that it confirms, and its seed."""
-    return trial.user_attrs[CONFIRMS], trial.user_attrs["seed"]
+    return trial.user_attrs[CONFIRMS], trial.user_attrs[record.SEED]
 
 
 def asked_for(chosen: Sequence[FrozenTrial], count: int) -> dict[Key, FrozenTrial]:
@@ -104,12 +104,12 @@ def lay_out_missing(study: optuna.Study, asked: Mapping[Key, FrozenTrial]) -> No
     there = {key_of(one) for one in executions(study) if one.state is not TrialState.FAIL}
     for (number, seed), trial in asked.items():
         if (number, seed) not in there:
-            lay_out(study, trial.params, user_attrs={CONFIRMS: number, "seed": seed})
+            lay_out(study, trial.params, user_attrs={CONFIRMS: number, record.SEED: seed})
 
 
 def _seed(trial: FrozenTrial, nth: int) -> int:
     """Return the seed of an execution, which each process comes to and the search did not use."""
-    return derive(trial.user_attrs.get("seed", trial.number), nth)
+    return derive(trial.user_attrs.get(record.SEED, trial.number), nth)
 
 
 def best_of_each(study: optuna.Study, objective: Objective) -> dict[int, FrozenTrial]:

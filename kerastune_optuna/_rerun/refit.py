@@ -14,9 +14,8 @@ from optuna.trial import BaseTrial, FrozenTrial
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
-from kerastune_optuna._study import Home, Objective, Objectives, seed_of
+from kerastune_optuna._study import Home, Objective, Objectives, record, seed_of
 from kerastune_optuna._trial import (
-    FITS,
     EpochLogs,
     Fits,
     Gate,
@@ -121,7 +120,7 @@ def best_epochs(trial: FrozenTrial) -> int:
     Raises:
         ArgumentError: It is not recorded.
     """
-    best: int | None = trial.user_attrs.get("best_epoch")  # counted from 0
+    best: int | None = trial.user_attrs.get(record.BEST_EPOCH)  # counted from 0
     if best is None:
         raise ArgumentError(
             f"epochs=None: trial {trial.number} has no best_epoch, as trials that a tuner ran "
@@ -133,13 +132,13 @@ def best_epochs(trial: FrozenTrial) -> int:
 def ends_of_fits(trial: FrozenTrial) -> list[int]:
     """Return after how many epochs each fit of a trial ended, up to its best epoch."""
     best = best_epochs(trial)
-    ends = accumulate(trial.user_attrs.get(FITS, []))
+    ends = accumulate(trial.user_attrs.get(record.FITS, []))
     return [*(end for end in ends if end < best), best]
 
 
 def best_training(trial: FrozenTrial, objective: Objective) -> int:
     """Return which of a trial's trainings was the best: the first where it had no more."""
-    return best_of(trial.user_attrs.get("values", [0.0]), objective)
+    return best_of(trial.user_attrs.get(record.VALUES, [0.0]), objective)
 
 
 def as_they_are(callbacks: Any) -> list[Factory]:
@@ -202,7 +201,7 @@ def _up_to_the_best(home: Home, trial: FrozenTrial) -> tuple[int, Until]:
     """Return the epochs to train for, and what ends the training after the best of them."""
     ends = ends_of_fits(trial)
     known = card.read(home.study, trial)
-    if FITS not in trial.user_attrs or known is None:
+    if record.FITS not in trial.user_attrs or known is None:
         return ends[-1], Until(ends)
     # How many epochs each fit has may depend on those of the search.
     return known["arguments"]["epochs"], Until(ends)

@@ -15,7 +15,7 @@ from kerastune_optuna._data import datasets
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._rerun.comparison import Reproduction, Value
 from kerastune_optuna._rerun.refit import Until, folder_for, train
-from kerastune_optuna._study import REPEAT_OF, RETRY_OF, are_broken, derive, plain_name
+from kerastune_optuna._study import REPEAT_OF, RETRY_OF, are_broken, derive, plain_name, record
 from kerastune_optuna._trial import TRAINING, Recipe, Row, history, worth
 from kerastune_optuna._workers import card as card_
 from kerastune_optuna._workers import shown_once
@@ -108,7 +108,7 @@ def _again(home: Home, number: int, recipe: Recipe) -> Reproduction:
     folder = folder_for(study.study_name, "reproduced", trial)
     values: list[Value] = []
     for training, its in _of_each_training(trial, recipe, recorded).items():
-        epochs = len(its) or trial.user_attrs["epochs_run"]
+        epochs = len(its) or trial.user_attrs[record.EPOCHS_RUN]
         again = _train(recipe, trial, folder, training, epochs)
         values += _compare(its or _reported(trial, recipe, again), again, training)
     return Reproduction(trial, values, changes)
@@ -163,10 +163,10 @@ def find(study: optuna.Study, number: int) -> tuple[FrozenTrial, Card]:
         raise ArgumentError(
             f"Trial {number} repeats trial {earlier}, and was not trained. Pass {earlier}."
         )
-    if are_broken(done[number]) and not done[number].user_attrs.get("epochs_run"):
+    if are_broken(done[number]) and not done[number].user_attrs.get(record.EPOCHS_RUN):
         raise ArgumentError(
             f"Trial {number} was not trained, for it broke a constraint "
-            f"({done[number].user_attrs.get('stop_reason')}). Pass one that was."
+            f"({done[number].user_attrs.get(record.STOP_REASON)}). Pass one that was."
         )
     card = card_.read(study, done[number])
     if card is None:
@@ -183,7 +183,7 @@ def _changes_of_trial(study: optuna.Study, trial: FrozenTrial, card: Card) -> li
     while (before := first.user_attrs.get(RETRY_OF)) is not None:
         first = study.get_trials(deepcopy=False)[before]
     expected = None if card["seed"] is None else derive(card["seed"], first.number)
-    seed = trial.user_attrs["seed"]
+    seed = trial.user_attrs[record.SEED]
     changed = [] if expected in (None, seed) else [f"its seed was {expected} and is {seed}"]
     if are_broken(trial):
         changed.append("its time was over within an epoch, which none of equal length repeats")

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import ArgumentError
-from kerastune_optuna._study import lay_out
+from kerastune_optuna._study import lay_out, record
 
 if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-KEY = "kerastune_optuna:point"  # the system attr of a trial that was laid out here
 _PLAIN = (str, int, float, bool, type(None))
 ENQUEUED, OF_GRID, _FREE = range(3)  # the order in which trials are taken
 
@@ -28,14 +27,14 @@ def lay_out_point(study: optuna.Study, params: Mapping[str, Any], order: int, ke
         order: ENQUEUED or OF_GRID.
         key: Of all trials with one key, only the first counts.
     """
-    lay_out(study, params, {KEY: {"order": order, "key": key}})
+    lay_out(study, params, {record.POINT: {"order": order, "key": key}})
 
 
 def order(trial: FrozenTrial) -> int:
     """Return which of the WAITING trials are taken first: what the user enqueued, and retries."""
     attrs = trial.system_attrs
-    if KEY in attrs:
-        return int(attrs[KEY]["order"])
+    if record.POINT in attrs:
+        return int(attrs[record.POINT]["order"])
     return ENQUEUED if attrs.get(_optuna.FIXED_PARAMS) else _FREE
 
 
@@ -49,10 +48,10 @@ def doubles(trials: Sequence[FrozenTrial]) -> set[int]:
 
     All trials of lower numbers are there once a trial is, so that every process comes to the same.
     """
-    laid_out = [trial for trial in trials if KEY in trial.system_attrs]
+    laid_out = [trial for trial in trials if record.POINT in trial.system_attrs]
     firsts: dict[str, int] = {}
     for trial in laid_out:
-        firsts.setdefault(trial.system_attrs[KEY]["key"], trial.number)
+        firsts.setdefault(trial.system_attrs[record.POINT]["key"], trial.number)
     return {trial.number for trial in laid_out} - set(firsts.values())
 
 

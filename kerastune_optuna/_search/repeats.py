@@ -10,7 +10,13 @@ from optuna.trial import TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._search import space
-from kerastune_optuna._study import REPEAT_OF, are_broken, first_of_these_epochs, was_cut_off
+from kerastune_optuna._study import (
+    REPEAT_OF,
+    are_broken,
+    first_of_these_epochs,
+    record,
+    was_cut_off,
+)
 
 if TYPE_CHECKING:
     import optuna
@@ -18,8 +24,8 @@ if TYPE_CHECKING:
 
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 _LATEST = 50
-_COPIED = ("best_value", "best_epoch", "epochs", "n_params", "seed", "fits")
-_OF_SEVERAL = ("values", "std", "seeds", "best_epochs")  # trainings
+_COPIED = (record.BEST_VALUE, record.BEST_EPOCH, record.EPOCHS, "n_params", record.SEED, "fits")
+_OF_SEVERAL = (record.VALUES, record.STD, record.SEEDS, record.BEST_EPOCHS)  # trainings
 
 
 def find(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None:
@@ -53,7 +59,7 @@ def _was_trained(trial: FrozenTrial) -> bool:
 
     What broke a constraint may be allowed by now; where it is not, it ends before it is trained.
     """
-    is_ours = "seed" in trial.user_attrs and REPEAT_OF not in trial.user_attrs
+    is_ours = record.SEED in trial.user_attrs and REPEAT_OF not in trial.user_attrs
     return is_ours and not are_broken(trial)
 
 
@@ -64,7 +70,7 @@ def take_over(trial: optuna.Trial, earlier: FrozenTrial) -> None:
     copied = (*_COPIED, *_OF_SEVERAL)
     known = {key: earlier.user_attrs[key] for key in copied if key in earlier.user_attrs}
     reason = f"repeats trial {earlier.number}"
-    own = {"epochs_run": 0, "stop_reason": reason, REPEAT_OF: earlier.number}
+    own = {record.EPOCHS_RUN: 0, record.STOP_REASON: reason, REPEAT_OF: earlier.number}
     for key, value in {**known, **own}.items():
         trial.set_user_attr(key, value)
 

@@ -44,11 +44,11 @@ from kerastune_optuna._study import (
     is_signed_here,
     lay_out,
     leave,
+    record,
     take,
     was_cut_off,
     whereabouts,
 )
-from kerastune_optuna._study import reason as _reason
 
 # A generator of its own: a wait takes no number of those that a trial seeds for the user's code.
 _chance = random.Random()
@@ -208,7 +208,7 @@ class Budget:
         if len(last) < self.max_failed_trials:
             return
         if all(trial.state is TrialState.FAIL for trial in last):
-            reason = last[-1].user_attrs.get("stop_reason", "unknown")
+            reason = last[-1].user_attrs.get(record.STOP_REASON, "unknown")
             raise TooManyFailuresError(
                 f"{_in_a_row(len(last))} (trial {last[-1].number}) with: "
                 f"{reason.rstrip('.')}. Mend build_model or its ranges; search() then goes on. "
@@ -248,7 +248,7 @@ def _slots(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that count towards the size of the study, by their numbers."""
     trials = _optuna.known_trials(study, anew=True)
     # Most are sure to count, and a second look at thousands takes milliseconds.
-    others = [one for one in trials if one.state not in _SURE or _points.KEY in one.system_attrs]
+    others = [one for one in trials if one.state not in _SURE or record.POINT in one.system_attrs]
     left_out = {one.number for one in others if not _counts(study, one)} | _points.doubles(others)
     left_out |= idle_retries(trials)
     return [one for one in trials if one.number not in left_out] if left_out else trials
@@ -300,14 +300,14 @@ def _check_alike(trials: Sequence[FrozenTrial], others: Sequence[FrozenTrial]) -
     """Raise where two trials failed with the same error, as all others would."""
     by_cause: dict[str | None, list[FrozenTrial]] = defaultdict(list)
     for trial in trials:
-        by_cause[trial.system_attrs.get(_reason.SAMENESS)].append(trial)
+        by_cause[trial.system_attrs.get(record.SAMENESS)].append(trial)
     by_cause.pop(None, None)
     for first, *more in by_cause.values():
         if more and not divergence.is_any_to_succeed(others, more[0]):
             raise TooManyFailuresError(
                 f"{len(more) + 1} trials failed with the same error before any succeeded: "
-                f"{first.user_attrs['stop_reason'].rstrip('.')}. Mend build_model, the data or the "
-                "arguments; the same call then goes on. Where other configurations work, "
+                f"{first.user_attrs[record.STOP_REASON].rstrip('.')}. Mend build_model, the data "
+                "or the arguments; the same call then goes on. Where other configurations work, "
                 "enqueue() lets one of them go first in a search."
             )
 

@@ -1,6 +1,6 @@
 """What a study is to do, what its trials record, who runs them, and which are best."""
 
-from kerastune_optuna._study import divergence, opening, ranking, reason
+from kerastune_optuna._study import divergence, opening, ranking, reason, record
 from kerastune_optuna._study.claim import is_claimed, take
 from kerastune_optuna._study.constraints import (
     Constraint,
@@ -8,11 +8,10 @@ from kerastune_optuna._study.constraints import (
     are_broken,
     check_constraints,
 )
-from kerastune_optuna._study.divergence import DIVERGED, NOT_FINITE, came_to_nothing, has_diverged
+from kerastune_optuna._study.divergence import came_to_nothing, has_diverged
 from kerastune_optuna._study.heartbeat import Heart, Watch, is_dead, is_in_doubt
 from kerastune_optuna._study.home import Home, deletion_of
 from kerastune_optuna._study.liveness import (
-    SLOT,
     is_signed_elsewhere,
     is_signed_here,
     leave,
@@ -44,13 +43,19 @@ from kerastune_optuna._study.opening import (
     quiet_optuna,
 )
 from kerastune_optuna._study.parts import beside, family, make_part, wholes
-from kerastune_optuna._study.ranking import REPEAT_OF, front, value_of
-from kerastune_optuna._study.retry import (
+from kerastune_optuna._study.ranking import front, value_of
+from kerastune_optuna._study.record import (
     BACKUP,
     CONFIRMS,
+    DIVERGED,
+    NOT_FINITE,
+    REPEAT_OF,
+    RETRY_OF,
+    SLOT,
+)
+from kerastune_optuna._study.retry import (
     DIED,
     INTERRUPTED,
-    RETRY_OF,
     fail_and_retry,
     idle_retries,
     lay_out,
@@ -112,6 +117,7 @@ __all__ = [
     "quiet_optuna",
     "ranking",
     "reason",
+    "record",
     "seed_of",
     "sign_of",
     "signature",

@@ -10,14 +10,14 @@ from optuna.trial import TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._storage import gives_to_one
-from kerastune_optuna._study.liveness import SLOT, machine, sign
+from kerastune_optuna._study import record
+from kerastune_optuna._study.liveness import machine, sign
 
 if TYPE_CHECKING:
     import optuna
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
-_CLAIM = "kerastune_optuna:claim:"  # begins the system attr of a trial in which a worker claims it
 _POLL = 0.05  # seconds between two looks at what the others saw
 _PATIENCE = 10.0  # seconds in which a worker that lives has written down what it saw
 
@@ -31,8 +31,8 @@ def take(study: optuna.Study, slot: FrozenTrial) -> bool:
     storage, trial_id = _optuna.storage_of(study), _optuna.id_of(slot)
     if not gives_to_one(storage) and (is_claimed(slot) or not _is_elected(storage, trial_id)):
         return False
-    if SLOT not in slot.system_attrs:  # the user's own study.enqueue_trial() made it
-        storage.set_trial_system_attr(trial_id, SLOT, machine())
+    if record.SLOT not in slot.system_attrs:  # the user's own study.enqueue_trial() made it
+        storage.set_trial_system_attr(trial_id, record.SLOT, machine())
     if not storage.set_trial_state_values(trial_id, TrialState.RUNNING):
         return False
     # Signed before the sampler starts to think: an unsigned trial cannot be told dead.
@@ -56,11 +56,11 @@ def _is_elected(storage: BaseStorage, trial_id: int) -> bool:
     gives up, and at worst nobody takes the trial, as if its worker had died.
     """
     own = uuid4().hex
-    storage.set_trial_system_attr(trial_id, _CLAIM + own, [])
+    storage.set_trial_system_attr(trial_id, record.CLAIM + own, [])
     seen = sorted(_claims(storage.get_trial(trial_id)))
     if seen == [own]:
         return True
-    storage.set_trial_system_attr(trial_id, _CLAIM + own, seen)
+    storage.set_trial_system_attr(trial_id, record.CLAIM + own, seen)
     gives_up = time.monotonic() + _PATIENCE
     while time.monotonic() < gives_up:
         trial = storage.get_trial(trial_id)
@@ -76,4 +76,6 @@ def _is_elected(storage: BaseStorage, trial_id: int) -> bool:
 def _claims(trial: FrozenTrial) -> dict[str, list[str]]:
     """Return what each worker saw that claims a trial; nothing where it is about to say so."""
     attrs = trial.system_attrs.items()
-    return {key.removeprefix(_CLAIM): seen for key, seen in attrs if key.startswith(_CLAIM)}
+    return {
+        key.removeprefix(record.CLAIM): seen for key, seen in attrs if key.startswith(record.CLAIM)
+    }

@@ -10,23 +10,22 @@ from optuna.trial import TrialState
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import TooManyFailuresError
+from kerastune_optuna._study import record
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-DIVERGED = "diverged"  # the user attr of a trial with the epochs that it ran until its loss was NaN
-NOT_FINITE = "not_finite"  # the user attr that says where the data holds NaN or infinity
 _SURE_AFTER = 2  # trials that came to nothing in their first epoch on data that is not finite
 
 
 def has_diverged(trial: FrozenTrial) -> bool:
     """Whether a trial ended because its loss or its weights were no longer finite."""
-    return DIVERGED in trial.user_attrs
+    return record.DIVERGED in trial.user_attrs
 
 
 def came_to_nothing(trial: FrozenTrial) -> bool:
     """Whether a trial failed, or diverged in its first epoch: a later one had finite values."""
-    is_early = has_diverged(trial) and trial.user_attrs["epochs_run"] <= 1
+    is_early = has_diverged(trial) and trial.user_attrs[record.EPOCHS_RUN] <= 1
     return trial.state is TrialState.FAIL or is_early
 
 
@@ -62,16 +61,17 @@ def check(trials: Sequence[FrozenTrial], most: int, others: Sequence[FrozenTrial
     Raises:
         TooManyFailuresError: Says what the last one came to, and what to mend.
     """
-    is_data = all(NOT_FINITE in one.user_attrs for one in trials)
+    is_data = all(record.NOT_FINITE in one.user_attrs for one in trials)
     enough = min(most, _SURE_AFTER) if is_data else most
     if len(trials) < enough or not all(map(came_to_nothing, trials)):
         return
     if is_any_to_succeed(others, trials[enough - 1]):
         return
     what = "the data" if is_data else "build_model or its ranges, as of the learning rate"
+    reason = trials[-1].user_attrs.get(record.STOP_REASON, "unknown")
     raise TooManyFailuresError(
-        f"{_all(trials)} with: {trials[-1].user_attrs.get('stop_reason', 'unknown')}. Mend {what}, "
-        "and call search() again; with overwrite=True it begins anew."
+        f"{_all(trials)} with: {reason}. Mend {what}, and call search() "
+        "again; with overwrite=True it begins anew."
     )
 
 

@@ -18,8 +18,8 @@ from optuna.trial import TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._storage import WORKER, is_private, one_try
+from kerastune_optuna._study import record
 from kerastune_optuna._study.liveness import (
-    SLOT,
     is_run_here,
     is_signed_here,
     machine,
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-BEAT = "kerastune_optuna:beat"  # the system attr of a trial that its process counts up
 _BEAT_SECONDS = 10.0
 _LOOK_SECONDS = 5.0
 _LEASE_SECONDS = 90.0  # nine beats: some may be lost in a busy network
@@ -80,7 +79,7 @@ class Heart:
                     self._at_each()
                     for trial_id in signed_in(self._storage):
                         with suppress(UpdateFinishedTrialError):  # others took it for dead
-                            self._storage.set_trial_system_attr(trial_id, BEAT, beats)
+                            self._storage.set_trial_system_attr(trial_id, record.BEAT, beats)
                         self._watch.hear()
             except Exception:  # each database driver has errors of its own, with no common base
                 # A thread that ended here would let others take this living process for dead. The
@@ -142,7 +141,7 @@ class Watch:
         return not self._look(trial).has_beaten and not self.has_lapsed(trial)
 
     def _look(self, trial: FrozenTrial) -> _Sight:
-        beat = trial.system_attrs.get(BEAT)
+        beat = trial.system_attrs.get(record.BEAT)
         sight = self._seen.setdefault(_optuna.id_of(trial), _Sight(beat, time.monotonic()))
         if beat != sight.beat:
             sight.beat, sight.since, sight.has_beaten = beat, time.monotonic(), True
@@ -174,6 +173,6 @@ def _is_told_by_beats(trial: FrozenTrial) -> bool:
     if WORKER not in trial.user_attrs:
         # A slot was taken a moment ago, or its worker died before it could sign. What is no slot
         # is run by code that is not ours.
-        return SLOT in trial.system_attrs
+        return record.SLOT in trial.system_attrs
     signed = signed_by(trial)
     return signed is not None and signed["machine"] != machine()

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
-SLOT = "kerastune_optuna:slot"  # the system attr of a trial that says which machine laid it out
 _SIGNATURE = re.compile(r"(?P<machine>.+):(?P<pid>\d+):(?P<started>\d+)")
 _STARTTIME = 19  # the place in /proc/PID/stat, as proc(5) has it, from the process's state on
 

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StudyMismatchError
 from kerastune_optuna._storage import MARK, WORKER
+from kerastune_optuna._study import record
 from kerastune_optuna._study.objectives import Objectives
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
 
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
-_TRAININGS = "trainings"  # the user attr with what a value is the mean of, where that is several
-_EPOCHS = "epochs"  # the user attr with the epochs that a trial of the latest search may run
-_SINCE = "kerastune_optuna:epochs_since"  # the system attr with the first trial that may run them
 
 
 def open_study(storage: BaseStorage, name: str, objectives: Objectives) -> optuna.Study:
@@ -111,11 +109,11 @@ def note_epochs(study: optuna.Study, epochs: int, *, is_other: bool = False) -> 
         is_other: Whether trials are given something else than those before, so that these say
             nothing of what theirs come to.
     """
-    if is_other or study.user_attrs.get(_EPOCHS) != epochs:
+    if is_other or study.user_attrs.get(record.EPOCHS) != epochs:
         begun = [trial.number for trial in study.get_trials(deepcopy=False) if _has_begun(trial)]
         since = max(begun, default=-1) + 1
-        _optuna.set_attr(study, _SINCE, since)
-        study.set_user_attr(_EPOCHS, epochs)
+        _optuna.set_attr(study, record.EPOCHS_SINCE, since)
+        study.set_user_attr(record.EPOCHS, epochs)
 
 
 def _has_begun(trial: FrozenTrial) -> bool:
@@ -124,13 +122,13 @@ def _has_begun(trial: FrozenTrial) -> bool:
 
 def epochs_known(study: optuna.Study) -> int | None:
     """Return how many epochs a trial of the latest search may run; None before any search."""
-    epochs: int | None = study.user_attrs.get(_EPOCHS)
+    epochs: int | None = study.user_attrs.get(record.EPOCHS)
     return epochs
 
 
 def first_of_these_epochs(study: optuna.Study) -> int:
     """Return the number from which on trials may run as many epochs as those of this search."""
-    since: int = _optuna.attrs_of(study).get(_SINCE, 0)
+    since: int = _optuna.attrs_of(study).get(record.EPOCHS_SINCE, 0)
     return since
 
 
@@ -146,7 +144,7 @@ def claim_trainings(study: optuna.Study, executions: int, folds: str | None) -> 
         StudyMismatchError: Its trials are the mean of others, and would not compare with ours.
     """
     ours = {"executions_per_trial": executions, "cv": folds}
-    found = study.user_attrs.get(_TRAININGS, {"executions_per_trial": 1, "cv": None})
+    found = study.user_attrs.get(record.TRAININGS, {"executions_per_trial": 1, "cv": None})
     if found == ours:
         return
     # Trials that were added by hand are taken for what their user means them to be.
@@ -157,7 +155,7 @@ def claim_trainings(study: optuna.Study, executions: int, folds: str | None) -> 
             "seed=, a splitter with a random_state=), another study_name, or overwrite=True to "
             "start anew."
         )
-    study.set_user_attr(_TRAININGS, ours)
+    study.set_user_attr(record.TRAININGS, ours)
 
 
 def _told(trainings: Mapping[str, Any]) -> str:

@@ -7,27 +7,26 @@ from typing import TYPE_CHECKING
 import optuna
 
 from kerastune_optuna import _optuna
+from kerastune_optuna._study import record
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-_PART_OF = "part_of"  # the user attr of a study with the name of the one that it is part of
-
 
 def make_part(study: optuna.Study, whole: str) -> None:
     """Write down that a study is part of another: it goes with it, and is not looked at alone."""
-    study.set_user_attr(_PART_OF, whole)
+    study.set_user_attr(record.PART_OF, whole)
 
 
 def whole_of(study: optuna.Study) -> str:
     """Return the name of the study that a study is part of, or else its own."""
-    return str(study.user_attrs.get(_PART_OF, study.study_name))
+    return str(study.user_attrs.get(record.PART_OF, study.study_name))
 
 
 def wholes(storage: BaseStorage) -> dict[str, str | None]:
     """Return the names of all studies, each with that of the study that it is part of, if any."""
     # Optuna's summaries read all trials as well, of studies that may be deleted meanwhile.
-    return {one.study_name: one.user_attrs.get(_PART_OF) for one in storage.get_all_studies()}
+    return {one.study_name: one.user_attrs.get(record.PART_OF) for one in storage.get_all_studies()}
 
 
 def family(study: optuna.Study) -> list[str]:

@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._storage import database
+from kerastune_optuna._study import record
 from kerastune_optuna._study.monitor import sign_of
 
 if TYPE_CHECKING:
@@ -18,15 +19,13 @@ if TYPE_CHECKING:
 
     from kerastune_optuna._study.monitor import Objective
 
-REPEAT_OF = "repeat_of"  # the user attr of a trial with the number of the one whose result it has
-
 
 def may_be_best(trial: FrozenTrial) -> bool:
     """Whether a trial is COMPLETE by a training of its own.
 
     One that has the result of another is left out: its model is the other's.
     """
-    return trial.state is TrialState.COMPLETE and REPEAT_OF not in trial.user_attrs
+    return trial.state is TrialState.COMPLETE and record.REPEAT_OF not in trial.user_attrs
 
 
 def complete(study: optuna.Study) -> list[FrozenTrial]:
@@ -101,7 +100,7 @@ def ranked(
 def best(study: optuna.Study, objective: Objective, n: int) -> list[FrozenTrial]:
     """Return the best `n` trials as `ranked` does; a database is not asked for the others."""
     storage, study_id = _optuna.storage_of(study), _optuna.id_of(study)
-    ids = database.best_ids(storage, study_id, objective.direction, n, REPEAT_OF)
+    ids = database.best_ids(storage, study_id, objective.direction, n, record.REPEAT_OF)
     if ids is None:
         return ranked(study.get_trials(deepcopy=False), objective, n)
     return [storage.get_trial(trial_id) for trial_id in ids]

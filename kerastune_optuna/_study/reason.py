@@ -6,7 +6,6 @@ import hashlib
 import re
 import traceback
 
-SAMENESS = "kerastune_optuna:failure"  # the system attr of a trial that is equal for equal errors
 _LONGEST = 300  # characters
 # Keras prints in bold what went wrong, between the name of the layer and the arguments of its call.
 _BOLD = re.compile(r"\x1b\[1m(.*?)\x1b\[0m", re.DOTALL)

@@ -10,7 +10,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from kerastune_optuna import _optuna
-from kerastune_optuna._study.liveness import SLOT, machine
+from kerastune_optuna._study import record
+from kerastune_optuna._study.liveness import machine
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -21,16 +22,12 @@ _TWICE = "laid out twice"  # the stop_reason of a second retry of one trial
 _DEADLY = "its worker died {} times"  # the stop_reason of a trial that is not run again
 _MOST_DEATHS = 3  # one that fills the memory would kill worker after worker
 
-RETRY_OF = "retry_of"  # the user attr with the number of the trial that is run again
-CONFIRMS = "confirms"  # the user attr with the number of the trial whose configuration it trains
-BACKUP = "kerastune_optuna:backup"  # the system attr that says where the trial's last backup is
-_DEATHS = "kerastune_optuna:deaths"  # the system attr with how many workers died of the trial
-_SAME = ("seed", CONFIRMS)  # the user attrs that are those of the trial before
+_SAME = (record.SEED, record.CONFIRMS)  # the user attrs that are those of the trial before
 
 
 def was_cut_off(trial: FrozenTrial) -> bool:
     """Whether a FAIL trial says nothing about its configuration."""
-    return trial.user_attrs.get("stop_reason") in (DIED, INTERRUPTED, _TWICE)
+    return trial.user_attrs.get(record.STOP_REASON) in (DIED, INTERRUPTED, _TWICE)
 
 
 def lay_out(
@@ -51,7 +48,7 @@ def lay_out(
     fixed = {_optuna.FIXED_PARAMS: dict(params)} if params else {}
     slot = optuna.trial.create_trial(
         state=TrialState.WAITING,
-        system_attrs={SLOT: machine(), **fixed, **(system_attrs or {})},
+        system_attrs={record.SLOT: machine(), **fixed, **(system_attrs or {})},
         user_attrs=dict(user_attrs or {}),
     )
     return _optuna.storage_of(study).create_new_trial(_optuna.id_of(study), slot)
@@ -59,10 +56,12 @@ def lay_out(
 
 def _lay_out_again(study: optuna.Study, trial: FrozenTrial, deaths: dict[str, Any]) -> int:
     attrs = trial.system_attrs
-    kept = {key: attrs[key] for key in (*_optuna.GRID_POINT, BACKUP) if key in attrs}
+    kept = {key: attrs[key] for key in (*_optuna.GRID_POINT, record.BACKUP) if key in attrs}
     params = {**attrs.get(_optuna.FIXED_PARAMS, {}), **trial.params}
     same = {key: trial.user_attrs[key] for key in _SAME if key in trial.user_attrs}
-    return lay_out(study, params, {**kept, _DEATHS: deaths}, {**same, RETRY_OF: trial.number})
+    return lay_out(
+        study, params, {**kept, record.DEATHS: deaths}, {**same, record.RETRY_OF: trial.number}
+    )
 
 
 def fail_and_retry(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
@@ -92,8 +91,8 @@ def fail_and_retry(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool
 
 def _count_deaths(trial: FrozenTrial, reason: str) -> dict[str, Any]:
     """Return how many workers died of a trial since it last made progress, which a backup shows."""
-    before = trial.system_attrs.get(_DEATHS, {"count": 0, "backup": None})
-    backup = (trial.system_attrs.get(BACKUP) or {}).get("id")
+    before = trial.system_attrs.get(record.DEATHS, {"count": 0, "backup": None})
+    backup = (trial.system_attrs.get(record.BACKUP) or {}).get("id")
     count = before["count"] if before["backup"] == backup else 0
     return {"count": count + (reason == DIED), "backup": backup}
 
@@ -101,7 +100,7 @@ def _count_deaths(trial: FrozenTrial, reason: str) -> dict[str, Any]:
 def _is_laid_out(study: optuna.Study, trial: FrozenTrial) -> bool:
     """Whether a trial has a retry."""
     others = study.get_trials(deepcopy=False)
-    return any(one.user_attrs.get(RETRY_OF) == trial.number for one in others)
+    return any(one.user_attrs.get(record.RETRY_OF) == trial.number for one in others)
 
 
 def idle_retries(trials: Sequence[FrozenTrial]) -> set[int]:
@@ -110,11 +109,11 @@ def idle_retries(trials: Sequence[FrozenTrial]) -> set[int]:
     Args:
         trials: All trials of a study, in the order of their numbers.
     """
-    retries = [trial for trial in trials if RETRY_OF in trial.user_attrs]
+    retries = [trial for trial in trials if record.RETRY_OF in trial.user_attrs]
     waiting = {one.number for one in retries if one.state is TrialState.WAITING}
     if not waiting:
         return waiting  # as mostly, and without another look at thousands
-    firsts = {one.user_attrs[RETRY_OF]: one.number for one in reversed(retries)}
+    firsts = {one.user_attrs[record.RETRY_OF]: one.number for one in reversed(retries)}
     cut_off = {trial.number for trial in trials if _is_cut_off(trial)}
     due = {number for origin, number in firsts.items() if origin in cut_off}
     return waiting - due
@@ -137,7 +136,7 @@ def _fail(study: optuna.Study, trial_id: int, reason: str) -> bool:
     """Fail a trial; False where another process was first."""
     try:
         storage = _optuna.storage_of(study)
-        storage.set_trial_user_attr(trial_id, "stop_reason", reason)
+        storage.set_trial_user_attr(trial_id, record.STOP_REASON, reason)
         return storage.set_trial_state_values(trial_id, TrialState.FAIL)
     except UpdateFinishedTrialError:
         return False

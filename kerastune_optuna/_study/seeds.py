@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kerastune_optuna._study import record
+
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial, FrozenTrial
 
@@ -26,6 +28,6 @@ def seed_of(trial: BaseTrial | FrozenTrial, seed: int | None, training: int = 0)
     It is what is recorded, else what follows from that of the search.
     """
     if training:
-        return int(trial.user_attrs["seeds"][training])
-    recorded: int | None = trial.user_attrs.get("seed")
+        return int(trial.user_attrs[record.SEEDS][training])
+    recorded: int | None = trial.user_attrs.get(record.SEED)
     return derive(seed, trial.number) if recorded is None else recorded

@@ -13,11 +13,10 @@ from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
 from kerastune_optuna._trial.run import run_trial
 from kerastune_optuna._trial.steps import check_steps
 from kerastune_optuna._trial.stop import StopOnRequest
-from kerastune_optuna._trial.trainings import FITS, TRAINING, best_of
+from kerastune_optuna._trial.trainings import TRAINING, best_of
 from kerastune_optuna._trial.user_callbacks import as_list, check_callbacks, may_add_metrics
 
 __all__ = [
-    "FITS",
     "TRAINING",
     "Builder",
     "EpochLogs",

@@ -16,7 +16,7 @@ from optuna_integration import KerasPruningCallback
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._storage import is_away, one_try
-from kerastune_optuna._study import direction_for, parse_objective
+from kerastune_optuna._study import direction_for, parse_objective, record
 from kerastune_optuna._trial.state import State, give_back, state_of_generators
 from kerastune_optuna._trial.trainings import Series
 
@@ -206,9 +206,9 @@ class PruningCallback(KerasPruningCallback):
 
     def outcome(self) -> dict[str, Any]:
         """Return what this training came to; without a best value where none was finite."""
-        best = {"best_value": self.best_value, "best_epoch": self.best_epoch}
+        best = {record.BEST_VALUE: self.best_value, record.BEST_EPOCH: self.best_epoch}
         known = {key: value for key, value in best.items() if value is not None}
-        return {**known, "epochs_run": self.epochs_run, "stop_reason": self.stop_reason}
+        return {**known, record.EPOCHS_RUN: self.epochs_run, record.STOP_REASON: self.stop_reason}
 
     @property
     def stop_reason(self) -> str:
@@ -230,14 +230,14 @@ class PruningCallback(KerasPruningCallback):
     def state(self) -> dict[str, Any]:
         """Return what a resumed training needs, in a form that JSON holds."""
         reports = {**_optuna.reports_of(self.trial), **self._unsent}
-        own = {"best_value": self.best_value, "best_epoch": self.best_epoch}
-        counts = {"epochs_run": self.epochs_run, "values_seen": self._values_seen}
+        own = {record.BEST_VALUE: self.best_value, record.BEST_EPOCH: self.best_epoch}
+        counts = {record.EPOCHS_RUN: self.epochs_run, "values_seen": self._values_seen}
         return {**own, **counts, "reports": sorted(reports.items())}
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Go on from the state of an earlier training, and report what that one did."""
-        self.best_value, self.best_epoch = state["best_value"], state["best_epoch"]
-        self.epochs_run = state["epochs_run"]
+        self.best_value, self.best_epoch = state[record.BEST_VALUE], state[record.BEST_EPOCH]
+        self.epochs_run = state[record.EPOCHS_RUN]
         # Older backups do not say how many epochs had a value.
         self._values_seen = state.get("values_seen", self.epochs_run)
         self._last_epoch = self.epochs_run - 1

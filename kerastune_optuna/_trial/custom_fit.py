@@ -12,9 +12,9 @@ import keras
 
 from kerastune_optuna import _signals
 from kerastune_optuna._exceptions import BuilderError, MetricNotFoundError
+from kerastune_optuna._study import record
 from kerastune_optuna._trial.callbacks import BestWeights, Logs, PruningCallback
 from kerastune_optuna._trial.fits import Fits, TrainingOver
-from kerastune_optuna._trial.trainings import FITS
 
 if TYPE_CHECKING:
     import optuna
@@ -210,7 +210,7 @@ class OwnPruning(PruningCallback):
         """Return what the training came to, with the epochs of each fit where it has several."""
         outcome, epochs = super().outcome(), self.params.get("epochs", 0)
         if len(lengths := self.fits.lengths) > 1:
-            outcome[FITS] = lengths
+            outcome[record.FITS] = lengths
         return {**outcome, "epochs": epochs} if epochs > self._given else outcome
 
     @property

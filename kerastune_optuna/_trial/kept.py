@@ -16,7 +16,7 @@ from kerastune_optuna import _optuna
 from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._storage import StoreSource
-from kerastune_optuna._study import ranking
+from kerastune_optuna._study import ranking, record
 from kerastune_optuna._trial import backup, history, weights
 from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
 from kerastune_optuna._trial.variables import make_again, remember, unbuildable
@@ -25,10 +25,8 @@ from kerastune_optuna._trial.weights import UnfitWeightsError
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-_INPUTS = "inputs"  # the user attr with the inputs of a model that came without all variables
 # Begins the system attrs of a study with the numbers of trials that searches asked to keep: one for
 # each number, since several may ask at once. The largest counts.
-_ASKED = "kerastune_optuna:keep_best:"
 _UNASKED = 1  # how many trials keep their weights where no search says it
 
 
@@ -45,7 +43,11 @@ def keeps(study: optuna.Study, asked: int | None) -> int:
 
 def _asked_before(study: optuna.Study) -> list[int]:
     attrs = _optuna.attrs_of(study)
-    return [int(key.removeprefix(_ASKED)) for key in attrs if key.startswith(_ASKED) and attrs[key]]
+    return [
+        int(key.removeprefix(record.KEEP_BEST))
+        for key in attrs
+        if key.startswith(record.KEEP_BEST) and attrs[key]
+    ]
 
 
 def claim_keeping(study: optuna.Study, asked: int | None) -> int:
@@ -65,9 +67,9 @@ def claim_keeping(study: optuna.Study, asked: int | None) -> int:
             return before
         _tell(study, asked, f"kept its best {before} models, and deletes all but {asked}")
         for number in filter(lambda number: number > asked, _asked_before(study)):
-            _optuna.set_attr(study, f"{_ASKED}{number}", False)
+            _optuna.set_attr(study, f"{record.KEEP_BEST}{number}", False)
     number = keeps(study, asked)
-    _optuna.set_attr(study, f"{_ASKED}{number}", True)
+    _optuna.set_attr(study, f"{record.KEEP_BEST}{number}", True)
     return number
 
 
@@ -173,7 +175,7 @@ def save(
     except WeightsError as error:
         return error
     if builds is not None:
-        trial.set_user_attr(_INPUTS, json.dumps(remember(model, _batch_of(builds))))
+        trial.set_user_attr(record.INPUTS, json.dumps(remember(model, _batch_of(builds))))
     return None
 
 
@@ -196,7 +198,7 @@ def rebuild(
     """
     asked_before = dict(trial.distributions)
     model, _ = build_again(build_model, trial)
-    if _INPUTS in trial.user_attrs:
+    if record.INPUTS in trial.user_attrs:
         _make_again(model, trial)
     model.built = True  # which Keras does not say of a model that only its steps call
     try:
@@ -216,6 +218,6 @@ def rebuild(
 def _make_again(model: keras.Model, trial: FrozenTrial) -> None:
     """Make the variables that a model came without, as its trial did."""
     try:
-        make_again(model, json.loads(trial.user_attrs[_INPUTS]))
+        make_again(model, json.loads(trial.user_attrs[record.INPUTS]))
     except Exception as error:  # layers of the user may raise anything
         raise WeightsError(f"Trial {trial.number} has weights. {unbuildable(model)}") from error

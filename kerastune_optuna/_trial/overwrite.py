@@ -26,6 +26,7 @@ from kerastune_optuna._study import (
     is_in_doubt,
     machine,
     opening,
+    record,
     signature,
     started,
 )
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from kerastune_optuna._storage import StoreSource
     from kerastune_optuna._study import Objectives
 
-_MADE = "kerastune_optuna:made"  # the system attr of a study that says which process made it anew
 _POLL = 0.5  # seconds between two looks at trials of which only time tells whether they run
 # What launchers give to all processes that they start at once on many machines, and to no others.
 _LAUNCHES = (
@@ -100,7 +100,7 @@ def mark(study: optuna.Study) -> None:
     if _made(study) is None:
         made: dict[str, Any] = {"by": signature(), "machine": machine(), "at": _now()}
         made |= {"script": _script(), "launch": _launch()}
-        _optuna.set_attr(study, _MADE, made)
+        _optuna.set_attr(study, record.MADE, made)
 
 
 def _found(storage: BaseStorage, name: str) -> optuna.Study | None:
@@ -114,7 +114,7 @@ def _found(storage: BaseStorage, name: str) -> optuna.Study | None:
 
 def _made(study: optuna.Study) -> dict[str, Any] | None:
     """Return what a study says of the process that made it anew; None where it says nothing."""
-    made: dict[str, Any] | None = _optuna.attrs_of(study).get(_MADE)
+    made: dict[str, Any] | None = _optuna.attrs_of(study).get(record.MADE)
     return made
 
 

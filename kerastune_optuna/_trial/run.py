@@ -23,7 +23,7 @@ from kerastune_optuna._scratch import scratch
 from kerastune_optuna._search import asked, repeats, watched_alone
 from kerastune_optuna._signals import finishing, requested
 from kerastune_optuna._storage import StoreAwayError
-from kerastune_optuna._study import DIVERGED, N_PARAMS, NOT_FINITE, seed_of
+from kerastune_optuna._study import DIVERGED, N_PARAMS, NOT_FINITE, record, seed_of
 from kerastune_optuna._study import reason as _reason
 from kerastune_optuna._trial import (
     backup,
@@ -75,7 +75,7 @@ def run_trial(
     began = time.perf_counter()
     try:
         outcome = _train(study, trial, recipe, memory, check=check)
-        trial.set_user_attr("seconds", round(time.perf_counter() - began, 3))
+        trial.set_user_attr(record.SECONDS_RUN, round(time.perf_counter() - began, 3))
         finished = study.tell(trial, outcome.values, outcome.state)
     except (KeyboardInterrupt, StorageError):
         raise
@@ -118,9 +118,9 @@ def _train_all(
     """Run the trainings of a trial that its backup does not hold yet; most trials have one."""
     series = Series(recipe.objectives.watched, recipe.n_trainings, _seed(trial, recipe))
     if series.length > 1:
-        trial.set_user_attr("seeds", series.seeds)
+        trial.set_user_attr(record.SEEDS, series.seeds)
     if recipe.card is not None:
-        trial.set_user_attr("card", recipe.card)
+        trial.set_user_attr(record.CARD, recipe.card)
     with scratch() as folder:
         is_used = recipe.backup_every is not None
         archive = Archive(trial, recipe.store, str(folder), is_used=is_used)
@@ -199,8 +199,8 @@ def _note_divergence(task: Task, pruning: PruningCallback) -> None:
     has_none = pruning.best_value is None and pruning.reason is None
     if (is_early or has_none) and (where := task.recipe.not_finite) is not None:
         trial.set_user_attr(NOT_FINITE, where)
-        reason = trial.user_attrs.get("stop_reason", pruning.stop_reason)
-        trial.set_user_attr("stop_reason", _reason.shortened(f"{reason}; {where}"))
+        reason = trial.user_attrs.get(record.STOP_REASON, pruning.stop_reason)
+        trial.set_user_attr(record.STOP_REASON, _reason.shortened(f"{reason}; {where}"))
 
 
 def _conclude(
@@ -245,8 +245,8 @@ def _known(task: Task) -> _Outcome | None:
 def _seed(trial: optuna.Trial, recipe: Recipe) -> int:
     """Return the trial's own seed, which its first training has, and write it down."""
     seed = seed_of(trial, recipe.seed)
-    if "seed" not in trial.user_attrs:  # where it is not the retry of another
-        trial.set_user_attr("seed", seed)
+    if record.SEED not in trial.user_attrs:  # where it is not the retry of another
+        trial.set_user_attr(record.SEED, seed)
     return seed
 
 
@@ -254,8 +254,8 @@ def _note_epochs(task: Task, fit: FitArguments) -> None:
     """Write down how many epochs a trial may run, as its search or its builder has it."""
     own, of_search = fit.epochs_of_a_trial, task.recipe.fit.epochs_of_a_trial
     task.series.begin(max(own, of_search))
-    if "epochs" not in task.trial.user_attrs:  # most trials have one training
-        task.trial.set_user_attr("epochs", own * task.series.length)
+    if record.EPOCHS not in task.trial.user_attrs:  # most trials have one training
+        task.trial.set_user_attr(record.EPOCHS, own * task.series.length)
 
 
 def _breaks_constraints(trial: optuna.Trial, model: keras.Model, lesson: Lesson) -> bool:
@@ -265,8 +265,8 @@ def _breaks_constraints(trial: optuna.Trial, model: keras.Model, lesson: Lesson)
         trial.set_user_attr(N_PARAMS, model.count_params())
     broken = lesson.recipe.constraints.check(trial, model)
     if broken is not None:
-        trial.set_user_attr("stop_reason", _reason.shortened(broken))
-        trial.set_user_attr("epochs_run", 0)
+        trial.set_user_attr(record.STOP_REASON, _reason.shortened(broken))
+        trial.set_user_attr(record.EPOCHS_RUN, 0)
     return broken is not None
 
 
@@ -280,5 +280,5 @@ def _folder(task: Task) -> str:
 
 def _say_why(trial: optuna.Trial, error: BaseException) -> None:
     """Write down why a trial fails, and what tells that from other failures."""
-    trial.set_user_attr("stop_reason", _reason.told(error))
-    _optuna.set_attr(trial, _reason.SAMENESS, _reason.sameness(error))
+    trial.set_user_attr(record.STOP_REASON, _reason.told(error))
+    _optuna.set_attr(trial, record.SAMENESS, _reason.sameness(error))

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kerastune_optuna._study import Objective, derive
+from kerastune_optuna._study import Objective, derive, record
 from kerastune_optuna._trial.state import State, give_back
 
 if TYPE_CHECKING:
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 TRAINING = (
     "training"  # the column of a history with the number of the training, where there are several
 )
-
-
-FITS = "fits"  # the user attr of a trial with the epochs of each fit, where it had several
 
 
 def best_of(values: Sequence[float], objective: Objective) -> int:
@@ -94,14 +91,16 @@ class Series:
         """Return the user attrs of the trial for those of the training that just ended."""
         if self.length == 1:
             return dict(training)
-        known, reason = "best_value" in training, training["stop_reason"]
-        values = [*self.values, training["best_value"]] if known else self.values
-        epochs = [*self._best_epochs, training.get("best_epoch")] if known else self._best_epochs
-        fits = [*self._fits, training.get(FITS)]
+        known, reason = "best_value" in training, training[record.STOP_REASON]
+        values = [*self.values, training[record.BEST_VALUE]] if known else self.values
+        epochs = (
+            [*self._best_epochs, training.get(record.BEST_EPOCH)] if known else self._best_epochs
+        )
+        fits = [*self._fits, training.get(record.FITS)]
         return {
             **(self._means(values, epochs, fits) if values else {}),
-            "epochs_run": self._epochs_run + training["epochs_run"],
-            "stop_reason": f"training {self.number + 1} of {self.length}: {reason}",
+            record.EPOCHS_RUN: self._epochs_run + training[record.EPOCHS_RUN],
+            record.STOP_REASON: f"training {self.number + 1} of {self.length}: {reason}",
         }
 
     def _means(
@@ -111,11 +110,15 @@ class Series:
         fits: Sequence[list[int] | None],
     ) -> dict[str, Any]:
         best = best_of(values, self._objective)
-        own = {"best_value": statistics.fmean(values), "values": values, "best_epochs": epochs}
+        own = {
+            record.BEST_VALUE: statistics.fmean(values),
+            "values": values,
+            record.BEST_EPOCHS: epochs,
+        }
         if len(values) > 1:
-            own["std"] = statistics.stdev(values)
+            own[record.STD] = statistics.stdev(values)
         # A builder's own fit may tell no more than the value.
-        of_best = {"best_epoch": epochs[best], FITS: fits[best]}
+        of_best = {record.BEST_EPOCH: epochs[best], record.FITS: fits[best]}
         own.update({key: value for key, value in of_best.items() if value is not None})
         return own
 
@@ -142,13 +145,13 @@ class Series:
         if "best_value" not in training:
             return
         best = min(self.values, key=self._objective.cost, default=None)
-        if self._objective.is_better(training["best_value"], than=best):
+        if self._objective.is_better(training[record.BEST_VALUE], than=best):
             self.state_of_best = state
-        self.values.append(training["best_value"])
+        self.values.append(training[record.BEST_VALUE])
         self._scores.append(list(scores))
-        self._best_epochs.append(training.get("best_epoch"))
-        self._fits.append(training.get(FITS))
-        self._epochs_run += training["epochs_run"]
+        self._best_epochs.append(training.get(record.BEST_EPOCH))
+        self._fits.append(training.get(record.FITS))
+        self._epochs_run += training[record.EPOCHS_RUN]
 
     def restore(self, model: keras.Model) -> None:
         """Give a model what that of the best training had."""
@@ -161,9 +164,9 @@ class Series:
             "values": self.values,
             "scores": self._scores,
             "seconds": self.seconds,
-            "best_epochs": self._best_epochs,
-            FITS: self._fits,
-            "epochs_run": self._epochs_run,
+            record.BEST_EPOCHS: self._best_epochs,
+            record.FITS: self._fits,
+            record.EPOCHS_RUN: self._epochs_run,
             "epochs": self._epochs,
             "rows": self.rows,
         }
@@ -171,9 +174,12 @@ class Series:
     def resume(self, state: Mapping[str, Any], best: State | None) -> None:
         """Go on from what an earlier process had ended."""
         self.values, self.rows = list(state["values"]), list(state["rows"])
-        self._best_epochs, self._epochs_run = list(state["best_epochs"]), state["epochs_run"]
+        self._best_epochs, self._epochs_run = (
+            list(state[record.BEST_EPOCHS]),
+            state[record.EPOCHS_RUN],
+        )
         self._scores, self.seconds = list(state["scores"]), state["seconds"]
         # Older backups do not have these.
         self._epochs = state.get("epochs", 0)
-        self._fits = list(state.get(FITS, [None] * len(self.values)))
+        self._fits = list(state.get(record.FITS, [None] * len(self.values)))
         self.state_of_best = best

@@ -21,6 +21,7 @@ from kerastune_optuna._backend import THREADS, accelerators, cores
 from kerastune_optuna._data import describe, told
 from kerastune_optuna._source import digest, fingerprint
 from kerastune_optuna._storage import url
+from kerastune_optuna._study import record
 from kerastune_optuna._trial import has_own_code
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 Card: TypeAlias = dict[str, Any]
 
-KEY = "card"  # the user attr of a trial with the key of its card, and how those of the study begin
 _PACKAGES = ("kerastune_optuna", "keras", "optuna", "numpy")
 # What TensorFlow reads of how it splits and orders sums, and Python of how it orders sets.
 _VARIABLES = (*THREADS, "TF_DETERMINISTIC_OPS", "TF_ENABLE_ONEDNN_OPTS", "PYTHONHASHSEED")
@@ -54,14 +54,14 @@ def write(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any]) -> str:
     """
     card = describe_search(study, recipe, known)
     key = digest(json.dumps(card, sort_keys=True).encode())
-    if f"{KEY}:{key}" not in study.user_attrs:
-        study.set_user_attr(f"{KEY}:{key}", card)
+    if f"{record.CARD}:{key}" not in study.user_attrs:
+        study.set_user_attr(f"{record.CARD}:{key}", card)
     return key
 
 
 def read(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> Card | None:
     """Return the card of a trial; None where it has none."""
-    return study.user_attrs.get(f"{KEY}:{trial.user_attrs.get(KEY)}")
+    return study.user_attrs.get(f"{record.CARD}:{trial.user_attrs.get(record.CARD)}")
 
 
 def is_of_other_builder(

@@ -12,21 +12,20 @@ from kerastune_optuna import _check, _source
 from kerastune_optuna._data import measure
 from kerastune_optuna._exceptions import StudyMismatchError
 from kerastune_optuna._storage import WORKER
-from kerastune_optuna._study import opening
+from kerastune_optuna._study import opening, record
 
 if TYPE_CHECKING:
     import optuna
 
     from kerastune_optuna._trial import Recipe
 
-_GIVEN = "given"  # the user attr of a study with what its latest search gave to trials
 _NO_RESULT = (TrialState.FAIL, TrialState.WAITING)
 _ANEW = "another study_name, or overwrite=True to start anew"
 
 
 def warn_if_builder_changed(study: optuna.Study, recipe: Recipe) -> None:
     """Warn where the latest trials of a study came from other code than this builder's."""
-    now, latest = recipe.digests, study.user_attrs.get(_GIVEN, {}).get("code")
+    now, latest = recipe.digests, study.user_attrs.get(record.GIVEN, {}).get("code")
     if now and latest and (changed := _source.changed(latest, now)):
         _check.warn(
             "The code of build_model has changed since the latest search of study "
@@ -49,7 +48,7 @@ def claim(study: optuna.Study, recipe: Recipe, n_trials: int | None) -> None:
     Raises:
         StudyMismatchError: Its trials were measured on other validation data.
     """
-    before, now = study.user_attrs.get(_GIVEN, {}), _given(recipe)
+    before, now = study.user_attrs.get(record.GIVEN, {}), _given(recipe)
     if any(map(_has_result, study.get_trials(deepcopy=False))):
         if _are_others(before.get("validation"), now["validation"]):
             raise StudyMismatchError(
@@ -66,7 +65,7 @@ def claim(study: optuna.Study, recipe: Recipe, n_trials: int | None) -> None:
     if n_trials is not None and len(opening.finished(study)) >= n_trials:
         return
     is_other = any(_changes(before, now)) or before.get("code") not in (None, now["code"])
-    study.set_user_attr(_GIVEN, {**before, **{k: v for k, v in now.items() if v is not None}})
+    study.set_user_attr(record.GIVEN, {**before, **{k: v for k, v in now.items() if v is not None}})
     opening.note_epochs(study, recipe.epochs_of_a_trial, is_other=is_other)
 
 

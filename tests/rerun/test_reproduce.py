@@ -11,7 +11,7 @@ import optuna
 import pytest
 
 from kerastune_optuna import ArgumentError, OptunaTuner
-from kerastune_optuna._study.ranking import REPEAT_OF
+from kerastune_optuna._study.record import REPEAT_OF
 from tests.conftest import PruneAt, build_model
 
 

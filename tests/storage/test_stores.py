@@ -12,7 +12,8 @@ import pytest
 
 from kerastune_optuna import WeightsError
 from kerastune_optuna._storage import artifacts
-from kerastune_optuna._study.retry import BACKUP, INTERRUPTED
+from kerastune_optuna._study.record import BACKUP
+from kerastune_optuna._study.retry import INTERRUPTED
 from kerastune_optuna._trial import archive
 from tests.s3 import opened, s3_server
 from tests.untrained import Untrained, build, run, tuner_in

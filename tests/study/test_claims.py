@@ -20,7 +20,6 @@ from kerastune_optuna._search.slots import Budget
 from kerastune_optuna._search.stopping import Ending
 from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study import heartbeat
-from kerastune_optuna._study.claim import _CLAIM
 from kerastune_optuna._study.heartbeat import Watch
 from kerastune_optuna._study.liveness import (
     leave,
@@ -30,13 +29,8 @@ from kerastune_optuna._study.liveness import (
     signed_in,
     started,
 )
-from kerastune_optuna._study.retry import (
-    CONFIRMS,
-    DIED,
-    RETRY_OF,
-    fail_and_retry,
-    lay_out,
-)
+from kerastune_optuna._study.record import CLAIM, CONFIRMS, RETRY_OF
+from kerastune_optuna._study.retry import DIED, fail_and_retry, lay_out
 from tests.faults import ROOT
 from tests.untrained import run, tuner_in
 
@@ -125,7 +119,7 @@ def test_a_claim_of_a_worker_that_died_lapses(monkeypatch):
     monkeypatch.setattr(heartbeat, "_LEASE_SECONDS", 0.2)
     monkeypatch.setattr("kerastune_optuna._search.slots._POLL_OTHERS", 0.1)
     study = optuna.create_study()
-    lay_out(study, {"units": 3}, {_CLAIM + "0": []})
+    lay_out(study, {"units": 3}, {CLAIM + "0": []})
     trial = budget_of(1).claim(study, Watch())
     assert [one.state.name for one in study.trials] == ["FAIL", "RUNNING"]
     assert trial.user_attrs[RETRY_OF] == 0
@@ -332,7 +326,7 @@ def test_an_execution_whose_claim_lapsed_is_run(monkeypatch):
     monkeypatch.setattr(heartbeat, "_LEASE_SECONDS", 0.3)
     monkeypatch.setattr(heartbeat, "_LOOK_SECONDS", 0.1)
     study = optuna.create_study()
-    lay_out(study, None, {f"{_CLAIM}of-a-dead-worker": []}, {CONFIRMS: 7, "seed": 1})
+    lay_out(study, None, {f"{CLAIM}of-a-dead-worker": []}, {CONFIRMS: 7, "seed": 1})
     trial = Executions(1, None, 10, asked=frozenset({(7, 1)})).claim(study, Watch())
     assert trial.user_attrs == {CONFIRMS: 7, "seed": 1, RETRY_OF: 0, WORKER: signature()}
     leave(study, trial._trial_id)

@@ -23,10 +23,10 @@ from kerastune_optuna import TooManyFailuresError
 from kerastune_optuna._search.slots import Budget
 from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study import heartbeat
-from kerastune_optuna._study.heartbeat import BEAT, Heart, Watch
-from kerastune_optuna._study.liveness import SLOT, leave, machine
-from kerastune_optuna._study.reason import SAMENESS
-from kerastune_optuna._study.retry import DIED, RETRY_OF, lay_out
+from kerastune_optuna._study.heartbeat import Heart, Watch
+from kerastune_optuna._study.liveness import leave, machine
+from kerastune_optuna._study.record import BEAT, RETRY_OF, SAMENESS, SLOT
+from kerastune_optuna._study.retry import DIED, lay_out
 from tests.faults import ROOT, lock
 from tests.untrained import run, tuner_in
 

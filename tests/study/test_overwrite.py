@@ -17,9 +17,8 @@ from optuna.trial import TrialState
 from kerastune_optuna import StudyMismatchError
 from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study import heartbeat
-from kerastune_optuna._study.heartbeat import BEAT
-from kerastune_optuna._study.liveness import SLOT
 from kerastune_optuna._study.opening import open_study
+from kerastune_optuna._study.record import BEAT, SLOT
 from kerastune_optuna._trial import overwrite
 from kerastune_optuna._trial.deletion import delete_study
 from tests.faults import ROOT

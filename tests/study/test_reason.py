@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from kerastune_optuna import TooManyFailuresError, TunerError
 from kerastune_optuna._search.slots import Budget
-from kerastune_optuna._study.reason import SAMENESS, sameness, told
+from kerastune_optuna._study.reason import sameness, told
+from kerastune_optuna._study.record import SAMENESS
 from tests.conftest import build_model
 
 X, Y = np.zeros((8, 4), "float32"), np.zeros(8, "int64")

@@ -24,7 +24,8 @@ from kerastune_optuna._report import summary
 from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._report.progress import line_of
 from kerastune_optuna._study.monitor import parse_objective
-from kerastune_optuna._study.retry import DIED, RETRY_OF
+from kerastune_optuna._study.record import RETRY_OF
+from kerastune_optuna._study.retry import DIED
 from kerastune_optuna._trial.trainings import Series
 from tests.conftest import PruneAt, build_model, history
 from tests.faults import EpochLog, logged

@@ -18,7 +18,7 @@ import pytest
 
 from kerastune_optuna import ArgumentError, WeightsError
 from kerastune_optuna._storage.artifacts import WholeFileStore
-from kerastune_optuna._study.retry import BACKUP
+from kerastune_optuna._study.record import BACKUP
 from kerastune_optuna._trial.kept import discard_outranked, enters_best, keepers
 from tests.conftest import build_model, kept
 from tests.untrained import Untrained, run, tuner_in

@@ -32,14 +32,9 @@ from kerastune_optuna._storage.artifacts import WholeFileStore
 from kerastune_optuna._storage.database import connect
 from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study import heartbeat
-from kerastune_optuna._study.heartbeat import BEAT
 from kerastune_optuna._study.liveness import machine
-from kerastune_optuna._study.retry import (
-    BACKUP,
-    DIED,
-    INTERRUPTED,
-    RETRY_OF,
-)
+from kerastune_optuna._study.record import BACKUP, BEAT, RETRY_OF
+from kerastune_optuna._study.retry import DIED, INTERRUPTED
 from kerastune_optuna._trial import backup, stop
 from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._workers import processes as _launch

@@ -1,0 +1,58 @@
+"""What we write into studies and trials: the name of each attribute, and how numbers are read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+# User attrs of a trial; `_storage` has two more, by which a lost answer is known: MARK and WORKER.
+SEED = "seed"  # what a training starts from
+SEEDS = "seeds"  # the same of each of several trainings
+VALUES = "values"  # the values of several trainings
+STD = "std"  # their standard deviation
+BEST_VALUE = "best_value"  # the value of the best epoch
+BEST_EPOCH = "best_epoch"  # the best epoch, counted from 0
+BEST_EPOCHS = "best_epochs"  # the same of each of several trainings
+EPOCHS = "epochs"  # how many epochs a trial may run; of a study, those of its latest search
+EPOCHS_RUN = "epochs_run"  # how many it ran
+SECONDS_RUN = "seconds"  # how long it took
+STOP_REASON = "stop_reason"  # why its training ended
+CARD = "card"  # the key of its card; begins those of the study
+REPEAT_OF = "repeat_of"  # the number of the trial whose result it has
+RETRY_OF = "retry_of"  # the number of the trial that is run again
+CONFIRMS = "confirms"  # the number of the trial whose configuration it trains
+FITS = "fits"  # the epochs of each fit, where it had several
+DIVERGED = "diverged"  # the epochs that it ran until its loss was NaN
+NOT_FINITE = "not_finite"  # where the data holds NaN or infinity
+INPUTS = "inputs"  # the inputs of a model that came without all variables
+
+# System attrs of a trial.
+SLOT = "kerastune_optuna:slot"  # which machine laid it out
+CLAIM = "kerastune_optuna:claim:"  # begins those in which workers claim it
+BEAT = "kerastune_optuna:beat"  # what its process counts up
+SAMENESS = "kerastune_optuna:failure"  # equal for equal errors
+BACKUP = "kerastune_optuna:backup"  # where its last backup is
+DEATHS = "kerastune_optuna:deaths"  # how many workers died of it
+POINT = "kerastune_optuna:point"  # how it was laid out, and in which order
+
+# Attrs of a study.
+PART_OF = "part_of"  # the name of the study that it is part of
+TRAININGS = "trainings"  # what a value is the mean of, where that is several
+EPOCHS_SINCE = (
+    "kerastune_optuna:epochs_since"  # a system attr: the first trial that may run so many
+)
+GIVEN = "given"  # what its latest search gave to trials
+CONFIRMATION = "confirmation"  # what was confirmed, and in which study
+IMPORTED = "kerastune_optuna:import"  # where it comes from; of trials too
+MADE = "kerastune_optuna:made"  # a system attr: which process made it anew
+KEEP_BEST = (
+    "kerastune_optuna:keep_best:"  # begins system attrs: the numbers of trials that searches keep
+)
+
+
+def number(trial: FrozenTrial, attr: str) -> float | None:
+    """Return a user attr that is a number; None where it is not there, or something else."""
+    value: Any = trial.user_attrs.get(attr)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
