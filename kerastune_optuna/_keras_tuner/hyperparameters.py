@@ -19,7 +19,7 @@ class HyperParameters:
 
     What is asked is suggested by the trial, under the name that KerasTuner gives it, and only what
     is asked under conditions that are met. The values are just those that KerasTuner could give;
-    README.md says how ranges that Optuna does not know are drawn.
+    the guide coming-from-kerastuner.md says how ranges that Optuna does not know are drawn.
 
     Args:
         trial: An Optuna trial: a running one, a finished one like `tuner.best_trial`, or a

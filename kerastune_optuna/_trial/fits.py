@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 
-if TYPE_CHECKING:
-    from kerastune_optuna._backend import begin_at
+from kerastune_optuna._backend import begin_at
 from kerastune_optuna._trial.history import EpochLogs
 
 
