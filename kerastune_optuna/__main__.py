@@ -135,7 +135,7 @@ def import_(
     connected = database.connect(storage or database.in_directory(directory))
     with opening.quiet_optuna():
         imported = import_project(project, connected, study, objective)
-    typer.echo(_told(imported))
+    typer.echo(_line_on_import(imported))
 
 
 @app.command(epilog="Example: kerastune-optuna card tuning --trial 3")
@@ -172,7 +172,7 @@ def _fail(text: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _told(imported: Imported) -> str:
+def _line_on_import(imported: Imported) -> str:
     """Return a line on what was imported, and how to go on with it."""
     study, objective = imported.study, imported.objective
     states = Counter(trial.state.name for trial in study.get_trials(deepcopy=False))

@@ -230,7 +230,7 @@ def check_fit_arguments(names: Iterable[str], caller: str = "search()") -> None:
     Raises:
         ArgumentTypeError: Names the unknown argument and the nearest one that exists.
     """
-    known = _known() - _OURS
+    known = _arguments_of_fit() - _OURS
     for name in names:
         if name not in known:
             ours = known | _OURS | {"n_trials", "timeout"}
@@ -246,7 +246,7 @@ def check_builders_arguments(names: Iterable[str]) -> None:
     Raises:
         ArgumentTypeError: Names the argument, and who takes it or which one is near.
     """
-    known = _known()
+    known = _arguments_of_fit()
     for name in names:
         if name in _OWNED:
             raise ArgumentTypeError(
@@ -260,7 +260,7 @@ def check_builders_arguments(names: Iterable[str]) -> None:
             )
 
 
-def _known() -> set[str]:
+def _arguments_of_fit() -> set[str]:
     """Return what this Keras's Model.fit takes."""
     return set(inspect.signature(keras.Model.fit).parameters) - {"self"}
 

@@ -40,7 +40,7 @@ class HyperParameters:
     """
 
     def __init__(self, trial: BaseTrial | None = None) -> None:
-        self.values: dict[str, Any] = {} if trial is None else _known(trial)
+        self.values: dict[str, Any] = {} if trial is None else _values_so_far(trial)
         self._trial = trial
         self._scopes: list[str] = []
         self._conditions: list[Condition] = []
@@ -290,7 +290,7 @@ class HyperParameters:
         return "/".join([*self._scopes, str(name)])
 
 
-def _known(trial: BaseTrial) -> dict[str, Any]:
+def _values_so_far(trial: BaseTrial) -> dict[str, Any]:
     """Return what a trial was asked before: by build() where fit() asks now, or by a search."""
     spaces = trial.distributions
     return {

@@ -61,9 +61,9 @@ def best(facts: Facts) -> dict[str, Any] | list[dict[str, Any]]:
             f"Study {facts.name!r} has no COMPLETE trial yet. Search on, or wait for it."
         )
     trials = [row.trial for row in facts.front]
-    return [_told(facts, trial) for trial in trials] if facts.are_several else trials[0].params
+    return [_as_dict(facts, trial) for trial in trials] if facts.are_several else trials[0].params
 
 
-def _told(facts: Facts, trial: FrozenTrial) -> dict[str, Any]:
+def _as_dict(facts: Facts, trial: FrozenTrial) -> dict[str, Any]:
     values = dict(zip(facts.metrics, trial.values, strict=True))
     return {"trial": trial.number, "values": values, "params": trial.params}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import optuna
 
 _COLORS = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan"}
-_TOLD = "epoch: the best one / how many were run"
+_LEGEND = "epoch: the best one / how many were run"
 _WIDEST = 10_000  # columns: as good as no limit
 _SPREAD = "value: mean ± standard deviation of a trial's trainings"
 
@@ -65,12 +65,12 @@ def _parts(facts: Facts, n: int, room: int = _WIDEST) -> list[Table | Text]:
             line.highlight_words([state], color)
     if not facts.rows:
         return [title, *lines]
-    return [title, _table(facts, n, room), *lines, Text(f" ({_told(facts)})", style="dim")]
+    return [title, _table(facts, n, room), *lines, Text(f" ({_legend(facts)})", style="dim")]
 
 
-def _told(facts: Facts) -> str:
+def _legend(facts: Facts) -> str:
     """Return what the table leaves open."""
-    return f"{_SPREAD}; {_TOLD}" if facts.has_spread else _TOLD
+    return f"{_SPREAD}; {_LEGEND}" if facts.has_spread else _LEGEND
 
 
 def _table(facts: Facts, n: int, room: int) -> Table:
@@ -169,5 +169,5 @@ def summary_html(study: optuna.Study, n: int) -> str:
     )
     return (
         f"<p>{title}</p><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-        f"<p>{lines}<br><small>{_told(facts)}</small></p>"
+        f"<p>{lines}<br><small>{_legend(facts)}</small></p>"
     )

@@ -30,7 +30,7 @@ def check(build_model: Callable[[BaseTrial], Any], trial: BaseTrial) -> None:
     """
 
     def choose(name: str, distribution: BaseDistribution) -> Any:
-        for old in _known(trial, name):
+        for old in _earlier_distributions(trial, name):
             if not _goes_with(old, distribution):
                 raise StudyMismatchError(_changed(name, old, distribution))
         if name in trial.params:
@@ -71,7 +71,7 @@ def defaults(build_model: Callable[[BaseTrial], Any]) -> dict[str, Any]:
     return dict(getattr(build_model, "default_params", dict)())
 
 
-def _known(trial: BaseTrial, name: str) -> Iterator[BaseDistribution]:
+def _earlier_distributions(trial: BaseTrial, name: str) -> Iterator[BaseDistribution]:
     """Yield what the trials before asked for under a name."""
     if isinstance(trial, optuna.Trial):
         others = trial.study.get_trials(deepcopy=False)
@@ -90,9 +90,9 @@ def _goes_with(old: BaseDistribution, new: BaseDistribution) -> bool:
 
 def _changed(name: str, old: BaseDistribution, new: BaseDistribution) -> str:
     return (
-        f"build_model asks for {name!r} as {_told(new)}, and the study has it as {_told(old)}. "
-        "Within a study a parameter keeps its choices, its type and its scale. Give the new one "
-        f"another name, or {_ANEW}."
+        f"build_model asks for {name!r} as {_range_of(new)}, and the study has it as "
+        f"{_range_of(old)}. Within a study a parameter keeps its choices, its type and its scale. "
+        f"Give the new one another name, or {_ANEW}."
     )
 
 
@@ -104,6 +104,6 @@ def _added(name: str, trial: FrozenTrial) -> str:
     )
 
 
-def _told(distribution: BaseDistribution) -> str:
+def _range_of(distribution: BaseDistribution) -> str:
     scale = " on a log scale" if getattr(distribution, "log", False) else ""
     return textwrap.shorten(space.described(distribution), _WIDEST, placeholder=" ...") + scale

@@ -53,7 +53,8 @@ from kerastune_optuna._study import (
 # A generator of its own: a wait takes no number of those that a trial seeds for the user's code.
 _chance = random.Random()
 _PATIENCE = 0.5  # seconds in which another worker lays out the next slot, unless it died
-_SURE = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)  # to count, but for doubles
+# Trials in these states count towards the size, unless another one was laid out with the same key.
+_SURE = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 _POLL = 0.02
 _POLL_OTHERS = 1.0  # seconds between two looks at the trials of other machines
 

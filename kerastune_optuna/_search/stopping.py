@@ -77,20 +77,20 @@ class Ending:
         return self.terminator is not None and self._is_terminated(study)
 
     def _is_terminated(self, study: optuna.Study) -> bool:
-        if self._told(study) is not None:
+        if self._advice_of_terminator(study) is not None:
             return True
         if (reason := _no_gain(self.terminator, study)) is not None:
             # Else the workers that are training would go on alone where one of them finds a gain.
             _optuna.set_attr(study, self.key, reason)
         return reason is not None
 
-    def _told(self, study: optuna.Study) -> str | None:
+    def _advice_of_terminator(self, study: optuna.Study) -> str | None:
         told: str | None = _optuna.attrs_of(study).get(self.key)
         return told
 
     def reason(self, study: optuna.Study) -> str | None:
         """Return the line that says why a search ended, if it was not for its budget."""
-        told = None if self.terminator is None else self._told(study)
+        told = None if self.terminator is None else self._advice_of_terminator(study)
         if told is not None or self.train_repeats:
             return told
         count = repeats.count_if_all(study, running=False)

@@ -151,14 +151,14 @@ def claim_trainings(study: optuna.Study, executions: int, folds: str | None) -> 
     if any(WORKER in trial.user_attrs for trial in study.get_trials(deepcopy=False)):
         raise StudyMismatchError(
             f"Study {study.study_name!r} exists, and a value in it is the mean of other trainings: "
-            f"of {_told(found)}, not of {_told(ours)}. Pass the same (cv= with the same data and "
-            "seed=, a splitter with a random_state=), another study_name, or overwrite=True to "
-            "start anew."
+            f"of {_as_arguments(found)}, not of {_as_arguments(ours)}. Pass the same (cv= with the "
+            "same data and seed=, a splitter with a random_state=), another study_name, or "
+            "overwrite=True to start anew."
         )
     study.set_user_attr(record.TRAININGS, ours)
 
 
-def _told(trainings: Mapping[str, Any]) -> str:
+def _as_arguments(trainings: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in trainings.items())
 
 

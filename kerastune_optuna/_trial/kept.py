@@ -101,7 +101,7 @@ def enters_best(study: optuna.Study, number: int, values: Sequence[float], recip
         # As `best` ranks: of equal values the earlier trial leads, whichever ended first.
         return (watched.cost(watched.value_of(other)), other.number) < own
 
-    leading = filter(leads, _known(study))
+    leading = filter(leads, _complete_before(study))
     if len(list(islice(leading, count))) == count:
         return False
     best = ranking.best(study, watched, count)
@@ -114,12 +114,14 @@ def _enters_front(study: optuna.Study, values: Sequence[float], recipe: Recipe) 
     def dominates(other: FrozenTrial) -> bool:
         return recipe.objectives.dominate(other.values, values)
 
-    return not any(map(dominates, _known(study))) and not any(map(dominates, ranking.front(study)))
+    return not any(map(dominates, _complete_before(study))) and not any(
+        map(dominates, ranking.front(study))
+    )
 
 
-def _known(study: optuna.Study) -> Iterator[FrozenTrial]:
+def _complete_before(study: optuna.Study) -> Iterator[FrozenTrial]:
     """Give the trials that were COMPLETE when this one began, which costs no query."""
-    # Others can only have come since. The first few of thousands mostly tell.
+    # Trials that ended since are missing. Mostly, the first few of thousands already decide.
     return filter(ranking.may_be_best, _optuna.known_trials(study))
 
 

@@ -141,7 +141,7 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
     asked.check_choices(trial)
     # Constraints may have changed since a trial that comes again, and are asked first.
     asks = task.recipe.constraints.are_there
-    if not asks and (known := _known(task)) is not None:
+    if not asks and (known := _earlier_result(task)) is not None:
         return known
     came_with = len(model.weights), lacks_variables(model)
     lesson = task.recipe.of_trial(trial, model, arguments, _folder(task), series.number)
@@ -152,7 +152,7 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
         _warn_of_holes(task.recipe.fit)
     if series.number == 0 and _breaks_constraints(trial, model, lesson):
         return _Outcome(TrialState.PRUNED)
-    if asks and (known := _known(task)) is not None:
+    if asks and (known := _earlier_result(task)) is not None:
         return known
     training.fit(model)
     shared.check_trained(model)
@@ -230,7 +230,7 @@ def _conclude(
     return _Outcome(TrialState.COMPLETE, series.means, error)
 
 
-def _known(task: Task) -> _Outcome | None:
+def _earlier_result(task: Task) -> _Outcome | None:
     """Take over the result of an earlier trial with the same parameters, if there is one."""
     if task.recipe.train_repeats or task.series.number:
         return None

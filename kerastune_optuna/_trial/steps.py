@@ -99,7 +99,9 @@ def _best_steps(model: keras.Model, fit: FitArguments) -> int:
     if steps is None or work is None or steps * fit.epochs < _PAYS_FROM:
         return 1
     most = min(steps, _MOST_STEPS, int(_MOST_WORK / max(work, 1)))
-    if counted := fit.counted_steps():  # of endless data a call would take its fill
+    if (
+        counted := fit.counted_steps()
+    ):  # endless data would fill each call with as many steps as it may have
         common = math.gcd(*counted)
         most = max(n for n in range(1, max(most, 1) + 1) if common % n == 0)
     return most if most >= _LEAST_STEPS else 1
@@ -153,9 +155,9 @@ def _positions(layer: keras.layers.Layer, row: Sequence[int]) -> int:
         ends = keras.tree.flatten([layer.input, layer.output])
     except (AttributeError, ValueError):  # only layers of functional models know their ends
         return math.prod(row)
-    return max(math.prod(_known(end.shape[1:-1])) for end in ends)
+    return max(math.prod(_known_sizes(end.shape[1:-1])) for end in ends)
 
 
-def _known(shape: Sequence[Any]) -> list[int]:
+def _known_sizes(shape: Sequence[Any]) -> list[int]:
     """Return the sizes of a shape, with a guess where one is open, as of texts of any length."""
     return [128 if size is None else int(size) for size in shape]
