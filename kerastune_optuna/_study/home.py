@@ -67,8 +67,9 @@ class Home:
     @property
     def may_be_read(self) -> bool:
         """Whether the study was opened, or is in the directory: a storage far away is not asked."""
-        is_near = self._storage is None and self.name in self._names_on_disk
-        return "study" in self.__dict__ or is_near
+        if "study" in self.__dict__:
+            return True
+        return self._storage is None and self.name in self._names_on_disk
 
     @property
     def _names_on_disk(self) -> list[str]:
