@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 
 from kerastune_optuna import StudyMismatchError
 from kerastune_optuna._storage.patience import WORKER
-from kerastune_optuna._study import heartbeat
+from kerastune_optuna._study import heartbeat, record
 from kerastune_optuna._study.opening import open_study
 from kerastune_optuna._study.record import BEAT, SLOT
 from kerastune_optuna._trial import overwrite
@@ -214,7 +214,7 @@ def test_one_step_of_slurm_shares_a_study_over_machines(of_another_machine, monk
     monkeypatch.setenv("SLURM_STEP_ID", "1")
     overwrite.mark(study)
     made = {**overwrite._made(study), "by": ELSEWHERE, "machine": "node3-0123456789ab"}
-    study._storage.set_study_system_attr(study._study_id, overwrite._MADE, made)
+    study._storage.set_study_system_attr(study._study_id, record.MADE, made)
     of_it.enqueue({"level": 1})
     assert len(study.trials) == 2
 
