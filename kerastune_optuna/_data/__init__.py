@@ -1,39 +1,21 @@
 """What Model.fit gets."""
 
-from kerastune_optuna._data import datasets, not_finite
-from kerastune_optuna._data.checks import GeneratorFunction, lacks_targets
-from kerastune_optuna._data.digest import digest
-from kerastune_optuna._data.fingerprint import describe, measure
-from kerastune_optuna._data.fit import (
-    VERBOSITIES,
-    FitArguments,
-    check_builders_arguments,
-    check_fit_arguments,
-    check_training,
-)
-from kerastune_optuna._data.folds import cross_validated, of_fold, told
-from kerastune_optuna._data.kinds import check_kinds
-from kerastune_optuna._data.specs import from_plain, to_plain
-from kerastune_optuna._data.transport import pack_fit
-
-__all__ = [
-    "VERBOSITIES",
-    "FitArguments",
-    "GeneratorFunction",
-    "check_builders_arguments",
-    "check_fit_arguments",
-    "check_kinds",
-    "check_training",
-    "cross_validated",
-    "datasets",
-    "describe",
-    "digest",
-    "from_plain",
-    "lacks_targets",
-    "measure",
-    "not_finite",
-    "of_fold",
-    "pack_fit",
-    "to_plain",
-    "told",
-]
+from kerastune_optuna._data import datasets as datasets
+from kerastune_optuna._data import not_finite as not_finite
+from kerastune_optuna._data.checks import GeneratorFunction as GeneratorFunction
+from kerastune_optuna._data.checks import lacks_targets as lacks_targets
+from kerastune_optuna._data.digest import digest as digest
+from kerastune_optuna._data.fingerprint import describe as describe
+from kerastune_optuna._data.fingerprint import measure as measure
+from kerastune_optuna._data.fit import VERBOSITIES as VERBOSITIES
+from kerastune_optuna._data.fit import FitArguments as FitArguments
+from kerastune_optuna._data.fit import check_builders_arguments as check_builders_arguments
+from kerastune_optuna._data.fit import check_fit_arguments as check_fit_arguments
+from kerastune_optuna._data.fit import check_training as check_training
+from kerastune_optuna._data.folds import cross_validated as cross_validated
+from kerastune_optuna._data.folds import of_fold as of_fold
+from kerastune_optuna._data.folds import told as told
+from kerastune_optuna._data.kinds import check_kinds as check_kinds
+from kerastune_optuna._data.specs import from_plain as from_plain
+from kerastune_optuna._data.specs import to_plain as to_plain
+from kerastune_optuna._data.transport import pack_fit as pack_fit

@@ -1,45 +1,22 @@
 """What people see of a search, while it runs or later."""
 
-from kerastune_optuna._report import dashboard
-from kerastune_optuna._report.dashboard import Dashboard, show
-from kerastune_optuna._report.display import Plan
-from kerastune_optuna._report.live import progress_for
-from kerastune_optuna._report.plots import (
-    best,
-    card,
-    line,
-    params,
-    plot_curves,
-    plot_front,
-    plot_history,
-    plot_importance,
-    status,
-    write_page,
-)
-from kerastune_optuna._report.progress import Progress
-from kerastune_optuna._report.summary import summary, summary_html
-from kerastune_optuna._report.table import results
-from kerastune_optuna._report.text import short
-
-__all__ = [
-    "Dashboard",
-    "Plan",
-    "Progress",
-    "best",
-    "card",
-    "dashboard",
-    "line",
-    "params",
-    "plot_curves",
-    "plot_front",
-    "plot_history",
-    "plot_importance",
-    "progress_for",
-    "results",
-    "short",
-    "show",
-    "status",
-    "summary",
-    "summary_html",
-    "write_page",
-]
+from kerastune_optuna._report import dashboard as dashboard
+from kerastune_optuna._report.dashboard import Dashboard as Dashboard
+from kerastune_optuna._report.dashboard import show as show
+from kerastune_optuna._report.display import Plan as Plan
+from kerastune_optuna._report.live import progress_for as progress_for
+from kerastune_optuna._report.plots import best as best
+from kerastune_optuna._report.plots import card as card
+from kerastune_optuna._report.plots import line as line
+from kerastune_optuna._report.plots import params as params
+from kerastune_optuna._report.plots import plot_curves as plot_curves
+from kerastune_optuna._report.plots import plot_front as plot_front
+from kerastune_optuna._report.plots import plot_history as plot_history
+from kerastune_optuna._report.plots import plot_importance as plot_importance
+from kerastune_optuna._report.plots import status as status
+from kerastune_optuna._report.plots import write_page as write_page
+from kerastune_optuna._report.progress import Progress as Progress
+from kerastune_optuna._report.summary import summary as summary
+from kerastune_optuna._report.summary import summary_html as summary_html
+from kerastune_optuna._report.table import results as results
+from kerastune_optuna._report.text import short as short

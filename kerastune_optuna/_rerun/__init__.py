@@ -1,27 +1,13 @@
 """A finished configuration trained again."""
 
-from kerastune_optuna._rerun.confirm import (
-    check_request,
-    configurations,
-    confirm,
-    confirmation,
-    epochs_of_the_search,
-)
-from kerastune_optuna._rerun.confirmation import Confirmation
-from kerastune_optuna._rerun.models import best_model, best_models
-from kerastune_optuna._rerun.refit import as_they_are, refit
-from kerastune_optuna._rerun.reproduce import reproduce
-
-__all__ = [
-    "Confirmation",
-    "as_they_are",
-    "best_model",
-    "best_models",
-    "check_request",
-    "configurations",
-    "confirm",
-    "confirmation",
-    "epochs_of_the_search",
-    "refit",
-    "reproduce",
-]
+from kerastune_optuna._rerun.confirm import check_request as check_request
+from kerastune_optuna._rerun.confirm import configurations as configurations
+from kerastune_optuna._rerun.confirm import confirm as confirm
+from kerastune_optuna._rerun.confirm import confirmation as confirmation
+from kerastune_optuna._rerun.confirm import epochs_of_the_search as epochs_of_the_search
+from kerastune_optuna._rerun.confirmation import Confirmation as Confirmation
+from kerastune_optuna._rerun.models import best_model as best_model
+from kerastune_optuna._rerun.models import best_models as best_models
+from kerastune_optuna._rerun.refit import as_they_are as as_they_are
+from kerastune_optuna._rerun.refit import refit as refit
+from kerastune_optuna._rerun.reproduce import reproduce as reproduce

@@ -1,41 +1,25 @@
 """What is tried next, and when to stop."""
 
-from kerastune_optuna._search import asked, repeats
-from kerastune_optuna._search.grid import is_grid, lay_out_grid
-from kerastune_optuna._search.learning import learning
-from kerastune_optuna._search.one_objective import watched_alone
-from kerastune_optuna._search.queue import check_queue, chosen, defaults, enqueue
-from kerastune_optuna._search.samplers import (
-    check_pruner,
-    check_sampler,
-    made_pruner,
-    start_sampler,
-)
-from kerastune_optuna._search.slots import Budget, check_study, is_free, is_taken, room, take_one
-from kerastune_optuna._search.stopping import Deadline, Ending, check_terminator
-
-__all__ = [
-    "Budget",
-    "Deadline",
-    "Ending",
-    "asked",
-    "check_pruner",
-    "check_queue",
-    "check_sampler",
-    "check_study",
-    "check_terminator",
-    "chosen",
-    "defaults",
-    "enqueue",
-    "is_free",
-    "is_grid",
-    "is_taken",
-    "lay_out_grid",
-    "learning",
-    "made_pruner",
-    "repeats",
-    "room",
-    "start_sampler",
-    "take_one",
-    "watched_alone",
-]
+from kerastune_optuna._search import asked as asked
+from kerastune_optuna._search import repeats as repeats
+from kerastune_optuna._search.grid import is_grid as is_grid
+from kerastune_optuna._search.grid import lay_out_grid as lay_out_grid
+from kerastune_optuna._search.learning import learning as learning
+from kerastune_optuna._search.one_objective import watched_alone as watched_alone
+from kerastune_optuna._search.queue import check_queue as check_queue
+from kerastune_optuna._search.queue import chosen as chosen
+from kerastune_optuna._search.queue import defaults as defaults
+from kerastune_optuna._search.queue import enqueue as enqueue
+from kerastune_optuna._search.samplers import check_pruner as check_pruner
+from kerastune_optuna._search.samplers import check_sampler as check_sampler
+from kerastune_optuna._search.samplers import made_pruner as made_pruner
+from kerastune_optuna._search.samplers import start_sampler as start_sampler
+from kerastune_optuna._search.slots import Budget as Budget
+from kerastune_optuna._search.slots import check_study as check_study
+from kerastune_optuna._search.slots import is_free as is_free
+from kerastune_optuna._search.slots import is_taken as is_taken
+from kerastune_optuna._search.slots import room as room
+from kerastune_optuna._search.slots import take_one as take_one
+from kerastune_optuna._search.stopping import Deadline as Deadline
+from kerastune_optuna._search.stopping import Ending as Ending
+from kerastune_optuna._search.stopping import check_terminator as check_terminator

@@ -1,130 +1,65 @@
 """What a study is to do, what its trials record, who runs them, and which are best."""
 
-from kerastune_optuna._study import divergence, opening, ranking, reason, record
-from kerastune_optuna._study.claim import is_claimed, take
-from kerastune_optuna._study.constraints import (
-    Constraint,
-    Constraints,
-    are_broken,
-    check_constraints,
-)
-from kerastune_optuna._study.divergence import came_to_nothing, has_diverged
-from kerastune_optuna._study.heartbeat import Heart, Watch, is_dead, is_in_doubt
-from kerastune_optuna._study.home import Home, deletion_of
-from kerastune_optuna._study.liveness import (
-    is_signed_elsewhere,
-    is_signed_here,
-    leave,
-    leaving_all,
-    machine,
-    signature,
-    started,
-    whereabouts,
-)
-from kerastune_optuna._study.monitor import (
-    Objective,
-    direction_for,
-    parse_objective,
-    plain_name,
-    sign_of,
-)
-from kerastune_optuna._study.objectives import (
-    INFERENCE_MS,
-    MEASURED,
-    N_PARAMS,
-    SECONDS,
-    Objectives,
-    parse_objectives,
-)
-from kerastune_optuna._study.opening import (
-    default_name,
-    finished,
-    first_of_these_epochs,
-    quiet_optuna,
-)
-from kerastune_optuna._study.parts import beside, family, make_part, wholes
-from kerastune_optuna._study.ranking import front, value_of
-from kerastune_optuna._study.record import (
-    BACKUP,
-    CONFIRMS,
-    DIVERGED,
-    NOT_FINITE,
-    REPEAT_OF,
-    RETRY_OF,
-    SLOT,
-)
-from kerastune_optuna._study.retry import (
-    DIED,
-    INTERRUPTED,
-    fail_and_retry,
-    idle_retries,
-    lay_out,
-    was_cut_off,
-)
-from kerastune_optuna._study.seeds import derive, seed_of
-
-__all__ = [
-    "BACKUP",
-    "CONFIRMS",
-    "DIED",
-    "DIVERGED",
-    "INFERENCE_MS",
-    "INTERRUPTED",
-    "MEASURED",
-    "NOT_FINITE",
-    "N_PARAMS",
-    "REPEAT_OF",
-    "RETRY_OF",
-    "SECONDS",
-    "SLOT",
-    "Constraint",
-    "Constraints",
-    "Heart",
-    "Home",
-    "Objective",
-    "Objectives",
-    "Watch",
-    "are_broken",
-    "beside",
-    "came_to_nothing",
-    "check_constraints",
-    "default_name",
-    "deletion_of",
-    "derive",
-    "direction_for",
-    "divergence",
-    "fail_and_retry",
-    "family",
-    "finished",
-    "first_of_these_epochs",
-    "front",
-    "has_diverged",
-    "idle_retries",
-    "is_claimed",
-    "is_dead",
-    "is_in_doubt",
-    "is_signed_elsewhere",
-    "is_signed_here",
-    "lay_out",
-    "leave",
-    "leaving_all",
-    "machine",
-    "make_part",
-    "opening",
-    "parse_objective",
-    "parse_objectives",
-    "plain_name",
-    "quiet_optuna",
-    "ranking",
-    "reason",
-    "record",
-    "seed_of",
-    "sign_of",
-    "signature",
-    "started",
-    "take",
-    "value_of",
-    "was_cut_off",
-    "whereabouts",
-    "wholes",
-]
+from kerastune_optuna._study import divergence as divergence
+from kerastune_optuna._study import opening as opening
+from kerastune_optuna._study import ranking as ranking
+from kerastune_optuna._study import reason as reason
+from kerastune_optuna._study import record as record
+from kerastune_optuna._study.claim import is_claimed as is_claimed
+from kerastune_optuna._study.claim import take as take
+from kerastune_optuna._study.constraints import Constraint as Constraint
+from kerastune_optuna._study.constraints import Constraints as Constraints
+from kerastune_optuna._study.constraints import are_broken as are_broken
+from kerastune_optuna._study.constraints import check_constraints as check_constraints
+from kerastune_optuna._study.divergence import came_to_nothing as came_to_nothing
+from kerastune_optuna._study.divergence import has_diverged as has_diverged
+from kerastune_optuna._study.heartbeat import Heart as Heart
+from kerastune_optuna._study.heartbeat import Watch as Watch
+from kerastune_optuna._study.heartbeat import is_dead as is_dead
+from kerastune_optuna._study.heartbeat import is_in_doubt as is_in_doubt
+from kerastune_optuna._study.home import Home as Home
+from kerastune_optuna._study.home import deletion_of as deletion_of
+from kerastune_optuna._study.liveness import is_signed_elsewhere as is_signed_elsewhere
+from kerastune_optuna._study.liveness import is_signed_here as is_signed_here
+from kerastune_optuna._study.liveness import leave as leave
+from kerastune_optuna._study.liveness import leaving_all as leaving_all
+from kerastune_optuna._study.liveness import machine as machine
+from kerastune_optuna._study.liveness import signature as signature
+from kerastune_optuna._study.liveness import started as started
+from kerastune_optuna._study.liveness import whereabouts as whereabouts
+from kerastune_optuna._study.monitor import Objective as Objective
+from kerastune_optuna._study.monitor import direction_for as direction_for
+from kerastune_optuna._study.monitor import parse_objective as parse_objective
+from kerastune_optuna._study.monitor import plain_name as plain_name
+from kerastune_optuna._study.monitor import sign_of as sign_of
+from kerastune_optuna._study.objectives import INFERENCE_MS as INFERENCE_MS
+from kerastune_optuna._study.objectives import MEASURED as MEASURED
+from kerastune_optuna._study.objectives import N_PARAMS as N_PARAMS
+from kerastune_optuna._study.objectives import SECONDS as SECONDS
+from kerastune_optuna._study.objectives import Objectives as Objectives
+from kerastune_optuna._study.objectives import parse_objectives as parse_objectives
+from kerastune_optuna._study.opening import default_name as default_name
+from kerastune_optuna._study.opening import finished as finished
+from kerastune_optuna._study.opening import first_of_these_epochs as first_of_these_epochs
+from kerastune_optuna._study.opening import quiet_optuna as quiet_optuna
+from kerastune_optuna._study.parts import beside as beside
+from kerastune_optuna._study.parts import family as family
+from kerastune_optuna._study.parts import make_part as make_part
+from kerastune_optuna._study.parts import wholes as wholes
+from kerastune_optuna._study.ranking import front as front
+from kerastune_optuna._study.ranking import value_of as value_of
+from kerastune_optuna._study.record import BACKUP as BACKUP
+from kerastune_optuna._study.record import CONFIRMS as CONFIRMS
+from kerastune_optuna._study.record import DIVERGED as DIVERGED
+from kerastune_optuna._study.record import NOT_FINITE as NOT_FINITE
+from kerastune_optuna._study.record import REPEAT_OF as REPEAT_OF
+from kerastune_optuna._study.record import RETRY_OF as RETRY_OF
+from kerastune_optuna._study.record import SLOT as SLOT
+from kerastune_optuna._study.retry import DIED as DIED
+from kerastune_optuna._study.retry import INTERRUPTED as INTERRUPTED
+from kerastune_optuna._study.retry import fail_and_retry as fail_and_retry
+from kerastune_optuna._study.retry import idle_retries as idle_retries
+from kerastune_optuna._study.retry import lay_out as lay_out
+from kerastune_optuna._study.retry import was_cut_off as was_cut_off
+from kerastune_optuna._study.seeds import derive as derive
+from kerastune_optuna._study.seeds import seed_of as seed_of

@@ -1,50 +1,32 @@
 """One trial: built, trained, scored and kept."""
 
-from kerastune_optuna._trial import custom_fit, history, weights
-from kerastune_optuna._trial.architecture import has_own_code
-from kerastune_optuna._trial.callbacks import PruningCallback
-from kerastune_optuna._trial.custom_fit import trains_itself, worth
-from kerastune_optuna._trial.deletion import settle
-from kerastune_optuna._trial.fits import Fits, Gate, TrainingOver
-from kerastune_optuna._trial.history import EpochLogs, Row
-from kerastune_optuna._trial.kept import claim_keeping, keepers, keeps, rebuild, tidy
-from kerastune_optuna._trial.overwrite import opened
-from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
-from kerastune_optuna._trial.run import run_trial
-from kerastune_optuna._trial.steps import check_steps
-from kerastune_optuna._trial.stop import StopOnRequest
-from kerastune_optuna._trial.trainings import TRAINING, best_of
-from kerastune_optuna._trial.user_callbacks import as_list, check_callbacks, may_add_metrics
-
-__all__ = [
-    "TRAINING",
-    "Builder",
-    "EpochLogs",
-    "Fits",
-    "Gate",
-    "PruningCallback",
-    "Recipe",
-    "Row",
-    "StopOnRequest",
-    "TrainingOver",
-    "as_list",
-    "best_of",
-    "build_again",
-    "check_callbacks",
-    "check_steps",
-    "claim_keeping",
-    "custom_fit",
-    "has_own_code",
-    "history",
-    "keepers",
-    "keeps",
-    "may_add_metrics",
-    "opened",
-    "rebuild",
-    "run_trial",
-    "settle",
-    "tidy",
-    "trains_itself",
-    "weights",
-    "worth",
-]
+from kerastune_optuna._trial import custom_fit as custom_fit
+from kerastune_optuna._trial import history as history
+from kerastune_optuna._trial import weights as weights
+from kerastune_optuna._trial.architecture import has_own_code as has_own_code
+from kerastune_optuna._trial.callbacks import PruningCallback as PruningCallback
+from kerastune_optuna._trial.custom_fit import trains_itself as trains_itself
+from kerastune_optuna._trial.custom_fit import worth as worth
+from kerastune_optuna._trial.deletion import settle as settle
+from kerastune_optuna._trial.fits import Fits as Fits
+from kerastune_optuna._trial.fits import Gate as Gate
+from kerastune_optuna._trial.fits import TrainingOver as TrainingOver
+from kerastune_optuna._trial.history import EpochLogs as EpochLogs
+from kerastune_optuna._trial.history import Row as Row
+from kerastune_optuna._trial.kept import claim_keeping as claim_keeping
+from kerastune_optuna._trial.kept import keepers as keepers
+from kerastune_optuna._trial.kept import keeps as keeps
+from kerastune_optuna._trial.kept import rebuild as rebuild
+from kerastune_optuna._trial.kept import tidy as tidy
+from kerastune_optuna._trial.overwrite import opened as opened
+from kerastune_optuna._trial.recipe import Builder as Builder
+from kerastune_optuna._trial.recipe import Recipe as Recipe
+from kerastune_optuna._trial.recipe import build_again as build_again
+from kerastune_optuna._trial.run import run_trial as run_trial
+from kerastune_optuna._trial.steps import check_steps as check_steps
+from kerastune_optuna._trial.stop import StopOnRequest as StopOnRequest
+from kerastune_optuna._trial.trainings import TRAINING as TRAINING
+from kerastune_optuna._trial.trainings import best_of as best_of
+from kerastune_optuna._trial.user_callbacks import as_list as as_list
+from kerastune_optuna._trial.user_callbacks import check_callbacks as check_callbacks
+from kerastune_optuna._trial.user_callbacks import may_add_metrics as may_add_metrics

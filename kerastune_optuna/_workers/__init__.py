@@ -1,17 +1,10 @@
 """Where trials run."""
 
-from kerastune_optuna._workers import card, comparable
-from kerastune_optuna._workers.card import Card
-from kerastune_optuna._workers.plan import Run, guarded, prepared, search
-from kerastune_optuna._workers.warnings import shown_once
-
-__all__ = [
-    "Card",
-    "Run",
-    "card",
-    "comparable",
-    "guarded",
-    "prepared",
-    "search",
-    "shown_once",
-]
+from kerastune_optuna._workers import card as card
+from kerastune_optuna._workers import comparable as comparable
+from kerastune_optuna._workers.card import Card as Card
+from kerastune_optuna._workers.plan import Run as Run
+from kerastune_optuna._workers.plan import guarded as guarded
+from kerastune_optuna._workers.plan import prepared as prepared
+from kerastune_optuna._workers.plan import search as search
+from kerastune_optuna._workers.warnings import shown_once as shown_once
