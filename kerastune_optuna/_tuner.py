@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -657,7 +657,7 @@ class OptunaTuner:
             self.storage,
             self.artifact_store,
             self.sampler if isinstance(self.sampler, BaseSampler) else None,
-            self.pruner if isinstance(self.pruner, BasePruner) else None,
+            partial(_search.made_pruner, self.pruner),
         )
 
     def _budget(self, n_trials: int | None, timeout: float | None) -> Budget:

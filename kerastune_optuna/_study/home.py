@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +30,7 @@ class Home:
         storage: A database URL or an Optuna storage; None for SQLite in the directory.
         artifact_store: Where weights are kept; None for a folder in the directory.
         sampler: What the study has for a sampler from its opening on; None for Optuna's default.
-        pruner: Likewise.
+        pruner: Makes the one that it has until a search begins, of the epochs that a trial may run.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Home:
         storage: str | BaseStorage | None = None,
         artifact_store: StoreSource | None = None,
         sampler: BaseSampler | None = None,
-        pruner: BasePruner | None = None,
+        pruner: Callable[[int], BasePruner] | None = None,
     ) -> None:
         self.name, self.directory, self.objectives = name, Path(directory), objectives
         self.has_begun = False  # whether this process has written to the study
@@ -54,7 +54,8 @@ class Home:
         with opening.quiet_optuna():
             study = opening.open_study(self.storage, self.name, self.objectives)
         study.sampler = self._sampler or study.sampler
-        study.pruner = self._pruner or study.pruner
+        if self._pruner is not None:
+            study.pruner = self._pruner(opening.epochs_known(study) or 1)
         return study
 
     @property

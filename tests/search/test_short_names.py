@@ -99,7 +99,7 @@ def test_a_name_goes_on_in_a_resumed_study(name, seed):
     def values(*searches):
         study = optuna.create_study()
         for trials in searches:
-            start_sampler(study, name, seed, fresh_process=True)
+            start_sampler(study, name, seed)
             for _ in range(trials):
                 trial = study.ask()
                 study.tell(trial, trial.suggest_float("x", 0, 1) + trial.suggest_float("y", 0, 1))
