@@ -16,7 +16,15 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
-from kerastune_optuna import _check, _report, _rerun, _search, _study, _trial, _workers
+from kerastune_optuna import (
+    _report,
+    _rerun,
+    _search,
+    _signals,
+    _study,
+    _trial,
+    _workers,
+)
 from kerastune_optuna._arguments import check_limits, check_names, check_tuner
 from kerastune_optuna._data import FitArguments, check_fit_arguments, cross_validated
 from kerastune_optuna._report import Dashboard
@@ -257,7 +265,10 @@ class OptunaTuner:
         )
         crew, recipe = _workers.prepared(self._home, recipe, n_workers, executor, verbose)
         run = _workers.Run(self._home, recipe, budget, crew, verbose)
-        with _workers.guarded(self._home, _HOW_TO_SEARCH_ON.format(self._home.name)):
+        with (
+            _signals.Brief(),
+            _workers.guarded(self._home, _HOW_TO_SEARCH_ON.format(self._home.name)),
+        ):
             _workers.search(run, sampler=self.sampler, pruner=self.pruner, overwrite=self.overwrite)
         return self
 
@@ -328,7 +339,7 @@ class OptunaTuner:
         recipe = self._recipe(given, callbacks)
         crew, recipe = _workers.prepared(home, recipe, n_workers, executor, verbose)
         run = _workers.Run(home, recipe, self._budget(None, None), crew, verbose)
-        with _workers.guarded(home, _HOW_TO_CONFIRM_ON):
+        with _signals.Brief(), _workers.guarded(home, _HOW_TO_CONFIRM_ON):
             _rerun.confirm(run, given, chosen, executions)
         return self.confirmation
 
@@ -552,7 +563,6 @@ class OptunaTuner:
         Args:
             n: How many trials to list. Default 10.
         """
-        _check.integer("n", n, least=1, instead="Pass how many trials to list.")
         print(_report.summary(self._home.existing, n), end="")
 
     def report(self, path: str | Path = "report.html") -> Path:

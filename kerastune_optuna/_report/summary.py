@@ -12,7 +12,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from kerastune_optuna._check import count
+from kerastune_optuna._check import count, integer
 from kerastune_optuna._report import text as _text
 from kerastune_optuna._report.facts import Facts, Row
 
@@ -27,6 +27,7 @@ _SPREAD = "value: mean ± standard deviation of a trial's trainings"
 
 def summary(study: optuna.Study, n: int) -> str:
     """Return the table of the best `n` trials, ready to print."""
+    integer("n", n, least=1, instead="Pass how many trials to list.")
     # rich would draw into a notebook at once, where we want the text.
     console = Console(highlight=False, force_jupyter=False)
     facts = Facts(study)

@@ -153,7 +153,7 @@ def prepared(
 def guarded(home: Home, how_to_go_on: str) -> Iterator[None]:
     """Let Ctrl-C end what runs in good order, and each warning be shown once."""
     listening, telling = _signals.listening(how_to_go_on), home.telling_of_deletion()
-    with opening.quiet_optuna(), shown_once(), _signals.Brief(), listening, telling:
+    with opening.quiet_optuna(), shown_once(), listening, telling:
         yield
 
 
