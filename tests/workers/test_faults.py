@@ -563,8 +563,11 @@ class SlowStore(WholeFileStore):
 
 def test_an_interrupt_waits_for_its_backup(search, make_tuner, tmp_path, capfd, monkeypatch):
     """A backup that takes longer than a hanging batch may is whole, and the trial goes on."""
-    monkeypatch.setattr(_signals, "_GRACE", 1)
-    options = {"n_trials": 1, "artifact_store": SlowStore(tmp_path / "store", ".backup")}
+    monkeypatch.setattr(_signals, "_GRACE", 3)  # a busy machine needs more than one to clean up
+    options = {
+        "n_trials": 1,
+        "artifact_store": SlowStore(tmp_path / "store", ".backup", seconds=4.5),
+    }
     log = tmp_path / "log"
     fit = {"epochs": 8, "batch_size": 8, "callbacks": [EpochLog(log), interrupt_at(5)]}
     with pytest.raises(KeyboardInterrupt):
@@ -582,8 +585,8 @@ def test_an_interrupt_waits_for_the_weights_of_a_trial_that_ended(
     search, make_tuner, tmp_path, monkeypatch
 ):
     """Ctrl-C in the last epoch costs no trial, however long it takes to keep its weights."""
-    monkeypatch.setattr(_signals, "_GRACE", 1)
-    options = {"n_trials": 1, "artifact_store": SlowStore(tmp_path / "store", "")}
+    monkeypatch.setattr(_signals, "_GRACE", 3)  # a busy machine needs more than one to clean up
+    options = {"n_trials": 1, "artifact_store": SlowStore(tmp_path / "store", "", seconds=4.5)}
     with pytest.raises(KeyboardInterrupt):
         search(fit={"epochs": 3, "batch_size": 8, "callbacks": [interrupt_at(2)]}, **options)
     assert [trial.state.name for trial in make_tuner().study.trials] == ["COMPLETE"]
