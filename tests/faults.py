@@ -21,7 +21,36 @@ import keras
 import psutil
 import sqlalchemy
 
+from tests.servers import free_port
+
 ROOT = Path(__file__).parent.parent
+WATCHDOG = 300  # seconds after which a test fails in place of waiting for ever
+
+
+def wait_until(is_so, seconds=WATCHDOG):
+    """Return what a function returns once that is true; look often, and fail in the end."""
+    gives_up = time.monotonic() + seconds
+    while not (found := is_so()):
+        assert time.monotonic() < gives_up, "what was waited for did not come"
+        time.sleep(0.05)
+    return found
+
+
+def meet(folder, processes):
+    """Wait in a builder for that many processes, of which the first could run all trials alone."""
+    (folder / f"{os.getpid()}.pid").touch()
+    wait_until(lambda: len(list(folder.glob("*.pid"))) >= processes)
+
+
+class Clock:
+    """Stand in for the module `time` of a part of the package, and go on where a test says so."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        """Tell the time."""
+        return self.now
 
 
 class EpochLog:
@@ -64,6 +93,11 @@ def logged(path):
         return []
     lines = [line.split() for line in Path(path).read_text().splitlines()]
     return [(int(number), what, int(pid), float(when)) for number, what, pid, when in lines]
+
+
+def processes_in(path):
+    """Return the processes that have trained an epoch."""
+    return {pid for _, what, pid, _ in logged(path) if what == "0"}
 
 
 def run_to_the_end(path):
@@ -120,13 +154,12 @@ class Server:
 
     Args:
         folder: Where its files are.
+        port: On which it listens.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder, port):
         self.folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = port
         self.url = f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/postgres"
 
     def _run(self, *command):
@@ -156,8 +189,8 @@ class Server:
 def own_server():
     """Give a running PostgreSQL server that is the test's own."""
     # Not pytest's folder, which belongs to root alone where the tests run as root.
-    with tempfile.TemporaryDirectory() as folder:
-        server = Server(folder)
+    with tempfile.TemporaryDirectory() as folder, free_port() as port:
+        server = Server(folder, port)
         server.create()
         try:
             yield server

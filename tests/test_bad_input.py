@@ -221,6 +221,7 @@ CALLBACKS = [
     ({"callbacks": [3]}, ArgumentTypeError, "callbacks holds 3, which is no keras Callback. Pass"),
     ({"callbacks": [keras.callbacks.EarlyStopping]}, ArgumentTypeError, "which is no keras Callb"),
     ({"callbacks": [UncopiedCallback()]}, ArgumentError, "cannot be copied for each trial (Runt"),
+    ({"callbacks": [UncopiedCallback()]}, ArgumentError, "[lambda trial: UncopiedCallback("),
     (
         {"callbacks": [keras.callbacks.BackupAndRestore("backups")]},
         ArgumentError,

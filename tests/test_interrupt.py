@@ -18,6 +18,7 @@ from kerastune_optuna import _signals
 from kerastune_optuna._study.record import RETRY_OF
 from kerastune_optuna._study.retry import DIED, INTERRUPTED
 from tests.conftest import build_model
+from tests.faults import WATCHDOG
 from tests.untrained import build, run, tuner_in
 
 _FORK = multiprocessing.get_context("fork")
@@ -25,7 +26,7 @@ _FORK = multiprocessing.get_context("fork")
 
 def _sleep(begun):
     begun.set()
-    time.sleep(60)
+    time.sleep(3600)
 
 
 @pytest.mark.parametrize("is_waited_for", [True, False], ids=["later", "at-once"])
@@ -40,7 +41,7 @@ def test_a_child_that_was_forked_in_a_search_can_be_terminated(tmp_path, is_wait
         if is_waited_for:
             begun.wait()
         child.terminate()
-        child.join(3)
+        child.join(WATCHDOG)
         codes.append(child.exitcode)
         child.kill()
         return build(trial)
@@ -85,7 +86,7 @@ def test_a_signal_at_the_end_of_a_search_does_no_harm():
     """Wherever it comes while the handlers are taken down, nothing waits for itself."""
     child = _FORK.Process(target=_signal_at_each_line)
     child.start()
-    child.join(10)
+    child.join(WATCHDOG)
     child.kill()
     child.join()
     assert child.exitcode == 0

@@ -16,6 +16,8 @@ import pytest
 
 from kerastune_optuna import ArgumentError
 from tests.conftest import PruneAt, build_model, history
+from tests.faults import WATCHDOG
+from tests.servers import free_port
 
 
 def get(dashboard, path):
@@ -111,9 +113,11 @@ def test_it_stops(make_tuner):
 def test_two_have_two_ports(make_tuner):
     """A free port is taken, and a port of one's own is kept."""
     tuner = make_tuner()
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        free = taken.getsockname()[1]
-    with tuner.dashboard(port=free) as first, tuner.dashboard() as second:
+    with (
+        free_port() as free,
+        tuner.dashboard(port=free) as first,
+        tuner.dashboard() as second,
+    ):
         assert urlsplit(first.url).port == free
         assert urlsplit(second.url).port != free
 
@@ -133,6 +137,7 @@ def test_a_browser_shows_curves_and_artifacts(search, browser):
     tuner = search(n_trials=4, pruner=PruneAt([1]), fit={"epochs": 5})
     with tuner.dashboard() as dashboard:
         page = browser.new_page()
+        page.set_default_timeout(WATCHDOG * 1000)
         errors = []
         page.on("pageerror", lambda error: errors.append(error))
         page.goto(dashboard.url)

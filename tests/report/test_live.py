@@ -23,6 +23,7 @@ from kerastune_optuna._report.display import curve
 from kerastune_optuna._report.facts import saved_epochs
 from kerastune_optuna._report.text import duration
 from kerastune_optuna._workers.warnings import first_in, shown_once
+from tests.faults import WATCHDOG
 from tests.live_picture import EPOCHS, add_trial, frame, live_svg, study_of_the_middle
 
 ROOT = Path(__file__).parent.parent.parent
@@ -88,16 +89,15 @@ class Screen:
 
     def wait_for(self, is_there):
         """Return the rows of the screen once they are as wanted."""
-        gives_up = time.monotonic() + 90
+        gives_up = time.monotonic() + WATCHDOG
         while not is_there(rows := self.rows()):
             assert time.monotonic() < gives_up, "\n".join(rows)
             time.sleep(0.1)
         return rows
 
     def resize(self, width):
-        """Make the terminal wider or narrower, and give the display time to draw anew."""
+        """Make the terminal wider or narrower."""
         self.do("resize-window", "-x", str(width))
-        time.sleep(1.5)
 
     def shows_a_cursor(self):
         """Whether the cursor is visible."""
@@ -128,15 +128,20 @@ def is_running(n_workers):
     return lambda rows: sum("/8" in row for row in rows) == n_workers
 
 
-def assert_whole(terminal, width, n_workers):
-    """Assert that the display is there once, below all that was printed, and no row wraps."""
-    rows = terminal.wait_for(is_running(n_workers))
-    drawn = picture(rows)
-    assert [row.split()[0] for row in drawn] == (
-        ["Study", "trials", "best", "saved"] + ["trial"] * n_workers
-    )
-    assert all("…" in row and "/8" in row for row in drawn[4:])
-    assert width * 2 / 3 < max(map(len, drawn)) <= width
+def is_whole(width, n_workers):
+    """Return what tells whether the display is there once, below all output, and no row wraps."""
+    heads = ["Study", "trials", "best", "saved"] + ["trial"] * n_workers
+
+    def is_so(rows):
+        drawn = rows[rows.index(TITLE) :] if rows.count(TITLE) == 1 else []
+        return (
+            [row.split()[0] for row in drawn if row] == heads
+            and len(drawn) == len(heads)
+            and all("…" in row and "/8" in row for row in drawn[4:])
+            and width * 2 / 3 < max(map(len, drawn)) <= width
+        )
+
+    return is_so
 
 
 @pytest.mark.parametrize("n_workers", [1, 2])
@@ -148,7 +153,7 @@ def test_the_display_stays_whole(n_workers, tmp_path):
         assert not terminal.shows_a_cursor()
         for width in (80, 120, 50, 80):
             terminal.resize(width)
-            assert_whole(terminal, width, n_workers)
+            terminal.wait_for(is_whole(width, n_workers))
         terminal.wait_for(lambda rows: "trial 1 is told of" in rows)
         rows = terminal.rows()
         assert sum("a warning of each trial" in row for row in rows) <= 2  # with its source line
@@ -194,7 +199,7 @@ def test_a_notebook_keeps_one_readable_picture(tmp_path, monkeypatch):
     notebook = nbformat.read(ROOT / "examples" / "iris.ipynb", as_version=4)
     client = nbclient.NotebookClient(
         notebook,
-        timeout=120,
+        timeout=WATCHDOG,
         kernel_name="python3",
         resources={"metadata": {"path": ROOT / "examples"}},
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -31,7 +30,8 @@ from kerastune_optuna._study.liveness import (
 )
 from kerastune_optuna._study.record import CLAIM, CONFIRMS, RETRY_OF
 from kerastune_optuna._study.retry import DIED, fail_and_retry, lay_out
-from tests.faults import ROOT
+from tests.faults import ROOT, WATCHDOG
+from tests.servers import free_port
 from tests.untrained import run, tuner_in
 
 
@@ -81,11 +81,14 @@ sys.exit(sum(claimer.exitcode != 0 for claimer in claimers))
 @contextmanager
 def proxied_sqlite(folder):
     """Give the port of Optuna's gRPC server in front of SQLite as it comes, with a study."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-c", PROXY, str(folder), str(port)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as proxy:
+    with (
+        free_port() as port,
+        subprocess.Popen(
+            [sys.executable, "-c", PROXY, str(folder), str(port)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as proxy,
+    ):
         try:
             assert proxy.stdout.readline() == b"serving\n"
             yield port
@@ -98,7 +101,7 @@ def test_a_proxy_in_front_of_sqlite_gives_no_trial_to_two(tmp_path):
     """Four workers claim twenty trials whose database lets two of them take one: each is one's."""
     with proxied_sqlite(tmp_path) as port:
         storage = optuna.storages.GrpcStorageProxy(host="127.0.0.1", port=port)
-        storage.wait_server_ready(timeout=30)
+        storage.wait_server_ready(timeout=WATCHDOG)
         study = optuna.load_study(study_name="test", storage=storage)
         for _ in range(20):
             lay_out(study)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import keras
 import numpy as np
 import optuna
@@ -13,7 +11,9 @@ from optuna.trial import TrialState
 
 from kerastune_optuna import ArgumentError, PruningCallback
 from kerastune_optuna._report import card
+from kerastune_optuna._trial import stopwatch
 from kerastune_optuna._trial.stopwatch import Stopwatch
+from tests.faults import Clock
 from tests.untrained import Untrained, X, build, run, tuner_in
 
 LIMIT = 10_000
@@ -48,14 +48,6 @@ def never(trial, model):
 def size_and_level(trial, model):
     """Allow models of few parameters, and low levels."""
     return [model.count_params() - 1_500, trial.params["level"] - 0.5]
-
-
-class Slow(keras.callbacks.Callback):
-    """Take a tenth of a second for each batch."""
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Sleep."""
-        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -175,15 +167,22 @@ def test_constraints_that_cannot_work_are_refused(arguments, text, tmp_path):
     assert not (tmp_path / "tuning").exists()
 
 
-def test_a_training_that_takes_too_long_ends(make_tuner, search):
+def test_a_training_that_takes_too_long_ends(make_tuner, search, monkeypatch):
     """It ends with a batch, its trial is PRUNED and infeasible, and says how long it took."""
-    tuner = make_tuner(n_trials=1, max_seconds_per_trial=0.5)
-    search(tuner=tuner, fit={"callbacks": [Slow()], "epochs": 50, "batch_size": 8})
+    monkeypatch.setattr(stopwatch, "time", clock := Clock())
+
+    def take_a_second(batch, logs):
+        clock.now += 1
+
+    slow = keras.callbacks.LambdaCallback(on_train_batch_begin=take_a_second)
+    tuner = make_tuner(n_trials=1, max_seconds_per_trial=8)
+    fit = {"callbacks": [lambda trial: slow], "epochs": 50, "batch_size": 8}
+    search(tuner=tuner, fit=fit)
     (trial,) = tuner.study.trials
     assert trial.state is TrialState.PRUNED
-    assert trial.user_attrs["epochs_run"] < 50
-    assert trial.user_attrs["stop_reason"].startswith("max_seconds_per_trial: ")
-    assert trial.user_attrs["stop_reason"].endswith(" > 0.5")
+    assert clock.now == 9, "it was left at the third of six batches of the second epoch"
+    assert trial.user_attrs["epochs_run"] == 2
+    assert trial.user_attrs["stop_reason"] == "max_seconds_per_trial: 9 > 8"
     assert trial.constraints["max_seconds_per_trial"] > 0
 
 

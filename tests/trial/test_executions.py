@@ -6,7 +6,6 @@ import io
 import os
 import signal
 import statistics
-import time
 
 import keras
 import numpy as np
@@ -26,9 +25,10 @@ from kerastune_optuna._report.progress import line_of
 from kerastune_optuna._study.monitor import parse_objective
 from kerastune_optuna._study.record import RETRY_OF
 from kerastune_optuna._study.retry import DIED
+from kerastune_optuna._trial import stopwatch
 from kerastune_optuna._trial.trainings import Series
 from tests.conftest import PruneAt, build_model, history
-from tests.faults import EpochLog, logged
+from tests.faults import Clock, EpochLog, logged
 
 
 def build_eager(trial):
@@ -340,12 +340,17 @@ def test_each_objective_is_a_mean(search):
     assert trial.values == pytest.approx([*means, tuner.best_model(trial=0).count_params()])
 
 
-def test_the_time_of_a_trial_is_that_of_all_its_trainings(search):
+def test_the_time_of_a_trial_is_that_of_all_its_trainings(search, monkeypatch):
     """A limit of seconds ends a trial whose trainings together take longer, and prunes it."""
-    slow = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: time.sleep(0.2))
-    limits = {"executions_per_trial": 5, "max_seconds_per_trial": 0.7}
+    monkeypatch.setattr(stopwatch, "time", clock := Clock())
+
+    def take_two_seconds(epoch, logs):
+        clock.now += 2
+
+    slow = keras.callbacks.LambdaCallback(on_epoch_end=take_two_seconds)
+    limits = {"executions_per_trial": 5, "max_seconds_per_trial": 5}
     tuner = search(build_eager, **limits, n_trials=1, fit={"callbacks": [slow], "epochs": 1})
     (trial,) = tuner.study.trials
     assert trial.state is TrialState.PRUNED
-    assert 1 < trial.user_attrs["epochs_run"] < 5
-    assert "max_seconds_per_trial" in trial.user_attrs["stop_reason"]
+    assert trial.user_attrs["epochs_run"] == 3
+    assert trial.user_attrs["stop_reason"] == "max_seconds_per_trial: 6 > 5"

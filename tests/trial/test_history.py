@@ -47,7 +47,7 @@ def test_what_callbacks_add_to_the_logs_is_in_the_history(search):
     assert [row["grade"] for row in history(tuner, 0)] == ["good, for now"] * 2
 
 
-def test_a_history_that_cannot_be_kept_costs_no_result(search, make_tuner, tmp_path):
+def test_a_history_that_cannot_be_kept_costs_no_result(search, make_tuner, data, tmp_path):
     """A full disk ends the search with one line, and the trial has its value and its weights."""
 
     class FullStore(WholeFileStore):
@@ -66,7 +66,7 @@ def test_a_history_that_cannot_be_kept_costs_no_result(search, make_tuner, tmp_p
     assert len(str(got.value).splitlines()) == 1
     tuner = make_tuner(artifact_store=store)
     assert tuner.best_value == tuner.study.trials[0].user_attrs["best_value"]
-    assert tuner.best_model().built
+    assert tuner.best_model().evaluate(*data[2], verbose=0)[1] == pytest.approx(tuner.best_value)
 
 
 def test_the_history_of_a_trial_that_died_before_its_result_is_deleted(search, make_tuner):

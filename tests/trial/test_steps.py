@@ -113,14 +113,16 @@ def test_an_epoch_is_one_call():
         (lambda: compiled(keras.Sequential([*sized(), Own(), keras.layers.Dense(3)])), {}),
         (lambda: compiled(keras.Sequential([*sized(), keras.layers.Dense(3, twice)])), {}),
         (lambda: compiled(OwnLoop(*(lambda t: (t, t))(keras.Input((8,))))), {}),
-        (build, {"steps_per_epoch": 13, "x": DATASET.repeat(), "y": None}),  # a prime
+        # A prime above the most that a call makes, and two numbers that have no divisor in common.
+        (build, {"steps_per_epoch": 131, "validation_steps": 131, "x": DATASET.repeat()}),
+        (build, {"steps_per_epoch": 13, "validation_steps": 4, "x": DATASET.repeat()}),
         (build, {"steps": 1}),
     ],
 )
 def test_where_it_does_not_pay_or_could_show_steps_are_single(model, arguments):
     """Short trainings, unknown sizes, batch callbacks and what was not measured stay as is."""
-    if arguments.get("steps_per_epoch"):
-        arguments = {**arguments, "validation_steps": 4}
+    if "steps_per_epoch" in arguments:
+        arguments = {**arguments, "y": None}
     assert steps_of(model(), **arguments) == 1
 
 

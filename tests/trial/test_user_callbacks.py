@@ -14,7 +14,7 @@ from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams import api_pb2, list_session_groups
 from tensorboard.plugins.hparams.backend_context import Context
 
-from kerastune_optuna import ArgumentError, ArgumentTypeError
+from kerastune_optuna import ArgumentTypeError
 from tests.conftest import PruneAt, Spy, build_model
 
 
@@ -146,18 +146,14 @@ def test_csv_logger_has_a_file_for_each_trial(search, tmp_path):
         assert len(log.read_text().splitlines()) == 1 + 2
 
 
-def test_model_checkpoint_has_a_file_for_each_trial(search, tmp_path):
-    """No trial overwrites the checkpoint of another."""
-    search(fit={"callbacks": [keras.callbacks.ModelCheckpoint(str(tmp_path / "model.keras"))]})
-    for number in range(2):
-        path = tmp_path / "test" / f"trial_{number:04d}" / "model.keras"
-        assert keras.models.load_model(path).count_params() > 0
-
-
-def test_a_callback_that_cannot_be_copied_is_named(search):
-    """The error names the callback and proposes a factory."""
-    with pytest.raises(ArgumentError, match=r"a Locked that cannot.*\[lambda trial: Locked\("):
-        search(fit={"callbacks": [Locked()]})
+def test_model_checkpoint_has_a_file_for_each_trial(search, data, tmp_path):
+    """No trial overwrites the checkpoint of another: each is the model of its last epoch."""
+    checkpoint = keras.callbacks.ModelCheckpoint(str(tmp_path / "model.keras"))
+    tuner = search(objective="val_loss", fit={"callbacks": [checkpoint]})
+    for trial in tuner.study.trials:
+        path = tmp_path / "test" / f"trial_{trial.number:04d}" / "model.keras"
+        loss, _ = keras.models.load_model(path).evaluate(*data[2], verbose=0)
+        assert loss == pytest.approx(trial.intermediate_values[1], abs=1e-6)
 
 
 def test_a_function_may_make_what_cannot_be_copied(search):
@@ -166,21 +162,7 @@ def test_a_function_may_make_what_cannot_be_copied(search):
     assert len(tuner.study.trials) == 2
 
 
-@pytest.mark.parametrize("wrong", ["EarlyStopping", 3, keras.callbacks.EarlyStopping])
-def test_what_is_no_callback_is_refused(search, wrong):
-    """Names, numbers and classes are no callbacks."""
-    with pytest.raises(ArgumentTypeError, match="which is no keras Callback"):
-        search(fit={"callbacks": [wrong]})
-
-
 def test_a_factory_that_returns_no_callback_is_refused(search):
     """The error shows the factory and what it returned."""
     with pytest.raises(ArgumentTypeError, match="which returned 7"):
         search(fit={"callbacks": [lambda trial: 7]})
-
-
-def test_backup_and_restore_is_refused(search, tmp_path):
-    """One trial's backup must not start another."""
-    backup = keras.callbacks.BackupAndRestore(str(tmp_path))
-    with pytest.raises(ArgumentError, match="start each trial from the weights of another"):
-        search(fit={"callbacks": [backup]})

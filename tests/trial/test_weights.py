@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import keras
@@ -24,12 +23,12 @@ from tests.conftest import build_model, kept
 from tests.untrained import Untrained, run, tuner_in
 
 
-def test_one_file_is_left_after_many_trials(search):
+def test_one_file_is_left_after_many_trials(search, data):
     """keep_best=1 leaves exactly one weights file, that of the best trial, beside histories."""
     tuner = search(n_trials=15, fit={"epochs": 1})
     assert len(tuner.study.trials) == 15
     assert len(kept(tuner)) == 1
-    assert tuner.best_model().built
+    assert tuner.best_model().evaluate(*data[2], verbose=0)[1] == pytest.approx(tuner.best_value)
 
 
 def test_keep_best_keeps_that_many(search, data):
@@ -269,28 +268,30 @@ def test_a_store_that_cannot_be_written_is_known_before_training(search, make_tu
 WRITER = """
 import io, sys
 from kerastune_optuna._storage.artifacts import WholeFileStore
-store = WholeFileStore(sys.argv[1])
-print("ready", flush=True)
-for turn in range(10_000):
-    store.write("weights", io.BytesIO(bytes([turn % 256]) * 20_000_000))
+class Waiting(io.BytesIO):
+    def read(self, size=-1):
+        if self.tell() >= int(sys.argv[2]):
+            print("waiting", flush=True)
+            sys.stdin.read()
+        return super().read(size)
+WholeFileStore(sys.argv[1]).write("weights", Waiting(b"new" * 1_000_000))
 """
 
 
-def test_a_killed_writer_leaves_a_whole_file(tmp_path):
-    """A process killed while it writes leaves the old file or the new one, never a part."""
-    WholeFileStore(tmp_path).write("weights", io.BytesIO(b"\0" * 20_000_000))
-    for turn in range(4):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE
-        )
-        writer.stdout.readline()
-        time.sleep(0.02 + 0.03 * turn)  # into the middle of a write, each time elsewhere
+@pytest.mark.parametrize("written", [0, 1 << 20, 3_000_000], ids=["begin", "middle", "end"])
+def test_a_killed_writer_leaves_a_whole_file(tmp_path, written):
+    """A process killed while it writes leaves the old file, and the part beside it."""
+    store = WholeFileStore(tmp_path)
+    store.write("weights", io.BytesIO(b"old" * 1_000_000))
+    command = [sys.executable, "-c", WRITER, str(tmp_path), str(written)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout.readline() == b"waiting\n"
         writer.send_signal(signal.SIGKILL)
-        writer.wait()
-        writer.stdout.close()
-        content = (tmp_path / "weights").read_bytes()
-        assert len(content) == 20_000_000
-        assert len(set(content)) == 1
+    assert sorted(os.listdir(tmp_path)) == ["weights", "weights.part"]
+    assert (tmp_path / "weights").read_bytes() == b"old" * 1_000_000
+    store.write("weights", io.BytesIO(b"newer"))
+    assert (tmp_path / "weights").read_bytes() == b"newer"
+    assert os.listdir(tmp_path) == ["weights"]
 
 
 def test_what_a_killed_writer_left_is_removed_with_the_file(tmp_path):

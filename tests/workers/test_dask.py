@@ -6,14 +6,14 @@ import threading
 
 import pytest
 
-from tests.workers.test_workers import finished, kill_once, slow_builder
+from tests.workers.test_workers import builder_to_kill, finished, kill_once
 
 distributed = pytest.importorskip("dask.distributed", reason="the extra `dask` is not installed")
 
 
 def test_a_killed_dask_worker_costs_no_trial(search, tmp_path):
     """One of two Dask workers is killed in mid-search: the study has exactly 30 trials."""
-    killer = threading.Thread(target=kill_once, args=(tmp_path, 8))
+    killer = threading.Thread(target=kill_once, args=(tmp_path,))
     killer.start()
     with (
         distributed.LocalCluster(
@@ -23,7 +23,7 @@ def test_a_killed_dask_worker_costs_no_trial(search, tmp_path):
     ):
         executor = client.get_executor(pure=False)
         tuner = search(
-            slow_builder(tmp_path),
+            builder_to_kill(tmp_path, 8),
             n_trials=30,
             fit={"executor": executor, "n_workers": 2, "epochs": 1},
         )
