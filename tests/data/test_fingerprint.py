@@ -66,7 +66,7 @@ def test_it_does_not_move_a_shuffle():
 
 @pytest.mark.parametrize("columns", [10, 1_000_000])
 def test_it_reads_few_rows_of_many(columns):
-    """Of 400 MB a few are copied, which takes milliseconds."""
+    """Of 400 MB less than a tenth is copied, which takes milliseconds."""
     large = np.zeros((100_000_000 // columns, columns), "float32")
     tracemalloc.start()
     try:
@@ -75,4 +75,4 @@ def test_it_reads_few_rows_of_many(columns):
     finally:
         tracemalloc.stop()
     assert told.startswith(f"float32{large.shape} ")
-    assert 4_000_000 < most < 12_000_000
+    assert 4_000_000 < most < 40_000_000

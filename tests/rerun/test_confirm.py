@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -35,6 +34,7 @@ from kerastune_optuna._study.monitor import Objective
 from kerastune_optuna._trial.run import weights
 from tests.benchmarks.luck import EXECUTIONS, TOP, TRIALS, Noisy, largest
 from tests.conftest import build_model
+from tests.faults import meet
 
 ROOT = Path(__file__).parent.parent.parent
 ACCURACY = Objective("val_accuracy", "maximize")
@@ -76,15 +76,20 @@ def search_noisy(make_tuner):
     return run
 
 
+def rows_of_three_kinds():
+    """Return 96 rows of four numbers, and their kinds."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 96)
+    return (rng.normal(size=(96, 4)) + np.eye(3, 4)[y] * 2).astype("float32"), y
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Give a tuner that searched and confirmed real trainings, and what it confirmed them on.
 
     Its pruner would end each of them before its third epoch, which the search does not reach.
     """
-    rng = np.random.default_rng(0)
-    y = rng.integers(0, 3, 96)
-    x = (rng.normal(size=(96, 4)) + np.eye(3, 4)[y] * 2).astype("float32")
+    x, y = rows_of_three_kinds()
     tuner = OptunaTuner(
         eager,
         n_trials=3,
@@ -171,12 +176,13 @@ def test_each_configuration_keeps_its_best_weights(trained):
     assert sorted(whole) == sorted(max(row.values) for row in tuner.confirmation.ranking)
 
 
-def test_the_models_of_the_search_stay(search_noisy, capsys):
+def test_the_models_of_the_search_stay(trained, capsys):
     """best_models() and a trial's number still give what the search found, without a line."""
-    tuner = search_noisy({"a": 0.1, "b": 0.2})
-    tuner.confirm(2, 2, *DATA, verbose=0)
-    assert tuner.best_models(1)[0].built
-    assert tuner.best_model(trial=tuner.best_trial.number).built
+    tuner, _ = trained
+    x, y = rows_of_three_kinds()
+    for model in (tuner.best_models(1)[0], tuner.best_model(trial=tuner.best_trial.number)):
+        accuracy = model.evaluate(x[48:72], y[48:72], verbose=0)[1]
+        assert accuracy == pytest.approx(tuner.best_trial.value, abs=1e-6)
     assert capsys.readouterr().out == ""
 
 
@@ -184,9 +190,8 @@ def test_two_workers_share_the_executions(search_noisy, tmp_path):
     """Two processes train the executions, and each is there once."""
 
     def build(trial):
-        (tmp_path / f"{os.getpid()}.pid").touch()
-        while "confirms" in trial.user_attrs and len(list(tmp_path.glob("*.pid"))) < 1 + 2:
-            time.sleep(0.05)  # one worker could do it all before the other is there
+        if "confirms" in trial.user_attrs:
+            meet(tmp_path, 2)
         return noisy({"a": 0.1, "b": 0.2})(trial)
 
     tuner = search_noisy({"a": 0.1, "b": 0.2}, build, storage=None)

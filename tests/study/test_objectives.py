@@ -19,6 +19,7 @@ from kerastune_optuna._report import card
 from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._study.objectives import parse_objectives
 from tests.conftest import history, kept
+from tests.faults import meet
 from tests.servers import database
 from tests.untrained import OBJECTIVES, Untrained, X, build, run, tuner_in
 
@@ -158,8 +159,13 @@ def is_behind_a_smaller_one(trial, trials):
 
 def test_two_workers_on_postgresql_find_the_front(tmp_path):
     """With a database server and two processes the front is right, and dominated trials pruned."""
+
+    def build_together(trial):
+        meet(tmp_path, 2)
+        return build(trial)
+
     with database("postgresql") as url:
-        tuner = tuner_in(tmp_path / "tuning", n_trials=16, storage=url)
+        tuner = tuner_in(tmp_path / "tuning", build_together, n_trials=16, storage=url)
         run(tuner, n_workers=2)
         trials = tuner.study.trials
         assert [trial.number for trial in tuner.best_trials] == front_of(trials)
