@@ -353,4 +353,5 @@ def test_the_time_of_a_trial_is_that_of_all_its_trainings(search, monkeypatch):
     (trial,) = tuner.study.trials
     assert trial.state is TrialState.PRUNED
     assert trial.user_attrs["epochs_run"] == 3
-    assert trial.user_attrs["stop_reason"] == "max_seconds_per_trial: 6 > 5"
+    reason = "training 3 of 5: max_seconds_per_trial: 6 > 5"
+    assert trial.user_attrs["stop_reason"] == reason
