@@ -267,7 +267,7 @@ def test_report_returns_its_path(search, tmp_path, monkeypatch):
     assert tuner.report() == Path("report.html")
     assert tuner.report("new/folder/a.html") == Path("new/folder/a.html")
     for path in ("report.html", "new/folder/a.html"):
-        assert "Study" in (tmp_path / path).read_text()
+        assert "<title>test: val_accuracy<" in (tmp_path / path).read_text()
 
 
 @pytest.mark.parametrize(
