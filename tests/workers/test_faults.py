@@ -681,7 +681,7 @@ def dask_cluster():
     """Give the executor of a Dask cluster."""
     from dask.distributed import Client, LocalCluster
 
-    local = LocalCluster(1, threads_per_worker=1, dashboard_address=":0")
+    local = LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0")
     with local as cluster, Client(cluster) as client:
         yield client.get_executor(pure=False)
 
