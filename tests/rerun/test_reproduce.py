@@ -10,7 +10,7 @@ import numpy as np
 import optuna
 import pytest
 
-from kerastune_optuna import ArgumentError, OptunaTuner
+from kerastune_optuna import ArgumentError, ArgumentTypeError, OptunaTuner
 from kerastune_optuna._study.record import REPEAT_OF
 from tests.conftest import PruneAt, build_model
 
@@ -60,6 +60,13 @@ def test_what_is_passed_goes_before_what_the_search_had(search, reproduce):
         assert reproduce(tuner, batch_size=16)["difference"].max() > 0
     with pytest.warns(UserWarning, match=r"arguments class_weight 0 was 2.0 and is 1.0"):
         assert reproduce(tuner, class_weight={0: 1.0, 1: 1.0, 2: 1.0})["difference"].max() > 0
+
+
+@pytest.mark.parametrize("name", ["epochs", "steps_per_execution"])
+def test_what_is_always_as_in_the_search_is_refused(one, name):
+    """The error says that the argument is to be left out."""
+    with pytest.raises(ArgumentTypeError, match=rf"reproduce\(\) got '{name}'.*Leave it out\."):
+        one.reproduce(0, *ITS_DATA, **{name: 2})
 
 
 def test_other_data_and_callbacks_are_told(search, reproduce, data):
