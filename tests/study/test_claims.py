@@ -331,8 +331,10 @@ def test_waiting_for_others_has_an_end(monkeypatch, end):
     budget = Budget(1, deadline, 10, ending=Ending(train_repeats=True))
     acts = {"timeout": deadline.let_pass, "Ctrl-C": lambda: signal.raise_signal(signal.SIGINT)}
     is_raised = pytest.raises(KeyboardInterrupt) if end == "Ctrl-C" else nullcontext()
+    watch, came = Acting(acts[end]), []
     with is_raised, _signals.listening(""):
-        assert not budget.wait_for_others(study, Acting(acts[end]))
+        came.append(budget.wait_for_others(study, watch))
+    assert came == [False]
     assert study.trials[0].state is TrialState.RUNNING
 
 
