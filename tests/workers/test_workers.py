@@ -38,7 +38,7 @@ from kerastune_optuna._backend import environment
 from kerastune_optuna._data.fingerprint import describe
 from kerastune_optuna._study.retry import DIED
 from kerastune_optuna._workers.loop import Payload
-from kerastune_optuna._workers.processes import _raised
+from kerastune_optuna._workers.processes import _BOOT, _raised
 from tests.conftest import build_model, kept
 from tests.servers import database
 
@@ -311,6 +311,18 @@ def by_two(tmp_path_factory):
     with policy("mixed_bfloat16"):
         tuner.search(tiled, np.tile(y[:48], 100), **fit)
     return Shared(tuner, tiled, validation, storage, store, folder)
+
+
+def test_workers_look_for_no_garbage_while_they_import():
+    """The hundreds of looks that Python takes while it imports TensorFlow are left out."""
+    until_imported, found, _ = _BOOT.format(path=sys.path).partition("gc.freeze()")
+    assert found
+    looks = "print(sum(one['collections'] for one in gc.get_stats()))"
+    counts = [
+        int(subprocess.run([sys.executable, "-c", boot + looks], capture_output=True).stdout)
+        for boot in (until_imported, until_imported.replace("gc.disable()", "gc.enable()"))
+    ]
+    assert counts[0] < counts[1] / 10
 
 
 def test_workers_end_without_tearing_tensorflow_down(by_two):
