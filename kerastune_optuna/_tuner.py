@@ -30,7 +30,7 @@ from kerastune_optuna._data import FitArguments, check_fit_arguments, cross_vali
 from kerastune_optuna._report import Dashboard
 from kerastune_optuna._rerun import Confirmation
 from kerastune_optuna._search import Budget
-from kerastune_optuna._storage import StoreSource, one_try
+from kerastune_optuna._storage import StoreSource
 from kerastune_optuna._study import Constraint, Constraints, Home
 from kerastune_optuna._trial import Builder, Recipe
 
@@ -645,11 +645,7 @@ class OptunaTuner:
         return _report.show(self._home, port)
 
     def __repr__(self) -> str:
-        home = self._home
-        if not home.may_be_read:
-            return f"OptunaTuner(study {home.name!r}: {home.objectives.aim}, not open yet)"
-        with one_try():  # a database that is away is not waited for
-            return f"OptunaTuner({_report.line(home.study, self.n_trials)})"
+        return f"OptunaTuner({_report.glance(self._home, self.n_trials)})"
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows of the tuner; a study is not made for it."""

@@ -175,3 +175,8 @@ def test_pareto_finds_small_and_accurate_networks(tmp_path):
     values = {number: (float(accuracy), float(size)) for number, accuracy, size in front}
     accuracy, size = values[chosen[1]]
     assert (round(accuracy, 4), size) == (float(chosen[2]), float(chosen[3]))
+
+
+def test_the_readme_fits_on_a_page():
+    """It leads to guides for what takes longer to tell."""
+    assert len(README.read_text().split()) <= 900

@@ -7,6 +7,8 @@ import os
 import pickle
 import re
 import signal
+import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -480,3 +482,24 @@ def test_the_defaults_of_a_builder_are_enqueued(tmp_path):
     tuner.enqueue_defaults()
     (waiting,) = tuner.study.trials
     assert waiting.system_attrs["fixed_params"] == {"fixed": 3, "kind": "b", "units": 8}
+
+
+WITHOUT_KERAS_TUNER = """
+import sys
+sys.modules["keras_tuner"] = None  # as where it is not installed
+import optuna
+from kerastune_optuna import HyperParameters, from_keras_tuner
+
+def build(hp):
+    return hp.Int("units", 2, 8, step=2, default=4), hp.Choice("kind", ["a", "b"])
+
+print(build(HyperParameters()))
+print(from_keras_tuner(build)(optuna.trial.FixedTrial({"units": 6, "kind": "b"})))
+"""
+
+
+def test_keras_tuner_need_not_be_installed():
+    """Builders that were written for it are called without it, in a search and outside."""
+    command = [sys.executable, "-c", WITHOUT_KERAS_TUNER]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["(4, 'a')", "(6, 'b')"], done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -50,9 +51,10 @@ def wait(epoch, logs):
 
 rng = np.random.default_rng(0)
 x, y = rng.normal(size=(48, 4)), rng.integers(0, 3, 48)
+verbose = "auto" if n_workers == 2 else 1  # which are the same in a terminal
 tuner = OptunaTuner(build, n_trials=n_trials, seed=0, directory=directory, study_name="shown")
 tuner.search(
-    x, y, validation_data=(x, y), epochs=8, n_workers=n_workers, verbose=1,
+    x, y, validation_data=(x, y), epochs=8, n_workers=n_workers, verbose=verbose,
     callbacks=[lambda trial: keras.callbacks.LambdaCallback(on_epoch_end=wait)],
 )
 print("the end")
@@ -244,6 +246,13 @@ def test_no_row_is_wider_than_its_console(width):
     rows = printed(study, width)
     assert max(map(len, rows)) <= width
     assert [row.startswith("trial ") for row in rows] == [False] * 4 + [True] * 4
+
+
+def test_a_running_trial_has_its_curve():
+    """Its values, which rise, end with the highest block."""
+    rows = [row for row in printed(study_of_the_middle(), 100) if row.startswith("trial 1")]
+    assert len(rows) == 4
+    assert all(re.search("▁[▁▂▃▄▅▆▇█]*█", row) for row in rows)
 
 
 def test_a_low_terminal_shows_as_many_trials_as_have_room():

@@ -94,6 +94,14 @@ def finished(tmp_path_factory):
     return folder
 
 
+def test_a_search_leaves_no_pickle(finished):
+    """Whoever changes a file of a study makes nobody who reads it run code."""
+    files = [path for path in finished.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} >= {".db"}
+    assert len(files) >= 3, "database, weights and history"
+    assert not [path for path in files if path.read_bytes().startswith(b"\x80")]
+
+
 @pytest.fixture
 def one(finished, make_tuner, tmp_path):
     """Give a tuner with a study of one trial."""

@@ -110,6 +110,50 @@ def test_a_name_goes_on_in_a_resumed_study(name, seed):
         assert values(2, 3)[1:] == values(5)[1:]
 
 
+def draws(name, seed):
+    """Return what the sampler of a name draws in a new study."""
+    study = optuna.create_study()
+    start_sampler(study, name, seed)
+    drawn = []
+    for _ in range(3):
+        trial = study.ask()
+        drawn.append((trial.suggest_float("x", 0, 1), trial.suggest_float("y", 0, 1)))
+        study.tell(trial, sum(drawn[-1]))
+    return drawn
+
+
+@pytest.mark.parametrize(
+    "name", ["cmaes", pytest.param("gp", marks=needs_torch), "qmc", "random", "tpe"]
+)
+def test_a_name_is_seeded(name):
+    """The tuner's seed decides what the sampler draws, and another seed gives other values."""
+    assert draws(name, 3) == draws(name, 3)
+    assert draws(name, 3)[1:] != draws(name, 4)[1:]  # the first point of QMC may be the origin
+
+
+def test_an_enqueued_configuration_changes_no_other(search, make_tuner):
+    """What a seeded sampler of the user's own draws in a new study stays what it was."""
+    drawn = []
+    for enqueues in (False, True):
+        sampler = optuna.samplers.RandomSampler(seed=3)
+        tuner = make_tuner(of_two_ranges, study_name=f"{enqueues}", sampler=sampler, n_trials=3)
+        if enqueues:
+            tuner.enqueue(of_two())
+        drawn.append(params_of(search(tuner=tuner, fit={"epochs": 1})))
+    assert drawn[1] == [of_two(), *drawn[0][:2]]
+
+
+def test_a_sampler_that_enqueues_first_draws_no_number_again(search, make_tuner):
+    """A later process gets another seed though enqueue() is what writes to the study first."""
+    for n_trials in (2, 5):
+        sampler = optuna.samplers.RandomSampler(seed=3)
+        tuner = make_tuner(of_two_ranges, sampler=sampler, n_trials=n_trials)
+        if n_trials == 5:
+            tuner.enqueue(of_two())
+        search(tuner=tuner, fit={"epochs": 1})
+    assert len({tuple(params.values()) for params in params_of(tuner)}) == 5
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import builtins
 import dataclasses
 import os
 import signal
@@ -36,7 +38,7 @@ from kerastune_optuna._backend import environment
 from kerastune_optuna._data.fingerprint import describe
 from kerastune_optuna._study.retry import DIED
 from kerastune_optuna._workers.loop import Payload
-from kerastune_optuna._workers.processes import _raised
+from kerastune_optuna._workers.processes import _BOOT, _raised
 from tests.conftest import build_model, kept
 from tests.servers import database
 
@@ -244,11 +246,29 @@ def policy(name):
         keras.config.set_dtype_policy("float32")
 
 
-def noting_its_policy(trial):
-    """Note the dtype policy that models have in this process."""
-    model = build_model(trial)
-    trial.set_user_attr("policy", model.layers[0].dtype_policy.name)
-    return model
+class Trace:
+    """Make a folder when Python tears everything down."""
+
+    def __init__(self, folder):
+        self.folder = str(folder)
+
+    def __del__(self, make=os.mkdir):
+        make(self.folder)
+
+
+def noting(folder):
+    """Return a builder that notes the dtype policy of a process, and lets workers leave traces."""
+    leader = os.getpid()
+
+    def build(trial):
+        model = build_model(trial)
+        trial.set_user_attr("policy", model.layers[0].dtype_policy.name)
+        if os.getpid() != leader and not hasattr(builtins, "trace"):
+            builtins.trace = Trace(folder / f"torn down {os.getpid()}")
+            atexit.register((folder / f"left {os.getpid()}").touch)
+        return model
+
+    return build
 
 
 @dataclasses.dataclass
@@ -260,6 +280,7 @@ class Shared:
     validation: tuple[np.ndarray, np.ndarray]
     storage: optuna.storages.RDBStorage
     store: Path
+    folder: Path
 
 
 @pytest.fixture(scope="module")
@@ -277,7 +298,7 @@ def by_two(tmp_path_factory):
     tiled, validation = np.tile(x[:48], (100, 1)), (x[48:], y[48:])
     storage = optuna.storages.RDBStorage(f"sqlite:///{folder}/own.db")
     tuner = OptunaTuner(
-        noting_its_policy,
+        noting(folder),
         n_trials=6,
         seed=0,
         directory=folder / "tuning",
@@ -289,7 +310,26 @@ def by_two(tmp_path_factory):
     fit = {"validation_data": validation, "epochs": 1, "verbose": 0, "n_workers": 2}
     with policy("mixed_bfloat16"):
         tuner.search(tiled, np.tile(y[:48], 100), **fit)
-    return Shared(tuner, tiled, validation, storage, store)
+    return Shared(tuner, tiled, validation, storage, store, folder)
+
+
+def test_workers_look_for_no_garbage_while_they_import():
+    """The hundreds of looks that Python takes while it imports TensorFlow are left out."""
+    until_imported, found, _ = _BOOT.format(path=sys.path).partition("gc.freeze()")
+    assert found
+    looks = "print(sum(one['collections'] for one in gc.get_stats()))"
+    counts = [
+        int(subprocess.run([sys.executable, "-c", boot + looks], capture_output=True).stdout)
+        for boot in (until_imported, until_imported.replace("gc.disable()", "gc.enable()"))
+    ]
+    assert counts[0] < counts[1] / 10
+
+
+def test_workers_end_without_tearing_tensorflow_down(by_two):
+    """What the user registered with atexit is called, and then the process is gone."""
+    pids = {trial.user_attrs["worker"].split(":")[1] for trial in by_two.tuner.study.trials}
+    assert {path.name for path in by_two.folder.glob("left *")} == {f"left {pid}" for pid in pids}
+    assert not list(by_two.folder.glob("torn down *"))
 
 
 def test_arrays_travel_to_workers(by_two):
