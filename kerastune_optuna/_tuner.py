@@ -62,7 +62,8 @@ class OptunaTuner:
         build_model: Takes an Optuna trial and returns a compiled keras.Model, or a tuple of it and
             a dict of arguments of Model.fit, like batch_size, which go before those of search();
             callbacks among them are added to those of search(). Where it has a method
-            `fit(trial, model, **fit_arguments)`, that one trains the model in place of Model.fit.
+            `fit(trial, model, **fit_arguments)`, that one trains the model in place of Model.fit,
+            and the model need not be compiled.
         objective: Name of a metric in the epoch logs. Default "val_accuracy", which also finds the
             categorical, sparse and binary accuracies of Keras. Or a list of names, also "n_params",
             "seconds" and "inference_ms"; its first metric decides on best epochs and on pruning.

@@ -320,10 +320,18 @@ def test_a_loop_of_its_own_is_told_without_an_epoch(search, data, capsys):
     assert re.search(r"^ +1 +0 +\S+ +0 ", printed, re.MULTILINE), "no epoch of none"
 
 
-def test_a_loop_of_its_own_may_call_the_callbacks(search, data):
-    """As KerasTuner's guide does: the epochs it tells of are reported, and the best is kept."""
+@pytest.mark.parametrize("is_compiled", [True, False], ids=["compiled", "uncompiled"])
+def test_a_loop_of_its_own_may_call_the_callbacks(search, data, is_compiled):
+    """As KerasTuner's guide does: the epochs it tells of are reported, and the best is kept.
+
+    The model of that guide is not compiled: its loop has an optimizer of its own.
+    """
 
     class Model(OwnLoop):
+        def build(self, hp):
+            model = super().build(hp)
+            return model if is_compiled else keras.Sequential.from_config(model.get_config())
+
         def fit(self, hp, model, x, y, callbacks, **kwargs):
             for callback in callbacks:
                 callback.set_model(model)
@@ -333,11 +341,14 @@ def test_a_loop_of_its_own_may_call_the_callbacks(search, data):
                     callback.on_epoch_end(epoch, logs={"my_score": score})
             return 0.75
 
-    tuner = search(from_keras_tuner(Model()), "my_score", direction="maximize", n_trials=1)
+    options = {"direction": "maximize", "n_trials": 1, "backup_every": 0}
+    tuner = search(from_keras_tuner(Model()), "my_score", **options)
     trial = tuner.best_trial
     assert trial.intermediate_values == {0: 0.25, 1: 0.75, 2: 0.5}
     assert (trial.value, trial.user_attrs["best_epoch"]) == (0.75, 1)
-    assert set(tuner.best_model().layers[0].bias.numpy()) == {0.75}
+    model = tuner.best_model()
+    assert model.compiled == is_compiled
+    assert set(model.layers[0].bias.numpy()) == {0.75}
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ import sys
 import threading
 import time
 from collections import Counter
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 
 import cloudpickle
@@ -341,9 +342,16 @@ def test_arrays_travel_to_workers(by_two):
 
 
 @pytest.mark.parametrize("form", ["datasets", "functions"])
-def test_data_travels_to_workers(search, data, form):
-    """Datasets and functions that load data serve two workers."""
+def test_data_travels_to_workers(search, data, form, tmp_path):
+    """Datasets and functions that load data, once in each process, serve two workers."""
     import tensorflow as tf
+
+    calls = tmp_path / "calls"
+
+    def noted(name, value):
+        with open(calls, "a") as file:
+            file.write(f"{name}:{os.getpid()}\n")
+        return value
 
     x, y, validation = data
     fits = {
@@ -352,10 +360,16 @@ def test_data_travels_to_workers(search, data, form):
             "y": None,
             "validation_data": tf.data.Dataset.from_tensor_slices(validation).batch(16),
         },
-        "functions": {"x": lambda: x, "y": lambda: y, "validation_data": lambda: validation},
+        "functions": {
+            "x": lambda: noted("x", x),
+            "y": lambda: noted("y", y),
+            "validation_data": lambda: noted("validation_data", validation),
+        },
     }
     tuner = search(n_trials=4, fit={"n_workers": 2, "epochs": 1, **fits[form]})
     assert len(finished(tuner)) == 4
+    loads = Counter(calls.read_text().split()) if calls.exists() else {}
+    assert set(loads.values()) == ({1} if form == "functions" else set())
     assert not list(Path(tuner.directory, "test").glob("**/*.npy"))
     card = _report.card(tuner.study)  # which the worker wrote that opened the data
     assert card["data"]["x"] == describe(x if form == "functions" else fits[form]["x"])
@@ -524,12 +538,25 @@ def test_executors_that_cannot_train_are_refused(search):
 
 def test_a_process_pool_serves(search):
     """Any executor of processes runs the same worker loop."""
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         tuner = search(n_trials=4, fit={"executor": pool, "n_workers": 2})
     assert len(finished(tuner)) == 4
+
+
+def test_a_timeout_ends_the_search_of_workers(search):
+    """A worker begins no trial once the time is over, and a search without n_trials ends by it."""
+    seconds = 8
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        pool.submit(exec, "import tensorflow").result()  # which takes seconds
+        over = time.monotonic() + seconds
+
+        def build(trial):
+            time.sleep(max(0, over - time.monotonic()) + 0.5)
+            return untraced(trial)
+
+        fit = {"executor": pool, "epochs": 1}
+        tuner = search(build, n_trials=None, timeout=seconds, fit=fit)
+    assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE"]
 
 
 COPY = """
