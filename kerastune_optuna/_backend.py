@@ -226,6 +226,11 @@ def begin_at(model: keras.Model, epoch: int | None) -> None:
     model._initial_epoch = epoch
 
 
+def optimizer_of(model: keras.Model) -> Any:
+    """Return the optimizer that a model was compiled with; None where it was not compiled."""
+    return getattr(model, "optimizer", None)
+
+
 def compiled_parts(model: keras.Model) -> list[Any]:
     """Return what compile() made of the metrics and of the loss, of those that there are."""
     return [one for one in (model._compile_metrics, model._compile_loss) if one is not None]

@@ -30,7 +30,7 @@ from kerastune_optuna._data import FitArguments, check_fit_arguments, cross_vali
 from kerastune_optuna._report import Dashboard
 from kerastune_optuna._rerun import Confirmation
 from kerastune_optuna._search import Budget
-from kerastune_optuna._storage import StoreSource, one_try
+from kerastune_optuna._storage import StoreSource
 from kerastune_optuna._study import Constraint, Constraints, Home
 from kerastune_optuna._trial import Builder, Recipe
 
@@ -62,7 +62,8 @@ class OptunaTuner:
         build_model: Takes an Optuna trial and returns a compiled keras.Model, or a tuple of it and
             a dict of arguments of Model.fit, like batch_size, which go before those of search();
             callbacks among them are added to those of search(). Where it has a method
-            `fit(trial, model, **fit_arguments)`, that one trains the model in place of Model.fit.
+            `fit(trial, model, **fit_arguments)`, that one trains the model in place of Model.fit,
+            and the model need not be compiled.
         objective: Name of a metric in the epoch logs. Default "val_accuracy", which also finds the
             categorical, sparse and binary accuracies of Keras. Or a list of names, also "n_params",
             "seconds" and "inference_ms"; its first metric decides on best epochs and on pruning.
@@ -645,11 +646,7 @@ class OptunaTuner:
         return _report.show(self._home, port)
 
     def __repr__(self) -> str:
-        home = self._home
-        if not home.may_be_read:
-            return f"OptunaTuner(study {home.name!r}: {home.objectives.aim}, not open yet)"
-        with one_try():  # a database that is away is not waited for
-            return f"OptunaTuner({_report.line(home.study, self.n_trials)})"
+        return f"OptunaTuner({_report.glance(self._home, self.n_trials)})"
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows of the tuner; a study is not made for it."""

@@ -108,6 +108,7 @@ CONSTRUCTOR = [
         ArgumentTypeError,
         "does not take. Did you mean 'n_trials'? It takes build_m",
     ),
+    ({"storage_patience": 60}, ArgumentTypeError, "got 'storage_patience', which it does not take"),
     ({"direction": "up"}, ArgumentError, "Pass one of 'auto', 'minimize', 'maximize'"),
     ({"n_trials": 0}, ArgumentError, "n_trials=0 is less than 1. Pass 1 or more trials, or None"),
     ({"n_trials": -3}, ArgumentError, "n_trials=-3 is less than 1"),
@@ -173,6 +174,7 @@ SEARCH = [
     ({"x": DATASET.repeat(), "y": None}, ArgumentError, "x has no end (repeat())"),
     ({"x": (row for row in X), "y": None}, ArgumentTypeError, "can be read only once"),
     ({"y": Y[:5]}, ArgumentError, "x has 8 rows and y has 5"),
+    ({"sample_weight": np.ones(5)}, ArgumentError, "sample_weight has 5"),
     ({"validation_data": None}, ArgumentError, "needs validation, and there is none"),
     ({"validation_data": (X,) * 4}, ArgumentError, "validation_data has 4 parts"),
     ({"validation_data": (EMPTY, Y[:0])}, ArgumentError, "validation_data is empty"),
@@ -388,6 +390,12 @@ BATCHES = [
 def test_a_size_for_what_is_in_batches(make_tuner, epochs_trained, fit, text):
     """A size of batches that Keras would ignore in silence ends the search before it trains."""
     refused(make_tuner, {}, fit, ArgumentError, text)
+    assert epochs_trained == []
+
+
+def test_targets_that_the_loss_needs(make_tuner, epochs_trained):
+    """A missing y ends the search before the model trains that cannot do without."""
+    refused(make_tuner, {}, {"y": None}, ArgumentError, "y=None")
     assert epochs_trained == []
 
 

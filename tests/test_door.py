@@ -89,6 +89,15 @@ def test_all_is_sorted_and_complete():
     assert visible | {"__version__"} == set(kerastune_optuna.__all__)
 
 
+def test_the_names_that_users_import_stay():
+    """Whatever moves within the package, these are where they were."""
+    errors = "Argument ArgumentType Builder MetricNotFound MissingExtra NoTrials Storage"
+    errors += " StudyMismatch TooManyFailures Tuner Weights Worker"
+    names = "HyperParameters OptunaTuner PruningCallback __version__ choice from_keras_tuner"
+    assert {f"{name}Error" for name in errors.split()} <= set(kerastune_optuna.__all__)
+    assert set(names.split()) <= set(kerastune_optuna.__all__)
+
+
 def test_names_say_what_is_private():
     """Every file and folder but the door starts with an underscore; within a folder none does."""
     assert [name for name in MODULES if name and not name.startswith("_")] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -20,11 +21,26 @@ GUIDES = sorted((ROOT / "examples" / "guides").glob("*.md"))
 BEST = re.compile(r"^ +1 +\d+ +(\S+) ", re.MULTILINE)  # the value in the first row of a summary
 
 
+# Python imports it when it starts, and so do the workers of an example.
+OFFLINE = """
+import sys
+
+def refuse(event, arguments):
+    if event == "socket.getaddrinfo":
+        raise RuntimeError(f"an example asks for {arguments[0]!r}")
+
+sys.addaudithook(refuse)
+"""
+
+
 def run(name, folder):
-    """Run an example in an empty folder and return what it printed."""
+    """Run an example in an empty folder, where no host is found; return what it printed."""
+    (offline := folder / "offline").mkdir(exist_ok=True)
+    (offline / "sitecustomize.py").write_text(OFFLINE)
     done = subprocess.run(
         [sys.executable, str(ROOT / "examples" / name)],
         cwd=folder,
+        env={**os.environ, "PYTHONPATH": f"{offline}:{os.environ.get('PYTHONPATH', '')}"},
         capture_output=True,
         text=True,
         check=False,
@@ -35,7 +51,10 @@ def run(name, folder):
 
 
 def test_iris_finds_a_better_network(tmp_path):
-    """The lecture's script runs 30 trials, prunes some, and its model is that of the study."""
+    """The lecture's script runs 30 trials, prunes some, and its model is that of the study.
+
+    It does so without a download, as the README says.
+    """
     printed = run("iris.py", tmp_path)
     pruned, complete = (
         int(re.search(rf"'{state}': (\d+)", printed)[1]) for state in ("PRUNED", "COMPLETE")
@@ -175,3 +194,8 @@ def test_pareto_finds_small_and_accurate_networks(tmp_path):
     values = {number: (float(accuracy), float(size)) for number, accuracy, size in front}
     accuracy, size = values[chosen[1]]
     assert (round(accuracy, 4), size) == (float(chosen[2]), float(chosen[3]))
+
+
+def test_the_readme_fits_on_a_page():
+    """It leads to guides for what takes longer to tell."""
+    assert len(README.read_text().split()) <= 900

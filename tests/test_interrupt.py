@@ -119,3 +119,22 @@ def test_a_worker_that_is_terminated_alone_died_of_its_trial(search, capfd):
     assert tuner.study.trials[0].user_attrs["stop_reason"] == DIED
     assert [trial.state.name for trial in tuner.study.trials] == ["FAIL", "COMPLETE"]
     assert "died by SIGTERM; another takes its place" in capfd.readouterr().err
+
+
+def test_sigterm_to_the_leader_interrupts_its_workers(search, make_tuner):
+    """Who ends the process that leads a search loses no trial of its workers."""
+    leader = os.getpid()
+
+    def end(epoch, logs):
+        if epoch == 0:
+            os.kill(leader, signal.SIGTERM)
+        time.sleep(0.01)
+
+    ending = keras.callbacks.LambdaCallback(on_epoch_end=end)
+    fit = {"n_workers": 2, "epochs": 100_000, "callbacks": [lambda trial: ending]}
+    with pytest.raises(SystemExit):
+        search(n_trials=1, fit=fit)
+    cut_off, again = make_tuner().study.trials
+    assert cut_off.user_attrs["stop_reason"] == INTERRUPTED
+    assert again.user_attrs[RETRY_OF] == 0
+    assert again.state.name == "WAITING"

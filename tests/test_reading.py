@@ -5,9 +5,11 @@ from __future__ import annotations
 import warnings
 
 import keras
+import optuna
 import pytest
 
 from kerastune_optuna import NoTrialsError
+from tests.untrained import run, tuner_in
 
 READING = {
     "best_model": lambda tuner: tuner.best_model(),
@@ -51,6 +53,28 @@ def test_a_tuner_says_what_it_has(search, make_tuner, tmp_path):
     assert repr(make_tuner(n_trials=30)) == f"{shown}{value:.6g})"
     assert repr(make_tuner(n_trials=None)).split(", ")[1] == "2 trials"
     assert repr(make_tuner(n_trials=1)).split(", ")[1] == "2 of 1 trial"
+
+
+class Away(optuna.storages.InMemoryStorage):
+    """Answer, until the connection is lost."""
+
+    is_away = False
+
+    def get_all_trials(self, *arguments, **keywords):
+        """Read, where that is possible."""
+        if self.is_away:
+            raise ConnectionError("server closed the connection")
+        return super().get_all_trials(*arguments, **keywords)
+
+
+def test_a_tuner_is_shown_while_its_database_is_away(tmp_path):
+    """Its repr, which a debugger asks for, neither raises nor waits for five minutes."""
+    storage = Away()
+    tuner = run(tuner_in(tmp_path, objective="val_mae", storage=storage, n_trials=1))
+    storage.is_away = True
+    assert repr(tuner) == "OptunaTuner(study 'test': minimize val_mae, does not answer)"
+    storage.is_away = False
+    assert "1 of 1 trial, best " in repr(tuner)
 
 
 def test_a_file_of_the_best_model_loads_whole(search, data, tmp_path):

@@ -8,7 +8,7 @@ import optuna
 import pytest
 import tensorflow as tf
 
-from kerastune_optuna import NoTrialsError, TooManyFailuresError
+from kerastune_optuna import NoTrialsError, TooManyFailuresError, TunerError
 from kerastune_optuna._search import stopping
 from tests.conftest import PruneAt, build_model
 from tests.faults import Clock
@@ -307,6 +307,57 @@ def test_arguments_of_fit_are_passed_on(search):
     assert tuner.best_value == 0
 
 
+def build_eager(trial):
+    """Return the smallest classifier, which trains few rows sooner than it is traced."""
+    model = build_model(trial)
+    model.run_eagerly = True
+    return model
+
+
+def splitting(trial):
+    """Return a model, and which part of the data it is validated on."""
+    return build_eager(trial), {"validation_split": trial.suggest_categorical("split", [0.25, 0.5])}
+
+
+@pytest.mark.parametrize(
+    ("build", "fit"),
+    [
+        (build_eager, {"initial_epoch": 1, "epochs": 3}),
+        (build_eager, {"steps_per_epoch": 2, "batch_size": 8}),
+        (splitting, {"validation_data": None, "validation_split": 0.1}),
+    ],
+    ids=["initial_epoch", "steps_per_epoch", "validation_split"],
+)
+def test_arguments_of_fit_do_what_plain_keras_does_with_them(search, data, build, fit):
+    """A trial logs what Model.fit logs with its seed, its parameters and the same arguments."""
+    tuner = search(build, "val_loss", train_repeats=True, fit=fit)
+    x, y, validation = data
+    for trial in tuner.study.trials:
+        keras.utils.set_random_seed(trial.user_attrs["seed"])
+        made = build(optuna.trial.FixedTrial(trial.params))
+        model, own = made if isinstance(made, tuple) else (made, {})
+        given = {"validation_data": validation, "epochs": 2, "verbose": 0, **fit, **own}
+        plain = model.fit(x, y, **given).history["val_loss"]
+        assert [value for _, value in sorted(trial.intermediate_values.items())] == plain
+        assert trial.user_attrs["epochs_run"] == len(plain) == 2
+
+
+@pytest.mark.parametrize("more", [{}, {"cv": 2, "validation_data": None}], ids=["plain", "folds"])
+def test_functions_that_load_arrays_are_called_once(search, data, more):
+    """However many trials and trainings there are, the data is loaded for all of them."""
+    calls = []
+
+    def loading(name, value):
+        return lambda: calls.append(name) or value
+
+    fit = {**dict(zip(("x", "y", "validation_data"), data, strict=True)), "epochs": 1, **more}
+    loaders = {name: loading(name, fit[name]) for name in ("x", "y")}
+    if fit["validation_data"] is not None:
+        loaders["validation_data"] = loading("validation_data", fit["validation_data"])
+    search(build_eager, fit={**fit, **loaders})
+    assert sorted(calls) == sorted(loaders)
+
+
 def test_a_failing_configuration_does_not_end_the_search(search, capsys):
     """Trials whose builder raises are FAIL with the reason, and are made up for."""
 
@@ -334,14 +385,38 @@ def test_many_failures_in_a_row_end_the_search(search):
     assert str(got.value.__cause__) == "no luck with 2"
 
 
-def test_an_error_of_the_code_ends_the_search_at_once(search, make_tuner):
-    """A NameError in the first trial is the user's own to see."""
+def misnaming(trial):
+    """Return a name that there is not."""
+    return undefined_name  # noqa: F821 - the error that is tested
 
-    def build(trial):
-        return undefined_name  # noqa: F821 - the error that is tested
 
-    with pytest.raises(NameError, match="undefined_name"):
-        search(build)
+def miscalling(trial):
+    """Ask for a number, and not say up to which."""
+    return build_eager(trial, trial.suggest_int("more", 2))
+
+
+def misshaping(trial):
+    """Return a model for rows of five numbers, where there are four."""
+    units = trial.suggest_int("units", 2, 8)
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(units)])
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+@pytest.mark.parametrize(
+    ("build", "kind", "text"),
+    [
+        (misnaming, NameError, "undefined_name"),
+        (miscalling, TypeError, "missing 1 required positional argument: 'high'"),
+        (misshaping, ValueError, "to have value 5, but received input with shape"),
+    ],
+    ids=["name", "type", "shape"],
+)
+def test_an_error_of_the_code_ends_the_search_at_once(search, make_tuner, build, kind, text):
+    """What every trial would meet is the user's own to see, after the first one."""
+    with pytest.raises(kind, match=text) as got:
+        search(build, n_trials=5)
+    assert not isinstance(got.value, TunerError)
     assert list(make_tuner(build).results()["state"]) == ["FAIL"]
 
 

@@ -221,7 +221,7 @@ class FitArguments:
 
 
 def check_fit_arguments(names: Iterable[str], caller: str = "search()") -> None:
-    """Refuse names that this Keras's Model.fit does not take.
+    """Refuse names that this Keras's Model.fit does not take, and those that the caller knows.
 
     Args:
         names: The names that came.
@@ -232,6 +232,11 @@ def check_fit_arguments(names: Iterable[str], caller: str = "search()") -> None:
     """
     known = _arguments_of_fit() - _OURS
     for name in names:
+        if name in _OURS:  # only those come here that the caller has no parameter for
+            raise ArgumentTypeError(
+                f"{caller} got {name!r}, which it does not take: it does as the search did. Leave "
+                "it out."
+            )
         if name not in known:
             ours = known | _OURS | {"n_trials", "timeout"}
             raise ArgumentTypeError(

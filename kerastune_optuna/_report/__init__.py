@@ -7,6 +7,7 @@ from kerastune_optuna._report.display import Plan as Plan
 from kerastune_optuna._report.live import progress_for as progress_for
 from kerastune_optuna._report.plots import best as best
 from kerastune_optuna._report.plots import card as card
+from kerastune_optuna._report.plots import glance as glance
 from kerastune_optuna._report.plots import line as line
 from kerastune_optuna._report.plots import params as params
 from kerastune_optuna._report.plots import plot_curves as plot_curves

@@ -12,11 +12,14 @@ from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._report import status as _lines
 from kerastune_optuna._report import text
 from kerastune_optuna._report.facts import Facts
+from kerastune_optuna._storage import is_away, one_try
 
 if TYPE_CHECKING:
     import optuna
     import plotly.graph_objects as go
     from optuna.trial import FrozenTrial
+
+    from kerastune_optuna._study import Home
 
 
 def plot_history(study: optuna.Study) -> go.Figure:
@@ -77,6 +80,19 @@ def status(study: optuna.Study) -> Iterator[str]:
 def line(study: optuna.Study, n_trials: int | None) -> str:
     """Return in one line what a study is to do, how far it is, and its best value."""
     return _lines.line(Facts(study), n_trials)
+
+
+def glance(home: Home, n_trials: int | None) -> str:
+    """Return the same of a study that may not be open yet, or whose database may be away."""
+    begins = f"study {home.name!r}: {home.objectives.aim}"
+    try:
+        with one_try():  # a database that is away is not waited for
+            known = line(home.study, n_trials) if home.may_be_read else None
+    except Exception as error:
+        if not is_away(error):
+            raise
+        return f"{begins}, does not answer"
+    return known or f"{begins}, not open yet"
 
 
 def best(study: optuna.Study) -> dict[str, Any] | list[dict[str, Any]]:

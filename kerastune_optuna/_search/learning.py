@@ -7,7 +7,7 @@ import math
 from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -123,6 +123,9 @@ class _LearningSampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
+        if self._constrained and isinstance(self._sampler, CmaEsSampler):
+            # It would warn that it does not use them, and does nothing else with them here.
+            trial = _optuna.without_constraints(trial)
         self._sampler.after_trial(study, trial, state, values)
 
     def reseed_rng(self) -> None:

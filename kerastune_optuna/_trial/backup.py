@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from kerastune_optuna import _optuna
-from kerastune_optuna._backend import begin_at
+from kerastune_optuna._backend import begin_at, optimizer_of
 from kerastune_optuna._data import FitArguments, to_plain
 from kerastune_optuna._signals import requested
 from kerastune_optuna._storage import (
@@ -117,7 +117,7 @@ class Backup(keras.callbacks.BackupAndRestore):
             raise ValueError("the model holds optimizers of its own")
         has_best = self._path(_BEST).exists()
         if has_best:
-            skipped = [self.model.optimizer]
+            skipped = [optimizer_of(self.model)]
             keras.saving.load_weights(self.model, self._path(_BEST), objects_to_skip=skipped)
             self._best.resume()
         super().on_train_begin()
@@ -129,7 +129,7 @@ class Backup(keras.callbacks.BackupAndRestore):
             self._best.resume()
 
     def _is_unbuilt_optimizer(self, value: object) -> bool:
-        if not isinstance(value, keras.optimizers.Optimizer) or value is self.model.optimizer:
+        if not isinstance(value, keras.optimizers.Optimizer) or value is optimizer_of(self.model):
             return False
         return not value.built
 
@@ -185,7 +185,7 @@ class Backup(keras.callbacks.BackupAndRestore):
         now = self.model.get_weights()
         self._best.restore()
         try:
-            skipped = [self.model.optimizer]
+            skipped = [optimizer_of(self.model)]
             keras.saving.save_weights(self.model, self._path(_BEST), objects_to_skip=skipped)
         finally:
             self.model.set_weights(now)

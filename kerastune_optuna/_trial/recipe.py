@@ -139,6 +139,8 @@ class Lesson:
 def build(build_model: Builder, trial: BaseTrial) -> tuple[keras.Model, Mapping[str, Any]]:
     """Return the compiled model for a trial's parameters, and what Model.fit is to get with it.
 
+    Where the builder trains the model itself, it may come uncompiled.
+
     Raises:
         BuilderError: The builder returned something else, is one for KerasTuner, or shares what
             others trained or would train.
@@ -151,7 +153,7 @@ def build(build_model: Builder, trial: BaseTrial) -> tuple[keras.Model, Mapping[
     if not isinstance(model, keras.Model):
         came = "None (is its `return model` missing?)" if model is None else f"a {_kind(model)}"
         raise BuilderError(f"build_model returned {came}. Return a compiled keras.Model.")
-    if not model.compiled:
+    if not (model.compiled or trains_itself(build_model)):  # whose fit may compile it, or not
         raise BuilderError(
             f"build_model returned the model {model.name!r} uncompiled. Call model.compile("
             "optimizer=..., loss=..., metrics=[...]) before you return it."

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 import keras
 
 from kerastune_optuna import _source
+from kerastune_optuna._backend import optimizer_of
 from kerastune_optuna._exceptions import BuilderError
 from kerastune_optuna._trial.variables import checksum_of
 
@@ -56,14 +57,15 @@ def check(model: keras.Model, before: set[int]) -> None:
 
 def _refuse_optimizer(model: keras.Model) -> None:
     """Refuse an optimizer that holds what it has learnt of the variables of another model."""
-    if model.optimizer in _optimizers:
+    if (optimizer := optimizer_of(model)) is None:
+        return
+    if optimizer in _optimizers:
         raise BuilderError(
-            f"build_model compiled its model with an optimizer, {model.optimizer.name!r}, that an "
+            f"build_model compiled its model with an optimizer, {optimizer.name!r}, that an "
             "earlier model was compiled with and whose variables it keeps. Make the optimizer "
             "inside of build_model, or pass its name."
         )
-    if model.optimizer is not None:
-        _optimizers.add(model.optimizer)
+    _optimizers.add(optimizer)
 
 
 def check_trained(model: keras.Model) -> None:

@@ -9,6 +9,7 @@ import keras
 import optuna
 
 from kerastune_optuna import _optuna
+from kerastune_optuna._backend import optimizer_of
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._scratch import scratch
 from kerastune_optuna._storage import (
@@ -108,7 +109,8 @@ def let_files_be_whole(model: keras.Model) -> None:
 
     A file without them loads with a warning, and a model with them takes thrice the memory.
     """
-    optimizer = model.optimizer
+    if (optimizer := optimizer_of(model)) is None:
+        return
     save_own = optimizer.save_own_variables
 
     def save_all(store: Any) -> None:

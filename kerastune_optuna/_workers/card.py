@@ -197,11 +197,11 @@ def _name(callback: Any) -> str:
 
 def _plain(value: Any) -> Any:
     """Return a value in a form that JSON holds, and that stays short however long the value is."""
-    if isinstance(value, Mapping | list) and len(value) > _LONGEST:
+    if isinstance(value, Mapping | list | tuple) and len(value) > _LONGEST:
         return describe(value)
     if isinstance(value, Mapping):
         return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
     if isinstance(value, np.generic):
         return value.item()

@@ -244,3 +244,18 @@ def test_sparse_tensors_have_no_folds(search):
     x = tf.sparse.from_dense(ROWS)
     with pytest.raises(ArgumentTypeError, match=r"of type SparseTensor.*scipy\.sparse"):
         search(fit={"x": x, "y": Y, "validation_data": None, "cv": 2})
+
+
+def test_a_loader_of_pytorch_shuffles_by_the_seed_of_its_trial(search, data):
+    """Whatever was read of it before, and with TensorFlow too, one seed gives one table."""
+    torch = pytest.importorskip("torch", reason="the extra `torch` is not installed")
+    x, y, _ = data
+    rows = torch.utils.data.TensorDataset(torch.tensor(x), torch.tensor(y))
+    loader = torch.utils.data.DataLoader(rows, batch_size=16, shuffle=True)
+    fit = {"x": loader, "y": None}
+    values = []
+    for name in "ab":
+        tuner = search(objective="val_loss", study_name=name, fit=fit)
+        values.append([trial.value for trial in tuner.study.trials])
+        next(iter(loader))
+    assert values[0] == values[1]

@@ -270,3 +270,14 @@ def test_wrong_arguments_of_a_later_trial_fail_that_trial(search):
     table = search(build, fit={"epochs": 1}).results()
     assert list(table["state"]) == ["COMPLETE", "FAIL", "COMPLETE"]
     assert table["stop_reason"][1].startswith("ArgumentError: epochs=0 is less than 1.")
+
+
+def test_a_callback_function_that_fails_later_fails_its_trial(search):
+    """What it returns in the second trial is the reason of that trial alone."""
+
+    def make(trial):
+        return 7 if trial.number == 1 else keras.callbacks.History()
+
+    table = search(fit={"epochs": 1, "callbacks": [make]}).results()
+    assert list(table["state"]) == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert "which returned 7" in table["stop_reason"][1]

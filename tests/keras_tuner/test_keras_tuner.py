@@ -7,6 +7,8 @@ import os
 import pickle
 import re
 import signal
+import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -318,10 +320,18 @@ def test_a_loop_of_its_own_is_told_without_an_epoch(search, data, capsys):
     assert re.search(r"^ +1 +0 +\S+ +0 ", printed, re.MULTILINE), "no epoch of none"
 
 
-def test_a_loop_of_its_own_may_call_the_callbacks(search, data):
-    """As KerasTuner's guide does: the epochs it tells of are reported, and the best is kept."""
+@pytest.mark.parametrize("is_compiled", [True, False], ids=["compiled", "uncompiled"])
+def test_a_loop_of_its_own_may_call_the_callbacks(search, data, is_compiled):
+    """As KerasTuner's guide does: the epochs it tells of are reported, and the best is kept.
+
+    The model of that guide is not compiled: its loop has an optimizer of its own.
+    """
 
     class Model(OwnLoop):
+        def build(self, hp):
+            model = super().build(hp)
+            return model if is_compiled else keras.Sequential.from_config(model.get_config())
+
         def fit(self, hp, model, x, y, callbacks, **kwargs):
             for callback in callbacks:
                 callback.set_model(model)
@@ -331,11 +341,14 @@ def test_a_loop_of_its_own_may_call_the_callbacks(search, data):
                     callback.on_epoch_end(epoch, logs={"my_score": score})
             return 0.75
 
-    tuner = search(from_keras_tuner(Model()), "my_score", direction="maximize", n_trials=1)
+    options = {"direction": "maximize", "n_trials": 1, "backup_every": 0}
+    tuner = search(from_keras_tuner(Model()), "my_score", **options)
     trial = tuner.best_trial
     assert trial.intermediate_values == {0: 0.25, 1: 0.75, 2: 0.5}
     assert (trial.value, trial.user_attrs["best_epoch"]) == (0.75, 1)
-    assert set(tuner.best_model().layers[0].bias.numpy()) == {0.75}
+    model = tuner.best_model()
+    assert model.compiled == is_compiled
+    assert set(model.layers[0].bias.numpy()) == {0.75}
 
 
 @pytest.mark.parametrize(
@@ -480,3 +493,24 @@ def test_the_defaults_of_a_builder_are_enqueued(tmp_path):
     tuner.enqueue_defaults()
     (waiting,) = tuner.study.trials
     assert waiting.system_attrs["fixed_params"] == {"fixed": 3, "kind": "b", "units": 8}
+
+
+WITHOUT_KERAS_TUNER = """
+import sys
+sys.modules["keras_tuner"] = None  # as where it is not installed
+import optuna
+from kerastune_optuna import HyperParameters, from_keras_tuner
+
+def build(hp):
+    return hp.Int("units", 2, 8, step=2, default=4), hp.Choice("kind", ["a", "b"])
+
+print(build(HyperParameters()))
+print(from_keras_tuner(build)(optuna.trial.FixedTrial({"units": 6, "kind": "b"})))
+"""
+
+
+def test_keras_tuner_need_not_be_installed():
+    """Builders that were written for it are called without it, in a search and outside."""
+    command = [sys.executable, "-c", WITHOUT_KERAS_TUNER]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["(4, 'a')", "(6, 'b')"], done.stderr

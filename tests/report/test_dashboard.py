@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import socket
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 import optuna
 import pytest
 
-from kerastune_optuna import ArgumentError
+from kerastune_optuna import ArgumentError, MissingExtraError
 from tests.conftest import PruneAt, build_model, history
 from tests.faults import WATCHDOG
 from tests.servers import free_port
@@ -108,6 +109,15 @@ def test_it_stops(make_tuner):
         get(dashboard, "/")
     dashboard.stop()
     assert not [one for one in threading.enumerate() if one not in before and not one.daemon]
+
+
+def test_a_missing_package_names_its_extra(make_tuner, monkeypatch):
+    """Without optuna-dashboard one error says what to install."""
+    tuner = make_tuner()
+    assert tuner.study.trials == []
+    monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
+    with pytest.raises(MissingExtraError, match=r'"kerastune_optuna\[dashboard\]"'):
+        tuner.dashboard()
 
 
 def test_two_have_two_ports(make_tuner):

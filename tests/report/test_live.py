@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -51,9 +52,10 @@ def wait(epoch, logs):
 
 rng = np.random.default_rng(0)
 x, y = rng.normal(size=(48, 4)), rng.integers(0, 3, 48)
+verbose = "auto" if n_workers == 2 else 1  # which are the same in a terminal
 tuner = OptunaTuner(build, n_trials=n_trials, seed=0, directory=directory, study_name="shown")
 tuner.search(
-    x, y, validation_data=(x, y), epochs=8, n_workers=n_workers, verbose=1,
+    x, y, validation_data=(x, y), epochs=8, n_workers=n_workers, verbose=verbose,
     callbacks=[lambda trial: keras.callbacks.LambdaCallback(on_epoch_end=wait)],
 )
 print("the end")
@@ -218,6 +220,45 @@ def test_a_notebook_keeps_one_readable_picture(tmp_path, monkeypatch):
     assert tuned == best
 
 
+CELLS = (
+    """
+import keras, numpy, os
+from kerastune_optuna import OptunaTuner
+units_of_others = [2, 3, 4]
+""",
+    """
+def build(trial):
+    units = trial.suggest_categorical("units", units_of_others)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(units), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", run_eagerly=True)
+    return model
+""",
+    """
+x = numpy.random.default_rng(0).normal(size=(8, 2))
+data = {"validation_data": lambda: (x, x[:, :1]), "epochs": 1, "verbose": 0}
+tuner = OptunaTuner(build, "val_loss", n_trials=2, seed=0)
+tuner.search(lambda: x, lambda: x[:, :1], n_workers=2, **data)
+workers = set(tuner.results()["worker"])
+print(len(tuner.study.trials), any(f":{os.getpid()}:" in worker for worker in workers))
+print(tuner.best_value, tuner.best_model().evaluate(x, x[:, :1], verbose=0))
+""",
+)
+
+
+def test_a_notebook_searches_with_workers(tmp_path, monkeypatch):
+    """What cells define, and the globals that it reads, travel to worker processes."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    cells = [nbformat.v4.new_code_cell(cell) for cell in CELLS]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    resources = {"metadata": {"path": tmp_path}}
+    nbclient.NotebookClient(notebook, kernel_name="python3", resources=resources).execute()
+    texts = [output.text for output in notebook.cells[-1].outputs if output.name == "stdout"]
+    count, values = "".join(texts).splitlines()
+    assert count == "2 False"
+    best, evaluated = map(float, values.split())
+    assert evaluated == pytest.approx(best, abs=1e-6)
+
+
 def printed(study, width, height=40, **options):
     """Return the rows of a picture on a console of that size."""
     console = Console(file=io.StringIO(), width=width, height=height)
@@ -249,6 +290,13 @@ def test_no_row_is_wider_than_its_console(width):
     rows = printed(study, width)
     assert max(map(len, rows)) <= width
     assert [row.startswith("trial ") for row in rows] == [False] * 4 + [True] * 4
+
+
+def test_a_running_trial_has_its_curve():
+    """Its values, which rise, end with the highest block."""
+    rows = [row for row in printed(study_of_the_middle(), 100) if row.startswith("trial 1")]
+    assert len(rows) == 4
+    assert all(re.search("▁[▁▂▃▄▅▆▇█]*█", row) for row in rows)
 
 
 def test_a_low_terminal_shows_as_many_trials_as_have_room():

@@ -371,8 +371,9 @@ def test_one_is_not_many():
     assert _report.line(study, None) == "study 'one': maximize value, 1 trial, best 0.5"
 
 
-def test_importance_counts_pruned_trials():
-    """The rate decides which trials are pruned, which COMPLETE trials alone cannot tell."""
+@pytest.fixture
+def mostly_pruned():
+    """Give a study whose rate decides which trials are pruned, and whose units decide the rest."""
     rates, units = FloatDistribution(1e-4, 1e-1, log=True), IntDistribution(1, 64)
     trials = []
     for number in range(60):
@@ -384,16 +385,36 @@ def test_importance_counts_pruned_trials():
         trials.append(
             by_hand(
                 state=TrialState.COMPLETE if is_good else TrialState.PRUNED,
-                params={"rate": rate, "units": size},
-                distributions={"rate": rates, "units": units},
+                params={"units": size, "rate": rate},
+                distributions={"units": units, "rate": rates},
                 **ended,
             )
         )
-    study = study_of(*trials, name="pruned")
-    alone = optuna.importance.get_param_importances(study)
+    return study_of(*trials, name="pruned")
+
+
+def test_importance_counts_pruned_trials(mostly_pruned):
+    """COMPLETE trials alone cannot tell what decides which trials are pruned."""
+    alone = optuna.importance.get_param_importances(mostly_pruned)
     assert alone["units"] > alone["rate"]
-    figure = _report.plot_importance(study)
+    figure = _report.plot_importance(mostly_pruned)
     (bars,) = figure.data
     told = dict(zip(bars.y, bars.x, strict=True))
     assert told["rate"] > 2 * told["units"]
     assert figure.layout.title.text == "40 PRUNED trials count by their best value"
+
+
+def test_the_page_shows_the_most_important_parameter_first(mostly_pruned, tmp_path):
+    """The order of its slices counts PRUNED trials too, and is not that of the study."""
+    page = _report.write_page(mostly_pruned, tmp_path / "report.html").read_text()
+    slices = re.findall(r'"xaxis":\{"title":\{"font":\{"size":13\},"text":"(rate|units)"', page)
+    assert slices == ["rate", "units"]
+    assert '"ticktext":["value","rate","units"]' in page
+
+
+def test_summary_tells_the_time():
+    """That of all trainings is in a line of its own, and that of each in its row."""
+    trials = [by_hand(user_attrs={"seconds": seconds}) for seconds in (31.25, 32.0)]
+    told = _report.summary(study_of(*trials, name="timed"), 1)
+    assert "Training time: 1 min 03 s" in told
+    assert " 31.2 " in told

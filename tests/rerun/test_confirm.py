@@ -186,6 +186,21 @@ def test_the_models_of_the_search_stay(trained, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_the_best_value_stays_that_of_the_search(search_noisy):
+    """Whoever wins a confirmation, best_trial and what comes of it are what the search found."""
+    searched, confirmed = {"a": 0.1, "b": 0.4}, {"a": 0.4, "b": 0.1}
+
+    def build(trial):
+        return noisy(confirmed if "confirms" in trial.user_attrs else searched)(trial)
+
+    tuner = search_noisy(searched, build)
+    before = tuner.best_trial
+    found = tuner.confirm(2, 2, *DATA, verbose=0)
+    assert found.winner.params == {"kind": "b"}
+    assert (tuner.best_trial.number, tuner.best_params) == (before.number, {"kind": "a"})
+    assert tuner.best_value == before.value == pytest.approx(0.1, abs=0.05)
+
+
 def test_two_workers_share_the_executions(search_noisy, tmp_path):
     """Two processes train the executions, and each is there once."""
 

@@ -10,7 +10,7 @@ import numpy as np
 import optuna
 import pytest
 
-from kerastune_optuna import ArgumentError, OptunaTuner
+from kerastune_optuna import ArgumentError, ArgumentTypeError, OptunaTuner
 from kerastune_optuna._study.record import REPEAT_OF
 from tests.conftest import PruneAt, build_model
 
@@ -62,6 +62,13 @@ def test_what_is_passed_goes_before_what_the_search_had(search, reproduce):
         assert reproduce(tuner, class_weight={0: 1.0, 1: 1.0, 2: 1.0})["difference"].max() > 0
 
 
+@pytest.mark.parametrize("name", ["epochs", "steps_per_execution"])
+def test_what_is_always_as_in_the_search_is_refused(one, name):
+    """The error says that the argument is to be left out."""
+    with pytest.raises(ArgumentTypeError, match=rf"reproduce\(\) got '{name}'.*Leave it out\."):
+        one.reproduce(0, *ITS_DATA, **{name: 2})
+
+
 def test_other_data_and_callbacks_are_told(search, reproduce, data):
     """What is not that of the search is named, and the epochs differ."""
     tuner = search(n_trials=1, fit={"callbacks": [Halve()]})
@@ -85,6 +92,14 @@ def finished(tmp_path_factory):
     tuner = OptunaTuner(build_model, **options)
     tuner.search(*ITS_DATA, validation_data=ITS_DATA, epochs=2, verbose=0)
     return folder
+
+
+def test_a_search_leaves_no_pickle(finished):
+    """Whoever changes a file of a study makes nobody who reads it run code."""
+    files = [path for path in finished.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} >= {".db"}
+    assert len(files) >= 3, "database, weights and history"
+    assert not [path for path in files if path.read_bytes().startswith(b"\x80")]
 
 
 @pytest.fixture

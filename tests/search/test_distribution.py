@@ -38,7 +38,7 @@ normalisation = keras.layers.BatchNormalization
 def devices(model):
     return len(model.layers[-1].kernel.value.sharding.device_set)
 """
-SEARCH = """
+BUILD = """
 import json, keras, numpy
 from kerastune_optuna import OptunaTuner
 
@@ -53,13 +53,54 @@ def build(trial):
         model = keras.Sequential([*known, *layers])
         model.compile("adam", "sparse_categorical_crossentropy")
     return model
-
+"""
+SEARCH = f"""{BUILD}
 tuner = OptunaTuner(build, "val_loss", n_trials=2, keep_best=2, seed=0)
 tuner.search(*training, validation_data=validation, epochs=2, verbose=0)
 best = tuner.best_models(2)
 losses = [model.evaluate(*validation, verbose=0, return_dict=True)["loss"] for model in best]
 values = sorted(trial.value for trial in tuner.study.trials)
 print(json.dumps([values, losses, [devices(model) for model in best]]))
+"""
+NOTING = """
+def noting(trial):
+    model = build(trial)
+    trial.set_user_attr("devices", devices(model))
+    return model
+"""
+SEARCHED = """
+import os
+from mirrored import *
+
+def searched(n_trials, **options):
+    tuner = OptunaTuner(noting, "val_loss", n_trials=n_trials, seed=0, backup_every=0)
+    tuner.search(*training, validation_data=validation, epochs=3, verbose=0, **options)
+    loss = tuner.best_model().evaluate(*validation, verbose=0, return_dict=True)["loss"]
+    assert abs(loss - tuner.best_value) < 1e-6, (loss, tuner.best_value)
+    return tuner.study.trials
+"""
+RESUMED = f"""{SEARCHED}
+seen = []
+
+class Interrupt(keras.callbacks.Callback):
+    def __deepcopy__(self, memo):
+        return self
+
+    def on_epoch_end(self, epoch, logs=None):
+        seen.append(epoch)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+try:
+    searched(1, callbacks=[Interrupt()])
+except KeyboardInterrupt:
+    trials = searched(1, callbacks=[Interrupt()])
+print(json.dumps([seen, [trial.user_attrs["devices"] for trial in trials]]))
+"""
+SHARED = f"""{SEARCHED}
+trials = searched(3, n_workers=2)
+own = sum(f":{{os.getpid()}}:" in trial.user_attrs["worker"] for trial in trials)
+print(json.dumps([own, [trial.user_attrs["devices"] for trial in trials]]))
 """
 
 
@@ -82,3 +123,24 @@ def test_a_builder_may_mirror_its_models(tmp_path):
     values, losses, devices = came_to(MIRRORED + SEARCH, tmp_path, "tensorflow")
     assert losses == pytest.approx(values, abs=1e-6)
     assert devices == [2, 2]
+
+
+@pytest.fixture
+def mirrored(tmp_path):
+    """Give a folder with a module that makes two devices where it is imported, in workers too."""
+    (tmp_path / "mirrored.py").write_text(MIRRORED + BUILD + NOTING)
+    return tmp_path
+
+
+def test_a_mirrored_trial_is_resumed(mirrored):
+    """Its retry goes on from the backup of its first epoch, on both devices."""
+    seen, devices = came_to(RESUMED, mirrored, "tensorflow")
+    assert seen == [0, 1, 1, 2]
+    assert devices == [2, 2]
+
+
+def test_workers_mirror_their_models(mirrored):
+    """Each of two processes trains on two devices, and the best model is that of the study."""
+    own, devices = came_to(SHARED, mirrored, "tensorflow")
+    assert own == 0
+    assert devices == [2, 2, 2]

@@ -219,6 +219,11 @@ def alike(trial):
     trial.suggest_categorical("dropout", [False, 0, 0.5])
 
 
+def twice(trial):
+    """Ask for a choice that is listed twice."""
+    trial.suggest_categorical("units", [4, 4, 8])
+
+
 def vast(trial):
     """Ask for a hundred million configurations."""
     for name in "abcdefgh":
@@ -231,6 +236,7 @@ def vast(trial):
         (endless, r"'lr' \(0.001 to 0.1\) has none. Pass step= to suggest_float, or sampler='qmc'"),
         (by_chance, "asks for other parameters when it is called with the same values again"),
         (alike, "lets 'dropout' be False or 0, which are equal"),
+        (twice, "lets 'units' be 4 or 4, which are equal"),
         (
             vast,
             "has about 100000000 configurations, and n_trials=None would run them all",

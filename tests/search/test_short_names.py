@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 import warnings
 
 import keras
@@ -110,6 +111,50 @@ def test_a_name_goes_on_in_a_resumed_study(name, seed):
         assert values(2, 3)[1:] == values(5)[1:]
 
 
+def draws(name, seed):
+    """Return what the sampler of a name draws in a new study."""
+    study = optuna.create_study()
+    start_sampler(study, name, seed)
+    drawn = []
+    for _ in range(3):
+        trial = study.ask()
+        drawn.append((trial.suggest_float("x", 0, 1), trial.suggest_float("y", 0, 1)))
+        study.tell(trial, sum(drawn[-1]))
+    return drawn
+
+
+@pytest.mark.parametrize(
+    "name", ["cmaes", pytest.param("gp", marks=needs_torch), "qmc", "random", "tpe"]
+)
+def test_a_name_is_seeded(name):
+    """The tuner's seed decides what the sampler draws, and another seed gives other values."""
+    assert draws(name, 3) == draws(name, 3)
+    assert draws(name, 3)[1:] != draws(name, 4)[1:]  # the first point of QMC may be the origin
+
+
+def test_an_enqueued_configuration_changes_no_other(search, make_tuner):
+    """What a seeded sampler of the user's own draws in a new study stays what it was."""
+    drawn = []
+    for enqueues in (False, True):
+        sampler = optuna.samplers.RandomSampler(seed=3)
+        tuner = make_tuner(of_two_ranges, study_name=f"{enqueues}", sampler=sampler, n_trials=3)
+        if enqueues:
+            tuner.enqueue(of_two())
+        drawn.append(params_of(search(tuner=tuner, fit={"epochs": 1})))
+    assert drawn[1] == [of_two(), *drawn[0][:2]]
+
+
+def test_a_sampler_that_enqueues_first_draws_no_number_again(search, make_tuner):
+    """A later process gets another seed though enqueue() is what writes to the study first."""
+    for n_trials in (2, 5):
+        sampler = optuna.samplers.RandomSampler(seed=3)
+        tuner = make_tuner(of_two_ranges, sampler=sampler, n_trials=n_trials)
+        if n_trials == 5:
+            tuner.enqueue(of_two())
+        search(tuner=tuner, fit={"epochs": 1})
+    assert len({tuple(params.values()) for params in params_of(tuner)}) == 5
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
@@ -135,11 +180,12 @@ def test_hyperband_knows_the_epochs(search, make_tuner):
     assert make_tuner(of_two_ranges, pruner="hyperband").study.pruner._max_resource == 3
 
 
-def test_a_name_whose_package_is_missing_names_the_extra(make_tuner, monkeypatch):
+@pytest.mark.parametrize("name", ["cmaes", "gp"])
+def test_a_name_whose_package_is_missing_names_the_extra(make_tuner, monkeypatch, name):
     """The error says what to install, before a study is made."""
-    monkeypatch.setitem(samplers._PACKAGES, "cmaes", "no_such_package")
-    with pytest.raises(MissingExtraError, match=r'kerastune_optuna\[cmaes\]"'):
-        make_tuner(sampler="cmaes")
+    monkeypatch.setitem(sys.modules, samplers._PACKAGES[name], None)
+    with pytest.raises(MissingExtraError, match=rf'kerastune_optuna\[{name}\]"'):
+        make_tuner(sampler=name)
 
 
 def test_enqueued_configurations_go_first(search, make_tuner):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import itertools
 import math
 import threading
@@ -11,14 +12,17 @@ from functools import partial
 
 import optuna
 import pytest
+import sqlalchemy
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna._storage import database as _storage
 from kerastune_optuna._storage import patience
 from kerastune_optuna._storage.patience import WORKER
+from kerastune_optuna._storage.url import with_driver
 from tests.faults import CuttingProxy
 from tests.servers import database
+from tests.untrained import run, tuner_in
 
 VALUES = [2.0, -math.inf, 1.0, 2.0, math.inf, -1.0]
 
@@ -159,3 +163,45 @@ def test_a_trial_that_another_took_is_left_to_it(proxy):
     taking.join()
     storage.remove_session()
     other.remove_session()
+
+
+class Noting(optuna.storages.RDBStorage):
+    """Note whether all trials are read."""
+
+    is_read_whole = False
+
+    def get_all_trials(self, *arguments, **keywords):
+        """Note, and read."""
+        self.is_read_whole = True
+        return super().get_all_trials(*arguments, **keywords)
+
+    def _get_trials(self, *arguments, **keywords):
+        self.is_read_whole = True  # as Optuna's cache does
+        return super()._get_trials(*arguments, **keywords)
+
+
+def test_the_best_is_found_without_the_others(tmp_path):
+    """A study of ten thousand trials would take seconds to read."""
+    url = f"sqlite:///{tmp_path}/study.db"
+    run(tuner_in(tmp_path, objective="val_mae", storage=url, n_trials=3, pruner="none"))
+    storage = Noting(url)
+    tuner = tuner_in(tmp_path, objective="val_mae", storage=storage)
+    assert tuner.best_value == tuner.best_trial.value
+    assert tuner.best_params == tuner.best_trial.params
+    assert tuner.best_model().built
+    assert not storage.is_read_whole
+    assert len(tuner.study.trials) == 3
+    assert storage.is_read_whole
+
+
+@pytest.mark.parametrize(
+    ("given", "driver", "extra"),
+    [("postgresql", "psycopg", "postgresql"), ("mysql", "pymysql", "mysql")],
+)
+def test_a_url_without_a_driver_takes_that_of_the_extra(given, driver, extra):
+    """What the extra installs is what a plain URL connects with."""
+    url = with_driver(sqlalchemy.make_url(f"{given}://me@host/database"))
+    assert url.drivername == f"{given}+{driver}"
+    needed = importlib.metadata.requires("kerastune_optuna") or []
+    of_extra = [one for one in needed if one.endswith(f"extra == '{extra}'")]
+    assert any(driver in one.lower() for one in of_extra)

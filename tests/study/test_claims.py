@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import optuna
 import psutil
@@ -14,9 +14,11 @@ import pytest
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
+from kerastune_optuna import _signals
 from kerastune_optuna._rerun.executions import Executions
 from kerastune_optuna._search.slots import Budget
-from kerastune_optuna._search.stopping import Ending
+from kerastune_optuna._search.stopping import Deadline, Ending
+from kerastune_optuna._storage.database import connect
 from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study import heartbeat
 from kerastune_optuna._study.heartbeat import Watch
@@ -31,7 +33,7 @@ from kerastune_optuna._study.liveness import (
 from kerastune_optuna._study.record import CLAIM, CONFIRMS, RETRY_OF
 from kerastune_optuna._study.retry import DIED, fail_and_retry, lay_out
 from tests.faults import ROOT, WATCHDOG
-from tests.servers import free_port
+from tests.servers import database, free_port
 from tests.untrained import run, tuner_in
 
 
@@ -304,6 +306,88 @@ def test_a_process_that_left_its_trial_is_not_waited_for(monkeypatch):
     study.ask().set_user_attr(WORKER, of_a_neighbour())
     assert not budget_of(1).wait_for_others(study, Watch())
     assert study.trials[0].state is TrialState.RUNNING
+
+
+class Acting(Watch):
+    """Do something when it has looked three times, and refuse to look for ever."""
+
+    def __init__(self, act):
+        super().__init__()
+        self.act, self.looks = act, 0
+
+    def running(self, study):
+        """Look."""
+        self.looks += 1
+        if self.looks == 3:
+            self.act()
+        assert self.looks < 20, "it waits on"
+        return super().running(study)
+
+
+@pytest.mark.parametrize("end", ["timeout", "Ctrl-C"])
+def test_waiting_for_others_has_an_end(monkeypatch, end):
+    """What others run is left to them once the time is over, or after Ctrl-C."""
+    monkeypatch.setattr("kerastune_optuna._search.slots._POLL_OTHERS", 0.001)
+    study, deadline = optuna.create_study(), Deadline(600)
+    study.ask().set_user_attr(WORKER, of_a_neighbour())
+    budget = Budget(1, deadline, 10, ending=Ending(train_repeats=True))
+    acts = {"timeout": deadline.let_pass, "Ctrl-C": lambda: signal.raise_signal(signal.SIGINT)}
+    is_raised = pytest.raises(KeyboardInterrupt) if end == "Ctrl-C" else nullcontext()
+    watch, came = Acting(acts[end]), []
+    with is_raised, _signals.listening(""):
+        came.append(budget.wait_for_others(study, watch))
+    assert came == [False]
+    assert study.trials[0].state is TrialState.RUNNING
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql", "mariadb", "journal", "memory"])
+def test_a_trial_of_a_dead_process_is_run_again_on_every_storage(tmp_path, kind):
+    """The next worker has its parameters and its seed, and there is no third trial."""
+    with stored(kind, tmp_path) as storage:
+        study = optuna.create_study(storage=connect(storage, 60))
+        died = study.ask()
+        units = died.suggest_int("units", 1, 1000)
+        died.set_user_attr("seed", 7)
+        died.set_user_attr(WORKER, f"{machine()}:1:1")  # process 1 is older than that
+        trial = budget_of(1).claim(study, Watch())
+        assert trial.suggest_int("units", 1, 1000) == units
+        assert (trial.user_attrs[RETRY_OF], trial.user_attrs["seed"]) == (0, 7)
+        assert [one.state.name for one in study.trials] == ["FAIL", "RUNNING"]
+        study._storage.remove_session()
+
+
+@contextmanager
+def stored(kind, folder):
+    """Give an empty storage of a kind, as a user passes it."""
+    if kind in ("postgresql", "mariadb"):
+        with database(kind) as url:
+            yield url
+    elif kind == "journal":
+        backend = optuna.storages.journal.JournalFileBackend(str(folder / "journal"))
+        yield optuna.storages.JournalStorage(backend)
+    else:
+        in_memory = optuna.storages.InMemoryStorage()
+        yield f"sqlite:///{folder}/study.db" if kind == "sqlite" else in_memory
+
+
+class Read(optuna.storages.InMemoryStorage):
+    """Refuse to be read for ever."""
+
+    reads = 0
+
+    def get_all_trials(self, *arguments, **keywords):
+        """Count, and read."""
+        self.reads += 1
+        assert self.reads < 20, "it waits on"
+        return super().get_all_trials(*arguments, **keywords)
+
+
+def test_a_search_that_goes_on_waits_for_nobody(monkeypatch):
+    """Where no other process runs a trial, the first one is claimed without a wait."""
+    monkeypatch.setattr("kerastune_optuna._search.slots._PATIENCE", 600)
+    study = optuna.create_study(storage=Read())
+    study.add_trial(optuna.trial.create_trial(value=0.0))
+    assert budget_of(2).claim(study, Watch()).number == 1
 
 
 class Losing(optuna.samplers.RandomSampler):

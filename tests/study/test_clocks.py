@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, nullcontext
 from datetime import datetime, timedelta
 from multiprocessing import get_context
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -23,7 +24,7 @@ from kerastune_optuna import TooManyFailuresError
 from kerastune_optuna._search.slots import Budget
 from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study import heartbeat
-from kerastune_optuna._study.heartbeat import Heart, Watch
+from kerastune_optuna._study.heartbeat import Heart, Watch, is_dead
 from kerastune_optuna._study.liveness import leave, machine
 from kerastune_optuna._study.record import BEAT, RETRY_OF, SAMENESS, SLOT
 from kerastune_optuna._study.retry import DIED, lay_out
@@ -239,6 +240,18 @@ def reap(tuner, short_lease):
     """Give a function that looks for dead trials, and does so each time as one process."""
     watch, budget = Watch(), tuner._budget(9, None)
     return lambda: budget.reap(tuner.study, watch)
+
+
+def test_a_lease_lasts_for_ninety_seconds(monkeypatch):
+    """A machine that looks now and then takes a trial of another for dead after them."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(heartbeat, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    study, watch = optuna.create_study(), Watch()
+    study.ask().set_user_attr(WORKER, ELSEWHERE)
+    dead = []
+    for clock.now in (0.0, 20.0, 40.0, 60.0, 80.0, 89.0, 91.0):
+        dead += [clock.now for trial in watch.running(study) if is_dead(trial, watch)]
+    assert dead == [91.0]
 
 
 def until_lapsed(reap):

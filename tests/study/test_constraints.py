@@ -194,6 +194,30 @@ def test_time_that_is_enough_changes_nothing(tmp_path):
     assert -1 < tuner.best_trial.constraints["max_seconds_per_trial"] < -0.5
 
 
+class Telling(InMemoryStorage):
+    """Note how many epochs were reported when a trial was told of its limit of time."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    def set_trial_system_attr(self, trial_id, key, value):
+        """Note, and write."""
+        if key.endswith("max_seconds_per_trial"):
+            self.told.append(len(self.get_trial(trial_id).intermediate_values))
+        super().set_trial_system_attr(trial_id, key, value)
+
+
+def test_the_limit_of_time_is_told_once_when_a_training_has_ended(tmp_path):
+    """Neither a trial that begins nor its epochs write it, which Optuna warns of."""
+    options = {**cheap(), "storage": Telling()}
+    tuner = tuner_in(
+        tmp_path, build, "val_mae", n_trials=2, pruner="none", max_seconds_per_trial=600, **options
+    )
+    run(tuner)
+    assert options["storage"].told == [5, 5]
+
+
 def test_time_counts_over_all_processes_of_a_training():
     """A resumed training goes on from the time that its backup knows."""
     pruning = PruningCallback(optuna.trial.FixedTrial({}), "val_loss")

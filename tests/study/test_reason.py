@@ -13,6 +13,7 @@ from kerastune_optuna._search.slots import Budget
 from kerastune_optuna._study.reason import sameness, told
 from kerastune_optuna._study.record import SAMENESS
 from tests.conftest import build_model
+from tests.untrained import build, run, tuner_in
 
 X, Y = np.zeros((8, 4), "float32"), np.zeros(8, "int64")
 
@@ -189,6 +190,23 @@ def test_failures_of_their_own_are_counted_on(search, make_tuner):
     with pytest.raises(TooManyFailuresError, match="5 trials failed in a row"):
         search(build, max_failed_trials=5)
     assert len(make_tuner(build).study.get_trials(states=[optuna.trial.TrialState.FAIL])) == 5
+
+
+def test_a_success_between_failures_begins_the_count_anew(tmp_path):
+    """Failures in a row are those since the last trial that ended well."""
+
+    def build_some(trial):
+        if trial.number % 3:
+            raise ValueError(f"no luck with {trial.number}")
+        return build(trial)
+
+    tuner = tuner_in(tmp_path, build_some, "val_mae", max_failed_trials=3, keep_best=0)
+    run(tuner, n_trials=3, epochs=1)
+    states = [trial.state.name for trial in tuner.study.trials]
+    assert states == ["COMPLETE", "FAIL", "FAIL", "COMPLETE", "FAIL", "FAIL", "COMPLETE"]
+    tuner = tuner_in(tmp_path, build_some, "val_mae", max_failed_trials=2, keep_best=0)
+    with pytest.raises(TooManyFailuresError, match="2 trials failed in a row"):
+        run(tuner, n_trials=9, epochs=1)
 
 
 def test_one_success_shows_that_it_can_work(search, make_tuner):

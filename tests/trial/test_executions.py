@@ -12,6 +12,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState, create_trial
 from rich.console import Console
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
@@ -29,6 +30,7 @@ from kerastune_optuna._trial import stopwatch
 from kerastune_optuna._trial.trainings import Series
 from tests.conftest import PruneAt, build_model, history
 from tests.faults import Clock, EpochLog, logged
+from tests.untrained import Untrained, run, tuner_in
 
 
 def build_eager(trial):
@@ -122,6 +124,26 @@ def test_each_fold_is_executed_more_than_once(search, data):
     (trial,) = tuner.study.trials
     assert len(set(trial.user_attrs["values"])) == len(set(trial.user_attrs["seeds"])) == 4
     assert sorted(trial.intermediate_values) == [0, 1, 2, 3]
+
+
+def leveled(trial):
+    """Return a model whose error has a level of its own in each of its trainings."""
+    level = trial.suggest_float("level", 0.0, 1.0)
+    return Untrained(1, [{"val_mae": level + 0.1 / (epoch + 1)} for epoch in range(3)])
+
+
+def test_hyperband_knows_the_epochs_of_all_folds(tmp_path):
+    """Its largest resource is what all trainings of a trial report, and it prunes across them."""
+    options = {"n_trials": 30, "pruner": "hyperband", "keep_best": 0, "backup_every": None}
+    tuner = tuner_in(tmp_path, leveled, "val_mae", storage=InMemoryStorage(), **options)
+    run(tuner, epochs=3, cv=KFold(3), validation_data=None)
+    assert tuner.study.pruner._max_resource == 9
+    reports = {state: set() for state in TrialState}
+    for trial in tuner.study.trials:
+        reports[trial.state].add(len(trial.intermediate_values))
+    assert reports[TrialState.COMPLETE] == {9}
+    assert reports[TrialState.PRUNED]
+    assert max(reports[TrialState.PRUNED]) < 9
 
 
 def test_pruning_acts_across_executions(search):

@@ -306,6 +306,29 @@ def test_a_number_for_the_last_weights_counts_after_a_resume_too(search, make_tu
     assert loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
 
 
+class CompiledInFit(Phases):
+    """Leave it to fit to compile the model."""
+
+    def __call__(self, trial):
+        """Return the model uncompiled."""
+        return keras.Sequential.from_config(super().__call__(trial).get_config())
+
+    def fit(self, trial, model, **arguments):
+        """Compile and train."""
+        self.compile(model, 0.01)
+        return super().fit(trial, model, **arguments)
+
+
+def test_a_fit_of_its_own_may_compile_the_model(search, make_tuner, data):
+    """An interrupted trial goes on, and its best model is handed out as it was built."""
+    tuner, seen = resumed(search, make_tuner, CompiledInFit(), 1)
+    assert seen == ["begin", 1, "end", "begin", 0, 1, 2, "end"]
+    model = tuner.best_model()
+    assert not model.compiled
+    Phases().compile(model, 0.01)
+    assert loss_of(model, data) == pytest.approx(tuner.best_value, abs=1e-6)
+
+
 def best_of(first, second):
     """Return the best loss of two Histories."""
     return min(first.history["val_loss"] + second.history["val_loss"])

@@ -123,3 +123,40 @@ def test_the_interval_is_a_number_of_epochs(interval):
     """An interval below one epoch is an error."""
     with pytest.raises(ArgumentError, match="is not a number of epochs"):
         PruningCallback(optuna.trial.FixedTrial({}), interval=interval)
+
+
+def test_it_shows_its_trial_and_its_interval():
+    """Code that was written for optuna-integration's callback reads both."""
+    trial = optuna.trial.FixedTrial({})
+    pruning = PruningCallback(trial, "val_loss", 3)
+    assert pruning.trial is trial
+    assert pruning.interval == 3
+
+
+class Away(optuna.storages.InMemoryStorage):
+    """Lose the connection at the first report."""
+
+    lost = False
+
+    def set_trial_intermediate_value(self, trial_id, step, value):
+        """Write, from the second time on."""
+        if not self.lost:
+            self.lost = True
+            raise ConnectionError("server closed the connection")
+        super().set_trial_intermediate_value(trial_id, step, value)
+
+
+def test_reports_that_a_database_missed_follow_with_the_next(data):
+    """With interval=2 the next epoch that reports is the second one after."""
+    x, y, validation = data
+    study = optuna.create_study(direction="maximize", storage=Away())
+    trial, steps = study.ask(), []
+
+    def look(epoch, logs):
+        steps.append(sorted(study.trials[0].intermediate_values))
+
+    pruning = PruningCallback(trial, interval=2)
+    callbacks = [pruning, keras.callbacks.LambdaCallback(on_epoch_end=look)]
+    model = build_model(trial)
+    model.fit(x, y, epochs=5, verbose=0, validation_data=validation, callbacks=callbacks)
+    assert steps == [[], [], [], [1, 3], [1, 3]]

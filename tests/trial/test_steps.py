@@ -141,6 +141,26 @@ def test_the_builder_decides_first():
 
 
 @of_tensorflow
+@pytest.mark.parametrize(("given", "steps"), [({}, 13), ({"steps_per_execution": 1}, 1)])
+def test_search_takes_the_number_of_steps(tmp_path, given, steps):
+    """A search of 260 steps makes an epoch a call, unless it is told to train step by step."""
+    seen = []
+
+    class Note(keras.callbacks.Callback):
+        def __deepcopy__(self, memo):
+            return self
+
+        def on_epoch_begin(self, epoch, logs=None):
+            seen.append(self.model.steps_per_execution)
+            self.model.stop_training = True
+
+    tuner = OptunaTuner(build, "val_loss", n_trials=1, directory=tmp_path)
+    fit = {"validation_data": VALIDATION, "epochs": 20, "callbacks": [Note()], "verbose": 0}
+    tuner.search(X, Y, **fit, **given)
+    assert seen == [steps]
+
+
+@of_tensorflow
 def test_a_counted_epoch_is_cut_into_even_calls():
     """Of an endless dataset no call takes more than its epoch, nor than its validation."""
     endless = {"x": DATASET.repeat(), "y": None}

@@ -11,7 +11,7 @@ import pytest
 
 from kerastune_optuna import _report
 from kerastune_optuna._report import text
-from kerastune_optuna._workers.card import changes
+from kerastune_optuna._workers.card import _plain, changes
 from tests.conftest import build_model
 
 
@@ -41,6 +41,11 @@ def test_a_card_says_what_a_trial_ran_with(search):
     assert card["arguments"]["batch_size"] == 16
     assert card["arguments"]["class_weight"] == {"0": 1.0, "1": 2.0, "2": 1.0}
     assert " cores of " in card["devices"][0]
+
+
+def test_a_card_holds_tuples_as_lists():
+    """JSON has none, and no change is told where a tuple comes again."""
+    assert _plain({"shape": (1, (2, 3))}) == {"shape": [1, [2, 3]]}
 
 
 def test_a_search_that_goes_on_has_a_card_of_its_own(search, make_tuner):

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from kerastune_optuna import StudyMismatchError
 from kerastune_optuna._data.fingerprint import measure
+from tests.untrained import Untrained, run, tuner_in
 
 X, Y = np.arange(24, dtype="float32").reshape(8, 3), np.arange(8)
 
@@ -201,3 +202,14 @@ def test_results_say_how_many_epochs_a_trial_was_given(search, make_tuner):
     with pytest.warns(UserWarning, match="changed"):
         tuner = search(tuner=make_tuner(deciding, n_trials=2))
     assert tuner.results()["epochs"].tolist() == [2, 3]
+
+
+def test_the_warning_of_other_code_names_what_changed(tmp_path):
+    """A number that the builder reads, and no line of its own code, is another one."""
+
+    def of(units):
+        return lambda trial: Untrained(units, [{"val_mae": trial.suggest_float("level", 0, 1)}])
+
+    run(tuner_in(tmp_path, of(2), "val_mae", n_trials=1))
+    with pytest.warns(UserWarning, match=r"has changed since .* 'test' \(units in <lambda>\): its"):
+        run(tuner_in(tmp_path, of(3), "val_mae", n_trials=2))

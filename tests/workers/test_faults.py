@@ -607,6 +607,7 @@ def test_a_second_interrupt_ends_a_backup_at_once(search, tmp_path):
     fit = {"epochs": 3, "batch_size": 8, "callbacks": [interrupt_at(1)]}
     with pytest.raises(KeyboardInterrupt):
         search(n_trials=1, fit=fit, artifact_store=store)
+    assert list((tmp_path / "store").iterdir()) == []  # as a whole wait would have left it
 
 
 def test_an_interrupt_waits_for_the_backups_of_workers(search, make_tuner, tmp_path, monkeypatch):

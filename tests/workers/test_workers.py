@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import builtins
 import dataclasses
 import hashlib
 import os
@@ -11,8 +13,9 @@ import sys
 import threading
 import time
 from collections import Counter
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 
 import cloudpickle
@@ -34,7 +37,7 @@ from kerastune_optuna import (
 )
 from kerastune_optuna._backend import environment
 from kerastune_optuna._workers.loop import Payload
-from kerastune_optuna._workers.processes import _raised
+from kerastune_optuna._workers.processes import _BOOT, _raised
 from tests.conftest import build_model, kept
 from tests.faults import WATCHDOG, meet, wait_until
 from tests.servers import database, free_port
@@ -243,11 +246,29 @@ def policy(name):
         keras.config.set_dtype_policy("float32")
 
 
-def noting_its_policy(trial):
-    """Note the dtype policy that models have in this process."""
-    model = build_model(trial)
-    trial.set_user_attr("policy", model.layers[0].dtype_policy.name)
-    return model
+class Trace:
+    """Make a folder when Python tears everything down."""
+
+    def __init__(self, folder):
+        self.folder = str(folder)
+
+    def __del__(self, make=os.mkdir):
+        make(self.folder)
+
+
+def noting(folder):
+    """Return a builder that notes the dtype policy of a process, and lets workers leave traces."""
+    leader = os.getpid()
+
+    def build(trial):
+        model = build_model(trial)
+        trial.set_user_attr("policy", model.layers[0].dtype_policy.name)
+        if os.getpid() != leader and not hasattr(builtins, "trace"):
+            builtins.trace = Trace(folder / f"torn down {os.getpid()}")
+            atexit.register((folder / f"left {os.getpid()}").touch)
+        return model
+
+    return build
 
 
 @dataclasses.dataclass
@@ -259,6 +280,7 @@ class Shared:
     validation: tuple[np.ndarray, np.ndarray]
     storage: optuna.storages.RDBStorage
     store: Path
+    folder: Path
 
 
 @pytest.fixture(scope="module")
@@ -276,7 +298,7 @@ def by_two(tmp_path_factory):
     tiled, validation = np.tile(x[:48], (100, 1)), (x[48:], y[48:])
     storage = optuna.storages.RDBStorage(f"sqlite:///{folder}/own.db")
     tuner = OptunaTuner(
-        noting_its_policy,
+        noting(folder),
         n_trials=6,
         seed=0,
         directory=folder / "tuning",
@@ -288,7 +310,26 @@ def by_two(tmp_path_factory):
     fit = {"validation_data": validation, "epochs": 1, "verbose": 0, "n_workers": 2}
     with policy("mixed_bfloat16"):
         tuner.search(tiled, np.tile(y[:48], 100), **fit)
-    return Shared(tuner, tiled, validation, storage, store)
+    return Shared(tuner, tiled, validation, storage, store, folder)
+
+
+def test_workers_look_for_no_garbage_while_they_import():
+    """The hundreds of looks that Python takes while it imports TensorFlow are left out."""
+    until_imported, found, _ = _BOOT.format(path=sys.path).partition("gc.freeze()")
+    assert found
+    looks = "print(sum(one['collections'] for one in gc.get_stats()))"
+    counts = [
+        int(subprocess.run([sys.executable, "-c", boot + looks], capture_output=True).stdout)
+        for boot in (until_imported, until_imported.replace("gc.disable()", "gc.enable()"))
+    ]
+    assert counts[0] < counts[1] / 10
+
+
+def test_workers_end_without_tearing_tensorflow_down(by_two):
+    """What the user registered with atexit is called, and then the process is gone."""
+    pids = {trial.user_attrs["worker"].split(":")[1] for trial in by_two.tuner.study.trials}
+    assert {path.name for path in by_two.folder.glob("left *")} == {f"left {pid}" for pid in pids}
+    assert not list(by_two.folder.glob("torn down *"))
 
 
 def test_arrays_travel_to_workers(by_two):
@@ -303,9 +344,16 @@ def test_arrays_travel_to_workers(by_two):
 
 
 @pytest.mark.parametrize("form", ["datasets", "functions"])
-def test_data_travels_to_workers(search, data, form):
-    """Datasets and functions that load data serve two workers, who say in the card what it was."""
+def test_data_travels_to_workers(search, data, form, tmp_path):
+    """Datasets, and functions that load data once in each process, serve two workers."""
     import tensorflow as tf
+
+    calls = tmp_path / "calls"
+
+    def noted(name, value):
+        with open(calls, "a") as file:
+            file.write(f"{name}:{os.getpid()}\n")
+        return value
 
     x, y, validation = data
     fits = {
@@ -314,10 +362,16 @@ def test_data_travels_to_workers(search, data, form):
             "y": None,
             "validation_data": tf.data.Dataset.from_tensor_slices(validation).batch(16),
         },
-        "functions": {"x": lambda: x, "y": lambda: y, "validation_data": lambda: validation},
+        "functions": {
+            "x": lambda: noted("x", x),
+            "y": lambda: noted("y", y),
+            "validation_data": lambda: noted("validation_data", validation),
+        },
     }
     tuner = search(n_trials=4, fit={"n_workers": 2, "epochs": 1, **fits[form]})
     assert len(finished(tuner)) == 4
+    loads = Counter(calls.read_text().split()) if calls.exists() else {}
+    assert set(loads.values()) == ({1} if form == "functions" else set())
     assert not list(Path(tuner.directory, "test").glob("**/*.npy"))
     kind = {
         "datasets": "tf.data of 3 x float32(None, 4), int64(None,) ",
@@ -469,12 +523,25 @@ def test_executors_that_cannot_train_are_refused(search):
 
 def test_a_process_pool_serves(search):
     """Any executor of processes runs the same worker loop."""
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         tuner = search(n_trials=4, fit={"executor": pool, "n_workers": 2})
     assert len(finished(tuner)) == 4
+
+
+def test_a_timeout_ends_the_search_of_workers(search):
+    """A worker begins no trial once the time is over, and a search without n_trials ends by it."""
+    seconds = 8
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        pool.submit(exec, "import tensorflow").result()  # which takes seconds
+        over = time.monotonic() + seconds
+
+        def build(trial):
+            time.sleep(max(0, over - time.monotonic()) + 0.5)
+            return untraced(trial)
+
+        fit = {"executor": pool, "epochs": 1}
+        tuner = search(build, n_trials=None, timeout=seconds, fit=fit)
+    assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE"]
 
 
 COPY = """
