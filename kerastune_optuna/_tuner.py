@@ -16,15 +16,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
-from kerastune_optuna import (
-    _report,
-    _rerun,
-    _search,
-    _signals,
-    _study,
-    _trial,
-    _workers,
-)
+from kerastune_optuna import _report, _rerun, _search, _signals, _study, _trial, _workers
 from kerastune_optuna._arguments import check_limits, check_names, check_tuner
 from kerastune_optuna._data import FitArguments, check_fit_arguments, cross_validated
 from kerastune_optuna._report import Dashboard
