@@ -581,7 +581,7 @@ class OptunaTuner:
         Raises:
             MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
         """
-        return _report.plot_history(self._home.existing)
+        return _report.plot("history", self._home.existing)
 
     def plot_front(self) -> go.Figure:
         """Return a plotly figure of the first two objectives and the front between them.
@@ -593,7 +593,7 @@ class OptunaTuner:
             ArgumentError: The study has one objective.
             MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
         """
-        return _report.plot_front(self._home.existing)
+        return _report.plot("front", self._home.existing)
 
     def plot_curves(self) -> go.Figure:
         """Return a plotly figure of the learning curves of all trials and their median.
@@ -604,7 +604,7 @@ class OptunaTuner:
         Raises:
             MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
         """
-        return _report.plot_curves(self._home.existing)
+        return _report.plot("curves", self._home.existing)
 
     def plot_importance(self) -> go.Figure:
         """Return a plotly figure of how much each parameter mattered, by PED-ANOVA.
@@ -615,7 +615,7 @@ class OptunaTuner:
         Raises:
             MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
         """
-        return _report.plot_importance(self._home.existing)
+        return _report.plot("importance", self._home.existing)
 
     def dashboard(self, port: int | None = None) -> Dashboard:
         """Show the study in optuna-dashboard, in a browser on this machine.
