@@ -9,11 +9,10 @@ from typing import Any, Protocol
 
 import keras
 from optuna.samplers import CmaEsSampler
-from optuna.terminator import BaseTerminator
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
-from kerastune_optuna._search import check_pruner, check_sampler, check_terminator
+from kerastune_optuna._search import Ending, check_pruner, check_sampler
 from kerastune_optuna._storage import database
 from kerastune_optuna._study import (
     Constraints,
@@ -89,8 +88,7 @@ def check_tuner(tuner: Arguments) -> None:
     check_limits(tuner.n_trials, tuner.timeout)
     check_sampler(tuner.sampler)
     check_pruner(tuner.pruner)
-    check_terminator(tuner.terminator)
-    _check.one_of("train_repeats", tuner.train_repeats, (True, False))
+    Ending(tuner.terminator, tuner.train_repeats).check(are_several=objectives.are_several)
     _check_seed(tuner.seed)
     _check_directory(tuner.directory)
     opening.check_name(tuner.study_name)
@@ -160,11 +158,6 @@ def _check_for_several(tuner: Arguments) -> None:
             f"sampler={tuner.sampler!r} is for one objective: CMA-ES has none for several. Pass "
             "'tpe', 'gp', 'random', 'qmc' or 'grid', optuna.samplers.NSGAIISampler(), or None for "
             "TPE."
-        )
-    if isinstance(tuner.terminator, BaseTerminator):
-        raise ArgumentError(
-            f"terminator={tuner.terminator!r} is for one objective: Optuna's have none for "
-            "several. Pass how many trials in a row may bring nothing new onto the front."
         )
 
 

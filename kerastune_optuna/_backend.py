@@ -1,4 +1,7 @@
-"""All that depends on Keras's backend: seeds, memory, environment, settings, accelerators."""
+"""Seeds, memory, settings and devices under each backend of Keras, and Keras's private API.
+
+What one backend alone can or needs is asked where it matters: look for `backend.backend()`.
+"""
 
 from __future__ import annotations
 
@@ -88,6 +91,7 @@ def accelerators() -> list[str]:
             str(framework.cuda.get_device_name(number))
             for number in range(framework.cuda.device_count())
         ]
+    # JAX, whose devices Keras itself can list.
     return [device for device in keras.distribution.list_devices() if not device.startswith("cpu")]
 
 

@@ -16,15 +16,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
-from kerastune_optuna import (
-    _report,
-    _rerun,
-    _search,
-    _signals,
-    _study,
-    _trial,
-    _workers,
-)
+from kerastune_optuna import _report, _rerun, _search, _signals, _study, _trial, _workers
 from kerastune_optuna._arguments import check_limits, check_names, check_tuner
 from kerastune_optuna._data import FitArguments, check_fit_arguments, cross_validated
 from kerastune_optuna._report import Dashboard
@@ -590,7 +582,7 @@ class OptunaTuner:
         Raises:
             MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
         """
-        return _report.plot_history(self._home.existing)
+        return _report.plot("history", self._home.existing)
 
     def plot_front(self) -> go.Figure:
         """Return a plotly figure of the first two objectives and the front between them.
@@ -602,7 +594,7 @@ class OptunaTuner:
             ArgumentError: The study has one objective.
             MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
         """
-        return _report.plot_front(self._home.existing)
+        return _report.plot("front", self._home.existing)
 
     def plot_curves(self) -> go.Figure:
         """Return a plotly figure of the learning curves of all trials and their median.
@@ -613,7 +605,7 @@ class OptunaTuner:
         Raises:
             MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
         """
-        return _report.plot_curves(self._home.existing)
+        return _report.plot("curves", self._home.existing)
 
     def plot_importance(self) -> go.Figure:
         """Return a plotly figure of how much each parameter mattered, by PED-ANOVA.
@@ -624,7 +616,7 @@ class OptunaTuner:
         Raises:
             MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
         """
-        return _report.plot_importance(self._home.existing)
+        return _report.plot("importance", self._home.existing)
 
     def dashboard(self, port: int | None = None) -> Dashboard:
         """Show the study in optuna-dashboard, in a browser on this machine.

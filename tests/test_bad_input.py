@@ -431,6 +431,8 @@ UNREACHABLE = [
     ("postgresql+psycopg://me:secret@127.0.0.1:1/none", "storage='postgresql+psycopg://me:***@"),
     ("nosuchdb://me:secret@127.0.0.1/none", "storage='nosuchdb://me:***@127.0.0.1/none'"),
     ("postgresql://127.0.0.1:1/none?user=me&password=secret", "cannot be opened"),
+    ("postgresql://127.0.0.1:1/none?token=secret", "token=***"),
+    ("mssql+pyodbc:///?odbc_connect=DRIVER%3Dx%3BPWD%3Dsecret", "odbc_connect=***' cannot be"),
 ]
 
 
@@ -446,7 +448,14 @@ def test_a_storage_that_does_not_connect(make_tuner, epochs_trained, url, text):
     assert epochs_trained == []
 
 
-@pytest.mark.parametrize("text", ["host=db password=secret", "postgresql://me:p@ss:secret@host/db"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "host=db password=secret",
+        "postgresql://me:p@ss:secret@host/db",
+        "postgresql://me:p@secret@host/db",
+    ],
+)
 def test_a_text_with_a_password_is_not_shown(make_tuner, text):
     """A storage that is no URL may hold a password, and is not repeated."""
     with pytest.raises(ArgumentError) as got:

@@ -224,7 +224,9 @@ def test_wrong_usage_is_code_2(call, wrong):
     [
         (["status", "postgresql://me:s3cret@127.0.0.1:1/x"], 1),
         (["status", "postgresql://me@127.0.0.1:1/x?password=s3cret"], 1),
+        (["status", "mssql+pyodbc:///?odbc_connect=DRIVER%3Dx%3BPWD%3Ds3cret"], 1),
         (["postgresql://me:s3cret@127.0.0.1:1/x"], 2),
+        (["status", "oracle://host/x?wallet_password=s3cret", "tuning"], 2),
         (["status", "tuning", "mysql://me:s3cret@127.0.0.1:1/x"], 2),
         (["status", "odd://me:s3cret@:x/y"], 1),
     ],

@@ -10,10 +10,7 @@ from kerastune_optuna._report.plots import card as card
 from kerastune_optuna._report.plots import glance as glance
 from kerastune_optuna._report.plots import line as line
 from kerastune_optuna._report.plots import params as params
-from kerastune_optuna._report.plots import plot_curves as plot_curves
-from kerastune_optuna._report.plots import plot_front as plot_front
-from kerastune_optuna._report.plots import plot_history as plot_history
-from kerastune_optuna._report.plots import plot_importance as plot_importance
+from kerastune_optuna._report.plots import plot as plot
 from kerastune_optuna._report.plots import status as status
 from kerastune_optuna._report.plots import write_page as write_page
 from kerastune_optuna._report.progress import Progress as Progress

@@ -1,11 +1,11 @@
-"""Figures of the search as a whole: values, learning curves, importance of parameters."""
+"""Figures of the search as a whole, and the table of all that are shown."""
 
 from __future__ import annotations
 
 import math
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
@@ -14,13 +14,9 @@ import optuna
 import plotly.graph_objects as go
 from optuna.trial import create_trial
 
-from kerastune_optuna._report import style, text
-from kerastune_optuna._report.facts import (
-    Facts,
-    Row,
-    curve,
-    is_finite,
-)
+from kerastune_optuna._report import param_figures, pareto, style, text
+from kerastune_optuna._report.facts import Facts, Row, curve, is_finite
+from kerastune_optuna._report.timeline import timeline
 from kerastune_optuna._study import REPEAT_OF, quiet_optuna
 
 _FEWEST = 4  # trials with a value from which importance is computed
@@ -197,3 +193,20 @@ def importance(facts: Facts) -> go.Figure:
         margin={"r": 56, "t": 40 if told else 16},
         title={"text": told, "font": {"size": 13}, "x": 0},
     )
+
+
+def by_importance(facts: Facts) -> list[str]:
+    """Return the names of the parameters, the most important first where that is known."""
+    return list(dict.fromkeys([*importances(facts), *facts.params]))
+
+
+# By the names under which page.html places them, and plot() finds them; without data where there is
+# nothing to draw.
+FIGURES: dict[str, Callable[[Facts], go.Figure]] = {
+    "front": pareto.front,
+    "curves": curves,
+    "history": history,
+    "importance": importance,
+    "parallel": lambda facts: param_figures.parallel(facts, by_importance(facts)),
+    "timeline": timeline,
+}

@@ -16,19 +16,9 @@ from markupsafe import Markup
 from plotly.io import to_json
 from plotly.offline import get_plotlyjs
 
-from kerastune_optuna._report import (
-    figures as _figures,
-)
-from kerastune_optuna._report import (
-    param_figures,
-    pareto,
-    style,
-)
-from kerastune_optuna._report import (
-    text as _text,
-)
+from kerastune_optuna._report import figures, param_figures, style
+from kerastune_optuna._report import text as _text
 from kerastune_optuna._report.facts import Facts
-from kerastune_optuna._report.timeline import timeline
 from kerastune_optuna._study import record
 
 _FOLDER = Path(__file__).parent
@@ -59,7 +49,7 @@ def write(facts: Facts, path: Path) -> Path:
         facts=facts,
         text=_text,
         labels=_as_json({row.number: style.label(row) for row in facts.rows}),
-        parts=_parts(facts),
+        parts={name: _part(name, draw(facts)) for name, draw in figures.FIGURES.items()},
         slices=_slices(facts),
         code=_code(facts),
         versions=_versions(),
@@ -73,30 +63,11 @@ def _read(name: str) -> str:
     return (_FOLDER / name).read_text(encoding="utf-8")
 
 
-def _parts(facts: Facts) -> dict[str, _Part]:
-    """Return the figures by the names under which the template places them."""
-    figures = {
-        "front": pareto.front(facts) if facts.are_several else style.figure([]),
-        "history": _figures.history(facts),
-        "curves": _figures.curves(facts),
-        "importance": _figures.importance(facts),
-        "parallel": param_figures.parallel(facts, _by_importance(facts)),
-        "timeline": timeline(facts),
-    }
-    return {name: _part(name, figure) for name, figure in figures.items()}
-
-
 def _slices(facts: Facts) -> list[_Part]:
-    names = _by_importance(facts)
     return [
         _part(f"slice-{place}", param_figures.slices(facts, name))
-        for place, name in enumerate(names)
+        for place, name in enumerate(figures.by_importance(facts))
     ]
-
-
-def _by_importance(facts: Facts) -> list[str]:
-    """Return the names of the parameters, the most important first where that is known."""
-    return list(dict.fromkeys([*_figures.importances(facts), *facts.params]))
 
 
 def _part(name: str, figure: go.Figure) -> _Part:

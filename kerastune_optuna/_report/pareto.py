@@ -14,9 +14,11 @@ from kerastune_optuna._report.facts import Facts, Row, is_finite
 def front(facts: Facts) -> go.Figure:
     """Return the COMPLETE trials by their first two objectives, those on the front above them.
 
-    Of more than two objectives, a trial on the front may be worse than others in both.
+    Of more than two objectives, a trial on the front may be worse than others in both. Of one there
+    is nothing to draw.
     """
-    rows = [row for row in facts.complete if all(map(is_finite, row.trial.values[:2]))]
+    several = facts.complete if facts.are_several else []
+    rows = [row for row in several if all(map(is_finite, row.trial.values[:2]))]
     best = sorted((row for row in rows if row.rank == 1), key=lambda row: row.trial.values[0])
     others = [row for row in rows if row.rank != 1]
     # Of more than two objectives the front is a surface, and a line would mislead.

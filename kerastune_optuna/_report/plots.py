@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from kerastune_optuna import _check
@@ -22,33 +21,23 @@ if TYPE_CHECKING:
     from kerastune_optuna._study import Home
 
 
-def plot_history(study: optuna.Study) -> go.Figure:
-    """Return the figure of all values and of the best one so far."""
-    return _plots().history(Facts(study))
+def plot(name: str, study: optuna.Study) -> go.Figure:
+    """Return one of the figures, by its name in `figures.FIGURES`.
 
-
-def plot_front(study: optuna.Study) -> go.Figure:
-    """Return the figure of two objectives and the front between them."""
+    Raises:
+        ArgumentError: The study has one objective, of which there is no front.
+        MissingExtraError: plotly is not installed.
+    """
     _check.installed("plotly", extra="plots")
+    from kerastune_optuna._report.figures import FIGURES
+
     facts = Facts(study)
-    if not facts.are_several:
+    if name == "front" and not facts.are_several:
         raise ArgumentError(
             f"Study {study.study_name!r} has one objective, and so one best trial and no front. "
             "Call plot_history() to see its values."
         )
-    from kerastune_optuna._report import pareto
-
-    return pareto.front(facts)
-
-
-def plot_curves(study: optuna.Study) -> go.Figure:
-    """Return the figure of all learning curves and their median."""
-    return _plots().curves(Facts(study))
-
-
-def plot_importance(study: optuna.Study) -> go.Figure:
-    """Return the figure of how much each parameter mattered."""
-    return _plots().importance(Facts(study))
+    return FIGURES[name](facts)
 
 
 def write_page(study: optuna.Study, path: str | Path) -> Path:
@@ -130,10 +119,3 @@ def card(study: optuna.Study, number: int | None = None) -> dict[str, Any]:
 def params(trial: FrozenTrial) -> str:
     """Return the parameters of a trial in one line."""
     return text.params_line(trial.params)
-
-
-def _plots() -> ModuleType:
-    _check.installed("plotly", extra="plots")
-    from kerastune_optuna._report import figures
-
-    return figures

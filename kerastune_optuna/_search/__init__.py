@@ -22,4 +22,3 @@ from kerastune_optuna._search.slots import room as room
 from kerastune_optuna._search.slots import take_one as take_one
 from kerastune_optuna._search.stopping import Deadline as Deadline
 from kerastune_optuna._search.stopping import Ending as Ending
-from kerastune_optuna._search.stopping import check_terminator as check_terminator

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
+from optuna.terminator import BaseTerminator
 
 from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
@@ -70,27 +71,42 @@ class Ending:
     train_repeats: bool = False
     key: str = field(default_factory=lambda: f"kerastune_optuna:ended:{uuid4()}")
 
+    def check(self, *, are_several: bool) -> None:
+        """Refuse what cannot tell whether to go on.
+
+        Args:
+            are_several: Whether there are several objectives.
+
+        Raises:
+            ArgumentError: Says what to pass instead.
+        """
+        _check.one_of("train_repeats", self.train_repeats, (True, False))
+        _check_terminator(self.terminator)
+        if are_several and isinstance(self.terminator, BaseTerminator):
+            raise ArgumentError(
+                f"terminator={self.terminator!r} is for one objective: Optuna's have none for "
+                "several. Pass how many trials in a row may bring nothing new onto the front."
+            )
+
     def is_here(self, study: optuna.Study) -> bool:
         """Whether no further trial may start."""
         if not self.train_repeats and not repeats.is_anything_left(study):
             return True
-        return self.terminator is not None and self._is_terminated(study)
+        return self._why(study, asks=True) is not None
 
-    def _is_terminated(self, study: optuna.Study) -> bool:
-        if self._advice_of_terminator(study) is not None:
-            return True
-        if (reason := _no_gain(self.terminator, study)) is not None:
-            # Else the workers that are training would go on alone where one of them finds a gain.
-            _optuna.set_attr(study, self.key, reason)
-        return reason is not None
-
-    def _advice_of_terminator(self, study: optuna.Study) -> str | None:
+    def _why(self, study: optuna.Study, *, asks: bool) -> str | None:
+        """Return the line of the worker that ended the search; of this one where it asks first."""
+        if self.terminator is None:  # nothing could end it: the study need not be read
+            return None
         told: str | None = _optuna.attrs_of(study).get(self.key)
+        if told is None and asks and (told := _no_gain(self.terminator, study)) is not None:
+            # Else the workers that are training would go on alone where one of them finds a gain.
+            _optuna.set_attr(study, self.key, told)
         return told
 
     def reason(self, study: optuna.Study) -> str | None:
         """Return the line that says why a search ended, if it was not for its budget."""
-        told = None if self.terminator is None else self._advice_of_terminator(study)
+        told = self._why(study, asks=False)
         if told is not None or self.train_repeats:
             return told
         count = repeats.count_if_all(study, running=False)
@@ -119,12 +135,7 @@ def _trials_since_best(study: optuna.Study) -> int:
     return sum(trial.number > best for trial in finished(study))
 
 
-def check_terminator(terminator: Any) -> None:
-    """Refuse what cannot tell whether to go on.
-
-    Raises:
-        ArgumentError: Says what to pass instead.
-    """
+def _check_terminator(terminator: Any) -> None:
     instead = "Pass how many trials in a row may bring no better value, or an Optuna terminator."
     if isinstance(terminator, type):
         raise ArgumentTypeError(f"terminator={terminator!r} is a class. {instead}")

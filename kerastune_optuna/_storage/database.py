@@ -17,15 +17,9 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StorageError
-from kerastune_optuna._storage import (
-    disks,
-    journal,
-    mysql,
-)
-from kerastune_optuna._storage import (
-    url as _url,
-)
-from kerastune_optuna._storage.patience import is_away, patient, tell_lost_connections
+from kerastune_optuna._storage import disks, journal, mysql
+from kerastune_optuna._storage import url as _url
+from kerastune_optuna._storage.patience import is_away, patient, reason, tell_lost_connections
 
 INSTEAD = (
     "pass storage= the URL of a PostgreSQL database, or an optuna.storages.JournalStorage with a "
@@ -281,7 +275,7 @@ def _connect_url(url: sqlalchemy.URL, gives_up: float, make: bool) -> BaseStorag
             again = _made_by_another(error) and tries_left > 0
             if not again and not (is_away(error) and time.monotonic() < gives_up):
                 # From None: a cause may show the password.
-                raise StorageError(_url.why_not(url, error)) from None
+                raise StorageError(_url.why_not(url, error, reason(error))) from None
         time.sleep(0.2)
 
 

@@ -21,6 +21,7 @@ from sqlalchemy import exc
 
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._exceptions import StorageError
+from kerastune_optuna._storage.url import without_passwords
 
 _T = TypeVar("_T")
 WORKER = "worker"  # the user attr of a trial that says who runs it
@@ -220,7 +221,9 @@ def patient(backend: BaseStorage, patience: float, where: Callable[[], str]) -> 
 
 
 def reason(error: BaseException) -> str:
-    """Return the first line of what a driver or client said."""
-    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    """Return the first line of what a driver or client said, without passwords."""
+    # Optuna raises these for others, which say more.
+    is_shell = isinstance(error, StorageInternalError | ImportError)
+    cause = (is_shell and error.__cause__) or error
     text = str(getattr(cause, "orig", None) or cause).strip()
-    return text.splitlines()[0] if text else type(cause).__name__
+    return without_passwords(text.splitlines()[0]) if text else type(cause).__name__

@@ -6,14 +6,16 @@ import re
 from collections.abc import Iterator, Sequence
 
 import sqlalchemy
-from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import ArgumentError as MalformedURL
 
 from kerastune_optuna._exceptions import ArgumentError
 
-_PASSWORDS = re.compile(r"(?<=://)([^:/@\s]*):[^@\s]*(?=@)|((?:pass\w*|pwd)=)[^&\s'\"]+", re.I)
-_SECRET = re.compile(r"pass|pwd|secret|token|key|auth|cred", re.I)  # in the names of options
+_NAMES = "pass|pwd|secret|token|key|auth|cred|odbc_connect"
+_SECRET = re.compile(_NAMES, re.I)  # in the name of an option
+_VALUE = r"""(?:\{.*?\}|'.*?'|".*?"|[^&\s'"]+)"""
+_SHOWN = re.compile(rf"((?<=://)[^:/@\s]*:)\S*(?=@)|((?:{_NAMES})[\w-]*(?:=|%3D)){_VALUE}", re.I)
 _DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql"}
+_EXTRAS = {"psycopg": "postgresql", "pymysql": "mysql"}
 
 
 def parse(text: str) -> sqlalchemy.URL:
@@ -23,13 +25,17 @@ def parse(text: str) -> sqlalchemy.URL:
         ArgumentError: The text is none.
     """
     try:
-        return sqlalchemy.make_url(text)
+        url = sqlalchemy.make_url(text)
+        if "@" in (url.host or ""):  # the rest of a password
+            raise MalformedURL
     except (MalformedURL, ValueError):  # a wrong port is a ValueError that shows a part
         # The text itself is not shown: it may hold a password.
         raise ArgumentError(
             "storage= is a text that is no database URL. Pass one like "
-            '"sqlite:///study.db" or "postgresql://user:password@host/database".'
+            '"sqlite:///study.db" or "postgresql://user:password@host/database", with %40 for '
+            "an @ in the password."
         ) from None
+    return url
 
 
 def with_driver(url: sqlalchemy.URL) -> sqlalchemy.URL:
@@ -40,13 +46,12 @@ def with_driver(url: sqlalchemy.URL) -> sqlalchemy.URL:
 
 def masked(url: sqlalchemy.URL) -> str:
     """Return the text of a URL without its passwords."""
-    hidden = url.update_query_dict(dict.fromkeys(_secrets(url), "***"))
-    return hidden.render_as_string(hide_password=True)
+    return without_passwords(url.render_as_string(hide_password=True))
 
 
 def without_passwords(text: str) -> str:
-    """Return a text without the passwords of the URLs in it."""
-    return _PASSWORDS.sub(r"\1\2:***" if "://" in text else r"\2***", text)
+    """Return a text without the passwords, tokens and keys in it."""
+    return _SHOWN.sub(r"\1\2***", text)
 
 
 def without_secrets(arguments: Sequence[str]) -> Iterator[str]:
@@ -64,20 +69,23 @@ def without_secrets(arguments: Sequence[str]) -> Iterator[str]:
         hides = not hides and not equals and is_secret and name.startswith("-")
 
 
-def why_not(url: sqlalchemy.URL, error: Exception) -> str:
+def why_not(url: sqlalchemy.URL, error: Exception, reason: str) -> str:
     """Return one line on why a database cannot be opened, without the passwords."""
-    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-    lines = str(getattr(cause, "orig", None) or cause).strip().splitlines()
-    reason = lines[0] if lines else type(cause).__name__
-    for secret in (url.password, *(url.query[key] for key in _secrets(url))):
-        if secret:
-            reason = reason.replace(str(secret), "***")
-    return (
-        f"storage={masked(url)!r} cannot be opened: {reason} Check that the server runs, the "
-        "database exists, and the driver is installed."
-    )
+    for secret in filter(None, _secrets(url)):
+        reason = reason.replace(secret, "***")
+    advice = "Check that the server runs, the database exists, and the driver is installed"
+    if isinstance(error, ImportError):
+        extra = _EXTRAS.get(url.drivername.partition("+")[2])
+        advice = f'Run: pip install "kerastune_optuna[{extra}]"' if extra else "Install the driver"
+    return f"storage={masked(url)!r} cannot be opened: {reason.rstrip('.')}. {advice}."
 
 
-def _secrets(url: sqlalchemy.URL) -> list[str]:
-    """Return the names of a URL's options that hold passwords."""
-    return [key for key in url.query if "pass" in key.lower() or key.lower() == "pwd"]
+def _secrets(url: sqlalchemy.URL) -> Iterator[str]:
+    """Yield what a URL hides, within a connection string of ODBC too."""
+    yield url.password or ""
+    for name, values in url.normalized_query.items():
+        for value in values:
+            for option in [f"{name}={value}", *re.split(r"[;\s]", value)]:
+                key, _, secret = option.partition("=")
+                if _SECRET.search(key):
+                    yield secret.strip("{}'\"")

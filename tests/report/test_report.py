@@ -19,6 +19,7 @@ from kerastune_optuna import (
     MissingExtraError,
     _report,
 )
+from kerastune_optuna._report.figures import FIGURES
 from tests.conftest import PruneAt
 from tests.faults import WATCHDOG
 from tests.replays import Recorded, invented, replay
@@ -225,12 +226,25 @@ def test_any_study_has_a_page(visit, tmp_path):
         assert (tab.said, tab.asked) == ([], []), name
 
 
+def test_each_figure_is_on_the_page(tmp_path):
+    """The page has a place for each figure that is made, also for one that is added later."""
+    study = optuna.create_study(directions=["minimize", "maximize"])
+    begun = datetime.datetime(2026, 1, 1)
+    for size in range(5):
+        given = {"values": [size, size], "params": {"size": size}, "intermediate_values": {0: size}}
+        trial = create_trial(distributions={"size": IntDistribution(0, 9)}, **given)
+        trial.datetime_start = begun
+        study.add_trial(trial)
+    page = _report.write_page(study, tmp_path / "report.html").read_text()
+    assert re.findall('data-chart="([a-z]+)"', page) == list(FIGURES)
+
+
 @pytest.mark.parametrize("trials", ODD.values(), ids=ODD)
 def test_any_study_has_tables_and_figures(trials):
     """Those studies have a summary and figures too."""
     study = study_of(*trials)
-    for figure in (_report.plot_curves, _report.plot_history, _report.plot_importance):
-        assert NASTY not in figure(study).to_json()
+    for name in FIGURES.keys() - {"front"}:
+        assert NASTY not in _report.plot(name, study).to_json()
     told = _report.summary(study, 3)
     assert (f"Trials: {len(trials)}" if trials else "No trial has begun") in told
     assert max(map(len, told.splitlines())) <= 80
@@ -246,7 +260,7 @@ def test_a_large_study_fits_a_page(tmp_path):
         optuna.pruners.NopPruner(),
     )
     assert _report.write_page(study, tmp_path / "report.html").stat().st_size <= 10e6
-    assert len(_report.plot_curves(study).data) < 10
+    assert len(_report.plot("curves", study).data) < 10
 
 
 def test_figures_name_their_trials(search):
@@ -397,7 +411,7 @@ def test_importance_counts_pruned_trials(mostly_pruned):
     """COMPLETE trials alone cannot tell what decides which trials are pruned."""
     alone = optuna.importance.get_param_importances(mostly_pruned)
     assert alone["units"] > alone["rate"]
-    figure = _report.plot_importance(mostly_pruned)
+    figure = _report.plot("importance", mostly_pruned)
     (bars,) = figure.data
     told = dict(zip(bars.y, bars.x, strict=True))
     assert told["rate"] > 2 * told["units"]

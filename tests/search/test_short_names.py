@@ -1,4 +1,4 @@
-"""What is searched: samplers and pruners by name, configurations that go first, and the end."""
+"""What is searched: samplers and pruners by name, configurations that go first, and repeats."""
 
 from __future__ import annotations
 
@@ -9,14 +9,7 @@ import warnings
 import keras
 import optuna
 import pytest
-from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
-from optuna.terminator import (
-    BestValueStagnationEvaluator,
-    CrossValidationErrorEvaluator,
-    Terminator,
-)
-from optuna.trial import TrialState
 
 from kerastune_optuna import ArgumentError, ArgumentTypeError, MissingExtraError
 from kerastune_optuna._search import samplers
@@ -380,65 +373,3 @@ def test_more_epochs_are_no_repeat(search, make_tuner):
     with pytest.warns(UserWarning, match="epochs was 1 and is 2"):
         tuner = search(tuner=make_tuner(of_few), fit={"epochs": 2})
     assert list(tuner.results()["epochs_run"]) == [1, 2]
-
-
-def test_a_search_ends_where_nothing_is_left(search, make_tuner, capsys):
-    """Four configurations are tried once each, and the search without a limit says so."""
-    tuner = search(of_few, sampler="tpe", n_trials=None, fit={"epochs": 1, "verbose": 2})
-    assert len({tuple(params.values()) for params in params_of(tuner)}) == 4
-    assert len(tuner.study.trials) == 4
-    end = "All 4 configurations were tried: nothing is left"
-    assert capsys.readouterr().out.splitlines()[-1] == end
-    tuner = search(tuner=make_tuner(of_few, n_trials=20), fit={"epochs": 1, "verbose": 2})
-    assert len(tuner.study.trials) == 4
-    assert capsys.readouterr().out.splitlines()[-1] == end
-
-
-class AfterTwo:
-    """Be a terminator that has enough after two trials."""
-
-    def should_terminate(self, study):
-        """Count the trials."""
-        return len(study.get_trials(states=[TrialState.COMPLETE])) >= 2
-
-
-def stagnation(evaluate_error=lambda: None):
-    """Return Optuna's terminator for a value that stagnates."""
-    with warnings.catch_warnings():
-        # Optuna 5 means to drop its terminators, and marks the evaluators as experimental.
-        warnings.simplefilter("ignore", (FutureWarning, ExperimentalWarning))
-        return Terminator(BestValueStagnationEvaluator(0), evaluate_error(), min_n_trials=1)
-
-
-def that_learns_nothing(trial):
-    """Return a classifier whose validation loss is the same in each trial."""
-    trial.suggest_float("lr", 0, 1)
-    softmax = keras.layers.Dense(3, activation="softmax", kernel_initializer="zeros")
-    model = keras.Sequential([keras.Input((4,)), softmax])
-    loss = "sparse_categorical_crossentropy"
-    model.compile(keras.optimizers.SGD(0.0), loss, run_eagerly=True)
-    return model
-
-
-@pytest.mark.parametrize(
-    ("terminator", "line"),
-    [
-        (1, "Stopped: 1 trial brought no better value"),
-        (AfterTwo(), "Stopped: AfterTwo expects no gain"),
-        (stagnation(), "Stopped: Terminator expects no gain"),
-    ],
-    ids=["number", "object", "optuna"],
-)
-def test_a_terminator_ends_the_search(search, capsys, terminator, line):
-    """A number of trials without gain, or an object that is asked, ends it and is named."""
-    options = {"terminator": terminator, "n_trials": 10}
-    fit = {"epochs": 1, "verbose": 2}
-    tuner = search(that_learns_nothing, "val_loss", **options, fit=fit)
-    assert len(tuner.study.get_trials(states=[TrialState.COMPLETE])) == 2
-    assert capsys.readouterr().out.splitlines()[-1] == line
-
-
-def test_a_terminator_that_needs_cross_validation_is_refused(make_tuner):
-    """Optuna's default asks for scores that nobody reports, and raises after some trials."""
-    with pytest.raises(ArgumentError, match=r"no cross-validation\. Pass a number"):
-        make_tuner(terminator=stagnation(CrossValidationErrorEvaluator))

@@ -90,6 +90,7 @@ def test_no_password_is_in_a_card(search, tmp_path, monkeypatch):
     command = ["python", "search.py", f"postgresql://me:{secret}@host/db", "--token", secret]
     command += [f"--db-password={secret}", f"sqlite:///x?password={secret}", "--epochs", "3"]
     command += [f"postgresql://me:{secret}{'x' * 300}@host/db"]
+    command += ["--db", f"mssql+pyodbc:///?odbc_connect=DRIVER%3Dx%3BPWD%3D{secret}"]
     monkeypatch.setattr(sys, "orig_argv", command)
     tuner = search(n_trials=1)
     told = json.dumps(cards_of(tuner))

@@ -1,0 +1,111 @@
+"""What ends a search before its budget is spent: nothing left to try, and no gain expected."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+
+import keras
+import optuna
+import pytest
+from optuna.exceptions import ExperimentalWarning
+from optuna.terminator import (
+    BestValueStagnationEvaluator,
+    CrossValidationErrorEvaluator,
+    Terminator,
+)
+from optuna.trial import TrialState
+
+from kerastune_optuna import ArgumentError
+from kerastune_optuna._search import Ending
+
+
+class AfterTwo:
+    """Be a terminator that has enough after two trials."""
+
+    def should_terminate(self, study):
+        """Count the trials."""
+        return len(study.get_trials(states=[TrialState.COMPLETE])) >= 2
+
+
+def stagnation(evaluate_error=lambda: None):
+    """Return Optuna's terminator for a value that stagnates."""
+    with warnings.catch_warnings():
+        # Optuna 5 means to drop its terminators, and marks the evaluators as experimental.
+        warnings.simplefilter("ignore", (FutureWarning, ExperimentalWarning))
+        return Terminator(BestValueStagnationEvaluator(0), evaluate_error(), min_n_trials=1)
+
+
+def frozen():
+    """Return a classifier whose validation loss is the same in each trial."""
+    softmax = keras.layers.Dense(3, activation="softmax", kernel_initializer="zeros")
+    model = keras.Sequential([keras.Input((4,)), softmax])
+    loss = "sparse_categorical_crossentropy"
+    model.compile(keras.optimizers.SGD(0.0), loss, run_eagerly=True)
+    return model
+
+
+def that_learns_nothing(trial):
+    """Return that classifier, of which there are as many configurations as numbers."""
+    trial.suggest_float("lr", 0, 1)
+    return frozen()
+
+
+def of_four(trial):
+    """Return that classifier, of which there are four configurations."""
+    trial.suggest_int("units", 2, 3)
+    trial.suggest_categorical("name", ["a", "b"])
+    return frozen()
+
+
+def test_a_search_ends_where_nothing_is_left(search, make_tuner, capsys):
+    """Four configurations are tried once each, and the search without a limit says so."""
+    tuner = search(
+        of_four, "val_loss", sampler="tpe", n_trials=None, fit={"epochs": 1, "verbose": 2}
+    )
+    assert len({tuple(trial.params.values()) for trial in tuner.study.trials}) == 4
+    assert len(tuner.study.trials) == 4
+    end = "All 4 configurations were tried: nothing is left"
+    assert capsys.readouterr().out.splitlines()[-1] == end
+    tuner = search(
+        tuner=make_tuner(of_four, "val_loss", n_trials=20), fit={"epochs": 1, "verbose": 2}
+    )
+    assert len(tuner.study.trials) == 4
+    assert capsys.readouterr().out.splitlines()[-1] == end
+
+
+@pytest.mark.parametrize(
+    ("terminator", "line"),
+    [
+        (1, "Stopped: 1 trial brought no better value"),
+        (AfterTwo(), "Stopped: AfterTwo expects no gain"),
+        (stagnation(), "Stopped: Terminator expects no gain"),
+    ],
+    ids=["number", "object", "optuna"],
+)
+def test_a_terminator_ends_the_search(search, capsys, terminator, line):
+    """A number of trials without gain, or an object that is asked, ends it and is named."""
+    options = {"terminator": terminator, "n_trials": 10}
+    fit = {"epochs": 1, "verbose": 2}
+    tuner = search(that_learns_nothing, "val_loss", **options, fit=fit)
+    assert len(tuner.study.get_trials(states=[TrialState.COMPLETE])) == 2
+    assert capsys.readouterr().out.splitlines()[-1] == line
+
+
+def test_who_ends_a_search_ends_it_for_all_workers():
+    """What one worker finds holds for the others, also where one of them finds a gain after all."""
+    study = optuna.create_study()
+    ending = Ending(terminator=1)
+    study.add_trials(optuna.trial.create_trial(value=value) for value in (2.0, 2.0))
+    assert ending.reason(study) is None  # which asks nothing
+    assert ending.is_here(study)
+    study.add_trial(optuna.trial.create_trial(value=1.0))
+    assert pickle.loads(pickle.dumps(ending)).is_here(study)
+    assert ending.reason(study) == "Stopped: 1 trial brought no better value"
+    assert not Ending(terminator=1).is_here(study)  # that of another search
+
+
+def test_a_terminator_that_needs_cross_validation_is_refused(make_tuner):
+    """Optuna's default asks for scores that nobody reports, and raises after some trials."""
+    with pytest.raises(ArgumentError, match=r"no cross-validation\. Pass a number"):
+        make_tuner(terminator=stagnation(CrossValidationErrorEvaluator))
