@@ -112,7 +112,7 @@ def test_an_epoch_is_one_call():
         (lambda: compiled(keras.Sequential([*sized(), keras.layers.Dense(3, "silu")])), {}),
         (lambda: compiled(keras.Sequential([*sized(), Own(), keras.layers.Dense(3)])), {}),
         (lambda: compiled(keras.Sequential([*sized(), keras.layers.Dense(3, twice)])), {}),
-        (lambda: compiled(OwnLoop(*(lambda t: (t, t))(keras.Input((8,))))), {}),
+        (lambda: compiled(OwnLoop(x := keras.Input((8,)), keras.layers.Dense(3)(x))), {}),
         (build, {"steps_per_epoch": 13, "x": DATASET.repeat(), "y": None}),  # a prime
         (build, {"steps": 1}),
     ],
