@@ -112,7 +112,7 @@ def test_an_epoch_is_one_call():
         (lambda: compiled(keras.Sequential([*sized(), keras.layers.Dense(3, "silu")])), {}),
         (lambda: compiled(keras.Sequential([*sized(), Own(), keras.layers.Dense(3)])), {}),
         (lambda: compiled(keras.Sequential([*sized(), keras.layers.Dense(3, twice)])), {}),
-        (lambda: compiled(OwnLoop(*(lambda t: (t, t))(keras.Input((8,))))), {}),
+        (lambda: compiled(OwnLoop(x := keras.Input((8,)), keras.layers.Dense(3)(x))), {}),
         # A prime above the most that a call makes, and two numbers that have no divisor in common.
         (build, {"steps_per_epoch": 131, "validation_steps": 131, "x": DATASET.repeat()}),
         (build, {"steps_per_epoch": 13, "validation_steps": 4, "x": DATASET.repeat()}),
