@@ -23,10 +23,11 @@ BEST = re.compile(r"^ +1 +\d+ +(\S+) ", re.MULTILINE)  # the value in the first 
 
 # Python imports it when it starts, and so do the workers of an example.
 OFFLINE = """
-import sys
+import re, sys
 
 def refuse(event, arguments):
-    if event == "socket.getaddrinfo":
+    # Names of this machine have no dot, and addresses in numbers none of these letters.
+    if event == "socket.getaddrinfo" and re.search(r"[g-z].*[.]", str(arguments[0])):
         raise RuntimeError(f"an example asks for {arguments[0]!r}")
 
 sys.addaudithook(refuse)
