@@ -29,6 +29,7 @@ def build(trial):
     return model
 
 
+@pytest.mark.slow
 def test_tpe_chooses_among_functions_and_classes(search, make_tuner):
     """Forty trials of the default sampler on SQLite meet no error, and the best one is rebuilt."""
     fit = {"x": X, "y": Y, "validation_data": (X, Y), "epochs": 1}

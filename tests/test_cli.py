@@ -68,6 +68,7 @@ def content(path):
         return list(connection.iterdump())
 
 
+@pytest.mark.slow
 def test_status_says_how_far_the_search_is(call, search, tmp_path):
     """The counts of states, the best trial, and each trial that is running."""
     tuner = search(n_trials=3, pruner=PruneAt([1]))
@@ -84,6 +85,7 @@ def test_status_says_how_far_the_search_is(call, search, tmp_path):
     assert err == ""
 
 
+@pytest.mark.slow
 def test_best_prints_json_and_nothing_else(call, tuner):
     """What standard output has can be read as JSON, and equals best_params."""
     out, err = call("best", tuner.directory)
@@ -129,6 +131,7 @@ def test_report_writes_the_page(call, tuner, tmp_path):
     assert "<html" in (tmp_path / "page.html").read_text()
 
 
+@pytest.mark.slow
 def test_dashboard_serves_until_it_is_interrupted(tuner):
     """It prints where the study is, serves its artifacts, and ends well by Ctrl-C."""
     command = [sys.executable, "-u", "-m", "kerastune_optuna", "dashboard", tuner.directory]
@@ -256,6 +259,7 @@ def test_help_lists_all_commands(call):
     assert [line.split()[0] for line in out.split("Commands:")[1].strip().splitlines()] == COMMANDS
 
 
+@pytest.mark.slow
 def test_it_starts_without_keras(tuner):
     """TensorFlow is left alone, which takes seconds to import and writes on standard error."""
     code = (

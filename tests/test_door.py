@@ -143,6 +143,7 @@ def names_at_the_door(room: str) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_some_rooms_do_without_keras():
     """What only looks at studies imports neither Keras nor TensorFlow."""
     rooms = "; ".join(f"import kerastune_optuna.{room}" for room in WITHOUT_KERAS)

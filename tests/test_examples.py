@@ -51,6 +51,7 @@ def run(name, folder):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_iris_finds_a_better_network(tmp_path):
     """The lecture's script runs 30 trials, prunes some, and its model is that of the study.
 
@@ -68,6 +69,7 @@ def test_iris_finds_a_better_network(tmp_path):
     assert tuned > by_hand
 
 
+@pytest.mark.slow
 def test_digits_goes_on_where_it_stopped(tmp_path):
     """The second run trains nothing more and hands back the same model."""
     first, second = run("digits.py", tmp_path), run("digits.py", tmp_path)
@@ -77,6 +79,7 @@ def test_digits_goes_on_where_it_stopped(tmp_path):
     assert round(best, 4) == float(accuracy.search(first)[1]) == float(accuracy.search(second)[1])
 
 
+@pytest.mark.slow
 def test_mlflow_has_a_run_for_each_trial(tmp_path):
     """MLflow holds the parameters and the epochs of three trials, and the best value among them."""
     printed = run("mlflow_runs.py", tmp_path)
@@ -87,6 +90,7 @@ def test_mlflow_has_a_run_for_each_trial(tmp_path):
     assert all("learning_rate" in params for *_, params in runs)
 
 
+@pytest.mark.slow
 def test_confirm_says_what_was_luck(tmp_path):
     """The confirmed winner's model is that of the line that names it, and luck is told."""
     printed = run("confirm.py", tmp_path)
@@ -106,6 +110,7 @@ def test_the_readmes_example_runs(tmp_path):
     assert abs(value - accuracy) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_the_code_of_a_guide_runs(guide, tmp_path, monkeypatch):
@@ -148,6 +153,7 @@ def test_the_index_names_each_guide_and_example():
     assert [file.name for file in files if f"{file.name})" not in index] == []
 
 
+@pytest.mark.slow
 def test_fine_tuning_keeps_the_best_of_both_phases(tmp_path):
     """Each trial has the epochs of two phases, and the model is that of the best one of them."""
     printed = run("fine_tuning.py", tmp_path)
@@ -157,6 +163,7 @@ def test_fine_tuning_keeps_the_best_of_both_phases(tmp_path):
     assert accuracy == round(float(BEST.search(printed)[1]), 4) > 0.5
 
 
+@pytest.mark.slow
 def test_a_table_is_learned_from_raw_rows(tmp_path):
     """The best model takes numbers and words as they come; its batch size was tuned with it."""
     printed = run("tabular.py", tmp_path)
@@ -166,6 +173,7 @@ def test_a_table_is_learned_from_raw_rows(tmp_path):
     assert accuracy == float(BEST.search(printed)[1]) > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["parallel.py", "dask_cluster.py"])
 def test_many_workers_find_a_good_network(name, tmp_path):
     """The parallel searches run 12 trials and hand back the model of the best one."""
@@ -177,6 +185,7 @@ def test_many_workers_find_a_good_network(name, tmp_path):
     assert round(best, 4) == accuracy
 
 
+@pytest.mark.slow
 def test_a_search_moves_from_keras_tuner(tmp_path):
     """A HyperModel runs unchanged, and the best model is that of the study."""
     printed = run("from_keras_tuner.py", tmp_path)
@@ -185,6 +194,7 @@ def test_a_search_moves_from_keras_tuner(tmp_path):
     assert re.search(r"Best batch size: (8|16|32), of \{'layers': ", printed)
 
 
+@pytest.mark.slow
 def test_pareto_finds_small_and_accurate_networks(tmp_path):
     """The front has several networks within the limit, and the model is that of its trial."""
     printed = run("pareto.py", tmp_path)

@@ -107,6 +107,7 @@ def test_what_fails_once_a_signal_came_is_interrupted(tmp_path):
     assert again.user_attrs[RETRY_OF] == 0
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_terminated_alone_died_of_its_trial(search, capfd):
     """Who frees memory by SIGTERM, like earlyoom, counts as the kernel that does so by SIGKILL."""
 
@@ -121,6 +122,7 @@ def test_a_worker_that_is_terminated_alone_died_of_its_trial(search, capfd):
     assert "died by SIGTERM; another takes its place" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_sigterm_to_the_leader_interrupts_its_workers(search, make_tuner):
     """Who ends the process that leads a search loses no trial of its workers."""
     leader = os.getpid()

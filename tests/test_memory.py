@@ -47,6 +47,7 @@ def build_or_fail(trial):
     return model
 
 
+@pytest.mark.slow
 def test_no_model_and_no_graph_outlives_a_search(search):
     """COMPLETE, PRUNED and FAIL trials leave no model, no graph and no gradient alive."""
     before = alive("Sequential"), alive("FuncGraph"), custom_gradients()
@@ -56,6 +57,7 @@ def test_no_model_and_no_graph_outlives_a_search(search):
     assert (alive("Sequential"), alive("FuncGraph"), custom_gradients()) == before
 
 
+@pytest.mark.slow
 def test_the_graphs_do_not_add_up_in_a_search(search):
     """While a search runs, the graphs of one trial at most lie about."""
     counts = []
@@ -68,6 +70,7 @@ def test_the_graphs_do_not_add_up_in_a_search(search):
     assert len(set(counts)) == 1
 
 
+@pytest.mark.slow
 @registers
 def test_the_models_of_the_user_go_on_training(search, data):
     """A model that was traced before the search trains on after it, with its gradients."""

@@ -43,6 +43,7 @@ def test_a_mistyped_name_is_no_new_study(search, make_tuner):
         make_tuner(study_name="tset").summary()
 
 
+@pytest.mark.slow
 def test_a_tuner_says_what_it_has(search, make_tuner, tmp_path):
     """Its repr names study, objective, trials and best value, and makes nothing to do so."""
     fresh = make_tuner()

@@ -12,6 +12,7 @@ import tempfile
 import time
 
 import numpy as np
+import pytest
 
 from kerastune_optuna._scratch import scratch, sweep
 from tests.faults import ROOT
@@ -38,6 +39,7 @@ run(tuner_in(folder, sleepy, n_trials=2), x=DATA, n_workers=2)
 """
 
 
+@pytest.mark.slow
 def test_the_next_search_removes_what_a_killed_one_left(tmp_path, monkeypatch):
     """Neither arrays beside the study nor backups in the temporary folder outlive their search."""
     study, temporary = tmp_path / "tuning", tmp_path / "tmp"
@@ -112,6 +114,7 @@ def test_processes_that_make_and_sweep_at_once_meet_no_error(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_nobody_else_reads_data(tmp_path):
     """Arrays for workers are their owner's alone."""
 

@@ -145,6 +145,7 @@ def test_the_best_model_evaluates_to_the_best_value(search, make_tuner, data, bu
     assert value == pytest.approx(tuner.best_value, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_models_with_several_outputs_are_tuned(search, data):
     """The metric of one output can be the objective."""
     _, y, (x_val, y_val) = data
@@ -157,6 +158,7 @@ def test_models_with_several_outputs_are_tuned(search, data):
     assert logs["two_accuracy"] == pytest.approx(tuner.best_value, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_metric_that_keras_numbers_is_found_in_every_trial(search, data):
     """AUC() is called auc_1 in the second trial of a process, and is found there too."""
     _, y, (x_val, y_val) = data
@@ -165,6 +167,7 @@ def test_a_metric_that_keras_numbers_is_found_in_every_trial(search, data):
     assert list(tuner.results()["state"]) == ["COMPLETE"] * 3
 
 
+@pytest.mark.slow
 def test_a_value_is_that_of_the_best_epoch(search):
     """Value, reports and user attrs of a COMPLETE trial agree, and the attrs are complete."""
     tuner = search(n_trials=3, fit={"epochs": 4})
@@ -180,6 +183,7 @@ def test_a_value_is_that_of_the_best_epoch(search):
         assert ":" in attrs["worker"]
 
 
+@pytest.mark.slow
 def test_results_has_a_row_for_each_trial(search):
     """results() shows state, value, parameters and attrs of every trial, pruned ones too."""
     table = search(n_trials=3, pruner=PruneAt([1])).results()
@@ -204,6 +208,7 @@ def test_the_best_trial_is_the_earliest_of_equals(make_tuner):
     assert tuner.best_params == {"units": 3}
 
 
+@pytest.mark.slow
 def test_summary_prints_the_best_and_counts_the_rest(search, capsys):
     """summary() ranks trials, shows their parameters, and counts the states below."""
     search(n_trials=3, pruner=PruneAt([1])).summary(1)
@@ -240,6 +245,7 @@ def test_a_line_is_printed_for_each_trial(search, capsys, verbose):
     assert "A new study created" not in err
 
 
+@pytest.mark.slow
 def test_nothing_is_printed_when_nothing_is_wanted(search, capsys):
     """verbose=0 is silent."""
     search(fit={"verbose": 0})
@@ -286,6 +292,7 @@ def as_pydatasets(data):
     return {"x": Batches(x, y), "y": None, "validation_data": Batches(*validation)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [as_datasets, as_loaders, as_pydatasets])
 def test_data_of_every_form_is_trained_on(search, data, form):
     """Datasets, PyDatasets and functions that load the data serve as arrays do."""
@@ -293,6 +300,7 @@ def test_data_of_every_form_is_trained_on(search, data, form):
     assert list(tuner.results()["epochs_run"]) == [2, 2]
 
 
+@pytest.mark.slow
 def test_validation_split_is_passed_on(search, data):
     """Keras itself keeps the last quarter of the arrays, which gives the value."""
     tuner = search(fit={"validation_data": None, "validation_split": 0.25})
@@ -320,6 +328,7 @@ def splitting(trial):
     return build_eager(trial), {"validation_split": trial.suggest_categorical("split", [0.25, 0.5])}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "fit"),
     [
@@ -343,6 +352,7 @@ def test_arguments_of_fit_do_what_plain_keras_does_with_them(search, data, build
         assert trial.user_attrs["epochs_run"] == len(plain) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [{}, {"cv": 2, "validation_data": None}], ids=["plain", "folds"])
 def test_functions_that_load_arrays_are_called_once(search, data, more):
     """However many trials and trainings there are, the data is loaded for all of them."""
@@ -359,6 +369,7 @@ def test_functions_that_load_arrays_are_called_once(search, data, more):
     assert sorted(calls) == sorted(loaders)
 
 
+@pytest.mark.slow
 def test_a_failing_configuration_does_not_end_the_search(search, capsys):
     """Trials whose builder raises are FAIL with the reason, and are made up for."""
 
@@ -421,6 +432,7 @@ def test_an_error_of_the_code_ends_the_search_at_once(search, make_tuner, build,
     assert list(make_tuner(build).results()["state"]) == ["FAIL"]
 
 
+@pytest.mark.slow
 def test_an_objective_that_is_never_finite_fails_its_trial(search):
     """NaN in every epoch is a FAIL with that reason, not a value."""
 
@@ -435,6 +447,7 @@ def test_an_objective_that_is_never_finite_fails_its_trial(search):
     assert tuner.results()["stop_reason"][1] == "diverged at epoch 1/2: the loss is nan"
 
 
+@pytest.mark.slow
 def test_timeout_starts_no_further_trial(search, monkeypatch):
     """A search without n_trials ends after the trial in which its time runs out."""
     monkeypatch.setattr(stopping, "time", clock := Clock())
@@ -454,6 +467,7 @@ def test_any_optuna_storage_serves(search):
     assert len(optuna.load_study(study_name="test", storage=storage).trials) == 2
 
 
+@pytest.mark.slow
 def test_a_storage_url_serves(search, tmp_path):
     """The study lies where the URL says."""
     url = f"sqlite:///{tmp_path}/elsewhere.db"

@@ -68,6 +68,7 @@ def plain_loss(build, trial, **arguments):
     return min(model.fit(**arguments, epochs=2, verbose=0).history["val_loss"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("build", "x"), FORMS.values(), ids=FORMS)
 def test_a_trial_is_what_plain_keras_makes_of_the_same_data(search, build, x):
     """Texts, ragged and sparse rows train to the digits of Model.fit, and evaluate to the value."""
@@ -78,6 +79,7 @@ def test_a_trial_is_what_plain_keras_makes_of_the_same_data(search, build, x):
     assert loss == pytest.approx(tuner.best_value, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("build", "x"), FORMS.values(), ids=FORMS)
 def test_data_of_every_form_has_folds(search, build, x):
     """cv= picks rows of whatever has rows."""
@@ -85,6 +87,7 @@ def test_data_of_every_form_has_folds(search, build, x):
     assert len(tuner.best_trial.user_attrs["values"]) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["tensor of texts", "ragged"])
 def test_data_of_every_form_travels(search, form):
     """Tensors that NumPy does not hold as well reach worker processes as they are."""
@@ -95,6 +98,7 @@ def test_data_of_every_form_travels(search, form):
         assert trial.value == plain_loss(build, trial, **data)
 
 
+@pytest.mark.slow
 def test_a_trial_on_texts_is_reproduced(search):
     """A trial on a tensor of texts is trained again to the digit."""
     build, x = FORMS["tensor of texts"]
@@ -126,6 +130,7 @@ def build_autoencoder(trial):
     return model
 
 
+@pytest.mark.slow
 def test_validation_may_have_inputs_alone(search, data):
     """validation_data=(x,) is what Model.fit takes where a model needs no targets."""
     x = data[0]
@@ -134,6 +139,7 @@ def test_validation_may_have_inputs_alone(search, data):
         assert trial.value == plain_loss(build_autoencoder, trial, x=x, validation_data=(x,))
 
 
+@pytest.mark.slow
 def test_a_distributed_dataset_is_taken(search, data):
     """What a strategy made of a tf.data.Dataset trains as it does with Model.fit."""
     strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
@@ -166,6 +172,7 @@ def endless(x, y):
     return yield_batches
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_workers", [1, 2])
 def test_a_function_that_returns_a_generator_begins_it_anew_for_each_trial(search, data, n_workers):
     """Each trial trains and validates on the first batches, as plain Keras with its seed."""
@@ -179,6 +186,7 @@ def test_a_function_that_returns_a_generator_begins_it_anew_for_each_trial(searc
         assert trial.value == plain_loss(build_model, trial, **fresh)
 
 
+@pytest.mark.slow
 def test_each_epoch_is_validated_on_the_same_batches(search, data):
     """Keras reads a generator on from epoch to epoch; yet the best model evaluates to the value."""
     x, y, validation = data
@@ -190,6 +198,7 @@ def test_each_epoch_is_validated_on_the_same_batches(search, data):
     assert loss == pytest.approx(tuner.best_value, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_generator_function_serves_all_that_trains(search, data):
     """refit() and reproduce() take one too."""
     x, y, validation = data

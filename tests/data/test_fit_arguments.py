@@ -68,6 +68,7 @@ def assert_batches_are_tuned(tuner, validation):
     assert accuracy == pytest.approx(tuner.best_value, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_batch_size_is_tuned_for_arrays_and_for_rows(search, data, tmp_path):
     """Arrays and a dataset of single rows go in batches of each trial's size, to equal values."""
     tables = []
@@ -79,6 +80,7 @@ def test_batch_size_is_tuned_for_arrays_and_for_rows(search, data, tmp_path):
     assert tables[0].equals(tables[1])
 
 
+@pytest.mark.slow
 def test_the_advice_for_data_of_a_trial_works(search, data):
     """Data beside the model is refused with a line of code, which trains each trial on its own."""
     seen = {}
@@ -106,6 +108,7 @@ def test_the_advice_for_data_of_a_trial_works(search, data):
     assert tuner.best_model().evaluate(x, y, verbose=0)[0] == pytest.approx(tuner.best_value)
 
 
+@pytest.mark.slow
 def test_batch_size_is_tuned_by_two_workers(search, data):
     """Rows travel to worker processes and get their batches there."""
     tuner = search(with_batch_size, n_trials=4, fit={**as_rows(data), "epochs": 1, "n_workers": 2})
@@ -159,6 +162,7 @@ def with_epochs(trial):
     return build_model(trial), {"epochs": np.int64(trial.suggest_int("epochs", 3, 5))}
 
 
+@pytest.mark.slow
 def test_epochs_are_tuned(search):
     """Each trial runs as long as its builder says, and a pruned one saves what is left of that."""
     tuner = search(with_epochs, n_trials=4, pruner=PruneAt([1], step=1), fit={"epochs": 20})
@@ -184,6 +188,7 @@ def test_the_display_counts_the_epochs_of_each_trial():
     assert frame._seconds_left() == pytest.approx(30)  # half a trial took 10 seconds
 
 
+@pytest.mark.slow
 def test_a_trial_of_its_own_length_is_resumed(search):
     """After Ctrl-C the retry goes on from its backup, up to the epochs of its builder."""
     seen, interrupts = [], [2]
@@ -205,6 +210,7 @@ def test_a_trial_of_its_own_length_is_resumed(search):
     assert sorted(tuner.study.trials[1].intermediate_values) == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_class_weight_is_tuned(search):
     """Classes that weigh nothing leave nothing to lose."""
 
@@ -225,6 +231,7 @@ def test_the_builder_goes_before_search(search):
     assert tuner.best_trial.user_attrs["epochs_run"] == 1
 
 
+@pytest.mark.slow
 def test_callbacks_are_tuned_and_added(search):
     """A builder's callbacks act beside those of search(), and hold the very model that trains."""
     seen, held = [], []
@@ -261,6 +268,7 @@ def test_a_builders_callbacks_write_into_folders_of_their_trials(search, tmp_pat
         assert sorted(path.name for path in folder.iterdir()) == ["new.csv", "same.csv"]
 
 
+@pytest.mark.slow
 def test_wrong_arguments_of_a_later_trial_fail_that_trial(search):
     """A search that has a finished trial goes on, and the trial says what was wrong."""
 
@@ -272,6 +280,7 @@ def test_wrong_arguments_of_a_later_trial_fail_that_trial(search):
     assert table["stop_reason"][1].startswith("ArgumentError: epochs=0 is less than 1.")
 
 
+@pytest.mark.slow
 def test_a_callback_function_that_fails_later_fails_its_trial(search):
     """What it returns in the second trial is the reason of that trial alone."""
 

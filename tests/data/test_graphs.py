@@ -138,6 +138,7 @@ def test_a_large_pipeline_is_left_alone():
     assert for_one(large) is large
 
 
+@pytest.mark.slow
 def test_a_search_trains_on_kept_datasets(search):
     """A pipeline with a shuffle is searched as ever, and evaluates to the value of the study."""
     x = SLICES.map(lambda row: (row / 400, tf.cast(row[0] > 200, tf.int64)))

@@ -277,6 +277,7 @@ def trained(search, returns, **options):
     return search(from_keras_tuner(Model()), **{"n_trials": 1, **wanted})
 
 
+@pytest.mark.slow
 def test_what_fit_returns_is_the_value(search):
     """Whatever KerasTuner takes for a result, the trial has its value."""
     results = [0.25, 1, np.float32(0.5), {"val_accuracy": 0.75}, [0.5, {"val_accuracy": 0.25}]]
@@ -309,6 +310,7 @@ def test_a_loop_of_its_own_is_reported_once(search, data):
     assert tuner.results()["stop_reason"].unique() == ["all of the builder's own training"]
 
 
+@pytest.mark.slow
 def test_a_loop_of_its_own_is_told_without_an_epoch(search, data, capsys):
     """In lines, of search() and of confirm(), and in the summary."""
     tuner = search(from_keras_tuner(OwnLoop()), n_trials=1, fit={"verbose": 2})
@@ -460,6 +462,7 @@ def test_the_tuner_takes_the_guides_arguments(line, search, monkeypatch, tmp_pat
     assert len(tuner.study.trials) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Not as in the trials:UserWarning")  # of other epochs
 def test_the_guides_calls_work(search, make_tuner, data):
     """Each call beside one of KerasTuner's works on a tuner that has searched."""

@@ -95,6 +95,7 @@ def test_reports_are_kept(imported):
     assert set(metrics) == {"val_accuracy", "accuracy", "val_loss"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("imported")
 def test_a_search_goes_on_with_it(data, tmp_path):
     """The next trials have the same distributions, and the sampler learns from those before."""

@@ -33,6 +33,7 @@ def details(dashboard):
     return json.loads(get(dashboard, f"/api/studies/{study_id}"))
 
 
+@pytest.mark.slow
 def test_it_serves_the_study(search):
     """Its page, its trials with their curves, the name of the metric and a note are there."""
     tuner = search()
@@ -46,6 +47,7 @@ def test_it_serves_the_study(search):
     assert [len(trial["intermediate_values"]) for trial in study["trials"]] == [2, 2]
 
 
+@pytest.mark.slow
 def test_it_serves_histories_and_weights(search):
     """Each trial has its table, and the best one the weights that best_model() loads."""
     tuner = search()
@@ -77,6 +79,7 @@ def test_a_note_of_the_user_stays(search):
     assert get_note(tuner.study) == "Mine."
 
 
+@pytest.mark.slow
 def test_it_follows_a_running_search(search, make_tuner):
     """A page that is asked for while trials run shows those that were told already."""
     seen = []
@@ -142,6 +145,7 @@ def test_a_port_that_cannot_be_used_is_an_error(make_tuner, port):
     assert len(str(got.value).splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_browser_shows_curves_and_artifacts(search, browser):
     """In Chromium each trial has its curve, and the history on a trial's page opens as a table."""
     tuner = search(n_trials=4, pruner=PruneAt([1]), fit={"epochs": 5})

@@ -146,6 +146,7 @@ def is_whole(width, n_workers):
     return is_so
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_workers", [1, 2])
 def test_the_display_stays_whole(n_workers, tmp_path):
     """At 80 and 120 columns, through prints, resizes and Ctrl-C, no row is wrapped or left over."""
@@ -178,6 +179,7 @@ def test_the_last_words_of_a_killed_search_are_shown(tmp_path):
     assert "trial 1 is told of" in rows
 
 
+@pytest.mark.slow
 def test_a_pipe_gets_lines_without_escape_codes(tmp_path):
     """With verbose=1, and colors forced, a search that is piped prints a line for each trial."""
     script = [sys.executable, "-c", SCRIPT, tmp_path, "3", "1", "0", "-1"]
@@ -194,6 +196,7 @@ def test_a_pipe_gets_lines_without_escape_codes(tmp_path):
     assert done.stderr.count("UserWarning: a warning of each trial") == 1
 
 
+@pytest.mark.slow
 def test_a_notebook_keeps_one_readable_picture(tmp_path, monkeypatch):
     """The lecture's notebook runs, its search leaves one picture, and its model is the study's."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -245,6 +248,7 @@ print(tuner.best_value, tuner.best_model().evaluate(x, x[:, :1], verbose=0))
 )
 
 
+@pytest.mark.slow
 def test_a_notebook_searches_with_workers(tmp_path, monkeypatch):
     """What cells define, and the globals that it reads, travel to worker processes."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

@@ -216,6 +216,7 @@ def test_the_code_gives_the_best_parameters(visit, report, study):
     page.wait_for_function("document.getElementById('copy').textContent !== 'Copy'")
 
 
+@pytest.mark.slow
 def test_any_study_has_a_page(visit, tmp_path):
     """Studies without values, attrs or parameters, or with HTML in names, show no error."""
     tab = visit()
@@ -251,6 +252,7 @@ def test_any_study_has_tables_and_figures(trials):
     assert NASTY not in _report.summary_html(study, 3)
 
 
+@pytest.mark.slow
 def test_a_large_study_fits_a_page(tmp_path):
     """A page of 1,000 trials of 50 epochs has at most 10 MB, and few traces."""
     study = replay(
@@ -263,6 +265,7 @@ def test_a_large_study_fits_a_page(tmp_path):
     assert len(_report.plot("curves", study).data) < 10
 
 
+@pytest.mark.slow
 def test_figures_name_their_trials(search):
     """The tuner's figures are plotly's, and each point of a curve names its trial."""
     tuner = search(n_trials=5, pruner=PruneAt([1]))
@@ -274,6 +277,7 @@ def test_figures_name_their_trials(search):
     assert set(tuner.plot_importance().data[0].y) == {"units", "lr"}
 
 
+@pytest.mark.slow
 def test_report_returns_its_path(search, tmp_path, monkeypatch):
     """report() writes report.html here, or where it is told to, and returns the path."""
     monkeypatch.chdir(tmp_path)
@@ -304,6 +308,7 @@ def test_a_missing_package_names_its_extra(make_tuner, monkeypatch, ask):
         getattr(tuner, ask)()
 
 
+@pytest.mark.slow
 def test_summary_says_what_pruning_saved(search, capsys):
     """Epochs that pruned trials did not run are counted, for the epochs of the latest search."""
     tuner = search(n_trials=3, pruner=PruneAt([1]), fit={"epochs": 5})
@@ -328,6 +333,7 @@ def test_summary_lists_what_has_no_rank(study):
     assert places == sorted(places)
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_the_best_trials(search):
     """The tuner's HTML is a table of its trials."""
     tuner = search()
@@ -346,6 +352,7 @@ def test_a_notebook_makes_no_study(make_tuner, tmp_path):
     assert len(optuna.get_all_study_names(tuner._home.storage)) == 1
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_a_study_of_another_process(search, make_tuner):
     """A tuner that was just made shows the study that is in its directory."""
     search()
@@ -426,6 +433,7 @@ def test_the_page_shows_the_most_important_parameter_first(mostly_pruned, tmp_pa
     assert '"ticktext":["value","rate","units"]' in page
 
 
+@pytest.mark.slow
 def test_summary_tells_the_time():
     """That of all trainings is in a line of its own, and that of each in its row."""
     trials = [by_hand(user_attrs={"seconds": seconds}) for seconds in (31.25, 32.0)]

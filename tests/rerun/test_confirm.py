@@ -132,6 +132,7 @@ def ranked(*rows):
     return Confirmation("test-confirm", ACCURACY, rows)
 
 
+@pytest.mark.slow
 def test_the_best_configurations_are_trained_again(trained):
     """The best configurations are trained with their parameters and fresh seeds, and to the end."""
     tuner, _ = trained
@@ -201,6 +202,7 @@ def test_the_best_value_stays_that_of_the_search(search_noisy):
     assert tuner.best_value == before.value == pytest.approx(0.1, abs=0.05)
 
 
+@pytest.mark.slow
 def test_two_workers_share_the_executions(search_noisy, tmp_path):
     """Two processes train the executions, and each is there once."""
 
@@ -235,6 +237,7 @@ tuner.confirm(2, 3, *DATA, verbose=0)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_confirmation_goes_on(search_noisy, tmp_path):
     """Killed in the middle and called again, each execution is there once, and none is missing."""
     tuner = search_noisy({"a": 0.1, "b": 0.2}, storage=None)
@@ -283,6 +286,7 @@ def test_only_what_is_missing_is_trained(search_noisy, capsys):
     assert more.ranking[0].values[:2] == first.ranking[0].values
 
 
+@pytest.mark.slow
 def test_a_smaller_request_trains_no_more_than_it_asks_for(search_noisy):
     """Interrupted on the way to 50 executions and called for 5, it trains those, and no other."""
     calls = []
@@ -328,6 +332,7 @@ tuner.confirm(1, 2, *DATA, verbose=2)
 """
 
 
+@pytest.mark.slow
 def test_the_time_zone_tells_no_confirmation_from_another(search_noisy, tmp_path):
     """Another process, in a container in another time zone, say, finds what was confirmed."""
     tuner = search_noisy({"a": 0.1, "b": 0.2}, storage=None)
@@ -344,6 +349,7 @@ def test_the_time_zone_tells_no_confirmation_from_another(search_noisy, tmp_path
     assert "has all of its 2 executions" in done.stdout
 
 
+@pytest.mark.slow
 def test_other_data_is_another_confirmation(search_noisy):
     """Values that other data gave are not taken for those of these."""
     tuner = search_noisy({"a": 0.1, "b": 0.2})

@@ -16,6 +16,7 @@ def weights_equal(one, other):
     return all(np.allclose(a, b, rtol=0, atol=1e-6) for a, b in pairs)
 
 
+@pytest.mark.slow
 def test_the_same_data_and_epochs_give_the_trial_again(search, data):
     """The history is that of the trial, and its best epoch has the weights that were kept."""
 
@@ -35,6 +36,7 @@ def test_the_same_data_and_epochs_give_the_trial_again(search, data):
     assert weights_equal(model, tuner.best_model())
 
 
+@pytest.mark.slow
 def test_it_trains_to_the_best_epoch_without_validation(search, data):
     """By default for as many epochs as led to the best one, and neither split nor data is asked."""
     tuner = search(n_trials=3, fit={"epochs": 4})
@@ -60,6 +62,7 @@ def test_the_arguments_of_the_builder_apply(search, data):
     assert seen == ["begin", 0, 1, "end"]
 
 
+@pytest.mark.slow
 def test_callbacks_are_taken_as_they_are(search, data):
     """No copy is trained with, and functions are called with the trial."""
     mine, numbers = keras.callbacks.History(), []

@@ -37,6 +37,7 @@ class Halve(keras.callbacks.Callback):
         self.model.optimizer.learning_rate = self.model.optimizer.learning_rate / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["arrays", "functions"])
 @pytest.mark.filterwarnings("error::UserWarning")
 def test_trials_are_reproduced_in_a_new_tuner(search, make_tuner, reproduce, data, form):
@@ -52,6 +53,7 @@ def test_trials_are_reproduced_in_a_new_tuner(search, make_tuner, reproduce, dat
         assert frame["difference"].max() == 0
 
 
+@pytest.mark.slow
 def test_what_is_passed_goes_before_what_the_search_had(search, reproduce):
     """Numbers are those of the search where none are given, and others are told."""
     tuner = search(n_trials=1, fit={"batch_size": 8, "class_weight": {0: 2.0, 1: 1.0, 2: 1.0}})
@@ -69,6 +71,7 @@ def test_what_is_always_as_in_the_search_is_refused(one, name):
         one.reproduce(0, *ITS_DATA, **{name: 2})
 
 
+@pytest.mark.slow
 def test_other_data_and_callbacks_are_told(search, reproduce, data):
     """What is not that of the search is named, and the epochs differ."""
     tuner = search(n_trials=1, fit={"callbacks": [Halve()]})
@@ -109,6 +112,7 @@ def one(finished, make_tuner, tmp_path):
     return make_tuner(n_trials=1)
 
 
+@pytest.mark.slow
 def test_without_histories_the_objective_is_compared(search, make_tuner, reproduce):
     """Where no histories are kept, the values of the objective are compared."""
     search(noisy, n_trials=2, keep_best=0)
@@ -130,6 +134,7 @@ class Own:
         return model.fit(**{**arguments, "callbacks": []}).history["val_loss"][-1]
 
 
+@pytest.mark.slow
 def test_a_builders_own_fit_is_compared_by_what_it_returns(search, data, reproduce):
     """And refit() returns it too."""
     tuner = search(Own(), "val_loss", n_trials=1)
@@ -141,6 +146,7 @@ def test_a_builders_own_fit_is_compared_by_what_it_returns(search, data, reprodu
     assert came == pytest.approx(tuner.best_value, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_metrics_that_keras_numbers_are_compared(search, data, reproduce):
     """Unnamed ones have another number in each model of a process."""
 
@@ -156,6 +162,7 @@ def test_metrics_that_keras_numbers_are_compared(search, data, reproduce):
     assert frame["difference"].max() <= 1e-6
 
 
+@pytest.mark.slow
 def test_the_study_and_the_files_of_its_trial_stay(search, tmp_path, reproduce):
     """Callbacks write into a folder beside that of the trial."""
     logger = keras.callbacks.CSVLogger(tmp_path / "log.csv")
@@ -203,6 +210,7 @@ def test_another_seed_gives_another_training(one):
         assert one.reproduce(1, *ITS_DATA, validation_data=ITS_DATA)["difference"].max() > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_workers", [1, 2])
 @pytest.mark.parametrize("seed", [None, 3])
 def test_a_trial_on_a_dataset_that_shuffles_is_reproduced(search, data, reproduce, seed, n_workers):

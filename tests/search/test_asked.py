@@ -53,6 +53,7 @@ def as_float(trial):
     return build_model(trial, int(trial.suggest_float("units", 2, 4)))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*build_model.*changed")
 @pytest.mark.parametrize(
     ("before", "after", "told"),
@@ -78,6 +79,7 @@ def test_a_parameter_that_changed_ends_the_search_at_once(search, make_tuner, be
     assert [trial.state.name for trial in tuner.study.trials].count("FAIL") == 1
 
 
+@pytest.mark.slow
 def test_a_builder_that_raises_a_value_error_of_its_own_keeps_it(search, make_tuner):
     """Nothing is said of parameters where they are what they were, and nothing is called twice."""
     calls = []
@@ -97,6 +99,7 @@ def test_a_builder_that_raises_a_value_error_of_its_own_keeps_it(search, make_tu
     assert len(calls) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*build_model has changed")
 @pytest.mark.parametrize("use", ["best_model", "refit", "reproduce"])
 def test_a_parameter_that_was_added_is_named(search, make_tuner, data, use):
@@ -123,6 +126,7 @@ def defaulted():
     del with_activation.default_params
 
 
+@pytest.mark.slow
 def test_old_trials_have_the_default_that_the_builder_names(search, make_tuner, data, defaulted):
     """Their models come to their values again, and they are reproduced to the digit."""
     before = search(plain)
@@ -137,6 +141,7 @@ def test_old_trials_have_the_default_that_the_builder_names(search, make_tuner, 
     assert history.history == expected.history
 
 
+@pytest.mark.slow
 def test_a_confirmation_has_the_default_too(search, make_tuner, data, defaulted):
     """Executions of a configuration that lacks a parameter get what its trial had."""
     search(plain)
@@ -148,6 +153,7 @@ def test_a_confirmation_has_the_default_too(search, make_tuner, data, defaulted)
     assert {trial.params["act"] for trial in study.trials} == {"relu"}
 
 
+@pytest.mark.slow
 def test_a_parameter_that_was_removed_is_named(search, make_tuner):
     """The line begins with it, and not with rows of shapes."""
     search(plain)

@@ -118,6 +118,7 @@ def came_to(program, folder, backend, **variables):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_a_builder_may_mirror_its_models(tmp_path):
     """Models made under a MirroredStrategy, built or not, are kept and rebuilt on two devices."""
     values, losses, devices = came_to(MIRRORED + SEARCH, tmp_path, "tensorflow")
@@ -132,6 +133,7 @@ def mirrored(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_mirrored_trial_is_resumed(mirrored):
     """Its retry goes on from the backup of its first epoch, on both devices."""
     seen, devices = came_to(RESUMED, mirrored, "tensorflow")
@@ -139,6 +141,7 @@ def test_a_mirrored_trial_is_resumed(mirrored):
     assert devices == [2, 2]
 
 
+@pytest.mark.slow
 def test_workers_mirror_their_models(mirrored):
     """Each of two processes trains on two devices, and the best model is that of the study."""
     own, devices = came_to(SHARED, mirrored, "tensorflow")

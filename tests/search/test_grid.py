@@ -92,6 +92,7 @@ tuner.search(
 """
 
 
+@pytest.mark.slow
 def test_four_workers_that_are_killed_lose_no_point(search, make_tuner, tmp_path):
     """Of 24 configurations each has one result after all processes were killed in one each."""
     directory = tmp_path / "tuning"
@@ -145,6 +146,7 @@ def test_the_order_is_that_of_the_seed():
     assert len({params["units"] for params in orders[0][:6]}) > 1
 
 
+@pytest.mark.slow
 def test_a_grid_ends_the_search(search, make_tuner, capsys):
     """Its size is told, n_trials may be larger, and a search of it that is over adds nothing."""
     search(two_by_three, sampler="grid", n_trials=30, fit={"epochs": 1, "verbose": 2})
@@ -158,6 +160,7 @@ def test_a_grid_ends_the_search(search, make_tuner, capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_n_trials_limits_a_grid(search, make_tuner, capsys):
     """What n_trials leaves out is told, and is tried by a search that allows more."""
     search(two_by_three, sampler="grid", n_trials=1, fit={"epochs": 1, "verbose": 2})
@@ -168,6 +171,7 @@ def test_n_trials_limits_a_grid(search, make_tuner, capsys):
     assert len(points) == len(set(points)) == 3
 
 
+@pytest.mark.slow
 def test_a_point_that_fails_is_not_made_up_for(search):
     """A builder that raises for some configurations has the others tried."""
 

@@ -62,6 +62,7 @@ def test_nothing_to_compare_with_is_no_news(best):
     assert first_pruned(study_with(best), [0.2, 0.1, 0.2, 0.1]) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
 @pytest.mark.parametrize("levels", [2, 4, 1000], ids=["ties", "some ties", "no ties"])
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -87,6 +88,7 @@ def test_the_first_trials_are_not_pruned():
     assert first_pruned(study, [0.2, 0.1, 0.0]) is None
 
 
+@pytest.mark.slow
 def test_a_tuner_prunes_with_it(make_tuner, search):
     """A tuner that was given no pruner has the default one, and it ends a weak trial."""
     tuner = make_tuner(build_that_stands_still, "val_loss", pruner=None)

@@ -125,6 +125,7 @@ def test_a_name_is_seeded(name):
     assert draws(name, 3)[1:] != draws(name, 4)[1:]  # the first point of QMC may be the origin
 
 
+@pytest.mark.slow
 def test_an_enqueued_configuration_changes_no_other(search, make_tuner):
     """What a seeded sampler of the user's own draws in a new study stays what it was."""
     drawn = []
@@ -137,6 +138,7 @@ def test_an_enqueued_configuration_changes_no_other(search, make_tuner):
     assert drawn[1] == [of_two(), *drawn[0][:2]]
 
 
+@pytest.mark.slow
 def test_a_sampler_that_enqueues_first_draws_no_number_again(search, make_tuner):
     """A later process gets another seed though enqueue() is what writes to the study first."""
     for n_trials in (2, 5):
@@ -165,6 +167,7 @@ def test_a_pruner_has_a_name(make_tuner, name, kind):
     assert type(tuner.study.pruner) is kind
 
 
+@pytest.mark.slow
 def test_hyperband_knows_the_epochs(search, make_tuner):
     """Its largest resource is the number of epochs, also for a tuner that has not searched."""
     tuner = search(of_two_ranges, pruner="hyperband", fit={"epochs": 3})
@@ -181,6 +184,7 @@ def test_a_name_whose_package_is_missing_names_the_extra(make_tuner, monkeypatch
         make_tuner(sampler=name)
 
 
+@pytest.mark.slow
 def test_enqueued_configurations_go_first(search, make_tuner):
     """They run before the sampler's and count; the sampler chooses what they leave open."""
     tuner = make_tuner(of_two_ranges, n_trials=2)
@@ -195,6 +199,7 @@ def test_enqueued_configurations_go_first(search, make_tuner):
     assert params_of(later)[2:] == [of_two(units=5), of_two(units=6)]
 
 
+@pytest.mark.slow
 def test_a_script_that_runs_again_enqueues_nothing_new(search, make_tuner):
     """A configuration that waits, ran or was found by the sampler is not added; a failure is."""
 
@@ -215,6 +220,7 @@ def test_a_script_that_runs_again_enqueues_nothing_new(search, make_tuner):
     assert len(tuner.study.trials) == len(states)
 
 
+@pytest.mark.slow
 def test_overwrite_leaves_what_was_enqueued(search, make_tuner):
     """The old study goes when the first configuration is enqueued, and not again."""
     search(of_two_ranges, n_trials=1, fit={"epochs": 1})
@@ -334,6 +340,7 @@ def repeated(make_tuner, **options):
     return tuner
 
 
+@pytest.mark.slow
 def test_a_repeated_configuration_costs_no_training(search, make_tuner, capsys):
     """Its trial has the result of the earlier one, and its weights are not kept twice."""
     seen = []
@@ -353,6 +360,7 @@ def test_a_repeated_configuration_costs_no_training(search, make_tuner, capsys):
     assert len(kept(tuner)) == len(tuner.best_models(2)) == 2
 
 
+@pytest.mark.slow
 def test_a_repeated_pruned_configuration_is_pruned(search, make_tuner):
     """It was weak before, and what pruning saved is not counted twice."""
     tuner = repeated(make_tuner, pruner=PruneAt([0]))
@@ -361,12 +369,14 @@ def test_a_repeated_pruned_configuration_is_pruned(search, make_tuner):
     assert "1 saved by pruning" in str(tuner._repr_html_())
 
 
+@pytest.mark.slow
 def test_repeats_are_trained_where_that_is_asked_for(search, make_tuner):
     """train_repeats=True trains each trial."""
     tuner = search(tuner=repeated(make_tuner, train_repeats=True), fit={"epochs": 1})
     assert list(tuner.results()["epochs_run"]) == [1, 1, 1]
 
 
+@pytest.mark.slow
 def test_more_epochs_are_no_repeat(search, make_tuner):
     """A configuration that had fewer epochs before is trained."""
     search(tuner=repeated(make_tuner), fit={"epochs": 1, "n_trials": 1})

@@ -58,6 +58,7 @@ def of_four(trial):
     return frozen()
 
 
+@pytest.mark.slow
 def test_a_search_ends_where_nothing_is_left(search, make_tuner, capsys):
     """Four configurations are tried once each, and the search without a limit says so."""
     tuner = search(

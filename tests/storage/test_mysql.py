@@ -116,6 +116,7 @@ def test_choices_that_have_no_room_end_a_search_at_once(make):
     assert [trial.state.name for trial in tuner.study.trials].count("FAIL") == 1
 
 
+@pytest.mark.slow
 def test_what_we_write_ourselves_is_cut(make, monkeypatch):
     """Hundreds of broken constraints, a long command and an error's text all have room."""
     files = [f"{number}.csv" for number in range(20_000)]

@@ -96,6 +96,7 @@ def test_a_new_best_waits_for_a_store_that_is_stopped(s3, tmp_path, capfd):
     assert "The artifact store Boto3ArtifactStore 'weights' does not answer (Could not conn" in said
 
 
+@pytest.mark.slow
 def test_one_request_in_five_that_is_refused_costs_nothing(s3, tmp_path):
     """All trials end, the best weights are whole, and no file is left that nobody needs."""
     s3.order("refuse 5")
@@ -107,6 +108,7 @@ def test_one_request_in_five_that_is_refused_costs_nothing(s3, tmp_path):
     assert s3.keys == needed(tuner)
 
 
+@pytest.mark.slow
 def test_workers_open_a_store_that_refuses_requests(s3, search):
     """Two processes with a client each, which a function makes, save and load through refusals."""
     s3.order("refuse 5")
@@ -231,6 +233,7 @@ def test_an_interrupted_trial_waits_with_its_backup(s3, tmp_path):
     assert s3.keys == {tuner.study.trials[0].system_attrs[BACKUP]["id"]}
 
 
+@pytest.mark.slow
 def test_a_second_interrupt_ends_the_wait_for_a_store(s3, tmp_path):
     """The trial whose weights could not be saved is run again by the next search."""
     tuner = tuner_with(tmp_path, s3.store(), improving(), n_trials=1)

@@ -98,6 +98,7 @@ def proxied_sqlite(folder):
             proxy.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:GrpcStorageProxy is experimental")  # as Optuna marks it
 def test_a_proxy_in_front_of_sqlite_gives_no_trial_to_two(tmp_path):
     """Four workers claim twenty trials whose database lets two of them take one: each is one's."""

@@ -58,6 +58,7 @@ def tuner(tmp_path_factory):
     return run(tuner_in(folder, build_large, "val_mae", **options), epochs=1)
 
 
+@pytest.mark.slow
 def test_no_trial_over_the_limit_trains(tuner):
     """Each that is larger is PRUNED before its first epoch, and says why; others are not."""
     assert len(tuner.study.trials) == 45

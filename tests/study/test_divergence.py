@@ -42,6 +42,7 @@ def build_linear(trial):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["val_accuracy", "val_loss"])
 def test_a_hole_in_the_data_ends_the_search_after_two_trials(search, data, objective):
     """The error names the column, whether trials are pruned or failed by it."""
@@ -60,6 +61,7 @@ def test_a_hole_in_the_validation_data_is_named(search, data):
         search(build_linear, objective="val_loss", fit=fit)
 
 
+@pytest.mark.slow
 def test_workers_end_by_it_too(search, data):
     """The error of a worker process is raised here."""
     with pytest.raises(TooManyFailuresError, match=r"x holds NaN \(first in row 5, column 1\)"):
@@ -84,6 +86,7 @@ def test_a_hole_that_the_loss_does_not_show_is_seen_in_the_weights(search, data)
         search(n_trials=6, fit={"x": holed(data[0])})
 
 
+@pytest.mark.slow
 def test_trials_that_all_diverge_are_no_result(search):
     """Without a fault in the data as many may diverge in a row as may fail."""
     with pytest.raises(TooManyFailuresError, match=r"All 3 trials .* Mend build_model or its r"):
@@ -113,6 +116,7 @@ class SpoilAt(keras.callbacks.Callback):
             self.model.set_weights(weights)
 
 
+@pytest.mark.slow
 def test_a_late_divergence_is_no_failure(search):
     """A trial that had finite values ends no search, however few may fail."""
     fit = {"epochs": 3, "callbacks": [SpoilAt(2)]}
@@ -143,6 +147,7 @@ def test_a_trial_that_runs_may_come_to_something(make_tuner):
         budget.check_values(study)
 
 
+@pytest.mark.slow
 def test_one_good_trial_is_enough(search):
     """A search with a result ends as ever, however many diverged."""
 
@@ -154,6 +159,7 @@ def test_one_good_trial_is_enough(search):
     assert states == ["PRUNED", "COMPLETE", "PRUNED", "PRUNED", "PRUNED"]
 
 
+@pytest.mark.slow
 def test_divergence_saves_nothing(search, capsys):
     """The epochs that a diverged trial did not run are not saved by pruning."""
 
@@ -182,6 +188,7 @@ def build_filling(trial):
     return filled
 
 
+@pytest.mark.slow
 def test_a_model_that_takes_holes_is_left_alone(search, data):
     """The first trial tells of the hole, and training goes on."""
     with pytest.warns(UserWarning, match=r"x holds NaN \(first in row 5.*Fill it") as told:

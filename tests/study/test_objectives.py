@@ -98,6 +98,7 @@ def test_directions_are_those_of_their_names():
     assert (found.watched.name, found.watched.place) == ("val_mine", 1)
 
 
+@pytest.mark.slow
 def test_the_front_is_what_no_trial_dominates(tuner):
     """best_trials are those that a comparison of all trials finds, and more than one."""
     front = [trial.number for trial in tuner.best_trials]
@@ -157,6 +158,7 @@ def is_behind_a_smaller_one(trial, trials):
     )
 
 
+@pytest.mark.slow
 def test_two_workers_on_postgresql_find_the_front(tmp_path):
     """With a database server and two processes the front is right, and dominated trials pruned."""
 

@@ -234,6 +234,7 @@ def test_no_id_comes_back(tmp_path):
     assert optuna.get_all_study_names(new._storage) == ["test"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "journal"])
 def test_who_loses_its_study_says_so_and_leaves_the_new_one_alone(tmp_path, kind):
     """A search whose study is replaced while it trains ends with a line, and writes nothing."""

@@ -129,6 +129,7 @@ def test_what_no_trial_survives_ends_the_search(search, make_tuner, options, tex
     assert len(failed) <= 2
 
 
+@pytest.mark.slow
 def test_workers_fail_together(search, make_tuner):
     """Failures of other workers count: two of them end a search of several processes."""
 
@@ -209,6 +210,7 @@ def test_a_success_between_failures_begins_the_count_anew(tmp_path):
         run(tuner, n_trials=9, epochs=1)
 
 
+@pytest.mark.slow
 def test_one_success_shows_that_it_can_work(search, make_tuner):
     """Where another configuration works, it may go first, and others may fail the same way."""
 

@@ -36,6 +36,7 @@ def dense(activation, dropout=0.1, name=None):
     return build
 
 
+@pytest.mark.slow
 def test_another_activation_is_an_error_that_names_it(search, make_tuner):
     """The weights fit, and the model would not come to its value."""
     search(dense("relu"))
@@ -48,6 +49,7 @@ def test_another_activation_is_an_error_that_names_it(search, make_tuner):
         tuner.best_models(1)
 
 
+@pytest.mark.slow
 def test_what_does_not_change_a_prediction_may_change(search, make_tuner, data):
     """Names and what layers do in training alone."""
     value = search(dense("relu")).best_value
@@ -63,6 +65,7 @@ def policy():
     keras.config.set_dtype_policy(before)
 
 
+@pytest.mark.slow
 def test_another_dtype_policy_is_an_error_that_names_it(search, make_tuner, policy):
     """What was searched in half precision is not read in single precision."""
     policy("mixed_float16")
@@ -230,6 +233,7 @@ def test_training_and_building_change_nothing():
     assert difference(before, tell(model)) is None
 
 
+@pytest.mark.slow
 def test_another_process_tells_the_same():
     """Nothing in it is an address, or in an order of chance."""
     script = "import json; from tests.trial.test_architecture import MODELS; from kerastune_optuna._trial.architecture import tell; print(json.dumps([tell(make(False)) for make in MODELS.values()]))"  # noqa: E501

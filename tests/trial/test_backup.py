@@ -55,12 +55,14 @@ def resumed(search, make_tuner, build=eager, objective="val_accuracy", fit=(), *
     return seen, files, trials
 
 
+@pytest.mark.slow
 def test_callbacks_of_the_user_begin_anew_where_a_trial_goes_on(search, make_tuner):
     """The model goes on after its last backup, and a copy of the callback counts from nothing."""
     seen, _, _ = resumed(search, make_tuner)
     assert seen == [(0, 1), (1, 2), (2, 3), (2, 1), (3, 2)]
 
 
+@pytest.mark.slow
 def test_without_backups_a_trial_begins_anew(search, make_tuner):
     """With backup_every=None nothing of a running trial is kept, and its retry has all epochs."""
     seen, files, trials = resumed(search, make_tuner, backup_every=None)
@@ -69,6 +71,7 @@ def test_without_backups_a_trial_begins_anew(search, make_tuner):
     assert not any(BACKUP in trial.system_attrs for trial in trials)
 
 
+@pytest.mark.slow
 @of_tensorflow
 def test_a_model_with_further_optimizers_trains_anew(search, make_tuner):
     """Keras keeps the state of the compiled optimizer alone, so that half a backup is not used."""

@@ -53,6 +53,7 @@ def loss_of(model, x, y):
     return model.evaluate(x, y, verbose=0, return_dict=True)["loss"]
 
 
+@pytest.mark.slow
 def test_executions_are_the_mean_of_single_trainings(search, data):
     """Three executions are three plain trainings by the recorded seeds, to the last digit shown."""
     tuner = search(objective="val_loss", executions_per_trial=3, n_trials=1)
@@ -81,6 +82,7 @@ def test_executions_are_the_mean_of_single_trainings(search, data):
     assert loss == pytest.approx(min(attrs["values"]), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_folds_are_the_mean_of_a_loop(search, data):
     """Five folds are the loop that one writes by hand over scikit-learn's folds."""
     x, y, _ = data
@@ -109,6 +111,7 @@ def build_nested(trial):
     return model
 
 
+@pytest.mark.slow
 def test_each_fold_is_executed_more_than_once(search, data):
     """Nested arrays with weights train twice on each of two groups, under four seeds."""
     x = data[0]
@@ -132,6 +135,7 @@ def leveled(trial):
     return Untrained(1, [{"val_mae": level + 0.1 / (epoch + 1)} for epoch in range(3)])
 
 
+@pytest.mark.slow
 def test_hyperband_knows_the_epochs_of_all_folds(tmp_path):
     """Its largest resource is what all trainings of a trial report, and it prunes across them."""
     options = {"n_trials": 30, "pruner": "hyperband", "keep_best": 0, "backup_every": None}
@@ -146,6 +150,7 @@ def test_hyperband_knows_the_epochs_of_all_folds(tmp_path):
     assert max(reports[TrialState.PRUNED]) < 9
 
 
+@pytest.mark.slow
 def test_pruning_acts_across_executions(search):
     """A trial that is pruned in its second training has the steps and the mean until there."""
     tuner = search(build_eager, executions_per_trial=3, pruner=PruneAt([1], step=2))
@@ -170,6 +175,7 @@ def kill_in_the_second(trial):
     return keras.callbacks.LambdaCallback(on_epoch_begin=kill)
 
 
+@pytest.mark.slow
 def test_a_killed_trial_keeps_the_executions_that_ended(search, data, tmp_path):
     """One of two workers is killed: its trial goes on with the second execution, as if not."""
     log = tmp_path / "log"
@@ -287,6 +293,7 @@ def test_the_spread_is_shown(make_tuner, tmp_path):
     assert "set_random_seed(9)" in page  # of the training whose weights are kept
 
 
+@pytest.mark.slow
 def test_all_trainings_of_a_trial_are_reproduced(search, data, reproduce):
     """Each epoch of each fold comes again, of a pruned trial as far as it came."""
     x, y, _ = data
@@ -300,6 +307,7 @@ def test_all_trainings_of_a_trial_are_reproduced(search, data, reproduce):
         assert frame.difference.max() <= 1e-6
 
 
+@pytest.mark.slow
 def test_refit_goes_by_the_best_training(search, data):
     """The seed of the best execution, and its best epoch, give the weights that were kept."""
     tuner = search(build_eager, "val_loss", executions_per_trial=2, n_trials=1)
@@ -347,6 +355,7 @@ def test_a_repeat_takes_all_values_over(search, make_tuner):
     assert [second.user_attrs[name] for name in names] == [first.user_attrs[name] for name in names]
 
 
+@pytest.mark.slow
 def test_each_objective_is_a_mean(search):
     """With two objectives each training is scored by both, and the trial has the mean of each."""
     objectives = ["val_loss", "val_accuracy", "n_params"]

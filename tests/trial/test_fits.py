@@ -80,6 +80,7 @@ def loss_of(model, data):
     return model.evaluate(*data[2], verbose=0, return_dict=True)["loss"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("between", [spoil, lambda model: None], ids=["first", "second"])
 def test_all_fits_are_one_curve_with_one_best_epoch(search, data, between):
     """Whichever fit has the best epoch, it is the value, and its weights are kept."""
@@ -200,6 +201,7 @@ def test_an_interrupt_leaves_all_fits(search, make_tuner, moment, wrap):
     assert states == [TrialState.FAIL, TrialState.WAITING]
 
 
+@pytest.mark.slow
 def test_a_retry_goes_on_in_the_first_fit_and_makes_the_second_anew(search, make_tuner):
     """A backup holds the first fit alone: it is not taken for the beginning of the second."""
     seen, stops = [], itertools.count()
@@ -248,6 +250,7 @@ def resumed(search, make_tuner, build, at, *callbacks):
     return search(tuner=tuner, fit={"callbacks": [*callbacks, Spy(seen)]}), seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [2, 3], ids=["end of the first", "second"])
 def test_an_interrupt_trains_no_fit_that_ended_again(search, make_tuner, data, monkeypatch, at):
     """The first fit has no epoch left and its whole History; the second is trained anew."""
@@ -270,6 +273,7 @@ def test_an_interrupt_trains_no_fit_that_ended_again(search, make_tuner, data, m
     assert loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_fit_that_a_callback_stopped_is_not_trained_longer_when_resumed(
     search, make_tuner, data, monkeypatch
 ):
@@ -293,6 +297,7 @@ def test_a_fit_that_a_callback_stopped_is_not_trained_longer_when_resumed(
     assert loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_number_for_the_last_weights_counts_after_a_resume_too(search, make_tuner, data):
     """No epoch had a value: the weights are those that the model has in the end."""
 
@@ -319,6 +324,7 @@ class CompiledInFit(Phases):
         return super().fit(trial, model, **arguments)
 
 
+@pytest.mark.slow
 def test_a_fit_of_its_own_may_compile_the_model(search, make_tuner, data):
     """An interrupted trial goes on, and its best model is handed out as it was built."""
     tuner, seen = resumed(search, make_tuner, CompiledInFit(), 1)
@@ -334,6 +340,7 @@ def best_of(first, second):
     return min(first.history["val_loss"] + second.history["val_loss"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "returns",
     [
@@ -424,6 +431,7 @@ def test_a_model_around_that_of_the_trial_may_be_trained(search, data):
     assert loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [1e4, 1.0], ids=["first", "second"])
 def test_refit_ends_with_the_best_epoch_of_all_fits(search, data, factor):
     """On the data of the search it comes to the model of the best epoch."""
@@ -449,6 +457,7 @@ def test_refit_trains_each_fit_as_long_as_the_trial_did(search, data):
     assert seen == ["begin", 0, "end", "begin", 0, "end"]
 
 
+@pytest.mark.slow
 def test_refit_trains_the_fits_of_the_best_training(search, data):
     """Also where each trial has several trainings, the second of which goes on longer."""
     seen, build = [], Phases()
@@ -463,6 +472,7 @@ def test_refit_trains_the_fits_of_the_best_training(search, data):
     assert len(seen) == 5 + attrs["best_epoch"] - 1 + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pruner", [PruneAt([]), PruneAt([0]), PruneAt([0], step=3)])
 def test_all_fits_are_reproduced(search, reproduce, pruner):
     """Each epoch that the trial ran is compared, and no more are run."""
@@ -474,6 +484,7 @@ def test_all_fits_are_reproduced(search, reproduce, pruner):
     assert frame["difference"].max() <= 1e-6
 
 
+@pytest.mark.slow
 def test_each_training_of_a_trial_has_all_fits(search, data):
     """The steps of the second training follow those of all fits of the first."""
     tuner = search(Phases(between=spoil), "val_loss", n_trials=1, executions_per_trial=2)

@@ -22,6 +22,7 @@ class Grades(keras.callbacks.Callback):
         logs["grade"] = "good, for now"
 
 
+@pytest.mark.slow
 def test_each_trial_keeps_the_logs_of_its_epochs(search):
     """A pruned trial has a table too: a row for each epoch, a column for each metric."""
     tuner = search(pruner=PruneAt([1]), fit={"epochs": 3})

@@ -169,6 +169,7 @@ def assert_as_plain(directory, make, x, optimizer="adam", **fit):
     assert {name: [float(row[name]) for row in rows] for name in plain} == plain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ZOO)
 def test_a_short_training_is_plain_fit(name, tmp_path):
     """Whatever the layers, two epochs log what Model.fit with the seed of the trial logs."""
@@ -176,6 +177,7 @@ def test_a_short_training_is_plain_fit(name, tmp_path):
     assert_as_plain(tmp_path, make, x, **SHORT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ZOO)
 def test_a_long_training_is_plain_fit(name, tmp_path):
     """Nor do many steps a call change a digit."""
@@ -183,6 +185,7 @@ def test_a_long_training_is_plain_fit(name, tmp_path):
     assert_as_plain(tmp_path, make, x, **LONG)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["SGD", "RMSprop", "AdamW", "Nadam", "Adagrad"])
 def test_an_optimizer_is_that_of_plain_fit(kind, tmp_path):
     """Whatever the optimizer, with what it may be asked for besides."""
@@ -191,6 +194,7 @@ def test_an_optimizer_is_that_of_plain_fit(kind, tmp_path):
     assert_as_plain(tmp_path, make, x, optimizer, **SHORT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 @pytest.mark.parametrize("name", ["dense", "conv", "lstm", "layer"])
 def test_a_mixed_precision_is_that_of_plain_fit(name, policy, tmp_path):

@@ -40,6 +40,7 @@ def evaluated(tuner, data):
     return tuner.best_model().evaluate(*data[2], verbose=0, return_dict=True)["loss"]
 
 
+@pytest.mark.slow
 def test_a_policy_for_all_models_holds_in_trials(search, data, policy):
     """The best model has the policy, and evaluates to the best value."""
     tuner = search(build_model, "val_loss", fit={"epochs": 3})
@@ -47,6 +48,7 @@ def test_a_policy_for_all_models_holds_in_trials(search, data, policy):
     assert evaluated(tuner, data) == pytest.approx(tuner.best_value, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", POLICIES)
 def test_a_builder_may_mix_precisions(search, data, dtype):
     """A model with a layer of half precision evaluates to the best value."""
@@ -54,6 +56,7 @@ def test_a_builder_may_mix_precisions(search, data, dtype):
     assert evaluated(tuner, data) == pytest.approx(tuner.best_value, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_float16"], indirect=True)  # which alone scales the loss
 def test_a_trial_of_mixed_precision_is_resumed(search, make_tuner, data, policy):
     """The optimizer that scales the loss goes on as if nothing had happened."""

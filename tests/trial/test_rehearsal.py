@@ -95,6 +95,7 @@ def test_a_training_is_traced_once(first):
     assert traces(rehearsed) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [BUILT, UNBUILT], ids=["built", "unbuilt"])
 @pytest.mark.parametrize("layer", [Noise, keras.layers.BatchNormalization])
 def test_a_rehearsal_changes_no_training(layer, first):
@@ -132,6 +133,7 @@ class Moody(keras.optimizers.Adam):
         super().build(variables)
 
 
+@pytest.mark.slow
 def test_a_rehearsal_that_fails_leaves_nothing_behind():
     """An optimizer that could not be built trains as one that nobody tried to build."""
     rehearsed, plain = compiled(), compiled()
@@ -143,6 +145,7 @@ def test_a_rehearsal_that_fails_leaves_nothing_behind():
     assert fit(rehearsed) == fit(plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", "rmsprop"])
 def test_a_model_of_one_replica_trains(optimizer, tmp_path):
     """A strategy for one device makes the optimizer's variables itself, under its scope."""

@@ -76,6 +76,7 @@ def test_a_model_that_every_trial_returns_is_refused(search):
         search(lambda trial: model)
 
 
+@pytest.mark.slow
 def test_a_base_that_the_first_trial_loads_is_refused_in_the_second(search):
     """Where a function keeps what it loaded, nothing was there before the first."""
     load = functools.lru_cache(base_model)
@@ -83,6 +84,7 @@ def test_a_base_that_the_first_trial_loads_is_refused_in_the_second(search):
         search(lambda trial: on(load()))
 
 
+@pytest.mark.slow
 def test_an_optimizer_that_trials_share_is_refused_in_the_second(search):
     """It keeps the variables of the first model, and cannot train another."""
     optimizer = keras.optimizers.Adam()
@@ -96,6 +98,7 @@ def test_an_optimizer_that_trials_share_is_refused_in_the_second(search):
         search(build)
 
 
+@pytest.mark.slow
 def test_a_base_that_is_unfrozen_in_training_is_refused(search):
     """As in the second phase of a builder's own fit."""
     base = base_model()
@@ -110,6 +113,7 @@ def test_a_base_that_is_unfrozen_in_training_is_refused(search):
         search(Fine(frozen(base)))
 
 
+@pytest.mark.slow
 def test_a_frozen_base_serves_all_trials(search, data, reproduce):
     """Each best model comes to its value, and a trial is reproduced to the digit."""
     base = frozen(base_model())
@@ -119,6 +123,7 @@ def test_a_frozen_base_serves_all_trials(search, data, reproduce):
     assert reproduce(tuner, 2)["difference"].max() == 0
 
 
+@pytest.mark.slow
 def test_a_clone_and_an_adapted_layer_are_fine(search, data):
     """What is made inside of the builder is its own, and statistics of data stay as they are."""
     base, scale = base_model(), keras.layers.Normalization()
@@ -133,6 +138,7 @@ def test_a_clone_and_an_adapted_layer_are_fine(search, data):
     assert tuner.best_model().evaluate(*data[2], verbose=0)[1] == tuner.best_value
 
 
+@pytest.mark.slow
 def test_what_a_user_changes_between_trials_is_no_training(search, make_tuner, data):
     """Statistics that are adapted anew before the next search serve it."""
     scale = keras.layers.Normalization()
@@ -160,6 +166,7 @@ class Measured:
         return model.fit(**keywords)
 
 
+@pytest.mark.slow
 def test_metrics_that_trials_share_begin_anew_with_each(search, data):
     """Metric objects that are made once, as in TensorFlow's tutorials, count from nothing."""
     shared = Measured([keras.metrics.SparseCategoricalAccuracy(name="accuracy")])

@@ -140,6 +140,7 @@ def test_the_builder_decides_first():
     assert steps_of(build(steps_per_execution=5), steps=3) == 3
 
 
+@pytest.mark.slow
 @of_tensorflow
 @pytest.mark.parametrize(("given", "steps"), [({}, 13), ({"steps_per_execution": 1}, 1)])
 def test_search_takes_the_number_of_steps(tmp_path, given, steps):
@@ -191,6 +192,7 @@ def test_the_size_of_batches_is_read_from_the_pipeline():
     assert few < steps_of(compiled(keras.Sequential(wide)), x=small, y=None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [3, 20])
 def test_a_training_is_that_of_plain_fit(epochs, tmp_path):
     """The reports are what Model.fit gives with the same seed, to 1e-6."""
@@ -202,6 +204,7 @@ def test_a_training_is_that_of_plain_fit(epochs, tmp_path):
     np.testing.assert_allclose(reports, plain.history["val_loss"], rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_unbuilt_model_is_the_same_model(tmp_path):
     """A Sequential without an Input trains as in plain fit, though its work is looked at first."""
 

@@ -105,6 +105,7 @@ def searched(directory, build, x=X, y=Y, objective="val_loss", **options):
 WORDS = np.arange(48).reshape(24, 2) % 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "x"),
     [
@@ -239,6 +240,7 @@ def unbuilt_gan(trial):
     return gan(trial, parts=None)
 
 
+@pytest.mark.slow
 @of_tensorflow
 @pytest.mark.parametrize("build", [vae, gan, unbuilt_vae, unbuilt_gan])
 def test_a_model_of_parts_is_tuned_and_loaded_whole(build, tmp_path):
@@ -264,6 +266,7 @@ np.savez(sys.argv[1] + "/weights.npz", *tuner.best_model().get_weights())
 """
 
 
+@pytest.mark.slow
 @of_tensorflow
 def test_a_fresh_process_builds_the_parts_again(tmp_path):
     """Another process hands out the same weights."""
@@ -296,6 +299,7 @@ class Forgetful(layers.Layer):
         """Load nothing."""
 
 
+@pytest.mark.slow
 def test_weights_that_were_not_loaded_are_an_error(tmp_path):
     """A layer that loads nothing leaves no half trained model in the user's hands."""
 
@@ -324,6 +328,7 @@ def test_what_cannot_be_built_again_is_refused_before_training(tmp_path):
     assert ran == []
 
 
+@pytest.mark.slow
 @of_tensorflow
 @pytest.mark.parametrize("build", [vae, unbuilt_vae])
 def test_a_model_of_parts_goes_on_from_its_backup(build, tmp_path):

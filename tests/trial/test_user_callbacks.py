@@ -39,6 +39,7 @@ class Locked(keras.callbacks.Callback):
         self.lock = threading.Lock()
 
 
+@pytest.mark.slow
 def test_each_trial_gets_copies(search):
     """A callback that keeps state starts afresh in each trial, and the user's own stays untouched.
 
@@ -57,6 +58,7 @@ def test_a_pruned_trial_ends_its_callbacks(search):
     assert seen == ["begin", 0, 1, "end"]
 
 
+@pytest.mark.slow
 def test_a_function_makes_a_callback_for_each_trial(search):
     """A factory is called with each trial, and what it returns sees that training."""
     seen = {}
@@ -68,6 +70,7 @@ def test_a_function_makes_a_callback_for_each_trial(search):
     assert seen == {0: ["begin", 0, 1, "end"], 1: ["begin", 0, 1, "end"]}
 
 
+@pytest.mark.slow
 def test_early_stopping_ends_a_complete_trial(search):
     """EarlyStopping's stop is no pruning: the trial is COMPLETE and says who stopped it."""
     stopping = keras.callbacks.EarlyStopping("val_loss", patience=0, min_delta=100)
@@ -78,6 +81,7 @@ def test_early_stopping_ends_a_complete_trial(search):
         assert trial.user_attrs["stop_reason"] == "stopped at epoch 2/9 by a callback"
 
 
+@pytest.mark.slow
 def test_tensorboard_has_a_closed_file_for_each_trial(search, tmp_path):
     """Each trial is a run of its own, readable to the end, the pruned one too."""
     board = keras.callbacks.TensorBoard(str(tmp_path / "logs"))
@@ -104,6 +108,7 @@ def session_groups(logs):
     return {row.name: row for row in rows.session_groups}
 
 
+@pytest.mark.slow
 def test_tensorboard_lists_each_trial_with_its_parameters(search, tmp_path):
     """The HParams tab has a row for each trial, pruned or not: parameters and the trial's value."""
 

@@ -74,6 +74,7 @@ def test_fewer_models_are_kept_where_that_is_asked_for(tmp_path, capfd):
     assert models_of(tmp_path, n_trials=6, keep_best=0)[1] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ours", "others"), [(3, 1), (3, None), (1, 3)])
 def test_searches_at_the_same_time_keep_as_many_as_any_asks_for(tmp_path, ours, others):
     """None deletes what another keeps, whichever came first."""
@@ -94,6 +95,7 @@ def test_searches_at_the_same_time_keep_as_many_as_any_asks_for(tmp_path, ours, 
     assert len(tuner.best_models(3)) == 3
 
 
+@pytest.mark.slow
 def test_keep_best_zero_keeps_nothing(search):
     """keep_best=0 writes no weights and no histories, and best_model() says why it cannot serve."""
     tuner = search(keep_best=0)
@@ -102,12 +104,14 @@ def test_keep_best_zero_keeps_nothing(search):
         tuner.best_model()
 
 
+@pytest.mark.slow
 def test_more_models_than_are_kept_are_refused(search):
     """best_models(2) with keep_best=1 is an error that names the argument."""
     with pytest.raises(ArgumentError, match="Pass keep_best=2 to the tuner before it searches"):
         search().best_models(2)
 
 
+@pytest.mark.slow
 def test_weights_of_another_directory_are_not_found(search, make_tuner, tmp_path):
     """A study whose weights lie elsewhere says which arguments name the place."""
     url = f"sqlite:///{tmp_path}/study.db"
@@ -117,6 +121,7 @@ def test_weights_of_another_directory_are_not_found(search, make_tuner, tmp_path
         elsewhere.best_model()
 
 
+@pytest.mark.slow
 def test_weights_that_no_longer_fit_are_an_error(search, make_tuner):
     """A builder that returns another architecture is told from lost weights."""
 
@@ -144,6 +149,7 @@ class Sampling(keras.layers.Layer):
         return x + keras.random.normal(keras.ops.shape(x), seed=self.seeds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executions", [1, 2])
 def test_a_model_that_samples_evaluates_to_its_value(search, data, executions):
     """Its generators stand where they stood before the validation of the best epoch."""
@@ -179,6 +185,7 @@ def test_weights_that_cannot_be_saved_are_an_error(search):
         search(build)
 
 
+@pytest.mark.slow
 def test_an_artifact_store_of_the_user_takes_the_weights(search, tmp_path, data):
     """Any Optuna artifact store can hold weights and histories in place of the directory."""
     (tmp_path / "store").mkdir()
@@ -190,6 +197,7 @@ def test_an_artifact_store_of_the_user_takes_the_weights(search, tmp_path, data)
     assert tuner.best_model().evaluate(*data[2], verbose=0)[1] == pytest.approx(tuner.best_value)
 
 
+@pytest.mark.slow
 def test_of_equal_values_the_earlier_trial_keeps_its_weights(search, make_tuner):
     """Among trials that tie the best one is the earliest, and its weights are those kept."""
 
@@ -369,6 +377,7 @@ tuner.search(x, y, validation_data=(x, y), epochs=30, verbose=0, n_trials=2)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_search_killed_while_it_saves_keeps_its_best_model(make_tuner, tmp_path, moment):
     """Whichever side of the rename the kill falls on, best_model() of the study is whole."""

@@ -16,6 +16,7 @@ SOME = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", SOME.values(), ids=SOME)
 def test_a_search_trains_as_plain_keras_does(names):
     """Each epoch is the same to the last digit, and so are the weights of the best models."""
@@ -23,6 +24,7 @@ def test_a_search_trains_as_plain_keras_does(names):
     assert found == [(name, EQUAL, "") for name in names]
 
 
+@pytest.mark.slow
 def test_workers_train_as_plain_keras_does():
     """Trials of two processes are those of plain Keras too, and so is the best model."""
     names = ("batch_norm", "text_tensors")

@@ -21,6 +21,7 @@ def cards_of(tuner):
     return [value for key, value in attrs.items() if key.startswith("card:")]
 
 
+@pytest.mark.slow
 def test_a_card_says_what_a_trial_ran_with(search):
     """Versions, seeds, devices, data and arguments, once for all trials of a search."""
     tuner = search(
@@ -48,6 +49,7 @@ def test_a_card_holds_tuples_as_lists():
     assert _plain({"shape": (1, (2, 3))}) == {"shape": [1, [2, 3]]}
 
 
+@pytest.mark.slow
 def test_a_search_that_goes_on_has_a_card_of_its_own(search, make_tuner):
     """Which differs in what its trials cannot see, unless its arguments do."""
     search(n_trials=1)
@@ -62,6 +64,7 @@ def test_a_search_that_goes_on_has_a_card_of_its_own(search, make_tuner):
     assert len(cards_of(tuner)) == 3
 
 
+@pytest.mark.slow
 def test_a_card_stays_short(search):
     """An argument with a thousand entries is told by a digest, which differs where they do."""
     many = dict.fromkeys(range(1000), 1.0)
@@ -72,6 +75,7 @@ def test_a_card_stays_short(search):
     assert told != differs
 
 
+@pytest.mark.slow
 def test_what_functions_load_is_described(search, data):
     """As the data itself would be."""
     x, y, validation = data
@@ -100,6 +104,7 @@ def test_no_password_is_in_a_card(search, tmp_path, monkeypatch):
     assert secret not in tuner.report(tmp_path / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_report_shows_the_cards(search, make_tuner, tmp_path):
     """Each with the trials that ran with it."""
     search(n_trials=2)

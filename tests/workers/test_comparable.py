@@ -30,6 +30,7 @@ def model_of(units):
     return model
 
 
+@pytest.mark.slow
 def test_other_validation_data_is_an_error(search, make_tuner, data):
     """Before any training, and it says what to do; a study that has no result goes on."""
     search()
@@ -43,6 +44,7 @@ def test_other_validation_data_is_an_error(search, make_tuner, data):
     search(tuner=make_tuner(overwrite=True), fit={"validation_data": (x + 1, y)})
 
 
+@pytest.mark.slow
 def test_another_split_is_other_validation_data(search, make_tuner):
     """Rows that are kept of the training data are compared as well."""
     search(fit={"validation_data": None, "validation_split": 0.25})
@@ -51,6 +53,7 @@ def test_another_split_is_other_validation_data(search, make_tuner):
         search(tuner=make_tuner(), fit={"validation_data": None, "validation_split": 0.5})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fit", "told"),
     [
@@ -69,6 +72,7 @@ def test_what_makes_values_hard_to_compare_is_told_once(search, make_tuner, fit,
     search(tuner=make_tuner(n_trials=3), fit=fit)
 
 
+@pytest.mark.slow
 def test_a_split_of_sparse_rows_of_any_kind_is_compared(search, make_tuner, data):
     """SciPy's coo_matrix has no [], and Keras trains on it."""
     x, y, _ = data
@@ -78,6 +82,7 @@ def test_a_split_of_sparse_rows_of_any_kind_is_compared(search, make_tuner, data
         search(tuner=make_tuner(), fit={"x": scipy.sparse.coo_matrix(x), "y": y[::-1], **kept})
 
 
+@pytest.mark.slow
 def test_the_code_of_the_latest_trials_is_what_a_builder_is_compared_with(search, make_tuner):
     """Going back to the first code is a change too, and the same code again is none."""
 
@@ -91,6 +96,7 @@ def test_the_code_of_the_latest_trials_is_what_a_builder_is_compared_with(search
         search(tuner=make_tuner(build, n_trials=n_trials))  # pytest makes a warning an error
 
 
+@pytest.mark.slow
 def test_a_study_that_came_to_nothing_takes_any_data(search, make_tuner, data):
     """Trials that failed, say for what was wrong with the data, compare with nothing."""
 
@@ -141,6 +147,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
 def test_the_same_script_again_says_nothing(search, make_tuner, data, make):
     """Whatever form the data has: each run makes it anew."""
@@ -168,6 +175,7 @@ def test_a_single_number_tells_data_apart():
         assert measure(other) != measure(one) == measure(one.copy())
 
 
+@pytest.mark.slow
 def test_a_repeat_on_other_data_or_epochs_is_trained(search, make_tuner, data):
     """A value that was measured after other epochs, or after other rows, is not taken over."""
     x, y, _ = data
@@ -180,6 +188,7 @@ def test_a_repeat_on_other_data_or_epochs_is_trained(search, make_tuner, data):
         assert (new["epochs_run"] == 2).all()
 
 
+@pytest.mark.slow
 def test_a_repeat_of_other_code_is_trained(search, make_tuner):
     """And a space that has grown is not taken for one of which nothing is left."""
 
@@ -192,6 +201,7 @@ def test_a_repeat_of_other_code_is_trained(search, make_tuner):
     assert tuner.results()["epochs_run"].tolist()[2:] == [2, 2, 2]
 
 
+@pytest.mark.slow
 def test_results_say_how_many_epochs_a_trial_was_given(search, make_tuner):
     """Those of its search, or those that its builder decides on."""
 

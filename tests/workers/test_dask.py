@@ -11,6 +11,7 @@ from tests.workers.test_workers import builder_to_kill, finished, kill_once
 distributed = pytest.importorskip("dask.distributed", reason="the extra `dask` is not installed")
 
 
+@pytest.mark.slow
 def test_a_killed_dask_worker_costs_no_trial(search, tmp_path):
     """One of two Dask workers is killed in mid-search: the study has exactly 30 trials."""
     killer = threading.Thread(target=kill_once, args=(tmp_path,))

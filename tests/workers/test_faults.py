@@ -67,6 +67,7 @@ def evaluated(model, data):
     return model.evaluate(*data[2], verbose=0, return_dict=True)["accuracy"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("server", "kills", "size"),
     [(None, 6, 16), ("postgresql", 4, 12)],
@@ -139,6 +140,7 @@ def unbuilt_builder(trial):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [build_model, unbuilt_builder])
 def test_a_killed_trial_goes_on_from_its_backup(search, data, tmp_path, build):
     """Of 20 epochs 15 are done when the process is killed; the curve is one line of 20 reports."""
@@ -172,6 +174,7 @@ def test_a_killed_trial_goes_on_from_its_backup(search, data, tmp_path, build):
     assert loss == pytest.approx(tuner.best_value, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_backup_that_does_not_fit_is_not_used(search, make_tuner, tmp_path):
     """A retry whose builder has changed starts anew, from weights that no backup has touched."""
 
@@ -204,6 +207,7 @@ def test_a_backup_that_does_not_fit_is_not_used(search, make_tuner, tmp_path):
     assert sorted(tuner.study.trials[1].intermediate_values) == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_configuration_that_kills_is_given_up(search, tmp_path):
     """A trial of which three workers died is not run a fourth time, and another takes its place."""
 
@@ -219,6 +223,7 @@ def test_a_configuration_that_kills_is_given_up(search, tmp_path):
     assert len(finished(tuner)) == 2
 
 
+@pytest.mark.slow
 def test_a_trial_of_a_vanished_machine_is_run_again(search, make_tuner, monkeypatch):
     """A trial whose lease has lapsed is run again with its parameters; one that beats ends."""
     monkeypatch.setattr(heartbeat, "time", clock := Clock())
@@ -265,6 +270,7 @@ def test_a_process_beats_for_its_trial(search, make_tuner, monkeypatch):
     assert len(beats) == 1
 
 
+@pytest.mark.slow
 def test_a_trial_that_was_taken_for_dead_is_left_alone(search, make_tuner):
     """Who comes back from a long sleep finds the trial failed, drops it and goes on."""
     tuner = make_tuner(storage="sqlite://")
@@ -301,6 +307,7 @@ sys.exit(sum(reaper.exitcode != 0 for reaper in reapers))
 """
 
 
+@pytest.mark.slow
 def test_processes_that_reap_at_once_keep_each_retry(make_tuner, tmp_path):
     """Four processes find twelve dead trials at once: each is laid out again, and just once."""
     tuner = make_tuner()
@@ -320,6 +327,7 @@ def test_processes_that_reap_at_once_keep_each_retry(make_tuner, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_point_of_a_grid_is_not_lost(search, make_tuner):
     """A grid of two points whose first trial was interrupted is visited whole."""
     interrupts = [True]
@@ -340,6 +348,7 @@ def test_a_point_of_a_grid_is_not_lost(search, make_tuner):
     assert sorted(trial.params["units"] for trial in finished(tuner)) == [2, 3]
 
 
+@pytest.mark.slow
 def test_two_searches_in_one_process_leave_each_other_alone(make_tuner, data):
     """Two threads search one study: no trial of the other is taken for dead."""
     x, y, validation = data
@@ -357,6 +366,7 @@ def test_two_searches_in_one_process_leave_each_other_alone(make_tuner, data):
     assert [trial.state.name for trial in tuners[0].study.trials] == ["COMPLETE"] * 6
 
 
+@pytest.mark.slow
 def test_a_study_in_memory_needs_no_heart(search, monkeypatch):
     """SQLite in memory, of which each thread would have its own, is left to one thread."""
     monkeypatch.setattr(heartbeat, "_BEAT_SECONDS", 0.01)
@@ -386,6 +396,7 @@ def test_a_journal_survives_a_full_disk(tmp_path):
         assert len(optuna.load_study(study_name="test", storage=again).trials) >= written
 
 
+@pytest.mark.slow
 def test_a_backup_that_fails_changes_no_result(search, tmp_path):
     """Backups that cannot be written end the search with a line, after a trial as without them."""
 
@@ -459,6 +470,7 @@ def wait_for_epochs(directory, workers=1):
     wait_until(lambda: len(processes_in(directory / "log")) >= workers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n_workers", "sent", "code", "n_trials"),
     [(1, signal.SIGINT, -2, 4), (2, signal.SIGINT, -2, 6), (2, signal.SIGTERM, 143, 6)],
@@ -512,6 +524,7 @@ def interrupt_at(epoch):
     return lambda trial: _InterruptAt(None if RETRY_OF in trial.user_attrs else epoch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("soon", "goes_on"), [(60, 13), (0, 12)], ids=["short-epochs", "long-epochs"]
 )
@@ -539,6 +552,7 @@ def test_an_interrupt_loses_no_epoch(
     assert evaluated(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_an_interrupt_in_the_last_epoch_costs_no_trial(search, make_tuner):
     """A trial whose training ends with the epoch that is waited for is COMPLETE."""
     fit = {"epochs": 3, "batch_size": 8, "callbacks": [interrupt_at(2)]}
@@ -569,6 +583,7 @@ class SlowStore(WholeFileStore):
         super().write(artifact_id, content_body)
 
 
+@pytest.mark.slow
 def test_an_interrupt_waits_for_its_backup(search, make_tuner, tmp_path, capfd, monkeypatch):
     """A backup that takes longer than a hanging batch may is whole, and the trial goes on."""
     monkeypatch.setattr(_signals, "_GRACE", 3)  # a busy machine needs more than one to clean up
@@ -589,6 +604,7 @@ def test_an_interrupt_waits_for_its_backup(search, make_tuner, tmp_path, capfd, 
     assert "lost or damaged" not in err
 
 
+@pytest.mark.slow
 def test_an_interrupt_waits_for_the_weights_of_a_trial_that_ended(
     search, make_tuner, tmp_path, monkeypatch
 ):
@@ -600,6 +616,7 @@ def test_an_interrupt_waits_for_the_weights_of_a_trial_that_ended(
     assert [trial.state.name for trial in make_tuner().study.trials] == ["COMPLETE"]
 
 
+@pytest.mark.slow
 def test_a_second_interrupt_ends_a_backup_at_once(search, tmp_path):
     """Who presses Ctrl-C again does not want to wait."""
     second = lambda: signal.raise_signal(signal.SIGINT)  # noqa: E731
@@ -610,6 +627,7 @@ def test_a_second_interrupt_ends_a_backup_at_once(search, tmp_path):
     assert list((tmp_path / "store").iterdir()) == []  # as a whole wait would have left it
 
 
+@pytest.mark.slow
 def test_an_interrupt_waits_for_the_backups_of_workers(search, make_tuner, tmp_path, monkeypatch):
     """They are not killed while they save, however long after they were told to end."""
     monkeypatch.setattr(_signals, "_GRACE", 3)
@@ -635,6 +653,7 @@ def _interrupt_soon(folder):
     os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.mark.slow
 def test_the_first_epoch_is_backed_up_only_where_that_is_cheap(search, tmp_path, monkeypatch):
     """What only an interrupt would use is not written before its model's size allows that."""
     monkeypatch.setattr(backup, "SOON", 0)
@@ -648,6 +667,7 @@ def test_the_first_epoch_is_backed_up_only_where_that_is_cheap(search, tmp_path,
     assert not prepared
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_workers", [1, 2])
 def test_an_interrupted_script_shows_its_own_line(tmp_path, n_workers):
     """Ctrl-C prints how to go on, and of the traceback what is the user's."""
@@ -687,6 +707,7 @@ def dask_cluster():
         yield client.get_executor(pure=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cluster", [process_pool, dask_cluster])
 def test_the_tasks_of_an_executor_are_told_to_stop(search, make_tuner, tmp_path, cluster):
     """Ctrl-C ends the task of a search in an executor, and the next search resumes its trial."""
@@ -729,6 +750,7 @@ tuner.search(x, y, validation_data=(x, y), callbacks=[Slow()], verbose=0)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("signals", "grace"), [(1, 2), (2, 600)])
 def test_a_batch_that_lasts_is_interrupted(tmp_path, signals, grace):
     """A second Ctrl-C ends a batch that hangs at once; without one the first ends it in time."""
@@ -749,6 +771,7 @@ def test_a_batch_that_lasts_is_interrupted(tmp_path, signals, grace):
     assert "Call search() again" in err
 
 
+@pytest.mark.slow
 def test_a_server_that_restarts_fails_no_trial(search, tmp_path, capfd):
     """PostgreSQL is away for ten epochs: training goes on, every report arrives, no trial fails."""
     log = tmp_path / "log"
@@ -796,6 +819,7 @@ def test_a_server_that_restarts_fails_no_trial(search, tmp_path, capfd):
     assert err.count("The storage does not answer") <= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", ["postgresql", "mariadb"])
 def test_connections_that_are_cut_cost_no_trial(search, make_tuner, data, tmp_path, capfd, server):
     """Two workers lose 25 connections at random: all trials end, once, with unbroken curves."""
@@ -816,6 +840,7 @@ def test_connections_that_are_cut_cost_no_trial(search, make_tuner, data, tmp_pa
     assert "Traceback" not in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_locked_database_fails_no_trial(search, make_tuner, tmp_path, capfd):
     """The SQLite file is locked until the search says so: every trial and report is there."""
     tuner = make_tuner(n_trials=4)
@@ -845,6 +870,7 @@ def test_a_locked_database_fails_no_trial(search, make_tuner, tmp_path, capfd):
     assert all(len(trial.intermediate_values) == 6 for trial in tuner.study.trials)
 
 
+@pytest.mark.slow
 def test_a_database_that_stays_away_ends_the_search(search, make_tuner, tmp_path, impatient):
     """When patience ends the search ends with one line, and the next one goes on."""
     tuner = make_tuner(n_trials=2)
@@ -882,6 +908,7 @@ def large_builder(trial):
     return model
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_no_result(search, make_tuner, data, tmp_path):
     """The disk fills while weights are written: the study keeps every result, older files stay."""
     with small_disk(tmp_path / "disk", "9m") as disk:
@@ -900,6 +927,7 @@ def test_a_full_disk_costs_no_result(search, make_tuner, data, tmp_path):
         tuner.study._storage.remove_session()
 
 
+@pytest.mark.slow
 def test_a_database_on_a_full_disk_can_be_read(search, make_tuner, tmp_path, impatient):
     """Nothing at all can be written: the search ends with one line, and the study can be read."""
 
@@ -953,6 +981,7 @@ def allocates_a_terabyte(trial):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "objective"),
     [
@@ -973,6 +1002,7 @@ def test_bad_configurations_end_no_search(search, build, objective, capsys):
         assert trial.user_attrs["stop_reason"] in line
 
 
+@pytest.mark.slow
 def test_what_failed_is_not_suggested_again(search):
     """Of three choices the one that fails is drawn once, however often the search goes on."""
 
@@ -1014,6 +1044,7 @@ def test_a_loss_that_is_nan_ends_its_trial(search):
     assert sorted(trial.intermediate_values) == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_damaged_weights_are_noticed(search, data, tmp_path):
     """A file that has changed is refused, and the next best that is whole is named and loads."""
     tuner = search(n_trials=4, keep_best=4)
@@ -1042,6 +1073,7 @@ def test_damaged_weights_are_noticed(search, data, tmp_path):
     assert accuracy == pytest.approx(second.value, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_password_is_nowhere(tmp_path):
     """No file, no output, no process list and no table holds the password of the database."""
     password = "s3cret-Pa55word"

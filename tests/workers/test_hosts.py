@@ -84,6 +84,7 @@ def journal_mode(folder):
         return connection.execute("PRAGMA journal_mode").fetchone()[0]
 
 
+@pytest.mark.slow
 def test_a_network_disk_has_no_write_ahead_log(tmp_path):
     """On a network filesystem SQLite shares no memory between processes, and one line says so."""
     with network_folder(tmp_path) as folder:
@@ -96,6 +97,7 @@ def test_a_network_disk_has_no_write_ahead_log(tmp_path):
         tuner.study._storage._backend._backend.engine.dispose()
 
 
+@pytest.mark.slow
 def test_a_write_ahead_log_is_not_shared_over_a_network(host, tmp_path):
     """A worker that reaches the leader's local disk over a network leaves its database alone."""
     folder = tmp_path / "tuning"

@@ -19,6 +19,7 @@ def params_of(tuner):
     return [tuple(trial.params.values()) for trial in tuner.study.trials]
 
 
+@pytest.mark.slow
 def test_one_seed_gives_one_table(search, tmp_path):
     """Two searches with one seed agree in every column but times."""
     tables = [
@@ -29,12 +30,14 @@ def test_one_seed_gives_one_table(search, tmp_path):
     assert tables[0]["state"].value_counts().to_dict() == {"COMPLETE": 11, "PRUNED": 1}
 
 
+@pytest.mark.slow
 def test_two_seeds_give_two_tables(search, tmp_path):
     """Another seed is another search."""
     first, second = (search(seed=seed, directory=tmp_path / str(seed)) for seed in (1, 2))
     assert params_of(first) != params_of(second)
 
 
+@pytest.mark.slow
 def test_a_stopped_search_goes_on_to_n_trials(search, make_tuner, capsys):
     """After 12 of 30 trials a new tuner runs 18 more, and says so in one line."""
     search(n_trials=12, fit={"epochs": 1})
@@ -63,6 +66,7 @@ def test_n_trials_of_search_is_the_size_of_the_study(search):
     assert len(tuner.study.trials) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make_sampler",
     [lambda: None, lambda: optuna.samplers.RandomSampler(seed=3)],
@@ -76,12 +80,14 @@ def test_a_resumed_study_draws_new_numbers(search, make_tuner, make_sampler):
     assert len(set(params)) == 6
 
 
+@pytest.mark.slow
 def test_each_trial_trains_under_a_seed_of_its_own(search):
     """Seeds differ between trials, and a study without a seed records those it drew."""
     seeds = search(seed=None, n_trials=3).results()["seed"]
     assert seeds.nunique() == 3
 
 
+@pytest.mark.slow
 def test_overwrite_starts_anew_once(search, make_tuner):
     """overwrite=True deletes the study and its files when search() is first called."""
     search(n_trials=3)
@@ -94,6 +100,7 @@ def test_overwrite_starts_anew_once(search, make_tuner):
     assert len(kept(tuner)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("objective", "direction"), [("val_loss", "auto"), ("val_accuracy", "minimize")]
 )
@@ -106,6 +113,7 @@ def test_a_study_keeps_its_objective(search, make_tuner, objective, direction):
         search(tuner=tuner)
 
 
+@pytest.mark.slow
 def test_a_changed_builder_is_a_warning(search, make_tuner):
     """Other code than that of the latest trials is told, and searched with."""
 
@@ -117,6 +125,7 @@ def test_a_changed_builder_is_a_warning(search, make_tuner):
         search(tuner=make_tuner(other, n_trials=3))
 
 
+@pytest.mark.slow
 def test_a_second_study_in_the_directory_is_another(search, make_tuner, tmp_path):
     """Studies of one directory share the database and nothing else."""
     search()
@@ -128,6 +137,7 @@ def test_a_second_study_in_the_directory_is_another(search, make_tuner, tmp_path
     ]
 
 
+@pytest.mark.slow
 def test_interrupted_trials_do_not_count(search, make_tuner):
     """Ctrl-C leaves a FAIL trial behind, and the resumed search makes up for it."""
 

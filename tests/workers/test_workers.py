@@ -91,6 +91,7 @@ def evaluated(model, data):
     return model.evaluate(*data[2], verbose=0, return_dict=True)["accuracy"]
 
 
+@pytest.mark.slow
 def test_workers_run_forty_trials_once(search, data, storage, tmp_path, capfd, request):
     """Forty trials are run, none twice, all distinct, by many processes without an error."""
     log = tmp_path / "log"
@@ -128,6 +129,7 @@ while (trial := study.ask()).number < 200:
 """
 
 
+@pytest.mark.slow
 def test_waiting_trials_are_popped_once_on_sqlite(make_tuner, tmp_path):
     """Four processes pop 200 waiting trials of our SQLite: none twice, no exception."""
     tuner = make_tuner()
@@ -180,6 +182,7 @@ def kill_once(folder):
     os.kill(int((folder / "to-kill").read_text()), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced(search, tmp_path, capfd):
     """One of four workers is killed in mid-trial: the others go on, and forty trials finish."""
     killer = threading.Thread(target=kill_once, args=(tmp_path,))
@@ -199,6 +202,7 @@ def test_a_killed_worker_is_replaced(search, tmp_path, capfd):
     assert err.count("died by SIGKILL; another takes its place") == 1
 
 
+@pytest.mark.slow
 def test_workers_that_all_die_end_the_search(search):
     """A builder that kills its process ends the search instead of starting workers for ever."""
 
@@ -209,6 +213,7 @@ def test_workers_that_all_die_end_the_search(search):
         search(build, max_failed_trials=3, fit={"n_workers": 2})
 
 
+@pytest.mark.slow
 def test_what_a_worker_raises_reaches_the_user(search, capfd):
     """The error of a worker is raised here, once, with its traceback as a note."""
 
@@ -224,6 +229,7 @@ def test_what_a_worker_raises_reaches_the_user(search, capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_grid_is_visited_once(search):
     """GridSampler's points are visited once each by four workers, and the search ends by itself."""
     grid = {"units": [2, 3, 4, 5], "lr": [0.001, 0.01, 0.1]}
@@ -313,6 +319,7 @@ def by_two(tmp_path_factory):
     return Shared(tuner, tiled, validation, storage, store, folder)
 
 
+@pytest.mark.slow
 def test_workers_look_for_no_garbage_while_they_import():
     """The hundreds of looks that Python takes while it imports TensorFlow are left out."""
     until_imported, found, _ = _BOOT.format(path=sys.path).partition("gc.freeze()")
@@ -325,6 +332,7 @@ def test_workers_look_for_no_garbage_while_they_import():
     assert counts[0] < counts[1] / 10
 
 
+@pytest.mark.slow
 def test_workers_end_without_tearing_tensorflow_down(by_two):
     """What the user registered with atexit is called, and then the process is gone."""
     pids = {trial.user_attrs["worker"].split(":")[1] for trial in by_two.tuner.study.trials}
@@ -380,6 +388,7 @@ def test_data_travels_to_workers(search, data, form, tmp_path):
     assert _report.card(tuner.study)["data"]["x"].startswith(kind[form])
 
 
+@pytest.mark.slow
 def test_one_seed_gives_one_table_for_all_forms_of_data(search, data, tmp_path):
     """With one worker and one seed, datasets, arrays and functions train the same trials."""
     import tensorflow as tf
@@ -404,6 +413,7 @@ def test_one_seed_gives_one_table_for_all_forms_of_data(search, data, tmp_path):
     assert tables[0].equals(tables[2])
 
 
+@pytest.mark.slow
 def test_a_shuffled_dataset_has_another_order_in_each_epoch(search, tmp_path):
     """Each epoch has an order of its own, which is the same in all trials of two workers."""
     import tensorflow as tf
@@ -478,6 +488,7 @@ def test_a_database_object_is_made_safe(by_two):
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
 
 
+@pytest.mark.slow
 def test_the_settings_of_keras_travel(by_two):
     """A dtype policy set by the user holds in workers too, and the best model has their value."""
     tuner = by_two.tuner
@@ -487,6 +498,7 @@ def test_the_settings_of_keras_travel(by_two):
     assert logs["accuracy"] == pytest.approx(tuner.best_value, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_an_executor_with_another_backend_is_refused(search):
     """A process that has chosen its backend before the search cannot change it."""
 
@@ -521,6 +533,7 @@ def test_executors_that_cannot_train_are_refused(search):
         search(fit={"n_workers": 0})
 
 
+@pytest.mark.slow
 def test_a_process_pool_serves(search):
     """Any executor of processes runs the same worker loop."""
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
@@ -528,6 +541,7 @@ def test_a_process_pool_serves(search):
     assert len(finished(tuner)) == 4
 
 
+@pytest.mark.slow
 def test_a_timeout_ends_the_search_of_workers(search):
     """A worker begins no trial once the time is over, and a search without n_trials ends by it."""
     seconds = 8
@@ -563,6 +577,7 @@ tuner.search(x, y, validation_data=(x, y), epochs=1, verbose=0)
 """
 
 
+@pytest.mark.slow
 def test_two_copies_of_a_script_share_a_study(make_tuner, tmp_path):
     """Two copies started at once on an empty PostgreSQL database run 30 trials in all."""
     with database("postgresql") as url:
@@ -601,6 +616,7 @@ def cut_connections(url):
             connection.exec_driver_sql(f"KILL {number}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", ["postgresql", "mariadb"])
 def test_a_connection_that_the_server_closed_fails_no_trial(search, server):
     """A server that closes idle connections while a trial trains costs nothing."""
@@ -624,6 +640,7 @@ optuna.storages.run_grpc_proxy_server(storage, host="127.0.0.1", port=int(sys.ar
 """
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:GrpcStorageProxy is experimental")  # as Optuna marks it
 def test_the_grpc_proxy_serves_workers(search, tmp_path):
     """Optuna's gRPC proxy is taken as a storage object, by two workers too."""
@@ -718,6 +735,7 @@ def locked_store(folder):
     return store
 
 
+@pytest.mark.slow
 def test_a_function_opens_the_artifact_store_in_each_worker(search, by_two, tmp_path):
     """A store that cannot be pickled is opened where it is used."""
     with pytest.raises(ArgumentError, match="artifact_store cannot travel"):
@@ -728,6 +746,7 @@ def test_a_function_opens_the_artifact_store_in_each_worker(search, by_two, tmp_
     assert logs["accuracy"] == pytest.approx(by_two.tuner.best_value, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_script_without_a_guard_works(tmp_path):
     """A script that has no `if __name__ == "__main__"` is not run again by its workers."""
     script = tmp_path / "script.py"
@@ -759,6 +778,7 @@ tuner.search(x, y, validation_data=(x, y), epochs=1, n_workers=2)
 """
 
 
+@pytest.mark.slow
 def test_workers_end_with_their_parent(tmp_path):
     """A parent that is killed leaves no worker behind."""
     script = tmp_path / "script.py"
