@@ -170,6 +170,7 @@ def test_the_display_stays_whole(n_workers, tmp_path):
     assert "^C" not in "".join(rows)
 
 
+@pytest.mark.slow
 def test_the_last_words_of_a_killed_search_are_shown(tmp_path):
     """What a process wrote before it was killed is printed, and the cursor is shown again."""
     with screen(tmp_path) as terminal:

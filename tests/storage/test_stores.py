@@ -80,6 +80,7 @@ def states(tuner):
     return [trial.state.name for trial in tuner.study.trials]
 
 
+@pytest.mark.slow
 def test_a_new_best_waits_for_a_store_that_is_stopped(s3, tmp_path, capfd):
     """What a trial came to is saved once the server is back, and a line says that it is not."""
 
@@ -121,6 +122,7 @@ def test_workers_open_a_store_that_refuses_requests(s3, search):
     assert s3.keys == needed(tuner)
 
 
+@pytest.mark.slow
 def test_keys_that_expire_are_waited_for(s3, tmp_path, capfd):
     """Refused keys are tried again, since whoever has them may renew them."""
 

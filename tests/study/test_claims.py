@@ -210,6 +210,7 @@ def end_well(node):
     node.stdin.flush()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("end", "states"),
     [

@@ -123,6 +123,7 @@ def copies(script):
     script.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", ["sqlite", "postgresql", "mariadb"])
 def test_copies_that_start_at_once_make_one_study(tmp_path, copies, server):
     """Each of them finds the same new study, in which it has a trial, and the old one is gone."""

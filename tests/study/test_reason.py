@@ -67,6 +67,7 @@ TELLING = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fails", "begins"), TELLING)
 def test_the_line_that_tells(fails, begins):
     """What went wrong comes first, without the names of nodes, layers and arguments around it."""
@@ -83,6 +84,7 @@ def test_a_long_error_keeps_its_beginning_and_its_end():
     assert reason.endswith("(of type <class 'list'>)")
 
 
+@pytest.mark.slow
 def test_what_makes_errors_the_same():
     """Values of the data do not tell errors of Keras apart, and do so in errors of the user's."""
 

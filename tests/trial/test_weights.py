@@ -23,6 +23,7 @@ from tests.conftest import build_model, kept
 from tests.untrained import Untrained, run, tuner_in
 
 
+@pytest.mark.slow
 def test_one_file_is_left_after_many_trials(search, data):
     """keep_best=1 leaves exactly one weights file, that of the best trial, beside histories."""
     tuner = search(n_trials=15, fit={"epochs": 1})
@@ -31,6 +32,7 @@ def test_one_file_is_left_after_many_trials(search, data):
     assert tuner.best_model().evaluate(*data[2], verbose=0)[1] == pytest.approx(tuner.best_value)
 
 
+@pytest.mark.slow
 def test_keep_best_keeps_that_many(search, data):
     """keep_best=3 keeps three models, and each evaluates to its trial's value."""
     tuner = search(n_trials=6, keep_best=3)

@@ -340,6 +340,7 @@ def test_workers_end_without_tearing_tensorflow_down(by_two):
     assert not list(by_two.folder.glob("torn down *"))
 
 
+@pytest.mark.slow
 def test_arrays_travel_to_workers(by_two):
     """Arrays serve two workers, are described in the card, and leave no file behind."""
     assert len(finished(by_two.tuner)) == 6
@@ -684,6 +685,7 @@ class UnpicklableError(Exception):
         super().__init__(f"{one} and {two}")
 
 
+@pytest.mark.slow
 def test_an_error_that_cannot_travel_is_told(search):
     """An error that does not survive pickling arrives as text."""
 
