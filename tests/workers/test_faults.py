@@ -70,7 +70,7 @@ def evaluated(model, data):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("server", "kills", "size"),
-    [(None, 6, 16), ("postgresql", 4, 12)],
+    [(None, 5, 12), ("postgresql", 3, 8)],
     ids=["sqlite", "postgresql"],
 )
 def test_kills_cost_no_trial(search, data, tmp_path, server, kills, size):
