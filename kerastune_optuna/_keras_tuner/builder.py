@@ -74,13 +74,13 @@ class _Builder:
         """Return the defaults that KerasTuner begins with, for enqueue_defaults()."""
         hp = HyperParameters()
         self._build(hp)
-        asked = FixedTrial(hp.values)  # which writes down what it is asked for
+        asked = FixedTrial(hp.values)  # its params record what it is asked for
         self._build(HyperParameters(asked))
         return asked.params
 
 
 class _TrainingBuilder(_Builder):
-    """Train by the HyperModel's own fit, too."""
+    """Build as _Builder does, and train by the HyperModel's own fit."""
 
     def fit(self, trial: BaseTrial, model: Any, **keywords: Any) -> Any:
         """Return what HyperModel.fit returns, called as KerasTuner would call it."""

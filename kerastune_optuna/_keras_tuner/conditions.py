@@ -34,7 +34,7 @@ def as_tuple(values: Any) -> tuple[Any, ...]:
 def names(name: str, conditions: Sequence[Condition]) -> list[str]:
     """Return the names that a hyperparameter may have in a study, the one to try first in front.
 
-    To Optuna a name has one kind of values, to KerasTuner one for each condition.
+    Optuna allows a name one kind of values in a study, KerasTuner one for each condition.
     """
     return [name] if not conditions else [name, _APART.join([name, *map(str, conditions)])]
 

@@ -273,7 +273,7 @@ class HyperParameters:
         return self.values[name]
 
     def _suggest(self, trial: BaseTrial, name: str, space: BaseDistribution) -> Any:
-        """Ask the trial, under a name of its own where the study knows other values by that one."""
+        """Ask the trial, by a name with conditions where the study has other values for it."""
         for one in conditions.names(name, self._conditions):
             try:
                 return ranges.to_keras_tuner(ranges.suggest(trial, one, space), space)

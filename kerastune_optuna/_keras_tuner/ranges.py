@@ -62,7 +62,7 @@ def choice(name: str, values: Sequence[Any]) -> CategoricalDistribution:
     """Return the distribution of hp.Choice."""
     if not values:
         raise ArgumentError(f"hp.Choice({name!r}) has no values. Pass the values to choose from.")
-    # KerasTuner makes whole numbers of booleans here, and of kinds of int.
+    # KerasTuner's Choice turns booleans, and subclasses of int, into whole numbers.
     is_whole = all(isinstance(value, int) for value in values)
     return CategoricalDistribution([int(value) for value in values] if is_whole else values)
 
@@ -120,7 +120,7 @@ def to_keras_tuner(value: Any, distribution: BaseDistribution) -> Any:
 def to_optuna(value: Any, distribution: BaseDistribution) -> Any:
     """Return a value that KerasTuner has drawn as Optuna would have drawn it."""
     if isinstance(distribution, FloatDistribution):
-        # Its ends may be off by a last digit.
+        # At an end of the range KerasTuner's value may be outside by a last digit.
         nearest = min(max(float(value), distribution.low), distribution.high)
         return nearest if math.isclose(nearest, value, abs_tol=1e-12) else value
     return value

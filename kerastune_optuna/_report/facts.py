@@ -17,7 +17,7 @@ from kerastune_optuna._study import MEASURED, has_diverged, ranking, record, sig
 if TYPE_CHECKING:
     import optuna
 
-_NEW = {"kept", "sampler_seed"}  # what is new in the card of a search that goes on with another
+_NEW = {"kept", "sampler_seed"}  # entries of a card that change when a search goes on
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Facts:
         )
         self.direction = self.directions[self.place]
         self.metric = self.metrics[self.place]
-        # A WAITING trial is a place for a trial to come.
+        # A WAITING trial is a slot that no worker has taken yet.
         self.trials = [
             trial
             for trial in study.get_trials(deepcopy=False)
@@ -217,7 +217,7 @@ class Facts:
         # A trial that was added by hand, or still runs, has not the attrs of a finished training.
         reports, seen = trial.intermediate_values, curve(trial)
         best, run = record.number(trial, record.BEST_EPOCH), record.number(trial, record.EPOCHS_RUN)
-        if best is None and run is None and seen:  # else a fit of its own told of no epoch
+        if best is None and run is None and seen:  # else the builder's fit called no callback
             best = min(seen, key=lambda step: (self.cost(seen[step]), step))
         if run is None:
             run = len(reports) or None
@@ -256,9 +256,9 @@ def epochs_of(trial: FrozenTrial, epochs: int) -> int:
 
 
 def saved_epochs(trials: Sequence[FrozenTrial], epochs: int) -> int:
-    """Return how many epochs the pruned trials were spared."""
+    """Return how many epochs the pruned trials did not run."""
     pruned = [one for one in trials if one.state is TrialState.PRUNED and not has_diverged(one)]
-    # One that ran no epoch repeats another or broke a constraint, and was spared none by pruning.
+    # A trial that ran no epoch repeats another or broke a constraint: no pruner saved its epochs.
     pruned = [trial for trial in pruned if trial.user_attrs.get(record.EPOCHS_RUN) != 0]
     # A trial of an earlier search may have had more epochs than this one allows.
     return sum(max(0, _left(trial, epochs_of(trial, epochs))) for trial in pruned)

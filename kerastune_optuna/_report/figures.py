@@ -21,7 +21,7 @@ from kerastune_optuna._study import REPEAT_OF, quiet_optuna
 
 _FEWEST = 4  # trials with a value from which importance is computed
 _FEW_EPOCHS = 12  # of which each has a tick
-_MANY = 300  # curves that are a patch of colour unless they are thin
+_MANY = 300  # curves: so many merge into a patch of colour unless they are thin
 _WIDTH = {"COMPLETE": 1.3, "RUNNING": 2.0, "PRUNED": 1.0, "FAIL": 1.0}
 _OPACITY = {"COMPLETE": 0.6, "RUNNING": 0.9, "PRUNED": 0.4, "FAIL": 0.5}
 
@@ -95,7 +95,7 @@ def _lines(rows: Sequence[Row], name: str, line: dict[str, Any], opacity: float)
     shared = {"name": escape(name), "legendgroup": name, "opacity": opacity}
     return [
         go.Scatter(**_xy(points), mode="lines", line=line, **shared),
-        # The end of a curve tells where it was cut off, and is all there is of one epoch.
+        # The marker shows where pruning ended a curve, and alone shows a curve of one epoch.
         go.Scatter(
             **_xy(ends),
             mode="markers",
@@ -200,8 +200,8 @@ def by_importance(facts: Facts) -> list[str]:
     return list(dict.fromkeys([*importances(facts), *facts.params]))
 
 
-# By the names under which page.html places them, and plot() finds them; without data where there is
-# nothing to draw.
+# The names are those by which page.html places the figures and plot() finds them. A figure without
+# data says that there is nothing to draw.
 FIGURES: dict[str, Callable[[Facts], go.Figure]] = {
     "front": pareto.front,
     "curves": curves,

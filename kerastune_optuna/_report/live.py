@@ -89,7 +89,7 @@ class Live(Progress):
         trials = self._study.get_trials(deepcopy=False)
         self._told = {trial.number for trial in trials if trial.state.is_finished()}
         with self._lines.running(), self._place() as draw:
-            # Notebooks know by the context to which cell a picture belongs.
+            # IPython knows by the context to which cell a picture belongs.
             context = contextvars.copy_context()
             thread = threading.Thread(
                 target=context.run, args=(self._keep_drawing, draw, began), daemon=True
@@ -116,7 +116,7 @@ class Live(Progress):
                 self._look()
                 self._next_look = now + _REST * (time.monotonic() - now)
             if self._over.is_set():
-                return  # while we looked: the last picture is no longer ours to draw
+                return  # the search ended during the look: running() draws the last picture
             draw(replace(self._frame, seconds=now - began))
             self._over.wait(_TICK)
 

@@ -42,7 +42,7 @@ def write(facts: Facts, path: Path) -> Path:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    # Ours, and plotly's: nothing in them comes from a study.
+    # Scripts of ours and plotly's, which need no escaping: nothing in them comes from a study.
     scripts = {"plotly": get_plotlyjs(), "script": _read("page.js"), "style": _read("page.css")}
     page = environment.get_template("page.html").render(
         **{name: Markup(text) for name, text in scripts.items()},

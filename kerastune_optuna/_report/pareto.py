@@ -25,14 +25,15 @@ def front(facts: Facts) -> go.Figure:
     mode = "lines+markers" if len(facts.metrics) == 2 else "markers"
     traces = [
         _points(others, "dominated", style.COLORS["COMPLETE"], mode="markers"),
-        # Between two trials there is none: with steps, all others are on one side of the line.
+        # No trial is between two of the front. A straight line would claim values there, and steps
+        # do not: all other trials are on one side of them.
         _points(best, "front", style.BEST, mode=mode, line={"shape": _steps(facts)}),
     ]
     return style.figure([trace for trace in traces if trace.x], *facts.metrics[:2])
 
 
 def _steps(facts: Facts) -> str:
-    """Return whether a step goes along first or up first, so that it stays with what was found."""
+    """Return which way steps go first, so that no point of them is better than all trials."""
     return "hv" if facts.directions[0] == "minimize" else "vh"
 
 

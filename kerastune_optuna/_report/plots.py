@@ -1,4 +1,4 @@
-"""What others ask of this room: figures and the page, whose packages are optional, and lines."""
+"""The entry points of the reports: figures and the page, whose packages are optional, and lines."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def line(study: optuna.Study, n_trials: int | None) -> str:
 
 
 def glance(home: Home, n_trials: int | None) -> str:
-    """Return the same of a study that may not be open yet, or whose database may be away."""
+    """Return `line` for a study that may not be open yet, or whose database may be away."""
     begins = f"study {home.name!r}: {home.objectives.aim}"
     try:
         with one_try():  # a database that is away is not waited for

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Hear of a search, and say nothing."""
+    """Take what a search tells, and print nothing."""
 
     @contextmanager
     def running(self) -> Iterator[None]:

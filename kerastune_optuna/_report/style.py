@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from kerastune_optuna._report import text
 from kerastune_optuna._report.facts import Facts, Row
 
-# Each is seen on white and on black.
+# Each is visible on a white page and on a black one.
 COLORS = {"COMPLETE": "#3d8bd9", "PRUNED": "#858585", "FAIL": "#e0524d", "RUNNING": "#1aa587"}
 BEST, MEDIAN = "#ee7a22", "#9d6cf0"
 _INK, _GRID = "#808080", "rgba(128, 128, 128, 0.22)"
@@ -84,7 +84,7 @@ def span(values: Iterable[float]) -> dict[str, Any]:
     room = 0.1 * (high - low)
     if room == 0 or known.max() - known.min() < 3 * (high - low):
         return {}
-    # One end may be where all good values are: nothing is cut off there.
+    # An end without far values is not cut off: all good values may be there.
     bottom = low - room if known.min() < low - (high - low) else known.min() - room / 2
     top = high + room if known.max() > high + (high - low) else known.max() + room / 2
     return {"range": [float(bottom), float(top)]}

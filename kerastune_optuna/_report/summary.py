@@ -33,8 +33,9 @@ def summary(study: optuna.Study, n: int) -> str:
     facts = Facts(study)
     parts = _parts(facts, n)
     if (needed := _least_width(console, parts)) > console.width:
-        # A long parameter goes on two lines. Where that is not enough, names are broken, and where
-        # that is not, lines are longer than the terminal is wide: values stay whole.
+        # In a table that is too wide, a long parameter takes two lines, with a break before its
+        # value. Where that is not enough, rich breaks names too; where values do not fit even so,
+        # lines are longer than the terminal is wide, and values stay whole.
         chosen = [row.trial.params for row in facts.rows[:n]]
         of_others = needed - _longest(" ".join(map(" ".join, map(_text.params, chosen))))
         parts = _parts(facts, n, console.width - of_others)
@@ -70,7 +71,7 @@ def _parts(facts: Facts, n: int, room: int = _WIDEST) -> list[Table | Text]:
 
 
 def _legend(facts: Facts) -> str:
-    """Return what the table leaves open."""
+    """Return a line that explains the columns of the table."""
     return f"{_SPREAD}; {_LEGEND}" if facts.has_spread else _LEGEND
 
 
@@ -132,7 +133,7 @@ def _breakable(param: str, room: int) -> str:
 
 
 def _rounded(value: float | None) -> float | None:
-    """Return four digits of a measure, which is no more exact, but a count as it is."""
+    """Return a measured value with four digits, since it is no more exact; a count as it is."""
     return value if value is None or float(value).is_integer() else float(f"{value:.4g}")
 
 
@@ -157,7 +158,7 @@ def _lines(facts: Facts) -> list[str]:
 
 
 def summary_html(study: optuna.Study, n: int) -> str:
-    """Return the same as HTML for a notebook; one short line where no trial has begun."""
+    """Return the table as HTML for a notebook; one short line where no trial has begun."""
     facts = Facts(study)
     title = f"Study <b>{escape(facts.name)}</b>: {escape(facts.aim)}"
     lines = "<br>".join(escape(line) for line in _lines(facts))

@@ -26,7 +26,7 @@ _ATTRS = (
     "n_params",
     WORKER,
 )
-# And those of trials of several trainings.
+# The further user attrs of a trial of several trainings.
 _OF_SEVERAL = (record.STD, record.VALUES, record.SEEDS, record.BEST_EPOCHS)
 
 

@@ -25,14 +25,16 @@ if TYPE_CHECKING:
 
 _in_use = threading.Lock()  # two searches in threads of one process: one of them draws
 _MARGIN = 3  # columns: the terminal shows Ctrl-C as ^C behind the last row, which must not wrap
-# What runs when this process is killed: it waits until its pipe (which came as its standard error)
-# ends, shows the cursor, and prints what nobody else will print any more.
+# A shell script that outlives this process if it is killed. It waits for the end of a pipe, which
+# it has as its standard error and which ends with this process. Then it shows the cursor again, and
+# prints what was captured and not yet shown.
 _LAST_WILL = r"cat <&2 >/dev/null; printf '\033[?25h\n'; cat"
 
 
 def can_draw() -> bool:
     """Whether standard output is a terminal, and nobody draws there."""
-    # Windows opens no temporary file twice, and tells the size of the first three files alone.
+    # Windows does not open a temporary file a second time, and os.get_terminal_size() knows only
+    # the three standard files there.
     if os.name != "posix" or _in_use.locked():
         return False
     with suppress(OSError, ValueError, AttributeError):  # of what has no descriptor, as in IDLE
@@ -114,9 +116,9 @@ class _Bottom(Live):
         self.refresh()
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-        """Go up, before rich does, by the rows that a terminal made of one as it became narrower.
+        """Go up, before rich does, by the rows that wrapped as the terminal became narrower.
 
-        Terminals that cut rows off instead (xterm) lose as many lines above the picture.
+        Where a terminal cuts rows off instead, as xterm does, this erases lines above the picture.
         """
         width = self.console.width
         wrapped = sum(max(1, math.ceil(length / width)) - 1 for length in self._rows.lengths)
@@ -149,7 +151,7 @@ class _Printed:
 
 
 def _decoded(printed: bytes) -> str:
-    """Return what was printed; rich drops what comes before a carriage return."""
+    """Return what was printed, with plain line ends: rich drops text before a carriage return."""
     return printed.decode(errors="replace").replace("\r\n", "\n")
 
 
@@ -167,13 +169,13 @@ class _Redirected:
         _flush()
         for fd, terminal in list(self._kept.items()):
             os.dup2(terminal, fd)
-            del self._kept[fd]  # only now: a Ctrl-C in between must not leave it in the file
+            del self._kept[fd]  # only now: after a Ctrl-C in between, release() can run again
             os.close(terminal)
 
 
 @contextmanager
 def _captured() -> Iterator[tuple[TextIO, _Printed]]:
-    """Give the terminal, and what this process and its children print on it meanwhile.
+    """Give the terminal, and capture what this process and its children print on it meanwhile.
 
     A file takes it rather than a pipe: it is never full, and a child may use it after the search.
     """
@@ -184,7 +186,7 @@ def _captured() -> Iterator[tuple[TextIO, _Printed]]:
             "w",
             buffering=1 << 16,  # a picture in one write, or it flickers
             encoding=sys.stdout.encoding,
-            errors="replace",  # blocks, where the terminal knows no Unicode
+            errors="replace",  # the blocks of curves, where the encoding has none
         ) as screen,
         _last_will(reader, screen.fileno()),
     ):
@@ -219,11 +221,12 @@ def _flush() -> None:
 
 @contextmanager
 def _last_will(reader: int, screen: int) -> Iterator[None]:
-    """Have the last words of this process printed, should it be killed."""
+    """Have a shell print what was captured and not yet shown, should this process be killed."""
     ends, lifeline = os.pipe()
     try:
-        # It shares the place in the file with us, and so prints just what we have not read. In a
-        # session of its own, since Ctrl-C is sent to every process of ours.
+        # The shell inherits our descriptor, and with it the position in the file: it prints just
+        # what we have not read. It has a session of its own, since the terminal sends Ctrl-C to
+        # every process of ours.
         heir = subprocess.Popen(
             ["/bin/sh", "-c", _LAST_WILL],
             stdin=reader,

@@ -23,7 +23,7 @@ def aligned(values: Iterable[float | None]) -> list[str]:
 
 
 def with_spread(value: str, std: float | None) -> str:
-    """Return a mean with the spread of what it is the mean of, where it is a mean."""
+    """Return a value, with its standard deviation where it is the mean of several trainings."""
     return value if std is None else f"{value} ± {std:.2g}"
 
 
@@ -39,7 +39,7 @@ def params(chosen: Mapping[str, Any]) -> list[str]:
 
 
 def params_line(chosen: Mapping[str, Any]) -> str:
-    """Return the same in one line."""
+    """Return the parameters in one line."""
     return ", ".join(params(chosen)).replace("\n", " ")
 
 

@@ -74,7 +74,7 @@ def _bars(
 
 
 def _milliseconds(row: Row, last: datetime | None) -> int:
-    """Return how long a trial ran; one that still runs, until the last thing that is known."""
+    """Return how long a trial ran; one that still runs, until the study's last known moment."""
     began = row.trial.datetime_start
     ended = row.trial.datetime_complete or last
     return 0 if began is None or ended is None else int((ended - began).total_seconds() * 1000)

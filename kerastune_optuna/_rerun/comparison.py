@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Value:
-    """Hold a metric of an epoch, as it was recorded and as it came again."""
+    """Hold a metric of an epoch: the recorded value, and that of the second training."""
 
     epoch: int  # counted from 0
     metric: str
     recorded: float
-    again: float | None  # None where the training did not come to it again
+    again: float | None  # None where the second training has no such value
     training: int = 0  # of the trial, where it had several
 
     @property
     def difference(self) -> float:
-        """How far the two are apart: as a part of the recorded value where that is beyond 1."""
+        """How far apart they are; where the recorded value is beyond 1, as a part of that."""
         if self.again is None:
             return math.inf
         if self.again == self.recorded or (math.isnan(self.again) and math.isnan(self.recorded)):

@@ -72,7 +72,7 @@ def configurations(home: Home, top: int) -> list[FrozenTrial]:
         if len(chosen) < top and all(trial.params != one.params for one in chosen):
             chosen.append(trial)
     if not chosen:
-        home.ranked(1)  # which says that nothing was searched yet
+        home.ranked(1)  # which raises, and says that nothing was searched yet
     if len(chosen) < top:
         raise NoTrialsError(
             f"Study {home.name!r} has {_check.count(len(chosen), 'COMPLETE configuration')}, "
@@ -120,7 +120,8 @@ def confirm(run: Run, given: FitArguments, chosen: Sequence[FrozenTrial], count:
     size = len(left) + sum(one.state.is_finished() for one in there)
     ending, most = Ending(train_repeats=True), run.budget.max_failed_trials
     budget = Executions(size, None, most, ending=ending, asked=frozenset(wanted))
-    # All keep their weights until the winner is known, have their own seeds, and were allowed.
+    # All executions keep their weights until the winner is known, and have seeds of their own. The
+    # search has checked their configurations against its constraints.
     recipe = replace(
         run.recipe,
         seed=None,

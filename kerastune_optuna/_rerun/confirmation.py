@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kerastune_optuna._study import Objective
 
 _CONFIDENCE = 0.95
-_LEAST = 2  # values of which there is a spread
+_LEAST = 2  # values, of which there is a standard deviation
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Confirmation:
 
     @property
     def _rivals(self) -> list[Confirmed]:
-        """The others, without those that failed where the winner did not."""
+        """The other configurations, without those with failures where the winner has none."""
         return [row for row in self.ranking[1:] if bool(row.failed) <= bool(self.winner.failed)]
 
     @property
@@ -232,8 +232,8 @@ def confirmation_of(
     Args:
         study: The study of executions.
         chosen: The trials of the search that had the configurations.
-        asked: The keys of the executions that they are to have: what was asked for before and has
-            not ended is not missing.
+        asked: The keys of the executions that they are to have. One that only an earlier confirm()
+            asked for does not count as missing.
         objective: The objective of both.
     """
     laid_out = executions(study)

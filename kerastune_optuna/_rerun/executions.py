@@ -70,8 +70,9 @@ class NoSampler(BaseSampler):
 def executions(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trial that stands for each execution: the first that did not fail, if any.
 
-    Two processes may have laid one out both, and a retry follows a trial that failed. All trials of
-    lower numbers are there once a trial is, so that every process comes to the same.
+    Two processes may both have laid out the same execution, and a retry follows a trial that
+    failed. Optuna numbers trials in the order in which they are made, so that every process finds
+    the same first one.
     """
     found: dict[Key, FrozenTrial] = {}
     for trial in study.get_trials(deepcopy=False):
@@ -108,7 +109,7 @@ def lay_out_missing(study: optuna.Study, asked: Mapping[Key, FrozenTrial]) -> No
 
 
 def _seed(trial: FrozenTrial, nth: int) -> int:
-    """Return the seed of an execution, which each process comes to and the search did not use."""
+    """Return the seed of an execution: the same in each process, and none of the search's."""
     return derive(trial.user_attrs.get(record.SEED, trial.number), nth)
 
 
@@ -124,10 +125,11 @@ def best_of_each(study: optuna.Study, objective: Objective) -> dict[int, FrozenT
 
 @dataclass(frozen=True)
 class Executions(Budget):
-    """Hold the same for a study of executions, which are all laid out before and stay so many.
+    """Hold when a confirm() stops: its executions are all laid out before, and none is added.
 
     Args:
-        asked: The keys of those that are to be trained: others wait for who asked for them.
+        asked: The keys of the executions to train. Others in the study are left to the confirm()
+            that asked for them.
     """
 
     asked: frozenset[Key] = frozenset()
@@ -149,7 +151,7 @@ class Executions(Budget):
         """Lay out nothing more."""
 
     def wait_for_others(self, study: optuna.Study, watch: Watch) -> bool:
-        """Wait no more: who claims an execution has waited for those of others."""
+        """Wait no more: `claim` has waited for the executions of other processes."""
         return False
 
     def make_up(self, study: optuna.Study, failed: FrozenTrial) -> None:

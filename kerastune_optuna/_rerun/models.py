@@ -82,7 +82,7 @@ def _model_of(home: Home, build_model: Builder, trial: FrozenTrial) -> keras.Mod
     try:
         return _rebuilt(home, build_model, home.study, trial)
     except StoreAwayError:
-        raise  # which has no other model either
+        raise  # no other model can be fetched from that store either
     except WeightsError as error:
         raise WeightsError(f"{error} {_next_whole(home, trial)}") from error.__cause__
 

@@ -1,4 +1,4 @@
-"""Train the configuration of a finished trial once more, as its trial was, outside of a study."""
+"""Train the configuration of a finished trial once more, as the trial did, outside of a study."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def train(
         trial: A copy of the trial.
         folder: Where the callbacks that are copied write, below the user's own folders.
         training: Which of a trial's trainings, where it has several: its seed and its fold.
-        epochs: Goes before those of the recipe and of the builder.
+        epochs: How many epochs to train, whatever the recipe and the builder say.
         verbose: As for Model.fit.
         until: Sees all epochs after all other callbacks, and may end the training.
 
@@ -68,7 +68,7 @@ def train(
     callbacks = [*own.callbacks, until]
     if custom_fit.trains_itself(recipe.build_model):
         callbacks = [Gate(until.begin_fit), *own.callbacks, fits]
-    own.make_ready(model, [*callbacks, StopOnRequest()])  # as in a trial, which has one
+    own.make_ready(model, [*callbacks, StopOnRequest()])  # a trial has one, which acts on batches
     keywords = {**own.fit.as_keywords(), "verbose": verbose, "callbacks": callbacks}
     came = custom_fit.train(recipe.build_model, trial, keywords, model, lambda: until.is_over)
     return model, fits.history if came is None else came
@@ -77,11 +77,11 @@ def train(
 class Until(EpochLogs):
     """Collect the logs of all epochs, and end fits where those of a trial ended.
 
-    A pruned trial ended so. With fewer `epochs=` instead, callbacks that plan ahead would see
-    another training.
+    A pruned trial ended in the same way. With a smaller `epochs=` instead, callbacks that plan
+    ahead, like schedules of the learning rate, would act otherwise than in the trial.
 
     Args:
-        ends: After how many epochs of the training a fit ends, and with the last of them all.
+        ends: After how many epochs of the training each fit ends; the last ends the training.
     """
 
     def __init__(self, ends: Collection[int]) -> None:
@@ -181,7 +181,7 @@ def refit(
             "refit() trains what it returns now."
         )
     n, until = (epochs, None) if epochs is not None else _up_to_the_best(home, chosen)
-    # Nothing is scored: the loss is there without validation.
+    # Nothing is scored. A recipe needs an objective, and the loss needs no validation data.
     objectives = Objectives((Objective("loss", "minimize"),))
     fit = replace(recipe.fit, epochs=n).opened()
     recipe = replace(recipe, objectives=objectives, fit=fit)
@@ -203,5 +203,5 @@ def _up_to_the_best(home: Home, trial: FrozenTrial) -> tuple[int, Until]:
     known = card.read(home.study, trial)
     if record.FITS not in trial.user_attrs or known is None:
         return ends[-1], Until(ends)
-    # How many epochs each fit has may depend on those of the search.
+    # The builder's fit may choose the epochs of each of its fits by the search's epochs=.
     return known["arguments"]["epochs"], Until(ends)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kerastune_optuna._workers import Card
 
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
-# Arguments of search() that are none of Model.fit's others.
+# Arguments on a card that a recipe does not hold among the others for Model.fit.
 _OF_ITS_OWN = {
     "callbacks",
     "cv",
@@ -60,7 +60,7 @@ def reproduce(home: Home, recipe: Recipe, number: int) -> pandas.DataFrame:
 
 
 def _as_in_the_search(recipe: Recipe, arguments: Mapping[str, Any]) -> Recipe:
-    """Return a recipe with the arguments that a card has as they were, where none is given."""
+    """Return a recipe with the plain arguments of a card, where it was given no others."""
     plain = {
         name: _with_numbers(value)
         for name, value in arguments.items()
@@ -85,7 +85,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def _with_numbers(value: Any) -> Any:
-    """Return an argument with the numbers of classes as keys, which JSON holds as texts."""
+    """Return class weights with numbers as keys again, which JSON holds as texts."""
     if not isinstance(value, Mapping):
         return value
     return {int(key) if key.lstrip("-").isdigit() else key: one for key, one in value.items()}
@@ -141,7 +141,7 @@ def _train(
         _, came = train(recipe, copy.deepcopy(trial), folder, training=training, until=logs)
     if logs.rows:
         return logs.rows
-    # The builder's own fit tells no more than what it returns.
+    # The builder's own fit called no callback: there is only what it returned.
     watched = recipe.objectives.watched
     return [{"epoch": 0, watched.name: worth(came, watched)}]
 
@@ -178,7 +178,7 @@ def find(study: optuna.Study, number: int) -> tuple[FrozenTrial, Card]:
 
 
 def _changes_of_trial(study: optuna.Study, trial: FrozenTrial, card: Card) -> list[str]:
-    """Return what makes a trial another than the one that its search would run."""
+    """Return in words what happened to a trial that keeps a training from repeating it."""
     first = trial
     while (before := first.user_attrs.get(RETRY_OF)) is not None:
         first = study.get_trials(deepcopy=False)[before]
@@ -201,7 +201,7 @@ def _changes_of_order(recipe: Recipe) -> list[str]:
 
 
 def _reported(trial: FrozenTrial, recipe: Recipe, again: Sequence[Row]) -> list[Row]:
-    """Return what a trial reported of its epochs, whose other logs are not kept."""
+    """Return the epochs that a trial reported to Optuna, for a trial without a history."""
     names = [name for row in again for name in row]
     watched = recipe.objectives.watched
     name = watched.find(dict.fromkeys(names)) or watched.name

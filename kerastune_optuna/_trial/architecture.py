@@ -1,4 +1,4 @@
-"""What a model computes, kept inside of its file of weights, and told from what another does."""
+"""A description of what a model computes, kept in its file of weights and compared on loading."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from kerastune_optuna._backend import layers_within
 
 Told: TypeAlias = dict[str, Any]
 
-_PLACE = "kerastune_optuna:layers"  # the attribute of the file that holds it
-_LARGEST = 60_000  # bytes: HDF5 takes 64 KB for an attribute
+_PLACE = "kerastune_optuna:layers"  # the attribute of the HDF5 file that holds the description
+_LARGEST = 60_000  # bytes: HDF5 allows an attribute 64 KB
 _WIDEST = 80  # characters of a setting in a message
 _PLAIN = (str, int, float, bool, type(None))
-# What differs from build to build, depends on the place of the code, or is told elsewhere.
+# Settings that the description leaves out: they differ from build to build, depend on where the
+# code is, or are described in another place.
 _INDIFFERENT = {
     "batch_input_shape",
     "batch_shape",
@@ -43,15 +44,15 @@ _INDIFFERENT = {
     "trainable",
     "vocabulary_size",
 }
-# What decides how layers of Keras begin and train, and not what they predict.
+# Settings that decide how layers of Keras are initialized and trained, not what they predict.
 _OF_TRAINING = {"dropout", "momentum", "rate", "recurrent_dropout", "stddev"}
 _BEGINNINGS = ("_constraint", "_initializer")
-# Layers of Keras that give what they get but in training, where only their class is told.
+# Layers of Keras that change nothing except in training: only their class is described.
 _IDLE = (keras.layers.MixUp, keras.layers.CutMix, keras.layers.RandAugment, keras.layers.AugMix)
 
 
 def put(path: Path, model: keras.Model) -> None:
-    """Write into a file of weights what its model computes, unless that is too much."""
+    """Write the description of a model into its file of weights, unless it is too large."""
     packed = zlib.compress(json.dumps(tell(model)).encode())
     if len(packed) <= _LARGEST:
         with h5py.File(path, "a") as file:
@@ -59,14 +60,14 @@ def put(path: Path, model: keras.Model) -> None:
 
 
 def get(path: Path) -> Told:
-    """Return what the model of a file of weights computes; nothing where that was not kept."""
+    """Return the description in a file of weights; an empty one where the file has none."""
     with h5py.File(path, "r") as file:
         packed = file.attrs.get(_PLACE)
     return {} if packed is None else dict(json.loads(zlib.decompress(packed.tobytes())))
 
 
 def difference(before: Told, now: Told) -> str | None:
-    """Return the first difference of two models in words; None where none is known."""
+    """Return the first difference of two descriptions in words; None where none is known."""
     for place in dict.fromkeys([*before, *now]) if before else ():
         old, new = before.get(place), now.get(place)
         if not _are_same(old, new):
@@ -77,7 +78,7 @@ def difference(before: Told, now: Told) -> str | None:
 
 
 def has_own_code(model: keras.Model) -> bool:
-    """Whether a model has parts whose settings do not tell all that they compute."""
+    """Whether a model has code that is not Keras's, which its settings do not describe."""
     return any(not _is_of_keras(one) or _calls_own(one) for one in [model, *layers_within(model)])
 
 
@@ -88,7 +89,7 @@ def _calls_own(layer: keras.Layer) -> bool:
 
 
 def tell(model: keras.Model) -> Told:
-    """Return what a model computes, in a form that JSON holds: each setting by its place."""
+    """Return the description of a model, in a form that JSON holds: each setting by its place."""
     told: Told = {}
     for number, layer in enumerate(_layers(model)):
         config = _config(layer)
@@ -101,7 +102,7 @@ def tell(model: keras.Model) -> Told:
 
 def _layers(model: keras.Model) -> list[keras.Layer]:
     """Return the layers of a model that its predictions may depend on, at any depth."""
-    # What a model is given is no layer of it.
+    # An InputLayer computes nothing.
     every = [
         one for one in [model, *layers_within(model)] if type(one) is not keras.layers.InputLayer
     ]
@@ -111,22 +112,23 @@ def _layers(model: keras.Model) -> list[keras.Layer]:
 
 
 def _config(layer: keras.Layer) -> Mapping[str, Any]:
-    """Return what a layer tells of itself alone; nothing where it does not predict by it."""
+    """Return a layer's config without its parts; an empty one where it is idle in prediction."""
     if _is_idle(layer):
         return {}
-    # Those within are told after it. Initializers may hold matrices, which become lists of numbers.
+    # The layers within it are described after it. Initializers may hold matrices, which Keras would
+    # turn into long lists of numbers.
     initializers = (one for one in vars(layer).values() if isinstance(one, keras.Initializer))
     # Keras warns that a lambda in a config is unsafe to load: this one is not loaded.
     with _silent([*layers_within(layer), *initializers]), warnings.catch_warnings(action="ignore"):
         try:
             config = layer.get_config()
-        except Exception:  # layers of the user raise anything, and most that tell nothing do
+        except Exception:  # Keras raises where get_config() is missing, and a user's may raise
             return {}
     return config if isinstance(config, Mapping) else {}
 
 
 def _is_idle(layer: keras.Layer) -> bool:
-    """Whether a layer of Keras does nothing but in training; RandomCrop crops the middle then."""
+    """Whether a layer of Keras does nothing outside of training, where RandomCrop still crops."""
     kind = type(layer)
     is_random = kind.__name__.startswith("Random") and kind is not keras.layers.RandomCrop
     return _is_of_keras(layer) and (is_random or kind in _IDLE)
@@ -134,7 +136,7 @@ def _is_idle(layer: keras.Layer) -> bool:
 
 @contextmanager
 def _silent(parts: Iterable[keras.Layer | keras.Initializer]) -> Iterator[None]:
-    """Let parts tell nothing of themselves, where what they are in would repeat it."""
+    """Let get_config() of parts be empty, so that the config around them does not repeat them."""
     hidden = [vars(one) for one in parts if "get_config" not in vars(one)]
     for own in hidden:
         own["get_config"] = dict
@@ -153,7 +155,7 @@ def _is_of_keras(layer: keras.Layer) -> bool:
 def _settings(value: Any, place: str, *, is_of_keras: bool) -> Iterator[tuple[str, Any]]:
     """Yield the settings in a config, at any depth."""
     if isinstance(value, Mapping):
-        if value.get("class_name") == "__lambda__":  # its bytes hold the path of its file
+        if value.get("class_name") == "__lambda__":  # its bytes hold the path of its source
             value = {}
         for key, one in value.items():
             of_training = is_of_keras and (key in _OF_TRAINING or str(key).endswith(_BEGINNINGS))
@@ -167,7 +169,7 @@ def _settings(value: Any, place: str, *, is_of_keras: bool) -> Iterator[tuple[st
 
 
 def _wires(config: Mapping[str, Any], place: str) -> Iterator[tuple[str, Any]]:
-    """Yield which layers of a functional model get what from which, and what comes in and out."""
+    """Yield which layers of a functional model feed which, and its inputs and outputs."""
     layers = [one for one in config.get("layers", ()) if isinstance(one, Mapping)]
     numbers = {one.get("name"): number for number, one in enumerate(layers)}
     for number, one in enumerate(layers):
@@ -179,7 +181,7 @@ def _wires(config: Mapping[str, Any], place: str) -> Iterator[tuple[str, Any]]:
 
 
 def _numbered(history: Any, numbers: Mapping[Any, int]) -> Any:
-    """Return what tells layers by their numbers, whatever their names are."""
+    """Return a history with numbers for the names of layers, which differ from build to build."""
     return keras.tree.map_structure(lambda part: numbers.get(part, part), history)
 
 
@@ -206,7 +208,7 @@ def _plain(value: Any) -> Any:
 
 
 def _are_same(old: Any, new: Any) -> bool:
-    """Whether two settings are, but for what sums in another order leave of a number."""
+    """Whether two settings are the same, apart from rounding: sums in another order differ."""
     if isinstance(old, list) and isinstance(new, list):
         return len(old) == len(new) and all(map(_are_same, old, new))
     if isinstance(old, float) and isinstance(new, int | float):

@@ -1,4 +1,4 @@
-"""The archive of a trial's backups in the store, where one of them is whole at any time."""
+"""The archive of a trial's backups in the store, of which one is whole at any time."""
 
 from __future__ import annotations
 
@@ -38,13 +38,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _STATE, _SERIES = "state.json", "series.npz"
-_TRAINS_FOR = 10  # times as long as a backup took that failed, before the next one is tried
+_TRAINS_FOR = 10  # the next backup waits so many times as long as a failed one took
 
 
 class Archive:
     """Keep the backups of a trial in the store, each as one file under a new name.
 
-    Only when the trial names that file is the last one removed: there is a whole one at any time.
+    The trial names a new file before it is written, and the last file is removed only once the new
+    one is whole. So a process that dies in between leaves one whole backup.
 
     Args:
         trial: The trial that is trained; it may be the retry of another.
@@ -62,7 +63,8 @@ class Archive:
         self._trial = trial
         self._store = store
         self._record: dict[str, Any] | None = None
-        # Of the next backup. One that the store may hold in part is written over by the next.
+        # The file name of the next backup. After a failure it stays the same, so that the next
+        # attempt overwrites what the store may hold in part.
         self._name = _new_name()
         self._is_prepared = False
         self._is_behind = False  # whether the last backup could not be saved
@@ -70,12 +72,12 @@ class Archive:
 
     @property
     def state(self) -> dict[str, Any] | None:
-        """What the last backup says; None where there is none."""
+        """The state in the last backup; None where there is no backup."""
         path = self.folder / _STATE
         return json.loads(path.read_text()) if path.exists() else None
 
     def open(self, series: Series) -> None:
-        """Get the last whole backup out of the store, with the trainings that ended before it."""
+        """Unpack the last whole backup, and let the series go on from the trainings in it."""
         self._record = _recorded(self._trial) if self._is_used else None
         if self._record is None or not self._unpack(self._record):
             return
@@ -103,7 +105,7 @@ class Archive:
             self._try(self._pack)
 
     def _try(self, do: Callable[[], None]) -> None:
-        """Do nothing after the first error, which is raised once the trial has its result."""
+        """Run a step and keep its error, to raise once the trial has its result; then run none."""
         if self.error is not None:
             return
         try:
@@ -117,7 +119,7 @@ class Archive:
             )
 
     def save_between(self, series: Series, last: Mapping[str, Any]) -> None:
-        """Back up between two trainings, of which the first is not to run again.
+        """Back up between two trainings, so that a retry does not run the first one again.
 
         Args:
             series: The trainings that ended.
@@ -128,7 +130,7 @@ class Archive:
             for path in list(self.folder.iterdir()):
                 path.unlink()  # the checkpoint of the training that ended
             if (state := series.state_of_best) is not None:
-                # NumPy's files know no bfloat16, each value of which is one of float32 too.
+                # NumPy's files have no bfloat16, of kind "V"; float32 holds each of its values.
                 known = [one.astype("float32") if one.dtype.kind == "V" else one for one in state]
                 np.savez(self.folder / _SERIES, *known)
             return {"reports": last["reports"], "series": series.state()}
@@ -138,7 +140,7 @@ class Archive:
             self.save()
 
     def _pack(self) -> None:
-        """Put the working files into the store, once the trial knows of the file to come."""
+        """Put the working files into the store as one file, which the trial names before."""
         last = self._record
         with scratch() as folder:
             packed = Path(shutil.make_archive(str(Path(folder, "backup")), "tar", self.folder))
@@ -148,7 +150,7 @@ class Archive:
             if not self._put(packed):
                 return
         self._record, self._name, self._is_prepared = record, _new_name(), False
-        with one_try(), suppress(Exception):  # of any store: the next backup removes them too
+        with one_try(), suppress(Exception):  # of any store; the next backup removes what is left
             for one in chain(last):
                 remove(self._store, one["id"])
             self._record = {**record, "previous": None}
@@ -156,8 +158,8 @@ class Archive:
     def _put(self, packed: Path) -> bool:
         """Put a backup into the store; False where that is left to the next one.
 
-        A training that goes on waits for no store, and is not held up often by one that is slow to
-        fail. One that was told to stop has no next backup.
+        A training that goes on does not wait for the store: it tries once, and after a slow failure
+        it tries again only much later. A training that a signal ends has no next backup, and waits.
         """
         began = time.monotonic()
         try:
@@ -220,7 +222,7 @@ class Archive:
 
 
 def chain(record: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
-    """Give what a trial knows of its backups, the last one first."""
+    """Yield the records that a trial has of its backups, the last one first."""
     while record is not None:
         yield record
         record = record["previous"]
@@ -231,6 +233,6 @@ def _new_name() -> str:
 
 
 def _recorded(trial: optuna.Trial) -> dict[str, Any] | None:
-    """Return what the trial knows of its last backup."""
+    """Return the record that the trial has of its last backup; None where it has none."""
     attrs: dict[str, Any] = trial.storage.get_trial_system_attrs(_optuna.id_of(trial))
     return attrs.get(BACKUP)

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 _BEST = "best.weights.h5"
-_SHARE = 0.02  # of the time, which may go into what only an interrupt would make use of
-_BASE, _SPEED = 0.02, 1e8  # seconds that a backup takes at least, and bytes that it writes in one
+_SHARE = 0.02  # of the time may go into backups that only an interrupt would make use of
+_BASE, _SPEED = 0.02, 1e8  # the least seconds of a backup, and the bytes that it writes a second
 
 
 class UnfitBackupError(Exception):
@@ -46,8 +46,8 @@ class UnfitBackupError(Exception):
 class Backup(keras.callbacks.BackupAndRestore):
     """Back up a trial now and then, and restore what an earlier process backed up of it.
 
-    Keras saves the weights, the optimizer's state and the epoch; the reports, the logs, the weights
-    of the best epoch and the trainings that ended before are added.
+    Keras's callback saves the weights, the optimizer's state and the epoch. This one adds the
+    reports, the logs, the weights of the best epoch and the trainings that ended before.
 
     Args:
         archive: Where backups go, in whose folder the last one is unpacked.
@@ -60,7 +60,7 @@ class Backup(keras.callbacks.BackupAndRestore):
         fit: The data that the model is trained on.
     """
 
-    # Keras reads the logs of each batch from the device for callbacks that do not say so.
+    # Without this, Keras waits for each batch, to read its logs from the device.
     async_safe = True
 
     def __init__(
@@ -84,9 +84,9 @@ class Backup(keras.callbacks.BackupAndRestore):
         self._every = every
         self._fit = fit
         self._saved = self._prepared = self._ended = time.monotonic()
-        self._cost: float | None = None  # seconds that the last one took
+        self._cost: float | None = None  # seconds that it took to prepare the last one
         self._last: int | None = None  # the last epoch that came to its end in this process
-        self._has_ended = False  # the fit, after which a callback may have changed the weights
+        self._has_ended = False  # whether fit has ended, where EarlyStopping restores weights
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Restore the last backup, where it is of this training."""
@@ -111,9 +111,10 @@ class Backup(keras.callbacks.BackupAndRestore):
         if lacks_variables(self.model):
             batch = to_plain(self._fit.specification_of_a_batch())
             make_again(self.model, {"shapes": state["shapes"], "batch": batch})
-        self.model.built = True  # which Keras does not say of a model that only its steps call
+        # Keras leaves this False where the model's own steps call its layers, never the model.
+        self.model.built = True
         if any(map(self._is_unbuilt_optimizer, vars(self.model).values())):
-            # Keras builds the compiled one alone, and skips the state of others in silence.
+            # Keras builds only the compiled optimizer, and skips the state of others in silence.
             raise ValueError("the model holds optimizers of its own")
         has_best = self._path(_BEST).exists()
         if has_best:
@@ -134,7 +135,7 @@ class Backup(keras.callbacks.BackupAndRestore):
         return not value.built
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Back up at an interrupt, and unless the last time is too short ago."""
+        """Save a backup at an interrupt, or when one is due; prepare one where that is cheap."""
         if self._pruning.saw(epoch):
             self._last = epoch
             now = time.monotonic()
@@ -144,18 +145,18 @@ class Backup(keras.callbacks.BackupAndRestore):
                 self._write(epoch, logs)
             if not is_due:
                 return
-        self._archive.save()  # what was prepared before, where this epoch was left
+        self._archive.save()  # where this epoch was left early, the one prepared before it
         self._saved = time.monotonic()
 
     def _write(self, epoch: int, logs: Mapping[str, Any] | None) -> None:
-        """Prepare a backup, and measure that."""
+        """Prepare a backup, and measure how long that takes."""
         began = time.monotonic()
         self._archive.prepare(lambda: self._prepare(epoch, logs))
         self._prepared = time.monotonic()
         self._cost = self._prepared - began
 
     def _is_cheap(self, now: float) -> bool:
-        """Whether to prepare what only an interrupt in the next epoch would make use of."""
+        """Whether it takes little time to prepare a backup that only an interrupt would use."""
         if self._cost is None:  # an optimizer like Adam has two slots for each weight
             self._cost = _BASE + 3 * size_of(self.model) / _SPEED
         return self._cost < _SHARE * (now - self._prepared)
@@ -163,7 +164,7 @@ class Backup(keras.callbacks.BackupAndRestore):
     def _prepare(self, epoch: int, logs: Mapping[str, Any] | None) -> dict[str, Any]:
         """Write the model into the folder, and return what else a resumed training needs."""
         with telling_room(tempfile.gettempdir(), 4 * size_of(self.model)):
-            self.model.built = True  # which Keras does not say of one that only its steps call
+            self.model.built = True  # as in _restore
             super().on_epoch_end(epoch, logs)
             self._save_best(epoch)
         return {
@@ -195,12 +196,12 @@ class Backup(keras.callbacks.BackupAndRestore):
 
 
 class BackupOfFits(Backup):
-    """Back up the first fit of a builder's own, which is not trained again where others follow."""
+    """Back up the first of a builder's own fits, so that a retry need not train it again."""
 
     _pruning: OwnPruning
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Prepare the end of the fit, from which an interrupt of a later one lets it go on."""
+        """Prepare a backup of the end of the first fit, for an interrupt in a later one."""
         if self._last is None or self._pruning.is_over:
             return
         self._has_ended = True
@@ -229,5 +230,5 @@ def discard_orphans(store: StoreSource, study: optuna.Study) -> None:
 
 
 def _ids(trial: FrozenTrial) -> set[str]:
-    """Return under which names there may be backups of a trial."""
+    """Return the names under which the store may have backups of a trial."""
     return {one["id"] for one in chain(trial.system_attrs.get(BACKUP))}

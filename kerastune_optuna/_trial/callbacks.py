@@ -108,7 +108,7 @@ class PruningCallback(KerasPruningCallback):
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Take the value of the epoch, ask the pruner, and end where a signal has asked for it."""
         if self.cut_off:
-            return  # Keras ends the epoch as ever, after the batch at which it was told to stop
+            return  # Keras ends an epoch like any other after the batch at which it is to stop
         self._take(epoch, logs or {})
         if _signals.requested() and not self._is_last(epoch):
             self.break_off()
@@ -119,12 +119,12 @@ class PruningCallback(KerasPruningCallback):
         return is_stopped or epoch + 1 >= self.params.get("epochs", 0)
 
     def break_off(self) -> None:
-        """End the training, which is to be resumed; an epoch that runs counts as not begun."""
+        """End the training for a retry to resume; the epoch that runs counts as not begun."""
         self.cut_off = True
         self.model.stop_training = True
 
     def saw(self, epoch: int) -> bool:
-        """Whether an epoch is the last that came to its end."""
+        """Whether an epoch is the last one that ended and was not left early."""
         return self._last_epoch == epoch
 
     def _take(self, epoch: int, logs: Mapping[str, Any]) -> None:
@@ -221,7 +221,7 @@ class PruningCallback(KerasPruningCallback):
         if self.best_value is None:
             return f"{self.objective.name} was never a finite number"
         if self.pruned:
-            pruner = cast(optuna.Trial, self.trial).study.pruner  # which prunes no FixedTrial
+            pruner = cast(optuna.Trial, self.trial).study.pruner  # a FixedTrial is never pruned
             return f"pruned at epoch {epoch}/{epochs} by {type(pruner).__name__}"
         if epoch < epochs:
             return f"stopped at epoch {epoch}/{epochs} by a callback"
@@ -265,7 +265,7 @@ class PruningCallback(KerasPruningCallback):
 
 
 class BestWeights(keras.callbacks.Callback):
-    """Hold a copy of what the model had at its best epoch in memory.
+    """Hold in memory the model's state at its best epoch: weights, and seed generators.
 
     Args:
         pruning: The PruningCallback before it in the list, which knows the best epoch.
@@ -282,11 +282,11 @@ class BestWeights(keras.callbacks.Callback):
         self._generators: State = []
 
     def on_test_begin(self, logs: Logs = None) -> None:
-        """Note where generators stand, from which a layer that samples draws in validation too."""
+        """Copy the seed generators: layers that sample may draw from them in validation too."""
         self._generators = state_of_generators(self.model)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Copy the weights where the epoch is the best so far."""
+        """Copy the model's state where the epoch is the best so far."""
         if self._pruning.best_epoch == epoch:
             weights = self.model.get_weights()
             self.state = [*weights, *self._generators]
@@ -295,11 +295,11 @@ class BestWeights(keras.callbacks.Callback):
                 self._pruning.diverge("weights are nan")
 
     def restore(self) -> None:
-        """Give the model what it had at its best epoch."""
+        """Give the model the state of its best epoch."""
         give_back(self.model, self.best_or_last())
 
     def best_or_last(self) -> State:
-        """Return what the model had at its best epoch, or has now where no epoch was seen."""
+        """Return the state of the best epoch; the weights as they are where no epoch was seen."""
         return self.model.get_weights() if self.state is None else self.state
 
     def resume(self) -> None:
@@ -308,6 +308,6 @@ class BestWeights(keras.callbacks.Callback):
 
 
 def _holds_nan(variable: keras.Variable, value: NDArray[Any]) -> bool:
-    """Whether a variable that is trained has come to NaN, which a minimum hands on."""
+    """Whether a trained variable holds NaN: then NumPy's minimum of it is NaN."""
     with np.errstate(invalid="ignore"):
         return bool(variable.trainable and np.isnan(np.min(value, initial=0)))

@@ -54,7 +54,7 @@ def fit(
     Args:
         build_model: The builder.
         trial: The trial that is trained.
-        pruning: Its callback, which is among the callbacks too.
+        pruning: Its PruningCallback, which `keywords` has among the callbacks too.
         keywords: What Model.fit takes.
         model: Its model.
 
@@ -78,7 +78,7 @@ def train(
     model: keras.Model,
     is_over: Callable[[], bool] = lambda: False,
 ) -> Any:
-    """Train the model likewise without a report.
+    """Train the model as `fit` does, without a report to the study.
 
     Args:
         build_model: The builder.
@@ -88,17 +88,18 @@ def train(
         is_over: Whether the training was ended from outside, as by pruning.
 
     Returns:
-        What its fit returned; None where that was left because the training is over.
+        What its fit returned; None where an exception ended it after the training was over.
     """
     if not trains_itself(build_model):
         return model.fit(**keywords)
-    # A loop of the builder's own may call no more than on_epoch_end, which needs the model.
+    # A CallbackList gives callbacks the model. A training loop of the builder's own may not do so,
+    # and call nothing but on_epoch_end, for which they need it.
     keras.callbacks.CallbackList(keywords["callbacks"], model=model, epochs=keywords["epochs"])
     try:
         return build_model.fit(trial, model, **keywords)  # type: ignore[attr-defined] # it has one
     except TrainingOver:
         return None
-    except Exception:  # the user's code may raise anything over the half of a training
+    except Exception:  # the user's code may raise anything after half of a training
         if not is_over():
             raise
         return None
@@ -110,8 +111,8 @@ class OwnPruning(PruningCallback):
     returned: Mapping[str, Any] = MappingProxyType({})  # the metrics, where its fit returned some
     fits: Fits  # which show it all fits as one
     _trained: keras.Model | None = None  # the trial's model
-    _is_other = False  # whether a model is trained that has not the weights of the trial's
-    _given = 0  # epochs by search()
+    _is_other = False  # whether the model in training lacks weights of the trial's model
+    _given = 0  # the epochs that the builder's fit was given
 
     @property
     def is_over(self) -> bool:
@@ -130,13 +131,13 @@ class OwnPruning(PruningCallback):
             raise TrainingOver
 
     def set_model(self, model: keras.Model) -> None:
-        """Look whether it is the model of the trial, which comes first, or has all its weights."""
+        """Note whether a fit trains the trial's model, which is set first, or all its weights."""
         super().set_model(model)
         self._trained = model if self._trained is None else self._trained
         self._is_other = not _ids(self._trained) <= _ids(model)
 
     def set_params(self, params: Mapping[str, Any]) -> None:
-        """Take down how many epochs there may be: further fits add to them."""
+        """Note how many epochs there may be in all: further fits add to them."""
         super().set_params(params)
         epochs = params.get("epochs", 0)
         self._given = self._given or epochs
@@ -151,7 +152,7 @@ class OwnPruning(PruningCallback):
             super().on_epoch_end(epoch, logs)
 
     def _pass_over(self, logs: Mapping[str, Any]) -> None:
-        """Wait for what another fit will log, or what the builder's fit will return."""
+        """Do nothing: another fit may log the objective, or the builder's fit return it."""
 
     def take(self, came: Any) -> None:
         """Take what the builder's fit returned for the value of the trial.
@@ -175,7 +176,7 @@ class OwnPruning(PruningCallback):
     def _compare(self, came: Any) -> None:
         """Refuse what contradicts the best epoch, whose weights are kept."""
         if _is_history(came) and self.objective.find(came.history) is None:
-            return  # of a fit before
+            return  # the History is of a fit that did not log the objective
         value = worth(came, self.objective)
         if _is_history(came):
             if self.objective.is_better(value, than=self.best_value):
@@ -222,7 +223,7 @@ class OwnPruning(PruningCallback):
 
 
 class BestOfFits(BestWeights):
-    """Hold the weights that the trial's model has at the best epoch, whatever is trained."""
+    """Hold the state of the trial's model at the best epoch, whichever model is trained."""
 
     def set_model(self, model: keras.Model) -> None:
         """Stay with the first model: others may be trained around it."""
@@ -235,7 +236,7 @@ def _ids(model: keras.Model) -> set[int]:
 
 
 def _are_close(value: float, best: float) -> bool:
-    """Whether two values are the same but for rounding, as before printing."""
+    """Whether two values are the same up to rounding: a fit may round what it returns."""
     return math.isclose(value, best, rel_tol=1e-3, abs_tol=1e-4)
 
 

@@ -15,7 +15,7 @@ from kerastune_optuna._storage import StoreSource
 from kerastune_optuna._study import beside, family, make_part
 from kerastune_optuna._trial import backup, history, weights
 
-_PLACE = "-overwritten-"  # in the names of studies whose ids are higher than those of deleted ones
+_PLACE = "-overwritten-"  # in the names of the placeholders that `_keep_ids` makes
 
 
 def delete_study(study: optuna.Study, store: StoreSource) -> None:
@@ -32,12 +32,12 @@ def delete_study(study: optuna.Study, store: StoreSource) -> None:
 
 
 def parts(study: optuna.Study) -> list[str]:
-    """Return the names of the studies that are part of another one, but for those of no content."""
+    """Return the names of the studies that are part of another one, without placeholders."""
     return [name for name in family(study) if _PLACE not in name]
 
 
 def settle(study: optuna.Study) -> None:
-    """Remove what keeps the ids of deleted trials from coming back, once a new one is higher."""
+    """Delete the placeholders of `_keep_ids` once a study has a trial, whose id is higher."""
     if not study.get_trials(deepcopy=False):
         return
     for name in family(study):
@@ -47,10 +47,10 @@ def settle(study: optuna.Study) -> None:
 
 
 def _keep_ids(study: optuna.Study) -> None:
-    """Make an empty study beside one that is to be deleted, with the highest ids of all.
+    """Make a placeholder beside a study that is to be deleted: a study with the highest ids of all.
 
-    SQLite gives a new study and its trials the ids of deleted ones, and a process that still has
-    the old study open would write into them.
+    Without it SQLite gives a new study and its trials the ids of the deleted ones, and a process
+    that still has the old study open would write into the new one.
     """
     name = f"{study.study_name}{_PLACE}{uuid4().hex[:12]}"
     place = optuna.create_study(study_name=name, storage=_optuna.storage_of(study))

@@ -47,12 +47,12 @@ class Fits(keras.callbacks.Callback):
 
     Args:
         logs: The logs of the training, which is among the callbacks.
-        callbacks: Who sees a single fit.
-        of_first: Who sees the first fit alone, and its end, like a backup: a fit whose weights and
-            optimizer come from the fits before it cannot go on by itself.
+        callbacks: The callbacks that see a single fit.
+        of_first: The callbacks that see the first fit alone, and its end. A backup is one: a later
+            fit cannot be resumed alone, since its weights come from the fits before it.
     """
 
-    # Keras reads the logs of each batch from the device for callbacks that do not say so.
+    # Without this, Keras waits for each batch, to read its logs from the device.
     async_safe = True
 
     def __init__(
@@ -78,7 +78,7 @@ class Fits(keras.callbacks.Callback):
         return [end - start for start, end in pairwise([*self._starts, len(self._logs.rows)])]
 
     def set_params(self, params: Mapping[str, Any]) -> None:
-        """Pass on what the first fit is given; of a further one it is told with its first epoch."""
+        """Pass on the parameters of the first fit; those of a later one come with its epochs."""
         super().set_params(params)
         if not self._starts:
             self._pass_on(params)
@@ -99,7 +99,8 @@ class Fits(keras.callbacks.Callback):
         if self._starts:
             self._seeing = list(self._callbacks)
             self._starts.append(len(self._logs.rows))
-            begin_at(self.model, None)  # where the first fit went on from a backup
+            # Where a backup resumed the first fit, Keras would begin this one at that epoch too.
+            begin_at(self.model, None)
             return
         self._starts.append(0)
         for one in self._seeing:
@@ -144,7 +145,7 @@ class Fits(keras.callbacks.Callback):
 
 
 def _tell_all(history: keras.callbacks.History, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Let a History tell of the epochs too that an earlier process trained."""
+    """Write all epochs into a History, those that an earlier process trained too."""
     history.epoch, history.history = [], {}
     for row in rows:
         logs = dict(row)

@@ -41,7 +41,7 @@ class EpochLogs(keras.callbacks.Callback):
         self.rows = []
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Take a row, with whatever other callbacks put among the logs."""
+        """Add a row, with what the callbacks before this one put into the logs."""
         row = {name: _plain(value) for name, value in (logs or {}).items()}
         self.rows.append({"epoch": epoch, **row})
 
@@ -59,7 +59,7 @@ def save(store: StoreSource, trial: optuna.Trial, rows: Sequence[Row]) -> Weight
         rows: The logs of its epochs.
 
     Returns:
-        What went wrong, since the trial has its result anyway.
+        The error, where there is one: it is raised later, since the trial has its result anyway.
     """
     if not rows:
         return None  # a builder's own training may call no callback

@@ -55,7 +55,7 @@ class HParams(keras.callbacks.Callback):
         from tensorflow import summary  # which Keras with another backend need not import
 
         writer = summary.create_file_writer(self._folder, filename_suffix=".hparams")
-        # TensorBoard with an update_freq lets only some batches be recorded.
+        # Keras's TensorBoard callback with an update_freq lets only some batches be recorded.
         with writer.as_default(), summary.record_if(True):
             yield summary
         writer.close()

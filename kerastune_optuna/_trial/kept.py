@@ -25,8 +25,6 @@ from kerastune_optuna._trial.weights import UnfitWeightsError
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-# Begins the system attrs of a study with the numbers of trials that searches asked to keep: one for
-# each number, since several may ask at once. The largest counts.
 _UNASKED = 1  # how many trials keep their weights where no search says it
 
 
@@ -42,6 +40,7 @@ def keeps(study: optuna.Study, asked: int | None) -> int:
 
 
 def _asked_before(study: optuna.Study) -> list[int]:
+    """Return what searches asked for, each in an attr of its own: several may ask at once."""
     attrs = _optuna.attrs_of(study)
     return [
         int(key.removeprefix(record.KEEP_BEST))
@@ -53,8 +52,8 @@ def _asked_before(study: optuna.Study) -> list[int]:
 def claim_keeping(study: optuna.Study, asked: int | None) -> int:
     """Return how many trials keep their weights from now on, which the study is to remember.
 
-    A search that asks for fewer than one before has the others deleted, unless another search may
-    be at work, which asked for them.
+    A search that asks for fewer than an earlier one has the rest deleted, unless another search may
+    be at work that asked for them.
 
     Args:
         study: The study that is about to be searched.
@@ -120,13 +119,14 @@ def _enters_front(study: optuna.Study, values: Sequence[float], recipe: Recipe) 
 
 
 def _complete_before(study: optuna.Study) -> Iterator[FrozenTrial]:
-    """Give the trials that were COMPLETE when this one began, which costs no query."""
-    # Trials that ended since are missing. Mostly, the first few of thousands already decide.
+    """Yield the trials that were COMPLETE when this one began, which takes no query."""
+    # Trials that ended since are missing. Most trials are outranked by these already, and only for
+    # the others do the callers read all trials from the storage.
     return filter(ranking.may_be_best, _optuna.known_trials(study))
 
 
 def tidy(study: optuna.Study, store: StoreSource, keepers: Callable[[], set[int]]) -> None:
-    """Delete what finished trials left in a store, but for what is kept.
+    """Delete what finished trials left in a store, except what is kept.
 
     Args:
         study: Their study.
@@ -143,8 +143,8 @@ def discard_outranked(
     study: optuna.Study, store: StoreSource, keepers: Callable[[], set[int]]
 ) -> list[FrozenTrial]:
     """Delete the weights of finished trials that do not keep them; return the finished ones."""
-    # A RUNNING trial may just have saved weights that are about to rank. And what ends after this
-    # line is not looked at: it may be among the best that are read next.
+    # The finished trials are read before the keepers: the other way round, a trial that ended in
+    # between would lose weights that rank. A RUNNING trial may just have saved such weights.
     finished = [one for one in study.get_trials(deepcopy=False) if one.state.is_finished()]
     kept = keepers()
     for trial in finished:
@@ -170,7 +170,8 @@ def save(
         recipe: The recipe of the search.
         trial: The trial.
         model: Its model, with the weights that are kept.
-        builds: The data that made variables which the model came without.
+        builds: The data from which Keras made variables that the builder had not made; None where
+            it had made all.
     """
     try:
         weights.save(recipe.store, trial, model)
@@ -202,7 +203,8 @@ def rebuild(
     model, _ = build_again(build_model, trial)
     if record.INPUTS in trial.user_attrs:
         _make_again(model, trial)
-    model.built = True  # which Keras does not say of a model that only its steps call
+    # Keras leaves this False where the model's own steps call its layers, never the model.
+    model.built = True
     try:
         weights.load(store, storage, trial, model)
     except UnfitWeightsError as error:
@@ -218,7 +220,7 @@ def rebuild(
 
 
 def _make_again(model: keras.Model, trial: FrozenTrial) -> None:
-    """Make the variables that a model came without, as its trial did."""
+    """Make the variables that the builder did not make, as the trial's training did."""
     try:
         make_again(model, json.loads(trial.user_attrs[record.INPUTS]))
     except Exception as error:  # layers of the user may raise anything

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from kerastune_optuna._study import Objectives
 
 _POLL = 0.5  # seconds between two looks at trials of which only time tells whether they run
-# What launchers give to all processes that they start at once on many machines, and to no others.
+# Variables that a launcher (Slurm, PMIx, Open MPI) gives the same values in all processes that it
+# starts at once, on many machines, and in no others.
 _LAUNCHES = (
     ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT"),
     ("PMIX_NAMESPACE",),
@@ -54,7 +55,7 @@ def clear(storage: BaseStorage, name: str, objectives: Objectives, store: StoreS
     Args:
         storage: Where it is.
         name: Its name.
-        objectives: Those that the new one is to have.
+        objectives: The objectives that the new study is to have.
         store: Where it keeps weights.
 
     Returns:
@@ -81,7 +82,7 @@ def opened(home: Home, *, overwrite: bool) -> optuna.Study:
     """Return the study that is about to be written to.
 
     The first time in this process it is a new one, where overwrite= asks for it; and where it has
-    trials, its sampler gets another seed: one that was pickled or seeded would draw what those had.
+    trials, its sampler gets another seed: a pickled or seeded one would draw their parameters.
     """
     if not home.has_begun:
         if overwrite:
@@ -106,7 +107,7 @@ def mark(study: optuna.Study) -> None:
 def _found(storage: BaseStorage, name: str) -> optuna.Study | None:
     try:
         study = optuna.load_study(study_name=name, storage=storage)
-        # MySQL finds names of any case.
+        # MySQL ignores the case of letters when it looks for a name.
         return study if storage.get_study_name_from_id(_optuna.id_of(study)) == name else None
     except KeyError:
         return None
@@ -130,7 +131,7 @@ def _may_be_shared(study: optuna.Study, objectives: Objectives) -> bool:
 def _is_of_a_copy(made: dict[str, Any]) -> bool:
     """Whether a process that made a study was started with this one, by the same script.
 
-    One that runs when the study is made cannot have been started to replace it.
+    A process that ran before the study was made cannot have been started to replace it.
     """
     is_interactive = "ipykernel" in sys.modules or hasattr(sys, "ps1")
     if is_interactive or made["by"] == signature() or made["script"] != _script():
@@ -146,7 +147,7 @@ def _script() -> str:
 
 
 def _launch() -> list[str] | None:
-    """Return what a launcher calls the processes that it started with this one; None for none."""
+    """Return the launcher's values for the processes started with this one; None without one."""
     for names in _LAUNCHES:
         if names[0] in os.environ:
             return [os.environ.get(name, "") for name in names]
@@ -164,7 +165,7 @@ def _began() -> float:
 
 
 def _check_idle(study: optuna.Study) -> None:
-    """Refuse to delete what a process trains, after it was seen whether it lives.
+    """Refuse to delete a study that a process trains; wait until it is known whether it lives.
 
     Raises:
         StudyMismatchError: Names the trial and the process.
@@ -184,11 +185,11 @@ def _check_idle(study: optuna.Study) -> None:
 
 
 def _running(study: optuna.Study, watch: Watch) -> list[tuple[str, FrozenTrial]]:
-    """Return the trials of ours that run, or may, each with the name of its study."""
+    """Return the trials of our workers that run or may run, each with the name of its study."""
     found = []
     for name in [study.study_name, *parts(study)]:
         with suppress(KeyError):  # a copy deleted it meanwhile
-            # Not by its name, which a copy may have given to a new study meanwhile.
+            # Not loaded by its name, which a copy may have given to a new study meanwhile.
             is_whole = name == study.study_name
             part = study if is_whole else beside(study, name)
             trials = watch.running(part)
@@ -197,7 +198,7 @@ def _running(study: optuna.Study, watch: Watch) -> list[tuple[str, FrozenTrial]]
 
 
 def _is_ours(trial: FrozenTrial) -> bool:
-    """Whether a process of ours took a trial: of others nothing tells whether they live."""
+    """Whether a worker of ours took a trial: of other processes we cannot know if they live."""
     return WORKER in trial.user_attrs or SLOT in trial.system_attrs
 
 

@@ -1,4 +1,4 @@
-"""What all trials of a search share, and what one trial makes of it with what its builder gives."""
+"""What all trials of a search share, and what one training gets from that and from its builder."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Recipe:
 
     @property
     def last_epoch(self) -> int:
-        """Up to which epoch a trial counts: that of fit, but for several trainings."""
+        """The number of a trial's last epoch: after `initial_epoch`, those of all its trainings."""
         return self.fit.epochs - self.fit.epochs_of_a_trial + self.epochs_of_a_trial
 
     @cached_property
@@ -73,7 +73,7 @@ class Recipe:
 
     @cached_property
     def not_finite(self) -> str | None:
-        """Where the data of the search holds NaN or infinity, looked for once in a process."""
+        """Where the data of the search holds NaN or infinity; each process looks once."""
         return _not_finite.find(self.fit)
 
     def of_trial(
@@ -121,15 +121,16 @@ class Lesson:
     callbacks: Sequence[keras.callbacks.Callback]
 
     def make_ready(self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback]) -> None:
-        """Let a model train in fewer traces and calls, where nothing but time can differ.
+        """Let a model train with fewer traces and calls, where that changes nothing but the time.
 
         Args:
             model: The trial's model.
             callbacks: All that its training is to have, ours too.
         """
         if trains_itself(self.recipe.build_model):
-            # It may change data and model before it trains, and add callbacks that act on batches,
-            # as one of ours does: that one makes it train step by step.
+            # The builder's fit may change data and model, and add callbacks that act on batches. So
+            # nothing is rehearsed, and `callbacks` has ours too, of which one acts on batches: it
+            # makes set_steps() leave one step a call, unless the user asks for more.
             set_steps(model, self.fit, callbacks)
             return
         rehearse(model, self.fit.specification())
@@ -159,7 +160,8 @@ def build(build_model: Builder, trial: BaseTrial) -> tuple[keras.Model, Mapping[
             "optimizer=..., loss=..., metrics=[...]) before you return it."
         )
     shared.check(model, before)
-    # Keras resets metrics that others use too only once they are built into a model.
+    # A metric object may be in other models too, and hold their counts. Keras resets it only once
+    # it is built into this model.
     for metric in compiled_metrics(model):
         if isinstance(metric, keras.Metric):
             metric.reset_state()
@@ -171,12 +173,13 @@ def build_again(
 ) -> tuple[keras.Model, Mapping[str, Any]]:
     """Return what `build` does for a finished trial.
 
-    What the builder did not ask for when the trial ran has the value of its `default_params`.
+    A parameter that the builder did not ask for when the trial ran has its value from
+    `default_params`.
 
     Args:
         build_model: The builder.
         trial: A copy of the trial, which gets the defaults.
-        seed: What its training starts from, where there is to be one.
+        seed: The seed that its training starts from; None where it is not trained.
 
     Raises:
         BuilderError: The builder returned something else.
@@ -202,7 +205,7 @@ def _called(build_model: Builder, trial: BaseTrial) -> Any:
     try:
         return build_model(trial)
     except ValueError as error:
-        if asked.is_of_optuna(error):  # as for a parameter that is not what it was
+        if asked.is_of_optuna(error):  # as for a parameter whose values have changed
             asked.check(build_model, trial)
         raise
     except AttributeError as error:

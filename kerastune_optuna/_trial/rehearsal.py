@@ -1,4 +1,4 @@
-"""What a model makes in its first training step, made before that one and without running it."""
+"""The variables that a model would make in its first training step, made before without a run."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _OWN_LOOPS = ("evaluate", "make_test_function", "make_train_function")
 def rehearse(model: keras.Model, batch: Any) -> None:
     """Make the variables of a model, its metrics and its optimizer, and run nothing.
 
-    TensorFlow traces a function a second time where its first trace made variables, as that of a
-    training does: it would take a third of a short one. Keras does the same on JAX, and for models
-    of a `tf.distribute` strategy.
+    TensorFlow traces a function a second time where its first trace made variables, as the first
+    trace of a training does. The second one would take a third of a short training. On JAX, and for
+    models of a `tf.distribute` strategy, Keras itself makes the variables before.
 
     Args:
         model: The compiled model; left as it came where a difference could show.
@@ -65,7 +65,7 @@ def _build_metrics(model: keras.Model, y: Any, prediction: Any) -> None:
 
 @contextmanager
 def _undone_on_error(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
-    """Leave an optimizer that cannot be built as it was, which would call itself built else."""
+    """Put an optimizer back where building it failed: Keras would leave it marked as built."""
     before = {
         name: copy.copy(value) if isinstance(value, list | dict) else value
         for name, value in vars(optimizer).items()
@@ -116,16 +116,17 @@ def _logged(model: keras.Model, fit: FitArguments) -> set[str]:
 def _begin_to_fit(model: keras.Model, fit: FitArguments) -> None:
     """Let Keras build a model, its metrics and its optimizer, as JAX and PyTorch need it.
 
-    The first fit of a model reads, and shuffles, a batch more for that: where this one does so, the
-    next will not, and trains as the first would have.
+    The first fit of a model reads, and shuffles, one batch more for that. This fit of no epochs
+    reads it, the next one will not, and so it trains as the first would have.
     """
     model.fit(**{**fit.as_keywords(), "epochs": 0}, verbose=0)
 
 
 def _is_read_ahead(data: Any) -> bool:
-    """Whether threads or processes of Keras read data, which begin to at the first look at it.
+    """Whether threads or processes of Keras read data ahead, from the first look at it on.
 
-    What they had read when the first fit looked is trained on first; a fit before it would take it.
+    The first fit trains first on what they have read by then, and a fit of no epochs before it
+    would take that away.
     """
     return isinstance(data, keras.utils.PyDataset) and (
         data.workers > 1 or data.use_multiprocessing
@@ -136,7 +137,7 @@ def make_ready_to_keep(model: keras.Model, fit: FitArguments) -> None:
     """Make what a model lacks from the data that it is about to be trained on.
 
     Raises:
-        BuilderError: It cannot be made, and so not be made again for weights to be loaded into it.
+        BuilderError: It cannot be made, so that weights could not be loaded into the model later.
     """
     if not lacks_variables(model):
         model.built = True

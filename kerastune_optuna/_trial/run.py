@@ -82,8 +82,8 @@ def run_trial(
     except UpdateFinishedTrialError:
         # Another machine took this one for dead, say after a long sleep, and runs the trial.
         return _optuna.as_stored(study, trial)
-    except BaseException as error:  # of any kind: no other trial may stay RUNNING behind us
-        if requested():  # which a process that loads data for the trial may have died of
+    except BaseException as error:  # of any kind: the trial must not stay RUNNING
+        if requested():  # the signal may have ended a process that loads the data
             raise KeyboardInterrupt from error
         with suppress(UpdateFinishedTrialError):
             _say_why(trial, error)
@@ -95,7 +95,7 @@ def run_trial(
         if weights.has(_optuna.storage_of(study), finished):
             discard_outranked(study, recipe.store, partial(keepers, study, recipe))
     except StoreAwayError as away:
-        wrong = wrong or away  # what is not there counts more than what is left
+        wrong = wrong or away  # missing weights matter more than files left over
     if wrong is not None:
         raise wrong
     return finished
@@ -115,7 +115,7 @@ def _train(
 def _train_all(
     study: optuna.Study, trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool
 ) -> _Outcome:
-    """Run the trainings of a trial that its backup does not hold yet; most trials have one."""
+    """Run the trainings of a trial that its backup does not hold; most trials have only one."""
     series = Series(recipe.objectives.watched, recipe.n_trainings, _seed(trial, recipe))
     if series.length > 1:
         trial.set_user_attr(record.SEEDS, series.seeds)
@@ -127,7 +127,7 @@ def _train_all(
         archive.open(series)
         task, outcome = Task(study, trial, recipe, series, archive), None
         while outcome is None:
-            # The worker releases what the only training of a trial leaves.
+            # What the only training of a trial leaves in memory, the worker releases.
             with memory.released() if series.length > 1 else nullcontext():
                 outcome = _build_and_fit(task, check=check and series.number == 0)
     return outcome
@@ -139,7 +139,8 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
     set_all(series.seed)
     model, arguments = build(task.recipe.build_model, trial)
     asked.check_choices(trial)
-    # Constraints may have changed since a trial that comes again, and are asked first.
+    # Constraints may have changed since an earlier trial with the same parameters: where there are
+    # any, they are checked before its result is taken over.
     asks = task.recipe.constraints.are_there
     if not asks and (known := _earlier_result(task)) is not None:
         return known
@@ -164,14 +165,15 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
     if training.came_to_its_end and not series.is_over:
         task.archive.save_between(series, training.pruning.state())
         return None
-    model.built = True  # which Keras does not say of a model that only its steps call
+    # Keras leaves this False where the model's own steps call its layers, never the model.
+    model.built = True
     is_whole = came_with == (len(model.weights), False)
     with finishing():
         return _conclude(task, training, model, None if is_whole else lesson.fit)
 
 
 def _warn_of_holes(fit: FitArguments) -> None:
-    """Tell of values that are not finite, which not every loss shows: relu makes 0 of NaN."""
+    """Warn of data with NaN or infinity, which the loss may not show: relu makes 0 of NaN."""
     if (where := not_finite.find_in_arrays(fit)) is not None:
         warnings.warn(
             f"{where}. Fill it or drop the rows, unless the model takes it.",
@@ -181,7 +183,7 @@ def _warn_of_holes(fit: FitArguments) -> None:
 
 
 def _take(task: Task, training: Training, model: keras.Model, lesson: Lesson) -> None:
-    """Add what a training came to to those of its trial that ended."""
+    """Add a training that ended to the series of its trial."""
     best, seconds = training.pruning.best_value, training.watch.seconds
     scores: Sequence[float] = ()
     if best is not None and training.came_to_its_end:
@@ -195,7 +197,7 @@ def _note_divergence(task: Task, pruning: PruningCallback) -> None:
     trial, has_diverged = task.trial, pruning.diverged is not None
     if has_diverged:
         trial.set_user_attr(DIVERGED, pruning.epochs_run)
-    is_early = has_diverged and pruning.epochs_run == 1  # in which all of the data came
+    is_early = has_diverged and pruning.epochs_run == 1  # which has seen all of the data
     has_none = pruning.best_value is None and pruning.reason is None
     if (is_early or has_none) and (where := task.recipe.not_finite) is not None:
         trial.set_user_attr(NOT_FINITE, where)
@@ -212,7 +214,8 @@ def _conclude(
         task: The trial.
         training: Its last training.
         model: Its model.
-        builds: The data that made variables which the model came without.
+        builds: The data from which Keras made variables that the builder had not made; None where
+            it had made all.
 
     Returns:
         How it ended.
@@ -254,12 +257,12 @@ def _note_epochs(task: Task, fit: FitArguments) -> None:
     """Write down how many epochs a trial may run, as its search or its builder has it."""
     own, of_search = fit.epochs_of_a_trial, task.recipe.fit.epochs_of_a_trial
     task.series.begin(max(own, of_search))
-    if record.EPOCHS not in task.trial.user_attrs:  # most trials have one training
+    if record.EPOCHS not in task.trial.user_attrs:  # its first training has written it
         task.trial.set_user_attr(record.EPOCHS, own * task.series.length)
 
 
 def _breaks_constraints(trial: optuna.Trial, model: keras.Model, lesson: Lesson) -> bool:
-    """Whether a configuration must not be trained, which its trial then says."""
+    """Whether a configuration breaks a constraint; if so, write into its trial which one."""
     if lesson.recipe.needs_size:
         make_ready_to_keep(model, lesson.fit)
         trial.set_user_attr(N_PARAMS, model.count_params())
@@ -279,6 +282,6 @@ def _folder(task: Task) -> str:
 
 
 def _say_why(trial: optuna.Trial, error: BaseException) -> None:
-    """Write down why a trial fails, and what tells that from other failures."""
+    """Write down why a trial fails, and a key that is the same for equal errors."""
     trial.set_user_attr(record.STOP_REASON, _reason.told(error))
     _optuna.set_attr(trial, record.SAMENESS, _reason.sameness(error))

@@ -18,9 +18,9 @@ from kerastune_optuna._backend import optimizer_of
 from kerastune_optuna._exceptions import BuilderError
 from kerastune_optuna._trial.variables import checksum_of
 
-_STATE = "seed_generator_state"  # how the paths of what a SeedGenerator counts end
-_seen: WeakValueDictionary[int, keras.Variable] = WeakValueDictionary()  # in the models before
-_optimizers: WeakSet[keras.optimizers.Optimizer] = WeakSet()  # of the models before
+_STATE = "seed_generator_state"  # the end of the path of a SeedGenerator's variable
+_seen: WeakValueDictionary[int, keras.Variable] = WeakValueDictionary()  # of earlier models
+_optimizers: WeakSet[keras.optimizers.Optimizer] = WeakSet()  # of earlier models
 _frozen: WeakKeyDictionary[keras.Model, dict[int, int]] = WeakKeyDictionary()  # checksums by id
 
 
@@ -31,9 +31,9 @@ def there_before(build_model: Callable[..., Any]) -> set[int]:
 
 
 def check(model: keras.Model, before: set[int]) -> None:
-    """Refuse a model of which a training would change what others have too.
+    """Refuse a model whose training would change variables that other models have too.
 
-    What its layers that others have too draw from starts from the trial's seed.
+    Seed generators that other models have too are set by the trial's seed.
 
     Args:
         model: What a builder returned, after generators were set to the trial's seed.
@@ -69,7 +69,7 @@ def _refuse_optimizer(model: keras.Model) -> None:
 
 
 def check_trained(model: keras.Model) -> None:
-    """Refuse what a training has changed that others have too, say after a base was unfrozen.
+    """Refuse a training that changed variables of other models too, say of an unfrozen base.
 
     Raises:
         BuilderError: Says what to do inside of build_model.
@@ -90,7 +90,7 @@ def _refuse(changing: Iterable[keras.Variable]) -> None:
 
 
 def _draw_anew(states: Iterable[keras.Variable]) -> None:
-    """Set what layers draw from by the seed of the trial, and leave the generators as they are."""
+    """Set seed generators by the trial's seed, and leave Python's generator as it is."""
     chance = random.Random()
     chance.setstate(random.getstate())
     for state in states:

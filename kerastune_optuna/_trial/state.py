@@ -1,4 +1,4 @@
-"""What the evaluation of a model depends on: its weights, and where its seed generators stand."""
+"""What the evaluation of a model depends on: its weights, and its seed generators' states."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PLACE = "kerastune_optuna:seed_generators"  # the attribute of a file of weight
 
 
 def state_of_generators(model: keras.Model) -> State:
-    """Return where the seed generators of a model stand, from which layers draw that sample."""
+    """Return the states of a model's seed generators, from which layers that sample draw."""
     return [keras.ops.convert_to_numpy(variable) for variable in _generators(model)]
 
 
@@ -29,14 +29,14 @@ def give_back(model: keras.Model, state: State) -> None:
 
 
 def put(path: Path, model: keras.Model) -> None:
-    """Write where the generators of a model stand into its file of weights, as Keras does not."""
+    """Write the states of a model's generators into its file of weights, which Keras does not."""
     if state := state_of_generators(model):
         with h5py.File(path, "a") as file:
             file.attrs[_PLACE] = np.stack(state)
 
 
 def take(path: Path, model: keras.Model) -> None:
-    """Let the generators of a model stand where they stood when the file was written."""
+    """Give the generators of a model the states that its file of weights holds."""
     with h5py.File(path, "r") as file:
         _set_generators(model, list(file.attrs.get(_PLACE, ())))
 

@@ -19,8 +19,9 @@ _MOST_WORK = 2e10  # multiplications in one call: a second or so on a slow machi
 _LEAST_STEPS = 4  # in one call: fewer gain nothing
 _PASSES = 3  # the gradient costs about twice what the prediction does
 
-# TensorFlow's optimiser of graphs finds less to fuse within a call of many steps: with these
-# activations that rounds otherwise. All layers of Keras with all other ones came out equal.
+# TensorFlow's optimiser of graphs fuses less within a call of many steps, and with these
+# activations the results then round otherwise. With all other activations, all layers of Keras
+# trained to the same digits.
 _ROUNDED = ("silu", "swish")
 
 _BATCH_METHODS = [
@@ -56,7 +57,7 @@ def check_steps(steps: object) -> None:
 def set_steps(
     model: keras.Model, fit: FitArguments, callbacks: Sequence[keras.callbacks.Callback]
 ) -> None:
-    """Let the model make as many steps a call as the user asks, or as pay and show nowhere.
+    """Let the model make as many steps a call as the user asks, or as save time and change nothing.
 
     Args:
         model: The compiled model.
@@ -94,14 +95,14 @@ def _acts_on_batches(callback: keras.callbacks.Callback) -> bool:
 
 
 def _best_steps(model: keras.Model, fit: FitArguments) -> int:
-    """Return how many steps a call may make; 1 where more would not pay, or could show."""
+    """Return how many steps a call may make; 1 where more save no time, or could change results."""
     steps, work = fit.steps_of_an_epoch(), _work(model, fit)
     if steps is None or work is None or steps * fit.epochs < _PAYS_FROM:
         return 1
     most = min(steps, _MOST_STEPS, int(_MOST_WORK / max(work, 1)))
-    if (
-        counted := fit.counted_steps()
-    ):  # endless data would fill each call with as many steps as it may have
+    # Where the data goes on, Keras makes all steps of the last call too, beyond steps_per_epoch= or
+    # validation_steps=. So the steps of a call must divide both.
+    if counted := fit.counted_steps():
         common = math.gcd(*counted)
         most = max(n for n in range(1, max(most, 1) + 1) if common % n == 0)
     return most if most >= _LEAST_STEPS else 1
@@ -114,7 +115,7 @@ def _stays_the_same(model: keras.Model) -> bool:
     inner = [part.activation for part in parts if _is_active(part)]
     names = {getattr(one, "__name__", type(one).__name__).lower() for one in [*parts, *inner]}
     compiled = [model.optimizer, *keras.tree.flatten(model.loss), *compiled_metrics(model)]
-    # What others wrote may hold any arithmetic.
+    # Code that is not Keras's may hold any arithmetic.
     return not names.intersection(_ROUNDED) and all(
         map(_is_of_keras, [model, *parts, *inner, *compiled])
     )

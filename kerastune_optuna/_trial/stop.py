@@ -20,7 +20,7 @@ class StopOnRequest(keras.callbacks.Callback):
         leave: Called when the epoch is left, which then counts as not begun.
     """
 
-    # Keras reads the logs of each batch from the device for callbacks that do not say so.
+    # Without this, Keras waits for each batch, to read its logs from the device.
     async_safe = True
 
     def __init__(self, leave: Callable[[], None] = lambda: None) -> None:
@@ -35,11 +35,11 @@ class StopOnRequest(keras.callbacks.Callback):
         self._lasts = float("inf")
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Measure the epoch."""
+        """Begin to measure the epoch."""
         self._began = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Leave the epoch."""
+        """Leave the epoch where a signal asked for that and its end is not near."""
         if self._is_to_leave():
             self._leave()
             self.model.stop_training = True
@@ -51,7 +51,7 @@ class StopOnRequest(keras.callbacks.Callback):
             self.model.stop_evaluating = True
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Expect the next one to last as long."""
+        """Expect the next epoch to last as long as this one."""
         now = time.monotonic()
         self._lasts, self._began = now - self._began, now
 

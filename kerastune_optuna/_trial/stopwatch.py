@@ -21,7 +21,7 @@ class Stopwatch(keras.callbacks.Callback):
         before: Seconds that earlier trainings of the trial took, which count for the limit.
     """
 
-    # Keras reads the logs of each batch from the device for callbacks that do not say so.
+    # Without this, Keras waits for each batch, to read its logs from the device.
     async_safe = True
 
     def __init__(

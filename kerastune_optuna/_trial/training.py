@@ -87,7 +87,7 @@ class Training:
 
 
 def make_ready(model: keras.Model, lesson: Lesson, training: Training, *, check: bool) -> None:
-    """Let the model train fast, after a look at its loss, and where asked for at its metrics."""
+    """Check the model's loss and, where asked, its metrics; then let it train fast."""
     trains_itself = custom_fit.trains_itself(lesson.recipe.build_model)
     if not trains_itself:
         _check_targets(model, lesson)
@@ -131,7 +131,7 @@ def _check_objectives(model: keras.Model, lesson: Lesson) -> None:
     metrics = [
         one for one in lesson.recipe.objectives.metrics if one.needs_validation or not own_step
     ]
-    # What a look at a generator draws goes on in a thread of TensorFlow's, beyond our control.
+    # After a look at a generator, a thread of TensorFlow's goes on to draw from it.
     is_generated = isinstance(lesson.fit.x, GeneratorFunction)
     if may_add_metrics(lesson.callbacks) or not metrics or is_generated:
         return  # only the first epoch can tell

@@ -37,7 +37,7 @@ class Series:
 
     def __init__(self, objective: Objective, length: int = 1, seed: int = 0) -> None:
         self.length = length
-        # confirm() derives its fresh seeds by one number.
+        # confirm() derives its seeds by one number: by two, none of these is one of those.
         self.seeds = [seed, *(derive(seed, number, 0) for number in range(1, length))]
         self.values: list[float] = []
         self.rows: list[dict[str, Any]] = []
@@ -80,7 +80,7 @@ class Series:
         return self.number * self._epochs
 
     def begin(self, epochs: int) -> None:
-        """Begin a training of so many epochs, or a fit of it that ends so late."""
+        """Note how many epochs the training that begins may have; a further fit may raise that."""
         self._epochs = max(self._epochs, epochs)
 
     def mean_with(self, value: float) -> float:
@@ -88,7 +88,7 @@ class Series:
         return statistics.fmean([*self.values, value])
 
     def outcome(self, training: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the user attrs of the trial for those of the training that just ended."""
+        """Return the trial's user attrs, once a training ended with the attrs given."""
         if self.length == 1:
             return dict(training)
         known, reason = "best_value" in training, training[record.STOP_REASON]
@@ -135,7 +135,7 @@ class Series:
         Args:
             training: What it came to, as its PruningCallback says; without `best_value` for none.
             rows: The logs of its epochs.
-            state: What the model had at its best epoch.
+            state: The model's state at its best epoch.
             scores: The values of all objectives.
             seconds: How long it took.
         """
@@ -154,12 +154,12 @@ class Series:
         self._epochs_run += training[record.EPOCHS_RUN]
 
     def restore(self, model: keras.Model) -> None:
-        """Give a model what that of the best training had."""
+        """Give a model the state that the best training came to."""
         if self.state_of_best is not None:
             give_back(model, self.state_of_best)
 
     def state(self) -> dict[str, Any]:
-        """Return what ended so far, but for the weights, in a form that JSON holds."""
+        """Return the trainings that ended, without their weights, in a form that JSON holds."""
         return {
             "values": self.values,
             "scores": self._scores,
@@ -172,7 +172,7 @@ class Series:
         }
 
     def resume(self, state: Mapping[str, Any], best: State | None) -> None:
-        """Go on from what an earlier process had ended."""
+        """Go on after the trainings that ended in an earlier process."""
         self.values, self.rows = list(state["values"]), list(state["rows"])
         self._best_epochs, self._epochs_run = (
             list(state[record.BEST_EPOCHS]),

@@ -133,7 +133,7 @@ def _from_factory(factory: Callable[..., Any], trial: optuna.trial.BaseTrial) ->
 
 
 def _in_folder(callback: keras.callbacks.Callback, folder: str) -> keras.callbacks.Callback:
-    """Return one of Keras's own that writes files as one that does so in a folder of the trial."""
+    """Return the callback; for one of Keras's that writes files, a copy with the trial's folder."""
     if not isinstance(callback, (*_FILES, *_FOLDERS)):
         return callback
     callback = copy.copy(callback)  # a builder may return the same one in each trial

@@ -1,4 +1,4 @@
-"""The variables of a model: whether all are there, made where they are not, and summed up."""
+"""The variables of a model: whether all are there, how missing ones are made, and checksums."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from kerastune_optuna._exceptions import BuilderError
 def lacks_variables(model: keras.Model) -> bool:
     """Whether a model or a layer of it has yet to be built, whatever it says of itself."""
     is_built = model.built or not _is_callable(model)
-    # As Keras looks before it builds a model. One without any weights may make its layers later.
+    # Keras asks each layer too before it builds a model. A model without any weights may make its
+    # layers later.
     layers = layers_within(model)
     return not (is_built and model.weights and all(layer.built for layer in layers))
 
@@ -40,7 +41,8 @@ def make_variables(model: keras.Model, batch: Any) -> None:
             model(keras.utils.unpack_x_y_sample_weight(batch)[0])
         if lacks_variables(model) and keras.backend.backend() == "tensorflow":
             traced(model, model.train_step, batch)
-    model.built = True  # which Keras does not say of a model that only its steps call
+    # Keras leaves this False where the model's own steps call its layers, never the model.
+    model.built = True
 
 
 def traced(model: keras.Model, step: Callable[[Any], Any], batch: Any) -> Any:
@@ -58,7 +60,7 @@ def traced(model: keras.Model, step: Callable[[Any], Any], batch: Any) -> Any:
 
 
 def remember(model: keras.Model, batch: Any) -> dict[str, Any]:
-    """Return what making the variables of a trained model anew takes, in a form that JSON holds."""
+    """Return what `make_again` needs to make a model's variables, in a form that JSON holds."""
     return {"shapes": model.get_build_config(), "batch": to_plain(batch)}
 
 
@@ -75,7 +77,7 @@ def make_again(model: keras.Model, remembered: Mapping[str, Any]) -> None:
 
 
 def checksum(model: keras.Model) -> str:
-    """Return a number that tells the weights of a model from any others."""
+    """Return a checksum of the weights of a model, with their types and shapes."""
     total = hashlib.sha256()
     for weight in model.weights:
         total.update(f"{weight.dtype}{tuple(weight.shape)}{checksum_of(weight)}".encode())
@@ -83,7 +85,7 @@ def checksum(model: keras.Model) -> str:
 
 
 def checksum_of(variable: keras.Variable) -> int:
-    """Return a number that tells the value of a variable from most others."""
+    """Return a checksum of the value of a variable, of 32 bits."""
     return zlib.crc32(np.ascontiguousarray(variable.numpy()).reshape(-1).view("uint8").data)
 
 

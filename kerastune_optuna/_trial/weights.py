@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 _SUFFIX = ".weights.h5"  # Keras saves weights only under names that end so
-# The system attrs of the trial that saved them: of the file, and of what the model had.
+# The system attrs of a trial with the checksums of its file of weights and of its variables.
 _CHECKSUM, _VARIABLES = "kerastune_optuna:weights_sha256", "kerastune_optuna:variables"
 
 
@@ -89,7 +89,7 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: ke
                 f"not the one that was trained, and would not come to its value: {changed}. "
                 "Restore the builder of that search, and the dtype policy that it ran under."
             )
-    # Keras passes over layers that are not built.
+    # Keras skips layers that are not built when it loads weights, without an error.
     if trial.system_attrs.get(_VARIABLES) not in (None, checksum(model)):
         raise WeightsError(
             f"The weights of trial {trial.number} could not all be loaded: the model that "
@@ -131,7 +131,7 @@ def are_whole(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> b
 def discard(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> None:
     """Delete the kept weights of a trial; nothing where it has none."""
     for artifact_id in _artifact_ids(storage, trial):
-        remove(store, artifact_id)  # the record outlives the file
+        remove(store, artifact_id)  # the storage keeps Optuna's record of it
 
 
 def has(storage: BaseStorage, trial: FrozenTrial) -> bool:
@@ -156,6 +156,6 @@ def _wrong(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, path: P
 def _artifact_ids(storage: BaseStorage, trial: FrozenTrial) -> list[str]:
     """Return the ids of the weights that a trial saved, oldest first."""
     if _CHECKSUM not in trial.system_attrs:
-        return []  # as most trials, of which a storage far away would be asked one by one
+        return []  # most trials saved none: a slow storage is not asked about each of them
     saved = optuna.artifacts.get_all_artifact_meta(trial, storage=storage)
     return [meta.artifact_id for meta in saved if meta.filename.endswith(_SUFFIX)]

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 Card: TypeAlias = dict[str, Any]
 
 _PACKAGES = ("kerastune_optuna", "keras", "optuna", "numpy")
-# What TensorFlow reads of how it splits and orders sums, and Python of how it orders sets.
+# The variables by which TensorFlow splits and orders sums, and Python orders sets.
 _VARIABLES = (*THREADS, "TF_DETERMINISTIC_OPS", "TF_ENABLE_ONEDNN_OPTS", "PYTHONHASHSEED")
-# What may differ without that a trial comes to something else.
+# Entries of a card that have no effect on what a trial comes to.
 _INDIFFERENT = {"command", "kept", "n_workers", "sampler_seed", "study"}
 _PLAIN = (str, int, float, bool, type(None))
 _LONGEST = 100  # entries of an argument that are listed
@@ -47,7 +47,7 @@ def write(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any]) -> str:
     Args:
         study: The study that is searched, with its sampler and pruner.
         recipe: What its trials share, with the data opened.
-        known: What the process knows that began the search.
+        known: Entries that only the process that began the search knows, like its command.
 
     Returns:
         The key of the card, for the trials to name.
@@ -67,7 +67,7 @@ def read(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> Card | None:
 def is_of_other_builder(
     study: optuna.Study, trial: optuna.trial.FrozenTrial, build_model: Callable[..., Any]
 ) -> bool:
-    """Whether a trial surely came from other code than a builder's."""
+    """Whether a trial surely came from other code than this builder's; False where unknown."""
     then, now = (read(study, trial) or {}).get("builder"), fingerprint(build_model)
     return None not in (then, now) and then != now
 
@@ -78,7 +78,7 @@ def warn_where_code_decides(
     build_model: Callable[..., Any],
     model: keras.Model,
 ) -> None:
-    """Warn of other code than a trial's where the settings of its model do not tell all."""
+    """Warn of a builder whose code has changed, where a model's settings do not show what has."""
     if has_own_code(model) and is_of_other_builder(study, trial, build_model):
         _check.warn(
             f"The code of build_model has changed since trial {trial.number} was trained, and its "
@@ -147,7 +147,7 @@ def command() -> str:
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return what is not the same now, of what can change the course of a training."""
+    """Return in words what differs between two cards and can change the course of a training."""
     old, new = (
         dict(_flat({key: value for key, value in card.items() if key not in _INDIFFERENT}))
         for card in (before, now)

@@ -81,7 +81,7 @@ def _given(recipe: Recipe) -> dict[str, Any]:
 
 
 def _validation(recipe: Recipe) -> list[Any] | None:
-    """Return what tells the rows that trials are measured on, also those of the training data."""
+    """Return what tells the validation rows from others, be they part of the training data."""
     fit = recipe.fit
     if fit.folds:
         return measure((fit.x, fit.y))
@@ -106,7 +106,7 @@ def _are_others(before: list[Any] | None, now: list[Any] | None) -> bool:
 
 
 def _may_be_same(before: Any, now: Any) -> bool:
-    """Whether two arrays may be the same, but for what sums in another order leave of numbers."""
+    """Whether two arrays may be the same, apart from rounding: sums in another order differ."""
     if isinstance(before, list) and isinstance(now, list):
         return len(before) == len(now) and all(map(_may_be_same, before, now))
     if isinstance(before, float) and isinstance(now, float):
@@ -115,5 +115,5 @@ def _may_be_same(before: Any, now: Any) -> bool:
 
 
 def _has_result(trial: optuna.trial.FrozenTrial) -> bool:
-    """Whether a trial of ours came to a result, or may; those added by hand are their user's."""
+    """Whether a worker's trial has a result, or may get one; one added by hand has no worker."""
     return WORKER in trial.user_attrs and trial.state not in _NO_RESULT

@@ -62,7 +62,7 @@ class Job:
     budget: Budget
     settings: tuple[str, str, str, str]
     known: Mapping[str, Any]
-    # The key under which the study says whether this search is to stop, from its beginning on.
+    # System attrs of the study: whether this search is to stop, and whether its time is over.
     stop_key: str = dataclasses.field(default_factory=lambda: f"kerastune_optuna:stop:{uuid4()}")
     late_key: str = dataclasses.field(default_factory=lambda: f"kerastune_optuna:late:{uuid4()}")
 
@@ -86,7 +86,7 @@ class Job:
         return dataclasses.replace(recipe, card=card.write(study, recipe, self.known))
 
     def tell_if_late(self, study: optuna.Study) -> None:
-        """Tell tasks on other machines that the time is over: some may have begun much later."""
+        """Tell tasks of an executor that the time is over, since some may have begun much later."""
         if self.budget.is_late() and self.late_key not in _optuna.attrs_of(study):
             _optuna.set_attr(study, self.late_key, True)
 
@@ -111,7 +111,7 @@ def work_on(payload: Payload, number: int = 0) -> None:
     job: Job = cloudpickle.loads(payload.pickled)
     with _one_at_a_time, opening.quiet_optuna(), _signals.askable() as ask:
         take_over(job.settings)
-        sweep()  # what the worker left whose place this one takes
+        sweep()  # removes what a dead worker left whose place this one takes
         study = _joined(job)
         study.sampler, study.pruner = job.sampler, job.pruner
         # A pickled sampler brought its generator: each worker would draw the same numbers.
@@ -130,7 +130,7 @@ def work_on(payload: Payload, number: int = 0) -> None:
 
 
 def _joined(job: Job) -> optuna.Study:
-    """Return the study of a search that another process began: none is made.
+    """Return the study of a search that another process began; make none.
 
     Raises:
         WorkerError: This host has another storage than that process, or cannot share its disk.
@@ -147,7 +147,7 @@ def _joined(job: Job) -> optuna.Study:
     try:
         storage = database.connect(job.storage, database.PATIENCE, later=True, make=False)
         study = optuna.load_study(study_name=job.study_name, storage=storage)
-    except FileNotFoundError as error:  # that of a journal
+    except FileNotFoundError as error:  # of a journal, whose file is missing
         raise _elsewhere(str(error.filename)) from None
     except KeyError:
         raise _elsewhere(shown) from None
@@ -186,8 +186,8 @@ def run_trials(
     watch = Watch()
     budget.reap(study, watch)
     checked, memory = False, Memory()
-    # GridSampler stops the study when its grid is spent. It takes points that were cut off for
-    # spent, though: how many are left the budget knows.
+    # Optuna's GridSampler stops the study when its grid is spent, and counts a point as spent even
+    # if its trial was cut off. So with a grid the budget alone says how many points are left.
     visits_points = is_grid(study.sampler)
     with (
         _optuna.stoppable(study) as is_stopped,
@@ -203,7 +203,7 @@ def run_trials(
                 with memory.released():
                     ended, cause = _attempt(study, trial, recipe, memory, check=not checked)
             except KeyboardInterrupt:
-                if not _signals.is_of_this_process_alone():  # of which the trial's death tells
+                if not _signals.is_of_this_process_alone():  # that counts as a death
                     budget.interrupt(study, trial)
                 raise
             finally:

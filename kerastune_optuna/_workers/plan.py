@@ -53,8 +53,8 @@ class Run:
     Args:
         home: Where the study lives.
         recipe: What all trials share, the data open where this process trains.
-        budget: What ends it.
-        crew: Who trains.
+        budget: When to stop.
+        crew: The processes or tasks that train.
         verbose: As search() takes it.
     """
 
@@ -104,7 +104,7 @@ class Run:
             progress.tell(budget.ending.reason(study))
 
     def _plan(self, study: optuna.Study) -> Plan:
-        """Return what this is to do, for who tells of it."""
+        """Return what this run is to do, for the progress display."""
         deadline, recipe = self.budget.deadline, self.recipe
         return Plan(
             study.study_name,
@@ -121,7 +121,7 @@ class Run:
 def prepared(
     home: Home, recipe: Recipe, n_workers: int, executor: Executor | None, verbose: str | int
 ) -> tuple[Crew, Recipe]:
-    """Return who trains, and what all trainings share, its data open where this process trains.
+    """Return the crew, and a checked recipe, its data open where this process trains.
 
     Args:
         home: Where the study lives.

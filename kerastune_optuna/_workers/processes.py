@@ -27,12 +27,15 @@ from kerastune_optuna._workers.warnings import first_in, shown_once
 _POLL = 0.5  # seconds between two looks at the study
 _LOOK = 0.02  # seconds between two looks at whether a worker has ended
 _PATIENCE = 5  # seconds that a worker has to end after it was told to, or after it saved its trial
-_WORD = 3  # seconds that a worker, after a signal, waits for its parent to say that it meant it
+_WORD = 3  # seconds that a worker, after a signal, waits for its parent to say that it sent it
 _LONGEST = 600  # seconds after which a worker is ended even if it still saves its trial
-# Before the imports, which take seconds: Ctrl-C is the parent's to pass on, and this package may be
-# found only where the parent found it. What TensorFlow's C++ tells while it is imported, whatever
-# TF_CPP_MIN_LOG_LEVEL says, the parent's import has told; Keras imports it with any backend, to set
-# its seed. To look for garbage meanwhile would take a fifth of the time; what was imported stays.
+# The code of a worker process. Before the imports, which take seconds, it does two things: it
+# ignores Ctrl-C, which the terminal sends to all processes and the parent passes on as SIGTERM; and
+# it takes over the parent's sys.path, which may alone have this package. During the imports
+# standard error is closed off: TensorFlow's C++ prints there whatever TF_CPP_MIN_LOG_LEVEL says,
+# and the parent's import has printed the same. Keras imports TensorFlow with any backend, to set
+# its seed. Garbage collection during the imports would take a fifth of their time, and what they
+# made stays: freeze() leaves it out of later collections.
 _BOOT = """
 import contextlib, gc, os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -51,12 +54,13 @@ gc.enable()
 main()
 leave()
 """
-# Warnings and errors of the C++ are told, and what a killed worker printed does not die with it.
+# TensorFlow's C++ prints warnings and errors alone; and Python holds nothing back in a buffer,
+# where it would be lost if the worker was killed.
 _QUIET, _UNBUFFERED = {"TF_CPP_MIN_LOG_LEVEL": "1"}, {"PYTHONUNBUFFERED": "1"}
 
 
 class LocalWorkers:
-    """Run a search in processes of this machine, each its own failure domain.
+    """Run a search in processes of this machine: one that dies takes no other with it.
 
     Args:
         payload: The pickled Job.
@@ -114,7 +118,7 @@ class LocalWorkers:
                 crew[number] = self._start(number, folder)
 
     def _mourn(self, worker: _Worker) -> None:
-        """Tell that a worker died, and give up where no worker lives long enough."""
+        """Print that a worker died; raise where as many died in a row as are allowed."""
         done = self._n_finished()
         self._deaths = self._deaths + 1 if done == self._finished_at_death else 1
         self._finished_at_death = done
@@ -183,7 +187,7 @@ class _Worker:
     def ask_to_stop(self) -> None:
         """Let it end the trial that it runs."""
         if self._process.poll() is None:
-            with suppress(OSError):  # as where the disk is full: its trial then counts as a death
+            with suppress(OSError):  # as where the disk is full: the worker then counts as killed
                 _word_of(self._report).touch()
             self._process.terminate()
 
@@ -268,7 +272,8 @@ def _raised(report: Path, pid: int) -> BaseException:
 def main() -> None:
     """Be a worker process: read a Job from standard input and work on it."""
     parent = _Parent()
-    # The parent sends one signal, and a cluster that ends the job another: both only ask.
+    # SIGTERM may come twice, from the parent and from a cluster that ends the whole job: neither
+    # interrupts at once.
     with _signals.listening("", (signal.SIGTERM,), escalates=False, is_meant=parent.asks):
         report = parent.introduce()
         _signals.show_by(_mark_of(report))
@@ -286,7 +291,7 @@ def main() -> None:
 
 
 class _Parent:
-    """Hear the process that started this one, at the other end of standard input."""
+    """Read what the process that started this one sends through standard input."""
 
     def __init__(self) -> None:
         self._pipe = sys.stdin.buffer
@@ -294,7 +299,7 @@ class _Parent:
         self._is_gone = threading.Event()
 
     def introduce(self) -> Path:
-        """Return where it looks for our report."""
+        """Return the path where the parent looks for this worker's error."""
         self._report = Path(self.receive().decode())
         return self._report
 
@@ -303,7 +308,7 @@ class _Parent:
         return self._pipe.read(int.from_bytes(self._pipe.read(8), "big"))
 
     def asks(self) -> bool:
-        """Whether it asked us to stop, or is gone: if not, who sent a signal meant us alone."""
+        """Whether the parent asked us to stop, or is gone; else a signal was meant for us alone."""
         until = time.monotonic() + _WORD
         while not (self._is_gone.is_set() or self._has_said_so()):
             if time.monotonic() > until:
@@ -325,7 +330,7 @@ class _Parent:
 
 
 def leave() -> None:
-    """End this process as Python does, but for the second that tearing TensorFlow down takes."""
+    """End this process as Python would, without the second that tearing TensorFlow down takes."""
     threading._shutdown()  # type: ignore[attr-defined]  # waits for the user's threads, if any
     atexit._run_exitfuncs()
     sys.stdout.flush()

@@ -43,7 +43,7 @@ class Crew:
         executor: Where they run; None for this machine.
 
     Raises:
-        ArgumentError: Keras cannot train there.
+        ArgumentError: Keras cannot train in that executor.
     """
 
     def __init__(self, n_workers: int, executor: concurrent.futures.Executor | None) -> None:
@@ -112,13 +112,13 @@ class Crew:
                 if not all(task.done() for task in tasks):  # what runs elsewhere gets no signal
                     job.tell(study, stop=True)
                 for task in tasks:
-                    task.cancel()  # which Dask takes for done, though it goes on
+                    task.cancel()  # Dask then says that it is done, though it runs on
         progress.catch_up()
 
 
 @contextmanager
 def _array_folder(folder: Path) -> Iterator[Path]:
-    """Give a folder for arrays that is gone when the search ends."""
+    """Give a folder for arrays, and delete it when the search ends."""
     folder.mkdir(parents=True, exist_ok=True)
     with scratch(folder) as arrays:
         yield arrays

@@ -15,11 +15,11 @@ _TENSORFLOW = logging.getLogger("tensorflow")
 
 @contextmanager
 def shown_once(is_first: Callable[[str], bool] | None = None) -> Iterator[None]:
-    """Let no warning be shown a second time meanwhile.
+    """Show no warning a second time while the block runs.
 
     Python forgets what it has shown whenever any library touches the filters, which Keras, Optuna
-    and NumPy do in each trial. TensorFlow warns again and again that functions are traced anew: so
-    they are, since each trial has a model of its own.
+    and NumPy do in each trial. TensorFlow warns of functions that it traces anew. That warning is
+    not shown at all: each trial has a model of its own, whose functions must be traced.
 
     Args:
         is_first: Whether a warning, told by its place and text, is new. Default: to this process.
@@ -69,7 +69,7 @@ def first_in(folder: Path) -> Callable[[str], bool]:
             mark.touch(exist_ok=False)  # atomic: of two processes one makes the file
         except FileExistsError:
             return False
-        except OSError:  # the folder is gone, or the disk is full: once too often beats never
+        except OSError:  # the folder is gone, or the disk is full: better shown twice than never
             return True
         return True
 
