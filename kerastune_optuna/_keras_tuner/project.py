@@ -144,7 +144,7 @@ def _reports(metric: Mapping[str, Any]) -> dict[int, float]:
 
 
 def _claim(study: optuna.Study, project: Path) -> None:
-    """Write down where the study comes from, unless it comes from elsewhere."""
+    """Write into the study which project it comes from; refuse one that comes from another."""
     source, earlier = str(project.resolve()), study.user_attrs.get(record.IMPORTED)
     if earlier not in (None, source):
         raise StudyMismatchError(

@@ -66,7 +66,7 @@ class Dashboard:
     def wait(self) -> None:
         """Serve until stop() or Ctrl-C."""
         while self._thread.is_alive():
-            self._thread.join(1)  # Windows interrupts no wait that has no end
+            self._thread.join(1)  # with a limit: on Windows Ctrl-C ends no wait without one
 
     def __enter__(self) -> Dashboard:
         return self
@@ -140,7 +140,7 @@ def show(home: Home, port: int | None) -> Dashboard:
             "storage= is SQLite in memory, which a page in another thread cannot read. Pass a "
             "file, storage=None, or optuna.storages.InMemoryStorage()."
         )
-    # A page that is asked for while the database is away need not wait as a search does.
+    # Connected without a search's patience: a page need not wait for a database that is away.
     return serve(database.connect(home.storage_source), home.name, home.store, port)
 
 

@@ -31,7 +31,7 @@ _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 @dataclass(frozen=True)
 class Plan:
-    """Hold what a search set out to do, and what it found done.
+    """Hold what a search is to do, and how many trials were done before it.
 
     Args:
         study_name: The study.

@@ -39,7 +39,7 @@ def progress_for(
     plan: Plan,
     n_trials: int | None,
 ) -> Progress:
-    """Return what tells of a search.
+    """Return the object that shows the user how a search goes.
 
     Args:
         verbose: 0, 1, 2 or "auto", as search() takes it.
@@ -106,7 +106,7 @@ class Live(Progress):
                     draw(replace(self._frame, seconds=time.monotonic() - began, is_over=True))
 
     def tell(self, line: str | None) -> None:
-        """Say it above the picture."""
+        """Print a line above the picture."""
         self._lines.tell(line)
 
     def _keep_drawing(self, draw: Draw, began: float) -> None:
@@ -137,7 +137,7 @@ class Live(Progress):
 @contextmanager
 def _in_a_notebook() -> Iterator[Draw]:
     """Give a function that draws below the cell, in place of its last picture."""
-    from IPython.display import display  # who runs in a notebook has it
+    from IPython.display import display  # a notebook has it installed
 
     show: Any = display  # which has no types
     handle: Any = None

@@ -19,8 +19,8 @@ from kerastune_optuna._report.facts import Facts, Row, is_finite
 
 _GROUPS = 5  # of trials with one colour, from the worst to the best
 _NARROW = 15  # characters above an axis
-_CROWDED = 1.5  # decades from which only powers of ten have a tick
-_FEW = 8  # whole numbers with a tick each
+_CROWDED = 1.5  # decades: an axis of more has ticks only at powers of ten
+_FEW = 8  # a range of whole numbers up to this wide has a tick at each
 _SCALE = ["#8a8a8a", "#3d8bd9", "#ee7a22"]
 
 

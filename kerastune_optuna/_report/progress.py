@@ -24,7 +24,7 @@ class Progress:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Accompany the search."""
+        """Show the search while the block runs it."""
         yield
 
     def trial(self, trial: FrozenTrial) -> None:
@@ -76,7 +76,7 @@ class Lines(Progress):
         except Exception as error:
             if not is_away(error):
                 raise
-            return  # the workers wait for the storage; to tell of them can wait too
+            return  # the storage is away: the next call prints what ended
         for trial in ended:
             if trial.number not in self._told:
                 self.trial(trial)

@@ -47,7 +47,7 @@ def figure(traces: Sequence[Any], x: str = "", y: str = "", **layout: Any) -> go
 
 
 def label(row: Row) -> str:
-    """Return what is shown where the pointer is on a trial, in plotly's HTML."""
+    """Return the text that plotly shows where the pointer is on a trial, as HTML."""
     params = text.params(row.trial.params)
     if len(params) > _MOST_PARAMS:
         params = [*params[:_MOST_PARAMS], f"and {len(params) - _MOST_PARAMS} more"]
@@ -71,7 +71,7 @@ def by_trial(rows: Iterable[Row]) -> dict[str, Any]:
 
 
 def rounded(value: float) -> float:
-    """Return a number as exact as a screen shows it, which takes half the room in the page."""
+    """Return a number with the digits that a screen shows, which halves its size in the page."""
     return float(f"{value:.5g}")
 
 

@@ -37,7 +37,7 @@ def can_draw() -> bool:
     # the three standard files there.
     if os.name != "posix" or _in_use.locked():
         return False
-    with suppress(OSError, ValueError, AttributeError):  # of what has no descriptor, as in IDLE
+    with suppress(OSError, ValueError, AttributeError):  # it may have no descriptor, as in IDLE
         return os.isatty(sys.stdout.fileno())
     return False
 
@@ -141,7 +141,7 @@ class _Printed:
         return _decoded(whole) if end else ""
 
     def rest(self) -> str:
-        """Return all that came, be the last line whole or not."""
+        """Return all that came since the last call, even if the last line is not whole."""
         self._read()
         return _decoded(self._held).rstrip("\n")
 
@@ -199,7 +199,7 @@ def _captured() -> Iterator[tuple[TextIO, _Printed]]:
 
 @contextmanager
 def _ends_of_a_file() -> Iterator[tuple[int, int]]:
-    """Give what reads a file from its beginning, and what writes at its end.
+    """Give the descriptors that read a file from its beginning, and write at its end.
 
     It has no name any more, so that nothing is left where this process is killed.
     """

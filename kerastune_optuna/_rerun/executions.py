@@ -101,7 +101,7 @@ def asked_for(chosen: Sequence[FrozenTrial], count: int) -> dict[Key, FrozenTria
 
 
 def lay_out_missing(study: optuna.Study, asked: Mapping[Key, FrozenTrial]) -> None:
-    """Lay out what a study lacks of the executions that are asked for, or has failed at."""
+    """Lay out the executions asked for that a study does not have, or has only failed ones of."""
     there = {key_of(one) for one in executions(study) if one.state is not TrialState.FAIL}
     for (number, seed), trial in asked.items():
         if (number, seed) not in there:
@@ -135,7 +135,7 @@ class Executions(Budget):
     asked: frozenset[Key] = frozenset()
 
     def claim(self, study: optuna.Study, watch: Watch) -> Trial | None:
-        """Return an execution to run, or None when all have ended, those of others too."""
+        """Return an execution to run; None once all have ended, in other processes too."""
         while not self.is_over():
             if watch.is_due():
                 self.reap(study, watch)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def best_model(
     home: Home, build_model: Builder, keep_best: int | None, number: int | None
 ) -> keras.Model:
-    """Return the model of a trial: for None that of the winner of confirm(), else of the best."""
+    """Return a trial's model; for None that of the winner of confirm(), else of the best trial."""
     if number is None:
         best = home.best(None)
         if not keeps(home.existing, keep_best):

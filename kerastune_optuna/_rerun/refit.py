@@ -137,7 +137,7 @@ def ends_of_fits(trial: FrozenTrial) -> list[int]:
 
 
 def best_training(trial: FrozenTrial, objective: Objective) -> int:
-    """Return which of a trial's trainings was the best: the first where it had no more."""
+    """Return the number of a trial's best training; 0 where it had only one."""
     return best_of(trial.user_attrs.get(record.VALUES, [0.0]), objective)
 
 
@@ -198,7 +198,7 @@ def refit(
 
 
 def _up_to_the_best(home: Home, trial: FrozenTrial) -> tuple[int, Until]:
-    """Return the epochs to train for, and what ends the training after the best of them."""
+    """Return how many epochs to ask for, and the callback that ends after the best one."""
     ends = ends_of_fits(trial)
     known = card.read(home.study, trial)
     if record.FITS not in trial.user_attrs or known is None:

@@ -192,7 +192,7 @@ def _changes_of_trial(study: optuna.Study, trial: FrozenTrial, card: Card) -> li
 
 
 def _changes_of_order(recipe: Recipe) -> list[str]:
-    """Return which data may come in an order that depends on the trials before."""
+    """Return in words which data may come in an order that depends on the trials before."""
     return [
         f"{name} is large: where it shuffles, its order goes on from trial to trial"
         for name in ("x", "validation_data")

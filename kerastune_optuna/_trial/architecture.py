@@ -23,7 +23,7 @@ Told: TypeAlias = dict[str, Any]
 
 _PLACE = "kerastune_optuna:layers"  # the attribute of the HDF5 file that holds the description
 _LARGEST = 60_000  # bytes: HDF5 allows an attribute 64 KB
-_WIDEST = 80  # characters of a setting in a message
+_WIDEST = 80  # characters that a message shows of a setting
 _PLAIN = (str, int, float, bool, type(None))
 # Settings that the description leaves out: they differ from build to build, depend on where the
 # code is, or are described in another place.
@@ -118,7 +118,7 @@ def _config(layer: keras.Layer) -> Mapping[str, Any]:
     # The layers within it are described after it. Initializers may hold matrices, which Keras would
     # turn into long lists of numbers.
     initializers = (one for one in vars(layer).values() if isinstance(one, keras.Initializer))
-    # Keras warns that a lambda in a config is unsafe to load: this one is not loaded.
+    # Keras warns that a lambda in a config is unsafe to load; this config is only compared.
     with _silent([*layers_within(layer), *initializers]), warnings.catch_warnings(action="ignore"):
         try:
             config = layer.get_config()

@@ -176,7 +176,7 @@ class Archive:
         return True
 
     def _tell(self, error: Exception) -> None:
-        """Say once that the store does not answer, until it does."""
+        """Print that the store does not answer, once until it answers again."""
         if not self._is_behind:
             print(
                 f"Trial {self._trial.number} could not be backed up, and goes on: {reason(error)}",
@@ -191,7 +191,7 @@ class Archive:
             with one_try():
                 _optuna.set_attr(self._trial, BACKUP, record)
         except UpdateFinishedTrialError:
-            return False  # another machine runs the trial; the next report finds out
+            return False  # another process runs the trial; the next report raises this again
         except Exception as error:
             if not is_away(error):
                 raise
@@ -214,7 +214,7 @@ class Archive:
         return False
 
     def _fetch(self, name: str, path: Path) -> bool:
-        """Get a file out of the store; False where that does not work, for whatever reason."""
+        """Get a file out of the store; False where that fails, for whatever reason."""
         try:
             return fetch(self._store, name, path)
         except Exception:  # each kind of store has errors of its own, with no base in common

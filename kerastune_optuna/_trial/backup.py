@@ -100,7 +100,7 @@ class Backup(keras.callbacks.BackupAndRestore):
         try:
             self._restore(state)
         except MemoryError:
-            raise  # which says nothing about the backup
+            raise  # the backup itself may well fit
         except Exception as error:  # Keras raises many kinds for weights that do not fit
             raise UnfitBackupError from error
         self._pruning.resume(state)
@@ -122,7 +122,7 @@ class Backup(keras.callbacks.BackupAndRestore):
             keras.saving.load_weights(self.model, self._path(_BEST), objects_to_skip=skipped)
             self._best.resume()
         super().on_train_begin()
-        if state.get("is_stopped"):  # by a callback, after which there are no more epochs
+        if state.get("is_stopped"):  # by a callback: there are no more epochs to train
             begin_at(self.model, self.params["epochs"])
         if state.get("checksum") not in (None, checksum(self.model)):
             raise ValueError("not all of the weights were loaded")

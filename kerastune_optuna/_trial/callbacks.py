@@ -164,7 +164,7 @@ class PruningCallback(KerasPruningCallback):
                 raise
 
     def _send_late_reports(self) -> None:
-        """Report what the storage did not take before."""
+        """Send the reports that the storage did not take, the earliest first."""
         while self._unsent:
             step = min(self._unsent)
             self.trial.report(self._unsent[step], step)
@@ -182,7 +182,7 @@ class PruningCallback(KerasPruningCallback):
         self.model.stop_training = True
 
     def diverge(self, how: str) -> None:
-        """End the training, whose numbers are no longer finite, and say how that shows."""
+        """End the training, whose numbers are no longer finite, and keep `how` for the reason."""
         self.diverged = how
         self.model.stop_training = True
 
@@ -235,7 +235,7 @@ class PruningCallback(KerasPruningCallback):
         return {**own, **counts, "reports": sorted(reports.items())}
 
     def resume(self, state: Mapping[str, Any]) -> None:
-        """Go on from the state of an earlier training, and report what that one did."""
+        """Go on from the state of a training in an earlier process, and report what it reported."""
         self.best_value, self.best_epoch = state[record.BEST_VALUE], state[record.BEST_EPOCH]
         self.epochs_run = state[record.EPOCHS_RUN]
         # Older backups do not say how many epochs had a value.
@@ -244,7 +244,7 @@ class PruningCallback(KerasPruningCallback):
         self.report_again(state)
 
     def report_again(self, state: Mapping[str, Any]) -> None:
-        """Report what an earlier process did, where this one has not."""
+        """Report what an earlier process reported, where the trial does not have it."""
         known = _optuna.reports_of(self.trial)
         reports = {int(step): float(value) for step, value in state["reports"]}
         self._unsent = {step: reports[step] for step in reports if step not in known}

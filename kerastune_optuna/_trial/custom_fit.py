@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def trains_itself(build_model: Callable[..., Any]) -> bool:
-    """Whether a builder has a `fit(trial, model, **fit_arguments)` to be called for Model.fit."""
+    """Whether a builder has a `fit(trial, model, **fit_arguments)`, called instead of Model.fit."""
     return callable(getattr(build_model, "fit", None))
 
 
@@ -109,7 +109,7 @@ class OwnPruning(PruningCallback):
     """Report a training of the builder's own, whose value its fit may return after all epochs."""
 
     returned: Mapping[str, Any] = MappingProxyType({})  # the metrics, where its fit returned some
-    fits: Fits  # which show it all fits as one
+    fits: Fits  # the callback that shows this one all fits as one
     _trained: keras.Model | None = None  # the trial's model
     _is_other = False  # whether the model in training lacks weights of the trial's model
     _given = 0  # the epochs that the builder's fit was given
@@ -226,7 +226,7 @@ class BestOfFits(BestWeights):
     """Hold the state of the trial's model at the best epoch, whichever model is trained."""
 
     def set_model(self, model: keras.Model) -> None:
-        """Stay with the first model: others may be trained around it."""
+        """Keep the first model, the trial's: a builder may train others that contain it."""
         if self.model is None:
             super().set_model(model)
 

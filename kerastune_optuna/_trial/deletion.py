@@ -42,7 +42,7 @@ def settle(study: optuna.Study) -> None:
         return
     for name in family(study):
         if _PLACE in name:
-            with suppress(KeyError):  # another process was first
+            with suppress(KeyError):  # another process deleted it first
                 _remove(beside(study, name))
 
 

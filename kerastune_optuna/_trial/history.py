@@ -79,7 +79,7 @@ def save(store: StoreSource, trial: optuna.Trial, rows: Sequence[Row]) -> Weight
 
 
 def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> list[Row]:
-    """Return the rows of a trial's history as they are in the table; none where it has none."""
+    """Return the rows of a trial's history, each cell as text; none where it has no history."""
     metas = optuna.artifacts.get_all_artifact_meta(trial, storage=storage)
     ids = [meta.artifact_id for meta in metas if meta.filename == _FILE]
     with scratch() as folder:

@@ -38,7 +38,7 @@ class HParams(keras.callbacks.Callback):
 
         params = {name: _plain(value) for name, value in self._trial.params.items()}
         with self._writing():
-            # Without an id of its own a trial would share its row with others of equal parameters.
+            # Without an id, TensorBoard would put trials of equal parameters into one row.
             api.hparams(params, trial_id=f"trial_{self._trial.number:04d}")
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
@@ -51,8 +51,8 @@ class HParams(keras.callbacks.Callback):
 
     @contextmanager
     def _writing(self) -> Iterator[Any]:
-        """Give TensorFlow's summaries a file of our own that is closed in the end."""
-        from tensorflow import summary  # which Keras with another backend need not import
+        """Let TensorFlow write summaries into a file of our own, and close it in the end."""
+        from tensorflow import summary  # here, since Keras with another backend does without
 
         writer = summary.create_file_writer(self._folder, filename_suffix=".hparams")
         # Keras's TensorBoard callback with an update_freq lets only some batches be recorded.

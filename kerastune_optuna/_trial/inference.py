@@ -10,7 +10,7 @@ import keras
 
 _WARM_UP = 3  # calls, of which the first traces the function
 _FEWEST, _MOST = 10, 200  # calls that are measured
-_ENOUGH = 0.3  # seconds of calls
+_ENOUGH = 0.3  # seconds: calls that took so long together are enough
 
 
 def inference_ms(model: keras.Model, batch: Any) -> float:
@@ -25,6 +25,6 @@ def inference_ms(model: keras.Model, batch: Any) -> float:
     times: list[float] = []
     while len(times) < _FEWEST or (len(times) < _MOST and sum(times) < _ENOUGH):
         began = time.perf_counter()
-        model.predict_on_batch(batch)  # returns arrays of NumPy, which waits for a GPU
+        model.predict_on_batch(batch)  # returns NumPy arrays, and so waits for the GPU
         times.append(time.perf_counter() - began)
     return 1000 * statistics.median(times)

@@ -25,7 +25,7 @@ from kerastune_optuna._trial.weights import UnfitWeightsError
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-_UNASKED = 1  # how many trials keep their weights where no search says it
+_UNASKED = 1  # how many trials keep their weights where no search asked for a number
 
 
 def keeps(study: optuna.Study, asked: int | None) -> int:
@@ -183,7 +183,7 @@ def save(
 
 
 def _batch_of(fit: FitArguments) -> Any:
-    """Return a symbolic batch; None where not even reading the data tells."""
+    """Return a symbolic batch; None where not even reading the data tells its shapes."""
     try:
         return fit.specification_of_a_batch()
     except Exception:  # the user's data may raise anything, and the trial has its result

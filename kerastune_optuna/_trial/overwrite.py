@@ -86,7 +86,7 @@ def opened(home: Home, *, overwrite: bool) -> optuna.Study:
     """
     if not home.has_begun:
         if overwrite:
-            home.forget()  # the old study, where results were read from it
+            home.forget()  # the tuner may hold the old study, to read results
             with opening.quiet_optuna():
                 clear(home.storage, home.name, home.objectives, home.store)
             mark(home.study)
@@ -155,7 +155,7 @@ def _launch() -> list[str] | None:
 
 
 def _now() -> float:
-    """Return the seconds on a clock that the processes of a machine share, and nobody sets."""
+    """Return the seconds since the boot, which nobody can set; outside of Linux the time."""
     return float(Path("/proc/uptime").read_text().split()[0]) if psutil.LINUX else time.time()
 
 

@@ -108,7 +108,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Lesson:
-    """Hold what one training gets.
+    """Hold what one training gets: the recipe, and what its trial and its builder add.
 
     Args:
         recipe: What it shares with all others.
@@ -154,7 +154,7 @@ def build(build_model: Builder, trial: BaseTrial) -> tuple[keras.Model, Mapping[
     if not isinstance(model, keras.Model):
         came = "None (is its `return model` missing?)" if model is None else f"a {_kind(model)}"
         raise BuilderError(f"build_model returned {came}. Return a compiled keras.Model.")
-    if not (model.compiled or trains_itself(build_model)):  # whose fit may compile it, or not
+    if not (model.compiled or trains_itself(build_model)):  # its fit may compile the model
         raise BuilderError(
             f"build_model returned the model {model.name!r} uncompiled. Call model.compile("
             "optimizer=..., loss=..., metrics=[...]) before you return it."

@@ -20,7 +20,7 @@ from kerastune_optuna._trial.variables import (
     unbuildable,
 )
 
-# Where a model has steps or losses of its own, only running them tells what they make.
+# Where a model has methods of its own for steps or losses, only running them shows what they make.
 _OWN_STEPS = ("compute_loss", "compute_metrics", "test_step", "train_step")
 _OWN_LOOPS = ("evaluate", "make_test_function", "make_train_function")
 

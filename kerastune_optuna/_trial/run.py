@@ -80,7 +80,7 @@ def run_trial(
     except (KeyboardInterrupt, StorageError):
         raise
     except UpdateFinishedTrialError:
-        # Another machine took this one for dead, say after a long sleep, and runs the trial.
+        # Another process took this one for dead, say after the machine slept, and runs the trial.
         return _optuna.as_stored(study, trial)
     except BaseException as error:  # of any kind: the trial must not stay RUNNING
         if requested():  # the signal may have ended a process that loads the data
@@ -193,7 +193,7 @@ def _take(task: Task, training: Training, model: keras.Model, lesson: Lesson) ->
 
 
 def _note_divergence(task: Task, pruning: PruningCallback) -> None:
-    """Write down that a training diverged, and where the data is at fault."""
+    """Write into the trial that a training diverged, and where its data is not finite."""
     trial, has_diverged = task.trial, pruning.diverged is not None
     if has_diverged:
         trial.set_user_attr(DIVERGED, pruning.epochs_run)
@@ -246,7 +246,7 @@ def _earlier_result(task: Task) -> _Outcome | None:
 
 
 def _seed(trial: optuna.Trial, recipe: Recipe) -> int:
-    """Return the trial's own seed, which its first training has, and write it down."""
+    """Return the trial's seed, from which its first training starts, and write it into it."""
     seed = seed_of(trial, recipe.seed)
     if record.SEED not in trial.user_attrs:  # where it is not the retry of another
         trial.set_user_attr(record.SEED, seed)
@@ -254,7 +254,7 @@ def _seed(trial: optuna.Trial, recipe: Recipe) -> int:
 
 
 def _note_epochs(task: Task, fit: FitArguments) -> None:
-    """Write down how many epochs a trial may run, as its search or its builder has it."""
+    """Write into the trial how many epochs it may run, as its search or its builder says."""
     own, of_search = fit.epochs_of_a_trial, task.recipe.fit.epochs_of_a_trial
     task.series.begin(max(own, of_search))
     if record.EPOCHS not in task.trial.user_attrs:  # its first training has written it

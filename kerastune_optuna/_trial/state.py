@@ -42,7 +42,7 @@ def take(path: Path, model: keras.Model) -> None:
 
 
 def _set_generators(model: keras.Model, state: State) -> None:
-    # A builder that changed may have more of them or fewer.
+    # A builder that has changed may make a model with more generators, or fewer.
     for variable, value in zip(_generators(model), state, strict=False):
         variable.assign(value)
 

@@ -134,7 +134,7 @@ def _is_active(layer: keras.layers.Layer) -> bool:
 def _work(model: keras.Model, fit: FitArguments) -> float | None:
     """Estimate the multiplications of one step; None where the model or the data do not tell."""
     shape = fit.shape_of_a_batch()
-    if shape is None or not model.built:  # to build it here would be to guess what fit passes it
+    if shape is None or not model.built:  # building it here would need a guess at fit's inputs
         return None
     rows, *row = shape
     return _PASSES * rows * sum(_positions(leaf, row) * _size(leaf) for leaf in _leaves(model))

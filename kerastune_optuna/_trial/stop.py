@@ -14,7 +14,7 @@ SOON = 2.0  # seconds for which a signal waits for the end of an epoch
 
 
 class StopOnRequest(keras.callbacks.Callback):
-    """Leave an epoch once a signal has asked for the end, unless it is about to end itself.
+    """Leave an epoch once a signal has asked for the end, unless the epoch will end soon anyway.
 
     Args:
         leave: Called when the epoch is left, which then counts as not begun.

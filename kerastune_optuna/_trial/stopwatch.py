@@ -52,7 +52,7 @@ class Stopwatch(keras.callbacks.Callback):
         self._look()
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Stop."""
+        """Take the time a last time."""
         self._look()
 
     def _look(self) -> None:

@@ -100,10 +100,10 @@ def make_ready(model: keras.Model, lesson: Lesson, training: Training, *, check:
 
 
 def _check_targets(model: keras.Model, lesson: Lesson) -> None:
-    """Raise where the loss has nothing to compare with, of which Keras's error says nothing."""
+    """Raise where the loss gets no targets: Keras's own error does not say so."""
     kind, usual, loss = type(model), keras.Model, model.loss
     is_own = (kind.train_step, kind.compute_loss) != (usual.train_step, usual.compute_loss)
-    compares = isinstance(loss, str) or callable(loss)  # of several outputs some may go without
+    compares = isinstance(loss, str) or callable(loss)  # of several losses some may need no targets
     if not compares or is_own:
         return
     if lacks_targets(lesson.fit.x, lesson.fit.y):
@@ -134,7 +134,7 @@ def _check_objectives(model: keras.Model, lesson: Lesson) -> None:
     # After a look at a generator, a thread of TensorFlow's goes on to draw from it.
     is_generated = isinstance(lesson.fit.x, GeneratorFunction)
     if may_add_metrics(lesson.callbacks) or not metrics or is_generated:
-        return  # only the first epoch can tell
+        return  # only the first epoch shows which names are logged
     logs = names_of_metrics(model, lesson.fit)
     if not logs:
         return  # only the first epoch can tell

@@ -117,7 +117,7 @@ class Series:
         }
         if len(values) > 1:
             own[record.STD] = statistics.stdev(values)
-        # A builder's own fit may tell no more than the value.
+        # A builder's own fit may return a value, and call no callback at an epoch.
         of_best = {record.BEST_EPOCH: epochs[best], record.FITS: fits[best]}
         own.update({key: value for key, value in of_best.items() if value is not None})
         return own

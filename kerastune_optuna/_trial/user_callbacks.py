@@ -136,7 +136,7 @@ def _in_folder(callback: keras.callbacks.Callback, folder: str) -> keras.callbac
     """Return the callback; for one of Keras's that writes files, a copy with the trial's folder."""
     if not isinstance(callback, (*_FILES, *_FOLDERS)):
         return callback
-    callback = copy.copy(callback)  # a builder may return the same one in each trial
+    callback = copy.copy(callback)  # a builder may return the same callback in each trial
     for kind, name in _FILES.items():
         if isinstance(callback, kind):
             head, tail = os.path.split(getattr(callback, name))

@@ -47,7 +47,7 @@ def make_variables(model: keras.Model, batch: Any) -> None:
 
 def traced(model: keras.Model, step: Callable[[Any], Any], batch: Any) -> Any:
     """Return what a step returns, symbolically, once TensorFlow has made what the step needs."""
-    import tensorflow as tf  # other backends do without
+    import tensorflow as tf  # here, since other backends do without
 
     def run(data: Any) -> Any:
         return model.distribute_strategy.run(step, args=(data,))
@@ -99,7 +99,7 @@ def unbuildable(model: keras.Model) -> BuilderError:
 
 
 def _is_callable(model: keras.Model) -> bool:
-    """Whether a model has a call(), as one whose own steps call parts of it needs not."""
+    """Whether a model has a call(): one whose own steps call its parts need not have it."""
     return type(model).call is not keras.Model.call
 
 

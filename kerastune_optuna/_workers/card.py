@@ -140,7 +140,7 @@ def _arguments(recipe: Recipe) -> dict[str, Any]:
 
 
 def command() -> str:
-    """Return what began this process, without passwords."""
+    """Return the command that began this process, without passwords."""
     if "ipykernel" in sys.modules:
         return "a notebook"
     return shlex.join(argument[:200] for argument in url.without_secrets(sys.orig_argv))

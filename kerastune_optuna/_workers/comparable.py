@@ -99,7 +99,7 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]
 
 
 def _are_others(before: list[Any] | None, now: list[Any] | None) -> bool:
-    """Whether data surely is not what it was."""
+    """Whether data surely has changed; False where it was not measured."""
     if before is None or now is None:
         return False
     return len(before) != len(now) or not all(map(_may_be_same, before, now))

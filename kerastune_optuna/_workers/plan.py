@@ -164,7 +164,7 @@ def search(
     pruner: BasePruner | str | None,
     overwrite: bool,
 ) -> None:
-    """Run trials until a study is full, and keep what its best ones came to.
+    """Run trials until the budget is spent, and keep the weights of the best ones.
 
     Args:
         run: What is to be trained.

@@ -185,14 +185,14 @@ class _Worker:
         return f"by {signal.Signals(number).name}" if number > 0 else f"with exit code {code}"
 
     def ask_to_stop(self) -> None:
-        """Let it end the trial that it runs."""
+        """Send it SIGTERM, after a file that tells it that its parent did."""
         if self._process.poll() is None:
             with suppress(OSError):  # as where the disk is full: the worker then counts as killed
                 _word_of(self._report).touch()
             self._process.terminate()
 
     def is_saving(self) -> bool:
-        """Whether it runs, and saves what it trained."""
+        """Whether it is alive, and saves what it trained."""
         return self._mark.exists() and not self.has_ended()
 
     def kill(self) -> None:
@@ -249,7 +249,7 @@ def _mark_of(report: Path) -> Path:
 
 
 def _word_of(report: Path) -> Path:
-    """Return the file that is there once the worker of a report is asked to stop by its parent."""
+    """Return the file that a parent makes before it asks the worker of a report to stop."""
     return report.with_suffix(".stop")
 
 
@@ -257,7 +257,7 @@ def _raised(report: Path, pid: int) -> BaseException:
     """Return the error of a worker with the traceback that it had there."""
     try:
         error, text = cloudpickle.loads(report.read_bytes())
-    except Exception as error:  # of a file that was cut short, or of the user's own classes
+    except Exception as error:  # the file may be cut short, or an error's class missing here
         return WorkerError(
             f"A worker (process {pid}) ended with an error that did not reach this process "
             f"({type(error).__name__}: {error}), as where a disk is full. What it printed says why."
@@ -284,7 +284,7 @@ def main() -> None:
                 work_on(payload)
         except Exception as error:  # whatever it is, the parent raises it
             if _signals.requested():
-                return  # like a storage that is away while the search is being stopped
+                return  # an error while the search is being stopped is of no interest
             with open_private(report) as file:
                 file.write(_picklable(error))
             sys.exit(1)

@@ -81,7 +81,7 @@ class Crew:
         progress.catch_up()
 
     def _run(self, study: optuna.Study, job: Job, progress: Progress, folder: Path) -> None:
-        """Let the workers claim trials until none is left for them."""
+        """Run the crew's workers, which claim trials until none is left for them."""
         if not self.is_this_process:
             job.budget.prepare(study)
             job.tell(study, stop=False)
@@ -109,7 +109,7 @@ class Crew:
             try:
                 _wait_for(tasks, tick)
             finally:
-                if not all(task.done() for task in tasks):  # what runs elsewhere gets no signal
+                if not all(task.done() for task in tasks):  # an executor passes no Ctrl-C on
                     job.tell(study, stop=True)
                 for task in tasks:
                     task.cancel()  # Dask then says that it is done, though it runs on

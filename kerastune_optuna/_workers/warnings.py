@@ -49,7 +49,7 @@ def _says_something(record: logging.LogRecord) -> bool:
 
 
 def _first_here() -> Callable[[str], bool]:
-    """Return what tells whether something is new to this process, from now on."""
+    """Return a function that says whether a text is new to this process, from now on."""
     seen: set[str] = set()
 
     def is_first(key: str) -> bool:
@@ -61,7 +61,7 @@ def _first_here() -> Callable[[str], bool]:
 
 
 def first_in(folder: Path) -> Callable[[str], bool]:
-    """Return what tells whether something is new to all processes that share a folder."""
+    """Return a function that says whether a text is new to all processes that share a folder."""
 
     def is_first(key: str) -> bool:
         mark = folder / f"shown-{hashlib.sha256(key.encode(errors='replace')).hexdigest()}"
