@@ -25,7 +25,8 @@ if _typing.TYPE_CHECKING:
     from kerastune_optuna._trial import PruningCallback
     from kerastune_optuna._tuner import OptunaTuner
 else:
-    # These import TensorFlow or Optuna, which takes time: the command line does without.
+    # These import Optuna, Keras and its backend, which takes seconds. Python imports this module
+    # for the command line too, which needs no Keras.
     _LATER = {
         "HyperParameters": "_keras_tuner",
         "OptunaTuner": "_tuner",
@@ -34,14 +35,14 @@ else:
     }
 
     def __getattr__(name):
-        """Import what was left for later when it is first asked for."""
+        """Import a name of _LATER when it is first used."""
         if name not in _LATER:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         found = getattr(_import_module(f"{__name__}.{_LATER[name]}"), name)
         return globals().setdefault(name, found)
 
     def __dir__():
-        """Name these too."""
+        """List the names of _LATER too, which dir() would not find before they are used."""
         return sorted({*globals(), *_LATER})
 
 

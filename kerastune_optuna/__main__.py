@@ -82,7 +82,7 @@ def dashboard(
     """Serve optuna-dashboard to this machine until Ctrl-C."""
     storage, name = _find(source, study)
     folder = directory or (None if "://" in source else Path(source))
-    # Artifacts are there where the search was given no artifact_store= of its own.
+    # A search without artifact_store= keeps its weights there.
     store = None if folder is None else WholeFileStore(folder / name / "weights")
     with _dashboard.serve(storage, name, store, port) as served:
         typer.echo(f"Study {name!r} is at {served.url} until Ctrl-C")
@@ -160,7 +160,8 @@ def main() -> NoReturn:
     except (TunerError, OSError) as error:
         _fail(str(error), 1)
     except Exception as error:
-        # Typers have click as a package or as a part, and the errors of both have this alone.
+        # Older versions of Typer import click, and newer ones hold a copy of it: the errors of the
+        # two have no class in common, only this method.
         if not hasattr(error, "format_message"):
             raise
         _fail(f"{error.format_message().rstrip('.')}. Try --help.", 2)

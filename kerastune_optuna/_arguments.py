@@ -24,7 +24,7 @@ from kerastune_optuna._study import (
 
 
 class Arguments(Protocol):
-    """Have what a tuner was given."""
+    """Describe a tuner by the arguments that it was given."""
 
     build_model: Any
     objective: Any
@@ -50,7 +50,7 @@ class Arguments(Protocol):
     overwrite: Any
 
 
-# What KerasTuner calls the same.
+# KerasTuner's names for arguments of ours, which its users may pass.
 _ALSO_CALLED = {
     "max_trials": "n_trials",
     "project_name": "study_name",

@@ -1,6 +1,6 @@
 """Seeds, memory, settings and devices under each backend of Keras, and Keras's private API.
 
-What one backend alone can or needs is asked where it matters: look for `backend.backend()`.
+Code for one backend alone stands where it is needed, behind a test of `backend.backend()`.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _GROWING = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE"
 def set_all(seed: int) -> None:
     """Start the generators of Python, NumPy, Keras and PyTorch from one seed."""
     keras.utils.set_random_seed(seed)
-    # Keras leaves PyTorch's alone under other backends, which take its DataLoaders too.
+    # Keras seeds PyTorch under that backend alone, but all backends train on its DataLoaders.
     if (torch := sys.modules.get("torch")) is not None:
         torch.manual_seed(seed)
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Put back what reading data draws from: each pass over a DataLoader takes a number."""
+    """Put the random generators back after data was read: each pass over a DataLoader draws."""
     state, of_numpy = random.getstate(), np.random.get_state()
     torch = sys.modules.get("torch")
     of_torch = None if torch is None else torch.get_rng_state()
@@ -56,7 +56,7 @@ def undisturbed() -> Iterator[None]:
 
 
 def keras_settings() -> tuple[str, str, str, str]:
-    """Return what the user may have set for all models, and a new process does not know."""
+    """Return the settings of Keras that a user may have changed, for processes without them."""
     of = keras.config
     return keras.backend.backend(), of.floatx(), of.image_data_format(), of.dtype_policy().name
 
@@ -81,7 +81,7 @@ def take_over(settings: tuple[str, str, str, str]) -> None:
 def accelerators() -> list[str]:
     """Return the names of the GPUs that the backend sees."""
     backend = keras.backend.backend()
-    framework: Any = sys.modules[backend]  # which Keras has imported
+    framework: Any = sys.modules[backend]  # Keras has imported it
     if backend == "tensorflow":
         details = framework.config.experimental.get_device_details
         gpus = framework.config.list_physical_devices("GPU")
@@ -96,7 +96,7 @@ def accelerators() -> list[str]:
 
 
 def environment(number: int, n_workers: int, given: Mapping[str, str]) -> dict[str, str]:
-    """Return what a worker's environment has beside the user's, or in its place.
+    """Return the variables that a worker has in addition to the user's, or in place of them.
 
     Args:
         number: Which of the workers it is.
@@ -121,7 +121,7 @@ def cores() -> int:
 
 
 def _gpus(given: Mapping[str, str]) -> list[str]:
-    """Return the GPUs that workers may use, without waking them in this process."""
+    """Return the GPUs that workers may use, without starting a backend on them in this process."""
     if "CUDA_VISIBLE_DEVICES" in given:
         return [gpu for gpu in given["CUDA_VISIBLE_DEVICES"].split(",") if gpu not in ("", "-1")]
     if shutil.which("nvidia-smi") is None:
@@ -155,8 +155,8 @@ class Memory:
 
     @contextmanager
     def apart(self) -> Iterator[None]:
-        """Keep what lives before the search out of the collections, which look at trials alone."""
-        if gc.get_freeze_count():  # the user's own doing, which unfreeze() would undo
+        """Keep objects from before the search out of the collections, to look at trials alone."""
+        if gc.get_freeze_count():  # the user froze some, which unfreeze() would undo
             yield
             return
         gc.collect()
@@ -181,7 +181,7 @@ class Memory:
                 self._drop_compiled()
 
     def _collect(self) -> None:
-        """Collect garbage, unless the last time is too short ago for what it cost."""
+        """Collect garbage, but no more often than the share of the time allows."""
         began = time.perf_counter()
         if began >= self._next_collection:
             gc.collect()
@@ -189,7 +189,7 @@ class Memory:
             self._next_collection = ended + (ended - began) / self._share
 
     def _drop_compiled(self) -> None:
-        """Let JAX compile anew what it will need again, once the process has grown by a lot."""
+        """Drop what JAX has compiled once the process has grown by a lot; JAX compiles it again."""
         if _bytes() - self._least < _MOST_GROWN:
             return
         import jax  # the backend's own package, which users of others need not have
@@ -206,7 +206,7 @@ def _bytes() -> int:
 def _gradients() -> MutableMapping[str, Any]:
     """Return TensorFlow's registry of gradients; an empty one where it looks different."""
     if keras.backend.backend() != "tensorflow":
-        return {}  # which neither JAX nor PyTorch has
+        return {}  # JAX and PyTorch have no such registry
     from tensorflow.python.framework import ops  # an optional package to users of other backends
 
     for name in ("gradient_registry", "_gradient_registry"):
@@ -221,12 +221,12 @@ def _gradients() -> MutableMapping[str, Any]:
 
 
 def layers_within(layer: keras.Layer) -> list[keras.Layer]:
-    """Return the layers of a layer or model at any depth, to which there is no public way."""
+    """Return the layers of a layer or model at any depth, for which Keras has no public method."""
     return list(layer._flatten_layers(include_self=False))
 
 
 def begin_at(model: keras.Model, epoch: int | None) -> None:
-    """Let fit() begin with an epoch, as BackupAndRestore does; None for `initial_epoch=`."""
+    """Let fit() begin with this epoch, as BackupAndRestore does; None for `initial_epoch=`."""
     model._initial_epoch = epoch
 
 
@@ -236,12 +236,12 @@ def optimizer_of(model: keras.Model) -> Any:
 
 
 def compiled_parts(model: keras.Model) -> list[Any]:
-    """Return what compile() made of the metrics and of the loss, of those that there are."""
+    """Return the objects that compile() made for the metrics and the loss, where it made any."""
     return [one for one in (model._compile_metrics, model._compile_loss) if one is not None]
 
 
 def compiled_metrics(model: keras.Model) -> list[Any]:
-    """Return what compile() got for metrics, or what is in no list."""
+    """Return the metrics that compile() was given, weighted ones too, in one flat list."""
     compiled = model._compile_metrics
     if compiled is None:
         return []

@@ -80,7 +80,7 @@ def installed(package: str, *, extra: str) -> None:
 
 
 def has_study(directory: str | Path, name: str, names: Sequence[str]) -> None:
-    """Refuse to read a study that a directory does not have, among those of these names."""
+    """Refuse to read a study that is not among those that a directory has."""
     if name not in names:
         others = ", ".join(map(repr, sorted(names)))
         instead = f"study_name= with one of {others}" if names else "another directory="
@@ -91,7 +91,7 @@ def has_study(directory: str | Path, name: str, names: Sequence[str]) -> None:
 
 
 def count(n: int, one: str) -> str:
-    """Return how many there are of what ends in s where there are several, like `1 trial`."""
+    """Return a number and its noun, like `1 trial` or `2 trials`."""
     return f"{n} {one}" if n == 1 else f"{n} {one}s"
 
 
@@ -101,14 +101,15 @@ def nearest(name: str, names: Iterable[str], least: float = 0.6) -> str:
     Args:
         name: What came.
         names: What is known.
-        least: How much of both names must be the same: less where any name may come.
+        least: How alike the two must be, from 0 to 1 as difflib counts: more where users may choose
+            names of their own.
     """
     near = difflib.get_close_matches(name, list(names), n=1, cutoff=least)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def warn(text: str) -> None:
-    """Warn in the line of the user's code that called into the package."""
+    """Issue a warning that names the line of the user's code that called the package."""
     level, frame = 2, inspect.currentframe()
     while (frame := frame and frame.f_back) and _is_ours(frame.f_globals.get("__name__")):
         level += 1
@@ -120,7 +121,7 @@ def _is_ours(module: object) -> bool:
 
 
 def allows(distribution: BaseDistribution, value: Any) -> bool:
-    """Whether a parameter may have a value, by the check of a trial that is made with it."""
+    """Whether a parameter may have a value, as Optuna's create_trial() checks it."""
     one = "value"
     try:
         create_trial(

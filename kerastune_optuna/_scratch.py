@@ -1,8 +1,8 @@
-"""Folders for what a process works on, which are gone with it, however it ends.
+"""Temporary folders of a process, which are removed once it has ended, however it ended.
 
-Whoever uses such a folder holds a lock on a file in it, which the system lets go of with the
-process. So another process knows what a killed one left, in another container or after a reboot
-too, where process ids say nothing.
+A process holds a lock on a file in its folder, and the system releases the lock when the process
+ends. So another process knows which folders a killed one left, also in another container or after
+a reboot, where process ids say nothing.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ else:
 
 _PREFIX = "kerastune_optuna-"
 _LOCK, _FILES = "in-use", "files"
-_OPEN = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)  # anybody may make links in a temporary folder
-_held: set[int] = set()  # the locks of this process
+# Links are not followed: any user may put one into the system's temporary folder.
+_OPEN = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
+_held: set[int] = set()  # the descriptors of the locks that this process holds
 
 
 @contextmanager
 def scratch(parent: Path | None = None) -> Iterator[Path]:
-    """Give an empty folder that no other user can read, and that is gone in the end.
+    """Give an empty folder that no other user can read, and remove it in the end.
 
     Args:
         parent: Where to make it; None for the system's temporary folder.
@@ -40,7 +41,7 @@ def scratch(parent: Path | None = None) -> Iterator[Path]:
         files.mkdir(0o700)
         yield files
     finally:
-        if lock in _held:  # which it is not in a forked child
+        if lock in _held:  # a forked child leaves the folder to its parent
             _held.discard(lock)
             _remove(place, lock)
 
@@ -52,7 +53,7 @@ def sweep(parent: Path | None = None) -> None:
         parent: Where they were made; None for the system's temporary folder.
     """
     for place in Path(parent or tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        with suppress(OSError):  # it is another user's
+        with suppress(OSError):  # the folder may be another user's
             _sweep_one(place)
 
 
@@ -65,7 +66,7 @@ def _make(parent: Path | None) -> tuple[Path, int]:
     """Make a folder, and return it with the lock on it."""
     while True:
         place = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-        with suppress(FileNotFoundError):  # who sweeps took it for one that was left
+        with suppress(FileNotFoundError):  # another process's sweep() took it for one that was left
             lock = os.open(place / _LOCK, _OPEN | os.O_CREAT, 0o600)
             if _take(lock) is not False and (place / _LOCK).exists():
                 _held.add(lock)
@@ -77,7 +78,7 @@ def _sweep_one(place: Path) -> None:
     try:
         lock = os.open(place / _LOCK, _OPEN)
     except FileNotFoundError:
-        place.rmdir()  # whose process was killed before it wrote anything
+        place.rmdir()  # its process was killed before it made the lock
         return
     if _take(lock):
         _remove(place, lock)
@@ -86,13 +87,13 @@ def _sweep_one(place: Path) -> None:
 
 
 def _take(lock: int) -> bool | None:
-    """Return whether this process has the lock now; None where the disk knows no locks."""
+    """Whether this process could take the lock; None where the filesystem has no locks."""
     try:
         if sys.platform == "win32":
             msvcrt.locking(lock, msvcrt.LK_NBLCK, 1)
         else:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):  # which Windows raises for it
+    except (BlockingIOError, PermissionError):  # Windows raises the second one
         return False
     except OSError:
         return None
@@ -100,9 +101,9 @@ def _take(lock: int) -> bool | None:
 
 
 def _remove(place: Path, lock: int) -> None:
-    """Remove a folder on which this process has the lock, which goes last: it may be broken off."""
+    """Remove a folder whose lock this process holds; the lock last, so that sweep() can go on."""
     files = place / _FILES
-    with suppress(OSError):  # where somebody still writes into it, it is removed another time
+    with suppress(OSError):  # others may still write into it: a later sweep() removes it
         if files.exists():
             shutil.rmtree(files)
         (place / _LOCK).unlink()

@@ -20,7 +20,7 @@ class _Listener:
 
     Args:
         escalates: Whether to interrupt at all.
-        is_meant: Tells, once there was a signal, whether it is the search that it was to end.
+        is_meant: Tells, after a signal, whether it was to end the search, not this process alone.
     """
 
     def __init__(self, *, escalates: bool, is_meant: Callable[[], bool] = lambda: True) -> None:
@@ -28,13 +28,13 @@ class _Listener:
         self.is_meant = is_meant
         self.received: int | None = None
         self._before: Mapping[int, Any] = {}  # what handled the signals before
-        # A signal may come while the same thread wakes the watching one: an Event would hold a lock
-        # then, and its set() in the handler would wait for it without end.
+        # Python may run handle() in the middle of a put() of the same thread, as in end(). A
+        # SimpleQueue allows that; the set() of an Event would wait for its own lock for ever.
         self._wakes: SimpleQueue[None] = SimpleQueue()
         self._over = threading.Event()
 
     def handle(self, number: int, _frame: object) -> None:
-        """Take a signal, in the main thread as Python does."""
+        """Take a signal; Python calls this in the main thread."""
         if self.received is None:
             self.received = number
             self._wakes.put(None)
@@ -60,7 +60,7 @@ class _Listener:
         self._before = {number: signal.signal(number, self.handle) for number in signals}
 
     def restore(self, numbers: Container[int] = range(signal.NSIG)) -> None:
-        """Let those handle the signals again that did before."""
+        """Put back the handlers that the signals had before."""
         for number, handler in self._before.items():
             if number in numbers:
                 # None stands for a handler that Python did not install and cannot put back.
@@ -73,9 +73,9 @@ class _Listener:
         self._wakes.put(None)
 
 
-_listeners: list[_Listener] = []  # a search may run inside another's builder
-_underway: list[threading.Event] = []  # each is set when something is finished
-_marks: list[Path] = []  # a file that is there while something is being finished
+_listeners: list[_Listener] = []  # several, since a builder may run a search of its own
+_underway: list[threading.Event] = []  # one for each `finishing` that runs, set at its end
+_marks: list[Path] = []  # files that are there while a `finishing` runs, for other processes
 _held_back = threading.local()  # which signals a thread had blocked before it forked
 
 
@@ -85,9 +85,10 @@ def requested() -> bool:
 
 
 def is_of_this_process_alone() -> bool:
-    """Whether a signal asked that was for this process rather than for its search.
+    """Whether a signal was meant for this process alone, not for its search.
 
-    Who frees memory ends the largest process so: what it was doing counts as its death.
+    A daemon that frees memory, like earlyoom, sends SIGTERM to the largest process: its trial then
+    counts as one whose worker died.
     """
     return not all(one.is_meant() for one in list(_listeners) if one.received is not None)
 
@@ -100,20 +101,20 @@ def listening(
     escalates: bool = True,
     is_meant: Callable[[], bool] = lambda: True,
 ) -> Iterator[None]:
-    """Let the first of the signals ask, and raise when the search has ended by it.
+    """Let the first signal ask the search to end, and raise once the search has ended by it.
 
     Args:
-        how_to_go_on: The line that is printed for the user then; nothing where it is empty.
-        signals: Which signals ask.
+        how_to_go_on: The line that the user reads in the end; nothing is printed where it is empty.
+        signals: The signals that ask it.
         escalates: Whether a second signal, or a first one without effect, interrupts at once.
-        is_meant: Tells, once there was a signal, whether it is the search that it was to end.
+        is_meant: Tells, after a signal, whether it was to end the search, not this process alone.
 
     Raises:
         KeyboardInterrupt: Ctrl-C ended the search.
         SystemExit: SIGTERM did; the exit code is the one that a shell gives for it.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # Python leaves signals to the main thread
+        yield  # Python lets no other thread handle signals
         return
     listener = _Listener(escalates=escalates, is_meant=is_meant)
     try:
@@ -123,7 +124,7 @@ def listening(
         if listener.received is None and not isinstance(error, KeyboardInterrupt):
             raise
     else:
-        if listener.received is None:  # not even while it was taken down
+        if listener.received is None:  # nor while _installed() put the handlers back
             return
     _tell(how_to_go_on)
     # From None: the frames that a signal broke off are of no interest.
@@ -134,7 +135,7 @@ def listening(
 
 @contextmanager
 def _installed(listener: _Listener, signals: Sequence[int]) -> Iterator[None]:
-    """Let a listener take signals meanwhile, and those take them after it that did before."""
+    """Let a listener take the signals within the block, and then put the former handlers back."""
     listener.install(signals)
     _listeners.append(listener)
     threading.Thread(target=listener.watch, daemon=True).start()
@@ -143,15 +144,15 @@ def _installed(listener: _Listener, signals: Sequence[int]) -> Iterator[None]:
     finally:
         try:
             listener.end()
-        finally:  # a second signal may have come a moment before
+        finally:  # a second signal may raise inside of end()
             listener.restore()
-            with suppress(ValueError):  # a child that was forked has none
+            with suppress(ValueError):  # a forked child has emptied the list
                 _listeners.remove(listener)
 
 
 @contextmanager
 def finishing() -> Iterator[None]:
-    """Finish something, like a backup, which a first signal is not to end however long it takes."""
+    """Let something, like a backup, be finished after a first signal, however long it takes."""
     ended = threading.Event()
     try:
         _underway.append(ended)
@@ -176,7 +177,8 @@ def show_by(mark: Path) -> None:
 class Brief:
     """Let a KeyboardInterrupt show the user's own lines alone: what it broke off is of no interest.
 
-    An exception without a traceback, which leaves a `with`, gets none of the frame around it.
+    Where __exit__ clears the traceback, Python adds the callers of the frame with the `with` to it,
+    but not that frame again.
     """
 
     def __enter__(self) -> None:
@@ -190,7 +192,7 @@ class Brief:
 
 @contextmanager
 def askable() -> Iterator[Callable[[], None]]:
-    """Give a function that asks as a signal does, for a search that is led from elsewhere."""
+    """Give a function that asks a search to end as a signal does, for one led from elsewhere."""
     listener = _Listener(escalates=False)
     _listeners.append(listener)
     try:
@@ -204,7 +206,7 @@ def askable() -> Iterator[Callable[[], None]]:
 
 
 def _hold_back() -> None:
-    """Let SIGTERM wait until a forked child has the handler that it is to have."""
+    """Block SIGTERM before a fork, until the child has put back the handler that it is to have."""
     _held_back.mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
 
 
@@ -213,10 +215,10 @@ def _let_through() -> None:
 
 
 def _leave_to_parent() -> None:
-    """Let SIGTERM end a forked child as before the search, which is its parent's to end.
+    """Give a forked child the handler of SIGTERM from before the search, which its parent ends.
 
-    Ctrl-C, which the terminal sends to both, goes on to pass the child by at the first time: the
-    parent waits for the end of its epoch, and the child may load the data for that.
+    The handler of Ctrl-C stays: the terminal sends Ctrl-C to both, and the first one must not end
+    the child, which may load data for the epoch that the parent still trains.
     """
     for listener in reversed(_listeners):
         listener.restore((signal.SIGTERM,))

@@ -1,4 +1,4 @@
-"""The code of a builder and the plain values that it reads, by digests that name what changed."""
+"""Digests of a builder's code and of the plain values that it reads, to name what changed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 _PLAIN = (str, bytes, int, float, complex, type(None))
 _CODE = "the code of "
-_MOST = 256  # entries of a container in which layers are looked for: data has more
+_MOST = 256  # entries: a longer container holds data, and is not searched for layers
 _CHANGING = {"append", "clear", "extend", "insert", "pop", "remove", "setdefault", "update"}
 
 
@@ -42,27 +42,28 @@ def digests(build_model: Callable[..., Any]) -> dict[str, str]:
 
 
 def fingerprint(build_model: Callable[..., Any]) -> str | None:
-    """Return one digest of all of them; None where there is no source to read."""
+    """Return one digest of all that `digests` finds; None where there is no source to read."""
     return combined(digests(build_model))
 
 
 def combined(found: Mapping[str, str]) -> str | None:
-    """Return one digest of several; None of none."""
+    """Return one digest of all these; None where there are none."""
     return digest(repr(sorted(found.items())).encode()) if found else None
 
 
 def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Return the names of what is not the same now.
+    """Return the names of what has another digest now.
 
-    A value that is read for the first time, or no longer, shows in the code that reads it. A list
-    that was empty is one that is filled while trials run, which is no news.
+    A value that has a digest on one side alone is left out. Where a builder begins or ceases to
+    read it, the builder's code has changed as well; and an empty list or dict, which has no digest,
+    may only have been filled by trials.
     """
     known = (name for name in now if name in before or name.startswith(_CODE))
     return [name for name in known if before.get(name) != now[name]]
 
 
 def values(build_model: Callable[..., Any], seen: set[int] | None = None) -> Iterator[Any]:
-    """Yield what a builder reads before it is called, and what it calls of its own module reads."""
+    """Yield the objects that a builder reads, also through functions of its own module."""
     seen = set() if seen is None else seen
     seen.add(id(build_model))
     while (inner := getattr(build_model, "func", None)) is not None:
@@ -92,7 +93,7 @@ def _is_of_module(value: Any, code: Any) -> bool:
 
 
 def _add(found: dict[str, str], code: Any) -> None:
-    """Add a function or a class, and what it calls and reads."""
+    """Add the digests of a function or a class, and of what it calls and reads."""
     name = f"{_CODE}{code.__name__}"
     try:
         source = inspect.getsource(code)
@@ -124,22 +125,22 @@ def _is_plain(value: Any) -> bool:
 
 
 def _functions(code: Any) -> Iterator[FunctionType]:
-    """Yield a function, or those of a class."""
+    """Yield the function that was given, or those of the class that was given."""
     candidates = vars(code).values() if inspect.isclass(code) else [inspect.unwrap(code)]
     for one in candidates:
-        function = getattr(one, "__func__", one)  # of a method
+        function = getattr(one, "__func__", one)  # of a bound, class or static method
         if isinstance(function, FunctionType):
             yield function
 
 
 def _reads(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """Yield what a function reads by its names: defaults, what is around it, and globals."""
+    """Yield the names and values that a function reads: its defaults, closure and globals."""
     names = list(inspect.signature(function).parameters.items())
     yield from ((name, one.default) for name, one in names if one.default is not one.empty)
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
             yield name, cell.cell_contents
-        except ValueError:  # it has no value yet
+        except ValueError:  # Python raises it for a name that has no value yet
             continue
     for name in dict.fromkeys(_globals(function.__code__)):
         if name in function.__globals__:
@@ -147,7 +148,7 @@ def _reads(function: FunctionType) -> Iterator[tuple[str, Any]]:
 
 
 def _globals(code: CodeType) -> Iterator[str]:
-    """Yield the names of the globals that are read, in functions within too."""
+    """Yield the names of the globals that code reads, also in the functions inside it."""
     for step in dis.get_instructions(code):
         if step.opname == "LOAD_GLOBAL":
             yield step.argval
@@ -157,10 +158,10 @@ def _globals(code: CodeType) -> Iterator[str]:
 
 
 def _names_that_change(source: str) -> set[str | None]:
-    """Return the names of what code changes that is around it; None where it cannot be parsed."""
+    """Return the names of outer objects that code changes; {None} where it cannot be parsed."""
     try:
         tree = ast.parse(textwrap.dedent(source))
-    except SyntaxError:  # of a lambda in the middle of a call
+    except SyntaxError:  # inspect cuts out whole lines, also where a lambda is in a call
         return {None}
     found: set[str | None] = set()
     for node in ast.walk(tree):

@@ -68,7 +68,8 @@ class OptunaTuner:
             the builder once; or an Optuna sampler. Default "tpe". Names are seeded from `seed`.
         pruner: "wilcoxon", "median", "percentile", "halving", "hyperband", "none", or an Optuna
             pruner. Default "wilcoxon", with p_threshold=0.2, which ends a trial whose curve is
-            worse than that of the best one; it saved most epochs for what it lost.
+            worse than that of the best one: of these names it saved the most epochs for what it
+            lost in value.
         terminator: After how many trials without a better value the search ends; or an object of
             which `should_terminate(study)` is asked after each trial. Default None: never.
         train_repeats: Train a configuration again that was trained before. Default False: a trial
@@ -82,9 +83,9 @@ class OptunaTuner:
             worker calls to open one. Default None: a folder in `directory`.
         executions_per_trial: How often each configuration is trained, each time with a seed of its
             own. Default 1. The mean counts, and prunes; the weights of the best execution are kept.
-        keep_best: How many trials keep their weights; of several objectives it is the whole front.
-            0 keeps no histories either. Default None: as many as before, in a new study 1. Fewer
-            than before has the others deleted, once no other search is at work.
+        keep_best: How many trials keep their weights; with several objectives the whole front does.
+            0 keeps no histories either. Default None: as many as before, in a new study 1. Where
+            it is less than before, the other weights are deleted once no other search is at work.
         max_params: The most parameters that a model may have to be trained. Default None.
         max_seconds_per_trial: Seconds after which the training of a trial is ended. Default None.
         constraints: Functions that take a trial and its model, which is not trained where one
@@ -94,10 +95,10 @@ class OptunaTuner:
         backup_every: Seconds between two backups of a running trial, from which it is resumed when
             its process dies. Default 60; 0 for one at each epoch, None for none.
         overwrite: Delete a study of that name when search() or enqueue() is first called, unless a
-            process runs a trial of it, which is an error. Copies of a script that run already when
-            one of them makes the study anew share that one: on one machine, or as one step of
-            SLURM or one mpirun. Default False.
-        **others: None: a name that there is not gets an error that says which one is near.
+            process runs a trial of it, which is an error. Copies of a script that run already then,
+            on one machine or as one step of SLURM or one mpirun, share the study that the first of
+            them makes anew. Default False.
+        **others: Nothing: an unknown name raises an error that says which known one is near.
 
     Raises:
         ArgumentError: An argument cannot work; the text says what to pass.
@@ -195,9 +196,9 @@ class OptunaTuner:
     ) -> OptunaTuner:
         """Run trials until the study has `n_trials`, going on with a study that exists.
 
-        Where the last trials run in other processes, it waits for them and says so, and runs again
-        what is left undone by one that dies; Ctrl-C ends the waiting, and `timeout` does. Tasks of
-        an executor end before, and free their machines.
+        Where other processes run the last trials, this call waits for them and says so, and runs
+        again the trial of a process that dies; Ctrl-C or `timeout` ends the waiting. Tasks of an
+        executor do not wait, so that their machines are free.
 
         Args:
             x: Training data as Model.fit takes it, or a function without arguments that returns it,
@@ -238,12 +239,12 @@ class OptunaTuner:
                 is searched, or another process has deleted it.
             StorageError: The storage cannot be used, or was away for longer than its patience.
             WeightsError: Weights or backups cannot be saved; the results of trials are kept.
-            KeyboardInterrupt: Ctrl-C: the running trials ended after the epoch, or where that
-                lasts at the next batch, and the next search() goes on from their last whole epoch
-                (where a builder's own fit trains in phases, from the last of the first phase). A
-                second one ends at once. SIGTERM does the same, and ends in SystemExit.
-            TooManyFailuresError: Too many trials failed in a row, the first two for one cause, or
-                none came to anything.
+            KeyboardInterrupt: Ctrl-C was pressed: the running trials ended after their epoch, or at
+                the next batch where an epoch takes long. The next search() goes on from their last
+                whole epoch (where a builder's own fit trains in phases, from the last of the first
+                phase). A second Ctrl-C ends at once. SIGTERM does the same, and raises SystemExit.
+            TooManyFailuresError: Too many trials failed in a row, the first two with the same
+                error, or all failed or diverged in their first epoch.
             WorkerError: Workers died one after the other.
         """
         check_fit_arguments(fit_kwargs)
@@ -291,8 +292,8 @@ class OptunaTuner:
 
         Executions are trials of a study of their own beside the search's. Called again with the
         same data and arguments, say after a kill or with more or fewer executions, it trains only
-        what is missing of them, or failed. Data is compared by its content; a function by its code,
-        and a PyDataset or DataLoader by its plain attributes alone.
+        the executions that are missing or failed. Data is compared by its content; a function by
+        its code, and a PyDataset or DataLoader by its plain attributes alone.
 
         Args:
             top: How many of the best configurations. Default 3.
@@ -362,14 +363,15 @@ class OptunaTuner:
     ) -> tuple[keras.Model, Any]:
         """Train the best configuration anew, from its seed, say on all data.
 
-        Of several trainings, as executions_per_trial= and cv= make them, that of the best is taken.
+        Where a trial had several trainings, by executions_per_trial= or cv=, the seed is that of
+        the best one.
 
         Args:
             x: Training data, as search() takes it.
             y: Targets, where `x` does not hold them.
             epochs: How many to train. Default None: as many as led to the trial's best epoch.
-            trial: Number of another COMPLETE trial. Default None: the best, which there is of one
-                objective alone.
+            trial: Number of another COMPLETE trial. Default None: the best, which only a study of
+                one objective has.
             validation_data: As for Model.fit; none is needed.
             validation_split: As for Model.fit. Default 0.0.
             callbacks: Keras callbacks, which are taken as they are; a function in the list is
@@ -509,7 +511,7 @@ class OptunaTuner:
 
         Args:
             trial: Number of another trial of the search whose weights are kept. Default None: the
-                best, which there is of one objective alone.
+                best, which only a study of one objective has.
 
         Returns:
             The model; evaluating it on the validation data gives `best_value`, or the value of the
@@ -641,14 +643,14 @@ class OptunaTuner:
         return f"OptunaTuner({_report.glance(self._home, self.n_trials)})"
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows of the tuner; a study is not made for it."""
+        """Return what a notebook shows of the tuner, without making a study."""
         if not self._home.may_be_read:
             return f"<p>Study <b>{escape(self._home.name)}</b> is not open yet: call search().</p>"
         return _report.summary_html(self._home.study, 10)
 
     @cached_property
     def _home(self) -> Home:
-        """Where the study lives, which all that the tuner does has in common."""
+        """Where the study lives: all methods of the tuner share this Home."""
         return Home(
             self.study_name or _study.default_name(self.build_model),
             self.directory,
@@ -672,7 +674,7 @@ class OptunaTuner:
     def _recipe(
         self, fit: FitArguments, callbacks: Any, *, cv: Any = None, groups: Any = None
     ) -> Recipe:
-        """Return what all trainings share."""
+        """Return what all trainings of one call share."""
         objectives = self._home.objectives
         metrics = [one.name for one in objectives.metrics]
         return Recipe(

@@ -20,7 +20,7 @@ _INFINITE, _UNKNOWN = -1, -2  # what tf.data.Dataset.cardinality() returns
 
 @dataclasses.dataclass(frozen=True)
 class GeneratorFunction:
-    """Stand for batches that a function of the user yields, from the first one in each training."""
+    """Stand for the user's function that returns a generator: each training gets a new one."""
 
     function: Callable[[], Iterator[Any]]
 
@@ -29,7 +29,7 @@ class GeneratorFunction:
 
 
 class HeldBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
-    """Hold batches to validate on: of a generator, each epoch would be measured on other ones."""
+    """Hold the validation batches of a generator, which would give each epoch other ones."""
 
     def __init__(self, batches: Iterable[Any]) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ def open_data(source: Any) -> Any:
 
 
 def open_validation(source: Any, steps: int | None) -> Any:
-    """Return the data likewise, with so many batches of a generator held for all epochs."""
+    """Return the validation data; of a generator as many batches as `steps`, for all epochs."""
     data = open_data(source)
     if isinstance(data, GeneratorFunction) and steps is not None:
         return HeldBatches(itertools.islice(data, steps))
@@ -69,7 +69,7 @@ def open_parcel(source: Any) -> Any:
 
 
 def begun(data: Any) -> Any:
-    """Return the data for one training, which gets a generator of its own."""
+    """Return the data for one training: of a GeneratorFunction a new generator."""
     return iter(data) if isinstance(data, GeneratorFunction) else data
 
 
@@ -158,7 +158,7 @@ def _check_one(name: str, data: Any, steps: int | None, steps_name: str) -> None
 
 
 def _size(data: Any) -> int:
-    """Return how many rows or batches there are; an unknown number is looked at, not counted."""
+    """Return the number of rows or batches; an unknown one is only tested for being 0."""
     if hasattr(data, "cardinality"):
         size = _cardinality(data)
         return size if size != _UNKNOWN or _has_a_batch(data) else 0
@@ -167,7 +167,7 @@ def _size(data: Any) -> int:
 
 
 def _cardinality(dataset: Any) -> int:
-    size = dataset.cardinality  # which is a method, but of a dataset that is distributed
+    size = dataset.cardinality  # a method, but a value of datasets that tf.distribute made
     return int(size() if callable(size) else size)
 
 
@@ -204,12 +204,12 @@ def count_batches(data: Any, batch_size: int, validation_split: float) -> int | 
 
 
 def shape_of_a_batch(data: Any, batch_size: int) -> tuple[int, ...] | None:
-    """Return the shape of a batch of the first input, guessed where it is open."""
+    """Return the shape of a batch of the first input, with guesses for sizes that are open."""
     if hasattr(data, "element_spec"):
         spec = data.element_spec
         first = keras.tree.flatten(spec[0] if isinstance(spec, tuple) else spec)[0]
         if not getattr(first, "shape", None) or not first.shape.rank:
-            return None  # of several replicas, unknown, or the scalars of a dataset without batches
+            return None  # of several replicas, of unknown rank, or scalars without a batch()
         rows, *row = first.shape.as_list()
         return (rows or _rows_of_a_batch(data), *(size or 1 for size in row))
     leaves = [] if makes_batches(data) else keras.tree.flatten(data)

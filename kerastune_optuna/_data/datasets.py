@@ -1,4 +1,4 @@
-"""The graphs of tf.data pipelines: written, searched, and begun anew from what they have read."""
+"""The graphs of tf.data pipelines: written, searched, and changed for many trainings to read."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 from kerastune_optuna._data.checks import shape_of_a_batch
 
-_IGNORE_STATE = 1  # of tf.raw_ops.DatasetToGraphV2: a reshuffling dataset has state, and may travel
-_CHANCE = ("Shuffle", "Random", "Sampling")  # what is in the names of ops whose rows differ
-_LARGEST = 64e6  # bytes of a dataset that is kept
+_IGNORE_STATE = 1  # for DatasetToGraphV2, which else refuses a shuffle(), as it has state
+_CHANCE = ("Shuffle", "Random", "Sampling")  # in the names of ops that give other rows each time
+_LARGEST = 64e6  # bytes of a dataset that is kept in memory
 _NAME = "kerastune_optuna/kept"
 
 
@@ -70,15 +70,15 @@ def ops(definition: Any) -> list[str]:
 
 
 def is_fixed(definition: Any) -> bool:
-    """Whether a pipeline surely gives the same each time."""
+    """Whether a pipeline is sure to give the same each time."""
     return not any(map(_may_differ, ops(definition)))
 
 
 @dataclass(frozen=True, eq=False)
 class Shuffling:
-    """Stand for a pipeline with a shuffle(), which goes on from one reading to the next.
+    """Stand for a pipeline with a shuffle(), whose generator goes on from one reading to the next.
 
-    Each training gets it as it was when the user made it, whatever read it before.
+    Each training gets a pipeline of its own that begins as the user's did, whatever read that.
 
     Args:
         graph: Its graph, serialised.
@@ -107,10 +107,10 @@ class Shuffling:
 def for_trainings(data: Any, *, is_read_whole: bool) -> Any:
     """Return a dataset that reads its source once, then from memory, and shuffles from its seed.
 
-    A pipeline starts anew in each epoch of each trial: it opens files, and instantiates and runs
-    its functions. What comes before the shuffle() that is farthest from its end, or all of it where
-    nothing shuffles, gives the same rows each time, unless it depends on state or chance: such
-    pipelines read on, and so do large ones.
+    tf.data starts a pipeline anew in each epoch of each trial: it opens files, and instantiates and
+    runs its functions. The part before the first shuffle(), or all of it where nothing shuffles,
+    gives the same rows each time, and is kept in memory. A pipeline that depends on other state or
+    chance, or that is large, reads its source each time.
 
     Args:
         data: The dataset.
@@ -136,15 +136,15 @@ def for_trainings(data: Any, *, is_read_whole: bool) -> Any:
     if shuffles_on:
         return Shuffling(graph, data.element_spec, memory)
     kept = rebuild(graph, data.element_spec)
-    for _ in kept:  # Keras stops at the last batch, and only the end after it makes a whole
+    for _ in kept:  # Keras stops at the last batch, and a cache is whole only after the end
         pass
     return kept
 
 
 def _kept(definition: Any, shuffles: list[Any], data: Any) -> Any:
-    """Let a graph keep in memory what it has read; return what owns the memory, or None."""
+    """Let a graph keep in memory what it has read; return the memory's owner, or None."""
     if sum(map(_may_differ, ops(definition))) != len(shuffles):
-        return None  # there is chance or state elsewhere than on the way to the end
+        return None  # chance or state is elsewhere too than in these shuffles
     end = shuffles[-1] if shuffles else _end(definition)
     source = {node.name: node for node in definition.node}[_source(end)]
     return _insert(definition, source, end) if _is_small(definition, source, data) else None
@@ -153,8 +153,8 @@ def _kept(definition: Any, shuffles: list[Any], data: Any) -> Any:
 def _from_seeds(definition: Any) -> bool:
     """Let all shuffles of a graph begin with their seeds; return whether there are any.
 
-    A graph names the generator that its dataset draws orders from. Built again in the same process
-    it would go on with that one.
+    A graph names the generator from which its dataset draws orders: a dataset that is built from it
+    in the same process would go on with that generator.
     """
     import tensorflow as tf
 
@@ -169,16 +169,16 @@ def _from_seeds(definition: Any) -> bool:
     for node in generators:
         name = node.name
         node.Clear()
-        node.name, node.op = name, "DummySeedGenerator"  # what tf.data makes a new one from
+        node.name, node.op = name, "DummySeedGenerator"  # from which tf.data makes a new one
     return bool(generators)
 
 
 def _unseeded(definition: Any) -> Iterator[Any]:
-    """Yield a constant of each two seeds that are both 0, in whose place TensorFlow draws some."""
+    """Yield one constant of each pair of seeds that are both 0: TensorFlow then draws seeds."""
     nodes = {node.name: node for node in definition.node}
     for node in definition.node:
         if node.op.startswith("Shuffle"):
-            # They come after the dataset and the size of the buffer.
+            # The seeds come after the dataset and the size of the buffer.
             seed, other = (nodes[name.split(":")[0]] for name in node.input[2:4])
             if not any(one.attr["value"].tensor.int64_val[0] for one in (seed, other)):
                 yield seed
@@ -203,7 +203,8 @@ def _may_differ(op: str) -> bool:
     """Whether an op may give something else each time."""
     from tensorflow.python.framework import op_def_registry
 
-    if "Dataset" in op or op == "_Retval":  # TensorFlow calls most of these stateful
+    # TensorFlow marks most of these as stateful, also those that give the same each time.
+    if "Dataset" in op or op == "_Retval":
         return any(name in op for name in _CHANCE)
     known = op_def_registry.get(op)
     return known is None or bool(known.is_stateful)
@@ -255,7 +256,7 @@ def _size(spec: Any, rows: int | None) -> Any:
 
 
 def _count(definition: Any, source: Any, specs: tuple[Any, ...]) -> int:
-    """Return how many elements a node gives; less than none where that is unknown or endless."""
+    """Return how many elements a node gives; negative where that is unknown or endless."""
     part = type(definition)()
     part.CopyFrom(definition)
     _end(part).input[0] = source.name
@@ -285,7 +286,7 @@ def _insert(definition: Any, source: Any, end: Any) -> Any:
     owner = tf.data.Dataset.range(1).cache()
     nodes = {node.name: node for node in parse(serialize(owner)).node}
     cache = next(node for node in nodes.values() if node.op == "CacheDatasetV2")
-    given = [definition.node.add() for _ in cache.input[1:]]  # the name of no file, and the memory
+    given = [definition.node.add() for _ in cache.input[1:]]  # an empty file name, and the memory
     for place, (node, name) in enumerate(zip(given, cache.input[1:], strict=True)):
         node.CopyFrom(nodes[name])
         node.name = f"{_NAME}/{place}"

@@ -19,8 +19,8 @@ _PLAIN = (str, bytes, int, float, bool, type(None), np.generic)
 def digest(*parts: Any) -> str:
     """Return eight digits that are the same for the same parts, in another process too.
 
-    Arrays are read as a whole, and of a tf.data.Dataset its graph is. A function is known by its
-    code and by what it was given, any other object by its type and its plain attributes.
+    Arrays are read as a whole; of a tf.data.Dataset only the graph is read. A function is known by
+    its code and by what it was given, any other object by its type and its plain attributes.
     """
     found = hashlib.sha256()
     for leaf in keras.tree.flatten(parts):
@@ -30,7 +30,7 @@ def digest(*parts: Any) -> str:
 
 
 def _pieces(leaf: Any) -> Iterator[_Piece]:
-    """Yield what tells one part from others."""
+    """Yield bytes that differ where parts do."""
     if _is_data(leaf):
         yield from _of_data(leaf)
         return
@@ -59,7 +59,7 @@ def _of_data(leaf: Any) -> Iterator[_Piece]:
         yield f"{type(leaf).__name__} {leaf!r}".encode()
     else:
         array = leaf if isinstance(leaf, np.ndarray) else keras.ops.convert_to_numpy(leaf)
-        if array.dtype.hasobject:  # whose bytes are addresses
+        if array.dtype.hasobject:  # the bytes of objects are their addresses
             array = array.astype(str)
         yield f"{array.dtype} {array.shape}".encode()
         yield np.ascontiguousarray(array).reshape(-1).view(np.uint8).data

@@ -41,34 +41,35 @@ def describe(data: Any) -> str:
         leaves = keras.tree.flatten(data)
         more = [_of_others(leaves[_MOST_LEAVES:])] if len(leaves) > _MOST_LEAVES else []
         return ", ".join([*map(_of_leaf, leaves[:_MOST_LEAVES]), *more])
-    except Exception:  # data of any kind may raise anything, and no search fails for want of a text
+    except Exception:  # users' data may raise anything, and no search is to fail for want of a text
         return type(data).__name__
 
 
 def measure(data: Any, split: float | None = None) -> list[Any] | None:
     """Return what tells data from other data, whatever it is packed in, in a form JSON holds.
 
-    Of each array it is how many values it has, and two numbers that follow the values: those of
-    the same data made anew differ as little as its values do.
+    For an array of numbers this is how many it has, and two sums that change only a little where
+    its values change a little, as they do where the same data is computed again.
 
     Args:
         data: What Model.fit takes, in a tuple where it is several arguments.
         split: The share of the rows that Keras keeps for validation, where only these count.
 
     Returns:
-        None where nothing can be read again, as of generators, or comes by chance, as of shuffle().
+        None where data cannot be read twice, as from generators, or differs each time, as after a
+        shuffle().
     """
     if is_loader(data) or any(map(is_loader, data if isinstance(data, tuple) else ())):
         return None
     try:
         kept = data if split is None else _tail(data, split)
         return [_measured(leaf) for leaf in _arrays(kept)]
-    except Exception:  # data of any kind may raise anything, and no search fails for want of this
+    except Exception:  # users' data may raise anything, and no search is to fail for want of this
         return None
 
 
 def _tail(data: Any, split: float) -> Any:
-    """Return the last rows of arrays."""
+    """Return the rows of arrays that Keras keeps for validation: the last ones."""
 
     def rows(leaf: Any) -> Any:
         return None if leaf is None else pick(leaf, slice(int(leaf.shape[0] * (1 - split)), None))
@@ -77,7 +78,7 @@ def _tail(data: Any, split: float) -> Any:
 
 
 def _arrays(data: Any) -> Iterator[Any]:
-    """Yield the arrays in data, the batches of a small pipeline that is fixed in one."""
+    """Yield the arrays in data; all batches of a small pipeline without chance as one array."""
     parts = data if isinstance(data, tuple) else (data,)
     for part in parts:
         if datasets.is_tf_dataset(part):
@@ -173,7 +174,7 @@ def _is_small(dataset: Any, leaves: list[Any]) -> bool:
 def _parts(dataset: Any) -> Iterator[bytes]:
     """Yield digests of what a pipeline is made of, and of its first batch where that is fixed."""
     definition = datasets.parse(datasets.serialize(dataset))
-    # After the dataset and the size of its buffer, a shuffle() has its seeds and what makes more.
+    # The inputs of a shuffle(): the dataset, the size of its buffer, seeds and a generator.
     shuffles = [node for node in definition.node if node.op.startswith("Shuffle")]
     seeds = {name.split(":")[0] for node in shuffles for name in node.input[2:]}
     functions = [node for one in definition.library.function for node in one.node_def]

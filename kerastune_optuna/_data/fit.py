@@ -39,7 +39,7 @@ _OURS = {*_OWNED, "epochs", "callbacks", "validation_split", "steps_per_executio
 _SIZES = {"batch_size": "x", "validation_batch_size": "validation_data"}
 VERBOSITIES = ("auto", 0, 1, 2)
 Fold: TypeAlias = tuple[NDArray[Any], NDArray[Any]]  # rows to train on, and to validate with
-# What to do where a builder returns data beside its model.
+# The last sentence of the error for a builder that returns data beside its model.
 _PREPARED = (
     " Where each trial prepares its own, write below build_model `build_model.fit = lambda trial, "
     "model, **fit: model.fit(**{**fit, **prepare(trial, fit)})`, with a function `prepare` that "
@@ -84,7 +84,7 @@ class FitArguments:
         return replace(opened.checked(), kept=opened._kept())
 
     def with_builders(self, arguments: Mapping[str, Any]) -> FitArguments:
-        """Return the same with what a builder gave beside its model, which goes before ours."""
+        """Return the same with what a builder returned beside its model in place of our values."""
         others = {**self.others, **arguments}
         ours = {name: others.pop(name) for name in _OURS.intersection(arguments)}
         fit = replace(self, others=others, **ours)
@@ -123,7 +123,7 @@ class FitArguments:
         }
 
     def _kept(self) -> dict[str, Any]:
-        """Return what trainings get in place of the datasets, which tell more of their batches."""
+        """Return what trainings read in place of datasets, which still tell their batch sizes."""
         is_read_whole = not self.counted_steps()
         return {
             name: for_trainings(data, is_read_whole=is_read_whole)
@@ -132,7 +132,7 @@ class FitArguments:
         }
 
     def checked(self) -> FitArguments:
-        """Return the same after a check of the data; what functions will load is left to them.
+        """Return the same after a check of the data; what a function loads is checked once it has.
 
         Raises:
             ArgumentError: The data cannot be trained on.
@@ -187,7 +187,7 @@ class FitArguments:
         return specify(self.x, self.y)
 
     def specification_of_a_batch(self) -> Any:
-        """Return the same, where need be of a batch that is read."""
+        """Return the same; where only the data tells, from a batch that is read."""
         return specify_read(self.x, self.y)
 
     @property
@@ -202,7 +202,7 @@ class FitArguments:
         return steps
 
     def counted_steps(self) -> list[int]:
-        """Return the numbers of steps that the user gave, which data may exceed."""
+        """Return the numbers of steps that the user gave; the data may have more batches."""
         given = (self.others.get(name) for name in ("steps_per_epoch", "validation_steps"))
         return [steps for steps in given if steps is not None]
 
@@ -221,7 +221,7 @@ class FitArguments:
 
 
 def check_fit_arguments(names: Iterable[str], caller: str = "search()") -> None:
-    """Refuse names that this Keras's Model.fit does not take, and those that the caller knows.
+    """Refuse names that this Keras's Model.fit or the caller does not take.
 
     Args:
         names: The names that came.
@@ -232,7 +232,7 @@ def check_fit_arguments(names: Iterable[str], caller: str = "search()") -> None:
     """
     known = _arguments_of_fit() - _OURS
     for name in names:
-        if name in _OURS:  # only those come here that the caller has no parameter for
+        if name in _OURS:  # Python would have bound it, if the caller had such a parameter
             raise ArgumentTypeError(
                 f"{caller} got {name!r}, which it does not take: it does as the search did. Leave "
                 "it out."

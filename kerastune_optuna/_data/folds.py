@@ -55,16 +55,16 @@ def cross_validated(
 
 
 class _Splits:
-    """Be a splitter that gives the splits that it was given."""
+    """Stand for a splitter, and give the splits that the user listed."""
 
     def __init__(self, splits: Iterable[Any]) -> None:
-        self._splits = list(splits)  # which may come from a generator
+        self._splits = list(splits)  # a generator can be read only once
 
     def __repr__(self) -> str:
         return f"[{len(self._splits)} splits]"
 
     def split(self, *_data: Any) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-        """Give pairs of rows, of which masks are made too."""
+        """Yield pairs of numbers of rows, also where the user gave masks."""
         for train, valid in self._splits:
             yield _numbers(train), _numbers(valid)
 
@@ -95,7 +95,7 @@ def _check_kind(cv: Any, groups: Any) -> None:
 
 
 def _check_validation(fit: FitArguments, cv: Any, metrics: Sequence[str]) -> None:
-    """Refuse what gives validation beside the folds, and what asks for none."""
+    """Refuse validation data beside the folds, and objectives that are not of validation."""
     if fit.validation_data is not None or fit.validation_split:
         name = "validation_data" if fit.validation_data is not None else "validation_split"
         raise ArgumentError(
@@ -155,7 +155,7 @@ def _check_arrays(fit: FitArguments) -> None:
 
 
 def _labels(y: Any) -> Any:
-    """Return the targets as a splitter takes them: classes as a column, also where one-hot."""
+    """Return the targets as a splitter takes them: classes in one dimension, also if one-hot."""
     leaves = keras.tree.flatten(y)
     if len(leaves) != 1 or leaves[0] is None:
         return None
@@ -167,8 +167,8 @@ def _labels(y: Any) -> Any:
 
 
 def _splitter(n: int, labels: Any, seed: int | None) -> Any:
-    """Return scikit-learn's splitter for a number of folds: by class where each fold gets some."""
-    from sklearn.model_selection import KFold, StratifiedKFold  # an extra
+    """Return scikit-learn's splitter for a number of folds; by class where each has enough rows."""
+    from sklearn.model_selection import KFold, StratifiedKFold  # an optional package
 
     kind = StratifiedKFold if _are_classes(labels, n) else KFold
     return kind(n, shuffle=True, random_state=(seed or 0) % _LARGEST_SEED)

@@ -21,7 +21,7 @@ _OR_TEXTS = (
 
 
 def check_kinds(fit: FitArguments) -> None:
-    """Refuse arrays whose type Keras does not take; what functions will load is left to it.
+    """Refuse arrays whose type Keras does not take; what functions will load is not looked at.
 
     Raises:
         ArgumentTypeError: Names the array or the column, and says what to pass instead.
@@ -76,7 +76,7 @@ def _fault_of_columns(frame: Any) -> str | None:
 
 
 def _are_texts(array: Any) -> bool:
-    """Whether Keras takes objects for texts."""
+    """Whether an array of objects holds texts, which Keras takes under TensorFlow alone."""
     return keras.backend.backend() == "tensorflow" and all(isinstance(one, str) for one in array)
 
 

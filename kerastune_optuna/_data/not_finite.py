@@ -26,7 +26,7 @@ def find(fit: FitArguments) -> str | None:
     """Return where data is not finite, like "x holds NaN in column 'age'"; None where all is."""
     try:
         return next(_faults(fit), None)
-    except Exception:  # data of any kind may raise anything, and no trial fails for want of a hint
+    except Exception:  # users' data may raise anything, and no trial is to fail for want of a hint
         return None
 
 
@@ -34,7 +34,7 @@ def find_in_arrays(fit: FitArguments) -> str | None:
     """Return the same of arrays alone, whose values are all there to be looked at."""
     try:
         return next(_faults_of_arrays(fit), None)
-    except Exception:  # data of any kind may raise anything here too
+    except Exception:  # users' data may raise anything here too
         return None
 
 
@@ -77,7 +77,8 @@ def _stored(leaf: Any) -> Any:
 
 def _first(array: Any) -> str | None:
     """Return which value of an array is the first that is not finite, and where it is."""
-    if not getattr(array, "shape", ()) or "float" not in str(array.dtype):  # of any library
+    # Each library has dtypes of its own, and "float" in their names.
+    if not getattr(array, "shape", ()) or "float" not in str(array.dtype):
         return None
     step = max(1, _PIECE // max(1, math.prod(map(int, array.shape[1:]))))
     rows = getattr(array, "iloc", array)

@@ -18,7 +18,7 @@ def _rows_of(leaf: Any, rows: NDArray[Any] | slice) -> Any:
         return None
     if hasattr(leaf, "iloc"):  # of pandas, whose [] picks columns
         return leaf.iloc[rows]
-    if hasattr(leaf, "tocsr"):  # of SciPy, of whose sparse arrays not all have []
+    if hasattr(leaf, "tocsr"):  # of SciPy, where some sparse arrays have no []
         return leaf.tocsr()[rows]
     if isinstance(rows, slice):
         return leaf[rows]

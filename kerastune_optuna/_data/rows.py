@@ -1,4 +1,4 @@
-"""Datasets of single rows: told from datasets of batches, which need no size of batches."""
+"""Tell datasets of single rows, which need a batch_size=, from datasets of batches."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _shapes(spec: Any) -> list[tuple[int | None, ...]]:
 
 
 def _is_row(shape: Shape, wanted: Shape) -> bool:
-    """Whether an input that wants batches of a shape would take the other as a row of it."""
+    """Whether a shape is that of one row for an input that wants batches of the other shape."""
     # Keras adds a last dimension of 1 where an input has one more than the data.
     is_batch = shape[0] is None and wanted[-1] == 1 and _fits((*shape, 1), wanted)
     return _fits(shape, wanted[1:]) and not is_batch

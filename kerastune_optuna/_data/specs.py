@@ -26,7 +26,7 @@ def specify(x: Any, y: Any = None) -> Any:
 
 
 def _is_plain(leaf: Any) -> bool:
-    """Whether something is an array, or describes a tensor of a rank that is known."""
+    """Whether a leaf is an array of numbers, or describes a tensor of known rank."""
     if isinstance(leaf, np.ndarray):
         return leaf.ndim > 0 and leaf.dtype.kind in "biuf"
     return type(leaf).__name__ == "TensorSpec" and bool(leaf.shape.rank)
@@ -42,7 +42,7 @@ def _symbolic(leaf: Any) -> keras.KerasTensor:
 
 
 def specify_read(x: Any, y: Any = None) -> Any:
-    """Return the same of any data, where need be of a batch that is read.
+    """Return the same as `specify`, of any data; where need be, a batch is read.
 
     Raises:
         Exception: What the user's data raises, or Keras where its shapes are not known.

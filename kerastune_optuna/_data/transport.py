@@ -106,7 +106,7 @@ def _pack_leaf(leaf: Any, folder: Path | None) -> Any:
 def _is_numbers(leaf: Any) -> bool:
     """Whether something is a tensor of TensorFlow that NumPy holds as well.
 
-    Of texts and of ragged rows it would make arrays of objects, which Keras does not take.
+    NumPy would make arrays of objects of texts and ragged rows, which Keras does not take.
     """
     is_tensor = type(leaf).__module__.startswith("tensorflow.") and hasattr(leaf, "numpy")
     return is_tensor and not hasattr(leaf, "row_splits") and leaf.dtype.name != "string"

@@ -1,4 +1,4 @@
-"""What a builder asks for, beside what trials had: one line names the parameter that differs."""
+"""Compare what a builder asks for with what trials had, and name the parameter that differs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kerastune_optuna._exceptions import StudyMismatchError
 from kerastune_optuna._search import space
 
 _ANEW = "pass another study_name=, or overwrite=True to start anew"
-_WIDEST = 100  # characters that tell the values of a parameter
+_WIDEST = 100  # characters for the values of a parameter in an error
 
 
 def check(build_model: Callable[[BaseTrial], Any], trial: BaseTrial) -> None:
@@ -43,7 +43,7 @@ def check(build_model: Callable[[BaseTrial], Any], trial: BaseTrial) -> None:
 
 
 def check_choices(trial: BaseTrial) -> None:
-    """Refuse what a builder asked for where the study may hold another value than the model has.
+    """Refuse equal choices, of which the study may hold another one than the model has.
 
     Raises:
         ArgumentError: Two choices of a parameter are equal.
@@ -59,7 +59,7 @@ def is_of_optuna(error: Exception) -> bool:
 
 
 def with_defaults(build_model: Callable[[BaseTrial], Any], trial: FrozenTrial) -> bool:
-    """Give a finished trial the builder's defaults of what it did not have; False for none."""
+    """Give a finished trial the builder's defaults for what it lacks; False where none is new."""
     own = defaults(build_model)
     is_any_new = any(name not in trial.params for name in own)
     trial.params = {**own, **trial.params}
@@ -72,7 +72,7 @@ def defaults(build_model: Callable[[BaseTrial], Any]) -> dict[str, Any]:
 
 
 def _earlier_distributions(trial: BaseTrial, name: str) -> Iterator[BaseDistribution]:
-    """Yield what the trials before asked for under a name."""
+    """Yield the distributions that a parameter had in earlier trials, or in the finished one."""
     if isinstance(trial, optuna.Trial):
         others = trial.study.get_trials(deepcopy=False)
         yield from (one.distributions[name] for one in others if name in one.distributions)

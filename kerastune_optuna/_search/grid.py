@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Builder: TypeAlias = Callable[[BaseTrial], Any]
 
 _LARGEST = 10_000  # configurations: to read so many takes minutes
-_FIRST = 20  # after so many calls of the builder the size of its space can be told
+_FIRST = 20  # calls of the builder after which the size of its space can be estimated
 _UNSTEADY = (
     "build_model asks for other parameters when it is called with the same values again, and a "
     "grid of them has no end. Pass another sampler than 'grid'."
@@ -34,7 +34,7 @@ _UNSTEADY = (
 
 
 class Grid(RandomSampler):
-    """Leave the parameters to the points that are laid out, and draw what they do not name."""
+    """Leave parameters to the trials of `lay_out_grid`, and draw those that they do not name."""
 
 
 def is_grid(sampler: BaseSampler) -> bool:
@@ -75,7 +75,7 @@ def lay_out_grid(
 def _read(
     build_model: Builder, known: Container[str], room: int | None, seed: int, memory: Memory
 ) -> tuple[dict[str, dict[str, Any]], list[int]]:
-    """Return the points that are not known, one more than there is room for, and estimates."""
+    """Return points that the study lacks, at most one more than it has room for, and estimates."""
     points: dict[str, dict[str, Any]] = {}
     estimates = []
     for params, estimate in configurations(build_model, seed, memory):
@@ -113,7 +113,7 @@ def _check_size(estimates: list[int]) -> None:
 def configurations(
     build_model: Builder, seed: int, memory: Memory
 ) -> Iterator[tuple[dict[str, Any], int]]:
-    """Yield each configuration of a builder once, in an order of chance, each by one call of it.
+    """Yield each configuration of a builder once, in random order, by one call of it for each.
 
     Args:
         build_model: The builder. Nothing that it returns is trained.
@@ -121,9 +121,9 @@ def configurations(
         memory: Releases what each call leaves.
 
     Yields:
-        The parameters, and how many configurations there would be if no parameter decided over
-        another: the mean of this number is that of the true one (Knuth, Mathematics of Computation
-        29, 1975).
+        The parameters, and an estimate of how many configurations there are: the product of how
+        many values each parameter may take, whose expected value is the true number (Knuth,
+        Mathematics of Computation 29, 1975).
 
     Raises:
         ArgumentError: A parameter has no end of values, or the builder asks by chance.
@@ -139,7 +139,7 @@ def configurations(
 def _follow(
     build_model: Builder, root: space.Node, chance: random.Random
 ) -> tuple[dict[str, Any], int]:
-    """Call a builder once, for a configuration that is open; return it and the estimate."""
+    """Call a builder once for a configuration that is still open; return that and the estimate."""
     path, estimate = [root], 1
 
     def choose(name: str, distribution: BaseDistribution) -> Any:

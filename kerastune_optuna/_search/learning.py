@@ -1,4 +1,4 @@
-"""A sampler that learns from trials that Optuna's do not see, and draws none that was tried."""
+"""A sampler that learns from trials that Optuna's samplers do not see, and repeats none."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from kerastune_optuna._study import Objective
 
-_DRAWS = 10  # after twice as many the space has hardly anything else to offer
+_DRAWS = 10  # by the sampler, then as many at random: after these hardly anything is left
 
 
 def learning(
@@ -31,11 +31,10 @@ def learning(
 ) -> BaseSampler:
     """Return a sampler that takes failed trials for bad ones, and draws none of them again.
 
-    Of trials that broke a constraint it does the same.
-
-    Optuna's samplers see COMPLETE and PRUNED trials alone. What always fails stays unknown to them,
-    and TPE takes the unknown for promising: with a builder that fails for half of its space it soon
-    draws nothing else. A grid visits each point once anyway.
+    It does the same with trials that broke a constraint. Optuna's samplers see COMPLETE and PRUNED
+    trials alone. A region where all trials fail stays unknown to them, and TPE takes the unknown
+    for promising: with a builder that fails for half of its space it soon draws nothing else. A
+    grid is returned as it is, since it visits each point once anyway.
 
     Args:
         sampler: The sampler that draws.
@@ -112,7 +111,7 @@ class _LearningSampler(BaseSampler):
         return cast("optuna.Study", shown)
 
     def _samplers(self, trial: FrozenTrial) -> list[BaseSampler]:
-        """Return who draws, again and again: in the end by chance, for TPE may insist."""
+        """Return the sampler of each draw; random ones last: TPE may draw the same each time."""
         by_chance = RandomSampler(seed=trial.number)
         return [self._sampler] * _DRAWS + [by_chance] * _DRAWS
 
@@ -124,7 +123,7 @@ class _LearningSampler(BaseSampler):
         values: Sequence[float] | None,
     ) -> None:
         if self._constrained and isinstance(self._sampler, CmaEsSampler):
-            # It would warn that it does not use them, and does nothing else with them here.
+            # CmaEsSampler would warn that it does not use constraints.
             trial = _optuna.without_constraints(trial)
         self._sampler.after_trial(study, trial, state, values)
 
@@ -133,10 +132,10 @@ class _LearningSampler(BaseSampler):
 
 
 class _StudyWithFailures(_optuna.ShownStudy):
-    """Be the study, but show failed trials as PRUNED ones that never reported: the worst.
+    """Show a sampler failed trials as PRUNED ones without reports, which TPE takes for the worst.
 
-    Those that broke a constraint are shown as COMPLETE, with the worst values that there are: but
-    for TPE no sampler of Optuna learns from PRUNED ones.
+    Trials that broke a constraint are shown as COMPLETE ones with the worst values of all: of
+    Optuna's samplers only TPE learns from PRUNED trials.
     """
 
     def __init__(self, study: optuna.Study, objective: Objective, *, constrained: bool) -> None:
@@ -146,7 +145,7 @@ class _StudyWithFailures(_optuna.ShownStudy):
 
     @property
     def direction(self) -> StudyDirection:
-        """That of the reports, by which TPE ranks PRUNED trials whatever the study's directions."""
+        """The direction of the reports, by which TPE ranks PRUNED trials of any study."""
         return StudyDirection[self._objective.direction.upper()]
 
     def shown(
@@ -194,9 +193,9 @@ def _as_complete(trial: FrozenTrial, values: Sequence[float]) -> FrozenTrial:
 
 
 def _alike(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the trials with the same constraints: samplers refuse or warn of others.
+    """Return the trials, all with the same constraints: samplers refuse or warn of others.
 
-    Where a trial is older than a constraint, nobody knows: it is neither kept nor broken.
+    A trial that is older than a constraint gets the value 0 for it, which is at its limit.
     """
     keys = {key for trial in trials for key in trial.constraints}
     return [_with_unknown(one, keys - one.constraints.keys()) for one in trials]

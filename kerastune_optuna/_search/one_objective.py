@@ -21,7 +21,7 @@ def watched_alone(trial: optuna.Trial, objectives: Objectives) -> optuna.Trial:
     """Return the trial as one of a study of the watched objective, which can report and be pruned.
 
     Optuna refuses both where there are several objectives, though its storages keep the reports of
-    any trial. The trial itself is shared: what is written to one is seen by the other.
+    any trial. Both use the same stored trial: what is written to one is seen by the other.
     """
     if not objectives.are_several:
         return trial
@@ -34,8 +34,8 @@ def watched_alone(trial: optuna.Trial, objectives: Objectives) -> optuna.Trial:
 class _StorageOfOne:
     """Be the storage, but show one direction, and of each trial the value of one objective.
 
-    Where the size of models is an objective, a trial is compared with those alone that are no
-    larger: to be worse than a larger one does not keep it off the front.
+    Where the size of models is an objective, a trial is compared only with trials whose models are
+    no larger: a trial that is worse than a larger one may still be on the front.
     """
 
     def __init__(self, trial: optuna.Trial, objectives: Objectives) -> None:
@@ -55,7 +55,7 @@ class _StorageOfOne:
         return [self._shown(one) for one in trials if self._is_rival(one)]
 
     def get_best_trial(self, study_id: int) -> FrozenTrial:
-        # Optuna's own, which asks for the trials and the direction that are shown.
+        # Optuna's own method, which calls the two above for the direction and the trials.
         return BaseStorage.get_best_trial(cast(BaseStorage, self), study_id)
 
     def _is_rival(self, other: FrozenTrial) -> bool:

@@ -31,7 +31,7 @@ def lay_out_point(study: optuna.Study, params: Mapping[str, Any], order: int, ke
 
 
 def order(trial: FrozenTrial) -> int:
-    """Return which of the WAITING trials are taken first: what the user enqueued, and retries."""
+    """Return a WAITING trial's place in line: enqueued trials and retries go first."""
     attrs = trial.system_attrs
     if record.POINT in attrs:
         return int(attrs[record.POINT]["order"])
@@ -44,9 +44,13 @@ def is_free(trial: FrozenTrial) -> bool:
 
 
 def doubles(trials: Sequence[FrozenTrial]) -> set[int]:
-    """Return the numbers of those that another process laid out before, of trials in their order.
+    """Return the numbers of the trials that have the key of an earlier one, which alone counts.
 
-    All trials of lower numbers are there once a trial is, so that every process comes to the same.
+    Two processes may lay out the same point at once. Since Optuna numbers trials in the order in
+    which it adds them, all processes agree on which is the earlier one.
+
+    Args:
+        trials: Trials of a study, in the order of their numbers.
     """
     laid_out = [trial for trial in trials if record.POINT in trial.system_attrs]
     firsts: dict[str, int] = {}
@@ -56,17 +60,17 @@ def doubles(trials: Sequence[FrozenTrial]) -> set[int]:
 
 
 def text_of(trial: FrozenTrial) -> str:
-    """Return the parameters that a trial has, or is to have."""
+    """Return as text the parameters that a trial has, or is to have."""
     return _as_text({**trial.system_attrs.get(_optuna.FIXED_PARAMS, {}), **trial.params})
 
 
 def laid_out(trial: FrozenTrial) -> str:
-    """Return the parameters with which a trial was laid out."""
+    """Return as text the parameters with which a trial was laid out."""
     return _as_text(trial.system_attrs.get(_optuna.FIXED_PARAMS, {}))
 
 
 def text(params: Mapping[str, Any]) -> str:
-    """Return parameters in a form that compares.
+    """Return parameters as a text, by which configurations compare.
 
     Raises:
         ArgumentError: One is of a kind that databases do not give back as it was.

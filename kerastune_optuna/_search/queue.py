@@ -58,7 +58,7 @@ def enqueue(study: optuna.Study, params: Mapping[str, Any]) -> None:
 
 
 def check_queue(sampler: object) -> None:
-    """Refuse a sampler that leaves configurations in the queue.
+    """Refuse Optuna's GridSampler, which takes no configuration out of the queue.
 
     Raises:
         ArgumentError: Says which one to pass instead.

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
-_LATEST = 50
+_LATEST = 50  # trials by which to tell whether repeats are likely
 _COPIED = (record.BEST_VALUE, record.BEST_EPOCH, record.EPOCHS, "n_params", record.SEED, "fits")
-_OF_SEVERAL = (record.VALUES, record.STD, record.SEEDS, record.BEST_EPOCHS)  # trainings
+_OF_SEVERAL = (record.VALUES, record.STD, record.SEEDS, record.BEST_EPOCHS)  # of several trainings
 
 
 def find(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None:
@@ -33,7 +33,7 @@ def find(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None:
     distributions, params = trial.distributions, trial.params
     asked = space.places(distributions, params)
     trials = _optuna.known_trials(study) if asked else []
-    # Of thousands of trials most differ in a parameter without steps, which is looked at first.
+    # To compare a parameter without steps first is fast: most of thousands of trials differ in it.
     endless = [name for name in asked if math.isinf(space.size(distributions[name]))]
     for name in endless[:1]:
         value = params[name]
@@ -50,14 +50,15 @@ def find(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None:
 
 
 def _rank(trial: FrozenTrial) -> tuple[bool, int]:
-    """Return what puts a COMPLETE trial before a PRUNED one, and then the earlier first."""
+    """Return a key that sorts COMPLETE trials before PRUNED ones, and earlier ones first."""
     return trial.state is not TrialState.COMPLETE, trial.number
 
 
 def _was_trained(trial: FrozenTrial) -> bool:
     """Whether a trial's result came from a training of ours.
 
-    What broke a constraint may be allowed by now; where it is not, it ends before it is trained.
+    A trial that broke a constraint does not count: the constraint may have changed, and where it
+    has not, the new trial ends before training.
     """
     is_ours = record.SEED in trial.user_attrs and REPEAT_OF not in trial.user_attrs
     return is_ours and not are_broken(trial)
@@ -88,7 +89,7 @@ def count_if_all(study: optuna.Study, *, running: bool) -> int | None:
         running: Whether those that are being trained count.
 
     Returns:
-        None where something is left, or may be.
+        None where a configuration is left to try, or may be.
     """
     trials = _all(study, fresh=not running)
     if not all(map(space.is_finite, trials)):
@@ -100,7 +101,8 @@ def count_if_all(study: optuna.Study, *, running: bool) -> int | None:
 def may_come_again(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials whose parameters all have steps or choices, running ones too."""
     trials = _all(study, fresh=False)
-    # Where none of the latest has, a repeat is rare, and costs less than a look at thousands.
+    # Where none of the latest trials has only such parameters, repeats are rare, and training one
+    # costs less than to look at thousands of trials each time.
     if not any(one.distributions and space.is_finite(one) for one in trials[-_LATEST:]):
         return []
     finite = [one for one in trials if space.is_finite(one)]
@@ -108,16 +110,16 @@ def may_come_again(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def _all(study: optuna.Study, *, fresh: bool) -> list[FrozenTrial]:
-    """Return all trials, where need be without what Optuna has cached."""
-    # Optuna forgets what it cached when a trial is told, which a process that leads workers never
-    # does: it asks once, when they have ended.
+    """Return all trials: as Optuna has cached them, or, where `fresh`, as they are now."""
+    # Optuna drops its cache in Study.tell(), which a process that only leads workers never calls:
+    # it asks for fresh ones, once, when they have ended.
     return study.get_trials(deepcopy=False) if fresh else _optuna.known_trials(study)
 
 
 def _of_these_epochs(
     study: optuna.Study, trials: Sequence[FrozenTrial], *, running: bool
 ) -> list[FrozenTrial]:
-    """Return those that need not be trained again, and those that are being trained."""
+    """Return the trials of this search's epochs that have ended, and, where asked, that run."""
     first = first_of_these_epochs(study) if trials else 0
     return [
         one

@@ -33,7 +33,8 @@ from kerastune_optuna._study import derive
 if TYPE_CHECKING:
     import optuna
 
-# What conditional parameters are drawn by is no news that should be told with each trial.
+# These samplers leave conditional parameters to another sampler, and Optuna would warn of that with
+# each trial, though the user need do nothing.
 _SAMPLERS: dict[str, Callable[[int | None], BaseSampler]] = {
     "cmaes": lambda seed: CmaEsSampler(seed=seed, warn_independent_sampling=False),
     "gp": lambda seed: GPSampler(seed=seed, warn_independent_sampling=False),
@@ -44,7 +45,7 @@ _SAMPLERS: dict[str, Callable[[int | None], BaseSampler]] = {
     "random": lambda seed: RandomSampler(seed=seed),
     "tpe": lambda seed: TPESampler(seed=seed),
 }
-_PACKAGES = {"cmaes": "cmaes", "gp": "torch"}  # which Optuna imports when it first samples
+_PACKAGES = {"cmaes": "cmaes", "gp": "torch"}  # Optuna imports them when it first samples
 _PRUNERS: dict[str, Callable[[int], BasePruner]] = {
     "halving": lambda epochs: SuccessiveHalvingPruner(min_resource=max(1, epochs // 100)),
     "hyperband": lambda epochs: HyperbandPruner(max_resource=epochs),
@@ -85,7 +86,7 @@ def _check_kind(
 def start_sampler(
     study: optuna.Study, given: BaseSampler | str | None, seed: int | None
 ) -> int | None:
-    """Make the sampler of a name, which draws numbers that no earlier search of this study drew.
+    """Make the sampler of a name, seeded so that it repeats no earlier search of this study.
 
     Args:
         study: The study that is about to be asked.
@@ -97,7 +98,7 @@ def start_sampler(
     """
     if given is None or isinstance(given, str):
         trials = len(study.get_trials(deepcopy=False))
-        # The study keeps count of a QMC sequence, which goes on where the seed stays the same.
+        # QMCSampler counts in the study how far its sequence is, and goes on under the same seed.
         own = None if seed is None else derive(seed, 0 if given == "qmc" else trials, 1)
         study.sampler = _made_sampler(given or "tpe", own)
         return own

@@ -1,9 +1,10 @@
 """The budget of a search: which trial may run next, exact for any number of workers.
 
-Trials are slots. A WAITING trial is free, and who sets it to RUNNING has it: that step is atomic
-on every storage of Optuna, and so are the numbers of trials. Only the first `n_trials` slots that
-count may be taken, so that no race makes a study too large. Who takes the only free slot lays out
-the next one, so that none is laid out twice either.
+Each trial is a slot. A WAITING one is free, and the worker that sets it to RUNNING has it: that
+step is atomic in Optuna's databases and journals, and `claim` makes it so elsewhere. Optuna numbers
+trials atomically too. Only the first `n_trials` slots that count may be taken, so that no race
+makes a study too large. The worker that takes the only free slot lays out the next one, so that no
+slot is laid out twice either.
 """
 
 from __future__ import annotations
@@ -50,12 +51,13 @@ from kerastune_optuna._study import (
     whereabouts,
 )
 
-# A generator of its own: a wait takes no number of those that a trial seeds for the user's code.
+# Not the generator of the module random, which a trial seeds for the user's code: a wait that draws
+# from it would change the training.
 _chance = random.Random()
 _PATIENCE = 0.5  # seconds in which another worker lays out the next slot, unless it died
 # Trials in these states count towards the size, unless another one was laid out with the same key.
 _SURE = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-_POLL = 0.02
+_POLL = 0.02  # seconds between two looks at the slots
 _POLL_OTHERS = 1.0  # seconds between two looks at the trials of other machines
 
 
@@ -85,12 +87,12 @@ class Budget:
         return self._claim_any(study) if size is None else self._claim_slot(study, watch, size)
 
     def prepare(self, study: optuna.Study) -> None:
-        """Lay out the first slot of an empty study, or workers that start at once do so each."""
+        """Lay out the first slot of an empty study: workers that start at once would each do so."""
         if self.size(study) and not _slots(study):
             lay_out(study)
 
     def _claim_any(self, study: optuna.Study) -> Trial | None:
-        """Return a trial of a study without a size, of which none is laid out before."""
+        """Return a trial of a study without a size, where each worker lays out its own slots."""
         while not self.is_over():
             slots = _slots(study)
             if self.ending.is_here(study):
@@ -104,7 +106,7 @@ class Budget:
         gives_up = time.monotonic() + _PATIENCE * _chance.uniform(1, 2)
         while not self.is_over():
             slots = _slots(study)
-            if self.ending.is_here(study):  # by the trials that were just read
+            if self.ending.is_here(study):  # asked of the trials that _slots() has just read
                 return None
             free = _free(slots[:size])
             if (trial := take_one(study, free)) is not None:
@@ -125,23 +127,24 @@ class Budget:
     def wait_for_others(self, study: optuna.Study, watch: Watch) -> bool:
         """Wait where all that is left to do is running in other processes.
 
-        Else nobody would be there to run it again where the last machine vanishes.
+        Without this wait nobody would be left to run a trial again whose machine vanishes.
 
         Args:
             study: The study.
             watch: What has been seen of the trials of other machines.
 
         Returns:
-            Whether something came of it that may be run here.
+            Whether there may be something to run here now.
         """
         looks = 0
         while not self.is_over() and self._is_left_to_others(study):
             others = self._at_work_elsewhere(study, watch)
-            if self.reap(study, watch):  # after that look: what had lapsed then is reaped now
+            # After the look at others: a trial whose lease had lapsed then is reaped now.
+            if self.reap(study, watch):
                 return True
             if not others:
                 return False
-            if looks == 1:  # not where they end in a moment
+            if looks == 1:  # only at the second look: many end in a moment
                 _tell_of(others, len(finished(study)), self.size(study))
             looks += 1
             time.sleep(_POLL_OTHERS)
@@ -163,7 +166,7 @@ class Budget:
         ]
 
     def make_up(self, study: optuna.Study, failed: FrozenTrial) -> None:
-        """Lay out a slot for a failed trial where no worker is about to do so."""
+        """Lay out a slot in place of a failed trial where no worker is about to do so."""
         if _counts(study, failed):
             return
         slots, size = _slots(study), self.size(study)
@@ -217,7 +220,7 @@ class Budget:
             )
 
     def check_values(self, study: optuna.Study) -> None:
-        """Raise where no trial of this search came to anything, and they are enough to tell.
+        """Raise where enough trials of this search ended, and all of them failed or diverged.
 
         Raises:
             TooManyFailuresError: There were `max_failed_trials` of them, or two where the data has
@@ -237,7 +240,7 @@ class Budget:
     def size(self, study: optuna.Study) -> int | None:
         """Return how many slots there may be: no more than a grid has points."""
         if isinstance(study.sampler, Grid):
-            points = len(_slots(study))  # which are all laid out before
+            points = len(_slots(study))  # lay_out_grid() has laid them all out before
         elif isinstance(study.sampler, GridSampler):
             points = _optuna.size_of_grid(study.sampler)
         else:
@@ -248,7 +251,7 @@ class Budget:
 def _slots(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that count towards the size of the study, by their numbers."""
     trials = _optuna.known_trials(study, anew=True)
-    # Most are sure to count, and a second look at thousands takes milliseconds.
+    # Most are sure to count, and a closer look at thousands of trials takes milliseconds.
     others = [one for one in trials if one.state not in _SURE or record.POINT in one.system_attrs]
     left_out = {one.number for one in others if not _counts(study, one)} | _points.doubles(others)
     left_out |= idle_retries(trials)
@@ -270,21 +273,21 @@ def _counts(study: optuna.Study, trial: FrozenTrial) -> bool:
 
 
 def _says_something(trial: FrozenTrial) -> bool:
-    """Whether a trial ended by what its configuration came to."""
+    """Whether a trial ended because of its configuration: it was not cut off."""
     return trial.state.is_finished() and not was_cut_off(trial)
 
 
 def _tried(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the trials that ended by what their own training came to, by their numbers."""
+    """Return the trials whose own training decided how they ended, by their numbers."""
     own = [one for one in trials if REPEAT_OF not in one.user_attrs and not are_broken(one)]
     return list(filter(_says_something, own))
 
 
 def check_study(study: optuna.Study) -> None:
-    """Raise where trials ended, and none of the whole study came to anything.
+    """Raise where trials of the study ended, and all of them failed or diverged.
 
     Raises:
-        TooManyFailuresError: Says what the last one came to.
+        TooManyFailuresError: Says how the last one ended.
     """
     if tried := _tried(study.get_trials(deepcopy=False)):
         divergence.check(tried, 1)
@@ -293,7 +296,7 @@ def check_study(study: optuna.Study) -> None:
 def _succeeded(trial: FrozenTrial) -> bool:
     """Whether a trial showed that the code, the data and the arguments can work."""
     is_done = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
-    # One that broke a constraint was not trained.
+    # A trial that broke a constraint was not trained, and has neither values nor reports.
     return is_done and (trial.values is not None or bool(trial.intermediate_values))
 
 
@@ -323,7 +326,7 @@ def _is_any_at_work(slots: Sequence[FrozenTrial]) -> bool:
 
 
 def _why(dead: FrozenTrial) -> str:
-    """Return why nobody runs a trial: this process lives, though its search broke off."""
+    """Return why nobody runs a trial: one that this living process signed was interrupted."""
     return INTERRUPTED if is_signed_here(dead) else DIED
 
 
@@ -380,9 +383,10 @@ def take_one(study: optuna.Study, free: Sequence[FrozenTrial]) -> Trial | None:
 
 
 def _begin(study: optuna.Study, trial_id: int) -> Trial:
-    """Let the sampler begin the trial."""
+    """Return the running trial, for which its sampler has begun to draw."""
     with ExitStack() as undo:
-        # The sampler may raise, or think for so long that others take this process for dead.
+        # Trial() asks the sampler, which may raise, or think for so long that others take this
+        # process for dead.
         undo.callback(leave, study, trial_id)
         trial = Trial(study, trial_id)
         undo.pop_all()

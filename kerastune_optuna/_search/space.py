@@ -24,7 +24,7 @@ Choose: TypeAlias = Callable[[str, BaseDistribution], Any]
 
 
 class Walker(FixedTrial):
-    """Be a trial to a builder, without a study, and write down what it asks for.
+    """Stand for a trial before a builder, without a study, and write down what it asks for.
 
     Args:
         choose: Takes the name and the distribution of a parameter, and returns its value.
@@ -32,7 +32,7 @@ class Walker(FixedTrial):
 
     def __init__(self, choose: Choose) -> None:
         self._chosen: dict[str, Any] = {}
-        super().__init__(self._chosen)  # which looks there for what is asked for
+        super().__init__(self._chosen)  # FixedTrial reads the values from this dict
         self._choose = choose
 
     def suggest_float(
@@ -58,17 +58,17 @@ class Walker(FixedTrial):
 
 
 def walk(build_model: Callable[[BaseTrial], Any], walker: Walker) -> bool:
-    """Call a builder without a trial of its own; return whether it came to its end.
+    """Call a builder with a walker in place of a trial; return whether the builder ran to its end.
 
     Raises:
-        TunerError: What the walker chooses by cannot go on.
+        TunerError: The walker's `choose` raised it.
     """
     try:
         build_model(walker)
     except TunerError:
         raise
     except Exception:  # the user's builder may raise anything
-        return False  # its trial will meet the same, and be FAIL with the reason
+        return False  # a trial with these values will raise it too, and be FAIL with the reason
     return True
 
 
@@ -87,7 +87,7 @@ def size(distribution: BaseDistribution) -> float:
 
 
 def check_choices(name: str, distribution: BaseDistribution, *, once: bool) -> None:
-    """Refuse choices that are equal: a study holds the place of a choice, which is the first one's.
+    """Refuse choices that are equal: a study holds the place of a choice, and finds the first one.
 
     Args:
         name: The parameter.
@@ -118,7 +118,7 @@ def value_at(distribution: BaseDistribution, place: int) -> Any:
 
 
 def place_of(distribution: BaseDistribution, value: Any) -> float:
-    """Return the place of a value among all; the value itself where they have no steps."""
+    """Return the place of a value among all; the value itself where the parameter has no steps."""
     if isinstance(distribution, CategoricalDistribution):
         return distribution.to_internal_repr(value)
     if isinstance(distribution, IntDistribution):
@@ -131,12 +131,12 @@ def place_of(distribution: BaseDistribution, value: Any) -> float:
 def places(
     distributions: Mapping[str, BaseDistribution], params: Mapping[str, Any]
 ) -> dict[str, float]:
-    """Return where the values of a configuration stand, by which configurations compare."""
+    """Return the places of the values of a configuration, by which configurations compare."""
     return {name: place_of(distributions[name], value) for name, value in params.items()}
 
 
 def middle(distribution: BaseDistribution) -> Any:
-    """Return the first category, or the middle of a range: of its logarithm where that counts."""
+    """Return the first category, or the middle of a range; with log=True that of its logarithm."""
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices[0]
     low, high, step = _range(distribution)
@@ -177,11 +177,11 @@ class Node:
     def __init__(self) -> None:
         self.children: dict[float, Node] = {}
         self.is_closed = False
-        self._name = ""  # as long as nothing was asked for
+        self._name = ""  # empty until a builder asks for a parameter
         self._size = math.inf
 
     def asks(self, name: str, distribution: BaseDistribution) -> bool:
-        """Take the parameter that is asked for next; False where another one was asked for."""
+        """Note which parameter is asked for here; False where it was another one before."""
         asked = name, size(distribution)
         if not self._name:
             self._name, self._size = asked
@@ -195,7 +195,7 @@ class Node:
         return self.children.setdefault(place, Node())
 
     def is_spent(self) -> bool:
-        """Whether each value of the parameter that is asked for here was followed to its ends."""
+        """Whether all configurations with each value of this node's parameter were tried."""
         return len(self.children) >= self._size and all(
             child.is_closed for child in self.children.values()
         )
@@ -206,7 +206,7 @@ class Node:
         while node is not None and not node.is_closed:
             if node._name in places:
                 node = node.children.get(places[node._name])
-            elif node._size == 1:  # which samplers are not asked for
+            elif node._size == 1:  # Optuna asks no sampler for a parameter with one value
                 node = next(iter(node.children.values()), None)
             else:
                 return False
@@ -218,9 +218,9 @@ class Node:
 
 
 def close(path: list[Node]) -> bool:
-    """Note that the configuration at the end of a path was tried; False where it is no end."""
+    """Note that the configuration at a path's end was tried; False where it goes on."""
     is_end = not path[-1].children and not path[-1].is_closed
-    # A trial that ended within its builder stops at a node which others went through.
+    # A trial that failed within its builder stops at a node that other trials went through.
     path[-1].is_closed = path[-1].is_closed or is_end
     for node in reversed(path[:-1]):
         node.is_closed = node.is_spent()
@@ -228,7 +228,7 @@ def close(path: list[Node]) -> bool:
 
 
 def is_finite(trial: FrozenTrial) -> bool:
-    """Whether each parameter of a trial has steps or choices, so that they can come again."""
+    """Whether each parameter of a trial has steps or choices, so that its values can come again."""
     return not any(math.isinf(size(one)) for one in trial.distributions.values())
 
 

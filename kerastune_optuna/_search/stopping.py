@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 class Deadline:
     """Hold the moment after which no trial starts, by a clock that nobody can set.
 
-    Processes of one machine have that clock in common. To another machine the seconds travel that
-    are left, and who leads the search lets it come there in time.
+    Processes of one machine share that clock. A process on another machine gets the seconds that
+    are left when the deadline is pickled; since it may begin later, the leader of the search tells
+    it when the time is over.
 
     Args:
         seconds: How far away it is.
@@ -38,7 +39,7 @@ class Deadline:
         return _arrived, (machine(), self._moment, self.seconds_left())
 
     def seconds_left(self) -> float:
-        """Return how far away it is; less than 0 once it has passed."""
+        """Return how many seconds are left; less than 0 once the moment has passed."""
         return self._moment - time.monotonic()
 
     def has_passed(self) -> bool:
@@ -46,7 +47,7 @@ class Deadline:
         return self.seconds_left() <= 0
 
     def let_pass(self) -> None:
-        """Let it be over at once."""
+        """Set the moment into the past."""
         self._moment = float("-inf")
 
 
@@ -62,7 +63,8 @@ class Ending:
     """Hold what may end a search early.
 
     Args:
-        terminator: A number of trials without a better value, or what should_terminate() asks.
+        terminator: A number of trials without a better value, or an object of which
+            should_terminate() is asked.
         train_repeats: Whether a configuration may be trained again and again.
         key: The system attr of the study in which the first worker tells the others why.
     """
@@ -95,17 +97,17 @@ class Ending:
         return self._why(study, asks=True) is not None
 
     def _why(self, study: optuna.Study, *, asks: bool) -> str | None:
-        """Return the line of the worker that ended the search; of this one where it asks first."""
+        """Return the line of the worker that ended the search first, this one where it `asks`."""
         if self.terminator is None:  # nothing could end it: the study need not be read
             return None
         told: str | None = _optuna.attrs_of(study).get(self.key)
         if told is None and asks and (told := _no_gain(self.terminator, study)) is not None:
-            # Else the workers that are training would go on alone where one of them finds a gain.
+            # For all workers: the terminator of one that is training now could later expect a gain.
             _optuna.set_attr(study, self.key, told)
         return told
 
     def reason(self, study: optuna.Study) -> str | None:
-        """Return the line that says why a search ended, if it was not for its budget."""
+        """Return the line that says why a search ended before its budget was spent, if it did."""
         told = self._why(study, asks=False)
         if told is not None or self.train_repeats:
             return told
@@ -129,7 +131,7 @@ def _no_gain(terminator: Any, study: optuna.Study) -> str | None:
 def _trials_since_best(study: optuna.Study) -> int:
     """Return how many trials ended since the one that is the best, or the last on the front."""
     first: dict[tuple[float, ...], int] = {}
-    for trial in front(study):  # one that came to the same as another brought nothing
+    for trial in front(study):  # a trial with the same values as an earlier one brought nothing
         first.setdefault(tuple(trial.values), trial.number)
     best = max(first.values(), default=-1)
     return sum(trial.number > best for trial in finished(study))
@@ -146,7 +148,7 @@ def _check_terminator(terminator: Any) -> None:
 
 
 def _check_scores(terminator: Any) -> None:
-    """Refuse Optuna's Terminator() as it comes, which raises after 20 trials."""
+    """Refuse Optuna's Terminator() with its defaults, which raises after 20 trials."""
     if _optuna.error_evaluator_of(terminator) == "CrossValidationErrorEvaluator":
         raise ArgumentError(
             "terminator= has a CrossValidationErrorEvaluator, and there is no cross-validation. "

@@ -1,4 +1,4 @@
-"""Databases and artifact stores, safe and patient."""
+"""Databases and artifact stores, made safe for many processes and for networks that fail."""
 
 from kerastune_optuna._storage import database as database
 from kerastune_optuna._storage import url as url

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 StoreSource: TypeAlias = "ArtifactStore | Callable[[], ArtifactStore]"
 _T = TypeVar("_T")
 _BUCKETS = ("bucket", "bucket_name")  # where stores of Amazon and Google keep its name
-_PATIENCE = 300.0  # seconds for which a store that stumbles is tried
-_FIRST_PATIENCE = 5.0  # the same for one that has not worked yet, whose keys may just be wrong
+_PATIENCE = 300.0  # seconds for which a store that raises errors is tried again
+_FIRST_PATIENCE = 5.0  # the same for one that has not worked yet: its keys may be wrong
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-# Errors of code, and of a folder that is not there or is closed to us: they come again.
+# Errors in code, and of a folder that is missing or closed to us: each try would raise them.
 _FINAL = (
     *(FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError),
     *(AttributeError, ImportError, LookupError, MemoryError, NameError, NotImplementedError),
@@ -45,7 +45,7 @@ _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.backup)?")
 
 
 class ArtifactStore(Protocol):
-    """Do what Optuna asks of an artifact store, for which it has no public type."""
+    """Describe what Optuna asks of an artifact store, for which it has no public type."""
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
         """Open a file."""
@@ -58,7 +58,7 @@ class ArtifactStore(Protocol):
 
 
 class StoreAwayError(WeightsError):
-    """Say that a store did not answer for as long as it was waited for."""
+    """Say that a store did not answer for as long as the search waits for one."""
 
 
 class WholeFileStore(FileSystemArtifactStore):
@@ -66,7 +66,7 @@ class WholeFileStore(FileSystemArtifactStore):
 
     Args:
         base_path: The folder.
-        sync: Whether a file is to outlive a power cut, for which the disk is waited for.
+        sync: Whether to wait until each file is on the disk, so that it survives a power cut.
     """
 
     def __init__(self, base_path: str | Path, *, sync: bool = True) -> None:
@@ -75,11 +75,11 @@ class WholeFileStore(FileSystemArtifactStore):
         self._sync = sync
 
     def in_haste(self) -> WholeFileStore:
-        """Return the same store, which waits for no disk."""
+        """Return a store of the same folder that does not wait for the disk."""
         return WholeFileStore(self._folder, sync=False)
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        """Write aside, sync, and rename: what Optuna's store does in place."""
+        """Write a second file, sync it and rename it: Optuna's store writes over the first one."""
         self._folder.mkdir(parents=True, exist_ok=True)
         path, aside = self._path(artifact_id), self._aside(artifact_id)
         try:
@@ -104,16 +104,16 @@ class WholeFileStore(FileSystemArtifactStore):
         return self._path(f"{artifact_id}.part")
 
     def _path(self, name: str) -> Path:
-        """Return where a file is, which a name with slashes cannot make another folder."""
+        """Return the path of a file; a name with slashes could lead out of the folder."""
         if Path(name).name != name:
             raise ValueError(f"{name!r} is no name of a file in {str(self._folder)!r}")
         return self._folder / name
 
 
 class OpenedOnce:
-    """Open a store when it is first needed, and let it do things with patience.
+    """Open a store when it is first needed, and try again what it fails to do.
 
-    It is opened anew after an error: its keys may have expired.
+    It is opened again after an error, since its keys may have expired.
 
     Args:
         source: The store, or the function that opens it.
@@ -123,7 +123,7 @@ class OpenedOnce:
         self._source = source
         self._opened: ArtifactStore | None = None
         self._is_stale = False
-        self._lost: str | None = None  # the sentence on a wait in vain, until the store answers
+        self._lost: str | None = None  # the text of the last wait in vain, until the store answers
 
     def __call__(self) -> ArtifactStore:
         """Return the open store."""
@@ -138,14 +138,14 @@ class OpenedOnce:
         seconds: float | None = None,
         until: Callable[[], bool] = requested,
     ) -> _T:
-        """Return what `do` makes of the open store, after some tries where that stumbles.
+        """Return what `do` returns for the open store, trying again where the store raises errors.
 
-        A store that was waited for in vain is tried once, until it answers.
+        Once a wait was in vain, each call tries only once, until the store answers again.
 
         Args:
             do: Takes the open store.
             seconds: For how long to try; by default the patience of a search.
-            until: Ends the patience before its time; by default an interrupt does.
+            until: Tells when to stop trying before that; by default once an interrupt came.
 
         Raises:
             StoreAwayError: It did not answer for all that time.
@@ -157,7 +157,7 @@ class OpenedOnce:
     def _ask(self, do: Callable[[ArtifactStore], _T]) -> _T:
         try:
             answer = do(self())
-        except Exception:  # of any kind: it is raised again
+        except Exception:  # each kind of store has its own; it is raised again
             self._is_stale = True
             raise
         self._lost = None
@@ -188,8 +188,8 @@ def _patient(source: StoreSource) -> OpenedOnce:
 def may_pass(error: BaseException) -> bool:
     """Whether a store that raised an error may answer to another try.
 
-    Stores of any kind raise anything, and what says that keys are wrong may say that they expired:
-    only what is known to stay is taken for final.
+    Stores have no errors in common, and many raise the same one for keys that are wrong and for
+    keys that have expired. So only an error that is known to come again is final.
     """
     is_full = isinstance(error, OSError) and error.errno in _FULL
     return not (is_full or _says_gone(error) or isinstance(error, _FINAL))
@@ -206,13 +206,13 @@ def fetch(source: StoreSource, artifact_id: str, path: Path) -> bool:
 
 
 def put(source: StoreSource, artifact_id: str, path: Path, *, in_haste: bool = False) -> None:
-    """Copy a file into the store, for which a first signal to stop waits.
+    """Copy a file into the store; a first signal to stop does not end the tries.
 
     Args:
         source: Where to.
         artifact_id: The file's name there.
         path: The file.
-        in_haste: Whether a power cut may take it, so that no disk need be waited for.
+        in_haste: Whether not to wait for the disk, so that a power cut may lose the file.
     """
 
     def write(store: ArtifactStore) -> None:
@@ -225,7 +225,7 @@ def put(source: StoreSource, artifact_id: str, path: Path, *, in_haste: bool = F
 
 
 def upload(source: StoreSource, trial: optuna.Trial, path: Path, *, in_haste: bool = False) -> None:
-    """Put a file into the store as an artifact of a trial, which knows of it before it is there."""
+    """Put a file into the store as an artifact of a trial: Optuna writes its id there first."""
     target = SimpleNamespace(write=lambda name, _: put(source, name, path, in_haste=in_haste))
     optuna.artifacts.upload_artifact(
         artifact_store=cast("ArtifactStore", target), file_path=str(path), study_or_trial=trial
@@ -233,7 +233,7 @@ def upload(source: StoreSource, trial: optuna.Trial, path: Path, *, in_haste: bo
 
 
 def remove(source: StoreSource, artifact_id: str) -> None:
-    """Remove a file from the store; nothing where it is gone, or is none of ours."""
+    """Remove a file from the store; do nothing where it is gone, or is none of ours."""
     if _is_of_ours(artifact_id):
         _found(source, lambda store: store.remove(artifact_id))
 
@@ -250,15 +250,12 @@ def _found(source: StoreSource, do: Callable[[ArtifactStore], None]) -> bool:
 
 
 def _is_of_ours(artifact_id: object) -> bool:
-    """Whether an id, which comes from the database, has the form of those that we write there.
-
-    Any other could name a file that is none of a trial's.
-    """
+    """Whether an id from the database has our form: another could name a file that is not ours."""
     return isinstance(artifact_id, str) and _ID.fullmatch(artifact_id) is not None
 
 
 def _says_gone(error: BaseException) -> bool:
-    # Google's store has a NotFound of its own for it.
+    # Google's store raises a NotFound of its own.
     return isinstance(error, ArtifactNotFound) or type(error).__name__ == "NotFound"
 
 
@@ -269,7 +266,7 @@ def digest(path: Path) -> str:
 
 
 def check_store(store: StoreSource) -> None:
-    """Write and remove a probe, so that a store that does not work is known before training.
+    """Write and remove a probe, so that a store that does not work is found before training.
 
     Raises:
         WeightsError: The store cannot be written.
@@ -282,7 +279,7 @@ def check_store(store: StoreSource) -> None:
 
     try:
         _patient(store).insist(try_it, seconds=_FIRST_PATIENCE)
-    except Exception as error:  # stores of any kind raise anything
+    except Exception as error:  # stores have no errors in common
         raise WeightsError(
             f"artifact_store= cannot be written: {type(error).__name__}: {error}. Pass one that "
             "works, None for a folder in directory, or keep_best=0 to keep no weights."
@@ -296,14 +293,14 @@ def size_of(model: keras.Model) -> int:
 
 @contextmanager
 def telling_room(folder: str | None, needed: int) -> Iterator[None]:
-    """Turn the error of a full disk into one that names the folder and the room that it takes.
+    """Turn the error of a full disk into one that names the folder, its free room and the need.
 
     Args:
         folder: What is written to; None where there is none to name.
-        needed: Bytes, at least about.
+        needed: About how many bytes are to be written.
 
     Raises:
-        OSError: With these in its text.
+        OSError: The disk is full.
     """
     try:
         yield

@@ -26,8 +26,9 @@ INSTEAD = (
     "file in a folder that all of them share"
 )
 _FILE = "study.db"
-_BUSY_SECONDS = 5  # of SQLite's own waiting, which Ctrl-C cannot end; then ours begins
-# Seconds (and milliseconds, for the one of libpq) or a dead network is waited for by the minute.
+_BUSY_SECONDS = 5  # of SQLite's own wait for a lock, which Ctrl-C cannot end; then ours begins
+# Without these limits a driver waits minutes for a dead network. All are seconds, but
+# tcp_user_timeout, which libpq reads as milliseconds.
 _LIBPQ = {"connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5}
 _LIBPQ |= {"keepalives_count": 2, "tcp_user_timeout": 20_000}
 _LIMITS = {
@@ -36,34 +37,36 @@ _LIMITS = {
     "pymysql": {"connect_timeout": 5, "read_timeout": 30, "write_timeout": 30},
 }
 _ROOM = 2_000_000  # bytes that SQLite's file and its log grow by in a search of some hundred trials
-# What comes of opening a database that is not there, or has no tables.
+# What drivers and Optuna raise on opening a database that is not there or has no tables.
 _UNUSABLE = (SQLAlchemyError, StorageInternalError, ImportError, RuntimeError, ValueError, OSError)
-_LOCKING = {"sqlite", "postgresql", "mysql", "mariadb"}  # ours, or by SELECT ... FOR UPDATE
-_TRIES = 5  # two processes that create the tables at once: one of them fails and finds them made
+# Where a trial stays locked from the reading to the writing of its state: in SQLite by our BEGIN
+# IMMEDIATE, in the others by Optuna's SELECT ... FOR UPDATE.
+_LOCKING = {"sqlite", "postgresql", "mysql", "mariadb"}
+_TRIES = 5  # where two processes make the tables at once, one fails, and finds them made
 PATIENCE = 300.0  # seconds for which a search waits for a database that went away
 
 
 def in_directory(directory: Path) -> str:
-    """Return the URL of the SQLite database in a directory, whatever folder is current later."""
+    """Return the absolute URL of a directory's SQLite database: the current folder may change."""
     return f"sqlite:///{directory.absolute() / _FILE}"
 
 
 def has_database(directory: Path) -> bool:
-    """Whether a directory has our SQLite database, which is not made for the answer."""
+    """Whether a directory has our SQLite database; it is not made for the answer."""
     return (directory / _FILE).exists()
 
 
 def connect(
     storage: str | BaseStorage, patience: float = 0.0, *, later: bool = False, make: bool = True
 ) -> BaseStorage:
-    """Return the storage for a URL or object, which waits where the database goes away.
+    """Return the storage for a URL or object: one that waits when its database goes away.
 
     Args:
         storage: A database URL or an Optuna storage.
         patience: Seconds for which each call is tried.
-        later: Whether the storage worked before, so that connecting is worth as much patience.
-        make: Whether to make the tables of a database that has none yet, and to settle how SQLite
-            keeps it, with a warning where that is on a disk that machines share.
+        later: Whether the storage worked before, so that connecting is tried for as long too.
+        make: Whether to make the tables of a database that has none yet, to set SQLite's journal
+            mode, and to warn where SQLite's file is on a network disk.
 
     Raises:
         ArgumentError: The URL or object is none that Optuna knows.
@@ -99,15 +102,15 @@ def is_there(storage: str | BaseStorage) -> bool:
 
 
 def network_of_log(storage: str | BaseStorage) -> str | None:
-    """Return the network filesystem over which SQLite's write-ahead log would be read, if any.
+    """Return the network filesystem of a SQLite file that has a write-ahead log, if any.
 
-    SQLite is not asked: it would begin to.
+    The file's header tells of the log: SQLite, if asked, would open the log over the network.
     """
     file = _sqlite_file(storage)
     if file is None or not file.is_file():
         return None
     with file.open("rb") as header:
-        has_log = header.read(19)[18:] == b"\x02"  # as SQLite's file format has it
+        has_log = header.read(19)[18:] == b"\x02"  # a read version of 2 stands for WAL
     return disks.network_of(file.parent) if has_log else None
 
 
@@ -185,11 +188,11 @@ def best_ids(
     except (SQLAlchemyError, OSError) as error:
         if not is_away(error):
             raise
-        return None  # what reads all trials is patient
+        return None  # the caller then reads all trials, with patience
 
 
 def ignores_case(storage: BaseStorage) -> bool:
-    """Whether a storage takes names of parameters for one that differ by case alone."""
+    """Whether a storage takes two names of parameters that differ only by case for one."""
     database = _database(storage)
     return database is not None and mysql.ignores_case(database.engine)
 
@@ -209,7 +212,7 @@ def _make_safe(database: RDBStorage, make: bool) -> None:
     ):
         sqlalchemy.event.listen(engine, "connect", _on_connect if make else _on_visit)
         sqlalchemy.event.listen(engine, "begin", _begin_immediate)
-        engine.dispose()  # connections that were opened before go without
+        engine.dispose()  # connections that were opened before lack these events
 
 
 def check_shared(storage: str | BaseStorage) -> None:
@@ -235,14 +238,14 @@ def is_private(storage: BaseStorage) -> bool:
 
 
 def gives_to_one(storage: BaseStorage) -> bool:
-    """Whether a WAITING trial is known to be set to RUNNING by one worker alone."""
+    """Whether a storage is known to let only one worker set a WAITING trial to RUNNING."""
     if (database := _database(storage)) is not None:
         return database.engine.dialect.name in _LOCKING
     return isinstance(behind(storage), InMemoryStorage | JournalStorage)
 
 
 def behind(storage: BaseStorage) -> BaseStorage:
-    """Return the storage to which ours, to be patient, and Optuna's, to cache, hand each call."""
+    """Return the storage inside of our PatientStorage and of Optuna's _CachedStorage."""
     inner = _optuna.backend_of(storage)
     return behind(inner) if isinstance(inner, BaseStorage) else storage
 
@@ -283,14 +286,15 @@ def _open(url: sqlalchemy.URL, make: bool) -> RDBStorage:
     """Open a database with what its kind needs to serve many processes for days."""
     text = url.render_as_string(hide_password=False)
     if url.get_backend_name() != "sqlite":
-        # An idle connection that the server closed is noticed before it is used.
+        # pool_pre_ping finds a connection that the server closed while it was idle.
         storage = RDBStorage(
             text,
             engine_kwargs={
                 "pool_pre_ping": True,
                 "pool_recycle": 1800,
-                # Optuna ends each transaction itself. Another rollback, when the connection goes
-                # back into the pool, takes a trip, and prints a traceback where it is lost by then.
+                # Optuna ends each transaction itself. SQLAlchemy's own rollback, when a connection
+                # returns to the pool, would cost a round trip, and print a traceback where the
+                # connection is lost.
                 "pool_reset_on_return": None,
                 "connect_args": _connect_arguments(url),
             },
@@ -314,7 +318,7 @@ def _open(url: sqlalchemy.URL, make: bool) -> RDBStorage:
 
 
 def _connect_arguments(url: sqlalchemy.URL) -> dict[str, int]:
-    """Return what lets a driver give up on a network that is dead, where the URL leaves it open."""
+    """Return the limits by which a driver gives up on a dead network, unless the URL sets them."""
     limits = _LIMITS.get(url.get_driver_name(), {})
     return {name: limit for name, limit in limits.items() if name not in url.query}
 
@@ -323,15 +327,15 @@ def _on_visit(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # or sqlite3 begins a deferred transaction of its own
     _pragma(connection, f"busy_timeout = {_BUSY_SECONDS * 1000}")
     if _pragma(connection, "journal_mode") == ("wal",):
-        _pragma(connection, "synchronous = NORMAL")  # which is safe with a write-ahead log alone
+        _pragma(connection, "synchronous = NORMAL")  # which is safe only with a write-ahead log
 
 
 def _on_connect(connection: Any, record: Any) -> None:
     _pragma(connection, f"busy_timeout = {_BUSY_SECONDS * 1000}")
     _, _, file = _pragma(connection, "database_list")
-    # The index of a write-ahead log is in memory, which several machines do not share.
+    # SQLite keeps the index of a write-ahead log in memory, which machines do not share.
     mode = "WAL" if disks.network_of(Path(file).parent) is None else "DELETE"
-    _pragma(connection, f"journal_mode = {mode}")  # which stays with the file
+    _pragma(connection, f"journal_mode = {mode}")  # SQLite stores it in the file
     _on_visit(connection, record)
 
 
@@ -367,7 +371,7 @@ def make_directory(directory: Path) -> None:
 
 
 def _made_by_another(error: Exception) -> bool:
-    """Whether another process was making the same tables, so that trying again will do."""
+    """Whether another process was making the same tables, so that another try finds them."""
     return isinstance(error, IntegrityError) or any(
         sign in str(error) for sign in ("already exists", "locked")
     )

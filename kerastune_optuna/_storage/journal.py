@@ -23,7 +23,7 @@ def make_safe(storage: BaseStorage) -> None:
     """
     backend = _optuna.backend_of(storage)
     if isinstance(storage, JournalStorage) and isinstance(backend, JournalFileBackend):
-        # Of the instance, which the user made: a class of our own would have to be passed by them.
+        # The method of this one object is replaced, since the user has made it of Optuna's class.
         backend.append_logs = functools.partial(_append, backend)  # type: ignore[method-assign]
         _append(backend, [])
 
@@ -41,18 +41,18 @@ def _append(backend: JournalFileBackend, logs: Sequence[dict[str, Any]]) -> None
 
 @contextmanager
 def _locked(backend: JournalFileBackend) -> Iterator[None]:
-    """Hold the file's lock, which others take over from a process that was stopped for long."""
+    """Hold the file's lock, which Optuna lets others take over from a process that stands still."""
     _optuna.lock_of(backend).acquire()
     try:
         yield
     finally:
-        with suppress(RuntimeError):  # others took it over, and what was written stands
+        with suppress(RuntimeError):  # others took the lock over; what was written stays
             _optuna.lock_of(backend).release()
 
 
 def _appending(path: str, flags: int) -> int:
-    """Open a file so that the system writes at its end, wherever that is by then."""
-    # Others may have written since this process looked, when it was stopped in between.
+    """Open a file so that the system itself writes at its end."""
+    # Others may have written since this process looked for the end, and took over its lock.
     return os.open(path, flags | os.O_APPEND)
 
 

@@ -1,4 +1,4 @@
-"""What MySQL and MariaDB keep otherwise than other databases: short texts, names of any case."""
+"""What MySQL and MariaDB do unlike other databases: texts are short, and names ignore case."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _EXACT = ("_bin", "_cs")  # how the names of collations end that tell capitals f
 
 
 def refuse_long_texts(engine: sqlalchemy.Engine) -> None:
-    """Let an engine of MySQL or MariaDB raise ArgumentError for a text that has no room in it.
+    """Let an engine of MySQL or MariaDB raise ArgumentError for a text that is too long.
 
-    A server that is not strict would keep half of it, and no study could be read any more; one that
-    is closes the connection where it is very long, as if it went away.
+    A server without strict mode would cut the text off, and Optuna could not read any study then. A
+    strict one closes the connection where the text is very long, as if the server went away.
     """
     if engine.dialect.name in _DIALECTS and not sqlalchemy.event.contains(
         engine, "before_cursor_execute", _check_texts
@@ -32,7 +32,7 @@ def refuse_long_texts(engine: sqlalchemy.Engine) -> None:
 
 
 def ignores_case(engine: sqlalchemy.Engine) -> bool:
-    """Whether a database takes names of parameters for one that differ by case alone."""
+    """Whether a database takes two names of parameters that differ only by case for one."""
     if engine.dialect.name not in _DIALECTS:
         return False
     with engine.connect() as connection:
@@ -60,6 +60,6 @@ def _size(text: object) -> int:
 
 
 def _names(given: Any) -> Iterator[str]:
-    """Yield what a row calls the text in it."""
+    """Yield how an error names the text in a row: by the attribute or parameter that holds it."""
     if isinstance(given, Mapping):
         yield from (f" as {given[column]!r}" for column in _NAMES if column in given)

@@ -27,19 +27,20 @@ _T = TypeVar("_T")
 WORKER = "worker"  # the user attr of a trial that says who runs it
 MARK = "kerastune_optuna:mark"  # the system attr of a trial that tells it from all others
 _SIGNING_SECONDS = 1.0  # longer than a worker takes from taking a trial to signing it
-# A generator of its own: a wait takes no number of those that a trial seeds for the user's code.
+# Not the generator of the module random, which a trial seeds for the user's code: a wait that draws
+# from it would change the training.
 _chance = random.Random()
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between two tries
 _GONE = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError, OSError)
 # The errors of gRPC and Redis, which need not be installed, by their names.
 _GONE_NAMES = {"_InactiveRpcError", "BusyLoadingError", "ConnectionError", "TimeoutError"}
-_SILENT_TRIES = 3  # half a second: a connection that was lost needs just another
+_SILENT_TRIES = 3  # half a second: for a lost connection a new one is enough
 _in_a_hurry: ContextVar[bool] = ContextVar("in_a_hurry", default=False)
 
 
 @contextmanager
 def one_try() -> Iterator[None]:
-    """Let calls to the storage and the store raise at once: training waits for neither."""
+    """Let calls to a storage or a store raise their first error, for callers that must not wait."""
     token = _in_a_hurry.set(True)
     try:
         yield
@@ -59,8 +60,8 @@ def is_away(error: BaseException) -> bool:
 def tell_lost_connections(engine: sqlalchemy.Engine) -> None:
     """Let an engine raise ConnectionError for a connection that was lost.
 
-    Optuna takes an error of the database for one of its query, and tries another on the connection
-    that is no more; or it creates a trial again, which may be there. This error it leaves alone.
+    Optuna takes any error of SQLAlchemy for one of its own query: it tries another query on the
+    lost connection, or creates a trial again that may be there. A ConnectionError it lets pass.
     """
     if not sqlalchemy.event.contains(engine, "handle_error", _as_connection_error):
         sqlalchemy.event.listen(engine, "handle_error", _as_connection_error)
@@ -77,10 +78,10 @@ class Patience:
     """Try calls again while what they need is away.
 
     Args:
-        seconds: For how long.
-        what: Names it.
-        is_away: Whether an error says that another try may come to more.
-        lost: Makes the error that is raised in the end, of a sentence that says what was lost.
+        seconds: For how long to try.
+        what: Returns the name of what is away, for the user to read.
+        is_away: Whether an error says that another try may work.
+        lost: Makes the error that is raised in the end, from a sentence that says what is away.
     """
 
     seconds: float
@@ -95,12 +96,13 @@ class Patience:
         *,
         until: Callable[[], bool] = _signals.requested,
     ) -> _T:
-        """Call until it works, or patience ends.
+        """Call until it works, or the time for tries is over.
 
         Args:
             call: What to call.
-            done: Returns what an earlier try came to whose answer was lost; None where none did.
-            until: Ends patience before its time; by default an interrupt does.
+            done: Returns the result of an earlier try that worked, but whose answer was lost; None
+                where there was none.
+            until: Tells when to stop trying before that; by default once an interrupt came.
         """
         gives_up, pause, tries = time.monotonic() + self.seconds, _FIRST_PAUSE, 0
         while True:
@@ -130,7 +132,7 @@ class _Patient(BaseStorage):
     """Hand each call to a storage, again and again while it is away."""
 
     def __init__(self, backend: BaseStorage, patience: float, where: Callable[[], str]) -> None:
-        # Named as in Optuna's own wrapper, so that what unwraps the one unwraps the other.
+        # Named as in Optuna's _CachedStorage, so that database.behind() unwraps both.
         self._backend = backend
         self._insist = Patience(patience, lambda: "The storage", is_away, self._lost).insist
         self._where = where
@@ -147,14 +149,14 @@ class _Patient(BaseStorage):
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
     ) -> bool:
-        """Set a trial's state; it is this call that did where only the answer was lost."""
+        """Set a trial's state; True also where an earlier try did and its answer was lost."""
         return self._insist(
             lambda: self._backend.set_trial_state_values(trial_id, state, values),
             lambda: self._is_set(trial_id, state, values),
         )
 
     def delete_study(self, study_id: int) -> None:
-        """Delete a study, which is gone where only the answer was lost."""
+        """Delete a study; where an earlier try did and its answer was lost, it is gone already."""
         self._insist(lambda: self._backend.delete_study(study_id), lambda: self._is_gone(study_id))
 
     def _marked(self, study_id: int, mark: str) -> int | None:
@@ -166,7 +168,7 @@ class _Patient(BaseStorage):
     def _is_set(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None
     ) -> bool | None:
-        """Whether a trial has the state that was to be written, by an earlier try; else None."""
+        """Whether an earlier try has set a trial's state; None, for `done`, where none has."""
         trial = self._backend.get_trial(trial_id)
         if state is TrialState.RUNNING:
             return self._is_taken(trial) or None
@@ -183,7 +185,7 @@ class _Patient(BaseStorage):
         return False
 
     def _is_gone(self, study_id: int) -> bool | None:
-        """Whether there is no such study any more; else None."""
+        """Whether an earlier try has deleted a study; None, for `done`, where it is there."""
         return not _optuna.has_study(self._backend, study_id) or None
 
     def _lost(self, told: str) -> StorageError:
@@ -222,7 +224,7 @@ def patient(backend: BaseStorage, patience: float, where: Callable[[], str]) -> 
 
 def reason(error: BaseException) -> str:
     """Return the first line of what a driver or client said, without passwords."""
-    # Optuna raises these for others, which say more.
+    # Optuna raises these two in place of errors that say more.
     is_shell = isinstance(error, StorageInternalError | ImportError)
     cause = (is_shell and error.__cause__) or error
     text = str(getattr(cause, "orig", None) or cause).strip()

@@ -13,6 +13,7 @@ from kerastune_optuna._exceptions import ArgumentError
 _NAMES = "pass|pwd|secret|token|key|auth|cred|odbc_connect"
 _SECRET = re.compile(_NAMES, re.I)  # in the name of an option
 _VALUE = r"""(?:\{.*?\}|'.*?'|".*?"|[^&\s'"]+)"""
+# A password in a URL, or the value of an option whose name says that it is secret.
 _SHOWN = re.compile(rf"((?<=://)[^:/@\s]*:)\S*(?=@)|((?:{_NAMES})[\w-]*(?:=|%3D)){_VALUE}", re.I)
 _DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql"}
 _EXTRAS = {"psycopg": "postgresql", "pymysql": "mysql"}
@@ -22,13 +23,13 @@ def parse(text: str) -> sqlalchemy.URL:
     """Return a URL in its parts.
 
     Raises:
-        ArgumentError: The text is none.
+        ArgumentError: The text is no URL.
     """
     try:
         url = sqlalchemy.make_url(text)
-        if "@" in (url.host or ""):  # the rest of a password
+        if "@" in (url.host or ""):  # SQLAlchemy cut a password at the @ in it
             raise MalformedURL
-    except (MalformedURL, ValueError):  # a wrong port is a ValueError that shows a part
+    except (MalformedURL, ValueError):  # a wrong port raises a ValueError that shows it
         # The text itself is not shown: it may hold a password.
         raise ArgumentError(
             "storage= is a text that is no database URL. Pass one like "
@@ -81,7 +82,7 @@ def why_not(url: sqlalchemy.URL, error: Exception, reason: str) -> str:
 
 
 def _secrets(url: sqlalchemy.URL) -> Iterator[str]:
-    """Yield what a URL hides, within a connection string of ODBC too."""
+    """Yield the secrets in a URL, also those in a connection string of ODBC."""
     yield url.password or ""
     for name, values in url.normalized_query.items():
         for value in values:

@@ -1,4 +1,4 @@
-"""Take a WAITING trial: once, also on a storage that lets two workers set it to RUNNING."""
+"""Let one worker take a WAITING trial, also where the storage lets two set it to RUNNING."""
 
 from __future__ import annotations
 
@@ -35,25 +35,27 @@ def take(study: optuna.Study, slot: FrozenTrial) -> bool:
         storage.set_trial_system_attr(trial_id, record.SLOT, machine())
     if not storage.set_trial_state_values(trial_id, TrialState.RUNNING):
         return False
-    # Signed before the sampler starts to think: an unsigned trial cannot be told dead.
+    # Before the sampler draws, which may take long: a trial that nobody has signed gets no beats,
+    # and does not tell others which process to look for.
     sign(study, trial_id)
     return True
 
 
 def is_claimed(trial: FrozenTrial) -> bool:
-    """Whether a worker is about to set a WAITING trial to RUNNING, or died when it was."""
+    """Whether a worker is about to set a WAITING trial to RUNNING, or died when it was about to."""
     return trial.state is TrialState.WAITING and bool(_claims(trial))
 
 
 def _is_elected(storage: BaseStorage, trial_id: int) -> bool:
     """Whether this worker may set a trial to RUNNING, of all that claim it at once.
 
-    Each writes its claim, then reads all claims: what it saw. Claims are only added, so that of two
-    workers one saw all that the other saw; the smallest of these sets is the same for all who know
-    it, and its first claim has the trial. Who saw itself alone has the smallest, and waits for
-    nobody. Any other waits until each that it saw has written down what it saw in turn: each saw
-    itself, so that whose set is the smallest is among them. Time decides nothing: who waits in vain
-    gives up, and at worst nobody takes the trial, as if its worker had died.
+    Each worker writes its claim, then reads all claims, and writes down which ones it saw. Claims
+    are only added, so of two such sets one holds the other, and all workers that read the smallest
+    set agree on it. The worker of the first claim in that set takes the trial. A worker that saw
+    only itself has the smallest set, and waits for nobody. Any other waits until each worker that
+    it saw has written down its set: the smallest is among these, since each worker saw itself. No
+    clock decides. A worker that waits in vain gives up, and at worst nobody takes the trial, as if
+    its worker had died.
     """
     own = uuid4().hex
     storage.set_trial_system_attr(trial_id, record.CLAIM + own, [])
@@ -65,7 +67,7 @@ def _is_elected(storage: BaseStorage, trial_id: int) -> bool:
     while time.monotonic() < gives_up:
         trial = storage.get_trial(trial_id)
         if trial.state is not TrialState.WAITING:
-            return False  # one saw itself alone, and writes down nothing else
+            return False  # a worker that saw only itself took it, and wrote no set
         claims = _claims(trial)
         if all(claims[one] for one in seen):
             return min((claims[one] for one in seen), key=len)[0] == own
@@ -74,7 +76,7 @@ def _is_elected(storage: BaseStorage, trial_id: int) -> bool:
 
 
 def _claims(trial: FrozenTrial) -> dict[str, list[str]]:
-    """Return what each worker saw that claims a trial; nothing where it is about to say so."""
+    """Return for each claim on a trial those that its worker saw; [] until it has written them."""
     attrs = trial.system_attrs.items()
     return {
         key.removeprefix(record.CLAIM): seen for key, seen in attrs if key.startswith(record.CLAIM)

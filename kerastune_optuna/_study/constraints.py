@@ -40,12 +40,12 @@ class Constraints:
 
     @property
     def are_there(self) -> bool:
-        """Whether there are any."""
+        """Whether there are any constraints."""
         limits = (self.max_params, self.max_seconds)
         return bool(self.functions) or any(limit is not None for limit in limits)
 
     def described(self) -> dict[str, Any]:
-        """Return them in a form that JSON holds; nothing of those that are not there."""
+        """Return the constraints that are set, in a form that JSON holds."""
         limits = {_SIZE: self.max_params, _TIME: self.max_seconds}
         functions = [name for name, _ in _named(self.functions)]
         return {name: one for name, one in {**limits, "constraints": functions}.items() if one}
@@ -89,7 +89,7 @@ class Constraints:
 
 
 def are_broken(trial: FrozenTrial) -> bool:
-    """Whether a finished trial exceeds what it must not."""
+    """Whether a finished trial broke a constraint."""
     return any(value > 0 for value in trial.constraints.values())
 
 
@@ -132,7 +132,7 @@ def _check_functions(functions: object) -> None:
 
 
 def _excess(value: float, limit: float) -> float:
-    """Return by which share a value exceeds its limit: samplers add up what is exceeded."""
+    """Return by which share a value exceeds its limit: samplers add up the excess of all limits."""
     return value / limit - 1
 
 

@@ -1,4 +1,4 @@
-"""Trials that came to nothing, as where a loss is not finite: an error where all are so."""
+"""Trials that came to nothing, since they failed or diverged: an error where all did."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kerastune_optuna._study import record
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-_SURE_AFTER = 2  # trials that came to nothing in their first epoch on data that is not finite
+_SURE_AFTER = 2  # trials that came to nothing, where the data holds NaN or infinity
 
 
 def has_diverged(trial: FrozenTrial) -> bool:
@@ -24,7 +24,7 @@ def has_diverged(trial: FrozenTrial) -> bool:
 
 
 def came_to_nothing(trial: FrozenTrial) -> bool:
-    """Whether a trial failed, or diverged in its first epoch: a later one had finite values."""
+    """Whether a trial failed, or diverged in its first epoch: one that did later had values."""
     is_early = has_diverged(trial) and trial.user_attrs[record.EPOCHS_RUN] <= 1
     return trial.state is TrialState.FAIL or is_early
 
@@ -32,13 +32,14 @@ def came_to_nothing(trial: FrozenTrial) -> bool:
 def is_any_to_succeed(trials: Sequence[FrozenTrial], ended: FrozenTrial) -> bool:
     """Whether a trial runs that reported a finite value, or that began before another ended.
 
-    What fails does so fast. One that began later is not waited for: where all fail and there are
-    several workers, one always runs. Clocks of machines differ, and tell nothing of it: of the
-    trials that run at a time, none has a number that much higher than the others.
+    A trial that fails does so fast. A trial that began later is not waited for: where all trials
+    fail and there are several workers, one of them always runs. The clocks of machines
+    differ, so numbers tell this: a trial whose number is higher by as many as trials run began
+    later.
 
     Args:
-        trials: Those that may run.
-        ended: The other.
+        trials: Trials, of which some may run.
+        ended: The trial that ended.
     """
     running = [trial for trial in trials if trial.state is TrialState.RUNNING]
     first_later = ended.number + len(running)
@@ -51,15 +52,15 @@ def is_any_to_succeed(trials: Sequence[FrozenTrial], ended: FrozenTrial) -> bool
 
 
 def check(trials: Sequence[FrozenTrial], most: int, others: Sequence[FrozenTrial] = ()) -> None:
-    """Raise where so many trials ended and none came to anything.
+    """Raise where enough trials ended, and all of them failed or diverged.
 
     Args:
         trials: Those that ended by what their configurations came to, the last one last.
-        most: How many may; fewer where the data is at fault.
-        others: Those that may run. Default none.
+        most: How many are enough; fewer where the data is at fault.
+        others: Trials of which one may still run and succeed. Default none.
 
     Raises:
-        TooManyFailuresError: Says what the last one came to, and what to mend.
+        TooManyFailuresError: Says how the last one ended, and what to mend.
     """
     is_data = all(record.NOT_FINITE in one.user_attrs for one in trials)
     enough = min(most, _SURE_AFTER) if is_data else most

@@ -1,7 +1,7 @@
 """Leases: a process beats while it runs a trial, and who sees no beat for long takes it for dead.
 
-No clocks are compared: the one who watches measures the time between two beats with its own, and
-that only while the database answers.
+Clocks of machines are not compared: a process that watches another measures the time between two
+beats by its own clock, and only while the database answers.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _BEAT_SECONDS = 10.0
 _LOOK_SECONDS = 5.0
 _LEASE_SECONDS = 90.0  # nine beats: some may be lost in a busy network
-_SILENCE_SECONDS = 30.0  # without an answer, after which nobody may have been able to beat
+_SILENCE_SECONDS = 30.0  # without an answer of the database: other processes could not beat either
 
 
 class Heart:
@@ -59,7 +59,7 @@ class Heart:
     def beating(self) -> Iterator[None]:
         """Beat in a thread of its own, which training cannot hold up."""
         if is_private(self._storage):
-            # Nobody else could see it, and each thread would have an empty SQLite of its own.
+            # No other process sees this storage, and SQLite in memory would be empty in a thread.
             yield
             return
         thread = threading.Thread(target=self._beat, daemon=True)
@@ -104,7 +104,7 @@ class Watch:
         self._last = float("-inf")
         self._asked = float("-inf")  # when the trials were last asked for
         self._heard = float("-inf")  # when the database last answered
-        self._anew = float("-inf")  # when it did so after a silence
+        self._anew = float("-inf")  # when it last answered after a silence
 
     def is_due(self) -> bool:
         """Whether it is time to look again; a look takes a query."""
@@ -133,7 +133,7 @@ class Watch:
 
     def has_lapsed(self, trial: FrozenTrial) -> bool:
         """Whether no beat came for as long as a lease lasts, since this watch first looked."""
-        # The answer may have been long on its way, and tells of no moment after the question.
+        # Up to the question: an answer that was long on its way tells nothing of the time since.
         return self._asked - max(self._look(trial).since, self._anew) > _LEASE_SECONDS
 
     def is_in_doubt(self, trial: FrozenTrial) -> bool:
@@ -171,8 +171,8 @@ def is_in_doubt(trial: FrozenTrial, watch: Watch) -> bool:
 def _is_told_by_beats(trial: FrozenTrial) -> bool:
     """Whether a trial is ours, and its process cannot be seen from here."""
     if WORKER not in trial.user_attrs:
-        # A slot was taken a moment ago, or its worker died before it could sign. What is no slot
-        # is run by code that is not ours.
+        # Where it is a slot, a worker took it a moment ago, or died before it could sign. A trial
+        # that is no slot is run by code that is not ours.
         return record.SLOT in trial.system_attrs
     signed = signed_by(trial)
     return signed is not None and signed["machine"] != machine()

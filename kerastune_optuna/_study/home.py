@@ -26,11 +26,11 @@ class Home:
     Args:
         name: The study's name.
         directory: The folder for the database and the weights, where nothing else is given.
-        objectives: What the study is to have for objectives.
+        objectives: The objectives that the study must have.
         storage: A database URL or an Optuna storage; None for SQLite in the directory.
         artifact_store: Where weights are kept; None for a folder in the directory.
-        sampler: What the study has for a sampler from its opening on; None for Optuna's default.
-        pruner: Makes the one that it has until a search begins, of the epochs that a trial may run.
+        sampler: The sampler that the study has once it is open; None for Optuna's default.
+        pruner: Takes the epochs of a trial, and makes the pruner for the time before a search.
     """
 
     def __init__(
@@ -60,14 +60,14 @@ class Home:
 
     @property
     def existing(self) -> optuna.Study:
-        """The study, for who only reads, which makes no folder and no database."""
+        """The study, for a caller that only reads: no folder and no database are made for it."""
         if not self.may_be_read and self._storage is None:
             _check.has_study(self.directory, self.name, self._names_on_disk)
         return self.study
 
     @property
     def may_be_read(self) -> bool:
-        """Whether the study was opened, or is in the directory: a storage far away is not asked."""
+        """Whether the study is open, or in the directory's database; a storage= is not asked."""
         if "study" in self.__dict__:
             return True
         return self._storage is None and self.name in self._names_on_disk
@@ -106,7 +106,7 @@ class Home:
             return optuna.load_study(study_name=name, storage=self.storage)
 
     def forget(self) -> None:
-        """Let the next one who asks find the study that has the name then."""
+        """Forget the open study: the next use opens the one that has its name by then."""
         self.__dict__.pop("study", None)
 
     @contextmanager

@@ -25,47 +25,49 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 _SIGNATURE = re.compile(r"(?P<machine>.+):(?P<pid>\d+):(?P<started>\d+)")
-_STARTTIME = 19  # the place in /proc/PID/stat, as proc(5) has it, from the process's state on
+_STARTTIME = 19  # the place of starttime in /proc/PID/stat, from the state on: see proc(5)
 
-# The trials that this process runs: storages may give the same id to two of them.
+# The trials that this process runs. Two storages may use the same id.
 _running_here: set[tuple[int, BaseStorage]] = set()
+# Those of them that the search of this thread has signed.
 _by_one_search: ContextVar[set[tuple[int, BaseStorage]] | None]
 _by_one_search = ContextVar("by_one_search", default=None)
 
 
 @lru_cache(maxsize=1)
 def machine() -> str:
-    """Return a name that only processes share which can see each other, and have one clock."""
+    """Return a name that processes share only if they see each other and have the same clock."""
     name = socket.gethostname().replace(":", "-")
     return f"{name}-{hashlib.sha256(_identity().encode()).hexdigest()[:12]}"
 
 
 def _identity() -> str:
-    """Return what no other machine has, nor a container or a host beside it."""
+    """Return a text that differs between machines, and between the containers of one machine."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text()
         # Containers may share a machine without sharing process ids, or the time since the boot.
         return " ".join((boot, *(os.readlink(f"/proc/self/ns/{kind}") for kind in _namespaces())))
     except OSError:  # not Linux
-        # Where there is no address it is drawn at random: then nobody is taken for a neighbour.
+        # uuid draws it at random where it finds no network address: then each process counts as one
+        # on another machine.
         return str(uuid.getnode())
 
 
 def _namespaces() -> list[str]:
-    """Return the kinds that matter; Linux has namespaces of time since 5.6."""
+    """Return the kinds of namespaces that matter; Linux has those of time since 5.6."""
     return [kind for kind in ("pid", "time") if kind in os.listdir("/proc/self/ns")]
 
 
 def signature() -> str:
     """Return the machine, process id and start time of this process."""
-    # A process id alone would be taken for alive again once the system has reused it.
+    # The start time is there because the system reuses the ids of dead processes.
     return f"{machine()}:{os.getpid()}:{started(os.getpid())}"
 
 
 def sign(study: optuna.Study, trial_id: int) -> None:
     """Write into a trial that this process runs it, from now until `leave`."""
     with ExitStack() as undo:
-        undo.callback(leave, study, trial_id)  # where another process took it for dead meanwhile
+        undo.callback(leave, study, trial_id)  # where signing fails, as others took it for dead
         storage = _optuna.storage_of(study)
         if (signed := _by_one_search.get()) is not None:
             signed.add((trial_id, storage))
@@ -75,12 +77,12 @@ def sign(study: optuna.Study, trial_id: int) -> None:
 
 
 def leave(study: optuna.Study, trial_id: int) -> None:
-    """Tell that this process runs a trial no longer, however it ended."""
+    """Note that this process no longer runs a trial, however it ended."""
     _running_here.discard((trial_id, _optuna.storage_of(study)))
 
 
 def is_run_here(trial: FrozenTrial) -> bool:
-    """Whether this process runs a trial that it signed, rather than a search that broke off."""
+    """Whether this process still runs a trial that it signed; not once its search broke off."""
     return any(_optuna.id_of(trial) == trial_id for trial_id, _ in tuple(_running_here))
 
 
@@ -91,7 +93,7 @@ def signed_in(storage: BaseStorage) -> list[int]:
 
 @contextmanager
 def leaving_all() -> Iterator[None]:
-    """Leave in the end what was signed meanwhile, wherever an interrupt ended it."""
+    """Leave all trials that were signed within the block, wherever an interrupt ended it."""
     signed: set[tuple[int, BaseStorage]] = set()
     token = _by_one_search.set(signed)
     try:
@@ -126,7 +128,7 @@ def signed_by(trial: FrozenTrial) -> re.Match[str] | None:
 
 
 def runs(pid: int, since: int) -> bool:
-    """Whether the process that started then still runs."""
+    """Whether the process of this id that started at this time still runs."""
     try:
         is_there = psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
         return is_there and started(pid) == since
@@ -137,9 +139,9 @@ def runs(pid: int, since: int) -> bool:
 
 
 def started(pid: int) -> int:
-    """Return when a process started, on Linux by a clock that nobody can set: in ticks."""
+    """Return when a process started: on Linux in ticks since the boot, which nobody can set."""
     if not psutil.LINUX:
         return int(psutil.Process(pid).create_time())
-    # The name of the program stands before in brackets, and may hold anything.
+    # The program's name stands before, in brackets, and may itself hold brackets and spaces.
     fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     return int(fields[_STARTTIME])

@@ -33,13 +33,13 @@ _LARGER_IS_BETTER = frozenset(
     "recall_at_precision sensitivity_at_specificity specificity_at_sensitivity io_u mean_io_u "
     "binary_io_u one_hot_io_u one_hot_mean_io_u".split()
 )
-_MISSPELT = 0.87  # how much of a known name another one must have to be taken for it
+_MISSPELT = 0.87  # how like a known name another must be, for difflib, to be asked about
 _ACCURACIES = ("categorical_accuracy", "sparse_categorical_accuracy", "binary_accuracy")
 _NUMBER = re.compile(r"_\d+$")
 
 
 def sign_of(direction: str) -> int:
-    """Return what a value of that direction is multiplied with to be better where it is less."""
+    """Return the factor that turns values of this direction into ones of which less is better."""
     return -1 if direction == "maximize" else 1
 
 
@@ -156,7 +156,7 @@ def _infer(name: str) -> Direction:
 
 
 def _misspelt(name: str) -> str:
-    """Return a question where a name is so near to a known one that it may be meant."""
+    """Return ' Did you mean ...?' where a name is very like a known one, else nothing."""
     known = sorted(_LARGER_IS_BETTER | _SMALLER_IS_BETTER)
     return nearest(name, [*known, *(f"val_{one}" for one in known)], _MISSPELT)
 
@@ -170,7 +170,7 @@ def _accuracies(name: str) -> tuple[str, ...]:
 
 
 def _is_named(name: str, known: Iterable[str]) -> bool:
-    """Whether a name is known, after the name of an output too, as models with several log it."""
+    """Whether a name is known, or ends so: models log `<output>_<metric>` for several outputs."""
     return any(name == metric or name.endswith(f"_{metric}") for metric in known)
 
 

@@ -21,13 +21,13 @@ class Objectives:
 
     @property
     def are_several(self) -> bool:
-        """Whether there is a front of best trials, and not one of them."""
+        """Whether there are several, so that there is a front of best trials and no single one."""
         return len(self.each) > 1
 
     @property
     def metrics(self) -> list[Objective]:
         """Those that the epoch logs hold."""
-        if not self.are_several:  # whatever its name, nothing else decides
+        if not self.are_several:  # a single one is a metric of the logs, whatever its name
             return list(self.each)
         return [one for one in self.each if one.name not in MEASURED]
 

@@ -55,7 +55,7 @@ def _check_found(study: optuna.Study, name: str) -> None:
 
 
 def has(study: optuna.Study, objectives: Objectives) -> bool:
-    """Whether a study has these objectives, or no names for them yet and their directions."""
+    """Whether a study has these objectives; one without names for them needs the directions."""
     found = [direction.name.lower() for direction in study.directions]
     names = study.metric_names or objectives.names
     return found == objectives.directions and names == objectives.names
@@ -80,9 +80,9 @@ def _claim(study: optuna.Study, objectives: Objectives) -> None:
 
 
 def identity(study: optuna.Study) -> str:
-    """Return what tells a study that has trials from any other, as from an earlier one of its name.
+    """Return what tells a study that has trials from others, also from a deleted one of its name.
 
-    It is the mark of the first trial; of one that was added without us, when it began.
+    It is the mark of the first trial, or when that trial began where other code added it.
     """
     first = study.get_trials(deepcopy=False)[0]
     began = first.datetime_start and first.datetime_start.astimezone(UTC)
@@ -101,13 +101,13 @@ def quiet_optuna() -> Iterator[None]:
 
 
 def note_epochs(study: optuna.Study, epochs: int, *, is_other: bool = False) -> None:
-    """Write down how many epochs a trial may run, from which follows what pruning saves.
+    """Write down how many epochs a trial may run, and which trial is the first that may.
 
     Args:
         study: The study.
         epochs: How many.
-        is_other: Whether trials are given something else than those before, so that these say
-            nothing of what theirs come to.
+        is_other: Whether trials get other data or arguments than earlier ones, whose results then
+            say nothing about theirs.
     """
     if is_other or study.user_attrs.get(record.EPOCHS) != epochs:
         begun = [trial.number for trial in study.get_trials(deepcopy=False) if _has_begun(trial)]
@@ -127,13 +127,13 @@ def epochs_known(study: optuna.Study) -> int | None:
 
 
 def first_of_these_epochs(study: optuna.Study) -> int:
-    """Return the number from which on trials may run as many epochs as those of this search."""
+    """Return the number of the first trial that may run as many epochs as those of this search."""
     since: int = _optuna.attrs_of(study).get(record.EPOCHS_SINCE, 0)
     return since
 
 
 def claim_trainings(study: optuna.Study, executions: int, folds: str | None) -> None:
-    """Check that the study's trials are the mean of such trainings; write down what ours will be.
+    """Check that values of the study are means of such trainings; write down what ours will be.
 
     Args:
         study: The study that is about to be searched.
@@ -141,13 +141,13 @@ def claim_trainings(study: optuna.Study, executions: int, folds: str | None) -> 
         folds: Tells the folds of one cross-validation from those of another; None for none.
 
     Raises:
-        StudyMismatchError: Its trials are the mean of others, and would not compare with ours.
+        StudyMismatchError: Its values are means of other trainings, and do not compare with ours.
     """
     ours = {"executions_per_trial": executions, "cv": folds}
     found = study.user_attrs.get(record.TRAININGS, {"executions_per_trial": 1, "cv": None})
     if found == ours:
         return
-    # Trials that were added by hand are taken for what their user means them to be.
+    # Trials that no worker of ours ran count as comparable: the user has added them.
     if any(WORKER in trial.user_attrs for trial in study.get_trials(deepcopy=False)):
         raise StudyMismatchError(
             f"Study {study.study_name!r} exists, and a value in it is the mean of other trainings: "

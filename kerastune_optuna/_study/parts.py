@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def make_part(study: optuna.Study, whole: str) -> None:
-    """Write down that a study is part of another: it goes with it, and is not looked at alone."""
+    """Write down that a study is part of another, and is to be deleted together with it."""
     study.set_user_attr(record.PART_OF, whole)
 
 
@@ -25,7 +25,7 @@ def whole_of(study: optuna.Study) -> str:
 
 def wholes(storage: BaseStorage) -> dict[str, str | None]:
     """Return the names of all studies, each with that of the study that it is part of, if any."""
-    # Optuna's summaries read all trials as well, of studies that may be deleted meanwhile.
+    # Optuna's study summaries read all trials too, and studies may be deleted meanwhile.
     return {one.study_name: one.user_attrs.get(record.PART_OF) for one in storage.get_all_studies()}
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def may_be_best(trial: FrozenTrial) -> bool:
     """Whether a trial is COMPLETE by a training of its own.
 
-    One that has the result of another is left out: its model is the other's.
+    A trial that took over the result of another is left out: its model is the other's.
     """
     return trial.state is TrialState.COMPLETE and record.REPEAT_OF not in trial.user_attrs
 
@@ -54,7 +54,7 @@ def ranks(trials: Iterable[FrozenTrial], directions: Sequence[str]) -> dict[int,
 
 
 def _layers(trials: Sequence[FrozenTrial], costs: np.ndarray) -> list[int]:
-    """Return for each trial how many fronts are to be taken away until it is on one."""
+    """Return the rank of each trial: 1 on the front, 2 on the front of all others, and so on."""
     excess = np.array([_excess(trial) for trial in trials])
     found = np.zeros(len(trials), int)
     left, rank = np.flatnonzero(excess == 0), 0
@@ -69,7 +69,7 @@ def _layers(trials: Sequence[FrozenTrial], costs: np.ndarray) -> list[int]:
 
 
 def _is_dominated(costs: np.ndarray, others: np.ndarray) -> bool:
-    """Whether one of others is better in one objective, and worse in none."""
+    """Whether one of the others is better in one objective, and worse in none."""
     return bool(np.any(np.all(others <= costs, axis=1) & np.any(others < costs, axis=1)))
 
 

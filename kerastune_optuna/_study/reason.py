@@ -1,4 +1,4 @@
-"""Why a trial failed: the line of its error that tells, and whether another error is the same."""
+"""Why a trial failed: its error in one line, and whether another error has the same cause."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LONGEST = 300  # characters
 # Keras prints in bold what went wrong, between the name of the layer and the arguments of its call.
 _BOLD = re.compile(r"\x1b\[1m(.*?)\x1b\[0m", re.DOTALL)
 _BEFORE_CAUSE = "Error encountered:\n"
-# TensorFlow says first where the node was made that failed, and last the names of its nodes.
+# TensorFlow's texts begin with where the failed node was made, and end with names of nodes.
 _STACK = re.compile(r'.*^ *File "[^\n]*$', re.DOTALL | re.MULTILINE)
 _NODES = re.compile(
     r"^(Graph execution error:|Detected at node .*|<stack traces unavailable>"
@@ -18,7 +18,7 @@ _NODES = re.compile(
     r"|\{\{function_node .*?\}\}|\[Op:[^\]]*\]( name: ?)?",
     re.MULTILINE,
 )
-# Whether there is room depends on the configuration, however many do not fit.
+# Errors for want of memory: smaller configurations may fit, however many did not.
 _NO_ROOM = re.compile(r"MemoryError|out of memory|\bOOM\b|RESOURCE_?EXHAUSTED|allocate", re.I)
 _NUMBERS = re.compile(r"[_-]?\d+(?:[\s.,-]*\d+)*")
 
@@ -32,7 +32,7 @@ def shortened(line: str) -> str:
     """Return the beginning and the end of a line that is too long for a study."""
     if len(line) <= _LONGEST:
         return line
-    # Errors say at their end what came, after all that they say of what was wanted.
+    # Errors of Keras say at their end what came, after what was wanted.
     end = _LONGEST // 3
     return f"{line[: _LONGEST - end - 3]} … {line[-end:]}"
 
@@ -44,7 +44,8 @@ def sameness(error: BaseException) -> str | None:
         return None
     frame, number = list(traceback.walk_tb(error.__traceback__))[-1]
     file = frame.f_code.co_filename
-    if "-packages" in file:  # what Keras counts, like dense_1, and values of the data
+    # Raised in a library: the numbers are Keras's own, as in dense_1, or values of the data.
+    if "-packages" in file:
         line = _NUMBERS.sub("", line)
     return hashlib.sha256(f"{file}:{number} {line}".encode()).hexdigest()[:16]
 

@@ -19,18 +19,18 @@ EPOCHS = "epochs"  # how many epochs a trial may run; of a study, those of its l
 EPOCHS_RUN = "epochs_run"  # how many it ran
 SECONDS_RUN = "seconds"  # how long it took
 STOP_REASON = "stop_reason"  # why its training ended
-CARD = "card"  # the key of its card; begins those of the study
+CARD = "card"  # the key of its card; the keys of cards in the study begin so too
 REPEAT_OF = "repeat_of"  # the number of the trial whose result it has
 RETRY_OF = "retry_of"  # the number of the trial that is run again
 CONFIRMS = "confirms"  # the number of the trial whose configuration it trains
 FITS = "fits"  # the epochs of each fit, where it had several
 DIVERGED = "diverged"  # the epochs that it ran until its loss was NaN
 NOT_FINITE = "not_finite"  # where the data holds NaN or infinity
-INPUTS = "inputs"  # the inputs of a model that came without all variables
+INPUTS = "inputs"  # the inputs by which a model makes variables that it came without
 
 # System attrs of a trial.
 SLOT = "kerastune_optuna:slot"  # which machine laid it out
-CLAIM = "kerastune_optuna:claim:"  # begins those in which workers claim it
+CLAIM = "kerastune_optuna:claim:"  # begins the attrs in which workers claim it
 BEAT = "kerastune_optuna:beat"  # what its process counts up
 SAMENESS = "kerastune_optuna:failure"  # equal for equal errors
 BACKUP = "kerastune_optuna:backup"  # where its last backup is
@@ -41,14 +41,14 @@ POINT = "kerastune_optuna:point"  # how it was laid out, and in which order
 PART_OF = "part_of"  # the name of the study that it is part of
 TRAININGS = "trainings"  # what a value is the mean of, where that is several
 EPOCHS_SINCE = (
-    "kerastune_optuna:epochs_since"  # a system attr: the first trial that may run so many
+    "kerastune_optuna:epochs_since"  # a system attr: the first trial that may run as many as EPOCHS
 )
 GIVEN = "given"  # what its latest search gave to trials
 CONFIRMATION = "confirmation"  # what was confirmed, and in which study
-IMPORTED = "kerastune_optuna:import"  # where it comes from; of trials too
+IMPORTED = "kerastune_optuna:import"  # the KerasTuner project that it comes from; of trials too
 MADE = "kerastune_optuna:made"  # a system attr: which process made it anew
 KEEP_BEST = (
-    "kerastune_optuna:keep_best:"  # begins system attrs: the numbers of trials that searches keep
+    "kerastune_optuna:keep_best:"  # begins the system attrs that say how many models searches keep
 )
 
 

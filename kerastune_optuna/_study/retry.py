@@ -20,9 +20,9 @@ DIED = "its worker died"  # the stop_reason of a trial whose process is gone
 INTERRUPTED = "interrupted"  # the stop_reason of a trial that Ctrl-C or SIGTERM ended
 _TWICE = "laid out twice"  # the stop_reason of a second retry of one trial
 _DEADLY = "its worker died {} times"  # the stop_reason of a trial that is not run again
-_MOST_DEATHS = 3  # one that fills the memory would kill worker after worker
+_MOST_DEATHS = 3  # a trial that fills the memory would kill worker after worker
 
-_SAME = (record.SEED, record.CONFIRMS)  # the user attrs that are those of the trial before
+_SAME = (record.SEED, record.CONFIRMS)  # the user attrs that a retry has from its trial
 
 
 def was_cut_off(trial: FrozenTrial) -> bool:
@@ -40,8 +40,8 @@ def lay_out(
 
     Args:
         study: Where to add it.
-        params: What no sampler may choose. Where there are none, a grid must not find it empty: it
-            would take it for a point of its own that is incomplete.
+        params: Values that no sampler may choose. Where there are none, no empty dict is
+            written: GridSampler gives no point to a trial that has one.
         system_attrs: What else the trial is to have.
         user_attrs: Likewise.
     """
@@ -67,9 +67,10 @@ def _lay_out_again(study: optuna.Study, trial: FrozenTrial, deaths: dict[str, An
 def fail_and_retry(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
     """Set a trial that was cut off to FAIL, and lay it out again.
 
-    It is laid out before it is failed: a process that dies in between leaves a RUNNING trial, which
-    the next one finds. The retry is idle until then, and stays so where the trial ends by itself in
-    that moment. Of several processes that do so at once, the retry that came first stays.
+    The retry is laid out before the trial is failed: a process that dies in between leaves a
+    RUNNING trial, which the next process finds. Until then no worker may take the retry, nor later
+    where the trial ended by itself in that moment. Where several processes lay out a retry at once,
+    the first retry counts.
 
     Args:
         study: Where the trial is.
@@ -112,7 +113,7 @@ def idle_retries(trials: Sequence[FrozenTrial]) -> set[int]:
     retries = [trial for trial in trials if record.RETRY_OF in trial.user_attrs]
     waiting = {one.number for one in retries if one.state is TrialState.WAITING}
     if not waiting:
-        return waiting  # as mostly, and without another look at thousands
+        return waiting  # the usual case, without a closer look at thousands of trials
     firsts = {one.user_attrs[record.RETRY_OF]: one.number for one in reversed(retries)}
     cut_off = {trial.number for trial in trials if _is_cut_off(trial)}
     due = {number for origin, number in firsts.items() if origin in cut_off}
@@ -124,7 +125,7 @@ def _is_cut_off(trial: FrozenTrial) -> bool:
 
 
 def _give_way(study: optuna.Study, laid_out: int) -> None:
-    """Withdraw a retry of which nothing comes: its trial ended by itself, or has one before."""
+    """Withdraw a retry that no worker may take: its trial ended itself, or has an earlier one."""
     trials = study.get_trials(deepcopy=False)
     idle = idle_retries(trials)
     is_idle = any(_optuna.id_of(one) == laid_out and one.number in idle for one in trials)

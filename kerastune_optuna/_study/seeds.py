@@ -25,7 +25,7 @@ def derive(seed: int | None, *path: int) -> int:
 def seed_of(trial: BaseTrial | FrozenTrial, seed: int | None, training: int = 0) -> int:
     """Return the seed of a trial, or of a further one of its trainings.
 
-    It is what is recorded, else what follows from that of the search.
+    It is the recorded one, or else the one that is derived from the seed of the search.
     """
     if training:
         return int(trial.user_attrs[record.SEEDS][training])
