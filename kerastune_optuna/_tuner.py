@@ -235,8 +235,9 @@ class OptunaTuner:
             BuilderError: build_model returned no compiled model. Nothing was trained.
             MetricNotFoundError: The model does not log the objective.
             StudyMismatchError: The study exists with another objective, direction or validation
-                data, or with other values of a parameter; overwrite=True would delete it while it
-                is searched, or another process has deleted it.
+                data, or with other choices, another type or another scale of a parameter;
+                overwrite=True would delete it while it is searched; or another process has deleted
+                it.
             StorageError: The storage cannot be used, or was away for longer than its patience.
             WeightsError: Weights or backups cannot be saved; the results of trials are kept.
             KeyboardInterrupt: Ctrl-C was pressed: the running trials ended after their epoch, or at
