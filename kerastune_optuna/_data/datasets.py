@@ -164,7 +164,9 @@ def _from_seeds(definition: Any) -> bool:
         for node in definition.node
         if node.op.startswith("Shuffle")
         for name in node.input
-        if (given := nodes[name.split(":")[0]]).attr["dtype"].type == tf.resource.as_datatype_enum
+        # Reading a key of a protobuf map adds it: TensorFlow would print of unknown attributes.
+        if "dtype" in (given := nodes[name.split(":")[0]]).attr
+        and given.attr["dtype"].type == tf.resource.as_datatype_enum
     ]
     for node in generators:
         name = node.name

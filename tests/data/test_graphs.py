@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerastune_optuna._data.datasets import Shuffling, for_trainings
+from kerastune_optuna._data.datasets import Shuffling, for_trainings, parse, serialize
+from kerastune_optuna._data.datasets import _from_seeds as from_seeds
 
 ROWS = np.arange(400.0).reshape(100, 4)
 SLICES = tf.data.Dataset.from_tensor_slices(ROWS)
@@ -146,3 +147,14 @@ def test_a_search_trains_on_kept_datasets(search):
     tuner = search(fit=fit, n_trials=2)
     _, accuracy = tuner.best_model().evaluate(fit["validation_data"], verbose=0)
     assert accuracy == pytest.approx(tuner.best_value, abs=1e-6)
+
+
+def test_a_look_for_generators_adds_no_attributes():
+    """TensorFlow prints an error for each attribute of a node that its op does not have."""
+    definition = parse(serialize(tf.data.Dataset.range(9).cache().shuffle(9, seed=1)))
+    before = {node.name: set(node.attr) for node in definition.node}
+    assert from_seeds(definition)
+    others = [node for node in definition.node if node.op != "DummySeedGenerator"]
+    assert {node.name: set(node.attr) for node in others} == {
+        node.name: before[node.name] for node in others
+    }
