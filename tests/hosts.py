@@ -34,6 +34,7 @@ class Host(ProcessPoolExecutor):
 def new_host():
     """Return a host, where this process may make one."""
     if os.geteuid() != 0:
+        # CI runs as root; a contributor may not, and no other way makes a process another host.
         pytest.skip("only root may mount disks, which make a process another host")
     return Host()
 

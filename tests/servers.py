@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import uuid
 from contextlib import contextmanager
 
@@ -14,6 +16,14 @@ SERVERS = {
     "postgresql": "postgresql+psycopg://postgres@127.0.0.1:5432/postgres",
     "mariadb": "mysql+pymysql://root@127.0.0.1:3306/test",
 }
+
+PROXY = """
+import sys
+import optuna
+storage = optuna.storages.RDBStorage(sys.argv[1])
+print("serving", flush=True)
+optuna.storages.run_grpc_proxy_server(storage, host="127.0.0.1", port=int(sys.argv[2]))
+"""
 
 
 @contextmanager
@@ -48,3 +58,21 @@ def database(server):
             force = " WITH (FORCE)" if server == "postgresql" else ""
             connection.exec_driver_sql(f"DROP DATABASE {name}{force}")
         engine.dispose()
+
+
+@contextmanager
+def proxy(url):
+    """Give the port of Optuna's gRPC server in front of a database."""
+    with (
+        free_port() as port,
+        subprocess.Popen(
+            [sys.executable, "-c", PROXY, url, str(port)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as server,
+    ):
+        try:
+            assert server.stdout.readline() == b"serving\n"
+            yield port
+        finally:
+            server.kill()

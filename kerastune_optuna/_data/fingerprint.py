@@ -41,7 +41,7 @@ def describe(data: Any) -> str:
         leaves = keras.tree.flatten(data)
         more = [_of_others(leaves[_MOST_LEAVES:])] if len(leaves) > _MOST_LEAVES else []
         return ", ".join([*map(_of_leaf, leaves[:_MOST_LEAVES]), *more])
-    except Exception:  # users' data may raise anything, and no search is to fail for want of a text
+    except Exception:  # the user's data may raise anything, and the text only describes it
         return type(data).__name__
 
 
@@ -64,7 +64,7 @@ def measure(data: Any, split: float | None = None) -> list[Any] | None:
     try:
         kept = data if split is None else _tail(data, split)
         return [_measured(leaf) for leaf in _arrays(kept)]
-    except Exception:  # users' data may raise anything, and no search is to fail for want of this
+    except Exception:  # the user's data may raise anything; then it is compared with nothing
         return None
 
 

@@ -24,17 +24,18 @@ _PARTS = ("inputs", "targets", "sample weights")  # of a batch
 
 def find(fit: FitArguments) -> str | None:
     """Return where data is not finite, like "x holds NaN in column 'age'"; None where all is."""
-    try:
-        return next(_faults(fit), None)
-    except Exception:  # users' data may raise anything, and no trial is to fail for want of a hint
-        return None
+    return _first_fault(_faults(fit))
 
 
 def find_in_arrays(fit: FitArguments) -> str | None:
     """Return the same of arrays alone, whose values are all there to be looked at."""
+    return _first_fault(_faults_of_arrays(fit))
+
+
+def _first_fault(faults: Iterator[str]) -> str | None:
     try:
-        return next(_faults_of_arrays(fit), None)
-    except Exception:  # users' data may raise anything here too
+        return next(faults, None)
+    except Exception:  # the user's data may raise anything, and a trial must not fail for a hint
         return None
 
 

@@ -67,7 +67,7 @@ def walk(build_model: Callable[[BaseTrial], Any], walker: Walker) -> bool:
         build_model(walker)
     except TunerError:
         raise
-    except Exception:  # the user's builder may raise anything
+    except Exception:  # the user's builder may raise anything for values that it does not take
         return False  # a trial with these values will raise it too, and be FAIL with the reason
     return True
 

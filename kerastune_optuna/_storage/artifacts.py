@@ -157,7 +157,7 @@ class OpenedOnce:
     def _ask(self, do: Callable[[ArtifactStore], _T]) -> _T:
         try:
             answer = do(self())
-        except Exception:  # each kind of store has its own; it is raised again
+        except Exception:  # each kind of store has errors of its own: raised again
             self._is_stale = True
             raise
         self._lost = None

@@ -123,7 +123,7 @@ def _config(layer: keras.Layer) -> Mapping[str, Any]:
         try:
             config = layer.get_config()
         except Exception:  # Keras raises where get_config() is missing, and a user's may raise
-            return {}
+            return {}  # the warning of a builder whose code has changed tells of such a layer
     return config if isinstance(config, Mapping) else {}
 
 

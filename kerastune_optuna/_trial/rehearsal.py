@@ -72,7 +72,7 @@ def _undone_on_error(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
     }
     try:
         yield
-    except Exception:  # of any kind: it is raised again
+    except Exception:  # whatever building raised: it is raised again
         vars(optimizer).clear()
         vars(optimizer).update(before)
         raise

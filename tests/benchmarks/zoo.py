@@ -54,9 +54,11 @@ def _searched(name: str, n_workers: int, folder: str) -> dict[str, Any]:
 
 def _has_trained(tuner: Any) -> bool:
     """Whether any epoch of a study was trained."""
+    from kerastune_optuna import TunerError
+
     try:
         return any(trial.intermediate_values for trial in tuner.study.trials)
-    except Exception:  # there is no study yet
+    except TunerError:  # there is no study yet
         return False
 
 

@@ -33,7 +33,7 @@ from kerastune_optuna._study.liveness import (
 from kerastune_optuna._study.record import CLAIM, CONFIRMS, RETRY_OF
 from kerastune_optuna._study.retry import DIED, fail_and_retry, lay_out
 from tests.faults import ROOT, WATCHDOG
-from tests.servers import database, free_port
+from tests.servers import database, proxy
 from tests.untrained import run, tuner_in
 
 
@@ -44,14 +44,6 @@ def left():
         yield
 
 
-PROXY = """
-import sys
-import optuna
-storage = optuna.storages.RDBStorage(f"sqlite:///{sys.argv[1]}/proxied.db")
-optuna.create_study(storage=storage, study_name="test")
-print("serving", flush=True)
-optuna.storages.run_grpc_proxy_server(storage, host="127.0.0.1", port=int(sys.argv[2]))
-"""
 CLAIMERS = """
 import multiprocessing, os, sys, warnings
 import optuna
@@ -80,29 +72,13 @@ sys.exit(sum(claimer.exitcode != 0 for claimer in claimers))
 """
 
 
-@contextmanager
-def proxied_sqlite(folder):
-    """Give the port of Optuna's gRPC server in front of SQLite as it comes, with a study."""
-    with (
-        free_port() as port,
-        subprocess.Popen(
-            [sys.executable, "-c", PROXY, str(folder), str(port)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        ) as proxy,
-    ):
-        try:
-            assert proxy.stdout.readline() == b"serving\n"
-            yield port
-        finally:
-            proxy.kill()
-
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:GrpcStorageProxy is experimental")  # as Optuna marks it
 def test_a_proxy_in_front_of_sqlite_gives_no_trial_to_two(tmp_path):
     """Four workers claim twenty trials whose database lets two of them take one: each is one's."""
-    with proxied_sqlite(tmp_path) as port:
+    url = f"sqlite:///{tmp_path}/proxied.db"
+    optuna.create_study(storage=url, study_name="test")
+    with proxy(url) as port:
         storage = optuna.storages.GrpcStorageProxy(host="127.0.0.1", port=port)
         storage.wait_server_ready(timeout=WATCHDOG)
         study = optuna.load_study(study_name="test", storage=storage)

@@ -40,7 +40,7 @@ from kerastune_optuna._workers.loop import Payload
 from kerastune_optuna._workers.processes import _BOOT, _raised
 from tests.conftest import build_model, kept
 from tests.faults import WATCHDOG, meet, wait_until
-from tests.servers import database, free_port
+from tests.servers import database, proxy
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -632,36 +632,16 @@ def test_a_connection_that_the_server_closed_fails_no_trial(search, server):
         assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE"] * 3
 
 
-PROXY = """
-import sys
-import optuna
-storage = optuna.storages.RDBStorage(f"sqlite:///{sys.argv[1]}/proxied.db")
-print("serving", flush=True)
-optuna.storages.run_grpc_proxy_server(storage, host="127.0.0.1", port=int(sys.argv[2]))
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:GrpcStorageProxy is experimental")  # as Optuna marks it
 def test_the_grpc_proxy_serves_workers(search, tmp_path):
     """Optuna's gRPC proxy is taken as a storage object, by two workers too."""
-    with (
-        free_port() as port,
-        subprocess.Popen(
-            [sys.executable, "-c", PROXY, str(tmp_path), str(port)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        ) as proxy,
-    ):
-        try:
-            assert proxy.stdout.readline() == b"serving\n"
-            storage = optuna.storages.GrpcStorageProxy(host="127.0.0.1", port=port)
-            storage.wait_server_ready(timeout=WATCHDOG)
-            tuner = search(storage=storage, n_trials=6, fit={"n_workers": 2, "epochs": 1})
-            assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE"] * 6
-            storage.close()
-        finally:
-            proxy.kill()
+    with proxy(f"sqlite:///{tmp_path}/proxied.db") as port:
+        storage = optuna.storages.GrpcStorageProxy(host="127.0.0.1", port=port)
+        storage.wait_server_ready(timeout=WATCHDOG)
+        tuner = search(storage=storage, n_trials=6, fit={"n_workers": 2, "epochs": 1})
+        assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE"] * 6
+        storage.close()
 
 
 UNGUARDED = """
