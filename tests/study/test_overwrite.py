@@ -48,8 +48,8 @@ def build(trial):
     trial.suggest_int("level", 0, 1000)
 
 def tell(words):
-    # In one write, so that no other copy's words come between; print() makes several under PYTHONUNBUFFERED.
-    os.write(1, f"{os.getpid()} {words}\n".encode())
+    # In one write, so that no other copy's words come between; print() may make several.
+    os.write(1, f"{os.getpid()} {words}\\n".encode())
 
 def be_a_copy(level, url, folder):
     os.read(start, 1)  # ends with the parent's end of the pipe
