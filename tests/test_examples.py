@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shlex
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from kerastune_optuna import OptunaTuner
 from kerastune_optuna.__main__ import app
 
 ROOT = Path(__file__).parent.parent
@@ -77,6 +79,23 @@ def test_digits_goes_on_where_it_stopped(tmp_path):
     accuracy = re.compile(r"Accuracy of the best model: (\S+)")
     best = float(BEST.search(first)[1])
     assert round(best, 4) == float(accuracy.search(first)[1]) == float(accuracy.search(second)[1])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not Path("/usr/share/datasets/fashion-mnist").exists(),
+    reason="Fashion-MNIST is Debian's package dataset-fashion-mnist, which is not installed",
+)
+def test_clothes_are_split_in_three(tmp_path, monkeypatch):
+    """The example's parts share no image, and its builder and rows are those of a search."""
+    monkeypatch.syspath_prepend(INDEX.parent)
+    clothes = importlib.import_module("fashion_mnist")
+    train, validation, test = clothes.load(200, 100)
+    assert [len(x) for x, _ in (train, validation, test)] == [200, 100, 10_000]
+    assert len({image.tobytes() for x, _ in (train, validation) for image in x}) == 300
+    tuner = OptunaTuner(clothes.build_model, "val_accuracy", n_trials=1, directory=tmp_path, seed=0)
+    tuner.search(*train, validation_data=validation, epochs=2, verbose=0)
+    assert tuner.best_model().evaluate(*validation, verbose=0)[1] == tuner.best_value > 0.1
 
 
 @pytest.mark.slow

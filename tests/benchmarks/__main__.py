@@ -14,6 +14,7 @@ NAMES = (
     "trainings",
     "overhead",
     "peers",
+    "defaults",
     "growth",
     "studies",
     "target",

@@ -1,0 +1,304 @@
+"""What users run, all defaults on every side: `python -m tests.benchmarks.defaults [task] [seeds]`.
+
+Each side searches as its documentation says, with its own pruner and sampler, in a process of its
+own. The time is that from the start of the process to the end of the search, and then to the model
+that it hands out: Optuna and Ray keep no weights, so that their best configuration is trained
+again. That model is tested on rows that no side saw.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import psutil
+
+from tests.benchmarks._sides import (
+    KERAS_TUNER,
+    OPTUNA,
+    OURS,
+    Run,
+    Task,
+    in_turn,
+    let_choose,
+    make_keras_tuner,
+    report,
+    search_optuna,
+    search_ours,
+    timed,
+    without_ours,
+)
+
+# Of each: trials, epochs.
+SIZES = {"iris": (30, 20), "digits": (30, 20), "fashion": (20, 12)}
+SIDES = {
+    "ours1": f"{OURS}, 1 worker",
+    "ours2": f"{OURS}, 2 workers",
+    "optuna": f"{OPTUNA}, its callback and MedianPruner",
+    "bayesian": f"{KERAS_TUNER} BayesianOptimization",
+    "hyperband": f"{KERAS_TUNER} Hyperband",
+    "ray": "Ray Tune, OptunaSearch and ASHA, 2 at a time",
+}
+Rows = tuple[Any, Any]
+
+
+class Job(NamedTuple):
+    """Hold a search, and the rows that it must not see."""
+
+    task: Task
+    test: Rows
+
+
+class Counter:
+    """Count the epochs that this process trains, whoever calls Model.fit."""
+
+    def __init__(self) -> None:
+        import keras
+
+        self.epochs = 0
+        end = keras.callbacks.CallbackList.on_epoch_end
+
+        def count(callbacks: Any, epoch: int, logs: Any = None) -> None:
+            self.epochs += 1
+            end(callbacks, epoch, logs)
+
+        keras.callbacks.CallbackList.on_epoch_end = count
+
+
+def job(name: str, folder: str, seed: int) -> Job:
+    """Return the search of a task, whose rows and first weights depend on the seed."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    build, (train, validation, test), objective, options = PARTS[name](seed)
+    data = {"x": train[0], "y": train[1], "validation_data": validation, **options}
+    trials, epochs = SIZES[name]
+    return Job(Task(build, data, objective, trials, epochs, folder, seed), test)
+
+
+def _split(x: Any, y: Any, seed: int) -> tuple[Rows, Rows, Rows]:
+    """Return three fifths of the rows for training, and one each for validation and the test."""
+    from sklearn.model_selection import train_test_split
+
+    x, x_rest, y, y_rest = train_test_split(x, y, test_size=0.4, random_state=seed, stratify=y)
+    x_val, x_test, y_val, y_test = train_test_split(
+        x_rest, y_rest, test_size=0.5, random_state=seed, stratify=y_rest
+    )
+    return (x, y), (x_val, y_val), (x_test, y_test)
+
+
+def _iris(seed: int) -> Any:
+    """Return the lecture's network, its rows and its metric."""
+    import numpy as np
+    from iris import build_model, load_iris
+
+    parts = [(x, y) for data in load_iris() for x, y in data.as_numpy_iterator()]
+    x, y = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return build_model, _split(x, y, seed), "val_categorical_accuracy", {"batch_size": 16}
+
+
+def _digits(seed: int) -> Any:
+    """Return the network of the example, scikit-learn's digits and the metric."""
+    import numpy as np
+    from digits import build_model, load
+
+    x, x_val, y, y_val = load()
+    rows = np.concatenate([x, x_val]), np.concatenate([y, y_val])
+    return build_model, _split(*rows, seed), "val_accuracy", {}
+
+
+def _fashion(seed: int) -> Any:
+    """Return the network of the example, Fashion-MNIST and the metric."""
+    from fashion_mnist import build_model, load
+
+    return build_model, load(), "val_accuracy", {"batch_size": 64}
+
+
+PARTS: dict[str, Callable[[int], Any]] = {"iris": _iris, "digits": _digits, "fashion": _fashion}
+
+
+def answer(job: Job, epochs: int, value: float, hand_out: Callable[[], Any]) -> list[float]:
+    """Return seconds to the search's end, epochs, value, accuracy, and seconds to the model."""
+    began = psutil.Process().create_time()
+    searched = time.time() - began
+    accuracy = hand_out().evaluate(*job.test, verbose=0, return_dict=True)
+    name = job.task.objective.removeprefix("val_")
+    return [searched, epochs, value, accuracy[name], time.time() - began]
+
+
+def trained(job: Job, ask: Any) -> Any:
+    """Return a configuration trained again, as where no weights were kept."""
+    model = job.task.build_model(ask)
+    model.fit(**job.task.fit)
+    return model
+
+
+def ours(name: str, folder: str, seed: int, n_workers: int) -> list[float]:
+    """Search with our package."""
+    one = job(name, folder, seed)
+    tuner = search_ours(one.task, n_workers)
+    epochs = sum(trial.user_attrs["epochs_run"] for trial in tuner.study.trials)
+    return answer(one, epochs, tuner.best_value, tuner.best_model)
+
+
+def optuna(name: str, folder: str, seed: int) -> list[float]:
+    """Search with plain Optuna and its own callback for Keras."""
+    without_ours()
+    from optuna.pruners import MedianPruner
+    from optuna.samplers import TPESampler
+    from optuna_integration import KerasPruningCallback
+
+    one, counter = job(name, folder, seed), Counter()
+    study = search_optuna(
+        one.task,
+        pruning=lambda trial: [KerasPruningCallback(trial, one.task.objective)],
+        sampler=TPESampler(seed=seed),
+        pruner=MedianPruner(),
+    )
+    return answer(one, counter.epochs, study.best_value, lambda: trained(one, study.best_trial))
+
+
+def keras_tuner(name: str, folder: str, seed: int, kind: str) -> list[float]:
+    """Search with KerasTuner."""
+    without_ours()
+    one, counter = job(name, folder, seed), Counter()
+    if kind == "Hyperband":
+        tuner = make_keras_tuner(one.task, kind, max_epochs=one.task.epochs)
+        tuner.search(**one.task.data, verbose=0)
+    else:
+        tuner = make_keras_tuner(one.task, kind, max_trials=one.task.trials)
+        tuner.search(**one.task.fit)
+    value = tuner.oracle.get_best_trials(1)[0].score
+    return answer(one, counter.epochs, value, lambda: tuner.get_best_models(1)[0])
+
+
+def ray(name: str, folder: str, seed: int) -> list[float]:
+    """Search with Ray Tune, which stops weak trials with ASHA."""
+    without_ours()
+    from ray import init, tune
+    from ray.tune.schedulers import ASHAScheduler
+    from ray.tune.search.optuna import OptunaSearch
+
+    one = job(name, folder, seed)
+    init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    tuner = tune.Tuner(
+        tune.with_resources(tune.with_parameters(_train_in_ray, name=name, seed=seed), {"cpu": 1}),
+        tune_config=tune.TuneConfig(
+            metric="value",
+            mode="max",
+            search_alg=OptunaSearch(space=_ask_all(one), metric="value", mode="max", seed=seed),
+            scheduler=ASHAScheduler(time_attr="epochs", max_t=one.task.epochs),
+            num_samples=one.task.trials,
+            max_concurrent_trials=2,
+        ),
+        run_config=tune.RunConfig(storage_path=folder, name="peer", verbose=0),
+    )
+    results = tuner.fit()
+    best = results.get_best_result(scope="all")
+    epochs = sum(result.metrics["epochs"] for result in results)
+    value = best.metrics_dataframe["value"].max()
+    return answer(one, epochs, value, lambda: trained(one, Fixed(best.config)))
+
+
+def _ask_all(one: Job) -> Callable[[Any], None]:
+    """Return a function that asks a trial for all that the builder would."""
+
+    def define(trial: Any) -> None:
+        one.task.build_model(trial)
+
+    return define
+
+
+class Fixed:
+    """Answer Optuna's suggest methods with values that are known."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._values = values
+
+    def suggest_int(self, name: str, *_: Any, **__: Any) -> Any:
+        """Return the value."""
+        return self._values[name]
+
+    suggest_float = suggest_categorical = suggest_int
+
+
+def _train_in_ray(config: dict[str, Any], name: str, seed: int) -> None:
+    """Train one configuration, and report each epoch."""
+    without_ours()
+    import keras
+    from ray import tune
+
+    one = job(name, ".", seed)
+    best = float("-inf")
+
+    def tell(epoch: int, logs: dict[str, float]) -> None:
+        nonlocal best
+        best = max(best, logs[one.task.objective])
+        tune.report({"value": best, "epochs": epoch + 1})
+
+    model = one.task.build_model(Fixed(config))
+    model.fit(**one.task.fit, callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=tell)])
+
+
+def call(side: str, *arguments: Any) -> tuple[Any, ...]:
+    """Return a side's function, and with what it is called."""
+    return {
+        "ours1": ("defaults:ours", *arguments, 1),
+        "ours2": ("defaults:ours", *arguments, 2),
+        "optuna": ("defaults:optuna", *arguments),
+        "bayesian": ("defaults:keras_tuner", *arguments, "BayesianOptimization"),
+        "hyperband": ("defaults:keras_tuner", *arguments, "Hyperband"),
+        "ray": ("defaults:ray", *arguments),
+    }[side]
+
+
+def measure(side: str, name: str, seed: int) -> Run:
+    """Run a side once, in a new folder."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        return timed(call(side, name, folder, seed))
+
+
+def row(side: str, runs: list[Run], base: list[Run] | None) -> list[Any]:
+    """Return a row of the table."""
+    answers = [run.answers[0] for run in runs]
+    seconds, epochs, value, test, whole = (list(part) for part in zip(*answers, strict=True))
+    ratios = [one[0] / run.answers[0][0] for one, run in zip(answers, base or runs, strict=True)]
+    spread = statistics.stdev(test) if len(test) > 1 else 0.0
+    return [
+        SIDES[side],
+        f"{statistics.median(seconds):.1f}",
+        f"{statistics.median(ratios):.2f}" if base else "",
+        f"{statistics.median(whole):.1f}",
+        f"{statistics.median(epochs):.0f}",
+        f"{statistics.mean(value):.4f}",
+        f"{statistics.mean(test):.4f} ± {spread / len(test) ** 0.5:.4f}",
+    ]
+
+
+def main() -> None:
+    """Run the sides in turn, once for each seed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("task", nargs="?", default="iris", choices=PARTS)
+    parser.add_argument("seeds", type=int, nargs="?", default=3)
+    let_choose(parser, SIDES)
+    options = parser.parse_args()
+    runs = in_turn(
+        options.only, lambda side, seed: measure(side, options.task, seed), options.seeds
+    )
+    trials, epochs = SIZES[options.task]
+    header = [f"{options.task}, {trials} trials of {epochs} epochs, all defaults"]
+    header += ["search, s", f"divided by {OPTUNA}'s", "with the model, s", "epochs trained"]
+    header += ["best value", "accuracy on other rows"]
+    report(
+        ["kerastune_optuna", "keras", "tensorflow", "optuna", "optuna-integration", "keras-tuner"],
+        header,
+        [row(side, runs[side], runs.get("optuna")) for side in runs],
+    )
+
+
+if __name__ == "__main__":
+    main()
