@@ -13,7 +13,7 @@ distributed = pytest.importorskip("dask.distributed", reason="the extra `dask` i
 
 @pytest.mark.slow
 def test_a_killed_dask_worker_costs_no_trial(search, tmp_path):
-    """One of two Dask workers is killed in mid-search: the study has exactly 30 trials."""
+    """One of two Dask workers is killed in mid-search: the study has exactly 12 trials."""
     killer = threading.Thread(target=kill_once, args=(tmp_path,))
     killer.start()
     with (
@@ -24,10 +24,10 @@ def test_a_killed_dask_worker_costs_no_trial(search, tmp_path):
     ):
         executor = client.get_executor(pure=False)
         tuner = search(
-            builder_to_kill(tmp_path, 8),
-            n_trials=30,
+            builder_to_kill(tmp_path, 4),
+            n_trials=12,
             fit={"executor": executor, "n_workers": 2, "epochs": 1},
         )
     killer.join()
-    assert len(finished(tuner)) == 30
-    assert [trial.number for trial in tuner.study.trials if trial.state.name != "COMPLETE"] == [8]
+    assert len(finished(tuner)) == 12
+    assert [trial.number for trial in tuner.study.trials if trial.state.name != "COMPLETE"] == [4]
