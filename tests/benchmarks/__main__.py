@@ -15,6 +15,7 @@ NAMES = (
     "overhead",
     "peers",
     "defaults",
+    "decisions",
     "growth",
     "studies",
     "target",
