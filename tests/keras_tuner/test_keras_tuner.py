@@ -344,9 +344,10 @@ def test_a_loop_of_its_own_may_call_the_callbacks(search, data, is_compiled):
             return 0.75
 
     options = {"direction": "maximize", "n_trials": 1, "backup_every": 0}
-    tuner = search(from_keras_tuner(Model()), "my_score", **options)
+    tuner = search(from_keras_tuner(Model()), "my_score", fit={"epochs": 10}, **options)
     trial = tuner.best_trial
     assert trial.intermediate_values == {0: 0.25, 1: 0.75, 2: 0.5}
+    assert trial.user_attrs["stop_reason"] == "ended at epoch 3/10", "no callback stopped it"
     assert (trial.value, trial.user_attrs["best_epoch"]) == (0.75, 1)
     model = tuner.best_model()
     assert model.compiled == is_compiled
