@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import inspect
 import re
+from pathlib import Path
 
 import keras_tuner
 import optuna
 import pytest
-from keras_tuner.src.engine.base_tuner import BaseTuner
+from keras_tuner import oracles
+from keras_tuner.engine import trial
+from keras_tuner.engine.base_tuner import BaseTuner
 
 from kerastune_optuna import (
     ArgumentError,
@@ -29,6 +33,7 @@ TUNERS = [
     "SklearnTuner",
     "Tuner",
 ]
+ORACLES = [keras_tuner.Oracle, *(vars(oracles)[name] for name in dir(oracles) if "Oracle" in name)]
 KINDS = [getattr(keras_tuner, name) for name in TUNERS]
 OURS = set(inspect.signature(OptunaTuner).parameters)
 
@@ -96,6 +101,62 @@ def test_a_hook_of_keras_tuner_is_refused(name, make_tuner):
         ArgumentTypeError, match=rf"Mine defines {name}\(\), which OptunaTuner does"
     ):
         kind(make_tuner().build_model)
+
+
+PAGE = (Path(__file__).parents[2] / "examples" / "keras_tuner_names.md").read_text()
+ROWS = {
+    section.partition("\n")[0]: [
+        row.split(" | ") for row in re.findall(r"^\| (`.*) \|$", section, re.M)
+    ]
+    for section in PAGE.split("\n## ")[1:]
+}
+
+
+def public():
+    """Return the names of all public modules, classes and functions of KerasTuner."""
+    folder = Path(keras_tuner.__file__).parent
+    files = [path for path in folder.rglob("__init__.py") if "src" not in path.parts]
+    modules = [".".join(path.relative_to(folder.parent).parent.parts) for path in files]
+    found = {name for module in modules for name in vars(importlib.import_module(module))}
+    found |= {module.split(".")[1] for module in modules if "." in module}
+    return {name for name in found if not name.startswith("_")} - {"src"}
+
+
+def of(*kinds):
+    """Return the public attributes of classes."""
+    return {name for kind in kinds for name in dir(kind) if not name.startswith("_")}
+
+
+SECTIONS = {
+    "Classes, functions and modules": public(),
+    "Arguments of tuners and oracles": {*arguments(*KINDS, BaseTuner, *ORACLES)},
+    "Methods and attributes of tuners": of(*KINDS, BaseTuner),
+    "Methods of an Oracle": of(*ORACLES),
+    "HyperParameters": of(keras_tuner.HyperParameters) | {"values"},
+    "HyperModel": of(keras_tuner.HyperModel) | {*arguments(keras_tuner.HyperModel)},
+    "Objective": of(keras_tuner.Objective) | {*arguments(keras_tuner.Objective)},
+    "Trial and TrialStatus": of(trial.Trial, trial.TrialStatus) | {*arguments(trial.Trial)},
+}
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_the_table_has_all_of_keras_tuners_names(section):
+    """Each is there once, with what it is here, and how, or why not; and no other name is."""
+    named = [name for row in ROWS[section] for name in re.findall(r"`(\w+)`", row[0])]
+    assert sorted(named) == sorted(SECTIONS[section])
+    for _, here, how in ROWS[section]:
+        assert here in ("same", "renamed", "recipe", "not")
+        assert how.strip()
+
+
+def test_what_the_table_names_is_there():
+    """A tuner has the attributes that stand there, and the arguments that are the same."""
+    (rows,) = (rows for name, rows in ROWS.items() if name.startswith("Arguments"))
+    same = {row[0].strip("`") for row in rows if row[1] == "same"}
+    called = set(re.findall(r"`\[?.*?tuner\.(\w+)", PAGE))
+    assert same <= OURS
+    assert called <= OURS | set(dir(OptunaTuner))
+    assert called >= {"space", "top_trials", "best_models"}
 
 
 def test_the_best_trials_are_there_for_any_number(make_tuner):
