@@ -78,8 +78,8 @@ _ARGUMENTS = {
     "max_epochs": "It is called epochs here, an argument of search().",
     "max_model_size": "It is called max_params here.",
     "max_retries_per_trial": (
-        "A trial that fails is not trained again: it does not count, and another takes its place. "
-        "One whose process died is run again by itself."
+        "A trial that fails would fail again from the same parameters and seed; one whose process "
+        "died is run again by itself. max_failed_trials= says how many may fail in a row."
     ),
     "max_trials": "It is called n_trials here.",
     "metrics": _COMPILE,
