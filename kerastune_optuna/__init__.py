@@ -16,6 +16,7 @@ from kerastune_optuna._exceptions import (
     StudyMismatchError,
     TooManyFailuresError,
     TunerError,
+    UnknownNameError,
     WeightsError,
     WorkerError,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "StudyMismatchError",
     "TooManyFailuresError",
     "TunerError",
+    "UnknownNameError",
     "WeightsError",
     "WorkerError",
     "__version__",

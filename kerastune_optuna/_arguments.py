@@ -11,7 +11,7 @@ import keras
 from optuna.samplers import CmaEsSampler
 
 from kerastune_optuna import _check
-from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, UnknownNameError
 from kerastune_optuna._search import Ending, check_pruner, check_sampler
 from kerastune_optuna._storage import database
 from kerastune_optuna._study import (
@@ -50,11 +50,86 @@ class Arguments(Protocol):
     overwrite: Any
 
 
-# KerasTuner's names for arguments of ours, which its users may pass.
-_ALSO_CALLED = {
-    "max_trials": "n_trials",
-    "project_name": "study_name",
-    "max_consecutive_failed_trials": "max_failed_trials",
+_BUILDER = "Pass from_keras_tuner(build) or from_keras_tuner(hypermodel) as build_model."
+_OWN_SPACE = (
+    "Wrap the builder: a function that asks for ranges of its own first, and then calls build(hp) "
+    "or build(hp.copy())."
+)
+_COMPILE = "Wrap the builder: compile again what build(hp) returns."
+_SAMPLER = "Pass an Optuna sampler that has its own options, as sampler=."
+_HYPERBAND = 'Pass pruner="hyperband", or optuna.pruners.HyperbandPruner(...), and search(epochs=).'
+_STATE = "The study is the only state, and is saved by itself: see tuner.study."
+_HOOK = "Pass a Keras callback to search(callbacks=), or a function that makes one for each trial."
+
+# Arguments of KerasTuner's tuners and oracles, each with a sentence that names ours.
+_ARGUMENTS = {
+    "allow_new_entries": _OWN_SPACE,
+    "alpha": _SAMPLER,
+    "beta": _SAMPLER,
+    "cv": "It is an argument of search() here.",
+    "distribution_strategy": "Call keras.distribution.set_distribution() before search().",
+    "factor": _HYPERBAND,
+    "hyperband_iterations": _HYPERBAND,
+    "hypermodel": _BUILDER,
+    "hyperparameters": _OWN_SPACE,
+    "logger": "Python's logging and search(callbacks=) serve instead.",
+    "loss": _COMPILE,
+    "max_consecutive_failed_trials": "It is called max_failed_trials here.",
+    "max_epochs": "It is called epochs here, an argument of search().",
+    "max_model_size": "It is called max_params here.",
+    "max_retries_per_trial": (
+        "A trial that fails would fail again from the same parameters and seed; one whose process "
+        "died is run again by itself. max_failed_trials= says how many may fail in a row."
+    ),
+    "max_trials": "It is called n_trials here.",
+    "metrics": _COMPILE,
+    "num_initial_points": _SAMPLER,
+    "optimizer": _COMPILE,
+    "oracle": "Pass an Optuna sampler or its name as sampler=.",
+    "project_name": "It is called study_name here.",
+    "scoring": "Return the score from the builder's own fit, under the name of the objective.",
+    "tune_new_entries": _OWN_SPACE,
+    "tuner_id": "Workers need no names: pass search(n_workers=), or run copies of the script.",
+}
+# Hooks, which nobody would call if a subclass defined them here.
+_HOOKS = {
+    "load_model": "tuner.best_model(trial=) rebuilds the model of a trial whose weights are kept.",
+    "on_batch_begin": _HOOK,
+    "on_batch_end": _HOOK,
+    "on_epoch_begin": _HOOK,
+    "on_epoch_end": _HOOK,
+    "on_search_begin": "Do it before tuner.search().",
+    "on_search_end": "Do it after tuner.search(), which returns when the search has ended.",
+    "on_trial_begin": _HOOK,
+    "on_trial_end": _HOOK,
+    "pre_create_trial": "Pass constraints=, which may end a trial before it is trained.",
+    "run_trial": "Give build_model a fit(trial, model, **fit_arguments), or the HyperModel a fit.",
+    "save_model": "keep_best= says how many trials keep their weights.",
+}
+# Methods and attributes of KerasTuner's tuners.
+_METHODS = {
+    **_HOOKS,
+    "distribution_strategy": _ARGUMENTS["distribution_strategy"],
+    "get_best_hyperparameters": "Use HyperParameters(trial) for each trial of tuner.top_trials(n).",
+    "get_best_models": "Use tuner.best_models(n), with keep_best=n, or tuner.best_model().",
+    "get_state": _STATE,
+    "get_trial_dir": "Weights are in directory=, under study_name=: use tuner.best_model(trial=).",
+    "hypermodel": "Use tuner.build_model.",
+    "logger": _ARGUMENTS["logger"],
+    "loss": _COMPILE,
+    "max_model_size": "Use tuner.max_params.",
+    "metrics": _COMPILE,
+    "optimizer": _COMPILE,
+    "oracle": "Use tuner.study and tuner.top_trials(n): the study has all trials.",
+    "project_dir": "Use tuner.directory and tuner.study_name.",
+    "project_name": "Use tuner.study_name.",
+    "reload": "A tuner with the same arguments sees the same study.",
+    "remaining_trials": "Use tuner.n_trials, and tuner.results() for those that there are.",
+    "results_summary": "Use tuner.summary(n).",
+    "save": _STATE,
+    "search_space_summary": "Use tuner.space().",
+    "set_state": _STATE,
+    "tuner_id": _ARGUMENTS["tuner_id"],
 }
 
 
@@ -66,12 +141,22 @@ def check_names(names: Iterable[str], known: Callable[..., Any]) -> None:
     """
     for name in names:
         own = list(inspect.signature(known).parameters)
-        also = _ALSO_CALLED.get(name)
-        hint = f" It is called {also} here." if also else _check.nearest(name, own)
-        raise ArgumentTypeError(
-            f"OptunaTuner got {name!r}, which it does not take.{hint} It takes "
-            f"{', '.join(one for one in own if one != 'others')}."
-        )
+        listed = ", ".join(one for one in own if one != "others")
+        hint = _ARGUMENTS.get(name) or f"{_check.nearest(name, own)} It takes {listed}.".strip()
+        raise ArgumentTypeError(f"OptunaTuner got {name!r}, which it does not take. {hint}")
+
+
+def absent(tuner: object, name: str) -> Any:
+    """Say what an attribute of KerasTuner's tuners is called here.
+
+    Raises:
+        UnknownNameError: Names ours.
+        AttributeError: It is no attribute of KerasTuner's either, or raised this itself.
+    """
+    if name in _METHODS:
+        raise UnknownNameError(f"OptunaTuner has no {name!r}, as KerasTuner has. {_METHODS[name]}")
+    # Python asks for what is absent also where a property has raised an AttributeError: once more.
+    return object.__getattribute__(tuner, name)
 
 
 def check_tuner(tuner: Arguments) -> None:
@@ -80,6 +165,7 @@ def check_tuner(tuner: Arguments) -> None:
     Raises:
         ArgumentError: One line: what came, why it cannot work, what to pass.
     """
+    _check_hooks(type(tuner))
     _check_builder(tuner.build_model)
     objectives = parse_objectives(tuner.objective, tuner.direction)
     _warn_of_directions(objectives)
@@ -108,6 +194,15 @@ def check_tuner(tuner: Arguments) -> None:
         instead = "Pass how long a backup may be ago, 0 for one at each epoch, or None for none."
         _check.seconds("backup_every", tuner.backup_every, instead=instead)
     _check.one_of("overwrite", tuner.overwrite, (True, False))
+
+
+def _check_hooks(kind: type) -> None:
+    """Refuse a subclass with hooks of KerasTuner, which nobody would call."""
+    for name, instead in _HOOKS.items():
+        if hasattr(kind, name):
+            raise ArgumentTypeError(
+                f"{kind.__name__} defines {name}(), which OptunaTuner does not call. {instead}"
+            )
 
 
 def _warn_of_directions(objectives: Objectives) -> None:

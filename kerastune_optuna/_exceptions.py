@@ -10,6 +10,7 @@ TunerError
 ├── StorageError (ConnectionError)       the storage or its directory cannot be used
 ├── StudyMismatchError (ValueError)      the study exists and belongs to another search
 ├── TooManyFailuresError (RuntimeError)  trial after trial failed
+├── UnknownNameError (AttributeError)    an attribute that KerasTuner's tuners have
 ├── WeightsError (OSError)               weights cannot be saved, found or loaded
 └── WorkerError (RuntimeError)           worker processes died, or the executor broke
 """
@@ -53,6 +54,10 @@ class StudyMismatchError(TunerError, ValueError):
 
 class TooManyFailuresError(TunerError, RuntimeError):
     """Say that so many trials failed in a row that the search gave up."""
+
+
+class UnknownNameError(TunerError, AttributeError):
+    """Say that a tuner has no such attribute as KerasTuner's have, and which one is ours."""
 
 
 class WeightsError(TunerError, OSError):

@@ -17,7 +17,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _report, _rerun, _search, _signals, _study, _trial, _workers
-from kerastune_optuna._arguments import check_limits, check_names, check_tuner
+from kerastune_optuna._arguments import absent, check_limits, check_names, check_tuner
 from kerastune_optuna._data import FitArguments, check_fit_arguments, cross_validated
 from kerastune_optuna._report import Dashboard
 from kerastune_optuna._rerun import Confirmation
@@ -493,6 +493,21 @@ class OptunaTuner:
             return copy.deepcopy(_study.front(self._home.existing))
         return [self.best_trial]
 
+    def top_trials(self, n: int) -> list[FrozenTrial]:
+        """Return the best `n` COMPLETE trials, the best first, whether weights are kept or not.
+
+        Args:
+            n: How many. For a builder of KerasTuner's, `HyperParameters(trial)` has their values.
+
+        Returns:
+            The trials, each with its `value` and `params`.
+
+        Raises:
+            ArgumentError: There are several objectives, of which best_trials is the front.
+            NoTrialsError: Fewer trials are COMPLETE.
+        """
+        return copy.deepcopy(self._home.ranked(n))
+
     @property
     def best_params(self) -> dict[str, Any]:
         """The parameters of the best trial."""
@@ -541,6 +556,15 @@ class OptunaTuner:
             WeightsError: Weights are not kept, or no longer fit what build_model returns.
         """
         return _rerun.best_models(self._home, self.build_model, self.keep_best, n)
+
+    def space(self) -> None:
+        """Print the parameters that build_model asks for, each with its values and its default.
+
+        Where one is asked for only with some values of another, that is seen by calls of
+        build_model with one other value at a time, for ten seconds at most. Nothing is trained, and
+        no study is made. The defaults are those that enqueue_defaults() would let go first.
+        """
+        print(_search.outlined(self.build_model), end="")
 
     def results(self) -> pandas.DataFrame:
         """Return a pandas DataFrame with one row for each trial that began.
@@ -639,6 +663,12 @@ class OptunaTuner:
             MissingExtraError: `pip install "kerastune_optuna[dashboard]"` is needed.
         """
         return _report.show(self._home, port)
+
+    if not TYPE_CHECKING:  # which is to know the attributes that there are
+
+        def __getattr__(self, name):
+            """Say what an attribute of KerasTuner's tuners is called here."""
+            return absent(self, name)
 
     def __repr__(self) -> str:
         return f"OptunaTuner({_report.glance(self._home, self.n_trials)})"

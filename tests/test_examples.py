@@ -19,6 +19,7 @@ from kerastune_optuna.__main__ import app
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 INDEX = ROOT / "examples" / "README.md"
+NAMES = ROOT / "examples" / "keras_tuner_names.md"
 GUIDES = sorted((ROOT / "examples" / "guides").glob("*.md"))
 BEST = re.compile(r"^ +1 +\d+ +(\S+) ", re.MULTILINE)  # the value in the first row of a summary
 
@@ -143,7 +144,7 @@ def test_the_code_of_a_guide_runs(guide, tmp_path, monkeypatch):
     exec(compile("\n".join(blocks), str(guide), "exec"), {"__name__": "__main__"})
 
 
-@pytest.mark.parametrize("page", [README, INDEX, *GUIDES], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [README, INDEX, NAMES, *GUIDES], ids=lambda page: page.stem)
 def test_what_a_page_points_to_is_there(page):
     """Each relative link of a page leads to a file, and where it names a heading to that one."""
     links = re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text())

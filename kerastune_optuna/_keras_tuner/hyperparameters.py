@@ -104,7 +104,8 @@ class HyperParameters:
         """
         space = ranges.float_range(name, min_value, max_value, step, sampling)
         default = float(min_value) if default is None else default
-        return self._ask(name, space, default, parent_name, parent_values)
+        few = () if step else ranges.ten_values(min_value, max_value, sampling, default)
+        return self._ask(name, space, default, parent_name, parent_values, few)
 
     def Choice(
         self,
@@ -259,11 +260,14 @@ class HyperParameters:
         default: Any,
         parent_name: str | None,
         parent_values: Any,
+        few: tuple[float, ...] = (),
     ) -> Any:
         if parent_name:
             with self.conditional_scope(parent_name, parent_values):
-                return self._ask(name, space, default, None, None)
+                return self._ask(name, space, default, None, None, few)
         name = self._named(name)
+        if (note := getattr(self._trial, "note", None)) is not None:  # of what reads the space
+            note(name, space, default, tuple(map(str, self._conditions)), few)
         if not all(condition.is_met(self.values) for condition in self._conditions):
             self._inactive.add(name)
             return None

@@ -58,6 +58,22 @@ def float_range(
     return FloatDistribution(low, float(last), step=step)
 
 
+def ten_values(low: float, high: float, sampling: str | None, default: float) -> tuple[float, ...]:
+    """Return the values that KerasTuner's grid tries of an hp.Float without a step.
+
+    They are its default and ten from even parts of the range, by KerasTuner's own arithmetic.
+    """
+    kind, parts = (sampling or "linear").lower(), [part * 0.1 + 0.05 for part in range(10)]
+    low, high = float(low), float(high)
+    if kind == "linear":
+        ten = [part * (high - low) + low for part in parts]
+    elif kind == "log":
+        ten = [low * math.pow(high / low, part) for part in parts]
+    else:
+        ten = [high + low - low * math.pow(high / low, 1 - part) for part in parts]
+    return tuple(dict.fromkeys([float(default), *ten]))
+
+
 def choice(name: str, values: Sequence[Any]) -> CategoricalDistribution:
     """Return the distribution of hp.Choice."""
     if not values:

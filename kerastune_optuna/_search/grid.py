@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from optuna.samplers import GridSampler, RandomSampler
@@ -64,21 +64,34 @@ def lay_out_grid(
         return None
     trials = study.get_trials(deepcopy=False)
     known = {_points.text_of(trial) for trial in trials if not was_cut_off(trial)}
-    points, estimates = _read(build_model, known, room, seed or 0, memory)
+    spread: dict[str, int] = {}
+    points, estimates = _read(build_model, known, room, seed or 0, memory, spread)
     for text, params in list(points.items())[:room]:
         _points.lay_out_point(study, params, _points.OF_GRID, text)
     if room is None or len(points) <= room:
-        return f"Grid: {_check.count(len(estimates), 'configuration')}"
-    return f"Grid: about {_about(estimates)} configurations, of which n_trials= leaves some out"
+        return f"Grid: {_check.count(len(estimates), 'configuration')}{_told(spread)}"
+    about = f"about {_about(estimates)} configurations{_told(spread)}"
+    return f"Grid: {about}, of which n_trials= leaves some out"
+
+
+def _told(spread: Mapping[str, int]) -> str:
+    """Return which parameters have some of their values alone, in words."""
+    some = ", ".join(f"{count} values of {name!r}" for name, count in spread.items())
+    return f" with {some} (no step: ten values and the default, as in KerasTuner)" if some else ""
 
 
 def _read(
-    build_model: Builder, known: Container[str], room: int | None, seed: int, memory: Memory
+    build_model: Builder,
+    known: Container[str],
+    room: int | None,
+    seed: int,
+    memory: Memory,
+    spread: dict[str, int],
 ) -> tuple[dict[str, dict[str, Any]], list[int]]:
     """Return points that the study lacks, at most one more than it has room for, and estimates."""
     points: dict[str, dict[str, Any]] = {}
     estimates = []
-    for params, estimate in configurations(build_model, seed, memory):
+    for params, estimate in configurations(build_model, seed, memory, spread):
         if _signals.requested():
             raise KeyboardInterrupt
         estimates.append(estimate)
@@ -111,7 +124,7 @@ def _check_size(estimates: list[int]) -> None:
 
 
 def configurations(
-    build_model: Builder, seed: int, memory: Memory
+    build_model: Builder, seed: int, memory: Memory, spread: dict[str, int] | None = None
 ) -> Iterator[tuple[dict[str, Any], int]]:
     """Yield each configuration of a builder once, in random order, by one call of it for each.
 
@@ -119,6 +132,7 @@ def configurations(
         build_model: The builder. Nothing that it returns is trained.
         seed: Fixes the order.
         memory: Releases what each call leaves.
+        spread: Gets the names of parameters without steps, each with how many of its values count.
 
     Yields:
         The parameters, and an estimate of how many configurations there are: the product of how
@@ -132,33 +146,42 @@ def configurations(
     with memory.apart():
         while not root.is_closed:
             with memory.released():
-                params, estimate = _follow(build_model, root, chance)
+                params, estimate = _follow(build_model, root, chance, spread)
             yield params, estimate
 
 
 def _follow(
-    build_model: Builder, root: space.Node, chance: random.Random
+    build_model: Builder, root: space.Node, chance: random.Random, spread: dict[str, int] | None
 ) -> tuple[dict[str, Any], int]:
     """Call a builder once for a configuration that is still open; return that and the estimate."""
     path, estimate = [root], 1
 
     def choose(name: str, distribution: BaseDistribution) -> Any:
         nonlocal estimate
-        count = _finite_size(name, distribution)
+        few = _some_values(walker, distribution)
+        count = len(few) or _finite_size(name, distribution)
+        if few and spread is not None:
+            spread[name] = count
         estimate *= count
-        if not path[-1].asks(name, distribution):
+        if not path[-1].asks(name, count):
             raise ArgumentError(_UNSTEADY)
         place = chance.randrange(count)
         while (child := path[-1].children.get(place)) is not None and child.is_closed:
             place = chance.randrange(count)
         path.append(path[-1].child(place))
-        return space.value_at(distribution, place)
+        return few[place] if few else space.value_at(distribution, place)
 
     walker = space.Walker(choose)
     space.walk(build_model, walker)
     if not space.close(path):
         raise ArgumentError(_UNSTEADY)
     return walker.params, estimate
+
+
+def _some_values(walker: space.Walker, distribution: BaseDistribution) -> tuple[Any, ...]:
+    """Return the values that a builder for KerasTuner gives a parameter without an end of them."""
+    is_endless = math.isinf(space.size(distribution))
+    return walker.notes[-1].few if is_endless and walker.notes else ()
 
 
 def _finite_size(name: str, distribution: BaseDistribution) -> int:

@@ -98,6 +98,19 @@ def count_if_all(study: optuna.Study, *, running: bool) -> int | None:
     return tree.leaves() if tree.is_closed else None
 
 
+def is_more_left(study: optuna.Study, unasked: int) -> bool:
+    """Whether a configuration is sure to be left beside those of some trials.
+
+    Args:
+        study: The study.
+        unasked: How many trials are about to ask for their parameters.
+    """
+    trials = _all(study, fresh=False)
+    if not all(map(space.is_finite, trials)):
+        return True
+    return space.tried(_of_these_epochs(study, trials, running=True)).left() > unasked
+
+
 def may_come_again(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials whose parameters all have steps or choices, running ones too."""
     trials = _all(study, fresh=False)

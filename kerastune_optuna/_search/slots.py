@@ -110,7 +110,9 @@ class Budget:
                 return None
             free = _free(slots[:size])
             if (trial := take_one(study, free)) is not None:
-                if len(free) == 1 and len(slots) < size:
+                is_last = len(free) == 1 and len(slots) < size
+                # A slot for which nothing is left would wait for ever.
+                if is_last and self.ending.may_go_on(study, 1 + sum(map(_is_unasked, slots))):
                     lay_out(study)
                 return trial
             if len(slots) >= size and not free and not self.reap(study, watch):
@@ -328,6 +330,11 @@ def _is_any_at_work(slots: Sequence[FrozenTrial]) -> bool:
 def _why(dead: FrozenTrial) -> str:
     """Return why nobody runs a trial: one that this living process signed was interrupted."""
     return INTERRUPTED if is_signed_here(dead) else DIED
+
+
+def _is_unasked(trial: FrozenTrial) -> bool:
+    """Whether a worker has begun a trial, and its builder has asked for nothing yet."""
+    return trial.state is TrialState.RUNNING and not trial.params
 
 
 def is_free(trial: FrozenTrial) -> bool:

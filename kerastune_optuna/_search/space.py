@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -23,6 +24,25 @@ if TYPE_CHECKING:
 Choose: TypeAlias = Callable[[str, BaseDistribution], Any]
 
 
+@dataclass(frozen=True)
+class Note:
+    """Hold what a builder for KerasTuner says of a parameter besides its distribution.
+
+    Args:
+        name: The parameter.
+        distribution: What it may be.
+        default: Its default.
+        conditions: With which values of others it is asked for, like "model=cnn".
+        few: Some of its values, the default among them, where it has no end of values.
+    """
+
+    name: str
+    distribution: BaseDistribution
+    default: Any
+    conditions: tuple[str, ...]
+    few: tuple[Any, ...] = ()
+
+
 class Walker(FixedTrial):
     """Stand for a trial before a builder, without a study, and write down what it asks for.
 
@@ -34,6 +54,11 @@ class Walker(FixedTrial):
         self._chosen: dict[str, Any] = {}
         super().__init__(self._chosen)  # FixedTrial reads the values from this dict
         self._choose = choose
+        self.notes: list[Note] = []
+
+    def note(self, *said: Any) -> None:
+        """Take what HyperParameters says of a parameter before it asks for it, as Note has it."""
+        self.notes.append(Note(*said))
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
@@ -180,9 +205,9 @@ class Node:
         self._name = ""  # empty until a builder asks for a parameter
         self._size = math.inf
 
-    def asks(self, name: str, distribution: BaseDistribution) -> bool:
-        """Note which parameter is asked for here; False where it was another one before."""
-        asked = name, size(distribution)
+    def asks(self, name: str, count: float) -> bool:
+        """Note which parameter of how many values is asked for; False where it was another one."""
+        asked = name, count
         if not self._name:
             self._name, self._size = asked
         is_steady = asked == (self._name, self._size)
@@ -212,6 +237,13 @@ class Node:
                 return False
         return node is not None
 
+    def left(self) -> float:
+        """Return how many configurations are left to try at the least; infinity where none was."""
+        if self.is_closed:
+            return 0
+        begun = sum(child.left() for child in self.children.values())
+        return self._size - len(self.children) + begun
+
     def leaves(self) -> int:
         """Return how many configurations are below."""
         return sum(child.leaves() for child in self.children.values()) or 1
@@ -239,7 +271,7 @@ def tried(trials: Iterable[FrozenTrial]) -> Node:
         path = [root]
         for name, distribution in trial.distributions.items():
             place = place_of(distribution, trial.params[name])
-            path[-1].asks(name, distribution)
+            path[-1].asks(name, size(distribution))
             path.append(path[-1].child(place))
         if len(path) > 1:
             close(path)

@@ -96,6 +96,10 @@ class Ending:
             return True
         return self._why(study, asks=True) is not None
 
+    def may_go_on(self, study: optuna.Study, unasked: int) -> bool:
+        """Whether another trial may start beside those that have not asked for parameters yet."""
+        return self.train_repeats or repeats.is_more_left(study, unasked)
+
     def _why(self, study: optuna.Study, *, asks: bool) -> str | None:
         """Return the line of the worker that ended the search first, this one where it `asks`."""
         if self.terminator is None:  # nothing could end it: the study need not be read

@@ -110,8 +110,10 @@ def note_epochs(study: optuna.Study, epochs: int, *, is_other: bool = False) -> 
             say nothing about theirs.
     """
     if is_other or study.user_attrs.get(record.EPOCHS) != epochs:
+        # KerasTuner does not say how many epochs its trials had: as many as the first search gives.
+        is_first = record.EPOCHS not in study.user_attrs and record.IMPORTED in study.user_attrs
         begun = [trial.number for trial in study.get_trials(deepcopy=False) if _has_begun(trial)]
-        since = max(begun, default=-1) + 1
+        since = 0 if is_first else max(begun, default=-1) + 1
         _optuna.set_attr(study, record.EPOCHS_SINCE, since)
         study.set_user_attr(record.EPOCHS, epochs)
 

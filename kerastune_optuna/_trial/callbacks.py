@@ -115,8 +115,12 @@ class PruningCallback(KerasPruningCallback):
 
     def _is_last(self, epoch: int) -> bool:
         """Whether training ends with an epoch by itself."""
-        is_stopped = getattr(self.model, "stop_training", False)
-        return is_stopped or epoch + 1 >= self.params.get("epochs", 0)
+        return self._is_stopped or epoch + 1 >= self.params.get("epochs", 0)
+
+    @property
+    def _is_stopped(self) -> bool:
+        # A model that a loop of the user's own trains may lack it.
+        return bool(getattr(self.model, "stop_training", False))
 
     def break_off(self) -> None:
         """End the training for a retry to resume; the epoch that runs counts as not begun."""
@@ -212,7 +216,7 @@ class PruningCallback(KerasPruningCallback):
 
     @property
     def stop_reason(self) -> str:
-        """Why training ended: all epochs, pruned, or stopped by another callback."""
+        """Why training ended: all epochs, pruned, stopped by another callback, or by itself."""
         if self.reason is not None:
             return self.reason
         epoch, epochs = self._last_epoch + 1, self.params.get("epochs", 0)
@@ -223,9 +227,11 @@ class PruningCallback(KerasPruningCallback):
         if self.pruned:
             pruner = cast(optuna.Trial, self.trial).study.pruner  # a FixedTrial is never pruned
             return f"pruned at epoch {epoch}/{epochs} by {type(pruner).__name__}"
-        if epoch < epochs:
+        if epoch >= epochs:
+            return "all epochs"
+        if self._is_stopped:
             return f"stopped at epoch {epoch}/{epochs} by a callback"
-        return "all epochs"
+        return f"ended at epoch {epoch}/{epochs}"  # as a loop of the user's own may
 
     def state(self) -> dict[str, Any]:
         """Return what a resumed training needs, in a form that JSON holds."""

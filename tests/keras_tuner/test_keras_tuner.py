@@ -30,6 +30,8 @@ from kerastune_optuna import (
     TooManyFailuresError,
     from_keras_tuner,
 )
+from kerastune_optuna._backend import Memory
+from kerastune_optuna._search.grid import Grid, configurations, lay_out_grid
 from tests.conftest import kept
 from tests.keras_tuner_builders import (
     FUNCTIONS,
@@ -141,6 +143,37 @@ def test_spans_have_keras_tuners_ends(question):
 def test_defaults_are_keras_tuners(question):
     """Without a trial each hyperparameter has the default that KerasTuner gives it."""
     assert question(HyperParameters()) == question(keras_tuner.HyperParameters())
+
+
+@pytest.mark.parametrize("question", SPANS.values(), ids=SPANS)
+def test_the_grid_of_a_span_is_keras_tuners(question):
+    """A float without a step has ten values and its default, to the last digit."""
+    theirs = keras_tuner.HyperParameters()
+    question(theirs)
+    spread = {}
+    grid = configurations(from_keras_tuner(question), 0, Memory(), spread)
+    values = [params["x"] for params, _ in grid]
+    assert len(values) == len(set(values)) == spread["x"] == 11
+    assert set(values) == {*theirs.space[0].values, theirs.space[0].default}
+
+
+def test_a_grid_says_of_which_parameters_it_leaves_values_out(make_tuner):
+    """One line, and each point is laid out once: a name of two ranges has the values of each."""
+
+    def build(hp):
+        for kind in [hp.Choice("kind", ["a", "b"])]:
+            with hp.conditional_scope("kind", kind):
+                hp.Float("rate", 0.5 if kind == "a" else 0.1, 0.9, default=0.55)
+
+    study = make_tuner().study
+    study.sampler = Grid()
+    line = lay_out_grid(study, from_keras_tuner(build), None, 0, Memory())
+    assert line == (
+        "Grid: 22 configurations with 11 values of 'rate' (no step: ten values and the default, "
+        "as in KerasTuner)"
+    )
+    points = [tuple(trial.system_attrs["fixed_params"].items()) for trial in study.trials]
+    assert len(set(points)) == 22
 
 
 def is_given(value, hyperparameter):
@@ -344,9 +377,10 @@ def test_a_loop_of_its_own_may_call_the_callbacks(search, data, is_compiled):
             return 0.75
 
     options = {"direction": "maximize", "n_trials": 1, "backup_every": 0}
-    tuner = search(from_keras_tuner(Model()), "my_score", **options)
+    tuner = search(from_keras_tuner(Model()), "my_score", fit={"epochs": 10}, **options)
     trial = tuner.best_trial
     assert trial.intermediate_values == {0: 0.25, 1: 0.75, 2: 0.5}
+    assert trial.user_attrs["stop_reason"] == "ended at epoch 3/10", "no callback stopped it"
     assert (trial.value, trial.user_attrs["best_epoch"]) == (0.75, 1)
     model = tuner.best_model()
     assert model.compiled == is_compiled
@@ -471,9 +505,9 @@ def test_the_guides_calls_work(search, make_tuner, data):
     names |= {"HyperParameters": HyperParameters, "tuner": tuner}
     names |= {"x": data[0], "y": data[1], "data": data[2]}
     calls = [line for line in LINES if line not in ARGUMENTS]
-    assert len(calls) == 8
+    assert len(calls) == 11
     for line in calls:
-        assert eval(line, names) is not None or line == "tuner.summary(3)"
+        assert eval(line, names) is not None or line in ("tuner.summary(3)", "tuner.space()")
 
 
 def scored(hp):

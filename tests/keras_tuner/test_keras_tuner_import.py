@@ -119,6 +119,33 @@ def test_a_search_goes_on_with_it(data, tmp_path):
     assert len(tuner.results()) == 22
 
 
+def small(hp):
+    """Ask for one of eight configurations."""
+    return compiled(keras.layers.Dense(hp.Int("units", 2, 5), hp.Choice("end", ["relu", "elu"])))
+
+
+class OfFive(Tuner):
+    """Have searched five of the eight."""
+
+    def run_trial(self, trial, *args, **kwargs):
+        """Tell of a value."""
+        small(trial.hyperparameters)
+        return {"val_accuracy": 0.5 + int(trial.trial_id) / 100}
+
+
+def test_no_new_trial_repeats_an_imported_one(call, data, tmp_path):  # noqa: F811
+    """The first search after the import draws the three configurations that are left, and ends."""
+    options = {"max_trials": 5, "seed": 0, "directory": tmp_path, "project_name": "old"}
+    OfFive(small, "val_accuracy", **options).search(verbose=0)
+    call("import", tmp_path / "old", "--directory", tmp_path / "tuning")
+    options = {"study_name": "old", "directory": tmp_path / "tuning", "seed": 0}
+    tuner = OptunaTuner(from_keras_tuner(small), **options)
+    x, y, validation = data
+    tuner.search(x, y, validation_data=validation, epochs=1, verbose=0)
+    points = [tuple(sorted(trial.params.items())) for trial in tuner.study.trials]
+    assert len(points) == len(set(points)) == 8
+
+
 def test_a_second_import_adds_what_is_new(call, project, tmp_path):  # noqa: F811
     """Trials that are there are left out, and unfinished ones too."""
     folder = tmp_path / "old"

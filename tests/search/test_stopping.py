@@ -75,6 +75,15 @@ def test_a_search_ends_where_nothing_is_left(search, make_tuner, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == end
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_no_slot_waits_for_what_is_not_there(search, workers):
+    """Where all was tried before the study has its size, each of its trials has ended."""
+    fit = {"epochs": 1, "n_workers": workers}
+    tuner = search(of_four, "val_loss", sampler="tpe", n_trials=20, fit=fit)
+    assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE"] * 4
+
+
 @pytest.mark.parametrize(
     ("terminator", "line"),
     [

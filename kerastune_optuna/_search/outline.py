@@ -1,0 +1,151 @@
+"""The space of a builder as a table, before anything is trained."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from optuna.distributions import BaseDistribution
+from optuna.trial import BaseTrial
+
+from kerastune_optuna import _check
+from kerastune_optuna._search import asked as _asked
+from kerastune_optuna._search import space
+
+if TYPE_CHECKING:
+    from kerastune_optuna._backend import Memory
+
+Builder: TypeAlias = Callable[[BaseTrial], Any]
+# A name, and the conditions of KerasTuner under which it is asked for.
+_Key: TypeAlias = tuple[str, tuple[str, ...]]
+# Values that are given, a parameter to try, and what it may be.
+_Step: TypeAlias = tuple[Mapping[str, Any], str, BaseDistribution]
+
+_FEW = 12  # values of a parameter that are all tried, to see what is asked for with each
+_SECONDS = 10.0  # after which no further condition is looked for
+_CUT = f"Conditions were looked for during {_SECONDS:.0f} seconds: there may be more."
+
+
+def outlined(build_model: Builder) -> str:
+    """Return a line for each parameter that a builder asks for: its values, default and conditions.
+
+    Conditions in plain Python are seen by calls with one other value at a time.
+
+    Args:
+        build_model: The builder. Nothing that it returns is trained.
+
+    Returns:
+        The lines, each with its end.
+    """
+    from kerastune_optuna._backend import Memory  # which imports Keras, as the builder has
+
+    found = _Found(build_model, Memory())
+    is_whole = found.explore()
+    cells = [("parameter", "values", "default", "only with"), *map(found.row, found.notes)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    title = f"Search space: {_check.count(len(found.notes), 'parameter')}"
+    lines = [title, *(_joined(row, widths) for row in cells if found.notes)]
+    return "".join(f"{line}\n" for line in [*lines, *([] if is_whole else [_CUT])])
+
+
+def _joined(row: tuple[str, ...], widths: list[int]) -> str:
+    padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+    return f"  {'  '.join(padded)}".rstrip()
+
+
+class _Found:
+    """Hold what a builder asks for, and with which values of what else."""
+
+    def __init__(self, build_model: Builder, memory: Memory) -> None:
+        self.notes: dict[_Key, space.Note] = {}
+        self._where: dict[_Key, dict[str, list[Any]]] = {}
+        self._build_model, self._memory = build_model, memory
+        self._ends = time.monotonic() + _SECONDS
+
+    @cached_property
+    def _own(self) -> dict[str, Any]:
+        """The defaults that a builder that takes an Optuna trial has of its own."""
+        return _asked.defaults(self._build_model)
+
+    def explore(self) -> bool:
+        """Call the builder with its defaults, then with other values; False where time is over."""
+        first = self._call({})
+        if first is None:  # once more, for its error
+            self._build_model(self._walker({}))
+            return False
+        waiting: deque[_Step] = deque(({}, name, values) for name, values in first[1].items())
+        seen = set(first[1])
+        while waiting:
+            given, name, values = waiting.popleft()
+            if time.monotonic() > self._ends:
+                return False
+            for context, opened in self._vary(given, name, _some(values)):
+                new = {one: space for one, space in opened.items() if one not in seen}
+                seen |= set(new)
+                waiting.extend((context, one, space) for one, space in new.items())
+        return True
+
+    def _vary(
+        self, given: Mapping[str, Any], name: str, values: list[Any]
+    ) -> Iterator[tuple[dict[str, Any], dict[str, BaseDistribution]]]:
+        """Call the builder with each value of a parameter; yield with what, and its parameters."""
+        asked: list[tuple[Any, list[_Key]]] = []
+        for value in values:
+            context = {**given, name: value}
+            if (came := self._call(context)) is not None:
+                asked.append((value, came[0]))
+                yield context, came[1]
+        for key in {one: None for _, keys in asked for one in keys}:
+            among = [value for value, keys in asked if key in keys]
+            if len(among) < len(asked):
+                self._where.setdefault(key, {}).setdefault(name, among)
+
+    def _call(
+        self, given: Mapping[str, Any]
+    ) -> tuple[list[_Key], dict[str, BaseDistribution]] | None:
+        """Return what the builder says and asks for; None where it raises an error."""
+        walker = self._walker(given)
+        with self._memory.released():
+            if not space.walk(self._build_model, walker):
+                return None
+        notes = walker.notes or [
+            space.Note(name, one, self._default(walker, name, one), ())
+            for name, one in walker.distributions.items()
+        ]
+        keys = [(note.name, note.conditions) for note in notes]
+        for key, note in zip(keys, notes, strict=True):
+            self.notes.setdefault(key, note)
+        return keys, walker.distributions
+
+    def _walker(self, given: Mapping[str, Any]) -> space.Walker:
+        def choose(name: str, distribution: BaseDistribution) -> Any:
+            return given[name] if name in given else self._default(walker, name, distribution)
+
+        walker = space.Walker(choose)
+        return walker
+
+    def _default(self, walker: space.Walker, name: str, distribution: BaseDistribution) -> Any:
+        """Return what the builder says is the default of a parameter, else its middle."""
+        said = walker.notes[-1].default if walker.notes else self._own.get(name)
+        return said if _check.allows(distribution, said) else space.middle(distribution)
+
+    def row(self, key: _Key) -> tuple[str, ...]:
+        """Return the cells of a parameter: name, values, default, and conditions."""
+        note = self.notes[key]
+        scale = " on a log scale" if getattr(note.distribution, "log", False) else ""
+        seen = self._where.get(key, {}).items()
+        said = {one.partition("=")[0] for one in note.conditions}
+        where = [f"{name}={','.join(map(str, few))}" for name, few in seen if name not in said]
+        values = f"{space.described(note.distribution)}{scale}"
+        return note.name, values, str(note.default), " and ".join([*note.conditions, *where])
+
+
+def _some(distribution: BaseDistribution) -> list[Any]:
+    """Return all values of a parameter that has few, else the ends of its range."""
+    count = space.size(distribution)
+    if count <= _FEW or hasattr(distribution, "choices"):
+        return [space.value_at(distribution, place) for place in range(int(count))]
+    return [getattr(distribution, "low", None), getattr(distribution, "high", None)]

@@ -1,0 +1,86 @@
+"""The space of a builder is printed before anything is trained."""
+
+from __future__ import annotations
+
+import pytest
+
+from kerastune_optuna import from_keras_tuner
+from kerastune_optuna._search import outline
+from tests.keras_tuner_builders import branches, same_names
+
+
+def nested(trial):
+    """Ask for parameters under plain Python conditions, two of them one within the other."""
+    for layer in range(trial.suggest_int("layers", 1, 3)):
+        trial.suggest_int(f"units_{layer}", 4, 64, log=True)
+    is_sgd = trial.suggest_categorical("optimizer", ["sgd", "adam"]) == "sgd"
+    if is_sgd and trial.suggest_categorical("nesterov", [False, True]):
+        trial.suggest_float("momentum", 0.5, 0.9, step=0.2)
+
+
+def printed(tuner, capsys):
+    """Return the lines of space() as their cells, between which there are two spaces at least."""
+    tuner.space()
+    return [line.split("  ") for line in capsys.readouterr().out.splitlines()]
+
+
+def words(line):
+    """Return the cells of a line."""
+    return [cell.strip() for cell in line if cell.strip()]
+
+
+def test_python_conditions_are_found(make_tuner, capsys, tmp_path):
+    """Ranges, defaults and conditions are there, in a table, and no study is made."""
+    title, head, *rows = map(words, printed(make_tuner(nested, "val_loss"), capsys))
+    assert title == ["Search space: 7 parameters"]
+    assert head == ["parameter", "values", "default", "only with"]
+    assert rows == [
+        ["layers", "1 to 3", "2"],
+        ["units_0", "4 to 64 on a log scale", "16"],
+        ["units_1", "4 to 64 on a log scale", "16", "layers=2,3"],
+        ["optimizer", "one of 'sgd', 'adam'", "sgd"],
+        ["nesterov", "one of False, True", "False", "optimizer=sgd"],
+        ["units_2", "4 to 64 on a log scale", "16", "layers=3"],
+        ["momentum", "0.5 to 0.9 in steps of 0.2", "0.7", "nesterov=True"],
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("build", "rows"),
+    [
+        (
+            branches,
+            [["rate", "0.1 to 0.5 in steps of 0.1", "0.1", "kind=dense,wide and dropout=True"]],
+        ),
+        (
+            same_names,
+            [
+                ["activation", "one of 'relu', 'tanh'", "relu", "kind=a"],
+                ["activation", "one of 'selu', 'elu'", "selu", "kind=b"],
+            ],
+        ),
+    ],
+)
+def test_keras_tuners_conditions_and_defaults_are_told(make_tuner, capsys, build, rows):
+    """A builder for KerasTuner says them itself, for each range that a name has."""
+    found = list(map(words, printed(make_tuner(from_keras_tuner(build)), capsys)))
+    assert [row for row in found if row[0] in {name for name, *_ in rows}] == rows
+
+
+def test_a_builder_that_raises_says_why(make_tuner):
+    """Its own error comes, as it would in a search."""
+
+    def build(trial):
+        raise ZeroDivisionError("no such luck")
+
+    with pytest.raises(ZeroDivisionError, match="no such luck"):
+        make_tuner(build).space()
+
+
+def test_a_slow_builder_is_not_called_for_ever(make_tuner, capsys, monkeypatch):
+    """After the time for it, what was found is printed, and that there may be more."""
+    monkeypatch.setattr(outline, "_SECONDS", 0.0)
+    lines = printed(make_tuner(nested), capsys)
+    assert lines[0] == ["Search space: 5 parameters"]
+    assert lines[-1] == ["Conditions were looked for during 10 seconds: there may be more."]
