@@ -58,6 +58,14 @@ _ALSO_CALLED = {
 }
 
 
+# Arguments of KerasTuner that have no counterpart, and why.
+_NOT_HERE = {
+    "max_retries_per_trial": "A trial that fails would fail again from the same parameters and "
+    "seed; one whose process died is run again by itself. max_failed_trials= says how many may "
+    "fail in a row.",
+}
+
+
 def check_names(names: Iterable[str], known: Callable[..., Any]) -> None:
     """Refuse arguments that the tuner does not have.
 
@@ -68,6 +76,7 @@ def check_names(names: Iterable[str], known: Callable[..., Any]) -> None:
         own = list(inspect.signature(known).parameters)
         also = _ALSO_CALLED.get(name)
         hint = f" It is called {also} here." if also else _check.nearest(name, own)
+        hint = f" {_NOT_HERE[name]}" if name in _NOT_HERE else hint
         raise ArgumentTypeError(
             f"OptunaTuner got {name!r}, which it does not take.{hint} It takes "
             f"{', '.join(one for one in own if one != 'others')}."

@@ -15,7 +15,7 @@ from optuna.distributions import (
 )
 from optuna.trial import BaseTrial, FixedTrial
 
-from kerastune_optuna._exceptions import ArgumentError, TunerError
+from kerastune_optuna._exceptions import ArgumentError, TunerError, is_fatal
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -67,7 +67,9 @@ def walk(build_model: Callable[[BaseTrial], Any], walker: Walker) -> bool:
         build_model(walker)
     except TunerError:
         raise
-    except Exception:  # the user's builder may raise anything for values that it does not take
+    except Exception as error:  # the builder may raise anything for values that it does not take
+        if is_fatal(error):
+            raise
         return False  # a trial with these values will raise it too, and be FAIL with the reason
     return True
 

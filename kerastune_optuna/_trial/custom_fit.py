@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from kerastune_optuna import _signals
-from kerastune_optuna._exceptions import BuilderError, MetricNotFoundError
+from kerastune_optuna._exceptions import BuilderError, MetricNotFoundError, is_fatal
 from kerastune_optuna._study import record
 from kerastune_optuna._trial.callbacks import BestWeights, Logs, PruningCallback
 from kerastune_optuna._trial.fits import Fits, TrainingOver
@@ -99,8 +99,8 @@ def train(
         return build_model.fit(trial, model, **keywords)  # type: ignore[attr-defined] # it has one
     except TrainingOver:
         return None
-    except Exception:  # the user's code may raise anything after half of a training
-        if not is_over():
+    except Exception as error:  # the user's code may raise anything after half of a training
+        if is_fatal(error) or not is_over():
             raise
         return None
 
