@@ -74,19 +74,17 @@ def test_a_fatal_error_ends_the_reading_of_a_grid(search, error):
         search(from_keras_tuner(Raising("build", error)), sampler="grid", fit={"epochs": 1})
 
 
-def test_failed_trials_of_one_kind_end_no_search(search, make_tuner):
+def test_failed_trials_of_one_kind_end_no_search(search):
     """KerasTuner's users raise one for each model that they do not want trained."""
+    calls = []
 
     def build(hp):
-        units = hp.Choice("units", [2, 40, 41])
-        if units >= 40:
+        calls.append(hp.Int("units", 2, 40))
+        if len(calls) <= 2:
             raise keras_tuner.errors.FailedTrialError("The model is too large.")
-        return compiled(keras.layers.Dense(units))
+        return compiled(keras.layers.Dense(calls[-1]))
 
-    tuner = make_tuner(from_keras_tuner(build), n_trials=1)
-    for units in (40, 41):
-        tuner.enqueue({"units": units})
-    search(tuner=tuner, fit={"epochs": 1})
+    tuner = search(from_keras_tuner(build), n_trials=1, fit={"epochs": 1})
     states = [trial.state.name for trial in tuner.study.trials]
     assert states == ["FAIL", "FAIL", "COMPLETE"]
 
