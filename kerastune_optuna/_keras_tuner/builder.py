@@ -10,6 +10,7 @@ from typing import Any
 from optuna.trial import BaseTrial, FixedTrial
 
 from kerastune_optuna._exceptions import ArgumentTypeError
+from kerastune_optuna._keras_tuner.entries import FirstRanges
 from kerastune_optuna._keras_tuner.hyperparameters import HyperParameters
 
 _TWICE = re.compile(r"got multiple values for (?:keyword )?argument '(\w+)'")
@@ -63,19 +64,31 @@ class _Builder:
 
     def __init__(self, func: Any) -> None:
         self.func = func  # as functools.partial names it: the study is named after it
+        self._first = FirstRanges()
 
     def __call__(self, trial: BaseTrial) -> Any:
-        return self._build(HyperParameters(trial))
+        return self._build(HyperParameters(trial, self._first))
 
     def _build(self, hp: HyperParameters) -> Any:
+        if (declare := getattr(self.func, "declare_hyperparameters", None)) is not None:
+            declare(hp)
         return getattr(self.func, "build", self.func)(hp)
+
+    def learn_ranges(self) -> None:
+        """Build the model of the defaults, as KerasTuner does first: its ranges are those to keep.
+
+        A builder may ask for one name with other ranges in another branch of its code.
+        """
+        if not self._first.are_known:
+            self._build(HyperParameters(None, self._first))
+            self._first.fix()
 
     def default_params(self) -> dict[str, Any]:
         """Return the defaults that KerasTuner begins with, for enqueue_defaults()."""
-        hp = HyperParameters()
+        hp = HyperParameters(None, self._first)
         self._build(hp)
         asked = FixedTrial(hp.values)  # its params record what it is asked for
-        self._build(HyperParameters(asked))
+        self._build(HyperParameters(asked, self._first))
         return asked.params
 
 
@@ -84,7 +97,7 @@ class _TrainingBuilder(_Builder):
 
     def fit(self, trial: BaseTrial, model: Any, **keywords: Any) -> Any:
         """Return what HyperModel.fit returns, called as KerasTuner would call it."""
-        hp = HyperParameters(trial)
+        hp = HyperParameters(trial, self._first)
         data, offered = _as_called(self.func.fit, keywords)
         while True:
             try:

@@ -27,6 +27,7 @@ def chosen(build_model: Builder, params: object) -> dict[str, Any]:
         raise ArgumentTypeError(
             f"enqueue() got {params!r}. Pass one configuration as a dict, like {{'units': 32}}."
         )
+    space.learn_ranges(build_model)
     return _allowed(build_model, params)
 
 
@@ -36,6 +37,7 @@ def defaults(build_model: Builder) -> dict[str, Any]:
     Raises:
         ArgumentError: The builder asks for no parameters.
     """
+    space.learn_ranges(build_model)
     own = getattr(build_model, "default_params", None)
     if own is not None:
         return _allowed(build_model, own())

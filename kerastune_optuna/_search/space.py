@@ -57,6 +57,19 @@ class Walker(FixedTrial):
             self._chosen[name] = self._choose(name, distribution)
 
 
+def learn_ranges(build_model: Callable[[BaseTrial], Any]) -> None:
+    """Let a builder that keeps its first ranges, as one for KerasTuner does, learn them.
+
+    Raises:
+        FatalError: The builder raised it, or KerasTuner's own.
+    """
+    try:
+        getattr(build_model, "learn_ranges", lambda: None)()
+    except Exception as error:  # the builder may raise anything for its own defaults
+        if is_fatal(error):
+            raise
+
+
 def walk(build_model: Callable[[BaseTrial], Any], walker: Walker) -> bool:
     """Call a builder with a walker in place of a trial; return whether the builder ran to its end.
 

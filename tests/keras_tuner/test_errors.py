@@ -13,7 +13,7 @@ FATAL = [FatalError("stop"), keras_tuner.errors.FatalValueError("stop")]
 
 
 class Raising(keras_tuner.HyperModel):
-    """Raise an error in the second call of one of its methods."""
+    """Raise an error in the second trial, or for a second configuration of a grid."""
 
     def __init__(self, where, error):
         super().__init__()
@@ -21,7 +21,8 @@ class Raising(keras_tuner.HyperModel):
 
     def _come_to(self, where):
         self.calls.append(where)
-        if where == self.where and self.calls.count(where) == 2:
+        # The model of the defaults is built before the first trial.
+        if where == self.where and self.calls.count(where) == (3 if where == "build" else 2):
             raise self.error
 
     def build(self, hp):
@@ -80,7 +81,7 @@ def test_failed_trials_of_one_kind_end_no_search(search):
 
     def build(hp):
         calls.append(hp.Int("units", 2, 40))
-        if len(calls) <= 2:
+        if 1 < len(calls) <= 3:  # the first is that of the defaults
             raise keras_tuner.errors.FailedTrialError("The model is too large.")
         return compiled(keras.layers.Dense(calls[-1]))
 
