@@ -59,6 +59,7 @@ class OptunaTuner:
         objective: Name of a metric in the epoch logs. Default "val_accuracy", which also finds the
             categorical, sparse and binary accuracies of Keras. Or a list of names, also "n_params",
             "seconds" and "inference_ms"; its first metric decides on best epochs and on pruning.
+            KerasTuner's Objective, which has a direction, may stand for a name.
         direction: "minimize", "maximize", or "auto" (default) where the name leaves no doubt; or a
             list.
         n_trials: Size of the study, over all calls of search(); COMPLETE and PRUNED trials count.
