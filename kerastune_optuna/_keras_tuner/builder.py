@@ -13,6 +13,7 @@ from kerastune_optuna._exceptions import ArgumentTypeError
 from kerastune_optuna._keras_tuner.entries import FirstRanges
 from kerastune_optuna._keras_tuner.hyperparameters import HyperParameters
 
+_BY_POSITION = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 _TWICE = re.compile(r"got multiple values for (?:keyword )?argument '(\w+)'")
 
 
@@ -101,7 +102,11 @@ class _TrainingBuilder(_Builder):
         data, offered = _as_called(self.func.fit, keywords)
         while True:
             try:
-                return self.func.fit(hp, model, *data, **offered)
+                return self.func.fit(hp, model, *data.values(), **offered)
+            except KeyError as error:  # a fit of *args and **kwargs may look data up by its name
+                if not data.keys() & set(error.args):
+                    raise
+                data, offered = {}, {**data, **offered}
             except TypeError as error:
                 twice = _TWICE.search(str(error))
                 if twice is None or offered.pop(twice[1], None) is None:
@@ -116,21 +121,22 @@ def _has_own_fit(hypermodel: Any) -> bool:
 
 def _as_called(
     fit: Callable[..., Any], keywords: dict[str, Any]
-) -> tuple[list[Any], dict[str, Any]]:
-    """Return the data and the keywords with which a KerasTuner's search() would call a fit.
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the data by position and the keywords with which KerasTuner would call a fit.
 
-    KerasTuner passes on what its user gave to search(): the data by position, and nothing else
-    than was given.
+    KerasTuner passes on what its user gave to search(), and nothing else. Data goes by name where
+    the fit has it under its name, and else by position.
     """
     offered = {name: value for name, value in keywords.items() if value is not None}
     if not offered.get("validation_split"):
         offered.pop("validation_split", None)
     parameters = list(inspect.signature(fit).parameters.values())[2:]  # after hp and model
     kinds = {parameter.kind for parameter in parameters}
-    data = []
-    if kinds & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_OR_KEYWORD}:
-        data = [offered.pop(name) for name in ("x", "y") if name in offered]
+    taken = {parameter.name for parameter in parameters}
+    given = [name for name in ("x", "y") if name in offered]
+    data: dict[str, Any] = {}
+    if not taken.issuperset(given) and kinds & _BY_POSITION:
+        data = {name: offered.pop(name) for name in given}
     if inspect.Parameter.VAR_KEYWORD not in kinds:
-        taken = {parameter.name for parameter in parameters}
         offered = {name: value for name, value in offered.items() if name in taken}
     return data, offered
