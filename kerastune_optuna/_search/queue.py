@@ -86,7 +86,8 @@ def _allowed(build_model: Builder, params: Mapping[str, Any]) -> dict[str, Any]:
     walker = space.Walker(choose)
     is_whole = space.walk(build_model, walker)
     unknown = [name for name in params if name not in walker.params]
-    if unknown and is_whole:
+    # Its own fit may ask for more, which only a training shows.
+    if unknown and is_whole and not callable(getattr(build_model, "fit", None)):
         raise ArgumentError(_unknown(unknown[0], walker))
     return {**params, **{name: walker.params[name] for name in params if name not in unknown}}
 
