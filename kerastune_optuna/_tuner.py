@@ -453,8 +453,8 @@ class OptunaTuner:
         trained.
 
         Args:
-            params: Values by the names that build_model suggests. What it suggests besides is left
-                to the sampler.
+            params: Values by the names that build_model suggests, or a fit of its own, which is
+                not called to check them. What is suggested besides is left to the sampler.
 
         Raises:
             ArgumentError: build_model does not ask for a name, or does not allow a value.
