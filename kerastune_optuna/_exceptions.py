@@ -4,6 +4,7 @@ TunerError
 ├── ArgumentError (ValueError)           an argument that cannot work
 │   └── ArgumentTypeError (TypeError)    an argument of the wrong type, or one that does not exist
 ├── BuilderError (TypeError)             build_model returned what cannot be trained
+├── FatalError (RuntimeError)            what the user's own code raises to end the search
 ├── MetricNotFoundError (LookupError)    the objective is not among the metrics of the model
 ├── MissingExtraError (ImportError)      an optional package is not installed
 ├── NoTrialsError (LookupError)          a result was asked for before any trial completed
@@ -30,6 +31,10 @@ class ArgumentTypeError(ArgumentError, TypeError):
 
 class BuilderError(TunerError, TypeError):
     """Say that build_model returned something that cannot be trained."""
+
+
+class FatalError(TunerError, RuntimeError):
+    """Raise this in a builder, a fit or a callback to end the search, whatever the trial."""
 
 
 class MetricNotFoundError(TunerError, LookupError):
@@ -66,3 +71,18 @@ class WeightsError(TunerError, OSError):
 
 class WorkerError(TunerError, RuntimeError):
     """Say that worker processes died one after the other, or that the executor broke."""
+
+
+def is_fatal(error: BaseException) -> bool:
+    """Whether the user's code raised an error to end the search: ours, or that of KerasTuner."""
+    return _is_named(error, "FatalError")
+
+
+def is_of_one_trial(error: BaseException) -> bool:
+    """Whether the user's code raised KerasTuner's error that fails one trial and says no more."""
+    return _is_named(error, "FailedTrialError")
+
+
+def _is_named(error: BaseException, name: str) -> bool:
+    """Whether an error is of a class of that name, which KerasTuner need not be there to know."""
+    return any(kind.__name__ == name for kind in type(error).__mro__)

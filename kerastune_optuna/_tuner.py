@@ -59,6 +59,7 @@ class OptunaTuner:
         objective: Name of a metric in the epoch logs. Default "val_accuracy", which also finds the
             categorical, sparse and binary accuracies of Keras. Or a list of names, also "n_params",
             "seconds" and "inference_ms"; its first metric decides on best epochs and on pruning.
+            KerasTuner's Objective, which has a direction, may stand for a name.
         direction: "minimize", "maximize", or "auto" (default) where the name leaves no doubt; or a
             list.
         n_trials: Size of the study, over all calls of search(); COMPLETE and PRUNED trials count.
@@ -225,7 +226,8 @@ class OptunaTuner:
             steps_per_execution: How many training steps one call into TensorFlow makes. "auto"
                 (default) makes as many as save time, where nothing but time can differ: the size of
                 the data is known, no callback acts on batches, and the builder left it at 1.
-            **fit_kwargs: Anything else that Model.fit takes.
+            **fit_kwargs: Anything else that Model.fit takes. A fit of the builder's own may take
+                other names, and no data at all.
 
         Returns:
             The tuner itself.
@@ -248,7 +250,7 @@ class OptunaTuner:
                 error, or all failed or diverged in their first epoch.
             WorkerError: Workers died one after the other.
         """
-        check_fit_arguments(fit_kwargs)
+        check_fit_arguments(fit_kwargs, is_free=self._trains_itself)
         budget = self._budget(n_trials, timeout)
         recipe = self._recipe(
             FitArguments(
@@ -323,8 +325,9 @@ class OptunaTuner:
             TunerError: What search() raises, for the same reasons.
         """
         home = self._home
-        _rerun.check_request(home, top, executions, x)
-        check_fit_arguments(fit_kwargs, "confirm()")
+        has_data = x is not None or self._trains_itself
+        _rerun.check_request(home, top, executions, has_data=has_data)
+        check_fit_arguments(fit_kwargs, "confirm()", is_free=self._trains_itself)
         chosen = _rerun.configurations(home, top)
         if epochs is None:
             epochs = int(fit_kwargs.get("initial_epoch", 0)) + _rerun.epochs_of_the_search(home)
@@ -350,7 +353,7 @@ class OptunaTuner:
 
     def refit(
         self,
-        x: Any,
+        x: Any = None,
         y: Any = None,
         epochs: int | None = None,
         *,
@@ -390,7 +393,7 @@ class OptunaTuner:
             ArgumentError: An argument cannot work. Nothing was trained.
             NoTrialsError: No trial is COMPLETE yet, or not the one of that number.
         """
-        check_fit_arguments(fit_kwargs, "refit()")
+        check_fit_arguments(fit_kwargs, "refit()", is_free=self._trains_itself)
         fit = FitArguments(
             x, y, 1, validation_data, validation_split, fit_kwargs, steps_per_execution
         )
@@ -400,7 +403,7 @@ class OptunaTuner:
     def reproduce(
         self,
         trial: int,
-        x: Any,
+        x: Any = None,
         y: Any = None,
         *,
         validation_data: Any = None,
@@ -436,7 +439,7 @@ class OptunaTuner:
         Raises:
             ArgumentError: There is no such trial, or an argument cannot work.
         """
-        check_fit_arguments(fit_kwargs, "reproduce()")
+        check_fit_arguments(fit_kwargs, "reproduce()", is_free=self._trains_itself)
         fit = FitArguments(x, y, 1, validation_data, validation_split, fit_kwargs)
         recipe = self._recipe(fit, _trial.as_list(callbacks), cv=cv, groups=groups)
         return _rerun.reproduce(self._home, recipe, trial)
@@ -450,8 +453,8 @@ class OptunaTuner:
         trained.
 
         Args:
-            params: Values by the names that build_model suggests. What it suggests besides is left
-                to the sampler.
+            params: Values by the names that build_model suggests, or a fit of its own, which is
+                not called to check them. What is suggested besides is left to the sampler.
 
         Raises:
             ArgumentError: build_model does not ask for a name, or does not allow a value.
@@ -692,6 +695,11 @@ class OptunaTuner:
             partial(_search.made_pruner, self.pruner),
         )
 
+    @property
+    def _trains_itself(self) -> bool:
+        """Whether a fit of the builder's own gets what search() gets."""
+        return _trial.trains_itself(self.build_model)
+
     def _budget(self, n_trials: int | None, timeout: float | None) -> Budget:
         check_limits(n_trials, timeout)
         seconds = self.timeout if timeout is None else timeout
@@ -711,7 +719,9 @@ class OptunaTuner:
         return Recipe(
             self.build_model,
             objectives,
-            cross_validated(fit, cv, groups, self.seed, metrics),
+            cross_validated(
+                replace(fit, is_free=self._trains_itself), cv, groups, self.seed, metrics
+            ),
             callbacks,
             self.seed,
             self.keep_best,

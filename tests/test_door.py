@@ -91,7 +91,7 @@ def test_all_is_sorted_and_complete():
 
 def test_the_names_that_users_import_stay():
     """Whatever moves within the package, these are where they were."""
-    errors = "Argument ArgumentType Builder MetricNotFound MissingExtra NoTrials Storage"
+    errors = "Argument ArgumentType Builder Fatal MetricNotFound MissingExtra NoTrials Storage"
     errors += " StudyMismatch TooManyFailures Tuner Weights Worker"
     names = "HyperParameters OptunaTuner PruningCallback __version__ choice from_keras_tuner"
     assert {f"{name}Error" for name in errors.split()} <= set(kerastune_optuna.__all__)

@@ -49,7 +49,10 @@ _PREPARED = (
 
 @dataclass(frozen=True)
 class FitArguments:
-    """Hold what every trial of a search passes to Model.fit, besides its callbacks."""
+    """Hold what every trial of a search passes to Model.fit, besides its callbacks.
+
+    Where `is_free`, it goes to a fit of the builder's own, which may take anything, and nothing.
+    """
 
     x: Any
     y: Any
@@ -60,6 +63,7 @@ class FitArguments:
     steps_per_execution: int | str = "auto"
     kept: Mapping[str, Any] = field(default_factory=dict)
     folds: Sequence[Fold] = ()
+    is_free: bool = False
 
     @property
     def epochs_of_a_trial(self) -> int:
@@ -137,6 +141,8 @@ class FitArguments:
         Raises:
             ArgumentError: The data cannot be trained on.
         """
+        if self.is_free:
+            return self
         x, y, validation = (
             None if is_loader(source) else source
             for source in (self.x, self.y, self.validation_data)
@@ -220,12 +226,15 @@ class FitArguments:
         return self.validation_data is not None or bool(self.validation_split or self.folds)
 
 
-def check_fit_arguments(names: Iterable[str], caller: str = "search()") -> None:
+def check_fit_arguments(
+    names: Iterable[str], caller: str = "search()", *, is_free: bool = False
+) -> None:
     """Refuse names that this Keras's Model.fit or the caller does not take.
 
     Args:
         names: The names that came.
         caller: Who got them.
+        is_free: Whether a fit of the builder's own gets them, which may take any others.
 
     Raises:
         ArgumentTypeError: Names the unknown argument and the nearest one that exists.
@@ -237,7 +246,7 @@ def check_fit_arguments(names: Iterable[str], caller: str = "search()") -> None:
                 f"{caller} got {name!r}, which it does not take: it does as the search did. Leave "
                 "it out."
             )
-        if name not in known:
+        if name not in known and not is_free:
             ours = known | _OURS | {"n_trials", "timeout"}
             raise ArgumentTypeError(
                 f"{caller} got {name!r}, which Model.fit does not take."

@@ -10,8 +10,10 @@ from typing import Any
 from optuna.trial import BaseTrial, FixedTrial
 
 from kerastune_optuna._exceptions import ArgumentTypeError
+from kerastune_optuna._keras_tuner.entries import FirstRanges
 from kerastune_optuna._keras_tuner.hyperparameters import HyperParameters
 
+_BY_POSITION = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 _TWICE = re.compile(r"got multiple values for (?:keyword )?argument '(\w+)'")
 
 
@@ -63,19 +65,31 @@ class _Builder:
 
     def __init__(self, func: Any) -> None:
         self.func = func  # as functools.partial names it: the study is named after it
+        self._first = FirstRanges()
 
     def __call__(self, trial: BaseTrial) -> Any:
-        return self._build(HyperParameters(trial))
+        return self._build(HyperParameters(trial, self._first))
 
     def _build(self, hp: HyperParameters) -> Any:
+        if (declare := getattr(self.func, "declare_hyperparameters", None)) is not None:
+            declare(hp)
         return getattr(self.func, "build", self.func)(hp)
+
+    def learn_ranges(self) -> None:
+        """Build the model of the defaults, as KerasTuner does first: its ranges are those to keep.
+
+        A builder may ask for one name with other ranges in another branch of its code.
+        """
+        if not self._first.are_known:
+            self._build(HyperParameters(None, self._first))
+            self._first.fix()
 
     def default_params(self) -> dict[str, Any]:
         """Return the defaults that KerasTuner begins with, for enqueue_defaults()."""
-        hp = HyperParameters()
+        hp = HyperParameters(None, self._first)
         self._build(hp)
         asked = FixedTrial(hp.values)  # its params record what it is asked for
-        self._build(HyperParameters(asked))
+        self._build(HyperParameters(asked, self._first))
         return asked.params
 
 
@@ -84,11 +98,15 @@ class _TrainingBuilder(_Builder):
 
     def fit(self, trial: BaseTrial, model: Any, **keywords: Any) -> Any:
         """Return what HyperModel.fit returns, called as KerasTuner would call it."""
-        hp = HyperParameters(trial)
+        hp = HyperParameters(trial, self._first)
         data, offered = _as_called(self.func.fit, keywords)
         while True:
             try:
-                return self.func.fit(hp, model, *data, **offered)
+                return self.func.fit(hp, model, *data.values(), **offered)
+            except KeyError as error:  # a fit of *args and **kwargs may look data up by its name
+                if not data.keys() & set(error.args):
+                    raise
+                data, offered = {}, {**data, **offered}
             except TypeError as error:
                 twice = _TWICE.search(str(error))
                 if twice is None or offered.pop(twice[1], None) is None:
@@ -103,21 +121,22 @@ def _has_own_fit(hypermodel: Any) -> bool:
 
 def _as_called(
     fit: Callable[..., Any], keywords: dict[str, Any]
-) -> tuple[list[Any], dict[str, Any]]:
-    """Return the data and the keywords with which a KerasTuner's search() would call a fit.
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the data by position and the keywords with which KerasTuner would call a fit.
 
-    KerasTuner passes on what its user gave to search(): the data by position, and nothing else
-    than was given.
+    KerasTuner passes on what its user gave to search(), and nothing else. Data goes by name where
+    the fit has it under its name, and else by position.
     """
     offered = {name: value for name, value in keywords.items() if value is not None}
     if not offered.get("validation_split"):
         offered.pop("validation_split", None)
     parameters = list(inspect.signature(fit).parameters.values())[2:]  # after hp and model
     kinds = {parameter.kind for parameter in parameters}
-    data = []
-    if kinds & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_OR_KEYWORD}:
-        data = [offered.pop(name) for name in ("x", "y") if name in offered]
+    taken = {parameter.name for parameter in parameters}
+    given = [name for name in ("x", "y") if name in offered]
+    data: dict[str, Any] = {}
+    if not taken.issuperset(given) and kinds & _BY_POSITION:
+        data = {name: offered.pop(name) for name in given}
     if inspect.Parameter.VAR_KEYWORD not in kinds:
-        taken = {parameter.name for parameter in parameters}
         offered = {name: value for name, value in offered.items() if name in taken}
     return data, offered

@@ -22,6 +22,11 @@ class Condition:
         """Whether the parent is active and has one of the values."""
         return self.parent in values and values[self.parent] in self.values
 
+    def written(self) -> dict[str, Any]:
+        """Return the condition as KerasTuner writes it."""
+        config = {"name": self.parent, "values": list(self.values)}
+        return {"class_name": "Parent", "config": config}
+
     def __str__(self) -> str:
         return f"{self.parent}={','.join(map(str, self.values))}"
 
@@ -39,9 +44,33 @@ def names(name: str, conditions: Sequence[Condition]) -> list[str]:
     return [name] if not conditions else [name, _APART.join([name, *map(str, conditions)])]
 
 
-def plain(name: str) -> str:
-    """Return the name of a hyperparameter without its conditions."""
-    return name.partition(_APART)[0]
+def plain(name: str, values: Mapping[str, Any]) -> str:
+    """Return the name of a hyperparameter without the conditions that tell it from others.
+
+    Args:
+        name: The name in a study. What stands before conditions may be part of a plain name, too.
+        values: The values of the trial, without which a condition could not be met.
+    """
+    for parent, value in values.items():
+        before, apart, listed = name.rpartition(f"{_APART}{parent}=")
+        if apart and _is_listed(value, listed):
+            return plain(before, values)
+    return name
+
+
+def _is_listed(value: Any, listed: str) -> bool:
+    """Whether a value is among those of a condition, of which 1 is True, as in Python."""
+    is_number = isinstance(value, int | float)
+    return f",{value}," in f",{listed}," or (
+        is_number and any(_as_number(one) == value for one in listed.split(","))
+    )
+
+
+def _as_number(text: str) -> float | None:
+    try:
+        return float({"True": "1", "False": "0"}.get(text, text))
+    except ValueError:
+        return None
 
 
 def fits(space: BaseDistribution, known: BaseDistribution) -> bool:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 from optuna.distributions import BaseDistribution
-from optuna.trial import BaseTrial
+from optuna.trial import BaseTrial, Trial
 
 from kerastune_optuna._exceptions import ArgumentError
-from kerastune_optuna._keras_tuner import conditions, ranges
+from kerastune_optuna._keras_tuner import conditions, entries, ranges
 from kerastune_optuna._keras_tuner.conditions import Condition
+from kerastune_optuna._keras_tuner.entries import Entry, FirstRanges, Key
 
 
 class HyperParameters:
@@ -39,12 +41,14 @@ class HyperParameters:
         2
     """
 
-    def __init__(self, trial: BaseTrial | None = None) -> None:
-        self.values: dict[str, Any] = {} if trial is None else _values_so_far(trial)
+    def __init__(self, trial: BaseTrial | None = None, _first: FirstRanges | None = None) -> None:
+        self._first = FirstRanges() if _first is None else _first
+        self._recorded = {} if trial is None else _recorded(trial)
+        self.values: dict[str, Any] = {name: one for name, (one, _) in self._recorded.items()}
         self._trial = trial
         self._scopes: list[str] = []
         self._conditions: list[Condition] = []
-        self._inactive: set[str] = set()
+        self._entries: dict[Key, Entry] = {}
 
     def Int(
         self,
@@ -72,9 +76,9 @@ class HyperParameters:
         Returns:
             The value; None where it is not active.
         """
-        space = ranges.int_range(name, min_value, max_value, step, sampling)
-        default = min_value if default is None else default
-        return self._ask(name, space, default, parent_name, parent_values)
+        ends = {"min_value": min_value, "max_value": max_value}
+        config = {**ends, "step": step, "sampling": sampling, "default": default}
+        return self._ask("Int", name, config, parent_name, parent_values)
 
     def Float(
         self,
@@ -102,10 +106,9 @@ class HyperParameters:
         Returns:
             The value; None where it is not active.
         """
-        space = ranges.float_range(name, min_value, max_value, step, sampling)
-        default = float(min_value) if default is None else default
-        few = () if step else ranges.ten_values(min_value, max_value, sampling, default)
-        return self._ask(name, space, default, parent_name, parent_values, few)
+        ends = {"min_value": min_value, "max_value": max_value}
+        config = {**ends, "step": step, "sampling": sampling, "default": default}
+        return self._ask("Float", name, config, parent_name, parent_values)
 
     def Choice(
         self,
@@ -120,7 +123,7 @@ class HyperParameters:
 
         Args:
             name: The name of the hyperparameter.
-            values: The values to choose from.
+            values: The values to choose from, all of one type: int, float, bool or str.
             ordered: Whether they have an order, which Optuna's choices do not use.
             default: The value without a trial. Default the first one.
             parent_name: Another hyperparameter on which this one depends.
@@ -129,9 +132,8 @@ class HyperParameters:
         Returns:
             The value; None where it is not active.
         """
-        space = ranges.choice(name, values)
-        default = space.choices[0] if default is None else default
-        return self._ask(name, space, default, parent_name, parent_values)
+        config = {"values": values, "ordered": ordered, "default": default}
+        return self._ask("Choice", name, config, parent_name, parent_values)
 
     def Boolean(
         self,
@@ -151,7 +153,7 @@ class HyperParameters:
         Returns:
             The value; None where it is not active.
         """
-        return self._ask(name, ranges.boolean(), default, parent_name, parent_values)
+        return self._ask("Boolean", name, {"default": default}, parent_name, parent_values)
 
     def Fixed(
         self, name: str, value: Any, parent_name: str | None = None, parent_values: Any = None
@@ -167,7 +169,7 @@ class HyperParameters:
         Returns:
             The value; None where it is not active.
         """
-        return self._ask(name, ranges.fixed(value), value, parent_name, parent_values)
+        return self._ask("Fixed", name, {"value": value}, parent_name, parent_values)
 
     @contextmanager
     def name_scope(self, name: str) -> Iterator[None]:
@@ -194,13 +196,19 @@ class HyperParameters:
             ArgumentError: The other was not asked before.
         """
         parent = self._named(parent_name)
-        if parent not in self.values and parent not in self._inactive:
+        if parent not in self.values and not self._was_asked(parent):
             known = ", ".join(map(repr, self.values)) or "none"
             raise ArgumentError(
                 f"conditional_scope({parent!r}, ...) comes before that hyperparameter. Ask for it "
                 f"first. These were asked: {known}."
             )
-        self._conditions.append(Condition(parent, conditions.as_tuple(parent_values)))
+        values = conditions.as_tuple(parent_values)
+        if not values:
+            raise ArgumentError(
+                f"conditional_scope({parent!r}, ...) has no values, so that nothing within could "
+                "ever be active. Pass the values with which it is."
+            )
+        self._conditions.append(Condition(parent, values))
         try:
             yield
         finally:
@@ -233,7 +241,7 @@ class HyperParameters:
         name = self._named(name)
         if name in self.values:
             return self.values[name]
-        if name in self._inactive:
+        if self._was_asked(name):
             raise ValueError(f"{name!r} is not active: the conditions of its scope are not met.")
         raise KeyError(f"{name!r} was not asked. These were: {', '.join(self.values) or 'none'}.")
 
@@ -243,6 +251,43 @@ class HyperParameters:
     def __contains__(self, name: str) -> bool:
         return self._named(name) in self.values
 
+    @property
+    def space(self) -> list[Entry]:
+        """What was asked so far, and what the trial has recorded, in the order of asking."""
+        asked = list(self._entries.values())
+        others = self._recorded.keys() - {one.name for one in asked}
+        return asked + [
+            entries.recorded(name, distribution)
+            for name, (_, distribution) in self._recorded.items()
+            if name in others
+        ]
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the space and the values, as KerasTuner writes them.
+
+        Returns:
+            A dict that json can write, and that `from_config` takes, KerasTuner's too.
+        """
+        space = [{"class_name": one.kind, "config": one.get_config()} for one in self.space]
+        return {"space": space, "values": dict(self.values)}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> HyperParameters:
+        """Return what `get_config` wrote, ours or KerasTuner's.
+
+        Args:
+            config: The dict.
+
+        Returns:
+            An object without a trial.
+        """
+        made = cls()
+        for one in config["space"]:
+            entry = entries.read(one["class_name"], one["config"])
+            made._entries[entry.key] = entry
+        made.values = dict(config["values"])
+        return made
+
     def copy(self) -> HyperParameters:
         """Return the same values without the trial: what else is asked has its default.
 
@@ -250,54 +295,102 @@ class HyperParameters:
             Another object, as KerasTuner's HyperModel(tunable=False) gives it to its builder.
         """
         made = HyperParameters()
-        made.values, made._inactive = dict(self.values), set(self._inactive)
+        made.values, made._entries = dict(self.values), {one.key: one for one in self.space}
         return made
+
+    def merge(self, hps: Any, overwrite: bool = True) -> None:
+        """Ask for all that another object was asked for, under its conditions.
+
+        Args:
+            hps: HyperParameters, ours or KerasTuner's, or a list of what their `space` holds.
+            overwrite: Whether, without a trial, what has a value gets its default. Default True.
+        """
+        for one in map(entries.taken, getattr(hps, "space", hps)):
+            if overwrite and self._trial is None and one.is_active(self.values):
+                self.values[one.name] = one.default
+            self._value_of(one)
+
+    def _was_asked(self, name: str) -> bool:
+        return any(one.name == name for one in self._entries.values())
 
     def _ask(
         self,
+        kind: str,
         name: str,
-        space: BaseDistribution,
-        default: Any,
+        config: Mapping[str, Any],
         parent_name: str | None,
         parent_values: Any,
-        few: tuple[float, ...] = (),
     ) -> Any:
-        if parent_name:
-            with self.conditional_scope(parent_name, parent_values):
-                return self._ask(name, space, default, None, None, few)
-        name = self._named(name)
+        """Return the value of a hyperparameter in the scopes around it, and of its own."""
+        is_own = bool(parent_name)
+        scope = self.conditional_scope(str(parent_name), parent_values) if is_own else nullcontext()
+        with scope:
+            return self._value_of(entries.made(kind, self._named(name), self._conditions, config))
+
+    def _value_of(self, entry: Entry) -> Any:
+        """Return the value of an entry; None where it is not active."""
+        name = entry.name
+        if any(condition.parent == name for condition in entry.conditions):
+            raise ArgumentError(
+                f"{name!r} has itself as its parent, so that it could never be active. Give the "
+                "hyperparameter another name than its parent."
+            )
+        entry = self._entries.setdefault(entry.key, self._first.of(entry))
         if (note := getattr(self._trial, "note", None)) is not None:  # of what reads the space
-            note(name, space, default, tuple(map(str, self._conditions)), few)
-        if not all(condition.is_met(self.values) for condition in self._conditions):
-            self._inactive.add(name)
+            said = tuple(map(str, entry.conditions))
+            note(name, entry.distribution, entry.default, said, entry.few)
+        if not entry.is_active(self.values):
             return None
         if name not in self.values:
             trial = self._trial
-            self.values[name] = default if trial is None else self._suggest(trial, name, space)
+            self.values[name] = entry.default if trial is None else self._suggest(trial, entry)
         return self.values[name]
 
-    def _suggest(self, trial: BaseTrial, name: str, space: BaseDistribution) -> Any:
-        """Ask the trial, by a name with conditions where the study has other values for it."""
-        for one in conditions.names(name, self._conditions):
-            try:
-                return ranges.to_keras_tuner(ranges.suggest(trial, one, space), space)
-            except ValueError as error:
-                cause = error
-        raise ArgumentError(
-            f"hp cannot ask for {name!r} as {space}: {cause} Where its values have changed, pass "
-            "another study_name, or overwrite=True to start anew; where two branches ask for it, "
-            "give it two names, or ask in conditional_scope()."
-        ) from cause
+    def _suggest(self, trial: BaseTrial, entry: Entry) -> Any:
+        """Ask a trial, where need be with the range that another process has asked for first."""
+        try:
+            return _suggest(trial, entry)
+        except ArgumentError:
+            known = _known(trial, entry.name) if self._first.may_differ(entry) else None
+            if known is None:
+                raise
+            return _suggest(trial, replace(entry, distribution=known))
 
     def _named(self, name: str) -> str:
         """Return a name with the scopes around it."""
         return "/".join([*self._scopes, str(name)])
 
 
-def _values_so_far(trial: BaseTrial) -> dict[str, Any]:
+def _suggest(trial: BaseTrial, entry: Entry) -> Any:
+    """Ask a trial, by a name with conditions where the study has other values for it."""
+    name, distribution = entry.name, entry.distribution
+    for one in conditions.names(name, entry.conditions):
+        try:
+            return ranges.to_keras_tuner(ranges.suggest(trial, one, distribution), distribution)
+        except ValueError as error:
+            cause = error
+    raise ArgumentError(
+        f"hp cannot ask for {name!r} as {distribution}: {cause} Where its values have changed, "
+        "pass another study_name, or overwrite=True to start anew; where two branches ask for it, "
+        "give it two names, or ask in conditional_scope()."
+    ) from cause
+
+
+def _known(trial: BaseTrial, name: str) -> BaseDistribution | None:
+    """Return what a parameter is drawn from in the study of a running trial."""
+    if not isinstance(trial, Trial):
+        return None
+    trials = trial.study.get_trials(deepcopy=False)
+    spaces = (one.distributions[name] for one in trials if name in one.distributions)
+    return next(spaces, None)
+
+
+def _recorded(trial: BaseTrial) -> dict[str, tuple[Any, BaseDistribution]]:
     """Return what a trial was asked before: by build() where fit() asks now, or by a search."""
-    spaces = trial.distributions
-    return {
-        conditions.plain(name): ranges.to_keras_tuner(value, spaces[name])
-        for name, value in trial.params.items()
-    }
+    values: dict[str, Any] = {}
+    spaces: dict[str, BaseDistribution] = {}
+    for name, value in trial.params.items():
+        space = trial.distributions[name]
+        name = conditions.plain(name, values)
+        values[name], spaces[name] = ranges.to_keras_tuner(value, space), space
+    return {name: (value, spaces[name]) for name, value in values.items()}

@@ -23,6 +23,7 @@ from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
 _SAMPLINGS = ("linear", "log", "reverse_log")
+_KINDS = (bool, int, float, str)  # of what KerasTuner lets be chosen, or fixed
 
 
 def int_range(
@@ -78,9 +79,21 @@ def choice(name: str, values: Sequence[Any]) -> CategoricalDistribution:
     """Return the distribution of hp.Choice."""
     if not values:
         raise ArgumentError(f"hp.Choice({name!r}) has no values. Pass the values to choose from.")
+    _check_kinds(name, values)
     # KerasTuner's Choice turns booleans, and subclasses of int, into whole numbers.
-    is_whole = all(isinstance(value, int) for value in values)
+    is_whole = isinstance(values[0], int)
     return CategoricalDistribution([int(value) for value in values] if is_whole else values)
+
+
+def _check_kinds(name: str, values: Sequence[Any]) -> None:
+    """Refuse choices that KerasTuner refuses, whose files and protocol hold one kind of them."""
+    kinds = sorted({type(value).__name__ for value in values})
+    if len(kinds) > 1 or not isinstance(values[0], _KINDS):
+        raise ArgumentTypeError(
+            f"hp.Choice({name!r}) has values of type {' and '.join(kinds)}: {list(values)}. Pass "
+            "whole numbers, floats, booleans or texts, all of one type; for other objects pass "
+            "their names, and look them up."
+        )
 
 
 def boolean() -> BaseDistribution:
@@ -88,8 +101,13 @@ def boolean() -> BaseDistribution:
     return CategoricalDistribution([True, False])
 
 
-def fixed(value: Any) -> BaseDistribution:
+def fixed(name: str, value: Any) -> BaseDistribution:
     """Return the distribution of hp.Fixed: samplers leave alone what has one choice."""
+    if not isinstance(value, _KINDS):
+        raise ArgumentTypeError(
+            f"hp.Fixed({name!r}) has value={value!r} of type {type(value).__name__}. Pass a whole "
+            "number, a float, a boolean or a text."
+        )
     return CategoricalDistribution([value])
 
 
@@ -108,7 +126,7 @@ def from_config(kind: str, config: Mapping[str, Any]) -> BaseDistribution:
     if kind == "Choice":
         return choice(name, config["values"])
     _check.one_of(f"class_name of {name!r}", kind, ("Boolean", "Fixed"))
-    return boolean() if kind == "Boolean" else fixed(config["value"])
+    return boolean() if kind == "Boolean" else fixed(name, config["value"])
 
 
 def suggest(trial: BaseTrial, name: str, distribution: BaseDistribution) -> Any:

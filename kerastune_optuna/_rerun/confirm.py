@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
-def check_request(home: Home, top: object, count: object, x: object) -> None:
+def check_request(home: Home, top: object, count: object, *, has_data: bool) -> None:
     """Refuse what cannot be confirmed.
 
     Raises:
@@ -47,7 +47,7 @@ def check_request(home: Home, top: object, count: object, x: object) -> None:
     _check.integer("top", top, least=1, instead="Pass how many configurations to train again.")
     instead = "Pass 2 or more: one value has no spread."
     _check.integer("executions", count, least=2, instead=instead)
-    if x is None:
+    if not has_data:
         raise ArgumentTypeError(
             "x=None: confirm() trains anew, and a study does not store data. Pass x=, y= and "
             "validation_data= as to search(), best with validation data that it did not see."

@@ -21,5 +21,6 @@ from kerastune_optuna._search.slots import is_free as is_free
 from kerastune_optuna._search.slots import is_taken as is_taken
 from kerastune_optuna._search.slots import room as room
 from kerastune_optuna._search.slots import take_one as take_one
+from kerastune_optuna._search.space import learn_ranges as learn_ranges
 from kerastune_optuna._search.stopping import Deadline as Deadline
 from kerastune_optuna._search.stopping import Ending as Ending

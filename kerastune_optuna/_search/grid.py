@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from optuna.samplers import GridSampler, RandomSampler
 from optuna.trial import BaseTrial
 
-from kerastune_optuna import _check, _signals
+from kerastune_optuna import _check, _optuna, _signals
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._search import points as _points
 from kerastune_optuna._search import space
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
+    from optuna.trial import FrozenTrial
 
     from kerastune_optuna._backend import Memory
 
@@ -34,7 +35,66 @@ _UNSTEADY = (
 
 
 class Grid(RandomSampler):
-    """Leave parameters to the trials of `lay_out_grid`, and draw those that they do not name."""
+    """Leave parameters to the trials of `lay_out_grid`, and try all values of those beyond them.
+
+    What a builder's own fit asks for is not known before a training has come to it. The first trial
+    that asks takes one value, and lays out a trial for each other one, as long as there is room.
+    """
+
+    size: int | None = None  # of the study, beyond which nothing is laid out
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        so_far = _points.params_of(trial)
+        left = _untried(study, trial.number, so_far, param_name, param_distribution)
+        if not left:
+            return super().sample_independent(study, trial, param_name, param_distribution)
+        drawn = left.pop(random.Random(trial.number).randrange(len(left)))
+        self.lay_out(study, [{**so_far, param_name: value} for value in left])
+        return drawn
+
+    def lay_out(self, study: optuna.Study, points: list[dict[str, Any]]) -> None:
+        """Add a WAITING trial for each point, as long as the study has room."""
+        there = len(study.get_trials(deepcopy=False))
+        room = len(points) if self.size is None else max(0, self.size - there)
+        for params in points[:room]:
+            _points.lay_out_point(study, params, _points.OF_GRID, _points.text(params))
+
+    def go_on(self, study: optuna.Study) -> None:
+        """Lay out what the trials of an earlier search had no room for."""
+        for trial in study.get_trials(deepcopy=False):
+            laid_out = trial.system_attrs.get(_optuna.FIXED_PARAMS, {})
+            so_far: dict[str, Any] = dict(laid_out)
+            for name, value in trial.params.items() if _points.is_of_grid(trial) else ():
+                if name not in laid_out:
+                    space_of_it = trial.distributions[name]
+                    left = _untried(study, None, so_far, name, space_of_it)
+                    self.lay_out(study, [{**so_far, name: one} for one in left])
+                so_far[name] = value
+
+
+def _untried(
+    study: optuna.Study,
+    but: int | None,
+    so_far: Mapping[str, Any],
+    name: str,
+    distribution: BaseDistribution,
+) -> list[Any]:
+    """Return the values that no trial has beside the others, `but` that of this number."""
+    count = space.size(distribution)
+    if count > _LARGEST:  # it is drawn by chance
+        return []
+    others = [one for one in study.get_trials(deepcopy=False) if one.number != but]
+    known = [_points.params_of(one) for one in others if not was_cut_off(one)]
+    alike = [one for one in known if so_far.items() <= one.items() and name in one]
+    tried = {space.place_of(distribution, one[name]) for one in alike}
+    places = [place for place in range(int(count)) if place not in tried]
+    return [space.value_at(distribution, place) for place in places]
 
 
 def is_grid(sampler: BaseSampler) -> bool:
@@ -63,13 +123,21 @@ def lay_out_grid(
     if not isinstance(study.sampler, Grid) or room == 0:
         return None
     trials = study.get_trials(deepcopy=False)
-    known = {_points.text_of(trial) for trial in trials if not was_cut_off(trial)}
+    study.sampler.size = None if room is None else len(trials) + room
+    known = {
+        text
+        for trial in trials
+        if not was_cut_off(trial)
+        for text in (_points.text_of(trial), _points.laid_out(trial))
+    }
     spread: dict[str, int] = {}
     points, estimates = _read(build_model, known, room, seed or 0, memory, spread)
     for text, params in list(points.items())[:room]:
         _points.lay_out_point(study, params, _points.OF_GRID, text)
+    study.sampler.go_on(study)
     if room is None or len(points) <= room:
-        return f"Grid: {_check.count(len(estimates), 'configuration')}{_told(spread)}"
+        more = ", and what its fit asks for" * callable(getattr(build_model, "fit", None))
+        return f"Grid: {_check.count(len(estimates), 'configuration')}{_told(spread)}{more}"
     about = f"about {_about(estimates)} configurations{_told(spread)}"
     return f"Grid: {about}, of which n_trials= leaves some out"
 

@@ -42,6 +42,7 @@ def outlined(build_model: Builder) -> str:
     """
     from kerastune_optuna._backend import Memory  # which imports Keras, as the builder has
 
+    space.learn_ranges(build_model)
     found = _Found(build_model, Memory())
     is_whole = found.explore()
     cells = [("parameter", "values", "default", "only with"), *map(found.row, found.notes)]

@@ -43,6 +43,11 @@ def is_free(trial: FrozenTrial) -> bool:
     return order(trial) == _FREE
 
 
+def is_of_grid(trial: FrozenTrial) -> bool:
+    """Whether a trial was laid out as a point of a grid."""
+    return bool(trial.system_attrs.get(record.POINT, {}).get("order") == OF_GRID)
+
+
 def doubles(trials: Sequence[FrozenTrial]) -> set[int]:
     """Return the numbers of the trials that have the key of an earlier one, which alone counts.
 
@@ -61,7 +66,12 @@ def doubles(trials: Sequence[FrozenTrial]) -> set[int]:
 
 def text_of(trial: FrozenTrial) -> str:
     """Return as text the parameters that a trial has, or is to have."""
-    return _as_text({**trial.system_attrs.get(_optuna.FIXED_PARAMS, {}), **trial.params})
+    return _as_text(params_of(trial))
+
+
+def params_of(trial: FrozenTrial) -> dict[str, Any]:
+    """Return the parameters that a trial has, or is to have."""
+    return {**trial.system_attrs.get(_optuna.FIXED_PARAMS, {}), **trial.params}
 
 
 def laid_out(trial: FrozenTrial) -> str:

@@ -27,6 +27,7 @@ def chosen(build_model: Builder, params: object) -> dict[str, Any]:
         raise ArgumentTypeError(
             f"enqueue() got {params!r}. Pass one configuration as a dict, like {{'units': 32}}."
         )
+    space.learn_ranges(build_model)
     return _allowed(build_model, params)
 
 
@@ -36,6 +37,7 @@ def defaults(build_model: Builder) -> dict[str, Any]:
     Raises:
         ArgumentError: The builder asks for no parameters.
     """
+    space.learn_ranges(build_model)
     own = getattr(build_model, "default_params", None)
     if own is not None:
         return _allowed(build_model, own())
@@ -84,7 +86,8 @@ def _allowed(build_model: Builder, params: Mapping[str, Any]) -> dict[str, Any]:
     walker = space.Walker(choose)
     is_whole = space.walk(build_model, walker)
     unknown = [name for name in params if name not in walker.params]
-    if unknown and is_whole:
+    # Its own fit may ask for more, which only a training shows.
+    if unknown and is_whole and not callable(getattr(build_model, "fit", None)):
         raise ArgumentError(_unknown(unknown[0], walker))
     return {**params, **{name: walker.params[name] for name in params if name not in unknown}}
 

@@ -16,7 +16,7 @@ from optuna.distributions import (
 )
 from optuna.trial import BaseTrial, FixedTrial
 
-from kerastune_optuna._exceptions import ArgumentError, TunerError
+from kerastune_optuna._exceptions import ArgumentError, TunerError, is_fatal
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -82,6 +82,19 @@ class Walker(FixedTrial):
             self._chosen[name] = self._choose(name, distribution)
 
 
+def learn_ranges(build_model: Callable[[BaseTrial], Any]) -> None:
+    """Let a builder that keeps its first ranges, as one for KerasTuner does, learn them.
+
+    Raises:
+        FatalError: The builder raised it, or KerasTuner's own.
+    """
+    try:
+        getattr(build_model, "learn_ranges", lambda: None)()
+    except Exception as error:  # the builder may raise anything for its own defaults
+        if is_fatal(error):
+            raise
+
+
 def walk(build_model: Callable[[BaseTrial], Any], walker: Walker) -> bool:
     """Call a builder with a walker in place of a trial; return whether the builder ran to its end.
 
@@ -92,7 +105,9 @@ def walk(build_model: Callable[[BaseTrial], Any], walker: Walker) -> bool:
         build_model(walker)
     except TunerError:
         raise
-    except Exception:  # the user's builder may raise anything for values that it does not take
+    except Exception as error:  # the builder may raise anything for values that it does not take
+        if is_fatal(error):
+            raise
         return False  # a trial with these values will raise it too, and be FAIL with the reason
     return True
 

@@ -10,6 +10,7 @@ from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._study.monitor import Direction, Objective, parse_objective
 
 N_PARAMS, SECONDS, INFERENCE_MS = "n_params", "seconds", "inference_ms"
+_OF_KERAS_TUNER = {"min": "minimize", "max": "maximize"}  # directions of its Objectives
 MEASURED = (N_PARAMS, SECONDS, INFERENCE_MS)  # of a trial as a whole; the less the better
 
 
@@ -74,6 +75,7 @@ def parse_objectives(names: object, directions: object) -> Objectives:
     Raises:
         ArgumentError: They cannot be searched for; the text says what to pass.
     """
+    names, directions = _without_keras_tuners(names, directions)
     if not isinstance(names, list | tuple):
         _check_has_metric([names])
         return Objectives((parse_objective(names, directions),))
@@ -84,6 +86,39 @@ def parse_objectives(names: object, directions: object) -> Objectives:
     _check_differ(names)
     _check_has_metric(names)
     return Objectives(tuple(replace(one, place=place) for place, one in enumerate(parsed)))
+
+
+def _without_keras_tuners(names: Any, directions: object) -> tuple[Any, Any]:
+    """Return names and directions where KerasTuner's Objectives stand for both.
+
+    Raises:
+        ArgumentError: A direction was given beside one.
+    """
+    are_several = isinstance(names, list | tuple)
+    given = list(names) if are_several else [names]
+    if not any(map(_is_of_keras_tuner, given)):
+        return names, directions
+    if directions != "auto":
+        raise ArgumentError(
+            f"direction={directions!r} came beside an Objective, which has one. Leave direction= "
+            "out."
+        )
+    ways = [_direction_of(one) if _is_of_keras_tuner(one) else "auto" for one in given]
+    plain = [one.name if _is_of_keras_tuner(one) else one for one in given]
+    return (plain, ways) if are_several else (plain[0], ways[0])
+
+
+def _is_of_keras_tuner(one: Any) -> bool:
+    return hasattr(one, "name") and hasattr(one, "direction")
+
+
+def _direction_of(one: Any) -> str:
+    if one.direction not in _OF_KERAS_TUNER:
+        raise ArgumentError(
+            f"objective= has the direction {one.direction!r} for {one.name!r}. Pass an Objective "
+            'with "min" or "max".'
+        )
+    return _OF_KERAS_TUNER[one.direction]
 
 
 def _one_for_each(names: Sequence[Any], directions: object) -> Sequence[object]:

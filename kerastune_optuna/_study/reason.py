@@ -6,6 +6,8 @@ import hashlib
 import re
 import traceback
 
+from kerastune_optuna._exceptions import is_of_one_trial
+
 _LONGEST = 300  # characters
 # Keras prints in bold what went wrong, between the name of the layer and the arguments of its call.
 _BOLD = re.compile(r"\x1b\[1m(.*?)\x1b\[0m", re.DOTALL)
@@ -40,7 +42,7 @@ def shortened(line: str) -> str:
 def sameness(error: BaseException) -> str | None:
     """Return a text that errors of one cause share; None where each may have a cause of its own."""
     line = _line(error)
-    if _NO_ROOM.search(line):
+    if _NO_ROOM.search(line) or is_of_one_trial(error):
         return None
     frame, number = list(traceback.walk_tb(error.__traceback__))[-1]
     file = frame.f_code.co_filename

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from kerastune_optuna import _signals
-from kerastune_optuna._exceptions import BuilderError, MetricNotFoundError
+from kerastune_optuna import _check, _optuna, _signals
+from kerastune_optuna._exceptions import BuilderError, MetricNotFoundError, is_fatal
 from kerastune_optuna._study import record
 from kerastune_optuna._trial.callbacks import BestWeights, Logs, PruningCallback
 from kerastune_optuna._trial.fits import Fits, TrainingOver
@@ -68,7 +68,20 @@ def fit(
     came = train(build_model, trial, keywords, model, lambda: pruning.is_over)
     if not pruning.is_over:
         pruning.take(came)
+        _warn_of_unasked(trial)
     pruning.fits.end()
+
+
+def _warn_of_unasked(trial: optuna.Trial) -> None:
+    """Warn of what enqueue() took for a parameter of the builder's fit, and nobody asked for."""
+    attrs = _optuna.as_stored(trial.study, trial).system_attrs
+    unasked = attrs.get(_optuna.FIXED_PARAMS, {}).keys() - trial.params.keys()
+    if unasked:
+        _check.warn(
+            f"Trial {trial.number} was enqueued with {', '.join(map(repr, sorted(unasked)))}, "
+            "which neither build_model nor its fit asked for. They asked for "
+            f"{', '.join(trial.params)}."
+        )
 
 
 def train(
@@ -99,8 +112,8 @@ def train(
         return build_model.fit(trial, model, **keywords)  # type: ignore[attr-defined] # it has one
     except TrainingOver:
         return None
-    except Exception:  # the user's code may raise anything after half of a training
-        if not is_over():
+    except Exception as error:  # the user's code may raise anything after half of a training
+        if is_fatal(error) or not is_over():
             raise
         return None
 

@@ -23,6 +23,7 @@ from kerastune_optuna._exceptions import (
     TooManyFailuresError,
     TunerError,
     WorkerError,
+    is_fatal,
 )
 from kerastune_optuna._scratch import sweep
 from kerastune_optuna._search import Budget, is_grid, learning
@@ -236,7 +237,8 @@ def _attempt(
 
 def _is_of_search(error: Exception) -> bool:
     """Whether the search cannot go on, as opposed to an argument that one trial's builder gave."""
-    return isinstance(error, TunerError) and not isinstance(error, ArgumentError)
+    is_ours = isinstance(error, TunerError) and not isinstance(error, ArgumentError)
+    return is_ours or is_fatal(error)
 
 
 def _is_of_code(error: Exception) -> bool:

@@ -20,6 +20,7 @@ from kerastune_optuna._search import (
     Budget,
     check_study,
     lay_out_grid,
+    learn_ranges,
     made_pruner,
     room,
     start_sampler,
@@ -146,6 +147,8 @@ def prepared(
     ready = recipe.fit.opened() if crew.is_this_process else recipe.fit.checked()
     if not trains_itself_:  # a fit of its own may take anything
         check_kinds(ready)
+    with Memory().released():
+        learn_ranges(recipe.build_model)
     return crew, replace(recipe, fit=ready, callbacks=callbacks)
 
 

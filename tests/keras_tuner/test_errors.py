@@ -1,0 +1,98 @@
+"""The errors by which KerasTuner's users end a search, or one trial."""
+
+from __future__ import annotations
+
+import keras
+import keras_tuner
+import pytest
+
+from kerastune_optuna import ArgumentTypeError, FatalError, OptunaTuner, from_keras_tuner
+from tests.keras_tuner_builders import compiled, plain
+
+FATAL = [FatalError("stop"), keras_tuner.errors.FatalValueError("stop")]
+
+
+class Raising(keras_tuner.HyperModel):
+    """Raise an error in the second trial, or for a second configuration of a grid."""
+
+    def __init__(self, where, error):
+        super().__init__()
+        self.where, self.error, self.calls = where, error, []
+
+    def _come_to(self, where):
+        self.calls.append(where)
+        # The model of the defaults is built before the first trial.
+        if where == self.where and self.calls.count(where) == (3 if where == "build" else 2):
+            raise self.error
+
+    def build(self, hp):
+        """Return a model, or raise."""
+        self._come_to("build")
+        return compiled(keras.layers.Dense(hp.Int("units", 2, 40)))
+
+    def fit(self, hp, model, *args, **kwargs):
+        """Train, or raise."""
+        self._come_to("fit")
+        return model.fit(*args, **kwargs)
+
+
+class RaisingCallback(keras.callbacks.Callback):
+    """Raise an error."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Raise it."""
+        raise self.error
+
+
+@pytest.mark.parametrize("error", FATAL, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("where", ["build", "fit"])
+def test_a_fatal_error_ends_the_search(search, make_tuner, where, error):
+    """Wherever it is raised, though a trial before it succeeded; its own trial is FAIL."""
+    with pytest.raises(type(error), match="stop"):
+        search(from_keras_tuner(Raising(where, error)), n_trials=4, fit={"epochs": 1})
+    states = [trial.state.name for trial in make_tuner().study.trials]
+    assert states[:2] == ["COMPLETE", "FAIL"]
+    assert set(states[2:]) <= {"WAITING"}
+
+
+@pytest.mark.parametrize("error", FATAL, ids=lambda error: type(error).__name__)
+def test_a_fatal_error_of_a_callback_ends_the_search(search, make_tuner, error):
+    """The first trial alone has run."""
+    fit = {"epochs": 1, "callbacks": [lambda trial: RaisingCallback(error)]}
+    with pytest.raises(type(error), match="stop"):
+        search(from_keras_tuner(plain), n_trials=4, fit=fit)
+    assert make_tuner().study.trials[0].state.name == "FAIL"
+
+
+@pytest.mark.parametrize("error", FATAL, ids=lambda error: type(error).__name__)
+def test_a_fatal_error_ends_the_reading_of_a_grid(search, error):
+    """No further configuration is read."""
+    with pytest.raises(type(error), match="stop"):
+        search(from_keras_tuner(Raising("build", error)), sampler="grid", fit={"epochs": 1})
+
+
+def test_failed_trials_of_one_kind_end_no_search(search):
+    """KerasTuner's users raise one for each model that they do not want trained."""
+    calls = []
+
+    def build(hp):
+        calls.append(hp.Int("units", 2, 40))
+        if 1 < len(calls) <= 3:  # the first is that of the defaults
+            raise keras_tuner.errors.FailedTrialError("The model is too large.")
+        return compiled(keras.layers.Dense(calls[-1]))
+
+    tuner = search(from_keras_tuner(build), n_trials=1, fit={"epochs": 1})
+    states = [trial.state.name for trial in tuner.study.trials]
+    assert states == ["FAIL", "FAIL", "COMPLETE"]
+
+
+def test_retries_are_told_to_be_of_no_use():
+    """The line says why, and what serves instead."""
+    with pytest.raises(ArgumentTypeError) as got:
+        OptunaTuner(from_keras_tuner(plain), max_retries_per_trial=2)
+    assert "would fail again from the same parameters and seed" in str(got.value)
+    assert "max_failed_trials=" in str(got.value)

@@ -1,0 +1,219 @@
+"""What search() is given goes to a HyperModel's own fit as it came."""
+
+from __future__ import annotations
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerastune_optuna import ArgumentTypeError, from_keras_tuner
+from tests.keras_tuner_builders import compiled
+
+X = np.random.default_rng(0).normal(size=(16, 4)).astype("float32")
+Y = np.arange(16) % 3
+QUIET = {"epochs": 1, "verbose": 0, "shuffle": False}
+
+
+class Own(keras_tuner.HyperModel):
+    """Be the base of models with a fit of their own."""
+
+    def build(self, hp):
+        """Ask for the model."""
+        return compiled(keras.layers.Dense(hp.Int("units", 2, 40)))
+
+
+class WithoutData(Own):
+    """Load the data itself."""
+
+    def fit(self, hp, model, callbacks, **kwargs):
+        """Train on it."""
+        return model.fit(X, Y, validation_data=(X, Y), callbacks=callbacks, **QUIET)
+
+
+class OwnNames(Own):
+    """Take data under names of its own."""
+
+    def fit(self, hp, model, train, val=None, callbacks=(), **kwargs):
+        """Train on it."""
+        x, y = train if isinstance(train, tuple) else (train, None)
+        return model.fit(x, y, validation_data=val, callbacks=callbacks, **QUIET)
+
+
+class Turned(Own):
+    """Take the targets first."""
+
+    def fit(self, hp, model, y, x, callbacks, **kwargs):
+        """Train on it."""
+        return model.fit(x, y, validation_split=0.5, callbacks=callbacks, **QUIET)
+
+
+class LookedUp(Own):
+    """Look the data up among the keywords."""
+
+    def fit(self, hp, model, *args, **kwargs):
+        """Train on it."""
+        data, callbacks = (kwargs["x"], kwargs["y"]), kwargs["callbacks"]
+        return model.fit(*data, validation_data=(X, Y), callbacks=callbacks, **QUIET)
+
+
+class Number(Own):
+    """Train on nothing."""
+
+    def fit(self, hp, model, **kwargs):
+        """Return a number."""
+        return 0.5
+
+
+DATASET = tf.data.Dataset.from_tensor_slices((X, Y)).batch(8)
+CALLS = {
+    "no data": (WithoutData(), (), {}),
+    "names": (OwnNames(), (), {"val": (X, Y), "train": (X, Y)}),
+    "datasets": (OwnNames(), (), {"train": DATASET, "val": DATASET}),
+    "positions": (OwnNames(), (DATASET, DATASET), {}),
+    "position and name": (OwnNames(), (DATASET,), {"val": DATASET}),
+    "turned": (Turned(), (), {"y": Y, "x": X}),
+    "turned, by position": (Turned(), (X, Y), {}),
+    "looked up": (LookedUp(), (), {"y": Y, "x": X}),
+    "a number": (Number(), (), {}),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_fit_of_its_own_gets_what_search_got(make_tuner, call):
+    """And needs no validation that we could see for an objective that it validates itself."""
+    hypermodel, data, names = call
+    tuner = make_tuner(from_keras_tuner(hypermodel), n_trials=1)
+    tuner.search(*data, verbose=0, **names)
+    assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE"]
+
+
+@pytest.mark.slow
+def test_names_of_its_own_reach_workers(make_tuner):
+    """As all data does."""
+    tuner = make_tuner(from_keras_tuner(OwnNames()), n_trials=2)
+    tuner.search(train=(X, Y), val=DATASET, n_workers=2, verbose=0)
+    assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE"] * 2
+
+
+@pytest.mark.slow
+def test_a_fit_of_its_own_is_trained_again_without_data(make_tuner):
+    """By confirm(), refit() and reproduce()."""
+    tuner = make_tuner(from_keras_tuner(WithoutData()), n_trials=1).search(verbose=0)
+    assert tuner.refit(verbose=0)[0].count_params()
+    assert not tuner.reproduce(0)["difference"].any()
+    assert len(tuner.confirm(1, 2, verbose=0).ranking) == 1
+
+
+def test_a_builder_without_a_fit_needs_data(make_tuner):
+    """What we train is checked as before."""
+    tuner = make_tuner(from_keras_tuner(Own().build), "accuracy")
+    with pytest.raises(ArgumentTypeError, match="x=None is no training data"):
+        tuner.search()
+    with pytest.raises(ArgumentTypeError, match="got 'train', which"):
+        tuner.search(train=(X, Y))
+
+
+class Tuned(Own):
+    """Tune how the model is trained."""
+
+    def build(self, hp):
+        """Ask for the model."""
+        return compiled(keras.layers.Dense(hp.Choice("units", [2, 3])))
+
+    def fit(self, hp, model, *args, **kwargs):
+        """Ask for the batch size, and for one size more."""
+        size = hp.Choice("batch_size", [8, 16])
+        if size == 8:
+            hp.Boolean("more")
+        return model.fit(*args, batch_size=size, **kwargs)
+
+
+def configurations(tuner):
+    """Return the sorted parameters of all trials."""
+    return sorted(sorted(trial.params.items()) for trial in tuner.study.trials)
+
+
+ALL = [
+    [("batch_size", 8), ("more", more), ("units", units)]
+    for more in (False, True)
+    for units in (2, 3)
+] + [[("batch_size", 16), ("units", units)] for units in (2, 3)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [[None], [3, 4, None]], ids=["at once", "in steps"])
+def test_a_grid_has_what_a_fit_asks_for(search, make_tuner, steps):
+    """Each configuration once, and none stays behind, whether or not there was room for all."""
+    for n_trials in steps:
+        tuner = search(
+            from_keras_tuner(Tuned()), sampler="grid", n_trials=n_trials, fit={"epochs": 1}
+        )
+    assert {trial.state.name for trial in tuner.study.trials} == {"COMPLETE"}
+    assert configurations(tuner) == sorted(ALL)
+    assert {"units", "batch_size"} <= set(tuner.plot_importance().data[0].y)
+
+
+@pytest.mark.slow
+def test_a_grid_is_that_of_keras_tuner(tmp_path, data):
+    """KerasTuner too learns of them in its first trials, and tries each configuration once."""
+    x, y, validation = data
+    theirs = keras_tuner.GridSearch(Tuned(), "val_accuracy", directory=tmp_path)
+    theirs.search(x, y, validation_data=validation, epochs=1, verbose=0)
+    values = [trial.hyperparameters.values for trial in theirs.oracle.trials.values()]
+    seen = {
+        (one["units"], one["batch_size"], one["batch_size"] == 8 and one["more"]) for one in values
+    }
+    ours = [dict(one) for one in ALL]
+    assert seen == {(one["units"], one["batch_size"], one.get("more", False)) for one in ours}
+
+
+@pytest.mark.slow
+def test_workers_share_the_grid_of_a_fit(make_tuner, data):
+    """Whoever asks first lays out the others."""
+    x, y, validation = data
+    tuner = make_tuner(from_keras_tuner(Tuned()), sampler="grid", n_trials=None)
+    tuner.search(x, y, validation_data=validation, epochs=1, n_workers=2, verbose=0)
+    assert configurations(tuner) == sorted(ALL)
+
+
+def test_a_grid_says_that_a_fit_asks_for_more(search, capsys):
+    """Before its first trial, nobody knows for how much."""
+    search(from_keras_tuner(Tuned()), sampler="grid", n_trials=2, fit={"epochs": 1, "verbose": 2})
+    assert "Grid: 2 configurations, and what its fit asks for" in capsys.readouterr().out
+
+
+def test_what_a_fit_asks_for_is_enqueued(search, make_tuner):
+    """Before any trial has asked for it, or may have asked for it."""
+    tuner = make_tuner(from_keras_tuner(Tuned()), n_trials=2)
+    wanted = [{"units": 3, "batch_size": 8, "more": True}, {"units": 2, "batch_size": 16}]
+    for params in wanted:
+        tuner.enqueue(params)
+    search(tuner=tuner, fit={"epochs": 1})
+    assert [trial.params for trial in tuner.study.trials] == wanted
+
+
+def test_what_nobody_asks_for_is_told(search, make_tuner):
+    """Once its trial has been trained: until then fit might have asked for it."""
+    tuner = make_tuner(from_keras_tuner(Tuned()), n_trials=1)
+    tuner.enqueue({"units": 3, "batch_sice": 8})
+    with pytest.warns(UserWarning, match="'batch_sice', which neither build_model nor its fit"):
+        search(tuner=tuner, fit={"epochs": 1})
+
+
+class Declared(Tuned):
+    """Declare what fit asks for."""
+
+    def declare_hyperparameters(self, hp):
+        """Ask before build() does."""
+        hp.Choice("batch_size", [16])
+
+
+def test_what_is_declared_is_asked_first(search, make_tuner):
+    """As in KerasTuner, where its range is the first and counts in build() and in fit()."""
+    build = from_keras_tuner(Declared())
+    assert build.default_params() == {"batch_size": 16, "units": 2}
+    tuner = search(build, sampler="grid", n_trials=None, fit={"epochs": 1})
+    assert configurations(tuner) == [one for one in sorted(ALL) if ("batch_size", 16) in one]
+    assert list(tuner.study.trials[0].params) == ["batch_size", "units"]
