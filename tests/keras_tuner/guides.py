@@ -10,6 +10,8 @@ large for a test, and so are several processes.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -104,7 +106,7 @@ def first_search(kt):
     best_hps = tuner.get_best_hyperparameters(2)
     model = build_model(best_hps[0])
     model.fit(np.concatenate((X, X_VAL)), np.concatenate((ONE_HOT, ONE_HOT_VAL)), epochs=1, **FIT)
-    return [losses, [hp.values for hp in best_hps]]
+    return [losses, [[hp.get("num_layers"), hp.get("units_0"), hp.get("lr")] for hp in best_hps]]
 
 
 def tuned_training(kt):
@@ -404,6 +406,7 @@ def distributed(kt):
         callbacks=[keras.callbacks.EarlyStopping("val_accuracy")],
         verbose=0,
     )
+    return [0]
 
 
 def _of_two_layers(units_1, units_2, too_large):
@@ -557,20 +560,14 @@ def visualized(kt):
     )
     callbacks = [keras.callbacks.TensorBoard("tb_logs")]
     tuner.search(X, Y, validation_split=0.25, epochs=2, callbacks=callbacks, **FIT)
-    return [sum(path.is_dir() for path in _folders("tb_logs"))]
-
-
-def _folders(name):
-    from pathlib import Path
-
-    return list(Path(name).iterdir())
+    return [len(list(Path("tb_logs").rglob("train")))]
 
 
 def hyperband_tutorial(kt):
     """TensorFlow's tutorial: Hyperband, then the best epoch of the best configuration."""
 
     def model_builder(hp):
-        model = Sequential([layers.Flatten(input_shape=(4, 4, 1))])
+        model = Sequential([keras.Input((4, 4, 1)), layers.Flatten()])
         model.add(dense(hp.Int("units", min_value=4, max_value=32, step=4), "relu"))
         model.add(dense(3))
         rate = hp.Choice("learning_rate", values=[1e-2, 1e-3, 1e-4])
@@ -595,3 +592,4 @@ def hyperband_tutorial(kt):
     hypermodel = tuner.hypermodel.build(best_hps)
     hypermodel.fit(X, Y, epochs=best_epoch, validation_split=0.25, **FIT)
     hypermodel.evaluate(X_VAL, Y_VAL, verbose=0)
+    return [2]  # trainings after the search

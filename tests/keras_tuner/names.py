@@ -20,9 +20,9 @@ ARGUMENTS = {
 TUNERS = {
     "RandomSearch": {"sampler": "random", "pruner": "none"},
     "GridSearch": {"sampler": "grid", "pruner": "none"},
-    "Hyperband": {"pruner": "hyperband"},
+    "Hyperband": {"pruner": "hyperband", "n_trials": 4},
 }
-NO_COUNTERPART = {"max_retries_per_trial", "hyperband_iterations"}
+NO_COUNTERPART = {"max_retries_per_trial", "hyperband_iterations", "factor"}
 
 
 class Theirs:
@@ -54,7 +54,8 @@ class Theirs:
 
     def trials(self):
         """Return state, values and score of each trial of each tuner."""
-        states = {"COMPLETED": "COMPLETE", "FAILED": "FAIL"}
+        # A trial that raised a FatalError is left as it was.
+        states = {"COMPLETED": "COMPLETE", "FAILED": "FAIL", "RUNNING": "FAIL"}
         oracles = [tuner.oracle for tuner in self.tuners]
         trials = [[one.trials[trial_id] for trial_id in one.start_order] for one in oracles]
         return [
@@ -116,10 +117,12 @@ class Ours:
             for name, value in settings.items()
             if name not in NO_COUNTERPART
         }
+        queue = self._queues.pop(0) if self._queues else ()
+        renamed["overwrite"] = renamed.get("overwrite", False) and not queue
         tuner = OptunaTuner(from_keras_tuner(built), seed=1, keep_best=2, **named, **renamed)
         self.tuners.append(tuner)
-        for values in self._queues.pop(0) if self._queues else ():
-            tuner.enqueue(values)
+        for values in queue:  # Optuna's own, since KerasTuner has values that its trial never asks
+            tuner.study.enqueue_trial(values)
         return Renamed(tuner, hypermodel, self.epochs)
 
     def trials(self):
