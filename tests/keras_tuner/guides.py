@@ -379,7 +379,7 @@ def distributed(kt):
             filters = hp.Int(f"filters_{i}", 2, 8, step=2, default=4)
             x = layers.Conv2D(filters, hp.Int(f"kernel_size_{i}", 2, 3), padding="same")(x)
             pooling = hp.Choice(f"pooling{i}", ["max", "avg"])
-            x = {"max": layers.MaxPooling2D, "avg": layers.AveragePooling2D}[pooling]()(x)
+            x = {"max": layers.MaxPooling2D, "avg": layers.AveragePooling2D}[pooling](2)(x)
             x = layers.ReLU()(layers.BatchNormalization()(x))
         model = Model(inputs, dense(3, "softmax")(layers.GlobalMaxPooling2D()(x)))
         optimizer = hp.Choice("optimizer", ["adam", "sgd"])

@@ -20,7 +20,7 @@ ARGUMENTS = {
 TUNERS = {
     "RandomSearch": {"sampler": "random", "pruner": "none"},
     "GridSearch": {"sampler": "grid", "pruner": "none"},
-    "Hyperband": {"pruner": "hyperband", "n_trials": 4},
+    "Hyperband": {"pruner": "hyperband", "n_trials": 3},
 }
 NO_COUNTERPART = {"max_retries_per_trial", "hyperband_iterations", "factor"}
 
