@@ -577,17 +577,17 @@ def hyperband_tutorial(kt):
     tuner = kt.Hyperband(
         model_builder,
         objective="val_accuracy",
-        max_epochs=4,
-        factor=3,
+        max_epochs=2,
+        factor=2,
         directory="my_dir",
         project_name="intro_to_kt",
     )
     stop_early = keras.callbacks.EarlyStopping(monitor="val_loss", patience=5)
-    tuner.search(X, Y, epochs=4, validation_split=0.25, callbacks=[stop_early], **FIT)
+    tuner.search(X, Y, epochs=2, validation_split=0.25, callbacks=[stop_early], **FIT)
     best_hps = tuner.get_best_hyperparameters(num_trials=1)[0]
     assert best_hps.get("units") in range(4, 33, 4)
     model = tuner.hypermodel.build(best_hps)
-    history = model.fit(X, Y, epochs=3, validation_split=0.25, **FIT).history["val_accuracy"]
+    history = model.fit(X, Y, epochs=2, validation_split=0.25, **FIT).history["val_accuracy"]
     best_epoch = history.index(max(history)) + 1
     hypermodel = tuner.hypermodel.build(best_hps)
     hypermodel.fit(X, Y, epochs=best_epoch, validation_split=0.25, **FIT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from types import SimpleNamespace
 
 import keras
 import keras_tuner
@@ -72,12 +73,18 @@ class Ours:
             compared with KerasTuner's: the samplers of the two draw other numbers.
     """
 
-    HyperModel, HyperParameters, errors = object, HyperParameters, kerastune_optuna
+    HyperModel, HyperParameters = object, HyperParameters
 
     def __init__(self, queues=()):
         self.tuners, self._queues = [], list(queues)
         for name, settings in TUNERS.items():
             setattr(self, name, functools.partial(self._make, **settings))
+
+    @property
+    def errors(self):
+        """Our FatalError; KerasTuner's own FailedTrialError, which is like any error."""
+        failed = keras_tuner.errors.FailedTrialError
+        return SimpleNamespace(FatalError=kerastune_optuna.FatalError, FailedTrialError=failed)
 
     @staticmethod
     def Objective(name, direction):  # noqa: N802 KerasTuner's name
