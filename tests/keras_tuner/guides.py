@@ -92,7 +92,7 @@ def first_search(kt):
     tuner = kt.RandomSearch(
         build_model,
         objective="val_loss",
-        max_trials=3,
+        max_trials=2,
         executions_per_trial=2,
         overwrite=True,
         directory="my_dir",
@@ -126,7 +126,7 @@ def tuned_training(kt):
     tuner = kt.RandomSearch(
         MyHyperModel(),
         "val_loss",
-        max_trials=3,
+        max_trials=2,
         overwrite=True,
         directory="my_dir",
         project_name="tune_training",
@@ -163,7 +163,7 @@ def tuned_preprocessing(kt):
     tuner = kt.RandomSearch(
         MyHyperModel(),
         objective="val_loss",
-        max_trials=3,
+        max_trials=2,
         overwrite=True,
         directory="my_dir",
         project_name="tune_hypermodel",
@@ -193,7 +193,7 @@ def built_in_metric(kt):
     tuner = kt.RandomSearch(
         _regressor(lambda: [keras.metrics.MeanAbsoluteError()]),
         objective=kt.Objective("val_mean_absolute_error", direction="min"),
-        max_trials=3,
+        max_trials=2,
         overwrite=True,
         directory="my_dir",
         project_name="built_in_metrics",
@@ -229,7 +229,7 @@ def custom_metric(kt):
     tuner = kt.RandomSearch(
         _regressor(lambda: [CustomMetric()]),
         objective=kt.Objective("val_custom_metric", direction="min"),
-        max_trials=3,
+        max_trials=2,
         overwrite=True,
         directory="my_dir",
         project_name="custom_metrics",
@@ -254,7 +254,7 @@ def returned_number(kt):
     """Getting started: fit returns the number to minimize, and the tuner has no objective."""
     tuner = kt.RandomSearch(
         _hyper_regressor(kt, lambda error: np.mean(np.abs(error))),
-        max_trials=3,
+        max_trials=2,
         overwrite=True,
         directory="my_dir",
         project_name="custom_eval",
@@ -271,7 +271,7 @@ def returned_dict(kt):
     tuner = kt.RandomSearch(
         _hyper_regressor(kt, metrics),
         objective=kt.Objective("metric_a", "max"),
-        max_trials=3,
+        max_trials=2,
         overwrite=True,
         directory="my_dir",
         project_name="custom_eval_dict",
@@ -287,7 +287,7 @@ def any_function(kt):
         return x * x + 1
 
     tuner = kt.black_box(
-        squared, max_trials=5, overwrite=True, directory="my_dir", project_name="tune_anything"
+        squared, max_trials=3, overwrite=True, directory="my_dir", project_name="tune_anything"
     )
     tuner.search()
     return [tuner.get_best_hyperparameters()[0].get("x")]
@@ -308,7 +308,7 @@ def code_kept_apart(kt):
         return keras_code(units=hp.Int("units", 4, 16, 4), optimizer=optimizer)
 
     tuner = kt.black_box(
-        trial, max_trials=3, overwrite=True, directory="my_dir", project_name="keep_code_separate"
+        trial, max_trials=2, overwrite=True, directory="my_dir", project_name="keep_code_separate"
     )
     tuner.search()
     best_hp = tuner.get_best_hyperparameters()[0]
@@ -355,7 +355,7 @@ def custom_training_loop(kt):
 
     tuner = kt.RandomSearch(
         objective=kt.Objective("my_metric", "min"),
-        max_trials=3,
+        max_trials=2,
         hypermodel=MyHyperModel(),
         directory="results",
         project_name="custom_training",
@@ -420,7 +420,7 @@ def _of_two_layers(units_1, units_2, too_large):
 
 def _grid(kt, too_large):
     def build_model(hp):
-        units_1, units_2 = hp.Int("units_1", 2, 6, step=2), hp.Int("units_2", 2, 4, step=2)
+        units_1, units_2 = hp.Int("units_1", 2, 6, step=4), hp.Int("units_2", 2, 4, step=2)
         return _of_two_layers(units_1, units_2, too_large)
 
     return kt.GridSearch(
@@ -482,7 +482,7 @@ def tune_a_few(kt):
         tailor=lambda hp: hp.Float("learning_rate", min_value=1e-4, max_value=1e-2, sampling="log"),
         tune_new_entries=False,
         objective="val_loss",
-        max_trials=3,
+        max_trials=2,
         overwrite=True,
         directory="my_dir",
         project_name="search_a_few",
@@ -497,7 +497,7 @@ def fix_a_few(kt):
         tailor=lambda hp: hp.Fixed("learning_rate", value=1e-4),
         tune_new_entries=True,
         objective="val_loss",
-        max_trials=3,
+        max_trials=2,
         overwrite=True,
         directory="my_dir",
         project_name="fix_a_few",
@@ -513,7 +513,7 @@ def compiled_otherwise(kt):
         loss="mse",
         metrics=["sparse_categorical_crossentropy"],
         objective="val_loss",
-        max_trials=3,
+        max_trials=2,
         overwrite=True,
         directory="my_dir",
         project_name="override_compile",
@@ -552,7 +552,7 @@ def visualized(kt):
         model.summary()
     tuner = kt.RandomSearch(
         build_model,
-        max_trials=3,
+        max_trials=2,
         overwrite=True,
         objective="val_loss",
         directory="tb",

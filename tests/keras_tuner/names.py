@@ -21,7 +21,7 @@ ARGUMENTS = {
 TUNERS = {
     "RandomSearch": {"sampler": "random", "pruner": "none"},
     "GridSearch": {"sampler": "grid", "pruner": "none"},
-    "Hyperband": {"pruner": "hyperband", "n_trials": 3},
+    "Hyperband": {"pruner": "hyperband", "n_trials": 2},
 }
 NO_COUNTERPART = {"max_retries_per_trial", "hyperband_iterations", "factor"}
 
