@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import keras
 import keras_tuner
-import optuna
 
 import kerastune_optuna
 from kerastune_optuna import HyperParameters, OptunaTuner, from_keras_tuner
@@ -156,17 +155,15 @@ class Renamed:
 
     def get_best_hyperparameters(self, num_trials=1):
         """Return the hyperparameters of our best trials."""
-        done = self.tuner.study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
-        sign = 1 if self.tuner.study.direction.name == "MINIMIZE" else -1
-        ranked = sorted(done, key=lambda trial: sign * trial.value)
-        return [HyperParameters(trial) for trial in ranked[:num_trials]]
+        return [HyperParameters(trial) for trial in self.tuner.top_trials(num_trials)]
 
     def results_summary(self, num_trials=10):
         """Print our summary."""
         self.tuner.summary(num_trials)
 
     def search_space_summary(self):
-        """Print our search space, where there is a way to."""
+        """Print our search space."""
+        self.tuner.space()
 
 
 class Model:
