@@ -125,17 +125,17 @@ def import_(
         typer.Option(metavar="NAME", help="Its study_name=: else the name of the project."),
     ] = None,
     objective: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The objective, where the project leaves it open."),
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="The objective, where the project leaves it open; may be repeated."
+        ),
     ] = None,
 ) -> None:
     """Read a KerasTuner project into a study, which a search then goes on with."""
-    if storage is None:
-        database.make_directory(directory)
-    connected = database.connect(storage or database.in_directory(directory))
     with opening.quiet_optuna():
-        imported = import_project(project, connected, study, objective)
-    typer.echo(_line_on_import(imported))
+        imported = import_project(project, directory, storage, study, objective or ())
+    for line in (*imported.notes, _line_on_import(imported)):
+        typer.echo(line)
 
 
 @app.command(epilog="Example: kerastune-optuna card tuning --trial 3")
@@ -175,14 +175,19 @@ def _fail(text: str, code: int) -> NoReturn:
 
 def _line_on_import(imported: Imported) -> str:
     """Return a line on what was imported, and how to go on with it."""
-    study, objective = imported.study, imported.objective
+    study, goals = imported.study, imported.objectives
     states = Counter(trial.state.name for trial in study.get_trials(deepcopy=False))
+    names, directions = (
+        (goals.names, goals.directions)
+        if goals.are_several
+        else (goals.names[0], goals.directions[0])
+    )
     return (
         f"Added {_check.count(imported.added, 'trial')}, and left out {imported.left_out} that "
-        f"were unfinished or there. Study {study.study_name!r} has {states['COMPLETE']} COMPLETE "
-        f"and {states['FAIL']} FAIL; the first count towards n_trials. Go on with: OptunaTuner("
-        f"from_keras_tuner(...), {objective.name!r}, direction={objective.direction!r}, "
-        f"study_name={study.study_name!r})"
+        f"were unfinished or there; {imported.with_weights} brought weights. Study "
+        f"{study.study_name!r} has {states['COMPLETE']} COMPLETE and {states['FAIL']} FAIL; the "
+        f"first count towards n_trials. Go on with: OptunaTuner(from_keras_tuner(...), {names!r}, "
+        f"direction={directions!r}, study_name={study.study_name!r})"
     )
 
 

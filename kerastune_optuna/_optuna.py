@@ -35,7 +35,10 @@ def storage_of(study: Study) -> BaseStorage:
 
 def id_of(one: Study | Trial | FrozenTrial) -> int:
     """Return the id under which a storage knows a study or a trial."""
-    return one._trial_id if isinstance(one, Trial | FrozenTrial) else one._study_id
+    # The study that HyperbandPruner shows to samplers raises where isinstance() asks for its class.
+    if issubclass(type(one), Trial | FrozenTrial):
+        return one._trial_id  # type: ignore[union-attr] # it is a trial
+    return one._study_id  # type: ignore[union-attr] # it is a study
 
 
 def has_study(storage: BaseStorage, study_id: int) -> bool:

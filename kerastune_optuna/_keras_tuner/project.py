@@ -1,37 +1,27 @@
-"""Read the finished trials of a KerasTuner project into a study, which a search then goes on with.
-
-KerasTuner keeps a folder for each project: oracle.json, and trial_<id>/trial.json for each trial.
-"""
+"""Make the finished trials of a KerasTuner project a study, which a search then goes on with."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _check
-from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, StudyMismatchError
+from kerastune_optuna._exceptions import StudyMismatchError
 from kerastune_optuna._keras_tuner import conditions as _conditions
-from kerastune_optuna._keras_tuner import ranges
+from kerastune_optuna._keras_tuner import files, goals, ranges
 from kerastune_optuna._keras_tuner.conditions import Condition
-from kerastune_optuna._study import Objective, Objectives, opening, record
+from kerastune_optuna._keras_tuner.files import Notes, Written
+from kerastune_optuna._study import Home, Objectives, adopt, opening, record
 
-if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
-
-_STATES = {
-    "COMPLETED": TrialState.COMPLETE,
-    "INVALID": TrialState.FAIL,
-    "FAILED": TrialState.FAIL,
-}
+# What projects that are older than KerasTuner 1.2.0 may lack, and what follows from that.
+_WITHOUT = {"conditions": "they count as active", "step": "all values between the ends count"}
 
 
 @dataclass(frozen=True)
@@ -39,21 +29,28 @@ class Imported:
     """Hold what an import came to."""
 
     study: optuna.Study
-    objective: Objective
+    objectives: Objectives
     added: int
+    with_weights: int
     left_out: int
+    notes: Sequence[str]  # a line for each thing that could not be read
 
 
 def import_project(
-    project: Path, storage: BaseStorage, name: str | None = None, objective: str | None = None
+    project: Path,
+    directory: Path,
+    storage: str | None = None,
+    name: str | None = None,
+    wanted: Sequence[str] = (),
 ) -> Imported:
     """Add the finished trials of a project to a study, but for those that it has already.
 
     Args:
         project: The folder of the project.
-        storage: Where the study is, or is made.
+        directory: The folder of the study's weights, and of its database without `storage`.
+        storage: The URL of the database where the study is, or is made.
         name: The study. Default: the name of the folder.
-        objective: The metric that KerasTuner searched by, where its files leave it open.
+        wanted: The metrics that KerasTuner searched by, where its files leave them open.
 
     Returns:
         The study, and how many trials were added and left out.
@@ -63,84 +60,25 @@ def import_project(
         NoTrialsError: No trial of the project is completed.
         StudyMismatchError: The study exists and belongs to another search.
     """
-    trials = _read(project)
-    found = _objective(project, trials, objective)
+    notes = Notes()
+    trials = files.read(project, notes)
+    found = goals.find(project, trials, wanted, notes)
     name = name or project.resolve().name
     opening.check_name(name)
-    study = opening.open_study(storage, name, Objectives((found,)))
-    _claim(study, project)
+    home = Home(name, directory, found, storage)
+    _claim(home.study, project)
+    new = _unknown(home.study, trials)
+    spaces = {key: one for trial in home.study.trials for key, one in trial.distributions.items()}
+    for trial in new:
+        adopt(home, _as_ours(trial, found, spaces, notes), trial.weights)
+    kept = sum(trial.is_complete and trial.weights is not None for trial in new)
+    return Imported(home.study, found, len(new), kept, len(trials) - len(new), notes.lines)
+
+
+def _unknown(study: optuna.Study, trials: Sequence[Written]) -> list[Written]:
+    """Return the finished trials that a study does not have."""
     known = {trial.user_attrs.get(record.IMPORTED, {}).get("trial_id") for trial in study.trials}
-    new = [trial for trial in trials if trial["trial_id"] not in known]
-    finished = [trial for trial in new if trial["status"] in _STATES]
-    spaces = {name: space for trial in study.trials for name, space in trial.distributions.items()}
-    study.add_trials([_as_ours(trial, found, spaces) for trial in finished])
-    return Imported(study, found, len(finished), len(trials) - len(finished))
-
-
-def _read(project: Path) -> list[dict[str, Any]]:
-    """Return what the project says of its trials, in the order in which they began.
-
-    Raises:
-        ArgumentError: The folder is no project, or one of its files is damaged.
-    """
-    if not (project / "oracle.json").is_file():
-        within = sorted(str(path.parent) for path in project.glob("*/oracle.json"))
-        held = f" It holds these: {', '.join(within)}." if within else ""
-        raise ArgumentError(
-            f"{str(project)!r} is no project of KerasTuner: it has no oracle.json.{held} Pass the "
-            "folder directory/project_name of the tuner."
-        )
-    order = _load(project / "oracle.json").get("start_order", [])
-    place = {trial_id: number for number, trial_id in enumerate(order)}
-    files = sorted(project.glob("trial_*/trial.json"))
-    trials = [_load(path) for path in files]
-    return sorted(trials, key=lambda trial: place.get(trial["trial_id"], len(place)))
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text()))
-    except (OSError, ValueError) as error:
-        raise ArgumentError(
-            f"{str(path)!r} cannot be read: {error}. KerasTuner may have died while it wrote it: "
-            "mend the file, or move the folder of that trial away."
-        ) from error
-
-
-def _objective(project: Path, trials: Sequence[Mapping[str, Any]], wanted: str | None) -> Objective:
-    """Return by which metric the project was searched, which KerasTuner writes down nowhere.
-
-    The score of each trial is the best value of that metric.
-    """
-    complete = [trial for trial in trials if trial["status"] == "COMPLETED"]
-    if not complete:
-        raise NoTrialsError(f"{str(project)!r} has no completed trial, and nothing to learn from.")
-    metrics = complete[0]["metrics"]["metrics"]
-    scored = [name for name in metrics if all(_is_scored_by(name, trial) for trial in complete)]
-    name = scored[0] if len(scored) == 1 and wanted is None else wanted
-    if name is None or name not in scored:
-        came = "could be any of" if name is None else f"is not {name!r}, but one of"
-        raise ArgumentError(
-            f"The objective of {str(project)!r} {came}: {', '.join(scored) or 'none'}. Pass "
-            "--objective with the one that its tuner had."
-        )
-    is_max = metrics[name]["direction"] == "max"
-    return Objective(name, "maximize" if is_max else "minimize")
-
-
-def _is_scored_by(name: str, trial: Mapping[str, Any]) -> bool:
-    """Whether the score of a trial is the best value of a metric."""
-    metric = trial["metrics"]["metrics"].get(name)
-    if metric is None:
-        return False
-    best = max if metric["direction"] == "max" else min
-    values = [value for value in _reports(metric).values() if not math.isnan(value)]
-    return bool(values) and math.isclose(best(values), trial["score"])
-
-
-def _reports(metric: Mapping[str, Any]) -> dict[int, float]:
-    """Return the values of a metric by their steps, the means over all executions."""
-    return {int(one["step"]): fmean(one["value"]) for one in metric["observations"]}
+    return [trial for trial in trials if trial.is_finished and trial.trial_id not in known]
 
 
 def _claim(study: optuna.Study, project: Path) -> None:
@@ -155,73 +93,95 @@ def _claim(study: optuna.Study, project: Path) -> None:
 
 
 def _as_ours(
-    trial: Mapping[str, Any], objective: Objective, spaces: dict[str, BaseDistribution]
+    trial: Written, objectives: Objectives, spaces: dict[str, BaseDistribution], notes: Notes
 ) -> FrozenTrial:
     """Return a trial as our own search would have recorded it.
 
     Args:
         trial: What KerasTuner wrote of it.
-        objective: The objective.
+        objectives: The objectives.
         spaces: The distributions that the study has by now; those of the trial are added.
+        notes: Takes what cannot be read.
     """
-    state = _STATES[trial["status"]]
-    is_complete = state is TrialState.COMPLETE
-    metrics = trial["metrics"]["metrics"]
-    reports = _reports(metrics[objective.name]) if objective.name in metrics else {}
-    asked = list(_asked(trial["hyperparameters"], spaces))
+    asked = list(_asked(trial, spaces, notes))
+    values = _values(trial, objectives)
+    metric = trial.metrics.get(objectives.watched.name)
+    reports = dict(metric.values) if metric else {}
     return optuna.trial.create_trial(
-        state=state,
-        value=float(trial["score"]) if is_complete else None,
+        state=TrialState.FAIL if values is None else TrialState.COMPLETE,
+        values=values,
         params={name: value for name, value, _ in asked},
         distributions={name: space for name, _, space in asked},
-        intermediate_values=reports,
-        user_attrs=_attrs(trial, reports, is_complete=is_complete),
+        intermediate_values={} if objectives.are_several else reports,
+        user_attrs=_attrs(trial, values[objectives.watched.place] if values else None, reports),
     )
 
 
-def _attrs(
-    trial: Mapping[str, Any], reports: Mapping[int, float], *, is_complete: bool
-) -> dict[str, Any]:
+def _values(trial: Written, objectives: Objectives) -> list[float] | None:
+    """Return the values of a trial; None where it failed, or one of several is not known."""
+    if not trial.is_complete or trial.score is None:
+        return None
+    if not objectives.are_several:
+        return [trial.score]
+    return goals.values_at_best(trial, objectives.names)
+
+
+def _attrs(trial: Written, value: float | None, reports: Mapping[int, float]) -> dict[str, Any]:
     """Return the user attrs of a trial: what ours have, and what only KerasTuner knows."""
     source = {
-        "trial_id": trial["trial_id"],
-        "values": trial["hyperparameters"]["values"],
-        "metrics": trial["metrics"]["metrics"],
+        "trial_id": trial.trial_id,
+        "values": trial.values,
+        "metrics": trial.as_written,
     }
-    if not is_complete:
-        lines = (trial["message"] or "").strip().splitlines()
-        return {
-            record.IMPORTED: source,
-            "stop_reason": lines[-1] if lines else "failed in KerasTuner",
-        }
-    return {
-        record.IMPORTED: source,
-        "best_value": float(trial["score"]),
-        "best_epoch": trial["best_step"],
+    attrs: dict[str, Any] = {record.IMPORTED: source, record.STOP_REASON: trial.message}
+    if value is None:
+        return attrs
+    attrs |= {record.BEST_VALUE: value, record.STOP_REASON: "imported from KerasTuner"}
+    if trial.best_step is not None:
         # KerasTuner keeps the best epoch of a training, and not how many there were.
-        "epochs_run": max(reports) + 1,
-        "stop_reason": "imported from KerasTuner",
-    }
+        epochs = max(reports, default=trial.best_step) + 1
+        attrs |= {record.BEST_EPOCH: trial.best_step, record.EPOCHS_RUN: epochs}
+    if shapes := trial.shapes:
+        attrs[record.INPUTS] = json.dumps({"shapes": shapes, "batch": None})
+    return attrs
 
 
 def _asked(
-    hyperparameters: Mapping[str, Any], spaces: dict[str, BaseDistribution]
+    trial: Written, spaces: dict[str, BaseDistribution], notes: Notes
 ) -> Iterator[tuple[str, Any, BaseDistribution]]:
     """Yield name, value and distribution of each active hyperparameter that has a value."""
-    values, seen = hyperparameters["values"], set()
-    for one in hyperparameters["space"]:
-        config = one["config"]
-        conditions = [_condition(condition) for condition in config["conditions"]]
-        is_active = all(condition.is_met(values) for condition in conditions)
-        name = config["name"]
-        if name not in values or name in seen or not is_active:
+    seen = set()
+    for one in trial.space:
+        try:
+            name, space, conditions = _parsed(one)
+            is_asked = name in trial.values and name not in seen
+            if not is_asked or not all(each.is_met(trial.values) for each in conditions):
+                continue
+            value = ranges.to_optuna(trial.values[name], space)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            notes.add(
+                trial.folder.name, f"a hyperparameter cannot be read, and is left out: {error}"
+            )
             continue
         seen.add(name)
-        space = ranges.from_config(one["class_name"], config)
-        value = ranges.to_optuna(values[name], space)
+        for key in _lacking(one):
+            notes.add(trial.folder.name, f"hyperparameters have no {key!r}: {_WITHOUT[key]}.")
         # A default of the builder may lie between the steps, where no search would find it again.
         if _check.allows(space, value):
             yield _name_for(name, conditions, space, spaces), value, space
+
+
+def _parsed(one: Any) -> tuple[str, BaseDistribution, list[Condition]]:
+    """Return name, distribution and conditions of a hyperparameter as the file has them."""
+    config = one["config"]
+    conditions = [_condition(condition) for condition in config.get("conditions") or ()]
+    return config["name"], ranges.from_config(one["class_name"], config), conditions
+
+
+def _lacking(one: Mapping[str, Any]) -> Iterator[str]:
+    """Yield which keys a hyperparameter lacks that later versions of KerasTuner write."""
+    has_steps = one["class_name"] in ("Int", "Float")
+    return (key for key in _WITHOUT if key not in one["config"] and (key != "step" or has_steps))
 
 
 def _condition(written: Mapping[str, Any]) -> Condition:

@@ -120,9 +120,8 @@ def from_config(kind: str, config: Mapping[str, Any]) -> BaseDistribution:
     name = config["name"]
     if kind in ("Int", "Float"):
         make = int_range if kind == "Int" else float_range
-        return make(
-            name, config["min_value"], config["max_value"], config["step"], config["sampling"]
-        )
+        low, high = config["min_value"], config["max_value"]
+        return make(name, low, high, config.get("step"), config.get("sampling"))
     if kind == "Choice":
         return choice(name, config["values"])
     _check.one_of(f"class_name of {name!r}", kind, ("Boolean", "Fixed"))

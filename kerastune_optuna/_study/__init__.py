@@ -5,6 +5,7 @@ from kerastune_optuna._study import opening as opening
 from kerastune_optuna._study import ranking as ranking
 from kerastune_optuna._study import reason as reason
 from kerastune_optuna._study import record as record
+from kerastune_optuna._study.adoption import adopt as adopt
 from kerastune_optuna._study.claim import is_claimed as is_claimed
 from kerastune_optuna._study.claim import take as take
 from kerastune_optuna._study.constraints import Constraint as Constraint

@@ -209,7 +209,9 @@ def rebuild(
         weights.load(store, storage, trial, model)
     except UnfitWeightsError as error:
         asked = trial.distributions  # into which the builder's call wrote what it asked for
-        if not (gone := [name for name, one in asked_before.items() if asked[name] is one]):
+        gone = [name for name, one in asked_before.items() if asked[name] is one]
+        # What was written for KerasTuner takes the trial's params, and asks the trial for nothing.
+        if not gone or record.IMPORTED in trial.user_attrs:
             raise
         raise WeightsError(
             f"build_model no longer asks for {' and '.join(map(repr, gone))}, which trial "

@@ -21,16 +21,15 @@ from kerastune_optuna._storage import (
     telling_room,
     upload,
 )
+from kerastune_optuna._study import record
 from kerastune_optuna._trial import architecture, state
-from kerastune_optuna._trial.variables import checksum, scope_of
+from kerastune_optuna._trial.variables import checksum, lacks_variables, scope_of
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
 _SUFFIX = ".weights.h5"  # Keras saves weights only under names that end so
-# The system attrs of a trial with the checksums of its file of weights and of its variables.
-_CHECKSUM, _VARIABLES = "kerastune_optuna:weights_sha256", "kerastune_optuna:variables"
 
 
 class UnfitWeightsError(WeightsError):
@@ -50,10 +49,10 @@ def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
         try:
             with telling_room(str(folder), size_of(model)):
                 keras.saving.save_weights(model, path, objects_to_skip=_optimizers(model))
-            _optuna.set_attr(trial, _VARIABLES, checksum(model))
+            _optuna.set_attr(trial, record.VARIABLES, checksum(model))
             architecture.put(path, model)
             state.put(path, model)
-            _optuna.set_attr(trial, _CHECKSUM, digest(path))
+            _optuna.set_attr(trial, record.WEIGHTS, digest(path))
             upload(store, trial, path)
         except Exception as error:  # layers of the user and stores of any kind raise anything
             raise WeightsError(
@@ -90,7 +89,8 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: ke
                 "Restore the builder of that search, and the dtype policy that it ran under."
             )
     # Keras skips layers that are not built when it loads weights, without an error.
-    if trial.system_attrs.get(_VARIABLES) not in (None, checksum(model)):
+    known = trial.system_attrs.get(record.VARIABLES)
+    if lacks_variables(model) if known is None else known != checksum(model):
         raise WeightsError(
             f"The weights of trial {trial.number} could not all be loaded: the model that "
             f"build_model returns for its parameters has {len(model.weights)} variables, and not "
@@ -143,19 +143,33 @@ def _wrong(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, path: P
     """Copy the weights of a trial out of the store; return what is wrong with them, if anything."""
     # A trial that ran twice has two records, and the earlier file may be gone.
     if not any(fetch(store, one, path) for one in reversed(_artifact_ids(storage, trial))):
-        return (
-            f"No weights of trial {trial.number} are kept. keep_best= says how many trials keep "
-            "theirs while a search runs; directory= and artifact_store= must be those of the "
-            "search."
-        )
-    if trial.system_attrs.get(_CHECKSUM) in (None, digest(path)):
+        return _missing(trial)
+    if trial.system_attrs.get(record.WEIGHTS) in (None, digest(path)):
         return None
     return f"The weights of trial {trial.number} are damaged: their checksum has changed."
 
 
+def _missing(trial: FrozenTrial) -> str:
+    """Return why a trial has no weights, as far as its record tells."""
+    kept = "keep_best= says how many trials keep theirs while a search runs; directory= and "
+    kept += "artifact_store= must be those of the search."
+    if (source := trial.user_attrs.get(record.IMPORTED)) is None:
+        return f"No weights of trial {trial.number} are kept. {kept}"
+    place = f"trial_{source.get('trial_id')}/checkpoint.weights.h5"
+    if record.WEIGHTS not in trial.system_attrs:
+        kept = "refit() trains its configuration."
+        place = f" without weights: the project had no {place}"
+    else:
+        place = f", whose project had them in {place}"
+    return (
+        f"No weights of trial {trial.number} are kept. It was imported from KerasTuner{place}. "
+        f"{kept}"
+    )
+
+
 def _artifact_ids(storage: BaseStorage, trial: FrozenTrial) -> list[str]:
     """Return the ids of the weights that a trial saved, oldest first."""
-    if _CHECKSUM not in trial.system_attrs:
+    if record.WEIGHTS not in trial.system_attrs:
         return []  # most trials saved none: a slow storage is not asked about each of them
     saved = optuna.artifacts.get_all_artifact_meta(trial, storage=storage)
     return [meta.artifact_id for meta in saved if meta.filename.endswith(_SUFFIX)]

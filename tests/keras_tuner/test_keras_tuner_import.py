@@ -30,6 +30,9 @@ def build(hp):
     return compiled(layer, optimizer=optimizer)
 
 
+IMPORT = "kerastune_optuna:import"
+
+
 class Tuner(keras_tuner.RandomSearch):
     """Search as KerasTuner does, but for the trainings."""
 
@@ -264,3 +267,131 @@ def test_a_project_without_results_is_one_line(call, project, tmp_path):  # noqa
     folder = rewritten(project, tmp_path / "old", lambda trial: trial.update(status="FAILED"))
     _, err = call("import", folder, "--directory", tmp_path, code=1)
     assert "has no completed trial" in one_line(err)
+
+
+def changed(trial, path, value=None):
+    """Give a part of a trial's JSON another value, or drop it where there is none."""
+    *above, last = path.split(".")
+    for key in above:
+        trial = trial[key]
+    if value is None:
+        del trial[last]
+    else:
+        trial[last] = value
+
+
+DAMAGES = {
+    "status": ("status", None, "it has no 'status', and counts as COMPLETED where it has a score."),
+    "metrics": ("metrics", None, "its 'metrics' are missing or unreadable: its score alone is"),
+    "observation": (
+        "metrics.metrics.val_accuracy.observations",
+        [{"step": 0, "value": ["much"]}],
+        "its metric 'val_accuracy' cannot be read.",
+    ),
+    "text": ("score", "0.5 or so", "its score '0.5 or so' is no finite number: it is FAIL."),
+    "NaN": ("score", float("nan"), "its score nan is no finite number: it is FAIL."),
+    "no score": ("score", None, "its score None is no finite number: it is FAIL."),
+    "space": (
+        "hyperparameters",
+        [1, 2],
+        "its 'hyperparameters' are missing or unreadable: the trial is left out.",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_cannot_be_read_of_a_trial_is_one_line(call, project, tmp_path, damage):  # noqa: F811
+    """It names the trial; the rest of the trial, and all others, are imported."""
+    path, value, told = DAMAGES[damage]
+    folder = shutil.copytree(project[0], tmp_path / "old")
+    file = folder / "trial_02" / "trial.json"
+    trial = json.loads(file.read_text())
+    changed(trial, path, value)
+    file.write_text(json.dumps(trial))
+    out, _ = call("import", folder, "--directory", tmp_path)
+    line, last = out.splitlines()
+    assert line.startswith(f"trial_02: {told}")
+    is_left_out, is_failed = damage == "space", damage in ("text", "NaN", "no score")
+    assert last.startswith(f"Added {19 if is_left_out else 20} trials, and left out 0")
+    assert f"has {16 if is_left_out or is_failed else 17} COMPLETE and" in last
+    study = optuna.load_study(study_name="old", storage=f"sqlite:///{tmp_path}/study.db")
+    found = [one for one in study.trials if one.user_attrs[IMPORT]["trial_id"] == "02"]
+    assert [one.state.name for one in found] == [["COMPLETE", "FAIL"][is_failed]] * (
+        not is_left_out
+    )
+    assert all(one.params for one in found)
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", "null", "3.5", '"text"', '{"trial_id": "02", ', ""])
+def test_a_file_of_another_shape_is_one_line(call, project, tmp_path, content):  # noqa: F811
+    """The line names the file, and all other trials are imported."""
+    folder = shutil.copytree(project[0], tmp_path / "old")
+    (folder / "trial_02" / "trial.json").write_text(content)
+    out, _ = call("import", folder, "--directory", tmp_path)
+    line, last = out.splitlines()
+    assert line.startswith(f"trial_02: '{folder}/trial_02/trial.json' cannot be read: ")
+    assert line.endswith("KerasTuner may have died while it wrote it: the trial is left out.")
+    assert last.startswith("Added 19 trials, and left out 0")
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", '{"start_order": 3}', ""])
+def test_an_oracle_of_another_shape_costs_the_order_alone(call, project, tmp_path, content):  # noqa: F811
+    """The trials are then in the order of their folders."""
+    folder = shutil.copytree(project[0], tmp_path / "old")
+    (folder / "oracle.json").write_text(content)
+    out, _ = call("import", folder, "--directory", tmp_path)
+    lines = out.splitlines()
+    assert [line for line in lines if line.endswith(": the order of the trials is not known.")] == [
+        line for line in lines[:-1] if line.startswith("oracle.json: ")
+    ]
+    assert lines[-1].startswith("Added 20 trials, and left out 0")
+
+
+def test_a_project_of_an_older_version_is_read(call, project, tmp_path):  # noqa: F811
+    """Files from before KerasTuner 1.2.0 lack some keys, of which one line each tells."""
+
+    def change(trial):
+        del trial["message"]
+        trial["status"] = trial["status"].replace("FAILED", "INVALID")
+        for one in trial["hyperparameters"]["space"]:
+            one["config"].pop("step", None)
+            del one["config"]["conditions"]
+
+    folder = rewritten(project, tmp_path / "old", change)
+    out, _ = call("import", folder, "--directory", tmp_path)
+    *lines, last = out.splitlines()
+    begin = "20 trials, the first trial_00: hyperparameters have no "
+    assert lines == [
+        f"{begin}'conditions': they count as active.",
+        f"{begin}'step': all values between the ends count.",
+    ]
+    assert "has 17 COMPLETE and 3 FAIL" in last
+    study = optuna.load_study(study_name="old", storage=f"sqlite:///{tmp_path}/study.db")
+    assert study.trials[5].user_attrs["stop_reason"] == "failed in KerasTuner"
+    assert study.best_params["dropout"] in (0.0, 0.1, 0.2)
+
+
+def test_a_hyperparameter_that_cannot_be_read_is_left_out(call, project, tmp_path):  # noqa: F811
+    """One line counts the trials, which have all their other parameters."""
+
+    def change(trial):
+        for one in trial["hyperparameters"]["space"]:
+            if one["config"]["name"] == "lr":
+                one["class_name"] = "Vector"
+
+    folder = rewritten(project, tmp_path / "old", change)
+    out, _ = call("import", folder, "--directory", tmp_path)
+    line, _ = out.splitlines()
+    assert line.startswith("20 trials, the first trial_00: a hyperparameter cannot be read, and is")
+    study = optuna.load_study(study_name="old", storage=f"sqlite:///{tmp_path}/study.db")
+    assert "lr" not in study.best_params
+    assert {"kind", "momentum", "dropout"} <= set(study.best_params)
+
+
+def test_without_metrics_the_objective_must_be_named(call, project, tmp_path):  # noqa: F811
+    """The scores are known all the same, and the name tells the direction."""
+    folder = rewritten(project, tmp_path / "old", lambda trial: trial.pop("metrics"))
+    _, err = call("import", folder, "--directory", tmp_path, code=1)
+    assert "could be any of: none. Pass --objective" in one_line(err)
+    out, _ = call("import", folder, "--directory", tmp_path, "--objective", "val_accuracy")
+    assert "'val_accuracy', direction='maximize'" in out

@@ -176,6 +176,13 @@ def test_hyperband_knows_the_epochs(search, make_tuner):
     assert make_tuner(of_two_ranges, pruner="hyperband").study.pruner._max_resource == 3
 
 
+@pytest.mark.slow
+def test_hyperband_goes_on_where_a_bracket_has_trials(search):
+    """The sampler sees the trials of a bracket alone, and learns from them."""
+    tuner = search(of_two_ranges, pruner="hyperband", n_trials=6)
+    assert len(tuner.study.trials) == 6
+
+
 @pytest.mark.parametrize("name", ["cmaes", "gp"])
 def test_a_name_whose_package_is_missing_names_the_extra(make_tuner, monkeypatch, name):
     """The error says what to install, before a study is made."""
