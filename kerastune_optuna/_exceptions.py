@@ -14,6 +14,8 @@ TunerError
 ├── UnknownNameError (AttributeError)    an attribute that KerasTuner's tuners have
 ├── WeightsError (OSError)               weights cannot be saved, found or loaded
 └── WorkerError (RuntimeError)           worker processes died, or the executor broke
+
+FailedTrialError is none: the user's code raises it, and like any other error it fails one trial.
 """
 
 
@@ -31,6 +33,10 @@ class ArgumentTypeError(ArgumentError, TypeError):
 
 class BuilderError(TunerError, TypeError):
     """Say that build_model returned something that cannot be trained."""
+
+
+class FailedTrialError(RuntimeError):
+    """Raise this in a builder, a fit or a callback to fail one trial; the search goes on."""
 
 
 class FatalError(TunerError, RuntimeError):
@@ -79,7 +85,7 @@ def is_fatal(error: BaseException) -> bool:
 
 
 def is_of_one_trial(error: BaseException) -> bool:
-    """Whether the user's code raised KerasTuner's error that fails one trial and says no more."""
+    """Whether the user's code raised an error to fail one trial: ours, or that of KerasTuner."""
     return _is_named(error, "FailedTrialError")
 
 

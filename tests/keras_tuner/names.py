@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from types import SimpleNamespace
 
 import keras
 import keras_tuner
@@ -73,17 +72,12 @@ class Ours:
     """
 
     HyperModel, HyperParameters = object, HyperParameters
+    errors = kerastune_optuna
 
     def __init__(self, queues=()):
         self.tuners, self._queues = [], list(queues)
         for name, settings in TUNERS.items():
             setattr(self, name, functools.partial(self._make, **settings))
-
-    @property
-    def errors(self):
-        """Our FatalError; KerasTuner's own FailedTrialError, which is like any error."""
-        failed = keras_tuner.errors.FailedTrialError
-        return SimpleNamespace(FatalError=kerastune_optuna.FatalError, FailedTrialError=failed)
 
     @staticmethod
     def Objective(name, direction):  # noqa: N802 KerasTuner's name

@@ -6,7 +6,13 @@ import keras
 import keras_tuner
 import pytest
 
-from kerastune_optuna import ArgumentTypeError, FatalError, OptunaTuner, from_keras_tuner
+from kerastune_optuna import (
+    ArgumentTypeError,
+    FailedTrialError,
+    FatalError,
+    OptunaTuner,
+    from_keras_tuner,
+)
 from tests.keras_tuner_builders import compiled, plain
 
 FATAL = [FatalError("stop"), keras_tuner.errors.FatalValueError("stop")]
@@ -75,14 +81,15 @@ def test_a_fatal_error_ends_the_reading_of_a_grid(search, error):
         search(from_keras_tuner(Raising("build", error)), sampler="grid", fit={"epochs": 1})
 
 
-def test_failed_trials_of_one_kind_end_no_search(search):
+@pytest.mark.parametrize("error", [FailedTrialError, keras_tuner.errors.FailedTrialError])
+def test_failed_trials_of_one_kind_end_no_search(search, error):
     """KerasTuner's users raise one for each model that they do not want trained."""
     calls = []
 
     def build(hp):
         calls.append(hp.Int("units", 2, 40))
         if 1 < len(calls) <= 3:  # the first is that of the defaults
-            raise keras_tuner.errors.FailedTrialError("The model is too large.")
+            raise error("The model is too large.")
         return compiled(keras.layers.Dense(calls[-1]))
 
     tuner = search(from_keras_tuner(build), n_trials=1, fit={"epochs": 1})
