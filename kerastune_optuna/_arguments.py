@@ -228,6 +228,8 @@ def _check_builder(build_model: object) -> None:
         raise ArgumentTypeError(
             f"build_model is the model {build_model.name!r}, not a function. {instead}"
         )
+    if not callable(build_model) and callable(getattr(build_model, "build", None)):
+        raise ArgumentTypeError(f"build_model={build_model!r} is a HyperModel. {_BUILDER}")
     if not callable(build_model):
         raise ArgumentTypeError(f"build_model={build_model!r} cannot be called. {instead}")
     try:

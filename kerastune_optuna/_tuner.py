@@ -497,19 +497,20 @@ class OptunaTuner:
         return [self.best_trial]
 
     def top_trials(self, n: int) -> list[FrozenTrial]:
-        """Return the best `n` COMPLETE trials, the best first, whether weights are kept or not.
+        """Return the best `n` COMPLETE trials, best first, with weights or without them.
 
         Args:
-            n: How many. For a builder of KerasTuner's, `HyperParameters(trial)` has their values.
+            n: How many at most. For a builder of KerasTuner's, `HyperParameters(trial)` has the
+                values of each.
 
         Returns:
             The trials, each with its `value` and `params`.
 
         Raises:
             ArgumentError: There are several objectives, of which best_trials is the front.
-            NoTrialsError: Fewer trials are COMPLETE.
+            NoTrialsError: No trial is COMPLETE.
         """
-        return copy.deepcopy(self._home.ranked(n))
+        return copy.deepcopy(self._home.top(n))
 
     @property
     def best_params(self) -> dict[str, Any]:

@@ -27,6 +27,7 @@ _Step: TypeAlias = tuple[Mapping[str, Any], str, BaseDistribution]
 _FEW = 12  # values of a parameter that are all tried, to see what is asked for with each
 _SECONDS = 10.0  # after which no further condition is looked for
 _CUT = f"Conditions were looked for during {_SECONDS:.0f} seconds: there may be more."
+_OF_FIT = "What the builder's fit asks for is known once a trial trains, and is not shown."
 
 
 def outlined(build_model: Builder) -> str:
@@ -49,7 +50,8 @@ def outlined(build_model: Builder) -> str:
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     title = f"Search space: {_check.count(len(found.notes), 'parameter')}"
     lines = [title, *(_joined(row, widths) for row in cells if found.notes)]
-    return "".join(f"{line}\n" for line in [*lines, *([] if is_whole else [_CUT])])
+    more = [_CUT] * (not is_whole) + [_OF_FIT] * hasattr(build_model, "fit")
+    return "".join(f"{line}\n" for line in [*lines, *more])
 
 
 def _joined(row: tuple[str, ...], widths: list[int]) -> str:

@@ -137,6 +137,16 @@ class Home:
             )
         return best
 
+    def top(self, n: int) -> list[FrozenTrial]:
+        """Return the best `n` trials, or as many as there are.
+
+        Raises:
+            ArgumentError: There are several objectives.
+            NoTrialsError: There is none.
+        """
+        self.ranked(1)
+        return ranking.best(self.existing, self.objectives.watched, n)
+
     def best(self, number: int | None) -> FrozenTrial:
         """Return the COMPLETE trial of a number; the best for None.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from types import MappingProxyType
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
     from kerastune_optuna._study import Objective
+
+_DEFAULT = "val_accuracy"  # the objective of a tuner that is given none
 
 
 def trains_itself(build_model: Callable[..., Any]) -> bool:
@@ -181,10 +184,26 @@ class OwnPruning(PruningCallback):
         value = worth(came, self.objective)
         if _is_history(came):
             raise self._unseen(value)
+        self._warn_of_default(came, value)
         self._values_seen = 1
         if math.isfinite(value):
             self.best_value = value
             self._unsent[self._first_step] = self._series.mean_with(value)
+
+    def _warn_of_default(self, came: Any, value: float) -> None:
+        """Warn where a number without a name counts as the objective that nobody need have named.
+
+        KerasTuner minimises such a number where its tuner was given no objective.
+        """
+        is_named = isinstance(came, Mapping) or self.objective.name != _DEFAULT
+        if not is_named and math.isfinite(value):
+            warnings.warn(
+                f"The builder's fit returned a number ({value:.6g}), which counts as {_DEFAULT} "
+                "and is maximized. Where it is something else, pass its name as objective=, and "
+                "direction=. Else return it by its name: {" + repr(_DEFAULT) + ": value}.",
+                UserWarning,
+                stacklevel=2,
+            )
 
     def _compare(self, came: Any) -> None:
         """Refuse what contradicts the best epoch, whose weights are kept."""

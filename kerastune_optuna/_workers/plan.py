@@ -11,6 +11,7 @@ from functools import partial
 import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
+from optuna.trial import TrialState
 
 from kerastune_optuna import _check, _signals, _source
 from kerastune_optuna._backend import Memory, keras_settings
@@ -81,7 +82,7 @@ class Run:
         """
         budget, recipe = self.budget, self.recipe
         plan = self._plan(study)
-        budget = replace(budget, first_trial=len(study.get_trials(deepcopy=False)))
+        budget = replace(budget, first_trial=_first_to_run(study))
         progress = progress_for(self.verbose, study, self.home.storage, plan, budget.n_trials)
         job = Job(
             self.home.storage_source,
@@ -117,6 +118,13 @@ class Run:
             done=len(finished(study)),
             others=recipe.objectives.others,
         )
+
+
+def _first_to_run(study: optuna.Study) -> int:
+    """Return the number of the first trial that a search will run: some may be laid out by now."""
+    trials = study.get_trials(deepcopy=False)
+    waiting = (trial.number for trial in trials if trial.state is TrialState.WAITING)
+    return next(waiting, len(trials))
 
 
 def prepared(

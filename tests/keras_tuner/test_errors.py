@@ -103,3 +103,9 @@ def test_retries_are_told_to_be_of_no_use():
         OptunaTuner(from_keras_tuner(plain), max_retries_per_trial=2)
     assert "would fail again from the same parameters and seed" in str(got.value)
     assert "max_failed_trials=" in str(got.value)
+
+
+def test_a_hyper_model_alone_is_told_how_to_be_passed():
+    """The line names from_keras_tuner."""
+    with pytest.raises(ArgumentTypeError, match=r"is a HyperModel. Pass from_keras_tuner\(build\)"):
+        OptunaTuner(Raising("build", None))

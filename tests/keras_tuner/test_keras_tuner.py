@@ -311,6 +311,7 @@ def trained(search, returns, **options):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The builder's fit returned a number:UserWarning")
 def test_what_fit_returns_is_the_value(search):
     """Whatever KerasTuner takes for a result, the trial has its value."""
     results = [0.25, 1, np.float32(0.5), {"val_accuracy": 0.75}, [0.5, {"val_accuracy": 0.25}]]

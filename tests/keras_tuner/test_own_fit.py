@@ -80,6 +80,7 @@ CALLS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:The builder's fit returned a number:UserWarning")
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_a_fit_of_its_own_gets_what_search_got(make_tuner, call):
     """And needs no validation that we could see for an objective that it validates itself."""
@@ -217,3 +218,11 @@ def test_what_is_declared_is_asked_first(search, make_tuner):
     tuner = search(build, sampler="grid", n_trials=None, fit={"epochs": 1})
     assert configurations(tuner) == [one for one in sorted(ALL) if ("batch_size", 16) in one]
     assert list(tuner.study.trials[0].params) == ["batch_size", "units"]
+
+
+def test_a_number_that_nobody_named_is_told_of(make_tuner):
+    """KerasTuner minimizes it where its tuner has no objective; ours is the accuracy."""
+    tuner = make_tuner(from_keras_tuner(Number()), n_trials=1)
+    with pytest.warns(UserWarning, match="counts as val_accuracy and is maximized"):
+        tuner.search()
+    assert tuner.best_value == 0.5
