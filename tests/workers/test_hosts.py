@@ -26,6 +26,7 @@ def states(tuner):
     return [trial.state.name for trial in tuner.study.trials]
 
 
+@pytest.mark.slow
 def test_a_host_without_the_file_makes_no_study_of_its_own(host, tmp_path):
     """Where the folder is another one, its worker trains nothing, makes nothing and says so."""
     folder = tmp_path / "tuning"

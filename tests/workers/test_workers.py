@@ -352,7 +352,7 @@ def test_arrays_travel_to_workers(by_two):
     assert digest.startswith(found)
 
 
-@pytest.mark.parametrize("form", ["datasets", "functions"])
+@pytest.mark.parametrize("form", [pytest.param("datasets", marks=pytest.mark.slow), "functions"])
 def test_data_travels_to_workers(search, data, form, tmp_path):
     """Datasets, and functions that load data once in each process, serve two workers."""
     import tensorflow as tf
