@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from types import MappingProxyType
@@ -197,12 +196,10 @@ class OwnPruning(PruningCallback):
         """
         is_named = isinstance(came, Mapping) or self.objective.name != _DEFAULT
         if not is_named and math.isfinite(value):
-            warnings.warn(
+            _check.warn(
                 f"The builder's fit returned a number ({value:.6g}), which counts as {_DEFAULT} "
-                "and is maximized. Where it is something else, pass its name as objective=, and "
-                "direction=. Else return it by its name: {" + repr(_DEFAULT) + ": value}.",
-                UserWarning,
-                stacklevel=2,
+                f"and is {self.objective.direction}d. Where it is something else, pass its name as "
+                f"objective=, and direction=. Else return it by its name: {{{_DEFAULT!r}: value}}."
             )
 
     def _compare(self, came: Any) -> None:
