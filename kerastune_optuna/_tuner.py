@@ -32,15 +32,6 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
     from optuna.storages import BaseStorage
 
-_HOW_TO_SEARCH_ON = (
-    "The search was stopped. Call search() again to go on with study {!r}: what it finished is "
-    "kept, and what it was running is resumed."
-)
-_HOW_TO_CONFIRM_ON = (
-    "The confirmation was stopped. Call confirm() with the same arguments to go on: what it "
-    "finished is kept, and what it was running is resumed."
-)
-
 
 class OptunaTuner:
     """Tune the hyperparameters of a Keras model with Optuna.
@@ -262,10 +253,7 @@ class OptunaTuner:
         )
         crew, recipe = _workers.prepared(self._home, recipe, n_workers, executor, verbose)
         run = _workers.Run(self._home, recipe, budget, crew, verbose)
-        with (
-            _signals.Brief(),
-            _workers.guarded(self._home, _HOW_TO_SEARCH_ON.format(self._home.name)),
-        ):
+        with _signals.Brief(), _workers.guarded(self._home, "search()"):
             _workers.search(run, sampler=self.sampler, pruner=self.pruner, overwrite=self.overwrite)
         return self
 
@@ -337,7 +325,7 @@ class OptunaTuner:
         recipe = self._recipe(given, callbacks)
         crew, recipe = _workers.prepared(home, recipe, n_workers, executor, verbose)
         run = _workers.Run(home, recipe, self._budget(None, None), crew, verbose)
-        with _signals.Brief(), _workers.guarded(home, _HOW_TO_CONFIRM_ON):
+        with _signals.Brief(), _workers.guarded(home, "confirm()"):
             _rerun.confirm(run, given, chosen, executions)
         return self.confirmation
 

@@ -47,6 +47,11 @@ from kerastune_optuna._workers.loop import Job
 from kerastune_optuna._workers.runners import Crew
 from kerastune_optuna._workers.warnings import shown_once
 
+_HOW_TO_GO_ON = (
+    "{call} was stopped. Call it with the same arguments to go on with study {study!r}: what it "
+    "finished is kept, and what it was running is resumed."
+)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -161,8 +166,9 @@ def prepared(
 
 
 @contextmanager
-def guarded(home: Home, how_to_go_on: str) -> Iterator[None]:
-    """Let Ctrl-C end what runs in good order, and each warning be shown once."""
+def guarded(home: Home, call: str) -> Iterator[None]:
+    """Let Ctrl-C end what a call of the tuner runs in good order, and warnings be shown once."""
+    how_to_go_on = _HOW_TO_GO_ON.format(call=call, study=home.name)
     listening, telling = _signals.listening(how_to_go_on), home.telling_of_deletion()
     with opening.quiet_optuna(), shown_once(), listening, telling:
         yield

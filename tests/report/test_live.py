@@ -166,7 +166,7 @@ def test_the_display_stays_whole(n_workers, tmp_path):
         assert terminal.shows_a_cursor()
     assert [row.split()[0] for row in drawn[:4]] == ["Study", "trials", "best", "saved"]
     assert "left" not in drawn[1]
-    assert drawn[4].startswith("The search was stopped. Call search() again")
+    assert drawn[4].startswith("search() was stopped. Call it with the same arguments")
     assert "^C" not in "".join(rows)
 
 

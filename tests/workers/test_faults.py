@@ -685,7 +685,7 @@ def test_an_interrupted_script_shows_its_own_line(tmp_path, n_workers):
     interrupted.send_signal(signal.SIGINT)
     _, err = interrupted.communicate(timeout=WATCHDOG)
     assert interrupted.returncode == -signal.SIGINT, err
-    lines = err[err.index("The search was stopped") :].splitlines()
+    lines = err[err.index("search() was stopped") :].splitlines()
     assert lines[1] == "Traceback (most recent call last):"
     assert lines[2].startswith(f'  File "{script}", line ')
     assert "tuner.search(" in lines[3]
