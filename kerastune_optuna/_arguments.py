@@ -34,6 +34,7 @@ class Arguments(Protocol):
     sampler: Any
     pruner: Any
     terminator: Any
+    stop_at: Any
     train_repeats: Any
     seed: Any
     directory: Any
@@ -174,7 +175,8 @@ def check_tuner(tuner: Arguments) -> None:
     check_limits(tuner.n_trials, tuner.timeout)
     check_sampler(tuner.sampler)
     check_pruner(tuner.pruner)
-    Ending(tuner.terminator, tuner.train_repeats).check(are_several=objectives.are_several)
+    ending = Ending(tuner.terminator, tuner.train_repeats, tuner.stop_at)
+    ending.check(are_several=objectives.are_several)
     _check_seed(tuner.seed)
     _check_directory(tuner.directory)
     opening.check_name(tuner.study_name)

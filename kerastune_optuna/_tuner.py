@@ -56,14 +56,19 @@ class OptunaTuner:
         n_trials: Size of the study, over all calls of search(); COMPLETE and PRUNED trials count.
             Default 30; None for no limit.
         timeout: Seconds after which one search() starts no further trial. Default None.
-        sampler: "tpe", "gp", "cmaes", "random", "qmc", or "grid", which tries each configuration of
-            the builder once; or an Optuna sampler. Default "tpe". Names are seeded from `seed`.
+        sampler: "auto", "tpe", "gp", "cmaes", "random", "qmc", or "grid", which tries each
+            configuration of the builder once; or an Optuna sampler. Names are seeded from `seed`.
+            Default "auto": the Gaussian process "gp" draws the first 100 trials, and "tpe" those
+            after them; where PyTorch is not installed, trainings have fewer than 2,000 steps or
+            there are several objectives, "tpe" draws all.
         pruner: "wilcoxon", "median", "percentile", "halving", "hyperband", "none", or an Optuna
             pruner. Default "wilcoxon", with p_threshold=0.2, which ends a trial whose curve is
             worse than that of the best one: of these names it saved the most epochs for what it
             lost in value.
         terminator: After how many trials without a better value the search ends; or an object of
             which `should_terminate(study)` is asked after each trial. Default None: never.
+        stop_at: A value of the objective that is good enough: once a trial came to it, no further
+            one starts. Default None: go on.
         train_repeats: Train a configuration again that was trained before. Default False: a trial
             that repeats another takes its result over, and the search ends where nothing is left.
         seed: Fixes the sampler and the training of each trial. Default None: seeds are drawn, and
@@ -126,6 +131,7 @@ class OptunaTuner:
         sampler: BaseSampler | str | None = None,
         pruner: BasePruner | str | None = None,
         terminator: Any = None,
+        stop_at: float | None = None,
         train_repeats: bool = False,
         seed: int | None = None,
         directory: str | Path = "tuning",
@@ -151,6 +157,7 @@ class OptunaTuner:
         self.sampler = sampler
         self.pruner = pruner
         self.terminator = terminator
+        self.stop_at = stop_at
         self.train_repeats = train_repeats
         self.seed = seed
         self.directory = directory
@@ -696,7 +703,7 @@ class OptunaTuner:
             self.n_trials if n_trials is None else n_trials,
             None if seconds is None else _search.Deadline(seconds),
             self.max_failed_trials,
-            ending=_search.Ending(self.terminator, self.train_repeats),
+            ending=_search.Ending(self.terminator, self.train_repeats, self.stop_at),
         )
 
     def _recipe(

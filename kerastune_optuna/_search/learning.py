@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -24,17 +24,25 @@ if TYPE_CHECKING:
     from kerastune_optuna._study import Objective
 
 _DRAWS = 10  # by the sampler, then as many at random: after these hardly anything is left
+_OF_GP = 2  # draws, which take long and mostly come to the same
+# Samplers that see a pruned trial as a COMPLETE one: tests/benchmarks/samplers.py has measured that
+# these find better models for as many epochs.
+_GAIN = (GPSampler, TPESampler)
 
 
 def learning(
     sampler: BaseSampler, objective: Objective, *, constrained: bool, may_repeat: bool
 ) -> BaseSampler:
-    """Return a sampler that takes failed trials for bad ones, and draws none of them again.
+    """Return a sampler that learns from pruned and failed trials, and draws none of them again.
 
-    It does the same with trials that broke a constraint. Optuna's samplers see COMPLETE and PRUNED
-    trials alone. A region where all trials fail stays unknown to them, and TPE takes the unknown
-    for promising: with a builder that fails for half of its space it soon draws nothing else. A
-    grid is returned as it is, since it visits each point once anyway.
+    Optuna's TPE ranks PRUNED trials below all others, and its GP does not see them, though most
+    trials of a search with a good pruner are PRUNED. Here both see a pruned trial as a COMPLETE one
+    with the best value that it reached.
+
+    Failed trials, and those that broke a constraint, are taken for bad ones. A region where all
+    trials fail stays unknown to Optuna's samplers, and TPE takes the unknown for promising: with a
+    builder that fails for half of its space it soon draws nothing else. A grid is returned as it
+    is, since it visits each point once anyway.
 
     Args:
         sampler: The sampler that draws.
@@ -58,6 +66,7 @@ class _LearningSampler(BaseSampler):
         self._constrained = constrained
         self._may_repeat = may_repeat
         self._unwanted = _space.Node()
+        self._as_complete: dict[int, FrozenTrial] = {}  # pruned trials, as they are shown
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         trials = _failed(study)
@@ -71,12 +80,12 @@ class _LearningSampler(BaseSampler):
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        return self._sampler.infer_relative_search_space(study, trial)
+        return self._sampler.infer_relative_search_space(self._shown(study), trial)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        shown, drawn = self._shown(study), {}
+        shown, drawn = self._shown(study, search_space), {}
         for sampler in self._samplers(trial):
             if sampler is self._sampler:
                 drawn = sampler.sample_relative(shown, trial, search_space)
@@ -106,14 +115,26 @@ class _LearningSampler(BaseSampler):
                 break
         return drawn
 
-    def _shown(self, study: optuna.Study) -> optuna.Study:
-        shown = _StudyWithFailures(study, self._objective, constrained=self._constrained)
+    def _shown(
+        self, study: optuna.Study, space: dict[str, BaseDistribution] | None = None
+    ) -> optuna.Study:
+        learns = isinstance(self._sampler, _GAIN) and len(study.directions) == 1
+        shown = _StudyOfAll(
+            study,
+            self._objective,
+            constrained=self._constrained,
+            pruned=self._as_complete if learns else None,
+            # The GP, which sees no PRUNED trials, gets failed ones as COMPLETE: those that have
+            # what it is about to draw, for it cannot read others.
+            space=space if isinstance(self._sampler, GPSampler) else None,
+        )
         return cast("optuna.Study", shown)
 
     def _samplers(self, trial: FrozenTrial) -> list[BaseSampler]:
         """Return the sampler of each draw; random ones last: TPE may draw the same each time."""
         by_chance = RandomSampler(seed=trial.number)
-        return [self._sampler] * _DRAWS + [by_chance] * _DRAWS
+        draws = _OF_GP if isinstance(self._sampler, GPSampler) else _DRAWS
+        return [self._sampler] * draws + [by_chance] * _DRAWS
 
     def after_trial(
         self,
@@ -131,17 +152,28 @@ class _LearningSampler(BaseSampler):
         self._sampler.reseed_rng()
 
 
-class _StudyWithFailures(_optuna.ShownStudy):
-    """Show a sampler failed trials as PRUNED ones without reports, which TPE takes for the worst.
+class _StudyOfAll(_optuna.ShownStudy):
+    """Show a sampler what each finished trial tells, as a trial of a kind that it learns from.
 
-    Trials that broke a constraint are shown as COMPLETE ones with the worst values of all: of
-    Optuna's samplers only TPE learns from PRUNED trials.
+    Pruned trials are shown as COMPLETE ones with their best values, trials that broke a constraint
+    as COMPLETE ones with the worst values of all, and failed ones as PRUNED ones without reports,
+    which TPE takes for the worst; the GP gets these, too, as COMPLETE ones with the worst values.
     """
 
-    def __init__(self, study: optuna.Study, objective: Objective, *, constrained: bool) -> None:
+    def __init__(
+        self,
+        study: optuna.Study,
+        objective: Objective,
+        *,
+        constrained: bool,
+        pruned: dict[int, FrozenTrial] | None,
+        space: dict[str, BaseDistribution] | None,
+    ) -> None:
         super().__init__(study)
         self._objective = objective
         self._constrained = constrained
+        self._pruned = pruned
+        self._space = space
 
     @property
     def direction(self) -> StudyDirection:
@@ -151,26 +183,47 @@ class _StudyWithFailures(_optuna.ShownStudy):
     def shown(
         self, trials: list[FrozenTrial], states: Container[TrialState] | None
     ) -> list[FrozenTrial]:
-        if self._constrained and (states is None or TrialState.COMPLETE in states):
-            trials = self._with_broken(trials)
-        if states is None or TrialState.PRUNED not in states:
-            return trials
-        return sorted(
-            [*trials, *map(_as_pruned, _failed(self._study))], key=lambda trial: trial.number
-        )
+        others = {trial.number: trial for trial in self._others(states)}
+        rest = [trial for trial in trials if trial.number not in others]
+        shown = sorted([*rest, *others.values()], key=lambda trial: trial.number)
+        return _alike(shown) if self._constrained else shown
 
-    def _with_broken(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
-        worst = self._worst()
-        if worst is None:
-            return trials
-        broken = [_as_complete(one, worst) for one in _broken(self._study)]
-        numbers = {one.number for one in broken}
-        others = [one for one in trials if one.number not in numbers]
-        return _alike(sorted([*others, *broken], key=lambda trial: trial.number))
+    def _others(self, states: Container[TrialState] | None) -> Iterator[FrozenTrial]:
+        """Yield the trials that are shown otherwise than they are."""
+        # Where a sampler asks for trials of any state, it looks for parameters that all of them
+        # have. A trial that failed while its model was built lacks some.
+        if states is not None and TrialState.PRUNED in states:
+            yield from map(_as_pruned, _failed(self._study))
+        if states is not None and TrialState.COMPLETE not in states:
+            return
+        learned = list(self._learned())
+        yield from learned
+        bad = _broken(self._study) if self._constrained else []
+        if self._space:
+            bad += [trial for trial in _failed(self._study) if self._is_of_space(trial)]
+        worst = self._worst(learned) if bad else None
+        if worst is not None:
+            yield from (_as_complete(trial, worst) for trial in bad)
 
-    def _worst(self) -> list[float] | None:
+    def _learned(self) -> Iterator[FrozenTrial]:
+        """Yield pruned trials as COMPLETE ones with the best values that they reached."""
+        if self._pruned is None:
+            return
+        best = max if self.direction is StudyDirection.MAXIMIZE else min
+        for trial in _optuna.known_trials(self._study, (TrialState.PRUNED,)):
+            values = [one for one in trial.intermediate_values.values() if math.isfinite(one)]
+            if values and not are_broken(trial):
+                if trial.number not in self._pruned:
+                    self._pruned[trial.number] = _as_complete(trial, [best(values)])
+                yield self._pruned[trial.number]
+
+    def _is_of_space(self, trial: FrozenTrial) -> bool:
+        space = self._space or {}
+        return all(trial.distributions.get(name) == one for name, one in space.items())
+
+    def _worst(self, learned: list[FrozenTrial]) -> list[float] | None:
         """Return the worst finite value of each objective; None where one has none."""
-        complete = _optuna.known_trials(self._study, (TrialState.COMPLETE,))
+        complete = [*_optuna.known_trials(self._study, (TrialState.COMPLETE,)), *learned]
         worst = []
         for place, direction in enumerate(self._study.directions):
             finite = [one.values[place] for one in complete if math.isfinite(one.values[place])]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from optuna.exceptions import ExperimentalWarning
@@ -26,6 +26,7 @@ from optuna.samplers import (
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
+from kerastune_optuna._search.auto import automatic
 from kerastune_optuna._search.grid import Grid
 from kerastune_optuna._search.pruner import WilcoxonPruner
 from kerastune_optuna._study import derive
@@ -45,6 +46,7 @@ _SAMPLERS: dict[str, Callable[[int | None], BaseSampler]] = {
     "random": lambda seed: RandomSampler(seed=seed),
     "tpe": lambda seed: TPESampler(seed=seed),
 }
+_AUTO = "auto"
 _PACKAGES = {"cmaes": "cmaes", "gp": "torch"}  # Optuna imports them when it first samples
 _PRUNERS: dict[str, Callable[[int], BasePruner]] = {
     "halving": lambda epochs: SuccessiveHalvingPruner(min_resource=max(1, epochs // 100)),
@@ -58,7 +60,8 @@ _PRUNERS: dict[str, Callable[[int], BasePruner]] = {
 
 def check_sampler(sampler: object) -> None:
     """Refuse what is no sampler and no name of one, and names whose package is not installed."""
-    _check_kind("sampler", sampler, BaseSampler, _SAMPLERS, "optuna.samplers.TPESampler()")
+    names = [_AUTO, *_SAMPLERS]
+    _check_kind("sampler", sampler, BaseSampler, names, "optuna.samplers.TPESampler()")
     if isinstance(sampler, str) and sampler in _PACKAGES:
         _check.installed(_PACKAGES[sampler], extra=sampler)
 
@@ -68,9 +71,7 @@ def check_pruner(pruner: object) -> None:
     _check_kind("pruner", pruner, BasePruner, _PRUNERS, "optuna.pruners.MedianPruner()")
 
 
-def _check_kind(
-    name: str, value: object, kind: type, names: Mapping[str, object], example: str
-) -> None:
+def _check_kind(name: str, value: object, kind: type, names: Iterable[str], example: str) -> None:
     instead = (
         f"Pass one of {', '.join(map(repr, names))}, an object like {example}, or None for the "
         "default."
@@ -84,32 +85,36 @@ def _check_kind(
 
 
 def start_sampler(
-    study: optuna.Study, given: BaseSampler | str | None, seed: int | None
-) -> int | None:
+    study: optuna.Study,
+    given: BaseSampler | str | None,
+    seed: int | None,
+    steps: int | None = None,
+) -> tuple[int | None, str | None]:
     """Make the sampler of a name, seeded so that it repeats no earlier search of this study.
 
     Args:
         study: The study that is about to be asked.
         given: The user's sampler or its name, None for the default.
         seed: The user's seed.
+        steps: How many steps a training makes; None (default) where its data does not tell.
 
     Returns:
-        The seed of a sampler that was made here; None where it has none, or is the user's.
+        The seed of a sampler that was made here, None where it has none or is the user's; and a
+        line about one that was chosen here, or None.
     """
-    if given is None or isinstance(given, str):
-        trials = len(study.get_trials(deepcopy=False))
-        # QMCSampler counts in the study how far its sequence is, and goes on under the same seed.
-        own = None if seed is None else derive(seed, 0 if given == "qmc" else trials, 1)
-        study.sampler = _made_sampler(given or "tpe", own)
-        return own
-    return None
-
-
-def _made_sampler(name: str, seed: int | None) -> BaseSampler:
+    if isinstance(given, BaseSampler):
+        return None, None
+    trials = len(study.get_trials(deepcopy=False))
+    # QMCSampler counts in the study how far its sequence is, and goes on under the same seed.
+    own = None if seed is None else derive(seed, 0 if given == "qmc" else trials, 1)
+    if given in (None, _AUTO):
+        study.sampler, line = automatic(study, own, steps)
+        return own, line
     with warnings.catch_warnings():
         # Optuna marks QMCSampler as experimental since 3.0.
         warnings.simplefilter("ignore", ExperimentalWarning)
-        return _SAMPLERS[name](seed)
+        study.sampler = _SAMPLERS[given](own)
+    return own, None
 
 
 def made_pruner(given: BasePruner | str | None, epochs: int) -> BasePruner:

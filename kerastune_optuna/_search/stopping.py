@@ -14,10 +14,12 @@ from optuna.terminator import BaseTerminator
 from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search import repeats
-from kerastune_optuna._study import finished, front, machine
+from kerastune_optuna._study import finished, front, machine, sign_of
 
 if TYPE_CHECKING:
     import optuna
+
+_GOOD_ENOUGH = "Pass a value of the objective that is good enough, like 0.98 for an accuracy."
 
 
 class Deadline:
@@ -66,11 +68,13 @@ class Ending:
         terminator: A number of trials without a better value, or an object of which
             should_terminate() is asked.
         train_repeats: Whether a configuration may be trained again and again.
+        stop_at: A value of the objective that is good enough.
         key: The system attr of the study in which the first worker tells the others why.
     """
 
     terminator: Any = None
     train_repeats: bool = False
+    stop_at: float | None = None
     key: str = field(default_factory=lambda: f"kerastune_optuna:ended:{uuid4()}")
 
     def check(self, *, are_several: bool) -> None:
@@ -84,6 +88,8 @@ class Ending:
         """
         _check.one_of("train_repeats", self.train_repeats, (True, False))
         _check_terminator(self.terminator)
+        if self.stop_at is not None:
+            _check_value(self.stop_at, are_several=are_several)
         if are_several and isinstance(self.terminator, BaseTerminator):
             raise ArgumentError(
                 f"terminator={self.terminator!r} is for one objective: Optuna's have none for "
@@ -102,13 +108,19 @@ class Ending:
 
     def _why(self, study: optuna.Study, *, asks: bool) -> str | None:
         """Return the line of the worker that ended the search first, this one where it `asks`."""
-        if self.terminator is None:  # nothing could end it: the study need not be read
-            return None
+        if self.terminator is None and self.stop_at is None:
+            return None  # nothing could end it: the study need not be read
         told: str | None = _optuna.attrs_of(study).get(self.key)
-        if told is None and asks and (told := _no_gain(self.terminator, study)) is not None:
+        if told is None and asks and (told := self._found(study)) is not None:
             # For all workers: the terminator of one that is training now could later expect a gain.
             _optuna.set_attr(study, self.key, told)
         return told
+
+    def _found(self, study: optuna.Study) -> str | None:
+        """Return why no further trial need start; None where one may bring something."""
+        if self.stop_at is not None and (why := _good_enough(self.stop_at, study)) is not None:
+            return why
+        return None if self.terminator is None else _no_gain(self.terminator, study)
 
     def reason(self, study: optuna.Study) -> str | None:
         """Return the line that says why a search ended before its budget was spent, if it did."""
@@ -119,6 +131,16 @@ class Ending:
         if count == 1:
             return "The only configuration was tried: nothing is left"
         return None if count is None else f"All {count} configurations were tried: nothing is left"
+
+
+def _good_enough(stop_at: float, study: optuna.Study) -> str | None:
+    """Return which trial came to the value; None where none did."""
+    sign = sign_of(study.direction.name.lower())
+    for best in front(study):
+        (value,) = best.values
+        if sign * value <= sign * stop_at:
+            return f"Stopped: trial {best.number} came to {value:g}"
+    return None
 
 
 def _no_gain(terminator: Any, study: optuna.Study) -> str | None:
@@ -139,6 +161,18 @@ def _trials_since_best(study: optuna.Study) -> int:
         first.setdefault(tuple(trial.values), trial.number)
     best = max(first.values(), default=-1)
     return sum(trial.number > best for trial in finished(study))
+
+
+def _check_value(stop_at: Any, *, are_several: bool) -> None:
+    if are_several:
+        raise ArgumentError(
+            f"stop_at={stop_at!r} is for one objective, and here are several. Pass terminator= "
+            "with how many trials in a row may bring nothing new onto the front."
+        )
+    if not isinstance(stop_at, int | float | np.number) or isinstance(stop_at, bool):
+        raise ArgumentTypeError(f"stop_at={stop_at!r} is no number. {_GOOD_ENOUGH}")
+    if not np.isfinite(stop_at):
+        raise ArgumentError(f"stop_at={stop_at!r} is never reached, or at once. {_GOOD_ENOUGH}")
 
 
 def _check_terminator(terminator: Any) -> None:

@@ -62,6 +62,12 @@ class Recipe:
         return self.n_trainings * self.fit.epochs_of_a_trial
 
     @property
+    def steps_of_a_trial(self) -> int | None:
+        """How many steps a trial makes that is not stopped early; None where only it will tell."""
+        steps = self.fit.steps_of_an_epoch()
+        return None if steps is None else steps * self.epochs_of_a_trial
+
+    @property
     def last_epoch(self) -> int:
         """The number of a trial's last epoch: after `initial_epoch`, those of all its trainings."""
         return self.fit.epochs - self.fit.epochs_of_a_trial + self.epochs_of_a_trial

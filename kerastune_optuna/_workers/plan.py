@@ -199,13 +199,13 @@ def search(
     recipe = replace(recipe, keep_best=claim_keeping(study, recipe.keep_best))
     tidy(study, home.store, partial(keepers, study, recipe))
     study.pruner = made_pruner(pruner, recipe.last_epoch)
-    drawn = start_sampler(study, sampler, recipe.seed)
+    drawn, chosen = start_sampler(study, sampler, recipe.seed, recipe.steps_of_a_trial)
     space, memory = room(study, budget.n_trials), Memory(share=1.0)
     grid = lay_out_grid(study, recipe.build_model, space, recipe.seed, memory)
     if overwrite:
         budget.prepare(study)
         settle(study)
-    replace(run, recipe=recipe).go(study, sampler_seed=drawn, news=[grid])
+    replace(run, recipe=recipe).go(study, sampler_seed=drawn, news=[grid, chosen])
     if overwrite:
         settle(study)
     tidy(study, home.store, partial(keepers, study, recipe))

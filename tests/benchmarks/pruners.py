@@ -27,6 +27,8 @@ import optuna
 from optuna import pruners
 from optuna.trial import FixedTrial
 
+from tests.benchmarks.spaces import suggest
+
 CURVES = Path(__file__).parent / "curves"
 DATA_SETS = ("iris", "digits")
 NO_PRUNER = "none"
@@ -173,13 +175,6 @@ def read(data: str, epochs: int) -> Curves:
     recorded = json.loads((CURVES / f"{data}.json").read_text())
     curves = {tuple(row["params"].values()): row["curve"][:epochs] for row in recorded["curves"]}
     return Curves(recorded["grid"], curves)
-
-
-def suggest(trial: optuna.Trial, name: str, values: list[Any]) -> Any:
-    """Suggest one of the values: by its place if they are numbers, which have an order."""
-    if isinstance(values[0], str):
-        return trial.suggest_categorical(name, values)
-    return values[trial.suggest_int(name, 0, len(values) - 1)]
 
 
 def replay(trial: optuna.Trial, curves: Curves) -> float:

@@ -266,7 +266,9 @@ def test_ctrl_c_says_how_to_go_on(search_noisy, capsys):
     tuner = search_noisy({"a": 0.1, "b": 0.2}, build)
     with pytest.raises(KeyboardInterrupt):
         tuner.confirm(2, 2, *DATA, verbose=0)
-    assert "confirm() was stopped. Call it with the same arguments to go on" in capsys.readouterr().err
+    assert (
+        "confirm() was stopped. Call it with the same arguments to go on" in capsys.readouterr().err
+    )
     tuner.confirm(2, 2, *DATA, verbose=0)
     assert len(completed(tuner)) == 4
     assert len(calls) == 2 + 1 + 1 + 3

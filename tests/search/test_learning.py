@@ -14,6 +14,7 @@ from kerastune_optuna._search.learning import learning
 from kerastune_optuna._study.monitor import Objective
 
 ERROR = Objective("val_mae", "minimize")
+ACCURACY = Objective("val_accuracy", "maximize")
 
 
 def allowed(sampler, trials, limit=3_333):
@@ -55,3 +56,56 @@ def test_samplers_of_complete_trials_learn_constraints(make, trials):
         alone = allowed(make(), trials)
     last = trials // 3
     assert taught[-last:].count(False) < 0.5 * alone[-last:].count(False)
+
+
+def study_of(states, best=0.9):
+    """Return a study with trials that ended in these states after these reports."""
+    study = optuna.create_study(direction="maximize")
+    for state, reports in states:
+        trial = study.ask()
+        trial.suggest_float("x", 0.0, 1.0)
+        for epoch, value in enumerate(reports):
+            trial.report(value, epoch)
+        study.tell(trial, best if state is TrialState.COMPLETE else None, state=state)
+    return study
+
+
+class Spy(GPSampler):
+    """Keep the COMPLETE trials that a sampler is shown when it draws all parameters."""
+
+    def sample_relative(self, study, trial, search_space):
+        """Look, and leave the draw to chance."""
+        seen = study._get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        self.seen = {one.number: one.value for one in seen}
+        return {}
+
+
+def shown_in(study):
+    """Return the values of the COMPLETE trials that a taught sampler sees."""
+    spy = Spy(warn_independent_sampling=False)
+    study.sampler = learning(spy, ACCURACY, constrained=False, may_repeat=True)
+    study.ask().suggest_float("x", 0.0, 1.0)
+    return spy.seen
+
+
+STATES = [
+    (TrialState.COMPLETE, (0.5, 0.9)),
+    (TrialState.PRUNED, (0.3, 0.6, float("nan"), 0.4)),
+    (TrialState.FAIL, ()),
+    (TrialState.PRUNED, ()),
+]
+
+
+def test_a_pruned_trial_is_shown_with_its_best_value():
+    """A Gaussian process sees it so, and a failed one as bad as the worst; the study does not."""
+    study = study_of(STATES)
+    assert shown_in(study) == {0: 0.9, 1: 0.6, 2: 0.6}
+    assert study.best_value == 0.9
+    assert len(study.get_trials(states=(TrialState.COMPLETE,))) == 1
+
+
+def test_a_failed_trial_without_all_parameters_is_not_shown():
+    """A Gaussian process cannot read it."""
+    study = study_of(STATES[:2])
+    study.tell(study.ask(), state=TrialState.FAIL)
+    assert shown_in(study) == {0: 0.9, 1: 0.6}

@@ -119,3 +119,25 @@ def test_a_terminator_that_needs_cross_validation_is_refused(make_tuner):
     """Optuna's default asks for scores that nobody reports, and raises after some trials."""
     with pytest.raises(ArgumentError, match=r"no cross-validation\. Pass a number"):
         make_tuner(terminator=stagnation(CrossValidationErrorEvaluator))
+
+
+def trained(tuner):
+    """Return how many trials ran; another may wait in the study for a search that goes on."""
+    return sum(trial.state.is_finished() for trial in tuner.study.trials)
+
+
+def test_a_search_ends_at_a_value_that_is_good_enough(search, capsys):
+    """The first trial that comes to it is the last one, also of a search that goes on."""
+    fit = {"epochs": 1, "verbose": 2}
+    tuner = search(that_learns_nothing, "val_loss", stop_at=1e9, n_trials=3, fit=fit)
+    assert trained(tuner) == 1
+    value = tuner.best_value
+    assert capsys.readouterr().out.splitlines()[-1] == f"Stopped: trial 0 came to {value:g}"
+    search(tuner=tuner, fit=fit)
+    assert trained(tuner) == 1
+
+
+def test_a_value_that_no_trial_comes_to_stops_nothing(search):
+    """A loss that stays above it is not good enough."""
+    tuner = search(that_learns_nothing, "val_loss", stop_at=0.0, n_trials=2, fit={"epochs": 1})
+    assert len(tuner.study.trials) == 2

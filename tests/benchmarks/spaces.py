@@ -1,0 +1,64 @@
+"""What the networks of recorded curves are asked for: each space is a tree of a few values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+
+
+def suggest(trial: optuna.Trial, name: str, values: list[Any]) -> Any:
+    """Suggest one of the values: by its place if they are numbers, which have an order."""
+    if isinstance(values[0], str | bool):
+        return trial.suggest_categorical(name, values)
+    return values[trial.suggest_int(name, 0, len(values) - 1)]
+
+
+def clothes(trial: optuna.Trial) -> dict[str, Any]:
+    """Ask for a convolutional network: a second layer's filters, and each optimizer's rates."""
+    params = {
+        "conv_layers": suggest(trial, "conv_layers", [1, 2]),
+        "filters_0": suggest(trial, "filters_0", [8, 16, 32]),
+        "batch_norm": suggest(trial, "batch_norm", [False, True]),
+        "optimizer": suggest(trial, "optimizer", ["adam", "sgd"]),
+    }
+    if params["conv_layers"] == 2:
+        params["filters_1"] = suggest(trial, "filters_1", [16, 32])
+    rates = [1e-4, 5e-4, 2e-3, 1e-2] if params["optimizer"] == "adam" else [1e-3, 1e-2, 5e-2, 0.2]
+    return params | {"learning_rate": suggest(trial, f"rate_of_{params['optimizer']}", rates)}
+
+
+def letters(trial: optuna.Trial) -> dict[str, Any]:
+    """Ask for a network of dense layers: several have dropout between them."""
+    params = {
+        "layers": suggest(trial, "layers", [1, 2, 3]),
+        "units": suggest(trial, "units", [16, 64, 192]),
+        "activation": suggest(trial, "activation", ["relu", "tanh"]),
+        "learning_rate": suggest(trial, "learning_rate", [3e-4, 1e-3, 5e-3, 2e-2]),
+    }
+    if params["layers"] > 1:
+        params["dropout"] = suggest(trial, "dropout", [0.0, 0.2, 0.4])
+    return params
+
+
+def vowels(trial: optuna.Trial) -> dict[str, Any]:
+    """Ask for a network for sequences: a recurrent one, in two directions or not, or a filter."""
+    params = {
+        "cell": suggest(trial, "cell", ["gru", "lstm", "conv"]),
+        "units": suggest(trial, "units", [8, 24, 64]),
+        "learning_rate": suggest(trial, "learning_rate", [1e-3, 3e-3, 1e-2, 3e-2]),
+    }
+    if params["cell"] == "conv":
+        return params | {"kernel": suggest(trial, "kernel", [2, 3, 5, 9])}
+    return params | {
+        "bidirectional": suggest(trial, "bidirectional", [False, True]),
+        "dropout": suggest(trial, "dropout", [0.0, 0.3]),
+    }
+
+
+SPACES: dict[str, Callable[[optuna.Trial], dict[str, Any]]] = {
+    "clothes": clothes,
+    "letters": letters,
+    "vowels": vowels,
+}

@@ -1,0 +1,81 @@
+"""The sampler that a search has where the user names none."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+import optuna
+import pytest
+from optuna.samplers import TPESampler
+
+from kerastune_optuna._search import auto
+from kerastune_optuna._search.auto import GPThenTPE, automatic
+from kerastune_optuna._study import record
+from tests.conftest import PruneAt
+from tests.search.test_short_names import of_two_ranges
+
+needs_torch = pytest.mark.skipif(
+    importlib.util.find_spec("torch") is None, reason="torch is not installed"
+)
+
+
+def chosen(steps, directions=("minimize",)):
+    """Return the class of the sampler that is chosen, and the line about it."""
+    sampler, line = automatic(optuna.create_study(directions=directions), 0, steps)
+    return type(sampler), line
+
+
+@pytest.mark.parametrize(("steps", "directions"), [(1999, ["minimize"]), (None, ["minimize"] * 2)])
+def test_short_trainings_and_several_objectives_have_tpe(steps, directions):
+    """Nothing is said of it, since there is nothing that a user could do."""
+    assert chosen(steps, directions) == (TPESampler, None)
+
+
+def test_without_pytorch_a_line_names_the_extra(monkeypatch):
+    """TPE draws where the packages of the other one are not there."""
+    monkeypatch.setitem(sys.modules, "torch", None)
+    kind, line = chosen(2000)
+    assert kind is TPESampler
+    assert 'pip install "kerastune_optuna[gp]"' in line
+
+
+@needs_torch
+@pytest.mark.parametrize("steps", [2000, None])
+def test_long_trainings_have_a_gaussian_process(steps):
+    """So have those whose data does not tell how long they are."""
+    kind, line = chosen(steps)
+    assert kind is GPThenTPE
+    assert line.startswith("Sampler: a Gaussian process")
+
+
+@needs_torch
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_the_line_comes_first_and_the_card_names_the_sampler(search, capsys):
+    """A search of 2,000 steps a training says what draws its trials, whatever the pruner does."""
+    fit = {"epochs": 1000, "batch_size": 4, "verbose": 2}
+    tuner = search(of_two_ranges, pruner=PruneAt([0]), n_trials=1, fit=fit)
+    assert capsys.readouterr().out.splitlines()[0].startswith("Sampler: a Gaussian process")
+    (card,) = (one for name, one in tuner.study.user_attrs.items() if name.startswith(record.CARD))
+    assert card["study"]["sampler"] == "GPThenTPE"
+
+
+def drawn(trials):
+    """Return the parameters of a study of two branches, and by what each trial's were drawn."""
+    study = optuna.create_study(sampler=GPThenTPE(3))
+    for _ in range(trials):
+        trial = study.ask()
+        x = trial.suggest_float("x", 0.0, 1.0)
+        y = trial.suggest_float("y", 0.0, 1.0) if trial.suggest_categorical("c", [0, 1]) else 0.0
+        study.tell(trial, (x - 0.3) ** 2 + y)
+    keys = [[name for name in one.system_attrs if "relative" in name] for one in study.trials]
+    return [one.params for one in study.trials], [any("gp:" in key for key in of) for of in keys]
+
+
+@needs_torch
+def test_tpe_draws_the_later_trials(monkeypatch):
+    """The process begins after ten trials, ends at the bound, and a seed fixes all of them."""
+    monkeypatch.setattr(auto, "_MOST_OF_GP", 13)
+    params, by_process = drawn(15)
+    assert by_process == [False] * 10 + [True] * 3 + [False] * 2
+    assert drawn(15)[0] == params
