@@ -66,11 +66,13 @@ class Ending:
         terminator: A number of trials without a better value, or an object of which
             should_terminate() is asked.
         train_repeats: Whether a configuration may be trained again and again.
+        may_be_told: Whether another part of the search may end it.
         key: The system attr of the study in which the first worker tells the others why.
     """
 
     terminator: Any = None
     train_repeats: bool = False
+    may_be_told: bool = False
     key: str = field(default_factory=lambda: f"kerastune_optuna:ended:{uuid4()}")
 
     def check(self, *, are_several: bool) -> None:
@@ -102,13 +104,17 @@ class Ending:
 
     def _why(self, study: optuna.Study, *, asks: bool) -> str | None:
         """Return the line of the worker that ended the search first, this one where it `asks`."""
-        if self.terminator is None:  # nothing could end it: the study need not be read
-            return None
+        if self.terminator is None and not self.may_be_told:
+            return None  # nothing could end it: the study need not be read
         told: str | None = _optuna.attrs_of(study).get(self.key)
         if told is None and asks and (told := _no_gain(self.terminator, study)) is not None:
             # For all workers: the terminator of one that is training now could later expect a gain.
-            _optuna.set_attr(study, self.key, told)
+            self.bring_about(study, told)
         return told
+
+    def bring_about(self, study: optuna.Study, why: str) -> None:
+        """Let no worker of the search begin another trial, and write down why."""
+        _optuna.set_attr(study, self.key, why)
 
     def reason(self, study: optuna.Study) -> str | None:
         """Return the line that says why a search ended before its budget was spent, if it did."""
@@ -122,7 +128,9 @@ class Ending:
 
 
 def _no_gain(terminator: Any, study: optuna.Study) -> str | None:
-    """Return why no gain is expected; None where one is."""
+    """Return why no gain is expected; None where one is, or nobody asks."""
+    if terminator is None:
+        return None
     if isinstance(terminator, int | np.integer):
         trials = _trials_since_best(study)
         brought = _check.count(trials, "trial")
