@@ -12,6 +12,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from kerastune_optuna._report import param_figures, pareto, style, text
+from kerastune_optuna._report.contour import contour
 from kerastune_optuna._report.facts import Facts, Row, curve, is_finite
 from kerastune_optuna._report.importances import by_importance, counts, importances
 from kerastune_optuna._report.timeline import timeline
@@ -168,6 +169,7 @@ FIGURES: dict[str, Callable[[Facts], go.Figure]] = {
     "curves": curves,
     "history": history,
     "importance": importance,
+    "contour": contour,
     "parallel": lambda facts: param_figures.parallel(facts, by_importance(facts)),
     "timeline": timeline,
 }

@@ -142,14 +142,11 @@ def pair(facts: Facts) -> Iterator[str]:
     along lines by chance: with two parameters that do not matter, 3 of 100 of its studies of 60
     trials get a sentence, and 1 of 1,000 at random.
     """
-    names = [name for name, share in _importances(facts).items() if share >= _MATTERS][:2]
-    one, other = [*_scales(facts, names), None, None][:2]
-    if one is None or other is None:
-        return
-    rows = [row for row in _valued(facts) if {one.name, other.name} <= set(row.trial.params)]
+    two, rows = two_that_matter(facts)
     best = rows[: len(rows) // 4]
-    if len(best) < _FEWEST / 2:
+    if len(two) < 2 or len(best) < _FEWEST / 2:
         return
+    one, other = two
     among, rest = (_correlation(one, other, some) for some in (best, rows[len(best) :]))
     if abs(among) >= _TIED and abs(among - rest) >= _TIED:
         way = "larger" if among > 0 else "smaller"
@@ -158,6 +155,14 @@ def pair(facts: Facts) -> Iterator[str]:
             f"best quarter of the trials one is the larger where the other is {way} "
             f"(correlation {among:.2f})."
         )
+
+
+def two_that_matter(facts: Facts) -> tuple[list[Scale], list[Row]]:
+    """Return the two parameters that matter most, if they are numbers, and the trials with both."""
+    names = [name for name, share in _importances(facts).items() if share >= _MATTERS][:2]
+    two = _scales(facts, names)
+    rows = [row for row in _valued(facts) if all(one.name in row.trial.params for one in two)]
+    return two, rows
 
 
 def _correlation(one: Scale, other: Scale, rows: Sequence[Row]) -> float:
