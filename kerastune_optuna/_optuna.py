@@ -120,17 +120,20 @@ class ShownStudy:
 
 @contextmanager
 def stoppable(study: Study) -> Iterator[Callable[[], bool]]:
-    """Let samplers and builders call `study.stop()`, which Optuna refuses outside of optimize().
+    """Let others call `study.stop()`, which Optuna refuses outside of its optimize().
 
     Yields:
         A function that tells whether somebody did.
     """
     asked: list[bool] = []
+    before = vars(study).get("stop")  # of a block around this one
     vars(study)["stop"] = lambda: asked.append(True)
     try:
         yield lambda: bool(asked)
     finally:
         del vars(study)["stop"]
+        if before is not None:
+            vars(study)["stop"] = before
 
 
 def without_constraints(trial: FrozenTrial) -> FrozenTrial:

@@ -185,6 +185,7 @@ class OptunaTuner:
         cv: Any = None,
         groups: Any = None,
         callbacks: Any = None,
+        on_trial_end: Any = None,
         verbose: str | int = "auto",
         n_trials: int | None = None,
         timeout: float | None = None,
@@ -213,6 +214,9 @@ class OptunaTuner:
             groups: What the splitter gets as groups.
             callbacks: Keras callbacks, of which each trial gets copies; a function in the list is
                 called with the trial and returns a callback.
+            on_trial_end: Functions that are called with the study and each trial that ends while
+                this call runs, in this process, whichever worker ran the trial; an error in one
+                ends the search, and so does `study.stop()`, once running trials have ended.
             verbose: 0 prints nothing, 2 a line for each trial. 1 draws a live display in a terminal
                 or notebook, and is 2 elsewhere. "auto" (default) is 1.
             n_trials: Another size of the study than the constructor's.
@@ -248,6 +252,7 @@ class OptunaTuner:
                 error, or all failed or diverged in their first epoch.
             WorkerError: Workers died one after the other.
         """
+        told = _workers.listeners(on_trial_end)
         check_fit_arguments(fit_kwargs, is_free=self._trains_itself)
         budget = self._budget(n_trials, timeout)
         recipe = self._recipe(
@@ -259,7 +264,7 @@ class OptunaTuner:
             groups=groups,
         )
         crew, recipe = _workers.prepared(self._home, recipe, n_workers, executor, verbose)
-        run = _workers.Run(self._home, recipe, budget, crew, verbose)
+        run = _workers.Run(self._home, recipe, budget, crew, verbose, told)
         with _signals.Brief(), _workers.guarded(self._home, "search()"):
             _workers.search(run, sampler=self.sampler, pruner=self.pruner, overwrite=self.overwrite)
         return self

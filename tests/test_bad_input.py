@@ -230,6 +230,17 @@ FOLDS = [
 ]
 
 CALLBACKS = [
+    (
+        {"on_trial_end": [3]},
+        ArgumentTypeError,
+        "on_trial_end holds 3, which cannot be called. Pass",
+    ),
+    ({"on_trial_end": len}, ArgumentTypeError, "cannot be called with a study and a trial (too ma"),
+    (
+        {"on_trial_end": [keras.callbacks.EarlyStopping()]},
+        ArgumentTypeError,
+        "which cannot be called. Pass Keras callbacks as callbacks=.",
+    ),
     ({"callbacks": "early"}, ArgumentTypeError, "callbacks holds 'early', which is no keras Call"),
     ({"callbacks": [3]}, ArgumentTypeError, "callbacks holds 3, which is no keras Callback. Pass"),
     ({"callbacks": [keras.callbacks.EarlyStopping]}, ArgumentTypeError, "which is no keras Callb"),

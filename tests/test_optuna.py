@@ -101,6 +101,9 @@ def test_a_study_may_be_stopped_outside_of_optimize(study):
         trial = study.ask()
         study.tell(trial, trial.suggest_int("x", 1, 1))
         assert is_stopped()
+        with _optuna.stoppable(study) as is_stopped_within:
+            assert not is_stopped_within()
+        study.stop()  # the block around is as it was
     with pytest.raises(RuntimeError, match="stop"):
         study.stop()
 

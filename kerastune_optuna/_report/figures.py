@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
 import numpy as np
-import optuna
 import plotly.graph_objects as go
-from optuna.trial import create_trial
 
 from kerastune_optuna._report import param_figures, pareto, style, text
+from kerastune_optuna._report.contour import contour
 from kerastune_optuna._report.facts import Facts, Row, curve, is_finite
+from kerastune_optuna._report.importances import by_importance, counts, importances
 from kerastune_optuna._report.timeline import timeline
-from kerastune_optuna._study import REPEAT_OF, quiet_optuna
 
-_FEWEST = 4  # trials with a value from which importance is computed
 _FEW_EPOCHS = 12  # of which each has a tick
 _MANY = 300  # curves: so many merge into a patch of colour unless they are thin
 _WIDTH = {"COMPLETE": 1.3, "RUNNING": 2.0, "PRUNED": 1.0, "FAIL": 1.0}
@@ -139,40 +136,10 @@ def _median(facts: Facts) -> go.Scatter | None:
     )
 
 
-def importances(facts: Facts) -> dict[str, float]:
-    """Return how much each parameter mattered for the first metric, the most important first.
-
-    PRUNED trials count by their best value: where most trials are pruned, the others are alike and
-    tell little. Nothing is returned where too few have a value, or where they do not differ.
-    """
-    rows = [row for row in facts.rows if _counts(row)]
-    if len(rows) < _FEWEST or len({row.value for row in rows}) < 2 or not facts.params:
-        return {}
-    with quiet_optuna():
-        study = optuna.create_study(direction=facts.study.directions[facts.place])
-    study.add_trials(
-        create_trial(
-            value=row.value, params=row.trial.params, distributions=row.trial.distributions
-        )
-        for row in rows
-    )
-    with warnings.catch_warnings():
-        # Where all trials share a value of a parameter, PED-ANOVA divides by zero.
-        warnings.simplefilter("ignore")
-        found = optuna.importance.get_param_importances(study)
-    return {name: value for name, value in found.items() if math.isfinite(value)}
-
-
-def _counts(row: Row) -> bool:
-    """Whether a trial came to a value of its own."""
-    has_ended = row.state in ("COMPLETE", "PRUNED")
-    return has_ended and is_finite(row.value) and REPEAT_OF not in row.trial.user_attrs
-
-
 def importance(facts: Facts) -> go.Figure:
     """Return a bar for each parameter, as long as it mattered."""
     found = dict(reversed(importances(facts).items()))
-    pruned = sum(row.state == "PRUNED" and _counts(row) for row in facts.rows)
+    pruned = sum(row.state == "PRUNED" and counts(row) for row in facts.rows)
     told = f"{pruned} PRUNED trials count by their best value" if pruned and found else ""
     bars = go.Bar(
         x=list(found.values()),
@@ -195,11 +162,6 @@ def importance(facts: Facts) -> go.Figure:
     )
 
 
-def by_importance(facts: Facts) -> list[str]:
-    """Return the names of the parameters, the most important first where that is known."""
-    return list(dict.fromkeys([*importances(facts), *facts.params]))
-
-
 # The names are those by which page.html places the figures and plot() finds them. A figure without
 # data says that there is nothing to draw.
 FIGURES: dict[str, Callable[[Facts], go.Figure]] = {
@@ -207,6 +169,7 @@ FIGURES: dict[str, Callable[[Facts], go.Figure]] = {
     "curves": curves,
     "history": history,
     "importance": importance,
+    "contour": contour,
     "parallel": lambda facts: param_figures.parallel(facts, by_importance(facts)),
     "timeline": timeline,
 }

@@ -19,6 +19,8 @@ from plotly.offline import get_plotlyjs
 from kerastune_optuna._report import figures, param_figures, style
 from kerastune_optuna._report import text as _text
 from kerastune_optuna._report.facts import Facts
+from kerastune_optuna._report.hints import hints
+from kerastune_optuna._report.importances import by_importance
 from kerastune_optuna._study import record
 
 _FOLDER = Path(__file__).parent
@@ -48,6 +50,7 @@ def write(facts: Facts, path: Path) -> Path:
         **{name: Markup(text) for name, text in scripts.items()},
         facts=facts,
         text=_text,
+        hints=hints(facts),
         labels=_as_json({row.number: style.label(row) for row in facts.rows}),
         parts={name: _part(name, draw(facts)) for name, draw in figures.FIGURES.items()},
         slices=_slices(facts),
@@ -66,7 +69,7 @@ def _read(name: str) -> str:
 def _slices(facts: Facts) -> list[_Part]:
     return [
         _part(f"slice-{place}", param_figures.slices(facts, name))
-        for place, name in enumerate(figures.by_importance(facts))
+        for place, name in enumerate(by_importance(facts))
     ]
 
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.console import Console
 from rich.measure import Measurement
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from kerastune_optuna._check import count, integer
 from kerastune_optuna._report import text as _text
 from kerastune_optuna._report.facts import Facts, Row
+from kerastune_optuna._report.hints import hints
 
 if TYPE_CHECKING:
     import optuna
@@ -47,7 +49,7 @@ def summary(study: optuna.Study, n: int) -> str:
     return captured.get()
 
 
-def _least_width(console: Console, parts: Sequence[Table | Text]) -> int:
+def _least_width(console: Console, parts: Sequence[Table | Text | Padding]) -> int:
     """Return how wide a table must be that breaks no word."""
     anything = console.options.update(width=_WIDEST)
     tables = [part for part in parts if isinstance(part, Table)]
@@ -59,7 +61,7 @@ def _longest(text: str) -> int:
     return max(map(len, text.split()), default=0)
 
 
-def _parts(facts: Facts, n: int, room: int = _WIDEST) -> list[Table | Text]:
+def _parts(facts: Facts, n: int, room: int = _WIDEST) -> list[Table | Text | Padding]:
     title = Text(f' Study "{facts.name}": {facts.aim}', style="bold")
     lines = [Text(f" {line}") for line in _lines(facts)]
     for line in lines:
@@ -67,7 +69,9 @@ def _parts(facts: Facts, n: int, room: int = _WIDEST) -> list[Table | Text]:
             line.highlight_words([state], color)
     if not facts.rows:
         return [title, *lines]
-    return [title, _table(facts, n, room), *lines, Text(f" ({_legend(facts)})", style="dim")]
+    said = [Padding(Text(sentence), (0, 0, 0, 1)) for sentence in hints(facts)]
+    legend = Text(f" ({_legend(facts)})", style="dim")
+    return [title, _table(facts, n, room), *lines, *said, legend]
 
 
 def _legend(facts: Facts) -> str:
@@ -161,7 +165,7 @@ def summary_html(study: optuna.Study, n: int) -> str:
     """Return the table as HTML for a notebook; one short line where no trial has begun."""
     facts = Facts(study)
     title = f"Study <b>{escape(facts.name)}</b>: {escape(facts.aim)}"
-    lines = "<br>".join(escape(line) for line in _lines(facts))
+    lines = "<br>".join(escape(line) for line in [*_lines(facts), *hints(facts)])
     if not facts.trials:
         return f"<p>{title}. {lines}</p>"
     head = "".join(f"<th>{escape(heading)}</th>" for heading in _headings(facts))

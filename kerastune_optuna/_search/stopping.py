@@ -69,12 +69,14 @@ class Ending:
             should_terminate() is asked.
         train_repeats: Whether a configuration may be trained again and again.
         stop_at: A value of the objective that is good enough.
+        may_be_told: Whether another part of the search may end it.
         key: The system attr of the study in which the first worker tells the others why.
     """
 
     terminator: Any = None
     train_repeats: bool = False
     stop_at: float | None = None
+    may_be_told: bool = False
     key: str = field(default_factory=lambda: f"kerastune_optuna:ended:{uuid4()}")
 
     def check(self, *, are_several: bool) -> None:
@@ -108,19 +110,21 @@ class Ending:
 
     def _why(self, study: optuna.Study, *, asks: bool) -> str | None:
         """Return the line of the worker that ended the search first, this one where it `asks`."""
-        if self.terminator is None and self.stop_at is None:
+        if self.terminator is None and self.stop_at is None and not self.may_be_told:
             return None  # nothing could end it: the study need not be read
         told: str | None = _optuna.attrs_of(study).get(self.key)
         if told is None and asks and (told := self._found(study)) is not None:
             # For all workers: the terminator of one that is training now could later expect a gain.
-            _optuna.set_attr(study, self.key, told)
+            self.bring_about(study, told)
         return told
 
     def _found(self, study: optuna.Study) -> str | None:
         """Return why no further trial need start; None where one may bring something."""
-        if self.stop_at is not None and (why := _good_enough(self.stop_at, study)) is not None:
-            return why
-        return None if self.terminator is None else _no_gain(self.terminator, study)
+        return _good_enough(self.stop_at, study) or _no_gain(self.terminator, study)
+
+    def bring_about(self, study: optuna.Study, why: str) -> None:
+        """Let no worker of the search begin another trial, and write down why."""
+        _optuna.set_attr(study, self.key, why)
 
     def reason(self, study: optuna.Study) -> str | None:
         """Return the line that says why a search ended before its budget was spent, if it did."""
@@ -133,8 +137,10 @@ class Ending:
         return None if count is None else f"All {count} configurations were tried: nothing is left"
 
 
-def _good_enough(stop_at: float, study: optuna.Study) -> str | None:
-    """Return which trial came to the value; None where none did."""
+def _good_enough(stop_at: float | None, study: optuna.Study) -> str | None:
+    """Return which trial came to the value; None where none did, or nobody asks."""
+    if stop_at is None:
+        return None
     sign = sign_of(study.direction.name.lower())
     for best in front(study):
         (value,) = best.values
@@ -144,7 +150,9 @@ def _good_enough(stop_at: float, study: optuna.Study) -> str | None:
 
 
 def _no_gain(terminator: Any, study: optuna.Study) -> str | None:
-    """Return why no gain is expected; None where one is."""
+    """Return why no gain is expected; None where one is, or nobody asks."""
+    if terminator is None:
+        return None
     if isinstance(terminator, int | np.integer):
         trials = _trials_since_best(study)
         brought = _check.count(trials, "trial")

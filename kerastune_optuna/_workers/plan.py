@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -43,6 +43,7 @@ from kerastune_optuna._trial import (
     trains_itself,
 )
 from kerastune_optuna._workers import card, comparable
+from kerastune_optuna._workers.listeners import Announced, Listener
 from kerastune_optuna._workers.loop import Job
 from kerastune_optuna._workers.runners import Crew
 from kerastune_optuna._workers.warnings import shown_once
@@ -63,6 +64,7 @@ class Run:
         budget: When to stop.
         crew: The processes or tasks that train.
         verbose: As search() takes it.
+        on_trial_end: What is called with each trial that ends.
     """
 
     home: Home
@@ -70,6 +72,7 @@ class Run:
     budget: Budget
     crew: Crew
     verbose: str | int
+    on_trial_end: Sequence[Listener] = ()
 
     def go(
         self,
@@ -89,6 +92,9 @@ class Run:
         plan = self._plan(study)
         budget = replace(budget, first_trial=_first_to_run(study))
         progress = progress_for(self.verbose, study, self.home.storage, plan, budget.n_trials)
+        if self.on_trial_end:
+            budget = replace(budget, ending=replace(budget.ending, may_be_told=True))
+            progress = Announced(progress, study, self.on_trial_end, budget.ending)
         job = Job(
             self.home.storage_source,
             study.study_name,

@@ -22,6 +22,7 @@ NAMES = (
     "pruners",
     "luck",
     "confirm",
+    "hints",
 )
 
 

@@ -123,7 +123,7 @@ def test_the_page_needs_no_network_and_makes_no_error(visit, report):
     """A browser without a network shows all figures, and its console stays empty."""
     tab = visit()
     page = tab.open(report)
-    assert page.locator(".chart").count() == 5 + 4
+    assert page.locator(".chart").count() == 6 + 4
     assert page.locator(".chart .main-svg").first.is_visible()
     assert page.locator(".chart:not(:has(.main-svg))").count() == 0
     assert (tab.said, tab.asked) == ([], [])
@@ -237,7 +237,21 @@ def test_each_figure_is_on_the_page(tmp_path):
         trial.datetime_start = begun
         study.add_trial(trial)
     page = _report.write_page(study, tmp_path / "report.html").read_text()
-    assert re.findall('data-chart="([a-z]+)"', page) == list(FIGURES)
+    shown = [name for name in FIGURES if name != "contour"]  # which needs two numbers that matter
+    assert re.findall('data-chart="([a-z]+)"', page) == shown
+
+
+def test_two_numbers_that_matter_have_a_map(study):
+    """Each axis has the scale of its parameter, and the map is of a hundred trials at most."""
+    figure = _report.plot("contour", study)
+    layout = figure.layout
+    names = (layout.xaxis.title.text, layout.yaxis.title.text)
+    assert names == ("dropout", "learning_rate")
+    assert (layout.xaxis.type, layout.yaxis.type) == ("linear", "log")
+    map_, points = figure.data
+    assert set(points.y) < set(map_.y)
+    assert len(points.x) <= 100
+    assert _report.plot("contour", study_of(by_hand())).data == ()
 
 
 @pytest.mark.parametrize("trials", ODD.values(), ids=ODD)
@@ -428,7 +442,8 @@ def test_importance_counts_pruned_trials(mostly_pruned):
 def test_the_page_shows_the_most_important_parameter_first(mostly_pruned, tmp_path):
     """The order of its slices counts PRUNED trials too, and is not that of the study."""
     page = _report.write_page(mostly_pruned, tmp_path / "report.html").read_text()
-    slices = re.findall(r'"xaxis":\{"title":\{"font":\{"size":13\},"text":"(rate|units)"', page)
+    above = page.partition('data-chart="contour"')[0]
+    slices = re.findall(r'"xaxis":\{"title":\{"font":\{"size":13\},"text":"(rate|units)"', above)
     assert slices == ["rate", "units"]
     assert '"ticktext":["value","rate","units"]' in page
 

@@ -1,0 +1,326 @@
+"""What a search can conclude and what it cannot, each in one sentence and only where it holds.
+
+The rules are simple on purpose, and silent where chance alone would mostly do the same.
+`python -m tests.benchmarks hints` counts how often they speak without a reason.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.trial import TrialState
+
+from kerastune_optuna._report import text
+from kerastune_optuna._report.facts import Facts, Row, curve, is_finite
+from kerastune_optuna._report.importances import counts, importances
+from kerastune_optuna._report.scales import Scale, scale_of
+from kerastune_optuna._study import beside, family, has_diverged, record, value_of
+
+_FEWEST = 20  # trials: of fewer nothing is said of the whole search
+_EDGE = 0.1  # of a range: what lies further out is at its edge
+_BY_CHANCE = _EDGE**3  # how seldom the best trials of a search at random all lie there
+_BETTER = 2.6  # standard deviations by which the ranks of those at the edge are better: 0.5 %
+_NARROW = 0.5  # of a range: a best region that is wider tells nothing
+_MATTERS = 0.1  # of all importance: two parameters that matter less are not compared
+_TIED = 0.6  # correlation
+_SAMPLES = 200  # of chance
+_ROWS = re.compile(r"\S+?\((\d+)[,)]")  # how a card begins to tell of an array
+
+
+def hints(facts: Facts) -> list[str]:
+    """Return the sentences that hold for a study of one objective, none for one of several."""
+    if facts.are_several or facts.best is None or not is_finite(facts.best.value):
+        return []
+    return [sentence for say in _ALL for sentence in say(facts)]
+
+
+def edges(facts: Facts) -> Iterator[str]:
+    """Say at which end of a range the best trials lie, and which way to widen it.
+
+    The best three must lie in the outer tenth (more of them where few values make it up), and the
+    trials there must be better than the others in a test of ranks: TPE goes on where the first ones
+    were lucky. Where nothing matters, 1 of 100 studies of four parameters at random and 2 of 100 of
+    TPE get a sentence; where the best is beyond the end, 31 and 77 of 100 of 30 trials do.
+    """
+    for scale in _scales(facts, facts.params):
+        rows = [row for row in _complete(facts) if scale.name in row.trial.params]
+        if len(rows) < _FEWEST or rows[0].rank != 1:
+            continue
+        places = _places(scale, rows)
+        least, most = scale.ends
+        if _may_widen(scale, scale.low) and _is_best(places, max(_EDGE, least)):
+            yield _of_edge(scale, "lower", scale.low)
+        if _may_widen(scale, scale.high) and _is_best(1 - places, max(_EDGE, most)):
+            yield _of_edge(scale, "upper", scale.high)
+
+
+def _of_edge(scale: Scale, which: str, end: float) -> str:
+    return (
+        f"The best trials lie at the {which} end of the range of {text.short(scale.name)}, "
+        f"{text.short(end)}: let it go {which[:-2].replace('upp', 'high')}er."
+    )
+
+
+def _may_widen(scale: Scale, end: float) -> bool:
+    """Whether a range may go on: on a plain scale 0 and 1 are mostly ends by nature."""
+    return end not in (0, 1) or (scale.is_log and not scale.step)
+
+
+def _is_best(places: NDArray[np.float64], share: float) -> bool:
+    """Whether the best trials lie in the first part of a range, and those there are better.
+
+    Args:
+        places: Where trials lie, the best first.
+        share: How large that part is.
+    """
+    there = places <= share * (1 + 1e-9)
+    needed = math.ceil(math.log(_BY_CHANCE) / math.log(share) - 1e-9) if share < 1 else len(there)
+    return bool(there[:needed].all()) and _are_better(there, _BETTER)
+
+
+def _are_better(chosen: NDArray[np.bool_], by: float) -> bool:
+    """Whether some trials are better than the others, by more than chance makes their ranks.
+
+    Args:
+        chosen: Whether each trial is one of them, the best trial first.
+        by: By how many standard deviations.
+    """
+    count, inside = len(chosen), int(chosen.sum())
+    spread = math.sqrt(inside * (count - inside) * (count + 1) / 12)
+    return inside * (count - 1) / 2 - int(np.flatnonzero(chosen).sum()) > by * spread
+
+
+def region(facts: Facts) -> Iterator[str]:
+    """Say where the best quarter of the trials have the number that matters most.
+
+    It must be narrower than 98 of 100 quarters of the trials that are drawn by chance: TPE's trials
+    lie close together whether they are good or not. Where nothing matters, 1 of 100 studies at
+    random and 8 of 100 of TPE get a sentence.
+    """
+    rows, shares = _valued(facts), _importances(facts)
+    for scale in _scales(facts, list(shares)[:1]):
+        rows = [row for row in rows if scale.name in row.trial.params]
+        if len(rows) < _FEWEST:
+            return
+        places, best = _places(scale, rows), len(rows) // 4
+        low, high = np.quantile(places[:best], [0.1, 0.9])
+        if high - low > min(_NARROW, _narrowest_by_chance(places, best)):
+            return
+        ends = [text.short(scale.value(at)) for at in (low, high, *_middles(places, best))]
+        yield (
+            f"{text.short(scale.name)} mattered most ({shares[scale.name]:.0%}): the best quarter "
+            f"of {len(rows)} trials has it from {ends[0]} to {ends[1]}, with its middle between "
+            f"{ends[2]} and {ends[3]} (90 % by bootstrap)."
+        )
+
+
+def _narrowest_by_chance(places: NDArray[np.float64], count: int) -> float:
+    """Return how wide the region of so many trials is in 2 of 100 draws."""
+    drawn = np.random.default_rng(0).permuted(np.tile(places, (_SAMPLES, 1)), axis=1)[:, :count]
+    low, high = np.quantile(drawn, [0.1, 0.9], axis=1)
+    return float(np.quantile(high - low, 0.02))
+
+
+def _middles(places: NDArray[np.float64], best: int) -> tuple[float, float]:
+    """Return between which places the median of the best trials is in 90 of 100 bootstraps."""
+    drawn = np.random.default_rng(0).integers(len(places), size=(_SAMPLES, len(places)))
+    medians = np.median(places[np.sort(drawn)[:, :best]], axis=1)
+    low, high = np.quantile(medians, [0.05, 0.95])
+    return float(low), float(high)
+
+
+def pair(facts: Facts) -> Iterator[str]:
+    """Say where the best of one parameter depends on another, of the two that matter most.
+
+    They must go together in the best quarter of the trials and not in the others, since TPE's lie
+    along lines by chance: with two parameters that do not matter, 3 of 100 of its studies of 60
+    trials get a sentence, and 1 of 1,000 at random.
+    """
+    two, rows = two_that_matter(facts)
+    best = rows[: len(rows) // 4]
+    if len(two) < 2 or len(best) < _FEWEST / 2:
+        return
+    one, other = two
+    among, rest = (_correlation(one, other, some) for some in (best, rows[len(best) :]))
+    if abs(among) >= _TIED and abs(among - rest) >= _TIED:
+        way = "larger" if among > 0 else "smaller"
+        yield (
+            f"{text.short(one.name)} and {text.short(other.name)} depend on each other: in the "
+            f"best quarter of the trials one is the larger where the other is {way} "
+            f"(correlation {among:.2f})."
+        )
+
+
+def two_that_matter(facts: Facts) -> tuple[list[Scale], list[Row]]:
+    """Return the two parameters that matter most, if they are numbers, and the trials with both."""
+    names = [name for name, share in _importances(facts).items() if share >= _MATTERS][:2]
+    two = _scales(facts, names)
+    rows = [row for row in _valued(facts) if all(one.name in row.trial.params for one in two)]
+    return two, rows
+
+
+def _correlation(one: Scale, other: Scale, rows: Sequence[Row]) -> float:
+    """Return how closely two parameters go together, from -1 to 1, by their places."""
+    first, second = (_places(scale, rows) for scale in (one, other))
+    first, second = first - first.mean(), second - second.mean()
+    size = float(np.linalg.norm(first) * np.linalg.norm(second))
+    return float(first @ second) / size if size else 0.0
+
+
+def pruning(facts: Facts) -> Iterator[str]:
+    """Say how many pruned trials were as good, where they ended, as good ones were there."""
+    finished = [row for row in _complete(facts) if curve(row.trial)]
+    pruned = [row for row in _valued(facts) if row.state == "PRUNED" and _was_pruned(row)]
+    if len(finished) < _FEWEST / 2 or not pruned:
+        return
+    best = finished[: max(3, len(finished) // 10)]
+    lost = [row for row in pruned if _cost_of(facts, row) <= _middle(facts, best, row)]
+    if lost:
+        yield (
+            f"{len(lost)} of {len(pruned)} PRUNED trials {'was' if len(lost) == 1 else 'were'}, at "
+            f"the last epoch, no worse than half of the best {len(best)} trials had been there: "
+            "pruning may have cost a good one."
+        )
+
+
+def _was_pruned(row: Row) -> bool:
+    return bool(curve(row.trial)) and not has_diverged(row.trial)
+
+
+def _middle(facts: Facts, best: Sequence[Row], pruned: Row) -> float:
+    """Return the median cost that some trials had at the last epoch of a pruned one."""
+    last = max(curve(pruned.trial))
+    return statistics.median(_cost_until(facts, row, last) for row in best)
+
+
+def _cost_until(facts: Facts, row: Row, last: int) -> float:
+    """Return the cost of the best epoch of a trial until one."""
+    known = (facts.cost(value) for step, value in curve(row.trial).items() if step <= last)
+    return min(known, default=math.inf)
+
+
+def more(facts: Facts) -> Iterator[str]:
+    """Say what twice as many trials may bring: as much as the second half of these did."""
+    if len(_valued(facts)) >= _FEWEST:
+        gain, half = expected(facts)
+        yield (
+            f"Twice as many trials may bring up to about {gain:.2g} more: half of these would have "
+            f"come to {text.short(facts.cost(half))} on average."
+        )
+
+
+def expected(facts: Facts) -> tuple[float, float]:
+    """Return by how much the best of all beats that of half, and the cost of the latter.
+
+    It is the mean over all halves of the trials, whatever their order. Twice as many trials of a
+    random search bring between two thirds of that, where values have no noise, and all of it.
+    """
+    costs = np.array([_cost_of(facts, row) for row in _valued(facts)])
+    count, half = len(costs), len(costs) // 2
+    # How probable it is that the first, the second, ... of all is the best of a half.
+    before = np.arange(count - half + 1)
+    chances = half / (count - before)
+    chances[1:] *= np.cumprod(1 - chances[:-1])
+    mean = float(chances @ costs[before])
+    return mean - float(costs[0]), mean
+
+
+def few_rows(facts: Facts) -> Iterator[str]:
+    """Say where validation rows are too few for the differences seen, of an accuracy."""
+    best, count = facts.best, _validation_rows(facts)
+    finished = _complete(facts)
+    if best is None or best.value is None or not count or not 0 < best.value < 1:
+        return
+    if not facts.metric.endswith(("acc", "accuracy")) or len(finished) < _FEWEST / 2:
+        return
+    error = math.sqrt(best.value * (1 - best.value) / count)
+    near = sum(_cost_of(facts, row) <= facts.cost(best.value) + error for row in finished)
+    if near >= max(3, len(finished) / 4):
+        yield (
+            f"{near} of {len(finished)} COMPLETE trials are within one standard error of the best, "
+            f"{error:.2g} for {count} validation rows: these are too few to tell them apart."
+        )
+
+
+def _validation_rows(facts: Facts) -> int | None:
+    """Return on how many rows the best trial was validated, where its card says so."""
+    card = facts.card_of(facts.best.trial) if facts.best else None
+    given, data = ((card or {}).get(key) or {} for key in ("arguments", "data"))
+    told = _ROWS.match(str(data.get("validation_data", data.get("x"))))
+    if told is None or "cv" in given:
+        return None
+    count = int(told[1])
+    if "validation_data" in data:
+        return count
+    return count - int(count * (1 - (given.get("validation_split") or 0)))
+
+
+def luck(facts: Facts) -> Iterator[str]:
+    """Say where other seeds move a value by more than the best leads the second."""
+    first, second, *_ = [*_complete(facts), None, None]
+    if first is None or second is None:
+        return
+    lead = _cost_of(facts, second) - _cost_of(facts, first)
+    values = first.trial.user_attrs.get(record.VALUES)
+    where, values = ("its", values) if values else ("confirm()'s", _confirmed(facts, first))
+    spread = statistics.stdev(values) if len(values) > 1 else 0.0
+    # A value that is a mean of several is as much surer.
+    error = spread / math.sqrt(len(values)) if where == "its" else spread
+    if error > lead:
+        yield (
+            f"The best trial leads the second by {lead:.2g}, and chance moves its value by "
+            f"{error:.2g} (standard error, from {where} {len(values)} trainings): that is no lead."
+        )
+
+
+def _confirmed(facts: Facts, row: Row) -> list[float]:
+    """Return the values of the executions of a trial in the latest confirm()."""
+    link = facts.study.user_attrs.get(record.CONFIRMATION)
+    if link is None or link["study"] not in family(facts.study):
+        return []
+    trials = beside(facts.study, link["study"]).get_trials(False, (TrialState.COMPLETE,))
+    return [value_of(one) for one in trials if one.user_attrs.get(record.CONFIRMS) == row.number]
+
+
+def _importances(facts: Facts) -> dict[str, float]:
+    """Return how much parameters mattered; nothing of few trials, to spare Optuna's slow import."""
+    return importances(facts) if len(_valued(facts)) >= _FEWEST else {}
+
+
+def _complete(facts: Facts) -> list[Row]:
+    return [row for row in facts.complete if is_finite(row.value)]
+
+
+def _valued(facts: Facts) -> list[Row]:
+    """Return the trials that came to a value of their own, the best first, PRUNED ones too."""
+    return sorted(filter(counts, facts.rows), key=lambda row: _cost_of(facts, row))
+
+
+def _cost_of(facts: Facts, row: Row) -> float:
+    return math.inf if row.value is None else facts.cost(row.value)
+
+
+def _scales(facts: Facts, names: Iterable[str]) -> list[Scale]:
+    return [scale for name in names if (scale := scale_of(facts, name)) is not None]
+
+
+def _places(scale: Scale, rows: Sequence[Row]) -> NDArray[np.float64]:
+    return np.array([scale.place(row.trial.params[scale.name]) for row in rows])
+
+
+_Say: TypeAlias = Callable[[Facts], Iterator[str]]
+_ALL: tuple[_Say, ...] = (
+    edges,
+    region,
+    pair,
+    more,
+    pruning,
+    few_rows,
+    luck,
+)

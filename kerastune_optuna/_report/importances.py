@@ -1,0 +1,49 @@
+"""How much each parameter mattered, for figures and hints alike."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import optuna
+from optuna.trial import create_trial
+
+from kerastune_optuna._report.facts import Facts, Row, is_finite
+from kerastune_optuna._study import REPEAT_OF, quiet_optuna
+
+_FEWEST = 4  # trials with a value from which importance is computed
+
+
+def importances(facts: Facts) -> dict[str, float]:
+    """Return how much each parameter mattered for the first metric, the most important first.
+
+    PRUNED trials count by their best value: where most trials are pruned, the others are alike and
+    tell little. Nothing is returned where too few have a value, or where they do not differ.
+    """
+    rows = [row for row in facts.rows if counts(row)]
+    if len(rows) < _FEWEST or len({row.value for row in rows}) < 2 or not facts.params:
+        return {}
+    with quiet_optuna():
+        study = optuna.create_study(direction=facts.study.directions[facts.place])
+    study.add_trials(
+        create_trial(
+            value=row.value, params=row.trial.params, distributions=row.trial.distributions
+        )
+        for row in rows
+    )
+    with warnings.catch_warnings():
+        # Where all trials share a value of a parameter, PED-ANOVA divides by zero.
+        warnings.simplefilter("ignore")
+        found = optuna.importance.get_param_importances(study)
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def counts(row: Row) -> bool:
+    """Whether a trial came to a value of its own."""
+    has_ended = row.state in ("COMPLETE", "PRUNED")
+    return has_ended and is_finite(row.value) and REPEAT_OF not in row.trial.user_attrs
+
+
+def by_importance(facts: Facts) -> list[str]:
+    """Return the names of the parameters, the most important first where that is known."""
+    return list(dict.fromkeys([*importances(facts), *facts.params]))

@@ -1,0 +1,111 @@
+"""Count how often the sentences above a report speak: `python -m tests.benchmarks.hints [studies]`.
+
+Nothing is trained: the value of a trial is a function of four parameters, and noise. Where nothing
+matters, or the best is well inside of all ranges, each sentence on a parameter is a false alarm.
+The sentence on twice as many trials is compared with what twice as many brought.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+
+from kerastune_optuna._report import hints
+from kerastune_optuna._report.facts import Facts
+from tests.benchmarks._sides import report
+
+Truth: TypeAlias = Callable[[NDArray[np.float64]], float]
+
+N_TRIALS = (30, 60)
+NOISE = 0.06
+WEIGHTS = np.array([1, 0.5, 0.2, 0])
+SENTENCES = ("edges", "region", "pair")
+
+
+def nothing(rng: np.random.Generator) -> Truth:
+    """No parameter matters."""
+    return lambda x: 0.0
+
+
+def inside(rng: np.random.Generator) -> Truth:
+    """The best of each parameter is inside of its range."""
+    best = rng.uniform(0.2, 0.8, 4)
+    return lambda x: float(WEIGHTS @ (x - best) ** 2)
+
+
+def beyond(rng: np.random.Generator) -> Truth:
+    """The best of the most important parameter is beyond its range."""
+    best = np.array([1.3, *rng.uniform(0.2, 0.8, 3)])
+    return lambda x: float(WEIGHTS @ (x - best) ** 2)
+
+
+def ridge(rng: np.random.Generator) -> Truth:
+    """The best of one parameter depends on another."""
+    return lambda x: float((x[0] + x[1] - 1) ** 2 + 0.1 * (x[2] - 0.5) ** 2)
+
+
+def study(truth: Truth, sampler: optuna.samplers.BaseSampler, n_trials: int) -> Iterator[Any]:
+    """Yield a study once it has the trials, and once it has twice as many."""
+    rng = np.random.default_rng(n_trials)
+    made = optuna.create_study(sampler=sampler)
+    for number in range(1, 2 * n_trials + 1):
+        trial = made.ask()
+        # Of a range from 0 to 1 nothing is said: both are mostly ends by nature.
+        x = np.array([trial.suggest_float(f"x{place}", 2, 3) - 2 for place in range(4)])
+        made.tell(trial, truth(x) + NOISE * float(rng.standard_normal()))
+        if number in (n_trials, 2 * n_trials):
+            yield made
+
+
+def count(name: str, kind: Callable[..., Truth], n_trials: int, repetitions: int) -> list[Any]:
+    """Return a row of the table."""
+    said, foretold, came = [], [], []
+    for seed in range(repetitions):
+        sampler: Any = optuna.samplers.RandomSampler(seed=seed)
+        if name == "tpe":
+            sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
+        steps = study(kind(np.random.default_rng(seed)), sampler, n_trials)
+        facts = Facts(next(steps))
+        said.append([any(getattr(hints, one)(facts)) for one in SENTENCES])
+        before = facts.study.best_value
+        foretold.append(hints.expected(facts)[0])
+        came.append(before - next(steps).best_value)
+    shares = [f"{share:.1%}" for share in np.mean(said, axis=0)]
+    return [
+        name,
+        n_trials,
+        kind.__name__,
+        *shares,
+        f"{np.mean(foretold):.3f}",
+        f"{np.mean(came):.3f}",
+    ]
+
+
+def main() -> None:
+    """Count for each sampler, size and truth."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("studies", type=int, nargs="?", default=200)
+    repetitions = parser.parse_args().studies
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    header = ["sampler", "trials", "what is best", *SENTENCES, "more: foretold", "came"]
+    report(
+        ["kerastune_optuna", "optuna"],
+        header,
+        (
+            count(name, kind, n_trials, repetitions)
+            for name in ("random", "tpe")
+            for n_trials in N_TRIALS
+            for kind in (nothing, inside, beyond, ridge)
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,245 @@
+"""Sentences on what a search can conclude, each on a study made for it, and silence elsewhere."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+
+from kerastune_optuna import _report
+from kerastune_optuna._report.facts import Facts
+from kerastune_optuna._report.hints import hints
+
+RATE = FloatDistribution(1e-4, 1e-1, log=True)
+UNITS = IntDistribution(1, 64)
+STEPS = (0.6180339887, 0.7548776662)  # whose multiples fill a range evenly
+
+
+def study_of(value, n=60, direction="minimize", **distributions):
+    """Return a study whose trials are spread over their ranges, and have the value of a function.
+
+    Args:
+        value: Takes where the parameters stand on their ranges, and returns the value.
+        n: How many trials.
+        direction: Of the study.
+        **distributions: Those of the parameters.
+    """
+    study = optuna.create_study(study_name="made", direction=direction)
+    for number in range(1, n + 1):
+        steps = zip(distributions, STEPS, strict=False)
+        at = {name: number * step % 1 for name, step in steps}
+        params = {name: placed(distributions[name], place) for name, place in at.items()}
+        study.add_trial(create_trial(value=value(**at), params=params, distributions=distributions))
+    return study
+
+
+def placed(distribution, place):
+    """Return the value at a place of a range."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[int(place * len(distribution.choices))]
+    low, high = distribution.low, distribution.high
+    if distribution.log:
+        return float(low * (high / low) ** place)
+    value = low + place * (high - low)
+    return round(value) if isinstance(distribution, IntDistribution) else value
+
+
+def said(study, part):
+    """Return the sentences on a study that have a text in them."""
+    return [sentence for sentence in hints(Facts(study)) if part in sentence]
+
+
+def with_values(*values, direction="maximize", metric=None, **attrs):
+    """Return a study of COMPLETE trials without parameters, the first with attributes."""
+    study = optuna.create_study(study_name="made", direction=direction)
+    for number, value in enumerate(values):
+        study.add_trial(create_trial(value=value, user_attrs={} if number else attrs))
+    if metric:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names([metric])
+    return study
+
+
+def test_the_best_at_an_end_of_a_range_is_told():
+    """Which end of which parameter, and which way to widen it, on a logarithmic range too."""
+    study = study_of(
+        lambda rate, units: 0.1 * units - 2 * rate, rate=RATE, units=IntDistribution(8, 64)
+    )
+    assert said(study, "end of the range") == [
+        "The best trials lie at the upper end of the range of rate, 0.1: let it go higher."
+    ]
+    study = study_of(lambda rate, units: units, rate=RATE, units=IntDistribution(8, 64))
+    assert said(study, "end of the range") == [
+        "The best trials lie at the lower end of the range of units, 8: let it go lower."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "space"),
+    [
+        (lambda rate: (rate - 0.8) ** 2, {"rate": RATE}),
+        (lambda rate: math.sin(1e6 * rate), {"rate": RATE}),
+        (lambda kind: kind, {"kind": CategoricalDistribution(list("abcdefghij"))}),
+        (lambda units: units, {"units": UNITS}),  # 1 is an end by nature
+        (lambda rate: rate, {"rate": FloatDistribution(0, 1)}),
+    ],
+    ids=["inside", "by chance", "choices", "one unit", "none"],
+)
+def test_no_end_is_told_where_there_is_none(value, space):
+    """The best inside, values by chance, choices, and ends that nobody can go beyond."""
+    assert said(study_of(value, **space), "end of the range") == []
+
+
+def test_few_values_need_more_of_the_best_at_the_end():
+    """Of a range of three values each has a third of the trials: three of the best say nothing."""
+    layers = IntDistribution(2, 4)
+    one = study_of(lambda layers, rate: -layers, 60, layers=layers, rate=RATE)
+    assert said(one, "upper end of the range of layers, 4")
+    by_chance = study_of(lambda layers, rate: (rate - 0.5) ** 2, 60, layers=layers, rate=RATE)
+    assert said(by_chance, "layers, 4") == said(by_chance, "layers, 2") == []
+
+
+def test_the_best_region_of_what_matters_most_is_told():
+    """Its ends, and how sure its middle is; the truth lies there."""
+    study = study_of(lambda rate, units: (rate - 0.4) ** 2, rate=RATE, units=UNITS)
+    (sentence,) = said(study, "mattered most")
+    assert sentence.startswith("rate mattered most (")
+    assert "the best quarter of 60 trials has it from " in sentence
+    words = sentence.replace(",", "").split()
+    low, high, least, most = (
+        float(words[words.index(one) + 1]) for one in ("from", "to", "between", "and")
+    )
+    assert low < least < most < high
+    assert low < placed(RATE, 0.4) < high
+
+
+def test_no_region_is_told_by_chance():
+    """Nor of few trials."""
+    noise = study_of(lambda rate, units: math.sin(1e6 * rate * units), rate=RATE, units=UNITS)
+    assert said(noise, "mattered most") == []
+    few = study_of(lambda rate, units: (rate - 0.4) ** 2, 19, rate=RATE, units=UNITS)
+    assert said(few, "mattered most") == []
+
+
+def test_two_parameters_that_go_together_are_told():
+    """Where the best of one depends on the other, and how; else nothing."""
+    space = {"rate": RATE, "units": UNITS}
+    (sentence,) = said(study_of(lambda rate, units: (rate + units - 1) ** 2, **space), "depend")
+    assert "one is the larger where the other is smaller (correlation -0." in sentence
+    alone = study_of(lambda rate, units: (rate - 0.5) ** 2 + (units - 0.5) ** 2, **space)
+    assert said(alone, "depend") == []
+
+
+def test_what_more_trials_may_bring_is_told():
+    """As much as the best of all is ahead of the best of half of them on average."""
+    (sentence,) = said(with_values(*range(20)), "Twice as many trials")
+    assert sentence == (
+        "Twice as many trials may bring up to about 0.91 more: half of these would have come to "
+        "18.09 on average."
+    )
+    assert said(with_values(*range(19)), "Twice as many trials") == []
+
+
+@pytest.fixture
+def curves():
+    """Give a maker of studies: 12 trials that were slow first, and one that was pruned then."""
+
+    def make(pruned):
+        study = optuna.create_study(study_name="made", direction="maximize")
+        for number in range(12):
+            steps = {0: 0.1 + number / 100, 1: 0.5, 2: 0.6 + number / 100}
+            study.add_trial(create_trial(value=steps[2], intermediate_values=steps))
+        ended = {"state": TrialState.PRUNED, "intermediate_values": {0: pruned}}
+        study.add_trial(create_trial(**ended))
+        return study
+
+    return make
+
+
+def test_what_pruning_may_have_cost_is_told(curves):
+    """A pruned trial that stood no worse than the best ones did is counted, a worse one not."""
+    assert said(curves(0.25), "PRUNED") == [
+        "1 of 1 PRUNED trials was, at the last epoch, no worse than half of the best 3 trials had "
+        "been there: pruning may have cost a good one."
+    ]
+    assert said(curves(0.15), "PRUNED") == []
+
+
+def with_rows(values, count, **arguments):
+    """Return a study of an accuracy on so many validation rows."""
+    study = with_values(*values, metric="val_accuracy", card="key")
+    data = {
+        "x": "float32(500, 4) abcd",
+        "validation_data": f"float32({count}, 4) ab, int64({count},) cd",
+    }
+    study.set_user_attr("card:key", {"data": data, "arguments": arguments})
+    return study
+
+
+def test_too_few_validation_rows_are_told():
+    """Where many trials are within the standard error of an accuracy; not where there are many."""
+    values = [0.9, 0.895, 0.89, 0.885, *[0.5] * 8]
+    assert said(with_rows(values, 100), "validation rows") == [
+        "4 of 12 COMPLETE trials are within one standard error of the best, 0.03 for 100 "
+        "validation rows: these are too few to tell them apart."
+    ]
+    assert said(with_rows(values, 100_000), "validation rows") == []
+    assert said(with_rows(values, 100, cv="5 folds"), "validation rows") == []
+    loss = with_values(*values, direction="minimize", metric="val_loss", card="key")
+    assert said(loss, "validation rows") == []
+
+
+def test_the_rows_of_a_split_count(search):
+    """The card of a real search says how many rows Keras split off."""
+    from kerastune_optuna._report.hints import _validation_rows
+
+    tuner = search(n_trials=1, fit={"validation_data": None, "validation_split": 0.25})
+    assert _validation_rows(Facts(tuner.study)) == 12
+    assert _validation_rows(Facts(search(n_trials=1, study_name="other").study)) == 24
+
+
+def test_luck_that_is_larger_than_the_lead_is_told():
+    """The standard error of the mean of several trainings beside the lead of the best."""
+    assert said(with_values(0.9, 0.895, values=[0.88, 0.92]), "no lead") == [
+        "The best trial leads the second by 0.005, and chance moves its value by 0.02 (standard "
+        "error, from its 2 trainings): that is no lead."
+    ]
+    assert said(with_values(0.9, 0.8, values=[0.88, 0.92]), "no lead") == []
+    assert said(with_values(0.9, 0.899), "no lead") == []
+
+
+@pytest.mark.slow
+def test_the_luck_that_confirm_saw_is_told(search, data):
+    """Of the executions of the search's best."""
+    tuner = search(n_trials=3)
+    best, second = sorted((trial.value for trial in tuner.study.trials), reverse=True)[:2]
+    x, y, validation = data
+    found = tuner.confirm(2, 3, x, y, validation, verbose=0)
+    spread = next(row.spread for row in found.ranking if row.number == tuner.best_trial.number)
+    assert bool(said(tuner.study, "no lead")) == (spread > best - second)
+
+
+def test_sentences_are_in_the_summary_and_on_the_page(tmp_path):
+    """Below the table of the one, above the figures of the other, and in a notebook."""
+    study = study_of(lambda rate, units: 0.1 * units - 2 * rate, rate=RATE, units=UNITS)
+    sentences = hints(Facts(study))
+    assert len(sentences) >= 2
+    for told in (
+        _report.summary(study, 3),
+        _report.summary_html(study, 3),
+        _report.write_page(study, tmp_path / "report.html").read_text().partition('id="curves"')[0],
+    ):
+        words = " ".join(told.split())
+        assert all(sentence in words for sentence in sentences)
+
+
+def test_nothing_is_said_of_several_objectives():
+    """There is no single best trial."""
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    study.add_trials([create_trial(values=[value, value]) for value in range(40)])
+    assert hints(Facts(study)) == []
