@@ -38,6 +38,7 @@ from kerastune_optuna import (
 from kerastune_optuna._backend import environment
 from kerastune_optuna._workers.loop import Payload
 from kerastune_optuna._workers.processes import _BOOT, _raised
+from tests import warm
 from tests.conftest import build_model, kept
 from tests.faults import WATCHDOG, meet, wait_until
 from tests.servers import database, proxy
@@ -137,7 +138,7 @@ def test_waiting_trials_are_popped_once_on_sqlite(make_tuner, tmp_path):
         tuner.study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.WAITING))
     url = f"sqlite:///{tmp_path}/tuning/study.db"
     poppers = [
-        subprocess.Popen(
+        warm.Popen(
             [sys.executable, "-c", POPPER, url],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -583,7 +584,7 @@ def test_two_copies_of_a_script_share_a_study(make_tuner, tmp_path):
     """Two copies started at once on an empty PostgreSQL database run 30 trials in all."""
     with database("postgresql") as url:
         copies = [
-            subprocess.Popen(
+            warm.Popen(
                 [sys.executable, "-c", COPY, url, str(tmp_path)],
                 cwd=ROOT,
                 stderr=subprocess.PIPE,
