@@ -73,12 +73,14 @@ class Popen(subprocess.Popen):
         self._close_pipe_fds(*(asked[name] for name in names))
 
 
-def run(args, *, capture_output=False, check=False, **options):
+def run(args, *, input=None, capture_output=False, check=False, **options):  # noqa: A002
     """Run a script to its end as subprocess.run() does."""
+    if input is not None:
+        options |= {"stdin": subprocess.PIPE}
     if capture_output:
         options |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with Popen(args, **options) as process:
-        done = subprocess.CompletedProcess(args, None, *process.communicate())
+        done = subprocess.CompletedProcess(args, None, *process.communicate(input))
     done.returncode = process.returncode
     if check:
         done.check_returncode()
