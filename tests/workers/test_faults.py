@@ -490,7 +490,7 @@ def test_an_interrupted_search_is_resumed(
     os.killpg(interrupted.pid, sent)
     _, err = interrupted.communicate(timeout=WATCHDOG)
     assert interrupted.returncode == code, err
-    assert "Call search() again to go on with study 'test'" in err
+    assert "Call it with the same arguments to go on with study 'test'" in err
     _, alive = psutil.wait_procs(processes, timeout=WATCHDOG)
     assert alive == []
     tuner = make_tuner(n_trials=n_trials)
@@ -769,7 +769,7 @@ def test_a_batch_that_lasts_is_interrupted(tmp_path, signals, grace):
         search.send_signal(signal.SIGINT)
     _, err = search.communicate(timeout=WATCHDOG)
     assert search.returncode == -signal.SIGINT, err
-    assert "Call search() again" in err
+    assert "search() was stopped. Call it with the same arguments" in err
 
 
 @pytest.mark.slow
