@@ -15,7 +15,6 @@ import typer
 
 from kerastune_optuna import OptunaTuner
 from kerastune_optuna.__main__ import app
-from tests import warm
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -42,7 +41,7 @@ def run(name, folder):
     """Run an example in an empty folder, where no host is found; return what it printed."""
     (offline := folder / "offline").mkdir(exist_ok=True)
     (offline / "sitecustomize.py").write_text(OFFLINE)
-    done = warm.run(
+    done = subprocess.run(
         [sys.executable, str(ROOT / "examples" / name)],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": f"{offline}:{os.environ.get('PYTHONPATH', '')}"},

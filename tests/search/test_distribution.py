@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 
 import pytest
-
-from tests import warm
 
 # Devices are made of a CPU before the backend starts: each search has a process of its own.
 MIRRORED = """
@@ -107,7 +106,7 @@ print(json.dumps([own, [trial.user_attrs["devices"] for trial in trials]]))
 
 def came_to(program, folder, backend, **variables):
     """Run a program with a backend in a folder, and return what its last line says."""
-    done = warm.run(
+    done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=folder,
         env={**os.environ, "KERAS_BACKEND": backend, **variables},
