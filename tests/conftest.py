@@ -6,6 +6,7 @@ import csv
 import gc
 import io
 import os
+import subprocess
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -17,6 +18,8 @@ import pytest
 from kerastune_optuna import OptunaTuner
 from kerastune_optuna._storage import database
 from kerastune_optuna._storage.artifacts import open_store
+from kerastune_optuna._workers import processes
+from tests import warm
 from tests.browser import chromium, launched
 
 # Tests of what one backend alone does: .ci/run has them run with it.
@@ -26,9 +29,11 @@ collect_ignore = [f"test_{name}.py" for name in ("jax", "torch") if keras.backen
 def pytest_collection_finish():
     """Keep what was imported out of the collections of garbage, which each search begins with.
 
-    TensorFlow makes 400,000 objects: to look at them takes longer than most tests.
+    TensorFlow makes 400,000 objects: to look at them takes longer than most tests. Workers start
+    from a process that has imported it, where a test does not ask for `cold` ones.
     """
     gc.freeze()
+    warm.let_workers_start_warm()
 
 
 def kept(tuner, folder=None):
@@ -170,3 +175,9 @@ def browser():
 def impatient(monkeypatch):
     """Let searches of this process wait for a database for one second alone."""
     monkeypatch.setattr(database, "PATIENCE", 1.0)
+
+
+@pytest.fixture
+def cold(monkeypatch):
+    """Let the workers of a test import everything, as those of users do."""
+    monkeypatch.setattr(processes, "subprocess", subprocess)

@@ -132,18 +132,24 @@ class Killer(threading.Thread):
         while len(self.killed) < self.kills and not self.over.wait(self.random.uniform(0.2, 1.2)):
             training = {pid for _, _, pid, _ in logged(self.log)}
             workers = [child for child in psutil.Process().children() if child.pid in training]
-            if workers := [worker for worker in workers if is_worker(worker)]:
+            if workers := [worker for worker in workers if lives(worker)]:
                 victim = self.random.choice(workers)
                 victim.kill()
                 self.killed.append(victim.pid)
         self.all_made.touch()
 
 
+def lives(process):
+    """Whether a process was not killed yet."""
+    with suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
 def is_worker(process):
     """Whether a process is a worker that was not killed yet."""
     with suppress(psutil.NoSuchProcess):
-        is_zombie = process.status() == psutil.STATUS_ZOMBIE
-        return not is_zombie and "kerastune_optuna._workers.processes" in " ".join(
+        return lives(process) and "kerastune_optuna._workers.processes" in " ".join(
             process.cmdline()
         )
     return False

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 import pytest
 import sqlalchemy
 
+from tests import warm
+
 SERVERS = {
     "postgresql": "postgresql+psycopg://postgres@127.0.0.1:5432/postgres",
     "mariadb": "mysql+pymysql://root@127.0.0.1:3306/test",
@@ -65,7 +67,7 @@ def proxy(url):
     """Give the port of Optuna's gRPC server in front of a database."""
     with (
         free_port() as port,
-        subprocess.Popen(
+        warm.Popen(
             [sys.executable, "-c", PROXY, url, str(port)],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from kerastune_optuna._scratch import scratch, sweep
+from tests import warm
 from tests.faults import ROOT
 from tests.untrained import build, run, tuner_in
 
@@ -44,7 +45,7 @@ def test_the_next_search_removes_what_a_killed_one_left(tmp_path, monkeypatch):
     """Neither arrays beside the study nor backups in the temporary folder outlive their search."""
     study, temporary = tmp_path / "tuning", tmp_path / "tmp"
     temporary.mkdir()
-    leader = subprocess.Popen(
+    leader = warm.Popen(
         [sys.executable, "-c", KILLED, study],
         cwd=ROOT,
         env={**os.environ, "TMPDIR": str(temporary)},

@@ -13,6 +13,7 @@ import pytest
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalFileSymlinkLock
 
 from kerastune_optuna._storage.database import connect
+from tests import warm
 from tests.faults import ROOT
 
 # Stops before it calls what it is told to with the file, when it has the lock in its hands.
@@ -57,7 +58,7 @@ def stopped(path, lock, before, room=10_000):
         room: Bytes by which it may let the file grow.
     """
     command = [sys.executable, "-c", WRITER, path, lock.__name__, before, str(room)]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as writer:
+    with warm.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as writer:
         try:
             _, status = os.waitpid(writer.pid, os.WUNTRACED)
             assert os.WIFSTOPPED(status), writer.stderr.read()

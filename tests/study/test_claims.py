@@ -32,6 +32,7 @@ from kerastune_optuna._study.liveness import (
 )
 from kerastune_optuna._study.record import CLAIM, CONFIRMS, RETRY_OF
 from kerastune_optuna._study.retry import DIED, fail_and_retry, lay_out
+from tests import warm
 from tests.faults import ROOT, WATCHDOG
 from tests.servers import database, proxy
 from tests.untrained import run, tuner_in
@@ -84,7 +85,7 @@ def test_a_proxy_in_front_of_sqlite_gives_no_trial_to_two(tmp_path):
         study = optuna.load_study(study_name="test", storage=storage)
         for _ in range(20):
             lay_out(study)
-        claimers = subprocess.run(
+        claimers = warm.run(
             [sys.executable, "-c", CLAIMERS, str(port)],
             cwd=ROOT,
             capture_output=True,

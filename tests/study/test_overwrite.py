@@ -21,6 +21,7 @@ from kerastune_optuna._study.opening import open_study
 from kerastune_optuna._study.record import BEAT, SLOT
 from kerastune_optuna._trial import overwrite
 from kerastune_optuna._trial.deletion import delete_study
+from tests import warm
 from tests.faults import ROOT
 from tests.servers import database
 from tests.untrained import Untrained, run, tuner_in
@@ -84,7 +85,7 @@ class Copies:
     """Run copies of a script that takes part in a study with overwrite=True."""
 
     def __init__(self):
-        self.process = subprocess.Popen(
+        self.process = warm.Popen(
             [sys.executable, "-c", COPIES],
             cwd=ROOT,
             stdin=subprocess.PIPE,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from keras import layers, ops
 
 from kerastune_optuna import BuilderError, OptunaTuner, WeightsError
+from tests import warm
 
 of_tensorflow = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="these steps are written for TensorFlow"
@@ -258,6 +258,7 @@ FRESH = """
 import sys
 import numpy as np
 from kerastune_optuna import OptunaTuner
+from tests import warm
 from tests.trial.test_unbuilt import unbuilt_gan
 
 tuner = OptunaTuner(unbuilt_gan, "total_loss", direction="minimize", n_trials=2, seed=0,
@@ -271,7 +272,7 @@ np.savez(sys.argv[1] + "/weights.npz", *tuner.best_model().get_weights())
 def test_a_fresh_process_builds_the_parts_again(tmp_path):
     """Another process hands out the same weights."""
     tuner = searched(tmp_path, unbuilt_gan, y=None, objective="total_loss", direction="minimize")
-    subprocess.run(
+    warm.run(
         [sys.executable, "-c", FRESH, str(tmp_path)],
         cwd=Path(__file__).parent.parent.parent,
         check=True,

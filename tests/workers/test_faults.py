@@ -38,6 +38,7 @@ from kerastune_optuna._study.retry import DIED, INTERRUPTED
 from kerastune_optuna._trial import backup, stop
 from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._workers import processes as _launch
+from tests import warm
 from tests.conftest import build_model, history, kept
 from tests.faults import (
     ROOT,
@@ -316,7 +317,7 @@ def test_processes_that_reap_at_once_keep_each_retry(make_tuner, tmp_path):
         build_model(trial)
         trial.set_user_attr(WORKER, f"{machine()}:1:1")  # process 1 is older than that
     command = [sys.executable, "-c", REAPER, f"sqlite:///{tmp_path}/tuning/study.db"]
-    subprocess.run(command, cwd=ROOT, check=True)
+    warm.run(command, cwd=ROOT, check=True)
     trials = tuner.study.trials
     assert [trial.user_attrs["stop_reason"] for trial in trials[:12]] == [DIED] * 12
     waiting = [trial for trial in trials if trial.state.name == "WAITING"]
@@ -455,7 +456,7 @@ tuner.best_model()
 
 def start(directory, n_workers, n_trials):
     """Start the script as a shell would, in a process group of its own."""
-    return subprocess.Popen(
+    return warm.Popen(
         [sys.executable, "-c", SCRIPT, str(directory), str(n_workers), "", str(n_trials)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
@@ -489,7 +490,7 @@ def test_an_interrupted_search_is_resumed(
     os.killpg(interrupted.pid, sent)
     _, err = interrupted.communicate(timeout=WATCHDOG)
     assert interrupted.returncode == code, err
-    assert "Call search() again to go on with study 'test'" in err
+    assert "Call it with the same arguments to go on with study 'test'" in err
     _, alive = psutil.wait_procs(processes, timeout=WATCHDOG)
     assert alive == []
     tuner = make_tuner(n_trials=n_trials)
@@ -674,7 +675,7 @@ def test_an_interrupted_script_shows_its_own_line(tmp_path, n_workers):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     (tmp_path / "slow").touch()
-    interrupted = subprocess.Popen(
+    interrupted = warm.Popen(
         [sys.executable, str(script), str(tmp_path), str(n_workers), "", "6"],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.DEVNULL,
@@ -754,7 +755,7 @@ tuner.search(x, y, validation_data=(x, y), callbacks=[Slow()], verbose=0)
 @pytest.mark.parametrize(("signals", "grace"), [(1, 2), (2, 600)])
 def test_a_batch_that_lasts_is_interrupted(tmp_path, signals, grace):
     """A second Ctrl-C ends a batch that hangs at once; without one the first ends it in time."""
-    search = subprocess.Popen(
+    search = warm.Popen(
         [sys.executable, "-c", STUBBORN, str(tmp_path), str(grace)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
@@ -768,7 +769,7 @@ def test_a_batch_that_lasts_is_interrupted(tmp_path, signals, grace):
         search.send_signal(signal.SIGINT)
     _, err = search.communicate(timeout=WATCHDOG)
     assert search.returncode == -signal.SIGINT, err
-    assert "Call search() again" in err
+    assert "search() was stopped. Call it with the same arguments" in err
 
 
 @pytest.mark.slow
@@ -949,7 +950,7 @@ def test_a_database_on_a_full_disk_can_be_read(search, make_tuner, tmp_path, imp
             "print(len(optuna.load_study(study_name='test', storage=storage).trials))"
         )
         command = [sys.executable, "-c", code, str(disk)]
-        read = subprocess.run(command, capture_output=True, text=True, check=False)
+        read = warm.run(command, capture_output=True, text=True, check=False)
         assert int(read.stdout) >= 3, read.stderr
         (disk / "filler").unlink()
         tuner = search(tuner=make_tuner(build, **{**options, "n_trials": 4}))

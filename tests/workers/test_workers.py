@@ -38,6 +38,7 @@ from kerastune_optuna import (
 from kerastune_optuna._backend import environment
 from kerastune_optuna._workers.loop import Payload
 from kerastune_optuna._workers.processes import _BOOT, _raised
+from tests import warm
 from tests.conftest import build_model, kept
 from tests.faults import WATCHDOG, meet, wait_until
 from tests.servers import database, proxy
@@ -137,7 +138,7 @@ def test_waiting_trials_are_popped_once_on_sqlite(make_tuner, tmp_path):
         tuner.study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.WAITING))
     url = f"sqlite:///{tmp_path}/tuning/study.db"
     poppers = [
-        subprocess.Popen(
+        warm.Popen(
             [sys.executable, "-c", POPPER, url],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -184,16 +185,16 @@ def kill_once(folder):
 
 @pytest.mark.slow
 def test_a_killed_worker_is_replaced(search, tmp_path, capfd):
-    """One of four workers is killed in mid-trial: the others go on, and forty trials finish."""
+    """One of four workers is killed in mid-trial: the others go on, and sixteen trials finish."""
     killer = threading.Thread(target=kill_once, args=(tmp_path,))
     killer.start()
     tuner = search(
         builder_to_kill(tmp_path, 10, n_workers=4),
-        n_trials=40,
+        n_trials=16,
         fit={"n_workers": 4, "epochs": 1, "verbose": 2},
     )
     killer.join()
-    assert len(finished(tuner)) == 40
+    assert len(finished(tuner)) == 16
     failed = [trial for trial in tuner.study.trials if trial.state.name == "FAIL"]
     assert [trial.number for trial in failed] == [10]
     assert failed[0].user_attrs["stop_reason"] == "its worker died"
@@ -568,11 +569,13 @@ from tests.conftest import build_model
 from tests.faults import meet
 def build(trial):
     meet(Path(sys.argv[2]), 2)
-    return build_model(trial)
+    model = build_model(trial)
+    model.run_eagerly = True  # which costs less than a trace
+    return model
 rng = np.random.default_rng(0)
 x, y = rng.normal(size=(24, 4)), rng.integers(0, 3, 24)
 tuner = OptunaTuner(
-    build, n_trials=30, storage=sys.argv[1], directory=sys.argv[2], study_name="test"
+    build, n_trials=12, storage=sys.argv[1], directory=sys.argv[2], study_name="test"
 )
 tuner.search(x, y, validation_data=(x, y), epochs=1, verbose=0)
 """
@@ -580,10 +583,10 @@ tuner.search(x, y, validation_data=(x, y), epochs=1, verbose=0)
 
 @pytest.mark.slow
 def test_two_copies_of_a_script_share_a_study(make_tuner, tmp_path):
-    """Two copies started at once on an empty PostgreSQL database run 30 trials in all."""
+    """Two copies started at once on an empty PostgreSQL database run 12 trials in all."""
     with database("postgresql") as url:
         copies = [
-            subprocess.Popen(
+            warm.Popen(
                 [sys.executable, "-c", COPY, url, str(tmp_path)],
                 cwd=ROOT,
                 stderr=subprocess.PIPE,
@@ -595,7 +598,7 @@ def test_two_copies_of_a_script_share_a_study(make_tuner, tmp_path):
         assert [copy.returncode for copy in copies] == [0, 0], errors
         tuner = make_tuner(storage=url)
         assert optuna.get_all_study_names(url) == ["test"]
-        assert len(tuner.study.trials) == len(finished(tuner)) == 30
+        assert len(tuner.study.trials) == len(finished(tuner)) == 12
         assert tuner.results()["worker"].nunique() == 2
 
 
