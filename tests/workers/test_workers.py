@@ -36,6 +36,7 @@ from kerastune_optuna import (
     _report,
 )
 from kerastune_optuna._backend import environment
+from kerastune_optuna._workers import processes
 from kerastune_optuna._workers.loop import Payload
 from kerastune_optuna._workers.processes import _BOOT, _raised
 from tests import warm
@@ -96,7 +97,10 @@ def evaluated(model, data):
 def test_workers_run_forty_trials_once(search, data, storage, tmp_path, capfd, request):
     """Forty trials are run, none twice, all distinct, by many processes without an error."""
     log = tmp_path / "log"
-    n_workers = 4 if request.node.callspec.params["storage"] == "sqlite" else 2
+    n_workers = 2
+    if request.node.callspec.params["storage"] == "sqlite":
+        request.getfixturevalue("cold")
+        n_workers = 4
     tuner = search(
         logging_builder(log, n_workers),
         n_trials=40,
@@ -315,7 +319,8 @@ def by_two(tmp_path_factory):
         artifact_store=lambda: locked_store(store),
     )
     fit = {"validation_data": validation, "epochs": 1, "verbose": 0, "n_workers": 2}
-    with policy("mixed_bfloat16"):
+    with policy("mixed_bfloat16"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processes, "subprocess", subprocess)  # these workers start as those of users
         tuner.search(tiled, np.tile(y[:48], 100), **fit)
     return Shared(tuner, tiled, validation, storage, store, folder)
 
