@@ -18,6 +18,7 @@ from kerastune_optuna._data.checks import (
     makes_batches,
     shape_of_a_batch,
 )
+from kerastune_optuna._data.digest import digest as digest_of
 from kerastune_optuna._data.pick import pick
 from kerastune_optuna._source import digest
 
@@ -34,6 +35,8 @@ def describe(data: Any) -> str:
     shuffle() on.
     """
     try:
+        if is_loader(data):
+            return f"a function ({digest_of(data)})"
         if datasets.is_tf_dataset(data):
             return _of_dataset(data)
         if makes_batches(data):
