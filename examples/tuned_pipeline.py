@@ -47,9 +47,7 @@ def build_model(trial) -> keras.Model:
     """Return the compiled network for the values that a trial suggests."""
     units = trial.suggest_int("units", 4, 32)
     rate = trial.suggest_float("learning_rate", 1e-3, 1e-1, log=True)
-    model = keras.Sequential(
-        [keras.layers.Dense(units, "relu"), keras.layers.Dense(1, "sigmoid")]
-    )
+    model = keras.Sequential([keras.layers.Dense(units, "relu"), keras.layers.Dense(1, "sigmoid")])
     model.compile(keras.optimizers.Adam(rate), "binary_crossentropy", metrics=["accuracy"])
     return model
 

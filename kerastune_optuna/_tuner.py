@@ -523,7 +523,8 @@ class OptunaTuner:
 
         After confirm() it is the best execution of the winner, and one line says so with the value
         that it evaluates to. Once the search finds a trial that is better than those confirmed, it
-        is that trial again. best_models(1) is the search's best at any time.
+        is that trial again. best_models(1) is the search's best at any time. Where a function of
+        the trial made the data, `function(tuner.best_trial)` makes that of the search's best again.
 
         Args:
             trial: Number of another trial of the search whose weights are kept. Default None: the

@@ -11,7 +11,7 @@ from optuna.trial import BaseTrial
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._search import asked, space
 
-Answers: TypeAlias = tuple[tuple[str, Any], ...]
+Answers: TypeAlias = tuple[tuple[str, float], ...]  # values as Optuna's databases hold them
 
 
 class StandIn(space.Walker):
@@ -55,7 +55,9 @@ class Questions:
         """Return what a trial answers, as far as is known what is asked for."""
         answers: Answers = ()
         while (question := self._next.get(answers)) is not None:
-            answers = (*answers, (question[0], asked.ask(trial, *question)))
+            name, distribution = question
+            value = asked.ask(trial, name, distribution)
+            answers = (*answers, (name, distribution.to_internal_repr(value)))
         return answers
 
     def put_to(self, trial: BaseTrial) -> Interview:
@@ -92,7 +94,7 @@ class Interview:
             )
         value = asked.ask(self._trial, name, distribution)
         self._questions[self.answers] = name, distribution
-        self.answers = (*self.answers, (name, value))
+        self.answers = (*self.answers, (name, distribution.to_internal_repr(value)))
         return value
 
 

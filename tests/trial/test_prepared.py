@@ -19,7 +19,9 @@ from kerastune_optuna import (
     BuilderError,
     StudyMismatchError,
     TooManyFailuresError,
+    _report,
 )
+from kerastune_optuna._data import describe
 from kerastune_optuna._trial import prepared
 from tests.conftest import build_model, history
 
@@ -262,7 +264,7 @@ def test_a_changed_function_is_told(tune):
         x, y = windows(trial)
         return x, 2 * y
 
-    with pytest.warns(UserWarning, match="data's functions has changed .* the code of others"):
+    with pytest.warns(UserWarning, match="data's functions has changed .*the code of others"):
         tune(fit={"x": others}, n_trials=2)
 
 
@@ -313,10 +315,11 @@ def test_a_killed_trial_goes_on_with_its_data(tune):
 
 @pytest.mark.slow
 def test_an_executor_serves(tune):
-    """Its tasks make the data themselves."""
+    """Its tasks make the data themselves, and write down by which functions."""
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
         tuner = tune(fit={"n_workers": 2, "executor": executor}, n_trials=3)
     assert states(tuner) == {"COMPLETE": 3}
+    assert _report.card(tuner.study)["data"]["x"] == describe(windows)
 
 
 def test_a_fit_of_the_builders_own_gets_the_data(tune):
