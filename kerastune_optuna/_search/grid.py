@@ -110,7 +110,7 @@ def lay_out_grid(
     seed: int | None,
     memory: Memory,
     *,
-    is_of_data: bool,
+    is_of_data: bool = False,
 ) -> str | None:
     """Add a WAITING trial for each configuration that the study has not, if its sampler is a Grid.
 
