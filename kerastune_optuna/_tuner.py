@@ -203,10 +203,13 @@ class OptunaTuner:
         Args:
             x: Training data as Model.fit takes it, or a function without arguments that returns it,
                 which is called for each trial where that is a generator (with `steps_per_epoch=`);
-                a tf.data.Dataset of single rows goes in batches of `batch_size`.
+                a tf.data.Dataset of single rows goes in batches of `batch_size`. Or a function of
+                the trial, which may suggest parameters and return (x, y): it is called before
+                build_model, and what it returned is used again, up to 1 GiB in each process, by
+                trials for which it suggests the same values.
             y: Targets, where `x` does not hold them; or such a function.
             epochs: Epochs of a trial that is not stopped early. Default 10.
-            validation_data: As for Model.fit, or a function that returns it.
+            validation_data: As for Model.fit, or such a function that returns it.
             validation_split: As for Model.fit. Default 0.0.
             cv: A number of folds (with scikit-learn), a splitter like GroupKFold(5), or a list of
                 (train, test) rows: each trial trains once for each fold of the arrays, and the mean
@@ -444,7 +447,7 @@ class OptunaTuner:
         recipe = self._recipe(fit, _trial.as_list(callbacks), cv=cv, groups=groups)
         return _rerun.reproduce(self._home, recipe, trial)
 
-    def enqueue(self, params: Mapping[str, Any]) -> None:
+    def enqueue(self, params: Mapping[str, Any], *functions: Any) -> None:
         """Let the next trial have these parameters, before the sampler chooses for itself.
 
         It waits in the study, counts towards `n_trials`, and is taken by whichever worker is first.
@@ -455,23 +458,28 @@ class OptunaTuner:
         Args:
             params: Values by the names that build_model suggests, or a fit of its own, which is
                 not called to check them. What is suggested besides is left to the sampler.
+            *functions: Functions of the trial that search() is to get as data, where parameters are
+                theirs. They are called once too.
 
         Raises:
             ArgumentError: build_model does not ask for a name, or does not allow a value.
         """
-        self._enqueue(_search.chosen(self.build_model, params))
+        self._enqueue(_search.chosen(self.build_model, params, functions))
 
-    def enqueue_defaults(self) -> None:
+    def enqueue_defaults(self, *functions: Any) -> None:
         """Let the next trial have the builder's defaults, as `enqueue` does.
 
         A builder that has a function `default_params` says itself what they are. Of any other, the
         defaults are the first of the choices and the middle of each range (of its logarithm with
         log=True), with which build_model is called once.
 
+        Args:
+            *functions: Functions of the trial that search() is to get as data, for their defaults.
+
         Raises:
             ArgumentError: build_model asks for no parameters.
         """
-        self._enqueue(_search.defaults(self.build_model))
+        self._enqueue(_search.defaults(self.build_model, functions))
 
     def _enqueue(self, params: Mapping[str, Any]) -> None:
         _search.check_queue(self.sampler)
@@ -527,7 +535,8 @@ class OptunaTuner:
 
         After confirm() it is the best execution of the winner, and one line says so with the value
         that it evaluates to. Once the search finds a trial that is better than those confirmed, it
-        is that trial again. best_models(1) is the search's best at any time.
+        is that trial again. best_models(1) is the search's best at any time. Where a function of
+        the trial made the data, `function(tuner.best_trial)` makes that of the search's best again.
 
         Args:
             trial: Number of another trial of the search whose weights are kept. Default None: the
@@ -561,14 +570,18 @@ class OptunaTuner:
         """
         return _rerun.best_models(self._home, self.build_model, self.keep_best, n)
 
-    def space(self) -> None:
+    def space(self, *functions: Any) -> None:
         """Print the parameters that build_model asks for, each with its values and its default.
 
         Where one is asked for only with some values of another, that is seen by calls of
         build_model with one other value at a time, for ten seconds at most. Nothing is trained, and
         no study is made. The defaults are those that enqueue_defaults() would let go first.
+
+        Args:
+            *functions: Functions of the trial that search() is to get as data, to print what they
+                ask for too. They are called as often as build_model.
         """
-        print(_search.outlined(self.build_model), end="")
+        print(_search.outlined(self.build_model, functions), end="")
 
     def results(self) -> pandas.DataFrame:
         """Return a pandas DataFrame with one row for each trial that began.

@@ -230,3 +230,13 @@ def test_pareto_finds_small_and_accurate_networks(tmp_path):
 def test_the_readme_fits_on_a_page():
     """It leads to guides for what takes longer to tell."""
     assert len(README.read_text().split()) <= 900
+
+
+@pytest.mark.slow
+def test_a_pipeline_is_tuned_with_its_network(tmp_path):
+    """What was saved as one thing predicts raw rows as well as the best trial did."""
+    printed = run("tuned_pipeline.py", tmp_path)
+    assert "scaler=" in printed
+    assert "n_columns=" in printed
+    accuracy = float(re.search(r"Accuracy of the saved pipeline and model: (\S+)", printed)[1])
+    assert accuracy == round(float(BEST.search(printed)[1]), 4) > 0.9

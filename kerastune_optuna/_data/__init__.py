@@ -16,6 +16,8 @@ from kerastune_optuna._data.folds import cross_validated as cross_validated
 from kerastune_optuna._data.folds import of_fold as of_fold
 from kerastune_optuna._data.folds import told as told
 from kerastune_optuna._data.kinds import check_kinds as check_kinds
+from kerastune_optuna._data.made import made as made
+from kerastune_optuna._data.made import size_in_memory as size_in_memory
 from kerastune_optuna._data.specs import from_plain as from_plain
 from kerastune_optuna._data.specs import to_plain as to_plain
 from kerastune_optuna._data.transport import pack_fit as pack_fit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -47,8 +48,42 @@ def is_loader(source: Any) -> bool:
     return callable(source) and not hasattr(source, "__len__")
 
 
-def open_data(source: Any) -> Any:
-    """Return the data, calling the function or opening the parcel that stands for it."""
+def takes_trial(name: str, source: Any) -> bool:
+    """Whether a function makes the data from the parameters of a trial.
+
+    Raises:
+        ArgumentTypeError: It is a function that takes something else.
+    """
+    if not is_loader(source):
+        return False
+    try:
+        signature = inspect.signature(source)
+    except ValueError:  # a builtin without a signature
+        return False
+    if _takes(signature) or _takes(signature, None):
+        return not _takes(signature)
+    raise ArgumentTypeError(
+        f"{name} is a function that takes {signature}, and is called with the trial alone. Pass a "
+        "function of the trial, one without arguments, or functools.partial, which gives it the "
+        "others."
+    )
+
+
+def _takes(signature: inspect.Signature, *arguments: Any) -> bool:
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        return False
+    return True
+
+
+def open_data(name: str, source: Any) -> Any:
+    """Return the data, calling the function or opening the parcel that stands for it.
+
+    A function of the trial is left for the trials to call.
+    """
+    if takes_trial(name, source):
+        return source
     if is_loader(source):
         loaded = source()
         return GeneratorFunction(source) if isinstance(loaded, Iterator) else loaded
@@ -57,7 +92,7 @@ def open_data(source: Any) -> Any:
 
 def open_validation(source: Any, steps: int | None) -> Any:
     """Return the validation data; of a generator as many batches as `steps`, for all epochs."""
-    data = open_data(source)
+    data = open_data("validation_data", source)
     if isinstance(data, GeneratorFunction) and steps is not None:
         return HeldBatches(itertools.islice(data, steps))
     return data
@@ -87,7 +122,7 @@ def check_training_data(x: Any, y: Any, steps_per_epoch: int | None) -> None:
     if x is None:
         raise ArgumentTypeError(
             "x=None is no training data. Pass what Model.fit takes, or a function "
-            "without arguments that returns it."
+            "that returns it: without arguments, or of the trial."
         )
     _check_one("x", x, steps_per_epoch, "steps_per_epoch")
     if y is None:

@@ -17,7 +17,9 @@ from kerastune_optuna._data.checks import (
     is_loader,
     makes_batches,
     shape_of_a_batch,
+    takes_trial,
 )
+from kerastune_optuna._data.digest import digest as digest_of
 from kerastune_optuna._data.pick import pick
 from kerastune_optuna._source import digest
 
@@ -34,6 +36,8 @@ def describe(data: Any) -> str:
     shuffle() on.
     """
     try:
+        if takes_trial("data", data):
+            return f"a function of the trial {digest_of(data)}"
         if datasets.is_tf_dataset(data):
             return _of_dataset(data)
         if makes_batches(data):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -25,6 +25,7 @@ from kerastune_optuna._data.checks import (
     open_validation,
     shape_of_a_batch,
     shuffles_itself,
+    takes_trial,
 )
 from kerastune_optuna._data.datasets import Shuffling, for_trainings, is_tf_dataset
 from kerastune_optuna._data.rows import check_takes_size, has_rows
@@ -32,6 +33,8 @@ from kerastune_optuna._data.specs import specify, specify_read
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._study import Objective, Objectives
 
+# The data, in the order in which functions make it.
+DATA = ("x", "y", "validation_data")
 # What search() alone decides on.
 _OWNED = {"x", "y", "validation_data", "verbose"}
 # What search() takes by name, and hands to Model.fit in its own way.
@@ -41,9 +44,8 @@ VERBOSITIES = ("auto", 0, 1, 2)
 Fold: TypeAlias = tuple[NDArray[Any], NDArray[Any]]  # rows to train on, and to validate with
 # The last sentence of the error for a builder that returns data beside its model.
 _PREPARED = (
-    " Where each trial prepares its own, write below build_model `build_model.fit = lambda trial, "
-    "model, **fit: model.fit(**{**fit, **prepare(trial, fit)})`, with a function `prepare` that "
-    'returns {"x": ..., "validation_data": ...} for the parameters of the trial.'
+    " Where each trial is to have its own, pass a function of the trial, which may ask for "
+    "parameters, like search(lambda trial: ...)."
 )
 
 
@@ -64,6 +66,17 @@ class FitArguments:
     kept: Mapping[str, Any] = field(default_factory=dict)
     folds: Sequence[Fold] = ()
     is_free: bool = False
+    split: Callable[[FitArguments], FitArguments] | None = None  # cuts each trial's data to folds
+
+    @property
+    def functions(self) -> dict[str, Callable[[Any], Any]]:
+        """The functions of the trial that make data, by what they make.
+
+        Raises:
+            ArgumentTypeError: One is a function of something else.
+        """
+        sources = {name: getattr(self, name) for name in DATA}
+        return {name: source for name, source in sources.items() if takes_trial(name, source)}
 
     @property
     def epochs_of_a_trial(self) -> int:
@@ -78,8 +91,8 @@ class FitArguments:
         """
         opened = replace(
             self,
-            x=open_data(self.x),
-            y=open_data(self.y),
+            x=open_data("x", self.x),
+            y=open_data("y", self.y),
             validation_data=open_validation(
                 self.validation_data, self.others.get("validation_steps")
             ),
@@ -141,6 +154,8 @@ class FitArguments:
         Raises:
             ArgumentError: The data cannot be trained on.
         """
+        for name in DATA:
+            takes_trial(name, getattr(self, name))
         if self.is_free:
             return self
         x, y, validation = (

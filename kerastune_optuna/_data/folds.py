@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import keras
@@ -49,9 +50,47 @@ def cross_validated(
     cv = _Splits(cv) if _is_listed(cv) else cv
     _check_kind(cv, groups)
     _check_validation(fit, cv, metrics)
-    opened = fit.opened()
-    _check_arrays(opened)
-    return replace(opened, folds=_folds_of(opened, cv, groups, seed))
+    opened, split = fit.opened(), partial(_split, cv=cv, groups=groups, seed=seed)
+    if not opened.functions:
+        return split(opened)
+    no_rows = np.arange(0)
+    n = _number_of_folds(cv, groups)
+    return replace(opened, folds=[(no_rows, no_rows)] * n, split=partial(_split_again, split))
+
+
+def _split(fit: FitArguments, cv: Any, groups: Any, seed: int | None) -> FitArguments:
+    """Return the arguments with the folds of their data."""
+    _check_arrays(fit)
+    return replace(fit, folds=_folds_of(fit, cv, groups, seed))
+
+
+def _split_again(split: Callable[[FitArguments], FitArguments], fit: FitArguments) -> FitArguments:
+    """Return the arguments of a trial, whose data has as many folds as that of all others.
+
+    Raises:
+        ArgumentError: It has not.
+    """
+    made = split(fit)
+    if len(made.folds) != len(fit.folds):
+        raise ArgumentError(
+            f"cv= gave {_check.count(len(made.folds), 'fold')} of the data of a trial, and "
+            f"{len(fit.folds)} before it. Pass a number of folds, which all trials have."
+        )
+    return made
+
+
+def _number_of_folds(cv: Any, groups: Any) -> int:
+    """Return how many folds there are of data that only the trials make."""
+    if isinstance(cv, int | np.integer):
+        return int(cv)
+    try:
+        return int(cv.get_n_splits(groups=groups))
+    except (AttributeError, TypeError, ValueError) as error:  # what splitters raise without data
+        raise ArgumentError(
+            f"cv={cv!r} does not say how many folds it gives of data that functions of the trial "
+            f"make ({error}). Pass a number of folds, or a splitter with a get_n_splits() that "
+            "needs no data."
+        ) from error
 
 
 class _Splits:
@@ -62,6 +101,10 @@ class _Splits:
 
     def __repr__(self) -> str:
         return f"[{len(self._splits)} splits]"
+
+    def get_n_splits(self, **_data: Any) -> int:
+        """Return how many there are."""
+        return len(self._splits)
 
     def split(self, *_data: Any) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         """Yield pairs of numbers of rows, also where the user gave masks."""

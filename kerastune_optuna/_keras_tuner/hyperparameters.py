@@ -14,6 +14,7 @@ from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._keras_tuner import conditions, entries, ranges
 from kerastune_optuna._keras_tuner.conditions import Condition
 from kerastune_optuna._keras_tuner.entries import Entry, FirstRanges, Key
+from kerastune_optuna._study import suggest
 
 
 class HyperParameters:
@@ -366,7 +367,7 @@ def _suggest(trial: BaseTrial, entry: Entry) -> Any:
     name, distribution = entry.name, entry.distribution
     for one in conditions.names(name, entry.conditions):
         try:
-            return ranges.to_keras_tuner(ranges.suggest(trial, one, distribution), distribution)
+            return ranges.to_keras_tuner(suggest(trial, one, distribution), distribution)
         except ValueError as error:
             cause = error
     raise ArgumentError(

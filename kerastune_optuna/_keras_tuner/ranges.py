@@ -17,7 +17,6 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.trial import BaseTrial
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
@@ -126,20 +125,6 @@ def from_config(kind: str, config: Mapping[str, Any]) -> BaseDistribution:
         return choice(name, config["values"])
     _check.one_of(f"class_name of {name!r}", kind, ("Boolean", "Fixed"))
     return boolean() if kind == "Boolean" else fixed(name, config["value"])
-
-
-def suggest(trial: BaseTrial, name: str, distribution: BaseDistribution) -> Any:
-    """Ask a trial for a value from a distribution."""
-    if isinstance(distribution, IntDistribution):
-        return trial.suggest_int(
-            name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
-        )
-    if isinstance(distribution, FloatDistribution):
-        return trial.suggest_float(
-            name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
-        )
-    assert isinstance(distribution, CategoricalDistribution)
-    return trial.suggest_categorical(name, distribution.choices)
 
 
 def to_keras_tuner(value: Any, distribution: BaseDistribution) -> Any:

@@ -59,6 +59,7 @@ def train(
         phase, where the training was over before that fit returned.
     """
     seed = seed_of(trial, recipe.seed, training)
+    recipe = recipe.with_data_of(trial)
     model, arguments = build_again(recipe.build_model, trial, seed)
     own = recipe.of_trial(trial, model, arguments, folder, training)
     if epochs is not None:

@@ -2,6 +2,9 @@
 
 from kerastune_optuna._search import asked as asked
 from kerastune_optuna._search import repeats as repeats
+from kerastune_optuna._search.answers import Answers as Answers
+from kerastune_optuna._search.answers import Questions as Questions
+from kerastune_optuna._search.answers import Together as Together
 from kerastune_optuna._search.grid import is_grid as is_grid
 from kerastune_optuna._search.grid import lay_out_grid as lay_out_grid
 from kerastune_optuna._search.learning import learning as learning

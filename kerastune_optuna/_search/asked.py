@@ -11,8 +11,9 @@ import optuna
 from optuna.distributions import BaseDistribution, check_distribution_compatibility
 from optuna.trial import BaseTrial, FrozenTrial
 
-from kerastune_optuna._exceptions import StudyMismatchError
+from kerastune_optuna._exceptions import BuilderError, StudyMismatchError
 from kerastune_optuna._search import space
+from kerastune_optuna._study import suggest
 
 _ANEW = "pass another study_name=, or overwrite=True to start anew"
 _WIDEST = 100  # characters for the values of a parameter in an error
@@ -30,16 +31,58 @@ def check(build_model: Callable[[BaseTrial], Any], trial: BaseTrial) -> None:
     """
 
     def choose(name: str, distribution: BaseDistribution) -> Any:
-        for old in _earlier_distributions(trial, name):
-            if not _goes_with(old, distribution):
-                raise StudyMismatchError(_changed(name, old, distribution))
-        if name in trial.params:
-            return trial.params[name]
-        if isinstance(trial, FrozenTrial):
-            raise StudyMismatchError(_added(name, trial))
-        return space.middle(distribution)
+        _compare(trial, name, distribution, "build_model")
+        return trial.params[name] if name in trial.params else space.middle(distribution)
 
     space.walk(build_model, space.Walker(choose))
+
+
+def ask(trial: BaseTrial, name: str, distribution: BaseDistribution) -> Any:
+    """Return a trial's value of a parameter that a function of the data asks for.
+
+    Raises:
+        StudyMismatchError: As `check` does.
+    """
+    try:
+        return suggest(trial, name, distribution)
+    except ValueError:
+        _compare(trial, name, distribution, "a function of the data")
+        raise
+
+
+def check_ranges(build_model: Callable[[BaseTrial], Any], trial: BaseTrial) -> None:
+    """Refuse a builder that gives a parameter another range than the data's functions gave it.
+
+    Optuna would take the first range, and not say so.
+
+    Args:
+        build_model: The builder, which is called once more.
+        trial: The trial, which the data's functions have asked, and nobody else.
+
+    Raises:
+        BuilderError: Names the parameter.
+    """
+
+    def choose(name: str, distribution: BaseDistribution) -> Any:
+        known = trial.distributions.get(name, distribution)
+        if known != distribution:
+            raise BuilderError(
+                f"build_model asks for {name!r} as {_range_of(distribution)}, and a function of "
+                f"the data as {_range_of(known)}. Give both the same range, and they get the same "
+                "value; or give one of the parameters another name."
+            )
+        return trial.params[name] if name in trial.params else space.middle(distribution)
+
+    space.walk(build_model, space.Walker(choose))
+
+
+def _compare(trial: BaseTrial, name: str, distribution: BaseDistribution, who: str) -> None:
+    """Refuse what a trial could not give: other choices than before, or what it did not have."""
+    for old in _earlier_distributions(trial, name):
+        if not _goes_with(old, distribution):
+            raise StudyMismatchError(_changed(name, old, distribution, who))
+    if isinstance(trial, FrozenTrial) and name not in trial.params:
+        raise StudyMismatchError(_added(name, trial, who))
 
 
 def check_choices(trial: BaseTrial) -> None:
@@ -88,17 +131,17 @@ def _goes_with(old: BaseDistribution, new: BaseDistribution) -> bool:
     return True
 
 
-def _changed(name: str, old: BaseDistribution, new: BaseDistribution) -> str:
+def _changed(name: str, old: BaseDistribution, new: BaseDistribution, who: str) -> str:
     return (
-        f"build_model asks for {name!r} as {_range_of(new)}, and the study has it as "
+        f"{who} asks for {name!r} as {_range_of(new)}, and the study has it as "
         f"{_range_of(old)}. Within a study a parameter keeps its choices, its type and its scale. "
         f"Give the new one another name, or {_ANEW}."
     )
 
 
-def _added(name: str, trial: FrozenTrial) -> str:
+def _added(name: str, trial: FrozenTrial, who: str) -> str:
     return (
-        f"build_model asks for {name!r}, which trial {trial.number} did not have. Say what the "
+        f"{who} asks for {name!r}, which trial {trial.number} did not have. Say what the "
         f"trials before are to have, by build_model.default_params = lambda: {{{name!r}: ...}}; or "
         f"restore the builder of their search, or {_ANEW}."
     )

@@ -37,8 +37,9 @@ _UNSTEADY = (
 class Grid(RandomSampler):
     """Leave parameters to the trials of `lay_out_grid`, and try all values of those beyond them.
 
-    What a builder's own fit asks for is not known before a training has come to it. The first trial
-    that asks takes one value, and lays out a trial for each other one, as long as there is room.
+    What a builder's own fit and functions of the data ask for is not known before a trial has come
+    to it. The first trial that asks takes one value, and lays out a trial for each other one, as
+    long as there is room.
     """
 
     size: int | None = None  # of the study, beyond which nothing is laid out
@@ -103,7 +104,13 @@ def is_grid(sampler: BaseSampler) -> bool:
 
 
 def lay_out_grid(
-    study: optuna.Study, build_model: Builder, room: int | None, seed: int | None, memory: Memory
+    study: optuna.Study,
+    build_model: Builder,
+    room: int | None,
+    seed: int | None,
+    memory: Memory,
+    *,
+    is_of_data: bool = False,
 ) -> str | None:
     """Add a WAITING trial for each configuration that the study has not, if its sampler is a Grid.
 
@@ -113,6 +120,7 @@ def lay_out_grid(
         room: How many trials may be added; None for no limit.
         seed: Fixes the order.
         memory: Releases what each call of the builder leaves.
+        is_of_data: Whether functions make the data of a trial, and may ask for more.
 
     Returns:
         A line that tells how large the grid is; None where there is none to lay out.
@@ -137,6 +145,7 @@ def lay_out_grid(
     study.sampler.go_on(study)
     if room is None or len(points) <= room:
         more = ", and what its fit asks for" * callable(getattr(build_model, "fit", None))
+        more += ", and what the data's functions ask for" * is_of_data
         return f"Grid: {_check.count(len(estimates), 'configuration')}{_told(spread)}{more}"
     about = f"about {_about(estimates)} configurations{_told(spread)}"
     return f"Grid: {about}, of which n_trials= leaves some out"

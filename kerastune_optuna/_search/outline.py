@@ -14,6 +14,7 @@ from optuna.trial import BaseTrial
 from kerastune_optuna import _check
 from kerastune_optuna._search import asked as _asked
 from kerastune_optuna._search import space
+from kerastune_optuna._search.answers import Together
 
 if TYPE_CHECKING:
     from kerastune_optuna._backend import Memory
@@ -30,13 +31,14 @@ _CUT = f"Conditions were looked for during {_SECONDS:.0f} seconds: there may be 
 _OF_FIT = "What the builder's fit asks for is known once a trial trains, and is not shown."
 
 
-def outlined(build_model: Builder) -> str:
+def outlined(build_model: Builder, functions: tuple[Any, ...]) -> str:
     """Return a line for each parameter that a builder asks for: its values, default and conditions.
 
     Conditions in plain Python are seen by calls with one other value at a time.
 
     Args:
         build_model: The builder. Nothing that it returns is trained.
+        functions: Those that search() is to get as data, and that may ask for parameters too.
 
     Returns:
         The lines, each with its end.
@@ -44,7 +46,7 @@ def outlined(build_model: Builder) -> str:
     from kerastune_optuna._backend import Memory  # which imports Keras, as the builder has
 
     space.learn_ranges(build_model)
-    found = _Found(build_model, Memory())
+    found = _Found(Together(build_model, functions), Memory())
     is_whole = found.explore()
     cells = [("parameter", "values", "default", "only with"), *map(found.row, found.notes)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -114,9 +116,11 @@ class _Found:
         with self._memory.released():
             if not space.walk(self._build_model, walker):
                 return None
-        notes = walker.notes or [
+        said = {note.name for note in walker.notes}
+        notes = walker.notes + [
             space.Note(name, one, self._default(walker, name, one), ())
             for name, one in walker.distributions.items()
+            if name not in said
         ]
         keys = [(note.name, note.conditions) for note in notes]
         for key, note in zip(keys, notes, strict=True):

@@ -13,12 +13,18 @@ from optuna.trial import BaseTrial, TrialState
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search import points, space
+from kerastune_optuna._search.answers import Together
 
 Builder: TypeAlias = Callable[[BaseTrial], Any]
 
 
-def chosen(build_model: Builder, params: object) -> dict[str, Any]:
+def chosen(build_model: Builder, params: object, functions: tuple[Any, ...]) -> dict[str, Any]:
     """Return parameters that the user asks for, as Optuna stores them.
+
+    Args:
+        build_model: The builder.
+        params: The parameters.
+        functions: Those that search() is to get as data, and that may ask for some of them.
 
     Raises:
         ArgumentError: The builder does not ask for a name, or does not allow a value.
@@ -28,16 +34,21 @@ def chosen(build_model: Builder, params: object) -> dict[str, Any]:
             f"enqueue() got {params!r}. Pass one configuration as a dict, like {{'units': 32}}."
         )
     space.learn_ranges(build_model)
-    return _allowed(build_model, params)
+    return _allowed(Together(build_model, functions), params)
 
 
-def defaults(build_model: Builder) -> dict[str, Any]:
+def defaults(build_model: Builder, functions: tuple[Any, ...]) -> dict[str, Any]:
     """Return a builder's own defaults, or else the middle of all that it asks for.
+
+    Args:
+        build_model: The builder.
+        functions: Those that search() is to get as data, and that may ask for parameters too.
 
     Raises:
         ArgumentError: The builder asks for no parameters.
     """
     space.learn_ranges(build_model)
+    build_model = Together(build_model, functions)
     own = getattr(build_model, "default_params", None)
     if own is not None:
         return _allowed(build_model, own())
@@ -109,5 +120,6 @@ def _unknown(name: str, walker: space.Walker) -> str:
     return (
         f"enqueue() got {name!r}, which build_model does not ask for with these values."
         f"{_check.nearest(str(name), walker.params)} It asks for {asked or 'nothing'}. Where "
-        "another parameter decides over it, pass that one too."
+        "another parameter decides over it, pass that one too; where a function that search() gets "
+        "as data asks for it, pass that function too: enqueue(params, function)."
     )

@@ -64,3 +64,4 @@ from kerastune_optuna._study.retry import lay_out as lay_out
 from kerastune_optuna._study.retry import was_cut_off as was_cut_off
 from kerastune_optuna._study.seeds import derive as derive
 from kerastune_optuna._study.seeds import seed_of as seed_of
+from kerastune_optuna._study.suggesting import suggest as suggest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -20,6 +20,7 @@ from kerastune_optuna._storage import StoreSource, database
 from kerastune_optuna._study import Constraints, Objectives, seed_of
 from kerastune_optuna._trial import shared
 from kerastune_optuna._trial.custom_fit import trains_itself
+from kerastune_optuna._trial.prepared import PreparedData
 from kerastune_optuna._trial.rehearsal import rehearse
 from kerastune_optuna._trial.steps import set_steps
 from kerastune_optuna._trial.user_callbacks import for_trial, may_add_metrics, of_builder
@@ -76,6 +77,41 @@ class Recipe:
     def digests(self) -> dict[str, str]:
         """Digests of the builder's code and of what it reads, as they are at the first look."""
         return _source.digests(self.build_model)
+
+    @cached_property
+    def digests_with_data(self) -> dict[str, str]:
+        """The same, with those of the functions of the trial that make the data.
+
+        A lambda is left out, of which only whole lines can be read: also what else stands there.
+        """
+        found = dict(self.digests)
+        for function in self.fit.functions.values():
+            found |= {k: v for k, v in _source.digests(function).items() if "<lambda>" not in k}
+        return found
+
+    @cached_property
+    def _prepared(self) -> PreparedData:
+        """The data of trials; each process makes its own."""
+        return PreparedData(self.fit)
+
+    def with_data_of(self, trial: BaseTrial) -> Recipe:
+        """Return the same with the data of a trial, where functions of the trial make it.
+
+        Raises:
+            ArgumentError: A function made nothing that can be trained on.
+            StudyMismatchError: It asks for another parameter than in trials before.
+        """
+        if not self.fit.functions:
+            return self
+        try:
+            fit = self._prepared.of(trial)
+        except StudyMismatchError:
+            if not (
+                isinstance(trial, FrozenTrial) and asked.with_defaults(self.build_model, trial)
+            ):
+                raise
+            fit = self._prepared.of(trial)
+        return replace(self, fit=fit)
 
     @cached_property
     def not_finite(self) -> str | None:

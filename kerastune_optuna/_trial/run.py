@@ -121,11 +121,13 @@ def _train_all(
         trial.set_user_attr(record.SEEDS, series.seeds)
     if recipe.card is not None:
         trial.set_user_attr(record.CARD, recipe.card)
+    if (with_data := recipe.with_data_of(trial)) is not recipe and check:
+        asked.check_ranges(recipe.build_model, trial)
     with scratch() as folder:
         is_used = recipe.backup_every is not None
         archive = Archive(trial, recipe.store, str(folder), is_used=is_used)
         archive.open(series)
-        task, outcome = Task(study, trial, recipe, series, archive), None
+        task, outcome = Task(study, trial, with_data, series, archive), None
         while outcome is None:
             # What the only training of a trial leaves in memory, the worker releases.
             with memory.released() if series.length > 1 else nullcontext():

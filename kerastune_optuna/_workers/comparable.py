@@ -25,10 +25,11 @@ _ANEW = "another study_name, or overwrite=True to start anew"
 
 def warn_if_builder_changed(study: optuna.Study, recipe: Recipe) -> None:
     """Warn where the latest trials of a study came from other code than this builder's."""
-    now, latest = recipe.digests, study.user_attrs.get(record.GIVEN, {}).get("code")
+    now, latest = recipe.digests_with_data, study.user_attrs.get(record.GIVEN, {}).get("code")
     if now and latest and (changed := _source.changed(latest, now)):
+        also = " or of the data's functions" * bool(recipe.fit.functions)
         _check.warn(
-            "The code of build_model has changed since the latest search of study "
+            f"The code of build_model{also} has changed since the latest search of study "
             f"{study.study_name!r} ({', '.join(changed)}): its earlier trials may not compare with "
             "new ones. Pass another study_name, or overwrite=True to start anew."
         )
@@ -74,7 +75,7 @@ def _given(recipe: Recipe) -> dict[str, Any]:
     return {
         "epochs": int(fit.epochs),
         "batch_size": int(fit.others.get("batch_size") or 32),  # as Keras reads None
-        "code": recipe.digests or None,
+        "code": recipe.digests_with_data or None,
         "training": measure((fit.x, fit.y, fit.others.get("sample_weight"))),
         "validation": _validation(recipe),
     }

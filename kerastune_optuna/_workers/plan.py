@@ -207,7 +207,8 @@ def search(
     study.pruner = made_pruner(pruner, recipe.last_epoch)
     drawn, chosen = start_sampler(study, sampler, recipe.seed, recipe.steps_of_a_trial)
     space, memory = room(study, budget.n_trials), Memory(share=1.0)
-    grid = lay_out_grid(study, recipe.build_model, space, recipe.seed, memory)
+    of_data = bool(recipe.fit.functions)
+    grid = lay_out_grid(study, recipe.build_model, space, recipe.seed, memory, is_of_data=of_data)
     if overwrite:
         budget.prepare(study)
         settle(study)

@@ -11,7 +11,7 @@ from tests.benchmarks.zoo import EQUAL, rows_of
 
 # Layers, then models, then data.
 SOME = ("batch_norm", "lstm_dropout", "subclassed_says_built", "two_phases")
-SOME += ("text_objects", "ragged", "generator_function")
+SOME += ("text_objects", "ragged", "generator_function", "tf_data_of_trial")
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ class Animal:
     Args:
         build: The builder, as a tuner takes it.
         data: Returns the arguments of `search()` that hold data; functions among them are passed as
-            they are, and called anew for each plain training.
+            they are, and called anew for each plain training, with the trial where they take it.
         objective: The objective, to be minimized. Default "val_loss".
         fit: Further arguments of `search()` and of `Model.fit`.
         evaluates: Whether `Model.evaluate` of the validation data gives the objective.
@@ -65,7 +65,9 @@ class Notes(keras.callbacks.Callback):
 
 def trained_plainly(animal: Animal, trial: Any, seed: int) -> Plain:
     """Train an animal as its user would without a tuner, from a seed."""
-    arguments = {name: opened(value) for name, value in animal.arguments.items()}
+    arguments = {name: opened(value, trial) for name, value in animal.arguments.items()}
+    if isinstance(arguments["x"], tuple):
+        arguments["x"], arguments["y"] = arguments["x"]
     keras.utils.set_random_seed(seed)
     if (torch := sys.modules.get("torch")) is not None:  # from which its loaders shuffle
         torch.manual_seed(seed)
@@ -85,9 +87,11 @@ def built(animal: Animal, trial: Any) -> tuple[keras.Model, Mapping[str, Any]]:
     return made if isinstance(made, tuple) else (made, {})
 
 
-def opened(value: Any) -> Any:
+def opened(value: Any, trial: Any = None) -> Any:
     """Return what a function gives that stands for data."""
-    return value() if inspect.isroutine(value) else value
+    if not inspect.isroutine(value):
+        return value
+    return value(trial) if inspect.signature(value).parameters else value()
 
 
 def compiled(

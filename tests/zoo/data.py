@@ -105,6 +105,43 @@ def generators() -> dict[str, Any]:
     }
 
 
+def tables_of_trial() -> dict[str, Any]:
+    """Return functions of the trial that make arrays."""
+    data, (x, y) = table(), table()["validation_data"]
+
+    def features(trial: Any) -> int:
+        return int(trial.suggest_int("features", 4, 8, step=4))
+
+    return {
+        "x": lambda trial: (data["x"][:, : features(trial)], data["y"]),
+        "validation_data": lambda trial: (x[:, : features(trial)], y),
+    }
+
+
+def datasets_of_trial() -> dict[str, Any]:
+    """Return functions of the trial that make datasets, which are mapped and shuffled."""
+    data = table()
+
+    def made(trial: Any, x: Any, y: Any, shuffled: bool) -> Any:
+        scale = trial.suggest_categorical("scale", [0.5, 2.0])
+        return as_dataset(x, y, shuffled).map(lambda x, y: (x * scale, y))
+
+    return {
+        "x": lambda trial: made(trial, data["x"], data["y"], True),
+        "validation_data": lambda trial: made(trial, *data["validation_data"], False),
+    }
+
+
+def generators_of_trial() -> dict[str, Any]:
+    """Return a function of the trial that makes a generator."""
+    data = table()
+
+    def made(trial: Any) -> Any:
+        return batches(trial.suggest_float("scale", 0.5, 2) * data["x"], data["y"], 1000)
+
+    return {"x": made, "validation_data": data["validation_data"], "steps_per_epoch": 4}
+
+
 def generators_of_both() -> dict[str, Any]:
     """Return functions that make generators for training and validation."""
     data = table()
@@ -445,6 +482,9 @@ ANIMALS: dict[str, Animal] = {
     "arrays_function": Animal(small, loaded),
     "generator_function": Animal(small, generators),
     "generator_functions": Animal(small, generators_of_both, evaluates=False),
+    "arrays_of_trial": Animal(small_unbuilt, tables_of_trial, evaluates=False),
+    "tf_data_of_trial": Animal(small, datasets_of_trial, evaluates=False),
+    "generator_of_trial": Animal(small, generators_of_trial),
     "py_dataset": Animal(small, py_datasets),
     "py_dataset_workers": Animal(small, partial(py_datasets, workers=2)),
     "torch_loader": Animal(small, partial(loaders, False)),

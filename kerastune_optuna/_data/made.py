@@ -1,0 +1,83 @@
+"""The data of one trial: what the user's functions of the trial return, opened and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+from optuna.trial import BaseTrial, FixedTrial
+
+from kerastune_optuna._data import datasets
+from kerastune_optuna._data.checks import GeneratorFunction, is_loader
+from kerastune_optuna._data.fit import DATA, FitArguments
+from kerastune_optuna._data.kinds import check_kinds
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
+
+_UNKNOWN = 1 << 26  # bytes for which data counts that does not tell its size
+
+
+def made(fit: FitArguments, stand_in: Callable[[], BaseTrial]) -> FitArguments:
+    """Return arguments with the data that their functions of the trial make.
+
+    Args:
+        fit: What search() got.
+        stand_in: Makes what each function gets in place of the trial.
+
+    Raises:
+        ArgumentError: A function made nothing that can be trained on.
+    """
+    found = {name: _called(name, function, stand_in()) for name, function in fit.functions.items()}
+    if isinstance(found.get("x"), tuple):
+        found |= _parts(found["x"], fit)
+    opened = replace(fit, **found, split=None).opened()
+    if not fit.is_free:  # a fit of the builder's own may take anything
+        check_kinds(opened)
+    return opened if fit.split is None else fit.split(opened)
+
+
+def _called(name: str, function: Callable[[Any], Any], trial: BaseTrial) -> Any:
+    """Return what a function makes; of one that returns a generator, each training gets its own."""
+    came = function(trial)
+    if came is None:
+        raise ArgumentError(
+            f"The function that was passed as {name} returned None (is its `return` missing?). "
+            "Return what Model.fit takes."
+        )
+    if is_loader(came):
+        raise ArgumentTypeError(
+            f"The function that was passed as {name} returned a function. Return the data."
+        )
+    if isinstance(came, Iterator):
+        return GeneratorFunction(partial(function, FixedTrial(trial.params)))
+    return came
+
+
+def _parts(pair: tuple[Any, ...], fit: FitArguments) -> Mapping[str, Any]:
+    """Return the arguments of Model.fit that the function passed as x made at once."""
+    if fit.y is not None or len(pair) not in (2, 3):
+        beside = " beside y" if fit.y is not None else ""
+        raise ArgumentError(
+            f"The function that was passed as x returned a tuple of {len(pair)}{beside}. Return "
+            "(x, y) or (x, y, sample_weight), and pass no y; return several inputs as a list."
+        )
+    x, y, *weights = pair
+    others = {**fit.others, "sample_weight": weights[0]} if weights else fit.others
+    return {"x": x, "y": y, "others": others}
+
+
+def size_in_memory(fit: FitArguments) -> int:
+    """Return about how many bytes the data of a trial holds."""
+    parts = [*(getattr(fit, name) for name in DATA), fit.others.get("sample_weight")]
+    return sum(map(_size, (leaf for leaf in keras.tree.flatten(parts) if leaf is not None)))
+
+
+def _size(leaf: Any) -> int:
+    if datasets.is_tf_dataset(leaf):
+        return _UNKNOWN + datasets.held_by(leaf)  # what it keeps of its source is not larger
+    if hasattr(leaf, "memory_usage"):  # of pandas
+        return int(np.sum(leaf.memory_usage(deep=True)))
+    return int(getattr(leaf, "nbytes", _UNKNOWN))

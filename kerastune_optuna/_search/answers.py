@@ -1,0 +1,129 @@
+"""What functions of the trial ask for, and were told: equal answers stand for equal results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from optuna.distributions import BaseDistribution
+from optuna.trial import BaseTrial
+
+from kerastune_optuna._exceptions import ArgumentError
+from kerastune_optuna._search import asked, space
+
+Answers: TypeAlias = tuple[tuple[str, float], ...]  # values as Optuna's databases hold them
+
+
+class StandIn(space.Walker):
+    """Stand for a trial before a function that is known by what it asks for, and nothing else.
+
+    Args:
+        choose: Takes the name and the distribution of a parameter, and returns the trial's value.
+    """
+
+    @property
+    def number(self) -> int:
+        """Nothing that the data may depend on.
+
+        Raises:
+            ArgumentError: Always.
+        """
+        raise ArgumentError(
+            "A function of the data read trial.number. Trials that ask for the same values share "
+            "the data, so that it cannot depend on their numbers. Ask for a parameter instead."
+        )
+
+    def set_user_attr(self, key: str, value: Any) -> None:
+        """Write nothing into the trial.
+
+        Raises:
+            ArgumentError: Always.
+        """
+        raise ArgumentError(
+            f"A function of the data set the user attribute {key!r} of its trial. It is not called "
+            "for trials that ask for the same values as an earlier one. Set it in build_model."
+        )
+
+
+class Questions:
+    """Know what functions ask for next after each answer, once they were called with it."""
+
+    def __init__(self) -> None:
+        self._next: dict[Answers, tuple[str, BaseDistribution]] = {}
+
+    def answered_by(self, trial: BaseTrial) -> Answers:
+        """Return what a trial answers, as far as is known what is asked for."""
+        answers: Answers = ()
+        while (question := self._next.get(answers)) is not None:
+            name, distribution = question
+            value = asked.ask(trial, name, distribution)
+            answers = (*answers, (name, distribution.to_internal_repr(value)))
+        return answers
+
+    def put_to(self, trial: BaseTrial) -> Interview:
+        """Return what lets functions ask a trial, and learns from it."""
+        return Interview(trial, self._next)
+
+
+class Interview:
+    """Let functions ask a trial, and hold its answers.
+
+    Args:
+        trial: The trial.
+        questions: Gets what is asked for next after each answer.
+    """
+
+    def __init__(
+        self, trial: BaseTrial, questions: dict[Answers, tuple[str, BaseDistribution]]
+    ) -> None:
+        self.answers: Answers = ()
+        self._trial, self._questions = trial, questions
+        self._ranges: dict[str, BaseDistribution] = {}
+
+    def stand_in(self) -> StandIn:
+        """Return what one of the functions gets in place of the trial."""
+        return StandIn(self._choose)
+
+    def _choose(self, name: str, distribution: BaseDistribution) -> Any:
+        known = self._ranges.setdefault(name, distribution)
+        if known != distribution:
+            raise ArgumentError(
+                f"Two functions of the data ask for {name!r}, one as {space.described(known)} and "
+                f"one as {space.described(distribution)}. Give both the same range, or the second "
+                "parameter another name."
+            )
+        value = asked.ask(self._trial, name, distribution)
+        self._questions[self.answers] = name, distribution
+        self.answers = (*self.answers, (name, distribution.to_internal_repr(value)))
+        return value
+
+
+class Together:
+    """Stand for a builder, and ask before it for what functions of the data ask for.
+
+    Args:
+        build_model: The builder.
+        functions: The functions that search() is to get as data.
+
+    Raises:
+        ArgumentError: One is no function.
+    """
+
+    def __init__(self, build_model: Callable[[BaseTrial], Any], functions: tuple[Any, ...]) -> None:
+        for one in functions:
+            if not callable(one):
+                raise ArgumentError(
+                    f"{type(one).__name__} is no function. Besides the parameters, pass the "
+                    "functions of the trial that search() is to get as data, if there are any."
+                )
+        self._build_model, self._functions = build_model, functions
+
+    def __call__(self, trial: BaseTrial) -> Any:
+        """Call the functions, then the builder."""
+        for function in self._functions:
+            function(trial)
+        return self._build_model(trial)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the builder has besides, like its defaults."""
+        return getattr(self._build_model, name)

@@ -1,0 +1,350 @@
+"""Functions of the trial make the data, and what they ask for is tuned with the network."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+
+import keras
+import numpy as np
+import pytest
+
+from kerastune_optuna import (
+    ArgumentError,
+    ArgumentTypeError,
+    BuilderError,
+    StudyMismatchError,
+    TooManyFailuresError,
+    _report,
+)
+from kerastune_optuna._data import describe
+from kerastune_optuna._trial import prepared
+from tests.conftest import build_model, history
+
+SERIES = np.sin(np.arange(160) / 5).astype("float32")
+
+
+def windows(trial, begin=0, end=100):
+    """Return windows of the series, and the value after each."""
+    width = trial.suggest_int("window", 4, 12, step=4)
+    part = SERIES[begin:end]
+    return np.lib.stride_tricks.sliding_window_view(part[:-1], width), part[width:]
+
+
+held_out = partial(windows, begin=100, end=160)
+DATA = {"x": windows, "y": None, "validation_data": held_out, "epochs": 1}
+
+
+def build(trial):
+    """Return a network that knows the width of the windows."""
+    width = trial.suggest_int("window", 4, 12, step=4)
+    units = trial.suggest_int("units", 2, 3)
+    layers = [keras.Input((width,)), keras.layers.Dense(units, "relu"), keras.layers.Dense(1)]
+    model = keras.Sequential(layers)
+    model.compile("adam", "mse")
+    return model
+
+
+def build_unbuilt(trial):
+    """Return a network that takes windows of any width."""
+    units = trial.suggest_int("units", 2, 3)
+    model = keras.Sequential([keras.layers.Dense(units, "relu"), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    return model
+
+
+@pytest.fixture
+def tune(search):
+    """Give a function that searches on windows."""
+    return lambda build=build, fit=None, **options: search(
+        build, "val_loss", fit={**DATA, **(fit or {})}, **options
+    )
+
+
+@pytest.fixture
+def queued(make_tuner):
+    """Give a function that makes a tuner with some trials that wait."""
+
+    def make(*waiting, build=build_unbuilt):
+        tuner = make_tuner(build, "val_loss", n_trials=len(waiting))
+        for params in waiting:
+            tuner.study.enqueue_trial(params)
+        return tuner
+
+    return make
+
+
+def noted(function, calls):
+    """Return a function of the trial that notes what it made."""
+
+    def made(trial):
+        came = function(trial)
+        calls.append(dict(trial.params))
+        return came
+
+    return made
+
+
+def states(tuner):
+    """Return how many trials ended how."""
+    return Counter(trial.state.name for trial in tuner.study.trials)
+
+
+def configurations(tuner):
+    """Return the parameters of all trials, without their order."""
+    return sorted(sorted(trial.params.items()) for trial in tuner.study.trials)
+
+
+def test_data_is_made_once_for_the_same_values(queued, search):
+    """The best trial gives the data that its model evaluates to the best value with."""
+    calls = []
+    tuner = queued({"units": 2, "window": 4}, {"units": 2, "window": 8}, {"units": 3, "window": 4})
+    search(tuner=tuner, fit={**DATA, "x": noted(windows, calls)})
+    assert [one["window"] for one in calls] == [4, 8]
+    loss = tuner.best_model().evaluate(*held_out(tuner.best_trial), verbose=0)
+    assert loss == pytest.approx(tuner.best_value, rel=1e-6)
+
+
+def test_a_limit_of_memory_drops_what_was_used_before(queued, search, monkeypatch):
+    """Made again, the data is the same, also where it is drawn by chance."""
+    made = []
+
+    def by_chance(trial):
+        x, y = windows(trial)
+        made.append(np.random.normal(size=x.shape))
+        return x + made[-1], y
+
+    monkeypatch.setattr(prepared, "_MOST", 1)
+    search(tuner=queued({"window": 4}, {"window": 8}, {"window": 4}), fit={**DATA, "x": by_chance})
+    assert [noise.shape[1] for noise in made] == [4, 8, 4]
+    assert (made[0] == made[2]).all()
+
+
+@pytest.mark.slow
+def test_a_training_is_that_of_plain_fit(tune):
+    """To the last digit, with many steps a call."""
+    tuner = tune(build_unbuilt, {"epochs": 5, "batch_size": 2}, n_trials=1)
+    (trial,) = tuner.study.trials
+    (x, y), seed = windows(trial), trial.user_attrs["seed"]
+    keras.utils.set_random_seed(seed)
+    plain = build_unbuilt(trial).fit(
+        x, y, batch_size=2, validation_data=held_out(trial), epochs=5, verbose=0
+    )
+    ours = [float(row["val_loss"]) for row in history(tuner, 0)]
+    assert ours == plain.history["val_loss"]
+
+
+@pytest.mark.slow
+def test_a_trial_is_trained_again_on_its_own_data(tune):
+    """By reproduce(), confirm() and refit()."""
+    tuner, data = tune(n_trials=3), {"validation_data": held_out}
+    assert not tuner.reproduce(1, windows, **data)["difference"].any()
+    assert len(tuner.confirm(2, 2, windows, **data, verbose=0).ranking) == 2
+    model, _ = tuner.refit(windows, trial=1, verbose=0)
+    assert model.input_shape == (None, tuner.study.trials[1].params["window"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [[None], [2, 5, None]], ids=["at once", "in steps"])
+def test_a_grid_has_what_the_functions_ask_for(tune, steps, capsys):
+    """Each configuration once, also where the builder does not ask for the width."""
+    for n_trials in steps:
+        tuner = tune(build_unbuilt, {"verbose": 2}, sampler="grid", n_trials=n_trials)
+    assert configurations(tuner) == [
+        [("units", units), ("window", window)] for units in (2, 3) for window in (4, 8, 12)
+    ]
+    assert "and what the data's functions ask for" in capsys.readouterr().out or len(steps) > 1
+    assert set(tuner.plot_importance().data[0].y) == {"units", "window"}
+
+
+def test_configurations_repeat_by_all_parameters(queued, search):
+    """The same network on other windows is none that is known."""
+    tuner = queued(*({"units": 2, "window": window} for window in (4, 8, 8)))
+    search(tuner=tuner, fit=DATA)
+    reasons = [trial.user_attrs["stop_reason"] for trial in tuner.study.trials]
+    assert reasons == ["all epochs", "all epochs", "repeats trial 1"]
+
+
+def test_what_functions_ask_for_is_enqueued(make_tuner, capsys):
+    """Where the functions come with the parameters; space() and the defaults have them too."""
+    tuner = make_tuner(build_unbuilt, "val_loss")
+    with pytest.raises(ArgumentError, match=r"pass that function too: enqueue\(params, function"):
+        tuner.enqueue({"window": 8})
+    with pytest.raises(ArgumentError, match=r"'windov'.* Did you mean 'window'"):
+        tuner.enqueue({"windov": 8}, windows)
+    with pytest.raises(ArgumentError, match="window=9, which"):
+        tuner.enqueue({"window": 9}, windows)
+    with pytest.raises(ArgumentError, match="ndarray is no function"):
+        tuner.enqueue({"window": 8}, SERIES)
+    tuner.enqueue({"window": 8}, windows)
+    tuner.enqueue_defaults(windows)
+    asked = [trial.system_attrs["fixed_params"] for trial in tuner.study.trials]
+    assert asked == [{"window": 8}, {"window": 8, "units": 2}]
+    tuner.space(windows)
+    assert "window     4 to 12 in steps of 4  8" in capsys.readouterr().out
+
+
+def other_range(trial):
+    """Ask for another range than the builder."""
+    return windows(trial, trial.suggest_int("window", 4, 8, step=4))
+
+
+def raising(trial):
+    """Fail."""
+    raise NameError("no such file")
+
+
+WRONG = {
+    "two arguments": ({"x": lambda trial, width: None}, ArgumentTypeError, "takes \\(trial, width"),
+    "nothing": ({"x": lambda trial: None}, ArgumentError, "passed as x returned None"),
+    "no validation": ({"validation_data": lambda trial: None}, ArgumentError, "validation_data re"),
+    "a function": ({"x": lambda trial: windows}, ArgumentTypeError, "x returned a function"),
+    "a tuple beside y": ({"y": SERIES[:92]}, ArgumentError, "a tuple of 2 beside y"),
+    "four parts": ({"x": lambda trial: (1, 2, 3, 4)}, ArgumentError, "a tuple of 4. Return"),
+    "uneven": ({"x": lambda trial: (SERIES, SERIES[1:])}, ArgumentError, "160 rows and y has 159"),
+    "a list": ({"x": lambda trial: ([1, 2], SERIES[:2])}, ArgumentTypeError, "has no rows"),
+    "raises": ({"x": raising}, NameError, "no such file"),
+    "other range": ({"x": other_range, "validation_data": other_range}, BuilderError, "4 to 8 in"),
+    "two ranges": ({"validation_data": other_range}, ArgumentError, "Two functions of the data"),
+    "number": ({"x": lambda trial: SERIES[trial.number :]}, ArgumentError, "read trial.number"),
+    "attribute": ({"x": lambda t: t.set_user_attr("n", 1)}, ArgumentError, "user attribute 'n'"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_what_a_function_cannot_do_is_told_before_training(tune, wrong):
+    """In one line, which says what to do instead."""
+    fit, kind, text = wrong
+    with pytest.raises(kind, match=text):
+        tune(fit=fit)
+
+
+def test_an_error_of_some_data_costs_its_trial_alone(queued, search):
+    """The trial says why, and the search goes on."""
+
+    def sometimes(trial):
+        x, y = windows(trial)
+        if x.shape[1] == 8:
+            raise RuntimeError("no such window")
+        return x, y
+
+    tuner = queued({"window": 4}, {"window": 8}, {"window": 12})
+    search(tuner=tuner, fit={**DATA, "x": sometimes, "n_trials": 2})
+    assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert tuner.study.trials[1].user_attrs["stop_reason"] == "RuntimeError: no such window"
+
+
+def test_a_function_that_always_fails_ends_the_search(tune):
+    """The second trial with the same error is the last one."""
+
+    def always(trial):
+        raise RuntimeError("no such file")
+
+    with pytest.raises(TooManyFailuresError, match="no such file"):
+        tune(fit={"x": always})
+
+
+def test_other_choices_than_the_study_has_are_told(tune):
+    """As they are of a builder."""
+    tune(build_unbuilt, n_trials=1)
+    chosen = {"x": lambda trial: trial.suggest_categorical("window", ["a"])}
+    with pytest.raises(StudyMismatchError, match="a function of the data asks for 'window' as one"):
+        tune(build_unbuilt, chosen, n_trials=2)
+
+
+def test_a_changed_function_is_told(tune):
+    """Its results are no repeats of those before."""
+    tune(n_trials=1)
+
+    def others(trial):
+        x, y = windows(trial)
+        return x, 2 * y
+
+    with pytest.warns(UserWarning, match="data's functions has changed .*the code of others"):
+        tune(fit={"x": others}, n_trials=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cv", [2, "series"])
+def test_each_trial_has_folds_of_its_own_data(tune, reproduce, cv):
+    """And several executions, of which the mean counts."""
+    from sklearn.model_selection import TimeSeriesSplit
+
+    folds = TimeSeriesSplit(2) if cv == "series" else cv
+    fit = {"validation_data": None, "cv": folds}
+    tuner = tune(build_unbuilt, fit, n_trials=3, executions_per_trial=2)
+    assert len({trial.params["window"] for trial in tuner.study.trials}) > 1
+    assert [len(trial.user_attrs["values"]) for trial in tuner.study.trials] == [4] * 3
+    again = reproduce(tuner, x=windows, y=None, validation_data=None, cv=folds)
+    assert not again["difference"].any()
+
+
+def test_folds_that_only_the_data_tells_are_refused(tune):
+    """All trials of a study have as many trainings."""
+    from sklearn.model_selection import LeaveOneOut
+
+    with pytest.raises(ArgumentError, match="does not say how many folds"):
+        tune(fit={"validation_data": None, "cv": LeaveOneOut()})
+
+
+def kill(trial):
+    """Return a callback that kills the process in the third epoch of a trial that is no retry."""
+
+    def end(epoch, logs):
+        if epoch == 2 and trial.number < 2 and "retry_of" not in trial.user_attrs:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return keras.callbacks.LambdaCallback(on_epoch_begin=end)
+
+
+@pytest.mark.slow
+def test_a_killed_trial_goes_on_with_its_data(tune):
+    """Both workers die once; the retries have the windows of those that they go on with."""
+    tuner = tune(fit={"n_workers": 2, "epochs": 4, "callbacks": [kill]}, n_trials=4, backup_every=0)
+    assert states(tuner)["COMPLETE"] == 4
+    retries = [one for one in tuner.study.trials if "retry_of" in one.user_attrs]
+    assert len(retries) == 2
+    for one in retries:
+        assert one.params == tuner.study.trials[one.user_attrs["retry_of"]].params
+        assert one.user_attrs["epochs_run"] == 4
+
+
+@pytest.mark.slow
+def test_an_executor_serves(tune):
+    """Its tasks make the data themselves, and write down by which functions."""
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
+        tuner = tune(fit={"n_workers": 2, "executor": executor}, n_trials=3)
+    assert states(tuner) == {"COMPLETE": 3}
+    assert _report.card(tuner.study)["data"]["x"] == describe(windows)
+
+
+def test_a_fit_of_the_builders_own_gets_the_data(tune):
+    """As it gets arrays."""
+
+    class Own:
+        def __call__(self, trial):
+            return build(trial)
+
+        def fit(self, trial, model, x, y, **arguments):
+            assert x.shape[1] == trial.params["window"]
+            return model.fit(x, y, **arguments)
+
+    tuner = tune(Own(), {"steps_per_execution": 1}, n_trials=1)
+    assert states(tuner) == {"COMPLETE": 1}
+
+
+def test_x_y_and_validation_may_each_be_a_function(search, data):
+    """Beside arrays, and with weights of the rows."""
+    x, y, _ = data
+    columns = {"x": lambda trial: x, "y": lambda trial: y}
+    search(build_model, fit=columns, n_trials=1)
+
+    def weighted(trial):
+        return x, y, np.full(len(x), trial.suggest_float("weight", 0.5, 2))
+
+    tuner = search(fit={"x": weighted, "y": None}, n_trials=1, study_name="weighted")
+    assert {"lr", "units", "weight"} == set(tuner.best_params)
