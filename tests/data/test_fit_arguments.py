@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import keras
 import numpy as np
 import pytest
@@ -82,28 +80,20 @@ def test_batch_size_is_tuned_for_arrays_and_for_rows(search, data, tmp_path):
 
 @pytest.mark.slow
 def test_the_advice_for_data_of_a_trial_works(search, data):
-    """Data beside the model is refused with a line of code, which trains each trial on its own."""
-    seen = {}
+    """Data beside the model is refused, and a function of the trial trains each on its own."""
 
-    def scaled(trial, fit):
-        factor, (x, y) = trial.params["factor"], fit["validation_data"]
-        return {"x": fit["x"] * factor, "validation_data": (x * factor, y)}
-
-    def prepare(trial, fit):
-        seen[trial.number] = scaled(trial, fit)
-        return seen[trial.number]
+    def scaled(rows):
+        return lambda trial: (rows[0] * trial.suggest_float("factor", 0.5, 2.0), rows[1])
 
     def build(trial):
-        trial.suggest_float("factor", 0.5, 2.0)
-        return build_model(trial)
+        return build_model(trial), {"x": data[0]}
 
-    given = {"x": data[0], "validation_data": data[2]}
     with pytest.raises(ArgumentTypeError, match="'x' beside its model") as got:
-        search(lambda trial: (build(trial), scaled(trial, given)), n_trials=1, study_name="other")
-    (advice,) = re.findall("`(build_model.fit = .*?)`", str(got.value))
-    exec(advice, {"build_model": build, "prepare": prepare})
-    tuner = search(build, "val_loss", n_trials=2)
-    x, y = seen[tuner.best_trial.number]["validation_data"]
+        search(build, n_trials=1, study_name="other")
+    assert "pass a function of the trial" in str(got.value)
+    fit = {"x": scaled(data[:2]), "y": None, "validation_data": scaled(data[2])}
+    tuner = search(build_model, "val_loss", n_trials=2, fit=fit)
+    x, y = scaled(data[2])(tuner.best_trial)
     assert np.array_equal(x, data[2][0] * tuner.best_params["factor"])
     assert tuner.best_model().evaluate(x, y, verbose=0)[0] == pytest.approx(tuner.best_value)
 
