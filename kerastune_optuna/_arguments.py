@@ -102,7 +102,7 @@ _HOOKS = {
     "on_search_begin": "Do it before tuner.search().",
     "on_search_end": "Do it after tuner.search(), which returns when the search has ended.",
     "on_trial_begin": _HOOK,
-    "on_trial_end": _HOOK,
+    "on_trial_end": "Pass a function of the study and the trial to search(on_trial_end=).",
     "pre_create_trial": "Pass constraints=, which may end a trial before it is trained.",
     "run_trial": "Give build_model a fit(trial, model, **fit_arguments), or the HyperModel a fit.",
     "save_model": "keep_best= says how many trials keep their weights.",

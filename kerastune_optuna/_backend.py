@@ -167,8 +167,8 @@ class Memory:
             gc.unfreeze()
 
     @contextmanager
-    def released(self) -> Iterator[None]:
-        """Run one trial, and release what it leaves."""
+    def released(self, *, collects: bool = True) -> Iterator[None]:
+        """Run one trial, and release what it leaves; cycles only where it `collects`."""
         before = set(self._registry)
         try:
             yield
@@ -176,7 +176,8 @@ class Memory:
             for name in set(self._registry) - before:
                 if name.startswith("CustomGradient-"):
                     del self._registry[name]
-            self._collect()
+            if collects:
+                self._collect()
             if keras.backend.backend() == "jax":
                 self._drop_compiled()
 

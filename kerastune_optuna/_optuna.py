@@ -55,6 +55,7 @@ def set_attr(one: Study | Trial, key: str, value: Any) -> None:
     """Write a system attr of a study or a running trial; the Trial itself does not show it."""
     if isinstance(one, Trial):
         one.storage.set_trial_system_attr(id_of(one), key, value)
+        as_known(one).system_attrs[key] = value
     else:
         storage_of(one).set_study_system_attr(id_of(one), key, value)
 
@@ -64,9 +65,14 @@ def as_stored(study: Study, trial: Trial | FrozenTrial) -> FrozenTrial:
     return storage_of(study).get_trial(id_of(trial))
 
 
+def as_known(trial: Trial) -> FrozenTrial:
+    """Return a running trial as this process read it and wrote it since, without a query."""
+    return trial._cached_frozen_trial
+
+
 def reports_of(trial: optuna.trial.BaseTrial) -> dict[int, float]:
     """Return the reports of a trial by step, without a query; a FixedTrial keeps none."""
-    return dict(trial._cached_frozen_trial.intermediate_values) if isinstance(trial, Trial) else {}
+    return dict(as_known(trial).intermediate_values) if isinstance(trial, Trial) else {}
 
 
 def known_trials(

@@ -366,8 +366,7 @@ def _tell_of(others: Sequence[FrozenTrial], done: int, size: int | None) -> None
 
 def _taken(study: optuna.Study, watch: Watch) -> list[FrozenTrial]:
     """Return the trials that a worker runs, or is about to run."""
-    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-    return [*watch.running(study), *filter(is_claimed, waiting)]
+    return list(filter(is_taken, watch.unfinished(study)))
 
 
 def _is_lost(trial: FrozenTrial, watch: Watch) -> bool:

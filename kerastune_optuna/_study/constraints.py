@@ -12,7 +12,7 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial
 
-from kerastune_optuna import _check
+from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Constraints:
         for name, function in _named(self.functions):
             for key, value in _numbers(name, function(trial, model)):
                 _tell(trial, key, value)
-        broken = [key for key, value in trial.constraints.items() if value > 0]
+        broken = [key for key, value in _optuna.as_known(trial).constraints.items() if value > 0]
         if broken:
             self.take_time(trial, None)
         return ", ".join(self._why(key, trial, model) for key in broken) or None
@@ -77,7 +77,7 @@ class Constraints:
     def _why(self, key: str, trial: optuna.Trial, model: keras.Model) -> str:
         if key == _SIZE:
             return f"{_SIZE}: {model.count_params():,} > {self.max_params:,}"
-        return f"constraint {key}: {trial.constraints[key]:.6g} > 0"
+        return f"constraint {key}: {_optuna.as_known(trial).constraints[key]:.6g} > 0"
 
     def take_time(self, trial: optuna.Trial, seconds: float | None) -> None:
         """Tell the study how long the training took; None where there was none.
@@ -137,7 +137,8 @@ def _excess(value: float, limit: float) -> float:
 
 
 def _tell(trial: optuna.Trial, key: str, value: float) -> None:
-    if key not in trial.constraints:  # a trial may begin twice, and Optuna warns of a second value
+    # A trial may begin twice, and Optuna warns of a second value.
+    if key not in _optuna.as_known(trial).constraints:
         trial.set_constraint(key, value)
 
 

@@ -115,8 +115,12 @@ class Watch:
 
     def running(self, study: optuna.Study) -> list[FrozenTrial]:
         """Return the trials that run, as they are now."""
-        asked = time.monotonic()
-        trials = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return [one for one in self.unfinished(study) if one.state is TrialState.RUNNING]
+
+    def unfinished(self, study: optuna.Study) -> list[FrozenTrial]:
+        """Return the trials that run or wait, as they are now."""
+        asked, states = time.monotonic(), (TrialState.RUNNING, TrialState.WAITING)
+        trials = study.get_trials(deepcopy=False, states=states)
         self.hear()
         self._asked = asked
         return trials

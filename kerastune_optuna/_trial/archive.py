@@ -234,5 +234,5 @@ def _new_name() -> str:
 
 def _recorded(trial: optuna.Trial) -> dict[str, Any] | None:
     """Return the record that the trial has of its last backup; None where it has none."""
-    attrs: dict[str, Any] = trial.storage.get_trial_system_attrs(_optuna.id_of(trial))
-    return attrs.get(BACKUP)
+    record: dict[str, Any] | None = _optuna.as_known(trial).system_attrs.get(BACKUP)
+    return record

@@ -166,7 +166,8 @@ def prepared(
     ready = recipe.fit.opened() if crew.is_this_process else recipe.fit.checked()
     if not trains_itself_:  # a fit of its own may take anything
         check_kinds(ready)
-    with Memory().released():
+    # Where this process trains, run_trials() collects all garbage in a moment, which takes a while.
+    with Memory().released(collects=not crew.is_this_process):
         learn_ranges(recipe.build_model)
     return crew, replace(recipe, fit=ready, callbacks=callbacks)
 

@@ -61,8 +61,8 @@ class Builder:
 
     def __init__(self) -> None:
         self.asked: list[float] = []
-        self.model = Untrained([keras.Input((1,)), keras.layers.Dense(1)])
-        self.model.compile("sgd", "mse")
+        frozen = keras.layers.Dense(1, trainable=False)  # as all trials may share it
+        self.model = Untrained([keras.Input((1,)), frozen])
 
     def __call__(self, trial: optuna.trial.BaseTrial) -> keras.Model:
         """Suggest four parameters, and return the model."""
@@ -71,6 +71,7 @@ class Builder:
         trial.suggest_float("dropout", 0.0, 0.5)
         trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True)
         trial.suggest_categorical("activation", ["relu", "tanh"])
+        self.model.compile("sgd", "mse")  # an optimizer of its own, which each trial must have
         return self.model
 
 

@@ -118,3 +118,22 @@ def test_it_saves_half_of_the_epochs_and_loses_little():
         lost.append(whole.best_value - ours.best_value)
     assert statistics.fmean(saved) > 0.45
     assert statistics.fmean(lost) < 0.005
+
+
+def test_the_best_trial_is_read_once_in_a_moment(monkeypatch):
+    """Of short epochs one asks for the best trial; a later one sees that another is the best."""
+    study, asked = study_with([0.5] * 9), []
+    best = type(study).best_trial.fget
+    monkeypatch.setattr(
+        type(study), "best_trial", property(lambda own: asked.append(1) or best(own))
+    )
+    trial = study.ask()
+    for step in range(3):
+        trial.report(0.6, step)
+        assert not trial.should_prune()
+    assert len(asked) == 1
+    study.add_trial(create_trial(value=0.9, intermediate_values=dict(enumerate([0.9] * 9))))
+    monkeypatch.setattr("kerastune_optuna._search.pruner._MOMENT", -1.0)
+    first_pruned(study, [0.1])  # another trial asks anew
+    trial.report(0.6, 3)
+    assert trial.should_prune()

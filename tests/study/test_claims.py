@@ -294,13 +294,13 @@ class Acting(Watch):
         super().__init__()
         self.act, self.looks = act, 0
 
-    def running(self, study):
+    def unfinished(self, study):
         """Look."""
         self.looks += 1
         if self.looks == 3:
             self.act()
         assert self.looks < 20, "it waits on"
-        return super().running(study)
+        return super().unfinished(study)
 
 
 @pytest.mark.parametrize("end", ["timeout", "Ctrl-C"])
