@@ -6,6 +6,7 @@ import importlib
 import os
 import re
 import shlex
+import shutil
 import struct
 import subprocess
 import sys
@@ -285,3 +286,30 @@ def test_a_pipeline_is_tuned_with_its_network(tmp_path):
     assert "n_columns=" in printed
     accuracy = float(re.search(r"Accuracy of the saved pipeline and model: (\S+)", printed)[1])
     assert accuracy == round(float(BEST.search(printed)[1]), 4) > 0.9
+
+
+def block(language, start):
+    """Return the block of the guide of clusters that is in a language and starts so."""
+    text = (INDEX.parent / "guides" / "clusters.md").read_text()
+    return re.search(rf"```{language}\n({re.escape(start)}.*?)```", text, re.DOTALL)[1]
+
+
+def test_shellcheck_accepts_the_sbatch_script(tmp_path):
+    """The job for Slurm is a script without an error or a doubt."""
+    beside = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    if (shellcheck := shutil.which("shellcheck", path=beside)) is None:
+        pytest.skip("shellcheck is not installed; .ci/run installs it last")
+    (script := tmp_path / "search.sh").write_text(block("bash", "#!/bin/bash\n#SBATCH"))
+    done = subprocess.run([shellcheck, script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_manifest_is_that_of_a_job(tmp_path):
+    """It has what the schema of Kubernetes asks for, and no field that the schema does not know."""
+    pytest.importorskip(
+        "kubernetes_validate", reason="it is not installed; .ci/run installs it last"
+    )
+    (manifest := tmp_path / "job.yaml").write_text(block("yaml", "apiVersion: batch/v1"))
+    command = [sys.executable, "-m", "kubernetes_validate", "--strict", manifest]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
