@@ -6,6 +6,8 @@ import importlib
 import os
 import re
 import shlex
+import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -37,12 +39,12 @@ sys.addaudithook(refuse)
 """
 
 
-def run(name, folder):
+def run(name, folder, *arguments):
     """Run an example in an empty folder, where no host is found; return what it printed."""
     (offline := folder / "offline").mkdir(exist_ok=True)
     (offline / "sitecustomize.py").write_text(OFFLINE)
     done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / name)],
+        [sys.executable, str(ROOT / "examples" / name), *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": f"{offline}:{os.environ.get('PYTHONPATH', '')}"},
         capture_output=True,
@@ -100,14 +102,56 @@ def test_clothes_are_split_in_three(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_mlflow_has_a_run_for_each_trial(tmp_path):
-    """MLflow holds the parameters and the epochs of three trials, and the best value among them."""
-    printed = run("mlflow_runs.py", tmp_path)
-    runs = re.findall(r"^trial_(\d+): (\S+) in (\d) epochs, (.+)$", printed, re.MULTILINE)
-    assert [int(number) for number, *_ in runs] == list(range(3))
+def test_mlflow_has_a_run_for_each_trial(tmp_path, monkeypatch):
+    """The search's run has one for each trial, with its parameters, its curve and how it ended."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    printed = run("trackers.py", tmp_path)
+    line = r"^trial_(\d+): (\w+, \w+), (\S+) in (\d+) epochs, (.+)$"
+    runs = re.findall(line, printed, re.MULTILINE)
+    assert [int(number) for number, *_ in runs] == list(range(12))
+    pruned = [int(epochs) for _, ended, _, epochs, _ in runs if ended == "KILLED, PRUNED"]
+    whole = [epochs for _, ended, _, epochs, _ in runs if ended == "FINISHED, COMPLETE"]
+    assert max(pruned) < 10
+    assert whole == ["10"] * (12 - len(pruned))
     best = float(re.search(r"Best value of the study: (\S+)", printed)[1])
-    assert best == max(float(value) for _, value, *_ in runs)
+    assert best == max(float(value) for _, _, value, *_ in runs)
     assert all("learning_rate" in params for *_, params in runs)
+
+
+def records(path):
+    """Give the records of a run of W&B from its file, which is a log as LevelDB writes it."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    data, at, record = path.read_bytes(), 7, b""
+    while at < len(data):
+        _, size, part = struct.unpack_from("<IHB", data, at)
+        record += data[at + 7 : at + 7 + size]
+        at += 7 + size
+        if (left := -at % 32768) < 7:
+            at += left  # a block of LevelDB has no room for another head
+        if part in (1, 4):  # whole, or the last part
+            yield Record.FromString(record)
+            record = b""
+
+
+@pytest.mark.slow
+def test_wandb_has_a_run_for_each_trial(tmp_path, monkeypatch):
+    """Without a network each trial's folder holds its parameters, its curve and how it ended."""
+    pytest.importorskip("wandb", reason="wandb is not installed; .ci/run installs it last")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    run("trackers.py", tmp_path, "wandb")
+    ends = {}
+    for path in tmp_path.glob("wandb/offline-run-*/*.wandb"):
+        kinds = [(record.WhichOneof("record_type"), record) for record in records(path)]
+        header = next(record.run for kind, record in kinds if kind == "run")
+        assert header.run_group == "iris-wandb"
+        assert "learning_rate" in [item.key for item in header.config.update]
+        n_epochs = sum(kind == "history" for kind, _ in kinds)
+        ends[header.display_name] = (*header.tags, n_epochs)
+    assert sorted(ends) == [f"trial_{number:04d}" for number in range(12)]
+    pruned = [n_epochs for state, n_epochs in ends.values() if state == "PRUNED"]
+    assert max(pruned) < 10
+    assert list(ends.values()).count(("COMPLETE", 10)) == 12 - len(pruned)
 
 
 @pytest.mark.slow
@@ -194,9 +238,11 @@ def test_a_table_is_learned_from_raw_rows(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["parallel.py", "dask_cluster.py"])
+@pytest.mark.parametrize("name", ["parallel.py", "dask_cluster.py", "ray_cluster.py"])
 def test_many_workers_find_a_good_network(name, tmp_path):
     """The parallel searches run 12 trials and hand back the model of the best one."""
+    if name == "ray_cluster.py":
+        pytest.importorskip("ray", reason="ray is not installed; .ci/run installs it last")
     printed = run(name, tmp_path)
     trials = re.findall(r"^Trial (\d+): .* s$", printed, re.MULTILINE)
     assert sorted(map(int, trials)) == list(range(12))
@@ -240,3 +286,30 @@ def test_a_pipeline_is_tuned_with_its_network(tmp_path):
     assert "n_columns=" in printed
     accuracy = float(re.search(r"Accuracy of the saved pipeline and model: (\S+)", printed)[1])
     assert accuracy == round(float(BEST.search(printed)[1]), 4) > 0.9
+
+
+def block(language, start):
+    """Return the block of the guide of clusters that is in a language and starts so."""
+    text = (INDEX.parent / "guides" / "clusters.md").read_text()
+    return re.search(rf"```{language}\n({re.escape(start)}.*?)```", text, re.DOTALL)[1]
+
+
+def test_shellcheck_accepts_the_sbatch_script(tmp_path):
+    """The job for Slurm is a script without an error or a doubt."""
+    beside = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    if (shellcheck := shutil.which("shellcheck", path=beside)) is None:
+        pytest.skip("shellcheck is not installed; .ci/run installs it last")
+    (script := tmp_path / "search.sh").write_text(block("bash", "#!/bin/bash\n#SBATCH"))
+    done = subprocess.run([shellcheck, script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_manifest_is_that_of_a_job(tmp_path):
+    """It has what the schema of Kubernetes asks for, and no field that the schema does not know."""
+    pytest.importorskip(
+        "kubernetes_validate", reason="it is not installed; .ci/run installs it last"
+    )
+    (manifest := tmp_path / "job.yaml").write_text(block("yaml", "apiVersion: batch/v1"))
+    command = [sys.executable, "-m", "kubernetes_validate", "--strict", manifest]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
