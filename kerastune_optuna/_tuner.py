@@ -59,7 +59,7 @@ class OptunaTuner:
         sampler: "auto", "tpe", "gp", "cmaes", "random", "qmc", or "grid", which tries each
             configuration of the builder once; or an Optuna sampler. Names are seeded from `seed`.
             Default "auto": the Gaussian process "gp" draws the first 100 trials, and "tpe" those
-            after them; where PyTorch is not installed, trainings have fewer than 2,000 steps or
+            after them; where PyTorch is not installed, trainings have fewer than 3,000 steps or
             there are several objectives, "tpe" draws all.
         pruner: "wilcoxon", "median", "percentile", "halving", "hyperband", "none", or an Optuna
             pruner. Default "wilcoxon", with p_threshold=0.2, which ends a trial whose curve is

@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-# With 7 parameters a Gaussian process took a tenth of a second for the 30th trial and a quarter for
-# the 100th (tests/benchmarks/samplers.py), and the time grows with the square of the number. It is
-# to be less than a tenth of what a training takes, and 2,000 steps take two seconds or more.
+# With 7 parameters a Gaussian process took 0.4 seconds for the 30th trial and 0.2 for the 100th, TPE
+# a twentieth of that (tests/benchmarks/samplers.py on two cores), and the time grows with the
+# square of the number. Some five trials of a search train as many epochs as one that is not pruned,
+# and 3,000 steps take three seconds or more: then the process costs at most about half as much as
+# the training, for about half of the epochs.
 _MOST_OF_GP = 100  # trials
-_LEAST_STEPS = 2000  # of a training that is not stopped early
+_LEAST_STEPS = 3000  # of a training that is not stopped early
 _WITH_TORCH = f"Sampler: a Gaussian process, and TPE from trial {_MOST_OF_GP} on"
 _WITHOUT_TORCH = (
     'Sampler: TPE. With PyTorch, from pip install "kerastune_optuna[gp]", a Gaussian process finds '
@@ -48,8 +50,8 @@ def automatic(
 class GPThenTPE(GPSampler):
     """Draw the first trials by a Gaussian process, and those after them by TPE.
 
-    On learning curves of 25 tasks the process found better configurations than TPE after as many
-    epochs (tests/benchmarks/samplers.py). TPE also draws what only some trials ask for, which the
+    On learning curves of LCBench the process found better configurations than TPE after as many
+    epochs (tests/benchmarks/README.md). TPE also draws what only some trials ask for, which the
     process would leave to chance.
     """
 

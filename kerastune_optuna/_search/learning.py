@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 _DRAWS = 10  # by the sampler, then as many at random: after these hardly anything is left
 _OF_GP = 2  # draws, which take long and mostly come to the same
-# Samplers that see a pruned trial as a COMPLETE one: tests/benchmarks/samplers.py has measured that
-# these find better models for as many epochs.
+# Samplers that see a pruned trial as a COMPLETE one: the GP, which else sees a few trials alone,
+# finds better models so, and TPE finds as good ones (tests/benchmarks/README.md).
 _GAIN = (GPSampler, TPESampler)
 
 

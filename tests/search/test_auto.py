@@ -26,7 +26,7 @@ def chosen(steps, directions=("minimize",)):
     return type(sampler), line
 
 
-@pytest.mark.parametrize(("steps", "directions"), [(1999, ["minimize"]), (None, ["minimize"] * 2)])
+@pytest.mark.parametrize(("steps", "directions"), [(2999, ["minimize"]), (None, ["minimize"] * 2)])
 def test_short_trainings_and_several_objectives_have_tpe(steps, directions):
     """Nothing is said of it, since there is nothing that a user could do."""
     assert chosen(steps, directions) == (TPESampler, None)
@@ -35,13 +35,13 @@ def test_short_trainings_and_several_objectives_have_tpe(steps, directions):
 def test_without_pytorch_a_line_names_the_extra(monkeypatch):
     """TPE draws where the packages of the other one are not there."""
     monkeypatch.setitem(sys.modules, "torch", None)
-    kind, line = chosen(2000)
+    kind, line = chosen(3000)
     assert kind is TPESampler
     assert 'pip install "kerastune_optuna[gp]"' in line
 
 
 @needs_torch
-@pytest.mark.parametrize("steps", [2000, None])
+@pytest.mark.parametrize("steps", [3000, None])
 def test_long_trainings_have_a_gaussian_process(steps):
     """So have those whose data does not tell how long they are."""
     kind, line = chosen(steps)
@@ -52,7 +52,7 @@ def test_long_trainings_have_a_gaussian_process(steps):
 @needs_torch
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_the_line_comes_first_and_the_card_names_the_sampler(search, capsys):
-    """A search of 2,000 steps a training says what draws its trials, whatever the pruner does."""
+    """A search of 3,000 steps a training says what draws its trials, whatever the pruner does."""
     fit = {"epochs": 1000, "batch_size": 4, "verbose": 2}
     tuner = search(of_two_ranges, pruner=PruneAt([0]), n_trials=1, fit=fit)
     assert capsys.readouterr().out.splitlines()[0].startswith("Sampler: a Gaussian process")
