@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-# With 7 parameters a Gaussian process took 0.4 seconds for the 30th trial and 0.2 for the 100th, TPE
+# With 7 parameters a Gaussian process took 0.4 s for the 30th trial and 0.2 s for the 100th, TPE
 # a twentieth of that (tests/benchmarks/samplers.py on two cores), and the time grows with the
 # square of the number. Some five trials of a search train as many epochs as one that is not pruned,
 # and 3,000 steps take three seconds or more: then the process costs at most about half as much as
