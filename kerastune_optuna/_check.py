@@ -6,7 +6,7 @@ import difflib
 import importlib.util
 import inspect
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,17 @@ def has_study(directory: str | Path, name: str, names: Sequence[str]) -> None:
             f"directory={str(directory)!r} has no study {name!r}. Call search() first, or pass "
             f"{instead}."
         )
+
+
+def why_not_two(function: Callable[..., Any]) -> str | None:
+    """Return why a function cannot take two arguments; None where it can, or does not tell."""
+    try:
+        inspect.signature(function).bind(object(), object())
+    except TypeError as error:
+        return str(error)
+    except ValueError:  # a builtin without a signature
+        return None
+    return None
 
 
 def count(n: int, one: str) -> str:

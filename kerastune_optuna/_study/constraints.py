@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -120,15 +119,11 @@ def _check_functions(functions: object) -> None:
     for function in functions:
         if not callable(function):
             raise ArgumentTypeError(f"constraints holds {function!r}. {instead}")
-        try:
-            inspect.signature(function).bind(object(), object())
-        except TypeError as error:
+        if (why := _check.why_not_two(function)) is not None:
             raise ArgumentTypeError(
                 f"constraints holds {_name(function)}, which cannot be called with a trial and a "
-                f"model ({error}). {instead}"
-            ) from error
-        except ValueError:
-            continue  # a builtin without a signature
+                f"model ({why}). {instead}"
+            )
 
 
 def _excess(value: float, limit: float) -> float:

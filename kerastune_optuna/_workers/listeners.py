@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import keras
 
-from kerastune_optuna import _optuna
+from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentTypeError
 from kerastune_optuna._report import Progress
 from kerastune_optuna._storage import is_away, one_try
@@ -36,25 +35,21 @@ def listeners(given: Any) -> Sequence[Listener]:
     """
     each = [] if given is None else list(given) if isinstance(given, list | tuple) else [given]
     for one in each:
-        _check(one)
+        _check_one(one)
     return tuple(each)
 
 
-def _check(given: Any) -> None:
+def _check_one(given: Any) -> None:
     instead = "Pass functions that take the study and a trial, as to Optuna's optimize(callbacks=)."
     if isinstance(given, keras.callbacks.Callback):
         instead = "Pass Keras callbacks as callbacks=."
     if not callable(given):
         raise ArgumentTypeError(f"on_trial_end holds {given!r}, which cannot be called. {instead}")
-    try:
-        inspect.signature(given).bind(object(), object())
-    except TypeError as error:
+    if (why := _check.why_not_two(given)) is not None:
         raise ArgumentTypeError(
             f"on_trial_end holds {given!r}, which cannot be called with a study and a trial "
-            f"({error}). {instead}"
-        ) from error
-    except ValueError:
-        return  # a builtin without a signature
+            f"({why}). {instead}"
+        )
 
 
 class Announced(Progress):
