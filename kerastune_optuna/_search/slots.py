@@ -31,6 +31,7 @@ from kerastune_optuna._search.stopping import Deadline, Ending
 from kerastune_optuna._study import (
     DIED,
     INTERRUPTED,
+    N_PARAMS,
     REPEAT_OF,
     Watch,
     are_broken,
@@ -111,20 +112,32 @@ class Budget:
             free = _free(slots[:size])
             if (trial := take_one(study, free)) is not None:
                 is_last = len(free) == 1 and len(slots) < size
-                # A slot for which nothing is left would wait for ever.
-                if is_last and self.ending.may_go_on(study, 1 + sum(map(_is_unasked, slots))):
+                if is_last and self._is_more_left(study, slots, 1):
                     lay_out(study)
                 return trial
             if len(slots) >= size and not free and not self.reap(study, watch):
                 if not _is_any_in_doubt(study, watch):
                     return None
                 time.sleep(_POLL_OTHERS)
-            is_missing = len(slots) < size and not free
-            is_late = time.monotonic() > gives_up or not _is_any_at_work(slots)
-            if not slots or (is_missing and is_late):
-                lay_out(study)
+            if len(slots) < size and not free:
+                is_late = time.monotonic() > gives_up or not _is_any_at_work(slots)
+                self._fill(study, watch, slots, is_late=is_late)
             time.sleep(_POLL if slots else 0)
         return None
+
+    def _fill(
+        self, study: optuna.Study, watch: Watch, slots: Sequence[FrozenTrial], *, is_late: bool
+    ) -> None:
+        """Lay out the slot that another worker should have laid out long ago."""
+        if is_late and self._is_more_left(study, slots, 0):
+            lay_out(study)
+        elif watch.is_due():  # what a dead worker was about to ask for is never known
+            self.reap(study, watch)
+
+    def _is_more_left(self, study: optuna.Study, slots: Sequence[FrozenTrial], own: int) -> bool:
+        """Whether something is left to try beside what running trials, `own` more, will ask for."""
+        # A slot for which nothing is left would wait for ever, or train a configuration again.
+        return self.ending.may_go_on(study, own + sum(map(_is_unasked, slots)))
 
     def wait_for_others(self, study: optuna.Study, watch: Watch) -> bool:
         """Wait where all that is left to do is running in other processes.
@@ -333,8 +346,8 @@ def _why(dead: FrozenTrial) -> str:
 
 
 def _is_unasked(trial: FrozenTrial) -> bool:
-    """Whether a worker has begun a trial, and its builder has asked for nothing yet."""
-    return trial.state is TrialState.RUNNING and not trial.params
+    """Whether a worker has begun a trial whose builder may still ask for parameters."""
+    return trial.state is TrialState.RUNNING and N_PARAMS not in trial.user_attrs
 
 
 def is_free(trial: FrozenTrial) -> bool:
