@@ -288,6 +288,13 @@ def table(outcomes: Mapping[str, list[Outcome]], budgets: Budgets) -> Iterator[s
         yield f"| {row} | {' | '.join(cells)} |"
 
 
+def logged(log: Path | None) -> dict[Cell, Outcome]:
+    """Return the searches that a file holds, one a line."""
+    lines = log.read_text().splitlines() if log and log.exists() else []
+    rows = map(json.loads, lines)
+    return {(row, name, seed): Outcome(*outcome) for row, name, seed, *outcome in rows}
+
+
 def arguments() -> argparse.Namespace:
     """Return what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -299,7 +306,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=1, help="of each search")
     parser.add_argument("--budgets", type=int, nargs="*", default=[5, 10, 20, 40])
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--json", type=Path, help="file that gets the regrets of each search")
+    parser.add_argument("--log", type=Path, help="file of searches; those that it has are not run")
     return parser.parse_args()
 
 
@@ -311,9 +318,16 @@ def main() -> None:
     names = given.data or names_of(given.lcbench, choose=given.choose)
     budgets = tuple(given.budgets)
     cells = list(itertools.product(rows, names, given.seeds))
+    known = logged(given.log)
+    missing = [cell for cell in cells if cell not in known]
     one = partial(run, given.lcbench, given.workers, budgets)
     with ProcessPoolExecutor(given.processes, SPAWN) as pool:
-        outcomes = dict(zip(cells, pool.map(one, cells), strict=True))
+        for cell, outcome in zip(missing, pool.map(one, missing), strict=True):
+            known[cell] = outcome
+            if given.log:
+                with given.log.open("a") as log:
+                    log.write(json.dumps([*cell, *outcome]) + "\n")
+    outcomes = {cell: known[cell] for cell in cells}
     versions = ", ".join(f"{name} {version(name)}" for name in ("optuna", "scipy"))
     print(f"Measured on {date.today()} with {versions}; {len(names)} tasks, seeds {given.seeds}.")
     groups = [names] if given.lcbench else [[name] for name in names]
@@ -324,8 +338,6 @@ def main() -> None:
             *table({row: [outcomes[row, *cell] for cell in cells_of] for row in rows}, budgets),
             sep="\n",
         )
-    if given.json:
-        given.json.write_text(json.dumps([[*cell, *one.regrets] for cell, one in outcomes.items()]))
 
 
 if __name__ == "__main__":
