@@ -11,16 +11,19 @@ import keras
 from optuna.samplers import CmaEsSampler
 
 from kerastune_optuna import _check
+from kerastune_optuna._data import FitArguments, cross_validated
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, UnknownNameError
-from kerastune_optuna._search import Ending, check_pruner, check_sampler
+from kerastune_optuna._search import Budget, Deadline, Ending, check_pruner, check_sampler
 from kerastune_optuna._storage import database
 from kerastune_optuna._study import (
     Constraints,
+    Home,
     Objectives,
     check_constraints,
     opening,
     parse_objectives,
 )
+from kerastune_optuna._trial import Recipe
 
 
 class Arguments(Protocol):
@@ -281,3 +284,39 @@ def _check_store(store: object) -> None:
             f"artifact_store={store!r} has no {', '.join(lacking)}. Pass a store from "
             "optuna.artifacts, a function that returns one, or None for a folder in directory."
         )
+
+
+def budget_of(given: Arguments, n_trials: int | None, timeout: float | None) -> Budget:
+    """Return when a search of a tuner's ends: by what it was given, or by what this call was.
+
+    Raises:
+        ArgumentError: A limit cannot work.
+    """
+    check_limits(n_trials, timeout)
+    seconds = given.timeout if timeout is None else timeout
+    return Budget(
+        given.n_trials if n_trials is None else n_trials,
+        None if seconds is None else Deadline(seconds),
+        given.max_failed_trials,
+        ending=Ending(given.terminator, given.train_repeats, given.stop_at),
+    )
+
+
+def recipe_of(
+    given: Arguments, home: Home, fit: FitArguments, callbacks: Any, cv: Any, groups: Any
+) -> Recipe:
+    """Return what all trainings of one call of a tuner's share."""
+    metrics = [one.name for one in home.objectives.metrics]
+    return Recipe(
+        given.build_model,
+        home.objectives,
+        cross_validated(fit, cv, groups, given.seed, metrics),
+        callbacks,
+        given.seed,
+        given.keep_best,
+        home.store,
+        given.backup_every,
+        given.train_repeats,
+        given.executions_per_trial,
+        constraints=Constraints(given.max_params, given.max_seconds_per_trial, given.constraints),
+    )

@@ -43,16 +43,34 @@ def set_all(seed: int) -> None:
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """Put the random generators back after data was read: each pass over a DataLoader draws."""
-    state, of_numpy = random.getstate(), np.random.get_state()
-    torch = sys.modules.get("torch")
-    of_torch = None if torch is None else torch.get_rng_state()
+    state = generators()
     try:
         yield
     finally:
-        random.setstate(state)
-        np.random.set_state(of_numpy)
-        if torch is not None:
-            torch.set_rng_state(of_torch)
+        set_generators(state)
+
+
+def generators() -> dict[str, Any]:
+    """Return the states of the generators of Python, NumPy and PyTorch, in a form for JSON.
+
+    With JAX and PyTorch, the rows of arrays come in an order that these draw.
+    """
+    kind, keys, *rest = np.random.get_state()
+    torch = sys.modules.get("torch")
+    return {
+        "python": random.getstate(),
+        "numpy": [kind, np.asarray(keys).tolist(), *rest],
+        "torch": None if torch is None else torch.get_rng_state().tolist(),
+    }
+
+
+def set_generators(state: Mapping[str, Any]) -> None:
+    """Let the generators go on from states that `generators` returned."""
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    np.random.set_state(tuple(state["numpy"]))
+    if (torch := sys.modules.get("torch")) is not None and state["torch"] is not None:
+        torch.set_rng_state(torch.tensor(state["torch"], dtype=torch.uint8))
 
 
 def keras_settings() -> tuple[str, str, str, str]:

@@ -17,13 +17,18 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _report, _rerun, _search, _signals, _study, _trial, _workers
-from kerastune_optuna._arguments import absent, check_limits, check_names, check_tuner
-from kerastune_optuna._data import FitArguments, check_fit_arguments, cross_validated
+from kerastune_optuna._arguments import (
+    absent,
+    budget_of,
+    check_names,
+    check_tuner,
+    recipe_of,
+)
+from kerastune_optuna._data import FitArguments, check_fit_arguments
 from kerastune_optuna._report import Dashboard
 from kerastune_optuna._rerun import Confirmation
-from kerastune_optuna._search import Budget
 from kerastune_optuna._storage import StoreSource
-from kerastune_optuna._study import Constraint, Constraints, Home
+from kerastune_optuna._study import Constraint, Home
 from kerastune_optuna._trial import Builder, Recipe
 
 if TYPE_CHECKING:
@@ -257,7 +262,7 @@ class OptunaTuner:
         """
         told = _workers.listeners(on_trial_end)
         check_fit_arguments(fit_kwargs, is_free=self._trains_itself)
-        budget = self._budget(n_trials, timeout)
+        budget = budget_of(self, n_trials, timeout)
         recipe = self._recipe(
             FitArguments(
                 x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
@@ -339,7 +344,7 @@ class OptunaTuner:
         )
         recipe = self._recipe(given, callbacks)
         crew, recipe = _workers.prepared(home, recipe, n_workers, executor, verbose)
-        run = _workers.Run(home, recipe, self._budget(None, None), crew, verbose)
+        run = _workers.Run(home, recipe, budget_of(self, None, None), crew, verbose)
         with _signals.Brief(), _workers.guarded(home, "confirm()"):
             _rerun.confirm(run, given, chosen, executions)
         return self.confirmation
@@ -353,6 +358,88 @@ class OptunaTuner:
             TooManyFailuresError: No configuration completed two executions.
         """
         return _rerun.confirmation(self._home)
+
+    def extend(
+        self,
+        top: int = 1,
+        epochs: int = 100,
+        x: Any = None,
+        y: Any = None,
+        validation_data: Any = None,
+        *,
+        validation_split: float = 0.0,
+        callbacks: Any = None,
+        verbose: str | int = "auto",
+        n_workers: int = 1,
+        executor: Executor | None = None,
+        steps_per_execution: int | str = "auto",
+        **fit_kwargs: Any,
+    ) -> OptunaTuner:
+        """Train the best trials longer, each on from its last epoch, as further trials of the study.
+
+        The weights, the optimizer and all that chance depends on go on, so that an extension comes
+        to what one training of all epochs would have come to; the user's callbacks begin anew.
+        Pass the data of the search. Trials are ranked by the best value that they reached: what was
+        pruned may be revived, and no extension is pruned. An extension has the curve, the seed and
+        the parameters of its trial, whose number is its `extends` in results(). It does not count
+        towards `n_trials`, and the sampler does not learn from it. Called again with the same
+        arguments, say after a kill, extend() trains only what is missing.
+
+        The `keep_best` best trials keep what is needed for this, some four times their weights,
+        where that is at most 1 GiB for a trial; with backup_every=None none do.
+
+        Args:
+            top: How many of the best trials, at most `keep_best`. Default 1.
+            epochs: How many epochs they are to have in all. Default 100.
+            x: Training data as search() takes it; a study does not store it.
+            y: Targets, where `x` does not hold them.
+            validation_data: As for search().
+            validation_split: As for Model.fit. Default 0.0.
+            callbacks: As search() takes them.
+            verbose: As for search().
+            n_workers: As for search().
+            executor: As for search().
+            steps_per_execution: As for search().
+            **fit_kwargs: Anything else that Model.fit takes.
+
+        Returns:
+            The tuner, of which best_model() may be that of an extension.
+
+        Raises:
+            ArgumentError: An argument cannot work, trials have several trainings, or there are
+                several objectives. Nothing was trained.
+            NoTrialsError: Fewer trials came to a value.
+            WeightsError: What a trial ended with is not kept, is damaged, or does not fit what
+                build_model returns. Nothing was trained.
+            TunerError: What search() raises, for the same reasons.
+
+        Example:
+            >>> import keras, numpy, tempfile
+            >>> from kerastune_optuna import OptunaTuner
+            >>> x = numpy.random.default_rng(0).normal(size=(64, 4))
+            >>> data = {"x": x, "y": x.sum(axis=1), "validation_split": 0.25, "verbose": 0}
+            >>> def build_model(trial):
+            ...     units = trial.suggest_int("units", 4, 16)
+            ...     model = keras.Sequential([keras.layers.Dense(units), keras.layers.Dense(1)])
+            ...     model.compile("adam", "mse")
+            ...     return model
+            >>> folder = tempfile.mkdtemp()
+            >>> tuner = OptunaTuner(build_model, "val_loss", n_trials=2, seed=0, directory=folder)
+            >>> tuner = tuner.search(epochs=2, **data).extend(top=1, epochs=6, **data)
+            >>> tuner.results()["epochs_run"].tolist()
+            [2, 2, 6]
+        """
+        check_fit_arguments(fit_kwargs, "extend()", is_free=self._trains_itself)
+        fit = FitArguments(
+            x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
+        )
+        recipe = self._recipe(fit, callbacks)
+        _rerun.check_extension(self._home, recipe, top)
+        crew, recipe = _workers.prepared(self._home, recipe, n_workers, executor, verbose)
+        run = _workers.Run(self._home, recipe, budget_of(self, None, None), crew, verbose)
+        with _signals.Brief(), _workers.guarded(self._home, "extend()"):
+            _rerun.extend(run, top)
+        return self
 
     def refit(
         self,
@@ -714,34 +801,8 @@ class OptunaTuner:
         """Whether a fit of the builder's own gets what search() gets."""
         return _trial.trains_itself(self.build_model)
 
-    def _budget(self, n_trials: int | None, timeout: float | None) -> Budget:
-        check_limits(n_trials, timeout)
-        seconds = self.timeout if timeout is None else timeout
-        return Budget(
-            self.n_trials if n_trials is None else n_trials,
-            None if seconds is None else _search.Deadline(seconds),
-            self.max_failed_trials,
-            ending=_search.Ending(self.terminator, self.train_repeats, self.stop_at),
-        )
-
     def _recipe(
         self, fit: FitArguments, callbacks: Any, *, cv: Any = None, groups: Any = None
     ) -> Recipe:
-        """Return what all trainings of one call share."""
-        objectives = self._home.objectives
-        metrics = [one.name for one in objectives.metrics]
-        return Recipe(
-            self.build_model,
-            objectives,
-            cross_validated(
-                replace(fit, is_free=self._trains_itself), cv, groups, self.seed, metrics
-            ),
-            callbacks,
-            self.seed,
-            self.keep_best,
-            self._home.store,
-            self.backup_every,
-            self.train_repeats,
-            self.executions_per_trial,
-            constraints=Constraints(self.max_params, self.max_seconds_per_trial, self.constraints),
-        )
+        fit = replace(fit, is_free=self._trains_itself)
+        return recipe_of(self, self._home, fit, callbacks, cv, groups)

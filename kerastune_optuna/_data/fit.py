@@ -129,6 +129,15 @@ class FitArguments:
         batched = {name: getattr(self, name).batch(size) for name, size in rows.items()}
         return replace(self, kept=kept, **batched)
 
+    def skip(self, epochs: int) -> None:
+        """Let shuffles go on as after some epochs: each reading of a pipeline has an order anew."""
+        if "steps_per_epoch" in self.others:
+            return  # an epoch then goes on where the one before it ended
+        for data in (self.kept[name] for name in ("x",) if name in self.kept):
+            # Keras reads a pipeline of known length twice an epoch, the second time in vain.
+            for _ in range(epochs * (1 + (data.cardinality() >= 0))):
+                iter(data)
+
     def _rows(self, model: keras.Model) -> dict[str, int]:
         """Return which data are datasets of single rows, and in batches of what size they go."""
         size = self.others.get("batch_size")

@@ -26,8 +26,8 @@ _ATTRS = (
     "n_params",
     WORKER,
 )
-# The further user attrs of a trial of several trainings.
-_OF_SEVERAL = (record.STD, record.VALUES, record.SEEDS, record.BEST_EPOCHS)
+# The further user attrs of a trial that goes on from another, or has several trainings.
+_OF_SOME = (record.EXTENDS, record.STD, record.VALUES, record.SEEDS, record.BEST_EPOCHS)
 
 
 def results(study: optuna.Study) -> pandas.DataFrame:
@@ -43,7 +43,7 @@ def results(study: optuna.Study) -> pandas.DataFrame:
     names = sorted({name for trial in trials for name in trial.params})
     values = [f"values_{name}" for name in facts.metrics] if facts.are_several else ["value"]
     known = {attr for trial in trials for attr in trial.user_attrs}
-    attrs = [*_ATTRS, *(attr for attr in _OF_SEVERAL if attr in known)]
+    attrs = [*_ATTRS, *(attr for attr in _OF_SOME if attr in known)]
     rows = [_row(trial, names, values, attrs) for trial in trials]
     columns = ["number", "state", *values, *(f"params_{name}" for name in names), *attrs]
     return pandas.DataFrame(rows, columns=columns)

@@ -129,6 +129,7 @@ def confirm(run: Run, given: FitArguments, chosen: Sequence[FrozenTrial], count:
         train_repeats=True,
         executions=1,
         constraints=Constraints(),
+        keeps_ends=False,
     )
     if left:
         replace(run, recipe=recipe, budget=budget).go(study)

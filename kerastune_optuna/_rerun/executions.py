@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -17,7 +17,7 @@ from kerastune_optuna._search import (
     is_taken,
     take_one,
 )
-from kerastune_optuna._study import CONFIRMS, Watch, derive, lay_out, record, value_of
+from kerastune_optuna._study import CONFIRMS, EXTENDS, Watch, derive, lay_out, record, value_of
 
 if TYPE_CHECKING:
     import optuna
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from kerastune_optuna._study import Objective
 
 Key: TypeAlias = tuple[int, int]
+_K = TypeVar("_K")
 
 _POLL = 0.2  # seconds between two looks at whether the last executions have ended
 
@@ -60,26 +61,39 @@ class NoSampler(BaseSampler):
         if param_name in self._defaults:
             return self._defaults[param_name]
         raise BuilderError(
-            f"build_model asks for {param_name!r}, which trial {trial.user_attrs[CONFIRMS]} of the "
+            f"build_model asks for {param_name!r}, which trial {_origin(trial)} of the "
             "search did not have: it has changed since. Say what it is to have, by "
             f"build_model.default_params = lambda: {{{param_name!r}: ...}}; or restore the "
             "builder, or search anew with overwrite=True."
         )
 
 
+def _origin(trial: FrozenTrial) -> int:
+    """Return the number of the trial of the search whose configuration a trial has."""
+    number: int = trial.user_attrs.get(CONFIRMS, trial.user_attrs.get(EXTENDS))
+    return number
+
+
 def executions(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the trial that stands for each execution: the first that did not fail, if any.
+    """Return the trial that stands for each execution."""
+    return list(firsts(study.get_trials(deepcopy=False), key_of).values())
+
+
+def firsts(
+    trials: Iterable[FrozenTrial], key: Callable[[FrozenTrial], _K]
+) -> dict[_K, FrozenTrial]:
+    """Return the trial that stands for each key: the first that did not fail, if any.
 
     Two processes may both have laid out the same execution, and a retry follows a trial that
     failed. Optuna numbers trials in the order in which they are made, so that every process finds
     the same first one.
     """
-    found: dict[Key, FrozenTrial] = {}
-    for trial in study.get_trials(deepcopy=False):
-        before = found.get(key_of(trial))
+    found: dict[_K, FrozenTrial] = {}
+    for trial in trials:
+        before = found.get(key(trial))
         if before is None or before.state is TrialState.FAIL:
-            found[key_of(trial)] = trial
-    return list(found.values())
+            found[key(trial)] = trial
+    return found
 
 
 def key_of(trial: FrozenTrial) -> Key:
@@ -124,22 +138,19 @@ def best_of_each(study: optuna.Study, objective: Objective) -> dict[int, FrozenT
 
 
 @dataclass(frozen=True)
-class Executions(Budget):
-    """Hold when a confirm() stops: its executions are all laid out before, and none is added.
+class LaidOut(Budget):
+    """Hold when a call stops whose trials are all laid out before it runs, and none is added."""
 
-    Args:
-        asked: The keys of the executions to train. Others in the study are left to the confirm()
-            that asked for them.
-    """
-
-    asked: frozenset[Key] = frozenset()
+    def laid_out(self, study: optuna.Study) -> list[FrozenTrial]:
+        """Return the trials of the call. Others in the study are left to who asked for them."""
+        raise NotImplementedError
 
     def claim(self, study: optuna.Study, watch: Watch) -> Trial | None:
-        """Return an execution to run; None once all have ended, in other processes too."""
+        """Return a trial to run; None once all have ended, in other processes too."""
         while not self.is_over():
             if watch.is_due():
                 self.reap(study, watch)
-            laid_out = [one for one in executions(study) if key_of(one) in self.asked]
+            laid_out = self.laid_out(study)
             if (trial := take_one(study, list(filter(is_free, laid_out)))) is not None:
                 return trial
             if not any(map(is_taken, laid_out)):
@@ -151,8 +162,23 @@ class Executions(Budget):
         """Lay out nothing more."""
 
     def wait_for_others(self, study: optuna.Study, watch: Watch) -> bool:
-        """Wait no more: `claim` has waited for the executions of other processes."""
+        """Wait no more: `claim` has waited for the trials of other processes."""
         return False
 
     def make_up(self, study: optuna.Study, failed: FrozenTrial) -> None:
-        """Put nothing in the place of an execution that failed: it would fail again."""
+        """Put nothing in the place of a trial that failed: it would fail again."""
+
+
+@dataclass(frozen=True)
+class Executions(LaidOut):
+    """Hold when a confirm() stops.
+
+    Args:
+        asked: The keys of the executions to train.
+    """
+
+    asked: frozenset[Key] = frozenset()
+
+    def laid_out(self, study: optuna.Study) -> list[FrozenTrial]:
+        """Return the executions asked for."""
+        return [one for one in executions(study) if key_of(one) in self.asked]

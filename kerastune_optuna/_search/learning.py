@@ -15,7 +15,7 @@ from kerastune_optuna import _optuna
 from kerastune_optuna._search import space as _space
 from kerastune_optuna._search.grid import is_grid
 from kerastune_optuna._search.repeats import may_come_again
-from kerastune_optuna._study import are_broken, was_cut_off
+from kerastune_optuna._study import are_broken, was_cut_off, without_extensions
 
 if TYPE_CHECKING:
     import optuna
@@ -185,7 +185,8 @@ class _StudyOfAll(_optuna.ShownStudy):
     ) -> list[FrozenTrial]:
         others = {trial.number: trial for trial in self._others(states)}
         rest = [trial for trial in trials if trial.number not in others]
-        shown = sorted([*rest, *others.values()], key=lambda trial: trial.number)
+        rest = without_extensions([*rest, *others.values()])  # of other epochs than a search's
+        shown = sorted(rest, key=lambda trial: trial.number)
         return _alike(shown) if self._constrained else shown
 
     def _others(self, states: Container[TrialState] | None) -> Iterator[FrozenTrial]:

@@ -11,6 +11,8 @@ import optuna
 from optuna.study import StudyDirection
 from scipy.stats import rankdata, wilcoxon
 
+from kerastune_optuna._study import EXTENDS, sign_of, without_extensions
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -60,9 +62,14 @@ class WilcoxonPruner(optuna.pruners.BasePruner):  # Optuna's name for it, which 
 
 def _of_best(study: optuna.Study) -> dict[int, float]:
     try:
-        return study.best_trial.intermediate_values
+        best = study.best_trial
     except ValueError:  # no trial is COMPLETE
         return {}
+    if EXTENDS in best.user_attrs:  # which may have begun badly, and was not of these epochs
+        done = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+        sign = sign_of(study.direction.name.lower())
+        best = min(without_extensions(done), key=lambda one: sign * one.values[0], default=best)
+    return best.intermediate_values
 
 
 def _mean(values: Iterable[float]) -> float:

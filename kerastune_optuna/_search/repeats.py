@@ -16,6 +16,7 @@ from kerastune_optuna._study import (
     first_of_these_epochs,
     record,
     was_cut_off,
+    without_extensions,
 )
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 _LATEST = 50  # trials by which to tell whether repeats are likely
 _COPIED = (record.BEST_VALUE, record.BEST_EPOCH, record.EPOCHS, "n_params", record.SEED, "fits")
+_OTHERS = {REPEAT_OF, record.EXTENDS}  # what tells of a result that is not of one search's training
 _OF_SEVERAL = (record.VALUES, record.STD, record.SEEDS, record.BEST_EPOCHS)  # of several trainings
 
 
@@ -60,7 +62,7 @@ def _was_trained(trial: FrozenTrial) -> bool:
     A trial that broke a constraint does not count: the constraint may have changed, and where it
     has not, the new trial ends before training.
     """
-    is_ours = record.SEED in trial.user_attrs and REPEAT_OF not in trial.user_attrs
+    is_ours = record.SEED in trial.user_attrs and not _OTHERS.intersection(trial.user_attrs)
     return is_ours and not are_broken(trial)
 
 
@@ -136,7 +138,7 @@ def _of_these_epochs(
     first = first_of_these_epochs(study) if trials else 0
     return [
         one
-        for one in trials
+        for one in without_extensions(trials)
         if one.number >= first and (_has_ended(one) or (running and _runs(one)))
     ]
 

@@ -267,7 +267,7 @@ def _slots(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that count towards the size of the study, by their numbers."""
     trials = _optuna.known_trials(study, anew=True)
     # Most are sure to count, and a closer look at thousands of trials takes milliseconds.
-    others = [one for one in trials if one.state not in _SURE or record.POINT in one.system_attrs]
+    others = [one for one in trials if one.state not in _SURE or _is_marked(one)]
     left_out = {one.number for one in others if not _counts(study, one)} | _points.doubles(others)
     left_out |= idle_retries(trials)
     return [one for one in trials if one.number not in left_out] if left_out else trials
@@ -278,8 +278,15 @@ def room(study: optuna.Study, n_trials: int | None) -> int | None:
     return None if n_trials is None else max(0, n_trials - len(_slots(study)))
 
 
+def _is_marked(trial: FrozenTrial) -> bool:
+    """Whether a trial was laid out in a way that it may not count."""
+    return record.POINT in trial.system_attrs or record.EXTENDS in trial.user_attrs
+
+
 def _counts(study: optuna.Study, trial: FrozenTrial) -> bool:
     """Whether a trial counts: a failed one only where its point of a grid would fail again."""
+    if record.EXTENDS in trial.user_attrs:
+        return False
     if trial.state is TrialState.FAIL:
         return is_grid(study.sampler) and not was_cut_off(trial)
     # A grid has no use for the slot that a search with another sampler left behind.

@@ -41,7 +41,7 @@ _FINAL = (
     *(TypeError, ValueError, TunerError),
 )
 # An id of Optuna's, or the name of a backup.
-_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.backup)?")
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.backup|\.end)?")
 
 
 class ArtifactStore(Protocol):

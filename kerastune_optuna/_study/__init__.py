@@ -49,9 +49,13 @@ from kerastune_optuna._study.parts import make_part as make_part
 from kerastune_optuna._study.parts import wholes as wholes
 from kerastune_optuna._study.ranking import front as front
 from kerastune_optuna._study.ranking import value_of as value_of
+from kerastune_optuna._study.ranking import without_extensions as without_extensions
 from kerastune_optuna._study.record import BACKUP as BACKUP
+from kerastune_optuna._study.record import BEGIN as BEGIN
 from kerastune_optuna._study.record import CONFIRMS as CONFIRMS
 from kerastune_optuna._study.record import DIVERGED as DIVERGED
+from kerastune_optuna._study.record import END as END
+from kerastune_optuna._study.record import EXTENDS as EXTENDS
 from kerastune_optuna._study.record import NOT_FINITE as NOT_FINITE
 from kerastune_optuna._study.record import REPEAT_OF as REPEAT_OF
 from kerastune_optuna._study.record import RETRY_OF as RETRY_OF

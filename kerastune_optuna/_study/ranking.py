@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from kerastune_optuna._study.monitor import Objective
 
+_DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+
 
 def may_be_best(trial: FrozenTrial) -> bool:
     """Whether a trial is COMPLETE by a training of its own.
@@ -104,6 +106,41 @@ def best(study: optuna.Study, objective: Objective, n: int) -> list[FrozenTrial]
     if ids is None:
         return ranked(study.get_trials(deepcopy=False), objective, n)
     return [storage.get_trial(trial_id) for trial_id in ids]
+
+
+def without_extensions(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials that were trained from their first epoch, as a search trains them."""
+    return [trial for trial in trials if record.EXTENDS not in trial.user_attrs]
+
+
+def farthest(
+    trials: Sequence[FrozenTrial], objective: Objective, n: int | None = None
+) -> list[FrozenTrial]:
+    """Return the trials that may be trained on, or the best `n`, best first.
+
+    PRUNED ones are among them, by the best value that they reached. A trial that was trained on is
+    left out: its extension stands for it.
+
+    Args:
+        trials: All trials of a study.
+        objective: The one by which they are ranked.
+        n: How many at most; None for all.
+    """
+    done = [one for one in trials if one.state in _DONE]
+    extended = {one.user_attrs.get(record.EXTENDS) for one in done}
+    own = [one for one in done if one.number not in extended and _may_go_on(one)]
+    return heapq.nsmallest(
+        len(own) if n is None else n,
+        own,
+        key=lambda one: (objective.cost(one.user_attrs[record.BEST_VALUE]), one.number),
+    )
+
+
+def _may_go_on(trial: FrozenTrial) -> bool:
+    """Whether a training of a trial's own came to a value, and did not diverge."""
+    others = (record.REPEAT_OF, record.DIVERGED)
+    has_value = record.number(trial, record.BEST_VALUE) is not None
+    return has_value and not _excess(trial) and not any(attr in trial.user_attrs for attr in others)
 
 
 def value_of(trial: FrozenTrial) -> float:

@@ -22,6 +22,7 @@ STOP_REASON = "stop_reason"  # why its training ended
 CARD = "card"  # the key of its card; the keys of cards in the study begin so too
 REPEAT_OF = "repeat_of"  # the number of the trial whose result it has
 RETRY_OF = "retry_of"  # the number of the trial that is run again
+EXTENDS = "extends"  # the number of the trial that it trains on from its last epoch
 CONFIRMS = "confirms"  # the number of the trial whose configuration it trains
 FITS = "fits"  # the epochs of each fit, where it had several
 DIVERGED = "diverged"  # the epochs that it ran until its loss was NaN
@@ -36,6 +37,8 @@ SAMENESS = "kerastune_optuna:failure"  # equal for equal errors
 WEIGHTS = "kerastune_optuna:weights_sha256"  # the checksum of its file of weights
 VARIABLES = "kerastune_optuna:variables"  # the checksum of the variables in it
 BACKUP = "kerastune_optuna:backup"  # where its last backup is
+END = "kerastune_optuna:end"  # where the state is that its training ended with
+BEGIN = "kerastune_optuna:begin"  # where the state is that its training goes on from
 DEATHS = "kerastune_optuna:deaths"  # how many workers died of it
 POINT = "kerastune_optuna:point"  # how it was laid out, and in which order
 

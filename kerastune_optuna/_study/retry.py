@@ -22,7 +22,12 @@ _TWICE = "laid out twice"  # the stop_reason of a second retry of one trial
 _DEADLY = "its worker died {} times"  # the stop_reason of a trial that is not run again
 _MOST_DEATHS = 3  # a trial that fills the memory would kill worker after worker
 
-_SAME = (record.SEED, record.CONFIRMS)  # the user attrs that a retry has from its trial
+_STATES = (record.BACKUP, record.BEGIN)  # the system attrs that say what it goes on from
+_SAME = (
+    record.SEED,
+    record.CONFIRMS,
+    record.EXTENDS,
+)  # the user attrs that a retry has from its trial
 
 
 def was_cut_off(trial: FrozenTrial) -> bool:
@@ -56,7 +61,7 @@ def lay_out(
 
 def _lay_out_again(study: optuna.Study, trial: FrozenTrial, deaths: dict[str, Any]) -> int:
     attrs = trial.system_attrs
-    kept = {key: attrs[key] for key in (*_optuna.GRID_POINT, record.BACKUP) if key in attrs}
+    kept = {key: attrs[key] for key in (*_optuna.GRID_POINT, *_STATES) if key in attrs}
     params = {**attrs.get(_optuna.FIXED_PARAMS, {}), **trial.params}
     same = {key: trial.user_attrs[key] for key in _SAME if key in trial.user_attrs}
     return lay_out(

@@ -4,6 +4,7 @@ from kerastune_optuna._trial import custom_fit as custom_fit
 from kerastune_optuna._trial import history as history
 from kerastune_optuna._trial import weights as weights
 from kerastune_optuna._trial.architecture import has_own_code as has_own_code
+from kerastune_optuna._trial.backup import whats_wrong as whats_wrong
 from kerastune_optuna._trial.callbacks import PruningCallback as PruningCallback
 from kerastune_optuna._trial.custom_fit import trains_itself as trains_itself
 from kerastune_optuna._trial.custom_fit import worth as worth
@@ -13,11 +14,13 @@ from kerastune_optuna._trial.fits import Gate as Gate
 from kerastune_optuna._trial.fits import TrainingOver as TrainingOver
 from kerastune_optuna._trial.history import EpochLogs as EpochLogs
 from kerastune_optuna._trial.history import Row as Row
+from kerastune_optuna._trial.kept import LARGEST_STATE as LARGEST_STATE
 from kerastune_optuna._trial.kept import claim_keeping as claim_keeping
 from kerastune_optuna._trial.kept import keepers as keepers
 from kerastune_optuna._trial.kept import keeps as keeps
 from kerastune_optuna._trial.kept import rebuild as rebuild
 from kerastune_optuna._trial.kept import tidy as tidy
+from kerastune_optuna._trial.kept import tidy_ends as tidy_ends
 from kerastune_optuna._trial.overwrite import opened as opened
 from kerastune_optuna._trial.recipe import Builder as Builder
 from kerastune_optuna._trial.recipe import Recipe as Recipe

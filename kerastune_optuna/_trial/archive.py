@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ from kerastune_optuna._storage import (
     reason,
     remove,
 )
-from kerastune_optuna._study import BACKUP
+from kerastune_optuna._study import BACKUP, BEGIN, END
 from kerastune_optuna._trial.trainings import Series
 
 if TYPE_CHECKING:
@@ -67,19 +67,27 @@ class Archive:
         # attempt overwrites what the store may hold in part.
         self._name = _new_name()
         self._is_prepared = False
+        self.holds_end = (
+            False  # whether what was prepared is the state that the training ended with
+        )
         self._is_behind = False  # whether the last backup could not be saved
         self._waits_until = 0.0  # when a backup may be saved again, on the monotonic clock
 
     @property
     def state(self) -> dict[str, Any] | None:
         """The state in the last backup; None where there is no backup."""
-        path = self.folder / _STATE
-        return json.loads(path.read_text()) if path.exists() else None
+        return state_in(self.folder)
 
     def open(self, series: Series) -> None:
-        """Unpack the last whole backup, and let the series go on from the trainings in it."""
-        self._record = _recorded(self._trial) if self._is_used else None
-        if self._record is None or not self._unpack(self._record):
+        """Unpack the last whole backup, and let the series go on from the trainings in it.
+
+        The extension of another trial begins with the state that this one ended with.
+        """
+        if not self._is_used:
+            return
+        self._record, begin = (_recorded(self._trial, attr) for attr in (BACKUP, BEGIN))
+        records = [*chain(self._record), *chain(begin)]
+        if not records or not self._unpack(records):
             return
         series.resume((self.state or {})["series"], self._weights())
 
@@ -143,7 +151,7 @@ class Archive:
         """Put the working files into the store as one file, which the trial names before."""
         last = self._record
         with scratch() as folder:
-            packed = Path(shutil.make_archive(str(Path(folder, "backup")), "tar", self.folder))
+            packed = self._packed(folder)
             record = {"id": self._name, "sha256": digest(packed), "previous": last}
             if not self._let_know(record):
                 return  # the storage is away: the last backup stays the one that counts
@@ -154,6 +162,22 @@ class Archive:
             for one in chain(last):
                 remove(self._store, one["id"])
             self._record = {**record, "previous": None}
+
+    def _packed(self, folder: str) -> Path:
+        return Path(shutil.make_archive(str(Path(folder, "backup")), "tar", self.folder))
+
+    def save_end(self) -> None:
+        """Save the state that the training ended with, where it was prepared, for an extension."""
+
+        def pack() -> None:
+            with scratch() as folder:
+                packed, name = self._packed(folder), f"{uuid.uuid4()}.end"
+                record = {"id": name, "sha256": digest(packed), "previous": None}
+                _optuna.set_attr(self._trial, END, record)  # before the file: it is found again
+                put(self._store, name, packed, in_haste=True)
+
+        if self.holds_end:
+            self._try(pack)
 
     def _put(self, packed: Path) -> bool:
         """Put a backup into the store; False where that is left to the next one.
@@ -198,14 +222,10 @@ class Archive:
             return False
         return True
 
-    def _unpack(self, record: Mapping[str, Any]) -> bool:
+    def _unpack(self, records: Sequence[Mapping[str, Any]]) -> bool:
         """Get the last whole backup out of the store; False where there is none."""
-        with scratch() as folder:
-            packed = Path(folder, "backup.tar")
-            for one in chain(record):
-                if self._fetch(one["id"], packed) and digest(packed) == one["sha256"]:
-                    shutil.unpack_archive(packed, self.folder, filter="data")
-                    return True
+        if any(unpack(self._store, one, self.folder) for one in records):
+            return True
         print(
             f"The backup of trial {self._trial.number} is lost or damaged: it starts anew",
             file=sys.stderr,  # whatever verbose says: it is not progress
@@ -213,12 +233,25 @@ class Archive:
         )
         return False
 
-    def _fetch(self, name: str, path: Path) -> bool:
-        """Get a file out of the store; False where that fails, for whatever reason."""
+
+def unpack(store: StoreSource, record: Mapping[str, Any], folder: Path) -> bool:
+    """Unpack a file of the store that a trial has on record; False where it is not whole."""
+    with scratch() as place:
+        packed = Path(place, "backup.tar")
         try:
-            return fetch(self._store, name, path)
+            is_there = fetch(store, record["id"], packed)
         except Exception:  # each kind of store has errors of its own, with no base in common
-            return False  # which the caller prints: the backup is lost, and the trial starts anew
+            return False  # which the caller tells
+        if is_there and digest(packed) == record["sha256"]:
+            shutil.unpack_archive(packed, folder, filter="data")
+            return True
+    return False
+
+
+def state_in(folder: Path) -> dict[str, Any] | None:
+    """Return the state in an unpacked backup; None where there is no backup."""
+    path = folder / _STATE
+    return json.loads(path.read_text()) if path.exists() else None
 
 
 def chain(record: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
@@ -232,7 +265,7 @@ def _new_name() -> str:
     return f"{uuid.uuid4()}.backup"
 
 
-def _recorded(trial: optuna.Trial) -> dict[str, Any] | None:
-    """Return the record that the trial has of its last backup; None where it has none."""
-    record: dict[str, Any] | None = _optuna.as_known(trial).system_attrs.get(BACKUP)
+def _recorded(trial: optuna.Trial, attr: str) -> dict[str, Any] | None:
+    """Return the record that the trial has of a backup; None where it has none."""
+    record: dict[str, Any] | None = _optuna.as_known(trial).system_attrs.get(attr)
     return record

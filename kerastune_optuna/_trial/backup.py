@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 
 from kerastune_optuna import _optuna
-from kerastune_optuna._backend import begin_at, optimizer_of
+from kerastune_optuna._backend import begin_at, generators, optimizer_of, set_generators
 from kerastune_optuna._data import FitArguments, to_plain
+from kerastune_optuna._scratch import scratch
 from kerastune_optuna._signals import requested
 from kerastune_optuna._storage import (
     StoreSource,
@@ -20,8 +22,10 @@ from kerastune_optuna._storage import (
     size_of,
     telling_room,
 )
-from kerastune_optuna._study import BACKUP
-from kerastune_optuna._trial.archive import Archive, chain
+from kerastune_optuna._study import BACKUP, BEGIN, END
+from kerastune_optuna._trial import architecture
+from kerastune_optuna._trial import state as _state
+from kerastune_optuna._trial.archive import Archive, chain, state_in, unpack
 from kerastune_optuna._trial.callbacks import BestWeights, PruningCallback
 from kerastune_optuna._trial.custom_fit import OwnPruning
 from kerastune_optuna._trial.history import EpochLogs
@@ -58,6 +62,7 @@ class Backup(keras.callbacks.BackupAndRestore):
         watch: The trial's Stopwatch, before this one in the list.
         every: Seconds between two backups at least.
         fit: The data that the model is trained on.
+        keeps_end: Whether to keep the state that the training ends with, asked at its last epoch.
     """
 
     # Without this, Keras waits for each batch, to read its logs from the device.
@@ -73,6 +78,7 @@ class Backup(keras.callbacks.BackupAndRestore):
         watch: Stopwatch,
         every: float,
         fit: FitArguments,
+        keeps_end: Callable[[keras.Model], bool],
     ) -> None:
         super().__init__(str(archive.folder), delete_checkpoint=False)
         self._archive = archive
@@ -83,6 +89,7 @@ class Backup(keras.callbacks.BackupAndRestore):
         self._watch = watch
         self._every = every
         self._fit = fit
+        self._keeps_end = keeps_end
         self._saved = self._prepared = self._ended = time.monotonic()
         self._cost: float | None = None  # seconds that it took to prepare the last one
         self._last: int | None = None  # the last epoch that came to its end in this process
@@ -120,14 +127,18 @@ class Backup(keras.callbacks.BackupAndRestore):
         if has_best:
             skipped = [optimizer_of(self.model)]
             keras.saving.load_weights(self.model, self._path(_BEST), objects_to_skip=skipped)
-            self._best.resume()
+            self._best.resume(_arrays(state, "generators_of_best"))
         super().on_train_begin()
         if state.get("is_stopped"):  # by a callback: there are no more epochs to train
             begin_at(self.model, self.params["epochs"])
         if state.get("checksum") not in (None, checksum(self.model)):
             raise ValueError("not all of the weights were loaded")
         if not has_best and state["best_epoch"] is not None:
-            self._best.resume()
+            self._best.resume(_arrays(state, "generators_of_best"))
+        _state.set_generators(self.model, _arrays(state, "generators"))
+        self._fit.skip(state["epochs_run"])
+        if "chance" in state:  # which older backups do not have, nor the generators
+            set_generators(state["chance"])
 
     def _is_unbuilt_optimizer(self, value: object) -> bool:
         if not isinstance(value, keras.optimizers.Optimizer) or value is optimizer_of(self.model):
@@ -141,12 +152,20 @@ class Backup(keras.callbacks.BackupAndRestore):
             now = time.monotonic()
             is_due = self._pruning.cut_off or now - self._saved >= self._every
             lasted, self._ended = now - self._ended, now
-            if is_due or (lasted > SOON and self._is_cheap(now)):
+            is_end = self._is_end(epoch)
+            if is_due or is_end or (lasted > SOON and self._is_cheap(now)):
                 self._write(epoch, logs)
+                self._archive.holds_end = is_end
             if not is_due:
                 return
         self._archive.save()  # where this epoch was left early, the one prepared before it
         self._saved = time.monotonic()
+
+    def _is_end(self, epoch: int) -> bool:
+        """Whether the training ends with this epoch by itself, and its state is to be kept."""
+        if self._pruning.cut_off or not self._pruning.is_last(epoch):
+            return False
+        return self._keeps_end(self.model)
 
     def _write(self, epoch: int, logs: Mapping[str, Any] | None) -> None:
         """Prepare a backup, and measure how long that takes."""
@@ -169,6 +188,10 @@ class Backup(keras.callbacks.BackupAndRestore):
             self._save_best(epoch)
         return {
             "checksum": checksum(self.model),
+            "architecture": architecture.tell(self.model),
+            "generators": _lists(_state.state_of_generators(self.model)),
+            "generators_of_best": _lists(self._best.generators),
+            "chance": generators(),
             **self._pruning.state(),
             "logs": self._logs.rows,
             "seconds": self._watch.seconds,
@@ -183,13 +206,13 @@ class Backup(keras.callbacks.BackupAndRestore):
         best = self._pruning.best_epoch
         if best is None or (best == epoch and not self._has_ended):
             return
-        now = self.model.get_weights()
+        now = [*self.model.get_weights(), *_state.state_of_generators(self.model)]
         self._best.restore()
         try:
             skipped = [optimizer_of(self.model)]
             keras.saving.save_weights(self.model, self._path(_BEST), objects_to_skip=skipped)
         finally:
-            self.model.set_weights(now)
+            _state.give_back(self.model, now)
 
     def _path(self, name: str) -> Path:
         return self._archive.folder / name
@@ -209,9 +232,41 @@ class BackupOfFits(Backup):
             self._write(self._last, logs)
 
 
+def whats_wrong(store: StoreSource, trial: FrozenTrial, model: keras.Model) -> str | None:
+    """Return why a training of this model cannot go on where a trial ended; None where it can."""
+    with scratch() as folder:
+        place = Path(folder)
+        if not unpack(store, trial.system_attrs[END], place):
+            return "is lost or damaged"
+        state = state_in(place) or {}
+        changed = architecture.difference(state["architecture"], architecture.tell(model))
+        if changed is None and not lacks_variables(model):
+            changed = _misfit(place / "latest.weights.h5", state, model)
+        return None if changed is None else f"does not fit what build_model returns now: {changed}"
+
+
+def _misfit(path: Path, state: Mapping[str, Any], model: keras.Model) -> str | None:
+    try:
+        skipped = [optimizer_of(model)]
+        keras.saving.load_weights(model, path, objects_to_skip=skipped)
+    except Exception as error:  # Keras raises many kinds for weights that do not fit
+        return str(error)
+    return None if state["checksum"] == checksum(model) else "not all of its weights were loaded"
+
+
+def _lists(states: _state.State) -> list[Any]:
+    """Return states of seed generators in a form that JSON holds."""
+    return [one.tolist() for one in states]
+
+
+def _arrays(state: Mapping[str, Any], name: str) -> _state.State:
+    return [np.asarray(one, "uint32") for one in state.get(name, [])]
+
+
 def forget(trial: optuna.Trial) -> None:
     """Let a trial start anew, whatever was backed up of it."""
-    _optuna.set_attr(trial, BACKUP, None)
+    for attr in (BACKUP, BEGIN):
+        _optuna.set_attr(trial, attr, None)
 
 
 def discard(store: StoreSource, trial: FrozenTrial) -> None:
@@ -229,6 +284,23 @@ def discard_orphans(store: StoreSource, study: optuna.Study) -> None:
         remove(store, orphan)
 
 
-def _ids(trial: FrozenTrial) -> set[str]:
+def discard_ends(store: StoreSource, trials: Sequence[FrozenTrial], kept: set[int]) -> None:
+    """Delete the states that trainings ended with, but for those that are needed.
+
+    Args:
+        store: Where they are.
+        trials: All trials of a study.
+        kept: The numbers of the trials that keep theirs. What an extension begins with that has
+            not ended stays too.
+    """
+    own = {n for one in trials if one.number in kept for n in _ids(one, END)}
+    begun = {n for one in trials if not one.state.is_finished() for n in _ids(one, BEGIN)}
+    # A RUNNING trial may just be saving its own.
+    left = {n for one in trials if one.state.is_finished() for n in _ids(one, END)}
+    for name in left - own - begun:
+        remove(store, name)
+
+
+def _ids(trial: FrozenTrial, attr: str = BACKUP) -> set[str]:
     """Return the names under which the store may have backups of a trial."""
-    return {one["id"] for one in chain(trial.system_attrs.get(BACKUP))}
+    return {one["id"] for one in chain(trial.system_attrs.get(attr))}

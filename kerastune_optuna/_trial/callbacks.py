@@ -110,10 +110,10 @@ class PruningCallback(KerasPruningCallback):
         if self.cut_off:
             return  # Keras ends an epoch like any other after the batch at which it is to stop
         self._take(epoch, logs or {})
-        if _signals.requested() and not self._is_last(epoch):
+        if _signals.requested() and not self.is_last(epoch):
             self.break_off()
 
-    def _is_last(self, epoch: int) -> bool:
+    def is_last(self, epoch: int) -> bool:
         """Whether training ends with an epoch by itself."""
         return self._is_stopped or epoch + 1 >= self.params.get("epochs", 0)
 
@@ -308,9 +308,14 @@ class BestWeights(keras.callbacks.Callback):
         """Return the state of the best epoch; the weights as they are where no epoch was seen."""
         return self.model.get_weights() if self.state is None else self.state
 
-    def resume(self) -> None:
+    @property
+    def generators(self) -> State:
+        """The states of the seed generators at the best epoch."""
+        return self.best_or_last()[len(self.model.weights) :]
+
+    def resume(self, generators: State) -> None:
         """Take the weights that the model has now for those of the best epoch."""
-        self.state = self.model.get_weights()
+        self.state = [*self.model.get_weights(), *generators]
 
 
 def _holds_nan(variable: keras.Variable, value: NDArray[Any]) -> bool:

@@ -65,6 +65,7 @@ def _delete(study: optuna.Study, store: StoreSource) -> None:
         weights.discard(store, storage, trial)
         history.discard(store, storage, trial)
         backup.discard(store, trial)
+        backup.discard_ends(store, [trial], set())
     _remove(study)
 
 

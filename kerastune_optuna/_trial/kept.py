@@ -15,9 +15,10 @@ from optuna.trial import FrozenTrial, TrialState
 from kerastune_optuna import _optuna
 from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import WeightsError
-from kerastune_optuna._storage import StoreSource
+from kerastune_optuna._storage import StoreSource, size_of
 from kerastune_optuna._study import ranking, record
 from kerastune_optuna._trial import backup, history, weights
+from kerastune_optuna._trial.custom_fit import trains_itself
 from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
 from kerastune_optuna._trial.variables import make_again, remember, unbuildable
 from kerastune_optuna._trial.weights import UnfitWeightsError
@@ -25,6 +26,8 @@ from kerastune_optuna._trial.weights import UnfitWeightsError
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
+LARGEST_STATE = 1 << 30  # bytes: a larger model keeps no state to be trained on from
+_OF_A_STATE = 4  # times the weights: the last ones, two slots of an optimizer, the best ones
 _UNASKED = 1  # how many trials keep their weights where no search asked for a number
 
 
@@ -123,6 +126,52 @@ def _complete_before(study: optuna.Study) -> Iterator[FrozenTrial]:
     # Trials that ended since are missing. Most trials are outranked by these already, and only for
     # the others do the callers read all trials from the storage.
     return filter(ranking.may_be_best, _optuna.known_trials(study))
+
+
+def may_keep_end(
+    study: optuna.Study,
+    trial: optuna.Trial,
+    value: float | None,
+    recipe: Recipe,
+    model: keras.Model,
+) -> bool:
+    """Whether a trial is to keep the state that its training ends with, as the study stands.
+
+    Args:
+        study: The study.
+        trial: The trial, at the end of its training.
+        value: The best value that it reached; None for none.
+        recipe: The recipe of the search.
+        model: The trial's model.
+    """
+    if value is None or not (count := _keeps_ends(study, recipe)):
+        return False
+    if _OF_A_STATE * size_of(model) > LARGEST_STATE:
+        return False
+    source, watched = trial.user_attrs.get(record.EXTENDS), recipe.objectives.watched
+    others = [one for one in _optuna.known_trials(study) if one.number != source]
+    best = ranking.farthest(others, watched, count)
+    return len(best) < count or watched.cost(value) < watched.cost(reached(best[-1]))
+
+
+def reached(trial: FrozenTrial) -> float:
+    """Return the best value that a trial reached, COMPLETE or PRUNED."""
+    return float(trial.user_attrs[record.BEST_VALUE])
+
+
+def _keeps_ends(study: optuna.Study, recipe: Recipe) -> int:
+    """Return how many trials keep the state that their training ended with."""
+    if not recipe.keeps_ends or recipe.objectives.are_several:
+        return 0
+    has_one = recipe.n_trainings == 1 and not trains_itself(recipe.build_model)
+    return keeps(study, recipe.keep_best) if has_one else 0
+
+
+def tidy_ends(study: optuna.Study, recipe: Recipe) -> None:
+    """Delete the states that trainings ended with of all trials but those that keep theirs."""
+    trials = study.get_trials(deepcopy=False)
+    best = ranking.farthest(trials, recipe.objectives.watched, _keeps_ends(study, recipe))
+    backup.discard_ends(recipe.store, trials, {trial.number for trial in best})
 
 
 def tidy(study: optuna.Study, store: StoreSource, keepers: Callable[[], set[int]]) -> None:

@@ -34,7 +34,13 @@ from kerastune_optuna._trial import (
 from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._trial.backup import UnfitBackupError
 from kerastune_optuna._trial.callbacks import PruningCallback
-from kerastune_optuna._trial.kept import discard_outranked, enters_best, keepers, save
+from kerastune_optuna._trial.kept import (
+    discard_outranked,
+    enters_best,
+    keepers,
+    save,
+    tidy_ends,
+)
 from kerastune_optuna._trial.recipe import Lesson, Recipe, build
 from kerastune_optuna._trial.rehearsal import make_ready_to_keep
 from kerastune_optuna._trial.score import score
@@ -94,6 +100,8 @@ def run_trial(
         backup.discard(recipe.store, finished)
         if weights.has(_optuna.storage_of(study), finished):
             discard_outranked(study, recipe.store, partial(keepers, study, recipe))
+        if record.END in finished.system_attrs:
+            tidy_ends(study, recipe)
     except StoreAwayError as away:
         wrong = wrong or away  # missing weights matter more than files left over
     if wrong is not None:
@@ -226,6 +234,7 @@ def _conclude(
     trial.set_user_attr(N_PARAMS, model.count_params())
     recipe.constraints.take_time(trial, series.seconds)
     error = history.save(recipe.store, trial, series.rows) if recipe.keep_best else None
+    task.archive.save_end()
     if not training.came_to_its_end:
         return _Outcome(training.state, error=error)
     error = task.archive.error or error

@@ -25,7 +25,7 @@ def give_back(model: keras.Model, state: State) -> None:
     """Give a model a state that it had; one without generators leaves those as they are."""
     n = len(model.weights)
     model.set_weights(list(state[:n]))
-    _set_generators(model, state[n:])
+    set_generators(model, state[n:])
 
 
 def put(path: Path, model: keras.Model) -> None:
@@ -38,10 +38,11 @@ def put(path: Path, model: keras.Model) -> None:
 def take(path: Path, model: keras.Model) -> None:
     """Give the generators of a model the states that its file of weights holds."""
     with h5py.File(path, "r") as file:
-        _set_generators(model, list(file.attrs.get(_PLACE, ())))
+        set_generators(model, list(file.attrs.get(_PLACE, ())))
 
 
-def _set_generators(model: keras.Model, state: State) -> None:
+def set_generators(model: keras.Model, state: State) -> None:
+    """Give the generators of a model the states that they had."""
     # A builder that has changed may make a model with more generators, or fewer.
     for variable, value in zip(_generators(model), state, strict=False):
         variable.assign(value)

@@ -20,6 +20,7 @@ from kerastune_optuna._trial.backup import Backup, BackupOfFits
 from kerastune_optuna._trial.fits import Fits, Gate
 from kerastune_optuna._trial.history import EpochLogs
 from kerastune_optuna._trial.hparams import for_boards
+from kerastune_optuna._trial.kept import may_keep_end
 from kerastune_optuna._trial.recipe import Lesson, Recipe
 from kerastune_optuna._trial.rehearsal import make_ready_to_keep, names_of_metrics
 from kerastune_optuna._trial.stop import StopOnRequest
@@ -58,7 +59,9 @@ class Training:
         if recipe.backup_every is not None:
             kept = (self.pruning, self.best, self.logs, self.watch)
             kind = BackupOfFits if isinstance(self.pruning, custom_fit.OwnPruning) else Backup
-            backups = [kind(task.archive, task.series, *kept, recipe.backup_every, lesson.fit)]
+            keeps_end = partial(self._keeps_end, task)
+            data = lesson.fit, keeps_end
+            backups = [kind(task.archive, task.series, *kept, recipe.backup_every, *data)]
         self.callbacks = [stop, self.watch, *self.of_user, *ours, *backups]
         if isinstance(self.pruning, custom_fit.OwnPruning):
             self.pruning.fits = Fits(self.logs, ours, of_first=backups)
@@ -66,6 +69,11 @@ class Training:
             self.callbacks = [Gate(self.pruning.begin_fit), *ends, self.pruning.fits]
         keywords = {**lesson.fit.as_keywords(), "verbose": 0, "callbacks": self.callbacks}
         self.fit = partial(custom_fit.fit, recipe.build_model, task.trial, self.pruning, keywords)
+
+    def _keeps_end(self, task: Task, model: keras.Model) -> bool:
+        """Whether the trial is to keep the state that this training ends with."""
+        best = self.pruning.best_value if self.pruning.diverged is None else None
+        return may_keep_end(task.study, task.trial, best, task.recipe, model)
 
     @property
     def came_to_its_end(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
@@ -49,6 +49,30 @@ def claim(study: optuna.Study, recipe: Recipe, n_trials: int | None) -> None:
     Raises:
         StudyMismatchError: Its trials were measured on other validation data.
     """
+    before, now = check(study, recipe)
+    if n_trials is not None and len(opening.finished(study)) >= n_trials:
+        return
+    is_other = any(_changes(before, now)) or before.get("code") not in (None, now["code"])
+    study.set_user_attr(record.GIVEN, {**before, **{k: v for k, v in now.items() if v is not None}})
+    opening.note_epochs(study, recipe.epochs_of_a_trial, is_other=is_other)
+
+
+def check(
+    study: optuna.Study, recipe: Recipe, *, but: Container[str] = ()
+) -> tuple[Mapping[str, Any], dict[str, Any]]:
+    """Check that new trials compare with those of the study, and warn of what has changed.
+
+    Args:
+        study: The study.
+        recipe: What its new trials share.
+        but: The names of what may have changed.
+
+    Returns:
+        What its latest search gave to trials, and what the recipe does.
+
+    Raises:
+        StudyMismatchError: Its trials were measured on other validation data.
+    """
     before, now = study.user_attrs.get(record.GIVEN, {}), _given(recipe)
     if any(map(_has_result, study.get_trials(deepcopy=False))):
         if _are_others(before.get("validation"), now["validation"]):
@@ -58,16 +82,12 @@ def claim(study: optuna.Study, recipe: Recipe, n_trials: int | None) -> None:
                 "train_test_split drew these rows, give it random_state=. Else pass the same "
                 f"validation data, {_ANEW}."
             )
-        if changes := list(_changes(before, now)):
+        if changes := list(_changes(before, now, but)):
             _check.warn(
                 f"Not as in the trials that study {study.study_name!r} has: {'; '.join(changes)}. "
                 f"Their values may not compare with those of new ones. Pass {_ANEW}."
             )
-    if n_trials is not None and len(opening.finished(study)) >= n_trials:
-        return
-    is_other = any(_changes(before, now)) or before.get("code") not in (None, now["code"])
-    study.set_user_attr(record.GIVEN, {**before, **{k: v for k, v in now.items() if v is not None}})
-    opening.note_epochs(study, recipe.epochs_of_a_trial, is_other=is_other)
+    return before, now
 
 
 def _given(recipe: Recipe) -> dict[str, Any]:
@@ -91,9 +111,11 @@ def _validation(recipe: Recipe) -> list[Any] | None:
     return measure(fit.validation_data)
 
 
-def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+def _changes(
+    before: Mapping[str, Any], now: Mapping[str, Any], but: Container[str] = ()
+) -> Iterator[str]:
     for name in ("epochs", "batch_size"):
-        if before.get(name) not in (None, now[name]):
+        if name not in but and before.get(name) not in (None, now[name]):
             yield f"{name} was {before[name]} and is {now[name]}"
     if _are_others(before.get("training"), now["training"]):
         yield "the training data is another"

@@ -40,6 +40,7 @@ from kerastune_optuna._trial import (
     opened,
     settle,
     tidy,
+    tidy_ends,
     trains_itself,
 )
 from kerastune_optuna._workers import card, comparable
@@ -205,6 +206,7 @@ def search(
     comparable.claim(study, recipe, budget.n_trials)
     recipe = replace(recipe, keep_best=claim_keeping(study, recipe.keep_best))
     tidy(study, home.store, partial(keepers, study, recipe))
+    tidy_ends(study, recipe)
     study.pruner = made_pruner(pruner, recipe.last_epoch)
     drawn, chosen = start_sampler(study, sampler, recipe.seed, recipe.steps_of_a_trial)
     space, memory = room(study, budget.n_trials), Memory(share=1.0)
@@ -217,4 +219,5 @@ def search(
     if overwrite:
         settle(study)
     tidy(study, home.store, partial(keepers, study, recipe))
+    tidy_ends(study, recipe)
     check_study(study)
