@@ -11,19 +11,16 @@ import keras
 from optuna.samplers import CmaEsSampler
 
 from kerastune_optuna import _check
-from kerastune_optuna._data import FitArguments, cross_validated
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, UnknownNameError
 from kerastune_optuna._search import Budget, Deadline, Ending, check_pruner, check_sampler
 from kerastune_optuna._storage import database
 from kerastune_optuna._study import (
     Constraints,
-    Home,
     Objectives,
     check_constraints,
     opening,
     parse_objectives,
 )
-from kerastune_optuna._trial import Recipe
 
 
 class Arguments(Protocol):
@@ -299,24 +296,4 @@ def budget_of(given: Arguments, n_trials: int | None, timeout: float | None) -> 
         None if seconds is None else Deadline(seconds),
         given.max_failed_trials,
         ending=Ending(given.terminator, given.train_repeats, given.stop_at),
-    )
-
-
-def recipe_of(
-    given: Arguments, home: Home, fit: FitArguments, callbacks: Any, cv: Any, groups: Any
-) -> Recipe:
-    """Return what all trainings of one call of a tuner's share."""
-    metrics = [one.name for one in home.objectives.metrics]
-    return Recipe(
-        given.build_model,
-        home.objectives,
-        cross_validated(fit, cv, groups, given.seed, metrics),
-        callbacks,
-        given.seed,
-        given.keep_best,
-        home.store,
-        given.backup_every,
-        given.train_repeats,
-        given.executions_per_trial,
-        constraints=Constraints(given.max_params, given.max_seconds_per_trial, given.constraints),
     )

@@ -22,7 +22,6 @@ from kerastune_optuna._arguments import (
     budget_of,
     check_names,
     check_tuner,
-    recipe_of,
 )
 from kerastune_optuna._data import FitArguments, check_fit_arguments
 from kerastune_optuna._report import Dashboard
@@ -375,7 +374,7 @@ class OptunaTuner:
         steps_per_execution: int | str = "auto",
         **fit_kwargs: Any,
     ) -> OptunaTuner:
-        """Train the best trials longer, each on from its last epoch, as further trials of the study.
+        """Train the best trials longer, from their last epochs, as further trials of the study.
 
         The weights, the optimizer and all that chance depends on go on, so that an extension comes
         to what one training of all epochs would have come to; the user's callbacks begin anew.
@@ -805,4 +804,4 @@ class OptunaTuner:
         self, fit: FitArguments, callbacks: Any, *, cv: Any = None, groups: Any = None
     ) -> Recipe:
         fit = replace(fit, is_free=self._trains_itself)
-        return recipe_of(self, self._home, fit, callbacks, cv, groups)
+        return _workers.recipe_of(self, self._home, fit, callbacks, cv, groups)

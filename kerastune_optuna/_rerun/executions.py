@@ -70,8 +70,8 @@ class NoSampler(BaseSampler):
 
 def _origin(trial: FrozenTrial) -> int:
     """Return the number of the trial of the search whose configuration a trial has."""
-    number: int = trial.user_attrs.get(CONFIRMS, trial.user_attrs.get(EXTENDS))
-    return number
+    attr = CONFIRMS if CONFIRMS in trial.user_attrs else EXTENDS
+    return int(trial.user_attrs[attr])
 
 
 def executions(study: optuna.Study) -> list[FrozenTrial]:

@@ -23,11 +23,8 @@ _DEADLY = "its worker died {} times"  # the stop_reason of a trial that is not r
 _MOST_DEATHS = 3  # a trial that fills the memory would kill worker after worker
 
 _STATES = (record.BACKUP, record.BEGIN)  # the system attrs that say what it goes on from
-_SAME = (
-    record.SEED,
-    record.CONFIRMS,
-    record.EXTENDS,
-)  # the user attrs that a retry has from its trial
+# The user attrs that a retry has from its trial.
+_SAME = (record.SEED, record.CONFIRMS, record.EXTENDS)
 
 
 def was_cut_off(trial: FrozenTrial) -> bool:

@@ -151,7 +151,7 @@ class Archive:
         """Put the working files into the store as one file, which the trial names before."""
         last = self._record
         with scratch() as folder:
-            packed = self._packed(folder)
+            packed = self._packed(Path(folder))
             record = {"id": self._name, "sha256": digest(packed), "previous": last}
             if not self._let_know(record):
                 return  # the storage is away: the last backup stays the one that counts
@@ -163,15 +163,15 @@ class Archive:
                 remove(self._store, one["id"])
             self._record = {**record, "previous": None}
 
-    def _packed(self, folder: str) -> Path:
-        return Path(shutil.make_archive(str(Path(folder, "backup")), "tar", self.folder))
+    def _packed(self, folder: Path) -> Path:
+        return Path(shutil.make_archive(str(folder / "backup"), "tar", self.folder))
 
     def save_end(self) -> None:
         """Save the state that the training ended with, where it was prepared, for an extension."""
 
         def pack() -> None:
             with scratch() as folder:
-                packed, name = self._packed(folder), f"{uuid.uuid4()}.end"
+                packed, name = self._packed(Path(folder)), f"{uuid.uuid4()}.end"
                 record = {"id": name, "sha256": digest(packed), "previous": None}
                 _optuna.set_attr(self._trial, END, record)  # before the file: it is found again
                 put(self._store, name, packed, in_haste=True)

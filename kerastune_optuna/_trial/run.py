@@ -97,16 +97,21 @@ def run_trial(
         raise
     wrong = outcome.error
     try:
-        backup.discard(recipe.store, finished)
-        if weights.has(_optuna.storage_of(study), finished):
-            discard_outranked(study, recipe.store, partial(keepers, study, recipe))
-        if record.END in finished.system_attrs:
-            tidy_ends(study, recipe)
+        _remove_leftovers(study, finished, recipe)
     except StoreAwayError as away:
         wrong = wrong or away  # missing weights matter more than files left over
     if wrong is not None:
         raise wrong
     return finished
+
+
+def _remove_leftovers(study: optuna.Study, finished: FrozenTrial, recipe: Recipe) -> None:
+    """Delete what a finished trial needs no more, or what others kept that it now outranks."""
+    backup.discard(recipe.store, finished)
+    if weights.has(_optuna.storage_of(study), finished):
+        discard_outranked(study, recipe.store, partial(keepers, study, recipe))
+    if record.END in finished.system_attrs:
+        tidy_ends(study, recipe)
 
 
 def _train(

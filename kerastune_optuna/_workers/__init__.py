@@ -8,5 +8,6 @@ from kerastune_optuna._workers.listeners import listeners as listeners
 from kerastune_optuna._workers.plan import Run as Run
 from kerastune_optuna._workers.plan import guarded as guarded
 from kerastune_optuna._workers.plan import prepared as prepared
+from kerastune_optuna._workers.plan import recipe_of as recipe_of
 from kerastune_optuna._workers.plan import search as search
 from kerastune_optuna._workers.warnings import shown_once as shown_once

@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import optuna
 from optuna.pruners import BasePruner
@@ -15,7 +16,14 @@ from optuna.trial import TrialState
 
 from kerastune_optuna import _check, _signals, _source
 from kerastune_optuna._backend import Memory, keras_settings
-from kerastune_optuna._data import VERBOSITIES, check_kinds, check_training, told
+from kerastune_optuna._data import (
+    VERBOSITIES,
+    FitArguments,
+    check_kinds,
+    check_training,
+    cross_validated,
+    told,
+)
 from kerastune_optuna._report import Plan, progress_for
 from kerastune_optuna._search import (
     Budget,
@@ -27,7 +35,7 @@ from kerastune_optuna._search import (
     start_sampler,
 )
 from kerastune_optuna._storage import check_store, database
-from kerastune_optuna._study import Home, finished, opening
+from kerastune_optuna._study import Constraints, Home, finished, opening
 from kerastune_optuna._trial import (
     Recipe,
     as_list,
@@ -137,6 +145,35 @@ def _first_to_run(study: optuna.Study) -> int:
     trials = study.get_trials(deepcopy=False)
     waiting = (trial.number for trial in trials if trial.state is TrialState.WAITING)
     return next(waiting, len(trials))
+
+
+def recipe_of(
+    given: Any, home: Home, fit: FitArguments, callbacks: Any, cv: Any, groups: Any
+) -> Recipe:
+    """Return what all trainings of one call of a tuner's share.
+
+    Args:
+        given: The tuner, with the arguments that it was given.
+        home: Where its study lives.
+        fit: What they pass to Model.fit.
+        callbacks: As the call takes them.
+        cv: Likewise.
+        groups: Likewise.
+    """
+    metrics = [one.name for one in home.objectives.metrics]
+    return Recipe(
+        given.build_model,
+        home.objectives,
+        cross_validated(fit, cv, groups, given.seed, metrics),
+        callbacks,
+        given.seed,
+        given.keep_best,
+        home.store,
+        given.backup_every,
+        given.train_repeats,
+        given.executions_per_trial,
+        constraints=Constraints(given.max_params, given.max_seconds_per_trial, given.constraints),
+    )
 
 
 def prepared(
