@@ -37,7 +37,7 @@ def pytest_collection_finish():
 
 
 def kept(tuner, folder=None):
-    """Return the names of the files in a tuner's store of weights that are no trial's history."""
+    """Return the names of the files in a tuner's store of weights but histories and last states."""
     folder = folder or tuner._home.folder / "weights"
     storage = tuner.study._storage
     histories = {
@@ -46,7 +46,8 @@ def kept(tuner, folder=None):
         for meta in optuna.artifacts.get_all_artifact_meta(trial, storage=storage)
         if meta.filename == "history.csv"
     }
-    return sorted(set(os.listdir(folder)) - histories) if folder.exists() else []
+    found = set(os.listdir(folder)) - histories if folder.exists() else set()
+    return sorted(name for name in found if not name.endswith(".end"))
 
 
 def history(tuner, number):

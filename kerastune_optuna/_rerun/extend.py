@@ -63,6 +63,11 @@ def check_extension(home: Home, recipe: Recipe, top: object) -> None:
         ArgumentError: Says what to pass instead.
     """
     _check.integer("top", top, least=1, instead="Pass how many of the best trials to train on.")
+    if trains_itself(recipe.build_model):
+        raise ArgumentError(
+            "build_model has a fit of its own, whose phases no other call can go on with. Call "
+            "refit(x, y, epochs), which trains its configuration anew."
+        )
     if recipe.fit.x is None:
         raise ArgumentTypeError(
             "x=None: extend() trains on, and a study does not store data. Pass x=, y= and "
@@ -73,11 +78,6 @@ def check_extension(home: Home, recipe: Recipe, top: object) -> None:
             f"extend() ranks trials by one objective, and study {home.name!r} is to "
             f"{home.objectives.aim}. Train trials of its front longer by refit(x, y, epochs, "
             "trial=...)."
-        )
-    if trains_itself(recipe.build_model):
-        raise ArgumentError(
-            "build_model has a fit of its own, whose phases no other call can go on with. Call "
-            "refit(x, y, epochs), which trains its configuration anew."
         )
     _check_study(home, recipe, top)
 
