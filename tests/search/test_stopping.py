@@ -81,7 +81,11 @@ def test_no_slot_waits_for_what_is_not_there(search, workers):
     """Where all was tried before the study has its size, each of its trials has ended."""
     fit = {"epochs": 1, "n_workers": workers}
     tuner = search(of_four, "val_loss", sampler="tpe", n_trials=20, fit=fit)
-    assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE"] * 4
+    trials = tuner.study.trials
+    assert {trial.state.name for trial in trials} == {"COMPLETE"}
+    assert len({tuple(trial.params.values()) for trial in trials}) == 4
+    # Two workers that ask in the same milliseconds may draw the same configuration.
+    assert len(trials) <= 4 * workers
 
 
 @pytest.mark.parametrize(
