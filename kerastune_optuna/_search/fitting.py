@@ -49,11 +49,12 @@ class Fitting:
             self._ranges[names] = self._learned(params)
         ranges = self._ranges[names]
         taken = {
-            name: one.to_external_repr(one.to_internal_repr(params[name]))
+            name: one.to_external_repr(one.to_internal_repr(params.get(name)))
             for name, one in ranges.items()
-            if name in params and _check.allows(one, params[name])
+            if _check.allows(one, params.get(name))  # None may be a choice, which tables leave out
         }
-        return Fit(taken, ranges, taken.keys() == ranges.keys() == params.keys())
+        is_whole = taken.keys() == ranges.keys() and params.keys() <= ranges.keys()
+        return Fit(taken, ranges, is_whole)
 
     def _learned(self, params: Mapping[str, Any]) -> _Ranges:
         """Return what the builder asks for with these parameters."""

@@ -31,7 +31,7 @@ def check_warm_start(given: object, *, are_several: bool) -> None:
         return
     for source in given if isinstance(given, list) else [given]:
         _check_source(source)
-    if given == []:
+    if isinstance(given, list) and not given:
         raise ArgumentError(f"warm_start=[] holds no trials. {_KINDS}")
     if are_several:
         raise ArgumentError(

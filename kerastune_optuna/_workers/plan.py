@@ -116,6 +116,8 @@ class Run:
             for line in news:
                 progress.tell(line)
             self.crew.run(study, job, progress, self.home.folder)
+            if (stop := budget.ending.stop(study)) is not None:
+                opening.note_end(study, stop)
             progress.tell(budget.ending.reason(study))
 
     def _plan(self, study: optuna.Study) -> Plan:

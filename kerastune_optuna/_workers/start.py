@@ -100,13 +100,26 @@ def _rows(table: pandas.DataFrame, recipe: Recipe) -> Iterator[tuple[dict[str, A
     given = table.attrs.get(record.GIVEN, {})
     direction = given.get("directions", recipe.objectives.directions)[0]
     names = [name for name in table.columns if str(name).startswith(COLUMN)]
-    found = []
+    table, found = _with_our_names(table), []
     for row in table.to_dict("records"):
         value = _value(row)
         if value is not None:
             params = {str(name).removeprefix(COLUMN): row[name] for name in names}
             found.append(({k: v for k, v in params.items() if not _is_missing(v)}, value))
     yield from sorted(found, key=lambda one: sign_of(direction) * one[1])
+
+
+def _with_our_names(table: pandas.DataFrame) -> pandas.DataFrame:
+    """Return a table with the columns of results(), where Study.trials_dataframe() has others."""
+    ours = {f"user_attrs_{record.BEST_VALUE}": record.BEST_VALUE}
+    if "value" not in table.columns:
+        ours |= {name: "value" for name in table.columns if str(name).startswith("values_")}
+    if list(ours.values()).count("value") > 1:
+        raise ArgumentError(
+            "warm_start= got trials of several objectives, of which none is the best. Pass the "
+            "trials of one objective, or configurations to enqueue()."
+        )
+    return table.rename(columns=ours)
 
 
 def _value(row: Mapping[Any, Any]) -> float | None:

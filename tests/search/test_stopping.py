@@ -104,6 +104,9 @@ def test_a_terminator_ends_the_search(search, capsys, terminator, line):
     tuner = search(that_learns_nothing, "val_loss", **options, fit=fit)
     assert len(tuner.study.get_trials(states=[TrialState.COMPLETE])) == 2
     assert capsys.readouterr().out.splitlines()[-1] == line
+    tuner.summary()
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"The search ended after 2 trials. {line}." in printed
 
 
 def test_who_ends_a_search_ends_it_for_all_workers():
