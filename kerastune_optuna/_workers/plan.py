@@ -20,6 +20,7 @@ from kerastune_optuna._data import VERBOSITIES, check_kinds, check_training, tol
 from kerastune_optuna._report import Plan, progress_for
 from kerastune_optuna._search import (
     Budget,
+    check_queue,
     check_study,
     lay_out_grid,
     learn_ranges,
@@ -204,6 +205,8 @@ def search(
     """
     home, recipe, budget = run.home, run.recipe, run.budget
     start = start_of(warm_start, recipe)  # before the study is deleted, which it may come from
+    if start.first:
+        check_queue(sampler)
     recipe = replace(recipe, known=start.known)
     study = opened(home, overwrite=overwrite)
     if keeps(study, recipe.keep_best):

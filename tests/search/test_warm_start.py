@@ -73,6 +73,8 @@ def test_trials_of_the_same_data_are_shown_to_the_sampler(search, seen, earlier,
     values = sorted(earlier.results()["best_value"])
     assert sorted(seen[0]) == values
     assert len(tuner.study.trials) == 1
+    (card,) = (one for name, one in tuner.study.user_attrs.items() if name.startswith("card"))
+    assert card["study"]["trials_known"] == 3
     line = "Warm start: the sampler knows 3 earlier trials of the same data"
     assert line in capsys.readouterr().out.splitlines()
 
@@ -218,3 +220,10 @@ def test_a_directory_of_several_studies_needs_a_name(search, earlier, tmp_path):
         OptunaTuner(build_model, warm_start=tmp_path / "tuning").search(
             *other_rows(), validation_data=other_rows()
         )
+
+
+def test_a_grid_sampler_of_optunas_takes_nothing_first(search, earlier):
+    """It would fail with each configuration of another point."""
+    sampler = optuna.samplers.GridSampler({"units": [2, 3], "lr": [0.01]})
+    with pytest.raises(ArgumentError, match=r"takes no configurations that are to go first\. Pass"):
+        search(warm_start=earlier.study, sampler=sampler, fit={"epochs": 3})
