@@ -17,12 +17,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _report, _rerun, _search, _signals, _study, _trial, _workers
-from kerastune_optuna._arguments import (
-    absent,
-    budget_of,
-    check_names,
-    check_tuner,
-)
+from kerastune_optuna._arguments import absent, budget_of, check_names, check_tuner
 from kerastune_optuna._data import FitArguments, check_fit_arguments
 from kerastune_optuna._report import Dashboard
 from kerastune_optuna._rerun import Confirmation

@@ -290,7 +290,7 @@ EXTENDING = [
         {"objective": ["val_accuracy", "n_params"]},
         {},
         ArgumentError,
-        "extend() ranks trials by one objective, and study 'test' is to maximize val_accuracy and",
+        "extend() ranks trials by one objective, and study 'test' is to maximize val_accuracy, min",
     ),
     (
         {"build": OwnFit()},

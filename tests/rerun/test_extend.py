@@ -232,7 +232,7 @@ def test_a_model_that_is_too_large_keeps_no_state(search, extend, monkeypatch):
 @pytest.mark.slow
 def test_trials_that_cannot_go_on_are_refused(search, extend, make_tuner):
     """Too many of them, too few epochs, several trainings and no trials are errors."""
-    with pytest.raises(NoTrialsError, match="has no study 'none'. Call search"):
+    with pytest.raises(NoTrialsError, match=r"has no study 'none'\. Call search"):
         extend(make_tuner(study_name="none", directory=search()._home.directory))
     with pytest.raises(ArgumentError, match=r"top=2 is more than keep_best=1"):
         extend(make_tuner(), 2)

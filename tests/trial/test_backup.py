@@ -124,17 +124,18 @@ def test_the_first_epoch_is_prepared_for_an_interrupt_where_that_costs_nothing(
 def test_backups_change_no_digit(make_tuner):
     """A training that is backed up after a worse epoch draws what plain fit draws."""
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(32, 4)), rng.normal(size=32)
+    x = rng.normal(size=(32, 4))
+    y = x.sum(axis=1)
     fit = {"x": x, "y": y, "validation_data": (x, -y), "epochs": 4, "verbose": 0}
 
     def build(trial):
-        layers = [keras.Input((4,)), keras.layers.Dropout(0.5), keras.layers.Dense(1)]
-        model = keras.Sequential(layers)
+        last = keras.layers.Dense(1, kernel_initializer="zeros")
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dropout(0.5), last])
         model.compile(keras.optimizers.SGD(trial.suggest_float("lr", 0.01, 0.1)), "mse")
         return model
 
     trial = make_tuner(build, "val_loss", n_trials=1, backup_every=0).search(**fit).best_trial
     keras.utils.set_random_seed(trial.user_attrs["seed"])
     plain = build(trial).fit(**fit).history["val_loss"]
-    assert trial.user_attrs["best_epoch"] < 3
+    assert trial.user_attrs["best_epoch"] == 0
     assert [trial.intermediate_values[epoch] for epoch in range(4)] == plain
