@@ -140,6 +140,8 @@ class Executions(Budget):
             if watch.is_due():
                 self.reap(study, watch)
             laid_out = [one for one in executions(study) if key_of(one) in self.asked]
+            if self.stands_back(study, watch, laid_out):
+                continue
             if (trial := take_one(study, list(filter(is_free, laid_out)))) is not None:
                 return trial
             if not any(map(is_taken, laid_out)):

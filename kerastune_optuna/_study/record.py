@@ -37,6 +37,7 @@ WEIGHTS = "kerastune_optuna:weights_sha256"  # the checksum of its file of weigh
 VARIABLES = "kerastune_optuna:variables"  # the checksum of the variables in it
 BACKUP = "kerastune_optuna:backup"  # where its last backup is
 DEATHS = "kerastune_optuna:deaths"  # how many workers died of it
+ALONE = "kerastune_optuna:alone"  # it ran out of memory: whether others are to wait meanwhile
 POINT = "kerastune_optuna:point"  # how it was laid out, and in which order
 
 # Attrs of a study.
