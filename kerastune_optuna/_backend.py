@@ -181,11 +181,12 @@ class Memory:
     @contextmanager
     def released(self, *, collects: bool = True) -> Iterator[None]:
         """Run one trial, and release what it leaves; cycles only where it `collects`."""
-        before = set(self._registry)
+        before, unmade = set(self._registry), _unmade_variables()
         try:
             yield
         finally:
             self.has_served = True
+            _unmade_variables(set_to=unmade)
             for name in set(self._registry) - before:
                 if name.startswith("CustomGradient-"):
                     del self._registry[name]
@@ -223,6 +224,21 @@ class Memory:
 def _bytes() -> int:
     """Return how many bytes of memory this process has."""
     return int(psutil.Process().memory_info().rss)
+
+
+def _unmade_variables(set_to: list[Any] | None = None) -> list[Any]:
+    """Return the variables that Keras is to make once it has built a model.
+
+    Where memory runs out meanwhile, Keras keeps the list, and tries to make them again with the
+    next model, however small that is.
+
+    Args:
+        set_to: What to put in the place of the list; None to leave it.
+    """
+    state, name = keras.src.backend.common.global_state, "uninitialized_variables"
+    if set_to is not None:
+        state.set_global_attribute(name, set_to)
+    return list(state.get_global_attribute(name) or [])
 
 
 def _gradients() -> MutableMapping[str, Any]:
