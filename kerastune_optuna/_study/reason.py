@@ -11,7 +11,7 @@ from kerastune_optuna._exceptions import TunerError, is_fatal, is_of_one_trial
 _LONGEST = 300  # characters
 # Keras prints in bold what went wrong, between the name of the layer and the arguments of its call.
 _BOLD = re.compile(r"\x1b\[1m(.*?)\x1b\[0m", re.DOTALL)
-_BEFORE_CAUSE = re.compile(r".*(?:Error|Exception) encountered:\n", re.DOTALL)
+_BEFORE_CAUSE = re.compile(r"(?:Error|Exception) encountered:\n")
 # TensorFlow's texts begin with where the failed node was made, and end with names of nodes.
 _STACK = re.compile(r'.*^ *File "[^\n]*$', re.DOTALL | re.MULTILINE)
 _NODES = re.compile(
@@ -79,7 +79,7 @@ def sameness(error: BaseException) -> str | None:
 def _line(error: BaseException) -> str:
     text = str(error)
     text = _BOLD.findall(text)[-1] if _BOLD.search(text) else text
-    text = _BEFORE_CAUSE.sub("", text)
+    text = _BEFORE_CAUSE.split(text)[-1]
     if "most recent call last" in text:
         text = _STACK.sub("", text)
     words = " ".join(_NODES.sub("", text).split())
