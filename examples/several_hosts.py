@@ -63,9 +63,11 @@ class OnHosts:
         """Return the model, which this process gives the weights of each epoch."""
         return network(trial)
 
-    def fit(self, trial: Any, model: keras.Model, *, callbacks: list, **_: Any) -> None:
+    def fit(self, trial: Any, model: keras.Model, *, callbacks: list, **_: Any) -> Any:
         """Show the callbacks what the hosts log; a trial that they prune ends the hosts, too."""
-        shown = keras.callbacks.CallbackList(callbacks, model=model, epochs=EPOCHS)
+        history = keras.callbacks.History()
+        called = [*callbacks, history]
+        shown = keras.callbacks.CallbackList(called, model=model, epochs=EPOCHS)
         with tempfile.TemporaryDirectory(dir=FOLDER) as name, members(trial, Path(name)) as alive:
             shown.on_train_begin()
             for epoch, logs in enumerate(logged(alive, Path(name))):
@@ -76,6 +78,7 @@ class OnHosts:
                 if model.stop_training:
                     break
             shown.on_train_end()
+        return history
 
 
 @contextmanager
