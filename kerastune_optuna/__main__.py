@@ -10,15 +10,14 @@ from typing import Annotated, NoReturn
 
 import optuna
 import typer
-from optuna.storages import BaseStorage
 
 from kerastune_optuna import _check, _report
-from kerastune_optuna._exceptions import ArgumentError, StorageError, TunerError
+from kerastune_optuna._exceptions import TunerError
 from kerastune_optuna._keras_tuner import Imported, import_project
 from kerastune_optuna._report import dashboard as _dashboard
-from kerastune_optuna._storage import WholeFileStore, database
+from kerastune_optuna._storage import WholeFileStore
 from kerastune_optuna._storage import url as _url
-from kerastune_optuna._study import opening, wholes
+from kerastune_optuna._study import find, load, opening
 
 app = typer.Typer(
     help="Look into the studies that kerastune_optuna has made.",
@@ -42,6 +41,8 @@ Folder = Annotated[
     Path | None,
     typer.Option(metavar="FOLDER", help="The directory= of the search, where SOURCE is a URL."),
 ]
+
+_HOW = "--study with one of"  # how to pass the name of a study
 
 
 @app.command(epilog="Example: kerastune-optuna status tuning --study iris")
@@ -80,7 +81,7 @@ def dashboard(
     directory: Folder = None,
 ) -> None:
     """Serve optuna-dashboard to this machine until Ctrl-C."""
-    storage, name = _find(source, study)
+    storage, name = find(source, study, _HOW)
     folder = directory or (None if "://" in source else Path(source))
     # A search without artifact_store= keeps its weights there.
     store = None if folder is None else WholeFileStore(folder / name / "weights")
@@ -192,47 +193,7 @@ def _line_on_import(imported: Imported) -> str:
 
 
 def _load(source: str, name: str | None) -> optuna.Study:
-    """Return a study that exists; nothing is made or written."""
-    storage, found = _find(source, name)
-    return optuna.load_study(study_name=found, storage=storage)
-
-
-def _find(source: str, name: str | None) -> tuple[BaseStorage, str]:
-    """Return the storage and the name of a study that exists.
-
-    Raises:
-        ArgumentError: Several studies are there, or none of that name.
-        StorageError: There is no database, or it cannot be opened.
-    """
-    url = source if "://" in source else database.in_directory(Path(source))
-    _check_file(source, url)
-    storage = database.connect(url, make=False)
-    parts_of = wholes(storage)
-    names = sorted(parts_of)
-    searches = [one for one in names if parts_of[one] is None]
-    if name is None and len(searches) == 1:
-        name = searches[0]
-    if not names:
-        raise StorageError(f"{_shown(source)} holds no study: no search has begun there.")
-    if name not in names:
-        came = "holds several studies" if name is None else f"holds no study {name!r}"
-        raise ArgumentError(
-            f"{_shown(source)} {came}. Pass --study with one of: {', '.join(names)}."
-        )
-    return storage, name
-
-
-def _check_file(source: str, url: str) -> None:
-    """Refuse a database file that does not exist, which SQLite would make."""
-    if not database.is_there(url):
-        raise StorageError(
-            f"{_shown(source)} holds no study: there is no file {_url.parse(url).database!r}. Pass "
-            "the directory= of a search that has begun, or the URL of its storage."
-        )
-
-
-def _shown(source: str) -> str:
-    return repr(_url.masked(_url.parse(source)) if "://" in source else source)
+    return load(source, name, _HOW)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from optuna.samplers import CmaEsSampler
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, UnknownNameError
-from kerastune_optuna._search import Ending, check_pruner, check_sampler
+from kerastune_optuna._search import Ending, check_pruner, check_sampler, check_warm_start
 from kerastune_optuna._storage import database
 from kerastune_optuna._study import (
     Constraints,
@@ -36,6 +36,7 @@ class Arguments(Protocol):
     terminator: Any
     stop_at: Any
     train_repeats: Any
+    warm_start: Any
     seed: Any
     directory: Any
     study_name: Any
@@ -177,6 +178,7 @@ def check_tuner(tuner: Arguments) -> None:
     check_pruner(tuner.pruner)
     ending = Ending(tuner.terminator, tuner.train_repeats, tuner.stop_at)
     ending.check(are_several=objectives.are_several)
+    check_warm_start(tuner.warm_start, are_several=objectives.are_several)
     _check_seed(tuner.seed)
     _check_directory(tuner.directory)
     opening.check_name(tuner.study_name)

@@ -71,6 +71,10 @@ class OptunaTuner:
             one starts. Default None: go on.
         train_repeats: Train a configuration again that was trained before. Default False: a trial
             that repeats another takes its result over, and the search ends where nothing is left.
+        warm_start: Earlier trials: an Optuna study, a DataFrame like `results()`, the directory of
+            a search, (directory or URL, study_name), or a list of these. Trials that had the same
+            data, epochs and objective are shown to the sampler, and count nowhere; of others the
+            best three go first in a new study. Default None.
         seed: Fixes the sampler and the training of each trial. Default None: seeds are drawn, and
             recorded with the trials.
         directory: Folder for the database and the weights. Default "tuning".
@@ -133,6 +137,7 @@ class OptunaTuner:
         terminator: Any = None,
         stop_at: float | None = None,
         train_repeats: bool = False,
+        warm_start: _search.Source | list[_search.Source] | None = None,
         seed: int | None = None,
         directory: str | Path = "tuning",
         study_name: str | None = None,
@@ -159,6 +164,7 @@ class OptunaTuner:
         self.terminator = terminator
         self.stop_at = stop_at
         self.train_repeats = train_repeats
+        self.warm_start = warm_start
         self.seed = seed
         self.directory = directory
         self.study_name = study_name
@@ -269,7 +275,9 @@ class OptunaTuner:
         crew, recipe = _workers.prepared(self._home, recipe, n_workers, executor, verbose)
         run = _workers.Run(self._home, recipe, budget, crew, verbose, told)
         with _signals.Brief(), _workers.guarded(self._home, "search()"):
-            _workers.search(run, sampler=self.sampler, pruner=self.pruner, overwrite=self.overwrite)
+            _workers.search(
+                run, self.sampler, self.pruner, self.warm_start, overwrite=self.overwrite
+            )
         return self
 
     def confirm(

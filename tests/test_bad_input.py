@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import optuna
+import pandas
 import pytest
 import tensorflow as tf
 from optuna.terminator import BaseTerminator
@@ -132,6 +133,19 @@ CONSTRUCTOR = [
     ({"pruner": optuna.pruners.NopPruner}, ArgumentTypeError, "is no Optuna pruner. Pass one of"),
     ({"terminator": 0}, ArgumentError, "terminator=0 is less than 1. Pass how many trials"),
     ({"terminator": "soon"}, ArgumentTypeError, "terminator='soon' of type str is not a whole"),
+    ({"warm_start": 3}, ArgumentTypeError, "warm_start= got 3, which holds no trials. Pass an Opt"),
+    ({"warm_start": []}, ArgumentError, "warm_start=[] holds no trials. Pass an Optuna study"),
+    ({"warm_start": ("a", "b", "c")}, ArgumentTypeError, "warm_start= got ('a', 'b', 'c'), which"),
+    (
+        {"warm_start": pandas.DataFrame({"units": [1]})},
+        ArgumentError,
+        "warm_start= got a DataFrame whose columns are units. Parameters are in columns like 'par",
+    ),
+    (
+        {"warm_start": "tuning", "objective": ["val_loss", "n_params"]},
+        ArgumentError,
+        "warm_start= is for one objective, and there are several: of these no trial is the best.",
+    ),
     ({"stop_at": "high"}, ArgumentTypeError, "stop_at='high' is no number. Pass a value of the"),
     ({"stop_at": float("nan")}, ArgumentError, "stop_at=nan is never reached, or at once. Pass"),
     (

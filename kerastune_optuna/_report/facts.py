@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna._study import MEASURED, has_diverged, ranking, record, sign_of
+from kerastune_optuna._study import MEASURED, has_diverged, opening, ranking, record, sign_of
 
 if TYPE_CHECKING:
     import optuna
@@ -124,6 +124,11 @@ class Facts:
     def best(self) -> Row | None:
         """The row of the best trial."""
         return next(iter(self.complete), None)
+
+    @property
+    def ending(self) -> tuple[int, str]:
+        """After how many trials the latest search stopped early, and why; 0 where none did."""
+        return opening.end_of(self.study)
 
     @cached_property
     def counts(self) -> Counter[TrialState]:

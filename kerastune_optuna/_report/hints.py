@@ -30,6 +30,8 @@ _NARROW = 0.5  # of a range: a best region that is wider tells nothing
 _MATTERS = 0.1  # of all importance: two parameters that matter less are not compared
 _TIED = 0.6  # correlation
 _SAMPLES = 200  # of chance
+_NEXT = 10  # trials that a search might have gone on for
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 _ROWS = re.compile(r"\S+?\((\d+)[,)]")  # how a card begins to tell of an array
 
 
@@ -205,27 +207,40 @@ def _cost_until(facts: Facts, row: Row, last: int) -> float:
     return min(known, default=math.inf)
 
 
+def ended(facts: Facts) -> Iterator[str]:
+    """Say where the latest search stopped early, and what the next ten trials might have brought.
+
+    That is at most what the last ten of so many trials bring on average, whatever their order.
+    """
+    trials, why = facts.ending
+    if trials and trials == sum(facts.counts[state] for state in _ENDED):
+        enough = len(_valued(facts)) >= _FEWEST
+        gain = expected(facts, len(_valued(facts)) - _NEXT)[0] if enough else None
+        might = "" if gain is None else f"; the next {_NEXT} might have brought up to {gain:.2g}"
+        yield f"The search ended after {trials} trials{might}. {why}."
+
+
 def more(facts: Facts) -> Iterator[str]:
     """Say what twice as many trials may bring: as much as the second half of these did."""
     if len(_valued(facts)) >= _FEWEST:
-        gain, half = expected(facts)
+        gain, half = expected(facts, len(_valued(facts)) // 2)
         yield (
             f"Twice as many trials may bring up to about {gain:.2g} more: half of these would have "
             f"come to {text.short(facts.cost(half))} on average."
         )
 
 
-def expected(facts: Facts) -> tuple[float, float]:
-    """Return by how much the best of all beats that of half, and the cost of the latter.
+def expected(facts: Facts, part: int) -> tuple[float, float]:
+    """Return by how much the best of all beats that of so many of them, and the cost of the latter.
 
-    It is the mean over all halves of the trials, whatever their order. Twice as many trials of a
-    random search bring between two thirds of that, where values have no noise, and all of it.
+    It is the mean over all such parts of the trials, whatever their order. Twice as many trials of
+    a random search bring between two thirds of that, where values have no noise, and all of it.
     """
     costs = np.array([_cost_of(facts, row) for row in _valued(facts)])
-    count, half = len(costs), len(costs) // 2
-    # How probable it is that the first, the second, ... of all is the best of a half.
-    before = np.arange(count - half + 1)
-    chances = half / (count - before)
+    count = len(costs)
+    # How probable it is that the first, the second, ... of all is the best of a part.
+    before = np.arange(count - part + 1)
+    chances = part / (count - before)
     chances[1:] *= np.cumprod(1 - chances[:-1])
     mean = float(chances @ costs[before])
     return mean - float(costs[0]), mean
@@ -319,6 +334,7 @@ _ALL: tuple[_Say, ...] = (
     edges,
     region,
     pair,
+    ended,
     more,
     pruning,
     few_rows,

@@ -46,7 +46,14 @@ def results(study: optuna.Study) -> pandas.DataFrame:
     attrs = [*_ATTRS, *(attr for attr in _OF_SEVERAL if attr in known)]
     rows = [_row(trial, names, values, attrs) for trial in trials]
     columns = ["number", "state", *values, *(f"params_{name}" for name in names), *attrs]
-    return pandas.DataFrame(rows, columns=columns)
+    table = pandas.DataFrame(rows, columns=columns)
+    # For warm_start=, which compares; pandas keeps it where columns are renamed or added.
+    table.attrs[record.GIVEN] = {
+        "objectives": facts.metrics,
+        "directions": [direction.name.lower() for direction in study.directions],
+        **study.user_attrs.get(record.GIVEN, {}),
+    }
+    return table
 
 
 def _row(

@@ -5,6 +5,7 @@ from kerastune_optuna._search import repeats as repeats
 from kerastune_optuna._search.answers import Answers as Answers
 from kerastune_optuna._search.answers import Questions as Questions
 from kerastune_optuna._search.answers import Together as Together
+from kerastune_optuna._search.fitting import Fitting as Fitting
 from kerastune_optuna._search.grid import is_grid as is_grid
 from kerastune_optuna._search.grid import lay_out_grid as lay_out_grid
 from kerastune_optuna._search.learning import learning as learning
@@ -25,6 +26,10 @@ from kerastune_optuna._search.slots import is_free as is_free
 from kerastune_optuna._search.slots import is_taken as is_taken
 from kerastune_optuna._search.slots import room as room
 from kerastune_optuna._search.slots import take_one as take_one
+from kerastune_optuna._search.sources import COLUMN as COLUMN
+from kerastune_optuna._search.sources import Source as Source
+from kerastune_optuna._search.sources import check_warm_start as check_warm_start
+from kerastune_optuna._search.sources import is_table as is_table
 from kerastune_optuna._search.space import learn_ranges as learn_ranges
 from kerastune_optuna._search.stopping import Deadline as Deadline
 from kerastune_optuna._search.stopping import Ending as Ending

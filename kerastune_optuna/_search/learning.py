@@ -31,7 +31,12 @@ _GAIN = (GPSampler, TPESampler)
 
 
 def learning(
-    sampler: BaseSampler, objective: Objective, *, constrained: bool, may_repeat: bool
+    sampler: BaseSampler,
+    objective: Objective,
+    *,
+    constrained: bool,
+    may_repeat: bool,
+    known: Sequence[FrozenTrial] = (),
 ) -> BaseSampler:
     """Return a sampler that learns from pruned and failed trials, and draws none of them again.
 
@@ -49,20 +54,30 @@ def learning(
         objective: The one by which trials are pruned.
         constrained: Whether trials may break constraints.
         may_repeat: Whether it may draw what was trained, or is being trained.
+        known: COMPLETE trials of other studies that it is to see, with numbers below 0.
     """
     if is_grid(sampler):
         return sampler
-    return _LearningSampler(sampler, objective, constrained=constrained, may_repeat=may_repeat)
+    return _LearningSampler(
+        sampler, objective, known, constrained=constrained, may_repeat=may_repeat
+    )
 
 
 class _LearningSampler(BaseSampler):
     """Show another sampler the failures, and draw again where it draws what is not wanted."""
 
     def __init__(
-        self, sampler: BaseSampler, objective: Objective, *, constrained: bool, may_repeat: bool
+        self,
+        sampler: BaseSampler,
+        objective: Objective,
+        known: Sequence[FrozenTrial],
+        *,
+        constrained: bool,
+        may_repeat: bool,
     ) -> None:
         self._sampler = sampler
         self._objective = objective
+        self._known = known
         self._constrained = constrained
         self._may_repeat = may_repeat
         self._unwanted = _space.Node()
@@ -122,6 +137,7 @@ class _LearningSampler(BaseSampler):
         shown = _StudyOfAll(
             study,
             self._objective,
+            self._known,
             constrained=self._constrained,
             pruned=self._as_complete if learns else None,
             # The GP, which sees no PRUNED trials, gets failed ones as COMPLETE: those that have
@@ -164,6 +180,7 @@ class _StudyOfAll(_optuna.ShownStudy):
         self,
         study: optuna.Study,
         objective: Objective,
+        known: Sequence[FrozenTrial],
         *,
         constrained: bool,
         pruned: dict[int, FrozenTrial] | None,
@@ -171,6 +188,7 @@ class _StudyOfAll(_optuna.ShownStudy):
     ) -> None:
         super().__init__(study)
         self._objective = objective
+        self._known = known
         self._constrained = constrained
         self._pruned = pruned
         self._space = space
@@ -185,7 +203,8 @@ class _StudyOfAll(_optuna.ShownStudy):
     ) -> list[FrozenTrial]:
         others = {trial.number: trial for trial in self._others(states)}
         rest = [trial for trial in trials if trial.number not in others]
-        shown = sorted([*rest, *others.values()], key=lambda trial: trial.number)
+        known = self._known if states is None or TrialState.COMPLETE in states else ()
+        shown = sorted([*known, *rest, *others.values()], key=lambda trial: trial.number)
         return _alike(shown) if self._constrained else shown
 
     def _others(self, states: Container[TrialState] | None) -> Iterator[FrozenTrial]:

@@ -78,7 +78,8 @@ def check_queue(sampler: object) -> None:
     """
     if isinstance(sampler, GridSampler):
         raise ArgumentError(
-            "Optuna's GridSampler takes no enqueued configurations. Pass sampler='grid'."
+            "Optuna's GridSampler takes no configurations that are to go first. Pass "
+            "sampler='grid'."
         )
 
 

@@ -126,9 +126,13 @@ class Ending:
         """Let no worker of the search begin another trial, and write down why."""
         _optuna.set_attr(study, self.key, why)
 
+    def stop(self, study: optuna.Study) -> str | None:
+        """Return the line that says who ended the search, if somebody did."""
+        return self._why(study, asks=False)
+
     def reason(self, study: optuna.Study) -> str | None:
         """Return the line that says why a search ended before its budget was spent, if it did."""
-        told = self._why(study, asks=False)
+        told = self.stop(study)
         if told is not None or self.train_repeats:
             return told
         count = repeats.count_if_all(study, running=False)

@@ -134,6 +134,17 @@ def first_of_these_epochs(study: optuna.Study) -> int:
     return since
 
 
+def note_end(study: optuna.Study, why: str) -> None:
+    """Write down after how many trials a search stopped early, and why."""
+    _optuna.set_attr(study, record.ENDED, (len(finished(study)), why))
+
+
+def end_of(study: optuna.Study) -> tuple[int, str]:
+    """Return after how many trials the latest search stopped early, and why; 0 where none did."""
+    trials, why = _optuna.attrs_of(study).get(record.ENDED, (0, ""))
+    return trials, why
+
+
 def claim_trainings(study: optuna.Study, executions: int, folds: str | None) -> None:
     """Check that values of the study are means of such trainings; write down what ours will be.
 

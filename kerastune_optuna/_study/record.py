@@ -46,6 +46,9 @@ TRAININGS = "trainings"  # what a value is the mean of, where that is several
 EPOCHS_SINCE = (
     "kerastune_optuna:epochs_since"  # a system attr: the first trial that may run as many as EPOCHS
 )
+ENDED = (
+    "kerastune_optuna:ended"  # a system attr: after how many trials a search stopped early, and why
+)
 GIVEN = "given"  # what its latest search gave to trials
 CONFIRMATION = "confirmation"  # what was confirmed, and in which study
 IMPORTED = "kerastune_optuna:import"  # the KerasTuner project that it comes from; of trials too

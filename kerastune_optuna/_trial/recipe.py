@@ -46,6 +46,7 @@ class Recipe:
     executions: int = 1
     card: str | None = None  # the key of the card that tells of this search
     constraints: Constraints = field(default_factory=Constraints)
+    known: Sequence[FrozenTrial] = ()  # trials of other studies that the sampler sees
 
     @property
     def needs_size(self) -> bool:

@@ -105,6 +105,7 @@ def describe_search(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any
             **recipe.constraints.described(),
             "sampler": type(study.sampler).__name__,
             "pruner": type(study.pruner).__name__,
+            **({"trials_known": len(recipe.known)} if recipe.known else {}),
         },
         "arguments": _arguments(recipe),
         "data": {

@@ -70,6 +70,15 @@ def claim(study: optuna.Study, recipe: Recipe, n_trials: int | None) -> None:
     opening.note_epochs(study, recipe.epochs_of_a_trial, is_other=is_other)
 
 
+def are_same(before: Mapping[str, Any], recipe: Recipe) -> bool:
+    """Whether trials surely had the same data, epochs and batches as those of a recipe will."""
+    now = _given(recipe)
+    measured = ("training", "validation")
+    are_known = all(None not in (before.get(name), now[name]) for name in measured)
+    changed = any(_changes(before, now)) or _are_others(before.get("validation"), now["validation"])
+    return are_known and not changed
+
+
 def _given(recipe: Recipe) -> dict[str, Any]:
     fit = recipe.fit
     return {

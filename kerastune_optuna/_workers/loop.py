@@ -296,6 +296,7 @@ def _learning_sampler(study: optuna.Study, recipe: Recipe) -> Iterator[None]:
         recipe.objectives.watched,
         constrained=recipe.constraints.are_there,
         may_repeat=recipe.train_repeats,
+        known=recipe.known,
     )
     try:
         yield

@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import optuna
 from optuna.pruners import BasePruner
@@ -19,6 +20,7 @@ from kerastune_optuna._data import VERBOSITIES, check_kinds, check_training, tol
 from kerastune_optuna._report import Plan, progress_for
 from kerastune_optuna._search import (
     Budget,
+    check_queue,
     check_study,
     lay_out_grid,
     learn_ranges,
@@ -46,6 +48,7 @@ from kerastune_optuna._workers import card, comparable
 from kerastune_optuna._workers.listeners import Announced, Listener
 from kerastune_optuna._workers.loop import Job
 from kerastune_optuna._workers.runners import Crew
+from kerastune_optuna._workers.start import start_of
 from kerastune_optuna._workers.warnings import shown_once
 
 _HOW_TO_GO_ON = (
@@ -114,6 +117,8 @@ class Run:
             for line in news:
                 progress.tell(line)
             self.crew.run(study, job, progress, self.home.folder)
+            if (stop := budget.ending.stop(study)) is not None:
+                opening.note_end(study, stop)
             progress.tell(budget.ending.reason(study))
 
     def _plan(self, study: optuna.Study) -> Plan:
@@ -183,9 +188,10 @@ def guarded(home: Home, call: str) -> Iterator[None]:
 
 def search(
     run: Run,
-    *,
     sampler: BaseSampler | str | None,
     pruner: BasePruner | str | None,
+    warm_start: Any,
+    *,
     overwrite: bool,
 ) -> None:
     """Run trials until the budget is spent, and keep the weights of the best ones.
@@ -194,9 +200,14 @@ def search(
         run: What is to be trained.
         sampler: As a tuner takes it.
         pruner: Likewise.
+        warm_start: Likewise.
         overwrite: Likewise.
     """
     home, recipe, budget = run.home, run.recipe, run.budget
+    start = start_of(warm_start, recipe)  # before the study is deleted, which it may come from
+    if start.first:
+        check_queue(sampler)
+    recipe = replace(recipe, known=start.known)
     study = opened(home, overwrite=overwrite)
     if keeps(study, recipe.keep_best):
         check_store(home.store)
@@ -207,13 +218,14 @@ def search(
     tidy(study, home.store, partial(keepers, study, recipe))
     study.pruner = made_pruner(pruner, recipe.last_epoch)
     drawn, chosen = start_sampler(study, sampler, recipe.seed, recipe.steps_of_a_trial)
+    start.lay_out(study)
     space, memory = room(study, budget.n_trials), Memory(share=1.0)
     of_data = bool(recipe.fit.functions)
     grid = lay_out_grid(study, recipe.build_model, space, recipe.seed, memory, is_of_data=of_data)
     if overwrite:
         budget.prepare(study)
         settle(study)
-    replace(run, recipe=recipe).go(study, sampler_seed=drawn, news=[grid, chosen])
+    replace(run, recipe=recipe).go(study, sampler_seed=drawn, news=[grid, chosen, start.line])
     if overwrite:
         settle(study)
     tidy(study, home.store, partial(keepers, study, recipe))

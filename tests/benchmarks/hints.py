@@ -74,7 +74,7 @@ def count(name: str, kind: Callable[..., Truth], n_trials: int, repetitions: int
         facts = Facts(next(steps))
         said.append([any(getattr(hints, one)(facts)) for one in SENTENCES])
         before = facts.study.best_value
-        foretold.append(hints.expected(facts)[0])
+        foretold.append(hints.expected(facts, len(facts.complete) // 2)[0])
         came.append(before - next(steps).best_value)
     shares = [f"{share:.1%}" for share in np.mean(said, axis=0)]
     return [

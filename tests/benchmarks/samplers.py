@@ -20,7 +20,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from datetime import date
 from functools import cache, partial
 from importlib.metadata import version
@@ -242,10 +242,15 @@ def task_of(folder: Path | None, name: str) -> Task:
     return Recorded(name) if folder is None else LCBench(folder, name)
 
 
-def run(folder: Path | None, n_workers: int, budgets: Budgets, cell: Cell) -> Outcome:
-    """Run the search of a row, a task and a seed."""
+def be_quiet() -> None:
+    """Keep Optuna's lines and its warnings of experimental parts from the terminal."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+
+
+def run(folder: Path | None, n_workers: int, budgets: Budgets, cell: Cell) -> Outcome:
+    """Run the search of a row, a task and a seed."""
+    be_quiet()
     row, name, seed = cell
     return search(ROWS[row], task_of(folder, name), seed, n_workers, budgets)
 
@@ -295,6 +300,20 @@ def logged(log: Path | None) -> dict[Cell, Outcome]:
     return {(row, name, seed): Outcome(*outcome) for row, name, seed, *outcome in rows}
 
 
+def outcomes_of(
+    cells: list[Cell], one: Callable[[Cell], Outcome], pool: Executor, log: Path | None
+) -> dict[Cell, Outcome]:
+    """Return what each search came to; those that a file does not hold are run, and added to it."""
+    known = logged(log)
+    missing = [cell for cell in cells if cell not in known]
+    for cell, outcome in zip(missing, pool.map(one, missing), strict=True):
+        known[cell] = outcome
+        if log:
+            with log.open("a") as file:
+                file.write(json.dumps([*cell, *outcome]) + "\n")
+    return {cell: known[cell] for cell in cells}
+
+
 def arguments() -> argparse.Namespace:
     """Return what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -318,16 +337,9 @@ def main() -> None:
     names = given.data or names_of(given.lcbench, choose=given.choose)
     budgets = tuple(given.budgets)
     cells = list(itertools.product(rows, names, given.seeds))
-    known = logged(given.log)
-    missing = [cell for cell in cells if cell not in known]
     one = partial(run, given.lcbench, given.workers, budgets)
     with ProcessPoolExecutor(given.processes, SPAWN) as pool:
-        for cell, outcome in zip(missing, pool.map(one, missing), strict=True):
-            known[cell] = outcome
-            if given.log:
-                with given.log.open("a") as log:
-                    log.write(json.dumps([*cell, *outcome]) + "\n")
-    outcomes = {cell: known[cell] for cell in cells}
+        outcomes = outcomes_of(cells, one, pool, given.log)
     versions = ", ".join(f"{name} {version(name)}" for name in ("optuna", "scipy"))
     print(f"Measured on {date.today()} with {versions}; {len(names)} tasks, seeds {given.seeds}.")
     groups = [names] if given.lcbench else [[name] for name in names]

@@ -13,6 +13,7 @@ from optuna.trial import TrialState, create_trial
 from kerastune_optuna import _report
 from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._report.hints import hints
+from kerastune_optuna._study import opening
 
 RATE = FloatDistribution(1e-4, 1e-1, log=True)
 UNITS = IntDistribution(1, 64)
@@ -143,6 +144,19 @@ def test_what_more_trials_may_bring_is_told():
         "18.09 on average."
     )
     assert said(with_values(*range(19)), "Twice as many trials") == []
+
+
+def test_where_a_search_was_ended_is_told():
+    """Also what the next trials might have brought; nothing once others have ended since."""
+    study = with_values(*range(20))
+    opening.note_end(study, "Stopped: 5 trials brought no better value")
+    (sentence,) = said(study, "The search ended")
+    assert sentence == (
+        "The search ended after 20 trials; the next 10 might have brought up to 0.91. Stopped: 5 "
+        "trials brought no better value."
+    )
+    study.add_trial(create_trial(value=0.0))
+    assert said(study, "The search ended") == []
 
 
 @pytest.fixture

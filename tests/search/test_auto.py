@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import sys
 
 import optuna
@@ -79,3 +80,36 @@ def test_tpe_draws_the_later_trials(monkeypatch):
     params, by_process = drawn(15)
     assert by_process == [False] * 10 + [True] * 3 + [False] * 2
     assert drawn(15)[0] == params
+
+
+SEEDED = """
+from tests.conftest import PruneAt
+from tests.search.test_short_names import of_two_ranges
+from kerastune_optuna import OptunaTuner
+import numpy
+
+x, y = numpy.zeros((48, 4), "float32"), numpy.zeros(48, "int64")
+tuner = OptunaTuner(
+    of_two_ranges, n_trials=13, seed=3, pruner=PruneAt(range(20)), directory={folder!r}
+)
+tuner.search(x, y, validation_data=(x, y), epochs=1000, batch_size=4, verbose=0)
+cards = [one for name, one in tuner.study.user_attrs.items() if name.startswith("card")]
+print([cards[0]["study"]["sampler"], *(trial.params for trial in tuner.study.trials)])
+"""
+
+
+@needs_torch
+@pytest.mark.slow
+def test_a_seed_fixes_the_trials_in_a_fresh_process(tmp_path):
+    """Two searches with the same seed, each in a process of its own, draw the same trials."""
+    told = [
+        subprocess.run(  # not by tests/warm.py: a fresh interpreter hashes texts anew
+            [sys.executable, "-c", SEEDED.format(folder=str(tmp_path / name))],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.splitlines()[-1]
+        for name in ("one", "two")
+    ]
+    assert told[0].startswith("['GPThenTPE', {")
+    assert len(set(told)) == 1

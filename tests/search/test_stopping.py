@@ -8,16 +8,18 @@ import warnings
 import keras
 import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.terminator import (
     BestValueStagnationEvaluator,
     CrossValidationErrorEvaluator,
     Terminator,
 )
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna import ArgumentError
-from kerastune_optuna._search import Ending
+from kerastune_optuna._search import Budget, Ending
+from kerastune_optuna._study import Watch, lay_out
 
 
 class AfterTwo:
@@ -81,7 +83,25 @@ def test_no_slot_waits_for_what_is_not_there(search, workers):
     """Where all was tried before the study has its size, each of its trials has ended."""
     fit = {"epochs": 1, "n_workers": workers}
     tuner = search(of_four, "val_loss", sampler="tpe", n_trials=20, fit=fit)
-    assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE"] * 4
+    trials = tuner.study.trials
+    assert {trial.state.name for trial in trials} == {"COMPLETE"}
+    assert len({tuple(trial.params.values()) for trial in trials}) == 4
+    # Two workers that ask in the same milliseconds may draw the same configuration.
+    assert len(trials) <= 4 * workers
+
+
+def test_no_slot_is_laid_out_for_what_a_running_trial_may_ask_for():
+    """A trial whose builder has asked for one parameter of two may come to what is left."""
+    study = optuna.create_study()
+    ranges = {"units": IntDistribution(2, 3), "name": CategoricalDistribution(["a", "b"])}
+    for units in (2, 3):
+        params = {"units": units, "name": "a"}
+        study.add_trial(create_trial(params=params, distributions=ranges, value=0.0))
+    study.ask().suggest_int("units", 2, 3)
+    lay_out(study)
+    taken = Budget(n_trials=20, deadline=None, max_failed_trials=10).claim(study, Watch())
+    assert taken.number == 3
+    assert len(study.trials) == 4
 
 
 @pytest.mark.parametrize(
@@ -100,6 +120,9 @@ def test_a_terminator_ends_the_search(search, capsys, terminator, line):
     tuner = search(that_learns_nothing, "val_loss", **options, fit=fit)
     assert len(tuner.study.get_trials(states=[TrialState.COMPLETE])) == 2
     assert capsys.readouterr().out.splitlines()[-1] == line
+    tuner.summary()
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"The search ended after 2 trials. {line}." in printed
 
 
 def test_who_ends_a_search_ends_it_for_all_workers():

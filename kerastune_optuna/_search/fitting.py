@@ -1,0 +1,68 @@
+"""Configurations of other studies, fitted to what a builder asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from optuna.distributions import BaseDistribution
+from optuna.trial import BaseTrial
+
+from kerastune_optuna import _check
+from kerastune_optuna._search import space
+from kerastune_optuna._search.answers import Together
+
+_Ranges = Mapping[str, BaseDistribution]
+
+
+class Fit(NamedTuple):
+    """Hold what a builder takes of a configuration."""
+
+    params: dict[str, Any]  # as Optuna stores them
+    distributions: _Ranges  # of all that the builder asks for
+    is_whole: bool  # whether that is all, and nothing of the configuration is left over
+
+
+class Fitting:
+    """Fit configurations to a builder, which is called once for each set of names.
+
+    Args:
+        build_model: The builder.
+        functions: Those that search() gets as data, and that may ask for parameters.
+    """
+
+    def __init__(self, build_model: Callable[[BaseTrial], Any], functions: tuple[Any, ...]) -> None:
+        self._build_model = Together(build_model, functions)
+        self._ranges: dict[frozenset[str], _Ranges] = {}
+
+    @property
+    def asked(self) -> str:
+        """What the builder asks for, in words."""
+        found = {name: one for ranges in self._ranges.values() for name, one in ranges.items()}
+        listed = (f"{name} ({space.described(one)})" for name, one in found.items())
+        return ", ".join(listed) or "nothing"
+
+    def fit(self, params: Mapping[str, Any]) -> Fit:
+        """Return what the builder takes of a configuration."""
+        names = frozenset(params)
+        if names not in self._ranges:
+            self._ranges[names] = self._learned(params)
+        ranges = self._ranges[names]
+        taken = {
+            name: one.to_external_repr(one.to_internal_repr(params.get(name)))
+            for name, one in ranges.items()
+            if _check.allows(one, params.get(name))  # None may be a choice, which tables leave out
+        }
+        is_whole = taken.keys() == ranges.keys() and params.keys() <= ranges.keys()
+        return Fit(taken, ranges, is_whole)
+
+    def _learned(self, params: Mapping[str, Any]) -> _Ranges:
+        """Return what the builder asks for with these parameters."""
+
+        def choose(name: str, distribution: BaseDistribution) -> Any:
+            value = params.get(name)
+            return value if _check.allows(distribution, value) else space.middle(distribution)
+
+        walker = space.Walker(choose)
+        space.walk(self._build_model, walker)
+        return walker.distributions

@@ -1,0 +1,60 @@
+"""Find a study by its directory or URL, for a reader that makes and writes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+from optuna.storages import BaseStorage
+
+from kerastune_optuna._exceptions import ArgumentError, StorageError
+from kerastune_optuna._storage import database
+from kerastune_optuna._storage import url as _url
+from kerastune_optuna._study.parts import wholes
+
+
+def load(source: str, name: str | None, how: str) -> optuna.Study:
+    """Return a study that exists; nothing is made or written.
+
+    Args:
+        source: The directory= of a search, or the URL of its storage.
+        name: The study's; None for the only one that is there.
+        how: How to pass a name, as in "--study with one of".
+
+    Raises:
+        ArgumentError: Several studies are there, or none of that name.
+        StorageError: There is no database, or it cannot be opened.
+    """
+    storage, found = find(source, name, how)
+    return optuna.load_study(study_name=found, storage=storage)
+
+
+def find(source: str, name: str | None, how: str) -> tuple[BaseStorage, str]:
+    """Return the storage and the name of a study, as `load` finds it."""
+    url = source if "://" in source else database.in_directory(Path(source))
+    _check_file(source, url)
+    storage = database.connect(url, make=False)
+    parts_of = wholes(storage)
+    names = sorted(parts_of)
+    searches = [one for one in names if parts_of[one] is None]
+    if name is None and len(searches) == 1:
+        name = searches[0]
+    if not names:
+        raise StorageError(f"{_shown(source)} holds no study: no search has begun there.")
+    if name not in names:
+        came = "holds several studies" if name is None else f"holds no study {name!r}"
+        raise ArgumentError(f"{_shown(source)} {came}. Pass {how}: {', '.join(names)}.")
+    return storage, name
+
+
+def _check_file(source: str, url: str) -> None:
+    """Refuse a database file that does not exist, which SQLite would make."""
+    if not database.is_there(url):
+        raise StorageError(
+            f"{_shown(source)} holds no study: there is no file {_url.parse(url).database!r}. Pass "
+            "the directory= of a search that has begun, or the URL of its storage."
+        )
+
+
+def _shown(source: str) -> str:
+    return repr(_url.masked(_url.parse(source)) if "://" in source else source)

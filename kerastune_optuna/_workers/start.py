@@ -1,0 +1,176 @@
+"""Trials of earlier studies that give a search a start: its sampler sees them, or they go first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, create_trial
+
+from kerastune_optuna import _check
+from kerastune_optuna._exceptions import ArgumentError
+from kerastune_optuna._report import results
+from kerastune_optuna._search import COLUMN, Fitting, enqueue, is_table
+from kerastune_optuna._study import load, record, sign_of
+from kerastune_optuna._trial import Recipe
+from kerastune_optuna._workers import comparable
+
+if TYPE_CHECKING:
+    import pandas
+
+_BEST = 3  # configurations of other data that go first
+
+
+@dataclass(frozen=True)
+class Start:
+    """Hold what earlier trials give a search.
+
+    Args:
+        known: What the sampler sees beside the trials of the study.
+        first: Configurations that go first, the best one at the head.
+        line: Says so.
+    """
+
+    known: Sequence[FrozenTrial] = ()
+    first: Sequence[Mapping[str, Any]] = ()
+    line: str | None = None
+
+    def lay_out(self, study: optuna.Study) -> None:
+        """Let the configurations go first in a study that nobody has searched."""
+        if all(map(_waits, study.get_trials(deepcopy=False))):
+            for params in self.first:
+                enqueue(study, params)
+
+
+def _waits(trial: FrozenTrial) -> bool:
+    return trial.state is optuna.trial.TrialState.WAITING
+
+
+def start_of(given: Any, recipe: Recipe) -> Start:
+    """Return what earlier trials give a search.
+
+    Args:
+        given: As a tuner takes it as warm_start=.
+        recipe: What the trials of the search share.
+
+    Raises:
+        ArgumentError: A source holds no trial, or none that has a parameter of the builder.
+    """
+    if given is None:
+        return Start()
+    fitting = Fitting(recipe.build_model, tuple(recipe.fit.functions.values()))
+    known: list[FrozenTrial] = []
+    queues: list[list[Mapping[str, Any]]] = []
+    for source in given if isinstance(given, list) else [given]:
+        table = _table(source)
+        rows = list(_rows(table, recipe))
+        fits = [(fitting.fit(params), value) for params, value in rows]
+        if not any(fit.params for fit, _ in fits):
+            raise ArgumentError(_why_none(rows, fitting))
+        if _are_same(table, recipe):
+            whole = [(fit, value) for fit, value in fits if fit.is_whole]
+            known += [_as_trial(fit.params, fit.distributions, value) for fit, value in whole]
+        else:
+            queues.append([fit.params for fit, _ in fits if fit.params])
+    for place, trial in enumerate(known):
+        trial.number = place - len(known)  # before all trials of the study
+    best = [one for one in chain(*zip_longest(*queues)) if one is not None]
+    first = list({tuple(one.items()): one for one in best}.values())[:_BEST]
+    return Start(known, first, _line(len(known), len(first), sum(map(len, queues))))
+
+
+def _table(source: Any) -> pandas.DataFrame:
+    """Return the trials of a source as results() would."""
+    if is_table(source):
+        return source  # type: ignore[no-any-return] # it is a table
+    if isinstance(source, optuna.Study):
+        return results(source)
+    place, name = source if isinstance(source, tuple) else (source, None)
+    how = "warm_start=(directory or URL, study_name) with one of"
+    return results(load(str(place), None if name is None else str(name), how))
+
+
+def _rows(table: pandas.DataFrame, recipe: Recipe) -> Iterator[tuple[dict[str, Any], float]]:
+    """Yield the parameters and the value of each trial that has one, the best first."""
+    given = table.attrs.get(record.GIVEN, {})
+    direction = given.get("directions", recipe.objectives.directions)[0]
+    names = [name for name in table.columns if str(name).startswith(COLUMN)]
+    table, found = _with_our_names(table), []
+    for row in table.to_dict("records"):
+        value = _value(row)
+        if value is not None:
+            params = {str(name).removeprefix(COLUMN): row[name] for name in names}
+            found.append(({k: v for k, v in params.items() if not _is_missing(v)}, value))
+    yield from sorted(found, key=lambda one: sign_of(direction) * one[1])
+
+
+def _with_our_names(table: pandas.DataFrame) -> pandas.DataFrame:
+    """Return a table with the columns of results(), where Study.trials_dataframe() has others."""
+    ours = {f"user_attrs_{record.BEST_VALUE}": record.BEST_VALUE}
+    if "value" not in table.columns:
+        ours |= {name: "value" for name in table.columns if str(name).startswith("values_")}
+    if list(ours.values()).count("value") > 1:
+        raise ArgumentError(
+            "warm_start= got trials of several objectives, of which none is the best. Pass the "
+            "trials of one objective, or configurations to enqueue()."
+        )
+    return table.rename(columns=ours)
+
+
+def _value(row: Mapping[Any, Any]) -> float | None:
+    """Return a trial's value: of one that was pruned, that of its best epoch."""
+    if row.get("state", "COMPLETE") not in ("COMPLETE", "PRUNED"):
+        return None
+    names = ("value", record.BEST_VALUE)
+    if row.get("state") == "PRUNED":
+        names = names[::-1]
+    values = [row[name] for name in names if not _is_missing(row.get(name))]
+    return float(values[0]) if values and math.isfinite(values[0]) else None
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether a table has nothing in a cell: pandas may write that as NaN."""
+    return value is None or value != value
+
+
+def _are_same(table: pandas.DataFrame, recipe: Recipe) -> bool:
+    """Whether the trials of a table are known to have had our objective, data and epochs."""
+    given = table.attrs.get(record.GIVEN, {})
+    goals = recipe.objectives
+    are_ours = (given.get("objectives"), given.get("directions")) == (goals.names, goals.directions)
+    return are_ours and comparable.are_same(given, recipe)
+
+
+def _as_trial(
+    params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution], value: float
+) -> FrozenTrial:
+    return create_trial(params=dict(params), distributions=dict(distributions), value=value)
+
+
+def _why_none(rows: Sequence[tuple[dict[str, Any], float]], fitting: Fitting) -> str:
+    """Return why no trial of a source can be used."""
+    if not rows:
+        return "warm_start= got no trial with a value. Pass what has COMPLETE or PRUNED trials."
+    theirs = sorted({name for params, _ in rows for name in params})
+    return (
+        f"warm_start= got {_check.count(len(rows), 'trial')} with {', '.join(theirs) or 'nothing'};"
+        f" build_model asks for {fitting.asked}. Where only names differ, rename columns: "
+        'tuner.results().rename(columns={"params_lr": "params_learning_rate"}).'
+    )
+
+
+def _line(known: int, first: int, others: int) -> str | None:
+    """Return a line on what the earlier trials are used for."""
+    parts = []
+    if known:
+        parts.append(f"the sampler knows {_check.count(known, 'earlier trial')} of the same data")
+    if first:
+        best = "the best configuration" if first == 1 else f"the best {first} configurations"
+        go = "goes" if first == 1 else "go"
+        parts.append(f"{best} of {_check.count(others, 'other trial')} {go} first")
+    return f"Warm start: {'; '.join(parts)}" if parts else None
