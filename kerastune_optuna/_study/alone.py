@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from optuna.trial import TrialState
 
-from kerastune_optuna import _signals
 from kerastune_optuna._study import record
 from kerastune_optuna._study.liveness import is_signed_here, machine, runs, signed_by
 
@@ -41,14 +40,21 @@ def others(study: optuna.Study) -> list[FrozenTrial]:
     )
 
 
-def wait_for_others(study: optuna.Study, trial: FrozenTrial) -> None:
+def wait_for_others(
+    study: optuna.Study, trial: FrozenTrial, is_interrupted: Callable[[], bool]
+) -> None:
     """Wait until no other trial of this machine runs, or only such as wait for this one.
 
+    Args:
+        study: The study of the trials.
+        trial: The one that runs alone.
+        is_interrupted: Whether a signal asked for the end.
+
     Raises:
-        KeyboardInterrupt: A signal asked for the end.
+        KeyboardInterrupt: A signal did.
     """
     while any(one.number < trial.number or not is_waited_for(one) for one in others(study)):
-        if _signals.requested():
+        if is_interrupted():
             raise KeyboardInterrupt
         time.sleep(_POLL)
 

@@ -269,7 +269,7 @@ def _make_room(study: optuna.Study, trial: Trial, memory: Memory, seconds: float
     if alone.is_second_try(known):
         memory.empty()
     if alone.is_waited_for(known):
-        alone.wait_for_others(study, known)
+        alone.wait_for_others(study, known, _signals.requested)
         time.sleep(seconds)
 
 
