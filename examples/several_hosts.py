@@ -150,10 +150,10 @@ def write(model: keras.Model, folder: Path, epoch: int, logs: dict[str, float]) 
 
 def main() -> None:
     """Search, and show that the best model is the one that the hosts trained."""
-    tuner = OptunaTuner(OnHosts(), "val_accuracy", n_trials=3, seed=0, backup_every=None)
+    tuner = OptunaTuner(OnHosts(), "val_accuracy", n_trials=2, seed=0, backup_every=None)
     train, validation = load()
     tuner.search(*train, validation_data=validation, epochs=EPOCHS)
-    tuner.summary(3)
+    tuner.summary(2)
     _, accuracy = tuner.best_model().evaluate(*validation, verbose=0)
     print(f"Accuracy of the best model: {accuracy:.4f}, as the hosts found: {tuner.best_value:.4f}")
 

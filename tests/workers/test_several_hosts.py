@@ -31,7 +31,7 @@ def kill_one(parent, rank, killed):
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_a_member_that_dies_fails_its_trial_once(tmp_path, rank):
-    """Two processes train each trial; one is killed: that trial is FAIL, and three others end."""
+    """Two processes train each trial; one is killed: that trial is FAIL, and two others end."""
     killed = []
     with subprocess.Popen(
         [sys.executable, str(SCRIPT)],
@@ -42,7 +42,7 @@ def test_a_member_that_dies_fails_its_trial_once(tmp_path, rank):
     ) as script:
         killer = threading.Thread(target=kill_one, args=(script, rank, killed))
         killer.start()
-        printed, _ = script.communicate(timeout=300)
+        printed, _ = script.communicate(timeout=900)
         killer.join()
     assert script.returncode == 0, printed
     assert len(killed) == 1
@@ -50,7 +50,7 @@ def test_a_member_that_dies_fails_its_trial_once(tmp_path, rank):
         r"^Trial (\d+): failed: .* member on host \d died", printed, re.MULTILINE
     ) == ["0"]
     ended = re.findall(r"^Trial (\d+): val_accuracy ", printed, re.MULTILINE)
-    assert sorted(map(int, ended)) == [1, 2, 3]
+    assert sorted(map(int, ended)) == [1, 2]
     accuracy = re.search(r"Accuracy of the best model: (\S+), as the hosts found: (\S+)", printed)
     assert accuracy[1] == accuracy[2]
     assert float(BEST.search(printed)[1]) == pytest.approx(float(accuracy[1]), abs=1e-4)
