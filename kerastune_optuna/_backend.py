@@ -30,6 +30,7 @@ _log = logging.getLogger("kerastune_optuna")
 THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "PJRT_NPROC")
 # Without these the first worker on a GPU takes all of its memory; PyTorch takes what it needs.
 _GROWING = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+_OWN_GPU = "KERASTUNE_OPTUNA_OWN_GPU"  # is set in a worker that shares its GPU with no other
 
 
 def set_all(seed: int) -> None:
@@ -128,7 +129,17 @@ def environment(number: int, n_workers: int, given: Mapping[str, str]) -> dict[s
     if gpus := _gpus(given):
         added["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
         added |= {name: value for name, value in _GROWING.items() if name not in given}
+        added |= {_OWN_GPU: "1"} if n_workers <= len(gpus) else {}
     return added
+
+
+def shares_memory(error: BaseException) -> bool:
+    """Whether other workers of this machine may hold what this one ran out of.
+
+    Args:
+        error: Says what ran out: Python's own error that it was no GPU's memory.
+    """
+    return isinstance(error, MemoryError) or _OWN_GPU not in os.environ
 
 
 def cores() -> int:
@@ -170,6 +181,7 @@ class Memory:
         self._registry = _gradients()
         self._next_collection = 0.0
         self._least = _bytes()
+        self.has_served = False  # whether a trial was released
 
     @contextmanager
     def apart(self) -> Iterator[None]:
@@ -187,17 +199,27 @@ class Memory:
     @contextmanager
     def released(self, *, collects: bool = True) -> Iterator[None]:
         """Run one trial, and release what it leaves; cycles only where it `collects`."""
-        before = set(self._registry)
+        before, unmade = set(self._registry), _unmade_variables()
         try:
             yield
         finally:
+            self.has_served = True
+            _unmade_variables(set_to=unmade)
             for name in set(self._registry) - before:
                 if name.startswith("CustomGradient-"):
                     del self._registry[name]
             if collects:
                 self._collect()
             if keras.backend.backend() == "jax":
-                self._drop_compiled()
+                self._drop_compiled(_MOST_GROWN)
+
+    def empty(self) -> None:
+        """Release at once all that earlier trials have left, whatever time that takes."""
+        gc.collect()
+        if keras.backend.backend() == "jax":
+            self._drop_compiled(0)
+        elif keras.backend.backend() == "torch":
+            sys.modules["torch"].cuda.empty_cache()  # nothing where there is no GPU
 
     def _collect(self) -> None:
         """Collect garbage, but no more often than the share of the time allows."""
@@ -207,9 +229,9 @@ class Memory:
             ended = time.perf_counter()
             self._next_collection = ended + (ended - began) / self._share
 
-    def _drop_compiled(self) -> None:
-        """Drop what JAX has compiled once the process has grown by a lot; JAX compiles it again."""
-        if _bytes() - self._least < _MOST_GROWN:
+    def _drop_compiled(self, grown: float) -> None:
+        """Drop what JAX has compiled once the process has grown by this; JAX compiles it again."""
+        if _bytes() - self._least < grown:
             return
         import jax  # the backend's own package, which users of others need not have
 
@@ -220,6 +242,21 @@ class Memory:
 def _bytes() -> int:
     """Return how many bytes of memory this process has."""
     return int(psutil.Process().memory_info().rss)
+
+
+def _unmade_variables(set_to: list[Any] | None = None) -> list[Any]:
+    """Return the variables that Keras is to make once it has built a model.
+
+    Where memory runs out meanwhile, Keras keeps the list, and tries to make them again with the
+    next model, however small that is.
+
+    Args:
+        set_to: What to put in the place of the list; None to leave it.
+    """
+    state, name = keras.src.backend.common.global_state, "uninitialized_variables"
+    if set_to is not None:
+        state.set_global_attribute(name, set_to)
+    return list(state.get_global_attribute(name) or [])
 
 
 def _gradients() -> MutableMapping[str, Any]:

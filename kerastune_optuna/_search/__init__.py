@@ -19,6 +19,7 @@ from kerastune_optuna._search.samplers import check_pruner as check_pruner
 from kerastune_optuna._search.samplers import check_sampler as check_sampler
 from kerastune_optuna._search.samplers import made_pruner as made_pruner
 from kerastune_optuna._search.samplers import start_sampler as start_sampler
+from kerastune_optuna._search.slots import GAVE_WAY as GAVE_WAY
 from kerastune_optuna._search.slots import Budget as Budget
 from kerastune_optuna._search.slots import check_study as check_study
 from kerastune_optuna._search.slots import is_free as is_free

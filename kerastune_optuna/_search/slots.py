@@ -13,7 +13,7 @@ import random
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
@@ -34,6 +34,7 @@ from kerastune_optuna._study import (
     N_PARAMS,
     REPEAT_OF,
     Watch,
+    alone,
     are_broken,
     divergence,
     fail_and_retry,
@@ -60,6 +61,8 @@ _PATIENCE = 0.5  # seconds in which another worker lays out the next slot, unles
 _SURE = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 _POLL = 0.02  # seconds between two looks at the slots
 _POLL_OTHERS = 1.0  # seconds between two looks at the trials of other machines
+# A worker that is to be replaced, to free what it holds, ends with this code, which no other has.
+GAVE_WAY = 213
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ class Budget:
         max_failed_trials: How many trials may fail in a row.
         first_trial: Number of the first trial of this search: earlier failures do not count.
         ending: What may end it before all of this is spent.
+        gives_way: Whether this process ends where a trial is to have the memory for itself, since a
+            new one takes its place. What a backend holds of a GPU it frees no sooner.
     """
 
     n_trials: int | None
@@ -79,25 +84,54 @@ class Budget:
     max_failed_trials: int
     first_trial: int = 0
     ending: Ending = field(default_factory=Ending)
+    gives_way: bool = False
 
     def claim(self, study: optuna.Study, watch: Watch) -> Trial | None:
-        """Return a trial to run, or None when the budget is spent."""
+        """Return a trial to run, or None when the budget is spent.
+
+        Raises:
+            SystemExit: This process is to be replaced.
+        """
         if watch.is_due():
             self.reap(study, watch)
         size = self.size(study)
-        return self._claim_any(study) if size is None else self._claim_slot(study, watch, size)
+        if size is None:
+            return self._claim_any(study, watch)
+        return self._claim_slot(study, watch, size)
+
+    def _looks(self, study: optuna.Study, watch: Watch) -> Iterator[list[FrozenTrial]]:
+        """Yield the slots at each look, until the search is over or its end is here."""
+        while not self.is_over():
+            slots = _slots(study)
+            if self.ending.is_here(study):  # asked of the trials that _slots() has just read
+                return
+            if not self.stands_back(study, watch, slots):
+                yield slots
+
+    def stands_back(self, study: optuna.Study, watch: Watch, slots: Sequence[FrozenTrial]) -> bool:
+        """Whether to begin no trial now, since another of this machine has the memory for itself.
+
+        Raises:
+            SystemExit: This process is to be replaced.
+        """
+        is_to_wait = alone.is_any_waited_for(slots)
+        second_tries = filter(alone.is_second_try, slots)
+        if self.gives_way and (is_to_wait or any(map(is_free, second_tries))):
+            sys.exit(GAVE_WAY)
+        if is_to_wait:
+            if watch.is_due():
+                self.reap(study, watch)
+            time.sleep(_POLL_OTHERS)
+        return is_to_wait
 
     def prepare(self, study: optuna.Study) -> None:
         """Lay out the first slot of an empty study: workers that start at once would each do so."""
         if self.size(study) and not _slots(study):
             lay_out(study)
 
-    def _claim_any(self, study: optuna.Study) -> Trial | None:
+    def _claim_any(self, study: optuna.Study, watch: Watch) -> Trial | None:
         """Return a trial of a study without a size, where each worker lays out its own slots."""
-        while not self.is_over():
-            slots = _slots(study)
-            if self.ending.is_here(study):
-                return None
+        for slots in self._looks(study, watch):
             if (trial := take_one(study, _free(slots))) is not None:
                 return trial
             lay_out(study)
@@ -105,10 +139,7 @@ class Budget:
 
     def _claim_slot(self, study: optuna.Study, watch: Watch, size: int) -> Trial | None:
         gives_up = time.monotonic() + _PATIENCE * _chance.uniform(1, 2)
-        while not self.is_over():
-            slots = _slots(study)
-            if self.ending.is_here(study):  # asked of the trials that _slots() has just read
-                return None
+        for slots in self._looks(study, watch):
             free = _free(slots[:size])
             if (trial := take_one(study, free)) is not None:
                 is_last = len(free) == 1 and len(slots) < size

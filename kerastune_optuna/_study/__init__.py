@@ -1,5 +1,6 @@
 """What a study is to do, what its trials record, who runs them, and which are best."""
 
+from kerastune_optuna._study import alone as alone
 from kerastune_optuna._study import divergence as divergence
 from kerastune_optuna._study import opening as opening
 from kerastune_optuna._study import ranking as ranking
@@ -66,6 +67,7 @@ from kerastune_optuna._study.retry import INTERRUPTED as INTERRUPTED
 from kerastune_optuna._study.retry import fail_and_retry as fail_and_retry
 from kerastune_optuna._study.retry import idle_retries as idle_retries
 from kerastune_optuna._study.retry import lay_out as lay_out
+from kerastune_optuna._study.retry import retry_alone as retry_alone
 from kerastune_optuna._study.retry import was_cut_off as was_cut_off
 from kerastune_optuna._study.seeds import derive as derive
 from kerastune_optuna._study.seeds import seed_of as seed_of

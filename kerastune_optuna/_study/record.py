@@ -40,6 +40,7 @@ BACKUP = "kerastune_optuna:backup"  # where its last backup is
 END = "kerastune_optuna:end"  # where the state is that its training ended with
 BEGIN = "kerastune_optuna:begin"  # where the state is that its training goes on from
 DEATHS = "kerastune_optuna:deaths"  # how many workers died of it
+ALONE = "kerastune_optuna:alone"  # it ran out of memory: whether others are to wait meanwhile
 POINT = "kerastune_optuna:point"  # how it was laid out, and in which order
 
 # Attrs of a study.

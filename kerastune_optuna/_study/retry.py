@@ -1,4 +1,4 @@
-"""Run a trial again whose process died or was interrupted: same parameters, seed and backup."""
+"""Run a trial again that was cut off or ran out of memory: same parameters, seed and backup."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 DIED = "its worker died"  # the stop_reason of a trial whose process is gone
 INTERRUPTED = "interrupted"  # the stop_reason of a trial that Ctrl-C or SIGTERM ended
+_NO_ROOM = "out of memory, run again alone"  # begins the stop_reason of a trial's first try
 _TWICE = "laid out twice"  # the stop_reason of a second retry of one trial
 _DEADLY = "its worker died {} times"  # the stop_reason of a trial that is not run again
 _MOST_DEATHS = 3  # a trial that fills the memory would kill worker after worker
@@ -29,7 +30,8 @@ _SAME = (record.SEED, record.CONFIRMS, record.EXTENDS)
 
 def was_cut_off(trial: FrozenTrial) -> bool:
     """Whether a FAIL trial says nothing about its configuration."""
-    return trial.user_attrs.get(record.STOP_REASON) in (DIED, INTERRUPTED, _TWICE)
+    reason = str(trial.user_attrs.get(record.STOP_REASON))
+    return reason in (DIED, INTERRUPTED, _TWICE) or reason.startswith(_NO_ROOM)
 
 
 def lay_out(
@@ -56,17 +58,33 @@ def lay_out(
     return _optuna.storage_of(study).create_new_trial(_optuna.id_of(study), slot)
 
 
-def _lay_out_again(study: optuna.Study, trial: FrozenTrial, deaths: dict[str, Any]) -> int:
+def _lay_out_again(study: optuna.Study, trial: FrozenTrial, news: dict[str, Any]) -> int:
     attrs = trial.system_attrs
-    kept = {key: attrs[key] for key in (*_optuna.GRID_POINT, *_STATES) if key in attrs}
+    kept = (*_optuna.GRID_POINT, *_STATES, record.ALONE)
+    attrs_then = {**{key: attrs[key] for key in kept if key in attrs}, **news}
     params = {**attrs.get(_optuna.FIXED_PARAMS, {}), **trial.params}
     same = {key: trial.user_attrs[key] for key in _SAME if key in trial.user_attrs}
-    return lay_out(
-        study, params, {**kept, record.DEATHS: deaths}, {**same, record.RETRY_OF: trial.number}
-    )
+    return lay_out(study, params, attrs_then, {**same, record.RETRY_OF: trial.number})
 
 
-def fail_and_retry(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
+def retry_alone(study: optuna.Study, trial: FrozenTrial, said: str, *, waited_for: bool) -> bool:
+    """Set a trial that ran out of memory to FAIL, and lay it out to be run once more.
+
+    Args:
+        study: Where the trial is.
+        trial: A RUNNING trial.
+        said: What its error said.
+        waited_for: Whether other trials of the machine are to wait until it has ended.
+
+    Returns:
+        Whether this process was the one that failed it.
+    """
+    return fail_and_retry(study, trial, f"{_NO_ROOM}: {said}", {record.ALONE: waited_for})
+
+
+def fail_and_retry(
+    study: optuna.Study, trial: FrozenTrial, reason: str, news: Mapping[str, Any] | None = None
+) -> bool:
     """Set a trial that was cut off to FAIL, and lay it out again.
 
     The retry is laid out before the trial is failed: a process that dies in between leaves a
@@ -77,7 +95,8 @@ def fail_and_retry(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool
     Args:
         study: Where the trial is.
         trial: A RUNNING trial.
-        reason: DIED or INTERRUPTED.
+        reason: DIED or INTERRUPTED, or what else cut it off.
+        news: System attrs that its retry has and it has not.
 
     Returns:
         Whether this process was the one that failed it.
@@ -85,7 +104,8 @@ def fail_and_retry(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool
     deaths = _count_deaths(trial, reason)
     if deaths["count"] >= _MOST_DEATHS:
         return _fail(study, _optuna.id_of(trial), _DEADLY.format(deaths["count"]))
-    laid_out = None if _is_laid_out(study, trial) else _lay_out_again(study, trial, deaths)
+    news = {record.DEATHS: deaths, **(news or {})}
+    laid_out = None if _is_laid_out(study, trial) else _lay_out_again(study, trial, news)
     is_ours = _fail(study, _optuna.id_of(trial), reason)
     if laid_out is not None:
         _give_way(study, laid_out)

@@ -11,6 +11,7 @@ import keras
 
 from kerastune_optuna._backend import build_symbolically, compiled_parts, strategy_of
 from kerastune_optuna._data import FitArguments
+from kerastune_optuna._study import reason
 from kerastune_optuna._trial.steps import is_usual
 from kerastune_optuna._trial.variables import (
     lacks_variables,
@@ -41,8 +42,15 @@ def rehearse(model: keras.Model, batch: Any) -> None:
     x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
     try:
         _make_all(model, x, y)
-    except Exception:  # layers, losses and metrics of the user may raise anything
+    except Exception as error:  # layers, losses and metrics of the user may raise anything
+        _raise_if_of_memory(error)
         return  # fit() calls the same with data next, and raises what is wrong
+
+
+def _raise_if_of_memory(error: Exception) -> None:
+    """Raise what fit() may not: a model that is half built can hide that memory ran out."""
+    if reason.is_of_memory(error):
+        raise error
 
 
 def _make_all(model: keras.Model, x: Any, y: Any) -> None:
@@ -92,7 +100,8 @@ def names_of_metrics(model: keras.Model, fit: FitArguments) -> set[str]:
         return set()
     try:
         return _logged(model, fit)
-    except Exception:  # layers, losses and metrics of the user may raise anything
+    except Exception as error:  # layers, losses and metrics of the user may raise anything
+        _raise_if_of_memory(error)
         return set()  # fit() calls the same with data next, and raises what is wrong
 
 
@@ -148,6 +157,7 @@ def make_ready_to_keep(model: keras.Model, fit: FitArguments) -> None:
     try:
         make_variables(model, fit.specification_of_a_batch())
     except Exception as error:  # layers of the user may raise anything
+        _raise_if_of_memory(error)
         if not model.run_eagerly:
             return  # fit() traces the same next, and raises what is wrong
         raise unbuildable(model) from error

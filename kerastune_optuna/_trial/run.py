@@ -16,14 +16,22 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
-from kerastune_optuna._backend import Memory, set_all
+from kerastune_optuna._backend import Memory, set_all, shares_memory
 from kerastune_optuna._data import FitArguments, not_finite
 from kerastune_optuna._exceptions import StorageError, WeightsError
 from kerastune_optuna._scratch import scratch
 from kerastune_optuna._search import asked, repeats, watched_alone
 from kerastune_optuna._signals import finishing, requested
 from kerastune_optuna._storage import StoreAwayError
-from kerastune_optuna._study import DIVERGED, N_PARAMS, NOT_FINITE, record, seed_of
+from kerastune_optuna._study import (
+    DIVERGED,
+    N_PARAMS,
+    NOT_FINITE,
+    alone,
+    record,
+    retry_alone,
+    seed_of,
+)
 from kerastune_optuna._study import reason as _reason
 from kerastune_optuna._trial import (
     backup,
@@ -92,8 +100,7 @@ def run_trial(
         if requested():  # the signal may have ended a process that loads the data
             raise KeyboardInterrupt from error
         with suppress(UpdateFinishedTrialError):
-            _say_why(trial, error)
-            backup.discard(recipe.store, study.tell(trial, state=TrialState.FAIL))
+            _fail(study, trial, recipe, memory, error)
         raise
     wrong = outcome.error
     try:
@@ -295,6 +302,27 @@ def _folder(task: Task) -> str:
     if task.series.length == 1:
         return path
     return os.path.join(path, f"training_{task.series.number}")
+
+
+def _fail(
+    study: optuna.Study, trial: optuna.Trial, recipe: Recipe, memory: Memory, error: BaseException
+) -> None:
+    """Set a trial to FAIL, and lay it out again where it may fit into the memory alone."""
+    if _may_fit_alone(study, trial, error, memory):
+        stored, said = _optuna.as_stored(study, trial), _reason.told(error)
+        retry_alone(study, stored, said, waited_for=shares_memory(error))
+        return
+    _say_why(trial, error)
+    backup.discard(recipe.store, study.tell(trial, state=TrialState.FAIL))
+
+
+def _may_fit_alone(
+    study: optuna.Study, trial: optuna.Trial, error: BaseException, memory: Memory
+) -> bool:
+    """Whether a trial ran out of memory that others, here or in other processes, may have held."""
+    if not _reason.is_of_memory(error) or alone.is_second_try(_optuna.as_known(trial)):
+        return False
+    return memory.has_served or bool(alone.others(study))
 
 
 def _say_why(trial: optuna.Trial, error: BaseException) -> None:

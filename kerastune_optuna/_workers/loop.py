@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import socket
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ from kerastune_optuna._storage import OpenedOnce, database, url
 from kerastune_optuna._study import (
     Heart,
     Watch,
+    alone,
     came_to_nothing,
     finished,
     leave,
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 _CODE_ERRORS = (NameError, TypeError, ImportError, AttributeError, ArgumentError)
 # Keras's seeds and sessions belong to the process: threads of a cluster's worker take turns.
 _one_at_a_time = threading.Lock()
+_LEAVING = 5.0  # seconds after which workers have ended that give way to a trial
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,14 +102,16 @@ class Payload:
     pickled: bytes = dataclasses.field(repr=False)
 
 
-def work_on(payload: Payload, number: int = 0) -> None:
+def work_on(payload: Payload, number: int = 0, *, is_replaced: bool = False) -> None:
     """Take part in a search in this process.
 
     Args:
         payload: Holds the Job.
         number: Tells the worker from others: Dask merges tasks that are alike.
+        is_replaced: Whether a new process takes the place of this one if it gives way to a trial.
 
     Raises:
+        SystemExit: It gives way.
         TunerError: The search cannot go on.
     """
     job: Job = cloudpickle.loads(payload.pickled)
@@ -127,7 +132,7 @@ def work_on(payload: Payload, number: int = 0) -> None:
                 job.budget.deadline.let_pass()
 
         look()  # a task may have waited until the search was over
-        run_trials(study, recipe, job.budget, at_each_beat=look)
+        run_trials(study, recipe, job.budget, at_each_beat=look, is_replaced=is_replaced)
 
 
 def _joined(job: Job) -> optuna.Study:
@@ -171,6 +176,8 @@ def run_trials(
     budget: Budget,
     notify: Callable[[FrozenTrial], None] = lambda trial: None,
     at_each_beat: Callable[[], None] = lambda: None,
+    *,
+    is_replaced: bool = False,
 ) -> None:
     """Run trials until the budget is spent.
 
@@ -180,8 +187,10 @@ def run_trials(
         budget: When to stop.
         notify: Called with each trial that ended here.
         at_each_beat: Called every few seconds, from another thread.
+        is_replaced: Whether a new process takes the place of this one if it gives way to a trial.
 
     Raises:
+        SystemExit: It gives way.
         TooManyFailuresError: So many trials failed in a row that the rest would too.
     """
     watch = Watch()
@@ -201,6 +210,7 @@ def run_trials(
             trial := budget.claim(study, watch)
         ) is not None:
             try:
+                _make_room(study, trial, memory, _LEAVING if is_replaced else 0)
                 with memory.released():
                     ended, cause = _attempt(study, trial, recipe, memory, check=not checked)
             except KeyboardInterrupt:
@@ -209,6 +219,8 @@ def run_trials(
                 raise
             finally:
                 leave(study, _optuna.id_of(trial))
+            # A process that has run no trial yet holds nothing that it could free.
+            budget = dataclasses.replace(budget, gives_way=is_replaced)
             notify(ended)
             checked = checked or ended.state is not TrialState.FAIL
             if ended.state is TrialState.FAIL:
@@ -231,8 +243,34 @@ def _attempt(
         if _is_of_search(error) or (check and _is_of_code(error) and not finished(study)):
             raise
         # The error is kept as the cause of a later one, and its frames would keep the model alive.
-        traceback.clear_frames(error.__traceback__)
+        _clear_frames(error)
         return _optuna.as_stored(study, trial), error
+
+
+def _clear_frames(error: BaseException | None) -> None:
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
+
+
+def _make_room(study: optuna.Study, trial: Trial, memory: Memory, seconds: float) -> None:
+    """Free memory for a trial that ran out of it, and wait until others have freed theirs.
+
+    Args:
+        study: The study of the trial.
+        trial: Any trial.
+        memory: Releases what trials in this process have left.
+        seconds: How long workers that give way take to end.
+
+    Raises:
+        KeyboardInterrupt: A signal asked for the end.
+    """
+    known = _optuna.as_known(trial)
+    if alone.is_second_try(known):
+        memory.empty()
+    if alone.is_waited_for(known):
+        alone.wait_for_others(study, known, _signals.requested)
+        time.sleep(seconds)
 
 
 def _is_of_search(error: Exception) -> bool:

@@ -21,6 +21,7 @@ from kerastune_optuna import _signals
 from kerastune_optuna._backend import environment
 from kerastune_optuna._exceptions import WorkerError
 from kerastune_optuna._scratch import open_private, scratch
+from kerastune_optuna._search import GAVE_WAY
 from kerastune_optuna._workers.loop import Payload, work_on
 from kerastune_optuna._workers.warnings import first_in, shown_once
 
@@ -115,6 +116,7 @@ class LocalWorkers:
             del crew[number]
             if worker.died():
                 self._mourn(worker)
+            if worker.is_to_be_replaced():
                 crew[number] = self._start(number, folder)
 
     def _mourn(self, worker: _Worker) -> None:
@@ -175,6 +177,10 @@ class _Worker:
 
     def died(self) -> bool:
         """Whether it ended by a signal or a crash rather than by itself."""
+        return self._process.returncode not in (0, GAVE_WAY)
+
+    def is_to_be_replaced(self) -> bool:
+        """Whether it ended before the search was over."""
         return self._process.returncode != 0
 
     def how(self) -> str:
@@ -281,7 +287,11 @@ def main() -> None:
         threading.Thread(target=parent.die_with, daemon=True).start()
         try:
             with shown_once(first_in(report.parent)):
-                work_on(payload)
+                work_on(payload, is_replaced=True)
+        except SystemExit as end:  # which a user's builder may raise, too
+            if end.code == GAVE_WAY:
+                leave(GAVE_WAY)
+            raise
         except Exception as error:  # whatever it is, the parent raises it
             if _signals.requested():
                 return  # an error while the search is being stopped is of no interest
@@ -329,13 +339,13 @@ class _Parent:
         os._exit(1)  # a batch may last for hours, and nobody is left to kill this process
 
 
-def leave() -> None:
+def leave(code: int = 0) -> None:
     """End this process as Python would, without the second that tearing TensorFlow down takes."""
     threading._shutdown()  # type: ignore[attr-defined]  # waits for the user's threads, if any
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(code)
 
 
 def _picklable(error: Exception) -> bytes:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
+import time
 
 import keras
 import optuna
@@ -13,8 +15,10 @@ import pytest
 from kerastune_optuna import WeightsError
 from kerastune_optuna._storage import artifacts
 from kerastune_optuna._study.record import BACKUP
-from kerastune_optuna._study.retry import INTERRUPTED
+from kerastune_optuna._study.retry import DIED, INTERRUPTED
 from kerastune_optuna._trial import archive
+from tests import warm
+from tests.faults import ROOT
 from tests.s3 import opened, s3_server
 from tests.untrained import Untrained, build, run, tuner_in
 
@@ -66,8 +70,8 @@ def tuner_with(tmp_path, store, build_model=build, **options):
 
 
 def needed(tuner):
-    """Return the ids of the weights of the best trial, and of all histories."""
-    storage, ids = tuner.study._storage, set()
+    """Return the ids of the weights and the last state of the best trial, and of all histories."""
+    storage, ids = tuner.study._storage, {tuner.best_trial.system_attrs[END]["id"]}
     for trial in tuner.study.trials:
         for meta in optuna.artifacts.get_all_artifact_meta(trial, storage=storage):
             if meta.filename == "history.csv" or trial.number == tuner.best_trial.number:
@@ -247,3 +251,66 @@ def test_a_second_interrupt_ends_the_wait_for_a_store(s3, tmp_path):
     s3.order("start")
     run(tuner)
     assert tuner.best_model().built
+
+
+@pytest.mark.slow
+def test_a_store_that_is_away_for_twenty_seconds(s3, tmp_path):
+    """Backups are left out meanwhile, and the weights are saved when it is back."""
+
+    def stop():
+        s3.order("stop")
+        threading.Timer(20, s3.order, ["start"]).start()
+
+    tuner = tuner_with(tmp_path, s3.store(), improving({1}, stop), n_trials=3, backup_every=0)
+    began = time.monotonic()
+    run(tuner)
+    assert time.monotonic() - began >= 20
+    assert states(tuner) == ["COMPLETE"] * 3
+    assert tuner.best_model().built
+    assert s3.keys == needed(tuner)
+
+
+KILLED = """
+import os, signal, sys
+import keras, numpy as np
+from kerastune_optuna import OptunaTuner
+from tests.conftest import build_model
+from tests.s3 import opened
+
+folder, database, url, epoch = sys.argv[1:]
+seen = []
+
+def look(now, logs):
+    seen.append(now)
+    if now == int(epoch):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+x, y = np.random.default_rng(0).normal(size=(24, 4)), np.arange(24) % 3
+places = {"directory": folder, "storage": database, "artifact_store": lambda: opened(url)}
+tuner = OptunaTuner(
+    build_model, "val_accuracy", n_trials=1, seed=0, study_name="test", backup_every=0, **places
+)
+watch = keras.callbacks.LambdaCallback(on_epoch_begin=look)
+fit = {"validation_data": (x, y), "epochs": 6, "verbose": 0, "callbacks": [lambda trial: watch]}
+tuner.search(x, y, **fit)
+print(seen, len(tuner.best_trial.intermediate_values), tuner.best_model().built)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_trial_goes_on_where_no_disk_is_shared(s3, tmp_path):
+    """Another process with a folder of its own has the backup from the store alone."""
+    database = f"sqlite:///{tmp_path / 'study.db'}"  # in the place of one that both reach
+
+    def work(folder, epoch):
+        arguments = [str(tmp_path / folder), database, s3.url, str(epoch)]
+        return warm.run(
+            [sys.executable, "-c", KILLED, *arguments], capture_output=True, text=True, cwd=ROOT
+        )
+
+    assert work("first", 3).returncode == -signal.SIGKILL
+    assert not any((tmp_path / "first").rglob("*.backup"))
+    done = work("second", 99)
+    assert done.stdout.splitlines()[-1:] == ["[3, 4, 5] 6 True"], done.stderr
+    study = optuna.load_study(study_name="test", storage=database)
+    assert [one.user_attrs["stop_reason"] for one in study.trials] == [DIED, "all epochs"]
