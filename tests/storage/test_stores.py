@@ -14,7 +14,7 @@ import pytest
 
 from kerastune_optuna import WeightsError
 from kerastune_optuna._storage import artifacts
-from kerastune_optuna._study.record import BACKUP
+from kerastune_optuna._study.record import BACKUP, END
 from kerastune_optuna._study.retry import DIED, INTERRUPTED
 from kerastune_optuna._trial import archive
 from tests import warm

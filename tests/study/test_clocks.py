@@ -20,7 +20,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from kerastune_optuna import TooManyFailuresError
+from kerastune_optuna import TooManyFailuresError, _tuner
+from kerastune_optuna._arguments import budget_of
 from kerastune_optuna._search.slots import Budget
 from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study import heartbeat
@@ -93,7 +94,7 @@ def claim(tuner):
     with ExitStack() as running:
 
         def claim_one(watch):
-            trial = tuner._budget(9, None).claim(tuner.study, watch)
+            trial = budget_of(tuner, 9, None).claim(tuner.study, watch)
             running.callback(leave, tuner.study, trial._trial_id)
             return trial
 
@@ -117,7 +118,7 @@ def test_a_clock_that_is_ahead_takes_no_slot_for_left(tuner, tmp_path):
 
 def test_a_timeout_is_as_long_by_any_clock(tuner):
     """A worker whose clock is an hour ahead takes part in a search of ten minutes."""
-    budget = pickle.dumps(tuner._budget(9, 600)).hex()
+    budget = pickle.dumps(budget_of(tuner, 9, 600)).hex()
     assert said(*AN_HOUR_AHEAD, sys.executable, "-c", IS_OVER, budget) == "False"
 
 
@@ -209,8 +210,8 @@ def test_a_task_that_starts_late_has_no_time_of_its_own(tmp_path, other_machine,
     notes = tmp_path / "notes"
     options = {"objective": "val_mae", "sampler": Noting(notes), "train_repeats": True}
     tuner = tuner_in(tmp_path, n_trials=None, **options)
-    budget = tuner._budget(None, 60)
-    monkeypatch.setattr(tuner, "_budget", lambda *_: budget)
+    budget = budget_of(tuner, None, 60)
+    monkeypatch.setattr(_tuner, "budget_of", lambda *_: budget)
     is_over = threading.Event()
 
     def pass_time():
@@ -240,7 +241,7 @@ def short_lease(monkeypatch):
 @pytest.fixture
 def reap(tuner, short_lease):
     """Give a function that looks for dead trials, and does so each time as one process."""
-    watch, budget = Watch(), tuner._budget(9, None)
+    watch, budget = Watch(), budget_of(tuner, 9, None)
     return lambda: budget.reap(tuner.study, watch)
 
 
@@ -299,7 +300,7 @@ def test_a_process_that_trains_notices_an_outage(
         with lock(tmp_path / "study.db", 1.5) if away else nullcontext():
             time.sleep(0 if away else 1.5)
         until_beaten(tuner.study, own)
-        assert tuner._budget(9, None).reap(tuner.study, watch) is not away
+        assert budget_of(tuner, 9, None).reap(tuner.study, watch) is not away
 
 
 @pytest.mark.parametrize("here", [True, False], ids=["here", "elsewhere"])
@@ -342,7 +343,7 @@ def test_a_kill_while_the_sampler_thinks_costs_no_trial(tuner, tmp_path):
     url = f"sqlite:///{tmp_path}/study.db"
     killed = warm.run([sys.executable, "-c", KILL, url], cwd=ROOT)
     assert killed.returncode == -signal.SIGKILL
-    assert tuner._budget(9, None).reap(tuner.study, Watch())
+    assert budget_of(tuner, 9, None).reap(tuner.study, Watch())
     assert tuner.study.trials[0].user_attrs["stop_reason"] == DIED
 
 
@@ -369,7 +370,7 @@ def test_a_sampler_that_raises_ends_the_beat(tuner, monkeypatch):
         def before_trial(self, study, trial):
             raise OSError("no such luck")
 
-    budget, watch = tuner._budget(9, None), Watch()
+    budget, watch = budget_of(tuner, 9, None), Watch()
     tuner.study.sampler = Raising()
     with pytest.raises(OSError, match="no such luck"):
         budget.claim(tuner.study, watch)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import keras
 import numpy as np
 import optuna
@@ -138,6 +140,7 @@ def test_workers_fail_together(search, make_tuner):
 
     def build(trial):
         trial.suggest_int("units", 2, 8)
+        time.sleep(0.5)  # one that begins late is waited for, since its trial might succeed
         raise RuntimeError("no such luck")
 
     with pytest.raises(TooManyFailuresError, match="trials failed with the same error before any"):
