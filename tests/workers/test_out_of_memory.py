@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import datetime
 import errno
+import importlib.util
 import os
 import re
 import subprocess
 import sys
 import time
 
-import jax
 import keras
 import numpy as np
 import optuna
 import pytest
 import tensorflow as tf
-import torch
 from optuna.trial import TrialState
 
 from kerastune_optuna import FailedTrialError, TooManyFailuresError
@@ -58,13 +57,20 @@ SHORT = {
     "tensorflow-copy": raising(
         tf.errors.InternalError(None, None, "Dst tensor is not initialized.")
     ),
-    "jax": lambda: jax.numpy.zeros(HUGE).block_until_ready(),
-    "jax-raised": raising(jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory.")),
-    "torch": lambda: torch.zeros(HUGE),
-    "torch-raised": raising(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")),
     "cuda": raising(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublas")),
     "system": raising(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))),
 }
+OF_BACKENDS = {
+    "jax": lambda jax: jax.numpy.zeros(HUGE).block_until_ready(),
+    "jax-raised": lambda jax: raising(
+        jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory.")
+    )(),
+    "torch": lambda torch: torch.zeros(HUGE),
+    "torch-raised": lambda torch: raising(
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+    )(),
+}
+LATER = "is not installed; .ci/run installs it last"
 OTHERS = {
     "disk": resource_exhausted("No space left on device"),
     "user": FailedTrialError("out of memory, as expected"),
@@ -76,6 +82,20 @@ OTHERS = {
 @pytest.mark.parametrize("fails", SHORT.values(), ids=SHORT)
 def test_a_lack_of_memory_is_recognised(fails):
     """Whatever says that memory ran out, one line tells it, and what helps."""
+    check_that_it_is_told(fails)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OF_BACKENDS)
+def test_other_backends_run_out_of_memory(name):
+    """So it is with JAX's and PyTorch's errors, raised by themselves and for want of memory."""
+    package = name.partition("-")[0]
+    backend = pytest.importorskip(package, reason=f"{package} {LATER}")
+    check_that_it_is_told(lambda: OF_BACKENDS[name](backend))
+
+
+def check_that_it_is_told(fails):
+    """Check the line about what a function raises."""
     with pytest.raises(Exception) as got:  # noqa: PT011 - of any kind
         fails()
     assert is_of_memory(got.value)
@@ -202,7 +222,7 @@ def test_a_second_try_whose_worker_dies_stays_alone(study):
 
 def test_a_gpu_of_ones_own_is_not_waited_for(monkeypatch):
     """Other workers cannot have filled it, but may have filled the memory of the machine."""
-    full = torch.OutOfMemoryError("CUDA out of memory")
+    full = resource_exhausted("failed to allocate memory")
     assert shares_memory(full)
     monkeypatch.setenv("KERASTUNE_OPTUNA_OWN_GPU", "1")
     assert not shares_memory(full)
@@ -247,6 +267,8 @@ BACKENDS = {
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_process_whose_memory_is_limited(tmp_path, backend):
     """A model for which the system has no memory fails twice; the search goes on."""
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} {LATER}")
     environment = {**os.environ, "KERAS_BACKEND": backend}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(tmp_path)],
