@@ -148,10 +148,18 @@ class PruningCallback(KerasPruningCallback):
         value = float(logs[name])
         if self.objective.is_better(value, than=self.best_value):
             self.best_value, self.best_epoch = value, epoch
-        self._report(self._first_step + epoch, self._series.mean_with(value))
+        step, mean = self._first_step + epoch, self._series.mean_with(value)
+        self._report(step, mean, asks=self._may_go_on(epoch))
 
-    def _report(self, step: int, value: float) -> None:
-        """Report and ask the pruner; stop where optuna-integration would raise."""
+    def _may_go_on(self, epoch: int) -> bool:
+        """Whether the trial may have epochs after one."""
+        return not self.is_last(epoch) or self._series.are_left
+
+    def _report(self, step: int, value: float, *, asks: bool) -> None:
+        """Report, and ask the pruner where epochs are left; stop where optuna-integration raises.
+
+        A trial that has no epochs left is COMPLETE: to prune it would save nothing.
+        """
         if (step + 1) % self.interval:
             return
         self._unsent[step] = value
@@ -159,7 +167,7 @@ class PruningCallback(KerasPruningCallback):
             with one_try():
                 self._send_late_reports()
                 # A TrialPruned would cut off the callbacks after this one and every `on_train_end`.
-                if self.trial.should_prune():
+                if asks and self.trial.should_prune():
                     self.pruned = self.model.stop_training = True
         except UpdateFinishedTrialError as error:
             self._give_up(error)  # another process took this one for dead, and runs the trial

@@ -166,6 +166,10 @@ class OwnPruning(PruningCallback):
         else:
             super().on_epoch_end(epoch, logs)
 
+    def _may_go_on(self, epoch: int) -> bool:
+        """Whether the trial may have epochs after one: another fit may follow."""
+        return True
+
     def _pass_over(self, logs: Mapping[str, Any]) -> None:
         """Do nothing: another fit may log the objective, or the builder's fit return it."""
 

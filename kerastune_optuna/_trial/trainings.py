@@ -61,6 +61,11 @@ class Series:
         return len(self.values) == self.length
 
     @property
+    def are_left(self) -> bool:
+        """Whether further trainings follow the one that runs."""
+        return self.number + 1 < self.length
+
+    @property
     def seed(self) -> int:
         """The seed of the training that runs."""
         return self.seeds[self.number]

@@ -56,6 +56,13 @@ def test_a_pruned_training_ends_like_a_stopped_one(run):
     assert trial.user_attrs["best_value"] == max(trial.intermediate_values.values())
 
 
+def test_a_training_is_not_pruned_at_its_last_epoch(run):
+    """Nothing would be saved: the trial is COMPLETE, and its value counts."""
+    trial = run(pruner=PruneAt([0], step=2))
+    assert trial.user_attrs["stop_reason"] == "all epochs"
+    assert len(trial.intermediate_values) == 3
+
+
 def test_epochs_without_validation_are_passed_over(run):
     """validation_freq=2 reports every second epoch and warns of nothing."""
     trial = run(epochs=4, validation_freq=2)
