@@ -5,6 +5,7 @@ from kerastune_optuna._search import repeats as repeats
 from kerastune_optuna._search.answers import Answers as Answers
 from kerastune_optuna._search.answers import Questions as Questions
 from kerastune_optuna._search.answers import Together as Together
+from kerastune_optuna._search.fitting import Fit as Fit
 from kerastune_optuna._search.fitting import Fitting as Fitting
 from kerastune_optuna._search.grid import is_grid as is_grid
 from kerastune_optuna._search.grid import lay_out_grid as lay_out_grid

@@ -280,9 +280,10 @@ def check_store(store: StoreSource) -> None:
     try:
         _patient(store).insist(try_it, seconds=_FIRST_PATIENCE)
     except Exception as error:  # stores have no errors in common
+        said = f"{type(error).__name__}: {error}".rstrip(".")
         raise WeightsError(
-            f"artifact_store= cannot be written: {type(error).__name__}: {error}. Pass one that "
-            "works, None for a folder in directory, or keep_best=0 to keep no weights."
+            f"artifact_store= cannot be written: {said}. Pass one that works, "
+            "None for a folder in directory, or keep_best=0 to keep no weights."
         ) from error
 
 

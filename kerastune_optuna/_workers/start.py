@@ -9,13 +9,12 @@ from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, create_trial
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._report import results
-from kerastune_optuna._search import COLUMN, Fitting, enqueue, is_table
+from kerastune_optuna._search import COLUMN, Fit, Fitting, enqueue, is_table
 from kerastune_optuna._study import load, record, sign_of
 from kerastune_optuna._trial import Recipe
 from kerastune_optuna._workers import comparable
@@ -66,22 +65,27 @@ def start_of(given: Any, recipe: Recipe) -> Start:
     fitting = Fitting(recipe.build_model, tuple(recipe.fit.functions.values()))
     known: list[FrozenTrial] = []
     queues: list[list[Mapping[str, Any]]] = []
+    unused: set[str] = set()
     for source in given if isinstance(given, list) else [given]:
         table = _table(source)
         rows = list(_rows(table, recipe))
         fits = [(fitting.fit(params), value) for params, value in rows]
         if not any(fit.params for fit, _ in fits):
             raise ArgumentError(_why_none(rows, fitting))
-        if _are_same(table, recipe):
-            whole = [(fit, value) for fit, value in fits if fit.is_whole]
-            known += [_as_trial(fit.params, fit.distributions, value) for fit, value in whole]
-        else:
-            queues.append([fit.params for fit, _ in fits if fit.params])
+        unused |= {name for params, _ in rows for name in params} - fitting.names
+        is_same = _are_same(table, recipe)
+        known += [_as_trial(fit, value) for fit, value in fits if is_same and fit.is_whole]
+        queues.append(
+            [one.params for one, _ in fits if one.params and not (is_same and one.is_whole)]
+        )
     for place, trial in enumerate(known):
         trial.number = place - len(known)  # before all trials of the study
     best = [one for one in chain(*zip_longest(*queues)) if one is not None]
     first = list({tuple(one.items()): one for one in best}.values())[:_BEST]
-    return Start(known, first, _line(len(known), len(first), sum(map(len, queues))))
+    line = _line(len(known), len(first), sum(map(len, queues)))
+    if unused:
+        line = f"{line}; build_model does not ask for {', '.join(sorted(unused))}"
+    return Start(known, first, line)
 
 
 def _table(source: Any) -> pandas.DataFrame:
@@ -146,10 +150,8 @@ def _are_same(table: pandas.DataFrame, recipe: Recipe) -> bool:
     return are_ours and comparable.are_same(given, recipe)
 
 
-def _as_trial(
-    params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution], value: float
-) -> FrozenTrial:
-    return create_trial(params=dict(params), distributions=dict(distributions), value=value)
+def _as_trial(fit: Fit, value: float) -> FrozenTrial:
+    return create_trial(params=fit.params, distributions=dict(fit.distributions), value=value)
 
 
 def _why_none(rows: Sequence[tuple[dict[str, Any], float]], fitting: Fitting) -> str:
@@ -164,7 +166,7 @@ def _why_none(rows: Sequence[tuple[dict[str, Any], float]], fitting: Fitting) ->
     )
 
 
-def _line(known: int, first: int, others: int) -> str | None:
+def _line(known: int, first: int, others: int) -> str:
     """Return a line on what the earlier trials are used for."""
     parts = []
     if known:
@@ -173,4 +175,4 @@ def _line(known: int, first: int, others: int) -> str | None:
         best = "the best configuration" if first == 1 else f"the best {first} configurations"
         go = "goes" if first == 1 else "go"
         parts.append(f"{best} of {_check.count(others, 'other trial')} {go} first")
-    return f"Warm start: {'; '.join(parts)}" if parts else None
+    return f"Warm start: {'; '.join(parts)}"

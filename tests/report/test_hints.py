@@ -140,8 +140,8 @@ def test_what_more_trials_may_bring_is_told():
     """As much as the best of all is ahead of the best of half of them on average."""
     (sentence,) = said(with_values(*range(20)), "Twice as many trials")
     assert sentence == (
-        "Twice as many trials may bring up to about 0.91 more: half of these would have come to "
-        "18.09 on average."
+        "Twice as many trials may improve value by up to about 0.91: half as many would have come "
+        "to 18.09 on average."
     )
     assert said(with_values(*range(19)), "Twice as many trials") == []
 

@@ -143,6 +143,20 @@ def test_what_is_missing_is_left_to_the_sampler(search, earlier):
     assert 0 < params["dropout"] < 0.5
 
 
+@pytest.mark.slow
+def test_trials_that_fit_in_part_go_first_and_the_line_says_what_is_not_used(
+    search, earlier, capsys
+):
+    """They cannot be shown to the sampler, though they had the same data."""
+    tuner = search(dropping, warm_start=earlier.study, n_trials=1, fit={"verbose": 2})
+    assert tuner.study.trials[0].params["units"] == best_of(earlier)[0]["units"]
+    line = (
+        "Warm start: the best 3 configurations of 3 other trials go first; build_model does not "
+        "ask for lr"
+    )
+    assert line in capsys.readouterr().out.splitlines()
+
+
 def with_choice(trial):
     """Ask for a rate of the layer's dropout only where there is a second layer."""
     second = trial.suggest_categorical("second", [None, "relu"])
