@@ -225,8 +225,8 @@ def more(facts: Facts) -> Iterator[str]:
     if len(_valued(facts)) >= _FEWEST:
         gain, half = expected(facts, len(_valued(facts)) // 2)
         yield (
-            f"Twice as many trials may improve {text.short(facts.metric)} by up to about {gain:.2g}:"
-            f" half as many would have come to {text.short(facts.cost(half))} on average."
+            f"Twice as many trials may improve {facts.metric} by up to about {gain:.2g}: half as "
+            f"many would have come to {text.short(facts.cost(half))} on average."
         )
 
 
