@@ -148,7 +148,10 @@ class Facts:
     @property
     def epochs_run(self) -> int:
         """The epochs that all trials ran."""
-        return sum(row.epochs_run or 0 for row in self.rows)
+        run = {row.number: row.epochs_run or 0 for row in self.rows}
+        # A trial that goes on from another has the epochs of that one, too.
+        inherited = (run.get(row.trial.user_attrs.get(record.EXTENDS, -1), 0) for row in self.rows)
+        return sum(run.values()) - sum(inherited)
 
     @property
     def epochs_saved(self) -> int | None:

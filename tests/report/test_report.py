@@ -19,6 +19,7 @@ from kerastune_optuna import (
     MissingExtraError,
     _report,
 )
+from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._report.figures import FIGURES
 from tests.conftest import PruneAt
 from tests.faults import WATCHDOG
@@ -375,7 +376,6 @@ def test_a_notebook_shows_a_study_of_another_process(search, make_tuner):
 
 def test_a_running_trial_ends_with_what_is_known():
     """The timeline draws a trial that still runs up to the latest moment of the study."""
-    from kerastune_optuna._report.facts import Facts
     from kerastune_optuna._report.timeline import timeline
 
     began = datetime.datetime(2026, 1, 1)
@@ -455,3 +455,11 @@ def test_summary_tells_the_time():
     told = _report.summary(study_of(*trials, name="timed"), 1)
     assert "Training time: 1 min 03 s" in told
     assert " 31.2 " in told
+
+
+def test_epochs_that_an_extension_inherits_count_once():
+    """A trial that goes on from another ran only those that come after."""
+    study = optuna.create_study()
+    for attrs in ({"epochs_run": 3}, {"epochs_run": 5, "extends": 0}):
+        study.add_trial(create_trial(value=0.0, user_attrs=attrs))
+    assert Facts(study).epochs_run == 5
