@@ -380,7 +380,8 @@ class OptunaTuner:
         """Train the best trials longer, from their last epochs, as further trials of the study.
 
         The weights, the optimizer and all that chance depends on go on, so that an extension comes
-        to what one training of all epochs would have come to; the user's callbacks begin anew.
+        to what one training of all epochs would have come to. The user's callbacks begin anew, and
+        so does the order of rows from generators, PyDatasets and pipelines with steps_per_epoch=.
         Pass the data of the search. Trials are ranked by the best value that they reached: what was
         pruned may be revived, and no extension is pruned. An extension has the curve, the seed and
         the parameters of its trial, whose number is its `extends` in results(). It does not count
