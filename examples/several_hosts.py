@@ -1,11 +1,12 @@
 """Train each trial on several hosts at once with JAX, here on two processes of this machine.
 
-Run it as `python examples/several_hosts.py`, after `pip install "kerastune_optuna[examples]" jax`.
+Run it as `python examples/several_hosts.py`, after `pip install "kerastune_optuna[examples,jax]"`.
 This process asks and tells, and starts for each trial one member a host; they train one model, each
 on its share of the rows. Where one dies, the others are ended, and the trial has failed, once.
 
-On real hosts, set COORDINATOR to an address of the first one, START to the commands that start
-Python there, like `["ssh", "node2", "python"]`, and FOLDER to one that all of them see.
+On real hosts, run it on the first one, and set COORDINATOR to its address, START to the commands
+that start Python on each, like `["ssh", "-tt", "node2", "python"]`, and FOLDER to one that all of
+them see. JAX prints that a member is terminated where a trial is pruned.
 """
 
 from __future__ import annotations
@@ -87,8 +88,9 @@ def members(trial: Any, folder: Path) -> Iterator[list[subprocess.Popen]]:
     with socket.create_server(("", 0)) as free:
         address = f"{COORDINATOR}:{free.getsockname()[1]}"
     job = {"address": address, "params": trial.params, "seed": trial.number, "folder": str(folder)}
+    (folder / "job.json").write_text(json.dumps(job))  # a shell of ssh's would take its quotes
     alive = [
-        subprocess.Popen([*start, os.path.abspath(__file__), str(rank), json.dumps(job)])
+        subprocess.Popen([*start, os.path.abspath(__file__), str(rank), str(folder)])
         for rank, start in enumerate(START)
     ]
     try:
@@ -160,6 +162,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        be_member(int(sys.argv[1]), json.loads(sys.argv[2]))
+        be_member(int(sys.argv[1]), json.loads(Path(sys.argv[2], "job.json").read_text()))
     else:
         main()
