@@ -6,7 +6,7 @@ on its share of the rows. Where one dies, the others are ended, and the trial ha
 
 On real hosts, run it on the first one, and set COORDINATOR to its address, START to the commands
 that start Python on each, like `["ssh", "-tt", "node2", "python"]`, and FOLDER to one that all of
-them see. JAX prints that a member is terminated where a trial is pruned.
+them see. Where a trial is pruned, JAX may print that a member was terminated, with a traceback.
 """
 
 from __future__ import annotations

@@ -73,4 +73,8 @@ __all__ = [
     "from_keras_tuner",
 ]
 
+for _name in __all__:
+    if _name.endswith("Error"):  # a traceback shows the name by which users import it
+        globals()[_name].__module__ = __name__
+
 __version__ = _version("kerastune_optuna")

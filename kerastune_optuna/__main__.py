@@ -1,4 +1,4 @@
-"""The command line: look into a study without its code, or make one of a KerasTuner project."""
+"""The command line: look into a study without its code, or import a project of KerasTuner."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ _ARGUMENTS = {
     "tune_new_entries": _OWN_SPACE,
     "tuner_id": "Workers need no names: pass search(n_workers=), or run copies of the script.",
 }
-# Hooks, which nobody would call if a subclass defined them here.
+# Hooks that KerasTuner calls and OptunaTuner does not: a subclass must not define them.
 _HOOKS = {
     "load_model": "tuner.best_model(trial=) rebuilds the model of a trial whose weights are kept.",
     "on_batch_begin": _HOOK,
@@ -146,7 +146,7 @@ def check_names(names: Iterable[str], known: Callable[..., Any]) -> None:
     """Refuse arguments that the tuner does not have.
 
     Raises:
-        ArgumentTypeError: Names the argument, and the one that is meant or near.
+        ArgumentTypeError: Names the argument, and what replaces it here or is spelled alike.
     """
     for name in names:
         own = list(inspect.signature(known).parameters)
@@ -159,12 +159,12 @@ def absent(tuner: object, name: str) -> Any:
     """Say what an attribute of KerasTuner's tuners is called here.
 
     Raises:
-        UnknownNameError: Names ours.
-        AttributeError: It is no attribute of KerasTuner's either, or raised this itself.
+        UnknownNameError: Names what to use instead.
+        AttributeError: KerasTuner has no such attribute either, or a property raised this error.
     """
     if name in _METHODS:
         raise UnknownNameError(f"OptunaTuner has no {name!r}, as KerasTuner has. {_METHODS[name]}")
-    # Python asks for what is absent also where a property has raised an AttributeError: once more.
+    # Python calls __getattr__ also after a property has raised an AttributeError: raise it again.
     return object.__getattribute__(tuner, name)
 
 
@@ -293,7 +293,7 @@ def _check_store(store: object) -> None:
 
 
 def budget_of(given: Arguments, n_trials: int | None, timeout: float | None) -> Budget:
-    """Return when a search of a tuner's ends: by what it was given, or by what this call was.
+    """Return when a search ends: by the limits of this call, else by the limits of its tuner.
 
     Raises:
         ArgumentError: A limit cannot work.

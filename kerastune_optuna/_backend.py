@@ -20,13 +20,14 @@ from typing import Any
 import keras
 import numpy as np
 import psutil
+from keras.src.trainers.data_adapters import array_data_adapter, array_slicing
 
 from kerastune_optuna._exceptions import WorkerError
 
-_SHARE = 0.01  # of the time of a search that goes into collecting garbage
+_SHARE = 0.01  # the part of a search's time that may go into collecting garbage
 _MOST_GROWN = 256e6  # bytes that a process may grow by before JAX drops what it has compiled
 _log = logging.getLogger("kerastune_optuna")
-# How many threads TensorFlow, PyTorch and JAX start; each reads its own when it is imported.
+# These say how many threads TensorFlow, PyTorch and JAX start; each reads its own on import.
 THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "PJRT_NPROC")
 # Without these the first worker on a GPU takes all of its memory; PyTorch takes what it needs.
 _GROWING = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
@@ -43,7 +44,7 @@ def set_all(seed: int) -> None:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Put the random generators back after data was read: each pass over a DataLoader draws."""
+    """Put the generators back after data was read: each pass over a DataLoader draws from them."""
     state = generators()
     try:
         yield
@@ -54,7 +55,7 @@ def undisturbed() -> Iterator[None]:
 def generators() -> dict[str, Any]:
     """Return the states of the generators of Python, NumPy and PyTorch, in a form for JSON.
 
-    With JAX and PyTorch, the rows of arrays come in an order that these draw.
+    With JAX and PyTorch, Keras draws the order of the rows of arrays from these generators.
     """
     kind, keys, *rest = np.random.get_state()
     torch = sys.modules.get("torch")
@@ -75,7 +76,7 @@ def set_generators(state: Mapping[str, Any]) -> None:
 
 
 def keras_settings() -> tuple[str, str, str, str]:
-    """Return the settings of Keras that a user may have changed, for processes without them."""
+    """Return the settings of Keras that a user may have changed, for a worker to take over."""
     of = keras.config
     return keras.backend.backend(), of.floatx(), of.image_data_format(), of.dtype_policy().name
 
@@ -134,10 +135,10 @@ def environment(number: int, n_workers: int, given: Mapping[str, str]) -> dict[s
 
 
 def shares_memory(error: BaseException) -> bool:
-    """Whether other workers of this machine may hold what this one ran out of.
+    """Whether other workers of this machine may hold the memory that this worker ran out of.
 
     Args:
-        error: Says what ran out: Python's own error that it was no GPU's memory.
+        error: Says which memory ran out: Python's own MemoryError is never about a GPU.
     """
     return isinstance(error, MemoryError) or _OWN_GPU not in os.environ
 
@@ -170,7 +171,8 @@ class Memory:
     finds.
 
     JAX keeps what it compiled for each shape that it has seen, some 8 MB for a small model. To drop
-    that after each trial would double the time of short ones: it goes when it has grown large.
+    that after each trial would double the time of short trials: it is dropped once the process has
+    grown large.
 
     Args:
         share: How long collecting garbage may take, as a part of the time between.
@@ -182,10 +184,11 @@ class Memory:
         self._next_collection = 0.0
         self._least = _bytes()
         self.has_served = False  # whether a trial was released
+        self.traced: dict[str, keras.Model | None] = {}  # what trainings leave for later ones
 
     @contextmanager
     def apart(self) -> Iterator[None]:
-        """Keep objects from before the search out of the collections, to look at trials alone."""
+        """Let the garbage collector look at the objects of trials alone, not at earlier ones."""
         if gc.get_freeze_count():  # the user froze some, which unfreeze() would undo
             yield
             return
@@ -198,7 +201,7 @@ class Memory:
 
     @contextmanager
     def released(self, *, collects: bool = True) -> Iterator[None]:
-        """Run one trial, and release what it leaves; cycles only where it `collects`."""
+        """Run one trial, and release what it leaves behind; reference cycles only if `collects`."""
         before, unmade = set(self._registry), _unmade_variables()
         try:
             yield
@@ -215,6 +218,7 @@ class Memory:
 
     def empty(self) -> None:
         """Release at once all that earlier trials have left, whatever time that takes."""
+        self.traced.clear()
         gc.collect()
         if keras.backend.backend() == "jax":
             self._drop_compiled(0)
@@ -230,10 +234,10 @@ class Memory:
             self._next_collection = ended + (ended - began) / self._share
 
     def _drop_compiled(self, grown: float) -> None:
-        """Drop what JAX has compiled once the process has grown by this; JAX compiles it again."""
+        """Drop what JAX has compiled if the process has grown by `grown` bytes."""
         if _bytes() - self._least < grown:
             return
-        import jax  # the backend's own package, which users of others need not have
+        import jax  # the backend's own package, which users of other backends need not have
 
         jax.clear_caches()
         self._least = _bytes()
@@ -247,8 +251,8 @@ def _bytes() -> int:
 def _unmade_variables(set_to: list[Any] | None = None) -> list[Any]:
     """Return the variables that Keras is to make once it has built a model.
 
-    Where memory runs out meanwhile, Keras keeps the list, and tries to make them again with the
-    next model, however small that is.
+    Where memory runs out meanwhile, Keras keeps the list, and tries to make these variables again
+    with the next model, however small that model is.
 
     Args:
         set_to: What to put in the place of the list; None to leave it.
@@ -313,3 +317,19 @@ def build_symbolically(model: keras.Model, batch: Any) -> None:
 def strategy_of(model: keras.Model) -> Any:
     """Return the `tf.distribute` strategy that a model was made for; None where there is none."""
     return getattr(model, "_distribute_strategy", None)
+
+
+def are_arrays(*data: Any) -> bool:
+    """Whether Keras takes data for arrays, of which it makes batches itself."""
+    return bool(array_data_adapter.can_convert_arrays(data))
+
+
+def pipeline_of(**arrays: Any) -> Any:
+    """Return the tf.data pipeline that Model.fit makes of arrays, their weights and sizes."""
+    return array_data_adapter.ArrayDataAdapter(**arrays).get_tf_dataset()
+
+
+def split_as_fit(arrays: tuple[Any, ...], share: float) -> tuple[Any, Any]:
+    """Return the arrays that Model.fit trains on and those that `validation_split=` keeps back."""
+    train, validation = array_slicing.train_validation_split(arrays, share)
+    return train, validation

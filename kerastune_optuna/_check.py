@@ -91,7 +91,7 @@ def has_study(directory: str | Path, name: str, names: Sequence[str]) -> None:
 
 
 def why_not_two(function: Callable[..., Any]) -> str | None:
-    """Return why a function cannot take two arguments; None where it can, or does not tell."""
+    """Return why a function cannot take two arguments; None where it can or Python cannot tell."""
     try:
         inspect.signature(function).bind(object(), object())
     except TypeError as error:

@@ -24,8 +24,8 @@ def choice(trial: BaseTrial, name: str, choices: Mapping[Any, Choice] | Sequence
     Args:
         trial: The trial of build_model, of a plain Optuna objective, or a finished one.
         name: Name of the parameter.
-        choices: The objects by their names. A list takes the `__name__` of functions and classes
-            for theirs, and plain values for themselves.
+        choices: The objects by their names. In a list, functions and classes go by their
+            `__name__`, and plain values are their own names.
 
     Returns:
         The object of the name that was suggested.

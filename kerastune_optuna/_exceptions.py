@@ -15,7 +15,7 @@ TunerError
 ├── WeightsError (OSError)               weights cannot be saved, found or loaded
 └── WorkerError (RuntimeError)           worker processes died, or the executor broke
 
-FailedTrialError is none: the user's code raises it, and like any other error it fails one trial.
+FailedTrialError is no TunerError: the user's code raises it, and like any error it fails one trial.
 """
 
 
@@ -68,7 +68,7 @@ class TooManyFailuresError(TunerError, RuntimeError):
 
 
 class UnknownNameError(TunerError, AttributeError):
-    """Say that a tuner has no such attribute as KerasTuner's have, and which one is ours."""
+    """Say that a tuner lacks an attribute of KerasTuner's tuners, and what to use instead."""
 
 
 class WeightsError(TunerError, OSError):
@@ -90,5 +90,5 @@ def is_of_one_trial(error: BaseException) -> bool:
 
 
 def _is_named(error: BaseException, name: str) -> bool:
-    """Whether an error is of a class of that name, which KerasTuner need not be there to know."""
+    """Whether an error is of a class of that name, found without an import of KerasTuner."""
     return any(kind.__name__ == name for kind in type(error).__mro__)

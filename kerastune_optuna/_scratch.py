@@ -1,8 +1,9 @@
 """Temporary folders of a process, which are removed once it has ended, however it ended.
 
-A process holds a lock on a file in its folder, and the system releases the lock when the process
-ends. So another process knows which folders a killed one left, also in another container or after
-a reboot, where process ids say nothing.
+Each is a single folder, since on some file systems it takes milliseconds to remove a folder. A
+process holds a lock on a file beside it, and the system releases the lock when the process ends. So
+another process knows which folders a killed process left, also in another container or after a
+reboot, where process ids say nothing.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-_PREFIX = "kerastune_optuna-"
-_LOCK, _FILES = "in-use", "files"
+_PREFIX = "kerastune_optuna_"
+_LOCK = ".lock"  # ends the name of the file whose folder has the rest of its name
 # Links are not followed: any user may put one into the system's temporary folder.
 _OPEN = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
 _held: set[int] = set()  # the descriptors of the locks that this process holds
@@ -37,9 +38,7 @@ def scratch(parent: Path | None = None) -> Iterator[Path]:
     """
     place, lock = _make(parent)
     try:
-        files = place / _FILES
-        files.mkdir(0o700)
-        yield files
+        yield place
     finally:
         if lock in _held:  # a forked child leaves the folder to its parent
             _held.discard(lock)
@@ -52,9 +51,9 @@ def sweep(parent: Path | None = None) -> None:
     Args:
         parent: Where they were made; None for the system's temporary folder.
     """
-    for place in Path(parent or tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        with suppress(OSError):  # the folder may be another user's
-            _sweep_one(place)
+    for place in Path(parent or tempfile.gettempdir()).glob(f"{_PREFIX}*{_LOCK}"):
+        with suppress(OSError):  # it may be another user's
+            _sweep_one(place.with_suffix(""))
 
 
 def open_private(path: Path) -> BinaryIO:
@@ -63,27 +62,28 @@ def open_private(path: Path) -> BinaryIO:
 
 
 def _make(parent: Path | None) -> tuple[Path, int]:
-    """Make a folder, and return it with the lock on it."""
+    """Make a lock and then its folder, and return the folder with the descriptor of the lock."""
     while True:
-        place = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-        with suppress(FileNotFoundError):  # another process's sweep() took it for one that was left
-            lock = os.open(place / _LOCK, _OPEN | os.O_CREAT, 0o600)
-            if _take(lock) is not False and (place / _LOCK).exists():
-                _held.add(lock)
-                return place, lock
-            os.close(lock)
+        lock, name = tempfile.mkstemp(_LOCK, _PREFIX, parent)
+        # Another process's sweep() may take a lock that is not held yet for one that was left.
+        if _take(lock) is not False and os.path.exists(name):
+            place = Path(name).with_suffix("")
+            place.mkdir(0o700)
+            _held.add(lock)
+            return place, lock
+        os.close(lock)
 
 
 def _sweep_one(place: Path) -> None:
-    try:
-        lock = os.open(place / _LOCK, _OPEN)
-    except FileNotFoundError:
-        place.rmdir()  # its process was killed before it made the lock
-        return
+    lock = os.open(_lock_of(place), _OPEN)
     if _take(lock):
         _remove(place, lock)
     else:
         os.close(lock)
+
+
+def _lock_of(place: Path) -> Path:
+    return place.with_suffix(_LOCK)
 
 
 def _take(lock: int) -> bool | None:
@@ -102,16 +102,14 @@ def _take(lock: int) -> bool | None:
 
 def _remove(place: Path, lock: int) -> None:
     """Remove a folder whose lock this process holds; the lock last, so that sweep() can go on."""
-    files = place / _FILES
     with suppress(OSError):  # others may still write into it: a later sweep() removes it
-        if files.exists():
-            shutil.rmtree(files)
-        (place / _LOCK).unlink()
+        if place.exists():
+            shutil.rmtree(place)
+        _lock_of(place).unlink()
     os.close(lock)
     with suppress(OSError):  # Windows and network disks remove no file that is open
-        if not files.exists():
-            (place / _LOCK).unlink(missing_ok=True)
-            place.rmdir()
+        if not place.exists():
+            _lock_of(place).unlink(missing_ok=True)
 
 
 def _let_go() -> None:

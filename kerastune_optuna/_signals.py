@@ -105,7 +105,7 @@ def listening(
 
     Args:
         how_to_go_on: The line that the user reads in the end; nothing is printed where it is empty.
-        signals: The signals that ask it.
+        signals: The signals that ask the search to end.
         escalates: Whether a second signal, or a first one without effect, interrupts at once.
         is_meant: Tells, after a signal, whether it was to end the search, not this process alone.
 
@@ -192,7 +192,7 @@ class Brief:
 
 @contextmanager
 def askable() -> Iterator[Callable[[], None]]:
-    """Give a function that asks a search to end as a signal does, for one led from elsewhere."""
+    """Give a function that, for a search led from elsewhere, asks it to end as a signal does."""
     listener = _Listener(escalates=False)
     _listeners.append(listener)
     try:

@@ -42,10 +42,10 @@ class OptunaTuner:
 
     Args:
         build_model: Takes an Optuna trial and returns a compiled keras.Model, or a tuple of it and
-            a dict of arguments of Model.fit, like batch_size, which go before those of search();
-            callbacks among them are added to those of search(). Where it has a method
-            `fit(trial, model, **fit_arguments)`, that one trains the model in place of Model.fit,
-            and the model need not be compiled.
+            a dict of arguments of Model.fit, like batch_size, which take precedence over those of
+            search(); callbacks among them are added to those of search(). Where it has a method
+            `fit(trial, model, **fit_arguments)`, that method trains the model in place of
+            Model.fit, and the model need not be compiled.
         objective: Name of a metric in the epoch logs. Default "val_accuracy", which also finds the
             categorical, sparse and binary accuracies of Keras. Or a list of names, also "n_params",
             "seconds" and "inference_ms"; its first metric decides on best epochs and on pruning.
@@ -57,9 +57,10 @@ class OptunaTuner:
         timeout: Seconds after which one search() starts no further trial. Default None.
         sampler: "auto", "tpe", "gp", "cmaes", "random", "qmc", or "grid", which tries each
             configuration of the builder once; or an Optuna sampler. Names are seeded from `seed`.
-            Default "auto": the Gaussian process "gp" draws the first 100 trials, and "tpe" those
-            after them; where PyTorch is not installed, trainings have fewer than 3,000 steps or
-            there are several objectives, "tpe" draws all.
+            Default "auto": the Gaussian process "gp" draws the first 100 trials (fewer with more
+            than 15 parameters), and "tpe" those after them; where PyTorch is not installed,
+            trainings have fewer than 3,000 steps (if that can be told before: not where a function
+            of the trial makes the data) or there are several objectives, "tpe" draws all.
         pruner: "wilcoxon", "median", "percentile", "halving", "hyperband", "none", or an Optuna
             pruner. Default "wilcoxon", with p_threshold=0.2, which ends a trial whose curve is
             worse than that of the best one: of these names it saved the most epochs for what it
@@ -82,7 +83,8 @@ class OptunaTuner:
         artifact_store: Where weights are kept: an Optuna artifact store, or a function that each
             worker calls to open one. Default None: a folder in `directory`.
         executions_per_trial: How often each configuration is trained, each time with a seed of its
-            own. Default 1. The mean counts, and prunes; the weights of the best execution are kept.
+            own. Default 1. The mean counts, for the pruner too; the weights of the best execution
+            are kept.
         keep_best: How many trials keep their weights; with several objectives the whole front does.
             0 keeps no histories either. Default None: as many as before, in a new study 1. Where
             it is less than before, the other weights are deleted once no other search is at work.
@@ -207,7 +209,7 @@ class OptunaTuner:
 
         Args:
             x: Training data as Model.fit takes it, or a function without arguments that returns it,
-                which is called for each trial where that is a generator (with `steps_per_epoch=`);
+                which is called for each trial if it returns a generator (with `steps_per_epoch=`);
                 a tf.data.Dataset of single rows goes in batches of `batch_size`. Or a function of
                 the trial, which may suggest parameters and return (x, y): it is called before
                 build_model, and what it returned is used again, up to 1 GiB in each process, by
@@ -476,11 +478,11 @@ class OptunaTuner:
             verbose: As for Model.fit. Default "auto".
             steps_per_execution: As for search(). Default "auto".
             **fit_kwargs: Anything else that Model.fit takes. Arguments that build_model returns
-                beside its model go before these, but for `epochs`.
+                beside its model take precedence over these, except `epochs`.
 
         Returns:
             The model with the weights of its last epoch, and the History that Model.fit returned,
-            or whatever the builder's own fit did.
+            or whatever the builder's own fit returned.
 
         Raises:
             ArgumentError: An argument cannot work. Nothing was trained.
@@ -548,8 +550,8 @@ class OptunaTuner:
         Args:
             params: Values by the names that build_model suggests, or a fit of its own, which is
                 not called to check them. What is suggested besides is left to the sampler.
-            *functions: Functions of the trial that search() is to get as data, where parameters are
-                theirs. They are called once too.
+            *functions: Functions of the trial that search() is to get as data, where they ask for
+                some of the parameters. They are called once too.
 
         Raises:
             ArgumentError: build_model does not ask for a name, or does not allow a value.
@@ -623,10 +625,11 @@ class OptunaTuner:
     def best_model(self, trial: int | None = None) -> keras.Model:
         """Rebuild the best trial's model, compiled, with the weights of its best epoch.
 
-        After confirm() it is the best execution of the winner, and one line says so with the value
-        that it evaluates to. Once the search finds a trial that is better than those confirmed, it
-        is that trial again. best_models(1) is the search's best at any time. Where a function of
-        the trial made the data, `function(tuner.best_trial)` makes that of the search's best again.
+        After confirm() the model is that of the winner's best execution, and a printed line says so
+        with the value that the model evaluates to. Once the search finds a trial that is better
+        than those confirmed, the model is that trial's again. best_models(1) has the search's best
+        at any time. Where a function of the trial made the data, `function(tuner.best_trial)` makes
+        the data of the search's best trial again.
 
         Args:
             trial: Number of another trial of the search whose weights are kept. Default None: the
@@ -663,9 +666,9 @@ class OptunaTuner:
     def space(self, *functions: Any) -> None:
         """Print the parameters that build_model asks for, each with its values and its default.
 
-        Where one is asked for only with some values of another, that is seen by calls of
-        build_model with one other value at a time, for ten seconds at most. Nothing is trained, and
-        no study is made. The defaults are those that enqueue_defaults() would let go first.
+        Calls of build_model with one other value at a time, for ten seconds at most, show where a
+        parameter is asked for only with some values of another. Nothing is trained, and no study is
+        made. The defaults are those that enqueue_defaults() would let go first.
 
         Args:
             *functions: Functions of the trial that search() is to get as data, to print what they
@@ -745,7 +748,7 @@ class OptunaTuner:
         """Return a plotly figure of how much each parameter mattered, by PED-ANOVA.
 
         Returns:
-            A plotly.graph_objects.Figure; without bars where too few trials are COMPLETE.
+            A plotly.graph_objects.Figure; without bars where too few trials have a value.
 
         Raises:
             MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
@@ -771,7 +774,7 @@ class OptunaTuner:
         """
         return _report.show(self._home, port)
 
-    if not TYPE_CHECKING:  # which is to know the attributes that there are
+    if not TYPE_CHECKING:  # a type checker is to know which attributes there are
 
         def __getattr__(self, name):
             """Say what an attribute of KerasTuner's tuners is called here."""

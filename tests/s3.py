@@ -1,19 +1,14 @@
 """An S3 server of a test's own (moto's), which stumbles as a real one does when the test says so.
 
-Run as a module it is the server, which takes its orders from standard input, a line each.
+Run as a module it is the server.
 """
 
 from __future__ import annotations
 
 import itertools
-import socket
-import subprocess
-import sys
-import threading
-import time
-from contextlib import contextmanager
 
-BUCKET = "weights"
+from tests.buckets import BUCKET, Buckets, obey, running
+
 REFUSED = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 EXPIRED = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message>\
 </Error>"
@@ -48,18 +43,6 @@ class Stumbling:
         return [text]
 
 
-def listening_at(port):
-    """Return a socket that listens at a port, once its last connections are over."""
-    until = time.monotonic() + 10
-    while True:
-        try:
-            return socket.create_server(("127.0.0.1", port), backlog=128)
-        except OSError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.02)
-
-
 def serve():
     """Serve until the orders end."""
     from moto.server import DomainDispatcherApplication, create_backend_app
@@ -72,75 +55,17 @@ def serve():
             """Write no line for each request."""
 
     app = Stumbling(DomainDispatcherApplication(create_backend_app))
-    port, server = 0, None
-    for line in sys.stdin:
-        order, *values = line.split()
-        if order == "start" and server is None:
-            listener = listening_at(port)
-            port = listener.getsockname()[1]
+
+    def serving(listener):
+        with listener:  # of which the server has a copy
             arguments = {"threaded": True, "request_handler": Quiet, "fd": listener.fileno()}
-            server = make_server("127.0.0.1", port, app, **arguments)
-            listener.close()  # of which the server has a copy
-            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        elif order == "stop" and server is not None:
-            server.shutdown()
-            server.server_close()
-            server = None
-        elif order == "refuse":
-            app.each = int(values[0])
-        elif order == "expire":
-            app.expired = values[0]
-        print(port, flush=True)  # which says that it is done
+            return make_server(*listener.getsockname(), app, **arguments)
+
+    obey(app, serving)
 
 
-class S3:
-    """Lead a server, and make stores in its bucket.
-
-    Args:
-        process: The server.
-    """
-
-    def __init__(self, process):
-        self._process = process
-        self._one_at_a_time = threading.Lock()
-        self._soon = []
-        self.url = f"http://127.0.0.1:{self.order('start')}"
-        self.store().client.create_bucket(Bucket=BUCKET)
-
-    def order(self, line):
-        """Give an order, like "stop", "start", "refuse 5" or "expire key"; return the port."""
-        with self._one_at_a_time:
-            print(line, file=self._process.stdin, flush=True)
-            return int(self._process.stdout.readline())
-
-    def order_soon(self, line):
-        """Give an order in a second and a half."""
-        self._soon.append(threading.Timer(1.5, self.order, [line]))
-        self._soon[-1].start()
-
-    def store(self):
-        """Return a store in the bucket."""
-        return opened(self.url)
-
-    def recover(self):
-        """Run, refuse nothing, and empty the bucket."""
-        for timer in self._soon:
-            timer.cancel()
-            timer.join()
-        for order in ("start", "refuse 0", "expire nobody's"):
-            self.order(order)
-        for key in self.keys:
-            self.store().remove(key)
-
-    @property
-    def keys(self):
-        """The names of what is stored."""
-        listed = self.store().client.list_objects_v2(Bucket=BUCKET)
-        return {one["Key"] for one in listed.get("Contents", [])}
-
-
-def opened(url, key="key"):
-    """Return a store in the bucket of the server there, whose client does not try again itself."""
+def opened(url, key="key", bucket=BUCKET):
+    """Return a store in a bucket of the server there, whose client does not try again itself."""
     import boto3
     import botocore.config
     import optuna
@@ -155,18 +80,33 @@ def opened(url, key="key"):
             retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=5
         ),
     )
-    return optuna.artifacts.Boto3ArtifactStore(BUCKET, client)
+    return optuna.artifacts.Boto3ArtifactStore(bucket, client)
 
 
-@contextmanager
+class S3(Buckets):
+    """Lead a server, and make stores in its bucket."""
+
+    opened = staticmethod(opened)
+    expiry = "An error occurred (ExpiredToken)"  # begins what a store says of a key that expired
+
+    def make_bucket(self):
+        """Make the bucket of all tests."""
+        self.store().client.create_bucket(Bucket=BUCKET)
+
+    def store(self):
+        """Return a store in the bucket."""
+        return opened(self.url)
+
+    @property
+    def keys(self):
+        """The names of what is stored."""
+        listed = self.store().client.list_objects_v2(Bucket=BUCKET)
+        return {one["Key"] for one in listed.get("Contents", [])}
+
+
 def s3_server():
     """Give a running server with an empty bucket."""
-    command = [sys.executable, "-m", "tests.s3"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes) as process:
-        yield S3(process)
-        process.stdin.close()  # the orders have ended
-        process.wait()
+    return running("tests.s3", S3)
 
 
 if __name__ == "__main__":

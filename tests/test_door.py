@@ -89,6 +89,12 @@ def test_all_is_sorted_and_complete():
     assert visible | {"__version__"} == set(kerastune_optuna.__all__)
 
 
+def test_errors_are_named_as_users_import_them():
+    """A traceback names no private module."""
+    errors = [name for name in kerastune_optuna.__all__ if name.endswith("Error")]
+    assert {getattr(kerastune_optuna, name).__module__ for name in errors} == {"kerastune_optuna"}
+
+
 def test_the_names_that_users_import_stay():
     """Whatever moves within the package, these are where they were."""
     errors = "Argument ArgumentType Builder Fatal MetricNotFound MissingExtra NoTrials Storage"

@@ -17,13 +17,13 @@ import pytest
 from kerastune_optuna._scratch import scratch, sweep
 from tests import warm
 from tests.faults import ROOT
-from tests.untrained import build, run, tuner_in
+from tests.untrained import Untrained, build, run, tuner_in
 
 _FORK = multiprocessing.get_context("fork")
 
 
 def _left(folder):
-    return list(folder.glob("**/kerastune_optuna-*"))
+    return list(folder.glob("**/kerastune_optuna_*"))
 
 
 DATA = np.zeros((4, 9999))
@@ -58,11 +58,27 @@ def test_the_next_search_removes_what_a_killed_one_left(tmp_path, monkeypatch):
     os.killpg(leader.pid, signal.SIGKILL)
     leader.communicate()
     assert len(list(study.glob("**/*.npy"))) == 1
-    assert len(list(temporary.iterdir())) == 3, "that of the workers, and one of each trial"
+    folders = [one for one in temporary.iterdir() if one.is_dir()]
+    assert len(folders) == 3, "that of the workers, and one of each trial"
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     run(tuner_in(study, n_trials=2), x=DATA)
     assert list(study.glob("**/*.npy")) == list(temporary.iterdir()) == []
     assert _left(study) == []
+
+
+def test_a_trial_makes_one_folder(tmp_path, monkeypatch):
+    """One whose weights are not kept needs no other, and leaves nothing in it."""
+    made = []
+    make = tempfile.mkstemp
+    monkeypatch.setattr(tempfile, "mkstemp", lambda *names: made.append(names) or make(*names))
+
+    def worse(trial):
+        trial.suggest_int("units", 1, 1000)
+        made.clear()  # it has made its folder already
+        return Untrained(1, [{"val_mae": 1.0 + trial.number}])
+
+    run(tuner_in(tmp_path, worse, "val_mae", n_trials=3))
+    assert made == []
 
 
 def test_a_folder_in_use_stays(tmp_path):
@@ -91,7 +107,7 @@ def test_a_child_keeps_no_folder_of_a_killed_process(tmp_path):
     owner = _FORK.Process(target=_die_as_a_parent, args=(tmp_path, child))
     owner.start()
     owner.join()
-    assert len(_left(tmp_path)) == 1
+    assert len(_left(tmp_path)) == 2, "the folder and its lock"
     sweep(tmp_path)
     os.kill(child.value, signal.SIGKILL)
     assert _left(tmp_path) == []

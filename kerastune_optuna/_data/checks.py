@@ -21,7 +21,7 @@ _INFINITE, _UNKNOWN = -1, -2  # what tf.data.Dataset.cardinality() returns
 
 @dataclasses.dataclass(frozen=True)
 class GeneratorFunction:
-    """Stand for the user's function that returns a generator: each training gets a new one."""
+    """Stand for the user's function that returns a generator: each training calls it anew."""
 
     function: Callable[[], Iterator[Any]]
 
@@ -30,7 +30,7 @@ class GeneratorFunction:
 
 
 class HeldBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
-    """Hold the validation batches of a generator, which would give each epoch other ones."""
+    """Hold the validation batches of a generator, which would give each epoch other batches."""
 
     def __init__(self, batches: Iterable[Any]) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ def open_data(name: str, source: Any) -> Any:
 
 
 def open_validation(source: Any, steps: int | None) -> Any:
-    """Return the validation data; of a generator as many batches as `steps`, for all epochs."""
+    """Return the validation data; of a generator, its first `steps` batches, for all epochs."""
     data = open_data("validation_data", source)
     if isinstance(data, GeneratorFunction) and steps is not None:
         return HeldBatches(itertools.islice(data, steps))
@@ -193,7 +193,7 @@ def _check_one(name: str, data: Any, steps: int | None, steps_name: str) -> None
 
 
 def _size(data: Any) -> int:
-    """Return the number of rows or batches; an unknown one is only tested for being 0."""
+    """Return the number of rows or batches; where it is unknown, tell only whether it is 0."""
     if hasattr(data, "cardinality"):
         size = _cardinality(data)
         return size if size != _UNKNOWN or _has_a_batch(data) else 0
@@ -202,7 +202,7 @@ def _size(data: Any) -> int:
 
 
 def _cardinality(dataset: Any) -> int:
-    size = dataset.cardinality  # a method, but a value of datasets that tf.distribute made
+    size = dataset.cardinality  # a method, but a plain value if tf.distribute made the dataset
     return int(size() if callable(size) else size)
 
 
@@ -217,7 +217,7 @@ def _rows(data: Any) -> int | None:
         data = leaves[0] if leaves else ()
     if getattr(data, "shape", ()):
         return int(data.shape[0])
-    if isinstance(data, str | bytes):  # one of a list of texts, whose length is no number of rows
+    if isinstance(data, str | bytes):  # an item of a list of texts: its length counts no rows
         return None
     if isinstance(data, keras.utils.PyDataset):
         batches = data.num_batches
@@ -289,7 +289,7 @@ def makes_batches(data: Any) -> bool:
 
 
 def check_weights(x: Any, weights: Any) -> None:
-    """Refuse weights that are not one for each row."""
+    """Refuse sample weights that are more or fewer than the rows."""
     if weights is not None and not makes_batches(x):
         _check_even("x", x, "sample_weight", weights, "weights")
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from kerastune_optuna._data.checks import shape_of_a_batch
 
-_IGNORE_STATE = 1  # for DatasetToGraphV2, which else refuses a shuffle(), as it has state
+_IGNORE_STATE = 1  # for DatasetToGraphV2, which would refuse a shuffle() because it has state
 _CHANCE = ("Shuffle", "Random", "Sampling")  # in the names of ops that give other rows each time
-_LARGEST = 64e6  # bytes of a dataset that is kept in memory
+_LARGEST = 64e6  # bytes: a larger dataset is not kept in memory
 _NAME = "kerastune_optuna/kept"
 
 
@@ -78,11 +78,12 @@ def is_fixed(definition: Any) -> bool:
 class Shuffling:
     """Stand for a pipeline with a shuffle(), whose generator goes on from one reading to the next.
 
-    Each training gets a pipeline of its own that begins as the user's did, whatever read that.
+    Each training gets a pipeline of its own, which begins as the user's pipeline did, whatever has
+    read the user's since.
 
     Args:
         graph: Its graph, serialised.
-        element_spec: What it gives.
+        element_spec: The shapes and types of its elements.
         memory: The dataset that owns the memory in which the graph keeps what it has read.
     """
 
@@ -144,7 +145,7 @@ def for_trainings(data: Any, *, is_read_whole: bool) -> Any:
 def _kept(definition: Any, shuffles: list[Any], data: Any) -> Any:
     """Let a graph keep in memory what it has read; return the memory's owner, or None."""
     if sum(map(_may_differ, ops(definition))) != len(shuffles):
-        return None  # chance or state is elsewhere too than in these shuffles
+        return None  # more than these shuffles depends on chance or state
     end = shuffles[-1] if shuffles else _end(definition)
     source = {node.name: node for node in definition.node}[_source(end)]
     return _insert(definition, source, end) if _is_small(definition, source, data) else None
@@ -153,8 +154,8 @@ def _kept(definition: Any, shuffles: list[Any], data: Any) -> Any:
 def _from_seeds(definition: Any) -> bool:
     """Let all shuffles of a graph begin with their seeds; return whether there are any.
 
-    A graph names the generator from which its dataset draws orders: a dataset that is built from it
-    in the same process would go on with that generator.
+    A graph names the generator from which its dataset draws orders: a dataset that the same process
+    builds from this graph would go on with that generator.
     """
     import tensorflow as tf
 
@@ -187,7 +188,7 @@ def _unseeded(definition: Any) -> Iterator[Any]:
 
 
 def in_order(dataset: Any) -> Any:
-    """Return a copy of a pipeline without its shuffles; an empty one where chance is elsewhere."""
+    """Return a copy of a pipeline without its shuffles; an empty one where it may still differ."""
     definition = parse(serialize(dataset))
     shuffles = {node.name: node for node in definition.node if node.op.startswith("Shuffle")}
     for node in definition.node:
@@ -234,13 +235,13 @@ def _shuffles(definition: Any) -> list[Any]:
 
 
 def _is_small(definition: Any, source: Any, data: Any) -> bool:
-    """Whether an epoch reads all that a node gives, and that surely fits into memory."""
+    """Whether an epoch reads all that a node gives, and all of it surely fits into memory."""
     specs = _specs(source)
     count, batches = _count(definition, source, specs), int(data.cardinality())
     rows = (shape_of_a_batch(data, 0) or (0,))[0]
     if rows == 0 or count < 0:
         return False
-    if count == batches:  # they are batches, whose size is open where the last one may be smaller
+    if count == batches:  # the elements are batches, whose size is open if the last may be smaller
         sizes = [_size(spec, rows) for spec in specs]
     elif batches in (count // rows, math.ceil(count / rows)):
         sizes = [_size(spec, None) for spec in specs]

@@ -23,7 +23,7 @@ from kerastune_optuna._data.digest import digest as digest_of
 from kerastune_optuna._data.pick import pick
 from kerastune_optuna._source import digest
 
-_LARGEST = 1 << 22  # bytes that are read of an array: a few milliseconds
+_LARGEST = 1 << 22  # the most bytes that are read of an array, which takes a few milliseconds
 _MOST_LEAVES = 16
 _PLAIN = (str, bytes, int, float, bool, type(None))
 
@@ -50,14 +50,14 @@ def describe(data: Any) -> str:
 
 
 def measure(data: Any, split: float | None = None) -> list[Any] | None:
-    """Return what tells data from other data, whatever it is packed in, in a form JSON holds.
+    """Return what tells data from other data, whatever type holds it, in a form for JSON.
 
     For an array of numbers this is how many it has, and two sums that change only a little where
     its values change a little, as they do where the same data is computed again.
 
     Args:
         data: What Model.fit takes, in a tuple where it is several arguments.
-        split: The share of the rows that Keras keeps for validation, where only these count.
+        split: The share of the rows that Keras keeps for validation, if only these are measured.
 
     Returns:
         None where data cannot be read twice, as from generators, or differs each time, as after a
@@ -162,7 +162,7 @@ def _of_dataset(dataset: Any) -> str:
     told = f"tf.data of {int(dataset.cardinality())} x {', '.join(specs)}"
     if not _is_small(dataset, leaves):
         return told
-    # The order of optimised graphs, and the names in them, differ from process to process.
+    # The order and the names of the nodes of an optimised graph differ from process to process.
     parts = sorted(_parts(dataset))
     return f"{told} {digest(b''.join(parts))}"
 

@@ -53,7 +53,7 @@ _PREPARED = (
 class FitArguments:
     """Hold what every trial of a search passes to Model.fit, besides its callbacks.
 
-    Where `is_free`, it goes to a fit of the builder's own, which may take anything, and nothing.
+    Where `is_free`, these go to a fit of the builder's own, which may take any data, or none.
     """
 
     x: Any
@@ -73,7 +73,7 @@ class FitArguments:
         """The functions of the trial that make data, by what they make.
 
         Raises:
-            ArgumentTypeError: One is a function of something else.
+            ArgumentTypeError: A function takes something other than the trial.
         """
         sources = {name: getattr(self, name) for name in DATA}
         return {name: source for name, source in sources.items() if takes_trial(name, source)}
@@ -112,7 +112,7 @@ class FitArguments:
 
         Args:
             model: Its model.
-            seed: Its seed, by which datasets shuffle that have none.
+            seed: Its seed, which each shuffle() without a seed of its own takes.
 
         Raises:
             ArgumentError: A size was given for data that makes its batches itself.
@@ -130,7 +130,7 @@ class FitArguments:
         return replace(self, kept=kept, **batched)
 
     def skip(self, epochs: int) -> None:
-        """Let shuffles go on as after some epochs: each reading of a pipeline has an order anew."""
+        """Let shuffles go on as after some epochs: each reading of a pipeline draws a new order."""
         if "steps_per_epoch" in self.others:
             return  # an epoch then goes on where the one before it ended
         for data in (self.kept[name] for name in ("x",) if name in self.kept):
@@ -139,7 +139,7 @@ class FitArguments:
                 iter(data)
 
     def _rows(self, model: keras.Model) -> dict[str, int]:
-        """Return which data are datasets of single rows, and in batches of what size they go."""
+        """Return which data are datasets of single rows, with the sizes of their batches."""
         size = self.others.get("batch_size")
         sizes = {"x": size, "validation_data": self.others.get("validation_batch_size") or size}
         return {
@@ -158,7 +158,7 @@ class FitArguments:
         }
 
     def checked(self) -> FitArguments:
-        """Return the same after a check of the data; what a function loads is checked once it has.
+        """Return the same after a check of the data, except what functions have not yet loaded.
 
         Raises:
             ArgumentError: The data cannot be trained on.
@@ -217,7 +217,7 @@ class FitArguments:
         return specify(self.x, self.y)
 
     def specification_of_a_batch(self) -> Any:
-        """Return the same; where only the data tells, from a batch that is read."""
+        """Return what `specification` returns; where only the data tells, read a batch for it."""
         return specify_read(self.x, self.y)
 
     @property
@@ -282,7 +282,7 @@ def check_builders_arguments(names: Iterable[str]) -> None:
     """Refuse what no builder may give to Model.fit.
 
     Raises:
-        ArgumentTypeError: Names the argument, and who takes it or which one is near.
+        ArgumentTypeError: Names the argument, and who takes it or which argument is like it.
     """
     known = _arguments_of_fit()
     for name in names:

@@ -22,7 +22,7 @@ _INSTEAD = (
     "Pass a number of folds, a splitter of scikit-learn like GroupKFold(5), a list of (train, "
     "test) rows, or None."
 )
-_LARGEST_SEED = 2**32  # exclusive: what random_state= takes
+_LARGEST_SEED = 2**32  # exclusive: random_state= takes smaller numbers only
 
 
 def cross_validated(
@@ -68,7 +68,7 @@ def _split_again(split: Callable[[FitArguments], FitArguments], fit: FitArgument
     """Return the arguments of a trial, whose data has as many folds as that of all others.
 
     Raises:
-        ArgumentError: It has not.
+        ArgumentError: It has more or fewer.
     """
     made = split(fit)
     if len(made.folds) != len(fit.folds):
@@ -107,7 +107,7 @@ class _Splits:
         return len(self._splits)
 
     def split(self, *_data: Any) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-        """Yield pairs of numbers of rows, also where the user gave masks."""
+        """Yield pairs of row numbers, also where the user gave masks."""
         for train, valid in self._splits:
             yield _numbers(train), _numbers(valid)
 
@@ -237,7 +237,7 @@ def told(folds: Sequence[Fold]) -> str | None:
 
 
 def of_fold(fit: FitArguments, number: int) -> FitArguments:
-    """Return the arguments of a training whose number tells its fold; the same without folds.
+    """Return the arguments of a training, cut to the fold of its number; unchanged without folds.
 
     Raises:
         ArgumentError: A builder gave validation_split= beside the folds.

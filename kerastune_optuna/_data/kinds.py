@@ -50,7 +50,7 @@ def _instead(leaf: Any) -> str:
 
 
 def _fault(leaf: Any) -> str | None:
-    """Return what it is that an array holds and Keras does not take; None where all is well."""
+    """Return what an array holds that Keras does not take; None where all is well."""
     if isinstance(leaf, _VALUES):
         return f"a value of type {type(leaf).__name__}, which has no rows"
     if hasattr(leaf, "dtypes") and hasattr(leaf, "columns"):

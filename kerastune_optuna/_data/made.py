@@ -17,7 +17,7 @@ from kerastune_optuna._data.fit import DATA, FitArguments
 from kerastune_optuna._data.kinds import check_kinds
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
-_UNKNOWN = 1 << 26  # bytes for which data counts that does not tell its size
+_UNKNOWN = 1 << 26  # bytes that are assumed where data does not tell its size
 
 
 def made(fit: FitArguments, stand_in: Callable[[], BaseTrial]) -> FitArguments:
@@ -40,7 +40,7 @@ def made(fit: FitArguments, stand_in: Callable[[], BaseTrial]) -> FitArguments:
 
 
 def _called(name: str, function: Callable[[Any], Any], trial: BaseTrial) -> Any:
-    """Return what a function makes; of one that returns a generator, each training gets its own."""
+    """Return what a function makes; where it makes a generator, each training gets a new one."""
     came = function(trial)
     if came is None:
         raise ArgumentError(

@@ -18,7 +18,7 @@ from kerastune_optuna._data.fit import FitArguments
 from kerastune_optuna._data.kinds import named_arrays
 
 _PIECE = 1 << 24  # values of an array that are looked at in one go
-_MOST_BATCHES = 32  # of data that makes them, which may be slow
+_MOST_BATCHES = 32  # that are read of data that makes batches, which may be slow
 _PARTS = ("inputs", "targets", "sample weights")  # of a batch
 
 
@@ -28,7 +28,7 @@ def find(fit: FitArguments) -> str | None:
 
 
 def find_in_arrays(fit: FitArguments) -> str | None:
-    """Return the same of arrays alone, whose values are all there to be looked at."""
+    """Return what `find` returns, of arrays alone: no batches are made for it."""
     return _first_fault(_faults_of_arrays(fit))
 
 

@@ -18,7 +18,7 @@ def has_rows(data: Any, model: keras.Model) -> bool:
     """Whether the elements of a tf.data.Dataset are single rows.
 
     Scalars, and parts of different lengths, come in no batch. Where all parts are arrays of one
-    length, the inputs of the model decide; a model without any is taken to get batches.
+    length, the inputs of the model decide; a model without known inputs is taken to get batches.
     """
     if not is_tf_dataset(data):
         return False
@@ -58,7 +58,7 @@ def _shapes(spec: Any) -> list[tuple[int | None, ...]]:
 
 
 def _is_row(shape: Shape, wanted: Shape) -> bool:
-    """Whether a shape is that of one row for an input that wants batches of the other shape."""
+    """Whether a shape is that of one row for an input that wants batches of the `wanted` shape."""
     # Keras adds a last dimension of 1 where an input has one more than the data.
     is_batch = shape[0] is None and wanted[-1] == 1 and _fits((*shape, 1), wanted)
     return _fits(shape, wanted[1:]) and not is_batch

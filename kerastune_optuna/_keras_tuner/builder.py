@@ -22,21 +22,21 @@ def from_keras_tuner(hypermodel: Any) -> Callable[[BaseTrial], Any]:
 
     A HyperModel with a `fit` of its own trains by it. Whatever KerasTuner lets it return is the
     value of the trial: a History, a number, a dict of metrics with the objective among them, or a
-    list of these, of which the mean counts. Where its epochs log the objective, as callbacks= that
-    are handed on make them, the best of them counts, and must not be contradicted. What `fit` sets
-    itself, as in
-    `model.fit(*args, epochs=hp.Int("epochs", 5, 20), **kwargs)`, goes before what search() was
-    given. Such a training makes one step a call unless search(steps_per_execution=) says more.
+    list of these, of which the mean counts. Where `fit` hands callbacks= on, so that its epochs log
+    the objective, the best epoch counts, and what `fit` returns must not contradict it. What `fit`
+    sets itself, as in `model.fit(*args, epochs=hp.Int("epochs", 5, 20), **kwargs)`, takes
+    precedence over what search() was given. Such a training makes one step a call unless
+    search(steps_per_execution=) says more.
 
     Args:
         hypermodel: A function that takes KerasTuner's `hp` and returns a compiled model, or an
             instance of a HyperModel. KerasTuner itself is needed only where they import it.
 
     Returns:
-        A function of an Optuna trial, which names its study like the builder or its class.
+        A function of an Optuna trial; its study is named after the builder or its class.
 
     Raises:
-        ArgumentTypeError: It is neither.
+        ArgumentTypeError: `hypermodel` is neither.
 
     Example:
         >>> import keras, optuna
@@ -76,7 +76,7 @@ class _Builder:
         return getattr(self.func, "build", self.func)(hp)
 
     def learn_ranges(self) -> None:
-        """Build the model of the defaults, as KerasTuner does first: its ranges are those to keep.
+        """Build the model of the defaults, as KerasTuner does first, and keep its ranges.
 
         A builder may ask for one name with other ranges in another branch of its code.
         """
@@ -125,7 +125,7 @@ def _as_called(
     """Return the data by position and the keywords with which KerasTuner would call a fit.
 
     KerasTuner passes on what its user gave to search(), and nothing else. Data goes by name where
-    the fit has it under its name, and else by position.
+    the fit has parameters of these names, and otherwise by position.
     """
     offered = {name: value for name, value in keywords.items() if value is not None}
     if not offered.get("validation_split"):

@@ -39,7 +39,7 @@ def as_tuple(values: Any) -> tuple[Any, ...]:
 def names(name: str, conditions: Sequence[Condition]) -> list[str]:
     """Return the names that a hyperparameter may have in a study, the one to try first in front.
 
-    Optuna allows a name one kind of values in a study, KerasTuner one for each condition.
+    Optuna allows a name one kind of values in a study, and KerasTuner one kind per condition.
     """
     return [name] if not conditions else [name, _APART.join([name, *map(str, conditions)])]
 
@@ -59,7 +59,7 @@ def plain(name: str, values: Mapping[str, Any]) -> str:
 
 
 def _is_listed(value: Any, listed: str) -> bool:
-    """Whether a value is among those of a condition, of which 1 is True, as in Python."""
+    """Whether a value is among those of a condition, where 1 equals True, as in Python."""
     is_number = isinstance(value, int | float)
     return f",{value}," in f",{listed}," or (
         is_number and any(_as_number(one) == value for one in listed.split(","))

@@ -22,7 +22,7 @@ class Entry:
     Args:
         kind: "Int", "Float", "Choice", "Boolean" or "Fixed".
         name: Its whole name.
-        conditions: All must be met where it is to have a value.
+        conditions: All of them must be met for it to have a value.
         config: Its other arguments, as KerasTuner writes them.
         distribution: What Optuna draws it from.
     """
@@ -35,7 +35,7 @@ class Entry:
 
     @property
     def key(self) -> Key:
-        """What tells it from others, which may have its name under other conditions."""
+        """The key that tells it from entries that have its name under other conditions."""
         return self.name, self.conditions
 
     @property
@@ -48,7 +48,7 @@ class Entry:
 
     @property
     def few(self) -> tuple[float, ...]:
-        """The values that KerasTuner's grid tries where there is no end of them."""
+        """The values that KerasTuner's grid tries of an hp.Float without a step; else none."""
         if self.kind != "Float" or self.config["step"]:
             return ()
         low, high = self.config["min_value"], self.config["max_value"]
@@ -108,7 +108,7 @@ def read(kind: str, written: Mapping[str, Any]) -> Entry:
 
 
 def taken(one: Any) -> Entry:
-    """Return an entry; of KerasTuner's the one that is the same here."""
+    """Return an entry of ours; one of KerasTuner's is read into an entry of ours."""
     return one if isinstance(one, Entry) else read(type(one).__name__, one.get_config())
 
 

@@ -28,14 +28,14 @@ class Notes:
     found: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, trial: str, text: str) -> None:
-        """Note that something is so of a trial."""
+        """Note a text that is true of a trial."""
         trials = self.found.setdefault(text, [])
         if trial not in trials:
             trials.append(trial)
 
     @property
     def lines(self) -> list[str]:
-        """A line for each thing noted, with the trials of which it is so."""
+        """A line for each text noted, with the trials of which it is true."""
         return [f"{_trials(trials)}: {text}" for text, trials in self.found.items()]
 
 
@@ -98,7 +98,7 @@ class Written:
 
     @property
     def shapes(self) -> Any:
-        """The shapes by which Keras makes weights that a builder leaves to be made; None."""
+        """The shapes by which Keras makes the weights that a builder did not make, or None."""
         path = self.folder / _SHAPES
         try:
             return json.loads(path.read_text())
@@ -133,7 +133,7 @@ def read(project: Path, notes: Notes) -> list[Written]:
 
 
 def _object(path: Path, what: str, notes: Notes) -> dict[str, Any] | None:
-    """Return the object that a file holds; None, and a note that says what follows, for none."""
+    """Return the object that a file holds; where it holds none, note what follows from that."""
     try:
         content = json.loads(path.read_text())
         if not isinstance(content, dict):

@@ -64,9 +64,9 @@ def _single(project: Path, told: Sequence[Written], wanted: Sequence[str]) -> Ob
 
 
 def _directions_if_scored(name: str, trials: Sequence[Written]) -> list[bool]:
-    """Return whether a metric is maximized, for each trial that has values of it; else nothing.
+    """Return, for each trial that has values of a metric, whether it is maximized.
 
-    Nothing is returned where it is not the metric whose best value is the score of each trial.
+    The list is empty where the best value of the metric is not the score of each trial.
     """
     metrics = [(trial.metrics.get(name), trial.score) for trial in trials]
     readable = [(one, score) for one, score in metrics if one is None or one.values]

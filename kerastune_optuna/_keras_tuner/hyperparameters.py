@@ -20,8 +20,8 @@ from kerastune_optuna._study import suggest
 class HyperParameters:
     """Answer the calls of a builder that was written for KerasTuner.
 
-    What is asked is suggested by the trial, under the name that KerasTuner gives it, and only what
-    is asked under conditions that are met. The values are just those that KerasTuner could give;
+    The trial suggests each hyperparameter that the builder asks for and whose conditions are met,
+    under the name that KerasTuner gives it. The values are just those that KerasTuner could give;
     the guide coming-from-kerastuner.md says how ranges that Optuna does not know are drawn.
 
     Args:
@@ -190,11 +190,12 @@ class HyperParameters:
         """Let what is asked within be active only where another hyperparameter has a given value.
 
         Args:
-            parent_name: The name of the other.
-            parent_values: Its values with which those within are active.
+            parent_name: The name of that other hyperparameter, the parent.
+            parent_values: The values of the parent with which the hyperparameters within are
+                active.
 
         Raises:
-            ArgumentError: The other was not asked before.
+            ArgumentError: The parent was not asked before.
         """
         parent = self._named(parent_name)
         if parent not in self.values and not self._was_asked(parent):
@@ -290,7 +291,7 @@ class HyperParameters:
         return made
 
     def copy(self) -> HyperParameters:
-        """Return the same values without the trial: what else is asked has its default.
+        """Return the same values without the trial: any other hyperparameter has its default.
 
         Returns:
             Another object, as KerasTuner's HyperModel(tunable=False) gives it to its builder.
@@ -304,7 +305,8 @@ class HyperParameters:
 
         Args:
             hps: HyperParameters, ours or KerasTuner's, or a list of what their `space` holds.
-            overwrite: Whether, without a trial, what has a value gets its default. Default True.
+            overwrite: Whether, without a trial, a hyperparameter that has a value gets its default
+                from `hps`. Default True.
         """
         for one in map(entries.taken, getattr(hps, "space", hps)):
             if overwrite and self._trial is None and one.is_active(self.values):
@@ -322,7 +324,7 @@ class HyperParameters:
         parent_name: str | None,
         parent_values: Any,
     ) -> Any:
-        """Return the value of a hyperparameter in the scopes around it, and of its own."""
+        """Return the value of a hyperparameter in the scopes around it and under its own parent."""
         is_own = bool(parent_name)
         scope = self.conditional_scope(str(parent_name), parent_values) if is_own else nullcontext()
         with scope:
@@ -337,7 +339,7 @@ class HyperParameters:
                 "hyperparameter another name than its parent."
             )
         entry = self._entries.setdefault(entry.key, self._first.of(entry))
-        if (note := getattr(self._trial, "note", None)) is not None:  # of what reads the space
+        if (note := getattr(self._trial, "note", None)) is not None:  # the trial is a Walker
             said = tuple(map(str, entry.conditions))
             note(name, entry.distribution, entry.default, said, entry.few)
         if not entry.is_active(self.values):
@@ -363,7 +365,7 @@ class HyperParameters:
 
 
 def _suggest(trial: BaseTrial, entry: Entry) -> Any:
-    """Ask a trial, by a name with conditions where the study has other values for it."""
+    """Ask a trial; add the conditions to the name where the study has other values for the name."""
     name, distribution = entry.name, entry.distribution
     for one in conditions.names(name, entry.conditions):
         try:

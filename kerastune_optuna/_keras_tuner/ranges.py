@@ -22,7 +22,7 @@ from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
 _SAMPLINGS = ("linear", "log", "reverse_log")
-_KINDS = (bool, int, float, str)  # of what KerasTuner lets be chosen, or fixed
+_KINDS = (bool, int, float, str)  # the types that KerasTuner allows in hp.Choice and hp.Fixed
 
 
 def int_range(
@@ -85,7 +85,7 @@ def choice(name: str, values: Sequence[Any]) -> CategoricalDistribution:
 
 
 def _check_kinds(name: str, values: Sequence[Any]) -> None:
-    """Refuse choices that KerasTuner refuses, whose files and protocol hold one kind of them."""
+    """Refuse choices that KerasTuner refuses: its files and protocol hold one type of choices."""
     kinds = sorted({type(value).__name__ for value in values})
     if len(kinds) > 1 or not isinstance(values[0], _KINDS):
         raise ArgumentTypeError(
@@ -136,7 +136,7 @@ def to_keras_tuner(value: Any, distribution: BaseDistribution) -> Any:
 
 
 def to_optuna(value: Any, distribution: BaseDistribution) -> Any:
-    """Return a value that KerasTuner has drawn as Optuna would have drawn it."""
+    """Return a value of KerasTuner's in the form in which Optuna would have drawn it."""
     if isinstance(distribution, FloatDistribution):
         # At an end of the range KerasTuner's value may be outside by a last digit.
         nearest = min(max(float(value), distribution.low), distribution.high)

@@ -36,7 +36,7 @@ class Dashboard:
     """Serve a study to browsers on this machine, until it is stopped.
 
     Args:
-        server: What serves it; its address is free and bound.
+        server: The server of its pages, bound to an address that was free.
         study_id: The study that is shown first.
 
     Attributes:
@@ -58,7 +58,7 @@ class Dashboard:
         self._thread.start()
 
     def stop(self) -> None:
-        """Close the address; nothing where that was done."""
+        """Close the address; do nothing where it is closed already."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -108,7 +108,7 @@ def serve(
         port: Where to listen; None for a port that is free.
 
     Raises:
-        ArgumentError: The port is none, or is taken.
+        ArgumentError: The port is not a port number, or is taken.
         MissingExtraError: optuna-dashboard is not installed.
     """
     if port is not None:

@@ -111,7 +111,7 @@ class Facts:
     def front(self) -> list[Row]:
         """The rows of the trials that no other one dominates, the best by the first metric first.
 
-        Of one objective it is the best trial.
+        Where there is one objective, it is the row of the best trial alone.
         """
         return [row for row in self.rows if row.rank == 1]
 
@@ -149,7 +149,7 @@ class Facts:
     def epochs_run(self) -> int:
         """The epochs that all trials ran."""
         run = {row.number: row.epochs_run or 0 for row in self.rows}
-        # A trial that goes on from another has the epochs of that one, too.
+        # A trial that goes on from another one counts the epochs of the other, too.
         inherited = (run.get(row.trial.user_attrs.get(record.EXTENDS, -1), 0) for row in self.rows)
         return sum(run.values()) - sum(inherited)
 
@@ -222,10 +222,10 @@ class Facts:
         return tuple(value for place, value in enumerate(values) if place != self.place)
 
     def _row(self, trial: FrozenTrial, rank: int | None) -> Row:
-        # A trial that was added by hand, or still runs, has not the attrs of a finished training.
+        # A trial that was added by hand, or still runs, lacks the attrs of a finished training.
         reports, seen = trial.intermediate_values, curve(trial)
         best, run = record.number(trial, record.BEST_EPOCH), record.number(trial, record.EPOCHS_RUN)
-        if best is None and run is None and seen:  # else the builder's fit called no callback
+        if best is None and run is None and seen:  # with `run` known, its fit called no callback
             best = min(seen, key=lambda step: (self.cost(seen[step]), step))
         if run is None:
             run = len(reports) or None

@@ -17,7 +17,7 @@ from kerastune_optuna._report.facts import Facts, Row, curve, is_finite
 from kerastune_optuna._report.importances import by_importance, counts, importances
 from kerastune_optuna._report.timeline import timeline
 
-_FEW_EPOCHS = 12  # of which each has a tick
+_FEW_EPOCHS = 12  # with so few, each epoch has a tick
 _MANY = 300  # curves: so many merge into a patch of colour unless they are thin
 _WIDTH = {"COMPLETE": 1.3, "RUNNING": 2.0, "PRUNED": 1.0, "FAIL": 1.0}
 _OPACITY = {"COMPLETE": 0.6, "RUNNING": 0.9, "PRUNED": 0.4, "FAIL": 0.5}
@@ -60,7 +60,7 @@ def _points(rows: Sequence[Row], state: str) -> go.Scatter:
 
 
 def curves(facts: Facts) -> go.Figure:
-    """Return the learning curves of all trials, the best one and the median above them."""
+    """Return the learning curves of all trials, with the median and the best one drawn on top."""
     traces: list[Any] = []
     thin = 0.5 if len(facts.trials) > _MANY else 1.0
     for state, rows in style.of_state(facts).items():
@@ -82,7 +82,7 @@ def curves(facts: Facts) -> go.Figure:
 
 
 def _lines(rows: Sequence[Row], name: str, line: dict[str, Any], opacity: float) -> list[Any]:
-    """Return one trace for many curves, with a gap between two, and one for their ends."""
+    """Return one trace for many curves, with a gap after each, and one trace for their ends."""
     points = [
         (row, step + 1, value)
         for row in rows
@@ -137,7 +137,7 @@ def _median(facts: Facts) -> go.Scatter | None:
 
 
 def importance(facts: Facts) -> go.Figure:
-    """Return a bar for each parameter, as long as it mattered."""
+    """Return a bar for each parameter, whose length is its importance."""
     found = dict(reversed(importances(facts).items()))
     pruned = sum(row.state == "PRUNED" and counts(row) for row in facts.rows)
     told = f"{pruned} PRUNED trials count by their best value" if pruned and found else ""

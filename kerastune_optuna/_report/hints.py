@@ -24,15 +24,15 @@ from kerastune_optuna._study import beside, family, has_diverged, record, value_
 
 _FEWEST = 20  # trials: of fewer nothing is said of the whole search
 _EDGE = 0.1  # of a range: what lies further out is at its edge
-_BY_CHANCE = _EDGE**3  # how seldom the best trials of a search at random all lie there
-_BETTER = 2.6  # standard deviations by which the ranks of those at the edge are better: 0.5 %
+_BY_CHANCE = _EDGE**3  # how often the best three trials of a random search all lie there
+_BETTER = 2.6  # standard deviations by which ranks at the edge must be better: 0.5 % by chance
 _NARROW = 0.5  # of a range: a best region that is wider tells nothing
 _MATTERS = 0.1  # of all importance: two parameters that matter less are not compared
 _TIED = 0.6  # correlation
-_SAMPLES = 200  # of chance
+_SAMPLES = 200  # how often trials are drawn at random, to see what chance does
 _NEXT = 10  # trials that a search might have gone on for
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
-_ROWS = re.compile(r"\S+?\((\d+)[,)]")  # how a card begins to tell of an array
+_ROWS = re.compile(r"\S+?\((\d+)[,)]")  # how a card's text on an array begins: type and rows
 
 
 def hints(facts: Facts) -> list[str]:
@@ -45,13 +45,15 @@ def hints(facts: Facts) -> list[str]:
 def edges(facts: Facts) -> Iterator[str]:
     """Say at which end of a range the best trials lie, and which way to widen it.
 
-    The best three must lie in the outer tenth (more of them where few values make it up), and the
-    trials there must be better than the others in a test of ranks: TPE goes on where the first ones
-    were lucky. Where nothing matters, 1 of 100 studies of four parameters at random and 2 of 100 of
-    TPE get a sentence; where the best is beyond the end, 31 and 77 of 100 of 30 trials do.
+    The best three trials must lie in the outer tenth (more than three where the range has few
+    values), and the trials there must be better than the others in a test of ranks: TPE goes on
+    where its first trials were lucky. Where none of four parameters matters, 1 of 100 random
+    studies and 2 of 100 studies of TPE get a sentence; where the best value is beyond the end, 31
+    and 77 of 100 studies of 30 trials do. PRUNED trials count by the best value that they reached:
+    the default pruner ends most of 30 trials.
     """
     for scale in _scales(facts, facts.params):
-        rows = [row for row in _complete(facts) if scale.name in row.trial.params]
+        rows = [row for row in _valued(facts) if scale.name in row.trial.params]
         if len(rows) < _FEWEST or rows[0].rank != 1:
             continue
         places = _places(scale, rows)
@@ -75,7 +77,7 @@ def _may_widen(scale: Scale, end: float) -> bool:
 
 
 def _is_best(places: NDArray[np.float64], share: float) -> bool:
-    """Whether the best trials lie in the first part of a range, and those there are better.
+    """Whether the best trials lie in the first part of a range, and trials there are better.
 
     Args:
         places: Where trials lie, the best first.
@@ -102,8 +104,8 @@ def region(facts: Facts) -> Iterator[str]:
     """Say where the best quarter of the trials have the number that matters most.
 
     It must be narrower than 98 of 100 quarters of the trials that are drawn by chance: TPE's trials
-    lie close together whether they are good or not. Where nothing matters, 1 of 100 studies at
-    random and 8 of 100 of TPE get a sentence.
+    lie close together whether they are good or not. Where nothing matters, 1 of 100 random studies
+    and 8 of 100 studies of TPE get a sentence.
     """
     rows, shares = _valued(facts), _importances(facts)
     for scale in _scales(facts, list(shares)[:1]):
@@ -116,9 +118,9 @@ def region(facts: Facts) -> Iterator[str]:
             return
         ends = [text.short(scale.value(at)) for at in (low, high, *_middles(places, best))]
         yield (
-            f"{text.short(scale.name)} mattered most ({shares[scale.name]:.0%}): the best quarter "
-            f"of {len(rows)} trials has it from {ends[0]} to {ends[1]}, with its middle between "
-            f"{ends[2]} and {ends[3]} (90 % by bootstrap)."
+            f"{text.short(scale.name)} mattered most ({shares[scale.name]:.0%}): most of the "
+            f"best quarter of {len(rows)} trials have it from {ends[0]} to {ends[1]}, with "
+            f"their middle between {ends[2]} and {ends[3]} (90 % by bootstrap)."
         )
 
 
@@ -138,11 +140,11 @@ def _middles(places: NDArray[np.float64], best: int) -> tuple[float, float]:
 
 
 def pair(facts: Facts) -> Iterator[str]:
-    """Say where the best of one parameter depends on another, of the two that matter most.
+    """Say whether the two parameters that matter most depend on each other.
 
-    They must go together in the best quarter of the trials and not in the others, since TPE's lie
-    along lines by chance: with two parameters that do not matter, 3 of 100 of its studies of 60
-    trials get a sentence, and 1 of 1,000 at random.
+    They must correlate in the best quarter of the trials and not in the others, since the trials of
+    TPE lie along lines by chance: with two parameters that do not matter, 3 of 100 studies of TPE
+    with 60 trials get a sentence, and 1 of 1,000 random studies.
     """
     two, rows = two_that_matter(facts)
     best = rows[: len(rows) // 4]
@@ -176,7 +178,7 @@ def _correlation(one: Scale, other: Scale, rows: Sequence[Row]) -> float:
 
 
 def pruning(facts: Facts) -> Iterator[str]:
-    """Say how many pruned trials were as good, where they ended, as good ones were there."""
+    """Say how many pruned trials were, at their last epoch, as good as good trials were there."""
     finished = [row for row in _complete(facts) if curve(row.trial)]
     pruned = [row for row in _valued(facts) if row.state == "PRUNED" and _was_pruned(row)]
     if len(finished) < _FEWEST / 2 or not pruned:
@@ -202,7 +204,7 @@ def _middle(facts: Facts, best: Sequence[Row], pruned: Row) -> float:
 
 
 def _cost_until(facts: Facts, row: Row, last: int) -> float:
-    """Return the cost of the best epoch of a trial until one."""
+    """Return the cost of a trial's best epoch up to the step `last`."""
     known = (facts.cost(value) for step, value in curve(row.trial).items() if step <= last)
     return min(known, default=math.inf)
 
@@ -231,12 +233,14 @@ def more(facts: Facts) -> Iterator[str]:
 
 
 def expected(facts: Facts, part: int) -> tuple[float, float]:
-    """Return by how much the best of all beats that of so many of them, and the cost of the latter.
+    """Return by how much the best of all trials beats the best of `part` of them, and its cost.
 
-    It is the mean over all such parts of the trials, whatever their order. Twice as many trials of
-    a random search bring between two thirds of that, where values have no noise, and all of it.
+    Both are means over all such parts of the trials, whatever their order; the cost is that of the
+    best of a part. Twice as many trials of a random search bring between two thirds of the first
+    number, where values have no noise, and all of it.
+    PRUNED trials count as if they had stayed as far behind the best as they were when they ended.
     """
-    costs = np.array([_cost_of(facts, row) for row in _valued(facts)])
+    costs = np.sort([_at_the_end(facts, row) for row in _valued(facts)])
     count = len(costs)
     # How probable it is that the first, the second, ... of all is the best of a part.
     before = np.arange(count - part + 1)
@@ -246,8 +250,17 @@ def expected(facts: Facts, part: int) -> tuple[float, float]:
     return mean - float(costs[0]), mean
 
 
+def _at_the_end(facts: Facts, row: Row) -> float:
+    """Return the cost that a trial came to, or might have come to."""
+    best, own = facts.best, curve(row.trial)
+    if best is None or best.value is None or row.state != "PRUNED" or not own:
+        return _cost_of(facts, row)
+    behind = _cost_of(facts, row) - _cost_until(facts, best, max(own))
+    return facts.cost(best.value) + max(behind, 0.0)
+
+
 def few_rows(facts: Facts) -> Iterator[str]:
-    """Say where validation rows are too few for the differences seen, of an accuracy."""
+    """Say where the validation rows are too few to tell the accuracies of trials apart."""
     best, count = facts.best, _validation_rows(facts)
     finished = _complete(facts)
     if best is None or best.value is None or not count or not 0 < best.value < 1:
@@ -285,7 +298,7 @@ def luck(facts: Facts) -> Iterator[str]:
     values = first.trial.user_attrs.get(record.VALUES)
     where, values = ("its", values) if values else ("confirm()'s", _confirmed(facts, first))
     spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    # A value that is a mean of several is as much surer.
+    # The mean of several trainings has a smaller error than the value of one.
     error = spread / math.sqrt(len(values)) if where == "its" else spread
     if error > lead:
         yield (

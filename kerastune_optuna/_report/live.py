@@ -101,7 +101,7 @@ class Live(Progress):
                 self._over.set()
                 thread.join(timeout=1)
                 with suppress(Exception):  # whatever it is, it must not hide how the search ended
-                    if not thread.is_alive():  # else the storage hangs, and would hang us too
+                    if not thread.is_alive():  # else it hangs in the storage, as we would
                         self._look()
                     draw(replace(self._frame, seconds=time.monotonic() - began, is_over=True))
 

@@ -97,7 +97,7 @@ class _Axis:
 
 
 def parallel(facts: Facts, names: Sequence[str]) -> go.Figure:
-    """Return a line for each COMPLETE trial through its parameters, coloured by its worth."""
+    """Return a line for each COMPLETE trial through its parameters, coloured by its value."""
     rows = [row for row in facts.complete if is_finite(row.value)]
     if not rows or not names:
         return style.figure([])

@@ -12,10 +12,10 @@ from kerastune_optuna._report.facts import Facts, Row, is_finite
 
 
 def front(facts: Facts) -> go.Figure:
-    """Return the COMPLETE trials by their first two objectives, those on the front above them.
+    """Return the COMPLETE trials by their first two objectives, with the front drawn on top.
 
-    Of more than two objectives, a trial on the front may be worse than others in both. Of one there
-    is nothing to draw.
+    Where there are more than two objectives, a trial on the front may be worse than others in both
+    of these. Where there is one, there is nothing to draw.
     """
     several = facts.complete if facts.are_several else []
     rows = [row for row in several if all(map(is_finite, row.trial.values[:2]))]

@@ -29,7 +29,7 @@ class Scale:
     step: float
 
     def place(self, value: float) -> float:
-        """Return where a value stands, from 0 to 1: a step in the middle of its share."""
+        """Return where a value stands, from 0 to 1; with steps, in the middle of its share."""
         low, high = self._at(self.low - self.step / 2), self._at(self.high + self.step / 2)
         return (self._at(value) - low) / (high - low)
 

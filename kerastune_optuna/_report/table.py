@@ -47,7 +47,7 @@ def results(study: optuna.Study) -> pandas.DataFrame:
     rows = [_row(trial, names, values, attrs) for trial in trials]
     columns = ["number", "state", *values, *(f"params_{name}" for name in names), *attrs]
     table = pandas.DataFrame(rows, columns=columns)
-    # For warm_start=, which compares; pandas keeps it where columns are renamed or added.
+    # warm_start= compares trials by this; pandas keeps it where columns are renamed or added.
     table.attrs[record.GIVEN] = {
         "objectives": facts.metrics,
         "directions": [direction.name.lower() for direction in study.directions],

@@ -177,7 +177,7 @@ class _Redirected:
 def _captured() -> Iterator[tuple[TextIO, _Printed]]:
     """Give the terminal, and capture what this process and its children print on it meanwhile.
 
-    A file takes it rather than a pipe: it is never full, and a child may use it after the search.
+    Their output goes into a file: a pipe may be full, and a child may write after the search.
     """
     with (
         _ends_of_a_file() as (reader, writer),
@@ -201,7 +201,7 @@ def _captured() -> Iterator[tuple[TextIO, _Printed]]:
 def _ends_of_a_file() -> Iterator[tuple[int, int]]:
     """Give the descriptors that read a file from its beginning, and write at its end.
 
-    It has no name any more, so that nothing is left where this process is killed.
+    The file has no name any more, so that nothing is left of it where this process is killed.
     """
     with tempfile.NamedTemporaryFile() as file:
         reader = os.open(file.name, os.O_RDONLY)

@@ -60,7 +60,7 @@ def share(part: int, whole: int) -> str:
 
 
 def numbers(given: Iterable[int]) -> str:
-    """Return numbers that grow as a list of ranges, like `0-3, 5`."""
+    """Return ascending numbers as a list of ranges, like `0-3, 5`."""
     ranges: list[list[int]] = []
     for number in given:
         if ranges and number == ranges[-1][-1] + 1:

@@ -25,7 +25,7 @@ class Value:
 
     @property
     def difference(self) -> float:
-        """How far apart they are; where the recorded value is beyond 1, as a part of that."""
+        """How far apart the values are; relative to the recorded one where that is beyond 1."""
         if self.again is None:
             return math.inf
         if self.again == self.recorded or (math.isnan(self.again) and math.isnan(self.recorded)):

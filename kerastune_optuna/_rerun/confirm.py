@@ -100,7 +100,7 @@ def confirm(run: Run, given: FitArguments, chosen: Sequence[FrozenTrial], count:
 
     Args:
         run: What is to be trained; its budget says how many may fail in a row.
-        given: The arguments as the user passed them, by which the same request is known again.
+        given: The arguments as the user passed them, by which a repeated request is recognised.
         chosen: The trials of the search that had the configurations.
         count: How many executions each is to have.
     """
@@ -135,7 +135,7 @@ def confirm(run: Run, given: FitArguments, chosen: Sequence[FrozenTrial], count:
         replace(run, recipe=recipe, budget=budget).go(study)
     elif run.verbose:
         print(f"Study {study.study_name!r} has all of its {size} executions", flush=True)
-    tidy(study, home.store, partial(_winners, study, recipe))
+    tidy(study, recipe, partial(_winners, study, recipe))
 
 
 def _study_of_executions(home: Home, given: FitArguments, recipe: Recipe) -> optuna.Study:

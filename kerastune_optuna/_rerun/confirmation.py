@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kerastune_optuna._study import Objective
 
 _CONFIDENCE = 0.95
-_LEAST = 2  # values, of which there is a standard deviation
+_LEAST = 2  # values that a standard deviation needs
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Confirmation:
 
     @property
     def is_decided(self) -> bool:
-        """Whether there is a winner: a configuration of which executions completed."""
+        """Whether there is a winner: a configuration of which two or more executions completed."""
         return len(self.winner.values) >= _LEAST
 
     @property
@@ -232,9 +232,9 @@ def confirmation_of(
     Args:
         study: The study of executions.
         chosen: The trials of the search that had the configurations.
-        asked: The keys of the executions that they are to have. One that only an earlier confirm()
-            asked for does not count as missing.
-        objective: The objective of both.
+        asked: The keys of the executions that they are to have. An execution that only an earlier
+            confirm() asked for does not count as missing.
+        objective: The objective of the search and of its executions.
     """
     laid_out = executions(study)
     rows = [

@@ -35,7 +35,7 @@ class NoSampler(BaseSampler):
     """Choose nothing, since executions bring their parameters.
 
     Args:
-        defaults: Values of what the builder did not ask for when the configurations were chosen.
+        defaults: Values of parameters that the builder asks for only since the search.
     """
 
     def __init__(self, defaults: Mapping[str, Any] | None = None) -> None:
@@ -130,7 +130,7 @@ def _seed(trial: FrozenTrial, nth: int) -> int:
 def best_of_each(study: optuna.Study, objective: Objective) -> dict[int, FrozenTrial]:
     """Return the execution with the best value by the number of its configuration's trial.
 
-    Of equals it is the earliest, so that more executions replace it only by a better one.
+    Among equal executions it is the earliest, so that only a better one replaces it later.
     """
     complete = [one for one in executions(study) if one.state is TrialState.COMPLETE]
     complete.sort(key=lambda one: (objective.cost(value_of(one)), one.number), reverse=True)
@@ -139,7 +139,7 @@ def best_of_each(study: optuna.Study, objective: Objective) -> dict[int, FrozenT
 
 @dataclass(frozen=True)
 class LaidOut(Budget):
-    """Hold when a call stops whose trials are all laid out before it runs, and none is added."""
+    """Hold when a call stops that lays out its trials before it runs, and adds none later."""
 
     def laid_out(self, study: optuna.Study) -> list[FrozenTrial]:
         """Return the trials of the call. Others in the study are left to who asked for them."""

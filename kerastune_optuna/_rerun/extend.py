@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from optuna.pruners import NopPruner
@@ -37,10 +36,8 @@ from kerastune_optuna._trial import (
     LARGEST_STATE,
     Recipe,
     build_again,
-    keepers,
     keeps,
     tidy,
-    tidy_ends,
     trains_itself,
     whats_wrong,
 )
@@ -110,12 +107,12 @@ def extend(run: Run, top: int) -> None:
         top: How many trials.
 
     Raises:
-        ArgumentError: They have as many epochs already.
+        ArgumentError: The trials have so many epochs already.
         NoTrialsError: The study has fewer.
         WeightsError: What they ended with is not kept, or does not fit build_model.
     """
     home = run.home
-    study = home.load(home.name)  # whose sampler and pruner are no others than this call's
+    study = home.load(home.name)  # another object: home.study keeps its sampler and pruner
     study.sampler, study.pruner = NoSampler(asked.defaults(run.recipe.build_model)), NopPruner()
     comparable.warn_if_builder_changed(study, run.recipe)
     comparable.check(study, run.recipe, but=["epochs"])
@@ -136,9 +133,9 @@ def extend(run: Run, top: int) -> None:
         budget = Extensions(size, None, most, ending=ending, numbers=numbers)
         replace(run, recipe=recipe, budget=budget).go(study)
     elif run.verbose:
-        print(f"Study {study.study_name!r} has all of its extensions", flush=True)
-    tidy(study, home.store, partial(keepers, study, recipe))
-    tidy_ends(study, recipe)
+        best = "The best trial" if top == 1 else f"Each of the best {top} trials"
+        print(f"{best} of study {study.study_name!r} has all of its epochs already", flush=True)
+    tidy(study, recipe)
 
 
 @dataclass(frozen=True)
@@ -146,7 +143,7 @@ class Extensions(LaidOut):
     """Hold when an extend() stops.
 
     Args:
-        numbers: Those of the trials that are trained on.
+        numbers: The numbers of the trials that are trained on.
     """
 
     numbers: frozenset[int] = frozenset()

@@ -76,7 +76,7 @@ def train(
 
 
 class Until(EpochLogs):
-    """Collect the logs of all epochs, and end fits where those of a trial ended.
+    """Collect the logs of all epochs, and end each fit after as many epochs as in the trial.
 
     A pruned trial ended in the same way. With a smaller `epochs=` instead, callbacks that plan
     ahead, like schedules of the learning rate, would act otherwise than in the trial.
@@ -98,7 +98,7 @@ class Until(EpochLogs):
         """Refuse another fit where the training is over.
 
         Raises:
-            TrainingOver: It is.
+            TrainingOver: The training is over.
         """
         if self.is_over:
             raise TrainingOver
@@ -111,7 +111,7 @@ class Until(EpochLogs):
 
 
 def folder_for(study_name: str, kind: str, trial: FrozenTrial) -> str:
-    """Return the folder for callbacks that wrote into that of the trial when it ran."""
+    """Return the folder for callbacks that wrote into the trial's own folder when it ran."""
     return os.path.join(study_name, f"{kind}_{trial.number:04d}")
 
 
@@ -143,7 +143,7 @@ def best_training(trial: FrozenTrial, objective: Objective) -> int:
 
 
 def as_they_are(callbacks: Any) -> list[Factory]:
-    """Return functions that make the user's callbacks: those that were passed, and no copies."""
+    """Return functions that give the user's callbacks as they were passed, and no copies."""
     return [_as_it_is(callback) for callback in as_list(callbacks)]
 
 

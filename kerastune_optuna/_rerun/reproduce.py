@@ -224,7 +224,7 @@ def _compare(recorded: Sequence[Row], again: Sequence[Row], training: int) -> li
 
 
 def _pairs(recorded: Iterable[str], again: Iterable[str]) -> dict[str, str]:
-    """Return the names of metrics that came again by those that were recorded.
+    """Return, for the recorded name of each metric, its name in the training that repeats it.
 
     Keras numbers its unnamed AUC(), Precision() ... through the whole process.
     """

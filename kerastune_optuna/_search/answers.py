@@ -52,7 +52,7 @@ class Questions:
         self._next: dict[Answers, tuple[str, BaseDistribution]] = {}
 
     def answered_by(self, trial: BaseTrial) -> Answers:
-        """Return what a trial answers, as far as is known what is asked for."""
+        """Return what a trial answers to the questions that are known."""
         answers: Answers = ()
         while (question := self._next.get(answers)) is not None:
             name, distribution = question
@@ -61,7 +61,7 @@ class Questions:
         return answers
 
     def put_to(self, trial: BaseTrial) -> Interview:
-        """Return what lets functions ask a trial, and learns from it."""
+        """Return an Interview: functions ask a trial through it, and it notes what they ask."""
         return Interview(trial, self._next)
 
 
@@ -99,7 +99,7 @@ class Interview:
 
 
 class Together:
-    """Stand for a builder, and ask before it for what functions of the data ask for.
+    """Stand for a builder, and call the functions of the data before it.
 
     Args:
         build_model: The builder.

@@ -12,14 +12,17 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-# With 7 parameters a Gaussian process took 0.4 s for the 30th trial and 0.2 s for the 100th, TPE
-# a twentieth of that (tests/benchmarks/samplers.py on two cores), and the time grows with the
-# square of the number. Some five trials of a search train as many epochs as one that is not pruned,
-# and 3,000 steps take three seconds or more: then the process costs at most about half as much as
-# the training, for about half of the epochs.
+# With 7 parameters a Gaussian process took 64 to 95 ms for the 30th and the 100th trial, TPE 2 to 3
+# (tests/benchmarks/samplers.py on two cores); with 15 parameters half as much again for the 100th,
+# with 30 four times as much. 3,000 steps take three seconds or more: within these bounds the
+# process takes less than a tenth of a training that is not pruned.
 _MOST_OF_GP = 100  # trials
+_MOST_VALUES = 1500  # trials times parameters
 _LEAST_STEPS = 3000  # of a training that is not stopped early
-_WITH_TORCH = f"Sampler: a Gaussian process, and TPE from trial {_MOST_OF_GP} on"
+_WITH_TORCH = (
+    f"Sampler: a Gaussian process, and TPE from trial {_MOST_OF_GP} on (sooner with more than "
+    f"{_MOST_VALUES // _MOST_OF_GP} parameters)"
+)
 _WITHOUT_TORCH = (
     'Sampler: TPE. With PyTorch, from pip install "kerastune_optuna[gp]", a Gaussian process finds '
     "as good a model in fewer epochs"
@@ -62,17 +65,19 @@ class GPThenTPE(GPSampler):
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        if _is_for_tpe(trial):
-            return self._tpe.infer_relative_search_space(study, trial)
-        return super().infer_relative_search_space(study, trial)
+        if not _is_for_tpe(trial, {}):  # later, the process need not look at all trials
+            space = super().infer_relative_search_space(study, trial)
+            if not _is_for_tpe(trial, space):
+                return space
+        return self._tpe.infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        if _is_for_tpe(trial):
+        if _is_for_tpe(trial, search_space):
             return self._tpe.sample_relative(study, trial, search_space)
         return super().sample_relative(study, trial, search_space)
 
 
-def _is_for_tpe(trial: FrozenTrial) -> bool:
-    return trial.number >= _MOST_OF_GP
+def _is_for_tpe(trial: FrozenTrial, space: dict[str, BaseDistribution]) -> bool:
+    return trial.number >= min(_MOST_OF_GP, _MOST_VALUES // max(1, len(space)))

@@ -28,7 +28,7 @@ class Fitting:
 
     Args:
         build_model: The builder.
-        functions: Those that search() gets as data, and that may ask for parameters.
+        functions: The functions that search() gets as data, and that may ask for parameters.
     """
 
     def __init__(self, build_model: Callable[[BaseTrial], Any], functions: tuple[Any, ...]) -> None:

@@ -35,11 +35,11 @@ _UNSTEADY = (
 
 
 class Grid(RandomSampler):
-    """Leave parameters to the trials of `lay_out_grid`, and try all values of those beyond them.
+    """Leave parameters to the trials of `lay_out_grid`, and try all values of further parameters.
 
-    What a builder's own fit and functions of the data ask for is not known before a trial has come
-    to it. The first trial that asks takes one value, and lays out a trial for each other one, as
-    long as there is room.
+    Which parameters a builder's own fit and functions of the data ask for is not known before a
+    trial calls them. The first trial that asks takes one value, and lays out a trial for each other
+    value, as long as there is room.
     """
 
     size: int | None = None  # of the study, beyond which nothing is laid out
@@ -86,7 +86,7 @@ def _untried(
     name: str,
     distribution: BaseDistribution,
 ) -> list[Any]:
-    """Return the values that no trial has beside the others, `but` that of this number."""
+    """Return the values that no trial has together with `so_far`, leaving trial `but` aside."""
     count = space.size(distribution)
     if count > _LARGEST:  # it is drawn by chance
         return []
@@ -112,7 +112,7 @@ def lay_out_grid(
     *,
     is_of_data: bool = False,
 ) -> str | None:
-    """Add a WAITING trial for each configuration that the study has not, if its sampler is a Grid.
+    """Add a WAITING trial for each configuration that the study lacks, if its sampler is a Grid.
 
     Args:
         study: The study.
@@ -256,7 +256,7 @@ def _follow(
 
 
 def _some_values(walker: space.Walker, distribution: BaseDistribution) -> tuple[Any, ...]:
-    """Return the values that a builder for KerasTuner gives a parameter without an end of them."""
+    """Return the values that KerasTuner's grid tries of a parameter whose values have no end."""
     is_endless = math.isinf(space.size(distribution))
     return walker.notes[-1].few if is_endless and walker.notes else ()
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 _DRAWS = 10  # by the sampler, then as many at random: after these hardly anything is left
 _OF_GP = 2  # draws, which take long and mostly come to the same
-# Samplers that see a pruned trial as a COMPLETE one: the GP, which else sees a few trials alone,
-# finds better models so, and TPE finds as good ones (tests/benchmarks/README.md).
+# Samplers that see a pruned trial as a COMPLETE one: the GP, which would see only a few trials
+# otherwise, finds better models, and TPE finds models as good (tests/benchmarks/README.md).
 _GAIN = (GPSampler, TPESampler)
 
 
@@ -140,8 +140,8 @@ class _LearningSampler(BaseSampler):
             self._known,
             constrained=self._constrained,
             pruned=self._as_complete if learns else None,
-            # The GP, which sees no PRUNED trials, gets failed ones as COMPLETE: those that have
-            # what it is about to draw, for it cannot read others.
+            # The GP, which sees no PRUNED trials, gets failed ones as COMPLETE: those that have the
+            # parameters that it is about to draw, since it cannot read others.
             space=space if isinstance(self._sampler, GPSampler) else None,
         )
         return cast("optuna.Study", shown)
@@ -291,7 +291,7 @@ def _broken(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def _failed(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the trials that failed by their configurations."""
+    """Return the trials that failed because of their configurations."""
     trials = _optuna.known_trials(study, (TrialState.FAIL,))
     return [trial for trial in trials if not was_cut_off(trial)]
 

@@ -21,7 +21,8 @@ def watched_alone(trial: optuna.Trial, objectives: Objectives) -> optuna.Trial:
     """Return the trial as one of a study of the watched objective, which can report and be pruned.
 
     Optuna refuses both where there are several objectives, though its storages keep the reports of
-    any trial. Both use the same stored trial: what is written to one is seen by the other.
+    any trial. The trial returned and the trial given share one stored trial: what is written to
+    either is seen by the other.
     """
     if not objectives.are_several:
         return trial

@@ -38,7 +38,7 @@ def outlined(build_model: Builder, functions: tuple[Any, ...]) -> str:
 
     Args:
         build_model: The builder. Nothing that it returns is trained.
-        functions: Those that search() is to get as data, and that may ask for parameters too.
+        functions: The functions that search() is to get as data, which may ask for parameters too.
 
     Returns:
         The lines, each with its end.
@@ -72,13 +72,13 @@ class _Found:
 
     @cached_property
     def _own(self) -> dict[str, Any]:
-        """The defaults that a builder that takes an Optuna trial has of its own."""
+        """The defaults that a builder for Optuna trials may name itself."""
         return _asked.defaults(self._build_model)
 
     def explore(self) -> bool:
         """Call the builder with its defaults, then with other values; False where time is over."""
         first = self._call({})
-        if first is None:  # once more, for its error
+        if first is None:  # call it once more, to raise its error
             self._build_model(self._walker({}))
             return False
         waiting: deque[_Step] = deque(({}, name, values) for name, values in first[1].items())
@@ -96,7 +96,7 @@ class _Found:
     def _vary(
         self, given: Mapping[str, Any], name: str, values: list[Any]
     ) -> Iterator[tuple[dict[str, Any], dict[str, BaseDistribution]]]:
-        """Call the builder with each value of a parameter; yield with what, and its parameters."""
+        """Call the builder with each value of a parameter; yield what it got and asked for."""
         asked: list[tuple[Any, list[_Key]]] = []
         for value in values:
             context = {**given, name: value}

@@ -83,7 +83,7 @@ def text(params: Mapping[str, Any]) -> str:
     """Return parameters as a text, by which configurations compare.
 
     Raises:
-        ArgumentError: One is of a kind that databases do not give back as it was.
+        ArgumentError: A value has a type that databases do not give back as it was.
     """
     for name, value in params.items():
         if not isinstance(value, _PLAIN):

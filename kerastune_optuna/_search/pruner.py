@@ -51,7 +51,7 @@ class WilcoxonPruner(optuna.pruners.BasePruner):  # Optuna's name for it, which 
         return sign * _mean(own.values()) > sign * _mean(best.values())
 
     def _reports_of_best(self, study: optuna.Study, trial: FrozenTrial) -> dict[int, float]:
-        """Return the reports of the best trial; of epochs within a moment they are read once."""
+        """Return the reports of the best trial; epochs within a moment share one reading."""
         asks = study.study_name, trial.number, trial.datetime_start
         known, until, reports = self._known
         if known != asks or time.monotonic() > until:
@@ -65,7 +65,7 @@ def _of_best(study: optuna.Study) -> dict[int, float]:
         best = study.best_trial
     except ValueError:  # no trial is COMPLETE
         return {}
-    if EXTENDS in best.user_attrs:  # which may have begun badly, and was not of these epochs
+    if EXTENDS in best.user_attrs:  # it may have begun badly, with other epochs than these
         done = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
         sign = sign_of(study.direction.name.lower())
         best = min(without_extensions(done), key=lambda one: sign * one.values[0], default=best)

@@ -24,7 +24,7 @@ def chosen(build_model: Builder, params: object, functions: tuple[Any, ...]) -> 
     Args:
         build_model: The builder.
         params: The parameters.
-        functions: Those that search() is to get as data, and that may ask for some of them.
+        functions: The functions that search() is to get as data, which may ask for some of them.
 
     Raises:
         ArgumentError: The builder does not ask for a name, or does not allow a value.
@@ -42,7 +42,7 @@ def defaults(build_model: Builder, functions: tuple[Any, ...]) -> dict[str, Any]
 
     Args:
         build_model: The builder.
-        functions: Those that search() is to get as data, and that may ask for parameters too.
+        functions: The functions that search() is to get as data, which may ask for parameters too.
 
     Raises:
         ArgumentError: The builder asks for no parameters.
@@ -98,7 +98,7 @@ def _allowed(build_model: Builder, params: Mapping[str, Any]) -> dict[str, Any]:
     walker = space.Walker(choose)
     is_whole = space.walk(build_model, walker)
     unknown = [name for name in params if name not in walker.params]
-    # Its own fit may ask for more, which only a training shows.
+    # The builder's own fit may ask for more, which only a training shows.
     if unknown and is_whole and not callable(getattr(build_model, "fit", None)):
         raise ArgumentError(_unknown(unknown[0], walker))
     return {**params, **{name: walker.params[name] for name in params if name not in unknown}}

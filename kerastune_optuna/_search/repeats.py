@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 _LATEST = 50  # trials by which to tell whether repeats are likely
 _COPIED = (record.BEST_VALUE, record.BEST_EPOCH, record.EPOCHS, "n_params", record.SEED, "fits")
-_OTHERS = {REPEAT_OF, record.EXTENDS}  # what tells of a result that is not of one search's training
+_OTHERS = {REPEAT_OF, record.EXTENDS}  # such a trial was not trained, or not from its start
 _OF_SEVERAL = (record.VALUES, record.STD, record.SEEDS, record.BEST_EPOCHS)  # of several trainings
 
 
@@ -88,7 +88,7 @@ def count_if_all(study: optuna.Study, *, running: bool) -> int | None:
 
     Args:
         study: The study.
-        running: Whether those that are being trained count.
+        running: Whether configurations that are being trained count.
 
     Returns:
         None where a configuration is left to try, or may be.
@@ -101,7 +101,7 @@ def count_if_all(study: optuna.Study, *, running: bool) -> int | None:
 
 
 def is_more_left(study: optuna.Study, unasked: int) -> bool:
-    """Whether a configuration is sure to be left beside those of some trials.
+    """Whether a configuration is sure to be left once some trials have asked for theirs.
 
     Args:
         study: The study.
@@ -127,14 +127,14 @@ def may_come_again(study: optuna.Study) -> list[FrozenTrial]:
 def _all(study: optuna.Study, *, fresh: bool) -> list[FrozenTrial]:
     """Return all trials: as Optuna has cached them, or, where `fresh`, as they are now."""
     # Optuna drops its cache in Study.tell(), which a process that only leads workers never calls:
-    # it asks for fresh ones, once, when they have ended.
+    # it asks for fresh trials, once, when its workers have ended.
     return study.get_trials(deepcopy=False) if fresh else _optuna.known_trials(study)
 
 
 def _of_these_epochs(
     study: optuna.Study, trials: Sequence[FrozenTrial], *, running: bool
 ) -> list[FrozenTrial]:
-    """Return the trials of this search's epochs that have ended, and, where asked, that run."""
+    """Return the ended trials of this search's epochs, and, where `running`, those that run."""
     first = first_of_these_epochs(study) if trials else 0
     return [
         one

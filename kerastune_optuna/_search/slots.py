@@ -25,6 +25,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._check import count
 from kerastune_optuna._exceptions import TooManyFailuresError
+from kerastune_optuna._search import ended
 from kerastune_optuna._search import points as _points
 from kerastune_optuna._search.grid import Grid, is_grid
 from kerastune_optuna._search.stopping import Deadline, Ending
@@ -75,8 +76,8 @@ class Budget:
         max_failed_trials: How many trials may fail in a row.
         first_trial: Number of the first trial of this search: earlier failures do not count.
         ending: What may end it before all of this is spent.
-        gives_way: Whether this process ends where a trial is to have the memory for itself, since a
-            new one takes its place. What a backend holds of a GPU it frees no sooner.
+        gives_way: Whether this process ends where a trial is to have the memory for itself, and a
+            new process takes its place. A backend frees memory of a GPU only when its process ends.
     """
 
     n_trials: int | None
@@ -100,12 +101,12 @@ class Budget:
         return self._claim_slot(study, watch, size)
 
     def _looks(self, study: optuna.Study, watch: Watch) -> Iterator[list[FrozenTrial]]:
-        """Yield the slots at each look, until the search is over or its end is here."""
+        """Yield the slots at each look, until no further trial may start."""
         while not self.is_over():
             slots = _slots(study)
             if self.ending.is_here(study):  # asked of the trials that _slots() has just read
                 return
-            if not self.stands_back(study, watch, slots):
+            if not self.stands_back(study, watch, ended.not_ended(study, slots)):
                 yield slots
 
     def stands_back(self, study: optuna.Study, watch: Watch, slots: Sequence[FrozenTrial]) -> bool:
@@ -132,7 +133,7 @@ class Budget:
     def _claim_any(self, study: optuna.Study, watch: Watch) -> Trial | None:
         """Return a trial of a study without a size, where each worker lays out its own slots."""
         for slots in self._looks(study, watch):
-            if (trial := take_one(study, _free(slots))) is not None:
+            if (trial := take_one(study, _free(study, slots))) is not None:
                 return trial
             lay_out(study)
         return None
@@ -140,7 +141,7 @@ class Budget:
     def _claim_slot(self, study: optuna.Study, watch: Watch, size: int) -> Trial | None:
         gives_up = time.monotonic() + _PATIENCE * _chance.uniform(1, 2)
         for slots in self._looks(study, watch):
-            free = _free(slots[:size])
+            free = _free(study, slots[:size])
             if (trial := take_one(study, free)) is not None:
                 is_last = len(free) == 1 and len(slots) < size
                 if is_last and self._is_more_left(study, slots, 1):
@@ -166,9 +167,10 @@ class Budget:
             self.reap(study, watch)
 
     def _is_more_left(self, study: optuna.Study, slots: Sequence[FrozenTrial], own: int) -> bool:
-        """Whether something is left to try beside what running trials, `own` more, will ask for."""
+        """Whether something is left beside what running trials, and `own` more, will ask for."""
         # A slot for which nothing is left would wait for ever, or train a configuration again.
-        return self.ending.may_go_on(study, own + sum(map(_is_unasked, slots)))
+        unasked = sum(map(_is_unasked, ended.not_ended(study, slots)))
+        return self.ending.may_go_on(study, own + unasked)
 
     def wait_for_others(self, study: optuna.Study, watch: Watch) -> bool:
         """Wait where all that is left to do is running in other processes.
@@ -230,7 +232,9 @@ class Budget:
         Returns:
             Whether there were any.
         """
-        dead = [trial for trial in _taken(study, watch) if _is_lost(trial, watch)]
+        lost = [trial for trial in _taken(study, watch) if _is_lost(trial, watch)]
+        # Read a trial once more: its worker may be gone because it ended the trial well meanwhile.
+        dead = [trial for trial in lost if is_taken(_optuna.as_stored(study, trial))]
         return sum(self._reap_one(study, trial, _why(trial)) for trial in dead) > 0
 
     def interrupt(self, study: optuna.Study, trial: Trial) -> None:
@@ -297,8 +301,7 @@ class Budget:
 def _slots(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that count towards the size of the study, by their numbers."""
     trials = _optuna.known_trials(study, anew=True)
-    # Most are sure to count, and a closer look at thousands of trials takes milliseconds.
-    others = [one for one in trials if one.state not in _SURE or _is_marked(one)]
+    others = ended.unusual(study, trials, _surely_counts)
     left_out = {one.number for one in others if not _counts(study, one)} | _points.doubles(others)
     left_out |= idle_retries(trials)
     return [one for one in trials if one.number not in left_out] if left_out else trials
@@ -309,9 +312,10 @@ def room(study: optuna.Study, n_trials: int | None) -> int | None:
     return None if n_trials is None else max(0, n_trials - len(_slots(study)))
 
 
-def _is_marked(trial: FrozenTrial) -> bool:
-    """Whether a trial was laid out in a way that it may not count."""
-    return record.POINT in trial.system_attrs or record.EXTENDS in trial.user_attrs
+def _surely_counts(trial: FrozenTrial) -> bool:
+    """Whether a trial needs no closer look: it was laid out as no point and no extension."""
+    is_marked = record.POINT in trial.system_attrs or record.EXTENDS in trial.user_attrs
+    return trial.state in _SURE and not is_marked
 
 
 def _counts(study: optuna.Study, trial: FrozenTrial) -> bool:
@@ -393,9 +397,9 @@ def is_free(trial: FrozenTrial) -> bool:
     return trial.state is TrialState.WAITING and not is_claimed(trial)
 
 
-def _free(slots: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the slots that may be taken, in the order in which they are to be."""
-    return sorted(filter(is_free, slots), key=_points.order)
+def _free(study: optuna.Study, slots: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the slots that may be taken, in the order in which workers are to take them."""
+    return sorted(filter(is_free, ended.not_ended(study, slots)), key=_points.order)
 
 
 def is_taken(trial: FrozenTrial) -> bool:

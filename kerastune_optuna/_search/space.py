@@ -57,7 +57,7 @@ class Walker(FixedTrial):
         self.notes: list[Note] = []
 
     def note(self, *said: Any) -> None:
-        """Take what HyperParameters says of a parameter before it asks for it, as Note has it."""
+        """Take the fields of a Note from HyperParameters, before it asks for the parameter."""
         self.notes.append(Note(*said))
 
     def suggest_float(
@@ -221,7 +221,7 @@ class Node:
         self._size = math.inf
 
     def asks(self, name: str, count: float) -> bool:
-        """Note which parameter of how many values is asked for; False where it was another one."""
+        """Note the parameter asked for, and how many values it has; False where it was another."""
         asked = name, count
         if not self._name:
             self._name, self._size = asked
@@ -253,7 +253,7 @@ class Node:
         return node is not None
 
     def left(self) -> float:
-        """Return how many configurations are left to try at the least; infinity where none was."""
+        """Return how many configurations are left at the least; infinity where none was tried."""
         if self.is_closed:
             return 0
         begun = sum(child.left() for child in self.children.values())

@@ -109,12 +109,12 @@ class Ending:
         return self.train_repeats or repeats.is_more_left(study, unasked)
 
     def _why(self, study: optuna.Study, *, asks: bool) -> str | None:
-        """Return the line of the worker that ended the search first, this one where it `asks`."""
+        """Return why a worker ended the search; with `asks`, this worker may end it now."""
         if self.terminator is None and self.stop_at is None and not self.may_be_told:
             return None  # nothing could end it: the study need not be read
         told: str | None = _optuna.attrs_of(study).get(self.key)
         if told is None and asks and (told := self._found(study)) is not None:
-            # For all workers: the terminator of one that is training now could later expect a gain.
+            # Tell all workers: the terminator of one that trains now could later expect a gain.
             self.bring_about(study, told)
         return told
 

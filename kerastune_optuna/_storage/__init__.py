@@ -9,7 +9,9 @@ from kerastune_optuna._storage.artifacts import WholeFileStore as WholeFileStore
 from kerastune_optuna._storage.artifacts import check_store as check_store
 from kerastune_optuna._storage.artifacts import digest as digest
 from kerastune_optuna._storage.artifacts import fetch as fetch
+from kerastune_optuna._storage.artifacts import is_there as is_there
 from kerastune_optuna._storage.artifacts import may_pass as may_pass
+from kerastune_optuna._storage.artifacts import name_of as name_of
 from kerastune_optuna._storage.artifacts import open_store as open_store
 from kerastune_optuna._storage.artifacts import put as put
 from kerastune_optuna._storage.artifacts import remove as remove

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 # What artifact_store= may be: a store, or a function that each worker calls to open one.
 StoreSource: TypeAlias = "ArtifactStore | Callable[[], ArtifactStore]"
 _T = TypeVar("_T")
-_BUCKETS = ("bucket", "bucket_name")  # where stores of Amazon and Google keep its name
+_BUCKETS = ("bucket", "bucket_name")  # where stores of Amazon and Google keep a bucket's name
 _PATIENCE = 300.0  # seconds for which a store that raises errors is tried again
-_FIRST_PATIENCE = 5.0  # the same for one that has not worked yet: its keys may be wrong
+_FIRST_PATIENCE = 5.0  # the same for a store that has not worked yet: its keys may be wrong
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # Errors in code, and of a folder that is missing or closed to us: each try would raise them.
 _FINAL = (
@@ -40,8 +40,8 @@ _FINAL = (
     *(AttributeError, ImportError, LookupError, MemoryError, NameError, NotImplementedError),
     *(TypeError, ValueError, TunerError),
 )
-# An id of Optuna's, or the name of a backup.
-_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.backup|\.end)?")
+# An id of Optuna's, or the name of a backup or of frozen weights.
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.(backup|end|frozen))?")
 
 
 class ArtifactStore(Protocol):
@@ -151,7 +151,7 @@ class OpenedOnce:
             StoreAwayError: It did not answer for all that time.
         """
         given = _PATIENCE if seconds is None else seconds
-        patience = Patience(0 if self._lost else given, self._name, may_pass, self._give_up)
+        patience = Patience(0 if self._lost else given, self.name, may_pass, self._give_up)
         return patience.insist(lambda: self._ask(do), until=until)
 
     def _ask(self, do: Callable[[ArtifactStore], _T]) -> _T:
@@ -167,8 +167,9 @@ class OpenedOnce:
         self._lost = self._lost or told
         return StoreAwayError(f"{self._lost} Call again when it does.")
 
-    def _name(self) -> str:
-        opened = self._opened
+    def name(self) -> str:
+        """Return in words which store it is."""
+        opened = self._opened if callable(self._source) else self._source
         if opened is None:
             return "The artifact store"
         places = (_optuna.folder_of(opened), *(getattr(opened, name, None) for name in _BUCKETS))
@@ -179,6 +180,11 @@ class OpenedOnce:
 def open_store(source: StoreSource) -> ArtifactStore:
     """Return the store, calling the function that was passed in its place."""
     return source() if callable(source) else source
+
+
+def name_of(source: StoreSource) -> str:
+    """Return in words which store it is, as far as that is known without opening it."""
+    return _patient(source).name()
 
 
 def _patient(source: StoreSource) -> OpenedOnce:
@@ -192,7 +198,8 @@ def may_pass(error: BaseException) -> bool:
     keys that have expired. So only an error that is known to come again is final.
     """
     is_full = isinstance(error, OSError) and error.errno in _FULL
-    return not (is_full or _says_gone(error) or isinstance(error, _FINAL))
+    has_no_bucket = type(error).__name__ == "NoSuchBucket"  # which boto3 makes for S3's answer
+    return not (is_full or has_no_bucket or _says_gone(error) or isinstance(error, _FINAL))
 
 
 def fetch(source: StoreSource, artifact_id: str, path: Path) -> bool:
@@ -203,6 +210,11 @@ def fetch(source: StoreSource, artifact_id: str, path: Path) -> bool:
             shutil.copyfileobj(reader, file, 1 << 20)
 
     return _is_of_ours(artifact_id) and _found(source, read)
+
+
+def is_there(source: StoreSource, artifact_id: str) -> bool:
+    """Whether a file is in the store."""
+    return _found(source, lambda store: store.open_reader(artifact_id).close())
 
 
 def put(source: StoreSource, artifact_id: str, path: Path, *, in_haste: bool = False) -> None:
@@ -225,7 +237,7 @@ def put(source: StoreSource, artifact_id: str, path: Path, *, in_haste: bool = F
 
 
 def upload(source: StoreSource, trial: optuna.Trial, path: Path, *, in_haste: bool = False) -> None:
-    """Put a file into the store as an artifact of a trial: Optuna writes its id there first."""
+    """Put a file into the store as an artifact: Optuna first writes its id into the trial."""
     target = SimpleNamespace(write=lambda name, _: put(source, name, path, in_haste=in_haste))
     optuna.artifacts.upload_artifact(
         artifact_store=cast("ArtifactStore", target), file_path=str(path), study_or_trial=trial

@@ -39,8 +39,8 @@ _LIMITS = {
 _ROOM = 2_000_000  # bytes that SQLite's file and its log grow by in a search of some hundred trials
 # What drivers and Optuna raise on opening a database that is not there or has no tables.
 _UNUSABLE = (SQLAlchemyError, StorageInternalError, ImportError, RuntimeError, ValueError, OSError)
-# Where a trial stays locked from the reading to the writing of its state: in SQLite by our BEGIN
-# IMMEDIATE, in the others by Optuna's SELECT ... FOR UPDATE.
+# Databases in which a trial stays locked from the reading to the writing of its state: in SQLite by
+# our BEGIN IMMEDIATE, in the others by Optuna's SELECT ... FOR UPDATE.
 _LOCKING = {"sqlite", "postgresql", "mysql", "mariadb"}
 _TRIES = 5  # where two processes make the tables at once, one fails, and finds them made
 PATIENCE = 300.0  # seconds for which a search waits for a database that went away
@@ -154,7 +154,7 @@ def best_ids(
         storage: The study's storage.
         study_id: The study.
         direction: "minimize" or "maximize".
-        n: How many; of equals the earlier ones.
+        n: How many; among equal trials, the earlier ones.
         without: The user attr of trials that are left out.
 
     Returns:

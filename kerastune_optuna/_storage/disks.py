@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psutil
 
-# The types of filesystems that several machines mount. What is mounted by FUSE has "fuse." before.
+# The types of filesystems that several machines mount. FUSE puts "fuse." before these names.
 _SHARED = {
     *("9p", "afpfs", "afs", "beegfs", "ceph", "cifs", "davfs", "dvs", "gcsfuse", "gfs2"),
     *("glusterfs", "gpfs", "juicefs", "lustre", "mfs", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs"),

@@ -52,7 +52,7 @@ def _locked(backend: JournalFileBackend) -> Iterator[None]:
 
 def _appending(path: str, flags: int) -> int:
     """Open a file so that the system itself writes at its end."""
-    # Others may have written since this process looked for the end, and took over its lock.
+    # Another process may have taken the lock over, and written since this one looked for the end.
     return os.open(path, flags | os.O_APPEND)
 
 

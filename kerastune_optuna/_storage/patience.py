@@ -60,8 +60,8 @@ def is_away(error: BaseException) -> bool:
 def tell_lost_connections(engine: sqlalchemy.Engine) -> None:
     """Let an engine raise ConnectionError for a connection that was lost.
 
-    Optuna takes any error of SQLAlchemy for one of its own query: it tries another query on the
-    lost connection, or creates a trial again that may be there. A ConnectionError it lets pass.
+    Optuna takes any error of SQLAlchemy for an error of its own query: it tries another query on
+    the lost connection, or creates a trial again that may be there. It lets a ConnectionError pass.
     """
     if not sqlalchemy.event.contains(engine, "handle_error", _as_connection_error):
         sqlalchemy.event.listen(engine, "handle_error", _as_connection_error)
@@ -104,7 +104,7 @@ class Patience:
                 where there was none.
             until: Tells when to stop trying before that; by default once an interrupt came.
         """
-        gives_up, pause, tries = time.monotonic() + self.seconds, _FIRST_PAUSE, 0
+        began, pause, tries = time.monotonic(), _FIRST_PAUSE, 0
         while True:
             try:
                 known = done() if tries else None
@@ -112,9 +112,10 @@ class Patience:
             except Exception as error:
                 if not self.is_away(error) or _in_a_hurry.get():
                     raise
-                if time.monotonic() > gives_up or until():
-                    told = f"{self.what()} did not answer for {self.seconds:g} s: {reason(error)}."
-                    raise self.lost(told) from error
+                waited = time.monotonic() - began  # a call of a client that tries again takes long
+                if waited > self.seconds or until():
+                    told = f"{self.what()} did not answer for {waited:.0f} s: {reason(error)}"
+                    raise self.lost(f"{told.rstrip('.')}.") from error
                 if tries == _SILENT_TRIES:
                     self._tell(error)
                 time.sleep(pause * _chance.uniform(0.5, 1))

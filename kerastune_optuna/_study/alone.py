@@ -30,7 +30,8 @@ def is_waited_for(trial: FrozenTrial) -> bool:
 
 def is_any_waited_for(trials: Sequence[FrozenTrial]) -> bool:
     """Whether this process is to begin no trial, since another of its machine runs one alone."""
-    return any(is_waited_for(one) and _runs_beside(one) for one in trials)
+    running = (one for one in trials if one.state is TrialState.RUNNING)  # of thousands, few run
+    return any(is_waited_for(one) and _runs_beside(one) for one in running)
 
 
 def others(study: optuna.Study) -> list[FrozenTrial]:

@@ -76,7 +76,7 @@ def _is_elected(storage: BaseStorage, trial_id: int) -> bool:
 
 
 def _claims(trial: FrozenTrial) -> dict[str, list[str]]:
-    """Return for each claim on a trial those that its worker saw; [] until it has written them."""
+    """Return for each claim on a trial the claims that its worker saw; [] until it wrote them."""
     attrs = trial.system_attrs.items()
     return {
         key.removeprefix(record.CLAIM): seen for key, seen in attrs if key.startswith(record.CLAIM)

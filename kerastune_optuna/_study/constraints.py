@@ -61,7 +61,7 @@ class Constraints:
             by `trial.set_constraint` counts as well.
 
         Raises:
-            ArgumentError: A function returned something else than numbers.
+            ArgumentError: A function returned something other than numbers.
         """
         if self.max_params is not None:
             _tell(trial, _SIZE, _excess(model.count_params(), self.max_params))

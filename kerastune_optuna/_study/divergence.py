@@ -24,7 +24,7 @@ def has_diverged(trial: FrozenTrial) -> bool:
 
 
 def came_to_nothing(trial: FrozenTrial) -> bool:
-    """Whether a trial failed, or diverged in its first epoch: one that did later had values."""
+    """Whether a trial failed, or diverged in its first epoch: with more epochs it had values."""
     is_early = has_diverged(trial) and trial.user_attrs[record.EPOCHS_RUN] <= 1
     return trial.state is TrialState.FAIL or is_early
 
@@ -55,7 +55,7 @@ def check(trials: Sequence[FrozenTrial], most: int, others: Sequence[FrozenTrial
     """Raise where enough trials ended, and all of them failed or diverged.
 
     Args:
-        trials: Those that ended by what their configurations came to, the last one last.
+        trials: The trials that ended because of their configurations, by their numbers.
         most: How many are enough; fewer where the data is at fault.
         others: Trials of which one may still run and succeed. Default none.
 

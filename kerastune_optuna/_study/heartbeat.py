@@ -1,4 +1,4 @@
-"""Leases: a process beats while it runs a trial, and who sees no beat for long takes it for dead.
+"""Leases: a process beats while it runs a trial; others that see no beat for long take it for dead.
 
 Clocks of machines are not compared: a process that watches another measures the time between two
 beats by its own clock, and only while the database answers.
@@ -97,7 +97,7 @@ class _Sight:
 
 
 class Watch:
-    """Tell of the trials of other machines which are alive, which dead, and which in doubt."""
+    """Tell which trials of other machines are alive, which are dead, and which are in doubt."""
 
     def __init__(self) -> None:
         self._seen: dict[int, _Sight] = {}
@@ -137,7 +137,7 @@ class Watch:
 
     def has_lapsed(self, trial: FrozenTrial) -> bool:
         """Whether no beat came for as long as a lease lasts, since this watch first looked."""
-        # Up to the question: an answer that was long on its way tells nothing of the time since.
+        # The time counts up to the question: a slow answer says nothing of the time since then.
         return self._asked - max(self._look(trial).since, self._anew) > _LEASE_SECONDS
 
     def is_in_doubt(self, trial: FrozenTrial) -> bool:

@@ -29,7 +29,7 @@ _STARTTIME = 19  # the place of starttime in /proc/PID/stat, from the state on: 
 
 # The trials that this process runs. Two storages may use the same id.
 _running_here: set[tuple[int, BaseStorage]] = set()
-# Those of them that the search of this thread has signed.
+# The trials among these that the search of this thread has signed.
 _by_one_search: ContextVar[set[tuple[int, BaseStorage]] | None]
 _by_one_search = ContextVar("by_one_search", default=None)
 
@@ -67,7 +67,7 @@ def signature() -> str:
 def sign(study: optuna.Study, trial_id: int) -> None:
     """Write into a trial that this process runs it, from now until `leave`."""
     with ExitStack() as undo:
-        undo.callback(leave, study, trial_id)  # where signing fails, as others took it for dead
+        undo.callback(leave, study, trial_id)  # where signing fails, since others failed the trial
         storage = _optuna.storage_of(study)
         if (signed := _by_one_search.get()) is not None:
             signed.add((trial_id, storage))

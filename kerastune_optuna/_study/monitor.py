@@ -33,13 +33,13 @@ _LARGER_IS_BETTER = frozenset(
     "recall_at_precision sensitivity_at_specificity specificity_at_sensitivity io_u mean_io_u "
     "binary_io_u one_hot_io_u one_hot_mean_io_u".split()
 )
-_MISSPELT = 0.87  # how like a known name another must be, for difflib, to be asked about
+_MISSPELT = 0.87  # how alike, for difflib, a name and a known one must be to ask "Did you mean"
 _ACCURACIES = ("categorical_accuracy", "sparse_categorical_accuracy", "binary_accuracy")
 _NUMBER = re.compile(r"_\d+$")
 
 
 def sign_of(direction: str) -> int:
-    """Return the factor that turns values of this direction into ones of which less is better."""
+    """Return the factor that turns values of this direction into values of which less is better."""
     return -1 if direction == "maximize" else 1
 
 
@@ -59,7 +59,7 @@ class Objective:
 
     @property
     def looks_for_the_worst(self) -> bool:
-        """Whether its name is sure to get better in the other direction."""
+        """Whether a metric of its name surely gets better in the other direction."""
         try:
             return _infer(self.name) != self.direction
         except ArgumentError:
@@ -170,7 +170,7 @@ def _accuracies(name: str) -> tuple[str, ...]:
 
 
 def _is_named(name: str, known: Iterable[str]) -> bool:
-    """Whether a name is known, or ends so: models log `<output>_<metric>` for several outputs."""
+    """Whether a name is, or ends in, a known one: several outputs log `<output>_<metric>`."""
     return any(name == metric or name.endswith(f"_{metric}") for metric in known)
 
 

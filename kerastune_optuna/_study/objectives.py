@@ -27,7 +27,7 @@ class Objectives:
 
     @property
     def metrics(self) -> list[Objective]:
-        """Those that the epoch logs hold."""
+        """The objectives that the epoch logs hold."""
         if not self.are_several:  # a single one is a metric of the logs, whatever its name
             return list(self.each)
         return [one for one in self.each if one.name not in MEASURED]
@@ -92,7 +92,7 @@ def _without_keras_tuners(names: Any, directions: object) -> tuple[Any, Any]:
     """Return names and directions where KerasTuner's Objectives stand for both.
 
     Raises:
-        ArgumentError: A direction was given beside one.
+        ArgumentError: A direction was given beside an Objective.
     """
     are_several = isinstance(names, list | tuple)
     given = list(names) if are_several else [names]

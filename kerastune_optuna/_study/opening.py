@@ -1,4 +1,4 @@
-"""Open a study or go on with it, and read its finished trials in the order of their worth."""
+"""Open a study or go on with it, and write down what its trials share, like their epochs."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def open_study(storage: BaseStorage, name: str, objectives: Objectives) -> optun
     """Return the study of that name, made where it does not exist.
 
     Raises:
-        StudyMismatchError: It exists with another objective or direction, or there is one whose
-            name the database takes for this one.
+        StudyMismatchError: It exists with another objective or direction, or the database takes
+            this name for that of another study.
     """
     try:
         study = optuna.create_study(
@@ -101,7 +101,7 @@ def quiet_optuna() -> Iterator[None]:
 
 
 def note_epochs(study: optuna.Study, epochs: int, *, is_other: bool = False) -> None:
-    """Write down how many epochs a trial may run, and which trial is the first that may.
+    """Write down how many epochs a trial may run, and which trial is the first with so many.
 
     Args:
         study: The study.
@@ -110,7 +110,7 @@ def note_epochs(study: optuna.Study, epochs: int, *, is_other: bool = False) -> 
             say nothing about theirs.
     """
     if is_other or study.user_attrs.get(record.EPOCHS) != epochs:
-        # KerasTuner does not say how many epochs its trials had: as many as the first search gives.
+        # KerasTuner does not say how many epochs its trials had: the first search's number counts.
         is_first = record.EPOCHS not in study.user_attrs and record.IMPORTED in study.user_attrs
         begun = [trial.number for trial in study.get_trials(deepcopy=False) if _has_begun(trial)]
         since = 0 if is_first else max(begun, default=-1) + 1

@@ -38,9 +38,10 @@ def complete(study: optuna.Study) -> list[FrozenTrial]:
 def ranks(trials: Iterable[FrozenTrial], directions: Sequence[str]) -> dict[int, int]:
     """Return the ranks of the trials that may be the best, by their numbers, the best with 1.
 
-    Of one objective the earlier of equals leads, and all ranks differ. Of several, those that none
-    dominates have the rank 1, those that only these dominate the rank 2, and so on; what breaks a
-    constraint comes last, ordered by how much.
+    Where there is one objective, the earlier of two equal trials leads, and all ranks differ. Where
+    there are several, trials that none dominates have the rank 1, trials that only these dominate
+    have the rank 2, and so on; trials that break a constraint come last, ordered by how much they
+    break it.
 
     Args:
         trials: Some trials of a study, in the order of their numbers.
@@ -126,9 +127,8 @@ def farthest(
         objective: The one by which they are ranked.
         n: How many at most; None for all.
     """
-    done = [one for one in trials if one.state in _DONE]
-    extended = {one.user_attrs.get(record.EXTENDS) for one in done}
-    own = [one for one in done if one.number not in extended and _may_go_on(one)]
+    extended = {one.user_attrs.get(record.EXTENDS) for one in trials if one.state in _DONE}
+    own = [one for one in trials if may_go_on(one) and one.number not in extended]
     return heapq.nsmallest(
         len(own) if n is None else n,
         own,
@@ -136,8 +136,10 @@ def farthest(
     )
 
 
-def _may_go_on(trial: FrozenTrial) -> bool:
-    """Whether a training of a trial's own came to a value, and did not diverge."""
+def may_go_on(trial: FrozenTrial) -> bool:
+    """Whether a trial ended, by a training of its own that came to a value and did not diverge."""
+    if trial.state not in _DONE:
+        return False
     others = (record.REPEAT_OF, record.DIVERGED)
     has_value = record.number(trial, record.BEST_VALUE) is not None
     return has_value and not _excess(trial) and not any(attr in trial.user_attrs for attr in others)

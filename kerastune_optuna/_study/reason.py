@@ -59,7 +59,7 @@ def is_of_memory(error: BaseException) -> bool:
         return False  # whoever raised it has decided what is to become of the trial
     line = _line(error)
     is_told = _NO_ROOM.search(line) is not None and _NO_DISK.search(line) is None
-    return is_told or isinstance(error, MemoryError)  # or of a class with a name of its own
+    return is_told or isinstance(error, MemoryError)  # whose subclasses may have other names
 
 
 def sameness(error: BaseException) -> str | None:

@@ -39,6 +39,7 @@ VARIABLES = "kerastune_optuna:variables"  # the checksum of the variables in it
 BACKUP = "kerastune_optuna:backup"  # where its last backup is
 END = "kerastune_optuna:end"  # where the state is that its training ended with
 BEGIN = "kerastune_optuna:begin"  # where the state is that its training goes on from
+FROZEN = "kerastune_optuna:frozen:"  # the files of frozen weights; begins attrs of a study too
 DEATHS = "kerastune_optuna:deaths"  # how many workers died of it
 ALONE = "kerastune_optuna:alone"  # it ran out of memory: whether others are to wait meanwhile
 POINT = "kerastune_optuna:point"  # how it was laid out, and in which order

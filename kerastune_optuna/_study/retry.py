@@ -96,7 +96,7 @@ def fail_and_retry(
         study: Where the trial is.
         trial: A RUNNING trial.
         reason: DIED or INTERRUPTED, or what else cut it off.
-        news: System attrs that its retry has and it has not.
+        news: System attrs that only the retry has.
 
     Returns:
         Whether this process was the one that failed it.
@@ -132,10 +132,11 @@ def idle_retries(trials: Sequence[FrozenTrial]) -> set[int]:
     Args:
         trials: All trials of a study, in the order of their numbers.
     """
-    retries = [trial for trial in trials if record.RETRY_OF in trial.user_attrs]
-    waiting = {one.number for one in retries if one.state is TrialState.WAITING}
+    free = [trial for trial in trials if trial.state is TrialState.WAITING]
+    waiting = {one.number for one in free if record.RETRY_OF in one.user_attrs}
     if not waiting:
         return waiting  # the usual case, without a closer look at thousands of trials
+    retries = [trial for trial in trials if record.RETRY_OF in trial.user_attrs]
     firsts = {one.user_attrs[record.RETRY_OF]: one.number for one in reversed(retries)}
     cut_off = {trial.number for trial in trials if _is_cut_off(trial)}
     due = {number for origin, number in firsts.items() if origin in cut_off}
@@ -147,7 +148,7 @@ def _is_cut_off(trial: FrozenTrial) -> bool:
 
 
 def _give_way(study: optuna.Study, laid_out: int) -> None:
-    """Withdraw a retry that no worker may take: its trial ended itself, or has an earlier one."""
+    """Withdraw a retry that no worker may take: its trial ended itself, or has an earlier retry."""
     trials = study.get_trials(deepcopy=False)
     idle = idle_retries(trials)
     is_idle = any(_optuna.id_of(one) == laid_out and one.number in idle for one in trials)

@@ -16,11 +16,9 @@ from kerastune_optuna._trial.history import EpochLogs as EpochLogs
 from kerastune_optuna._trial.history import Row as Row
 from kerastune_optuna._trial.kept import LARGEST_STATE as LARGEST_STATE
 from kerastune_optuna._trial.kept import claim_keeping as claim_keeping
-from kerastune_optuna._trial.kept import keepers as keepers
 from kerastune_optuna._trial.kept import keeps as keeps
 from kerastune_optuna._trial.kept import rebuild as rebuild
 from kerastune_optuna._trial.kept import tidy as tidy
-from kerastune_optuna._trial.kept import tidy_ends as tidy_ends
 from kerastune_optuna._trial.overwrite import opened as opened
 from kerastune_optuna._trial.recipe import Builder as Builder
 from kerastune_optuna._trial.recipe import Recipe as Recipe

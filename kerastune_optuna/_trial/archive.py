@@ -31,9 +31,11 @@ from kerastune_optuna._storage import (
     remove,
 )
 from kerastune_optuna._study import BACKUP, BEGIN, END
+from kerastune_optuna._trial.frozen import FROZEN, complete, share
 from kerastune_optuna._trial.trainings import Series
 
 if TYPE_CHECKING:
+    import keras
     import optuna
     from numpy.typing import NDArray
 
@@ -81,7 +83,7 @@ class Archive:
     def open(self, series: Series) -> None:
         """Unpack the last whole backup, and let the series go on from the trainings in it.
 
-        The extension of another trial begins with the state that this one ended with.
+        The extension of another trial begins with the state that the other trial ended with.
         """
         if not self._is_used:
             return
@@ -113,7 +115,7 @@ class Archive:
             self._try(self._pack)
 
     def _try(self, do: Callable[[], None]) -> None:
-        """Run a step and keep its error, to raise once the trial has its result; then run none."""
+        """Run a step, unless one has failed, and keep its error until the trial has its result."""
         if self.error is not None:
             return
         try:
@@ -166,14 +168,17 @@ class Archive:
     def _packed(self, folder: Path) -> Path:
         return Path(shutil.make_archive(str(folder / "backup"), "tar", self.folder))
 
-    def save_end(self) -> None:
+    def save_end(self, model: keras.Model) -> None:
         """Save the state that the training ended with, where it was prepared, for an extension."""
 
         def pack() -> None:
+            files = self.folder.glob("*.h5")
+            needed = {one for file in files for one in share(self._store, self._trial, file, model)}
             with scratch() as folder:
                 packed, name = self._packed(Path(folder)), f"{uuid.uuid4()}.end"
-                record = {"id": name, "sha256": digest(packed), "previous": None}
-                _optuna.set_attr(self._trial, END, record)  # before the file: it is found again
+                record: dict[str, Any] = {"id": name, "sha256": digest(packed), "previous": None}
+                record[FROZEN] = sorted(needed)
+                _optuna.set_attr(self._trial, END, record)  # first, so that the file is found
                 put(self._store, name, packed, in_haste=True)
 
         if self.holds_end:
@@ -244,7 +249,7 @@ def unpack(store: StoreSource, record: Mapping[str, Any], folder: Path) -> bool:
             return False  # which the caller tells
         if is_there and digest(packed) == record["sha256"]:
             shutil.unpack_archive(packed, folder, filter="data")
-            return True
+            return all(complete(store, path) for path in folder.glob("*.h5"))
     return False
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 _BEST = "best.weights.h5"
-_SHARE = 0.02  # of the time may go into backups that only an interrupt would make use of
+_SHARE = 0.02  # the part of the time for backups that only an interrupt would make use of
 _BASE, _SPEED = 0.02, 1e8  # the least seconds of a backup, and the bytes that it writes a second
 
 
@@ -158,7 +158,7 @@ class Backup(keras.callbacks.BackupAndRestore):
                 self._archive.holds_end = is_end
             if not is_due:
                 return
-        self._archive.save()  # where this epoch was left early, the one prepared before it
+        self._archive.save()  # where this epoch was left early, the backup that was prepared last
         self._saved = time.monotonic()
 
     def _is_end(self, epoch: int) -> bool:
@@ -201,7 +201,7 @@ class Backup(keras.callbacks.BackupAndRestore):
         }
 
     def _save_best(self, epoch: int) -> None:
-        """Save the weights of the best epoch too, where they are not those of this one."""
+        """Save the weights of the best epoch too, where the model may have others now."""
         self._path(_BEST).unlink(missing_ok=True)
         best = self._pruning.best_epoch
         if best is None or (best == epoch and not self._has_ended):

@@ -13,6 +13,7 @@ import keras
 from kerastune_optuna import _check, _optuna, _signals
 from kerastune_optuna._exceptions import BuilderError, MetricNotFoundError, is_fatal
 from kerastune_optuna._study import record
+from kerastune_optuna._trial.batches import batched
 from kerastune_optuna._trial.callbacks import BestWeights, Logs, PruningCallback
 from kerastune_optuna._trial.fits import Fits, TrainingOver
 
@@ -49,6 +50,7 @@ def fit(
     trial: optuna.Trial,
     pruning: PruningCallback,
     keywords: Mapping[str, Any],
+    fit_plainly: Callable[[keras.Model, Mapping[str, Any]], None],
     model: keras.Model,
 ) -> None:
     """Train the model, by the builder's own fit where it has one.
@@ -58,6 +60,7 @@ def fit(
         trial: The trial that is trained.
         pruning: Its PruningCallback, which `keywords` has among the callbacks too.
         keywords: What Model.fit takes.
+        fit_plainly: Calls Model.fit where the builder has no fit.
         model: Its model.
 
     Raises:
@@ -65,7 +68,7 @@ def fit(
         MetricNotFoundError: The objective is not among the metrics that it returned.
     """
     if not isinstance(pruning, OwnPruning):
-        model.fit(**keywords)
+        fit_plainly(model, batched(model, keywords))
         return
     came = train(build_model, trial, keywords, model, lambda: pruning.is_over)
     if not pruning.is_over:
@@ -106,7 +109,7 @@ def train(
         What its fit returned; None where an exception ended it after the training was over.
     """
     if not trains_itself(build_model):
-        return model.fit(**keywords)
+        return model.fit(**batched(model, keywords))
     # A CallbackList gives callbacks the model. A training loop of the builder's own may not do so,
     # and call nothing but on_epoch_end, for which they need it.
     keras.callbacks.CallbackList(keywords["callbacks"], model=model, epochs=keywords["epochs"])
@@ -139,7 +142,7 @@ class OwnPruning(PruningCallback):
         """Refuse another fit where the training is over, or is asked to end.
 
         Raises:
-            TrainingOver: It is.
+            TrainingOver: The training is over, or is asked to end.
         """
         self.cut_off = self.cut_off or _signals.requested()
         if self.is_over:
@@ -167,7 +170,7 @@ class OwnPruning(PruningCallback):
             super().on_epoch_end(epoch, logs)
 
     def _may_go_on(self, epoch: int) -> bool:
-        """Whether the trial may have epochs after one: another fit may follow."""
+        """Whether the trial may have epochs after this one: another fit may follow."""
         return True
 
     def _pass_over(self, logs: Mapping[str, Any]) -> None:
@@ -194,7 +197,7 @@ class OwnPruning(PruningCallback):
             self._unsent[self._first_step] = self._series.mean_with(value)
 
     def _warn_of_default(self, came: Any, value: float) -> None:
-        """Warn where a number without a name counts as the objective that nobody need have named.
+        """Warn where a number without a name counts as the default objective.
 
         KerasTuner minimises such a number where its tuner was given no objective.
         """

@@ -1,4 +1,4 @@
-"""Delete a study, those that are part of it, and all that their trials keep in the store."""
+"""Delete a study, the studies that are part of it, and all that their trials keep in the store."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from sqlalchemy.exc import SAWarning
 from kerastune_optuna import _optuna
 from kerastune_optuna._storage import StoreSource
 from kerastune_optuna._study import beside, family, make_part
-from kerastune_optuna._trial import backup, history, weights
+from kerastune_optuna._trial import backup, frozen, history, weights
 
 _PLACE = "-overwritten-"  # in the names of the placeholders that `_keep_ids` makes
 
 
 def delete_study(study: optuna.Study, store: StoreSource) -> None:
-    """Delete a study, those that are part of it, and their files.
+    """Delete a study, the studies that are part of it, and their files.
 
     Raises:
         KeyError: Another process has deleted it.
@@ -66,6 +66,7 @@ def _delete(study: optuna.Study, store: StoreSource) -> None:
         history.discard(store, storage, trial)
         backup.discard(store, trial)
         backup.discard_ends(store, [trial], set())
+    frozen.discard(study, store)
     _remove(study)
 
 

@@ -15,7 +15,7 @@ from kerastune_optuna._trial.history import EpochLogs
 class TrainingOver(BaseException):
     """Leave a builder's own fit whose training has ended before the last of its phases.
 
-    As asyncio's CancelledError it is no Exception, so that an `except Exception` around a phase
+    Like asyncio's CancelledError, it is no Exception, so that an `except Exception` around a phase
     does not take it for an error of that phase.
     """
 
@@ -23,8 +23,8 @@ class TrainingOver(BaseException):
 class Gate(keras.callbacks.Callback):
     """Let no further fit begin once the training is over.
 
-    Keras looks at `stop_training` only after a batch, and forgets it when a fit begins. This comes
-    before all other callbacks, so that none hears of a fit that does not begin.
+    Keras looks at `stop_training` only after a batch, and forgets it when a fit begins. The Gate
+    comes before all other callbacks, so that none of them hears of a fit that does not begin.
 
     Args:
         begin_fit: Called as a fit begins; it raises TrainingOver where none may.
@@ -42,7 +42,7 @@ class Gate(keras.callbacks.Callback):
 class Fits(keras.callbacks.Callback):
     """Show callbacks all fits of a training as a single one.
 
-    Epochs count on from one fit to the next, whatever Keras or `initial_epoch=` numbers them. The
+    Epochs count on from one fit to the next, however Keras or `initial_epoch=` numbers them. The
     training begins with the first fit and ends by `end()`: no fit tells whether another follows.
 
     Args:

@@ -50,24 +50,26 @@ class EpochLogs(keras.callbacks.Callback):
         self.rows = list(rows)
 
 
-def save(store: StoreSource, trial: optuna.Trial, rows: Sequence[Row]) -> WeightsError | None:
+def save(
+    store: StoreSource, trial: optuna.Trial, rows: Sequence[Row], folder: Path
+) -> WeightsError | None:
     """Keep the rows as an artifact of their trial.
 
     Args:
         store: Where weights are kept.
         trial: The running trial.
         rows: The logs of its epochs.
+        folder: Where to write the file, of which nothing is left.
 
     Returns:
         The error, where there is one: it is raised later, since the trial has its result anyway.
     """
     if not rows:
         return None  # a builder's own training may call no callback
+    path = folder / _FILE
     try:
-        with scratch() as folder:
-            path = Path(folder, _FILE)
-            _write(rows, path)
-            upload(store, trial, path, in_haste=True)
+        _write(rows, path)
+        upload(store, trial, path, in_haste=True)
     except (StorageError, UpdateFinishedTrialError):
         raise  # of the database: the trial has no result yet
     except Exception as error:  # stores of any kind raise anything
@@ -75,6 +77,8 @@ def save(store: StoreSource, trial: optuna.Trial, rows: Sequence[Row]) -> Weight
             f"The history of trial {trial.number} cannot be saved: {type(error).__name__}: "
             f"{error}. Its result is kept. Make room in directory=, or mend artifact_store=."
         )
+    finally:
+        path.unlink(missing_ok=True)
     return None
 
 

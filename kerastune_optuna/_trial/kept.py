@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._storage import StoreSource, size_of
 from kerastune_optuna._study import ranking, record
-from kerastune_optuna._trial import backup, history, weights
+from kerastune_optuna._trial import backup, frozen, history, weights
 from kerastune_optuna._trial.custom_fit import trains_itself
 from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
 from kerastune_optuna._trial.variables import make_again, remember, unbuildable
@@ -149,9 +150,20 @@ def may_keep_end(
     if _OF_A_STATE * size_of(model) > LARGEST_STATE:
         return False
     source, watched = trial.user_attrs.get(record.EXTENDS), recipe.objectives.watched
-    others = [one for one in _optuna.known_trials(study) if one.number != source]
+    trials = _optuna.known_trials(study)
+    others = trials if source is None else [one for one in trials if one.number != source]
+    cost = watched.cost(value)
+
+    def leads(other: FrozenTrial) -> bool:
+        # An extension is no worse than the trial that it extends, which is counted in its place.
+        is_first = ranking.may_go_on(other) and record.EXTENDS not in other.user_attrs
+        return is_first and watched.cost(reached(other)) <= cost
+
+    # Mostly the first few trials are enough: then thousands of others are not looked at.
+    if len(list(islice(filter(leads, others), count))) == count:
+        return False
     best = ranking.farthest(others, watched, count)
-    return len(best) < count or watched.cost(value) < watched.cost(reached(best[-1]))
+    return len(best) < count or cost < watched.cost(reached(best[-1]))
 
 
 def reached(trial: FrozenTrial) -> float:
@@ -167,25 +179,41 @@ def _keeps_ends(study: optuna.Study, recipe: Recipe) -> int:
     return keeps(study, recipe.keep_best) if has_one else 0
 
 
-def tidy_ends(study: optuna.Study, recipe: Recipe) -> None:
-    """Delete the states that trainings ended with of all trials but those that keep theirs."""
+def tidy_ends(study: optuna.Study, recipe: Recipe) -> set[int]:
+    """Delete the states that trainings ended with of all trials but those that keep theirs.
+
+    Args:
+        study: The study.
+        recipe: The recipe of the search.
+
+    Returns:
+        The numbers of the trials that keep theirs.
+    """
     trials = study.get_trials(deepcopy=False)
     best = ranking.farthest(trials, recipe.objectives.watched, _keeps_ends(study, recipe))
-    backup.discard_ends(recipe.store, trials, {trial.number for trial in best})
+    numbers = {trial.number for trial in best}
+    backup.discard_ends(recipe.store, trials, numbers)
+    return numbers
 
 
-def tidy(study: optuna.Study, store: StoreSource, keepers: Callable[[], set[int]]) -> None:
+def tidy(
+    study: optuna.Study, recipe: Recipe, kept_by: Callable[[], set[int]] | None = None
+) -> None:
     """Delete what finished trials left in a store, except what is kept.
 
     Args:
         study: Their study.
-        store: Where they keep weights, histories and backups.
-        keepers: Returns the numbers of those that keep their weights.
+        recipe: What they were trained with.
+        kept_by: Returns the numbers of those that keep their weights; by default the best.
     """
-    for trial in discard_outranked(study, store, keepers):
+    store, kept_by = recipe.store, kept_by or partial(keepers, study, recipe)
+    finished = discard_outranked(study, store, kept_by)
+    for trial in finished:
         if trial.state is TrialState.FAIL:  # of a process that died before it told the result
             history.discard(store, _optuna.storage_of(study), trial)
     backup.discard_orphans(store, study)
+    kept = kept_by() | tidy_ends(study, recipe)
+    frozen.tidy(study, store, {trial.number for trial in finished} - kept)
 
 
 def discard_outranked(
@@ -245,7 +273,7 @@ def rebuild(
     """Return the compiled model of a finished trial with the weights of its best epoch.
 
     Raises:
-        BuilderError: The builder returned something else than a compiled model.
+        BuilderError: The builder returned something other than a compiled model.
         WeightsError: The weights are not kept, or do not fit the model.
     """
     asked_before = dict(trial.distributions)

@@ -81,8 +81,9 @@ def clear(storage: BaseStorage, name: str, objectives: Objectives, store: StoreS
 def opened(home: Home, *, overwrite: bool) -> optuna.Study:
     """Return the study that is about to be written to.
 
-    The first time in this process it is a new one, where overwrite= asks for it; and where it has
-    trials, its sampler gets another seed: a pickled or seeded one would draw their parameters.
+    The first time in this process it is a new study, where overwrite= asks for one; and where it
+    has trials, its sampler gets another seed: a pickled or seeded sampler would draw their
+    parameters again.
     """
     if not home.has_begun:
         if overwrite:
@@ -165,7 +166,7 @@ def _began() -> float:
 
 
 def _check_idle(study: optuna.Study) -> None:
-    """Refuse to delete a study that a process trains; wait until it is known whether it lives.
+    """Refuse to delete a study that a process trains; wait while it is in doubt whether one does.
 
     Raises:
         StudyMismatchError: Names the trial and the process.

@@ -26,14 +26,14 @@ class PreparedData:
     def __init__(self, fit: FitArguments) -> None:
         self._fit = fit
         self._questions = Questions()
-        self._kept: dict[Answers, FitArguments] = {}  # the one that was used last is the last
+        self._kept: dict[Answers, FitArguments] = {}  # in the order of their last use
 
     def of(self, trial: BaseTrial) -> FitArguments:
         """Return the arguments of Model.fit with the data of a trial.
 
         Raises:
             ArgumentError: A function made nothing that can be trained on.
-            StudyMismatchError: It asks for another parameter than in trials before.
+            StudyMismatchError: A function asks for another parameter than in trials before.
         """
         answers = self._questions.answered_by(trial)
         fit = self._kept.pop(answers, None)

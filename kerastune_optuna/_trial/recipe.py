@@ -66,7 +66,7 @@ class Recipe:
 
     @property
     def steps_of_a_trial(self) -> int | None:
-        """How many steps a trial makes that is not stopped early; None where only it will tell."""
+        """How many steps a trial makes that is not stopped early; None if only training tells."""
         steps = self.fit.steps_of_an_epoch()
         return None if steps is None else steps * self.epochs_of_a_trial
 
@@ -82,9 +82,9 @@ class Recipe:
 
     @cached_property
     def digests_with_data(self) -> dict[str, str]:
-        """The same, with those of the functions of the trial that make the data.
+        """The `digests`, with those of the functions of the trial that make the data.
 
-        A lambda is left out, of which only whole lines can be read: also what else stands there.
+        A lambda is left out: only its whole lines can be read, with whatever else is on them.
         """
         found = dict(self.digests)
         for function in self.fit.functions.values():
@@ -101,7 +101,7 @@ class Recipe:
 
         Raises:
             ArgumentError: A function made nothing that can be trained on.
-            StudyMismatchError: It asks for another parameter than in trials before.
+            StudyMismatchError: A function asks for another parameter than in trials before.
         """
         if not self.fit.functions:
             return self
@@ -188,8 +188,8 @@ def build(build_model: Builder, trial: BaseTrial) -> tuple[keras.Model, Mapping[
     Where the builder trains the model itself, it may come uncompiled.
 
     Raises:
-        BuilderError: The builder returned something else, is one for KerasTuner, or shares what
-            others trained or would train.
+        BuilderError: The builder returned something else, was written for KerasTuner, or its model
+            shares what other models trained or would train.
         StudyMismatchError: The builder asks for another parameter than trials before.
     """
     before = shared.there_before(build_model)
@@ -216,7 +216,7 @@ def build(build_model: Builder, trial: BaseTrial) -> tuple[keras.Model, Mapping[
 def build_again(
     build_model: Builder, trial: FrozenTrial, seed: int | None = None
 ) -> tuple[keras.Model, Mapping[str, Any]]:
-    """Return what `build` does for a finished trial.
+    """Return what `build` returns, for a finished trial.
 
     A parameter that the builder did not ask for when the trial ran has its value from
     `default_params`.

@@ -126,7 +126,7 @@ def _begin_to_fit(model: keras.Model, fit: FitArguments) -> None:
     """Let Keras build a model, its metrics and its optimizer, as JAX and PyTorch need it.
 
     The first fit of a model reads, and shuffles, one batch more for that. This fit of no epochs
-    reads it, the next one will not, and so it trains as the first would have.
+    reads that batch, so that the next fit does not, and trains as the first fit would have.
     """
     model.fit(**{**fit.as_keywords(), "epochs": 0}, verbose=0)
 

@@ -84,7 +84,7 @@ def run_trial(
     Raises:
         KeyboardInterrupt: A signal asked for the end; the trial is left RUNNING.
         StorageError: The storage is gone; the trial is left RUNNING.
-        WeightsError: They cannot be saved; the trial has its result.
+        WeightsError: The weights cannot be saved; the trial has its result.
     """
     began = time.perf_counter()
     try:
@@ -147,9 +147,9 @@ def _train_all(
         is_used = recipe.backup_every is not None
         archive = Archive(trial, recipe.store, str(folder), is_used=is_used)
         archive.open(series)
-        task, outcome = Task(study, trial, with_data, series, archive), None
+        task, outcome = Task(study, trial, with_data, series, archive, memory.traced), None
         while outcome is None:
-            # What the only training of a trial leaves in memory, the worker releases.
+            # Where a trial has only one training, the worker releases what it leaves in memory.
             with memory.released() if series.length > 1 else nullcontext():
                 outcome = _build_and_fit(task, check=check and series.number == 0)
     return outcome
@@ -219,7 +219,7 @@ def _note_divergence(task: Task, pruning: PruningCallback) -> None:
     trial, has_diverged = task.trial, pruning.diverged is not None
     if has_diverged:
         trial.set_user_attr(DIVERGED, pruning.epochs_run)
-    is_early = has_diverged and pruning.epochs_run == 1  # which has seen all of the data
+    is_early = has_diverged and pruning.epochs_run == 1  # the epoch has seen all of the data
     has_none = pruning.best_value is None and pruning.reason is None
     if (is_early or has_none) and (where := task.recipe.not_finite) is not None:
         trial.set_user_attr(NOT_FINITE, where)
@@ -245,8 +245,10 @@ def _conclude(
     trial, recipe, series = task.trial, task.recipe, task.series
     trial.set_user_attr(N_PARAMS, model.count_params())
     recipe.constraints.take_time(trial, series.seconds)
-    error = history.save(recipe.store, trial, series.rows) if recipe.keep_best else None
-    task.archive.save_end()
+    error = None
+    if recipe.keep_best:
+        error = history.save(recipe.store, trial, series.rows, task.archive.folder)
+    task.archive.save_end(model)
     if not training.came_to_its_end:
         return _Outcome(training.state, error=error)
     error = task.archive.error or error
@@ -269,7 +271,7 @@ def _earlier_result(task: Task) -> _Outcome | None:
 
 
 def _seed(trial: optuna.Trial, recipe: Recipe) -> int:
-    """Return the trial's seed, from which its first training starts, and write it into it."""
+    """Return the trial's seed, from which its first training starts; write it into the trial."""
     seed = seed_of(trial, recipe.seed)
     if record.SEED not in trial.user_attrs:  # where it is not the retry of another
         trial.set_user_attr(record.SEED, seed)

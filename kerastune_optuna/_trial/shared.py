@@ -1,7 +1,7 @@
 """What a model shares with others because it was there before its builder was called.
 
-A base that is loaded once and stays frozen serves all trials. One that is trained would bring each
-trial what those before it learnt, and change the models that were handed out.
+A base that is loaded once and stays frozen serves all trials. A base that is trained would bring
+each trial what earlier trials learnt, and change the models that were handed out.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def check(model: keras.Model, before: set[int]) -> None:
 
     Args:
         model: What a builder returned, after generators were set to the trial's seed.
-        before: What was there before it was called.
+        before: The ids of the variables that were there before the builder was called.
 
     Raises:
         BuilderError: Says what to do inside of build_model.

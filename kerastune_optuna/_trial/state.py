@@ -22,7 +22,7 @@ def state_of_generators(model: keras.Model) -> State:
 
 
 def give_back(model: keras.Model, state: State) -> None:
-    """Give a model a state that it had; one without generators leaves those as they are."""
+    """Give a model a state that it had; a state without generators leaves those as they are."""
     n = len(model.weights)
     model.set_weights(list(state[:n]))
     set_generators(model, state[n:])

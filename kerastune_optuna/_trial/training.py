@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,7 +14,8 @@ from optuna.trial import TrialState
 from kerastune_optuna._data import GeneratorFunction, lacks_targets
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._search import watched_alone
-from kerastune_optuna._trial import custom_fit
+from kerastune_optuna._study import CONFIRMS
+from kerastune_optuna._trial import custom_fit, stand_ins
 from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._trial.backup import Backup, BackupOfFits
 from kerastune_optuna._trial.fits import Fits, Gate
@@ -38,6 +39,7 @@ class Task:
     recipe: Recipe
     series: Series
     archive: Archive
+    traced: MutableMapping[str, keras.Model | None]
 
 
 class Training:
@@ -68,7 +70,10 @@ class Training:
             ends = [stop, self.watch, *self.of_user]
             self.callbacks = [Gate(self.pruning.begin_fit), *ends, self.pruning.fits]
         keywords = {**lesson.fit.as_keywords(), "verbose": 0, "callbacks": self.callbacks}
-        self.fit = partial(custom_fit.fit, recipe.build_model, task.trial, self.pruning, keywords)
+        is_repeated = task.series.length > 1 or CONFIRMS in task.trial.user_attrs
+        plainly = partial(stand_ins.fit, task.traced, lesson, is_repeated=is_repeated)
+        fit = partial(custom_fit.fit, recipe.build_model, task.trial)
+        self.fit = partial(fit, self.pruning, keywords, plainly)
 
     def _keeps_end(self, task: Task, model: keras.Model) -> bool:
         """Whether the trial is to keep the state that this training ends with."""

@@ -32,12 +32,13 @@ class Series:
     Args:
         objective: The watched objective of each training.
         length: How many trainings there are. Default 1.
-        seed: That of the trial, which the first training has.
+        seed: The seed of the trial, which the first training has.
     """
 
     def __init__(self, objective: Objective, length: int = 1, seed: int = 0) -> None:
         self.length = length
-        # confirm() derives its seeds by one number: by two, none of these is one of those.
+        # confirm() derives its seeds by a path of one number. By a path of two, no training has a
+        # seed of confirm()'s.
         self.seeds = [seed, *(derive(seed, number, 0) for number in range(1, length))]
         self.values: list[float] = []
         self.rows: list[dict[str, Any]] = []
@@ -79,8 +80,8 @@ class Series:
     def first_step(self) -> int:
         """How many steps Optuna has for the trainings before the one that runs.
 
-        Where one ended early its last steps are missing, so that a step stands for the same epoch
-        of the same training in all trials, as pruners need that compare them step by step.
+        Where a training ended early, the numbers of its last steps stay unused. So a step stands
+        for the same epoch of the same training in all trials, as pruners need to compare them.
         """
         return self.number * self._epochs
 

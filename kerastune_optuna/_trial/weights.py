@@ -16,13 +16,14 @@ from kerastune_optuna._storage import (
     StoreSource,
     digest,
     fetch,
+    name_of,
     remove,
     size_of,
     telling_room,
     upload,
 )
 from kerastune_optuna._study import record
-from kerastune_optuna._trial import architecture, state
+from kerastune_optuna._trial import architecture, frozen, state
 from kerastune_optuna._trial.variables import checksum, lacks_variables, scope_of
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
             _optuna.set_attr(trial, record.VARIABLES, checksum(model))
             architecture.put(path, model)
             state.put(path, model)
+            frozen.share(store, trial, path, model)
             _optuna.set_attr(trial, record.WEIGHTS, digest(path))
             upload(store, trial, path)
         except Exception as error:  # layers of the user and stores of any kind raise anything
@@ -143,18 +145,20 @@ def _wrong(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, path: P
     """Copy the weights of a trial out of the store; return what is wrong with them, if anything."""
     # A trial that ran twice has two records, and the earlier file may be gone.
     if not any(fetch(store, one, path) for one in reversed(_artifact_ids(storage, trial))):
-        return _missing(trial)
-    if trial.system_attrs.get(record.WEIGHTS) in (None, digest(path)):
-        return None
-    return f"The weights of trial {trial.number} are damaged: their checksum has changed."
+        return _missing(trial, name_of(store))
+    if trial.system_attrs.get(record.WEIGHTS) not in (None, digest(path)):
+        return f"The weights of trial {trial.number} are damaged: their checksum has changed."
+    if not frozen.complete(store, path):
+        return f"The frozen weights of trial {trial.number}, in a file of their own, are lost."
+    return None
 
 
-def _missing(trial: FrozenTrial) -> str:
-    """Return why a trial has no weights, as far as its record tells."""
+def _missing(trial: FrozenTrial, store: str) -> str:
+    """Return why a trial has no weights in a store, as far as its record tells."""
     kept = "keep_best= says how many trials keep theirs while a search runs; directory= and "
     kept += "artifact_store= must be those of the search."
     if (source := trial.user_attrs.get(record.IMPORTED)) is None:
-        return f"No weights of trial {trial.number} are kept. {kept}"
+        return f"{store} has no weights of trial {trial.number}. {kept}"
     place = f"trial_{source.get('trial_id')}/checkpoint.weights.h5"
     if record.WEIGHTS not in trial.system_attrs:
         kept = "refit() trains its configuration."

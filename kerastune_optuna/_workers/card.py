@@ -1,4 +1,4 @@
-"""The card of a search: all that must be the same for a trial of it to come to the same again."""
+"""The card of a search: all that must be the same for a trial to come to its result again."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def warn_where_code_decides(
     build_model: Callable[..., Any],
     model: keras.Model,
 ) -> None:
-    """Warn of a builder whose code has changed, where a model's settings do not show what has."""
+    """Warn of a builder whose code has changed, where a model's settings do not show the change."""
     if has_own_code(model) and is_of_other_builder(study, trial, build_model):
         _check.warn(
             f"The code of build_model has changed since trial {trial.number} was trained, and its "
@@ -156,7 +156,8 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [
         f"{name} was {_said(old, name)} and is {_said(new, name)}"
         for name in dict.fromkeys([*old, *new])
-        if old.get(name) != new.get(name)
+        # Trials of a search without a seed have seeds of their own on record.
+        if old.get(name) != new.get(name) and (name, old.get(name)) != ("seed", None)
     ]
 
 

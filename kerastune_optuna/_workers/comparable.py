@@ -44,7 +44,7 @@ def claim(study: optuna.Study, recipe: Recipe, n_trials: int | None) -> None:
     Args:
         study: The study that is about to be searched.
         recipe: What its new trials share.
-        n_trials: The size of the study; one that has it gets no trials, and keeps what is written.
+        n_trials: The size of the study; a study that has reached it keeps what is written in it.
 
     Raises:
         StudyMismatchError: Its trials were measured on other validation data.
@@ -68,7 +68,7 @@ def check(
         but: The names of what may have changed.
 
     Returns:
-        What its latest search gave to trials, and what the recipe does.
+        What its latest search gave to trials, and what the recipe gives to them.
 
     Raises:
         StudyMismatchError: Its trials were measured on other validation data.
@@ -111,7 +111,7 @@ def _given(recipe: Recipe) -> dict[str, Any]:
 
 
 def _validation(recipe: Recipe) -> list[Any] | None:
-    """Return what tells the validation rows from others, be they part of the training data."""
+    """Return what tells the validation rows from others, also where x and y hold them."""
     fit = recipe.fit
     if fit.folds:
         return measure((fit.x, fit.y))

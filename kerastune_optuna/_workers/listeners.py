@@ -59,7 +59,7 @@ class Announced(Progress):
         progress: What else hears of the search.
         study: The study that is searched.
         functions: What to call. An error of theirs ends the search.
-        ending: What study.stop() in one of them ends.
+        ending: What study.stop() in one of the functions brings about.
     """
 
     def __init__(

@@ -111,7 +111,7 @@ def work_on(payload: Payload, number: int = 0, *, is_replaced: bool = False) -> 
         is_replaced: Whether a new process takes the place of this one if it gives way to a trial.
 
     Raises:
-        SystemExit: It gives way.
+        SystemExit: This process gives way to a trial.
         TunerError: The search cannot go on.
     """
     job: Job = cloudpickle.loads(payload.pickled)
@@ -190,7 +190,7 @@ def run_trials(
         is_replaced: Whether a new process takes the place of this one if it gives way to a trial.
 
     Raises:
-        SystemExit: It gives way.
+        SystemExit: This process gives way to a trial.
         TooManyFailuresError: So many trials failed in a row that the rest would too.
     """
     watch = Watch()
@@ -214,7 +214,7 @@ def run_trials(
                 with memory.released():
                     ended, cause = _attempt(study, trial, recipe, memory, check=not checked)
             except KeyboardInterrupt:
-                if not _signals.is_of_this_process_alone():  # that counts as a death
+                if not _signals.is_of_this_process_alone():  # else it counts as a death
                     budget.interrupt(study, trial)
                 raise
             finally:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import optuna
@@ -43,13 +42,11 @@ from kerastune_optuna._trial import (
     check_callbacks,
     check_steps,
     claim_keeping,
-    keepers,
     keeps,
     may_add_metrics,
     opened,
     settle,
     tidy,
-    tidy_ends,
     trains_itself,
 )
 from kerastune_optuna._workers import card, comparable
@@ -216,7 +213,7 @@ def prepared(
 
 @contextmanager
 def guarded(home: Home, call: str) -> Iterator[None]:
-    """Let Ctrl-C end what a call of the tuner runs in good order, and warnings be shown once."""
+    """Let Ctrl-C end in good order what a call of the tuner runs, and show each warning once."""
     how_to_go_on = _HOW_TO_GO_ON.format(call=call, study=home.name)
     listening, telling = _signals.listening(how_to_go_on), home.telling_of_deletion()
     with opening.quiet_optuna(), shown_once(), listening, telling:
@@ -241,7 +238,7 @@ def search(
         overwrite: Likewise.
     """
     home, recipe, budget = run.home, run.recipe, run.budget
-    start = start_of(warm_start, recipe)  # before the study is deleted, which it may come from
+    start = start_of(warm_start, recipe)  # first: it may come from the study to be deleted
     if start.first:
         check_queue(sampler)
     recipe = replace(recipe, known=start.known)
@@ -252,8 +249,7 @@ def search(
     opening.claim_trainings(study, recipe.executions, told(recipe.fit.folds))
     comparable.claim(study, recipe, budget.n_trials)
     recipe = replace(recipe, keep_best=claim_keeping(study, recipe.keep_best))
-    tidy(study, home.store, partial(keepers, study, recipe))
-    tidy_ends(study, recipe)
+    tidy(study, recipe)
     study.pruner = made_pruner(pruner, recipe.last_epoch)
     drawn, chosen = start_sampler(study, sampler, recipe.seed, recipe.steps_of_a_trial)
     start.lay_out(study)
@@ -266,6 +262,5 @@ def search(
     replace(run, recipe=recipe).go(study, sampler_seed=drawn, news=[grid, chosen, start.line])
     if overwrite:
         settle(study)
-    tidy(study, home.store, partial(keepers, study, recipe))
-    tidy_ends(study, recipe)
+    tidy(study, recipe)
     check_study(study)

@@ -28,7 +28,7 @@ from kerastune_optuna._workers.warnings import first_in, shown_once
 _POLL = 0.5  # seconds between two looks at the study
 _LOOK = 0.02  # seconds between two looks at whether a worker has ended
 _PATIENCE = 5  # seconds that a worker has to end after it was told to, or after it saved its trial
-_WORD = 3  # seconds that a worker, after a signal, waits for its parent to say that it sent it
+_WORD = 3  # seconds that a worker, after a signal, waits for its parent to own to the signal
 _LONGEST = 600  # seconds after which a worker is ended even if it still saves its trial
 # The code of a worker process. Before the imports, which take seconds, it does two things: it
 # ignores Ctrl-C, which the terminal sends to all processes and the parent passes on as SIGTERM; and
@@ -191,7 +191,7 @@ class _Worker:
         return f"by {signal.Signals(number).name}" if number > 0 else f"with exit code {code}"
 
     def ask_to_stop(self) -> None:
-        """Send it SIGTERM, after a file that tells it that its parent did."""
+        """Make the file that tells the worker who sends the signal, and send it SIGTERM."""
         if self._process.poll() is None:
             with suppress(OSError):  # as where the disk is full: the worker then counts as killed
                 _word_of(self._report).touch()

@@ -32,7 +32,7 @@ class Start:
     Args:
         known: What the sampler sees beside the trials of the study.
         first: Configurations that go first, the best one at the head.
-        line: Says so.
+        line: Says so to the user.
     """
 
     known: Sequence[FrozenTrial] = ()
@@ -127,7 +127,7 @@ def _with_our_names(table: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def _value(row: Mapping[Any, Any]) -> float | None:
-    """Return a trial's value: of one that was pruned, that of its best epoch."""
+    """Return a trial's value; for a pruned trial, the value of its best epoch."""
     if row.get("state", "COMPLETE") not in ("COMPLETE", "PRUNED"):
         return None
     names = ("value", record.BEST_VALUE)

@@ -30,7 +30,7 @@ def shown_once(is_first: Callable[[str], bool] | None = None) -> Iterator[None]:
     def show_first(
         message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None
     ) -> None:
-        # A search in another thread, which began later, may put this one back when it ends.
+        # A search in another thread that began later may put this function back when it ends.
         if is_over or is_new(f"{filename}:{lineno}: {category.__name__}: {message}"):
             show(message, category, filename, lineno, file, line)
 

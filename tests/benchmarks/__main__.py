@@ -12,6 +12,7 @@ from tests.benchmarks._sides import ROOT, STAMP
 
 NAMES = (
     "trainings",
+    "batches",
     "overhead",
     "peers",
     "defaults",

@@ -13,6 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import psutil
@@ -190,7 +191,9 @@ def ray(name: str, folder: str, seed: int) -> list[float]:
         tune_config=tune.TuneConfig(
             metric="value",
             mode="max",
-            search_alg=OptunaSearch(space=_ask_all(one), metric="value", mode="max", seed=seed),
+            search_alg=OptunaSearch(
+                space=partial(_ask_all, name, seed), metric="value", mode="max", seed=seed
+            ),
             scheduler=ASHAScheduler(time_attr="epochs", max_t=one.task.epochs),
             num_samples=one.task.trials,
             max_concurrent_trials=2,
@@ -204,13 +207,16 @@ def ray(name: str, folder: str, seed: int) -> list[float]:
     return answer(one, epochs, value, lambda: trained(one, Fixed(best.config)))
 
 
-def _ask_all(one: Job) -> Callable[[Any], None]:
-    """Return a function that asks a trial for all that the builder would."""
+@cache
+def _builder(name: str, seed: int) -> Callable[[Any], Any]:
+    """Return the builder of a task, whose data is read once."""
+    build: Callable[[Any], Any] = PARTS[name](seed)[0]
+    return build
 
-    def define(trial: Any) -> None:
-        one.task.build_model(trial)
 
-    return define
+def _ask_all(name: str, seed: int, trial: Any) -> None:
+    """Ask a trial for all that the builder would; Ray pickles this with its searcher."""
+    _builder(name, seed)(trial)
 
 
 class Fixed:

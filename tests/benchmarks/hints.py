@@ -1,6 +1,7 @@
 """Count how often the sentences above a report speak: `python -m tests.benchmarks.hints [studies]`.
 
-Nothing is trained: the value of a trial is a function of four parameters, and noise. Where nothing
+Nothing is trained: the value of a trial is a function of four parameters, and noise; in the last
+rows each trial comes to it in 20 epochs, of which the default pruner spares many. Where nothing
 matters, or the best is well inside of all ranges, each sentence on a parameter is a false alarm.
 The sentence on twice as many trials is compared with what twice as many brought.
 """
@@ -15,15 +16,19 @@ from typing import Any, TypeAlias
 import numpy as np
 import optuna
 from numpy.typing import NDArray
+from optuna.trial import TrialState
 
 from kerastune_optuna._report import hints
 from kerastune_optuna._report.facts import Facts
+from kerastune_optuna._search import made_pruner
+from kerastune_optuna._study import record
 from tests.benchmarks._sides import report
 
 Truth: TypeAlias = Callable[[NDArray[np.float64]], float]
 
 N_TRIALS = (30, 60)
 NOISE = 0.06
+EPOCHS = 20
 WEIGHTS = np.array([1, 0.5, 0.2, 0])
 SENTENCES = ("edges", "region", "pair")
 
@@ -50,17 +55,34 @@ def ridge(rng: np.random.Generator) -> Truth:
     return lambda x: float((x[0] + x[1] - 1) ** 2 + 0.1 * (x[2] - 0.5) ** 2)
 
 
-def study(truth: Truth, sampler: optuna.samplers.BaseSampler, n_trials: int) -> Iterator[Any]:
+def study(
+    truth: Truth, sampler: optuna.samplers.BaseSampler, n_trials: int, *, is_pruned: bool
+) -> Iterator[Any]:
     """Yield a study once it has the trials, and once it has twice as many."""
     rng = np.random.default_rng(n_trials)
-    made = optuna.create_study(sampler=sampler)
+    pruner = made_pruner("wilcoxon" if is_pruned else "none", EPOCHS - 1)
+    made = optuna.create_study(sampler=sampler, pruner=pruner)
     for number in range(1, 2 * n_trials + 1):
         trial = made.ask()
         # Of a range from 0 to 1 nothing is said: both are mostly ends by nature.
         x = np.array([trial.suggest_float(f"x{place}", 2, 3) - 2 for place in range(4)])
-        made.tell(trial, truth(x) + NOISE * float(rng.standard_normal()))
+        value = truth(x) + NOISE * float(rng.standard_normal())
+        made.tell(trial, *(train(trial, value, rng) if is_pruned else [value]))
         if number in (n_trials, 2 * n_trials):
             yield made
+
+
+def train(trial: optuna.Trial, value: float, rng: np.random.Generator) -> tuple[Any, TrialState]:
+    """Report epochs that come to a value, until the pruner ends them; return what to tell."""
+    best = np.inf
+    for epoch in range(EPOCHS):
+        reported = value + 2 * np.exp(-(epoch + 1) / 3) + NOISE / 3 * rng.standard_normal()
+        best = min(best, reported)
+        trial.set_user_attr(record.BEST_VALUE, best)
+        trial.report(reported, epoch)
+        if epoch + 1 < EPOCHS and trial.should_prune():
+            return None, TrialState.PRUNED
+    return best, TrialState.COMPLETE
 
 
 def count(name: str, kind: Callable[..., Truth], n_trials: int, repetitions: int) -> list[Any]:
@@ -68,13 +90,15 @@ def count(name: str, kind: Callable[..., Truth], n_trials: int, repetitions: int
     said, foretold, came = [], [], []
     for seed in range(repetitions):
         sampler: Any = optuna.samplers.RandomSampler(seed=seed)
-        if name == "tpe":
+        if name != "random":
             sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
-        steps = study(kind(np.random.default_rng(seed)), sampler, n_trials)
+        steps = study(
+            kind(np.random.default_rng(seed)), sampler, n_trials, is_pruned=name == "tpe, pruned"
+        )
         facts = Facts(next(steps))
         said.append([any(getattr(hints, one)(facts)) for one in SENTENCES])
         before = facts.study.best_value
-        foretold.append(hints.expected(facts, len(facts.complete) // 2)[0])
+        foretold.append(hints.expected(facts, n_trials // 2)[0])
         came.append(before - next(steps).best_value)
     shares = [f"{share:.1%}" for share in np.mean(said, axis=0)]
     return [
@@ -100,7 +124,7 @@ def main() -> None:
         header,
         (
             count(name, kind, n_trials, repetitions)
-            for name in ("random", "tpe")
+            for name in ("random", "tpe", "tpe, pruned")
             for n_trials in N_TRIALS
             for kind in (nothing, inside, beyond, ridge)
         ),

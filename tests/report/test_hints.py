@@ -80,6 +80,29 @@ def test_the_best_at_an_end_of_a_range_is_told():
     ]
 
 
+def pruned_study(n_complete):
+    """Return 30 trials whose cost falls with the rate, of which the best alone are COMPLETE."""
+    study = optuna.create_study()
+    for number in range(30):
+        cost, rate = 1 - number / 30, 10 ** (-3 + number / 15)
+        steps = {epoch: cost + 1 / (epoch + 1) for epoch in range(10)}
+        own = {"params": {"rate": rate}, "distributions": {"rate": RATE}}
+        if number >= 30 - n_complete:
+            study.add_trial(create_trial(value=steps[9], intermediate_values=steps, **own))
+            continue
+        first = {epoch: steps[epoch] for epoch in range(3)}
+        attrs = {"user_attrs": {"best_value": steps[2]}, "intermediate_values": first}
+        study.add_trial(create_trial(state=TrialState.PRUNED, **attrs, **own))
+    return study
+
+
+def test_pruned_trials_count_where_few_are_complete():
+    """The end of a range is told, and what more trials may bring is as without a pruner."""
+    pruned, whole = pruned_study(4), pruned_study(30)
+    assert said(pruned, "upper end of the range of rate, 0.1")
+    assert said(pruned, "Twice as many") == said(whole, "Twice as many") != []
+
+
 @pytest.mark.parametrize(
     ("value", "space"),
     [
@@ -110,7 +133,7 @@ def test_the_best_region_of_what_matters_most_is_told():
     study = study_of(lambda rate, units: (rate - 0.4) ** 2, rate=RATE, units=UNITS)
     (sentence,) = said(study, "mattered most")
     assert sentence.startswith("rate mattered most (")
-    assert "the best quarter of 60 trials has it from " in sentence
+    assert "most of the best quarter of 60 trials have it from " in sentence
     words = sentence.replace(",", "").split()
     low, high, least, most = (
         float(words[words.index(one) + 1]) for one in ("from", "to", "between", "and")

@@ -82,6 +82,14 @@ def test_an_extension_is_plain_fit_of_all_its_epochs(searched):
 
 
 @pytest.mark.slow
+def test_an_extension_is_reproduced(searched):
+    """All of its epochs are trained from the seed of its first one, and agree."""
+    tuner = searched().extend(1, 6, **DATA)
+    data = {name: DATA[name] for name in ("x", "y", "validation_data")}
+    assert tuner.reproduce(2, **data)["difference"].max() == 0  # a warning would be an error
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.data shuffles from seeds")
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 @pytest.mark.parametrize("is_counted", [True, False])
@@ -103,7 +111,8 @@ def test_extensions_do_not_count_and_are_not_made_twice(search, extend, make_tun
     """The study has room for as many trials as before, and the same call trains nothing."""
     tuner = extend(search(keep_best=2), 2)
     assert len(extend(make_tuner(keep_best=2), 2, verbose=2).study.trials) == 4
-    assert capsys.readouterr().out == "Study 'test' has all of its extensions\n"
+    said = "Each of the best 2 trials of study 'test' has all of its epochs already\n"
+    assert capsys.readouterr().out == said
     assert len(search(tuner=tuner, fit={"n_trials": 3}).study.trials) == 5
     assert extend(tuner, 1, 6).study.trials[-1].user_attrs["epochs_run"] == 6
 

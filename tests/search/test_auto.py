@@ -74,9 +74,10 @@ def drawn(trials):
 
 
 @needs_torch
-def test_tpe_draws_the_later_trials(monkeypatch):
+@pytest.mark.parametrize(("bound", "most"), [("_MOST_OF_GP", 13), ("_MOST_VALUES", 26)])
+def test_tpe_draws_the_later_trials(monkeypatch, bound, most):
     """The process begins after ten trials, ends at the bound, and a seed fixes all of them."""
-    monkeypatch.setattr(auto, "_MOST_OF_GP", 13)
+    monkeypatch.setattr(auto, bound, most)  # each trial asks for two parameters
     params, by_process = drawn(15)
     assert by_process == [False] * 10 + [True] * 3 + [False] * 2
     assert drawn(15)[0] == params

@@ -61,7 +61,7 @@ def test_a_database_is_waited_for_for_five_minutes(clock, tmp_path):
 def test_a_database_is_not_waited_for_longer(clock, tmp_path):
     """One that stays away ends the search after 300 seconds, and soon after."""
     storage = Away(clock, math.inf)
-    with pytest.raises(StorageError, match="did not answer for 300 s: server closed"):
+    with pytest.raises(StorageError, match=r"did not answer for 3[0-2]\d s: server closed"):
         run(tuner_in(tmp_path, objective="val_mae", storage=storage, n_trials=1))
     assert 300 <= clock.now < 330
 
@@ -98,7 +98,7 @@ def test_a_store_is_not_waited_for_longer(clock, tmp_path):
         artifact_store=AwayStore(tmp_path, clock, math.inf),
         n_trials=1,
     )
-    with pytest.raises(WeightsError, match="did not answer for 300 s: no route to host"):
+    with pytest.raises(WeightsError, match=r"did not answer for 3[0-2]\d s: no route to host"):
         run(tuner)
     assert 300 <= clock.now < 330
     assert tuner.best_trial.number == 0

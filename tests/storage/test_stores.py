@@ -1,4 +1,4 @@
-"""Stores of weights that stumble: an S3 server that stops, refuses, and lets keys expire."""
+"""Stores of weights that stumble: servers of S3 and Google that stop, refuse, and end keys."""
 
 from __future__ import annotations
 
@@ -19,22 +19,45 @@ from kerastune_optuna._study.retry import DIED, INTERRUPTED
 from kerastune_optuna._trial import archive
 from tests import warm
 from tests.faults import ROOT
-from tests.s3 import opened, s3_server
+from tests.gcs import gcs_server
+from tests.s3 import s3_server
 from tests.untrained import Untrained, build, run, tuner_in
 
 
 @pytest.fixture(scope="module")
-def server():
-    """Give a server that runs."""
+def s3_running():
+    """Give an S3 server that runs."""
     with s3_server() as given:
         yield given
 
 
 @pytest.fixture
-def s3(server):
+def s3(s3_running):
     """Give the server, which runs, refuses nothing and has an empty bucket once more in the end."""
-    yield server
-    server.recover()
+    yield s3_running
+    s3_running.recover()
+
+
+@pytest.fixture(scope="module")
+def gcs_running():
+    """Give a server of Google's storage that runs."""
+    pytest.importorskip("gcp_storage_emulator", reason="the emulator is not there yet")
+    pytest.importorskip("google.cloud.storage", reason="Google's client is not there yet")
+    with gcs_server() as given:
+        yield given
+
+
+@pytest.fixture
+def gcs(gcs_running):
+    """Give the server, as `s3` does."""
+    yield gcs_running
+    gcs_running.recover()
+
+
+@pytest.fixture(params=["s3", "gcs"])
+def buckets(request):
+    """Give each kind of server in turn."""
+    return request.getfixturevalue(request.param)
 
 
 def improving(numbers=(), act=lambda: None):
@@ -102,82 +125,102 @@ def test_a_new_best_waits_for_a_store_that_is_stopped(s3, tmp_path, capfd):
 
 
 @pytest.mark.slow
-def test_one_request_in_five_that_is_refused_costs_nothing(s3, tmp_path):
+def test_one_request_in_five_that_is_refused_costs_nothing(buckets, tmp_path):
     """All trials end, the best weights are whole, and no file is left that nobody needs."""
-    s3.order("refuse 5")
-    tuner = tuner_with(tmp_path, s3.store(), improving(), n_trials=8, backup_every=0)
+    buckets.order("refuse 5")
+    tuner = tuner_with(tmp_path, buckets.store(), improving(), n_trials=8, backup_every=0)
     run(tuner)
     assert states(tuner) == ["COMPLETE"] * 8
     assert tuner.best_model().built
-    s3.order("refuse 0")
-    assert s3.keys == needed(tuner)
+    buckets.order("refuse 0")
+    assert buckets.keys == needed(tuner)
 
 
 @pytest.mark.slow
-def test_workers_open_a_store_that_refuses_requests(s3, search):
+def test_workers_open_a_store_that_refuses_requests(buckets, search):
     """Two processes with a client each, which a function makes, save and load through refusals."""
-    s3.order("refuse 5")
-    url = s3.url
+    buckets.order("refuse 5")
+    opened, url = buckets.opened, buckets.url
     options = {"n_trials": 4, "artifact_store": lambda: opened(url), "backup_every": 0}
     tuner = search(fit={"n_workers": 2}, **options)
     assert states(tuner) == ["COMPLETE"] * 4
     assert tuner.best_model().built
-    s3.order("refuse 0")
-    assert s3.keys == needed(tuner)
+    buckets.order("refuse 0")
+    assert buckets.keys == needed(tuner)
 
 
 @pytest.mark.slow
-def test_keys_that_expire_are_waited_for(s3, tmp_path, capfd):
+def test_keys_that_expire_are_waited_for(buckets, tmp_path, capfd):
     """Refused keys are tried again, since whoever has them may renew them."""
 
     def expire():
-        s3.order("expire key")
-        s3.order_soon("expire none")
+        buckets.order("expire key")
+        buckets.order_soon("expire none")
 
-    tuner = tuner_with(tmp_path, s3.store(), improving({1}, expire), n_trials=2)
+    tuner = tuner_with(tmp_path, buckets.store(), improving({1}, expire), n_trials=2)
     run(tuner)
     assert tuner.best_trial.number == 1
     assert tuner.best_model().built
-    assert "does not answer (An error occurred (ExpiredToken)" in capfd.readouterr().err
+    assert f"'weights' does not answer ({buckets.expiry}" in capfd.readouterr().err
 
 
-def test_a_function_opens_a_store_again_with_new_keys(s3, tmp_path):
+def test_a_function_opens_a_store_again_with_new_keys(buckets, tmp_path):
     """A client that has its keys for good is replaced by one with those that the function finds."""
     keys = ["key"]
 
     def expire():
-        s3.order("expire key")
+        buckets.order("expire key")
         keys.append("new")
 
     tuner = tuner_with(
-        tmp_path, lambda: opened(s3.url, keys[-1]), improving({1}, expire), n_trials=2
+        tmp_path,
+        lambda: buckets.opened(buckets.url, keys[-1]),
+        improving({1}, expire),
+        n_trials=2,
     )
     run(tuner)
     assert tuner.best_model().built
-    s3.order("expire none")
-    assert s3.keys == needed(tuner)
+    buckets.order("expire none")
+    assert buckets.keys == needed(tuner)
 
 
 def test_a_store_that_stays_away_is_named(s3, tmp_path, monkeypatch):
     """In the end one line says which store it was, and what it said last; the result is kept."""
-    monkeypatch.setattr(artifacts, "_PATIENCE", 0.5)
+    monkeypatch.setattr(artifacts, "_PATIENCE", 1)
     stop = lambda: s3.order("stop")  # noqa: E731
     tuner = tuner_with(tmp_path, s3.store(), improving({1}, stop), n_trials=2)
-    store = "The artifact store Boto3ArtifactStore 'weights' did not answer for 0.5 s: Could not"
+    store = "The artifact store Boto3ArtifactStore 'weights' did not answer for 1 s: Could not"
     with pytest.raises(WeightsError, match=f"weights of trial 1 cannot be saved: .*{store}") as got:
         run(tuner)
     assert len(str(got.value).splitlines()) == 1
     assert tuner.best_trial.number == 1
 
 
-def test_a_store_that_never_worked_is_not_waited_for_long(s3, tmp_path, monkeypatch):
+def test_a_store_that_never_worked_is_not_waited_for_long(buckets, tmp_path, monkeypatch):
     """Keys that are wrong from the start are known before any training."""
     monkeypatch.setattr(artifacts, "_FIRST_PATIENCE", 0.5)
-    s3.order("expire key")
-    tuner = tuner_with(tmp_path, s3.store())
-    with pytest.raises(WeightsError, match=r"artifact_store= cannot be written: .*ExpiredToken"):
+    buckets.order("expire key")
+    tuner = tuner_with(tmp_path, buckets.store())
+    with pytest.raises(WeightsError, match="artifact_store= cannot be written") as got:
         run(tuner)
+    assert buckets.expiry in str(got.value)
     assert tuner.study.trials == []
+
+
+def test_a_bucket_that_is_not_there_is_told_at_once(buckets, tmp_path):
+    """Nothing trains, and nothing is tried again."""
+    began = time.monotonic()
+    with pytest.raises(WeightsError, match=r"cannot be written: (NoSuchBucket|NotFound): "):
+        run(tuner_with(tmp_path, buckets.opened(buckets.url, bucket="nobodys")))
+    assert time.monotonic() - began < artifacts._FIRST_PATIENCE
+
+
+def test_who_looks_into_another_bucket_reads_its_name(buckets, tmp_path):
+    """Weights that are not there may be in the store of the search."""
+    run(tuner_with(tmp_path, buckets.store(), n_trials=1))
+    tuner = tuner_with(tmp_path, buckets.opened(buckets.url, bucket="nobodys"))
+    with pytest.raises(WeightsError, match=r"ArtifactStore 'nobodys' has no weights of trial 0\. "):
+        tuner.best_model()
 
 
 def test_a_backup_that_fails_stops_no_training(s3, tmp_path, capfd, monkeypatch):
@@ -254,30 +297,30 @@ def test_a_second_interrupt_ends_the_wait_for_a_store(s3, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_store_that_is_away_for_twenty_seconds(s3, tmp_path):
-    """Backups are left out meanwhile, and the weights are saved when it is back."""
+def test_a_store_that_is_away_for_twenty_seconds(buckets, tmp_path):
+    """The weights are saved when it is back, and no trial is lost."""
 
     def stop():
-        s3.order("stop")
-        threading.Timer(20, s3.order, ["start"]).start()
+        buckets.order("stop")
+        buckets.order_soon("start", 20)
 
-    tuner = tuner_with(tmp_path, s3.store(), improving({1}, stop), n_trials=3, backup_every=0)
+    tuner = tuner_with(tmp_path, buckets.store(), improving({1}, stop), n_trials=3, backup_every=0)
     began = time.monotonic()
     run(tuner)
     assert time.monotonic() - began >= 20
     assert states(tuner) == ["COMPLETE"] * 3
     assert tuner.best_model().built
-    assert s3.keys == needed(tuner)
+    assert buckets.keys == needed(tuner)
 
 
 KILLED = """
-import os, signal, sys
+import importlib, os, signal, sys
 import keras, numpy as np
 from kerastune_optuna import OptunaTuner
 from tests.conftest import build_model
-from tests.s3 import opened
 
-folder, database, url, epoch = sys.argv[1:]
+folder, database, module, url, epoch = sys.argv[1:]
+opened = importlib.import_module(module).opened
 seen = []
 
 def look(now, logs):
@@ -298,12 +341,13 @@ print(seen, len(tuner.best_trial.intermediate_values), tuner.best_model().built)
 
 
 @pytest.mark.slow
-def test_a_killed_trial_goes_on_where_no_disk_is_shared(s3, tmp_path):
+def test_a_killed_trial_goes_on_where_no_disk_is_shared(buckets, tmp_path):
     """Another process with a folder of its own has the backup from the store alone."""
     database = f"sqlite:///{tmp_path / 'study.db'}"  # in the place of one that both reach
 
     def work(folder, epoch):
-        arguments = [str(tmp_path / folder), database, s3.url, str(epoch)]
+        server = [buckets.__module__, buckets.url]
+        arguments = [str(tmp_path / folder), database, *server, str(epoch)]
         return warm.run(
             [sys.executable, "-c", KILLED, *arguments], capture_output=True, text=True, cwd=ROOT
         )

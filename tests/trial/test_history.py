@@ -70,11 +70,15 @@ def test_a_history_that_cannot_be_kept_costs_no_result(search, make_tuner, data,
     assert tuner.best_model().evaluate(*data[2], verbose=0)[1] == pytest.approx(tuner.best_value)
 
 
-def test_the_history_of_a_trial_that_died_before_its_result_is_deleted(search, make_tuner):
+def test_the_history_of_a_trial_that_died_before_its_result_is_deleted(
+    search, make_tuner, tmp_path
+):
     """Its retry has a history of its own; the next search deletes the one that nobody reads."""
     tuner = search(n_trials=1)
     died = tuner.study.ask()
-    assert save(tuner._home.store, died, [{"epoch": 0, "val_accuracy": 0.5}]) is None
+    rows = [{"epoch": 0, "val_accuracy": 0.5}]
+    assert save(tuner._home.store, died, rows, tmp_path) is None
+    assert [path.name for path in tmp_path.iterdir()] == ["tuning"]
     tuner.study.tell(died, state=optuna.trial.TrialState.FAIL)
     assert history(tuner, died.number)
     search(tuner=make_tuner(n_trials=1))

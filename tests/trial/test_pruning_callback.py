@@ -46,6 +46,22 @@ def test_every_epoch_is_reported_and_the_best_counts(run):
     assert trial.user_attrs["stop_reason"] == "all epochs"
 
 
+@pytest.mark.parametrize(
+    ("values", "best"), [([1, 3, 2, 3, 1], 3), ([3, 3, 3], 2), ([1, 3, 2], 1), ([1, 2], 1)]
+)
+def test_of_equal_epochs_the_last_one_is_the_best(values, best):
+    """A network that predicts the same rows rightly goes on to become surer of them."""
+    trial = optuna.create_study(direction="maximize").ask()
+    pruning = PruningCallback(trial, "val_accuracy")
+    pruning.set_model(keras.Sequential())
+    pruning.set_params({"epochs": len(values)})
+    pruning.on_train_begin()
+    for epoch, value in enumerate(values):
+        pruning.on_epoch_end(epoch, {"val_accuracy": value})
+    pruning.on_train_end()
+    assert (pruning.best_value, pruning.best_epoch) == (max(values), best)
+
+
 def test_a_pruned_training_ends_like_a_stopped_one(run):
     """Callbacks after ours see the last epoch and get their on_train_end."""
     seen = []

@@ -28,10 +28,12 @@ from kerastune_optuna import (
     WeightsError,
     _signals,
 )
+from kerastune_optuna._search.slots import Budget
 from kerastune_optuna._storage.artifacts import WholeFileStore
 from kerastune_optuna._storage.database import connect
 from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study import heartbeat
+from kerastune_optuna._study.heartbeat import Watch
 from kerastune_optuna._study.liveness import machine
 from kerastune_optuna._study.record import BACKUP, BEAT, RETRY_OF
 from kerastune_optuna._study.retry import DIED, INTERRUPTED
@@ -367,6 +369,22 @@ def test_two_searches_in_one_process_leave_each_other_alone(make_tuner, data):
     assert [trial.state.name for trial in tuners[0].study.trials] == ["COMPLETE"] * 6
 
 
+def test_who_ends_its_trial_while_others_look_is_not_taken_for_dead(make_tuner):
+    """A trial seen RUNNING, whose process told its end and was gone when looked for, has ended."""
+    study = make_tuner(storage="sqlite://").study
+    trial = study.ask()
+    trial.set_user_attr(WORKER, f"{machine()}:1:1")  # process 1 is older than that
+
+    class Late(Watch):
+        def unfinished(self, study):
+            seen = super().unfinished(study)
+            study.tell(trial, 1.0)
+            return seen
+
+    assert not Budget(9, None, 10).reap(study, Late())
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"]
+
+
 @pytest.mark.slow
 def test_a_study_in_memory_needs_no_heart(search, monkeypatch):
     """SQLite in memory, of which each thread would have its own, is left to one thread."""
@@ -386,7 +404,7 @@ def test_a_journal_survives_a_full_disk(tmp_path):
             while True:
                 study.ask().set_user_attr("long", "x" * 100_000)
 
-        with pytest.raises(StorageError, match="did not answer for 0 s"):
+        with pytest.raises(StorageError, match=r"did not answer for \d s"):
             fill()
         written = len(study.trials)
         whole = (disk / "journal.log").read_bytes()
@@ -884,7 +902,7 @@ def test_a_database_that_stays_away_ends_the_search(search, make_tuner, tmp_path
 
     callback = keras.callbacks.LambdaCallback(on_epoch_end=lock_once)
     fit = {"callbacks": [lambda trial: callback]}
-    with pytest.raises(StorageError, match="did not answer for 1 s: database is locked") as got:
+    with pytest.raises(StorageError, match=r"for [1-9] s: database is locked") as got:
         search(tuner=tuner, fit=fit)
     assert len(str(got.value).splitlines()) == 1
     lockers[0].kill()

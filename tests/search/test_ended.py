@@ -1,0 +1,59 @@
+"""Trials that ended are looked at once, and are told as a look at all of them would tell them."""
+
+from __future__ import annotations
+
+import random
+
+import optuna
+from optuna.trial import TrialState
+
+from kerastune_optuna._search import ended
+
+
+def is_usual(trial):
+    """Whether a trial did not fail."""
+    return trial.state is not TrialState.FAIL
+
+
+def told(study):
+    """Return the numbers of unusual trials, and of those from the first that has not ended on."""
+    trials = study.get_trials(deepcopy=False)
+    unusual = ended.unusual(study, trials, is_usual)
+    return [one.number for one in unusual], [one.number for one in ended.not_ended(study, trials)]
+
+
+def test_all_that_is_unusual_is_told():
+    """Whatever order trials end in, the same is told as by a look at each."""
+    study, chance = optuna.create_study(), random.Random(0)
+    running = []
+    for _ in range(200):
+        if running and chance.random() < 0.6:
+            state = chance.choice([TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED])
+            trial = running.pop(chance.randrange(len(running)))
+            study.tell(trial, 1.0 if state is TrialState.COMPLETE else None, state)
+        else:
+            running.append(study.ask())
+        trials = study.get_trials(deepcopy=False)
+        unusual, left = told(study)
+        assert unusual == [one.number for one in trials if not is_usual(one)]
+        first = next((one.number for one in trials if not one.state.is_finished()), len(trials))
+        assert left == list(range(first, len(trials)))
+
+
+def test_a_trial_that_ended_is_looked_at_once():
+    """A further look asks of new trials alone."""
+    study, asked = optuna.create_study(), []
+    for number in range(3):
+        study.add_trial(optuna.create_trial(value=number))
+    for _ in range(2):
+        ended.unusual(study, study.trials, lambda one: asked.append(one.number) or True)
+    assert asked == [0, 1, 2]
+
+
+def test_studies_are_told_apart():
+    """What one study had says nothing of another one."""
+    one, other = optuna.create_study(), optuna.create_study()
+    one.tell(one.ask(), state=TrialState.FAIL)
+    other.tell(other.ask(), 1.0)
+    assert told(one) == ([0], [])
+    assert told(other) == ([], [])
