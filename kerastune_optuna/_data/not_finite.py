@@ -17,7 +17,7 @@ from kerastune_optuna._data.checks import makes_batches
 from kerastune_optuna._data.fit import FitArguments
 from kerastune_optuna._data.kinds import named_arrays
 
-_PIECE = 1 << 24  # values of an array that are looked at in one go
+_PIECE = 1 << 20  # values of an array that are looked at in one go
 _MOST_BATCHES = 32  # that are read of data that makes batches, which may be slow
 _PARTS = ("inputs", "targets", "sample weights")  # of a batch
 
