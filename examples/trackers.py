@@ -7,7 +7,8 @@ where `WANDB_MODE=offline` is set, and `wandb sync` sends that folder later.
 
 A tracker is a function that `search(on_trial_end=...)` calls with the study and each trial that
 ended, whichever worker ran it. The curve is that of the objective. Where copies of a script share a
-study, give the tracker to one of them alone, since each copy hears of all trials.
+study, give the tracker to one of them alone, since each copy hears of all trials. Trials that ended
+before a search began are not told again: a tracker that was added late has those that come.
 """
 
 from __future__ import annotations
