@@ -9,11 +9,13 @@ again. That model is tested on rows that no side saw.
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from functools import cache, partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
@@ -268,6 +270,19 @@ def measure(side: str, name: str, seed: int) -> Run:
         return timed(call(side, name, folder, seed))
 
 
+def logged(log: Path | None, side: str, name: str, seed: int) -> Run:
+    """Return what a run came to; one that the file does not hold is run, and added to it."""
+    lines = log.read_text().splitlines() if log and log.exists() else []
+    for *of, seconds, answers in map(json.loads, lines):
+        if of == [side, name, seed]:
+            return Run(seconds, answers)
+    run = measure(side, name, seed)
+    if log:
+        with log.open("a") as file:
+            file.write(json.dumps([side, name, seed, *run]) + "\n")
+    return run
+
+
 def row(side: str, runs: list[Run], base: list[Run] | None) -> list[Any]:
     """Return a row of the table."""
     answers = [run.answers[0] for run in runs]
@@ -290,10 +305,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("task", nargs="?", default="iris", choices=PARTS)
     parser.add_argument("seeds", type=int, nargs="?", default=3)
+    parser.add_argument("--log", type=Path, help="file of runs; those that it has are not run")
     let_choose(parser, SIDES)
     options = parser.parse_args()
     runs = in_turn(
-        options.only, lambda side, seed: measure(side, options.task, seed), options.seeds
+        options.only,
+        lambda side, seed: logged(options.log, side, options.task, seed),
+        options.seeds,
     )
     trials, epochs = SIZES[options.task]
     header = [f"{options.task}, {trials} trials of {epochs} epochs, all defaults"]
