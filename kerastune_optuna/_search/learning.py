@@ -12,6 +12,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
+from kerastune_optuna._search import ended
 from kerastune_optuna._search import space as _space
 from kerastune_optuna._search.grid import is_grid
 from kerastune_optuna._search.repeats import may_come_again
@@ -292,8 +293,9 @@ def _broken(study: optuna.Study) -> list[FrozenTrial]:
 
 def _failed(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that failed because of their configurations."""
-    trials = _optuna.known_trials(study, (TrialState.FAIL,))
-    return [trial for trial in trials if not was_cut_off(trial)]
+    trials = ended.unusual(study, _optuna.known_trials(study))
+    failed = [trial for trial in trials if trial.state is TrialState.FAIL]
+    return [trial for trial in failed if not was_cut_off(trial)]
 
 
 def _trained(study: optuna.Study, but: int) -> list[FrozenTrial]:

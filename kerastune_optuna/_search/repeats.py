@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from optuna.trial import TrialState
 
 from kerastune_optuna import _optuna
-from kerastune_optuna._search import space
+from kerastune_optuna._search import ended, space
 from kerastune_optuna._study import (
     REPEAT_OF,
     are_broken,
@@ -35,11 +35,10 @@ def find(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None:
     distributions, params = trial.distributions, trial.params
     asked = space.places(distributions, params)
     trials = _optuna.known_trials(study) if asked else []
-    # To compare a parameter without steps first is fast: most of thousands of trials differ in it.
+    # Most of thousands of trials differ in a parameter without steps.
     endless = [name for name in asked if math.isinf(space.size(distributions[name]))]
     for name in endless[:1]:
-        value = params[name]
-        trials = [one for one in trials if one.params.get(name) == value]
+        trials = ended.with_value(study, trials, name, params[name])
     same = [
         one
         for one in trials

@@ -58,8 +58,6 @@ from kerastune_optuna._study import (
 # from it would change the training.
 _chance = random.Random()
 _PATIENCE = 0.5  # seconds in which another worker lays out the next slot, unless it died
-# Trials in these states count towards the size, unless another one was laid out with the same key.
-_SURE = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 _POLL = 0.02  # seconds between two looks at the slots
 _POLL_OTHERS = 1.0  # seconds between two looks at the trials of other machines
 # A worker that is to be replaced, to free what it holds, ends with this code, which no other has.
@@ -301,21 +299,15 @@ class Budget:
 def _slots(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that count towards the size of the study, by their numbers."""
     trials = _optuna.known_trials(study, anew=True)
-    others = ended.unusual(study, trials, _surely_counts)
+    others = ended.unusual(study, trials)  # a usual trial counts
     left_out = {one.number for one in others if not _counts(study, one)} | _points.doubles(others)
-    left_out |= idle_retries(trials)
+    left_out |= idle_retries(trials, ended.not_ended(study, trials))
     return [one for one in trials if one.number not in left_out] if left_out else trials
 
 
 def room(study: optuna.Study, n_trials: int | None) -> int | None:
     """Return how many trials may be added to a study of this size; None for no limit."""
     return None if n_trials is None else max(0, n_trials - len(_slots(study)))
-
-
-def _surely_counts(trial: FrozenTrial) -> bool:
-    """Whether a trial needs no closer look: it was laid out as no point and no extension."""
-    is_marked = record.POINT in trial.system_attrs or record.EXTENDS in trial.user_attrs
-    return trial.state in _SURE and not is_marked
 
 
 def _counts(study: optuna.Study, trial: FrozenTrial) -> bool:

@@ -126,13 +126,14 @@ def _is_laid_out(study: optuna.Study, trial: FrozenTrial) -> bool:
     return any(one.user_attrs.get(record.RETRY_OF) == trial.number for one in others)
 
 
-def idle_retries(trials: Sequence[FrozenTrial]) -> set[int]:
+def idle_retries(trials: Sequence[FrozenTrial], latest: Sequence[FrozenTrial]) -> set[int]:
     """Return the numbers of the WAITING retries that no worker may take.
 
     Args:
         trials: All trials of a study, in the order of their numbers.
+        latest: The last of them, with all that are WAITING.
     """
-    free = [trial for trial in trials if trial.state is TrialState.WAITING]
+    free = [trial for trial in latest if trial.state is TrialState.WAITING]
     waiting = {one.number for one in free if record.RETRY_OF in one.user_attrs}
     if not waiting:
         return waiting  # the usual case, without a closer look at thousands of trials
@@ -150,7 +151,7 @@ def _is_cut_off(trial: FrozenTrial) -> bool:
 def _give_way(study: optuna.Study, laid_out: int) -> None:
     """Withdraw a retry that no worker may take: its trial ended itself, or has an earlier retry."""
     trials = study.get_trials(deepcopy=False)
-    idle = idle_retries(trials)
+    idle = idle_retries(trials, trials)
     is_idle = any(_optuna.id_of(one) == laid_out and one.number in idle for one in trials)
     if is_idle and _optuna.storage_of(study).set_trial_state_values(laid_out, TrialState.RUNNING):
         _fail(study, laid_out, _TWICE)
