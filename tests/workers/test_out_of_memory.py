@@ -275,7 +275,7 @@ def test_a_process_whose_memory_is_limited(tmp_path, backend):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stderr
