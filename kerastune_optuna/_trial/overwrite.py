@@ -122,10 +122,12 @@ def _made(study: optuna.Study) -> dict[str, Any] | None:
 
 def _may_be_shared(study: optuna.Study, objectives: Objectives) -> bool:
     """Whether a study is new: made by a copy of this script, or by anyone a moment ago."""
+    # Asked before the mark, which a copy writes before its first trial: asked after it, a study
+    # that another copy goes on to fill meanwhile would seem to be an old one.
+    is_empty = not study.get_trials(deepcopy=False) and not study.user_attrs
     made = _made(study)
     if made is not None and _is_of_a_copy(made):
         return True
-    is_empty = not study.get_trials(deepcopy=False) and not study.user_attrs
     return is_empty and opening.has(study, objectives)
 
 

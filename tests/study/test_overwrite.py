@@ -225,6 +225,29 @@ def test_one_step_of_slurm_shares_a_study_over_machines(of_another_machine, monk
     assert len(study.trials) == 2
 
 
+def test_a_copy_may_fill_the_new_study_while_another_looks_at_it(tmp_path, monkeypatch):
+    """A study without a mark that has both, mark and trial, at the next look is still shared."""
+    study, looked = tuner(tmp_path).study, []
+    monkeypatch.setattr(overwrite, "_is_of_a_copy", lambda made: True)
+
+    def made_by_another(asked):
+        known = _made(asked)
+        if not looked:
+            looked.append(known)
+            overwrite.mark(study)
+            running = optuna.trial.create_trial(
+                state=TrialState.RUNNING, user_attrs={WORKER: ELSEWHERE}
+            )
+            study.add_trial(running)
+        return known
+
+    _made = overwrite._made
+    monkeypatch.setattr(overwrite, "_made", made_by_another)
+    tuner(tmp_path, overwrite=True).enqueue({"level": 1})
+    assert looked == [None]
+    assert [trial.state.name for trial in study.trials] == ["RUNNING", "WAITING"]
+
+
 def test_a_process_overwrites_what_it_made_itself(tmp_path):
     """A cell of a notebook that is run again begins anew each time."""
     run(tuner(tmp_path, overwrite=True, n_trials=3))
