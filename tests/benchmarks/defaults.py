@@ -3,7 +3,8 @@
 Each side searches as its documentation says, with its own pruner and sampler, in a process of its
 own. The time is that from the start of the process to the end of the search, and then to the model
 that it hands out: Optuna and Ray keep no weights, so that their best configuration is trained
-again. That model is tested on rows that no side saw.
+again. That model is tested on rows that no side saw. A further column has the time until the value
+that all sides came to with all seeds.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ SIDES = {
     "hyperband": f"{KERAS_TUNER} Hyperband",
     "ray": "Ray Tune, OptunaSearch and ASHA, 2 at a time",
 }
+LOG = "epochs.log"
 Rows = tuple[Any, Any]
 
 
@@ -80,7 +82,24 @@ def job(name: str, folder: str, seed: int) -> Job:
     build, (train, validation, test), objective, options = PARTS[name](seed)
     data = {"x": train[0], "y": train[1], "validation_data": validation, **options}
     trials, epochs = SIZES[name]
-    return Job(Task(build, data, objective, trials, epochs, folder, seed), test)
+    log = keras.callbacks.LambdaCallback(on_epoch_end=partial(_log, f"{folder}/{LOG}", objective))
+    return Job(Task(build, data, objective, trials, epochs, folder, seed, [log]), test)
+
+
+def _log(path: str, objective: str, epoch: int, logs: dict[str, float]) -> None:
+    """Write down when an epoch ended, and with what value, whichever process trains it."""
+    with open(path, "a") as file:
+        file.write(f"{time.time()} {logs[objective]}\n")
+
+
+def _progress(folder: str, began: float) -> list[tuple[float, float]]:
+    """Return each value that was the best so far, with the seconds until it was there."""
+    found: list[tuple[float, float]] = []
+    for line in (Path(folder) / LOG).read_text().splitlines():
+        moment, value = map(float, line.split())
+        if not found or value > found[-1][1]:
+            found.append((moment - began, value))
+    return found
 
 
 def _split(x: Any, y: Any, seed: int) -> tuple[Rows, Rows, Rows]:
@@ -124,13 +143,14 @@ def _fashion(seed: int) -> Any:
 PARTS: dict[str, Callable[[int], Any]] = {"iris": _iris, "digits": _digits, "fashion": _fashion}
 
 
-def answer(job: Job, epochs: int, value: float, hand_out: Callable[[], Any]) -> list[float]:
-    """Return seconds to the search's end, epochs, value, accuracy, and seconds to the model."""
+def answer(job: Job, epochs: int, value: float, hand_out: Callable[[], Any]) -> list[Any]:
+    """Return seconds to the search's end, epochs, value, accuracy, seconds to model, progress."""
     began = psutil.Process().create_time()
     searched = time.time() - began
+    progress = _progress(job.task.folder, began)
     accuracy = hand_out().evaluate(*job.test, verbose=0, return_dict=True)
     name = job.task.objective.removeprefix("val_")
-    return [searched, epochs, value, accuracy[name], time.time() - began]
+    return [searched, epochs, value, accuracy[name], time.time() - began, progress]
 
 
 def trained(job: Job, ask: Any) -> Any:
@@ -140,7 +160,7 @@ def trained(job: Job, ask: Any) -> Any:
     return model
 
 
-def ours(name: str, folder: str, seed: int, n_workers: int) -> list[float]:
+def ours(name: str, folder: str, seed: int, n_workers: int) -> list[Any]:
     """Search with our package."""
     one = job(name, folder, seed)
     tuner = search_ours(one.task, n_workers)
@@ -148,7 +168,7 @@ def ours(name: str, folder: str, seed: int, n_workers: int) -> list[float]:
     return answer(one, epochs, tuner.best_value, tuner.best_model)
 
 
-def optuna(name: str, folder: str, seed: int) -> list[float]:
+def optuna(name: str, folder: str, seed: int) -> list[Any]:
     """Search with plain Optuna and its own callback for Keras."""
     without_ours()
     from optuna.pruners import MedianPruner
@@ -165,21 +185,21 @@ def optuna(name: str, folder: str, seed: int) -> list[float]:
     return answer(one, counter.epochs, study.best_value, lambda: trained(one, study.best_trial))
 
 
-def keras_tuner(name: str, folder: str, seed: int, kind: str) -> list[float]:
+def keras_tuner(name: str, folder: str, seed: int, kind: str) -> list[Any]:
     """Search with KerasTuner."""
     without_ours()
     one, counter = job(name, folder, seed), Counter()
     if kind == "Hyperband":
         tuner = make_keras_tuner(one.task, kind, max_epochs=one.task.epochs)
-        tuner.search(**one.task.data, verbose=0)
+        tuner.search(**one.task.data, verbose=0, callbacks=one.task.callbacks)
     else:
         tuner = make_keras_tuner(one.task, kind, max_trials=one.task.trials)
-        tuner.search(**one.task.fit)
+        tuner.search(**one.task.fit, callbacks=one.task.callbacks)
     value = tuner.oracle.get_best_trials(1)[0].score
     return answer(one, counter.epochs, value, lambda: tuner.get_best_models(1)[0])
 
 
-def ray(name: str, folder: str, seed: int) -> list[float]:
+def ray(name: str, folder: str, seed: int) -> list[Any]:
     """Search with Ray Tune, which stops weak trials with ASHA."""
     without_ours()
     from ray import init, tune
@@ -189,7 +209,9 @@ def ray(name: str, folder: str, seed: int) -> list[float]:
     one = job(name, folder, seed)
     init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(_train_in_ray, name=name, seed=seed), {"cpu": 1}),
+        tune.with_resources(
+            tune.with_parameters(_train_in_ray, name=name, folder=folder, seed=seed), {"cpu": 1}
+        ),
         tune_config=tune.TuneConfig(
             metric="value",
             mode="max",
@@ -234,13 +256,13 @@ class Fixed:
     suggest_float = suggest_categorical = suggest_int
 
 
-def _train_in_ray(config: dict[str, Any], name: str, seed: int) -> None:
+def _train_in_ray(config: dict[str, Any], name: str, folder: str, seed: int) -> None:
     """Train one configuration, and report each epoch."""
     without_ours()
     import keras
     from ray import tune
 
-    one = job(name, ".", seed)
+    one = job(name, folder, seed)
     best = float("-inf")
 
     def tell(epoch: int, logs: dict[str, float]) -> None:
@@ -249,7 +271,8 @@ def _train_in_ray(config: dict[str, Any], name: str, seed: int) -> None:
         tune.report({"value": best, "epochs": epoch + 1})
 
     model = one.task.build_model(Fixed(config))
-    model.fit(**one.task.fit, callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=tell)])
+    telling = keras.callbacks.LambdaCallback(on_epoch_end=tell)
+    model.fit(**one.task.fit, callbacks=[*one.task.callbacks, telling])
 
 
 def call(side: str, *arguments: Any) -> tuple[Any, ...]:
@@ -283,16 +306,20 @@ def logged(log: Path | None, side: str, name: str, seed: int) -> Run:
     return run
 
 
-def row(side: str, runs: list[Run], base: list[Run] | None) -> list[Any]:
-    """Return a row of the table."""
+def row(side: str, runs: list[Run], base: list[Run] | None, common: float) -> list[Any]:
+    """Return a row of the table, with the time until a value that all sides came to."""
     answers = [run.answers[0] for run in runs]
-    seconds, epochs, value, test, whole = (list(part) for part in zip(*answers, strict=True))
+    seconds, epochs, value, test, whole, progress = (
+        list(part) for part in zip(*answers, strict=True)
+    )
+    until = [next(at for at, value in one if value >= common) for one in progress]
     ratios = [one[0] / run.answers[0][0] for one, run in zip(answers, base or runs, strict=True)]
     spread = statistics.stdev(test) if len(test) > 1 else 0.0
     return [
         SIDES[side],
         f"{statistics.median(seconds):.1f}",
         f"{statistics.median(ratios):.2f}" if base else "",
+        f"{statistics.median(until):.1f}",
         f"{statistics.median(whole):.1f}",
         f"{statistics.median(epochs):.0f}",
         f"{statistics.mean(value):.4f}",
@@ -315,12 +342,13 @@ def main() -> None:
     )
     trials, epochs = SIZES[options.task]
     header = [f"{options.task}, {trials} trials of {epochs} epochs, all defaults"]
-    header += ["search, s", f"divided by {OPTUNA}'s", "with the model, s", "epochs trained"]
-    header += ["best value", "accuracy on other rows"]
+    common = min(run.answers[0][5][-1][1] for side in runs.values() for run in side)
+    header += ["search, s", f"divided by {OPTUNA}'s", f"until {common:.4g}, s", "with the model, s"]
+    header += ["epochs trained", "best value", "accuracy on other rows"]
     report(
         ["kerastune_optuna", "keras", "tensorflow", "optuna", "optuna-integration", "keras-tuner"],
         header,
-        [row(side, runs[side], runs.get("optuna")) for side in runs],
+        [row(side, runs[side], runs.get("optuna"), common) for side in runs],
     )
 
 
