@@ -72,12 +72,14 @@ def search_in_mlflow() -> OptunaTuner:
     mlflow.set_experiment("iris")
     with mlflow.start_run(run_name="search") as parent:
         tuner = search("mlflow")
+        mlflow.log_params(tuner.best_params)
+        mlflow.log_metric("best_value", tuner.best_value)
     children = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
     for run in mlflow.search_runs(filter_string=children, output_format="list")[::-1]:
         epochs = mlflow.MlflowClient().get_metric_history(run.info.run_id, OBJECTIVE)
         print(
             f"{run.info.run_name}: {run.info.status}, {run.data.tags['state']}, "
-            f"{run.data.metrics['best_value']:.4f} in {len(epochs)} epochs, {run.data.params}"
+            f"{run.data.metrics.get('best_value')} in {len(epochs)} epochs, {run.data.params}"
         )
     return tuner
 

@@ -682,8 +682,10 @@ class OptunaTuner:
         Returns:
             Columns number, state, value (of several objectives `values_<name>` for each),
             `params_<name>` for each parameter, best_value, best_epoch (counted from 0), epochs (how
-            many it was given), epochs_run, seconds, seed, stop_reason, n_params, worker; and where
-            trials have several trainings std, values, seeds, best_epochs.
+            many it was given), epochs_run, seconds, seed, stop_reason, n_params, worker; retry_of
+            where a trial was run again and extends where one was trained on, each with the number
+            of the earlier one; and where trials have several trainings std, values, seeds,
+            best_epochs.
         """
         return _report.results(self._home.existing)
 

@@ -198,6 +198,7 @@ SEARCH = [
     ({"epochs": "10"}, ArgumentTypeError, "epochs='10' of type str is not a whole number"),
     ({"initial_epoch": 2}, ArgumentError, "initial_epoch=2 leaves none of epochs=2 to train"),
     ({"batchsize": 4}, ArgumentTypeError, "does not take. Did you mean 'batch_size'?"),
+    ({"workers": 2}, ArgumentTypeError, "does not take. Did you mean 'n_workers'?"),
     ({"epoch": 4}, ArgumentTypeError, "'epoch', which Model.fit does not take. Did you mean"),
     ({"verbose": 3}, ArgumentError, "verbose=3 is not a choice. Pass one of 'auto', 0, 1, 2"),
     ({"verbose": True}, ArgumentError, "verbose=True is not a choice"),

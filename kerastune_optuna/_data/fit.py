@@ -271,7 +271,7 @@ def check_fit_arguments(
                 "it out."
             )
         if name not in known and not is_free:
-            ours = known | _OURS | {"n_trials", "timeout"}
+            ours = known | _OURS | {"n_trials", "timeout", "n_workers"}
             raise ArgumentTypeError(
                 f"{caller} got {name!r}, which Model.fit does not take."
                 f"{_check.nearest(name, ours)} It takes {', '.join(sorted(known))}."

@@ -26,8 +26,16 @@ _ATTRS = (
     "n_params",
     WORKER,
 )
-# The further user attrs of a trial that goes on from another, or has several trainings.
-_OF_SOME = (record.EXTENDS, record.STD, record.VALUES, record.SEEDS, record.BEST_EPOCHS)
+# The further user attrs of a trial that takes another's place or goes on from it, or has several
+# trainings.
+_OF_SOME = (
+    record.RETRY_OF,
+    record.EXTENDS,
+    record.STD,
+    record.VALUES,
+    record.SEEDS,
+    record.BEST_EPOCHS,
+)
 
 
 def results(study: optuna.Study) -> pandas.DataFrame:

@@ -32,7 +32,7 @@ _NO_DISK = re.compile(r"No space left|Disk quota exceeded", re.I)
 # What ends the line of a trial that ran out of memory.
 _SMALLER = (
     "; memory ran out: take a smaller batch_size= or smaller models (max_params=, constraints=), "
-    "or fewer n_workers="
+    "or, where several train, fewer n_workers="
 )
 _NUMBERS = re.compile(r"[_-]?\d+(?:[\s.,-]*\d+)*")
 

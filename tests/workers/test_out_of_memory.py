@@ -30,7 +30,7 @@ from tests.untrained import build, run, tuner_in
 FIRST = "out of memory, run again alone: "
 HINT = (
     "; memory ran out: take a smaller batch_size= or smaller models (max_params=, constraints=), "
-    "or fewer n_workers="
+    "or, where several train, fewer n_workers="
 )
 HUGE = (1 << 22, 1 << 22)
 
@@ -137,6 +137,7 @@ def test_a_trial_is_run_again_with_the_same_parameters(tmp_path):
     assert trials[1].user_attrs["stop_reason"] == f"{FIRST}MemoryError: none left{HINT}"
     assert retry.state is TrialState.COMPLETE
     assert dict(seen)[1] == retry.params
+    assert tuner.results().set_index("number")["retry_of"].dropna().to_dict() == {retry.number: 1}
     assert trials[1].user_attrs["seed"] == retry.user_attrs["seed"]
     assert len(trials) == 5
 
