@@ -15,6 +15,7 @@ import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -251,5 +252,5 @@ def report(packages: Iterable[str], header: Sequence[str], rows: Iterable[Sequen
         f"\n{STAMP}{time.strftime('%Y-%m-%d')} with Python {platform.python_version()}, "
         f"{versions}, {os.cpu_count()} cores\n"
     )
-    for cells in (header, ["---"] * len(header), *rows):
+    for cells in chain([header, ["---"] * len(header)], rows):  # each row as it comes
         print(f"| {' | '.join(str(cell) for cell in cells)} |", flush=True)
