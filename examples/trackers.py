@@ -14,6 +14,7 @@ before a search began are not told again: a tracker that was added late has thos
 from __future__ import annotations
 
 import sys
+from math import nan
 
 import optuna
 from iris import EPOCHS, build_model, load_iris
@@ -79,7 +80,8 @@ def search_in_mlflow() -> OptunaTuner:
         epochs = mlflow.MlflowClient().get_metric_history(run.info.run_id, OBJECTIVE)
         print(
             f"{run.info.run_name}: {run.info.status}, {run.data.tags['state']}, "
-            f"{run.data.metrics.get('best_value')} in {len(epochs)} epochs, {run.data.params}"
+            f"{run.data.metrics.get('best_value', nan):.4f} in {len(epochs)} epochs, "
+            f"{run.data.params}"
         )
     return tuner
 
