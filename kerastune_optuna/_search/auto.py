@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, TPESampler
 
 if TYPE_CHECKING:
     import optuna
-    from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
 # With 7 parameters a Gaussian process took 64 to 95 ms for the 30th and the 100th trial, TPE 2 to 3
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _MOST_OF_GP = 100  # trials
 _MOST_VALUES = 1500  # trials times parameters
 _LEAST_STEPS = 3000  # of a training that is not stopped early
+_STARTUP = 5  # trials at random before the process begins; with Optuna's 10 it found less by then
+_MOST_TRIED = 16  # values of a range up to which Optuna's process tries them all
 _WITH_TORCH = (
     f"Sampler: a Gaussian process, and TPE from trial {_MOST_OF_GP} on (sooner with more than "
     f"{_MOST_VALUES // _MOST_OF_GP} parameters)"
@@ -60,7 +62,12 @@ class GPThenTPE(GPSampler):
 
     def __init__(self, seed: int | None) -> None:
         self._tpe = TPESampler(seed=seed)
-        super().__init__(seed=seed, independent_sampler=self._tpe, warn_independent_sampling=False)
+        super().__init__(
+            seed=seed,
+            independent_sampler=self._tpe,
+            n_startup_trials=_STARTUP,
+            warn_independent_sampling=False,
+        )
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -76,8 +83,35 @@ class GPThenTPE(GPSampler):
     ) -> dict[str, Any]:
         if _is_for_tpe(trial, search_space):
             return self._tpe.sample_relative(study, trial, search_space)
-        return super().sample_relative(study, trial, search_space)
+        eased = {name: _eased(one) for name, one in search_space.items()}
+        drawn = super().sample_relative(study, trial, eased)
+        return {name: _stepped(search_space[name], value) for name, value in drawn.items()}
 
 
 def _is_for_tpe(trial: FrozenTrial, space: dict[str, BaseDistribution]) -> bool:
     return trial.number >= min(_MOST_OF_GP, _MOST_VALUES // max(1, len(space)))
+
+
+def _eased(range_: BaseDistribution) -> BaseDistribution:
+    """Return a wide range with steps as one without.
+
+    Optuna's process searches each of those with steps by itself, which took two thirds of its time.
+    """
+    if not isinstance(range_, IntDistribution | FloatDistribution) or not range_.step:
+        return range_
+    if _steps(range_) < _MOST_TRIED:
+        return range_
+    half = range_.step / 2
+    return FloatDistribution(range_.low - half, range_.high + half, log=range_.log)
+
+
+def _stepped(range_: BaseDistribution, value: Any) -> Any:
+    """Return the value of a range that is nearest to one drawn without its steps."""
+    if not isinstance(range_, IntDistribution | FloatDistribution) or not range_.step:
+        return value
+    steps = round((value - range_.low) / range_.step)
+    return range_.low + range_.step * min(max(steps, 0), _steps(range_))
+
+
+def _steps(range_: IntDistribution | FloatDistribution) -> int:
+    return round((range_.high - range_.low) / (range_.step or 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
@@ -16,7 +16,13 @@ from kerastune_optuna._search import ended
 from kerastune_optuna._search import space as _space
 from kerastune_optuna._search.grid import is_grid
 from kerastune_optuna._search.repeats import may_come_again
-from kerastune_optuna._study import are_broken, was_cut_off, without_extensions
+from kerastune_optuna._study import (
+    are_broken,
+    has_diverged,
+    sign_of,
+    was_cut_off,
+    without_extensions,
+)
 
 if TYPE_CHECKING:
     import optuna
@@ -43,7 +49,7 @@ def learning(
 
     Optuna's TPE ranks PRUNED trials below all others, and its GP does not see them, though most
     trials of a search with a good pruner are PRUNED. Here both see a pruned trial as a COMPLETE one
-    with the best value that it reached.
+    that has gained on from its best value as much as the best trial of the study did from there.
 
     Failed trials, and those that broke a constraint, are taken for bad ones. A region where all
     trials fail stays unknown to Optuna's samplers, and TPE takes the unknown for promising: with a
@@ -82,7 +88,8 @@ class _LearningSampler(BaseSampler):
         self._constrained = constrained
         self._may_repeat = may_repeat
         self._unwanted = _space.Node()
-        self._as_complete: dict[int, FrozenTrial] = {}  # pruned trials, as they are shown
+        # Pruned trials as they are shown, for the number of the best trial, which they depend on.
+        self._as_complete: dict[int, dict[int, FrozenTrial]] = {}
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         trials = _failed(study)
@@ -172,9 +179,10 @@ class _LearningSampler(BaseSampler):
 class _StudyOfAll(_optuna.ShownStudy):
     """Show a sampler what each finished trial tells, as a trial of a kind that it learns from.
 
-    Pruned trials are shown as COMPLETE ones with their best values, trials that broke a constraint
-    as COMPLETE ones with the worst values of all, and failed ones as PRUNED ones without reports,
-    which TPE takes for the worst; the GP gets these, too, as COMPLETE ones with the worst values.
+    Pruned trials are shown as COMPLETE ones with what they may have come to, those that broke a
+    constraint as COMPLETE ones with the worst values of all, and failed ones as PRUNED ones without
+    reports, which TPE takes for the worst; the GP gets these, too, as COMPLETE ones with the worst
+    values.
     """
 
     def __init__(
@@ -184,7 +192,7 @@ class _StudyOfAll(_optuna.ShownStudy):
         known: Sequence[FrozenTrial],
         *,
         constrained: bool,
-        pruned: dict[int, FrozenTrial] | None,
+        pruned: dict[int, dict[int, FrozenTrial]] | None,
         space: dict[str, BaseDistribution] | None,
     ) -> None:
         super().__init__(study)
@@ -227,16 +235,42 @@ class _StudyOfAll(_optuna.ShownStudy):
             yield from (_as_complete(trial, worst) for trial in bad)
 
     def _learned(self) -> Iterator[FrozenTrial]:
-        """Yield pruned trials as COMPLETE ones with the best values that they reached."""
+        """Yield pruned trials as COMPLETE ones, with what they may have come to."""
         if self._pruned is None:
             return
-        best = max if self.direction is StudyDirection.MAXIMIZE else min
+        best = self._best()
+        if (key := -1 if best is None else best.number) not in self._pruned:
+            self._pruned.clear()
+        as_complete = self._pruned.setdefault(key, {})
         for trial in _optuna.known_trials(self._study, (TrialState.PRUNED,)):
-            values = [one for one in trial.intermediate_values.values() if math.isfinite(one)]
-            if values and not are_broken(trial):
-                if trial.number not in self._pruned:
-                    self._pruned[trial.number] = _as_complete(trial, [best(values)])
-                yield self._pruned[trial.number]
+            if trial.number not in as_complete:
+                value = None if are_broken(trial) else self._outlook(trial, best)
+                if value is None:
+                    continue
+                as_complete[trial.number] = _as_complete(trial, [value])
+            yield as_complete[trial.number]
+
+    def _best(self) -> FrozenTrial | None:
+        """Return the best COMPLETE trial of the study, of those of a search's own epochs."""
+        complete = _optuna.known_trials(self._study, (TrialState.COMPLETE,))
+        sign = sign_of(self._objective.direction)
+        finite = [one for one in without_extensions(complete) if math.isfinite(one.values[0])]
+        return min(finite, key=lambda one: sign * one.values[0], default=None)
+
+    def _outlook(self, trial: FrozenTrial, best: FrozenTrial | None) -> float | None:
+        """Return a pruned trial's best value with what the best trial gained after those epochs."""
+        epochs = trial.intermediate_values
+        own = self._peak(trial, epochs)
+        if own is None or best is None or has_diverged(trial):
+            return own
+        then = self._peak(best, epochs)
+        return own if then is None else own + best.values[0] - then
+
+    def _peak(self, trial: FrozenTrial, epochs: Iterable[int]) -> float | None:
+        """Return the best finite report of a trial in some epochs; None where there is none."""
+        reports = [trial.intermediate_values.get(epoch, math.nan) for epoch in epochs]
+        best = max if self.direction is StudyDirection.MAXIMIZE else min
+        return best(filter(math.isfinite, reports), default=None)
 
     def _is_of_space(self, trial: FrozenTrial) -> bool:
         space = self._space or {}

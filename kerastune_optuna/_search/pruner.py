@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _MOMENT = 0.5  # seconds for which the best trial is taken to be the same: to read it is a query
 _P_THRESHOLD = 0.2  # chosen with tests/benchmarks/pruners.py
-_MOST_COUNTED = 13  # differences: with ties SciPy goes through the signs of up to so many
+# SciPy's bounds for exact chances, which it approximates beyond.
+_MOST_COUNTED, _MOST_COUNTED_UNTIED = 13, 50  # differences
 
 
 class WilcoxonPruner(optuna.pruners.BasePruner):  # Optuna's name for it, which users know
@@ -78,9 +79,14 @@ def _mean(values: Iterable[float]) -> float:
     return sum(values) / len(values)
 
 
+def _tie(worse: Sequence[float]) -> bool:
+    """Whether there are differences of one size, or of none."""
+    return len({0.0, *map(abs, worse)}) <= len(worse)
+
+
 def _chance(worse: Sequence[float]) -> float:
     """Return the p-value: how likely such differences are where neither curve is worse."""
-    if len(worse) > _MOST_COUNTED:
+    if len(worse) > (_MOST_COUNTED if _tie(worse) else _MOST_COUNTED_UNTIED):
         return float(wilcoxon(worse, alternative="greater", zero_method="zsplit").pvalue)
     differences = np.array(worse)
     # Doubled, since ranks of ties are halves and an array is indexed by whole numbers.

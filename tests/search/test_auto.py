@@ -76,11 +76,29 @@ def drawn(trials):
 @needs_torch
 @pytest.mark.parametrize(("bound", "most"), [("_MOST_OF_GP", 13), ("_MOST_VALUES", 26)])
 def test_tpe_draws_the_later_trials(monkeypatch, bound, most):
-    """The process begins after ten trials, ends at the bound, and a seed fixes all of them."""
+    """The process begins after five trials, ends at the bound, and a seed fixes all of them."""
     monkeypatch.setattr(auto, bound, most)  # each trial asks for two parameters
     params, by_process = drawn(15)
-    assert by_process == [False] * 10 + [True] * 3 + [False] * 2
+    assert by_process == [False] * 5 + [True] * 8 + [False] * 2
     assert drawn(15)[0] == params
+
+
+@needs_torch
+@pytest.mark.filterwarnings("error")  # Optuna's, of a value beside the steps of its range
+def test_what_is_drawn_lies_on_the_steps_of_its_range():
+    """Wide ranges with steps, narrow ones and logarithms keep their values and their kinds."""
+    study = optuna.create_study(sampler=GPThenTPE(2))
+    for _ in range(12):
+        trial = study.ask()
+        wide = trial.suggest_int("wide", 16, 512, step=16)
+        narrow = trial.suggest_int("narrow", 1, 3)
+        log = trial.suggest_int("log", 1, 1000, log=True)
+        rate = trial.suggest_float("rate", 0.0, 0.95, step=0.05)
+        study.tell(trial, wide + log + rate + narrow)
+        assert [type(one) for one in (wide, narrow, log)] == [int] * 3
+        assert wide % 16 == 0
+        assert rate == pytest.approx(round(rate * 20) / 20)
+    assert study.best_value < 60  # chance comes to some hundreds
 
 
 SEEDED = """

@@ -11,6 +11,7 @@ from optuna.samplers import CmaEsSampler, GPSampler
 from optuna.trial import TrialState
 
 from kerastune_optuna._search.learning import learning
+from kerastune_optuna._study import DIVERGED
 from kerastune_optuna._study.monitor import Objective
 
 ERROR = Objective("val_mae", "minimize")
@@ -96,10 +97,23 @@ STATES = [
 ]
 
 
-def test_a_pruned_trial_is_shown_with_its_best_value():
-    """A Gaussian process sees it so, and a failed one as bad as the worst; the study does not."""
-    study = study_of(STATES)
-    assert shown_in(study) == {0: 0.9, 1: 0.6, 2: 0.6}
+def test_a_pruned_trial_is_shown_with_what_it_may_have_come_to():
+    """It gains what the best trial did; a failed one is as bad as the worst. The study stays."""
+    study = study_of([(TrialState.COMPLETE, (0.5, 0.7, 0.9)), *STATES[1:]])
+    assert shown_in(study) == pytest.approx({0: 0.9, 1: 0.6, 2: 0.6})
+    study = study_of([(TrialState.COMPLETE, (0.5, 0.7, 0.9)), (TrialState.PRUNED, (0.3, 0.6))])
+    assert shown_in(study) == pytest.approx({0: 0.9, 1: 0.8})
+
+
+def test_a_trial_that_diverged_is_shown_with_its_best_value():
+    """It would not have gained anything."""
+    study = study_of([(TrialState.COMPLETE, (0.5, 0.9))])
+    trial = study.ask()
+    trial.suggest_float("x", 0.0, 1.0)
+    trial.report(0.4, 0)
+    trial.set_user_attr(DIVERGED, 1)
+    study.tell(trial, state=TrialState.PRUNED)
+    assert shown_in(study) == {0: 0.9, 1: 0.4}
     assert study.best_value == 0.9
     assert len(study.get_trials(states=(TrialState.COMPLETE,))) == 1
 

@@ -70,7 +70,7 @@ def test_it_decides_as_optunas_does(levels, direction):
     """On curves of few and of many values, each decision is that of Optuna's own pruner."""
     rng = np.random.default_rng(levels)
     optunas = optuna.pruners.WilcoxonPruner(p_threshold=0.2)
-    for length in (*range(2, 10), 16):  # SciPy takes seconds for some between
+    for length in (*range(2, 10), 16, 50, 51):  # SciPy takes seconds for some between
         best, own = rng.integers(0, levels, (2, length)) / levels + rng.normal() * 0.2
         study, pruned = study_with(list(best), direction), []
         study.pruner = optuna.pruners.NopPruner()
