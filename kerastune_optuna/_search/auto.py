@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _MOST_OF_GP = 100  # trials
 _MOST_VALUES = 1500  # trials times parameters
 _LEAST_STEPS = 3000  # of a training that is not stopped early
-_STARTUP = 5  # trials at random before the process begins; with Optuna's 10 it found less by then
+_STARTUP = 5  # trials at random; with Optuna's 10 it had found less after ten full trainings
 _MOST_TRIED = 16  # values of a range up to which Optuna's process tries them all
 _WITH_TORCH = (
     f"Sampler: a Gaussian process, and TPE from trial {_MOST_OF_GP} on (sooner with more than "

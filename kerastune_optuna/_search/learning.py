@@ -49,7 +49,7 @@ def learning(
 
     Optuna's TPE ranks PRUNED trials below all others, and its GP does not see them, though most
     trials of a search with a good pruner are PRUNED. Here both see a pruned trial as a COMPLETE one
-    that has gained on from its best value as much as the best trial of the study did from there.
+    whose value is its best one and what the best trial of the study gained from those epochs on.
 
     Failed trials, and those that broke a constraint, are taken for bad ones. A region where all
     trials fail stays unknown to Optuna's samplers, and TPE takes the unknown for promising: with a
