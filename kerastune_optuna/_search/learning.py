@@ -19,7 +19,7 @@ from kerastune_optuna._search.repeats import may_come_again
 from kerastune_optuna._study import (
     are_broken,
     has_diverged,
-    sign_of,
+    ranking,
     was_cut_off,
     without_extensions,
 )
@@ -253,9 +253,8 @@ class _StudyOfAll(_optuna.ShownStudy):
     def _best(self) -> FrozenTrial | None:
         """Return the best COMPLETE trial of the study, of those of a search's own epochs."""
         complete = _optuna.known_trials(self._study, (TrialState.COMPLETE,))
-        sign = sign_of(self._objective.direction)
         finite = [one for one in without_extensions(complete) if math.isfinite(one.values[0])]
-        return min(finite, key=lambda one: sign * one.values[0], default=None)
+        return next(iter(ranking.ranked(finite, self._objective, 1)), None)
 
     def _outlook(self, trial: FrozenTrial, best: FrozenTrial | None) -> float | None:
         """Return a pruned trial's best value with what the best trial gained after those epochs."""
