@@ -88,6 +88,7 @@ class _LearningSampler(BaseSampler):
         self._constrained = constrained
         self._may_repeat = may_repeat
         self._unwanted = _space.Node()
+        self._best: FrozenTrial | None = None
         # Pruned trials as they are shown, for the number of the best trial, which they depend on.
         self._as_complete: dict[int, dict[int, FrozenTrial]] = {}
 
@@ -98,6 +99,7 @@ class _LearningSampler(BaseSampler):
         if not self._may_repeat:
             trials += _trained(study, but=trial.number)
         self._unwanted = _space.tried(trials)
+        self._best = self._found(study)
         self._sampler.before_trial(study, trial)
 
     def infer_relative_search_space(
@@ -141,18 +143,29 @@ class _LearningSampler(BaseSampler):
     def _shown(
         self, study: optuna.Study, space: dict[str, BaseDistribution] | None = None
     ) -> optuna.Study:
-        learns = isinstance(self._sampler, _GAIN) and len(study.directions) == 1
         shown = _StudyOfAll(
             study,
             self._objective,
             self._known,
             constrained=self._constrained,
-            pruned=self._as_complete if learns else None,
+            pruned=self._as_complete if self._learns(study) else None,
+            best=self._best,
             # The GP, which sees no PRUNED trials, gets failed ones as COMPLETE: those that have the
             # parameters that it is about to draw, since it cannot read others.
             space=space if isinstance(self._sampler, GPSampler) else None,
         )
         return cast("optuna.Study", shown)
+
+    def _found(self, study: optuna.Study) -> FrozenTrial | None:
+        """Return the best COMPLETE trial of the study, of those of a search's own epochs."""
+        if not self._learns(study):
+            return None
+        complete = _optuna.known_trials(study, (TrialState.COMPLETE,))
+        finite = [one for one in without_extensions(complete) if math.isfinite(one.values[0])]
+        return next(iter(ranking.ranked(finite, self._objective, 1)), None)
+
+    def _learns(self, study: optuna.Study) -> bool:
+        return isinstance(self._sampler, _GAIN) and len(study.directions) == 1
 
     def _samplers(self, trial: FrozenTrial) -> list[BaseSampler]:
         """Return the sampler of each draw; random ones last: TPE may draw the same each time."""
@@ -193,6 +206,7 @@ class _StudyOfAll(_optuna.ShownStudy):
         *,
         constrained: bool,
         pruned: dict[int, dict[int, FrozenTrial]] | None,
+        best: FrozenTrial | None,
         space: dict[str, BaseDistribution] | None,
     ) -> None:
         super().__init__(study)
@@ -200,6 +214,7 @@ class _StudyOfAll(_optuna.ShownStudy):
         self._known = known
         self._constrained = constrained
         self._pruned = pruned
+        self._best = best
         self._space = space
 
     @property
@@ -238,7 +253,7 @@ class _StudyOfAll(_optuna.ShownStudy):
         """Yield pruned trials as COMPLETE ones, with what they may have come to."""
         if self._pruned is None:
             return
-        best = self._best()
+        best = self._best
         if (key := -1 if best is None else best.number) not in self._pruned:
             self._pruned.clear()
         as_complete = self._pruned.setdefault(key, {})
@@ -249,12 +264,6 @@ class _StudyOfAll(_optuna.ShownStudy):
                     continue
                 as_complete[trial.number] = _as_complete(trial, [value])
             yield as_complete[trial.number]
-
-    def _best(self) -> FrozenTrial | None:
-        """Return the best COMPLETE trial of the study, of those of a search's own epochs."""
-        complete = _optuna.known_trials(self._study, (TrialState.COMPLETE,))
-        finite = [one for one in without_extensions(complete) if math.isfinite(one.values[0])]
-        return next(iter(ranking.ranked(finite, self._objective, 1)), None)
 
     def _outlook(self, trial: FrozenTrial, best: FrozenTrial | None) -> float | None:
         """Return a pruned trial's best value with what the best trial gained after those epochs."""
