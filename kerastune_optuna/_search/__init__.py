@@ -19,7 +19,9 @@ from kerastune_optuna._search.queue import enqueue as enqueue
 from kerastune_optuna._search.samplers import check_pruner as check_pruner
 from kerastune_optuna._search.samplers import check_sampler as check_sampler
 from kerastune_optuna._search.samplers import made_pruner as made_pruner
+from kerastune_optuna._search.samplers import start_pruner as start_pruner
 from kerastune_optuna._search.samplers import start_sampler as start_sampler
+from kerastune_optuna._search.screening import may_screen as may_screen
 from kerastune_optuna._search.slots import GAVE_WAY as GAVE_WAY
 from kerastune_optuna._search.slots import Budget as Budget
 from kerastune_optuna._search.slots import check_study as check_study

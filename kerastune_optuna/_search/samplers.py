@@ -26,9 +26,10 @@ from optuna.samplers import (
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
-from kerastune_optuna._search.auto import automatic
+from kerastune_optuna._search.auto import GPThenTPE, automatic
 from kerastune_optuna._search.grid import Grid
 from kerastune_optuna._search.pruner import WilcoxonPruner
+from kerastune_optuna._search.screening import AutoPruner
 from kerastune_optuna._study import derive
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ def start_sampler(
     given: BaseSampler | str | None,
     seed: int | None,
     steps: int | None = None,
+    *,
+    screens: bool = False,
 ) -> tuple[int | None, str | None]:
     """Make the sampler of a name, seeded so that it repeats no earlier search of this study.
 
@@ -97,6 +100,7 @@ def start_sampler(
         given: The user's sampler or its name, None for the default.
         seed: The user's seed.
         steps: How many steps a training makes; None (default) where its data does not tell.
+        screens: Whether the first trials may end after a few epochs. Default False.
 
     Returns:
         The seed of a sampler that was made here, None where it has none or is the user's; and a
@@ -108,7 +112,7 @@ def start_sampler(
     # QMCSampler counts in the study how far its sequence is, and goes on under the same seed.
     own = None if seed is None else derive(seed, 0 if given == "qmc" else trials, 1)
     if given in (None, _AUTO):
-        study.sampler, line = automatic(study, own, steps)
+        study.sampler, line = automatic(study, own, steps, screens=screens)
         return own, line
     with warnings.catch_warnings():
         # Optuna marks QMCSampler as experimental since 3.0.
@@ -122,3 +126,25 @@ def made_pruner(given: BasePruner | str | None, epochs: int) -> BasePruner:
     if isinstance(given, BasePruner):
         return given
     return _PRUNERS[given or "wilcoxon"](epochs)
+
+
+def start_pruner(
+    study: optuna.Study, given: BasePruner | str | None, last_epoch: int, epochs: int
+) -> str | None:
+    """Give a study the pruner that goes with its sampler.
+
+    Args:
+        study: The study, with the sampler of the search that is about to begin.
+        given: The user's pruner or its name, None for the default.
+        last_epoch: The number of a trial's last epoch.
+        epochs: How many epochs a trial has.
+
+    Returns:
+        A line about a pruner that was chosen here, or None.
+    """
+    sampler = study.sampler
+    if given is None and isinstance(sampler, GPThenTPE) and sampler.screens:
+        study.pruner = pruner = AutoPruner(epochs)
+        return pruner.line
+    study.pruner = made_pruner(given, last_epoch)
+    return None

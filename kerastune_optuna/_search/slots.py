@@ -85,6 +85,11 @@ class Budget:
     ending: Ending = field(default_factory=Ending)
     gives_way: bool = False
 
+    @property
+    def runs_all(self) -> bool:
+        """Whether nothing but a trial with a good value keeps it from running all its trials."""
+        return self.deadline is None and self.ending.terminator is None
+
     def claim(self, study: optuna.Study, watch: Watch) -> Trial | None:
         """Return a trial to run, or None when the budget is spent.
 

@@ -30,8 +30,9 @@ from kerastune_optuna._search import (
     check_study,
     lay_out_grid,
     learn_ranges,
-    made_pruner,
+    may_screen,
     room,
+    start_pruner,
     start_sampler,
 )
 from kerastune_optuna._storage import check_store, database
@@ -250,8 +251,12 @@ def search(
     comparable.claim(study, recipe, budget.n_trials)
     recipe = replace(recipe, keep_best=claim_keeping(study, recipe.keep_best))
     tidy(study, recipe)
-    study.pruner = made_pruner(pruner, recipe.last_epoch)
-    drawn, chosen = start_sampler(study, sampler, recipe.seed, recipe.steps_of_a_trial)
+    is_for_all = pruner is None and budget.runs_all
+    screens = is_for_all and may_screen(study, budget.n_trials, recipe.epochs_of_a_trial)
+    drawn, chosen = start_sampler(
+        study, sampler, recipe.seed, recipe.steps_of_a_trial, screens=screens
+    )
+    screened = start_pruner(study, pruner, recipe.last_epoch, recipe.epochs_of_a_trial)
     start.lay_out(study)
     space, memory = room(study, budget.n_trials), Memory(share=1.0)
     of_data = bool(recipe.fit.functions)
@@ -259,7 +264,9 @@ def search(
     if overwrite:
         budget.prepare(study)
         settle(study)
-    replace(run, recipe=recipe).go(study, sampler_seed=drawn, news=[grid, chosen, start.line])
+    replace(run, recipe=recipe).go(
+        study, sampler_seed=drawn, news=[grid, chosen, screened, start.line]
+    )
     if overwrite:
         settle(study)
     tidy(study, recipe)

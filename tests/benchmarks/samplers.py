@@ -34,7 +34,7 @@ from optuna import pruners, samplers
 from optuna.trial import TrialState
 
 from kerastune_optuna._optuna import reports_of
-from kerastune_optuna._search import learning, made_pruner, start_sampler
+from kerastune_optuna._search import learning, made_pruner, start_pruner, start_sampler
 from kerastune_optuna._study import derive, parse_objectives
 from tests.benchmarks.pruners import CURVES, SPAWN
 from tests.benchmarks.spaces import SPACES, suggest
@@ -80,6 +80,13 @@ def named(sampler: str | None, pruner: Callable[[int], pruners.BasePruner]) -> P
     return prepare
 
 
+def ours(study: optuna.Study, seed: int, epochs: int) -> None:
+    """Take the defaults of a search of many long trials."""
+    start_sampler(study, None, seed, screens=True)
+    start_pruner(study, None, epochs, epochs)
+    study.sampler = learning(study.sampler, GOAL, constrained=False, may_repeat=False)
+
+
 def _tpe(seed: int) -> samplers.BaseSampler:
     return samplers.TPESampler(seed=seed)
 
@@ -97,11 +104,11 @@ def _halving(epochs: int) -> pruners.BasePruner:
 
 
 ROWS: dict[str, Prepare] = {
-    OURS: named(None, _wilcoxon),
+    OURS: ours,
     BEFORE: plain(_tpe, _wilcoxon),
     "TPE shown pruned trials, Wilcoxon 0.2": named("tpe", _wilcoxon),
-    "GP shown pruned trials, Wilcoxon 0.2": named("gp", _wilcoxon),
-    "GP shown pruned trials, halving 3 from 3": named("gp", _halving),
+    "GP shown pruned trials, Wilcoxon 0.2": named(None, _wilcoxon),
+    "GP shown pruned trials, halving 3 from 3": named(None, _halving),
     "GP, halving 3 from 3": plain(_gp, _halving),
     "TPE, halving 3 from 3": plain(_tpe, _halving),
     "TPE, Hyperband 3": plain(_tpe, lambda epochs: pruners.HyperbandPruner(1, epochs, 3)),

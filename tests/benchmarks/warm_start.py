@@ -68,7 +68,7 @@ def prepare(
 ) -> None:
     """Give a study the defaults, configurations that go first, and trials that its sampler sees."""
     samplers.ROWS[samplers.OURS](study, seed, epochs)
-    start_sampler(study, None, seed)
+    start_sampler(study, None, seed, screens=True)
     study.sampler = learning(
         study.sampler, samplers.GOAL, constrained=False, may_repeat=False, known=known
     )

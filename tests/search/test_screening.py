@@ -1,0 +1,195 @@
+"""A search of many long trials begins with short ones, and trains the best beginning to its end."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+
+from kerastune_optuna._search import auto
+from kerastune_optuna._search.pruner import WilcoxonPruner
+from kerastune_optuna._search.screening import AutoPruner
+from tests.search.test_short_names import of_two_ranges
+
+needs_torch = pytest.mark.skipif(
+    importlib.util.find_spec("torch") is None, reason="torch is not installed"
+)
+
+
+def new_study(direction="maximize", epochs=20):
+    """Return an empty study, whose pruner screens trials of so many epochs."""
+    return optuna.create_study(direction=direction, pruner=AutoPruner(epochs))
+
+
+def ran(study, value, epochs=20, *, interval=1, first=0, ask=None):
+    """Run a trial whose reports all are a value, and return how many epochs it had."""
+    trial = study.ask()
+    (ask or (lambda one: one.suggest_float("rate", 0.0, 1.0)))(trial)
+    for epoch in range(first, first + epochs):
+        if (epoch + 1) % interval == 0:
+            trial.report(value, epoch)
+            if trial.should_prune():
+                study.tell(trial, state=TrialState.PRUNED)
+                return epoch + 1 - first
+    study.tell(trial, value)
+    return epochs
+
+
+def begun(study, values=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6)):
+    """Run the first six trials, and return the study."""
+    assert all(ran(study, value) == 4 for value in values)
+    return study
+
+
+def test_six_trials_end_early_and_the_best_one_after_them_is_trained():
+    """The next ones end there, too, until one is the best; what follows is compared with it."""
+    study = begun(new_study())
+    assert [ran(study, value) for value in (0.5, 0.4, 0.7)] == [4, 4, 20]
+    assert [ran(study, value) for value in (0.8, 0.1)] == [20, 3]
+
+
+@pytest.mark.parametrize(("epochs", "short"), [(20, 4), (52, 5), (200, 20)])
+def test_a_beginning_is_a_tenth_of_the_epochs(epochs, short):
+    """Of few epochs it is four."""
+    assert ran(new_study(epochs=epochs), 0.5, epochs) == short
+
+
+def test_less_is_better_where_the_study_says_so():
+    """A loss that is the lowest of all goes on."""
+    study = begun(new_study("minimize"))
+    assert [ran(study, value) for value in (0.2, 0.05)] == [4, 20]
+
+
+def test_the_best_quarter_goes_on():
+    """Of eight beginnings the two best do, those that are as good included."""
+    study = begun(new_study(), (0.1, 0.1, 0.1, 0.1, 0.6, 0.6))
+    assert [ran(study, value) for value in (0.5, 0.6)] == [4, 20]
+    study = begun(new_study())
+    assert [ran(study, value) for value in (0.1, 0.55)] == [4, 20]
+
+
+def test_the_thirteenth_trial_goes_on_however_bad_it_is():
+    """Else a search could end with no model."""
+    study = begun(new_study())
+    assert [ran(study, 0.1) for _ in range(6)] == [4] * 6
+    assert ran(study, 0.0) == 20
+
+
+def test_what_is_enqueued_goes_on():
+    """A user who names a configuration wants to know what it comes to."""
+    study = new_study()
+    study.enqueue_trial({"rate": 0.5})
+    assert [ran(study, value) for value in (0.5, 0.6, 0.4)] == [20, 20, 3]
+
+
+def test_a_space_of_few_configurations_is_tried_as_ever():
+    """Each is tried once: six that end early would be lost to the search."""
+    study = new_study()
+    assert ran(study, 0.5, ask=lambda trial: trial.suggest_int("layers", 1, 49)) == 20
+    study = new_study()
+    assert ran(study, 0.5, ask=lambda trial: trial.suggest_int("layers", 1, 50)) == 4
+
+
+@pytest.mark.parametrize(("interval", "short"), [(2, 6), (3, 6), (7, 14)])
+def test_with_seldom_validations_a_beginning_ends_at_one(interval, short):
+    """It is the first that lies four epochs after the first one, both counted."""
+    assert ran(new_study(), 0.5, interval=interval) == short
+
+
+def test_epochs_are_counted_from_where_a_training_begins():
+    """A training that begins at epoch 30 has a beginning, too."""
+    assert ran(new_study(), 0.5, first=30) == 4
+
+
+def test_values_that_are_not_finite_are_the_worst():
+    """A trial of such values ends early, and is no hurdle to others."""
+    study = begun(new_study(), (0.1, 0.2, float("nan"), float("inf"), 0.2, 0.1))
+    assert [ran(study, value) for value in (float("nan"), 0.3)] == [4, 20]
+
+
+def test_trials_that_run_are_compared_as_far_as_they_came():
+    """One that is further on counts by its first epochs, one that is not there yet does not."""
+    study = begun(new_study())
+    range_ = {"rate": FloatDistribution(0.0, 1.0)}
+    for reports in ([0.1, 0.1, 0.1, 0.1, 0.9], [0.9, 0.9]):
+        study.add_trial(
+            create_trial(
+                state=TrialState.RUNNING,
+                params={"rate": 0.5},
+                distributions=range_,
+                intermediate_values=dict(enumerate(reports)),
+            )
+        )
+    assert ran(study, 0.65) == 20
+
+
+@pytest.fixture
+def long_search(make_tuner, data, monkeypatch):
+    """Give a function that searches with the default sampler and pruner, for 20 epochs a trial."""
+    monkeypatch.setattr(auto, "_LEAST_STEPS", 1)  # else a training takes seconds
+
+    def run(epochs=20, **options):
+        options = {"n_trials": 15, "pruner": None, **options}
+        fit = {name: options.pop(name) for name in ("timeout", "verbose") if name in options}
+        tuner = make_tuner(of_two_ranges, **options)
+        x, y, validation = data
+        fit = {"validation_data": validation, "epochs": epochs, "verbose": 0, **fit}
+        return tuner.search(x, y, **fit)
+
+    return run
+
+
+@needs_torch
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_long_search_begins_with_short_trials(long_search, data, capsys):
+    """It says so, hands out a model with its value, and a second search screens no more."""
+    tuner = long_search(verbose=2)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("Sampler: a Gaussian process")
+    assert lines[1].startswith("Pruner: the first 6 trials end after 4 of 20 epochs")
+    first, *_ = trials = tuner.study.trials
+    assert [one.state.name for one in trials[:6]] == ["PRUNED"] * 6
+    assert [one.user_attrs["epochs_run"] for one in trials[:6]] == [4] * 6
+    assert first.user_attrs["stop_reason"] == "pruned at epoch 4/20 by AutoPruner"
+    assert first.params == {name: middle(one) for name, one in first.distributions.items()}
+    x, y = data[2]
+    evaluated = tuner.best_model().evaluate(x, y, verbose=0, return_dict=True)
+    assert evaluated["accuracy"] == tuner.best_value
+    tuner.n_trials = 16
+    long_search(n_trials=16, verbose=2)
+    assert "Pruner:" not in capsys.readouterr().out
+
+
+def middle(range_):
+    """Return the middle of a range; with log=True that of its logarithm."""
+    if range_.log:
+        return pytest.approx((range_.low * range_.high) ** 0.5)
+    half = (range_.low + range_.high) / 2
+    return half // 1 if isinstance(range_, IntDistribution) else pytest.approx(half)
+
+
+@needs_torch
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"n_trials": 14},
+        {"n_trials": None, "timeout": 600},
+        {"timeout": 600},
+        {"epochs": 19},
+        {"terminator": 1},
+        {"sampler": "tpe"},
+        {"pruner": "wilcoxon"},
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_other_searches_train_the_first_trial_to_its_end(long_search, options):
+    """Those are short ones, those that may end before, and those whose user chose otherwise."""
+    tuner = long_search(stop_at=-1.0, **options)
+    assert isinstance(tuner.study.pruner, WilcoxonPruner)
+    ended = [one.state for one in tuner.study.trials if one.state.is_finished()]
+    assert ended == [TrialState.COMPLETE]
