@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from kerastune_optuna import _optuna
 from kerastune_optuna._search import space
 from kerastune_optuna._search.pruner import WilcoxonPruner
+from kerastune_optuna._study import RETRY_OF
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -67,7 +68,7 @@ class AutoPruner(optuna.pruners.BasePruner):
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Whether to end the trial."""
-        may_be_screened = trial.number < _COMPARED and self._has_just_begun(trial)
+        may_be_screened = _place_of(trial) < _COMPARED and self._has_just_begun(trial)
         if may_be_screened and _is_screened(study, trial):
             return True
         return self._wilcoxon.prune(study, trial)
@@ -79,16 +80,22 @@ class AutoPruner(optuna.pruners.BasePruner):
         return len(over) == 1
 
 
+def _place_of(trial: FrozenTrial) -> int:
+    """Return a trial's number; one that is run again has the place of the one that was cut off."""
+    place: int = trial.user_attrs.get(RETRY_OF, trial.number)
+    return place
+
+
 def _is_screened(study: optuna.Study, trial: FrozenTrial) -> bool:
     """Whether a trial ends with its beginning."""
     trials = study.get_trials(deepcopy=False)
     if any(one.state is TrialState.COMPLETE for one in trials):
         return False
-    if trial.system_attrs.get(_optuna.FIXED_PARAMS):
+    if trials[_place_of(trial)].system_attrs.get(_optuna.FIXED_PARAMS):
         return False
     if math.prod(map(space.size, trial.distributions.values())) < _LEAST_CONFIGURATIONS:
         return False
-    if trial.number < _SCREENED:
+    if _place_of(trial) < _SCREENED:
         return True
     last = max(trial.intermediate_values)
     begun = [one for one in trials if max(one.intermediate_values, default=-1) >= last]

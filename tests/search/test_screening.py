@@ -12,6 +12,7 @@ from optuna.trial import TrialState, create_trial
 from kerastune_optuna._search import auto
 from kerastune_optuna._search.pruner import WilcoxonPruner
 from kerastune_optuna._search.screening import AutoPruner
+from kerastune_optuna._study import RETRY_OF
 from tests.search.test_short_names import of_two_ranges
 
 needs_torch = pytest.mark.skipif(
@@ -83,6 +84,21 @@ def test_what_is_enqueued_goes_on():
     study = new_study()
     study.enqueue_trial({"rate": 0.5})
     assert [ran(study, value) for value in (0.5, 0.6, 0.4)] == [20, 20, 3]
+
+
+@pytest.mark.parametrize(("enqueued", "epochs"), [(False, 4), (True, 20)])
+def test_a_trial_that_is_run_again_ends_where_the_first_one_would(enqueued, epochs):
+    """A worker that died leaves a trial whose parameters are fixed, though no user chose them."""
+    study = new_study()
+    if enqueued:
+        study.enqueue_trial({"rate": 0.5})
+    cut_off = study.ask()
+    cut_off.suggest_float("rate", 0.0, 1.0)
+    study.tell(cut_off, state=TrialState.FAIL)
+    for _ in range(6):
+        study.tell(study.ask(), state=TrialState.FAIL)
+    study.enqueue_trial(cut_off.params, user_attrs={RETRY_OF: cut_off.number})
+    assert ran(study, 0.5) == epochs
 
 
 def test_a_space_of_few_configurations_is_tried_as_ever():
