@@ -143,7 +143,7 @@ def start_pruner(
         A line about a pruner that was chosen here, or None.
     """
     sampler = study.sampler
-    if given is None and isinstance(sampler, GPThenTPE) and sampler.screens:
+    if isinstance(sampler, GPThenTPE) and sampler.screens:
         study.pruner = pruner = AutoPruner(epochs)
         return pruner.line
     study.pruner = made_pruner(given, last_epoch)

@@ -63,7 +63,7 @@ class AutoPruner(optuna.pruners.BasePruner):
         """What a user may wonder about."""
         return (
             f"Pruner: the first {_SCREENED} trials end after {self._beginning} of {self._epochs} "
-            "epochs, and show where it is worth to train to the end"
+            "epochs, and of later ones those that begin best go on"
         )
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
