@@ -105,30 +105,34 @@ SEEDED = """
 from tests.conftest import PruneAt
 from tests.search.test_short_names import of_two_ranges
 from kerastune_optuna import OptunaTuner
+from kerastune_optuna._search import auto
 import numpy
 
+auto._LEAST_STEPS = 1  # else a training takes seconds
 x, y = numpy.zeros((48, 4), "float32"), numpy.zeros(48, "int64")
 tuner = OptunaTuner(
-    of_two_ranges, n_trials=13, seed=3, pruner=PruneAt(range(20)), directory={folder!r}
+    of_two_ranges, n_trials=15, seed=3, pruner={pruner}, directory={folder!r}
 )
-tuner.search(x, y, validation_data=(x, y), epochs=1000, batch_size=4, verbose=0)
+tuner.search(x, y, validation_data=(x, y), epochs=20, verbose=0)
 cards = [one for name, one in tuner.study.user_attrs.items() if name.startswith("card")]
-print([cards[0]["study"]["sampler"], *(trial.params for trial in tuner.study.trials)])
+trials = tuner.study.trials
+print([cards[0]["study"]["sampler"], *((one.params, one.state.name) for one in trials)])
 """
 
 
 @needs_torch
 @pytest.mark.slow
-def test_a_seed_fixes_the_trials_in_a_fresh_process(tmp_path):
+@pytest.mark.parametrize("pruner", ["PruneAt(range(20))", "None"])
+def test_a_seed_fixes_the_trials_in_a_fresh_process(tmp_path, pruner):
     """Two searches with the same seed, each in a process of its own, draw the same trials."""
     told = [
         subprocess.run(  # not by tests/warm.py: a fresh interpreter hashes texts anew
-            [sys.executable, "-c", SEEDED.format(folder=str(tmp_path / name))],
+            [sys.executable, "-c", SEEDED.format(folder=str(tmp_path / name), pruner=pruner)],
             capture_output=True,
             text=True,
             check=True,
         ).stdout.splitlines()[-1]
         for name in ("one", "two")
     ]
-    assert told[0].startswith("['GPThenTPE', {")
+    assert told[0].startswith("['GPThenTPE', ({")
     assert len(set(told)) == 1
