@@ -65,8 +65,8 @@ class GPThenTPE(GPSampler):
     Args:
         seed: For both.
         screens: Whether the first trials end after a few epochs. Then the first one of all lies in
-            the middle of the space, as in Google Vizier (Golovin et al., 2017), from which the
-            process learns more than from one more point at random (tests/benchmarks/README.md).
+            the middle of the space, as Ax begins, from which the process learns more than from one
+            more point at random (tests/benchmarks/README.md).
     """
 
     def __init__(self, seed: int | None, *, screens: bool = False) -> None:
