@@ -62,12 +62,13 @@ class OptunaTuner:
             trainings have fewer than 3,000 steps (if that can be told before: not where a function
             of the trial makes the data) or there are several objectives, "tpe" draws all.
         pruner: "wilcoxon", "median", "percentile", "halving", "hyperband", "none", or an Optuna
-            pruner. Default "wilcoxon", with p_threshold=0.2, which ends a trial whose curve is
-            worse than that of the best one: of these names it saved the most epochs for what it
-            lost in value. Where the sampler "auto" has a Gaussian process, trials 20 epochs or
-            more, `n_trials` is 15 or more, and no `timeout` or `terminator` may end the search
-            before, the default also ends the first six trials after a tenth of their epochs (four
-            at least), and the next ones that begin no better, until one is COMPLETE.
+            pruner. "wilcoxon", with p_threshold=0.2, ends a trial whose curve is worse than that
+            of the best one: of these names it saved the most epochs for what it lost in value.
+            Default None: as "wilcoxon"; and where the sampler "auto" has a Gaussian process, a
+            trial 20 epochs or more (all its trainings counted), `n_trials` is 15 or more, and no
+            `timeout` or `terminator` may end the search before, the first six trials also end after
+            a tenth of their epochs (four at least), and of the next six those that begin no better,
+            until one is COMPLETE. Enqueued trials are spared.
         terminator: After how many trials without a better value the search ends; or an object of
             which `should_terminate(study)` is asked after each trial. Default None: never.
         stop_at: A value of the objective that is good enough: once a trial came to it, no further

@@ -129,22 +129,27 @@ def made_pruner(given: BasePruner | str | None, epochs: int) -> BasePruner:
 
 
 def start_pruner(
-    study: optuna.Study, given: BasePruner | str | None, last_epoch: int, epochs: int
+    study: optuna.Study,
+    given: BasePruner | str | None,
+    n_trials: int | None,
+    epochs: int,
+    first: int = 0,
 ) -> str | None:
     """Give a study the pruner that goes with its sampler.
 
     Args:
         study: The study, with the sampler of the search that is about to begin.
         given: The user's pruner or its name, None for the default.
-        last_epoch: The number of a trial's last epoch.
+        n_trials: How many trials the study is to have; None for no limit.
         epochs: How many epochs a trial has.
+        first: The number of epochs before a trial's first one. Default 0.
 
     Returns:
         A line about a pruner that was chosen here, or None.
     """
     sampler = study.sampler
-    if isinstance(sampler, GPThenTPE) and sampler.screens:
-        study.pruner = pruner = AutoPruner(epochs)
+    if n_trials is not None and isinstance(sampler, GPThenTPE) and sampler.screens:
+        study.pruner = pruner = AutoPruner(n_trials, epochs, first)
         return pruner.line
-    study.pruner = made_pruner(given, last_epoch)
+    study.pruner = made_pruner(given, first + epochs)
     return None

@@ -12,19 +12,22 @@ from optuna.trial import TrialState
 from kerastune_optuna import _optuna
 from kerastune_optuna._search import space
 from kerastune_optuna._search.pruner import WilcoxonPruner
-from kerastune_optuna._study import RETRY_OF
+from kerastune_optuna._study import RETRY_OF, are_broken, has_diverged
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from optuna.trial import FrozenTrial
 
 # Chosen with tests/benchmarks/samplers.py, on recorded curves and on tasks of LCBench.
 _LEAST_TRIALS, _LEAST_EPOCHS = 15, 20  # of a search that begins with short trials, and of a trial
-_LEAST_CONFIGURATIONS = 50  # of a trial's parameters: of a few, each is tried once and counts
+_LEAST_CONFIGURATIONS = 50  # or twice the trials: each is tried once, so that what ends is lost
 _SCREENED = 6  # trials, none of which goes on
 _COMPARED = 12  # trials; those after them go on, so that a search hands out a model
 _BEST = 4  # of so many beginnings, the best one goes on
 _SHARE = 10  # a beginning is one epoch of so many
 _FEWEST_EPOCHS = 4  # of a beginning: after two, networks on digits and letters were taken wrongly
+_MOST = 0.25  # of a trial's epochs; the first validation may come later than this
 
 
 def may_screen(study: optuna.Study, n_trials: int | None, epochs: int) -> bool:
@@ -33,11 +36,12 @@ def may_screen(study: optuna.Study, n_trials: int | None, epochs: int) -> bool:
     Args:
         study: The study.
         n_trials: How many trials it is to have; None for no limit.
-        epochs: How many epochs a trial has.
+        epochs: How many epochs a trial has, all its trainings counted.
     """
     if n_trials is None or n_trials < _LEAST_TRIALS or epochs < _LEAST_EPOCHS:
         return False
-    return not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    trials = study.get_trials(deepcopy=False)
+    return len(trials) < _COMPARED and not any(one.state is TrialState.COMPLETE for one in trials)
 
 
 class AutoPruner(optuna.pruners.BasePruner):
@@ -46,15 +50,20 @@ class AutoPruner(optuna.pruners.BasePruner):
     A trial that trains to its end costs as much as ten beginnings, and a configuration that was
     drawn at random is seldom worth it. So the first six trials end after a tenth of their epochs,
     four at least; each of the next six goes on there if it is in the best quarter of all
-    beginnings. Once a trial is COMPLETE, WilcoxonPruner decides alone. A trial that was enqueued is
-    its user's choice, and goes on; so does one of a space of a few configurations.
+    beginnings. Once a trial is COMPLETE, WilcoxonPruner decides alone.
+
+    A trial that was enqueued is its user's choice, and goes on. So do all where configurations are
+    few, and once a trial broke a constraint or diverged: too few might be left to hand out a model.
 
     Args:
-        epochs: Of a trial.
+        n_trials: Of the study.
+        epochs: Of a trial, all its trainings counted.
+        first: The number of epochs before a trial's first one.
     """
 
-    def __init__(self, epochs: int) -> None:
-        self._epochs = epochs
+    def __init__(self, n_trials: int, epochs: int, first: int = 0) -> None:
+        self._fewest = max(_LEAST_CONFIGURATIONS, 2 * n_trials)
+        self._epochs, self._first = epochs, first
         self._beginning = max(_FEWEST_EPOCHS, epochs // _SHARE)
         self._wilcoxon = WilcoxonPruner()
 
@@ -62,47 +71,53 @@ class AutoPruner(optuna.pruners.BasePruner):
     def line(self) -> str:
         """What a user may wonder about."""
         return (
-            f"Pruner: the first {_SCREENED} trials end after {self._beginning} of {self._epochs} "
-            "epochs, and of later ones those that begin best go on"
+            f"Pruner: until a trial is COMPLETE, the first {_SCREENED} end after {self._beginning} "
+            f"of {self._epochs} epochs, and later ones that begin no better"
         )
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Whether to end the trial."""
-        may_be_screened = _place_of(trial) < _COMPARED and self._has_just_begun(trial)
-        if may_be_screened and _is_screened(study, trial):
+        is_early = trial.number < _COMPARED or RETRY_OF in trial.user_attrs
+        if is_early and self._has_just_begun(trial) and self._is_screened(study, trial):
             return True
         return self._wilcoxon.prune(study, trial)
 
     def _has_just_begun(self, trial: FrozenTrial) -> bool:
         """Whether the last report is the first one after the epochs of a beginning."""
-        epochs = sorted(trial.intermediate_values)
-        over = [epoch for epoch in epochs if epoch - epochs[0] + 1 >= self._beginning]
-        return len(over) == 1
+        ran = [epoch - self._first + 1 for epoch in trial.intermediate_values]
+        over = [epochs for epochs in ran if epochs >= self._beginning]
+        return len(over) == 1 and over[0] <= _MOST * self._epochs
+
+    def _is_screened(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Whether a trial ends with its beginning."""
+        trials = study.get_trials(deepcopy=False)
+        first = _first_of(trial, trials)
+        may_all_go_on = any(map(_allows_all, trials)) or first.number >= _COMPARED
+        if may_all_go_on or first.system_attrs.get(_optuna.FIXED_PARAMS):
+            return False
+        if math.prod(map(space.size, trial.distributions.values())) < self._fewest:
+            return False
+        return first.number < _SCREENED or _begins_badly(study, trial, trials)
 
 
-def _place_of(trial: FrozenTrial) -> int:
-    """Return a trial's number; one that is run again has the place of the one that was cut off."""
-    place: int = trial.user_attrs.get(RETRY_OF, trial.number)
-    return place
+def _first_of(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> FrozenTrial:
+    """Return the trial that was begun first, where workers that died left it to be run again."""
+    while (before := trial.user_attrs.get(RETRY_OF)) is not None:
+        trial = trials[before]
+    return trial
 
 
-def _is_screened(study: optuna.Study, trial: FrozenTrial) -> bool:
-    """Whether a trial ends with its beginning."""
-    trials = study.get_trials(deepcopy=False)
-    if any(one.state is TrialState.COMPLETE for one in trials):
-        return False
-    if trials[_place_of(trial)].system_attrs.get(_optuna.FIXED_PARAMS):
-        return False
-    if math.prod(map(space.size, trial.distributions.values())) < _LEAST_CONFIGURATIONS:
-        return False
-    if _place_of(trial) < _SCREENED:
-        return True
+def _allows_all(trial: FrozenTrial) -> bool:
+    return trial.state is TrialState.COMPLETE or are_broken(trial) or has_diverged(trial)
+
+
+def _begins_badly(study: optuna.Study, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
     last = max(trial.intermediate_values)
     begun = [one for one in trials if max(one.intermediate_values, default=-1) >= last]
     sign = -1 if study.direction is StudyDirection.MAXIMIZE else 1
     own = _best_until(last, trial, sign)
     rank = 1 + sum(_best_until(last, one, sign) < own for one in begun)
-    return rank > max(1, len(begun) / _BEST)
+    return math.isinf(own) or rank > len(begun) / _BEST
 
 
 def _best_until(last: int, trial: FrozenTrial, sign: int) -> float:

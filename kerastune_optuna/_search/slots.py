@@ -87,7 +87,7 @@ class Budget:
 
     @property
     def runs_all(self) -> bool:
-        """Whether nothing but a trial with a good value keeps it from running all its trials."""
+        """Whether it runs all its trials, unless one is good enough or the user stops it."""
         return self.deadline is None and self.ending.terminator is None
 
     def claim(self, study: optuna.Study, watch: Watch) -> Trial | None:

@@ -251,12 +251,12 @@ def search(
     comparable.claim(study, recipe, budget.n_trials)
     recipe = replace(recipe, keep_best=claim_keeping(study, recipe.keep_best))
     tidy(study, recipe)
-    is_for_all = pruner is None and budget.runs_all
-    screens = is_for_all and may_screen(study, budget.n_trials, recipe.epochs_of_a_trial)
+    n_trials, epochs = budget.n_trials, recipe.epochs_of_a_trial
+    screens = pruner is None and budget.runs_all and may_screen(study, n_trials, epochs)
     drawn, chosen = start_sampler(
         study, sampler, recipe.seed, recipe.steps_of_a_trial, screens=screens
     )
-    screened = start_pruner(study, pruner, recipe.last_epoch, recipe.epochs_of_a_trial)
+    screened = start_pruner(study, pruner, n_trials, epochs, recipe.last_epoch - epochs)
     start.lay_out(study)
     space, memory = room(study, budget.n_trials), Memory(share=1.0)
     of_data = bool(recipe.fit.functions)

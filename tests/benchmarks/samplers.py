@@ -41,6 +41,7 @@ from tests.benchmarks.spaces import SPACES, suggest
 
 OURS, BEFORE = "auto (our default)", "TPE, Wilcoxon 0.2 (our default before)"
 N_RANDOM = 600  # configurations a task, whose best and median are the measure
+N_TRIALS = 30  # of a search, for the pruner; the epochs are what ends it
 PARAMETERS = (  # of LCBench, in the order in which the surrogate takes them
     "batch_size",
     "learning_rate",
@@ -83,7 +84,7 @@ def named(sampler: str | None, pruner: Callable[[int], pruners.BasePruner]) -> P
 def ours(study: optuna.Study, seed: int, epochs: int) -> None:
     """Take the defaults of a search of many long trials."""
     start_sampler(study, None, seed, screens=True)
-    start_pruner(study, None, epochs, epochs)
+    start_pruner(study, None, N_TRIALS, epochs)
     study.sampler = learning(study.sampler, GOAL, constrained=False, may_repeat=False)
 
 

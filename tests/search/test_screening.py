@@ -12,7 +12,7 @@ from optuna.trial import TrialState, create_trial
 from kerastune_optuna._search import auto
 from kerastune_optuna._search.pruner import WilcoxonPruner
 from kerastune_optuna._search.screening import AutoPruner
-from kerastune_optuna._study import RETRY_OF
+from kerastune_optuna._study import RETRY_OF, record
 from tests.search.test_short_names import of_two_ranges
 
 needs_torch = pytest.mark.skipif(
@@ -20,15 +20,21 @@ needs_torch = pytest.mark.skipif(
 )
 
 
-def new_study(direction="maximize", epochs=20):
+def new_study(direction="maximize", epochs=20, n_trials=15, first=0):
     """Return an empty study, whose pruner screens trials of so many epochs."""
-    return optuna.create_study(direction=direction, pruner=AutoPruner(epochs))
+    pruner = AutoPruner(n_trials, epochs, first)
+    return optuna.create_study(direction=direction, pruner=pruner)
 
 
 def ran(study, value, epochs=20, *, interval=1, first=0, ask=None):
     """Run a trial whose reports all are a value, and return how many epochs it had."""
     trial = study.ask()
     (ask or (lambda one: one.suggest_float("rate", 0.0, 1.0)))(trial)
+    return ran_on(study, trial, value, epochs, interval=interval, first=first)
+
+
+def ran_on(study, trial, value, epochs=20, *, interval=1, first=0):
+    """Run a trial that has its parameters, and return how many epochs it had."""
     for epoch in range(first, first + epochs):
         if (epoch + 1) % interval == 0:
             trial.report(value, epoch)
@@ -92,13 +98,18 @@ def test_a_trial_that_is_run_again_ends_where_the_first_one_would(enqueued, epoc
     study = new_study()
     if enqueued:
         study.enqueue_trial({"rate": 0.5})
-    cut_off = study.ask()
-    cut_off.suggest_float("rate", 0.0, 1.0)
-    study.tell(cut_off, state=TrialState.FAIL)
-    for _ in range(6):
-        study.tell(study.ask(), state=TrialState.FAIL)
-    study.enqueue_trial(cut_off.params, user_attrs={RETRY_OF: cut_off.number})
-    assert ran(study, 0.5) == epochs
+    for again in (None, 0, 7):
+        if again is not None:
+            params = study.trials[again].params
+            study.enqueue_trial(params, user_attrs={RETRY_OF: again})
+        cut_off = study.ask()
+        cut_off.suggest_float("rate", 0.0, 1.0)
+        if again == 7:
+            break
+        study.tell(cut_off, state=TrialState.FAIL)
+        for _ in range(6):
+            study.tell(study.ask(), state=TrialState.FAIL)
+    assert ran_on(study, cut_off, 0.5) == epochs
 
 
 def test_a_space_of_few_configurations_is_tried_as_ever():
@@ -107,22 +118,50 @@ def test_a_space_of_few_configurations_is_tried_as_ever():
     assert ran(study, 0.5, ask=lambda trial: trial.suggest_int("layers", 1, 49)) == 20
     study = new_study()
     assert ran(study, 0.5, ask=lambda trial: trial.suggest_int("layers", 1, 50)) == 4
+    study = new_study(n_trials=26)
+    assert ran(study, 0.5, ask=lambda trial: trial.suggest_int("layers", 1, 50)) == 20
 
 
-@pytest.mark.parametrize(("interval", "short"), [(2, 6), (3, 6), (7, 14)])
-def test_with_seldom_validations_a_beginning_ends_at_one(interval, short):
-    """It is the first that lies four epochs after the first one, both counted."""
-    assert ran(new_study(), 0.5, interval=interval) == short
+@pytest.mark.parametrize(
+    "attrs",
+    [{"user_attrs": {record.DIVERGED: "loss"}}, {"constraints": {"size": 1.0}}],
+    ids=["diverged", "broke a constraint"],
+)
+def test_a_trial_that_came_to_nothing_ends_the_screening(attrs):
+    """There may be more of them: those that are left must give a model."""
+    study = new_study()
+    assert ran(study, 0.5) == 4
+    ended = create_trial(state=TrialState.PRUNED, user_attrs=attrs.get("user_attrs"))
+    for name, value in attrs.get("constraints", {}).items():
+        ended.set_constraint(name, value)
+    study.add_trial(ended)
+    assert ran(study, 0.4) == 20
+
+
+def test_the_first_of_many_workers_to_arrive_is_no_winner():
+    """Until four beginnings are there, none of a seventh trial or a later one goes on."""
+    study = new_study()
+    for _ in range(6):
+        study.ask()
+    assert [ran(study, value) for value in (0.1, 0.2, 0.3, 0.4)] == [4, 4, 4, 20]
+
+
+@pytest.mark.parametrize(("interval", "epochs"), [(2, 4), (3, 6), (7, 7), (11, 40)])
+def test_with_seldom_validations_a_beginning_ends_at_one(interval, epochs):
+    """Where the first one comes after a quarter of the epochs, there are no beginnings."""
+    assert ran(new_study(epochs=40), 0.5, 40, interval=interval) == epochs
 
 
 def test_epochs_are_counted_from_where_a_training_begins():
     """A training that begins at epoch 30 has a beginning, too."""
-    assert ran(new_study(), 0.5, first=30) == 4
+    assert ran(new_study(first=30), 0.5, first=30) == 4
 
 
 def test_values_that_are_not_finite_are_the_worst():
     """A trial of such values ends early, and is no hurdle to others."""
     study = begun(new_study(), (0.1, 0.2, float("nan"), float("inf"), 0.2, 0.1))
+    assert [ran(study, value) for value in (float("nan"), 0.3)] == [4, 20]
+    study = begun(new_study(), [float("nan")] * 6)
     assert [ran(study, value) for value in (float("nan"), 0.3)] == [4, 20]
 
 
@@ -166,7 +205,7 @@ def test_a_long_search_begins_with_short_trials(long_search, data, capsys):
     tuner = long_search(verbose=2)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("Sampler: a Gaussian process")
-    assert lines[1].startswith("Pruner: the first 6 trials end after 4 of 20 epochs")
+    assert lines[1].startswith("Pruner: until a trial is COMPLETE, the first 6 end after 4 of 20")
     first, *_ = trials = tuner.study.trials
     assert [one.state.name for one in trials[:6]] == ["PRUNED"] * 6
     assert [one.user_attrs["epochs_run"] for one in trials[:6]] == [4] * 6
