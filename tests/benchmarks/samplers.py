@@ -20,7 +20,7 @@ import statistics
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from datetime import date
 from functools import cache, partial
@@ -31,7 +31,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import optuna
 from optuna import pruners, samplers
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna._optuna import reports_of
 from kerastune_optuna._search import learning, made_pruner, start_pruner, start_sampler
@@ -81,11 +81,11 @@ def named(sampler: str | None, pruner: Callable[[int], pruners.BasePruner]) -> P
     return prepare
 
 
-def ours(study: optuna.Study, seed: int, epochs: int) -> None:
-    """Take the defaults of a search of many long trials."""
+def ours(study: optuna.Study, seed: int, epochs: int, known: Sequence[FrozenTrial] = ()) -> None:
+    """Take the defaults of a search of many long trials, which may know some of earlier searches."""
     start_sampler(study, None, seed, screens=True)
     start_pruner(study, None, N_TRIALS, epochs)
-    study.sampler = learning(study.sampler, GOAL, constrained=False, may_repeat=False)
+    study.sampler = learning(study.sampler, GOAL, constrained=False, may_repeat=False, known=known)
 
 
 def _tpe(seed: int) -> samplers.BaseSampler:

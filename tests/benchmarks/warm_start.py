@@ -22,7 +22,6 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from kerastune_optuna._search import learning, start_sampler
 from tests.benchmarks import samplers
 from tests.benchmarks.pruners import SPAWN
 
@@ -67,11 +66,7 @@ def prepare(
     known: Sequence[FrozenTrial] = (),
 ) -> None:
     """Give a study the defaults, configurations that go first, and trials that its sampler sees."""
-    samplers.ROWS[samplers.OURS](study, seed, epochs)
-    start_sampler(study, None, seed, screens=True)
-    study.sampler = learning(
-        study.sampler, samplers.GOAL, constrained=False, may_repeat=False, known=known
-    )
+    samplers.ours(study, seed, epochs, known)
     for params in first:
         study.enqueue_trial(params)
 

@@ -11,7 +11,7 @@ from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna._search import auto
 from kerastune_optuna._search.pruner import WilcoxonPruner
-from kerastune_optuna._search.screening import AutoPruner
+from kerastune_optuna._search.screening import AutoPruner, may_screen
 from kerastune_optuna._study import RETRY_OF, record
 from tests.search.test_short_names import of_two_ranges
 
@@ -83,6 +83,20 @@ def test_the_thirteenth_trial_goes_on_however_bad_it_is():
     study = begun(new_study())
     assert [ran(study, 0.1) for _ in range(6)] == [4] * 6
     assert ran(study, 0.0) == 20
+
+
+def test_a_study_that_is_past_its_first_trials_is_not_said_to_begin():
+    """After twelve trials none is screened, and after one that is COMPLETE none need be."""
+    study = new_study()
+    assert may_screen(study, 15, 20)
+    for _ in range(11):
+        study.tell(study.ask(), state=TrialState.FAIL)
+    assert may_screen(study, 15, 20)
+    study.tell(study.ask(), state=TrialState.FAIL)
+    assert not may_screen(study, 30, 20)
+    study = new_study()
+    study.tell(study.ask(), 0.5)
+    assert not may_screen(study, 15, 20)
 
 
 def test_what_is_enqueued_goes_on():
