@@ -82,7 +82,7 @@ def named(sampler: str | None, pruner: Callable[[int], pruners.BasePruner]) -> P
 
 
 def ours(study: optuna.Study, seed: int, epochs: int, known: Sequence[FrozenTrial] = ()) -> None:
-    """Take the defaults of a search of many long trials, which may know some of earlier searches."""
+    """Take the defaults of a search of many long trials, which may know those of another one."""
     start_sampler(study, None, seed, screens=True)
     start_pruner(study, None, N_TRIALS, epochs)
     study.sampler = learning(study.sampler, GOAL, constrained=False, may_repeat=False, known=known)
