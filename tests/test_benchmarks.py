@@ -29,3 +29,14 @@ def test_an_unknown_benchmark_is_an_error():
     assert done.returncode == 1
     assert done.stderr == f"No benchmark is called nosuch; pass {', '.join(NAMES)}.\n"
     assert done.stdout == ""
+
+
+@pytest.mark.slow
+def test_luck_is_measured():
+    """A search and a confirm() of models that draw their values at random come to a table."""
+    command = [sys.executable, "-m", "tests.benchmarks.luck", "1"]
+    done = subprocess.run(
+        command, cwd=FOLDER.parent.parent, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "\n| clear winners where there is none | " in done.stdout

@@ -135,10 +135,14 @@ class _Printed:
         self.release = release
 
     def lines(self) -> str:
-        """Return the whole lines that came since the last call."""
+        """Return the whole lines that came since the last call; or a part that stayed one."""
+        before = self._held
         self._read()
-        whole, end, self._held = self._held.rpartition(b"\n")
-        return _decoded(whole) if end else ""
+        if self._held == before:  # a question, say, that waits for its answer
+            whole, self._held = before, b""
+        else:
+            whole, _, self._held = self._held.rpartition(b"\n")
+        return _decoded(whole)
 
     def rest(self) -> str:
         """Return all that came since the last call, even if the last line is not whole."""

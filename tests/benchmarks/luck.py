@@ -60,12 +60,12 @@ def largest(n: int) -> float:
     return float(found)
 
 
-def confirmed(seed: int, model: keras.Model) -> Confirmation:
+def confirmed(seed: int) -> Confirmation:
     """Search and confirm once; return what was confirmed."""
 
     def build_model(trial: optuna.trial.BaseTrial) -> keras.Model:
         trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True)
-        return model
+        return Noisy()
 
     tuner = OptunaTuner(
         build_model,
@@ -89,8 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("repetitions", type=int, nargs="?", default=100)
     repetitions = parser.parse_args().repetitions
-    model = Noisy()
-    found = [confirmed(seed, model) for seed in range(repetitions)]
+    found = [confirmed(seed) for seed in range(repetitions)]
     covered = [low <= TRUTH <= high for one in found for low, high in [lucky(one).interval]]
     luck = statistics.fmean(one.luck for one in found)
     report(

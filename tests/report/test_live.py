@@ -36,12 +36,14 @@ import keras, numpy as np
 from tests.conftest import build_model
 from kerastune_optuna import OptunaTuner
 
-directory, n_trials, n_workers, seconds, killed = sys.argv[1], *map(int, sys.argv[2:])
+directory, n_trials, n_workers, seconds, killed, asking = sys.argv[1], *map(int, sys.argv[2:])
 
 def build(trial):
     trial.suggest_categorical("a choice of a very long name", ["first " * 20, "second " * 20])
     if trial.number % 10 == 1:
         print(f"trial {trial.number} is told of")
+    if trial.number == asking:
+        breakpoint()
     if trial.number == killed:
         os.write(2, b"the last words\\n")
         os.kill(os.getpid(), signal.SIGKILL)
@@ -81,11 +83,11 @@ class Screen:
         rows = self.do("capture-pane", "-p", "-J").rstrip().splitlines()
         return [row.rstrip() for row in rows]
 
-    def run(self, folder, n_workers=1, seconds=5, killed=-1):
+    def run(self, folder, n_workers=1, seconds=5, killed=-1, asking=-1):
         """Start the script below as a user would."""
         script = folder / "script.py"
         script.write_text(SCRIPT)
-        arguments = [folder / "tuning", 30, n_workers, seconds, killed]
+        arguments = [folder / "tuning", 30, n_workers, seconds, killed, asking]
         command = " ".join(map(str, [sys.executable, script, *arguments]))
         paths = f"PYTHONPATH={ROOT} TF_CPP_MIN_LOG_LEVEL=3"
         self.do("send-keys", f"clear; {paths} {command}", "Enter")
@@ -169,6 +171,19 @@ def test_the_display_stays_whole(n_workers, tmp_path):
     assert "left" not in drawn[1]
     assert drawn[4].startswith("search() was stopped. Call it with the same arguments")
     assert "^C" not in "".join(rows)
+
+
+@pytest.mark.slow
+def test_a_builder_may_ask_a_question(tmp_path):
+    """What breakpoint() asks in a builder is shown while it waits, and the answer is taken."""
+    with screen(tmp_path) as terminal:
+        terminal.run(tmp_path, seconds=0, asking=2)
+        rows = terminal.wait_for(lambda rows: "(Pdb)" in rows)
+        assert is_running(1)(rows)
+        terminal.do("send-keys", "trial.number + 40", "Enter")
+        terminal.wait_for(lambda rows: "42" in rows)
+        terminal.do("send-keys", "continue", "Enter")
+        terminal.wait_for(lambda rows: "the end" in rows)
 
 
 @pytest.mark.slow
