@@ -244,10 +244,10 @@ def _conclude(
     """
     trial, recipe, series = task.trial, task.recipe, task.series
     trial.set_user_attr(N_PARAMS, model.count_params())
-    recipe.constraints.take_time(trial, series.seconds)
+    recipe.constraints.take_time(trial, series.so_far.seconds)
     error = None
     if recipe.keep_best:
-        error = history.save(recipe.store, trial, series.rows, task.archive.folder)
+        error = history.save(recipe.store, trial, series.so_far.rows, task.archive.folder)
     task.archive.save_end(model)
     if not training.came_to_its_end:
         return _Outcome(training.state, error=error)

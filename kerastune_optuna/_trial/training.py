@@ -52,7 +52,7 @@ class Training:
         self.pruning = custom_fit.pruning_for(recipe.build_model, shown, objectives.watched)
         self.pruning.join(task.series)
         stop = StopOnRequest(self.pruning.break_off)
-        self.watch = Stopwatch(self.pruning, limit, task.series.seconds)
+        self.watch = Stopwatch(self.pruning, limit, task.series.so_far.seconds)
         self.best = custom_fit.best_for(self.pruning)
         self.logs = EpochLogs()
         boards = for_boards(self.of_user, task.trial, self.pruning)
