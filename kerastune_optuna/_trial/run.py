@@ -144,9 +144,9 @@ def _train_all(
     if (with_data := recipe.with_data_of(trial)) is not recipe and check:
         asked.check_ranges(recipe.build_model, trial)
     with scratch() as folder:
-        is_used = recipe.backup_every is not None
-        archive = Archive(trial, recipe.store, str(folder), is_used=is_used)
-        archive.open(series)
+        archive = Archive(trial, recipe.store, folder)
+        if recipe.backup_every is not None:
+            archive.open(series)
         task, outcome = Task(study, trial, with_data, series, archive, memory.traced), None
         while outcome is None:
             # Where a trial has only one training, the worker releases what it leaves in memory.
@@ -185,7 +185,8 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
     _take(task, training, model, lesson)
     _note_divergence(task, training.pruning)
     if training.came_to_its_end and not series.is_over:
-        task.archive.save_between(series, training.pruning.state())
+        if task.recipe.backup_every is not None:
+            task.archive.save_between(series, training.pruning.state())
         return None
     # Keras leaves this False where the model's own steps call its layers, never the model.
     model.built = True
