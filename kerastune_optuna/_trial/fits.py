@@ -107,11 +107,6 @@ class Fits(keras.callbacks.Callback):
             one.on_train_begin(logs)
         self._is_resumed = bool(self._logs.rows)
 
-    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Pass on the batch."""
-        for one in self._seeing:
-            one.on_train_batch_end(batch, logs)
-
     def on_test_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Pass on that an epoch is validated."""
         for one in self._seeing:
