@@ -30,8 +30,7 @@ from kerastune_optuna._trial.archive import Archive, chain, state_in, unpack
 from kerastune_optuna._trial.callbacks import BestWeights, PruningCallback
 from kerastune_optuna._trial.custom_fit import OwnPruning
 from kerastune_optuna._trial.history import EpochLogs
-from kerastune_optuna._trial.stop import SOON
-from kerastune_optuna._trial.stopwatch import Stopwatch
+from kerastune_optuna._trial.stop import SOON, Stopwatch
 from kerastune_optuna._trial.trainings import Series
 from kerastune_optuna._trial.variables import checksum, lacks_variables, make_again
 

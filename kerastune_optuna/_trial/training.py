@@ -26,8 +26,7 @@ from kerastune_optuna._trial.hparams import for_boards
 from kerastune_optuna._trial.kept import may_keep_end
 from kerastune_optuna._trial.recipe import Lesson, Recipe
 from kerastune_optuna._trial.rehearsal import make_ready_to_keep, names_of_metrics
-from kerastune_optuna._trial.stop import StopOnRequest
-from kerastune_optuna._trial.stopwatch import Stopwatch
+from kerastune_optuna._trial.stop import StopOnRequest, Stopwatch
 from kerastune_optuna._trial.trainings import Series
 from kerastune_optuna._trial.user_callbacks import may_add_metrics
 
