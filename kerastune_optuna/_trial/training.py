@@ -26,6 +26,7 @@ from kerastune_optuna._trial.hparams import for_boards
 from kerastune_optuna._trial.kept import may_keep_end
 from kerastune_optuna._trial.recipe import Lesson, Recipe
 from kerastune_optuna._trial.rehearsal import make_ready_to_keep, names_of_metrics
+from kerastune_optuna._trial.steps import has_own
 from kerastune_optuna._trial.stop import StopOnRequest, Stopwatch
 from kerastune_optuna._trial.trainings import Series
 from kerastune_optuna._trial.user_callbacks import may_add_metrics
@@ -121,10 +122,9 @@ def make_ready(model: keras.Model, lesson: Lesson, training: Training, *, check:
 
 def _check_targets(model: keras.Model, lesson: Lesson) -> None:
     """Raise where the loss gets no targets: Keras's own error does not say so."""
-    kind, usual, loss = type(model), keras.Model, model.loss
-    is_own = (kind.train_step, kind.compute_loss) != (usual.train_step, usual.compute_loss)
-    compares = isinstance(loss, str) or callable(loss)  # of several losses some may need no targets
-    if not compares or is_own:
+    loss = model.loss  # of several losses some may need no targets
+    compares = isinstance(loss, str) or callable(loss)
+    if not compares or has_own(model, "train_step", "compute_loss"):
         return
     if lacks_targets(lesson.fit.x, lesson.fit.y):
         pair = " x= is a pair, which Model.fit takes for two inputs." * _is_pair(lesson.fit.x)
@@ -147,7 +147,7 @@ def _is_pair(x: Any) -> bool:
 
 def _check_objectives(model: keras.Model, lesson: Lesson) -> None:
     """Raise before any training where the model will not log an objective."""
-    own_step = type(model).train_step is not keras.Model.train_step
+    own_step = has_own(model, "train_step")
     metrics = [
         one for one in lesson.recipe.objectives.metrics if one.needs_validation or not own_step
     ]
