@@ -52,9 +52,6 @@ class Fits(keras.callbacks.Callback):
             fit cannot be resumed alone, since its weights come from the fits before it.
     """
 
-    # Without this, Keras waits for each batch, to read its logs from the device.
-    async_safe = True
-
     def __init__(
         self,
         logs: EpochLogs,
