@@ -42,7 +42,7 @@ class EpochLogs(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Add a row, with what the callbacks before this one put into the logs."""
-        row = {name: _plain(value) for name, value in (logs or {}).items()}
+        row = {name: plain(value) for name, value in (logs or {}).items()}
         self.rows.append({"epoch": epoch, **row})
 
     def resume(self, rows: Sequence[Row]) -> None:
@@ -87,7 +87,7 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> list[R
     metas = optuna.artifacts.get_all_artifact_meta(trial, storage=storage)
     ids = [meta.artifact_id for meta in metas if meta.filename == _FILE]
     with scratch() as folder:
-        path = Path(folder, _FILE)
+        path = folder / _FILE
         # A trial that ran twice has two records, and the earlier file may be gone.
         if not any(fetch(store, one, path) for one in reversed(ids)):
             return []
@@ -102,8 +102,8 @@ def discard(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> Non
             remove(store, meta.artifact_id)
 
 
-def _plain(value: Any) -> Any:
-    """Return a value of the logs in a form that JSON and CSV hold."""
+def plain(value: Any) -> Any:
+    """Return a value in a form that JSON, CSV and TensorBoard hold."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     return value if isinstance(value, int | float | str) else str(value)

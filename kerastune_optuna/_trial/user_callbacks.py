@@ -47,7 +47,8 @@ def check_callbacks(callbacks: Sequence[Any]) -> None:
 
 
 def _check_kind(callback: object) -> None:
-    if isinstance(callback, type) or not _is_known(callback):
+    is_known = isinstance(callback, keras.callbacks.Callback) or callable(callback)
+    if isinstance(callback, type) or not is_known:
         raise ArgumentTypeError(
             f"callbacks holds {callback!r}, which is no keras Callback. Pass instances, or "
             "functions that take the trial and return one."
@@ -95,10 +96,6 @@ def of_builder(
 def may_add_metrics(callbacks: Sequence[Any]) -> bool:
     """Whether the epoch logs may get names that the model does not know of."""
     return any(not _leaves_logs_alone(callback) for callback in callbacks)
-
-
-def _is_known(callback: object) -> bool:
-    return isinstance(callback, keras.callbacks.Callback) or callable(callback)
 
 
 def _leaves_logs_alone(callback: object) -> bool:

@@ -46,7 +46,7 @@ def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
         WeightsError: The model cannot be saved, or the store cannot be written.
     """
     with scratch() as folder:
-        path = Path(folder, f"trial_{trial.number:04d}{_SUFFIX}")
+        path = folder / f"trial_{trial.number:04d}{_SUFFIX}"
         try:
             with telling_room(str(folder), size_of(model)):
                 keras.saving.save_weights(model, path, objects_to_skip=_optimizers(model))
@@ -72,7 +72,7 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: ke
         WeightsError: The trial kept no weights, or they are damaged.
     """
     with scratch() as folder:
-        path = Path(folder, f"weights{_SUFFIX}")
+        path = folder / f"weights{_SUFFIX}"
         if (wrong := _wrong(store, storage, trial, path)) is not None:
             raise WeightsError(wrong)
         try:
@@ -127,7 +127,7 @@ def let_files_be_whole(model: keras.Model) -> None:
 def are_whole(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> bool:
     """Whether the weights of a trial are there and undamaged."""
     with scratch() as folder:
-        return _wrong(store, storage, trial, Path(folder, "weights")) is None
+        return _wrong(store, storage, trial, folder / "weights") is None
 
 
 def discard(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> None:
