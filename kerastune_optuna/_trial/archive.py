@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import keras
 import numpy as np
+import optuna
+from numpy.typing import NDArray
 from optuna.exceptions import UpdateFinishedTrialError
 
 from kerastune_optuna import _optuna
@@ -34,11 +37,6 @@ from kerastune_optuna._storage import (
 from kerastune_optuna._study import BACKUP, BEGIN, END
 from kerastune_optuna._trial.frozen import FROZEN, complete, share
 from kerastune_optuna._trial.trainings import Series
-
-if TYPE_CHECKING:
-    import keras
-    import optuna
-    from numpy.typing import NDArray
 
 _STATE, _SERIES = "state.json", "series.npz"
 _TRAINS_FOR = 10  # the next backup waits so many times as long as a failed one took

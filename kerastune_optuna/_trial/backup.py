@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
+import optuna
+from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._backend import begin_at, generators, optimizer_of, set_generators
@@ -33,10 +35,6 @@ from kerastune_optuna._trial.history import EpochLogs
 from kerastune_optuna._trial.stop import SOON, Stopwatch
 from kerastune_optuna._trial.trainings import Series
 from kerastune_optuna._trial.variables import checksum, lacks_variables, make_again
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial
 
 _BEST = "best.weights.h5"
 _SHARE = 0.02  # the part of the time for backups that only an interrupt would make use of

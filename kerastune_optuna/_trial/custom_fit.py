@@ -6,22 +6,18 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
+import optuna
+from optuna.trial import BaseTrial
 
 from kerastune_optuna import _check, _optuna, _signals
 from kerastune_optuna._exceptions import BuilderError, MetricNotFoundError, is_fatal
-from kerastune_optuna._study import record
+from kerastune_optuna._study import Objective, record
 from kerastune_optuna._trial.batches import batched
 from kerastune_optuna._trial.callbacks import BestWeights, Logs, PruningCallback
 from kerastune_optuna._trial.fits import Fits, TrainingOver
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import BaseTrial
-
-    from kerastune_optuna._study import Objective
 
 _DEFAULT = "val_accuracy"  # the objective of a tuner that is given none
 

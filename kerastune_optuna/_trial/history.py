@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
 
 from kerastune_optuna._exceptions import StorageError, WeightsError
 from kerastune_optuna._scratch import scratch
@@ -20,10 +22,6 @@ from kerastune_optuna._storage import (
     remove,
     upload,
 )
-
-if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
-    from optuna.trial import FrozenTrial
 
 _FILE = "history.csv"  # optuna-dashboard shows files that end so as tables
 Row: TypeAlias = dict[str, Any]

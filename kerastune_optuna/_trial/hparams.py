@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
+import optuna
 
 from kerastune_optuna import _check
+from kerastune_optuna._trial.callbacks import PruningCallback
 from kerastune_optuna._trial.history import plain
-
-if TYPE_CHECKING:
-    import optuna
-
-    from kerastune_optuna._trial.callbacks import PruningCallback
 
 
 class HParams(keras.callbacks.Callback):

@@ -7,10 +7,11 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import optuna
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
@@ -23,9 +24,6 @@ from kerastune_optuna._trial.custom_fit import trains_itself
 from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
 from kerastune_optuna._trial.variables import make_again, remember, unbuildable
 from kerastune_optuna._trial.weights import UnfitWeightsError
-
-if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
 
 LARGEST_STATE = 1 << 30  # bytes: a larger model keeps no state to be trained on from
 _OF_A_STATE = 4  # times the weights: the last ones, two slots of an optimizer, the best ones

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 
 from kerastune_optuna._signals import requested
-
-if TYPE_CHECKING:
-    from kerastune_optuna._trial.callbacks import PruningCallback
+from kerastune_optuna._trial.callbacks import PruningCallback
 
 SOON = 2.0  # seconds for which a signal waits for the end of an epoch
 

@@ -6,13 +6,12 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import keras
 
 from kerastune_optuna._study import Objective, derive, record
 from kerastune_optuna._trial.state import State, give_back
-
-if TYPE_CHECKING:
-    import keras
 
 # The column of a history with the number of the training, where there are several.
 TRAINING = "training"

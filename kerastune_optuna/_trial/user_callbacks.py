@@ -5,15 +5,13 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
+import optuna
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
-
-if TYPE_CHECKING:
-    import optuna
 
 # The attribute in which Keras's own callbacks keep the file or the folder that they write.
 _FILES = {keras.callbacks.CSVLogger: "filename", keras.callbacks.ModelCheckpoint: "filepath"}

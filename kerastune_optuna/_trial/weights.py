@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._backend import optimizer_of
@@ -25,10 +27,6 @@ from kerastune_optuna._storage import (
 from kerastune_optuna._study import record
 from kerastune_optuna._trial import architecture, frozen, state
 from kerastune_optuna._trial.variables import checksum, lacks_variables, scope_of
-
-if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
-    from optuna.trial import FrozenTrial
 
 _SUFFIX = ".weights.h5"  # Keras saves weights only under names that end so
 
