@@ -84,11 +84,7 @@ class Archive:
         if is_there and (state := state_in(self.folder)) is not None:
             series.resume(state["series"], self._weights())
         elif records:
-            print(
-                f"The backup of trial {self.trial.number} is lost or damaged: it starts anew",
-                file=sys.stderr,  # whatever verbose says: it is not progress
-                flush=True,
-            )
+            _print(f"The backup of trial {self.trial.number} is lost or damaged: it starts anew")
 
     def _weights(self) -> list[NDArray[Any]] | None:
         path = self.folder / _SERIES
@@ -151,10 +147,8 @@ class Archive:
         with scratch() as folder:
             packed = self._packed(folder)
             record = {"id": self._name, "sha256": digest(packed), "previous": last}
-            if not self._let_know(record):
-                return  # the storage is away: the last backup stays the one that counts
-            if not self._put(packed):
-                return
+            if not (self._let_know(record) and self._put(packed)):
+                return  # what it needs is away: the last backup stays the one that counts
         self._record, self._name, self._is_prepared = record, _new_name(), False
         with one_try(), suppress(Exception):  # of any store; the next backup removes what is left
             for one in chain(last):
@@ -195,20 +189,13 @@ class Archive:
                 raise
             now = time.monotonic()
             self._waits_until = now + _TRAINS_FOR * (now - began)
-            self._tell(error)
+            if not self._is_behind:  # else that is told already
+                number = self.trial.number
+                _print(f"Trial {number} could not be backed up, and goes on: {reason(error)}")
+            self._is_behind = True
             return False
         self._is_behind = False
         return True
-
-    def _tell(self, error: Exception) -> None:
-        """Print that the store does not answer, once until it answers again."""
-        if not self._is_behind:
-            print(
-                f"Trial {self.trial.number} could not be backed up, and goes on: {reason(error)}",
-                file=sys.stderr,  # whatever verbose says: it is not progress
-                flush=True,
-            )
-        self._is_behind = True
 
     def _let_know(self, record: Mapping[str, Any]) -> bool:
         """Write into the trial where its backup will be; False where the storage is away."""
@@ -222,6 +209,10 @@ class Archive:
                 raise
             return False
         return True
+
+
+def _print(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # whatever verbose says: it is not progress
 
 
 def unpack(store: StoreSource, record: Mapping[str, Any], folder: Path) -> bool:
