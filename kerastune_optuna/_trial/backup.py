@@ -34,7 +34,7 @@ from kerastune_optuna._trial.custom_fit import OwnPruning
 from kerastune_optuna._trial.history import EpochLogs
 from kerastune_optuna._trial.stop import SOON, Stopwatch
 from kerastune_optuna._trial.trainings import Series
-from kerastune_optuna._trial.variables import checksum, lacks_variables, make_again
+from kerastune_optuna._trial.variables import checksum, lacks_variables, make_again, optimizers
 
 _BEST = "best.weights.h5"
 _SHARE = 0.02  # the part of the time for backups that only an interrupt would make use of
@@ -100,7 +100,7 @@ class Backup(keras.callbacks.BackupAndRestore):
         except Exception as error:  # Keras raises many kinds for weights that do not fit
             raise UnfitBackupError from error
         self.pruning.resume(state)
-        self.logs.resume(state["logs"])
+        self.logs.rows = state["logs"]
         self.watch.resume(state.get("seconds", 0.0))  # which older backups do not have
 
     def _restore(self, state: Mapping[str, Any]) -> None:
@@ -109,7 +109,8 @@ class Backup(keras.callbacks.BackupAndRestore):
             make_again(self.model, {"shapes": state["shapes"], "batch": batch})
         # Keras leaves this False where the model's own steps call its layers, never the model.
         self.model.built = True
-        if any(map(self._is_unbuilt_optimizer, vars(self.model).values())):
+        others = [one for one in optimizers(self.model) if one is not optimizer_of(self.model)]
+        if not all(one.built for one in others):
             # Keras builds only the compiled optimizer, and skips the state of others in silence.
             raise ValueError("the model holds optimizers of its own")
         has_best = self._path(_BEST).exists()
@@ -128,11 +129,6 @@ class Backup(keras.callbacks.BackupAndRestore):
         self.fit.skip(state["epochs_run"])
         if "chance" in state:  # which older backups do not have, nor the generators
             set_generators(state["chance"])
-
-    def _is_unbuilt_optimizer(self, value: object) -> bool:
-        if not isinstance(value, keras.optimizers.Optimizer) or value is optimizer_of(self.model):
-            return False
-        return not value.built
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Save a backup at an interrupt, or when one is due; prepare one where that is cheap."""

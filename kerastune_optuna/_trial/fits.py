@@ -20,23 +20,16 @@ class TrainingOver(BaseException):
     """
 
 
-class Gate(keras.callbacks.Callback):
-    """Let no further fit begin once the training is over.
+def gate(begin_fit: Callable[[], None]) -> keras.callbacks.Callback:
+    """Return a callback that lets no further fit begin once the training is over.
 
-    Keras looks at `stop_training` only after a batch, and forgets it when a fit begins. The Gate
+    Keras looks at `stop_training` only after a batch, and forgets it when a fit begins. The gate
     comes before all other callbacks, so that none of them hears of a fit that does not begin.
 
     Args:
         begin_fit: Called as a fit begins; it raises TrainingOver where none may.
     """
-
-    def __init__(self, begin_fit: Callable[[], None]) -> None:
-        super().__init__()
-        self._begin_fit = begin_fit
-
-    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Ask whether this fit may begin."""
-        self._begin_fit()
+    return keras.callbacks.LambdaCallback(on_train_begin=lambda logs=None: begin_fit())
 
 
 class Fits(keras.callbacks.Callback):

@@ -43,10 +43,6 @@ class EpochLogs(keras.callbacks.Callback):
         row = {name: plain(value) for name, value in (logs or {}).items()}
         self.rows.append({"epoch": epoch, **row})
 
-    def resume(self, rows: Sequence[Row]) -> None:
-        """Go on from the rows of an earlier training."""
-        self.rows = list(rows)
-
 
 def save(
     store: StoreSource, trial: optuna.Trial, rows: Sequence[Row], folder: Path

@@ -170,7 +170,7 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
     _note_epochs(task, lesson.fit)
     training = Training(task, lesson)
     make_ready(model, lesson, training, check=check)
-    if check and series.number == 0:
+    if check:
         _warn_of_holes(task.recipe.fit)
     if series.number == 0 and _breaks_constraints(trial, model, lesson):
         return _Outcome(TrialState.PRUNED)

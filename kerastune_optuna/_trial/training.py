@@ -20,7 +20,7 @@ from kerastune_optuna._trial.backup import Backup, BackupOfFits
 from kerastune_optuna._trial.batches import batched
 from kerastune_optuna._trial.callbacks import BestWeights, PruningCallback
 from kerastune_optuna._trial.custom_fit import BestOfFits, OwnPruning
-from kerastune_optuna._trial.fits import Fits, Gate
+from kerastune_optuna._trial.fits import Fits, gate
 from kerastune_optuna._trial.history import EpochLogs
 from kerastune_optuna._trial.hparams import for_boards
 from kerastune_optuna._trial.kept import may_keep_end
@@ -69,7 +69,7 @@ class Training:
         self.callbacks = [*ends, *ours, *backups]
         if isinstance(self.pruning, OwnPruning):
             self.pruning.fits = Fits(self.logs, ours, of_first=backups)
-            self.callbacks = [Gate(self.pruning.begin_fit), *ends, self.pruning.fits]
+            self.callbacks = [gate(self.pruning.begin_fit), *ends, self.pruning.fits]
 
     def fit(self, model: keras.Model) -> None:
         """Train the model, by the builder's own fit where it has one."""

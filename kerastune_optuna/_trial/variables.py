@@ -99,6 +99,11 @@ def unbuildable(model: keras.Model) -> BuilderError:
     )
 
 
+def optimizers(model: keras.Model) -> list[keras.optimizers.Optimizer]:
+    """Return the optimizers of a model: the compiled one, and those that its own steps use."""
+    return [one for one in vars(model).values() if isinstance(one, keras.optimizers.Optimizer)]
+
+
 def scope_of(model: keras.Model) -> AbstractContextManager[Any]:
     """Return the scope of a model's strategy, to which its variables belong."""
     strategy = strategy_of(model)

@@ -26,7 +26,7 @@ from kerastune_optuna._storage import (
 )
 from kerastune_optuna._study import record
 from kerastune_optuna._trial import architecture, frozen, state
-from kerastune_optuna._trial.variables import checksum, lacks_variables, scope_of
+from kerastune_optuna._trial.variables import checksum, lacks_variables, optimizers, scope_of
 
 _SUFFIX = ".weights.h5"  # Keras saves weights only under names that end so
 
@@ -47,7 +47,7 @@ def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
         path = folder / f"trial_{trial.number:04d}{_SUFFIX}"
         try:
             with telling_room(str(folder), size_of(model)):
-                keras.saving.save_weights(model, path, objects_to_skip=_optimizers(model))
+                keras.saving.save_weights(model, path, objects_to_skip=optimizers(model))
             _optuna.set_attr(trial, record.VARIABLES, checksum(model))
             architecture.put(path, model)
             state.put(path, model)
@@ -74,7 +74,7 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: ke
         if (wrong := _wrong(store, storage, trial, path)) is not None:
             raise WeightsError(wrong)
         try:
-            keras.saving.load_weights(model, path, objects_to_skip=_optimizers(model))
+            keras.saving.load_weights(model, path, objects_to_skip=optimizers(model))
         except Exception as error:  # Keras raises many kinds for weights that do not fit
             raise UnfitWeightsError(
                 f"The weights of trial {trial.number} do not fit the model that build_model "
@@ -97,11 +97,6 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: ke
             "those that were trained. Make all layers in the model's __init__, or call the model "
             "once on data in build_model, as in model(x[:1]), and search again."
         )
-
-
-def _optimizers(model: keras.Model) -> list[keras.optimizers.Optimizer]:
-    """Return the optimizers of a model: the compiled one, and those that its own steps use."""
-    return [one for one in vars(model).values() if isinstance(one, keras.optimizers.Optimizer)]
 
 
 def let_files_be_whole(model: keras.Model) -> None:
