@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from optuna.trial import BaseTrial
 
 from kerastune_optuna._backend import set_all
