@@ -18,7 +18,6 @@ from kerastune_optuna._study import Home, Objective, Objectives, record, seed_of
 from kerastune_optuna._trial import (
     EpochLogs,
     Fits,
-    Gate,
     Recipe,
     StopOnRequest,
     TrainingOver,
@@ -27,6 +26,7 @@ from kerastune_optuna._trial import (
     build_again,
     check_steps,
     custom_fit,
+    gate,
 )
 from kerastune_optuna._workers import card, shown_once
 
@@ -68,7 +68,7 @@ def train(
     fits = Fits(until, [until])
     callbacks = [*own.callbacks, until]
     if custom_fit.trains_itself(recipe.build_model):
-        callbacks = [Gate(until.begin_fit), *own.callbacks, fits]
+        callbacks = [gate(until.begin_fit), *own.callbacks, fits]
     own.make_ready(model, [*callbacks, StopOnRequest()])  # a trial has one, which acts on batches
     keywords = {**own.fit.as_keywords(), "verbose": verbose, "callbacks": callbacks}
     came = custom_fit.train(recipe.build_model, trial, keywords, model, lambda: until.is_over)

@@ -10,8 +10,8 @@ from kerastune_optuna._trial.custom_fit import trains_itself as trains_itself
 from kerastune_optuna._trial.custom_fit import worth as worth
 from kerastune_optuna._trial.deletion import settle as settle
 from kerastune_optuna._trial.fits import Fits as Fits
-from kerastune_optuna._trial.fits import Gate as Gate
 from kerastune_optuna._trial.fits import TrainingOver as TrainingOver
+from kerastune_optuna._trial.fits import gate as gate
 from kerastune_optuna._trial.history import EpochLogs as EpochLogs
 from kerastune_optuna._trial.history import Row as Row
 from kerastune_optuna._trial.kept import LARGEST_STATE as LARGEST_STATE

@@ -7,12 +7,16 @@ import shutil
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import keras
 import numpy as np
+import optuna
+from numpy.typing import NDArray
 from optuna.exceptions import UpdateFinishedTrialError
 
 from kerastune_optuna import _optuna
@@ -34,15 +38,15 @@ from kerastune_optuna._study import BACKUP, BEGIN, END
 from kerastune_optuna._trial.frozen import FROZEN, complete, share
 from kerastune_optuna._trial.trainings import Series
 
-if TYPE_CHECKING:
-    import keras
-    import optuna
-    from numpy.typing import NDArray
-
 _STATE, _SERIES = "state.json", "series.npz"
 _TRAINS_FOR = 10  # the next backup waits so many times as long as a failed one took
 
 
+def _new_name() -> str:
+    return f"{uuid.uuid4()}.backup"
+
+
+@dataclass
 class Archive:
     """Keep the backups of a trial in the store, each as one file under a new name.
 
@@ -53,45 +57,34 @@ class Archive:
         trial: The trial that is trained; it may be the retry of another.
         store: Where weights are kept.
         folder: Where files are prepared.
-        is_used: Whether backups are wanted at all.
     """
 
-    def __init__(
-        self, trial: optuna.Trial, store: StoreSource, folder: str, *, is_used: bool
-    ) -> None:
-        self._is_used = is_used
-        self.folder = Path(folder)
-        self.error: WeightsError | None = None
-        self._trial = trial
-        self._store = store
-        self._record: dict[str, Any] | None = None
-        # The file name of the next backup. After a failure it stays the same, so that the next
-        # attempt overwrites what the store may hold in part.
-        self._name = _new_name()
-        self._is_prepared = False
-        self.holds_end = (
-            False  # whether what was prepared is the state that the training ended with
-        )
-        self._is_behind = False  # whether the last backup could not be saved
-        self._waits_until = 0.0  # when a backup may be saved again, on the monotonic clock
-
-    @property
-    def state(self) -> dict[str, Any] | None:
-        """The state in the last backup; None where there is no backup."""
-        return state_in(self.folder)
+    trial: optuna.Trial
+    store: StoreSource
+    folder: Path
+    error: WeightsError | None = None
+    holds_end: bool = False  # whether what was prepared is the state that the training ended with
+    # The file name of the next backup. After a failure it stays the same, so that the next attempt
+    # overwrites what the store may hold in part.
+    _name: str = field(default_factory=_new_name)
+    _record: Mapping[str, Any] | None = None
+    _is_prepared: bool = False
+    _is_behind: bool = False  # whether the last backup could not be saved
+    _waits_until: float = 0.0  # when a backup may be saved again, on the monotonic clock
 
     def open(self, series: Series) -> None:
         """Unpack the last whole backup, and let the series go on from the trainings in it.
 
         The extension of another trial begins with the state that the other trial ended with.
         """
-        if not self._is_used:
-            return
-        self._record, begin = (_recorded(self._trial, attr) for attr in (BACKUP, BEGIN))
-        records = [*chain(self._record), *chain(begin)]
-        if not records or not self._unpack(records):
-            return
-        series.resume((self.state or {})["series"], self._weights())
+        attrs = _optuna.as_known(self.trial).system_attrs
+        self._record = attrs.get(BACKUP)
+        records = [*chain(self._record), *chain(attrs.get(BEGIN))]
+        is_there = any(unpack(self.store, one, self.folder) for one in records)
+        if is_there and (state := state_in(self.folder)) is not None:
+            series.resume(state["series"], self._weights())
+        elif records:
+            _print(f"The backup of trial {self.trial.number} is lost or damaged: it starts anew")
 
     def _weights(self) -> list[NDArray[Any]] | None:
         path = self.folder / _SERIES
@@ -123,7 +116,7 @@ class Archive:
                 do()
         except Exception as error:  # layers of the user and stores of any kind raise anything
             self.error = WeightsError(
-                f"Trial {self._trial.number} could not be backed up: {type(error).__name__}: "
+                f"Trial {self.trial.number} could not be backed up: {type(error).__name__}: "
                 f"{error}. Its result is kept. Make room, mend the layer or the store, or pass "
                 "backup_every=None."
             )
@@ -145,24 +138,21 @@ class Archive:
                 np.savez(self.folder / _SERIES, *known)
             return {"reports": last["reports"], "series": series.state()}
 
-        if self._is_used:
-            self.prepare(write)
-            self.save()
+        self.prepare(write)
+        self.save()
 
     def _pack(self) -> None:
         """Put the working files into the store as one file, which the trial names before."""
         last = self._record
         with scratch() as folder:
-            packed = self._packed(Path(folder))
+            packed = self._packed(folder)
             record = {"id": self._name, "sha256": digest(packed), "previous": last}
-            if not self._let_know(record):
-                return  # the storage is away: the last backup stays the one that counts
-            if not self._put(packed):
-                return
+            if not (self._let_know(record) and self._put(packed)):
+                return  # what it needs is away: the last backup stays the one that counts
         self._record, self._name, self._is_prepared = record, _new_name(), False
         with one_try(), suppress(Exception):  # of any store; the next backup removes what is left
             for one in chain(last):
-                remove(self._store, one["id"])
+                remove(self.store, one["id"])
             self._record = {**record, "previous": None}
 
     def _packed(self, folder: Path) -> Path:
@@ -173,13 +163,13 @@ class Archive:
 
         def pack() -> None:
             files = self.folder.glob("*.h5")
-            needed = {one for file in files for one in share(self._store, self._trial, file, model)}
+            needed = {one for file in files for one in share(self.store, self.trial, file, model)}
             with scratch() as folder:
-                packed, name = self._packed(Path(folder)), f"{uuid.uuid4()}.end"
+                packed, name = self._packed(folder), f"{uuid.uuid4()}.end"
                 record: dict[str, Any] = {"id": name, "sha256": digest(packed), "previous": None}
                 record[FROZEN] = sorted(needed)
-                _optuna.set_attr(self._trial, END, record)  # first, so that the file is found
-                put(self._store, name, packed, in_haste=True)
+                _optuna.set_attr(self.trial, END, record)  # first, so that the file is found
+                put(self.store, name, packed, in_haste=True)
 
         if self.holds_end:
             self._try(pack)
@@ -193,32 +183,25 @@ class Archive:
         began = time.monotonic()
         try:
             with nullcontext() if requested() else one_try():
-                put(self._store, self._name, packed)
+                put(self.store, self._name, packed)
         except Exception as error:  # stores of any kind raise anything
             if not may_pass(error):
                 raise
             now = time.monotonic()
             self._waits_until = now + _TRAINS_FOR * (now - began)
-            self._tell(error)
+            if not self._is_behind:  # else that is told already
+                number = self.trial.number
+                _print(f"Trial {number} could not be backed up, and goes on: {reason(error)}")
+            self._is_behind = True
             return False
         self._is_behind = False
         return True
-
-    def _tell(self, error: Exception) -> None:
-        """Print that the store does not answer, once until it answers again."""
-        if not self._is_behind:
-            print(
-                f"Trial {self._trial.number} could not be backed up, and goes on: {reason(error)}",
-                file=sys.stderr,  # whatever verbose says: it is not progress
-                flush=True,
-            )
-        self._is_behind = True
 
     def _let_know(self, record: Mapping[str, Any]) -> bool:
         """Write into the trial where its backup will be; False where the storage is away."""
         try:
             with one_try():
-                _optuna.set_attr(self._trial, BACKUP, record)
+                _optuna.set_attr(self.trial, BACKUP, record)
         except UpdateFinishedTrialError:
             return False  # another process runs the trial; the next report raises this again
         except Exception as error:
@@ -227,22 +210,15 @@ class Archive:
             return False
         return True
 
-    def _unpack(self, records: Sequence[Mapping[str, Any]]) -> bool:
-        """Get the last whole backup out of the store; False where there is none."""
-        if any(unpack(self._store, one, self.folder) for one in records):
-            return True
-        print(
-            f"The backup of trial {self._trial.number} is lost or damaged: it starts anew",
-            file=sys.stderr,  # whatever verbose says: it is not progress
-            flush=True,
-        )
-        return False
+
+def _print(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # whatever verbose says: it is not progress
 
 
 def unpack(store: StoreSource, record: Mapping[str, Any], folder: Path) -> bool:
     """Unpack a file of the store that a trial has on record; False where it is not whole."""
     with scratch() as place:
-        packed = Path(place, "backup.tar")
+        packed = place / "backup.tar"
         try:
             is_there = fetch(store, record["id"], packed)
         except Exception:  # each kind of store has errors of its own, with no base in common
@@ -264,13 +240,3 @@ def chain(record: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
     while record is not None:
         yield record
         record = record["previous"]
-
-
-def _new_name() -> str:
-    return f"{uuid.uuid4()}.backup"
-
-
-def _recorded(trial: optuna.Trial, attr: str) -> dict[str, Any] | None:
-    """Return the record that the trial has of a backup; None where it has none."""
-    record: dict[str, Any] | None = _optuna.as_known(trial).system_attrs.get(attr)
-    return record

@@ -5,11 +5,14 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
+import optuna
+from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._backend import begin_at, generators, optimizer_of, set_generators
@@ -29,14 +32,9 @@ from kerastune_optuna._trial.archive import Archive, chain, state_in, unpack
 from kerastune_optuna._trial.callbacks import BestWeights, PruningCallback
 from kerastune_optuna._trial.custom_fit import OwnPruning
 from kerastune_optuna._trial.history import EpochLogs
-from kerastune_optuna._trial.stop import SOON
-from kerastune_optuna._trial.stopwatch import Stopwatch
+from kerastune_optuna._trial.stop import SOON, Stopwatch
 from kerastune_optuna._trial.trainings import Series
-from kerastune_optuna._trial.variables import checksum, lacks_variables, make_again
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial
+from kerastune_optuna._trial.variables import checksum, lacks_variables, make_again, optimizers
 
 _BEST = "best.weights.h5"
 _SHARE = 0.02  # the part of the time for backups that only an interrupt would make use of
@@ -47,6 +45,7 @@ class UnfitBackupError(Exception):
     """Say that a backup does not fit the model, as when the builder has changed."""
 
 
+@dataclass(eq=False)
 class Backup(keras.callbacks.BackupAndRestore):
     """Back up a trial now and then, and restore what an earlier process backed up of it.
 
@@ -68,28 +67,18 @@ class Backup(keras.callbacks.BackupAndRestore):
     # Without this, Keras waits for each batch, to read its logs from the device.
     async_safe = True
 
-    def __init__(
-        self,
-        archive: Archive,
-        series: Series,
-        pruning: PruningCallback,
-        best: BestWeights,
-        logs: EpochLogs,
-        watch: Stopwatch,
-        every: float,
-        fit: FitArguments,
-        keeps_end: Callable[[keras.Model], bool],
-    ) -> None:
-        super().__init__(str(archive.folder), delete_checkpoint=False)
-        self._archive = archive
-        self._series = series
-        self._pruning = pruning
-        self._best = best
-        self._logs = logs
-        self._watch = watch
-        self._every = every
-        self._fit = fit
-        self._keeps_end = keeps_end
+    archive: Archive
+    series: Series
+    pruning: PruningCallback
+    best: BestWeights
+    logs: EpochLogs
+    watch: Stopwatch
+    every: float
+    fit: FitArguments
+    keeps_end: Callable[[keras.Model], bool]
+
+    def __post_init__(self) -> None:
+        super().__init__(str(self.archive.folder), delete_checkpoint=False)
         self._saved = self._prepared = self._ended = time.monotonic()
         self._cost: float | None = None  # seconds that it took to prepare the last one
         self._last: int | None = None  # the last epoch that came to its end in this process
@@ -98,11 +87,11 @@ class Backup(keras.callbacks.BackupAndRestore):
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Restore the last backup, where it is of this training."""
         self._saved = self._prepared = self._ended = time.monotonic()
-        state = self._archive.state
+        state = state_in(self.archive.folder)
         if state is None:
             return
-        if "logs" not in state or len(state["series"]["values"]) != self._series.number:
-            self._pruning.report_again(state)  # it was made before this training began
+        if "logs" not in state or len(state["series"]["values"]) != self.series.number:
+            self.pruning.report_again(state)  # it was made before this training began
             return
         try:
             self._restore(state)
@@ -110,67 +99,63 @@ class Backup(keras.callbacks.BackupAndRestore):
             raise  # the backup itself may well fit
         except Exception as error:  # Keras raises many kinds for weights that do not fit
             raise UnfitBackupError from error
-        self._pruning.resume(state)
-        self._logs.resume(state["logs"])
-        self._watch.resume(state.get("seconds", 0.0))  # which older backups do not have
+        self.pruning.resume(state)
+        self.logs.rows = state["logs"]
+        self.watch.resume(state.get("seconds", 0.0))  # which older backups do not have
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         if lacks_variables(self.model):
-            batch = to_plain(self._fit.specification_of_a_batch())
+            batch = to_plain(self.fit.specification_of_a_batch())
             make_again(self.model, {"shapes": state["shapes"], "batch": batch})
         # Keras leaves this False where the model's own steps call its layers, never the model.
         self.model.built = True
-        if any(map(self._is_unbuilt_optimizer, vars(self.model).values())):
+        others = [one for one in optimizers(self.model) if one is not optimizer_of(self.model)]
+        if not all(one.built for one in others):
             # Keras builds only the compiled optimizer, and skips the state of others in silence.
             raise ValueError("the model holds optimizers of its own")
         has_best = self._path(_BEST).exists()
         if has_best:
             skipped = [optimizer_of(self.model)]
             keras.saving.load_weights(self.model, self._path(_BEST), objects_to_skip=skipped)
-            self._best.resume(_arrays(state, "generators_of_best"))
+            self.best.resume(_arrays(state, "generators_of_best"))
         super().on_train_begin()
         if state.get("is_stopped"):  # by a callback: there are no more epochs to train
             begin_at(self.model, self.params["epochs"])
         if state.get("checksum") not in (None, checksum(self.model)):
             raise ValueError("not all of the weights were loaded")
         if not has_best and state["best_epoch"] is not None:
-            self._best.resume(_arrays(state, "generators_of_best"))
+            self.best.resume(_arrays(state, "generators_of_best"))
         _state.set_generators(self.model, _arrays(state, "generators"))
-        self._fit.skip(state["epochs_run"])
+        self.fit.skip(state["epochs_run"])
         if "chance" in state:  # which older backups do not have, nor the generators
             set_generators(state["chance"])
 
-    def _is_unbuilt_optimizer(self, value: object) -> bool:
-        if not isinstance(value, keras.optimizers.Optimizer) or value is optimizer_of(self.model):
-            return False
-        return not value.built
-
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Save a backup at an interrupt, or when one is due; prepare one where that is cheap."""
-        if self._pruning.saw(epoch):
+        if self.pruning.saw(epoch):
             self._last = epoch
             now = time.monotonic()
-            is_due = self._pruning.cut_off or now - self._saved >= self._every
+            is_due = self.pruning.cut_off or now - self._saved >= self.every
             lasted, self._ended = now - self._ended, now
             is_end = self._is_end(epoch)
             if is_due or is_end or (lasted > SOON and self._is_cheap(now)):
                 self._write(epoch, logs)
-                self._archive.holds_end = is_end
+                self.archive.holds_end = is_end
             if not is_due:
                 return
-        self._archive.save()  # where this epoch was left early, the backup that was prepared last
+        self.archive.save()  # where this epoch was left early, the backup that was prepared last
         self._saved = time.monotonic()
 
     def _is_end(self, epoch: int) -> bool:
         """Whether the training ends with this epoch by itself, and its state is to be kept."""
-        if self._pruning.cut_off or not self._pruning.is_last(epoch):
+        if self.pruning.cut_off or not self.pruning.is_last(epoch):
             return False
-        return self._keeps_end(self.model)
+        return self.keeps_end(self.model)
 
     def _write(self, epoch: int, logs: Mapping[str, Any] | None) -> None:
         """Prepare a backup, and measure how long that takes."""
         began = time.monotonic()
-        self._archive.prepare(lambda: self._prepare(epoch, logs))
+        self.archive.prepare(lambda: self._prepare(epoch, logs))
         self._prepared = time.monotonic()
         self._cost = self._prepared - began
 
@@ -190,24 +175,24 @@ class Backup(keras.callbacks.BackupAndRestore):
             "checksum": checksum(self.model),
             "architecture": architecture.tell(self.model),
             "generators": _lists(_state.state_of_generators(self.model)),
-            "generators_of_best": _lists(self._best.generators),
+            "generators_of_best": _lists(self.best.generators),
             "chance": generators(),
-            **self._pruning.state(),
-            "logs": self._logs.rows,
-            "seconds": self._watch.seconds,
+            **self.pruning.state(),
+            "logs": self.logs.rows,
+            "seconds": self.watch.seconds,
             "shapes": self.model.get_build_config(),
-            "series": self._series.state(),
+            "series": self.series.state(),
             "is_stopped": self._has_ended and bool(self.model.stop_training),
         }
 
     def _save_best(self, epoch: int) -> None:
         """Save the weights of the best epoch too, where the model may have others now."""
         self._path(_BEST).unlink(missing_ok=True)
-        best = self._pruning.best_epoch
+        best = self.pruning.best_epoch
         if best is None or (best == epoch and not self._has_ended):
             return
         now = [*self.model.get_weights(), *_state.state_of_generators(self.model)]
-        self._best.restore()
+        self.best.restore()
         try:
             skipped = [optimizer_of(self.model)]
             keras.saving.save_weights(self.model, self._path(_BEST), objects_to_skip=skipped)
@@ -215,17 +200,17 @@ class Backup(keras.callbacks.BackupAndRestore):
             _state.give_back(self.model, now)
 
     def _path(self, name: str) -> Path:
-        return self._archive.folder / name
+        return self.archive.folder / name
 
 
 class BackupOfFits(Backup):
     """Back up the first of a builder's own fits, so that a retry need not train it again."""
 
-    _pruning: OwnPruning
+    pruning: OwnPruning
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         """Prepare a backup of the end of the first fit, for an interrupt in a later one."""
-        if self._last is None or self._pruning.is_over:
+        if self._last is None or self.pruning.is_over:
             return
         self._has_ended = True
         if requested() or self._is_cheap(time.monotonic()):
@@ -235,13 +220,12 @@ class BackupOfFits(Backup):
 def whats_wrong(store: StoreSource, trial: FrozenTrial, model: keras.Model) -> str | None:
     """Return why a training of this model cannot go on where a trial ended; None where it can."""
     with scratch() as folder:
-        place = Path(folder)
-        if not unpack(store, trial.system_attrs[END], place):
+        if not unpack(store, trial.system_attrs[END], folder):
             return "is lost or damaged"
-        state = state_in(place) or {}
+        state = state_in(folder) or {}
         changed = architecture.difference(state["architecture"], architecture.tell(model))
         if changed is None and not lacks_variables(model):
-            changed = _misfit(place / "latest.weights.h5", state, model)
+            changed = _misfit(folder / "latest.weights.h5", state, model)
         return None if changed is None else f"does not fit what build_model returns now: {changed}"
 
 

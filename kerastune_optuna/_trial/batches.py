@@ -111,11 +111,13 @@ def _batches(arrays: Mapping[str, Any]) -> Any:
     import tensorflow as tf  # here, since other backends do without
 
     pipeline = pipeline_of(**arrays)
-    if not all(isinstance(spec, tf.TensorSpec) and spec.dtype.size for spec in _specs(pipeline)):
+    specs = keras.tree.flatten(pipeline.element_spec)
+    if not all(isinstance(spec, tf.TensorSpec) and spec.dtype.size for spec in specs):
         return None  # sparse rows, or strings, whose size is open
+    is_even = all(spec.shape[0] is not None for spec in specs)  # all batches have as many rows
     with tf.device("CPU:0"):
         batches = list(pipeline)
-        made = _dataset_of(batches, _is_even(pipeline))
+        made = _dataset_of(batches, is_even)
     options = tf.data.Options()
     options.experimental_optimization.apply_default_optimizations = False
     options.autotune.enabled = False
@@ -129,16 +131,6 @@ def _are_small(leaves: list[Any], size: int | None) -> bool:
         return False
     n_batches = shapes[0][0] / (size or 32)
     return sum(map(math.prod, shapes)) <= _MOST and n_batches <= _MOST_BATCHES
-
-
-def _specs(pipeline: Any) -> list[Any]:
-    specs: list[Any] = keras.tree.flatten(pipeline.element_spec)
-    return specs
-
-
-def _is_even(pipeline: Any) -> bool:
-    """Whether all batches of a pipeline have the same number of rows."""
-    return all(spec.shape[0] is not None for spec in _specs(pipeline))
 
 
 def _dataset_of(batches: list[Any], is_even: bool) -> Any:

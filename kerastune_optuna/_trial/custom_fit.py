@@ -6,22 +6,18 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
+import optuna
+from optuna.trial import BaseTrial
 
 from kerastune_optuna import _check, _optuna, _signals
 from kerastune_optuna._exceptions import BuilderError, MetricNotFoundError, is_fatal
-from kerastune_optuna._study import record
+from kerastune_optuna._study import Objective, record
 from kerastune_optuna._trial.batches import batched
 from kerastune_optuna._trial.callbacks import BestWeights, Logs, PruningCallback
 from kerastune_optuna._trial.fits import Fits, TrainingOver
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import BaseTrial
-
-    from kerastune_optuna._study import Objective
 
 _DEFAULT = "val_accuracy"  # the objective of a tuner that is given none
 
@@ -31,45 +27,26 @@ def trains_itself(build_model: Callable[..., Any]) -> bool:
     return callable(getattr(build_model, "fit", None))
 
 
-def pruning_for(
-    build_model: Callable[..., Any], trial: optuna.Trial, objective: Objective
-) -> PruningCallback:
-    """Return the callback that reports a trial."""
-    kind = OwnPruning if trains_itself(build_model) else PruningCallback
-    return kind(trial, objective.name)
-
-
-def best_for(pruning: PruningCallback) -> BestWeights:
-    """Return the callback that holds the weights of the best epoch."""
-    kind = BestOfFits if isinstance(pruning, OwnPruning) else BestWeights
-    return kind(pruning)
-
-
 def fit(
     build_model: Callable[..., Any],
     trial: optuna.Trial,
-    pruning: PruningCallback,
+    pruning: OwnPruning,
     keywords: Mapping[str, Any],
-    fit_plainly: Callable[[keras.Model, Mapping[str, Any]], None],
     model: keras.Model,
 ) -> None:
-    """Train the model, by the builder's own fit where it has one.
+    """Train the model by the builder's own fit, and take what that returns.
 
     Args:
         build_model: The builder.
         trial: The trial that is trained.
-        pruning: Its PruningCallback, which `keywords` has among the callbacks too.
+        pruning: Its callback, which `keywords` has among the callbacks too.
         keywords: What Model.fit takes.
-        fit_plainly: Calls Model.fit where the builder has no fit.
         model: Its model.
 
     Raises:
         BuilderError: The builder's fit returned what is no result, or contradicts its epochs.
         MetricNotFoundError: The objective is not among the metrics that it returned.
     """
-    if not isinstance(pruning, OwnPruning):
-        fit_plainly(model, batched(model, keywords))
-        return
     came = train(build_model, trial, keywords, model, lambda: pruning.is_over)
     if not pruning.is_over:
         pruning.take(came)
@@ -94,9 +71,9 @@ def train(
     trial: BaseTrial,
     keywords: Mapping[str, Any],
     model: keras.Model,
-    is_over: Callable[[], bool] = lambda: False,
+    is_over: Callable[[], bool],
 ) -> Any:
-    """Train the model as `fit` does, without a report to the study.
+    """Train the model, by the builder's own fit where it has one, without a report to the study.
 
     Args:
         build_model: The builder.
@@ -274,11 +251,6 @@ def _ids(model: keras.Model) -> set[int]:
 def _are_close(value: float, best: float) -> bool:
     """Whether two values are the same up to rounding: a fit may round what it returns."""
     return math.isclose(value, best, rel_tol=1e-3, abs_tol=1e-4)
-
-
-def returned(pruning: PruningCallback) -> Mapping[str, Any]:
-    """Return the metrics that a builder's fit returned; none where it returned something else."""
-    return pruning.returned if isinstance(pruning, OwnPruning) else {}
 
 
 def _is_history(came: Any) -> bool:

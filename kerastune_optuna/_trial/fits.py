@@ -20,23 +20,16 @@ class TrainingOver(BaseException):
     """
 
 
-class Gate(keras.callbacks.Callback):
-    """Let no further fit begin once the training is over.
+def gate(begin_fit: Callable[[], None]) -> keras.callbacks.Callback:
+    """Return a callback that lets no further fit begin once the training is over.
 
-    Keras looks at `stop_training` only after a batch, and forgets it when a fit begins. The Gate
+    Keras looks at `stop_training` only after a batch, and forgets it when a fit begins. The gate
     comes before all other callbacks, so that none of them hears of a fit that does not begin.
 
     Args:
         begin_fit: Called as a fit begins; it raises TrainingOver where none may.
     """
-
-    def __init__(self, begin_fit: Callable[[], None]) -> None:
-        super().__init__()
-        self._begin_fit = begin_fit
-
-    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Ask whether this fit may begin."""
-        self._begin_fit()
+    return keras.callbacks.LambdaCallback(on_train_begin=lambda logs=None: begin_fit())
 
 
 class Fits(keras.callbacks.Callback):
@@ -51,9 +44,6 @@ class Fits(keras.callbacks.Callback):
         of_first: The callbacks that see the first fit alone, and its end. A backup is one: a later
             fit cannot be resumed alone, since its weights come from the fits before it.
     """
-
-    # Without this, Keras waits for each batch, to read its logs from the device.
-    async_safe = True
 
     def __init__(
         self,
@@ -106,11 +96,6 @@ class Fits(keras.callbacks.Callback):
         for one in self._seeing:
             one.on_train_begin(logs)
         self._is_resumed = bool(self._logs.rows)
-
-    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Pass on the batch."""
-        for one in self._seeing:
-            one.on_train_batch_end(batch, logs)
 
     def on_test_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Pass on that an epoch is validated."""

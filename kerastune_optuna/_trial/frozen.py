@@ -7,22 +7,20 @@ import shutil
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Set
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import h5py
 import keras
 import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._backend import layers_within
 from kerastune_optuna._scratch import scratch
 from kerastune_optuna._storage import StoreSource, fetch, is_there, put, remove
 from kerastune_optuna._study import record
-
-if TYPE_CHECKING:
-    import optuna
-    from numpy.typing import NDArray
-    from optuna.trial import FrozenTrial
 
 _LEAST = 1 << 12  # bytes: smaller weights stay where they are
 FROZEN = "frozen"  # where the record of a state has the names of these files

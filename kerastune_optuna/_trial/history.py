@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
 
 from kerastune_optuna._exceptions import StorageError, WeightsError
 from kerastune_optuna._scratch import scratch
@@ -20,10 +22,6 @@ from kerastune_optuna._storage import (
     remove,
     upload,
 )
-
-if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
-    from optuna.trial import FrozenTrial
 
 _FILE = "history.csv"  # optuna-dashboard shows files that end so as tables
 Row: TypeAlias = dict[str, Any]
@@ -42,12 +40,8 @@ class EpochLogs(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Add a row, with what the callbacks before this one put into the logs."""
-        row = {name: _plain(value) for name, value in (logs or {}).items()}
+        row = {name: plain(value) for name, value in (logs or {}).items()}
         self.rows.append({"epoch": epoch, **row})
-
-    def resume(self, rows: Sequence[Row]) -> None:
-        """Go on from the rows of an earlier training."""
-        self.rows = list(rows)
 
 
 def save(
@@ -87,7 +81,7 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> list[R
     metas = optuna.artifacts.get_all_artifact_meta(trial, storage=storage)
     ids = [meta.artifact_id for meta in metas if meta.filename == _FILE]
     with scratch() as folder:
-        path = Path(folder, _FILE)
+        path = folder / _FILE
         # A trial that ran twice has two records, and the earlier file may be gone.
         if not any(fetch(store, one, path) for one in reversed(ids)):
             return []
@@ -102,8 +96,8 @@ def discard(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> Non
             remove(store, meta.artifact_id)
 
 
-def _plain(value: Any) -> Any:
-    """Return a value of the logs in a form that JSON and CSV hold."""
+def plain(value: Any) -> Any:
+    """Return a value in a form that JSON, CSV and TensorBoard hold."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     return value if isinstance(value, int | float | str) else str(value)

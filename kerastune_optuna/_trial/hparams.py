@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
+import optuna
 
 from kerastune_optuna import _check
-
-if TYPE_CHECKING:
-    import optuna
-
-    from kerastune_optuna._trial.callbacks import PruningCallback
+from kerastune_optuna._trial.callbacks import PruningCallback
+from kerastune_optuna._trial.history import plain
 
 
 class HParams(keras.callbacks.Callback):
@@ -36,7 +34,7 @@ class HParams(keras.callbacks.Callback):
         """Write the parameters, so that a run that is not finished has them too."""
         from tensorboard.plugins.hparams import api
 
-        params = {name: _plain(value) for name, value in self._trial.params.items()}
+        params = {name: plain(value) for name, value in self._trial.params.items()}
         with self._writing():
             # Without an id, TensorBoard would put trials of equal parameters into one row.
             api.hparams(params, trial_id=f"trial_{self._trial.number:04d}")
@@ -68,8 +66,3 @@ def for_boards(
     boards = [one for one in callbacks if isinstance(one, keras.callbacks.TensorBoard)]
     folders = dict.fromkeys(board.log_dir for board in boards)
     return [HParams(folder, trial, pruning) for folder in folders]
-
-
-def _plain(value: Any) -> bool | int | float | str:
-    """Return a parameter as one of the kinds that the tab knows."""
-    return value if isinstance(value, bool | int | float | str) else str(value)

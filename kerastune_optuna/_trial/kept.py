@@ -7,10 +7,11 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import optuna
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
@@ -23,9 +24,6 @@ from kerastune_optuna._trial.custom_fit import trains_itself
 from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
 from kerastune_optuna._trial.variables import make_again, remember, unbuildable
 from kerastune_optuna._trial.weights import UnfitWeightsError
-
-if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
 
 LARGEST_STATE = 1 << 30  # bytes: a larger model keeps no state to be trained on from
 _OF_A_STATE = 4  # times the weights: the last ones, two slots of an optimizer, the best ones
@@ -157,18 +155,13 @@ def may_keep_end(
     def leads(other: FrozenTrial) -> bool:
         # An extension is no worse than the trial that it extends, which is counted in its place.
         is_first = ranking.may_go_on(other) and record.EXTENDS not in other.user_attrs
-        return is_first and watched.cost(reached(other)) <= cost
+        return is_first and watched.cost(other.user_attrs[record.BEST_VALUE]) <= cost
 
     # Mostly the first few trials are enough: then thousands of others are not looked at.
     if len(list(islice(filter(leads, others), count))) == count:
         return False
     best = ranking.farthest(others, watched, count)
-    return len(best) < count or cost < watched.cost(reached(best[-1]))
-
-
-def reached(trial: FrozenTrial) -> float:
-    """Return the best value that a trial reached, COMPLETE or PRUNED."""
-    return float(trial.user_attrs[record.BEST_VALUE])
+    return len(best) < count or cost < watched.cost(best[-1].user_attrs[record.BEST_VALUE])
 
 
 def _keeps_ends(study: optuna.Study, recipe: Recipe) -> int:

@@ -8,17 +8,20 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
 import psutil
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._exceptions import StudyMismatchError
-from kerastune_optuna._storage import WORKER
+from kerastune_optuna._storage import WORKER, StoreSource
 from kerastune_optuna._study import (
     SLOT,
     Home,
+    Objectives,
     Watch,
     beside,
     deletion_of,
@@ -31,13 +34,6 @@ from kerastune_optuna._study import (
     started,
 )
 from kerastune_optuna._trial.deletion import delete_study, parts
-
-if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
-    from optuna.trial import FrozenTrial
-
-    from kerastune_optuna._storage import StoreSource
-    from kerastune_optuna._study import Objectives
 
 _POLL = 0.5  # seconds between two looks at trials of which only time tells whether they run
 # Variables that a launcher (Slurm, PMIx, Open MPI) gives the same values in all processes that it

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from optuna.trial import BaseTrial
 
 from kerastune_optuna._backend import set_all
 from kerastune_optuna._data import FitArguments, made, size_in_memory
 from kerastune_optuna._search import Answers, Questions
-
-if TYPE_CHECKING:
-    from optuna.trial import BaseTrial
 
 # What a function draws by chance depends on its answers alone, not on the trial that came first.
 _SEED = 0

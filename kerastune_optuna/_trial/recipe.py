@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import keras
 from optuna.trial import BaseTrial, FrozenTrial, Trial
@@ -25,6 +25,7 @@ from kerastune_optuna._trial.rehearsal import rehearse
 from kerastune_optuna._trial.steps import set_steps
 from kerastune_optuna._trial.user_callbacks import for_trial, may_add_metrics, of_builder
 
+_T = TypeVar("_T")
 Builder: TypeAlias = Callable[[BaseTrial], keras.Model | tuple[keras.Model, Mapping[str, Any]]]
 
 _OF_KERAS_TUNER = ("Int", "Float", "Choice", "Boolean", "Fixed", "conditional_scope")
@@ -48,11 +49,6 @@ class Recipe:
     constraints: Constraints = field(default_factory=Constraints)
     known: Sequence[FrozenTrial] = ()  # trials of other studies that the sampler sees
     keeps_ends: bool = True  # whether the best trials keep what an extension goes on from
-
-    @property
-    def needs_size(self) -> bool:
-        """Whether a model must have its weights before it is trained."""
-        return self.objectives.need_size or self.constraints.are_there
 
     @property
     def n_trainings(self) -> int:
@@ -105,14 +101,7 @@ class Recipe:
         """
         if not self.fit.functions:
             return self
-        try:
-            fit = self._prepared.of(trial)
-        except StudyMismatchError:
-            if not (
-                isinstance(trial, FrozenTrial) and asked.with_defaults(self.build_model, trial)
-            ):
-                raise
-            fit = self._prepared.of(trial)
+        fit = _asked_again(self.build_model, trial, lambda: self._prepared.of(trial))
         return replace(self, fit=fit)
 
     @cached_property
@@ -230,20 +219,23 @@ def build_again(
         BuilderError: The builder returned something else.
         StudyMismatchError: The builder asks for another parameter, of which it has no default.
     """
+
+    def make() -> tuple[keras.Model, Mapping[str, Any]]:
+        if seed is not None:
+            set_all(seed)
+        return build(build_model, _optuna.without_constraints(trial))
+
+    return _asked_again(build_model, trial, make)
+
+
+def _asked_again(build_model: Builder, trial: BaseTrial, make: Callable[[], _T]) -> _T:
+    """Return what is made for a trial, with defaults where a finished one lacks a parameter."""
     try:
-        return _from_seed(seed, build_model, _optuna.without_constraints(trial))
+        return make()
     except StudyMismatchError:
-        if not asked.with_defaults(build_model, trial):
+        if not (isinstance(trial, FrozenTrial) and asked.with_defaults(build_model, trial)):
             raise
-        return _from_seed(seed, build_model, _optuna.without_constraints(trial))
-
-
-def _from_seed(
-    seed: int | None, build_model: Builder, trial: FrozenTrial
-) -> tuple[keras.Model, Mapping[str, Any]]:
-    if seed is not None:
-        set_all(seed)
-    return build(build_model, trial)
+        return make()
 
 
 def _called(build_model: Builder, trial: BaseTrial) -> Any:

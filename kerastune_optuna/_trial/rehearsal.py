@@ -12,7 +12,7 @@ import keras
 from kerastune_optuna._backend import build_symbolically, compiled_parts, strategy_of
 from kerastune_optuna._data import FitArguments
 from kerastune_optuna._study import reason
-from kerastune_optuna._trial.steps import is_usual
+from kerastune_optuna._trial.steps import has_own, is_usual
 from kerastune_optuna._trial.variables import (
     lacks_variables,
     make_variables,
@@ -58,17 +58,13 @@ def _make_all(model: keras.Model, x: Any, y: Any) -> None:
         model.build(x.shape)
     if not model.built or y is None:  # of a subclassed model only a call tells what it makes
         return
-    _build_metrics(model, y, model.compute_output_spec(x))
+    prediction = model.compute_output_spec(x)
+    for compiled in compiled_parts(model):  # metrics and loss learn the names and shapes of outputs
+        if not compiled.built:
+            compiled.build(y, prediction)
     if not model.optimizer.built:
         with _undone_on_error(model.optimizer):
             model.optimizer.build(model.trainable_variables)
-
-
-def _build_metrics(model: keras.Model, y: Any, prediction: Any) -> None:
-    """Let the compiled metrics and loss learn the names and shapes of the outputs."""
-    for compiled in compiled_parts(model):
-        if not compiled.built:
-            compiled.build(y, prediction)
 
 
 @contextmanager
@@ -96,7 +92,7 @@ def names_of_metrics(model: keras.Model, fit: FitArguments) -> set[str]:
         if _is_read_ahead(fit.x):
             return set()
         _begin_to_fit(model, fit)
-    elif _is_own(model, *_OWN_LOOPS):
+    elif has_own(model, *_OWN_LOOPS):
         return set()
     try:
         return _logged(model, fit)
@@ -106,7 +102,7 @@ def names_of_metrics(model: keras.Model, fit: FitArguments) -> set[str]:
 
 
 def _logged(model: keras.Model, fit: FitArguments) -> set[str]:
-    is_own = _is_own(model, *_OWN_STEPS, *_OWN_LOOPS)
+    is_own = has_own(model, *_OWN_STEPS, *_OWN_LOOPS)
     if keras.backend.backend() != "tensorflow":
         if is_own:
             with _restored(model):
@@ -161,10 +157,6 @@ def make_ready_to_keep(model: keras.Model, fit: FitArguments) -> None:
         if not model.run_eagerly:
             return  # fit() traces the same next, and raises what is wrong
         raise unbuildable(model) from error
-
-
-def _is_own(model: keras.Model, *methods: str) -> bool:
-    return any(getattr(type(model), name) is not getattr(keras.Model, name) for name in methods)
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _optuna
+from kerastune_optuna import _check, _optuna
 from kerastune_optuna._backend import Memory, set_all, shares_memory
 from kerastune_optuna._data import FitArguments, not_finite
 from kerastune_optuna._exceptions import StorageError, WeightsError
@@ -144,9 +143,9 @@ def _train_all(
     if (with_data := recipe.with_data_of(trial)) is not recipe and check:
         asked.check_ranges(recipe.build_model, trial)
     with scratch() as folder:
-        is_used = recipe.backup_every is not None
-        archive = Archive(trial, recipe.store, str(folder), is_used=is_used)
-        archive.open(series)
+        archive = Archive(trial, recipe.store, folder)
+        if recipe.backup_every is not None:
+            archive.open(series)
         task, outcome = Task(study, trial, with_data, series, archive, memory.traced), None
         while outcome is None:
             # Where a trial has only one training, the worker releases what it leaves in memory.
@@ -171,7 +170,7 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
     _note_epochs(task, lesson.fit)
     training = Training(task, lesson)
     make_ready(model, lesson, training, check=check)
-    if check and series.number == 0:
+    if check:
         _warn_of_holes(task.recipe.fit)
     if series.number == 0 and _breaks_constraints(trial, model, lesson):
         return _Outcome(TrialState.PRUNED)
@@ -185,7 +184,8 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
     _take(task, training, model, lesson)
     _note_divergence(task, training.pruning)
     if training.came_to_its_end and not series.is_over:
-        task.archive.save_between(series, training.pruning.state())
+        if task.recipe.backup_every is not None:
+            task.archive.save_between(series, training.pruning.state())
         return None
     # Keras leaves this False where the model's own steps call its layers, never the model.
     model.built = True
@@ -197,11 +197,7 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
 def _warn_of_holes(fit: FitArguments) -> None:
     """Warn of data with NaN or infinity, which the loss may not show: relu makes 0 of NaN."""
     if (where := not_finite.find_in_arrays(fit)) is not None:
-        warnings.warn(
-            f"{where}. Fill it or drop the rows, unless the model takes it.",
-            UserWarning,
-            stacklevel=2,
-        )
+        _check.warn(f"{where}. Fill it or drop the rows, unless the model takes it.")
 
 
 def _take(task: Task, training: Training, model: keras.Model, lesson: Lesson) -> None:
@@ -244,10 +240,10 @@ def _conclude(
     """
     trial, recipe, series = task.trial, task.recipe, task.series
     trial.set_user_attr(N_PARAMS, model.count_params())
-    recipe.constraints.take_time(trial, series.seconds)
+    recipe.constraints.take_time(trial, series.so_far.seconds)
     error = None
     if recipe.keep_best:
-        error = history.save(recipe.store, trial, series.rows, task.archive.folder)
+        error = history.save(recipe.store, trial, series.so_far.rows, task.archive.folder)
     task.archive.save_end(model)
     if not training.came_to_its_end:
         return _Outcome(training.state, error=error)
@@ -288,7 +284,7 @@ def _note_epochs(task: Task, fit: FitArguments) -> None:
 
 def _breaks_constraints(trial: optuna.Trial, model: keras.Model, lesson: Lesson) -> bool:
     """Whether a configuration breaks a constraint; if so, write into its trial which one."""
-    if lesson.recipe.needs_size:
+    if lesson.recipe.objectives.need_size or lesson.recipe.constraints.are_there:
         make_ready_to_keep(model, lesson.fit)
         trial.set_user_attr(N_PARAMS, model.count_params())
     broken = lesson.recipe.constraints.check(trial, model)
@@ -314,7 +310,9 @@ def _fail(
         stored, said = _optuna.as_stored(study, trial), _reason.told(error)
         retry_alone(study, stored, said, waited_for=shares_memory(error))
         return
-    _say_why(trial, error)
+    # Why it fails, and a key that is the same for equal errors.
+    trial.set_user_attr(record.STOP_REASON, _reason.told(error))
+    _optuna.set_attr(trial, record.SAMENESS, _reason.sameness(error))
     backup.discard(recipe.store, study.tell(trial, state=TrialState.FAIL))
 
 
@@ -325,9 +323,3 @@ def _may_fit_alone(
     if not _reason.is_of_memory(error) or alone.is_second_try(_optuna.as_known(trial)):
         return False
     return memory.has_served or bool(alone.others(study))
-
-
-def _say_why(trial: optuna.Trial, error: BaseException) -> None:
-    """Write down why a trial fails, and a key that is the same for equal errors."""
-    trial.set_user_attr(record.STOP_REASON, _reason.told(error))
-    _optuna.set_attr(trial, record.SAMENESS, _reason.sameness(error))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import statistics
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,8 +12,11 @@ import keras
 import numpy as np
 
 from kerastune_optuna._study import INFERENCE_MS, N_PARAMS, SECONDS, Objective
-from kerastune_optuna._trial.inference import inference_ms
 from kerastune_optuna._trial.recipe import Lesson
+
+_WARM_UP = 3  # calls, of which the first traces the function
+_FEWEST, _MOST = 10, 200  # calls that are measured
+_ENOUGH = 0.3  # seconds: calls that took so long together are enough
 
 
 def score(
@@ -43,7 +48,7 @@ def score(
         if objective.name == SECONDS:
             return seconds
         if objective.name == INFERENCE_MS:
-            return inference_ms(model, lesson.fit.inputs_of_a_batch())
+            return _inference_ms(model, lesson.fit.inputs_of_a_batch())
         return _logged(objective, best_epoch)
 
     return [value(one) for one in lesson.recipe.objectives.each]
@@ -59,3 +64,20 @@ def _logged(objective: Objective, epoch: Mapping[str, Any]) -> float:
     if math.isnan(value := float(epoch[name])):
         raise ValueError(f"{name} is NaN at the best epoch")
     return value
+
+
+def _inference_ms(model: keras.Model, batch: Any) -> float:
+    """Return the milliseconds of one prediction, the median of many after some that warm up.
+
+    Args:
+        model: The model.
+        batch: One batch of inputs.
+    """
+    for _ in range(_WARM_UP):
+        model.predict_on_batch(batch)
+    times: list[float] = []
+    while len(times) < _FEWEST or (len(times) < _MOST and sum(times) < _ENOUGH):
+        began = time.perf_counter()
+        model.predict_on_batch(batch)  # returns NumPy arrays, and so waits for the GPU
+        times.append(time.perf_counter() - began)
+    return 1000 * statistics.median(times)

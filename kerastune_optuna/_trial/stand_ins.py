@@ -22,6 +22,7 @@ from typing import Any
 import keras
 
 from kerastune_optuna._backend import begin_at, compiled_metrics, undisturbed
+from kerastune_optuna._trial.architecture import PLAIN, numbered
 from kerastune_optuna._trial.batches import trains_plainly
 from kerastune_optuna._trial.recipe import Lesson
 from kerastune_optuna._trial.rehearsal import rehearse
@@ -47,7 +48,6 @@ _REPLACED = {"build", "loss", "quantize"}  # what Keras itself puts in the place
 _PLACES = {"input_layers", "keras_history", "name", "output_layers"}  # where configs name layers
 _NAMES = {"name", "_path", "_parent_path"}
 _OF_OPTIMIZER = {"learning_rate", "name"}  # the rate is a variable
-_PLAIN = (bool, int, float, str, type(None))
 _TENSOR = "__keras_tensor__"  # the class of a layer's argument in the config of its model
 _MOST = 8  # stand-ins
 _MOST_NUMBERS = 1e6  # in a model: a larger one trains longer than its trace takes
@@ -217,7 +217,7 @@ def _layer(layer: keras.Layer) -> Iterator[Any]:
     yield {
         name: value
         for name, value in vars(layer).items()
-        if isinstance(value, _PLAIN) and name not in _NAMES
+        if isinstance(value, PLAIN) and name not in _NAMES
     }
     yield [_object(layer.dtype_policy), _object(layer.activity_regularizer)]
 
@@ -279,17 +279,12 @@ def _known(config: Any, names: Mapping[str, int]) -> Any:
             _require(str(config.get("module")).split(".")[0] == "keras")
             _require(config.get("registered_name") is None)
         return {
-            key: _numbered(value, names) if key in _PLACES else _known(value, names)
+            key: numbered(value, names) if key in _PLACES else _known(value, names)
             for key, value in config.items()
         }
     if isinstance(config, list | tuple):
         return [_known(one, names) for one in config]
     return config
-
-
-def _numbered(place: Any, names: Mapping[str, int]) -> Any:
-    """Return the place of a layer with numbers for names."""
-    return keras.tree.map_structure(lambda part: names.get(part, part), place)
 
 
 def _is_one_of(thing: Any, names: str) -> bool:

@@ -79,8 +79,12 @@ def is_usual(model: keras.Model, *methods: str) -> bool:
     """Whether TensorFlow compiles a model for one device, by Keras's own methods of these names."""
     if keras.backend.backend() != "tensorflow" or model.run_eagerly:
         return False
-    is_own = any(getattr(type(model), name) is not getattr(keras.Model, name) for name in methods)
-    return not is_own and model.distribute_strategy.num_replicas_in_sync == 1
+    return not has_own(model, *methods) and model.distribute_strategy.num_replicas_in_sync == 1
+
+
+def has_own(model: keras.Model, *methods: str) -> bool:
+    """Whether a model's class has methods of its own in the place of some of Keras's."""
+    return any(getattr(type(model), name) is not getattr(keras.Model, name) for name in methods)
 
 
 def _acts_on_batches(callback: keras.callbacks.Callback) -> bool:
@@ -112,7 +116,7 @@ def _stays_the_same(model: keras.Model) -> bool:
     """Whether a model trains to the same digits with many steps a call."""
     # Wrappers like Bidirectional hold further layers.
     parts = [*layers_within(model), *getattr(model, "operations", [])]
-    inner = [part.activation for part in parts if _is_active(part)]
+    inner = [part.activation for part in parts if getattr(part, "activation", None) is not None]
     names = {getattr(one, "__name__", type(one).__name__).lower() for one in [*parts, *inner]}
     compiled = [model.optimizer, *keras.tree.flatten(model.loss), *compiled_metrics(model)]
     # Code that is not Keras's may hold any arithmetic.
@@ -124,11 +128,6 @@ def _stays_the_same(model: keras.Model) -> bool:
 def _is_of_keras(part: Any) -> bool:
     """Whether a layer, a function or a name is Keras's own."""
     return part is None or isinstance(part, str) or part.__module__.startswith("keras.")
-
-
-def _is_active(layer: keras.layers.Layer) -> bool:
-    """Whether a layer has an activation."""
-    return getattr(layer, "activation", None) is not None
 
 
 def _work(model: keras.Model, fit: FitArguments) -> float | None:

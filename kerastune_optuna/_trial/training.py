@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import keras
@@ -18,14 +17,17 @@ from kerastune_optuna._study import CONFIRMS
 from kerastune_optuna._trial import custom_fit, stand_ins
 from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._trial.backup import Backup, BackupOfFits
-from kerastune_optuna._trial.fits import Fits, Gate
+from kerastune_optuna._trial.batches import batched
+from kerastune_optuna._trial.callbacks import BestWeights, PruningCallback
+from kerastune_optuna._trial.custom_fit import BestOfFits, OwnPruning
+from kerastune_optuna._trial.fits import Fits, gate
 from kerastune_optuna._trial.history import EpochLogs
 from kerastune_optuna._trial.hparams import for_boards
 from kerastune_optuna._trial.kept import may_keep_end
 from kerastune_optuna._trial.recipe import Lesson, Recipe
 from kerastune_optuna._trial.rehearsal import make_ready_to_keep, names_of_metrics
-from kerastune_optuna._trial.stop import StopOnRequest
-from kerastune_optuna._trial.stopwatch import Stopwatch
+from kerastune_optuna._trial.steps import has_own
+from kerastune_optuna._trial.stop import StopOnRequest, Stopwatch
 from kerastune_optuna._trial.trainings import Series
 from kerastune_optuna._trial.user_callbacks import may_add_metrics
 
@@ -46,39 +48,44 @@ class Training:
     """Hold the callbacks of one training, in the order in which they are called."""
 
     def __init__(self, task: Task, lesson: Lesson) -> None:
-        recipe, self.of_user = task.recipe, lesson.callbacks
-        objectives, limit = recipe.objectives, recipe.constraints.max_seconds
-        shown = watched_alone(task.trial, objectives)
-        self.pruning = custom_fit.pruning_for(recipe.build_model, shown, objectives.watched)
+        self._task, self._lesson, recipe = task, lesson, task.recipe
+        kinds = PruningCallback, BestWeights, Backup
+        if custom_fit.trains_itself(recipe.build_model):
+            kinds = OwnPruning, BestOfFits, BackupOfFits
+        pruning_kind, best_kind, backup_kind = kinds
+        shown = watched_alone(task.trial, recipe.objectives)
+        self.pruning = pruning_kind(shown, recipe.objectives.watched.name)
         self.pruning.join(task.series)
-        stop = StopOnRequest(self.pruning.break_off)
-        self.watch = Stopwatch(self.pruning, limit, task.series.seconds)
-        self.best = custom_fit.best_for(self.pruning)
+        limit, before = recipe.constraints.max_seconds, task.series.so_far.seconds
+        self.watch = Stopwatch(self.pruning, limit, before)
+        self.best = best_kind(self.pruning)
         self.logs = EpochLogs()
-        boards = for_boards(self.of_user, task.trial, self.pruning)
-        ours = [self.pruning, self.best, self.logs, *boards]
-        backups = []
-        if recipe.backup_every is not None:
-            kept = (self.pruning, self.best, self.logs, self.watch)
-            kind = BackupOfFits if isinstance(self.pruning, custom_fit.OwnPruning) else Backup
-            keeps_end = partial(self._keeps_end, task)
-            data = lesson.fit, keeps_end
-            backups = [kind(task.archive, task.series, *kept, recipe.backup_every, *data)]
-        self.callbacks = [stop, self.watch, *self.of_user, *ours, *backups]
-        if isinstance(self.pruning, custom_fit.OwnPruning):
+        ends = [StopOnRequest(self.pruning.break_off), self.watch, *lesson.callbacks]
+        held, backups = (self.pruning, self.best, self.logs), []
+        if (every := recipe.backup_every) is not None:
+            others = self.watch, every, lesson.fit, self._keeps_end
+            backups = [backup_kind(task.archive, task.series, *held, *others)]
+        ours = [*held, *for_boards(lesson.callbacks, task.trial, self.pruning)]
+        self.callbacks = [*ends, *ours, *backups]
+        if isinstance(self.pruning, OwnPruning):
             self.pruning.fits = Fits(self.logs, ours, of_first=backups)
-            ends = [stop, self.watch, *self.of_user]
-            self.callbacks = [Gate(self.pruning.begin_fit), *ends, self.pruning.fits]
-        keywords = {**lesson.fit.as_keywords(), "verbose": 0, "callbacks": self.callbacks}
-        is_repeated = task.series.length > 1 or CONFIRMS in task.trial.user_attrs
-        plainly = partial(stand_ins.fit, task.traced, lesson, is_repeated=is_repeated)
-        fit = partial(custom_fit.fit, recipe.build_model, task.trial)
-        self.fit = partial(fit, self.pruning, keywords, plainly)
+            self.callbacks = [gate(self.pruning.begin_fit), *ends, self.pruning.fits]
 
-    def _keeps_end(self, task: Task, model: keras.Model) -> bool:
+    def fit(self, model: keras.Model) -> None:
+        """Train the model, by the builder's own fit where it has one."""
+        task, fit = self._task, self._lesson.fit
+        keywords = {**fit.as_keywords(), "verbose": 0, "callbacks": self.callbacks}
+        if isinstance(self.pruning, OwnPruning):
+            custom_fit.fit(task.recipe.build_model, task.trial, self.pruning, keywords, model)
+            return
+        keywords = batched(model, keywords)
+        is_repeated = task.series.length > 1 or CONFIRMS in task.trial.user_attrs
+        stand_ins.fit(task.traced, self._lesson, model, keywords, is_repeated=is_repeated)
+
+    def _keeps_end(self, model: keras.Model) -> bool:
         """Whether the trial is to keep the state that this training ends with."""
         best = self.pruning.best_value if self.pruning.diverged is None else None
-        return may_keep_end(task.study, task.trial, best, task.recipe, model)
+        return may_keep_end(self._task.study, self._task.trial, best, self._task.recipe, model)
 
     @property
     def came_to_its_end(self) -> bool:
@@ -96,7 +103,8 @@ class Training:
     def logs_of_best_epoch(self) -> Mapping[str, Any]:
         """What Keras logged at the best epoch, and what else the builder's own fit returned."""
         best = (row for row in self.logs.rows if row["epoch"] == self.pruning.best_epoch)
-        return {**custom_fit.returned(self.pruning), **next(best, {})}
+        returned = self.pruning.returned if isinstance(self.pruning, OwnPruning) else {}
+        return {**returned, **next(best, {})}
 
 
 def make_ready(model: keras.Model, lesson: Lesson, training: Training, *, check: bool) -> None:
@@ -114,10 +122,9 @@ def make_ready(model: keras.Model, lesson: Lesson, training: Training, *, check:
 
 def _check_targets(model: keras.Model, lesson: Lesson) -> None:
     """Raise where the loss gets no targets: Keras's own error does not say so."""
-    kind, usual, loss = type(model), keras.Model, model.loss
-    is_own = (kind.train_step, kind.compute_loss) != (usual.train_step, usual.compute_loss)
-    compares = isinstance(loss, str) or callable(loss)  # of several losses some may need no targets
-    if not compares or is_own:
+    loss = model.loss  # of several losses some may need no targets
+    compares = isinstance(loss, str) or callable(loss)
+    if not compares or has_own(model, "train_step", "compute_loss"):
         return
     if lacks_targets(lesson.fit.x, lesson.fit.y):
         pair = " x= is a pair, which Model.fit takes for two inputs." * _is_pair(lesson.fit.x)
@@ -140,7 +147,7 @@ def _is_pair(x: Any) -> bool:
 
 def _check_objectives(model: keras.Model, lesson: Lesson) -> None:
     """Raise before any training where the model will not log an objective."""
-    own_step = type(model).train_step is not keras.Model.train_step
+    own_step = has_own(model, "train_step")
     metrics = [
         one for one in lesson.recipe.objectives.metrics if one.needs_validation or not own_step
     ]

@@ -2,25 +2,51 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import keras
 
 from kerastune_optuna._study import Objective, derive, record
 from kerastune_optuna._trial.state import State, give_back
 
-if TYPE_CHECKING:
-    import keras
-
-
-TRAINING = (
-    "training"  # the column of a history with the number of the training, where there are several
-)
+# The column of a history with the number of the training, where there are several.
+TRAINING = "training"
 
 
 def best_of(values: Sequence[float], objective: Objective) -> int:
     """Return the number of the training with the best value."""
     return values.index(min(values, key=objective.cost))
+
+
+@dataclass
+class SoFar:
+    """Hold what the trainings of a trial came to so far, by the names that backups have for it."""
+
+    values: list[float] = field(default_factory=list)  # of those that ended
+    scores: list[list[float]] = field(default_factory=list)  # the values of all objectives
+    best_epochs: list[int | None] = field(default_factory=list)
+    fits: list[list[int] | None] = field(default_factory=list)  # the epochs of each fit
+    epochs_run: int = 0
+    rows: list[dict[str, Any]] = field(default_factory=list)  # the logs of their epochs
+    seconds: float = 0.0
+    epochs: int = 0  # how many each may have
+
+    def plus(self, training: Mapping[str, Any], scores: Sequence[float] = ()) -> SoFar:
+        """Return the same with the values of a further training, where that came to one."""
+        if record.BEST_VALUE not in training:
+            return self
+        return replace(
+            self,
+            values=[*self.values, training[record.BEST_VALUE]],
+            scores=[*self.scores, list(scores)],
+            best_epochs=[*self.best_epochs, training.get(record.BEST_EPOCH)],
+            fits=[*self.fits, training.get(record.FITS)],
+            epochs_run=self.epochs_run + training[record.EPOCHS_RUN],
+        )
 
 
 class Series:
@@ -40,26 +66,19 @@ class Series:
         # confirm() derives its seeds by a path of one number. By a path of two, no training has a
         # seed of confirm()'s.
         self.seeds = [seed, *(derive(seed, number, 0) for number in range(1, length))]
-        self.values: list[float] = []
-        self.rows: list[dict[str, Any]] = []
+        self.so_far = SoFar()
         self.state_of_best: State | None = None
-        self.seconds = 0.0  # of the trainings that ended
-        self._scores: list[list[float]] = []
         self._objective = objective
-        self._best_epochs: list[int | None] = []
-        self._fits: list[list[int] | None] = []  # the epochs of each, where a training had several
-        self._epochs_run = 0
-        self._epochs = 0
 
     @property
     def number(self) -> int:
         """The number of the training that runs, counted from 0."""
-        return len(self.values)
+        return len(self.so_far.values)
 
     @property
     def is_over(self) -> bool:
         """Whether all trainings have ended."""
-        return len(self.values) == self.length
+        return self.number == self.length
 
     @property
     def are_left(self) -> bool:
@@ -74,7 +93,7 @@ class Series:
     @property
     def means(self) -> list[float]:
         """The mean of each objective over all trainings that ended."""
-        return [statistics.fmean(values) for values in zip(*self._scores, strict=True)]
+        return [statistics.fmean(values) for values in zip(*self.so_far.scores, strict=True)]
 
     @property
     def first_step(self) -> int:
@@ -83,50 +102,39 @@ class Series:
         Where a training ended early, the numbers of its last steps stay unused. So a step stands
         for the same epoch of the same training in all trials, as pruners need to compare them.
         """
-        return self.number * self._epochs
+        return self.number * self.so_far.epochs
 
     def begin(self, epochs: int) -> None:
         """Note how many epochs the training that begins may have; a further fit may raise that."""
-        self._epochs = max(self._epochs, epochs)
+        self.so_far.epochs = max(self.so_far.epochs, epochs)
 
     def mean_with(self, value: float) -> float:
         """Return the mean so far, when the training that runs has this value."""
-        return statistics.fmean([*self.values, value])
+        return statistics.fmean([*self.so_far.values, value])
 
     def outcome(self, training: Mapping[str, Any]) -> dict[str, Any]:
         """Return the trial's user attrs, once a training ended with the attrs given."""
         if self.length == 1:
             return dict(training)
-        known, reason = "best_value" in training, training[record.STOP_REASON]
-        values = [*self.values, training[record.BEST_VALUE]] if known else self.values
-        epochs = (
-            [*self._best_epochs, training.get(record.BEST_EPOCH)] if known else self._best_epochs
-        )
-        fits = [*self._fits, training.get(record.FITS)]
+        after, reason = self.so_far.plus(training), training[record.STOP_REASON]
         return {
-            **(self._means(values, epochs, fits) if values else {}),
-            record.EPOCHS_RUN: self._epochs_run + training[record.EPOCHS_RUN],
+            **(self._means(after) if after.values else {}),
+            record.EPOCHS_RUN: self.so_far.epochs_run + training[record.EPOCHS_RUN],
             record.STOP_REASON: f"training {self.number + 1} of {self.length}: {reason}",
         }
 
-    def _means(
-        self,
-        values: Sequence[float],
-        epochs: Sequence[int | None],
-        fits: Sequence[list[int] | None],
-    ) -> dict[str, Any]:
-        best = best_of(values, self._objective)
+    def _means(self, after: SoFar) -> dict[str, Any]:
+        best = best_of(after.values, self._objective)
         own = {
-            record.BEST_VALUE: statistics.fmean(values),
-            "values": values,
-            record.BEST_EPOCHS: epochs,
+            record.BEST_VALUE: statistics.fmean(after.values),
+            record.VALUES: after.values,
+            record.BEST_EPOCHS: after.best_epochs,
         }
-        if len(values) > 1:
-            own[record.STD] = statistics.stdev(values)
+        if len(after.values) > 1:
+            own[record.STD] = statistics.stdev(after.values)
         # A builder's own fit may return a value, and call no callback at an epoch.
-        of_best = {record.BEST_EPOCH: epochs[best], record.FITS: fits[best]}
-        own.update({key: value for key, value in of_best.items() if value is not None})
-        return own
+        of_best = {record.BEST_EPOCH: after.best_epochs[best], record.FITS: after.fits[best]}
+        return own | {key: value for key, value in of_best.items() if value is not None}
 
     def add(
         self,
@@ -146,18 +154,12 @@ class Series:
             seconds: How long it took.
         """
         mark = {} if self.length == 1 else {TRAINING: self.number}
-        self.rows.extend({**mark, **row} for row in rows)
-        self.seconds += seconds
-        if "best_value" not in training:
-            return
-        best = min(self.values, key=self._objective.cost, default=None)
-        if self._objective.is_better(training[record.BEST_VALUE], than=best):
+        self.so_far.rows.extend({**mark, **row} for row in rows)
+        self.so_far.seconds += seconds
+        best = min(self.so_far.values, key=self._objective.cost, default=None)
+        if self._objective.is_better(training.get(record.BEST_VALUE, math.nan), than=best):
             self.state_of_best = state
-        self.values.append(training[record.BEST_VALUE])
-        self._scores.append(list(scores))
-        self._best_epochs.append(training.get(record.BEST_EPOCH))
-        self._fits.append(training.get(record.FITS))
-        self._epochs_run += training[record.EPOCHS_RUN]
+        self.so_far = self.so_far.plus(training, scores)
 
     def restore(self, model: keras.Model) -> None:
         """Give a model the state that the best training came to."""
@@ -165,27 +167,10 @@ class Series:
             give_back(model, self.state_of_best)
 
     def state(self) -> dict[str, Any]:
-        """Return the trainings that ended, without their weights, in a form that JSON holds."""
-        return {
-            "values": self.values,
-            "scores": self._scores,
-            "seconds": self.seconds,
-            record.BEST_EPOCHS: self._best_epochs,
-            record.FITS: self._fits,
-            record.EPOCHS_RUN: self._epochs_run,
-            "epochs": self._epochs,
-            "rows": self.rows,
-        }
+        """Return what the trainings came to, without their weights, in a form that JSON holds."""
+        return vars(self.so_far)
 
     def resume(self, state: Mapping[str, Any], best: State | None) -> None:
         """Go on after the trainings that ended in an earlier process."""
-        self.values, self.rows = list(state["values"]), list(state["rows"])
-        self._best_epochs, self._epochs_run = (
-            list(state[record.BEST_EPOCHS]),
-            state[record.EPOCHS_RUN],
-        )
-        self._scores, self.seconds = list(state["scores"]), state["seconds"]
-        # Older backups do not have these.
-        self._epochs = state.get("epochs", 0)
-        self._fits = list(state.get(record.FITS, [None] * len(self.values)))
-        self.state_of_best = best
+        fits = [None] * len(state["values"])  # which older backups do not have, nor the epochs
+        self.so_far, self.state_of_best = SoFar(**{record.FITS: fits, **state}), best

@@ -5,15 +5,13 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
+import optuna
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
-
-if TYPE_CHECKING:
-    import optuna
 
 # The attribute in which Keras's own callbacks keep the file or the folder that they write.
 _FILES = {keras.callbacks.CSVLogger: "filename", keras.callbacks.ModelCheckpoint: "filepath"}
@@ -47,7 +45,8 @@ def check_callbacks(callbacks: Sequence[Any]) -> None:
 
 
 def _check_kind(callback: object) -> None:
-    if isinstance(callback, type) or not _is_known(callback):
+    is_known = isinstance(callback, keras.callbacks.Callback) or callable(callback)
+    if isinstance(callback, type) or not is_known:
         raise ArgumentTypeError(
             f"callbacks holds {callback!r}, which is no keras Callback. Pass instances, or "
             "functions that take the trial and return one."
@@ -95,10 +94,6 @@ def of_builder(
 def may_add_metrics(callbacks: Sequence[Any]) -> bool:
     """Whether the epoch logs may get names that the model does not know of."""
     return any(not _leaves_logs_alone(callback) for callback in callbacks)
-
-
-def _is_known(callback: object) -> bool:
-    return isinstance(callback, keras.callbacks.Callback) or callable(callback)
 
 
 def _leaves_logs_alone(callback: object) -> bool:

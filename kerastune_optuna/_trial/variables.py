@@ -15,11 +15,12 @@ import numpy as np
 from kerastune_optuna._backend import layers_within, strategy_of
 from kerastune_optuna._data import from_plain, to_plain
 from kerastune_optuna._exceptions import BuilderError
+from kerastune_optuna._trial.steps import has_own
 
 
 def lacks_variables(model: keras.Model) -> bool:
     """Whether a model or a layer of it has yet to be built, whatever it says of itself."""
-    is_built = model.built or not _is_callable(model)
+    is_built = model.built or not has_own(model, "call")
     # Keras asks each layer too before it builds a model. A model without any weights may make its
     # layers later.
     layers = layers_within(model)
@@ -37,7 +38,7 @@ def make_variables(model: keras.Model, batch: Any) -> None:
         Exception: What the layers of the user raise.
     """
     with scope_of(model):
-        if _is_callable(model):
+        if has_own(model, "call"):  # a model whose own steps call its parts need not have one
             model(keras.utils.unpack_x_y_sample_weight(batch)[0])
         if lacks_variables(model) and keras.backend.backend() == "tensorflow":
             traced(model, model.train_step, batch)
@@ -98,9 +99,9 @@ def unbuildable(model: keras.Model) -> BuilderError:
     )
 
 
-def _is_callable(model: keras.Model) -> bool:
-    """Whether a model has a call(): one whose own steps call its parts need not have it."""
-    return type(model).call is not keras.Model.call
+def optimizers(model: keras.Model) -> list[keras.optimizers.Optimizer]:
+    """Return the optimizers of a model: the compiled one, and those that its own steps use."""
+    return [one for one in vars(model).values() if isinstance(one, keras.optimizers.Optimizer)]
 
 
 def scope_of(model: keras.Model) -> AbstractContextManager[Any]:

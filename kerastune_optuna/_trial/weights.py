@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._backend import optimizer_of
@@ -24,11 +26,7 @@ from kerastune_optuna._storage import (
 )
 from kerastune_optuna._study import record
 from kerastune_optuna._trial import architecture, frozen, state
-from kerastune_optuna._trial.variables import checksum, lacks_variables, scope_of
-
-if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
-    from optuna.trial import FrozenTrial
+from kerastune_optuna._trial.variables import checksum, lacks_variables, optimizers, scope_of
 
 _SUFFIX = ".weights.h5"  # Keras saves weights only under names that end so
 
@@ -46,10 +44,10 @@ def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
         WeightsError: The model cannot be saved, or the store cannot be written.
     """
     with scratch() as folder:
-        path = Path(folder, f"trial_{trial.number:04d}{_SUFFIX}")
+        path = folder / f"trial_{trial.number:04d}{_SUFFIX}"
         try:
             with telling_room(str(folder), size_of(model)):
-                keras.saving.save_weights(model, path, objects_to_skip=_optimizers(model))
+                keras.saving.save_weights(model, path, objects_to_skip=optimizers(model))
             _optuna.set_attr(trial, record.VARIABLES, checksum(model))
             architecture.put(path, model)
             state.put(path, model)
@@ -72,11 +70,11 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: ke
         WeightsError: The trial kept no weights, or they are damaged.
     """
     with scratch() as folder:
-        path = Path(folder, f"weights{_SUFFIX}")
+        path = folder / f"weights{_SUFFIX}"
         if (wrong := _wrong(store, storage, trial, path)) is not None:
             raise WeightsError(wrong)
         try:
-            keras.saving.load_weights(model, path, objects_to_skip=_optimizers(model))
+            keras.saving.load_weights(model, path, objects_to_skip=optimizers(model))
         except Exception as error:  # Keras raises many kinds for weights that do not fit
             raise UnfitWeightsError(
                 f"The weights of trial {trial.number} do not fit the model that build_model "
@@ -101,11 +99,6 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: ke
         )
 
 
-def _optimizers(model: keras.Model) -> list[keras.optimizers.Optimizer]:
-    """Return the optimizers of a model: the compiled one, and those that its own steps use."""
-    return [one for one in vars(model).values() if isinstance(one, keras.optimizers.Optimizer)]
-
-
 def let_files_be_whole(model: keras.Model) -> None:
     """Let the optimizer make its variables once a file of the model is written, and not before.
 
@@ -127,7 +120,7 @@ def let_files_be_whole(model: keras.Model) -> None:
 def are_whole(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> bool:
     """Whether the weights of a trial are there and undamaged."""
     with scratch() as folder:
-        return _wrong(store, storage, trial, Path(folder, "weights")) is None
+        return _wrong(store, storage, trial, folder / "weights") is None
 
 
 def discard(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> None:

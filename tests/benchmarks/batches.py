@@ -21,7 +21,7 @@ import keras
 import numpy as np
 
 from kerastune_optuna import OptunaTuner
-from kerastune_optuna._trial import custom_fit, stand_ins
+from kerastune_optuna._trial import stand_ins, training
 from tests.benchmarks._sides import iris_task, report, timed
 
 EPOCHS = 10
@@ -117,7 +117,7 @@ ROWS = {
 SIDES: list[tuple[Any, str, Any] | None] = [
     None,
     (stand_ins, "_key", lambda *_: None),
-    (custom_fit, "batched", lambda model, keywords: dict(keywords)),  # and so no shared trace
+    (training, "batched", lambda model, keywords: dict(keywords)),  # and so no shared trace
 ]
 
 

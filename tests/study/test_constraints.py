@@ -11,8 +11,8 @@ from optuna.trial import TrialState
 
 from kerastune_optuna import ArgumentError, PruningCallback
 from kerastune_optuna._report import card
-from kerastune_optuna._trial import stopwatch
-from kerastune_optuna._trial.stopwatch import Stopwatch
+from kerastune_optuna._trial import stop
+from kerastune_optuna._trial.stop import Stopwatch
 from tests.faults import Clock
 from tests.untrained import Untrained, X, build, run, tuner_in
 
@@ -170,7 +170,7 @@ def test_constraints_that_cannot_work_are_refused(arguments, text, tmp_path):
 
 def test_a_training_that_takes_too_long_ends(make_tuner, search, monkeypatch):
     """It ends with a batch, its trial is PRUNED and infeasible, and says how long it took."""
-    monkeypatch.setattr(stopwatch, "time", clock := Clock())
+    monkeypatch.setattr(stop, "time", clock := Clock())
 
     def take_a_second(batch, logs):
         clock.now += 1

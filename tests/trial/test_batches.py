@@ -9,7 +9,7 @@ from keras import layers
 from scipy import sparse
 
 from kerastune_optuna._backend import pipeline_of, set_all
-from kerastune_optuna._trial import batches, custom_fit
+from kerastune_optuna._trial import batches, training
 from kerastune_optuna._trial.batches import batched
 
 pytestmark = pytest.mark.skipif(
@@ -253,7 +253,7 @@ def test_a_search_trains_from_batches(make_tuner, monkeypatch):
         given.append(batched(model, keywords))
         return given[-1]
 
-    monkeypatch.setattr(custom_fit, "batched", noted)
+    monkeypatch.setattr(training, "batched", noted)
     fit = {"x": X, "y": Y, "validation_data": VALIDATION, "epochs": 4, "verbose": 0}
     tuner = make_tuner(lambda trial: compiled(), "val_loss", n_trials=1).search(**fit)
     assert is_dataset(given[0]["x"])

@@ -26,7 +26,7 @@ from kerastune_optuna._report.progress import line_of
 from kerastune_optuna._study.monitor import parse_objective
 from kerastune_optuna._study.record import RETRY_OF
 from kerastune_optuna._study.retry import DIED
-from kerastune_optuna._trial import stopwatch
+from kerastune_optuna._trial import stop
 from kerastune_optuna._trial.trainings import Series
 from tests.conftest import PruneAt, build_model, history
 from tests.faults import Clock, EpochLog, logged
@@ -373,7 +373,7 @@ def test_each_objective_is_a_mean(search):
 
 def test_the_time_of_a_trial_is_that_of_all_its_trainings(search, monkeypatch):
     """A limit of seconds ends a trial whose trainings together take longer, and prunes it."""
-    monkeypatch.setattr(stopwatch, "time", clock := Clock())
+    monkeypatch.setattr(stop, "time", clock := Clock())
 
     def take_two_seconds(epoch, logs):
         clock.now += 2
