@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +19,6 @@ from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._report.hints import hints
 from kerastune_optuna._report.importances import by_importance
 from kerastune_optuna._study import record
-
-_PACKAGES = ("kerastune_optuna", "keras", "tensorflow", "optuna", "numpy")
 
 
 def write(facts: Facts, path: Path) -> Path:
@@ -51,7 +47,6 @@ def write(facts: Facts, path: Path) -> Path:
         parts={name: _without_labels(figure) for name, figure in {**parts, **slices}.items()},
         slices=list(slices),
         code=_code(facts),
-        versions=_versions(),
         now=datetime.now().strftime("%Y-%m-%d %H:%M"),
     )
     path.write_text(page, encoding="utf-8")
@@ -81,14 +76,3 @@ def _seed(facts: Facts, attrs: Mapping[str, Any]) -> Any:
     if not values or not seeds:
         return attrs.get(record.SEED)
     return seeds[values.index(min(values, key=facts.cost))]
-
-
-def _versions() -> dict[str, str]:
-    """Return the versions that are installed here."""
-    found = {"Python": sys.version.split()[0]}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
