@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from kerastune_optuna._report import param_figures, pareto, style, text
 from kerastune_optuna._report.contour import contour
-from kerastune_optuna._report.facts import Facts, Row, curve, is_finite
+from kerastune_optuna._report.facts import Facts, Row, curve
 from kerastune_optuna._report.importances import by_importance, counts, importances
 from kerastune_optuna._report.timeline import timeline
 
@@ -26,13 +26,13 @@ _OPACITY = {"COMPLETE": 0.6, "RUNNING": 0.9, "PRUNED": 0.4, "FAIL": 0.5}
 def history(facts: Facts) -> go.Figure:
     """Return the value of each trial, and the best one so far."""
     valued = {
-        state: [row for row in rows if is_finite(row.value)]
+        state: [row for row in rows if math.isfinite(row.cost)]
         for state, rows in style.of_state(facts).items()
     }
     traces: list[Any] = [_points(rows, state) for state, rows in valued.items() if rows]
     complete = sorted(valued["COMPLETE"], key=lambda row: row.number)
     if complete:
-        costs = np.minimum.accumulate([facts.cost(row.value or 0.0) for row in complete])
+        costs = np.minimum.accumulate([row.cost for row in complete])
         traces.append(
             go.Scatter(
                 x=[row.number for row in complete],
@@ -74,9 +74,10 @@ def curves(facts: Facts) -> go.Figure:
         line = {"color": style.BEST, "width": 2.5}
         traces += _lines([facts.best], f"best (trial {facts.best.number})", line, 1.0)
     values = [value for trial in facts.trials for value in curve(trial).values()]
-    room = max(0.02 * facts.longest, 0.2)
-    axis: dict[str, Any] = {"range": [1 - room, facts.longest + room]}
-    if facts.longest <= _FEW_EPOCHS:
+    longest = max((row.epochs_run or 0 for row in facts.rows), default=0)
+    room = max(0.02 * longest, 0.2)
+    axis: dict[str, Any] = {"range": [1 - room, longest + room]}
+    if longest <= _FEW_EPOCHS:
         axis["dtick"] = 1
     return style.figure(traces, "epoch", facts.metric, xaxis=axis, yaxis=style.span(values))
 

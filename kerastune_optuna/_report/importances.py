@@ -8,7 +8,7 @@ import warnings
 import optuna
 from optuna.trial import create_trial
 
-from kerastune_optuna._report.facts import Facts, Row, is_finite
+from kerastune_optuna._report.facts import Facts, Row
 from kerastune_optuna._study import REPEAT_OF, quiet_optuna
 
 _FEWEST = 4  # trials with a value from which importance is computed
@@ -41,7 +41,7 @@ def importances(facts: Facts) -> dict[str, float]:
 def counts(row: Row) -> bool:
     """Whether a trial came to a value of its own."""
     has_ended = row.state in ("COMPLETE", "PRUNED")
-    return has_ended and is_finite(row.value) and REPEAT_OF not in row.trial.user_attrs
+    return has_ended and math.isfinite(row.cost) and REPEAT_OF not in row.trial.user_attrs
 
 
 def by_importance(facts: Facts) -> list[str]:

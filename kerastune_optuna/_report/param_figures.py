@@ -15,7 +15,7 @@ from plotly.colors import sample_colorscale
 
 from kerastune_optuna._report import style
 from kerastune_optuna._report import text as _text
-from kerastune_optuna._report.facts import Facts, Row, is_finite
+from kerastune_optuna._report.facts import Facts, Row
 
 _GROUPS = 5  # of trials with one colour, from the worst to the best
 _NARROW = 15  # characters above an axis
@@ -55,7 +55,7 @@ class _Kind:
 
 def slices(facts: Facts, name: str) -> go.Figure:
     """Return the values of all trials over one parameter."""
-    rows = [row for row in facts.rows if name in row.trial.params and is_finite(row.value)]
+    rows = [row for row in facts.rows if name in row.trial.params and math.isfinite(row.cost)]
     kind = _kind(facts, name)
     traces = []
     for state, color in reversed(style.COLORS.items()):
@@ -98,7 +98,7 @@ class _Axis:
 
 def parallel(facts: Facts, names: Sequence[str]) -> go.Figure:
     """Return a line for each COMPLETE trial through its parameters, coloured by its value."""
-    rows = [row for row in facts.complete if is_finite(row.value)]
+    rows = [row for row in facts.complete if math.isfinite(row.cost)]
     if not rows or not names:
         return style.figure([])
     axes = [_value_axis(facts, rows), *(_param_axis(facts, rows, name) for name in names)]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
 from kerastune_optuna._report import style
-from kerastune_optuna._report.facts import Facts, Row, is_finite
+from kerastune_optuna._report.facts import Facts, Row
 
 
 def front(facts: Facts) -> go.Figure:
@@ -18,7 +19,7 @@ def front(facts: Facts) -> go.Figure:
     of these. Where there is one, there is nothing to draw.
     """
     several = facts.complete if facts.are_several else []
-    rows = [row for row in several if all(map(is_finite, row.trial.values[:2]))]
+    rows = [row for row in several if all(map(math.isfinite, row.trial.values[:2]))]
     best = sorted((row for row in rows if row.rank == 1), key=lambda row: row.trial.values[0])
     others = [row for row in rows if row.rank != 1]
     # Of more than two objectives the front is a surface, and a line would mislead.

@@ -146,17 +146,13 @@ def _lines(facts: Facts) -> list[str]:
     if not facts.trials:
         return ["No trial has begun yet."]
     states = " ".join(f"{count} {state.name}" for state, count in facts.counts.items())
-    epochs = f"Epochs: {facts.epochs_run} run"
-    if facts.epochs_saved is not None:
-        all_epochs = facts.epochs_run + facts.epochs_saved
-        percent = _text.share(facts.epochs_saved, all_epochs)
-        epochs += f", {facts.epochs_saved} saved by pruning ({percent})"
+    saved = f", {facts.saved}" if facts.saved else ""
     of_rank = "which has" if len(facts.front) == 1 else "which have"
     front = f"Front: {count(len(facts.front), 'trial')}, {of_rank} rank 1"
     return [
         *([front] if facts.are_several else []),
         f"Trials: {len(facts.trials)}: {states}",
-        epochs,
+        f"Epochs: {facts.epochs_run} run{saved}",
         f"Training time: {_text.duration(facts.seconds)}",
     ]
 

@@ -54,11 +54,6 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min"
 
 
-def share(part: int, whole: int) -> str:
-    """Return a part of a whole in percent."""
-    return f"{part / whole:.0%}" if whole else "0%"
-
-
 def numbers(given: Iterable[int]) -> str:
     """Return ascending numbers as a list of ranges, like `0-3, 5`."""
     ranges: list[list[int]] = []

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from html import escape
-from typing import Any
+from itertools import count
 
 import plotly.graph_objects as go
 
@@ -19,10 +19,11 @@ _TALLEST = 900  # pixels
 
 def timeline(facts: Facts) -> go.Figure:
     """Return a bar for each trial, on the line of its worker."""
-    begun = [row for row in facts.rows if row.trial.datetime_start is not None]
+    begun = sorted((row for row in facts.rows if row.trial.datetime_start), key=_began)
+    last = max((row.trial.datetime_complete or _began(row) for row in begun), default=datetime.max)
     lanes = _lanes(begun)
     traces = [
-        _bars([row for row in begun if row.state == state], color, state, lanes, facts.last_moment)
+        _bars([row for row in begun if row.state == state], color, state, lanes, last)
         for state, color in style.COLORS.items()
         if any(row.state == state for row in begun)
     ]
@@ -42,11 +43,12 @@ def timeline(facts: Facts) -> go.Figure:
 
 def _lanes(rows: Sequence[Row]) -> dict[str, str]:
     """Return a short name for each worker, in the order in which they began."""
-    ordered = sorted(rows, key=lambda row: row.trial.datetime_start or datetime.max)
-    workers = list(dict.fromkeys(_worker(row) for row in ordered))
-    signed = [name for name in workers if name != _UNSIGNED]
-    names = {name: f"worker {place}" for place, name in enumerate(signed, start=1)}
-    return {name: names.get(name, name) for name in workers}
+    workers, numbers = dict.fromkeys(map(_worker, rows)), count(1)
+    return {name: name if name == _UNSIGNED else f"worker {next(numbers)}" for name in workers}
+
+
+def _began(row: Row) -> datetime:
+    return row.trial.datetime_start or datetime.max
 
 
 def _worker(row: Row) -> str:
@@ -55,12 +57,13 @@ def _worker(row: Row) -> str:
 
 
 def _bars(
-    rows: Sequence[Row], color: str, state: str, lanes: dict[str, str], last: datetime | None
+    rows: Sequence[Row], color: str, state: str, lanes: dict[str, str], last: datetime
 ) -> go.Bar:
-    by_trial: dict[str, Any] = style.by_trial(rows)
+    # A trial that still runs is drawn until the study's last known moment.
+    times = [(row.trial.datetime_complete or last) - _began(row) for row in rows]
     return go.Bar(
         base=[row.trial.datetime_start for row in rows],
-        x=[_milliseconds(row, last) for row in rows],
+        x=[time // timedelta(milliseconds=1) for time in times],
         y=[lanes[_worker(row)] for row in rows],
         text=[escape(_worker(row)) for row in rows],
         textposition="none",
@@ -69,12 +72,5 @@ def _bars(
         marker={"color": color, "line": {"width": 1, "color": "rgba(128, 128, 128, 0.6)"}},
         width=0.7,
         hovertemplate="%{hovertext}<br>%{text}<extra></extra>",
-        **by_trial,
+        **style.by_trial(rows),
     )
-
-
-def _milliseconds(row: Row, last: datetime | None) -> int:
-    """Return how long a trial ran; one that still runs, until the study's last known moment."""
-    began = row.trial.datetime_start
-    ended = row.trial.datetime_complete or last
-    return 0 if began is None or ended is None else int((ended - began).total_seconds() * 1000)
