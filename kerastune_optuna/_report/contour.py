@@ -68,6 +68,5 @@ def _points(rows: list[Row], names: list[str]) -> go.Scatter:
         y=second,
         mode="markers",
         marker={"color": "rgba(0, 0, 0, 0.6)", "size": 5},
-        hovertemplate="%{hovertext}<extra></extra>",
         **style.by_trial(rows),
     )

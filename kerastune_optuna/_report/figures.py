@@ -25,12 +25,11 @@ _OPACITY = {"COMPLETE": 0.6, "RUNNING": 0.9, "PRUNED": 0.4, "FAIL": 0.5}
 
 def history(facts: Facts) -> go.Figure:
     """Return the value of each trial, and the best one so far."""
-    valued = {
-        state: [row for row in rows if math.isfinite(row.cost)]
-        for state, rows in style.of_state(facts).items()
-    }
-    traces: list[Any] = [_points(rows, state) for state, rows in valued.items() if rows]
-    complete = sorted(valued["COMPLETE"], key=lambda row: row.number)
+    valued = [row for row in facts.rows if math.isfinite(row.cost)]
+    traces: list[Any] = [_points(rows, state) for state, rows in style.by_state(valued).items()]
+    complete = sorted(
+        (one for one in valued if one.state == "COMPLETE"), key=lambda one: one.number
+    )
     if complete:
         costs = np.minimum.accumulate([row.cost for row in complete])
         traces.append(
@@ -43,7 +42,7 @@ def history(facts: Facts) -> go.Figure:
                 hovertemplate="best after trial %{x}: %{y:.6g}<extra></extra>",
             )
         )
-    values = [row.value or 0.0 for rows in valued.values() for row in rows]
+    values = [row.value or 0.0 for row in valued]
     return style.figure(traces, "trial", facts.metric, yaxis=style.span(values))
 
 
@@ -54,7 +53,6 @@ def _points(rows: Sequence[Row], state: str) -> go.Scatter:
         mode="markers",
         name=state.lower(),
         marker={"color": style.COLORS[state], "size": 7, "opacity": _OPACITY[state]},
-        hovertemplate="%{hovertext}<extra></extra>",
         **style.by_trial(rows),
     )
 
@@ -63,11 +61,10 @@ def curves(facts: Facts) -> go.Figure:
     """Return the learning curves of all trials, with the median and the best one drawn on top."""
     traces: list[Any] = []
     thin = 0.5 if len(facts.trials) > _MANY else 1.0
-    for state, rows in style.of_state(facts).items():
-        reported = [row for row in rows if curve(row.trial)]
-        if reported:
-            line = {"color": style.COLORS[state], "width": thin * _WIDTH[state]}
-            traces += _lines(reported, state.lower(), line, _OPACITY[state])
+    reported = [row for row in facts.rows if curve(row.trial)]
+    for state, rows in style.by_state(reported).items():
+        line = {"color": style.COLORS[state], "width": thin * _WIDTH[state]}
+        traces += _lines(rows, state.lower(), line, _OPACITY[state])
     if (median := _median(facts)) is not None:
         traces.append(median)
     if facts.best is not None and curve(facts.best.trial):
@@ -84,18 +81,14 @@ def curves(facts: Facts) -> go.Figure:
 
 def _lines(rows: Sequence[Row], name: str, line: dict[str, Any], opacity: float) -> list[Any]:
     """Return one trace for many curves, with a gap after each, and one trace for their ends."""
-    points = [
-        (row, step + 1, value)
-        for row in rows
-        for step, value in [*curve(row.trial).items(), (0, math.nan)]
-    ]
-    ends = [(row, step + 1, value) for row in rows for step, value in [_last(row)]]
+    each = [[(row, step + 1, value) for step, value in curve(row.trial).items()] for row in rows]
+    points = [point for own in each for point in (*own, (own[0][0], 1, math.nan))]
     shared = {"name": escape(name), "legendgroup": name, "opacity": opacity}
     return [
         go.Scatter(**_xy(points), mode="lines", line=line, **shared),
         # The marker shows where pruning ended a curve, and alone shows a curve of one epoch.
         go.Scatter(
-            **_xy(ends),
+            **_xy([own[-1] for own in each]),
             mode="markers",
             marker={"color": line["color"], "size": 4},
             showlegend=False,
@@ -104,17 +97,12 @@ def _lines(rows: Sequence[Row], name: str, line: dict[str, Any], opacity: float)
     ]
 
 
-def _last(row: Row) -> tuple[int, float]:
-    return list(curve(row.trial).items())[-1]
-
-
 def _xy(points: Sequence[tuple[Row, int, float]]) -> dict[str, Any]:
     rows, epochs, values = zip(*points, strict=True)
     return {
         "x": epochs,
         "y": [style.rounded(value) for value in values],
-        "hovertemplate": "%{hovertext}<br>epoch %{x}: %{y:.5g}<extra></extra>",
-        **style.by_trial(rows),
+        **style.by_trial(rows, "<br>epoch %{x}: %{y:.5g}"),
     }
 
 

@@ -57,11 +57,10 @@ def slices(facts: Facts, name: str) -> go.Figure:
     """Return the values of all trials over one parameter."""
     rows = [row for row in facts.rows if name in row.trial.params and math.isfinite(row.cost)]
     kind = _kind(facts, name)
-    traces = []
-    for state, color in reversed(style.COLORS.items()):
-        shown = [row for row in rows if row.state == state]
-        if shown:
-            traces.append(_dots(shown, name, kind, color, 0.45 if state == "PRUNED" else 0.75))
+    traces = [
+        _dots(shown, name, kind, style.COLORS[state], 0.45 if state == "PRUNED" else 0.75)
+        for state, shown in style.by_state(rows).items()
+    ]
     if rows and rows[0].rank is not None:
         traces.append(_dots(rows[:1], name, kind, style.BEST, 1.0, size=12, symbol="star"))
     return style.figure(
@@ -82,7 +81,6 @@ def _dots(
         y=[row.value for row in rows],
         mode="markers",
         marker={"color": color, "opacity": opacity, "size": 6, **marker},
-        hovertemplate="%{hovertext}<extra></extra>",
         **style.by_trial(rows),
     )
 
@@ -143,7 +141,6 @@ def _threads(rows: Sequence[Row], axes: Sequence[_Axis], color: str) -> go.Scatt
         mode="lines",
         line={"color": color, "width": 1.2},
         opacity=0.6,
-        hovertemplate="%{hovertext}<extra></extra>",
         **style.by_trial(row for row, _, _ in points),
     )
 

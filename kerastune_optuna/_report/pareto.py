@@ -44,7 +44,6 @@ def _points(rows: Sequence[Row], name: str, color: str, **look: Any) -> go.Scatt
         y=[row.trial.values[1] for row in rows],
         name=name,
         marker={"color": color, "size": 8},
-        hovertemplate="%{hovertext}<extra></extra>",
         **look,
         **style.by_trial(rows),
     )

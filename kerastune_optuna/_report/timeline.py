@@ -15,6 +15,7 @@ from kerastune_optuna._storage import WORKER
 
 _UNSIGNED = "unknown"  # the worker of a trial that was added by hand
 _TALLEST = 900  # pixels
+_BORDER = {"width": 1, "color": "rgba(128, 128, 128, 0.6)"}
 
 
 def timeline(facts: Facts) -> go.Figure:
@@ -22,13 +23,8 @@ def timeline(facts: Facts) -> go.Figure:
     begun = sorted((row for row in facts.rows if row.trial.datetime_start), key=_began)
     last = max((row.trial.datetime_complete or _began(row) for row in begun), default=datetime.max)
     lanes = _lanes(begun)
-    traces = [
-        _bars([row for row in begun if row.state == state], color, state, lanes, last)
-        for state, color in style.COLORS.items()
-        if any(row.state == state for row in begun)
-    ]
     return style.figure(
-        traces,
+        [_bars(rows, state, lanes, last) for state, rows in style.by_state(begun).items()],
         barmode="overlay",
         height=min(_TALLEST, 110 + 34 * len(set(lanes.values()))),
         xaxis={"type": "date", "tickformat": ""},
@@ -56,9 +52,7 @@ def _worker(row: Row) -> str:
     return str(row.trial.user_attrs.get(WORKER, _UNSIGNED))
 
 
-def _bars(
-    rows: Sequence[Row], color: str, state: str, lanes: dict[str, str], last: datetime
-) -> go.Bar:
+def _bars(rows: Sequence[Row], state: str, lanes: dict[str, str], last: datetime) -> go.Bar:
     # A trial that still runs is drawn until the study's last known moment.
     times = [(row.trial.datetime_complete or last) - _began(row) for row in rows]
     return go.Bar(
@@ -69,8 +63,7 @@ def _bars(
         textposition="none",
         orientation="h",
         name=state.lower(),
-        marker={"color": color, "line": {"width": 1, "color": "rgba(128, 128, 128, 0.6)"}},
+        marker={"color": style.COLORS[state], "line": _BORDER},
         width=0.7,
-        hovertemplate="%{hovertext}<br>%{text}<extra></extra>",
-        **style.by_trial(rows),
+        **style.by_trial(rows, "<br>%{text}"),
     )
