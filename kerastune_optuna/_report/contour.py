@@ -6,13 +6,12 @@ from typing import Any
 
 import optuna
 import plotly.graph_objects as go
-from optuna.trial import create_trial
 
 from kerastune_optuna._report import style, text
 from kerastune_optuna._report.facts import Facts, Row
 from kerastune_optuna._report.hints import two_that_matter
+from kerastune_optuna._report.importances import study_of
 from kerastune_optuna._report.scales import Scale
-from kerastune_optuna._study import quiet_optuna
 
 _MOST = 100  # trials: the map of 1,000 would take 3 MB of the page
 _SCALE = ["#3d8bd9", "#ee7a22"]  # from the worst to the best
@@ -25,7 +24,7 @@ def contour(facts: Facts) -> go.Figure:
         return style.figure([])
     first, second = sorted(two, key=lambda scale: scale.name)  # as Optuna orders the axes
     names, rows = [first.name, second.name], rows[:_MOST]
-    (drawn, *_) = optuna.visualization.plot_contour(_study(facts, rows, names), names).data
+    (drawn, *_) = optuna.visualization.plot_contour(study_of(facts, rows), names).data
     drawn.update(
         colorscale=list(enumerate(_SCALE)),
         reversescale=facts.cost(1) > 0,
@@ -40,21 +39,6 @@ def contour(facts: Facts) -> go.Figure:
         xaxis=_axis(first),
         yaxis=_axis(second),
     )
-
-
-def _study(facts: Facts, rows: list[Row], names: list[str]) -> optuna.Study:
-    """Return a study of these trials with two parameters alone, PRUNED ones by their best value."""
-    with quiet_optuna():
-        study = optuna.create_study(direction=facts.study.directions[facts.place])
-    study.add_trials(
-        create_trial(
-            value=row.value,
-            params={name: row.trial.params[name] for name in names},
-            distributions={name: row.trial.distributions[name] for name in names},
-        )
-        for row in rows
-    )
-    return study
 
 
 def _axis(scale: Scale) -> dict[str, Any]:

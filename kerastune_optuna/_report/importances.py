@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterable
 
 import optuna
 from optuna.trial import create_trial
@@ -23,19 +24,24 @@ def importances(facts: Facts) -> dict[str, float]:
     rows = [row for row in facts.rows if counts(row)]
     if len(rows) < _FEWEST or len({row.value for row in rows}) < 2 or not facts.params:
         return {}
+    with warnings.catch_warnings():
+        # Where all trials share a value of a parameter, PED-ANOVA divides by zero.
+        warnings.simplefilter("ignore")
+        found = optuna.importance.get_param_importances(study_of(facts, rows))
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def study_of(facts: Facts, rows: Iterable[Row]) -> optuna.Study:
+    """Return a study of these trials, for Optuna's analyses: all COMPLETE, by their best values."""
     with quiet_optuna():
-        study = optuna.create_study(direction=facts.study.directions[facts.place])
+        study = optuna.create_study(direction=facts.direction)
     study.add_trials(
         create_trial(
             value=row.value, params=row.trial.params, distributions=row.trial.distributions
         )
         for row in rows
     )
-    with warnings.catch_warnings():
-        # Where all trials share a value of a parameter, PED-ANOVA divides by zero.
-        warnings.simplefilter("ignore")
-        found = optuna.importance.get_param_importances(study)
-    return {name: value for name, value in found.items() if math.isfinite(value)}
+    return study
 
 
 def counts(row: Row) -> bool:
