@@ -24,18 +24,14 @@ def front(facts: Facts) -> go.Figure:
     others = [row for row in rows if row.rank != 1]
     # Of more than two objectives the front is a surface, and a line would mislead.
     mode = "lines+markers" if len(facts.metrics) == 2 else "markers"
+    shape = "hv" if facts.directions[0] == "minimize" else "vh"
     traces = [
         _points(others, "dominated", style.COLORS["COMPLETE"], mode="markers"),
         # No trial is between two of the front. A straight line would claim values there, and steps
-        # do not: all other trials are on one side of them.
-        _points(best, "front", style.BEST, mode=mode, line={"shape": _steps(facts)}),
+        # do not: they go first that way in which no point of them is better than all trials.
+        _points(best, "front", style.BEST, mode=mode, line={"shape": shape}),
     ]
     return style.figure([trace for trace in traces if trace.x], *facts.metrics[:2])
-
-
-def _steps(facts: Facts) -> str:
-    """Return which way steps go first, so that no point of them is better than all trials."""
-    return "hv" if facts.directions[0] == "minimize" else "vh"
 
 
 def _points(rows: Sequence[Row], name: str, color: str, **look: Any) -> go.Scatter:
