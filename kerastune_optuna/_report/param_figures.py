@@ -1,4 +1,4 @@
-"""Figures of parameters: each against the value, and all beside each other."""
+"""Figures of parameters: each against the value, all beside each other, two as a map."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
+import optuna
 import plotly.graph_objects as go
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from plotly.colors import sample_colorscale
@@ -17,12 +18,15 @@ from plotly.colors import sample_colorscale
 from kerastune_optuna._report import style
 from kerastune_optuna._report import text as _text
 from kerastune_optuna._report.facts import Facts, Row
+from kerastune_optuna._report.hints import two_that_matter
+from kerastune_optuna._report.importances import by_importance, study_of
 
-_GROUPS = 5  # of trials with one colour, from the worst to the best
+_GROUPS = 5  # of trials with one colour each, from the worst to the best
 _NARROW = 15  # characters above an axis
 _CROWDED = 1.5  # decades: an axis of more has ticks only at powers of ten
 _FEW = 8  # a range of whole numbers up to this wide has a tick at each
-_SCALE = ["#8a8a8a", "#3d8bd9", "#ee7a22"]
+_SCALE = ["#8a8a8a", "#3d8bd9", "#ee7a22"]  # of these groups; the map has the last two
+_MAPPED = 100  # trials: the map of 1,000 would take 3 MB of the page
 
 
 def slices(facts: Facts, name: str) -> go.Figure:
@@ -86,9 +90,10 @@ class _Axis:
     ticks: Sequence[tuple[float, str]]
 
 
-def parallel(facts: Facts, names: Sequence[str]) -> go.Figure:
+def parallel(facts: Facts) -> go.Figure:
     """Return a line for each COMPLETE trial through its parameters, coloured by its value."""
     rows = [row for row in facts.complete if math.isfinite(row.cost)]
+    names = by_importance(facts)
     if not rows or not names:
         return style.figure([])
     values = [row.value for row in rows]
@@ -170,3 +175,37 @@ def _number_axis(title: str, values: Sequence[float | None], *, is_log: bool = F
 
 def _between(value: float, low: float, high: float) -> float:
     return 0.5 if high == low else (value - low) / (high - low)
+
+
+def contour(facts: Facts) -> go.Figure:
+    """Return the map of the best trials; nothing where no two numbers matter."""
+    two, rows = two_that_matter(facts)
+    if len(two) < 2:
+        return style.figure([])
+    first, second = names = sorted(scale.name for scale in two)  # as Optuna orders the axes
+    rows = rows[:_MAPPED]
+    (drawn, *_) = optuna.visualization.plot_contour(study_of(facts, rows), names).data
+    drawn.update(
+        colorscale=list(enumerate(_SCALE[1:])),
+        reversescale=facts.cost(1) > 0,
+        colorbar={"title": {"text": _text.short(facts.metric, 15)}},
+        hoverinfo="skip",
+    )
+    return style.figure(
+        [drawn, _points(rows, first, second)],
+        _text.short(first),
+        _text.short(second),
+        showlegend=False,
+        xaxis={"nticks": 6, **_axis(facts, first)},
+        yaxis={"nticks": 6, **_axis(facts, second)},
+    )
+
+
+def _points(rows: Sequence[Row], first: str, second: str) -> go.Scatter:
+    return go.Scatter(
+        x=[row.trial.params[first] for row in rows],
+        y=[row.trial.params[second] for row in rows],
+        mode="markers",
+        marker={"color": "rgba(0, 0, 0, 0.6)", "size": 5},
+        **style.by_trial(rows),
+    )
