@@ -73,11 +73,8 @@ class Facts:
         self.direction = self.directions[self.place]
         self.metric = self.metrics[self.place]
         # A WAITING trial is a slot that no worker has taken yet.
-        self.trials = [
-            trial
-            for trial in study.get_trials(deepcopy=False)
-            if trial.state is not TrialState.WAITING
-        ]
+        begun = [state for state in TrialState if state is not TrialState.WAITING]
+        self.trials = study.get_trials(deepcopy=False, states=begun)
         self._attrs = study.user_attrs
 
     @cached_property
