@@ -102,11 +102,10 @@ def card(study: optuna.Study, number: int | None = None) -> dict[str, Any]:
         ArgumentError: There is no such trial, or it has no card.
     """
     facts = Facts(study)
-    cards = {trial.number: facts.card_of(trial) for trial in facts.trials}
-    known = [one for one, card in cards.items() if card is not None]
-    found = cards.get(max(known, default=-1) if number is None else number)
+    cards = {one.number: card for one in facts.trials if (card := facts.card_of(one)) is not None}
+    found = cards.get(max(cards, default=-1) if number is None else number)
     if found is None:
-        listed = f"Pass one of: {text.numbers(known)}." if known else "No trial of it has one."
+        listed = f"Pass one of: {text.numbers(cards)}." if cards else "No trial of it has one."
         came = "has no card" if number is None else f"has no trial {number} with a card"
         raise ArgumentError(
             f"Study {study.study_name!r} {came}, which search() writes for its trials. {listed}"
