@@ -35,10 +35,6 @@ Name = Annotated[
         "--study", metavar="NAME", help="The study, where there are several.", show_default=False
     ),
 ]
-Folder = Annotated[
-    Path | None,
-    typer.Option(metavar="FOLDER", help="The directory= of the search, where SOURCE is a URL."),
-]
 
 _HOW = "--study with one of"  # how to pass the name of a study
 
@@ -76,7 +72,10 @@ def dashboard(
         int | None,
         typer.Option(metavar="NUMBER", help="Where to listen: else on a port that is free."),
     ] = None,
-    directory: Folder = None,
+    directory: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="The directory= of the search, where SOURCE is a URL."),
+    ] = None,
 ) -> None:
     """Serve optuna-dashboard to this machine until Ctrl-C."""
     storage, name = find(source, study, _HOW)

@@ -169,9 +169,7 @@ def two_that_matter(facts: Facts) -> tuple[list[Scale], list[Row]]:
 def _correlation(one: Scale, other: Scale, rows: Sequence[Row]) -> float:
     """Return how closely two parameters go together, from -1 to 1, by their places."""
     first, second = (_places(scale, rows) for scale in (one, other))
-    first, second = first - first.mean(), second - second.mean()
-    size = float(np.linalg.norm(first) * np.linalg.norm(second))
-    return float(first @ second) / size if size else 0.0
+    return float(np.corrcoef(first, second)[0, 1]) if np.ptp(first) and np.ptp(second) else 0.0
 
 
 def pruning(facts: Facts) -> Iterator[str]:
