@@ -34,7 +34,7 @@ def importances(facts: Facts) -> dict[str, float]:
 def study_of(facts: Facts, rows: Iterable[Row]) -> optuna.Study:
     """Return a study of these trials, for Optuna's analyses: all COMPLETE, by their best values."""
     with quiet_optuna():
-        study = optuna.create_study(direction=facts.direction)
+        study = optuna.create_study(direction=facts.study.directions[facts.place])
     study.add_trials(
         create_trial(
             value=row.value, params=row.trial.params, distributions=row.trial.distributions
