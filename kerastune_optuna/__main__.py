@@ -8,13 +8,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, NoReturn
 
-import optuna
 import typer
 
 from kerastune_optuna import _check, _report
 from kerastune_optuna._exceptions import TunerError
 from kerastune_optuna._keras_tuner import Imported, import_project
-from kerastune_optuna._report import dashboard as _dashboard
 from kerastune_optuna._storage import WholeFileStore
 from kerastune_optuna._storage import url as _url
 from kerastune_optuna._study import find, load, opening
@@ -37,10 +35,6 @@ Name = Annotated[
         "--study", metavar="NAME", help="The study, where there are several.", show_default=False
     ),
 ]
-Folder = Annotated[
-    Path | None,
-    typer.Option(metavar="FOLDER", help="The directory= of the search, where SOURCE is a URL."),
-]
 
 _HOW = "--study with one of"  # how to pass the name of a study
 
@@ -48,14 +42,14 @@ _HOW = "--study with one of"  # how to pass the name of a study
 @app.command(epilog="Example: kerastune-optuna status tuning --study iris")
 def status(source: Source = "tuning", study: Name = None) -> None:
     """Print how far a search is, its best trial, and what is running."""
-    for line in _report.status(_load(source, study)):
+    for line in _report.status(load(source, study, _HOW)):
         typer.echo(line)
 
 
 @app.command(epilog="Example: kerastune-optuna best tuning > best.json")
 def best(source: Source = "tuning", study: Name = None) -> None:
     """Print the parameters of the best trial as JSON; of several objectives, a list of the best."""
-    typer.echo(json.dumps(_report.best(_load(source, study)), indent=2))
+    typer.echo(json.dumps(_report.best(load(source, study, _HOW)), indent=2))
 
 
 @app.command(epilog="Example: kerastune-optuna report tuning --output report.html")
@@ -67,7 +61,7 @@ def report(
     ] = Path("report.html"),
 ) -> None:
     """Write the report of a study: one page that needs no network."""
-    typer.echo(f"Wrote {_report.write_page(_load(source, study), output)}")
+    typer.echo(f"Wrote {_report.write_page(load(source, study, _HOW), output)}")
 
 
 @app.command(epilog="Example: kerastune-optuna dashboard tuning --port 8080")
@@ -78,14 +72,17 @@ def dashboard(
         int | None,
         typer.Option(metavar="NUMBER", help="Where to listen: else on a port that is free."),
     ] = None,
-    directory: Folder = None,
+    directory: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="The directory= of the search, where SOURCE is a URL."),
+    ] = None,
 ) -> None:
     """Serve optuna-dashboard to this machine until Ctrl-C."""
     storage, name = find(source, study, _HOW)
     folder = directory or (None if "://" in source else Path(source))
     # A search without artifact_store= keeps its weights there.
     store = None if folder is None else WholeFileStore(folder / name / "weights")
-    with _dashboard.serve(storage, name, store, port) as served:
+    with _report.serve(storage, name, store, port) as served:
         typer.echo(f"Study {name!r} is at {served.url} until Ctrl-C")
         try:
             served.wait()
@@ -105,7 +102,7 @@ def export(
     ] = None,
 ) -> None:
     """Write all trials as CSV, a row a trial."""
-    _report.results(_load(source, study)).to_csv(output or sys.stdout, index=False)
+    _report.results(load(source, study, _HOW)).to_csv(output or sys.stdout, index=False)
 
 
 @app.command("import", epilog="Example: kerastune-optuna import my_dir/my_project --study mine")
@@ -151,7 +148,7 @@ def card(
     ] = None,
 ) -> None:
     """Print as JSON what a trial ran with: versions, devices, seeds, data, arguments."""
-    typer.echo(json.dumps(_report.card(_load(source, study), trial), indent=2))
+    typer.echo(json.dumps(_report.card(load(source, study, _HOW), trial), indent=2))
 
 
 def main() -> NoReturn:
@@ -166,23 +163,20 @@ def main() -> NoReturn:
         if not hasattr(error, "format_message"):
             raise
         _fail(f"{error.format_message().rstrip('.')}. Try --help.", 2)
-    sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(code or 0)
 
 
 def _fail(text: str, code: int) -> NoReturn:
     print(f"Error: {_url.without_passwords(' '.join(text.split()))}", file=sys.stderr)
-    sys.exit(code)
+    sys.exit(code or 0)
 
 
 def _line_on_import(imported: Imported) -> str:
     """Return a line on what was imported, and how to go on with it."""
     study, goals = imported.study, imported.objectives
     states = Counter(trial.state.name for trial in study.get_trials(deepcopy=False))
-    names, directions = (
-        (goals.names, goals.directions)
-        if goals.are_several
-        else (goals.names[0], goals.directions[0])
-    )
+    names = goals.names if goals.are_several else goals.names[0]
+    directions = goals.directions if goals.are_several else goals.directions[0]
     return (
         f"Added {_check.count(imported.added, 'trial')}, and left out {imported.left_out} that "
         f"were unfinished or there; {imported.with_weights} brought weights. Study "
@@ -190,10 +184,6 @@ def _line_on_import(imported: Imported) -> str:
         f"first count towards n_trials. Go on with: OptunaTuner(from_keras_tuner(...), {names!r}, "
         f"direction={directions!r}, study_name={study.study_name!r})"
     )
-
-
-def _load(source: str, name: str | None) -> optuna.Study:
-    return load(source, name, _HOW)
 
 
 if __name__ == "__main__":

@@ -44,11 +44,10 @@ def choice(trial: BaseTrial, name: str, choices: Mapping[Any, Choice] | Sequence
     if not hasattr(trial, "suggest_categorical"):
         raise ArgumentTypeError(f"trial={trial!r} suggests nothing. Pass an Optuna trial.")
     named = _by_name(name, choices)
-    found: Choice = named[trial.suggest_categorical(name, list(named))]
-    return found
+    return named[trial.suggest_categorical(name, list(named))]
 
 
-def _by_name(name: str, choices: Any) -> Mapping[Any, Any]:
+def _by_name(name: str, choices: Mapping[Any, Choice] | Sequence[Choice]) -> Mapping[Any, Choice]:
     """Return the choices by their names."""
     if isinstance(choices, str | bytes) or not isinstance(choices, Mapping | Sequence):
         came = f"{choices!r} of type {type(choices).__name__}"
@@ -68,10 +67,10 @@ def _by_name(name: str, choices: Any) -> Mapping[Any, Any]:
     return choices
 
 
-def _of_list(name: str, choices: Sequence[Any]) -> dict[Any, Any]:
+def _of_list(name: str, choices: Sequence[Choice]) -> dict[Any, Choice]:
     """Return the choices of a list by the names that they have."""
     instead = 'Pass a dict with a name for each: {"mine": ...}.'
-    named: dict[Any, Any] = {}
+    named: dict[Any, Choice] = {}
     for one in choices:
         key = one if isinstance(one, _PLAIN) else getattr(one, "__name__", None)
         if key is None and one is not None:

@@ -51,9 +51,13 @@ def sweep(parent: Path | None = None) -> None:
     Args:
         parent: Where they were made; None for the system's temporary folder.
     """
-    for place in Path(parent or tempfile.gettempdir()).glob(f"{_PREFIX}*{_LOCK}"):
+    for name in Path(parent or tempfile.gettempdir()).glob(f"{_PREFIX}*{_LOCK}"):
         with suppress(OSError):  # it may be another user's
-            _sweep_one(place.with_suffix(""))
+            lock = os.open(name, _OPEN)
+            if _take(lock):
+                _remove(name.with_suffix(""), lock)
+            else:
+                os.close(lock)
 
 
 def open_private(path: Path) -> BinaryIO:
@@ -74,18 +78,6 @@ def _make(parent: Path | None) -> tuple[Path, int]:
         os.close(lock)
 
 
-def _sweep_one(place: Path) -> None:
-    lock = os.open(_lock_of(place), _OPEN)
-    if _take(lock):
-        _remove(place, lock)
-    else:
-        os.close(lock)
-
-
-def _lock_of(place: Path) -> Path:
-    return place.with_suffix(_LOCK)
-
-
 def _take(lock: int) -> bool | None:
     """Whether this process could take the lock; None where the filesystem has no locks."""
     try:
@@ -102,14 +94,15 @@ def _take(lock: int) -> bool | None:
 
 def _remove(place: Path, lock: int) -> None:
     """Remove a folder whose lock this process holds; the lock last, so that sweep() can go on."""
+    name = place.with_suffix(_LOCK)
     with suppress(OSError):  # others may still write into it: a later sweep() removes it
         if place.exists():
             shutil.rmtree(place)
-        _lock_of(place).unlink()
+        name.unlink()
     os.close(lock)
     with suppress(OSError):  # Windows and network disks remove no file that is open
         if not place.exists():
-            _lock_of(place).unlink(missing_ok=True)
+            name.unlink(missing_ok=True)
 
 
 def _let_go() -> None:

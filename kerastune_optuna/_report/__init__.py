@@ -1,20 +1,20 @@
 """What people see of a search, while it runs or later."""
 
-from kerastune_optuna._report import dashboard as dashboard
 from kerastune_optuna._report.dashboard import Dashboard as Dashboard
+from kerastune_optuna._report.dashboard import serve as serve
 from kerastune_optuna._report.dashboard import show as show
 from kerastune_optuna._report.display import Plan as Plan
 from kerastune_optuna._report.live import progress_for as progress_for
-from kerastune_optuna._report.plots import best as best
-from kerastune_optuna._report.plots import card as card
-from kerastune_optuna._report.plots import glance as glance
-from kerastune_optuna._report.plots import line as line
-from kerastune_optuna._report.plots import params as params
 from kerastune_optuna._report.plots import plot as plot
-from kerastune_optuna._report.plots import status as status
 from kerastune_optuna._report.plots import write_page as write_page
 from kerastune_optuna._report.progress import Progress as Progress
+from kerastune_optuna._report.status import best as best
+from kerastune_optuna._report.status import card as card
+from kerastune_optuna._report.status import glance as glance
+from kerastune_optuna._report.status import line as line
+from kerastune_optuna._report.status import status as status
 from kerastune_optuna._report.summary import summary as summary
 from kerastune_optuna._report.summary import summary_html as summary_html
 from kerastune_optuna._report.table import results as results
+from kerastune_optuna._report.text import params_line as params_line
 from kerastune_optuna._report.text import short as short

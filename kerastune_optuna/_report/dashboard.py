@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import threading
 from socketserver import ThreadingMixIn
-from types import TracebackType
 from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
-
-import optuna
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError
@@ -71,12 +68,7 @@ class Dashboard:
     def __enter__(self) -> Dashboard:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.stop()
 
     def __repr__(self) -> str:
@@ -128,13 +120,18 @@ def serve(
 
 
 def show(home: Home, port: int | None) -> Dashboard:
-    """Serve the study of a tuner.
+    """Serve the study of a tuner, which may have its first search later, with a note on its trials.
 
     Raises:
         ArgumentError: The port cannot be used, or no other thread can read the storage.
         MissingExtraError: optuna-dashboard is not installed.
     """
-    add_note(home.study)  # which may have its first search later
+    _check.installed("optuna_dashboard", extra="dashboard")
+    import optuna_dashboard
+
+    if not optuna_dashboard.get_note(home.study):
+        aim = " and to ".join(f"{one.direction} `{one.name}`" for one in home.objectives.each)
+        optuna_dashboard.save_note(home.study, _NOTE.format(aim=aim))
     if database.is_of_one_thread(home.storage):
         raise ArgumentError(
             "storage= is SQLite in memory, which a page in another thread cannot read. Pass a "
@@ -142,15 +139,3 @@ def show(home: Home, port: int | None) -> Dashboard:
         )
     # Connected without a search's patience: a page need not wait for a database that is away.
     return serve(database.connect(home.storage_source), home.name, home.store, port)
-
-
-def add_note(study: optuna.Study) -> None:
-    """Explain a study's trials on its page, where it has no note yet."""
-    _check.installed("optuna_dashboard", extra="dashboard")
-    import optuna_dashboard
-
-    if not optuna_dashboard.get_note(study):
-        names = study.metric_names or ["the value"] * len(study.directions)
-        pairs = zip(study.directions, names, strict=True)
-        aim = " and to ".join(f"{direction.name.lower()} `{name}`" for direction, name in pairs)
-        optuna_dashboard.save_note(study, _NOTE.format(aim=aim))

@@ -6,13 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna._study import MEASURED, has_diverged, opening, ranking, record, sign_of
+from kerastune_optuna._study import MEASURED, has_diverged, ranking, record, sign_of
 
 if TYPE_CHECKING:
     import optuna
@@ -31,6 +30,7 @@ class Row:
     trial: FrozenTrial
     rank: int | None
     value: float | None
+    cost: float  # the value with the sign under which less is better; infinite without a value
     others: tuple[float | None, ...]  # the values of the other objectives
     best_epoch: int | None  # counted from 1, as people do
     epochs_run: int | None
@@ -73,23 +73,16 @@ class Facts:
         self.direction = self.directions[self.place]
         self.metric = self.metrics[self.place]
         # A WAITING trial is a slot that no worker has taken yet.
-        self.trials = [
-            trial
-            for trial in study.get_trials(deepcopy=False)
-            if trial.state is not TrialState.WAITING
-        ]
+        begun = [state for state in TrialState if state is not TrialState.WAITING]
+        self.trials = study.get_trials(deepcopy=False, states=begun)
         self._attrs = study.user_attrs
 
     @cached_property
     def rows(self) -> list[Row]:
         """A row for each trial, the best first, those that came to no value last."""
-        ordered = sorted(self.trials, key=self._place)
-        return [self._row(trial, self._ranks.get(trial.number)) for trial in ordered]
-
-    @cached_property
-    def _ranks(self) -> dict[int, int]:
-        """The rank of each trial that may be the best, by its number."""
-        return ranking.ranks(self.trials, self.directions)
+        ranks = ranking.ranks(self.trials, self.directions)
+        rows = [self._row(trial, ranks.get(trial.number)) for trial in self.trials]
+        return sorted(rows, key=lambda row: (row.rank or math.inf, row.cost, row.number))
 
     @property
     def are_several(self) -> bool:
@@ -125,11 +118,6 @@ class Facts:
         """The row of the best trial."""
         return next(iter(self.complete), None)
 
-    @property
-    def ending(self) -> tuple[int, str]:
-        """After how many trials the latest search stopped early, and why; 0 where none did."""
-        return opening.end_of(self.study)
-
     @cached_property
     def counts(self) -> Counter[TrialState]:
         """How many trials are in each state, the most frequent first."""
@@ -154,16 +142,15 @@ class Facts:
         return sum(run.values()) - sum(inherited)
 
     @property
-    def epochs_saved(self) -> int | None:
-        """The epochs that pruned trials did not run; None where nobody wrote down how many."""
-        if not isinstance(epochs := self._attrs.get(record.EPOCHS), int):
-            return None
-        return saved_epochs(self.trials, epochs)
+    def saved(self) -> str:
+        """The epochs that pruned trials did not run, like `4 saved by pruning (27%)`.
 
-    @property
-    def longest(self) -> int:
-        """The epochs of the longest trial."""
-        return max((row.epochs_run or 0 for row in self.rows), default=0)
+        It is empty where nobody wrote down how many epochs a trial may run.
+        """
+        if not isinstance(epochs := self._attrs.get(record.EPOCHS), int):
+            return ""
+        saved = saved_epochs(self.trials, epochs)
+        return f"{saved} saved by pruning ({saved / max(1, self.epochs_run + saved):.0%})"
 
     @property
     def seconds(self) -> float:
@@ -171,30 +158,15 @@ class Facts:
         return math.fsum(row.seconds or 0.0 for row in self.rows)
 
     @cached_property
-    def last_moment(self) -> datetime | None:
-        """The latest moment that the study knows of."""
-        moments = [
-            moment
-            for trial in self.trials
-            for moment in (trial.datetime_start, trial.datetime_complete)
-            if moment is not None
-        ]
-        return max(moments, default=None)
-
-    @cached_property
     def cards(self) -> list[tuple[dict[str, Any], list[int]]]:
         """The cards of the searches, each with the numbers of the trials that ran with it."""
-        found: list[tuple[dict[str, Any], list[int]]] = []
+        found: dict[str, tuple[dict[str, Any], list[int]]] = {}
         for trial in self.trials:
-            card = self.card_of(trial)
-            if card is None:
-                continue
-            same = [numbers for other, numbers in found if _plain(other) == _plain(card)]
-            if same:
-                same[0].append(trial.number)
-            else:
-                found.append((card, [trial.number]))
-        return found
+            if (card := self.card_of(trial)) is not None:
+                lasting = {key: value for key, value in card.items() if key not in _NEW}
+                _, numbers = found.setdefault(repr(lasting), (card, []))
+                numbers.append(trial.number)
+        return list(found.values())
 
     def card_of(self, trial: FrozenTrial) -> dict[str, Any] | None:
         """Return what a trial ran with; None where nobody wrote it down."""
@@ -205,35 +177,24 @@ class Facts:
         """Return the value with the sign under which less is better."""
         return sign_of(self.direction) * value
 
-    def value(self, trial: FrozenTrial) -> float | None:
-        """Return the value of a trial's best epoch, however the trial ended."""
-        if trial.state is TrialState.COMPLETE:
-            return float(trial.values[self.place])
-        seen = curve(trial)
-        return min(seen.values(), key=self.cost) if seen else None
-
-    def _place(self, trial: FrozenTrial) -> tuple[float, bool, float, int]:
-        value = self.value(trial)
-        rank = self._ranks.get(trial.number, math.inf)
-        return rank, value is None, self.cost(value or 0.0), trial.number
-
-    def _others(self, trial: FrozenTrial) -> tuple[float | None, ...]:
-        values = trial.values if trial.state is TrialState.COMPLETE else [None] * len(self.metrics)
-        return tuple(value for place, value in enumerate(values) if place != self.place)
-
     def _row(self, trial: FrozenTrial, rank: int | None) -> Row:
         # A trial that was added by hand, or still runs, lacks the attrs of a finished training.
-        reports, seen = trial.intermediate_values, curve(trial)
+        seen = curve(trial)
         best, run = record.number(trial, record.BEST_EPOCH), record.number(trial, record.EPOCHS_RUN)
         if best is None and run is None and seen:  # with `run` known, its fit called no callback
-            best = min(seen, key=lambda step: (self.cost(seen[step]), step))
+            best = min(seen, key=lambda step: self.cost(seen[step]))
         if run is None:
-            run = len(reports) or None
+            run = len(trial.intermediate_values) or None
+        values = trial.values if trial.state is TrialState.COMPLETE else [None] * len(self.metrics)
+        value = values[self.place]
+        if value is None and seen:  # a trial that did not complete has the value of its best epoch
+            value = min(seen.values(), key=self.cost)
         return Row(
             trial,
             rank,
-            self.value(trial),
-            self._others(trial),
+            value,
+            math.inf if value is None else self.cost(value),
+            tuple(value for place, value in enumerate(values) if place != self.place),
             None if best is None else int(best) + 1,
             None if run is None else int(run),
             _seconds(trial),
@@ -252,11 +213,6 @@ def curve(trial: FrozenTrial) -> dict[int, float]:
     return {step: value for step, value in reports if math.isfinite(value)}
 
 
-def is_finite(value: float | None) -> TypeGuard[float]:
-    """Whether there is a value that can be drawn."""
-    return value is not None and math.isfinite(value)
-
-
 def epochs_of(trial: FrozenTrial, epochs: int) -> int:
     """Return how many epochs a trial may run: its builder's number, or else that of the search."""
     own = record.number(trial, record.EPOCHS)
@@ -267,18 +223,10 @@ def saved_epochs(trials: Sequence[FrozenTrial], epochs: int) -> int:
     """Return how many epochs the pruned trials did not run."""
     pruned = [one for one in trials if one.state is TrialState.PRUNED and not has_diverged(one)]
     # A trial that ran no epoch repeats another or broke a constraint: no pruner saved its epochs.
-    pruned = [trial for trial in pruned if trial.user_attrs.get(record.EPOCHS_RUN) != 0]
+    begun = [one for one in pruned if one.user_attrs.get(record.EPOCHS_RUN)]
+    left = (epochs_of(one, epochs) - int(one.user_attrs[record.EPOCHS_RUN]) for one in begun)
     # A trial of an earlier search may have had more epochs than this one allows.
-    return sum(max(0, _left(trial, epochs_of(trial, epochs))) for trial in pruned)
-
-
-def _left(trial: FrozenTrial, epochs: int) -> int:
-    """Return how many of its epochs a trial did not run."""
-    return epochs - int(trial.user_attrs.get(record.EPOCHS_RUN, epochs))
-
-
-def _plain(card: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in card.items() if key not in _NEW}
+    return sum(max(0, number) for number in left)
 
 
 def _seconds(trial: FrozenTrial) -> float | None:

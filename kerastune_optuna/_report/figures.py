@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from kerastune_optuna._report import param_figures, pareto, style, text
-from kerastune_optuna._report.contour import contour
-from kerastune_optuna._report.facts import Facts, Row, curve, is_finite
-from kerastune_optuna._report.importances import by_importance, counts, importances
+from kerastune_optuna._report import param_figures, style, text
+from kerastune_optuna._report.facts import Facts, Row, curve
+from kerastune_optuna._report.importances import counts, importances
 from kerastune_optuna._report.timeline import timeline
 
 _FEW_EPOCHS = 12  # with so few, each epoch has a tick
@@ -25,14 +24,13 @@ _OPACITY = {"COMPLETE": 0.6, "RUNNING": 0.9, "PRUNED": 0.4, "FAIL": 0.5}
 
 def history(facts: Facts) -> go.Figure:
     """Return the value of each trial, and the best one so far."""
-    valued = {
-        state: [row for row in rows if is_finite(row.value)]
-        for state, rows in style.of_state(facts).items()
-    }
-    traces: list[Any] = [_points(rows, state) for state, rows in valued.items() if rows]
-    complete = sorted(valued["COMPLETE"], key=lambda row: row.number)
+    valued = [row for row in facts.rows if math.isfinite(row.cost)]
+    traces: list[Any] = [_points(rows, state) for state, rows in style.by_state(valued).items()]
+    complete = sorted(
+        (one for one in valued if one.state == "COMPLETE"), key=lambda one: one.number
+    )
     if complete:
-        costs = np.minimum.accumulate([facts.cost(row.value or 0.0) for row in complete])
+        costs = np.minimum.accumulate([row.cost for row in complete])
         traces.append(
             go.Scatter(
                 x=[row.number for row in complete],
@@ -43,7 +41,7 @@ def history(facts: Facts) -> go.Figure:
                 hovertemplate="best after trial %{x}: %{y:.6g}<extra></extra>",
             )
         )
-    values = [row.value or 0.0 for rows in valued.values() for row in rows]
+    values = [row.value or 0.0 for row in valued]
     return style.figure(traces, "trial", facts.metric, yaxis=style.span(values))
 
 
@@ -54,7 +52,6 @@ def _points(rows: Sequence[Row], state: str) -> go.Scatter:
         mode="markers",
         name=state.lower(),
         marker={"color": style.COLORS[state], "size": 7, "opacity": _OPACITY[state]},
-        hovertemplate="%{hovertext}<extra></extra>",
         **style.by_trial(rows),
     )
 
@@ -63,38 +60,34 @@ def curves(facts: Facts) -> go.Figure:
     """Return the learning curves of all trials, with the median and the best one drawn on top."""
     traces: list[Any] = []
     thin = 0.5 if len(facts.trials) > _MANY else 1.0
-    for state, rows in style.of_state(facts).items():
-        reported = [row for row in rows if curve(row.trial)]
-        if reported:
-            line = {"color": style.COLORS[state], "width": thin * _WIDTH[state]}
-            traces += _lines(reported, state.lower(), line, _OPACITY[state])
+    reported = [row for row in facts.rows if curve(row.trial)]
+    for state, rows in style.by_state(reported).items():
+        line = {"color": style.COLORS[state], "width": thin * _WIDTH[state]}
+        traces += _lines(rows, state.lower(), line, _OPACITY[state])
     if (median := _median(facts)) is not None:
         traces.append(median)
     if facts.best is not None and curve(facts.best.trial):
         line = {"color": style.BEST, "width": 2.5}
         traces += _lines([facts.best], f"best (trial {facts.best.number})", line, 1.0)
     values = [value for trial in facts.trials for value in curve(trial).values()]
-    room = max(0.02 * facts.longest, 0.2)
-    axis: dict[str, Any] = {"range": [1 - room, facts.longest + room]}
-    if facts.longest <= _FEW_EPOCHS:
+    longest = max((row.epochs_run or 0 for row in facts.rows), default=0)
+    room = max(0.02 * longest, 0.2)
+    axis: dict[str, Any] = {"range": [1 - room, longest + room]}
+    if longest <= _FEW_EPOCHS:
         axis["dtick"] = 1
     return style.figure(traces, "epoch", facts.metric, xaxis=axis, yaxis=style.span(values))
 
 
 def _lines(rows: Sequence[Row], name: str, line: dict[str, Any], opacity: float) -> list[Any]:
     """Return one trace for many curves, with a gap after each, and one trace for their ends."""
-    points = [
-        (row, step + 1, value)
-        for row in rows
-        for step, value in [*curve(row.trial).items(), (0, math.nan)]
-    ]
-    ends = [(row, step + 1, value) for row in rows for step, value in [_last(row)]]
+    each = [[(row, step + 1, value) for step, value in curve(row.trial).items()] for row in rows]
+    points = [point for own in each for point in (*own, (own[0][0], 1, math.nan))]
     shared = {"name": escape(name), "legendgroup": name, "opacity": opacity}
     return [
         go.Scatter(**_xy(points), mode="lines", line=line, **shared),
         # The marker shows where pruning ended a curve, and alone shows a curve of one epoch.
         go.Scatter(
-            **_xy(ends),
+            **_xy([own[-1] for own in each]),
             mode="markers",
             marker={"color": line["color"], "size": 4},
             showlegend=False,
@@ -103,17 +96,12 @@ def _lines(rows: Sequence[Row], name: str, line: dict[str, Any], opacity: float)
     ]
 
 
-def _last(row: Row) -> tuple[int, float]:
-    return list(curve(row.trial).items())[-1]
-
-
 def _xy(points: Sequence[tuple[Row, int, float]]) -> dict[str, Any]:
     rows, epochs, values = zip(*points, strict=True)
     return {
         "x": epochs,
         "y": [style.rounded(value) for value in values],
-        "hovertemplate": "%{hovertext}<br>epoch %{x}: %{y:.5g}<extra></extra>",
-        **style.by_trial(rows),
+        **style.by_trial(rows, "<br>epoch %{x}: %{y:.5g}"),
     }
 
 
@@ -162,14 +150,47 @@ def importance(facts: Facts) -> go.Figure:
     )
 
 
+def front(facts: Facts) -> go.Figure:
+    """Return the COMPLETE trials by their first two objectives, with the front drawn on top.
+
+    Where there are more than two objectives, a trial on the front may be worse than others in both
+    of these. Where there is one, there is nothing to draw.
+    """
+    several = facts.complete if facts.are_several else []
+    rows = [row for row in several if all(map(math.isfinite, row.trial.values[:2]))]
+    best = sorted((row for row in rows if row.rank == 1), key=lambda row: row.trial.values[0])
+    others = [row for row in rows if row.rank != 1]
+    # Of more than two objectives the front is a surface, and a line would mislead.
+    mode = "lines+markers" if len(facts.metrics) == 2 else "markers"
+    shape = "hv" if facts.directions[0] == "minimize" else "vh"
+    traces = [
+        _of_two(others, "dominated", style.COLORS["COMPLETE"], mode="markers"),
+        # No trial is between two of the front. A straight line would claim values there, and steps
+        # do not: they go first that way in which no point of them is better than all trials.
+        _of_two(best, "front", style.BEST, mode=mode, line={"shape": shape}),
+    ]
+    return style.figure([trace for trace in traces if trace.x], *facts.metrics[:2])
+
+
+def _of_two(rows: Sequence[Row], name: str, color: str, **look: Any) -> go.Scatter:
+    return go.Scatter(
+        x=[row.trial.values[0] for row in rows],
+        y=[row.trial.values[1] for row in rows],
+        name=name,
+        marker={"color": color, "size": 8},
+        **look,
+        **style.by_trial(rows),
+    )
+
+
 # The names are those by which page.html places the figures and plot() finds them. A figure without
 # data says that there is nothing to draw.
 FIGURES: dict[str, Callable[[Facts], go.Figure]] = {
-    "front": pareto.front,
+    "front": front,
     "curves": curves,
     "history": history,
     "importance": importance,
-    "contour": contour,
-    "parallel": lambda facts: param_figures.parallel(facts, by_importance(facts)),
+    "contour": param_figures.contour,
+    "parallel": param_figures.parallel,
     "timeline": timeline,
 }

@@ -10,17 +10,16 @@ import math
 import re
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import TrialState
 
 from kerastune_optuna._report import text
-from kerastune_optuna._report.facts import Facts, Row, curve, is_finite
+from kerastune_optuna._report.facts import Facts, Row, curve
 from kerastune_optuna._report.importances import counts, importances
 from kerastune_optuna._report.scales import Scale, scale_of
-from kerastune_optuna._study import beside, family, has_diverged, record, value_of
+from kerastune_optuna._study import beside, family, has_diverged, opening, record, value_of
 
 _FEWEST = 20  # trials: of fewer nothing is said of the whole search
 _EDGE = 0.1  # of a range: what lies further out is at its edge
@@ -37,7 +36,7 @@ _ROWS = re.compile(r"\S+?\((\d+)[,)]")  # how a card's text on an array begins: 
 
 def hints(facts: Facts) -> list[str]:
     """Return the sentences that hold for a study of one objective, none for one of several."""
-    if facts.are_several or facts.best is None or not is_finite(facts.best.value):
+    if facts.are_several or facts.best is None or not math.isfinite(facts.best.cost):
         return []
     return [sentence for say in _ALL for sentence in say(facts)]
 
@@ -58,17 +57,15 @@ def edges(facts: Facts) -> Iterator[str]:
             continue
         places = _places(scale, rows)
         least, most = scale.ends
-        if _may_widen(scale, scale.low) and _is_best(places, max(_EDGE, least)):
-            yield _of_edge(scale, "lower", scale.low)
-        if _may_widen(scale, scale.high) and _is_best(1 - places, max(_EDGE, most)):
-            yield _of_edge(scale, "upper", scale.high)
-
-
-def _of_edge(scale: Scale, which: str, end: float) -> str:
-    return (
-        f"The best trials lie at the {which} end of the range of {text.short(scale.name)}, "
-        f"{text.short(end)}: let it go {which[:-2].replace('upp', 'high')}er."
-    )
+        for which, way, end, at, share in (
+            ("lower", "lower", scale.low, places, least),
+            ("upper", "higher", scale.high, 1 - places, most),
+        ):
+            if _may_widen(scale, end) and _is_best(at, max(_EDGE, share)):
+                yield (
+                    f"The best trials lie at the {which} end of the range of "
+                    f"{text.short(scale.name)}, {text.short(end)}: let it go {way}."
+                )
 
 
 def _may_widen(scale: Scale, end: float) -> bool:
@@ -172,29 +169,24 @@ def two_that_matter(facts: Facts) -> tuple[list[Scale], list[Row]]:
 def _correlation(one: Scale, other: Scale, rows: Sequence[Row]) -> float:
     """Return how closely two parameters go together, from -1 to 1, by their places."""
     first, second = (_places(scale, rows) for scale in (one, other))
-    first, second = first - first.mean(), second - second.mean()
-    size = float(np.linalg.norm(first) * np.linalg.norm(second))
-    return float(first @ second) / size if size else 0.0
+    return float(np.corrcoef(first, second)[0, 1]) if np.ptp(first) and np.ptp(second) else 0.0
 
 
 def pruning(facts: Facts) -> Iterator[str]:
     """Say how many pruned trials were, at their last epoch, as good as good trials were there."""
     finished = [row for row in _complete(facts) if curve(row.trial)]
-    pruned = [row for row in _valued(facts) if row.state == "PRUNED" and _was_pruned(row)]
+    pruned = [row for row in _valued(facts) if row.state == "PRUNED"]
+    pruned = [row for row in pruned if not has_diverged(row.trial)]
     if len(finished) < _FEWEST / 2 or not pruned:
         return
     best = finished[: max(3, len(finished) // 10)]
-    lost = [row for row in pruned if _cost_of(facts, row) <= _middle(facts, best, row)]
+    lost = [row for row in pruned if row.cost <= _middle(facts, best, row)]
     if lost:
         yield (
             f"{len(lost)} of {len(pruned)} PRUNED trials {'was' if len(lost) == 1 else 'were'}, at "
             f"the last epoch, no worse than half of the best {len(best)} trials had been there: "
             "pruning may have cost a good one."
         )
-
-
-def _was_pruned(row: Row) -> bool:
-    return bool(curve(row.trial)) and not has_diverged(row.trial)
 
 
 def _middle(facts: Facts, best: Sequence[Row], pruned: Row) -> float:
@@ -214,7 +206,7 @@ def ended(facts: Facts) -> Iterator[str]:
 
     That is at most what the last ten of so many trials bring on average, whatever their order.
     """
-    trials, why = facts.ending
+    trials, why = opening.end_of(facts.study)
     if trials and trials == sum(facts.counts[state] for state in _ENDED):
         enough = len(_valued(facts)) >= _FEWEST
         gain = expected(facts, len(_valued(facts)) - _NEXT)[0] if enough else None
@@ -252,11 +244,11 @@ def expected(facts: Facts, part: int) -> tuple[float, float]:
 
 def _at_the_end(facts: Facts, row: Row) -> float:
     """Return the cost that a trial came to, or might have come to."""
-    best, own = facts.best, curve(row.trial)
-    if best is None or best.value is None or row.state != "PRUNED" or not own:
-        return _cost_of(facts, row)
-    behind = _cost_of(facts, row) - _cost_until(facts, best, max(own))
-    return facts.cost(best.value) + max(behind, 0.0)
+    best = facts.best
+    if best is None or row.state != "PRUNED":
+        return row.cost
+    behind = row.cost - _cost_until(facts, best, max(curve(row.trial)))
+    return best.cost + max(behind, 0.0)
 
 
 def few_rows(facts: Facts) -> Iterator[str]:
@@ -268,7 +260,7 @@ def few_rows(facts: Facts) -> Iterator[str]:
     if not facts.metric.endswith(("acc", "accuracy")) or len(finished) < _FEWEST / 2:
         return
     error = math.sqrt(best.value * (1 - best.value) / count)
-    near = sum(_cost_of(facts, row) <= facts.cost(best.value) + error for row in finished)
+    near = sum(row.cost <= best.cost + error for row in finished)
     if near >= max(3, len(finished) / 4):
         yield (
             f"{near} of {len(finished)} COMPLETE trials are within one standard error of the best, "
@@ -294,7 +286,7 @@ def luck(facts: Facts) -> Iterator[str]:
     first, second, *_ = [*_complete(facts), None, None]
     if first is None or second is None:
         return
-    lead = _cost_of(facts, second) - _cost_of(facts, first)
+    lead = second.cost - first.cost
     values = first.trial.user_attrs.get(record.VALUES)
     where, values = ("its", values) if values else ("confirm()'s", _confirmed(facts, first))
     spread = statistics.stdev(values) if len(values) > 1 else 0.0
@@ -322,16 +314,12 @@ def _importances(facts: Facts) -> dict[str, float]:
 
 
 def _complete(facts: Facts) -> list[Row]:
-    return [row for row in facts.complete if is_finite(row.value)]
+    return [row for row in facts.complete if math.isfinite(row.cost)]
 
 
 def _valued(facts: Facts) -> list[Row]:
     """Return the trials that came to a value of their own, the best first, PRUNED ones too."""
-    return sorted(filter(counts, facts.rows), key=lambda row: _cost_of(facts, row))
-
-
-def _cost_of(facts: Facts, row: Row) -> float:
-    return math.inf if row.value is None else facts.cost(row.value)
+    return sorted(filter(counts, facts.rows), key=lambda row: row.cost)
 
 
 def _scales(facts: Facts, names: Iterable[str]) -> list[Scale]:
@@ -342,8 +330,7 @@ def _places(scale: Scale, rows: Sequence[Row]) -> NDArray[np.float64]:
     return np.array([scale.place(row.trial.params[scale.name]) for row in rows])
 
 
-_Say: TypeAlias = Callable[[Facts], Iterator[str]]
-_ALL: tuple[_Say, ...] = (
+_ALL: tuple[Callable[[Facts], Iterator[str]], ...] = (
     edges,
     region,
     pair,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterable
 
 import optuna
 from optuna.trial import create_trial
 
-from kerastune_optuna._report.facts import Facts, Row, is_finite
+from kerastune_optuna._report.facts import Facts, Row
 from kerastune_optuna._study import REPEAT_OF, quiet_optuna
 
 _FEWEST = 4  # trials with a value from which importance is computed
@@ -23,6 +24,15 @@ def importances(facts: Facts) -> dict[str, float]:
     rows = [row for row in facts.rows if counts(row)]
     if len(rows) < _FEWEST or len({row.value for row in rows}) < 2 or not facts.params:
         return {}
+    with warnings.catch_warnings():
+        # Where all trials share a value of a parameter, PED-ANOVA divides by zero.
+        warnings.simplefilter("ignore")
+        found = optuna.importance.get_param_importances(study_of(facts, rows))
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def study_of(facts: Facts, rows: Iterable[Row]) -> optuna.Study:
+    """Return a study of these trials, for Optuna's analyses: all COMPLETE, by their best values."""
     with quiet_optuna():
         study = optuna.create_study(direction=facts.study.directions[facts.place])
     study.add_trials(
@@ -31,17 +41,13 @@ def importances(facts: Facts) -> dict[str, float]:
         )
         for row in rows
     )
-    with warnings.catch_warnings():
-        # Where all trials share a value of a parameter, PED-ANOVA divides by zero.
-        warnings.simplefilter("ignore")
-        found = optuna.importance.get_param_importances(study)
-    return {name: value for name, value in found.items() if math.isfinite(value)}
+    return study
 
 
 def counts(row: Row) -> bool:
     """Whether a trial came to a value of its own."""
     has_ended = row.state in ("COMPLETE", "PRUNED")
-    return has_ended and is_finite(row.value) and REPEAT_OF not in row.trial.user_attrs
+    return has_ended and math.isfinite(row.cost) and REPEAT_OF not in row.trial.user_attrs
 
 
 def by_importance(facts: Facts) -> list[str]:

@@ -1,111 +1,108 @@
-"""Figures of parameters: each against the value, and all beside each other."""
+"""Figures of parameters: each against the value, all beside each other, two as a map."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import chain
 from typing import Any
 
 import numpy as np
+import optuna
 import plotly.graph_objects as go
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from plotly.colors import sample_colorscale
 
 from kerastune_optuna._report import style
 from kerastune_optuna._report import text as _text
-from kerastune_optuna._report.facts import Facts, Row, is_finite
+from kerastune_optuna._report.facts import Facts, Row
+from kerastune_optuna._report.hints import two_that_matter
+from kerastune_optuna._report.importances import by_importance, study_of
 
-_GROUPS = 5  # of trials with one colour, from the worst to the best
+_GROUPS = 5  # of trials with one colour each, from the worst to the best
 _NARROW = 15  # characters above an axis
 _CROWDED = 1.5  # decades: an axis of more has ticks only at powers of ten
 _FEW = 8  # a range of whole numbers up to this wide has a tick at each
-_SCALE = ["#8a8a8a", "#3d8bd9", "#ee7a22"]
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """Hold what kind of values a parameter has.
-
-    Args:
-        choices: What may be chosen; None for numbers.
-        decades: Powers of ten that numbers on a logarithmic axis cover; None on a plain one.
-        is_few: Whether they are whole, and few enough for a tick at each.
-    """
-
-    choices: list[str] | None
-    decades: float | None
-    is_few: bool
-
-    @property
-    def axis(self) -> dict[str, Any]:
-        """The axis of plotly for such values."""
-        if self.choices is not None:
-            order = [escape(choice) for choice in self.choices]
-            return {"type": "category", "categoryarray": order, "tickformat": ""}
-        if self.decades is not None:
-            return {"type": "log", **({"dtick": 1} if self.decades > _CROWDED else {})}
-        return {"type": "linear", **({"dtick": 1} if self.is_few else {})}
-
-    def shown(self, value: Any) -> Any:
-        """Return a value as the axis takes it."""
-        return value if self.choices is None else escape(_text.short(value))
+_SCALE = ["#8a8a8a", "#3d8bd9", "#ee7a22"]  # of these groups; the map has the last two
+_MAPPED = 100  # trials: the map of 1,000 would take 3 MB of the page
 
 
 def slices(facts: Facts, name: str) -> go.Figure:
     """Return the values of all trials over one parameter."""
-    rows = [row for row in facts.rows if name in row.trial.params and is_finite(row.value)]
-    kind = _kind(facts, name)
-    traces = []
-    for state, color in reversed(style.COLORS.items()):
-        shown = [row for row in rows if row.state == state]
-        if shown:
-            traces.append(_dots(shown, name, kind, color, 0.45 if state == "PRUNED" else 0.75))
+    rows = [row for row in facts.rows if name in row.trial.params and math.isfinite(row.cost)]
+    axis = _axis(facts, name)
+    traces = [
+        _dots(shown, name, axis, style.COLORS[state], 0.45 if state == "PRUNED" else 0.75)
+        for state, shown in style.by_state(rows).items()
+    ]
     if rows and rows[0].rank is not None:
-        traces.append(_dots(rows[:1], name, kind, style.BEST, 1.0, size=12, symbol="star"))
+        traces.append(_dots(rows[:1], name, axis, style.BEST, 1.0, size=12, symbol="star"))
     return style.figure(
         traces,
         _text.short(name),
         facts.metric,
         showlegend=False,
-        xaxis={"nticks": 6, **kind.axis},
+        xaxis={"nticks": 6, **axis},
         yaxis=style.span(row.value or 0.0 for row in rows),
     )
 
 
+def _axis(facts: Facts, name: str) -> dict[str, Any]:
+    """Return plotly's axis for the values of a parameter."""
+    found = [trial.distributions[name] for trial in facts.trials if name in trial.distributions]
+    choices = [one.choices for one in found if isinstance(one, CategoricalDistribution)]
+    if choices:
+        order = dict.fromkeys(map(_as_category, chain.from_iterable(choices)))
+        return {"type": "category", "categoryarray": list(order), "tickformat": ""}
+    numbers = [one for one in found if isinstance(one, FloatDistribution | IntDistribution)]
+    if all(one.log for one in numbers):
+        is_wide = max(math.log10(one.high / one.low) for one in numbers) > _CROWDED
+        return {"type": "log", **({"dtick": 1} if is_wide else {})}
+    is_few = all(isinstance(one, IntDistribution) and one.high - one.low <= _FEW for one in numbers)
+    return {"type": "linear", **({"dtick": 1} if is_few else {})}
+
+
+def _as_category(choice: object) -> str:
+    return escape(_text.short(choice))
+
+
 def _dots(
-    rows: Sequence[Row], name: str, kind: _Kind, color: str, opacity: float, **marker: Any
+    rows: Sequence[Row], name: str, axis: dict[str, Any], color: str, opacity: float, **marker: Any
 ) -> go.Scatter:
+    values = [row.trial.params[name] for row in rows]
     return go.Scatter(
-        x=[kind.shown(row.trial.params[name]) for row in rows],
+        x=list(map(_as_category, values)) if axis["type"] == "category" else values,
         y=[row.value for row in rows],
         mode="markers",
         marker={"color": color, "opacity": opacity, "size": 6, **marker},
-        hovertemplate="%{hovertext}<extra></extra>",
         **style.by_trial(rows),
     )
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """Hold one upright axis: where a trial stands on it from 0 to 1, and what its ends say."""
+    """Hold one upright axis: where trials stand on it from 0 to 1, and what is written there."""
 
     title: str
-    place: Callable[[Row], float]
+    places: Sequence[float]
     ticks: Sequence[tuple[float, str]]
 
 
-def parallel(facts: Facts, names: Sequence[str]) -> go.Figure:
+def parallel(facts: Facts) -> go.Figure:
     """Return a line for each COMPLETE trial through its parameters, coloured by its value."""
-    rows = [row for row in facts.complete if is_finite(row.value)]
+    rows = [row for row in facts.complete if math.isfinite(row.cost)]
+    names = by_importance(facts)
     if not rows or not names:
         return style.figure([])
-    axes = [_value_axis(facts, rows), *(_param_axis(facts, rows, name) for name in names)]
+    values = [row.value for row in rows]
+    axes = [_number_axis(facts.metric, values), *(_param_axis(facts, rows, one) for one in names)]
+    groups = reversed(np.array_split(np.arange(len(rows)), _GROUPS))
     traces = [
-        _threads(group, axes, color)
-        for group, color in zip(_groups(rows), sample_colorscale(_SCALE, _GROUPS), strict=True)
-        if group
+        _threads(rows, group, axes, color)
+        for group, color in zip(groups, sample_colorscale(_SCALE, _GROUPS), strict=True)
+        if group.size
     ]
     return style.figure(
         traces,
@@ -125,17 +122,13 @@ def parallel(facts: Facts, names: Sequence[str]) -> go.Figure:
     )
 
 
-def _groups(rows: Sequence[Row]) -> list[list[Row]]:
-    """Return the rows in groups of like size, the worst group first."""
-    parts = np.array_split(np.arange(len(rows)), _GROUPS)
-    return [[rows[index] for index in part] for part in reversed(parts)]
-
-
-def _threads(rows: Sequence[Row], axes: Sequence[_Axis], color: str) -> go.Scatter:
+def _threads(
+    rows: Sequence[Row], group: Iterable[int], axes: Sequence[_Axis], color: str
+) -> go.Scatter:
     points = [
-        (row, x, y)
-        for row in rows
-        for x, y in [*enumerate(axis.place(row) for axis in axes), (0, math.nan)]
+        (rows[index], x, y)
+        for index in group
+        for x, y in [*enumerate(axis.places[index] for axis in axes), (0, math.nan)]
     ]
     return go.Scatter(
         x=[x for _, x, _ in points],
@@ -143,7 +136,6 @@ def _threads(rows: Sequence[Row], axes: Sequence[_Axis], color: str) -> go.Scatt
         mode="lines",
         line={"color": color, "width": 1.2},
         opacity=0.6,
-        hovertemplate="%{hovertext}<extra></extra>",
         **style.by_trial(row for row, _, _ in points),
     )
 
@@ -153,58 +145,67 @@ def _tick(x: int, y: float, text: str) -> dict[str, Any]:
     shift = {0.0: -9, 1.0: 9}.get(y, 0)
     shape = {"showarrow": False, "font": {"size": 11}, "yshift": shift}
     aside = {} if shift else {"xanchor": "left", "xshift": 4}
-    return {"x": x, "y": y, "text": escape(text), **shape, **aside}
-
-
-def _value_axis(facts: Facts, rows: Sequence[Row]) -> _Axis:
-    values = [row.value or 0.0 for row in rows]
-    return _number_axis(facts.metric, values, lambda row: row.value, is_log=False)
+    return {"x": x, "y": y, "text": text, **shape, **aside}
 
 
 def _param_axis(facts: Facts, rows: Sequence[Row], name: str) -> _Axis:
-    chosen = [row.trial.params[name] for row in rows if name in row.trial.params]
-    kind = _kind(facts, name)
-    if kind.choices is None:
-        return _number_axis(
-            name, chosen, lambda row: row.trial.params.get(name), is_log=kind.decades is not None
-        )
-    places = {
-        choice: _between(at, 0, len(kind.choices) - 1) for at, choice in enumerate(kind.choices)
-    }
-    return _Axis(
-        _text.short(name),
-        lambda row: places.get(_text.short(row.trial.params.get(name, "")), math.nan),
-        [(place, choice) for choice, place in places.items()],
-    )
+    axis = _axis(facts, name)
+    if axis["type"] != "category":
+        values = [row.trial.params.get(name) for row in rows]
+        return _number_axis(name, values, is_log=axis["type"] == "log")
+    choices = axis["categoryarray"]
+    places = {choice: _between(at, 0, len(choices) - 1) for at, choice in enumerate(choices)}
+    chosen = [_as_category(row.trial.params.get(name, "")) for row in rows]
+    ticks = [(place, choice) for choice, place in places.items()]
+    return _Axis(name, [places.get(choice, math.nan) for choice in chosen], ticks)
 
 
-def _number_axis(
-    title: str, values: Sequence[float], of: Callable[[Row], float | None], *, is_log: bool
-) -> _Axis:
+def _number_axis(title: str, values: Sequence[float | None], *, is_log: bool = False) -> _Axis:
     scale = math.log if is_log else float
-    low, high = min(values, default=0.0), max(values, default=1.0)
+    known = sorted(value for value in values if value is not None)
 
-    def place(row: Row) -> float:
-        value = of(row)
-        return math.nan if value is None else _between(scale(value), scale(low), scale(high))
+    def place(value: float | None) -> float:
+        if value is None:
+            return math.nan
+        return _between(scale(value), scale(known[0]), scale(known[-1]))
 
-    ends = [(_between(scale(end), scale(low), scale(high)), end) for end in {low, high}]
-    return _Axis(_text.short(title), place, [(at, _text.short(float(end))) for at, end in ends])
+    ticks = [(place(end), _text.short(float(end))) for end in {*known[:1], *known[-1:]}]
+    return _Axis(title, [place(value) for value in values], ticks)
 
 
 def _between(value: float, low: float, high: float) -> float:
     return 0.5 if high == low else (value - low) / (high - low)
 
 
-def _kind(facts: Facts, name: str) -> _Kind:
-    found = [trial.distributions[name] for trial in facts.trials if name in trial.distributions]
-    choices: dict[str, None] = {}
-    for one in found:
-        if isinstance(one, CategoricalDistribution):
-            choices |= dict.fromkeys(map(_text.short, one.choices))
-    numbers = [one for one in found if isinstance(one, FloatDistribution | IntDistribution)]
-    logs = [math.log10(one.high / one.low) for one in numbers if one.log]
-    decades = max(logs) if logs and len(logs) == len(numbers) else None
-    spans = [one.high - one.low for one in numbers if isinstance(one, IntDistribution)]
-    is_few = len(spans) == len(found) and max(spans, default=0) <= _FEW
-    return _Kind(list(choices) or None, decades, is_few)
+def contour(facts: Facts) -> go.Figure:
+    """Return the map of the best trials; nothing where no two numbers matter."""
+    two, rows = two_that_matter(facts)
+    if len(two) < 2:
+        return style.figure([])
+    first, second = names = sorted(scale.name for scale in two)  # as Optuna orders the axes
+    rows = rows[:_MAPPED]
+    (drawn, *_) = optuna.visualization.plot_contour(study_of(facts, rows), names).data
+    drawn.update(
+        colorscale=list(enumerate(_SCALE[1:])),
+        reversescale=facts.cost(1) > 0,
+        colorbar={"title": {"text": _text.short(facts.metric, 15)}},
+        hoverinfo="skip",
+    )
+    return style.figure(
+        [drawn, _points(rows, first, second)],
+        _text.short(first),
+        _text.short(second),
+        showlegend=False,
+        xaxis={"nticks": 6, **_axis(facts, first)},
+        yaxis={"nticks": 6, **_axis(facts, second)},
+    )
+
+
+def _points(rows: Sequence[Row], first: str, second: str) -> go.Scatter:
+    return go.Scatter(
+        x=[row.trial.params[first] for row in rows],
+        y=[row.trial.params[second] for row in rows],
+        mode="markers",
+        marker={"color": "rgba(0, 0, 0, 0.6)", "size": 5},
+        **style.by_trial(rows),
+    )

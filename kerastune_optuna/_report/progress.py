@@ -103,13 +103,10 @@ def line_of(trial: FrozenTrial, objective: Objective) -> str:
         end = f"failed: {attrs.get(record.STOP_REASON, 'unknown')}"
     elif record.SECONDS_RUN not in attrs:  # added by hand, or by a plain Optuna script
         end = f"{objective.name} {trial.values and objective.value_of(trial)}"
-    elif record.BEST_VALUE not in attrs:  # it broke a constraint
-        end = f"{attrs[record.STOP_REASON]}, {attrs[record.SECONDS_RUN]:.1f} s"
     else:
-        end = (
-            f"{objective.name} {attrs[record.BEST_VALUE]:.4g}{_found(attrs)}, "
-            f"{attrs[record.STOP_REASON]}, {attrs[record.SECONDS_RUN]:.1f} s"
-        )
+        end = f"{attrs[record.STOP_REASON]}, {attrs[record.SECONDS_RUN]:.1f} s"
+        if record.BEST_VALUE in attrs:  # else it broke a constraint
+            end = f"{objective.name} {attrs[record.BEST_VALUE]:.4g}{_found(attrs)}, {end}"
     return f"Trial {trial.number}: {end}"
 
 

@@ -45,12 +45,7 @@ class Scale:
     @property
     def ends(self) -> tuple[float, float]:
         """The shares of the range that its least and its largest value take."""
-        if not self.step:
-            return 0.0, 0.0
-        return (
-            self.place(self.low + self.step / 2),
-            1 - self.place(self.high - self.step / 2),
-        )
+        return self.place(self.low + self.step / 2), 1 - self.place(self.high - self.step / 2)
 
     def _at(self, value: float) -> float:
         return math.log(value) if self.is_log else value

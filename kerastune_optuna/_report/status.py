@@ -1,25 +1,32 @@
-"""What the command line says of a study: how far it is, and what is best."""
+"""What is said of a study in lines and as JSON: how far it is, what is best, what it ran with."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna._check import count
-from kerastune_optuna._exceptions import NoTrialsError
+from kerastune_optuna._exceptions import ArgumentError, NoTrialsError
 from kerastune_optuna._report import text
 from kerastune_optuna._report.facts import Facts
+from kerastune_optuna._storage import is_away, one_try
+
+if TYPE_CHECKING:
+    import optuna
+
+    from kerastune_optuna._study import Home
 
 
-def line(facts: Facts, n_trials: int | None) -> str:
+def line(study: optuna.Study, n_trials: int | None) -> str:
     """Return in one line the aim, how many trials are done, and the best value.
 
     Args:
-        facts: What is known of the study.
+        study: The study.
         n_trials: The size that it is to have; None for no limit.
     """
+    facts = Facts(study)
     done = facts.counts[TrialState.COMPLETE] + facts.counts[TrialState.PRUNED]
     trials = count(done, "trial") if n_trials is None else f"{done} of {count(n_trials, 'trial')}"
     found = f"best {text.number(facts.best.value)}" if facts.best else "no value yet"
@@ -28,8 +35,22 @@ def line(facts: Facts, n_trials: int | None) -> str:
     return f"study {facts.name!r}: {facts.aim}, {trials}, {found}"
 
 
-def status(facts: Facts) -> Iterator[str]:
+def glance(home: Home, n_trials: int | None) -> str:
+    """Return `line` for a study that may not be open yet, or whose database may be away."""
+    begins = f"study {home.name!r}: {home.objectives.aim}"
+    try:
+        with one_try():  # a database that is away is not waited for
+            known = line(home.study, n_trials) if home.may_be_read else None
+    except Exception as error:
+        if not is_away(error):
+            raise
+        return f"{begins}, does not answer"
+    return known or f"{begins}, not open yet"
+
+
+def status(study: optuna.Study) -> Iterator[str]:
     """Yield lines on the aim, the states of trials, the best ones, and what is running."""
+    facts = Facts(study)
     yield f"Study {facts.name!r}: {facts.aim}"
     states = ", ".join(f"{count} {state.name}" for state, count in facts.counts.items())
     trials = count(len(facts.trials), "trial")
@@ -50,12 +71,13 @@ def _progress(trial: FrozenTrial) -> str:
     return f"{trial.intermediate_values[trial.last_step]:.6g} after epoch {trial.last_step + 1}"
 
 
-def best(facts: Facts) -> dict[str, Any] | list[dict[str, Any]]:
+def best(study: optuna.Study) -> dict[str, Any] | list[dict[str, Any]]:
     """Return the parameters of the best trial; of several objectives, a list of the best trials.
 
     Raises:
         NoTrialsError: No trial is COMPLETE.
     """
+    facts = Facts(study)
     if not facts.front:
         raise NoTrialsError(
             f"Study {facts.name!r} has no COMPLETE trial yet. Search on, or wait for it."
@@ -67,3 +89,25 @@ def best(facts: Facts) -> dict[str, Any] | list[dict[str, Any]]:
 def _as_dict(facts: Facts, trial: FrozenTrial) -> dict[str, Any]:
     values = dict(zip(facts.metrics, trial.values, strict=True))
     return {"trial": trial.number, "values": values, "params": trial.params}
+
+
+def card(study: optuna.Study, number: int | None = None) -> dict[str, Any]:
+    """Return what a trial ran with: versions, devices, seeds, data and arguments.
+
+    Args:
+        study: The study of the trial.
+        number: Its number; None for the latest one that has a card.
+
+    Raises:
+        ArgumentError: There is no such trial, or it has no card.
+    """
+    facts = Facts(study)
+    cards = {one.number: card for one in facts.trials if (card := facts.card_of(one)) is not None}
+    found = cards.get(max(cards, default=-1) if number is None else number)
+    if found is None:
+        listed = f"Pass one of: {text.numbers(cards)}." if cards else "No trial of it has one."
+        came = "has no card" if number is None else f"has no trial {number} with a card"
+        raise ArgumentError(
+            f"Study {study.study_name!r} {came}, which search() writes for its trials. {listed}"
+        )
+    return found

@@ -10,10 +10,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 from kerastune_optuna._report import text
-from kerastune_optuna._report.facts import Facts, Row
+from kerastune_optuna._report.facts import Row
 
-# Each is visible on a white page and on a black one.
-COLORS = {"COMPLETE": "#3d8bd9", "PRUNED": "#858585", "FAIL": "#e0524d", "RUNNING": "#1aa587"}
+# Each is visible on a white page and on a black one. The first are in the background.
+COLORS = {"FAIL": "#e0524d", "PRUNED": "#858585", "RUNNING": "#1aa587", "COMPLETE": "#3d8bd9"}
 BEST, MEDIAN = "#ee7a22", "#9d6cf0"
 _INK, _GRID = "#808080", "rgba(128, 128, 128, 0.22)"
 _TITLE = {"size": 13}
@@ -57,8 +57,8 @@ def label(row: Row) -> str:
     )
 
 
-def by_trial(rows: Iterable[Row]) -> dict[str, Any]:
-    """Return what makes points name their trials: one label for each point.
+def by_trial(rows: Iterable[Row], more: str = "") -> dict[str, Any]:
+    """Return what makes points name their trials: one label for each point, and more below it.
 
     The page keeps each label once, and finds it by the number of the trial in `customdata`.
     """
@@ -67,6 +67,7 @@ def by_trial(rows: Iterable[Row]) -> dict[str, Any]:
     return {
         "customdata": [row.number for row in rows],
         "hovertext": [labels[row.number] for row in rows],
+        "hovertemplate": f"%{{hovertext}}{more}<extra></extra>",
     }
 
 
@@ -90,9 +91,7 @@ def span(values: Iterable[float]) -> dict[str, Any]:
     return {"range": [float(bottom), float(top)]}
 
 
-def of_state(facts: Facts) -> dict[str, list[Row]]:
-    """Return the rows of each state, those in the background first."""
-    return {
-        state: [row for row in facts.rows if row.state == state]
-        for state in ("FAIL", "PRUNED", "RUNNING", "COMPLETE")
-    }
+def by_state(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Return the rows of each state that has some, those in the background first."""
+    found = {state: [row for row in rows if row.state == state] for state in COLORS}
+    return {state: rows for state, rows in found.items() if rows}

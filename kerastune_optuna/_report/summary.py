@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
-from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -33,45 +33,43 @@ def summary(study: optuna.Study, n: int) -> str:
     # rich would draw into a notebook at once, where we want the text.
     console = Console(highlight=False, force_jupyter=False)
     facts = Facts(study)
-    parts = _parts(facts, n)
-    if (needed := _least_width(console, parts)) > console.width:
-        # In a table that is too wide, a long parameter takes two lines, with a break before its
-        # value. Where that is not enough, rich breaks names too; where values do not fit even so,
-        # lines are longer than the terminal is wide, and values stay whole.
-        chosen = [row.trial.params for row in facts.rows[:n]]
-        of_others = needed - _longest(" ".join(map(" ".join, map(_text.params, chosen))))
-        parts = _parts(facts, n, console.width - of_others)
-        values = [_text.short(value) for params in chosen for value in params.values()]
-        console.width = max(console.width, of_others + _longest(" ".join(values)))
     with console.capture() as captured:
-        for part in parts:
-            console.print(part)
+        console.print(Text(f' Study "{facts.name}": {facts.aim}', style="bold"))
+        if facts.rows:
+            console.print(_fitting_table(facts, n, console))
+        for line in _lines(facts):
+            text = Text(f" {line}")
+            for state, color in _COLORS.items():
+                text.highlight_words([state], color)
+            console.print(text)
+        for sentence in hints(facts):
+            console.print(Padding(Text(sentence), (0, 0, 0, 1)))
+        if facts.rows:
+            console.print(Text(f" ({_legend(facts)})", style="dim"))
     return captured.get()
 
 
-def _least_width(console: Console, parts: Sequence[Table | Text | Padding]) -> int:
-    """Return how wide a table must be that breaks no word."""
-    anything = console.options.update(width=_WIDEST)
-    tables = [part for part in parts if isinstance(part, Table)]
-    return max((Measurement.get(console, anything, one).minimum for one in tables), default=0)
+def _fitting_table(facts: Facts, n: int, console: Console) -> Table:
+    """Return a table that breaks no value, for a console that is made wider where it must be.
+
+    In a table that is too wide, a long parameter takes two lines, with a break before its value.
+    Where that is not enough, rich breaks names too; where values do not fit even so, lines are
+    longer than the terminal is wide.
+    """
+    table = _table(facts, n)
+    needed = console.measure(table, options=console.options.update(width=_WIDEST)).minimum
+    if needed <= console.width:
+        return table
+    chosen = [row.trial.params for row in facts.rows[:n]]
+    of_others = needed - _longest(chain.from_iterable(map(_text.params, chosen)))
+    values = (_text.short(value) for params in chosen for value in params.values())
+    console.width = max(console.width, of_others + _longest(values))
+    return _table(facts, n, console.width - of_others)
 
 
-def _longest(text: str) -> int:
+def _longest(texts: Iterable[str]) -> int:
     """Return how many characters the longest word has."""
-    return max(map(len, text.split()), default=0)
-
-
-def _parts(facts: Facts, n: int, room: int = _WIDEST) -> list[Table | Text | Padding]:
-    title = Text(f' Study "{facts.name}": {facts.aim}', style="bold")
-    lines = [Text(f" {line}") for line in _lines(facts)]
-    for line in lines:
-        for state, color in _COLORS.items():
-            line.highlight_words([state], color)
-    if not facts.rows:
-        return [title, *lines]
-    said = [Padding(Text(sentence), (0, 0, 0, 1)) for sentence in hints(facts)]
-    legend = Text(f" ({_legend(facts)})", style="dim")
-    return [title, _table(facts, n, room), *lines, *said, legend]
+    return max(map(len, " ".join(texts).split()), default=0)
 
 
 def _legend(facts: Facts) -> str:
@@ -79,7 +77,7 @@ def _legend(facts: Facts) -> str:
     return f"{_SPREAD}; {_LEGEND}" if facts.has_spread else _LEGEND
 
 
-def _table(facts: Facts, n: int, room: int) -> Table:
+def _table(facts: Facts, n: int, room: int = _WIDEST) -> Table:
     # Without lines between columns, so that parameters have room on 80 of them.
     table = Table(box=box.SIMPLE_HEAVY, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in _headings(facts):
@@ -121,7 +119,7 @@ def _cells(facts: Facts, rows: Sequence[Row], room: int = _WIDEST) -> list[list[
         [
             "" if row.rank is None else str(row.rank),
             str(row.number),
-            _text.with_spread(texts[0], row.std),
+            texts[0] if row.std is None else f"{texts[0]} ± {row.std:.2g}",
             *texts[1:],
             row.epochs,
             "" if row.seconds is None else f"{row.seconds:.1f}",
@@ -146,17 +144,13 @@ def _lines(facts: Facts) -> list[str]:
     if not facts.trials:
         return ["No trial has begun yet."]
     states = " ".join(f"{count} {state.name}" for state, count in facts.counts.items())
-    epochs = f"Epochs: {facts.epochs_run} run"
-    if facts.epochs_saved is not None:
-        all_epochs = facts.epochs_run + facts.epochs_saved
-        percent = _text.share(facts.epochs_saved, all_epochs)
-        epochs += f", {facts.epochs_saved} saved by pruning ({percent})"
+    saved = f", {facts.saved}" if facts.saved else ""
     of_rank = "which has" if len(facts.front) == 1 else "which have"
     front = f"Front: {count(len(facts.front), 'trial')}, {of_rank} rank 1"
     return [
         *([front] if facts.are_several else []),
         f"Trials: {len(facts.trials)}: {states}",
-        epochs,
+        f"Epochs: {facts.epochs_run} run{saved}",
         f"Training time: {_text.duration(facts.seconds)}",
     ]
 

@@ -58,7 +58,7 @@ def results(study: optuna.Study) -> pandas.DataFrame:
     # warm_start= compares trials by this; pandas keeps it where columns are renamed or added.
     table.attrs[record.GIVEN] = {
         "objectives": facts.metrics,
-        "directions": [direction.name.lower() for direction in study.directions],
+        "directions": facts.directions,
         **study.user_attrs.get(record.GIVEN, {}),
     }
     return table

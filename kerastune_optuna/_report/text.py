@@ -22,11 +22,6 @@ def aligned(values: Iterable[float | None]) -> list[str]:
     return [f"{float(text):.{decimals}f}" if text else "" for text in texts]
 
 
-def with_spread(value: str, std: float | None) -> str:
-    """Return a value, with its standard deviation where it is the mean of several trainings."""
-    return value if std is None else f"{value} ± {std:.2g}"
-
-
 def short(value: object, longest: int = _LONGEST) -> str:
     """Return a parameter's value or name in few characters."""
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -52,11 +47,6 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest:02d} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min"
-
-
-def share(part: int, whole: int) -> str:
-    """Return a part of a whole in percent."""
-    return f"{part / whole:.0%}" if whole else "0%"
 
 
 def numbers(given: Iterable[int]) -> str:

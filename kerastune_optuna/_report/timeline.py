@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from html import escape
-from typing import Any
+from itertools import count
 
 import plotly.graph_objects as go
 
@@ -15,19 +15,16 @@ from kerastune_optuna._storage import WORKER
 
 _UNSIGNED = "unknown"  # the worker of a trial that was added by hand
 _TALLEST = 900  # pixels
+_BORDER = {"width": 1, "color": "rgba(128, 128, 128, 0.6)"}
 
 
 def timeline(facts: Facts) -> go.Figure:
     """Return a bar for each trial, on the line of its worker."""
-    begun = [row for row in facts.rows if row.trial.datetime_start is not None]
+    begun = sorted((row for row in facts.rows if row.trial.datetime_start), key=_began)
+    last = max((row.trial.datetime_complete or _began(row) for row in begun), default=datetime.max)
     lanes = _lanes(begun)
-    traces = [
-        _bars([row for row in begun if row.state == state], color, state, lanes, facts.last_moment)
-        for state, color in style.COLORS.items()
-        if any(row.state == state for row in begun)
-    ]
     return style.figure(
-        traces,
+        [_bars(rows, state, lanes, last) for state, rows in style.by_state(begun).items()],
         barmode="overlay",
         height=min(_TALLEST, 110 + 34 * len(set(lanes.values()))),
         xaxis={"type": "date", "tickformat": ""},
@@ -42,11 +39,12 @@ def timeline(facts: Facts) -> go.Figure:
 
 def _lanes(rows: Sequence[Row]) -> dict[str, str]:
     """Return a short name for each worker, in the order in which they began."""
-    ordered = sorted(rows, key=lambda row: row.trial.datetime_start or datetime.max)
-    workers = list(dict.fromkeys(_worker(row) for row in ordered))
-    signed = [name for name in workers if name != _UNSIGNED]
-    names = {name: f"worker {place}" for place, name in enumerate(signed, start=1)}
-    return {name: names.get(name, name) for name in workers}
+    workers, numbers = dict.fromkeys(map(_worker, rows)), count(1)
+    return {name: name if name == _UNSIGNED else f"worker {next(numbers)}" for name in workers}
+
+
+def _began(row: Row) -> datetime:
+    return row.trial.datetime_start or datetime.max
 
 
 def _worker(row: Row) -> str:
@@ -54,27 +52,18 @@ def _worker(row: Row) -> str:
     return str(row.trial.user_attrs.get(WORKER, _UNSIGNED))
 
 
-def _bars(
-    rows: Sequence[Row], color: str, state: str, lanes: dict[str, str], last: datetime | None
-) -> go.Bar:
-    by_trial: dict[str, Any] = style.by_trial(rows)
+def _bars(rows: Sequence[Row], state: str, lanes: dict[str, str], last: datetime) -> go.Bar:
+    # A trial that still runs is drawn until the study's last known moment.
+    times = [(row.trial.datetime_complete or last) - _began(row) for row in rows]
     return go.Bar(
         base=[row.trial.datetime_start for row in rows],
-        x=[_milliseconds(row, last) for row in rows],
+        x=[time // timedelta(milliseconds=1) for time in times],
         y=[lanes[_worker(row)] for row in rows],
         text=[escape(_worker(row)) for row in rows],
         textposition="none",
         orientation="h",
         name=state.lower(),
-        marker={"color": color, "line": {"width": 1, "color": "rgba(128, 128, 128, 0.6)"}},
+        marker={"color": style.COLORS[state], "line": _BORDER},
         width=0.7,
-        hovertemplate="%{hovertext}<br>%{text}<extra></extra>",
-        **by_trial,
+        **style.by_trial(rows, "<br>%{text}"),
     )
-
-
-def _milliseconds(row: Row, last: datetime | None) -> int:
-    """Return how long a trial ran; one that still runs, until the study's last known moment."""
-    began = row.trial.datetime_start
-    ended = row.trial.datetime_complete or last
-    return 0 if began is None or ended is None else int((ended - began).total_seconds() * 1000)

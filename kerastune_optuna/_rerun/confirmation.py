@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 from scipy import stats
 
-from kerastune_optuna._report import params, short
+from kerastune_optuna._report import params_line, short
 from kerastune_optuna._rerun.executions import Key, executions, key_of
 from kerastune_optuna._study import CONFIRMS, value_of
 
@@ -193,7 +193,7 @@ class Confirmation:
             f"{len(row.values)}" + (f", {row.failed} failed" if row.failed else ""),
             "" if row is self.winner else f"{self.p_value(row):.2f}",
             short(row.searched),
-            params(row.search_trial),
+            params_line(row.search_trial.params),
         ]
 
     def _lines(self) -> list[str]:

@@ -60,6 +60,7 @@ ODD = {
     "no finite report": [by_hand(intermediate_values={0: math.nan, 1: math.inf, 2: 0.5})],
     "infinite value": [by_hand(value=math.inf), *[by_hand(value=0.1 * k) for k in range(5)]],
     "odd attrs": [by_hand(user_attrs={"seconds": "5", "best_epoch": None, "worker": NASTY})],
+    "log of none": [by_hand(state=TrialState.FAIL), by_hand(params={}, distributions={})],
     "reasons": [by_hand(state=TrialState.FAIL, user_attrs={"stop_reason": NASTY})],
 }
 
