@@ -9,7 +9,7 @@ from kerastune_optuna._search.fitting import Fit as Fit
 from kerastune_optuna._search.fitting import Fitting as Fitting
 from kerastune_optuna._search.grid import is_grid as is_grid
 from kerastune_optuna._search.grid import lay_out_grid as lay_out_grid
-from kerastune_optuna._search.learning import learning as learning
+from kerastune_optuna._search.learning import LearningSampler as LearningSampler
 from kerastune_optuna._search.one_objective import watched_alone as watched_alone
 from kerastune_optuna._search.outline import outlined as outlined
 from kerastune_optuna._search.queue import check_queue as check_queue
