@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 from optuna.trial import TrialState
 
-from kerastune_optuna._study import record
+from kerastune_optuna._study import record, was_cut_off
 
 if TYPE_CHECKING:
     import optuna
@@ -30,6 +30,11 @@ class _Index:
     def __init__(self) -> None:
         self.end = 0
         self.trials: defaultdict[Any, list[FrozenTrial]] = defaultdict(list)
+
+
+def by_itself(trial: FrozenTrial) -> bool:
+    """Whether a trial ended because of its configuration: it was not cut off."""
+    return trial.state.is_finished() and not was_cut_off(trial)
 
 
 def is_usual(trial: FrozenTrial) -> bool:
