@@ -3,8 +3,9 @@
 from kerastune_optuna._search import asked as asked
 from kerastune_optuna._search import repeats as repeats
 from kerastune_optuna._search.answers import Answers as Answers
+from kerastune_optuna._search.answers import Interview as Interview
 from kerastune_optuna._search.answers import Questions as Questions
-from kerastune_optuna._search.answers import Together as Together
+from kerastune_optuna._search.answers import answered_by as answered_by
 from kerastune_optuna._search.fitting import Fit as Fit
 from kerastune_optuna._search.fitting import Fitting as Fitting
 from kerastune_optuna._search.grid import is_grid as is_grid
