@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import optuna
@@ -19,7 +19,7 @@ _ANEW = "pass another study_name=, or overwrite=True to start anew"
 _WIDEST = 100  # characters for the values of a parameter in an error
 
 
-def check(build_model: Callable[[BaseTrial], Any], trial: BaseTrial) -> None:
+def check(build_model: space.Builder, trial: BaseTrial) -> None:
     """Say which parameter a builder could not get, where that is why it raised an error.
 
     Args:
@@ -50,7 +50,7 @@ def ask(trial: BaseTrial, name: str, distribution: BaseDistribution) -> Any:
         raise
 
 
-def check_ranges(build_model: Callable[[BaseTrial], Any], trial: BaseTrial) -> None:
+def check_ranges(build_model: space.Builder, trial: BaseTrial) -> None:
     """Refuse a builder that gives a parameter another range than the data's functions gave it.
 
     Optuna would take the first range, and not say so.
@@ -101,7 +101,7 @@ def is_of_optuna(error: Exception) -> bool:
     return str(frame.f_globals.get("__name__")).startswith("optuna.")
 
 
-def with_defaults(build_model: Callable[[BaseTrial], Any], trial: FrozenTrial) -> bool:
+def with_defaults(build_model: space.Builder, trial: FrozenTrial) -> bool:
     """Give a finished trial the builder's defaults for what it lacks; False where none is new."""
     own = defaults(build_model)
     is_any_new = any(name not in trial.params for name in own)
@@ -109,7 +109,7 @@ def with_defaults(build_model: Callable[[BaseTrial], Any], trial: FrozenTrial) -
     return is_any_new
 
 
-def defaults(build_model: Callable[[BaseTrial], Any]) -> dict[str, Any]:
+def defaults(build_model: space.Builder) -> dict[str, Any]:
     """Return what a builder says of its defaults; nothing where it has no `default_params`."""
     return dict(getattr(build_model, "default_params", dict)())
 

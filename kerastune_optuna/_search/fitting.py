@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from optuna.distributions import BaseDistribution
-from optuna.trial import BaseTrial
 
 from kerastune_optuna import _check
 from kerastune_optuna._search import space
@@ -31,7 +30,7 @@ class Fitting:
         functions: The functions that search() gets as data, and that may ask for parameters.
     """
 
-    def __init__(self, build_model: Callable[[BaseTrial], Any], functions: tuple[Any, ...]) -> None:
+    def __init__(self, build_model: space.Builder, functions: Sequence[Any]) -> None:
         self._build_model = Together(build_model, functions)
         self._ranges: dict[frozenset[str], _Ranges] = {}
 

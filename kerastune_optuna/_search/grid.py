@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Container, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Container, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from optuna.samplers import GridSampler, RandomSampler
-from optuna.trial import BaseTrial
 
 from kerastune_optuna import _check, _optuna, _signals
 from kerastune_optuna._exceptions import ArgumentError
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from kerastune_optuna._backend import Memory
-
-Builder: TypeAlias = Callable[[BaseTrial], Any]
 
 _LARGEST = 10_000  # configurations: to read so many takes minutes
 _FIRST = 20  # calls of the builder after which the size of its space can be estimated
@@ -105,7 +102,7 @@ def is_grid(sampler: BaseSampler) -> bool:
 
 def lay_out_grid(
     study: optuna.Study,
-    build_model: Builder,
+    build_model: space.Builder,
     room: int | None,
     seed: int | None,
     memory: Memory,
@@ -158,7 +155,7 @@ def _told(spread: Mapping[str, int]) -> str:
 
 
 def _read(
-    build_model: Builder,
+    build_model: space.Builder,
     known: Container[str],
     room: int | None,
     seed: int,
@@ -201,7 +198,7 @@ def _check_size(estimates: list[int]) -> None:
 
 
 def configurations(
-    build_model: Builder, seed: int, memory: Memory, spread: dict[str, int] | None = None
+    build_model: space.Builder, seed: int, memory: Memory, spread: dict[str, int] | None = None
 ) -> Iterator[tuple[dict[str, Any], int]]:
     """Yield each configuration of a builder once, in random order, by one call of it for each.
 
@@ -220,6 +217,7 @@ def configurations(
         ArgumentError: A parameter has no end of values, or the builder asks by chance.
     """
     root, chance = space.Node(), random.Random(seed)
+    spread = {} if spread is None else spread
     with memory.apart():
         while not root.is_closed:
             with memory.released():
@@ -228,7 +226,7 @@ def configurations(
 
 
 def _follow(
-    build_model: Builder, root: space.Node, chance: random.Random, spread: dict[str, int] | None
+    build_model: space.Builder, root: space.Node, chance: random.Random, spread: dict[str, int]
 ) -> tuple[dict[str, Any], int]:
     """Call a builder once for a configuration that is still open; return that and the estimate."""
     path, estimate = [root], 1
@@ -237,7 +235,7 @@ def _follow(
         nonlocal estimate
         few = _some_values(walker, distribution)
         count = len(few) or _finite_size(name, distribution)
-        if few and spread is not None:
+        if few:
             spread[name] = count
         estimate *= count
         if not path[-1].asks(name, count):

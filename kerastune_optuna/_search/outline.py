@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from optuna.distributions import BaseDistribution
-from optuna.trial import BaseTrial
 
 from kerastune_optuna import _check
 from kerastune_optuna._search import asked as _asked
@@ -19,7 +18,6 @@ from kerastune_optuna._search.answers import Together
 if TYPE_CHECKING:
     from kerastune_optuna._backend import Memory
 
-Builder: TypeAlias = Callable[[BaseTrial], Any]
 # A name, and the conditions of KerasTuner under which it is asked for.
 _Key: TypeAlias = tuple[str, tuple[str, ...]]
 # Values that are given, a parameter to try, and what it may be.
@@ -31,7 +29,7 @@ _CUT = f"Conditions were looked for during {_SECONDS:.0f} seconds: there may be 
 _OF_FIT = "What the builder's fit asks for is known once a trial trains, and is not shown."
 
 
-def outlined(build_model: Builder, functions: tuple[Any, ...]) -> str:
+def outlined(build_model: space.Builder, functions: Sequence[Any]) -> str:
     """Return a line for each parameter that a builder asks for: its values, default and conditions.
 
     Conditions in plain Python are seen by calls with one other value at a time.
@@ -64,7 +62,7 @@ def _joined(row: tuple[str, ...], widths: list[int]) -> str:
 class _Found:
     """Hold what a builder asks for, and with which values of what else."""
 
-    def __init__(self, build_model: Builder, memory: Memory) -> None:
+    def __init__(self, build_model: space.Builder, memory: Memory) -> None:
         self.notes: dict[_Key, space.Note] = {}
         self._where: dict[_Key, dict[str, list[Any]]] = {}
         self._build_model, self._memory = build_model, memory

@@ -21,7 +21,7 @@ from kerastune_optuna._exceptions import ArgumentError, TunerError, is_fatal
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-Choose: TypeAlias = Callable[[str, BaseDistribution], Any]
+Builder: TypeAlias = Callable[[BaseTrial], Any]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Walker(FixedTrial):
         choose: Takes the name and the distribution of a parameter, and returns its value.
     """
 
-    def __init__(self, choose: Choose) -> None:
+    def __init__(self, choose: Callable[[str, BaseDistribution], Any]) -> None:
         self._chosen: dict[str, Any] = {}
         super().__init__(self._chosen)  # FixedTrial reads the values from this dict
         self._choose = choose
@@ -82,7 +82,7 @@ class Walker(FixedTrial):
             self._chosen[name] = self._choose(name, distribution)
 
 
-def learn_ranges(build_model: Callable[[BaseTrial], Any]) -> None:
+def learn_ranges(build_model: Builder) -> None:
     """Let a builder that keeps its first ranges, as one for KerasTuner does, learn them.
 
     Raises:
@@ -95,7 +95,7 @@ def learn_ranges(build_model: Callable[[BaseTrial], Any]) -> None:
             raise
 
 
-def walk(build_model: Callable[[BaseTrial], Any], walker: Walker) -> bool:
+def walk(build_model: Builder, walker: Walker) -> bool:
     """Call a builder with a walker in place of a trial; return whether the builder ran to its end.
 
     Raises:
@@ -118,8 +118,6 @@ def size(distribution: BaseDistribution) -> float:
         return 1 if distribution.low == distribution.high else math.inf
     if isinstance(distribution, CategoricalDistribution):
         return len(distribution.choices)
-    if distribution.single():
-        return 1
     if isinstance(distribution, IntDistribution):
         return (distribution.high - distribution.low) // distribution.step + 1
     low, high, step = _range(distribution)
