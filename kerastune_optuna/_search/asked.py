@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, check_distribution_compatibility
+from optuna.distributions import BaseDistribution
 from optuna.trial import BaseTrial, FrozenTrial
 
+from kerastune_optuna import _check
 from kerastune_optuna._exceptions import BuilderError, StudyMismatchError
 from kerastune_optuna._search import space
 from kerastune_optuna._study import suggest
@@ -79,7 +80,7 @@ def check_ranges(build_model: space.Builder, trial: BaseTrial) -> None:
 def _compare(trial: BaseTrial, name: str, distribution: BaseDistribution, who: str) -> None:
     """Refuse what a trial could not give: other choices than before, or what it did not have."""
     for old in _earlier_distributions(trial, name):
-        if not _goes_with(old, distribution):
+        if not _check.fits(distribution, old):
             raise StudyMismatchError(_changed(name, old, distribution, who))
     if isinstance(trial, FrozenTrial) and name not in trial.params:
         raise StudyMismatchError(_added(name, trial, who))
@@ -121,14 +122,6 @@ def _earlier_distributions(trial: BaseTrial, name: str) -> Iterator[BaseDistribu
         yield from (one.distributions[name] for one in others if name in one.distributions)
     elif name in trial.distributions:
         yield trial.distributions[name]
-
-
-def _goes_with(old: BaseDistribution, new: BaseDistribution) -> bool:
-    try:
-        check_distribution_compatibility(old, new)
-    except ValueError:
-        return False
-    return True
 
 
 def _changed(name: str, old: BaseDistribution, new: BaseDistribution, who: str) -> str:
