@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import optuna
-from optuna.study import StudyDirection
 from scipy.stats import rankdata, wilcoxon
 
 from kerastune_optuna._study import EXTENDS, sign_of, without_extensions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from optuna.trial import FrozenTrial
 
@@ -44,12 +43,13 @@ class WilcoxonPruner(optuna.pruners.BasePruner):  # Optuna's name for it, which 
         own = trial.intermediate_values
         if not all(map(math.isfinite, [*own.values(), *best.values()])):
             return False
-        sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
+        sign = sign_of(study.direction.name.lower())
         worse = [sign * (own[step] - best[step]) for step in sorted(own) if step in best]
         if len(worse) < 2 or _chance(worse) >= _P_THRESHOLD:
             return False
-        # As in Optuna: where the best trial is worse in the mean, the curves of this study cross.
-        return sign * _mean(own.values()) > sign * _mean(best.values())
+        # As in Optuna, to the digit: where the best trial is worse in the mean, the curves of this
+        # study cross.
+        return sign * sum(own.values()) / len(own) > sign * sum(best.values()) / len(best)
 
     def _reports_of_best(self, study: optuna.Study, trial: FrozenTrial) -> dict[int, float]:
         """Return the reports of the best trial; epochs within a moment share one reading."""
@@ -71,12 +71,6 @@ def _of_best(study: optuna.Study) -> dict[int, float]:
         sign = sign_of(study.direction.name.lower())
         best = min(without_extensions(done), key=lambda one: sign * one.values[0], default=best)
     return best.intermediate_values
-
-
-def _mean(values: Iterable[float]) -> float:
-    """Return the mean, added up in the order of the reports as Optuna does."""
-    values = list(values)
-    return sum(values) / len(values)
 
 
 def _tie(worse: Sequence[float]) -> bool:
