@@ -43,8 +43,7 @@ class Fitting:
     def asked(self) -> str:
         """What the builder asks for, in words."""
         found = {name: one for ranges in self._ranges.values() for name, one in ranges.items()}
-        listed = (f"{name} ({space.described(one)})" for name, one in found.items())
-        return ", ".join(listed) or "nothing"
+        return space.listed(found)
 
     def fit(self, params: Mapping[str, Any]) -> Fit:
         """Return what the builder takes of a configuration."""

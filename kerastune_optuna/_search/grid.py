@@ -65,10 +65,11 @@ class Grid(RandomSampler):
 
     def go_on(self, study: optuna.Study) -> None:
         """Lay out what the trials of an earlier search had no room for."""
-        for trial in study.get_trials(deepcopy=False):
+        trials = study.get_trials(deepcopy=False)
+        for trial in (one for one in trials if _points.order(one) == _points.OF_GRID):
             laid_out = trial.system_attrs.get(_optuna.FIXED_PARAMS, {})
             so_far: dict[str, Any] = dict(laid_out)
-            for name, value in trial.params.items() if _points.is_of_grid(trial) else ():
+            for name, value in trial.params.items():
                 if name not in laid_out:
                     space_of_it = trial.distributions[name]
                     left = _untried(study, None, so_far, name, space_of_it)
@@ -129,12 +130,7 @@ def lay_out_grid(
         return None
     trials = study.get_trials(deepcopy=False)
     study.sampler.size = None if room is None else len(trials) + room
-    known = {
-        text
-        for trial in trials
-        if not was_cut_off(trial)
-        for text in (_points.text_of(trial), _points.laid_out(trial))
-    }
+    known = {text for trial in trials if not was_cut_off(trial) for text in _points.texts_of(trial)}
     spread: dict[str, int] = {}
     points, estimates = _read(build_model, known, room, seed or 0, memory, spread)
     for text, params in list(points.items())[:room]:

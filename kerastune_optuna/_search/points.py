@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 _PLAIN = (str, int, float, bool, type(None))
-ENQUEUED, OF_GRID, _FREE = range(3)  # the order in which trials are taken
+# The order in which trials are taken: last those whose parameters are left to a sampler.
+ENQUEUED, OF_GRID, FREE = range(3)
 
 
 def lay_out_point(study: optuna.Study, params: Mapping[str, Any], order: int, key: str) -> None:
@@ -35,17 +36,7 @@ def order(trial: FrozenTrial) -> int:
     attrs = trial.system_attrs
     if record.POINT in attrs:
         return int(attrs[record.POINT]["order"])
-    return ENQUEUED if attrs.get(_optuna.FIXED_PARAMS) else _FREE
-
-
-def is_free(trial: FrozenTrial) -> bool:
-    """Whether the parameters of a WAITING trial are left to a sampler."""
-    return order(trial) == _FREE
-
-
-def is_of_grid(trial: FrozenTrial) -> bool:
-    """Whether a trial was laid out as a point of a grid."""
-    return bool(trial.system_attrs.get(record.POINT, {}).get("order") == OF_GRID)
+    return ENQUEUED if attrs.get(_optuna.FIXED_PARAMS) else FREE
 
 
 def doubles(trials: Sequence[FrozenTrial]) -> set[int]:
@@ -64,19 +55,15 @@ def doubles(trials: Sequence[FrozenTrial]) -> set[int]:
     return {trial.number for trial in laid_out} - set(firsts.values())
 
 
-def text_of(trial: FrozenTrial) -> str:
-    """Return as text the parameters that a trial has, or is to have."""
-    return _as_text(params_of(trial))
-
-
 def params_of(trial: FrozenTrial) -> dict[str, Any]:
     """Return the parameters that a trial has, or is to have."""
     return {**trial.system_attrs.get(_optuna.FIXED_PARAMS, {}), **trial.params}
 
 
-def laid_out(trial: FrozenTrial) -> str:
-    """Return as text the parameters with which a trial was laid out."""
-    return _as_text(trial.system_attrs.get(_optuna.FIXED_PARAMS, {}))
+def texts_of(trial: FrozenTrial) -> set[str]:
+    """Return as texts the parameters of a trial, and those with which it was laid out."""
+    laid_out = trial.system_attrs.get(_optuna.FIXED_PARAMS, {})
+    return {_as_text(laid_out), _as_text(params_of(trial))}
 
 
 def text(params: Mapping[str, Any]) -> str:

@@ -61,7 +61,7 @@ def enqueue(study: optuna.Study, params: Mapping[str, Any]) -> None:
     """Lay out a trial with these parameters, unless the study has one that did not fail."""
     text = points.text(params)
     trials = study.get_trials(deepcopy=False)
-    known = [one for one in trials if text in (points.text_of(one), points.laid_out(one))]
+    known = [one for one in trials if text in points.texts_of(one)]
     failures = sum(one.state is TrialState.FAIL for one in known)
     if len(known) == failures:
         key = f"{text} after {failures}" if failures else text
@@ -113,12 +113,10 @@ def _checked(name: str, value: Any, distribution: BaseDistribution) -> Any:
 
 def _unknown(name: str, walker: space.Walker) -> str:
     """Return the sentences that say what the builder asks for instead."""
-    asked = ", ".join(
-        f"{known} ({space.described(one)})" for known, one in walker.distributions.items()
-    )
+    asked = space.listed(walker.distributions)
     return (
         f"enqueue() got {name!r}, which build_model does not ask for with these values."
-        f"{_check.nearest(str(name), walker.params)} It asks for {asked or 'nothing'}. Where "
-        "another parameter decides over it, pass that one too; where a function that search() gets "
-        "as data asks for it, pass that function too: enqueue(params, function)."
+        f"{_check.nearest(str(name), walker.params)} It asks for {asked}. Where another parameter "
+        "decides over it, pass that one too; where a function that search() gets as data asks for "
+        "it, pass that function too: enqueue(params, function)."
     )

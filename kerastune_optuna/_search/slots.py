@@ -322,7 +322,7 @@ def _counts(study: optuna.Study, trial: FrozenTrial) -> bool:
     if trial.state is TrialState.FAIL:
         return is_grid(study.sampler) and not was_cut_off(trial)
     # A grid has no use for the slot that a search with another sampler left behind.
-    is_left = trial.state is TrialState.WAITING and _points.is_free(trial)
+    is_left = trial.state is TrialState.WAITING and _points.order(trial) == _points.FREE
     return not (is_left and isinstance(study.sampler, Grid))
 
 

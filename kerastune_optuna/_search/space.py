@@ -196,6 +196,12 @@ def described(distribution: BaseDistribution) -> str:
     return f"{low} to {high}{steps}"
 
 
+def listed(distributions: Mapping[str, BaseDistribution]) -> str:
+    """Return parameters with the values that they may take, in words."""
+    found = (f"{name} ({described(one)})" for name, one in distributions.items())
+    return ", ".join(found) or "nothing"
+
+
 def _range(distribution: BaseDistribution) -> tuple[Decimal, Decimal, Decimal | None]:
     """Return the ends and the step of a numeric parameter as they were written."""
     if not isinstance(distribution, IntDistribution | FloatDistribution):
