@@ -73,14 +73,10 @@ def _of_best(study: optuna.Study) -> dict[int, float]:
     return best.intermediate_values
 
 
-def _tie(worse: Sequence[float]) -> bool:
-    """Whether there are differences of one size, or of none."""
-    return len({0.0, *map(abs, worse)}) <= len(worse)
-
-
 def _chance(worse: Sequence[float]) -> float:
     """Return the p-value: how likely such differences are where neither curve is worse."""
-    if len(worse) > (_MOST_COUNTED if _tie(worse) else _MOST_COUNTED_UNTIED):
+    tie = len({0.0, *map(abs, worse)}) <= len(worse)  # there are some of one size, or of none
+    if len(worse) > (_MOST_COUNTED if tie else _MOST_COUNTED_UNTIED):
         return float(wilcoxon(worse, alternative="greater", zero_method="zsplit").pvalue)
     differences = np.array(worse)
     # Doubled, since ranks of ties are halves and an array is indexed by whole numbers.
