@@ -81,9 +81,17 @@ def _compare(trial: BaseTrial, name: str, distribution: BaseDistribution, who: s
     """Refuse what a trial could not give: other choices than before, or what it did not have."""
     for old in _earlier_distributions(trial, name):
         if not _check.fits(distribution, old):
-            raise StudyMismatchError(_changed(name, old, distribution, who))
+            raise StudyMismatchError(
+                f"{who} asks for {name!r} as {_range_of(distribution)}, and the study has it as "
+                f"{_range_of(old)}. Within a study a parameter keeps its choices, its type and its "
+                f"scale. Give the new one another name, or {_ANEW}."
+            )
     if isinstance(trial, FrozenTrial) and name not in trial.params:
-        raise StudyMismatchError(_added(name, trial, who))
+        raise StudyMismatchError(
+            f"{who} asks for {name!r}, which trial {trial.number} did not have. Say what the "
+            f"trials before are to have, by build_model.default_params = lambda: {{{name!r}: ...}};"
+            f" or restore the builder of their search, or {_ANEW}."
+        )
 
 
 def check_choices(trial: BaseTrial) -> None:
@@ -124,22 +132,5 @@ def _earlier_distributions(trial: BaseTrial, name: str) -> Iterator[BaseDistribu
         yield trial.distributions[name]
 
 
-def _changed(name: str, old: BaseDistribution, new: BaseDistribution, who: str) -> str:
-    return (
-        f"{who} asks for {name!r} as {_range_of(new)}, and the study has it as "
-        f"{_range_of(old)}. Within a study a parameter keeps its choices, its type and its scale. "
-        f"Give the new one another name, or {_ANEW}."
-    )
-
-
-def _added(name: str, trial: FrozenTrial, who: str) -> str:
-    return (
-        f"{who} asks for {name!r}, which trial {trial.number} did not have. Say what the "
-        f"trials before are to have, by build_model.default_params = lambda: {{{name!r}: ...}}; or "
-        f"restore the builder of their search, or {_ANEW}."
-    )
-
-
 def _range_of(distribution: BaseDistribution) -> str:
-    scale = " on a log scale" if getattr(distribution, "log", False) else ""
-    return textwrap.shorten(space.described(distribution), _WIDEST, placeholder=" ...") + scale
+    return textwrap.shorten(space.with_scale(distribution), _WIDEST, placeholder=" ...")

@@ -79,8 +79,9 @@ class _Found:
         if first is None:  # call it once more, to raise its error
             self._build_model(self._walker({}))
             return False
-        waiting: deque[_Step] = deque(({}, name, values) for name, values in first[1].items())
-        seen = set(first[1])
+        asked = first.distributions
+        waiting: deque[_Step] = deque(({}, name, values) for name, values in asked.items())
+        seen = set(asked)
         while waiting:
             given, name, values = waiting.popleft()
             if time.monotonic() > self._ends:
@@ -98,54 +99,55 @@ class _Found:
         asked: list[tuple[Any, list[_Key]]] = []
         for value in values:
             context = {**given, name: value}
-            if (came := self._call(context)) is not None:
-                asked.append((value, came[0]))
-                yield context, came[1]
+            if (walker := self._call(context)) is not None:
+                asked.append((value, [_key(note) for note in walker.notes]))
+                yield context, walker.distributions
         for key in {one: None for _, keys in asked for one in keys}:
             among = [value for value, keys in asked if key in keys]
             if len(among) < len(asked):
                 self._where.setdefault(key, {}).setdefault(name, among)
 
-    def _call(
-        self, given: Mapping[str, Any]
-    ) -> tuple[list[_Key], dict[str, BaseDistribution]] | None:
-        """Return what the builder says and asks for; None where it raises an error."""
+    def _call(self, given: Mapping[str, Any]) -> space.Walker | None:
+        """Return the walker that the builder asked, with a note for each parameter.
+
+        It is None where the builder raises an error.
+        """
         walker = self._walker(given)
         with self._memory.released():
             if not space.walk(self._build_model, walker):
                 return None
         said = {note.name for note in walker.notes}
-        notes = walker.notes + [
-            space.Note(name, one, self._default(walker, name, one), ())
-            for name, one in walker.distributions.items()
-            if name not in said
-        ]
-        keys = [(note.name, note.conditions) for note in notes]
-        for key, note in zip(keys, notes, strict=True):
-            self.notes.setdefault(key, note)
-        return keys, walker.distributions
+        for name, one in walker.distributions.items():
+            if name not in said:
+                walker.note(name, one, walker.params[name], ())
+        for note in walker.notes:
+            self.notes.setdefault(_key(note), note)
+        return walker
 
     def _walker(self, given: Mapping[str, Any]) -> space.Walker:
+        """Return one that gives what is given, else what the builder says, else the middle."""
+
         def choose(name: str, distribution: BaseDistribution) -> Any:
-            return given[name] if name in given else self._default(walker, name, distribution)
+            if name in given:
+                return given[name]
+            said = walker.notes[-1].default if walker.notes else self._own.get(name)
+            return said if _check.allows(distribution, said) else space.middle(distribution)
 
         walker = space.Walker(choose)
         return walker
 
-    def _default(self, walker: space.Walker, name: str, distribution: BaseDistribution) -> Any:
-        """Return what the builder says is the default of a parameter, else its middle."""
-        said = walker.notes[-1].default if walker.notes else self._own.get(name)
-        return said if _check.allows(distribution, said) else space.middle(distribution)
-
     def row(self, key: _Key) -> tuple[str, ...]:
         """Return the cells of a parameter: name, values, default, and conditions."""
         note = self.notes[key]
-        scale = " on a log scale" if getattr(note.distribution, "log", False) else ""
         seen = self._where.get(key, {}).items()
         said = {one.partition("=")[0] for one in note.conditions}
         where = [f"{name}={','.join(map(str, few))}" for name, few in seen if name not in said]
-        values = f"{space.described(note.distribution)}{scale}"
+        values = space.with_scale(note.distribution)
         return note.name, values, str(note.default), " and ".join([*note.conditions, *where])
+
+
+def _key(note: space.Note) -> _Key:
+    return note.name, note.conditions
 
 
 def _some(distribution: BaseDistribution) -> list[Any]:

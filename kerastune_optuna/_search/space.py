@@ -196,6 +196,11 @@ def described(distribution: BaseDistribution) -> str:
     return f"{low} to {high}{steps}"
 
 
+def with_scale(distribution: BaseDistribution) -> str:
+    """Return which values a parameter may take, and whether on a log scale, in words."""
+    return described(distribution) + " on a log scale" * _is_log(distribution)
+
+
 def listed(distributions: Mapping[str, BaseDistribution]) -> str:
     """Return parameters with the values that they may take, in words."""
     found = (f"{name} ({described(one)})" for name, one in distributions.items())
