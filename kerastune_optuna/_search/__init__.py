@@ -35,5 +35,6 @@ from kerastune_optuna._search.sources import Source as Source
 from kerastune_optuna._search.sources import check_warm_start as check_warm_start
 from kerastune_optuna._search.sources import is_table as is_table
 from kerastune_optuna._search.space import learn_ranges as learn_ranges
+from kerastune_optuna._search.space import listed as listed
 from kerastune_optuna._search.stopping import Deadline as Deadline
 from kerastune_optuna._search.stopping import Ending as Ending

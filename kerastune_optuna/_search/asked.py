@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import traceback
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
@@ -123,13 +123,12 @@ def defaults(build_model: space.Builder) -> dict[str, Any]:
     return dict(getattr(build_model, "default_params", dict)())
 
 
-def _earlier_distributions(trial: BaseTrial, name: str) -> Iterator[BaseDistribution]:
-    """Yield the distributions that a parameter had in earlier trials, or in the finished one."""
+def _earlier_distributions(trial: BaseTrial, name: str) -> list[BaseDistribution]:
+    """Return the distributions that a parameter had in earlier trials, or in the finished one."""
+    trials: Sequence[BaseTrial] = [trial]
     if isinstance(trial, optuna.Trial):
-        others = trial.study.get_trials(deepcopy=False)
-        yield from (one.distributions[name] for one in others if name in one.distributions)
-    elif name in trial.distributions:
-        yield trial.distributions[name]
+        trials = trial.study.get_trials(deepcopy=False)
+    return [one.distributions[name] for one in trials if name in one.distributions]
 
 
 def _range_of(distribution: BaseDistribution) -> str:

@@ -35,15 +35,9 @@ class Fitting:
         self._ranges: dict[frozenset[str], _Ranges] = {}
 
     @property
-    def names(self) -> set[str]:
-        """The names of all that the builder has asked for."""
-        return {name for ranges in self._ranges.values() for name in ranges}
-
-    @property
-    def asked(self) -> str:
-        """What the builder asks for, in words."""
-        found = {name: one for ranges in self._ranges.values() for name, one in ranges.items()}
-        return space.listed(found)
+    def asked(self) -> _Ranges:
+        """All that the builder has asked for."""
+        return {name: one for ranges in self._ranges.values() for name, one in ranges.items()}
 
     def fit(self, params: Mapping[str, Any]) -> Fit:
         """Return what the builder takes of a configuration."""

@@ -49,9 +49,7 @@ def doubles(trials: Sequence[FrozenTrial]) -> set[int]:
         trials: Trials of a study, in the order of their numbers.
     """
     laid_out = [trial for trial in trials if record.POINT in trial.system_attrs]
-    firsts: dict[str, int] = {}
-    for trial in laid_out:
-        firsts.setdefault(trial.system_attrs[record.POINT]["key"], trial.number)
+    firsts = {one.system_attrs[record.POINT]["key"]: one.number for one in reversed(laid_out)}
     return {trial.number for trial in laid_out} - set(firsts.values())
 
 

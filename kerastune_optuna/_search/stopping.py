@@ -185,14 +185,9 @@ def _check_terminator(terminator: Any) -> None:
     instead = "Pass how many trials in a row may bring no better value, or an Optuna terminator."
     if isinstance(terminator, type):
         raise ArgumentTypeError(f"terminator={terminator!r} is a class. {instead}")
-    if terminator is None or hasattr(terminator, "should_terminate"):
-        _check_scores(terminator)
-    else:
+    if terminator is not None and not hasattr(terminator, "should_terminate"):
         _check.integer("terminator", terminator, least=1, instead=instead)
-
-
-def _check_scores(terminator: Any) -> None:
-    """Refuse Optuna's Terminator() with its defaults, which raises after 20 trials."""
+    # Optuna's Terminator() with its defaults, which raises after 20 trials.
     if _optuna.error_evaluator_of(terminator) == "CrossValidationErrorEvaluator":
         raise ArgumentError(
             "terminator= has a CrossValidationErrorEvaluator, and there is no cross-validation. "
