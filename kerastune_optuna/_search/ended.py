@@ -6,16 +6,13 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
-from optuna.trial import TrialState
+import optuna
+from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna._study import record, was_cut_off
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial
 
 _USUAL = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 # How many of the first trials have all ended, and which of them are unusual.

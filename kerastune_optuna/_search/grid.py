@@ -7,7 +7,10 @@ import random
 from collections.abc import Container, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from optuna.samplers import GridSampler, RandomSampler
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, GridSampler, RandomSampler
+from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check, _optuna, _signals
 from kerastune_optuna._exceptions import ArgumentError
@@ -16,11 +19,6 @@ from kerastune_optuna._search import space
 from kerastune_optuna._study import was_cut_off
 
 if TYPE_CHECKING:
-    import optuna
-    from optuna.distributions import BaseDistribution
-    from optuna.samplers import BaseSampler
-    from optuna.trial import FrozenTrial
-
     from kerastune_optuna._backend import Memory
 
 _LARGEST = 10_000  # configurations: to read so many takes minutes

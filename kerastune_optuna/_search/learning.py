@@ -6,8 +6,10 @@ import copy
 import math
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
+import optuna
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -17,18 +19,13 @@ from kerastune_optuna._search import ended
 from kerastune_optuna._search import space as _space
 from kerastune_optuna._search.repeats import may_come_again
 from kerastune_optuna._study import (
+    Objective,
     are_broken,
     has_diverged,
     ranking,
     was_cut_off,
     without_extensions,
 )
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.distributions import BaseDistribution
-
-    from kerastune_optuna._study import Objective
 
 _DRAWS = 10  # by the sampler, then as many at random: after these hardly anything is left
 _OF_GP = 2  # draws, which take long and mostly come to the same

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._study import lay_out, record
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial
 
 _PLAIN = (str, int, float, bool, type(None))
 # The order in which trials are taken: last those whose parameters are left to a sampler.

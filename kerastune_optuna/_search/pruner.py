@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 import optuna
+from optuna.trial import FrozenTrial
 from scipy.stats import rankdata, wilcoxon
 
 from kerastune_optuna._study import EXTENDS, sign_of, without_extensions
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from optuna.trial import FrozenTrial
 
 _MOMENT = 0.5  # seconds for which the best trial is taken to be the same: to read it is a query
 _P_THRESHOLD = 0.2  # chosen with tests/benchmarks/pruners.py

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from optuna.trial import TrialState
+import optuna
+from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._search import ended, space
@@ -17,10 +17,6 @@ from kerastune_optuna._study import (
     record,
     without_extensions,
 )
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial
 
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 _LATEST = 50  # trials by which to tell whether repeats are likely

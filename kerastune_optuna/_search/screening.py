@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._search import space
 from kerastune_optuna._search.pruner import WilcoxonPruner
 from kerastune_optuna._study import RETRY_OF, are_broken, has_diverged, sign_of
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from optuna.trial import FrozenTrial
 
 # Chosen with tests/benchmarks/samplers.py, on recorded curves and on tasks of LCBench.
 _LEAST_TRIALS, _LEAST_EPOCHS = 15, 20  # of a search that begins with short trials, and of a trial

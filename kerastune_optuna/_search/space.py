@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from optuna.distributions import (
     BaseDistribution,
@@ -14,12 +14,9 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.trial import BaseTrial, FixedTrial
+from optuna.trial import BaseTrial, FixedTrial, FrozenTrial
 
 from kerastune_optuna._exceptions import ArgumentError, TunerError, is_fatal
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
 
 Builder: TypeAlias = Callable[[BaseTrial], Any]
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
+import optuna
 from optuna.terminator import BaseTerminator
 
 from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search import repeats
 from kerastune_optuna._study import finished, front, machine, sign_of
-
-if TYPE_CHECKING:
-    import optuna
 
 _GOOD_ENOUGH = "Pass a value of the objective that is good enough, like 0.98 for an accuracy."
 
