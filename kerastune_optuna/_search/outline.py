@@ -49,14 +49,10 @@ def outlined(build_model: space.Builder, functions: Sequence[Any]) -> str:
     cells = [("parameter", "values", "default", "only with"), *map(found.row, found.notes)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     title = f"Search space: {_check.count(len(found.notes), 'parameter')}"
-    lines = [title, *(_joined(row, widths) for row in cells if found.notes)]
+    rows = [f"  {'  '.join(map(str.ljust, row, widths))}".rstrip() for row in cells]
+    lines = [title, *rows] if found.notes else [title]
     more = [_CUT] * (not is_whole) + [_OF_FIT] * hasattr(build_model, "fit")
     return "".join(f"{line}\n" for line in [*lines, *more])
-
-
-def _joined(row: tuple[str, ...], widths: list[int]) -> str:
-    padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-    return f"  {'  '.join(padded)}".rstrip()
 
 
 class _Found:

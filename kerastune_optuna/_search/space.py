@@ -228,13 +228,12 @@ class Node:
 
     def asks(self, name: str, count: float) -> bool:
         """Note the parameter asked for, and how many values it has; False where it was another."""
-        asked = name, count
         if not self._name:
-            self._name, self._size = asked
-        is_steady = asked == (self._name, self._size)
-        if not is_steady:
-            self._size = math.inf  # the builder has changed: nothing is certain
-        return is_steady
+            self._name, self._size = name, count
+        if (name, count) == (self._name, self._size):
+            return True
+        self._size = math.inf  # the builder has changed: nothing is certain
+        return False
 
     def child(self, place: float) -> Node:
         """Return the node after a value of that parameter."""
