@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from optuna.distributions import BaseDistribution
 
@@ -14,9 +14,6 @@ from kerastune_optuna import _check
 from kerastune_optuna._search import asked as _asked
 from kerastune_optuna._search import space
 from kerastune_optuna._search.answers import Together
-
-if TYPE_CHECKING:
-    from kerastune_optuna._backend import Memory
 
 # A name, and the conditions of KerasTuner under which it is asked for.
 _Key: TypeAlias = tuple[str, tuple[str, ...]]
@@ -41,10 +38,8 @@ def outlined(build_model: space.Builder, functions: Sequence[Any]) -> str:
     Returns:
         The lines, each with its end.
     """
-    from kerastune_optuna._backend import Memory  # which imports Keras, as the builder has
-
     space.learn_ranges(build_model)
-    found = _Found(Together(build_model, functions), Memory())
+    found = _Found(Together(build_model, functions))
     is_whole = found.explore()
     cells = [("parameter", "values", "default", "only with"), *map(found.row, found.notes)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -58,10 +53,12 @@ def outlined(build_model: space.Builder, functions: Sequence[Any]) -> str:
 class _Found:
     """Hold what a builder asks for, and with which values of what else."""
 
-    def __init__(self, build_model: space.Builder, memory: Memory) -> None:
+    def __init__(self, build_model: space.Builder) -> None:
+        from kerastune_optuna._backend import Memory  # which imports Keras, as the builder has
+
         self.notes: dict[_Key, space.Note] = {}
         self._where: dict[_Key, dict[str, list[Any]]] = {}
-        self._build_model, self._memory = build_model, memory
+        self._build_model, self._memory = build_model, Memory()
         self._ends = time.monotonic() + _SECONDS
 
     @cached_property

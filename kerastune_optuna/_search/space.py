@@ -206,8 +206,7 @@ def listed(distributions: Mapping[str, BaseDistribution]) -> str:
 
 def _range(distribution: BaseDistribution) -> tuple[Decimal, Decimal, Decimal | None]:
     """Return the ends and the step of a numeric parameter as they were written."""
-    if not isinstance(distribution, IntDistribution | FloatDistribution):
-        raise TypeError(f"Optuna has no distribution like {distribution!r}")
+    assert isinstance(distribution, IntDistribution | FloatDistribution)  # Optuna has no others
     low, high, step = distribution.low, distribution.high, distribution.step
     exact = None if step is None else Decimal(str(step))
     return Decimal(str(low)), Decimal(str(high)), exact
