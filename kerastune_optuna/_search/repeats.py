@@ -92,7 +92,8 @@ def is_more_left(study: optuna.Study, unasked: int) -> bool:
     trials = _optuna.known_trials(study)
     if not all(map(space.is_finite, trials)):
         return True
-    return space.tried(_of_these_epochs(study, trials, running=True)).left() > unasked
+    tree = space.tried(_of_these_epochs(study, trials, running=True))
+    return not tree.is_closed and (unasked == 0 or tree.left() > unasked)
 
 
 def may_come_again(study: optuna.Study) -> list[FrozenTrial]:
