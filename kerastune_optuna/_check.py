@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, check_distribution_compatibility
 from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna._exceptions import (
@@ -129,6 +129,15 @@ def warn(text: str) -> None:
 
 def _is_ours(module: object) -> bool:
     return str(module).startswith("kerastune_optuna.")
+
+
+def fits(distribution: BaseDistribution, known: BaseDistribution) -> bool:
+    """Whether Optuna takes both distributions under one name."""
+    try:
+        check_distribution_compatibility(known, distribution)
+    except ValueError:
+        return False
+    return True
 
 
 def allows(distribution: BaseDistribution, value: Any) -> bool:

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from optuna.distributions import BaseDistribution, check_distribution_compatibility
-
 _APART = " | "  # between a name and the conditions that tell it from others of that name
 
 
@@ -71,12 +69,3 @@ def _as_number(text: str) -> float | None:
         return float({"True": "1", "False": "0"}.get(text, text))
     except ValueError:
         return None
-
-
-def fits(space: BaseDistribution, known: BaseDistribution) -> bool:
-    """Whether Optuna takes both distributions under one name."""
-    try:
-        check_distribution_compatibility(known, space)
-    except ValueError:
-        return False
-    return True

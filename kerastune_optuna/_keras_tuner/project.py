@@ -197,7 +197,7 @@ def _name_for(
 ) -> str:
     """Return the name under which HyperParameters asks a trial for the same."""
     for one in _conditions.names(name, conditions):
-        if _conditions.fits(space, spaces.setdefault(one, space)):
+        if _check.fits(space, spaces.setdefault(one, space)):
             return one
     raise StudyMismatchError(
         f"The study has other values for {name!r}: {spaces[name]}, not {space}. Pass another "

@@ -3,13 +3,14 @@
 from kerastune_optuna._search import asked as asked
 from kerastune_optuna._search import repeats as repeats
 from kerastune_optuna._search.answers import Answers as Answers
+from kerastune_optuna._search.answers import Interview as Interview
 from kerastune_optuna._search.answers import Questions as Questions
-from kerastune_optuna._search.answers import Together as Together
+from kerastune_optuna._search.answers import answered_by as answered_by
 from kerastune_optuna._search.fitting import Fit as Fit
 from kerastune_optuna._search.fitting import Fitting as Fitting
 from kerastune_optuna._search.grid import is_grid as is_grid
 from kerastune_optuna._search.grid import lay_out_grid as lay_out_grid
-from kerastune_optuna._search.learning import learning as learning
+from kerastune_optuna._search.learning import LearningSampler as LearningSampler
 from kerastune_optuna._search.one_objective import watched_alone as watched_alone
 from kerastune_optuna._search.outline import outlined as outlined
 from kerastune_optuna._search.queue import check_queue as check_queue
@@ -34,5 +35,6 @@ from kerastune_optuna._search.sources import Source as Source
 from kerastune_optuna._search.sources import check_warm_start as check_warm_start
 from kerastune_optuna._search.sources import is_table as is_table
 from kerastune_optuna._search.space import learn_ranges as learn_ranges
+from kerastune_optuna._search.space import listed as listed
 from kerastune_optuna._search.stopping import Deadline as Deadline
 from kerastune_optuna._search.stopping import Ending as Ending

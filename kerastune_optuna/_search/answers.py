@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from optuna.distributions import BaseDistribution
@@ -12,6 +12,7 @@ from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._search import asked, space
 
 Answers: TypeAlias = tuple[tuple[str, float], ...]  # values as Optuna's databases hold them
+Questions: TypeAlias = dict[Answers, tuple[str, BaseDistribution]]  # what is next after answers
 
 
 class StandIn(space.Walker):
@@ -45,24 +46,12 @@ class StandIn(space.Walker):
         )
 
 
-class Questions:
-    """Know what functions ask for next after each answer, once they were called with it."""
-
-    def __init__(self) -> None:
-        self._next: dict[Answers, tuple[str, BaseDistribution]] = {}
-
-    def answered_by(self, trial: BaseTrial) -> Answers:
-        """Return what a trial answers to the questions that are known."""
-        answers: Answers = ()
-        while (question := self._next.get(answers)) is not None:
-            name, distribution = question
-            value = asked.ask(trial, name, distribution)
-            answers = (*answers, (name, distribution.to_internal_repr(value)))
-        return answers
-
-    def put_to(self, trial: BaseTrial) -> Interview:
-        """Return an Interview: functions ask a trial through it, and it notes what they ask."""
-        return Interview(trial, self._next)
+def answered_by(trial: BaseTrial, questions: Questions) -> Answers:
+    """Return what a trial answers to the questions that are known."""
+    interview = Interview(trial, questions)
+    while (question := questions.get(interview.answers)) is not None:
+        interview.ask(*question)
+    return interview.answers
 
 
 class Interview:
@@ -73,18 +62,17 @@ class Interview:
         questions: Gets what is asked for next after each answer.
     """
 
-    def __init__(
-        self, trial: BaseTrial, questions: dict[Answers, tuple[str, BaseDistribution]]
-    ) -> None:
+    def __init__(self, trial: BaseTrial, questions: Questions) -> None:
         self.answers: Answers = ()
         self._trial, self._questions = trial, questions
         self._ranges: dict[str, BaseDistribution] = {}
 
     def stand_in(self) -> StandIn:
         """Return what one of the functions gets in place of the trial."""
-        return StandIn(self._choose)
+        return StandIn(self.ask)
 
-    def _choose(self, name: str, distribution: BaseDistribution) -> Any:
+    def ask(self, name: str, distribution: BaseDistribution) -> Any:
+        """Return the trial's value of a parameter, and note question and answer."""
         known = self._ranges.setdefault(name, distribution)
         if known != distribution:
             raise ArgumentError(
@@ -109,7 +97,7 @@ class Together:
         ArgumentError: One is no function.
     """
 
-    def __init__(self, build_model: Callable[[BaseTrial], Any], functions: tuple[Any, ...]) -> None:
+    def __init__(self, build_model: space.Builder, functions: Sequence[Any]) -> None:
         for one in functions:
             if not callable(one):
                 raise ArgumentError(

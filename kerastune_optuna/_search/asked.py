@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import textwrap
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, check_distribution_compatibility
+from optuna.distributions import BaseDistribution
 from optuna.trial import BaseTrial, FrozenTrial
 
+from kerastune_optuna import _check
 from kerastune_optuna._exceptions import BuilderError, StudyMismatchError
 from kerastune_optuna._search import space
 from kerastune_optuna._study import suggest
@@ -19,7 +20,7 @@ _ANEW = "pass another study_name=, or overwrite=True to start anew"
 _WIDEST = 100  # characters for the values of a parameter in an error
 
 
-def check(build_model: Callable[[BaseTrial], Any], trial: BaseTrial) -> None:
+def check(build_model: space.Builder, trial: BaseTrial) -> None:
     """Say which parameter a builder could not get, where that is why it raised an error.
 
     Args:
@@ -50,7 +51,7 @@ def ask(trial: BaseTrial, name: str, distribution: BaseDistribution) -> Any:
         raise
 
 
-def check_ranges(build_model: Callable[[BaseTrial], Any], trial: BaseTrial) -> None:
+def check_ranges(build_model: space.Builder, trial: BaseTrial) -> None:
     """Refuse a builder that gives a parameter another range than the data's functions gave it.
 
     Optuna would take the first range, and not say so.
@@ -79,10 +80,18 @@ def check_ranges(build_model: Callable[[BaseTrial], Any], trial: BaseTrial) -> N
 def _compare(trial: BaseTrial, name: str, distribution: BaseDistribution, who: str) -> None:
     """Refuse what a trial could not give: other choices than before, or what it did not have."""
     for old in _earlier_distributions(trial, name):
-        if not _goes_with(old, distribution):
-            raise StudyMismatchError(_changed(name, old, distribution, who))
+        if not _check.fits(distribution, old):
+            raise StudyMismatchError(
+                f"{who} asks for {name!r} as {_range_of(distribution)}, and the study has it as "
+                f"{_range_of(old)}. Within a study a parameter keeps its choices, its type and its "
+                f"scale. Give the new one another name, or {_ANEW}."
+            )
     if isinstance(trial, FrozenTrial) and name not in trial.params:
-        raise StudyMismatchError(_added(name, trial, who))
+        raise StudyMismatchError(
+            f"{who} asks for {name!r}, which trial {trial.number} did not have. Say what the "
+            f"trials before are to have, by build_model.default_params = lambda: {{{name!r}: ...}};"
+            f" or restore the builder of their search, or {_ANEW}."
+        )
 
 
 def check_choices(trial: BaseTrial) -> None:
@@ -101,7 +110,7 @@ def is_of_optuna(error: Exception) -> bool:
     return str(frame.f_globals.get("__name__")).startswith("optuna.")
 
 
-def with_defaults(build_model: Callable[[BaseTrial], Any], trial: FrozenTrial) -> bool:
+def with_defaults(build_model: space.Builder, trial: FrozenTrial) -> bool:
     """Give a finished trial the builder's defaults for what it lacks; False where none is new."""
     own = defaults(build_model)
     is_any_new = any(name not in trial.params for name in own)
@@ -109,44 +118,18 @@ def with_defaults(build_model: Callable[[BaseTrial], Any], trial: FrozenTrial) -
     return is_any_new
 
 
-def defaults(build_model: Callable[[BaseTrial], Any]) -> dict[str, Any]:
+def defaults(build_model: space.Builder) -> dict[str, Any]:
     """Return what a builder says of its defaults; nothing where it has no `default_params`."""
     return dict(getattr(build_model, "default_params", dict)())
 
 
-def _earlier_distributions(trial: BaseTrial, name: str) -> Iterator[BaseDistribution]:
-    """Yield the distributions that a parameter had in earlier trials, or in the finished one."""
+def _earlier_distributions(trial: BaseTrial, name: str) -> list[BaseDistribution]:
+    """Return the distributions that a parameter had in earlier trials, or in the finished one."""
+    trials: Sequence[BaseTrial] = [trial]
     if isinstance(trial, optuna.Trial):
-        others = trial.study.get_trials(deepcopy=False)
-        yield from (one.distributions[name] for one in others if name in one.distributions)
-    elif name in trial.distributions:
-        yield trial.distributions[name]
-
-
-def _goes_with(old: BaseDistribution, new: BaseDistribution) -> bool:
-    try:
-        check_distribution_compatibility(old, new)
-    except ValueError:
-        return False
-    return True
-
-
-def _changed(name: str, old: BaseDistribution, new: BaseDistribution, who: str) -> str:
-    return (
-        f"{who} asks for {name!r} as {_range_of(new)}, and the study has it as "
-        f"{_range_of(old)}. Within a study a parameter keeps its choices, its type and its scale. "
-        f"Give the new one another name, or {_ANEW}."
-    )
-
-
-def _added(name: str, trial: FrozenTrial, who: str) -> str:
-    return (
-        f"{who} asks for {name!r}, which trial {trial.number} did not have. Say what the "
-        f"trials before are to have, by build_model.default_params = lambda: {{{name!r}: ...}}; or "
-        f"restore the builder of their search, or {_ANEW}."
-    )
+        trials = trial.study.get_trials(deepcopy=False)
+    return [one.distributions[name] for one in trials if name in one.distributions]
 
 
 def _range_of(distribution: BaseDistribution) -> str:
-    scale = " on a log scale" if getattr(distribution, "log", False) else ""
-    return textwrap.shorten(space.described(distribution), _WIDEST, placeholder=" ...") + scale
+    return textwrap.shorten(space.with_scale(distribution), _WIDEST, placeholder=" ...")

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, TPESampler
+from optuna.trial import FrozenTrial
 
 from kerastune_optuna._search import space as _space
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial
 
 # With 7 parameters a Gaussian process took 64 to 95 ms for the 30th and the 100th trial, TPE 2 to 3
 # (tests/benchmarks/samplers.py on two cores); with 15 parameters half as much again for the 100th,

@@ -6,16 +6,13 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
-from optuna.trial import TrialState
+import optuna
+from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna._study import record
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial
+from kerastune_optuna._study import record, was_cut_off
 
 _USUAL = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 # How many of the first trials have all ended, and which of them are unusual.
@@ -30,6 +27,11 @@ class _Index:
     def __init__(self) -> None:
         self.end = 0
         self.trials: defaultdict[Any, list[FrozenTrial]] = defaultdict(list)
+
+
+def by_itself(trial: FrozenTrial) -> bool:
+    """Whether a trial ended because of its configuration: it was not cut off."""
+    return trial.state.is_finished() and not was_cut_off(trial)
 
 
 def is_usual(trial: FrozenTrial) -> bool:

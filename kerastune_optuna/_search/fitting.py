@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from optuna.distributions import BaseDistribution
-from optuna.trial import BaseTrial
 
 from kerastune_optuna import _check
 from kerastune_optuna._search import space
@@ -31,21 +30,14 @@ class Fitting:
         functions: The functions that search() gets as data, and that may ask for parameters.
     """
 
-    def __init__(self, build_model: Callable[[BaseTrial], Any], functions: tuple[Any, ...]) -> None:
+    def __init__(self, build_model: space.Builder, functions: Sequence[Any]) -> None:
         self._build_model = Together(build_model, functions)
         self._ranges: dict[frozenset[str], _Ranges] = {}
 
     @property
-    def names(self) -> set[str]:
-        """The names of all that the builder has asked for."""
-        return {name for ranges in self._ranges.values() for name in ranges}
-
-    @property
-    def asked(self) -> str:
-        """What the builder asks for, in words."""
-        found = {name: one for ranges in self._ranges.values() for name, one in ranges.items()}
-        listed = (f"{name} ({space.described(one)})" for name, one in found.items())
-        return ", ".join(listed) or "nothing"
+    def asked(self) -> _Ranges:
+        """All that the builder has asked for."""
+        return {name: one for ranges in self._ranges.values() for name, one in ranges.items()}
 
     def fit(self, params: Mapping[str, Any]) -> Fit:
         """Return what the builder takes of a configuration."""

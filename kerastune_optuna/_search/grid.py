@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Container, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Container, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
-from optuna.samplers import GridSampler, RandomSampler
-from optuna.trial import BaseTrial
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, GridSampler, RandomSampler
+from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check, _optuna, _signals
 from kerastune_optuna._exceptions import ArgumentError
@@ -17,14 +19,7 @@ from kerastune_optuna._search import space
 from kerastune_optuna._study import was_cut_off
 
 if TYPE_CHECKING:
-    import optuna
-    from optuna.distributions import BaseDistribution
-    from optuna.samplers import BaseSampler
-    from optuna.trial import FrozenTrial
-
     from kerastune_optuna._backend import Memory
-
-Builder: TypeAlias = Callable[[BaseTrial], Any]
 
 _LARGEST = 10_000  # configurations: to read so many takes minutes
 _FIRST = 20  # calls of the builder after which the size of its space can be estimated
@@ -68,10 +63,11 @@ class Grid(RandomSampler):
 
     def go_on(self, study: optuna.Study) -> None:
         """Lay out what the trials of an earlier search had no room for."""
-        for trial in study.get_trials(deepcopy=False):
+        trials = study.get_trials(deepcopy=False)
+        for trial in (one for one in trials if _points.order(one) == _points.OF_GRID):
             laid_out = trial.system_attrs.get(_optuna.FIXED_PARAMS, {})
             so_far: dict[str, Any] = dict(laid_out)
-            for name, value in trial.params.items() if _points.is_of_grid(trial) else ():
+            for name, value in trial.params.items():
                 if name not in laid_out:
                     space_of_it = trial.distributions[name]
                     left = _untried(study, None, so_far, name, space_of_it)
@@ -105,7 +101,7 @@ def is_grid(sampler: BaseSampler) -> bool:
 
 def lay_out_grid(
     study: optuna.Study,
-    build_model: Builder,
+    build_model: space.Builder,
     room: int | None,
     seed: int | None,
     memory: Memory,
@@ -132,12 +128,7 @@ def lay_out_grid(
         return None
     trials = study.get_trials(deepcopy=False)
     study.sampler.size = None if room is None else len(trials) + room
-    known = {
-        text
-        for trial in trials
-        if not was_cut_off(trial)
-        for text in (_points.text_of(trial), _points.laid_out(trial))
-    }
+    known = {text for trial in trials if not was_cut_off(trial) for text in _points.texts_of(trial)}
     spread: dict[str, int] = {}
     points, estimates = _read(build_model, known, room, seed or 0, memory, spread)
     for text, params in list(points.items())[:room]:
@@ -158,7 +149,7 @@ def _told(spread: Mapping[str, int]) -> str:
 
 
 def _read(
-    build_model: Builder,
+    build_model: space.Builder,
     known: Container[str],
     room: int | None,
     seed: int,
@@ -201,7 +192,7 @@ def _check_size(estimates: list[int]) -> None:
 
 
 def configurations(
-    build_model: Builder, seed: int, memory: Memory, spread: dict[str, int] | None = None
+    build_model: space.Builder, seed: int, memory: Memory, spread: dict[str, int] | None = None
 ) -> Iterator[tuple[dict[str, Any], int]]:
     """Yield each configuration of a builder once, in random order, by one call of it for each.
 
@@ -220,6 +211,7 @@ def configurations(
         ArgumentError: A parameter has no end of values, or the builder asks by chance.
     """
     root, chance = space.Node(), random.Random(seed)
+    spread = {} if spread is None else spread
     with memory.apart():
         while not root.is_closed:
             with memory.released():
@@ -228,7 +220,7 @@ def configurations(
 
 
 def _follow(
-    build_model: Builder, root: space.Node, chance: random.Random, spread: dict[str, int] | None
+    build_model: space.Builder, root: space.Node, chance: random.Random, spread: dict[str, int]
 ) -> tuple[dict[str, Any], int]:
     """Call a builder once for a configuration that is still open; return that and the estimate."""
     path, estimate = [root], 1
@@ -237,7 +229,7 @@ def _follow(
         nonlocal estimate
         few = _some_values(walker, distribution)
         count = len(few) or _finite_size(name, distribution)
-        if few and spread is not None:
+        if few:
             spread[name] = count
         estimate *= count
         if not path[-1].asks(name, count):

@@ -5,8 +5,11 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Container, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass
+from typing import Any, cast
 
+import optuna
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -14,21 +17,15 @@ from optuna.trial import FrozenTrial, TrialState
 from kerastune_optuna import _optuna
 from kerastune_optuna._search import ended
 from kerastune_optuna._search import space as _space
-from kerastune_optuna._search.grid import is_grid
 from kerastune_optuna._search.repeats import may_come_again
 from kerastune_optuna._study import (
+    Objective,
     are_broken,
     has_diverged,
     ranking,
     was_cut_off,
     without_extensions,
 )
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.distributions import BaseDistribution
-
-    from kerastune_optuna._study import Objective
 
 _DRAWS = 10  # by the sampler, then as many at random: after these hardly anything is left
 _OF_GP = 2  # draws, which take long and mostly come to the same
@@ -37,15 +34,9 @@ _OF_GP = 2  # draws, which take long and mostly come to the same
 _GAIN = (GPSampler, TPESampler)
 
 
-def learning(
-    sampler: BaseSampler,
-    objective: Objective,
-    *,
-    constrained: bool,
-    may_repeat: bool,
-    known: Sequence[FrozenTrial] = (),
-) -> BaseSampler:
-    """Return a sampler that learns from pruned and failed trials, and draws none of them again.
+@dataclass(eq=False)
+class LearningSampler(BaseSampler):
+    """Learn from pruned and failed trials, and draw none of them again.
 
     Optuna's TPE ranks PRUNED trials below all others, and its GP does not see them, though most
     trials of a search with a good pruner are PRUNED. Here both see a pruned trial as a COMPLETE one
@@ -53,8 +44,7 @@ def learning(
 
     Failed trials, and those that broke a constraint, are taken for bad ones. A region where all
     trials fail stays unknown to Optuna's samplers, and TPE takes the unknown for promising: with a
-    builder that fails for half of its space it soon draws nothing else. A grid is returned as it
-    is, since it visits each point once anyway.
+    builder that fails for half of its space it soon draws nothing else.
 
     Args:
         sampler: The sampler that draws.
@@ -63,62 +53,45 @@ def learning(
         may_repeat: Whether it may draw what was trained, or is being trained.
         known: COMPLETE trials of other studies that it is to see, with numbers below 0.
     """
-    if is_grid(sampler):
-        return sampler
-    return _LearningSampler(
-        sampler, objective, known, constrained=constrained, may_repeat=may_repeat
-    )
 
+    sampler: BaseSampler
+    objective: Objective
+    constrained: bool
+    may_repeat: bool
+    known: Sequence[FrozenTrial] = ()
 
-class _LearningSampler(BaseSampler):
-    """Show another sampler the failures, and draw again where it draws what is not wanted."""
-
-    def __init__(
-        self,
-        sampler: BaseSampler,
-        objective: Objective,
-        known: Sequence[FrozenTrial],
-        *,
-        constrained: bool,
-        may_repeat: bool,
-    ) -> None:
-        self._sampler = sampler
-        self._objective = objective
-        self._known = known
-        self._constrained = constrained
-        self._may_repeat = may_repeat
+    def __post_init__(self) -> None:
         self._unwanted = _space.Node()
-        self._best: FrozenTrial | None = None
+        self.best: FrozenTrial | None = None
         # Pruned trials as they are shown, for the number of the best trial, which they depend on.
-        self._as_complete: dict[int, dict[int, FrozenTrial]] = {}
+        self.as_complete: dict[int, dict[int, FrozenTrial]] = {}
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         trials = _failed(study)
-        if self._constrained:
+        if self.constrained:
             trials += _broken(study)
-        if not self._may_repeat:
-            trials += _trained(study, but=trial.number)
+        if not self.may_repeat:
+            trials += [one for one in may_come_again(study) if one.number != trial.number]
         self._unwanted = _space.tried(trials)
-        self._best = self._found(study)
-        self._sampler.before_trial(study, trial)
+        self.best = self._found(study)
+        self.sampler.before_trial(study, trial)
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        return self._sampler.infer_relative_search_space(self._shown(study), trial)
+        return self.sampler.infer_relative_search_space(self._shown(study), trial)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         shown, drawn = self._shown(study, search_space), {}
         for sampler in self._samplers(trial):
-            if sampler is self._sampler:
+            if sampler is self.sampler:
                 drawn = sampler.sample_relative(shown, trial, search_space)
             else:
-                spaces = {name: search_space[name] for name in drawn}
                 drawn = {
-                    name: sampler.sample_independent(shown, trial, name, space)
-                    for name, space in spaces.items()
+                    name: sampler.sample_independent(shown, trial, name, search_space[name])
+                    for name in drawn
                 }
             if not drawn or not self._unwanted.is_closed_for(_space.places(search_space, drawn)):
                 break
@@ -143,35 +116,25 @@ class _LearningSampler(BaseSampler):
     def _shown(
         self, study: optuna.Study, space: dict[str, BaseDistribution] | None = None
     ) -> optuna.Study:
-        shown = _StudyOfAll(
-            study,
-            self._objective,
-            self._known,
-            constrained=self._constrained,
-            pruned=self._as_complete if self._learns(study) else None,
-            best=self._best,
-            # The GP, which sees no PRUNED trials, gets failed ones as COMPLETE: those that have the
-            # parameters that it is about to draw, since it cannot read others.
-            space=space if isinstance(self._sampler, GPSampler) else None,
-        )
-        return cast("optuna.Study", shown)
+        return cast("optuna.Study", _StudyOfAll(study, self, space))
 
     def _found(self, study: optuna.Study) -> FrozenTrial | None:
         """Return the best COMPLETE trial of the study, of those of a search's own epochs."""
-        if not self._learns(study):
+        if not self.learns(study):
             return None
         complete = _optuna.known_trials(study, (TrialState.COMPLETE,))
         finite = [one for one in without_extensions(complete) if math.isfinite(one.values[0])]
-        return next(iter(ranking.ranked(finite, self._objective, 1)), None)
+        return next(iter(ranking.ranked(finite, self.objective, 1)), None)
 
-    def _learns(self, study: optuna.Study) -> bool:
-        return isinstance(self._sampler, _GAIN) and len(study.directions) == 1
+    def learns(self, study: optuna.Study) -> bool:
+        """Whether the sampler is to see a study's pruned trials as COMPLETE ones."""
+        return isinstance(self.sampler, _GAIN) and len(study.directions) == 1
 
     def _samplers(self, trial: FrozenTrial) -> list[BaseSampler]:
         """Return the sampler of each draw; random ones last: TPE may draw the same each time."""
         by_chance = RandomSampler(seed=trial.number)
-        draws = _OF_GP if isinstance(self._sampler, GPSampler) else _DRAWS
-        return [self._sampler] * draws + [by_chance] * _DRAWS
+        draws = _OF_GP if isinstance(self.sampler, GPSampler) else _DRAWS
+        return [self.sampler] * draws + [by_chance] * _DRAWS
 
     def after_trial(
         self,
@@ -180,13 +143,13 @@ class _LearningSampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        if self._constrained and isinstance(self._sampler, CmaEsSampler):
+        if self.constrained and isinstance(self.sampler, CmaEsSampler):
             # CmaEsSampler would warn that it does not use constraints.
             trial = _optuna.without_constraints(trial)
-        self._sampler.after_trial(study, trial, state, values)
+        self.sampler.after_trial(study, trial, state, values)
 
     def reseed_rng(self) -> None:
-        self._sampler.reseed_rng()
+        self.sampler.reseed_rng()
 
 
 class _StudyOfAll(_optuna.ShownStudy):
@@ -199,28 +162,15 @@ class _StudyOfAll(_optuna.ShownStudy):
     """
 
     def __init__(
-        self,
-        study: optuna.Study,
-        objective: Objective,
-        known: Sequence[FrozenTrial],
-        *,
-        constrained: bool,
-        pruned: dict[int, dict[int, FrozenTrial]] | None,
-        best: FrozenTrial | None,
-        space: dict[str, BaseDistribution] | None,
+        self, study: optuna.Study, by: LearningSampler, space: dict[str, BaseDistribution] | None
     ) -> None:
         super().__init__(study)
-        self._objective = objective
-        self._known = known
-        self._constrained = constrained
-        self._pruned = pruned
-        self._best = best
-        self._space = space
+        self._by, self._space = by, space
 
     @property
     def direction(self) -> StudyDirection:
         """The direction of the reports, by which TPE ranks PRUNED trials of any study."""
-        return StudyDirection[self._objective.direction.upper()]
+        return StudyDirection[self._by.objective.direction.upper()]
 
     def shown(
         self, trials: list[FrozenTrial], states: Container[TrialState] | None
@@ -228,9 +178,9 @@ class _StudyOfAll(_optuna.ShownStudy):
         others = {trial.number: trial for trial in self._others(states)}
         rest = [trial for trial in trials if trial.number not in others]
         rest = without_extensions([*rest, *others.values()])  # of other epochs than a search's
-        known = self._known if states is None or TrialState.COMPLETE in states else ()
+        known = self._by.known if states is None or TrialState.COMPLETE in states else ()
         shown = sorted([*known, *rest], key=lambda trial: trial.number)
-        return _alike(shown) if self._constrained else shown
+        return _alike(shown) if self._by.constrained else shown
 
     def _others(self, states: Container[TrialState] | None) -> Iterator[FrozenTrial]:
         """Yield the trials that are shown otherwise than they are."""
@@ -242,21 +192,24 @@ class _StudyOfAll(_optuna.ShownStudy):
             return
         learned = list(self._learned())
         yield from learned
-        bad = _broken(self._study) if self._constrained else []
-        if self._space:
-            bad += [trial for trial in _failed(self._study) if self._is_of_space(trial)]
+        bad = _broken(self._study) if self._by.constrained else []
+        # The GP, which sees no PRUNED trials, gets failed ones as COMPLETE: those that have the
+        # parameters that it is about to draw, since it cannot read others.
+        if self._space and isinstance(self._by.sampler, GPSampler):
+            asked = self._space.items()
+            bad += [one for one in _failed(self._study) if asked <= one.distributions.items()]
         worst = self._worst(learned) if bad else None
         if worst is not None:
             yield from (_as_complete(trial, worst) for trial in bad)
 
     def _learned(self) -> Iterator[FrozenTrial]:
         """Yield pruned trials as COMPLETE ones, with what they may have come to."""
-        if self._pruned is None:
+        if not self._by.learns(self._study):
             return
-        best = self._best
-        if (key := -1 if best is None else best.number) not in self._pruned:
-            self._pruned.clear()
-        as_complete = self._pruned.setdefault(key, {})
+        best, known = self._by.best, self._by.as_complete
+        if (key := -1 if best is None else best.number) not in known:
+            known.clear()
+        as_complete = known.setdefault(key, {})
         for trial in _optuna.known_trials(self._study, (TrialState.PRUNED,)):
             if trial.number not in as_complete:
                 value = None if are_broken(trial) else self._outlook(trial, best)
@@ -279,10 +232,6 @@ class _StudyOfAll(_optuna.ShownStudy):
         reports = [trial.intermediate_values.get(epoch, math.nan) for epoch in epochs]
         best = max if self.direction is StudyDirection.MAXIMIZE else min
         return best(filter(math.isfinite, reports), default=None)
-
-    def _is_of_space(self, trial: FrozenTrial) -> bool:
-        space = self._space or {}
-        return all(trial.distributions.get(name) == one for name, one in space.items())
 
     def _worst(self, learned: list[FrozenTrial]) -> list[float] | None:
         """Return the worst finite value of each objective; None where one has none."""
@@ -338,12 +287,3 @@ def _failed(study: optuna.Study) -> list[FrozenTrial]:
     trials = ended.unusual(study, _optuna.known_trials(study))
     failed = [trial for trial in trials if trial.state is TrialState.FAIL]
     return [trial for trial in failed if not was_cut_off(trial)]
-
-
-def _trained(study: optuna.Study, but: int) -> list[FrozenTrial]:
-    """Return the other trials that were or are trained, and may come again."""
-    return [
-        one
-        for one in may_come_again(study)
-        if one.number != but and one.state is not TrialState.FAIL
-    ]

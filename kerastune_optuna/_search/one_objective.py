@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Container
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import optuna
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna._study import N_PARAMS
-
-if TYPE_CHECKING:
-    from kerastune_optuna._study import Objectives
+from kerastune_optuna._study import N_PARAMS, Objectives
 
 
 def watched_alone(trial: optuna.Trial, objectives: Objectives) -> optuna.Trial:

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from optuna.distributions import BaseDistribution
-from optuna.trial import BaseTrial
 
 from kerastune_optuna import _check
 from kerastune_optuna._search import asked as _asked
 from kerastune_optuna._search import space
 from kerastune_optuna._search.answers import Together
 
-if TYPE_CHECKING:
-    from kerastune_optuna._backend import Memory
-
-Builder: TypeAlias = Callable[[BaseTrial], Any]
 # A name, and the conditions of KerasTuner under which it is asked for.
 _Key: TypeAlias = tuple[str, tuple[str, ...]]
 # Values that are given, a parameter to try, and what it may be.
@@ -31,7 +26,7 @@ _CUT = f"Conditions were looked for during {_SECONDS:.0f} seconds: there may be 
 _OF_FIT = "What the builder's fit asks for is known once a trial trains, and is not shown."
 
 
-def outlined(build_model: Builder, functions: tuple[Any, ...]) -> str:
+def outlined(build_model: space.Builder, functions: Sequence[Any]) -> str:
     """Return a line for each parameter that a builder asks for: its values, default and conditions.
 
     Conditions in plain Python are seen by calls with one other value at a time.
@@ -43,31 +38,27 @@ def outlined(build_model: Builder, functions: tuple[Any, ...]) -> str:
     Returns:
         The lines, each with its end.
     """
-    from kerastune_optuna._backend import Memory  # which imports Keras, as the builder has
-
     space.learn_ranges(build_model)
-    found = _Found(Together(build_model, functions), Memory())
+    found = _Found(Together(build_model, functions))
     is_whole = found.explore()
     cells = [("parameter", "values", "default", "only with"), *map(found.row, found.notes)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     title = f"Search space: {_check.count(len(found.notes), 'parameter')}"
-    lines = [title, *(_joined(row, widths) for row in cells if found.notes)]
+    rows = [f"  {'  '.join(map(str.ljust, row, widths))}".rstrip() for row in cells]
+    lines = [title, *rows] if found.notes else [title]
     more = [_CUT] * (not is_whole) + [_OF_FIT] * hasattr(build_model, "fit")
     return "".join(f"{line}\n" for line in [*lines, *more])
-
-
-def _joined(row: tuple[str, ...], widths: list[int]) -> str:
-    padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-    return f"  {'  '.join(padded)}".rstrip()
 
 
 class _Found:
     """Hold what a builder asks for, and with which values of what else."""
 
-    def __init__(self, build_model: Builder, memory: Memory) -> None:
+    def __init__(self, build_model: space.Builder) -> None:
+        from kerastune_optuna._backend import Memory  # which imports Keras, as the builder has
+
         self.notes: dict[_Key, space.Note] = {}
         self._where: dict[_Key, dict[str, list[Any]]] = {}
-        self._build_model, self._memory = build_model, memory
+        self._build_model, self._memory = build_model, Memory()
         self._ends = time.monotonic() + _SECONDS
 
     @cached_property
@@ -81,8 +72,9 @@ class _Found:
         if first is None:  # call it once more, to raise its error
             self._build_model(self._walker({}))
             return False
-        waiting: deque[_Step] = deque(({}, name, values) for name, values in first[1].items())
-        seen = set(first[1])
+        asked = first.distributions
+        waiting: deque[_Step] = deque(({}, name, values) for name, values in asked.items())
+        seen = set(asked)
         while waiting:
             given, name, values = waiting.popleft()
             if time.monotonic() > self._ends:
@@ -100,54 +92,55 @@ class _Found:
         asked: list[tuple[Any, list[_Key]]] = []
         for value in values:
             context = {**given, name: value}
-            if (came := self._call(context)) is not None:
-                asked.append((value, came[0]))
-                yield context, came[1]
+            if (walker := self._call(context)) is not None:
+                asked.append((value, [_key(note) for note in walker.notes]))
+                yield context, walker.distributions
         for key in {one: None for _, keys in asked for one in keys}:
             among = [value for value, keys in asked if key in keys]
             if len(among) < len(asked):
                 self._where.setdefault(key, {}).setdefault(name, among)
 
-    def _call(
-        self, given: Mapping[str, Any]
-    ) -> tuple[list[_Key], dict[str, BaseDistribution]] | None:
-        """Return what the builder says and asks for; None where it raises an error."""
+    def _call(self, given: Mapping[str, Any]) -> space.Walker | None:
+        """Return the walker that the builder asked, with a note for each parameter.
+
+        It is None where the builder raises an error.
+        """
         walker = self._walker(given)
         with self._memory.released():
             if not space.walk(self._build_model, walker):
                 return None
         said = {note.name for note in walker.notes}
-        notes = walker.notes + [
-            space.Note(name, one, self._default(walker, name, one), ())
-            for name, one in walker.distributions.items()
-            if name not in said
-        ]
-        keys = [(note.name, note.conditions) for note in notes]
-        for key, note in zip(keys, notes, strict=True):
-            self.notes.setdefault(key, note)
-        return keys, walker.distributions
+        for name, one in walker.distributions.items():
+            if name not in said:
+                walker.note(name, one, walker.params[name], ())
+        for note in walker.notes:
+            self.notes.setdefault(_key(note), note)
+        return walker
 
     def _walker(self, given: Mapping[str, Any]) -> space.Walker:
+        """Return one that gives what is given, else what the builder says, else the middle."""
+
         def choose(name: str, distribution: BaseDistribution) -> Any:
-            return given[name] if name in given else self._default(walker, name, distribution)
+            if name in given:
+                return given[name]
+            said = walker.notes[-1].default if walker.notes else self._own.get(name)
+            return said if _check.allows(distribution, said) else space.middle(distribution)
 
         walker = space.Walker(choose)
         return walker
 
-    def _default(self, walker: space.Walker, name: str, distribution: BaseDistribution) -> Any:
-        """Return what the builder says is the default of a parameter, else its middle."""
-        said = walker.notes[-1].default if walker.notes else self._own.get(name)
-        return said if _check.allows(distribution, said) else space.middle(distribution)
-
     def row(self, key: _Key) -> tuple[str, ...]:
         """Return the cells of a parameter: name, values, default, and conditions."""
         note = self.notes[key]
-        scale = " on a log scale" if getattr(note.distribution, "log", False) else ""
         seen = self._where.get(key, {}).items()
         said = {one.partition("=")[0] for one in note.conditions}
         where = [f"{name}={','.join(map(str, few))}" for name, few in seen if name not in said]
-        values = f"{space.described(note.distribution)}{scale}"
+        values = space.with_scale(note.distribution)
         return note.name, values, str(note.default), " and ".join([*note.conditions, *where])
+
+
+def _key(note: space.Note) -> _Key:
+    return note.name, note.conditions
 
 
 def _some(distribution: BaseDistribution) -> list[Any]:

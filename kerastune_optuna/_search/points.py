@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._study import lay_out, record
 
-if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial
-
 _PLAIN = (str, int, float, bool, type(None))
-ENQUEUED, OF_GRID, _FREE = range(3)  # the order in which trials are taken
+# The order in which trials are taken: last those whose parameters are left to a sampler.
+ENQUEUED, OF_GRID, FREE = range(3)
 
 
 def lay_out_point(study: optuna.Study, params: Mapping[str, Any], order: int, key: str) -> None:
@@ -35,17 +35,7 @@ def order(trial: FrozenTrial) -> int:
     attrs = trial.system_attrs
     if record.POINT in attrs:
         return int(attrs[record.POINT]["order"])
-    return ENQUEUED if attrs.get(_optuna.FIXED_PARAMS) else _FREE
-
-
-def is_free(trial: FrozenTrial) -> bool:
-    """Whether the parameters of a WAITING trial are left to a sampler."""
-    return order(trial) == _FREE
-
-
-def is_of_grid(trial: FrozenTrial) -> bool:
-    """Whether a trial was laid out as a point of a grid."""
-    return bool(trial.system_attrs.get(record.POINT, {}).get("order") == OF_GRID)
+    return ENQUEUED if attrs.get(_optuna.FIXED_PARAMS) else FREE
 
 
 def doubles(trials: Sequence[FrozenTrial]) -> set[int]:
@@ -58,15 +48,8 @@ def doubles(trials: Sequence[FrozenTrial]) -> set[int]:
         trials: Trials of a study, in the order of their numbers.
     """
     laid_out = [trial for trial in trials if record.POINT in trial.system_attrs]
-    firsts: dict[str, int] = {}
-    for trial in laid_out:
-        firsts.setdefault(trial.system_attrs[record.POINT]["key"], trial.number)
+    firsts = {one.system_attrs[record.POINT]["key"]: one.number for one in reversed(laid_out)}
     return {trial.number for trial in laid_out} - set(firsts.values())
-
-
-def text_of(trial: FrozenTrial) -> str:
-    """Return as text the parameters that a trial has, or is to have."""
-    return _as_text(params_of(trial))
 
 
 def params_of(trial: FrozenTrial) -> dict[str, Any]:
@@ -74,9 +57,10 @@ def params_of(trial: FrozenTrial) -> dict[str, Any]:
     return {**trial.system_attrs.get(_optuna.FIXED_PARAMS, {}), **trial.params}
 
 
-def laid_out(trial: FrozenTrial) -> str:
-    """Return as text the parameters with which a trial was laid out."""
-    return _as_text(trial.system_attrs.get(_optuna.FIXED_PARAMS, {}))
+def texts_of(trial: FrozenTrial) -> set[str]:
+    """Return as texts the parameters of a trial, and those with which it was laid out."""
+    laid_out = trial.system_attrs.get(_optuna.FIXED_PARAMS, {})
+    return {_as_text(laid_out), _as_text(params_of(trial))}
 
 
 def text(params: Mapping[str, Any]) -> str:

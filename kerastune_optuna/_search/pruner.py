@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 import optuna
-from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
 from scipy.stats import rankdata, wilcoxon
 
 from kerastune_optuna._study import EXTENDS, sign_of, without_extensions
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from optuna.trial import FrozenTrial
 
 _MOMENT = 0.5  # seconds for which the best trial is taken to be the same: to read it is a query
 _P_THRESHOLD = 0.2  # chosen with tests/benchmarks/pruners.py
@@ -44,12 +39,13 @@ class WilcoxonPruner(optuna.pruners.BasePruner):  # Optuna's name for it, which 
         own = trial.intermediate_values
         if not all(map(math.isfinite, [*own.values(), *best.values()])):
             return False
-        sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
+        sign = sign_of(study.direction.name.lower())
         worse = [sign * (own[step] - best[step]) for step in sorted(own) if step in best]
         if len(worse) < 2 or _chance(worse) >= _P_THRESHOLD:
             return False
-        # As in Optuna: where the best trial is worse in the mean, the curves of this study cross.
-        return sign * _mean(own.values()) > sign * _mean(best.values())
+        # As in Optuna, to the digit: where the best trial is worse in the mean, the curves of this
+        # study cross.
+        return sign * sum(own.values()) / len(own) > sign * sum(best.values()) / len(best)
 
     def _reports_of_best(self, study: optuna.Study, trial: FrozenTrial) -> dict[int, float]:
         """Return the reports of the best trial; epochs within a moment share one reading."""
@@ -73,20 +69,10 @@ def _of_best(study: optuna.Study) -> dict[int, float]:
     return best.intermediate_values
 
 
-def _mean(values: Iterable[float]) -> float:
-    """Return the mean, added up in the order of the reports as Optuna does."""
-    values = list(values)
-    return sum(values) / len(values)
-
-
-def _tie(worse: Sequence[float]) -> bool:
-    """Whether there are differences of one size, or of none."""
-    return len({0.0, *map(abs, worse)}) <= len(worse)
-
-
 def _chance(worse: Sequence[float]) -> float:
     """Return the p-value: how likely such differences are where neither curve is worse."""
-    if len(worse) > (_MOST_COUNTED if _tie(worse) else _MOST_COUNTED_UNTIED):
+    tie = len({0.0, *map(abs, worse)}) <= len(worse)  # there are some of one size, or of none
+    if len(worse) > (_MOST_COUNTED if tie else _MOST_COUNTED_UNTIED):
         return float(wilcoxon(worse, alternative="greater", zero_method="zsplit").pvalue)
     differences = np.array(worse)
     # Doubled, since ranks of ties are halves and an array is indexed by whole numbers.

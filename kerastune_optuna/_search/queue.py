@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import GridSampler
-from optuna.trial import BaseTrial, TrialState
+from optuna.trial import TrialState
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search import points, space
 from kerastune_optuna._search.answers import Together
 
-Builder: TypeAlias = Callable[[BaseTrial], Any]
 
-
-def chosen(build_model: Builder, params: object, functions: tuple[Any, ...]) -> dict[str, Any]:
+def chosen(build_model: space.Builder, params: object, functions: Sequence[Any]) -> dict[str, Any]:
     """Return parameters that the user asks for, as Optuna stores them.
 
     Args:
@@ -37,7 +35,7 @@ def chosen(build_model: Builder, params: object, functions: tuple[Any, ...]) -> 
     return _allowed(Together(build_model, functions), params)
 
 
-def defaults(build_model: Builder, functions: tuple[Any, ...]) -> dict[str, Any]:
+def defaults(build_model: space.Builder, functions: Sequence[Any]) -> dict[str, Any]:
     """Return a builder's own defaults, or else the middle of all that it asks for.
 
     Args:
@@ -63,7 +61,7 @@ def enqueue(study: optuna.Study, params: Mapping[str, Any]) -> None:
     """Lay out a trial with these parameters, unless the study has one that did not fail."""
     text = points.text(params)
     trials = study.get_trials(deepcopy=False)
-    known = [one for one in trials if text in (points.text_of(one), points.laid_out(one))]
+    known = [one for one in trials if text in points.texts_of(one)]
     failures = sum(one.state is TrialState.FAIL for one in known)
     if len(known) == failures:
         key = f"{text} after {failures}" if failures else text
@@ -83,7 +81,7 @@ def check_queue(sampler: object) -> None:
         )
 
 
-def _allowed(build_model: Builder, params: Mapping[str, Any]) -> dict[str, Any]:
+def _allowed(build_model: space.Builder, params: Mapping[str, Any]) -> dict[str, Any]:
     """Return parameters as Optuna stores them, after the builder was asked for them.
 
     Raises:
@@ -115,12 +113,10 @@ def _checked(name: str, value: Any, distribution: BaseDistribution) -> Any:
 
 def _unknown(name: str, walker: space.Walker) -> str:
     """Return the sentences that say what the builder asks for instead."""
-    asked = ", ".join(
-        f"{known} ({space.described(one)})" for known, one in walker.distributions.items()
-    )
+    asked = space.listed(walker.distributions)
     return (
         f"enqueue() got {name!r}, which build_model does not ask for with these values."
-        f"{_check.nearest(str(name), walker.params)} It asks for {asked or 'nothing'}. Where "
-        "another parameter decides over it, pass that one too; where a function that search() gets "
-        "as data asks for it, pass that function too: enqueue(params, function)."
+        f"{_check.nearest(str(name), walker.params)} It asks for {asked}. Where another parameter "
+        "decides over it, pass that one too; where a function that search() gets as data asks for "
+        "it, pass that function too: enqueue(params, function)."
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from optuna.trial import TrialState
+import optuna
+from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._search import ended, space
@@ -15,13 +15,8 @@ from kerastune_optuna._study import (
     are_broken,
     first_of_these_epochs,
     record,
-    was_cut_off,
     without_extensions,
 )
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial
 
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 _LATEST = 50  # trials by which to tell whether repeats are likely
@@ -47,12 +42,8 @@ def find(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None:
     ]
     first = first_of_these_epochs(study) if same else 0
     same = [one for one in same if one.number >= first]
-    return min(same, key=_rank, default=None)
-
-
-def _rank(trial: FrozenTrial) -> tuple[bool, int]:
-    """Return a key that sorts COMPLETE trials before PRUNED ones, and earlier ones first."""
-    return trial.state is not TrialState.COMPLETE, trial.number
+    # COMPLETE trials go before PRUNED ones, and earlier ones before later ones.
+    return min(same, key=lambda one: one.state is not TrialState.COMPLETE, default=None)
 
 
 def _was_trained(trial: FrozenTrial) -> bool:
@@ -77,57 +68,43 @@ def take_over(trial: optuna.Trial, earlier: FrozenTrial) -> None:
         trial.set_user_attr(key, value)
 
 
-def is_anything_left(study: optuna.Study) -> bool:
-    """Whether a builder may have a configuration that no trial has tried or is trying."""
-    return count_if_all(study, running=True) is None
+def count_if_all(study: optuna.Study) -> int | None:
+    """Return how many configurations a builder has, if trials have ended that tried all.
 
-
-def count_if_all(study: optuna.Study, *, running: bool) -> int | None:
-    """Return how many configurations a builder has, if all were tried.
-
-    Args:
-        study: The study.
-        running: Whether configurations that are being trained count.
-
-    Returns:
-        None where a configuration is left to try, or may be.
+    It is None where a configuration is left to try, or may be.
     """
-    trials = _all(study, fresh=not running)
+    # Fresh: Optuna drops its cache in Study.tell(), which a process that only leads workers never
+    # calls. It asks once, when its workers have ended.
+    trials = study.get_trials(deepcopy=False)
     if not all(map(space.is_finite, trials)):
         return None
-    tree = space.tried(_of_these_epochs(study, trials, running=running))
+    tree = space.tried(_of_these_epochs(study, trials, running=False))
     return tree.leaves() if tree.is_closed else None
 
 
 def is_more_left(study: optuna.Study, unasked: int) -> bool:
-    """Whether a configuration is sure to be left once some trials have asked for theirs.
+    """Whether more configurations may be left than some trials are about to ask for.
 
     Args:
         study: The study.
         unasked: How many trials are about to ask for their parameters.
     """
-    trials = _all(study, fresh=False)
+    trials = _optuna.known_trials(study)
     if not all(map(space.is_finite, trials)):
         return True
-    return space.tried(_of_these_epochs(study, trials, running=True)).left() > unasked
+    tree = space.tried(_of_these_epochs(study, trials, running=True))
+    return not tree.is_closed and (unasked == 0 or tree.left() > unasked)
 
 
 def may_come_again(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials whose parameters all have steps or choices, running ones too."""
-    trials = _all(study, fresh=False)
+    trials = _optuna.known_trials(study)
     # Where none of the latest trials has only such parameters, repeats are rare, and training one
     # costs less than to look at thousands of trials each time.
     if not any(one.distributions and space.is_finite(one) for one in trials[-_LATEST:]):
         return []
     finite = [one for one in trials if space.is_finite(one)]
     return _of_these_epochs(study, finite, running=True)
-
-
-def _all(study: optuna.Study, *, fresh: bool) -> list[FrozenTrial]:
-    """Return all trials: as Optuna has cached them, or, where `fresh`, as they are now."""
-    # Optuna drops its cache in Study.tell(), which a process that only leads workers never calls:
-    # it asks for fresh trials, once, when its workers have ended.
-    return study.get_trials(deepcopy=False) if fresh else _optuna.known_trials(study)
 
 
 def _of_these_epochs(
@@ -138,13 +115,6 @@ def _of_these_epochs(
     return [
         one
         for one in without_extensions(trials)
-        if one.number >= first and (_has_ended(one) or (running and _runs(one)))
+        if one.number >= first
+        and (ended.by_itself(one) or (running and one.state is TrialState.RUNNING))
     ]
-
-
-def _has_ended(trial: FrozenTrial) -> bool:
-    return trial.state.is_finished() and not was_cut_off(trial)
-
-
-def _runs(trial: FrozenTrial) -> bool:
-    return trial.state is TrialState.RUNNING

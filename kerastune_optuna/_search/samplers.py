@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
+import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import (
     BasePruner,
@@ -31,9 +31,6 @@ from kerastune_optuna._search.grid import Grid
 from kerastune_optuna._search.pruner import WilcoxonPruner
 from kerastune_optuna._search.screening import AutoPruner
 from kerastune_optuna._study import derive
-
-if TYPE_CHECKING:
-    import optuna
 
 # These samplers leave conditional parameters to another sampler, and Optuna would warn of that with
 # each trial, though the user need do nothing.

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import optuna
-from optuna.study import StudyDirection
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._search import space
 from kerastune_optuna._search.pruner import WilcoxonPruner
-from kerastune_optuna._study import RETRY_OF, are_broken, has_diverged
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from optuna.trial import FrozenTrial
+from kerastune_optuna._study import RETRY_OF, are_broken, has_diverged, sign_of
 
 # Chosen with tests/benchmarks/samplers.py, on recorded curves and on tasks of LCBench.
 _LEAST_TRIALS, _LEAST_EPOCHS = 15, 20  # of a search that begins with short trials, and of a trial
@@ -114,7 +108,7 @@ def _allows_all(trial: FrozenTrial) -> bool:
 def _begins_badly(study: optuna.Study, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
     last = max(trial.intermediate_values)
     begun = [one for one in trials if max(one.intermediate_values, default=-1) >= last]
-    sign = -1 if study.direction is StudyDirection.MAXIMIZE else 1
+    sign = sign_of(study.direction.name.lower())
     own = _best_until(last, trial, sign)
     rank = 1 + sum(_best_until(last, one, sign) < own for one in begun)
     return math.isinf(own) or rank > len(begun) / _BEST

@@ -154,8 +154,8 @@ class Budget:
                 if not _is_any_in_doubt(study, watch):
                     return None
                 time.sleep(_POLL_OTHERS)
-            if len(slots) < size and not free:
-                is_late = time.monotonic() > gives_up or not _is_any_at_work(slots)
+            if len(slots) < size and not free:  # who runs a trial may be about to lay out another
+                is_late = time.monotonic() > gives_up or not any(map(is_taken, slots))
                 self._fill(study, watch, slots, is_late=is_late)
             time.sleep(_POLL if slots else 0)
         return None
@@ -261,7 +261,7 @@ class Budget:
         if not any(map(_succeeded, trials)):
             _check_alike(trials[self.first_trial :], trials)
         trials = trials[self.first_trial :]
-        last = [one for one in trials if _says_something(one)][-self.max_failed_trials :]
+        last = [one for one in trials if ended.by_itself(one)][-self.max_failed_trials :]
         if len(last) < self.max_failed_trials:
             return
         if all(trial.state is TrialState.FAIL for trial in last):
@@ -322,19 +322,14 @@ def _counts(study: optuna.Study, trial: FrozenTrial) -> bool:
     if trial.state is TrialState.FAIL:
         return is_grid(study.sampler) and not was_cut_off(trial)
     # A grid has no use for the slot that a search with another sampler left behind.
-    is_left = trial.state is TrialState.WAITING and _points.is_free(trial)
+    is_left = trial.state is TrialState.WAITING and _points.order(trial) == _points.FREE
     return not (is_left and isinstance(study.sampler, Grid))
-
-
-def _says_something(trial: FrozenTrial) -> bool:
-    """Whether a trial ended because of its configuration: it was not cut off."""
-    return trial.state.is_finished() and not was_cut_off(trial)
 
 
 def _tried(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Return the trials whose own training decided how they ended, by their numbers."""
     own = [one for one in trials if REPEAT_OF not in one.user_attrs and not are_broken(one)]
-    return list(filter(_says_something, own))
+    return list(filter(ended.by_itself, own))
 
 
 def check_study(study: optuna.Study) -> None:
@@ -372,11 +367,6 @@ def _check_alike(trials: Sequence[FrozenTrial], others: Sequence[FrozenTrial]) -
 
 def _in_a_row(n: int) -> str:
     return f"{n} trials failed in a row, the last one" if n > 1 else "The trial failed"
-
-
-def _is_any_at_work(slots: Sequence[FrozenTrial]) -> bool:
-    """Whether another worker may be about to lay out the next slot."""
-    return any(map(is_taken, slots))
 
 
 def _why(dead: FrozenTrial) -> str:

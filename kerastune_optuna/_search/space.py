@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from optuna.distributions import (
     BaseDistribution,
@@ -14,14 +14,11 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.trial import BaseTrial, FixedTrial
+from optuna.trial import BaseTrial, FixedTrial, FrozenTrial
 
 from kerastune_optuna._exceptions import ArgumentError, TunerError, is_fatal
 
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
-
-Choose: TypeAlias = Callable[[str, BaseDistribution], Any]
+Builder: TypeAlias = Callable[[BaseTrial], Any]
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ class Walker(FixedTrial):
         choose: Takes the name and the distribution of a parameter, and returns its value.
     """
 
-    def __init__(self, choose: Choose) -> None:
+    def __init__(self, choose: Callable[[str, BaseDistribution], Any]) -> None:
         self._chosen: dict[str, Any] = {}
         super().__init__(self._chosen)  # FixedTrial reads the values from this dict
         self._choose = choose
@@ -82,7 +79,7 @@ class Walker(FixedTrial):
             self._chosen[name] = self._choose(name, distribution)
 
 
-def learn_ranges(build_model: Callable[[BaseTrial], Any]) -> None:
+def learn_ranges(build_model: Builder) -> None:
     """Let a builder that keeps its first ranges, as one for KerasTuner does, learn them.
 
     Raises:
@@ -95,7 +92,7 @@ def learn_ranges(build_model: Callable[[BaseTrial], Any]) -> None:
             raise
 
 
-def walk(build_model: Callable[[BaseTrial], Any], walker: Walker) -> bool:
+def walk(build_model: Builder, walker: Walker) -> bool:
     """Call a builder with a walker in place of a trial; return whether the builder ran to its end.
 
     Raises:
@@ -118,8 +115,6 @@ def size(distribution: BaseDistribution) -> float:
         return 1 if distribution.low == distribution.high else math.inf
     if isinstance(distribution, CategoricalDistribution):
         return len(distribution.choices)
-    if distribution.single():
-        return 1
     if isinstance(distribution, IntDistribution):
         return (distribution.high - distribution.low) // distribution.step + 1
     low, high, step = _range(distribution)
@@ -198,10 +193,20 @@ def described(distribution: BaseDistribution) -> str:
     return f"{low} to {high}{steps}"
 
 
+def with_scale(distribution: BaseDistribution) -> str:
+    """Return which values a parameter may take, and whether on a log scale, in words."""
+    return described(distribution) + " on a log scale" * _is_log(distribution)
+
+
+def listed(distributions: Mapping[str, BaseDistribution]) -> str:
+    """Return parameters with the values that they may take, in words."""
+    found = (f"{name} ({described(one)})" for name, one in distributions.items())
+    return ", ".join(found) or "nothing"
+
+
 def _range(distribution: BaseDistribution) -> tuple[Decimal, Decimal, Decimal | None]:
     """Return the ends and the step of a numeric parameter as they were written."""
-    if not isinstance(distribution, IntDistribution | FloatDistribution):
-        raise TypeError(f"Optuna has no distribution like {distribution!r}")
+    assert isinstance(distribution, IntDistribution | FloatDistribution)  # Optuna has no others
     low, high, step = distribution.low, distribution.high, distribution.step
     exact = None if step is None else Decimal(str(step))
     return Decimal(str(low)), Decimal(str(high)), exact
@@ -222,13 +227,12 @@ class Node:
 
     def asks(self, name: str, count: float) -> bool:
         """Note the parameter asked for, and how many values it has; False where it was another."""
-        asked = name, count
         if not self._name:
-            self._name, self._size = asked
-        is_steady = asked == (self._name, self._size)
-        if not is_steady:
-            self._size = math.inf  # the builder has changed: nothing is certain
-        return is_steady
+            self._name, self._size = name, count
+        if (name, count) == (self._name, self._size):
+            return True
+        self._size = math.inf  # the builder has changed: nothing is certain
+        return False
 
     def child(self, place: float) -> Node:
         """Return the node after a value of that parameter."""

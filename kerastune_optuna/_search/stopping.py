@@ -5,19 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
+import optuna
 from optuna.terminator import BaseTerminator
 
 from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search import repeats
 from kerastune_optuna._study import finished, front, machine, sign_of
-
-if TYPE_CHECKING:
-    import optuna
 
 _GOOD_ENOUGH = "Pass a value of the objective that is good enough, like 0.98 for an accuracy."
 
@@ -100,16 +98,14 @@ class Ending:
 
     def is_here(self, study: optuna.Study) -> bool:
         """Whether no further trial may start."""
-        if not self.train_repeats and not repeats.is_anything_left(study):
-            return True
-        return self._why(study, asks=True) is not None
+        return not self.may_go_on(study, 0) or self.stop(study, asks=True) is not None
 
     def may_go_on(self, study: optuna.Study, unasked: int) -> bool:
         """Whether another trial may start beside those that have not asked for parameters yet."""
         return self.train_repeats or repeats.is_more_left(study, unasked)
 
-    def _why(self, study: optuna.Study, *, asks: bool) -> str | None:
-        """Return why a worker ended the search; with `asks`, this worker may end it now."""
+    def stop(self, study: optuna.Study, *, asks: bool = False) -> str | None:
+        """Return the line that says who ended the search; with `asks`, this worker may end it."""
         if self.terminator is None and self.stop_at is None and not self.may_be_told:
             return None  # nothing could end it: the study need not be read
         told: str | None = _optuna.attrs_of(study).get(self.key)
@@ -126,16 +122,12 @@ class Ending:
         """Let no worker of the search begin another trial, and write down why."""
         _optuna.set_attr(study, self.key, why)
 
-    def stop(self, study: optuna.Study) -> str | None:
-        """Return the line that says who ended the search, if somebody did."""
-        return self._why(study, asks=False)
-
     def reason(self, study: optuna.Study) -> str | None:
         """Return the line that says why a search ended before its budget was spent, if it did."""
         told = self.stop(study)
         if told is not None or self.train_repeats:
             return told
-        count = repeats.count_if_all(study, running=False)
+        count = repeats.count_if_all(study)
         if count == 1:
             return "The only configuration was tried: nothing is left"
         return None if count is None else f"All {count} configurations were tried: nothing is left"
@@ -191,14 +183,9 @@ def _check_terminator(terminator: Any) -> None:
     instead = "Pass how many trials in a row may bring no better value, or an Optuna terminator."
     if isinstance(terminator, type):
         raise ArgumentTypeError(f"terminator={terminator!r} is a class. {instead}")
-    if terminator is None or hasattr(terminator, "should_terminate"):
-        _check_scores(terminator)
-    else:
+    if terminator is not None and not hasattr(terminator, "should_terminate"):
         _check.integer("terminator", terminator, least=1, instead=instead)
-
-
-def _check_scores(terminator: Any) -> None:
-    """Refuse Optuna's Terminator() with its defaults, which raises after 20 trials."""
+    # Optuna's Terminator() with its defaults, which raises after 20 trials.
     if _optuna.error_evaluator_of(terminator) == "CrossValidationErrorEvaluator":
         raise ArgumentError(
             "terminator= has a CrossValidationErrorEvaluator, and there is no cross-validation. "

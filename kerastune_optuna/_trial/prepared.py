@@ -6,7 +6,7 @@ from optuna.trial import BaseTrial
 
 from kerastune_optuna._backend import set_all
 from kerastune_optuna._data import FitArguments, made, size_in_memory
-from kerastune_optuna._search import Answers, Questions
+from kerastune_optuna._search import Answers, Interview, Questions, answered_by
 
 # What a function draws by chance depends on its answers alone, not on the trial that came first.
 _SEED = 0
@@ -22,7 +22,7 @@ class PreparedData:
 
     def __init__(self, fit: FitArguments) -> None:
         self._fit = fit
-        self._questions = Questions()
+        self._questions: Questions = {}
         self._kept: dict[Answers, FitArguments] = {}  # in the order of their last use
 
     def of(self, trial: BaseTrial) -> FitArguments:
@@ -32,10 +32,10 @@ class PreparedData:
             ArgumentError: A function made nothing that can be trained on.
             StudyMismatchError: A function asks for another parameter than in trials before.
         """
-        answers = self._questions.answered_by(trial)
+        answers = answered_by(trial, self._questions)
         fit = self._kept.pop(answers, None)
         if fit is None:
-            interview = self._questions.put_to(trial)
+            interview = Interview(trial, self._questions)
             set_all(_SEED)
             fit, answers = made(self._fit, interview.stand_in), interview.answers
         self._kept[answers] = fit

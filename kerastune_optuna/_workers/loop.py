@@ -27,7 +27,7 @@ from kerastune_optuna._exceptions import (
     is_fatal,
 )
 from kerastune_optuna._scratch import sweep
-from kerastune_optuna._search import Budget, is_grid, learning
+from kerastune_optuna._search import Budget, LearningSampler, is_grid
 from kerastune_optuna._storage import OpenedOnce, database, url
 from kerastune_optuna._study import (
     Heart,
@@ -291,13 +291,14 @@ def _is_of_code(error: Exception) -> bool:
 def _learning_sampler(study: optuna.Study, recipe: Recipe) -> Iterator[None]:
     """Let the sampler learn from what was tried, and leave the user's own in the study."""
     sampler = study.sampler
-    study.sampler = learning(
-        sampler,
-        recipe.objectives.watched,
-        constrained=recipe.constraints.are_there,
-        may_repeat=recipe.train_repeats,
-        known=recipe.known,
-    )
+    if not is_grid(sampler):  # which visits each point once anyway
+        study.sampler = LearningSampler(
+            sampler,
+            recipe.objectives.watched,
+            constrained=recipe.constraints.are_there,
+            may_repeat=recipe.train_repeats,
+            known=recipe.known,
+        )
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, create_trial
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._report import results
-from kerastune_optuna._search import COLUMN, Fit, Fitting, enqueue, is_table
+from kerastune_optuna._search import COLUMN, Fit, Fitting, enqueue, is_table, listed
 from kerastune_optuna._study import load, record, sign_of
 from kerastune_optuna._trial import Recipe
 from kerastune_optuna._workers import comparable
@@ -72,7 +72,7 @@ def start_of(given: Any, recipe: Recipe) -> Start:
         fits = [(fitting.fit(params), value) for params, value in rows]
         if not any(fit.params for fit, _ in fits):
             raise ArgumentError(_why_none(rows, fitting))
-        unused |= {name for params, _ in rows for name in params} - fitting.names
+        unused |= {name for params, _ in rows for name in params} - fitting.asked.keys()
         is_same = _are_same(table, recipe)
         known += [_as_trial(fit, value) for fit, value in fits if is_same and fit.is_whole]
         queues.append(
@@ -161,7 +161,7 @@ def _why_none(rows: Sequence[tuple[dict[str, Any], float]], fitting: Fitting) ->
     theirs = sorted({name for params, _ in rows for name in params})
     return (
         f"warm_start= got {_check.count(len(rows), 'trial')} with {', '.join(theirs) or 'nothing'};"
-        f" build_model asks for {fitting.asked}. Where only names differ, rename columns: "
+        f" build_model asks for {listed(fitting.asked)}. Where only names differ, rename columns: "
         'tuner.results().rename(columns={"params_lr": "params_learning_rate"}).'
     )
 

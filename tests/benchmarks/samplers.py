@@ -34,7 +34,7 @@ from optuna import pruners, samplers
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna._optuna import reports_of
-from kerastune_optuna._search import learning, made_pruner, start_pruner, start_sampler
+from kerastune_optuna._search import LearningSampler, made_pruner, start_pruner, start_sampler
 from kerastune_optuna._study import derive, parse_objectives
 from tests.benchmarks.pruners import CURVES, SPAWN
 from tests.benchmarks.spaces import SPACES, suggest
@@ -76,7 +76,7 @@ def named(sampler: str | None, pruner: Callable[[int], pruners.BasePruner]) -> P
     def prepare(study: optuna.Study, seed: int, epochs: int) -> None:
         study.pruner = pruner(epochs)
         start_sampler(study, sampler, seed)
-        study.sampler = learning(study.sampler, GOAL, constrained=False, may_repeat=False)
+        study.sampler = LearningSampler(study.sampler, GOAL, constrained=False, may_repeat=False)
 
     return prepare
 
@@ -85,7 +85,9 @@ def ours(study: optuna.Study, seed: int, epochs: int, known: Sequence[FrozenTria
     """Take the defaults of a search of many long trials, which may know those of another one."""
     start_sampler(study, None, seed, screens=True)
     start_pruner(study, None, N_TRIALS, epochs)
-    study.sampler = learning(study.sampler, GOAL, constrained=False, may_repeat=False, known=known)
+    study.sampler = LearningSampler(
+        study.sampler, GOAL, constrained=False, may_repeat=False, known=known
+    )
 
 
 def _tpe(seed: int) -> samplers.BaseSampler:

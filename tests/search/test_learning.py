@@ -10,7 +10,7 @@ import pytest
 from optuna.samplers import CmaEsSampler, GPSampler
 from optuna.trial import TrialState
 
-from kerastune_optuna._search.learning import learning
+from kerastune_optuna._search.learning import LearningSampler
 from kerastune_optuna._study import DIVERGED
 from kerastune_optuna._study.monitor import Objective
 
@@ -52,7 +52,7 @@ def allowed(sampler, trials, limit=3_333):
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_samplers_of_complete_trials_learn_constraints(make, trials):
     """Shown broken trials as bad ones, they draw half as many of them in the end as alone."""
-    taught = allowed(learning(make(), ERROR, constrained=True, may_repeat=True), trials)
+    taught = allowed(LearningSampler(make(), ERROR, constrained=True, may_repeat=True), trials)
     with warnings.catch_warnings(action="ignore"):  # of CMA-ES, which makes no use of constraints
         alone = allowed(make(), trials)
     last = trials // 3
@@ -84,7 +84,7 @@ class Spy(GPSampler):
 def shown_in(study):
     """Return the values of the COMPLETE trials that a taught sampler sees."""
     spy = Spy(warn_independent_sampling=False)
-    study.sampler = learning(spy, ACCURACY, constrained=False, may_repeat=True)
+    study.sampler = LearningSampler(spy, ACCURACY, constrained=False, may_repeat=True)
     study.ask().suggest_float("x", 0.0, 1.0)
     return spy.seen
 
