@@ -7,8 +7,7 @@ import dataclasses
 import io
 import marshal
 import types
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +18,7 @@ from kerastune_optuna._data import pack_fit
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, WorkerError
 from kerastune_optuna._scratch import scratch, sweep
 from kerastune_optuna._study import Watch, finished
-from kerastune_optuna._workers.loop import (
-    Job,
-    Payload,
-    run_trials,
-    work_on,
-)
+from kerastune_optuna._workers.loop import Job, Payload, run_trials, work_on
 from kerastune_optuna._workers.processes import LocalWorkers
 
 if TYPE_CHECKING:
@@ -91,7 +85,8 @@ class Crew:
         elif self._executor is None:
             watch = Watch()
             job.budget.reap(study, watch)
-            with _array_folder(folder) as arrays:
+            folder.mkdir(parents=True, exist_ok=True)
+            with scratch(folder) as arrays:
                 LocalWorkers(
                     _pickled(job, arrays),
                     self.n_workers,
@@ -100,7 +95,8 @@ class Crew:
                     on_death=lambda: job.budget.reap(study, watch),
                 ).run(progress.catch_up)
         else:
-            tasks = _submit(self._executor, _pickled(job, None), self.n_workers)
+            submit, payload = self._executor.submit, Payload(_pickled(job, None))
+            tasks = {submit(work_on, payload, number) for number in range(self.n_workers)}
 
             def tick() -> None:
                 progress.catch_up()
@@ -116,14 +112,6 @@ class Crew:
         progress.catch_up()
 
 
-@contextmanager
-def _array_folder(folder: Path) -> Iterator[Path]:
-    """Give a folder for arrays, and delete it when the search ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with scratch(folder) as arrays:
-        yield arrays
-
-
 def _pickled(job: Job, arrays: Path | None) -> bytes:
     """Return the job for other processes, its data packed.
 
@@ -131,12 +119,12 @@ def _pickled(job: Job, arrays: Path | None) -> bytes:
         ArgumentError: Names the argument that cannot travel.
     """
     recipe = dataclasses.replace(job.recipe, fit=pack_fit(job.recipe.fit, arrays))
-    job = dataclasses.replace(job, recipe=recipe)
+    job, file = dataclasses.replace(job, recipe=recipe), io.BytesIO()
     try:
-        payload = _dumps(job)
+        _Pickler(file).dump(job)
     except Exception as error:  # the user's objects may refuse in any way
         raise _culprit(job, error) from error
-    return payload
+    return file.getvalue()
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # which has no types
@@ -145,12 +133,6 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # which has no types
     dispatch_table = cloudpickle.Pickler.dispatch_table.new_child(
         {types.CodeType: lambda code: (marshal.loads, (marshal.dumps(code),))}
     )
-
-
-def _dumps(job: Job) -> bytes:
-    file = io.BytesIO()
-    _Pickler(file).dump(job)
-    return file.getvalue()
 
 
 def _culprit(job: Job, error: Exception) -> ArgumentError:
@@ -181,12 +163,6 @@ def _can_be_pickled(value: object) -> bool:
     except Exception:  # pickling runs the __reduce__ of the user's objects, which raises anything
         return False  # and our error names this argument, with the first failure as its cause
     return True
-
-
-def _submit(
-    executor: concurrent.futures.Executor, payload: bytes, n_workers: int
-) -> set[concurrent.futures.Future[None]]:
-    return {executor.submit(work_on, Payload(payload), number) for number in range(n_workers)}
 
 
 def _wait_for(tasks: set[concurrent.futures.Future[None]], tick: Callable[[], None]) -> None:
