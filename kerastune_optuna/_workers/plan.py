@@ -150,7 +150,7 @@ def _first_to_run(study: optuna.Study) -> int:
 
 
 def recipe_of(
-    given: Any, home: Home, fit: FitArguments, callbacks: Any, cv: Any, groups: Any
+    given: Any, home: Home, fit: FitArguments, callbacks: Any, cv: Any = None, groups: Any = None
 ) -> Recipe:
     """Return what all trainings of one call of a tuner's share.
 
