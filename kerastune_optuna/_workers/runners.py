@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import io
 import marshal
 import types
 from collections.abc import Callable
+from concurrent import futures
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,7 @@ class Crew:
         ArgumentError: Keras cannot train in that executor.
     """
 
-    def __init__(self, n_workers: int, executor: concurrent.futures.Executor | None) -> None:
+    def __init__(self, n_workers: int, executor: futures.Executor | None) -> None:
         _check.integer("n_workers", n_workers, least=1, instead="Pass 1 or more workers.")
         _check_executor(executor)
         self.n_workers = n_workers
@@ -165,7 +165,7 @@ def _can_be_pickled(value: object) -> bool:
     return True
 
 
-def _wait_for(tasks: set[concurrent.futures.Future[None]], tick: Callable[[], None]) -> None:
+def _wait_for(tasks: set[futures.Future[None]], tick: Callable[[], None]) -> None:
     """Wait for the tasks of a search, calling `tick` now and then.
 
     Raises:
@@ -173,19 +173,15 @@ def _wait_for(tasks: set[concurrent.futures.Future[None]], tick: Callable[[], No
         Exception: What a worker raised.
     """
     running = tasks
-    while running and not _signals.requested():
-        done, running = concurrent.futures.wait(running, _POLL, concurrent.futures.FIRST_COMPLETED)
-        tick()
-        for task in done:
-            _result(task)
-
-
-def _result(future: concurrent.futures.Future[None]) -> None:
     try:
-        future.result()
+        while running and not _signals.requested():
+            done, running = futures.wait(running, _POLL, futures.FIRST_COMPLETED)
+            tick()
+            for task in done:
+                task.result()
     except Exception as error:  # what a worker raised goes on as it is
         # Dask's own error for a task whose workers died too often has no public base class.
-        lost = isinstance(error, concurrent.futures.BrokenExecutor)
+        lost = isinstance(error, futures.BrokenExecutor)
         if not lost and type(error).__name__ != "KilledWorker":
             raise
         raise WorkerError(
@@ -202,12 +198,12 @@ def _check_executor(executor: object) -> None:
     """
     if executor is None:
         return
-    if not isinstance(executor, concurrent.futures.Executor):
+    if not isinstance(executor, futures.Executor):
         raise ArgumentTypeError(
             f"executor={executor!r} is no concurrent.futures.Executor. Pass one, like "
             "client.get_executor(pure=False) of a Dask client."
         )
-    if isinstance(executor, concurrent.futures.ThreadPoolExecutor):
+    if isinstance(executor, futures.ThreadPoolExecutor):
         raise ArgumentError(
             "executor= is a ThreadPoolExecutor, whose threads would share Keras's seeds. Pass "
             "n_workers= without executor= for processes of this machine."
