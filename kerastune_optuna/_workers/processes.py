@@ -12,9 +12,9 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
@@ -23,8 +23,14 @@ from kerastune_optuna._backend import environment
 from kerastune_optuna._exceptions import WorkerError
 from kerastune_optuna._scratch import open_private, scratch
 from kerastune_optuna._search import GAVE_WAY
+from kerastune_optuna._study import Watch, finished
 from kerastune_optuna._workers.loop import Payload, work_on
 from kerastune_optuna._workers.warnings import first_in, shown_once
+
+if TYPE_CHECKING:
+    import optuna
+
+    from kerastune_optuna._search import Budget
 
 _POLL = 0.5  # seconds between two looks at the study
 _LOOK = 0.02  # seconds between two looks at whether a worker has ended
@@ -66,18 +72,18 @@ class LocalWorkers:
     """Run a search in processes of this machine: one that dies takes no other with it.
 
     Args:
+        study: The study that is searched.
+        budget: Makes up for the trial of a process that died, and says how many may die one after
+            the other, without a trial that ended well between.
         payload: The pickled Job.
         n_workers: How many processes run at a time.
-        max_deaths: How many may die one after the other, without a trial that ended well between.
-        n_finished: Tells how many trials of the study ended well.
-        on_death: Called when a process died, so that its trial can be made up for.
     """
 
+    study: optuna.Study
+    budget: Budget
     payload: bytes
     n_workers: int
-    max_deaths: int
-    n_finished: Callable[[], int]
-    on_death: Callable[[], object]
+    _watch: Watch = field(default_factory=Watch)
     _deaths: int = 0
     _finished_at_death: int = 0
 
@@ -88,6 +94,7 @@ class LocalWorkers:
             WorkerError: Process after process died.
             Exception: What a worker raised, with its traceback as a note.
         """
+        self.budget.reap(self.study, self._watch)
         with scratch() as folder:
             crew: dict[int, _Worker] = {}
             try:
@@ -116,11 +123,11 @@ class LocalWorkers:
 
     def _mourn(self, worker: _Worker) -> None:
         """Print that a worker died; raise where as many died in a row as are allowed."""
-        done = self.n_finished()
+        done = len(finished(self.study))
         self._deaths = self._deaths + 1 if done == self._finished_at_death else 1
         self._finished_at_death = done
-        self.on_death()
-        if self._deaths >= self.max_deaths:
+        self.budget.reap(self.study, self._watch)
+        if self._deaths >= self.budget.max_failed_trials:
             raise WorkerError(
                 f"{self._deaths} workers died one after the other, the last one {worker.how()}. "
                 "Look above for what it printed; search(n_workers=1) runs in this process."

@@ -83,20 +83,13 @@ class Crew:
             recipe = job.opened_recipe(study, job.recipe.fit)
             run_trials(study, recipe, job.budget, progress.trial)
         elif self._executor is None:
-            watch = Watch()
-            job.budget.reap(study, watch)
             folder.mkdir(parents=True, exist_ok=True)
             with scratch(folder) as arrays:
-                LocalWorkers(
-                    _pickled(job, arrays),
-                    self.n_workers,
-                    max_deaths=job.budget.max_failed_trials,
-                    n_finished=lambda: len(finished(study)),
-                    on_death=lambda: job.budget.reap(study, watch),
-                ).run(progress.catch_up)
+                payload = _pickled(job, arrays)
+                LocalWorkers(study, job.budget, payload, self.n_workers).run(progress.catch_up)
         else:
-            submit, payload = self._executor.submit, Payload(_pickled(job, None))
-            tasks = {submit(work_on, payload, number) for number in range(self.n_workers)}
+            submit, pickled = self._executor.submit, _pickled(job, None)
+            tasks = {submit(work_on, Payload(pickled), number) for number in range(self.n_workers)}
 
             def tick() -> None:
                 progress.catch_up()
