@@ -275,9 +275,7 @@ class OptunaTuner:
         crew, recipe = _workers.prepared(self._home, recipe, n_workers, executor, verbose)
         run = _workers.Run(self._home, recipe, budget, crew, verbose, told)
         with _signals.Brief(), _workers.guarded(self._home, "search()"):
-            _workers.search(
-                run, self.sampler, self.pruner, self.warm_start, overwrite=self.overwrite
-            )
+            _workers.search(run, self)
         return self
 
     def confirm(
