@@ -62,6 +62,9 @@ gc.enable()
 main({report!r})
 leave()
 """
+# Suffixes of files beside a worker's report: what is there while the worker saves what it trained,
+# and what its parent makes before it asks the worker to stop.
+_SAVING, _STOP = ".saving", ".stop"
 # TensorFlow's C++ prints warnings and errors alone; and Python holds nothing back in a buffer,
 # where it would be lost if the worker was killed.
 _QUIET, _UNBUFFERED = {"TF_CPP_MIN_LOG_LEVEL": "1"}, {"PYTHONUNBUFFERED": "1"}
@@ -141,7 +144,6 @@ class _Worker:
 
     def __init__(self, payload: bytes, number: int, n_workers: int, folder: Path) -> None:
         self._report = folder / f"{number}-{time.monotonic_ns()}"
-        self._mark = _mark_of(self._report)
         code = _BOOT.format(path=sys.path, report=str(self._report))
         self._process = subprocess.Popen(
             [sys.executable, "-X", "faulthandler", "-c", code],
@@ -190,12 +192,12 @@ class _Worker:
         """Make the file that tells the worker who sends the signal, and send it SIGTERM."""
         if self._process.poll() is None:
             with suppress(OSError):  # as where the disk is full: the worker then counts as killed
-                _word_of(self._report).touch()
+                self._report.with_suffix(_STOP).touch()
             self._process.terminate()
 
     def is_saving(self) -> bool:
         """Whether it is alive, and saves what it trained."""
-        return self._mark.exists() and not self.has_ended()
+        return self._report.with_suffix(_SAVING).exists() and not self.has_ended()
 
     def kill(self) -> None:
         """End it for good, and leave no zombie."""
@@ -245,16 +247,6 @@ def _wait_for_saves(workers: list[_Worker], last: float) -> None:
             time.sleep(_LOOK)
 
 
-def _mark_of(report: Path) -> Path:
-    """Return the file that is there while the worker of a report saves what it trained."""
-    return report.with_suffix(".saving")
-
-
-def _word_of(report: Path) -> Path:
-    """Return the file that a parent makes before it asks the worker of a report to stop."""
-    return report.with_suffix(".stop")
-
-
 def _raised(report: Path, pid: int) -> BaseException:
     """Return the error of a worker with the traceback that it had there."""
     try:
@@ -282,7 +274,7 @@ def main(report_at: str) -> None:
     # SIGTERM may come twice, from the parent and from a cluster that ends the whole job: neither
     # interrupts at once.
     with _signals.listening("", (signal.SIGTERM,), escalates=False, is_meant=parent.asks):
-        _signals.show_by(_mark_of(report))
+        _signals.show_by(report.with_suffix(_SAVING))
         payload = Payload(parent.receive())
         threading.Thread(target=parent.die_with, daemon=True).start()
         try:
@@ -305,7 +297,7 @@ class _Parent:
 
     def __init__(self, report: Path) -> None:
         self._pipe = sys.stdin.buffer
-        self._word = _word_of(report)
+        self._word = report.with_suffix(_STOP)
         self._is_gone = threading.Event()
 
     def receive(self) -> bytes:
