@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from itertools import accumulate
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
-from optuna.trial import BaseTrial, FrozenTrial
+from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
@@ -29,8 +29,6 @@ from kerastune_optuna._trial import (
     custom_fit,
 )
 from kerastune_optuna._workers import card, shown_once
-
-Factory: TypeAlias = Callable[[BaseTrial], Any]
 
 
 def train(
@@ -115,12 +113,12 @@ def folder_for(study_name: str, kind: str, trial: FrozenTrial) -> str:
     return os.path.join(study_name, f"{kind}_{trial.number:04d}")
 
 
-def as_they_are(callbacks: Any) -> list[Factory]:
+def as_they_are(callbacks: Any) -> list[Any]:
     """Return functions that give the user's callbacks as they were passed, and no copies."""
     return [_as_it_is(callback) for callback in as_list(callbacks)]
 
 
-def _as_it_is(callback: Any) -> Factory:
+def _as_it_is(callback: Any) -> Any:
     if isinstance(callback, keras.callbacks.Callback):
         return lambda trial: callback
     if isinstance(callback, type) or not callable(callback):
@@ -128,8 +126,7 @@ def _as_it_is(callback: Any) -> Factory:
             f"callbacks holds {callback!r}, which is no keras Callback. Pass instances, or "
             "functions that take the trial and return one."
         )
-    made: Factory = callback
-    return made
+    return callback
 
 
 def refit(
