@@ -275,7 +275,8 @@ def main(report_at: str) -> None:
     # interrupts at once.
     with _signals.listening("", (signal.SIGTERM,), escalates=False, is_meant=parent.asks):
         _signals.show_by(report.with_suffix(_SAVING))
-        payload = Payload(parent.receive())
+        read = sys.stdin.buffer.read
+        payload = Payload(read(int.from_bytes(read(8), "big")))
         threading.Thread(target=parent.die_with, daemon=True).start()
         try:
             with shown_once(first_in(report.parent)):
@@ -293,16 +294,11 @@ def main(report_at: str) -> None:
 
 
 class _Parent:
-    """Read what the process that started this one sends through standard input."""
+    """Tell what the process that started this one wants, and whether it is still there."""
 
     def __init__(self, report: Path) -> None:
-        self._pipe = sys.stdin.buffer
         self._word = report.with_suffix(_STOP)
         self._is_gone = threading.Event()
-
-    def receive(self) -> bytes:
-        """Return the pickled Job."""
-        return self._pipe.read(int.from_bytes(self._pipe.read(8), "big"))
 
     def asks(self) -> bool:
         """Whether the parent asked us to stop, or is gone; else a signal was meant for us alone."""
@@ -316,7 +312,7 @@ class _Parent:
     def die_with(self) -> None:
         """End this process when the parent is gone: its end of the pipe closes with it."""
         # The raw descriptor: a thread that waits in a buffered read makes Python abort at its end.
-        os.read(self._pipe.fileno(), 1)
+        os.read(sys.stdin.fileno(), 1)
         self._is_gone.set()
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(_PATIENCE)
