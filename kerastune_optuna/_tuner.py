@@ -529,8 +529,7 @@ class OptunaTuner:
             ArgumentError: There is no such trial, or an argument cannot work.
         """
         fit = FitArguments(x, y, 1, validation_data, validation_split, fit_kwargs)
-        made = _trial.as_list(callbacks)
-        recipe = self._recipe("reproduce()", fit, made, cv=cv, groups=groups)
+        recipe = self._recipe("reproduce()", fit, callbacks, cv=cv, groups=groups)
         return _rerun.reproduce(self._home, recipe, trial)
 
     def enqueue(self, params: Mapping[str, Any], *functions: Any) -> None:

@@ -160,7 +160,7 @@ def recipe_of(
         given.build_model,
         home.objectives,
         cross_validated(fit, cv, groups, given.seed, metrics),
-        callbacks,
+        as_list(callbacks),
         given.seed,
         given.keep_best,
         home.store,
@@ -191,10 +191,9 @@ def prepared(
     crew = Crew(n_workers, executor)
     if not crew.is_this_process:
         database.check_shared(home.storage_source)
-    callbacks = as_list(recipe.callbacks)
-    check_callbacks(callbacks)
+    check_callbacks(recipe.callbacks)
     trains_itself_ = trains_itself(recipe.build_model)
-    may_add = may_add_metrics(callbacks) or trains_itself_
+    may_add = may_add_metrics(recipe.callbacks) or trains_itself_
     check_training(recipe.fit, home.objectives, may_add=may_add)
     ready = recipe.fit.opened() if crew.is_this_process else recipe.fit.checked()
     if not trains_itself_:  # a fit of its own may take anything
@@ -202,7 +201,7 @@ def prepared(
     # Where this process trains, run_trials() collects all garbage in a moment, which takes a while.
     with Memory().released(collects=not crew.is_this_process):
         learn_ranges(recipe.build_model)
-    return crew, replace(recipe, fit=ready, callbacks=callbacks)
+    return crew, replace(recipe, fit=ready)
 
 
 @contextmanager
