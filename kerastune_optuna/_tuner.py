@@ -486,8 +486,8 @@ class OptunaTuner:
         fit = FitArguments(
             x, y, 1, validation_data, validation_split, fit_kwargs, steps_per_execution
         )
-        recipe = self._recipe("refit()", fit, _rerun.as_they_are(callbacks))
-        return _rerun.refit(self._home, replace(recipe, executions=1), trial, epochs, verbose)
+        recipe = self._recipe("refit()", fit, callbacks)
+        return _rerun.refit(self._home, recipe, trial, epochs, verbose)
 
     def reproduce(
         self,

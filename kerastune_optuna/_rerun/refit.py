@@ -22,7 +22,6 @@ from kerastune_optuna._trial import (
     Recipe,
     StopOnRequest,
     TrainingOver,
-    as_list,
     best_of,
     build_again,
     check_steps,
@@ -113,12 +112,8 @@ def folder_for(study_name: str, kind: str, trial: FrozenTrial) -> str:
     return os.path.join(study_name, f"{kind}_{trial.number:04d}")
 
 
-def as_they_are(callbacks: Any) -> list[Any]:
-    """Return functions that give the user's callbacks as they were passed, and no copies."""
-    return [_as_it_is(callback) for callback in as_list(callbacks)]
-
-
 def _as_it_is(callback: Any) -> Any:
+    """Return a function that gives a callback of the user's as it was passed, and no copy."""
     if isinstance(callback, keras.callbacks.Callback):
         return lambda trial: callback
     if isinstance(callback, type) or not callable(callback):
@@ -136,7 +131,7 @@ def refit(
 
     Args:
         home: Where the study lives.
-        recipe: What to train with.
+        recipe: What to train with, with the user's callbacks.
         number: The trial's; None for the best.
         epochs: How many to train; None for as many as led to its best epoch.
         verbose: As for Model.fit.
@@ -145,6 +140,7 @@ def refit(
         The model with the weights of its last epoch, and what its fit returned.
     """
     check_steps(recipe.fit.steps_per_execution)
+    callbacks = [_as_it_is(callback) for callback in recipe.callbacks]
     chosen = copy.deepcopy(home.best(number))
     if card.is_of_other_builder(home.study, chosen, recipe.build_model):
         _check.warn(
@@ -155,7 +151,7 @@ def refit(
     # Nothing is scored. A recipe needs an objective, and the loss needs no validation data.
     objectives = Objectives((Objective("loss", "minimize"),))
     fit = replace(recipe.fit, epochs=n).opened()
-    recipe = replace(recipe, objectives=objectives, fit=fit)
+    recipe = replace(recipe, objectives=objectives, fit=fit, callbacks=callbacks, executions=1)
     values = chosen.user_attrs.get(record.VALUES, [0.0])  # of each training, where it had several
     with shown_once():
         return train(
