@@ -267,22 +267,15 @@ class OptunaTuner:
             WorkerError: Workers died one after the other.
         """
         told = _workers.listeners(on_trial_end)
-        check_fit_arguments(fit_kwargs, is_free=self._trains_itself)
         budget = budget_of(self, n_trials, timeout)
-        recipe = self._recipe(
-            FitArguments(
-                x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
-            ),
-            callbacks,
-            cv=cv,
-            groups=groups,
+        fit = FitArguments(
+            x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
         )
+        recipe = self._recipe("search()", fit, callbacks, cv=cv, groups=groups)
         crew, recipe = _workers.prepared(self._home, recipe, n_workers, executor, verbose)
         run = _workers.Run(self._home, recipe, budget, crew, verbose, told)
         with _signals.Brief(), _workers.guarded(self._home, "search()"):
-            _workers.search(
-                run, self.sampler, self.pruner, self.warm_start, overwrite=self.overwrite
-            )
+            _workers.search(run, self)
         return self
 
     def confirm(
@@ -341,16 +334,15 @@ class OptunaTuner:
             TunerError: What search() raises, for the same reasons.
         """
         home = self._home
-        has_data = x is not None or self._trains_itself
+        has_data = x is not None or _trial.trains_itself(self.build_model)
         _rerun.check_request(home, top, executions, has_data=has_data)
-        check_fit_arguments(fit_kwargs, "confirm()", is_free=self._trains_itself)
         chosen = _rerun.configurations(home, top)
         if epochs is None:
             epochs = int(fit_kwargs.get("initial_epoch", 0)) + _rerun.epochs_of_the_search(home)
         given = FitArguments(
             x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
         )
-        recipe = self._recipe(given, callbacks)
+        recipe = self._recipe("confirm()", given, callbacks)
         crew, recipe = _workers.prepared(home, recipe, n_workers, executor, verbose)
         run = _workers.Run(home, recipe, budget_of(self, None, None), crew, verbose)
         with _signals.Brief(), _workers.guarded(home, "confirm()"):
@@ -438,11 +430,10 @@ class OptunaTuner:
             >>> tuner.results()["epochs_run"].tolist()
             [2, 2, 6]
         """
-        check_fit_arguments(fit_kwargs, "extend()", is_free=self._trains_itself)
         fit = FitArguments(
             x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
         )
-        recipe = self._recipe(fit, callbacks)
+        recipe = self._recipe("extend()", fit, callbacks)
         _rerun.check_extension(self._home, recipe, top)
         crew, recipe = _workers.prepared(self._home, recipe, n_workers, executor, verbose)
         run = _workers.Run(self._home, recipe, budget_of(self, None, None), crew, verbose)
@@ -492,11 +483,10 @@ class OptunaTuner:
             ArgumentError: An argument cannot work. Nothing was trained.
             NoTrialsError: No trial is COMPLETE yet, or not the one of that number.
         """
-        check_fit_arguments(fit_kwargs, "refit()", is_free=self._trains_itself)
         fit = FitArguments(
             x, y, 1, validation_data, validation_split, fit_kwargs, steps_per_execution
         )
-        recipe = replace(self._recipe(fit, _rerun.as_they_are(callbacks)), executions=1)
+        recipe = self._recipe("refit()", fit, callbacks)
         return _rerun.refit(self._home, recipe, trial, epochs, verbose)
 
     def reproduce(
@@ -538,9 +528,8 @@ class OptunaTuner:
         Raises:
             ArgumentError: There is no such trial, or an argument cannot work.
         """
-        check_fit_arguments(fit_kwargs, "reproduce()", is_free=self._trains_itself)
         fit = FitArguments(x, y, 1, validation_data, validation_split, fit_kwargs)
-        recipe = self._recipe(fit, _trial.as_list(callbacks), cv=cv, groups=groups)
+        recipe = self._recipe("reproduce()", fit, callbacks, cv=cv, groups=groups)
         return _rerun.reproduce(self._home, recipe, trial)
 
     def enqueue(self, params: Mapping[str, Any], *functions: Any) -> None:
@@ -808,13 +797,8 @@ class OptunaTuner:
             partial(_search.made_pruner, self.pruner),
         )
 
-    @property
-    def _trains_itself(self) -> bool:
-        """Whether a fit of the builder's own gets what search() gets."""
-        return _trial.trains_itself(self.build_model)
-
-    def _recipe(
-        self, fit: FitArguments, callbacks: Any, *, cv: Any = None, groups: Any = None
-    ) -> Recipe:
-        fit = replace(fit, is_free=self._trains_itself)
-        return _workers.recipe_of(self, self._home, fit, callbacks, cv, groups)
+    def _recipe(self, call: str, fit: FitArguments, callbacks: Any, **folds: Any) -> Recipe:
+        """Return what all trainings of a call share, once Model.fit's arguments are checked."""
+        fit = replace(fit, is_free=_trial.trains_itself(self.build_model))
+        check_fit_arguments(fit.others, call, is_free=fit.is_free)
+        return _workers.recipe_of(self, self._home, fit, callbacks, **folds)

@@ -10,6 +10,5 @@ from kerastune_optuna._rerun.extend import check_extension as check_extension
 from kerastune_optuna._rerun.extend import extend as extend
 from kerastune_optuna._rerun.models import best_model as best_model
 from kerastune_optuna._rerun.models import best_models as best_models
-from kerastune_optuna._rerun.refit import as_they_are as as_they_are
 from kerastune_optuna._rerun.refit import refit as refit
 from kerastune_optuna._rerun.reproduce import reproduce as reproduce

@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import optuna
-from optuna.pruners import NopPruner
 
 from kerastune_optuna import _check
 from kerastune_optuna._data import FitArguments, digest
@@ -20,17 +19,15 @@ from kerastune_optuna._exceptions import (
 )
 from kerastune_optuna._rerun.confirmation import Confirmation, confirmation_of
 from kerastune_optuna._rerun.executions import (
-    Executions,
-    NoSampler,
     asked_for,
     best_of_each,
     executions,
     key_of,
     lay_out_missing,
+    train_laid_out,
 )
-from kerastune_optuna._search import Ending, asked
 from kerastune_optuna._storage import check_store
-from kerastune_optuna._study import Constraints, Home, make_part, opening, ranking, record
+from kerastune_optuna._study import Home, make_part, opening, ranking, record
 from kerastune_optuna._trial import Recipe, keeps, tidy
 from kerastune_optuna._workers import Run, comparable
 
@@ -118,21 +115,11 @@ def confirm(run: Run, given: FitArguments, chosen: Sequence[FrozenTrial], count:
     there = executions(study)
     left = [one for one in there if key_of(one) in wanted and not one.state.is_finished()]
     size = len(left) + sum(one.state.is_finished() for one in there)
-    ending, most = Ending(train_repeats=True), run.budget.max_failed_trials
-    budget = Executions(size, None, most, ending=ending, asked=frozenset(wanted))
-    # All executions keep their weights until the winner is known, and have seeds of their own. The
-    # search has checked their configurations against its constraints.
-    recipe = replace(
-        run.recipe,
-        seed=None,
-        keep_best=size if keep_best else 0,
-        train_repeats=True,
-        executions=1,
-        constraints=Constraints(),
-        keeps_ends=False,
-    )
+    # All executions keep their weights until the winner is known.
+    keep_best = size if keep_best else 0
+    recipe = replace(run.recipe, keep_best=keep_best, executions=1, keeps_ends=False)
     if left:
-        replace(run, recipe=recipe, budget=budget).go(study)
+        train_laid_out(run, study, recipe, size, key_of, wanted)
     elif run.verbose:
         print(f"Study {study.study_name!r} has all of its {size} executions", flush=True)
     tidy(study, recipe, partial(_winners, study, recipe))
@@ -145,7 +132,6 @@ def _study_of_executions(home: Home, given: FitArguments, recipe: Recipe) -> opt
     search = opening.identity(home.study)
     name = f"{home.name}-confirm-{digest(search, parts, others, recipe.callbacks)}"
     study = opening.open_study(home.storage, name, home.objectives)
-    study.sampler, study.pruner = NoSampler(asked.defaults(recipe.build_model)), NopPruner()
     make_part(study, home.name)
     opening.note_epochs(study, given.epochs_of_a_trial)
     return study

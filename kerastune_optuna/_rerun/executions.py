@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from optuna.samplers import BaseSampler
+from optuna.pruners import NopPruner
+from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kerastune_optuna._exceptions import BuilderError
-from kerastune_optuna._search import (
-    Budget,
-    is_free,
-    is_taken,
-    take_one,
+from kerastune_optuna._search import Budget, Ending, asked, is_free, is_taken, take_one
+from kerastune_optuna._study import (
+    CONFIRMS,
+    EXTENDS,
+    Constraints,
+    Watch,
+    derive,
+    lay_out,
+    record,
+    value_of,
 )
-from kerastune_optuna._study import CONFIRMS, EXTENDS, Watch, derive, lay_out, record, value_of
 
 if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
 
     from kerastune_optuna._study import Objective
+    from kerastune_optuna._trial import Recipe
+    from kerastune_optuna._workers import Run
 
 Key: TypeAlias = tuple[int, int]
 _K = TypeVar("_K")
@@ -31,25 +38,16 @@ _K = TypeVar("_K")
 _POLL = 0.2  # seconds between two looks at whether the last executions have ended
 
 
-class NoSampler(BaseSampler):
-    """Choose nothing, since executions bring their parameters.
+class NoSampler(RandomSampler):
+    """Choose nothing, not even by chance, since executions bring their parameters.
 
     Args:
         defaults: Values of parameters that the builder asks for only since the search.
     """
 
-    def __init__(self, defaults: Mapping[str, Any] | None = None) -> None:
-        self._defaults = defaults or {}
-
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return {}
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return {}
+    def __init__(self, defaults: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._defaults = defaults
 
     def sample_independent(
         self,
@@ -60,18 +58,13 @@ class NoSampler(BaseSampler):
     ) -> Any:
         if param_name in self._defaults:
             return self._defaults[param_name]
+        origin = trial.user_attrs.get(CONFIRMS, trial.user_attrs.get(EXTENDS))
         raise BuilderError(
-            f"build_model asks for {param_name!r}, which trial {_origin(trial)} of the "
+            f"build_model asks for {param_name!r}, which trial {origin} of the "
             "search did not have: it has changed since. Say what it is to have, by "
             f"build_model.default_params = lambda: {{{param_name!r}: ...}}; or restore the "
             "builder, or search anew with overwrite=True."
         )
-
-
-def _origin(trial: FrozenTrial) -> int:
-    """Return the number of the trial of the search whose configuration a trial has."""
-    attr = CONFIRMS if CONFIRMS in trial.user_attrs else EXTENDS
-    return int(trial.user_attrs[attr])
 
 
 def executions(study: optuna.Study) -> list[FrozenTrial]:
@@ -114,10 +107,10 @@ def asked_for(chosen: Sequence[FrozenTrial], count: int) -> dict[Key, FrozenTria
     return {(trial.number, _seed(trial, nth)): trial for nth in range(count) for trial in chosen}
 
 
-def lay_out_missing(study: optuna.Study, asked: Mapping[Key, FrozenTrial]) -> None:
+def lay_out_missing(study: optuna.Study, wanted: Mapping[Key, FrozenTrial]) -> None:
     """Lay out the executions asked for that a study does not have, or has only failed ones of."""
     there = {key_of(one) for one in executions(study) if one.state is not TrialState.FAIL}
-    for (number, seed), trial in asked.items():
+    for (number, seed), trial in wanted.items():
         if (number, seed) not in there:
             lay_out(study, trial.params, user_attrs={CONFIRMS: number, record.SEED: seed})
 
@@ -137,20 +130,51 @@ def best_of_each(study: optuna.Study, objective: Objective) -> dict[int, FrozenT
     return {one.user_attrs[CONFIRMS]: one for one in complete}
 
 
-@dataclass(frozen=True)
-class LaidOut(Budget):
-    """Hold when a call stops that lays out its trials before it runs, and adds none later."""
+def train_laid_out(
+    run: Run,
+    study: optuna.Study,
+    recipe: Recipe,
+    size: int,
+    key: Callable[[FrozenTrial], object],
+    keys: Collection[object],
+) -> None:
+    """Train trials that were laid out: they bring their parameters and seeds, and run to their end.
 
-    def laid_out(self, study: optuna.Study) -> list[FrozenTrial]:
-        """Return the trials of the call. Others in the study are left to who asked for them."""
-        raise NotImplementedError
+    Args:
+        run: Who trains; its budget says how many trials may fail in a row.
+        study: The study of the trials.
+        recipe: What they share.
+        size: How many trials the study is to have.
+        key: Returns what tells a trial from others, as `firsts` takes it.
+        keys: Those of the trials.
+    """
+    study.sampler, study.pruner = NoSampler(asked.defaults(recipe.build_model)), NopPruner()
+    ending, most = Ending(train_repeats=True), run.budget.max_failed_trials
+    budget = LaidOut(size, None, most, ending=ending, key=key, keys=frozenset(keys))
+    # The search has checked their configurations against its constraints.
+    recipe = replace(recipe, seed=None, train_repeats=True, constraints=Constraints())
+    replace(run, recipe=recipe, budget=budget).go(study)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaidOut(Budget):
+    """Hold when a call stops that lays out its trials before it runs, and adds none later.
+
+    Args:
+        key: Returns what tells a trial from others, as `firsts` takes it.
+        keys: Those of the call's trials. Others in the study are left to who asked for them.
+    """
+
+    key: Callable[[FrozenTrial], object]
+    keys: frozenset[object]
 
     def claim(self, study: optuna.Study, watch: Watch) -> Trial | None:
         """Return a trial to run; None once all have ended, in other processes too."""
         while not self.is_over():
             if watch.is_due():
                 self.reap(study, watch)
-            laid_out = self.laid_out(study)
+            there = firsts(study.get_trials(deepcopy=False), self.key)
+            laid_out = [one for key, one in there.items() if key in self.keys]
             if self.stands_back(study, watch, laid_out):
                 continue
             if (trial := take_one(study, list(filter(is_free, laid_out)))) is not None:
@@ -169,18 +193,3 @@ class LaidOut(Budget):
 
     def make_up(self, study: optuna.Study, failed: FrozenTrial) -> None:
         """Put nothing in the place of a trial that failed: it would fail again."""
-
-
-@dataclass(frozen=True)
-class Executions(LaidOut):
-    """Hold when a confirm() stops.
-
-    Args:
-        asked: The keys of the executions to train.
-    """
-
-    asked: frozenset[Key] = frozenset()
-
-    def laid_out(self, study: optuna.Study) -> list[FrozenTrial]:
-        """Return the executions asked for."""
-        return [one for one in executions(study) if key_of(one) in self.asked]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
-
-from optuna.pruners import NopPruner
 
 from kerastune_optuna import _check
 from kerastune_optuna._backend import Memory
@@ -17,14 +15,12 @@ from kerastune_optuna._exceptions import (
     NoTrialsError,
     WeightsError,
 )
-from kerastune_optuna._rerun.executions import LaidOut, NoSampler, firsts
-from kerastune_optuna._search import Ending, asked
+from kerastune_optuna._rerun.executions import firsts, train_laid_out
 from kerastune_optuna._storage import check_store
 from kerastune_optuna._study import (
     BEGIN,
     END,
     EXTENDS,
-    Constraints,
     Home,
     finished,
     lay_out,
@@ -113,52 +109,25 @@ def extend(run: Run, top: int) -> None:
     """
     home = run.home
     study = home.load(home.name)  # another object: home.study keeps its sampler and pruner
-    study.sampler, study.pruner = NoSampler(asked.defaults(run.recipe.build_model)), NopPruner()
     comparable.warn_if_builder_changed(study, run.recipe)
     comparable.check(study, run.recipe, but=["epochs"])
     chosen = _chosen(study, run.recipe, top)
     check_store(home.store)
-    recipe = replace(
-        run.recipe,
-        seed=None,
-        keep_best=keeps(study, run.recipe.keep_best),
-        train_repeats=True,
-        constraints=Constraints(),  # the search has checked the configurations
-    )
+    recipe = replace(run.recipe, keep_best=keeps(study, run.recipe.keep_best))
     if chosen:
         _lay_out_missing(study, recipe, chosen)
-        numbers = frozenset(trial.number for trial in chosen)
-        ending, most = Ending(train_repeats=True), run.budget.max_failed_trials
-        size = len(finished(study)) + len(chosen)
-        budget = Extensions(size, None, most, ending=ending, numbers=numbers)
-        replace(run, recipe=recipe, budget=budget).go(study)
+        size, numbers = len(finished(study)) + len(chosen), [trial.number for trial in chosen]
+        train_laid_out(run, study, recipe, size, _extended, numbers)
     elif run.verbose:
         best = "The best trial" if top == 1 else f"Each of the best {top} trials"
         print(f"{best} of study {study.study_name!r} has all of its epochs already", flush=True)
     tidy(study, recipe)
 
 
-@dataclass(frozen=True)
-class Extensions(LaidOut):
-    """Hold when an extend() stops.
-
-    Args:
-        numbers: The numbers of the trials that are trained on.
-    """
-
-    numbers: frozenset[int] = frozenset()
-
-    def laid_out(self, study: optuna.Study) -> list[FrozenTrial]:
-        """Return the trial that goes on with each of them."""
-        found = _extensions(study)
-        return [found[number] for number in self.numbers if number in found]
-
-
-def _extensions(study: optuna.Study) -> dict[int, FrozenTrial]:
-    """Return the trial that stands for each extension, by the number of the trial it extends."""
-    trials = study.get_trials(deepcopy=False)
-    own = (trial for trial in trials if EXTENDS in trial.user_attrs)
-    return firsts(own, lambda trial: int(trial.user_attrs[EXTENDS]))
+def _extended(trial: FrozenTrial) -> int | None:
+    """Return the number of the trial that a trial extends; None where it extends none."""
+    number: int | None = trial.user_attrs.get(EXTENDS)
+    return number
 
 
 def _chosen(study: optuna.Study, recipe: Recipe, top: int) -> list[FrozenTrial]:
@@ -183,7 +152,8 @@ def _chosen(study: optuna.Study, recipe: Recipe, top: int) -> list[FrozenTrial]:
 
 def _lay_out_missing(study: optuna.Study, recipe: Recipe, chosen: Sequence[FrozenTrial]) -> None:
     """Lay out the extensions that a study does not have, or has only failed ones of."""
-    there = {n for n, one in _extensions(study).items() if not one.state.is_finished()}
+    extensions = firsts(study.get_trials(deepcopy=False), _extended)
+    there = {number for number, one in extensions.items() if not one.state.is_finished()}
     missing = [trial for trial in chosen if trial.number not in there]
     for trial in missing:
         _check_state(recipe, trial)

@@ -27,15 +27,14 @@ def best_model(
     home: Home, build_model: Builder, keep_best: int | None, number: int | None
 ) -> keras.Model:
     """Return a trial's model; for None that of the winner of confirm(), else of the best trial."""
+    trial = home.best(number)
     if number is None:
-        best = home.best(None)
         if not keeps(home.existing, keep_best):
             return best_models(home, build_model, keep_best, 1)[0]  # which says that none is kept
         found = confirmed(home)
         if found is not None and _is_up_to_date(home, found):
             return _model_of_winner(home, build_model, found)
-        return _model_of(home, build_model, best)
-    return _model_of(home, build_model, home.best(number))
+    return _model_of(home, build_model, trial)
 
 
 def best_models(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from itertools import accumulate
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
-from optuna.trial import BaseTrial, FrozenTrial
+from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
@@ -21,7 +21,6 @@ from kerastune_optuna._trial import (
     Recipe,
     StopOnRequest,
     TrainingOver,
-    as_list,
     best_of,
     build_again,
     check_steps,
@@ -29,8 +28,6 @@ from kerastune_optuna._trial import (
     gate,
 )
 from kerastune_optuna._workers import card, shown_once
-
-Factory: TypeAlias = Callable[[BaseTrial], Any]
 
 
 def train(
@@ -41,7 +38,7 @@ def train(
     training: int = 0,
     epochs: int | None = None,
     verbose: str | int = 0,
-    until: Until | None = None,
+    until: Until,
 ) -> tuple[keras.Model, Any]:
     """Train a trial's configuration from its seed.
 
@@ -52,7 +49,8 @@ def train(
         training: Which of a trial's trainings, where it has several: its seed and its fold.
         epochs: How many epochs to train, whatever the recipe and the builder say.
         verbose: As for Model.fit.
-        until: Sees all epochs after all other callbacks, and may end the training.
+        until: Sees all epochs after all other callbacks, and may end the training; with no ends
+            it sees them alone.
 
     Returns:
         The model, and what Model.fit or the builder's own fit returned; the History of the last
@@ -64,7 +62,6 @@ def train(
     own = recipe.of_trial(trial, model, arguments, folder, training)
     if epochs is not None:
         own = replace(own, fit=replace(own.fit, epochs=epochs))
-    until = Until([]) if until is None else until
     fits = Fits(until, [until])
     callbacks = [*own.callbacks, until]
     if custom_fit.trains_itself(recipe.build_model):
@@ -115,39 +112,8 @@ def folder_for(study_name: str, kind: str, trial: FrozenTrial) -> str:
     return os.path.join(study_name, f"{kind}_{trial.number:04d}")
 
 
-def best_epochs(trial: FrozenTrial) -> int:
-    """Return how many epochs lead to a trial's best one.
-
-    Raises:
-        ArgumentError: It is not recorded.
-    """
-    best: int | None = trial.user_attrs.get(record.BEST_EPOCH)  # counted from 0
-    if best is None:
-        raise ArgumentError(
-            f"epochs=None: trial {trial.number} has no best_epoch, as trials that a tuner ran "
-            "have. Pass how many epochs to train."
-        )
-    return best + 1
-
-
-def ends_of_fits(trial: FrozenTrial) -> list[int]:
-    """Return after how many epochs each fit of a trial ended, up to its best epoch."""
-    best = best_epochs(trial)
-    ends = accumulate(trial.user_attrs.get(record.FITS, []))
-    return [*(end for end in ends if end < best), best]
-
-
-def best_training(trial: FrozenTrial, objective: Objective) -> int:
-    """Return the number of a trial's best training; 0 where it had only one."""
-    return best_of(trial.user_attrs.get(record.VALUES, [0.0]), objective)
-
-
-def as_they_are(callbacks: Any) -> list[Factory]:
-    """Return functions that give the user's callbacks as they were passed, and no copies."""
-    return [_as_it_is(callback) for callback in as_list(callbacks)]
-
-
-def _as_it_is(callback: Any) -> Factory:
+def _as_it_is(callback: Any) -> Any:
+    """Return a function that gives a callback of the user's as it was passed, and no copy."""
     if isinstance(callback, keras.callbacks.Callback):
         return lambda trial: callback
     if isinstance(callback, type) or not callable(callback):
@@ -155,8 +121,7 @@ def _as_it_is(callback: Any) -> Factory:
             f"callbacks holds {callback!r}, which is no keras Callback. Pass instances, or "
             "functions that take the trial and return one."
         )
-    made: Factory = callback
-    return made
+    return callback
 
 
 def refit(
@@ -166,7 +131,7 @@ def refit(
 
     Args:
         home: Where the study lives.
-        recipe: What to train with.
+        recipe: What to train with, with the user's callbacks.
         number: The trial's; None for the best.
         epochs: How many to train; None for as many as led to its best epoch.
         verbose: As for Model.fit.
@@ -175,23 +140,25 @@ def refit(
         The model with the weights of its last epoch, and what its fit returned.
     """
     check_steps(recipe.fit.steps_per_execution)
+    callbacks = [_as_it_is(callback) for callback in recipe.callbacks]
     chosen = copy.deepcopy(home.best(number))
     if card.is_of_other_builder(home.study, chosen, recipe.build_model):
         _check.warn(
             f"The code of build_model has changed since trial {chosen.number} was trained: "
             "refit() trains what it returns now."
         )
-    n, until = (epochs, None) if epochs is not None else _up_to_the_best(home, chosen)
+    n, until = (epochs, Until([])) if epochs is not None else _up_to_the_best(home, chosen)
     # Nothing is scored. A recipe needs an objective, and the loss needs no validation data.
     objectives = Objectives((Objective("loss", "minimize"),))
     fit = replace(recipe.fit, epochs=n).opened()
-    recipe = replace(recipe, objectives=objectives, fit=fit)
+    recipe = replace(recipe, objectives=objectives, fit=fit, callbacks=callbacks, executions=1)
+    values = chosen.user_attrs.get(record.VALUES, [0.0])  # of each training, where it had several
     with shown_once():
         return train(
             recipe,
             chosen,
             folder_for(home.name, "refit", chosen),
-            training=best_training(chosen, home.objectives.watched),
+            training=best_of(values, home.objectives.watched),
             epochs=n,
             verbose=verbose,
             until=until,
@@ -199,10 +166,21 @@ def refit(
 
 
 def _up_to_the_best(home: Home, trial: FrozenTrial) -> tuple[int, Until]:
-    """Return how many epochs to ask for, and the callback that ends after the best one."""
-    ends = ends_of_fits(trial)
-    known = card.read(home.study, trial)
-    if record.FITS not in trial.user_attrs or known is None:
-        return ends[-1], Until(ends)
+    """Return how many epochs to ask for, and the callback that ends after the best one.
+
+    Raises:
+        ArgumentError: The best one is not recorded.
+    """
+    best: int | None = trial.user_attrs.get(record.BEST_EPOCH)  # counted from 0
+    if best is None:
+        raise ArgumentError(
+            f"epochs=None: trial {trial.number} has no best_epoch, as trials that a tuner ran "
+            "have. Pass how many epochs to train."
+        )
+    fits, known = trial.user_attrs.get(record.FITS), card.read(home.study, trial)
+    ends = [end for end in accumulate(fits or []) if end <= best]
+    until = Until([*ends, best + 1])
+    if fits is None or known is None:
+        return best + 1, until
     # The builder's fit may choose the epochs of each of its fits by the search's epochs=.
-    return known["arguments"]["epochs"], Until(ends)
+    return known["arguments"]["epochs"], until

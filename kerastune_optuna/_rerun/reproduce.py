@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -13,7 +14,6 @@ from kerastune_optuna import _check, _source
 from kerastune_optuna._backend import Memory
 from kerastune_optuna._data import datasets
 from kerastune_optuna._exceptions import ArgumentError
-from kerastune_optuna._rerun.comparison import Reproduction, Value
 from kerastune_optuna._rerun.refit import Until, folder_for, train
 from kerastune_optuna._study import REPEAT_OF, RETRY_OF, are_broken, derive, plain_name, record
 from kerastune_optuna._trial import TRAINING, Recipe, Row, history, worth
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from kerastune_optuna._workers import Card
 
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+# A metric of an epoch, recorded and trained again; epochs are counted from 0.
+_COLUMNS = ["training", "epoch", "metric", "recorded", "again", "difference"]
+_Value: TypeAlias = tuple[int, int, str, float, float | None, float]
 # Arguments on a card that a recipe does not hold among the others for Model.fit.
 _OF_ITS_OWN = {
     "callbacks",
@@ -51,12 +54,15 @@ def reproduce(home: Home, recipe: Recipe, number: int) -> pandas.DataFrame:
     Raises:
         ArgumentError: There is no such trial.
     """
-    _, card = find(home.existing, number)
+    import pandas  # takes half a second to import
+
+    trial, card = find(home.existing, number)
     with shown_once():
-        done = _again(home, number, _as_in_the_search(recipe, card["arguments"]))
-    if (changed := done.warning()) is not None:
-        _check.warn(changed)
-    return done.frame()
+        values, changes = _again(home, trial, card, _as_in_the_search(recipe, card["arguments"]))
+    if changes:
+        _check.warn(f"Not as it was when trial {number} ran: {'; '.join(changes)}")
+    frame = pandas.DataFrame(values, columns=_COLUMNS)
+    return frame if frame["training"].any() else frame.drop(columns="training")
 
 
 def _as_in_the_search(recipe: Recipe, arguments: Mapping[str, Any]) -> Recipe:
@@ -91,10 +97,11 @@ def _with_numbers(value: Any) -> Any:
     return {int(key) if key.lstrip("-").isdigit() else key: one for key, one in value.items()}
 
 
-def _again(home: Home, number: int, recipe: Recipe) -> Reproduction:
-    """Train a trial again, as a recipe says."""
+def _again(
+    home: Home, trial: FrozenTrial, card: Card, recipe: Recipe
+) -> tuple[list[_Value], list[str]]:
+    """Train a trial again; return how its values compare, and in words what has changed since."""
     study = home.study
-    trial, card = find(study, number)
     recipe = replace(recipe, fit=recipe.fit.opened())
     now = card_.describe_search(
         study, recipe, {"builder": _source.fingerprint(recipe.build_model) or card.get("builder")}
@@ -106,12 +113,12 @@ def _again(home: Home, number: int, recipe: Recipe) -> Reproduction:
     ]
     recorded = history.load(recipe.store, home.storage, trial)
     folder = folder_for(study.study_name, "reproduced", trial)
-    values: list[Value] = []
+    values: list[_Value] = []
     for training, its in _of_each_training(trial, recipe, recorded).items():
         epochs = len(its) or trial.user_attrs[record.EPOCHS_RUN]
         again = _train(recipe, trial, folder, training, epochs)
         values += _compare(its or _reported(trial, recipe, again), again, training)
-    return Reproduction(trial, values, changes)
+    return values, changes
 
 
 def _of_each_training(
@@ -209,9 +216,9 @@ def _reported(trial: FrozenTrial, recipe: Recipe, again: Sequence[Row]) -> list[
     return [{"epoch": step, name: value} for step, value in reports]
 
 
-def _compare(recorded: Sequence[Row], again: Sequence[Row], training: int) -> list[Value]:
+def _compare(recorded: Sequence[Row], again: Sequence[Row], training: int) -> list[_Value]:
     by_epoch = {row["epoch"]: row for row in again}
-    values: list[Value] = []
+    values: list[_Value] = []
     for row in recorded:
         epoch = int(row["epoch"])
         came = by_epoch.get(epoch, {})
@@ -219,8 +226,19 @@ def _compare(recorded: Sequence[Row], again: Sequence[Row], training: int) -> li
         for metric, cell in row.items():
             if metric != "epoch" and (value := _number(cell)) is not None:
                 other = _number(came.get(names.get(metric, metric)))
-                values.append(Value(epoch, metric, value, other, training))
+                apart = _difference(value, other)
+                values.append((training, epoch, metric, value, other, apart))
     return values
+
+
+def _difference(recorded: float, again: float | None) -> float:
+    """Return how far apart two values are; relative to the recorded one where that is beyond 1."""
+    if again is None:
+        return math.inf
+    if again == recorded or (math.isnan(again) and math.isnan(recorded)):
+        return 0.0
+    apart = abs(again - recorded) / max(1.0, abs(recorded))
+    return math.inf if math.isnan(apart) else apart
 
 
 def _pairs(recorded: Iterable[str], again: Iterable[str]) -> dict[str, str]:

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from kerastune_optuna import _check
-from kerastune_optuna._backend import THREADS, accelerators, cores
+from kerastune_optuna._backend import THREADS, accelerators, cores, keras_settings
 from kerastune_optuna._data import describe, told
 from kerastune_optuna._source import digest, fingerprint
 from kerastune_optuna._storage import url
@@ -90,12 +90,13 @@ def warn_where_code_decides(
 
 def describe_search(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any]) -> Card:
     """Return the card of a search, in a form that JSON holds."""
+    backend, floatx, data_format, policy = keras_settings()
     card = {
         **known,
         "seed": recipe.seed,
         "versions": _versions(),
-        "backend": keras.backend.backend(),
-        "settings": _settings(),
+        "backend": backend,
+        "settings": {"floatx": floatx, "image_data_format": data_format, "dtype_policy": policy},
         "platform": platform.platform(),
         "devices": [f"{cores()} cores of {_processor()}", *accelerators()],
         "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
@@ -115,15 +116,6 @@ def describe_search(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any
         },
     }
     return {key: _plain(value) for key, value in card.items()}
-
-
-def _settings() -> dict[str, str]:
-    config = keras.config
-    return {
-        "floatx": config.floatx(),
-        "image_data_format": config.image_data_format(),
-        "dtype_policy": config.dtype_policy().name,
-    }
 
 
 def _arguments(recipe: Recipe) -> dict[str, Any]:

@@ -74,11 +74,6 @@ class Job:
         """Let the workers know that this is their study, and whether they are to stop."""
         _optuna.set_attr(study, self.stop_key, stop)
 
-    def told(self, study: optuna.Study) -> bool | None:
-        """Return whether a search is to stop; None where the study is not that of the search."""
-        is_to: bool | None = _optuna.attrs_of(study).get(self.stop_key)
-        return is_to
-
     def opened_recipe(self, study: optuna.Study, fit: FitArguments) -> Recipe:
         """Return the recipe for trials in this process, whose card the study then has.
 
@@ -157,7 +152,7 @@ def _joined(job: Job) -> optuna.Study:
         raise _elsewhere(str(error.filename)) from None
     except KeyError:
         raise _elsewhere(shown) from None
-    if job.told(study) is None:  # a study of that name from an earlier search, or a copy
+    if job.stop_key not in _optuna.attrs_of(study):  # an earlier search's of that name, or a copy
         raise _elsewhere(shown)
     return study
 

@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
-from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
 from kerastune_optuna import _check, _signals, _source
@@ -56,11 +54,6 @@ from kerastune_optuna._workers.loop import Job
 from kerastune_optuna._workers.runners import Crew
 from kerastune_optuna._workers.start import start_of
 from kerastune_optuna._workers.warnings import shown_once
-
-_HOW_TO_GO_ON = (
-    "{call} was stopped. Call it with the same arguments to go on with study {study!r}: what it "
-    "finished is kept, and what it was running is resumed."
-)
 
 
 @dataclass(frozen=True)
@@ -150,7 +143,7 @@ def _first_to_run(study: optuna.Study) -> int:
 
 
 def recipe_of(
-    given: Any, home: Home, fit: FitArguments, callbacks: Any, cv: Any, groups: Any
+    given: Any, home: Home, fit: FitArguments, callbacks: Any, cv: Any = None, groups: Any = None
 ) -> Recipe:
     """Return what all trainings of one call of a tuner's share.
 
@@ -167,7 +160,7 @@ def recipe_of(
         given.build_model,
         home.objectives,
         cross_validated(fit, cv, groups, given.seed, metrics),
-        callbacks,
+        as_list(callbacks),
         given.seed,
         given.keep_best,
         home.store,
@@ -198,10 +191,9 @@ def prepared(
     crew = Crew(n_workers, executor)
     if not crew.is_this_process:
         database.check_shared(home.storage_source)
-    callbacks = as_list(recipe.callbacks)
-    check_callbacks(callbacks)
+    check_callbacks(recipe.callbacks)
     trains_itself_ = trains_itself(recipe.build_model)
-    may_add = may_add_metrics(callbacks) or trains_itself_
+    may_add = may_add_metrics(recipe.callbacks) or trains_itself_
     check_training(recipe.fit, home.objectives, may_add=may_add)
     ready = recipe.fit.opened() if crew.is_this_process else recipe.fit.checked()
     if not trains_itself_:  # a fit of its own may take anything
@@ -209,41 +201,34 @@ def prepared(
     # Where this process trains, run_trials() collects all garbage in a moment, which takes a while.
     with Memory().released(collects=not crew.is_this_process):
         learn_ranges(recipe.build_model)
-    return crew, replace(recipe, fit=ready, callbacks=callbacks)
+    return crew, replace(recipe, fit=ready)
 
 
 @contextmanager
 def guarded(home: Home, call: str) -> Iterator[None]:
     """Let Ctrl-C end in good order what a call of the tuner runs, and show each warning once."""
-    how_to_go_on = _HOW_TO_GO_ON.format(call=call, study=home.name)
+    how_to_go_on = (
+        f"{call} was stopped. Call it with the same arguments to go on with study {home.name!r}: "
+        "what it finished is kept, and what it was running is resumed."
+    )
     listening, telling = _signals.listening(how_to_go_on), home.telling_of_deletion()
     with opening.quiet_optuna(), shown_once(), listening, telling:
         yield
 
 
-def search(
-    run: Run,
-    sampler: BaseSampler | str | None,
-    pruner: BasePruner | str | None,
-    warm_start: Any,
-    *,
-    overwrite: bool,
-) -> None:
+def search(run: Run, given: Any) -> None:
     """Run trials until the budget is spent, and keep the weights of the best ones.
 
     Args:
         run: What is to be trained.
-        sampler: As a tuner takes it.
-        pruner: Likewise.
-        warm_start: Likewise.
-        overwrite: Likewise.
+        given: The tuner, with the arguments that it was given.
     """
     home, recipe, budget = run.home, run.recipe, run.budget
-    start = start_of(warm_start, recipe)  # first: it may come from the study to be deleted
+    start = start_of(given.warm_start, recipe)  # first: it may come from the study to be deleted
     if start.first:
-        check_queue(sampler)
+        check_queue(given.sampler)
     recipe = replace(recipe, known=start.known)
-    study = opened(home, overwrite=overwrite)
+    study = opened(home, overwrite=given.overwrite)
     if keeps(study, recipe.keep_best):
         check_store(home.store)
     comparable.warn_if_builder_changed(study, recipe)
@@ -252,22 +237,22 @@ def search(
     recipe = replace(recipe, keep_best=claim_keeping(study, recipe.keep_best))
     tidy(study, recipe)
     n_trials, epochs = budget.n_trials, recipe.epochs_of_a_trial
-    screens = pruner is None and budget.runs_all and may_screen(study, n_trials, epochs)
+    screens = given.pruner is None and budget.runs_all and may_screen(study, n_trials, epochs)
     drawn, chosen = start_sampler(
-        study, sampler, recipe.seed, recipe.steps_of_a_trial, screens=screens
+        study, given.sampler, recipe.seed, recipe.steps_of_a_trial, screens=screens
     )
-    screened = start_pruner(study, pruner, n_trials, epochs, recipe.last_epoch - epochs)
+    screened = start_pruner(study, given.pruner, n_trials, epochs, recipe.last_epoch - epochs)
     start.lay_out(study)
     space, memory = room(study, budget.n_trials), Memory(share=1.0)
     of_data = bool(recipe.fit.functions)
     grid = lay_out_grid(study, recipe.build_model, space, recipe.seed, memory, is_of_data=of_data)
-    if overwrite:
+    if given.overwrite:
         budget.prepare(study)
         settle(study)
     replace(run, recipe=recipe).go(
         study, sampler_seed=drawn, news=[grid, chosen, screened, start.line]
     )
-    if overwrite:
+    if given.overwrite:
         settle(study)
     tidy(study, recipe)
     check_study(study)

@@ -12,8 +12,9 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
@@ -22,8 +23,14 @@ from kerastune_optuna._backend import environment
 from kerastune_optuna._exceptions import WorkerError
 from kerastune_optuna._scratch import open_private, scratch
 from kerastune_optuna._search import GAVE_WAY
+from kerastune_optuna._study import Watch, finished
 from kerastune_optuna._workers.loop import Payload, work_on
 from kerastune_optuna._workers.warnings import first_in, shown_once
+
+if TYPE_CHECKING:
+    import optuna
+
+    from kerastune_optuna._search import Budget
 
 _POLL = 0.5  # seconds between two looks at the study
 _LOOK = 0.02  # seconds between two looks at whether a worker has ended
@@ -52,39 +59,36 @@ finally:
     os.dup2(stderr, 2)
 gc.freeze()
 gc.enable()
-main()
+main({report!r})
 leave()
 """
+# Suffixes of files beside a worker's report: what is there while the worker saves what it trained,
+# and what its parent makes before it asks the worker to stop.
+_SAVING, _STOP = ".saving", ".stop"
 # TensorFlow's C++ prints warnings and errors alone; and Python holds nothing back in a buffer,
 # where it would be lost if the worker was killed.
 _QUIET, _UNBUFFERED = {"TF_CPP_MIN_LOG_LEVEL": "1"}, {"PYTHONUNBUFFERED": "1"}
 
 
+@dataclass
 class LocalWorkers:
     """Run a search in processes of this machine: one that dies takes no other with it.
 
     Args:
+        study: The study that is searched.
+        budget: Makes up for the trial of a process that died, and says how many may die one after
+            the other, without a trial that ended well between.
         payload: The pickled Job.
         n_workers: How many processes run at a time.
-        max_deaths: How many may die one after the other, without a trial that ended well between.
-        n_finished: Tells how many trials of the study ended well.
-        on_death: Called when a process died, so that its trial can be made up for.
     """
 
-    def __init__(
-        self,
-        payload: bytes,
-        n_workers: int,
-        max_deaths: int,
-        n_finished: Callable[[], int],
-        on_death: Callable[[], object],
-    ) -> None:
-        self._payload = payload
-        self._n_workers = n_workers
-        self._max_deaths = max_deaths
-        self._n_finished = n_finished
-        self._on_death = on_death
-        self._deaths, self._finished_at_death = 0, 0
+    study: optuna.Study
+    budget: Budget
+    payload: bytes
+    n_workers: int
+    _watch: Watch = field(default_factory=Watch)
+    _deaths: int = 0
+    _finished_at_death: int = 0
 
     def run(self, tick: Callable[[], None]) -> None:
         """Start the workers and wait for all of them, calling `tick` now and then.
@@ -93,10 +97,11 @@ class LocalWorkers:
             WorkerError: Process after process died.
             Exception: What a worker raised, with its traceback as a note.
         """
+        self.budget.reap(self.study, self._watch)
         with scratch() as folder:
             crew: dict[int, _Worker] = {}
             try:
-                for number in range(self._n_workers):
+                for number in range(self.n_workers):
                     crew[number] = self._start(number, folder)
                 while crew and not _signals.requested():
                     _wait(list(crew.values()))
@@ -106,7 +111,7 @@ class LocalWorkers:
                 _stop(list(crew.values()))
 
     def _start(self, number: int, folder: Path) -> _Worker:
-        return _Worker(self._payload, number, self._n_workers, folder)
+        return _Worker(self.payload, number, self.n_workers, folder)
 
     def _look_after(self, crew: dict[int, _Worker], folder: Path) -> None:
         """Let go of the workers that are done, and replace those that died."""
@@ -121,11 +126,11 @@ class LocalWorkers:
 
     def _mourn(self, worker: _Worker) -> None:
         """Print that a worker died; raise where as many died in a row as are allowed."""
-        done = self._n_finished()
+        done = len(finished(self.study))
         self._deaths = self._deaths + 1 if done == self._finished_at_death else 1
         self._finished_at_death = done
-        self._on_death()
-        if self._deaths >= self._max_deaths:
+        self.budget.reap(self.study, self._watch)
+        if self._deaths >= self.budget.max_failed_trials:
             raise WorkerError(
                 f"{self._deaths} workers died one after the other, the last one {worker.how()}. "
                 "Look above for what it printed; search(n_workers=1) runs in this process."
@@ -139,28 +144,21 @@ class _Worker:
 
     def __init__(self, payload: bytes, number: int, n_workers: int, folder: Path) -> None:
         self._report = folder / f"{number}-{time.monotonic_ns()}"
-        self._mark = _mark_of(self._report)
+        code = _BOOT.format(path=sys.path, report=str(self._report))
         self._process = subprocess.Popen(
-            [sys.executable, "-X", "faulthandler", "-c", _BOOT.format(path=sys.path)],
+            [sys.executable, "-X", "faulthandler", "-c", code],
             stdin=subprocess.PIPE,
             env=_QUIET | os.environ | _UNBUFFERED | environment(number, n_workers, os.environ),
         )
         self.pid = self._process.pid
-        start = str(self._report).encode()
+        self._pipe: Any = self._process.stdin
         # From a thread: a large payload fills the pipe long before the new process reads it.
-        threading.Thread(target=self._send, args=(start, payload), daemon=True).start()
+        threading.Thread(target=self._send, args=(payload,), daemon=True).start()
 
-    def _send(self, *messages: bytes) -> None:
-        try:
-            for message in messages:
-                self._pipe.write(len(message).to_bytes(8, "big") + message)
+    def _send(self, payload: bytes) -> None:
+        with suppress(BrokenPipeError):  # it died, which its exit code tells
+            self._pipe.write(len(payload).to_bytes(8, "big") + payload)
             self._pipe.flush()
-        except BrokenPipeError:
-            return  # it died, which its exit code tells
-
-    @property
-    def _pipe(self) -> Any:
-        return self._process.stdin
 
     def has_ended(self) -> bool:
         """Whether the process is gone."""
@@ -194,12 +192,12 @@ class _Worker:
         """Make the file that tells the worker who sends the signal, and send it SIGTERM."""
         if self._process.poll() is None:
             with suppress(OSError):  # as where the disk is full: the worker then counts as killed
-                _word_of(self._report).touch()
+                self._report.with_suffix(_STOP).touch()
             self._process.terminate()
 
     def is_saving(self) -> bool:
         """Whether it is alive, and saves what it trained."""
-        return self._mark.exists() and not self.has_ended()
+        return self._report.with_suffix(_SAVING).exists() and not self.has_ended()
 
     def kill(self) -> None:
         """End it for good, and leave no zombie."""
@@ -249,16 +247,6 @@ def _wait_for_saves(workers: list[_Worker], last: float) -> None:
             time.sleep(_LOOK)
 
 
-def _mark_of(report: Path) -> Path:
-    """Return the file that is there while the worker of a report saves what it trained."""
-    return report.with_suffix(".saving")
-
-
-def _word_of(report: Path) -> Path:
-    """Return the file that a parent makes before it asks the worker of a report to stop."""
-    return report.with_suffix(".stop")
-
-
 def _raised(report: Path, pid: int) -> BaseException:
     """Return the error of a worker with the traceback that it had there."""
     try:
@@ -275,15 +263,20 @@ def _raised(report: Path, pid: int) -> BaseException:
     return raised
 
 
-def main() -> None:
-    """Be a worker process: read a Job from standard input and work on it."""
-    parent = _Parent()
+def main(report_at: str) -> None:
+    """Be a worker process: read a Job from standard input and work on it.
+
+    Args:
+        report_at: Where the parent looks for this worker's error.
+    """
+    report = Path(report_at)
+    parent = _Parent(report)
     # SIGTERM may come twice, from the parent and from a cluster that ends the whole job: neither
     # interrupts at once.
     with _signals.listening("", (signal.SIGTERM,), escalates=False, is_meant=parent.asks):
-        report = parent.introduce()
-        _signals.show_by(_mark_of(report))
-        payload = Payload(parent.receive())
+        _signals.show_by(report.with_suffix(_SAVING))
+        read = sys.stdin.buffer.read
+        payload = Payload(read(int.from_bytes(read(8), "big")))
         threading.Thread(target=parent.die_with, daemon=True).start()
         try:
             with shown_once(first_in(report.parent)):
@@ -301,38 +294,25 @@ def main() -> None:
 
 
 class _Parent:
-    """Read what the process that started this one sends through standard input."""
+    """Tell what the process that started this one wants, and whether it is still there."""
 
-    def __init__(self) -> None:
-        self._pipe = sys.stdin.buffer
-        self._report: Path | None = None
+    def __init__(self, report: Path) -> None:
+        self._word = report.with_suffix(_STOP)
         self._is_gone = threading.Event()
-
-    def introduce(self) -> Path:
-        """Return the path where the parent looks for this worker's error."""
-        self._report = Path(self.receive().decode())
-        return self._report
-
-    def receive(self) -> bytes:
-        """Return the next message."""
-        return self._pipe.read(int.from_bytes(self._pipe.read(8), "big"))
 
     def asks(self) -> bool:
         """Whether the parent asked us to stop, or is gone; else a signal was meant for us alone."""
         until = time.monotonic() + _WORD
-        while not (self._is_gone.is_set() or self._has_said_so()):
+        while not (self._is_gone.is_set() or self._word.exists()):
             if time.monotonic() > until:
                 return False
             time.sleep(_LOOK)
         return True
 
-    def _has_said_so(self) -> bool:
-        return self._report is not None and _word_of(self._report).exists()
-
     def die_with(self) -> None:
         """End this process when the parent is gone: its end of the pipe closes with it."""
         # The raw descriptor: a thread that waits in a buffered read makes Python abort at its end.
-        os.read(self._pipe.fileno(), 1)
+        os.read(sys.stdin.fileno(), 1)
         self._is_gone.set()
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(_PATIENCE)

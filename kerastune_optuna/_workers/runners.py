@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import io
 import marshal
 import types
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent import futures
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +18,7 @@ from kerastune_optuna._data import pack_fit
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, WorkerError
 from kerastune_optuna._scratch import scratch, sweep
 from kerastune_optuna._study import Watch, finished
-from kerastune_optuna._workers.loop import (
-    Job,
-    Payload,
-    run_trials,
-    work_on,
-)
+from kerastune_optuna._workers.loop import Job, Payload, run_trials, work_on
 from kerastune_optuna._workers.processes import LocalWorkers
 
 if TYPE_CHECKING:
@@ -46,7 +40,7 @@ class Crew:
         ArgumentError: Keras cannot train in that executor.
     """
 
-    def __init__(self, n_workers: int, executor: concurrent.futures.Executor | None) -> None:
+    def __init__(self, n_workers: int, executor: futures.Executor | None) -> None:
         _check.integer("n_workers", n_workers, least=1, instead="Pass 1 or more workers.")
         _check_executor(executor)
         self.n_workers = n_workers
@@ -89,18 +83,13 @@ class Crew:
             recipe = job.opened_recipe(study, job.recipe.fit)
             run_trials(study, recipe, job.budget, progress.trial)
         elif self._executor is None:
-            watch = Watch()
-            job.budget.reap(study, watch)
-            with _array_folder(folder) as arrays:
-                LocalWorkers(
-                    _pickled(job, arrays),
-                    self.n_workers,
-                    max_deaths=job.budget.max_failed_trials,
-                    n_finished=lambda: len(finished(study)),
-                    on_death=lambda: job.budget.reap(study, watch),
-                ).run(progress.catch_up)
+            folder.mkdir(parents=True, exist_ok=True)
+            with scratch(folder) as arrays:
+                payload = _pickled(job, arrays)
+                LocalWorkers(study, job.budget, payload, self.n_workers).run(progress.catch_up)
         else:
-            tasks = _submit(self._executor, _pickled(job, None), self.n_workers)
+            submit, pickled = self._executor.submit, _pickled(job, None)
+            tasks = {submit(work_on, Payload(pickled), number) for number in range(self.n_workers)}
 
             def tick() -> None:
                 progress.catch_up()
@@ -116,14 +105,6 @@ class Crew:
         progress.catch_up()
 
 
-@contextmanager
-def _array_folder(folder: Path) -> Iterator[Path]:
-    """Give a folder for arrays, and delete it when the search ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with scratch(folder) as arrays:
-        yield arrays
-
-
 def _pickled(job: Job, arrays: Path | None) -> bytes:
     """Return the job for other processes, its data packed.
 
@@ -131,12 +112,12 @@ def _pickled(job: Job, arrays: Path | None) -> bytes:
         ArgumentError: Names the argument that cannot travel.
     """
     recipe = dataclasses.replace(job.recipe, fit=pack_fit(job.recipe.fit, arrays))
-    job = dataclasses.replace(job, recipe=recipe)
+    job, file = dataclasses.replace(job, recipe=recipe), io.BytesIO()
     try:
-        payload = _dumps(job)
+        _Pickler(file).dump(job)
     except Exception as error:  # the user's objects may refuse in any way
         raise _culprit(job, error) from error
-    return payload
+    return file.getvalue()
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # which has no types
@@ -145,12 +126,6 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # which has no types
     dispatch_table = cloudpickle.Pickler.dispatch_table.new_child(
         {types.CodeType: lambda code: (marshal.loads, (marshal.dumps(code),))}
     )
-
-
-def _dumps(job: Job) -> bytes:
-    file = io.BytesIO()
-    _Pickler(file).dump(job)
-    return file.getvalue()
 
 
 def _culprit(job: Job, error: Exception) -> ArgumentError:
@@ -183,13 +158,7 @@ def _can_be_pickled(value: object) -> bool:
     return True
 
 
-def _submit(
-    executor: concurrent.futures.Executor, payload: bytes, n_workers: int
-) -> set[concurrent.futures.Future[None]]:
-    return {executor.submit(work_on, Payload(payload), number) for number in range(n_workers)}
-
-
-def _wait_for(tasks: set[concurrent.futures.Future[None]], tick: Callable[[], None]) -> None:
+def _wait_for(tasks: set[futures.Future[None]], tick: Callable[[], None]) -> None:
     """Wait for the tasks of a search, calling `tick` now and then.
 
     Raises:
@@ -197,19 +166,15 @@ def _wait_for(tasks: set[concurrent.futures.Future[None]], tick: Callable[[], No
         Exception: What a worker raised.
     """
     running = tasks
-    while running and not _signals.requested():
-        done, running = concurrent.futures.wait(running, _POLL, concurrent.futures.FIRST_COMPLETED)
-        tick()
-        for task in done:
-            _result(task)
-
-
-def _result(future: concurrent.futures.Future[None]) -> None:
     try:
-        future.result()
+        while running and not _signals.requested():
+            done, running = futures.wait(running, _POLL, futures.FIRST_COMPLETED)
+            tick()
+            for task in done:
+                task.result()
     except Exception as error:  # what a worker raised goes on as it is
         # Dask's own error for a task whose workers died too often has no public base class.
-        lost = isinstance(error, concurrent.futures.BrokenExecutor)
+        lost = isinstance(error, futures.BrokenExecutor)
         if not lost and type(error).__name__ != "KilledWorker":
             raise
         raise WorkerError(
@@ -226,12 +191,12 @@ def _check_executor(executor: object) -> None:
     """
     if executor is None:
         return
-    if not isinstance(executor, concurrent.futures.Executor):
+    if not isinstance(executor, futures.Executor):
         raise ArgumentTypeError(
             f"executor={executor!r} is no concurrent.futures.Executor. Pass one, like "
             "client.get_executor(pure=False) of a Dask client."
         )
-    if isinstance(executor, concurrent.futures.ThreadPoolExecutor):
+    if isinstance(executor, futures.ThreadPoolExecutor):
         raise ArgumentError(
             "executor= is a ThreadPoolExecutor, whose threads would share Keras's seeds. Pass "
             "n_workers= without executor= for processes of this machine."

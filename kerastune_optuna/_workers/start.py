@@ -9,7 +9,7 @@ from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError
@@ -41,13 +41,10 @@ class Start:
 
     def lay_out(self, study: optuna.Study) -> None:
         """Let the configurations go first in a study that nobody has searched."""
-        if all(map(_waits, study.get_trials(deepcopy=False))):
+        trials = study.get_trials(deepcopy=False)
+        if all(trial.state is TrialState.WAITING for trial in trials):
             for params in self.first:
                 enqueue(study, params)
-
-
-def _waits(trial: FrozenTrial) -> bool:
-    return trial.state is optuna.trial.TrialState.WAITING
 
 
 def start_of(given: Any, recipe: Recipe) -> Start:

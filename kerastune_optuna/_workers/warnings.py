@@ -14,7 +14,7 @@ _TENSORFLOW = logging.getLogger("tensorflow")
 
 
 @contextmanager
-def shown_once(is_first: Callable[[str], bool] | None = None) -> Iterator[None]:
+def shown_once(is_first: Callable[[str], bool] = lambda text: True) -> Iterator[None]:
     """Show no warning a second time while the block runs.
 
     Python forgets what it has shown whenever any library touches the filters, which Keras, Optuna
@@ -22,17 +22,19 @@ def shown_once(is_first: Callable[[str], bool] | None = None) -> Iterator[None]:
     not shown at all: each trial has a model of its own, whose functions must be traced.
 
     Args:
-        is_first: Whether a warning, told by its place and text, is new. Default: to this process.
+        is_first: Whether a warning, told by its place and text, is new to other processes too.
     """
-    is_new = is_first or _first_here()
+    seen: set[str] = set()
     show, is_over = warnings.showwarning, False
 
     def show_first(
         message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None
     ) -> None:
+        text = f"{filename}:{lineno}: {category.__name__}: {message}"
         # A search in another thread that began later may put this function back when it ends.
-        if is_over or is_new(f"{filename}:{lineno}: {category.__name__}: {message}"):
+        if is_over or (text not in seen and is_first(text)):
             show(message, category, filename, lineno, file, line)
+        seen.add(text)
 
     warnings.showwarning = show_first
     _TENSORFLOW.addFilter(_says_something)
@@ -46,18 +48,6 @@ def shown_once(is_first: Callable[[str], bool] | None = None) -> Iterator[None]:
 
 def _says_something(record: logging.LogRecord) -> bool:
     return "triggered tf.function retracing" not in record.getMessage()
-
-
-def _first_here() -> Callable[[str], bool]:
-    """Return a function that says whether a text is new to this process, from now on."""
-    seen: set[str] = set()
-
-    def is_first(key: str) -> bool:
-        is_new = key not in seen
-        seen.add(key)
-        return is_new
-
-    return is_first
 
 
 def first_in(folder: Path) -> Callable[[str], bool]:

@@ -15,7 +15,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from kerastune_optuna import _signals
-from kerastune_optuna._rerun.executions import Executions
+from kerastune_optuna._rerun.executions import LaidOut, key_of
 from kerastune_optuna._search.slots import Budget
 from kerastune_optuna._search.stopping import Deadline, Ending
 from kerastune_optuna._storage.database import connect
@@ -393,6 +393,7 @@ def test_an_execution_whose_claim_lapsed_is_run(monkeypatch):
     monkeypatch.setattr(heartbeat, "_LOOK_SECONDS", 0.1)
     study = optuna.create_study()
     lay_out(study, None, {f"{CLAIM}of-a-dead-worker": []}, {CONFIRMS: 7, "seed": 1})
-    trial = Executions(1, None, 10, asked=frozenset({(7, 1)})).claim(study, Watch())
+    budget = LaidOut(1, None, 10, key=key_of, keys=frozenset({(7, 1)}))
+    trial = budget.claim(study, Watch())
     assert trial.user_attrs == {CONFIRMS: 7, "seed": 1, RETRY_OF: 0, WORKER: signature()}
     leave(study, trial._trial_id)

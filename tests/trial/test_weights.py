@@ -221,7 +221,7 @@ def test_of_equal_values_the_earlier_trial_keeps_its_weights(search, make_tuner)
     assert tuner.best_trial.number == 1
     assert len(kept(tuner)) == 1
     # The trial that began first ends last, with the same value: it leads from now on.
-    recipe = tuner._recipe(NO_DATA, [])
+    recipe = tuner._recipe("search()", NO_DATA, [])
     assert enters_best(tuner.study, 0, [tuner.best_value], recipe)
     assert not enters_best(tuner.study, 3, [tuner.best_value], recipe)
 
@@ -258,7 +258,7 @@ def test_who_ends_while_others_are_outranked_keeps_its_weights(search, make_tune
         tuner.study.tell(late, 2.0)
 
     storage.between = end
-    recipe = tuner._recipe(NO_DATA, [])
+    recipe = tuner._recipe("search()", NO_DATA, [])
     discard_outranked(tuner.study, recipe.store, lambda: keepers(tuner.study, recipe))
     assert kept(tuner) == ids
 
@@ -268,7 +268,7 @@ def test_a_repeat_takes_no_place_among_the_best(make_tuner):
     tuner = make_tuner(direction="maximize", keep_best=2)
     for attrs in ({}, {"repeat_of": 0}):
         tuner.study.add_trial(optuna.trial.create_trial(value=0.9, user_attrs=attrs))
-    assert enters_best(tuner.study, 2, [0.5], tuner._recipe(NO_DATA, []))
+    assert enters_best(tuner.study, 2, [0.5], tuner._recipe("search()", NO_DATA, []))
 
 
 def test_a_store_that_cannot_be_written_is_known_before_training(search, make_tuner, tmp_path):
