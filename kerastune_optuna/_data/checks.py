@@ -29,6 +29,18 @@ class GeneratorFunction:
         yield from self.function()
 
 
+@dataclasses.dataclass(frozen=True)
+class Parcel:
+    """Stand for data in another process: what makes it there, and from what."""
+
+    function: Callable[..., Any]
+    contents: tuple[Any, ...]
+
+    def open(self) -> Any:
+        """Make the data."""
+        return self.function(*self.contents)
+
+
 class HeldBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
     """Hold the validation batches of a generator, which would give each epoch other batches."""
 
@@ -100,17 +112,12 @@ def open_validation(source: Any, steps: int | None) -> Any:
 
 def open_parcel(source: Any) -> Any:
     """Return what was packed for another process; anything else as it is."""
-    return source.open() if is_parcel(source) else source
+    return source.open() if isinstance(source, Parcel) else source
 
 
 def begun(data: Any) -> Any:
     """Return the data for one training: of a GeneratorFunction a new generator."""
     return iter(data) if isinstance(data, GeneratorFunction) else data
-
-
-def is_parcel(source: Any) -> bool:
-    """Whether the data was packed for another process."""
-    return dataclasses.is_dataclass(source) and hasattr(source, "open")
 
 
 def check_training_data(x: Any, y: Any, steps_per_epoch: int | None) -> None:
