@@ -159,7 +159,9 @@ def check_tuner(tuner: Any) -> None:
     ending = Ending(tuner.terminator, tuner.train_repeats, tuner.stop_at)
     ending.check(are_several=objectives.are_several)
     check_warm_start(tuner.warm_start, are_several=objectives.are_several)
-    _check_seed(tuner.seed)
+    if tuner.seed is not None:
+        instead = "Pass a whole number from 0, or None for seeds that are drawn."
+        _check.integer("seed", tuner.seed, least=0, instead=instead)
     _check_directory(tuner.directory)
     opening.check_name(tuner.study_name)
     database.check_storage(tuner.storage)
@@ -240,13 +242,6 @@ def _check_for_several(tuner: Any) -> None:
             "'tpe', 'gp', 'random', 'qmc' or 'grid', optuna.samplers.NSGAIISampler(), or None for "
             "TPE."
         )
-
-
-def _check_seed(seed: object) -> None:
-    if seed is None:
-        return
-    instead = "Pass a whole number from 0, or None for seeds that are drawn."
-    _check.integer("seed", seed, least=0, instead=instead)
 
 
 def _check_directory(directory: object) -> None:
