@@ -39,7 +39,6 @@ _OWNED = {*DATA, "verbose"}
 # What search() takes by name, and hands to Model.fit in its own way.
 _OURS = {*_OWNED, "epochs", "callbacks", "validation_split", "steps_per_execution"}
 _SIZES = {"batch_size": "x", "validation_batch_size": "validation_data"}
-VERBOSITIES = ("auto", 0, 1, 2)
 Fold: TypeAlias = tuple[NDArray[Any], NDArray[Any]]  # rows to train on, and to validate with
 # The last sentence of the error for a builder that returns data beside its model.
 _PREPARED = (
