@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 from optuna.samplers import CmaEsSampler
@@ -28,36 +28,6 @@ from kerastune_optuna._study import (
     opening,
     parse_objectives,
 )
-
-
-class Arguments(Protocol):
-    """Describe a tuner by the arguments that it was given."""
-
-    build_model: Any
-    objective: Any
-    direction: Any
-    n_trials: Any
-    timeout: Any
-    sampler: Any
-    pruner: Any
-    terminator: Any
-    stop_at: Any
-    train_repeats: Any
-    warm_start: Any
-    seed: Any
-    directory: Any
-    study_name: Any
-    storage: Any
-    artifact_store: Any
-    executions_per_trial: Any
-    keep_best: Any
-    max_params: Any
-    max_seconds_per_trial: Any
-    constraints: Any
-    max_failed_trials: Any
-    backup_every: Any
-    overwrite: Any
-
 
 _BUILDER = "Pass from_keras_tuner(build) or from_keras_tuner(hypermodel) as build_model."
 _OWN_SPACE = (
@@ -168,8 +138,11 @@ def absent(tuner: object, name: str) -> Any:
     return object.__getattribute__(tuner, name)
 
 
-def check_tuner(tuner: Arguments) -> None:
+def check_tuner(tuner: Any) -> None:
     """Refuse arguments of the tuner that cannot work.
+
+    Args:
+        tuner: An OptunaTuner, which has each argument as an attribute.
 
     Raises:
         ArgumentError: One line: what came, why it cannot work, what to pass.
@@ -186,7 +159,9 @@ def check_tuner(tuner: Arguments) -> None:
     ending = Ending(tuner.terminator, tuner.train_repeats, tuner.stop_at)
     ending.check(are_several=objectives.are_several)
     check_warm_start(tuner.warm_start, are_several=objectives.are_several)
-    _check_seed(tuner.seed)
+    if tuner.seed is not None:
+        instead = "Pass a whole number from 0, or None for seeds that are drawn."
+        _check.integer("seed", tuner.seed, least=0, instead=instead)
     _check_directory(tuner.directory)
     opening.check_name(tuner.study_name)
     database.check_storage(tuner.storage)
@@ -253,7 +228,7 @@ def _check_builder(build_model: object) -> None:
         return  # a builtin without a signature
 
 
-def _check_for_several(tuner: Arguments) -> None:
+def _check_for_several(tuner: Any) -> None:
     """Refuse what cannot work where there are several objectives."""
     if tuner.keep_best is not None and tuner.keep_best > 1:
         raise ArgumentError(
@@ -267,13 +242,6 @@ def _check_for_several(tuner: Arguments) -> None:
             "'tpe', 'gp', 'random', 'qmc' or 'grid', optuna.samplers.NSGAIISampler(), or None for "
             "TPE."
         )
-
-
-def _check_seed(seed: object) -> None:
-    if seed is None:
-        return
-    instead = "Pass a whole number from 0, or None for seeds that are drawn."
-    _check.integer("seed", seed, least=0, instead=instead)
 
 
 def _check_directory(directory: object) -> None:
@@ -292,7 +260,7 @@ def _check_store(store: object) -> None:
         )
 
 
-def budget_of(given: Arguments, n_trials: int | None, timeout: float | None) -> Budget:
+def budget_of(given: Any, n_trials: int | None, timeout: float | None) -> Budget:
     """Return when a search ends: by the limits of this call, else by the limits of its tuner.
 
     Raises:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import CodeType, FunctionType
 from typing import Any
 
-_PLAIN = (str, bytes, int, float, complex, type(None))
+_PLAIN = (str, bytes, bool, int, float, complex, type(None))
 _CODE = "the code of "
 _MOST = 256  # entries: a longer container holds data, and is not searched for layers
 _CHANGING = {"append", "clear", "extend", "insert", "pop", "remove", "setdefault", "update"}
@@ -67,10 +67,8 @@ def values(build_model: Callable[..., Any], seen: set[int] | None = None) -> Ite
     seen = set() if seen is None else seen
     seen.add(id(build_model))
     while (inner := getattr(build_model, "func", None)) is not None:
-        yield from (
-            *getattr(build_model, "args", ()),
-            *getattr(build_model, "keywords", {}).values(),
-        )
+        yield from getattr(build_model, "args", ())
+        yield from getattr(build_model, "keywords", {}).values()
         build_model = inner
     function = inspect.unwrap(build_model)
     own = getattr(function, "__self__", function)
@@ -121,7 +119,7 @@ def _is_plain(value: Any) -> bool:
         return all(map(_is_plain, [*value, *value.values()]))
     if isinstance(value, list | tuple):
         return all(map(_is_plain, value))
-    return type(value) in _PLAIN or isinstance(value, bool)
+    return type(value) in _PLAIN
 
 
 def _functions(code: Any) -> Iterator[FunctionType]:

@@ -7,7 +7,6 @@ from kerastune_optuna._data.checks import lacks_targets as lacks_targets
 from kerastune_optuna._data.digest import digest as digest
 from kerastune_optuna._data.fingerprint import describe as describe
 from kerastune_optuna._data.fingerprint import measure as measure
-from kerastune_optuna._data.fit import VERBOSITIES as VERBOSITIES
 from kerastune_optuna._data.fit import FitArguments as FitArguments
 from kerastune_optuna._data.fit import check_builders_arguments as check_builders_arguments
 from kerastune_optuna._data.fit import check_fit_arguments as check_fit_arguments

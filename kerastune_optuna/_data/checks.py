@@ -29,6 +29,18 @@ class GeneratorFunction:
         yield from self.function()
 
 
+@dataclasses.dataclass(frozen=True)
+class Parcel:
+    """Stand for data in another process: what makes it there, and from what."""
+
+    function: Callable[..., Any]
+    contents: tuple[Any, ...]
+
+    def open(self) -> Any:
+        """Make the data."""
+        return self.function(*self.contents)
+
+
 class HeldBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
     """Hold the validation batches of a generator, which would give each epoch other batches."""
 
@@ -100,7 +112,7 @@ def open_validation(source: Any, steps: int | None) -> Any:
 
 def open_parcel(source: Any) -> Any:
     """Return what was packed for another process; anything else as it is."""
-    return source.open() if is_parcel(source) else source
+    return source.open() if isinstance(source, Parcel) else source
 
 
 def begun(data: Any) -> Any:
@@ -108,12 +120,7 @@ def begun(data: Any) -> Any:
     return iter(data) if isinstance(data, GeneratorFunction) else data
 
 
-def is_parcel(source: Any) -> bool:
-    """Whether the data was packed for another process."""
-    return dataclasses.is_dataclass(source) and hasattr(source, "open")
-
-
-def check_training_data(x: Any, y: Any, steps_per_epoch: int | None) -> None:
+def check_training_data(x: Any, y: Any, weights: Any, steps_per_epoch: int | None) -> None:
     """Refuse training data on which no epoch could run.
 
     Raises:
@@ -125,14 +132,14 @@ def check_training_data(x: Any, y: Any, steps_per_epoch: int | None) -> None:
             "that returns it: without arguments, or of the trial."
         )
     _check_one("x", x, steps_per_epoch, "steps_per_epoch")
-    if y is None:
-        return
-    if makes_batches(x):
+    if not makes_batches(x):
+        _check_even("x", x, "y", y)
+        _check_even("x", x, "sample_weight", weights, "weights")
+    elif y is not None:
         raise ArgumentError(
             f"y was passed beside x of type {type(x).__name__}, whose batches hold the targets "
             "already. Leave y out."
         )
-    _check_even("x", x, "y", y)
 
 
 def check_validation_data(
@@ -196,7 +203,8 @@ def _size(data: Any) -> int:
     """Return the number of rows or batches; where it is unknown, tell only whether it is 0."""
     if hasattr(data, "cardinality"):
         size = _cardinality(data)
-        return size if size != _UNKNOWN or _has_a_batch(data) else 0
+        is_empty = size == _UNKNOWN and next(iter(data), None) is None
+        return 0 if is_empty else size
     rows = _rows(data)
     return _UNKNOWN if rows is None else rows
 
@@ -204,10 +212,6 @@ def _size(data: Any) -> int:
 def _cardinality(dataset: Any) -> int:
     size = dataset.cardinality  # a method, but a plain value if tf.distribute made the dataset
     return int(size() if callable(size) else size)
-
-
-def _has_a_batch(dataset: Any) -> bool:
-    return any(True for _ in itertools.islice(iter(dataset), 1))
 
 
 def _rows(data: Any) -> int | None:
@@ -252,11 +256,6 @@ def shape_of_a_batch(data: Any, batch_size: int) -> tuple[int, ...] | None:
     return (batch_size, *(int(size or 1) for size in shape[1:])) if shape else None
 
 
-def inputs_of_a_batch(data: Any, batch_size: int) -> Any:
-    """Return the inputs of the first batch."""
-    return keras.utils.unpack_x_y_sample_weight(a_batch(data, None, batch_size))[0]
-
-
 def a_batch(x: Any, y: Any = None, batch_size: int = 1) -> Any:
     """Return the first batch, as a training step gets it."""
     if not makes_batches(x):
@@ -274,11 +273,6 @@ def _rows_of_a_batch(dataset: Any) -> int:
     return 128
 
 
-def shuffles_itself(data: Any) -> bool:
-    """Whether Model.fit leaves the order of the batches to the data."""
-    return makes_batches(data) and not isinstance(data, keras.utils.PyDataset)
-
-
 def makes_batches(data: Any) -> bool:
     """Whether the data yields batches that hold the targets, as opposed to arrays."""
     return (
@@ -286,12 +280,6 @@ def makes_batches(data: Any) -> bool:
         or isinstance(data, keras.utils.PyDataset | GeneratorFunction)
         or any(kind.__name__ == "DataLoader" for kind in type(data).__mro__)
     )
-
-
-def check_weights(x: Any, weights: Any) -> None:
-    """Refuse sample weights that are more or fewer than the rows."""
-    if weights is not None and not makes_batches(x):
-        _check_even("x", x, "sample_weight", weights, "weights")
 
 
 def lacks_targets(x: Any, y: Any) -> bool:

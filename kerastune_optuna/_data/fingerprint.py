@@ -49,21 +49,21 @@ def describe(data: Any) -> str:
         return type(data).__name__
 
 
-def measure(data: Any, split: float | None = None) -> list[Any] | None:
+def measure(*data: Any, split: float | None = None) -> list[Any] | None:
     """Return what tells data from other data, whatever type holds it, in a form for JSON.
 
     For an array of numbers this is how many it has, and two sums that change only a little where
     its values change a little, as they do where the same data is computed again.
 
     Args:
-        data: What Model.fit takes, in a tuple where it is several arguments.
+        *data: What Model.fit takes.
         split: The share of the rows that Keras keeps for validation, if only these are measured.
 
     Returns:
         None where data cannot be read twice, as from generators, or differs each time, as after a
         shuffle().
     """
-    if is_loader(data) or any(map(is_loader, data if isinstance(data, tuple) else ())):
+    if any(map(is_loader, data)):
         return None
     try:
         kept = data if split is None else _tail(data, split)
@@ -72,7 +72,7 @@ def measure(data: Any, split: float | None = None) -> list[Any] | None:
         return None
 
 
-def _tail(data: Any, split: float) -> Any:
+def _tail(data: tuple[Any, ...], split: float) -> Any:
     """Return the rows of arrays that Keras keeps for validation: the last ones."""
 
     def rows(leaf: Any) -> Any:
@@ -81,16 +81,15 @@ def _tail(data: Any, split: float) -> Any:
     return keras.tree.map_structure(rows, data)
 
 
-def _arrays(data: Any) -> Iterator[Any]:
+def _arrays(data: tuple[Any, ...]) -> Iterator[Any]:
     """Yield the arrays in data; all batches of a small pipeline without chance as one array."""
-    parts = data if isinstance(data, tuple) else (data,)
-    for part in parts:
+    for part in keras.tree.flatten(data):
         if datasets.is_tf_dataset(part):
             yield from _read(part)
         elif makes_batches(part):
             raise TypeError(f"a {type(part).__name__} is not read")
-        else:
-            yield from (leaf for leaf in keras.tree.flatten(part) if leaf is not None)
+        elif part is not None:
+            yield part
 
 
 def _read(dataset: Any) -> Iterator[NDArray[Any]]:

@@ -13,18 +13,17 @@ from numpy.typing import NDArray
 from kerastune_optuna import _check
 from kerastune_optuna._backend import undisturbed
 from kerastune_optuna._data.checks import (
+    a_batch,
     begun,
     check_training_data,
     check_validation_data,
-    check_weights,
     count_batches,
-    inputs_of_a_batch,
     is_loader,
+    makes_batches,
     open_data,
     open_parcel,
     open_validation,
     shape_of_a_batch,
-    shuffles_itself,
     takes_trial,
 )
 from kerastune_optuna._data.datasets import Shuffling, for_trainings, is_tf_dataset
@@ -36,11 +35,10 @@ from kerastune_optuna._study import Objective, Objectives
 # The data, in the order in which functions make it.
 DATA = ("x", "y", "validation_data")
 # What search() alone decides on.
-_OWNED = {"x", "y", "validation_data", "verbose"}
+_OWNED = {*DATA, "verbose"}
 # What search() takes by name, and hands to Model.fit in its own way.
 _OURS = {*_OWNED, "epochs", "callbacks", "validation_split", "steps_per_execution"}
 _SIZES = {"batch_size": "x", "validation_batch_size": "validation_data"}
-VERBOSITIES = ("auto", 0, 1, 2)
 Fold: TypeAlias = tuple[NDArray[Any], NDArray[Any]]  # rows to train on, and to validate with
 # The last sentence of the error for a builder that returns data beside its model.
 _PREPARED = (
@@ -131,12 +129,12 @@ class FitArguments:
 
     def skip(self, epochs: int) -> None:
         """Let shuffles go on as after some epochs: each reading of a pipeline draws a new order."""
-        if "steps_per_epoch" in self.others:
-            return  # an epoch then goes on where the one before it ended
-        for data in (self.kept[name] for name in ("x",) if name in self.kept):
-            # Keras reads a pipeline of known length twice an epoch, the second time in vain.
-            for _ in range(epochs * (1 + (data.cardinality() >= 0))):
-                iter(data)
+        data = self.kept.get("x")
+        if data is None or "steps_per_epoch" in self.others:
+            return  # with steps_per_epoch=, an epoch goes on where the one before it ended
+        # Keras reads a pipeline of known length twice an epoch, the second time in vain.
+        for _ in range(epochs * (1 + (data.cardinality() >= 0))):
+            iter(data)
 
     def _rows(self, model: keras.Model) -> dict[str, int]:
         """Return which data are datasets of single rows, with the sizes of their batches."""
@@ -171,17 +169,17 @@ class FitArguments:
             None if is_loader(source) else source
             for source in (self.x, self.y, self.validation_data)
         )
+        given = self.others.get
         if not is_loader(self.x):
-            check_training_data(x, y, self.others.get("steps_per_epoch"))
-            check_weights(x, self.others.get("sample_weight"))
-        steps = self.others.get("validation_steps")
-        check_validation_data(validation, self.validation_split, steps, x)
+            check_training_data(x, y, given("sample_weight"), given("steps_per_epoch"))
+        check_validation_data(validation, self.validation_split, given("validation_steps"), x)
         return self
 
     def as_keywords(self) -> dict[str, Any]:
         """Return the keyword arguments for Model.fit."""
         # Keras 3.15 warns of its own default shuffle=True for each dataset that shuffles itself.
-        quiet = {"shuffle": False} if shuffles_itself(self.x) else {}
+        shuffles_itself = makes_batches(self.x) and not isinstance(self.x, keras.utils.PyDataset)
+        quiet = {"shuffle": False} if shuffles_itself else {}
         return {
             **quiet,
             "x": begun(self.x),
@@ -210,7 +208,8 @@ class FitArguments:
 
     def inputs_of_a_batch(self) -> Any:
         """Return the inputs of one batch: of the validation data where there is some, else of x."""
-        return inputs_of_a_batch(self._evaluated()[0], self._evaluation_size)
+        batch = a_batch(self._evaluated()[0], batch_size=self._evaluation_size)
+        return keras.utils.unpack_x_y_sample_weight(batch)[0]
 
     def specification(self) -> Any:
         """Return a symbolic batch of what a step gets; None where only reading the data tells."""

@@ -251,16 +251,13 @@ def of_fold(fit: FitArguments, number: int) -> FitArguments:
         )
     train, valid = fit.folds[number % len(fit.folds)]
     weights = fit.others.get("sample_weight")
-    parts = (fit.x, fit.y) if weights is None else (fit.x, fit.y, weights)
-    others = dict(fit.others)
-    if weights is not None:
-        others["sample_weight"] = pick(weights, train)
+    weighted = {} if weights is None else {"sample_weight": weights}
     return replace(
         fit,
         x=pick(fit.x, train),
         y=pick(fit.y, train),
-        validation_data=tuple(pick(part, valid) for part in parts),
-        others=others,
+        validation_data=pick((fit.x, fit.y, *weighted.values()), valid),
+        others={**fit.others, **pick(weighted, train)},
         kept={},
         folds=(),
     )

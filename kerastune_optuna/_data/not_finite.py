@@ -22,32 +22,24 @@ _MOST_BATCHES = 32  # that are read of data that makes batches, which may be slo
 _PARTS = ("inputs", "targets", "sample weights")  # of a batch
 
 
-def find(fit: FitArguments) -> str | None:
-    """Return where data is not finite, like "x holds NaN in column 'age'"; None where all is."""
-    return _first_fault(_faults(fit))
+def find(fit: FitArguments, *, in_batches: bool = True) -> str | None:
+    """Return where data is not finite, like "x holds NaN in column 'age'"; None where all is.
 
-
-def find_in_arrays(fit: FitArguments) -> str | None:
-    """Return what `find` returns, of arrays alone: no batches are made for it."""
-    return _first_fault(_faults_of_arrays(fit))
-
-
-def _first_fault(faults: Iterator[str]) -> str | None:
+    Args:
+        fit: The data.
+        in_batches: Whether batches are made, too, of data that is no array.
+    """
     try:
-        return next(faults, None)
+        return next(_faults(fit, in_batches), None)
     except Exception:  # the user's data may raise anything, and a trial must not fail for a hint
         return None
 
 
-def _faults_of_arrays(fit: FitArguments) -> Iterator[str]:
+def _faults(fit: FitArguments, in_batches: bool) -> Iterator[str]:
     for name, leaf in named_arrays(fit):
         if (fault := _fault(leaf)) is not None:
             yield f"{name} holds {fault}"
-
-
-def _faults(fit: FitArguments) -> Iterator[str]:
-    yield from _faults_of_arrays(fit)
-    for name in ("x", "validation_data"):
+    for name in ("x", "validation_data") if in_batches else ():
         if makes_batches(data := getattr(fit, name)):
             with undisturbed():
                 fault = _fault_of_batches(data)

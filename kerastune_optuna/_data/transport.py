@@ -10,55 +10,16 @@ from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from kerastune_optuna._data import datasets
-from kerastune_optuna._data.fit import FitArguments
+from kerastune_optuna._data.checks import Parcel, open_parcel
+from kerastune_optuna._data.fit import DATA, FitArguments
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._scratch import open_private
 
 _SMALL = 1 << 16  # bytes of an array below which a file of its own does not pay
 _PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 _LARGEST_GRAPH = 2**31 - 1  # bytes that a protocol buffer may have
-
-
-@dataclasses.dataclass(frozen=True)
-class ArrayFile:
-    """Stand for an array in a file that all workers of a machine map into their memory."""
-
-    path: str
-
-    def open(self) -> NDArray[Any]:
-        """Map the array."""
-        mapped: NDArray[Any] = np.load(self.path, mmap_mode="r")
-        return mapped
-
-
-@dataclasses.dataclass(frozen=True)
-class DatasetGraph:
-    """Stand for a tf.data.Dataset by its serialised graph."""
-
-    graph: bytes
-    element_spec: Any
-
-    def open(self) -> Any:
-        """Rebuild the dataset."""
-        return datasets.rebuild(self.graph, self.element_spec)
-
-
-@dataclasses.dataclass(frozen=True)
-class Nest:
-    """Stand for a tuple, list or dict in which something is packed."""
-
-    content: Any
-
-    def open(self) -> Any:
-        """Open what is inside."""
-        return keras.tree.map_structure(_open_leaf, self.content)
-
-
-def _open_leaf(leaf: Any) -> Any:
-    return leaf.open() if isinstance(leaf, ArrayFile) else leaf
 
 
 def pack_fit(fit: FitArguments, folder: Path | None) -> FitArguments:
@@ -72,14 +33,9 @@ def pack_fit(fit: FitArguments, folder: Path | None) -> FitArguments:
     Raises:
         ArgumentError: A dataset cannot travel.
     """
+    data = {name: pack(name, getattr(fit, name), folder) for name in DATA}
     others = {name: pack(name, value, folder) for name, value in fit.others.items()}
-    return dataclasses.replace(
-        fit,
-        x=pack("x", fit.x, folder),
-        y=pack("y", fit.y, folder),
-        validation_data=pack("validation_data", fit.validation_data, folder),
-        others=others,
-    )
+    return dataclasses.replace(fit, **data, others=others)
 
 
 def pack(name: str, data: Any, folder: Path | None) -> Any:
@@ -87,7 +43,8 @@ def pack(name: str, data: Any, folder: Path | None) -> Any:
     if datasets.is_tf_dataset(data):
         return _as_graph(name, data)
     if isinstance(data, tuple | list | Mapping):
-        return Nest(keras.tree.map_structure(lambda leaf: _pack_leaf(leaf, folder), data))
+        packed = keras.tree.map_structure(lambda leaf: _pack_leaf(leaf, folder), data)
+        return Parcel(keras.tree.map_structure, (open_parcel, packed))
     return _pack_leaf(data, folder)
 
 
@@ -100,7 +57,7 @@ def _pack_leaf(leaf: Any, folder: Path | None) -> Any:
     path = folder / f"{uuid.uuid4().hex}.npy"
     with open_private(path) as file:
         np.save(file, leaf)
-    return ArrayFile(str(path))
+    return Parcel(np.load, (str(path), "r"))  # all workers of a machine map it into their memory
 
 
 def _is_numbers(leaf: Any) -> bool:
@@ -112,7 +69,7 @@ def _is_numbers(leaf: Any) -> bool:
     return is_tensor and not hasattr(leaf, "row_splits") and leaf.dtype.name != "string"
 
 
-def _as_graph(name: str, dataset: Any) -> DatasetGraph:
+def _as_graph(name: str, dataset: Any) -> Parcel:
     import tensorflow as tf  # the data is TensorFlow's; other backends never come here
 
     try:
@@ -124,7 +81,7 @@ def _as_graph(name: str, dataset: Any) -> DatasetGraph:
         raise _cannot_travel(name, f"it holds {len(graph) / 1e9:.1f} GB of data in its graph")
     if used := _PYTHON_OPS.intersection(datasets.ops(datasets.parse(graph))):
         raise _cannot_travel(name, f"it calls Python through {', '.join(sorted(used))}")
-    return DatasetGraph(graph, dataset.element_spec)
+    return Parcel(datasets.rebuild, (graph, dataset.element_spec))
 
 
 def _cannot_travel(name: str, why: str) -> ArgumentError:

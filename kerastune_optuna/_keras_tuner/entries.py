@@ -95,16 +95,22 @@ def made(kind: str, name: str, conditions: Sequence[Condition], config: Mapping[
     Raises:
         ArgumentError: KerasTuner would refuse it, or Optuna could not draw it.
     """
-    distribution = ranges.from_config(kind, {**config, "name": name})
-    complete = {"Int": _of_int, "Float": _of_float, "Choice": _of_choice, "Boolean": _of_boolean}
-    whole = complete[kind](name, config, distribution) if kind in complete else dict(config)
-    return Entry(kind, name, tuple(conditions), whole, distribution)
+    distribution = ranges.from_config(kind, name, config)
+    if kind in ("Int", "Float"):
+        config = _of_range(int if kind == "Int" else float, config)
+    elif kind == "Boolean":
+        config = _of_boolean(name, config)
+    elif kind == "Choice" and isinstance(distribution, CategoricalDistribution):
+        config = _of_choice(name, list(distribution.choices), config)
+    return Entry(kind, name, tuple(conditions), config, distribution)
 
 
 def read(kind: str, written: Mapping[str, Any]) -> Entry:
     """Return the entry that get_config() wrote, ours or KerasTuner's."""
     config = {name: one for name, one in written.items() if name not in ("name", "conditions")}
-    return made(kind, written["name"], [_condition(one) for one in written["conditions"]], config)
+    parents = [one["config"] for one in written.get("conditions") or ()]
+    conditions = [Condition(one["name"], as_tuple(one["values"])) for one in parents]
+    return made(kind, written["name"], conditions, config)
 
 
 def taken(one: Any) -> Entry:
@@ -133,54 +139,33 @@ def _of_numbers(distribution: Any) -> dict[str, Any]:
     return {"default": distribution.low, **ends, "step": step, "sampling": sampling}
 
 
-def _of_int(name: str, config: Mapping[str, Any], distribution: BaseDistribution) -> dict[str, Any]:
-    step, sampling = config.get("step"), _sampling(config)
-    if step is None and sampling == "linear":
+def _of_range(number: type[int] | type[float], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of hp.Int or hp.Float, with those that were left out."""
+    low, step, default = number(config["min_value"]), config.get("step"), config.get("default")
+    sampling = str(config.get("sampling") or "linear").lower()
+    if number is int and step is None and sampling == "linear":
         step = 1
     return {
-        "default": config.get("default"),
-        "min_value": int(config["min_value"]),
-        "max_value": int(config["max_value"]),
-        "step": None if step is None else int(step),
+        "default": low if number is float and default is None else default,
+        "min_value": low,
+        "max_value": number(config["max_value"]),
+        "step": None if step is None else number(step),
         "sampling": sampling,
     }
 
 
-def _of_float(
-    name: str, config: Mapping[str, Any], distribution: BaseDistribution
-) -> dict[str, Any]:
-    step, low, default = config.get("step"), float(config["min_value"]), config.get("default")
-    return {
-        "default": low if default is None else default,
-        "min_value": low,
-        "max_value": float(config["max_value"]),
-        "step": None if step is None else float(step),
-        "sampling": _sampling(config),
-    }
-
-
-def _sampling(config: Mapping[str, Any]) -> str:
-    return str(config.get("sampling") or "linear").lower()
-
-
-def _of_choice(
-    name: str, config: Mapping[str, Any], distribution: BaseDistribution
-) -> dict[str, Any]:
-    assert isinstance(distribution, CategoricalDistribution)
-    values, default = list(distribution.choices), config.get("default")
+def _of_choice(name: str, values: list[Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    default, ordered = config.get("default"), config.get("ordered")
     is_numeric = isinstance(values[0], int | float)
-    if default is not None:
-        default = _as_choice(name, default, values)
-    if config.get("ordered") and not is_numeric:
+    if ordered and not is_numeric:
         raise ArgumentError(
             f"hp.Choice({name!r}) has ordered=True, and {values[0]!r} is no number. Leave "
             "ordered= out, or pass False."
         )
-    ordered = is_numeric if config.get("ordered") is None else config["ordered"]
     return {
-        "default": values[0] if default is None else default,
+        "default": values[0] if default is None else _as_choice(name, default, values),
         "values": values,
-        "ordered": ordered,
+        "ordered": is_numeric if ordered is None else ordered,
     }
 
 
@@ -196,17 +181,10 @@ def _as_choice(name: str, default: Any, values: Sequence[Any]) -> Any:
     return default
 
 
-def _of_boolean(
-    name: str, config: Mapping[str, Any], distribution: BaseDistribution
-) -> dict[str, Any]:
+def _of_boolean(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     default = config.get("default", False)
     if default not in (True, False):
         raise ArgumentError(
             f"hp.Boolean({name!r}) has default={default!r}. Pass True or False, or leave it out."
         )
     return {"default": default}
-
-
-def _condition(written: Mapping[str, Any]) -> Condition:
-    config = written["config"]
-    return Condition(config["name"], as_tuple(config["values"]))

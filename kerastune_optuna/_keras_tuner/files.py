@@ -139,17 +139,11 @@ def _object(path: Path, what: str, notes: Notes) -> dict[str, Any] | None:
         if not isinstance(content, dict):
             raise ValueError(f"it holds a {type(content).__name__} and no object")
     except (OSError, ValueError) as error:
-        notes.add(
-            _name(path),
-            f"{str(path)!r} cannot be read: {error}. KerasTuner may have died "
-            f"while it wrote it: {what}.",
-        )
+        name = path.parent.name if path.name == "trial.json" else path.name
+        text = f"{str(path)!r} cannot be read: {error}. KerasTuner may have died while it wrote it"
+        notes.add(name, f"{text}: {what}.")
         return None
     return content
-
-
-def _name(path: Path) -> str:
-    return path.name if path.name == "oracle.json" else path.parent.name
 
 
 def _trial(path: Path, notes: Notes) -> Written | None:
@@ -159,8 +153,8 @@ def _trial(path: Path, notes: Notes) -> Written | None:
     if content is None:
         return None
     asked = content.get("hyperparameters")
-    space, values = map(asked.get, ("space", "values")) if _is_object(asked) else (None, None)
-    if not (isinstance(space, list) and _is_object(values)):
+    space, values = map(asked.get, ("space", "values")) if isinstance(asked, dict) else (None, None)
+    if not (isinstance(space, list) and isinstance(values, dict)):
         notes.add(name, "its 'hyperparameters' are missing or unreadable: the trial is left out.")
         return None
     score, step = content.get("score"), content.get("best_step")
@@ -196,12 +190,12 @@ def _status(content: Mapping[str, Any], name: str, notes: Notes) -> tuple[str, s
 
 def _metrics_of(content: Mapping[str, Any]) -> Any:
     written = content.get("metrics")
-    return written.get("metrics") if _is_object(written) else written
+    return written.get("metrics") if isinstance(written, dict) else written
 
 
 def _metrics(written: Any, name: str, notes: Notes) -> dict[str, Metric]:
     """Return the metrics, without values where they cannot be read."""
-    if not _is_object(written):
+    if not isinstance(written, dict):
         notes.add(name, "its 'metrics' are missing or unreadable: its score alone is known.")
         return {}
     found = {}
@@ -213,10 +207,6 @@ def _metrics(written: Any, name: str, notes: Notes) -> dict[str, Metric]:
             found[str(one)] = Metric(False, {})
             notes.add(name, f"its metric {one!r} cannot be read.")
     return found
-
-
-def _is_object(value: Any) -> TypeGuard[dict[str, Any]]:
-    return isinstance(value, dict)
 
 
 def _is_number(value: Any) -> TypeGuard[float]:

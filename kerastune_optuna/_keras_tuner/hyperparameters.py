@@ -44,8 +44,7 @@ class HyperParameters:
 
     def __init__(self, trial: BaseTrial | None = None, _first: FirstRanges | None = None) -> None:
         self._first = FirstRanges() if _first is None else _first
-        self._recorded = {} if trial is None else _recorded(trial)
-        self.values: dict[str, Any] = {name: one for name, (one, _) in self._recorded.items()}
+        self.values, self._recorded = ({}, {}) if trial is None else _recorded(trial)
         self._trial = trial
         self._scopes: list[str] = []
         self._conditions: list[Condition] = []
@@ -258,11 +257,8 @@ class HyperParameters:
         """What was asked so far, and what the trial has recorded, in the order of asking."""
         asked = list(self._entries.values())
         others = self._recorded.keys() - {one.name for one in asked}
-        return asked + [
-            entries.recorded(name, distribution)
-            for name, (_, distribution) in self._recorded.items()
-            if name in others
-        ]
+        recorded = self._recorded.items()
+        return asked + [entries.recorded(name, one) for name, one in recorded if name in others]
 
     def get_config(self) -> dict[str, Any]:
         """Return the space and the values, as KerasTuner writes them.
@@ -388,7 +384,7 @@ def _known(trial: BaseTrial, name: str) -> BaseDistribution | None:
     return next(spaces, None)
 
 
-def _recorded(trial: BaseTrial) -> dict[str, tuple[Any, BaseDistribution]]:
+def _recorded(trial: BaseTrial) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
     """Return what a trial was asked before: by build() where fit() asks now, or by a search."""
     values: dict[str, Any] = {}
     spaces: dict[str, BaseDistribution] = {}
@@ -396,4 +392,4 @@ def _recorded(trial: BaseTrial) -> dict[str, tuple[Any, BaseDistribution]]:
         space = trial.distributions[name]
         name = conditions.plain(name, values)
         values[name], spaces[name] = ranges.to_keras_tuner(value, space), space
-    return {name: (value, spaces[name]) for name, value in values.items()}
+    return values, spaces

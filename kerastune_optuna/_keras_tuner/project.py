@@ -14,9 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import StudyMismatchError
-from kerastune_optuna._keras_tuner import conditions as _conditions
-from kerastune_optuna._keras_tuner import files, goals, ranges
-from kerastune_optuna._keras_tuner.conditions import Condition
+from kerastune_optuna._keras_tuner import conditions, entries, files, goals, ranges
+from kerastune_optuna._keras_tuner.entries import Entry
 from kerastune_optuna._keras_tuner.files import Notes, Written
 from kerastune_optuna._study import Home, Objectives, adopt, opening, record
 
@@ -153,9 +152,10 @@ def _asked(
     seen = set()
     for one in trial.space:
         try:
-            name, space, conditions = _parsed(one)
+            entry = entries.read(one["class_name"], one["config"])
+            name, space = entry.name, entry.distribution
             is_asked = name in trial.values and name not in seen
-            if not is_asked or not all(each.is_met(trial.values) for each in conditions):
+            if not is_asked or not entry.is_active(trial.values):
                 continue
             value = ranges.to_optuna(trial.values[name], space)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -168,14 +168,7 @@ def _asked(
             notes.add(trial.folder.name, f"hyperparameters have no {key!r}: {_WITHOUT[key]}.")
         # A default of the builder may lie between the steps, where no search would find it again.
         if _check.allows(space, value):
-            yield _name_for(name, conditions, space, spaces), value, space
-
-
-def _parsed(one: Any) -> tuple[str, BaseDistribution, list[Condition]]:
-    """Return name, distribution and conditions of a hyperparameter as the file has them."""
-    config = one["config"]
-    conditions = [_condition(condition) for condition in config.get("conditions") or ()]
-    return config["name"], ranges.from_config(one["class_name"], config), conditions
+            yield _name_for(entry, spaces), value, space
 
 
 def _lacking(one: Mapping[str, Any]) -> Iterator[str]:
@@ -184,19 +177,10 @@ def _lacking(one: Mapping[str, Any]) -> Iterator[str]:
     return (key for key in _WITHOUT if key not in one["config"] and (key != "step" or has_steps))
 
 
-def _condition(written: Mapping[str, Any]) -> Condition:
-    config = written["config"]
-    return Condition(config["name"], _conditions.as_tuple(config["values"]))
-
-
-def _name_for(
-    name: str,
-    conditions: Sequence[Condition],
-    space: BaseDistribution,
-    spaces: dict[str, BaseDistribution],
-) -> str:
+def _name_for(entry: Entry, spaces: dict[str, BaseDistribution]) -> str:
     """Return the name under which HyperParameters asks a trial for the same."""
-    for one in _conditions.names(name, conditions):
+    name, space = entry.name, entry.distribution
+    for one in conditions.names(name, entry.conditions):
         if _check.fits(space, spaces.setdefault(one, space)):
             return one
     raise StudyMismatchError(

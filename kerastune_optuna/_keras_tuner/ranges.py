@@ -26,7 +26,7 @@ _KINDS = (bool, int, float, str)  # the types that KerasTuner allows in hp.Choic
 
 
 def int_range(
-    name: str, low: float, high: float, step: float | None = None, sampling: str | None = "linear"
+    name: str, low: float, high: float, step: float | None, sampling: str | None
 ) -> BaseDistribution:
     """Return the distribution of hp.Int."""
     low, high = _whole(name, "min_value", low), _whole(name, "max_value", high)
@@ -42,7 +42,7 @@ def int_range(
 
 
 def float_range(
-    name: str, low: float, high: float, step: float | None = None, sampling: str | None = "linear"
+    name: str, low: float, high: float, step: float | None, sampling: str | None
 ) -> BaseDistribution:
     """Return the distribution of hp.Float."""
     low, high = float(low), float(high)
@@ -58,16 +58,15 @@ def float_range(
     return FloatDistribution(low, float(last), step=step)
 
 
-def ten_values(low: float, high: float, sampling: str | None, default: float) -> tuple[float, ...]:
+def ten_values(low: float, high: float, sampling: str, default: float) -> tuple[float, ...]:
     """Return the values that KerasTuner's grid tries of an hp.Float without a step.
 
     They are its default and ten from even parts of the range, by KerasTuner's own arithmetic.
     """
-    kind, parts = (sampling or "linear").lower(), [part * 0.1 + 0.05 for part in range(10)]
-    low, high = float(low), float(high)
-    if kind == "linear":
+    parts = [part * 0.1 + 0.05 for part in range(10)]
+    if sampling == "linear":
         ten = [part * (high - low) + low for part in parts]
-    elif kind == "log":
+    elif sampling == "log":
         ten = [low * math.pow(high / low, part) for part in parts]
     else:
         ten = [high + low - low * math.pow(high / low, 1 - part) for part in parts]
@@ -95,11 +94,6 @@ def _check_kinds(name: str, values: Sequence[Any]) -> None:
         )
 
 
-def boolean() -> BaseDistribution:
-    """Return the distribution of hp.Boolean."""
-    return CategoricalDistribution([True, False])
-
-
 def fixed(name: str, value: Any) -> BaseDistribution:
     """Return the distribution of hp.Fixed: samplers leave alone what has one choice."""
     if not isinstance(value, _KINDS):
@@ -110,21 +104,22 @@ def fixed(name: str, value: Any) -> BaseDistribution:
     return CategoricalDistribution([value])
 
 
-def from_config(kind: str, config: Mapping[str, Any]) -> BaseDistribution:
+def from_config(kind: str, name: str, config: Mapping[str, Any]) -> BaseDistribution:
     """Return the distribution of a hyperparameter as KerasTuner's files describe it.
 
     Raises:
         ArgumentError: It is of a kind that KerasTuner's HyperParameters do not have.
     """
-    name = config["name"]
     if kind in ("Int", "Float"):
         make = int_range if kind == "Int" else float_range
         low, high = config["min_value"], config["max_value"]
         return make(name, low, high, config.get("step"), config.get("sampling"))
     if kind == "Choice":
         return choice(name, config["values"])
+    if kind == "Boolean":
+        return CategoricalDistribution([True, False])
     _check.one_of(f"class_name of {name!r}", kind, ("Boolean", "Fixed"))
-    return boolean() if kind == "Boolean" else fixed(name, config["value"])
+    return fixed(name, config["value"])
 
 
 def to_keras_tuner(value: Any, distribution: BaseDistribution) -> Any:

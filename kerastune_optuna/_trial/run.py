@@ -196,7 +196,7 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
 
 def _warn_of_holes(fit: FitArguments) -> None:
     """Warn of data with NaN or infinity, which the loss may not show: relu makes 0 of NaN."""
-    if (where := not_finite.find_in_arrays(fit)) is not None:
+    if (where := not_finite.find(fit, in_batches=False)) is not None:
         _check.warn(f"{where}. Fill it or drop the rows, unless the model takes it.")
 
 

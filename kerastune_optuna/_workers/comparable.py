@@ -105,7 +105,7 @@ def _given(recipe: Recipe) -> dict[str, Any]:
         "epochs": int(fit.epochs),
         "batch_size": int(fit.others.get("batch_size") or 32),  # as Keras reads None
         "code": recipe.digests_with_data or None,
-        "training": measure((fit.x, fit.y, fit.others.get("sample_weight"))),
+        "training": measure(fit.x, fit.y, fit.others.get("sample_weight")),
         "validation": _validation(recipe),
     }
 
@@ -114,9 +114,9 @@ def _validation(recipe: Recipe) -> list[Any] | None:
     """Return what tells the validation rows from others, also where x and y hold them."""
     fit = recipe.fit
     if fit.folds:
-        return measure((fit.x, fit.y))
+        return measure(fit.x, fit.y)
     if fit.validation_split:
-        return measure((fit.x, fit.y), fit.validation_split)
+        return measure(fit.x, fit.y, split=fit.validation_split)
     return measure(fit.validation_data)
 
 

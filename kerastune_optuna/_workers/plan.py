@@ -14,7 +14,6 @@ from optuna.trial import TrialState
 from kerastune_optuna import _check, _signals, _source
 from kerastune_optuna._backend import Memory, keras_settings
 from kerastune_optuna._data import (
-    VERBOSITIES,
     FitArguments,
     check_kinds,
     check_training,
@@ -187,7 +186,7 @@ def prepared(
         ArgumentError: An argument cannot work.
     """
     check_steps(recipe.fit.steps_per_execution)
-    _check.one_of("verbose", verbose, VERBOSITIES)
+    _check.one_of("verbose", verbose, ("auto", 0, 1, 2))
     crew = Crew(n_workers, executor)
     if not crew.is_this_process:
         database.check_shared(home.storage_source)
