@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
+from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._storage import digest, upload
 from kerastune_optuna._study import record
+from kerastune_optuna._study.home import Home
 from kerastune_optuna._study.opening import quiet_optuna
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
-
-    from kerastune_optuna._study.home import Home
 
 
 def adopt(home: Home, trial: FrozenTrial, weights: Path | None) -> None:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from optuna.trial import TrialState
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._storage import gives_to_one
 from kerastune_optuna._study import record
 from kerastune_optuna._study.liveness import machine, sign
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.storages import BaseStorage
-    from optuna.trial import FrozenTrial
 
 _POLL = 0.05  # seconds between two looks at what the others saw
 _PATIENCE = 10.0  # seconds in which a worker that lives has written down what it saw

@@ -6,13 +6,12 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+from typing import Literal, TypeAlias, cast
+
+from optuna.trial import BaseTrial, FrozenTrial
 
 from kerastune_optuna._check import nearest, one_of
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, MetricNotFoundError
-
-if TYPE_CHECKING:
-    from optuna.trial import BaseTrial, FrozenTrial
 
 Direction: TypeAlias = Literal["minimize", "maximize"]
 DIRECTIONS = ("auto", "minimize", "maximize")

@@ -6,10 +6,11 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
@@ -17,10 +18,6 @@ from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, Study
 from kerastune_optuna._storage import MARK, WORKER
 from kerastune_optuna._study import record
 from kerastune_optuna._study.objectives import Objectives
-
-if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
-
 
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import optuna
+from optuna.storages import BaseStorage
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._study import record
-
-if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
 
 
 def make_part(study: optuna.Study, whole: str) -> None:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
+import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._storage import database
 from kerastune_optuna._study import record
-from kerastune_optuna._study.monitor import sign_of
-
-if TYPE_CHECKING:
-    import optuna
-
-    from kerastune_optuna._study.monitor import Objective
+from kerastune_optuna._study.monitor import Objective, sign_of
 
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial
 
 # User attrs of a trial; `_storage` has two more, by which a lost answer is known: MARK and WORKER.
 SEED = "seed"  # what a training starts from
