@@ -30,7 +30,7 @@ from kerastune_optuna._rerun.executions import (
 )
 from kerastune_optuna._search import Ending, asked
 from kerastune_optuna._storage import check_store
-from kerastune_optuna._study import Constraints, Home, make_part, opening, ranking, record
+from kerastune_optuna._study import Constraints, Home, beside, opening, ranking, record
 from kerastune_optuna._trial import Recipe, keeps, tidy
 from kerastune_optuna._workers import Run, comparable
 
@@ -146,7 +146,7 @@ def _study_of_executions(home: Home, given: FitArguments, recipe: Recipe) -> opt
     name = f"{home.name}-confirm-{digest(search, parts, others, recipe.callbacks)}"
     study = opening.open_study(home.storage, name, home.objectives)
     study.sampler, study.pruner = NoSampler(asked.defaults(recipe.build_model)), NopPruner()
-    make_part(study, home.name)
+    study.set_user_attr(record.PART_OF, home.name)
     opening.note_epochs(study, given.epochs_of_a_trial)
     return study
 
@@ -185,4 +185,5 @@ def confirmed(home: Home) -> Confirmation | None:
     trials = home.study.get_trials(deepcopy=False)
     chosen = [trials[number] for number in link["trials"]]
     wanted = asked_for(chosen, link.get("executions", 0))
-    return confirmation_of(home.load(link["study"]), chosen, wanted, home.objectives.watched)
+    study = beside(home.study, link["study"])
+    return confirmation_of(study, chosen, wanted, home.objectives.watched)

@@ -26,6 +26,7 @@ from kerastune_optuna._study import (
     EXTENDS,
     Constraints,
     Home,
+    beside,
     finished,
     lay_out,
     ranking,
@@ -112,7 +113,7 @@ def extend(run: Run, top: int) -> None:
         WeightsError: What they ended with is not kept, or does not fit build_model.
     """
     home = run.home
-    study = home.load(home.name)  # another object: home.study keeps its sampler and pruner
+    study = beside(home.study, home.name)  # another object: home.study keeps its sampler and pruner
     study.sampler, study.pruner = NoSampler(asked.defaults(run.recipe.build_model)), NopPruner()
     comparable.warn_if_builder_changed(study, run.recipe)
     comparable.check(study, run.recipe, but=["epochs"])

@@ -15,6 +15,8 @@ from kerastune_optuna._study.constraints import are_broken as are_broken
 from kerastune_optuna._study.constraints import check_constraints as check_constraints
 from kerastune_optuna._study.divergence import came_to_nothing as came_to_nothing
 from kerastune_optuna._study.divergence import has_diverged as has_diverged
+from kerastune_optuna._study.finding import beside as beside
+from kerastune_optuna._study.finding import family as family
 from kerastune_optuna._study.finding import find as find
 from kerastune_optuna._study.finding import load as load
 from kerastune_optuna._study.heartbeat import Heart as Heart
@@ -46,9 +48,6 @@ from kerastune_optuna._study.opening import default_name as default_name
 from kerastune_optuna._study.opening import finished as finished
 from kerastune_optuna._study.opening import first_of_these_epochs as first_of_these_epochs
 from kerastune_optuna._study.opening import quiet_optuna as quiet_optuna
-from kerastune_optuna._study.parts import beside as beside
-from kerastune_optuna._study.parts import family as family
-from kerastune_optuna._study.parts import make_part as make_part
 from kerastune_optuna._study.ranking import front as front
 from kerastune_optuna._study.ranking import value_of as value_of
 from kerastune_optuna._study.ranking import without_extensions as without_extensions

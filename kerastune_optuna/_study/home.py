@@ -100,11 +100,6 @@ class Home:
         """Where weights and backups are kept."""
         return self._artifact_store or WholeFileStore(self.folder / "weights")
 
-    def load(self, name: str) -> optuna.Study:
-        """Return another study of the same storage."""
-        with opening.quiet_optuna():
-            return optuna.load_study(study_name=name, storage=self.storage)
-
     def forget(self) -> None:
         """Forget the open study: the next use opens the one that has its name by then."""
         self.__dict__.pop("study", None)

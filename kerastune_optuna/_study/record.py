@@ -44,7 +44,7 @@ ALONE = "kerastune_optuna:alone"  # it ran out of memory: whether others are to 
 POINT = "kerastune_optuna:point"  # how it was laid out, and in which order
 
 # Attrs of a study.
-PART_OF = "part_of"  # the name of the study that it is part of
+PART_OF = "part_of"  # the name of the study that it is part of, and deleted with
 TRAININGS = "trainings"  # what a value is the mean of, where that is several
 EPOCHS_SINCE = (
     "kerastune_optuna:epochs_since"  # a system attr: the first trial that may run as many as EPOCHS
