@@ -42,16 +42,11 @@ from kerastune_optuna._study import (
     finished,
     idle_retries,
     is_claimed,
-    is_dead,
-    is_in_doubt,
-    is_signed_elsewhere,
-    is_signed_here,
     lay_out,
-    leave,
+    liveness,
     record,
     take,
     was_cut_off,
-    whereabouts,
 )
 
 # Not the generator of the module random, which a trial seeds for the user's code: a wait that draws
@@ -210,11 +205,9 @@ class Budget:
         """Return the trials of this budget's size that another process runs, and beats for."""
         theirs = {slot.number for slot in _slots(study)[: self.size(study)]}
         # A process that lives may have left its trial, as where its search broke off.
-        return [
-            one
-            for one in watch.running(study)
-            if one.number in theirs and is_signed_elsewhere(one) and not watch.has_lapsed(one)
-        ]
+        running = [one for one in watch.running(study) if one.number in theirs]
+        elsewhere = filter(liveness.is_signed_elsewhere, running)
+        return [one for one in elsewhere if not watch.has_lapsed(one)]
 
     def make_up(self, study: optuna.Study, failed: FrozenTrial) -> None:
         """Lay out a slot in place of a failed trial where no worker is about to do so."""
@@ -381,7 +374,7 @@ def _is_any_at_work(slots: Sequence[FrozenTrial]) -> bool:
 
 def _why(dead: FrozenTrial) -> str:
     """Return why nobody runs a trial: one that this living process signed was interrupted."""
-    return INTERRUPTED if is_signed_here(dead) else DIED
+    return INTERRUPTED if liveness.is_signed_here(dead) else DIED
 
 
 def _is_unasked(trial: FrozenTrial) -> bool:
@@ -407,7 +400,7 @@ def is_taken(trial: FrozenTrial) -> bool:
 def _tell_of(others: Sequence[FrozenTrial], done: int, size: int | None) -> None:
     """Say what a search waits for, and how to end that."""
     of = count(done, "trial") if size is None else f"{done} of {count(size, 'trial')}"
-    where = ", ".join(f"trial {one.number} runs {whereabouts(one)}" for one in others)
+    where = ", ".join(f"trial {one.number} runs {liveness.whereabouts(one)}" for one in others)
     print(
         f"{of} done; {where}. Waiting for the end, to run again here what dies there; Ctrl-C ends "
         "the waiting alone.",
@@ -423,12 +416,12 @@ def _taken(study: optuna.Study, watch: Watch) -> list[FrozenTrial]:
 
 def _is_lost(trial: FrozenTrial, watch: Watch) -> bool:
     """Whether nobody runs a trial that was taken, nor is about to."""
-    return watch.has_lapsed(trial) if is_claimed(trial) else is_dead(trial, watch)
+    return watch.has_lapsed(trial) if is_claimed(trial) else watch.is_dead(trial)
 
 
 def _is_any_in_doubt(study: optuna.Study, watch: Watch) -> bool:
     """Whether a trial of another machine may have to be run again."""
-    return any(is_claimed(one) or is_in_doubt(one, watch) for one in _taken(study, watch))
+    return any(is_claimed(one) or watch.is_in_doubt(one) for one in _taken(study, watch))
 
 
 def take_one(study: optuna.Study, free: Sequence[FrozenTrial]) -> Trial | None:
@@ -445,7 +438,7 @@ def _begin(study: optuna.Study, trial_id: int) -> Trial:
     with ExitStack() as undo:
         # Trial() asks the sampler, which may raise, or think for so long that others take this
         # process for dead.
-        undo.callback(leave, study, trial_id)
+        undo.callback(liveness.leave, study, trial_id)
         trial = Trial(study, trial_id)
         undo.pop_all()
     return trial

@@ -14,7 +14,7 @@ from optuna.terminator import BaseTerminator
 from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search import repeats
-from kerastune_optuna._study import finished, front, machine, sign_of
+from kerastune_optuna._study import finished, front, liveness, sign_of
 
 if TYPE_CHECKING:
     import optuna
@@ -38,7 +38,7 @@ class Deadline:
 
     def __reduce__(self) -> tuple[Callable[..., Deadline], tuple[str, float, float]]:
         """Travel to another process."""
-        return _arrived, (machine(), self._moment, self.seconds_left())
+        return _arrived, (liveness.machine(), self._moment, self.seconds_left())
 
     def seconds_left(self) -> float:
         """Return how many seconds are left; less than 0 once the moment has passed."""
@@ -55,7 +55,7 @@ class Deadline:
 
 def _arrived(origin: str, moment: float, seconds_left: float) -> Deadline:
     deadline = Deadline(seconds_left)
-    if origin == machine():
+    if origin == liveness.machine():
         deadline._moment = moment
     return deadline
 

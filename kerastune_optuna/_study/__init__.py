@@ -2,6 +2,7 @@
 
 from kerastune_optuna._study import alone as alone
 from kerastune_optuna._study import divergence as divergence
+from kerastune_optuna._study import liveness as liveness
 from kerastune_optuna._study import opening as opening
 from kerastune_optuna._study import ranking as ranking
 from kerastune_optuna._study import reason as reason
@@ -19,20 +20,10 @@ from kerastune_optuna._study.finding import beside as beside
 from kerastune_optuna._study.finding import family as family
 from kerastune_optuna._study.finding import find as find
 from kerastune_optuna._study.finding import load as load
-from kerastune_optuna._study.heartbeat import Heart as Heart
 from kerastune_optuna._study.heartbeat import Watch as Watch
-from kerastune_optuna._study.heartbeat import is_dead as is_dead
-from kerastune_optuna._study.heartbeat import is_in_doubt as is_in_doubt
+from kerastune_optuna._study.heartbeat import beating as beating
 from kerastune_optuna._study.home import Home as Home
 from kerastune_optuna._study.home import deletion_of as deletion_of
-from kerastune_optuna._study.liveness import is_signed_elsewhere as is_signed_elsewhere
-from kerastune_optuna._study.liveness import is_signed_here as is_signed_here
-from kerastune_optuna._study.liveness import leave as leave
-from kerastune_optuna._study.liveness import leaving_all as leaving_all
-from kerastune_optuna._study.liveness import machine as machine
-from kerastune_optuna._study.liveness import signature as signature
-from kerastune_optuna._study.liveness import started as started
-from kerastune_optuna._study.liveness import whereabouts as whereabouts
 from kerastune_optuna._study.monitor import Objective as Objective
 from kerastune_optuna._study.monitor import direction_for as direction_for
 from kerastune_optuna._study.monitor import parse_objective as parse_objective

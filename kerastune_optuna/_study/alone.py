@@ -61,6 +61,4 @@ def _runs_beside(trial: FrozenTrial) -> bool:
     if trial.state is not TrialState.RUNNING or is_signed_here(trial):
         return False
     signed = signed_by(trial)
-    if signed is None or signed["machine"] != machine():
-        return False
-    return runs(int(signed["pid"]), int(signed["started"]))
+    return signed is not None and signed["machine"] == machine() and runs(signed)

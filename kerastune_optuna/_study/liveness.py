@@ -124,11 +124,12 @@ def signed_by(trial: FrozenTrial) -> re.Match[str] | None:
     return _SIGNATURE.fullmatch(str(trial.user_attrs.get(WORKER)))
 
 
-def runs(pid: int, since: int) -> bool:
-    """Whether the process of this id that started at this time still runs."""
+def runs(signed: re.Match[str]) -> bool:
+    """Whether the process of this machine that signed a trial still runs."""
+    pid = int(signed["pid"])
     try:
         is_there = psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-        return is_there and started(pid) == since
+        return is_there and started(pid) == int(signed["started"])
     except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
         return False
     except psutil.AccessDenied:

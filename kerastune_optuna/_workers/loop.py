@@ -30,13 +30,12 @@ from kerastune_optuna._scratch import sweep
 from kerastune_optuna._search import Budget, is_grid, learning
 from kerastune_optuna._storage import OpenedOnce, database, url
 from kerastune_optuna._study import (
-    Heart,
     Watch,
     alone,
+    beating,
     came_to_nothing,
     finished,
-    leave,
-    leaving_all,
+    liveness,
     opening,
 )
 from kerastune_optuna._trial import Recipe, run_trial
@@ -202,9 +201,9 @@ def run_trials(
     with (
         _optuna.stoppable(study) as is_stopped,
         _learning_sampler(study, recipe),
-        Heart(study, watch, at_each_beat).beating(),
+        beating(study, watch, at_each_beat),
         memory.apart(),
-        leaving_all(),
+        liveness.leaving_all(),
     ):
         while (visits_points or not is_stopped()) and (
             trial := budget.claim(study, watch)
@@ -218,7 +217,7 @@ def run_trials(
                     budget.interrupt(study, trial)
                 raise
             finally:
-                leave(study, _optuna.id_of(trial))
+                liveness.leave(study, _optuna.id_of(trial))
             # A process that has run no trial yet holds nothing that it could free.
             budget = dataclasses.replace(budget, gives_way=is_replaced)
             notify(ended)
