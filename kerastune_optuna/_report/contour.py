@@ -12,7 +12,7 @@ from kerastune_optuna._report import style, text
 from kerastune_optuna._report.facts import Facts, Row
 from kerastune_optuna._report.hints import two_that_matter
 from kerastune_optuna._report.scales import Scale
-from kerastune_optuna._study import quiet_optuna
+from kerastune_optuna._study import opening
 
 _MOST = 100  # trials: the map of 1,000 would take 3 MB of the page
 _SCALE = ["#3d8bd9", "#ee7a22"]  # from the worst to the best
@@ -44,7 +44,7 @@ def contour(facts: Facts) -> go.Figure:
 
 def _study(facts: Facts, rows: list[Row], names: list[str]) -> optuna.Study:
     """Return a study of these trials with two parameters alone, PRUNED ones by their best value."""
-    with quiet_optuna():
+    with opening.quiet_optuna():
         study = optuna.create_study(direction=facts.study.directions[facts.place])
     study.add_trials(
         create_trial(

@@ -9,7 +9,7 @@ import optuna
 from optuna.trial import create_trial
 
 from kerastune_optuna._report.facts import Facts, Row, is_finite
-from kerastune_optuna._study import REPEAT_OF, quiet_optuna
+from kerastune_optuna._study import opening, record
 
 _FEWEST = 4  # trials with a value from which importance is computed
 
@@ -23,7 +23,7 @@ def importances(facts: Facts) -> dict[str, float]:
     rows = [row for row in facts.rows if counts(row)]
     if len(rows) < _FEWEST or len({row.value for row in rows}) < 2 or not facts.params:
         return {}
-    with quiet_optuna():
+    with opening.quiet_optuna():
         study = optuna.create_study(direction=facts.study.directions[facts.place])
     study.add_trials(
         create_trial(
@@ -41,7 +41,7 @@ def importances(facts: Facts) -> dict[str, float]:
 def counts(row: Row) -> bool:
     """Whether a trial came to a value of its own."""
     has_ended = row.state in ("COMPLETE", "PRUNED")
-    return has_ended and is_finite(row.value) and REPEAT_OF not in row.trial.user_attrs
+    return has_ended and is_finite(row.value) and record.REPEAT_OF not in row.trial.user_attrs
 
 
 def by_importance(facts: Facts) -> list[str]:

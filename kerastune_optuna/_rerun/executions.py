@@ -17,7 +17,7 @@ from kerastune_optuna._search import (
     is_taken,
     take_one,
 )
-from kerastune_optuna._study import CONFIRMS, EXTENDS, Watch, derive, lay_out, record, value_of
+from kerastune_optuna._study import Watch, derive, lay_out, record, value_of
 
 if TYPE_CHECKING:
     import optuna
@@ -70,7 +70,7 @@ class NoSampler(BaseSampler):
 
 def _origin(trial: FrozenTrial) -> int:
     """Return the number of the trial of the search whose configuration a trial has."""
-    attr = CONFIRMS if CONFIRMS in trial.user_attrs else EXTENDS
+    attr = record.CONFIRMS if record.CONFIRMS in trial.user_attrs else record.EXTENDS
     return int(trial.user_attrs[attr])
 
 
@@ -98,7 +98,7 @@ def firsts(
 
 def key_of(trial: FrozenTrial) -> Key:
     """Return what tells an execution from others: the trial that it confirms, and its seed."""
-    return trial.user_attrs[CONFIRMS], trial.user_attrs[record.SEED]
+    return trial.user_attrs[record.CONFIRMS], trial.user_attrs[record.SEED]
 
 
 def asked_for(chosen: Sequence[FrozenTrial], count: int) -> dict[Key, FrozenTrial]:
@@ -119,7 +119,7 @@ def lay_out_missing(study: optuna.Study, asked: Mapping[Key, FrozenTrial]) -> No
     there = {key_of(one) for one in executions(study) if one.state is not TrialState.FAIL}
     for (number, seed), trial in asked.items():
         if (number, seed) not in there:
-            lay_out(study, trial.params, user_attrs={CONFIRMS: number, record.SEED: seed})
+            lay_out(study, trial.params, user_attrs={record.CONFIRMS: number, record.SEED: seed})
 
 
 def _seed(trial: FrozenTrial, nth: int) -> int:
@@ -134,7 +134,7 @@ def best_of_each(study: optuna.Study, objective: Objective) -> dict[int, FrozenT
     """
     complete = [one for one in executions(study) if one.state is TrialState.COMPLETE]
     complete.sort(key=lambda one: (objective.cost(value_of(one)), one.number), reverse=True)
-    return {one.user_attrs[CONFIRMS]: one for one in complete}
+    return {one.user_attrs[record.CONFIRMS]: one for one in complete}
 
 
 @dataclass(frozen=True)

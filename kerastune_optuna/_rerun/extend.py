@@ -23,12 +23,11 @@ from kerastune_optuna._storage import check_store
 from kerastune_optuna._study import (
     BEGIN,
     END,
-    EXTENDS,
     Constraints,
     Home,
     beside,
-    finished,
     lay_out,
+    opening,
     ranking,
     record,
     seed_of,
@@ -130,7 +129,7 @@ def extend(run: Run, top: int) -> None:
         _lay_out_missing(study, recipe, chosen)
         numbers = frozenset(trial.number for trial in chosen)
         ending, most = Ending(train_repeats=True), run.budget.max_failed_trials
-        size = len(finished(study)) + len(chosen)
+        size = len(opening.finished(study)) + len(chosen)
         budget = Extensions(size, None, most, ending=ending, numbers=numbers)
         replace(run, recipe=recipe, budget=budget).go(study)
     elif run.verbose:
@@ -158,8 +157,8 @@ class Extensions(LaidOut):
 def _extensions(study: optuna.Study) -> dict[int, FrozenTrial]:
     """Return the trial that stands for each extension, by the number of the trial it extends."""
     trials = study.get_trials(deepcopy=False)
-    own = (trial for trial in trials if EXTENDS in trial.user_attrs)
-    return firsts(own, lambda trial: int(trial.user_attrs[EXTENDS]))
+    own = (trial for trial in trials if record.EXTENDS in trial.user_attrs)
+    return firsts(own, lambda trial: int(trial.user_attrs[record.EXTENDS]))
 
 
 def _chosen(study: optuna.Study, recipe: Recipe, top: int) -> list[FrozenTrial]:
@@ -172,7 +171,7 @@ def _chosen(study: optuna.Study, recipe: Recipe, top: int) -> list[FrozenTrial]:
         )
     epochs = recipe.fit.epochs_of_a_trial
     short = [trial for trial in best if trial.user_attrs[record.EPOCHS_RUN] < epochs]
-    if not short and not any(EXTENDS in trial.user_attrs for trial in best):
+    if not short and not any(record.EXTENDS in trial.user_attrs for trial in best):
         most = max(trial.user_attrs[record.EPOCHS_RUN] for trial in best)
         raise ArgumentError(
             f"epochs={recipe.fit.epochs} leaves nothing to train: the best trials ran "
@@ -189,7 +188,7 @@ def _lay_out_missing(study: optuna.Study, recipe: Recipe, chosen: Sequence[Froze
     for trial in missing:
         _check_state(recipe, trial)
     for trial in missing:
-        own = {EXTENDS: trial.number, record.SEED: trial.user_attrs[record.SEED]}
+        own = {record.EXTENDS: trial.number, record.SEED: trial.user_attrs[record.SEED]}
         lay_out(study, trial.params, {BEGIN: trial.system_attrs[END]}, own)
 
 

@@ -15,7 +15,7 @@ from kerastune_optuna._data import datasets
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._rerun.comparison import Reproduction, Value
 from kerastune_optuna._rerun.refit import Until, folder_for, train
-from kerastune_optuna._study import REPEAT_OF, RETRY_OF, are_broken, derive, plain_name, record
+from kerastune_optuna._study import are_broken, derive, plain_name, record
 from kerastune_optuna._trial import TRAINING, Recipe, Row, history, worth
 from kerastune_optuna._workers import card as card_
 from kerastune_optuna._workers import shown_once
@@ -159,7 +159,7 @@ def find(study: optuna.Study, number: int) -> tuple[FrozenTrial, Card]:
         raise ArgumentError(
             f"trial={number!r} is no COMPLETE or PRUNED trial. Pass one of: {listed}."
         )
-    if (earlier := done[number].user_attrs.get(REPEAT_OF)) is not None:
+    if (earlier := done[number].user_attrs.get(record.REPEAT_OF)) is not None:
         raise ArgumentError(
             f"Trial {number} repeats trial {earlier}, and was not trained. Pass {earlier}."
         )
@@ -180,7 +180,7 @@ def find(study: optuna.Study, number: int) -> tuple[FrozenTrial, Card]:
 def _changes_of_trial(study: optuna.Study, trial: FrozenTrial, card: Card) -> list[str]:
     """Return in words what happened to a trial that keeps a training from repeating it."""
     first = trial
-    while (before := first.user_attrs.get(RETRY_OF)) is not None:
+    while (before := first.user_attrs.get(record.RETRY_OF)) is not None:
         first = study.get_trials(deepcopy=False)[before]
     expected = None if card["seed"] is None else derive(card["seed"], first.number)
     seed = trial.user_attrs[record.SEED]

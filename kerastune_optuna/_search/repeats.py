@@ -10,14 +10,7 @@ from optuna.trial import TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._search import ended, space
-from kerastune_optuna._study import (
-    REPEAT_OF,
-    are_broken,
-    first_of_these_epochs,
-    record,
-    was_cut_off,
-    without_extensions,
-)
+from kerastune_optuna._study import are_broken, opening, record, was_cut_off, without_extensions
 
 if TYPE_CHECKING:
     import optuna
@@ -26,7 +19,7 @@ if TYPE_CHECKING:
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 _LATEST = 50  # trials by which to tell whether repeats are likely
 _COPIED = (record.BEST_VALUE, record.BEST_EPOCH, record.EPOCHS, "n_params", record.SEED, "fits")
-_OTHERS = {REPEAT_OF, record.EXTENDS}  # such a trial was not trained, or not from its start
+_OTHERS = {record.REPEAT_OF, record.EXTENDS}  # such a trial was not trained, or not from its start
 _OF_SEVERAL = (record.VALUES, record.STD, record.SEEDS, record.BEST_EPOCHS)  # of several trainings
 
 
@@ -45,7 +38,7 @@ def find(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None:
         if one.state in _DONE and one.distributions == distributions and _was_trained(one)
         if space.places(distributions, one.params) == asked
     ]
-    first = first_of_these_epochs(study) if same else 0
+    first = opening.first_of_these_epochs(study) if same else 0
     same = [one for one in same if one.number >= first]
     return min(same, key=_rank, default=None)
 
@@ -72,7 +65,7 @@ def take_over(trial: optuna.Trial, earlier: FrozenTrial) -> None:
     copied = (*_COPIED, *_OF_SEVERAL)
     known = {key: earlier.user_attrs[key] for key in copied if key in earlier.user_attrs}
     reason = f"repeats trial {earlier.number}"
-    own = {record.EPOCHS_RUN: 0, record.STOP_REASON: reason, REPEAT_OF: earlier.number}
+    own = {record.EPOCHS_RUN: 0, record.STOP_REASON: reason, record.REPEAT_OF: earlier.number}
     for key, value in {**known, **own}.items():
         trial.set_user_attr(key, value)
 
@@ -134,7 +127,7 @@ def _of_these_epochs(
     study: optuna.Study, trials: Sequence[FrozenTrial], *, running: bool
 ) -> list[FrozenTrial]:
     """Return the ended trials of this search's epochs, and, where `running`, those that run."""
-    first = first_of_these_epochs(study) if trials else 0
+    first = opening.first_of_these_epochs(study) if trials else 0
     return [
         one
         for one in without_extensions(trials)

@@ -33,17 +33,16 @@ from kerastune_optuna._study import (
     DIED,
     INTERRUPTED,
     N_PARAMS,
-    REPEAT_OF,
     Watch,
     alone,
     are_broken,
     divergence,
     fail_and_retry,
-    finished,
     idle_retries,
     is_claimed,
     lay_out,
     liveness,
+    opening,
     record,
     take,
     was_cut_off,
@@ -191,7 +190,7 @@ class Budget:
             if not others:
                 return False
             if looks == 1:  # only at the second look: many end in a moment
-                _tell_of(others, len(finished(study)), self.size(study))
+                _tell_of(others, len(opening.finished(study)), self.size(study))
             looks += 1
             time.sleep(_POLL_OTHERS)
         return looks > 0 and not self.is_over()
@@ -326,7 +325,7 @@ def _says_something(trial: FrozenTrial) -> bool:
 
 def _tried(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Return the trials whose own training decided how they ended, by their numbers."""
-    own = [one for one in trials if REPEAT_OF not in one.user_attrs and not are_broken(one)]
+    own = [one for one in trials if record.REPEAT_OF not in one.user_attrs and not are_broken(one)]
     return list(filter(_says_something, own))
 
 

@@ -14,7 +14,7 @@ from optuna.terminator import BaseTerminator
 from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search import repeats
-from kerastune_optuna._study import finished, front, liveness, sign_of
+from kerastune_optuna._study import liveness, opening, ranking, sign_of
 
 if TYPE_CHECKING:
     import optuna
@@ -146,7 +146,7 @@ def _good_enough(stop_at: float | None, study: optuna.Study) -> str | None:
     if stop_at is None:
         return None
     sign = sign_of(study.direction.name.lower())
-    for best in front(study):
+    for best in ranking.front(study):
         (value,) = best.values
         if sign * value <= sign * stop_at:
             return f"Stopped: trial {best.number} came to {value:g}"
@@ -169,10 +169,11 @@ def _no_gain(terminator: Any, study: optuna.Study) -> str | None:
 def _trials_since_best(study: optuna.Study) -> int:
     """Return how many trials ended since the one that is the best, or the last on the front."""
     first: dict[tuple[float, ...], int] = {}
-    for trial in front(study):  # a trial with the same values as an earlier one brought nothing
+    # A trial with the same values as an earlier one brought nothing.
+    for trial in ranking.front(study):
         first.setdefault(tuple(trial.values), trial.number)
     best = max(first.values(), default=-1)
-    return sum(trial.number > best for trial in finished(study))
+    return sum(trial.number > best for trial in opening.finished(study))
 
 
 def _check_value(stop_at: Any, *, are_several: bool) -> None:

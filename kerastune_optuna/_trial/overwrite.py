@@ -16,16 +16,7 @@ import psutil
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._exceptions import StudyMismatchError
 from kerastune_optuna._storage import WORKER
-from kerastune_optuna._study import (
-    SLOT,
-    Home,
-    Watch,
-    beside,
-    deletion_of,
-    liveness,
-    opening,
-    record,
-)
+from kerastune_optuna._study import Home, Watch, beside, deletion_of, liveness, opening, record
 from kerastune_optuna._trial.deletion import delete_study, parts
 
 if TYPE_CHECKING:
@@ -198,7 +189,7 @@ def _running(study: optuna.Study, watch: Watch) -> list[tuple[str, FrozenTrial]]
 
 def _is_ours(trial: FrozenTrial) -> bool:
     """Whether a worker of ours took a trial: of other processes we cannot know if they live."""
-    return WORKER in trial.user_attrs or SLOT in trial.system_attrs
+    return WORKER in trial.user_attrs or record.SLOT in trial.system_attrs
 
 
 def _why_not(name: str, part: str, trial: FrozenTrial) -> str:

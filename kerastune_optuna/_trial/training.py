@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from kerastune_optuna._data import GeneratorFunction, lacks_targets
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._search import watched_alone
-from kerastune_optuna._study import CONFIRMS
+from kerastune_optuna._study import record
 from kerastune_optuna._trial import custom_fit, stand_ins
 from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._trial.backup import Backup, BackupOfFits
@@ -70,7 +70,7 @@ class Training:
             ends = [stop, self.watch, *self.of_user]
             self.callbacks = [Gate(self.pruning.begin_fit), *ends, self.pruning.fits]
         keywords = {**lesson.fit.as_keywords(), "verbose": 0, "callbacks": self.callbacks}
-        is_repeated = task.series.length > 1 or CONFIRMS in task.trial.user_attrs
+        is_repeated = task.series.length > 1 or record.CONFIRMS in task.trial.user_attrs
         plainly = partial(stand_ins.fit, task.traced, lesson, is_repeated=is_repeated)
         fit = partial(custom_fit.fit, recipe.build_model, task.trial)
         self.fit = partial(fit, self.pruning, keywords, plainly)

@@ -29,15 +29,7 @@ from kerastune_optuna._exceptions import (
 from kerastune_optuna._scratch import sweep
 from kerastune_optuna._search import Budget, is_grid, learning
 from kerastune_optuna._storage import OpenedOnce, database, url
-from kerastune_optuna._study import (
-    Watch,
-    alone,
-    beating,
-    came_to_nothing,
-    finished,
-    liveness,
-    opening,
-)
+from kerastune_optuna._study import Watch, alone, beating, divergence, liveness, opening
 from kerastune_optuna._trial import Recipe, run_trial
 from kerastune_optuna._workers import card
 
@@ -228,7 +220,7 @@ def run_trials(
                     budget.check_failures(study)
                 except TooManyFailuresError as error:
                     raise error from cause
-            if came_to_nothing(ended):
+            if divergence.came_to_nothing(ended):
                 budget.check_values(study)
 
 
@@ -239,7 +231,7 @@ def _attempt(
     try:
         return run_trial(study, trial, recipe, memory, check=check), None
     except Exception as error:  # a configuration may fail in any way; the search goes on
-        if _is_of_search(error) or (check and _is_of_code(error) and not finished(study)):
+        if _is_of_search(error) or (check and _is_of_code(error) and not opening.finished(study)):
             raise
         # The error is kept as the cause of a later one, and its frames would keep the model alive.
         _clear_frames(error)

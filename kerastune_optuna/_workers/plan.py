@@ -36,7 +36,7 @@ from kerastune_optuna._search import (
     start_sampler,
 )
 from kerastune_optuna._storage import check_store, database
-from kerastune_optuna._study import Constraints, Home, finished, opening
+from kerastune_optuna._study import Constraints, Home, opening
 from kerastune_optuna._trial import (
     Recipe,
     as_list,
@@ -137,7 +137,7 @@ class Run:
             recipe.last_epoch,
             recipe.last_epoch - recipe.epochs_of_a_trial,
             None if deadline is None else deadline.seconds_left(),
-            done=len(finished(study)),
+            done=len(opening.finished(study)),
             others=recipe.objectives.others,
         )
 

@@ -18,7 +18,7 @@ from kerastune_optuna import _check, _signals
 from kerastune_optuna._data import pack_fit
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, WorkerError
 from kerastune_optuna._scratch import scratch, sweep
-from kerastune_optuna._study import Watch, finished
+from kerastune_optuna._study import Watch, opening
 from kerastune_optuna._workers.loop import (
     Job,
     Payload,
@@ -72,7 +72,7 @@ class Crew:
         for place in (folder, None):
             sweep(place)
         size = job.budget.n_trials
-        if size is not None and len(finished(study)) >= size:
+        if size is not None and len(opening.finished(study)) >= size:
             return
         self._run(study, job, progress, folder)
         watch = Watch()
@@ -96,7 +96,7 @@ class Crew:
                     _pickled(job, arrays),
                     self.n_workers,
                     max_deaths=job.budget.max_failed_trials,
-                    n_finished=lambda: len(finished(study)),
+                    n_finished=lambda: len(opening.finished(study)),
                     on_death=lambda: job.budget.reap(study, watch),
                 ).run(progress.catch_up)
         else:
