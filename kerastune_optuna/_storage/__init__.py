@@ -18,9 +18,6 @@ from kerastune_optuna._storage.artifacts import remove as remove
 from kerastune_optuna._storage.artifacts import size_of as size_of
 from kerastune_optuna._storage.artifacts import telling_room as telling_room
 from kerastune_optuna._storage.artifacts import upload as upload
-from kerastune_optuna._storage.database import gives_to_one as gives_to_one
-from kerastune_optuna._storage.database import is_of_one_thread as is_of_one_thread
-from kerastune_optuna._storage.database import is_private as is_private
 from kerastune_optuna._storage.patience import MARK as MARK
 from kerastune_optuna._storage.patience import WORKER as WORKER
 from kerastune_optuna._storage.patience import is_away as is_away

@@ -57,17 +57,12 @@ def is_away(error: BaseException) -> bool:
     return isinstance(error, _GONE) or type(error).__name__ in _GONE_NAMES
 
 
-def tell_lost_connections(engine: sqlalchemy.Engine) -> None:
-    """Let an engine raise ConnectionError for a connection that was lost.
+def as_connection_error(context: sqlalchemy.engine.ExceptionContext) -> ConnectionError | None:
+    """Return the ConnectionError that an engine is to raise for a connection that was lost.
 
     Optuna takes any error of SQLAlchemy for an error of its own query: it tries another query on
     the lost connection, or creates a trial again that may be there. It lets a ConnectionError pass.
     """
-    if not sqlalchemy.event.contains(engine, "handle_error", _as_connection_error):
-        sqlalchemy.event.listen(engine, "handle_error", _as_connection_error)
-
-
-def _as_connection_error(context: sqlalchemy.engine.ExceptionContext) -> ConnectionError | None:
     if not context.is_disconnect or context.is_pre_ping:
         return None
     return ConnectionError(str(context.original_exception))

@@ -18,7 +18,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
-from kerastune_optuna._storage import WORKER, is_private, one_try
+from kerastune_optuna._storage import WORKER, database, one_try
 from kerastune_optuna._study import liveness, record
 
 _BEAT_SECONDS = 10.0
@@ -41,7 +41,7 @@ def beating(
         at_each: Called at each beat, whether a trial runs or not.
     """
     storage, over = _optuna.storage_of(study), threading.Event()
-    if is_private(storage):
+    if database.is_private(storage):
         # No other process sees this storage, and SQLite in memory would be empty in a thread.
         yield
         return

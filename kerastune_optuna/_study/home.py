@@ -75,7 +75,7 @@ class Home:
     @property
     def _names_on_disk(self) -> list[str]:
         """The studies in the directory's own database, which is not made for the answer."""
-        is_there = database.has_database(self.directory)
+        is_there = database.is_there(self.storage_source)
         return optuna.get_all_study_names(self.storage) if is_there else []
 
     @property
