@@ -151,7 +151,8 @@ class Home:
         """
         if number is None:
             return self.ranked(1)[0]
-        complete = {trial.number: trial for trial in ranking.complete(self.existing)}
+        trials = self.existing.get_trials(deepcopy=False)
+        complete = {trial.number: trial for trial in filter(ranking.may_be_best, trials)}
         if number not in complete:
             listed = ", ".join(str(known) for known in sorted(complete)) or "none"
             raise NoTrialsError(f"trial={number!r} is no COMPLETE trial. Pass one of: {listed}.")

@@ -43,16 +43,13 @@ def _identity() -> str:
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text()
         # Containers may share a machine without sharing process ids, or the time since the boot.
-        return " ".join((boot, *(os.readlink(f"/proc/self/ns/{kind}") for kind in _namespaces())))
+        # Linux has namespaces of time since 5.6.
+        kinds = [kind for kind in ("pid", "time") if kind in os.listdir("/proc/self/ns")]
+        return " ".join((boot, *(os.readlink(f"/proc/self/ns/{kind}") for kind in kinds)))
     except OSError:  # not Linux
         # uuid draws it at random where it finds no network address: then each process counts as one
         # on another machine.
         return str(uuid.getnode())
-
-
-def _namespaces() -> list[str]:
-    """Return the kinds of namespaces that matter; Linux has those of time since 5.6."""
-    return [kind for kind in ("pid", "time") if kind in os.listdir("/proc/self/ns")]
 
 
 def signature() -> str:

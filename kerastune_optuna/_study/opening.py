@@ -19,6 +19,7 @@ from kerastune_optuna._storage import MARK, WORKER
 from kerastune_optuna._study import record
 from kerastune_optuna._study.objectives import Objectives
 
+_UNFIT = set('/\\:*?"<>|\0')  # characters that the name of a folder may not have
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -109,14 +110,11 @@ def note_epochs(study: optuna.Study, epochs: int, *, is_other: bool = False) -> 
     if is_other or study.user_attrs.get(record.EPOCHS) != epochs:
         # KerasTuner does not say how many epochs its trials had: the first search's number counts.
         is_first = record.EPOCHS not in study.user_attrs and record.IMPORTED in study.user_attrs
-        begun = [trial.number for trial in study.get_trials(deepcopy=False) if _has_begun(trial)]
+        trials = study.get_trials(deepcopy=False)
+        begun = (trial.number for trial in trials if trial.state is not TrialState.WAITING)
         since = 0 if is_first else max(begun, default=-1) + 1
         _optuna.set_attr(study, record.EPOCHS_SINCE, since)
         study.set_user_attr(record.EPOCHS, epochs)
-
-
-def _has_begun(trial: FrozenTrial) -> bool:
-    return trial.state is not TrialState.WAITING
 
 
 def epochs_known(study: optuna.Study) -> int | None:
@@ -185,12 +183,7 @@ def check_name(name: object) -> None:
         return
     if not isinstance(name, str):
         raise ArgumentTypeError(f"study_name={name!r} is no text. Pass a name like 'iris'.")
-    if (
-        not name.strip()
-        or name.startswith(".")
-        or set(name) & set('/\\:*?"<>|\0')
-        or len(name) > 200
-    ):
+    if not name.strip() or name.startswith(".") or _UNFIT & set(name) or len(name) > 200:
         raise ArgumentError(
             f"study_name={name!r} cannot name a folder. Pass up to 200 characters without slashes "
             "or a leading dot, like 'iris-2'."

@@ -26,11 +26,6 @@ def may_be_best(trial: FrozenTrial) -> bool:
     return trial.state is TrialState.COMPLETE and record.REPEAT_OF not in trial.user_attrs
 
 
-def complete(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the trials that may be the best, in the order of their numbers."""
-    return list(filter(may_be_best, study.get_trials(deepcopy=False)))
-
-
 def ranks(trials: Iterable[FrozenTrial], directions: Sequence[str]) -> dict[int, int]:
     """Return the ranks of the trials that may be the best, by their numbers, the best with 1.
 
@@ -110,10 +105,8 @@ def without_extensions(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     return [trial for trial in trials if record.EXTENDS not in trial.user_attrs]
 
 
-def farthest(
-    trials: Sequence[FrozenTrial], objective: Objective, n: int | None = None
-) -> list[FrozenTrial]:
-    """Return the trials that may be trained on, or the best `n`, best first.
+def farthest(trials: Sequence[FrozenTrial], objective: Objective, n: int) -> list[FrozenTrial]:
+    """Return the best `n` of the trials that may be trained on, best first.
 
     PRUNED ones are among them, by the best value that they reached. A trial that was trained on is
     left out: its extension stands for it.
@@ -121,14 +114,12 @@ def farthest(
     Args:
         trials: All trials of a study.
         objective: The one by which they are ranked.
-        n: How many at most; None for all.
+        n: How many at most.
     """
     extended = {one.user_attrs.get(record.EXTENDS) for one in trials if one.state in _DONE}
     own = [one for one in trials if may_go_on(one) and one.number not in extended]
     return heapq.nsmallest(
-        len(own) if n is None else n,
-        own,
-        key=lambda one: (objective.cost(one.user_attrs[record.BEST_VALUE]), one.number),
+        n, own, key=lambda one: (objective.cost(one.user_attrs[record.BEST_VALUE]), one.number)
     )
 
 

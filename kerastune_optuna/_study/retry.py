@@ -136,13 +136,10 @@ def idle_retries(trials: Sequence[FrozenTrial], latest: Sequence[FrozenTrial]) -
         return waiting  # the usual case, without a closer look at thousands of trials
     retries = [trial for trial in trials if record.RETRY_OF in trial.user_attrs]
     firsts = {one.user_attrs[record.RETRY_OF]: one.number for one in reversed(retries)}
-    cut_off = {trial.number for trial in trials if _is_cut_off(trial)}
+    failed = (trial for trial in trials if trial.state is TrialState.FAIL)
+    cut_off = {trial.number for trial in failed if was_cut_off(trial)}
     due = {number for origin, number in firsts.items() if origin in cut_off}
     return waiting - due
-
-
-def _is_cut_off(trial: FrozenTrial) -> bool:
-    return trial.state is TrialState.FAIL and was_cut_off(trial)
 
 
 def _give_way(study: optuna.Study, laid_out: int) -> None:
