@@ -9,7 +9,7 @@ from datetime import UTC
 from typing import Any
 
 import optuna
-from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
@@ -30,26 +30,18 @@ def open_study(storage: BaseStorage, name: str, objectives: Objectives) -> optun
         StudyMismatchError: It exists with another objective or direction, or the database takes
             this name for that of another study.
     """
-    try:
-        study = optuna.create_study(
-            storage=storage, study_name=name, directions=objectives.directions
-        )
-    except DuplicatedStudyError:
-        study = optuna.load_study(study_name=name, storage=storage)
-        _check_found(study, name)
-    _claim(study, objectives)
-    return study
-
-
-def _check_found(study: optuna.Study, name: str) -> None:
-    """Refuse a study of another name, as MySQL finds one that differs by capitals alone."""
-    found = _optuna.storage_of(study).get_study_name_from_id(_optuna.id_of(study))
+    study = optuna.create_study(
+        storage=storage, study_name=name, directions=objectives.directions, load_if_exists=True
+    )
+    found = study.study_name  # as the database has it: MySQL ignores the case of letters
     if found != name:
         raise StudyMismatchError(
             f"Study {name!r} cannot be made beside study {found!r}: the database takes the two "
             f"names for one. Pass study_name={found!r} to go on with that one, or a name that "
             "differs by more than capitals."
         )
+    _claim(study, objectives)
+    return study
 
 
 def has(study: optuna.Study, objectives: Objectives) -> bool:
