@@ -33,7 +33,11 @@ def load(source: str, name: str | None, how: str) -> optuna.Study:
 def find(source: str, name: str | None, how: str) -> tuple[BaseStorage, str]:
     """Return the storage and the name of a study, as `load` finds it."""
     url = source if "://" in source else database.in_directory(Path(source))
-    _check_file(source, url)
+    if not database.is_there(url):  # SQLite would make the file
+        raise StorageError(
+            f"{_shown(source)} holds no study: there is no file {_url.parse(url).database!r}. Pass "
+            "the directory= of a search that has begun, or the URL of its storage."
+        )
     storage = database.connect(url, make=False)
     parts_of = _wholes(storage)
     names = sorted(parts_of)
@@ -46,15 +50,6 @@ def find(source: str, name: str | None, how: str) -> tuple[BaseStorage, str]:
         came = "holds several studies" if name is None else f"holds no study {name!r}"
         raise ArgumentError(f"{_shown(source)} {came}. Pass {how}: {', '.join(names)}.")
     return storage, name
-
-
-def _check_file(source: str, url: str) -> None:
-    """Refuse a database file that does not exist, which SQLite would make."""
-    if not database.is_there(url):
-        raise StorageError(
-            f"{_shown(source)} holds no study: there is no file {_url.parse(url).database!r}. Pass "
-            "the directory= of a search that has begun, or the URL of its storage."
-        )
 
 
 def _shown(source: str) -> str:

@@ -20,9 +20,9 @@ _TWICE = "laid out twice"  # the stop_reason of a second retry of one trial
 _DEADLY = "its worker died {} times"  # the stop_reason of a trial that is not run again
 _MOST_DEATHS = 3  # a trial that fills the memory would kill worker after worker
 
-_STATES = (record.BACKUP, record.BEGIN)  # the system attrs that say what it goes on from
-# The user attrs that a retry has from its trial.
-_SAME = (record.SEED, record.CONFIRMS, record.EXTENDS)
+# The system attrs and the user attrs that a retry has from its trial.
+_SAME = (*_optuna.GRID_POINT, record.BACKUP, record.BEGIN, record.ALONE)
+_SAME_OF_USER = (record.SEED, record.CONFIRMS, record.EXTENDS)
 
 
 def was_cut_off(trial: FrozenTrial) -> bool:
@@ -57,10 +57,9 @@ def lay_out(
 
 def _lay_out_again(study: optuna.Study, trial: FrozenTrial, news: dict[str, Any]) -> int:
     attrs = trial.system_attrs
-    kept = (*_optuna.GRID_POINT, *_STATES, record.ALONE)
-    attrs_then = {**{key: attrs[key] for key in kept if key in attrs}, **news}
+    attrs_then = {**{key: attrs[key] for key in _SAME if key in attrs}, **news}
     params = {**attrs.get(_optuna.FIXED_PARAMS, {}), **trial.params}
-    same = {key: trial.user_attrs[key] for key in _SAME if key in trial.user_attrs}
+    same = {key: trial.user_attrs[key] for key in _SAME_OF_USER if key in trial.user_attrs}
     return lay_out(study, params, attrs_then, {**same, record.RETRY_OF: trial.number})
 
 
