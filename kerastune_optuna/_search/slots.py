@@ -30,20 +30,17 @@ from kerastune_optuna._search import points as _points
 from kerastune_optuna._search.grid import Grid, is_grid
 from kerastune_optuna._search.stopping import Deadline, Ending
 from kerastune_optuna._study import (
-    DIED,
-    INTERRUPTED,
     N_PARAMS,
     Watch,
     alone,
     are_broken,
     divergence,
-    fail_and_retry,
-    idle_retries,
     is_claimed,
     lay_out,
     liveness,
     opening,
     record,
+    retry,
     take,
     was_cut_off,
 )
@@ -234,10 +231,10 @@ class Budget:
 
     def interrupt(self, study: optuna.Study, trial: Trial) -> None:
         """Leave a trial of this process to be resumed."""
-        self._reap_one(study, _optuna.as_stored(study, trial), INTERRUPTED)
+        self._reap_one(study, _optuna.as_stored(study, trial), retry.INTERRUPTED)
 
     def _reap_one(self, study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
-        is_ours = fail_and_retry(study, trial, reason)
+        is_ours = retry.fail_and_retry(study, trial, reason)
         if is_ours:  # where it is not run again, another configuration takes its place
             self.make_up(study, _optuna.as_stored(study, trial))
         return is_ours
@@ -298,7 +295,7 @@ def _slots(study: optuna.Study) -> list[FrozenTrial]:
     trials = _optuna.known_trials(study, anew=True)
     others = ended.unusual(study, trials)  # a usual trial counts
     left_out = {one.number for one in others if not _counts(study, one)} | _points.doubles(others)
-    left_out |= idle_retries(trials, ended.not_ended(study, trials))
+    left_out |= retry.idle_retries(trials, ended.not_ended(study, trials))
     return [one for one in trials if one.number not in left_out] if left_out else trials
 
 
@@ -373,7 +370,7 @@ def _is_any_at_work(slots: Sequence[FrozenTrial]) -> bool:
 
 def _why(dead: FrozenTrial) -> str:
     """Return why nobody runs a trial: one that this living process signed was interrupted."""
-    return INTERRUPTED if liveness.is_signed_here(dead) else DIED
+    return retry.INTERRUPTED if liveness.is_signed_here(dead) else retry.DIED
 
 
 def _is_unasked(trial: FrozenTrial) -> bool:

@@ -7,6 +7,7 @@ from kerastune_optuna._study import opening as opening
 from kerastune_optuna._study import ranking as ranking
 from kerastune_optuna._study import reason as reason
 from kerastune_optuna._study import record as record
+from kerastune_optuna._study import retry as retry
 from kerastune_optuna._study.adoption import adopt as adopt
 from kerastune_optuna._study.claim import is_claimed as is_claimed
 from kerastune_optuna._study.claim import take as take
@@ -39,12 +40,7 @@ from kerastune_optuna._study.ranking import without_extensions as without_extens
 from kerastune_optuna._study.record import BACKUP as BACKUP
 from kerastune_optuna._study.record import BEGIN as BEGIN
 from kerastune_optuna._study.record import END as END
-from kerastune_optuna._study.retry import DIED as DIED
-from kerastune_optuna._study.retry import INTERRUPTED as INTERRUPTED
-from kerastune_optuna._study.retry import fail_and_retry as fail_and_retry
-from kerastune_optuna._study.retry import idle_retries as idle_retries
 from kerastune_optuna._study.retry import lay_out as lay_out
-from kerastune_optuna._study.retry import retry_alone as retry_alone
 from kerastune_optuna._study.retry import was_cut_off as was_cut_off
 from kerastune_optuna._study.seeds import derive as derive
 from kerastune_optuna._study.seeds import seed_of as seed_of

@@ -23,7 +23,7 @@ from kerastune_optuna._scratch import scratch
 from kerastune_optuna._search import asked, repeats, watched_alone
 from kerastune_optuna._signals import finishing, requested
 from kerastune_optuna._storage import StoreAwayError
-from kerastune_optuna._study import N_PARAMS, alone, record, retry_alone, seed_of
+from kerastune_optuna._study import N_PARAMS, alone, record, retry, seed_of
 from kerastune_optuna._study import reason as _reason
 from kerastune_optuna._trial import (
     backup,
@@ -304,7 +304,7 @@ def _fail(
     """Set a trial to FAIL, and lay it out again where it may fit into the memory alone."""
     if _may_fit_alone(study, trial, error, memory):
         stored, said = _optuna.as_stored(study, trial), _reason.told(error)
-        retry_alone(study, stored, said, waited_for=shares_memory(error))
+        retry.retry_alone(study, stored, said, waited_for=shares_memory(error))
         return
     _say_why(trial, error)
     backup.discard(recipe.store, study.tell(trial, state=TrialState.FAIL))
