@@ -8,7 +8,6 @@ from kerastune_optuna._study import ranking as ranking
 from kerastune_optuna._study import reason as reason
 from kerastune_optuna._study import record as record
 from kerastune_optuna._study import retry as retry
-from kerastune_optuna._study.adoption import adopt as adopt
 from kerastune_optuna._study.claim import is_claimed as is_claimed
 from kerastune_optuna._study.claim import take as take
 from kerastune_optuna._study.constraints import Constraint as Constraint
@@ -23,6 +22,7 @@ from kerastune_optuna._study.finding import load as load
 from kerastune_optuna._study.heartbeat import Watch as Watch
 from kerastune_optuna._study.heartbeat import beating as beating
 from kerastune_optuna._study.home import Home as Home
+from kerastune_optuna._study.home import adopt as adopt
 from kerastune_optuna._study.home import deletion_of as deletion_of
 from kerastune_optuna._study.monitor import Objective as Objective
 from kerastune_optuna._study.monitor import direction_for as direction_for
