@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check, _source
 from kerastune_optuna._backend import Memory
@@ -15,7 +15,7 @@ from kerastune_optuna._data import datasets
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._rerun.comparison import Reproduction, Value
 from kerastune_optuna._rerun.refit import Until, folder_for, train
-from kerastune_optuna._study import are_broken, derive, plain_name, record
+from kerastune_optuna._study import are_broken, derive, opening, plain_name, record
 from kerastune_optuna._trial import TRAINING, Recipe, Row, history, worth
 from kerastune_optuna._workers import card as card_
 from kerastune_optuna._workers import shown_once
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from kerastune_optuna._study import Home
     from kerastune_optuna._workers import Card
 
-_DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 # Arguments on a card that a recipe does not hold among the others for Model.fit.
 _OF_ITS_OWN = {
     "callbacks",
@@ -153,7 +152,7 @@ def find(study: optuna.Study, number: int) -> tuple[FrozenTrial, Card]:
         ArgumentError: There is none of that number, it came to nothing, it has no card, or it broke
             a constraint before it was trained.
     """
-    done = {trial.number: trial for trial in study.get_trials(deepcopy=False, states=_DONE)}
+    done = {trial.number: trial for trial in study.get_trials(deepcopy=False, states=opening.DONE)}
     if number not in done:
         listed = ", ".join(map(str, done)) or "none yet"
         raise ArgumentError(

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-_DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 _LATEST = 50  # trials by which to tell whether repeats are likely
 _COPIED = (record.BEST_VALUE, record.BEST_EPOCH, record.EPOCHS, "n_params", record.SEED, "fits")
 _OTHERS = {record.REPEAT_OF, record.EXTENDS}  # such a trial was not trained, or not from its start
@@ -35,7 +34,7 @@ def find(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None:
     same = [
         one
         for one in trials
-        if one.state in _DONE and one.distributions == distributions and _was_trained(one)
+        if one.state in opening.DONE and one.distributions == distributions and _was_trained(one)
         if space.places(distributions, one.params) == asked
     ]
     first = opening.first_of_these_epochs(study) if same else 0

@@ -20,7 +20,7 @@ from kerastune_optuna._study import record
 from kerastune_optuna._study.objectives import Objectives
 
 _UNFIT = set('/\\:*?"<>|\0')  # characters that the name of a folder may not have
-_DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+DONE = (TrialState.COMPLETE, TrialState.PRUNED)  # the states that count towards n_trials
 
 
 def open_study(storage: BaseStorage, name: str, objectives: Objectives) -> optuna.Study:
@@ -184,5 +184,5 @@ def check_name(name: object) -> None:
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that count towards n_trials: COMPLETE and PRUNED, but for extensions."""
-    done = study.get_trials(deepcopy=False, states=_DONE)
+    done = study.get_trials(deepcopy=False, states=DONE)
     return [trial for trial in done if record.EXTENDS not in trial.user_attrs]

@@ -12,10 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._storage import database
-from kerastune_optuna._study import record
+from kerastune_optuna._study import opening, record
 from kerastune_optuna._study.monitor import Objective, sign_of
-
-_DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 def may_be_best(trial: FrozenTrial) -> bool:
@@ -116,7 +114,7 @@ def farthest(trials: Sequence[FrozenTrial], objective: Objective, n: int) -> lis
         objective: The one by which they are ranked.
         n: How many at most.
     """
-    extended = {one.user_attrs.get(record.EXTENDS) for one in trials if one.state in _DONE}
+    extended = {one.user_attrs.get(record.EXTENDS) for one in trials if one.state in opening.DONE}
     own = [one for one in trials if may_go_on(one) and one.number not in extended]
     return heapq.nsmallest(
         n, own, key=lambda one: (objective.cost(one.user_attrs[record.BEST_VALUE]), one.number)
@@ -125,7 +123,7 @@ def farthest(trials: Sequence[FrozenTrial], objective: Objective, n: int) -> lis
 
 def may_go_on(trial: FrozenTrial) -> bool:
     """Whether a trial ended, by a training of its own that came to a value and did not diverge."""
-    if trial.state not in _DONE:
+    if trial.state not in opening.DONE:
         return False
     others = (record.REPEAT_OF, record.DIVERGED)
     has_value = record.number(trial, record.BEST_VALUE) is not None
