@@ -29,7 +29,7 @@ from kerastune_optuna._rerun.executions import (
     lay_out_missing,
 )
 from kerastune_optuna._search import Ending, asked
-from kerastune_optuna._storage import check_store
+from kerastune_optuna._storage import artifacts
 from kerastune_optuna._study import Constraints, Home, beside, opening, ranking, record
 from kerastune_optuna._trial import Recipe, keeps, tidy
 from kerastune_optuna._workers import Run, comparable
@@ -109,7 +109,7 @@ def confirm(run: Run, given: FitArguments, chosen: Sequence[FrozenTrial], count:
     study = _study_of_executions(home, given, run.recipe)
     keep_best = keeps(home.study, run.recipe.keep_best)
     if keep_best:
-        check_store(home.store)
+        artifacts.check_store(home.store)
     numbers = [trial.number for trial in chosen]
     link = {"study": study.study_name, "trials": numbers, "executions": count}
     home.study.set_user_attr(record.CONFIRMATION, link)

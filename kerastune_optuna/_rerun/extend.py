@@ -19,7 +19,7 @@ from kerastune_optuna._exceptions import (
 )
 from kerastune_optuna._rerun.executions import LaidOut, NoSampler, firsts
 from kerastune_optuna._search import Ending, asked
-from kerastune_optuna._storage import check_store
+from kerastune_optuna._storage import artifacts
 from kerastune_optuna._study import (
     BEGIN,
     END,
@@ -117,7 +117,7 @@ def extend(run: Run, top: int) -> None:
     comparable.warn_if_builder_changed(study, run.recipe)
     comparable.check(study, run.recipe, but=["epochs"])
     chosen = _chosen(study, run.recipe, top)
-    check_store(home.store)
+    artifacts.check_store(home.store)
     recipe = replace(
         run.recipe,
         seed=None,

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, StudyMismatchError
-from kerastune_optuna._storage import StoreSource, WholeFileStore, database, digest, upload
+from kerastune_optuna._storage import StoreSource, WholeFileStore, artifacts, database, digest
 from kerastune_optuna._study import opening, ranking, record
 from kerastune_optuna._study.objectives import Objectives
 
@@ -182,7 +182,7 @@ def adopt(home: Home, trial: FrozenTrial, weights: Path | None) -> None:
         with opening.quiet_optuna():
             stage = optuna.create_study()  # in memory: a trial that takes attrs while it runs
         running = stage.ask()
-        upload(home.store, running, weights)
+        artifacts.upload(home.store, running, weights)
         _optuna.set_attr(running, record.WEIGHTS, digest(weights))
         # Nothing can be added to a finished trial: the attrs that name its file come with it.
         trial.system_attrs = {**trial.system_attrs, **stage.trials[0].system_attrs}

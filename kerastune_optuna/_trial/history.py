@@ -14,12 +14,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 
 from kerastune_optuna._exceptions import StorageError, WeightsError
 from kerastune_optuna._scratch import scratch
-from kerastune_optuna._storage import (
-    StoreSource,
-    fetch,
-    remove,
-    upload,
-)
+from kerastune_optuna._storage import StoreSource, artifacts
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -69,7 +64,7 @@ def save(
     path = folder / _FILE
     try:
         _write(rows, path)
-        upload(store, trial, path, in_haste=True)
+        artifacts.upload(store, trial, path, in_haste=True)
     except (StorageError, UpdateFinishedTrialError):
         raise  # of the database: the trial has no result yet
     except Exception as error:  # stores of any kind raise anything
@@ -89,7 +84,7 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> list[R
     with scratch() as folder:
         path = Path(folder, _FILE)
         # A trial that ran twice has two records, and the earlier file may be gone.
-        if not any(fetch(store, one, path) for one in reversed(ids)):
+        if not any(artifacts.fetch(store, one, path) for one in reversed(ids)):
             return []
         with open(path, newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
@@ -99,7 +94,7 @@ def discard(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> Non
     """Delete the history of a trial; nothing where it has none."""
     for meta in optuna.artifacts.get_all_artifact_meta(trial, storage=storage):
         if meta.filename == _FILE:
-            remove(store, meta.artifact_id)
+            artifacts.remove(store, meta.artifact_id)
 
 
 def _plain(value: Any) -> Any:

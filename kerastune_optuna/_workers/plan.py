@@ -35,7 +35,7 @@ from kerastune_optuna._search import (
     start_pruner,
     start_sampler,
 )
-from kerastune_optuna._storage import check_store, database
+from kerastune_optuna._storage import artifacts, database
 from kerastune_optuna._study import Constraints, Home, opening
 from kerastune_optuna._trial import (
     Recipe,
@@ -245,7 +245,7 @@ def search(
     recipe = replace(recipe, known=start.known)
     study = opened(home, overwrite=overwrite)
     if keeps(study, recipe.keep_best):
-        check_store(home.store)
+        artifacts.check_store(home.store)
     comparable.warn_if_builder_changed(study, recipe)
     opening.claim_trainings(study, recipe.executions, told(recipe.fit.folds))
     comparable.claim(study, recipe, budget.n_trials)
