@@ -107,10 +107,8 @@ def accelerators() -> list[str]:
         gpus = framework.config.list_physical_devices("GPU")
         return [str(details(gpu).get("device_name", "a GPU")) for gpu in gpus]
     if backend == "torch":
-        return [
-            str(framework.cuda.get_device_name(number))
-            for number in range(framework.cuda.device_count())
-        ]
+        cuda = framework.cuda
+        return [str(cuda.get_device_name(number)) for number in range(cuda.device_count())]
     # JAX, whose devices Keras itself can list.
     return [device for device in keras.distribution.list_devices() if not device.startswith("cpu")]
 
@@ -213,16 +211,14 @@ class Memory:
                     del self._registry[name]
             if collects:
                 self._collect()
-            if keras.backend.backend() == "jax":
-                self._drop_compiled(_MOST_GROWN)
+            self._drop_compiled(_MOST_GROWN)
 
     def empty(self) -> None:
         """Release at once all that earlier trials have left, whatever time that takes."""
         self.traced.clear()
         gc.collect()
-        if keras.backend.backend() == "jax":
-            self._drop_compiled(0)
-        elif keras.backend.backend() == "torch":
+        self._drop_compiled(0)
+        if keras.backend.backend() == "torch":
             sys.modules["torch"].cuda.empty_cache()  # nothing where there is no GPU
 
     def _collect(self) -> None:
@@ -235,7 +231,7 @@ class Memory:
 
     def _drop_compiled(self, grown: float) -> None:
         """Drop what JAX has compiled if the process has grown by `grown` bytes."""
-        if _bytes() - self._least < grown:
+        if keras.backend.backend() != "jax" or _bytes() - self._least < grown:
             return
         import jax  # the backend's own package, which users of other backends need not have
 
@@ -269,10 +265,9 @@ def _gradients() -> MutableMapping[str, Any]:
         return {}  # JAX and PyTorch have no such registry
     from tensorflow.python.framework import ops  # an optional package to users of other backends
 
-    for name in ("gradient_registry", "_gradient_registry"):
-        registry = getattr(getattr(ops, name, None), "_registry", None)
-        if isinstance(registry, dict):
-            return registry
+    registry = getattr(getattr(ops, "gradient_registry", None), "_registry", None)
+    if isinstance(registry, dict):
+        return registry
     _log.debug(
         "This TensorFlow keeps its gradients elsewhere than the versions known: the graphs of "
         "finished trials may stay in memory."

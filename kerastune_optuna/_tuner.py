@@ -586,7 +586,7 @@ class OptunaTuner:
     def best_trials(self) -> list[FrozenTrial]:
         """The trials that no other one dominates; of one objective, the best trial alone."""
         if self._home.objectives.are_several:
-            return copy.deepcopy(_study.front(self._home.existing))
+            return copy.deepcopy(_study.ranking.front(self._home.existing))
         return [self.best_trial]
 
     def top_trials(self, n: int) -> list[FrozenTrial]:
@@ -788,7 +788,7 @@ class OptunaTuner:
     def _home(self) -> Home:
         """Where the study lives: all methods of the tuner share this Home."""
         return Home(
-            self.study_name or _study.default_name(self.build_model),
+            self.study_name or _study.opening.default_name(self.build_model),
             self.directory,
             _study.parse_objectives(self.objective, self.direction),
             self.storage,

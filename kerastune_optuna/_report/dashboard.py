@@ -9,7 +9,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError
-from kerastune_optuna._storage import StoreSource, database, open_store
+from kerastune_optuna._storage import StoreSource, artifacts, database
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -108,7 +108,7 @@ def serve(
     _check.installed("optuna_dashboard", extra="dashboard")
     import optuna_dashboard
 
-    opened = None if store is None else open_store(store)
+    opened = None if store is None else artifacts.open_store(store)
     application = optuna_dashboard.wsgi(storage, artifact_store=opened)
     try:
         server = make_server(_HOST, port or 0, application, _Server, _Handler)

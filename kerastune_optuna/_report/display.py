@@ -16,7 +16,7 @@ from rich.text import Text
 from kerastune_optuna._check import count
 from kerastune_optuna._report.facts import epochs_of, saved_epochs
 from kerastune_optuna._report.text import duration, short
-from kerastune_optuna._study import ranking, record, was_cut_off
+from kerastune_optuna._study import opening, ranking, record, was_cut_off
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _BESIDE_BAR = 58  # columns: "trials", and "200 of 300 in 12 h 30 min, about 11 h 15 min left"
 _LEAST_WORK = 0.5  # trials: less than that foretells nothing, since the first epoch takes longest
-_DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ class Frame:
 
     @cached_property
     def _n_done(self) -> int:
-        return len(self._of(*_DONE))
+        return len(self._of(*opening.DONE))
 
     @cached_property
     def _best(self) -> FrozenTrial | None:
@@ -156,7 +155,7 @@ class Frame:
 
     def _saved_line(self) -> Text:
         saved = saved_epochs(self.trials, self.plan.epochs_of_a_trial)
-        run = sum(trial.user_attrs.get(record.EPOCHS_RUN, 0) for trial in self._of(*_DONE))
+        run = sum(trial.user_attrs.get(record.EPOCHS_RUN, 0) for trial in self._of(*opening.DONE))
         pruned = len(self._of(TrialState.PRUNED))
         if not pruned:
             return _line("no trial pruned", "dim")

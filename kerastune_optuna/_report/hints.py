@@ -30,7 +30,6 @@ _MATTERS = 0.1  # of all importance: two parameters that matter less are not com
 _TIED = 0.6  # correlation
 _SAMPLES = 200  # how often trials are drawn at random, to see what chance does
 _NEXT = 10  # trials that a search might have gone on for
-_ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 _ROWS = re.compile(r"\S+?\((\d+)[,)]")  # how a card's text on an array begins: type and rows
 
 
@@ -207,7 +206,7 @@ def ended(facts: Facts) -> Iterator[str]:
     That is at most what the last ten of so many trials bring on average, whatever their order.
     """
     trials, why = opening.end_of(facts.study)
-    if trials and trials == sum(facts.counts[state] for state in _ENDED):
+    if trials and trials == sum(facts.counts[state] for state in opening.DONE):
         enough = len(_valued(facts)) >= _FEWEST
         gain = expected(facts, len(_valued(facts)) - _NEXT)[0] if enough else None
         might = "" if gain is None else f"; the next {_NEXT} might have brought up to {gain:.2g}"

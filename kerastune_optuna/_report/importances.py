@@ -10,7 +10,7 @@ import optuna
 from optuna.trial import create_trial
 
 from kerastune_optuna._report.facts import Facts, Row
-from kerastune_optuna._study import REPEAT_OF, quiet_optuna
+from kerastune_optuna._study import opening, record
 
 _FEWEST = 4  # trials with a value from which importance is computed
 
@@ -33,7 +33,7 @@ def importances(facts: Facts) -> dict[str, float]:
 
 def study_of(facts: Facts, rows: Iterable[Row]) -> optuna.Study:
     """Return a study of these trials, for Optuna's analyses: all COMPLETE, by their best values."""
-    with quiet_optuna():
+    with opening.quiet_optuna():
         study = optuna.create_study(direction=facts.study.directions[facts.place])
     study.add_trials(
         create_trial(
@@ -47,7 +47,7 @@ def study_of(facts: Facts, rows: Iterable[Row]) -> optuna.Study:
 def counts(row: Row) -> bool:
     """Whether a trial came to a value of its own."""
     has_ended = row.state in ("COMPLETE", "PRUNED")
-    return has_ended and math.isfinite(row.cost) and REPEAT_OF not in row.trial.user_attrs
+    return has_ended and math.isfinite(row.cost) and record.REPEAT_OF not in row.trial.user_attrs
 
 
 def by_importance(facts: Facts) -> list[str]:

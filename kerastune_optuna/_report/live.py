@@ -17,7 +17,7 @@ from rich.console import Console
 from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._report.progress import Lines, Progress, line_of
 from kerastune_optuna._report.terminal import at_the_bottom, can_draw
-from kerastune_optuna._storage import is_of_one_thread, one_try
+from kerastune_optuna._storage import database, one_try
 
 if TYPE_CHECKING:
     import optuna
@@ -51,7 +51,7 @@ def progress_for(
     if verbose == 0:
         return Progress()
     lines = Lines(study, plan.objective, n_trials)
-    place = None if verbose == 2 or is_of_one_thread(storage) else _place()
+    place = None if verbose == 2 or database.is_of_one_thread(storage) else _place()
     return lines if place is None else Live(study, plan, lines, place)
 
 

@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from kerastune_optuna._check import count
 from kerastune_optuna._storage import is_away, one_try
-from kerastune_optuna._study import finished, record
+from kerastune_optuna._study import opening, record
 
 if TYPE_CHECKING:
     import optuna
@@ -60,7 +60,7 @@ class Lines(Progress):
         yield
 
     def _beginning(self) -> str:
-        name, done = self._study.study_name, len(finished(self._study))
+        name, done = self._study.study_name, len(opening.finished(self._study))
         if self._n_trials is None:
             return f"Going on with study {name!r}: {count(done, 'trial')} done"
         of = f"{done} of {count(self._n_trials, 'trial')} done"

@@ -26,8 +26,8 @@ from kerastune_optuna._rerun.executions import (
     lay_out_missing,
     train_laid_out,
 )
-from kerastune_optuna._storage import check_store
-from kerastune_optuna._study import Home, make_part, opening, ranking, record
+from kerastune_optuna._storage import artifacts
+from kerastune_optuna._study import Home, beside, opening, ranking, record
 from kerastune_optuna._trial import Recipe, keeps, tidy
 from kerastune_optuna._workers import Run, comparable
 
@@ -106,7 +106,7 @@ def confirm(run: Run, given: FitArguments, chosen: Sequence[FrozenTrial], count:
     study = _study_of_executions(home, given, run.recipe)
     keep_best = keeps(home.study, run.recipe.keep_best)
     if keep_best:
-        check_store(home.store)
+        artifacts.check_store(home.store)
     numbers = [trial.number for trial in chosen]
     link = {"study": study.study_name, "trials": numbers, "executions": count}
     home.study.set_user_attr(record.CONFIRMATION, link)
@@ -132,7 +132,7 @@ def _study_of_executions(home: Home, given: FitArguments, recipe: Recipe) -> opt
     search = opening.identity(home.study)
     name = f"{home.name}-confirm-{digest(search, parts, others, recipe.callbacks)}"
     study = opening.open_study(home.storage, name, home.objectives)
-    make_part(study, home.name)
+    study.set_user_attr(record.PART_OF, home.name)
     opening.note_epochs(study, given.epochs_of_a_trial)
     return study
 
@@ -171,4 +171,5 @@ def confirmed(home: Home) -> Confirmation | None:
     trials = home.study.get_trials(deepcopy=False)
     chosen = [trials[number] for number in link["trials"]]
     wanted = asked_for(chosen, link.get("executions", 0))
-    return confirmation_of(home.load(link["study"]), chosen, wanted, home.objectives.watched)
+    study = beside(home.study, link["study"])
+    return confirmation_of(study, chosen, wanted, home.objectives.watched)

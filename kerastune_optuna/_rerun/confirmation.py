@@ -19,7 +19,7 @@ from scipy import stats
 
 from kerastune_optuna._report import params_line, short
 from kerastune_optuna._rerun.executions import Key, executions, key_of
-from kerastune_optuna._study import CONFIRMS, value_of
+from kerastune_optuna._study import record, value_of
 
 if TYPE_CHECKING:
     import optuna
@@ -237,10 +237,7 @@ def confirmation_of(
         objective: The objective of the search and of its executions.
     """
     laid_out = executions(study)
-    rows = [
-        _row(trial, [one for one in laid_out if one.user_attrs[CONFIRMS] == trial.number], asked)
-        for trial in chosen
-    ]
+    rows = [_row(trial, laid_out, asked) for trial in chosen]
 
     def place(row: Confirmed) -> tuple[bool, bool, float, int]:
         too_few = len(row.values) < _LEAST
@@ -249,8 +246,9 @@ def confirmation_of(
     return Confirmation(study.study_name, objective, tuple(sorted(rows, key=place)))
 
 
-def _row(trial: FrozenTrial, its: Sequence[FrozenTrial], asked: Collection[Key]) -> Confirmed:
-    ended = [one for one in its if one.state.is_finished()]
+def _row(trial: FrozenTrial, laid_out: Sequence[FrozenTrial], asked: Collection[Key]) -> Confirmed:
+    own = [one for one in laid_out if one.user_attrs[record.CONFIRMS] == trial.number]
+    ended = [one for one in own if one.state.is_finished()]
     missing = {key for key in asked if key[0] == trial.number} - set(map(key_of, ended))
     # A training whose loss stopped being finite is PRUNED, or FAIL where it had no value before.
     values = tuple(value_of(one) for one in ended if one.state is TrialState.COMPLETE)

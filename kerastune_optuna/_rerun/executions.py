@@ -14,8 +14,6 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from kerastune_optuna._exceptions import BuilderError
 from kerastune_optuna._search import Budget, Ending, asked, is_free, is_taken, take_one
 from kerastune_optuna._study import (
-    CONFIRMS,
-    EXTENDS,
     Constraints,
     Watch,
     derive,
@@ -58,7 +56,8 @@ class NoSampler(RandomSampler):
     ) -> Any:
         if param_name in self._defaults:
             return self._defaults[param_name]
-        origin = trial.user_attrs.get(CONFIRMS, trial.user_attrs.get(EXTENDS))
+        attrs = trial.user_attrs
+        origin = attrs.get(record.CONFIRMS, attrs.get(record.EXTENDS))
         raise BuilderError(
             f"build_model asks for {param_name!r}, which trial {origin} of the "
             "search did not have: it has changed since. Say what it is to have, by "
@@ -91,7 +90,7 @@ def firsts(
 
 def key_of(trial: FrozenTrial) -> Key:
     """Return what tells an execution from others: the trial that it confirms, and its seed."""
-    return trial.user_attrs[CONFIRMS], trial.user_attrs[record.SEED]
+    return trial.user_attrs[record.CONFIRMS], trial.user_attrs[record.SEED]
 
 
 def asked_for(chosen: Sequence[FrozenTrial], count: int) -> dict[Key, FrozenTrial]:
@@ -112,7 +111,7 @@ def lay_out_missing(study: optuna.Study, wanted: Mapping[Key, FrozenTrial]) -> N
     there = {key_of(one) for one in executions(study) if one.state is not TrialState.FAIL}
     for (number, seed), trial in wanted.items():
         if (number, seed) not in there:
-            lay_out(study, trial.params, user_attrs={CONFIRMS: number, record.SEED: seed})
+            lay_out(study, trial.params, user_attrs={record.CONFIRMS: number, record.SEED: seed})
 
 
 def _seed(trial: FrozenTrial, nth: int) -> int:
@@ -127,7 +126,7 @@ def best_of_each(study: optuna.Study, objective: Objective) -> dict[int, FrozenT
     """
     complete = [one for one in executions(study) if one.state is TrialState.COMPLETE]
     complete.sort(key=lambda one: (objective.cost(value_of(one)), one.number), reverse=True)
-    return {one.user_attrs[CONFIRMS]: one for one in complete}
+    return {one.user_attrs[record.CONFIRMS]: one for one in complete}
 
 
 def train_laid_out(

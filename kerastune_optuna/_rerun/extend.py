@@ -16,14 +16,14 @@ from kerastune_optuna._exceptions import (
     WeightsError,
 )
 from kerastune_optuna._rerun.executions import firsts, train_laid_out
-from kerastune_optuna._storage import check_store
+from kerastune_optuna._storage import artifacts
 from kerastune_optuna._study import (
     BEGIN,
     END,
-    EXTENDS,
     Home,
-    finished,
+    beside,
     lay_out,
+    opening,
     ranking,
     record,
     seed_of,
@@ -108,15 +108,18 @@ def extend(run: Run, top: int) -> None:
         WeightsError: What they ended with is not kept, or does not fit build_model.
     """
     home = run.home
-    study = home.load(home.name)  # another object: home.study keeps its sampler and pruner
+    study = beside(home.study, home.name)  # another object: home.study keeps its sampler and pruner
     comparable.warn_if_builder_changed(study, run.recipe)
     comparable.check(study, run.recipe, but=["epochs"])
     chosen = _chosen(study, run.recipe, top)
-    check_store(home.store)
+    artifacts.check_store(home.store)
     recipe = replace(run.recipe, keep_best=keeps(study, run.recipe.keep_best))
     if chosen:
         _lay_out_missing(study, recipe, chosen)
-        size, numbers = len(finished(study)) + len(chosen), [trial.number for trial in chosen]
+        size, numbers = (
+            len(opening.finished(study)) + len(chosen),
+            [trial.number for trial in chosen],
+        )
         train_laid_out(run, study, recipe, size, _extended, numbers)
     elif run.verbose:
         best = "The best trial" if top == 1 else f"Each of the best {top} trials"
@@ -126,7 +129,7 @@ def extend(run: Run, top: int) -> None:
 
 def _extended(trial: FrozenTrial) -> int | None:
     """Return the number of the trial that a trial extends; None where it extends none."""
-    number: int | None = trial.user_attrs.get(EXTENDS)
+    number: int | None = trial.user_attrs.get(record.EXTENDS)
     return number
 
 
@@ -140,7 +143,7 @@ def _chosen(study: optuna.Study, recipe: Recipe, top: int) -> list[FrozenTrial]:
         )
     epochs = recipe.fit.epochs_of_a_trial
     short = [trial for trial in best if trial.user_attrs[record.EPOCHS_RUN] < epochs]
-    if not short and not any(EXTENDS in trial.user_attrs for trial in best):
+    if not short and not any(record.EXTENDS in trial.user_attrs for trial in best):
         most = max(trial.user_attrs[record.EPOCHS_RUN] for trial in best)
         raise ArgumentError(
             f"epochs={recipe.fit.epochs} leaves nothing to train: the best trials ran "
@@ -158,7 +161,7 @@ def _lay_out_missing(study: optuna.Study, recipe: Recipe, chosen: Sequence[Froze
     for trial in missing:
         _check_state(recipe, trial)
     for trial in missing:
-        own = {EXTENDS: trial.number, record.SEED: trial.user_attrs[record.SEED]}
+        own = {record.EXTENDS: trial.number, record.SEED: trial.user_attrs[record.SEED]}
         lay_out(study, trial.params, {BEGIN: trial.system_attrs[END]}, own)
 
 

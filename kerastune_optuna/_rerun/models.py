@@ -13,7 +13,7 @@ from kerastune_optuna._exceptions import ArgumentError, WeightsError
 from kerastune_optuna._rerun.confirm import confirmed
 from kerastune_optuna._rerun.executions import best_of_each
 from kerastune_optuna._storage import StoreAwayError
-from kerastune_optuna._study import Home, ranking, value_of
+from kerastune_optuna._study import Home, beside, ranking, value_of
 from kerastune_optuna._trial import Builder, keeps, rebuild, weights
 from kerastune_optuna._workers import card
 
@@ -60,7 +60,7 @@ def _is_up_to_date(home: Home, found: Confirmation) -> bool:
 def _model_of_winner(home: Home, build_model: Builder, found: Confirmation) -> keras.Model:
     """Return the model of the winner's best execution, and say what it evaluates to."""
     number = found.winner.number
-    study = home.load(found.study_name)
+    study = beside(home.study, found.study_name)
     execution = best_of_each(study, home.objectives.watched)[number]
     try:
         model = _rebuilt(home, build_model, study, execution)

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check, _source
 from kerastune_optuna._backend import Memory
 from kerastune_optuna._data import datasets
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._rerun.refit import Until, folder_for, train
-from kerastune_optuna._study import REPEAT_OF, RETRY_OF, are_broken, derive, plain_name, record
+from kerastune_optuna._study import are_broken, derive, opening, plain_name, record
 from kerastune_optuna._trial import TRAINING, Recipe, Row, history, worth
 from kerastune_optuna._workers import card as card_
 from kerastune_optuna._workers import shown_once
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from kerastune_optuna._study import Home
     from kerastune_optuna._workers import Card
 
-_DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 # A metric of an epoch, recorded and trained again; epochs are counted from 0.
 _COLUMNS = ["training", "epoch", "metric", "recorded", "again", "difference"]
 _Value: TypeAlias = tuple[int, int, str, float, float | None, float]
@@ -160,13 +159,13 @@ def find(study: optuna.Study, number: int) -> tuple[FrozenTrial, Card]:
         ArgumentError: There is none of that number, it came to nothing, it has no card, or it broke
             a constraint before it was trained.
     """
-    done = {trial.number: trial for trial in study.get_trials(deepcopy=False, states=_DONE)}
+    done = {trial.number: trial for trial in study.get_trials(deepcopy=False, states=opening.DONE)}
     if number not in done:
         listed = ", ".join(map(str, done)) or "none yet"
         raise ArgumentError(
             f"trial={number!r} is no COMPLETE or PRUNED trial. Pass one of: {listed}."
         )
-    if (earlier := done[number].user_attrs.get(REPEAT_OF)) is not None:
+    if (earlier := done[number].user_attrs.get(record.REPEAT_OF)) is not None:
         raise ArgumentError(
             f"Trial {number} repeats trial {earlier}, and was not trained. Pass {earlier}."
         )
@@ -187,7 +186,7 @@ def find(study: optuna.Study, number: int) -> tuple[FrozenTrial, Card]:
 def _changes_of_trial(study: optuna.Study, trial: FrozenTrial, card: Card) -> list[str]:
     """Return in words what happened to a trial that keeps a training from repeating it."""
     first = trial
-    while (before := first.user_attrs.get(RETRY_OF)) is not None:
+    while (before := first.user_attrs.get(record.RETRY_OF)) is not None:
         first = study.get_trials(deepcopy=False)[before]
     expected = None if card["seed"] is None else derive(card["seed"], first.number)
     seed = trial.user_attrs[record.SEED]

@@ -10,18 +10,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._search import ended, space
-from kerastune_optuna._study import (
-    REPEAT_OF,
-    are_broken,
-    first_of_these_epochs,
-    record,
-    without_extensions,
-)
+from kerastune_optuna._study import are_broken, opening, record, without_extensions
 
-_DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 _LATEST = 50  # trials by which to tell whether repeats are likely
 _COPIED = (record.BEST_VALUE, record.BEST_EPOCH, record.EPOCHS, "n_params", record.SEED, "fits")
-_OTHERS = {REPEAT_OF, record.EXTENDS}  # such a trial was not trained, or not from its start
+_OTHERS = {record.REPEAT_OF, record.EXTENDS}  # such a trial was not trained, or not from its start
 _OF_SEVERAL = (record.VALUES, record.STD, record.SEEDS, record.BEST_EPOCHS)  # of several trainings
 
 
@@ -37,10 +30,10 @@ def find(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None:
     same = [
         one
         for one in trials
-        if one.state in _DONE and one.distributions == distributions and _was_trained(one)
+        if one.state in opening.DONE and one.distributions == distributions and _was_trained(one)
         if space.places(distributions, one.params) == asked
     ]
-    first = first_of_these_epochs(study) if same else 0
+    first = opening.first_of_these_epochs(study) if same else 0
     same = [one for one in same if one.number >= first]
     # COMPLETE trials go before PRUNED ones, and earlier ones before later ones.
     return min(same, key=lambda one: one.state is not TrialState.COMPLETE, default=None)
@@ -63,7 +56,7 @@ def take_over(trial: optuna.Trial, earlier: FrozenTrial) -> None:
     copied = (*_COPIED, *_OF_SEVERAL)
     known = {key: earlier.user_attrs[key] for key in copied if key in earlier.user_attrs}
     reason = f"repeats trial {earlier.number}"
-    own = {record.EPOCHS_RUN: 0, record.STOP_REASON: reason, REPEAT_OF: earlier.number}
+    own = {record.EPOCHS_RUN: 0, record.STOP_REASON: reason, record.REPEAT_OF: earlier.number}
     for key, value in {**known, **own}.items():
         trial.set_user_attr(key, value)
 
@@ -111,7 +104,7 @@ def _of_these_epochs(
     study: optuna.Study, trials: Sequence[FrozenTrial], *, running: bool
 ) -> list[FrozenTrial]:
     """Return the ended trials of this search's epochs, and, where `running`, those that run."""
-    first = first_of_these_epochs(study) if trials else 0
+    first = opening.first_of_these_epochs(study) if trials else 0
     return [
         one
         for one in without_extensions(trials)

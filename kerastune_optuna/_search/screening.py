@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from kerastune_optuna import _optuna
 from kerastune_optuna._search import space
 from kerastune_optuna._search.pruner import WilcoxonPruner
-from kerastune_optuna._study import RETRY_OF, are_broken, has_diverged, sign_of
+from kerastune_optuna._study import are_broken, has_diverged, record, sign_of
 
 # Chosen with tests/benchmarks/samplers.py, on recorded curves and on tasks of LCBench.
 _LEAST_TRIALS, _LEAST_EPOCHS = 15, 20  # of a search that begins with short trials, and of a trial
@@ -71,7 +71,7 @@ class AutoPruner(optuna.pruners.BasePruner):
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Whether to end the trial."""
-        is_early = trial.number < _COMPARED or RETRY_OF in trial.user_attrs
+        is_early = trial.number < _COMPARED or record.RETRY_OF in trial.user_attrs
         if is_early and self._has_just_begun(trial) and self._is_screened(study, trial):
             return True
         return self._wilcoxon.prune(study, trial)
@@ -96,7 +96,7 @@ class AutoPruner(optuna.pruners.BasePruner):
 
 def _first_of(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> FrozenTrial:
     """Return the trial that was begun first, where workers that died left it to be run again."""
-    while (before := trial.user_attrs.get(RETRY_OF)) is not None:
+    while (before := trial.user_attrs.get(record.RETRY_OF)) is not None:
         trial = trials[before]
     return trial
 

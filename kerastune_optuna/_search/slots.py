@@ -30,28 +30,19 @@ from kerastune_optuna._search import points as _points
 from kerastune_optuna._search.grid import Grid, is_grid
 from kerastune_optuna._search.stopping import Deadline, Ending
 from kerastune_optuna._study import (
-    DIED,
-    INTERRUPTED,
     N_PARAMS,
-    REPEAT_OF,
     Watch,
     alone,
     are_broken,
     divergence,
-    fail_and_retry,
-    finished,
-    idle_retries,
     is_claimed,
-    is_dead,
-    is_in_doubt,
-    is_signed_elsewhere,
-    is_signed_here,
     lay_out,
-    leave,
+    liveness,
+    opening,
     record,
+    retry,
     take,
     was_cut_off,
-    whereabouts,
 )
 
 # Not the generator of the module random, which a trial seeds for the user's code: a wait that draws
@@ -196,7 +187,7 @@ class Budget:
             if not others:
                 return False
             if looks == 1:  # only at the second look: many end in a moment
-                _tell_of(others, len(finished(study)), self.size(study))
+                _tell_of(others, len(opening.finished(study)), self.size(study))
             looks += 1
             time.sleep(_POLL_OTHERS)
         return looks > 0 and not self.is_over()
@@ -210,11 +201,9 @@ class Budget:
         """Return the trials of this budget's size that another process runs, and beats for."""
         theirs = {slot.number for slot in _slots(study)[: self.size(study)]}
         # A process that lives may have left its trial, as where its search broke off.
-        return [
-            one
-            for one in watch.running(study)
-            if one.number in theirs and is_signed_elsewhere(one) and not watch.has_lapsed(one)
-        ]
+        running = [one for one in watch.running(study) if one.number in theirs]
+        elsewhere = filter(liveness.is_signed_elsewhere, running)
+        return [one for one in elsewhere if not watch.has_lapsed(one)]
 
     def make_up(self, study: optuna.Study, failed: FrozenTrial) -> None:
         """Lay out a slot in place of a failed trial where no worker is about to do so."""
@@ -242,10 +231,10 @@ class Budget:
 
     def interrupt(self, study: optuna.Study, trial: Trial) -> None:
         """Leave a trial of this process to be resumed."""
-        self._reap_one(study, _optuna.as_stored(study, trial), INTERRUPTED)
+        self._reap_one(study, _optuna.as_stored(study, trial), retry.INTERRUPTED)
 
     def _reap_one(self, study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
-        is_ours = fail_and_retry(study, trial, reason)
+        is_ours = retry.fail_and_retry(study, trial, reason)
         if is_ours:  # where it is not run again, another configuration takes its place
             self.make_up(study, _optuna.as_stored(study, trial))
         return is_ours
@@ -306,7 +295,7 @@ def _slots(study: optuna.Study) -> list[FrozenTrial]:
     trials = _optuna.known_trials(study, anew=True)
     others = ended.unusual(study, trials)  # a usual trial counts
     left_out = {one.number for one in others if not _counts(study, one)} | _points.doubles(others)
-    left_out |= idle_retries(trials, ended.not_ended(study, trials))
+    left_out |= retry.idle_retries(trials, ended.not_ended(study, trials))
     return [one for one in trials if one.number not in left_out] if left_out else trials
 
 
@@ -328,7 +317,7 @@ def _counts(study: optuna.Study, trial: FrozenTrial) -> bool:
 
 def _tried(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Return the trials whose own training decided how they ended, by their numbers."""
-    own = [one for one in trials if REPEAT_OF not in one.user_attrs and not are_broken(one)]
+    own = [one for one in trials if record.REPEAT_OF not in one.user_attrs and not are_broken(one)]
     return list(filter(ended.by_itself, own))
 
 
@@ -371,7 +360,7 @@ def _in_a_row(n: int) -> str:
 
 def _why(dead: FrozenTrial) -> str:
     """Return why nobody runs a trial: one that this living process signed was interrupted."""
-    return INTERRUPTED if is_signed_here(dead) else DIED
+    return retry.INTERRUPTED if liveness.is_signed_here(dead) else retry.DIED
 
 
 def _is_unasked(trial: FrozenTrial) -> bool:
@@ -397,7 +386,7 @@ def is_taken(trial: FrozenTrial) -> bool:
 def _tell_of(others: Sequence[FrozenTrial], done: int, size: int | None) -> None:
     """Say what a search waits for, and how to end that."""
     of = count(done, "trial") if size is None else f"{done} of {count(size, 'trial')}"
-    where = ", ".join(f"trial {one.number} runs {whereabouts(one)}" for one in others)
+    where = ", ".join(f"trial {one.number} runs {liveness.whereabouts(one)}" for one in others)
     print(
         f"{of} done; {where}. Waiting for the end, to run again here what dies there; Ctrl-C ends "
         "the waiting alone.",
@@ -413,12 +402,12 @@ def _taken(study: optuna.Study, watch: Watch) -> list[FrozenTrial]:
 
 def _is_lost(trial: FrozenTrial, watch: Watch) -> bool:
     """Whether nobody runs a trial that was taken, nor is about to."""
-    return watch.has_lapsed(trial) if is_claimed(trial) else is_dead(trial, watch)
+    return watch.has_lapsed(trial) if is_claimed(trial) else watch.is_dead(trial)
 
 
 def _is_any_in_doubt(study: optuna.Study, watch: Watch) -> bool:
     """Whether a trial of another machine may have to be run again."""
-    return any(is_claimed(one) or is_in_doubt(one, watch) for one in _taken(study, watch))
+    return any(is_claimed(one) or watch.is_in_doubt(one) for one in _taken(study, watch))
 
 
 def take_one(study: optuna.Study, free: Sequence[FrozenTrial]) -> Trial | None:
@@ -435,7 +424,7 @@ def _begin(study: optuna.Study, trial_id: int) -> Trial:
     with ExitStack() as undo:
         # Trial() asks the sampler, which may raise, or think for so long that others take this
         # process for dead.
-        undo.callback(leave, study, trial_id)
+        undo.callback(liveness.leave, study, trial_id)
         trial = Trial(study, trial_id)
         undo.pop_all()
     return trial

@@ -15,7 +15,7 @@ from optuna.terminator import BaseTerminator
 from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search import repeats
-from kerastune_optuna._study import finished, front, machine, sign_of
+from kerastune_optuna._study import liveness, opening, ranking, sign_of
 
 _GOOD_ENOUGH = "Pass a value of the objective that is good enough, like 0.98 for an accuracy."
 
@@ -36,7 +36,7 @@ class Deadline:
 
     def __reduce__(self) -> tuple[Callable[..., Deadline], tuple[str, float, float]]:
         """Travel to another process."""
-        return _arrived, (machine(), self._moment, self.seconds_left())
+        return _arrived, (liveness.machine(), self._moment, self.seconds_left())
 
     def seconds_left(self) -> float:
         """Return how many seconds are left; less than 0 once the moment has passed."""
@@ -53,7 +53,7 @@ class Deadline:
 
 def _arrived(origin: str, moment: float, seconds_left: float) -> Deadline:
     deadline = Deadline(seconds_left)
-    if origin == machine():
+    if origin == liveness.machine():
         deadline._moment = moment
     return deadline
 
@@ -138,7 +138,7 @@ def _good_enough(stop_at: float | None, study: optuna.Study) -> str | None:
     if stop_at is None:
         return None
     sign = sign_of(study.direction.name.lower())
-    for best in front(study):
+    for best in ranking.front(study):
         (value,) = best.values
         if sign * value <= sign * stop_at:
             return f"Stopped: trial {best.number} came to {value:g}"
@@ -161,10 +161,11 @@ def _no_gain(terminator: Any, study: optuna.Study) -> str | None:
 def _trials_since_best(study: optuna.Study) -> int:
     """Return how many trials ended since the one that is the best, or the last on the front."""
     first: dict[tuple[float, ...], int] = {}
-    for trial in front(study):  # a trial with the same values as an earlier one brought nothing
+    # A trial with the same values as an earlier one brought nothing.
+    for trial in ranking.front(study):
         first.setdefault(tuple(trial.values), trial.number)
     best = max(first.values(), default=-1)
-    return sum(trial.number > best for trial in finished(study))
+    return sum(trial.number > best for trial in opening.finished(study))
 
 
 def _check_value(stop_at: Any, *, are_several: bool) -> None:

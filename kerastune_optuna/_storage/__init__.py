@@ -1,26 +1,13 @@
 """Databases and artifact stores, made safe for many processes and for networks that fail."""
 
+from kerastune_optuna._storage import artifacts as artifacts
 from kerastune_optuna._storage import database as database
 from kerastune_optuna._storage import url as url
 from kerastune_optuna._storage.artifacts import OpenedOnce as OpenedOnce
 from kerastune_optuna._storage.artifacts import StoreAwayError as StoreAwayError
 from kerastune_optuna._storage.artifacts import StoreSource as StoreSource
 from kerastune_optuna._storage.artifacts import WholeFileStore as WholeFileStore
-from kerastune_optuna._storage.artifacts import check_store as check_store
 from kerastune_optuna._storage.artifacts import digest as digest
-from kerastune_optuna._storage.artifacts import fetch as fetch
-from kerastune_optuna._storage.artifacts import is_there as is_there
-from kerastune_optuna._storage.artifacts import may_pass as may_pass
-from kerastune_optuna._storage.artifacts import name_of as name_of
-from kerastune_optuna._storage.artifacts import open_store as open_store
-from kerastune_optuna._storage.artifacts import put as put
-from kerastune_optuna._storage.artifacts import remove as remove
-from kerastune_optuna._storage.artifacts import size_of as size_of
-from kerastune_optuna._storage.artifacts import telling_room as telling_room
-from kerastune_optuna._storage.artifacts import upload as upload
-from kerastune_optuna._storage.database import gives_to_one as gives_to_one
-from kerastune_optuna._storage.database import is_of_one_thread as is_of_one_thread
-from kerastune_optuna._storage.database import is_private as is_private
 from kerastune_optuna._storage.patience import MARK as MARK
 from kerastune_optuna._storage.patience import WORKER as WORKER
 from kerastune_optuna._storage.patience import is_away as is_away

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 import warnings
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StorageError
 from kerastune_optuna._storage import disks, journal, mysql
 from kerastune_optuna._storage import url as _url
-from kerastune_optuna._storage.patience import is_away, patient, reason, tell_lost_connections
+from kerastune_optuna._storage.patience import as_connection_error, is_away, patient, reason
 
 INSTEAD = (
     "pass storage= the URL of a PostgreSQL database, or an optuna.storages.JournalStorage with a "
@@ -49,11 +50,6 @@ PATIENCE = 300.0  # seconds for which a search waits for a database that went aw
 def in_directory(directory: Path) -> str:
     """Return the absolute URL of a directory's SQLite database: the current folder may change."""
     return f"sqlite:///{directory.absolute() / _FILE}"
-
-
-def has_database(directory: Path) -> bool:
-    """Whether a directory has our SQLite database; it is not made for the answer."""
-    return (directory / _FILE).exists()
 
 
 def connect(
@@ -115,15 +111,19 @@ def network_of_log(storage: str | BaseStorage) -> str | None:
 
 
 def _sqlite_file(storage: str | BaseStorage) -> Path | None:
+    url = _url_of(storage)
+    if url is None or url.get_backend_name() != "sqlite":
+        return None
+    has_none = _is_in_memory(url) or "uri" in url.query
+    return None if has_none else Path(str(url.database)).absolute()
+
+
+def _url_of(storage: str | BaseStorage) -> sqlalchemy.URL | None:
+    """Return the URL of a database; None where a storage has none."""
     if isinstance(storage, str):
-        url = _url.parse(storage)
-    elif (database := _database(storage)) is not None:
-        url = database.engine.url
-    else:
-        return None
-    if url.get_backend_name() != "sqlite" or _is_in_memory(url) or "uri" in url.query:
-        return None
-    return Path(str(url.database)).absolute()
+        return _url.parse(storage)
+    database = _database(storage)
+    return None if database is None else database.engine.url
 
 
 def _space(storage: BaseStorage) -> str:
@@ -205,14 +205,21 @@ def _is_in_memory(url: sqlalchemy.URL) -> bool:
 def _make_safe(database: RDBStorage, make: bool) -> None:
     """Give a database that the user opened what _open gives to ours."""
     engine = database.engine
-    tell_lost_connections(engine)
-    mysql.refuse_long_texts(engine)
-    if engine.dialect.name == "sqlite" and not sqlalchemy.event.contains(
-        engine, "begin", _begin_immediate
-    ):
+    is_safe = sqlalchemy.event.contains(engine, "begin", _begin_immediate)
+    if engine.dialect.name == "sqlite" and not is_safe:
         sqlalchemy.event.listen(engine, "connect", _on_connect if make else _on_visit)
+        engine.dispose()  # connections that were opened before lack this event
+    _guard(engine)
+
+
+def _guard(engine: sqlalchemy.Engine) -> None:
+    """Let an engine serve many processes for days; SQLAlchemy keeps each listener once."""
+    sqlalchemy.event.listen(engine, "handle_error", as_connection_error)
+    mysql.refuse_long_texts(engine)
+    if engine.dialect.name == "sqlite":
+        # Optuna reads a trial's state and then writes it. Under SQLite's deferred transactions two
+        # processes read the same state: trials run twice and writers meet "database is locked".
         sqlalchemy.event.listen(engine, "begin", _begin_immediate)
-        engine.dispose()  # connections that were opened before lack these events
 
 
 def check_shared(storage: str | BaseStorage) -> None:
@@ -221,19 +228,16 @@ def check_shared(storage: str | BaseStorage) -> None:
     Raises:
         ArgumentError: Other workers could not see the study.
     """
-    in_memory = (
-        _is_in_memory(_url.parse(storage)) if isinstance(storage, str) else is_private(storage)
-    )
-    if in_memory:
+    if is_private(storage):
         raise ArgumentError(
             "storage= lives in the memory of this process, where other workers cannot see it. "
             "Leave storage out for SQLite in directory, or pass the URL of a database."
         )
 
 
-def is_private(storage: BaseStorage) -> bool:
+def is_private(storage: str | BaseStorage) -> bool:
     """Whether no other process can see a storage."""
-    in_memory = isinstance(behind(storage), InMemoryStorage)
+    in_memory = isinstance(storage, BaseStorage) and isinstance(behind(storage), InMemoryStorage)
     return in_memory or is_of_one_thread(storage)
 
 
@@ -250,10 +254,10 @@ def behind(storage: BaseStorage) -> BaseStorage:
     return behind(inner) if isinstance(inner, BaseStorage) else storage
 
 
-def is_of_one_thread(storage: BaseStorage) -> bool:
+def is_of_one_thread(storage: str | BaseStorage) -> bool:
     """Whether each thread would see a database of its own: SQLite's in memory."""
-    database = _database(storage)
-    return database is not None and _is_in_memory(database.engine.url)
+    url = _url_of(storage)
+    return url is not None and _is_in_memory(url)
 
 
 def check_storage(storage: object) -> None:
@@ -284,36 +288,21 @@ def _connect_url(url: sqlalchemy.URL, gives_up: float, make: bool) -> BaseStorag
 
 def _open(url: sqlalchemy.URL, make: bool) -> RDBStorage:
     """Open a database with what its kind needs to serve many processes for days."""
+    options: dict[str, Any] = {
+        # This finds a connection that the server closed while it was idle.
+        "pool_pre_ping": True,
+        "pool_recycle": 1800,
+        # Optuna ends each transaction itself. SQLAlchemy's own rollback, when a connection returns
+        # to the pool, would cost a round trip, and print a traceback where the connection is lost.
+        "pool_reset_on_return": None,
+        "connect_args": _connect_arguments(url),
+    }
+    if url.get_backend_name() == "sqlite":
+        events = [(_on_connect if make else _on_visit, "connect")]
+        options = {"connect_args": {"timeout": _BUSY_SECONDS}, "pool_events": events}
     text = url.render_as_string(hide_password=False)
-    if url.get_backend_name() != "sqlite":
-        # pool_pre_ping finds a connection that the server closed while it was idle.
-        storage = RDBStorage(
-            text,
-            engine_kwargs={
-                "pool_pre_ping": True,
-                "pool_recycle": 1800,
-                # Optuna ends each transaction itself. SQLAlchemy's own rollback, when a connection
-                # returns to the pool, would cost a round trip, and print a traceback where the
-                # connection is lost.
-                "pool_reset_on_return": None,
-                "connect_args": _connect_arguments(url),
-            },
-            skip_table_creation=not make,
-        )
-        tell_lost_connections(storage.engine)
-        mysql.refuse_long_texts(storage.engine)
-        return storage
-    storage = RDBStorage(
-        text,
-        engine_kwargs={
-            "connect_args": {"timeout": _BUSY_SECONDS},
-            "pool_events": [(_on_connect if make else _on_visit, "connect")],
-        },
-        skip_table_creation=not make,
-    )
-    # Optuna reads a trial's state and then writes it. Under SQLite's deferred transactions two
-    # processes read the same state: trials run twice and writers meet "database is locked".
-    sqlalchemy.event.listen(storage.engine, "begin", _begin_immediate)
+    storage = RDBStorage(text, engine_kwargs=options, skip_table_creation=not make)
+    _guard(storage.engine)
     return storage
 
 
@@ -341,11 +330,8 @@ def _on_connect(connection: Any, record: Any) -> None:
 
 def _pragma(connection: Any, text: str) -> Any:
     """Return the first row of what SQLite answers, if any."""
-    cursor = connection.execute(f"PRAGMA {text}")
-    try:
+    with closing(connection.execute(f"PRAGMA {text}")) as cursor:
         return cursor.fetchone()
-    finally:
-        cursor.close()
 
 
 def _begin_immediate(connection: sqlalchemy.Connection) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import IO, Any
 
 from optuna.storages import BaseStorage, JournalStorage
@@ -31,23 +31,17 @@ def make_safe(storage: BaseStorage) -> None:
 def _append(backend: JournalFileBackend, logs: Sequence[dict[str, Any]]) -> None:
     """Append lines to the file, all or none of them."""
     lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
-    with (
-        _locked(backend),
-        open(_optuna.file_of(backend), "r+b", buffering=0, opener=_appending) as file,
-    ):
-        _cut_half_line(file)
-        _write(file, lines)
-
-
-@contextmanager
-def _locked(backend: JournalFileBackend) -> Iterator[None]:
-    """Hold the file's lock, which Optuna lets others take over from a process that stands still."""
-    _optuna.lock_of(backend).acquire()
+    lock = _optuna.lock_of(backend)
+    lock.acquire()
     try:
-        yield
+        with open(_optuna.file_of(backend), "r+b", buffering=0, opener=_appending) as file:
+            _cut_half_line(file)
+            _write(file, lines)
     finally:
-        with suppress(RuntimeError):  # others took the lock over; what was written stays
-            _optuna.lock_of(backend).release()
+        # Optuna lets others take the lock over from a process that stands still. What was written
+        # stays.
+        with suppress(RuntimeError):
+            lock.release()
 
 
 def _appending(path: str, flags: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy
@@ -25,9 +25,7 @@ def refuse_long_texts(engine: sqlalchemy.Engine) -> None:
     A server without strict mode would cut the text off, and Optuna could not read any study then. A
     strict one closes the connection where the text is very long, as if the server went away.
     """
-    if engine.dialect.name in _DIALECTS and not sqlalchemy.event.contains(
-        engine, "before_cursor_execute", _check_texts
-    ):
+    if engine.dialect.name in _DIALECTS:
         sqlalchemy.event.listen(engine, "before_cursor_execute", _check_texts)
 
 
@@ -44,22 +42,13 @@ def _check_texts(
     _connection: Any, _cursor: Any, _statement: str, parameters: Any, _context: Any, many: bool
 ) -> None:
     for given in parameters if many else [parameters]:
-        texts = given.values() if isinstance(given, Mapping) else given
-        longest = max((_size(text) for text in texts), default=0)
+        row = given if isinstance(given, Mapping) else dict(enumerate(given))
+        texts = [one for one in row.values() if isinstance(one, str)]
+        longest = max((len(text.encode()) for text in texts), default=0)
         if longest > _LONGEST:
-            name = next(_names(given), "")
+            name = next((f" as {row[column]!r}" for column in _NAMES if column in row), "")
             raise ArgumentError(
                 f"What is to be written{name} has {longest:,} bytes, and MySQL and MariaDB keep "
                 f"{_LONGEST:,} at most. Write it into a file and its path here, or pass the URL of "
                 "PostgreSQL as storage=."
             )
-
-
-def _size(text: object) -> int:
-    return len(text.encode()) if isinstance(text, str) else 0
-
-
-def _names(given: Any) -> Iterator[str]:
-    """Yield how an error names the text in a row: by the attribute or parameter that holds it."""
-    if isinstance(given, Mapping):
-        yield from (f" as {given[column]!r}" for column in _NAMES if column in given)

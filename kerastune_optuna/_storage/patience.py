@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partialmethod
 from typing import Any, TypeVar, cast
 
 import sqlalchemy
@@ -57,17 +58,12 @@ def is_away(error: BaseException) -> bool:
     return isinstance(error, _GONE) or type(error).__name__ in _GONE_NAMES
 
 
-def tell_lost_connections(engine: sqlalchemy.Engine) -> None:
-    """Let an engine raise ConnectionError for a connection that was lost.
+def as_connection_error(context: sqlalchemy.engine.ExceptionContext) -> ConnectionError | None:
+    """Return the ConnectionError that an engine is to raise for a connection that was lost.
 
     Optuna takes any error of SQLAlchemy for an error of its own query: it tries another query on
     the lost connection, or creates a trial again that may be there. It lets a ConnectionError pass.
     """
-    if not sqlalchemy.event.contains(engine, "handle_error", _as_connection_error):
-        sqlalchemy.event.listen(engine, "handle_error", _as_connection_error)
-
-
-def _as_connection_error(context: sqlalchemy.engine.ExceptionContext) -> ConnectionError | None:
     if not context.is_disconnect or context.is_pre_ping:
         return None
     return ConnectionError(str(context.original_exception))
@@ -160,6 +156,10 @@ class _Patient(BaseStorage):
         """Delete a study; where an earlier try did and its answer was lost, it is gone already."""
         self._insist(lambda: self._backend.delete_study(study_id), lambda: self._is_gone(study_id))
 
+    def _call(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
+        """Call any other method of the storage."""
+        return self._insist(lambda: getattr(self._backend, name)(*args, **kwargs))
+
     def _marked(self, study_id: int, mark: str) -> int | None:
         """Return the id of the trial with a mark; None where there is none."""
         trials = self._backend.get_all_trials(study_id, deepcopy=False)
@@ -196,17 +196,10 @@ class _Patient(BaseStorage):
         )
 
 
-def _insisting(name: str) -> Callable[..., Any]:
-    def method(self: _Patient, *args: Any, **kwargs: Any) -> Any:
-        return self._insist(lambda: getattr(self._backend, name)(*args, **kwargs))
-
-    method.__name__ = name
-    return method
-
-
-_CALLS = [name for name in vars(BaseStorage) if not name.startswith("_")]
-_REST = {name: _insisting(name) for name in _CALLS if name not in vars(_Patient)}
-_PatientStorage = type("PatientStorage", (_Patient,), _REST)
+_REST = {name for name in vars(BaseStorage) if not name.startswith("_")} - set(vars(_Patient))
+_PatientStorage = type(
+    "PatientStorage", (_Patient,), {name: partialmethod(_Patient._call, name) for name in _REST}
+)
 
 
 def patient(backend: BaseStorage, patience: float, where: Callable[[], str]) -> BaseStorage:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
-from optuna.trial import TrialState
+import optuna
+from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna._study import record
 from kerastune_optuna._study.liveness import is_signed_here, machine, runs, signed_by
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial
 
 _POLL = 0.5  # seconds between two looks at the other trials
 
@@ -65,6 +61,4 @@ def _runs_beside(trial: FrozenTrial) -> bool:
     if trial.state is not TrialState.RUNNING or is_signed_here(trial):
         return False
     signed = signed_by(trial)
-    if signed is None or signed["machine"] != machine():
-        return False
-    return runs(int(signed["pid"]), int(signed["started"]))
+    return signed is not None and signed["machine"] == machine() and runs(signed)

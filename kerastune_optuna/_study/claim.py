@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from optuna.trial import TrialState
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
-from kerastune_optuna._storage import gives_to_one
+from kerastune_optuna._storage import database
 from kerastune_optuna._study import record
 from kerastune_optuna._study.liveness import machine, sign
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.storages import BaseStorage
-    from optuna.trial import FrozenTrial
 
 _POLL = 0.05  # seconds between two looks at what the others saw
 _PATIENCE = 10.0  # seconds in which a worker that lives has written down what it saw
@@ -29,7 +25,8 @@ def take(study: optuna.Study, slot: FrozenTrial) -> bool:
         UpdateFinishedTrialError: Another worker has had it, and it has ended.
     """
     storage, trial_id = _optuna.storage_of(study), _optuna.id_of(slot)
-    if not gives_to_one(storage) and (is_claimed(slot) or not _is_elected(storage, trial_id)):
+    is_given_to_one = database.gives_to_one(storage)
+    if not is_given_to_one and (is_claimed(slot) or not _is_elected(storage, trial_id)):
         return False
     if record.SLOT not in slot.system_attrs:  # the user's own study.enqueue_trial() made it
         storage.set_trial_system_attr(trial_id, record.SLOT, machine())

@@ -40,8 +40,7 @@ class Constraints:
     @property
     def are_there(self) -> bool:
         """Whether there are any constraints."""
-        limits = (self.max_params, self.max_seconds)
-        return bool(self.functions) or any(limit is not None for limit in limits)
+        return bool(self.described())
 
     def described(self) -> dict[str, Any]:
         """Return the constraints that are set, in a form that JSON holds."""

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import TooManyFailuresError
 from kerastune_optuna._study import record
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
 
 _SURE_AFTER = 2  # trials that came to nothing, where the data holds NaN or infinity
 

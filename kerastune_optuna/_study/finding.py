@@ -1,4 +1,4 @@
-"""Find a study by its directory or URL, for a reader that makes and writes nothing."""
+"""Find studies that exist: by a directory or URL, or beside another study; nothing is made."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from pathlib import Path
 import optuna
 from optuna.storages import BaseStorage
 
+from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import ArgumentError, StorageError
 from kerastune_optuna._storage import database
 from kerastune_optuna._storage import url as _url
-from kerastune_optuna._study.parts import wholes
+from kerastune_optuna._study import record
 
 
 def load(source: str, name: str | None, how: str) -> optuna.Study:
@@ -32,9 +33,13 @@ def load(source: str, name: str | None, how: str) -> optuna.Study:
 def find(source: str, name: str | None, how: str) -> tuple[BaseStorage, str]:
     """Return the storage and the name of a study, as `load` finds it."""
     url = source if "://" in source else database.in_directory(Path(source))
-    _check_file(source, url)
+    if not database.is_there(url):  # SQLite would make the file
+        raise StorageError(
+            f"{_shown(source)} holds no study: there is no file {_url.parse(url).database!r}. Pass "
+            "the directory= of a search that has begun, or the URL of its storage."
+        )
     storage = database.connect(url, make=False)
-    parts_of = wholes(storage)
+    parts_of = _wholes(storage)
     names = sorted(parts_of)
     searches = [one for one in names if parts_of[one] is None]
     if name is None and len(searches) == 1:
@@ -47,14 +52,22 @@ def find(source: str, name: str | None, how: str) -> tuple[BaseStorage, str]:
     return storage, name
 
 
-def _check_file(source: str, url: str) -> None:
-    """Refuse a database file that does not exist, which SQLite would make."""
-    if not database.is_there(url):
-        raise StorageError(
-            f"{_shown(source)} holds no study: there is no file {_url.parse(url).database!r}. Pass "
-            "the directory= of a search that has begun, or the URL of its storage."
-        )
-
-
 def _shown(source: str) -> str:
     return repr(_url.masked(_url.parse(source)) if "://" in source else source)
+
+
+def _wholes(storage: BaseStorage) -> dict[str, str | None]:
+    """Return the names of all studies, each with that of the study that it is part of, if any."""
+    # Optuna's study summaries read all trials too, and studies may be deleted meanwhile.
+    return {one.study_name: one.user_attrs.get(record.PART_OF) for one in storage.get_all_studies()}
+
+
+def family(study: optuna.Study) -> list[str]:
+    """Return the names of the studies that are part of a study."""
+    names = _wholes(_optuna.storage_of(study)).items()
+    return [part for part, whole in names if whole == study.study_name]
+
+
+def beside(study: optuna.Study, name: str) -> optuna.Study:
+    """Return another study of the same storage."""
+    return optuna.load_study(study_name=name, storage=_optuna.storage_of(study))

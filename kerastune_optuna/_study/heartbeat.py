@@ -11,26 +11,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import optuna
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import TrialState
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
-from kerastune_optuna._storage import WORKER, is_private, one_try
-from kerastune_optuna._study import record
-from kerastune_optuna._study.liveness import (
-    is_run_here,
-    is_signed_here,
-    machine,
-    runs,
-    signed_by,
-    signed_in,
-)
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial
+from kerastune_optuna._storage import WORKER, database, one_try
+from kerastune_optuna._study import liveness, record
 
 _BEAT_SECONDS = 10.0
 _LOOK_SECONDS = 5.0
@@ -38,53 +27,50 @@ _LEASE_SECONDS = 90.0  # nine beats: some may be lost in a busy network
 _SILENCE_SECONDS = 30.0  # without an answer of the database: other processes could not beat either
 
 
-class Heart:
+@contextmanager
+def beating(
+    study: optuna.Study, watch: Watch, at_each: Callable[[], None] = lambda: None
+) -> Iterator[None]:
     """Beat for the trials that this process has signed and not left.
+
+    It beats in a thread of its own, which training cannot hold up.
 
     Args:
         study: Where the trials are.
         watch: Is told that the database answers.
         at_each: Called at each beat, whether a trial runs or not.
     """
+    storage, over = _optuna.storage_of(study), threading.Event()
+    if database.is_private(storage):
+        # No other process sees this storage, and SQLite in memory would be empty in a thread.
+        yield
+        return
+    thread = threading.Thread(target=_beat, args=(storage, watch, at_each, over), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(timeout=1)  # longer only where the storage hangs
 
-    def __init__(
-        self, study: optuna.Study, watch: Watch, at_each: Callable[[], None] = lambda: None
-    ) -> None:
-        self._storage = _optuna.storage_of(study)
-        self._watch = watch
-        self._at_each = at_each
-        self._over = threading.Event()
 
-    @contextmanager
-    def beating(self) -> Iterator[None]:
-        """Beat in a thread of its own, which training cannot hold up."""
-        if is_private(self._storage):
-            # No other process sees this storage, and SQLite in memory would be empty in a thread.
-            yield
-            return
-        thread = threading.Thread(target=self._beat, daemon=True)
-        thread.start()
+def _beat(
+    storage: BaseStorage, watch: Watch, at_each: Callable[[], None], over: threading.Event
+) -> None:
+    beats = 0
+    while not over.wait(_BEAT_SECONDS):
+        beats += 1
         try:
-            yield
-        finally:
-            self._over.set()
-            thread.join(timeout=1)  # longer only where the storage hangs
-
-    def _beat(self) -> None:
-        beats = 0
-        while not self._over.wait(_BEAT_SECONDS):
-            beats += 1
-            try:
-                with one_try():
-                    self._at_each()
-                    for trial_id in signed_in(self._storage):
-                        with suppress(UpdateFinishedTrialError):  # others took it for dead
-                            self._storage.set_trial_system_attr(trial_id, record.BEAT, beats)
-                        self._watch.hear()
-            except Exception:  # each database driver has errors of its own, with no common base
-                # A thread that ended here would let others take this living process for dead. The
-                # trial uses the same storage, and waits for it or raises: nothing is hidden.
-                continue
+            with one_try():
+                at_each()
+                for trial_id in liveness.signed_in(storage):
+                    with suppress(UpdateFinishedTrialError):  # others took it for dead
+                        storage.set_trial_system_attr(trial_id, record.BEAT, beats)
+                    watch.hear()
+        except Exception:  # each database driver has errors of its own, with no common base
+            # A thread that ended here would let others take this living process for dead. The
+            # trial uses the same storage, and waits for it or raises: nothing is hidden.
+            continue
 
 
 @dataclass
@@ -140,8 +126,19 @@ class Watch:
         # The time counts up to the question: a slow answer says nothing of the time since then.
         return self._asked - max(self._look(trial).since, self._anew) > _LEASE_SECONDS
 
+    def is_dead(self, trial: FrozenTrial) -> bool:
+        """Whether nobody runs a RUNNING trial any more, which is as it is in the storage now."""
+        if liveness.is_signed_here(trial):
+            return not liveness.is_run_here(trial)
+        if _is_told_by_beats(trial):
+            return self.has_lapsed(trial)
+        signed = liveness.signed_by(trial)
+        return signed is not None and not liveness.runs(signed)
+
     def is_in_doubt(self, trial: FrozenTrial) -> bool:
-        """Whether neither a beat came nor the lease has lapsed yet."""
+        """Whether only time can tell if a RUNNING trial's process is alive."""
+        if not _is_told_by_beats(trial):
+            return False
         return not self._look(trial).has_beaten and not self.has_lapsed(trial)
 
     def _look(self, trial: FrozenTrial) -> _Sight:
@@ -152,31 +149,11 @@ class Watch:
         return sight
 
 
-def is_dead(trial: FrozenTrial, watch: Watch) -> bool:
-    """Whether nobody runs a RUNNING trial any more.
-
-    Args:
-        trial: The trial, as it is in the storage now.
-        watch: What has been seen of the trials of other machines.
-    """
-    if is_signed_here(trial):
-        return not is_run_here(trial)
-    if _is_told_by_beats(trial):
-        return watch.has_lapsed(trial)
-    signed = signed_by(trial)
-    return signed is not None and not runs(int(signed["pid"]), int(signed["started"]))
-
-
-def is_in_doubt(trial: FrozenTrial, watch: Watch) -> bool:
-    """Whether only time can tell if a RUNNING trial's process is alive."""
-    return _is_told_by_beats(trial) and watch.is_in_doubt(trial)
-
-
 def _is_told_by_beats(trial: FrozenTrial) -> bool:
     """Whether a trial is ours, and its process cannot be seen from here."""
     if WORKER not in trial.user_attrs:
         # Where it is a slot, a worker took it a moment ago, or died before it could sign. A trial
         # that is no slot is run by code that is not ours.
         return record.SLOT in trial.system_attrs
-    signed = signed_by(trial)
-    return signed is not None and signed["machine"] != machine()
+    signed = liveness.signed_by(trial)
+    return signed is not None and signed["machine"] != liveness.machine()

@@ -15,8 +15,8 @@ from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, StudyMismatchError
-from kerastune_optuna._storage import StoreSource, WholeFileStore, database
-from kerastune_optuna._study import opening, ranking
+from kerastune_optuna._storage import StoreSource, WholeFileStore, artifacts, database, digest
+from kerastune_optuna._study import opening, ranking, record
 from kerastune_optuna._study.objectives import Objectives
 
 
@@ -75,7 +75,7 @@ class Home:
     @property
     def _names_on_disk(self) -> list[str]:
         """The studies in the directory's own database, which is not made for the answer."""
-        is_there = database.has_database(self.directory)
+        is_there = database.is_there(self.storage_source)
         return optuna.get_all_study_names(self.storage) if is_there else []
 
     @property
@@ -99,11 +99,6 @@ class Home:
     def store(self) -> StoreSource:
         """Where weights and backups are kept."""
         return self._artifact_store or WholeFileStore(self.folder / "weights")
-
-    def load(self, name: str) -> optuna.Study:
-        """Return another study of the same storage."""
-        with opening.quiet_optuna():
-            return optuna.load_study(study_name=name, storage=self.storage)
 
     def forget(self) -> None:
         """Forget the open study: the next use opens the one that has its name by then."""
@@ -156,7 +151,8 @@ class Home:
         """
         if number is None:
             return self.ranked(1)[0]
-        complete = {trial.number: trial for trial in ranking.complete(self.existing)}
+        trials = self.existing.get_trials(deepcopy=False)
+        complete = {trial.number: trial for trial in filter(ranking.may_be_best, trials)}
         if number not in complete:
             listed = ", ".join(str(known) for known in sorted(complete)) or "none"
             raise NoTrialsError(f"trial={number!r} is no COMPLETE trial. Pass one of: {listed}.")
@@ -172,6 +168,25 @@ class Home:
                 f"better than the others: {numbers}. Look at them in best_trials, and pass the "
                 "number of one, as to best_model(trial=...)."
             )
+
+
+def adopt(home: Home, trial: FrozenTrial, weights: Path | None) -> None:
+    """Add a finished trial that another tool has run to a study.
+
+    Args:
+        home: Where the study and its weights are.
+        trial: The trial.
+        weights: A file that Keras saved its weights in; None where there is none.
+    """
+    if weights is not None:
+        with opening.quiet_optuna():
+            stage = optuna.create_study()  # in memory: a trial that takes attrs while it runs
+        running = stage.ask()
+        artifacts.upload(home.store, running, weights)
+        _optuna.set_attr(running, record.WEIGHTS, digest(weights))
+        # Nothing can be added to a finished trial: the attrs that name its file come with it.
+        trial.system_attrs = {**trial.system_attrs, **stage.trials[0].system_attrs}
+    home.study.add_trial(trial)
 
 
 def deletion_of(study: optuna.Study) -> StudyMismatchError | None:

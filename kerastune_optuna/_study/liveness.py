@@ -12,17 +12,14 @@ from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import optuna
 import psutil
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._storage import WORKER
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.storages import BaseStorage
-    from optuna.trial import FrozenTrial
 
 _SIGNATURE = re.compile(r"(?P<machine>.+):(?P<pid>\d+):(?P<started>\d+)")
 _STARTTIME = 19  # the place of starttime in /proc/PID/stat, from the state on: see proc(5)
@@ -46,16 +43,13 @@ def _identity() -> str:
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text()
         # Containers may share a machine without sharing process ids, or the time since the boot.
-        return " ".join((boot, *(os.readlink(f"/proc/self/ns/{kind}") for kind in _namespaces())))
+        # Linux has namespaces of time since 5.6.
+        kinds = [kind for kind in ("pid", "time") if kind in os.listdir("/proc/self/ns")]
+        return " ".join((boot, *(os.readlink(f"/proc/self/ns/{kind}") for kind in kinds)))
     except OSError:  # not Linux
         # uuid draws it at random where it finds no network address: then each process counts as one
         # on another machine.
         return str(uuid.getnode())
-
-
-def _namespaces() -> list[str]:
-    """Return the kinds of namespaces that matter; Linux has those of time since 5.6."""
-    return [kind for kind in ("pid", "time") if kind in os.listdir("/proc/self/ns")]
 
 
 def signature() -> str:
@@ -127,11 +121,12 @@ def signed_by(trial: FrozenTrial) -> re.Match[str] | None:
     return _SIGNATURE.fullmatch(str(trial.user_attrs.get(WORKER)))
 
 
-def runs(pid: int, since: int) -> bool:
-    """Whether the process of this id that started at this time still runs."""
+def runs(signed: re.Match[str]) -> bool:
+    """Whether the process of this machine that signed a trial still runs."""
+    pid = int(signed["pid"])
     try:
         is_there = psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-        return is_there and started(pid) == since
+        return is_there and started(pid) == int(signed["started"])
     except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
         return False
     except psutil.AccessDenied:

@@ -6,13 +6,12 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+from typing import Literal, TypeAlias, cast
+
+from optuna.trial import BaseTrial, FrozenTrial
 
 from kerastune_optuna._check import nearest, one_of
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, MetricNotFoundError
-
-if TYPE_CHECKING:
-    from optuna.trial import BaseTrial, FrozenTrial
 
 Direction: TypeAlias = Literal["minimize", "maximize"]
 DIRECTIONS = ("auto", "minimize", "maximize")
@@ -60,10 +59,7 @@ class Objective:
     @property
     def looks_for_the_worst(self) -> bool:
         """Whether a metric of its name surely gets better in the other direction."""
-        try:
-            return _infer(self.name) != self.direction
-        except ArgumentError:
-            return False
+        return _certain(self.name) not in (None, self.direction)
 
     @property
     def needs_validation(self) -> bool:
@@ -142,23 +138,25 @@ def plain_name(name: str) -> str:
 
 
 def _infer(name: str) -> Direction:
-    """Return the direction of a metric whose name makes it certain."""
-    plain = plain_name(name.removeprefix("val_"))
-    if not plain.startswith("neg"):  # scikit-learn's neg_mean_squared_error grows
-        if _is_named(plain, _SMALLER_IS_BETTER):
-            return "minimize"
-        if _is_named(plain, _LARGER_IS_BETTER):
-            return "maximize"
+    """Return the direction of a metric whose name makes it certain; refuse any other."""
+    if (direction := _certain(name)) is not None:
+        return direction
+    known = sorted(_LARGER_IS_BETTER | _SMALLER_IS_BETTER)
+    meant = nearest(name, [*known, *(f"val_{one}" for one in known)], _MISSPELT)
     raise ArgumentError(
         f"direction='auto' cannot tell whether {name!r} should grow or fall."
-        f'{_misspelt(name)} Pass direction="maximize" or direction="minimize".'
+        f'{meant} Pass direction="maximize" or direction="minimize".'
     )
 
 
-def _misspelt(name: str) -> str:
-    """Return ' Did you mean ...?' where a name is very like a known one, else nothing."""
-    known = sorted(_LARGER_IS_BETTER | _SMALLER_IS_BETTER)
-    return nearest(name, [*known, *(f"val_{one}" for one in known)], _MISSPELT)
+def _certain(name: str) -> Direction | None:
+    """Return the direction of a metric whose name makes it certain; None for any other."""
+    plain = plain_name(name.removeprefix("val_"))
+    if plain.startswith("neg"):  # scikit-learn's neg_mean_squared_error grows
+        return None
+    if _is_named(plain, _SMALLER_IS_BETTER):
+        return "minimize"
+    return "maximize" if _is_named(plain, _LARGER_IS_BETTER) else None
 
 
 def _accuracies(name: str) -> tuple[str, ...]:

@@ -141,8 +141,7 @@ def _parse(name: object, direction: object) -> Objective:
             f'direction="maximize" is not for {name!r}, of which less is better. Pass "minimize" '
             'or "auto" for it.'
         )
-    parse_objective(name, "minimize" if direction == "auto" else direction)
-    return Objective(str(name), "minimize")
+    return parse_objective(name, "minimize" if direction == "auto" else direction)
 
 
 def _check_differ(names: Sequence[Any]) -> None:

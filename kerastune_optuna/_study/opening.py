@@ -6,10 +6,11 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
-from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
@@ -18,11 +19,8 @@ from kerastune_optuna._storage import MARK, WORKER
 from kerastune_optuna._study import record
 from kerastune_optuna._study.objectives import Objectives
 
-if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
-
-
-_DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+_UNFIT = set('/\\:*?"<>|\0')  # characters that the name of a folder may not have
+DONE = (TrialState.COMPLETE, TrialState.PRUNED)  # the states that count towards n_trials
 
 
 def open_study(storage: BaseStorage, name: str, objectives: Objectives) -> optuna.Study:
@@ -32,26 +30,18 @@ def open_study(storage: BaseStorage, name: str, objectives: Objectives) -> optun
         StudyMismatchError: It exists with another objective or direction, or the database takes
             this name for that of another study.
     """
-    try:
-        study = optuna.create_study(
-            storage=storage, study_name=name, directions=objectives.directions
-        )
-    except DuplicatedStudyError:
-        study = optuna.load_study(study_name=name, storage=storage)
-        _check_found(study, name)
-    _claim(study, objectives)
-    return study
-
-
-def _check_found(study: optuna.Study, name: str) -> None:
-    """Refuse a study of another name, as MySQL finds one that differs by capitals alone."""
-    found = _optuna.storage_of(study).get_study_name_from_id(_optuna.id_of(study))
+    study = optuna.create_study(
+        storage=storage, study_name=name, directions=objectives.directions, load_if_exists=True
+    )
+    found = study.study_name  # as the database has it: MySQL ignores the case of letters
     if found != name:
         raise StudyMismatchError(
             f"Study {name!r} cannot be made beside study {found!r}: the database takes the two "
             f"names for one. Pass study_name={found!r} to go on with that one, or a name that "
             "differs by more than capitals."
         )
+    _claim(study, objectives)
+    return study
 
 
 def has(study: optuna.Study, objectives: Objectives) -> bool:
@@ -112,14 +102,11 @@ def note_epochs(study: optuna.Study, epochs: int, *, is_other: bool = False) -> 
     if is_other or study.user_attrs.get(record.EPOCHS) != epochs:
         # KerasTuner does not say how many epochs its trials had: the first search's number counts.
         is_first = record.EPOCHS not in study.user_attrs and record.IMPORTED in study.user_attrs
-        begun = [trial.number for trial in study.get_trials(deepcopy=False) if _has_begun(trial)]
+        trials = study.get_trials(deepcopy=False)
+        begun = (trial.number for trial in trials if trial.state is not TrialState.WAITING)
         since = 0 if is_first else max(begun, default=-1) + 1
         _optuna.set_attr(study, record.EPOCHS_SINCE, since)
         study.set_user_attr(record.EPOCHS, epochs)
-
-
-def _has_begun(trial: FrozenTrial) -> bool:
-    return trial.state is not TrialState.WAITING
 
 
 def epochs_known(study: optuna.Study) -> int | None:
@@ -188,12 +175,7 @@ def check_name(name: object) -> None:
         return
     if not isinstance(name, str):
         raise ArgumentTypeError(f"study_name={name!r} is no text. Pass a name like 'iris'.")
-    if (
-        not name.strip()
-        or name.startswith(".")
-        or set(name) & set('/\\:*?"<>|\0')
-        or len(name) > 200
-    ):
+    if not name.strip() or name.startswith(".") or _UNFIT & set(name) or len(name) > 200:
         raise ArgumentError(
             f"study_name={name!r} cannot name a folder. Pass up to 200 characters without slashes "
             "or a leading dot, like 'iris-2'."
@@ -202,5 +184,5 @@ def check_name(name: object) -> None:
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that count towards n_trials: COMPLETE and PRUNED, but for extensions."""
-    done = study.get_trials(deepcopy=False, states=_DONE)
+    done = study.get_trials(deepcopy=False, states=DONE)
     return [trial for trial in done if record.EXTENDS not in trial.user_attrs]

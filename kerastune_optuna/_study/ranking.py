@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
+import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._storage import database
-from kerastune_optuna._study import record
-from kerastune_optuna._study.monitor import sign_of
-
-if TYPE_CHECKING:
-    import optuna
-
-    from kerastune_optuna._study.monitor import Objective
-
-_DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+from kerastune_optuna._study import opening, record
+from kerastune_optuna._study.monitor import Objective, sign_of
 
 
 def may_be_best(trial: FrozenTrial) -> bool:
@@ -28,11 +22,6 @@ def may_be_best(trial: FrozenTrial) -> bool:
     A trial that took over the result of another is left out: its model is the other's.
     """
     return trial.state is TrialState.COMPLETE and record.REPEAT_OF not in trial.user_attrs
-
-
-def complete(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the trials that may be the best, in the order of their numbers."""
-    return list(filter(may_be_best, study.get_trials(deepcopy=False)))
 
 
 def ranks(trials: Iterable[FrozenTrial], directions: Sequence[str]) -> dict[int, int]:
@@ -114,10 +103,8 @@ def without_extensions(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     return [trial for trial in trials if record.EXTENDS not in trial.user_attrs]
 
 
-def farthest(
-    trials: Sequence[FrozenTrial], objective: Objective, n: int | None = None
-) -> list[FrozenTrial]:
-    """Return the trials that may be trained on, or the best `n`, best first.
+def farthest(trials: Sequence[FrozenTrial], objective: Objective, n: int) -> list[FrozenTrial]:
+    """Return the best `n` of the trials that may be trained on, best first.
 
     PRUNED ones are among them, by the best value that they reached. A trial that was trained on is
     left out: its extension stands for it.
@@ -125,20 +112,18 @@ def farthest(
     Args:
         trials: All trials of a study.
         objective: The one by which they are ranked.
-        n: How many at most; None for all.
+        n: How many at most.
     """
-    extended = {one.user_attrs.get(record.EXTENDS) for one in trials if one.state in _DONE}
+    extended = {one.user_attrs.get(record.EXTENDS) for one in trials if one.state in opening.DONE}
     own = [one for one in trials if may_go_on(one) and one.number not in extended]
     return heapq.nsmallest(
-        len(own) if n is None else n,
-        own,
-        key=lambda one: (objective.cost(one.user_attrs[record.BEST_VALUE]), one.number),
+        n, own, key=lambda one: (objective.cost(one.user_attrs[record.BEST_VALUE]), one.number)
     )
 
 
 def may_go_on(trial: FrozenTrial) -> bool:
     """Whether a trial ended, by a training of its own that came to a value and did not diverge."""
-    if trial.state not in _DONE:
+    if trial.state not in opening.DONE:
         return False
     others = (record.REPEAT_OF, record.DIVERGED)
     has_value = record.number(trial, record.BEST_VALUE) is not None

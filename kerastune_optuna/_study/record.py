@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial
 
 # User attrs of a trial; `_storage` has two more, by which a lost answer is known: MARK and WORKER.
 SEED = "seed"  # what a training starts from
@@ -44,22 +43,18 @@ DEATHS = "kerastune_optuna:deaths"  # how many workers died of it
 ALONE = "kerastune_optuna:alone"  # it ran out of memory: whether others are to wait meanwhile
 POINT = "kerastune_optuna:point"  # how it was laid out, and in which order
 
-# Attrs of a study.
-PART_OF = "part_of"  # the name of the study that it is part of
+# User attrs of a study.
+PART_OF = "part_of"  # the name of the study that it is part of, and deleted with
 TRAININGS = "trainings"  # what a value is the mean of, where that is several
-EPOCHS_SINCE = (
-    "kerastune_optuna:epochs_since"  # a system attr: the first trial that may run as many as EPOCHS
-)
-ENDED = (
-    "kerastune_optuna:ended"  # a system attr: after how many trials a search stopped early, and why
-)
 GIVEN = "given"  # what its latest search gave to trials
 CONFIRMATION = "confirmation"  # what was confirmed, and in which study
 IMPORTED = "kerastune_optuna:import"  # the KerasTuner project that it comes from; of trials too
-MADE = "kerastune_optuna:made"  # a system attr: which process made it anew
-KEEP_BEST = (
-    "kerastune_optuna:keep_best:"  # begins the system attrs that say how many models searches keep
-)
+
+# System attrs of a study.
+EPOCHS_SINCE = "kerastune_optuna:epochs_since"  # the first trial that may run as many as EPOCHS
+ENDED = "kerastune_optuna:ended"  # after how many trials a search stopped early, and why
+MADE = "kerastune_optuna:made"  # which process made it anew
+KEEP_BEST = "kerastune_optuna:keep_best:"  # begins those that say how many models searches keep
 
 
 def number(trial: FrozenTrial, attr: str) -> float | None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._study import record
 from kerastune_optuna._study.liveness import machine
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
 
 DIED = "its worker died"  # the stop_reason of a trial whose process is gone
 INTERRUPTED = "interrupted"  # the stop_reason of a trial that Ctrl-C or SIGTERM ended
@@ -23,9 +20,9 @@ _TWICE = "laid out twice"  # the stop_reason of a second retry of one trial
 _DEADLY = "its worker died {} times"  # the stop_reason of a trial that is not run again
 _MOST_DEATHS = 3  # a trial that fills the memory would kill worker after worker
 
-_STATES = (record.BACKUP, record.BEGIN)  # the system attrs that say what it goes on from
-# The user attrs that a retry has from its trial.
-_SAME = (record.SEED, record.CONFIRMS, record.EXTENDS)
+# The system attrs and the user attrs that a retry has from its trial.
+_SAME = (*_optuna.GRID_POINT, record.BACKUP, record.BEGIN, record.ALONE)
+_SAME_OF_USER = (record.SEED, record.CONFIRMS, record.EXTENDS)
 
 
 def was_cut_off(trial: FrozenTrial) -> bool:
@@ -60,10 +57,9 @@ def lay_out(
 
 def _lay_out_again(study: optuna.Study, trial: FrozenTrial, news: dict[str, Any]) -> int:
     attrs = trial.system_attrs
-    kept = (*_optuna.GRID_POINT, *_STATES, record.ALONE)
-    attrs_then = {**{key: attrs[key] for key in kept if key in attrs}, **news}
+    attrs_then = {**{key: attrs[key] for key in _SAME if key in attrs}, **news}
     params = {**attrs.get(_optuna.FIXED_PARAMS, {}), **trial.params}
-    same = {key: trial.user_attrs[key] for key in _SAME if key in trial.user_attrs}
+    same = {key: trial.user_attrs[key] for key in _SAME_OF_USER if key in trial.user_attrs}
     return lay_out(study, params, attrs_then, {**same, record.RETRY_OF: trial.number})
 
 
@@ -139,13 +135,10 @@ def idle_retries(trials: Sequence[FrozenTrial], latest: Sequence[FrozenTrial]) -
         return waiting  # the usual case, without a closer look at thousands of trials
     retries = [trial for trial in trials if record.RETRY_OF in trial.user_attrs]
     firsts = {one.user_attrs[record.RETRY_OF]: one.number for one in reversed(retries)}
-    cut_off = {trial.number for trial in trials if _is_cut_off(trial)}
+    failed = (trial for trial in trials if trial.state is TrialState.FAIL)
+    cut_off = {trial.number for trial in failed if was_cut_off(trial)}
     due = {number for origin, number in firsts.items() if origin in cut_off}
     return waiting - due
-
-
-def _is_cut_off(trial: FrozenTrial) -> bool:
-    return trial.state is TrialState.FAIL and was_cut_off(trial)
 
 
 def _give_way(study: optuna.Study, laid_out: int) -> None:

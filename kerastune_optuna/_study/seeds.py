@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from optuna.trial import BaseTrial, FrozenTrial
 
 from kerastune_optuna._study import record
-
-if TYPE_CHECKING:
-    from optuna.trial import BaseTrial, FrozenTrial
 
 
 def derive(seed: int | None, *path: int) -> int:

@@ -23,17 +23,7 @@ from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._scratch import scratch
 from kerastune_optuna._signals import finishing, requested
-from kerastune_optuna._storage import (
-    StoreSource,
-    digest,
-    fetch,
-    is_away,
-    may_pass,
-    one_try,
-    put,
-    reason,
-    remove,
-)
+from kerastune_optuna._storage import StoreSource, artifacts, digest, is_away, one_try, reason
 from kerastune_optuna._study import BACKUP, BEGIN, END
 from kerastune_optuna._trial.frozen import FROZEN, complete, share
 from kerastune_optuna._trial.trainings import Series
@@ -152,7 +142,7 @@ class Archive:
         self._record, self._name, self._is_prepared = record, _new_name(), False
         with one_try(), suppress(Exception):  # of any store; the next backup removes what is left
             for one in chain(last):
-                remove(self.store, one["id"])
+                artifacts.remove(self.store, one["id"])
             self._record = {**record, "previous": None}
 
     def _packed(self, folder: Path) -> Path:
@@ -169,7 +159,7 @@ class Archive:
                 record: dict[str, Any] = {"id": name, "sha256": digest(packed), "previous": None}
                 record[FROZEN] = sorted(needed)
                 _optuna.set_attr(self.trial, END, record)  # first, so that the file is found
-                put(self.store, name, packed, in_haste=True)
+                artifacts.put(self.store, name, packed, in_haste=True)
 
         if self.holds_end:
             self._try(pack)
@@ -183,9 +173,9 @@ class Archive:
         began = time.monotonic()
         try:
             with nullcontext() if requested() else one_try():
-                put(self.store, self._name, packed)
+                artifacts.put(self.store, self._name, packed)
         except Exception as error:  # stores of any kind raise anything
-            if not may_pass(error):
+            if not artifacts.may_pass(error):
                 raise
             now = time.monotonic()
             self._waits_until = now + _TRAINS_FOR * (now - began)
@@ -220,7 +210,7 @@ def unpack(store: StoreSource, record: Mapping[str, Any], folder: Path) -> bool:
     with scratch() as place:
         packed = place / "backup.tar"
         try:
-            is_there = fetch(store, record["id"], packed)
+            is_there = artifacts.fetch(store, record["id"], packed)
         except Exception:  # each kind of store has errors of its own, with no base in common
             return False  # which the caller tells
         if is_there and digest(packed) == record["sha256"]:

@@ -19,12 +19,7 @@ from kerastune_optuna._backend import begin_at, generators, optimizer_of, set_ge
 from kerastune_optuna._data import FitArguments, to_plain
 from kerastune_optuna._scratch import scratch
 from kerastune_optuna._signals import requested
-from kerastune_optuna._storage import (
-    StoreSource,
-    remove,
-    size_of,
-    telling_room,
-)
+from kerastune_optuna._storage import StoreSource, artifacts
 from kerastune_optuna._study import BACKUP, BEGIN, END
 from kerastune_optuna._trial import architecture
 from kerastune_optuna._trial import state as _state
@@ -162,12 +157,12 @@ class Backup(keras.callbacks.BackupAndRestore):
     def _is_cheap(self, now: float) -> bool:
         """Whether it takes little time to prepare a backup that only an interrupt would use."""
         if self._cost is None:  # an optimizer like Adam has two slots for each weight
-            self._cost = _BASE + 3 * size_of(self.model) / _SPEED
+            self._cost = _BASE + 3 * artifacts.size_of(self.model) / _SPEED
         return self._cost < _SHARE * (now - self._prepared)
 
     def _prepare(self, epoch: int, logs: Mapping[str, Any] | None) -> dict[str, Any]:
         """Write the model into the folder, and return what else a resumed training needs."""
-        with telling_room(tempfile.gettempdir(), 4 * size_of(self.model)):
+        with artifacts.telling_room(tempfile.gettempdir(), 4 * artifacts.size_of(self.model)):
             self.model.built = True  # as in _restore
             super().on_epoch_end(epoch, logs)
             self._save_best(epoch)
@@ -256,7 +251,7 @@ def forget(trial: optuna.Trial) -> None:
 def discard(store: StoreSource, trial: FrozenTrial) -> None:
     """Delete the backups of a trial that has ended; nothing where it has none."""
     for one in _ids(trial):
-        remove(store, one)
+        artifacts.remove(store, one)
 
 
 def discard_orphans(store: StoreSource, study: optuna.Study) -> None:
@@ -265,7 +260,7 @@ def discard_orphans(store: StoreSource, study: optuna.Study) -> None:
     known = {one for trial in trials for one in _ids(trial)}
     needed = {one for trial in trials if not trial.state.is_finished() for one in _ids(trial)}
     for orphan in known - needed:
-        remove(store, orphan)
+        artifacts.remove(store, orphan)
 
 
 def discard_ends(store: StoreSource, trials: Sequence[FrozenTrial], kept: set[int]) -> None:
@@ -282,7 +277,7 @@ def discard_ends(store: StoreSource, trials: Sequence[FrozenTrial], kept: set[in
     # A RUNNING trial may just be saving its own.
     left = {n for one in trials if one.state.is_finished() for n in _ids(one, END)}
     for name in left - own - begun:
-        remove(store, name)
+        artifacts.remove(store, name)
 
 
 def _ids(trial: FrozenTrial, attr: str = BACKUP) -> set[str]:

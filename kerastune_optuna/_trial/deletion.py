@@ -12,7 +12,7 @@ from sqlalchemy.exc import SAWarning
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._storage import StoreSource
-from kerastune_optuna._study import beside, family, make_part
+from kerastune_optuna._study import beside, family, record
 from kerastune_optuna._trial import backup, frozen, history, weights
 
 _PLACE = "-overwritten-"  # in the names of the placeholders that `_keep_ids` makes
@@ -54,7 +54,7 @@ def _keep_ids(study: optuna.Study) -> None:
     """
     name = f"{study.study_name}{_PLACE}{uuid4().hex[:12]}"
     place = optuna.create_study(study_name=name, storage=_optuna.storage_of(study))
-    make_part(place, study.study_name)
+    place.set_user_attr(record.PART_OF, study.study_name)
     place.add_trial(create_trial(state=TrialState.FAIL))
 
 

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial
 from kerastune_optuna import _optuna
 from kerastune_optuna._backend import layers_within
 from kerastune_optuna._scratch import scratch
-from kerastune_optuna._storage import StoreSource, fetch, is_there, put, remove
+from kerastune_optuna._storage import StoreSource, artifacts
 from kerastune_optuna._study import record
 
 _LEAST = 1 << 12  # bytes: smaller weights stay where they are
@@ -70,7 +70,7 @@ def share(
         with h5py.File(rest, "a") as file:
             file.attrs[_PLACE] = sorted(needed)
         if news:
-            put(store, own, new)
+            artifacts.put(store, own, new)
             _optuna.set_attr(study, record.FROZEN + own, sorted(news))
         shutil.move(rest, path)
     return needed
@@ -89,7 +89,7 @@ def complete(store: StoreSource, path: Path) -> bool:
         file.visititems(note)
     for name in names:
         with scratch() as folder:
-            if fetch(store, name, folder / "frozen.h5"):
+            if artifacts.fetch(store, name, folder / "frozen.h5"):
                 _fill(path, folder / "frozen.h5", gaps)
     return not gaps
 
@@ -111,7 +111,7 @@ def tidy(study: optuna.Study, store: StoreSource, done: Set[int]) -> None:
     again = _needed(study.get_trials(deepcopy=False), done) if unneeded else set()
     for name in unneeded:
         if name not in again:
-            remove(store, name)
+            artifacts.remove(store, name)
         elif name in known:
             _optuna.set_attr(study, record.FROZEN + name, known[name])
 
@@ -142,7 +142,7 @@ def _files(study: optuna.Study) -> dict[str, list[str]]:
 def _files_with(keys: Set[str], study: optuna.Study, store: StoreSource) -> dict[str, list[str]]:
     """Return the files of a study that have some of these weights, and are there."""
     found = {name: own for name, own in _files(study).items() if not keys.isdisjoint(own)}
-    return {name: own for name, own in found.items() if is_there(store, name)}
+    return {name: own for name, own in found.items() if artifacts.is_there(store, name)}
 
 
 def _key(array: NDArray[Any]) -> str:

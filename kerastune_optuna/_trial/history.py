@@ -16,12 +16,7 @@ from optuna.trial import FrozenTrial
 
 from kerastune_optuna._exceptions import StorageError, WeightsError
 from kerastune_optuna._scratch import scratch
-from kerastune_optuna._storage import (
-    StoreSource,
-    fetch,
-    remove,
-    upload,
-)
+from kerastune_optuna._storage import StoreSource, artifacts
 
 _FILE = "history.csv"  # optuna-dashboard shows files that end so as tables
 Row: TypeAlias = dict[str, Any]
@@ -63,7 +58,7 @@ def save(
     path = folder / _FILE
     try:
         _write(rows, path)
-        upload(store, trial, path, in_haste=True)
+        artifacts.upload(store, trial, path, in_haste=True)
     except (StorageError, UpdateFinishedTrialError):
         raise  # of the database: the trial has no result yet
     except Exception as error:  # stores of any kind raise anything
@@ -83,7 +78,7 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> list[R
     with scratch() as folder:
         path = folder / _FILE
         # A trial that ran twice has two records, and the earlier file may be gone.
-        if not any(fetch(store, one, path) for one in reversed(ids)):
+        if not any(artifacts.fetch(store, one, path) for one in reversed(ids)):
             return []
         with open(path, newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
@@ -93,7 +88,7 @@ def discard(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> Non
     """Delete the history of a trial; nothing where it has none."""
     for meta in optuna.artifacts.get_all_artifact_meta(trial, storage=storage):
         if meta.filename == _FILE:
-            remove(store, meta.artifact_id)
+            artifacts.remove(store, meta.artifact_id)
 
 
 def plain(value: Any) -> Any:

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from kerastune_optuna import _optuna
 from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import WeightsError
-from kerastune_optuna._storage import StoreSource, size_of
+from kerastune_optuna._storage import StoreSource, artifacts
 from kerastune_optuna._study import ranking, record
 from kerastune_optuna._trial import backup, frozen, history, weights
 from kerastune_optuna._trial.custom_fit import trains_itself
@@ -145,7 +145,7 @@ def may_keep_end(
     """
     if value is None or not (count := _keeps_ends(study, recipe)):
         return False
-    if _OF_A_STATE * size_of(model) > LARGEST_STATE:
+    if _OF_A_STATE * artifacts.size_of(model) > LARGEST_STATE:
         return False
     source, watched = trial.user_attrs.get(record.EXTENDS), recipe.objectives.watched
     trials = _optuna.known_trials(study)

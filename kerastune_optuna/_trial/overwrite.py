@@ -19,19 +19,14 @@ from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._exceptions import StudyMismatchError
 from kerastune_optuna._storage import WORKER, StoreSource
 from kerastune_optuna._study import (
-    SLOT,
     Home,
     Objectives,
     Watch,
     beside,
     deletion_of,
-    is_dead,
-    is_in_doubt,
-    machine,
+    liveness,
     opening,
     record,
-    signature,
-    started,
 )
 from kerastune_optuna._trial.deletion import delete_study, parts
 
@@ -96,8 +91,8 @@ def opened(home: Home, *, overwrite: bool) -> optuna.Study:
 def mark(study: optuna.Study) -> None:
     """Write into a study that this process made it anew, where no copy of its script did."""
     if _made(study) is None:
-        made: dict[str, Any] = {"by": signature(), "machine": machine(), "at": _now()}
-        made |= {"script": _script(), "launch": _launch()}
+        when = {"at": _now(), "script": _script(), "launch": _launch()}
+        made = {"by": liveness.signature(), "machine": liveness.machine(), **when}
         _optuna.set_attr(study, record.MADE, made)
 
 
@@ -133,9 +128,9 @@ def _is_of_a_copy(made: dict[str, Any]) -> bool:
     A process that ran before the study was made cannot have been started to replace it.
     """
     is_interactive = "ipykernel" in sys.modules or hasattr(sys, "ps1")
-    if is_interactive or made["by"] == signature() or made["script"] != _script():
+    if is_interactive or made["by"] == liveness.signature() or made["script"] != _script():
         return False
-    if made["machine"] == machine():
+    if made["machine"] == liveness.machine():
         return _began() <= float(made["at"])
     return _launch() is not None and made["launch"] == _launch()
 
@@ -160,7 +155,7 @@ def _now() -> float:
 
 def _began() -> float:
     """Return when this process began, on the same clock."""
-    return started(os.getpid()) / (os.sysconf("SC_CLK_TCK") if psutil.LINUX else 1)
+    return liveness.started(os.getpid()) / (os.sysconf("SC_CLK_TCK") if psutil.LINUX else 1)
 
 
 def _check_idle(study: optuna.Study) -> None:
@@ -172,7 +167,7 @@ def _check_idle(study: optuna.Study) -> None:
     watch, is_told = Watch(), False
     while running := _running(study, watch):
         for part, trial in running:
-            if not is_in_doubt(trial, watch):
+            if not watch.is_in_doubt(trial):
                 raise StudyMismatchError(_why_not(study.study_name, part, trial))
         if not is_told:
             part, trial = running[0]
@@ -192,13 +187,13 @@ def _running(study: optuna.Study, watch: Watch) -> list[tuple[str, FrozenTrial]]
             is_whole = name == study.study_name
             part = study if is_whole else beside(study, name)
             trials = watch.running(part)
-            found += [(name, one) for one in trials if _is_ours(one) and not is_dead(one, watch)]
+            found += [(name, one) for one in trials if _is_ours(one) and not watch.is_dead(one)]
     return found
 
 
 def _is_ours(trial: FrozenTrial) -> bool:
     """Whether a worker of ours took a trial: of other processes we cannot know if they live."""
-    return WORKER in trial.user_attrs or SLOT in trial.system_attrs
+    return WORKER in trial.user_attrs or record.SLOT in trial.system_attrs
 
 
 def _why_not(name: str, part: str, trial: FrozenTrial) -> str:
@@ -211,6 +206,6 @@ def _why_not(name: str, part: str, trial: FrozenTrial) -> str:
 def _whose(part: str, trial: FrozenTrial) -> str:
     """Return which trial a process runs, and which process that is."""
     signed = str(trial.user_attrs.get(WORKER, "")).rsplit(":", 2)
-    where = "this machine" if signed[0] == machine() else signed[0].rpartition("-")[0]
+    where = "this machine" if signed[0] == liveness.machine() else signed[0].rpartition("-")[0]
     by = f" (process {signed[1]} on {where})" if len(signed) == 3 else ""
     return f"trial {trial.number} of study {part!r}{by}"

@@ -22,15 +22,7 @@ from kerastune_optuna._scratch import scratch
 from kerastune_optuna._search import asked, repeats, watched_alone
 from kerastune_optuna._signals import finishing, requested
 from kerastune_optuna._storage import StoreAwayError
-from kerastune_optuna._study import (
-    DIVERGED,
-    N_PARAMS,
-    NOT_FINITE,
-    alone,
-    record,
-    retry_alone,
-    seed_of,
-)
+from kerastune_optuna._study import N_PARAMS, alone, record, retry, seed_of
 from kerastune_optuna._study import reason as _reason
 from kerastune_optuna._trial import (
     backup,
@@ -214,11 +206,11 @@ def _note_divergence(task: Task, pruning: PruningCallback) -> None:
     """Write into the trial that a training diverged, and where its data is not finite."""
     trial, has_diverged = task.trial, pruning.diverged is not None
     if has_diverged:
-        trial.set_user_attr(DIVERGED, pruning.epochs_run)
+        trial.set_user_attr(record.DIVERGED, pruning.epochs_run)
     is_early = has_diverged and pruning.epochs_run == 1  # the epoch has seen all of the data
     has_none = pruning.best_value is None and pruning.reason is None
     if (is_early or has_none) and (where := task.recipe.not_finite) is not None:
-        trial.set_user_attr(NOT_FINITE, where)
+        trial.set_user_attr(record.NOT_FINITE, where)
         reason = trial.user_attrs.get(record.STOP_REASON, pruning.stop_reason)
         trial.set_user_attr(record.STOP_REASON, _reason.shortened(f"{reason}; {where}"))
 
@@ -308,7 +300,7 @@ def _fail(
     """Set a trial to FAIL, and lay it out again where it may fit into the memory alone."""
     if _may_fit_alone(study, trial, error, memory):
         stored, said = _optuna.as_stored(study, trial), _reason.told(error)
-        retry_alone(study, stored, said, waited_for=shares_memory(error))
+        retry.retry_alone(study, stored, said, waited_for=shares_memory(error))
         return
     # Why it fails, and a key that is the same for equal errors.
     trial.set_user_attr(record.STOP_REASON, _reason.told(error))

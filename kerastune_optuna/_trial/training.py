@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from kerastune_optuna._data import GeneratorFunction, lacks_targets
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._search import watched_alone
-from kerastune_optuna._study import CONFIRMS
+from kerastune_optuna._study import record
 from kerastune_optuna._trial import custom_fit, stand_ins
 from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._trial.backup import Backup, BackupOfFits
@@ -79,7 +79,7 @@ class Training:
             custom_fit.fit(task.recipe.build_model, task.trial, self.pruning, keywords, model)
             return
         keywords = batched(model, keywords)
-        is_repeated = task.series.length > 1 or CONFIRMS in task.trial.user_attrs
+        is_repeated = task.series.length > 1 or record.CONFIRMS in task.trial.user_attrs
         stand_ins.fit(task.traced, self._lesson, model, keywords, is_repeated=is_repeated)
 
     def _keeps_end(self, model: keras.Model) -> bool:

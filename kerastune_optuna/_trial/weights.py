@@ -14,16 +14,7 @@ from kerastune_optuna import _optuna
 from kerastune_optuna._backend import optimizer_of
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._scratch import scratch
-from kerastune_optuna._storage import (
-    StoreSource,
-    digest,
-    fetch,
-    name_of,
-    remove,
-    size_of,
-    telling_room,
-    upload,
-)
+from kerastune_optuna._storage import StoreSource, artifacts, digest
 from kerastune_optuna._study import record
 from kerastune_optuna._trial import architecture, frozen, state
 from kerastune_optuna._trial.variables import checksum, lacks_variables, optimizers, scope_of
@@ -46,14 +37,14 @@ def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
     with scratch() as folder:
         path = folder / f"trial_{trial.number:04d}{_SUFFIX}"
         try:
-            with telling_room(str(folder), size_of(model)):
+            with artifacts.telling_room(str(folder), artifacts.size_of(model)):
                 keras.saving.save_weights(model, path, objects_to_skip=optimizers(model))
             _optuna.set_attr(trial, record.VARIABLES, checksum(model))
             architecture.put(path, model)
             state.put(path, model)
             frozen.share(store, trial, path, model)
             _optuna.set_attr(trial, record.WEIGHTS, digest(path))
-            upload(store, trial, path)
+            artifacts.upload(store, trial, path)
         except Exception as error:  # layers of the user and stores of any kind raise anything
             raise WeightsError(
                 f"The weights of trial {trial.number} cannot be saved: {type(error).__name__}: "
@@ -126,7 +117,7 @@ def are_whole(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> b
 def discard(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> None:
     """Delete the kept weights of a trial; nothing where it has none."""
     for artifact_id in _artifact_ids(storage, trial):
-        remove(store, artifact_id)  # the storage keeps Optuna's record of it
+        artifacts.remove(store, artifact_id)  # the storage keeps Optuna's record of it
 
 
 def has(storage: BaseStorage, trial: FrozenTrial) -> bool:
@@ -137,8 +128,9 @@ def has(storage: BaseStorage, trial: FrozenTrial) -> bool:
 def _wrong(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, path: Path) -> str | None:
     """Copy the weights of a trial out of the store; return what is wrong with them, if anything."""
     # A trial that ran twice has two records, and the earlier file may be gone.
-    if not any(fetch(store, one, path) for one in reversed(_artifact_ids(storage, trial))):
-        return _missing(trial, name_of(store))
+    latest_first = reversed(_artifact_ids(storage, trial))
+    if not any(artifacts.fetch(store, one, path) for one in latest_first):
+        return _missing(trial, artifacts.name_of(store))
     if trial.system_attrs.get(record.WEIGHTS) not in (None, digest(path)):
         return f"The weights of trial {trial.number} are damaged: their checksum has changed."
     if not frozen.complete(store, path):

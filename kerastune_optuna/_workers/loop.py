@@ -29,16 +29,7 @@ from kerastune_optuna._exceptions import (
 from kerastune_optuna._scratch import sweep
 from kerastune_optuna._search import Budget, LearningSampler, is_grid
 from kerastune_optuna._storage import OpenedOnce, database, url
-from kerastune_optuna._study import (
-    Heart,
-    Watch,
-    alone,
-    came_to_nothing,
-    finished,
-    leave,
-    leaving_all,
-    opening,
-)
+from kerastune_optuna._study import Watch, alone, beating, divergence, liveness, opening
 from kerastune_optuna._trial import Recipe, run_trial
 from kerastune_optuna._workers import card
 
@@ -197,9 +188,9 @@ def run_trials(
     with (
         _optuna.stoppable(study) as is_stopped,
         _learning_sampler(study, recipe),
-        Heart(study, watch, at_each_beat).beating(),
+        beating(study, watch, at_each_beat),
         memory.apart(),
-        leaving_all(),
+        liveness.leaving_all(),
     ):
         while (visits_points or not is_stopped()) and (
             trial := budget.claim(study, watch)
@@ -213,7 +204,7 @@ def run_trials(
                     budget.interrupt(study, trial)
                 raise
             finally:
-                leave(study, _optuna.id_of(trial))
+                liveness.leave(study, _optuna.id_of(trial))
             # A process that has run no trial yet holds nothing that it could free.
             budget = dataclasses.replace(budget, gives_way=is_replaced)
             notify(ended)
@@ -224,7 +215,7 @@ def run_trials(
                     budget.check_failures(study)
                 except TooManyFailuresError as error:
                     raise error from cause
-            if came_to_nothing(ended):
+            if divergence.came_to_nothing(ended):
                 budget.check_values(study)
 
 
@@ -235,7 +226,7 @@ def _attempt(
     try:
         return run_trial(study, trial, recipe, memory, check=check), None
     except Exception as error:  # a configuration may fail in any way; the search goes on
-        if _is_of_search(error) or (check and _is_of_code(error) and not finished(study)):
+        if _is_of_search(error) or (check and _is_of_code(error) and not opening.finished(study)):
             raise
         # The error is kept as the cause of a later one, and its frames would keep the model alive.
         _clear_frames(error)

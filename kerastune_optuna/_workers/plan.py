@@ -32,8 +32,8 @@ from kerastune_optuna._search import (
     start_pruner,
     start_sampler,
 )
-from kerastune_optuna._storage import check_store, database
-from kerastune_optuna._study import Constraints, Home, finished, opening
+from kerastune_optuna._storage import artifacts, database
+from kerastune_optuna._study import Constraints, Home, opening
 from kerastune_optuna._trial import (
     Recipe,
     as_list,
@@ -129,7 +129,7 @@ class Run:
             recipe.last_epoch,
             recipe.last_epoch - recipe.epochs_of_a_trial,
             None if deadline is None else deadline.seconds_left(),
-            done=len(finished(study)),
+            done=len(opening.finished(study)),
             others=recipe.objectives.others,
         )
 
@@ -229,7 +229,7 @@ def search(run: Run, given: Any) -> None:
     recipe = replace(recipe, known=start.known)
     study = opened(home, overwrite=given.overwrite)
     if keeps(study, recipe.keep_best):
-        check_store(home.store)
+        artifacts.check_store(home.store)
     comparable.warn_if_builder_changed(study, recipe)
     opening.claim_trainings(study, recipe.executions, told(recipe.fit.folds))
     comparable.claim(study, recipe, budget.n_trials)

@@ -23,7 +23,7 @@ from kerastune_optuna._backend import environment
 from kerastune_optuna._exceptions import WorkerError
 from kerastune_optuna._scratch import open_private, scratch
 from kerastune_optuna._search import GAVE_WAY
-from kerastune_optuna._study import Watch, finished
+from kerastune_optuna._study import Watch, opening
 from kerastune_optuna._workers.loop import Payload, work_on
 from kerastune_optuna._workers.warnings import first_in, shown_once
 
@@ -126,7 +126,7 @@ class LocalWorkers:
 
     def _mourn(self, worker: _Worker) -> None:
         """Print that a worker died; raise where as many died in a row as are allowed."""
-        done = len(finished(self.study))
+        done = len(opening.finished(self.study))
         self._deaths = self._deaths + 1 if done == self._finished_at_death else 1
         self._finished_at_death = done
         self.budget.reap(self.study, self._watch)

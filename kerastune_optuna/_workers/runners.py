@@ -17,7 +17,7 @@ from kerastune_optuna import _check, _signals
 from kerastune_optuna._data import pack_fit
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, WorkerError
 from kerastune_optuna._scratch import scratch, sweep
-from kerastune_optuna._study import Watch, finished
+from kerastune_optuna._study import Watch, opening
 from kerastune_optuna._workers.loop import Job, Payload, run_trials, work_on
 from kerastune_optuna._workers.processes import LocalWorkers
 
@@ -66,7 +66,7 @@ class Crew:
         for place in (folder, None):
             sweep(place)
         size = job.budget.n_trials
-        if size is not None and len(finished(study)) >= size:
+        if size is not None and len(opening.finished(study)) >= size:
             return
         self._run(study, job, progress, folder)
         watch = Watch()

@@ -11,7 +11,7 @@ from optuna.samplers import CmaEsSampler, GPSampler
 from optuna.trial import TrialState
 
 from kerastune_optuna._search.learning import LearningSampler
-from kerastune_optuna._study import DIVERGED
+from kerastune_optuna._study import record
 from kerastune_optuna._study.monitor import Objective
 
 ERROR = Objective("val_mae", "minimize")
@@ -111,7 +111,7 @@ def test_a_trial_that_diverged_is_shown_with_its_best_value():
     trial = study.ask()
     trial.suggest_float("x", 0.0, 1.0)
     trial.report(0.4, 0)
-    trial.set_user_attr(DIVERGED, 1)
+    trial.set_user_attr(record.DIVERGED, 1)
     study.tell(trial, state=TrialState.PRUNED)
     assert shown_in(study) == {0: 0.9, 1: 0.4}
     assert study.best_value == 0.9

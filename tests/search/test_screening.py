@@ -12,7 +12,7 @@ from optuna.trial import TrialState, create_trial
 from kerastune_optuna._search import auto
 from kerastune_optuna._search.pruner import WilcoxonPruner
 from kerastune_optuna._search.screening import AutoPruner, may_screen
-from kerastune_optuna._study import RETRY_OF, record
+from kerastune_optuna._study import record
 from tests.search.test_short_names import of_two_ranges
 
 needs_torch = pytest.mark.skipif(
@@ -115,7 +115,7 @@ def test_a_trial_that_is_run_again_ends_where_the_first_one_would(enqueued, epoc
     for again in (None, 0, 7):
         if again is not None:
             params = study.trials[again].params
-            study.enqueue_trial(params, user_attrs={RETRY_OF: again})
+            study.enqueue_trial(params, user_attrs={record.RETRY_OF: again})
         cut_off = study.ask()
         cut_off.suggest_float("rate", 0.0, 1.0)
         if again == 7:

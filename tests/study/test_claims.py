@@ -156,7 +156,7 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 heartbeat._BEAT_SECONDS = 0.1
 study = optuna.load_study(study_name="test", storage=connect(sys.argv[1], 60))
 watch = heartbeat.Watch()
-with heartbeat.Heart(study, watch).beating():
+with heartbeat.beating(study, watch):
     budget = Budget(2, None, 10, ending=Ending(train_repeats=True))
     trial = budget.claim(study, watch)
     print(trial.number, flush=True)

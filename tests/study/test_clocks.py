@@ -25,7 +25,7 @@ from kerastune_optuna._arguments import budget_of
 from kerastune_optuna._search.slots import Budget
 from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study import heartbeat
-from kerastune_optuna._study.heartbeat import Heart, Watch, is_dead
+from kerastune_optuna._study.heartbeat import Watch, beating
 from kerastune_optuna._study.liveness import leave, machine
 from kerastune_optuna._study.record import BEAT, RETRY_OF, SAMENESS, SLOT
 from kerastune_optuna._study.retry import DIED, lay_out
@@ -40,10 +40,9 @@ import sys
 import optuna
 from kerastune_optuna._storage.database import connect
 from kerastune_optuna._study.heartbeat import Watch
-from kerastune_optuna._study.heartbeat import is_dead
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 study = optuna.load_study(study_name="test", storage=connect(sys.argv[1], 60))
-print([is_dead(trial, Watch()) for trial in study.trials])
+print([Watch().is_dead(trial) for trial in study.trials])
 """
 IS_OVER = """
 import pickle, sys
@@ -253,7 +252,7 @@ def test_a_lease_lasts_for_ninety_seconds(monkeypatch):
     study.ask().set_user_attr(WORKER, ELSEWHERE)
     dead = []
     for clock.now in (0.0, 20.0, 40.0, 60.0, 80.0, 89.0, 91.0):
-        dead += [clock.now for trial in watch.running(study) if is_dead(trial, watch)]
+        dead += [clock.now for trial in watch.running(study) if watch.is_dead(trial)]
     assert dead == [91.0]
 
 
@@ -295,7 +294,7 @@ def test_a_process_that_trains_notices_an_outage(
     monkeypatch.setattr(heartbeat, "_BEAT_SECONDS", 0.1)
     tuner.study.ask().set_user_attr(WORKER, ELSEWHERE)
     watch = Watch()
-    with Heart(tuner.study, watch).beating():
+    with beating(tuner.study, watch):
         own = claim(watch)
         with lock(tmp_path / "study.db", 1.5) if away else nullcontext():
             time.sleep(0 if away else 1.5)

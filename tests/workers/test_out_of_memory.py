@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 
 from kerastune_optuna import FailedTrialError, TooManyFailuresError
 from kerastune_optuna._backend import shares_memory
-from kerastune_optuna._study import alone, fail_and_retry
+from kerastune_optuna._study import alone, retry
 from kerastune_optuna._study.reason import is_of_memory, told
 from kerastune_optuna._study.record import ALONE, RETRY_OF
 from kerastune_optuna._study.retry import DIED, retry_alone
@@ -215,7 +215,7 @@ def test_a_second_try_whose_worker_dies_stays_alone(study):
     assert retry_alone(study, study.trials[first.number], "MemoryError", waited_for=True)
     second = study.ask()
     assert second.user_attrs[RETRY_OF] == first.number
-    assert fail_and_retry(study, study.trials[second.number], DIED)
+    assert retry.fail_and_retry(study, study.trials[second.number], DIED)
     third = study.trials[-1]
     assert third.system_attrs[ALONE] is True
     assert alone.is_waited_for(third)
