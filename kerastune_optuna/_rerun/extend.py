@@ -116,10 +116,8 @@ def extend(run: Run, top: int) -> None:
     recipe = replace(run.recipe, keep_best=keeps(study, run.recipe.keep_best))
     if chosen:
         _lay_out_missing(study, recipe, chosen)
-        size, numbers = (
-            len(opening.finished(study)) + len(chosen),
-            [trial.number for trial in chosen],
-        )
+        size = len(opening.finished(study)) + len(chosen)
+        numbers = [trial.number for trial in chosen]
         train_laid_out(run, study, recipe, size, _extended, numbers)
     elif run.verbose:
         best = "The best trial" if top == 1 else f"Each of the best {top} trials"
