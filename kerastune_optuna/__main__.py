@@ -168,7 +168,7 @@ def main() -> NoReturn:
 
 def _fail(text: str, code: int) -> NoReturn:
     print(f"Error: {_url.without_passwords(' '.join(text.split()))}", file=sys.stderr)
-    sys.exit(code or 0)
+    sys.exit(code)
 
 
 def _line_on_import(imported: Imported) -> str:
