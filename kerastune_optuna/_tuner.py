@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import keras
+import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _report, _rerun, _search, _signals, _study, _trial, _workers
@@ -26,10 +28,8 @@ from kerastune_optuna._study import Constraint, Home
 from kerastune_optuna._trial import Builder, Recipe
 
 if TYPE_CHECKING:
-    import optuna
     import pandas
     import plotly.graph_objects as go
-    from optuna.storages import BaseStorage
 
 
 class OptunaTuner:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import threading
 from socketserver import ThreadingMixIn
-from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from optuna.storages import BaseStorage
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._storage import StoreSource, artifacts, database
-
-if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
-
-    from kerastune_optuna._study import Home
+from kerastune_optuna._study import Home
 
 _HOST = "127.0.0.1"  # the dashboard asks for no password: nobody else may reach it
 _NOTE = """\

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -16,12 +16,7 @@ from rich.text import Text
 from kerastune_optuna._check import count
 from kerastune_optuna._report.facts import epochs_of, saved_epochs
 from kerastune_optuna._report.text import duration, short
-from kerastune_optuna._study import opening, ranking, record, was_cut_off
-
-if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-
-    from kerastune_optuna._study import Objective
+from kerastune_optuna._study import Objective, opening, ranking, record, was_cut_off
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _BESIDE_BAR = 58  # columns: "trials", and "200 of 300 in 12 h 30 min, about 11 h 15 min left"

@@ -7,14 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna._study import MEASURED, has_diverged, ranking, record, sign_of
-
-if TYPE_CHECKING:
-    import optuna
 
 _NEW = {"kept", "sampler_seed"}  # entries of a card that change when a search goes on
 

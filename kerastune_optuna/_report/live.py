@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
+import optuna
+from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 from rich.console import Console
 
@@ -18,10 +20,6 @@ from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._report.progress import Lines, Progress, line_of
 from kerastune_optuna._report.terminal import at_the_bottom, can_draw
 from kerastune_optuna._storage import database, one_try
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.storages import BaseStorage
 
 Draw: TypeAlias = Callable[[Frame], None]
 Place: TypeAlias = Callable[[], AbstractContextManager[Draw]]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import optuna
+
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._report.facts import Facts
 
 if TYPE_CHECKING:
-    import optuna
     import plotly.graph_objects as go
 
 

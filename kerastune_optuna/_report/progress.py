@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from optuna.trial import TrialState
+import optuna
+from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna._check import count
 from kerastune_optuna._storage import is_away, one_try
-from kerastune_optuna._study import opening, record
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial
-
-    from kerastune_optuna._study import Objective
+from kerastune_optuna._study import Objective, opening, record
 
 
 class Progress:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna._check import count
@@ -12,11 +13,7 @@ from kerastune_optuna._exceptions import ArgumentError, NoTrialsError
 from kerastune_optuna._report import text
 from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._storage import is_away, one_try
-
-if TYPE_CHECKING:
-    import optuna
-
-    from kerastune_optuna._study import Home
+from kerastune_optuna._study import Home
 
 
 def line(study: optuna.Study, n_trials: int | None) -> str:

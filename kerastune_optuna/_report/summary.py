@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 from itertools import chain
-from typing import TYPE_CHECKING
 
+import optuna
 from rich import box
 from rich.console import Console
 from rich.padding import Padding
@@ -17,9 +17,6 @@ from kerastune_optuna._check import count, integer
 from kerastune_optuna._report import text as _text
 from kerastune_optuna._report.facts import Facts, Row
 from kerastune_optuna._report.hints import hints
-
-if TYPE_CHECKING:
-    import optuna
 
 _COLORS = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan"}
 _LEGEND = "epoch: the best one / how many were run"

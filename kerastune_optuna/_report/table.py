@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import optuna
+from optuna.trial import FrozenTrial
+
 from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._storage import WORKER
 from kerastune_optuna._study import record
 
 if TYPE_CHECKING:
-    import optuna
     import pandas
-    from optuna.trial import FrozenTrial
 
 # The user attrs of a trial that a reader looks for.
 _ATTRS = (

@@ -10,18 +10,20 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TextIO
 
-from rich.console import Console, ConsoleDimensions
+from rich.console import (
+    Console,
+    ConsoleDimensions,
+    ConsoleOptions,
+    ConsoleRenderable,
+    RenderableType,
+    RenderResult,
+)
 from rich.control import Control
 from rich.live import Live
 from rich.segment import ControlType, Segment
 from rich.text import Text
-
-if TYPE_CHECKING:
-    from typing import TextIO
-
-    from rich.console import ConsoleOptions, ConsoleRenderable, RenderableType, RenderResult
 
 _in_use = threading.Lock()  # two searches in threads of one process: one of them draws
 _MARGIN = 3  # columns: the terminal shows Ctrl-C as ^C behind the last row, which must not wrap

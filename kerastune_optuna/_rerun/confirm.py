@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import optuna
+from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check
 from kerastune_optuna._data import FitArguments, digest
@@ -30,9 +30,6 @@ from kerastune_optuna._storage import artifacts
 from kerastune_optuna._study import Home, beside, opening, ranking, record
 from kerastune_optuna._trial import Recipe, keeps, tidy
 from kerastune_optuna._workers import Run, comparable
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
 
 
 def check_request(home: Home, top: object, count: object, *, has_data: bool) -> None:

@@ -8,8 +8,9 @@ import statistics
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import optuna
 from optuna.trial import FrozenTrial, TrialState
 from rich import box
 from rich.console import Console
@@ -19,12 +20,7 @@ from scipy import stats
 
 from kerastune_optuna._report import params_line, short
 from kerastune_optuna._rerun.executions import Key, executions, key_of
-from kerastune_optuna._study import record, value_of
-
-if TYPE_CHECKING:
-    import optuna
-
-    from kerastune_optuna._study import Objective
+from kerastune_optuna._study import Objective, record, value_of
 
 _CONFIDENCE = 0.95
 _LEAST = 2  # values that a standard deviation needs

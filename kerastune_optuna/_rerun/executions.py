@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
+import optuna
+from optuna.distributions import BaseDistribution
 from optuna.pruners import NopPruner
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -15,20 +17,15 @@ from kerastune_optuna._exceptions import BuilderError
 from kerastune_optuna._search import Budget, Ending, asked, is_free, is_taken, take_one
 from kerastune_optuna._study import (
     Constraints,
+    Objective,
     Watch,
     derive,
     lay_out,
     record,
     value_of,
 )
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.distributions import BaseDistribution
-
-    from kerastune_optuna._study import Objective
-    from kerastune_optuna._trial import Recipe
-    from kerastune_optuna._workers import Run
+from kerastune_optuna._trial import Recipe
+from kerastune_optuna._workers import Run
 
 Key: TypeAlias = tuple[int, int]
 _K = TypeVar("_K")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+
+import optuna
+from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check
 from kerastune_optuna._backend import Memory
@@ -38,10 +40,6 @@ from kerastune_optuna._trial import (
     whats_wrong,
 )
 from kerastune_optuna._workers import Run, comparable
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial
 
 
 def check_extension(home: Home, recipe: Recipe, top: object) -> None:

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
 
 import keras
 import optuna
+from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, WeightsError
 from kerastune_optuna._rerun.confirm import confirmed
+from kerastune_optuna._rerun.confirmation import Confirmation
 from kerastune_optuna._rerun.executions import best_of_each
 from kerastune_optuna._storage import StoreAwayError
 from kerastune_optuna._study import Home, beside, ranking, value_of
 from kerastune_optuna._trial import Builder, keeps, rebuild, weights
 from kerastune_optuna._workers import card
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
-
-    from kerastune_optuna._rerun.confirmation import Confirmation
 
 
 def best_model(

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import optuna
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check, _source
@@ -15,17 +16,13 @@ from kerastune_optuna._backend import Memory
 from kerastune_optuna._data import datasets
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._rerun.refit import Until, folder_for, train
-from kerastune_optuna._study import are_broken, derive, opening, plain_name, record
+from kerastune_optuna._study import Home, are_broken, derive, opening, plain_name, record
 from kerastune_optuna._trial import TRAINING, Recipe, Row, history, worth
+from kerastune_optuna._workers import Card, shown_once
 from kerastune_optuna._workers import card as card_
-from kerastune_optuna._workers import shown_once
 
 if TYPE_CHECKING:
-    import optuna
     import pandas
-
-    from kerastune_optuna._study import Home
-    from kerastune_optuna._workers import Card
 
 # A metric of an epoch, recorded and trained again; epochs are counted from 0.
 _COLUMNS = ["training", "epoch", "metric", "recorded", "again", "difference"]

@@ -11,10 +11,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
+import optuna
 
 from kerastune_optuna import _check
 from kerastune_optuna._backend import THREADS, accelerators, cores, keras_settings
@@ -22,12 +23,7 @@ from kerastune_optuna._data import describe, told
 from kerastune_optuna._source import digest, fingerprint
 from kerastune_optuna._storage import url
 from kerastune_optuna._study import record
-from kerastune_optuna._trial import has_own_code
-
-if TYPE_CHECKING:
-    import optuna
-
-    from kerastune_optuna._trial import Recipe
+from kerastune_optuna._trial import Recipe, has_own_code
 
 Card: TypeAlias = dict[str, Any]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import optuna
 from optuna.trial import TrialState
 
 from kerastune_optuna import _check, _source
@@ -13,11 +14,7 @@ from kerastune_optuna._data import measure
 from kerastune_optuna._exceptions import StudyMismatchError
 from kerastune_optuna._storage import WORKER
 from kerastune_optuna._study import opening, record
-
-if TYPE_CHECKING:
-    import optuna
-
-    from kerastune_optuna._trial import Recipe
+from kerastune_optuna._trial import Recipe
 
 _NO_RESULT = (TrialState.FAIL, TrialState.WAITING)
 _ANEW = "another study_name, or overwrite=True to start anew"

@@ -6,20 +6,17 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import keras
+import optuna
+from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentTypeError
 from kerastune_optuna._report import Progress
+from kerastune_optuna._search import Ending
 from kerastune_optuna._storage import is_away, one_try
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial
-
-    from kerastune_optuna._search import Ending
 
 Listener: TypeAlias = "Callable[[optuna.Study, FrozenTrial], object]"
 

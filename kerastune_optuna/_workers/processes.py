@@ -14,23 +14,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cloudpickle
+import optuna
 
 from kerastune_optuna import _signals
 from kerastune_optuna._backend import environment
 from kerastune_optuna._exceptions import WorkerError
 from kerastune_optuna._scratch import open_private, scratch
-from kerastune_optuna._search import GAVE_WAY
+from kerastune_optuna._search import GAVE_WAY, Budget
 from kerastune_optuna._study import Watch, opening
 from kerastune_optuna._workers.loop import Payload, work_on
 from kerastune_optuna._workers.warnings import first_in, shown_once
-
-if TYPE_CHECKING:
-    import optuna
-
-    from kerastune_optuna._search import Budget
 
 _POLL = 0.5  # seconds between two looks at the study
 _LOOK = 0.02  # seconds between two looks at whether a worker has ended

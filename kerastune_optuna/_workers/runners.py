@@ -9,22 +9,19 @@ import types
 from collections.abc import Callable
 from concurrent import futures
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cloudpickle
+import optuna
 
 from kerastune_optuna import _check, _signals
 from kerastune_optuna._data import pack_fit
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, WorkerError
+from kerastune_optuna._report import Progress
 from kerastune_optuna._scratch import scratch, sweep
 from kerastune_optuna._study import Watch, opening
 from kerastune_optuna._workers.loop import Job, Payload, run_trials, work_on
 from kerastune_optuna._workers.processes import LocalWorkers
-
-if TYPE_CHECKING:
-    import optuna
-
-    from kerastune_optuna._report import Progress
 
 _POLL = 0.5  # seconds between two looks at the workers
 
