@@ -26,9 +26,9 @@ from kerastune_optuna import (
     TooManyFailuresError,
     WeightsError,
 )
-from kerastune_optuna.__main__ import _load
 from kerastune_optuna._data.digest import digest
 from kerastune_optuna._rerun.confirmation import Confirmation, Confirmed
+from kerastune_optuna._study.finding import load
 from kerastune_optuna._study.monitor import Objective
 from kerastune_optuna._trial.run import weights
 from tests import warm
@@ -451,7 +451,7 @@ def test_overwrite_deletes_the_executions_too(search_noisy, tmp_path):
 def test_the_command_line_means_the_search(search_noisy, tmp_path):
     """A study of executions beside that of the search need not be told from it by --study."""
     search_noisy({"a": 0.1, "b": 0.2}, storage=None).confirm(2, 2, *DATA, verbose=0)
-    assert _load(str(tmp_path / "tuning"), None).study_name == "test"
+    assert load(str(tmp_path / "tuning"), None, "--study with one of").study_name == "test"
 
 
 def test_lost_weights_of_the_winner_are_an_error(search_noisy):
