@@ -57,13 +57,10 @@ class _Outcome:
     error: WeightsError | None = None
 
 
-def run_trial(
-    study: optuna.Study, trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool
-) -> FrozenTrial:
+def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> FrozenTrial:
     """Train one configuration and tell the study how it ended.
 
     Args:
-        study: The study that asked the trial.
         trial: The running trial.
         recipe: What all trials share.
         memory: Releases what a training leaves behind before the next one of the same trial.
@@ -79,23 +76,23 @@ def run_trial(
     """
     began = time.perf_counter()
     try:
-        outcome = _train(study, trial, recipe, memory, check=check)
+        outcome = _train(trial, recipe, memory, check=check)
         trial.set_user_attr(record.SECONDS_RUN, round(time.perf_counter() - began, 3))
-        finished = study.tell(trial, outcome.values, outcome.state)
+        finished = trial.study.tell(trial, outcome.values, outcome.state)
     except (KeyboardInterrupt, StorageError):
         raise
     except UpdateFinishedTrialError:
         # Another process took this one for dead, say after the machine slept, and runs the trial.
-        return _optuna.as_stored(study, trial)
+        return _optuna.as_stored(trial.study, trial)
     except BaseException as error:  # of any kind: the trial must not stay RUNNING
         if requested():  # the signal may have ended a process that loads the data
             raise KeyboardInterrupt from error
         with suppress(UpdateFinishedTrialError):
-            _fail(study, trial, recipe, memory, error)
+            _fail(trial, recipe, memory, error)
         raise
     wrong = outcome.error
     try:
-        _remove_leftovers(study, finished, recipe)
+        _remove_leftovers(trial.study, finished, recipe)
     except StoreAwayError as away:
         wrong = wrong or away  # missing weights matter more than files left over
     if wrong is not None:
@@ -112,20 +109,16 @@ def _remove_leftovers(study: optuna.Study, finished: FrozenTrial, recipe: Recipe
         tidy_ends(study, recipe)
 
 
-def _train(
-    study: optuna.Study, trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool
-) -> _Outcome:
+def _train(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> _Outcome:
     """Train a configuration; return how the trial ended and the values of its best epoch."""
     try:
-        return _train_all(study, trial, recipe, memory, check=check)
+        return _train_all(trial, recipe, memory, check=check)
     except UnfitBackupError:
         backup.forget(trial)
-        return _train_all(study, trial, recipe, memory, check=check)
+        return _train_all(trial, recipe, memory, check=check)
 
 
-def _train_all(
-    study: optuna.Study, trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool
-) -> _Outcome:
+def _train_all(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> _Outcome:
     """Run the trainings of a trial that its backup does not hold; most trials have only one."""
     series = Series(recipe.objectives.watched, recipe.n_trainings, _seed(trial, recipe))
     if series.length > 1:
@@ -138,7 +131,7 @@ def _train_all(
         archive = Archive(trial, recipe.store, folder)
         if recipe.backup_every is not None:
             archive.open(series)
-        task, outcome = Task(study, trial, with_data, series, archive, memory.traced), None
+        task, outcome = Task(trial, with_data, series, archive, memory.traced), None
         while outcome is None:
             # Where a trial has only one training, the worker releases what it leaves in memory.
             with memory.released() if series.length > 1 else nullcontext():
@@ -240,7 +233,7 @@ def _conclude(
     if not training.came_to_its_end:
         return _Outcome(training.state, error=error)
     error = task.archive.error or error
-    if enters_best(task.study, trial.number, series.means, recipe):
+    if enters_best(trial.study, trial.number, series.means, recipe):
         series.restore(model)
         error = save(recipe, trial, model, builds) or error
     return _Outcome(TrialState.COMPLETE, series.means, error)
@@ -250,7 +243,7 @@ def _earlier_result(task: Task) -> _Outcome | None:
     """Take over the result of an earlier trial with the same parameters, if there is one."""
     if task.recipe.train_repeats or task.series.number:
         return None
-    if (earlier := repeats.find(task.study, task.trial)) is None:
+    if (earlier := repeats.find(task.trial.study, task.trial)) is None:
         return None
     repeats.take_over(watched_alone(task.trial, task.recipe.objectives), earlier)
     task.recipe.constraints.take_time(task.trial, None)
@@ -288,17 +281,18 @@ def _breaks_constraints(trial: optuna.Trial, model: keras.Model, lesson: Lesson)
 
 def _folder(task: Task) -> str:
     """Return the folder, below the user's own, for what the callbacks of a training write."""
-    path = os.path.join(task.study.study_name, f"trial_{task.trial.number:04d}")
+    path = os.path.join(task.trial.study.study_name, f"trial_{task.trial.number:04d}")
     if task.series.length == 1:
         return path
     return os.path.join(path, f"training_{task.series.number}")
 
 
-def _fail(
-    study: optuna.Study, trial: optuna.Trial, recipe: Recipe, memory: Memory, error: BaseException
-) -> None:
+def _fail(trial: optuna.Trial, recipe: Recipe, memory: Memory, error: BaseException) -> None:
     """Set a trial to FAIL, and lay it out again where it may fit into the memory alone."""
-    if _may_fit_alone(study, trial, error, memory):
+    study, known = trial.study, _optuna.as_known(trial)
+    is_first = _reason.is_of_memory(error) and not alone.is_second_try(known)
+    # Others, here or in other processes, may have held the memory.
+    if is_first and (memory.has_served or alone.others(study)):
         stored, said = _optuna.as_stored(study, trial), _reason.told(error)
         retry.retry_alone(study, stored, said, waited_for=shares_memory(error))
         return
@@ -306,12 +300,3 @@ def _fail(
     trial.set_user_attr(record.STOP_REASON, _reason.told(error))
     _optuna.set_attr(trial, record.SAMENESS, _reason.sameness(error))
     backup.discard(recipe.store, study.tell(trial, state=TrialState.FAIL))
-
-
-def _may_fit_alone(
-    study: optuna.Study, trial: optuna.Trial, error: BaseException, memory: Memory
-) -> bool:
-    """Whether a trial ran out of memory that others, here or in other processes, may have held."""
-    if not _reason.is_of_memory(error) or alone.is_second_try(_optuna.as_known(trial)):
-        return False
-    return memory.has_served or bool(alone.others(study))

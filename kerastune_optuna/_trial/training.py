@@ -36,7 +36,6 @@ from kerastune_optuna._trial.user_callbacks import may_add_metrics
 class Task:
     """Hold what the trainings of one trial share."""
 
-    study: optuna.Study
     trial: optuna.Trial
     recipe: Recipe
     series: Series
@@ -85,7 +84,8 @@ class Training:
     def _keeps_end(self, model: keras.Model) -> bool:
         """Whether the trial is to keep the state that this training ends with."""
         best = self.pruning.best_value if self.pruning.diverged is None else None
-        return may_keep_end(self._task.study, self._task.trial, best, self._task.recipe, model)
+        trial, recipe = self._task.trial, self._task.recipe
+        return may_keep_end(trial.study, trial, best, recipe, model)
 
     @property
     def came_to_its_end(self) -> bool:
