@@ -24,14 +24,8 @@ _PASSES = 3  # the gradient costs about twice what the prediction does
 # trained to the same digits.
 _ROUNDED = ("silu", "swish")
 
-_BATCH_METHODS = [
-    "on_batch_begin",
-    "on_batch_end",
-    "on_train_batch_begin",
-    "on_train_batch_end",
-    "on_test_batch_begin",
-    "on_test_batch_end",
-]
+_KINDS, _ENDS = ("", "train_", "test_"), ("begin", "end")
+_BATCH_METHODS = [f"on_{kind}batch_{end}" for kind in _KINDS for end in _ENDS]
 
 
 def check_steps(steps: object) -> None:
