@@ -154,7 +154,7 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
     lesson = task.recipe.of_trial(trial, model, arguments, _folder(task), series.number)
     _note_epochs(task, lesson.fit)
     training = Training(task, lesson)
-    make_ready(model, lesson, training, check=check)
+    make_ready(model, lesson, check=check)
     if check:
         _warn_of_holes(task.recipe.fit)
     if series.number == 0 and _breaks_constraints(trial, model, lesson):

@@ -107,12 +107,12 @@ class Training:
         return {**returned, **next(best, {})}
 
 
-def make_ready(model: keras.Model, lesson: Lesson, training: Training, *, check: bool) -> None:
+def make_ready(model: keras.Model, lesson: Lesson, *, check: bool) -> None:
     """Check the model's loss and, where asked, its metrics; then let it train fast."""
     trains_itself = custom_fit.trains_itself(lesson.recipe.build_model)
     if not trains_itself:
         _check_targets(model, lesson)
-    lesson.make_ready(model, training.callbacks)
+    lesson.make_ready(model)
     if not check or trains_itself:
         return
     _check_objectives(model, lesson)
