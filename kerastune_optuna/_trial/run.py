@@ -187,12 +187,12 @@ def _warn_of_holes(fit: FitArguments) -> None:
 
 def _take(task: Task, training: Training, model: keras.Model, lesson: Lesson) -> None:
     """Add a training that ended to the series of its trial."""
-    best, seconds = training.pruning.best_value, training.watch.seconds
+    best = training.pruning.best_value
     scores: Sequence[float] = ()
     if best is not None and training.came_to_its_end:
-        scores = score(lesson, model, best, training.logs_of_best_epoch, seconds)
+        scores = score(training, lesson, model, best)
     outcome, state = training.pruning.outcome(), training.best.best_or_last()
-    task.series.add(outcome, training.logs.rows, state, scores, seconds)
+    task.series.add(outcome, training.logs.rows, state, scores, training.watch.seconds)
 
 
 def _note_divergence(task: Task, pruning: PruningCallback) -> None:
