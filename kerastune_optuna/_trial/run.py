@@ -120,7 +120,10 @@ def _train(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) 
 
 def _train_all(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> _Outcome:
     """Run the trainings of a trial that its backup does not hold; most trials have only one."""
-    series = Series(recipe.objectives.watched, recipe.n_trainings, _seed(trial, recipe))
+    seed = seed_of(trial, recipe.seed)
+    if record.SEED not in trial.user_attrs:  # where it is not the retry of another
+        trial.set_user_attr(record.SEED, seed)
+    series = Series(recipe.objectives.watched, recipe.n_trainings, seed)
     if series.length > 1:
         trial.set_user_attr(record.SEEDS, series.seeds)
     if recipe.card is not None:
@@ -142,7 +145,7 @@ def _train_all(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bo
 def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
     """Run one training; return how the trial ended, or None where more trainings are to come."""
     trial, series = task.trial, task.series
-    set_all(series.seed)
+    set_all(series.seeds[series.number])
     model, arguments = build(task.recipe.build_model, trial)
     asked.check_choices(trial)
     # Constraints may have changed since an earlier trial with the same parameters: where there are
@@ -168,7 +171,7 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
         raise KeyboardInterrupt
     _take(task, training, model, lesson)
     _note_divergence(task, training.pruning)
-    if training.came_to_its_end and not series.is_over:
+    if training.came_to_its_end and series.number < series.length:
         if task.recipe.backup_every is not None:
             task.archive.save_between(series, training.pruning.state())
         return None
@@ -249,14 +252,6 @@ def _earlier_result(task: Task) -> _Outcome | None:
     task.recipe.constraints.take_time(task.trial, None)
     is_complete = earlier.state is TrialState.COMPLETE
     return _Outcome(earlier.state, earlier.values if is_complete else None)
-
-
-def _seed(trial: optuna.Trial, recipe: Recipe) -> int:
-    """Return the trial's seed, from which its first training starts; write it into the trial."""
-    seed = seed_of(trial, recipe.seed)
-    if record.SEED not in trial.user_attrs:  # where it is not the retry of another
-        trial.set_user_attr(record.SEED, seed)
-    return seed
 
 
 def _note_epochs(task: Task, fit: FitArguments) -> None:

@@ -76,19 +76,9 @@ class Series:
         return len(self.so_far.values)
 
     @property
-    def is_over(self) -> bool:
-        """Whether all trainings have ended."""
-        return self.number == self.length
-
-    @property
     def are_left(self) -> bool:
         """Whether further trainings follow the one that runs."""
         return self.number + 1 < self.length
-
-    @property
-    def seed(self) -> int:
-        """The seed of the training that runs."""
-        return self.seeds[self.number]
 
     @property
     def means(self) -> list[float]:
