@@ -243,7 +243,11 @@ def _called(build_model: Builder, trial: BaseTrial) -> Any:
         raise
     except AttributeError as error:
         if isinstance(error.obj, BaseTrial) and error.name in _OF_KERAS_TUNER:
-            raise _is_for_keras_tuner(error.name) from error
+            raise BuilderError(
+                f"build_model calls {error.name}() of its trial, which KerasTuner's hp has and an "
+                "Optuna trial does not. Pass from_keras_tuner(build_model), which gives it an hp, "
+                "or ask for parameters by trial.suggest_int, suggest_float and suggest_categorical."
+            ) from error
         raise
 
 
@@ -264,14 +268,6 @@ def _alike(names: Iterable[str]) -> list[str]:
     for name in names:
         by_case.setdefault(name.casefold(), []).append(name)
     return next((same for same in by_case.values() if len(same) > 1), [])
-
-
-def _is_for_keras_tuner(name: str) -> BuilderError:
-    return BuilderError(
-        f"build_model calls {name}() of its trial, which KerasTuner's hp has and an Optuna trial "
-        "does not. Pass from_keras_tuner(build_model), which gives it an hp, or ask for parameters "
-        "by trial.suggest_int, suggest_float and suggest_categorical."
-    )
 
 
 def _as_pair(made: tuple[Any, ...]) -> tuple[Any, Mapping[str, Any]]:
