@@ -113,11 +113,10 @@ def make_ready(model: keras.Model, lesson: Lesson, *, check: bool) -> None:
     if not trains_itself:
         _check_targets(model, lesson)
     lesson.make_ready(model)
-    if not check or trains_itself:
-        return
-    _check_objectives(model, lesson)
-    if lesson.recipe.keep_best:
-        make_ready_to_keep(model, lesson.fit)
+    if check and not trains_itself:
+        _check_objectives(model, lesson)
+        if lesson.recipe.keep_best:
+            make_ready_to_keep(model, lesson.fit)
 
 
 def _check_targets(model: keras.Model, lesson: Lesson) -> None:
