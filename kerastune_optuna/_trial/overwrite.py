@@ -142,10 +142,8 @@ def _script() -> str:
 
 def _launch() -> list[str] | None:
     """Return the launcher's values for the processes started with this one; None without one."""
-    for names in _LAUNCHES:
-        if names[0] in os.environ:
-            return [os.environ.get(name, "") for name in names]
-    return None
+    known = (names for names in _LAUNCHES if names[0] in os.environ)
+    return [os.environ.get(name, "") for name in next(known, ())] or None
 
 
 def _now() -> float:
