@@ -169,7 +169,7 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
     if training.pruning.cut_off:
         task.archive.save()  # a builder's own fit may end between two phases
         raise KeyboardInterrupt
-    _take(task, training, model, lesson)
+    _take(task, training, model)
     _note_divergence(task, training.pruning)
     if training.came_to_its_end and series.number < series.length:
         if task.recipe.backup_every is not None:
@@ -179,7 +179,7 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
     model.built = True
     is_whole = came_with == (len(model.weights), False)
     with finishing():
-        return _conclude(task, training, model, None if is_whole else lesson.fit)
+        return _conclude(task, training, model, is_whole=is_whole)
 
 
 def _warn_of_holes(fit: FitArguments) -> None:
@@ -188,12 +188,12 @@ def _warn_of_holes(fit: FitArguments) -> None:
         _check.warn(f"{where}. Fill it or drop the rows, unless the model takes it.")
 
 
-def _take(task: Task, training: Training, model: keras.Model, lesson: Lesson) -> None:
+def _take(task: Task, training: Training, model: keras.Model) -> None:
     """Add a training that ended to the series of its trial."""
     best = training.pruning.best_value
     scores: Sequence[float] = ()
     if best is not None and training.came_to_its_end:
-        scores = score(training, lesson, model, best)
+        scores = score(training, model, best)
     outcome, state = training.pruning.outcome(), training.best.best_or_last()
     task.series.add(outcome, training.logs.rows, state, scores, training.watch.seconds)
 
@@ -211,17 +211,14 @@ def _note_divergence(task: Task, pruning: PruningCallback) -> None:
         trial.set_user_attr(record.STOP_REASON, _reason.shortened(f"{reason}; {where}"))
 
 
-def _conclude(
-    task: Task, training: Training, model: keras.Model, builds: FitArguments | None
-) -> _Outcome:
+def _conclude(task: Task, training: Training, model: keras.Model, *, is_whole: bool) -> _Outcome:
     """Keep the logs of a trial, and the weights where it ranks.
 
     Args:
         task: The trial.
         training: Its last training.
         model: Its model.
-        builds: The data from which Keras made variables that the builder had not made; None where
-            it had made all.
+        is_whole: Whether the builder had made all of its variables, and Keras none from the data.
 
     Returns:
         How it ended.
@@ -238,6 +235,7 @@ def _conclude(
     error = task.archive.error or error
     if enters_best(trial.study, trial.number, series.means, recipe):
         series.restore(model)
+        builds = None if is_whole else training.lesson.fit
         error = save(recipe, trial, model, builds) or error
     return _Outcome(TrialState.COMPLETE, series.means, error)
 
