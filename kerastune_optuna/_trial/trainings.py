@@ -76,11 +76,6 @@ class Series:
         return len(self.so_far.values)
 
     @property
-    def are_left(self) -> bool:
-        """Whether further trainings follow the one that runs."""
-        return self.number + 1 < self.length
-
-    @property
     def means(self) -> list[float]:
         """The mean of each objective over all trainings that ended."""
         return [statistics.fmean(values) for values in zip(*self.so_far.scores, strict=True)]
