@@ -13,16 +13,16 @@ import keras
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check
-from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
+from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._study import Home, Objective, Objectives, record, seed_of
 from kerastune_optuna._trial import (
     EpochLogs,
     Fits,
     Recipe,
-    StopOnRequest,
     TrainingOver,
     best_of,
     build_again,
+    check_kind,
     check_steps,
     custom_fit,
     gate,
@@ -66,7 +66,7 @@ def train(
     callbacks = [*own.callbacks, until]
     if custom_fit.trains_itself(recipe.build_model):
         callbacks = [gate(until.begin_fit), *own.callbacks, fits]
-    own.make_ready(model, [*callbacks, StopOnRequest()])  # a trial has one, which acts on batches
+    own.make_ready(model)
     keywords = {**own.fit.as_keywords(), "verbose": verbose, "callbacks": callbacks}
     came = custom_fit.train(recipe.build_model, trial, keywords, model, lambda: until.is_over)
     return model, fits.history if came is None else came
@@ -116,11 +116,7 @@ def _as_it_is(callback: Any) -> Any:
     """Return a function that gives a callback of the user's as it was passed, and no copy."""
     if isinstance(callback, keras.callbacks.Callback):
         return lambda trial: callback
-    if isinstance(callback, type) or not callable(callback):
-        raise ArgumentTypeError(
-            f"callbacks holds {callback!r}, which is no keras Callback. Pass instances, or "
-            "functions that take the trial and return one."
-        )
+    check_kind(callback)
     return callback
 
 

@@ -25,9 +25,9 @@ from kerastune_optuna._trial.recipe import Recipe as Recipe
 from kerastune_optuna._trial.recipe import build_again as build_again
 from kerastune_optuna._trial.run import run_trial as run_trial
 from kerastune_optuna._trial.steps import check_steps as check_steps
-from kerastune_optuna._trial.stop import StopOnRequest as StopOnRequest
 from kerastune_optuna._trial.trainings import TRAINING as TRAINING
 from kerastune_optuna._trial.trainings import best_of as best_of
 from kerastune_optuna._trial.user_callbacks import as_list as as_list
 from kerastune_optuna._trial.user_callbacks import check_callbacks as check_callbacks
+from kerastune_optuna._trial.user_callbacks import check_kind as check_kind
 from kerastune_optuna._trial.user_callbacks import may_add_metrics as may_add_metrics

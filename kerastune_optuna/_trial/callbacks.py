@@ -154,8 +154,8 @@ class PruningCallback(KerasPruningCallback):
         self._report(step, mean, asks=self._may_go_on(epoch))
 
     def _may_go_on(self, epoch: int) -> bool:
-        """Whether the trial may have epochs after this one."""
-        return not self.is_last(epoch) or self._series.are_left
+        """Whether the trial may have epochs after this one, in a further training too."""
+        return not self.is_last(epoch) or self._series.number + 1 < self._series.length
 
     def _report(self, step: int, value: float, *, asks: bool) -> None:
         """Report, and ask the pruner where epochs are left; stop where optuna-integration raises.

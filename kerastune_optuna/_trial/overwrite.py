@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._exceptions import StudyMismatchError
-from kerastune_optuna._storage import WORKER, StoreSource
+from kerastune_optuna._storage import WORKER
 from kerastune_optuna._study import (
     Home,
     Objectives,
@@ -40,33 +40,22 @@ _LAUNCHES = (
 )
 
 
-def clear(storage: BaseStorage, name: str, objectives: Objectives, store: StoreSource) -> bool:
-    """Delete the study of a name, unless a copy of this script has just made it anew.
-
-    Args:
-        storage: Where it is.
-        name: Its name.
-        objectives: The objectives that the new study is to have.
-        store: Where it keeps weights.
-
-    Returns:
-        Whether this process deleted one.
+def clear(home: Home) -> None:
+    """Delete the study that a home names, unless a copy of this script has just made it anew.
 
     Raises:
         StudyMismatchError: It is searched, or may be.
     """
-    while (found := _found(storage, name)) is not None:
+    while (found := _found(home.storage, home.name)) is not None:
         try:
-            if _may_be_shared(found, objectives):
-                return False
-            _check_idle(found)
-            delete_study(found, store)
-            return True
+            if not _may_be_shared(found, home.objectives):
+                _check_idle(found)
+                delete_study(found, home.store)
+            return
         except KeyError:
             if deletion_of(found) is None:
                 raise
             # A copy of the script deleted it meanwhile, and may have made the new one.
-    return False
 
 
 def opened(home: Home, *, overwrite: bool) -> optuna.Study:
@@ -80,7 +69,7 @@ def opened(home: Home, *, overwrite: bool) -> optuna.Study:
         if overwrite:
             home.forget()  # the tuner may hold the old study, to read results
             with opening.quiet_optuna():
-                clear(home.storage, home.name, home.objectives, home.store)
+                clear(home)
             mark(home.study)
         if home.study.get_trials(deepcopy=False):
             home.study.sampler.reseed_rng()
@@ -142,10 +131,8 @@ def _script() -> str:
 
 def _launch() -> list[str] | None:
     """Return the launcher's values for the processes started with this one; None without one."""
-    for names in _LAUNCHES:
-        if names[0] in os.environ:
-            return [os.environ.get(name, "") for name in names]
-    return None
+    known = (names for names in _LAUNCHES if names[0] in os.environ)
+    return [os.environ.get(name, "") for name in next(known, ())] or None
 
 
 def _now() -> float:

@@ -23,6 +23,7 @@ from kerastune_optuna._trial.custom_fit import trains_itself
 from kerastune_optuna._trial.prepared import PreparedData
 from kerastune_optuna._trial.rehearsal import rehearse
 from kerastune_optuna._trial.steps import set_steps
+from kerastune_optuna._trial.stop import StopOnRequest
 from kerastune_optuna._trial.user_callbacks import for_trial, may_add_metrics, of_builder
 
 _T = TypeVar("_T")
@@ -154,18 +155,13 @@ class Lesson:
     fit: FitArguments
     callbacks: Sequence[keras.callbacks.Callback]
 
-    def make_ready(self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback]) -> None:
-        """Let a model train with fewer traces and calls, where that changes nothing but the time.
-
-        Args:
-            model: The trial's model.
-            callbacks: All that its training is to have, ours too.
-        """
+    def make_ready(self, model: keras.Model) -> None:
+        """Let a model train with fewer traces and calls, where that changes only the time."""
         if trains_itself(self.recipe.build_model):
             # The builder's fit may change data and model, and add callbacks that act on batches. So
-            # nothing is rehearsed, and `callbacks` has ours too, of which one acts on batches: it
-            # makes set_steps() leave one step a call, unless the user asks for more.
-            set_steps(model, self.fit, callbacks)
+            # nothing is rehearsed, and ours, which acts on batches, makes set_steps() leave one
+            # step a call, unless the user asks for more.
+            set_steps(model, self.fit, [StopOnRequest()])
             return
         rehearse(model, self.fit.specification())
         set_steps(model, self.fit, self.callbacks)
@@ -247,7 +243,11 @@ def _called(build_model: Builder, trial: BaseTrial) -> Any:
         raise
     except AttributeError as error:
         if isinstance(error.obj, BaseTrial) and error.name in _OF_KERAS_TUNER:
-            raise _is_for_keras_tuner(error.name) from error
+            raise BuilderError(
+                f"build_model calls {error.name}() of its trial, which KerasTuner's hp has and an "
+                "Optuna trial does not. Pass from_keras_tuner(build_model), which gives it an hp, "
+                "or ask for parameters by trial.suggest_int, suggest_float and suggest_categorical."
+            ) from error
         raise
 
 
@@ -268,14 +268,6 @@ def _alike(names: Iterable[str]) -> list[str]:
     for name in names:
         by_case.setdefault(name.casefold(), []).append(name)
     return next((same for same in by_case.values() if len(same) > 1), [])
-
-
-def _is_for_keras_tuner(name: str) -> BuilderError:
-    return BuilderError(
-        f"build_model calls {name}() of its trial, which KerasTuner's hp has and an Optuna trial "
-        "does not. Pass from_keras_tuner(build_model), which gives it an hp, or ask for parameters "
-        "by trial.suggest_int, suggest_float and suggest_categorical."
-    )
 
 
 def _as_pair(made: tuple[Any, ...]) -> tuple[Any, Mapping[str, Any]]:

@@ -57,13 +57,10 @@ class _Outcome:
     error: WeightsError | None = None
 
 
-def run_trial(
-    study: optuna.Study, trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool
-) -> FrozenTrial:
+def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> FrozenTrial:
     """Train one configuration and tell the study how it ended.
 
     Args:
-        study: The study that asked the trial.
         trial: The running trial.
         recipe: What all trials share.
         memory: Releases what a training leaves behind before the next one of the same trial.
@@ -79,23 +76,23 @@ def run_trial(
     """
     began = time.perf_counter()
     try:
-        outcome = _train(study, trial, recipe, memory, check=check)
+        outcome = _train(trial, recipe, memory, check=check)
         trial.set_user_attr(record.SECONDS_RUN, round(time.perf_counter() - began, 3))
-        finished = study.tell(trial, outcome.values, outcome.state)
+        finished = trial.study.tell(trial, outcome.values, outcome.state)
     except (KeyboardInterrupt, StorageError):
         raise
     except UpdateFinishedTrialError:
         # Another process took this one for dead, say after the machine slept, and runs the trial.
-        return _optuna.as_stored(study, trial)
+        return _optuna.as_stored(trial.study, trial)
     except BaseException as error:  # of any kind: the trial must not stay RUNNING
         if requested():  # the signal may have ended a process that loads the data
             raise KeyboardInterrupt from error
         with suppress(UpdateFinishedTrialError):
-            _fail(study, trial, recipe, memory, error)
+            _fail(trial, recipe, memory, error)
         raise
     wrong = outcome.error
     try:
-        _remove_leftovers(study, finished, recipe)
+        _remove_leftovers(trial.study, finished, recipe)
     except StoreAwayError as away:
         wrong = wrong or away  # missing weights matter more than files left over
     if wrong is not None:
@@ -112,22 +109,21 @@ def _remove_leftovers(study: optuna.Study, finished: FrozenTrial, recipe: Recipe
         tidy_ends(study, recipe)
 
 
-def _train(
-    study: optuna.Study, trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool
-) -> _Outcome:
+def _train(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> _Outcome:
     """Train a configuration; return how the trial ended and the values of its best epoch."""
     try:
-        return _train_all(study, trial, recipe, memory, check=check)
+        return _train_all(trial, recipe, memory, check=check)
     except UnfitBackupError:
         backup.forget(trial)
-        return _train_all(study, trial, recipe, memory, check=check)
+        return _train_all(trial, recipe, memory, check=check)
 
 
-def _train_all(
-    study: optuna.Study, trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool
-) -> _Outcome:
+def _train_all(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> _Outcome:
     """Run the trainings of a trial that its backup does not hold; most trials have only one."""
-    series = Series(recipe.objectives.watched, recipe.n_trainings, _seed(trial, recipe))
+    seed = seed_of(trial, recipe.seed)
+    if record.SEED not in trial.user_attrs:  # where it is not the retry of another
+        trial.set_user_attr(record.SEED, seed)
+    series = Series(recipe.objectives.watched, recipe.n_trainings, seed)
     if series.length > 1:
         trial.set_user_attr(record.SEEDS, series.seeds)
     if recipe.card is not None:
@@ -138,7 +134,7 @@ def _train_all(
         archive = Archive(trial, recipe.store, folder)
         if recipe.backup_every is not None:
             archive.open(series)
-        task, outcome = Task(study, trial, with_data, series, archive, memory.traced), None
+        task, outcome = Task(trial, with_data, series, archive, memory.traced), None
         while outcome is None:
             # Where a trial has only one training, the worker releases what it leaves in memory.
             with memory.released() if series.length > 1 else nullcontext():
@@ -149,7 +145,7 @@ def _train_all(
 def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
     """Run one training; return how the trial ended, or None where more trainings are to come."""
     trial, series = task.trial, task.series
-    set_all(series.seed)
+    set_all(series.seeds[series.number])
     model, arguments = build(task.recipe.build_model, trial)
     asked.check_choices(trial)
     # Constraints may have changed since an earlier trial with the same parameters: where there are
@@ -161,7 +157,7 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
     lesson = task.recipe.of_trial(trial, model, arguments, _folder(task), series.number)
     _note_epochs(task, lesson.fit)
     training = Training(task, lesson)
-    make_ready(model, lesson, training, check=check)
+    make_ready(model, lesson, check=check)
     if check:
         _warn_of_holes(task.recipe.fit)
     if series.number == 0 and _breaks_constraints(trial, model, lesson):
@@ -173,9 +169,9 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
     if training.pruning.cut_off:
         task.archive.save()  # a builder's own fit may end between two phases
         raise KeyboardInterrupt
-    _take(task, training, model, lesson)
+    _take(task, training, model)
     _note_divergence(task, training.pruning)
-    if training.came_to_its_end and not series.is_over:
+    if training.came_to_its_end and series.number < series.length:
         if task.recipe.backup_every is not None:
             task.archive.save_between(series, training.pruning.state())
         return None
@@ -183,7 +179,7 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
     model.built = True
     is_whole = came_with == (len(model.weights), False)
     with finishing():
-        return _conclude(task, training, model, None if is_whole else lesson.fit)
+        return _conclude(task, training, model, is_whole=is_whole)
 
 
 def _warn_of_holes(fit: FitArguments) -> None:
@@ -192,14 +188,14 @@ def _warn_of_holes(fit: FitArguments) -> None:
         _check.warn(f"{where}. Fill it or drop the rows, unless the model takes it.")
 
 
-def _take(task: Task, training: Training, model: keras.Model, lesson: Lesson) -> None:
+def _take(task: Task, training: Training, model: keras.Model) -> None:
     """Add a training that ended to the series of its trial."""
-    best, seconds = training.pruning.best_value, training.watch.seconds
+    best = training.pruning.best_value
     scores: Sequence[float] = ()
     if best is not None and training.came_to_its_end:
-        scores = score(lesson, model, best, training.logs_of_best_epoch, seconds)
+        scores = score(training, model, best)
     outcome, state = training.pruning.outcome(), training.best.best_or_last()
-    task.series.add(outcome, training.logs.rows, state, scores, seconds)
+    task.series.add(outcome, training.logs.rows, state, scores, training.watch.seconds)
 
 
 def _note_divergence(task: Task, pruning: PruningCallback) -> None:
@@ -215,17 +211,14 @@ def _note_divergence(task: Task, pruning: PruningCallback) -> None:
         trial.set_user_attr(record.STOP_REASON, _reason.shortened(f"{reason}; {where}"))
 
 
-def _conclude(
-    task: Task, training: Training, model: keras.Model, builds: FitArguments | None
-) -> _Outcome:
+def _conclude(task: Task, training: Training, model: keras.Model, *, is_whole: bool) -> _Outcome:
     """Keep the logs of a trial, and the weights where it ranks.
 
     Args:
         task: The trial.
         training: Its last training.
         model: Its model.
-        builds: The data from which Keras made variables that the builder had not made; None where
-            it had made all.
+        is_whole: Whether the builder had made all of its variables, and Keras none from the data.
 
     Returns:
         How it ended.
@@ -240,8 +233,9 @@ def _conclude(
     if not training.came_to_its_end:
         return _Outcome(training.state, error=error)
     error = task.archive.error or error
-    if enters_best(task.study, trial.number, series.means, recipe):
+    if enters_best(trial.study, trial.number, series.means, recipe):
         series.restore(model)
+        builds = None if is_whole else training.lesson.fit
         error = save(recipe, trial, model, builds) or error
     return _Outcome(TrialState.COMPLETE, series.means, error)
 
@@ -250,20 +244,12 @@ def _earlier_result(task: Task) -> _Outcome | None:
     """Take over the result of an earlier trial with the same parameters, if there is one."""
     if task.recipe.train_repeats or task.series.number:
         return None
-    if (earlier := repeats.find(task.study, task.trial)) is None:
+    if (earlier := repeats.find(task.trial.study, task.trial)) is None:
         return None
     repeats.take_over(watched_alone(task.trial, task.recipe.objectives), earlier)
     task.recipe.constraints.take_time(task.trial, None)
     is_complete = earlier.state is TrialState.COMPLETE
     return _Outcome(earlier.state, earlier.values if is_complete else None)
-
-
-def _seed(trial: optuna.Trial, recipe: Recipe) -> int:
-    """Return the trial's seed, from which its first training starts; write it into the trial."""
-    seed = seed_of(trial, recipe.seed)
-    if record.SEED not in trial.user_attrs:  # where it is not the retry of another
-        trial.set_user_attr(record.SEED, seed)
-    return seed
 
 
 def _note_epochs(task: Task, fit: FitArguments) -> None:
@@ -288,17 +274,18 @@ def _breaks_constraints(trial: optuna.Trial, model: keras.Model, lesson: Lesson)
 
 def _folder(task: Task) -> str:
     """Return the folder, below the user's own, for what the callbacks of a training write."""
-    path = os.path.join(task.study.study_name, f"trial_{task.trial.number:04d}")
+    path = os.path.join(task.trial.study.study_name, f"trial_{task.trial.number:04d}")
     if task.series.length == 1:
         return path
     return os.path.join(path, f"training_{task.series.number}")
 
 
-def _fail(
-    study: optuna.Study, trial: optuna.Trial, recipe: Recipe, memory: Memory, error: BaseException
-) -> None:
+def _fail(trial: optuna.Trial, recipe: Recipe, memory: Memory, error: BaseException) -> None:
     """Set a trial to FAIL, and lay it out again where it may fit into the memory alone."""
-    if _may_fit_alone(study, trial, error, memory):
+    study, known = trial.study, _optuna.as_known(trial)
+    is_first = _reason.is_of_memory(error) and not alone.is_second_try(known)
+    # Others, here or in other processes, may have held the memory.
+    if is_first and (memory.has_served or alone.others(study)):
         stored, said = _optuna.as_stored(study, trial), _reason.told(error)
         retry.retry_alone(study, stored, said, waited_for=shares_memory(error))
         return
@@ -306,12 +293,3 @@ def _fail(
     trial.set_user_attr(record.STOP_REASON, _reason.told(error))
     _optuna.set_attr(trial, record.SAMENESS, _reason.sameness(error))
     backup.discard(recipe.store, study.tell(trial, state=TrialState.FAIL))
-
-
-def _may_fit_alone(
-    study: optuna.Study, trial: optuna.Trial, error: BaseException, memory: Memory
-) -> bool:
-    """Whether a trial ran out of memory that others, here or in other processes, may have held."""
-    if not _reason.is_of_memory(error) or alone.is_second_try(_optuna.as_known(trial)):
-        return False
-    return memory.has_served or bool(alone.others(study))

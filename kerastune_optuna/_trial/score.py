@@ -12,28 +12,20 @@ import keras
 import numpy as np
 
 from kerastune_optuna._study import INFERENCE_MS, N_PARAMS, SECONDS, Objective
-from kerastune_optuna._trial.recipe import Lesson
+from kerastune_optuna._trial.training import Training
 
 _WARM_UP = 3  # calls, of which the first traces the function
 _FEWEST, _MOST = 10, 200  # calls that are measured
 _ENOUGH = 0.3  # seconds: calls that took so long together are enough
 
 
-def score(
-    lesson: Lesson,
-    model: keras.Model,
-    best_value: float,
-    best_epoch: Mapping[str, Any],
-    seconds: float,
-) -> list[float]:
+def score(training: Training, model: keras.Model, best: float) -> list[float]:
     """Return the value of each objective.
 
     Args:
-        lesson: What the training got.
+        training: A training that came to its end.
         model: Its model, after training.
-        best_value: The value of the watched objective.
-        best_epoch: The logs of the epoch that had it, or what the builder's own fit returned.
-        seconds: How long the training took.
+        best: Its value of the watched objective.
 
     Raises:
         MetricNotFoundError: The logs do not hold a metric.
@@ -41,17 +33,17 @@ def score(
     """
 
     def value(objective: Objective) -> float:
-        if objective == lesson.recipe.objectives.watched:
-            return best_value
+        if objective == training.lesson.recipe.objectives.watched:
+            return best
         if objective.name == N_PARAMS:
             return float(model.count_params())
         if objective.name == SECONDS:
-            return seconds
+            return training.watch.seconds
         if objective.name == INFERENCE_MS:
-            return _inference_ms(model, lesson.fit.inputs_of_a_batch())
-        return _logged(objective, best_epoch)
+            return _inference_ms(model, training.lesson.fit.inputs_of_a_batch())
+        return _logged(objective, training.logs_of_best_epoch)
 
-    return [value(one) for one in lesson.recipe.objectives.each]
+    return [value(one) for one in training.lesson.recipe.objectives.each]
 
 
 def _logged(objective: Objective, epoch: Mapping[str, Any]) -> float:

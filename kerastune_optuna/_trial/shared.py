@@ -48,10 +48,9 @@ def check(model: keras.Model, before: set[int]) -> None:
     if shared:
         trained = {id(one) for one in model.trainable_variables}
         _refuse(one for one in shared if id(one) in trained)
-        states = [one for one in shared if one.path.endswith(_STATE)]
-        _draw_anew(states)
-        weights = {id(one) for one in shared}.difference(map(id, states))
-        _frozen[model] = {id(one): checksum_of(one) for one in shared if id(one) in weights}
+        _draw_anew(one for one in shared if one.path.endswith(_STATE))
+        weights = [one for one in shared if not one.path.endswith(_STATE)]
+        _frozen[model] = {id(one): checksum_of(one) for one in weights}
     _refuse_optimizer(model)
 
 

@@ -88,7 +88,8 @@ def fit(
             callback.set_model(model)
     # Where fit raises, the stand-in is not kept: it may hold what belongs to that training.
     kept[key] = stand_in
-    _drop_oldest(kept)
+    for oldest in [key for key, one in kept.items() if one is not None][:-_MOST]:
+        kept[oldest] = None
 
 
 def _fit_in(stand_in: keras.Model, model: keras.Model, keywords: Mapping[str, Any]) -> None:
@@ -104,12 +105,6 @@ def _fit_in(stand_in: keras.Model, model: keras.Model, keywords: Mapping[str, An
         if stand_in.history is not None:
             model.history = stand_in.history
             model.history.set_model(model)
-
-
-def _drop_oldest(kept: MutableMapping[str, keras.Model | None]) -> None:
-    """Keep no more stand-ins than the latest."""
-    for key in [key for key, one in kept.items() if one is not None][:-_MOST]:
-        kept[key] = None
 
 
 def _copy(source: keras.Model, target: keras.Model) -> None:
@@ -187,7 +182,8 @@ def _parts(model: keras.Model) -> Iterator[Any]:
     yield [keras.config.floatx(), keras.config.epsilon(), keras.config.image_data_format()]
     yield [model.steps_per_execution, model.jit_compile]
     _require(len({id(layer) for layer in model.layers}) == len(model.layers))
-    for layer in [*model.layers, *_cells(model)]:
+    cells = [layer.cell for layer in model.layers if hasattr(layer, "cell")]  # of recurrent layers
+    for layer in [*model.layers, *cells]:
         yield from _layer(layer)
     yield _loss(model.loss)
     yield _compiled(model)
@@ -199,11 +195,6 @@ def _parts(model: keras.Model) -> Iterator[Any]:
 def _require(is_so: bool) -> None:
     if not is_so:
         raise _MayDifferError
-
-
-def _cells(model: keras.Model) -> list[keras.Layer]:
-    """Return the cells of the recurrent layers."""
-    return [layer.cell for layer in model.layers if hasattr(layer, "cell")]
 
 
 def _layer(layer: keras.Layer) -> Iterator[Any]:

@@ -24,14 +24,8 @@ _PASSES = 3  # the gradient costs about twice what the prediction does
 # trained to the same digits.
 _ROUNDED = ("silu", "swish")
 
-_BATCH_METHODS = [
-    "on_batch_begin",
-    "on_batch_end",
-    "on_train_batch_begin",
-    "on_train_batch_end",
-    "on_test_batch_begin",
-    "on_test_batch_end",
-]
+_KINDS, _ENDS = ("", "train_", "test_"), ("begin", "end")
+_BATCH_METHODS = [f"on_{kind}batch_{end}" for kind in _KINDS for end in _ENDS]
 
 
 def check_steps(steps: object) -> None:
@@ -155,9 +149,6 @@ def _positions(layer: keras.layers.Layer, row: Sequence[int]) -> int:
         ends = keras.tree.flatten([layer.input, layer.output])
     except (AttributeError, ValueError):  # only layers of functional models know their ends
         return math.prod(row)
-    return max(math.prod(_known_sizes(end.shape[1:-1])) for end in ends)
-
-
-def _known_sizes(shape: Sequence[Any]) -> list[int]:
-    """Return the sizes of a shape, with a guess where one is open, as of texts of any length."""
-    return [128 if size is None else int(size) for size in shape]
+    # A guess where a size is open, as of texts of any length.
+    sizes = [[128 if size is None else int(size) for size in end.shape[1:-1]] for end in ends]
+    return max(map(math.prod, sizes))

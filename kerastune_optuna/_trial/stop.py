@@ -97,20 +97,11 @@ class Stopwatch(keras.callbacks.Callback):
         """Go on from the time that an earlier process took."""
         self._began -= seconds
 
-    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Leave an epoch that takes too long."""
-        self._look()
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Leave a training that takes too long."""
-        self._look()
-
-    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Take the time a last time."""
-        self._look()
-
-    def _look(self) -> None:
+    def _look(self, *_: Any, **__: Any) -> None:
+        """Take the time, and end a training that takes too long."""
         self.seconds = time.monotonic() - self._began
         total = self._before + self.seconds
         if self._limit is not None and total > self._limit:
             self._pruning.end(f"max_seconds_per_trial: {total:.4g} > {self._limit:g}")
+
+    on_train_batch_end = on_epoch_end = on_train_end = _look

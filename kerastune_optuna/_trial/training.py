@@ -36,7 +36,6 @@ from kerastune_optuna._trial.user_callbacks import may_add_metrics
 class Task:
     """Hold what the trainings of one trial share."""
 
-    study: optuna.Study
     trial: optuna.Trial
     recipe: Recipe
     series: Series
@@ -48,7 +47,7 @@ class Training:
     """Hold the callbacks of one training, in the order in which they are called."""
 
     def __init__(self, task: Task, lesson: Lesson) -> None:
-        self._task, self._lesson, recipe = task, lesson, task.recipe
+        self.lesson, self._task, recipe = lesson, task, task.recipe
         kinds = PruningCallback, BestWeights, Backup
         if custom_fit.trains_itself(recipe.build_model):
             kinds = OwnPruning, BestOfFits, BackupOfFits
@@ -73,19 +72,20 @@ class Training:
 
     def fit(self, model: keras.Model) -> None:
         """Train the model, by the builder's own fit where it has one."""
-        task, fit = self._task, self._lesson.fit
+        task, fit = self._task, self.lesson.fit
         keywords = {**fit.as_keywords(), "verbose": 0, "callbacks": self.callbacks}
         if isinstance(self.pruning, OwnPruning):
             custom_fit.fit(task.recipe.build_model, task.trial, self.pruning, keywords, model)
             return
         keywords = batched(model, keywords)
         is_repeated = task.series.length > 1 or record.CONFIRMS in task.trial.user_attrs
-        stand_ins.fit(task.traced, self._lesson, model, keywords, is_repeated=is_repeated)
+        stand_ins.fit(task.traced, self.lesson, model, keywords, is_repeated=is_repeated)
 
     def _keeps_end(self, model: keras.Model) -> bool:
         """Whether the trial is to keep the state that this training ends with."""
         best = self.pruning.best_value if self.pruning.diverged is None else None
-        return may_keep_end(self._task.study, self._task.trial, best, self._task.recipe, model)
+        trial, recipe = self._task.trial, self._task.recipe
+        return may_keep_end(trial.study, trial, best, recipe, model)
 
     @property
     def came_to_its_end(self) -> bool:
@@ -107,17 +107,16 @@ class Training:
         return {**returned, **next(best, {})}
 
 
-def make_ready(model: keras.Model, lesson: Lesson, training: Training, *, check: bool) -> None:
+def make_ready(model: keras.Model, lesson: Lesson, *, check: bool) -> None:
     """Check the model's loss and, where asked, its metrics; then let it train fast."""
     trains_itself = custom_fit.trains_itself(lesson.recipe.build_model)
     if not trains_itself:
         _check_targets(model, lesson)
-    lesson.make_ready(model, training.callbacks)
-    if not check or trains_itself:
-        return
-    _check_objectives(model, lesson)
-    if lesson.recipe.keep_best:
-        make_ready_to_keep(model, lesson.fit)
+    lesson.make_ready(model)
+    if check and not trains_itself:
+        _check_objectives(model, lesson)
+        if lesson.recipe.keep_best:
+            make_ready_to_keep(model, lesson.fit)
 
 
 def _check_targets(model: keras.Model, lesson: Lesson) -> None:
@@ -127,7 +126,8 @@ def _check_targets(model: keras.Model, lesson: Lesson) -> None:
     if not compares or has_own(model, "train_step", "compute_loss"):
         return
     if lacks_targets(lesson.fit.x, lesson.fit.y):
-        pair = " x= is a pair, which Model.fit takes for two inputs." * _is_pair(lesson.fit.x)
+        is_pair = isinstance(lesson.fit.x, tuple) and len(lesson.fit.x) == 2
+        pair = " x= is a pair, which Model.fit takes for two inputs." * is_pair
         raise ArgumentError(
             f"y=None: the loss {loss!r} compares with targets, and there are none.{pair} Pass y=, "
             "or a dataset of (inputs, targets) as x=."
@@ -139,10 +139,6 @@ def _check_targets(model: keras.Model, lesson: Lesson) -> None:
             f"validation_data is a {type(validation).__name__} without targets, with which the "
             f"loss {loss!r} compares. Pass (x, y), or a dataset of (inputs, targets)."
         )
-
-
-def _is_pair(x: Any) -> bool:
-    return isinstance(x, tuple) and len(x) == 2
 
 
 def _check_objectives(model: keras.Model, lesson: Lesson) -> None:

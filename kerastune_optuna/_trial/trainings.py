@@ -76,21 +76,6 @@ class Series:
         return len(self.so_far.values)
 
     @property
-    def is_over(self) -> bool:
-        """Whether all trainings have ended."""
-        return self.number == self.length
-
-    @property
-    def are_left(self) -> bool:
-        """Whether further trainings follow the one that runs."""
-        return self.number + 1 < self.length
-
-    @property
-    def seed(self) -> int:
-        """The seed of the training that runs."""
-        return self.seeds[self.number]
-
-    @property
     def means(self) -> list[float]:
         """The mean of each objective over all trainings that ended."""
         return [statistics.fmean(values) for values in zip(*self.so_far.scores, strict=True)]

@@ -37,14 +37,20 @@ def check_callbacks(callbacks: Sequence[Any]) -> None:
         MissingExtraError: TensorBoard is not installed, whose HParams tab each trial writes.
     """
     for callback in callbacks:
-        _check_kind(callback)
+        check_kind(callback)
         if isinstance(callback, keras.callbacks.Callback):
             _copy(callback)
         if isinstance(callback, keras.callbacks.TensorBoard):
             _check.installed("tensorboard", extra="tensorboard")
 
 
-def _check_kind(callback: object) -> None:
+def check_kind(callback: object) -> None:
+    """Refuse what is no callback, and a callback that belongs to one training by its nature.
+
+    Raises:
+        ArgumentTypeError: It is neither a Callback nor a factory.
+        ArgumentError: It belongs to one training.
+    """
     is_known = isinstance(callback, keras.callbacks.Callback) or callable(callback)
     if isinstance(callback, type) or not is_known:
         raise ArgumentTypeError(
@@ -85,7 +91,7 @@ def of_builder(
     """
     made: list[keras.callbacks.Callback] = []
     for callback in as_list(callbacks):
-        _check_kind(callback)
+        check_kind(callback)
         is_made = isinstance(callback, keras.callbacks.Callback)
         made.extend([callback] if is_made else _from_factory(callback, trial))
     return [_in_folder(callback, folder) for callback in made]

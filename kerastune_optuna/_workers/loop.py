@@ -222,7 +222,7 @@ def _attempt(
 ) -> tuple[FrozenTrial, Exception | None]:
     """Run a trial; return how it ended, and the error of a configuration that failed."""
     try:
-        return run_trial(study, trial, recipe, memory, check=check), None
+        return run_trial(trial, recipe, memory, check=check), None
     except Exception as error:  # a configuration may fail in any way; the search goes on
         if _is_of_search(error) or (check and _is_of_code(error) and not opening.finished(study)):
             raise
