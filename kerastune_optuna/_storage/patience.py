@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import random
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -113,16 +112,10 @@ class Patience:
                     told = f"{self.what()} did not answer for {waited:.0f} s: {reason(error)}"
                     raise self.lost(f"{told.rstrip('.')}.") from error
                 if tries == _SILENT_TRIES:
-                    self._tell(error)
+                    told = f"{self.what()} does not answer ({reason(error)})"
+                    _signals.tell(f"{told}: trying for {self.seconds:g} s")
                 time.sleep(pause * _chance.uniform(0.5, 1))
                 pause, tries = min(2 * pause, _LONGEST_PAUSE), tries + 1
-
-    def _tell(self, error: Exception) -> None:
-        print(
-            f"{self.what()} does not answer ({reason(error)}): trying for {self.seconds:g} s",
-            file=sys.stderr,  # whatever verbose says: it is not progress
-            flush=True,
-        )
 
 
 class _Patient(BaseStorage):

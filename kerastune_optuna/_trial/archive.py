@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +21,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._scratch import scratch
-from kerastune_optuna._signals import finishing, requested
+from kerastune_optuna._signals import finishing, requested, tell
 from kerastune_optuna._storage import StoreSource, artifacts, digest, is_away, one_try, reason
 from kerastune_optuna._study import BACKUP, BEGIN, END
 from kerastune_optuna._trial.frozen import FROZEN, complete, share
@@ -74,7 +73,7 @@ class Archive:
         if is_there and (state := state_in(self.folder)) is not None:
             series.resume(state["series"], self._weights())
         elif records:
-            _print(f"The backup of trial {self.trial.number} is lost or damaged: it starts anew")
+            tell(f"The backup of trial {self.trial.number} is lost or damaged: it starts anew")
 
     def _weights(self) -> list[NDArray[Any]] | None:
         path = self.folder / _SERIES
@@ -181,7 +180,7 @@ class Archive:
             self._waits_until = now + _TRAINS_FOR * (now - began)
             if not self._is_behind:  # else that is told already
                 number = self.trial.number
-                _print(f"Trial {number} could not be backed up, and goes on: {reason(error)}")
+                tell(f"Trial {number} could not be backed up, and goes on: {reason(error)}")
             self._is_behind = True
             return False
         self._is_behind = False
@@ -199,10 +198,6 @@ class Archive:
                 raise
             return False
         return True
-
-
-def _print(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # whatever verbose says: it is not progress
 
 
 def unpack(store: StoreSource, record: Mapping[str, Any], folder: Path) -> bool:
