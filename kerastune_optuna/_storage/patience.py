@@ -57,6 +57,17 @@ def is_away(error: BaseException) -> bool:
     return isinstance(error, _GONE) or type(error).__name__ in _GONE_NAMES
 
 
+@contextmanager
+def unless_away() -> Iterator[None]:
+    """Let a block try once, and leave it where the storage is away; other errors are raised."""
+    try:
+        with one_try():
+            yield
+    except Exception as error:
+        if not is_away(error):
+            raise
+
+
 def as_connection_error(context: sqlalchemy.engine.ExceptionContext) -> ConnectionError | None:
     """Return the ConnectionError that an engine is to raise for a connection that was lost.
 

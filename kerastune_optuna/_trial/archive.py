@@ -22,7 +22,7 @@ from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._scratch import scratch
 from kerastune_optuna._signals import finishing, requested, tell
-from kerastune_optuna._storage import StoreSource, artifacts, digest, is_away, one_try, reason
+from kerastune_optuna._storage import StoreSource, artifacts, digest, one_try, reason, unless_away
 from kerastune_optuna._study import BACKUP, BEGIN, END
 from kerastune_optuna._trial.frozen import FROZEN, complete, share
 from kerastune_optuna._trial.trainings import Series
@@ -188,16 +188,11 @@ class Archive:
 
     def _let_know(self, record: Mapping[str, Any]) -> bool:
         """Write into the trial where its backup will be; False where the storage is away."""
-        try:
-            with one_try():
-                _optuna.set_attr(self.trial, BACKUP, record)
-        except UpdateFinishedTrialError:
-            return False  # another process runs the trial; the next report raises this again
-        except Exception as error:
-            if not is_away(error):
-                raise
-            return False
-        return True
+        # Where another process runs the trial, the next report raises the suppressed error again.
+        with unless_away(), suppress(UpdateFinishedTrialError):
+            _optuna.set_attr(self.trial, BACKUP, record)
+            return True
+        return False
 
 
 def unpack(store: StoreSource, record: Mapping[str, Any], folder: Path) -> bool:
