@@ -218,14 +218,10 @@ def _check_builder(build_model: object) -> None:
         raise ArgumentTypeError(f"build_model={build_model!r} is a HyperModel. {_BUILDER}")
     if not callable(build_model):
         raise ArgumentTypeError(f"build_model={build_model!r} cannot be called. {instead}")
-    try:
-        inspect.signature(build_model).bind(object())
-    except TypeError as error:
+    if (why := _check.why_not(build_model, 1)) is not None:
         raise ArgumentTypeError(
-            f"build_model cannot be called with a trial alone ({error}). {instead}"
-        ) from error
-    except ValueError:
-        return  # a builtin without a signature
+            f"build_model cannot be called with a trial alone ({why}). {instead}"
+        )
 
 
 def _check_for_several(tuner: Any) -> None:

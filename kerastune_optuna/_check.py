@@ -90,10 +90,10 @@ def has_study(directory: str | Path, name: str, names: Sequence[str]) -> None:
         )
 
 
-def why_not_two(function: Callable[..., Any]) -> str | None:
-    """Return why a function cannot take two arguments; None where it can or Python cannot tell."""
+def why_not(function: Callable[..., Any], n: int) -> str | None:
+    """Return why a function cannot take n arguments; None where it can or Python cannot tell."""
     try:
-        inspect.signature(function).bind(object(), object())
+        inspect.signature(function).bind(*[object()] * n)
     except TypeError as error:
         return str(error)
     except ValueError:  # a builtin without a signature

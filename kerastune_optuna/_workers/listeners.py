@@ -42,7 +42,7 @@ def _check_one(given: Any) -> None:
         instead = "Pass Keras callbacks as callbacks=."
     if not callable(given):
         raise ArgumentTypeError(f"on_trial_end holds {given!r}, which cannot be called. {instead}")
-    if (why := _check.why_not_two(given)) is not None:
+    if (why := _check.why_not(given, 2)) is not None:
         raise ArgumentTypeError(
             f"on_trial_end holds {given!r}, which cannot be called with a study and a trial "
             f"({why}). {instead}"
