@@ -42,17 +42,14 @@ _HOOK = "Pass a Keras callback to search(callbacks=), or a function that makes o
 
 # Arguments of KerasTuner's tuners and oracles, each with a sentence that names ours.
 _ARGUMENTS = {
-    "allow_new_entries": _OWN_SPACE,
-    "alpha": _SAMPLER,
-    "beta": _SAMPLER,
+    **dict.fromkeys(("allow_new_entries", "hyperparameters", "tune_new_entries"), _OWN_SPACE),
+    **dict.fromkeys(("alpha", "beta", "num_initial_points"), _SAMPLER),
+    **dict.fromkeys(("factor", "hyperband_iterations"), _HYPERBAND),
+    **dict.fromkeys(("loss", "metrics", "optimizer"), _COMPILE),
     "cv": "It is an argument of search() here.",
     "distribution_strategy": "Call keras.distribution.set_distribution() before search().",
-    "factor": _HYPERBAND,
-    "hyperband_iterations": _HYPERBAND,
     "hypermodel": _BUILDER,
-    "hyperparameters": _OWN_SPACE,
     "logger": "Python's logging and search(callbacks=) serve instead.",
-    "loss": _COMPILE,
     "max_consecutive_failed_trials": "It is called max_failed_trials here.",
     "max_epochs": "It is called epochs here, an argument of search().",
     "max_model_size": "It is called max_params here.",
@@ -61,22 +58,15 @@ _ARGUMENTS = {
         "died is run again by itself. max_failed_trials= says how many may fail in a row."
     ),
     "max_trials": "It is called n_trials here.",
-    "metrics": _COMPILE,
-    "num_initial_points": _SAMPLER,
-    "optimizer": _COMPILE,
     "oracle": "Pass an Optuna sampler or its name as sampler=.",
     "project_name": "It is called study_name here.",
     "scoring": "Return the score from the builder's own fit, under the name of the objective.",
-    "tune_new_entries": _OWN_SPACE,
     "tuner_id": "Workers need no names: pass search(n_workers=), or run copies of the script.",
 }
 # Hooks that KerasTuner calls and OptunaTuner does not: a subclass must not define them.
 _HOOKS = {
     "load_model": "tuner.best_model(trial=) rebuilds the model of a trial whose weights are kept.",
-    "on_batch_begin": _HOOK,
-    "on_batch_end": _HOOK,
-    "on_epoch_begin": _HOOK,
-    "on_epoch_end": _HOOK,
+    **dict.fromkeys(("on_batch_begin", "on_batch_end", "on_epoch_begin", "on_epoch_end"), _HOOK),
     "on_search_begin": "Do it before tuner.search().",
     "on_search_end": "Do it after tuner.search(), which returns when the search has ended.",
     "on_trial_begin": _HOOK,
@@ -88,27 +78,23 @@ _HOOKS = {
 # Methods and attributes of KerasTuner's tuners.
 _METHODS = {
     **_HOOKS,
-    "distribution_strategy": _ARGUMENTS["distribution_strategy"],
+    **{
+        name: _ARGUMENTS[name]
+        for name in ("distribution_strategy", "logger", "loss", "metrics", "optimizer", "tuner_id")
+    },
+    **dict.fromkeys(("get_state", "save", "set_state"), _STATE),
     "get_best_hyperparameters": "Use HyperParameters(trial) for each trial of tuner.top_trials(n).",
     "get_best_models": "Use tuner.best_models(n), with keep_best=n, or tuner.best_model().",
-    "get_state": _STATE,
     "get_trial_dir": "Weights are in directory=, under study_name=: use tuner.best_model(trial=).",
     "hypermodel": "Use tuner.build_model.",
-    "logger": _ARGUMENTS["logger"],
-    "loss": _COMPILE,
     "max_model_size": "Use tuner.max_params.",
-    "metrics": _COMPILE,
-    "optimizer": _COMPILE,
     "oracle": "Use tuner.study and tuner.top_trials(n): the study has all trials.",
     "project_dir": "Use tuner.directory and tuner.study_name.",
     "project_name": "Use tuner.study_name.",
     "reload": "A tuner with the same arguments sees the same study.",
     "remaining_trials": "Use tuner.n_trials, and tuner.results() for those that there are.",
     "results_summary": "Use tuner.summary(n).",
-    "save": _STATE,
     "search_space_summary": "Use tuner.space().",
-    "set_state": _STATE,
-    "tuner_id": _ARGUMENTS["tuner_id"],
 }
 
 
@@ -218,14 +204,10 @@ def _check_builder(build_model: object) -> None:
         raise ArgumentTypeError(f"build_model={build_model!r} is a HyperModel. {_BUILDER}")
     if not callable(build_model):
         raise ArgumentTypeError(f"build_model={build_model!r} cannot be called. {instead}")
-    try:
-        inspect.signature(build_model).bind(object())
-    except TypeError as error:
+    if (why := _check.why_not(build_model, 1)) is not None:
         raise ArgumentTypeError(
-            f"build_model cannot be called with a trial alone ({error}). {instead}"
-        ) from error
-    except ValueError:
-        return  # a builtin without a signature
+            f"build_model cannot be called with a trial alone ({why}). {instead}"
+        )
 
 
 def _check_for_several(tuner: Any) -> None:

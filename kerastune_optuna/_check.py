@@ -6,7 +6,7 @@ import difflib
 import importlib.util
 import inspect
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,7 @@ import numpy as np
 from optuna.distributions import BaseDistribution, check_distribution_compatibility
 from optuna.trial import TrialState, create_trial
 
-from kerastune_optuna._exceptions import (
-    ArgumentError,
-    ArgumentTypeError,
-    MissingExtraError,
-    NoTrialsError,
-)
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, MissingExtraError
 
 
 def integer(name: str, value: object, *, least: int, instead: str) -> None:
@@ -79,21 +74,10 @@ def installed(package: str, *, extra: str) -> None:
         )
 
 
-def has_study(directory: str | Path, name: str, names: Sequence[str]) -> None:
-    """Refuse to read a study that is not among those that a directory has."""
-    if name not in names:
-        others = ", ".join(map(repr, sorted(names)))
-        instead = f"study_name= with one of {others}" if names else "another directory="
-        raise NoTrialsError(
-            f"directory={str(directory)!r} has no study {name!r}. Call search() first, or pass "
-            f"{instead}."
-        )
-
-
-def why_not_two(function: Callable[..., Any]) -> str | None:
-    """Return why a function cannot take two arguments; None where it can or Python cannot tell."""
+def why_not(function: Callable[..., Any], n: int) -> str | None:
+    """Return why a function cannot take n arguments; None where it can or Python cannot tell."""
     try:
-        inspect.signature(function).bind(object(), object())
+        inspect.signature(function).bind(*[object()] * n)
     except TypeError as error:
         return str(error)
     except ValueError:  # a builtin without a signature
@@ -142,11 +126,9 @@ def fits(distribution: BaseDistribution, known: BaseDistribution) -> bool:
 
 def allows(distribution: BaseDistribution, value: Any) -> bool:
     """Whether a parameter may have a value, as Optuna's create_trial() checks it."""
-    one = "value"
+    params, distributions = {"value": value}, {"value": distribution}
     try:
-        create_trial(
-            state=TrialState.WAITING, params={one: value}, distributions={one: distribution}
-        )
+        create_trial(state=TrialState.WAITING, params=params, distributions=distributions)
     except ValueError:
         return False
     return True

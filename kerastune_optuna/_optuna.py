@@ -88,14 +88,8 @@ def known_trials(
     """
     if anew:
         study._thread_local.cached_all_trials = None
-    return _trials(study, False, states, True)
-
-
-def _trials(
-    study: Study, deepcopy: bool, states: Container[TrialState] | None, use_cache: bool
-) -> list[FrozenTrial]:
-    """Return trials as samplers ask for them; HyperbandPruner only filters Study.get_trials()."""
-    return study._get_trials(deepcopy, states, use_cache)
+    # As samplers ask for them: HyperbandPruner only filters Study.get_trials().
+    return study._get_trials(deepcopy=False, states=states, use_cache=True)
 
 
 class ShownStudy:
@@ -119,7 +113,7 @@ class ShownStudy:
         states: Container[TrialState] | None = None,
         use_cache: bool = False,
     ) -> list[FrozenTrial]:
-        return self.shown(_trials(self._study, deepcopy, states, use_cache), states)
+        return self.shown(self._study._get_trials(deepcopy, states, use_cache), states)
 
 
 @contextmanager

@@ -15,6 +15,11 @@ from typing import Any
 _GRACE = 5  # seconds after which the first signal counts as the second: a batch may last for hours
 
 
+def tell(line: str) -> None:
+    """Print a line on standard error, whatever `verbose` says: it is not progress."""
+    print(line, file=sys.stderr, flush=True)
+
+
 class _Listener:
     """Remember the first signal; interrupt at the second, or when the first had no effect.
 
@@ -51,7 +56,7 @@ class _Listener:
                 main = threading.main_thread().ident or 0
                 signal.pthread_kill(main, self.received or signal.SIGINT)
                 return
-            _tell("Waiting until what was trained is saved; a second Ctrl-C ends it at once.")
+            tell("Waiting until what was trained is saved; a second Ctrl-C ends it at once.")
             for one in underway:
                 one.wait()
 
@@ -126,7 +131,8 @@ def listening(
     else:
         if listener.received is None:  # nor while _installed() put the handlers back
             return
-    _tell(how_to_go_on)
+    if how_to_go_on:
+        tell(how_to_go_on)
     # From None: the frames that a signal broke off are of no interest.
     if listener.received == signal.SIGTERM:
         raise SystemExit(128 + signal.SIGTERM) from None
@@ -231,8 +237,3 @@ if hasattr(os, "register_at_fork"):  # Windows forks no processes
     os.register_at_fork(
         before=_hold_back, after_in_parent=_let_through, after_in_child=_leave_to_parent
     )
-
-
-def _tell(line: str) -> None:
-    if line:
-        print(line, file=sys.stderr, flush=True)  # whatever verbose says: it is not progress

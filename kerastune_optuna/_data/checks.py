@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerastune_optuna._check import count
+from kerastune_optuna._check import count, why_not
 from kerastune_optuna._data.pick import pick
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
@@ -66,27 +66,15 @@ def takes_trial(name: str, source: Any) -> bool:
     Raises:
         ArgumentTypeError: It is a function that takes something else.
     """
-    if not is_loader(source):
+    if not is_loader(source) or why_not(source, 0) is None:
         return False
-    try:
-        signature = inspect.signature(source)
-    except ValueError:  # a builtin without a signature
-        return False
-    if _takes(signature) or _takes(signature, None):
-        return not _takes(signature)
+    if why_not(source, 1) is None:
+        return True
     raise ArgumentTypeError(
-        f"{name} is a function that takes {signature}, and is called with the trial alone. Pass a "
-        "function of the trial, one without arguments, or functools.partial, which gives it the "
-        "others."
+        f"{name} is a function that takes {inspect.signature(source)}, and is called with the "
+        "trial alone. Pass a function of the trial, one without arguments, or functools.partial, "
+        "which gives it the others."
     )
-
-
-def _takes(signature: inspect.Signature, *arguments: Any) -> bool:
-    try:
-        signature.bind(*arguments)
-    except TypeError:
-        return False
-    return True
 
 
 def open_data(name: str, source: Any) -> Any:

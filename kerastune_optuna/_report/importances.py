@@ -24,9 +24,8 @@ def importances(facts: Facts) -> dict[str, float]:
     rows = [row for row in facts.rows if counts(row)]
     if len(rows) < _FEWEST or len({row.value for row in rows}) < 2 or not facts.params:
         return {}
-    with warnings.catch_warnings():
-        # Where all trials share a value of a parameter, PED-ANOVA divides by zero.
-        warnings.simplefilter("ignore")
+    # Where all trials share a value of a parameter, PED-ANOVA divides by zero.
+    with warnings.catch_warnings(action="ignore"):
         found = optuna.importance.get_param_importances(study_of(facts, rows))
     return {name: value for name, value in found.items() if math.isfinite(value)}
 

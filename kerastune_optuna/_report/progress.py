@@ -10,7 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna._check import count
-from kerastune_optuna._storage import is_away, one_try
+from kerastune_optuna._storage import unless_away
 from kerastune_optuna._study import Objective, opening, record
 
 
@@ -65,13 +65,9 @@ class Lines(Progress):
 
     def catch_up(self) -> None:
         """Say how the trials ended that other processes ran since the last call."""
-        try:
-            with one_try():
-                ended = self._ended()
-        except Exception as error:
-            if not is_away(error):
-                raise
-            return  # the storage is away: the next call prints what ended
+        ended: list[FrozenTrial] = []
+        with unless_away():  # else the next call prints what ended
+            ended = self._ended()
         for trial in ended:
             if trial.number not in self._told:
                 self.trial(trial)

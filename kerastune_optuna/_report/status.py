@@ -12,7 +12,7 @@ from kerastune_optuna._check import count
 from kerastune_optuna._exceptions import ArgumentError, NoTrialsError
 from kerastune_optuna._report import text
 from kerastune_optuna._report.facts import Facts
-from kerastune_optuna._storage import is_away, one_try
+from kerastune_optuna._storage import unless_away
 from kerastune_optuna._study import Home
 
 
@@ -35,14 +35,9 @@ def line(study: optuna.Study, n_trials: int | None) -> str:
 def glance(home: Home, n_trials: int | None) -> str:
     """Return `line` for a study that may not be open yet, or whose database may be away."""
     begins = f"study {home.name!r}: {home.objectives.aim}"
-    try:
-        with one_try():  # a database that is away is not waited for
-            known = line(home.study, n_trials) if home.may_be_read else None
-    except Exception as error:
-        if not is_away(error):
-            raise
-        return f"{begins}, does not answer"
-    return known or f"{begins}, not open yet"
+    with unless_away():  # which does not wait for the database
+        return line(home.study, n_trials) if home.may_be_read else f"{begins}, not open yet"
+    return f"{begins}, does not answer"
 
 
 def status(study: optuna.Study) -> Iterator[str]:

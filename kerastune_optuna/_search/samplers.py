@@ -111,9 +111,8 @@ def start_sampler(
     if given in (None, _AUTO):
         study.sampler, line = automatic(study, own, steps, screens=screens)
         return own, line
-    with warnings.catch_warnings():
-        # Optuna marks QMCSampler as experimental since 3.0.
-        warnings.simplefilter("ignore", ExperimentalWarning)
+    # Optuna marks QMCSampler as experimental since 3.0.
+    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
         study.sampler = _SAMPLERS[given](own)
     return own, None
 

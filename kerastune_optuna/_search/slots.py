@@ -387,11 +387,9 @@ def _tell_of(others: Sequence[FrozenTrial], done: int, size: int | None) -> None
     """Say what a search waits for, and how to end that."""
     of = count(done, "trial") if size is None else f"{done} of {count(size, 'trial')}"
     where = ", ".join(f"trial {one.number} runs {liveness.whereabouts(one)}" for one in others)
-    print(
+    _signals.tell(
         f"{of} done; {where}. Waiting for the end, to run again here what dies there; Ctrl-C ends "
-        "the waiting alone.",
-        file=sys.stderr,  # whatever verbose says: it is not progress
-        flush=True,
+        "the waiting alone."
     )
 
 

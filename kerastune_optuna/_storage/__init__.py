@@ -10,6 +10,6 @@ from kerastune_optuna._storage.artifacts import WholeFileStore as WholeFileStore
 from kerastune_optuna._storage.artifacts import digest as digest
 from kerastune_optuna._storage.patience import MARK as MARK
 from kerastune_optuna._storage.patience import WORKER as WORKER
-from kerastune_optuna._storage.patience import is_away as is_away
 from kerastune_optuna._storage.patience import one_try as one_try
 from kerastune_optuna._storage.patience import reason as reason
+from kerastune_optuna._storage.patience import unless_away as unless_away

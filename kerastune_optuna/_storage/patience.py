@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import random
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -56,6 +55,17 @@ def is_away(error: BaseException) -> bool:
     if isinstance(error, StorageInternalError):  # what Optuna raises for errors of the database
         return error.__cause__ is not None and is_away(error.__cause__)
     return isinstance(error, _GONE) or type(error).__name__ in _GONE_NAMES
+
+
+@contextmanager
+def unless_away() -> Iterator[None]:
+    """Let a block try once, and leave it where the storage is away; other errors are raised."""
+    try:
+        with one_try():
+            yield
+    except Exception as error:
+        if not is_away(error):
+            raise
 
 
 def as_connection_error(context: sqlalchemy.engine.ExceptionContext) -> ConnectionError | None:
@@ -113,16 +123,10 @@ class Patience:
                     told = f"{self.what()} did not answer for {waited:.0f} s: {reason(error)}"
                     raise self.lost(f"{told.rstrip('.')}.") from error
                 if tries == _SILENT_TRIES:
-                    self._tell(error)
+                    told = f"{self.what()} does not answer ({reason(error)})"
+                    _signals.tell(f"{told}: trying for {self.seconds:g} s")
                 time.sleep(pause * _chance.uniform(0.5, 1))
                 pause, tries = min(2 * pause, _LONGEST_PAUSE), tries + 1
-
-    def _tell(self, error: Exception) -> None:
-        print(
-            f"{self.what()} does not answer ({reason(error)}): trying for {self.seconds:g} s",
-            file=sys.stderr,  # whatever verbose says: it is not progress
-            flush=True,
-        )
 
 
 class _Patient(BaseStorage):

@@ -118,7 +118,7 @@ def _check_functions(functions: object) -> None:
     for function in functions:
         if not callable(function):
             raise ArgumentTypeError(f"constraints holds {function!r}. {instead}")
-        if (why := _check.why_not_two(function)) is not None:
+        if (why := _check.why_not(function, 2)) is not None:
             raise ArgumentTypeError(
                 f"constraints holds {_name(function)}, which cannot be called with a trial and a "
                 f"model ({why}). {instead}"

@@ -61,8 +61,8 @@ class Home:
     @property
     def existing(self) -> optuna.Study:
         """The study, for a caller that only reads: no folder and no database are made for it."""
-        if not self.may_be_read and self._storage is None:
-            _check.has_study(self.directory, self.name, self._names_on_disk)
+        if "study" not in self.__dict__ and self._storage is None:
+            self._check_is_on_disk()
         return self.study
 
     @property
@@ -77,6 +77,16 @@ class Home:
         """The studies in the directory's own database, which is not made for the answer."""
         is_there = database.is_there(self.storage_source)
         return optuna.get_all_study_names(self.storage) if is_there else []
+
+    def _check_is_on_disk(self) -> None:
+        """Refuse to read a study that the directory does not have."""
+        if self.name not in (names := self._names_on_disk):
+            others = ", ".join(map(repr, sorted(names)))
+            instead = f"study_name= with one of {others}" if names else "another directory="
+            raise NoTrialsError(
+                f"directory={str(self.directory)!r} has no study {self.name!r}. Call search() "
+                f"first, or pass {instead}."
+            )
 
     @property
     def storage_source(self) -> str | BaseStorage:

@@ -63,9 +63,8 @@ def _claim(study: optuna.Study, objectives: Objectives) -> None:
             "start anew."
         )
     if study.metric_names is None:
-        with warnings.catch_warnings():
-            # Optuna marks set_metric_names as experimental since 3.2 and keeps its place stable.
-            warnings.simplefilter("ignore", ExperimentalWarning)
+        # Optuna marks set_metric_names as experimental since 3.2 and keeps its place stable.
+        with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
             study.set_metric_names(objectives.names)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -22,8 +21,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._scratch import scratch
-from kerastune_optuna._signals import finishing, requested
-from kerastune_optuna._storage import StoreSource, artifacts, digest, is_away, one_try, reason
+from kerastune_optuna._signals import finishing, requested, tell
+from kerastune_optuna._storage import StoreSource, artifacts, digest, one_try, reason, unless_away
 from kerastune_optuna._study import BACKUP, BEGIN, END
 from kerastune_optuna._trial.frozen import FROZEN, complete, share
 from kerastune_optuna._trial.trainings import Series
@@ -74,7 +73,7 @@ class Archive:
         if is_there and (state := state_in(self.folder)) is not None:
             series.resume(state["series"], self._weights())
         elif records:
-            _print(f"The backup of trial {self.trial.number} is lost or damaged: it starts anew")
+            tell(f"The backup of trial {self.trial.number} is lost or damaged: it starts anew")
 
     def _weights(self) -> list[NDArray[Any]] | None:
         path = self.folder / _SERIES
@@ -181,7 +180,7 @@ class Archive:
             self._waits_until = now + _TRAINS_FOR * (now - began)
             if not self._is_behind:  # else that is told already
                 number = self.trial.number
-                _print(f"Trial {number} could not be backed up, and goes on: {reason(error)}")
+                tell(f"Trial {number} could not be backed up, and goes on: {reason(error)}")
             self._is_behind = True
             return False
         self._is_behind = False
@@ -189,20 +188,11 @@ class Archive:
 
     def _let_know(self, record: Mapping[str, Any]) -> bool:
         """Write into the trial where its backup will be; False where the storage is away."""
-        try:
-            with one_try():
-                _optuna.set_attr(self.trial, BACKUP, record)
-        except UpdateFinishedTrialError:
-            return False  # another process runs the trial; the next report raises this again
-        except Exception as error:
-            if not is_away(error):
-                raise
-            return False
-        return True
-
-
-def _print(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # whatever verbose says: it is not progress
+        # Where another process runs the trial, the next report raises the suppressed error again.
+        with unless_away(), suppress(UpdateFinishedTrialError):
+            _optuna.set_attr(self.trial, BACKUP, record)
+            return True
+        return False
 
 
 def unpack(store: StoreSource, record: Mapping[str, Any], folder: Path) -> bool:

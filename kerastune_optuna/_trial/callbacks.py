@@ -15,7 +15,7 @@ from optuna_integration import KerasPruningCallback
 
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._exceptions import ArgumentError
-from kerastune_optuna._storage import is_away, one_try
+from kerastune_optuna._storage import unless_away
 from kerastune_optuna._study import direction_for, parse_objective, record
 from kerastune_optuna._trial.state import State, give_back, state_of_generators
 from kerastune_optuna._trial.trainings import Series
@@ -166,16 +166,13 @@ class PruningCallback(KerasPruningCallback):
             return
         self._unsent[step] = value
         try:
-            with one_try():
+            with unless_away():
                 self._send_late_reports()
                 # A TrialPruned would cut off the callbacks after this one and every `on_train_end`.
                 if asks and self.trial.should_prune():
                     self.pruned = self.model.stop_training = True
         except UpdateFinishedTrialError as error:
             self._give_up(error)  # another process took this one for dead, and runs the trial
-        except Exception as error:
-            if not is_away(error):
-                raise
 
     def _send_late_reports(self) -> None:
         """Send the reports that the storage did not take, the earliest first."""

@@ -72,7 +72,6 @@ def _delete(study: optuna.Study, store: StoreSource) -> None:
 
 def _remove(study: optuna.Study) -> None:
     """Delete a study by its id: its name may be that of a new one by now."""
-    with warnings.catch_warnings():
-        # SQLAlchemy warns where another process deletes the same rows at the same time.
-        warnings.simplefilter("ignore", SAWarning)
+    # SQLAlchemy warns where another process deletes the same rows at the same time.
+    with warnings.catch_warnings(action="ignore", category=SAWarning):
         _optuna.storage_of(study).delete_study(_optuna.id_of(study))

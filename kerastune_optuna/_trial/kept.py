@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
@@ -14,7 +13,7 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _optuna
+from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._storage import StoreSource, artifacts
@@ -81,11 +80,7 @@ def _may_be_searched(study: optuna.Study) -> bool:
 
 
 def _tell(study: optuna.Study, asked: int, what: str) -> None:
-    print(
-        f"keep_best={asked}: study {study.study_name!r} {what}",
-        file=sys.stderr,  # whatever verbose says: it is not progress
-        flush=True,
-    )
+    _signals.tell(f"keep_best={asked}: study {study.study_name!r} {what}")
 
 
 def enters_best(study: optuna.Study, number: int, values: Sequence[float], recipe: Recipe) -> bool:

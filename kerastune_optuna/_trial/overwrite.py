@@ -158,7 +158,7 @@ def _check_idle(study: optuna.Study) -> None:
                 raise StudyMismatchError(_why_not(study.study_name, part, trial))
         if not is_told:
             part, trial = running[0]
-            print(f"Waiting for a sign of {_whose(part, trial)}", file=sys.stderr, flush=True)
+            _signals.tell(f"Waiting for a sign of {_whose(part, trial)}")
             is_told = True
         if _signals.requested():
             raise KeyboardInterrupt

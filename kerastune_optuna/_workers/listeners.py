@@ -16,7 +16,7 @@ from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentTypeError
 from kerastune_optuna._report import Progress
 from kerastune_optuna._search import Ending
-from kerastune_optuna._storage import is_away, one_try
+from kerastune_optuna._storage import unless_away
 
 Listener: TypeAlias = "Callable[[optuna.Study, FrozenTrial], object]"
 
@@ -42,7 +42,7 @@ def _check_one(given: Any) -> None:
         instead = "Pass Keras callbacks as callbacks=."
     if not callable(given):
         raise ArgumentTypeError(f"on_trial_end holds {given!r}, which cannot be called. {instead}")
-    if (why := _check.why_not_two(given)) is not None:
+    if (why := _check.why_not(given, 2)) is not None:
         raise ArgumentTypeError(
             f"on_trial_end holds {given!r}, which cannot be called with a study and a trial "
             f"({why}). {instead}"
@@ -87,13 +87,9 @@ class Announced(Progress):
     def catch_up(self) -> None:
         """Announce the trials of other processes; where the storage is away, at the next call."""
         self._progress.catch_up()
-        try:
-            with one_try():
-                ended = self._ended()
-        except Exception as error:
-            if not is_away(error):
-                raise
-            return
+        ended: list[FrozenTrial] = []
+        with unless_away():
+            ended = self._ended()
         self._announce(ended)
 
     def tell(self, line: str | None) -> None:

@@ -132,7 +132,7 @@ class LocalWorkers:
                 "Look above for what it printed; search(n_workers=1) runs in this process."
             )
         died = f"A worker (process {worker.pid}) died {worker.how()}; another takes its place"
-        print(died, file=sys.stderr, flush=True)  # whatever verbose says: it is not progress
+        _signals.tell(died)
 
 
 class _Worker:
