@@ -308,7 +308,8 @@ def check_training(arguments: FitArguments, objectives: Objectives, *, may_add: 
     Args:
         arguments: What search() got, or what a builder made of it.
         objectives: The tuner's objectives.
-        may_add: Whether a user's callback may add metrics of its own.
+        may_add: Whether a user's callback may add metrics of its own, as a fit of the builder's own
+            may in any case.
 
     Raises:
         ArgumentError: Says what to pass instead.
@@ -323,7 +324,7 @@ def check_training(arguments: FitArguments, objectives: Objectives, *, may_add: 
             "epochs= greater than initial_epoch=."
         )
     for objective in objectives.metrics:
-        if objective.needs_validation and not may_add:
+        if objective.needs_validation and not (may_add or arguments.is_free):
             _check_validation(arguments, objective)
 
 
