@@ -335,8 +335,7 @@ class OptunaTuner:
         """
         home = self._home
         has_data = x is not None or _trial.trains_itself(self.build_model)
-        _rerun.check_request(home, top, executions, has_data=has_data)
-        chosen = _rerun.configurations(home, top)
+        chosen = _rerun.configurations(home, top, executions, has_data=has_data)
         if epochs is None:
             epochs = int(fit_kwargs.get("initial_epoch", 0)) + _rerun.epochs_of_the_search(home)
         given = FitArguments(

@@ -36,10 +36,6 @@ class Parcel:
     function: Callable[..., Any]
     contents: tuple[Any, ...]
 
-    def open(self) -> Any:
-        """Make the data."""
-        return self.function(*self.contents)
-
 
 class HeldBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
     """Hold the validation batches of a generator, which would give each epoch other batches."""
@@ -100,7 +96,7 @@ def open_validation(source: Any, steps: int | None) -> Any:
 
 def open_parcel(source: Any) -> Any:
     """Return what was packed for another process; anything else as it is."""
-    return source.open() if isinstance(source, Parcel) else source
+    return source.function(*source.contents) if isinstance(source, Parcel) else source
 
 
 def begun(data: Any) -> Any:
@@ -137,18 +133,16 @@ def check_validation_data(
     _check_split(validation_split, x)
     if validation_data is None:
         return
-    if isinstance(validation_data, list | tuple):
-        if len(validation_data) not in (1, 2, 3):
-            raise ArgumentError(
-                f"validation_data has {count(len(validation_data), 'part')}. Pass (x,), (x, y), or "
-                "(x, y, sample_weight), or a dataset."
-            )
-        x, *others = validation_data
-        _check_one("validation_data", x, validation_steps, "validation_steps")
-        for place, other in enumerate(others, start=1):
-            _check_even("validation_data[0]", x, f"[{place}]", other)
-    else:
-        _check_one("validation_data", validation_data, validation_steps, "validation_steps")
+    parts = validation_data if isinstance(validation_data, list | tuple) else [validation_data]
+    if len(parts) not in (1, 2, 3):
+        raise ArgumentError(
+            f"validation_data has {count(len(parts), 'part')}. Pass (x,), (x, y), or "
+            "(x, y, sample_weight), or a dataset."
+        )
+    x, *others = parts
+    _check_one("validation_data", x, validation_steps, "validation_steps")
+    for place, other in enumerate(others, start=1):
+        _check_even("validation_data[0]", x, f"[{place}]", other)
 
 
 def _check_split(split: object, x: Any) -> None:

@@ -241,12 +241,10 @@ def _is_small(definition: Any, source: Any, data: Any) -> bool:
     rows = (shape_of_a_batch(data, 0) or (0,))[0]
     if rows == 0 or count < 0:
         return False
-    if count == batches:  # the elements are batches, whose size is open if the last may be smaller
-        sizes = [_size(spec, rows) for spec in specs]
-    elif batches in (count // rows, math.ceil(count / rows)):
-        sizes = [_size(spec, None) for spec in specs]
-    else:
+    are_batches = count == batches  # whose size is open if the last may be smaller
+    if not are_batches and batches not in (count // rows, math.ceil(count / rows)):
         return False
+    sizes = [_size(spec, rows if are_batches else None) for spec in specs]
     return bool(count * sum(sizes) <= _LARGEST)
 
 

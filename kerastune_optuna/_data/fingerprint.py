@@ -41,7 +41,8 @@ def describe(data: Any) -> str:
         if datasets.is_tf_dataset(data):
             return _of_dataset(data)
         if makes_batches(data):
-            return f"{type(data).__name__} of {_length(data)} batches"
+            batches = data.num_batches if isinstance(data, keras.utils.PyDataset) else len(data)
+            return f"{type(data).__name__} of {batches} batches"
         leaves = keras.tree.flatten(data)
         more = [_of_others(leaves[_MOST_LEAVES:])] if len(leaves) > _MOST_LEAVES else []
         return ", ".join([*map(_of_leaf, leaves[:_MOST_LEAVES]), *more])
@@ -111,10 +112,6 @@ def _measured(leaf: Any) -> list[Any] | None:
     length = float(np.linalg.norm(values))
     weights = np.random.default_rng(0).standard_normal(values.size)
     return [size, length, float(weights @ values) / (length or 1.0)]
-
-
-def _length(data: Any) -> object:
-    return data.num_batches if isinstance(data, keras.utils.PyDataset) else len(data)
 
 
 def _of_leaf(leaf: Any) -> str:

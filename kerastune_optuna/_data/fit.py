@@ -32,10 +32,9 @@ from kerastune_optuna._data.specs import specify, specify_read
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._study import Objective, Objectives
 
-# The data, in the order in which functions make it.
-DATA = ("x", "y", "validation_data")
+_DATA = ("x", "y", "validation_data")
 # What search() alone decides on.
-_OWNED = {*DATA, "verbose"}
+_OWNED = {*_DATA, "verbose"}
 # What search() takes by name, and hands to Model.fit in its own way.
 _OURS = {*_OWNED, "epochs", "callbacks", "validation_split", "steps_per_execution"}
 _SIZES = {"batch_size": "x", "validation_batch_size": "validation_data"}
@@ -67,14 +66,18 @@ class FitArguments:
     split: Callable[[FitArguments], FitArguments] | None = None  # cuts each trial's data to folds
 
     @property
+    def data(self) -> dict[str, Any]:
+        """The data by what Model.fit calls it, in the order in which functions make it."""
+        return {name: getattr(self, name) for name in _DATA}
+
+    @property
     def functions(self) -> dict[str, Callable[[Any], Any]]:
         """The functions of the trial that make data, by what they make.
 
         Raises:
             ArgumentTypeError: A function takes something other than the trial.
         """
-        sources = {name: getattr(self, name) for name in DATA}
-        return {name: source for name, source in sources.items() if takes_trial(name, source)}
+        return {name: source for name, source in self.data.items() if takes_trial(name, source)}
 
     @property
     def epochs_of_a_trial(self) -> int:
@@ -161,14 +164,11 @@ class FitArguments:
         Raises:
             ArgumentError: The data cannot be trained on.
         """
-        for name in DATA:
-            takes_trial(name, getattr(self, name))
+        for name, source in self.data.items():
+            takes_trial(name, source)
         if self.is_free:
             return self
-        x, y, validation = (
-            None if is_loader(source) else source
-            for source in (self.x, self.y, self.validation_data)
-        )
+        x, y, validation = (None if is_loader(one) else one for one in self.data.values())
         given = self.others.get
         if not is_loader(self.x):
             check_training_data(x, y, given("sample_weight"), given("steps_per_epoch"))
@@ -308,7 +308,8 @@ def check_training(arguments: FitArguments, objectives: Objectives, *, may_add: 
     Args:
         arguments: What search() got, or what a builder made of it.
         objectives: The tuner's objectives.
-        may_add: Whether a user's callback may add metrics of its own.
+        may_add: Whether a user's callback may add metrics of its own, as a fit of the builder's own
+            may in any case.
 
     Raises:
         ArgumentError: Says what to pass instead.
@@ -323,7 +324,7 @@ def check_training(arguments: FitArguments, objectives: Objectives, *, may_add: 
             "epochs= greater than initial_epoch=."
         )
     for objective in objectives.metrics:
-        if objective.needs_validation and not may_add:
+        if objective.needs_validation and not (may_add or arguments.is_free):
             _check_validation(arguments, objective)
 
 

@@ -58,12 +58,6 @@ def cross_validated(
     return replace(opened, folds=[(no_rows, no_rows)] * n, split=partial(_split_again, split))
 
 
-def _split(fit: FitArguments, cv: Any, groups: Any, seed: int | None) -> FitArguments:
-    """Return the arguments with the folds of their data."""
-    _check_arrays(fit)
-    return replace(fit, folds=_folds_of(fit, cv, groups, seed))
-
-
 def _split_again(split: Callable[[FitArguments], FitArguments], fit: FitArguments) -> FitArguments:
     """Return the arguments of a trial, whose data has as many folds as that of all others.
 
@@ -153,8 +147,9 @@ def _check_validation(fit: FitArguments, cv: Any, metrics: Sequence[str]) -> Non
             )
 
 
-def _folds_of(fit: FitArguments, cv: Any, groups: Any, seed: int | None) -> Sequence[Fold]:
-    """Return the rows that each fold trains on, and those that it is validated with."""
+def _split(fit: FitArguments, cv: Any, groups: Any, seed: int | None) -> FitArguments:
+    """Return the arguments with the rows that each fold trains on, and is validated with."""
+    _check_arrays(fit)
     leaves, labels = keras.tree.flatten(fit.x), _labels(fit.y)
     splitter = cv if hasattr(cv, "split") else _splitter(int(cv), labels, seed)
     x = leaves[0] if len(leaves) == 1 else np.zeros((leaves[0].shape[0], 1))
@@ -173,7 +168,7 @@ def _folds_of(fit: FitArguments, cv: Any, groups: Any, seed: int | None) -> Sequ
                 f"cv={cv!r} gave a fold that does not hold numbers of rows from 0 to {rows - 1}. "
                 f"{_INSTEAD}"
             )
-    return folds
+    return replace(fit, folds=folds)
 
 
 def _check_arrays(fit: FitArguments) -> None:

@@ -13,7 +13,7 @@ from optuna.trial import BaseTrial, FixedTrial
 
 from kerastune_optuna._data import datasets
 from kerastune_optuna._data.checks import GeneratorFunction, is_loader
-from kerastune_optuna._data.fit import DATA, FitArguments
+from kerastune_optuna._data.fit import FitArguments
 from kerastune_optuna._data.kinds import check_kinds
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
@@ -71,7 +71,7 @@ def _parts(pair: tuple[Any, ...], fit: FitArguments) -> Mapping[str, Any]:
 
 def size_in_memory(fit: FitArguments) -> int:
     """Return about how many bytes the data of a trial holds."""
-    parts = [*(getattr(fit, name) for name in DATA), fit.others.get("sample_weight")]
+    parts = [*fit.data.values(), fit.others.get("sample_weight")]
     return sum(map(_size, (leaf for leaf in keras.tree.flatten(parts) if leaf is not None)))
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 
 from kerastune_optuna._data.checks import makes_batches
 from kerastune_optuna._data.datasets import is_tf_dataset
 from kerastune_optuna._exceptions import ArgumentError
-
-Shape: TypeAlias = Sequence[int | None]
 
 
 def has_rows(data: Any, model: keras.Model) -> bool:
@@ -23,7 +21,7 @@ def has_rows(data: Any, model: keras.Model) -> bool:
     if not is_tf_dataset(data):
         return False
     shapes = _shapes(data.element_spec)
-    if () in shapes or len({shape[0] for shape in shapes} - {None}) > 1:
+    if any(shape.rank == 0 for shape in shapes) or len({one[0] for one in shapes} - {None}) > 1:
         return True
     x, _, _ = keras.utils.unpack_x_y_sample_weight(data.element_spec)
     inputs = [tuple(one.shape) for one in getattr(model, "inputs", None) or ()]
@@ -51,21 +49,14 @@ def check_takes_size(size_name: str, name: str, data: Any) -> None:
     )
 
 
-def _shapes(spec: Any) -> list[tuple[int | None, ...]]:
-    """Return the shapes of the parts of an element, but for those that are not known."""
-    shapes = [leaf.shape for leaf in keras.tree.flatten(spec)]
-    return [tuple(shape.as_list()) for shape in shapes if shape.rank is not None]
+def _shapes(spec: Any) -> list[Any]:
+    """Return TensorFlow's shapes of the parts of an element, but for those that are not known."""
+    return [leaf.shape for leaf in keras.tree.flatten(spec) if leaf.shape.rank is not None]
 
 
-def _is_row(shape: Shape, wanted: Shape) -> bool:
+def _is_row(shape: Any, wanted: Sequence[int | None]) -> bool:
     """Whether a shape is that of one row for an input that wants batches of the `wanted` shape."""
     # Keras adds a last dimension of 1 where an input has one more than the data.
-    is_batch = shape[0] is None and wanted[-1] == 1 and _fits((*shape, 1), wanted)
-    return _fits(shape, wanted[1:]) and not is_batch
-
-
-def _fits(shape: Shape, other: Shape) -> bool:
-    """Whether two shapes can be the same where one of them is open."""
-    return len(shape) == len(other) and all(
-        None in (one, two) or one == two for one, two in zip(shape, other, strict=True)
-    )
+    may_get_one = shape[0] is None and wanted[-1] == 1
+    is_batch = may_get_one and shape.concatenate([1]).is_compatible_with(wanted)
+    return bool(shape.is_compatible_with(wanted[1:])) and not is_batch

@@ -13,7 +13,7 @@ import numpy as np
 
 from kerastune_optuna._data import datasets
 from kerastune_optuna._data.checks import Parcel, open_parcel
-from kerastune_optuna._data.fit import DATA, FitArguments
+from kerastune_optuna._data.fit import FitArguments
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._scratch import open_private
 
@@ -33,7 +33,7 @@ def pack_fit(fit: FitArguments, folder: Path | None) -> FitArguments:
     Raises:
         ArgumentError: A dataset cannot travel.
     """
-    data = {name: pack(name, getattr(fit, name), folder) for name in DATA}
+    data = {name: pack(name, value, folder) for name, value in fit.data.items()}
     others = {name: pack(name, value, folder) for name, value in fit.others.items()}
     return dataclasses.replace(fit, **data, others=others)
 

@@ -25,18 +25,16 @@ _WEIGHTS, _SHAPES = "checkpoint.weights.h5", "build_config.json"
 class Notes:
     """Collect what could not be read, and of which trials."""
 
-    found: dict[str, list[str]] = field(default_factory=dict)
+    found: dict[str, dict[str, None]] = field(default_factory=dict)  # trials, each once, by texts
 
     def add(self, trial: str, text: str) -> None:
         """Note a text that is true of a trial."""
-        trials = self.found.setdefault(text, [])
-        if trial not in trials:
-            trials.append(trial)
+        self.found.setdefault(text, {})[trial] = None
 
     @property
     def lines(self) -> list[str]:
         """A line for each text noted, with the trials of which it is true."""
-        return [f"{_trials(trials)}: {text}" for text, trials in self.found.items()]
+        return [f"{_trials(list(trials))}: {text}" for text, trials in self.found.items()]
 
 
 def _trials(names: Sequence[str]) -> str:

@@ -312,18 +312,16 @@ class HyperParameters:
     def _was_asked(self, name: str) -> bool:
         return any(one.name == name for one in self._entries.values())
 
-    def _ask(
-        self,
-        kind: str,
-        name: str,
-        config: Mapping[str, Any],
-        parent_name: str | None,
-        parent_values: Any,
-    ) -> Any:
-        """Return the value of a hyperparameter in the scopes around it and under its own parent."""
-        is_own = bool(parent_name)
-        scope = self.conditional_scope(str(parent_name), parent_values) if is_own else nullcontext()
-        with scope:
+    def _ask(self, kind: str, name: str, config: Mapping[str, Any], *parent: Any) -> Any:
+        """Return the value of a hyperparameter in the scopes around it and under its own parent.
+
+        Args:
+            kind: The kind of its entry.
+            name: Its name.
+            config: Its other arguments.
+            *parent: The name of its parent, if it has one of its own, and the parent's values.
+        """
+        with self.conditional_scope(*parent) if parent[0] else nullcontext():
             return self._value_of(entries.made(kind, self._named(name), self._conditions, config))
 
     def _value_of(self, entry: Entry) -> Any:

@@ -77,14 +77,7 @@ def choice(name: str, values: Sequence[Any]) -> CategoricalDistribution:
     """Return the distribution of hp.Choice."""
     if not values:
         raise ArgumentError(f"hp.Choice({name!r}) has no values. Pass the values to choose from.")
-    _check_kinds(name, values)
-    # KerasTuner's Choice turns booleans, and subclasses of int, into whole numbers.
-    is_whole = isinstance(values[0], int)
-    return CategoricalDistribution([int(value) for value in values] if is_whole else values)
-
-
-def _check_kinds(name: str, values: Sequence[Any]) -> None:
-    """Refuse choices that KerasTuner refuses: its files and protocol hold one type of choices."""
+    # KerasTuner refuses these choices too: its files and protocol hold one type of choices.
     kinds = sorted({type(value).__name__ for value in values})
     if len(kinds) > 1 or not isinstance(values[0], _KINDS):
         raise ArgumentTypeError(
@@ -92,6 +85,9 @@ def _check_kinds(name: str, values: Sequence[Any]) -> None:
             "whole numbers, floats, booleans or texts, all of one type; for other objects pass "
             "their names, and look them up."
         )
+    # KerasTuner's Choice turns booleans, and subclasses of int, into whole numbers.
+    is_whole = isinstance(values[0], int)
+    return CategoricalDistribution([int(value) for value in values] if is_whole else values)
 
 
 def fixed(name: str, value: Any) -> BaseDistribution:

@@ -1,6 +1,5 @@
 """A finished configuration trained again."""
 
-from kerastune_optuna._rerun.confirm import check_request as check_request
 from kerastune_optuna._rerun.confirm import configurations as configurations
 from kerastune_optuna._rerun.confirm import confirm as confirm
 from kerastune_optuna._rerun.confirm import confirmation as confirmation

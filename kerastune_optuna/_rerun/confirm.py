@@ -32,7 +32,7 @@ from kerastune_optuna._trial import Recipe, keeps, tidy
 from kerastune_optuna._workers import Run, comparable
 
 
-def check_request(home: Home, top: object, count: object, *, has_data: bool) -> None:
+def _check_request(home: Home, top: object, count: object, *, has_data: bool) -> None:
     """Refuse what cannot be confirmed.
 
     Raises:
@@ -55,12 +55,20 @@ def check_request(home: Home, top: object, count: object, *, has_data: bool) -> 
         )
 
 
-def configurations(home: Home, top: int) -> list[FrozenTrial]:
+def configurations(home: Home, top: int, count: int, *, has_data: bool) -> list[FrozenTrial]:
     """Return the trials of the best configurations, each configuration once.
 
+    Args:
+        home: Where their study lives.
+        top: How many configurations.
+        count: How many executions each is to have.
+        has_data: Whether there is data to train them on.
+
     Raises:
+        ArgumentError: They cannot be confirmed; says what to pass instead.
         NoTrialsError: There are fewer.
     """
+    _check_request(home, top, count, has_data=has_data)
     chosen: list[FrozenTrial] = []
     for trial in ranking.ranked(home.existing.get_trials(deepcopy=False), home.objectives.watched):
         if len(chosen) < top and all(trial.params != one.params for one in chosen):

@@ -169,12 +169,9 @@ class Confirmation:
 
     def _table(self) -> Table:
         table = Table(box=box.SIMPLE_HEAVY, padding=(0, 1, 0, 0), pad_edge=False)
-        headings = ("rank", "trial", "mean", "95 % interval", "of", "p", "in search", "parameters")
-        for heading in headings:
-            left = heading == "parameters"
-            table.add_column(
-                heading, justify="left" if left else "right", no_wrap=not left, overflow="fold"
-            )
+        for heading in ("rank", "trial", "mean", "95 % interval", "of", "p", "in search"):
+            table.add_column(heading, justify="right", no_wrap=True, overflow="fold")
+        table.add_column("parameters", overflow="fold")
         for rank, row in enumerate(self.ranking, start=1):
             # Text, not str: rich would take brackets in a parameter for its markup.
             table.add_row(*map(Text, (str(rank), *self._cells(row))))

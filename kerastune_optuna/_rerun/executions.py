@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
 
@@ -65,20 +65,18 @@ class NoSampler(RandomSampler):
 
 def executions(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trial that stands for each execution."""
-    return list(firsts(study.get_trials(deepcopy=False), key_of).values())
+    return list(firsts(study, key_of).values())
 
 
-def firsts(
-    trials: Iterable[FrozenTrial], key: Callable[[FrozenTrial], _K]
-) -> dict[_K, FrozenTrial]:
-    """Return the trial that stands for each key: the first that did not fail, if any.
+def firsts(study: optuna.Study, key: Callable[[FrozenTrial], _K]) -> dict[_K, FrozenTrial]:
+    """Return the trial of a study that stands for each key: the first that did not fail, if any.
 
     Two processes may both have laid out the same execution, and a retry follows a trial that
     failed. Optuna numbers trials in the order in which they are made, so that every process finds
     the same first one.
     """
     found: dict[_K, FrozenTrial] = {}
-    for trial in trials:
+    for trial in study.get_trials(deepcopy=False):
         before = found.get(key(trial))
         if before is None or before.state is TrialState.FAIL:
             found[key(trial)] = trial
@@ -169,8 +167,7 @@ class LaidOut(Budget):
         while not self.is_over():
             if watch.is_due():
                 self.reap(study, watch)
-            there = firsts(study.get_trials(deepcopy=False), self.key)
-            laid_out = [one for key, one in there.items() if key in self.keys]
+            laid_out = [one for key, one in firsts(study, self.key).items() if key in self.keys]
             if self.stands_back(study, watch, laid_out):
                 continue
             if (trial := take_one(study, list(filter(is_free, laid_out)))) is not None:

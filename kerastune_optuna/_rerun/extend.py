@@ -151,8 +151,8 @@ def _chosen(study: optuna.Study, recipe: Recipe, top: int) -> list[FrozenTrial]:
 
 def _lay_out_missing(study: optuna.Study, recipe: Recipe, chosen: Sequence[FrozenTrial]) -> None:
     """Lay out the extensions that a study does not have, or has only failed ones of."""
-    extensions = firsts(study.get_trials(deepcopy=False), _extended)
-    there = {number for number, one in extensions.items() if not one.state.is_finished()}
+    extensions = firsts(study, _extended).items()
+    there = {number for number, one in extensions if not one.state.is_finished()}
     missing = [trial for trial in chosen if trial.number not in there]
     for trial in missing:
         _check_state(recipe, trial)

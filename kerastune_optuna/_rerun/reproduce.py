@@ -18,8 +18,8 @@ from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._rerun.refit import Until, folder_for, train
 from kerastune_optuna._study import Home, are_broken, derive, opening, plain_name, record
 from kerastune_optuna._trial import TRAINING, Recipe, Row, history, worth
-from kerastune_optuna._workers import Card, shown_once
 from kerastune_optuna._workers import card as card_
+from kerastune_optuna._workers import shown_once
 
 if TYPE_CHECKING:
     import pandas
@@ -94,7 +94,7 @@ def _with_numbers(value: Any) -> Any:
 
 
 def _again(
-    home: Home, trial: FrozenTrial, card: Card, recipe: Recipe
+    home: Home, trial: FrozenTrial, card: card_.Card, recipe: Recipe
 ) -> tuple[list[_Value], list[str]]:
     """Train a trial again; return how its values compare, and in words what has changed since."""
     study = home.study
@@ -149,7 +149,7 @@ def _train(
     return [{"epoch": 0, watched.name: worth(came, watched)}]
 
 
-def find(study: optuna.Study, number: int) -> tuple[FrozenTrial, Card]:
+def find(study: optuna.Study, number: int) -> tuple[FrozenTrial, card_.Card]:
     """Return a trial that can be trained again, and the card of its search.
 
     Raises:
@@ -180,7 +180,7 @@ def find(study: optuna.Study, number: int) -> tuple[FrozenTrial, Card]:
     return done[number], card
 
 
-def _changes_of_trial(study: optuna.Study, trial: FrozenTrial, card: Card) -> list[str]:
+def _changes_of_trial(study: optuna.Study, trial: FrozenTrial, card: card_.Card) -> list[str]:
     """Return in words what happened to a trial that keeps a training from repeating it."""
     first = trial
     while (before := first.user_attrs.get(record.RETRY_OF)) is not None:

@@ -135,8 +135,7 @@ class Recipe:
         builders = of_builder(others.pop("callbacks", None), trial, folder)
         callbacks = [*for_trial(self.callbacks, trial, folder), *builders]
         fit = of_fold(self.fit.with_builders(others), training)
-        may_add = may_add_metrics(callbacks) or trains_itself(self.build_model)
-        check_training(fit, self.objectives, may_add=may_add)
+        check_training(fit, self.objectives, may_add=may_add_metrics(callbacks))
         fit = fit.of_training(model, seed_of(trial, self.seed, training))
         return Lesson(self, fit, callbacks)
 

@@ -2,7 +2,6 @@
 
 from kerastune_optuna._workers import card as card
 from kerastune_optuna._workers import comparable as comparable
-from kerastune_optuna._workers.card import Card as Card
 from kerastune_optuna._workers.listeners import listeners as listeners
 from kerastune_optuna._workers.plan import Run as Run
 from kerastune_optuna._workers.plan import guarded as guarded

@@ -105,11 +105,7 @@ def describe_search(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any
             **({"trials_known": len(recipe.known)} if recipe.known else {}),
         },
         "arguments": _arguments(recipe),
-        "data": {
-            name: describe(data)
-            for name in ("x", "y", "validation_data")
-            if (data := getattr(recipe.fit, name)) is not None
-        },
+        "data": {name: describe(one) for name, one in recipe.fit.data.items() if one is not None},
     }
     return {key: _plain(value) for key, value in card.items()}
 

@@ -72,7 +72,7 @@ def check(
     """
     before, now = study.user_attrs.get(record.GIVEN, {}), _given(recipe)
     if any(map(_has_result, study.get_trials(deepcopy=False))):
-        if _are_others(before.get("validation"), now["validation"]):
+        if not _may_be_same(before.get("validation"), now["validation"]):
             raise StudyMismatchError(
                 f"Study {study.study_name!r} exists, and its trials were measured on other "
                 "validation data, so that no value of one compares with that of another. If "
@@ -92,8 +92,8 @@ def are_same(before: Mapping[str, Any], recipe: Recipe) -> bool:
     now = _given(recipe)
     measured = ("training", "validation")
     are_known = all(None not in (before.get(name), now[name]) for name in measured)
-    changed = any(_changes(before, now)) or _are_others(before.get("validation"), now["validation"])
-    return are_known and not changed
+    is_validation = _may_be_same(before.get("validation"), now["validation"])
+    return are_known and is_validation and not any(_changes(before, now))
 
 
 def _given(recipe: Recipe) -> dict[str, Any]:
@@ -123,19 +123,15 @@ def _changes(
     for name in ("epochs", "batch_size"):
         if name not in but and before.get(name) not in (None, now[name]):
             yield f"{name} was {before[name]} and is {now[name]}"
-    if _are_others(before.get("training"), now["training"]):
+    if not _may_be_same(before.get("training"), now["training"]):
         yield "the training data is another"
 
 
-def _are_others(before: list[Any] | None, now: list[Any] | None) -> bool:
-    """Whether data surely has changed; False where it was not measured."""
-    if before is None or now is None:
-        return False
-    return len(before) != len(now) or not all(map(_may_be_same, before, now))
-
-
 def _may_be_same(before: Any, now: Any) -> bool:
-    """Whether two arrays may be the same, apart from rounding: sums in another order differ."""
+    """Whether data may be the same, apart from rounding: sums in another order differ.
+
+    What was not measured may be.
+    """
     if isinstance(before, list) and isinstance(now, list):
         return len(before) == len(now) and all(map(_may_be_same, before, now))
     if isinstance(before, float) and isinstance(now, float):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -49,6 +50,7 @@ def _check_one(given: Any) -> None:
         )
 
 
+@dataclass
 class Announced(Progress):
     """Hand on what a search tells, and call functions with each trial that ends meanwhile.
 
@@ -59,34 +61,29 @@ class Announced(Progress):
         ending: What study.stop() in one of the functions brings about.
     """
 
-    def __init__(
-        self,
-        progress: Progress,
-        study: optuna.Study,
-        functions: Sequence[Listener],
-        ending: Ending,
-    ) -> None:
-        self._progress = progress
-        self._study = study
-        self._functions = functions
-        self._ending = ending
+    progress: Progress
+    study: optuna.Study
+    functions: Sequence[Listener]
+    ending: Ending
+
+    def __post_init__(self) -> None:
         self._told = {trial.number for trial in self._ended()}
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Announce the last trials even if the database has to be waited for."""
-        with self._progress.running():
+        with self.progress.running():
             yield
             self._announce()
 
     def trial(self, trial: FrozenTrial) -> None:
         """Hear that a trial of this process ended."""
-        self._progress.trial(trial)
+        self.progress.trial(trial)
         self._announce()
 
     def catch_up(self) -> None:
         """Announce the trials of other processes; where the storage is away, at the next call."""
-        self._progress.catch_up()
+        self.progress.catch_up()
         ended: list[FrozenTrial] = []
         with unless_away():
             ended = self._ended()
@@ -94,11 +91,11 @@ class Announced(Progress):
 
     def tell(self, line: str | None) -> None:
         """Hand on what else there is to know."""
-        self._progress.tell(line)
+        self.progress.tell(line)
 
     def _ended(self) -> list[FrozenTrial]:
         """Return the trials that have ended, in the order in which they did."""
-        trials = self._study.get_trials(deepcopy=False)
+        trials = self.study.get_trials(deepcopy=False)
         ended = [trial for trial in trials if trial.state.is_finished()]
         return sorted(ended, key=lambda trial: (trial.datetime_complete or _NEVER, trial.number))
 
@@ -109,8 +106,8 @@ class Announced(Progress):
                 self._call(trial)
 
     def _call(self, trial: FrozenTrial) -> None:
-        with _optuna.stoppable(self._study) as is_stopped:
-            for function in self._functions:
-                function(self._study, copy.deepcopy(trial))
+        with _optuna.stoppable(self.study) as is_stopped:
+            for function in self.functions:
+                function(self.study, copy.deepcopy(trial))
         if is_stopped():
-            self._ending.bring_about(self._study, _STOPPED)
+            self.ending.bring_about(self.study, _STOPPED)

@@ -45,7 +45,6 @@ from kerastune_optuna._trial import (
     opened,
     settle,
     tidy,
-    trains_itself,
 )
 from kerastune_optuna._workers import card, comparable
 from kerastune_optuna._workers.listeners import Announced, Listener
@@ -191,11 +190,9 @@ def prepared(
     if not crew.is_this_process:
         database.check_shared(home.storage_source)
     check_callbacks(recipe.callbacks)
-    trains_itself_ = trains_itself(recipe.build_model)
-    may_add = may_add_metrics(recipe.callbacks) or trains_itself_
-    check_training(recipe.fit, home.objectives, may_add=may_add)
+    check_training(recipe.fit, home.objectives, may_add=may_add_metrics(recipe.callbacks))
     ready = recipe.fit.opened() if crew.is_this_process else recipe.fit.checked()
-    if not trains_itself_:  # a fit of its own may take anything
+    if not ready.is_free:  # a fit of its own may take anything
         check_kinds(ready)
     # Where this process trains, run_trials() collects all garbage in a moment, which takes a while.
     with Memory().released(collects=not crew.is_this_process):

@@ -197,9 +197,8 @@ class _Worker:
 
     def kill(self) -> None:
         """End it for good, and leave no zombie."""
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
+        self._process.kill()  # which does nothing to a process that is gone
+        self._process.wait()
         self._close()
 
     def _close(self) -> None:
@@ -233,14 +232,10 @@ def _wait_for_all(workers: list[_Worker]) -> None:
     while time.monotonic() < deadline and not all(worker.has_ended() for worker in workers):
         time.sleep(_LOOK)
         if any(worker.is_saving() for worker in workers):
-            _wait_for_saves(workers, last)
+            with _signals.finishing():
+                while time.monotonic() < last and any(worker.is_saving() for worker in workers):
+                    time.sleep(_LOOK)
             deadline = min(time.monotonic() + _PATIENCE, last)
-
-
-def _wait_for_saves(workers: list[_Worker], last: float) -> None:
-    with _signals.finishing():
-        while time.monotonic() < last and any(worker.is_saving() for worker in workers):
-            time.sleep(_LOOK)
 
 
 def _raised(report: Path, pid: int) -> BaseException:

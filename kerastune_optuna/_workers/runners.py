@@ -127,13 +127,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # which has no types
 
 def _culprit(job: Job, error: Exception) -> ArgumentError:
     """Return the error that names the argument which cannot be pickled."""
-    fit = job.recipe.fit
     arguments: dict[str, Any] = {
         "build_model": job.recipe.build_model,
-        "x": fit.x,
-        "y": fit.y,
-        "validation_data": fit.validation_data,
-        **fit.others,
+        **job.recipe.fit.data,
+        **job.recipe.fit.others,
         "callbacks": job.recipe.callbacks,
         "sampler": job.sampler,
         "pruner": job.pruner,

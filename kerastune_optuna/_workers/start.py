@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import pandas
 
 _BEST = 3  # configurations of other data that go first
+# Where the value of a trial is; that of a pruned one is the value of its best epoch.
+_VALUES = {"COMPLETE": ("value", record.BEST_VALUE), "PRUNED": (record.BEST_VALUE, "value")}
 
 
 @dataclass(frozen=True)
@@ -124,12 +126,8 @@ def _with_our_names(table: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def _value(row: Mapping[Any, Any]) -> float | None:
-    """Return a trial's value; for a pruned trial, the value of its best epoch."""
-    if row.get("state", "COMPLETE") not in ("COMPLETE", "PRUNED"):
-        return None
-    names = ("value", record.BEST_VALUE)
-    if row.get("state") == "PRUNED":
-        names = names[::-1]
+    """Return a trial's value; None where it has none."""
+    names = _VALUES.get(row.get("state", "COMPLETE"), ())
     values = [row[name] for name in names if not _is_missing(row.get(name))]
     return float(values[0]) if values and math.isfinite(values[0]) else None
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
+from kerastune_optuna._data.checks import open_parcel
 from kerastune_optuna._data.fingerprint import describe
 from kerastune_optuna._data.transport import pack
 
@@ -48,7 +49,7 @@ def test_a_dataset_that_travelled_has_the_same_text():
     """The graph of a pipeline is another object, with other seeds, in each worker."""
     dataset = tf.data.Dataset.from_tensor_slices((X, Y)).map(lambda x, y: (x / 2, y)).shuffle(8)
     batches = dataset.batch(4)
-    assert describe(pack("x", batches, None).open()) == describe(batches)
+    assert describe(open_parcel(pack("x", batches, None))) == describe(batches)
 
 
 def test_it_does_not_move_a_shuffle():
