@@ -27,34 +27,7 @@ def trains_itself(build_model: Callable[..., Any]) -> bool:
     return callable(getattr(build_model, "fit", None))
 
 
-def fit(
-    build_model: Callable[..., Any],
-    trial: optuna.Trial,
-    pruning: OwnPruning,
-    keywords: Mapping[str, Any],
-    model: keras.Model,
-) -> None:
-    """Train the model by the builder's own fit, and take what that returns.
-
-    Args:
-        build_model: The builder.
-        trial: The trial that is trained.
-        pruning: Its callback, which `keywords` has among the callbacks too.
-        keywords: What Model.fit takes.
-        model: Its model.
-
-    Raises:
-        BuilderError: The builder's fit returned what is no result, or contradicts its epochs.
-        MetricNotFoundError: The objective is not among the metrics that it returned.
-    """
-    came = train(build_model, trial, keywords, model, lambda: pruning.is_over)
-    if not pruning.is_over:
-        pruning.take(came)
-        _warn_of_unasked(trial)
-    pruning.fits.end()
-
-
-def _warn_of_unasked(trial: optuna.Trial) -> None:
+def warn_of_unasked(trial: optuna.Trial) -> None:
     """Warn of what enqueue() took for a parameter of the builder's fit, and nobody asked for."""
     attrs = _optuna.as_stored(trial.study, trial).system_attrs
     unasked = attrs.get(_optuna.FIXED_PARAMS, {}).keys() - trial.params.keys()
