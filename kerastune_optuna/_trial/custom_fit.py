@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from numbers import Real
 from types import MappingProxyType
 from typing import Any
@@ -242,7 +242,8 @@ def worth(came: Any, objective: Objective) -> float:
     if isinstance(came, Real):
         return float(came)
     if _is_history(came):
-        return _best(_found(came.history, objective), objective)
+        finite = filter(math.isfinite, _found(came.history, objective))
+        return min(finite, key=objective.cost, default=math.nan)
     if isinstance(came, Mapping):
         return float(_found(came, objective))
     raise BuilderError(
@@ -259,8 +260,3 @@ def _found(metrics: Mapping[str, Any], objective: Objective) -> Any:
             f"{objective.name}. Return it under that name, or what Model.fit returns."
         )
     return metrics[name]
-
-
-def _best(values: Sequence[float], objective: Objective) -> float:
-    """Return the best of the finite values of all epochs; NaN where there is none."""
-    return min(filter(math.isfinite, values), key=objective.cost, default=math.nan)
