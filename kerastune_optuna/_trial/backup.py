@@ -127,12 +127,14 @@ class Backup(keras.callbacks.BackupAndRestore):
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Save a backup at an interrupt, or when one is due; prepare one where that is cheap."""
-        if self.pruning.saw(epoch):
+        pruning = self.pruning
+        if pruning.last_epoch == epoch:
             self._last = epoch
             now = time.monotonic()
-            is_due = self.pruning.cut_off or now - self._saved >= self.every
+            is_due = pruning.cut_off or now - self._saved >= self.every
             lasted, self._ended = now - self._ended, now
-            is_end = self._is_end(epoch)
+            # The training ends with this epoch by itself, and its state is to be kept.
+            is_end = not pruning.cut_off and pruning.is_last(epoch) and self.keeps_end(self.model)
             if is_due or is_end or (lasted > SOON and self._is_cheap(now)):
                 self._write(epoch, logs)
                 self.archive.holds_end = is_end
@@ -140,12 +142,6 @@ class Backup(keras.callbacks.BackupAndRestore):
                 return
         self.archive.save()  # where this epoch was left early, the backup that was prepared last
         self._saved = time.monotonic()
-
-    def _is_end(self, epoch: int) -> bool:
-        """Whether the training ends with this epoch by itself, and its state is to be kept."""
-        if self.pruning.cut_off or not self.pruning.is_last(epoch):
-            return False
-        return self.keeps_end(self.model)
 
     def _write(self, epoch: int, logs: Mapping[str, Any] | None) -> None:
         """Prepare a backup, and measure how long that takes."""
@@ -169,8 +165,8 @@ class Backup(keras.callbacks.BackupAndRestore):
         return {
             "checksum": checksum(self.model),
             "architecture": architecture.tell(self.model),
-            "generators": _lists(_state.state_of_generators(self.model)),
-            "generators_of_best": _lists(self.best.generators),
+            "generators": [one.tolist() for one in _state.state_of_generators(self.model)],
+            "generators_of_best": [one.tolist() for one in self.best.generators],
             "chance": generators(),
             **self.pruning.state(),
             "logs": self.logs.rows,
@@ -226,16 +222,10 @@ def whats_wrong(store: StoreSource, trial: FrozenTrial, model: keras.Model) -> s
 
 def _misfit(path: Path, state: Mapping[str, Any], model: keras.Model) -> str | None:
     try:
-        skipped = [optimizer_of(model)]
-        keras.saving.load_weights(model, path, objects_to_skip=skipped)
+        keras.saving.load_weights(model, path, objects_to_skip=[optimizer_of(model)])
     except Exception as error:  # Keras raises many kinds for weights that do not fit
         return str(error)
     return None if state["checksum"] == checksum(model) else "not all of its weights were loaded"
-
-
-def _lists(states: _state.State) -> list[Any]:
-    """Return states of seed generators in a form that JSON holds."""
-    return [one.tolist() for one in states]
 
 
 def _arrays(state: Mapping[str, Any], name: str) -> _state.State:
