@@ -66,13 +66,12 @@ def _delete(study: optuna.Study, store: StoreSource) -> None:
         history.discard(store, storage, trial)
         backup.discard(store, trial)
         backup.discard_ends(store, [trial], set())
-    frozen.discard(study, store)
+    frozen.tidy(study, store, {trial.number for trial in study.get_trials(deepcopy=False)})
     _remove(study)
 
 
 def _remove(study: optuna.Study) -> None:
     """Delete a study by its id: its name may be that of a new one by now."""
-    with warnings.catch_warnings():
-        # SQLAlchemy warns where another process deletes the same rows at the same time.
-        warnings.simplefilter("ignore", SAWarning)
+    # SQLAlchemy warns where another process deletes the same rows at the same time.
+    with warnings.catch_warnings(action="ignore", category=SAWarning):
         _optuna.storage_of(study).delete_study(_optuna.id_of(study))

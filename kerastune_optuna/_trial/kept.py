@@ -43,12 +43,7 @@ def keeps(study: optuna.Study, asked: int | None) -> int:
 
 def _asked_before(study: optuna.Study) -> list[int]:
     """Return what searches asked for, each in an attr of its own: several may ask at once."""
-    attrs = _optuna.attrs_of(study)
-    return [
-        int(key.removeprefix(record.KEEP_BEST))
-        for key in attrs
-        if key.startswith(record.KEEP_BEST) and attrs[key]
-    ]
+    return list(map(int, _optuna.attrs_below(study, record.KEEP_BEST)))
 
 
 def claim_keeping(study: optuna.Study, asked: int | None) -> int:
