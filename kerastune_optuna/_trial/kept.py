@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import islice
-from typing import Any
 
 import keras
 import optuna
@@ -106,13 +106,9 @@ def enters_best(study: optuna.Study, number: int, values: Sequence[float], recip
 
 def _enters_front(study: optuna.Study, values: Sequence[float], recipe: Recipe) -> bool:
     """Whether no other trial dominates these values."""
-
-    def dominates(other: FrozenTrial) -> bool:
-        return recipe.objectives.dominate(other.values, values)
-
-    return not any(map(dominates, _complete_before(study))) and not any(
-        map(dominates, ranking.front(study))
-    )
+    # The front is read from the storage only where none of the known trials dominates.
+    others = (one for read in (_complete_before, ranking.front) for one in read(study))
+    return not any(recipe.objectives.dominate(one.values, values) for one in others)
 
 
 def _complete_before(study: optuna.Study) -> Iterator[FrozenTrial]:
@@ -243,16 +239,11 @@ def save(
     except WeightsError as error:
         return error
     if builds is not None:
-        trial.set_user_attr(record.INPUTS, json.dumps(remember(model, _batch_of(builds))))
+        batch = None  # a symbolic one, unless not even reading the data tells its shapes
+        with suppress(Exception):  # the user's data may raise anything; the trial has its result
+            batch = builds.specification_of_a_batch()
+        trial.set_user_attr(record.INPUTS, json.dumps(remember(model, batch)))
     return None
-
-
-def _batch_of(fit: FitArguments) -> Any:
-    """Return a symbolic batch; None where not even reading the data tells its shapes."""
-    try:
-        return fit.specification_of_a_batch()
-    except Exception:  # the user's data may raise anything, and the trial has its result
-        return None
 
 
 def rebuild(
