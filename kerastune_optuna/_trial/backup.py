@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -240,17 +240,14 @@ def forget(trial: optuna.Trial) -> None:
 
 def discard(store: StoreSource, trial: FrozenTrial) -> None:
     """Delete the backups of a trial that has ended; nothing where it has none."""
-    for one in _ids(trial):
-        artifacts.remove(store, one)
+    artifacts.remove(store, *_ids([trial]))
 
 
 def discard_orphans(store: StoreSource, study: optuna.Study) -> None:
     """Delete the backups of trials that have ended and are not run again."""
     trials = study.get_trials(deepcopy=False)
-    known = {one for trial in trials for one in _ids(trial)}
-    needed = {one for trial in trials if not trial.state.is_finished() for one in _ids(trial)}
-    for orphan in known - needed:
-        artifacts.remove(store, orphan)
+    needed = _ids(one for one in trials if not one.state.is_finished())
+    artifacts.remove(store, *(_ids(trials) - needed))
 
 
 def discard_ends(store: StoreSource, trials: Sequence[FrozenTrial], kept: set[int]) -> None:
@@ -262,14 +259,13 @@ def discard_ends(store: StoreSource, trials: Sequence[FrozenTrial], kept: set[in
         kept: The numbers of the trials that keep theirs. What an extension begins with that has
             not ended stays too.
     """
-    own = {n for one in trials if one.number in kept for n in _ids(one, END)}
-    begun = {n for one in trials if not one.state.is_finished() for n in _ids(one, BEGIN)}
+    own = _ids((one for one in trials if one.number in kept), END)
+    begun = _ids((one for one in trials if not one.state.is_finished()), BEGIN)
     # A RUNNING trial may just be saving its own.
-    left = {n for one in trials if one.state.is_finished() for n in _ids(one, END)}
-    for name in left - own - begun:
-        artifacts.remove(store, name)
+    left = _ids((one for one in trials if one.state.is_finished()), END)
+    artifacts.remove(store, *(left - own - begun))
 
 
-def _ids(trial: FrozenTrial, attr: str = BACKUP) -> set[str]:
-    """Return the names under which the store may have backups of a trial."""
-    return {one["id"] for one in chain(trial.system_attrs.get(attr))}
+def _ids(trials: Iterable[FrozenTrial], attr: str = BACKUP) -> set[str]:
+    """Return the names under which the store may have backups of trials."""
+    return {one["id"] for trial in trials for one in chain(trial.system_attrs.get(attr))}
