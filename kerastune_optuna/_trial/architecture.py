@@ -174,14 +174,10 @@ def numbered(history: Any, numbers: Mapping[Any, int]) -> Any:
 
 def _histories(node: Any) -> Iterator[list[Any]]:
     """Yield where the tensors in the arguments of calls come from: layer, call and output."""
-    if isinstance(node, Mapping):
-        if node.get("class_name") == "__keras_tensor__":
-            yield node["config"]["keras_history"]
-        else:
-            for one in node.values():
-                yield from _histories(one)
-    elif isinstance(node, list | tuple):
-        for one in node:
+    if isinstance(node, Mapping) and node.get("class_name") == "__keras_tensor__":
+        yield node["config"]["keras_history"]
+    elif isinstance(node, Mapping | list | tuple):
+        for one in node.values() if isinstance(node, Mapping) else node:
             yield from _histories(one)
 
 
