@@ -72,12 +72,7 @@ class Training:
             self.callbacks = [gate(self.pruning.begin_fit), *ends, self.pruning.fits]
 
     def fit(self, model: keras.Model) -> None:
-        """Train the model, by the builder's own fit where it has one, and take what that returns.
-
-        Raises:
-            BuilderError: The builder's fit returned what is no result, or contradicts its epochs.
-            MetricNotFoundError: The objective is not among the metrics that it returned.
-        """
+        """Train the model, by the builder's own fit where it has one."""
         task, fit = self._task, self._lesson.fit
         keywords = {**fit.as_keywords(), "verbose": 0, "callbacks": self.callbacks}
         if isinstance(own := self.pruning, OwnPruning):
