@@ -11,6 +11,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from operator import methodcaller
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeAlias, TypeVar, cast
@@ -244,10 +245,10 @@ def upload(source: StoreSource, trial: optuna.Trial, path: Path, *, in_haste: bo
     )
 
 
-def remove(source: StoreSource, artifact_id: str) -> None:
-    """Remove a file from the store; do nothing where it is gone, or is none of ours."""
-    if _is_of_ours(artifact_id):
-        _found(source, lambda store: store.remove(artifact_id))
+def remove(source: StoreSource, *artifact_ids: str) -> None:
+    """Remove files from the store; do nothing where one is gone, or is none of ours."""
+    for artifact_id in filter(_is_of_ours, artifact_ids):
+        _found(source, methodcaller("remove", artifact_id))
 
 
 def _found(source: StoreSource, do: Callable[[ArtifactStore], None]) -> bool:

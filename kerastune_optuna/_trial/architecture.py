@@ -27,23 +27,11 @@ _WIDEST = 80  # characters that a message shows of a setting
 PLAIN = (str, int, float, bool, type(None))
 # Settings that the description leaves out: they differ from build to build, depend on where the
 # code is, or are described in another place.
-_INDIFFERENT = {
-    "batch_input_shape",
-    "batch_shape",
-    "build_config",
-    "build_input_shape",
-    "compile_config",
-    "input_layers",
-    "layers",
-    "module",
-    "name",
-    "output_layers",
-    "registered_name",
-    "seed",
-    "shared_object_id",
-    "trainable",
-    "vocabulary_size",
-}
+_INDIFFERENT = frozenset(
+    "batch_input_shape batch_shape build_config build_input_shape compile_config input_layers "
+    "layers module name output_layers registered_name seed shared_object_id trainable "
+    "vocabulary_size".split()
+)
 # Settings that decide how layers of Keras are initialized and trained, not what they predict.
 _OF_TRAINING = {"dropout", "momentum", "rate", "recurrent_dropout", "stddev"}
 _BEGINNINGS = ("_constraint", "_initializer")
@@ -106,8 +94,7 @@ def _layers(model: keras.Model) -> list[keras.Layer]:
     every = [
         one for one in [model, *layers_within(model)] if type(one) is not keras.layers.InputLayer
     ]
-    idle = (part for one in every if _is_idle(one) for part in layers_within(one))
-    left_out = set(map(id, idle))
+    left_out = {id(part) for one in every if _is_idle(one) for part in layers_within(one)}
     return [one for one in every if id(one) not in left_out]
 
 
@@ -187,14 +174,10 @@ def numbered(history: Any, numbers: Mapping[Any, int]) -> Any:
 
 def _histories(node: Any) -> Iterator[list[Any]]:
     """Yield where the tensors in the arguments of calls come from: layer, call and output."""
-    if isinstance(node, Mapping):
-        if node.get("class_name") == "__keras_tensor__":
-            yield node["config"]["keras_history"]
-        else:
-            for one in node.values():
-                yield from _histories(one)
-    elif isinstance(node, list | tuple):
-        for one in node:
+    if isinstance(node, Mapping) and node.get("class_name") == "__keras_tensor__":
+        yield node["config"]["keras_history"]
+    elif isinstance(node, Mapping | list | tuple):
+        for one in node.values() if isinstance(node, Mapping) else node:
             yield from _histories(one)
 
 

@@ -140,8 +140,7 @@ class Archive:
                 return  # what it needs is away: the last backup stays the one that counts
         self._record, self._name, self._is_prepared = record, _new_name(), False
         with one_try(), suppress(Exception):  # of any store; the next backup removes what is left
-            for one in chain(last):
-                artifacts.remove(self.store, one["id"])
+            artifacts.remove(self.store, *(one["id"] for one in chain(last)))
             self._record = {**record, "previous": None}
 
     def _packed(self, folder: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,12 +127,14 @@ class Backup(keras.callbacks.BackupAndRestore):
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Save a backup at an interrupt, or when one is due; prepare one where that is cheap."""
-        if self.pruning.saw(epoch):
+        pruning = self.pruning
+        if pruning.last_epoch == epoch:
             self._last = epoch
             now = time.monotonic()
-            is_due = self.pruning.cut_off or now - self._saved >= self.every
+            is_due = pruning.cut_off or now - self._saved >= self.every
             lasted, self._ended = now - self._ended, now
-            is_end = self._is_end(epoch)
+            # The training ends with this epoch by itself, and its state is to be kept.
+            is_end = not pruning.cut_off and pruning.is_last(epoch) and self.keeps_end(self.model)
             if is_due or is_end or (lasted > SOON and self._is_cheap(now)):
                 self._write(epoch, logs)
                 self.archive.holds_end = is_end
@@ -140,12 +142,6 @@ class Backup(keras.callbacks.BackupAndRestore):
                 return
         self.archive.save()  # where this epoch was left early, the backup that was prepared last
         self._saved = time.monotonic()
-
-    def _is_end(self, epoch: int) -> bool:
-        """Whether the training ends with this epoch by itself, and its state is to be kept."""
-        if self.pruning.cut_off or not self.pruning.is_last(epoch):
-            return False
-        return self.keeps_end(self.model)
 
     def _write(self, epoch: int, logs: Mapping[str, Any] | None) -> None:
         """Prepare a backup, and measure how long that takes."""
@@ -169,8 +165,8 @@ class Backup(keras.callbacks.BackupAndRestore):
         return {
             "checksum": checksum(self.model),
             "architecture": architecture.tell(self.model),
-            "generators": _lists(_state.state_of_generators(self.model)),
-            "generators_of_best": _lists(self.best.generators),
+            "generators": [one.tolist() for one in _state.state_of_generators(self.model)],
+            "generators_of_best": [one.tolist() for one in self.best.generators],
             "chance": generators(),
             **self.pruning.state(),
             "logs": self.logs.rows,
@@ -226,16 +222,10 @@ def whats_wrong(store: StoreSource, trial: FrozenTrial, model: keras.Model) -> s
 
 def _misfit(path: Path, state: Mapping[str, Any], model: keras.Model) -> str | None:
     try:
-        skipped = [optimizer_of(model)]
-        keras.saving.load_weights(model, path, objects_to_skip=skipped)
+        keras.saving.load_weights(model, path, objects_to_skip=[optimizer_of(model)])
     except Exception as error:  # Keras raises many kinds for weights that do not fit
         return str(error)
     return None if state["checksum"] == checksum(model) else "not all of its weights were loaded"
-
-
-def _lists(states: _state.State) -> list[Any]:
-    """Return states of seed generators in a form that JSON holds."""
-    return [one.tolist() for one in states]
 
 
 def _arrays(state: Mapping[str, Any], name: str) -> _state.State:
@@ -250,17 +240,14 @@ def forget(trial: optuna.Trial) -> None:
 
 def discard(store: StoreSource, trial: FrozenTrial) -> None:
     """Delete the backups of a trial that has ended; nothing where it has none."""
-    for one in _ids(trial):
-        artifacts.remove(store, one)
+    artifacts.remove(store, *_ids([trial]))
 
 
 def discard_orphans(store: StoreSource, study: optuna.Study) -> None:
     """Delete the backups of trials that have ended and are not run again."""
     trials = study.get_trials(deepcopy=False)
-    known = {one for trial in trials for one in _ids(trial)}
-    needed = {one for trial in trials if not trial.state.is_finished() for one in _ids(trial)}
-    for orphan in known - needed:
-        artifacts.remove(store, orphan)
+    needed = _ids(one for one in trials if not one.state.is_finished())
+    artifacts.remove(store, *(_ids(trials) - needed))
 
 
 def discard_ends(store: StoreSource, trials: Sequence[FrozenTrial], kept: set[int]) -> None:
@@ -272,14 +259,13 @@ def discard_ends(store: StoreSource, trials: Sequence[FrozenTrial], kept: set[in
         kept: The numbers of the trials that keep theirs. What an extension begins with that has
             not ended stays too.
     """
-    own = {n for one in trials if one.number in kept for n in _ids(one, END)}
-    begun = {n for one in trials if not one.state.is_finished() for n in _ids(one, BEGIN)}
+    own = _ids((one for one in trials if one.number in kept), END)
+    begun = _ids((one for one in trials if not one.state.is_finished()), BEGIN)
     # A RUNNING trial may just be saving its own.
-    left = {n for one in trials if one.state.is_finished() for n in _ids(one, END)}
-    for name in left - own - begun:
-        artifacts.remove(store, name)
+    left = _ids((one for one in trials if one.state.is_finished()), END)
+    artifacts.remove(store, *(left - own - begun))
 
 
-def _ids(trial: FrozenTrial, attr: str = BACKUP) -> set[str]:
-    """Return the names under which the store may have backups of a trial."""
-    return {one["id"] for one in chain(trial.system_attrs.get(attr))}
+def _ids(trials: Iterable[FrozenTrial], attr: str = BACKUP) -> set[str]:
+    """Return the names under which the store may have backups of trials."""
+    return {one["id"] for trial in trials for one in chain(trial.system_attrs.get(attr))}

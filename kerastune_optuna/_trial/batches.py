@@ -137,20 +137,13 @@ def _dataset_of(batches: list[Any], is_even: bool) -> Any:
     """Return a dataset of batches, of which the last one is smaller unless all are even."""
     import tensorflow as tf
 
-    def stacked(*parts: Any) -> Any:
-        return tf.stack(parts)
-
-    def first_rows(part: Any) -> Any:
-        return part[:0]
-
-    if is_even:
-        return tf.data.Dataset.from_tensor_slices(tf.nest.map_structure(stacked, *batches))
-    *even, last = batches
-    if even:
-        begin = tf.data.Dataset.from_tensor_slices(tf.nest.map_structure(stacked, *even))
+    if even := batches if is_even else batches[:-1]:
+        stacks = tf.nest.map_structure(lambda *parts: tf.stack(parts), *even)
+        begin = tf.data.Dataset.from_tensor_slices(stacks)
     else:  # the size of a batch stays open
-        begin = tf.data.Dataset.from_tensors(tf.nest.map_structure(first_rows, last)).take(0)
-    return begin.concatenate(tf.data.Dataset.from_tensors(last))
+        no_rows = tf.nest.map_structure(lambda part: part[:0], batches[-1])
+        begin = tf.data.Dataset.from_tensors(no_rows).take(0)
+    return begin if is_even else begin.concatenate(tf.data.Dataset.from_tensors(batches[-1]))
 
 
 @cache

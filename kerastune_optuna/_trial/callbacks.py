@@ -95,7 +95,7 @@ class PruningCallback(KerasPruningCallback):
         self.pruned = False
         self.cut_off = False
         self.reason: str | None = None
-        self._last_epoch = -1
+        self.last_epoch = -1  # that ended and was not left early
         self._values_seen = 0
         self.diverged: str | None = None
         self._unsent: dict[int, float] = {}
@@ -127,13 +127,9 @@ class PruningCallback(KerasPruningCallback):
         self.cut_off = True
         self.model.stop_training = True
 
-    def saw(self, epoch: int) -> bool:
-        """Whether an epoch is the last one that ended and was not left early."""
-        return self._last_epoch == epoch
-
     def _take(self, epoch: int, logs: Mapping[str, Any]) -> None:
         self.epochs_run += 1
-        self._last_epoch = epoch
+        self.last_epoch = epoch
         self._names.update(logs)
         if not math.isfinite(loss := float(logs.get("loss", 0.0))):
             self.diverge(f"the loss is {loss}")
@@ -176,8 +172,7 @@ class PruningCallback(KerasPruningCallback):
 
     def _send_late_reports(self) -> None:
         """Send the reports that the storage did not take, the earliest first."""
-        while self._unsent:
-            step = min(self._unsent)
+        for step in sorted(self._unsent):
             self.trial.report(self._unsent[step], step)
             del self._unsent[step]
 
@@ -205,9 +200,8 @@ class PruningCallback(KerasPruningCallback):
         """Write what the training came to into the user attrs, or raise what was wrong with it."""
         if self.cut_off:
             return  # the trial is resumed from its last backup, and has come to nothing yet
-        has_diverged = self.diverged is not None
-        self.pruned = self.pruned or (has_diverged and self.best_value is not None)
-        if self._error is None and not (self._values_seen or self.reason or has_diverged):
+        self.pruned = self.pruned or (self.diverged is not None and self.best_value is not None)
+        if self._error is None and not (self._values_seen or self.reason or self.diverged):
             self._error = self.objective.missing(self._names)
         if self._error is not None:
             raise self._error
@@ -226,7 +220,7 @@ class PruningCallback(KerasPruningCallback):
         """Why training ended: all epochs, pruned, stopped by another callback, or by itself."""
         if self.reason is not None:
             return self.reason
-        epoch, epochs = self._last_epoch + 1, self.params.get("epochs", 0)
+        epoch, epochs = self.last_epoch + 1, self.params.get("epochs", 0)
         if self.diverged is not None:
             return f"diverged at epoch {epoch}/{epochs}: {self.diverged}"
         if self.best_value is None:
@@ -253,14 +247,13 @@ class PruningCallback(KerasPruningCallback):
         self.epochs_run = state[record.EPOCHS_RUN]
         # Older backups do not say how many epochs had a value.
         self._values_seen = state.get("values_seen", self.epochs_run)
-        self._last_epoch = self.epochs_run - 1
+        self.last_epoch = self.epochs_run - 1
         self.report_again(state)
 
     def report_again(self, state: Mapping[str, Any]) -> None:
         """Report what an earlier process reported, where the trial does not have it."""
         known = _optuna.reports_of(self.trial)
-        reports = {int(step): float(value) for step, value in state["reports"]}
-        self._unsent = {step: reports[step] for step in reports if step not in known}
+        self._unsent = {step: value for step, value in state["reports"] if step not in known}
         self._send_late_reports()
 
     def result(self) -> float:

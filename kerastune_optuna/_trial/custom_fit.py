@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from numbers import Real
 from types import MappingProxyType
 from typing import Any
@@ -27,34 +27,7 @@ def trains_itself(build_model: Callable[..., Any]) -> bool:
     return callable(getattr(build_model, "fit", None))
 
 
-def fit(
-    build_model: Callable[..., Any],
-    trial: optuna.Trial,
-    pruning: OwnPruning,
-    keywords: Mapping[str, Any],
-    model: keras.Model,
-) -> None:
-    """Train the model by the builder's own fit, and take what that returns.
-
-    Args:
-        build_model: The builder.
-        trial: The trial that is trained.
-        pruning: Its callback, which `keywords` has among the callbacks too.
-        keywords: What Model.fit takes.
-        model: Its model.
-
-    Raises:
-        BuilderError: The builder's fit returned what is no result, or contradicts its epochs.
-        MetricNotFoundError: The objective is not among the metrics that it returned.
-    """
-    came = train(build_model, trial, keywords, model, lambda: pruning.is_over)
-    if not pruning.is_over:
-        pruning.take(came)
-        _warn_of_unasked(trial)
-    pruning.fits.end()
-
-
-def _warn_of_unasked(trial: optuna.Trial) -> None:
+def warn_of_unasked(trial: optuna.Trial) -> None:
     """Warn of what enqueue() took for a parameter of the builder's fit, and nobody asked for."""
     attrs = _optuna.as_stored(trial.study, trial).system_attrs
     unasked = attrs.get(_optuna.FIXED_PARAMS, {}).keys() - trial.params.keys()
@@ -269,7 +242,8 @@ def worth(came: Any, objective: Objective) -> float:
     if isinstance(came, Real):
         return float(came)
     if _is_history(came):
-        return _best(_found(came.history, objective), objective)
+        finite = filter(math.isfinite, _found(came.history, objective))
+        return min(finite, key=objective.cost, default=math.nan)
     if isinstance(came, Mapping):
         return float(_found(came, objective))
     raise BuilderError(
@@ -286,8 +260,3 @@ def _found(metrics: Mapping[str, Any], objective: Objective) -> Any:
             f"{objective.name}. Return it under that name, or what Model.fit returns."
         )
     return metrics[name]
-
-
-def _best(values: Sequence[float], objective: Objective) -> float:
-    """Return the best of the finite values of all epochs; NaN where there is none."""
-    return min(filter(math.isfinite, values), key=objective.cost, default=math.nan)

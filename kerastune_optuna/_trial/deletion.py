@@ -66,7 +66,7 @@ def _delete(study: optuna.Study, store: StoreSource) -> None:
         history.discard(store, storage, trial)
         backup.discard(store, trial)
         backup.discard_ends(store, [trial], set())
-    frozen.discard(study, store)
+    frozen.tidy(study, store, {trial.number for trial in study.get_trials(deepcopy=False)})
     _remove(study)
 
 

@@ -71,17 +71,16 @@ class Fits(keras.callbacks.Callback):
         """Pass on the parameters of the first fit; those of a later one come with its epochs."""
         super().set_params(params)
         if not self._starts:
-            self._pass_on(params)
+            self._pass_on("set_params", params)
 
-    def _pass_on(self, params: Mapping[str, Any]) -> None:
+    def _pass_on(self, hook: str, *given: Any) -> None:
         for one in self._seeing:
-            one.set_params(params)
+            getattr(one, hook)(*given)
 
     def set_model(self, model: keras.Model) -> None:
         """Pass on which model is trained."""
         super().set_model(model)
-        for one in self._seeing:
-            one.set_model(model)
+        self._pass_on("set_model", model)
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Begin the training with its first fit."""
@@ -93,14 +92,12 @@ class Fits(keras.callbacks.Callback):
             begin_at(self.model, None)
             return
         self._starts.append(0)
-        for one in self._seeing:
-            one.on_train_begin(logs)
+        self._pass_on("on_train_begin", logs)
         self._is_resumed = bool(self._logs.rows)
 
     def on_test_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Pass on that an epoch is validated."""
-        for one in self._seeing:
-            one.on_test_begin(logs)
+        self._pass_on("on_test_begin", logs)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Pass on the epoch, under its number in the whole training."""
@@ -108,10 +105,10 @@ class Fits(keras.callbacks.Callback):
         if rows and (self._begins or epoch + self._shift <= rows[-1]["epoch"]):
             self._shift = rows[-1]["epoch"] + 1 - epoch
             params = self.params or {}
-            self._pass_on({**params, "epochs": params.get("epochs", 0) + self._shift})
+            epochs = params.get("epochs", 0) + self._shift
+            self._pass_on("set_params", {**params, "epochs": epochs})
         self._begins = False
-        for one in self._seeing:
-            one.on_epoch_end(epoch + self._shift, logs)
+        self._pass_on("on_epoch_end", epoch + self._shift, logs)
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         """Wait for another fit, or for the end."""

@@ -102,10 +102,9 @@ def tidy(study: optuna.Study, store: StoreSource, done: Set[int]) -> None:
         store: Where they are.
         done: The numbers of the trials that keep no file of their own.
     """
-    known = _files(study)
+    known = _optuna.attrs_below(study, record.FROZEN)  # the keys of the weights in each file
     trials = study.get_trials(deepcopy=False)
-    unneeded = {name for trial in trials for name in _names(trial)}.union(known)
-    unneeded -= _needed(trials, done)
+    unneeded = _needed(trials, set()).union(known) - _needed(trials, done)
     for name in unneeded.intersection(known):
         _optuna.set_attr(study, record.FROZEN + name, None)
     again = _needed(study.get_trials(deepcopy=False), done) if unneeded else set()
@@ -114,11 +113,6 @@ def tidy(study: optuna.Study, store: StoreSource, done: Set[int]) -> None:
             artifacts.remove(store, name)
         elif name in known:
             _optuna.set_attr(study, record.FROZEN + name, known[name])
-
-
-def discard(study: optuna.Study, store: StoreSource) -> None:
-    """Delete all files of frozen weights of a study that is about to be deleted."""
-    tidy(study, store, {trial.number for trial in study.get_trials(deepcopy=False)})
 
 
 def _needed(trials: Iterable[FrozenTrial], done: Set[int]) -> set[str]:
@@ -132,16 +126,10 @@ def _names(trial: FrozenTrial) -> list[str]:
     return [*attrs.get(record.FROZEN, ()), *begin.get(FROZEN, ())]
 
 
-def _files(study: optuna.Study) -> dict[str, list[str]]:
-    """Return the keys of the weights in each file of a study, by its name."""
-    attrs, begin = _optuna.attrs_of(study), record.FROZEN
-    there = (key for key in attrs if key.startswith(begin) and attrs[key])
-    return {key.removeprefix(begin): attrs[key] for key in there}
-
-
 def _files_with(keys: Set[str], study: optuna.Study, store: StoreSource) -> dict[str, list[str]]:
     """Return the files of a study that have some of these weights, and are there."""
-    found = {name: own for name, own in _files(study).items() if not keys.isdisjoint(own)}
+    files = _optuna.attrs_below(study, record.FROZEN)
+    found = {name: own for name, own in files.items() if not keys.isdisjoint(own)}
     return {name: own for name, own in found.items() if artifacts.is_there(store, name)}
 
 

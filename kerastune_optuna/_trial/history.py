@@ -86,9 +86,8 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> list[R
 
 def discard(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> None:
     """Delete the history of a trial; nothing where it has none."""
-    for meta in optuna.artifacts.get_all_artifact_meta(trial, storage=storage):
-        if meta.filename == _FILE:
-            artifacts.remove(store, meta.artifact_id)
+    metas = optuna.artifacts.get_all_artifact_meta(trial, storage=storage)
+    artifacts.remove(store, *(meta.artifact_id for meta in metas if meta.filename == _FILE))
 
 
 def plain(value: Any) -> Any:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import islice
-from typing import Any
 
 import keras
 import optuna
@@ -42,12 +42,7 @@ def keeps(study: optuna.Study, asked: int | None) -> int:
 
 def _asked_before(study: optuna.Study) -> list[int]:
     """Return what searches asked for, each in an attr of its own: several may ask at once."""
-    attrs = _optuna.attrs_of(study)
-    return [
-        int(key.removeprefix(record.KEEP_BEST))
-        for key in attrs
-        if key.startswith(record.KEEP_BEST) and attrs[key]
-    ]
+    return list(map(int, _optuna.attrs_below(study, record.KEEP_BEST)))
 
 
 def claim_keeping(study: optuna.Study, asked: int | None) -> int:
@@ -106,13 +101,9 @@ def enters_best(study: optuna.Study, number: int, values: Sequence[float], recip
 
 def _enters_front(study: optuna.Study, values: Sequence[float], recipe: Recipe) -> bool:
     """Whether no other trial dominates these values."""
-
-    def dominates(other: FrozenTrial) -> bool:
-        return recipe.objectives.dominate(other.values, values)
-
-    return not any(map(dominates, _complete_before(study))) and not any(
-        map(dominates, ranking.front(study))
-    )
+    # The front is read from the storage only where none of the known trials dominates.
+    others = (one for read in (_complete_before, ranking.front) for one in read(study))
+    return not any(recipe.objectives.dominate(one.values, values) for one in others)
 
 
 def _complete_before(study: optuna.Study) -> Iterator[FrozenTrial]:
@@ -243,16 +234,11 @@ def save(
     except WeightsError as error:
         return error
     if builds is not None:
-        trial.set_user_attr(record.INPUTS, json.dumps(remember(model, _batch_of(builds))))
+        batch = None  # a symbolic one, unless not even reading the data tells its shapes
+        with suppress(Exception):  # the user's data may raise anything; the trial has its result
+            batch = builds.specification_of_a_batch()
+        trial.set_user_attr(record.INPUTS, json.dumps(remember(model, batch)))
     return None
-
-
-def _batch_of(fit: FitArguments) -> Any:
-    """Return a symbolic batch; None where not even reading the data tells its shapes."""
-    try:
-        return fit.specification_of_a_batch()
-    except Exception:  # the user's data may raise anything, and the trial has its result
-        return None
 
 
 def rebuild(

@@ -74,8 +74,13 @@ class Training:
         """Train the model, by the builder's own fit where it has one."""
         task, fit = self._task, self.lesson.fit
         keywords = {**fit.as_keywords(), "verbose": 0, "callbacks": self.callbacks}
-        if isinstance(self.pruning, OwnPruning):
-            custom_fit.fit(task.recipe.build_model, task.trial, self.pruning, keywords, model)
+        if isinstance(own := self.pruning, OwnPruning):
+            trial, build_model = task.trial, task.recipe.build_model
+            came = custom_fit.train(build_model, trial, keywords, model, lambda: own.is_over)
+            if not own.is_over:
+                own.take(came)
+                custom_fit.warn_of_unasked(trial)
+            own.fits.end()
             return
         keywords = batched(model, keywords)
         is_repeated = task.series.length > 1 or record.CONFIRMS in task.trial.user_attrs

@@ -116,8 +116,7 @@ def are_whole(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> b
 
 def discard(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> None:
     """Delete the kept weights of a trial; nothing where it has none."""
-    for artifact_id in _artifact_ids(storage, trial):
-        artifacts.remove(store, artifact_id)  # the storage keeps Optuna's record of it
+    artifacts.remove(store, *_artifact_ids(storage, trial))  # the storage keeps Optuna's record
 
 
 def has(storage: BaseStorage, trial: FrozenTrial) -> bool:
