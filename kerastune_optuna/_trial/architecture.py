@@ -27,11 +27,23 @@ _WIDEST = 80  # characters that a message shows of a setting
 PLAIN = (str, int, float, bool, type(None))
 # Settings that the description leaves out: they differ from build to build, depend on where the
 # code is, or are described in another place.
-_INDIFFERENT = frozenset(
-    "batch_input_shape batch_shape build_config build_input_shape compile_config input_layers "
-    "layers module name output_layers registered_name seed shared_object_id trainable "
-    "vocabulary_size".split()
-)
+_INDIFFERENT = {
+    "batch_input_shape",
+    "batch_shape",
+    "build_config",
+    "build_input_shape",
+    "compile_config",
+    "input_layers",
+    "layers",
+    "module",
+    "name",
+    "output_layers",
+    "registered_name",
+    "seed",
+    "shared_object_id",
+    "trainable",
+    "vocabulary_size",
+}
 # Settings that decide how layers of Keras are initialized and trained, not what they predict.
 _OF_TRAINING = {"dropout", "momentum", "rate", "recurrent_dropout", "stddev"}
 _BEGINNINGS = ("_constraint", "_initializer")
@@ -94,7 +106,8 @@ def _layers(model: keras.Model) -> list[keras.Layer]:
     every = [
         one for one in [model, *layers_within(model)] if type(one) is not keras.layers.InputLayer
     ]
-    left_out = {id(part) for one in every if _is_idle(one) for part in layers_within(one)}
+    idle = (part for one in every if _is_idle(one) for part in layers_within(one))
+    left_out = set(map(id, idle))
     return [one for one in every if id(one) not in left_out]
 
 
