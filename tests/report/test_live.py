@@ -199,7 +199,7 @@ def test_the_last_words_of_a_killed_search_are_shown(tmp_path):
 @pytest.mark.slow
 def test_a_pipe_gets_lines_without_escape_codes(tmp_path):
     """With verbose=1, and colors forced, a search that is piped prints a line for each trial."""
-    script = [sys.executable, "-c", SCRIPT, tmp_path, "3", "1", "0", "-1"]
+    script = [sys.executable, "-c", SCRIPT, tmp_path, "3", "1", "0", "-1", "-1"]
     wanted = {"FORCE_COLOR": "1", "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = warm.run(
         script, capture_output=True, text=True, check=True, env={**os.environ, **wanted}
