@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,8 @@ def hints(facts: Facts) -> list[str]:
     """Return the sentences that hold for a study of one objective, none for one of several."""
     if facts.are_several or facts.best is None or not math.isfinite(facts.best.cost):
         return []
-    return [sentence for say in _ALL for sentence in say(facts)]
+    rules = (edges, region, pair, ended, more, pruning, few_rows, luck)
+    return [sentence for say in rules for sentence in say(facts)]
 
 
 def edges(facts: Facts) -> Iterator[str]:
@@ -327,15 +328,3 @@ def _scales(facts: Facts, names: Iterable[str]) -> list[Scale]:
 
 def _places(scale: Scale, rows: Sequence[Row]) -> NDArray[np.float64]:
     return np.array([scale.place(row.trial.params[scale.name]) for row in rows])
-
-
-_ALL: tuple[Callable[[Facts], Iterator[str]], ...] = (
-    edges,
-    region,
-    pair,
-    ended,
-    more,
-    pruning,
-    few_rows,
-    luck,
-)
