@@ -46,14 +46,9 @@ def history(facts: Facts) -> go.Figure:
 
 
 def _points(rows: Sequence[Row], state: str) -> go.Scatter:
-    return go.Scatter(
-        x=[row.number for row in rows],
-        y=[row.value for row in rows],
-        mode="markers",
-        name=state.lower(),
-        marker={"color": style.COLORS[state], "size": 7, "opacity": _OPACITY[state]},
-        **style.by_trial(rows),
-    )
+    marker = {"color": style.COLORS[state], "size": 7, "opacity": _OPACITY[state]}
+    x, y = [row.number for row in rows], [row.value for row in rows]
+    return style.points(rows, x, y, name=state.lower(), marker=marker)
 
 
 def curves(facts: Facts) -> go.Figure:
@@ -164,7 +159,7 @@ def front(facts: Facts) -> go.Figure:
     mode = "lines+markers" if len(facts.metrics) == 2 else "markers"
     shape = "hv" if facts.directions[0] == "minimize" else "vh"
     traces = [
-        _of_two(others, "dominated", style.COLORS["COMPLETE"], mode="markers"),
+        _of_two(others, "dominated", style.COLORS["COMPLETE"]),
         # No trial is between two of the front. A straight line would claim values there, and steps
         # do not: they go first that way in which no point of them is better than all trials.
         _of_two(best, "front", style.BEST, mode=mode, line={"shape": shape}),
@@ -173,14 +168,8 @@ def front(facts: Facts) -> go.Figure:
 
 
 def _of_two(rows: Sequence[Row], name: str, color: str, **look: Any) -> go.Scatter:
-    return go.Scatter(
-        x=[row.trial.values[0] for row in rows],
-        y=[row.trial.values[1] for row in rows],
-        name=name,
-        marker={"color": color, "size": 8},
-        **look,
-        **style.by_trial(rows),
-    )
+    x, y = ([row.trial.values[place] for row in rows] for place in (0, 1))
+    return style.points(rows, x, y, name=name, marker={"color": color, "size": 8}, **look)
 
 
 # The names are those by which page.html places the figures and plot() finds them. A figure without

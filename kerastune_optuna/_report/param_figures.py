@@ -72,13 +72,9 @@ def _dots(
     rows: Sequence[Row], name: str, axis: dict[str, Any], color: str, opacity: float, **marker: Any
 ) -> go.Scatter:
     values = [row.trial.params[name] for row in rows]
-    return go.Scatter(
-        x=list(map(_as_category, values)) if axis["type"] == "category" else values,
-        y=[row.value for row in rows],
-        mode="markers",
-        marker={"color": color, "opacity": opacity, "size": 6, **marker},
-        **style.by_trial(rows),
-    )
+    x = list(map(_as_category, values)) if axis["type"] == "category" else values
+    look = {"color": color, "opacity": opacity, "size": 6, **marker}
+    return style.points(rows, x, [row.value for row in rows], marker=look)
 
 
 @dataclass(frozen=True)
@@ -191,21 +187,12 @@ def contour(facts: Facts) -> go.Figure:
         colorbar={"title": {"text": _text.short(facts.metric, 15)}},
         hoverinfo="skip",
     )
+    x, y = ([row.trial.params[name] for row in rows] for name in names)
     return style.figure(
-        [drawn, _points(rows, first, second)],
+        [drawn, style.points(rows, x, y, marker={"color": "rgba(0, 0, 0, 0.6)", "size": 5})],
         _text.short(first),
         _text.short(second),
         showlegend=False,
         xaxis={"nticks": 6, **_axis(facts, first)},
         yaxis={"nticks": 6, **_axis(facts, second)},
-    )
-
-
-def _points(rows: Sequence[Row], first: str, second: str) -> go.Scatter:
-    return go.Scatter(
-        x=[row.trial.params[first] for row in rows],
-        y=[row.trial.params[second] for row in rows],
-        mode="markers",
-        marker={"color": "rgba(0, 0, 0, 0.6)", "size": 5},
-        **style.by_trial(rows),
     )

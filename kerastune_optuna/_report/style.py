@@ -71,6 +71,11 @@ def by_trial(rows: Iterable[Row], more: str = "") -> dict[str, Any]:
     }
 
 
+def points(rows: Sequence[Row], x: Sequence[Any], y: Sequence[Any], **look: Any) -> go.Scatter:
+    """Return a marker for each trial, or what else plotly calls a mode."""
+    return go.Scatter(x=x, y=y, **{"mode": "markers", **look}, **by_trial(rows))
+
+
 def rounded(value: float) -> float:
     """Return a number with the digits that a screen shows, which halves its size in the page."""
     return float(f"{value:.5g}")
