@@ -32,9 +32,8 @@ def is_any_waited_for(trials: Sequence[FrozenTrial]) -> bool:
 
 def others(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that other processes of this machine run."""
-    return list(
-        filter(_runs_beside, study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
-    )
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return list(filter(_runs_beside, running))
 
 
 def wait_for_others(

@@ -116,8 +116,7 @@ def epochs_known(study: optuna.Study) -> int | None:
 
 def first_of_these_epochs(study: optuna.Study) -> int:
     """Return the number of the first trial that may run as many epochs as those of this search."""
-    since: int = _optuna.attrs_of(study).get(record.EPOCHS_SINCE, 0)
-    return since
+    return int(_optuna.attrs_of(study).get(record.EPOCHS_SINCE, 0))
 
 
 def note_end(study: optuna.Study, why: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Sequence
-from typing import cast
 
 import numpy as np
 import optuna
@@ -132,4 +131,4 @@ def may_go_on(trial: FrozenTrial) -> bool:
 
 def value_of(trial: FrozenTrial) -> float:
     """Return the value of a COMPLETE trial of one objective."""
-    return cast(float, trial.value)  # Optuna completes no trial without one
+    return float(trial.values[0])  # Optuna completes no trial without one
