@@ -285,5 +285,4 @@ def _broken(study: optuna.Study) -> list[FrozenTrial]:
 def _failed(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that failed because of their configurations."""
     trials = ended.unusual(study, _optuna.known_trials(study))
-    failed = [trial for trial in trials if trial.state is TrialState.FAIL]
-    return [trial for trial in failed if not was_cut_off(trial)]
+    return [one for one in trials if one.state is TrialState.FAIL and not was_cut_off(one)]
