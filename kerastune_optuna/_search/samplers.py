@@ -7,8 +7,22 @@ from collections.abc import Callable, Iterable
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
-from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler
+from optuna.pruners import (
+    BasePruner,
+    HyperbandPruner,
+    MedianPruner,
+    NopPruner,
+    PercentilePruner,
+    SuccessiveHalvingPruner,
+)
+from optuna.samplers import (
+    BaseSampler,
+    CmaEsSampler,
+    GPSampler,
+    QMCSampler,
+    RandomSampler,
+    TPESampler,
+)
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
@@ -21,25 +35,23 @@ from kerastune_optuna._study import derive
 # These samplers leave conditional parameters to another sampler, and Optuna would warn of that with
 # each trial, though the user need do nothing.
 _SAMPLERS: dict[str, Callable[[int | None], BaseSampler]] = {
-    "cmaes": lambda seed: optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False),
-    "gp": lambda seed: optuna.samplers.GPSampler(seed=seed, warn_independent_sampling=False),
+    "cmaes": lambda seed: CmaEsSampler(seed=seed, warn_independent_sampling=False),
+    "gp": lambda seed: GPSampler(seed=seed, warn_independent_sampling=False),
     "grid": lambda seed: Grid(seed=seed),
-    "qmc": lambda seed: optuna.samplers.QMCSampler(
+    "qmc": lambda seed: QMCSampler(
         scramble=True, seed=seed, warn_asynchronous_seeding=False, warn_independent_sampling=False
     ),
-    "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
-    "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed),
+    "random": lambda seed: RandomSampler(seed=seed),
+    "tpe": lambda seed: TPESampler(seed=seed),
 }
 _AUTO = "auto"
 _PACKAGES = {"cmaes": "cmaes", "gp": "torch"}  # Optuna imports them when it first samples
 _PRUNERS: dict[str, Callable[[int], BasePruner]] = {
-    "halving": lambda epochs: optuna.pruners.SuccessiveHalvingPruner(
-        min_resource=max(1, epochs // 100)
-    ),
-    "hyperband": lambda epochs: optuna.pruners.HyperbandPruner(max_resource=epochs),
-    "median": lambda epochs: optuna.pruners.MedianPruner(),
-    "none": lambda epochs: optuna.pruners.NopPruner(),
-    "percentile": lambda epochs: optuna.pruners.PercentilePruner(75.0),
+    "halving": lambda epochs: SuccessiveHalvingPruner(min_resource=max(1, epochs // 100)),
+    "hyperband": lambda epochs: HyperbandPruner(max_resource=epochs),
+    "median": lambda epochs: MedianPruner(),
+    "none": lambda epochs: NopPruner(),
+    "percentile": lambda epochs: PercentilePruner(75.0),
     "wilcoxon": lambda epochs: WilcoxonPruner(),
 }
 
