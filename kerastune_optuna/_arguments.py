@@ -142,8 +142,7 @@ def check_tuner(tuner: Any) -> None:
     check_limits(tuner.n_trials, tuner.timeout)
     check_sampler(tuner.sampler)
     check_pruner(tuner.pruner)
-    ending = Ending(tuner.terminator, tuner.train_repeats, tuner.stop_at)
-    ending.check(are_several=objectives.are_several)
+    Ending.of(tuner).check(are_several=objectives.are_several)
     check_warm_start(tuner.warm_start, are_several=objectives.are_several)
     if tuner.seed is not None:
         instead = "Pass a whole number from 0, or None for seeds that are drawn."
@@ -254,5 +253,5 @@ def budget_of(given: Any, n_trials: int | None, timeout: float | None) -> Budget
         given.n_trials if n_trials is None else n_trials,
         None if seconds is None else Deadline(seconds),
         given.max_failed_trials,
-        ending=Ending(given.terminator, given.train_repeats, given.stop_at),
+        ending=Ending.of(given),
     )

@@ -77,6 +77,11 @@ class Ending:
     may_be_told: bool = False
     key: str = field(default_factory=lambda: f"kerastune_optuna:ended:{uuid4()}")
 
+    @classmethod
+    def of(cls, tuner: Any) -> Ending:
+        """Return what may end the searches of a tuner, by the arguments that it was given."""
+        return cls(tuner.terminator, tuner.train_repeats, tuner.stop_at)
+
     def check(self, *, are_several: bool) -> None:
         """Refuse what cannot tell whether to go on.
 

@@ -28,21 +28,9 @@ INSTEAD = (
 )
 _FILE = "study.db"
 _BUSY_SECONDS = 5  # of SQLite's own wait for a lock, which Ctrl-C cannot end; then ours begins
-# Without these limits a driver waits minutes for a dead network. All are seconds, but
-# tcp_user_timeout, which libpq reads as milliseconds.
-_LIBPQ = {"connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5}
-_LIBPQ |= {"keepalives_count": 2, "tcp_user_timeout": 20_000}
-_LIMITS = {
-    "psycopg": _LIBPQ,
-    "psycopg2": _LIBPQ,
-    "pymysql": {"connect_timeout": 5, "read_timeout": 30, "write_timeout": 30},
-}
 _ROOM = 2_000_000  # bytes that SQLite's file and its log grow by in a search of some hundred trials
 # What drivers and Optuna raise on opening a database that is not there or has no tables.
 _UNUSABLE = (SQLAlchemyError, StorageInternalError, ImportError, RuntimeError, ValueError, OSError)
-# Databases in which a trial stays locked from the reading to the writing of its state: in SQLite by
-# our BEGIN IMMEDIATE, in the others by Optuna's SELECT ... FOR UPDATE.
-_LOCKING = {"sqlite", "postgresql", "mysql", "mariadb"}
 _TRIES = 5  # where two processes make the tables at once, one fails, and finds them made
 PATIENCE = 300.0  # seconds for which a search waits for a database that went away
 
@@ -244,7 +232,7 @@ def is_private(storage: str | BaseStorage) -> bool:
 def gives_to_one(storage: BaseStorage) -> bool:
     """Whether a storage is known to let only one worker set a WAITING trial to RUNNING."""
     if (database := _database(storage)) is not None:
-        return database.engine.dialect.name in _LOCKING
+        return database.engine.dialect.name in _url.LOCKING
     return isinstance(behind(storage), InMemoryStorage | JournalStorage)
 
 
@@ -295,7 +283,7 @@ def _open(url: sqlalchemy.URL, make: bool) -> RDBStorage:
         # Optuna ends each transaction itself. SQLAlchemy's own rollback, when a connection returns
         # to the pool, would cost a round trip, and print a traceback where the connection is lost.
         "pool_reset_on_return": None,
-        "connect_args": _connect_arguments(url),
+        "connect_args": _url.limits_for(url),
     }
     if url.get_backend_name() == "sqlite":
         events = [(_on_connect if make else _on_visit, "connect")]
@@ -304,12 +292,6 @@ def _open(url: sqlalchemy.URL, make: bool) -> RDBStorage:
     storage = RDBStorage(text, engine_kwargs=options, skip_table_creation=not make)
     _guard(storage.engine)
     return storage
-
-
-def _connect_arguments(url: sqlalchemy.URL) -> dict[str, int]:
-    """Return the limits by which a driver gives up on a dead network, unless the URL sets them."""
-    limits = _LIMITS.get(url.get_driver_name(), {})
-    return {name: limit for name, limit in limits.items() if name not in url.query}
 
 
 def _on_visit(connection: Any, _record: Any) -> None:

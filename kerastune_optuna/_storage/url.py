@@ -1,4 +1,4 @@
-"""The URLs of databases: read, given a driver, and shown without their passwords."""
+"""What tells databases apart, by their URLs: drivers, limits, locks, and secrets to hide."""
 
 from __future__ import annotations
 
@@ -17,6 +17,18 @@ _VALUE = r"""(?:\{.*?\}|'.*?'|".*?"|[^&\s'"]+)"""
 _SHOWN = re.compile(rf"((?<=://)[^:/@\s]*:)\S*(?=@)|((?:{_NAMES})[\w-]*(?:=|%3D)){_VALUE}", re.I)
 _DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql"}
 _EXTRAS = {"psycopg": "postgresql", "pymysql": "mysql"}
+# Without these limits a driver waits minutes for a dead network. All are seconds, but
+# tcp_user_timeout, which libpq reads as milliseconds.
+_LIBPQ = {"connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5}
+_LIBPQ |= {"keepalives_count": 2, "tcp_user_timeout": 20_000}
+_LIMITS = {
+    "psycopg": _LIBPQ,
+    "psycopg2": _LIBPQ,
+    "pymysql": {"connect_timeout": 5, "read_timeout": 30, "write_timeout": 30},
+}
+# Databases in which a trial stays locked from the reading to the writing of its state: in SQLite by
+# our BEGIN IMMEDIATE, in the others by Optuna's SELECT ... FOR UPDATE.
+LOCKING = {"sqlite", "postgresql", "mysql", "mariadb"}
 
 
 def parse(text: str) -> sqlalchemy.URL:
@@ -43,6 +55,12 @@ def with_driver(url: sqlalchemy.URL) -> sqlalchemy.URL:
     """Return the URL with the driver that our extras install, where it names none."""
     driver = _DRIVERS.get(url.drivername)
     return url if driver is None else url.set(drivername=f"{url.drivername}+{driver}")
+
+
+def limits_for(url: sqlalchemy.URL) -> dict[str, int]:
+    """Return the limits by which a driver gives up on a dead network, unless the URL sets them."""
+    limits = _LIMITS.get(url.get_driver_name(), {})
+    return {name: limit for name, limit in limits.items() if name not in url.query}
 
 
 def masked(url: sqlalchemy.URL) -> str:
