@@ -11,6 +11,7 @@ from kerastune_optuna import (
     TunerError,
     WeightsError,
 )
+from kerastune_optuna._study import beside
 from tests.untrained import Untrained, run, tuner_in
 
 
@@ -149,7 +150,7 @@ def test_a_confirmation_has_the_default_too(search, make_tuner, data, defaulted)
     tuner = make_tuner(defaulted)
     with pytest.warns(UserWarning, match="changed"):
         tuner.confirm(1, 2, x, y, validation, epochs=1, verbose=0)
-    study = tuner._home.load(tuner.confirmation.study_name)
+    study = beside(tuner.study, tuner.confirmation.study_name)
     assert {trial.params["act"] for trial in study.trials} == {"relu"}
 
 
