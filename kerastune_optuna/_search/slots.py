@@ -79,7 +79,7 @@ class Budget:
     @property
     def runs_all(self) -> bool:
         """Whether it runs all its trials, unless one is good enough or the user stops it."""
-        return self.deadline is None and self.ending.terminator is None
+        return self.deadline is None and not self.ending.gives_up
 
     def claim(self, study: optuna.Study, watch: Watch) -> Trial | None:
         """Return a trial to run, or None when the budget is spent.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -111,7 +112,7 @@ class Ending:
 
     def stop(self, study: optuna.Study, *, asks: bool = False) -> str | None:
         """Return the line that says who ended the search; with `asks`, this worker may end it."""
-        if self.terminator is None and self.stop_at is None and not self.may_be_told:
+        if not (self._conditions or self.may_be_told):
             return None  # nothing could end it: the study need not be read
         told: str | None = _optuna.attrs_of(study).get(self.key)
         if told is None and asks and (told := self._found(study)) is not None:
@@ -121,7 +122,18 @@ class Ending:
 
     def _found(self, study: optuna.Study) -> str | None:
         """Return why no further trial need start; None where one may bring something."""
-        return _good_enough(self.stop_at, study) or _no_gain(self.terminator, study)
+        return next(filter(None, (holds(study) for holds in self._conditions)), None)
+
+    @property
+    def _conditions(self) -> list[Callable[[optuna.Study], str | None]]:
+        """What may end the search, each with what the tuner was given for it."""
+        each = ((_good_enough, self.stop_at), (_no_gain, self.terminator))
+        return [partial(holds, given) for holds, given in each if given is not None]
+
+    @property
+    def gives_up(self) -> bool:
+        """Whether it may end a search in which no trial is good enough."""
+        return self.terminator is not None
 
     def bring_about(self, study: optuna.Study, why: str) -> None:
         """Let no worker of the search begin another trial, and write down why."""
@@ -138,10 +150,8 @@ class Ending:
         return None if count is None else f"All {count} configurations were tried: nothing is left"
 
 
-def _good_enough(stop_at: float | None, study: optuna.Study) -> str | None:
-    """Return which trial came to the value; None where none did, or nobody asks."""
-    if stop_at is None:
-        return None
+def _good_enough(stop_at: float, study: optuna.Study) -> str | None:
+    """Return which trial came to the value; None where none did."""
     sign = sign_of(study.direction.name.lower())
     for best in ranking.front(study):
         (value,) = best.values
@@ -151,9 +161,7 @@ def _good_enough(stop_at: float | None, study: optuna.Study) -> str | None:
 
 
 def _no_gain(terminator: Any, study: optuna.Study) -> str | None:
-    """Return why no gain is expected; None where one is, or nobody asks."""
-    if terminator is None:
-        return None
+    """Return why no gain is expected; None where one is."""
     if isinstance(terminator, int | np.integer):
         trials = _trials_since_best(study)
         brought = _check.count(trials, "trial")
