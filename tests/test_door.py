@@ -1,4 +1,4 @@
-"""The package has one door, its rooms stand in order, and its modules stay small."""
+"""The package has one door, and its rooms stand in order."""
 
 from __future__ import annotations
 
@@ -159,11 +159,6 @@ def test_some_rooms_do_without_keras():
     assert said.stdout == "neither\n"
 
 
-def test_there_are_not_many_arrows():
-    """Rooms know few others: each arrow between two is one more thing to learn."""
-    assert len(arrows()) <= 90
-
-
 def lines_of_code(text):
     """Return the numbers of the lines that hold more than a comment or a docstring."""
     tree, quiet = ast.parse(text), {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE}
@@ -180,11 +175,9 @@ def lines_of_code(text):
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_module_stays_small(module):
-    """A module has fewer than 300 lines of code and says in its first one what it does."""
-    text = FILES[module].read_text()
-    assert len(lines_of_code(text)) < 300
-    assert ast.get_docstring(ast.parse(text))
+def test_a_module_says_what_it_does(module):
+    """A module's first line is a docstring."""
+    assert ast.get_docstring(ast.parse(FILES[module].read_text()))
 
 
 def test_the_package_ships_its_types():
@@ -201,4 +194,6 @@ if __name__ == "__main__":
         {end: {other for one, other in arrows() if one == end} for end in ends}
     ).static_order():
         floors[end] = 1 + max((floors[other] for one, other in arrows() if one == end), default=0)
+    code = sum(len(lines_of_code(path.read_text())) for path in FILES.values())
     print(f"{len(ends)} rooms on {max(floors.values())} floors with {len(arrows())} arrows")
+    print(f"{code} lines of code in {len(FILES)} modules")
