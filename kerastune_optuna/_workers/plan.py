@@ -78,14 +78,12 @@ class Run:
         self,
         study: optuna.Study,
         *,
-        sampler_seed: int | None = None,
         news: Iterable[str | None] = (),
     ) -> None:
         """Run trials of a study until the budget is spent.
 
         Args:
             study: The study, with its sampler and pruner.
-            sampler_seed: The seed of a sampler that was made for this run.
             news: Lines that are told before it begins.
         """
         budget, recipe = self.budget, self.recipe
@@ -106,7 +104,7 @@ class Run:
             {
                 "command": card.command(),
                 "builder": _source.combined(recipe.digests),
-                "sampler_seed": sampler_seed,
+                "sampler_seed": recipe.sampler_seed,
                 "n_workers": self.crew.n_workers,
             },
         )
@@ -245,9 +243,8 @@ def search(run: Run, given: Any) -> None:
     if given.overwrite:
         budget.prepare(study)
         settle(study)
-    replace(run, recipe=recipe).go(
-        study, sampler_seed=drawn, news=[grid, chosen, screened, start.line]
-    )
+    recipe = replace(recipe, sampler_seed=drawn)
+    replace(run, recipe=recipe).go(study, news=[grid, chosen, screened, start.line])
     if given.overwrite:
         settle(study)
     tidy(study, recipe)
