@@ -62,7 +62,8 @@ class Budget:
     Args:
         n_trials: Size of the study; None for no limit.
         deadline: After which no trial starts; None for no limit.
-        max_failed_trials: How many trials may fail in a row.
+        max_failed_trials: How many trials may fail in a row; None for ten, or two alike before any
+            succeeds.
         first_trial: Number of the first trial of this search: earlier failures do not count.
         ending: What may end it before all of this is spent.
         gives_way: Whether this process ends where a trial is to have the memory for itself, and a
@@ -71,7 +72,7 @@ class Budget:
 
     n_trials: int | None
     deadline: Deadline | None
-    max_failed_trials: int
+    max_failed_trials: int | None
     first_trial: int = 0
     ending: Ending = field(default_factory=Ending)
     gives_way: bool = False
@@ -80,6 +81,11 @@ class Budget:
     def runs_all(self) -> bool:
         """Whether it runs all its trials, unless one is good enough or the user stops it."""
         return self.deadline is None and not self.ending.gives_up
+
+    @property
+    def most_failures(self) -> int:
+        """How many trials may fail in a row, and workers die."""
+        return self.max_failed_trials or divergence.MOST
 
     def claim(self, study: optuna.Study, watch: Watch) -> Trial | None:
         """Return a trial to run, or None when the budget is spent.
@@ -243,15 +249,15 @@ class Budget:
         """Raise where the last trials of this search failed one after the other.
 
         Raises:
-            TooManyFailuresError: There were `max_failed_trials` of them, or two of one cause before
-                any trial succeeded, or could still succeed.
+            TooManyFailuresError: There were `max_failed_trials` of them; or, where that is None,
+                two of one cause before any trial succeeded, or could still succeed.
         """
-        trials = study.get_trials(deepcopy=False)
-        if not any(map(_succeeded, trials)):
+        trials, most = study.get_trials(deepcopy=False), self.most_failures
+        if self.max_failed_trials is None and not any(map(_succeeded, trials)):
             _check_alike(trials[self.first_trial :], trials)
         trials = trials[self.first_trial :]
-        last = [one for one in trials if ended.by_itself(one)][-self.max_failed_trials :]
-        if len(last) < self.max_failed_trials:
+        last = [one for one in trials if ended.by_itself(one)][-most:]
+        if len(last) < most:
             return
         if all(trial.state is TrialState.FAIL for trial in last):
             reason = last[-1].user_attrs.get(record.STOP_REASON, "unknown")
@@ -265,8 +271,8 @@ class Budget:
         """Raise where enough trials of this search ended, and all of them failed or diverged.
 
         Raises:
-            TooManyFailuresError: There were `max_failed_trials` of them, or two where the data has
-                values that are not finite.
+            TooManyFailuresError: There were `max_failed_trials` of them; or, where that is None,
+                two whose data has values that are not finite.
         """
         trials = study.get_trials(deepcopy=False)
         divergence.check(_tried(trials[self.first_trial :]), self.max_failed_trials, trials)
@@ -322,12 +328,14 @@ def _tried(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def check_study(study: optuna.Study) -> None:
-    """Raise where trials of the study ended, and all of them failed or diverged.
+    """Raise where trials of the study ended, and none was trained, or all failed or diverged.
 
     Raises:
         TooManyFailuresError: Says how the last one ended.
     """
-    if tried := _tried(study.get_trials(deepcopy=False)):
+    trials = study.get_trials(deepcopy=False)
+    divergence.check_trained(list(filter(ended.by_itself, trials)))
+    if tried := _tried(trials):
         divergence.check(tried, 1)
 
 
@@ -350,7 +358,8 @@ def _check_alike(trials: Sequence[FrozenTrial], others: Sequence[FrozenTrial]) -
                 f"{len(more) + 1} trials failed with the same error before any succeeded: "
                 f"{first.user_attrs[record.STOP_REASON].rstrip('.')}. Mend build_model, the data "
                 "or the arguments; the same call then goes on. Where other configurations work, "
-                "enqueue() lets one of them go first in a search."
+                "enqueue() lets one of them go first in a search, or max_failed_trials= says how "
+                "many may fail."
             )
 
 
