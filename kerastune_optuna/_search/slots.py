@@ -104,10 +104,18 @@ class Budget:
         """Yield the slots at each look, until no further trial may start."""
         while not self.is_over():
             slots = _slots(study)
-            if self.ending.is_here(study):  # asked of the trials that _slots() has just read
+            # These are asked of the trials that _slots() has just read.
+            if self._is_nothing_left(study, slots) or self.ending.stop(study, asks=True):
                 return
             if not self.stands_back(study, watch, ended.not_ended(study, slots)):
                 yield slots
+
+    def _is_nothing_left(self, study: optuna.Study, slots: Sequence[FrozenTrial]) -> bool:
+        """Whether all configurations were tried, and the user has enqueued none of them again."""
+        if self.ending.may_go_on(study, 0):
+            return False
+        free = _free(study, slots[: self.size(study)])
+        return not any(_points.order(one) == _points.ENQUEUED for one in free)
 
     def stands_back(self, study: optuna.Study, watch: Watch, slots: Sequence[FrozenTrial]) -> bool:
         """Whether to begin no trial now, since another of this machine has the memory for itself.
@@ -144,7 +152,8 @@ class Budget:
             free = _free(study, slots[:size])
             if (trial := take_one(study, free)) is not None:
                 is_last = len(free) == 1 and len(slots) < size
-                if is_last and self._is_more_left(study, slots, 1):
+                # The first trial may find that its configuration is the only one.
+                if is_last and any(map(_has_asked, slots)) and self._is_more_left(study, slots, 1):
                     lay_out(study)
                 return trial
             if len(slots) >= size and not free and not self.reap(study, watch):
@@ -375,6 +384,11 @@ def _why(dead: FrozenTrial) -> str:
 def _is_unasked(trial: FrozenTrial) -> bool:
     """Whether a worker has begun a trial whose builder may still ask for parameters."""
     return trial.state is TrialState.RUNNING and N_PARAMS not in trial.user_attrs
+
+
+def _has_asked(trial: FrozenTrial) -> bool:
+    """Whether a trial's builder has asked for parameters, or for none."""
+    return bool(trial.params) or trial.state.is_finished()
 
 
 def is_free(trial: FrozenTrial) -> bool:
