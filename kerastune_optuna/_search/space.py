@@ -30,7 +30,7 @@ class Note:
         distribution: What it may be.
         default: Its default.
         conditions: With which values of others it is asked for, like "model=cnn".
-        few: Some of its values, the default among them, where it has no end of values.
+        few: Those of its values that a grid tries, where it tries some alone.
     """
 
     name: str

@@ -157,6 +157,22 @@ def test_the_grid_of_a_span_is_keras_tuners(question):
     assert set(values) == {*theirs.space[0].values, theirs.space[0].default}
 
 
+@pytest.mark.parametrize("sampling", ["log", "reverse_log"])
+@pytest.mark.parametrize(("most", "default"), [(64, None), (64, 7), (4, None), (2000, 1500)])
+def test_the_grid_of_whole_numbers_on_a_log_scale_is_keras_tuners(sampling, most, default):
+    """Without a step they are ten values at most, and the default."""
+
+    def question(hp):
+        return hp.Int("x", 2, most, sampling=sampling, default=default)
+
+    theirs = keras_tuner.HyperParameters()
+    question(theirs)
+    grid = configurations(from_keras_tuner(question), 0, Memory())
+    values = sorted(params["x"] for params, _ in grid)
+    assert values == sorted({*theirs.space[0].values, theirs.space[0].default})
+    assert {type(value) for value in values} == {int}
+
+
 def test_a_grid_says_of_which_parameters_it_leaves_values_out(make_tuner):
     """One line, and each point is laid out once: a name of two ranges has the values of each."""
 

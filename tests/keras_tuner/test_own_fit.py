@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerastune_optuna import ArgumentTypeError, from_keras_tuner
+from kerastune_optuna import ArgumentError, ArgumentTypeError, from_keras_tuner
 from tests.keras_tuner_builders import compiled
 
 X = np.random.default_rng(0).normal(size=(16, 4)).astype("float32")
@@ -168,6 +168,58 @@ def test_a_grid_is_that_of_keras_tuner(tmp_path, data):
     }
     ours = [dict(one) for one in ALL]
     assert seen == {(one["units"], one["batch_size"], one.get("more", False)) for one in ours}
+
+
+class Rated(Tuned):
+    """Tune the learning rate while it trains."""
+
+    def fit(self, hp, model, *args, **kwargs):
+        """Ask for a number without a step, and for a whole one on a log scale."""
+        hp.Float("rate", 1e-3, 1e-1, sampling="log")
+        if hp.Boolean("long"):
+            hp.Int("size", 2, 4, sampling="log")
+        return model.fit(*args, **kwargs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [[None], [5, None]], ids=["at once", "in steps"])
+def test_a_grid_has_as_many_values_of_what_a_fit_asks_for_as_in_keras_tuner(
+    search, make_tuner, steps
+):
+    """Of a number without a step it tries the default and ten others, each once."""
+    for n_trials in steps:
+        build = from_keras_tuner(Rated())
+        fit = {"epochs": 1, "callbacks": [], "batch_size": 48}
+        tuner = search(tuner=make_tuner(build, sampler="grid", n_trials=n_trials), fit=fit)
+    theirs = keras_tuner.HyperParameters()
+    theirs.Float("rate", 1e-3, 1e-1, sampling="log")
+    theirs.Int("size", 2, 4, sampling="log")
+    rate, size = ({*one.values, one.default} for one in theirs.space)
+    trials = [trial.params for trial in tuner.study.trials]
+    assert {trial.state.name for trial in tuner.study.trials} == {"COMPLETE"}
+    assert len(trials) == 2 * len(rate) * (1 + len(size)) == len(configurations(tuner))
+    assert len({tuple(sorted(params.items())) for params in trials}) == len(trials)
+    assert {params["rate"] for params in trials} == rate
+    assert {params["size"] for params in trials if params["long"]} == size
+
+
+class Endless:
+    """Ask for a number without a step, as only Optuna's own samplers can draw it."""
+
+    def __call__(self, trial):
+        """Build."""
+        return compiled(keras.layers.Dense(2))
+
+    def fit(self, trial, model, **keywords):
+        """Ask."""
+        trial.suggest_float("rate", 0.1, 0.5)
+        return model.fit(**keywords)
+
+
+def test_a_fit_that_asks_without_an_end_is_refused_by_a_grid(search):
+    """As a builder is: one value by chance would be no grid."""
+    with pytest.raises(ArgumentError, match=r"'rate' \(0.1 to 0.5\) has none"):
+        search(Endless(), sampler="grid")
 
 
 @pytest.mark.slow
