@@ -22,7 +22,6 @@ from kerastune_optuna._rerun.executions import (
     asked_for,
     best_of_each,
     executions,
-    key_of,
     lay_out_missing,
     train_laid_out,
 )
@@ -118,13 +117,13 @@ def confirm(run: Run, given: FitArguments, chosen: Sequence[FrozenTrial], count:
     wanted = asked_for(chosen, count)
     lay_out_missing(study, wanted)
     there = executions(study)
-    left = [one for one in there if key_of(one) in wanted and not one.state.is_finished()]
-    size = len(left) + sum(one.state.is_finished() for one in there)
+    left = [key for key, one in there.items() if key in wanted and not one.state.is_finished()]
+    size = len(left) + sum(one.state.is_finished() for one in there.values())
     # All executions keep their weights until the winner is known.
     keep_best = size if keep_best else 0
-    recipe = replace(run.recipe, keep_best=keep_best, executions=1, keeps_ends=False)
+    recipe = replace(run.recipe, keep_best=keep_best, executions=1)
     if left:
-        train_laid_out(run, study, recipe, size, key_of, wanted)
+        train_laid_out(run, study, recipe, size, wanted)
     elif run.verbose:
         print(f"Study {study.study_name!r} has all of its {size} executions", flush=True)
     tidy(study, recipe, partial(_winners, study, recipe))

@@ -35,9 +35,8 @@ def by_itself(trial: FrozenTrial) -> bool:
 
 
 def is_usual(trial: FrozenTrial) -> bool:
-    """Whether a trial ran or runs as most do, and is no point of a grid and no extension."""
-    is_marked = record.POINT in trial.system_attrs or record.EXTENDS in trial.user_attrs
-    return trial.state in _USUAL and not is_marked
+    """Whether a trial ran or runs as most do, and is no point of a grid."""
+    return trial.state in _USUAL and record.POINT not in trial.system_attrs
 
 
 def unusual(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:

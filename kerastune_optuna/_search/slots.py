@@ -306,8 +306,6 @@ def room(study: optuna.Study, n_trials: int | None) -> int | None:
 
 def _counts(study: optuna.Study, trial: FrozenTrial) -> bool:
     """Whether a trial counts: a failed one only where its point of a grid would fail again."""
-    if record.EXTENDS in trial.user_attrs:
-        return False
     if trial.state is TrialState.FAIL:
         return is_grid(study.sampler) and not was_cut_off(trial)
     # A grid has no use for the slot that a search with another sampler left behind.

@@ -181,6 +181,5 @@ def check_name(name: object) -> None:
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the trials that count towards n_trials: COMPLETE and PRUNED, but for extensions."""
-    done = study.get_trials(deepcopy=False, states=DONE)
-    return [trial for trial in done if record.EXTENDS not in trial.user_attrs]
+    """Return the trials that count towards n_trials: COMPLETE and PRUNED."""
+    return study.get_trials(deepcopy=False, states=DONE)

@@ -21,8 +21,8 @@ _DEADLY = "its worker died {} times"  # the stop_reason of a trial that is not r
 _MOST_DEATHS = 3  # a trial that fills the memory would kill worker after worker
 
 # The system attrs and the user attrs that a retry has from its trial.
-_SAME = (*_optuna.GRID_POINT, record.BACKUP, record.BEGIN, record.ALONE)
-_SAME_OF_USER = (record.SEED, record.CONFIRMS, record.EXTENDS)
+_SAME = (*_optuna.GRID_POINT, record.BACKUP, record.ALONE)
+_SAME_OF_USER = (record.SEED, record.CONFIRMS)
 
 
 def was_cut_off(trial: FrozenTrial) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,11 @@ from optuna.trial import FrozenTrial
 from kerastune_optuna import _optuna
 from kerastune_optuna._backend import begin_at, generators, optimizer_of, set_generators
 from kerastune_optuna._data import FitArguments, to_plain
-from kerastune_optuna._scratch import scratch
 from kerastune_optuna._signals import requested
 from kerastune_optuna._storage import StoreSource, artifacts
-from kerastune_optuna._study import BACKUP, BEGIN, END
-from kerastune_optuna._trial import architecture
+from kerastune_optuna._study import BACKUP
 from kerastune_optuna._trial import state as _state
-from kerastune_optuna._trial.archive import Archive, chain, state_in, unpack
+from kerastune_optuna._trial.archive import Archive, chain, state_in
 from kerastune_optuna._trial.callbacks import BestWeights, PruningCallback
 from kerastune_optuna._trial.custom_fit import OwnPruning
 from kerastune_optuna._trial.history import EpochLogs
@@ -56,7 +54,6 @@ class Backup(keras.callbacks.BackupAndRestore):
         watch: The trial's Stopwatch, before this one in the list.
         every: Seconds between two backups at least.
         fit: The data that the model is trained on.
-        keeps_end: Whether to keep the state that the training ends with, asked at its last epoch.
     """
 
     # Without this, Keras waits for each batch, to read its logs from the device.
@@ -70,7 +67,6 @@ class Backup(keras.callbacks.BackupAndRestore):
     watch: Stopwatch
     every: float
     fit: FitArguments
-    keeps_end: Callable[[keras.Model], bool]
 
     def __post_init__(self) -> None:
         super().__init__(str(self.archive.folder), delete_checkpoint=False)
@@ -133,11 +129,8 @@ class Backup(keras.callbacks.BackupAndRestore):
             now = time.monotonic()
             is_due = pruning.cut_off or now - self._saved >= self.every
             lasted, self._ended = now - self._ended, now
-            # The training ends with this epoch by itself, and its state is to be kept.
-            is_end = not pruning.cut_off and pruning.is_last(epoch) and self.keeps_end(self.model)
-            if is_due or is_end or (lasted > SOON and self._is_cheap(now)):
+            if is_due or (lasted > SOON and self._is_cheap(now)):
                 self._write(epoch, logs)
-                self.archive.holds_end = is_end
             if not is_due:
                 return
         self.archive.save()  # where this epoch was left early, the backup that was prepared last
@@ -164,7 +157,6 @@ class Backup(keras.callbacks.BackupAndRestore):
             self._save_best(epoch)
         return {
             "checksum": checksum(self.model),
-            "architecture": architecture.tell(self.model),
             "generators": [one.tolist() for one in _state.state_of_generators(self.model)],
             "generators_of_best": [one.tolist() for one in self.best.generators],
             "chance": generators(),
@@ -208,34 +200,13 @@ class BackupOfFits(Backup):
             self._write(self._last, logs)
 
 
-def whats_wrong(store: StoreSource, trial: FrozenTrial, model: keras.Model) -> str | None:
-    """Return why a training of this model cannot go on where a trial ended; None where it can."""
-    with scratch() as folder:
-        if not unpack(store, trial.system_attrs[END], folder):
-            return "is lost or damaged"
-        state = state_in(folder) or {}
-        changed = architecture.difference(state["architecture"], architecture.tell(model))
-        if changed is None and not lacks_variables(model):
-            changed = _misfit(folder / "latest.weights.h5", state, model)
-        return None if changed is None else f"does not fit what build_model returns now: {changed}"
-
-
-def _misfit(path: Path, state: Mapping[str, Any], model: keras.Model) -> str | None:
-    try:
-        keras.saving.load_weights(model, path, objects_to_skip=[optimizer_of(model)])
-    except Exception as error:  # Keras raises many kinds for weights that do not fit
-        return str(error)
-    return None if state["checksum"] == checksum(model) else "not all of its weights were loaded"
-
-
 def _arrays(state: Mapping[str, Any], name: str) -> _state.State:
     return [np.asarray(one, "uint32") for one in state.get(name, [])]
 
 
 def forget(trial: optuna.Trial) -> None:
     """Let a trial start anew, whatever was backed up of it."""
-    for attr in (BACKUP, BEGIN):
-        _optuna.set_attr(trial, attr, None)
+    _optuna.set_attr(trial, BACKUP, None)
 
 
 def discard(store: StoreSource, trial: FrozenTrial) -> None:
@@ -250,22 +221,6 @@ def discard_orphans(store: StoreSource, study: optuna.Study) -> None:
     artifacts.remove(store, *(_ids(trials) - needed))
 
 
-def discard_ends(store: StoreSource, trials: Sequence[FrozenTrial], kept: set[int]) -> None:
-    """Delete the states that trainings ended with, but for those that are needed.
-
-    Args:
-        store: Where they are.
-        trials: All trials of a study.
-        kept: The numbers of the trials that keep theirs. What an extension begins with that has
-            not ended stays too.
-    """
-    own = _ids((one for one in trials if one.number in kept), END)
-    begun = _ids((one for one in trials if not one.state.is_finished()), BEGIN)
-    # A RUNNING trial may just be saving its own.
-    left = _ids((one for one in trials if one.state.is_finished()), END)
-    artifacts.remove(store, *(left - own - begun))
-
-
-def _ids(trials: Iterable[FrozenTrial], attr: str = BACKUP) -> set[str]:
+def _ids(trials: Iterable[FrozenTrial]) -> set[str]:
     """Return the names under which the store may have backups of trials."""
-    return {one["id"] for trial in trials for one in chain(trial.system_attrs.get(attr))}
+    return {one["id"] for trial in trials for one in chain(trial.system_attrs.get(BACKUP))}

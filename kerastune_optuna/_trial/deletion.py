@@ -65,7 +65,6 @@ def _delete(study: optuna.Study, store: StoreSource) -> None:
         weights.discard(store, storage, trial)
         history.discard(store, storage, trial)
         backup.discard(store, trial)
-        backup.discard_ends(store, [trial], set())
     frozen.tidy(study, store, {trial.number for trial in study.get_trials(deepcopy=False)})
     _remove(study)
 

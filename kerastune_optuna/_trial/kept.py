@@ -16,16 +16,13 @@ from optuna.trial import FrozenTrial, TrialState
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import WeightsError
-from kerastune_optuna._storage import StoreSource, artifacts
+from kerastune_optuna._storage import StoreSource
 from kerastune_optuna._study import ranking, record
 from kerastune_optuna._trial import backup, frozen, history, weights
-from kerastune_optuna._trial.custom_fit import trains_itself
 from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
 from kerastune_optuna._trial.variables import make_again, remember, unbuildable
 from kerastune_optuna._trial.weights import UnfitWeightsError
 
-LARGEST_STATE = 1 << 30  # bytes: a larger model keeps no state to be trained on from
-_OF_A_STATE = 4  # times the weights: the last ones, two slots of an optimizer, the best ones
 _UNASKED = 1  # how many trials keep their weights where no search asked for a number
 
 
@@ -113,68 +110,6 @@ def _complete_before(study: optuna.Study) -> Iterator[FrozenTrial]:
     return filter(ranking.may_be_best, _optuna.known_trials(study))
 
 
-def may_keep_end(
-    study: optuna.Study,
-    trial: optuna.Trial,
-    value: float | None,
-    recipe: Recipe,
-    model: keras.Model,
-) -> bool:
-    """Whether a trial is to keep the state that its training ends with, as the study stands.
-
-    Args:
-        study: The study.
-        trial: The trial, at the end of its training.
-        value: The best value that it reached; None for none.
-        recipe: The recipe of the search.
-        model: The trial's model.
-    """
-    if value is None or not (count := _keeps_ends(study, recipe)):
-        return False
-    if _OF_A_STATE * artifacts.size_of(model) > LARGEST_STATE:
-        return False
-    source, watched = trial.user_attrs.get(record.EXTENDS), recipe.objectives.watched
-    trials = _optuna.known_trials(study)
-    others = trials if source is None else [one for one in trials if one.number != source]
-    cost = watched.cost(value)
-
-    def leads(other: FrozenTrial) -> bool:
-        # An extension is no worse than the trial that it extends, which is counted in its place.
-        is_first = ranking.may_go_on(other) and record.EXTENDS not in other.user_attrs
-        return is_first and watched.cost(other.user_attrs[record.BEST_VALUE]) <= cost
-
-    # Mostly the first few trials are enough: then thousands of others are not looked at.
-    if len(list(islice(filter(leads, others), count))) == count:
-        return False
-    best = ranking.farthest(others, watched, count)
-    return len(best) < count or cost < watched.cost(best[-1].user_attrs[record.BEST_VALUE])
-
-
-def _keeps_ends(study: optuna.Study, recipe: Recipe) -> int:
-    """Return how many trials keep the state that their training ended with."""
-    if not recipe.keeps_ends or recipe.objectives.are_several:
-        return 0
-    has_one = recipe.n_trainings == 1 and not trains_itself(recipe.build_model)
-    return keeps(study, recipe.keep_best) if has_one else 0
-
-
-def tidy_ends(study: optuna.Study, recipe: Recipe) -> set[int]:
-    """Delete the states that trainings ended with of all trials but those that keep theirs.
-
-    Args:
-        study: The study.
-        recipe: The recipe of the search.
-
-    Returns:
-        The numbers of the trials that keep theirs.
-    """
-    trials = study.get_trials(deepcopy=False)
-    best = ranking.farthest(trials, recipe.objectives.watched, _keeps_ends(study, recipe))
-    numbers = {trial.number for trial in best}
-    backup.discard_ends(recipe.store, trials, numbers)
-    return numbers
-
-
 def tidy(
     study: optuna.Study, recipe: Recipe, kept_by: Callable[[], set[int]] | None = None
 ) -> None:
@@ -191,8 +126,7 @@ def tidy(
         if trial.state is TrialState.FAIL:  # of a process that died before it told the result
             history.discard(store, _optuna.storage_of(study), trial)
     backup.discard_orphans(store, study)
-    kept = kept_by() | tidy_ends(study, recipe)
-    frozen.tidy(study, store, {trial.number for trial in finished} - kept)
+    frozen.tidy(study, store, {trial.number for trial in finished} - kept_by())
 
 
 def discard_outranked(

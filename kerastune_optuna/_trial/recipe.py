@@ -49,7 +49,6 @@ class Recipe:
     card: str | None = None  # the key of the card that tells of this search
     constraints: Constraints = field(default_factory=Constraints)
     known: Sequence[FrozenTrial] = ()  # trials of other studies that the sampler sees
-    keeps_ends: bool = True  # whether the best trials keep what an extension goes on from
 
     @property
     def n_trainings(self) -> int:

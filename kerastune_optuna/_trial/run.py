@@ -38,7 +38,6 @@ from kerastune_optuna._trial.kept import (
     enters_best,
     keepers,
     save,
-    tidy_ends,
 )
 from kerastune_optuna._trial.recipe import Lesson, Recipe, build
 from kerastune_optuna._trial.rehearsal import make_ready_to_keep
@@ -105,8 +104,6 @@ def _remove_leftovers(study: optuna.Study, finished: FrozenTrial, recipe: Recipe
     backup.discard(recipe.store, finished)
     if weights.has(_optuna.storage_of(study), finished):
         discard_outranked(study, recipe.store, partial(keepers, study, recipe))
-    if record.END in finished.system_attrs:
-        tidy_ends(study, recipe)
 
 
 def _train(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> _Outcome:
@@ -229,7 +226,6 @@ def _conclude(task: Task, training: Training, model: keras.Model, *, is_whole: b
     error = None
     if recipe.keep_best:
         error = history.save(recipe.store, trial, series.so_far.rows, task.archive.folder)
-    task.archive.save_end(model)
     if not training.came_to_its_end:
         return _Outcome(training.state, error=error)
     error = task.archive.error or error

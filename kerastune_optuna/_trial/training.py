@@ -23,7 +23,6 @@ from kerastune_optuna._trial.custom_fit import BestOfFits, OwnPruning
 from kerastune_optuna._trial.fits import Fits, gate
 from kerastune_optuna._trial.history import EpochLogs
 from kerastune_optuna._trial.hparams import for_boards
-from kerastune_optuna._trial.kept import may_keep_end
 from kerastune_optuna._trial.recipe import Lesson, Recipe
 from kerastune_optuna._trial.rehearsal import make_ready_to_keep, names_of_metrics
 from kerastune_optuna._trial.steps import has_own
@@ -62,7 +61,7 @@ class Training:
         ends = [StopOnRequest(self.pruning.break_off), self.watch, *lesson.callbacks]
         held, backups = (self.pruning, self.best, self.logs), []
         if (every := recipe.backup_every) is not None:
-            others = self.watch, every, lesson.fit, self._keeps_end
+            others = self.watch, every, lesson.fit
             backups = [backup_kind(task.archive, task.series, *held, *others)]
         ours = [*held, *for_boards(lesson.callbacks, task.trial, self.pruning)]
         self.callbacks = [*ends, *ours, *backups]
@@ -85,12 +84,6 @@ class Training:
         keywords = batched(model, keywords)
         is_repeated = task.series.length > 1 or record.CONFIRMS in task.trial.user_attrs
         stand_ins.fit(task.traced, self.lesson, model, keywords, is_repeated=is_repeated)
-
-    def _keeps_end(self, model: keras.Model) -> bool:
-        """Whether the trial is to keep the state that this training ends with."""
-        best = self.pruning.best_value if self.pruning.diverged is None else None
-        trial, recipe = self._task.trial, self._task.recipe
-        return may_keep_end(trial.study, trial, best, recipe, model)
 
     @property
     def came_to_its_end(self) -> bool:

@@ -682,7 +682,7 @@ def test_the_first_epoch_is_backed_up_only_where_that_is_cheap(search, tmp_path,
     monkeypatch.setattr(
         Archive, "prepare", lambda self, write: (prepared.append(1), prepare(self, write))
     )
-    search(n_trials=1, keep_best=0, fit={"epochs": 2})  # nor is anything kept for extend()
+    search(n_trials=1, fit={"epochs": 2})
     assert not prepared
 
 
@@ -932,7 +932,6 @@ def test_a_full_disk_costs_no_result(search, make_tuner, data, tmp_path):
     """The disk fills while weights are written: the study keeps every result, older files stay."""
     with small_disk(tmp_path / "disk", "9m") as disk:
         options = {"directory": disk / "tuning", "keep_best": 30, "n_trials": 8}
-        options["backup_every"] = None  # else what extend() needs fills the disk first
         with pytest.raises(WeightsError, match=r"MB free and 1\.9 MB are needed") as got:
             search(large_builder, **options)
         assert str(disk) in str(got.value)
