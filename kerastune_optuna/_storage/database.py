@@ -36,8 +36,20 @@ PATIENCE = 300.0  # seconds for which a search waits for a database that went aw
 
 
 def in_directory(directory: Path) -> str:
-    """Return the absolute URL of a directory's SQLite database: the current folder may change."""
-    return f"sqlite:///{directory.absolute() / _FILE}"
+    """Return the absolute URL of a directory's SQLite database: the current folder may change.
+
+    Raises:
+        ArgumentError: SQLAlchemy 2.0 cannot write it, which has no escapes for these characters.
+    """
+    url = sqlalchemy.URL.create("sqlite", database=str(directory.absolute() / _FILE))
+    text = url.render_as_string()
+    if set("?{}") & set(text):
+        raise ArgumentError(
+            f"directory={str(directory)!r} has a '?', '{{' or '}}' in its path, which SQLAlchemy "
+            f'{sqlalchemy.__version__} cannot open. Run: pip install "sqlalchemy>=2.1", or pass '
+            "another folder."
+        )
+    return text
 
 
 def connect(
@@ -60,7 +72,7 @@ def connect(
         url = _url.with_driver(_url.parse(storage))
         opened = _connect_url(url, time.monotonic() + patience if later else 0.0, make)
     else:
-        opened = storage
+        opened = optuna.storages.get_storage(storage)  # which caches what was read of a database
         if (database := _database(opened)) is not None and not _is_in_memory(database.engine.url):
             _make_safe(database, make)
         journal.make_safe(opened)

@@ -43,7 +43,8 @@ class Home:
         sampler: BaseSampler | None = None,
         pruner: Callable[[int], BasePruner] | None = None,
     ) -> None:
-        self.name, self.directory, self.objectives = name, Path(directory), objectives
+        self.name, self.objectives = name, objectives
+        self.directory = Path(directory).absolute()  # wherever the current folder will be later
         self.has_begun = False  # whether this process has written to the study
         self._storage, self._artifact_store = storage, artifact_store
         self._sampler, self._pruner = sampler, pruner
@@ -102,8 +103,8 @@ class Home:
 
     @property
     def folder(self) -> Path:
-        """The folder of the study's files, wherever the current folder will be later."""
-        return self.directory.absolute() / self.name
+        """The folder of the study's files."""
+        return self.directory / self.name
 
     @property
     def store(self) -> StoreSource:
