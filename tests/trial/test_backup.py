@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import tarfile
+from uuid import UUID
+
 import keras
 import numpy as np
 import pytest
 
-from kerastune_optuna._storage.artifacts import WholeFileStore
+from kerastune_optuna._storage.artifacts import WholeFileStore, digest
 from kerastune_optuna._study.record import BACKUP
 from kerastune_optuna._trial import backup
-from kerastune_optuna._trial.archive import Archive
+from kerastune_optuna._trial.archive import Archive, unpack
 from tests.conftest import build_model, kept
 from tests.trial.test_unbuilt import gan, of_tensorflow
 from tests.untrained import run, tuner_in
@@ -118,6 +121,24 @@ def test_the_first_epoch_is_prepared_for_an_interrupt_where_that_costs_nothing(
     monkeypatch.setattr(Archive, "prepare", noted)
     run(tuner_in(tmp_path, objective="val_mae", n_trials=1), epochs=2)
     assert prepared
+
+
+def test_a_backup_of_someone_else_stays_in_its_folder(tmp_path):
+    """Files of any name are unpacked into the folder alone, and a link to elsewhere is left out."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "state.json").write_text("{}")
+    link = tarfile.TarInfo("latest.weights.h5")
+    link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path / "state.json")
+    name = f"{UUID(int=0)}.backup"
+    with tarfile.open(tmp_path / name, "w") as packed:
+        packed.add(tmp_path / "state.json", "../outside")
+        packed.add(tmp_path / "state.json", "./state.json")
+        packed.addfile(link)
+    before = sorted(tmp_path.iterdir())
+    record = {"id": name, "sha256": digest(tmp_path / name)}
+    assert unpack(WholeFileStore(tmp_path), record, tmp_path / "folder")
+    assert sorted(tmp_path.iterdir()) == before
+    assert sorted(path.name for path in (tmp_path / "folder").iterdir()) == ["outside", "state.json"]
 
 
 @pytest.mark.slow
