@@ -103,7 +103,7 @@ class LearningSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        shown = self._shown(study)
+        shown = self._shown(study, {param_name: param_distribution})
         for sampler in self._samplers(trial):
             drawn = sampler.sample_independent(shown, trial, param_name, param_distribution)
             places = _space.places(trial.distributions, trial.params)
@@ -190,12 +190,13 @@ class _StudyOfAll(_optuna.ShownStudy):
             return
         learned = list(self._learned())
         yield from learned
+        if not self._space:  # what is wanted is the parameters that all trials have
+            return
         bad = _broken(self._study) if self._by.constrained else []
-        # The GP, which sees no PRUNED trials, gets failed ones as COMPLETE: those that have the
-        # parameters that it is about to draw, since it cannot read others.
-        if self._space and isinstance(self._by.sampler, GPSampler):
-            asked = self._space.items()
-            bad += [one for one in _failed(self._study) if asked <= one.distributions.items()]
+        if isinstance(self._by.sampler, GPSampler):  # which sees no PRUNED trials
+            bad += _failed(self._study)
+        # A Gaussian process cannot read a trial that lacks what it is about to draw.
+        bad = [one for one in bad if self._space.items() <= one.distributions.items()]
         worst = self._worst(learned) if bad else None
         if worst is not None:
             yield from (_as_complete(trial, worst) for trial in bad)

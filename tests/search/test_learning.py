@@ -14,6 +14,9 @@ from kerastune_optuna._search.learning import LearningSampler
 from kerastune_optuna._study import record
 from kerastune_optuna._study.monitor import Objective
 
+needs_torch = pytest.mark.skipif(
+    importlib.util.find_spec("torch") is None, reason="torch is not installed"
+)
 ERROR = Objective("val_mae", "minimize")
 ACCURACY = Objective("val_accuracy", "maximize")
 
@@ -42,9 +45,7 @@ def allowed(sampler, trials, limit=3_333):
         pytest.param(
             lambda: GPSampler(seed=2, warn_independent_sampling=False),
             18,
-            marks=pytest.mark.skipif(
-                importlib.util.find_spec("torch") is None, reason="torch is not installed"
-            ),
+            marks=needs_torch,
         ),
     ],
     ids=["cmaes", "gp"],
@@ -123,3 +124,24 @@ def test_a_failed_trial_without_all_parameters_is_not_shown():
     study = study_of(STATES[:2])
     study.tell(study.ask(), state=TrialState.FAIL)
     assert shown_in(study) == {0: 0.9, 1: 0.6}
+
+
+@needs_torch
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_gp_reads_no_broken_trial_of_another_branch():
+    """The first trial broke a constraint, in a branch that lacks a parameter of all others."""
+    gp = GPSampler(seed=0, n_startup_trials=3, warn_independent_sampling=False)
+    study = optuna.create_study(
+        sampler=LearningSampler(gp, ERROR, constrained=True, may_repeat=False)
+    )
+    for excess in (1.0, -1.0, -1.0, -1.0, -1.0, -1.0):
+        trial = study.ask()
+        level = trial.suggest_float("level", 0.0, 1.0)
+        if excess < 0:
+            trial.suggest_float("momentum", 0.0, 1.0)
+        trial.set_constraint("max_params", excess)
+        if excess > 0:
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            study.tell(trial, level)
+    assert set(trial.relative_params) == {"level", "momentum"}
