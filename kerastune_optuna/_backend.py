@@ -182,7 +182,6 @@ class Memory:
         self._next_collection = 0.0
         self._least = _bytes()
         self.has_served = False  # whether a trial was released
-        self.traced: dict[str, keras.Model | None] = {}  # what trainings leave for later ones
 
     @contextmanager
     def apart(self) -> Iterator[None]:
@@ -215,7 +214,6 @@ class Memory:
 
     def empty(self) -> None:
         """Release at once all that earlier trials have left, whatever time that takes."""
-        self.traced.clear()
         gc.collect()
         self._drop_compiled(0)
         if keras.backend.backend() == "torch":

@@ -131,7 +131,7 @@ def _train_all(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bo
         archive = Archive(trial, recipe.store, folder)
         if recipe.backup_every is not None:
             archive.open(series)
-        task, outcome = Task(trial, with_data, series, archive, memory.traced), None
+        task, outcome = Task(trial, with_data, series, archive), None
         while outcome is None:
             # Where a trial has only one training, the worker releases what it leaves in memory.
             with memory.released() if series.length > 1 else nullcontext():

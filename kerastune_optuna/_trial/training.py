@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,7 @@ from optuna.trial import TrialState
 from kerastune_optuna._data import GeneratorFunction, lacks_targets
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._search import watched_alone
-from kerastune_optuna._study import record
-from kerastune_optuna._trial import custom_fit, stand_ins
+from kerastune_optuna._trial import custom_fit
 from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._trial.backup import Backup, BackupOfFits
 from kerastune_optuna._trial.batches import batched
@@ -39,7 +38,6 @@ class Task:
     recipe: Recipe
     series: Series
     archive: Archive
-    traced: MutableMapping[str, keras.Model | None]
 
 
 class Training:
@@ -81,9 +79,7 @@ class Training:
                 custom_fit.warn_of_unasked(trial)
             own.fits.end()
             return
-        keywords = batched(model, keywords)
-        is_repeated = task.series.length > 1 or record.CONFIRMS in task.trial.user_attrs
-        stand_ins.fit(task.traced, self.lesson, model, keywords, is_repeated=is_repeated)
+        model.fit(**batched(model, keywords))
 
     @property
     def came_to_its_end(self) -> bool:

@@ -443,7 +443,7 @@ def test_overwrite_deletes_the_executions_too(search_noisy, tmp_path):
     search_noisy({"a": 0.1, "b": 0.2}).confirm(2, 2, *DATA, verbose=0)
     tuner = search_noisy({"a": 0.1, "b": 0.2}, overwrite=True)
     assert optuna.get_all_study_names(tuner.study._storage) == ["test"]
-    assert len(os.listdir(tmp_path / "tuning" / "test" / "weights")) == 2 + 1 + 1
+    assert len(os.listdir(tmp_path / "tuning" / "test" / "weights")) == 2 + 1
     with pytest.raises(NoTrialsError, match="Nothing is confirmed in study 'test'"):
         _ = tuner.confirmation
 

@@ -199,7 +199,7 @@ def test_an_artifact_store_of_the_user_takes_the_weights(search, tmp_path, data)
     tuner = search(artifact_store=store)
     assert not (tmp_path / "tuning" / "test" / "weights").exists()
     assert len(kept(tuner, tmp_path / "store")) == 1
-    assert len(os.listdir(tmp_path / "store")) == 1 + 2 + 1
+    assert len(os.listdir(tmp_path / "store")) == 1 + 2
     assert tuner.best_model().evaluate(*data[2], verbose=0)[1] == pytest.approx(tuner.best_value)
 
 
