@@ -698,7 +698,7 @@ class OptunaTuner:
         """Return what a notebook shows of the tuner, without making a study."""
         if not self._home.may_be_read:
             return f"<p>Study <b>{escape(self._home.name)}</b> is not open yet: call search().</p>"
-        return _report.summary_html(self._home.study, 10)
+        return _report.summary_html(self._home.existing, 10)
 
     @cached_property
     def _home(self) -> Home:

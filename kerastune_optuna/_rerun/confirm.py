@@ -172,8 +172,8 @@ def confirmed(home: Home) -> Confirmation | None:
     link = home.existing.user_attrs.get(record.CONFIRMATION)
     if link is None or link["study"] not in optuna.get_all_study_names(home.storage):
         return None
-    trials = home.study.get_trials(deepcopy=False)
+    trials = home.existing.get_trials(deepcopy=False)
     chosen = [trials[number] for number in link["trials"]]
     wanted = asked_for(chosen, link.get("executions", 0))
-    study = beside(home.study, link["study"])
+    study = beside(home.existing, link["study"])
     return confirmation_of(study, chosen, wanted, home.objectives.watched)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sqlite3
 import time
 import warnings
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StorageError
 from kerastune_optuna._storage import disks, journal, mysql
 from kerastune_optuna._storage import url as _url
-from kerastune_optuna._storage.patience import as_connection_error, is_away, patient, reason
+from kerastune_optuna._storage.patience import as_ours, is_away, patient, reason
 
 INSTEAD = (
     "pass storage= the URL of a PostgreSQL database, or an optuna.storages.JournalStorage with a "
@@ -112,7 +115,11 @@ def network_of_log(storage: str | BaseStorage) -> str | None:
 
 def _sqlite_file(storage: str | BaseStorage) -> Path | None:
     url = _url_of(storage)
-    if url is None or url.get_backend_name() != "sqlite":
+    return None if url is None else _file_of(url)
+
+
+def _file_of(url: sqlalchemy.URL) -> Path | None:
+    if url.get_backend_name() != "sqlite":
         return None
     has_none = _is_in_memory(url) or "uri" in url.query
     return None if has_none else Path(str(url.database)).absolute()
@@ -214,7 +221,7 @@ def _make_safe(database: RDBStorage, make: bool) -> None:
 
 def _guard(engine: sqlalchemy.Engine) -> None:
     """Let an engine serve many processes for days; SQLAlchemy keeps each listener once."""
-    sqlalchemy.event.listen(engine, "handle_error", as_connection_error)
+    sqlalchemy.event.listen(engine, "handle_error", as_ours)
     mysql.refuse_long_texts(engine)
     if engine.dialect.name == "sqlite":
         # Optuna reads a trial's state and then writes it. Under SQLite's deferred transactions two
@@ -298,12 +305,36 @@ def _open(url: sqlalchemy.URL, make: bool) -> RDBStorage:
         "connect_args": _url.limits_for(url),
     }
     if url.get_backend_name() == "sqlite":
-        events = [(_on_connect if make else _on_visit, "connect")]
-        options = {"connect_args": {"timeout": _BUSY_SECONDS}, "pool_events": events}
+        options = _options_for_sqlite(url, make)
     text = url.render_as_string(hide_password=False)
     storage = RDBStorage(text, engine_kwargs=options, skip_table_creation=not make)
     _guard(storage.engine)
     return storage
+
+
+def _options_for_sqlite(url: sqlalchemy.URL, make: bool) -> dict[str, Any]:
+    file = _file_of(url)
+    if file is None or not file.is_file() or _may_write(file):
+        events = [(_on_connect if make else _on_visit, "connect")]
+        return {"connect_args": {"timeout": _BUSY_SECONDS}, "pool_events": events}
+    return {
+        "creator": partial(_connect_to_read, file),
+        "poolclass": sqlalchemy.NullPool,  # since its owner may begin a search at any time
+        "pool_events": [(_on_visit, "connect")],
+    }
+
+
+def _may_write(file: Path) -> bool:
+    return os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)
+
+
+def _connect_to_read(file: Path) -> sqlite3.Connection:
+    """Connect to a file that may only be read."""
+    # A file that has a write-ahead log when it is used cannot be read without one, and SQLite makes
+    # it, unless it is told that nobody writes. The log is there while somebody does.
+    is_in_use = Path(f"{file}-wal").exists()
+    uri = f"{file.as_uri()}?mode=ro{'' if is_in_use else '&immutable=1'}"
+    return sqlite3.connect(uri, _BUSY_SECONDS, check_same_thread=False, uri=True)
 
 
 def _on_visit(connection: Any, _record: Any) -> None:
