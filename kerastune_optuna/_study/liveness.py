@@ -8,7 +8,7 @@ import re
 import socket
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
@@ -128,9 +128,25 @@ def runs(signed: re.Match[str]) -> bool:
         is_there = psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
         return is_there and started(pid) == int(signed["started"])
     except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
-        return False
+        return _is_hidden(pid)
     except psutil.AccessDenied:
         return True  # another user's: nothing says that it is gone
+
+
+def is_seen(signed: re.Match[str]) -> bool:
+    """Whether this process can tell if the one that signed a trial still runs."""
+    return signed["machine"] == machine() and not _is_hidden(int(signed["pid"]))
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether another user's process has an id that /proc does not show: see hidepid in proc(5)."""
+    if psutil.LINUX:  # on Windows this would end the process
+        with suppress(ProcessLookupError):
+            try:
+                os.kill(pid, 0)
+            except PermissionError:
+                return not Path(f"/proc/{pid}").exists()
+    return False
 
 
 def started(pid: int) -> int:
