@@ -24,11 +24,12 @@ from kerastune_optuna._study import (
     Watch,
     beside,
     deletion_of,
+    family,
     liveness,
     opening,
     record,
 )
-from kerastune_optuna._trial.deletion import delete_study, parts
+from kerastune_optuna._trial.deletion import delete_study
 
 _POLL = 0.5  # seconds between two looks at trials of which only time tells whether they run
 # Variables that a launcher (Slurm, PMIx, Open MPI) gives the same values in all processes that it
@@ -168,7 +169,7 @@ def _check_idle(study: optuna.Study) -> None:
 def _running(study: optuna.Study, watch: Watch) -> list[tuple[str, FrozenTrial]]:
     """Return the trials of our workers that run or may run, each with the name of its study."""
     found = []
-    for name in [study.study_name, *parts(study)]:
+    for name in [study.study_name, *family(study)]:
         with suppress(KeyError):  # a copy deleted it meanwhile
             # Not loaded by its name, which a copy may have given to a new study meanwhile.
             is_whole = name == study.study_name

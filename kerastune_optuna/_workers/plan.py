@@ -43,7 +43,6 @@ from kerastune_optuna._trial import (
     keeps,
     may_add_metrics,
     opened,
-    settle,
     tidy,
 )
 from kerastune_optuna._workers import card, comparable
@@ -242,13 +241,8 @@ def search(run: Run, given: Any) -> None:
     space, memory = room(study, budget.n_trials), Memory(share=1.0)
     of_data = bool(recipe.fit.functions)
     grid = lay_out_grid(study, recipe.build_model, space, recipe.seed, memory, is_of_data=of_data)
-    if given.overwrite:
-        budget.prepare(study)
-        settle(study)
     replace(run, recipe=recipe).go(
         study, sampler_seed=drawn, news=[grid, chosen, screened, start.line]
     )
-    if given.overwrite:
-        settle(study)
     tidy(study, recipe)
     check_study(study)
