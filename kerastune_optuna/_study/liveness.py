@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._storage import WORKER
+from kerastune_optuna._study import record
 
 _SIGNATURE = re.compile(r"(?P<machine>.+):(?P<pid>\d+):(?P<started>\d+)")
 _STARTTIME = 19  # the place of starttime in /proc/PID/stat, from the state on: see proc(5)
@@ -105,6 +106,11 @@ def is_signed_here(trial: FrozenTrial) -> bool:
 def is_signed_elsewhere(trial: FrozenTrial) -> bool:
     """Whether another process of ours signed a trial."""
     return signed_by(trial) is not None and not is_signed_here(trial)
+
+
+def is_foreign(trial: FrozenTrial) -> bool:
+    """Whether code that is not ours runs or ran a trial: no worker took it as a slot, or signed."""
+    return WORKER not in trial.user_attrs and record.SLOT not in trial.system_attrs
 
 
 def whereabouts(trial: FrozenTrial) -> str:

@@ -175,13 +175,10 @@ def _running(study: optuna.Study, watch: Watch) -> list[tuple[str, FrozenTrial]]
             is_whole = name == study.study_name
             part = study if is_whole else beside(study, name)
             trials = watch.running(part)
-            found += [(name, one) for one in trials if _is_ours(one) and not watch.is_dead(one)]
+            # Of processes that are not ours we cannot know if they live.
+            ours = (one for one in trials if not liveness.is_foreign(one))
+            found += [(name, one) for one in ours if not watch.is_dead(one)]
     return found
-
-
-def _is_ours(trial: FrozenTrial) -> bool:
-    """Whether a worker of ours took a trial: of other processes we cannot know if they live."""
-    return WORKER in trial.user_attrs or record.SLOT in trial.system_attrs
 
 
 def _why_not(name: str, part: str, trial: FrozenTrial) -> str:
