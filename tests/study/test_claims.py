@@ -282,6 +282,23 @@ def test_what_a_heartbeat_of_optunas_holds_counts(tmp_path, kind):
         study._storage.remove_session()
 
 
+def test_a_configuration_that_is_given_up_is_named(capsys):
+    """After three deaths, a line says which one it is, and so does the one at the end."""
+    study = optuna.create_study()
+    lay_out(study, {"units": 2})
+    for _ in range(3):
+        trial = budget_of(9).claim(study, Watch())
+        trial.suggest_int("units", 2, 3)
+        trial.set_user_attr(WORKER, f"{machine()}:1:1")  # process 1 is older than that
+        budget_of(9).reap(study, Watch())
+    assert "Trial 3 with {'units': 2} is given up: its worker died 3" in capsys.readouterr().err
+    of_units = {"units": optuna.distributions.IntDistribution(2, 3)}
+    last = optuna.trial.create_trial(params={"units": 3}, distributions=of_units, value=0.0)
+    study.add_trial(last)
+    end = "All 2 configurations were tried or given up (trial 3): nothing is left"
+    assert Ending().reason(study) == end
+
+
 class Counting(optuna.storages.InMemoryStorage):
     """Note of which finished trials the attributes are asked for, one by one."""
 
