@@ -486,8 +486,6 @@ class OptunaTuner:
     def _enqueue(self, params: Mapping[str, Any]) -> None:
         _search.check_queue(self.sampler)
         _search.enqueue(_trial.opened(self._home, overwrite=self.overwrite), params)
-        if self.overwrite:
-            _trial.settle(self._home.study)
 
     @property
     def study(self) -> optuna.Study:

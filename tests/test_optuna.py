@@ -44,6 +44,16 @@ def test_a_study_is_there_until_it_is_deleted(study):
     assert not _optuna.has_study(storage, study_id)
 
 
+def test_no_id_of_a_deleted_study_comes_back(tmp_path):
+    """The tables of StudyModel and TrialModel get SQLite's AUTOINCREMENT."""
+    ids = []
+    for _ in range(2):
+        made = optuna.create_study(storage=f"sqlite:///{tmp_path}/study.db", study_name="test")
+        ids.append((_optuna.id_of(made), _optuna.id_of(made.ask())))
+        optuna.delete_study(study_name="test", storage=f"sqlite:///{tmp_path}/study.db")
+    assert ids == [(1, 1), (2, 2)]
+
+
 def test_system_attrs_are_kept(study):
     """Those of a study and of a running trial are read as they were written."""
     trial = study.ask()

@@ -16,7 +16,7 @@ from kerastune_optuna import _check, _optuna, _signals
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._search import points as _points
 from kerastune_optuna._search import space
-from kerastune_optuna._study import was_cut_off
+from kerastune_optuna._study import params_of, was_cut_off
 
 if TYPE_CHECKING:
     from kerastune_optuna._backend import Memory
@@ -46,7 +46,7 @@ class Grid(RandomSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        so_far = _points.params_of(trial)
+        so_far = params_of(trial)
         left = _untried(study, trial.number, so_far, param_name, param_distribution)
         if not left:
             return super().sample_independent(study, trial, param_name, param_distribution)
@@ -87,7 +87,7 @@ def _untried(
     if count > _LARGEST:  # it is drawn by chance
         return []
     others = [one for one in study.get_trials(deepcopy=False) if one.number != but]
-    known = [_points.params_of(one) for one in others if not was_cut_off(one)]
+    known = [params_of(one) for one in others if not was_cut_off(one)]
     alike = [one for one in known if so_far.items() <= one.items() and name in one]
     tried = {space.place_of(distribution, one[name]) for one in alike}
     places = [place for place in range(int(count)) if place not in tried]

@@ -16,7 +16,7 @@ from optuna.terminator import BaseTerminator
 from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search import repeats
-from kerastune_optuna._study import liveness, opening, ranking, sign_of
+from kerastune_optuna._study import liveness, opening, ranking, retry, sign_of
 
 _GOOD_ENOUGH = "Pass a value of the objective that is good enough, like 0.98 for an accuracy."
 
@@ -144,10 +144,13 @@ class Ending:
         told = self.stop(study)
         if told is not None or self.train_repeats:
             return told
-        count = repeats.count_if_all(study)
-        if count == 1:
-            return "The only configuration was tried: nothing is left"
-        return None if count is None else f"All {count} configurations were tried: nothing is left"
+        if (count := repeats.count_if_all(study)) is None:
+            return None
+        which = "The only configuration was" if count == 1 else f"All {count} configurations were"
+        given_up = filter(retry.was_given_up, study.get_trials(deepcopy=False))
+        numbers = ", ".join(str(trial.number) for trial in given_up)
+        how = f"tried or given up (trial {numbers})" if numbers else "tried"
+        return f"{which} {how}: nothing is left"
 
 
 def _good_enough(stop_at: float, study: optuna.Study) -> str | None:

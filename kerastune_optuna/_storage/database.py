@@ -35,6 +35,8 @@ _ROOM = 2_000_000  # bytes that SQLite's file and its log grow by in a search of
 # What drivers and Optuna raise on opening a database that is not there or has no tables.
 _UNUSABLE = (SQLAlchemyError, StorageInternalError, ImportError, RuntimeError, ValueError, OSError)
 _TRIES = 5  # where two processes make the tables at once, one fails, and finds them made
+# Optuna's heartbeat has no usual interval; its documentation shows 60 seconds.
+_HEARTBEAT_SECONDS = 300.0
 PATIENCE = 300.0  # seconds for which a search waits for a database that went away
 
 
@@ -196,6 +198,29 @@ def best_ids(
         if not is_away(error):
             raise
         return None  # the caller then reads all trials, with patience
+
+
+def held(storage: BaseStorage, trial_ids: set[int]) -> set[int]:
+    """Return which of some trials a process holds by Optuna's own heartbeat.
+
+    Args:
+        storage: The storage of the trials.
+        trial_ids: Their ids; all of them are returned where the database does not answer.
+    """
+    if (database := _database(storage)) is None:
+        return set()
+    beat = _optuna.tables.TrialHeartbeatModel
+    query = sqlalchemy.select(beat.trial_id, beat.heartbeat, sqlalchemy.func.now())
+    try:
+        with database.engine.connect() as connection:
+            beats = connection.execute(query.where(beat.trial_id.in_(trial_ids))).all()
+    except (SQLAlchemyError, OSError) as error:
+        if not is_away(error):
+            raise
+        return trial_ids
+    # PostgreSQL gives the present with a time zone.
+    since = {trial_id: now.replace(tzinfo=None) - at for trial_id, at, now in beats}
+    return {one for one, passed in since.items() if passed.total_seconds() < _HEARTBEAT_SECONDS}
 
 
 def ignores_case(storage: BaseStorage) -> bool:

@@ -38,6 +38,7 @@ from kerastune_optuna._study.objectives import parse_objectives as parse_objecti
 from kerastune_optuna._study.ranking import value_of as value_of
 from kerastune_optuna._study.record import BACKUP as BACKUP
 from kerastune_optuna._study.retry import lay_out as lay_out
+from kerastune_optuna._study.retry import params_of as params_of
 from kerastune_optuna._study.retry import was_cut_off as was_cut_off
 from kerastune_optuna._study.seeds import derive as derive
 from kerastune_optuna._study.seeds import seed_of as seed_of

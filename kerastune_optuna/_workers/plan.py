@@ -31,6 +31,7 @@ from kerastune_optuna._search import (
     room,
     start_pruner,
     start_sampler,
+    told_of_left,
 )
 from kerastune_optuna._storage import artifacts, database
 from kerastune_optuna._study import Constraints, Home, opening
@@ -43,7 +44,6 @@ from kerastune_optuna._trial import (
     keeps,
     may_add_metrics,
     opened,
-    settle,
     tidy,
 )
 from kerastune_optuna._workers import card, comparable
@@ -241,14 +241,10 @@ def search(run: Run, given: Any) -> None:
     start.lay_out(study)
     space, memory = room(study, budget.n_trials), Memory(share=1.0)
     of_data = bool(recipe.fit.functions)
+    left = None if n_trials is None else told_of_left(study)
     grid = lay_out_grid(study, recipe.build_model, space, recipe.seed, memory, is_of_data=of_data)
-    if given.overwrite:
-        budget.prepare(study)
-        settle(study)
     replace(run, recipe=recipe).go(
-        study, sampler_seed=drawn, news=[grid, chosen, screened, start.line]
+        study, sampler_seed=drawn, news=[left, grid, chosen, screened, start.line]
     )
-    if given.overwrite:
-        settle(study)
     tidy(study, recipe)
     check_study(study)
