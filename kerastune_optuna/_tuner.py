@@ -264,7 +264,8 @@ class OptunaTuner:
                 phase). A second Ctrl-C ends at once. SIGTERM does the same, and raises SystemExit.
             TooManyFailuresError: Too many trials failed in a row, the first two with the same
                 error, or all failed or diverged in their first epoch.
-            WorkerError: Workers died one after the other.
+            WorkerError: Workers died one after the other, or this process was forked after
+                TensorFlow had begun to work.
         """
         told = _workers.listeners(on_trial_end)
         budget = budget_of(self, n_trials, timeout)

@@ -13,6 +13,7 @@ import keras
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check
+from kerastune_optuna._backend import check_threads
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._study import Home, Objective, Objectives, record, seed_of
 from kerastune_optuna._trial import (
@@ -135,6 +136,7 @@ def refit(
     Returns:
         The model with the weights of its last epoch, and what its fit returned.
     """
+    check_threads()
     check_steps(recipe.fit.steps_per_execution)
     callbacks = [_as_it_is(callback) for callback in recipe.callbacks]
     chosen = copy.deepcopy(home.best(number))

@@ -12,7 +12,7 @@ import optuna
 from optuna.trial import TrialState
 
 from kerastune_optuna import _check, _signals, _source
-from kerastune_optuna._backend import Memory, keras_settings
+from kerastune_optuna._backend import Memory, check_threads, keras_settings
 from kerastune_optuna._data import (
     FitArguments,
     check_kinds,
@@ -183,7 +183,9 @@ def prepared(
 
     Raises:
         ArgumentError: An argument cannot work.
+        WorkerError: This process cannot train.
     """
+    check_threads()
     check_steps(recipe.fit.steps_per_execution)
     _check.one_of("verbose", verbose, ("auto", 0, 1, 2))
     crew = Crew(n_workers, executor)
