@@ -495,6 +495,20 @@ def test_there_must_be_a_search(make_tuner):
         make_tuner(objective="val_loss").confirm(1, 2, *DATA)
 
 
+@pytest.mark.parametrize("several", ["executions_per_trial", "cv"])
+def test_an_execution_is_as_long_as_one_training_of_the_search(make_tuner, several):
+    """By default, where a trial of the search was the mean of several trainings."""
+    builder = noisy({"a": 0.1})
+    if several == "cv":
+        tuner = make_tuner(builder, "val_loss", n_trials=1)
+        tuner.search(ROWS, ROWS, cv=3, epochs=2, verbose=0)
+    else:
+        tuner = make_tuner(builder, "val_loss", n_trials=1, executions_per_trial=3)
+        tuner.search(ROWS, ROWS, validation_data=(ROWS, ROWS), epochs=2, verbose=0)
+    tuner.confirm(1, 2, *DATA, verbose=0)
+    assert [one.user_attrs["epochs_run"] for one in executions(tuner)] == [2, 2]
+
+
 def test_epochs_that_nobody_wrote_down_must_be_passed(make_tuner):
     """A study that did not come from search() does not say how many epochs it had."""
     tuner = make_tuner(noisy({"a": 0.1}), "val_loss", storage=optuna.storages.InMemoryStorage())
