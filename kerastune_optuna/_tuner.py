@@ -314,7 +314,8 @@ class OptunaTuner:
             x: Training data as search() takes it; a study does not store it.
             y: Targets, where `x` does not hold them.
             validation_data: What the executions are measured on, as search() takes it.
-            epochs: Epochs of an execution. Default None: as many as the last search had.
+            epochs: Epochs of an execution. Default None: as many as a training of the last search
+                had.
             validation_split: As for Model.fit. Default 0.0.
             callbacks: As search() takes them, like the EarlyStopping of the search.
             verbose: As for search().

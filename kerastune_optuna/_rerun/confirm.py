@@ -83,12 +83,12 @@ def configurations(home: Home, top: int, count: int, *, has_data: bool) -> list[
 
 
 def epochs_of_the_search(home: Home) -> int:
-    """Return how many epochs a trial of the last search had.
+    """Return how many epochs each training of the last search had.
 
     Raises:
         ArgumentError: The study does not say it.
     """
-    epochs = opening.epochs_known(home.study)
+    epochs: int | None = home.study.user_attrs.get(record.GIVEN, {}).get("epochs")
     if epochs is None:
         raise ArgumentError(
             f"epochs=None: study {home.name!r} does not say how many its search had. Pass epochs=."
@@ -137,7 +137,7 @@ def _study_of_executions(home: Home, given: FitArguments, recipe: Recipe) -> opt
     name = f"{home.name}-confirm-{digest(search, parts, others, recipe.callbacks)}"
     study = opening.open_study(home.storage, name, home.objectives)
     study.set_user_attr(record.PART_OF, home.name)
-    opening.note_epochs(study, given.epochs_of_a_trial)
+    opening.note_epochs(study, given.epochs_per_training)
     return study
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -147,6 +147,8 @@ class LaidOut(Budget):
     Args:
         keys: Those of the call's executions. Others in the study are left to who asked for them.
     """
+
+    draws: ClassVar[bool] = False
 
     keys: frozenset[Key]
 

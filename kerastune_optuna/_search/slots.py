@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -69,6 +70,8 @@ class Budget:
         gives_way: Whether this process ends where a trial is to have the memory for itself, and a
             new process takes its place. A backend frees memory of a GPU only when its process ends.
     """
+
+    draws: ClassVar[bool] = True  # whether the sampler chooses the parameters of its trials
 
     n_trials: int | None
     deadline: Deadline | None

@@ -56,20 +56,20 @@ class Recipe:
         return self.executions * max(1, len(self.fit.folds))
 
     @property
-    def epochs_of_a_trial(self) -> int:
-        """How many epochs a trial runs that is not stopped early."""
-        return self.n_trainings * self.fit.epochs_of_a_trial
+    def epochs_in_all(self) -> int:
+        """How many epochs a trial runs that is not stopped early, those of all its trainings."""
+        return self.n_trainings * self.fit.epochs_per_training
 
     @property
     def steps_of_a_trial(self) -> int | None:
         """How many steps a trial makes that is not stopped early; None if only training tells."""
         steps = self.fit.steps_of_an_epoch()
-        return None if steps is None else steps * self.epochs_of_a_trial
+        return None if steps is None else steps * self.epochs_in_all
 
     @property
     def last_epoch(self) -> int:
         """The number of a trial's last epoch: after `initial_epoch`, those of all its trainings."""
-        return self.fit.epochs - self.fit.epochs_of_a_trial + self.epochs_of_a_trial
+        return self.fit.epochs - self.fit.epochs_per_training + self.epochs_in_all
 
     @cached_property
     def digests(self) -> dict[str, str]:

@@ -250,7 +250,7 @@ def _earlier_result(task: Task) -> _Outcome | None:
 
 def _note_epochs(task: Task, fit: FitArguments) -> None:
     """Write into the trial how many epochs it may run, as its search or its builder says."""
-    own, of_search = fit.epochs_of_a_trial, task.recipe.fit.epochs_of_a_trial
+    own, of_search = fit.epochs_per_training, task.recipe.fit.epochs_per_training
     task.series.begin(max(own, of_search))
     if record.EPOCHS not in task.trial.user_attrs:  # its first training has written it
         task.trial.set_user_attr(record.EPOCHS, own * task.series.length)

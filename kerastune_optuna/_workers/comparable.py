@@ -51,7 +51,7 @@ def claim(study: optuna.Study, recipe: Recipe, n_trials: int | None) -> None:
         return
     is_other = any(_changes(before, now)) or before.get("code") not in (None, now["code"])
     study.set_user_attr(record.GIVEN, {**before, **{k: v for k, v in now.items() if v is not None}})
-    opening.note_epochs(study, recipe.epochs_of_a_trial, is_other=is_other)
+    opening.note_epochs(study, recipe.epochs_in_all, is_other=is_other)
 
 
 def check(study: optuna.Study, recipe: Recipe) -> tuple[Mapping[str, Any], dict[str, Any]]:
@@ -96,7 +96,7 @@ def are_same(before: Mapping[str, Any], recipe: Recipe) -> bool:
 def _given(recipe: Recipe) -> dict[str, Any]:
     fit = recipe.fit
     return {
-        "epochs": int(fit.epochs),
+        "epochs": fit.epochs_per_training,
         "batch_size": int(fit.others.get("batch_size") or 32),  # as Keras reads None
         "code": recipe.digests_with_data or None,
         "training": measure(fit.x, fit.y, fit.others.get("sample_weight")),

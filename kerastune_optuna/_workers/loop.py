@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from uuid import uuid4
 
@@ -185,7 +185,7 @@ def run_trials(
     visits_points = is_grid(study.sampler)
     with (
         _optuna.stoppable(study) as is_stopped,
-        _learning_sampler(study, recipe),
+        _learning_sampler(study, recipe) if budget.draws else nullcontext(),
         beating(study, watch, at_each_beat),
         memory.apart(),
         liveness.leaving_all(),

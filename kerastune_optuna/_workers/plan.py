@@ -126,7 +126,7 @@ class Run:
             recipe.objectives.watched,
             self.budget.size(study),
             recipe.last_epoch,
-            recipe.last_epoch - recipe.epochs_of_a_trial,
+            recipe.last_epoch - recipe.epochs_in_all,
             None if deadline is None else deadline.seconds_left(),
             done=len(opening.finished(study)),
             others=recipe.objectives.others,
@@ -234,7 +234,7 @@ def search(run: Run, given: Any) -> None:
     comparable.claim(study, recipe, budget.n_trials)
     recipe = replace(recipe, keep_best=claim_keeping(study, recipe.keep_best))
     tidy(study, recipe)
-    n_trials, epochs = budget.n_trials, recipe.epochs_of_a_trial
+    n_trials, epochs = budget.n_trials, recipe.epochs_in_all
     screens = given.pruner is None and budget.runs_all and may_screen(study, n_trials, epochs)
     drawn, chosen = start_sampler(
         study, given.sampler, recipe.seed, recipe.steps_of_a_trial, screens=screens
