@@ -18,9 +18,9 @@ from kerastune_optuna import _optuna
 from kerastune_optuna._backend import begin_at, generators, optimizer_of, set_generators
 from kerastune_optuna._data import FitArguments, to_plain
 from kerastune_optuna._scratch import scratch
-from kerastune_optuna._signals import requested
+from kerastune_optuna._signals import requested, tell
 from kerastune_optuna._storage import StoreSource, artifacts
-from kerastune_optuna._study import BACKUP, BEGIN, END
+from kerastune_optuna._study import BACKUP, BEGIN, END, opening, record
 from kerastune_optuna._trial import architecture
 from kerastune_optuna._trial import state as _state
 from kerastune_optuna._trial.archive import Archive, chain, state_in, unpack
@@ -236,6 +236,17 @@ def forget(trial: optuna.Trial) -> None:
     """Let a trial start anew, whatever was backed up of it."""
     for attr in (BACKUP, BEGIN):
         _optuna.set_attr(trial, attr, None)
+
+
+def forget_other(trial: optuna.Trial) -> None:
+    """Let a retry start anew whose trial began in a search with other epochs, data or code.
+
+    Half of a training with the one and half with the other compares with no other trial.
+    """
+    origin = trial.user_attrs.get(record.RETRY_OF)
+    if origin is not None and origin < opening.first_of_these_epochs(trial.study):
+        tell(f"Trial {trial.number} starts anew: it began with other epochs, data or code")
+        forget(trial)
 
 
 def discard(store: StoreSource, trial: FrozenTrial) -> None:
