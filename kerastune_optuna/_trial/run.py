@@ -130,6 +130,7 @@ def _train_all(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bo
     with scratch() as folder:
         archive = Archive(trial, recipe.store, folder)
         if recipe.backup_every is not None:
+            backup.forget_other(trial)
             archive.open(series)
         task, outcome = Task(trial, with_data, series, archive), None
         while outcome is None:

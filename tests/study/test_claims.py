@@ -37,6 +37,7 @@ from kerastune_optuna._study.record import CLAIM, CONFIRMS, RETRY_OF
 from kerastune_optuna._study.retry import DIED, fail_and_retry, lay_out
 from tests import warm
 from tests.faults import ROOT, WATCHDOG
+from tests.hosts import needs_root
 from tests.servers import database, proxy
 from tests.untrained import run, tuner_in
 
@@ -191,6 +192,7 @@ def end_well(node):
 
 
 @pytest.mark.slow
+@needs_root
 @pytest.mark.parametrize(
     ("end", "states"),
     [

@@ -31,6 +31,7 @@ from kerastune_optuna._study.record import BEAT, RETRY_OF, SAMENESS, SLOT
 from kerastune_optuna._study.retry import DIED, lay_out
 from tests import warm
 from tests.faults import ROOT, lock
+from tests.hosts import needs_root
 from tests.untrained import run, tuner_in
 
 ELSEWHERE = "elsewhere-1:1:1"
@@ -231,6 +232,7 @@ class Noting(optuna.samplers.RandomSampler):
 
 
 @pytest.mark.slow
+@needs_root
 def test_a_task_that_starts_late_has_no_time_of_its_own(tmp_path, other_machine, monkeypatch):
     """When the time is over where the search is led, tasks on other machines begin no trial."""
     notes = tmp_path / "notes"

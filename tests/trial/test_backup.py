@@ -75,6 +75,22 @@ def test_without_backups_a_trial_begins_anew(search, make_tuner):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("trainings", "before", "now"), [(1, 4, 2), (2, 2, 4)])
+def test_a_trial_begins_anew_where_its_epochs_are_others(
+    search, make_tuner, trainings, before, now, capsys
+):
+    """What was interrupted in its third epoch has none of them, nor a training of so many."""
+    seen, options = [], {"n_trials": 1, "backup_every": 0, "executions_per_trial": trainings}
+    fit = {"callbacks": [Counter(seen)]}
+    with pytest.raises(KeyboardInterrupt):
+        search(eager, fit={"epochs": before, **fit}, **options)
+    tuner = search(tuner=make_tuner(eager, **options), fit={"epochs": now, **fit})
+    assert [epoch for epoch, _ in seen[3:]] == [*range(now)] * trainings
+    assert sorted(tuner.best_trial.intermediate_values) == [*range(now * trainings)]
+    assert "Trial 1 starts anew: it began with other epochs" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 @of_tensorflow
 def test_a_model_with_further_optimizers_trains_anew(search, make_tuner):
     """Keras keeps the state of the compiled optimizer alone, so that half a backup is not used."""
