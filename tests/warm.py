@@ -40,7 +40,7 @@ tests.conftest tests.faults tests.untrained
 _CODE = "import sys; from tests import warm; warm.serve_from_the_start(int(sys.argv[1]))"
 _BACKENDS = (None, "tensorflow")  # others start threads when they are imported
 _SET_CHILD_SUBREAPER = 36  # of prctl()
-_IGNORED = (signal.SIGINT, signal.SIGTERM)  # the server ends with the process that it serves
+_IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # it ends with the process it serves
 
 
 class Popen(subprocess.Popen):
