@@ -47,7 +47,7 @@ _BOOT = """
 import contextlib, gc, os, signal, sys
 for name in {{"SIGINT", "SIGHUP"}} & set(dir(signal)):
     signal.signal(getattr(signal, name), signal.SIG_IGN)
-sys.path[:] = {path!r}
+sys.path[:] = sorted({path!r}, key=lambda folder: folder == "")
 gc.disable()
 stderr = os.dup(2)
 os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
@@ -57,6 +57,7 @@ try:
         import tensorflow
 finally:
     os.dup2(stderr, 2)
+sys.path[:] = {path!r}
 gc.freeze()
 gc.enable()
 main({report!r})
@@ -145,7 +146,7 @@ class _Worker:
         self._report = folder / f"{number}-{time.monotonic_ns()}"
         code = _BOOT.format(path=sys.path, report=str(self._report))
         self._process = subprocess.Popen(
-            [sys.executable, "-X", "faulthandler", "-c", code],
+            [sys.executable, "-P", "-X", "faulthandler", "-c", code],
             stdin=subprocess.PIPE,
             env=_QUIET | os.environ | _UNBUFFERED | environment(number, n_workers, os.environ),
         )
