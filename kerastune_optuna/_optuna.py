@@ -128,17 +128,12 @@ class ShownStudy:
 
 
 @contextmanager
-def stoppable(study: Study) -> Iterator[Callable[[], bool]]:
-    """Let others call `study.stop()`, which Optuna refuses outside of its optimize().
-
-    Yields:
-        A function that tells whether somebody did.
-    """
-    asked: list[bool] = []
+def stoppable(study: Study, stop: Callable[[], None]) -> Iterator[None]:
+    """Let `study.stop()` call a function, where Optuna refuses it outside of its optimize()."""
     before = vars(study).get("stop")  # of a block around this one
-    vars(study)["stop"] = lambda: asked.append(True)
+    vars(study)["stop"] = stop
     try:
-        yield lambda: bool(asked)
+        yield
     finally:
         del vars(study)["stop"]
         if before is not None:

@@ -261,7 +261,8 @@ class OptunaTuner:
             KeyboardInterrupt: Ctrl-C was pressed: the running trials ended after their epoch, or at
                 the next batch where an epoch takes long. The next search() goes on from their last
                 whole epoch (where a builder's own fit trains in phases, from the last of the first
-                phase). A second Ctrl-C ends at once. SIGTERM does the same, and raises SystemExit.
+                phase). A second Ctrl-C ends at once. SIGTERM and SIGHUP do the same, and raise
+                SystemExit.
             TooManyFailuresError: Too many trials failed in a row, the first two with the same
                 error, or all failed or diverged in their first epoch.
             WorkerError: Workers died one after the other, or this process was forked after

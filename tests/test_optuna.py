@@ -105,15 +105,16 @@ def test_samplers_read_the_trials_that_are_shown(study, name):
 
 def test_a_study_may_be_stopped_outside_of_optimize(study):
     """GridSampler calls `study.stop()`, of the study itself, which Optuna refuses else."""
-    with _optuna.stoppable(study) as is_stopped:
-        assert not is_stopped()
+    calls = []
+    with _optuna.stoppable(study, lambda: calls.append("outer")):
         study.sampler = optuna.samplers.GridSampler({"x": [1]})
         trial = study.ask()
         study.tell(trial, trial.suggest_int("x", 1, 1))
-        assert is_stopped()
-        with _optuna.stoppable(study) as is_stopped_within:
-            assert not is_stopped_within()
+        assert calls.pop() == "outer"
+        with _optuna.stoppable(study, lambda: calls.append("inner")):
+            study.stop()
         study.stop()  # the block around is as it was
+    assert calls == ["inner", "outer"]
     with pytest.raises(RuntimeError, match="stop"):
         study.stop()
 

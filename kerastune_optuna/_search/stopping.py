@@ -68,14 +68,12 @@ class Ending:
             should_terminate() is asked.
         train_repeats: Whether a configuration may be trained again and again.
         stop_at: A value of the objective that is good enough.
-        may_be_told: Whether another part of the search may end it.
         key: The system attr of the study in which the first worker tells the others why.
     """
 
     terminator: Any = None
     train_repeats: bool = False
     stop_at: float | None = None
-    may_be_told: bool = False
     key: str = field(default_factory=lambda: f"kerastune_optuna:ended:{uuid4()}")
 
     @classmethod
@@ -112,8 +110,6 @@ class Ending:
 
     def stop(self, study: optuna.Study, *, asks: bool = False) -> str | None:
         """Return the line that says who ended the search; with `asks`, this worker may end it."""
-        if not (self._conditions or self.may_be_told):
-            return None  # nothing could end it: the study need not be read
         told: str | None = _optuna.attrs_of(study).get(self.key)
         if told is None and asks and (told := self._found(study)) is not None:
             # Tell all workers: the terminator of one that trains now could later expect a gain.

@@ -93,7 +93,6 @@ class Run:
         budget = replace(budget, first_trial=_first_to_run(study))
         progress = progress_for(self.verbose, study, self.home.storage, plan, budget.n_trials)
         if self.on_trial_end:
-            budget = replace(budget, ending=replace(budget.ending, may_be_told=True))
             progress = Announced(progress, study, self.on_trial_end, budget.ending)
         job = Job(
             self.home.storage_source,

@@ -37,16 +37,17 @@ _LINGER = 30  # seconds that the user's threads and exit functions have once a w
 # How a worker says that it is done, which code 0 does not: any sys.exit() in a builder has it.
 _DONE = 214
 # The code of a worker process. Before the imports, which take seconds, it does two things: it
-# ignores Ctrl-C, which the terminal sends to all processes and the parent passes on as SIGTERM; and
-# it takes over the parent's sys.path, which may alone have this package. During the imports
+# ignores what the terminal sends to all processes, on Ctrl-C and when it is closed, and the parent
+# passes on as SIGTERM; and it takes over the parent's sys.path, which may alone have this package. During the imports
 # standard error is closed off: TensorFlow's C++ prints there whatever TF_CPP_MIN_LOG_LEVEL says,
 # and the parent's import has printed the same. Keras imports TensorFlow with any backend, to set
 # its seed. Garbage collection during the imports would take a fifth of their time, and what they
 # made stays: freeze() leaves it out of later collections.
 _BOOT = """
 import contextlib, gc, os, signal, sys
-signal.signal(signal.SIGINT, signal.SIG_IGN)
-sys.path[:] = {path!r}
+for name in {{"SIGINT", "SIGHUP"}} & set(dir(signal)):
+    signal.signal(getattr(signal, name), signal.SIG_IGN)
+sys.path[:] = sorted({path!r}, key=lambda folder: folder == "")
 gc.disable()
 stderr = os.dup(2)
 os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
@@ -56,6 +57,7 @@ try:
         import tensorflow
 finally:
     os.dup2(stderr, 2)
+sys.path[:] = {path!r}
 gc.freeze()
 gc.enable()
 main({report!r})
@@ -144,7 +146,7 @@ class _Worker:
         self._report = folder / f"{number}-{time.monotonic_ns()}"
         code = _BOOT.format(path=sys.path, report=str(self._report))
         self._process = subprocess.Popen(
-            [sys.executable, "-X", "faulthandler", "-c", code],
+            [sys.executable, "-P", "-X", "faulthandler", "-c", code],
             stdin=subprocess.PIPE,
             env=_QUIET | os.environ | _UNBUFFERED | environment(number, n_workers, os.environ),
         )

@@ -494,8 +494,14 @@ def wait_for_epochs(directory, workers=1):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("n_workers", "sent", "code", "n_trials"),
-    [(1, signal.SIGINT, -2, 4), (2, signal.SIGINT, -2, 6), (2, signal.SIGTERM, 143, 6)],
-    ids=["ctrl-c", "ctrl-c-of-two-workers", "sigterm-of-two-workers"],
+    [
+        (1, signal.SIGINT, -2, 4),
+        (1, signal.SIGHUP, 129, 4),
+        (2, signal.SIGINT, -2, 6),
+        (2, signal.SIGTERM, 143, 6),
+        (2, signal.SIGHUP, 129, 6),
+    ],
+    ids=["ctrl-c", "hangup", "ctrl-c-of-two", "sigterm-of-two", "hangup-of-two"],
 )
 def test_an_interrupted_search_is_resumed(
     search, make_tuner, tmp_path, capsys, n_workers, sent, code, n_trials

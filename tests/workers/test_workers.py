@@ -771,6 +771,36 @@ def test_a_function_opens_the_artifact_store_in_each_worker(search, by_two, tmp_
     assert logs["accuracy"] == pytest.approx(by_two.tuner.best_value, abs=1e-6)
 
 
+BESIDE_MODULES = """
+import sys
+import numpy
+from helper import build
+from kerastune_optuna import OptunaTuner
+sys.path.insert(0, "")  # as notebooks do
+tuner = OptunaTuner(build, "loss", n_trials=1, directory=sys.argv[1])
+tuner.search(numpy.zeros((8, 4)), numpy.zeros(8), epochs=1, n_workers=2, verbose=0)
+print(len(tuner.study.trials), "trial")
+"""
+
+
+@pytest.mark.slow
+def test_modules_of_the_current_folder_kill_no_worker(tmp_path):
+    """Files named like Python's own modules stay aside; those beside the script are there."""
+    (scripts := tmp_path / "scripts").mkdir()
+    (scripts / "script.py").write_text(BESIDE_MODULES)
+    (scripts / "helper.py").write_text("from tests.conftest import build_model as build\n")
+    for name in ("signal", "contextlib", "types", "queue", "random"):
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('imported {name}.py')")
+    done = subprocess.run(
+        [sys.executable, scripts / "script.py", tmp_path / "tuning"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "1 trial\n", done.stderr
+
+
 @pytest.mark.slow
 def test_a_script_without_a_guard_works(tmp_path):
     """A script that has no `if __name__ == "__main__"` is not run again by its workers."""
