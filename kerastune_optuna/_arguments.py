@@ -158,9 +158,9 @@ def check_tuner(tuner: Any) -> None:
         _check.integer("keep_best", tuner.keep_best, least=0, instead=instead)
     if objectives.are_several:
         _check_for_several(tuner)
-    _check.integer(
-        "max_failed_trials", tuner.max_failed_trials, least=1, instead="Pass 1 or more trials."
-    )
+    if tuner.max_failed_trials is not None:
+        instead = "Pass 1 or more trials, or None for 10."
+        _check.integer("max_failed_trials", tuner.max_failed_trials, least=1, instead=instead)
     if tuner.backup_every is not None:
         instead = "Pass how long a backup may be ago, 0 for one at each epoch, or None for none."
         _check.seconds("backup_every", tuner.backup_every, instead=instead)

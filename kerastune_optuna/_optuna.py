@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import optuna
-from optuna.samplers import GridSampler
+from optuna.samplers import BaseSampler, GPSampler, GridSampler
+from optuna.samplers._lazy_random_state import LazyRandomState
 from optuna.storages import BaseStorage
 from optuna.storages._rdb import models
 from optuna.storages.journal import JournalFileBackend
@@ -138,6 +139,26 @@ def stoppable(study: Study, stop: Callable[[], None]) -> Iterator[None]:
         del vars(study)["stop"]
         if before is not None:
             vars(study)["stop"] = before
+
+
+def reseed(sampler: BaseSampler, seed: int) -> None:
+    """Let what a sampler draws next depend on a seed; BaseSampler.reseed_rng() takes none."""
+    for part in vars(sampler).values():
+        if isinstance(part, LazyRandomState):
+            part.rng.seed(seed)
+        elif isinstance(part, BaseSampler):
+            reseed(part, seed)
+
+
+def startup_trials_of(sampler: GPSampler) -> int:
+    """Return how many COMPLETE trials a Gaussian process needs before it draws by itself."""
+    return sampler._n_startup_trials
+
+
+def has_drawn(trial: FrozenTrial) -> bool:
+    """Whether a running trial has parameters, or its sampler has drawn some for it."""
+    # Under "gp:relative_params:0", and TPE likewise, it shares them with other processes.
+    return bool(trial.params) or any(":relative_params:" in key for key in trial.system_attrs)
 
 
 def without_constraints(trial: FrozenTrial) -> FrozenTrial:

@@ -96,7 +96,8 @@ class OptunaTuner:
         max_seconds_per_trial: Seconds after which the training of a trial is ended. Default None.
         constraints: Functions that take a trial and its model, which is not trained where one
             returns a number above 0. A trial that breaks a constraint is PRUNED.
-        max_failed_trials: How many trials may fail in a row before search() gives up. Default 10.
+        max_failed_trials: How many trials may fail in a row before search() gives up. Default None:
+            10, or 2 with the same error before any trial succeeds.
             Before any succeeded, two that fail with the same error are enough.
         backup_every: Seconds between two backups of a running trial, from which it is resumed when
             its process dies. Default 60; 0 for one at each epoch, None for none.
@@ -153,7 +154,7 @@ class OptunaTuner:
         max_params: int | None = None,
         max_seconds_per_trial: float | None = None,
         constraints: Sequence[Constraint] = (),
-        max_failed_trials: int = 10,
+        max_failed_trials: int | None = None,
         backup_every: float | None = 60,
         overwrite: bool = False,
         **others: NoReturn,

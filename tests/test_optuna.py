@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 import keras
 import optuna
 import pytest
 from optuna.artifacts import FileSystemArtifactStore
+from optuna.samplers import CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import InMemoryStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState, create_trial
@@ -238,3 +241,41 @@ def test_our_callback_decides_as_that_of_optuna_integration(make_pruner, interva
     ours = reports(PruningCallback, make_pruner(), interval)
     assert ours == reports(KerasPruningCallback, make_pruner(), interval)
     assert {state for state, _ in ours} == {TrialState.COMPLETE, TrialState.PRUNED}
+
+
+@pytest.mark.parametrize("kind", [TPESampler, CmaEsSampler, RandomSampler])
+def test_a_sampler_is_reseeded(kind):
+    """A sampler keeps its generators, and other samplers, in attributes of its own."""
+
+    def draw(seed):
+        sampler = kind(seed=5)
+        study = optuna.create_study(sampler=sampler)
+        for value in range(12):
+            if value == 11:
+                _optuna.reseed(sampler, seed)
+            trial = study.ask()
+            drawn = trial.suggest_float("x", 0, 1), trial.suggest_float("y", 0, 1)
+            study.tell(trial, float(value % 3))
+        return drawn
+
+    assert draw(1) == draw(1) != draw(2)
+
+
+def test_a_gp_begins_by_chance():
+    """Its `_n_startup_trials` says for how long."""
+    gp = GPSampler(n_startup_trials=3)
+    assert _optuna.startup_trials_of(gp) == 3
+
+
+def test_what_a_sampler_draws_at_once_is_stored(study):
+    """TPE, and the GP likewise, share it with other processes before a trial has parameters."""
+    with warnings.catch_warnings(action="ignore"):  # which are experimental
+        study.sampler = TPESampler(n_startup_trials=1, multivariate=True, constant_liar=True)
+    for asks in (True, True, False):
+        trial = study.ask()
+        if asks:
+            study.tell(trial, trial.suggest_float("x", 0, 1))
+    assert _optuna.has_drawn(study.trials[0])
+    assert not _optuna.has_drawn(study.trials[-1])
+    assert trial.relative_params  # which it draws when they are read, or the builder asks
+    assert _optuna.has_drawn(study.trials[-1])

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from kerastune_optuna import NoTrialsError, TooManyFailuresError, TunerError, WorkerError
 from kerastune_optuna._search import stopping
-from tests.conftest import PruneAt, build_model
+from tests.conftest import PruneAt, build_model, kept
 from tests.faults import WATCHDOG, Clock
 
 
@@ -512,3 +512,58 @@ def test_a_fork_of_a_process_that_has_trained_is_told(make_tuner, data, call, gi
     child.join(WATCHDOG)
     child.kill()
     assert not told.empty()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_builder_may_prune_its_trial(search, workers):
+    """As in Optuna that is no failure, however few may fail, and its message is the reason."""
+
+    def build(trial):
+        model = build_model(trial)
+        if trial.number < 2:
+            raise optuna.TrialPruned("too wide")
+        return model
+
+    fit = {"epochs": 1, "n_workers": workers}
+    table = search(build, n_trials=3, max_failed_trials=1, fit=fit).results()
+    assert list(table["state"]) == ["PRUNED", "PRUNED", "COMPLETE"]
+    assert list(table["stop_reason"]) == ["too wide", "too wide", "all epochs"]
+    assert list(table["epochs_run"]) == [0, 0, 1]
+
+
+def prune_in_callback(trial):
+    """Return a callback that ends the training after its second epoch, as Optuna's own does."""
+
+    def prune(epoch, logs):
+        if epoch == 1:
+            raise optuna.TrialPruned
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=prune)
+
+
+@pytest.mark.parametrize("name", ["own fit", "callback"])
+def test_a_training_may_prune_its_trial(search, name):
+    """The trial has the value of its best epoch so far, and no weights are kept."""
+
+    class Fitted:
+        """Train one epoch, then prune."""
+
+        def __call__(self, trial):
+            """Build."""
+            return build_model(trial)
+
+        def fit(self, trial, model, **keywords):
+            """Train."""
+            model.fit(**{**keywords, "epochs": 2})
+            raise optuna.TrialPruned
+
+    build, callbacks = (Fitted(), []) if name == "own fit" else (build_model, [prune_in_callback])
+    fit = {"epochs": 3, "callbacks": callbacks}
+    tuner = search(build, n_trials=1, max_failed_trials=1, fit=fit)
+    (trial,) = tuner.study.trials
+    assert trial.state is optuna.trial.TrialState.PRUNED
+    assert trial.user_attrs["best_value"] == max(trial.intermediate_values.values())
+    assert trial.user_attrs["epochs_run"] == len(trial.intermediate_values) >= 1
+    assert trial.user_attrs["stop_reason"] == "pruned by its own code"
+    assert kept(tuner) == []

@@ -34,6 +34,13 @@ def by_itself(trial: FrozenTrial) -> bool:
     return trial.state.is_finished() and not was_cut_off(trial)
 
 
+def first_try(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> FrozenTrial:
+    """Return the trial that was begun first, where workers that died left it to be run again."""
+    while (before := trial.user_attrs.get(record.RETRY_OF)) is not None:
+        trial = trials[before]
+    return trial
+
+
 def is_usual(trial: FrozenTrial) -> bool:
     """Whether a trial of ours ran or runs as most do, and is no point of a grid."""
     if trial.state is TrialState.RUNNING and liveness.is_foreign(trial):

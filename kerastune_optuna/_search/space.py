@@ -246,15 +246,13 @@ class Node:
 
     def is_closed_for(self, places: Mapping[str, float]) -> bool:
         """Whether nothing is left to try with these values, whatever comes after them."""
-        node: Node | None = self
-        while node is not None and not node.is_closed:
-            if node._name in places:
-                node = node.children.get(places[node._name])
-            elif node._size == 1:  # Optuna asks no sampler for a parameter with one value
-                node = next(iter(node.children.values()), None)
-            else:
-                return False
-        return node is not None
+        if self.is_closed:
+            return True
+        if self._name in places:
+            child = self.children.get(places[self._name])
+            return child is not None and child.is_closed_for(places)
+        after = self.children.values()
+        return len(after) >= self._size and all(one.is_closed_for(places) for one in after)
 
     def left(self) -> float:
         """Return how many configurations are left at the least; infinity where none was tried."""

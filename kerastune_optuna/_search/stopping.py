@@ -100,10 +100,6 @@ class Ending:
                 "several. Pass how many trials in a row may bring nothing new onto the front."
             )
 
-    def is_here(self, study: optuna.Study) -> bool:
-        """Whether no further trial may start."""
-        return not self.may_go_on(study, 0) or self.stop(study, asks=True) is not None
-
     def may_go_on(self, study: optuna.Study, unasked: int) -> bool:
         """Whether another trial may start beside those that have not asked for parameters yet."""
         return self.train_repeats or repeats.is_more_left(study, unasked)

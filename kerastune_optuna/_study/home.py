@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial
 from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, StudyMismatchError
 from kerastune_optuna._storage import StoreSource, WholeFileStore, artifacts, database, digest
-from kerastune_optuna._study import opening, ranking, record
+from kerastune_optuna._study import divergence, opening, ranking, record
 from kerastune_optuna._study.objectives import Objectives
 
 
@@ -141,9 +141,10 @@ class Home:
         best = ranking.best(self.existing, self.objectives.watched, n)
         if len(best) < n:
             there = _check.count(len(best), "COMPLETE trial")
+            others = divergence.told_of_others(self.existing.get_trials(deepcopy=False))
+            first = "Call search() first, with the directory or storage of the study you mean."
             raise NoTrialsError(
-                f"Study {self.name!r} has {there}, fewer than {n}. Call search() first, with "
-                "the directory or storage of the study you mean."
+                f"Study {self.name!r} has {there}, fewer than {n}. {others or first}"
             )
         return best
 

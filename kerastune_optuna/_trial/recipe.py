@@ -49,6 +49,7 @@ class Recipe:
     card: str | None = None  # the key of the card that tells of this search
     constraints: Constraints = field(default_factory=Constraints)
     known: Sequence[FrozenTrial] = ()  # trials of other studies that the sampler sees
+    sampler_seed: int | None = None  # of a sampler that was made for the search
 
     @property
     def n_trainings(self) -> int:

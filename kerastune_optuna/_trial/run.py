@@ -113,6 +113,10 @@ def _train(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) 
     except UnfitBackupError:
         backup.forget(trial)
         return _train_all(trial, recipe, memory, check=check)
+    except optuna.TrialPruned as error:  # of its builder: it ends before its training
+        trial.set_user_attr(record.STOP_REASON, _reason.of_pruned(error))
+        trial.set_user_attr(record.EPOCHS_RUN, 0)
+        return _Outcome(TrialState.PRUNED)
 
 
 def _train_all(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> _Outcome:

@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from kerastune_optuna._data import GeneratorFunction, lacks_targets
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._search import watched_alone
+from kerastune_optuna._study import reason, record
 from kerastune_optuna._trial import custom_fit
 from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._trial.backup import Backup, BackupOfFits
@@ -68,6 +69,15 @@ class Training:
             self.callbacks = [gate(self.pruning.begin_fit), *ends, self.pruning.fits]
 
     def fit(self, model: keras.Model) -> None:
+        """Train the model; an optuna.TrialPruned that the user's code raises prunes the trial."""
+        try:
+            self._fit(model)
+        except optuna.TrialPruned as error:
+            own = self.pruning
+            own.end(reason.of_pruned(error))
+            (own.fits.end if isinstance(own, OwnPruning) else own.on_train_end)()
+
+    def _fit(self, model: keras.Model) -> None:
         """Train the model, by the builder's own fit where it has one."""
         task, fit = self._task, self.lesson.fit
         keywords = {**fit.as_keywords(), "verbose": 0, "callbacks": self.callbacks}

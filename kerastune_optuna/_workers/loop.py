@@ -32,7 +32,7 @@ from kerastune_optuna._exceptions import (
 from kerastune_optuna._scratch import sweep
 from kerastune_optuna._search import Budget, LearningSampler, is_grid
 from kerastune_optuna._storage import OpenedOnce, database, url
-from kerastune_optuna._study import Watch, alone, beating, divergence, liveness, opening
+from kerastune_optuna._study import N_PARAMS, Watch, alone, beating, divergence, liveness, opening
 from kerastune_optuna._trial import Recipe, run_trial
 from kerastune_optuna._workers import card
 
@@ -209,7 +209,9 @@ def run_trials(
             # A process that has run no trial yet holds nothing that it could free.
             budget = dataclasses.replace(budget, gives_way=is_replaced)
             notify(ended)
-            checked = checked or ended.state is not TrialState.FAIL
+            checked = checked or (
+                ended.state is not TrialState.FAIL and N_PARAMS in ended.user_attrs
+            )
             if ended.state is TrialState.FAIL:
                 budget.make_up(study, ended)
                 try:
@@ -285,6 +287,7 @@ def _learning_sampler(study: optuna.Study, recipe: Recipe) -> Iterator[None]:
             constrained=recipe.constraints.are_there,
             may_repeat=recipe.train_repeats,
             known=recipe.known,
+            seed=recipe.sampler_seed,
         )
     try:
         yield

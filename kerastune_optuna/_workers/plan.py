@@ -78,14 +78,12 @@ class Run:
         self,
         study: optuna.Study,
         *,
-        sampler_seed: int | None = None,
         news: Iterable[str | None] = (),
     ) -> None:
         """Run trials of a study until the budget is spent.
 
         Args:
             study: The study, with its sampler and pruner.
-            sampler_seed: The seed of a sampler that was made for this run.
             news: Lines that are told before it begins.
         """
         budget, recipe = self.budget, self.recipe
@@ -105,7 +103,7 @@ class Run:
             {
                 "command": card.command(),
                 "builder": _source.combined(recipe.digests),
-                "sampler_seed": sampler_seed,
+                "sampler_seed": recipe.sampler_seed,
                 "n_workers": self.crew.n_workers,
             },
         )
@@ -244,8 +242,7 @@ def search(run: Run, given: Any) -> None:
     of_data = bool(recipe.fit.functions)
     left = None if n_trials is None else told_of_left(study)
     grid = lay_out_grid(study, recipe.build_model, space, recipe.seed, memory, is_of_data=of_data)
-    replace(run, recipe=recipe).go(
-        study, sampler_seed=drawn, news=[left, grid, chosen, screened, start.line]
-    )
+    recipe = replace(recipe, sampler_seed=drawn)
+    replace(run, recipe=recipe).go(study, news=[left, grid, chosen, screened, start.line])
     tidy(study, recipe)
     check_study(study)

@@ -613,7 +613,7 @@ def build(trial):
 rng = np.random.default_rng(0)
 x, y = rng.normal(size=(24, 4)), rng.integers(0, 3, 24)
 tuner = OptunaTuner(
-    build, n_trials=12, storage=sys.argv[1], directory=sys.argv[2], study_name="test"
+    build, n_trials=12, seed=0, storage=sys.argv[1], directory=sys.argv[2], study_name="test"
 )
 tuner.search(x, y, validation_data=(x, y), epochs=1, verbose=0)
 """
