@@ -106,9 +106,9 @@ class Training:
     @property
     def logs_of_best_epoch(self) -> Mapping[str, Any]:
         """What Keras logged at the best epoch, and what else the builder's own fit returned."""
-        best = (row for row in self.logs.rows if row["epoch"] == self.pruning.best_epoch)
-        returned = self.pruning.returned if isinstance(self.pruning, OwnPruning) else {}
-        return {**returned, **next(best, {})}
+        rows = (row for row in self.logs.rows if row["epoch"] == self.pruning.best_epoch)
+        logs = next(rows, {})
+        return self.pruning.complete(logs) if isinstance(self.pruning, OwnPruning) else logs
 
 
 def make_ready(model: keras.Model, lesson: Lesson, *, check: bool) -> None:
