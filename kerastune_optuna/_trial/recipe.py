@@ -50,6 +50,7 @@ class Recipe:
     constraints: Constraints = field(default_factory=Constraints)
     known: Sequence[FrozenTrial] = ()  # trials of other studies that the sampler sees
     keeps_ends: bool = True  # whether the best trials keep what an extension goes on from
+    rebuilt: list[int] = field(default_factory=list)  # trials whose models this process built again
 
     @property
     def n_trainings(self) -> int:
