@@ -13,9 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
-import numpy as np
 import optuna
-from numpy.typing import NDArray
 from optuna.exceptions import UpdateFinishedTrialError
 
 from kerastune_optuna import _optuna
@@ -24,6 +22,8 @@ from kerastune_optuna._scratch import scratch
 from kerastune_optuna._signals import finishing, requested, tell
 from kerastune_optuna._storage import StoreSource, artifacts, digest, one_try, reason, unless_away
 from kerastune_optuna._study import BACKUP
+from kerastune_optuna._trial import state as _state
+from kerastune_optuna._trial.state import State
 from kerastune_optuna._trial.trainings import Series
 
 _STATE, _SERIES = "state.json", "series.npz"
@@ -68,12 +68,9 @@ class Archive:
         elif self._record is not None:
             tell(f"The backup of trial {self.trial.number} is lost or damaged: it starts anew")
 
-    def _weights(self) -> list[NDArray[Any]] | None:
+    def _weights(self) -> State | None:
         path = self.folder / _SERIES
-        if not path.exists():
-            return None
-        with np.load(path) as file:
-            return list(file.values())
+        return _state.read(path) if path.exists() else None
 
     def prepare(self, write: Callable[[], Mapping[str, Any]]) -> None:
         """Prepare a backup of what `write` writes into the folder and returns as state."""
@@ -115,9 +112,7 @@ class Archive:
             for path in list(self.folder.iterdir()):
                 path.unlink()  # the checkpoint of the training that ended
             if (state := series.state_of_best) is not None:
-                # NumPy's files have no bfloat16, of kind "V"; float32 holds each of its values.
-                known = [one.astype("float32") if one.dtype.kind == "V" else one for one in state]
-                np.savez(self.folder / _SERIES, *known)
+                _state.write(self.folder / _SERIES, state)
             return {"reports": last["reports"], "series": series.state()}
 
         self.prepare(write)

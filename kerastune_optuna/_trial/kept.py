@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -15,14 +16,18 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._data import FitArguments
-from kerastune_optuna._exceptions import WeightsError
+from kerastune_optuna._exceptions import TunerError, WeightsError
 from kerastune_optuna._storage import StoreSource
-from kerastune_optuna._study import ranking, record
+from kerastune_optuna._study import ranking, reason, record
 from kerastune_optuna._trial import backup, frozen, history, weights
 from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
 from kerastune_optuna._trial.variables import make_again, remember, unbuildable
 from kerastune_optuna._trial.weights import UnfitWeightsError
 
+_ON_TRIAL_ALONE = (
+    "What build_model returns is to depend on its trial alone: not on chance or on earlier calls. "
+    "And its layers are to stay those that it made."
+)
 _UNASKED = 1  # how many trials keep their weights where no search asked for a number
 
 
@@ -153,7 +158,7 @@ def keepers(study: optuna.Study, recipe: Recipe) -> set[int]:
 
 def save(
     recipe: Recipe, trial: optuna.Trial, model: keras.Model, builds: FitArguments | None
-) -> WeightsError | None:
+) -> TunerError | None:
     """Save the model's weights; return what went wrong, since the trial has its result anyway.
 
     Args:
@@ -165,20 +170,59 @@ def save(
     """
     try:
         weights.save(recipe.store, trial, model)
-    except WeightsError as error:
+        if builds is not None:
+            batch = None  # a symbolic one, unless not even reading the data tells its shapes
+            with suppress(Exception):  # the user's data may raise anything
+                batch = builds.specification_of_a_batch()
+            trial.set_user_attr(record.INPUTS, json.dumps(remember(model, batch)))
+        if not recipe.rebuilt:
+            _rebuild_once(recipe, trial)
+    except TunerError as error:
         return error
-    if builds is not None:
-        batch = None  # a symbolic one, unless not even reading the data tells its shapes
-        with suppress(Exception):  # the user's data may raise anything; the trial has its result
-            batch = builds.specification_of_a_batch()
-        trial.set_user_attr(record.INPUTS, json.dumps(remember(model, batch)))
     return None
 
 
+def _rebuild_once(recipe: Recipe, trial: optuna.Trial) -> None:
+    """Build the first model that a process keeps once again, as best_model() will.
+
+    What stands in the way of that one would stand in the way of all others, and the user would hear
+    of it only after the search.
+
+    Raises:
+        TunerError: It does not come back.
+    """
+    recipe.rebuilt.append(trial.number)
+    storage = _optuna.storage_of(trial.study)
+    # The builder gets a copy: what it does to its trial must not reach Optuna's cache.
+    stored = copy.deepcopy(_optuna.as_stored(trial.study, trial))
+    try:
+        rebuild(recipe.build_model, recipe.store, storage, stored, instead=_ON_TRIAL_ALONE)
+    except Exception as error:  # the user's builder may raise anything
+        if reason.is_of_memory(error):
+            return  # two models need more of it than best_model() will
+        if isinstance(error, TunerError) and not isinstance(error, WeightsError):
+            raise
+        raise WeightsError(
+            f"The search ends with its first model, which best_model() could not return: {error} "
+            "To search without keeping models, pass keep_best=0."
+        ) from error
+
+
 def rebuild(
-    build_model: Builder, store: StoreSource, storage: BaseStorage, trial: FrozenTrial
+    build_model: Builder,
+    store: StoreSource,
+    storage: BaseStorage,
+    trial: FrozenTrial,
+    instead: str = "Restore the builder of that search, and the dtype policy that it ran under.",
 ) -> keras.Model:
-    """Return the compiled model of a finished trial with the weights of its best epoch.
+    """Return the compiled model of a trial with the weights of its best epoch.
+
+    Args:
+        build_model: The builder.
+        store: Where the weights are.
+        storage: The storage of the trial's study.
+        trial: A copy of the trial.
+        instead: What to do where the builder returns another model than was trained.
 
     Raises:
         BuilderError: The builder returned something other than a compiled model.
@@ -197,10 +241,10 @@ def rebuild(
         gone = [name for name, one in asked_before.items() if asked[name] is one]
         # What was written for KerasTuner takes the trial's params, and asks the trial for nothing.
         if not gone or record.IMPORTED in trial.user_attrs:
-            raise
+            raise WeightsError(f"{error} {instead}") from error
         raise WeightsError(
             f"build_model no longer asks for {' and '.join(map(repr, gone))}, which trial "
-            f"{trial.number} had, and its weights do not fit. Restore the builder of that search."
+            f"{trial.number} had, and its weights do not fit. {instead}"
         ) from error
     weights.let_files_be_whole(model)
     return model

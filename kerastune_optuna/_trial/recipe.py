@@ -50,6 +50,7 @@ class Recipe:
     constraints: Constraints = field(default_factory=Constraints)
     known: Sequence[FrozenTrial] = ()  # trials of other studies that the sampler sees
     sampler_seed: int | None = None  # of a sampler that was made for the search
+    rebuilt: list[int] = field(default_factory=list)  # trials whose models this process built again
 
     @property
     def n_trainings(self) -> int:

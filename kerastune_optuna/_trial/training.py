@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from kerastune_optuna._data import GeneratorFunction, lacks_targets
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._search import watched_alone
-from kerastune_optuna._study import reason, record
+from kerastune_optuna._study import reason
 from kerastune_optuna._trial import custom_fit
 from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._trial.backup import Backup, BackupOfFits
@@ -29,6 +29,7 @@ from kerastune_optuna._trial.steps import has_own
 from kerastune_optuna._trial.stop import StopOnRequest, Stopwatch
 from kerastune_optuna._trial.trainings import Series
 from kerastune_optuna._trial.user_callbacks import may_add_metrics
+from kerastune_optuna._trial.variables import check_are_there
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class Training:
         self.watch = Stopwatch(self.pruning, limit, before)
         self.best = best_kind(self.pruning)
         self.logs = EpochLogs()
-        ends = [StopOnRequest(self.pruning.break_off), self.watch, *lesson.callbacks]
+        validated = keras.callbacks.LambdaCallback(on_test_end=self.best.take_validated)
+        ends = [StopOnRequest(self.pruning.break_off), self.watch, validated, *lesson.callbacks]
         held, backups = (self.pruning, self.best, self.logs), []
         if (every := recipe.backup_every) is not None:
             others = self.watch, every, lesson.fit
@@ -83,7 +85,9 @@ class Training:
         keywords = {**fit.as_keywords(), "verbose": 0, "callbacks": self.callbacks}
         if isinstance(own := self.pruning, OwnPruning):
             trial, build_model = task.trial, task.recipe.build_model
+            before = model.weights
             came = custom_fit.train(build_model, trial, keywords, model, lambda: own.is_over)
+            check_are_there(before, model)
             if not own.is_over:
                 own.take(came)
                 custom_fit.warn_of_unasked(trial)

@@ -13,7 +13,7 @@ from kerastune_optuna._storage.artifacts import WholeFileStore, digest
 from kerastune_optuna._study.record import BACKUP
 from kerastune_optuna._trial import backup
 from kerastune_optuna._trial.archive import Archive, unpack
-from tests.conftest import build_model, kept
+from tests.conftest import build_model, history, kept
 from tests.trial.test_unbuilt import gan, of_tensorflow
 from tests.untrained import run, tuner_in
 
@@ -176,3 +176,46 @@ def test_backups_change_no_digit(make_tuner):
     plain = build(trial).fit(**fit).history["val_loss"]
     assert trial.user_attrs["best_epoch"] == 0
     assert [trial.intermediate_values[epoch] for epoch in range(4)] == plain
+
+
+def lora(trial):
+    """Return a classifier of which low ranks are trained alone."""
+    model = build_model(trial)
+    for layer in model.layers:
+        layer.enable_lora(2)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    return model
+
+
+def averaged(trial):
+    """Return a classifier whose optimizer averages its weights."""
+    model = build_model(trial)
+    model.optimizer.use_ema, model.optimizer.ema_momentum = True, 0.8
+    return model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("build", "callbacks"), [(lora, []), (averaged, [keras.callbacks.SwapEMAWeights()])]
+)
+def test_a_training_that_was_interrupted_comes_to_the_same_digits(search, build, callbacks):
+    """Its variables go on as they were, where a file of Keras holds sums, or averages serve."""
+    begun = []
+
+    def interrupt(epoch, logs):
+        begun.append(epoch)
+        if begun == [0, 1, 2]:
+            raise KeyboardInterrupt
+
+    stops = keras.callbacks.LambdaCallback(on_epoch_begin=interrupt)
+    fit = {"epochs": 4, "callbacks": [*callbacks, lambda trial: stops]}
+    options = {"n_trials": 1, "backup_every": 0}
+    with pytest.raises(KeyboardInterrupt):
+        search(build, "val_loss", fit=fit, **options)
+    tuner = search(build, "val_loss", fit=fit, **options)
+    assert begun == [0, 1, 2, 2, 3]
+    fit = {"epochs": 4, "callbacks": callbacks}
+    unbroken = search(build, "val_loss", study_name="unbroken", fit=fit, **options)
+    assert history(tuner, 1) == history(unbroken, 0)
+    models = tuner.best_model(), unbroken.best_model()
+    assert all(map(np.array_equal, *(model.get_weights() for model in models)))
