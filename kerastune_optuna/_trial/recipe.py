@@ -237,8 +237,8 @@ def _asked_again(build_model: Builder, trial: BaseTrial, make: Callable[[], _T])
 def _called(build_model: Builder, trial: BaseTrial) -> Any:
     try:
         return build_model(trial)
-    except ValueError as error:
-        if asked.is_of_optuna(error):  # as for a parameter whose values have changed
+    except (TypeError, ValueError) as error:
+        if asked.is_of_optuna(error):  # as for choices that have changed, or that no study holds
             asked.check(build_model, trial)
         raise
     except AttributeError as error:
