@@ -34,6 +34,35 @@ _GROWING = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE"
 _OWN_GPU = "KERASTUNE_OPTUNA_OWN_GPU"  # is set in a worker that shares its GPU with no other
 
 
+_is_late_fork = False  # whether this process was forked after TensorFlow had begun to work
+
+
+def check_threads() -> None:
+    """Refuse to train in a fork, to which the threads of TensorFlow did not come.
+
+    Raises:
+        WorkerError: Says how to start a process that can train.
+    """
+    if _is_late_fork:
+        raise WorkerError(
+            "This process was forked after TensorFlow had begun to work in its parent: it has none "
+            "of TensorFlow's threads, and training would wait for them for ever. Start it by "
+            'multiprocessing.get_context("spawn"), or before the parent makes any model or tensor.'
+        )
+
+
+def _look_for_tensorflow() -> None:
+    """Note in a forked child whether TensorFlow had begun to work before."""
+    global _is_late_fork
+    if (eager := sys.modules.get("tensorflow.python.eager.context")) is not None:
+        context = eager.context_safe()  # which makes none
+        _is_late_fork = context is not None and context._initialized
+
+
+if hasattr(os, "register_at_fork"):  # Windows forks no processes
+    os.register_at_fork(after_in_child=_look_for_tensorflow)
+
+
 def set_all(seed: int) -> None:
     """Start the generators of Python, NumPy, Keras and PyTorch from one seed."""
     keras.utils.set_random_seed(seed)
@@ -182,7 +211,6 @@ class Memory:
         self._next_collection = 0.0
         self._least = _bytes()
         self.has_served = False  # whether a trial was released
-        self.traced: dict[str, keras.Model | None] = {}  # what trainings leave for later ones
 
     @contextmanager
     def apart(self) -> Iterator[None]:
@@ -215,7 +243,6 @@ class Memory:
 
     def empty(self) -> None:
         """Release at once all that earlier trials have left, whatever time that takes."""
-        self.traced.clear()
         gc.collect()
         self._drop_compiled(0)
         if keras.backend.backend() == "torch":

@@ -262,10 +262,12 @@ class OptunaTuner:
             KeyboardInterrupt: Ctrl-C was pressed: the running trials ended after their epoch, or at
                 the next batch where an epoch takes long. The next search() goes on from their last
                 whole epoch (where a builder's own fit trains in phases, from the last of the first
-                phase). A second Ctrl-C ends at once. SIGTERM does the same, and raises SystemExit.
+                phase). A second Ctrl-C ends at once. SIGTERM and SIGHUP do the same, and raise
+                SystemExit.
             TooManyFailuresError: Too many trials failed in a row, the first two with the same
                 error, or all failed or diverged in their first epoch.
-            WorkerError: Workers died one after the other.
+            WorkerError: Workers died one after the other, or this process was forked after
+                TensorFlow had begun to work.
         """
         told = _workers.listeners(on_trial_end)
         budget = budget_of(self, n_trials, timeout)
@@ -314,7 +316,8 @@ class OptunaTuner:
             x: Training data as search() takes it; a study does not store it.
             y: Targets, where `x` does not hold them.
             validation_data: What the executions are measured on, as search() takes it.
-            epochs: Epochs of an execution. Default None: as many as the last search had.
+            epochs: Epochs of an execution. Default None: as many as a training of the last search
+                had.
             validation_split: As for Model.fit. Default 0.0.
             callbacks: As search() takes them, like the EarlyStopping of the search.
             verbose: As for search().
@@ -358,88 +361,6 @@ class OptunaTuner:
             TooManyFailuresError: No configuration completed two executions.
         """
         return _rerun.confirmation(self._home)
-
-    def extend(
-        self,
-        top: int = 1,
-        epochs: int = 100,
-        x: Any = None,
-        y: Any = None,
-        validation_data: Any = None,
-        *,
-        validation_split: float = 0.0,
-        callbacks: Any = None,
-        verbose: str | int = "auto",
-        n_workers: int = 1,
-        executor: Executor | None = None,
-        steps_per_execution: int | str = "auto",
-        **fit_kwargs: Any,
-    ) -> OptunaTuner:
-        """Train the best trials longer, from their last epochs, as further trials of the study.
-
-        The weights, the optimizer and all that chance depends on go on, so that an extension comes
-        to what one training of all epochs would have come to. The user's callbacks begin anew, and
-        so does the order of rows from generators, PyDatasets and pipelines with steps_per_epoch=.
-        Pass the data of the search. Trials are ranked by the best value that they reached: what was
-        pruned may be revived, and no extension is pruned. An extension has the curve, the seed and
-        the parameters of its trial, whose number is its `extends` in results(). It does not count
-        towards `n_trials`, and the sampler does not learn from it. Called again with the same
-        arguments, say after a kill, extend() trains only what is missing.
-
-        The `keep_best` best trials keep what is needed for this, some four times their weights,
-        where that is at most 1 GiB for a trial; with backup_every=None none do.
-
-        Args:
-            top: How many of the best trials, at most `keep_best`. Default 1.
-            epochs: How many epochs they are to have in all. Default 100.
-            x: Training data as search() takes it; a study does not store it.
-            y: Targets, where `x` does not hold them.
-            validation_data: As for search().
-            validation_split: As for Model.fit. Default 0.0.
-            callbacks: As search() takes them.
-            verbose: As for search().
-            n_workers: As for search().
-            executor: As for search().
-            steps_per_execution: As for search().
-            **fit_kwargs: Anything else that Model.fit takes.
-
-        Returns:
-            The tuner, of which best_model() may be that of an extension.
-
-        Raises:
-            ArgumentError: An argument cannot work, trials have several trainings, or there are
-                several objectives. Nothing was trained.
-            NoTrialsError: Fewer trials came to a value.
-            WeightsError: What a trial ended with is not kept, is damaged, or does not fit what
-                build_model returns. Nothing was trained.
-            TunerError: What search() raises, for the same reasons.
-
-        Example:
-            >>> import keras, numpy, tempfile
-            >>> from kerastune_optuna import OptunaTuner
-            >>> x = numpy.random.default_rng(0).normal(size=(64, 4))
-            >>> data = {"x": x, "y": x.sum(axis=1), "validation_split": 0.25, "verbose": 0}
-            >>> def build_model(trial):
-            ...     units = trial.suggest_int("units", 4, 16)
-            ...     model = keras.Sequential([keras.layers.Dense(units), keras.layers.Dense(1)])
-            ...     model.compile("adam", "mse")
-            ...     return model
-            >>> folder = tempfile.mkdtemp()
-            >>> tuner = OptunaTuner(build_model, "val_loss", n_trials=2, seed=0, directory=folder)
-            >>> tuner = tuner.search(epochs=2, **data).extend(top=1, epochs=6, **data)
-            >>> tuner.results()["epochs_run"].tolist()
-            [2, 2, 6]
-        """
-        fit = FitArguments(
-            x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
-        )
-        recipe = self._recipe("extend()", fit, callbacks)
-        _rerun.check_extension(self._home, recipe, top)
-        crew, recipe = _workers.prepared(self._home, recipe, n_workers, executor, verbose)
-        run = _workers.Run(self._home, recipe, budget_of(self, None, None), crew, verbose)
-        with _signals.Brief(), _workers.guarded(self._home, "extend()"):
-            _rerun.extend(run, top)
-        return self
 
     def refit(
         self,
@@ -569,8 +490,6 @@ class OptunaTuner:
     def _enqueue(self, params: Mapping[str, Any]) -> None:
         _search.check_queue(self.sampler)
         _search.enqueue(_trial.opened(self._home, overwrite=self.overwrite), params)
-        if self.overwrite:
-            _trial.settle(self._home.study)
 
     @property
     def study(self) -> optuna.Study:
@@ -676,9 +595,8 @@ class OptunaTuner:
             Columns number, state, value (of several objectives `values_<name>` for each),
             `params_<name>` for each parameter, best_value, best_epoch (counted from 0), epochs (how
             many it was given), epochs_run, seconds, seed, stop_reason, n_params, worker; retry_of
-            where a trial was run again and extends where one was trained on, each with the number
-            of the earlier one; and where trials have several trainings std, values, seeds,
-            best_epochs.
+            where a trial was run again, with the number of the earlier one; and where trials have
+            several trainings std, values, seeds, best_epochs.
         """
         return _report.results(self._home.existing)
 
@@ -782,7 +700,7 @@ class OptunaTuner:
         """Return what a notebook shows of the tuner, without making a study."""
         if not self._home.may_be_read:
             return f"<p>Study <b>{escape(self._home.name)}</b> is not open yet: call search().</p>"
-        return _report.summary_html(self._home.study, 10)
+        return _report.summary_html(self._home.existing, 10)
 
     @cached_property
     def _home(self) -> Home:

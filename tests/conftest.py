@@ -37,7 +37,7 @@ def pytest_collection_finish():
 
 
 def kept(tuner, folder=None):
-    """Return the names of the files in a tuner's store of weights but histories and last states."""
+    """Return the names of the files in a tuner's store of weights but histories."""
     folder = folder or tuner._home.folder / "weights"
     storage = tuner.study._storage
     histories = {
@@ -47,7 +47,7 @@ def kept(tuner, folder=None):
         if meta.filename == "history.csv"
     }
     found = set(os.listdir(folder)) - histories if folder.exists() else set()
-    return sorted(name for name in found if not name.endswith(".end"))
+    return sorted(found)
 
 
 def history(tuner, number):

@@ -16,7 +16,6 @@ from kerastune_optuna import (
     BuilderError,
     MetricNotFoundError,
     MissingExtraError,
-    NoTrialsError,
     PruningCallback,
     StorageError,
     TunerError,
@@ -281,30 +280,6 @@ CALLBACKS = [
     ),
 ]
 
-EXTENDING = [
-    ({}, {"top": 0}, ArgumentError, "top=0"),
-    ({}, {"epochs": 0}, ArgumentError, "epochs=0"),
-    ({}, {"x": None}, ArgumentTypeError, "x=None: extend() trains on, and a study does not store"),
-    ({}, {"cv": 3}, ArgumentTypeError, "extend() got 'cv', which Model.fit does not take."),
-    ({}, {"callbacks": [3]}, ArgumentTypeError, "callbacks holds 3, which is no keras Callback."),
-    (
-        {"objective": ["val_accuracy", "n_params"]},
-        {},
-        ArgumentError,
-        "extend() ranks trials by one objective, and study 'test' is to maximize val_accuracy, min",
-    ),
-    (
-        {"build": OwnFit()},
-        {},
-        ArgumentError,
-        "build_model has a fit of its own, whose phases no other call can go on with.",
-    ),
-    ({"executions_per_trial": 2}, {}, ArgumentError, "is the mean of several trainings, by execu"),
-    ({"backup_every": None}, {}, ArgumentError, "backup_every=None keeps nothing of a training"),
-    ({}, {"top": 2}, ArgumentError, "top=2 is more than keep_best=1, the trials that keep what"),
-    ({}, {}, NoTrialsError, "Study 'test' has 0 trials that came to a value, fewer than top=1."),
-]
-
 PRUNING = [
     ({"monitor": 3}, ArgumentTypeError, "objective=3 is not a name"),
     (
@@ -470,20 +445,6 @@ def test_a_size_for_what_is_in_batches(make_tuner, epochs_trained, fit, text):
 def test_targets_that_the_loss_needs(make_tuner, epochs_trained):
     """A missing y ends the search before the model trains that cannot do without."""
     refused(make_tuner, {}, {"y": None}, ArgumentError, "y=None")
-    assert epochs_trained == []
-
-
-@pytest.mark.parametrize(("options", "fit", "kind", "text"), EXTENDING)
-def test_what_cannot_be_extended(make_tuner, epochs_trained, options, fit, kind, text):
-    """extend() refuses what no training can go on from."""
-    arguments = {"x": X, "y": Y, "validation_data": (X, Y), "verbose": 0, **fit}
-    tuner = make_tuner(**options)
-    assert tuner.study.trials == []
-    with pytest.raises(TunerError) as got:
-        tuner.extend(**arguments)
-    assert type(got.value) is kind
-    assert text in str(got.value)
-    assert len(str(got.value).splitlines()) == 1
     assert epochs_trained == []
 
 

@@ -47,6 +47,16 @@ def test_a_study_is_there_until_it_is_deleted(study):
     assert not _optuna.has_study(storage, study_id)
 
 
+def test_no_id_of_a_deleted_study_comes_back(tmp_path):
+    """The tables of StudyModel and TrialModel get SQLite's AUTOINCREMENT."""
+    ids = []
+    for _ in range(2):
+        made = optuna.create_study(storage=f"sqlite:///{tmp_path}/study.db", study_name="test")
+        ids.append((_optuna.id_of(made), _optuna.id_of(made.ask())))
+        optuna.delete_study(study_name="test", storage=f"sqlite:///{tmp_path}/study.db")
+    assert ids == [(1, 1), (2, 2)]
+
+
 def test_system_attrs_are_kept(study):
     """Those of a study and of a running trial are read as they were written."""
     trial = study.ask()
@@ -98,15 +108,16 @@ def test_samplers_read_the_trials_that_are_shown(study, name):
 
 def test_a_study_may_be_stopped_outside_of_optimize(study):
     """GridSampler calls `study.stop()`, of the study itself, which Optuna refuses else."""
-    with _optuna.stoppable(study) as is_stopped:
-        assert not is_stopped()
+    calls = []
+    with _optuna.stoppable(study, lambda: calls.append("outer")):
         study.sampler = optuna.samplers.GridSampler({"x": [1]})
         trial = study.ask()
         study.tell(trial, trial.suggest_int("x", 1, 1))
-        assert is_stopped()
-        with _optuna.stoppable(study) as is_stopped_within:
-            assert not is_stopped_within()
+        assert calls.pop() == "outer"
+        with _optuna.stoppable(study, lambda: calls.append("inner")):
+            study.stop()
         study.stop()  # the block around is as it was
+    assert calls == ["inner", "outer"]
     with pytest.raises(RuntimeError, match="stop"):
         study.stop()
 
@@ -182,6 +193,14 @@ def test_a_parameter_allows_its_values_alone():
     assert not _check.allows(number, "four")
     assert _check.allows(choice, None)
     assert not _check.allows(choice, "b")
+
+
+def test_a_parameter_is_fixed_before_it_is_suggested(study):
+    """`Trial._fixed_params` has what no sampler chooses, before what was enqueued."""
+    study.enqueue_trial({"x": 3})
+    trial = study.ask()
+    _optuna.fix(trial, "x", 4)
+    assert trial.suggest_int("x", 1, 9) == study.trials[0].params["x"] == 4
 
 
 def test_a_fixed_trial_looks_into_the_dict_it_was_given():

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import multiprocessing
+
 import keras
 import numpy as np
 import optuna
 import pytest
 import tensorflow as tf
 
-from kerastune_optuna import NoTrialsError, TooManyFailuresError, TunerError
+from kerastune_optuna import NoTrialsError, TooManyFailuresError, TunerError, WorkerError
 from kerastune_optuna._search import stopping
 from tests.conftest import PruneAt, build_model, kept
-from tests.faults import Clock
+from tests.faults import WATCHDOG, Clock
 
 
 def compiled(model, trial, loss="sparse_categorical_crossentropy"):
@@ -487,6 +489,29 @@ def test_a_storage_url_serves(search, tmp_path):
     search(storage=url)
     assert len(optuna.load_study(study_name="test", storage=url).trials) == 2
     assert not (tmp_path / "tuning" / "study.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("call", "given"), [("search", {"n_trials": 3}), ("confirm", {"top": 1}), ("refit", {})]
+)
+def test_a_fork_of_a_process_that_has_trained_is_told(make_tuner, data, call, given):
+    """Training there would wait for ever for threads of TensorFlow that the fork does not have."""
+    x, y, validation = data
+    tf.zeros(1)  # enough to start them
+    tuner = make_tuner().search(x, y, validation_data=validation, epochs=1, verbose=0)
+    fork = multiprocessing.get_context("fork")
+    told = fork.SimpleQueue()
+
+    def train():
+        with pytest.raises(WorkerError, match="forked after TensorFlow had begun") as got:
+            getattr(tuner, call)(x=x, y=y, validation_data=validation, **given)
+        told.put(str(got.value))
+
+    child = fork.Process(target=train)
+    child.start()
+    child.join(WATCHDOG)
+    child.kill()
+    assert not told.empty()
 
 
 @pytest.mark.slow

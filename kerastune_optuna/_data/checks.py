@@ -6,17 +6,22 @@ import dataclasses
 import inspect
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
+from kerastune_optuna._backend import undisturbed
 from kerastune_optuna._check import count, why_not
 from kerastune_optuna._data.pick import pick
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
 _INFINITE, _UNKNOWN = -1, -2  # what tf.data.Dataset.cardinality() returns
+# What Model.fit reads batches from, by package and class: neither is imported to ask.
+_OF_GRAIN = {("grain", name) for name in ("DataLoader", "IterDataset", "MapDataset")}
+_LOADERS = {("torch", "DataLoader"), *_OF_GRAIN}
+_ENDLESS = 1 << 40  # batches: Grain's repeat() without a number counts sys.maxsize of them, or rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,7 +193,15 @@ def _size(data: Any) -> int:
         is_empty = size == _UNKNOWN and next(iter(data), None) is None
         return 0 if is_empty else size
     rows = _rows(data)
-    return _UNKNOWN if rows is None else rows
+    if rows is None:
+        return 0 if is_of(data, _OF_GRAIN) and _first(data) is None else _UNKNOWN
+    return _INFINITE if rows >= _ENDLESS else rows
+
+
+def _first(data: Any) -> Any:
+    """Return the first batch of data that begins anew each time; None where it is empty."""
+    with undisturbed():
+        return next(iter(data), None)
 
 
 def _cardinality(dataset: Any) -> int:
@@ -260,13 +273,24 @@ def makes_batches(data: Any) -> bool:
     return (
         hasattr(data, "element_spec")
         or isinstance(data, keras.utils.PyDataset | GeneratorFunction)
-        or any(kind.__name__ == "DataLoader" for kind in type(data).__mro__)
+        or is_of(data, _LOADERS)
     )
 
 
+def is_of(data: Any, kinds: Container[tuple[str, str]]) -> bool:
+    """Whether data has one of some classes, each given by the names of its package and its own."""
+    classes = type(data).__mro__
+    return any((one.__module__.partition(".")[0], one.__name__) in kinds for one in classes)
+
+
 def lacks_targets(x: Any, y: Any) -> bool:
-    """Whether nothing holds the targets: there is no y, and x are arrays."""
-    if y is not None or makes_batches(x):
+    """Whether nothing surely holds the targets: there is no y, and x are inputs alone."""
+    if y is not None:
+        return False
+    if is_of(x, _OF_GRAIN) or hasattr(x, "element_spec"):
+        batch = x.element_spec if hasattr(x, "element_spec") else _first(x)
+        return keras.utils.unpack_x_y_sample_weight(batch)[1] is None
+    if makes_batches(x):  # reading a batch may change what comes next
         return False
     return all(getattr(leaf, "shape", ()) for leaf in keras.tree.flatten(x))
 

@@ -80,8 +80,8 @@ class FitArguments:
         return {name: source for name, source in self.data.items() if takes_trial(name, source)}
 
     @property
-    def epochs_of_a_trial(self) -> int:
-        """How many epochs a trial runs that is not stopped early."""
+    def epochs_per_training(self) -> int:
+        """How many epochs a training runs that is not stopped early."""
         return int(self.epochs - self.others.get("initial_epoch", 0))  # which may be NumPy's
 
     def opened(self) -> FitArguments:

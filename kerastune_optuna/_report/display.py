@@ -48,7 +48,7 @@ class Plan:
     others: Sequence[Objective] = ()
 
     @property
-    def epochs_of_a_trial(self) -> int:
+    def epochs_in_all(self) -> int:
         """How many epochs a trial runs that is not stopped early."""
         return self.epochs - self.first
 
@@ -135,7 +135,7 @@ class Frame:
 
     def _part_done(self, trial: FrozenTrial) -> float:
         ran = max(0, _last_epoch(trial) - self.plan.first)
-        return min(1.0, ran / epochs_of(trial, self.plan.epochs_of_a_trial))
+        return min(1.0, ran / epochs_of(trial, self.plan.epochs_in_all))
 
     def _best_line(self) -> Text:
         if self._best is None:
@@ -149,7 +149,7 @@ class Frame:
         return line.append(found, style="not bold default")
 
     def _saved_line(self) -> Text:
-        saved = saved_epochs(self.trials, self.plan.epochs_of_a_trial)
+        saved = saved_epochs(self.trials, self.plan.epochs_in_all)
         run = sum(trial.user_attrs.get(record.EPOCHS_RUN, 0) for trial in self._of(*opening.DONE))
         pruned = len(self._of(TrialState.PRUNED))
         if not pruned:
@@ -178,7 +178,7 @@ class Frame:
         values = [value for _, value in sorted(trial.intermediate_values.items())]
         epoch = _last_epoch(trial)
         # A builder's own fit may train for longer, as it pleases.
-        most = max(epoch, self.plan.first + epochs_of(trial, self.plan.epochs_of_a_trial))
+        most = max(epoch, self.plan.first + epochs_of(trial, self.plan.epochs_in_all))
         return [
             _line(f"trial {trial.number}"),
             _parameters(trial),

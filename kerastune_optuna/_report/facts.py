@@ -134,10 +134,7 @@ class Facts:
     @property
     def epochs_run(self) -> int:
         """The epochs that all trials ran."""
-        run = {row.number: row.epochs_run or 0 for row in self.rows}
-        # A trial that goes on from another one counts the epochs of the other, too.
-        inherited = (run.get(row.trial.user_attrs.get(record.EXTENDS, -1), 0) for row in self.rows)
-        return sum(run.values()) - sum(inherited)
+        return sum(row.epochs_run or 0 for row in self.rows)
 
     @property
     def saved(self) -> str:

@@ -36,7 +36,7 @@ def glance(home: Home, n_trials: int | None) -> str:
     """Return `line` for a study that may not be open yet, or whose database may be away."""
     begins = f"study {home.name!r}: {home.objectives.aim}"
     with unless_away():  # which does not wait for the database
-        return line(home.study, n_trials) if home.may_be_read else f"{begins}, not open yet"
+        return line(home.existing, n_trials) if home.may_be_read else f"{begins}, not open yet"
     return f"{begins}, does not answer"
 
 

@@ -27,16 +27,8 @@ _ATTRS = (
     "n_params",
     WORKER,
 )
-# The further user attrs of a trial that takes another's place or goes on from it, or has several
-# trainings.
-_OF_SOME = (
-    record.RETRY_OF,
-    record.EXTENDS,
-    record.STD,
-    record.VALUES,
-    record.SEEDS,
-    record.BEST_EPOCHS,
-)
+# The further user attrs of a trial that takes another's place, or has several trainings.
+_OF_SOME = (record.RETRY_OF, record.STD, record.VALUES, record.SEEDS, record.BEST_EPOCHS)
 
 
 def results(study: optuna.Study) -> pandas.DataFrame:

@@ -5,8 +5,6 @@ from kerastune_optuna._rerun.confirm import confirm as confirm
 from kerastune_optuna._rerun.confirm import confirmation as confirmation
 from kerastune_optuna._rerun.confirm import epochs_of_the_search as epochs_of_the_search
 from kerastune_optuna._rerun.confirmation import Confirmation as Confirmation
-from kerastune_optuna._rerun.extend import check_extension as check_extension
-from kerastune_optuna._rerun.extend import extend as extend
 from kerastune_optuna._rerun.models import best_model as best_model
 from kerastune_optuna._rerun.models import best_models as best_models
 from kerastune_optuna._rerun.refit import refit as refit

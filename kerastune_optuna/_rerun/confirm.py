@@ -22,7 +22,6 @@ from kerastune_optuna._rerun.executions import (
     asked_for,
     best_of_each,
     executions,
-    key_of,
     lay_out_missing,
     train_laid_out,
 )
@@ -84,12 +83,12 @@ def configurations(home: Home, top: int, count: int, *, has_data: bool) -> list[
 
 
 def epochs_of_the_search(home: Home) -> int:
-    """Return how many epochs a trial of the last search had.
+    """Return how many epochs each training of the last search had.
 
     Raises:
         ArgumentError: The study does not say it.
     """
-    epochs = opening.epochs_known(home.study)
+    epochs: int | None = home.study.user_attrs.get(record.GIVEN, {}).get("epochs")
     if epochs is None:
         raise ArgumentError(
             f"epochs=None: study {home.name!r} does not say how many its search had. Pass epochs=."
@@ -118,13 +117,13 @@ def confirm(run: Run, given: FitArguments, chosen: Sequence[FrozenTrial], count:
     wanted = asked_for(chosen, count)
     lay_out_missing(study, wanted)
     there = executions(study)
-    left = [one for one in there if key_of(one) in wanted and not one.state.is_finished()]
-    size = len(left) + sum(one.state.is_finished() for one in there)
+    left = [key for key, one in there.items() if key in wanted and not one.state.is_finished()]
+    size = len(left) + sum(one.state.is_finished() for one in there.values())
     # All executions keep their weights until the winner is known.
     keep_best = size if keep_best else 0
-    recipe = replace(run.recipe, keep_best=keep_best, executions=1, keeps_ends=False)
+    recipe = replace(run.recipe, keep_best=keep_best, executions=1)
     if left:
-        train_laid_out(run, study, recipe, size, key_of, wanted)
+        train_laid_out(run, study, recipe, size, wanted)
     elif run.verbose:
         print(f"Study {study.study_name!r} has all of its {size} executions", flush=True)
     tidy(study, recipe, partial(_winners, study, recipe))
@@ -138,7 +137,7 @@ def _study_of_executions(home: Home, given: FitArguments, recipe: Recipe) -> opt
     name = f"{home.name}-confirm-{digest(search, parts, others, recipe.callbacks)}"
     study = opening.open_study(home.storage, name, home.objectives)
     study.set_user_attr(record.PART_OF, home.name)
-    opening.note_epochs(study, given.epochs_of_a_trial)
+    opening.note_epochs(study, given.epochs_per_training)
     return study
 
 
@@ -173,8 +172,8 @@ def confirmed(home: Home) -> Confirmation | None:
     link = home.existing.user_attrs.get(record.CONFIRMATION)
     if link is None or link["study"] not in optuna.get_all_study_names(home.storage):
         return None
-    trials = home.study.get_trials(deepcopy=False)
+    trials = home.existing.get_trials(deepcopy=False)
     chosen = [trials[number] for number in link["trials"]]
     wanted = asked_for(chosen, link.get("executions", 0))
-    study = beside(home.study, link["study"])
+    study = beside(home.existing, link["study"])
     return confirmation_of(study, chosen, wanted, home.objectives.watched)

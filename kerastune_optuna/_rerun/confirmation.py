@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import statistics
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -19,8 +19,8 @@ from rich.text import Text
 from scipy import stats
 
 from kerastune_optuna._report import params_line, short
-from kerastune_optuna._rerun.executions import Key, executions, key_of
-from kerastune_optuna._study import Objective, record, value_of
+from kerastune_optuna._rerun.executions import Key, executions
+from kerastune_optuna._study import Objective, value_of
 
 _CONFIDENCE = 0.95
 _LEAST = 2  # values that a standard deviation needs
@@ -239,10 +239,12 @@ def confirmation_of(
     return Confirmation(study.study_name, objective, tuple(sorted(rows, key=place)))
 
 
-def _row(trial: FrozenTrial, laid_out: Sequence[FrozenTrial], asked: Collection[Key]) -> Confirmed:
-    own = [one for one in laid_out if one.user_attrs[record.CONFIRMS] == trial.number]
-    ended = [one for one in own if one.state.is_finished()]
-    missing = {key for key in asked if key[0] == trial.number} - set(map(key_of, ended))
+def _row(
+    trial: FrozenTrial, laid_out: Mapping[Key, FrozenTrial], asked: Collection[Key]
+) -> Confirmed:
+    own = {key: one for key, one in laid_out.items() if key[0] == trial.number}
+    ended = {key: one for key, one in own.items() if one.state.is_finished()}
+    missing = {key for key in asked if key[0] == trial.number} - ended.keys()
     # A training whose loss stopped being finite is PRUNED, or FAIL where it had no value before.
-    values = tuple(value_of(one) for one in ended if one.state is TrialState.COMPLETE)
+    values = tuple(value_of(one) for one in ended.values() if one.state is TrialState.COMPLETE)
     return Confirmed(trial, values, len(ended) - len(values), len(missing))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, ClassVar, TypeAlias
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -28,7 +28,6 @@ from kerastune_optuna._trial import Recipe
 from kerastune_optuna._workers import Run
 
 Key: TypeAlias = tuple[int, int]
-_K = TypeVar("_K")
 
 _POLL = 0.2  # seconds between two looks at whether the last executions have ended
 
@@ -53,33 +52,26 @@ class NoSampler(RandomSampler):
     ) -> Any:
         if param_name in self._defaults:
             return self._defaults[param_name]
-        attrs = trial.user_attrs
-        origin = attrs.get(record.CONFIRMS, attrs.get(record.EXTENDS))
         raise BuilderError(
-            f"build_model asks for {param_name!r}, which trial {origin} of the "
-            "search did not have: it has changed since. Say what it is to have, by "
+            f"build_model asks for {param_name!r}, which trial {trial.user_attrs[record.CONFIRMS]} "
+            "of the search did not have: it has changed since. Say what it is to have, by "
             f"build_model.default_params = lambda: {{{param_name!r}: ...}}; or restore the "
             "builder, or search anew with overwrite=True."
         )
 
 
-def executions(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the trial that stands for each execution."""
-    return list(firsts(study, key_of).values())
-
-
-def firsts(study: optuna.Study, key: Callable[[FrozenTrial], _K]) -> dict[_K, FrozenTrial]:
-    """Return the trial of a study that stands for each key: the first that did not fail, if any.
+def executions(study: optuna.Study) -> dict[Key, FrozenTrial]:
+    """Return the trial that stands for each execution: the first that did not fail, if any.
 
     Two processes may both have laid out the same execution, and a retry follows a trial that
     failed. Optuna numbers trials in the order in which they are made, so that every process finds
     the same first one.
     """
-    found: dict[_K, FrozenTrial] = {}
+    found: dict[Key, FrozenTrial] = {}
     for trial in study.get_trials(deepcopy=False):
-        before = found.get(key(trial))
+        before = found.get(key_of(trial))
         if before is None or before.state is TrialState.FAIL:
-            found[key(trial)] = trial
+            found[key_of(trial)] = trial
     return found
 
 
@@ -103,9 +95,9 @@ def asked_for(chosen: Sequence[FrozenTrial], count: int) -> dict[Key, FrozenTria
 
 def lay_out_missing(study: optuna.Study, wanted: Mapping[Key, FrozenTrial]) -> None:
     """Lay out the executions asked for that a study does not have, or has only failed ones of."""
-    there = {key_of(one) for one in executions(study) if one.state is not TrialState.FAIL}
+    states = {key: one.state for key, one in executions(study).items()}
     for (number, seed), trial in wanted.items():
-        if (number, seed) not in there:
+        if states.get((number, seed), TrialState.FAIL) is TrialState.FAIL:
             lay_out(study, trial.params, user_attrs={record.CONFIRMS: number, record.SEED: seed})
 
 
@@ -119,7 +111,7 @@ def best_of_each(study: optuna.Study, objective: Objective) -> dict[int, FrozenT
 
     Among equal executions it is the earliest, so that only a better one replaces it later.
     """
-    complete = [one for one in executions(study) if one.state is TrialState.COMPLETE]
+    complete = [one for one in executions(study).values() if one.state is TrialState.COMPLETE]
     complete.sort(key=lambda one: (objective.cost(value_of(one)), one.number), reverse=True)
     return {one.user_attrs[record.CONFIRMS]: one for one in complete}
 
@@ -129,22 +121,20 @@ def train_laid_out(
     study: optuna.Study,
     recipe: Recipe,
     size: int,
-    key: Callable[[FrozenTrial], object],
-    keys: Collection[object],
+    keys: Collection[Key],
 ) -> None:
-    """Train trials that were laid out: they bring their parameters and seeds, and run to their end.
+    """Train executions: they bring their parameters and seeds, and run to their end.
 
     Args:
         run: Who trains; its budget says how many trials may fail in a row.
-        study: The study of the trials.
+        study: The study of executions.
         recipe: What they share.
-        size: How many trials the study is to have.
-        key: Returns what tells a trial from others, as `firsts` takes it.
-        keys: Those of the trials.
+        size: How many executions the study is to have.
+        keys: Those of the executions that are laid out.
     """
     study.sampler, study.pruner = NoSampler(asked.defaults(recipe.build_model)), NopPruner()
     ending, most = Ending(train_repeats=True), run.budget.max_failed_trials
-    budget = LaidOut(size, None, most, ending=ending, key=key, keys=frozenset(keys))
+    budget = LaidOut(size, None, most, ending=ending, keys=frozenset(keys))
     # The search has checked their configurations against its constraints.
     recipe = replace(recipe, seed=None, train_repeats=True, constraints=Constraints())
     replace(run, recipe=recipe, budget=budget).go(study)
@@ -155,19 +145,19 @@ class LaidOut(Budget):
     """Hold when a call stops that lays out its trials before it runs, and adds none later.
 
     Args:
-        key: Returns what tells a trial from others, as `firsts` takes it.
-        keys: Those of the call's trials. Others in the study are left to who asked for them.
+        keys: Those of the call's executions. Others in the study are left to who asked for them.
     """
 
-    key: Callable[[FrozenTrial], object]
-    keys: frozenset[object]
+    draws: ClassVar[bool] = False
+
+    keys: frozenset[Key]
 
     def claim(self, study: optuna.Study, watch: Watch) -> Trial | None:
         """Return a trial to run; None once all have ended, in other processes too."""
         while not self.is_over():
             if watch.is_due():
                 self.reap(study, watch)
-            laid_out = [one for key, one in firsts(study, self.key).items() if key in self.keys]
+            laid_out = [one for key, one in executions(study).items() if key in self.keys]
             if self.stands_back(study, watch, laid_out):
                 continue
             if (trial := take_one(study, list(filter(is_free, laid_out)))) is not None:

@@ -97,7 +97,7 @@ def _again(
     home: Home, trial: FrozenTrial, card: card_.Card, recipe: Recipe
 ) -> tuple[list[_Value], list[str]]:
     """Train a trial again; return how its values compare, and in words what has changed since."""
-    study = home.study
+    study = home.existing
     recipe = replace(recipe, fit=recipe.fit.opened())
     now = card_.describe_search(
         study, recipe, {"builder": _source.fingerprint(recipe.build_model) or card.get("builder")}

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna._study import record, was_cut_off
+from kerastune_optuna._study import liveness, record, was_cut_off
 
 _USUAL = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 # How many of the first trials have all ended, and which of them are unusual.
@@ -42,9 +42,10 @@ def first_try(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> FrozenTrial:
 
 
 def is_usual(trial: FrozenTrial) -> bool:
-    """Whether a trial ran or runs as most do, and is no point of a grid and no extension."""
-    is_marked = record.POINT in trial.system_attrs or record.EXTENDS in trial.user_attrs
-    return trial.state in _USUAL and not is_marked
+    """Whether a trial of ours ran or runs as most do, and is no point of a grid."""
+    if trial.state is TrialState.RUNNING and liveness.is_foreign(trial):
+        return False
+    return trial.state in _USUAL and record.POINT not in trial.system_attrs
 
 
 def unusual(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:

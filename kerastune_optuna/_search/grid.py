@@ -16,7 +16,7 @@ from kerastune_optuna import _check, _optuna, _signals
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._search import points as _points
 from kerastune_optuna._search import space
-from kerastune_optuna._study import record, was_cut_off
+from kerastune_optuna._study import params_of, record, was_cut_off
 
 if TYPE_CHECKING:
     from kerastune_optuna._backend import Memory
@@ -51,7 +51,7 @@ class Grid(RandomSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        so_far, chance = _points.params_of(trial), random.Random(trial.number)
+        so_far, chance = params_of(trial), random.Random(trial.number)
         if few := _few(self._noted, param_distribution):
             storage, key = _optuna.storage_of(study), f"{record.FEW}{param_name}"
             storage.set_trial_system_attr(_optuna.id_of(trial), key, few)
@@ -115,7 +115,7 @@ def _untried(
 ) -> list[Any]:
     """Return the values that no trial has together with `so_far`, leaving trial `but` aside."""
     others = [one for one in study.get_trials(deepcopy=False) if one.number != but]
-    known = [_points.params_of(one) for one in others if not was_cut_off(one)]
+    known = [params_of(one) for one in others if not was_cut_off(one)]
     alike = [one for one in known if so_far.items() <= one.items() and name in one]
     tried = {space.place_of(distribution, one[name]) for one in alike}
     return [value for value in values if space.place_of(distribution, value) not in tried]

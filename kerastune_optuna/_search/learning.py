@@ -26,7 +26,6 @@ from kerastune_optuna._study import (
     has_diverged,
     ranking,
     was_cut_off,
-    without_extensions,
 )
 
 _DRAWS = 10  # by the sampler, which may draw the same each time: then chance decides
@@ -151,11 +150,11 @@ class LearningSampler(BaseSampler):
         return cast("optuna.Study", _StudyOfAll(study, self, space))
 
     def _found(self, study: optuna.Study) -> FrozenTrial | None:
-        """Return the best COMPLETE trial of the study, of those of a search's own epochs."""
+        """Return the best COMPLETE trial of the study."""
         if not self.learns(study):
             return None
         complete = _optuna.known_trials(study, (TrialState.COMPLETE,))
-        finite = [one for one in without_extensions(complete) if math.isfinite(one.values[0])]
+        finite = [one for one in complete if math.isfinite(one.values[0])]
         return next(iter(ranking.ranked(finite, self.objective, 1)), None)
 
     def learns(self, study: optuna.Study) -> bool:
@@ -207,9 +206,8 @@ class _StudyOfAll(_optuna.ShownStudy):
     ) -> list[FrozenTrial]:
         others = {trial.number: trial for trial in self._others(states)}
         rest = [trial for trial in trials if trial.number not in others]
-        rest = without_extensions([*rest, *others.values()])  # of other epochs than a search's
         known = self._by.known if states is None or TrialState.COMPLETE in states else ()
-        shown = sorted([*known, *rest], key=lambda trial: trial.number)
+        shown = sorted([*known, *rest, *others.values()], key=lambda trial: trial.number)
         return _alike(shown) if self._by.constrained else shown
 
     def _others(self, states: Container[TrialState] | None) -> Iterator[FrozenTrial]:

@@ -11,7 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial
 from scipy.stats import rankdata, wilcoxon
 
-from kerastune_optuna._study import record, sign_of, without_extensions
+from kerastune_optuna._study import sign_of
 
 _MOMENT = 0.5  # seconds for which the best trial is taken to be the same: to read it is a query
 _P_THRESHOLD = 0.2  # chosen with tests/benchmarks/pruners.py
@@ -59,14 +59,9 @@ class WilcoxonPruner(optuna.pruners.BasePruner):  # Optuna's name for it, which 
 
 def _of_best(study: optuna.Study) -> dict[int, float]:
     try:
-        best = study.best_trial
+        return study.best_trial.intermediate_values
     except ValueError:  # no trial is COMPLETE
         return {}
-    if record.EXTENDS in best.user_attrs:  # it may have begun badly, with other epochs than these
-        done = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-        sign = sign_of(study.direction.name.lower())
-        best = min(without_extensions(done), key=lambda one: sign * one.values[0], default=best)
-    return best.intermediate_values
 
 
 def _chance(worse: Sequence[float]) -> float:

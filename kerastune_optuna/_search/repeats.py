@@ -10,11 +10,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._search import ended, space
-from kerastune_optuna._study import are_broken, opening, record, without_extensions
+from kerastune_optuna._study import are_broken, opening, record
 
 _LATEST = 50  # trials by which to tell whether repeats are likely
 _COPIED = (record.BEST_VALUE, record.BEST_EPOCH, record.EPOCHS, "n_params", record.SEED, "fits")
-_OTHERS = {record.REPEAT_OF, record.EXTENDS}  # such a trial was not trained, or not from its start
 _OF_SEVERAL = (record.VALUES, record.STD, record.SEEDS, record.BEST_EPOCHS)  # of several trainings
 
 
@@ -50,7 +49,7 @@ def _was_trained(trial: FrozenTrial) -> bool:
     A trial that broke a constraint does not count: the constraint may have changed, and where it
     has not, the new trial ends before training.
     """
-    is_ours = record.SEED in trial.user_attrs and not _OTHERS.intersection(trial.user_attrs)
+    is_ours = record.SEED in trial.user_attrs and record.REPEAT_OF not in trial.user_attrs
     return is_ours and not are_broken(trial)
 
 
@@ -112,7 +111,7 @@ def _of_these_epochs(
     first = opening.first_of_these_epochs(study) if trials else 0
     return [
         one
-        for one in without_extensions(trials)
+        for one in trials
         if one.number >= first
         and (ended.by_itself(one) or (running and one.state is TrialState.RUNNING))
     ]

@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -29,6 +30,7 @@ from kerastune_optuna._search import ended
 from kerastune_optuna._search import points as _points
 from kerastune_optuna._search.grid import Grid, is_grid
 from kerastune_optuna._search.stopping import Deadline, Ending
+from kerastune_optuna._storage import database
 from kerastune_optuna._study import (
     N_PARAMS,
     Watch,
@@ -69,6 +71,8 @@ class Budget:
         gives_way: Whether this process ends where a trial is to have the memory for itself, and a
             new process takes its place. A backend frees memory of a GPU only when its process ends.
     """
+
+    draws: ClassVar[bool] = True  # whether the sampler chooses the parameters of its trials
 
     n_trials: int | None
     deadline: Deadline | None
@@ -310,8 +314,26 @@ def _slots(study: optuna.Study) -> list[FrozenTrial]:
     trials = _optuna.known_trials(study, anew=True)
     others = ended.unusual(study, trials)  # a usual trial counts
     left_out = {one.number for one in others if not _counts(study, one)} | _points.doubles(others)
+    left_out |= {one.number for one in _left_running(study, others)}
     left_out |= retry.idle_retries(trials, ended.not_ended(study, trials))
     return [one for one in trials if one.number not in left_out] if left_out else trials
+
+
+def _left_running(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the RUNNING trials of other code of which nothing says that it lives."""
+    running = (one for one in trials if one.state is TrialState.RUNNING)
+    if not (foreign := list(filter(liveness.is_foreign, running))):
+        return foreign  # without a query
+    held = database.held(_optuna.storage_of(study), set(map(_optuna.id_of, foreign)))
+    return [one for one in foreign if _optuna.id_of(one) not in held]
+
+
+def told_of_left(study: optuna.Study) -> str | None:
+    """Return the line on trials that other code left RUNNING; None where there are none."""
+    left = _left_running(study, study.get_trials(deepcopy=False))
+    numbers = ", ".join(str(one.number) for one in left)
+    what = count(len(left), "RUNNING trial")
+    return f"Not counted: {what} of other code without a heartbeat ({numbers})" if left else None
 
 
 def room(study: optuna.Study, n_trials: int | None) -> int | None:
@@ -321,8 +343,6 @@ def room(study: optuna.Study, n_trials: int | None) -> int | None:
 
 def _counts(study: optuna.Study, trial: FrozenTrial) -> bool:
     """Whether a trial counts: a failed one only where its point of a grid would fail again."""
-    if record.EXTENDS in trial.user_attrs:
-        return False
     if trial.state is TrialState.FAIL:
         return is_grid(study.sampler) and not was_cut_off(trial)
     # A grid has no use for the slot that a search with another sampler left behind.

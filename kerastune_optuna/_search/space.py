@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from optuna.distributions import (
 )
 from optuna.trial import BaseTrial, FixedTrial, FrozenTrial
 
-from kerastune_optuna._exceptions import ArgumentError, TunerError, is_fatal
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, TunerError, is_fatal
 
 Builder: TypeAlias = Callable[[BaseTrial], Any]
 
@@ -122,7 +123,7 @@ def size(distribution: BaseDistribution) -> float:
 
 
 def check_choices(name: str, distribution: BaseDistribution, *, once: bool) -> None:
-    """Refuse choices that are equal: a study holds the place of a choice, and finds the first one.
+    """Refuse choices of which a study could not say which was taken.
 
     Args:
         name: The parameter.
@@ -130,10 +131,13 @@ def check_choices(name: str, distribution: BaseDistribution, *, once: bool) -> N
         once: Whether a choice that is there twice is refused too.
 
     Raises:
-        ArgumentError: Names two such choices.
+        ArgumentError: Names two choices that are equal: a study holds the place of a choice, and
+            finds the first one.
+        ArgumentTypeError: Names a choice that a study cannot hold.
     """
     choices = getattr(distribution, "choices", ())
     for place, choice in enumerate(choices):
+        _check_is_held(name, choice)
         held = int(distribution.to_internal_repr(choice))
         first = choices[held]
         if held != place and (once or repr(first) != repr(choice)):
@@ -142,6 +146,17 @@ def check_choices(name: str, distribution: BaseDistribution, *, once: bool) -> N
                 f"study would say {first!r} of both. Leave one of them out, or suggest names, "
                 'like "none", and look the values up.'
             )
+
+
+def _check_is_held(name: str, choice: Any) -> None:
+    try:
+        json.dumps(choice)  # as Optuna's databases write choices
+    except TypeError:
+        raise ArgumentTypeError(
+            f"{name!r} may be {choice!r} of type {type(choice).__name__}, which a study cannot "
+            f"hold. Pass the choices to kerastune_optuna.choice(trial, {name!r}, [...]), which "
+            "suggests their names and returns the object."
+        ) from None
 
 
 def value_at(distribution: BaseDistribution, place: int) -> Any:

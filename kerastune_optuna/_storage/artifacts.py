@@ -42,7 +42,7 @@ _FINAL = (
     *(TypeError, ValueError, TunerError),
 )
 # An id of Optuna's, or the name of a backup or of frozen weights.
-_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.(backup|end|frozen))?")
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.(backup|frozen))?")
 
 
 class ArtifactStore(Protocol):

@@ -36,11 +36,9 @@ from kerastune_optuna._study.objectives import SECONDS as SECONDS
 from kerastune_optuna._study.objectives import Objectives as Objectives
 from kerastune_optuna._study.objectives import parse_objectives as parse_objectives
 from kerastune_optuna._study.ranking import value_of as value_of
-from kerastune_optuna._study.ranking import without_extensions as without_extensions
 from kerastune_optuna._study.record import BACKUP as BACKUP
-from kerastune_optuna._study.record import BEGIN as BEGIN
-from kerastune_optuna._study.record import END as END
 from kerastune_optuna._study.retry import lay_out as lay_out
+from kerastune_optuna._study.retry import params_of as params_of
 from kerastune_optuna._study.retry import was_cut_off as was_cut_off
 from kerastune_optuna._study.seeds import derive as derive
 from kerastune_optuna._study.seeds import seed_of as seed_of

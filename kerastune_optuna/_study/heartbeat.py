@@ -83,7 +83,7 @@ class _Sight:
 
 
 class Watch:
-    """Tell which trials of other machines are alive, which are dead, and which are in doubt."""
+    """Tell which trials of processes that are not seen from here are alive, dead, or in doubt."""
 
     def __init__(self) -> None:
         self._seen: dict[int, _Sight] = {}
@@ -152,8 +152,7 @@ class Watch:
 def _is_told_by_beats(trial: FrozenTrial) -> bool:
     """Whether a trial is ours, and its process cannot be seen from here."""
     if WORKER not in trial.user_attrs:
-        # Where it is a slot, a worker took it a moment ago, or died before it could sign. A trial
-        # that is no slot is run by code that is not ours.
-        return record.SLOT in trial.system_attrs
+        # Where it is ours, a worker took it a moment ago, or died before it could sign.
+        return not liveness.is_foreign(trial)
     signed = liveness.signed_by(trial)
-    return signed is not None and signed["machine"] != liveness.machine()
+    return signed is not None and not liveness.is_seen(signed)

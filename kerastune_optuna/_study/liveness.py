@@ -8,7 +8,7 @@ import re
 import socket
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._storage import WORKER
+from kerastune_optuna._study import record
 
 _SIGNATURE = re.compile(r"(?P<machine>.+):(?P<pid>\d+):(?P<started>\d+)")
 _STARTTIME = 19  # the place of starttime in /proc/PID/stat, from the state on: see proc(5)
@@ -107,6 +108,11 @@ def is_signed_elsewhere(trial: FrozenTrial) -> bool:
     return signed_by(trial) is not None and not is_signed_here(trial)
 
 
+def is_foreign(trial: FrozenTrial) -> bool:
+    """Whether code that is not ours runs or ran a trial: no worker took it as a slot, or signed."""
+    return WORKER not in trial.user_attrs and record.SLOT not in trial.system_attrs
+
+
 def whereabouts(trial: FrozenTrial) -> str:
     """Return in words where a trial runs that a process of ours signed."""
     if (parts := signed_by(trial)) is None:
@@ -128,9 +134,25 @@ def runs(signed: re.Match[str]) -> bool:
         is_there = psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
         return is_there and started(pid) == int(signed["started"])
     except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
-        return False
+        return _is_hidden(pid)
     except psutil.AccessDenied:
         return True  # another user's: nothing says that it is gone
+
+
+def is_seen(signed: re.Match[str]) -> bool:
+    """Whether this process can tell if the one that signed a trial still runs."""
+    return signed["machine"] == machine() and not _is_hidden(int(signed["pid"]))
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether another user's process has an id that /proc does not show: see hidepid in proc(5)."""
+    if psutil.LINUX:  # on Windows this would end the process
+        with suppress(ProcessLookupError):
+            try:
+                os.kill(pid, 0)
+            except PermissionError:
+                return not Path(f"/proc/{pid}").exists()
+    return False
 
 
 def started(pid: int) -> int:

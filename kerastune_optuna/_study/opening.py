@@ -40,7 +40,11 @@ def open_study(storage: BaseStorage, name: str, objectives: Objectives) -> optun
             f"names for one. Pass study_name={found!r} to go on with that one, or a name that "
             "differs by more than capitals."
         )
-    _claim(study, objectives)
+    check(study, objectives)
+    if study.metric_names is None:
+        # Optuna marks set_metric_names as experimental since 3.2 and keeps its place stable.
+        with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+            study.set_metric_names(objectives.names)
     return study
 
 
@@ -51,8 +55,12 @@ def has(study: optuna.Study, objectives: Objectives) -> bool:
     return found == objectives.directions and names == objectives.names
 
 
-def _claim(study: optuna.Study, objectives: Objectives) -> None:
-    """Check that the study has our objectives; name them where they have no names yet."""
+def check(study: optuna.Study, objectives: Objectives) -> None:
+    """Check that a study has our objectives.
+
+    Raises:
+        StudyMismatchError: It has others.
+    """
     if not has(study, objectives):
         found = [direction.name.lower() for direction in study.directions]
         names = study.metric_names or objectives.names
@@ -62,10 +70,6 @@ def _claim(study: optuna.Study, objectives: Objectives) -> None:
             f"{' and '.join(objectives.names)}. Pass another study_name, or overwrite=True to "
             "start anew."
         )
-    if study.metric_names is None:
-        # Optuna marks set_metric_names as experimental since 3.2 and keeps its place stable.
-        with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
-            study.set_metric_names(objectives.names)
 
 
 def identity(study: optuna.Study) -> str:
@@ -181,6 +185,5 @@ def check_name(name: object) -> None:
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the trials that count towards n_trials: COMPLETE and PRUNED, but for extensions."""
-    done = study.get_trials(deepcopy=False, states=DONE)
-    return [trial for trial in done if record.EXTENDS not in trial.user_attrs]
+    """Return the trials that count towards n_trials: COMPLETE and PRUNED."""
+    return study.get_trials(deepcopy=False, states=DONE)

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._storage import database
-from kerastune_optuna._study import opening, record
+from kerastune_optuna._study import record
 from kerastune_optuna._study.monitor import Objective, sign_of
 
 
@@ -95,38 +95,6 @@ def best(study: optuna.Study, objective: Objective, n: int) -> list[FrozenTrial]
     if ids is None:
         return ranked(study.get_trials(deepcopy=False), objective, n)
     return [storage.get_trial(trial_id) for trial_id in ids]
-
-
-def without_extensions(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the trials that were trained from their first epoch, as a search trains them."""
-    return [trial for trial in trials if record.EXTENDS not in trial.user_attrs]
-
-
-def farthest(trials: Sequence[FrozenTrial], objective: Objective, n: int) -> list[FrozenTrial]:
-    """Return the best `n` of the trials that may be trained on, best first.
-
-    PRUNED ones are among them, by the best value that they reached. A trial that was trained on is
-    left out: its extension stands for it.
-
-    Args:
-        trials: All trials of a study.
-        objective: The one by which they are ranked.
-        n: How many at most.
-    """
-    extended = {one.user_attrs.get(record.EXTENDS) for one in trials if one.state in opening.DONE}
-    own = [one for one in trials if may_go_on(one) and one.number not in extended]
-    return heapq.nsmallest(
-        n, own, key=lambda one: (objective.cost(one.user_attrs[record.BEST_VALUE]), one.number)
-    )
-
-
-def may_go_on(trial: FrozenTrial) -> bool:
-    """Whether a trial ended, by a training of its own that came to a value and did not diverge."""
-    if trial.state not in opening.DONE:
-        return False
-    others = (record.REPEAT_OF, record.DIVERGED)
-    has_value = record.number(trial, record.BEST_VALUE) is not None
-    return has_value and not _excess(trial) and not any(attr in trial.user_attrs for attr in others)
 
 
 def value_of(trial: FrozenTrial) -> float:

@@ -4,17 +4,14 @@ from kerastune_optuna._trial import custom_fit as custom_fit
 from kerastune_optuna._trial import history as history
 from kerastune_optuna._trial import weights as weights
 from kerastune_optuna._trial.architecture import has_own_code as has_own_code
-from kerastune_optuna._trial.backup import whats_wrong as whats_wrong
 from kerastune_optuna._trial.callbacks import PruningCallback as PruningCallback
 from kerastune_optuna._trial.custom_fit import trains_itself as trains_itself
 from kerastune_optuna._trial.custom_fit import worth as worth
-from kerastune_optuna._trial.deletion import settle as settle
 from kerastune_optuna._trial.fits import Fits as Fits
 from kerastune_optuna._trial.fits import TrainingOver as TrainingOver
 from kerastune_optuna._trial.fits import gate as gate
 from kerastune_optuna._trial.history import EpochLogs as EpochLogs
 from kerastune_optuna._trial.history import Row as Row
-from kerastune_optuna._trial.kept import LARGEST_STATE as LARGEST_STATE
 from kerastune_optuna._trial.kept import claim_keeping as claim_keeping
 from kerastune_optuna._trial.kept import keeps as keeps
 from kerastune_optuna._trial.kept import rebuild as rebuild

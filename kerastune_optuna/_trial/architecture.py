@@ -24,7 +24,7 @@ Told: TypeAlias = dict[str, Any]
 _PLACE = "kerastune_optuna:layers"  # the attribute of the HDF5 file that holds the description
 _LARGEST = 60_000  # bytes: HDF5 allows an attribute 64 KB
 _WIDEST = 80  # characters that a message shows of a setting
-PLAIN = (str, int, float, bool, type(None))
+_PLAIN = (str, int, float, bool, type(None))
 # Settings that the description leaves out: they differ from build to build, depend on where the
 # code is, or are described in another place.
 _INDIFFERENT = {
@@ -161,7 +161,7 @@ def _settings(value: Any, place: str, *, is_of_keras: bool) -> Iterator[tuple[st
             of_training = is_of_keras and (key in _OF_TRAINING or str(key).endswith(_BEGINNINGS))
             if key not in _INDIFFERENT and not of_training:
                 yield from _settings(one, f"{place} {key}", is_of_keras=is_of_keras)
-    elif isinstance(value, list | tuple) and not all(isinstance(one, PLAIN) for one in value):
+    elif isinstance(value, list | tuple) and not all(isinstance(one, _PLAIN) for one in value):
         for number, one in enumerate(value):
             yield from _settings(one, f"{place} {number}", is_of_keras=is_of_keras)
     else:
@@ -174,13 +174,13 @@ def _wires(config: Mapping[str, Any], place: str) -> Iterator[tuple[str, Any]]:
     numbers = {one.get("name"): number for number, one in enumerate(layers)}
     for number, one in enumerate(layers):
         for way, history in enumerate(_histories(one.get("inbound_nodes", ()))):
-            yield f"{place} {way} of its layer {number}", numbered(history, numbers)
+            yield f"{place} {way} of its layer {number}", _numbered(history, numbers)
     for end in ("input_layers", "output_layers"):
         if end in config:
-            yield f"{place} {end}", numbered(config[end], numbers)
+            yield f"{place} {end}", _numbered(config[end], numbers)
 
 
-def numbered(history: Any, numbers: Mapping[Any, int]) -> Any:
+def _numbered(history: Any, numbers: Mapping[Any, int]) -> Any:
     """Return a history with numbers for the names of layers, which differ from build to build."""
     return keras.tree.map_structure(lambda part: numbers.get(part, part), history)
 
@@ -200,7 +200,7 @@ def _plain(value: Any) -> Any:
         return list(value)
     if isinstance(value, np.generic):
         return value.item()
-    return value if isinstance(value, PLAIN) else type(value).__name__
+    return value if isinstance(value, _PLAIN) else type(value).__name__
 
 
 def _are_same(old: Any, new: Any) -> bool:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
-import keras
-import numpy as np
 import optuna
-from numpy.typing import NDArray
 from optuna.exceptions import UpdateFinishedTrialError
 
 from kerastune_optuna import _optuna
@@ -23,8 +21,9 @@ from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._scratch import scratch
 from kerastune_optuna._signals import finishing, requested, tell
 from kerastune_optuna._storage import StoreSource, artifacts, digest, one_try, reason, unless_away
-from kerastune_optuna._study import BACKUP, BEGIN, END
-from kerastune_optuna._trial.frozen import FROZEN, complete, share
+from kerastune_optuna._study import BACKUP
+from kerastune_optuna._trial import state as _state
+from kerastune_optuna._trial.state import State
 from kerastune_optuna._trial.trainings import Series
 
 _STATE, _SERIES = "state.json", "series.npz"
@@ -52,7 +51,6 @@ class Archive:
     store: StoreSource
     folder: Path
     error: WeightsError | None = None
-    holds_end: bool = False  # whether what was prepared is the state that the training ended with
     # The file name of the next backup. After a failure it stays the same, so that the next attempt
     # overwrites what the store may hold in part.
     _name: str = field(default_factory=_new_name)
@@ -62,25 +60,17 @@ class Archive:
     _waits_until: float = 0.0  # when a backup may be saved again, on the monotonic clock
 
     def open(self, series: Series) -> None:
-        """Unpack the last whole backup, and let the series go on from the trainings in it.
-
-        The extension of another trial begins with the state that the other trial ended with.
-        """
-        attrs = _optuna.as_known(self.trial).system_attrs
-        self._record = attrs.get(BACKUP)
-        records = [*chain(self._record), *chain(attrs.get(BEGIN))]
-        is_there = any(unpack(self.store, one, self.folder) for one in records)
+        """Unpack the last whole backup, and let the series go on from the trainings in it."""
+        self._record = _optuna.as_known(self.trial).system_attrs.get(BACKUP)
+        is_there = any(unpack(self.store, one, self.folder) for one in chain(self._record))
         if is_there and (state := state_in(self.folder)) is not None:
             series.resume(state["series"], self._weights())
-        elif records:
+        elif self._record is not None:
             tell(f"The backup of trial {self.trial.number} is lost or damaged: it starts anew")
 
-    def _weights(self) -> list[NDArray[Any]] | None:
+    def _weights(self) -> State | None:
         path = self.folder / _SERIES
-        if not path.exists():
-            return None
-        with np.load(path) as file:
-            return list(file.values())
+        return _state.read(path) if path.exists() else None
 
     def prepare(self, write: Callable[[], Mapping[str, Any]]) -> None:
         """Prepare a backup of what `write` writes into the folder and returns as state."""
@@ -122,9 +112,7 @@ class Archive:
             for path in list(self.folder.iterdir()):
                 path.unlink()  # the checkpoint of the training that ended
             if (state := series.state_of_best) is not None:
-                # NumPy's files have no bfloat16, of kind "V"; float32 holds each of its values.
-                known = [one.astype("float32") if one.dtype.kind == "V" else one for one in state]
-                np.savez(self.folder / _SERIES, *known)
+                _state.write(self.folder / _SERIES, state)
             return {"reports": last["reports"], "series": series.state()}
 
         self.prepare(write)
@@ -145,22 +133,6 @@ class Archive:
 
     def _packed(self, folder: Path) -> Path:
         return Path(shutil.make_archive(str(folder / "backup"), "tar", self.folder))
-
-    def save_end(self, model: keras.Model) -> None:
-        """Save the state that the training ended with, where it was prepared, for an extension."""
-
-        def pack() -> None:
-            files = self.folder.glob("*.h5")
-            needed = {one for file in files for one in share(self.store, self.trial, file, model)}
-            with scratch() as folder:
-                packed, name = self._packed(folder), f"{uuid.uuid4()}.end"
-                record: dict[str, Any] = {"id": name, "sha256": digest(packed), "previous": None}
-                record[FROZEN] = sorted(needed)
-                _optuna.set_attr(self.trial, END, record)  # first, so that the file is found
-                artifacts.put(self.store, name, packed, in_haste=True)
-
-        if self.holds_end:
-            self._try(pack)
 
     def _put(self, packed: Path) -> bool:
         """Put a backup into the store; False where that is left to the next one.
@@ -203,9 +175,19 @@ def unpack(store: StoreSource, record: Mapping[str, Any], folder: Path) -> bool:
         except Exception:  # each kind of store has errors of its own, with no base in common
             return False  # which the caller tells
         if is_there and digest(packed) == record["sha256"]:
-            shutil.unpack_archive(packed, folder, filter="data")
-            return all(complete(store, path) for path in folder.glob("*.h5"))
+            _extract(packed, folder)
+            return True
     return False
+
+
+def _extract(packed: Path, folder: Path) -> None:
+    """Write the files of a backup into a folder, and nowhere else, whatever names they have."""
+    # The filters of tarfile, which do that too, came with Python 3.11.4.
+    with tarfile.open(packed) as archive:
+        for member in filter(tarfile.TarInfo.isfile, archive):
+            source = cast(IO[bytes], archive.extractfile(member))
+            with (folder / Path(member.name).name).open("wb") as target:
+                shutil.copyfileobj(source, target)
 
 
 def state_in(folder: Path) -> dict[str, Any] | None:

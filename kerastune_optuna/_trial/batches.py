@@ -40,12 +40,12 @@ def batched(model: keras.Model, keywords: Mapping[str, Any]) -> dict[str, Any]:
     """
     given = dict(keywords)
     counted = [keras.config.max_steps_per_epoch(), *(given.get(name) for name in _COUNTED)]
-    if all(steps is None for steps in counted) and trains_plainly(model) and _order_stays():
+    if all(steps is None for steps in counted) and _trains_plainly(model) and _order_stays():
         return _with_batches(_with_validation(given))
     return given
 
 
-def trains_plainly(model: keras.Model) -> bool:
+def _trains_plainly(model: keras.Model) -> bool:
     """Whether the arrays of a model go to nobody but Keras's own fit, on one device."""
     is_wrapped = keras.Model.fit is not _FIT or not vars(model).keys().isdisjoint(_METHODS)
     return is_usual(model, *_METHODS) and strategy_of(model) is None and not is_wrapped

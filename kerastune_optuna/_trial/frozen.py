@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,12 @@ from kerastune_optuna._storage import StoreSource, artifacts
 from kerastune_optuna._study import record
 
 _LEAST = 1 << 12  # bytes: smaller weights stay where they are
-FROZEN = "frozen"  # where the record of a state has the names of these files
 # The attribute of a file of weights that says which other files it needs. On an empty dataset in
 # it, the attribute says which key the dataset has that was moved from there.
 _PLACE = "kerastune_optuna:frozen"
 
 
-def share(
-    store: StoreSource, trial: optuna.Trial, path: Path, model: keras.Model
-) -> Collection[str]:
+def share(store: StoreSource, trial: optuna.Trial, path: Path, model: keras.Model) -> None:
     """Move the frozen weights of a file into a file of the store that other trials need too.
 
     The trial names the files that it needs before it looks again whether they are there, and `tidy`
@@ -43,23 +40,19 @@ def share(
         trial: The trial.
         path: A file of its model's weights, which becomes smaller.
         model: Its model.
-
-    Returns:
-        The names of the files in the store without which the file is not whole.
     """
     # Not weights of trainable layers that no optimizer changes, like a normalization's statistics.
     layers = (layer for layer in layers_within(model) if not layer.trainable)
     arrays = (keras.ops.convert_to_numpy(one) for layer in layers for one in layer.weights)
     frozen = {_key(array) for array in arrays if array.nbytes >= _LEAST}
     if not (moved := _found_in(path, frozen)):
-        return ()
+        return
     study, own = trial.study, f"{uuid.uuid4()}.frozen"
     files = _files_with(set(moved.values()), study, store)
     while True:
         place_of = {key: name for name, keys in files.items() for key in keys}
         needed = {place_of.get(key, own) for key in moved.values()}
-        before = _optuna.as_known(trial).system_attrs.get(record.FROZEN, [])
-        _optuna.set_attr(trial, record.FROZEN, sorted(needed.union(before)))
+        _optuna.set_attr(trial, record.FROZEN, sorted(needed))
         files = _files_with(set(moved.values()), study, store)
         if needed <= {*files, own}:
             break
@@ -73,7 +66,6 @@ def share(
             artifacts.put(store, own, new)
             _optuna.set_attr(study, record.FROZEN + own, sorted(news))
         shutil.move(rest, path)
-    return needed
 
 
 def complete(store: StoreSource, path: Path) -> bool:
@@ -116,14 +108,9 @@ def tidy(study: optuna.Study, store: StoreSource, done: Set[int]) -> None:
 
 
 def _needed(trials: Iterable[FrozenTrial], done: Set[int]) -> set[str]:
-    return {name for trial in trials if trial.number not in done for name in _names(trial)}
-
-
-def _names(trial: FrozenTrial) -> list[str]:
-    """Return the names of the files that a trial needs, or what it goes on from."""
-    attrs = trial.system_attrs
-    begin = attrs.get(record.BEGIN) or {}  # which a trial that starts anew has as None
-    return [*attrs.get(record.FROZEN, ()), *begin.get(FROZEN, ())]
+    """Return the names of the files that trials need, but for those that keep none of their own."""
+    needing = (trial.system_attrs for trial in trials if trial.number not in done)
+    return {name for attrs in needing for name in attrs.get(record.FROZEN, ())}
 
 
 def _files_with(keys: Set[str], study: optuna.Study, store: StoreSource) -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -15,17 +16,18 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._data import FitArguments
-from kerastune_optuna._exceptions import WeightsError
-from kerastune_optuna._storage import StoreSource, artifacts
-from kerastune_optuna._study import ranking, record
+from kerastune_optuna._exceptions import TunerError, WeightsError
+from kerastune_optuna._storage import StoreSource
+from kerastune_optuna._study import ranking, reason, record
 from kerastune_optuna._trial import backup, frozen, history, weights
-from kerastune_optuna._trial.custom_fit import trains_itself
 from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
 from kerastune_optuna._trial.variables import make_again, remember, unbuildable
 from kerastune_optuna._trial.weights import UnfitWeightsError
 
-LARGEST_STATE = 1 << 30  # bytes: a larger model keeps no state to be trained on from
-_OF_A_STATE = 4  # times the weights: the last ones, two slots of an optimizer, the best ones
+_ON_TRIAL_ALONE = (
+    "What build_model returns is to depend on its trial alone: not on chance or on earlier calls. "
+    "And its layers are to stay those that it made."
+)
 _UNASKED = 1  # how many trials keep their weights where no search asked for a number
 
 
@@ -113,68 +115,6 @@ def _complete_before(study: optuna.Study) -> Iterator[FrozenTrial]:
     return filter(ranking.may_be_best, _optuna.known_trials(study))
 
 
-def may_keep_end(
-    study: optuna.Study,
-    trial: optuna.Trial,
-    value: float | None,
-    recipe: Recipe,
-    model: keras.Model,
-) -> bool:
-    """Whether a trial is to keep the state that its training ends with, as the study stands.
-
-    Args:
-        study: The study.
-        trial: The trial, at the end of its training.
-        value: The best value that it reached; None for none.
-        recipe: The recipe of the search.
-        model: The trial's model.
-    """
-    if value is None or not (count := _keeps_ends(study, recipe)):
-        return False
-    if _OF_A_STATE * artifacts.size_of(model) > LARGEST_STATE:
-        return False
-    source, watched = trial.user_attrs.get(record.EXTENDS), recipe.objectives.watched
-    trials = _optuna.known_trials(study)
-    others = trials if source is None else [one for one in trials if one.number != source]
-    cost = watched.cost(value)
-
-    def leads(other: FrozenTrial) -> bool:
-        # An extension is no worse than the trial that it extends, which is counted in its place.
-        is_first = ranking.may_go_on(other) and record.EXTENDS not in other.user_attrs
-        return is_first and watched.cost(other.user_attrs[record.BEST_VALUE]) <= cost
-
-    # Mostly the first few trials are enough: then thousands of others are not looked at.
-    if len(list(islice(filter(leads, others), count))) == count:
-        return False
-    best = ranking.farthest(others, watched, count)
-    return len(best) < count or cost < watched.cost(best[-1].user_attrs[record.BEST_VALUE])
-
-
-def _keeps_ends(study: optuna.Study, recipe: Recipe) -> int:
-    """Return how many trials keep the state that their training ended with."""
-    if not recipe.keeps_ends or recipe.objectives.are_several:
-        return 0
-    has_one = recipe.n_trainings == 1 and not trains_itself(recipe.build_model)
-    return keeps(study, recipe.keep_best) if has_one else 0
-
-
-def tidy_ends(study: optuna.Study, recipe: Recipe) -> set[int]:
-    """Delete the states that trainings ended with of all trials but those that keep theirs.
-
-    Args:
-        study: The study.
-        recipe: The recipe of the search.
-
-    Returns:
-        The numbers of the trials that keep theirs.
-    """
-    trials = study.get_trials(deepcopy=False)
-    best = ranking.farthest(trials, recipe.objectives.watched, _keeps_ends(study, recipe))
-    numbers = {trial.number for trial in best}
-    backup.discard_ends(recipe.store, trials, numbers)
-    return numbers
-
-
 def tidy(
     study: optuna.Study, recipe: Recipe, kept_by: Callable[[], set[int]] | None = None
 ) -> None:
@@ -191,8 +131,7 @@ def tidy(
         if trial.state is TrialState.FAIL:  # of a process that died before it told the result
             history.discard(store, _optuna.storage_of(study), trial)
     backup.discard_orphans(store, study)
-    kept = kept_by() | tidy_ends(study, recipe)
-    frozen.tidy(study, store, {trial.number for trial in finished} - kept)
+    frozen.tidy(study, store, {trial.number for trial in finished} - kept_by())
 
 
 def discard_outranked(
@@ -219,7 +158,7 @@ def keepers(study: optuna.Study, recipe: Recipe) -> set[int]:
 
 def save(
     recipe: Recipe, trial: optuna.Trial, model: keras.Model, builds: FitArguments | None
-) -> WeightsError | None:
+) -> TunerError | None:
     """Save the model's weights; return what went wrong, since the trial has its result anyway.
 
     Args:
@@ -231,20 +170,59 @@ def save(
     """
     try:
         weights.save(recipe.store, trial, model)
-    except WeightsError as error:
+        if builds is not None:
+            batch = None  # a symbolic one, unless not even reading the data tells its shapes
+            with suppress(Exception):  # the user's data may raise anything
+                batch = builds.specification_of_a_batch()
+            trial.set_user_attr(record.INPUTS, json.dumps(remember(model, batch)))
+        if not recipe.rebuilt:
+            _rebuild_once(recipe, trial)
+    except TunerError as error:
         return error
-    if builds is not None:
-        batch = None  # a symbolic one, unless not even reading the data tells its shapes
-        with suppress(Exception):  # the user's data may raise anything; the trial has its result
-            batch = builds.specification_of_a_batch()
-        trial.set_user_attr(record.INPUTS, json.dumps(remember(model, batch)))
     return None
 
 
+def _rebuild_once(recipe: Recipe, trial: optuna.Trial) -> None:
+    """Build the first model that a process keeps once again, as best_model() will.
+
+    What stands in the way of that one would stand in the way of all others, and the user would hear
+    of it only after the search.
+
+    Raises:
+        TunerError: It does not come back.
+    """
+    recipe.rebuilt.append(trial.number)
+    storage = _optuna.storage_of(trial.study)
+    # The builder gets a copy: what it does to its trial must not reach Optuna's cache.
+    stored = copy.deepcopy(_optuna.as_stored(trial.study, trial))
+    try:
+        rebuild(recipe.build_model, recipe.store, storage, stored, instead=_ON_TRIAL_ALONE)
+    except Exception as error:  # the user's builder may raise anything
+        if reason.is_of_memory(error):
+            return  # two models need more of it than best_model() will
+        if isinstance(error, TunerError) and not isinstance(error, WeightsError):
+            raise
+        raise WeightsError(
+            f"The search ends with its first model, which best_model() could not return: {error} "
+            "To search without keeping models, pass keep_best=0."
+        ) from error
+
+
 def rebuild(
-    build_model: Builder, store: StoreSource, storage: BaseStorage, trial: FrozenTrial
+    build_model: Builder,
+    store: StoreSource,
+    storage: BaseStorage,
+    trial: FrozenTrial,
+    instead: str = "Restore the builder of that search, and the dtype policy that it ran under.",
 ) -> keras.Model:
-    """Return the compiled model of a finished trial with the weights of its best epoch.
+    """Return the compiled model of a trial with the weights of its best epoch.
+
+    Args:
+        build_model: The builder.
+        store: Where the weights are.
+        storage: The storage of the trial's study.
+        trial: A copy of the trial.
+        instead: What to do where the builder returns another model than was trained.
 
     Raises:
         BuilderError: The builder returned something other than a compiled model.
@@ -263,10 +241,10 @@ def rebuild(
         gone = [name for name, one in asked_before.items() if asked[name] is one]
         # What was written for KerasTuner takes the trial's params, and asks the trial for nothing.
         if not gone or record.IMPORTED in trial.user_attrs:
-            raise
+            raise WeightsError(f"{error} {instead}") from error
         raise WeightsError(
             f"build_model no longer asks for {' and '.join(map(repr, gone))}, which trial "
-            f"{trial.number} had, and its weights do not fit. Restore the builder of that search."
+            f"{trial.number} had, and its weights do not fit. {instead}"
         ) from error
     weights.let_files_be_whole(model)
     return model

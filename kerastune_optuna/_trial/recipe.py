@@ -50,7 +50,7 @@ class Recipe:
     constraints: Constraints = field(default_factory=Constraints)
     known: Sequence[FrozenTrial] = ()  # trials of other studies that the sampler sees
     sampler_seed: int | None = None  # of a sampler that was made for the search
-    keeps_ends: bool = True  # whether the best trials keep what an extension goes on from
+    rebuilt: list[int] = field(default_factory=list)  # trials whose models this process built again
 
     @property
     def n_trainings(self) -> int:
@@ -58,20 +58,20 @@ class Recipe:
         return self.executions * max(1, len(self.fit.folds))
 
     @property
-    def epochs_of_a_trial(self) -> int:
-        """How many epochs a trial runs that is not stopped early."""
-        return self.n_trainings * self.fit.epochs_of_a_trial
+    def epochs_in_all(self) -> int:
+        """How many epochs a trial runs that is not stopped early, those of all its trainings."""
+        return self.n_trainings * self.fit.epochs_per_training
 
     @property
     def steps_of_a_trial(self) -> int | None:
         """How many steps a trial makes that is not stopped early; None if only training tells."""
         steps = self.fit.steps_of_an_epoch()
-        return None if steps is None else steps * self.epochs_of_a_trial
+        return None if steps is None else steps * self.epochs_in_all
 
     @property
     def last_epoch(self) -> int:
         """The number of a trial's last epoch: after `initial_epoch`, those of all its trainings."""
-        return self.fit.epochs - self.fit.epochs_of_a_trial + self.epochs_of_a_trial
+        return self.fit.epochs - self.fit.epochs_per_training + self.epochs_in_all
 
     @cached_property
     def digests(self) -> dict[str, str]:
@@ -237,8 +237,8 @@ def _asked_again(build_model: Builder, trial: BaseTrial, make: Callable[[], _T])
 def _called(build_model: Builder, trial: BaseTrial) -> Any:
     try:
         return build_model(trial)
-    except ValueError as error:
-        if asked.is_of_optuna(error):  # as for a parameter whose values have changed
+    except (TypeError, ValueError) as error:
+        if asked.is_of_optuna(error):  # as for choices that have changed, or that no study holds
             asked.check(build_model, trial)
         raise
     except AttributeError as error:

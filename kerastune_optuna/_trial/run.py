@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from kerastune_optuna import _check, _optuna
 from kerastune_optuna._backend import Memory, set_all, shares_memory
 from kerastune_optuna._data import FitArguments, not_finite
-from kerastune_optuna._exceptions import StorageError, WeightsError
+from kerastune_optuna._exceptions import StorageError, TunerError
 from kerastune_optuna._scratch import scratch
 from kerastune_optuna._search import asked, repeats, watched_alone
 from kerastune_optuna._signals import finishing, requested
@@ -38,7 +38,6 @@ from kerastune_optuna._trial.kept import (
     enters_best,
     keepers,
     save,
-    tidy_ends,
 )
 from kerastune_optuna._trial.recipe import Lesson, Recipe, build
 from kerastune_optuna._trial.rehearsal import make_ready_to_keep
@@ -54,7 +53,7 @@ class _Outcome:
 
     state: TrialState
     values: Sequence[float] | None = None
-    error: WeightsError | None = None
+    error: TunerError | None = None
 
 
 def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> FrozenTrial:
@@ -72,7 +71,7 @@ def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: boo
     Raises:
         KeyboardInterrupt: A signal asked for the end; the trial is left RUNNING.
         StorageError: The storage is gone; the trial is left RUNNING.
-        WeightsError: The weights cannot be saved; the trial has its result.
+        TunerError: The weights cannot be saved or loaded again; the trial has its result.
     """
     began = time.perf_counter()
     try:
@@ -105,8 +104,6 @@ def _remove_leftovers(study: optuna.Study, finished: FrozenTrial, recipe: Recipe
     backup.discard(recipe.store, finished)
     if weights.has(_optuna.storage_of(study), finished):
         discard_outranked(study, recipe.store, partial(keepers, study, recipe))
-    if record.END in finished.system_attrs:
-        tidy_ends(study, recipe)
 
 
 def _train(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> _Outcome:
@@ -137,8 +134,9 @@ def _train_all(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bo
     with scratch() as folder:
         archive = Archive(trial, recipe.store, folder)
         if recipe.backup_every is not None:
+            backup.forget_other(trial)
             archive.open(series)
-        task, outcome = Task(trial, with_data, series, archive, memory.traced), None
+        task, outcome = Task(trial, with_data, series, archive), None
         while outcome is None:
             # Where a trial has only one training, the worker releases what it leaves in memory.
             with memory.released() if series.length > 1 else nullcontext():
@@ -230,10 +228,9 @@ def _conclude(task: Task, training: Training, model: keras.Model, *, is_whole: b
     trial, recipe, series = task.trial, task.recipe, task.series
     trial.set_user_attr(N_PARAMS, model.count_params())
     recipe.constraints.take_time(trial, series.so_far.seconds)
-    error = None
+    error: TunerError | None = None
     if recipe.keep_best:
         error = history.save(recipe.store, trial, series.so_far.rows, task.archive.folder)
-    task.archive.save_end(model)
     if not training.came_to_its_end:
         return _Outcome(training.state, error=error)
     error = task.archive.error or error
@@ -258,7 +255,7 @@ def _earlier_result(task: Task) -> _Outcome | None:
 
 def _note_epochs(task: Task, fit: FitArguments) -> None:
     """Write into the trial how many epochs it may run, as its search or its builder says."""
-    own, of_search = fit.epochs_of_a_trial, task.recipe.fit.epochs_of_a_trial
+    own, of_search = fit.epochs_per_training, task.recipe.fit.epochs_per_training
     task.series.begin(max(own, of_search))
     if record.EPOCHS not in task.trial.user_attrs:  # its first training has written it
         task.trial.set_user_attr(record.EPOCHS, own * task.series.length)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,6 +27,32 @@ def give_back(model: keras.Model, state: State) -> None:
     n = len(model.weights)
     model.set_weights(list(state[:n]))
     set_generators(model, state[n:])
+
+
+def variables_of(model: keras.Model) -> list[keras.Variable]:
+    """Return the variables of a model's state, in their order."""
+    return [*model.weights, *_generators(model)]
+
+
+def write(path: Path, state: Iterable[keras.Variable | NDArray[Any]]) -> None:
+    """Write arrays, or the values of variables, into a file, one after the other.
+
+    Keras's own files hold what a model is to predict with: for layers with LoRA that is one matrix,
+    from which no training could go on.
+    """
+    with zipfile.ZipFile(path, "w") as file:
+        for number, one in enumerate(state):
+            array = keras.ops.convert_to_numpy(one)
+            # NumPy's files have no bfloat16, of kind "V"; float32 holds each of its values.
+            array = array.astype("float32") if array.dtype.kind == "V" else array
+            with file.open(f"{number}.npy", "w", force_zip64=True) as place:
+                np.lib.format.write_array(place, array, allow_pickle=False)
+
+
+def read(path: Path) -> State:
+    """Return the arrays in such a file."""
+    with np.load(path) as file:
+        return list(file.values())
 
 
 def put(path: Path, model: keras.Model) -> None:

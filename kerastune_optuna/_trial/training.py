@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,8 @@ from optuna.trial import TrialState
 from kerastune_optuna._data import GeneratorFunction, lacks_targets
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._search import watched_alone
-from kerastune_optuna._study import reason, record
-from kerastune_optuna._trial import custom_fit, stand_ins
+from kerastune_optuna._study import reason
+from kerastune_optuna._trial import custom_fit
 from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._trial.backup import Backup, BackupOfFits
 from kerastune_optuna._trial.batches import batched
@@ -23,13 +23,13 @@ from kerastune_optuna._trial.custom_fit import BestOfFits, OwnPruning
 from kerastune_optuna._trial.fits import Fits, gate
 from kerastune_optuna._trial.history import EpochLogs
 from kerastune_optuna._trial.hparams import for_boards
-from kerastune_optuna._trial.kept import may_keep_end
 from kerastune_optuna._trial.recipe import Lesson, Recipe
 from kerastune_optuna._trial.rehearsal import make_ready_to_keep, names_of_metrics
 from kerastune_optuna._trial.steps import has_own
 from kerastune_optuna._trial.stop import StopOnRequest, Stopwatch
 from kerastune_optuna._trial.trainings import Series
 from kerastune_optuna._trial.user_callbacks import may_add_metrics
+from kerastune_optuna._trial.variables import check_are_there
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,6 @@ class Task:
     recipe: Recipe
     series: Series
     archive: Archive
-    traced: MutableMapping[str, keras.Model | None]
 
 
 class Training:
@@ -59,10 +58,11 @@ class Training:
         self.watch = Stopwatch(self.pruning, limit, before)
         self.best = best_kind(self.pruning)
         self.logs = EpochLogs()
-        ends = [StopOnRequest(self.pruning.break_off), self.watch, *lesson.callbacks]
+        validated = keras.callbacks.LambdaCallback(on_test_end=self.best.take_validated)
+        ends = [StopOnRequest(self.pruning.break_off), self.watch, validated, *lesson.callbacks]
         held, backups = (self.pruning, self.best, self.logs), []
         if (every := recipe.backup_every) is not None:
-            others = self.watch, every, lesson.fit, self._keeps_end
+            others = self.watch, every, lesson.fit
             backups = [backup_kind(task.archive, task.series, *held, *others)]
         ours = [*held, *for_boards(lesson.callbacks, task.trial, self.pruning)]
         self.callbacks = [*ends, *ours, *backups]
@@ -85,21 +85,15 @@ class Training:
         keywords = {**fit.as_keywords(), "verbose": 0, "callbacks": self.callbacks}
         if isinstance(own := self.pruning, OwnPruning):
             trial, build_model = task.trial, task.recipe.build_model
+            before = model.weights
             came = custom_fit.train(build_model, trial, keywords, model, lambda: own.is_over)
+            check_are_there(before, model)
             if not own.is_over:
                 own.take(came)
                 custom_fit.warn_of_unasked(trial)
             own.fits.end()
             return
-        keywords = batched(model, keywords)
-        is_repeated = task.series.length > 1 or record.CONFIRMS in task.trial.user_attrs
-        stand_ins.fit(task.traced, self.lesson, model, keywords, is_repeated=is_repeated)
-
-    def _keeps_end(self, model: keras.Model) -> bool:
-        """Whether the trial is to keep the state that this training ends with."""
-        best = self.pruning.best_value if self.pruning.diverged is None else None
-        trial, recipe = self._task.trial, self._task.recipe
-        return may_keep_end(trial.study, trial, best, recipe, model)
+        model.fit(**batched(model, keywords))
 
     @property
     def came_to_its_end(self) -> bool:
@@ -116,9 +110,9 @@ class Training:
     @property
     def logs_of_best_epoch(self) -> Mapping[str, Any]:
         """What Keras logged at the best epoch, and what else the builder's own fit returned."""
-        best = (row for row in self.logs.rows if row["epoch"] == self.pruning.best_epoch)
-        returned = self.pruning.returned if isinstance(self.pruning, OwnPruning) else {}
-        return {**returned, **next(best, {})}
+        rows = (row for row in self.logs.rows if row["epoch"] == self.pruning.best_epoch)
+        logs = next(rows, {})
+        return self.pruning.complete(logs) if isinstance(self.pruning, OwnPruning) else logs
 
 
 def make_ready(model: keras.Model, lesson: Lesson, *, check: bool) -> None:

@@ -11,7 +11,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _optuna
-from kerastune_optuna._backend import optimizer_of
+from kerastune_optuna._backend import layers_within, optimizer_of
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._scratch import scratch
 from kerastune_optuna._storage import StoreSource, artifacts, digest
@@ -39,6 +39,9 @@ def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
         try:
             with artifacts.telling_room(str(folder), artifacts.size_of(model)):
                 keras.saving.save_weights(model, path, objects_to_skip=optimizers(model))
+            if any(getattr(one, "lora_enabled", False) for one in layers_within(model)):
+                # Keras saves the sum of a kernel and its low ranks, and loads zeros for these.
+                keras.saving.load_weights(model, path, objects_to_skip=optimizers(model))
             _optuna.set_attr(trial, record.VARIABLES, checksum(model))
             architecture.put(path, model)
             state.put(path, model)
@@ -64,21 +67,20 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: ke
         path = folder / f"weights{_SUFFIX}"
         if (wrong := _wrong(store, storage, trial, path)) is not None:
             raise WeightsError(wrong)
+        changed = architecture.difference(architecture.get(path), architecture.tell(model))
+        if changed is not None:
+            raise UnfitWeightsError(
+                f"The model that build_model returns for the parameters of trial {trial.number} is "
+                f"not the one that was trained, and would not come to its value: {changed}."
+            )
         try:
             keras.saving.load_weights(model, path, objects_to_skip=optimizers(model))
         except Exception as error:  # Keras raises many kinds for weights that do not fit
             raise UnfitWeightsError(
                 f"The weights of trial {trial.number} do not fit the model that build_model "
-                f"returns for its parameters: {error} Restore the builder of that search."
+                f"returns for its parameters: {error}"
             ) from error
         state.take(path, model)
-        changed = architecture.difference(architecture.get(path), architecture.tell(model))
-        if changed is not None:
-            raise UnfitWeightsError(
-                f"The model that build_model returns for the parameters of trial {trial.number} is "
-                f"not the one that was trained, and would not come to its value: {changed}. "
-                "Restore the builder of that search, and the dtype policy that it ran under."
-            )
     # Keras skips layers that are not built when it loads weights, without an error.
     known = trial.system_attrs.get(record.VARIABLES)
     if lacks_variables(model) if known is None else known != checksum(model):

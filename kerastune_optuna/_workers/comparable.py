@@ -1,11 +1,12 @@
-"""Whether the trials of a study compare: the data, the epochs and the batches they were given."""
+"""Whether the trials of a study compare: their data, epochs, batches and precision."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import keras
 import optuna
 from optuna.trial import TrialState
 
@@ -51,18 +52,15 @@ def claim(study: optuna.Study, recipe: Recipe, n_trials: int | None) -> None:
         return
     is_other = any(_changes(before, now)) or before.get("code") not in (None, now["code"])
     study.set_user_attr(record.GIVEN, {**before, **{k: v for k, v in now.items() if v is not None}})
-    opening.note_epochs(study, recipe.epochs_of_a_trial, is_other=is_other)
+    opening.note_epochs(study, recipe.epochs_in_all, is_other=is_other)
 
 
-def check(
-    study: optuna.Study, recipe: Recipe, *, but: Container[str] = ()
-) -> tuple[Mapping[str, Any], dict[str, Any]]:
+def check(study: optuna.Study, recipe: Recipe) -> tuple[Mapping[str, Any], dict[str, Any]]:
     """Check that new trials compare with those of the study, and warn of what has changed.
 
     Args:
         study: The study.
         recipe: What its new trials share.
-        but: The names of what may have changed.
 
     Returns:
         What its latest search gave to trials, and what the recipe gives to them.
@@ -79,7 +77,7 @@ def check(
                 "train_test_split drew these rows, give it random_state=. Else pass the same "
                 f"validation data, {_ANEW}."
             )
-        if changes := list(_changes(before, now, but)):
+        if changes := list(_changes(before, now)):
             _check.warn(
                 f"Not as in the trials that study {study.study_name!r} has: {'; '.join(changes)}. "
                 f"Their values may not compare with those of new ones. Pass {_ANEW}."
@@ -99,8 +97,9 @@ def are_same(before: Mapping[str, Any], recipe: Recipe) -> bool:
 def _given(recipe: Recipe) -> dict[str, Any]:
     fit = recipe.fit
     return {
-        "epochs": int(fit.epochs),
+        "epochs": fit.epochs_per_training,
         "batch_size": int(fit.others.get("batch_size") or 32),  # as Keras reads None
+        "dtype_policy": keras.config.dtype_policy().name,
         "code": recipe.digests_with_data or None,
         "training": measure(fit.x, fit.y, fit.others.get("sample_weight")),
         "validation": _validation(recipe),
@@ -117,11 +116,9 @@ def _validation(recipe: Recipe) -> list[Any] | None:
     return measure(fit.validation_data)
 
 
-def _changes(
-    before: Mapping[str, Any], now: Mapping[str, Any], but: Container[str] = ()
-) -> Iterator[str]:
-    for name in ("epochs", "batch_size"):
-        if name not in but and before.get(name) not in (None, now[name]):
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    for name in ("epochs", "batch_size", "dtype_policy"):
+        if before.get(name) not in (None, now[name]):
             yield f"{name} was {before[name]} and is {now[name]}"
     if not _may_be_same(before.get("training"), now["training"]):
         yield "the training data is another"

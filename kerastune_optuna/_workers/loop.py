@@ -8,14 +8,14 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from uuid import uuid4
 
 import cloudpickle
 import optuna
 from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, GridSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -181,18 +181,21 @@ def run_trials(
     budget.reap(study, watch)
     checked, memory = False, Memory()
     # Optuna's GridSampler stops the study when its grid is spent, and counts a point as spent even
-    # if its trial was cut off. So with a grid the budget alone says how many points are left.
-    visits_points = is_grid(study.sampler)
+    # if its trial was cut off. So with it the budget alone says how many points are left.
+    counts_points = isinstance(study.sampler, GridSampler)
+
+    def stop() -> None:
+        if not counts_points:
+            budget.ending.bring_about(study, "Stopped by study.stop()")
+
     with (
-        _optuna.stoppable(study) as is_stopped,
-        _learning_sampler(study, recipe),
+        _optuna.stoppable(study, stop),
+        _learning_sampler(study, recipe) if budget.draws else nullcontext(),
         beating(study, watch, at_each_beat),
         memory.apart(),
         liveness.leaving_all(),
     ):
-        while (visits_points or not is_stopped()) and (
-            trial := budget.claim(study, watch)
-        ) is not None:
+        while (trial := budget.claim(study, watch)) is not None:
             try:
                 _make_room(study, trial, memory, _LEAVING if is_replaced else 0)
                 with memory.released():

@@ -12,7 +12,7 @@ import optuna
 from optuna.trial import TrialState
 
 from kerastune_optuna import _check, _signals, _source
-from kerastune_optuna._backend import Memory, keras_settings
+from kerastune_optuna._backend import Memory, check_threads, keras_settings
 from kerastune_optuna._data import (
     FitArguments,
     check_kinds,
@@ -31,6 +31,7 @@ from kerastune_optuna._search import (
     room,
     start_pruner,
     start_sampler,
+    told_of_left,
 )
 from kerastune_optuna._storage import artifacts, database
 from kerastune_optuna._study import Constraints, Home, opening
@@ -43,7 +44,6 @@ from kerastune_optuna._trial import (
     keeps,
     may_add_metrics,
     opened,
-    settle,
     tidy,
 )
 from kerastune_optuna._workers import card, comparable
@@ -91,7 +91,6 @@ class Run:
         budget = replace(budget, first_trial=_first_to_run(study))
         progress = progress_for(self.verbose, study, self.home.storage, plan, budget.n_trials)
         if self.on_trial_end:
-            budget = replace(budget, ending=replace(budget.ending, may_be_told=True))
             progress = Announced(progress, study, self.on_trial_end, budget.ending)
         job = Job(
             self.home.storage_source,
@@ -124,7 +123,7 @@ class Run:
             recipe.objectives.watched,
             self.budget.size(study),
             recipe.last_epoch,
-            recipe.last_epoch - recipe.epochs_of_a_trial,
+            recipe.last_epoch - recipe.epochs_in_all,
             None if deadline is None else deadline.seconds_left(),
             done=len(opening.finished(study)),
             others=recipe.objectives.others,
@@ -181,7 +180,9 @@ def prepared(
 
     Raises:
         ArgumentError: An argument cannot work.
+        WorkerError: This process cannot train.
     """
+    check_threads()
     check_steps(recipe.fit.steps_per_execution)
     _check.one_of("verbose", verbose, ("auto", 0, 1, 2))
     crew = Crew(n_workers, executor)
@@ -230,7 +231,7 @@ def search(run: Run, given: Any) -> None:
     comparable.claim(study, recipe, budget.n_trials)
     recipe = replace(recipe, keep_best=claim_keeping(study, recipe.keep_best))
     tidy(study, recipe)
-    n_trials, epochs = budget.n_trials, recipe.epochs_of_a_trial
+    n_trials, epochs = budget.n_trials, recipe.epochs_in_all
     screens = given.pruner is None and budget.runs_all and may_screen(study, n_trials, epochs)
     drawn, chosen = start_sampler(
         study, given.sampler, recipe.seed, recipe.steps_of_a_trial, screens=screens
@@ -239,13 +240,9 @@ def search(run: Run, given: Any) -> None:
     start.lay_out(study)
     space, memory = room(study, budget.n_trials), Memory(share=1.0)
     of_data = bool(recipe.fit.functions)
+    left = None if n_trials is None else told_of_left(study)
     grid = lay_out_grid(study, recipe.build_model, space, recipe.seed, memory, is_of_data=of_data)
-    if given.overwrite:
-        budget.prepare(study)
-        settle(study)
     recipe = replace(recipe, sampler_seed=drawn)
-    replace(run, recipe=recipe).go(study, news=[grid, chosen, screened, start.line])
-    if given.overwrite:
-        settle(study)
+    replace(run, recipe=recipe).go(study, news=[left, grid, chosen, screened, start.line])
     tidy(study, recipe)
     check_study(study)

@@ -1,9 +1,8 @@
-"""What traces that are shared save, and batches: `python -m tests.benchmarks.batches [rounds]`.
+"""What batches save that are made once: `python -m tests.benchmarks.batches [rounds]`.
 
 Runs confirm(3, 5), executions_per_trial=5, cv=5 and a grid of rates and sizes of a batch on iris
-and digits as arrays; beside it the same where each training has a trace of its own; and beside it
-that with arrays as Keras takes them. They run in turn and in one process for each row, and must
-come to the same digits.
+and digits as arrays; beside it the same with arrays as Keras takes them. They run in turn and in
+one process for each row, and must come to the same digits.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import keras
 import numpy as np
 
 from kerastune_optuna import OptunaTuner
-from kerastune_optuna._trial import stand_ins, training
+from kerastune_optuna._trial import training
 from tests.benchmarks._sides import iris_task, report, timed
 
 EPOCHS = 10
@@ -116,8 +115,7 @@ ROWS = {
 # What has something else in its place on each side; nothing on that which users have.
 SIDES: list[tuple[Any, str, Any] | None] = [
     None,
-    (stand_ins, "_key", lambda *_: None),
-    (training, "batched", lambda model, keywords: dict(keywords)),  # and so no shared trace
+    (training, "batched", lambda model, keywords: dict(keywords)),
 ]
 
 
@@ -152,10 +150,9 @@ def _timed_with(
 def line(name: str, row: str, rounds: int) -> list[Any]:
     """Return a row of the table."""
     ((found, agree),) = timed(("batches:compare", name, row, rounds)).answers
-    ratios = [statistics.median(one[0] / one[side] for one in found) for side in (1, 2)]
-    seconds = statistics.median(one[0] for one in found)
-    told = [f"{ratio:.2f}" for ratio in ratios]
-    return [name, row, f"{seconds:.2f}", *told, "equal" if agree else "DIFFER"]
+    ratio = statistics.median(one / other for one, other in found)
+    seconds = statistics.median(one for one, _ in found)
+    return [name, row, f"{seconds:.2f}", f"{ratio:.2f}", "equal" if agree else "DIFFER"]
 
 
 def main() -> None:
@@ -165,7 +162,7 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     report(
         ["kerastune_optuna", "keras", "tensorflow"],
-        ["data", "what", "seconds", "beside own traces", "beside arrays", "digits"],
+        ["data", "what", "seconds", "beside arrays", "digits"],
         (line(name, row, rounds) for name in ("iris", "digits") for row in ROWS),
     )
 

@@ -456,11 +456,3 @@ def test_summary_tells_the_time():
     told = _report.summary(study_of(*trials, name="timed"), 1)
     assert "Training time: 1 min 03 s" in told
     assert " 31.2 " in told
-
-
-def test_epochs_that_an_extension_inherits_count_once():
-    """A trial that goes on from another ran only those that come after."""
-    study = optuna.create_study()
-    for attrs in ({"epochs_run": 3}, {"epochs_run": 5, "extends": 0}):
-        study.add_trial(create_trial(value=0.0, user_attrs=attrs))
-    assert Facts(study).epochs_run == 5

@@ -438,12 +438,29 @@ def test_a_builder_that_asks_for_more_is_an_error(search_noisy, make_tuner):
         tuner.confirm(1, 2, *DATA, verbose=0)
 
 
+@pytest.mark.filterwarnings("ignore:The code of build_model has changed")
+def test_an_execution_that_failed_changes_no_value_of_the_next(search_noisy, make_tuner):
+    """A parameter that the search did not have is what default_params says, again and again."""
+
+    def build(trial):
+        trial.suggest_float("new", 0, 1)
+        if trial.number == 0:
+            raise RuntimeError("no luck")
+        return noisy({"a": 0.1})(trial)
+
+    build.default_params = lambda: {"new": 0.1}
+    storage = search_noisy({"a": 0.1}).study._storage
+    tuner = make_tuner(build, "val_loss", storage=storage)
+    tuner.confirm(1, 3, *DATA, verbose=0)
+    assert [one.params["new"] for one in executions(tuner)] == [0.1, 0.1, 0.1]
+
+
 def test_overwrite_deletes_the_executions_too(search_noisy, tmp_path):
     """A search that starts anew leaves no executions of the old one, and no files of theirs."""
     search_noisy({"a": 0.1, "b": 0.2}).confirm(2, 2, *DATA, verbose=0)
     tuner = search_noisy({"a": 0.1, "b": 0.2}, overwrite=True)
     assert optuna.get_all_study_names(tuner.study._storage) == ["test"]
-    assert len(os.listdir(tmp_path / "tuning" / "test" / "weights")) == 2 + 1 + 1
+    assert len(os.listdir(tmp_path / "tuning" / "test" / "weights")) == 2 + 1
     with pytest.raises(NoTrialsError, match="Nothing is confirmed in study 'test'"):
         _ = tuner.confirmation
 
@@ -493,6 +510,20 @@ def test_there_must_be_a_search(make_tuner):
     """Before any search there is nothing to confirm."""
     with pytest.raises(NoTrialsError, match=r"has no study 'test'. Call search\(\) first"):
         make_tuner(objective="val_loss").confirm(1, 2, *DATA)
+
+
+@pytest.mark.parametrize("several", ["executions_per_trial", "cv"])
+def test_an_execution_is_as_long_as_one_training_of_the_search(make_tuner, several):
+    """By default, where a trial of the search was the mean of several trainings."""
+    builder = noisy({"a": 0.1})
+    if several == "cv":
+        tuner = make_tuner(builder, "val_loss", n_trials=1)
+        tuner.search(ROWS, ROWS, cv=3, epochs=2, verbose=0)
+    else:
+        tuner = make_tuner(builder, "val_loss", n_trials=1, executions_per_trial=3)
+        tuner.search(ROWS, ROWS, validation_data=(ROWS, ROWS), epochs=2, verbose=0)
+    tuner.confirm(1, 2, *DATA, verbose=0)
+    assert [one.user_attrs["epochs_run"] for one in executions(tuner)] == [2, 2]
 
 
 def test_epochs_that_nobody_wrote_down_must_be_passed(make_tuner):

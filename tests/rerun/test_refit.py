@@ -5,9 +5,13 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+from keras import layers
 
 from kerastune_optuna import ArgumentError, ArgumentTypeError, NoTrialsError
 from tests.conftest import Spy, build_model, history
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.normal(size=(36, 5, 3)).astype("float32"), np.arange(36) % 3
 
 
 def weights_equal(one, other):
@@ -34,6 +38,47 @@ def test_the_same_data_and_epochs_give_the_trial_again(search, data):
         assert values == pytest.approx([float(row[name]) for row in recorded], abs=1e-6)
     model, _ = tuner.refit(x, y, verbose=0)
     assert weights_equal(model, tuner.best_model())
+
+
+def chancy(trial):
+    """Return a classifier of all layers whose training depends on chance or on a state."""
+    model = keras.Sequential(
+        [
+            keras.Input((5, 3)),
+            layers.LSTM(4, dropout=0.2, recurrent_dropout=0.2),
+            layers.BatchNormalization(),
+            layers.Dropout(0.3),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+    rate = trial.suggest_float("lr", 1e-3, 1e-2)
+    model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
+    return model
+
+
+def arrays():
+    """Return rows, which Keras shuffles."""
+    return {"x": X, "y": Y, "batch_size": 8}
+
+
+def pipeline():
+    """Return a pipeline that shuffles, with another order in each epoch."""
+    import tensorflow as tf
+
+    return {"x": tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(36, seed=3).batch(8)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", [arrays, pipeline])
+def test_more_epochs_go_on_as_the_trial_went(make_tuner, rows):
+    """The first epochs of any trial's longer training are those on record, to the last digit."""
+    data = {**rows(), "validation_data": (X, Y), "verbose": 0}
+    tuner = make_tuner(chancy, "val_loss").search(epochs=3, **data)
+    for trial in tuner.study.trials:
+        _, trained = tuner.refit(epochs=6, trial=trial.number, **data)
+        for name, values in trained.history.items():
+            recorded = [float(row[name]) for row in history(tuner, trial.number)]
+            assert (values[:3], len(values)) == (recorded, 6)
 
 
 @pytest.mark.slow

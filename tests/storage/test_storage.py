@@ -20,6 +20,7 @@ from kerastune_optuna._storage import database as _storage
 from kerastune_optuna._storage import patience
 from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._storage.url import with_driver
+from kerastune_optuna._study import load
 from tests.faults import CuttingProxy
 from tests.servers import database
 from tests.untrained import run, tuner_in
@@ -163,6 +164,51 @@ def test_a_trial_that_another_took_is_left_to_it(proxy):
     taking.join()
     storage.remove_session()
     other.remove_session()
+
+
+def test_an_opened_database_is_read_as_its_url_is(tmp_path):
+    """Finished trials that this process has read are not read again, however it was opened."""
+    opened = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/study.db")
+    study = optuna.create_study(storage=_storage.connect(opened, 60))
+    study.add_trials([create_trial(value=float(number)) for number in range(3)])
+    assert len(study.trials) == 3
+    asked = []
+    sqlalchemy.event.listen(
+        opened.engine, "before_cursor_execute", lambda *given: asked.append(given[2])
+    )
+    assert len(study.trials) == 3
+    assert not [one for one in asked if "trial_values" in one]
+
+
+@pytest.mark.parametrize("name", ["what?", "a%20b", "a b", "{c}", "d#e", "ünï"])
+def test_a_folder_may_have_any_name(tmp_path, monkeypatch, name):
+    """The database is in the folder itself, and the command line finds it there."""
+    monkeypatch.chdir(tmp_path)
+    run(tuner_in(f"{name}/t", objective="val_mae", n_trials=1))
+    assert (tmp_path / name / "t" / "study.db").is_file()
+    assert len(load(f"{name}/t", None, "").trials) == 1
+    assert [one.name for one in tmp_path.iterdir()] == [name]
+
+
+def test_a_tuner_keeps_its_folder(tmp_path, monkeypatch):
+    """A change of the current folder after a search leads neither it nor its models elsewhere."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir(), second.mkdir()
+    monkeypatch.chdir(first)
+    tuner = run(tuner_in("tuning", objective="val_mae", n_trials=1))
+    monkeypatch.chdir(second)
+    assert tuner.best_model().built
+    tuner.n_trials = 3
+    assert run(tuner).best_model().built
+    assert not list(second.iterdir())
+
+
+def test_studies_of_two_odd_folders_are_two(tmp_path):
+    """What follows a question mark tells the folders apart."""
+    for number in (1, 2):
+        run(tuner_in(tmp_path / f"what?{number}", objective="val_mae", n_trials=number))
+    trials = [len(load(str(tmp_path / f"what?{one}"), None, "").trials) for one in (1, 2)]
+    assert trials == [1, 2]
 
 
 class Noting(optuna.storages.RDBStorage):

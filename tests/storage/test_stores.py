@@ -14,7 +14,7 @@ import pytest
 
 from kerastune_optuna import WeightsError
 from kerastune_optuna._storage import artifacts
-from kerastune_optuna._study.record import BACKUP, END
+from kerastune_optuna._study.record import BACKUP
 from kerastune_optuna._study.retry import DIED, INTERRUPTED
 from kerastune_optuna._trial import archive
 from tests import warm
@@ -93,8 +93,8 @@ def tuner_with(tmp_path, store, build_model=build, **options):
 
 
 def needed(tuner):
-    """Return the ids of the weights and the last state of the best trial, and of all histories."""
-    storage, ids = tuner.study._storage, {tuner.best_trial.system_attrs[END]["id"]}
+    """Return the ids of the weights of the best trial, and of all histories."""
+    storage, ids = tuner.study._storage, set()
     for trial in tuner.study.trials:
         for meta in optuna.artifacts.get_all_artifact_meta(trial, storage=storage):
             if meta.filename == "history.csv" or trial.number == tuner.best_trial.number:

@@ -265,7 +265,8 @@ def test_no_id_comes_back(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "journal"])
-def test_who_loses_its_study_says_so_and_leaves_the_new_one_alone(tmp_path, kind):
+@pytest.mark.parametrize("by", ["overwrite", "Optuna"])
+def test_who_loses_its_study_says_so_and_leaves_the_new_one_alone(tmp_path, kind, by):
     """A search whose study is replaced while it trains ends with a line, and writes nothing."""
     storage = f"sqlite:///{tmp_path}/study.db"
     if kind == "journal":
@@ -274,7 +275,10 @@ def test_who_loses_its_study_says_so_and_leaves_the_new_one_alone(tmp_path, kind
 
     def replace(trial):
         if not new:
-            delete_study(trial.study, losing._home.store)
+            if by == "overwrite":
+                delete_study(trial.study, losing._home.store)
+            else:
+                optuna.delete_study(study_name="test", storage=trial.storage)
             new.append(open_study(trial.storage, "test", losing._home.objectives))
             new[0].add_trial(optuna.trial.create_trial(state=TrialState.WAITING))
         return build(trial)
@@ -285,4 +289,5 @@ def test_who_loses_its_study_says_so_and_leaves_the_new_one_alone(tmp_path, kind
     (waiting,) = new[0].trials
     assert waiting.state is TrialState.WAITING
     assert not waiting.user_attrs
+    assert not waiting.intermediate_values
     assert losing.study._study_id == new[0]._study_id

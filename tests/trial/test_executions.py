@@ -53,6 +53,34 @@ def loss_of(model, x, y):
     return model.evaluate(x, y, verbose=0, return_dict=True)["loss"]
 
 
+def tuned_rate(metric):
+    """Return a builder that tunes a rate alone, for a metric of Keras's by its name."""
+
+    def build(trial):
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax")])
+        rate = trial.suggest_float("rate", 1e-3, 1e-2)
+        model.compile(keras.optimizers.Adam(rate), "categorical_crossentropy", metrics=[metric])
+        return model
+
+    return build
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("metric", ["r2_score", "f1_score"])
+@pytest.mark.parametrize("way", ["executions_per_trial", "cv", "confirm", "rates alone"])
+def test_metrics_that_make_their_variables_late_are_trained_again(make_tuner, data, metric, way):
+    """Keras gives R2Score and F1Score their variables only in the first step of a training."""
+    x, y, (x_val, y_val) = data
+    fit = {"x": x, "y": np.eye(3)[y], "epochs": 1, "verbose": 0}
+    fit |= {"cv": 2} if way == "cv" else {"validation_data": (x_val, np.eye(3)[y_val])}
+    options = {"executions_per_trial": 2} if way == "executions_per_trial" else {}
+    n = 2 if way == "rates alone" else 1
+    tuner = make_tuner(tuned_rate(metric), "val_loss", n_trials=n, **options).search(**fit)
+    assert [trial.state for trial in tuner.study.trials] == [TrialState.COMPLETE] * n
+    if way == "confirm":
+        assert len(tuner.confirm(1, 2, **fit).winner.values) == 2
+
+
 @pytest.mark.slow
 def test_executions_are_the_mean_of_single_trainings(search, data):
     """Three executions are three plain trainings by the recorded seeds, to the last digit shown."""

@@ -13,7 +13,6 @@ import pytest
 from keras import layers
 
 from kerastune_optuna import WeightsError
-from kerastune_optuna._backend import set_all
 from kerastune_optuna._storage.artifacts import WholeFileStore
 from kerastune_optuna._trial import frozen
 
@@ -91,7 +90,7 @@ def test_frozen_weights_are_stored_once_for_all_trials(searched, build):
     size = SIZE // 2 if build is halved else SIZE
     assert len(shared) == 1
     assert size < shared[0] < size + 8192
-    assert len(own) == 12  # weights, histories, and the states for extend()
+    assert len(own) == 8  # weights and histories
     check_models(tuner)
     assert max(own) < size
 
@@ -115,17 +114,6 @@ def test_workers_share_frozen_weights(searched, make_tuner):
     shared, _ = files_of(tuner)
     assert 1 <= len(shared) <= 2  # both workers may be the first
     check_models(tuner, 8)
-
-
-@pytest.mark.slow
-def test_an_extension_goes_on_with_frozen_weights(searched):
-    """A trial whose state is kept without its base trains on as plain fit would."""
-    tuner = searched(keep_best=2).extend(2, 5, **FIT)
-    for trial in tuner.study.trials[-2:]:
-        set_all(trial.user_attrs["seed"])
-        plain = tuned(trial).fit(**FIT, epochs=5).history["val_loss"]
-        assert list(trial.intermediate_values.values()) == plain
-    assert len(files_of(tuner)[0]) == 1
 
 
 def test_frozen_weights_of_no_other_trial_go_with_their_trial(searched):
@@ -153,8 +141,6 @@ def test_lost_frozen_weights_are_an_error(searched, damage):
         WeightsError, match="frozen weights of trial 0, in a file of their own, are"
     ):
         tuner.best_model()
-    with pytest.raises(WeightsError, match="What trial 0 would go on from is lost or damaged"):
-        tuner.extend(1, 5, **FIT)
 
 
 @pytest.mark.slow

@@ -73,6 +73,20 @@ def test_what_makes_values_hard_to_compare_is_told_once(search, make_tuner, fit,
 
 
 @pytest.mark.slow
+def test_another_dtype_policy_is_told(search, make_tuner):
+    """Values of half precision may not compare with those before."""
+    search()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        told = "dtype_policy was float32 and is mixed_float16"
+        with pytest.warns(UserWarning, match=told):
+            search(tuner=make_tuner(n_trials=3))
+        search(tuner=make_tuner(n_trials=4))
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.slow
 def test_a_split_of_sparse_rows_of_any_kind_is_compared(search, make_tuner, data):
     """SciPy's coo_matrix has no [], and Keras trains on it."""
     x, y, _ = data

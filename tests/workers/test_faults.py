@@ -57,6 +57,7 @@ from tests.faults import (
     small_disk,
     wait_until,
 )
+from tests.hosts import needs_root
 from tests.servers import database
 
 
@@ -393,6 +394,7 @@ def test_a_study_in_memory_needs_no_heart(search, monkeypatch):
     assert len(finished(tuner)) == 3
 
 
+@needs_root
 def test_a_journal_survives_a_full_disk(tmp_path):
     """A line that does not fit is not left half: the journal can be read and written afterwards."""
     with small_disk(tmp_path / "disk", "1m") as disk:
@@ -492,8 +494,14 @@ def wait_for_epochs(directory, workers=1):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("n_workers", "sent", "code", "n_trials"),
-    [(1, signal.SIGINT, -2, 4), (2, signal.SIGINT, -2, 6), (2, signal.SIGTERM, 143, 6)],
-    ids=["ctrl-c", "ctrl-c-of-two-workers", "sigterm-of-two-workers"],
+    [
+        (1, signal.SIGINT, -2, 4),
+        (1, signal.SIGHUP, 129, 4),
+        (2, signal.SIGINT, -2, 6),
+        (2, signal.SIGTERM, 143, 6),
+        (2, signal.SIGHUP, 129, 6),
+    ],
+    ids=["ctrl-c", "hangup", "ctrl-c-of-two", "sigterm-of-two", "hangup-of-two"],
 )
 def test_an_interrupted_search_is_resumed(
     search, make_tuner, tmp_path, capsys, n_workers, sent, code, n_trials
@@ -682,7 +690,7 @@ def test_the_first_epoch_is_backed_up_only_where_that_is_cheap(search, tmp_path,
     monkeypatch.setattr(
         Archive, "prepare", lambda self, write: (prepared.append(1), prepare(self, write))
     )
-    search(n_trials=1, keep_best=0, fit={"epochs": 2})  # nor is anything kept for extend()
+    search(n_trials=1, fit={"epochs": 2})
     assert not prepared
 
 
@@ -928,11 +936,11 @@ def large_builder(trial):
 
 
 @pytest.mark.slow
+@needs_root
 def test_a_full_disk_costs_no_result(search, make_tuner, data, tmp_path):
     """The disk fills while weights are written: the study keeps every result, older files stay."""
     with small_disk(tmp_path / "disk", "9m") as disk:
         options = {"directory": disk / "tuning", "keep_best": 30, "n_trials": 8}
-        options["backup_every"] = None  # else what extend() needs fills the disk first
         with pytest.raises(WeightsError, match=r"MB free and 1\.9 MB are needed") as got:
             search(large_builder, **options)
         assert str(disk) in str(got.value)
@@ -948,6 +956,7 @@ def test_a_full_disk_costs_no_result(search, make_tuner, data, tmp_path):
 
 
 @pytest.mark.slow
+@needs_root
 def test_a_database_on_a_full_disk_can_be_read(search, make_tuner, tmp_path, impatient):
     """Nothing at all can be written: the search ends with one line, and the study can be read."""
 
