@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -190,7 +190,7 @@ def run_trials(
 
     with (
         _optuna.stoppable(study, stop),
-        _learning_sampler(study, recipe) if budget.draws else nullcontext(),
+        _learning_sampler(study, recipe, budget),
         beating(study, watch, at_each_beat),
         memory.apart(),
         liveness.leaving_all(),
@@ -209,9 +209,7 @@ def run_trials(
             # A process that has run no trial yet holds nothing that it could free.
             budget = dataclasses.replace(budget, gives_way=is_replaced)
             notify(ended)
-            checked = checked or (
-                ended.state is not TrialState.FAIL and N_PARAMS in ended.user_attrs
-            )
+            checked = checked or _was_checked(ended)
             if ended.state is TrialState.FAIL:
                 budget.make_up(study, ended)
                 try:
@@ -234,6 +232,11 @@ def _attempt(
         # The error is kept as the cause of a later one, and its frames would keep the model alive.
         _clear_frames(error)
         return _optuna.as_stored(study, trial), error
+
+
+def _was_checked(ended: FrozenTrial) -> bool:
+    """Whether a trial came as far as its training: its builder may have pruned it."""
+    return ended.state is not TrialState.FAIL and N_PARAMS in ended.user_attrs
 
 
 def _clear_frames(error: BaseException | None) -> None:
@@ -277,10 +280,10 @@ def _is_of_code(error: Exception) -> bool:
 
 
 @contextmanager
-def _learning_sampler(study: optuna.Study, recipe: Recipe) -> Iterator[None]:
+def _learning_sampler(study: optuna.Study, recipe: Recipe, budget: Budget) -> Iterator[None]:
     """Let the sampler learn from what was tried, and leave the user's own in the study."""
     sampler = study.sampler
-    if not is_grid(sampler):  # which visits each point once anyway
+    if budget.draws and not is_grid(sampler):  # which visits each point once anyway
         study.sampler = LearningSampler(
             sampler,
             recipe.objectives.watched,
