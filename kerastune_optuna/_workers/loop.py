@@ -210,14 +210,21 @@ def run_trials(
             budget = dataclasses.replace(budget, gives_way=is_replaced)
             notify(ended)
             checked = checked or _was_checked(ended)
-            if ended.state is TrialState.FAIL:
-                budget.make_up(study, ended)
-                try:
-                    budget.check_failures(study)
-                except TooManyFailuresError as error:
-                    raise error from cause
-            if divergence.came_to_nothing(ended):
-                budget.check_values(study)
+            _check_end(study, budget, ended, cause)
+
+
+def _check_end(
+    study: optuna.Study, budget: Budget, ended: FrozenTrial, cause: Exception | None
+) -> None:
+    """Lay out another trial in place of one that failed; raise where too many did."""
+    if ended.state is TrialState.FAIL:
+        budget.make_up(study, ended)
+        try:
+            budget.check_failures(study)
+        except TooManyFailuresError as error:
+            raise error from cause
+    if divergence.came_to_nothing(ended):
+        budget.check_values(study)
 
 
 def _attempt(
