@@ -20,6 +20,7 @@ from optuna.trial import TrialState, create_trial
 from kerastune_optuna import ArgumentError
 from kerastune_optuna._search import Budget, Ending
 from kerastune_optuna._study import Watch, lay_out
+from kerastune_optuna._study.liveness import leaving_all, sign
 
 
 class AfterTwo:
@@ -123,9 +124,12 @@ def test_no_slot_is_laid_out_for_what_a_running_trial_may_ask_for():
     for units in (2, 3):
         params = {"units": units, "name": "a"}
         study.add_trial(create_trial(params=params, distributions=ranges, value=0.0))
-    study.ask().suggest_int("units", 2, 3)
+    running = study.ask()
+    running.suggest_int("units", 2, 3)
     lay_out(study)
-    taken = Budget(n_trials=20, deadline=None, max_failed_trials=10).claim(study, Watch())
+    with leaving_all():
+        sign(study, running._trial_id)
+        taken = Budget(n_trials=20, deadline=None, max_failed_trials=10).claim(study, Watch())
     assert taken.number == 3
     assert len(study.trials) == 4
 
