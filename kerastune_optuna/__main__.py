@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections import Counter
@@ -153,6 +154,8 @@ def card(
 
 def main() -> NoReturn:
     """Run the command; an error is one line on standard error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # whose encoding may lack some letters
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = typer.main.get_command(app).main(standalone_mode=False)
     except (TunerError, OSError) as error:

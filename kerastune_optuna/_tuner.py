@@ -586,7 +586,7 @@ class OptunaTuner:
             *functions: Functions of the trial that search() is to get as data, to print what they
                 ask for too. They are called as often as build_model.
         """
-        print(_search.outlined(self.build_model, functions), end="")
+        _report.say(_search.outlined(self.build_model, functions), end="")
 
     def results(self) -> pandas.DataFrame:
         """Return a pandas DataFrame with one row for each trial that began.
@@ -606,7 +606,7 @@ class OptunaTuner:
         Args:
             n: How many trials to list. Default 10.
         """
-        print(_report.summary(self._home.existing, n), end="")
+        _report.say(_report.summary(self._home.existing, n), end="")
 
     def report(self, path: str | Path = "report.html") -> Path:
         """Write one HTML page about the search, which opens anywhere without a network.

@@ -17,6 +17,7 @@ from kerastune_optuna._exceptions import (
     NoTrialsError,
     TooManyFailuresError,
 )
+from kerastune_optuna._report import say
 from kerastune_optuna._rerun.confirmation import Confirmation, confirmation_of
 from kerastune_optuna._rerun.executions import (
     asked_for,
@@ -125,7 +126,7 @@ def confirm(run: Run, given: FitArguments, chosen: Sequence[FrozenTrial], count:
     if left:
         train_laid_out(run, study, recipe, size, wanted)
     elif run.verbose:
-        print(f"Study {study.study_name!r} has all of its {size} executions", flush=True)
+        say(f"Study {study.study_name!r} has all of its {size} executions")
     tidy(study, recipe, partial(_winners, study, recipe))
 
 

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, WeightsError
+from kerastune_optuna._report import say
 from kerastune_optuna._rerun.confirm import confirmed
 from kerastune_optuna._rerun.confirmation import Confirmation
 from kerastune_optuna._rerun.executions import best_of_each
@@ -65,10 +66,9 @@ def _model_of_winner(home: Home, build_model: Builder, found: Confirmation) -> k
             f"{error} That is an execution of trial {number}, which won confirm(). "
             "best_models(1) gives the best model of the search."
         ) from error.__cause__
-    print(
+    say(
         f"The best model is of trial {number}, which won confirm(): its best execution, with "
-        f"{home.objectives.watched.name} {value_of(execution):.6g}",
-        flush=True,
+        f"{home.objectives.watched.name} {value_of(execution):.6g}"
     )
     return model
 
