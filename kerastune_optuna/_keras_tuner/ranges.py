@@ -130,15 +130,6 @@ def to_keras_tuner(value: Any, distribution: BaseDistribution) -> Any:
     return value
 
 
-def to_optuna(value: Any, distribution: BaseDistribution) -> Any:
-    """Return a value of KerasTuner's in the form in which Optuna would have drawn it."""
-    if isinstance(distribution, FloatDistribution):
-        # At an end of the range KerasTuner's value may be outside by a last digit.
-        nearest = min(max(float(value), distribution.low), distribution.high)
-        return nearest if math.isclose(nearest, value, abs_tol=1e-12) else value
-    return value
-
-
 def _powers(low: float, high: float, step: float, kind: str) -> list[float]:
     """Return the values from low to high, each `step` times as far from an end as the one before.
 

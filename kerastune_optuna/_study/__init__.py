@@ -22,7 +22,6 @@ from kerastune_optuna._study.finding import load as load
 from kerastune_optuna._study.heartbeat import Watch as Watch
 from kerastune_optuna._study.heartbeat import beating as beating
 from kerastune_optuna._study.home import Home as Home
-from kerastune_optuna._study.home import adopt as adopt
 from kerastune_optuna._study.home import deletion_of as deletion_of
 from kerastune_optuna._study.monitor import Objective as Objective
 from kerastune_optuna._study.monitor import direction_for as direction_for

@@ -15,8 +15,8 @@ from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, StudyMismatchError
-from kerastune_optuna._storage import StoreSource, WholeFileStore, artifacts, database, digest
-from kerastune_optuna._study import divergence, opening, ranking, record
+from kerastune_optuna._storage import StoreSource, WholeFileStore, database
+from kerastune_optuna._study import divergence, opening, ranking
 from kerastune_optuna._study.objectives import Objectives
 
 
@@ -184,25 +184,6 @@ class Home:
                 f"better than the others: {numbers}. Look at them in best_trials, and pass the "
                 "number of one, as to best_model(trial=...)."
             )
-
-
-def adopt(home: Home, trial: FrozenTrial, weights: Path | None) -> None:
-    """Add a finished trial that another tool has run to a study.
-
-    Args:
-        home: Where the study and its weights are.
-        trial: The trial.
-        weights: A file that Keras saved its weights in; None where there is none.
-    """
-    if weights is not None:
-        with opening.quiet_optuna():
-            stage = optuna.create_study()  # in memory: a trial that takes attrs while it runs
-        running = stage.ask()
-        artifacts.upload(home.store, running, weights)
-        _optuna.set_attr(running, record.WEIGHTS, digest(weights))
-        # Nothing can be added to a finished trial: the attrs that name its file come with it.
-        trial.system_attrs = {**trial.system_attrs, **stage.trials[0].system_attrs}
-    home.study.add_trial(trial)
 
 
 def deletion_of(study: optuna.Study) -> StudyMismatchError | None:

@@ -103,12 +103,9 @@ def note_epochs(study: optuna.Study, epochs: int, *, is_other: bool = False) -> 
             say nothing about theirs.
     """
     if is_other or study.user_attrs.get(record.EPOCHS) != epochs:
-        # KerasTuner does not say how many epochs its trials had: the first search's number counts.
-        is_first = record.EPOCHS not in study.user_attrs and record.IMPORTED in study.user_attrs
         trials = study.get_trials(deepcopy=False)
         begun = (trial.number for trial in trials if trial.state is not TrialState.WAITING)
-        since = 0 if is_first else max(begun, default=-1) + 1
-        _optuna.set_attr(study, record.EPOCHS_SINCE, since)
+        _optuna.set_attr(study, record.EPOCHS_SINCE, max(begun, default=-1) + 1)
         study.set_user_attr(record.EPOCHS, epochs)
 
 

@@ -46,7 +46,6 @@ PART_OF = "part_of"  # the name of the study that it is part of, and deleted wit
 TRAININGS = "trainings"  # what a value is the mean of, where that is several
 GIVEN = "given"  # what its latest search gave to trials
 CONFIRMATION = "confirmation"  # what was confirmed, and in which study
-IMPORTED = "kerastune_optuna:import"  # the KerasTuner project that it comes from; of trials too
 
 # System attrs of a study.
 EPOCHS_SINCE = "kerastune_optuna:epochs_since"  # the first trial that may run as many as EPOCHS

@@ -240,7 +240,7 @@ def rebuild(
         asked = trial.distributions  # into which the builder's call wrote what it asked for
         gone = [name for name, one in asked_before.items() if asked[name] is one]
         # What was written for KerasTuner takes the trial's params, and asks the trial for nothing.
-        if not gone or record.IMPORTED in trial.user_attrs:
+        if len(gone) in (0, len(asked_before)):
             raise WeightsError(f"{error} {instead}") from error
         raise WeightsError(
             f"build_model no longer asks for {' and '.join(map(repr, gone))}, which trial "

@@ -143,18 +143,7 @@ def _missing(trial: FrozenTrial, store: str) -> str:
     """Return why a trial has no weights in a store, as far as its record tells."""
     kept = "keep_best= says how many trials keep theirs while a search runs; directory= and "
     kept += "artifact_store= must be those of the search."
-    if (source := trial.user_attrs.get(record.IMPORTED)) is None:
-        return f"{store} has no weights of trial {trial.number}. {kept}"
-    place = f"trial_{source.get('trial_id')}/checkpoint.weights.h5"
-    if record.WEIGHTS not in trial.system_attrs:
-        kept = "refit() trains its configuration."
-        place = f" without weights: the project had no {place}"
-    else:
-        place = f", whose project had them in {place}"
-    return (
-        f"No weights of trial {trial.number} are kept. It was imported from KerasTuner{place}. "
-        f"{kept}"
-    )
+    return f"{store} has no weights of trial {trial.number}. {kept}"
 
 
 def _artifact_ids(storage: BaseStorage, trial: FrozenTrial) -> list[str]:

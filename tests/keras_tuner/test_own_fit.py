@@ -278,3 +278,57 @@ def test_a_number_that_nobody_named_is_told_of(make_tuner):
     with pytest.warns(UserWarning, match="counts as val_accuracy and is maximized"):
         tuner.search()
     assert tuner.best_value == 0.5
+
+
+class LastValue(Own):
+    """Return the value of the last epoch, before which the weights are spoiled."""
+
+    def fit(self, hp, model, x, y, callbacks, **kwargs):
+        """Pass the callbacks on."""
+        late = keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: [
+                weight.assign(weight * 9) for weight in model.weights if epoch == 1
+            ]
+        )
+        callbacks = [late, *self.kept(callbacks)]
+        return self.result(model.fit(x, y, callbacks=callbacks, **kwargs))
+
+    def kept(self, callbacks):
+        """Return the callbacks that are passed on."""
+        return callbacks
+
+    def result(self, history):
+        """Return what counts."""
+        return {"val_loss": history.history["val_loss"][-1]}
+
+
+class WithoutCallbacks(LastValue):
+    """Pass no callback on, and return the History."""
+
+    def kept(self, callbacks):
+        """Return none of them."""
+        return []
+
+    def result(self, history):
+        """Return the History."""
+        return history
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The builder's fit returned:UserWarning")
+@pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")
+@pytest.mark.parametrize("kind", [LastValue, WithoutCallbacks])
+def test_the_best_model_comes_to_the_best_value_unlike_keras_tuners(make_tuner, tmp_path, kind):
+    """KerasTuner hands out a model of another value, or none, as the page of its names says."""
+    given = {"validation_data": (X, Y), "epochs": 2, "verbose": 0}
+    theirs = keras_tuner.RandomSearch(kind(), "val_loss", max_trials=1, directory=tmp_path / "kt")
+    theirs.search(X, Y, **given)
+    score = theirs.oracle.get_best_trials()[0].score
+    if kind is LastValue:
+        assert theirs.get_best_models()[0].evaluate(X, Y, verbose=0)[0] < score / 2
+    else:
+        with pytest.raises(FileNotFoundError):
+            theirs.get_best_models()
+    ours = make_tuner(from_keras_tuner(kind()), "val_loss", n_trials=1).search(X, Y, **given)
+    loss = ours.best_model().evaluate(X, Y, verbose=0)[0]
+    assert loss == pytest.approx(ours.best_value, abs=1e-6)
