@@ -312,7 +312,7 @@ FIRST_TRIAL = [
     ),
     ({"build": giving(batch_size=0)}, ArgumentError, "batch_size=0 is less than 1. Pass how many"),
     ({"build": giving(epochs="9")}, ArgumentTypeError, "epochs='9' of type str is not a whole num"),
-    ({"build": giving(initial_epoch=2)}, ArgumentError, "initial_epoch=2 leaves none of epochs=2"),
+    ({"build": giving(initial_epoch=1)}, ArgumentTypeError, "Pass initial_epoch= to search()."),
     (
         {"build": giving(validation_freq=3)},
         ArgumentError,

@@ -355,6 +355,18 @@ def test_arguments_of_fit_do_what_plain_keras_does_with_them(search, data, build
 
 
 @pytest.mark.slow
+def test_epochs_are_counted_from_the_first_one_that_a_trial_trains(search, capsys):
+    """Whatever `initial_epoch=` is the number of it for Keras and its callbacks."""
+    tuner = search(build_eager, n_trials=1, fit={"initial_epoch": 3, "epochs": 6, "verbose": 2})
+    trial = tuner.best_trial
+    assert sorted(trial.intermediate_values) == [0, 1, 2]
+    assert trial.intermediate_values[trial.user_attrs["best_epoch"]] == tuner.best_value
+    tuner.summary()
+    best = trial.user_attrs["best_epoch"] + 1
+    assert f" {best}/3 " in capsys.readouterr().out
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [{}, {"cv": 2, "validation_data": None}], ids=["plain", "folds"])
 def test_functions_that_load_arrays_are_called_once(search, data, more):
     """However many trials and trainings there are, the data is loaded for all of them."""

@@ -35,8 +35,10 @@ from kerastune_optuna._study import Objective, Objectives
 _DATA = ("x", "y", "validation_data")
 # What search() alone decides on.
 _OWNED = {*_DATA, "verbose"}
+_SAME_FOR_ALL = {*_OWNED, "initial_epoch"}
 # What search() takes by name, and hands to Model.fit in its own way.
 _OURS = {*_OWNED, "epochs", "callbacks", "validation_split", "steps_per_execution"}
+_OF_SEARCH = {"cv", "groups"}
 _SIZES = {"batch_size": "x", "validation_batch_size": "validation_data"}
 Fold: TypeAlias = tuple[NDArray[Any], NDArray[Any]]  # rows to train on, and to validate with
 # The last sentence of the error for a builder that returns data beside its model.
@@ -82,7 +84,12 @@ class FitArguments:
     @property
     def epochs_per_training(self) -> int:
         """How many epochs a training runs that is not stopped early."""
-        return int(self.epochs - self.others.get("initial_epoch", 0))  # which may be NumPy's
+        return int(self.epochs) - self.first_epoch
+
+    @property
+    def first_epoch(self) -> int:
+        """The number of the first epoch for Keras and its callbacks."""
+        return int(self.others.get("initial_epoch", 0))
 
     def opened(self) -> FitArguments:
         """Return the same with the data loaded where functions or parcels stand for it, checked.
@@ -264,6 +271,12 @@ def check_fit_arguments(
     """
     known = _arguments_of_fit() - _OURS
     for name in names:
+        if name in _OF_SEARCH:
+            raise ArgumentTypeError(
+                f"{caller} got {name!r}, which search() alone takes: here each training is "
+                "measured on the same rows. Pass them as validation_data=, best rows that the "
+                "search did not see."
+            )
         if name in _OURS:  # Python would have bound it, if the caller had such a parameter
             raise ArgumentTypeError(
                 f"{caller} got {name!r}, which it does not take: it does as the search did. Leave "
@@ -284,16 +297,17 @@ def check_builders_arguments(names: Iterable[str]) -> None:
         ArgumentTypeError: Names the argument, and who takes it or which argument is like it.
     """
     known = _arguments_of_fit()
+    own = sorted(known - _SAME_FOR_ALL)
     for name in names:
-        if name in _OWNED:
+        if name in _SAME_FOR_ALL:
             raise ArgumentTypeError(
                 f"build_model returned {name!r} beside its model, which is the same for all "
-                f"trials. Pass {name}= to search().{_PREPARED * (name != 'verbose')}"
+                f"trials. Pass {name}= to search().{_PREPARED * (name in _DATA)}"
             )
         if name not in known:
             raise ArgumentTypeError(
                 f"build_model returned {name!r} beside its model, which Model.fit does not take."
-                f"{_check.nearest(str(name), known)} It takes {', '.join(sorted(known - _OWNED))}."
+                f"{_check.nearest(str(name), known)} It takes {', '.join(own)}."
             )
 
 
@@ -318,7 +332,7 @@ def check_training(arguments: FitArguments, objectives: Objectives, *, may_add: 
     for name in _SIZES:
         if (size := arguments.others.get(name)) is not None:
             _check.integer(name, size, least=1, instead="Pass how many rows make a batch.")
-    if (initial := arguments.others.get("initial_epoch", 0)) >= arguments.epochs:
+    if (initial := arguments.first_epoch) >= arguments.epochs:
         raise ArgumentError(
             f"initial_epoch={initial} leaves none of epochs={arguments.epochs} to train. Pass "
             "epochs= greater than initial_epoch=."

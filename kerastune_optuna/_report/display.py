@@ -31,8 +31,7 @@ class Plan:
         study_name: The study.
         objective: Its objective.
         size: How many trials it is to have; None for no limit.
-        epochs: The last epoch of a trial that is not stopped early, counted from 1.
-        first: The epoch at which trials begin, counted from 0.
+        epochs: How many epochs a trial runs that is not stopped early.
         seconds: Time for the search; None for no limit.
         done: How many trials were done when the search began.
         others: More objectives of the study, if there are several.
@@ -42,15 +41,9 @@ class Plan:
     objective: Objective
     size: int | None
     epochs: int
-    first: int = 0
     seconds: float | None = None
     done: int = 0
     others: Sequence[Objective] = ()
-
-    @property
-    def epochs_in_all(self) -> int:
-        """How many epochs a trial runs that is not stopped early."""
-        return self.epochs - self.first
 
 
 @dataclass(frozen=True)
@@ -134,8 +127,7 @@ class Frame:
         return None if math.isinf(least := min(limit, left)) else least
 
     def _part_done(self, trial: FrozenTrial) -> float:
-        ran = max(0, _last_epoch(trial) - self.plan.first)
-        return min(1.0, ran / epochs_of(trial, self.plan.epochs_in_all))
+        return min(1.0, _last_epoch(trial) / epochs_of(trial, self.plan.epochs))
 
     def _best_line(self) -> Text:
         if self._best is None:
@@ -149,7 +141,7 @@ class Frame:
         return line.append(found, style="not bold default")
 
     def _saved_line(self) -> Text:
-        saved = saved_epochs(self.trials, self.plan.epochs_in_all)
+        saved = saved_epochs(self.trials, self.plan.epochs)
         run = sum(trial.user_attrs.get(record.EPOCHS_RUN, 0) for trial in self._of(*opening.DONE))
         pruned = len(self._of(TrialState.PRUNED))
         if not pruned:
@@ -178,7 +170,7 @@ class Frame:
         values = [value for _, value in sorted(trial.intermediate_values.items())]
         epoch = _last_epoch(trial)
         # A builder's own fit may train for longer, as it pleases.
-        most = max(epoch, self.plan.first + epochs_of(trial, self.plan.epochs_in_all))
+        most = max(epoch, epochs_of(trial, self.plan.epochs))
         return [
             _line(f"trial {trial.number}"),
             _parameters(trial),

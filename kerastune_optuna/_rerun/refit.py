@@ -145,7 +145,7 @@ def refit(
             f"The code of build_model has changed since trial {chosen.number} was trained: "
             "refit() trains what it returns now."
         )
-    n, until = (epochs, Until([])) if epochs is not None else _up_to_the_best(home, chosen)
+    n, until = (epochs, Until([])) if epochs is not None else _up_to_the_best(home, chosen, recipe)
     # Nothing is scored. A recipe needs an objective, and the loss needs no validation data.
     objectives = Objectives((Objective("loss", "minimize"),))
     fit = replace(recipe.fit, epochs=n).opened()
@@ -163,8 +163,8 @@ def refit(
         )
 
 
-def _up_to_the_best(home: Home, trial: FrozenTrial) -> tuple[int, Until]:
-    """Return how many epochs to ask for, and the callback that ends after the best one.
+def _up_to_the_best(home: Home, trial: FrozenTrial, recipe: Recipe) -> tuple[int, Until]:
+    """Return which epochs to ask for, and the callback that ends after the best one.
 
     Raises:
         ArgumentError: The best one is not recorded.
@@ -179,6 +179,6 @@ def _up_to_the_best(home: Home, trial: FrozenTrial) -> tuple[int, Until]:
     ends = [end for end in accumulate(fits or []) if end <= best]
     until = Until([*ends, best + 1])
     if fits is None or known is None:
-        return best + 1, until
+        return recipe.fit.first_epoch + best + 1, until
     # The builder's fit may choose the epochs of each of its fits by the search's epochs=.
     return known["arguments"]["epochs"], until

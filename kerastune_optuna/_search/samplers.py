@@ -123,11 +123,7 @@ def made_pruner(given: BasePruner | str | None, epochs: int) -> BasePruner:
 
 
 def start_pruner(
-    study: optuna.Study,
-    given: BasePruner | str | None,
-    n_trials: int | None,
-    epochs: int,
-    first: int = 0,
+    study: optuna.Study, given: BasePruner | str | None, n_trials: int | None, epochs: int
 ) -> str | None:
     """Give a study the pruner that goes with its sampler.
 
@@ -136,14 +132,13 @@ def start_pruner(
         given: The user's pruner or its name, None for the default.
         n_trials: How many trials the study is to have; None for no limit.
         epochs: How many epochs a trial has.
-        first: The number of epochs before a trial's first one. Default 0.
 
     Returns:
         A line about a pruner that was chosen here, or None.
     """
     sampler = study.sampler
     if n_trials is not None and isinstance(sampler, GPThenTPE) and sampler.screens:
-        study.pruner = pruner = AutoPruner(n_trials, epochs, first)
+        study.pruner = pruner = AutoPruner(n_trials, epochs)
         return pruner.line
-    study.pruner = made_pruner(given, first + epochs)
+    study.pruner = made_pruner(given, epochs)
     return None

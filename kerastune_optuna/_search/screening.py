@@ -52,12 +52,11 @@ class AutoPruner(optuna.pruners.BasePruner):
     Args:
         n_trials: Of the study.
         epochs: Of a trial, all its trainings counted.
-        first: The number of epochs before a trial's first one.
     """
 
-    def __init__(self, n_trials: int, epochs: int, first: int = 0) -> None:
+    def __init__(self, n_trials: int, epochs: int) -> None:
         self._fewest = max(_LEAST_CONFIGURATIONS, 2 * n_trials)
-        self._epochs, self._first = epochs, first
+        self._epochs = epochs
         self._beginning = max(_FEWEST_EPOCHS, epochs // _SHARE)
         self._wilcoxon = WilcoxonPruner()
 
@@ -78,7 +77,7 @@ class AutoPruner(optuna.pruners.BasePruner):
 
     def _has_just_begun(self, trial: FrozenTrial) -> bool:
         """Whether the last report is the first one after the epochs of a beginning."""
-        ran = [epoch - self._first + 1 for epoch in trial.intermediate_values]
+        ran = [epoch + 1 for epoch in trial.intermediate_values]
         over = [epochs for epochs in ran if epochs >= self._beginning]
         return len(over) == 1 and over[0] <= _MOST * self._epochs
 

@@ -28,8 +28,8 @@ class PruningCallback(KerasPruningCallback):
 
     A pruned training ends as EarlyStopping ends one, by `model.stop_training`: every callback sees
     the epoch and gets its `on_train_end`. `result()` then tells Optuna. When training ends, the
-    user attrs `best_value`, `best_epoch` (counted from 0, the step of the report), `epochs_run` and
-    `stop_reason` are written to the trial.
+    user attrs `best_value`, `best_epoch`, `epochs_run` and `stop_reason` are written to the trial.
+    There and in the reports the first epoch of a training is 0, whatever `initial_epoch=` says.
 
     Epochs without validation (`validation_freq=2`) are passed over. A metric that does not come
     when it should is a MetricNotFoundError, raised at the end of the first such epoch's training.
@@ -95,7 +95,8 @@ class PruningCallback(KerasPruningCallback):
         self.pruned = False
         self.cut_off = False
         self.reason: str | None = None
-        self.last_epoch = -1  # that ended and was not left early
+        self.last_epoch = -1  # that ended and was not left early, as Keras numbers epochs
+        self._first_epoch = 0  # likewise
         self._values_seen = 0
         self.diverged: str | None = None
         self._unsent: dict[int, float] = {}
@@ -128,6 +129,8 @@ class PruningCallback(KerasPruningCallback):
         self.model.stop_training = True
 
     def _take(self, epoch: int, logs: Mapping[str, Any]) -> None:
+        if not self.epochs_run:
+            self._first_epoch = epoch
         self.epochs_run += 1
         self.last_epoch = epoch
         self._names.update(logs)
@@ -144,8 +147,8 @@ class PruningCallback(KerasPruningCallback):
         value = float(logs[name])
         if self.leads(value):
             self.best_value, self.best_epoch = value, epoch
-        step, mean = self._first_step + epoch, self._series.mean_with(value)
-        self._report(step, mean, asks=self._may_go_on(epoch))
+        step = self._first_step + epoch - self._first_epoch
+        self._report(step, self._series.mean_with(value), asks=self._may_go_on(epoch))
 
     def leads(self, value: float) -> bool:
         """Whether a value is that of the best epoch so far."""
@@ -215,7 +218,8 @@ class PruningCallback(KerasPruningCallback):
 
     def outcome(self) -> dict[str, Any]:
         """Return what this training came to; without a best value where none was finite."""
-        best = {record.BEST_VALUE: self.best_value, record.BEST_EPOCH: self.best_epoch}
+        epoch = None if self.best_epoch is None else self.best_epoch - self._first_epoch
+        best = {record.BEST_VALUE: self.best_value, record.BEST_EPOCH: epoch}
         known = {key: value for key, value in best.items() if value is not None}
         return {**known, record.EPOCHS_RUN: self.epochs_run, record.STOP_REASON: self.stop_reason}
 
@@ -224,7 +228,8 @@ class PruningCallback(KerasPruningCallback):
         """Why training ended: all epochs, pruned, stopped by another callback, or by itself."""
         if self.reason is not None:
             return self.reason
-        epoch, epochs = self.last_epoch + 1, self.params.get("epochs", 0)
+        epoch = self.last_epoch + 1 - self._first_epoch
+        epochs = self.params.get("epochs", 0) - self._first_epoch
         if self.diverged is not None:
             return f"diverged at epoch {epoch}/{epochs}: {self.diverged}"
         if self.best_value is None:
@@ -243,7 +248,8 @@ class PruningCallback(KerasPruningCallback):
         reports = {**_optuna.reports_of(self.trial), **self._unsent}
         own = {record.BEST_VALUE: self.best_value, record.BEST_EPOCH: self.best_epoch}
         counts = {record.EPOCHS_RUN: self.epochs_run, "values_seen": self._values_seen}
-        return {**own, **counts, "reports": sorted(reports.items())}
+        places = {"first_epoch": self._first_epoch, "last_epoch": self.last_epoch}
+        return {**own, **counts, **places, "reports": sorted(reports.items())}
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Go on from the state of a training in an earlier process, and report what it reported."""
@@ -251,7 +257,7 @@ class PruningCallback(KerasPruningCallback):
         self.epochs_run = state[record.EPOCHS_RUN]
         # Older backups do not say how many epochs had a value.
         self._values_seen = state.get("values_seen", self.epochs_run)
-        self.last_epoch = self.epochs_run - 1
+        self._first_epoch, self.last_epoch = state["first_epoch"], state["last_epoch"]
         self.report_again(state)
 
     def report_again(self, state: Mapping[str, Any]) -> None:

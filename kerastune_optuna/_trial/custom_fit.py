@@ -215,7 +215,9 @@ class OwnPruning(PruningCallback):
         outcome, epochs = super().outcome(), self.params.get("epochs", 0)
         if len(lengths := self.fits.lengths) > 1:
             outcome[record.FITS] = lengths
-        return {**outcome, "epochs": epochs} if epochs > self._given else outcome
+        if epochs > self._given:
+            outcome[record.EPOCHS] = epochs - self._first_epoch
+        return outcome
 
     @property
     def stop_reason(self) -> str:

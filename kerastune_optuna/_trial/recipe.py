@@ -68,11 +68,6 @@ class Recipe:
         steps = self.fit.steps_of_an_epoch()
         return None if steps is None else steps * self.epochs_in_all
 
-    @property
-    def last_epoch(self) -> int:
-        """The number of a trial's last epoch: after `initial_epoch`, those of all its trainings."""
-        return self.fit.epochs - self.fit.epochs_per_training + self.epochs_in_all
-
     @cached_property
     def digests(self) -> dict[str, str]:
         """Digests of the builder's code and of what it reads, as they are at the first look."""

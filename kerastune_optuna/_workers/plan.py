@@ -122,8 +122,7 @@ class Run:
             study.study_name,
             recipe.objectives.watched,
             self.budget.size(study),
-            recipe.last_epoch,
-            recipe.last_epoch - recipe.epochs_in_all,
+            recipe.epochs_in_all,
             None if deadline is None else deadline.seconds_left(),
             done=len(opening.finished(study)),
             others=recipe.objectives.others,
@@ -236,7 +235,7 @@ def search(run: Run, given: Any) -> None:
     drawn, chosen = start_sampler(
         study, given.sampler, recipe.seed, recipe.steps_of_a_trial, screens=screens
     )
-    screened = start_pruner(study, given.pruner, n_trials, epochs, recipe.last_epoch - epochs)
+    screened = start_pruner(study, given.pruner, n_trials, epochs)
     start.lay_out(study)
     space, memory = room(study, budget.n_trials), Memory(share=1.0)
     of_data = bool(recipe.fit.functions)

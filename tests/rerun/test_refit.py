@@ -92,6 +92,18 @@ def test_it_trains_to_the_best_epoch_without_validation(search, data):
         assert set(trained.history) == {"accuracy", "loss"}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("first", [0, 3])
+def test_it_trains_as_many_epochs_as_the_trial_from_any_number(search, data, first):
+    """What counts is how many epochs led to the best one, and not which number Keras gives it."""
+    tuner = search(n_trials=1, fit={"initial_epoch": 3, "epochs": 6})
+    x, y, _ = data
+    _, trained = tuner.refit(x, y, initial_epoch=first, verbose=0)
+    count = tuner.best_trial.user_attrs["best_epoch"] + 1
+    assert count <= 3
+    assert trained.epoch == list(range(first, first + count))
+
+
 def test_the_arguments_of_the_builder_apply(search, data):
     """But for its epochs, which are those that were asked for."""
 

@@ -65,6 +65,30 @@ def test_callbacks_of_the_user_begin_anew_where_a_trial_goes_on(search, make_tun
     assert seen == [(0, 1), (1, 2), (2, 3), (2, 1), (3, 2)]
 
 
+class EndsLate(keras.callbacks.Callback):
+    """Interrupt the end of the first training that there ever was."""
+
+    interrupts = True
+
+    def on_train_end(self, logs=None):
+        """Press Ctrl-C once."""
+        if EndsLate.interrupts:
+            EndsLate.interrupts = False
+            raise KeyboardInterrupt
+
+
+@pytest.mark.slow
+def test_a_trial_that_was_cut_off_after_its_last_epoch_had_all_of_them(search):
+    """Whatever number Keras gives to the epoch, its retry trains none, and says so."""
+    fit = {"initial_epoch": 3, "epochs": 6, "callbacks": [EndsLate()]}
+    options = {"n_trials": 1, "backup_every": 0, "fit": fit}
+    with pytest.raises(KeyboardInterrupt):
+        search(eager, **options)
+    (trial,) = [one for one in search(eager, **options).study.trials if one.value is not None]
+    assert trial.user_attrs["stop_reason"] == "all epochs"
+    assert trial.user_attrs["epochs_run"] == len(trial.intermediate_values) == 3
+
+
 @pytest.mark.slow
 def test_without_backups_a_trial_begins_anew(search, make_tuner):
     """With backup_every=None nothing of a running trial is kept, and its retry has all epochs."""
