@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -457,7 +458,7 @@ def test_without_validation_the_weights_are_those_of_the_epochs_end(search, data
     assert all(map(np.array_equal, kept_weights, best))
 
 
-def with_lora(trial):
+def with_lora(trial, quantizes):
     """Return a classifier of words of which low ranks are trained alone, as in fine-tuning."""
     layers = keras.layers
     model = keras.Sequential(
@@ -465,10 +466,14 @@ def with_lora(trial):
             keras.Input((4,)),
             layers.Embedding(10, 6),
             layers.EinsumDense("abc,cd->abd", (4, 6)),
+            layers.Conv1D(4, 2),
             layers.Flatten(),
             layers.Dense(3, activation="softmax"),
         ]
     )
+    if quantizes:
+        with warnings.catch_warnings(action="ignore"):  # that other layers stay as they are
+            model.quantize("int8")
     for layer in model.layers:
         if hasattr(layer, "enable_lora"):
             layer.enable_lora(trial.suggest_int("rank", 1, 3))
@@ -477,12 +482,13 @@ def with_lora(trial):
 
 
 @pytest.mark.slow
-def test_a_model_with_lora_evaluates_to_its_value(search, data):
-    """Keras's file holds the sum of a kernel and its low ranks, which then are zero."""
+@pytest.mark.parametrize("quantizes", [False, True], ids=["LoRA", "QLoRA"])
+def test_a_model_with_lora_evaluates_to_its_value(search, data, quantizes):
+    """Keras's file would have the sum of a kernel and its low ranks, rounded where quantized."""
     x, _, (x_held_out, y_held_out) = data
     words, held_out = (np.abs(one * 3).astype(int) % 10 for one in (x, x_held_out))
-    fit = {"x": words, "validation_data": (held_out, y_held_out)}
-    tuner = search(with_lora, "val_loss", n_trials=2, fit=fit)
+    fit = {"x": words, "validation_data": (held_out, y_held_out), "epochs": 4}
+    tuner = search(partial(with_lora, quantizes=quantizes), "val_loss", n_trials=2, fit=fit)
     loss = tuner.best_model().evaluate(held_out, y_held_out, verbose=0)
     assert loss == pytest.approx(tuner.best_value, abs=1e-6)
 
