@@ -15,7 +15,7 @@ from kerastune_optuna._backend import optimizer_of
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._scratch import scratch
 from kerastune_optuna._storage import StoreSource, artifacts, digest
-from kerastune_optuna._study import record
+from kerastune_optuna._study import reason, record
 from kerastune_optuna._trial import architecture, frozen, state
 from kerastune_optuna._trial.variables import checksum, lacks_variables, optimizers, scope_of
 
@@ -72,6 +72,8 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: ke
         try:
             state.load(path, model, *optimizers(model))
         except Exception as error:  # Keras raises many kinds for weights that do not fit
+            if reason.is_of_memory(error):
+                raise
             raise UnfitWeightsError(
                 f"The weights of trial {trial.number} do not fit the model that build_model "
                 f"returns for its parameters: {error}"

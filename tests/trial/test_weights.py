@@ -410,7 +410,8 @@ class Magnitude(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Prune."""
         for weight in self.model.trainable_weights:
-            weight.assign(keras.ops.where(keras.ops.abs(weight) < 0.3, 0.0, weight))
+            value = keras.ops.convert_to_numpy(weight)
+            weight.assign(np.where(np.abs(value) < 0.3, 0.0, value))
 
 
 @pytest.mark.slow
@@ -555,6 +556,17 @@ def test_what_cannot_be_handed_out_ends_a_search_with_its_first_trial(
     assert 1 <= len(complete) <= n_workers
     tuner = search(build, objective, n_trials=3, keep_best=0, fit=fit)
     assert len(tuner.results().query("state == 'COMPLETE'")) == 3
+
+
+@pytest.mark.slow
+def test_a_builder_that_raises_when_it_is_called_again_ends_no_search(search):
+    """What it asks of a running trial, as in `trial.study`, may be of this trial alone."""
+
+    def build(trial):
+        trial.set_user_attr("trials", len(trial.study.trials))
+        return build_model(trial)
+
+    assert len(search(build, n_trials=2).results()) == 2
 
 
 @pytest.mark.slow
