@@ -18,15 +18,15 @@ from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import TunerError, WeightsError
 from kerastune_optuna._storage import StoreSource
-from kerastune_optuna._study import ranking, reason, record
+from kerastune_optuna._study import ranking, record
 from kerastune_optuna._trial import backup, frozen, history, weights
 from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
 from kerastune_optuna._trial.variables import make_again, remember, unbuildable
 from kerastune_optuna._trial.weights import UnfitWeightsError
 
 _ON_TRIAL_ALONE = (
-    "What build_model returns is to depend on its trial alone: not on chance or on earlier calls. "
-    "And its layers are to stay those that it made."
+    "Let build_model depend on its trial alone, not on chance or earlier calls, and let a fit of "
+    "its own keep the layers that it was given."
 )
 _UNASKED = 1  # how many trials keep their weights where no search asked for a number
 
@@ -197,15 +197,15 @@ def _rebuild_once(recipe: Recipe, trial: optuna.Trial) -> None:
     stored = copy.deepcopy(_optuna.as_stored(trial.study, trial))
     try:
         rebuild(recipe.build_model, recipe.store, storage, stored, instead=_ON_TRIAL_ALONE)
-    except Exception as error:  # the user's builder may raise anything
-        if reason.is_of_memory(error):
-            return  # two models need more of it than best_model() will
-        if isinstance(error, TunerError) and not isinstance(error, WeightsError):
-            raise
+    except WeightsError as error:
         raise WeightsError(
             f"The search ends with its first model, which best_model() could not return: {error} "
             "To search without keeping models, pass keep_best=0."
         ) from error
+    except TunerError:
+        raise
+    except Exception:  # the builder's own, of this trial alone; or two models need too much memory
+        return
 
 
 def rebuild(

@@ -11,11 +11,11 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _optuna
-from kerastune_optuna._backend import layers_within, optimizer_of
+from kerastune_optuna._backend import optimizer_of
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._scratch import scratch
 from kerastune_optuna._storage import StoreSource, artifacts, digest
-from kerastune_optuna._study import record
+from kerastune_optuna._study import reason, record
 from kerastune_optuna._trial import architecture, frozen, state
 from kerastune_optuna._trial.variables import checksum, lacks_variables, optimizers, scope_of
 
@@ -38,13 +38,9 @@ def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
         path = folder / f"trial_{trial.number:04d}{_SUFFIX}"
         try:
             with artifacts.telling_room(str(folder), artifacts.size_of(model)):
-                keras.saving.save_weights(model, path, objects_to_skip=optimizers(model))
-            if any(getattr(one, "lora_enabled", False) for one in layers_within(model)):
-                # Keras saves the sum of a kernel and its low ranks, and loads zeros for these.
-                keras.saving.load_weights(model, path, objects_to_skip=optimizers(model))
+                state.save(path, model, *optimizers(model))
             _optuna.set_attr(trial, record.VARIABLES, checksum(model))
             architecture.put(path, model)
-            state.put(path, model)
             frozen.share(store, trial, path, model)
             _optuna.set_attr(trial, record.WEIGHTS, digest(path))
             artifacts.upload(store, trial, path)
@@ -74,13 +70,14 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: ke
                 f"not the one that was trained, and would not come to its value: {changed}."
             )
         try:
-            keras.saving.load_weights(model, path, objects_to_skip=optimizers(model))
+            state.load(path, model, *optimizers(model))
         except Exception as error:  # Keras raises many kinds for weights that do not fit
+            if reason.is_of_memory(error):
+                raise
             raise UnfitWeightsError(
                 f"The weights of trial {trial.number} do not fit the model that build_model "
                 f"returns for its parameters: {error}"
             ) from error
-        state.take(path, model)
     # Keras skips layers that are not built when it loads weights, without an error.
     known = trial.system_attrs.get(record.VARIABLES)
     if lacks_variables(model) if known is None else known != checksum(model):

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -409,7 +410,8 @@ class Magnitude(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Prune."""
         for weight in self.model.trainable_weights:
-            weight.assign(keras.ops.where(keras.ops.abs(weight) < 0.3, 0.0, weight))
+            value = keras.ops.convert_to_numpy(weight)
+            weight.assign(np.where(np.abs(value) < 0.3, 0.0, value))
 
 
 @pytest.mark.slow
@@ -457,7 +459,7 @@ def test_without_validation_the_weights_are_those_of_the_epochs_end(search, data
     assert all(map(np.array_equal, kept_weights, best))
 
 
-def with_lora(trial):
+def with_lora(trial, quantizes):
     """Return a classifier of words of which low ranks are trained alone, as in fine-tuning."""
     layers = keras.layers
     model = keras.Sequential(
@@ -465,10 +467,14 @@ def with_lora(trial):
             keras.Input((4,)),
             layers.Embedding(10, 6),
             layers.EinsumDense("abc,cd->abd", (4, 6)),
+            layers.Conv1D(4, 2),
             layers.Flatten(),
             layers.Dense(3, activation="softmax"),
         ]
     )
+    if quantizes:
+        with warnings.catch_warnings(action="ignore"):  # that other layers stay as they are
+            model.quantize("int8")
     for layer in model.layers:
         if hasattr(layer, "enable_lora"):
             layer.enable_lora(trial.suggest_int("rank", 1, 3))
@@ -477,12 +483,13 @@ def with_lora(trial):
 
 
 @pytest.mark.slow
-def test_a_model_with_lora_evaluates_to_its_value(search, data):
-    """Keras's file holds the sum of a kernel and its low ranks, which then are zero."""
+@pytest.mark.parametrize("quantizes", [False, True], ids=["LoRA", "QLoRA"])
+def test_a_model_with_lora_evaluates_to_its_value(search, data, quantizes):
+    """Keras's file would have the sum of a kernel and its low ranks, rounded where quantized."""
     x, _, (x_held_out, y_held_out) = data
     words, held_out = (np.abs(one * 3).astype(int) % 10 for one in (x, x_held_out))
-    fit = {"x": words, "validation_data": (held_out, y_held_out)}
-    tuner = search(with_lora, "val_loss", n_trials=2, fit=fit)
+    fit = {"x": words, "validation_data": (held_out, y_held_out), "epochs": 4}
+    tuner = search(partial(with_lora, quantizes=quantizes), "val_loss", n_trials=2, fit=fit)
     loss = tuner.best_model().evaluate(held_out, y_held_out, verbose=0)
     assert loss == pytest.approx(tuner.best_value, abs=1e-6)
 
@@ -549,6 +556,17 @@ def test_what_cannot_be_handed_out_ends_a_search_with_its_first_trial(
     assert 1 <= len(complete) <= n_workers
     tuner = search(build, objective, n_trials=3, keep_best=0, fit=fit)
     assert len(tuner.results().query("state == 'COMPLETE'")) == 3
+
+
+@pytest.mark.slow
+def test_a_builder_that_raises_when_it_is_called_again_ends_no_search(search):
+    """What it asks of a running trial, as in `trial.study`, may be of this trial alone."""
+
+    def build(trial):
+        trial.set_user_attr("trials", len(trial.study.trials))
+        return build_model(trial)
+
+    assert len(search(build, n_trials=2).results()) == 2
 
 
 @pytest.mark.slow

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -85,18 +84,7 @@ def trained_plainly(animal: Animal, trial: Any, seed: int) -> Plain:
         animal.build.fit(trial, model, **keywords)
     else:
         model.fit(**keywords)
-    return Plain(notes.rows, as_saved(model, notes.weights))
-
-
-def as_saved(model: keras.Model, weights: list[Any]) -> list[Any]:
-    """Return weights as Keras gives them back from its file: of LoRA, the sums with the kernels."""
-    if not any(getattr(layer, "lora_enabled", False) for layer in model.layers):
-        return weights
-    model.set_weights(weights)
-    with tempfile.TemporaryDirectory() as folder:
-        model.save_weights(f"{folder}/saved.weights.h5")
-        model.load_weights(f"{folder}/saved.weights.h5")
-    return list(model.get_weights())
+    return Plain(notes.rows, notes.weights)
 
 
 def built(animal: Animal, trial: Any) -> tuple[keras.Model, Mapping[str, Any]]:
