@@ -283,15 +283,24 @@ def is_of(data: Any, kinds: Container[tuple[str, str]]) -> bool:
     return any((one.__module__.partition(".")[0], one.__name__) in kinds for one in classes)
 
 
+def targets_of(data: Any) -> Any:
+    """Return the targets that data holds, or what describes them; None where it tells of none."""
+    if hasattr(data, "element_spec"):
+        data = data.element_spec
+    elif is_of(data, _OF_GRAIN):
+        data = _first(data)
+    elif makes_batches(data):  # reading a batch may change what comes next
+        return None
+    return keras.utils.unpack_x_y_sample_weight(data)[1]
+
+
 def lacks_targets(x: Any, y: Any) -> bool:
     """Whether nothing surely holds the targets: there is no y, and x are inputs alone."""
     if y is not None:
         return False
-    if is_of(x, _OF_GRAIN) or hasattr(x, "element_spec"):
-        batch = x.element_spec if hasattr(x, "element_spec") else _first(x)
-        return keras.utils.unpack_x_y_sample_weight(batch)[1] is None
-    if makes_batches(x):  # reading a batch may change what comes next
-        return False
+    if makes_batches(x):
+        tells = hasattr(x, "element_spec") or is_of(x, _OF_GRAIN)
+        return tells and targets_of(x) is None
     return all(getattr(leaf, "shape", ()) for leaf in keras.tree.flatten(x))
 
 

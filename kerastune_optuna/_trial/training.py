@@ -10,7 +10,7 @@ import keras
 import optuna
 from optuna.trial import TrialState
 
-from kerastune_optuna._data import GeneratorFunction, lacks_targets
+from kerastune_optuna._data import FitArguments, GeneratorFunction, lacks_targets, targets_of
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._search import watched_alone
 from kerastune_optuna._study import record
@@ -117,6 +117,7 @@ def make_ready(model: keras.Model, lesson: Lesson, *, check: bool) -> None:
     trains_itself = custom_fit.trains_itself(lesson.recipe.build_model)
     if not trains_itself:
         _check_targets(model, lesson)
+        _check_names(model, lesson.fit)
     lesson.make_ready(model)
     if check and not trains_itself:
         _check_objectives(model, lesson)
@@ -144,6 +145,24 @@ def _check_targets(model: keras.Model, lesson: Lesson) -> None:
             f"validation_data is a {type(validation).__name__} without targets, with which the "
             f"loss {loss!r} compares. Pass (x, y), or a dataset of (inputs, targets)."
         )
+
+
+def _check_names(model: keras.Model, fit: FitArguments) -> None:
+    """Raise where targets are for an output that the model does not have."""
+    if model.loss is None or has_own(model, "train_step", "compute_loss"):
+        return
+    outputs = getattr(model, "output", None)  # a model that only a call builds has none
+    if not isinstance(outputs, Mapping | list | tuple):
+        return
+    names = list(outputs) if isinstance(outputs, Mapping) else model.output_names
+    held = ("x", targets_of(fit.x)) if fit.y is None else ("y", fit.y)
+    for name, targets in (held, ("validation_data", targets_of(fit.validation_data))):
+        for key in targets if isinstance(targets, Mapping) else ():
+            if key not in names:
+                raise ArgumentError(
+                    f"{name} has targets for {key!r}, and the outputs of the model are "
+                    f"{', '.join(map(repr, names))}. Pass targets by these names alone."
+                )
 
 
 def _check_objectives(model: keras.Model, lesson: Lesson) -> None:
