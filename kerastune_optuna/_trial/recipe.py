@@ -50,6 +50,7 @@ class Recipe:
     constraints: Constraints = field(default_factory=Constraints)
     known: Sequence[FrozenTrial] = ()  # trials of other studies that the sampler sees
     keeps_ends: bool = True  # whether the best trials keep what an extension goes on from
+    losses: set[str] = field(default_factory=set)  # digests of those that this process has met
 
     @property
     def n_trainings(self) -> int:

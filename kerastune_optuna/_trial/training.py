@@ -10,7 +10,15 @@ import keras
 import optuna
 from optuna.trial import TrialState
 
-from kerastune_optuna._data import FitArguments, GeneratorFunction, lacks_targets, targets_of
+from kerastune_optuna import _check
+from kerastune_optuna._backend import loss_weights
+from kerastune_optuna._data import (
+    FitArguments,
+    GeneratorFunction,
+    digest,
+    lacks_targets,
+    targets_of,
+)
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._search import watched_alone
 from kerastune_optuna._study import record
@@ -118,6 +126,7 @@ def make_ready(model: keras.Model, lesson: Lesson, *, check: bool) -> None:
     if not trains_itself:
         _check_targets(model, lesson)
         _check_names(model, lesson.fit)
+        _note_loss(model, lesson.recipe)
     lesson.make_ready(model)
     if check and not trains_itself:
         _check_objectives(model, lesson)
@@ -163,6 +172,25 @@ def _check_names(model: keras.Model, fit: FitArguments) -> None:
                     f"{name} has targets for {key!r}, and the outputs of the model are "
                     f"{', '.join(map(repr, names))}. Pass targets by these names alone."
                 )
+
+
+def _note_loss(model: keras.Model, recipe: Recipe) -> None:
+    """Warn where a trial is the first that another loss than before would rank by."""
+    names = [one.name for one in recipe.objectives.metrics if one.name in ("loss", "val_loss")]
+    loss = digest(loss_weights(model), *map(_parts, keras.tree.flatten(model.loss)))
+    if not names or loss in recipe.losses:
+        return
+    recipe.losses.add(loss)
+    if len(recipe.losses) == 2:
+        _check.warn(
+            f"build_model gives trials other losses or loss_weights, so that their {names[0]!r} "
+            "does not compare. Pass a metric as objective=, or a loss that all trials share."
+        )
+
+
+def _parts(loss: Any) -> Any:
+    """Return what tells a loss from others: Keras may number the names of equal ones."""
+    return {**vars(loss), "name": type(loss).__name__} if isinstance(loss, keras.Loss) else loss
 
 
 def _check_objectives(model: keras.Model, lesson: Lesson) -> None:
