@@ -51,6 +51,7 @@ class Recipe:
     known: Sequence[FrozenTrial] = ()  # trials of other studies that the sampler sees
     sampler_seed: int | None = None  # of a sampler that was made for the search
     rebuilt: list[int] = field(default_factory=list)  # trials whose models this process built again
+    losses: set[str] = field(default_factory=set)  # digests of those that this process has met
 
     @property
     def n_trainings(self) -> int:

@@ -10,7 +10,15 @@ import keras
 import optuna
 from optuna.trial import TrialState
 
-from kerastune_optuna._data import GeneratorFunction, lacks_targets
+from kerastune_optuna import _check
+from kerastune_optuna._backend import loss_weights
+from kerastune_optuna._data import (
+    FitArguments,
+    GeneratorFunction,
+    digest,
+    lacks_targets,
+    targets_of,
+)
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._search import watched_alone
 from kerastune_optuna._study import reason
@@ -120,6 +128,8 @@ def make_ready(model: keras.Model, lesson: Lesson, *, check: bool) -> None:
     trains_itself = custom_fit.trains_itself(lesson.recipe.build_model)
     if not trains_itself:
         _check_targets(model, lesson)
+        _check_names(model, lesson.fit)
+        _note_loss(model, lesson.recipe)
     lesson.make_ready(model)
     if check and not trains_itself:
         _check_objectives(model, lesson)
@@ -147,6 +157,43 @@ def _check_targets(model: keras.Model, lesson: Lesson) -> None:
             f"validation_data is a {type(validation).__name__} without targets, with which the "
             f"loss {loss!r} compares. Pass (x, y), or a dataset of (inputs, targets)."
         )
+
+
+def _check_names(model: keras.Model, fit: FitArguments) -> None:
+    """Raise where targets are for an output that the model does not have."""
+    if model.loss is None or has_own(model, "train_step", "compute_loss"):
+        return
+    outputs = getattr(model, "output", None)  # a model that only a call builds has none
+    if not isinstance(outputs, Mapping | list | tuple):
+        return
+    names = list(outputs) if isinstance(outputs, Mapping) else model.output_names
+    held = ("x", targets_of(fit.x)) if fit.y is None else ("y", fit.y)
+    for name, targets in (held, ("validation_data", targets_of(fit.validation_data))):
+        for key in targets if isinstance(targets, Mapping) else ():
+            if key not in names:
+                raise ArgumentError(
+                    f"{name} has targets for {key!r}, and the outputs of the model are "
+                    f"{', '.join(map(repr, names))}. Pass targets by these names alone."
+                )
+
+
+def _note_loss(model: keras.Model, recipe: Recipe) -> None:
+    """Warn where a trial is the first that another loss than before would rank by."""
+    names = [one.name for one in recipe.objectives.metrics if one.name in ("loss", "val_loss")]
+    loss = digest(loss_weights(model), *map(_parts, keras.tree.flatten(model.loss)))
+    if not names or loss in recipe.losses:
+        return
+    recipe.losses.add(loss)
+    if len(recipe.losses) == 2:
+        _check.warn(
+            f"build_model gives trials other losses or loss_weights, so that their {names[0]!r} "
+            "does not compare. Pass a metric as objective=, or a loss that all trials share."
+        )
+
+
+def _parts(loss: Any) -> Any:
+    """Return what tells a loss from others: Keras may number the names of equal ones."""
+    return {**vars(loss), "name": type(loss).__name__} if isinstance(loss, keras.Loss) else loss
 
 
 def _check_objectives(model: keras.Model, lesson: Lesson) -> None:
