@@ -35,6 +35,8 @@ _ROOM = 2_000_000  # bytes that SQLite's file and its log grow by in a search of
 # What drivers and Optuna raise on opening a database that is not there or has no tables.
 _UNUSABLE = (SQLAlchemyError, StorageInternalError, ImportError, RuntimeError, ValueError, OSError)
 _TRIES = 5  # where two processes make the tables at once, one fails, and finds them made
+# What databases say then; the last one is how MySQL and MariaDB ask for another try.
+_AT_ONCE = ("already exists", "locked", "try restarting transaction")
 PATIENCE = 300.0  # seconds for which a search waits for a database that went away
 
 
@@ -383,6 +385,5 @@ def make_directory(directory: Path) -> None:
 
 def _made_by_another(error: Exception) -> bool:
     """Whether another process was making the same tables, so that another try finds them."""
-    return isinstance(error, IntegrityError) or any(
-        sign in str(error) for sign in ("already exists", "locked")
-    )
+    said = reason(error)
+    return isinstance(error, IntegrityError) or any(sign in said for sign in _AT_ONCE)

@@ -66,6 +66,26 @@ def proxy(request):
         yield proxy
 
 
+def test_tables_that_another_process_makes_first_are_found():
+    """Where two make the tables of an empty database at once, the later one goes on with them."""
+    others = []
+
+    def let_another_be_first(_connection, _cursor, statement, *_rest):
+        if statement.startswith("INSERT INTO version_info") and not others:
+            others.append(url)
+            others.append(_storage.connect(url))
+
+    with database("mariadb") as url:
+        given = (sqlalchemy.Engine, "before_cursor_execute", let_another_be_first)
+        sqlalchemy.event.listen(*given)
+        try:
+            storage = _storage.connect(url)
+        finally:
+            sqlalchemy.event.remove(*given)
+        assert len(others) == 2
+        assert storage.get_all_studies() == []
+
+
 def each_cut(proxy):
     """Yield functions that cut at the first message to come, at the second, and so on.
 
