@@ -29,7 +29,7 @@ INSTEAD = (
     "pass storage= the URL of a PostgreSQL database, or an optuna.storages.JournalStorage with a "
     "file in a folder that all of them share"
 )
-_FILE = "study.db"
+FILE = "study.db"  # SQLite adds others beside it, whose names begin so
 _BUSY_SECONDS = 5  # of SQLite's own wait for a lock, which Ctrl-C cannot end; then ours begins
 _ROOM = 2_000_000  # bytes that SQLite's file and its log grow by in a search of some hundred trials
 # What drivers and Optuna raise on opening a database that is not there or has no tables.
@@ -46,7 +46,7 @@ def in_directory(directory: Path) -> str:
     Raises:
         ArgumentError: SQLAlchemy 2.0 cannot write it, which has no escapes for these characters.
     """
-    url = sqlalchemy.URL.create("sqlite", database=str(directory.absolute() / _FILE))
+    url = sqlalchemy.URL.create("sqlite", database=str(directory.absolute() / FILE))
     text = url.render_as_string()
     if set("?{}") & set(text):
         raise ArgumentError(
