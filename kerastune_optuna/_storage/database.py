@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import time
 import warnings
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -83,7 +84,29 @@ def connect(
         journal.make_safe(opened)
     if make and (file := _sqlite_file(opened)) is not None:
         _warn_of_network(file)
-    return patient(opened, patience, lambda: _space(opened))
+    return patient(opened, patience, lambda: _space(opened), _same_file(opened))
+
+
+def _same_file(storage: BaseStorage) -> Callable[[], None]:
+    """Return what raises StorageError once the file of a database is another, or gone."""
+    file = _sqlite_file(storage)
+    opened = _inode(file)
+
+    def check() -> None:
+        # SQLite would go on with the file that it has open, which nobody finds any more.
+        if _inode(file) != opened:
+            raise StorageError(
+                f"{str(file)!r} was deleted or replaced while it was in use, and what the study had "
+                "is lost with it. Run the script again to begin anew, or put the whole folder back "
+                "first to go on."
+            )
+
+    return check
+
+
+def _inode(file: Path | None) -> int | None:
+    """Return what tells a file from its copies; None where there is none."""
+    return None if file is None or not file.exists() else file.stat().st_ino
 
 
 def _warn_of_network(file: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import itertools
 import math
+import shutil
 import threading
 import time
 from contextlib import nullcontext
@@ -16,6 +17,7 @@ import sqlalchemy
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
+from kerastune_optuna import StorageError
 from kerastune_optuna._storage import database as _storage
 from kerastune_optuna._storage import patience
 from kerastune_optuna._storage.patience import WORKER
@@ -23,7 +25,7 @@ from kerastune_optuna._storage.url import with_driver
 from kerastune_optuna._study import load
 from tests.faults import CuttingProxy
 from tests.servers import database
-from tests.untrained import run, tuner_in
+from tests.untrained import build, run, tuner_in
 
 VALUES = [2.0, -math.inf, 1.0, 2.0, math.inf, -1.0]
 
@@ -221,6 +223,22 @@ def test_a_tuner_keeps_its_folder(tmp_path, monkeypatch):
     tuner.n_trials = 3
     assert run(tuner).best_model().built
     assert not list(second.iterdir())
+
+
+@pytest.mark.parametrize("is_made_anew", [False, True])
+def test_a_search_whose_folder_is_deleted_ends(tmp_path, is_made_anew):
+    """It does not go on in a file that nobody finds any more, and says so after the trial."""
+
+    def build_without_folder(trial):
+        shutil.rmtree(tmp_path / "tuning")
+        if is_made_anew:
+            run(tuner_in(tmp_path / "tuning", objective="val_mae", n_trials=1))
+        return build(trial)
+
+    tuner = tuner_in(tmp_path / "tuning", build_without_folder, "val_mae", n_trials=5)
+    with pytest.raises(StorageError, match=r"study.db' was deleted or replaced while it was in use"):
+        run(tuner)
+    assert (tmp_path / "tuning").exists() == is_made_anew
 
 
 def test_studies_of_two_odd_folders_are_two(tmp_path):
