@@ -8,7 +8,7 @@ import sqlite3
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -252,6 +252,19 @@ def _guard(engine: sqlalchemy.Engine) -> None:
         # Optuna reads a trial's state and then writes it. Under SQLite's deferred transactions two
         # processes read the same state: trials run twice and writers meet "database is locked".
         sqlalchemy.event.listen(engine, "begin", _begin_immediate)
+
+
+def checkpoint(storage: BaseStorage) -> None:
+    """Write what is in SQLite's write-ahead log into its file, without waiting for anybody.
+
+    SQLite does so by itself once the log has 4 MB, which is more than most studies have.
+    """
+    database = _database(storage)
+    if database is not None and database.engine.dialect.name == "sqlite":
+        # Where it fails, the log keeps all.
+        with suppress(sqlite3.Error, SQLAlchemyError, StorageError, OSError):
+            with closing(database.engine.raw_connection()) as connection:  # in no transaction
+                _pragma(connection, "wal_checkpoint(PASSIVE)")
 
 
 def check_shared(storage: str | BaseStorage) -> None:

@@ -104,7 +104,9 @@ def note_epochs(study: optuna.Study, epochs: int, *, is_other: bool = False) -> 
     """
     if is_other or study.user_attrs.get(record.EPOCHS_GIVEN) != epochs:
         # KerasTuner does not say how many epochs its trials had: the first search's number counts.
-        is_first = record.EPOCHS_GIVEN not in study.user_attrs and record.IMPORTED in study.user_attrs
+        is_first = (
+            record.EPOCHS_GIVEN not in study.user_attrs and record.IMPORTED in study.user_attrs
+        )
         trials = study.get_trials(deepcopy=False)
         begun = (trial.number for trial in trials if trial.state is not TrialState.WAITING)
         since = 0 if is_first else max(begun, default=-1) + 1

@@ -236,9 +236,20 @@ def test_a_search_whose_folder_is_deleted_ends(tmp_path, is_made_anew):
         return build(trial)
 
     tuner = tuner_in(tmp_path / "tuning", build_without_folder, "val_mae", n_trials=5)
-    with pytest.raises(StorageError, match=r"study.db' was deleted or replaced while it was in use"):
+    with pytest.raises(
+        StorageError, match=r"study.db' was deleted or replaced while it was in use"
+    ):
         run(tuner)
     assert (tmp_path / "tuning").exists() == is_made_anew
+
+
+def test_the_file_alone_has_what_was_searched(tmp_path):
+    """A copy of study.db without its log has all trials of a search that has ended."""
+    run(tuner_in(tmp_path / "tuning", objective="val_mae", n_trials=3))
+    (tmp_path / "copy").mkdir()
+    shutil.copy(tmp_path / "tuning" / "study.db", tmp_path / "copy")
+    study = load(str(tmp_path / "copy"), None, "")
+    assert [trial.state.is_finished() for trial in study.trials] == [True] * 3
 
 
 def test_studies_of_two_odd_folders_are_two(tmp_path):
