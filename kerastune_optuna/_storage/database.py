@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import closing, suppress
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -104,9 +104,21 @@ def _same_file(storage: BaseStorage) -> Callable[[], None]:
     return check
 
 
+def inode(storage: BaseStorage) -> int | None:
+    """Return what tells the file of a SQLite storage from its copies; None for other storages."""
+    return _inode(_sqlite_file(storage))
+
+
 def _inode(file: Path | None) -> int | None:
-    """Return what tells a file from its copies; None where there is none."""
-    return None if file is None or not file.exists() else file.stat().st_ino
+    if file is None or not file.exists():
+        return None
+    return 0 if _is_on_network(file.parent) else file.stat().st_ino
+
+
+@lru_cache
+def _is_on_network(folder: Path) -> bool:
+    """Whether the inode of a file may change while it is in use, as on sshfs."""
+    return disks.network_of(folder) is not None
 
 
 def _warn_of_network(file: Path) -> None:

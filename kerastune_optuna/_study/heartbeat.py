@@ -95,6 +95,7 @@ class Watch:
         self._asked = float("-inf")  # when the trials were last asked for
         self._heard = float("-inf")  # when the database last answered
         self._anew = float("-inf")  # when it last answered after a silence
+        self._ran_elsewhere: Callable[[FrozenTrial], bool] = lambda trial: False
 
     def is_due(self) -> bool:
         """Whether it is time to look again; a look takes a query."""
@@ -112,7 +113,7 @@ class Watch:
         asked, states = time.monotonic(), (TrialState.RUNNING, TrialState.WAITING)
         trials = study.get_trials(deepcopy=False, states=states)
         self.hear()
-        self._asked = asked
+        self._asked, self._ran_elsewhere = asked, liveness.ran_elsewhere(study)
         return trials
 
     def hear(self) -> None:
@@ -132,6 +133,8 @@ class Watch:
 
     def is_dead(self, trial: FrozenTrial) -> bool:
         """Whether nobody runs a RUNNING trial any more, which is as it is in the storage now."""
+        if self._ran_elsewhere(trial):
+            return True  # its process, if it lives, knows nothing of this copy of the study
         if liveness.is_signed_here(trial):
             return not liveness.is_run_here(trial)
         if _is_told_by_beats(trial):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import suppress
+from itertools import filterfalse
 from uuid import uuid4
 
 import optuna
@@ -12,7 +13,7 @@ from sqlalchemy.exc import SAWarning
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._storage import StoreSource
-from kerastune_optuna._study import beside, family, record
+from kerastune_optuna._study import beside, family, liveness, record
 from kerastune_optuna._trial import backup, frozen, history, weights
 
 _PLACE = "-overwritten-"  # in the names of the placeholders that `_keep_ids` makes
@@ -59,14 +60,16 @@ def _keep_ids(study: optuna.Study) -> None:
 
 
 def _delete(study: optuna.Study, store: StoreSource) -> None:
-    """Delete a study and what its trials keep in the store."""
+    """Delete a study and what its own trials keep in the store, not those it was copied with."""
     storage = _optuna.storage_of(study)
-    for trial in study.get_trials(deepcopy=False):
+    trials = study.get_trials(deepcopy=False)
+    own = list(filterfalse(liveness.ran_elsewhere(study), trials))
+    for trial in own:
         weights.discard(store, storage, trial)
         history.discard(store, storage, trial)
         backup.discard(store, trial)
         backup.discard_ends(store, [trial], set())
-    frozen.tidy(study, store, {trial.number for trial in study.get_trials(deepcopy=False)})
+    frozen.tidy(study, store, {trial.number for trial in own})
     _remove(study)
 
 

@@ -8,6 +8,7 @@ import math
 import shutil
 import threading
 import time
+import warnings
 from contextlib import nullcontext
 from functools import partial
 
@@ -25,7 +26,7 @@ from kerastune_optuna._storage.url import with_driver
 from kerastune_optuna._study import load
 from tests.faults import CuttingProxy
 from tests.servers import database
-from tests.untrained import build, run, tuner_in
+from tests.untrained import Untrained, build, run, tuner_in
 
 VALUES = [2.0, -math.inf, 1.0, 2.0, math.inf, -1.0]
 
@@ -300,3 +301,43 @@ def test_a_url_without_a_driver_takes_that_of_the_extra(given, driver, extra):
     needed = importlib.metadata.requires("kerastune_optuna") or []
     of_extra = [one for one in needed if one.endswith(f"extra == '{extra}'")]
     assert any(driver in one.lower() for one in of_extra)
+
+
+def test_the_copy_of_a_folder_that_is_searched_is_searched_whole(tmp_path):
+    """What ran when the folder was copied runs there for nobody, and is run again."""
+    seen = []
+
+    def build_and_copy(trial):
+        if not seen:
+            _storage.checkpoint(trial.storage)
+            shutil.copytree(tmp_path / "tuning", tmp_path / "copy")
+            copy = tuner_in(tmp_path / "copy", objective="val_mae", n_trials=2)
+            with warnings.catch_warnings(action="ignore"):  # build_model is another one there
+                seen.extend(run(copy, timeout=60).study.trials)
+        return build(trial)
+
+    run(tuner_in(tmp_path / "tuning", build_and_copy, "val_mae", n_trials=2))
+    assert [trial.state.name for trial in seen] == ["FAIL", "COMPLETE", "COMPLETE"]
+
+
+def test_a_study_that_was_copied_keeps_its_weights(tmp_path):
+    """A search over its copy in another database, with the same folder, deletes none of them."""
+    first = run(tuner_in(tmp_path, objective="val_mae", n_trials=2, pruner="none"))
+    url = f"sqlite:///{tmp_path}/other.db"
+    optuna.copy_study(
+        from_study_name="test",
+        from_storage=f"sqlite:///{tmp_path}/study.db",
+        to_storage=url,
+    )
+    better = tuner_in(tmp_path, build_perfect, "val_mae", storage=url, n_trials=4, pruner="none")
+    with warnings.catch_warnings(action="ignore"):
+        assert run(better).best_trial.number > 1
+    assert first.best_model().built
+    anew = tuner_in(tmp_path, objective="val_mae", storage=url, n_trials=1, overwrite=True)
+    run(anew)
+    assert first.best_model().built
+
+
+def build_perfect(trial):
+    """Return a model that is better than all of `build`'s."""
+    return Untrained(2, [{"val_mae": -trial.suggest_float("level", 0.0, 1.0)}])
