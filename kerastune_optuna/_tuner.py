@@ -101,10 +101,10 @@ class OptunaTuner:
             Before any succeeded, two that fail with the same error are enough.
         backup_every: Seconds between two backups of a running trial, from which it is resumed when
             its process dies. Default 60; 0 for one at each epoch, None for none.
-        overwrite: Delete a study of that name when search() or enqueue() is first called, unless a
-            process runs a trial of it, which is an error. Copies of a script that run already then,
-            on one machine or as one step of SLURM or one mpirun, share the study that the first of
-            them makes anew. Default False.
+        overwrite: Delete a study of that name when search(), enqueue() or `study` is first used,
+            unless a process runs a trial of it, which is an error; until then its trials are not
+            shown. Copies of a script that run already then, on one machine or as one step of SLURM
+            or one mpirun, share the study that the first of them makes anew. Default False.
         **others: Nothing: an unknown name raises an error that says which known one is near.
 
     Raises:
@@ -489,12 +489,12 @@ class OptunaTuner:
 
     def _enqueue(self, params: Mapping[str, Any]) -> None:
         _search.check_queue(self.sampler)
-        _search.enqueue(_trial.opened(self._home, overwrite=self.overwrite), params)
+        _search.enqueue(_trial.opened(self._home), params)
 
     @property
     def study(self) -> optuna.Study:
         """The Optuna study, with everything that Optuna offers for it; made where there is none."""
-        return self._home.study
+        return _trial.opened(self._home) if self.overwrite else self._home.study
 
     @property
     def best_trial(self) -> FrozenTrial:
@@ -685,6 +685,7 @@ class OptunaTuner:
             ArgumentError: The port cannot be used.
             MissingExtraError: `pip install "kerastune_optuna[dashboard]"` is needed.
         """
+        _ = self.study  # which overwrite=True makes anew
         return _report.show(self._home, port)
 
     if not TYPE_CHECKING:  # a type checker is to know which attributes there are
@@ -713,6 +714,7 @@ class OptunaTuner:
             self.artifact_store,
             self.sampler if isinstance(self.sampler, BaseSampler) else None,
             partial(_search.made_pruner, self.pruner),
+            overwrite=self.overwrite,
         )
 
     def _recipe(self, call: str, fit: FitArguments, callbacks: Any, **folds: Any) -> Recipe:

@@ -174,6 +174,7 @@ CONSTRUCTOR = [
     ({"study_name": "a/b"}, ArgumentError, "study_name='a/b' cannot name a folder"),
     ({"study_name": ".."}, ArgumentError, "study_name='..' cannot name a folder"),
     ({"study_name": ""}, ArgumentError, "study_name='' cannot name a folder"),
+    ({"study_name": "study.db"}, ArgumentError, "study_name='study.db' is the name of a file"),
     ({"study_name": 3}, ArgumentTypeError, "study_name=3 is no text"),
     ({"storage": 3}, ArgumentTypeError, "storage=3 is no Optuna storage"),
     ({"storage": "my study"}, ArgumentError, "storage= is a text that is no database URL"),

@@ -579,3 +579,15 @@ def test_a_training_may_prune_its_trial(search, name):
     assert trial.user_attrs["epochs_run"] == len(trial.intermediate_values) >= 1
     assert trial.user_attrs["stop_reason"] == "pruned by its own code"
     assert kept(tuner) == []
+
+
+def test_attrs_of_the_users_own_are_left_to_them(make_tuner, search):
+    """Whatever names a user gives to attrs of a study, search() neither reads nor writes them."""
+    tuner = make_tuner(n_trials=1)
+    names = ["given", "confirmation", "trainings", "epochs", "part_of"]
+    for name in names:
+        tuner.study.set_user_attr(name, f"my {name}")
+    search(tuner=tuner)
+    tuner.n_trials = 2
+    assert search(tuner=tuner).best_model().built
+    assert all(tuner.study.user_attrs[name] == f"my {name}" for name in names)

@@ -7,8 +7,9 @@ import shutil
 import sqlite3
 import time
 import warnings
-from contextlib import closing
-from functools import partial
+from collections.abc import Callable
+from contextlib import closing, suppress
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ INSTEAD = (
     "pass storage= the URL of a PostgreSQL database, or an optuna.storages.JournalStorage with a "
     "file in a folder that all of them share"
 )
-_FILE = "study.db"
+FILE = "study.db"  # SQLite adds others beside it, whose names begin so
 _BUSY_SECONDS = 5  # of SQLite's own wait for a lock, which Ctrl-C cannot end; then ours begins
 _ROOM = 2_000_000  # bytes that SQLite's file and its log grow by in a search of some hundred trials
 # What drivers and Optuna raise on opening a database that is not there or has no tables.
@@ -37,6 +38,8 @@ _UNUSABLE = (SQLAlchemyError, StorageInternalError, ImportError, RuntimeError, V
 _TRIES = 5  # where two processes make the tables at once, one fails, and finds them made
 # Optuna's heartbeat has no usual interval; its documentation shows 60 seconds.
 _HEARTBEAT_SECONDS = 300.0
+# What databases say then; the last one is how MySQL and MariaDB ask for another try.
+_AT_ONCE = ("already exists", "locked", "try restarting transaction")
 PATIENCE = 300.0  # seconds for which a search waits for a database that went away
 
 
@@ -46,7 +49,7 @@ def in_directory(directory: Path) -> str:
     Raises:
         ArgumentError: SQLAlchemy 2.0 cannot write it, which has no escapes for these characters.
     """
-    url = sqlalchemy.URL.create("sqlite", database=str(directory.absolute() / _FILE))
+    url = sqlalchemy.URL.create("sqlite", database=str(directory.absolute() / FILE))
     text = url.render_as_string()
     if set("?{}") & set(text):
         raise ArgumentError(
@@ -83,7 +86,41 @@ def connect(
         journal.make_safe(opened)
     if make and (file := _sqlite_file(opened)) is not None:
         _warn_of_network(file)
-    return patient(opened, patience, lambda: _space(opened))
+    return patient(opened, patience, lambda: _space(opened), _same_file(opened))
+
+
+def _same_file(storage: BaseStorage) -> Callable[[], None]:
+    """Return what raises StorageError once the file of a database is another, or gone."""
+    file = _sqlite_file(storage)
+    opened = _inode(file)
+
+    def check() -> None:
+        # SQLite would go on with the file that it has open, which nobody finds any more.
+        if _inode(file) != opened:
+            raise StorageError(
+                f"{str(file)!r} was deleted or replaced while it was in use, and what the study had "
+                "is lost with it. Run the script again to begin anew, or put the whole folder back "
+                "first to go on."
+            )
+
+    return check
+
+
+def inode(storage: BaseStorage) -> int | None:
+    """Return what tells the file of a SQLite storage from its copies; None for other storages."""
+    return _inode(_sqlite_file(storage))
+
+
+def _inode(file: Path | None) -> int | None:
+    if file is None or not file.exists():
+        return None
+    return 0 if _is_on_network(file.parent) else file.stat().st_ino
+
+
+@lru_cache
+def _is_on_network(folder: Path) -> bool:
+    """Whether the inode of a file may change while it is in use, as on sshfs."""
+    return disks.network_of(folder) is not None
 
 
 def _warn_of_network(file: Path) -> None:
@@ -254,6 +291,19 @@ def _guard(engine: sqlalchemy.Engine) -> None:
         sqlalchemy.event.listen(engine, "begin", _begin_immediate)
 
 
+def checkpoint(storage: BaseStorage) -> None:
+    """Write what is in SQLite's write-ahead log into its file, without waiting for anybody.
+
+    SQLite does so by itself once the log has 4 MB, which is more than most studies have.
+    """
+    database = _database(storage)
+    if database is not None and database.engine.dialect.name == "sqlite":
+        # Where it fails, the log keeps all.
+        with suppress(sqlite3.Error, SQLAlchemyError, StorageError, OSError):
+            with closing(database.engine.raw_connection()) as connection:  # in no transaction
+                _pragma(connection, "wal_checkpoint(PASSIVE)")
+
+
 def check_shared(storage: str | BaseStorage) -> None:
     """Refuse a storage that lives in this process alone.
 
@@ -408,6 +458,5 @@ def make_directory(directory: Path) -> None:
 
 def _made_by_another(error: Exception) -> bool:
     """Whether another process was making the same tables, so that another try finds them."""
-    return isinstance(error, IntegrityError) or any(
-        sign in str(error) for sign in ("already exists", "locked")
-    )
+    said = reason(error)
+    return isinstance(error, IntegrityError) or any(sign in said for sign in _AT_ONCE)

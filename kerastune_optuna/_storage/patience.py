@@ -148,11 +148,17 @@ class Patience:
 class _Patient(BaseStorage):
     """Hand each call to a storage, again and again while it is away."""
 
-    def __init__(self, backend: BaseStorage, patience: float, where: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        backend: BaseStorage,
+        patience: float,
+        where: Callable[[], str],
+        check: Callable[[], None],
+    ) -> None:
         # Named as in Optuna's _CachedStorage, so that database.behind() unwraps both.
         self._backend = backend
-        self._insist = Patience(patience, lambda: "The storage", is_away, self._lost).insist
-        self._where = where
+        self._patience = Patience(patience, lambda: "The storage", is_away, self._lost)
+        self._where, self._check = where, check
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """Add a trial with a mark, by which it is found where the answer was lost."""
@@ -179,6 +185,13 @@ class _Patient(BaseStorage):
     def _call(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call any other method of the storage."""
         return self._insist(lambda: getattr(self._backend, name)(*args, **kwargs))
+
+    def _insist(self, call: Callable[[], _T], done: Callable[[], _T | None] = lambda: None) -> _T:
+        def checked() -> _T:
+            self._check()
+            return call()
+
+        return self._patience.insist(checked, done)
 
     def _marked(self, study_id: int, mark: str) -> int | None:
         """Return the id of the trial with a mark; None where there is none."""
@@ -222,18 +235,21 @@ _PatientStorage = type(
 )
 
 
-def patient(backend: BaseStorage, patience: float, where: Callable[[], str]) -> BaseStorage:
+def patient(
+    backend: BaseStorage, patience: float, where: Callable[[], str], check: Callable[[], None]
+) -> BaseStorage:
     """Return a storage that retries what fails while the backend is away.
 
     Args:
         backend: Any Optuna storage.
         patience: Seconds for which each call is tried.
         where: Tells in a sentence what the user should look at, for the error in the end.
+        check: Called before each call, and raises where it would be in vain.
 
     Returns:
         A storage that raises StorageError once its patience has ended.
     """
-    return cast(BaseStorage, _PatientStorage(backend, patience, where))
+    return cast(BaseStorage, _PatientStorage(backend, patience, where, check))
 
 
 def reason(error: BaseException) -> str:

@@ -31,6 +31,7 @@ class Home:
         artifact_store: Where weights are kept; None for a folder in the directory.
         sampler: The sampler that the study has once it is open; None for Optuna's default.
         pruner: Takes the epochs of a trial, and makes the pruner for the time before a search.
+        overwrite: Whether a study of that name is to be deleted before this process writes to it.
     """
 
     def __init__(
@@ -42,9 +43,12 @@ class Home:
         artifact_store: StoreSource | None = None,
         sampler: BaseSampler | None = None,
         pruner: Callable[[int], BasePruner] | None = None,
+        *,
+        overwrite: bool = False,
     ) -> None:
         self.name, self.objectives = name, objectives
         self.directory = Path(directory).absolute()  # wherever the current folder will be later
+        self.overwrite = overwrite
         self.has_begun = False  # whether this process has written to the study
         self._storage, self._artifact_store = storage, artifact_store
         self._sampler, self._pruner = sampler, pruner
@@ -58,6 +62,11 @@ class Home:
     @property
     def existing(self) -> optuna.Study:
         """The study, for a caller that only reads: nothing is made or written for it."""
+        if self._is_to_go:
+            raise NoTrialsError(
+                f"overwrite=True: search() deletes what study {self.name!r} has, and begins anew. "
+                "Call it first, or make a tuner without overwrite=True to read the old trials."
+            )
         return self.study if "study" in self.__dict__ else self._loaded
 
     @cached_property
@@ -83,7 +92,14 @@ class Home:
     @property
     def may_be_read(self) -> bool:
         """Whether the study is open, or in the directory's database; a storage= is not asked."""
+        if self._is_to_go:
+            return False
         return "study" in self.__dict__ or (self._storage is None and self.name in self._names)
+
+    @property
+    def _is_to_go(self) -> bool:
+        """Whether the trials that the study has are about to be deleted."""
+        return self.overwrite and not self.has_begun
 
     @property
     def _names(self) -> list[str]:

@@ -7,7 +7,7 @@ import os
 import re
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from functools import lru_cache
@@ -19,10 +19,10 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _optuna
-from kerastune_optuna._storage import WORKER
+from kerastune_optuna._storage import WORKER, database
 from kerastune_optuna._study import record
 
-_SIGNATURE = re.compile(r"(?P<machine>.+):(?P<pid>\d+):(?P<started>\d+)")
+_SIGNATURE = re.compile(r"(?P<machine>.+):(?P<pid>\d+):(?P<started>\d+)(@(?P<file>\d+))?")
 _STARTTIME = 19  # the place of starttime in /proc/PID/stat, from the state on: see proc(5)
 
 # The trials that this process runs. Two storages may use the same id.
@@ -67,7 +67,9 @@ def sign(study: optuna.Study, trial_id: int) -> None:
         if (signed := _by_one_search.get()) is not None:
             signed.add((trial_id, storage))
         _running_here.add((trial_id, storage))
-        storage.set_trial_user_attr(trial_id, WORKER, signature())
+        file = database.inode(storage)
+        own = signature() if file is None else f"{signature()}@{file}"
+        storage.set_trial_user_attr(trial_id, WORKER, own)
         undo.pop_all()
 
 
@@ -100,7 +102,19 @@ def leaving_all() -> Iterator[None]:
 
 def is_signed_here(trial: FrozenTrial) -> bool:
     """Whether this process signed a trial."""
-    return bool(trial.user_attrs.get(WORKER) == signature())
+    return str(trial.user_attrs.get(WORKER)).partition("@")[0] == signature()
+
+
+def ran_elsewhere(study: optuna.Study) -> Callable[[FrozenTrial], bool]:
+    """Return what tells whether a trial ran in the SQLite file that a study was copied from."""
+    here = database.inode(_optuna.storage_of(study))
+    places = (None, None if here is None else str(here))
+
+    def ran(trial: FrozenTrial) -> bool:
+        signed = signed_by(trial)
+        return signed is not None and signed["file"] not in places
+
+    return ran
 
 
 def is_signed_elsewhere(trial: FrozenTrial) -> bool:

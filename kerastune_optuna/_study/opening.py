@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StudyMismatchError
-from kerastune_optuna._storage import MARK, WORKER
+from kerastune_optuna._storage import MARK, WORKER, database
 from kerastune_optuna._study import record
 from kerastune_optuna._study.objectives import Objectives
 
@@ -102,16 +102,16 @@ def note_epochs(study: optuna.Study, epochs: int, *, is_other: bool = False) -> 
         is_other: Whether trials get other data or arguments than earlier ones, whose results then
             say nothing about theirs.
     """
-    if is_other or study.user_attrs.get(record.EPOCHS) != epochs:
+    if is_other or study.user_attrs.get(record.EPOCHS_GIVEN) != epochs:
         trials = study.get_trials(deepcopy=False)
         begun = (trial.number for trial in trials if trial.state is not TrialState.WAITING)
         _optuna.set_attr(study, record.EPOCHS_SINCE, max(begun, default=-1) + 1)
-        study.set_user_attr(record.EPOCHS, epochs)
+        study.set_user_attr(record.EPOCHS_GIVEN, epochs)
 
 
 def epochs_known(study: optuna.Study) -> int | None:
     """Return how many epochs a trial of the latest search may run; None before any search."""
-    epochs: int | None = study.user_attrs.get(record.EPOCHS)
+    epochs: int | None = study.user_attrs.get(record.EPOCHS_GIVEN)
     return epochs
 
 
@@ -178,6 +178,11 @@ def check_name(name: object) -> None:
         raise ArgumentError(
             f"study_name={name!r} cannot name a folder. Pass up to 200 characters without slashes "
             "or a leading dot, like 'iris-2'."
+        )
+    if name.lower().startswith(database.FILE):
+        raise ArgumentError(
+            f"study_name={name!r} is the name of a file in directory=, where the study has its "
+            "folder. Pass another, like 'iris-2'."
         )
 
 

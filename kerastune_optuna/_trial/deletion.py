@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from contextlib import suppress
+from itertools import filterfalse
 
 import optuna
 from sqlalchemy.exc import SAWarning
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._storage import StoreSource
-from kerastune_optuna._study import beside, family
+from kerastune_optuna._study import beside, family, liveness
 from kerastune_optuna._trial import backup, frozen, history, weights
 
 
@@ -27,13 +28,15 @@ def delete_study(study: optuna.Study, store: StoreSource) -> None:
 
 
 def _delete(study: optuna.Study, store: StoreSource) -> None:
-    """Delete a study and what its trials keep in the store."""
+    """Delete a study and what its own trials keep in the store, not those it was copied with."""
     storage = _optuna.storage_of(study)
-    for trial in study.get_trials(deepcopy=False):
+    trials = study.get_trials(deepcopy=False)
+    own = list(filterfalse(liveness.ran_elsewhere(study), trials))
+    for trial in own:
         weights.discard(store, storage, trial)
         history.discard(store, storage, trial)
         backup.discard(store, trial)
-    frozen.tidy(study, store, {trial.number for trial in study.get_trials(deepcopy=False)})
+    frozen.tidy(study, store, {trial.number for trial in own})
     _remove(study)
 
 

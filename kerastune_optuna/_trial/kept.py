@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import islice
+from itertools import filterfalse, islice
 
 import keras
 import optuna
@@ -18,7 +18,7 @@ from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import TunerError, WeightsError
 from kerastune_optuna._storage import StoreSource
-from kerastune_optuna._study import ranking, record
+from kerastune_optuna._study import liveness, ranking, record
 from kerastune_optuna._trial import backup, frozen, history, weights
 from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
 from kerastune_optuna._trial.variables import make_again, remember, unbuildable
@@ -137,10 +137,14 @@ def tidy(
 def discard_outranked(
     study: optuna.Study, store: StoreSource, keepers: Callable[[], set[int]]
 ) -> list[FrozenTrial]:
-    """Delete the weights of finished trials that do not keep them; return the finished ones."""
+    """Delete the weights of finished trials that do not keep them; return the finished ones.
+
+    Those of trials that the study was copied with stay, since the first study may need them.
+    """
     # The finished trials are read before the keepers: the other way round, a trial that ended in
     # between would lose weights that rank. A RUNNING trial may just have saved such weights.
-    finished = [one for one in study.get_trials(deepcopy=False) if one.state.is_finished()]
+    own = filterfalse(liveness.ran_elsewhere(study), study.get_trials(deepcopy=False))
+    finished = [one for one in own if one.state.is_finished()]
     kept = keepers()
     for trial in finished:
         if trial.number not in kept:

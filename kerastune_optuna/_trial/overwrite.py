@@ -59,16 +59,16 @@ def clear(home: Home) -> None:
             # A copy of the script deleted it meanwhile, and may have made the new one.
 
 
-def opened(home: Home, *, overwrite: bool) -> optuna.Study:
+def opened(home: Home) -> optuna.Study:
     """Return the study that is about to be written to.
 
-    The first time in this process it is a new study, where overwrite= asks for one; and where it
+    The first time in this process it is a new study, where the home is to overwrite; and where it
     has trials, its sampler gets another seed: a pickled or seeded sampler would draw their
     parameters again.
     """
     if not home.has_begun:
-        if overwrite:
-            home.forget()  # the tuner may hold the old study, to read results
+        if home.overwrite:
+            home.forget()
             with opening.quiet_optuna():
                 clear(home)
             mark(home.study)

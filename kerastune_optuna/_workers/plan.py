@@ -222,7 +222,7 @@ def search(run: Run, given: Any) -> None:
     if start.first:
         check_queue(given.sampler)
     recipe = replace(recipe, known=start.known)
-    study = opened(home, overwrite=given.overwrite)
+    study = opened(home)
     if keeps(study, recipe.keep_best):
         artifacts.check_store(home.store)
     comparable.warn_if_builder_changed(study, recipe)

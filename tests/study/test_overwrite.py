@@ -14,7 +14,7 @@ import pytest
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from kerastune_optuna import StudyMismatchError
+from kerastune_optuna import NoTrialsError, StudyMismatchError
 from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study import heartbeat, record
 from kerastune_optuna._study.opening import open_study
@@ -252,6 +252,25 @@ def test_a_process_overwrites_what_it_made_itself(tmp_path):
     """A cell of a notebook that is run again begins anew each time."""
     run(tuner(tmp_path, overwrite=True, n_trials=3))
     assert len(run(tuner(tmp_path, overwrite=True)).study.trials) == 1
+
+
+def test_trials_that_are_to_be_deleted_are_not_shown(tmp_path):
+    """Until it searches, a tuner that overwrites has nothing to show, and deletes nothing."""
+    run(tuner(tmp_path, n_trials=2))
+    anew = tuner(tmp_path, overwrite=True)
+    for read in (anew.results, anew.summary, anew.best_model, lambda: anew.best_value):
+        with pytest.raises(NoTrialsError, match=r"^overwrite=True: search\(\) deletes what study"):
+            read()
+    assert "not open yet" in repr(anew)
+    assert len(tuner(tmp_path).results()) == 2
+
+
+def test_what_is_put_into_the_study_stays(tmp_path):
+    """The study that a tuner hands out is the one that it searches, not the one that it deletes."""
+    run(tuner(tmp_path, n_trials=2))
+    anew = tuner(tmp_path, overwrite=True)
+    anew.study.enqueue_trial({"level": 7})
+    assert run(anew).best_params == {"level": 7}
 
 
 def test_no_id_comes_back(tmp_path):
