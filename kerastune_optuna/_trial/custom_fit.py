@@ -137,7 +137,7 @@ class OwnPruning(PruningCallback):
         if self._values_seen:
             self._compare(came)
             return
-        value = worth(came, self.objective)
+        value = _worth(came, self.objective)
         if _is_history(came):
             raise self._unseen(value)
         self._warn_of_default(came, value)
@@ -163,7 +163,7 @@ class OwnPruning(PruningCallback):
         """Refuse what contradicts the best epoch, whose weights are kept."""
         if _is_history(came) and self.objective.find(came.history) is None:
             return  # the History is of a fit that did not log the objective
-        value = worth(came, self.objective)
+        value = _worth(came, self.objective)
         if _is_history(came):
             if self.objective.is_better(value, than=self.best_value):
                 raise self._unseen(value)
@@ -232,7 +232,7 @@ def _is_history(came: Any) -> bool:
     return isinstance(came, keras.callbacks.History)
 
 
-def worth(came: Any, objective: Objective) -> float:
+def _worth(came: Any, objective: Objective) -> float:
     """Return the value in what a builder's fit returned, as KerasTuner reads it.
 
     Raises:
@@ -240,7 +240,7 @@ def worth(came: Any, objective: Objective) -> float:
         MetricNotFoundError: It is without the objective.
     """
     if isinstance(came, list | tuple) and came:
-        return math.fsum(worth(one, objective) for one in came) / len(came)
+        return math.fsum(_worth(one, objective) for one in came) / len(came)
     if isinstance(came, Real):
         return float(came)
     if _is_history(came):
