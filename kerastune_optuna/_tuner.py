@@ -410,49 +410,6 @@ class OptunaTuner:
         recipe = self._recipe("refit()", fit, callbacks)
         return _rerun.refit(self._home, recipe, trial, epochs, verbose)
 
-    def reproduce(
-        self,
-        trial: int,
-        x: Any = None,
-        y: Any = None,
-        *,
-        validation_data: Any = None,
-        validation_split: float = 0.0,
-        cv: Any = None,
-        groups: Any = None,
-        callbacks: Any = None,
-        **fit_kwargs: Any,
-    ) -> pandas.DataFrame:
-        """Train a trial again from its seed, and compare its epochs with what was recorded.
-
-        Pass the data and the callbacks of its search; numbers among its arguments, like epochs and
-        batch_size, are what they were there. A pruned trial is trained for as many epochs as it
-        ran. What has changed since, like versions, data or code, is told in a warning.
-
-        Args:
-            trial: Number of a COMPLETE or PRUNED trial.
-            x: Training data, as search() takes it.
-            y: Targets, where `x` does not hold them.
-            validation_data: As for search().
-            validation_split: As for search(). Default 0.0.
-            cv: As for search().
-            groups: As for search().
-            callbacks: As search() takes them.
-            **fit_kwargs: Anything else that the search passed to Model.fit and that is no number,
-                like `class_weight`.
-
-        Returns:
-            A pandas DataFrame with a row for each metric of each epoch: epoch (counted from 0),
-            metric, recorded, again, and difference, which is relative for values beyond 1; with
-            several trainings a trial also training.
-
-        Raises:
-            ArgumentError: There is no such trial, or an argument cannot work.
-        """
-        fit = FitArguments(x, y, 1, validation_data, validation_split, fit_kwargs)
-        recipe = self._recipe("reproduce()", fit, callbacks, cv=cv, groups=groups)
-        return _rerun.reproduce(self._home, recipe, trial)
-
     def enqueue(self, params: Mapping[str, Any], *functions: Any) -> None:
         """Let the next trial have these parameters, before the sampler chooses for itself.
 

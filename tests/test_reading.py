@@ -28,7 +28,6 @@ READING = {
     "confirmation": lambda tuner: tuner.confirmation,
     "confirm": lambda tuner: tuner.confirm(1, 2, [[0.0]], [0], epochs=1),
     "refit": lambda tuner: tuner.refit([[0.0]], [0]),
-    "reproduce": lambda tuner: tuner.reproduce(0, [[0.0]], [0]),
 }
 
 

@@ -354,6 +354,15 @@ def test_arguments_of_fit_do_what_plain_keras_does_with_them(search, data, build
         assert trial.user_attrs["epochs_run"] == len(plain) == 2
 
 
+def test_a_search_leaves_no_pickle(search, tmp_path):
+    """Whoever changes a file of a study makes nobody who reads it run code."""
+    search(n_trials=1)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} >= {".db"}
+    assert len(files) >= 3, "database, weights and history"
+    assert not [path for path in files if path.read_bytes().startswith(b"\x80")]
+
+
 @pytest.mark.slow
 def test_epochs_are_counted_from_the_first_one_that_a_trial_trains(search, capsys):
     """Whatever `initial_epoch=` is the number of it for Keras and its callbacks."""

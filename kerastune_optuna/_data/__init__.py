@@ -1,6 +1,5 @@
 """What Model.fit gets."""
 
-from kerastune_optuna._data import datasets as datasets
 from kerastune_optuna._data import not_finite as not_finite
 from kerastune_optuna._data.checks import GeneratorFunction as GeneratorFunction
 from kerastune_optuna._data.checks import lacks_targets as lacks_targets

@@ -286,11 +286,6 @@ def check_fit_arguments(
                 "measured on the same rows. Pass them as validation_data=, best rows that the "
                 "search did not see."
             )
-        if name in _OURS:  # Python would have bound it, if the caller had such a parameter
-            raise ArgumentTypeError(
-                f"{caller} got {name!r}, which it does not take: it does as the search did. Leave "
-                "it out."
-            )
         if name not in known and not is_free:
             ours = known | _OURS | {"n_trials", "timeout", "n_workers"}
             raise ArgumentTypeError(

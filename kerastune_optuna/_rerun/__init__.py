@@ -8,4 +8,3 @@ from kerastune_optuna._rerun.confirmation import Confirmation as Confirmation
 from kerastune_optuna._rerun.models import best_model as best_model
 from kerastune_optuna._rerun.models import best_models as best_models
 from kerastune_optuna._rerun.refit import refit as refit
-from kerastune_optuna._rerun.reproduce import reproduce as reproduce

@@ -31,14 +31,14 @@ from kerastune_optuna._trial import (
 from kerastune_optuna._workers import card, shown_once
 
 
-def train(
+def _train(
     recipe: Recipe,
     trial: FrozenTrial,
     folder: str,
     *,
-    training: int = 0,
-    epochs: int | None = None,
-    verbose: str | int = 0,
+    training: int,
+    epochs: int,
+    verbose: str | int,
     until: Until,
 ) -> tuple[keras.Model, Any]:
     """Train a trial's configuration from its seed.
@@ -47,7 +47,7 @@ def train(
         recipe: What to train with, its data opened.
         trial: A copy of the trial.
         folder: Where the callbacks that are copied write, below the user's own folders.
-        training: Which of a trial's trainings, where it has several: its seed and its fold.
+        training: Which of a trial's trainings, where it has several, for its seed.
         epochs: How many epochs to train, whatever the recipe and the builder say.
         verbose: As for Model.fit.
         until: Sees all epochs after all other callbacks, and may end the training; with no ends
@@ -61,8 +61,7 @@ def train(
     recipe = recipe.with_data_of(trial)
     model, arguments = build_again(recipe.build_model, trial, seed)
     own = recipe.of_trial(trial, model, arguments, folder, training)
-    if epochs is not None:
-        own = replace(own, fit=replace(own.fit, epochs=epochs))
+    own = replace(own, fit=replace(own.fit, epochs=epochs))
     fits = Fits(until, [until])
     callbacks = [*own.callbacks, until]
     if custom_fit.trains_itself(recipe.build_model):
@@ -108,11 +107,6 @@ class Until(EpochLogs):
             self.model.stop_training = True
 
 
-def folder_for(study_name: str, kind: str, trial: FrozenTrial) -> str:
-    """Return the folder for callbacks that wrote into the trial's own folder when it ran."""
-    return os.path.join(study_name, f"{kind}_{trial.number:04d}")
-
-
 def _as_it_is(callback: Any) -> Any:
     """Return a function that gives a callback of the user's as it was passed, and no copy."""
     if isinstance(callback, keras.callbacks.Callback):
@@ -152,10 +146,11 @@ def refit(
     recipe = replace(recipe, objectives=objectives, fit=fit, callbacks=callbacks, executions=1)
     values = chosen.user_attrs.get(record.VALUES, [0.0])  # of each training, where it had several
     with shown_once():
-        return train(
+        return _train(
             recipe,
             chosen,
-            folder_for(home.name, "refit", chosen),
+            # Callbacks that are copied wrote into the trial's own folder when it ran.
+            os.path.join(home.name, f"refit_{chosen.number:04d}"),
             training=best_of(values, home.objectives.watched),
             epochs=n,
             verbose=verbose,

@@ -26,7 +26,6 @@ from kerastune_optuna._study.home import deletion_of as deletion_of
 from kerastune_optuna._study.monitor import Objective as Objective
 from kerastune_optuna._study.monitor import direction_for as direction_for
 from kerastune_optuna._study.monitor import parse_objective as parse_objective
-from kerastune_optuna._study.monitor import plain_name as plain_name
 from kerastune_optuna._study.monitor import sign_of as sign_of
 from kerastune_optuna._study.objectives import INFERENCE_MS as INFERENCE_MS
 from kerastune_optuna._study.objectives import MEASURED as MEASURED

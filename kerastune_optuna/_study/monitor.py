@@ -90,7 +90,7 @@ class Objective:
 
     def _also_means(self, name: str) -> bool:
         """Whether Keras may log the metric under that other name."""
-        plain = plain_name(name)
+        plain = _plain_name(name)
         return plain == self.name or plain in _accuracies(self.name)
 
     def without_number(self, shape: tuple[int, ...]) -> MetricNotFoundError:
@@ -130,7 +130,7 @@ def parse_objective(name: object, direction: object) -> Objective:
     return Objective(name, _infer(name) if direction == "auto" else cast(Direction, direction))
 
 
-def plain_name(name: str) -> str:
+def _plain_name(name: str) -> str:
     """Return the name of a metric without the number that Keras may have given it."""
     # Keras numbers its unnamed AUC(), Precision() ... through the whole process: the second trial
     # of a search logs `auc_1` where the first one logged `auc`.
@@ -151,7 +151,7 @@ def _infer(name: str) -> Direction:
 
 def _certain(name: str) -> Direction | None:
     """Return the direction of a metric whose name makes it certain; None for any other."""
-    plain = plain_name(name.removeprefix("val_"))
+    plain = _plain_name(name.removeprefix("val_"))
     if plain.startswith("neg"):  # scikit-learn's neg_mean_squared_error grows
         return None
     if _is_named(plain, _SMALLER_IS_BETTER):

@@ -141,7 +141,7 @@ class OwnPruning(PruningCallback):
         if isinstance(came, keras.callbacks.History):
             self._take_history(came)
             return
-        value, best = worth(came, self.objective), self.best_value
+        value, best = _worth(came, self.objective), self.best_value
         if not self._values_seen:
             self._warn_of_default(came, value)
         elif best is not None and _are_close(value, best):
@@ -160,7 +160,7 @@ class OwnPruning(PruningCallback):
         """Take the last epoch of a History, unless the callbacks have seen a better one."""
         if self._values_seen and self.objective.find(history.history) is None:
             return  # it is of a fit that did not log the objective
-        value = worth(history, self.objective)
+        value = _worth(history, self.objective)
         if self._values_seen and not self.objective.is_better(value, than=self.best_value):
             return
         _check.warn(
@@ -251,7 +251,7 @@ def _are_close(value: float, best: float) -> bool:
     return math.isclose(value, best, rel_tol=1e-3, abs_tol=1e-4)
 
 
-def worth(came: Any, objective: Objective) -> float:
+def _worth(came: Any, objective: Objective) -> float:
     """Return the value in what a builder's fit returned; of a History, that of its last epoch.
 
     Raises:
@@ -259,7 +259,7 @@ def worth(came: Any, objective: Objective) -> float:
         MetricNotFoundError: It is without the objective.
     """
     if isinstance(came, list | tuple) and came:
-        return math.fsum(worth(one, objective) for one in came) / len(came)
+        return math.fsum(_worth(one, objective) for one in came) / len(came)
     if isinstance(came, Real):
         return float(came)
     if isinstance(came, keras.callbacks.History):

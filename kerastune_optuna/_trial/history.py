@@ -15,7 +15,6 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna._exceptions import StorageError, WeightsError
-from kerastune_optuna._scratch import scratch
 from kerastune_optuna._storage import StoreSource, artifacts
 
 _FILE = "history.csv"  # optuna-dashboard shows files that end so as tables
@@ -69,19 +68,6 @@ def save(
     finally:
         path.unlink(missing_ok=True)
     return None
-
-
-def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> list[Row]:
-    """Return the rows of a trial's history, each cell as text; none where it has no history."""
-    metas = optuna.artifacts.get_all_artifact_meta(trial, storage=storage)
-    ids = [meta.artifact_id for meta in metas if meta.filename == _FILE]
-    with scratch() as folder:
-        path = folder / _FILE
-        # A trial that ran twice has two records, and the earlier file may be gone.
-        if not any(artifacts.fetch(store, one, path) for one in reversed(ids)):
-            return []
-        with open(path, newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
 
 
 def discard(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> None:

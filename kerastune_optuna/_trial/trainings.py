@@ -14,7 +14,7 @@ from kerastune_optuna._study import Objective, derive, record
 from kerastune_optuna._trial.state import State, give_back
 
 # The column of a history with the number of the training, where there are several.
-TRAINING = "training"
+_TRAINING = "training"
 
 
 def best_of(values: Sequence[float], objective: Objective) -> int:
@@ -138,7 +138,7 @@ class Series:
             scores: The values of all objectives.
             seconds: How long it took.
         """
-        mark = {} if self.length == 1 else {TRAINING: self.number}
+        mark = {} if self.length == 1 else {_TRAINING: self.number}
         self.so_far.rows.extend({**mark, **row} for row in rows)
         self.so_far.seconds += seconds
         best = min(self.so_far.values, key=self._objective.cost, default=None)

@@ -8,7 +8,7 @@ import platform
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -30,8 +30,6 @@ Card: TypeAlias = dict[str, Any]
 _PACKAGES = ("kerastune_optuna", "keras", "optuna", "numpy")
 # The variables by which TensorFlow splits and orders sums, and Python orders sets.
 _VARIABLES = (*THREADS, "TF_DETERMINISTIC_OPS", "TF_ENABLE_ONEDNN_OPTS", "PYTHONHASHSEED")
-# Entries of a card that have no effect on what a trial comes to.
-_INDIFFERENT = {"command", "kept", "n_workers", "sampler_seed", "study"}
 _PLAIN = (str, int, float, bool, type(None))
 _LONGEST = 100  # entries of an argument that are listed
 _LONGEST_TEXT = 2000  # characters: a command may name thousands of files
@@ -129,32 +127,6 @@ def command() -> str:
     if "ipykernel" in sys.modules:
         return "a notebook"
     return shlex.join(argument[:200] for argument in url.without_secrets(sys.orig_argv))
-
-
-def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return in words what differs between two cards and can change the course of a training."""
-    old, new = (
-        dict(_flat({key: value for key, value in card.items() if key not in _INDIFFERENT}))
-        for card in (before, now)
-    )
-    return [
-        f"{name} was {_said(old, name)} and is {_said(new, name)}"
-        for name in dict.fromkeys([*old, *new])
-        # Trials of a search without a seed have seeds of their own on record.
-        if old.get(name) != new.get(name) and (name, old.get(name)) != ("seed", None)
-    ]
-
-
-def _flat(card: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in card.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{path}{key} ")
-        else:
-            yield f"{path}{key}", value
-
-
-def _said(values: Mapping[str, Any], name: str) -> str:
-    return json.dumps(values[name]) if name in values else "nothing"
 
 
 def _versions() -> dict[str, str]:

@@ -56,29 +56,63 @@ def chancy(trial):
     return model
 
 
-def arrays():
-    """Return rows, which Keras shuffles."""
-    return {"x": X, "y": Y, "batch_size": 8}
+class Halve(keras.callbacks.Callback):
+    """Halve the learning rate at each epoch."""
 
-
-def pipeline():
-    """Return a pipeline that shuffles, with another order in each epoch."""
-    import tensorflow as tf
-
-    return {"x": tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(36, seed=3).batch(8)}
+    def on_epoch_begin(self, epoch, logs=None):
+        """Halve it."""
+        self.model.optimizer.learning_rate = self.model.optimizer.learning_rate / 2
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rows", [arrays, pipeline])
-def test_more_epochs_go_on_as_the_trial_went(make_tuner, rows):
+@pytest.mark.parametrize("form", ["arrays", "functions"])
+def test_more_epochs_go_on_as_the_trial_went(make_tuner, form):
     """The first epochs of any trial's longer training are those on record, to the last digit."""
-    data = {**rows(), "validation_data": (X, Y), "verbose": 0}
-    tuner = make_tuner(chancy, "val_loss").search(epochs=3, **data)
+    arrays = {"x": X, "y": Y, "validation_data": (X, Y)}
+    if form == "functions":
+        arrays = {"x": lambda: X, "y": lambda: Y, "validation_data": lambda: (X, Y)}
+    data = {**arrays, "batch_size": 8, "callbacks": [Halve()], "verbose": 0}
+    make_tuner(chancy, "val_loss").search(epochs=3, **data)
+    tuner = make_tuner(chancy, "val_loss")
     for trial in tuner.study.trials:
         _, trained = tuner.refit(epochs=6, trial=trial.number, **data)
         for name, values in trained.history.items():
             recorded = [float(row[name]) for row in history(tuner, trial.number)]
             assert (values[:3], len(values)) == (recorded, 6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_workers", [1, 2])
+@pytest.mark.parametrize("seed", [None, 3])
+def test_a_dataset_that_shuffles_does_so_again(search, data, comes_again, seed, n_workers):
+    """Whatever was trained on it before, and whether shuffle() has a seed or not."""
+    import tensorflow as tf
+
+    x, y, _ = data
+    dataset = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(48, seed=seed).batch(8)
+    tuner = search(n_trials=2, fit={"x": dataset, "y": None, "n_workers": n_workers})
+    assert comes_again(tuner, 1, x=dataset, y=None)
+
+
+class Own:
+    """Train models by a fit of its own, which tells no more than a number."""
+
+    def __call__(self, trial):
+        """Build a model."""
+        return build_model(trial)
+
+    def fit(self, trial, model, **arguments):
+        """Train it, and return its last loss."""
+        return model.fit(**{**arguments, "callbacks": []}).history["val_loss"][-1]
+
+
+@pytest.mark.slow
+def test_what_a_fit_of_the_builders_own_returns_comes_back(search, data):
+    """In the place of a History."""
+    tuner = search(Own(), "val_loss", n_trials=1)
+    x, y, validation = data
+    _, came = tuner.refit(x, y, 2, validation_data=validation, verbose=0)
+    assert came == tuner.best_value
 
 
 @pytest.mark.slow

@@ -102,15 +102,14 @@ def test_a_builder_that_raises_a_value_error_of_its_own_keeps_it(search, make_tu
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*build_model has changed")
-@pytest.mark.parametrize("use", ["best_model", "refit", "reproduce"])
+@pytest.mark.parametrize("use", ["best_model", "refit"])
 def test_a_parameter_that_was_added_is_named(search, make_tuner, data, use):
     """Each way to a model of an old trial says which parameter it lacks, and how to go on."""
     search(plain)
-    tuner, (x, y, validation) = make_tuner(with_activation), data
+    tuner, (x, y, _) = make_tuner(with_activation), data
     uses = {
         "best_model": tuner.best_model,
         "refit": lambda: tuner.refit(x, y, verbose=0),
-        "reproduce": lambda: tuner.reproduce(0, x, y, validation_data=validation),
     }
     with pytest.raises(StudyMismatchError, match=r"for 'act', which trial . did not") as caught:
         uses[use]()
@@ -129,13 +128,10 @@ def defaulted():
 
 @pytest.mark.slow
 def test_old_trials_have_the_default_that_the_builder_names(search, make_tuner, data, defaulted):
-    """Their models come to their values again, and they are reproduced to the digit."""
+    """Their models come to their values again, and they are trained again to the digit."""
     before = search(plain)
     tuner, (x, y, validation) = make_tuner(defaulted), data
     assert tuner.best_model().evaluate(*validation, verbose=0)[1] == before.best_value
-    with pytest.warns(UserWarning, match="builder was"):
-        again = tuner.reproduce(0, x, y, validation_data=validation)
-    assert again["difference"].max() == 0
     with pytest.warns(UserWarning, match="refit.. trains what it returns now"):
         _, history = tuner.refit(x, y, 1, verbose=0)
     _, expected = before.refit(x, y, 1, verbose=0)

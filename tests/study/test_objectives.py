@@ -285,13 +285,6 @@ def test_a_named_trial_is_trained_anew(tuner):
     assert model.count_params() == trial.values[1]
 
 
-def test_a_trial_is_reproduced(tuner):
-    """reproduce() compares the epochs of a trial as it does with one objective."""
-    again = tuner.reproduce(tuner.best_trials[0].number, X, X, validation_data=(X, X))
-    assert (again["metric"] == "val_mae").all()
-    assert again["difference"].max() == 0
-
-
 def test_the_card_names_all_objectives(tuner):
     """What a search was for is on its card."""
     assert card(tuner.study)["study"]["objective"] == "minimize val_mae, minimize n_params"

@@ -322,20 +322,6 @@ def test_the_spread_is_shown(make_tuner, tmp_path):
 
 
 @pytest.mark.slow
-def test_all_trainings_of_a_trial_are_reproduced(search, data, reproduce):
-    """Each epoch of each fold comes again, of a pruned trial as far as it came."""
-    x, y, _ = data
-    fit = {"x": lambda: x, "y": lambda: y, "validation_data": None, "cv": 2}
-    pruner = PruneAt([1], step=2)
-    tuner = search(build_eager, "val_loss", pruner=pruner, seed=1, fit=fit)
-    whole, pruned = (reproduce(tuner, number, **fit) for number in (0, 1))
-    for frame, trainings in ((whole, [0, 0, 1, 1]), (pruned, [0, 0, 1])):
-        losses = frame[frame.metric == "val_loss"]
-        assert list(losses.training) == trainings
-        assert frame.difference.max() <= 1e-6
-
-
-@pytest.mark.slow
 def test_refit_goes_by_the_best_training(search, data):
     """The seed of the best execution, and its best epoch, give the weights that were kept."""
     tuner = search(build_eager, "val_loss", executions_per_trial=2, n_trials=1)

@@ -609,18 +609,6 @@ def test_refit_trains_the_fits_of_the_best_training(search, data):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pruner", [PruneAt([]), PruneAt([0]), PruneAt([0], step=3)])
-def test_all_fits_are_reproduced(search, reproduce, pruner):
-    """Each epoch that the trial ran is compared, and no more are run."""
-    tuner = search(Phases(), "val_loss", n_trials=1, pruner=pruner)
-    run = tuner.study.trials[0].user_attrs["epochs_run"]
-    frame = reproduce(tuner)
-    assert sorted(set(frame["epoch"])) == list(range(run))
-    assert len(frame) == 4 * run
-    assert frame["difference"].max() <= 1e-6
-
-
-@pytest.mark.slow
 def test_each_training_of_a_trial_has_all_fits(search, data):
     """The steps of the second training follow those of all fits of the first."""
     tuner = search(Phases(between=spoil), "val_loss", n_trials=1, executions_per_trial=2)

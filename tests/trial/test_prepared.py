@@ -139,10 +139,10 @@ def test_a_training_is_that_of_plain_fit(tune):
 
 
 @pytest.mark.slow
-def test_a_trial_is_trained_again_on_its_own_data(tune):
-    """By reproduce(), confirm() and refit()."""
+def test_a_trial_is_trained_again_on_its_own_data(tune, comes_again):
+    """By confirm() and refit()."""
     tuner, data = tune(n_trials=3), {"validation_data": held_out}
-    assert not tuner.reproduce(1, windows, **data)["difference"].any()
+    assert comes_again(tuner, 1, x=windows, y=None, **data)
     assert len(tuner.confirm(2, 2, windows, **data, verbose=0).ranking) == 2
     model, _ = tuner.refit(windows, trial=1, verbose=0)
     assert model.input_shape == (None, tuner.study.trials[1].params["window"])
@@ -271,7 +271,7 @@ def test_a_changed_function_is_told(tune):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The functions of the data give trials")
 @pytest.mark.parametrize("cv", [2, "series"])
-def test_each_trial_has_folds_of_its_own_data(tune, reproduce, cv):
+def test_each_trial_has_folds_of_its_own_data(tune, cv):
     """And several executions, of which the mean counts."""
     from sklearn.model_selection import TimeSeriesSplit
 
@@ -280,8 +280,6 @@ def test_each_trial_has_folds_of_its_own_data(tune, reproduce, cv):
     tuner = tune(build_unbuilt, fit, n_trials=3, executions_per_trial=2)
     assert len({trial.params["window"] for trial in tuner.study.trials}) > 1
     assert [len(trial.user_attrs["values"]) for trial in tuner.study.trials] == [4] * 3
-    again = reproduce(tuner, x=windows, y=None, validation_data=None, cv=folds)
-    assert not again["difference"].any()
 
 
 def test_folds_that_only_the_data_tells_are_refused(tune):
