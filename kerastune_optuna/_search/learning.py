@@ -31,7 +31,7 @@ from kerastune_optuna._study import (
 _DRAWS = 10  # by the sampler, which may draw the same each time: then chance decides
 _OF_GP = 2  # draws, which take long and mostly come to the same
 _MOST_LOOKED_AT = 10_000  # values of a parameter; of more, hardly any was tried
-_PATIENCE = 2.0  # seconds after which a worker that has not drawn may be dead
+_PATIENCE = 30.0  # seconds after which a worker may be dead; its first draw imports PyTorch
 _POLL = 0.02  # seconds between two looks at it
 # Samplers that see a pruned trial as a COMPLETE one: the GP, which would see only a few trials
 # otherwise, finds better models, and TPE finds models as good (tests/benchmarks/README.md).
@@ -72,6 +72,7 @@ class LearningSampler(BaseSampler):
         self._places: dict[str, float] = {}  # of what is drawn for all parameters at once
         self._leaves_to_chance = False
         self._chance = RandomSampler()
+        self._given_up: set[int] = set()  # trials that have not drawn though they were waited for
         self.best: FrozenTrial | None = None
         # Pruned trials as they are shown, for the number of the best trial, which they depend on.
         self.as_complete: dict[int, dict[int, FrozenTrial]] = {}
@@ -139,10 +140,11 @@ class LearningSampler(BaseSampler):
         gives_up = time.monotonic() + _PATIENCE
         while time.monotonic() < gives_up:
             running = _optuna.known_trials(shown, (TrialState.RUNNING,), anew=True)
-            before = [one for one in running if one.number < trial.number]
-            if all(map(_optuna.has_drawn, before)):
+            idle = {one.number for one in running if not _optuna.has_drawn(one)} - self._given_up
+            if not any(number < trial.number for number in idle):
                 return
             time.sleep(_POLL)
+        self._given_up |= idle
 
     def _shown(
         self, study: optuna.Study, space: dict[str, BaseDistribution] | None = None

@@ -353,7 +353,7 @@ def _counts(study: optuna.Study, trial: FrozenTrial) -> bool:
 def _tried(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Return the trials whose own training decided how they ended, by their numbers."""
     own = [one for one in trials if record.REPEAT_OF not in one.user_attrs and not are_broken(one)]
-    return list(filter(ended.by_itself, own))
+    return [one for one in own if ended.by_itself(one) and divergence.has_begun(one)]
 
 
 def check_study(study: optuna.Study) -> None:

@@ -81,7 +81,7 @@ def check_trained(trials: Sequence[FrozenTrial]) -> None:
     Raises:
         TooManyFailuresError: Says how the last one ended.
     """
-    if trials and not any(map(_has_begun, trials)):
+    if trials and not any(map(has_begun, trials)):
         raise TooManyFailuresError(
             f"No model was trained: {_check.count(len(trials), 'trial')} ended before that, "
             f"{_last(trials)}. Mend the ranges of build_model or its limits, and pass a larger "
@@ -89,7 +89,7 @@ def check_trained(trials: Sequence[FrozenTrial]) -> None:
         )
 
 
-def _has_begun(trial: FrozenTrial) -> bool:
+def has_begun(trial: FrozenTrial) -> bool:
     """Whether a trial was more than built: it broke no constraint, and its builder let it train."""
     is_early = trial.state is TrialState.PRUNED and trial.user_attrs.get(record.EPOCHS_RUN) == 0
     return not is_early or record.REPEAT_OF in trial.user_attrs

@@ -100,7 +100,9 @@ def test_what_breaks_a_constraint_never_ranks(tuner):
 
 def test_a_line_tells_of_a_broken_constraint(tmp_path, capsys):
     """It has the reason, in place of a value that there is none of."""
-    run(tuner_in(tmp_path, build, "val_mae", n_trials=1, constraints=[never], **cheap()), verbose=2)
+    tuner = tuner_in(tmp_path, build, "val_mae", n_trials=1, constraints=[never], **cheap())
+    with pytest.raises(TooManyFailuresError):
+        run(tuner, verbose=2)
     assert "Trial 0: constraint never: 1 > 0, " in capsys.readouterr().out
 
 
@@ -302,9 +304,13 @@ def test_a_builder_that_tells_constraints_is_trained_anew(tmp_path):
 
 def test_the_card_names_the_constraints(tmp_path):
     """Those that the search had, and no others."""
-    tuner = run(tuner_in(tmp_path, build, "val_mae", n_trials=1, constraints=[never], **cheap()))
+
+    def small(trial, model):
+        return -1.0
+
+    tuner = run(tuner_in(tmp_path, build, "val_mae", n_trials=1, constraints=[small], **cheap()))
     told = card(tuner.study)["study"]
-    assert (told["constraints"], "max_params" in told) == (["never"], False)
+    assert (told["constraints"], "max_params" in told) == (["small"], False)
 
 
 class Unbuilt(keras.Model):
@@ -328,7 +334,9 @@ def build_unbuilt(trial):
 
 def test_a_model_that_came_unbuilt_has_a_size_before_it_trains(make_tuner, search):
     """It is built from the data, and not trained where it is too large."""
-    tuner = search(tuner=make_tuner(build_unbuilt, n_trials=1, max_params=5))
+    tuner = make_tuner(build_unbuilt, n_trials=1, max_params=5)
+    with pytest.raises(TooManyFailuresError, match="No model was trained"):
+        search(tuner=tuner)
     (trial,) = tuner.study.trials
     assert (trial.user_attrs["n_params"], trial.user_attrs["epochs_run"]) == (15, 0)
 

@@ -233,14 +233,14 @@ def test_one_success_shows_that_it_can_work(search, make_tuner):
 
     def build(trial):
         model = build_model(trial)
-        if trial.params["units"] != 5:
-            raise ValueError("units must be 5")
+        if trial.params["units"] != 6:
+            raise ValueError("units must be 6")
         return model
 
     with pytest.raises(TooManyFailuresError, match=r"enqueue\(\) lets one of them go first"):
         search(build)
     tuner = make_tuner(build, max_failed_trials=4, n_trials=20, sampler="random")
-    tuner.enqueue({"units": 5, "lr": 0.01})
+    tuner.enqueue({"units": 6, "lr": 0.01})
     with pytest.raises(TooManyFailuresError, match="4 trials failed in a row"):
         search(tuner=tuner)
 
