@@ -31,6 +31,7 @@ _log = logging.getLogger("kerastune_optuna")
 THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "PJRT_NPROC")
 # Without these the first worker on a GPU takes all of its memory; PyTorch takes what it needs.
 _GROWING = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+_SEEDS = ("global_random_seed", "global_seed_generator")  # as Keras names them
 _OWN_GPU = "KERASTUNE_OPTUNA_OWN_GPU"  # is set in a worker that shares its GPU with no other
 
 
@@ -69,6 +70,43 @@ def set_all(seed: int) -> None:
     # Keras seeds PyTorch under that backend alone, but all backends train on its DataLoaders.
     if (torch := sys.modules.get("torch")) is not None:
         torch.manual_seed(seed)
+
+
+@contextmanager
+def seeds_kept() -> Iterator[None]:
+    """Put back what a block draws from and seeds: all that keras.utils.set_random_seed() sets."""
+    attributes = {name: _global_state().get_global_attribute(name) for name in _SEEDS}
+    own = attributes["global_seed_generator"]
+    drawn = None if own is None else keras.ops.convert_to_numpy(own.state)
+    with undisturbed(), _eager_seed_kept():
+        try:
+            yield
+        finally:
+            for name, value in attributes.items():
+                _global_state().set_global_attribute(name, value)
+            if own is not None:
+                own.state.assign(drawn)
+
+
+@contextmanager
+def _eager_seed_kept() -> Iterator[None]:
+    """Put back TensorFlow's global seed, and where it is in the numbers that it draws from it."""
+    if (eager := sys.modules.get("tensorflow.python.eager.context")) is None:
+        yield
+        return
+    context = eager.context()
+    seed = context._seed
+    drawn = None if seed is None else context._rng.getstate()  # there is none without a seed
+    try:
+        yield
+    finally:
+        context._set_global_seed(seed)
+        if drawn is not None:
+            context._rng.setstate(drawn)
+
+
+def _global_state() -> Any:
+    return keras.src.backend.common.global_state
 
 
 @contextmanager
@@ -280,7 +318,7 @@ def _unmade_variables(set_to: list[Any] | None = None) -> list[Any]:
     Args:
         set_to: What to put in the place of the list; None to leave it.
     """
-    state, name = keras.src.backend.common.global_state, "uninitialized_variables"
+    state, name = _global_state(), "uninitialized_variables"
     if set_to is not None:
         state.set_global_attribute(name, set_to)
     return list(state.get_global_attribute(name) or [])

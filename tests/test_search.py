@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import random
 
 import keras
 import numpy as np
@@ -10,7 +11,13 @@ import optuna
 import pytest
 import tensorflow as tf
 
-from kerastune_optuna import NoTrialsError, TooManyFailuresError, TunerError, WorkerError
+from kerastune_optuna import (
+    FatalError,
+    NoTrialsError,
+    TooManyFailuresError,
+    TunerError,
+    WorkerError,
+)
 from kerastune_optuna._search import stopping
 from tests.conftest import PruneAt, build_model, kept
 from tests.faults import WATCHDOG, Clock
@@ -600,3 +607,55 @@ def test_attrs_of_the_users_own_are_left_to_them(make_tuner, search):
     tuner.n_trials = 2
     assert search(tuner=tuner).best_model().built
     assert all(tuner.study.user_attrs[name] == f"my {name}" for name in names)
+
+
+def drawn():
+    """Return the next numbers of each global generator that keras.utils.set_random_seed() seeds."""
+    return [
+        random.random(),
+        float(np.random.random()),
+        float(keras.random.uniform(())),
+        float(tf.random.uniform(())),
+    ]
+
+
+def search_in_vain(search, **_):
+    """Search with a builder that fails once trials have seeded everything."""
+
+    def build(trial):
+        if trial.number == 1:
+            raise FatalError("no more")
+        return build_model(trial)
+
+    with pytest.raises(FatalError):
+        search(build)
+
+
+CALLS = {
+    "search": lambda search, **_: search(n_trials=1),
+    "in vain": search_in_vain,
+    "confirm": lambda tuner, given, **_: tuner.confirm(1, 2, **given, epochs=1, verbose=0),
+    "refit": lambda tuner, given, **_: tuner.refit(**given, epochs=1, verbose=0),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("is_seeded", [True, False], ids=["seeded", "unseeded"])
+def test_the_numbers_of_the_user_go_on(search, make_tuner, data, name, is_seeded):
+    """Global generators are as they were after a call, by chance or as the user seeded them."""
+    x, y, validation = data
+    given = {"x": x, "y": y, "validation_data": validation}
+    tuner = make_tuner(study_name="first", n_trials=1).search(**given, epochs=1, verbose=0)
+    if is_seeded:
+        keras.utils.set_random_seed(3)
+        expected = [drawn() for _ in range(3)]
+        keras.utils.set_random_seed(3)
+    else:
+        tf.random.set_seed(None)
+    before = drawn()
+    CALLS[name](search=search, tuner=tuner, given=given)
+    after = [drawn() for _ in range(2)]
+    if is_seeded:
+        assert [before, *after] == expected
+    else:
+        assert tf.compat.v1.get_seed(None) == (None, None)

@@ -13,7 +13,7 @@ import keras
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check
-from kerastune_optuna._backend import check_threads
+from kerastune_optuna._backend import check_threads, seeds_kept
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._study import Home, Objective, Objectives, record, seed_of
 from kerastune_optuna._trial import (
@@ -142,10 +142,10 @@ def refit(
     n, until = (epochs, Until([])) if epochs is not None else _up_to_the_best(home, chosen, recipe)
     # Nothing is scored. A recipe needs an objective, and the loss needs no validation data.
     objectives = Objectives((Objective("loss", "minimize"),))
-    fit = replace(recipe.fit, epochs=n).opened()
-    recipe = replace(recipe, objectives=objectives, fit=fit, callbacks=callbacks, executions=1)
+    recipe = replace(recipe, objectives=objectives, callbacks=callbacks, executions=1)
     values = chosen.user_attrs.get(record.VALUES, [0.0])  # of each training, where it had several
-    with shown_once():
+    with shown_once(), seeds_kept():
+        recipe = replace(recipe, fit=replace(recipe.fit, epochs=n).opened())
         return _train(
             recipe,
             chosen,

@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from functools import cache
+from types import FunctionType
 from typing import Any
 
 import keras
@@ -22,7 +23,6 @@ _COUNTED = ("steps_per_epoch", "validation_steps")  # with which an epoch reads 
 _METHODS = ("fit", "evaluate")
 _DATA = ("x", "y", "sample_weight")
 _OF_ARRAYS = (*_DATA, "class_weight", "batch_size")  # what fit takes together with arrays alone
-_FIT = keras.Model.fit  # which a tracker may replace by a fit that looks at the arrays
 _kept: dict[str, Any] = {}  # the batches of the last validation data, by digests of its arrays
 
 
@@ -47,8 +47,15 @@ def batched(model: keras.Model, keywords: Mapping[str, Any]) -> dict[str, Any]:
 
 def _trains_plainly(model: keras.Model) -> bool:
     """Whether the arrays of a model go to nobody but Keras's own fit, on one device."""
-    is_wrapped = keras.Model.fit is not _FIT or not vars(model).keys().isdisjoint(_METHODS)
+    is_wrapped = not vars(model).keys().isdisjoint(_METHODS) or not all(map(_is_own, _METHODS))
     return is_usual(model, *_METHODS) and strategy_of(model) is None and not is_wrapped
+
+
+def _is_own(method: str) -> bool:
+    """Whether a method is Keras's own: a tracker may have replaced it, to look at the arrays."""
+    function = getattr(keras.Model, method)
+    # A wrapper has the name and the module of what it wraps, but globals of its own.
+    return type(function) is FunctionType and function.__globals__["__name__"].startswith("keras.")
 
 
 def _with_validation(given: dict[str, Any]) -> dict[str, Any]:

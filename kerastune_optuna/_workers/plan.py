@@ -12,7 +12,7 @@ import optuna
 from optuna.trial import TrialState
 
 from kerastune_optuna import _check, _signals, _source
-from kerastune_optuna._backend import Memory, check_threads, keras_settings
+from kerastune_optuna._backend import Memory, check_threads, keras_settings, seeds_kept
 from kerastune_optuna._data import (
     FitArguments,
     check_kinds,
@@ -189,12 +189,13 @@ def prepared(
         database.check_shared(home.storage_source)
     check_callbacks(recipe.callbacks)
     check_training(recipe.fit, home.objectives, may_add=may_add_metrics(recipe.callbacks))
-    ready = recipe.fit.opened() if crew.is_this_process else recipe.fit.checked()
-    if not ready.is_free:  # a fit of its own may take anything
-        check_kinds(ready)
-    # Where this process trains, run_trials() collects all garbage in a moment, which takes a while.
-    with Memory().released(collects=not crew.is_this_process):
-        learn_ranges(recipe.build_model)
+    with seeds_kept():
+        ready = recipe.fit.opened() if crew.is_this_process else recipe.fit.checked()
+        if not ready.is_free:  # a fit of its own may take anything
+            check_kinds(ready)
+        # Where this process trains, run_trials() soon collects all garbage, which takes a while.
+        with Memory().released(collects=not crew.is_this_process):
+            learn_ranges(recipe.build_model)
     return crew, replace(recipe, fit=ready)
 
 
@@ -206,7 +207,7 @@ def guarded(home: Home, call: str) -> Iterator[None]:
         "what it finished is kept, and what it was running is resumed."
     )
     listening, telling = _signals.listening(how_to_go_on), home.telling_of_deletion()
-    with opening.quiet_optuna(), shown_once(), listening, telling:
+    with opening.quiet_optuna(), shown_once(), seeds_kept(), listening, telling:
         yield
 
 
