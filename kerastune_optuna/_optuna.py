@@ -104,11 +104,6 @@ def known_trials(
     return study._get_trials(deepcopy=False, states=states, use_cache=True)
 
 
-def fix(trial: Trial, name: str, value: Any) -> None:
-    """Let a trial have a value for a parameter that it has not been asked for yet."""
-    trial._fixed_params[name] = value
-
-
 class ShownStudy:
     """Stand for a study before a sampler, and show it other trials than the study has."""
 

@@ -195,14 +195,6 @@ def test_a_parameter_allows_its_values_alone():
     assert not _check.allows(choice, "b")
 
 
-def test_a_parameter_is_fixed_before_it_is_suggested(study):
-    """`Trial._fixed_params` has what no sampler chooses, before what was enqueued."""
-    study.enqueue_trial({"x": 3})
-    trial = study.ask()
-    _optuna.fix(trial, "x", 4)
-    assert trial.suggest_int("x", 1, 9) == study.trials[0].params["x"] == 4
-
-
 def test_a_fixed_trial_looks_into_the_dict_it_was_given():
     """A Walker fills that dict when a parameter is asked for, by whatever method."""
     walker = Walker(lambda name, distribution: 1)

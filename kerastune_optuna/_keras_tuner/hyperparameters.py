@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any
 
 from optuna.distributions import BaseDistribution
 from optuna.trial import BaseTrial, Trial
 
-from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._keras_tuner import conditions, entries, ranges
 from kerastune_optuna._keras_tuner.conditions import Condition
@@ -352,14 +351,16 @@ class HyperParameters:
         return self.values[name]
 
     def _record(self, entry: Entry, value: Any) -> None:
-        """Let a running trial record a value that was put into `values` by hand, where it can."""
+        """Let a running trial record a value that was put into `values` by hand.
+
+        It is the only one of its range: no sampler has a choice. Where the study has other choices
+        by that name, or the value is of another type, it counts and is not recorded.
+        """
         trial, names = self._trial, conditions.names(entry.name, entry.conditions)
-        if not isinstance(trial, Trial) or trial.params.keys() & set(names):
-            return
-        if _check.allows(entry.distribution, value):
-            for name in names:
-                _optuna.fix(trial, name, value)
-            self._suggest(trial, entry)
+        if isinstance(trial, Trial) and not trial.params.keys() & set(names):
+            with suppress(TypeError, ValueError):
+                only = ranges.only(value, entry.distribution)
+                _suggest(trial, replace(entry, distribution=only))
 
     def _suggest(self, trial: BaseTrial, entry: Entry) -> Any:
         """Ask a trial, where need be with the range that another process has asked for first."""

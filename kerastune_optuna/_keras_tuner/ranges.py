@@ -104,6 +104,13 @@ def fixed(name: str, value: Any) -> BaseDistribution:
     return CategoricalDistribution([value])
 
 
+def only(value: Any, distribution: BaseDistribution) -> BaseDistribution:
+    """Return a distribution of the same kind that has a single value."""
+    if isinstance(distribution, IntDistribution | FloatDistribution):
+        return type(distribution)(value, value, log=distribution.log)
+    return CategoricalDistribution([value])
+
+
 def from_config(kind: str, name: str, config: Mapping[str, Any]) -> BaseDistribution:
     """Return the distribution of a hyperparameter as KerasTuner's files describe it.
 

@@ -149,14 +149,42 @@ def test_what_a_builder_presets_is_recorded(search, make_tuner):
     assert tuner.best_model().layers[0].units == 7
 
 
-def test_what_a_builder_presets_beyond_its_range_counts_as_it_is():
-    """As in KerasTuner; Optuna could not record it."""
+def test_what_a_builder_presets_beyond_its_range_is_recorded():
+    """As in KerasTuner; what Optuna cannot hold counts without a record."""
     trial = optuna.create_study().ask()
     hp = HyperParameters(trial)
-    hp.values |= {"units": 70, "activation": "none"}
+    hp.values |= {"units": 70, "activation": "none", "rate": "fast"}
     assert hp.Int("units", 1, 9) == 70
     assert hp.Choice("activation", ["relu", "tanh"]) == "none"
-    assert trial.params == {}
+    assert hp.Float("rate", 0.1, 0.9) == "fast"
+    assert trial.params == {"units": 70, "activation": "none"}
+
+
+def test_what_a_builder_presets_leaves_the_sampler_no_choice(search, capsys):
+    """A search of the rest ends where all of it was tried."""
+
+    def build(hp):
+        hp.values |= {"units": 3, "activation": "relu"}
+        units, activation = hp.Int("units", 2, 4), hp.Choice("activation", ["relu", "tanh"])
+        return compiled(keras.layers.Dense(units, activation, use_bias=hp.Boolean("bias")))
+
+    tuner = search(from_keras_tuner(build), n_trials=9, fit={"epochs": 1, "verbose": 2})
+    assert len(tuner.study.trials) == 2
+    assert "All 2 configurations were tried" in capsys.readouterr().out
+
+
+def test_choices_that_a_builder_presets_may_change(search):
+    """They count as they are, though Optuna has one set of choices for a name."""
+    seen = []
+
+    def build(hp):
+        deep = hp.Boolean("deep")
+        hp.values["activation"] = "relu" if deep else "tanh"
+        seen.append((deep, hp.Choice("activation", ["relu", "tanh"])))
+        return compiled(keras.layers.Dense(3, seen[-1][1]))
+
+    search(from_keras_tuner(build), n_trials=2, fit={"epochs": 1})
+    assert set(seen) == {(True, "relu"), (False, "tanh")}
 
 
 def test_what_is_merged_is_asked_of_a_trial():
