@@ -1,21 +1,20 @@
-"""The command line: look into a study without its code, or import a project of KerasTuner."""
+"""The command line: look into a study without its code."""
 
 from __future__ import annotations
 
+import io
 import json
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
-from kerastune_optuna import _check, _report
+from kerastune_optuna import _report
 from kerastune_optuna._exceptions import TunerError
-from kerastune_optuna._keras_tuner import Imported, import_project
 from kerastune_optuna._storage import WholeFileStore
 from kerastune_optuna._storage import url as _url
-from kerastune_optuna._study import find, load, opening
+from kerastune_optuna._study import find, load
 
 app = typer.Typer(
     help="Look into the studies that kerastune_optuna has made.",
@@ -105,37 +104,6 @@ def export(
     _report.results(load(source, study, _HOW)).to_csv(output or sys.stdout, index=False)
 
 
-@app.command("import", epilog="Example: kerastune-optuna import my_dir/my_project --study mine")
-def import_(
-    project: Annotated[
-        Path,
-        typer.Argument(metavar="DIRECTORY", help="The project: the folder with its oracle.json."),
-    ],
-    directory: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="The directory= of the search to come.")
-    ] = Path("tuning"),
-    storage: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="Its storage=, where the directory has no database."),
-    ] = None,
-    study: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Its study_name=: else the name of the project."),
-    ] = None,
-    objective: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME", help="The objective, where the project leaves it open; may be repeated."
-        ),
-    ] = None,
-) -> None:
-    """Read a KerasTuner project into a study, which a search then goes on with."""
-    with opening.quiet_optuna():
-        imported = import_project(project, directory, storage, study, objective or ())
-    for line in (*imported.notes, _line_on_import(imported)):
-        typer.echo(line)
-
-
 @app.command(epilog="Example: kerastune-optuna card tuning --trial 3")
 def card(
     source: Source = "tuning",
@@ -153,6 +121,8 @@ def card(
 
 def main() -> NoReturn:
     """Run the command; an error is one line on standard error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # whose encoding may lack some letters
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = typer.main.get_command(app).main(standalone_mode=False)
     except (TunerError, OSError) as error:
@@ -169,21 +139,6 @@ def main() -> NoReturn:
 def _fail(text: str, code: int) -> NoReturn:
     print(f"Error: {_url.without_passwords(' '.join(text.split()))}", file=sys.stderr)
     sys.exit(code)
-
-
-def _line_on_import(imported: Imported) -> str:
-    """Return a line on what was imported, and how to go on with it."""
-    study, goals = imported.study, imported.objectives
-    states = Counter(trial.state.name for trial in study.get_trials(deepcopy=False))
-    names = goals.names if goals.are_several else goals.names[0]
-    directions = goals.directions if goals.are_several else goals.directions[0]
-    return (
-        f"Added {_check.count(imported.added, 'trial')}, and left out {imported.left_out} that "
-        f"were unfinished or there; {imported.with_weights} brought weights. Study "
-        f"{study.study_name!r} has {states['COMPLETE']} COMPLETE and {states['FAIL']} FAIL; the "
-        f"first count towards n_trials. Go on with: OptunaTuner(from_keras_tuner(...), {names!r}, "
-        f"direction={directions!r}, study_name={study.study_name!r})"
-    )
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ _ARGUMENTS = {
     **dict.fromkeys(("factor", "hyperband_iterations"), _HYPERBAND),
     **dict.fromkeys(("loss", "metrics", "optimizer"), _COMPILE),
     "cv": "It is an argument of search() here.",
-    "distribution_strategy": "Call keras.distribution.set_distribution() before search().",
+    "distribution_strategy": "Build the model in the scope of a strategy that build_model makes.",
     "hypermodel": _BUILDER,
     "logger": "Python's logging and search(callbacks=) serve instead.",
     "max_consecutive_failed_trials": "It is called max_failed_trials here.",
@@ -75,8 +75,9 @@ _HOOKS = {
     "run_trial": "Give build_model a fit(trial, model, **fit_arguments), or the HyperModel a fit.",
     "save_model": "keep_best= says how many trials keep their weights.",
 }
-# Methods and attributes of KerasTuner's tuners.
+# Methods and attributes of KerasTuner's tuners, and one of Optuna's Study.
 _METHODS = {
+    "optimize": "Use tuner.search(x, y, epochs=), which takes n_trials= and timeout= too.",
     **_HOOKS,
     **{
         name: _ARGUMENTS[name]
@@ -112,14 +113,15 @@ def check_names(names: Iterable[str], known: Callable[..., Any]) -> None:
 
 
 def absent(tuner: object, name: str) -> Any:
-    """Say what an attribute of KerasTuner's tuners is called here.
+    """Say what an attribute of KerasTuner's tuners or Optuna's Study is called here.
 
     Raises:
         UnknownNameError: Names what to use instead.
-        AttributeError: KerasTuner has no such attribute either, or a property raised this error.
+        AttributeError: They have no such attribute either, or a property raised this error.
     """
     if name in _METHODS:
-        raise UnknownNameError(f"OptunaTuner has no {name!r}, as KerasTuner has. {_METHODS[name]}")
+        other = "Optuna's Study" if name == "optimize" else "KerasTuner"
+        raise UnknownNameError(f"OptunaTuner has no {name!r}, as {other} has. {_METHODS[name]}")
     # Python calls __getattr__ also after a property has raised an AttributeError: raise it again.
     return object.__getattribute__(tuner, name)
 
@@ -158,9 +160,9 @@ def check_tuner(tuner: Any) -> None:
         _check.integer("keep_best", tuner.keep_best, least=0, instead=instead)
     if objectives.are_several:
         _check_for_several(tuner)
-    _check.integer(
-        "max_failed_trials", tuner.max_failed_trials, least=1, instead="Pass 1 or more trials."
-    )
+    if tuner.max_failed_trials is not None:
+        instead = "Pass 1 or more trials, or None for 10."
+        _check.integer("max_failed_trials", tuner.max_failed_trials, least=1, instead=instead)
     if tuner.backup_every is not None:
         instead = "Pass how long a backup may be ago, 0 for one at each epoch, or None for none."
         _check.seconds("backup_every", tuner.backup_every, instead=instead)

@@ -34,6 +34,35 @@ _GROWING = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE"
 _OWN_GPU = "KERASTUNE_OPTUNA_OWN_GPU"  # is set in a worker that shares its GPU with no other
 
 
+_is_late_fork = False  # whether this process was forked after TensorFlow had begun to work
+
+
+def check_threads() -> None:
+    """Refuse to train in a fork, to which the threads of TensorFlow did not come.
+
+    Raises:
+        WorkerError: Says how to start a process that can train.
+    """
+    if _is_late_fork:
+        raise WorkerError(
+            "This process was forked after TensorFlow had begun to work in its parent: it has none "
+            "of TensorFlow's threads, and training would wait for them for ever. Start it by "
+            'multiprocessing.get_context("spawn"), or before the parent makes any model or tensor.'
+        )
+
+
+def _look_for_tensorflow() -> None:
+    """Note in a forked child whether TensorFlow had begun to work before."""
+    global _is_late_fork
+    if (eager := sys.modules.get("tensorflow.python.eager.context")) is not None:
+        context = eager.context_safe()  # which makes none
+        _is_late_fork = context is not None and context._initialized
+
+
+if hasattr(os, "register_at_fork"):  # Windows forks no processes
+    os.register_at_fork(after_in_child=_look_for_tensorflow)
+
+
 def set_all(seed: int) -> None:
     """Start the generators of Python, NumPy, Keras and PyTorch from one seed."""
     keras.utils.set_random_seed(seed)
@@ -300,6 +329,11 @@ def compiled_metrics(model: keras.Model) -> list[Any]:
         return []
     metrics = [compiled._user_metrics, compiled._user_weighted_metrics]
     return list(keras.tree.flatten([one for one in metrics if one]))
+
+
+def loss_weights(model: keras.Model) -> Any:
+    """Return what a model was compiled with as loss_weights=, of which Keras has no public name."""
+    return getattr(model._compile_loss, "_user_loss_weights", None)
 
 
 def build_symbolically(model: keras.Model, batch: Any) -> None:

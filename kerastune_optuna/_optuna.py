@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import optuna
-from optuna.samplers import GridSampler
+from optuna.samplers import BaseSampler, GPSampler, GridSampler
+from optuna.samplers._lazy_random_state import LazyRandomState
 from optuna.storages import BaseStorage
 from optuna.storages._rdb import models
 from optuna.storages.journal import JournalFileBackend
@@ -19,6 +20,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 # Optuna's tables, which `database.best_ids` asks for the best trials alone: of a thousand trials in
 # SQLite that takes 0.04 s, and Optuna, which reads all of them, takes 1.7 s.
 tables = models
+# Else SQLite gives the ids of a deleted study and its trials to the next ones, into which a process
+# that still has the old study open would write.
+for _model in (models.StudyModel, models.TrialModel):
+    _model.__table__.dialect_options["sqlite"]["autoincrement"] = True
 # The system attr in which Optuna keeps the parameters of a trial that no sampler chooses, and those
 # in which GridSampler keeps the trial's point. We write them ourselves, together with attrs of our
 # own, which Study.enqueue_trial() does not take.
@@ -99,6 +104,11 @@ def known_trials(
     return study._get_trials(deepcopy=False, states=states, use_cache=True)
 
 
+def fix(trial: Trial, name: str, value: Any) -> None:
+    """Let a trial have a value for a parameter that it has not been asked for yet."""
+    trial._fixed_params[name] = value
+
+
 class ShownStudy:
     """Stand for a study before a sampler, and show it other trials than the study has."""
 
@@ -124,21 +134,36 @@ class ShownStudy:
 
 
 @contextmanager
-def stoppable(study: Study) -> Iterator[Callable[[], bool]]:
-    """Let others call `study.stop()`, which Optuna refuses outside of its optimize().
-
-    Yields:
-        A function that tells whether somebody did.
-    """
-    asked: list[bool] = []
+def stoppable(study: Study, stop: Callable[[], None]) -> Iterator[None]:
+    """Let `study.stop()` call a function, where Optuna refuses it outside of its optimize()."""
     before = vars(study).get("stop")  # of a block around this one
-    vars(study)["stop"] = lambda: asked.append(True)
+    vars(study)["stop"] = stop
     try:
-        yield lambda: bool(asked)
+        yield
     finally:
         del vars(study)["stop"]
         if before is not None:
             vars(study)["stop"] = before
+
+
+def reseed(sampler: BaseSampler, seed: int) -> None:
+    """Let what a sampler draws next depend on a seed; BaseSampler.reseed_rng() takes none."""
+    for part in vars(sampler).values():
+        if isinstance(part, LazyRandomState):
+            part.rng.seed(seed)
+        elif isinstance(part, BaseSampler):
+            reseed(part, seed)
+
+
+def startup_trials_of(sampler: GPSampler) -> int:
+    """Return how many COMPLETE trials a Gaussian process needs before it draws by itself."""
+    return sampler._n_startup_trials
+
+
+def has_drawn(trial: FrozenTrial) -> bool:
+    """Whether a running trial has parameters, or its sampler has drawn some for it."""
+    # Under "gp:relative_params:0", and TPE likewise, it shares them with other processes.
+    return bool(trial.params) or any(":relative_params:" in key for key in trial.system_attrs)
 
 
 def without_constraints(trial: FrozenTrial) -> FrozenTrial:

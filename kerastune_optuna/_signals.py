@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks a search to end soon, the second ends it at once."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first asks a search to end soon, the second ends it at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ _GRACE = 5  # seconds after which the first signal counts as the second: a batch
 
 def tell(line: str) -> None:
     """Print a line on standard error, whatever `verbose` says: it is not progress."""
-    print(line, file=sys.stderr, flush=True)
+    with suppress(OSError):  # of a terminal that was closed
+        print(line, file=sys.stderr, flush=True)
 
 
 class _Listener:
@@ -101,7 +102,7 @@ def is_of_this_process_alone() -> bool:
 @contextmanager
 def listening(
     how_to_go_on: str,
-    signals: Sequence[int] = (signal.SIGINT, signal.SIGTERM),
+    signals: Sequence[int] | None = None,
     *,
     escalates: bool = True,
     is_meant: Callable[[], bool] = lambda: True,
@@ -110,20 +111,20 @@ def listening(
 
     Args:
         how_to_go_on: The line that the user reads in the end; nothing is printed where it is empty.
-        signals: The signals that ask the search to end.
+        signals: The signals that ask the search to end; None for all that a user may send.
         escalates: Whether a second signal, or a first one without effect, interrupts at once.
         is_meant: Tells, after a signal, whether it was to end the search, not this process alone.
 
     Raises:
         KeyboardInterrupt: Ctrl-C ended the search.
-        SystemExit: SIGTERM did; the exit code is the one that a shell gives for it.
+        SystemExit: Another signal did; the exit code is the one that a shell gives for it.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # Python lets no other thread handle signals
         return
     listener = _Listener(escalates=escalates, is_meant=is_meant)
     try:
-        with _installed(listener, signals):
+        with _installed(listener, _of_users() if signals is None else signals):
             yield
     except BaseException as error:
         if listener.received is None and not isinstance(error, KeyboardInterrupt):
@@ -134,9 +135,15 @@ def listening(
     if how_to_go_on:
         tell(how_to_go_on)
     # From None: the frames that a signal broke off are of no interest.
-    if listener.received == signal.SIGTERM:
-        raise SystemExit(128 + signal.SIGTERM) from None
+    if listener.received is not None and listener.received != signal.SIGINT:
+        raise SystemExit(128 + listener.received) from None
     raise KeyboardInterrupt from None
+
+
+def _of_users() -> list[int]:
+    """Return the signals that end a search: with SIGHUP, unless the user has it ignored by nohup."""
+    hangs_up = hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hangs_up else [])]
 
 
 @contextmanager

@@ -96,14 +96,15 @@ class OptunaTuner:
         max_seconds_per_trial: Seconds after which the training of a trial is ended. Default None.
         constraints: Functions that take a trial and its model, which is not trained where one
             returns a number above 0. A trial that breaks a constraint is PRUNED.
-        max_failed_trials: How many trials may fail in a row before search() gives up. Default 10.
+        max_failed_trials: How many trials may fail in a row before search() gives up. Default None:
+            10, or 2 with the same error before any trial succeeds.
             Before any succeeded, two that fail with the same error are enough.
         backup_every: Seconds between two backups of a running trial, from which it is resumed when
             its process dies. Default 60; 0 for one at each epoch, None for none.
-        overwrite: Delete a study of that name when search() or enqueue() is first called, unless a
-            process runs a trial of it, which is an error. Copies of a script that run already then,
-            on one machine or as one step of SLURM or one mpirun, share the study that the first of
-            them makes anew. Default False.
+        overwrite: Delete a study of that name when search(), enqueue() or `study` is first used,
+            unless a process runs a trial of it, which is an error; until then its trials are not
+            shown. Copies of a script that run already then, on one machine or as one step of SLURM
+            or one mpirun, share the study that the first of them makes anew. Default False.
         **others: Nothing: an unknown name raises an error that says which known one is near.
 
     Raises:
@@ -153,7 +154,7 @@ class OptunaTuner:
         max_params: int | None = None,
         max_seconds_per_trial: float | None = None,
         constraints: Sequence[Constraint] = (),
-        max_failed_trials: int = 10,
+        max_failed_trials: int | None = None,
         backup_every: float | None = 60,
         overwrite: bool = False,
         **others: NoReturn,
@@ -261,10 +262,12 @@ class OptunaTuner:
             KeyboardInterrupt: Ctrl-C was pressed: the running trials ended after their epoch, or at
                 the next batch where an epoch takes long. The next search() goes on from their last
                 whole epoch (where a builder's own fit trains in phases, from the last of the first
-                phase). A second Ctrl-C ends at once. SIGTERM does the same, and raises SystemExit.
+                phase). A second Ctrl-C ends at once. SIGTERM and SIGHUP do the same, and raise
+                SystemExit.
             TooManyFailuresError: Too many trials failed in a row, the first two with the same
                 error, or all failed or diverged in their first epoch.
-            WorkerError: Workers died one after the other.
+            WorkerError: Workers died one after the other, or this process was forked after
+                TensorFlow had begun to work.
         """
         told = _workers.listeners(on_trial_end)
         budget = budget_of(self, n_trials, timeout)
@@ -443,14 +446,12 @@ class OptunaTuner:
 
     def _enqueue(self, params: Mapping[str, Any]) -> None:
         _search.check_queue(self.sampler)
-        _search.enqueue(_trial.opened(self._home, overwrite=self.overwrite), params)
-        if self.overwrite:
-            _trial.settle(self._home.study)
+        _search.enqueue(_trial.opened(self._home), params)
 
     @property
     def study(self) -> optuna.Study:
         """The Optuna study, with everything that Optuna offers for it; made where there is none."""
-        return self._home.study
+        return _trial.opened(self._home) if self.overwrite else self._home.study
 
     @property
     def best_trial(self) -> FrozenTrial:
@@ -542,7 +543,7 @@ class OptunaTuner:
             *functions: Functions of the trial that search() is to get as data, to print what they
                 ask for too. They are called as often as build_model.
         """
-        print(_search.outlined(self.build_model, functions), end="")
+        _report.say(_search.outlined(self.build_model, functions), end="")
 
     def results(self) -> pandas.DataFrame:
         """Return a pandas DataFrame with one row for each trial that began.
@@ -562,7 +563,7 @@ class OptunaTuner:
         Args:
             n: How many trials to list. Default 10.
         """
-        print(_report.summary(self._home.existing, n), end="")
+        _report.say(_report.summary(self._home.existing, n), end="")
 
     def report(self, path: str | Path = "report.html") -> Path:
         """Write one HTML page about the search, which opens anywhere without a network.
@@ -641,6 +642,7 @@ class OptunaTuner:
             ArgumentError: The port cannot be used.
             MissingExtraError: `pip install "kerastune_optuna[dashboard]"` is needed.
         """
+        _ = self.study  # which overwrite=True makes anew
         return _report.show(self._home, port)
 
     if not TYPE_CHECKING:  # a type checker is to know which attributes there are
@@ -656,7 +658,7 @@ class OptunaTuner:
         """Return what a notebook shows of the tuner, without making a study."""
         if not self._home.may_be_read:
             return f"<p>Study <b>{escape(self._home.name)}</b> is not open yet: call search().</p>"
-        return _report.summary_html(self._home.study, 10)
+        return _report.summary_html(self._home.existing, 10)
 
     @cached_property
     def _home(self) -> Home:
@@ -669,6 +671,7 @@ class OptunaTuner:
             self.artifact_store,
             self.sampler if isinstance(self.sampler, BaseSampler) else None,
             partial(_search.made_pruner, self.pruner),
+            overwrite=self.overwrite,
         )
 
     def _recipe(self, call: str, fit: FitArguments, callbacks: Any, **folds: Any) -> Recipe:

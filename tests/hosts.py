@@ -17,6 +17,9 @@ import pytest
 _NEW_MOUNTS = 0x00020000  # CLONE_NEWNS
 _SERVER = "/usr/lib/openssh/sftp-server"
 _MOUNTED = {}  # the processes of sshfs and of its server, by the folder
+# CI runs as root; a contributor may not, and no other way makes a process another host.
+_WHY = "only root may mount disks, which make a process another host"
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason=_WHY)
 
 
 class Host(ProcessPoolExecutor):
@@ -34,8 +37,7 @@ class Host(ProcessPoolExecutor):
 def new_host():
     """Return a host, where this process may make one."""
     if os.geteuid() != 0:
-        # CI runs as root; a contributor may not, and no other way makes a process another host.
-        pytest.skip("only root may mount disks, which make a process another host")
+        pytest.skip(_WHY)
     return Host()
 
 

@@ -11,6 +11,8 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
+from kerastune_optuna._study.record import EPOCHS_GIVEN
+
 CURVES = Path(__file__).parent / "benchmarks" / "curves" / "digits.json"
 N_WORKERS = 3
 FAILURE = "ResourceExhaustedError: OOM when allocating tensor"
@@ -95,7 +97,7 @@ def run(study, trial, train):
         trial.set_user_attr(key, value)
     state = TrialState.PRUNED if pruned else TrialState.COMPLETE
     study.tell(trial, None if pruned else max(seen), state)
-    study.set_user_attr("epochs", len(curve))
+    study.set_user_attr(EPOCHS_GIVEN, len(curve))
 
 
 def dated(study):
@@ -113,5 +115,5 @@ def dated(study):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         copied.set_metric_names(["val_accuracy"])
-    copied.set_user_attr("epochs", study.user_attrs["epochs"])
+    copied.set_user_attr(EPOCHS_GIVEN, study.user_attrs[EPOCHS_GIVEN])
     return copied

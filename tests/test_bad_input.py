@@ -174,6 +174,7 @@ CONSTRUCTOR = [
     ({"study_name": "a/b"}, ArgumentError, "study_name='a/b' cannot name a folder"),
     ({"study_name": ".."}, ArgumentError, "study_name='..' cannot name a folder"),
     ({"study_name": ""}, ArgumentError, "study_name='' cannot name a folder"),
+    ({"study_name": "study.db"}, ArgumentError, "study_name='study.db' is the name of a file"),
     ({"study_name": 3}, ArgumentTypeError, "study_name=3 is no text"),
     ({"storage": 3}, ArgumentTypeError, "storage=3 is no Optuna storage"),
     ({"storage": "my study"}, ArgumentError, "storage= is a text that is no database URL"),
@@ -445,6 +446,40 @@ def test_a_size_for_what_is_in_batches(make_tuner, epochs_trained, fit, text):
 def test_targets_that_the_loss_needs(make_tuner, epochs_trained):
     """A missing y ends the search before the model trains that cannot do without."""
     refused(make_tuner, {}, {"y": None}, ArgumentError, "y=None")
+    assert epochs_trained == []
+
+
+def two_outputs(kind):
+    """Return a builder of a model with two outputs, in a dict or in a list."""
+
+    def build(trial):
+        x = keras.Input((4,))
+        trial.suggest_int("units", 2, 8)
+        outputs = [keras.layers.Dense(1, name=name)(x) for name in ("color", "size")]
+        named = dict(zip(("color", "size"), outputs, strict=True))
+        model = keras.Model(x, named if kind is dict else outputs)
+        model.compile("sgd", {"color": "mse", "size": "mse"})
+        return model
+
+    return build
+
+
+GOOD, BAD = {"color": Y, "size": Y}, {"colour": Y, "size": Y}
+NAMED = {
+    "y": {"y": BAD},
+    "x": {"x": tf.data.Dataset.from_tensor_slices((X, BAD)).batch(4), "y": None},
+    "validation_data": {"validation_data": (X, BAD)},
+}
+
+
+@pytest.mark.parametrize("kind", [dict, list])
+@pytest.mark.parametrize("name", NAMED)
+def test_targets_for_no_output(make_tuner, epochs_trained, kind, name):
+    """A name of targets that no output has ends the search, which names the outputs."""
+    fit = {"y": GOOD, "validation_data": (X, GOOD), **NAMED[name]}
+    options = {"build": two_outputs(kind), "objective": "val_loss"}
+    text = f"{name} has targets for 'colour', and the outputs of the model are 'color', 'size'."
+    refused(make_tuner, options, fit, ArgumentError, text)
     assert epochs_trained == []
 
 

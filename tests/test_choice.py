@@ -8,6 +8,7 @@ import optuna
 import pytest
 
 from kerastune_optuna import ArgumentError, ArgumentTypeError, choice
+from tests.conftest import Spy
 
 X, Y = np.zeros((8, 4), "float32"), np.zeros(8)
 
@@ -42,6 +43,33 @@ def test_tpe_chooses_among_functions_and_classes(search, make_tuner):
     first = tuner.best_model().layers[0]
     assert type(first).__name__ == tuner.best_params["layer"]
     assert first.activation.__name__ == tuner.best_params["activation"]
+
+
+def build_of_classes(trial):
+    """Let Optuna choose among classes."""
+    optimizer = trial.suggest_categorical("opt", [keras.optimizers.Adam, keras.optimizers.SGD])
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile(optimizer(), "mse")
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:Choices for a categorical distribution")
+@pytest.mark.parametrize("storage", [None, optuna.storages.InMemoryStorage()])
+def test_classes_that_no_study_holds_are_refused_before_training(search, storage):
+    """One line names choice(), with a database and in memory, where Optuna first takes them."""
+    seen = []
+    fit = {"x": X, "y": Y, "validation_data": (X, Y), "callbacks": [Spy(seen)]}
+    with pytest.raises(ArgumentTypeError, match=r"'opt' may be <class .*choice\(trial, 'opt'"):
+        search(build_of_classes, "val_loss", fit=fit, storage=storage)
+    assert seen == []
+
+
+@pytest.mark.filterwarnings("ignore:Choices for a categorical distribution")
+def test_classes_that_data_is_chosen_by_are_refused(search):
+    """A function of the data gets the same line as a builder."""
+    x = {"x": lambda trial: trial.suggest_categorical("kind", [list, tuple]) and X, "y": Y}
+    with pytest.raises(ArgumentTypeError, match=r"'kind' may be <class 'list'> .*choice\("):
+        search(build, "val_loss", fit={**x, "validation_data": (X, Y)})
 
 
 @pytest.mark.parametrize("key", ["text", 3, 0.1, True, None])

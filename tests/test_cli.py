@@ -21,7 +21,7 @@ from kerastune_optuna import OptunaTuner
 from kerastune_optuna import __main__ as cli
 from tests.conftest import PruneAt, build_model
 
-COMMANDS = ["status", "best", "report", "dashboard", "export", "import", "card"]
+COMMANDS = ["status", "best", "report", "dashboard", "export", "card"]
 
 
 @pytest.fixture

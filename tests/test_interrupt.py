@@ -92,6 +92,22 @@ def test_a_signal_at_the_end_of_a_search_does_no_harm():
     assert child.exitcode == 0
 
 
+def test_a_hangup_that_is_ignored_stays_ignored(tmp_path):
+    """A search under nohup goes on when its terminal is closed."""
+
+    def hang_up(trial):
+        signal.raise_signal(signal.SIGHUP)
+        return build(trial)
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        tuner = run(tuner_in(tmp_path, hang_up, n_trials=2))
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE"] * 2
+
+
 def test_what_fails_once_a_signal_came_is_interrupted(tmp_path):
     """A cluster sends SIGTERM to a trial's loader too, whose death says nothing of the trial."""
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 import keras
 import optuna
 import pytest
 from optuna.artifacts import FileSystemArtifactStore
+from optuna.samplers import CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import InMemoryStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState, create_trial
@@ -42,6 +45,16 @@ def test_a_study_is_there_until_it_is_deleted(study):
     assert _optuna.has_study(storage, study_id)
     optuna.delete_study(study_name=study.study_name, storage=storage)
     assert not _optuna.has_study(storage, study_id)
+
+
+def test_no_id_of_a_deleted_study_comes_back(tmp_path):
+    """The tables of StudyModel and TrialModel get SQLite's AUTOINCREMENT."""
+    ids = []
+    for _ in range(2):
+        made = optuna.create_study(storage=f"sqlite:///{tmp_path}/study.db", study_name="test")
+        ids.append((_optuna.id_of(made), _optuna.id_of(made.ask())))
+        optuna.delete_study(study_name="test", storage=f"sqlite:///{tmp_path}/study.db")
+    assert ids == [(1, 1), (2, 2)]
 
 
 def test_system_attrs_are_kept(study):
@@ -95,15 +108,16 @@ def test_samplers_read_the_trials_that_are_shown(study, name):
 
 def test_a_study_may_be_stopped_outside_of_optimize(study):
     """GridSampler calls `study.stop()`, of the study itself, which Optuna refuses else."""
-    with _optuna.stoppable(study) as is_stopped:
-        assert not is_stopped()
+    calls = []
+    with _optuna.stoppable(study, lambda: calls.append("outer")):
         study.sampler = optuna.samplers.GridSampler({"x": [1]})
         trial = study.ask()
         study.tell(trial, trial.suggest_int("x", 1, 1))
-        assert is_stopped()
-        with _optuna.stoppable(study) as is_stopped_within:
-            assert not is_stopped_within()
+        assert calls.pop() == "outer"
+        with _optuna.stoppable(study, lambda: calls.append("inner")):
+            study.stop()
         study.stop()  # the block around is as it was
+    assert calls == ["inner", "outer"]
     with pytest.raises(RuntimeError, match="stop"):
         study.stop()
 
@@ -181,6 +195,14 @@ def test_a_parameter_allows_its_values_alone():
     assert not _check.allows(choice, "b")
 
 
+def test_a_parameter_is_fixed_before_it_is_suggested(study):
+    """`Trial._fixed_params` has what no sampler chooses, before what was enqueued."""
+    study.enqueue_trial({"x": 3})
+    trial = study.ask()
+    _optuna.fix(trial, "x", 4)
+    assert trial.suggest_int("x", 1, 9) == study.trials[0].params["x"] == 4
+
+
 def test_a_fixed_trial_looks_into_the_dict_it_was_given():
     """A Walker fills that dict when a parameter is asked for, by whatever method."""
     walker = Walker(lambda name, distribution: 1)
@@ -227,3 +249,41 @@ def test_our_callback_decides_as_that_of_optuna_integration(make_pruner, interva
     ours = reports(PruningCallback, make_pruner(), interval)
     assert ours == reports(KerasPruningCallback, make_pruner(), interval)
     assert {state for state, _ in ours} == {TrialState.COMPLETE, TrialState.PRUNED}
+
+
+@pytest.mark.parametrize("kind", [TPESampler, CmaEsSampler, RandomSampler])
+def test_a_sampler_is_reseeded(kind):
+    """A sampler keeps its generators, and other samplers, in attributes of its own."""
+
+    def draw(seed):
+        sampler = kind(seed=5)
+        study = optuna.create_study(sampler=sampler)
+        for value in range(12):
+            if value == 11:
+                _optuna.reseed(sampler, seed)
+            trial = study.ask()
+            drawn = trial.suggest_float("x", 0, 1), trial.suggest_float("y", 0, 1)
+            study.tell(trial, float(value % 3))
+        return drawn
+
+    assert draw(1) == draw(1) != draw(2)
+
+
+def test_a_gp_begins_by_chance():
+    """Its `_n_startup_trials` says for how long."""
+    gp = GPSampler(n_startup_trials=3)
+    assert _optuna.startup_trials_of(gp) == 3
+
+
+def test_what_a_sampler_draws_at_once_is_stored(study):
+    """TPE, and the GP likewise, share it with other processes before a trial has parameters."""
+    with warnings.catch_warnings(action="ignore"):  # which are experimental
+        study.sampler = TPESampler(n_startup_trials=1, multivariate=True, constant_liar=True)
+    for asks in (True, True, False):
+        trial = study.ask()
+        if asks:
+            study.tell(trial, trial.suggest_float("x", 0, 1))
+    assert _optuna.has_drawn(study.trials[0])
+    assert not _optuna.has_drawn(study.trials[-1])
+    assert trial.relative_params  # which it draws when they are read, or the builder asks
+    assert _optuna.has_drawn(study.trials[-1])

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 import warnings
 
 import keras
@@ -9,6 +13,8 @@ import optuna
 import pytest
 
 from kerastune_optuna import NoTrialsError
+from kerastune_optuna._storage import database
+from tests.faults import ROOT
 from tests.untrained import run, tuner_in
 
 READING = {
@@ -53,6 +59,73 @@ def test_a_tuner_says_what_it_has(search, make_tuner, tmp_path):
     assert repr(make_tuner(n_trials=30)) == f"{shown}{value:.6g})"
     assert repr(make_tuner(n_trials=None)).split(", ")[1] == "2 trials"
     assert repr(make_tuner(n_trials=1)).split(", ")[1] == "2 of 1 trial"
+
+
+# What a colleague does who may read a study of somebody else, and what happens where he writes.
+COLLEAGUE = """
+import sys
+from kerastune_optuna import StorageError
+from kerastune_optuna.__main__ import app
+from tests.untrained import run, tuner_in
+from typer.testing import CliRunner
+
+tuning, output = sys.argv[1:]
+tuner = tuner_in(tuning, objective="val_mae", n_trials=9)
+assert "2 of 9 trials, best" in repr(tuner)
+print(tuner.best_value, len(tuner.results()), tuner.best_model().count_params())
+tuner.summary()
+tuner.report(f"{output}/tuner.html")
+tuner.plot_history(), tuner.plot_curves()
+for command in ("status", "best", "report", "export"):
+    more = ["--output", f"{output}/{command}"] if command in ("report", "export") else []
+    result = CliRunner().invoke(app, [command, tuning, *more])
+    assert result.exit_code == 0, result.output
+try:
+    run(tuner)
+except StorageError as error:
+    print(error)
+"""
+
+
+@pytest.fixture(params=["ended", "killed", "ended in a folder of ours"])
+def of_somebody_else(request, tmp_path):
+    """Give a folder with a study that may only be read, after its search ended or was killed."""
+    how, *is_ours = request.param.split(" ", 1)
+    tuning = tmp_path / "tuning"
+    tuner = run(tuner_in(tuning, objective="val_mae", n_trials=2))
+    if how == "ended":
+        tuner.study._storage.remove_session()
+        database.behind(tuner.study._storage).engine.dispose()
+    there = [*tuning.rglob("*"), *([] if is_ours else [tuning])]
+    assert (tuning / "study.db-wal" in there) == (how == "killed")
+    for path in there:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+        if os.geteuid() == 0:
+            shutil.chown(path, 65534)
+    yield tuning
+    for path in reversed(there):
+        path.chmod(0o755)
+
+
+def as_colleague(*arguments):
+    """Run a script as a user who may not write to files of others, which root may."""
+    limits = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search,-fowner"]
+    limits += ["--inh-caps", "-all"]
+    if os.geteuid() == 0 and shutil.which("setpriv") is None:
+        pytest.skip("root may write anywhere, and there is no setpriv that takes this right away")
+    command = [*(limits if os.geteuid() == 0 else []), sys.executable, "-c", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.slow
+def test_a_study_that_may_only_be_read_is_read(of_somebody_else, tmp_path):
+    """Its results, its models and its report are there; a search is refused at once in a line."""
+    before = sorted(path.name for path in of_somebody_else.iterdir())
+    ran = as_colleague(COLLEAGUE, str(of_somebody_else), str(tmp_path))
+    assert ran.returncode == 0, ran.stderr
+    assert "may write to" in ran.stdout.splitlines()[-1]
+    assert (tmp_path / "tuner.html").exists() and (tmp_path / "report").exists()
+    assert sorted(path.name for path in of_somebody_else.iterdir()) == before
 
 
 class Away(optuna.storages.InMemoryStorage):

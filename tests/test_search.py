@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import multiprocessing
+
 import keras
 import numpy as np
 import optuna
 import pytest
 import tensorflow as tf
 
-from kerastune_optuna import NoTrialsError, TooManyFailuresError, TunerError
+from kerastune_optuna import NoTrialsError, TooManyFailuresError, TunerError, WorkerError
 from kerastune_optuna._search import stopping
-from tests.conftest import PruneAt, build_model
-from tests.faults import Clock
+from tests.conftest import PruneAt, build_model, kept
+from tests.faults import WATCHDOG, Clock
 
 
 def compiled(model, trial, loss="sparse_categorical_crossentropy"):
@@ -508,3 +510,93 @@ def test_a_storage_url_serves(search, tmp_path):
     search(storage=url)
     assert len(optuna.load_study(study_name="test", storage=url).trials) == 2
     assert not (tmp_path / "tuning" / "study.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("call", "given"), [("search", {"n_trials": 3}), ("confirm", {"top": 1}), ("refit", {})]
+)
+def test_a_fork_of_a_process_that_has_trained_is_told(make_tuner, data, call, given):
+    """Training there would wait for ever for threads of TensorFlow that the fork does not have."""
+    x, y, validation = data
+    tf.zeros(1)  # enough to start them
+    tuner = make_tuner().search(x, y, validation_data=validation, epochs=1, verbose=0)
+    fork = multiprocessing.get_context("fork")
+    told = fork.SimpleQueue()
+
+    def train():
+        with pytest.raises(WorkerError, match="forked after TensorFlow had begun") as got:
+            getattr(tuner, call)(x=x, y=y, validation_data=validation, **given)
+        told.put(str(got.value))
+
+    child = fork.Process(target=train)
+    child.start()
+    child.join(WATCHDOG)
+    child.kill()
+    assert not told.empty()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_builder_may_prune_its_trial(search, workers):
+    """As in Optuna that is no failure, however few may fail, and its message is the reason."""
+
+    def build(trial):
+        model = build_model(trial)
+        if trial.number < 2:
+            raise optuna.TrialPruned("too wide")
+        return model
+
+    fit = {"epochs": 1, "n_workers": workers}
+    table = search(build, n_trials=3, max_failed_trials=1, fit=fit).results()
+    assert list(table["state"]) == ["PRUNED", "PRUNED", "COMPLETE"]
+    assert list(table["stop_reason"]) == ["too wide", "too wide", "all epochs"]
+    assert list(table["epochs_run"]) == [0, 0, 1]
+
+
+def prune_in_callback(trial):
+    """Return a callback that ends the training after its second epoch, as Optuna's own does."""
+
+    def prune(epoch, logs):
+        if epoch == 1:
+            raise optuna.TrialPruned
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=prune)
+
+
+@pytest.mark.parametrize("name", ["own fit", "callback"])
+def test_a_training_may_prune_its_trial(search, name):
+    """The trial has the value of its best epoch so far, and no weights are kept."""
+
+    class Fitted:
+        """Train one epoch, then prune."""
+
+        def __call__(self, trial):
+            """Build."""
+            return build_model(trial)
+
+        def fit(self, trial, model, **keywords):
+            """Train."""
+            model.fit(**{**keywords, "epochs": 2})
+            raise optuna.TrialPruned
+
+    build, callbacks = (Fitted(), []) if name == "own fit" else (build_model, [prune_in_callback])
+    fit = {"epochs": 3, "callbacks": callbacks}
+    tuner = search(build, n_trials=1, max_failed_trials=1, fit=fit)
+    (trial,) = tuner.study.trials
+    assert trial.state is optuna.trial.TrialState.PRUNED
+    assert trial.user_attrs["best_value"] == max(trial.intermediate_values.values())
+    assert trial.user_attrs["epochs_run"] == len(trial.intermediate_values) >= 1
+    assert trial.user_attrs["stop_reason"] == "pruned by its own code"
+    assert kept(tuner) == []
+
+
+def test_attrs_of_the_users_own_are_left_to_them(make_tuner, search):
+    """Whatever names a user gives to attrs of a study, search() neither reads nor writes them."""
+    tuner = make_tuner(n_trials=1)
+    names = ["given", "confirmation", "trainings", "epochs", "part_of"]
+    for name in names:
+        tuner.study.set_user_attr(name, f"my {name}")
+    search(tuner=tuner)
+    tuner.n_trials = 2
+    assert search(tuner=tuner).best_model().built
+    assert all(tuner.study.user_attrs[name] == f"my {name}" for name in names)

@@ -40,7 +40,7 @@ tests.conftest tests.faults tests.untrained
 _CODE = "import sys; from tests import warm; warm.serve_from_the_start(int(sys.argv[1]))"
 _BACKENDS = (None, "tensorflow")  # others start threads when they are imported
 _SET_CHILD_SUBREAPER = 36  # of prctl()
-_IGNORED = (signal.SIGINT, signal.SIGTERM)  # the server ends with the process that it serves
+_IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # it ends with the process it serves
 
 
 class Popen(subprocess.Popen):
@@ -273,7 +273,7 @@ def _settle(request):
 def _run_program(args, env):
     """Run what the command line of Python asks for; return the exit code."""
     options = []
-    while args[0] in ("-u", "-X"):
+    while args[0] in ("-u", "-P", "-X"):
         options += args[: 1 + (args[0] == "-X")]
         args = args[1 + (args[0] == "-X") :]
     if "-X" in options:  # the one of them that workers have
@@ -285,7 +285,7 @@ def _run_program(args, env):
     else:
         name, sys.argv = args[0], args
         source, folder, main.__file__ = Path(name).read_bytes(), str(Path(name).parent), name
-    _find_modules(folder, env)
+    _find_modules([] if "-P" in options else [folder], env)
     return _exit_code(lambda: exec(compile(source, name, "exec", dont_inherit=True), vars(main)))
 
 
@@ -301,10 +301,10 @@ def _open_stdout(is_buffered):
     )
 
 
-def _find_modules(folder, env):
+def _find_modules(own, env):
     """Set the path as a new interpreter does, and run the user's customization."""
     given = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path]
-    sys.path[:] = [folder, *given, *(path for path in sys.path[1:] if path not in given)]
+    sys.path[:] = [*own, *given, *(path for path in sys.path[1:] if path not in given)]
     sys.modules.pop("sitecustomize", None)
     with contextlib.suppress(ModuleNotFoundError):
         importlib.import_module("sitecustomize")

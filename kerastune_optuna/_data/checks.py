@@ -6,17 +6,22 @@ import dataclasses
 import inspect
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
+from kerastune_optuna._backend import undisturbed
 from kerastune_optuna._check import count, why_not
 from kerastune_optuna._data.pick import pick
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
 _INFINITE, _UNKNOWN = -1, -2  # what tf.data.Dataset.cardinality() returns
+# What Model.fit reads batches from, by package and class: neither is imported to ask.
+_OF_GRAIN = {("grain", name) for name in ("DataLoader", "IterDataset", "MapDataset")}
+_LOADERS = {("torch", "DataLoader"), *_OF_GRAIN}
+_ENDLESS = 1 << 40  # batches: Grain's repeat() without a number counts sys.maxsize of them, or rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,8 +192,16 @@ def _size(data: Any) -> int:
         size = _cardinality(data)
         is_empty = size == _UNKNOWN and next(iter(data), None) is None
         return 0 if is_empty else size
-    rows = _rows(data)
-    return _UNKNOWN if rows is None else rows
+    rows = count_rows(data)
+    if rows is None:
+        return 0 if is_of(data, _OF_GRAIN) and _first(data) is None else _UNKNOWN
+    return _INFINITE if rows >= _ENDLESS else rows
+
+
+def _first(data: Any) -> Any:
+    """Return the first batch of data that begins anew each time; None where it is empty."""
+    with undisturbed():
+        return next(iter(data), None)
 
 
 def _cardinality(dataset: Any) -> int:
@@ -196,7 +209,7 @@ def _cardinality(dataset: Any) -> int:
     return int(size() if callable(size) else size)
 
 
-def _rows(data: Any) -> int | None:
+def count_rows(data: Any) -> int | None:
     """Return the rows of arrays (nested ones too) or the batches of a PyDataset or DataLoader."""
     if isinstance(data, Mapping | list | tuple):
         leaves = keras.tree.flatten(data)
@@ -219,7 +232,7 @@ def count_batches(data: Any, batch_size: int, validation_split: float) -> int | 
     if hasattr(data, "cardinality"):
         size = _cardinality(data)
         return size if size > 0 else None
-    rows = None if makes_batches(data) else _rows(data)
+    rows = None if makes_batches(data) else count_rows(data)
     # Keras gives the first floor(rows * (1 - split)) rows to training.
     return None if rows is None else math.ceil(int(rows * (1 - validation_split)) / batch_size)
 
@@ -241,7 +254,7 @@ def shape_of_a_batch(data: Any, batch_size: int) -> tuple[int, ...] | None:
 def a_batch(x: Any, y: Any = None, batch_size: int = 1) -> Any:
     """Return the first batch, as a training step gets it."""
     if not makes_batches(x):
-        rows = np.arange(min(batch_size, _rows(x) or 0))
+        rows = np.arange(min(batch_size, count_rows(x) or 0))
         return pick(keras.utils.pack_x_y_sample_weight(x, y), rows)
     return x[0] if isinstance(x, keras.utils.PyDataset) else next(iter(x))
 
@@ -260,21 +273,41 @@ def makes_batches(data: Any) -> bool:
     return (
         hasattr(data, "element_spec")
         or isinstance(data, keras.utils.PyDataset | GeneratorFunction)
-        or any(kind.__name__ == "DataLoader" for kind in type(data).__mro__)
+        or is_of(data, _LOADERS)
     )
 
 
+def is_of(data: Any, kinds: Container[tuple[str, str]]) -> bool:
+    """Whether data has one of some classes, each given by the names of its package and its own."""
+    classes = type(data).__mro__
+    return any((one.__module__.partition(".")[0], one.__name__) in kinds for one in classes)
+
+
+def targets_of(data: Any) -> Any:
+    """Return the targets that data holds, or what describes them; None where it tells of none."""
+    if hasattr(data, "element_spec"):
+        data = data.element_spec
+    elif is_of(data, _OF_GRAIN):
+        data = _first(data)
+    elif makes_batches(data):  # reading a batch may change what comes next
+        return None
+    return keras.utils.unpack_x_y_sample_weight(data)[1]
+
+
 def lacks_targets(x: Any, y: Any) -> bool:
-    """Whether nothing holds the targets: there is no y, and x are arrays."""
-    if y is not None or makes_batches(x):
+    """Whether nothing surely holds the targets: there is no y, and x are inputs alone."""
+    if y is not None:
         return False
+    if makes_batches(x):
+        tells = hasattr(x, "element_spec") or is_of(x, _OF_GRAIN)
+        return tells and targets_of(x) is None
     return all(getattr(leaf, "shape", ()) for leaf in keras.tree.flatten(x))
 
 
 def _check_even(
     name: str, one: Any, other_name: str, other: Any, others_are: str = "targets"
 ) -> None:
-    rows, others = _rows(one), _rows(other)
+    rows, others = count_rows(one), count_rows(other)
     if rows is not None and others is not None and rows != others:
         raise ArgumentError(
             f"{name} has {count(rows, 'row')} and {other_name} has {others}. Pass as many "

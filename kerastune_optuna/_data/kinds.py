@@ -8,13 +8,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerastune_optuna._data.checks import is_loader, makes_batches
+from kerastune_optuna._data.checks import is_loader, is_of, makes_batches
 from kerastune_optuna._data.fit import FitArguments
 from kerastune_optuna._exceptions import ArgumentTypeError
 
 _VALUES = (str, bytes, int, float, complex, np.generic)
 _INSTEAD = "Pass arrays of numbers"
 _ONE_TYPE = 'Give all columns one, as frame.astype("float32") does'
+_OF_TORCH = {("torch", "Dataset")}
 _OR_TEXTS = (
     ", or of texts: numpy.array(texts, dtype=object) with one dimension, or tf.constant(texts)"
 )
@@ -44,6 +45,8 @@ def named_arrays(fit: FitArguments) -> Iterator[tuple[str, Any]]:
 
 def _instead(leaf: Any) -> str:
     """Return what to pass in place of what Keras does not take."""
+    if is_of(leaf, _OF_TORCH):
+        return "Wrap it in a DataLoader of PyTorch, which makes batches of its rows"
     if hasattr(leaf, "columns") and all(map(_is_known, leaf.dtypes)):
         return _ONE_TYPE
     return _INSTEAD + (_OR_TEXTS if keras.backend.backend() == "tensorflow" else "")

@@ -22,8 +22,8 @@ def from_keras_tuner(hypermodel: Any) -> Callable[[BaseTrial], Any]:
 
     A HyperModel with a `fit` of its own trains by it. Whatever KerasTuner lets it return is the
     value of the trial: a History, a number, a dict of metrics with the objective among them, or a
-    list of these, of which the mean counts. Where `fit` hands callbacks= on, so that its epochs log
-    the objective, the best epoch counts, and what `fit` returns must not contradict it. What `fit`
+    list of these, of which the mean counts. Where `fit` hands callbacks= on and returns a History,
+    the best epoch counts, with its weights; any other value has the weights of the end. What `fit`
     sets itself, as in `model.fit(*args, epochs=hp.Int("epochs", 5, 20), **kwargs)`, takes
     precedence over what search() was given. Such a training makes one step a call unless
     search(steps_per_execution=) says more.

@@ -48,11 +48,11 @@ class Entry:
 
     @property
     def few(self) -> tuple[float, ...]:
-        """The values that KerasTuner's grid tries of an hp.Float without a step; else none."""
-        if self.kind != "Float" or self.config["step"]:
+        """The values that KerasTuner's grid tries of a number without a step; else none."""
+        if self.kind not in ("Float", "Int") or self.config["step"]:
             return ()
         low, high = self.config["min_value"], self.config["max_value"]
-        return ranges.ten_values(low, high, self.config["sampling"], self.default)
+        return ranges.ten_values(self.kind, low, high, self.config["sampling"], self.default)
 
     def is_active(self, values: Mapping[str, Any]) -> bool:
         """Whether its conditions are met."""

@@ -10,6 +10,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 from optuna.trial import BaseTrial, Trial
 
+from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._keras_tuner import conditions, entries, ranges
 from kerastune_optuna._keras_tuner.conditions import Condition
@@ -219,12 +220,15 @@ class HyperParameters:
         """Return whether a hyperparameter was asked under conditions that are met.
 
         Args:
-            hyperparameter: Its whole name, or an object that has it as `name`.
+            hyperparameter: Its whole name, or what `space` holds, KerasTuner's too.
 
         Returns:
-            Whether it has a value.
+            Whether the conditions are met by the values that there are now.
         """
-        return str(getattr(hyperparameter, "name", hyperparameter)) in self.values
+        name, one = str(hyperparameter), hyperparameter
+        is_entry = hasattr(one, "conditions")
+        asked = [entries.taken(one)] if is_entry else [of for of in self.space if of.name == name]
+        return any(entry.is_active(self.values) for entry in asked)
 
     def get(self, name: str) -> Any:
         """Return the value of a hyperparameter that was asked before.
@@ -333,7 +337,9 @@ class HyperParameters:
                 "hyperparameter another name than its parent."
             )
         entry = self._entries.setdefault(entry.key, self._first.of(entry))
-        if (note := getattr(self._trial, "note", None)) is not None:  # the trial is a Walker
+        # A Walker takes notes in place of a trial, and a grid while a builder's fit asks a trial.
+        listener = self._trial.study.sampler if isinstance(self._trial, Trial) else self._trial
+        if (note := getattr(listener, "note", None)) is not None:
             said = tuple(map(str, entry.conditions))
             note(name, entry.distribution, entry.default, said, entry.few)
         if not entry.is_active(self.values):
@@ -341,7 +347,19 @@ class HyperParameters:
         if name not in self.values:
             trial = self._trial
             self.values[name] = entry.default if trial is None else self._suggest(trial, entry)
+        else:
+            self._record(entry, self.values[name])
         return self.values[name]
+
+    def _record(self, entry: Entry, value: Any) -> None:
+        """Let a running trial record a value that was put into `values` by hand, where it can."""
+        trial, names = self._trial, conditions.names(entry.name, entry.conditions)
+        if not isinstance(trial, Trial) or trial.params.keys() & set(names):
+            return
+        if _check.allows(entry.distribution, value):
+            for name in names:
+                _optuna.fix(trial, name, value)
+            self._suggest(trial, entry)
 
     def _suggest(self, trial: BaseTrial, entry: Entry) -> Any:
         """Ask a trial, where need be with the range that another process has asked for first."""

@@ -58,11 +58,15 @@ def float_range(
     return FloatDistribution(low, float(last), step=step)
 
 
-def ten_values(low: float, high: float, sampling: str, default: float) -> tuple[float, ...]:
-    """Return the values that KerasTuner's grid tries of an hp.Float without a step.
+def ten_values(
+    kind: str, low: float, high: float, sampling: str, default: float
+) -> tuple[float, ...]:
+    """Return the values that KerasTuner's grid tries of an hp.Float or hp.Int without a step.
 
-    They are its default and ten from even parts of the range, by KerasTuner's own arithmetic.
+    They are its default and ten from even parts of the range, by KerasTuner's own arithmetic; of
+    whole numbers some may be the same.
     """
+    number, high = (int, high + 1) if kind == "Int" else (float, high)
     parts = [part * 0.1 + 0.05 for part in range(10)]
     if sampling == "linear":
         ten = [part * (high - low) + low for part in parts]
@@ -70,7 +74,7 @@ def ten_values(low: float, high: float, sampling: str, default: float) -> tuple[
         ten = [low * math.pow(high / low, part) for part in parts]
     else:
         ten = [high + low - low * math.pow(high / low, 1 - part) for part in parts]
-    return tuple(dict.fromkeys([float(default), *ten]))
+    return tuple(dict.fromkeys(map(number, [default, *ten])))
 
 
 def choice(name: str, values: Sequence[Any]) -> CategoricalDistribution:
@@ -123,15 +127,6 @@ def to_keras_tuner(value: Any, distribution: BaseDistribution) -> Any:
     if isinstance(distribution, FloatDistribution) and distribution.step is not None:
         low, step = distribution.low, distribution.step
         return low + round((value - low) / step) * step
-    return value
-
-
-def to_optuna(value: Any, distribution: BaseDistribution) -> Any:
-    """Return a value of KerasTuner's in the form in which Optuna would have drawn it."""
-    if isinstance(distribution, FloatDistribution):
-        # At an end of the range KerasTuner's value may be outside by a last digit.
-        nearest = min(max(float(value), distribution.low), distribution.high)
-        return nearest if math.isclose(nearest, value, abs_tol=1e-12) else value
     return value
 
 

@@ -142,7 +142,7 @@ class Facts:
 
         It is empty where nobody wrote down how many epochs a trial may run.
         """
-        if not isinstance(epochs := self._attrs.get(record.EPOCHS), int):
+        if not isinstance(epochs := self._attrs.get(record.EPOCHS_GIVEN), int):
             return ""
         saved = saved_epochs(self.trials, epochs)
         return f"{saved} saved by pruning ({saved / max(1, self.epochs_run + saved):.0%})"

@@ -19,6 +19,7 @@ from rich.console import Console
 from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._report.progress import Lines, Progress, line_of
 from kerastune_optuna._report.terminal import at_the_bottom, can_draw
+from kerastune_optuna._report.text import say
 from kerastune_optuna._storage import database, one_try
 
 Draw: TypeAlias = Callable[[Frame], None]
@@ -129,7 +130,7 @@ class Live(Progress):
         for trial in trials:
             if trial.state is TrialState.FAIL and trial.number not in self._told:
                 self._told.add(trial.number)
-                print(line_of(trial, self._frame.plan.objective), flush=True)
+                say(line_of(trial, self._frame.plan.objective))
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna._check import count
+from kerastune_optuna._report.text import say
 from kerastune_optuna._storage import unless_away
 from kerastune_optuna._study import Objective, opening, record
 
@@ -51,7 +52,7 @@ class Lines(Progress):
     def running(self) -> Iterator[None]:
         """Say first how much of an existing study is done."""
         if any(trial.state is not TrialState.WAITING for trial in self._study.get_trials(False)):
-            _say(self._beginning())
+            say(self._beginning())
         yield
 
     def _beginning(self) -> str:
@@ -79,12 +80,12 @@ class Lines(Progress):
     def tell(self, line: str | None) -> None:
         """Say what else there is to know."""
         if line is not None:
-            _say(line)
+            say(line)
 
     def trial(self, trial: FrozenTrial) -> None:
         """Say how a trial ended."""
         self._told.add(trial.number)
-        _say(line_of(trial, self._objective))
+        say(line_of(trial, self._objective))
 
 
 def line_of(trial: FrozenTrial, objective: Objective) -> str:
@@ -109,7 +110,3 @@ def _found(attrs: Mapping[str, Any]) -> str:
     if record.VALUES in attrs:
         return f" ± {attrs.get(record.STD, 0):.2g} in {len(attrs[record.VALUES])} trainings"
     return f" at epoch {attrs[record.BEST_EPOCH] + 1}" if record.BEST_EPOCH in attrs else ""
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)

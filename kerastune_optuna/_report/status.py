@@ -13,7 +13,7 @@ from kerastune_optuna._exceptions import ArgumentError, NoTrialsError
 from kerastune_optuna._report import text
 from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._storage import unless_away
-from kerastune_optuna._study import Home
+from kerastune_optuna._study import Home, divergence
 
 
 def line(study: optuna.Study, n_trials: int | None) -> str:
@@ -36,7 +36,7 @@ def glance(home: Home, n_trials: int | None) -> str:
     """Return `line` for a study that may not be open yet, or whose database may be away."""
     begins = f"study {home.name!r}: {home.objectives.aim}"
     with unless_away():  # which does not wait for the database
-        return line(home.study, n_trials) if home.may_be_read else f"{begins}, not open yet"
+        return line(home.existing, n_trials) if home.may_be_read else f"{begins}, not open yet"
     return f"{begins}, does not answer"
 
 
@@ -71,8 +71,9 @@ def best(study: optuna.Study) -> dict[str, Any] | list[dict[str, Any]]:
     """
     facts = Facts(study)
     if not facts.front:
+        others = divergence.told_of_others(facts.trials)
         raise NoTrialsError(
-            f"Study {facts.name!r} has no COMPLETE trial yet. Search on, or wait for it."
+            f"Study {facts.name!r} has no COMPLETE trial yet. {others or 'Search, or wait for it.'}"
         )
     trials = [row.trial for row in facts.front]
     return [_as_dict(facts, trial) for trial in trials] if facts.are_several else trials[0].params

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 _LONGEST = 60  # characters of one parameter: a choice may be a long text
+
+
+def printable(text: str) -> str:
+    """Return a text with `?` for what standard output cannot show: a pipe may take ASCII alone."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)
+
+
+def say(text: str, end: str = "\n") -> None:
+    """Print on standard output, whatever its encoding is."""
+    print(printable(text), end=end, flush=True)
 
 
 def number(value: float | None) -> str:

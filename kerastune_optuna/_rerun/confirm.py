@@ -17,6 +17,7 @@ from kerastune_optuna._exceptions import (
     NoTrialsError,
     TooManyFailuresError,
 )
+from kerastune_optuna._report import say
 from kerastune_optuna._rerun.confirmation import Confirmation, confirmation_of
 from kerastune_optuna._rerun.executions import (
     asked_for,
@@ -125,7 +126,7 @@ def confirm(run: Run, given: FitArguments, chosen: Sequence[FrozenTrial], count:
     if left:
         train_laid_out(run, study, recipe, size, wanted)
     elif run.verbose:
-        print(f"Study {study.study_name!r} has all of its {size} executions", flush=True)
+        say(f"Study {study.study_name!r} has all of its {size} executions")
     tidy(study, recipe, partial(_winners, study, recipe))
 
 
@@ -172,8 +173,8 @@ def confirmed(home: Home) -> Confirmation | None:
     link = home.existing.user_attrs.get(record.CONFIRMATION)
     if link is None or link["study"] not in optuna.get_all_study_names(home.storage):
         return None
-    trials = home.study.get_trials(deepcopy=False)
+    trials = home.existing.get_trials(deepcopy=False)
     chosen = [trials[number] for number in link["trials"]]
     wanted = asked_for(chosen, link.get("executions", 0))
-    study = beside(home.study, link["study"])
+    study = beside(home.existing, link["study"])
     return confirmation_of(study, chosen, wanted, home.objectives.watched)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import statistics
 from collections.abc import Collection, Mapping, Sequence
@@ -18,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 from scipy import stats
 
-from kerastune_optuna._report import params_line, short
+from kerastune_optuna._report import params_line, printable, short
 from kerastune_optuna._rerun.executions import Key, executions
 from kerastune_optuna._study import Objective, value_of
 
@@ -157,12 +156,12 @@ class Confirmation:
 
     def __str__(self) -> str:
         """Return the table and what it says, ready to print."""
-        console = Console(file=io.StringIO(), highlight=False, force_jupyter=False)
+        console = Console(force_terminal=False, highlight=False, force_jupyter=False)
         with console.capture() as captured:
             title = f" Study {self.study_name!r}: {self.objective.direction} {self.objective.name}"
             for part in (Text(title), self._table(), *map(Text, self._lines())):
                 console.print(part, soft_wrap=isinstance(part, Text))
-        return captured.get().rstrip()
+        return printable(captured.get().rstrip())
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(str(self))}</pre>"

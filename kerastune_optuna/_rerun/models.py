@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, WeightsError
+from kerastune_optuna._report import say
 from kerastune_optuna._rerun.confirm import confirmed
 from kerastune_optuna._rerun.confirmation import Confirmation
 from kerastune_optuna._rerun.executions import best_of_each
@@ -56,7 +57,7 @@ def _is_up_to_date(home: Home, found: Confirmation) -> bool:
 def _model_of_winner(home: Home, build_model: Builder, found: Confirmation) -> keras.Model:
     """Return the model of the winner's best execution, and say what it evaluates to."""
     number = found.winner.number
-    study = beside(home.study, found.study_name)
+    study = beside(home.existing, found.study_name)
     execution = best_of_each(study, home.objectives.watched)[number]
     try:
         model = _rebuilt(home, build_model, study, execution)
@@ -65,17 +66,16 @@ def _model_of_winner(home: Home, build_model: Builder, found: Confirmation) -> k
             f"{error} That is an execution of trial {number}, which won confirm(). "
             "best_models(1) gives the best model of the search."
         ) from error.__cause__
-    print(
+    say(
         f"The best model is of trial {number}, which won confirm(): its best execution, with "
-        f"{home.objectives.watched.name} {value_of(execution):.6g}",
-        flush=True,
+        f"{home.objectives.watched.name} {value_of(execution):.6g}"
     )
     return model
 
 
 def _model_of(home: Home, build_model: Builder, trial: FrozenTrial) -> keras.Model:
     try:
-        return _rebuilt(home, build_model, home.study, trial)
+        return _rebuilt(home, build_model, home.existing, trial)
     except StoreAwayError:
         raise  # no other model can be fetched from that store either
     except WeightsError as error:
@@ -96,9 +96,9 @@ def _next_whole(home: Home, lost: FrozenTrial) -> str:
     """Return a sentence that names the best other trial whose weights can be loaded."""
     several, watched = home.objectives.are_several, home.objectives.watched
     for trial in (
-        ranking.front(home.study)
+        ranking.front(home.existing)
         if several
-        else ranking.ranked(home.study.get_trials(deepcopy=False), watched)
+        else ranking.ranked(home.existing.get_trials(deepcopy=False), watched)
     ):
         is_other = trial.number != lost.number and weights.has(home.storage, trial)
         if is_other and weights.are_whole(home.store, home.storage, trial):

@@ -13,6 +13,7 @@ import keras
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check
+from kerastune_optuna._backend import check_threads
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._study import Home, Objective, Objectives, record, seed_of
 from kerastune_optuna._trial import (
@@ -129,10 +130,11 @@ def refit(
     Returns:
         The model with the weights of its last epoch, and what its fit returned.
     """
+    check_threads()
     check_steps(recipe.fit.steps_per_execution)
     callbacks = [_as_it_is(callback) for callback in recipe.callbacks]
     chosen = copy.deepcopy(home.best(number))
-    if card.is_of_other_builder(home.study, chosen, recipe.build_model):
+    if card.is_of_other_builder(home.existing, chosen, recipe.build_model):
         _check.warn(
             f"The code of build_model has changed since trial {chosen.number} was trained: "
             "refit() trains what it returns now."
@@ -168,7 +170,7 @@ def _up_to_the_best(home: Home, trial: FrozenTrial, recipe: Recipe) -> tuple[int
             f"epochs=None: trial {trial.number} has no best_epoch, as trials that a tuner ran "
             "have. Pass how many epochs to train."
         )
-    fits, known = trial.user_attrs.get(record.FITS), card.read(home.study, trial)
+    fits, known = trial.user_attrs.get(record.FITS), card.read(home.existing, trial)
     ends = [end for end in accumulate(fits or []) if end <= best]
     until = Until([*ends, best + 1])
     if fits is None or known is None:

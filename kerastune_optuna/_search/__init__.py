@@ -30,6 +30,7 @@ from kerastune_optuna._search.slots import is_free as is_free
 from kerastune_optuna._search.slots import is_taken as is_taken
 from kerastune_optuna._search.slots import room as room
 from kerastune_optuna._search.slots import take_one as take_one
+from kerastune_optuna._search.slots import told_of_left as told_of_left
 from kerastune_optuna._search.sources import COLUMN as COLUMN
 from kerastune_optuna._search.sources import Source as Source
 from kerastune_optuna._search.sources import check_warm_start as check_warm_start

@@ -46,7 +46,7 @@ def ask(trial: BaseTrial, name: str, distribution: BaseDistribution) -> Any:
     """
     try:
         return suggest(trial, name, distribution)
-    except ValueError:
+    except (TypeError, ValueError):
         _compare(trial, name, distribution, "a function of the data")
         raise
 
@@ -78,7 +78,8 @@ def check_ranges(build_model: space.Builder, trial: BaseTrial) -> None:
 
 
 def _compare(trial: BaseTrial, name: str, distribution: BaseDistribution, who: str) -> None:
-    """Refuse what a trial could not give: other choices than before, or what it did not have."""
+    """Refuse what a trial could not give, like other choices than before."""
+    space.check_choices(name, distribution, once=False)
     for old in _earlier_distributions(trial, name):
         if not _check.fits(distribution, old):
             raise StudyMismatchError(
@@ -95,19 +96,19 @@ def _compare(trial: BaseTrial, name: str, distribution: BaseDistribution, who: s
 
 
 def check_choices(trial: BaseTrial) -> None:
-    """Refuse equal choices, of which the study may hold another one than the model has.
+    """Refuse choices of which the study may hold another one than the model has, or none.
 
     Raises:
-        ArgumentError: Two choices of a parameter are equal.
+        ArgumentError: Two choices of a parameter are equal, or one has a type of its own.
     """
     for name, distribution in trial.distributions.items():
         space.check_choices(name, distribution, once=False)
 
 
 def is_of_optuna(error: Exception) -> bool:
-    """Whether the code that raised an error is Optuna's."""
-    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    return str(frame.f_globals.get("__name__")).startswith("optuna.")
+    """Whether Optuna's code raised an error, or called what did."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(str(one.f_globals.get("__name__")).startswith("optuna.") for one in frames)
 
 
 def with_defaults(build_model: space.Builder, trial: FrozenTrial) -> bool:

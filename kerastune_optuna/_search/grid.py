@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -16,7 +16,7 @@ from kerastune_optuna import _check, _optuna, _signals
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._search import points as _points
 from kerastune_optuna._search import space
-from kerastune_optuna._study import was_cut_off
+from kerastune_optuna._study import params_of, record, was_cut_off
 
 if TYPE_CHECKING:
     from kerastune_optuna._backend import Memory
@@ -38,6 +38,11 @@ class Grid(RandomSampler):
     """
 
     size: int | None = None  # of the study, beyond which nothing is laid out
+    _noted: space.Note | None = None
+
+    def note(self, *said: Any) -> None:
+        """Take the fields of a Note from HyperParameters, before it asks for the parameter."""
+        self._noted = space.Note(*said)
 
     def sample_independent(
         self,
@@ -46,11 +51,18 @@ class Grid(RandomSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        so_far = _points.params_of(trial)
-        left = _untried(study, trial.number, so_far, param_name, param_distribution)
-        if not left:
-            return super().sample_independent(study, trial, param_name, param_distribution)
-        drawn = left.pop(random.Random(trial.number).randrange(len(left)))
+        so_far, chance = params_of(trial), random.Random(trial.number)
+        if few := _few(self._noted, param_distribution):
+            storage, key = _optuna.storage_of(study), f"{record.FEW}{param_name}"
+            storage.set_trial_system_attr(_optuna.id_of(trial), key, few)
+        values = _values(param_name, param_distribution, few)
+        left = _untried(study, trial.number, so_far, param_name, param_distribution, values)
+        if not left and values:  # other trials have tried all
+            return chance.choice(values)
+        if not left:  # they are too many to try
+            by_chance = RandomSampler(seed=trial.number)  # copies of a script draw others
+            return by_chance.sample_independent(study, trial, param_name, param_distribution)
+        drawn = left.pop(chance.randrange(len(left)))
         self.lay_out(study, [{**so_far, param_name: value} for value in left])
         return drawn
 
@@ -70,9 +82,27 @@ class Grid(RandomSampler):
             for name, value in trial.params.items():
                 if name not in laid_out:
                     space_of_it = trial.distributions[name]
-                    left = _untried(study, None, so_far, name, space_of_it)
+                    few = trial.system_attrs.get(f"{record.FEW}{name}", ())
+                    values = _values(name, space_of_it, few)
+                    left = _untried(study, None, so_far, name, space_of_it, values)
                     self.lay_out(study, [{**so_far, name: one} for one in left])
                 so_far[name] = value
+
+
+def _few(note: space.Note | None, distribution: BaseDistribution) -> tuple[Any, ...]:
+    """Return those values of a parameter that a grid tries; none where it tries all."""
+    return note.few if note is not None and note.distribution == distribution else ()
+
+
+def _values(name: str, distribution: BaseDistribution, few: Sequence[Any]) -> Sequence[Any]:
+    """Return the values that a grid tries; none where they are too many.
+
+    Raises:
+        ArgumentError: They have no end.
+    """
+    count = len(few) or _finite_size(name, distribution)
+    places = range(count) if count <= _LARGEST else ()
+    return few or [space.value_at(distribution, place) for place in places]
 
 
 def _untried(
@@ -81,17 +111,14 @@ def _untried(
     so_far: Mapping[str, Any],
     name: str,
     distribution: BaseDistribution,
+    values: Sequence[Any],
 ) -> list[Any]:
     """Return the values that no trial has together with `so_far`, leaving trial `but` aside."""
-    count = space.size(distribution)
-    if count > _LARGEST:  # it is drawn by chance
-        return []
     others = [one for one in study.get_trials(deepcopy=False) if one.number != but]
-    known = [_points.params_of(one) for one in others if not was_cut_off(one)]
+    known = [params_of(one) for one in others if not was_cut_off(one)]
     alike = [one for one in known if so_far.items() <= one.items() and name in one]
     tried = {space.place_of(distribution, one[name]) for one in alike}
-    places = [place for place in range(int(count)) if place not in tried]
-    return [space.value_at(distribution, place) for place in places]
+    return [value for value in values if space.place_of(distribution, value) not in tried]
 
 
 def is_grid(sampler: BaseSampler) -> bool:
@@ -227,7 +254,7 @@ def _follow(
 
     def choose(name: str, distribution: BaseDistribution) -> Any:
         nonlocal estimate
-        few = _some_values(walker, distribution)
+        few = _few(walker.notes[-1] if walker.notes else None, distribution)
         count = len(few) or _finite_size(name, distribution)
         if few:
             spread[name] = count
@@ -245,12 +272,6 @@ def _follow(
     if not space.close(path):
         raise ArgumentError(_UNSTEADY)
     return walker.params, estimate
-
-
-def _some_values(walker: space.Walker, distribution: BaseDistribution) -> tuple[Any, ...]:
-    """Return the values that KerasTuner's grid tries of a parameter whose values have no end."""
-    is_endless = math.isinf(space.size(distribution))
-    return walker.notes[-1].few if is_endless and walker.notes else ()
 
 
 def _finite_size(name: str, distribution: BaseDistribution) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -21,13 +22,17 @@ from kerastune_optuna._search.repeats import may_come_again
 from kerastune_optuna._study import (
     Objective,
     are_broken,
+    derive,
     has_diverged,
     ranking,
     was_cut_off,
 )
 
-_DRAWS = 10  # by the sampler, then as many at random: after these hardly anything is left
+_DRAWS = 10  # by the sampler, which may draw the same each time: then chance decides
 _OF_GP = 2  # draws, which take long and mostly come to the same
+_MOST_LOOKED_AT = 10_000  # values of a parameter; of more, hardly any was tried
+_PATIENCE = 2.0  # seconds after which a worker that has not drawn may be dead
+_POLL = 0.02  # seconds between two looks at it
 # Samplers that see a pruned trial as a COMPLETE one: the GP, which would see only a few trials
 # otherwise, finds better models, and TPE finds models as good (tests/benchmarks/README.md).
 _GAIN = (GPSampler, TPESampler)
@@ -51,6 +56,8 @@ class LearningSampler(BaseSampler):
         constrained: Whether trials may break constraints.
         may_repeat: Whether it may draw what was trained, or is being trained.
         known: COMPLETE trials of other studies that it is to see, with numbers below 0.
+        seed: What the sampler draws for a trial depends on it and on the trial's number, so that
+            workers and copies of a script draw nothing twice; None where the sampler has its own.
     """
 
     sampler: BaseSampler
@@ -58,9 +65,13 @@ class LearningSampler(BaseSampler):
     constrained: bool
     may_repeat: bool
     known: Sequence[FrozenTrial] = ()
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         self._unwanted = _space.Node()
+        self._places: dict[str, float] = {}  # of what is drawn for all parameters at once
+        self._leaves_to_chance = False
+        self._chance = RandomSampler()
         self.best: FrozenTrial | None = None
         # Pruned trials as they are shown, for the number of the best trial, which they depend on.
         self.as_complete: dict[int, dict[int, FrozenTrial]] = {}
@@ -72,6 +83,10 @@ class LearningSampler(BaseSampler):
         if not self.may_repeat:
             trials += [one for one in may_come_again(study) if one.number != trial.number]
         self._unwanted = _space.tried(trials)
+        self._places, self._leaves_to_chance = {}, False
+        self._chance = RandomSampler(seed=trial.number)
+        if self.seed is not None:
+            _optuna.reseed(self.sampler, derive(self.seed, trial.number))
         self.best = self._found(study)
         self.sampler.before_trial(study, trial)
 
@@ -83,18 +98,17 @@ class LearningSampler(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        shown, drawn = self._shown(study, search_space), {}
-        for sampler in self._samplers(trial):
-            if sampler is self.sampler:
-                drawn = sampler.sample_relative(shown, trial, search_space)
-            else:
-                drawn = {
-                    name: sampler.sample_independent(shown, trial, name, search_space[name])
-                    for name in drawn
-                }
-            if not drawn or not self._unwanted.is_closed_for(_space.places(search_space, drawn)):
-                break
-        return drawn
+        shown = self._shown(study, search_space)
+        if search_space and isinstance(self.sampler, GPSampler):
+            self._wait_for_others(shown, trial, _optuna.startup_trials_of(self.sampler))
+        for _ in range(self._draws):
+            drawn = self.sampler.sample_relative(shown, trial, search_space)
+            self._places = _space.places(search_space, drawn)
+            if not self._unwanted.is_closed_for(self._places):
+                return drawn
+        # Parameter by parameter, in the builder's order, it is known what is left to try.
+        self._places, self._leaves_to_chance = {}, True
+        return {}
 
     def sample_independent(
         self,
@@ -103,14 +117,32 @@ class LearningSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        shown = self._shown(study)
-        for sampler in self._samplers(trial):
-            drawn = sampler.sample_independent(shown, trial, param_name, param_distribution)
-            places = _space.places(trial.distributions, trial.params)
-            places[param_name] = _space.place_of(param_distribution, drawn)
-            if not self._unwanted.is_closed_for(places):
-                break
-        return drawn
+        shown = self._shown(study, {param_name: param_distribution})
+        places = {**self._places, **_space.places(trial.distributions, trial.params)}
+
+        def is_left(value: Any) -> bool:
+            place = _space.place_of(param_distribution, value)
+            return not self._unwanted.is_closed_for({**places, param_name: place})
+
+        for _ in range(0 if self._leaves_to_chance else self._draws):
+            drawn = self.sampler.sample_independent(shown, trial, param_name, param_distribution)
+            if is_left(drawn):
+                return drawn
+        left = list(filter(is_left, _values(param_distribution)))
+        among = CategoricalDistribution(left) if left else param_distribution
+        return self._chance.sample_independent(shown, trial, param_name, among)
+
+    def _wait_for_others(self, shown: optuna.Study, trial: FrozenTrial, startup: int) -> None:
+        """Wait until trials that began before have drawn: a process would draw the same again."""
+        if len(_optuna.known_trials(shown, (TrialState.COMPLETE,))) < startup:
+            return  # it draws by chance
+        gives_up = time.monotonic() + _PATIENCE
+        while time.monotonic() < gives_up:
+            running = _optuna.known_trials(shown, (TrialState.RUNNING,), anew=True)
+            before = [one for one in running if one.number < trial.number]
+            if all(map(_optuna.has_drawn, before)):
+                return
+            time.sleep(_POLL)
 
     def _shown(
         self, study: optuna.Study, space: dict[str, BaseDistribution] | None = None
@@ -129,11 +161,9 @@ class LearningSampler(BaseSampler):
         """Whether the sampler is to see a study's pruned trials as COMPLETE ones."""
         return isinstance(self.sampler, _GAIN) and len(study.directions) == 1
 
-    def _samplers(self, trial: FrozenTrial) -> list[BaseSampler]:
-        """Return the sampler of each draw; random ones last: TPE may draw the same each time."""
-        by_chance = RandomSampler(seed=trial.number)
-        draws = _OF_GP if isinstance(self.sampler, GPSampler) else _DRAWS
-        return [self.sampler] * draws + [by_chance] * _DRAWS
+    @property
+    def _draws(self) -> int:
+        return _OF_GP if isinstance(self.sampler, GPSampler) else _DRAWS
 
     def after_trial(
         self,
@@ -190,12 +220,13 @@ class _StudyOfAll(_optuna.ShownStudy):
             return
         learned = list(self._learned())
         yield from learned
+        if not self._space:  # what is wanted is the parameters that all trials have
+            return
         bad = _broken(self._study) if self._by.constrained else []
-        # The GP, which sees no PRUNED trials, gets failed ones as COMPLETE: those that have the
-        # parameters that it is about to draw, since it cannot read others.
-        if self._space and isinstance(self._by.sampler, GPSampler):
-            asked = self._space.items()
-            bad += [one for one in _failed(self._study) if asked <= one.distributions.items()]
+        if isinstance(self._by.sampler, GPSampler):  # which sees no PRUNED trials
+            bad += _failed(self._study)
+        # A Gaussian process cannot read a trial that lacks what it is about to draw.
+        bad = [one for one in bad if self._space.items() <= one.distributions.items()]
         worst = self._worst(learned) if bad else None
         if worst is not None:
             yield from (_as_complete(trial, worst) for trial in bad)
@@ -241,6 +272,13 @@ class _StudyOfAll(_optuna.ShownStudy):
                 return None
             worst.append(min(finite) if direction is StudyDirection.MAXIMIZE else max(finite))
         return worst
+
+
+def _values(distribution: BaseDistribution) -> list[Any]:
+    """Return all values of a parameter; none where they are too many to look at."""
+    count = _space.size(distribution)
+    places = range(int(count)) if count <= _MOST_LOOKED_AT else ()
+    return [_space.value_at(distribution, place) for place in places]
 
 
 def _as_pruned(trial: FrozenTrial) -> FrozenTrial:

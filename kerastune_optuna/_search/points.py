@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import ArgumentError
-from kerastune_optuna._study import lay_out, record
+from kerastune_optuna._study import lay_out, params_of, record
 
 _PLAIN = (str, int, float, bool, type(None))
 # The order in which trials are taken: last those whose parameters are left to a sampler.
@@ -50,11 +50,6 @@ def doubles(trials: Sequence[FrozenTrial]) -> set[int]:
     laid_out = [trial for trial in trials if record.POINT in trial.system_attrs]
     firsts = {one.system_attrs[record.POINT]["key"]: one.number for one in reversed(laid_out)}
     return {trial.number for trial in laid_out} - set(firsts.values())
-
-
-def params_of(trial: FrozenTrial) -> dict[str, Any]:
-    """Return the parameters that a trial has, or is to have."""
-    return {**trial.system_attrs.get(_optuna.FIXED_PARAMS, {}), **trial.params}
 
 
 def texts_of(trial: FrozenTrial) -> set[str]:

@@ -18,10 +18,14 @@ _OF_SEVERAL = (record.VALUES, record.STD, record.SEEDS, record.BEST_EPOCHS)  # o
 
 
 def find(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None:
-    """Return a finished trial that was trained with the parameters of a new one, if any."""
+    """Return an earlier trial that was trained with the parameters of a new one, if any.
+
+    A retry has gone on since its first try began: a trial that is later than that is none.
+    """
     distributions, params = trial.distributions, trial.params
     asked = space.places(distributions, params)
     trials = _optuna.known_trials(study) if asked else []
+    begun = ended.first_try(_optuna.as_known(trial), trials).number if asked else 0
     # Most of thousands of trials differ in a parameter without steps.
     endless = [name for name in asked if math.isinf(space.size(distributions[name]))]
     for name in endless[:1]:
@@ -29,7 +33,8 @@ def find(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None:
     same = [
         one
         for one in trials
-        if one.state in opening.DONE and one.distributions == distributions and _was_trained(one)
+        if one.number < begun and one.state in opening.DONE and _was_trained(one)
+        if one.distributions == distributions
         if space.places(distributions, one.params) == asked
     ]
     first = opening.first_of_these_epochs(study) if same else 0

@@ -90,7 +90,7 @@ def start_sampler(
     *,
     screens: bool = False,
 ) -> tuple[int | None, str | None]:
-    """Make the sampler of a name, seeded so that it repeats no earlier search of this study.
+    """Make the sampler of a name.
 
     Args:
         study: The study that is about to be asked.
@@ -105,9 +105,7 @@ def start_sampler(
     """
     if isinstance(given, BaseSampler):
         return None, None
-    trials = len(study.get_trials(deepcopy=False))
-    # QMCSampler counts in the study how far its sequence is, and goes on under the same seed.
-    own = None if seed is None else derive(seed, 0 if given == "qmc" else trials, 1)
+    own = None if seed is None else derive(seed, 0, 1)
     if given in (None, _AUTO):
         study.sampler, line = automatic(study, own, steps, screens=screens)
         return own, line

@@ -9,7 +9,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
-from kerastune_optuna._search import space
+from kerastune_optuna._search import ended, space
 from kerastune_optuna._search.pruner import WilcoxonPruner
 from kerastune_optuna._study import are_broken, has_diverged, record, sign_of
 
@@ -84,20 +84,13 @@ class AutoPruner(optuna.pruners.BasePruner):
     def _is_screened(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Whether a trial ends with its beginning."""
         trials = study.get_trials(deepcopy=False)
-        first = _first_of(trial, trials)
+        first = ended.first_try(trial, trials)
         may_all_go_on = any(map(_allows_all, trials)) or first.number >= _COMPARED
         if may_all_go_on or first.system_attrs.get(_optuna.FIXED_PARAMS):
             return False
         if math.prod(map(space.size, trial.distributions.values())) < self._fewest:
             return False
         return first.number < _SCREENED or _begins_badly(study, trial, trials)
-
-
-def _first_of(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> FrozenTrial:
-    """Return the trial that was begun first, where workers that died left it to be run again."""
-    while (before := trial.user_attrs.get(record.RETRY_OF)) is not None:
-        trial = trials[before]
-    return trial
 
 
 def _allows_all(trial: FrozenTrial) -> bool:

@@ -30,6 +30,7 @@ from kerastune_optuna._search import ended
 from kerastune_optuna._search import points as _points
 from kerastune_optuna._search.grid import Grid, is_grid
 from kerastune_optuna._search.stopping import Deadline, Ending
+from kerastune_optuna._storage import database
 from kerastune_optuna._study import (
     N_PARAMS,
     Watch,
@@ -63,7 +64,8 @@ class Budget:
     Args:
         n_trials: Size of the study; None for no limit.
         deadline: After which no trial starts; None for no limit.
-        max_failed_trials: How many trials may fail in a row.
+        max_failed_trials: How many trials may fail in a row; None for ten, or two alike before any
+            succeeds.
         first_trial: Number of the first trial of this search: earlier failures do not count.
         ending: What may end it before all of this is spent.
         gives_way: Whether this process ends where a trial is to have the memory for itself, and a
@@ -74,7 +76,7 @@ class Budget:
 
     n_trials: int | None
     deadline: Deadline | None
-    max_failed_trials: int
+    max_failed_trials: int | None
     first_trial: int = 0
     ending: Ending = field(default_factory=Ending)
     gives_way: bool = False
@@ -83,6 +85,11 @@ class Budget:
     def runs_all(self) -> bool:
         """Whether it runs all its trials, unless one is good enough or the user stops it."""
         return self.deadline is None and not self.ending.gives_up
+
+    @property
+    def most_failures(self) -> int:
+        """How many trials may fail in a row, and workers die."""
+        return self.max_failed_trials or divergence.MOST
 
     def claim(self, study: optuna.Study, watch: Watch) -> Trial | None:
         """Return a trial to run, or None when the budget is spent.
@@ -101,10 +108,18 @@ class Budget:
         """Yield the slots at each look, until no further trial may start."""
         while not self.is_over():
             slots = _slots(study)
-            if self.ending.is_here(study):  # asked of the trials that _slots() has just read
+            # These are asked of the trials that _slots() has just read.
+            if self._is_nothing_left(study, slots) or self.ending.stop(study, asks=True):
                 return
             if not self.stands_back(study, watch, ended.not_ended(study, slots)):
                 yield slots
+
+    def _is_nothing_left(self, study: optuna.Study, slots: Sequence[FrozenTrial]) -> bool:
+        """Whether all configurations were tried, and the user has enqueued none of them again."""
+        if self.ending.may_go_on(study, 0):
+            return False
+        free = _free(study, slots[: self.size(study)])
+        return not any(_points.order(one) == _points.ENQUEUED for one in free)
 
     def stands_back(self, study: optuna.Study, watch: Watch, slots: Sequence[FrozenTrial]) -> bool:
         """Whether to begin no trial now, since another of this machine has the memory for itself.
@@ -141,7 +156,8 @@ class Budget:
             free = _free(study, slots[:size])
             if (trial := take_one(study, free)) is not None:
                 is_last = len(free) == 1 and len(slots) < size
-                if is_last and self._is_more_left(study, slots, 1):
+                # The first trial may find that its configuration is the only one.
+                if is_last and any(map(_has_asked, slots)) and self._is_more_left(study, slots, 1):
                     lay_out(study)
                 return trial
             if len(slots) >= size and not free and not self.reap(study, watch):
@@ -246,15 +262,15 @@ class Budget:
         """Raise where the last trials of this search failed one after the other.
 
         Raises:
-            TooManyFailuresError: There were `max_failed_trials` of them, or two of one cause before
-                any trial succeeded, or could still succeed.
+            TooManyFailuresError: There were `max_failed_trials` of them; or, where that is None,
+                two of one cause before any trial succeeded, or could still succeed.
         """
-        trials = study.get_trials(deepcopy=False)
-        if not any(map(_succeeded, trials)):
+        trials, most = study.get_trials(deepcopy=False), self.most_failures
+        if self.max_failed_trials is None and not any(map(_succeeded, trials)):
             _check_alike(trials[self.first_trial :], trials)
         trials = trials[self.first_trial :]
-        last = [one for one in trials if ended.by_itself(one)][-self.max_failed_trials :]
-        if len(last) < self.max_failed_trials:
+        last = [one for one in trials if ended.by_itself(one)][-most:]
+        if len(last) < most:
             return
         if all(trial.state is TrialState.FAIL for trial in last):
             reason = last[-1].user_attrs.get(record.STOP_REASON, "unknown")
@@ -268,8 +284,8 @@ class Budget:
         """Raise where enough trials of this search ended, and all of them failed or diverged.
 
         Raises:
-            TooManyFailuresError: There were `max_failed_trials` of them, or two where the data has
-                values that are not finite.
+            TooManyFailuresError: There were `max_failed_trials` of them; or, where that is None,
+                two whose data has values that are not finite.
         """
         trials = study.get_trials(deepcopy=False)
         divergence.check(_tried(trials[self.first_trial :]), self.max_failed_trials, trials)
@@ -298,8 +314,26 @@ def _slots(study: optuna.Study) -> list[FrozenTrial]:
     trials = _optuna.known_trials(study, anew=True)
     others = ended.unusual(study, trials)  # a usual trial counts
     left_out = {one.number for one in others if not _counts(study, one)} | _points.doubles(others)
+    left_out |= {one.number for one in _left_running(study, others)}
     left_out |= retry.idle_retries(trials, ended.not_ended(study, trials))
     return [one for one in trials if one.number not in left_out] if left_out else trials
+
+
+def _left_running(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the RUNNING trials of other code of which nothing says that it lives."""
+    running = (one for one in trials if one.state is TrialState.RUNNING)
+    if not (foreign := list(filter(liveness.is_foreign, running))):
+        return foreign  # without a query
+    held = database.held(_optuna.storage_of(study), set(map(_optuna.id_of, foreign)))
+    return [one for one in foreign if _optuna.id_of(one) not in held]
+
+
+def told_of_left(study: optuna.Study) -> str | None:
+    """Return the line on trials that other code left RUNNING; None where there are none."""
+    left = _left_running(study, study.get_trials(deepcopy=False))
+    numbers = ", ".join(str(one.number) for one in left)
+    what = count(len(left), "RUNNING trial")
+    return f"Not counted: {what} of other code without a heartbeat ({numbers})" if left else None
 
 
 def room(study: optuna.Study, n_trials: int | None) -> int | None:
@@ -323,12 +357,14 @@ def _tried(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def check_study(study: optuna.Study) -> None:
-    """Raise where trials of the study ended, and all of them failed or diverged.
+    """Raise where trials of the study ended, and none was trained, or all failed or diverged.
 
     Raises:
         TooManyFailuresError: Says how the last one ended.
     """
-    if tried := _tried(study.get_trials(deepcopy=False)):
+    trials = study.get_trials(deepcopy=False)
+    divergence.check_trained(list(filter(ended.by_itself, trials)))
+    if tried := _tried(trials):
         divergence.check(tried, 1)
 
 
@@ -351,7 +387,8 @@ def _check_alike(trials: Sequence[FrozenTrial], others: Sequence[FrozenTrial]) -
                 f"{len(more) + 1} trials failed with the same error before any succeeded: "
                 f"{first.user_attrs[record.STOP_REASON].rstrip('.')}. Mend build_model, the data "
                 "or the arguments; the same call then goes on. Where other configurations work, "
-                "enqueue() lets one of them go first in a search."
+                "enqueue() lets one of them go first in a search, or max_failed_trials= says how "
+                "many may fail."
             )
 
 
@@ -367,6 +404,11 @@ def _why(dead: FrozenTrial) -> str:
 def _is_unasked(trial: FrozenTrial) -> bool:
     """Whether a worker has begun a trial whose builder may still ask for parameters."""
     return trial.state is TrialState.RUNNING and N_PARAMS not in trial.user_attrs
+
+
+def _has_asked(trial: FrozenTrial) -> bool:
+    """Whether a trial's builder has asked for parameters, or for none."""
+    return bool(trial.params) or trial.state.is_finished()
 
 
 def is_free(trial: FrozenTrial) -> bool:

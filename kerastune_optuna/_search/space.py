@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from optuna.distributions import (
 )
 from optuna.trial import BaseTrial, FixedTrial, FrozenTrial
 
-from kerastune_optuna._exceptions import ArgumentError, TunerError, is_fatal
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, TunerError, is_fatal
 
 Builder: TypeAlias = Callable[[BaseTrial], Any]
 
@@ -30,7 +31,7 @@ class Note:
         distribution: What it may be.
         default: Its default.
         conditions: With which values of others it is asked for, like "model=cnn".
-        few: Some of its values, the default among them, where it has no end of values.
+        few: Those of its values that a grid tries, where it tries some alone.
     """
 
     name: str
@@ -122,7 +123,7 @@ def size(distribution: BaseDistribution) -> float:
 
 
 def check_choices(name: str, distribution: BaseDistribution, *, once: bool) -> None:
-    """Refuse choices that are equal: a study holds the place of a choice, and finds the first one.
+    """Refuse choices of which a study could not say which was taken.
 
     Args:
         name: The parameter.
@@ -130,10 +131,13 @@ def check_choices(name: str, distribution: BaseDistribution, *, once: bool) -> N
         once: Whether a choice that is there twice is refused too.
 
     Raises:
-        ArgumentError: Names two such choices.
+        ArgumentError: Names two choices that are equal: a study holds the place of a choice, and
+            finds the first one.
+        ArgumentTypeError: Names a choice that a study cannot hold.
     """
     choices = getattr(distribution, "choices", ())
     for place, choice in enumerate(choices):
+        _check_is_held(name, choice)
         held = int(distribution.to_internal_repr(choice))
         first = choices[held]
         if held != place and (once or repr(first) != repr(choice)):
@@ -142,6 +146,17 @@ def check_choices(name: str, distribution: BaseDistribution, *, once: bool) -> N
                 f"study would say {first!r} of both. Leave one of them out, or suggest names, "
                 'like "none", and look the values up.'
             )
+
+
+def _check_is_held(name: str, choice: Any) -> None:
+    try:
+        json.dumps(choice)  # as Optuna's databases write choices
+    except TypeError:
+        raise ArgumentTypeError(
+            f"{name!r} may be {choice!r} of type {type(choice).__name__}, which a study cannot "
+            f"hold. Pass the choices to kerastune_optuna.choice(trial, {name!r}, [...]), which "
+            "suggests their names and returns the object."
+        ) from None
 
 
 def value_at(distribution: BaseDistribution, place: int) -> Any:
@@ -246,15 +261,13 @@ class Node:
 
     def is_closed_for(self, places: Mapping[str, float]) -> bool:
         """Whether nothing is left to try with these values, whatever comes after them."""
-        node: Node | None = self
-        while node is not None and not node.is_closed:
-            if node._name in places:
-                node = node.children.get(places[node._name])
-            elif node._size == 1:  # Optuna asks no sampler for a parameter with one value
-                node = next(iter(node.children.values()), None)
-            else:
-                return False
-        return node is not None
+        if self.is_closed:
+            return True
+        if self._name in places:
+            child = self.children.get(places[self._name])
+            return child is not None and child.is_closed_for(places)
+        after = self.children.values()
+        return len(after) >= self._size and all(one.is_closed_for(places) for one in after)
 
     def left(self) -> float:
         """Return how many configurations are left at the least; infinity where none was tried."""

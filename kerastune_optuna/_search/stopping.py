@@ -16,7 +16,7 @@ from optuna.terminator import BaseTerminator
 from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search import repeats
-from kerastune_optuna._study import liveness, opening, ranking, sign_of
+from kerastune_optuna._study import liveness, opening, ranking, retry, sign_of
 
 _GOOD_ENOUGH = "Pass a value of the objective that is good enough, like 0.98 for an accuracy."
 
@@ -68,14 +68,12 @@ class Ending:
             should_terminate() is asked.
         train_repeats: Whether a configuration may be trained again and again.
         stop_at: A value of the objective that is good enough.
-        may_be_told: Whether another part of the search may end it.
         key: The system attr of the study in which the first worker tells the others why.
     """
 
     terminator: Any = None
     train_repeats: bool = False
     stop_at: float | None = None
-    may_be_told: bool = False
     key: str = field(default_factory=lambda: f"kerastune_optuna:ended:{uuid4()}")
 
     @classmethod
@@ -102,18 +100,12 @@ class Ending:
                 "several. Pass how many trials in a row may bring nothing new onto the front."
             )
 
-    def is_here(self, study: optuna.Study) -> bool:
-        """Whether no further trial may start."""
-        return not self.may_go_on(study, 0) or self.stop(study, asks=True) is not None
-
     def may_go_on(self, study: optuna.Study, unasked: int) -> bool:
         """Whether another trial may start beside those that have not asked for parameters yet."""
         return self.train_repeats or repeats.is_more_left(study, unasked)
 
     def stop(self, study: optuna.Study, *, asks: bool = False) -> str | None:
         """Return the line that says who ended the search; with `asks`, this worker may end it."""
-        if not (self._conditions or self.may_be_told):
-            return None  # nothing could end it: the study need not be read
         told: str | None = _optuna.attrs_of(study).get(self.key)
         if told is None and asks and (told := self._found(study)) is not None:
             # Tell all workers: the terminator of one that trains now could later expect a gain.
@@ -144,10 +136,13 @@ class Ending:
         told = self.stop(study)
         if told is not None or self.train_repeats:
             return told
-        count = repeats.count_if_all(study)
-        if count == 1:
-            return "The only configuration was tried: nothing is left"
-        return None if count is None else f"All {count} configurations were tried: nothing is left"
+        if (count := repeats.count_if_all(study)) is None:
+            return None
+        which = "The only configuration was" if count == 1 else f"All {count} configurations were"
+        given_up = filter(retry.was_given_up, study.get_trials(deepcopy=False))
+        numbers = ", ".join(str(trial.number) for trial in given_up)
+        how = f"tried or given up (trial {numbers})" if numbers else "tried"
+        return f"{which} {how}: nothing is left"
 
 
 def _good_enough(stop_at: float, study: optuna.Study) -> str | None:

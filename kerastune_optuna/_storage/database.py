@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sqlite3
 import time
 import warnings
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import closing, suppress
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +24,40 @@ from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StorageError
 from kerastune_optuna._storage import disks, journal, mysql
 from kerastune_optuna._storage import url as _url
-from kerastune_optuna._storage.patience import as_connection_error, is_away, patient, reason
+from kerastune_optuna._storage.patience import as_ours, is_away, patient, reason
 
 INSTEAD = (
     "pass storage= the URL of a PostgreSQL database, or an optuna.storages.JournalStorage with a "
     "file in a folder that all of them share"
 )
-_FILE = "study.db"
+FILE = "study.db"  # SQLite adds others beside it, whose names begin so
 _BUSY_SECONDS = 5  # of SQLite's own wait for a lock, which Ctrl-C cannot end; then ours begins
 _ROOM = 2_000_000  # bytes that SQLite's file and its log grow by in a search of some hundred trials
 # What drivers and Optuna raise on opening a database that is not there or has no tables.
 _UNUSABLE = (SQLAlchemyError, StorageInternalError, ImportError, RuntimeError, ValueError, OSError)
 _TRIES = 5  # where two processes make the tables at once, one fails, and finds them made
+# Optuna's heartbeat has no usual interval; its documentation shows 60 seconds.
+_HEARTBEAT_SECONDS = 300.0
+# What databases say then; the last one is how MySQL and MariaDB ask for another try.
+_AT_ONCE = ("already exists", "locked", "try restarting transaction")
 PATIENCE = 300.0  # seconds for which a search waits for a database that went away
 
 
 def in_directory(directory: Path) -> str:
-    """Return the absolute URL of a directory's SQLite database: the current folder may change."""
-    return f"sqlite:///{directory.absolute() / _FILE}"
+    """Return the absolute URL of a directory's SQLite database: the current folder may change.
+
+    Raises:
+        ArgumentError: SQLAlchemy 2.0 cannot write it, which has no escapes for these characters.
+    """
+    url = sqlalchemy.URL.create("sqlite", database=str(directory.absolute() / FILE))
+    text = url.render_as_string()
+    if set("?{}") & set(text):
+        raise ArgumentError(
+            f"directory={str(directory)!r} has a '?', '{{' or '}}' in its path, which SQLAlchemy "
+            f'{sqlalchemy.__version__} cannot open. Run: pip install "sqlalchemy>=2.1", or pass '
+            "another folder."
+        )
+    return text
 
 
 def connect(
@@ -60,13 +80,47 @@ def connect(
         url = _url.with_driver(_url.parse(storage))
         opened = _connect_url(url, time.monotonic() + patience if later else 0.0, make)
     else:
-        opened = storage
+        opened = optuna.storages.get_storage(storage)  # which caches what was read of a database
         if (database := _database(opened)) is not None and not _is_in_memory(database.engine.url):
             _make_safe(database, make)
         journal.make_safe(opened)
     if make and (file := _sqlite_file(opened)) is not None:
         _warn_of_network(file)
-    return patient(opened, patience, lambda: _space(opened))
+    return patient(opened, patience, lambda: _space(opened), _same_file(opened))
+
+
+def _same_file(storage: BaseStorage) -> Callable[[], None]:
+    """Return what raises StorageError once the file of a database is another, or gone."""
+    file = _sqlite_file(storage)
+    opened = _inode(file)
+
+    def check() -> None:
+        # SQLite would go on with the file that it has open, which nobody finds any more.
+        if _inode(file) != opened:
+            raise StorageError(
+                f"{str(file)!r} was deleted or replaced while it was in use, and what the study had "
+                "is lost with it. Run the script again to begin anew, or put the whole folder back "
+                "first to go on."
+            )
+
+    return check
+
+
+def inode(storage: BaseStorage) -> int | None:
+    """Return what tells the file of a SQLite storage from its copies; None for other storages."""
+    return _inode(_sqlite_file(storage))
+
+
+def _inode(file: Path | None) -> int | None:
+    if file is None or not file.exists():
+        return None
+    return 0 if _is_on_network(file.parent) else file.stat().st_ino
+
+
+@lru_cache
+def _is_on_network(folder: Path) -> bool:
+    """Whether the inode of a file may change while it is in use, as on sshfs."""
+    return disks.network_of(folder) is not None
 
 
 def _warn_of_network(file: Path) -> None:
@@ -100,7 +154,11 @@ def network_of_log(storage: str | BaseStorage) -> str | None:
 
 def _sqlite_file(storage: str | BaseStorage) -> Path | None:
     url = _url_of(storage)
-    if url is None or url.get_backend_name() != "sqlite":
+    return None if url is None else _file_of(url)
+
+
+def _file_of(url: sqlalchemy.URL) -> Path | None:
+    if url.get_backend_name() != "sqlite":
         return None
     has_none = _is_in_memory(url) or "uri" in url.query
     return None if has_none else Path(str(url.database)).absolute()
@@ -179,6 +237,29 @@ def best_ids(
         return None  # the caller then reads all trials, with patience
 
 
+def held(storage: BaseStorage, trial_ids: set[int]) -> set[int]:
+    """Return which of some trials a process holds by Optuna's own heartbeat.
+
+    Args:
+        storage: The storage of the trials.
+        trial_ids: Their ids; all of them are returned where the database does not answer.
+    """
+    if (database := _database(storage)) is None:
+        return set()
+    beat = _optuna.tables.TrialHeartbeatModel
+    query = sqlalchemy.select(beat.trial_id, beat.heartbeat, sqlalchemy.func.now())
+    try:
+        with database.engine.connect() as connection:
+            beats = connection.execute(query.where(beat.trial_id.in_(trial_ids))).all()
+    except (SQLAlchemyError, OSError) as error:
+        if not is_away(error):
+            raise
+        return trial_ids
+    # PostgreSQL gives the present with a time zone.
+    since = {trial_id: now.replace(tzinfo=None) - at for trial_id, at, now in beats}
+    return {one for one, passed in since.items() if passed.total_seconds() < _HEARTBEAT_SECONDS}
+
+
 def ignores_case(storage: BaseStorage) -> bool:
     """Whether a storage takes two names of parameters that differ only by case for one."""
     database = _database(storage)
@@ -202,12 +283,25 @@ def _make_safe(database: RDBStorage, make: bool) -> None:
 
 def _guard(engine: sqlalchemy.Engine) -> None:
     """Let an engine serve many processes for days; SQLAlchemy keeps each listener once."""
-    sqlalchemy.event.listen(engine, "handle_error", as_connection_error)
+    sqlalchemy.event.listen(engine, "handle_error", as_ours)
     mysql.refuse_long_texts(engine)
     if engine.dialect.name == "sqlite":
         # Optuna reads a trial's state and then writes it. Under SQLite's deferred transactions two
         # processes read the same state: trials run twice and writers meet "database is locked".
         sqlalchemy.event.listen(engine, "begin", _begin_immediate)
+
+
+def checkpoint(storage: BaseStorage) -> None:
+    """Write what is in SQLite's write-ahead log into its file, without waiting for anybody.
+
+    SQLite does so by itself once the log has 4 MB, which is more than most studies have.
+    """
+    database = _database(storage)
+    if database is not None and database.engine.dialect.name == "sqlite":
+        # Where it fails, the log keeps all.
+        with suppress(sqlite3.Error, SQLAlchemyError, StorageError, OSError):
+            with closing(database.engine.raw_connection()) as connection:  # in no transaction
+                _pragma(connection, "wal_checkpoint(PASSIVE)")
 
 
 def check_shared(storage: str | BaseStorage) -> None:
@@ -286,12 +380,36 @@ def _open(url: sqlalchemy.URL, make: bool) -> RDBStorage:
         "connect_args": _url.limits_for(url),
     }
     if url.get_backend_name() == "sqlite":
-        events = [(_on_connect if make else _on_visit, "connect")]
-        options = {"connect_args": {"timeout": _BUSY_SECONDS}, "pool_events": events}
+        options = _options_for_sqlite(url, make)
     text = url.render_as_string(hide_password=False)
     storage = RDBStorage(text, engine_kwargs=options, skip_table_creation=not make)
     _guard(storage.engine)
     return storage
+
+
+def _options_for_sqlite(url: sqlalchemy.URL, make: bool) -> dict[str, Any]:
+    file = _file_of(url)
+    if file is None or not file.is_file() or _may_write(file):
+        events = [(_on_connect if make else _on_visit, "connect")]
+        return {"connect_args": {"timeout": _BUSY_SECONDS}, "pool_events": events}
+    return {
+        "creator": partial(_connect_to_read, file),
+        "poolclass": sqlalchemy.NullPool,  # since its owner may begin a search at any time
+        "pool_events": [(_on_visit, "connect")],
+    }
+
+
+def _may_write(file: Path) -> bool:
+    return os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)
+
+
+def _connect_to_read(file: Path) -> sqlite3.Connection:
+    """Connect to a file that may only be read."""
+    # A file that has a write-ahead log when it is used cannot be read without one, and SQLite makes
+    # it, unless it is told that nobody writes. The log is there while somebody does.
+    is_in_use = Path(f"{file}-wal").exists()
+    uri = f"{file.as_uri()}?mode=ro{'' if is_in_use else '&immutable=1'}"
+    return sqlite3.connect(uri, _BUSY_SECONDS, check_same_thread=False, uri=True)
 
 
 def _on_visit(connection: Any, _record: Any) -> None:
@@ -340,6 +458,5 @@ def make_directory(directory: Path) -> None:
 
 def _made_by_another(error: Exception) -> bool:
     """Whether another process was making the same tables, so that another try finds them."""
-    return isinstance(error, IntegrityError) or any(
-        sign in str(error) for sign in ("already exists", "locked")
-    )
+    said = reason(error)
+    return isinstance(error, IntegrityError) or any(sign in said for sign in _AT_ONCE)

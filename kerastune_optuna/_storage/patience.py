@@ -34,6 +34,9 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between two tries
 _GONE = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError, OSError)
 # The errors of gRPC and Redis, which need not be installed, by their names.
 _GONE_NAMES = {"_InactiveRpcError", "BusyLoadingError", "ConnectionError", "TimeoutError"}
+# What databases say to who may only read: the errors of SQLite by name, and PostgreSQL's code.
+_REFUSALS = ("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH", "42501")
+_REFUSALS_OF_MYSQL = (1044, 1045, 1142, 1143)  # access to a database, server, table or column
 _SILENT_TRIES = 3  # half a second: for a lost connection a new one is enough
 _in_a_hurry: ContextVar[bool] = ContextVar("in_a_hurry", default=False)
 
@@ -68,15 +71,28 @@ def unless_away() -> Iterator[None]:
             raise
 
 
-def as_connection_error(context: sqlalchemy.engine.ExceptionContext) -> ConnectionError | None:
-    """Return the ConnectionError that an engine is to raise for a connection that was lost.
+def as_ours(context: sqlalchemy.engine.ExceptionContext) -> Exception | None:
+    """Return the error that an engine is to raise in place of some that a driver raised.
 
     Optuna takes any error of SQLAlchemy for an error of its own query: it tries another query on
-    the lost connection, or creates a trial again that may be there. It lets a ConnectionError pass.
+    the lost connection, or creates a trial again that may be there. It lets other errors pass.
     """
+    error = context.original_exception
+    if _is_refusal(error):
+        return StorageError(
+            f"The storage refuses what was asked of it: {reason(error)}. It can be read as far as "
+            "its owner allows that; to search, pass a directory= or storage= that you may write to."
+        )
     if not context.is_disconnect or context.is_pre_ping:
         return None
-    return ConnectionError(str(context.original_exception))
+    return ConnectionError(str(error))
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether a database does not let us do something, and will not at another try."""
+    name = getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None)
+    code = error.args[0] if error.args else None
+    return str(name).startswith(_REFUSALS) or (type(code) is int and code in _REFUSALS_OF_MYSQL)
 
 
 @dataclass(frozen=True)
@@ -132,11 +148,17 @@ class Patience:
 class _Patient(BaseStorage):
     """Hand each call to a storage, again and again while it is away."""
 
-    def __init__(self, backend: BaseStorage, patience: float, where: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        backend: BaseStorage,
+        patience: float,
+        where: Callable[[], str],
+        check: Callable[[], None],
+    ) -> None:
         # Named as in Optuna's _CachedStorage, so that database.behind() unwraps both.
         self._backend = backend
-        self._insist = Patience(patience, lambda: "The storage", is_away, self._lost).insist
-        self._where = where
+        self._patience = Patience(patience, lambda: "The storage", is_away, self._lost)
+        self._where, self._check = where, check
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """Add a trial with a mark, by which it is found where the answer was lost."""
@@ -163,6 +185,13 @@ class _Patient(BaseStorage):
     def _call(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call any other method of the storage."""
         return self._insist(lambda: getattr(self._backend, name)(*args, **kwargs))
+
+    def _insist(self, call: Callable[[], _T], done: Callable[[], _T | None] = lambda: None) -> _T:
+        def checked() -> _T:
+            self._check()
+            return call()
+
+        return self._patience.insist(checked, done)
 
     def _marked(self, study_id: int, mark: str) -> int | None:
         """Return the id of the trial with a mark; None where there is none."""
@@ -206,18 +235,21 @@ _PatientStorage = type(
 )
 
 
-def patient(backend: BaseStorage, patience: float, where: Callable[[], str]) -> BaseStorage:
+def patient(
+    backend: BaseStorage, patience: float, where: Callable[[], str], check: Callable[[], None]
+) -> BaseStorage:
     """Return a storage that retries what fails while the backend is away.
 
     Args:
         backend: Any Optuna storage.
         patience: Seconds for which each call is tried.
         where: Tells in a sentence what the user should look at, for the error in the end.
+        check: Called before each call, and raises where it would be in vain.
 
     Returns:
         A storage that raises StorageError once its patience has ended.
     """
-    return cast(BaseStorage, _PatientStorage(backend, patience, where))
+    return cast(BaseStorage, _PatientStorage(backend, patience, where, check))
 
 
 def reason(error: BaseException) -> str:

@@ -22,7 +22,6 @@ from kerastune_optuna._study.finding import load as load
 from kerastune_optuna._study.heartbeat import Watch as Watch
 from kerastune_optuna._study.heartbeat import beating as beating
 from kerastune_optuna._study.home import Home as Home
-from kerastune_optuna._study.home import adopt as adopt
 from kerastune_optuna._study.home import deletion_of as deletion_of
 from kerastune_optuna._study.monitor import Objective as Objective
 from kerastune_optuna._study.monitor import direction_for as direction_for
@@ -37,6 +36,7 @@ from kerastune_optuna._study.objectives import parse_objectives as parse_objecti
 from kerastune_optuna._study.ranking import value_of as value_of
 from kerastune_optuna._study.record import BACKUP as BACKUP
 from kerastune_optuna._study.retry import lay_out as lay_out
+from kerastune_optuna._study.retry import params_of as params_of
 from kerastune_optuna._study.retry import was_cut_off as was_cut_off
 from kerastune_optuna._study.seeds import derive as derive
 from kerastune_optuna._study.seeds import seed_of as seed_of

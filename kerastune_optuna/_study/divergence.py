@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -11,6 +11,7 @@ from kerastune_optuna import _check
 from kerastune_optuna._exceptions import TooManyFailuresError
 from kerastune_optuna._study import record
 
+MOST = 10  # trials that may fail in a row, where the user says nothing else
 _SURE_AFTER = 2  # trials that came to nothing, where the data holds NaN or infinity
 
 
@@ -47,19 +48,21 @@ def is_any_to_succeed(trials: Sequence[FrozenTrial], ended: FrozenTrial) -> bool
     )
 
 
-def check(trials: Sequence[FrozenTrial], most: int, others: Sequence[FrozenTrial] = ()) -> None:
+def check(
+    trials: Sequence[FrozenTrial], most: int | None, others: Sequence[FrozenTrial] = ()
+) -> None:
     """Raise where enough trials ended, and all of them failed or diverged.
 
     Args:
         trials: The trials that ended because of their configurations, by their numbers.
-        most: How many are enough; fewer where the data is at fault.
+        most: How many are enough; None for ten, or two where the data is at fault.
         others: Trials of which one may still run and succeed. Default none.
 
     Raises:
         TooManyFailuresError: Says how the last one ended, and what to mend.
     """
     is_data = all(record.NOT_FINITE in one.user_attrs for one in trials)
-    enough = min(most, _SURE_AFTER) if is_data else most
+    enough = most or (_SURE_AFTER if is_data else MOST)
     if len(trials) < enough or not all(map(came_to_nothing, trials)):
         return
     if is_any_to_succeed(others, trials[enough - 1]):
@@ -70,6 +73,39 @@ def check(trials: Sequence[FrozenTrial], most: int, others: Sequence[FrozenTrial
         f"{_all(trials)} with: {reason}. Mend {what}, and call search() "
         "again; with overwrite=True it begins anew."
     )
+
+
+def check_trained(trials: Sequence[FrozenTrial]) -> None:
+    """Raise where trials ended by themselves, and all of them before their training.
+
+    Raises:
+        TooManyFailuresError: Says how the last one ended.
+    """
+    if trials and not any(map(_has_begun, trials)):
+        raise TooManyFailuresError(
+            f"No model was trained: {_check.count(len(trials), 'trial')} ended before that, "
+            f"{_last(trials)}. Mend the ranges of build_model or its limits, and pass a larger "
+            "n_trials= to go on."
+        )
+
+
+def _has_begun(trial: FrozenTrial) -> bool:
+    """Whether a trial was more than built: it broke no constraint, and its builder let it train."""
+    is_early = trial.state is TrialState.PRUNED and trial.user_attrs.get(record.EPOCHS_RUN) == 0
+    return not is_early or record.REPEAT_OF in trial.user_attrs
+
+
+def told_of_others(trials: Iterable[FrozenTrial]) -> str:
+    """Return a sentence on the trials that ended without being COMPLETE; "" where none did."""
+    others = [one for one in trials if one.state in (TrialState.PRUNED, TrialState.FAIL)]
+    if not others:
+        return ""
+    return f"{_check.count(len(others), 'trial')} ended as PRUNED or FAIL, {_last(others)}."
+
+
+def _last(trials: Sequence[FrozenTrial]) -> str:
+    reason = str(trials[-1].user_attrs.get(record.STOP_REASON, "unknown")).rstrip(".")
+    return f"the last one (trial {trials[-1].number}) with: {reason}"
 
 
 def _all(trials: Sequence[FrozenTrial]) -> str:

@@ -33,7 +33,8 @@ def beating(
 ) -> Iterator[None]:
     """Beat for the trials that this process has signed and not left.
 
-    It beats in a thread of its own, which training cannot hold up.
+    It beats in a thread of its own, which training cannot hold up. At each beat, and in the end, a
+    SQLite file gets what its log has, so that little is missing in a copy of the file alone.
 
     Args:
         study: Where the trials are.
@@ -58,8 +59,10 @@ def _beat(
     storage: BaseStorage, watch: Watch, at_each: Callable[[], None], over: threading.Event
 ) -> None:
     beats = 0
+    database.checkpoint(storage)
     while not over.wait(_BEAT_SECONDS):
         beats += 1
+        database.checkpoint(storage)
         try:
             with one_try():
                 at_each()
@@ -71,6 +74,7 @@ def _beat(
             # A thread that ended here would let others take this living process for dead. The
             # trial uses the same storage, and waits for it or raises: nothing is hidden.
             continue
+    database.checkpoint(storage)
 
 
 @dataclass
@@ -83,7 +87,7 @@ class _Sight:
 
 
 class Watch:
-    """Tell which trials of other machines are alive, which are dead, and which are in doubt."""
+    """Tell which trials of processes that are not seen from here are alive, dead, or in doubt."""
 
     def __init__(self) -> None:
         self._seen: dict[int, _Sight] = {}
@@ -91,6 +95,7 @@ class Watch:
         self._asked = float("-inf")  # when the trials were last asked for
         self._heard = float("-inf")  # when the database last answered
         self._anew = float("-inf")  # when it last answered after a silence
+        self._ran_elsewhere: Callable[[FrozenTrial], bool] = lambda trial: False
 
     def is_due(self) -> bool:
         """Whether it is time to look again; a look takes a query."""
@@ -108,7 +113,7 @@ class Watch:
         asked, states = time.monotonic(), (TrialState.RUNNING, TrialState.WAITING)
         trials = study.get_trials(deepcopy=False, states=states)
         self.hear()
-        self._asked = asked
+        self._asked, self._ran_elsewhere = asked, liveness.ran_elsewhere(study)
         return trials
 
     def hear(self) -> None:
@@ -128,6 +133,8 @@ class Watch:
 
     def is_dead(self, trial: FrozenTrial) -> bool:
         """Whether nobody runs a RUNNING trial any more, which is as it is in the storage now."""
+        if self._ran_elsewhere(trial):
+            return True  # its process, if it lives, knows nothing of this copy of the study
         if liveness.is_signed_here(trial):
             return not liveness.is_run_here(trial)
         if _is_told_by_beats(trial):
@@ -152,8 +159,7 @@ class Watch:
 def _is_told_by_beats(trial: FrozenTrial) -> bool:
     """Whether a trial is ours, and its process cannot be seen from here."""
     if WORKER not in trial.user_attrs:
-        # Where it is a slot, a worker took it a moment ago, or died before it could sign. A trial
-        # that is no slot is run by code that is not ours.
-        return record.SLOT in trial.system_attrs
+        # Where it is ours, a worker took it a moment ago, or died before it could sign.
+        return not liveness.is_foreign(trial)
     signed = liveness.signed_by(trial)
-    return signed is not None and signed["machine"] != liveness.machine()
+    return signed is not None and not liveness.is_seen(signed)

@@ -15,8 +15,8 @@ from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, StudyMismatchError
-from kerastune_optuna._storage import StoreSource, WholeFileStore, artifacts, database, digest
-from kerastune_optuna._study import opening, ranking, record
+from kerastune_optuna._storage import StoreSource, WholeFileStore, database
+from kerastune_optuna._study import divergence, opening, ranking
 from kerastune_optuna._study.objectives import Objectives
 
 
@@ -31,6 +31,7 @@ class Home:
         artifact_store: Where weights are kept; None for a folder in the directory.
         sampler: The sampler that the study has once it is open; None for Optuna's default.
         pruner: Takes the epochs of a trial, and makes the pruner for the time before a search.
+        overwrite: Whether a study of that name is to be deleted before this process writes to it.
     """
 
     def __init__(
@@ -42,8 +43,12 @@ class Home:
         artifact_store: StoreSource | None = None,
         sampler: BaseSampler | None = None,
         pruner: Callable[[int], BasePruner] | None = None,
+        *,
+        overwrite: bool = False,
     ) -> None:
-        self.name, self.directory, self.objectives = name, Path(directory), objectives
+        self.name, self.objectives = name, objectives
+        self.directory = Path(directory).absolute()  # wherever the current folder will be later
+        self.overwrite = overwrite
         self.has_begun = False  # whether this process has written to the study
         self._storage, self._artifact_store = storage, artifact_store
         self._sampler, self._pruner = sampler, pruner
@@ -52,41 +57,55 @@ class Home:
     def study(self) -> optuna.Study:
         """The study; made where there is none."""
         with opening.quiet_optuna():
-            study = opening.open_study(self.storage, self.name, self.objectives)
+            return self._equipped(opening.open_study(self.storage, self.name, self.objectives))
+
+    @property
+    def existing(self) -> optuna.Study:
+        """The study, for a caller that only reads: nothing is made or written for it."""
+        if self._is_to_go:
+            raise NoTrialsError(
+                f"overwrite=True: search() deletes what study {self.name!r} has, and begins anew. "
+                "Call it first, or make a tuner without overwrite=True to read the old trials."
+            )
+        return self.study if "study" in self.__dict__ else self._loaded
+
+    @cached_property
+    def _loaded(self) -> optuna.Study:
+        if self.name not in (names := self._names):
+            place = f"directory={str(self.directory)!r}" if self._storage is None else "storage="
+            others = ", ".join(map(repr, sorted(names)))
+            instead = f"study_name= with one of {others}" if names else "another directory="
+            raise NoTrialsError(
+                f"{place} has no study {self.name!r}. Call search() first, or pass {instead}."
+            )
+        study = optuna.load_study(study_name=self.name, storage=self.storage)
+        opening.check(study, self.objectives)
+        return self._equipped(study)
+
+    def _equipped(self, study: optuna.Study) -> optuna.Study:
+        """Give a study its sampler, and the pruner that it has until a search."""
         study.sampler = self._sampler or study.sampler
         if self._pruner is not None:
             study.pruner = self._pruner(opening.epochs_known(study) or 1)
         return study
 
     @property
-    def existing(self) -> optuna.Study:
-        """The study, for a caller that only reads: no folder and no database are made for it."""
-        if "study" not in self.__dict__ and self._storage is None:
-            self._check_is_on_disk()
-        return self.study
-
-    @property
     def may_be_read(self) -> bool:
         """Whether the study is open, or in the directory's database; a storage= is not asked."""
-        if "study" in self.__dict__:
-            return True
-        return self._storage is None and self.name in self._names_on_disk
+        if self._is_to_go:
+            return False
+        return "study" in self.__dict__ or (self._storage is None and self.name in self._names)
 
     @property
-    def _names_on_disk(self) -> list[str]:
-        """The studies in the directory's own database, which is not made for the answer."""
+    def _is_to_go(self) -> bool:
+        """Whether the trials that the study has are about to be deleted."""
+        return self.overwrite and not self.has_begun
+
+    @property
+    def _names(self) -> list[str]:
+        """The studies in the storage, which is not made for the answer."""
         is_there = database.is_there(self.storage_source)
         return optuna.get_all_study_names(self.storage) if is_there else []
-
-    def _check_is_on_disk(self) -> None:
-        """Refuse to read a study that the directory does not have."""
-        if self.name not in (names := self._names_on_disk):
-            others = ", ".join(map(repr, sorted(names)))
-            instead = f"study_name= with one of {others}" if names else "another directory="
-            raise NoTrialsError(
-                f"directory={str(self.directory)!r} has no study {self.name!r}. Call search() "
-                f"first, or pass {instead}."
-            )
 
     @property
     def storage_source(self) -> str | BaseStorage:
@@ -96,14 +115,14 @@ class Home:
     @cached_property
     def storage(self) -> BaseStorage:
         """The storage, connected."""
-        if self._storage is None:
+        if self._storage is None and not database.is_there(self.storage_source):
             database.make_directory(self.directory)
         return database.connect(self.storage_source, database.PATIENCE)
 
     @property
     def folder(self) -> Path:
-        """The folder of the study's files, wherever the current folder will be later."""
-        return self.directory.absolute() / self.name
+        """The folder of the study's files."""
+        return self.directory / self.name
 
     @property
     def store(self) -> StoreSource:
@@ -112,7 +131,8 @@ class Home:
 
     def forget(self) -> None:
         """Forget the open study: the next use opens the one that has its name by then."""
-        self.__dict__.pop("study", None)
+        for name in ("study", "_loaded"):
+            self.__dict__.pop(name, None)
 
     @contextmanager
     def telling_of_deletion(self) -> Iterator[None]:
@@ -120,7 +140,8 @@ class Home:
         try:
             yield
         except KeyError as error:
-            if "study" not in self.__dict__ or (why := deletion_of(self.study)) is None:
+            known = self.__dict__.get("study") or self.__dict__.get("_loaded")
+            if known is None or (why := deletion_of(known)) is None:
                 raise
             self.forget()
             raise why from error
@@ -136,9 +157,10 @@ class Home:
         best = ranking.best(self.existing, self.objectives.watched, n)
         if len(best) < n:
             there = _check.count(len(best), "COMPLETE trial")
+            others = divergence.told_of_others(self.existing.get_trials(deepcopy=False))
+            first = "Call search() first, with the directory or storage of the study you mean."
             raise NoTrialsError(
-                f"Study {self.name!r} has {there}, fewer than {n}. Call search() first, with "
-                "the directory or storage of the study you mean."
+                f"Study {self.name!r} has {there}, fewer than {n}. {others or first}"
             )
         return best
 
@@ -178,25 +200,6 @@ class Home:
                 f"better than the others: {numbers}. Look at them in best_trials, and pass the "
                 "number of one, as to best_model(trial=...)."
             )
-
-
-def adopt(home: Home, trial: FrozenTrial, weights: Path | None) -> None:
-    """Add a finished trial that another tool has run to a study.
-
-    Args:
-        home: Where the study and its weights are.
-        trial: The trial.
-        weights: A file that Keras saved its weights in; None where there is none.
-    """
-    if weights is not None:
-        with opening.quiet_optuna():
-            stage = optuna.create_study()  # in memory: a trial that takes attrs while it runs
-        running = stage.ask()
-        artifacts.upload(home.store, running, weights)
-        _optuna.set_attr(running, record.WEIGHTS, digest(weights))
-        # Nothing can be added to a finished trial: the attrs that name its file come with it.
-        trial.system_attrs = {**trial.system_attrs, **stage.trials[0].system_attrs}
-    home.study.add_trial(trial)
 
 
 def deletion_of(study: optuna.Study) -> StudyMismatchError | None:

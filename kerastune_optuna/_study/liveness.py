@@ -7,8 +7,8 @@ import os
 import re
 import socket
 import uuid
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
@@ -19,9 +19,10 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _optuna
-from kerastune_optuna._storage import WORKER
+from kerastune_optuna._storage import WORKER, database
+from kerastune_optuna._study import record
 
-_SIGNATURE = re.compile(r"(?P<machine>.+):(?P<pid>\d+):(?P<started>\d+)")
+_SIGNATURE = re.compile(r"(?P<machine>.+):(?P<pid>\d+):(?P<started>\d+)(@(?P<file>\d+))?")
 _STARTTIME = 19  # the place of starttime in /proc/PID/stat, from the state on: see proc(5)
 
 # The trials that this process runs. Two storages may use the same id.
@@ -66,7 +67,9 @@ def sign(study: optuna.Study, trial_id: int) -> None:
         if (signed := _by_one_search.get()) is not None:
             signed.add((trial_id, storage))
         _running_here.add((trial_id, storage))
-        storage.set_trial_user_attr(trial_id, WORKER, signature())
+        file = database.inode(storage)
+        own = signature() if file is None else f"{signature()}@{file}"
+        storage.set_trial_user_attr(trial_id, WORKER, own)
         undo.pop_all()
 
 
@@ -99,12 +102,29 @@ def leaving_all() -> Iterator[None]:
 
 def is_signed_here(trial: FrozenTrial) -> bool:
     """Whether this process signed a trial."""
-    return bool(trial.user_attrs.get(WORKER) == signature())
+    return str(trial.user_attrs.get(WORKER)).partition("@")[0] == signature()
+
+
+def ran_elsewhere(study: optuna.Study) -> Callable[[FrozenTrial], bool]:
+    """Return what tells whether a trial ran in the SQLite file that a study was copied from."""
+    here = database.inode(_optuna.storage_of(study))
+    places = (None, None if here is None else str(here))
+
+    def ran(trial: FrozenTrial) -> bool:
+        signed = signed_by(trial)
+        return signed is not None and signed["file"] not in places
+
+    return ran
 
 
 def is_signed_elsewhere(trial: FrozenTrial) -> bool:
     """Whether another process of ours signed a trial."""
     return signed_by(trial) is not None and not is_signed_here(trial)
+
+
+def is_foreign(trial: FrozenTrial) -> bool:
+    """Whether code that is not ours runs or ran a trial: no worker took it as a slot, or signed."""
+    return WORKER not in trial.user_attrs and record.SLOT not in trial.system_attrs
 
 
 def whereabouts(trial: FrozenTrial) -> str:
@@ -128,9 +148,25 @@ def runs(signed: re.Match[str]) -> bool:
         is_there = psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
         return is_there and started(pid) == int(signed["started"])
     except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
-        return False
+        return _is_hidden(pid)
     except psutil.AccessDenied:
         return True  # another user's: nothing says that it is gone
+
+
+def is_seen(signed: re.Match[str]) -> bool:
+    """Whether this process can tell if the one that signed a trial still runs."""
+    return signed["machine"] == machine() and not _is_hidden(int(signed["pid"]))
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether another user's process has an id that /proc does not show: see hidepid in proc(5)."""
+    if psutil.LINUX:  # on Windows this would end the process
+        with suppress(ProcessLookupError):
+            try:
+                os.kill(pid, 0)
+            except PermissionError:
+                return not Path(f"/proc/{pid}").exists()
+    return False
 
 
 def started(pid: int) -> int:

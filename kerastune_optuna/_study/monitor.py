@@ -17,7 +17,7 @@ Direction: TypeAlias = Literal["minimize", "maximize"]
 DIRECTIONS = ("auto", "minimize", "maximize")
 
 # Only names whose direction is certain. `cosine_similarity` is not: Keras has a metric of that name
-# that grows and a loss of that name that falls as predictions get better.
+# that grows and a loss of that name that falls as predictions get better; `dice` is a loss there.
 _SMALLER_IS_BETTER = frozenset(
     "loss error mse mae mape msle rmse mean_squared_error mean_absolute_error "
     "mean_absolute_percentage_error mean_squared_logarithmic_error root_mean_squared_error "
@@ -30,7 +30,7 @@ _LARGER_IS_BETTER = frozenset(
     "top_k_categorical_accuracy sparse_top_k_categorical_accuracy auc precision recall "
     "f1_score fbeta_score r2_score true_positives true_negatives precision_at_recall "
     "recall_at_precision sensitivity_at_specificity specificity_at_sensitivity io_u mean_io_u "
-    "binary_io_u one_hot_io_u one_hot_mean_io_u".split()
+    "binary_io_u one_hot_io_u one_hot_mean_io_u iou miou dice_coef dice_coefficient".split()
 )
 _MISSPELT = 0.87  # how alike, for difflib, a name and a known one must be to ask "Did you mean"
 _ACCURACIES = ("categorical_accuracy", "sparse_categorical_accuracy", "binary_accuracy")

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StudyMismatchError
-from kerastune_optuna._storage import MARK, WORKER
+from kerastune_optuna._storage import MARK, WORKER, database
 from kerastune_optuna._study import record
 from kerastune_optuna._study.objectives import Objectives
 
@@ -40,7 +40,11 @@ def open_study(storage: BaseStorage, name: str, objectives: Objectives) -> optun
             f"names for one. Pass study_name={found!r} to go on with that one, or a name that "
             "differs by more than capitals."
         )
-    _claim(study, objectives)
+    check(study, objectives)
+    if study.metric_names is None:
+        # Optuna marks set_metric_names as experimental since 3.2 and keeps its place stable.
+        with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+            study.set_metric_names(objectives.names)
     return study
 
 
@@ -51,8 +55,12 @@ def has(study: optuna.Study, objectives: Objectives) -> bool:
     return found == objectives.directions and names == objectives.names
 
 
-def _claim(study: optuna.Study, objectives: Objectives) -> None:
-    """Check that the study has our objectives; name them where they have no names yet."""
+def check(study: optuna.Study, objectives: Objectives) -> None:
+    """Check that a study has our objectives.
+
+    Raises:
+        StudyMismatchError: It has others.
+    """
     if not has(study, objectives):
         found = [direction.name.lower() for direction in study.directions]
         names = study.metric_names or objectives.names
@@ -62,10 +70,6 @@ def _claim(study: optuna.Study, objectives: Objectives) -> None:
             f"{' and '.join(objectives.names)}. Pass another study_name, or overwrite=True to "
             "start anew."
         )
-    if study.metric_names is None:
-        # Optuna marks set_metric_names as experimental since 3.2 and keeps its place stable.
-        with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
-            study.set_metric_names(objectives.names)
 
 
 def identity(study: optuna.Study) -> str:
@@ -98,19 +102,16 @@ def note_epochs(study: optuna.Study, epochs: int, *, is_other: bool = False) -> 
         is_other: Whether trials get other data or arguments than earlier ones, whose results then
             say nothing about theirs.
     """
-    if is_other or study.user_attrs.get(record.EPOCHS) != epochs:
-        # KerasTuner does not say how many epochs its trials had: the first search's number counts.
-        is_first = record.EPOCHS not in study.user_attrs and record.IMPORTED in study.user_attrs
+    if is_other or study.user_attrs.get(record.EPOCHS_GIVEN) != epochs:
         trials = study.get_trials(deepcopy=False)
         begun = (trial.number for trial in trials if trial.state is not TrialState.WAITING)
-        since = 0 if is_first else max(begun, default=-1) + 1
-        _optuna.set_attr(study, record.EPOCHS_SINCE, since)
-        study.set_user_attr(record.EPOCHS, epochs)
+        _optuna.set_attr(study, record.EPOCHS_SINCE, max(begun, default=-1) + 1)
+        study.set_user_attr(record.EPOCHS_GIVEN, epochs)
 
 
 def epochs_known(study: optuna.Study) -> int | None:
     """Return how many epochs a trial of the latest search may run; None before any search."""
-    epochs: int | None = study.user_attrs.get(record.EPOCHS)
+    epochs: int | None = study.user_attrs.get(record.EPOCHS_GIVEN)
     return epochs
 
 
@@ -177,6 +178,11 @@ def check_name(name: object) -> None:
         raise ArgumentError(
             f"study_name={name!r} cannot name a folder. Pass up to 200 characters without slashes "
             "or a leading dot, like 'iris-2'."
+        )
+    if name.lower().startswith(database.FILE):
+        raise ArgumentError(
+            f"study_name={name!r} is the name of a file in directory=, where the study has its "
+            "folder. Pass another, like 'iris-2'."
         )
 
 

@@ -6,6 +6,8 @@ import hashlib
 import re
 import traceback
 
+import optuna
+
 from kerastune_optuna._exceptions import TunerError, is_fatal, is_of_one_trial
 
 _LONGEST = 300  # characters
@@ -42,6 +44,11 @@ def told(error: BaseException) -> str:
     if is_of_memory(error):
         return shortened(_line(error), _LONGEST - len(_SMALLER)) + _SMALLER
     return shortened(_line(error))
+
+
+def of_pruned(error: optuna.TrialPruned) -> str:
+    """Return why the user's code pruned a trial, in one line."""
+    return shortened(" ".join(str(error).split())) or "pruned by its own code"
 
 
 def shortened(line: str, longest: int = _LONGEST) -> str:

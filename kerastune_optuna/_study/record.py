@@ -14,7 +14,7 @@ STD = "std"  # their standard deviation
 BEST_VALUE = "best_value"  # the value of the best epoch
 BEST_EPOCH = "best_epoch"  # the best epoch, counted from 0 from the first that was trained
 BEST_EPOCHS = "best_epochs"  # the same of each of several trainings
-EPOCHS = "epochs"  # how many a trial may run in all; of a study, those of its latest search
+EPOCHS = "epochs"  # how many epochs a trial may run in all
 EPOCHS_RUN = "epochs_run"  # how many it ran
 SECONDS_RUN = "seconds"  # how long it took
 STOP_REASON = "stop_reason"  # why its training ended
@@ -38,14 +38,15 @@ BACKUP = "kerastune_optuna:backup"  # where its last backup is
 FROZEN = "kerastune_optuna:frozen:"  # the files of frozen weights; begins attrs of a study too
 DEATHS = "kerastune_optuna:deaths"  # how many workers died of it
 ALONE = "kerastune_optuna:alone"  # it ran out of memory: whether others are to wait meanwhile
+FEW = "kerastune_optuna:few:"  # begins the attrs with those values that a grid tries
 POINT = "kerastune_optuna:point"  # how it was laid out, and in which order
 
-# User attrs of a study.
-PART_OF = "part_of"  # the name of the study that it is part of, and deleted with
-TRAININGS = "trainings"  # what a value is the mean of, where that is several
-GIVEN = "given"  # what its latest search gave to trials
-CONFIRMATION = "confirmation"  # what was confirmed, and in which study
-IMPORTED = "kerastune_optuna:import"  # the KerasTuner project that it comes from; of trials too
+# User attrs of a study, which the dashboard shows; others may have attrs of their own in it.
+PART_OF = "kerastune_optuna:part_of"  # the name of the study that it is part of, and deleted with
+TRAININGS = "kerastune_optuna:trainings"  # what a value is the mean of, where that is several
+GIVEN = "kerastune_optuna:given"  # what its latest search gave to trials
+CONFIRMATION = "kerastune_optuna:confirmation"  # what was confirmed, and in which study
+EPOCHS_GIVEN = "kerastune_optuna:epochs"  # how many a trial of its latest search may run
 
 # System attrs of a study.
 EPOCHS_SINCE = "kerastune_optuna:epochs_since"  # the first trial that may run as many as EPOCHS

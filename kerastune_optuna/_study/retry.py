@@ -9,7 +9,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _optuna
+from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._study import record
 from kerastune_optuna._study.liveness import machine
 
@@ -17,7 +17,7 @@ DIED = "its worker died"  # the stop_reason of a trial whose process is gone
 INTERRUPTED = "interrupted"  # the stop_reason of a trial that Ctrl-C or SIGTERM ended
 _NO_ROOM = "out of memory, run again alone"  # begins the stop_reason of a trial's first try
 _TWICE = "laid out twice"  # the stop_reason of a second retry of one trial
-_DEADLY = "its worker died {} times"  # the stop_reason of a trial that is not run again
+_DEADLY = f"{DIED} {{}} times"  # the stop_reason of a trial that is not run again
 _MOST_DEATHS = 3  # a trial that fills the memory would kill worker after worker
 
 # The system attrs and the user attrs that a retry has from its trial.
@@ -55,12 +55,16 @@ def lay_out(
     return _optuna.storage_of(study).create_new_trial(_optuna.id_of(study), slot)
 
 
+def params_of(trial: FrozenTrial) -> dict[str, Any]:
+    """Return the parameters that a trial has, or is to have."""
+    return {**trial.system_attrs.get(_optuna.FIXED_PARAMS, {}), **trial.params}
+
+
 def _lay_out_again(study: optuna.Study, trial: FrozenTrial, news: dict[str, Any]) -> int:
     attrs = trial.system_attrs
     attrs_then = {**{key: attrs[key] for key in _SAME if key in attrs}, **news}
-    params = {**attrs.get(_optuna.FIXED_PARAMS, {}), **trial.params}
     same = {key: trial.user_attrs[key] for key in _SAME_OF_USER if key in trial.user_attrs}
-    return lay_out(study, params, attrs_then, {**same, record.RETRY_OF: trial.number})
+    return lay_out(study, params_of(trial), attrs_then, {**same, record.RETRY_OF: trial.number})
 
 
 def retry_alone(study: optuna.Study, trial: FrozenTrial, said: str, *, waited_for: bool) -> bool:
@@ -99,13 +103,27 @@ def fail_and_retry(
     """
     deaths = _count_deaths(trial, reason)
     if deaths["count"] >= _MOST_DEATHS:
-        return _fail(study, _optuna.id_of(trial), _DEADLY.format(deaths["count"]))
+        return _give_up(study, trial, _DEADLY.format(deaths["count"]))
     news = {record.DEATHS: deaths, **(news or {})}
     laid_out = None if _is_laid_out(study, trial) else _lay_out_again(study, trial, news)
     is_ours = _fail(study, _optuna.id_of(trial), reason)
     if laid_out is not None:
         _give_way(study, laid_out)
     return is_ours
+
+
+def _give_up(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
+    """Fail a trial for good, and say which one that is: nobody tries its configuration again."""
+    is_ours = _fail(study, _optuna.id_of(trial), reason)
+    if is_ours:
+        _signals.tell(f"Trial {trial.number} with {params_of(trial)} is given up: {reason}")
+    return is_ours
+
+
+def was_given_up(trial: FrozenTrial) -> bool:
+    """Whether a trial failed for good since too many workers died of it."""
+    reason = str(trial.user_attrs.get(record.STOP_REASON))
+    return trial.state is TrialState.FAIL and reason.startswith(DIED) and reason != DIED
 
 
 def _count_deaths(trial: FrozenTrial, reason: str) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from kerastune_optuna._trial import weights as weights
 from kerastune_optuna._trial.architecture import has_own_code as has_own_code
 from kerastune_optuna._trial.callbacks import PruningCallback as PruningCallback
 from kerastune_optuna._trial.custom_fit import trains_itself as trains_itself
-from kerastune_optuna._trial.deletion import settle as settle
 from kerastune_optuna._trial.fits import Fits as Fits
 from kerastune_optuna._trial.fits import TrainingOver as TrainingOver
 from kerastune_optuna._trial.fits import gate as gate

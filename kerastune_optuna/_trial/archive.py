@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
-import numpy as np
 import optuna
-from numpy.typing import NDArray
 from optuna.exceptions import UpdateFinishedTrialError
 
 from kerastune_optuna import _optuna
@@ -23,6 +22,8 @@ from kerastune_optuna._scratch import scratch
 from kerastune_optuna._signals import finishing, requested, tell
 from kerastune_optuna._storage import StoreSource, artifacts, digest, one_try, reason, unless_away
 from kerastune_optuna._study import BACKUP
+from kerastune_optuna._trial import state as _state
+from kerastune_optuna._trial.state import State
 from kerastune_optuna._trial.trainings import Series
 
 _STATE, _SERIES = "state.json", "series.npz"
@@ -67,12 +68,9 @@ class Archive:
         elif self._record is not None:
             tell(f"The backup of trial {self.trial.number} is lost or damaged: it starts anew")
 
-    def _weights(self) -> list[NDArray[Any]] | None:
+    def _weights(self) -> State | None:
         path = self.folder / _SERIES
-        if not path.exists():
-            return None
-        with np.load(path) as file:
-            return list(file.values())
+        return _state.read(path) if path.exists() else None
 
     def prepare(self, write: Callable[[], Mapping[str, Any]]) -> None:
         """Prepare a backup of what `write` writes into the folder and returns as state."""
@@ -114,9 +112,7 @@ class Archive:
             for path in list(self.folder.iterdir()):
                 path.unlink()  # the checkpoint of the training that ended
             if (state := series.state_of_best) is not None:
-                # NumPy's files have no bfloat16, of kind "V"; float32 holds each of its values.
-                known = [one.astype("float32") if one.dtype.kind == "V" else one for one in state]
-                np.savez(self.folder / _SERIES, *known)
+                _state.write(self.folder / _SERIES, state)
             return {"reports": last["reports"], "series": series.state()}
 
         self.prepare(write)
@@ -179,9 +175,19 @@ def unpack(store: StoreSource, record: Mapping[str, Any], folder: Path) -> bool:
         except Exception:  # each kind of store has errors of its own, with no base in common
             return False  # which the caller tells
         if is_there and digest(packed) == record["sha256"]:
-            shutil.unpack_archive(packed, folder, filter="data")
+            _extract(packed, folder)
             return True
     return False
+
+
+def _extract(packed: Path, folder: Path) -> None:
+    """Write the files of a backup into a folder, and nowhere else, whatever names they have."""
+    # The filters of tarfile, which do that too, came with Python 3.11.4.
+    with tarfile.open(packed) as archive:
+        for member in filter(tarfile.TarInfo.isfile, archive):
+            source = cast(IO[bytes], archive.extractfile(member))
+            with (folder / Path(member.name).name).open("wb") as target:
+                shutil.copyfileobj(source, target)
 
 
 def state_in(folder: Path) -> dict[str, Any] | None:

@@ -17,9 +17,9 @@ from optuna.trial import FrozenTrial
 from kerastune_optuna import _optuna
 from kerastune_optuna._backend import begin_at, generators, optimizer_of, set_generators
 from kerastune_optuna._data import FitArguments, to_plain
-from kerastune_optuna._signals import requested
+from kerastune_optuna._signals import requested, tell
 from kerastune_optuna._storage import StoreSource, artifacts
-from kerastune_optuna._study import BACKUP
+from kerastune_optuna._study import BACKUP, opening, record
 from kerastune_optuna._trial import state as _state
 from kerastune_optuna._trial.archive import Archive, chain, state_in
 from kerastune_optuna._trial.callbacks import BestWeights, PruningCallback
@@ -27,9 +27,9 @@ from kerastune_optuna._trial.custom_fit import OwnPruning
 from kerastune_optuna._trial.history import EpochLogs
 from kerastune_optuna._trial.stop import SOON, Stopwatch
 from kerastune_optuna._trial.trainings import Series
-from kerastune_optuna._trial.variables import checksum, lacks_variables, make_again, optimizers
+from kerastune_optuna._trial.variables import lacks_variables, make_again, optimizers, scope_of
 
-_BEST = "best.weights.h5"
+_NOW, _BEST, _OPTIMIZERS = "now.npz", "best.npz", "optimizers.npz"
 _SHARE = 0.02  # the part of the time for backups that only an interrupt would make use of
 _BASE, _SPEED = 0.02, 1e8  # the least seconds of a backup, and the bytes that it writes a second
 
@@ -39,11 +39,11 @@ class UnfitBackupError(Exception):
 
 
 @dataclass(eq=False)
-class Backup(keras.callbacks.BackupAndRestore):
+class Backup(keras.callbacks.Callback):
     """Back up a trial now and then, and restore what an earlier process backed up of it.
 
-    Keras's callback saves the weights, the optimizer's state and the epoch. This one adds the
-    reports, the logs, the weights of the best epoch and the trainings that ended before.
+    A backup holds the variables as they are, those of the optimizer too, the weights of the best
+    epoch, the reports, the logs and the trainings that ended before.
 
     Args:
         archive: Where backups go, in whose folder the last one is unpacked.
@@ -56,9 +56,6 @@ class Backup(keras.callbacks.BackupAndRestore):
         fit: The data that the model is trained on.
     """
 
-    # Without this, Keras waits for each batch, to read its logs from the device.
-    async_safe = True
-
     archive: Archive
     series: Series
     pruning: PruningCallback
@@ -69,7 +66,7 @@ class Backup(keras.callbacks.BackupAndRestore):
     fit: FitArguments
 
     def __post_init__(self) -> None:
-        super().__init__(str(self.archive.folder), delete_checkpoint=False)
+        super().__init__()
         self._saved = self._prepared = self._ended = time.monotonic()
         self._cost: float | None = None  # seconds that it took to prepare the last one
         self._last: int | None = None  # the last epoch that came to its end in this process
@@ -92,34 +89,34 @@ class Backup(keras.callbacks.BackupAndRestore):
             raise UnfitBackupError from error
         self.pruning.resume(state)
         self.logs.rows = state["logs"]
-        self.watch.resume(state.get("seconds", 0.0))  # which older backups do not have
+        self.watch.resume(state["seconds"])
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         if lacks_variables(self.model):
             batch = to_plain(self.fit.specification_of_a_batch())
             make_again(self.model, {"shapes": state["shapes"], "batch": batch})
-        # Keras leaves this False where the model's own steps call its layers, never the model.
-        self.model.built = True
-        others = [one for one in optimizers(self.model) if one is not optimizer_of(self.model)]
-        if not all(one.built for one in others):
-            # Keras builds only the compiled optimizer, and skips the state of others in silence.
-            raise ValueError("the model holds optimizers of its own")
-        has_best = self._path(_BEST).exists()
-        if has_best:
-            skipped = [optimizer_of(self.model)]
-            keras.saving.load_weights(self.model, self._path(_BEST), objects_to_skip=skipped)
-            self.best.resume(_arrays(state, "generators_of_best"))
-        super().on_train_begin()
-        if state.get("is_stopped"):  # by a callback: there are no more epochs to train
-            begin_at(self.model, self.params["epochs"])
-        if state.get("checksum") not in (None, checksum(self.model)):
-            raise ValueError("not all of the weights were loaded")
-        if not has_best and state["best_epoch"] is not None:
-            self.best.resume(_arrays(state, "generators_of_best"))
-        _state.set_generators(self.model, _arrays(state, "generators"))
+        self._restore_optimizers()
+        now = _state.read(self._path(_NOW))
+        if state["best_epoch"] is not None:
+            best = self._path(_BEST)
+            self.best.state = _state.read(best) if best.exists() else now
+        _state.give_back(self.model, now)
+        # Where a callback has stopped it, there are no more epochs to train.
+        begin_at(self.model, self.params["epochs"] if state["is_stopped"] else state["epoch"] + 1)
         self.fit.skip(state["epochs_run"])
-        if "chance" in state:  # which older backups do not have, nor the generators
-            set_generators(state["chance"])
+        set_generators(state["chance"])
+
+    def _restore_optimizers(self) -> None:
+        compiled = optimizer_of(self.model)
+        if compiled is not None and not compiled.built:
+            with scope_of(self.model):
+                compiled.build(self.model.trainable_variables)
+        if not all(one.built for one in optimizers(self.model)):
+            # Which variables the others are for, only the model's own steps tell.
+            raise ValueError("the model holds optimizers of its own")
+        saved = _state.read(self._path(_OPTIMIZERS))
+        for variable, value in zip(_variables_of_optimizers(self.model), saved, strict=True):
+            variable.assign(value)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Save a backup at an interrupt, or when one is due; prepare one where that is cheap."""
@@ -130,16 +127,16 @@ class Backup(keras.callbacks.BackupAndRestore):
             is_due = pruning.cut_off or now - self._saved >= self.every
             lasted, self._ended = now - self._ended, now
             if is_due or (lasted > SOON and self._is_cheap(now)):
-                self._write(epoch, logs)
+                self._write(epoch)
             if not is_due:
                 return
         self.archive.save()  # where this epoch was left early, the backup that was prepared last
         self._saved = time.monotonic()
 
-    def _write(self, epoch: int, logs: Mapping[str, Any] | None) -> None:
+    def _write(self, epoch: int) -> None:
         """Prepare a backup, and measure how long that takes."""
         began = time.monotonic()
-        self.archive.prepare(lambda: self._prepare(epoch, logs))
+        self.archive.prepare(lambda: self._prepare(epoch))
         self._prepared = time.monotonic()
         self._cost = self._prepared - began
 
@@ -149,18 +146,16 @@ class Backup(keras.callbacks.BackupAndRestore):
             self._cost = _BASE + 3 * artifacts.size_of(self.model) / _SPEED
         return self._cost < _SHARE * (now - self._prepared)
 
-    def _prepare(self, epoch: int, logs: Mapping[str, Any] | None) -> dict[str, Any]:
+    def _prepare(self, epoch: int) -> dict[str, Any]:
         """Write the model into the folder, and return what else a resumed training needs."""
         with artifacts.telling_room(tempfile.gettempdir(), 4 * artifacts.size_of(self.model)):
-            self.model.built = True  # as in _restore
-            super().on_epoch_end(epoch, logs)
-            self._save_best(epoch)
+            _state.write(self._path(_NOW), _state.variables_of(self.model))
+            _state.write(self._path(_OPTIMIZERS), _variables_of_optimizers(self.model))
+            self._save_best()
         return {
-            "checksum": checksum(self.model),
-            "generators": [one.tolist() for one in _state.state_of_generators(self.model)],
-            "generators_of_best": [one.tolist() for one in self.best.generators],
             "chance": generators(),
             **self.pruning.state(),
+            "epoch": epoch,
             "logs": self.logs.rows,
             "seconds": self.watch.seconds,
             "shapes": self.model.get_build_config(),
@@ -168,19 +163,12 @@ class Backup(keras.callbacks.BackupAndRestore):
             "is_stopped": self._has_ended and bool(self.model.stop_training),
         }
 
-    def _save_best(self, epoch: int) -> None:
-        """Save the weights of the best epoch too, where the model may have others now."""
+    def _save_best(self) -> None:
+        """Save the state of the best epoch too, where the model has another one now."""
         self._path(_BEST).unlink(missing_ok=True)
-        best = self.pruning.best_epoch
-        if best is None or (best == epoch and not self._has_ended):
-            return
-        now = [*self.model.get_weights(), *_state.state_of_generators(self.model)]
-        self.best.restore()
-        try:
-            skipped = [optimizer_of(self.model)]
-            keras.saving.save_weights(self.model, self._path(_BEST), objects_to_skip=skipped)
-        finally:
-            _state.give_back(self.model, now)
+        now = map(keras.ops.convert_to_numpy, _state.variables_of(self.model))
+        if not all(map(np.array_equal, self.best.state or (), now)):
+            _state.write(self._path(_BEST), self.best.best_or_last())
 
     def _path(self, name: str) -> Path:
         return self.archive.folder / name
@@ -197,16 +185,27 @@ class BackupOfFits(Backup):
             return
         self._has_ended = True
         if requested() or self._is_cheap(time.monotonic()):
-            self._write(self._last, logs)
+            self._write(self._last)
 
 
-def _arrays(state: Mapping[str, Any], name: str) -> _state.State:
-    return [np.asarray(one, "uint32") for one in state.get(name, [])]
+def _variables_of_optimizers(model: keras.Model) -> list[keras.Variable]:
+    return [variable for one in optimizers(model) for variable in one.variables]
 
 
 def forget(trial: optuna.Trial) -> None:
     """Let a trial start anew, whatever was backed up of it."""
     _optuna.set_attr(trial, BACKUP, None)
+
+
+def forget_other(trial: optuna.Trial) -> None:
+    """Let a retry start anew whose trial began in a search with other epochs, data or code.
+
+    Half of a training with the one and half with the other compares with no other trial.
+    """
+    origin = trial.user_attrs.get(record.RETRY_OF)
+    if origin is not None and origin < opening.first_of_these_epochs(trial.study):
+        tell(f"Trial {trial.number} starts anew: it began with other epochs, data or code")
+        forget(trial)
 
 
 def discard(store: StoreSource, trial: FrozenTrial) -> None:

@@ -17,7 +17,7 @@ from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._storage import unless_away
 from kerastune_optuna._study import direction_for, parse_objective, record
-from kerastune_optuna._trial.state import State, give_back, state_of_generators
+from kerastune_optuna._trial.state import State, state_of_generators
 from kerastune_optuna._trial.trainings import Series
 
 Logs: TypeAlias = Mapping[str, Any] | None
@@ -145,12 +145,16 @@ class PruningCallback(KerasPruningCallback):
             self._give_up(self.objective.without_number(np.shape(logs[name])))
             return
         value = float(logs[name])
-        # Of equal epochs the last one: with few rows to validate on, accuracies tie soon, and the
-        # loss on other rows still falls, to half on iris (tests/benchmarks/README.md).
-        if value == self.best_value or self.objective.is_better(value, than=self.best_value):
+        if self.leads(value):
             self.best_value, self.best_epoch = value, epoch
         step = self._first_step + epoch - self._first_epoch
         self._report(step, self._series.mean_with(value), asks=self._may_go_on(epoch))
+
+    def leads(self, value: float) -> bool:
+        """Whether a value is that of the best epoch so far."""
+        # Of equal epochs the last one: with few rows to validate on, accuracies tie soon, and the
+        # loss on other rows still falls, to half on iris (tests/benchmarks/README.md).
+        return value == self.best_value or self.objective.is_better(value, than=self.best_value)
 
     def _may_go_on(self, epoch: int) -> bool:
         """Whether the trial may have epochs after this one, in a further training too."""
@@ -292,36 +296,38 @@ class BestWeights(keras.callbacks.Callback):
         """Forget an earlier training."""
         self.state: State | None = None
         self._generators: State = []
+        self._validated: State | None = None
 
     def on_test_begin(self, logs: Logs = None) -> None:
         """Copy the seed generators: layers that sample may draw from them in validation too."""
         self._generators = state_of_generators(self.model)
 
+    def take_validated(self, logs: Logs = None) -> None:
+        """Copy the weights that a validation saw, where its logs are the best so far.
+
+        It is to be called before the user's callbacks hear of the validation's end: from then on
+        they may change the weights, as SwapEMAWeights does, and one that prunes.
+        """
+        self._validated = None
+        validated = {f"val_{name}": value for name, value in (logs or {}).items()}
+        name = self._pruning.objective.find(validated)
+        if name is not None and np.ndim(value := validated[name]) == 0:
+            leads = self._pruning.leads(float(value))
+            self._validated = self.model.get_weights() if leads else None
+
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Copy the model's state where the epoch is the best so far."""
+        """Hold the model's state where the epoch is the best so far."""
+        validated, self._validated = self._validated, None
         if self._pruning.best_epoch == epoch:
-            weights = self.model.get_weights()
+            weights = validated or self.model.get_weights()
             self.state = [*weights, *self._generators]
             # TensorFlow's relu may make 0 of NaN: a loss is then finite, and the model is dead.
             if any(map(_holds_nan, self.model.weights, weights)):
                 self._pruning.diverge("weights are nan")
 
-    def restore(self) -> None:
-        """Give the model the state of its best epoch."""
-        give_back(self.model, self.best_or_last())
-
     def best_or_last(self) -> State:
         """Return the state of the best epoch; the weights as they are where no epoch was seen."""
         return self.model.get_weights() if self.state is None else self.state
-
-    @property
-    def generators(self) -> State:
-        """The states of the seed generators at the best epoch."""
-        return self.best_or_last()[len(self.model.weights) :]
-
-    def resume(self, generators: State) -> None:
-        """Take the weights that the model has now for those of the best epoch."""
-        self.state = [*self.model.get_weights(), *generators]
 
 
 def _holds_nan(variable: keras.Variable, value: NDArray[Any]) -> bool:

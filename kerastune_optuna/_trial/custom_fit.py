@@ -18,6 +18,7 @@ from kerastune_optuna._study import Objective, record
 from kerastune_optuna._trial.batches import batched
 from kerastune_optuna._trial.callbacks import BestWeights, Logs, PruningCallback
 from kerastune_optuna._trial.fits import Fits, TrainingOver
+from kerastune_optuna._trial.state import State
 
 _DEFAULT = "val_accuracy"  # the objective of a tuner that is given none
 
@@ -76,10 +77,11 @@ def train(
 class OwnPruning(PruningCallback):
     """Report a training of the builder's own, whose value its fit may return after all epochs."""
 
-    returned: Mapping[str, Any] = MappingProxyType({})  # the metrics, where its fit returned some
+    is_of_end = False  # whether the value is that of the last weights, whatever epochs logged
     fits: Fits  # the callback that shows this one all fits as one
     _trained: keras.Model | None = None  # the trial's model
     _is_other = False  # whether the model in training lacks weights of the trial's model
+    _returned: Mapping[str, Any] = MappingProxyType({})  # the metrics, where its fit returned some
     _given = 0  # the epochs that the builder's fit was given
 
     @property
@@ -130,21 +132,55 @@ class OwnPruning(PruningCallback):
         """Take what the builder's fit returned for the value of the trial.
 
         Raises:
-            BuilderError: It is no result, or contradicts what the epochs logged.
+            BuilderError: It is no result, or a mean that no weights have.
             MetricNotFoundError: It is without the objective.
         """
-        self.returned = came if isinstance(came, Mapping) else {}
-        if self._values_seen:
-            self._compare(came)
+        if isinstance(came, list | tuple) and len(came) == 1:
+            (came,) = came
+        self._returned = came if isinstance(came, Mapping) else {}
+        if isinstance(came, keras.callbacks.History):
+            self._take_history(came)
             return
-        value = _worth(came, self.objective)
-        if _is_history(came):
-            raise self._unseen(value)
-        self._warn_of_default(came, value)
-        self._values_seen = 1
-        if math.isfinite(value):
-            self.best_value = value
+        value, best = _worth(came, self.objective), self.best_value
+        if not self._values_seen:
+            self._warn_of_default(came, value)
+        elif best is not None and _are_close(value, best):
+            return  # the weights of the best epoch are kept
+        elif isinstance(came, list | tuple):
+            raise self._contradiction(value, len(came))
+        elif best is not None and self.objective.is_better(best, than=value):
+            _check.warn(
+                f"The builder's fit returned another {self.objective.name} than that of its best "
+                "epoch, which was better. What it returns counts, with the weights of the end. For "
+                "those of the best epoch return what Model.fit returns."
+            )
+        self._take_end(value)
+
+    def _take_history(self, history: keras.callbacks.History) -> None:
+        """Take the last epoch of a History, unless the callbacks have seen a better one."""
+        if self._values_seen and self.objective.find(history.history) is None:
+            return  # it is of a fit that did not log the objective
+        value = _worth(history, self.objective)
+        if self._values_seen and not self.objective.is_better(value, than=self.best_value):
+            return
+        _check.warn(
+            "The builder's fit returned a History of epochs that its callbacks did not see: "
+            "nothing is pruned, and a trial has the value and the weights of its last epoch, not "
+            "of its best one. Pass callbacks= on to each Model.fit."
+        )
+        self._take_end(value)
+
+    def _take_end(self, value: float) -> None:
+        """Let the value count that the model has in the end, and its weights then."""
+        if not self._values_seen:
             self._unsent[self._first_step] = self._series.mean_with(value)
+        self.is_of_end, self._values_seen = True, self._values_seen + 1
+        self.best_value = value if math.isfinite(value) else None
+        self.best_epoch = self.last_epoch if self.epochs_run else None
+
+    def complete(self, logs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the logs of the best epoch with what else the builder's fit returned."""
+        return {**logs, **self._returned} if self.is_of_end else {**self._returned, **logs}
 
     def _warn_of_default(self, came: Any, value: float) -> None:
         """Warn where a number without a name counts as the default objective.
@@ -159,31 +195,12 @@ class OwnPruning(PruningCallback):
                 f"objective=, and direction=. Else return it by its name: {{{_DEFAULT!r}: value}}."
             )
 
-    def _compare(self, came: Any) -> None:
-        """Refuse what contradicts the best epoch, whose weights are kept."""
-        if _is_history(came) and self.objective.find(came.history) is None:
-            return  # the History is of a fit that did not log the objective
-        value = _worth(came, self.objective)
-        if _is_history(came):
-            if self.objective.is_better(value, than=self.best_value):
-                raise self._unseen(value)
-        elif self.best_value is not None and not _are_close(value, self.best_value):
-            raise self._contradiction(value, is_mean=isinstance(came, list | tuple))
-
-    def _contradiction(self, value: float, *, is_mean: bool) -> BuilderError:
-        mean = " as the mean of a list (executions_per_trial= trains several times)" * is_mean
+    def _contradiction(self, value: float, n: int) -> BuilderError:
         return BuilderError(
-            f"The builder's fit returned the {self.objective.name} {value:.6g}{mean}, and the best "
-            f"that its epochs logged is {self.best_value:.6g}, whose weights are kept. Return what "
-            "Model.fit returns, or call it without callbacks=: then what you return counts, with "
-            "the last weights."
-        )
-
-    def _unseen(self, value: float) -> BuilderError:
-        return BuilderError(
-            f"The builder's fit returned a History with {self.objective.name} {value:.6g}, of an "
-            "epoch that its callbacks did not see, so that its weights are lost. Pass callbacks= "
-            "on to each Model.fit, or return a number for the last weights."
+            f"The builder's fit returned the {self.objective.name} {value:.6g} as the mean of a "
+            f"list of {n}, and the best that its epochs logged is {self.best_value}: no weights "
+            "have that mean. Return one number; evaluate(return_dict=True) gives them by name, and "
+            "executions_per_trial= trains several times."
         )
 
     def _other(self) -> BuilderError:
@@ -213,10 +230,16 @@ class OwnPruning(PruningCallback):
 class BestOfFits(BestWeights):
     """Hold the state of the trial's model at the best epoch, whichever model is trained."""
 
+    _pruning: OwnPruning
+
     def set_model(self, model: keras.Model) -> None:
         """Keep the first model, the trial's: a builder may train others that contain it."""
         if self.model is None:
             super().set_model(model)
+
+    def best_or_last(self) -> State:
+        """Return the state of the epoch whose value counts."""
+        return self.model.get_weights() if self._pruning.is_of_end else super().best_or_last()
 
 
 def _ids(model: keras.Model) -> set[int]:
@@ -228,12 +251,8 @@ def _are_close(value: float, best: float) -> bool:
     return math.isclose(value, best, rel_tol=1e-3, abs_tol=1e-4)
 
 
-def _is_history(came: Any) -> bool:
-    return isinstance(came, keras.callbacks.History)
-
-
 def _worth(came: Any, objective: Objective) -> float:
-    """Return the value in what a builder's fit returned, as KerasTuner reads it.
+    """Return the value in what a builder's fit returned; of a History, that of its last epoch.
 
     Raises:
         BuilderError: It is no result.
@@ -243,9 +262,8 @@ def _worth(came: Any, objective: Objective) -> float:
         return math.fsum(_worth(one, objective) for one in came) / len(came)
     if isinstance(came, Real):
         return float(came)
-    if _is_history(came):
-        finite = filter(math.isfinite, _found(came.history, objective))
-        return min(finite, key=objective.cost, default=math.nan)
+    if isinstance(came, keras.callbacks.History):
+        return float(_found(came.history, objective)[-1])
     if isinstance(came, Mapping):
         return float(_found(came, objective))
     raise BuilderError(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import islice
+from itertools import filterfalse, islice
 
 import keras
 import optuna
@@ -15,14 +16,18 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._data import FitArguments
-from kerastune_optuna._exceptions import WeightsError
+from kerastune_optuna._exceptions import TunerError, WeightsError
 from kerastune_optuna._storage import StoreSource
-from kerastune_optuna._study import ranking, record
+from kerastune_optuna._study import liveness, ranking, record
 from kerastune_optuna._trial import backup, frozen, history, weights
 from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
 from kerastune_optuna._trial.variables import make_again, remember, unbuildable
 from kerastune_optuna._trial.weights import UnfitWeightsError
 
+_ON_TRIAL_ALONE = (
+    "Let build_model depend on its trial alone, not on chance or earlier calls, and let a fit of "
+    "its own keep the layers that it was given."
+)
 _UNASKED = 1  # how many trials keep their weights where no search asked for a number
 
 
@@ -132,10 +137,14 @@ def tidy(
 def discard_outranked(
     study: optuna.Study, store: StoreSource, keepers: Callable[[], set[int]]
 ) -> list[FrozenTrial]:
-    """Delete the weights of finished trials that do not keep them; return the finished ones."""
+    """Delete the weights of finished trials that do not keep them; return the finished ones.
+
+    Those of trials that the study was copied with stay, since the first study may need them.
+    """
     # The finished trials are read before the keepers: the other way round, a trial that ended in
     # between would lose weights that rank. A RUNNING trial may just have saved such weights.
-    finished = [one for one in study.get_trials(deepcopy=False) if one.state.is_finished()]
+    own = filterfalse(liveness.ran_elsewhere(study), study.get_trials(deepcopy=False))
+    finished = [one for one in own if one.state.is_finished()]
     kept = keepers()
     for trial in finished:
         if trial.number not in kept:
@@ -153,7 +162,7 @@ def keepers(study: optuna.Study, recipe: Recipe) -> set[int]:
 
 def save(
     recipe: Recipe, trial: optuna.Trial, model: keras.Model, builds: FitArguments | None
-) -> WeightsError | None:
+) -> TunerError | None:
     """Save the model's weights; return what went wrong, since the trial has its result anyway.
 
     Args:
@@ -165,20 +174,59 @@ def save(
     """
     try:
         weights.save(recipe.store, trial, model)
-    except WeightsError as error:
+        if builds is not None:
+            batch = None  # a symbolic one, unless not even reading the data tells its shapes
+            with suppress(Exception):  # the user's data may raise anything
+                batch = builds.specification_of_a_batch()
+            trial.set_user_attr(record.INPUTS, json.dumps(remember(model, batch)))
+        if not recipe.rebuilt:
+            _rebuild_once(recipe, trial)
+    except TunerError as error:
         return error
-    if builds is not None:
-        batch = None  # a symbolic one, unless not even reading the data tells its shapes
-        with suppress(Exception):  # the user's data may raise anything; the trial has its result
-            batch = builds.specification_of_a_batch()
-        trial.set_user_attr(record.INPUTS, json.dumps(remember(model, batch)))
     return None
 
 
+def _rebuild_once(recipe: Recipe, trial: optuna.Trial) -> None:
+    """Build the first model that a process keeps once again, as best_model() will.
+
+    What stands in the way of that one would stand in the way of all others, and the user would hear
+    of it only after the search.
+
+    Raises:
+        TunerError: It does not come back.
+    """
+    recipe.rebuilt.append(trial.number)
+    storage = _optuna.storage_of(trial.study)
+    # The builder gets a copy: what it does to its trial must not reach Optuna's cache.
+    stored = copy.deepcopy(_optuna.as_stored(trial.study, trial))
+    try:
+        rebuild(recipe.build_model, recipe.store, storage, stored, instead=_ON_TRIAL_ALONE)
+    except WeightsError as error:
+        raise WeightsError(
+            f"The search ends with its first model, which best_model() could not return: {error} "
+            "To search without keeping models, pass keep_best=0."
+        ) from error
+    except TunerError:
+        raise
+    except Exception:  # the builder's own, of this trial alone; or two models need too much memory
+        return
+
+
 def rebuild(
-    build_model: Builder, store: StoreSource, storage: BaseStorage, trial: FrozenTrial
+    build_model: Builder,
+    store: StoreSource,
+    storage: BaseStorage,
+    trial: FrozenTrial,
+    instead: str = "Restore the builder of that search, and the dtype policy that it ran under.",
 ) -> keras.Model:
-    """Return the compiled model of a finished trial with the weights of its best epoch.
+    """Return the compiled model of a trial with the weights of its best epoch.
+
+    Args:
+        build_model: The builder.
+        store: Where the weights are.
+        storage: The storage of the trial's study.
+        trial: A copy of the trial.
+        instead: What to do where the builder returns another model than was trained.
 
     Raises:
         BuilderError: The builder returned something other than a compiled model.
@@ -196,11 +244,11 @@ def rebuild(
         asked = trial.distributions  # into which the builder's call wrote what it asked for
         gone = [name for name, one in asked_before.items() if asked[name] is one]
         # What was written for KerasTuner takes the trial's params, and asks the trial for nothing.
-        if not gone or record.IMPORTED in trial.user_attrs:
-            raise
+        if len(gone) in (0, len(asked_before)):
+            raise WeightsError(f"{error} {instead}") from error
         raise WeightsError(
             f"build_model no longer asks for {' and '.join(map(repr, gone))}, which trial "
-            f"{trial.number} had, and its weights do not fit. Restore the builder of that search."
+            f"{trial.number} had, and its weights do not fit. {instead}"
         ) from error
     weights.let_files_be_whole(model)
     return model

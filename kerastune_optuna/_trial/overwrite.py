@@ -24,11 +24,12 @@ from kerastune_optuna._study import (
     Watch,
     beside,
     deletion_of,
+    family,
     liveness,
     opening,
     record,
 )
-from kerastune_optuna._trial.deletion import delete_study, parts
+from kerastune_optuna._trial.deletion import delete_study
 
 _POLL = 0.5  # seconds between two looks at trials of which only time tells whether they run
 # Variables that a launcher (Slurm, PMIx, Open MPI) gives the same values in all processes that it
@@ -58,16 +59,16 @@ def clear(home: Home) -> None:
             # A copy of the script deleted it meanwhile, and may have made the new one.
 
 
-def opened(home: Home, *, overwrite: bool) -> optuna.Study:
+def opened(home: Home) -> optuna.Study:
     """Return the study that is about to be written to.
 
-    The first time in this process it is a new study, where overwrite= asks for one; and where it
+    The first time in this process it is a new study, where the home is to overwrite; and where it
     has trials, its sampler gets another seed: a pickled or seeded sampler would draw their
     parameters again.
     """
     if not home.has_begun:
-        if overwrite:
-            home.forget()  # the tuner may hold the old study, to read results
+        if home.overwrite:
+            home.forget()
             with opening.quiet_optuna():
                 clear(home)
             mark(home.study)
@@ -168,19 +169,16 @@ def _check_idle(study: optuna.Study) -> None:
 def _running(study: optuna.Study, watch: Watch) -> list[tuple[str, FrozenTrial]]:
     """Return the trials of our workers that run or may run, each with the name of its study."""
     found = []
-    for name in [study.study_name, *parts(study)]:
+    for name in [study.study_name, *family(study)]:
         with suppress(KeyError):  # a copy deleted it meanwhile
             # Not loaded by its name, which a copy may have given to a new study meanwhile.
             is_whole = name == study.study_name
             part = study if is_whole else beside(study, name)
             trials = watch.running(part)
-            found += [(name, one) for one in trials if _is_ours(one) and not watch.is_dead(one)]
+            # Of processes that are not ours we cannot know if they live.
+            ours = (one for one in trials if not liveness.is_foreign(one))
+            found += [(name, one) for one in ours if not watch.is_dead(one)]
     return found
-
-
-def _is_ours(trial: FrozenTrial) -> bool:
-    """Whether a worker of ours took a trial: of other processes we cannot know if they live."""
-    return WORKER in trial.user_attrs or record.SLOT in trial.system_attrs
 
 
 def _why_not(name: str, part: str, trial: FrozenTrial) -> str:

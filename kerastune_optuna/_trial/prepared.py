@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from optuna.trial import BaseTrial
 
+from kerastune_optuna import _check
 from kerastune_optuna._backend import set_all
 from kerastune_optuna._data import FitArguments, made, size_in_memory
 from kerastune_optuna._search import Answers, Interview, Questions, answered_by
@@ -24,6 +25,7 @@ class PreparedData:
         self._fit = fit
         self._questions: Questions = {}
         self._kept: dict[Answers, FitArguments] = {}  # in the order of their last use
+        self._rows: set[int] = set()  # that trials validate with
 
     def of(self, trial: BaseTrial) -> FitArguments:
         """Return the arguments of Model.fit with the data of a trial.
@@ -38,9 +40,23 @@ class PreparedData:
             interview = Interview(trial, self._questions)
             set_all(_SEED)
             fit, answers = made(self._fit, interview.stand_in), interview.answers
+            self._note_rows(fit)
         self._kept[answers] = fit
         self._make_room()
         return fit
+
+    def _note_rows(self, fit: FitArguments) -> None:
+        """Warn where a trial is the first to be validated with another number of rows."""
+        rows = fit.rows_to_validate
+        if rows is None or rows in self._rows:
+            return
+        self._rows.add(rows)
+        if len(self._rows) == 2:
+            fewer, more = sorted(self._rows)
+            _check.warn(
+                f"The functions of the data give trials {fewer} or {more} rows to validate with, "
+                "so that their values may not compare. Validate all trials with the same targets."
+            )
 
     def _make_room(self) -> None:
         """Drop what was not used for longest, but never the latest."""

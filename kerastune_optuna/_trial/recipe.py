@@ -49,6 +49,9 @@ class Recipe:
     card: str | None = None  # the key of the card that tells of this search
     constraints: Constraints = field(default_factory=Constraints)
     known: Sequence[FrozenTrial] = ()  # trials of other studies that the sampler sees
+    sampler_seed: int | None = None  # of a sampler that was made for the search
+    rebuilt: list[int] = field(default_factory=list)  # trials whose models this process built again
+    losses: set[str] = field(default_factory=set)  # digests of those that this process has met
 
     @property
     def n_trainings(self) -> int:
@@ -230,8 +233,8 @@ def _asked_again(build_model: Builder, trial: BaseTrial, make: Callable[[], _T])
 def _called(build_model: Builder, trial: BaseTrial) -> Any:
     try:
         return build_model(trial)
-    except ValueError as error:
-        if asked.is_of_optuna(error):  # as for a parameter whose values have changed
+    except (TypeError, ValueError) as error:
+        if asked.is_of_optuna(error):  # as for choices that have changed, or that no study holds
             asked.check(build_model, trial)
         raise
     except AttributeError as error:

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from kerastune_optuna import _check, _optuna
 from kerastune_optuna._backend import Memory, set_all, shares_memory
 from kerastune_optuna._data import FitArguments, not_finite
-from kerastune_optuna._exceptions import StorageError, WeightsError
+from kerastune_optuna._exceptions import StorageError, TunerError
 from kerastune_optuna._scratch import scratch
 from kerastune_optuna._search import asked, repeats, watched_alone
 from kerastune_optuna._signals import finishing, requested
@@ -53,7 +53,7 @@ class _Outcome:
 
     state: TrialState
     values: Sequence[float] | None = None
-    error: WeightsError | None = None
+    error: TunerError | None = None
 
 
 def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> FrozenTrial:
@@ -71,7 +71,7 @@ def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: boo
     Raises:
         KeyboardInterrupt: A signal asked for the end; the trial is left RUNNING.
         StorageError: The storage is gone; the trial is left RUNNING.
-        WeightsError: The weights cannot be saved; the trial has its result.
+        TunerError: The weights cannot be saved or loaded again; the trial has its result.
     """
     began = time.perf_counter()
     try:
@@ -113,6 +113,10 @@ def _train(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) 
     except UnfitBackupError:
         backup.forget(trial)
         return _train_all(trial, recipe, memory, check=check)
+    except optuna.TrialPruned as error:  # of its builder: it ends before its training
+        trial.set_user_attr(record.STOP_REASON, _reason.of_pruned(error))
+        trial.set_user_attr(record.EPOCHS_RUN, 0)
+        return _Outcome(TrialState.PRUNED)
 
 
 def _train_all(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> _Outcome:
@@ -130,6 +134,7 @@ def _train_all(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bo
     with scratch() as folder:
         archive = Archive(trial, recipe.store, folder)
         if recipe.backup_every is not None:
+            backup.forget_other(trial)
             archive.open(series)
         task, outcome = Task(trial, with_data, series, archive), None
         while outcome is None:
@@ -223,7 +228,7 @@ def _conclude(task: Task, training: Training, model: keras.Model, *, is_whole: b
     trial, recipe, series = task.trial, task.recipe, task.series
     trial.set_user_attr(N_PARAMS, model.count_params())
     recipe.constraints.take_time(trial, series.so_far.seconds)
-    error = None
+    error: TunerError | None = None
     if recipe.keep_best:
         error = history.save(recipe.store, trial, series.so_far.rows, task.archive.folder)
     if not training.came_to_its_end:

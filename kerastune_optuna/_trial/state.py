@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,9 +12,11 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastune_optuna._backend import layers_within
+
 State: TypeAlias = Sequence[NDArray[Any]]  # the weights, and after them the states of generators
 
-_PLACE = "kerastune_optuna:seed_generators"  # the attribute of a file of weights that holds these
+_PLACE = "kerastune_optuna:variables"  # the group of a file of weights with what Keras leaves out
 
 
 def state_of_generators(model: keras.Model) -> State:
@@ -28,17 +31,57 @@ def give_back(model: keras.Model, state: State) -> None:
     set_generators(model, state[n:])
 
 
-def put(path: Path, model: keras.Model) -> None:
-    """Write the states of a model's generators into its file of weights, which Keras does not."""
-    if state := state_of_generators(model):
-        with h5py.File(path, "a") as file:
-            file.attrs[_PLACE] = np.stack(state)
+def variables_of(model: keras.Model) -> list[keras.Variable]:
+    """Return the variables of a model's state, in their order."""
+    return [*model.weights, *_generators(model)]
 
 
-def take(path: Path, model: keras.Model) -> None:
-    """Give the generators of a model the states that its file of weights holds."""
+def write(path: Path, state: Iterable[keras.Variable | NDArray[Any]]) -> None:
+    """Write arrays, or the values of variables, into a file, one after the other."""
+    with zipfile.ZipFile(path, "w") as file:
+        for number, one in enumerate(state):
+            with file.open(f"{number}.npy", "w", force_zip64=True) as place:
+                np.lib.format.write_array(place, _array(one), allow_pickle=False)
+
+
+def read(path: Path) -> State:
+    """Return the arrays in such a file."""
+    with np.load(path) as file:
+        return list(file.values())
+
+
+def save(path: Path, model: keras.Model, *left_out: Any) -> None:
+    """Save a model's weights, and what Keras does not: states of generators, and LoRA as it is.
+
+    Keras saves the sum of a kernel and its low ranks. Of a quantized kernel it rounds the sum, and
+    the model would come to another value.
+
+    Args:
+        path: The file to write.
+        model: The model.
+        left_out: Objects that are not to be saved.
+    """
+    layers = _layers_with_lora(model)
+    for layer in layers:
+        layer.lora_enabled = False
+    try:
+        keras.saving.save_weights(model, path, objects_to_skip=left_out)
+    finally:
+        for layer in layers:
+            layer.lora_enabled = True
+    with h5py.File(path, "a") as file:
+        for number, array in enumerate(map(_array, _unsaved(model))):
+            file[f"{_PLACE}/{number}"] = array
+
+
+def load(path: Path, model: keras.Model, *left_out: Any) -> None:
+    """Load into a model what `save` wrote of it."""
+    keras.saving.load_weights(model, path, objects_to_skip=left_out)
     with h5py.File(path, "r") as file:
-        set_generators(model, list(file.attrs.get(_PLACE, ())))
+        saved = file.get(_PLACE, {})
+        # A builder that has changed may make a model with more generators, or fewer.
+        for number, variable in enumerate(_unsaved(model)[: len(saved)]):
+            variable.assign(saved[str(number)][()])
 
 
 def set_generators(model: keras.Model, state: State) -> None:
@@ -52,3 +95,21 @@ def _generators(model: keras.Model) -> list[keras.Variable]:
     """Return the variables of a model that are no weights, which are those of its generators."""
     weights = set(map(id, model.weights))
     return [variable for variable in model.variables if id(variable) not in weights]
+
+
+def _unsaved(model: keras.Model) -> list[keras.Variable]:
+    """Return the variables of a model that Keras does not save as they are."""
+    layers = _layers_with_lora(model)
+    weights = (weight for layer in layers for weight in layer.weights)
+    return [*_generators(model), *(one for one in weights if one.name.startswith("lora_"))]
+
+
+def _layers_with_lora(model: keras.Model) -> list[keras.Layer]:
+    return [one for one in layers_within(model) if getattr(one, "lora_enabled", False)]
+
+
+def _array(value: keras.Variable | NDArray[Any]) -> NDArray[Any]:
+    """Return a value as files can hold it."""
+    array: NDArray[Any] = keras.ops.convert_to_numpy(value)
+    # NumPy's files have no bfloat16, of kind "V"; float32 holds each of its values.
+    return array.astype("float32") if array.dtype.kind == "V" else array

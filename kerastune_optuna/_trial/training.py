@@ -10,9 +10,18 @@ import keras
 import optuna
 from optuna.trial import TrialState
 
-from kerastune_optuna._data import GeneratorFunction, lacks_targets
+from kerastune_optuna import _check
+from kerastune_optuna._backend import loss_weights
+from kerastune_optuna._data import (
+    FitArguments,
+    GeneratorFunction,
+    digest,
+    lacks_targets,
+    targets_of,
+)
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._search import watched_alone
+from kerastune_optuna._study import reason
 from kerastune_optuna._trial import custom_fit
 from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._trial.backup import Backup, BackupOfFits
@@ -28,6 +37,7 @@ from kerastune_optuna._trial.steps import has_own
 from kerastune_optuna._trial.stop import StopOnRequest, Stopwatch
 from kerastune_optuna._trial.trainings import Series
 from kerastune_optuna._trial.user_callbacks import may_add_metrics
+from kerastune_optuna._trial.variables import check_are_there
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,8 @@ class Training:
         self.watch = Stopwatch(self.pruning, limit, before)
         self.best = best_kind(self.pruning)
         self.logs = EpochLogs()
-        ends = [StopOnRequest(self.pruning.break_off), self.watch, *lesson.callbacks]
+        validated = keras.callbacks.LambdaCallback(on_test_end=self.best.take_validated)
+        ends = [StopOnRequest(self.pruning.break_off), self.watch, validated, *lesson.callbacks]
         held, backups = (self.pruning, self.best, self.logs), []
         if (every := recipe.backup_every) is not None:
             others = self.watch, every, lesson.fit
@@ -68,12 +79,23 @@ class Training:
             self.callbacks = [gate(self.pruning.begin_fit), *ends, self.pruning.fits]
 
     def fit(self, model: keras.Model) -> None:
+        """Train the model; an optuna.TrialPruned that the user's code raises prunes the trial."""
+        try:
+            self._fit(model)
+        except optuna.TrialPruned as error:
+            own = self.pruning
+            own.end(reason.of_pruned(error))
+            (own.fits.end if isinstance(own, OwnPruning) else own.on_train_end)()
+
+    def _fit(self, model: keras.Model) -> None:
         """Train the model, by the builder's own fit where it has one."""
         task, fit = self._task, self.lesson.fit
         keywords = {**fit.as_keywords(), "verbose": 0, "callbacks": self.callbacks}
         if isinstance(own := self.pruning, OwnPruning):
             trial, build_model = task.trial, task.recipe.build_model
+            before = model.weights
             came = custom_fit.train(build_model, trial, keywords, model, lambda: own.is_over)
+            check_are_there(before, model)
             if not own.is_over:
                 own.take(came)
                 custom_fit.warn_of_unasked(trial)
@@ -96,9 +118,9 @@ class Training:
     @property
     def logs_of_best_epoch(self) -> Mapping[str, Any]:
         """What Keras logged at the best epoch, and what else the builder's own fit returned."""
-        best = (row for row in self.logs.rows if row["epoch"] == self.pruning.best_epoch)
-        returned = self.pruning.returned if isinstance(self.pruning, OwnPruning) else {}
-        return {**returned, **next(best, {})}
+        rows = (row for row in self.logs.rows if row["epoch"] == self.pruning.best_epoch)
+        logs = next(rows, {})
+        return self.pruning.complete(logs) if isinstance(self.pruning, OwnPruning) else logs
 
 
 def make_ready(model: keras.Model, lesson: Lesson, *, check: bool) -> None:
@@ -106,6 +128,8 @@ def make_ready(model: keras.Model, lesson: Lesson, *, check: bool) -> None:
     trains_itself = custom_fit.trains_itself(lesson.recipe.build_model)
     if not trains_itself:
         _check_targets(model, lesson)
+        _check_names(model, lesson.fit)
+        _note_loss(model, lesson.recipe)
     lesson.make_ready(model)
     if check and not trains_itself:
         _check_objectives(model, lesson)
@@ -133,6 +157,43 @@ def _check_targets(model: keras.Model, lesson: Lesson) -> None:
             f"validation_data is a {type(validation).__name__} without targets, with which the "
             f"loss {loss!r} compares. Pass (x, y), or a dataset of (inputs, targets)."
         )
+
+
+def _check_names(model: keras.Model, fit: FitArguments) -> None:
+    """Raise where targets are for an output that the model does not have."""
+    if model.loss is None or has_own(model, "train_step", "compute_loss"):
+        return
+    outputs = getattr(model, "output", None)  # a model that only a call builds has none
+    if not isinstance(outputs, Mapping | list | tuple):
+        return
+    names = list(outputs) if isinstance(outputs, Mapping) else model.output_names
+    held = ("x", targets_of(fit.x)) if fit.y is None else ("y", fit.y)
+    for name, targets in (held, ("validation_data", targets_of(fit.validation_data))):
+        for key in targets if isinstance(targets, Mapping) else ():
+            if key not in names:
+                raise ArgumentError(
+                    f"{name} has targets for {key!r}, and the outputs of the model are "
+                    f"{', '.join(map(repr, names))}. Pass targets by these names alone."
+                )
+
+
+def _note_loss(model: keras.Model, recipe: Recipe) -> None:
+    """Warn where a trial is the first that another loss than before would rank by."""
+    names = [one.name for one in recipe.objectives.metrics if one.name in ("loss", "val_loss")]
+    loss = digest(loss_weights(model), *map(_parts, keras.tree.flatten(model.loss)))
+    if not names or loss in recipe.losses:
+        return
+    recipe.losses.add(loss)
+    if len(recipe.losses) == 2:
+        _check.warn(
+            f"build_model gives trials other losses or loss_weights, so that their {names[0]!r} "
+            "does not compare. Pass a metric as objective=, or a loss that all trials share."
+        )
+
+
+def _parts(loss: Any) -> Any:
+    """Return what tells a loss from others: Keras may number the names of equal ones."""
+    return {**vars(loss), "name": type(loss).__name__} if isinstance(loss, keras.Loss) else loss
 
 
 def _check_objectives(model: keras.Model, lesson: Lesson) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -20,7 +20,8 @@ from kerastune_optuna._trial.steps import has_own
 
 def lacks_variables(model: keras.Model) -> bool:
     """Whether a model or a layer of it has yet to be built, whatever it says of itself."""
-    is_built = model.built or not has_own(model, "call")
+    # A model whose own steps call its parts is never marked as built, and may lack nothing.
+    is_built = model.built or not has_own(model, "build")
     # Keras asks each layer too before it builds a model. A model without any weights may make its
     # layers later.
     layers = layers_within(model)
@@ -88,6 +89,21 @@ def checksum(model: keras.Model) -> str:
 def checksum_of(variable: keras.Variable) -> int:
     """Return a checksum of the value of a variable, of 32 bits."""
     return zlib.crc32(np.ascontiguousarray(variable.numpy()).reshape(-1).view("uint8").data)
+
+
+def check_are_there(variables: Iterable[keras.Variable], model: keras.Model) -> None:
+    """Refuse a training after which a model no longer has the variables that it came with.
+
+    Raises:
+        BuilderError: The builder's fit has put others in their place.
+    """
+    there = set(map(id, model.weights))
+    if (gone := next((one for one in variables if id(one) not in there), None)) is not None:
+        raise BuilderError(
+            f"The builder's fit has put other variables in the place of {gone.path!r}, as "
+            "Model.quantize() does. best_model() calls build_model and loads weights, and could "
+            'never return such a model. Do that after the search: best_model().quantize("int8").'
+        )
 
 
 def unbuildable(model: keras.Model) -> BuilderError:

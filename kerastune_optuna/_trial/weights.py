@@ -15,7 +15,7 @@ from kerastune_optuna._backend import optimizer_of
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._scratch import scratch
 from kerastune_optuna._storage import StoreSource, artifacts, digest
-from kerastune_optuna._study import record
+from kerastune_optuna._study import reason, record
 from kerastune_optuna._trial import architecture, frozen, state
 from kerastune_optuna._trial.variables import checksum, lacks_variables, optimizers, scope_of
 
@@ -38,10 +38,9 @@ def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
         path = folder / f"trial_{trial.number:04d}{_SUFFIX}"
         try:
             with artifacts.telling_room(str(folder), artifacts.size_of(model)):
-                keras.saving.save_weights(model, path, objects_to_skip=optimizers(model))
+                state.save(path, model, *optimizers(model))
             _optuna.set_attr(trial, record.VARIABLES, checksum(model))
             architecture.put(path, model)
-            state.put(path, model)
             frozen.share(store, trial, path, model)
             _optuna.set_attr(trial, record.WEIGHTS, digest(path))
             artifacts.upload(store, trial, path)
@@ -64,21 +63,21 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: ke
         path = folder / f"weights{_SUFFIX}"
         if (wrong := _wrong(store, storage, trial, path)) is not None:
             raise WeightsError(wrong)
-        try:
-            keras.saving.load_weights(model, path, objects_to_skip=optimizers(model))
-        except Exception as error:  # Keras raises many kinds for weights that do not fit
-            raise UnfitWeightsError(
-                f"The weights of trial {trial.number} do not fit the model that build_model "
-                f"returns for its parameters: {error} Restore the builder of that search."
-            ) from error
-        state.take(path, model)
         changed = architecture.difference(architecture.get(path), architecture.tell(model))
         if changed is not None:
             raise UnfitWeightsError(
                 f"The model that build_model returns for the parameters of trial {trial.number} is "
-                f"not the one that was trained, and would not come to its value: {changed}. "
-                "Restore the builder of that search, and the dtype policy that it ran under."
+                f"not the one that was trained, and would not come to its value: {changed}."
             )
+        try:
+            state.load(path, model, *optimizers(model))
+        except Exception as error:  # Keras raises many kinds for weights that do not fit
+            if reason.is_of_memory(error):
+                raise
+            raise UnfitWeightsError(
+                f"The weights of trial {trial.number} do not fit the model that build_model "
+                f"returns for its parameters: {error}"
+            ) from error
     # Keras skips layers that are not built when it loads weights, without an error.
     known = trial.system_attrs.get(record.VARIABLES)
     if lacks_variables(model) if known is None else known != checksum(model):
@@ -141,18 +140,7 @@ def _missing(trial: FrozenTrial, store: str) -> str:
     """Return why a trial has no weights in a store, as far as its record tells."""
     kept = "keep_best= says how many trials keep theirs while a search runs; directory= and "
     kept += "artifact_store= must be those of the search."
-    if (source := trial.user_attrs.get(record.IMPORTED)) is None:
-        return f"{store} has no weights of trial {trial.number}. {kept}"
-    place = f"trial_{source.get('trial_id')}/checkpoint.weights.h5"
-    if record.WEIGHTS not in trial.system_attrs:
-        kept = "refit() trains its configuration."
-        place = f" without weights: the project had no {place}"
-    else:
-        place = f", whose project had them in {place}"
-    return (
-        f"No weights of trial {trial.number} are kept. It was imported from KerasTuner{place}. "
-        f"{kept}"
-    )
+    return f"{store} has no weights of trial {trial.number}. {kept}"
 
 
 def _artifact_ids(storage: BaseStorage, trial: FrozenTrial) -> list[str]:

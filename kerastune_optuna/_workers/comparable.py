@@ -1,4 +1,4 @@
-"""Whether the trials of a study compare: the data, the epochs and the batches they were given."""
+"""Whether the trials of a study compare: their data, epochs, batches and precision."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import keras
 import optuna
 from optuna.trial import TrialState
 
@@ -98,6 +99,7 @@ def _given(recipe: Recipe) -> dict[str, Any]:
     return {
         "epochs": fit.epochs_per_training,
         "batch_size": int(fit.others.get("batch_size") or 32),  # as Keras reads None
+        "dtype_policy": keras.config.dtype_policy().name,
         "code": recipe.digests_with_data or None,
         "training": measure(fit.x, fit.y, fit.others.get("sample_weight")),
         "validation": _validation(recipe),
@@ -115,7 +117,7 @@ def _validation(recipe: Recipe) -> list[Any] | None:
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    for name in ("epochs", "batch_size"):
+    for name in ("epochs", "batch_size", "dtype_policy"):
         if before.get(name) not in (None, now[name]):
             yield f"{name} was {before[name]} and is {now[name]}"
     if not _may_be_same(before.get("training"), now["training"]):

@@ -106,8 +106,9 @@ class Announced(Progress):
                 self._call(trial)
 
     def _call(self, trial: FrozenTrial) -> None:
-        with _optuna.stoppable(self.study) as is_stopped:
+        with _optuna.stoppable(self.study, self._stop):
             for function in self.functions:
                 function(self.study, copy.deepcopy(trial))
-        if is_stopped():
-            self.ending.bring_about(self.study, _STOPPED)
+
+    def _stop(self) -> None:
+        self.ending.bring_about(self.study, _STOPPED)

@@ -8,14 +8,14 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
 import cloudpickle
 import optuna
 from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, GridSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -32,7 +32,7 @@ from kerastune_optuna._exceptions import (
 from kerastune_optuna._scratch import sweep
 from kerastune_optuna._search import Budget, LearningSampler, is_grid
 from kerastune_optuna._storage import OpenedOnce, database, url
-from kerastune_optuna._study import Watch, alone, beating, divergence, liveness, opening
+from kerastune_optuna._study import N_PARAMS, Watch, alone, beating, divergence, liveness, opening
 from kerastune_optuna._trial import Recipe, run_trial
 from kerastune_optuna._workers import card
 
@@ -181,18 +181,21 @@ def run_trials(
     budget.reap(study, watch)
     checked, memory = False, Memory()
     # Optuna's GridSampler stops the study when its grid is spent, and counts a point as spent even
-    # if its trial was cut off. So with a grid the budget alone says how many points are left.
-    visits_points = is_grid(study.sampler)
+    # if its trial was cut off. So with it the budget alone says how many points are left.
+    counts_points = isinstance(study.sampler, GridSampler)
+
+    def stop() -> None:
+        if not counts_points:
+            budget.ending.bring_about(study, "Stopped by study.stop()")
+
     with (
-        _optuna.stoppable(study) as is_stopped,
-        _learning_sampler(study, recipe) if budget.draws else nullcontext(),
+        _optuna.stoppable(study, stop),
+        _learning_sampler(study, recipe, budget),
         beating(study, watch, at_each_beat),
         memory.apart(),
         liveness.leaving_all(),
     ):
-        while (visits_points or not is_stopped()) and (
-            trial := budget.claim(study, watch)
-        ) is not None:
+        while (trial := budget.claim(study, watch)) is not None:
             try:
                 _make_room(study, trial, memory, _LEAVING if is_replaced else 0)
                 with memory.released():
@@ -206,15 +209,22 @@ def run_trials(
             # A process that has run no trial yet holds nothing that it could free.
             budget = dataclasses.replace(budget, gives_way=is_replaced)
             notify(ended)
-            checked = checked or ended.state is not TrialState.FAIL
-            if ended.state is TrialState.FAIL:
-                budget.make_up(study, ended)
-                try:
-                    budget.check_failures(study)
-                except TooManyFailuresError as error:
-                    raise error from cause
-            if divergence.came_to_nothing(ended):
-                budget.check_values(study)
+            checked = checked or _was_checked(ended)
+            _check_end(study, budget, ended, cause)
+
+
+def _check_end(
+    study: optuna.Study, budget: Budget, ended: FrozenTrial, cause: Exception | None
+) -> None:
+    """Lay out another trial in place of one that failed; raise where too many did."""
+    if ended.state is TrialState.FAIL:
+        budget.make_up(study, ended)
+        try:
+            budget.check_failures(study)
+        except TooManyFailuresError as error:
+            raise error from cause
+    if divergence.came_to_nothing(ended):
+        budget.check_values(study)
 
 
 def _attempt(
@@ -229,6 +239,11 @@ def _attempt(
         # The error is kept as the cause of a later one, and its frames would keep the model alive.
         _clear_frames(error)
         return _optuna.as_stored(study, trial), error
+
+
+def _was_checked(ended: FrozenTrial) -> bool:
+    """Whether a trial came as far as its training: its builder may have pruned it."""
+    return ended.state is not TrialState.FAIL and N_PARAMS in ended.user_attrs
 
 
 def _clear_frames(error: BaseException | None) -> None:
@@ -272,16 +287,17 @@ def _is_of_code(error: Exception) -> bool:
 
 
 @contextmanager
-def _learning_sampler(study: optuna.Study, recipe: Recipe) -> Iterator[None]:
+def _learning_sampler(study: optuna.Study, recipe: Recipe, budget: Budget) -> Iterator[None]:
     """Let the sampler learn from what was tried, and leave the user's own in the study."""
     sampler = study.sampler
-    if not is_grid(sampler):  # which visits each point once anyway
+    if budget.draws and not is_grid(sampler):  # which visits each point once anyway
         study.sampler = LearningSampler(
             sampler,
             recipe.objectives.watched,
             constrained=recipe.constraints.are_there,
             may_repeat=recipe.train_repeats,
             known=recipe.known,
+            seed=recipe.sampler_seed,
         )
     try:
         yield

@@ -12,7 +12,7 @@ import optuna
 from optuna.trial import TrialState
 
 from kerastune_optuna import _check, _signals, _source
-from kerastune_optuna._backend import Memory, keras_settings
+from kerastune_optuna._backend import Memory, check_threads, keras_settings
 from kerastune_optuna._data import (
     FitArguments,
     check_kinds,
@@ -31,6 +31,7 @@ from kerastune_optuna._search import (
     room,
     start_pruner,
     start_sampler,
+    told_of_left,
 )
 from kerastune_optuna._storage import artifacts, database
 from kerastune_optuna._study import Constraints, Home, opening
@@ -43,7 +44,6 @@ from kerastune_optuna._trial import (
     keeps,
     may_add_metrics,
     opened,
-    settle,
     tidy,
 )
 from kerastune_optuna._workers import card, comparable
@@ -78,14 +78,12 @@ class Run:
         self,
         study: optuna.Study,
         *,
-        sampler_seed: int | None = None,
         news: Iterable[str | None] = (),
     ) -> None:
         """Run trials of a study until the budget is spent.
 
         Args:
             study: The study, with its sampler and pruner.
-            sampler_seed: The seed of a sampler that was made for this run.
             news: Lines that are told before it begins.
         """
         budget, recipe = self.budget, self.recipe
@@ -93,7 +91,6 @@ class Run:
         budget = replace(budget, first_trial=_first_to_run(study))
         progress = progress_for(self.verbose, study, self.home.storage, plan, budget.n_trials)
         if self.on_trial_end:
-            budget = replace(budget, ending=replace(budget.ending, may_be_told=True))
             progress = Announced(progress, study, self.on_trial_end, budget.ending)
         job = Job(
             self.home.storage_source,
@@ -106,7 +103,7 @@ class Run:
             {
                 "command": card.command(),
                 "builder": _source.combined(recipe.digests),
-                "sampler_seed": sampler_seed,
+                "sampler_seed": recipe.sampler_seed,
                 "n_workers": self.crew.n_workers,
             },
         )
@@ -182,7 +179,9 @@ def prepared(
 
     Raises:
         ArgumentError: An argument cannot work.
+        WorkerError: This process cannot train.
     """
+    check_threads()
     check_steps(recipe.fit.steps_per_execution)
     _check.one_of("verbose", verbose, ("auto", 0, 1, 2))
     crew = Crew(n_workers, executor)
@@ -223,7 +222,7 @@ def search(run: Run, given: Any) -> None:
     if start.first:
         check_queue(given.sampler)
     recipe = replace(recipe, known=start.known)
-    study = opened(home, overwrite=given.overwrite)
+    study = opened(home)
     if keeps(study, recipe.keep_best):
         artifacts.check_store(home.store)
     comparable.warn_if_builder_changed(study, recipe)
@@ -240,14 +239,9 @@ def search(run: Run, given: Any) -> None:
     start.lay_out(study)
     space, memory = room(study, budget.n_trials), Memory(share=1.0)
     of_data = bool(recipe.fit.functions)
+    left = None if n_trials is None else told_of_left(study)
     grid = lay_out_grid(study, recipe.build_model, space, recipe.seed, memory, is_of_data=of_data)
-    if given.overwrite:
-        budget.prepare(study)
-        settle(study)
-    replace(run, recipe=recipe).go(
-        study, sampler_seed=drawn, news=[grid, chosen, screened, start.line]
-    )
-    if given.overwrite:
-        settle(study)
+    recipe = replace(recipe, sampler_seed=drawn)
+    replace(run, recipe=recipe).go(study, news=[left, grid, chosen, screened, start.line])
     tidy(study, recipe)
     check_study(study)

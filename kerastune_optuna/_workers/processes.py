@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import cloudpickle
 import optuna
@@ -33,30 +33,34 @@ _LOOK = 0.02  # seconds between two looks at whether a worker has ended
 _PATIENCE = 5  # seconds that a worker has to end after it was told to, or after it saved its trial
 _WORD = 3  # seconds that a worker, after a signal, waits for its parent to own to the signal
 _LONGEST = 600  # seconds after which a worker is ended even if it still saves its trial
+_LINGER = 30  # seconds that the user's threads and exit functions have once a worker is done
+# How a worker says that it is done, which code 0 does not: any sys.exit() in a builder has it.
+_DONE = 214
 # The code of a worker process. Before the imports, which take seconds, it does two things: it
-# ignores Ctrl-C, which the terminal sends to all processes and the parent passes on as SIGTERM; and
-# it takes over the parent's sys.path, which may alone have this package. During the imports
+# ignores what the terminal sends to all processes, on Ctrl-C and when it is closed, and the parent
+# passes on as SIGTERM; and it takes over the parent's sys.path, which may alone have this package. During the imports
 # standard error is closed off: TensorFlow's C++ prints there whatever TF_CPP_MIN_LOG_LEVEL says,
 # and the parent's import has printed the same. Keras imports TensorFlow with any backend, to set
 # its seed. Garbage collection during the imports would take a fifth of their time, and what they
 # made stays: freeze() leaves it out of later collections.
 _BOOT = """
 import contextlib, gc, os, signal, sys
-signal.signal(signal.SIGINT, signal.SIG_IGN)
-sys.path[:] = {path!r}
+for name in {{"SIGINT", "SIGHUP"}} & set(dir(signal)):
+    signal.signal(getattr(signal, name), signal.SIG_IGN)
+sys.path[:] = sorted({path!r}, key=lambda folder: folder == "")
 gc.disable()
 stderr = os.dup(2)
 os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 try:
-    from kerastune_optuna._workers.processes import leave, main
+    from kerastune_optuna._workers.processes import main
     with contextlib.suppress(ImportError):
         import tensorflow
 finally:
     os.dup2(stderr, 2)
+sys.path[:] = {path!r}
 gc.freeze()
 gc.enable()
 main({report!r})
-leave()
 """
 # Suffixes of files beside a worker's report: what is there while the worker saves what it trained,
 # and what its parent makes before it asks the worker to stop.
@@ -126,7 +130,7 @@ class LocalWorkers:
         self._deaths = self._deaths + 1 if done == self._finished_at_death else 1
         self._finished_at_death = done
         self.budget.reap(self.study, self._watch)
-        if self._deaths >= self.budget.max_failed_trials:
+        if self._deaths >= self.budget.most_failures:
             raise WorkerError(
                 f"{self._deaths} workers died one after the other, the last one {worker.how()}. "
                 "Look above for what it printed; search(n_workers=1) runs in this process."
@@ -142,7 +146,7 @@ class _Worker:
         self._report = folder / f"{number}-{time.monotonic_ns()}"
         code = _BOOT.format(path=sys.path, report=str(self._report))
         self._process = subprocess.Popen(
-            [sys.executable, "-X", "faulthandler", "-c", code],
+            [sys.executable, "-P", "-X", "faulthandler", "-c", code],
             stdin=subprocess.PIPE,
             env=_QUIET | os.environ | _UNBUFFERED | environment(number, n_workers, os.environ),
         )
@@ -171,11 +175,11 @@ class _Worker:
 
     def died(self) -> bool:
         """Whether it ended by a signal or a crash rather than by itself."""
-        return self._process.returncode not in (0, GAVE_WAY)
+        return self._process.returncode not in (_DONE, GAVE_WAY)
 
     def is_to_be_replaced(self) -> bool:
         """Whether it ended before the search was over."""
-        return self._process.returncode != 0
+        return self._process.returncode != _DONE
 
     def how(self) -> str:
         """Return how it ended, in words."""
@@ -254,13 +258,24 @@ def _raised(report: Path, pid: int) -> BaseException:
     return raised
 
 
-def main(report_at: str) -> None:
+def main(report_at: str) -> NoReturn:
     """Be a worker process: read a Job from standard input and work on it.
 
     Args:
         report_at: Where the parent looks for this worker's error.
     """
-    report = Path(report_at)
+    try:
+        code = _work(Path(report_at))
+    except SystemExit as end:  # of a signal, of a trial that needs the memory, or of a builder
+        code = end.code or 0
+        if not isinstance(code, int):
+            _signals.tell(code)
+            code = 1
+    _leave(code)
+
+
+def _work(report: Path) -> int:
+    """Work on a Job, and return the exit code."""
     parent = _Parent(report)
     # SIGTERM may come twice, from the parent and from a cluster that ends the whole job: neither
     # interrupts at once.
@@ -272,16 +287,13 @@ def main(report_at: str) -> None:
         try:
             with shown_once(first_in(report.parent)):
                 work_on(payload, is_replaced=True)
-        except SystemExit as end:  # which a user's builder may raise, too
-            if end.code == GAVE_WAY:
-                leave(GAVE_WAY)
-            raise
         except Exception as error:  # whatever it is, the parent raises it
-            if _signals.requested():
-                return  # an error while the search is being stopped is of no interest
-            with open_private(report) as file:
-                file.write(_picklable(error))
-            sys.exit(1)
+            # An error while the search is being stopped is of no interest.
+            if not _signals.requested():
+                with open_private(report) as file:
+                    file.write(_picklable(error))
+                return 1
+    return _DONE
 
 
 class _Parent:
@@ -310,12 +322,31 @@ class _Parent:
         os._exit(1)  # a batch may last for hours, and nobody is left to kill this process
 
 
-def leave(code: int = 0) -> None:
-    """End this process as Python would, without the second that tearing TensorFlow down takes."""
+def _leave(code: int) -> NoReturn:
+    """End this process as Python would, without the second that tearing TensorFlow down takes.
+
+    Python waits for the user's threads, and the search for this process, however long that takes:
+    so it ends in any case after a while.
+    """
+    limit = threading.Timer(_LINGER, _give_up, (code,))
+    limit.daemon = True
+    limit.start()
     threading._shutdown()  # type: ignore[attr-defined]  # waits for the user's threads, if any
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
+    os._exit(code)
+
+
+def _give_up(code: int) -> NoReturn:
+    """End this process at once, and say which threads of the user's end with it."""
+    main = threading.main_thread()
+    names = [one.name for one in threading.enumerate() if not (one.daemon or one is main)]
+    _signals.tell(
+        f"A worker (process {os.getpid()}) was ended while its threads still ran "
+        f"({', '.join(names) or 'exit functions'}). Let a thread that build_model starts end with "
+        "it, or pass daemon=True to it."
+    )
     os._exit(code)
 
 

@@ -267,3 +267,23 @@ def test_a_loader_of_pytorch_shuffles_by_the_seed_of_its_trial(search, data):
         values.append([trial.value for trial in tuner.study.trials])
         next(iter(loader))
     assert values[0] == values[1]
+
+
+def test_a_dataset_of_pytorch_wants_a_loader(search, data):
+    """Model.fit takes its rows from a DataLoader alone, and the error says so."""
+    torch = pytest.importorskip("torch", reason="the extra `torch` is not installed")
+    x, y, _ = data
+    rows = torch.utils.data.TensorDataset(torch.tensor(x), torch.tensor(y))
+    with pytest.raises(ArgumentTypeError, match=r"a TensorDataset.* Wrap it in a DataLoader"):
+        search(fit={"x": rows, "y": None})
+
+
+def test_a_dataset_without_targets_is_refused_before_training(search, data):
+    """The error of the loss says what is missing, as it does for arrays."""
+    x, y, _ = data
+    inputs = tf.data.Dataset.from_tensor_slices(x).batch(16)
+    pairs = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
+    with pytest.raises(ArgumentError, match=r"y=None: the loss .* compares with targets"):
+        search(fit={"x": inputs, "y": None})
+    with pytest.raises(ArgumentError, match=r"validation_data is a .* without targets"):
+        search(study_name="b", fit={"x": pairs, "y": None, "validation_data": inputs})

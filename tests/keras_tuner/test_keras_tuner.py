@@ -28,6 +28,7 @@ from kerastune_optuna import (
     MetricNotFoundError,
     OptunaTuner,
     TooManyFailuresError,
+    WeightsError,
     from_keras_tuner,
 )
 from kerastune_optuna._backend import Memory
@@ -155,6 +156,22 @@ def test_the_grid_of_a_span_is_keras_tuners(question):
     values = [params["x"] for params, _ in grid]
     assert len(values) == len(set(values)) == spread["x"] == 11
     assert set(values) == {*theirs.space[0].values, theirs.space[0].default}
+
+
+@pytest.mark.parametrize("sampling", ["log", "reverse_log"])
+@pytest.mark.parametrize(("most", "default"), [(64, None), (64, 7), (4, None), (2000, 1500)])
+def test_the_grid_of_whole_numbers_on_a_log_scale_is_keras_tuners(sampling, most, default):
+    """Without a step they are ten values at most, and the default."""
+
+    def question(hp):
+        return hp.Int("x", 2, most, sampling=sampling, default=default)
+
+    theirs = keras_tuner.HyperParameters()
+    question(theirs)
+    grid = configurations(from_keras_tuner(question), 0, Memory())
+    values = sorted(params["x"] for params, _ in grid)
+    assert values == sorted({*theirs.space[0].values, theirs.space[0].default})
+    assert {type(value) for value in values} == {int}
 
 
 def test_a_grid_says_of_which_parameters_it_leaves_values_out(make_tuner):
@@ -446,6 +463,18 @@ def test_changed_choices_are_one_clear_error(tmp_path):
     with pytest.raises(ArgumentError, match="hp cannot ask for 'activation'") as got:
         HyperParameters(study.ask()).Choice("activation", ["relu", "selu"])
     assert "pass another study_name, or overwrite=True" in str(got.value)
+
+
+def test_a_builder_that_changed_is_not_said_to_ask_for_less(search, make_tuner):
+    """It takes the values of its trial, and asks an Optuna trial for nothing."""
+    search(from_keras_tuner(plain), n_trials=1)
+
+    def changed(hp):
+        plain(hp)
+        return compiled(keras.layers.Dense(5), keras.layers.Dense(3))
+
+    with pytest.raises(WeightsError, match=r"The weights of trial 0 do not fit the model that"):
+        make_tuner(from_keras_tuner(changed)).best_model()
 
 
 def test_what_was_not_asked_is_not_known():

@@ -76,6 +76,14 @@ def test_a_method_of_keras_tuner_is_answered(name, make_tuner):
     assert len(str(got.value).splitlines()) == 1
 
 
+def test_a_habit_of_optuna_is_answered(make_tuner):
+    """Whoever knows Optuna's Study calls optimize()."""
+    with pytest.raises(
+        UnknownNameError, match=r"'optimize', as Optuna's Study has. Use tuner\.sear"
+    ):
+        make_tuner().optimize  # noqa: B018 what is tested is that it raises
+
+
 def test_other_names_are_answered_by_python(make_tuner):
     """Nothing is hidden: neither a misspelt name, nor an error within a property, nor a copy."""
 

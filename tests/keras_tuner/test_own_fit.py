@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerastune_optuna import ArgumentTypeError, from_keras_tuner
+from kerastune_optuna import ArgumentError, ArgumentTypeError, from_keras_tuner
 from tests.keras_tuner_builders import compiled
 
 X = np.random.default_rng(0).normal(size=(16, 4)).astype("float32")
@@ -169,6 +169,58 @@ def test_a_grid_is_that_of_keras_tuner(tmp_path, data):
     assert seen == {(one["units"], one["batch_size"], one.get("more", False)) for one in ours}
 
 
+class Rated(Tuned):
+    """Tune the learning rate while it trains."""
+
+    def fit(self, hp, model, *args, **kwargs):
+        """Ask for a number without a step, and for a whole one on a log scale."""
+        hp.Float("rate", 1e-3, 1e-1, sampling="log")
+        if hp.Boolean("long"):
+            hp.Int("size", 2, 4, sampling="log")
+        return model.fit(*args, **kwargs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [[None], [5, None]], ids=["at once", "in steps"])
+def test_a_grid_has_as_many_values_of_what_a_fit_asks_for_as_in_keras_tuner(
+    search, make_tuner, steps
+):
+    """Of a number without a step it tries the default and ten others, each once."""
+    for n_trials in steps:
+        build = from_keras_tuner(Rated())
+        fit = {"epochs": 1, "callbacks": [], "batch_size": 48}
+        tuner = search(tuner=make_tuner(build, sampler="grid", n_trials=n_trials), fit=fit)
+    theirs = keras_tuner.HyperParameters()
+    theirs.Float("rate", 1e-3, 1e-1, sampling="log")
+    theirs.Int("size", 2, 4, sampling="log")
+    rate, size = ({*one.values, one.default} for one in theirs.space)
+    trials = [trial.params for trial in tuner.study.trials]
+    assert {trial.state.name for trial in tuner.study.trials} == {"COMPLETE"}
+    assert len(trials) == 2 * len(rate) * (1 + len(size)) == len(configurations(tuner))
+    assert len({tuple(sorted(params.items())) for params in trials}) == len(trials)
+    assert {params["rate"] for params in trials} == rate
+    assert {params["size"] for params in trials if params["long"]} == size
+
+
+class Endless:
+    """Ask for a number without a step, as only Optuna's own samplers can draw it."""
+
+    def __call__(self, trial):
+        """Build."""
+        return compiled(keras.layers.Dense(2))
+
+    def fit(self, trial, model, **keywords):
+        """Ask."""
+        trial.suggest_float("rate", 0.1, 0.5)
+        return model.fit(**keywords)
+
+
+def test_a_fit_that_asks_without_an_end_is_refused_by_a_grid(search):
+    """As a builder is: one value by chance would be no grid."""
+    with pytest.raises(ArgumentError, match=r"'rate' \(0.1 to 0.5\) has none"):
+        search(Endless(), sampler="grid")
+
+
 @pytest.mark.slow
 def test_workers_share_the_grid_of_a_fit(make_tuner, data):
     """Whoever asks first lays out the others."""
@@ -225,3 +277,57 @@ def test_a_number_that_nobody_named_is_told_of(make_tuner):
     with pytest.warns(UserWarning, match="counts as val_accuracy and is maximized"):
         tuner.search()
     assert tuner.best_value == 0.5
+
+
+class LastValue(Own):
+    """Return the value of the last epoch, before which the weights are spoiled."""
+
+    def fit(self, hp, model, x, y, callbacks, **kwargs):
+        """Pass the callbacks on."""
+        late = keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: [
+                weight.assign(weight * 9) for weight in model.weights if epoch == 1
+            ]
+        )
+        callbacks = [late, *self.kept(callbacks)]
+        return self.result(model.fit(x, y, callbacks=callbacks, **kwargs))
+
+    def kept(self, callbacks):
+        """Return the callbacks that are passed on."""
+        return callbacks
+
+    def result(self, history):
+        """Return what counts."""
+        return {"val_loss": history.history["val_loss"][-1]}
+
+
+class WithoutCallbacks(LastValue):
+    """Pass no callback on, and return the History."""
+
+    def kept(self, callbacks):
+        """Return none of them."""
+        return []
+
+    def result(self, history):
+        """Return the History."""
+        return history
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The builder's fit returned:UserWarning")
+@pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")
+@pytest.mark.parametrize("kind", [LastValue, WithoutCallbacks])
+def test_the_best_model_comes_to_the_best_value_unlike_keras_tuners(make_tuner, tmp_path, kind):
+    """KerasTuner hands out a model of another value, or none, as the page of its names says."""
+    given = {"validation_data": (X, Y), "epochs": 2, "verbose": 0}
+    theirs = keras_tuner.RandomSearch(kind(), "val_loss", max_trials=1, directory=tmp_path / "kt")
+    theirs.search(X, Y, **given)
+    score = theirs.oracle.get_best_trials()[0].score
+    if kind is LastValue:
+        assert theirs.get_best_models()[0].evaluate(X, Y, verbose=0)[0] < score / 2
+    else:
+        with pytest.raises(FileNotFoundError):
+            theirs.get_best_models()
+    ours = make_tuner(from_keras_tuner(kind()), "val_loss", n_trials=1).search(X, Y, **given)
+    loss = ours.best_model().evaluate(X, Y, verbose=0)[0]
+    assert loss == pytest.approx(ours.best_value, abs=1e-6)

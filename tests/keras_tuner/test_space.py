@@ -112,6 +112,53 @@ def test_a_space_is_merged_as_in_keras_tuner():
             assert hp.values == {"units": units, "kind": "a"}
 
 
+@pytest.mark.parametrize("kind", [keras_tuner.HyperParameters, HyperParameters])
+def test_what_is_active_follows_values_set_by_hand(kind):
+    """As in KerasTuner: a name and an entry of the space are active where conditions are met."""
+    hp = kind()
+    hp.values["kind"] = "b"
+    hp.Choice("kind", ["a", "b"])
+    for parent in "ab":
+        with hp.conditional_scope("kind", [parent]):
+            hp.Int(f"of_{parent}", 1, 9)
+
+    def active():
+        return [hp.is_active(name) for name in ("kind", "of_a", "of_b", "never asked")]
+
+    assert active() == [True, False, True, False]
+    hp.values["kind"] = "a"
+    assert active() == [True, True, False, False]
+    assert [hp.is_active(one) for one in hp.space] == active()[:3]
+
+
+def test_what_a_builder_presets_is_recorded(search, make_tuner):
+    """As in KerasTuner, and shown to the sampler; `best_model()` presets it again."""
+
+    def build(hp):
+        hp.values["units"] = 7
+        with hp.name_scope("more"):
+            hp.values["more/rate"] = hp.Float("first", 0.1, 0.3, step=0.1)
+            hp.Float("rate", 0.1, 0.5, step=0.1)
+        return compiled(keras.layers.Dense(hp.Int("units", 1, 9)))
+
+    tuner = search(from_keras_tuner(build), n_trials=2, fit={"epochs": 1})
+    for trial in tuner.study.trials:
+        assert trial.params["units"] == 7
+        assert trial.params["more/rate"] == trial.params["more/first"]
+    assert HyperParameters(tuner.best_trial).get("units") == 7
+    assert tuner.best_model().layers[0].units == 7
+
+
+def test_what_a_builder_presets_beyond_its_range_counts_as_it_is():
+    """As in KerasTuner; Optuna could not record it."""
+    trial = optuna.create_study().ask()
+    hp = HyperParameters(trial)
+    hp.values |= {"units": 70, "activation": "none"}
+    assert hp.Int("units", 1, 9) == 70
+    assert hp.Choice("activation", ["relu", "tanh"]) == "none"
+    assert trial.params == {}
+
+
 def test_what_is_merged_is_asked_of_a_trial():
     """A trial gives its value, and not the default."""
     other = HyperParameters()

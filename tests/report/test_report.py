@@ -330,7 +330,7 @@ def test_summary_says_what_pruning_saved(search, capsys):
     tuner = search(n_trials=3, pruner=PruneAt([1]), fit={"epochs": 5})
     tuner.summary()
     assert "Epochs: 11 run, 4 saved by pruning (27%)" in capsys.readouterr().out
-    assert tuner.study.user_attrs["epochs"] == 5
+    assert tuner.study.user_attrs["kerastune_optuna:epochs"] == 5
 
 
 def test_summary_fits_80_columns(study):

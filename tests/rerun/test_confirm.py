@@ -105,7 +105,7 @@ def trained(tmp_path_factory):
 
 def executions(tuner):
     """Return the trials of the last confirmation's study."""
-    name = tuner.study.user_attrs["confirmation"]["study"]
+    name = tuner.study.user_attrs["kerastune_optuna:confirmation"]["study"]
     return optuna.load_study(study_name=name, storage=tuner.study._storage).trials
 
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 import warnings
 
 import optuna
 import pytest
-from optuna.samplers import CmaEsSampler, GPSampler
-from optuna.trial import TrialState
+from optuna.distributions import FloatDistribution
+from optuna.samplers import CmaEsSampler, GPSampler, RandomSampler, TPESampler
+from optuna.trial import TrialState, create_trial
 
+from kerastune_optuna import _optuna
 from kerastune_optuna._search.learning import LearningSampler
 from kerastune_optuna._study import record
 from kerastune_optuna._study.monitor import Objective
 
+needs_torch = pytest.mark.skipif(
+    importlib.util.find_spec("torch") is None, reason="torch is not installed"
+)
 ERROR = Objective("val_mae", "minimize")
 ACCURACY = Objective("val_accuracy", "maximize")
 
@@ -42,9 +48,7 @@ def allowed(sampler, trials, limit=3_333):
         pytest.param(
             lambda: GPSampler(seed=2, warn_independent_sampling=False),
             18,
-            marks=pytest.mark.skipif(
-                importlib.util.find_spec("torch") is None, reason="torch is not installed"
-            ),
+            marks=needs_torch,
         ),
     ],
     ids=["cmaes", "gp"],
@@ -123,3 +127,92 @@ def test_a_failed_trial_without_all_parameters_is_not_shown():
     study = study_of(STATES[:2])
     study.tell(study.ask(), state=TrialState.FAIL)
     assert shown_in(study) == {0: 0.9, 1: 0.6}
+
+
+@needs_torch
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_gp_reads_no_broken_trial_of_another_branch():
+    """The first trial broke a constraint, in a branch that lacks a parameter of all others."""
+    gp = GPSampler(seed=0, n_startup_trials=3, warn_independent_sampling=False)
+    study = optuna.create_study(
+        sampler=LearningSampler(gp, ERROR, constrained=True, may_repeat=False)
+    )
+    for excess in (1.0, -1.0, -1.0, -1.0, -1.0, -1.0):
+        trial = study.ask()
+        level = trial.suggest_float("level", 0.0, 1.0)
+        if excess < 0:
+            trial.suggest_float("momentum", 0.0, 1.0)
+        trial.set_constraint("max_params", excess)
+        if excess > 0:
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            study.tell(trial, level)
+    assert set(trial.relative_params) == {"level", "momentum"}
+
+
+def taught(sampler, **options):
+    """Return a sampler that repeats nothing."""
+    return LearningSampler(sampler, ERROR, constrained=False, may_repeat=False, **options)
+
+
+def of_one_branch_or_two(trial):
+    """Ask for one of 20 configurations; return a value."""
+    layers = trial.suggest_int("layers", 1, 2)
+    widths = [trial.suggest_int(f"units_{layer}", 1, 4) for layer in range(layers)]
+    return sum(widths) / layers
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda seed: TPESampler(seed=seed),
+        lambda seed: RandomSampler(seed=seed),
+        lambda seed: CmaEsSampler(seed=seed, n_startup_trials=2, warn_independent_sampling=False),
+        pytest.param(lambda seed: GPSampler(seed=seed), marks=needs_torch),
+    ],
+    ids=["tpe", "random", "cmaes", "gp"],
+)
+def test_no_configuration_comes_again_while_another_is_left(make, seed):
+    """All are drawn once each, also the last one, which hardly any draw by chance would meet."""
+    study = optuna.create_study(sampler=taught(make(seed)))
+    for _ in range(20):
+        trial = study.ask()
+        study.tell(trial, of_one_branch_or_two(trial))
+    assert len({tuple(trial.params.values()) for trial in study.trials}) == 20
+
+
+def test_copies_of_a_script_draw_other_numbers():
+    """Each has a sampler with the same seed, and none draws what another one does."""
+    study = optuna.create_study()
+    copies = [taught(TPESampler(seed=5), seed=5) for _ in range(3)]
+    for study.sampler in copies * 4:
+        trial = study.ask()
+        study.tell(trial, trial.suggest_float("x", 0, 1))
+    assert len({trial.value for trial in study.trials}) == 12
+
+
+@needs_torch
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_workers_that_begin_at_once_draw_other_pairs_with_a_gp(monkeypatch):
+    """The second one waits until the first one, which runs already, has drawn."""
+    studies = [
+        optuna.create_study(sampler=taught(GPSampler(seed=seed, n_startup_trials=3)))
+        for seed in (1, 2)
+    ]
+    for study in studies:
+        for x, y in ((-0.9, 0.6), (0.7, -0.8), (0.1, 0.9), (-0.5, -0.4), (0.9, 0.3), (-0.1, 0.0)):
+            ranges = dict.fromkeys("xy", FloatDistribution(-1, 1))
+            params = {"x": x, "y": y}
+            study.add_trial(create_trial(params=params, distributions=ranges, value=x**2 + y**2))
+    first = studies[0].ask().relative_params  # which it draws now
+    shared = studies[0].trials[-1].system_attrs
+    storage = _optuna.storage_of(studies[1])
+    same = storage.create_new_trial(_optuna.id_of(studies[1]))  # as the second worker sees it
+
+    def share(seconds):
+        for key, value in shared.items():
+            storage.set_trial_system_attr(same, key, value)
+
+    monkeypatch.setattr(time, "sleep", share)
+    assert studies[1].ask().relative_params != pytest.approx(first, abs=0.05)

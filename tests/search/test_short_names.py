@@ -12,9 +12,11 @@ import pytest
 from optuna.samplers import CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 
 from kerastune_optuna import ArgumentError, ArgumentTypeError, MissingExtraError
-from kerastune_optuna._search import samplers
+from kerastune_optuna._search import LearningSampler, repeats, samplers
 from kerastune_optuna._search.pruner import WilcoxonPruner
 from kerastune_optuna._search.samplers import start_sampler
+from kerastune_optuna._study import record
+from kerastune_optuna._study.monitor import Objective
 from tests.conftest import PruneAt, Spy, kept
 
 SAMPLERS = {
@@ -93,7 +95,8 @@ def test_a_name_goes_on_in_a_resumed_study(name, seed):
     def values(*searches):
         study = optuna.create_study()
         for trials in searches:
-            start_sampler(study, name, seed)
+            own, _ = start_sampler(study, name, seed)
+            study.sampler = taught(study.sampler, own)
             for _ in range(trials):
                 trial = study.ask()
                 study.tell(trial, trial.suggest_float("x", 0, 1) + trial.suggest_float("y", 0, 1))
@@ -102,6 +105,12 @@ def test_a_name_goes_on_in_a_resumed_study(name, seed):
     assert len(set(values(2, 3))) == 5
     if name == "qmc" and seed is not None:
         assert values(2, 3)[1:] == values(5)[1:]
+
+
+def taught(sampler, seed):
+    """Return a sampler as a search has it."""
+    loss = Objective("val_loss", "minimize")
+    return LearningSampler(sampler, loss, constrained=False, may_repeat=False, seed=seed)
 
 
 def draws(name, seed):
@@ -390,3 +399,21 @@ def test_more_epochs_are_no_repeat(search, make_tuner):
     with pytest.warns(UserWarning, match="epochs was 1 and is 2"):
         tuner = search(tuner=make_tuner(of_few), fit={"epochs": 2})
     assert list(tuner.results()["epochs_run"]) == [1, 2]
+
+
+def test_a_retry_repeats_no_later_trial():
+    """It goes on from where its first try was; what other trials came to since is not its own."""
+    study = optuna.create_study()
+
+    def begun(**attrs):
+        trial = study.ask()
+        trial.suggest_int("units", 2, 2)
+        for key, value in {record.SEED: trial.number, **attrs}.items():
+            trial.set_user_attr(key, value)
+        return trial
+
+    first = begun()
+    study.tell(begun(), 0.5)
+    study.tell(first, state=optuna.trial.TrialState.FAIL)
+    assert repeats.find(study, begun(**{record.RETRY_OF: 0})) is None
+    assert repeats.find(study, begun()).number == 1

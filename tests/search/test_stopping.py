@@ -20,6 +20,7 @@ from optuna.trial import TrialState, create_trial
 from kerastune_optuna import ArgumentError
 from kerastune_optuna._search import Budget, Ending
 from kerastune_optuna._study import Watch, lay_out
+from kerastune_optuna._study.liveness import leaving_all, sign
 
 
 class AfterTwo:
@@ -90,6 +91,32 @@ def test_no_slot_waits_for_what_is_not_there(search, workers):
     assert len(trials) <= 4 * workers
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_nothing_waits_where_there_is_one_configuration(search, workers):
+    """Its second trial is not laid out before the first one has shown that there is no other."""
+
+    def build(trial):
+        trial.suggest_categorical("name", ["a"])
+        return frozen()
+
+    tuner = search(build, "val_loss", n_trials=20, fit={"epochs": 1, "n_workers": workers})
+    assert {trial.state.name for trial in tuner.study.trials} == {"COMPLETE"}
+    assert len(tuner.study.trials) <= workers
+
+
+@pytest.mark.slow
+def test_what_was_enqueued_is_run_where_nothing_is_left(search, make_tuner):
+    """The user has asked for it again; the result of the first time is taken over."""
+    options = {"build": of_four, "objective": "val_loss", "n_trials": 20}
+    tuner = make_tuner(**options)
+    search(tuner=tuner, fit={"epochs": 1})
+    tuner.study.enqueue_trial({"units": 2, "name": "a"})
+    trials = search(tuner=make_tuner(**options), fit={"epochs": 1}).study.trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 5
+    assert "repeat_of" in trials[-1].user_attrs
+
+
 def test_no_slot_is_laid_out_for_what_a_running_trial_may_ask_for():
     """A trial whose builder has asked for one parameter of two may come to what is left."""
     study = optuna.create_study()
@@ -97,9 +124,12 @@ def test_no_slot_is_laid_out_for_what_a_running_trial_may_ask_for():
     for units in (2, 3):
         params = {"units": units, "name": "a"}
         study.add_trial(create_trial(params=params, distributions=ranges, value=0.0))
-    study.ask().suggest_int("units", 2, 3)
+    running = study.ask()
+    running.suggest_int("units", 2, 3)
     lay_out(study)
-    taken = Budget(n_trials=20, deadline=None, max_failed_trials=10).claim(study, Watch())
+    with leaving_all():
+        sign(study, running._trial_id)
+        taken = Budget(n_trials=20, deadline=None, max_failed_trials=10).claim(study, Watch())
     assert taken.number == 3
     assert len(study.trials) == 4
 
@@ -131,11 +161,11 @@ def test_who_ends_a_search_ends_it_for_all_workers():
     ending = Ending(terminator=1)
     study.add_trials(optuna.trial.create_trial(value=value) for value in (2.0, 2.0))
     assert ending.reason(study) is None  # which asks nothing
-    assert ending.is_here(study)
+    assert ending.stop(study, asks=True)
     study.add_trial(optuna.trial.create_trial(value=1.0))
-    assert pickle.loads(pickle.dumps(ending)).is_here(study)
+    assert pickle.loads(pickle.dumps(ending)).stop(study, asks=True)
     assert ending.reason(study) == "Stopped: 1 trial brought no better value"
-    assert not Ending(terminator=1).is_here(study)  # that of another search
+    assert not Ending(terminator=1).stop(study, asks=True)  # that of another search
 
 
 def test_a_terminator_that_needs_cross_validation_is_refused(make_tuner):

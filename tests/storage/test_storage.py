@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import itertools
 import math
+import shutil
 import threading
 import time
+import warnings
 from contextlib import nullcontext
 from functools import partial
 
@@ -16,13 +18,15 @@ import sqlalchemy
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
+from kerastune_optuna import StorageError
 from kerastune_optuna._storage import database as _storage
 from kerastune_optuna._storage import patience
 from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._storage.url import with_driver
+from kerastune_optuna._study import load
 from tests.faults import CuttingProxy
 from tests.servers import database
-from tests.untrained import run, tuner_in
+from tests.untrained import Untrained, build, run, tuner_in
 
 VALUES = [2.0, -math.inf, 1.0, 2.0, math.inf, -1.0]
 
@@ -63,6 +67,26 @@ def proxy(request):
     """Give a proxy in front of an empty database."""
     with database(request.param) as url, CuttingProxy(url) as proxy:
         yield proxy
+
+
+def test_tables_that_another_process_makes_first_are_found():
+    """Where two make the tables of an empty database at once, the later one goes on with them."""
+    others = []
+
+    def let_another_be_first(_connection, _cursor, statement, *_rest):
+        if statement.startswith("INSERT INTO version_info") and not others:
+            others.append(url)
+            others.append(_storage.connect(url))
+
+    with database("mariadb") as url:
+        given = (sqlalchemy.Engine, "before_cursor_execute", let_another_be_first)
+        sqlalchemy.event.listen(*given)
+        try:
+            storage = _storage.connect(url)
+        finally:
+            sqlalchemy.event.remove(*given)
+        assert len(others) == 2
+        assert storage.get_all_studies() == []
 
 
 def each_cut(proxy):
@@ -165,6 +189,78 @@ def test_a_trial_that_another_took_is_left_to_it(proxy):
     other.remove_session()
 
 
+def test_an_opened_database_is_read_as_its_url_is(tmp_path):
+    """Finished trials that this process has read are not read again, however it was opened."""
+    opened = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/study.db")
+    study = optuna.create_study(storage=_storage.connect(opened, 60))
+    study.add_trials([create_trial(value=float(number)) for number in range(3)])
+    assert len(study.trials) == 3
+    asked = []
+    sqlalchemy.event.listen(
+        opened.engine, "before_cursor_execute", lambda *given: asked.append(given[2])
+    )
+    assert len(study.trials) == 3
+    assert not [one for one in asked if "trial_values" in one]
+
+
+@pytest.mark.parametrize("name", ["what?", "a%20b", "a b", "{c}", "d#e", "ünï"])
+def test_a_folder_may_have_any_name(tmp_path, monkeypatch, name):
+    """The database is in the folder itself, and the command line finds it there."""
+    monkeypatch.chdir(tmp_path)
+    run(tuner_in(f"{name}/t", objective="val_mae", n_trials=1))
+    assert (tmp_path / name / "t" / "study.db").is_file()
+    assert len(load(f"{name}/t", None, "").trials) == 1
+    assert [one.name for one in tmp_path.iterdir()] == [name]
+
+
+def test_a_tuner_keeps_its_folder(tmp_path, monkeypatch):
+    """A change of the current folder after a search leads neither it nor its models elsewhere."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir(), second.mkdir()
+    monkeypatch.chdir(first)
+    tuner = run(tuner_in("tuning", objective="val_mae", n_trials=1))
+    monkeypatch.chdir(second)
+    assert tuner.best_model().built
+    tuner.n_trials = 3
+    assert run(tuner).best_model().built
+    assert not list(second.iterdir())
+
+
+@pytest.mark.parametrize("is_made_anew", [False, True])
+def test_a_search_whose_folder_is_deleted_ends(tmp_path, is_made_anew):
+    """It does not go on in a file that nobody finds any more, and says so after the trial."""
+
+    def build_without_folder(trial):
+        shutil.rmtree(tmp_path / "tuning")
+        if is_made_anew:
+            run(tuner_in(tmp_path / "tuning", objective="val_mae", n_trials=1))
+        return build(trial)
+
+    tuner = tuner_in(tmp_path / "tuning", build_without_folder, "val_mae", n_trials=5)
+    with pytest.raises(
+        StorageError, match=r"study.db' was deleted or replaced while it was in use"
+    ):
+        run(tuner)
+    assert (tmp_path / "tuning").exists() == is_made_anew
+
+
+def test_the_file_alone_has_what_was_searched(tmp_path):
+    """A copy of study.db without its log has all trials of a search that has ended."""
+    run(tuner_in(tmp_path / "tuning", objective="val_mae", n_trials=3))
+    (tmp_path / "copy").mkdir()
+    shutil.copy(tmp_path / "tuning" / "study.db", tmp_path / "copy")
+    study = load(str(tmp_path / "copy"), None, "")
+    assert [trial.state.is_finished() for trial in study.trials] == [True] * 3
+
+
+def test_studies_of_two_odd_folders_are_two(tmp_path):
+    """What follows a question mark tells the folders apart."""
+    for number in (1, 2):
+        run(tuner_in(tmp_path / f"what?{number}", objective="val_mae", n_trials=number))
+    trials = [len(load(str(tmp_path / f"what?{one}"), None, "").trials) for one in (1, 2)]
+    assert trials == [1, 2]
+
+
 class Noting(optuna.storages.RDBStorage):
     """Note whether all trials are read."""
 
@@ -205,3 +301,43 @@ def test_a_url_without_a_driver_takes_that_of_the_extra(given, driver, extra):
     needed = importlib.metadata.requires("kerastune_optuna") or []
     of_extra = [one for one in needed if one.endswith(f"extra == '{extra}'")]
     assert any(driver in one.lower() for one in of_extra)
+
+
+def test_the_copy_of_a_folder_that_is_searched_is_searched_whole(tmp_path):
+    """What ran when the folder was copied runs there for nobody, and is run again."""
+    seen = []
+
+    def build_and_copy(trial):
+        if not seen:
+            _storage.checkpoint(trial.storage)
+            shutil.copytree(tmp_path / "tuning", tmp_path / "copy")
+            copy = tuner_in(tmp_path / "copy", objective="val_mae", n_trials=2)
+            with warnings.catch_warnings(action="ignore"):  # build_model is another one there
+                seen.extend(run(copy, timeout=60).study.trials)
+        return build(trial)
+
+    run(tuner_in(tmp_path / "tuning", build_and_copy, "val_mae", n_trials=2))
+    assert [trial.state.name for trial in seen] == ["FAIL", "COMPLETE", "COMPLETE"]
+
+
+def test_a_study_that_was_copied_keeps_its_weights(tmp_path):
+    """A search over its copy in another database, with the same folder, deletes none of them."""
+    first = run(tuner_in(tmp_path, objective="val_mae", n_trials=2, pruner="none"))
+    url = f"sqlite:///{tmp_path}/other.db"
+    optuna.copy_study(
+        from_study_name="test",
+        from_storage=f"sqlite:///{tmp_path}/study.db",
+        to_storage=url,
+    )
+    better = tuner_in(tmp_path, build_perfect, "val_mae", storage=url, n_trials=4, pruner="none")
+    with warnings.catch_warnings(action="ignore"):
+        assert run(better).best_trial.number > 1
+    assert first.best_model().built
+    anew = tuner_in(tmp_path, objective="val_mae", storage=url, n_trials=1, overwrite=True)
+    run(anew)
+    assert first.best_model().built
+
+
+def build_perfect(trial):
+    """Return a model that is better than all of `build`'s."""
+    return Untrained(2, [{"val_mae": -trial.suggest_float("level", 0.0, 1.0)}])

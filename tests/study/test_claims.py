@@ -7,11 +7,14 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager, nullcontext
+from datetime import datetime, timedelta
 
 import optuna
 import psutil
 import pytest
+import sqlalchemy
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages._rdb.models import TrialHeartbeatModel
 from optuna.trial import TrialState
 
 from kerastune_optuna import _signals
@@ -34,6 +37,7 @@ from kerastune_optuna._study.record import CLAIM, CONFIRMS, RETRY_OF
 from kerastune_optuna._study.retry import DIED, fail_and_retry, lay_out
 from tests import warm
 from tests.faults import ROOT, WATCHDOG
+from tests.hosts import needs_root
 from tests.servers import database, proxy
 from tests.untrained import run, tuner_in
 
@@ -188,6 +192,7 @@ def end_well(node):
 
 
 @pytest.mark.slow
+@needs_root
 @pytest.mark.parametrize(
     ("end", "states"),
     [
@@ -243,6 +248,57 @@ def test_a_second_interrupt_leaves_no_trial_for_ever(tmp_path):
         run(tuner)
     run(tuner)
     assert [one.state.name for one in tuner.study.trials] == ["FAIL", "COMPLETE", "COMPLETE"]
+
+
+def left_by_a_script(storage):
+    """Leave a trial RUNNING, as a killed script that has Optuna alone does; return its study."""
+    study = optuna.create_study(storage=storage, study_name="test")
+    study.ask()
+    return study
+
+
+def test_what_other_code_left_running_does_not_count(tmp_path, capsys):
+    """A search fills the study without it, and says so."""
+    left_by_a_script(f"sqlite:///{tmp_path}/study.db")
+    tuner = run(tuner_in(tmp_path, objective="val_mae", n_trials=2, pruner="none"), verbose=2)
+    assert [one.state.name for one in tuner.study.trials] == ["RUNNING", "COMPLETE", "COMPLETE"]
+    line = "Not counted: 1 RUNNING trial of other code without a heartbeat (0)"
+    assert line in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql", "mariadb"])
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_what_a_heartbeat_of_optunas_holds_counts(tmp_path, kind):
+    """It does until the heartbeat is missing for minutes, as after a kill."""
+    with stored(kind, tmp_path) as url:
+        study = left_by_a_script(url)
+        backend = optuna.storages.RDBStorage(url, heartbeat_interval=60)
+        backend.record_heartbeat(study.trials[0]._trial_id)
+        assert budget_of(1).claim(study, Watch()) is None
+        with backend.engine.begin() as connection:
+            before = datetime.now() - timedelta(days=2)
+            beat = sqlalchemy.update(TrialHeartbeatModel).values(heartbeat=before)
+            connection.execute(beat)
+        assert budget_of(1).claim(study, Watch()).number == 1
+        backend.remove_session()
+        study._storage.remove_session()
+
+
+def test_a_configuration_that_is_given_up_is_named(capsys):
+    """After three deaths, a line says which one it is, and so does the one at the end."""
+    study = optuna.create_study()
+    lay_out(study, {"units": 2})
+    for _ in range(3):
+        trial = budget_of(9).claim(study, Watch())
+        trial.suggest_int("units", 2, 3)
+        trial.set_user_attr(WORKER, f"{machine()}:1:1")  # process 1 is older than that
+        budget_of(9).reap(study, Watch())
+    assert "Trial 3 with {'units': 2} is given up: its worker died 3" in capsys.readouterr().err
+    of_units = {"units": optuna.distributions.IntDistribution(2, 3)}
+    last = optuna.trial.create_trial(params={"units": 3}, distributions=of_units, value=0.0)
+    study.add_trial(last)
+    end = "All 2 configurations were tried or given up (trial 3): nothing is left"
+    assert Ending().reason(study) == end
 
 
 class Counting(optuna.storages.InMemoryStorage):

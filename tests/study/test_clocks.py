@@ -31,6 +31,7 @@ from kerastune_optuna._study.record import BEAT, RETRY_OF, SAMENESS, SLOT
 from kerastune_optuna._study.retry import DIED, lay_out
 from tests import warm
 from tests.faults import ROOT, lock
+from tests.hosts import needs_root
 from tests.untrained import run, tuner_in
 
 ELSEWHERE = "elsewhere-1:1:1"
@@ -106,6 +107,33 @@ def test_a_step_of_the_clock_takes_nobody_for_dead(tuner, tmp_path, claim):
     set_clock = ["unshare", "-m", "sh", "-c", SET_CLOCK, str(tmp_path / "stat")]
     look = [sys.executable, "-c", LOOK, f"sqlite:///{tmp_path}/study.db"]
     assert said(*set_clock, *look).startswith("[False")
+
+
+HIDDEN = """
+import os, sys
+import optuna
+from kerastune_optuna._storage.patience import WORKER
+from kerastune_optuna._study import heartbeat
+from kerastune_optuna._study.liveness import machine, started
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+study, watch, parent = optuna.create_study(), heartbeat.Watch(), os.getppid()
+for signed in (f"{parent}:{started(parent)}", "4194305:1"):  # Linux has no id as high as that
+    study.ask().set_user_attr(WORKER, f"{machine()}:{signed}")
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+print([watch.is_dead(trial) for trial in watch.running(study)], end=" ")
+heartbeat._LEASE_SECONDS = -1
+print([watch.is_dead(trial) for trial in watch.running(study)])
+"""
+HIDE = 'mount -t proc -o hidepid=2 proc /proc && exec "$0" "$@"'
+
+
+@pytest.mark.slow
+def test_the_processes_of_another_user_may_be_hidden():
+    """A process that /proc does not show, but that is there, is told by its beats."""
+    looks = said("unshare", "-m", "sh", "-c", HIDE, sys.executable, "-c", HIDDEN)
+    assert looks == "[False, True] [True, True]"
 
 
 def test_a_clock_that_is_ahead_takes_no_slot_for_left(tuner, tmp_path):
@@ -204,6 +232,7 @@ class Noting(optuna.samplers.RandomSampler):
 
 
 @pytest.mark.slow
+@needs_root
 def test_a_task_that_starts_late_has_no_time_of_its_own(tmp_path, other_machine, monkeypatch):
     """When the time is over where the search is led, tasks on other machines begin no trial."""
     notes = tmp_path / "notes"

@@ -9,7 +9,7 @@ import pytest
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
-from kerastune_optuna import ArgumentError, PruningCallback
+from kerastune_optuna import ArgumentError, NoTrialsError, PruningCallback, TooManyFailuresError
 from kerastune_optuna._report import card
 from kerastune_optuna._trial import stop
 from kerastune_optuna._trial.stop import Stopwatch
@@ -71,6 +71,17 @@ def test_no_trial_over_the_limit_trains(tuner):
             assert trial.user_attrs["stop_reason"] == f"max_params: {size:,} > 10,000"
         else:
             assert trial.user_attrs["epochs_run"] > 0
+
+
+def test_a_search_that_trained_nothing_is_an_error(tmp_path):
+    """It says which limit was broken, and so does whoever asks for a result."""
+    tuner = tuner_in(tmp_path, build_large, "val_mae", n_trials=2, max_params=3, **cheap())
+    why = r"the last one \(trial 1\) with: max_params: [\d,]+ > 3\."
+    for _ in range(2):
+        with pytest.raises(TooManyFailuresError, match=f"No model was trained: 2 trials .*{why}"):
+            run(tuner)
+    with pytest.raises(NoTrialsError, match=f"2 trials ended as PRUNED or FAIL, {why}"):
+        tuner.best_model()
 
 
 def test_tpe_learns_the_limit(tuner):

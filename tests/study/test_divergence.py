@@ -62,6 +62,13 @@ def test_a_hole_in_the_validation_data_is_named(search, data):
 
 
 @pytest.mark.slow
+def test_a_number_of_failures_is_the_rule_for_data_too(search, data):
+    """Whoever says how many trials may fail has thought of it."""
+    with pytest.raises(TooManyFailuresError, match="All 3 trials failed or diverged"):
+        search(n_trials=6, max_failed_trials=3, fit={"x": holed(data[0]), "epochs": 1})
+
+
+@pytest.mark.slow
 def test_workers_end_by_it_too(search, data):
     """The error of a worker process is raised here."""
     with pytest.raises(TooManyFailuresError, match=r"x holds NaN \(first in row 5, column 1\)"):

@@ -23,6 +23,14 @@ from tests import conftest
         ("val_r2_score", "maximize"),
         ("val_auc_3", "maximize"),
         ("digit_sparse_categorical_accuracy", "maximize"),
+        ("val_iou", "maximize"),
+        ("val_mask_miou", "maximize"),
+        ("val_mean_iou", "maximize"),
+        ("val_mean_io_u_1", "maximize"),
+        ("val_dice_coef", "maximize"),
+        ("dice_coefficient", "maximize"),
+        ("val_iou_loss", "minimize"),
+        ("val_dice_loss", "minimize"),
     ],
 )
 def test_certain_names_have_a_direction(name, direction):
@@ -31,7 +39,8 @@ def test_certain_names_have_a_direction(name, direction):
 
 
 @pytest.mark.parametrize(
-    "name", ["val_cosine_similarity", "val_score", "profit", "val_neg_mean_squared_error"]
+    "name",
+    ["val_cosine_similarity", "val_dice", "val_score", "profit", "val_neg_mean_squared_error"],
 )
 def test_other_names_ask_for_a_direction(name):
     """A name that leaves a doubt is an error, and an explicit direction settles it."""

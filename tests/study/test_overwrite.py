@@ -14,7 +14,7 @@ import pytest
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from kerastune_optuna import StudyMismatchError
+from kerastune_optuna import NoTrialsError, StudyMismatchError
 from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study import heartbeat, record
 from kerastune_optuna._study.opening import open_study
@@ -254,6 +254,25 @@ def test_a_process_overwrites_what_it_made_itself(tmp_path):
     assert len(run(tuner(tmp_path, overwrite=True)).study.trials) == 1
 
 
+def test_trials_that_are_to_be_deleted_are_not_shown(tmp_path):
+    """Until it searches, a tuner that overwrites has nothing to show, and deletes nothing."""
+    run(tuner(tmp_path, n_trials=2))
+    anew = tuner(tmp_path, overwrite=True)
+    for read in (anew.results, anew.summary, anew.best_model, lambda: anew.best_value):
+        with pytest.raises(NoTrialsError, match=r"^overwrite=True: search\(\) deletes what study"):
+            read()
+    assert "not open yet" in repr(anew)
+    assert len(tuner(tmp_path).results()) == 2
+
+
+def test_what_is_put_into_the_study_stays(tmp_path):
+    """The study that a tuner hands out is the one that it searches, not the one that it deletes."""
+    run(tuner(tmp_path, n_trials=2))
+    anew = tuner(tmp_path, overwrite=True)
+    anew.study.enqueue_trial({"level": 7})
+    assert run(anew).best_params == {"level": 7}
+
+
 def test_no_id_comes_back(tmp_path):
     """SQLite gives neither the new study nor its trials an id of the old ones."""
     old = run(tuner(tmp_path, n_trials=3)).study
@@ -265,7 +284,8 @@ def test_no_id_comes_back(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "journal"])
-def test_who_loses_its_study_says_so_and_leaves_the_new_one_alone(tmp_path, kind):
+@pytest.mark.parametrize("by", ["overwrite", "Optuna"])
+def test_who_loses_its_study_says_so_and_leaves_the_new_one_alone(tmp_path, kind, by):
     """A search whose study is replaced while it trains ends with a line, and writes nothing."""
     storage = f"sqlite:///{tmp_path}/study.db"
     if kind == "journal":
@@ -274,7 +294,10 @@ def test_who_loses_its_study_says_so_and_leaves_the_new_one_alone(tmp_path, kind
 
     def replace(trial):
         if not new:
-            delete_study(trial.study, losing._home.store)
+            if by == "overwrite":
+                delete_study(trial.study, losing._home.store)
+            else:
+                optuna.delete_study(study_name="test", storage=trial.storage)
             new.append(open_study(trial.storage, "test", losing._home.objectives))
             new[0].add_trial(optuna.trial.create_trial(state=TrialState.WAITING))
         return build(trial)
@@ -285,4 +308,5 @@ def test_who_loses_its_study_says_so_and_leaves_the_new_one_alone(tmp_path, kind
     (waiting,) = new[0].trials
     assert waiting.state is TrialState.WAITING
     assert not waiting.user_attrs
+    assert not waiting.intermediate_values
     assert losing.study._study_id == new[0]._study_id

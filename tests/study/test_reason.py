@@ -165,7 +165,7 @@ def study(make_tuner):
 
 def test_a_trial_that_runs_may_succeed(study):
     """Failures that come fast end no search while a trial that began before has not reported."""
-    budget, slow = Budget(9, None, 9), study.ask()
+    budget, slow = Budget(9, None, None), study.ask()
     for _ in range(3):
         failed(study)
         budget.check_failures(study)
@@ -183,7 +183,17 @@ def test_a_trial_that_began_later_is_not_waited_for(study):
     failed(study)
     study.ask()
     with pytest.raises(TooManyFailuresError, match="2 trials failed with the same error before"):
-        Budget(9, None, 9).check_failures(study)
+        Budget(9, None, None).check_failures(study)
+
+
+def test_a_number_of_failures_is_the_rule(study):
+    """Where the user says how many may fail, failures of one cause count as any others do."""
+    for _ in range(3):
+        failed(study)
+        Budget(9, None, 4).check_failures(study)
+    failed(study)
+    with pytest.raises(TooManyFailuresError, match="4 trials failed in a row"):
+        Budget(9, None, 4).check_failures(study)
 
 
 def test_failures_of_their_own_are_counted_on(search, make_tuner):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import tarfile
+from uuid import UUID
+
 import keras
 import numpy as np
 import pytest
 
-from kerastune_optuna._storage.artifacts import WholeFileStore
+from kerastune_optuna._storage.artifacts import WholeFileStore, digest
 from kerastune_optuna._study.record import BACKUP
 from kerastune_optuna._trial import backup
-from kerastune_optuna._trial.archive import Archive
-from tests.conftest import build_model, kept
+from kerastune_optuna._trial.archive import Archive, unpack
+from tests.conftest import build_model, history, kept
 from tests.trial.test_unbuilt import gan, of_tensorflow
 from tests.untrained import run, tuner_in
 
@@ -96,6 +99,22 @@ def test_without_backups_a_trial_begins_anew(search, make_tuner):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("trainings", "before", "now"), [(1, 4, 2), (2, 2, 4)])
+def test_a_trial_begins_anew_where_its_epochs_are_others(
+    search, make_tuner, trainings, before, now, capsys
+):
+    """What was interrupted in its third epoch has none of them, nor a training of so many."""
+    seen, options = [], {"n_trials": 1, "backup_every": 0, "executions_per_trial": trainings}
+    fit = {"callbacks": [Counter(seen)]}
+    with pytest.raises(KeyboardInterrupt):
+        search(eager, fit={"epochs": before, **fit}, **options)
+    tuner = search(tuner=make_tuner(eager, **options), fit={"epochs": now, **fit})
+    assert [epoch for epoch, _ in seen[3:]] == [*range(now)] * trainings
+    assert sorted(tuner.best_trial.intermediate_values) == [*range(now * trainings)]
+    assert "Trial 1 starts anew: it began with other epochs" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 @of_tensorflow
 def test_a_model_with_further_optimizers_trains_anew(search, make_tuner):
     """Keras keeps the state of the compiled optimizer alone, so that half a backup is not used."""
@@ -144,6 +163,24 @@ def test_the_first_epoch_is_prepared_for_an_interrupt_where_that_costs_nothing(
     assert prepared
 
 
+def test_a_backup_of_someone_else_stays_in_its_folder(tmp_path):
+    """Files of any name are unpacked into the folder alone, and a link to elsewhere is left out."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "state.json").write_text("{}")
+    link = tarfile.TarInfo("latest.weights.h5")
+    link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path / "state.json")
+    name = f"{UUID(int=0)}.backup"
+    with tarfile.open(tmp_path / name, "w") as packed:
+        packed.add(tmp_path / "state.json", "../outside")
+        packed.add(tmp_path / "state.json", "./state.json")
+        packed.addfile(link)
+    before = sorted(tmp_path.iterdir())
+    record = {"id": name, "sha256": digest(tmp_path / name)}
+    assert unpack(WholeFileStore(tmp_path), record, tmp_path / "folder")
+    assert sorted(tmp_path.iterdir()) == before
+    assert {path.name for path in (tmp_path / "folder").iterdir()} == {"outside", "state.json"}
+
+
 @pytest.mark.slow
 def test_backups_change_no_digit(make_tuner):
     """A training that is backed up after a worse epoch draws what plain fit draws."""
@@ -163,3 +200,46 @@ def test_backups_change_no_digit(make_tuner):
     plain = build(trial).fit(**fit).history["val_loss"]
     assert trial.user_attrs["best_epoch"] == 0
     assert [trial.intermediate_values[epoch] for epoch in range(4)] == plain
+
+
+def lora(trial):
+    """Return a classifier of which low ranks are trained alone."""
+    model = build_model(trial)
+    for layer in model.layers:
+        layer.enable_lora(2)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    return model
+
+
+def averaged(trial):
+    """Return a classifier whose optimizer averages its weights."""
+    model = build_model(trial)
+    model.optimizer.use_ema, model.optimizer.ema_momentum = True, 0.8
+    return model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("build", "callbacks"), [(lora, []), (averaged, [keras.callbacks.SwapEMAWeights()])]
+)
+def test_a_training_that_was_interrupted_comes_to_the_same_digits(search, build, callbacks):
+    """Its variables go on as they were, where a file of Keras holds sums, or averages serve."""
+    begun = []
+
+    def interrupt(epoch, logs):
+        begun.append(epoch)
+        if begun == [0, 1, 2]:
+            raise KeyboardInterrupt
+
+    stops = keras.callbacks.LambdaCallback(on_epoch_begin=interrupt)
+    fit = {"epochs": 4, "callbacks": [*callbacks, lambda trial: stops]}
+    options = {"n_trials": 1, "backup_every": 0}
+    with pytest.raises(KeyboardInterrupt):
+        search(build, "val_loss", fit=fit, **options)
+    tuner = search(build, "val_loss", fit=fit, **options)
+    assert begun == [0, 1, 2, 2, 3]
+    fit = {"epochs": 4, "callbacks": callbacks}
+    unbroken = search(build, "val_loss", study_name="unbroken", fit=fit, **options)
+    assert history(tuner, 1) == history(unbroken, 0)
+    models = tuner.best_model(), unbroken.best_model()
+    assert all(map(np.array_equal, *(model.get_weights() for model in models)))

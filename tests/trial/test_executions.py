@@ -189,7 +189,7 @@ def test_pruning_acts_across_executions(search):
     assert pruned.user_attrs["epochs_run"] == 3
     assert pruned.user_attrs["stop_reason"] == ("training 2 of 3: pruned at epoch 1/2 by PruneAt")
     assert len(history(tuner, 1)) == 3
-    assert tuner.study.user_attrs["epochs"] == 6
+    assert tuner.study.user_attrs["kerastune_optuna:epochs"] == 6
 
 
 def kill_in_the_second(trial):
@@ -229,7 +229,7 @@ def test_a_killed_trial_keeps_the_executions_that_ended(search, data, tmp_path):
 def test_a_study_has_trainings_of_one_kind(search, make_tuner):
     """Another number of executions, or other folds, are an error that shows both."""
     tuner = search(build_eager, n_trials=1, fit={"epochs": 1})
-    assert "trainings" not in tuner.study.user_attrs
+    assert "kerastune_optuna:trainings" not in tuner.study.user_attrs
     with pytest.raises(StudyMismatchError, match="executions_per_trial=1, cv=None, not of exec"):
         search(tuner=make_tuner(build_eager, executions_per_trial=2))
     with pytest.raises(StudyMismatchError, match=r"not of executions_per_trial=1, cv=3 folds \("):

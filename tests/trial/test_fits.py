@@ -358,35 +358,171 @@ def test_what_agrees_with_the_epochs_may_be_returned(search, returns):
     assert tuner.best_value == min(tuner.best_trial.intermediate_values.values())
 
 
+LAST = lambda first, second: second.history["val_loss"][-1]  # noqa: E731 worse than the best
+IS_BETTER = "ignore:The builder's fit returned another val_loss:UserWarning"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings(IS_BETTER)
 @pytest.mark.parametrize(
-    ("returns", "text"),
-    [
-        (lambda first, second: second.history["val_loss"][-1], "returned the val_loss "),
-        (lambda first, second: {"val_loss": 0.125}, "returned the val_loss 0.125"),
-        (lambda first, second: [first, second], "the mean of a list"),
-        (lambda first, second: float("nan"), "returned the val_loss nan"),
-    ],
-    ids=["number", "dict", "list", "nan"],
+    "returns",
+    [LAST, lambda *both: {"val_loss": LAST(*both)}, lambda *both: [LAST(*both)]],
+    ids=["number", "dict", "list"],
 )
-def test_what_contradicts_the_epochs_is_an_error(search, returns, text):
-    """One line says what came, what was logged, and what to return."""
-    with pytest.raises(BuilderError) as got:
+def test_what_fit_returns_counts_with_the_last_weights(search, data, returns):
+    """As in KerasTuner its value is that of the trial, whose best epoch was another."""
+    tuner = search(Phases(returns, between=spoil), "val_loss", n_trials=1)
+    trial = tuner.best_trial
+    reported = trial.intermediate_values
+    assert tuner.best_value == reported[4] > min(reported.values())
+    assert trial.user_attrs["best_value"] == tuner.best_value
+    assert trial.user_attrs["best_epoch"] == 4
+    assert loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
+
+
+def test_a_line_says_once_that_the_best_epoch_was_better(search):
+    """Not for each trial, and not where nothing was lost."""
+    with pytest.warns(UserWarning, match="returned another val_loss than that of its best") as got:
+        search(Phases(LAST, between=spoil), "val_loss", n_trials=2, train_repeats=True)
+    assert len([one for one in got if "another val_loss" in str(one.message)]) == 1
+    assert len(str(got[0].message).splitlines()) == 1
+
+
+def test_what_is_better_than_all_epochs_counts_in_silence(search, recwarn):
+    """Say of weights that were averaged after the last epoch."""
+    tuner = search(Phases(lambda *both: 0.125), "val_loss", n_trials=1)
+    assert tuner.best_value == 0.125
+    assert not [one for one in recwarn if "returned" in str(one.message)]
+
+
+@pytest.mark.filterwarnings(IS_BETTER)
+def test_a_value_that_is_not_finite_fails_a_trial_with_epochs(search):
+    """As one that had none."""
+    options = {"n_trials": 1, "max_failed_trials": 1}
+    with pytest.raises(TooManyFailuresError, match="val_loss was never a finite number"):
+        search(Phases(lambda *both: float("nan")), "val_loss", **options)
+
+
+@pytest.mark.filterwarnings(IS_BETTER)
+def test_several_objectives_are_those_that_fit_returned(search):
+    """And those of the last epoch, where it returned only some."""
+    for more in ({"val_accuracy": 5.0}, {}):
+        returns = lambda *both: {"val_loss": LAST(*both), **more}  # noqa: B023, E731
+        objectives = ["val_loss", "val_accuracy"]
+        name = f"with {len(more)}"
+        tuner = search(Phases(returns, between=spoil), objectives, n_trials=1, study_name=name)
+        last = history(tuner, 0)[-1]
+        wanted = [float(last["val_loss"]), more.get("val_accuracy", float(last["val_accuracy"]))]
+        assert tuner.best_trials[0].values == wanted
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings(IS_BETTER)
+def test_the_mean_of_last_values_counts_with_the_weights_of_the_best(search, data):
+    """Where a trial has several trainings, each returns its own."""
+    build = Phases(LAST, between=spoil)
+    tuner = search(build, "val_loss", n_trials=1, executions_per_trial=2)
+    attrs = tuner.best_trial.user_attrs
+    assert tuner.best_value == pytest.approx(np.mean(attrs["values"]))
+    assert attrs["best_epochs"] == [4, 4]
+    assert loss_of(tuner.best_model(), data) == pytest.approx(min(attrs["values"]), abs=1e-5)
+    best = min(tuner.best_trial.intermediate_values.values())
+    x, y, validation = data
+    confirmed = tuner.confirm(1, 2, x, y, validation_data=validation, epochs=3, verbose=0)
+    assert min(confirmed.winner.values) > 2 * best, "of the last epochs too"
+
+
+class Evaluated(Phases):
+    """Train once, and return what evaluate() tells of the last weights.
+
+    Args:
+        deaths: How many trainings end before evaluate().
+    """
+
+    def __init__(self, deaths=0):
+        super().__init__()
+        self.deaths = deaths
+
+    def fit(self, trial, model, callbacks, **arguments):
+        """Spoil the model before its last epoch."""
+        late = keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: spoil(model) if epoch == 1 else None
+        )
+        model.fit(callbacks=[late, *callbacks], **arguments)
+        self.deaths -= 1
+        if self.deaths >= 0:
+            raise KeyboardInterrupt
+        return model.evaluate(*arguments["validation_data"], verbose=0, return_dict=True)["loss"]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings(IS_BETTER)
+def test_the_last_weights_are_kept_after_a_resume_too(search, make_tuner, data):
+    """A backup of all epochs holds them beside those of the best one."""
+    seen, build = [], Evaluated(deaths=1)
+    options = {"n_trials": 1, "backup_every": 0.0}
+    with pytest.raises(KeyboardInterrupt):
+        search(build, "val_loss", **options)
+    tuner = make_tuner(build, "val_loss", **options)
+    search(tuner=tuner, fit={"callbacks": [Spy(seen)]})
+    assert seen == ["begin", "end"]
+    trial = tuner.best_trial
+    assert tuner.best_value > min(trial.intermediate_values.values())
+    assert trial.user_attrs["best_epoch"] == 1
+    assert loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings(IS_BETTER)
+def test_refit_trains_all_epochs_where_the_last_weights_count(search, data):
+    """On the data of the search it comes to that model."""
+    tuner = search(Phases(LAST, between=spoil), "val_loss", n_trials=1)
+    x, y, validation = data
+    model, _ = tuner.refit(x, y, validation_data=validation, verbose=0)
+    assert loss_of(model, data) == pytest.approx(tuner.best_value, abs=1e-5)
+
+
+def test_a_mean_that_no_weights_have_is_an_error(search):
+    """One line says what came, and how evaluate() gives one number."""
+    returns = lambda first, second: [first, second]  # noqa: E731
+    with pytest.raises(BuilderError, match="the mean of a list of 2") as got:
         search(Phases(returns, between=spoil), "val_loss", n_trials=1)
-    assert text in str(got.value)
-    assert "the best that its epochs logged is" in str(got.value)
-    assert "Return what Model.fit returns" in str(got.value)
+    assert "return_dict=True" in str(got.value)
     assert len(str(got.value).splitlines()) == 1
 
 
-def test_a_history_that_no_callback_saw_is_an_error(search):
-    """The weights of its best epoch are gone."""
+class Unpassed(Phases):
+    """Train without the callbacks."""
 
-    class Model(Phases):
-        def fit(self, trial, model, callbacks, **arguments):
-            return model.fit(**arguments)
+    def fit(self, trial, model, callbacks, **arguments):
+        """Return the History of epochs of which the first is the best."""
+        return super().fit(trial, model, **arguments)
 
-    with pytest.raises(BuilderError, match=r"Pass callbacks= on to each Model\.fit"):
-        search(Model(), "val_loss", n_trials=1)
+
+def test_a_history_that_no_callback_saw_counts_with_the_last_weights(search, data):
+    """Its best epoch's weights are gone, and a line says so, and that nothing was pruned."""
+    with pytest.warns(UserWarning, match="nothing is pruned") as got:
+        tuner = search(Unpassed(between=spoil), "val_loss", n_trials=2, train_repeats=True)
+    lines = [str(one.message) for one in got if "History" in str(one.message)]
+    assert len(lines) == 1
+    assert "last epoch" in lines[0]
+    assert "Pass callbacks= on" in lines[0]
+    assert len(lines[0].splitlines()) == 1
+    assert loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:The builder's fit returned a History:UserWarning")
+def test_a_last_phase_that_no_callback_saw_counts_where_it_is_better(search, data):
+    """With its weights: the epochs before were seen."""
+
+    class Late(Phases):
+        def fit(self, trial, model, callbacks, epochs, **arguments):
+            model.fit(epochs=1, callbacks=callbacks, **arguments)
+            return model.fit(epochs=3, **arguments)
+
+    tuner = search(Late(), "val_loss", n_trials=1)
+    assert tuner.best_value < tuner.best_trial.intermediate_values[0]
+    assert loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
 
 
 def test_another_model_may_be_trained_before_without_the_objective(search):

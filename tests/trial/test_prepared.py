@@ -31,7 +31,7 @@ SERIES = np.sin(np.arange(160) / 5).astype("float32")
 def windows(trial, begin=0, end=100):
     """Return windows of the series, and the value after each."""
     width = trial.suggest_int("window", 4, 12, step=4)
-    part = SERIES[begin:end]
+    part = SERIES[max(0, begin - width) : end]
     return np.lib.stride_tricks.sliding_window_view(part[:-1], width), part[width:]
 
 
@@ -269,6 +269,7 @@ def test_a_changed_function_is_told(tune):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The functions of the data give trials")
 @pytest.mark.parametrize("cv", [2, "series"])
 def test_each_trial_has_folds_of_its_own_data(tune, cv):
     """And several executions, of which the mean counts."""
@@ -346,3 +347,12 @@ def test_x_y_and_validation_may_each_be_a_function(search, data):
 
     tuner = search(fit={"x": weighted, "y": None}, n_trials=1, study_name="weighted")
     assert {"lr", "units", "weight"} == set(tuner.best_params)
+
+
+def test_other_numbers_of_rows_to_validate_with_are_told_once(queued, search):
+    """Values of trials that were validated with other rows may not compare."""
+    three = [{"window": window, "units": 2} for window in (4, 8, 12)]
+    shorter = partial(windows, begin=0, end=60)
+    with pytest.warns(UserWarning, match="give trials 52 or 56 rows") as told:
+        search(tuner=queued(*three), fit={**DATA, "validation_data": shorter})
+    assert sum("rows to validate with" in str(one.message) for one in told) == 1

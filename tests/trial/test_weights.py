@@ -8,6 +8,8 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -15,7 +17,7 @@ import numpy as np
 import optuna
 import pytest
 
-from kerastune_optuna import ArgumentError, WeightsError
+from kerastune_optuna import ArgumentError, BuilderError, WeightsError
 from kerastune_optuna._data import FitArguments
 from kerastune_optuna._storage.artifacts import WholeFileStore
 from kerastune_optuna._study.record import BACKUP
@@ -139,7 +141,9 @@ def test_weights_that_no_longer_fit_are_an_error(search, make_tuner):
         return return_model
 
     search()
-    with pytest.raises(WeightsError, match="do not fit the model that build_model returns"):
+    with pytest.raises(
+        WeightsError, match=r"build_model returns .* is not the one that was trained"
+    ):
         make_tuner(deeper).best_model()
 
 
@@ -397,3 +401,182 @@ def test_a_search_killed_while_it_saves_keeps_its_best_model(make_tuner, tmp_pat
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(24, 4)), rng.integers(0, 3, 24)
     assert tuner.best_model().evaluate(x, y, verbose=0)[0] == pytest.approx(tuner.best_value)
+
+
+class Magnitude(keras.callbacks.Callback):
+    """Set small weights to zero at the end of each epoch."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Prune."""
+        for weight in self.model.trainable_weights:
+            value = keras.ops.convert_to_numpy(weight)
+            weight.assign(np.where(np.abs(value) < 0.3, 0.0, value))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("callbacks", "validation"),
+    [
+        ([keras.callbacks.SwapEMAWeights()], {}),
+        ([keras.callbacks.SwapEMAWeights(swap_on_epoch=True)], {}),
+        ([Magnitude()], {}),
+        ([keras.callbacks.SwapEMAWeights(), Magnitude()], {"validation_freq": 2}),
+        ([], {}),
+    ],
+    ids=["swapped", "swapped by epoch", "pruned by magnitude", "every other epoch", "ema"],
+)
+def test_the_weights_kept_are_those_that_validation_saw(search, data, callbacks, validation):
+    """Callbacks may put others in their place around the validation, or at the epoch's end."""
+
+    def build(trial):
+        model = build_model(trial)
+        model.optimizer.use_ema, model.optimizer.ema_momentum = True, 0.8
+        return model
+
+    fit = {"epochs": 4, "callbacks": callbacks, **validation}
+    tuner = search(build, "val_loss", n_trials=1, fit=fit)
+    loss = tuner.best_model().evaluate(*data[2], verbose=0)[0]
+    assert loss == pytest.approx(tuner.best_value, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_without_validation_the_weights_are_those_of_the_epochs_end(search, data):
+    """An objective of the training, which has no moment of its own, leaves them as they were."""
+    seen = []
+
+    def noting(trial):
+        def note(epoch, logs):
+            seen.append(callback.model.get_weights())
+
+        callback = keras.callbacks.LambdaCallback(on_epoch_end=note)
+        return callback
+
+    fit = {"callbacks": [Magnitude(), noting]}
+    tuner = search(objective="loss", n_trials=1, fit=fit)
+    kept_weights = tuner.best_model().get_weights()
+    best = seen[tuner.best_trial.user_attrs["best_epoch"]]
+    assert all(map(np.array_equal, kept_weights, best))
+
+
+def with_lora(trial, quantizes):
+    """Return a classifier of words of which low ranks are trained alone, as in fine-tuning."""
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            layers.Embedding(10, 6),
+            layers.EinsumDense("abc,cd->abd", (4, 6)),
+            layers.Conv1D(4, 2),
+            layers.Flatten(),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+    if quantizes:
+        with warnings.catch_warnings(action="ignore"):  # that other layers stay as they are
+            model.quantize("int8")
+    for layer in model.layers:
+        if hasattr(layer, "enable_lora"):
+            layer.enable_lora(trial.suggest_int("rank", 1, 3))
+    model.compile(keras.optimizers.Adam(0.05), "sparse_categorical_crossentropy")
+    return model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quantizes", [False, True], ids=["LoRA", "QLoRA"])
+def test_a_model_with_lora_evaluates_to_its_value(search, data, quantizes):
+    """Keras's file would have the sum of a kernel and its low ranks, rounded where quantized."""
+    x, _, (x_held_out, y_held_out) = data
+    words, held_out = (np.abs(one * 3).astype(int) % 10 for one in (x, x_held_out))
+    fit = {"x": words, "validation_data": (held_out, y_held_out), "epochs": 4}
+    tuner = search(partial(with_lora, quantizes=quantizes), "val_loss", n_trials=2, fit=fit)
+    loss = tuner.best_model().evaluate(held_out, y_held_out, verbose=0)
+    assert loss == pytest.approx(tuner.best_value, abs=1e-6)
+
+
+class Quantized:
+    """Train, and quantize the model then."""
+
+    def __init__(self, returns):
+        self.returns = returns
+
+    def __call__(self, trial):
+        """Return a model that needs no graph."""
+        model = build_model(trial)
+        model.run_eagerly = keras.backend.backend() == "tensorflow"
+        return model
+
+    def fit(self, trial, model, **arguments):
+        """Return a History, or the logs of its last epoch."""
+        history = model.fit(**arguments)
+        with warnings.catch_warnings(action="ignore"):  # that an InputLayer stays as it is
+            model.quantize("int8")
+        return self.returns(history)
+
+
+@pytest.mark.parametrize(
+    "returns",
+    [
+        lambda history: history,
+        lambda history: {"val_accuracy": max(history.history["val_accuracy"])},
+    ],
+    ids=["history", "dict"],
+)
+def test_a_fit_that_replaces_variables_is_an_error_of_its_first_trial(search, make_tuner, returns):
+    """No builder returns a quantized model for the weights to be loaded into."""
+    with pytest.raises(BuilderError, match=r"in the place of .*kernel.* Do that after the search"):
+        search(Quantized(returns))
+    states = [trial.state.name for trial in make_tuner().study.trials]
+    assert states == ["FAIL", "WAITING"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_what_cannot_be_handed_out_ends_a_search_with_its_first_trial(
+    search, make_tuner, n_workers
+):
+    """A builder that draws by itself is told at once, and may be searched without models."""
+
+    def build(trial):
+        units = int(os.urandom(2).hex(), 16) % 1000 + 2
+        layers = [keras.Input((4,)), keras.layers.Dense(units), keras.layers.Dense(3, "softmax")]
+        model = keras.Sequential(layers)
+        rate = trial.suggest_float("lr", 0.01, 0.1)
+        model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
+        return model
+
+    fit, objective = {"n_workers": n_workers}, "val_loss"
+    with pytest.raises(
+        WeightsError, match=r"ends with its first model.* units of layer .* on its trial alone"
+    ):
+        search(build, objective, n_trials=6, fit=fit)
+    complete = [
+        one for one in make_tuner(build, objective).study.trials if one.state.name == "COMPLETE"
+    ]
+    assert 1 <= len(complete) <= n_workers
+    tuner = search(build, objective, n_trials=3, keep_best=0, fit=fit)
+    assert len(tuner.results().query("state == 'COMPLETE'")) == 3
+
+
+@pytest.mark.slow
+def test_a_builder_that_raises_when_it_is_called_again_ends_no_search(search):
+    """What it asks of a running trial, as in `trial.study`, may be of this trial alone."""
+
+    def build(trial):
+        trial.set_user_attr("trials", len(trial.study.trials))
+        return build_model(trial)
+
+    assert len(search(build, n_trials=2).results()) == 2
+
+
+@pytest.mark.slow
+def test_the_first_model_that_is_kept_is_built_once_again(search):
+    """Only that one: further builds would take the time of the search."""
+    built = []
+
+    def build(trial):
+        built.append(trial.number)
+        return build_model(trial)
+
+    tuner = search(build, n_trials=3, keep_best=3)
+    assert built == [0, 0, 1, 2]
+    assert len(kept(tuner)) == 3

@@ -12,6 +12,7 @@ from tests.benchmarks.zoo import EQUAL, rows_of
 # Layers, then models, then data.
 SOME = ("batch_norm", "lstm_dropout", "subclassed_says_built", "two_phases")
 SOME += ("text_objects", "ragged", "generator_function", "tf_data_of_trial")
+SOME += ("diffusion", "lora", "swap_ema")
 
 
 @pytest.mark.slow

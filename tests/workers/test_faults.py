@@ -57,6 +57,7 @@ from tests.faults import (
     small_disk,
     wait_until,
 )
+from tests.hosts import needs_root
 from tests.servers import database
 
 
@@ -393,6 +394,7 @@ def test_a_study_in_memory_needs_no_heart(search, monkeypatch):
     assert len(finished(tuner)) == 3
 
 
+@needs_root
 def test_a_journal_survives_a_full_disk(tmp_path):
     """A line that does not fit is not left half: the journal can be read and written afterwards."""
     with small_disk(tmp_path / "disk", "1m") as disk:
@@ -492,8 +494,14 @@ def wait_for_epochs(directory, workers=1):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("n_workers", "sent", "code", "n_trials"),
-    [(1, signal.SIGINT, -2, 4), (2, signal.SIGINT, -2, 6), (2, signal.SIGTERM, 143, 6)],
-    ids=["ctrl-c", "ctrl-c-of-two-workers", "sigterm-of-two-workers"],
+    [
+        (1, signal.SIGINT, -2, 4),
+        (1, signal.SIGHUP, 129, 4),
+        (2, signal.SIGINT, -2, 6),
+        (2, signal.SIGTERM, 143, 6),
+        (2, signal.SIGHUP, 129, 6),
+    ],
+    ids=["ctrl-c", "hangup", "ctrl-c-of-two", "sigterm-of-two", "hangup-of-two"],
 )
 def test_an_interrupted_search_is_resumed(
     search, make_tuner, tmp_path, capsys, n_workers, sent, code, n_trials
@@ -928,6 +936,7 @@ def large_builder(trial):
 
 
 @pytest.mark.slow
+@needs_root
 def test_a_full_disk_costs_no_result(search, make_tuner, data, tmp_path):
     """The disk fills while weights are written: the study keeps every result, older files stay."""
     with small_disk(tmp_path / "disk", "9m") as disk:
@@ -947,6 +956,7 @@ def test_a_full_disk_costs_no_result(search, make_tuner, data, tmp_path):
 
 
 @pytest.mark.slow
+@needs_root
 def test_a_database_on_a_full_disk_can_be_read(search, make_tuner, tmp_path, impatient):
     """Nothing at all can be written: the search ends with one line, and the study can be read."""
 

@@ -9,6 +9,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from tests.conftest import PruneAt, build_model
+from tests.faults import meet
 
 
 class Listener:
@@ -123,3 +124,34 @@ def test_an_error_of_a_function_ends_the_workers(search, make_tuner):
     assert TrialState.RUNNING not in [trial.state for trial in tuner.study.trials]
     search(tuner=tuner)
     assert sum(trial.state is TrialState.COMPLETE for trial in tuner.study.trials) == 8
+
+
+@pytest.mark.parametrize("sampler", ["random", "grid"])
+def test_a_builder_may_stop_the_search(search, make_tuner, capsys, sampler):
+    """After `trial.study.stop()` no further trial begins, and a line says so."""
+
+    def build(trial):
+        if trial.number == 1:
+            trial.study.stop()
+        return build_model(Coarse(trial))
+
+    tuner = search(build, n_trials=4, sampler=sampler, fit={"verbose": 2, "epochs": 1})
+    states = [trial.state for trial in tuner.study.trials]
+    assert states.count(TrialState.COMPLETE) == 2
+    assert "Stopped by study.stop()" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_builder_may_stop_workers(search, tmp_path):
+    """After `trial.study.stop()` all workers end the trials that run, and begin no other."""
+
+    def build(trial):
+        meet(tmp_path, 2)
+        if trial.number == 1:
+            trial.study.stop()
+        return build_model(trial)
+
+    tuner = search(build, n_trials=200, fit={"n_workers": 2, "epochs": 1})
+    states = {trial.state for trial in tuner.study.trials}
+    assert states <= {TrialState.COMPLETE, TrialState.WAITING}
+    assert len(tuner.study.trials) <= 5

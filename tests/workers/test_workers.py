@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -216,6 +216,39 @@ def test_workers_that_all_die_end_the_search(search):
 
     with pytest.raises(WorkerError, match="3 workers died one after the other, the last one by SI"):
         search(build, max_failed_trials=3, fit={"n_workers": 2})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("leave", [sys.exit, lambda: os._exit(0)], ids=["sys.exit", "os._exit"])
+def test_a_worker_that_ends_in_a_trial_has_died(search, tmp_path, capfd, leave):
+    """Code 0 does not say that a worker is done: another takes its place, and no trial is lost."""
+
+    def build(trial):
+        if len(list(tmp_path.glob("*.left"))) < 2:
+            (tmp_path / f"{os.getpid()}.left").touch()
+            leave()
+        return build_model(trial)
+
+    tuner = search(build, n_trials=4, fit={"n_workers": 2, "epochs": 1})
+    assert len(finished(tuner)) == 4
+    assert "died with exit code 0; another takes its place" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_thread_of_the_user_does_not_keep_a_search_waiting(search, capfd, fails):
+    """A worker that is done ends after a while, though a thread of its builder would never end."""
+
+    def build(trial):
+        processes._LINGER = 0.5  # in the worker, where this runs
+        threading.Thread(target=threading.Event().wait, name="endless").start()
+        if fails:
+            raise NameError("nothing is named so")
+        return build_model(trial)
+
+    with pytest.raises(NameError) if fails else nullcontext():
+        search(build, n_trials=2, fit={"n_workers": 2, "epochs": 1})
+    assert "while its threads still ran (endless" in capfd.readouterr().err
 
 
 @pytest.mark.slow
@@ -580,7 +613,7 @@ def build(trial):
 rng = np.random.default_rng(0)
 x, y = rng.normal(size=(24, 4)), rng.integers(0, 3, 24)
 tuner = OptunaTuner(
-    build, n_trials=12, storage=sys.argv[1], directory=sys.argv[2], study_name="test"
+    build, n_trials=12, seed=0, storage=sys.argv[1], directory=sys.argv[2], study_name="test"
 )
 tuner.search(x, y, validation_data=(x, y), epochs=1, verbose=0)
 """
@@ -736,6 +769,36 @@ def test_a_function_opens_the_artifact_store_in_each_worker(search, by_two, tmp_
     with policy("mixed_bfloat16"):  # as in the search
         logs = by_two.tuner.best_model().evaluate(*by_two.validation, verbose=0, return_dict=True)
     assert logs["accuracy"] == pytest.approx(by_two.tuner.best_value, abs=1e-6)
+
+
+BESIDE_MODULES = """
+import sys
+import numpy
+from helper import build
+from kerastune_optuna import OptunaTuner
+sys.path.insert(0, "")  # as notebooks do
+tuner = OptunaTuner(build, "loss", n_trials=1, directory=sys.argv[1])
+tuner.search(numpy.zeros((8, 4)), numpy.zeros(8), epochs=1, n_workers=2, verbose=0)
+print(len(tuner.study.trials), "trial")
+"""
+
+
+@pytest.mark.slow
+def test_modules_of_the_current_folder_kill_no_worker(tmp_path):
+    """Files named like Python's own modules stay aside; those beside the script are there."""
+    (scripts := tmp_path / "scripts").mkdir()
+    (scripts / "script.py").write_text(BESIDE_MODULES)
+    (scripts / "helper.py").write_text("from tests.conftest import build_model as build\n")
+    for name in ("signal", "contextlib", "types", "queue", "random"):
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('imported {name}.py')")
+    done = subprocess.run(
+        [sys.executable, scripts / "script.py", tmp_path / "tuning"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "1 trial\n", done.stderr
 
 
 @pytest.mark.slow

@@ -47,20 +47,25 @@ class Plain(NamedTuple):
 
 
 class Notes(keras.callbacks.Callback):
-    """Note the logs of each epoch, and the weights of the best one."""
+    """Note the logs of each epoch, and the weights that the best one was validated with."""
 
     def __init__(self, objective: str) -> None:
         super().__init__()
         self.rows: list[dict[str, Any]] = []
         self.weights: list[Any] = []
         self._objective = objective
+        self._validated: list[Any] | None = None
+
+    def on_test_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Note the weights before other callbacks hear of the validation's end."""
+        self._validated = self.model.get_weights()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Take a row; of equal values the first is the best."""
         values = [row[self._objective] for row in self.rows]
         self.rows.append(dict(logs or {}))
         if not values or self.rows[-1][self._objective] < min(values):
-            self.weights = self.model.get_weights()
+            self.weights = self._validated or self.model.get_weights()
 
 
 def trained_plainly(animal: Animal, trial: Any, seed: int) -> Plain:
@@ -73,7 +78,8 @@ def trained_plainly(animal: Animal, trial: Any, seed: int) -> Plain:
         torch.manual_seed(seed)
     model, own = built(animal, trial)
     notes = Notes(animal.objective)
-    keywords = {**arguments, **own, "callbacks": [notes], "verbose": 0}
+    callbacks = [notes, *arguments.get("callbacks", ())]
+    keywords = {**arguments, **own, "callbacks": callbacks, "verbose": 0}
     if hasattr(animal.build, "fit"):
         animal.build.fit(trial, model, **keywords)
     else:

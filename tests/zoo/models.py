@@ -147,6 +147,41 @@ class Adversaries(Losses):
         optimizer.apply_gradients(zip(gradients, model.trainable_weights, strict=True))
 
 
+class Denoiser(Losses):
+    """Tell the noise in a row from the row and a time, which its steps draw, as diffusion does."""
+
+    def __init__(self) -> None:
+        super().__init__("loss")
+        noisy, times = keras.Input((8,)), keras.Input((1,))
+        seen = kl.Dense(8, activation="relu")(kl.Concatenate()([noisy, times]))
+        self.network = keras.Model([noisy, times], kl.Dense(8)(seen))
+        self.seeds = keras.random.SeedGenerator(17)
+
+    def call(self, noisy: Any, times: Any) -> Any:
+        """Take rows with noise, which no data has."""
+        return self.network([noisy, times])
+
+    def _error(self, data: Any) -> Any:
+        x = data[0] if isinstance(data, tuple) else data
+        times = keras.random.uniform((ops.shape(x)[0], 1), seed=self.seeds)
+        noise = keras.random.normal(ops.shape(x), seed=self.seeds)
+        return ops.mean(ops.square(noise - self.network([x + times * noise, times])))
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """Train on one batch, as TensorFlow does."""
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            loss = self._error(data)
+        gradients = tape.gradient(loss, self.trainable_weights)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
+        return self.noted(loss)
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """Look at one batch."""
+        return self.noted(self._error(data))
+
+
 class OwnLoss(keras.Model):
     """Compute its loss itself, which all backends train by."""
 
@@ -367,6 +402,21 @@ def adversaries(trial: Any) -> keras.Model:
     return model
 
 
+def denoiser(trial: Any) -> keras.Model:
+    """Return a model of diffusion, for a table."""
+    model = Denoiser()
+    model.compile(keras.optimizers.Adam(rate(trial)))
+    return model
+
+
+def low_ranks(trial: Any) -> keras.Model:
+    """Return a model of which low ranks alone are trained, as in fine-tuning."""
+    model = keras.Sequential(plain_layers())
+    for layer in model.layers:
+        layer.enable_lora(trial.suggest_int("rank", 1, 3))
+    return compiled(model, trial)
+
+
 def rows_alone() -> dict[str, Any]:
     """Return the rows of the table, which are all that a generating model needs."""
     return {"x": table()["x"]}
@@ -493,6 +543,13 @@ ANIMALS: dict[str, Animal] = {
     "two_phases_counted_anew": Animal(TwoPhasesCountedAnew(), table),
     "vae": Animal(autoencoder_of_chance, rows_alone, "loss", evaluates=False),
     "vae_add_loss": Animal(autoencoder_of_chance_with_penalties, rows_for_themselves),
+    "diffusion": Animal(denoiser, rows_for_themselves),
+    "lora": Animal(low_ranks, table),
+    "swap_ema": Animal(
+        with_optimizer(OPTIMIZERS["ema"]),
+        table,
+        fit={"callbacks": [keras.callbacks.SwapEMAWeights()]},
+    ),
     "gan": Animal(adversaries, rows_alone, "critic_loss", evaluates=False),
     "own_compute_loss": Animal(own_loss, table),
     "own_layer_add_loss": Animal(own_layer, table),
