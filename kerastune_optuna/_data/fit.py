@@ -26,6 +26,7 @@ from kerastune_optuna._data.checks import (
     open_validation,
     shape_of_a_batch,
     takes_trial,
+    targets_of,
 )
 from kerastune_optuna._data.datasets import Shuffling, for_trainings, is_tf_dataset
 from kerastune_optuna._data.rows import check_takes_size, has_rows
@@ -72,6 +73,12 @@ class FitArguments:
     def data(self) -> dict[str, Any]:
         """The data by what Model.fit calls it, in the order in which functions make it."""
         return {name: getattr(self, name) for name in _DATA}
+
+    @property
+    def targets(self) -> dict[str, Any]:
+        """What is known of the targets, by the argument that holds them."""
+        x = None if isinstance(self.x, list | tuple) else targets_of(self.x)  # several inputs
+        return {"x": x, "y": self.y, "validation_data": targets_of(self.validation_data)}
 
     @property
     def functions(self) -> dict[str, Callable[[Any], Any]]:

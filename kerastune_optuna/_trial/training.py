@@ -12,13 +12,7 @@ from optuna.trial import TrialState
 
 from kerastune_optuna import _check
 from kerastune_optuna._backend import loss_weights
-from kerastune_optuna._data import (
-    FitArguments,
-    GeneratorFunction,
-    digest,
-    lacks_targets,
-    targets_of,
-)
+from kerastune_optuna._data import FitArguments, GeneratorFunction, digest, lacks_targets
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._search import watched_alone
 from kerastune_optuna._study import reason
@@ -167,8 +161,7 @@ def _check_names(model: keras.Model, fit: FitArguments) -> None:
     if not isinstance(outputs, Mapping | list | tuple):
         return
     names = list(outputs) if isinstance(outputs, Mapping) else model.output_names
-    held = ("x", targets_of(fit.x)) if fit.y is None else ("y", fit.y)
-    for name, targets in (held, ("validation_data", targets_of(fit.validation_data))):
+    for name, targets in fit.targets.items():
         for key in targets if isinstance(targets, Mapping) else ():
             if key not in names:
                 raise ArgumentError(
@@ -180,11 +173,12 @@ def _check_names(model: keras.Model, fit: FitArguments) -> None:
 def _note_loss(model: keras.Model, recipe: Recipe) -> None:
     """Warn where a trial is the first that another loss than before would rank by."""
     names = [one.name for one in recipe.objectives.metrics if one.name in ("loss", "val_loss")]
-    loss = digest(loss_weights(model), *map(_parts, keras.tree.flatten(model.loss)))
-    if not names or loss in recipe.losses:
+    if not names:
         return
+    loss = digest(loss_weights(model), *map(_parts, keras.tree.flatten(model.loss)))
+    is_new = loss not in recipe.losses
     recipe.losses.add(loss)
-    if len(recipe.losses) == 2:
+    if is_new and len(recipe.losses) == 2:
         _check.warn(
             f"build_model gives trials other losses or loss_weights, so that their {names[0]!r} "
             "does not compare. Pass a metric as objective=, or a loss that all trials share."
