@@ -124,7 +124,8 @@ def test_a_study_that_may_only_be_read_is_read(of_somebody_else, tmp_path):
     ran = as_colleague(COLLEAGUE, str(of_somebody_else), str(tmp_path))
     assert ran.returncode == 0, ran.stderr
     assert "may write to" in ran.stdout.splitlines()[-1]
-    assert (tmp_path / "tuner.html").exists() and (tmp_path / "report").exists()
+    assert (tmp_path / "tuner.html").exists()
+    assert (tmp_path / "report").exists()
     assert sorted(path.name for path in of_somebody_else.iterdir()) == before
 
 

@@ -98,9 +98,9 @@ def _same_file(storage: BaseStorage) -> Callable[[], None]:
         # SQLite would go on with the file that it has open, which nobody finds any more.
         if _inode(file) != opened:
             raise StorageError(
-                f"{str(file)!r} was deleted or replaced while it was in use, and what the study had "
-                "is lost with it. Run the script again to begin anew, or put the whole folder back "
-                "first to go on."
+                f"{str(file)!r} was deleted or replaced while it was in use, and what the study "
+                "had is lost with it. Run the script again to begin anew, or put the whole folder "
+                "back first to go on."
             )
 
     return check
@@ -299,9 +299,10 @@ def checkpoint(storage: BaseStorage) -> None:
     database = _database(storage)
     if database is not None and database.engine.dialect.name == "sqlite":
         # Where it fails, the log keeps all.
-        with suppress(sqlite3.Error, SQLAlchemyError, StorageError, OSError):
-            with closing(database.engine.raw_connection()) as connection:  # in no transaction
-                _pragma(connection, "wal_checkpoint(PASSIVE)")
+        errors = suppress(sqlite3.Error, SQLAlchemyError, StorageError, OSError)
+        # A connection of its own, since no transaction may be open.
+        with errors, closing(database.engine.raw_connection()) as connection:
+            _pragma(connection, "wal_checkpoint(PASSIVE)")
 
 
 def check_shared(storage: str | BaseStorage) -> None:
