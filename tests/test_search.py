@@ -11,7 +11,13 @@ import optuna
 import pytest
 import tensorflow as tf
 
-from kerastune_optuna import FatalError, NoTrialsError, TooManyFailuresError, TunerError, WorkerError
+from kerastune_optuna import (
+    FatalError,
+    NoTrialsError,
+    TooManyFailuresError,
+    TunerError,
+    WorkerError,
+)
 from kerastune_optuna._search import stopping
 from tests.conftest import PruneAt, build_model
 from tests.faults import WATCHDOG, Clock
