@@ -141,7 +141,7 @@ def listening(
 
 
 def _of_users() -> list[int]:
-    """Return the signals that end a search: with SIGHUP, unless the user has it ignored by nohup."""
+    """Return the signals that end a search: SIGHUP too, unless nohup had it ignored."""
     hangs_up = hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
     return [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hangs_up else [])]
 

@@ -145,7 +145,8 @@ def refit(
     recipe = replace(recipe, objectives=objectives, callbacks=callbacks, executions=1)
     values = chosen.user_attrs.get(record.VALUES, [0.0])  # of each training, where it had several
     with shown_once(), seeds_kept():
-        recipe = replace(recipe, fit=replace(recipe.fit, epochs=n).opened())
+        recipe = replace(recipe, fit=replace(recipe.fit, epochs=n))
+        recipe = replace(recipe, fit=recipe.opened_fit())
         return _train(
             recipe,
             chosen,

@@ -102,6 +102,18 @@ class Recipe:
         fit = _asked_again(self.build_model, trial, lambda: self._prepared.of(trial))
         return replace(self, fit=fit)
 
+    def opened_fit(self) -> FitArguments:
+        """Return what all trials pass to Model.fit, its data opened under the seed of the search.
+
+        TensorFlow gives the random operations of a pipeline their seeds when it is made.
+
+        Raises:
+            ArgumentError: The data cannot be trained on.
+        """
+        if self.seed is not None:
+            set_all(self.seed)
+        return self.fit.opened()
+
     @cached_property
     def not_finite(self) -> str | None:
         """Where the data of the search holds NaN or infinity; each process looks once."""

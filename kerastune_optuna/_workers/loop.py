@@ -106,7 +106,7 @@ def work_on(payload: Payload, number: int = 0, *, is_replaced: bool = False) -> 
         study.sampler, study.pruner = job.sampler, job.pruner
         # A pickled sampler brought its generator: each worker would draw the same numbers.
         study.sampler.reseed_rng()
-        recipe = job.opened_recipe(study, job.recipe.fit.opened())
+        recipe = job.opened_recipe(study, job.recipe.opened_fit())
 
         def look() -> None:
             told = _optuna.attrs_of(study)
@@ -180,16 +180,8 @@ def run_trials(
     watch = Watch()
     budget.reap(study, watch)
     checked, memory = False, Memory()
-    # Optuna's GridSampler stops the study when its grid is spent, and counts a point as spent even
-    # if its trial was cut off. So with it the budget alone says how many points are left.
-    counts_points = isinstance(study.sampler, GridSampler)
-
-    def stop() -> None:
-        if not counts_points:
-            budget.ending.bring_about(study, "Stopped by study.stop()")
-
     with (
-        _optuna.stoppable(study, stop),
+        _optuna.stoppable(study, _stop(study, budget)),
         _learning_sampler(study, recipe, budget),
         beating(study, watch, at_each_beat),
         memory.apart(),
@@ -225,6 +217,15 @@ def _check_end(
             raise error from cause
     if divergence.came_to_nothing(ended):
         budget.check_values(study)
+
+
+def _stop(study: optuna.Study, budget: Budget) -> Callable[[], None]:
+    """Return what study.stop() does: no worker of the search begins another trial."""
+    # Optuna's GridSampler stops the study when its grid is spent, and counts a point as spent even
+    # if its trial was cut off. So with it the budget alone says how many points are left.
+    if isinstance(study.sampler, GridSampler):
+        return lambda: None
+    return lambda: budget.ending.bring_about(study, "Stopped by study.stop()")
 
 
 def _attempt(

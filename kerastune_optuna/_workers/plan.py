@@ -190,7 +190,7 @@ def prepared(
     check_callbacks(recipe.callbacks)
     check_training(recipe.fit, home.objectives, may_add=may_add_metrics(recipe.callbacks))
     with seeds_kept():
-        ready = recipe.fit.opened() if crew.is_this_process else recipe.fit.checked()
+        ready = recipe.opened_fit() if crew.is_this_process else recipe.fit.checked()
         if not ready.is_free:  # a fit of its own may take anything
             check_kinds(ready)
         # Where this process trains, run_trials() soon collects all garbage, which takes a while.

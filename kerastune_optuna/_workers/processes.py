@@ -38,11 +38,13 @@ _LINGER = 30  # seconds that the user's threads and exit functions have once a w
 _DONE = 214
 # The code of a worker process. Before the imports, which take seconds, it does two things: it
 # ignores what the terminal sends to all processes, on Ctrl-C and when it is closed, and the parent
-# passes on as SIGTERM; and it takes over the parent's sys.path, which may alone have this package. During the imports
-# standard error is closed off: TensorFlow's C++ prints there whatever TF_CPP_MIN_LOG_LEVEL says,
-# and the parent's import has printed the same. Keras imports TensorFlow with any backend, to set
-# its seed. Garbage collection during the imports would take a fifth of their time, and what they
-# made stays: freeze() leaves it out of later collections.
+# passes on as SIGTERM; and it takes over the parent's sys.path, which may alone have this package.
+# With -P, and with the current folder last until all is imported, a random.py there, say, is not
+# taken for Python's own, which a notebook has imported before the current folder is on its path.
+# During the imports standard error is closed off: TensorFlow's C++ prints there whatever
+# TF_CPP_MIN_LOG_LEVEL says, and the parent's import has printed the same. Keras imports TensorFlow
+# with any backend, to set its seed. Garbage collection during the imports would take a fifth of
+# their time, and what they made stays: freeze() leaves it out of later collections.
 _BOOT = """
 import contextlib, gc, os, signal, sys
 for name in {{"SIGINT", "SIGHUP"}} & set(dir(signal)):
@@ -267,10 +269,9 @@ def main(report_at: str) -> NoReturn:
     try:
         code = _work(Path(report_at))
     except SystemExit as end:  # of a signal, of a trial that needs the memory, or of a builder
-        code = end.code or 0
-        if not isinstance(code, int):
-            _signals.tell(code)
-            code = 1
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if isinstance(end.code, str):
+            _signals.tell(end.code)
     _leave(code)
 
 

@@ -287,3 +287,18 @@ def test_a_dataset_without_targets_is_refused_before_training(search, data):
         search(fit={"x": inputs, "y": None})
     with pytest.raises(ArgumentError, match=r"validation_data is a .* without targets"):
         search(study_name="b", fit={"x": pairs, "y": None, "validation_data": inputs})
+
+
+def test_a_seed_fixes_the_chance_of_a_pipeline_that_a_function_makes(make_tuner):
+    """Two searches see the same noise, which TensorFlow else draws anew for each pipeline."""
+
+    def noisy():
+        rows = tf.data.Dataset.from_tensor_slices((np.zeros((32, 4), "float32"), np.arange(32) % 3))
+        return rows.map(lambda x, y: (x + tf.random.normal((4,)), y)).batch(8)
+
+    curves = []
+    for name in ("one", "two"):
+        tuner = make_tuner(objective="loss", n_trials=1, study_name=name)
+        tuner.search(noisy, epochs=2, verbose=0)
+        curves.append(tuner.study.trials[0].intermediate_values)
+    assert curves[0] == curves[1]

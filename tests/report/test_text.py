@@ -11,7 +11,6 @@ import pytest
 from kerastune_optuna import __main__ as cli
 from tests.untrained import X, build, run, tuner_in
 
-
 both = pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 
 

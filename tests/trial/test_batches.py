@@ -204,7 +204,7 @@ def test_a_fit_that_was_wrapped_before_gets_arrays(monkeypatch, owner, method):
     spec = importlib.util.find_spec(batches.__name__)
     imported = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(imported)
-    assert imported.batched(compiled(), {"x": X, "y": Y}) == {"x": X, "y": Y}
+    assert imported.batched(compiled(), {"x": X, "y": Y})["x"] is X
 
 
 def test_fewer_steps_for_debugging_change_nothing():
