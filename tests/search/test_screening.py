@@ -20,27 +20,27 @@ needs_torch = pytest.mark.skipif(
 )
 
 
-def new_study(direction="maximize", epochs=20, n_trials=15, first=0):
+def new_study(direction="maximize", epochs=20, n_trials=15):
     """Return an empty study, whose pruner screens trials of so many epochs."""
-    pruner = AutoPruner(n_trials, epochs, first)
+    pruner = AutoPruner(n_trials, epochs)
     return optuna.create_study(direction=direction, pruner=pruner)
 
 
-def ran(study, value, epochs=20, *, interval=1, first=0, ask=None):
+def ran(study, value, epochs=20, *, interval=1, ask=None):
     """Run a trial whose reports all are a value, and return how many epochs it had."""
     trial = study.ask()
     (ask or (lambda one: one.suggest_float("rate", 0.0, 1.0)))(trial)
-    return ran_on(study, trial, value, epochs, interval=interval, first=first)
+    return ran_on(study, trial, value, epochs, interval=interval)
 
 
-def ran_on(study, trial, value, epochs=20, *, interval=1, first=0):
+def ran_on(study, trial, value, epochs=20, *, interval=1):
     """Run a trial that has its parameters, and return how many epochs it had."""
-    for epoch in range(first, first + epochs):
+    for epoch in range(epochs):
         if (epoch + 1) % interval == 0:
             trial.report(value, epoch)
             if trial.should_prune():
                 study.tell(trial, state=TrialState.PRUNED)
-                return epoch + 1 - first
+                return epoch + 1
     study.tell(trial, value)
     return epochs
 
@@ -164,11 +164,6 @@ def test_the_first_of_many_workers_to_arrive_is_no_winner():
 def test_with_seldom_validations_a_beginning_ends_at_one(interval, epochs):
     """Where the first one comes after a quarter of the epochs, there are no beginnings."""
     assert ran(new_study(epochs=40), 0.5, 40, interval=interval) == epochs
-
-
-def test_epochs_are_counted_from_where_a_training_begins():
-    """A training that begins at epoch 30 has a beginning, too."""
-    assert ran(new_study(first=30), 0.5, first=30) == 4
 
 
 def test_values_that_are_not_finite_are_the_worst():
