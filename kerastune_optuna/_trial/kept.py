@@ -243,8 +243,7 @@ def rebuild(
     except UnfitWeightsError as error:
         asked = trial.distributions  # into which the builder's call wrote what it asked for
         gone = [name for name, one in asked_before.items() if asked[name] is one]
-        # What was written for KerasTuner takes the trial's params, and asks the trial for nothing.
-        if len(gone) in (0, len(asked_before)):
+        if not gone:
             raise WeightsError(f"{error} {instead}") from error
         raise WeightsError(
             f"build_model no longer asks for {' and '.join(map(repr, gone))}, which trial "

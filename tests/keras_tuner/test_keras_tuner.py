@@ -28,7 +28,6 @@ from kerastune_optuna import (
     MetricNotFoundError,
     OptunaTuner,
     TooManyFailuresError,
-    WeightsError,
     from_keras_tuner,
 )
 from kerastune_optuna._backend import Memory
@@ -463,18 +462,6 @@ def test_changed_choices_are_one_clear_error(tmp_path):
     with pytest.raises(ArgumentError, match="hp cannot ask for 'activation'") as got:
         HyperParameters(study.ask()).Choice("activation", ["relu", "selu"])
     assert "pass another study_name, or overwrite=True" in str(got.value)
-
-
-def test_a_builder_that_changed_is_not_said_to_ask_for_less(search, make_tuner):
-    """It takes the values of its trial, and asks an Optuna trial for nothing."""
-    search(from_keras_tuner(plain), n_trials=1)
-
-    def changed(hp):
-        plain(hp)
-        return compiled(keras.layers.Dense(5), keras.layers.Dense(3))
-
-    with pytest.raises(WeightsError, match=r"The weights of trial 0 do not fit the model that"):
-        make_tuner(from_keras_tuner(changed)).best_model()
 
 
 def test_what_was_not_asked_is_not_known():
