@@ -90,9 +90,9 @@ def test_each_trial_trains_under_a_seed_of_its_own(search):
 @pytest.mark.slow
 def test_overwrite_starts_anew_once(search, make_tuner):
     """overwrite=True deletes the study and its files when search() is first called."""
-    search(n_trials=3)
+    earlier = search(n_trials=3)
     tuner = make_tuner(n_trials=1, overwrite=True)
-    assert len(tuner.study.trials) == 3
+    assert len(earlier.study.trials) == 3
     search(tuner=tuner)
     assert len(tuner.study.trials) == 1
     search(tuner=tuner, fit={"n_trials": 2})
