@@ -98,7 +98,6 @@ class OptunaTuner:
             returns a number above 0. A trial that breaks a constraint is PRUNED.
         max_failed_trials: How many trials may fail in a row before search() gives up. Default None:
             10, or 2 with the same error before any trial succeeds.
-            Before any succeeded, two that fail with the same error are enough.
         backup_every: Seconds between two backups of a running trial, from which it is resumed when
             its process dies. Default 60; 0 for one at each epoch, None for none.
         overwrite: Delete a study of that name when search(), enqueue() or `study` is first used,
