@@ -15,6 +15,7 @@ import keras
 import pytest
 
 from kerastune_optuna import _signals
+from kerastune_optuna._study.opening import DONE
 from kerastune_optuna._study.record import RETRY_OF
 from kerastune_optuna._study.retry import DIED, INTERRUPTED
 from tests.conftest import build_model
@@ -46,7 +47,7 @@ def test_a_child_that_was_forked_in_a_search_can_be_terminated(tmp_path, is_wait
         child.kill()
         return build(trial)
 
-    run(tuner_in(tmp_path, forking, n_trials=3))
+    run(tuner_in(tmp_path, forking, n_trials=3, keep_best=0))
     assert codes == [-signal.SIGTERM] * 3
 
 
@@ -105,7 +106,8 @@ def test_a_hangup_that_is_ignored_stays_ignored(tmp_path):
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
-    assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE"] * 2
+    assert all(trial.state in DONE for trial in tuner.study.trials)
+    assert len(tuner.study.trials) == 2
 
 
 def test_what_fails_once_a_signal_came_is_interrupted(tmp_path):

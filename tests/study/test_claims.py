@@ -18,7 +18,7 @@ from optuna.storages._rdb.models import TrialHeartbeatModel
 from optuna.trial import TrialState
 
 from kerastune_optuna import _signals
-from kerastune_optuna._rerun.executions import LaidOut, key_of
+from kerastune_optuna._rerun.executions import LaidOut
 from kerastune_optuna._search.slots import Budget
 from kerastune_optuna._search.stopping import Deadline, Ending
 from kerastune_optuna._storage.database import connect
@@ -293,11 +293,11 @@ def test_a_configuration_that_is_given_up_is_named(capsys):
         trial.suggest_int("units", 2, 3)
         trial.set_user_attr(WORKER, f"{machine()}:1:1")  # process 1 is older than that
         budget_of(9).reap(study, Watch())
-    assert "Trial 3 with {'units': 2} is given up: its worker died 3" in capsys.readouterr().err
+    assert "Trial 2 with {'units': 2} is given up: its worker died 3" in capsys.readouterr().err
     of_units = {"units": optuna.distributions.IntDistribution(2, 3)}
     last = optuna.trial.create_trial(params={"units": 3}, distributions=of_units, value=0.0)
     study.add_trial(last)
-    end = "All 2 configurations were tried or given up (trial 3): nothing is left"
+    end = "All 2 configurations were tried or given up (trial 2): nothing is left"
     assert Ending().reason(study) == end
 
 
@@ -449,7 +449,7 @@ def test_an_execution_whose_claim_lapsed_is_run(monkeypatch):
     monkeypatch.setattr(heartbeat, "_LOOK_SECONDS", 0.1)
     study = optuna.create_study()
     lay_out(study, None, {f"{CLAIM}of-a-dead-worker": []}, {CONFIRMS: 7, "seed": 1})
-    budget = LaidOut(1, None, 10, key=key_of, keys=frozenset({(7, 1)}))
+    budget = LaidOut(1, None, 10, keys=frozenset({(7, 1)}))
     trial = budget.claim(study, Watch())
     assert trial.user_attrs == {CONFIRMS: 7, "seed": 1, RETRY_OF: 0, WORKER: signature()}
     leave(study, trial._trial_id)

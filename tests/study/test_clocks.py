@@ -189,11 +189,11 @@ def test_whom_failures_wait_for_is_told_without_clocks(make_tuner, ahead):
     fail()
     run_elsewhere()
     fail()
-    Budget(9, None, 9).check_failures(study)
+    Budget(9, None, None).check_failures(study)
     study._storage.set_trial_state_values(study.trials[1]._trial_id, TrialState.FAIL)
     run_elsewhere()
     with pytest.raises(TooManyFailuresError, match="2 trials failed with the same error before"):
-        Budget(9, None, 9).check_failures(study)
+        Budget(9, None, None).check_failures(study)
 
 
 @pytest.fixture
