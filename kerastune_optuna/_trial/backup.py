@@ -111,10 +111,9 @@ class Backup(keras.callbacks.Callback):
         if compiled is not None and not compiled.built:
             with scope_of(self.model):
                 compiled.build(self.model.trainable_variables)
-        if not all(one.built for one in optimizers(self.model)):
-            # Which variables the others are for, only the model's own steps tell.
-            raise ValueError("the model holds optimizers of its own")
         saved = _state.read(self._path(_OPTIMIZERS))
+        # Which variables other optimizers are for, only the model's own steps tell. Where these
+        # have yet to build one, the numbers differ: a training that cannot go on begins anew.
         for variable, value in zip(_variables_of_optimizers(self.model), saved, strict=True):
             variable.assign(value)
 
@@ -204,7 +203,7 @@ def forget_other(trial: optuna.Trial) -> None:
     """
     origin = trial.user_attrs.get(record.RETRY_OF)
     if origin is not None and origin < opening.first_of_these_epochs(trial.study):
-        tell(f"Trial {trial.number} starts anew: it began with other epochs, data or code")
+        tell(f"Trial {trial.number} starts anew: its search had other epochs, data or code")
         forget(trial)
 
 

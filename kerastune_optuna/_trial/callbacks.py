@@ -255,8 +255,7 @@ class PruningCallback(KerasPruningCallback):
         """Go on from the state of a training in an earlier process, and report what it reported."""
         self.best_value, self.best_epoch = state[record.BEST_VALUE], state[record.BEST_EPOCH]
         self.epochs_run = state[record.EPOCHS_RUN]
-        # Older backups do not say how many epochs had a value.
-        self._values_seen = state.get("values_seen", self.epochs_run)
+        self._values_seen = state["values_seen"]
         self._first_epoch, self.last_epoch = state["first_epoch"], state["last_epoch"]
         self.report_again(state)
 

@@ -157,5 +157,4 @@ class Series:
 
     def resume(self, state: Mapping[str, Any], best: State | None) -> None:
         """Go on after the trainings that ended in an earlier process."""
-        fits = [None] * len(state["values"])  # which older backups do not have, nor the epochs
-        self.so_far, self.state_of_best = SoFar(**{record.FITS: fits, **state}), best
+        self.so_far, self.state_of_best = SoFar(**state), best

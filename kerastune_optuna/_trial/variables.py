@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -116,8 +116,19 @@ def unbuildable(model: keras.Model) -> BuilderError:
 
 
 def optimizers(model: keras.Model) -> list[keras.optimizers.Optimizer]:
-    """Return the optimizers of a model: the compiled one, and those that its own steps use."""
-    return [one for one in vars(model).values() if isinstance(one, keras.optimizers.Optimizer)]
+    """Return the optimizers of a model: the compiled ones, and those that its own steps use."""
+    found = (one for part in (model, *layers_within(model)) for one in _within(vars(part)))
+    return list({id(one): one for one in found}.values())
+
+
+def _within(held: Any) -> Iterator[keras.optimizers.Optimizer]:
+    """Yield the optimizers in what a model holds, in lists and dicts of any depth too."""
+    # keras.tree cannot flatten it: TensorFlow has a dict there whose keys have no order.
+    if isinstance(held, keras.optimizers.Optimizer):
+        yield held
+    elif isinstance(held, dict | list | tuple):
+        for one in held.values() if isinstance(held, dict) else held:
+            yield from _within(one)
 
 
 def scope_of(model: keras.Model) -> AbstractContextManager[Any]:

@@ -111,7 +111,7 @@ def test_a_trial_begins_anew_where_its_epochs_are_others(
     tuner = search(tuner=make_tuner(eager, **options), fit={"epochs": now, **fit})
     assert [epoch for epoch, _ in seen[3:]] == [*range(now)] * trainings
     assert sorted(tuner.best_trial.intermediate_values) == [*range(now * trainings)]
-    assert "Trial 1 starts anew: it began with other epochs" in capsys.readouterr().err
+    assert "Trial 1 starts anew: its search had other epochs" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -218,9 +218,43 @@ def averaged(trial):
     return model
 
 
+class Decaying(keras.Sequential):
+    """Let an optimizer in a list in a dict, and the one of a part, make the weights smaller."""
+
+    def compile(self, *given, **keywords):
+        """Make the optimizers."""
+        super().compile(*given, **keywords)
+        part = self.layers[0]
+        part.compile("adam")
+        part.optimizer.build(part.trainable_variables)
+        self.further = {"decay": [keras.optimizers.Adam()]}
+        self.further["decay"][0].build(self.trainable_variables)
+
+    def train_step(self, data):
+        """Take a step with each of the optimizers."""
+        logs = super().train_step(data)
+        self.further["decay"][0].apply([*map(keras.ops.sin, self.trainable_variables)])
+        part = self.layers[0]
+        part.optimizer.apply([*map(keras.ops.sin, part.trainable_variables)])
+        return logs
+
+
+def decaying(trial):
+    """Return a regression whose step has three optimizers."""
+    part = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    model = Decaying([keras.Input((4,)), part, keras.layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(trial.suggest_float("lr", 0.01, 0.1)), "mse")
+    return model
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("build", "callbacks"), [(lora, []), (averaged, [keras.callbacks.SwapEMAWeights()])]
+    ("build", "callbacks"),
+    [
+        (lora, []),
+        (averaged, [keras.callbacks.SwapEMAWeights()]),
+        pytest.param(decaying, [], marks=of_tensorflow),
+    ],
 )
 def test_a_training_that_was_interrupted_comes_to_the_same_digits(search, build, callbacks):
     """Its variables go on as they were, where a file of Keras holds sums, or averages serve."""
