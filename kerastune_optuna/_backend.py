@@ -89,6 +89,16 @@ def seeds_kept() -> Iterator[None]:
 
 
 @contextmanager
+def policy_kept() -> Iterator[None]:
+    """Put back the dtype policy, which a builder may set for its models alone."""
+    policy = keras.config.dtype_policy()
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+@contextmanager
 def _eager_seed_kept() -> Iterator[None]:
     """Put back TensorFlow's global seed, and where it is in the numbers that it draws from it."""
     if (eager := sys.modules.get("tensorflow.python.eager.context")) is None:

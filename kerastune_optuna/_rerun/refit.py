@@ -13,7 +13,7 @@ import keras
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check
-from kerastune_optuna._backend import check_threads, seeds_kept
+from kerastune_optuna._backend import check_threads, policy_kept, seeds_kept
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._study import Home, Objective, Objectives, record, seed_of
 from kerastune_optuna._trial import (
@@ -144,7 +144,7 @@ def refit(
     objectives = Objectives((Objective("loss", "minimize"),))
     recipe = replace(recipe, objectives=objectives, callbacks=callbacks, executions=1)
     values = chosen.user_attrs.get(record.VALUES, [0.0])  # of each training, where it had several
-    with shown_once(), seeds_kept():
+    with shown_once(), seeds_kept(), policy_kept():
         recipe = replace(recipe, fit=replace(recipe.fit, epochs=n))
         recipe = replace(recipe, fit=recipe.opened_fit())
         return _train(

@@ -15,9 +15,10 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna, _signals
+from kerastune_optuna._backend import policy_kept
 from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import TunerError, WeightsError
-from kerastune_optuna._storage import StoreSource
+from kerastune_optuna._storage import StoreAwayError, StoreSource
 from kerastune_optuna._study import liveness, ranking, record
 from kerastune_optuna._trial import backup, frozen, history, weights
 from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
@@ -201,6 +202,8 @@ def _rebuild_once(recipe: Recipe, trial: optuna.Trial) -> None:
     stored = copy.deepcopy(_optuna.as_stored(trial.study, trial))
     try:
         rebuild(recipe.build_model, recipe.store, storage, stored, instead=_ON_TRIAL_ALONE)
+    except StoreAwayError:
+        raise  # the model may well come back once the store does
     except WeightsError as error:
         raise WeightsError(
             f"The search ends with its first model, which best_model() could not return: {error} "
@@ -212,6 +215,7 @@ def _rebuild_once(recipe: Recipe, trial: optuna.Trial) -> None:
         return
 
 
+@policy_kept()
 def rebuild(
     build_model: Builder,
     store: StoreSource,

@@ -12,7 +12,7 @@ import optuna
 from optuna.trial import TrialState
 
 from kerastune_optuna import _check, _signals, _source
-from kerastune_optuna._backend import Memory, check_threads, keras_settings, seeds_kept
+from kerastune_optuna._backend import Memory, check_threads, keras_settings, policy_kept, seeds_kept
 from kerastune_optuna._data import (
     FitArguments,
     check_kinds,
@@ -189,7 +189,7 @@ def prepared(
         database.check_shared(home.storage_source)
     check_callbacks(recipe.callbacks)
     check_training(recipe.fit, home.objectives, may_add=may_add_metrics(recipe.callbacks))
-    with seeds_kept():
+    with seeds_kept(), policy_kept():
         ready = recipe.opened_fit() if crew.is_this_process else recipe.fit.checked()
         if not ready.is_free:  # a fit of its own may take anything
             check_kinds(ready)
@@ -207,7 +207,7 @@ def guarded(home: Home, call: str) -> Iterator[None]:
         "what it finished is kept, and what it was running is resumed."
     )
     listening, telling = _signals.listening(how_to_go_on), home.telling_of_deletion()
-    with opening.quiet_optuna(), shown_once(), seeds_kept(), listening, telling:
+    with opening.quiet_optuna(), shown_once(), seeds_kept(), policy_kept(), listening, telling:
         yield
 
 

@@ -86,6 +86,25 @@ def test_another_dtype_policy_is_told(search, make_tuner):
         keras.config.set_dtype_policy("float32")
 
 
+@pytest.mark.slow
+def test_a_builder_may_set_the_dtype_policy(search, make_tuner):
+    """It holds for its models alone, and no call of the tuner leaves it behind."""
+
+    def build(trial):
+        keras.config.set_dtype_policy("mixed_float16")
+        return one_choice(trial)
+
+    try:
+        tuner = make_tuner(build, n_trials=1)
+        tuner.enqueue_defaults()
+        search(tuner=tuner)
+        assert keras.config.dtype_policy().name == "float32"
+        assert tuner.best_model().dtype_policy.name == "mixed_float16"
+        search(tuner=make_tuner(build, n_trials=2))  # pytest makes a warning an error
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
 class Scaled(keras.losses.Loss):
     """Scale the error; Keras gives each instance a name of its own."""
 
