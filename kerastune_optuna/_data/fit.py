@@ -289,9 +289,8 @@ def check_fit_arguments(
     for name in names:
         if name in _OF_SEARCH:
             raise ArgumentTypeError(
-                f"{caller} got {name!r}, which search() alone takes: here each training is "
-                "measured on the same rows. Pass them as validation_data=, best rows that the "
-                "search did not see."
+                f"{caller} got {name!r}, which search() alone takes. Leave it out: {caller} trains "
+                "on all rows that it gets."
             )
         if name not in known and not is_free:
             ours = known | _OURS | {"n_trials", "timeout", "n_workers"}

@@ -222,6 +222,8 @@ class OwnPruning(PruningCallback):
     @property
     def stop_reason(self) -> str:
         """Why training ended, as far as the callbacks were called."""
+        if self.is_of_end and self.best_value is None:
+            return f"the builder's fit returned a {self.objective.name} that is not finite"
         if self.epochs_run == 0 and self.best_value is not None:
             return "all of the builder's own training"
         return super().stop_reason
@@ -238,8 +240,10 @@ class BestOfFits(BestWeights):
             super().set_model(model)
 
     def best_or_last(self) -> State:
-        """Return the state of the epoch whose value counts."""
-        return self.model.get_weights() if self._pruning.is_of_end else super().best_or_last()
+        """Return the state of the epoch whose value counts, or of the end."""
+        if self._pruning.is_of_end:
+            return [*self.model.get_weights(), *self._generators]
+        return super().best_or_last()
 
 
 def _ids(model: keras.Model) -> set[int]:

@@ -117,7 +117,7 @@ def test_a_trial_begins_anew_where_its_epochs_are_others(
 @pytest.mark.slow
 @of_tensorflow
 def test_a_model_with_further_optimizers_trains_anew(search, make_tuner):
-    """Keras keeps the state of the compiled optimizer alone, so that half a backup is not used."""
+    """Where its own steps have yet to build them, so that half a backup is not used."""
     fit = {"x": np.zeros((8, 4), "float32"), "y": None, "validation_data": None}
     options = {"direction": "minimize", "fit": fit}
     seen, files, _ = resumed(search, make_tuner, gan, "total_loss", **options)

@@ -397,9 +397,9 @@ def test_what_is_better_than_all_epochs_counts_in_silence(search, recwarn):
 
 @pytest.mark.filterwarnings(IS_BETTER)
 def test_a_value_that_is_not_finite_fails_a_trial_with_epochs(search):
-    """As one that had none."""
+    """And it is what fit returned that is not finite, not what the epochs logged."""
     options = {"n_trials": 1, "max_failed_trials": 1}
-    with pytest.raises(TooManyFailuresError, match="val_loss was never a finite number"):
+    with pytest.raises(TooManyFailuresError, match="fit returned a val_loss that is not finite"):
         search(Phases(lambda *both: float("nan")), "val_loss", **options)
 
 
@@ -453,6 +453,42 @@ class Evaluated(Phases):
         if self.deaths >= 0:
             raise KeyboardInterrupt
         return model.evaluate(*arguments["validation_data"], verbose=0, return_dict=True)["loss"]
+
+
+class Noise(keras.Layer):
+    """Add noise, in validation too."""
+
+    def __init__(self):
+        super().__init__()
+        self.generator = keras.random.SeedGenerator(0)
+
+    def call(self, x):
+        """Draw, and add it."""
+        return x + keras.random.normal(keras.ops.shape(x), seed=self.generator)
+
+
+class Sampling:
+    """Train a model that samples, and return what evaluate() tells of the last weights."""
+
+    def __call__(self, trial):
+        """Return a regression."""
+        model = keras.Sequential([keras.Input((4,)), Noise(), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(trial.suggest_float("rate", 1e-3, 1e-2)), "mse")
+        return model
+
+    def fit(self, trial, model, callbacks, **arguments):
+        """Train, and evaluate with the callbacks."""
+        model.fit(callbacks=callbacks, **arguments)
+        return model.evaluate(*arguments["validation_data"], verbose=0, callbacks=callbacks)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings(IS_BETTER)
+def test_a_model_that_samples_draws_as_where_its_last_weights_were_evaluated(search, data):
+    """Its seed generators stand where they stood before that."""
+    tuner = search(Sampling(), "val_loss", n_trials=1)
+    assert tuner.best_value not in tuner.best_trial.intermediate_values.values()
+    assert loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
 
 
 @pytest.mark.slow
