@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _report, _rerun, _search, _signals, _study, _trial, _workers
 from kerastune_optuna._arguments import absent, budget_of, check_names, check_tuner
+from kerastune_optuna._backend import policy_kept
 from kerastune_optuna._data import FitArguments, check_fit_arguments
 from kerastune_optuna._report import Dashboard
 from kerastune_optuna._rerun import Confirmation
@@ -426,7 +427,8 @@ class OptunaTuner:
         Raises:
             ArgumentError: build_model does not ask for a name, or does not allow a value.
         """
-        self._enqueue(_search.chosen(self.build_model, params, functions))
+        with policy_kept():
+            self._enqueue(_search.chosen(self.build_model, params, functions))
 
     def enqueue_defaults(self, *functions: Any) -> None:
         """Let the next trial have the builder's defaults, as `enqueue` does.
@@ -441,7 +443,8 @@ class OptunaTuner:
         Raises:
             ArgumentError: build_model asks for no parameters.
         """
-        self._enqueue(_search.defaults(self.build_model, functions))
+        with policy_kept():
+            self._enqueue(_search.defaults(self.build_model, functions))
 
     def _enqueue(self, params: Mapping[str, Any]) -> None:
         _search.check_queue(self.sampler)
@@ -542,7 +545,8 @@ class OptunaTuner:
             *functions: Functions of the trial that search() is to get as data, to print what they
                 ask for too. They are called as often as build_model.
         """
-        _report.say(_search.outlined(self.build_model, functions), end="")
+        with policy_kept():
+            _report.say(_search.outlined(self.build_model, functions), end="")
 
     def results(self) -> pandas.DataFrame:
         """Return a pandas DataFrame with one row for each trial that began.

@@ -9,6 +9,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check
+from kerastune_optuna._backend import policy_kept
 from kerastune_optuna._exceptions import ArgumentError, WeightsError
 from kerastune_optuna._report import say
 from kerastune_optuna._rerun.confirm import confirmed
@@ -87,7 +88,8 @@ def _rebuilt(
 ) -> keras.Model:
     """Return the model of a trial, with a warning where nothing shows that it is the same."""
     # The builder gets a copy: what it does to its trial must not reach Optuna's cache.
-    model = rebuild(build_model, home.store, home.storage, copy.deepcopy(trial))
+    with policy_kept():
+        model = rebuild(build_model, home.store, home.storage, copy.deepcopy(trial))
     card.warn_where_code_decides(study, trial, build_model, model)
     return model
 

@@ -11,13 +11,11 @@ from optuna.samplers import GridSampler
 from optuna.trial import TrialState
 
 from kerastune_optuna import _check
-from kerastune_optuna._backend import policy_kept
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search import points, space
 from kerastune_optuna._search.answers import Together
 
 
-@policy_kept()
 def chosen(build_model: space.Builder, params: object, functions: Sequence[Any]) -> dict[str, Any]:
     """Return parameters that the user asks for, as Optuna stores them.
 
@@ -37,7 +35,6 @@ def chosen(build_model: space.Builder, params: object, functions: Sequence[Any])
     return _allowed(Together(build_model, functions), params)
 
 
-@policy_kept()
 def defaults(build_model: space.Builder, functions: Sequence[Any]) -> dict[str, Any]:
     """Return a builder's own defaults, or else the middle of all that it asks for.
 

@@ -15,7 +15,6 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna, _signals
-from kerastune_optuna._backend import policy_kept
 from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import TunerError, WeightsError
 from kerastune_optuna._storage import StoreAwayError, StoreSource
@@ -215,7 +214,6 @@ def _rebuild_once(recipe: Recipe, trial: optuna.Trial) -> None:
         return
 
 
-@policy_kept()
 def rebuild(
     build_model: Builder,
     store: StoreSource,
@@ -247,7 +245,7 @@ def rebuild(
     except UnfitWeightsError as error:
         asked = trial.distributions  # into which the builder's call wrote what it asked for
         gone = [name for name, one in asked_before.items() if asked[name] is one]
-        if len(gone) in (0, len(asked)):  # a builder for KerasTuner writes none there
+        if not gone:
             raise WeightsError(f"{error} {instead}") from error
         raise WeightsError(
             f"build_model no longer asks for {' and '.join(map(repr, gone))}, which trial "
