@@ -60,6 +60,19 @@ def in_directory(directory: Path) -> str:
     return text
 
 
+def anchored(storage: str | BaseStorage) -> str | BaseStorage:
+    """Return a storage that keeps its SQLite file, here and in workers, if the folder changes."""
+    url = _url_of(storage)
+    if url is None or (file := _file_of(url)) is None or set("?{}") & set(str(file)):
+        return storage
+    text = url.set(database=str(file)).render_as_string(hide_password=False)
+    if isinstance(storage, str):
+        return text
+    if (opened := _database(storage)) is not None:
+        opened.url = text  # with which it is pickled
+    return storage
+
+
 def connect(
     storage: str | BaseStorage, patience: float = 0.0, *, later: bool = False, make: bool = True
 ) -> BaseStorage:
@@ -76,6 +89,7 @@ def connect(
         ArgumentError: The URL or object is none that Optuna knows.
         StorageError: The database cannot be opened.
     """
+    storage = anchored(storage)
     if isinstance(storage, str):
         url = _url.with_driver(_url.parse(storage))
         opened = _connect_url(url, time.monotonic() + patience if later else 0.0, make)
@@ -169,7 +183,7 @@ def _url_of(storage: str | BaseStorage) -> sqlalchemy.URL | None:
     if isinstance(storage, str):
         return _url.parse(storage)
     database = _database(storage)
-    return None if database is None else database.engine.url
+    return None if database is None else _url.parse(database.url)
 
 
 def _space(storage: BaseStorage) -> str:

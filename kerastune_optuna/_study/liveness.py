@@ -107,7 +107,10 @@ def is_signed_here(trial: FrozenTrial) -> bool:
 
 def ran_elsewhere(study: optuna.Study) -> Callable[[FrozenTrial], bool]:
     """Return what tells whether a trial ran in the SQLite file that a study was copied from."""
-    here = database.inode(_optuna.storage_of(study))
+    storage = _optuna.storage_of(study)
+    if not database.is_there(storage):  # nothing can be told, and calls to the storage say so
+        return lambda trial: False
+    here = database.inode(storage)
     places = (None, None if here is None else str(here))
 
     def ran(trial: FrozenTrial) -> bool:
