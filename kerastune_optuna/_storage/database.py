@@ -112,9 +112,9 @@ def _same_file(storage: BaseStorage) -> Callable[[], None]:
         # SQLite would go on with the file that it has open, which nobody finds any more.
         if _inode(file) != opened:
             raise StorageError(
-                f"{str(file)!r} was deleted or replaced while it was in use, and what the study "
-                "had is lost with it. Run the script again to begin anew, or put the whole folder "
-                "back first to go on."
+                f"{str(file)!r} is gone, or is another file than the one in use. To go on, put "
+                "the whole folder back, or mount its disk again, and run the script again; without "
+                "that it begins anew."
             )
 
     return check

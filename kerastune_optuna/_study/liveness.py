@@ -100,9 +100,15 @@ def leaving_all() -> Iterator[None]:
         _by_one_search.reset(token)
 
 
+def worker_of(trial: FrozenTrial) -> str | None:
+    """Return the signature of the process that ran a trial, without the file; None for nobody's."""
+    signed = trial.user_attrs.get(WORKER)
+    return None if signed is None else str(signed).partition("@")[0]
+
+
 def is_signed_here(trial: FrozenTrial) -> bool:
     """Whether this process signed a trial."""
-    return str(trial.user_attrs.get(WORKER)).partition("@")[0] == signature()
+    return worker_of(trial) == signature()
 
 
 def ran_elsewhere(study: optuna.Study) -> Callable[[FrozenTrial], bool]:

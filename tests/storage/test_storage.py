@@ -244,9 +244,7 @@ def test_a_search_whose_folder_is_deleted_ends(tmp_path, is_made_anew):
         return build(trial)
 
     tuner = tuner_in(tmp_path / "tuning", build_without_folder, "val_mae", n_trials=5)
-    with pytest.raises(
-        StorageError, match=r"study.db' was deleted or replaced while it was in use"
-    ):
+    with pytest.raises(StorageError, match=r"study.db' is gone, or is another file"):
         run(tuner)
     assert (tmp_path / "tuning").exists() == is_made_anew
 
