@@ -141,6 +141,16 @@ def stoppable(study: Study, stop: Callable[[], None]) -> Iterator[None]:
             vars(study)["stop"] = before
 
 
+def tell(study: Study, trial: Trial, values: Any, state: TrialState) -> FrozenTrial:
+    """Tell a study how a trial ended, and let no sampler end the search.
+
+    GridSampler and BruteForceSampler call study.stop() once they take their space for spent, which
+    they do of points whose trials were cut off, too.
+    """
+    with stoppable(study, lambda: None):
+        return study.tell(trial, values, state)
+
+
 def reseed(sampler: BaseSampler, seed: int) -> None:
     """Let what a sampler draws next depend on a seed; BaseSampler.reseed_rng() takes none."""
     for part in vars(sampler).values():

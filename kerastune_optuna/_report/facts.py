@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna._study import MEASURED, has_diverged, ranking, record, sign_of
+from kerastune_optuna._study import MEASURED, has_diverged, liveness, ranking, record, sign_of
 
 _NEW = {"kept", "sampler_seed"}  # entries of a card that change when a search goes on
 
@@ -50,6 +50,11 @@ class Row:
         """The best epoch and the epochs run, like 7/10."""
         known = [str(epoch) for epoch in (self.best_epoch, self.epochs_run) if epoch is not None]
         return "/".join(known)
+
+    @property
+    def worker(self) -> str | None:
+        """Who ran the trial: machine, process id, and when the process began."""
+        return liveness.worker_of(self.trial)
 
 
 class Facts:

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 
 from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._storage import WORKER
-from kerastune_optuna._study import record
+from kerastune_optuna._study import liveness, record
 
 if TYPE_CHECKING:
     import pandas
@@ -66,4 +66,5 @@ def _row(
         **dict(zip(values, trial.values or [None] * len(values), strict=True)),
         **{f"params_{name}": trial.params.get(name) for name in names},
         **{attr: trial.user_attrs.get(attr) for attr in attrs},
+        WORKER: liveness.worker_of(trial),
     }

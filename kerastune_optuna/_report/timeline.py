@@ -11,7 +11,6 @@ import plotly.graph_objects as go
 
 from kerastune_optuna._report import style
 from kerastune_optuna._report.facts import Facts, Row
-from kerastune_optuna._storage import WORKER
 
 _UNSIGNED = "unknown"  # the worker of a trial that was added by hand
 _TALLEST = 900  # pixels
@@ -49,7 +48,7 @@ def _began(row: Row) -> datetime:
 
 def _worker(row: Row) -> str:
     """Return who ran a trial: machine, process id, and when the process began."""
-    return str(row.trial.user_attrs.get(WORKER, _UNSIGNED))
+    return row.worker or _UNSIGNED
 
 
 def _bars(rows: Sequence[Row], state: str, lanes: dict[str, str], last: datetime) -> go.Bar:

@@ -99,7 +99,8 @@ def check_choices(trial: BaseTrial) -> None:
     """Refuse choices of which the study may hold another one than the model has, or none.
 
     Raises:
-        ArgumentError: Two choices of a parameter are equal, or one has a type of its own.
+        ArgumentError: Two choices of a parameter are equal.
+        ArgumentTypeError: A choice is neither None, a bool, a number nor a text.
     """
     for name, distribution in trial.distributions.items():
         space.check_choices(name, distribution, once=False)

@@ -52,7 +52,8 @@ class Grid(RandomSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         so_far, chance = params_of(trial), random.Random(trial.number)
-        if few := _few(self._noted, param_distribution):
+        noted, self._noted = self._noted, None  # which is of the next parameter alone
+        if few := _few(noted, param_name, param_distribution):
             storage, key = _optuna.storage_of(study), f"{record.FEW}{param_name}"
             storage.set_trial_system_attr(_optuna.id_of(trial), key, few)
         values = _values(param_name, param_distribution, few)
@@ -89,9 +90,11 @@ class Grid(RandomSampler):
                 so_far[name] = value
 
 
-def _few(note: space.Note | None, distribution: BaseDistribution) -> tuple[Any, ...]:
+def _few(note: space.Note | None, name: str, distribution: BaseDistribution) -> tuple[Any, ...]:
     """Return those values of a parameter that a grid tries; none where it tries all."""
-    return note.few if note is not None and note.distribution == distribution else ()
+    if note is None or (note.name, note.distribution) != (name, distribution):
+        return ()
+    return note.few
 
 
 def _values(name: str, distribution: BaseDistribution, few: Sequence[Any]) -> Sequence[Any]:
@@ -254,7 +257,7 @@ def _follow(
 
     def choose(name: str, distribution: BaseDistribution) -> Any:
         nonlocal estimate
-        few = _few(walker.notes[-1] if walker.notes else None, distribution)
+        few = _few(walker.notes[-1] if walker.notes else None, name, distribution)
         count = len(few) or _finite_size(name, distribution)
         if few:
             spread[name] = count

@@ -15,7 +15,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler,
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _optuna
+from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._search import ended
 from kerastune_optuna._search import space as _space
 from kerastune_optuna._search.repeats import may_come_again
@@ -24,6 +24,7 @@ from kerastune_optuna._study import (
     are_broken,
     derive,
     has_diverged,
+    liveness,
     ranking,
     was_cut_off,
 )
@@ -102,7 +103,7 @@ class LearningSampler(BaseSampler):
         shown = self._shown(study, search_space)
         if search_space and isinstance(self.sampler, GPSampler):
             self._wait_for_others(shown, trial, _optuna.startup_trials_of(self.sampler))
-        for _ in range(self._draws):
+        for _ in range(_OF_GP if isinstance(self.sampler, GPSampler) else _DRAWS):
             drawn = self.sampler.sample_relative(shown, trial, search_space)
             self._places = _space.places(search_space, drawn)
             if not self._unwanted.is_closed_for(self._places):
@@ -125,7 +126,7 @@ class LearningSampler(BaseSampler):
             place = _space.place_of(param_distribution, value)
             return not self._unwanted.is_closed_for({**places, param_name: place})
 
-        for _ in range(0 if self._leaves_to_chance else self._draws):
+        for _ in range(0 if self._leaves_to_chance else _DRAWS):
             drawn = self.sampler.sample_independent(shown, trial, param_name, param_distribution)
             if is_left(drawn):
                 return drawn
@@ -137,14 +138,22 @@ class LearningSampler(BaseSampler):
         """Wait until trials that began before have drawn: a process would draw the same again."""
         if len(_optuna.known_trials(shown, (TrialState.COMPLETE,))) < startup:
             return  # it draws by chance
-        gives_up = time.monotonic() + _PATIENCE
-        while time.monotonic() < gives_up:
-            running = _optuna.known_trials(shown, (TrialState.RUNNING,), anew=True)
-            idle = {one.number for one in running if not _optuna.has_drawn(one)} - self._given_up
-            if not any(number < trial.number for number in idle):
+        gives_up, anew = time.monotonic() + _PATIENCE, False  # the claim has just read them
+        while idle := self._idle(shown, trial, anew=anew):
+            if _signals.requested():
+                return
+            if time.monotonic() > gives_up:
+                self._given_up |= idle
                 return
             time.sleep(_POLL)
-        self._given_up |= idle
+            anew = True
+
+    def _idle(self, shown: optuna.Study, trial: FrozenTrial, *, anew: bool) -> set[int]:
+        """Return which trials of ours began before a trial and have not drawn yet."""
+        running = _optuna.known_trials(shown, (TrialState.RUNNING,), anew=anew)
+        before = (one for one in running if one.number < trial.number)
+        ours = (one for one in before if not liveness.is_foreign(one))
+        return {one.number for one in ours if not _optuna.has_drawn(one)} - self._given_up
 
     def _shown(
         self, study: optuna.Study, space: dict[str, BaseDistribution] | None = None
@@ -162,10 +171,6 @@ class LearningSampler(BaseSampler):
     def learns(self, study: optuna.Study) -> bool:
         """Whether the sampler is to see a study's pruned trials as COMPLETE ones."""
         return isinstance(self.sampler, _GAIN) and len(study.directions) == 1
-
-    @property
-    def _draws(self) -> int:
-        return _OF_GP if isinstance(self.sampler, GPSampler) else _DRAWS
 
     def after_trial(
         self,

@@ -52,6 +52,7 @@ from kerastune_optuna._study import (
 _chance = random.Random()
 _PATIENCE = 0.5  # seconds in which another worker lays out the next slot, unless it died
 _POLL = 0.02  # seconds between two looks at the slots
+_HASTE = 0.1  # the chance at such a look to lay out the second slot of a study
 _POLL_OTHERS = 1.0  # seconds between two looks at the trials of other machines
 # A worker that is to be replaced, to free what it holds, ends with this code, which no other has.
 GAVE_WAY = 213
@@ -166,6 +167,9 @@ class Budget:
                 time.sleep(_POLL_OTHERS)
             if len(slots) < size and not free:  # who runs a trial may be about to lay out another
                 is_late = time.monotonic() > gives_up or not any(map(is_taken, slots))
+                # Who took the first slot laid out none, since its builder had not asked. Of several
+                # who wait, one is to do it.
+                is_late |= len(slots) == 1 and _has_asked(slots[0]) and _chance.random() < _HASTE
                 self._fill(study, watch, slots, is_late=is_late)
             time.sleep(_POLL if slots else 0)
         return None

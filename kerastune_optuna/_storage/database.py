@@ -60,6 +60,19 @@ def in_directory(directory: Path) -> str:
     return text
 
 
+def anchored(storage: str | BaseStorage) -> str | BaseStorage:
+    """Return a storage that keeps its SQLite file, here and in workers, if the folder changes."""
+    url = _url_of(storage)
+    if url is None or (file := _file_of(url)) is None or set("?{}") & set(str(file)):
+        return storage
+    text = url.set(database=str(file)).render_as_string(hide_password=False)
+    if isinstance(storage, str):
+        return text
+    if (opened := _database(storage)) is not None:
+        opened.url = text  # with which it is pickled
+    return storage
+
+
 def connect(
     storage: str | BaseStorage, patience: float = 0.0, *, later: bool = False, make: bool = True
 ) -> BaseStorage:
@@ -76,6 +89,7 @@ def connect(
         ArgumentError: The URL or object is none that Optuna knows.
         StorageError: The database cannot be opened.
     """
+    storage = anchored(storage)
     if isinstance(storage, str):
         url = _url.with_driver(_url.parse(storage))
         opened = _connect_url(url, time.monotonic() + patience if later else 0.0, make)
@@ -98,9 +112,9 @@ def _same_file(storage: BaseStorage) -> Callable[[], None]:
         # SQLite would go on with the file that it has open, which nobody finds any more.
         if _inode(file) != opened:
             raise StorageError(
-                f"{str(file)!r} was deleted or replaced while it was in use, and what the study "
-                "had is lost with it. Run the script again to begin anew, or put the whole folder "
-                "back first to go on."
+                f"{str(file)!r} is gone, or is another file than the one in use. To go on, put "
+                "the whole folder back, or mount its disk again, and run the script again; without "
+                "that it begins anew."
             )
 
     return check
@@ -169,7 +183,7 @@ def _url_of(storage: str | BaseStorage) -> sqlalchemy.URL | None:
     if isinstance(storage, str):
         return _url.parse(storage)
     database = _database(storage)
-    return None if database is None else database.engine.url
+    return None if database is None else _url.parse(database.url)
 
 
 def _space(storage: BaseStorage) -> str:

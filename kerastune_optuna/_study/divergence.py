@@ -84,8 +84,8 @@ def check_trained(trials: Sequence[FrozenTrial]) -> None:
     if trials and not any(map(has_begun, trials)):
         raise TooManyFailuresError(
             f"No model was trained: {_check.count(len(trials), 'trial')} ended before that, "
-            f"{_last(trials)}. Mend the ranges of build_model or its limits, and pass a larger "
-            "n_trials= to go on."
+            f"{_last(trials)}. Mend the ranges of build_model or its limits; search() then "
+            "goes on while n_trials= and timeout= allow it."
         )
 
 

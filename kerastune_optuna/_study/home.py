@@ -50,7 +50,8 @@ class Home:
         self.directory = Path(directory).absolute()  # wherever the current folder will be later
         self.overwrite = overwrite
         self.has_begun = False  # whether this process has written to the study
-        self._storage, self._artifact_store = storage, artifact_store
+        self._storage = None if storage is None else database.anchored(storage)
+        self._artifact_store = artifact_store
         self._sampler, self._pruner = sampler, pruner
 
     @cached_property

@@ -100,14 +100,23 @@ def leaving_all() -> Iterator[None]:
         _by_one_search.reset(token)
 
 
+def worker_of(trial: FrozenTrial) -> str | None:
+    """Return the signature of the process that ran a trial, without the file; None for nobody's."""
+    signed = trial.user_attrs.get(WORKER)
+    return None if signed is None else str(signed).partition("@")[0]
+
+
 def is_signed_here(trial: FrozenTrial) -> bool:
     """Whether this process signed a trial."""
-    return str(trial.user_attrs.get(WORKER)).partition("@")[0] == signature()
+    return worker_of(trial) == signature()
 
 
 def ran_elsewhere(study: optuna.Study) -> Callable[[FrozenTrial], bool]:
     """Return what tells whether a trial ran in the SQLite file that a study was copied from."""
-    here = database.inode(_optuna.storage_of(study))
+    storage = _optuna.storage_of(study)
+    if not database.is_there(storage):  # nothing can be told, and calls to the storage say so
+        return lambda trial: False
+    here = database.inode(storage)
     places = (None, None if here is None else str(here))
 
     def ran(trial: FrozenTrial) -> bool:

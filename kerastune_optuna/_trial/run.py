@@ -77,7 +77,7 @@ def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: boo
     try:
         outcome = _train(trial, recipe, memory, check=check)
         trial.set_user_attr(record.SECONDS_RUN, round(time.perf_counter() - began, 3))
-        finished = trial.study.tell(trial, outcome.values, outcome.state)
+        finished = _optuna.tell(trial.study, trial, outcome.values, outcome.state)
     except (KeyboardInterrupt, StorageError):
         raise
     except UpdateFinishedTrialError:
@@ -293,4 +293,4 @@ def _fail(trial: optuna.Trial, recipe: Recipe, memory: Memory, error: BaseExcept
     # Why it fails, and a key that is the same for equal errors.
     trial.set_user_attr(record.STOP_REASON, _reason.told(error))
     _optuna.set_attr(trial, record.SAMENESS, _reason.sameness(error))
-    backup.discard(recipe.store, study.tell(trial, state=TrialState.FAIL))
+    backup.discard(recipe.store, _optuna.tell(study, trial, None, TrialState.FAIL))

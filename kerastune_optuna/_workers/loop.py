@@ -9,13 +9,14 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import cloudpickle
 import optuna
 from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler, GridSampler
+from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -180,8 +181,9 @@ def run_trials(
     watch = Watch()
     budget.reap(study, watch)
     checked, memory = False, Memory()
+    stop = partial(budget.ending.bring_about, study, "Stopped by study.stop()")
     with (
-        _optuna.stoppable(study, _stop(study, budget)),
+        _optuna.stoppable(study, stop),
         _learning_sampler(study, recipe, budget),
         beating(study, watch, at_each_beat),
         memory.apart(),
@@ -217,15 +219,6 @@ def _check_end(
             raise error from cause
     if divergence.came_to_nothing(ended):
         budget.check_values(study)
-
-
-def _stop(study: optuna.Study, budget: Budget) -> Callable[[], None]:
-    """Return what study.stop() does: no worker of the search begins another trial."""
-    # Optuna's GridSampler stops the study when its grid is spent, and counts a point as spent even
-    # if its trial was cut off. So with it the budget alone says how many points are left.
-    if isinstance(study.sampler, GridSampler):
-        return lambda: None
-    return lambda: budget.ending.bring_about(study, "Stopped by study.stop()")
 
 
 def _attempt(

@@ -176,7 +176,7 @@ class _Worker:
         return False
 
     def died(self) -> bool:
-        """Whether it ended by a signal or a crash rather than by itself."""
+        """Whether it ended otherwise than by being done or giving way to a trial."""
         return self._process.returncode not in (_DONE, GAVE_WAY)
 
     def is_to_be_replaced(self) -> bool:

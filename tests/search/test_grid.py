@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerastune_optuna import ArgumentError
+from kerastune_optuna import ArgumentError, HyperParameters
 from kerastune_optuna._backend import Memory
 from kerastune_optuna._search.grid import Grid, configurations, lay_out_grid
 from kerastune_optuna._search.slots import _slots
@@ -234,9 +234,16 @@ def vast(trial):
         trial.suggest_int(name, 1, 10)
 
 
+def beside(trial):
+    """Ask for a float without a step, beside one of which KerasTuner's grid takes ten values."""
+    HyperParameters(trial).Float("a", 0.0, 1.0)
+    trial.suggest_float("b", 0.0, 1.0)
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
+        (beside, r"'b' \(0.0 to 1.0\) has none"),
         (endless, r"'lr' \(0.001 to 0.1\) has none. Pass step= to suggest_float, or sampler='qmc'"),
         (by_chance, "asks for other parameters when it is called with the same values again"),
         (alike, "lets 'dropout' be False or 0, which are equal"),
@@ -252,3 +259,9 @@ def test_a_grid_without_an_end_is_refused(study, build, message):
     with pytest.raises(ArgumentError, match=message):
         lay_out_grid(study, build, None, 0, Memory())
     assert study.trials == []
+
+
+def test_ten_values_of_one_parameter_are_not_those_of_another(study):
+    """A fit that asks for a float without a step after an hp.Float is refused, too."""
+    with pytest.raises(ArgumentError, match=r"'b' \(0.0 to 1.0\) has none"):
+        beside(study.ask())

@@ -192,23 +192,26 @@ def test_copies_of_a_script_draw_other_numbers():
     assert len({trial.value for trial in study.trials}) == 12
 
 
+def with_a_gp(seed):
+    """Return a study of six trials whose next ones a Gaussian process draws."""
+    study = optuna.create_study(sampler=taught(GPSampler(seed=seed, n_startup_trials=3)))
+    for x, y in ((-0.9, 0.6), (0.7, -0.8), (0.1, 0.9), (-0.5, -0.4), (0.9, 0.3), (-0.1, 0.0)):
+        ranges = dict.fromkeys("xy", FloatDistribution(-1, 1))
+        params = {"x": x, "y": y}
+        study.add_trial(create_trial(params=params, distributions=ranges, value=x**2 + y**2))
+    return study
+
+
 @needs_torch
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_workers_that_begin_at_once_draw_other_pairs_with_a_gp(monkeypatch):
     """The second one waits until the first one, which runs already, has drawn."""
-    studies = [
-        optuna.create_study(sampler=taught(GPSampler(seed=seed, n_startup_trials=3)))
-        for seed in (1, 2)
-    ]
-    for study in studies:
-        for x, y in ((-0.9, 0.6), (0.7, -0.8), (0.1, 0.9), (-0.5, -0.4), (0.9, 0.3), (-0.1, 0.0)):
-            ranges = dict.fromkeys("xy", FloatDistribution(-1, 1))
-            params = {"x": x, "y": y}
-            study.add_trial(create_trial(params=params, distributions=ranges, value=x**2 + y**2))
+    studies = [with_a_gp(1), with_a_gp(2)]
     first = studies[0].ask().relative_params  # which it draws now
     shared = studies[0].trials[-1].system_attrs
     storage = _optuna.storage_of(studies[1])
     same = storage.create_new_trial(_optuna.id_of(studies[1]))  # as the second worker sees it
+    storage.set_trial_system_attr(same, record.SLOT, "a machine")
 
     def share(seconds):
         for key, value in shared.items():
@@ -216,3 +219,18 @@ def test_workers_that_begin_at_once_draw_other_pairs_with_a_gp(monkeypatch):
 
     monkeypatch.setattr(time, "sleep", share)
     assert studies[1].ask().relative_params != pytest.approx(first, abs=0.05)
+
+
+def never(seconds):
+    """Refuse to wait."""
+    raise AssertionError("it waits")
+
+
+@needs_torch
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_gp_waits_for_no_trial_of_other_code(monkeypatch):
+    """A script with plain Optuna that was killed before it asked will never draw."""
+    study = with_a_gp(1)
+    _optuna.storage_of(study).create_new_trial(_optuna.id_of(study))
+    monkeypatch.setattr(time, "sleep", never)
+    assert study.ask().relative_params

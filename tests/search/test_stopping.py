@@ -19,6 +19,7 @@ from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna import ArgumentError
 from kerastune_optuna._search import Budget, Ending
+from kerastune_optuna._search.stopping import Deadline
 from kerastune_optuna._study import Watch, lay_out
 from kerastune_optuna._study.liveness import leaving_all, sign
 
@@ -132,6 +133,16 @@ def test_no_slot_is_laid_out_for_what_a_running_trial_may_ask_for():
         taken = Budget(n_trials=20, deadline=None, max_failed_trials=10).claim(study, Watch())
     assert taken.number == 3
     assert len(study.trials) == 4
+
+
+def test_the_second_worker_waits_for_the_first_parameter_alone(monkeypatch):
+    """Once the builder of the only trial has asked, another worker lays out the next one."""
+    monkeypatch.setattr("kerastune_optuna._search.slots._PATIENCE", float("inf"))
+    study, budget = optuna.create_study(), Budget(4, Deadline(60), None)
+    with leaving_all():
+        budget.prepare(study)
+        budget.claim(study, Watch()).suggest_float("x", 0, 1)
+        assert budget.claim(study, Watch()).number == 1
 
 
 @pytest.mark.parametrize(

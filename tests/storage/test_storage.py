@@ -244,9 +244,7 @@ def test_a_search_whose_folder_is_deleted_ends(tmp_path, is_made_anew):
         return build(trial)
 
     tuner = tuner_in(tmp_path / "tuning", build_without_folder, "val_mae", n_trials=5)
-    with pytest.raises(
-        StorageError, match=r"study.db' was deleted or replaced while it was in use"
-    ):
+    with pytest.raises(StorageError, match=r"study.db' is gone, or is another file"):
         run(tuner)
     assert (tmp_path / "tuning").exists() == is_made_anew
 
@@ -357,3 +355,19 @@ def test_a_study_that_was_copied_keeps_its_weights(tmp_path):
 def build_perfect(trial):
     """Return a model that is better than all of `build`'s."""
     return Untrained(2, [{"val_mae": -trial.suggest_float("level", 0.0, 1.0)}])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [str, optuna.storages.RDBStorage], ids=["url", "object"])
+def test_a_relative_url_keeps_its_file(tmp_path, monkeypatch, make):
+    """Workers find it too, where the current folder changes after the tuner was first used."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir(), second.mkdir()
+    monkeypatch.chdir(first)
+    tuner = tuner_in(tmp_path / "tuning", objective="val_mae", storage=make("sqlite:///s.db"))
+    tuner.n_trials = 1
+    run(tuner)
+    monkeypatch.chdir(second)
+    tuner.n_trials = 3
+    assert len(run(tuner, n_workers=2).study.trials) == 3
+    assert not list(second.iterdir())

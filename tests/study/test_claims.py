@@ -21,7 +21,7 @@ from kerastune_optuna import _signals
 from kerastune_optuna._rerun.executions import LaidOut
 from kerastune_optuna._search.slots import Budget
 from kerastune_optuna._search.stopping import Deadline, Ending
-from kerastune_optuna._storage.database import connect
+from kerastune_optuna._storage.database import connect, inode
 from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study import heartbeat
 from kerastune_optuna._study.heartbeat import Watch
@@ -55,7 +55,7 @@ import optuna
 from kerastune_optuna._search.slots import Budget
 from kerastune_optuna._search.stopping import Ending
 from kerastune_optuna._study.heartbeat import Watch
-from kerastune_optuna._storage.database import connect
+from kerastune_optuna._storage.database import connect, inode
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
 fork = multiprocessing.get_context("fork")  # of what was imported and not used yet
@@ -155,7 +155,7 @@ import optuna
 from kerastune_optuna._study import heartbeat
 from kerastune_optuna._search.slots import Budget
 from kerastune_optuna._search.stopping import Ending
-from kerastune_optuna._storage.database import connect
+from kerastune_optuna._storage.database import connect, inode
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 heartbeat._BEAT_SECONDS = 0.1
 study = optuna.load_study(study_name="test", storage=connect(sys.argv[1], 60))
@@ -453,3 +453,20 @@ def test_an_execution_whose_claim_lapsed_is_run(monkeypatch):
     trial = budget.claim(study, Watch())
     assert trial.user_attrs == {CONFIRMS: 7, "seed": 1, RETRY_OF: 0, WORKER: signature()}
     leave(study, trial._trial_id)
+
+
+@pytest.mark.parametrize("make", [str, optuna.storages.RDBStorage], ids=["url", "object"])
+def test_a_change_of_the_folder_makes_nobody_dead(tmp_path, monkeypatch, make):
+    """A trial of a process that lives is left to it, though the URL of the file is relative."""
+    monkeypatch.chdir(tmp_path)
+    study = optuna.create_study(storage=connect(make("sqlite:///study.db"), 1.0))
+    other = subprocess.Popen(["sleep", "60"])
+    try:
+        signed = f"{machine()}:{other.pid}:{started(other.pid)}@{inode(study._storage)}"
+        study._storage.set_trial_user_attr(study.ask()._trial_id, WORKER, signed)
+        monkeypatch.chdir("/")
+        assert not budget_of(2).reap(study, Watch())
+    finally:
+        other.kill()
+        other.wait()
+    assert budget_of(2).reap(study, Watch())

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 import optuna
 import pytest
+from optuna.samplers import BruteForceSampler, GridSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from kerastune_optuna import _study
 from tests.conftest import PruneAt, build_model
 from tests.faults import meet
 
@@ -126,7 +129,10 @@ def test_an_error_of_a_function_ends_the_workers(search, make_tuner):
     assert sum(trial.state is TrialState.COMPLETE for trial in tuner.study.trials) == 8
 
 
-@pytest.mark.parametrize("sampler", ["random", "grid"])
+SPACE = {"units": [2, 8], "lr": [0.001, 0.1]}
+
+
+@pytest.mark.parametrize("sampler", ["random", "grid", GridSampler(SPACE)])
 def test_a_builder_may_stop_the_search(search, make_tuner, capsys, sampler):
     """After `trial.study.stop()` no further trial begins, and a line says so."""
 
@@ -139,6 +145,20 @@ def test_a_builder_may_stop_the_search(search, make_tuner, capsys, sampler):
     states = [trial.state for trial in tuner.study.trials]
     assert states.count(TrialState.COMPLETE) == 2
     assert "Stopped by study.stop()" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("make", [partial(GridSampler, SPACE), BruteForceSampler])
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_sampler_stops_no_search(search, capsys, make):
+    """Optuna's samplers call study.stop() once they take their space for spent, as nobody did."""
+
+    def build(trial):
+        return build_model(Coarse(trial))
+
+    tuner = search(build, n_trials=10, sampler=make(seed=0), fit={"verbose": 2})
+    assert sum(trial.state is TrialState.COMPLETE for trial in tuner.study.trials) == 4
+    assert "study.stop()" not in capsys.readouterr().out
+    assert "study.stop()" not in _study.opening.end_of(tuner.study)[1]
 
 
 @pytest.mark.slow
