@@ -66,7 +66,7 @@ if hasattr(os, "register_at_fork"):  # Windows forks no processes
 
 def set_all(seed: int) -> None:
     """Start the generators of Python, NumPy, Keras and PyTorch from one seed."""
-    keras.utils.set_random_seed(seed)
+    keras.utils.set_random_seed(int(seed))  # Keras takes no integer of NumPy
     # Keras seeds PyTorch under that backend alone, but all backends train on its DataLoaders.
     if (torch := sys.modules.get("torch")) is not None:
         torch.manual_seed(seed)

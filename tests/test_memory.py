@@ -7,6 +7,7 @@ import logging
 
 import keras
 import numpy as np
+import optuna
 import pytest
 from tensorflow.python.framework import ops
 
@@ -63,7 +64,8 @@ def test_the_graphs_do_not_add_up_in_a_search(search):
     counts = []
 
     def build(trial):
-        counts.append(alive("FuncGraph"))
+        if isinstance(trial, optuna.Trial):  # not where the first model is built once again
+            counts.append(alive("FuncGraph"))
         return build_model(trial)
 
     search(build, n_trials=4)

@@ -499,7 +499,7 @@ def test_timeout_starts_no_further_trial(search, monkeypatch):
         clock.now += 10
         return build_model(trial)
 
-    table = search(take_ten_seconds, n_trials=None, timeout=25).results()
+    table = search(take_ten_seconds, n_trials=None, timeout=25, keep_best=0).results()
     assert list(table["state"]) == ["COMPLETE"] * 3
 
 

@@ -45,11 +45,14 @@ class Archive:
         trial: The trial that is trained; it may be the retry of another.
         store: Where weights are kept.
         folder: Where files are prepared.
+        epochs: How many epochs the search gives to a trial: a backup of a search with others is not
+            used, since half of the one and half of the other compares with no other trial.
     """
 
     trial: optuna.Trial
     store: StoreSource
     folder: Path
+    epochs: int
     error: WeightsError | None = None
     # The file name of the next backup. After a failure it stays the same, so that the next attempt
     # overwrites what the store may hold in part.
@@ -64,7 +67,11 @@ class Archive:
         self._record = _optuna.as_known(self.trial).system_attrs.get(BACKUP)
         is_there = any(unpack(self.store, one, self.folder) for one in chain(self._record))
         if is_there and (state := state_in(self.folder)) is not None:
-            series.resume(state["series"], self._weights())
+            if state["epochs"] == self.epochs:
+                series.resume(state["series"], self._weights())
+                return
+            tell(f"Trial {self.trial.number} starts anew: its search had other epochs")
+            self._clear()
         elif self._record is not None:
             tell(f"The backup of trial {self.trial.number} is lost or damaged: it starts anew")
 
@@ -76,7 +83,8 @@ class Archive:
         """Prepare a backup of what `write` writes into the folder and returns as state."""
 
         def write_all() -> None:
-            (self.folder / _STATE).write_text(json.dumps(write()))
+            state = {**write(), "epochs": self.epochs}
+            (self.folder / _STATE).write_text(json.dumps(state))
             self._is_prepared = True
 
         self._try(write_all)
@@ -109,14 +117,17 @@ class Archive:
         """
 
         def write() -> Mapping[str, Any]:
-            for path in list(self.folder.iterdir()):
-                path.unlink()  # the checkpoint of the training that ended
+            self._clear()  # of the checkpoint of the training that ended
             if (state := series.state_of_best) is not None:
                 _state.write(self.folder / _SERIES, state)
             return {"reports": last["reports"], "series": series.state()}
 
         self.prepare(write)
         self.save()
+
+    def _clear(self) -> None:
+        for path in list(self.folder.iterdir()):
+            path.unlink()
 
     def _pack(self) -> None:
         """Put the working files into the store as one file, which the trial names before."""

@@ -17,9 +17,9 @@ from optuna.trial import FrozenTrial
 from kerastune_optuna import _optuna
 from kerastune_optuna._backend import begin_at, generators, optimizer_of, set_generators
 from kerastune_optuna._data import FitArguments, to_plain
-from kerastune_optuna._signals import requested, tell
+from kerastune_optuna._signals import requested
 from kerastune_optuna._storage import StoreSource, artifacts
-from kerastune_optuna._study import BACKUP, opening, record
+from kerastune_optuna._study import BACKUP
 from kerastune_optuna._trial import state as _state
 from kerastune_optuna._trial.archive import Archive, chain, state_in
 from kerastune_optuna._trial.callbacks import BestWeights, PruningCallback
@@ -194,17 +194,6 @@ def _variables_of_optimizers(model: keras.Model) -> list[keras.Variable]:
 def forget(trial: optuna.Trial) -> None:
     """Let a trial start anew, whatever was backed up of it."""
     _optuna.set_attr(trial, BACKUP, None)
-
-
-def forget_other(trial: optuna.Trial) -> None:
-    """Let a retry start anew whose trial began in a search with other epochs, data or code.
-
-    Half of a training with the one and half with the other compares with no other trial.
-    """
-    origin = trial.user_attrs.get(record.RETRY_OF)
-    if origin is not None and origin < opening.first_of_these_epochs(trial.study):
-        tell(f"Trial {trial.number} starts anew: its search had other epochs, data or code")
-        forget(trial)
 
 
 def discard(store: StoreSource, trial: FrozenTrial) -> None:

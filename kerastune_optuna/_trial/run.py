@@ -132,9 +132,8 @@ def _train_all(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bo
     if (with_data := recipe.with_data_of(trial)) is not recipe and check:
         asked.check_ranges(recipe.build_model, trial)
     with scratch() as folder:
-        archive = Archive(trial, recipe.store, folder)
+        archive = Archive(trial, recipe.store, folder, recipe.epochs_in_all)
         if recipe.backup_every is not None:
-            backup.forget_other(trial)
             archive.open(series)
         task, outcome = Task(trial, with_data, series, archive), None
         while outcome is None:

@@ -242,7 +242,7 @@ def test_a_killed_confirmation_goes_on(search_noisy, tmp_path):
     """Killed in the middle and called again, each execution is there once, and none is missing."""
     tuner = search_noisy({"a": 0.1, "b": 0.2}, storage=None)
     done = warm.run(
-        [sys.executable, "-c", KILLED, str(tmp_path / "tuning"), "4"], cwd=ROOT, check=False
+        [sys.executable, "-c", KILLED, str(tmp_path / "tuning"), "5"], cwd=ROOT, check=False
     )
     assert done.returncode == -signal.SIGKILL
     assert len(completed(tuner)) == 3
@@ -490,7 +490,7 @@ ERRORS = [
     ({"validation_data": None}, ArgumentError, "'val_loss' needs validation, and there is none"),
     ({"verbose": 3}, ArgumentError, "verbose=3 is not a choice"),
     ({"batchsize": 8}, ArgumentTypeError, "Did you mean 'batch_size'"),
-    ({"cv": 3}, ArgumentTypeError, "confirm.. got 'cv', which search.. alone takes: here each tr"),
+    ({"cv": 3}, ArgumentTypeError, "confirm.. got 'cv', which search.. alone takes. Leave it out: c"),
 ]
 
 

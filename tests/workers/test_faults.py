@@ -1021,7 +1021,8 @@ def allocates_a_terabyte(trial):
 )
 def test_bad_configurations_end_no_search(search, build, objective, capsys):
     """Configurations that fail cost their trials, each with a reason and a line, and no more."""
-    tuner = search(build, objective, n_trials=12, fit={"epochs": 1, "verbose": 2})
+    fit = {"epochs": 1, "verbose": 2}
+    tuner = search(build, objective, n_trials=12, max_failed_trials=10, fit=fit)
     assert len(finished(tuner)) == 12
     bad = [trial for trial in tuner.study.trials if trial.user_attrs["stop_reason"] != "all epochs"]
     assert bad, "some configurations were bad"

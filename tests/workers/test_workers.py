@@ -71,8 +71,9 @@ def logging_builder(log, n_workers):
 
     def build(trial):
         meet(log.parent, n_workers)
-        with open(log, "a") as file:
-            file.write(f"{trial.number}\n")
+        if isinstance(trial, optuna.Trial):  # not where a model that was kept is built again
+            with open(log, "a") as file:
+                file.write(f"{trial.number}\n")
         return untraced(trial)
 
     return build
