@@ -490,7 +490,7 @@ ERRORS = [
     ({"validation_data": None}, ArgumentError, "'val_loss' needs validation, and there is none"),
     ({"verbose": 3}, ArgumentError, "verbose=3 is not a choice"),
     ({"batchsize": 8}, ArgumentTypeError, "Did you mean 'batch_size'"),
-    ({"cv": 3}, ArgumentTypeError, "confirm.. got 'cv', which search.. alone takes. Leave it out: c"),
+    ({"cv": 3}, ArgumentTypeError, "confirm.. got 'cv', which search.. alone takes. Leave it"),
 ]
 
 
