@@ -1,119 +1,43 @@
-"""What the tests share: tiny data, tiny models, and pruners that decide by rule."""
+"""What pytest does for all tests, and the fixtures that they share.
+
+What takes seconds to import is imported where it is used: xdist's controller, which runs no test,
+reads this file too, and the processes that run tests start after that.
+"""
 
 from __future__ import annotations
 
-import csv
 import gc
-import io
 import os
 import subprocess
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-import keras
-import numpy as np
-import optuna
 import pytest
 
-from kerastune_optuna import OptunaTuner
-from kerastune_optuna._storage import database
-from kerastune_optuna._storage.artifacts import open_store
-from kerastune_optuna._workers import processes
-from tests import warm
-from tests.browser import chromium, launched
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 # Tests of what one backend alone does: .ci/run has them run with it.
-collect_ignore = [f"test_{name}.py" for name in ("jax", "torch") if keras.backend.backend() != name]
+collect_ignore = [
+    f"test_{name}.py" for name in ("jax", "torch") if os.environ.get("KERAS_BACKEND") != name
+]
 
 
-def pytest_collection_finish():
+def pytest_collection_finish(session):
     """Keep what was imported out of the collections of garbage, which each search begins with.
 
     TensorFlow makes 400,000 objects: to look at them takes longer than most tests. Workers start
     from a process that has imported it, where a test does not ask for `cold` ones.
     """
-    gc.freeze()
-    warm.let_workers_start_warm()
+    if session.items:
+        from tests.support import warm
 
-
-def kept(tuner, folder=None):
-    """Return the names of the files in a tuner's store of weights but histories."""
-    folder = folder or tuner._home.folder / "weights"
-    storage = tuner.study._storage
-    histories = {
-        meta.artifact_id
-        for trial in tuner.study.trials
-        for meta in optuna.artifacts.get_all_artifact_meta(trial, storage=storage)
-        if meta.filename == "history.csv"
-    }
-    found = set(os.listdir(folder)) - histories if folder.exists() else set()
-    return sorted(found)
-
-
-def history(tuner, number):
-    """Return the rows of a trial's history as its artifact holds them."""
-    trial, storage = tuner.study.trials[number], tuner.study._storage
-    metas = optuna.artifacts.get_all_artifact_meta(trial, storage=storage)
-    (name,) = (meta.artifact_id for meta in metas if meta.filename == "history.csv")
-    with open_store(tuner._home.store).open_reader(name) as file:
-        return list(csv.DictReader(io.StringIO(file.read().decode())))
-
-
-class PruneAt(optuna.pruners.BasePruner):
-    """Prune the given trials at the given step, whatever they reported."""
-
-    def __init__(self, numbers, step=0):
-        self.numbers = set(numbers)
-        self.step = step
-
-    def prune(self, study, trial):
-        """Decide by the trial's number and last step alone."""
-        return trial.number in self.numbers and trial.last_step >= self.step
-
-
-class Spy(keras.callbacks.Callback):
-    """Write what happened into a list that all copies share."""
-
-    def __init__(self, seen):
-        super().__init__()
-        self.seen = seen
-
-    def __deepcopy__(self, memo):
-        return Spy(self.seen)
-
-    def on_train_begin(self, logs=None):
-        """Note the beginning."""
-        self.seen.append("begin")
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Note the epoch."""
-        self.seen.append(epoch)
-
-    def on_train_end(self, logs=None):
-        """Note the end."""
-        self.seen.append("end")
-
-
-def build_model(trial):
-    """Return the smallest classifier that has something to tune."""
-    model = keras.Sequential(
-        [
-            keras.Input((4,)),
-            keras.layers.Dense(trial.suggest_int("units", 2, 8), activation="relu"),
-            keras.layers.Dense(3, activation="softmax"),
-        ]
-    )
-    model.compile(
-        keras.optimizers.Adam(trial.suggest_float("lr", 1e-3, 1e-1, log=True)),
-        "sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-    )
-    return model
+        gc.freeze()
+        warm.let_workers_start_warm()
 
 
 @pytest.fixture
 def data():
     """Give 48 rows of four numbers in three classes to train on, and 24 to validate with."""
+    import numpy as np
+
     rng = np.random.default_rng(0)
     y = rng.integers(0, 3, 72)
     x = (rng.normal(size=(72, 4)) + np.eye(3, 4)[y] * 2).astype("float32")
@@ -123,6 +47,10 @@ def data():
 @pytest.fixture
 def make_tuner(tmp_path):
     """Give a maker of tuners that keep their study in the test's folder and never prune."""
+    import optuna
+
+    from kerastune_optuna import OptunaTuner
+    from tests.support.models import build_model
 
     def make(build=build_model, objective="val_accuracy", **options):
         options = {
@@ -142,8 +70,8 @@ def make_tuner(tmp_path):
 def search(make_tuner, data):
     """Give a function that makes a tuner and searches quietly for two epochs a trial."""
 
-    def run(build=build_model, objective="val_accuracy", *, tuner=None, fit=None, **options):
-        tuner = tuner or make_tuner(build, objective, **options)
+    def run(*tuned, tuner=None, fit=None, **options):
+        tuner = tuner or make_tuner(*tuned, **options)
         x, y, validation = data
         arguments = {"x": x, "y": y, "validation_data": validation, "epochs": 2, "verbose": 0}
         return tuner.search(**{**arguments, **(fit or {})})
@@ -157,6 +85,7 @@ def comes_again(data):
 
     It takes the data of `search` where no other is given.
     """
+    from tests.support.models import history
 
     def again(tuner, trial=0, **fit):
         x, y, validation = data
@@ -172,6 +101,8 @@ def comes_again(data):
 @pytest.fixture(scope="module")
 def browser():
     """Give a Chromium."""
+    from tests.support.browser import chromium, launched
+
     if chromium() is None:
         # pip cannot install one, and not every contributor has it; .ci/run gets it where it can.
         pytest.skip("no chromium, chromium-browser or google-chrome is installed")
@@ -182,10 +113,14 @@ def browser():
 @pytest.fixture
 def impatient(monkeypatch):
     """Let searches of this process wait for a database for one second alone."""
+    from kerastune_optuna._storage import database
+
     monkeypatch.setattr(database, "PATIENCE", 1.0)
 
 
 @pytest.fixture
 def cold(monkeypatch):
     """Let the workers of a test import everything, as those of users do."""
+    from kerastune_optuna._workers import processes
+
     monkeypatch.setattr(processes, "subprocess", subprocess)

@@ -8,7 +8,7 @@ import optuna
 import pytest
 
 from kerastune_optuna import ArgumentError, ArgumentTypeError, choice
-from tests.conftest import Spy
+from tests.support.models import Spy
 
 X, Y = np.zeros((8, 4), "float32"), np.zeros(8)
 

@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from kerastune_optuna import _backend
 from tests.benchmarks.zoo import EQUAL, rows_of
-from tests.conftest import build_model
-from tests.search.test_distribution import PARALLEL, SEARCH, came_to
+from tests.support.models import build_model
+from tests.workers.test_distribution import PARALLEL, SEARCH, came_to
 
 
 def noting(trial):

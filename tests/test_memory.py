@@ -12,7 +12,7 @@ import pytest
 from tensorflow.python.framework import ops
 
 from kerastune_optuna import _backend
-from tests.conftest import PruneAt, build_model
+from tests.support.models import PruneAt, build_model
 
 # Other backends register nothing; what the other tests say of models holds for them too.
 registers = pytest.mark.skipif(

@@ -14,8 +14,8 @@ import pytest
 
 from kerastune_optuna import NoTrialsError
 from kerastune_optuna._storage import database
-from tests.faults import ROOT
-from tests.untrained import run, tuner_in
+from tests.support.faults import ROOT
+from tests.support.untrained import run, tuner_in
 
 READING = {
     "best_model": lambda tuner: tuner.best_model(),
@@ -66,7 +66,7 @@ COLLEAGUE = """
 import sys
 from kerastune_optuna import StorageError
 from kerastune_optuna.__main__ import app
-from tests.untrained import run, tuner_in
+from tests.support.untrained import run, tuner_in
 from typer.testing import CliRunner
 
 tuning, output = sys.argv[1:]

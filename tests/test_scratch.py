@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from kerastune_optuna._scratch import scratch, sweep
-from tests import warm
-from tests.faults import ROOT
-from tests.untrained import Untrained, build, run, tuner_in
+from tests.support import warm
+from tests.support.faults import ROOT
+from tests.support.untrained import Untrained, build, run, tuner_in
 
 _FORK = multiprocessing.get_context("fork")
 
@@ -31,7 +31,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from tests.test_scratch import DATA
-from tests.untrained import run, tuner_in
+from tests.support.untrained import run, tuner_in
 folder = sys.argv[1]
 def sleepy(trial):
     Path(folder, f"begun-{trial.number}").touch()

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from kerastune_optuna import ArgumentError
 from tests.benchmarks.zoo import EQUAL, rows_of
-from tests.conftest import build_model
+from tests.support.models import build_model
 from tests.test_examples import BEST, run
 
 

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests import warm
+from tests.support import warm
 
 # Prints what a process finds, and ends as it is told to.
 SCRIPT = """

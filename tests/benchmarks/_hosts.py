@@ -26,7 +26,7 @@ from pathlib import Path
 import psutil
 
 from tests.benchmarks._leader import BUCKET, open_bucket
-from tests.faults import ROOT, CuttingProxy, Server, is_worker, own_server, small_disk
+from tests.support.faults import ROOT, CuttingProxy, Server, is_worker, own_server, small_disk
 
 DISK = "32m"
 # Preloaded: adds the seconds in a file to the wall clock where it is Python itself that asks.

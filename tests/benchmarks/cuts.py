@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from kerastune_optuna import OptunaTuner
-from tests.conftest import build_model
-from tests.faults import CuttingProxy, EpochLog, run_to_the_end
-from tests.servers import SERVERS, database
+from tests.support.faults import CuttingProxy, EpochLog, run_to_the_end
+from tests.support.models import build_model
+from tests.support.servers import SERVERS, database
 
 _EPOCHS = 10
 

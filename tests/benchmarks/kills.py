@@ -17,9 +17,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from kerastune_optuna import OptunaTuner
-from tests.conftest import build_model
-from tests.faults import EpochLog, Killer, run_to_the_end
-from tests.servers import database
+from tests.support.faults import EpochLog, Killer, run_to_the_end
+from tests.support.models import build_model
+from tests.support.servers import database
 
 STORAGES = ("sqlite", "postgresql", "mariadb", "journal")
 

@@ -142,7 +142,7 @@ def _nearest(name: str, tuner: Any, trial: Any) -> tuple[Any, str | None]:
     """Return a plain training of a trial, and what is not the same in it, if anything."""
     import optuna
 
-    from tests.conftest import history
+    from tests.support.models import history
     from tests.zoo import ANIMALS, trained_plainly
 
     rows, asked = history(tuner, trial.number), optuna.trial.FixedTrial(trial.params)

@@ -13,7 +13,7 @@ from kerastune_optuna import (
     OptunaTuner,
     from_keras_tuner,
 )
-from tests.keras_tuner_builders import compiled, plain
+from tests.support.keras_tuner_builders import compiled, plain
 
 FATAL = [FatalError("stop"), keras_tuner.errors.FatalValueError("stop")]
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.keras_tuner import guides
-from tests.keras_tuner.names import Ours, Theirs
+from tests.support import keras_tuner_guides as guides
+from tests.support.keras_tuner_names import Ours, Theirs
 
 pytestmark = [
     pytest.mark.slow,

@@ -32,8 +32,7 @@ from kerastune_optuna import (
 )
 from kerastune_optuna._backend import Memory
 from kerastune_optuna._search.grid import Grid, configurations, lay_out_grid
-from tests.conftest import kept
-from tests.keras_tuner_builders import (
+from tests.support.keras_tuner_builders import (
     FUNCTIONS,
     MODELS,
     BatchSize,
@@ -42,6 +41,7 @@ from tests.keras_tuner_builders import (
     plain,
     same_names,
 )
+from tests.support.models import kept
 
 RANGES = {
     "ends": lambda hp: hp.Int("x", 3, 7),

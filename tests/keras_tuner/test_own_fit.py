@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from kerastune_optuna import ArgumentError, ArgumentTypeError, from_keras_tuner
-from tests.keras_tuner_builders import compiled
+from tests.support.keras_tuner_builders import compiled
 
 X = np.random.default_rng(0).normal(size=(16, 4)).astype("float32")
 Y = np.arange(16) % 3

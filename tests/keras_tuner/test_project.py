@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kerastune_optuna import OptunaTuner, from_keras_tuner
-from tests.keras_tuner_builders import compiled, keras
+from tests.support.keras_tuner_builders import compiled, keras
 
 GUIDE = Path(__file__).parents[2] / "examples" / "guides" / "coming-from-kerastuner.md"
 

@@ -10,7 +10,7 @@ import optuna
 import pytest
 
 from kerastune_optuna import ArgumentError, HyperParameters, from_keras_tuner
-from tests.keras_tuner_builders import FUNCTIONS, compiled
+from tests.support.keras_tuner_builders import FUNCTIONS, compiled
 
 
 def two_ranges(hp):

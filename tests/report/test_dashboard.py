@@ -16,9 +16,9 @@ import optuna
 import pytest
 
 from kerastune_optuna import ArgumentError, MissingExtraError
-from tests.conftest import PruneAt, build_model, history
-from tests.faults import WATCHDOG
-from tests.servers import free_port
+from tests.support.faults import WATCHDOG
+from tests.support.models import PruneAt, build_model, history
+from tests.support.servers import free_port
 
 
 def get(dashboard, path):

@@ -24,16 +24,16 @@ from kerastune_optuna._report.display import curve
 from kerastune_optuna._report.facts import saved_epochs
 from kerastune_optuna._report.text import duration
 from kerastune_optuna._workers.warnings import first_in, shown_once
-from tests import warm
-from tests.faults import WATCHDOG
-from tests.live_picture import EPOCHS, add_trial, frame, live_svg, study_of_the_middle
+from tests.pictures.live import EPOCHS, add_trial, frame, live_svg, study_of_the_middle
+from tests.support import warm
+from tests.support.faults import WATCHDOG
 
 ROOT = Path(__file__).parent.parent.parent
 TITLE = "Study 'shown': maximize val_accuracy"
 SCRIPT = """
 import os, signal, sys, time, warnings
 import keras, numpy as np
-from tests.conftest import build_model
+from tests.support.models import build_model
 from kerastune_optuna import OptunaTuner
 
 directory, n_trials, n_workers, seconds, killed, asking = sys.argv[1], *map(int, sys.argv[2:])

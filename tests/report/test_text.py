@@ -9,7 +9,7 @@ from contextlib import contextmanager, redirect_stdout
 import pytest
 
 from kerastune_optuna import __main__ as cli
-from tests.untrained import X, build, run, tuner_in
+from tests.support.untrained import X, build, run, tuner_in
 
 both = pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 

@@ -31,10 +31,10 @@ from kerastune_optuna._rerun.confirmation import Confirmation, Confirmed
 from kerastune_optuna._study.finding import load
 from kerastune_optuna._study.monitor import Objective
 from kerastune_optuna._trial.run import weights
-from tests import warm
 from tests.benchmarks.luck import EXECUTIONS, TOP, TRIALS, Noisy, largest
-from tests.conftest import build_model
-from tests.faults import meet
+from tests.support import warm
+from tests.support.faults import meet
+from tests.support.models import build_model
 
 ROOT = Path(__file__).parent.parent.parent
 ACCURACY = Objective("val_accuracy", "maximize")
@@ -220,7 +220,7 @@ def test_two_workers_share_the_executions(search_noisy, tmp_path):
 
 KILLED = """
 import os, signal, sys
-from tests.conftest import *
+from kerastune_optuna import OptunaTuner
 from tests.rerun.test_confirm import DATA, noisy
 
 build, calls = noisy({"a": 0.1, "b": 0.2}), []
@@ -323,7 +323,7 @@ def test_what_others_confirm_beyond_a_request_is_not_waited_for(search_noisy):
 
 
 IN_A_ZONE = """
-from tests.conftest import *
+from kerastune_optuna import OptunaTuner
 from tests.rerun.test_confirm import DATA, noisy
 
 build_model = noisy({"a": 0.1, "b": 0.2})

@@ -8,7 +8,7 @@ import pytest
 from keras import layers
 
 from kerastune_optuna import ArgumentError, ArgumentTypeError, NoTrialsError
-from tests.conftest import Spy, build_model, history
+from tests.support.models import Spy, build_model, history
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(36, 5, 3)).astype("float32"), np.arange(36) % 3

@@ -12,7 +12,7 @@ from kerastune_optuna import (
     WeightsError,
 )
 from kerastune_optuna._study import beside
-from tests.untrained import Untrained, run, tuner_in
+from tests.support.untrained import Untrained, run, tuner_in
 
 
 def build_model(trial, units=4, activation="relu"):

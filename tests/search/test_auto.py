@@ -13,8 +13,8 @@ from optuna.samplers import TPESampler
 from kerastune_optuna._search import auto
 from kerastune_optuna._search.auto import GPThenTPE, automatic
 from kerastune_optuna._study import record
-from tests.conftest import PruneAt
-from tests.search.test_short_names import of_two_ranges
+from tests.search.test_samplers import of_two_ranges
+from tests.support.models import PruneAt
 
 needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="torch is not installed"
@@ -102,8 +102,8 @@ def test_what_is_drawn_lies_on_the_steps_of_its_range():
 
 
 SEEDED = """
-from tests.conftest import PruneAt
-from tests.search.test_short_names import of_two_ranges
+from tests.support.models import PruneAt
+from tests.search.test_samplers import of_two_ranges
 from kerastune_optuna import OptunaTuner
 from kerastune_optuna._search import auto
 import numpy
@@ -126,7 +126,7 @@ print([cards[0]["study"]["sampler"], *((one.params, one.state.name) for one in t
 def test_a_seed_fixes_the_trials_in_a_fresh_process(tmp_path, pruner):
     """Two searches with the same seed, each in a process of its own, draw the same trials."""
     told = [
-        subprocess.run(  # not by tests/warm.py: a fresh interpreter hashes texts anew
+        subprocess.run(  # not by tests/support/warm.py: a fresh interpreter hashes texts anew
             [sys.executable, "-c", SEEDED.format(folder=str(tmp_path / name), pruner=pruner)],
             capture_output=True,
             text=True,

@@ -16,8 +16,8 @@ from kerastune_optuna import ArgumentError, HyperParameters
 from kerastune_optuna._backend import Memory
 from kerastune_optuna._search.grid import Grid, configurations, lay_out_grid
 from kerastune_optuna._search.slots import _slots
-from tests import warm
-from tests.faults import ROOT, EpochLog, logged, run_to_the_end, wait_until
+from tests.support import warm
+from tests.support.faults import ROOT, EpochLog, logged, run_to_the_end, wait_until
 
 
 def ask(trial):
@@ -71,7 +71,7 @@ import sys, time
 import keras
 import numpy as np
 from kerastune_optuna import OptunaTuner
-from tests.faults import EpochLog
+from tests.support.faults import EpochLog
 from tests.search.test_grid import conditional
 rng = np.random.default_rng(0)
 x, y = rng.normal(size=(48, 4)), rng.integers(0, 3, 48)

@@ -6,7 +6,7 @@ import pytest
 
 from kerastune_optuna import from_keras_tuner
 from kerastune_optuna._search import outline
-from tests.keras_tuner_builders import branches, same_names
+from tests.support.keras_tuner_builders import branches, same_names
 
 
 def nested(trial):

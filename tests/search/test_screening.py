@@ -13,7 +13,7 @@ from kerastune_optuna._search import auto
 from kerastune_optuna._search.pruner import WilcoxonPruner
 from kerastune_optuna._search.screening import AutoPruner, may_screen
 from kerastune_optuna._study import record
-from tests.search.test_short_names import of_two_ranges
+from tests.search.test_samplers import of_two_ranges
 
 needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="torch is not installed"

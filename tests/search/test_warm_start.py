@@ -10,7 +10,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from kerastune_optuna import ArgumentError, OptunaTuner, StorageError
-from tests.conftest import build_model
+from tests.support.models import build_model
 
 SEEN: list[list[float]] = []
 

@@ -13,8 +13,8 @@ import pytest
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalFileSymlinkLock
 
 from kerastune_optuna._storage.database import connect
-from tests import warm
-from tests.faults import ROOT
+from tests.support import warm
+from tests.support.faults import ROOT
 
 # Stops before it calls what it is told to with the file, when it has the lock in its hands.
 WRITER = """

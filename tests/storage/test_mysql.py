@@ -13,8 +13,8 @@ from kerastune_optuna import (
     StudyMismatchError,
     TooManyFailuresError,
 )
-from tests.servers import database
-from tests.untrained import Untrained, run, tuner_in
+from tests.support.servers import database
+from tests.support.untrained import Untrained, run, tuner_in
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from optuna.artifacts import FileSystemArtifactStore
 
 from kerastune_optuna import StorageError, WeightsError
 from kerastune_optuna._storage import patience
-from tests.untrained import run, tuner_in
+from tests.support.untrained import run, tuner_in
 
 
 class Clock(SimpleNamespace):

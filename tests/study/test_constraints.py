@@ -13,8 +13,8 @@ from kerastune_optuna import ArgumentError, NoTrialsError, PruningCallback, TooM
 from kerastune_optuna._report import card
 from kerastune_optuna._trial import stop
 from kerastune_optuna._trial.stop import Stopwatch
-from tests.faults import Clock
-from tests.untrained import Untrained, X, build, run, tuner_in
+from tests.support.faults import Clock
+from tests.support.untrained import Untrained, X, build, run, tuner_in
 
 LIMIT = 10_000
 

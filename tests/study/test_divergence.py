@@ -17,7 +17,7 @@ from kerastune_optuna._data.fit import FitArguments
 from kerastune_optuna._data.not_finite import find
 from kerastune_optuna._report.facts import saved_epochs
 from kerastune_optuna._search.slots import Budget
-from tests.conftest import build_model
+from tests.support.models import build_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* holds (NaN|infinity)")  # which the first tells
 

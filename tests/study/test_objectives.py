@@ -18,10 +18,10 @@ from kerastune_optuna import __main__ as cli
 from kerastune_optuna._report import card
 from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._study.objectives import parse_objectives
-from tests.conftest import history, kept
-from tests.faults import meet
-from tests.servers import database
-from tests.untrained import OBJECTIVES, Untrained, X, build, run, tuner_in
+from tests.support.faults import meet
+from tests.support.models import history, kept
+from tests.support.servers import database
+from tests.support.untrained import OBJECTIVES, Untrained, X, build, run, tuner_in
 
 
 def dominates(one, other):

@@ -15,7 +15,7 @@ from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._study import ranking
 from kerastune_optuna._study.record import REPEAT_OF
-from tests.untrained import Untrained, tuner_in
+from tests.support.untrained import Untrained, tuner_in
 
 INF = math.inf
 

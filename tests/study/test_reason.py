@@ -15,8 +15,8 @@ from kerastune_optuna._search.slots import Budget
 from kerastune_optuna._study.reason import sameness, told
 from kerastune_optuna._study.record import SAMENESS
 from kerastune_optuna._study.retry import was_cut_off
-from tests.conftest import build_model
-from tests.untrained import build, run, tuner_in
+from tests.support.models import build_model
+from tests.support.untrained import build, run, tuner_in
 
 X, Y = np.zeros((8, 4), "float32"), np.zeros(8, "int64")
 

@@ -13,9 +13,9 @@ from kerastune_optuna._storage.artifacts import WholeFileStore, digest
 from kerastune_optuna._study.record import BACKUP
 from kerastune_optuna._trial import backup
 from kerastune_optuna._trial.archive import Archive, unpack
-from tests.conftest import build_model, history, kept
-from tests.trial.test_unbuilt import gan, of_tensorflow
-from tests.untrained import run, tuner_in
+from tests.support.models import build_model, history, kept
+from tests.support.untrained import run, tuner_in
+from tests.trial.test_variables import gan, of_tensorflow
 
 
 class Counter(keras.callbacks.Callback):

@@ -19,7 +19,7 @@ from kerastune_optuna import BuilderError, TooManyFailuresError
 from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._study.monitor import parse_objective
 from kerastune_optuna._trial.run import backup
-from tests.conftest import PruneAt, Spy, build_model, history
+from tests.support.models import PruneAt, Spy, build_model, history
 
 
 class Phases:

@@ -12,7 +12,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from kerastune_optuna import WeightsError
 from kerastune_optuna._storage.artifacts import WholeFileStore
 from kerastune_optuna._trial.history import save
-from tests.conftest import PruneAt, history
+from tests.support.models import PruneAt, history
 
 
 class Grades(keras.callbacks.Callback):

@@ -8,7 +8,7 @@ import pytest
 from keras import layers
 
 from kerastune_optuna import OptunaTuner
-from tests.conftest import history
+from tests.support.models import history
 
 RNG = np.random.default_rng(0)
 Y = np.arange(36) % 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import pytest
 
-from tests.conftest import build_model
+from tests.support.models import build_model
 
 POLICIES = ["mixed_float16", "mixed_bfloat16"]
 

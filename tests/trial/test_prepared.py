@@ -23,7 +23,7 @@ from kerastune_optuna import (
 )
 from kerastune_optuna._data import describe
 from kerastune_optuna._trial import prepared
-from tests.conftest import build_model, history
+from tests.support.models import build_model, history
 
 SERIES = np.sin(np.arange(160) / 5).astype("float32")
 

@@ -8,7 +8,7 @@ import optuna
 import pytest
 
 from kerastune_optuna import ArgumentError, MetricNotFoundError, PruningCallback
-from tests.conftest import PruneAt, Spy, build_model
+from tests.support.models import PruneAt, Spy, build_model
 
 
 @pytest.fixture

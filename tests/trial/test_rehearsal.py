@@ -15,7 +15,7 @@ import tensorflow as tf
 from kerastune_optuna import OptunaTuner
 from kerastune_optuna._data.specs import specify
 from kerastune_optuna._trial.rehearsal import rehearse
-from tests import warm
+from tests.support import warm
 
 # A rehearsal saves a trace of TensorFlow's: with other backends there is none to save.
 pytestmark = pytest.mark.skipif(

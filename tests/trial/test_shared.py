@@ -11,7 +11,7 @@ import pytest
 from kerastune_optuna import BuilderError
 from kerastune_optuna._source import values
 from kerastune_optuna._trial.shared import there_before
-from tests.conftest import build_model
+from tests.support.models import build_model
 
 
 def base_model():

@@ -15,7 +15,7 @@ from tensorboard.plugins.hparams import api_pb2, list_session_groups
 from tensorboard.plugins.hparams.backend_context import Context
 
 from kerastune_optuna import ArgumentTypeError
-from tests.conftest import PruneAt, Spy, build_model
+from tests.support.models import PruneAt, Spy, build_model
 
 
 class Counter(keras.callbacks.Callback):

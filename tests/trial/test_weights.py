@@ -22,9 +22,9 @@ from kerastune_optuna._data import FitArguments
 from kerastune_optuna._storage.artifacts import WholeFileStore
 from kerastune_optuna._study.record import BACKUP
 from kerastune_optuna._trial.kept import discard_outranked, enters_best, keepers
-from tests import warm
-from tests.conftest import build_model, kept
-from tests.untrained import Untrained, run, tuner_in
+from tests.support import warm
+from tests.support.models import build_model, kept
+from tests.support.untrained import Untrained, run, tuner_in
 
 NO_DATA = FitArguments(None, None, 1, None, 0.0)
 
@@ -363,7 +363,7 @@ import os, signal, sys
 import numpy as np
 from kerastune_optuna import OptunaTuner
 from kerastune_optuna._storage.artifacts import WholeFileStore
-from tests.conftest import build_model
+from tests.support.models import build_model
 
 write = WholeFileStore.write
 def killed(self, artifact_id, content_body):

@@ -12,7 +12,7 @@ import pytest
 from kerastune_optuna import _report
 from kerastune_optuna._report import text
 from kerastune_optuna._workers.card import _plain
-from tests.conftest import build_model
+from tests.support.models import build_model
 
 
 def cards_of(tuner):

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from kerastune_optuna import StudyMismatchError
 from kerastune_optuna._data.fingerprint import measure
-from tests.untrained import Untrained, run, tuner_in
+from tests.support.untrained import Untrained, run, tuner_in
 
 X, Y = np.arange(24, dtype="float32").reshape(8, 3), np.arange(8)
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from tests.workers.test_workers import builder_to_kill, finished, kill_once
+from tests.workers.test_processes import builder_to_kill, finished, kill_once
 
 distributed = pytest.importorskip("dask.distributed", reason="the extra `dask` is not installed")
 

@@ -40,9 +40,8 @@ from kerastune_optuna._study.retry import DIED, INTERRUPTED
 from kerastune_optuna._trial import backup, stop
 from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._workers import processes as _launch
-from tests import warm
-from tests.conftest import build_model, history, kept
-from tests.faults import (
+from tests.support import warm
+from tests.support.faults import (
     ROOT,
     WATCHDOG,
     Clock,
@@ -57,8 +56,9 @@ from tests.faults import (
     small_disk,
     wait_until,
 )
-from tests.hosts import needs_root
-from tests.servers import database
+from tests.support.hosts import needs_root
+from tests.support.models import build_model, history, kept
+from tests.support.servers import database
 
 
 def finished(tuner):
@@ -444,8 +444,8 @@ from kerastune_optuna._workers import processes
 from pathlib import Path
 import time
 import keras
-from tests.conftest import build_model
-from tests.faults import EpochLog, processes_in, wait_until
+from tests.support.models import build_model
+from tests.support.faults import EpochLog, processes_in, wait_until
 _signals._GRACE = processes._PATIENCE = 60  # a busy machine needs more than five seconds to end
 def meet(epoch, logs):
     if epoch == 1:  # one worker could run all trials before the other is there
@@ -762,7 +762,7 @@ import sys, time
 import keras
 import numpy as np
 from kerastune_optuna import OptunaTuner, _signals
-from tests.conftest import build_model
+from tests.support.models import build_model
 _signals._GRACE = float(sys.argv[2])
 class Slow(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):

@@ -10,8 +10,8 @@ import pytest
 from optuna.storages.journal import JournalFileBackend
 
 from kerastune_optuna import WorkerError
-from tests.hosts import mount_empty, network_folder, new_host, reached_by_ssh
-from tests.untrained import run, tuner_in
+from tests.support.hosts import mount_empty, network_folder, new_host, reached_by_ssh
+from tests.support.untrained import run, tuner_in
 
 
 @pytest.fixture(scope="module")

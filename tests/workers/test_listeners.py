@@ -11,8 +11,8 @@ from optuna.samplers import BruteForceSampler, GridSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _study
-from tests.conftest import PruneAt, build_model
-from tests.faults import meet
+from tests.support.faults import meet
+from tests.support.models import PruneAt, build_model
 
 
 class Listener:

@@ -25,8 +25,8 @@ from kerastune_optuna._study.opening import DONE
 from kerastune_optuna._study.reason import is_of_memory, told
 from kerastune_optuna._study.record import ALONE, RETRY_OF
 from kerastune_optuna._study.retry import DIED, retry_alone
-from tests.conftest import build_model
-from tests.untrained import build, run, tuner_in
+from tests.support.models import build_model
+from tests.support.untrained import build, run, tuner_in
 
 FIRST = "out of memory, run again alone: "
 HINT = (

@@ -11,7 +11,7 @@ import pytest
 
 from kerastune_optuna import WorkerError
 from tests.test_examples import INDEX
-from tests.workers.test_workers import builder_to_kill, finished, kill_once
+from tests.workers.test_processes import builder_to_kill, finished, kill_once
 
 ray = pytest.importorskip("ray", reason="ray is not installed; .ci/run installs it last")
 

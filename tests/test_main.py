@@ -19,7 +19,7 @@ import pytest
 
 from kerastune_optuna import OptunaTuner
 from kerastune_optuna import __main__ as cli
-from tests.conftest import PruneAt, build_model
+from tests.support.models import PruneAt, build_model
 
 COMMANDS = ["status", "best", "report", "dashboard", "export", "card"]
 

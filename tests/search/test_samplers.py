@@ -17,7 +17,7 @@ from kerastune_optuna._search.pruner import WilcoxonPruner
 from kerastune_optuna._search.samplers import start_sampler
 from kerastune_optuna._study import record
 from kerastune_optuna._study.monitor import Objective
-from tests.conftest import PruneAt, Spy, kept
+from tests.support.models import PruneAt, Spy, kept
 
 SAMPLERS = {
     "cmaes": CmaEsSampler,

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 import sqlalchemy
 
-from tests import warm
+from tests.support import warm
 
 SERVERS = {
     "postgresql": "postgresql+psycopg://postgres@127.0.0.1:5432/postgres",

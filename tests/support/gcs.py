@@ -12,7 +12,7 @@ from functools import partial
 from http import HTTPStatus
 from types import SimpleNamespace
 
-from tests.buckets import BUCKET, Buckets, obey, running
+from tests.support.buckets import BUCKET, Buckets, obey, running
 
 
 def serve():
@@ -94,7 +94,7 @@ class GCS(Buckets):
 
 def gcs_server():
     """Give a running server with an empty bucket."""
-    return running("tests.gcs", GCS)
+    return running("tests.support.gcs", GCS)
 
 
 if __name__ == "__main__":

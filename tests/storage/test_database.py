@@ -24,9 +24,9 @@ from kerastune_optuna._storage import patience
 from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._storage.url import with_driver
 from kerastune_optuna._study import load
-from tests.faults import CuttingProxy
-from tests.servers import database
-from tests.untrained import Untrained, build, run, tuner_in
+from tests.support.faults import CuttingProxy
+from tests.support.servers import database
+from tests.support.untrained import Untrained, build, run, tuner_in
 
 VALUES = [2.0, -math.inf, 1.0, 2.0, math.inf, -1.0]
 HAS_ESCAPES = not sqlalchemy.__version__.startswith("2.0.")

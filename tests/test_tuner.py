@@ -19,8 +19,8 @@ from kerastune_optuna import (
     WorkerError,
 )
 from kerastune_optuna._search import stopping
-from tests.conftest import PruneAt, build_model, kept
-from tests.faults import WATCHDOG, Clock
+from tests.support.faults import WATCHDOG, Clock
+from tests.support.models import PruneAt, build_model, kept
 
 
 def compiled(model, trial, loss="sparse_categorical_crossentropy"):

@@ -17,11 +17,11 @@ from kerastune_optuna._storage import artifacts
 from kerastune_optuna._study.record import BACKUP
 from kerastune_optuna._study.retry import DIED, INTERRUPTED
 from kerastune_optuna._trial import archive
-from tests import warm
-from tests.faults import ROOT
-from tests.gcs import gcs_server
-from tests.s3 import s3_server
-from tests.untrained import Untrained, build, run, tuner_in
+from tests.support import warm
+from tests.support.faults import ROOT
+from tests.support.gcs import gcs_server
+from tests.support.s3 import s3_server
+from tests.support.untrained import Untrained, build, run, tuner_in
 
 
 @pytest.fixture(scope="module")
@@ -316,7 +316,7 @@ KILLED = """
 import importlib, os, signal, sys
 import keras, numpy as np
 from kerastune_optuna import OptunaTuner
-from tests.conftest import build_model
+from tests.support.models import build_model
 
 folder, database, module, url, epoch = sys.argv[1:]
 opened = importlib.import_module(module).opened

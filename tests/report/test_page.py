@@ -21,9 +21,9 @@ from kerastune_optuna import (
 )
 from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._report.figures import FIGURES
-from tests.conftest import PruneAt
-from tests.faults import WATCHDOG
-from tests.replays import Recorded, invented, replay
+from tests.support.faults import WATCHDOG
+from tests.support.models import PruneAt
+from tests.support.replays import Recorded, invented, replay
 
 NASTY = "</script><script>alert('a')</script>"
 SPACE = {

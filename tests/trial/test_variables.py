@@ -12,7 +12,7 @@ import pytest
 from keras import layers, ops
 
 from kerastune_optuna import BuilderError, OptunaTuner, WeightsError
-from tests import warm
+from tests.support import warm
 
 of_tensorflow = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="these steps are written for TensorFlow"
@@ -319,8 +319,8 @@ FRESH = """
 import sys
 import numpy as np
 from kerastune_optuna import OptunaTuner
-from tests import warm
-from tests.trial.test_unbuilt import unbuilt_gan
+from tests.support import warm
+from tests.trial.test_variables import unbuilt_gan
 
 tuner = OptunaTuner(unbuilt_gan, "total_loss", direction="minimize", n_trials=2, seed=0,
                     directory=sys.argv[1], study_name="test")

@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from kerastune_optuna import StudyMismatchError
-from tests.conftest import PruneAt, build_model, kept
+from tests.support.models import PruneAt, build_model, kept
 
 
 def table_of(tuner):

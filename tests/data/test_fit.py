@@ -14,7 +14,7 @@ from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._report.facts import saved_epochs
 from kerastune_optuna._study.monitor import parse_objective
 from kerastune_optuna._study.retry import INTERRUPTED
-from tests.conftest import PruneAt, Spy, build_model
+from tests.support.models import PruneAt, Spy, build_model
 
 SIZES = (6, 8, 24)
 

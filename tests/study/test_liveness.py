@@ -29,10 +29,10 @@ from kerastune_optuna._study.heartbeat import Watch, beating
 from kerastune_optuna._study.liveness import leave, machine
 from kerastune_optuna._study.record import BEAT, RETRY_OF, SAMENESS, SLOT
 from kerastune_optuna._study.retry import DIED, lay_out
-from tests import warm
-from tests.faults import ROOT, lock
-from tests.hosts import needs_root
-from tests.untrained import run, tuner_in
+from tests.support import warm
+from tests.support.faults import ROOT, lock
+from tests.support.hosts import needs_root
+from tests.support.untrained import run, tuner_in
 
 ELSEWHERE = "elsewhere-1:1:1"
 

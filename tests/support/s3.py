@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 
-from tests.buckets import BUCKET, Buckets, obey, running
+from tests.support.buckets import BUCKET, Buckets, obey, running
 
 REFUSED = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 EXPIRED = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message>\
@@ -106,7 +106,7 @@ class S3(Buckets):
 
 def s3_server():
     """Give a running server with an empty bucket."""
-    return running("tests.s3", S3)
+    return running("tests.support.s3", S3)
 
 
 if __name__ == "__main__":

@@ -28,9 +28,9 @@ from kerastune_optuna._study.record import RETRY_OF
 from kerastune_optuna._study.retry import DIED
 from kerastune_optuna._trial import stop
 from kerastune_optuna._trial.trainings import Series
-from tests.conftest import PruneAt, build_model, history
-from tests.faults import Clock, EpochLog, logged
-from tests.untrained import Untrained, run, tuner_in
+from tests.support.faults import Clock, EpochLog, logged
+from tests.support.models import PruneAt, build_model, history
+from tests.support.untrained import Untrained, run, tuner_in
 
 
 def build_eager(trial):

@@ -11,7 +11,7 @@ import scipy.sparse
 import tensorflow as tf
 
 from kerastune_optuna import ArgumentError, ArgumentTypeError
-from tests.conftest import build_model
+from tests.support.models import build_model
 
 WORDS = ["good", "fine", "bad", "awful", "poor"]
 ROWS = np.random.default_rng(0).integers(0, 5, (48, 3))

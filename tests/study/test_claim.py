@@ -35,11 +35,11 @@ from kerastune_optuna._study.liveness import (
 )
 from kerastune_optuna._study.record import CLAIM, CONFIRMS, RETRY_OF
 from kerastune_optuna._study.retry import DIED, fail_and_retry, lay_out
-from tests import warm
-from tests.faults import ROOT, WATCHDOG
-from tests.hosts import needs_root
-from tests.servers import database, proxy
-from tests.untrained import run, tuner_in
+from tests.support import warm
+from tests.support.faults import ROOT, WATCHDOG
+from tests.support.hosts import needs_root
+from tests.support.servers import database, proxy
+from tests.support.untrained import run, tuner_in
 
 
 @pytest.fixture(autouse=True)

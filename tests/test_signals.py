@@ -18,9 +18,9 @@ from kerastune_optuna import _signals
 from kerastune_optuna._study.opening import DONE
 from kerastune_optuna._study.record import RETRY_OF
 from kerastune_optuna._study.retry import DIED, INTERRUPTED
-from tests.conftest import build_model
-from tests.faults import WATCHDOG
-from tests.untrained import build, run, tuner_in
+from tests.support.faults import WATCHDOG
+from tests.support.models import build_model
+from tests.support.untrained import build, run, tuner_in
 
 _FORK = multiprocessing.get_context("fork")
 

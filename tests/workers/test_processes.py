@@ -39,10 +39,10 @@ from kerastune_optuna._backend import environment
 from kerastune_optuna._workers import processes
 from kerastune_optuna._workers.loop import Payload
 from kerastune_optuna._workers.processes import _BOOT, _raised
-from tests import warm
-from tests.conftest import build_model, kept
-from tests.faults import WATCHDOG, meet, wait_until
-from tests.servers import database, proxy
+from tests.support import warm
+from tests.support.faults import WATCHDOG, meet, wait_until
+from tests.support.models import build_model, kept
+from tests.support.servers import database, proxy
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -604,8 +604,8 @@ import sys
 from pathlib import Path
 import numpy as np
 from kerastune_optuna import OptunaTuner
-from tests.conftest import build_model
-from tests.faults import meet
+from tests.support.models import build_model
+from tests.support.faults import meet
 def build(trial):
     meet(Path(sys.argv[2]), 2)
     model = build_model(trial)
@@ -789,7 +789,7 @@ def test_modules_of_the_current_folder_kill_no_worker(tmp_path):
     """Files named like Python's own modules stay aside; those beside the script are there."""
     (scripts := tmp_path / "scripts").mkdir()
     (scripts / "script.py").write_text(BESIDE_MODULES)
-    (scripts / "helper.py").write_text("from tests.conftest import build_model as build\n")
+    (scripts / "helper.py").write_text("from tests.support.models import build_model as build\n")
     for name in ("signal", "contextlib", "types", "queue", "random"):
         (tmp_path / f"{name}.py").write_text(f"raise SystemExit('imported {name}.py')")
     done = subprocess.run(
@@ -822,8 +822,8 @@ import sys
 from pathlib import Path
 import numpy
 from kerastune_optuna import OptunaTuner
-from tests.conftest import build_model
-from tests.faults import meet
+from tests.support.models import build_model
+from tests.support.faults import meet
 folder = Path(sys.argv[1])
 def build(trial):
     meet(folder, 2)

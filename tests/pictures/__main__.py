@@ -20,12 +20,12 @@ from rich.console import Console
 from rich.text import Text
 
 from kerastune_optuna import _report
-from tests.browser import launched
-from tests.dashboard_picture import dashboard
-from tests.live_picture import live_svg
-from tests.replays import Recorded, replay
+from tests.pictures.dashboard import dashboard
+from tests.pictures.live import live_svg
+from tests.support.browser import launched
+from tests.support.replays import Recorded, replay
 
-FOLDER = Path(__file__).parents[1] / "examples" / "pictures"
+FOLDER = Path(__file__).parents[2] / "examples" / "pictures"
 SIZES = {"phone": (375, 1180), "desktop": (1440, 1010)}
 COLUMNS = 80
 

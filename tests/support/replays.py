@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from kerastune_optuna._study.record import EPOCHS_GIVEN
 
-CURVES = Path(__file__).parent / "benchmarks" / "curves" / "digits.json"
+CURVES = Path(__file__).parents[1] / "benchmarks" / "curves" / "digits.json"
 N_WORKERS = 3
 FAILURE = "ResourceExhaustedError: OOM when allocating tensor"
 BEGAN = datetime(2026, 11, 25, 9, 0)

@@ -13,9 +13,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from playwright.sync_api import Page
 
 from kerastune_optuna import OptunaTuner
-from tests.browser import launched
+from tests.support.browser import launched
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 WIDTH, HEIGHT = 1200, 780
 SHOWN = 440  # pixels, the height of the picture
 

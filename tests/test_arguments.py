@@ -20,7 +20,7 @@ from kerastune_optuna import (
     StorageError,
     TunerError,
 )
-from tests.conftest import build_model
+from tests.support.models import build_model
 
 X, Y = np.zeros((8, 4), "float32"), np.zeros(8, "int64")
 EMPTY = np.zeros((0, 4), "float32")

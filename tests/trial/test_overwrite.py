@@ -21,10 +21,10 @@ from kerastune_optuna._study.opening import open_study
 from kerastune_optuna._study.record import BEAT, SLOT
 from kerastune_optuna._trial import overwrite
 from kerastune_optuna._trial.deletion import delete_study
-from tests import warm
-from tests.faults import ROOT
-from tests.servers import database
-from tests.untrained import Untrained, run, tuner_in
+from tests.support import warm
+from tests.support.faults import ROOT
+from tests.support.servers import database
+from tests.support.untrained import Untrained, run, tuner_in
 
 ELSEWHERE = "node3-0123456789ab:4711:5"  # the signature of a process that cannot be seen from here
 

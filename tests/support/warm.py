@@ -29,15 +29,15 @@ import types
 import warnings
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 # What scripts and workers import, early or late; a driver or two may not be installed.
 _IMPORTED = """
 tensorflow keras optuna pandas scipy.stats kerastune_optuna alembic.command alembic.migration
 sqlalchemy.dialects.sqlite sqlalchemy.dialects.postgresql sqlalchemy.dialects.mysql psycopg pymysql
 optuna.storages._rdb.storage optuna.storages._grpc.client
-tests.conftest tests.faults tests.untrained
+tests.support.models tests.support.faults tests.support.untrained
 """.split()
-_CODE = "import sys; from tests import warm; warm.serve_from_the_start(int(sys.argv[1]))"
+_CODE = "import sys; from tests.support import warm; warm.serve_from_the_start(int(sys.argv[1]))"
 _BACKENDS = (None, "tensorflow")  # others start threads when they are imported
 _SET_CHILD_SUBREAPER = 36  # of prctl()
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # it ends with the process it serves

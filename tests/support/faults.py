@@ -21,9 +21,9 @@ import keras
 import psutil
 import sqlalchemy
 
-from tests.servers import free_port
+from tests.support.servers import free_port
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 WATCHDOG = 300  # seconds after which a test fails in place of waiting for ever
 
 

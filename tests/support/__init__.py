@@ -1,0 +1,1 @@
+"""What several tests share: servers, faults, hosts, models, and processes that start at once."""
