@@ -9,11 +9,13 @@ from __future__ import annotations
 import gc
 import os
 import subprocess
+import time
 
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+_FAST = 2  # seconds of its process that a test takes at most where it has no mark
 # Tests of what one backend alone does: .ci/run has them run with it.
 collect_ignore = [
     f"test_{name}.py" for name in ("jax", "torch") if os.environ.get("KERAS_BACKEND") != name
@@ -31,6 +33,20 @@ def pytest_collection_finish(session):
 
         gc.freeze()
         warm.let_workers_start_warm()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Fail a test of the fast ones that takes longer than they may."""
+    began = time.process_time()
+    result = yield
+    took = time.process_time() - began
+    if took > _FAST and not {"slow", "nightly"} & {mark.name for mark in item.iter_markers()}:
+        pytest.fail(
+            f"The test took {took:.1f} seconds of its process's time, and a fast one may take "
+            f"{_FAST}. Make it faster, or mark it with @pytest.mark.slow."
+        )
+    return result
 
 
 @pytest.fixture
