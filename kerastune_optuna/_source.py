@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ast
-import dis
 import hashlib
 import inspect
-import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from types import CodeType, FunctionType
 from typing import Any
@@ -14,7 +11,6 @@ from typing import Any
 _PLAIN = (str, bytes, bool, int, float, complex, type(None))
 _CODE = "the code of "
 _MOST = 256  # entries: a longer container holds data, and is not searched for layers
-_CHANGING = {"append", "clear", "extend", "insert", "pop", "remove", "setdefault", "update"}
 
 
 def digest(content: bytes) -> str:
@@ -26,7 +22,7 @@ def digests(build_model: Callable[..., Any]) -> dict[str, str]:
     """Return digests of a builder's source, and of what it calls and reads of its own module.
 
     They are the same in any process. What a builder reads are its globals, closures and defaults,
-    as far as these are numbers, texts, or lists, tuples and dicts of them that it does not change.
+    as far as these are numbers, texts, or tuples and dicts of them; a list may be one that it fills.
 
     Returns:
         Each digest by the name of what it stands for; nothing where there is no source to read.
@@ -52,14 +48,8 @@ def combined(found: Mapping[str, str]) -> str | None:
 
 
 def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Return the names of what has another digest now.
-
-    A value that has a digest on one side alone is left out. Where a builder begins or ceases to
-    read it, the builder's code has changed as well; and an empty list or dict, which has no digest,
-    may only have been filled by trials.
-    """
-    known = (name for name in now if name in before or name.startswith(_CODE))
-    return [name for name in known if before.get(name) != now[name]]
+    """Return the names of what has another digest now."""
+    return [name for name, one in now.items() if before.get(name) != one]
 
 
 def values(build_model: Callable[..., Any], seen: set[int] | None = None) -> Iterator[Any]:
@@ -100,17 +90,16 @@ def _add(found: dict[str, str], code: Any) -> None:
     if name in found:
         return
     found[name] = digest(source.encode())
-    changes = _names_that_change(source)
     for function in _functions(code):
         for read, value in _reads(function):
             if _is_of_module(value, code):
                 _add(found, value)
-            elif read not in changes and not (None in changes and isinstance(value, list | dict)):
+            else:
                 _note(found, f"{read} in {code.__name__}", value)
 
 
 def _note(found: dict[str, str], name: str, value: Any) -> None:
-    if _is_plain(value) and value not in ([], {}):
+    if _is_plain(value) and not isinstance(value, list):
         found[name] = digest(repr(value).encode())
 
 
@@ -140,33 +129,12 @@ def _reads(function: FunctionType) -> Iterator[tuple[str, Any]]:
             yield name, cell.cell_contents
         except ValueError:  # Python raises it for a name that has no value yet
             continue
-    for name in dict.fromkeys(_globals(function.__code__)):
+    for name in _names(function.__code__):
         if name in function.__globals__:
             yield name, function.__globals__[name]
 
 
-def _globals(code: CodeType) -> Iterator[str]:
-    """Yield the names of the globals that code reads, also in the functions inside it."""
-    for step in dis.get_instructions(code):
-        if step.opname == "LOAD_GLOBAL":
-            yield step.argval
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _globals(constant)
-
-
-def _names_that_change(source: str) -> set[str | None]:
-    """Return the names of outer objects that code changes; {None} where it cannot be parsed."""
-    try:
-        tree = ast.parse(textwrap.dedent(source))
-    except SyntaxError:  # inspect cuts out whole lines, also where a lambda is in a call
-        return {None}
-    found: set[str | None] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Global | ast.Nonlocal):
-            found.update(node.names)
-        elif isinstance(node, ast.Attribute | ast.Subscript) and isinstance(node.value, ast.Name):
-            is_called = isinstance(node, ast.Attribute) and node.attr in _CHANGING
-            if is_called or not isinstance(node.ctx, ast.Load):
-                found.add(node.value.id)
-    return found
+def _names(code: CodeType) -> set[str]:
+    """Return the names in code that may be globals, also in the functions inside it."""
+    inside = (one for one in code.co_consts if isinstance(one, CodeType))
+    return set(code.co_names).union(*map(_names, inside))

@@ -1,32 +1,26 @@
-"""A description of what a model computes, kept in its file of weights and compared on loading."""
+"""A digest of what a model computes, kept in its file of weights and compared on loading."""
 
 from __future__ import annotations
 
 import json
-import math
-import textwrap
 import warnings
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FunctionType
-from typing import Any, TypeAlias
+from typing import Any
 
 import h5py
 import keras
 import numpy as np
 
 from kerastune_optuna._backend import layers_within
+from kerastune_optuna._source import digest
 
-Told: TypeAlias = dict[str, Any]
-
-_PLACE = "kerastune_optuna:layers"  # the attribute of the HDF5 file that holds the description
-_LARGEST = 60_000  # bytes: HDF5 allows an attribute 64 KB
-_WIDEST = 80  # characters that a message shows of a setting
+_PLACE = "kerastune_optuna:layers"  # the attribute of the HDF5 file that holds the digest
 _PLAIN = (str, int, float, bool, type(None))
-# Settings that the description leaves out: they differ from build to build, depend on where the
-# code is, or are described in another place.
+# Settings that the digest leaves out: they differ from build to build, depend on where the code is,
+# or are told in another place.
 _INDIFFERENT = {
     "batch_input_shape",
     "batch_shape",
@@ -47,38 +41,29 @@ _INDIFFERENT = {
 # Settings that decide how layers of Keras are initialized and trained, not what they predict.
 _OF_TRAINING = {"dropout", "momentum", "rate", "recurrent_dropout", "stddev"}
 _BEGINNINGS = ("_constraint", "_initializer")
-# Layers of Keras that change nothing except in training: only their class is described.
+# Layers of Keras that change nothing except in training: only their class is told.
 _IDLE = (keras.layers.MixUp, keras.layers.CutMix, keras.layers.RandAugment, keras.layers.AugMix)
 
 
 def put(path: Path, model: keras.Model) -> None:
-    """Write the description of a model into its file of weights, unless it is too large."""
-    packed = zlib.compress(json.dumps(tell(model)).encode())
-    if len(packed) <= _LARGEST:
-        with h5py.File(path, "a") as file:
-            file.attrs[_PLACE] = np.void(packed)
+    """Write the digest of what a model computes into its file of weights."""
+    with h5py.File(path, "a") as file:
+        file.attrs[_PLACE] = digest_of(model)
 
 
-def get(path: Path) -> Told:
-    """Return the description in a file of weights; an empty one where the file has none."""
+def is_of(path: Path, model: keras.Model) -> bool:
+    """Whether a model computes what the one did whose weights a file holds."""
     with h5py.File(path, "r") as file:
-        packed = file.attrs.get(_PLACE)
-    return {} if packed is None else dict(json.loads(zlib.decompress(packed.tobytes())))
+        return bool(file.attrs[_PLACE] == digest_of(model))
 
 
-def difference(before: Told, now: Told) -> str | None:
-    """Return the first difference of two descriptions in words; None where none is known."""
-    for place in dict.fromkeys([*before, *now]) if before else ():
-        old, new = before.get(place), now.get(place)
-        if not _are_same(old, new):
-            number, setting = place.split(" ", 1)
-            kind = before.get(f"{number} class") or now.get(f"{number} class")
-            return f"{setting} of layer {number} ({kind}) was {_short(old)} and is {_short(new)}"
-    return None
+def digest_of(model: keras.Model) -> str:
+    """Return a digest of what a model computes: the same for each build of it, in any process."""
+    return digest(json.dumps(list(_told(model))).encode())
 
 
 def has_own_code(model: keras.Model) -> bool:
-    """Whether a model has code that is not Keras's, which its settings do not describe."""
+    """Whether a model has code that is not Keras's, which its settings do not tell."""
     return any(not _is_of_keras(one) or _calls_own(one) for one in [model, *layers_within(model)])
 
 
@@ -88,16 +73,14 @@ def _calls_own(layer: keras.Layer) -> bool:
     return not all(one.__module__.startswith("keras.") for one in held)
 
 
-def tell(model: keras.Model) -> Told:
-    """Return the description of a model, in a form that JSON holds: each setting by its place."""
-    told: Told = {}
+def _told(model: keras.Model) -> Iterator[tuple[str, Any]]:
+    """Yield each setting of a model's layers with its place, in a form that JSON holds."""
     for number, layer in enumerate(_layers(model)):
         config = _config(layer)
-        told[f"{number} class"] = type(layer).__name__
-        told[f"{number} dtype"] = layer.dtype_policy.name
-        told |= dict(_settings(config, str(number), is_of_keras=_is_of_keras(layer)))
-        told |= dict(_wires(config, f"{number} input"))
-    return told
+        yield f"{number} class", type(layer).__name__
+        yield f"{number} dtype", layer.dtype_policy.name
+        yield from _settings(config, str(number), is_of_keras=_is_of_keras(layer))
+        yield from _wires(config, f"{number} input")
 
 
 def _layers(model: keras.Model) -> list[keras.Layer]:
@@ -197,20 +180,9 @@ def _histories(node: Any) -> Iterator[list[Any]]:
 def _plain(value: Any) -> Any:
     """Return a setting in a form that JSON holds, the same in any process."""
     if isinstance(value, list | tuple):
-        return list(value)
+        return [_plain(one) for one in value]
     if isinstance(value, np.generic):
-        return value.item()
+        value = value.item()
+    if isinstance(value, float):
+        return f"{value:.6g}"  # sums in another order differ in their last digits
     return value if isinstance(value, _PLAIN) else type(value).__name__
-
-
-def _are_same(old: Any, new: Any) -> bool:
-    """Whether two settings are the same, apart from rounding: sums in another order differ."""
-    if isinstance(old, list) and isinstance(new, list):
-        return len(old) == len(new) and all(map(_are_same, old, new))
-    if isinstance(old, float) and isinstance(new, int | float):
-        return math.isclose(old, new, rel_tol=1e-6) or (math.isnan(old) and math.isnan(new))
-    return bool(old == new)
-
-
-def _short(value: Any) -> str:
-    return textwrap.shorten(json.dumps(value), _WIDEST, placeholder=" ...")

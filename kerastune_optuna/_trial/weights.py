@@ -63,11 +63,11 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: ke
         path = folder / f"weights{_SUFFIX}"
         if (wrong := _wrong(store, storage, trial, path)) is not None:
             raise WeightsError(wrong)
-        changed = architecture.difference(architecture.get(path), architecture.tell(model))
-        if changed is not None:
+        if not architecture.is_of(path, model):
             raise UnfitWeightsError(
                 f"The model that build_model returns for the parameters of trial {trial.number} is "
-                f"not the one that was trained, and would not come to its value: {changed}."
+                "not the one that was trained, and would not come to its value: build_model, or "
+                "what it reads, has changed."
             )
         try:
             state.load(path, model, *optimizers(model))

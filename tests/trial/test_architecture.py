@@ -5,18 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import h5py
 import keras
 import numpy as np
 import pytest
 
 from kerastune_optuna import WeightsError
-from kerastune_optuna._trial.architecture import (
-    difference,
-    get,
-    put,
-    tell,
-)
+from kerastune_optuna._trial.architecture import digest_of
 
 
 def compiled(model):
@@ -37,13 +31,11 @@ def dense(activation, dropout=0.1, name=None):
 
 
 @pytest.mark.slow
-def test_another_activation_is_an_error_that_names_it(search, make_tuner):
+def test_another_activation_is_an_error(search, make_tuner):
     """The weights fit, and the model would not come to its value."""
     search(dense("relu"))
     tuner = make_tuner(dense("tanh"))
-    with pytest.raises(
-        WeightsError, match=r'activation of layer 1 .Dense. was "relu" and is "tanh"'
-    ):
+    with pytest.raises(WeightsError, match="build_model, or what it reads, has changed"):
         tuner.best_model()
     with pytest.raises(WeightsError, match="Restore the builder of that search"):
         tuner.best_models(1)
@@ -66,13 +58,12 @@ def policy():
 
 
 @pytest.mark.slow
-def test_another_dtype_policy_is_an_error_that_names_it(search, make_tuner, policy):
+def test_another_dtype_policy_is_an_error(search, make_tuner, policy):
     """What was searched in half precision is not read in single precision."""
     policy("mixed_float16")
     search(dense("relu"))
     policy("float32")
-    told = r'dtype of layer 0 .Sequential. was "mixed_float16" and is "float32"'
-    with pytest.raises(WeightsError, match=told):
+    with pytest.raises(WeightsError, match="is not the one that was trained"):
         make_tuner(dense("relu")).best_model()
 
 
@@ -91,13 +82,13 @@ def test_augmentation_may_change(one, other):
     """It does nothing in a prediction."""
     x = np.ones((2, 4, 4, 3), "float32")
     assert np.array_equal(one(x, training=False), other(x, training=False))
-    assert difference(tell(keras.Sequential([one])), tell(keras.Sequential([other]))) is None
+    assert digest_of(keras.Sequential([one])) == digest_of(keras.Sequential([other]))
 
 
 def test_a_random_crop_crops_in_predictions_too():
     """Its size belongs to what a model computes."""
     one, other = (keras.Sequential([keras.layers.RandomCrop(n, n)]) for n in (2, 3))
-    assert "height" in difference(tell(one), tell(other))
+    assert digest_of(one) != digest_of(other)
 
 
 class Counting(keras.initializers.Constant):
@@ -117,7 +108,7 @@ def test_matrices_of_initializers_are_not_told():
     model = keras.Sequential([keras.Sequential([keras.Input((3,)), embedding])])
     before = model.get_config()
     Counting.told = 0
-    assert not any("initializer" in place for place in tell(model))
+    digest_of(model)
     assert Counting.told == 0
     assert model.get_config() == before
 
@@ -219,39 +210,27 @@ MODELS = {
 @pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 def test_models_are_told_apart(make):
     """Two builds of one model are the same, and another one is not."""
-    assert difference(tell(make(False)), tell(make(False))) is None
-    assert difference(tell(make(False)), tell(make(True))) is not None
+    assert digest_of(make(False)) == digest_of(make(False)) != digest_of(make(True))
 
 
 def test_training_and_building_change_nothing():
     """A model that came unbuilt is the same when it was trained."""
     layers = [keras.layers.BatchNormalization(), keras.layers.Dense(3), keras.layers.Dropout(0.5)]
     model = compiled(keras.Sequential(layers))
-    before = tell(model)
+    before = digest_of(model)
     model.fit(np.zeros((8, 4)), np.zeros(8), verbose=0)
     model.layers[1].trainable = False
-    assert difference(before, tell(model)) is None
+    assert digest_of(model) == before
 
 
 @pytest.mark.slow
 def test_another_process_tells_the_same():
     """Nothing in it is an address, or in an order of chance."""
-    script = "import json; from tests.trial.test_architecture import MODELS; from kerastune_optuna._trial.architecture import tell; print(json.dumps([tell(make(False)) for make in MODELS.values()]))"  # noqa: E501
-    run = [sys.executable, "-c", script]
-    outputs = {subprocess.run(run, capture_output=True, check=True).stdout for _ in range(2)}
-    assert len(outputs) == 1
+    script = "from tests.trial.test_architecture import *; print(all_digests())"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == str(all_digests())
 
 
-def test_a_large_model_fits_beside_its_weights(tmp_path):
-    """That of MobileNetV2 takes a few kilobytes; what a file cannot hold is left out."""
-    path = tmp_path / "model.weights.h5"
-    model = keras.applications.MobileNetV2(weights=None, input_shape=(32, 32, 3), classes=3)
-    for kept in (model, keras.Sequential([keras.layers.StringLookup(vocabulary=words())])):
-        h5py.File(path, "w").close()
-        put(path, kept)
-        assert get(path) == (tell(model) if kept is model else {})
-
-
-def words():
-    """Return more words than an attribute of a file can hold."""
-    return [f"{number * 7919 % 1000003:x}" for number in range(50_000)]
+def all_digests():
+    """Return the digest of each model."""
+    return [digest_of(make(False)) for make in MODELS.values()]
