@@ -32,7 +32,6 @@ THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "PJRT_NPROC")
 # Without these the first worker on a GPU takes all of its memory; PyTorch takes what it needs.
 _GROWING = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 _SEEDS = ("global_random_seed", "global_seed_generator")  # as Keras names them
-_OWN_GPU = "KERASTUNE_OPTUNA_OWN_GPU"  # is set in a worker that shares its GPU with no other
 
 
 _is_late_fork = False  # whether this process was forked after TensorFlow had begun to work
@@ -205,17 +204,7 @@ def environment(number: int, n_workers: int, given: Mapping[str, str]) -> dict[s
     if gpus := _gpus(given):
         added["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
         added |= {name: value for name, value in _GROWING.items() if name not in given}
-        added |= {_OWN_GPU: "1"} if n_workers <= len(gpus) else {}
     return added
-
-
-def shares_memory(error: BaseException) -> bool:
-    """Whether other workers of this machine may hold the memory that this worker ran out of.
-
-    Args:
-        error: Says which memory ran out: Python's own MemoryError is never about a GPU.
-    """
-    return isinstance(error, MemoryError) or _OWN_GPU not in os.environ
 
 
 def cores() -> int:
@@ -258,7 +247,6 @@ class Memory:
         self._registry = _gradients()
         self._next_collection = 0.0
         self._least = _bytes()
-        self.has_served = False  # whether a trial was released
 
     @contextmanager
     def apart(self) -> Iterator[None]:
@@ -280,21 +268,13 @@ class Memory:
         try:
             yield
         finally:
-            self.has_served = True
             _unmade_variables(set_to=unmade)
             for name in set(self._registry) - before:
                 if name.startswith("CustomGradient-"):
                     del self._registry[name]
             if collects:
                 self._collect()
-            self._drop_compiled(_MOST_GROWN)
-
-    def empty(self) -> None:
-        """Release at once all that earlier trials have left, whatever time that takes."""
-        gc.collect()
-        self._drop_compiled(0)
-        if keras.backend.backend() == "torch":
-            sys.modules["torch"].cuda.empty_cache()  # nothing where there is no GPU
+            self._drop_compiled()
 
     def _collect(self) -> None:
         """Collect garbage, but no more often than the share of the time allows."""
@@ -304,9 +284,9 @@ class Memory:
             ended = time.perf_counter()
             self._next_collection = ended + (ended - began) / self._share
 
-    def _drop_compiled(self, grown: float) -> None:
-        """Drop what JAX has compiled if the process has grown by `grown` bytes."""
-        if keras.backend.backend() != "jax" or _bytes() - self._least < grown:
+    def _drop_compiled(self) -> None:
+        """Drop what JAX has compiled if the process has grown large."""
+        if keras.backend.backend() != "jax" or _bytes() - self._least < _MOST_GROWN:
             return
         import jax  # the backend's own package, which users of other backends need not have
 

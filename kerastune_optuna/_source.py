@@ -22,7 +22,8 @@ def digests(build_model: Callable[..., Any]) -> dict[str, str]:
     """Return digests of a builder's source, and of what it calls and reads of its own module.
 
     They are the same in any process. What a builder reads are its globals, closures and defaults,
-    as far as these are numbers, texts, or tuples and dicts of them; a list may be one that it fills.
+    as far as these are numbers, texts, or tuples and dicts of them. A list is left out: the builder
+    may fill it.
 
     Returns:
         Each digest by the name of what it stands for; nothing where there is no source to read.

@@ -158,8 +158,6 @@ class LaidOut(Budget):
             if watch.is_due():
                 self.reap(study, watch)
             laid_out = [one for key, one in executions(study).items() if key in self.keys]
-            if self.stands_back(study, watch, laid_out):
-                continue
             if (trial := take_one(study, list(filter(is_free, laid_out)))) is not None:
                 return trial
             if not any(map(is_taken, laid_out)):

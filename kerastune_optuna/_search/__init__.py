@@ -23,7 +23,6 @@ from kerastune_optuna._search.samplers import made_pruner as made_pruner
 from kerastune_optuna._search.samplers import start_pruner as start_pruner
 from kerastune_optuna._search.samplers import start_sampler as start_sampler
 from kerastune_optuna._search.screening import may_screen as may_screen
-from kerastune_optuna._search.slots import GAVE_WAY as GAVE_WAY
 from kerastune_optuna._search.slots import Budget as Budget
 from kerastune_optuna._search.slots import check_study as check_study
 from kerastune_optuna._search.slots import is_free as is_free

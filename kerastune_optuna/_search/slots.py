@@ -10,7 +10,6 @@ slot is laid out twice either.
 from __future__ import annotations
 
 import random
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -34,7 +33,6 @@ from kerastune_optuna._storage import database
 from kerastune_optuna._study import (
     N_PARAMS,
     Watch,
-    alone,
     are_broken,
     divergence,
     is_claimed,
@@ -54,8 +52,6 @@ _PATIENCE = 0.5  # seconds in which another worker lays out the next slot, unles
 _POLL = 0.02  # seconds between two looks at the slots
 _HASTE = 0.1  # the chance at such a look to lay out the second slot of a study
 _POLL_OTHERS = 1.0  # seconds between two looks at the trials of other machines
-# A worker that is to be replaced, to free what it holds, ends with this code, which no other has.
-GAVE_WAY = 213
 
 
 @dataclass(frozen=True)
@@ -69,8 +65,6 @@ class Budget:
             succeeds.
         first_trial: Number of the first trial of this search: earlier failures do not count.
         ending: What may end it before all of this is spent.
-        gives_way: Whether this process ends where a trial is to have the memory for itself, and a
-            new process takes its place. A backend frees memory of a GPU only when its process ends.
     """
 
     draws: ClassVar[bool] = True  # whether the sampler chooses the parameters of its trials
@@ -80,7 +74,6 @@ class Budget:
     max_failed_trials: int | None
     first_trial: int = 0
     ending: Ending = field(default_factory=Ending)
-    gives_way: bool = False
 
     @property
     def runs_all(self) -> bool:
@@ -93,11 +86,7 @@ class Budget:
         return self.max_failed_trials or divergence.MOST
 
     def claim(self, study: optuna.Study, watch: Watch) -> Trial | None:
-        """Return a trial to run, or None when the budget is spent.
-
-        Raises:
-            SystemExit: This process is to be replaced.
-        """
+        """Return a trial to run, or None when the budget is spent."""
         if watch.is_due():
             self.reap(study, watch)
         size = self.size(study)
@@ -112,8 +101,7 @@ class Budget:
             # These are asked of the trials that _slots() has just read.
             if self._is_nothing_left(study, slots) or self.ending.stop(study, asks=True):
                 return
-            if not self.stands_back(study, watch, ended.not_ended(study, slots)):
-                yield slots
+            yield slots
 
     def _is_nothing_left(self, study: optuna.Study, slots: Sequence[FrozenTrial]) -> bool:
         """Whether all configurations were tried, and the user has enqueued none of them again."""
@@ -121,22 +109,6 @@ class Budget:
             return False
         free = _free(study, slots[: self.size(study)])
         return not any(_points.order(one) == _points.ENQUEUED for one in free)
-
-    def stands_back(self, study: optuna.Study, watch: Watch, slots: Sequence[FrozenTrial]) -> bool:
-        """Whether to begin no trial now, since another of this machine has the memory for itself.
-
-        Raises:
-            SystemExit: This process is to be replaced.
-        """
-        is_to_wait = alone.is_any_waited_for(slots)
-        second_tries = filter(alone.is_second_try, slots)
-        if self.gives_way and (is_to_wait or any(map(is_free, second_tries))):
-            sys.exit(GAVE_WAY)
-        if is_to_wait:
-            if watch.is_due():
-                self.reap(study, watch)
-            time.sleep(_POLL_OTHERS)
-        return is_to_wait
 
     def prepare(self, study: optuna.Study) -> None:
         """Lay out the first slot of an empty study: workers that start at once would each do so."""

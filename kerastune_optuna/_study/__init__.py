@@ -1,6 +1,5 @@
 """What a study is to do, what its trials record, who runs them, and which are best."""
 
-from kerastune_optuna._study import alone as alone
 from kerastune_optuna._study import divergence as divergence
 from kerastune_optuna._study import liveness as liveness
 from kerastune_optuna._study import opening as opening

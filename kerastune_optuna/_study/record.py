@@ -37,7 +37,6 @@ VARIABLES = "kerastune_optuna:variables"  # the checksum of the variables in it
 BACKUP = "kerastune_optuna:backup"  # where its last backup is
 FROZEN = "kerastune_optuna:frozen:"  # the files of frozen weights; begins attrs of a study too
 DEATHS = "kerastune_optuna:deaths"  # how many workers died of it
-ALONE = "kerastune_optuna:alone"  # it ran out of memory: whether others are to wait meanwhile
 FEW = "kerastune_optuna:few:"  # begins the attrs with those values that a grid tries
 POINT = "kerastune_optuna:point"  # how it was laid out, and in which order
 

@@ -1,4 +1,4 @@
-"""Run a trial again that was cut off or ran out of memory: same parameters, seed and backup."""
+"""Run a trial again that was cut off: same parameters, seed and backup."""
 
 from __future__ import annotations
 
@@ -15,20 +15,18 @@ from kerastune_optuna._study.liveness import machine
 
 DIED = "its worker died"  # the stop_reason of a trial whose process is gone
 INTERRUPTED = "interrupted"  # the stop_reason of a trial that Ctrl-C or SIGTERM ended
-_NO_ROOM = "out of memory, run again alone"  # begins the stop_reason of a trial's first try
 _TWICE = "laid out twice"  # the stop_reason of a second retry of one trial
 _DEADLY = f"{DIED} {{}} times"  # the stop_reason of a trial that is not run again
 _MOST_DEATHS = 3  # a trial that fills the memory would kill worker after worker
 
 # The system attrs and the user attrs that a retry has from its trial.
-_SAME = (*_optuna.GRID_POINT, record.BACKUP, record.ALONE)
+_SAME = (*_optuna.GRID_POINT, record.BACKUP)
 _SAME_OF_USER = (record.SEED, record.CONFIRMS)
 
 
 def was_cut_off(trial: FrozenTrial) -> bool:
     """Whether a FAIL trial says nothing about its configuration."""
-    reason = str(trial.user_attrs.get(record.STOP_REASON))
-    return reason in (DIED, INTERRUPTED, _TWICE) or reason.startswith(_NO_ROOM)
+    return trial.user_attrs.get(record.STOP_REASON) in (DIED, INTERRUPTED, _TWICE)
 
 
 def lay_out(
@@ -60,31 +58,14 @@ def params_of(trial: FrozenTrial) -> dict[str, Any]:
     return {**trial.system_attrs.get(_optuna.FIXED_PARAMS, {}), **trial.params}
 
 
-def _lay_out_again(study: optuna.Study, trial: FrozenTrial, news: dict[str, Any]) -> int:
-    attrs = trial.system_attrs
-    attrs_then = {**{key: attrs[key] for key in _SAME if key in attrs}, **news}
+def _lay_out_again(study: optuna.Study, trial: FrozenTrial, deaths: dict[str, Any]) -> int:
+    attrs = {key: trial.system_attrs[key] for key in _SAME if key in trial.system_attrs}
+    attrs_then = {**attrs, record.DEATHS: deaths}
     same = {key: trial.user_attrs[key] for key in _SAME_OF_USER if key in trial.user_attrs}
     return lay_out(study, params_of(trial), attrs_then, {**same, record.RETRY_OF: trial.number})
 
 
-def retry_alone(study: optuna.Study, trial: FrozenTrial, said: str, *, waited_for: bool) -> bool:
-    """Set a trial that ran out of memory to FAIL, and lay it out to be run once more.
-
-    Args:
-        study: Where the trial is.
-        trial: A RUNNING trial.
-        said: What its error said.
-        waited_for: Whether other trials of the machine are to wait until it has ended.
-
-    Returns:
-        Whether this process was the one that failed it.
-    """
-    return fail_and_retry(study, trial, f"{_NO_ROOM}: {said}", {record.ALONE: waited_for})
-
-
-def fail_and_retry(
-    study: optuna.Study, trial: FrozenTrial, reason: str, news: Mapping[str, Any] | None = None
-) -> bool:
+def fail_and_retry(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
     """Set a trial that was cut off to FAIL, and lay it out again.
 
     The retry is laid out before the trial is failed: a process that dies in between leaves a
@@ -95,8 +76,7 @@ def fail_and_retry(
     Args:
         study: Where the trial is.
         trial: A RUNNING trial.
-        reason: DIED or INTERRUPTED, or what else cut it off.
-        news: System attrs that only the retry has.
+        reason: DIED or INTERRUPTED.
 
     Returns:
         Whether this process was the one that failed it.
@@ -104,8 +84,7 @@ def fail_and_retry(
     deaths = _count_deaths(trial, reason)
     if deaths["count"] >= _MOST_DEATHS:
         return _give_up(study, trial, _DEADLY.format(deaths["count"]))
-    news = {record.DEATHS: deaths, **(news or {})}
-    laid_out = None if _is_laid_out(study, trial) else _lay_out_again(study, trial, news)
+    laid_out = None if _is_laid_out(study, trial) else _lay_out_again(study, trial, deaths)
     is_ours = _fail(study, _optuna.id_of(trial), reason)
     if laid_out is not None:
         _give_way(study, laid_out)

@@ -15,14 +15,14 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _check, _optuna
-from kerastune_optuna._backend import Memory, set_all, shares_memory
+from kerastune_optuna._backend import Memory, set_all
 from kerastune_optuna._data import FitArguments, not_finite
 from kerastune_optuna._exceptions import StorageError, TunerError
 from kerastune_optuna._scratch import scratch
 from kerastune_optuna._search import asked, repeats, watched_alone
 from kerastune_optuna._signals import finishing, requested
 from kerastune_optuna._storage import StoreAwayError
-from kerastune_optuna._study import N_PARAMS, alone, record, retry, seed_of
+from kerastune_optuna._study import N_PARAMS, record, seed_of
 from kerastune_optuna._study import reason as _reason
 from kerastune_optuna._trial import (
     backup,
@@ -87,7 +87,7 @@ def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: boo
         if requested():  # the signal may have ended a process that loads the data
             raise KeyboardInterrupt from error
         with suppress(UpdateFinishedTrialError):
-            _fail(trial, recipe, memory, error)
+            _fail(trial, recipe, error)
         raise
     wrong = outcome.error
     try:
@@ -280,16 +280,8 @@ def _folder(task: Task) -> str:
     return os.path.join(path, f"training_{task.series.number}")
 
 
-def _fail(trial: optuna.Trial, recipe: Recipe, memory: Memory, error: BaseException) -> None:
-    """Set a trial to FAIL, and lay it out again where it may fit into the memory alone."""
-    study, known = trial.study, _optuna.as_known(trial)
-    is_first = _reason.is_of_memory(error) and not alone.is_second_try(known)
-    # Others, here or in other processes, may have held the memory.
-    if is_first and (memory.has_served or alone.others(study)):
-        stored, said = _optuna.as_stored(study, trial), _reason.told(error)
-        retry.retry_alone(study, stored, said, waited_for=shares_memory(error))
-        return
-    # Why it fails, and a key that is the same for equal errors.
+def _fail(trial: optuna.Trial, recipe: Recipe, error: BaseException) -> None:
+    """Set a trial to FAIL, with why, and a key that is the same for equal errors."""
     trial.set_user_attr(record.STOP_REASON, _reason.told(error))
     _optuna.set_attr(trial, record.SAMENESS, _reason.sameness(error))
-    backup.discard(recipe.store, _optuna.tell(study, trial, None, TrialState.FAIL))
+    backup.discard(recipe.store, _optuna.tell(trial.study, trial, None, TrialState.FAIL))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import socket
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -33,7 +32,7 @@ from kerastune_optuna._exceptions import (
 from kerastune_optuna._scratch import sweep
 from kerastune_optuna._search import Budget, LearningSampler, is_grid
 from kerastune_optuna._storage import OpenedOnce, database, url
-from kerastune_optuna._study import N_PARAMS, Watch, alone, beating, divergence, liveness, opening
+from kerastune_optuna._study import N_PARAMS, Watch, beating, divergence, liveness, opening
 from kerastune_optuna._trial import Recipe, run_trial
 from kerastune_optuna._workers import card
 
@@ -41,7 +40,6 @@ from kerastune_optuna._workers import card
 _CODE_ERRORS = (NameError, TypeError, ImportError, AttributeError, ArgumentError)
 # Keras's seeds and sessions belong to the process: threads of a cluster's worker take turns.
 _one_at_a_time = threading.Lock()
-_LEAVING = 5.0  # seconds after which workers have ended that give way to a trial
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,16 +85,14 @@ class Payload:
     pickled: bytes = dataclasses.field(repr=False)
 
 
-def work_on(payload: Payload, number: int = 0, *, is_replaced: bool = False) -> None:
+def work_on(payload: Payload, number: int = 0) -> None:
     """Take part in a search in this process.
 
     Args:
         payload: Holds the Job.
         number: Tells the worker from others: Dask merges tasks that are alike.
-        is_replaced: Whether a new process takes the place of this one if it gives way to a trial.
 
     Raises:
-        SystemExit: This process gives way to a trial.
         TunerError: The search cannot go on.
     """
     job: Job = cloudpickle.loads(payload.pickled)
@@ -117,7 +113,7 @@ def work_on(payload: Payload, number: int = 0, *, is_replaced: bool = False) -> 
                 job.budget.deadline.let_pass()
 
         look()  # a task may have waited until the search was over
-        run_trials(study, recipe, job.budget, at_each_beat=look, is_replaced=is_replaced)
+        run_trials(study, recipe, job.budget, at_each_beat=look)
 
 
 def _joined(job: Job) -> optuna.Study:
@@ -161,8 +157,6 @@ def run_trials(
     budget: Budget,
     notify: Callable[[FrozenTrial], None] = lambda trial: None,
     at_each_beat: Callable[[], None] = lambda: None,
-    *,
-    is_replaced: bool = False,
 ) -> None:
     """Run trials until the budget is spent.
 
@@ -172,10 +166,8 @@ def run_trials(
         budget: When to stop.
         notify: Called with each trial that ended here.
         at_each_beat: Called every few seconds, from another thread.
-        is_replaced: Whether a new process takes the place of this one if it gives way to a trial.
 
     Raises:
-        SystemExit: This process gives way to a trial.
         TooManyFailuresError: So many trials failed in a row that the rest would too.
     """
     watch = Watch()
@@ -191,7 +183,6 @@ def run_trials(
     ):
         while (trial := budget.claim(study, watch)) is not None:
             try:
-                _make_room(study, trial, memory, _LEAVING if is_replaced else 0)
                 with memory.released():
                     ended, cause = _attempt(study, trial, recipe, memory, check=not checked)
             except KeyboardInterrupt:
@@ -200,8 +191,6 @@ def run_trials(
                 raise
             finally:
                 liveness.leave(study, _optuna.id_of(trial))
-            # A process that has run no trial yet holds nothing that it could free.
-            budget = dataclasses.replace(budget, gives_way=is_replaced)
             notify(ended)
             checked = checked or _was_checked(ended)
             _check_end(study, budget, ended, cause)
@@ -244,26 +233,6 @@ def _clear_frames(error: BaseException | None) -> None:
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__context__
-
-
-def _make_room(study: optuna.Study, trial: Trial, memory: Memory, seconds: float) -> None:
-    """Free memory for a trial that ran out of it, and wait until others have freed theirs.
-
-    Args:
-        study: The study of the trial.
-        trial: Any trial.
-        memory: Releases what trials in this process have left.
-        seconds: How long workers that give way take to end.
-
-    Raises:
-        KeyboardInterrupt: A signal asked for the end.
-    """
-    known = _optuna.as_known(trial)
-    if alone.is_second_try(known):
-        memory.empty()
-    if alone.is_waited_for(known):
-        alone.wait_for_others(study, known, _signals.requested)
-        time.sleep(seconds)
 
 
 def _is_of_search(error: Exception) -> bool:

@@ -23,7 +23,7 @@ from kerastune_optuna import _signals
 from kerastune_optuna._backend import environment
 from kerastune_optuna._exceptions import WorkerError
 from kerastune_optuna._scratch import open_private, scratch
-from kerastune_optuna._search import GAVE_WAY, Budget
+from kerastune_optuna._search import Budget
 from kerastune_optuna._study import Watch, opening
 from kerastune_optuna._workers.loop import Payload, work_on
 from kerastune_optuna._workers.warnings import first_in, shown_once
@@ -123,7 +123,6 @@ class LocalWorkers:
             del crew[number]
             if worker.died():
                 self._mourn(worker)
-            if worker.is_to_be_replaced():
                 crew[number] = self._start(number, folder)
 
     def _mourn(self, worker: _Worker) -> None:
@@ -176,11 +175,7 @@ class _Worker:
         return False
 
     def died(self) -> bool:
-        """Whether it ended otherwise than by being done or giving way to a trial."""
-        return self._process.returncode not in (_DONE, GAVE_WAY)
-
-    def is_to_be_replaced(self) -> bool:
-        """Whether it ended before the search was over."""
+        """Whether it ended otherwise than by being done."""
         return self._process.returncode != _DONE
 
     def how(self) -> str:
@@ -287,7 +282,7 @@ def _work(report: Path) -> int:
         threading.Thread(target=parent.die_with, daemon=True).start()
         try:
             with shown_once(first_in(report.parent)):
-                work_on(payload, is_replaced=True)
+                work_on(payload)
         except Exception as error:  # whatever it is, the parent raises it
             # An error while the search is being stopped is of no interest.
             if not _signals.requested():

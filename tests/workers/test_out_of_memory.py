@@ -1,34 +1,23 @@
-"""A trial that runs out of memory is run again once, alone; then its configuration is bad."""
+"""A trial that runs out of memory has failed, and says what helps; the search goes on."""
 
 from __future__ import annotations
 
-import datetime
 import errno
 import importlib.util
 import os
 import re
 import subprocess
 import sys
-import time
 
-import keras
 import numpy as np
-import optuna
 import pytest
 import tensorflow as tf
 from optuna.trial import TrialState
 
 from kerastune_optuna import FailedTrialError, TooManyFailuresError
-from kerastune_optuna._backend import shares_memory
-from kerastune_optuna._study import alone, retry
-from kerastune_optuna._study.opening import DONE
 from kerastune_optuna._study.reason import is_of_memory, told
-from kerastune_optuna._study.record import ALONE, RETRY_OF
-from kerastune_optuna._study.retry import DIED, retry_alone
-from tests.support.models import build_model
 from tests.support.untrained import build, run, tuner_in
 
-FIRST = "out of memory, run again alone: "
 HINT = (
     "; memory ran out: take a smaller batch_size= or smaller models (max_params=, constraints=), "
     "or, where several train, fewer n_workers="
@@ -115,120 +104,33 @@ def test_other_errors_are_not_taken_for_it(error):
 
 
 def running_out(numbers):
-    """Return a builder that runs out of memory in trials of these numbers, and its trials."""
-    seen = []
+    """Return a builder that runs out of memory in trials of these numbers."""
 
     def build_or_run_out(trial):
         model = build(trial)
-        seen.append((trial.number, dict(trial.params)))
         if numbers(trial.number):
             raise MemoryError("none left")
         return model
 
-    return build_or_run_out, seen
+    return build_or_run_out
 
 
-def test_a_trial_is_run_again_with_the_same_parameters(tmp_path):
-    """In a process that holds what earlier trials left, one failure for want of memory is none."""
-    builder, seen = running_out(lambda number: number == 1)
-    tuner = run(tuner_in(tmp_path, builder, "val_mae", keep_best=0), n_trials=4)
-    trials = tuner.study.trials
-    (retry,) = (one for one in trials if RETRY_OF in one.user_attrs)
+def test_a_search_goes_on_after_a_lack_of_memory(tmp_path):
+    """Its trial is FAIL, says what helps, and another one is trained in its place."""
+    builder = running_out(lambda number: number == 1)
+    trials = run(tuner_in(tmp_path, builder, "val_mae", keep_best=0), n_trials=4).study.trials
     assert [one.number for one in trials if one.state is TrialState.FAIL] == [1]
-    assert trials[1].user_attrs["stop_reason"] == f"{FIRST}MemoryError: none left{HINT}"
-    assert retry.state in DONE
-    assert dict(seen)[1] == retry.params
-    assert tuner.results().set_index("number")["retry_of"].dropna().to_dict() == {retry.number: 1}
-    assert trials[1].user_attrs["seed"] == retry.user_attrs["seed"]
+    assert trials[1].user_attrs["stop_reason"] == f"MemoryError: none left{HINT}"
     assert len(trials) == 5
-
-
-def test_a_second_failure_is_one_of_the_configuration(tmp_path):
-    """A trial that runs out of memory alone has failed: its sampler learns it."""
-
-    def build_small(trial):
-        model = build(trial)
-        if trial.params["units"] > 500:
-            raise MemoryError("none left")
-        return model
-
-    tuner = tuner_in(tmp_path, build_small, "val_mae", keep_best=0, max_failed_trials=30)
-    tuner.enqueue({"units": 1, "level": 0.0})
-    tuner.enqueue({"units": 900, "level": 0.5})
-    trials = run(tuner, n_trials=8).study.trials
-    tries = [one for one in trials if one.params["units"] == 900]
-    reasons = [one.user_attrs["stop_reason"] for one in tries]
-    assert reasons == [f"{FIRST}MemoryError: none left{HINT}", f"MemoryError: none left{HINT}"]
-    assert [one.state for one in tries] == [TrialState.FAIL] * 2
-    assert sum(one.state is not TrialState.FAIL for one in trials) == 8
-
-
-def test_the_first_trial_of_a_process_has_been_alone(tmp_path):
-    """Where nothing else could have held the memory, no trial is run again."""
-    builder, seen = running_out(lambda number: number == 0)
-    tuner = run(tuner_in(tmp_path, builder, "val_mae", keep_best=0), n_trials=2)
-    states = [one.state is TrialState.FAIL for one in tuner.study.trials]
-    assert states == [True, False, False]
-    assert len(seen) == 3
 
 
 def test_a_search_without_memory_ends(tmp_path):
     """Where each trial runs out of memory, the error says so, and what helps, in one line."""
-    builder, seen = running_out(lambda number: True)
-    tuner = tuner_in(tmp_path, builder, "val_mae", max_failed_trials=4)
+    tuner = tuner_in(tmp_path, running_out(lambda number: True), "val_mae", max_failed_trials=4)
     with pytest.raises(TooManyFailuresError, match=r"4 trials failed in a row.*none left") as got:
         run(tuner, n_trials=20)
     assert HINT in str(got.value)
     assert len(str(got.value).splitlines()) == 1
-    assert len(seen) == 7  # the first one, and three that are run again
-
-
-def test_confirm_runs_an_execution_again(search, data):
-    """An execution of confirm() that runs out of memory once costs none of its values."""
-    fails = []
-
-    def build_once(trial):
-        if fails and fails.pop():
-            raise MemoryError("none left")
-        return build_model(trial)
-
-    tuner = search(build_once, n_trials=1)
-    fails += [True, False, False]  # the second execution: the first one is built twice
-    x, y, validation = data
-    kept = tuner.confirm(1, 3, x, y, validation_data=validation, epochs=1, verbose=0)
-    assert not fails
-    assert kept.missing == 0
-    study = optuna.load_study(study_name=kept.study_name, storage=tuner.study._storage)
-    states = [one.state.name for one in study.trials]
-    assert states.count("COMPLETE") == 3
-    assert states.count("FAIL") == 1
-
-
-@pytest.fixture
-def study(make_tuner):
-    """Give a study without trials."""
-    return make_tuner().study
-
-
-def test_a_second_try_whose_worker_dies_stays_alone(study):
-    """A retry of a retry is what its trial was: the second try, for which others wait."""
-    first = study.ask({"units": optuna.distributions.IntDistribution(1, 9)})
-    assert retry_alone(study, study.trials[first.number], "MemoryError", waited_for=True)
-    second = study.ask()
-    assert second.user_attrs[RETRY_OF] == first.number
-    assert retry.fail_and_retry(study, study.trials[second.number], DIED)
-    third = study.trials[-1]
-    assert third.system_attrs[ALONE] is True
-    assert alone.is_waited_for(third)
-
-
-def test_a_gpu_of_ones_own_is_not_waited_for(monkeypatch):
-    """Other workers cannot have filled it, but may have filled the memory of the machine."""
-    full = resource_exhausted("failed to allocate memory")
-    assert shares_memory(full)
-    monkeypatch.setenv("KERASTUNE_OPTUNA_OWN_GPU", "1")
-    assert not shares_memory(full)
-    assert shares_memory(MemoryError())
 
 
 SCRIPT = """
@@ -268,7 +170,7 @@ BACKENDS = {
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not limit address space so")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_process_whose_memory_is_limited(tmp_path, backend):
-    """A model for which the system has no memory fails twice; the search goes on."""
+    """A model for which the system has no memory fails; the search goes on."""
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} {LATER}")
     environment = {**os.environ, "KERAS_BACKEND": backend}
@@ -282,66 +184,7 @@ def test_a_process_whose_memory_is_limited(tmp_path, backend):
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    first, second, *_ = (line for line in lines if line.startswith("FAIL 8000000"))
-    assert re.match(f"FAIL 8000000 {FIRST}{BACKENDS[backend]}", first)
-    assert re.match(f"FAIL 8000000 {BACKENDS[backend]}", second)
-    assert first.endswith(HINT)
-    assert second.endswith(HINT)
+    (failed,) = (line for line in lines if line.startswith("FAIL 8000000"))
+    assert re.match(f"FAIL 8000000 {BACKENDS[backend]}", failed)
+    assert failed.endswith(HINT)
     assert [line.split()[:2] for line in lines].count(["COMPLETE", "8"]) == 3
-
-
-def crowded(folder):
-    """Return a builder whose larger models fit into the memory only where no other trial runs.
-
-    Each trial has a file in the folder from its beginning to its end.
-    """
-
-    def build_in(trial):
-        model, number = build_model(trial), str(trial.number)
-        (folder / number).touch()
-        time.sleep(0.5 if trial.params["units"] == 8 else 0)  # in which others begin
-        beside = [name for name in os.listdir(folder) if name != number and name.isdigit()]
-        (folder / f"of {number}").write_text(f"{os.getpid()} {len(beside)}")
-        if trial.params["units"] == 8 and beside:
-            (folder / number).unlink()
-            raise MemoryError("does not fit beside others")
-        return model
-
-    def last(trial):
-        return keras.callbacks.LambdaCallback(
-            on_epoch_end=lambda epoch, logs: time.sleep(0.3),
-            on_train_end=lambda logs: (folder / str(trial.number)).unlink(),
-        )
-
-    return build_in, last
-
-
-@pytest.mark.slow
-def test_workers_make_room_for_a_second_try(make_tuner, data, tmp_path, capfd):
-    """A model that fits alone is trained while no other worker trains, in a new process."""
-    folder = tmp_path / "room"
-    folder.mkdir()
-    builder, last = crowded(folder)
-    tuner = make_tuner(builder, n_trials=8, max_failed_trials=3, keep_best=0)
-    for units in (2, 3, 8, 4, 5, 6, 7):
-        tuner.enqueue({"units": units})
-    x, y, validation = data
-    fit = {"validation_data": validation, "epochs": 3, "callbacks": [last]}
-    tuner.search(x, y, verbose=0, n_workers=3, **fit)
-    trials = tuner.study.trials
-    large = [one for one in trials if one.params.get("units") == 8]
-    retry = next(one for one in large if RETRY_OF in one.user_attrs)
-    assert large[0].user_attrs["stop_reason"].startswith(FIRST)
-    assert retry.state is TrialState.COMPLETE
-    pids = {one.number: (folder / f"of {one.number}").read_text().split()[0] for one in trials}
-    before = [one for one in trials if one.datetime_start < retry.datetime_start]
-    assert pids[retry.number] not in {pids[one.number] for one in before}
-    assert not [one for one in trials if began_beside(one, retry)]
-    assert sum(one.state is TrialState.COMPLETE for one in trials) == 8
-    assert "died" not in capfd.readouterr().err
-
-
-def began_beside(trial, retry):
-    """Whether a trial began while a retry was trained: a moment after it had been taken."""
-    late = retry.datetime_start + datetime.timedelta(seconds=2)
-    return late < trial.datetime_start < retry.datetime_complete
