@@ -18,8 +18,8 @@ from plotly.colors import sample_colorscale
 from kerastune_optuna._report import style
 from kerastune_optuna._report import text as _text
 from kerastune_optuna._report.facts import Facts, Row
-from kerastune_optuna._report.hints import two_that_matter
-from kerastune_optuna._report.importances import by_importance, study_of
+from kerastune_optuna._report.importances import by_importance, counts, study_of
+from kerastune_optuna._report.scales import scale_of
 
 _GROUPS = 5  # of trials with one colour each, from the worst to the best
 _NARROW = 15  # characters above an axis
@@ -175,11 +175,12 @@ def _between(value: float, low: float, high: float) -> float:
 
 def contour(facts: Facts) -> go.Figure:
     """Return the map of the best trials; nothing where no two numbers matter."""
-    two, rows = two_that_matter(facts)
-    if len(two) < 2:
+    names = [name for name in by_importance(facts) if scale_of(facts, name) is not None][:2]
+    if len(names) < 2:
         return style.figure([])
-    first, second = names = sorted(scale.name for scale in two)  # as Optuna orders the axes
-    rows = rows[:_MAPPED]
+    first, second = names = sorted(names)  # as Optuna orders the axes
+    valued = sorted(filter(counts, facts.rows), key=lambda row: row.cost)
+    rows = [row for row in valued if all(one in row.trial.params for one in names)][:_MAPPED]
     (drawn, *_) = optuna.visualization.plot_contour(study_of(facts, rows), names).data
     drawn.update(
         colorscale=list(enumerate(_SCALE[1:])),

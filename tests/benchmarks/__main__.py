@@ -19,7 +19,6 @@ NAMES = (
     "decisions",
     "growth",
     "studies",
-    "target",
     "pruners",
     "luck",
     "confirm",

@@ -97,10 +97,8 @@ def pruned_study(n_complete):
 
 
 def test_pruned_trials_count_where_few_are_complete():
-    """The end of a range is told, and what more trials may bring is as without a pruner."""
-    pruned, whole = pruned_study(4), pruned_study(30)
-    assert said(pruned, "upper end of the range of rate, 0.1")
-    assert said(pruned, "Twice as many") == said(whole, "Twice as many") != []
+    """The end of a range is told, whichever trials are COMPLETE."""
+    assert said(pruned_study(4), "upper end of the range of rate, 0.1")
 
 
 @pytest.mark.parametrize(
@@ -128,83 +126,16 @@ def test_few_values_need_more_of_the_best_at_the_end():
     assert said(by_chance, "layers, 4") == said(by_chance, "layers, 2") == []
 
 
-def test_the_best_region_of_what_matters_most_is_told():
-    """Its ends, and how sure its middle is; the truth lies there."""
-    study = study_of(lambda rate, units: (rate - 0.4) ** 2, rate=RATE, units=UNITS)
-    (sentence,) = said(study, "mattered most")
-    assert sentence.startswith("rate mattered most (")
-    assert "most of the best quarter of 60 trials have it from " in sentence
-    words = sentence.replace(",", "").split()
-    low, high, least, most = (
-        float(words[words.index(one) + 1]) for one in ("from", "to", "between", "and")
-    )
-    assert low < least < most < high
-    assert low < placed(RATE, 0.4) < high
-
-
-def test_no_region_is_told_by_chance():
-    """Nor of few trials."""
-    noise = study_of(lambda rate, units: math.sin(1e6 * rate * units), rate=RATE, units=UNITS)
-    assert said(noise, "mattered most") == []
-    few = study_of(lambda rate, units: (rate - 0.4) ** 2, 19, rate=RATE, units=UNITS)
-    assert said(few, "mattered most") == []
-
-
-def test_two_parameters_that_go_together_are_told():
-    """Where the best of one depends on the other, and how; else nothing."""
-    space = {"rate": RATE, "units": UNITS}
-    (sentence,) = said(study_of(lambda rate, units: (rate + units - 1) ** 2, **space), "depend")
-    assert "one is the larger where the other is smaller (correlation -0." in sentence
-    alone = study_of(lambda rate, units: (rate - 0.5) ** 2 + (units - 0.5) ** 2, **space)
-    assert said(alone, "depend") == []
-
-
-def test_what_more_trials_may_bring_is_told():
-    """As much as the best of all is ahead of the best of half of them on average."""
-    (sentence,) = said(with_values(*range(20)), "Twice as many trials")
-    assert sentence == (
-        "Twice as many trials may improve value by up to about 0.91: half as many would have come "
-        "to 18.09 on average."
-    )
-    assert said(with_values(*range(19)), "Twice as many trials") == []
-
-
 def test_where_a_search_was_ended_is_told():
-    """Also what the next trials might have brought; nothing once others have ended since."""
+    """And why; nothing once others have ended since."""
     study = with_values(*range(20))
     opening.note_end(study, "Stopped: 5 trials brought no better value")
     (sentence,) = said(study, "The search ended")
     assert sentence == (
-        "The search ended after 20 trials; the next 10 might have brought up to 0.91. Stopped: 5 "
-        "trials brought no better value."
+        "The search ended after 20 trials. Stopped: 5 trials brought no better value."
     )
     study.add_trial(create_trial(value=0.0))
     assert said(study, "The search ended") == []
-
-
-@pytest.fixture
-def curves():
-    """Give a maker of studies: 12 trials that were slow first, and one that was pruned then."""
-
-    def make(pruned):
-        study = optuna.create_study(study_name="made", direction="maximize")
-        for number in range(12):
-            steps = {0: 0.1 + number / 100, 1: 0.5, 2: 0.6 + number / 100}
-            study.add_trial(create_trial(value=steps[2], intermediate_values=steps))
-        ended = {"state": TrialState.PRUNED, "intermediate_values": {0: pruned}}
-        study.add_trial(create_trial(**ended))
-        return study
-
-    return make
-
-
-def test_what_pruning_may_have_cost_is_told(curves):
-    """A pruned trial that stood no worse than the best ones did is counted, a worse one not."""
-    assert said(curves(0.25), "PRUNED") == [
-        "1 of 1 PRUNED trials was, at the last epoch, no worse than half of the best 3 trials had "
-        "been there: pruning may have cost a good one."
-    ]
-    assert said(curves(0.15), "PRUNED") == []
 
 
 def with_rows(values, count, **arguments):
@@ -265,7 +196,7 @@ def test_sentences_are_in_the_summary_and_on_the_page(tmp_path):
     """Below the table of the one, above the figures of the other, and in a notebook."""
     study = study_of(lambda rate, units: 0.1 * units - 2 * rate, rate=RATE, units=UNITS)
     sentences = hints(Facts(study))
-    assert len(sentences) >= 2
+    assert sentences
     for told in (
         _report.summary(study, 3),
         _report.summary_html(study, 3),
