@@ -18,7 +18,7 @@ from plotly.colors import sample_colorscale
 from kerastune_optuna._report import style
 from kerastune_optuna._report import text as _text
 from kerastune_optuna._report.facts import Facts, Row
-from kerastune_optuna._report.importances import by_importance, counts, study_of
+from kerastune_optuna._report.importances import by_importance, counts, importances, study_of
 from kerastune_optuna._report.scales import scale_of
 
 _GROUPS = 5  # of trials with one colour each, from the worst to the best
@@ -26,6 +26,8 @@ _NARROW = 15  # characters above an axis
 _CROWDED = 1.5  # decades: an axis of more has ticks only at powers of ten
 _FEW = 8  # a range of whole numbers up to this wide has a tick at each
 _SCALE = ["#8a8a8a", "#3d8bd9", "#ee7a22"]  # of these groups; the map has the last two
+_FEWEST = 20  # trials: of fewer there is no map
+_MATTERS = 0.1  # of all importance: there is no map of a parameter that matters less
 _MAPPED = 100  # trials: the map of 1,000 would take 3 MB of the page
 
 
@@ -175,11 +177,12 @@ def _between(value: float, low: float, high: float) -> float:
 
 def contour(facts: Facts) -> go.Figure:
     """Return the map of the best trials; nothing where no two numbers matter."""
-    names = [name for name in by_importance(facts) if scale_of(facts, name) is not None][:2]
-    if len(names) < 2:
-        return style.figure([])
-    first, second = names = sorted(names)  # as Optuna orders the axes
+    two = [name for name, share in importances(facts).items() if share >= _MATTERS][:2]
+    names = sorted(name for name in two if scale_of(facts, name))  # as Optuna orders the axes
     valued = sorted(filter(counts, facts.rows), key=lambda row: row.cost)
+    if len(names) < 2 or len(valued) < _FEWEST:
+        return style.figure([])
+    first, second = names
     rows = [row for row in valued if all(one in row.trial.params for one in names)][:_MAPPED]
     (drawn, *_) = optuna.visualization.plot_contour(study_of(facts, rows), names).data
     drawn.update(
