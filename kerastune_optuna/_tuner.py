@@ -103,8 +103,7 @@ class OptunaTuner:
             its process dies. Default 60; 0 for one at each epoch, None for none.
         overwrite: Delete a study of that name when search(), enqueue() or `study` is first used,
             unless a process runs a trial of it, which is an error; until then its trials are not
-            shown. Copies of a script that run already then, on one machine or as one step of SLURM
-            or one mpirun, share the study that the first of them makes anew. Default False.
+            shown. Where copies of a script share a study, let one of them pass it. Default False.
         **others: Nothing: an unknown name raises an error that says which known one is near.
 
     Raises:

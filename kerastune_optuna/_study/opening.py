@@ -48,22 +48,15 @@ def open_study(storage: BaseStorage, name: str, objectives: Objectives) -> optun
     return study
 
 
-def has(study: optuna.Study, objectives: Objectives) -> bool:
-    """Whether a study has these objectives; one without names for them needs the directions."""
-    found = [direction.name.lower() for direction in study.directions]
-    names = study.metric_names or objectives.names
-    return found == objectives.directions and names == objectives.names
-
-
 def check(study: optuna.Study, objectives: Objectives) -> None:
-    """Check that a study has our objectives.
+    """Check that a study has our objectives; one without names for them needs the directions.
 
     Raises:
         StudyMismatchError: It has others.
     """
-    if not has(study, objectives):
-        found = [direction.name.lower() for direction in study.directions]
-        names = study.metric_names or objectives.names
+    found = [direction.name.lower() for direction in study.directions]
+    names = study.metric_names or objectives.names
+    if found != objectives.directions or names != objectives.names:
         raise StudyMismatchError(
             f"Study {study.study_name!r} exists and is to {' and '.join(found)} "
             f"{' and '.join(names)}, not to {' and '.join(objectives.directions)} "

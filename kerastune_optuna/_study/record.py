@@ -50,7 +50,6 @@ EPOCHS_GIVEN = "kerastune_optuna:epochs"  # how many a trial of its latest searc
 # System attrs of a study.
 EPOCHS_SINCE = "kerastune_optuna:epochs_since"  # the first trial that may run EPOCHS_GIVEN
 ENDED = "kerastune_optuna:ended"  # after how many trials a search stopped early, and why
-MADE = "kerastune_optuna:made"  # which process made it anew
 KEEP_BEST = "kerastune_optuna:keep_best:"  # begins those that say how many models searches keep
 
 

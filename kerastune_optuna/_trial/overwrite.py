@@ -1,17 +1,11 @@
-"""overwrite=True: a study that nobody searches is deleted, once by all copies of a script."""
+"""overwrite=True: a study that nobody searches is deleted."""
 
 from __future__ import annotations
 
-import os
-import shlex
-import sys
 import time
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
 
 import optuna
-import psutil
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
@@ -20,43 +14,33 @@ from kerastune_optuna._exceptions import StudyMismatchError
 from kerastune_optuna._storage import WORKER
 from kerastune_optuna._study import (
     Home,
-    Objectives,
     Watch,
     beside,
     deletion_of,
     family,
     liveness,
     opening,
-    record,
 )
 from kerastune_optuna._trial.deletion import delete_study
 
 _POLL = 0.5  # seconds between two looks at trials of which only time tells whether they run
-# Variables that a launcher (Slurm, PMIx, Open MPI) gives the same values in all processes that it
-# starts at once, on many machines, and in no others.
-_LAUNCHES = (
-    ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT"),
-    ("PMIX_NAMESPACE",),
-    ("OMPI_MCA_ess_base_jobid",),
-)
 
 
 def clear(home: Home) -> None:
-    """Delete the study that a home names, unless a copy of this script has just made it anew.
+    """Delete the study that a home names, where there is one.
 
     Raises:
         StudyMismatchError: It is searched, or may be.
     """
     while (found := _found(home.storage, home.name)) is not None:
         try:
-            if not _may_be_shared(found, home.objectives):
-                _check_idle(found)
-                delete_study(found, home.store)
+            _check_idle(found)
+            delete_study(found, home.store)
             return
         except KeyError:
             if deletion_of(found) is None:
                 raise
-            # A copy of the script deleted it meanwhile, and may have made the new one.
+            # Another process deleted it meanwhile, and may have made the new one.
 
 
 def opened(home: Home) -> optuna.Study:
@@ -71,19 +55,10 @@ def opened(home: Home) -> optuna.Study:
             home.forget()
             with opening.quiet_optuna():
                 clear(home)
-            mark(home.study)
         if home.study.get_trials(deepcopy=False):
             home.study.sampler.reseed_rng()
         home.has_begun = True
     return home.study
-
-
-def mark(study: optuna.Study) -> None:
-    """Write into a study that this process made it anew, where no copy of its script did."""
-    if _made(study) is None:
-        when = {"at": _now(), "script": _script(), "launch": _launch()}
-        made = {"by": liveness.signature(), "machine": liveness.machine(), **when}
-        _optuna.set_attr(study, record.MADE, made)
 
 
 def _found(storage: BaseStorage, name: str) -> optuna.Study | None:
@@ -93,57 +68,6 @@ def _found(storage: BaseStorage, name: str) -> optuna.Study | None:
         return study if storage.get_study_name_from_id(_optuna.id_of(study)) == name else None
     except KeyError:
         return None
-
-
-def _made(study: optuna.Study) -> dict[str, Any] | None:
-    """Return what a study says of the process that made it anew; None where it says nothing."""
-    made: dict[str, Any] | None = _optuna.attrs_of(study).get(record.MADE)
-    return made
-
-
-def _may_be_shared(study: optuna.Study, objectives: Objectives) -> bool:
-    """Whether a study is new: made by a copy of this script, or by anyone a moment ago."""
-    # Asked before the mark, which a copy writes before its first trial: asked after it, a study
-    # that another copy goes on to fill meanwhile would seem to be an old one.
-    is_empty = not study.get_trials(deepcopy=False) and not study.user_attrs
-    made = _made(study)
-    if made is not None and _is_of_a_copy(made):
-        return True
-    return is_empty and opening.has(study, objectives)
-
-
-def _is_of_a_copy(made: dict[str, Any]) -> bool:
-    """Whether a process that made a study was started with this one, by the same script.
-
-    A process that ran before the study was made cannot have been started to replace it.
-    """
-    is_interactive = "ipykernel" in sys.modules or hasattr(sys, "ps1")
-    if is_interactive or made["by"] == liveness.signature() or made["script"] != _script():
-        return False
-    if made["machine"] == liveness.machine():
-        return _began() <= float(made["at"])
-    return _launch() is not None and made["launch"] == _launch()
-
-
-def _script() -> str:
-    """Return the path of the script that this process runs, or its code where it has no path."""
-    return shlex.join(sys.orig_argv) if sys.argv[0] == "-c" else os.path.abspath(sys.argv[0])
-
-
-def _launch() -> list[str] | None:
-    """Return the launcher's values for the processes started with this one; None without one."""
-    known = (names for names in _LAUNCHES if names[0] in os.environ)
-    return [os.environ.get(name, "") for name in next(known, ())] or None
-
-
-def _now() -> float:
-    """Return the seconds since the boot, which nobody can set; outside of Linux the time."""
-    return float(Path("/proc/uptime").read_text().split()[0]) if psutil.LINUX else time.time()
-
-
-def _began() -> float:
-    """Return when this process began, on the same clock."""
-    return liveness.started(os.getpid()) / (os.sysconf("SC_CLK_TCK") if psutil.LINUX else 1)
 
 
 def _check_idle(study: optuna.Study) -> None:
@@ -170,8 +94,8 @@ def _running(study: optuna.Study, watch: Watch) -> list[tuple[str, FrozenTrial]]
     """Return the trials of our workers that run or may run, each with the name of its study."""
     found = []
     for name in [study.study_name, *family(study)]:
-        with suppress(KeyError):  # a copy deleted it meanwhile
-            # Not loaded by its name, which a copy may have given to a new study meanwhile.
+        with suppress(KeyError):  # another process deleted it meanwhile
+            # Not loaded by its name, which another process may have given to a new study meanwhile.
             is_whole = name == study.study_name
             part = study if is_whole else beside(study, name)
             trials = watch.running(part)
