@@ -18,8 +18,9 @@ _NEW_MOUNTS = 0x00020000  # CLONE_NEWNS
 _SERVER = "/usr/lib/openssh/sftp-server"
 _MOUNTED = {}  # the processes of sshfs and of its server, by the folder
 # CI runs as root; a contributor may not, and no other way makes a process another host.
-_WHY = "only root may mount disks, which make a process another host"
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason=_WHY)
+_WHY = "only root may mount disks, which may be small or make a process another host"
+_MAY_MOUNT = hasattr(os, "geteuid") and os.geteuid() == 0
+needs_root = pytest.mark.skipif(not _MAY_MOUNT, reason=_WHY)
 
 
 class Host(ProcessPoolExecutor):
@@ -36,9 +37,14 @@ class Host(ProcessPoolExecutor):
 
 def new_host():
     """Return a host, where this process may make one."""
-    if os.geteuid() != 0:
-        pytest.skip(_WHY)
+    need_root()
     return Host()
+
+
+def need_root():
+    """Skip a test where no disk may be mounted."""
+    if not _MAY_MOUNT:
+        pytest.skip(_WHY)
 
 
 def _leave_mounts():
@@ -110,7 +116,7 @@ def _unmount(folder):
 
 def need_sshfs():
     """Skip a test where no network filesystem can be mounted."""
-    if os.geteuid() != 0 or not os.path.exists("/dev/fuse") or not Path(_SERVER).exists():
+    if not _MAY_MOUNT or not os.path.exists("/dev/fuse") or not Path(_SERVER).exists():
         pytest.skip("sshfs needs root, /dev/fuse and openssh-sftp-server")
     if shutil.which("sshfs") is None:
         pytest.skip("sshfs is not installed")
