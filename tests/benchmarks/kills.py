@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
 
 from kerastune_optuna import OptunaTuner
 from tests.support.faults import EpochLog, Killer, run_to_the_end
@@ -62,12 +63,15 @@ def survive(kind, folder, kills, n_trials):
             callbacks=[EpochLog(folder / "log")],
         )
         killer.over.set()
-        states = Counter(trial.state.name for trial in tuner.study.trials)
+        trials = tuner.study.trials
+        states = Counter(trial.state.name for trial in trials)
+        failed = [trial for trial in trials if trial.state is TrialState.FAIL]
+        reasons = Counter(trial.user_attrs.get("stop_reason") for trial in failed)
         accuracy = tuner.best_model().evaluate(x[48:], y[48:], verbose=0)[1]
         return (
             f"{kind}: {len(killer.killed)} kills in {time.monotonic() - began:.0f} s; "
             f"{states['COMPLETE'] + states['PRUNED']} finished trials of {n_trials} "
-            f"({dict(states)}); trained to the end more than once: "
+            f"({dict(states)}, failed for {dict(reasons)}); trained to the end more than once: "
             f"{sum(runs > 1 for runs in run_to_the_end(folder / 'log').values())}; best_value "
             f"{tuner.best_value:.6f}, best_model evaluates to {accuracy:.6f}"
         )
