@@ -1,4 +1,5 @@
-# What .ci/run and .ci/nightly share. They read it with `source`, and then call parts, each of which is a function.
+# shellcheck shell=bash
+# What .ci/run and .ci/nightly share: they read it with `source`, and then call parts, each a function.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # One more than there are cores: many tests wait for processes that they started or killed.
@@ -15,6 +16,7 @@ block() {
 }
 
 try() {
+    [ -n "$1" ] || { echo "The page has no such commands" && return 1; }
     echo "+ $1"
     bash -c "set -e; $1"
 }
