@@ -30,6 +30,14 @@ def test_the_tests_that_ci_names_are_there():
     assert missing == []
 
 
+def refusal(server):
+    """Return what a test gets that asks for a database of a server that is not there."""
+    refused = (pytest.skip.Exception, sqlalchemy.exc.OperationalError)
+    with pytest.raises(refused) as got, servers.database(server):
+        pass
+    return got.value
+
+
 @pytest.mark.parametrize("server", servers.SERVERS)
 def test_only_a_server_that_is_named_has_to_answer(server, monkeypatch):
     """Its tests are skipped where nobody named one, and the reason says how to name it."""
@@ -38,11 +46,9 @@ def test_only_a_server_that_is_named_has_to_answer(server, monkeypatch):
         away = sqlalchemy.make_url(servers.SERVERS[server]).set(host="127.0.0.1", port=port)
         monkeypatch.setitem(servers.SERVERS, server, away)
         monkeypatch.delenv(variable, raising=False)
-        with pytest.raises(pytest.skip.Exception, match=variable), servers.database(server):
-            pass
+        assert variable in str(refusal(server))
         monkeypatch.setenv(variable, str(away))
-        with pytest.raises(sqlalchemy.exc.OperationalError), servers.database(server):
-            pass
+        assert isinstance(refusal(server), sqlalchemy.exc.OperationalError)
 
 
 TESTS = """
