@@ -107,7 +107,8 @@ def logged(alive: list[subprocess.Popen], folder: Path) -> Iterator[dict[str, fl
     Raises:
         RuntimeError: One of them died.
     """
-    codes, epoch = [None], 0
+    codes: list[int | None] = [None]
+    epoch = 0
     while None in codes:
         codes = [member.poll() for member in alive]
         while (path := folder / f"{epoch}.json").exists():

@@ -13,8 +13,9 @@ import tempfile
 import time
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -247,10 +248,11 @@ class AsTrial:
 
 def report(packages: Iterable[str], header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Print when and with what was measured, and a table in Markdown."""
-    versions = ", ".join(f"{name} {version(name)}" for name in packages)
-    print(
-        f"\n{STAMP}{time.strftime('%Y-%m-%d')} with Python {platform.python_version()}, "
-        f"{versions}, {os.cpu_count()} cores\n"
-    )
+    found = [f"Python {platform.python_version()}"]
+    for name in packages:
+        with suppress(PackageNotFoundError):  # of a side that was not asked for
+            found.append(f"{name} {version(name)}")
+    day = time.strftime("%Y-%m-%d")
+    print(f"\n{STAMP}{day} with {', '.join(found)}, {os.cpu_count()} cores\n")
     for cells in chain([header, ["---"] * len(header)], rows):  # each row as it comes
         print(f"| {' | '.join(str(cell) for cell in cells)} |", flush=True)

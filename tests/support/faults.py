@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import itertools
 import os
 import random
@@ -19,8 +20,10 @@ from pathlib import Path
 
 import keras
 import psutil
+import pytest
 import sqlalchemy
 
+from tests.support.hosts import need_root
 from tests.support.servers import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -168,10 +171,14 @@ class Server:
         self.port = port
         self.url = f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/postgres"
 
-    def _run(self, *command):
+    def _run(self, program, *arguments):
+        path = os.pathsep.join([os.environ["PATH"], *glob.glob("/usr/lib/postgresql/*/bin")])
+        if (found := shutil.which(program, path=path)) is None:
+            pytest.skip(f"{program} of PostgreSQL is not installed")
         # PostgreSQL refuses to run as root, which tests do in a container.
         prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-        subprocess.run([*prefix, *command], check=True, stdout=subprocess.DEVNULL, cwd=self.folder)
+        command = [*prefix, found, *arguments]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=self.folder)
 
     def create(self):
         """Make its files and start it."""
@@ -225,6 +232,7 @@ def lock(database, seconds):
 @contextmanager
 def small_disk(folder, size):
     """Give a folder on a disk of that size, like "4m"."""
+    need_root()
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
     try:
