@@ -10,13 +10,12 @@ from tests.support import keras_tuner_guides as guides
 from tests.support.keras_tuner_names import Ours, Theirs
 
 pytestmark = [
-    pytest.mark.slow,
     # KerasTuner says so of each model that it loads.
     pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer"),
 ]
 
 REPLAYED = [
-    guides.first_search,
+    pytest.param(guides.first_search, marks=pytest.mark.slow),
     guides.tuned_training,
     guides.tuned_preprocessing,
     guides.built_in_metric,

@@ -1,0 +1,146 @@
+"""What limits, ends or starts a search does so with several workers, whose trials are n_trials."""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import partial
+
+import keras
+import numpy as np
+import pytest
+from optuna.samplers import RandomSampler
+from optuna.trial import TrialState
+
+from tests.support.faults import meet
+from tests.support.models import PruneAt, build_model
+from tests.support.untrained import Untrained, run, tuner_in
+
+pytestmark = pytest.mark.slow
+
+
+class Noting(RandomSampler):
+    """Write into a file how many COMPLETE trials each process is shown."""
+
+    def __init__(self, path):
+        super().__init__(seed=0)
+        self.path = path
+
+    def sample_independent(self, study, trial, name, distribution):
+        """Look, and draw by chance."""
+        seen = study._get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        with open(self.path, "a") as file:
+            file.write(f"{os.getpid()} {len(seen)}\n")
+        return super().sample_independent(study, trial, name, distribution)
+
+
+def leveled(folder, trial):
+    """Return a model whose error stands still, once two processes are there."""
+    level, units = trial.suggest_float("level", 0.0, 1.0), trial.suggest_int("units", 1, 1000)
+    meet(folder, 2)
+    return Untrained(units, [{"val_mae": level}] * 5)
+
+
+def make_slow(trial):
+    """Let the first epoch of the worst trials take seconds."""
+    seconds = 3 if trial.params["level"] == 1.0 else 0
+    return keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: time.sleep(0 if epoch else seconds)
+    )
+
+
+def test_limits_pruner_and_warm_start_hold_for_each_worker(tmp_path):
+    """What is too large, too slow or pruned ends so, and counts; each sampler knows the start."""
+    build, notes = partial(leveled, tmp_path), tmp_path / "notes"
+    (tmp_path / "here.pid").touch()  # so that one worker of its own is enough for the first search
+    earlier = tuner_in(tmp_path, build, "val_mae", study_name="earlier", n_trials=4, pruner="none")
+    run(earlier)
+    for pid in tmp_path.glob("*.pid"):
+        pid.unlink()
+    tuner = tuner_in(
+        tmp_path,
+        build,
+        "val_mae",
+        n_trials=14,
+        sampler=Noting(notes),
+        warm_start=earlier.study,
+        pruner=PruneAt(range(0, 14, 2)),
+        max_params=2000,
+        constraints=[lambda trial, model: 5 - trial.params["units"]],
+        max_seconds_per_trial=2,
+    )
+    for units in (5, 1, 900):
+        tuner.enqueue({"level": 1.0, "units": units})
+    run(tuner, n_workers=2, callbacks=[make_slow])
+    trials = tuner.study.trials
+    assert len(trials) == 14
+    assert all(trial.state.is_finished() for trial in trials)
+    assert len({trial.user_attrs["worker"] for trial in trials}) == 2
+    came = {}
+    for trial in trials:
+        size = 3 * trial.params["units"] + 1
+        if size > 2000 or size < 16:
+            why = "max_params: " if size > 2000 else "constraint <lambda>: "
+            epochs = 0
+        elif trial.number % 2 == 0:
+            why, epochs = "pruned at epoch 1/5", 1
+        elif trial.params["level"] == 1.0:
+            why, epochs = "max_seconds_per_trial: ", 1
+        else:
+            why, epochs = "", 5
+        assert trial.user_attrs["stop_reason"].startswith(why)
+        assert trial.user_attrs["epochs_run"] == epochs
+        assert trial.state is (TrialState.COMPLETE if epochs == 5 else TrialState.PRUNED)
+        came.setdefault(why, []).append(trial.params["level"])
+    assert len(came) >= 4
+    assert tuner.best_value == min(came[""])
+    shown = [line.split() for line in notes.read_text().splitlines()]
+    assert len({pid for pid, _ in shown}) >= 2
+    assert all(int(number) >= 4 for _, number in shown)
+
+
+def falling(folder, trial):
+    """Return a model whose error is lower from trial 4 on."""
+    trial.suggest_float("x", 0.0, 1.0)
+    meet(folder, 2)
+    time.sleep(0.1)  # else one worker runs them all
+    return Untrained(2, [{"val_mae": 0.5 if trial.number < 4 else 0.25}])
+
+
+@pytest.mark.parametrize(
+    ("options", "least", "line"),
+    [
+        ({"stop_at": 0.25}, 5, "came to 0.25"),
+        ({"terminator": 6}, 11, "6 trials brought no better value"),
+    ],
+    ids=["stop_at", "terminator"],
+)
+def test_what_ends_a_search_ends_it_for_all_workers(tmp_path, capfd, options, least, line):
+    """Where one worker finds the end, the other one begins no further trial."""
+    tuner = tuner_in(tmp_path, partial(falling, tmp_path), "val_mae", n_trials=40, **options)
+    run(tuner, n_workers=2, verbose=2)
+    finished = [trial for trial in tuner.study.trials if trial.state.is_finished()]
+    assert least <= len(finished) <= least + 2
+    assert len({trial.user_attrs["worker"] for trial in finished}) == 2
+    assert line in capfd.readouterr().out.splitlines()[-1]
+
+
+def test_folds_are_the_same_with_two_workers(tmp_path, make_tuner, data):
+    """Trials that are cross-validated in two processes come to the digits of those in one."""
+
+    def build_together(trial):
+        if workers == 2:
+            meet(tmp_path, 2)
+        return build_model(trial)
+
+    x, y, _ = data
+    values = []
+    for workers in (1, 2):
+        tuner = make_tuner(build_together, "val_loss", study_name=f"{workers}", keep_best=0)
+        for units in (3, 4):
+            tuner.enqueue({"units": units, "lr": 0.01})
+        tuner.search(x, y, cv=2, epochs=1, n_workers=workers, verbose=0)
+        values.append([trial.value for trial in tuner.study.trials])
+        assert len({trial.user_attrs["worker"] for trial in tuner.study.trials}) == workers
+    assert values[0] == values[1]
+    assert np.isfinite(values).all()
