@@ -105,7 +105,7 @@ def test_a_fit_of_its_own_gets_what_search_got(make_tuner, call):
 @pytest.mark.slow
 def test_names_of_its_own_reach_workers(make_tuner):
     """As all data does."""
-    tuner = make_tuner(from_keras_tuner(OwnNames()), n_trials=2)
+    tuner = make_tuner(from_keras_tuner(OwnNames()), n_trials=2, storage=None)
     tuner.search(train=(X, Y), val=DATASET, n_workers=2, verbose=0)
     assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE"] * 2
 
@@ -192,12 +192,9 @@ class Rated(Tuned):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("steps", [[None], [5, None]], ids=["at once", "in steps"])
-def test_a_grid_has_as_many_values_of_what_a_fit_asks_for_as_in_keras_tuner(
-    search, make_tuner, steps
-):
+def test_a_grid_has_as_many_values_of_what_a_fit_asks_for_as_in_keras_tuner(search, make_tuner):
     """Of a number without a step it tries the default and ten others, each once."""
-    for n_trials in steps:
+    for n_trials in (5, None):
         build = from_keras_tuner(Rated())
         fit = {"epochs": 1, "callbacks": [], "batch_size": 48}
         tuner = search(tuner=make_tuner(build, sampler="grid", n_trials=n_trials), fit=fit)
@@ -236,7 +233,8 @@ def test_a_fit_that_asks_without_an_end_is_refused_by_a_grid(search):
 def test_workers_share_the_grid_of_a_fit(make_tuner, data):
     """Whoever asks first lays out the others."""
     x, y, validation = data
-    tuner = make_tuner(from_keras_tuner(Tuned()), sampler="grid", n_trials=None)
+    options = {"sampler": "grid", "n_trials": None, "storage": None}
+    tuner = make_tuner(from_keras_tuner(Tuned()), **options)
     tuner.search(x, y, validation_data=validation, epochs=1, n_workers=2, verbose=0)
     assert configurations(tuner) == sorted(ALL)
 

@@ -43,7 +43,7 @@ def leveled(folder, trial):
 
 def make_slow(trial):
     """Let the first epoch of the worst trials take seconds."""
-    seconds = 3 if trial.params["level"] == 1.0 else 0
+    seconds = 6 if trial.params["level"] == 1.0 else 0
     return keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: time.sleep(0 if epoch else seconds)
     )
@@ -67,9 +67,9 @@ def test_limits_pruner_and_warm_start_hold_for_each_worker(tmp_path):
         pruner=PruneAt(range(0, 14, 2)),
         max_params=2000,
         constraints=[lambda trial, model: 5 - trial.params["units"]],
-        max_seconds_per_trial=2,
+        max_seconds_per_trial=5,
     )
-    for units in (5, 1, 900):
+    for units in (1, 5, 900):
         tuner.enqueue({"level": 1.0, "units": units})
     run(tuner, n_workers=2, callbacks=[make_slow])
     trials = tuner.study.trials

@@ -60,8 +60,11 @@ def test_nothing_to_compare_with_is_no_news(best):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("direction", ["maximize", "minimize"])
-@pytest.mark.parametrize("levels", [2, 4, 1000], ids=["ties", "some ties", "no ties"])
+@pytest.mark.parametrize(
+    ("levels", "direction"),
+    [(2, "maximize"), (4, "minimize"), (1000, "maximize")],
+    ids=["ties", "some ties", "no ties"],
+)
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_it_decides_as_optunas_does(levels, direction):
     """On curves of few and of many values, each decision is that of Optuna's own pruner."""

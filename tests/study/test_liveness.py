@@ -237,7 +237,7 @@ class Noting(optuna.samplers.RandomSampler):
             file.write("trial\n")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @needs_root
 def test_a_task_that_starts_late_has_no_time_of_its_own(tmp_path, other_machine, monkeypatch):
     """When the time is over where the search is led, tasks on other machines begin no trial."""
@@ -412,7 +412,7 @@ exec "$@"
 NAME = "from kerastune_optuna._study.liveness import machine; print(machine())"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_machines_of_one_name_are_told_apart():
     """Where the system has no id of its boot, the network card tells one machine from another."""
 
