@@ -329,14 +329,16 @@ ARGUMENTS = [line for line in LINES if re.match(r"\w+=", line)]
 def test_the_tuner_takes_the_guides_arguments(line, monkeypatch, tmp_path):
     """Each argument beside one of KerasTuner's serves in a search."""
     monkeypatch.chdir(tmp_path)
-    given = {"objective": "val_accuracy", **cheap(), **eval(f"dict({line})", {"optuna": optuna})}
+    named = eval(f"dict({line})")
 
     def build(hp):
         metric = "my_score" if "my_score" in line else "accuracy"
         return Quick(hp.Choice("units", [2, 3]), metric=metric)
 
-    tuner = tuner_in(tmp_path, from_keras_tuner(build), **given)
-    assert len(run(tuner, **DATA, epochs=1, n_trials=1).study.trials) == 1
+    options = {"objective": "val_accuracy", **cheap(), **named}
+    tuner = run(tuner_in(tmp_path, from_keras_tuner(build), **options), **DATA, n_trials=1)
+    assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE"]
+    assert {name: getattr(tuner, name) for name in named} == named
 
 
 @pytest.mark.filterwarnings("ignore:Not as in the trials:UserWarning")  # of other epochs

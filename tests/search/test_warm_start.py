@@ -31,14 +31,14 @@ class Spy(RandomSampler):
 def build_model(trial):
     """Return a model with a width, and a rate that is its error."""
     level = trial.suggest_float("lr", 1e-3, 1e-1, log=True)
-    return Untrained(trial.suggest_int("units", 2, 8), [{"val_mae": level}] * 6)
+    return Untrained(trial.suggest_int("units", 2, 80), [{"val_mae": level}] * 6)
 
 
 def dropping(trial):
     """Return a model whose rate has another name, and which has a dropout."""
     trial.suggest_float("dropout", 0.0, 0.5)
     level = trial.suggest_float("learning_rate", 1e-3, 1e-1, log=True)
-    return Untrained(trial.suggest_int("units", 2, 8), [{"val_mae": level}] * 6)
+    return Untrained(trial.suggest_int("units", 2, 80), [{"val_mae": level}] * 6)
 
 
 def searched(folder, name="earlier", seed=0):

@@ -34,7 +34,7 @@ def told_of(*curve):
     """Return a builder of models whose training comes to this curve."""
 
     def build(trial):
-        return Untrained(trial.suggest_int("units", 2, 99), curve)
+        return Untrained(trial.suggest_int("units", 2, 99), curve, columns=4)
 
     return build
 
@@ -47,6 +47,11 @@ flat = told_of(*[{"loss": 0.5, "val_mae": 0.5}] * 5)
 def tuner_of(folder, build=blown, **options):
     """Return a tuner of which only the study is looked at."""
     return tuner_in(folder, build, "val_mae", **{"pruner": "none", **cheap(), **options})
+
+
+def searched(tuner, x=X, **fit):
+    """Search with data of four columns."""
+    return run(tuner, **{"x": x, "y": X[:, 0], "validation_data": (X, X[:, 0]), **fit})
 
 
 def build_linear(trial):
@@ -63,7 +68,7 @@ def test_a_hole_in_the_data_ends_the_search_after_two_trials(tmp_path, value):
     x = pd.DataFrame(HOLED, columns=["age", "height", "weight", "pulse"])
     tuner = tuner_of(tmp_path, told_of({"loss": math.nan, "val_mae": value}), n_trials=6)
     with pytest.raises(TooManyFailuresError) as got:
-        run(tuner, x=x)
+        searched(tuner, x=x)
     assert "All 2 trials failed or diverged" in str(got.value)
     assert "nan; x holds NaN (first in row 5) in column 'height'. Mend the data" in str(got.value)
 
@@ -80,7 +85,7 @@ def test_a_number_of_failures_is_the_rule_for_data_too(tmp_path):
     """Whoever says how many trials may fail has thought of it."""
     tuner = tuner_of(tmp_path, n_trials=6, max_failed_trials=3)
     with pytest.raises(TooManyFailuresError, match="All 3 trials failed or diverged"):
-        run(tuner, x=HOLED)
+        searched(tuner, x=HOLED)
 
 
 @pytest.mark.slow
@@ -88,13 +93,13 @@ def test_workers_end_by_it_too(tmp_path):
     """The error of a worker process is raised here."""
     tuner = tuner_in(tmp_path, blown, "val_mae", n_trials=6)
     with pytest.raises(TooManyFailuresError, match=r"x holds NaN \(first in row 5, column 1\)"):
-        run(tuner, x=HOLED, n_workers=2)
+        searched(tuner, x=HOLED, n_workers=2)
 
 
 def test_each_trial_says_it(tmp_path, capsys):
     """The line of the first trial names the array already."""
     with pytest.raises(TooManyFailuresError):
-        run(tuner_of(tmp_path, n_trials=6), x=HOLED, epochs=2, verbose=2)
+        searched(tuner_of(tmp_path, n_trials=6), HOLED, epochs=2, verbose=2)
     first = capsys.readouterr().out.splitlines()[0]
     assert first.startswith("Trial 0: ")
     assert "diverged at epoch 1/2: " in first
@@ -113,7 +118,7 @@ def test_trials_that_all_diverge_are_no_result(tmp_path):
     """Without a fault in the data as many may diverge in a row as may fail."""
     tuner = tuner_of(tmp_path, n_trials=6, max_failed_trials=3)
     with pytest.raises(TooManyFailuresError, match=r"All 3 trials .* Mend build_model or its r"):
-        run(tuner)
+        searched(tuner)
 
 
 def test_a_budget_that_all_diverged_is_no_result(tmp_path):
@@ -121,21 +126,21 @@ def test_a_budget_that_all_diverged_is_no_result(tmp_path):
     tuner = tuner_of(tmp_path, n_trials=2)
     for _ in range(2):
         with pytest.raises(TooManyFailuresError, match="All 2 trials failed or diverged"):
-            run(tuner)
+            searched(tuner)
     assert [trial.state.name for trial in tuner.study.trials] == ["PRUNED", "PRUNED"]
 
 
 def test_a_late_divergence_is_no_failure(tmp_path):
     """A trial that had finite values ends no search, however few may fail."""
     late = told_of({"loss": 0.5, "val_mae": 0.5}, {"loss": 0.5, "val_mae": 0.4}, NAN)
-    tuner = run(tuner_of(tmp_path, late, n_trials=2, max_failed_trials=1))
+    tuner = searched(tuner_of(tmp_path, late, n_trials=2, max_failed_trials=1))
     assert [trial.user_attrs["diverged"] for trial in tuner.study.trials] == [3, 3]
 
 
 def test_the_only_trial_is_told_as_one(tmp_path):
     """One trial is not "all of 1 trials", and what it left behind goes on."""
     with pytest.raises(TooManyFailuresError) as got:
-        run(tuner_of(tmp_path, max_failed_trials=1))
+        searched(tuner_of(tmp_path, max_failed_trials=1))
     assert str(got.value).startswith("The only trial (trial 0) failed or diverged with: diverged")
     assert "call search() again; with overwrite=True it begins anew" in str(got.value)
 
@@ -161,7 +166,7 @@ def test_one_good_trial_is_enough(tmp_path):
     def build(trial):
         return flat(trial) if trial.number == 1 else blown(trial)
 
-    tuner = run(tuner_of(tmp_path, build, n_trials=5, max_failed_trials=2))
+    tuner = searched(tuner_of(tmp_path, build, n_trials=5, max_failed_trials=2))
     states = [trial.state.name for trial in tuner.study.trials]
     assert states == ["PRUNED", "COMPLETE", "PRUNED", "PRUNED", "PRUNED"]
 
@@ -172,7 +177,7 @@ def test_divergence_saves_nothing(tmp_path, capsys):
     def build(trial):
         return blown(trial) if trial.number else flat(trial)
 
-    tuner = run(tuner_of(tmp_path, build, n_trials=3), epochs=4)
+    tuner = searched(tuner_of(tmp_path, build, n_trials=3), epochs=4)
     tuner.summary()
     assert "Epochs: 6 run, 0 saved by pruning (0%)" in capsys.readouterr().out
 
@@ -181,7 +186,7 @@ def test_a_model_that_takes_holes_is_left_alone(tmp_path):
     """The first trial tells of the hole, and training goes on."""
     tuner = tuner_of(tmp_path, flat, n_trials=2)
     with pytest.warns(UserWarning, match=r"x holds NaN \(first in row 5.*Fill it") as warned:
-        run(tuner, x=HOLED)
+        searched(tuner, x=HOLED)
     assert ["holds NaN" in str(one.message) for one in warned].count(True) == 1
     assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE", "COMPLETE"]
 
