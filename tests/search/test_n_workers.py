@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from functools import partial
 
 import keras
 import numpy as np
@@ -13,7 +12,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from tests.support.faults import meet
-from tests.support.models import PruneAt, build_model
+from tests.support.models import PruneAt
 from tests.support.untrained import Untrained, run, tuner_in
 
 pytestmark = pytest.mark.slow
@@ -34,10 +33,20 @@ class Noting(RandomSampler):
         return super().sample_independent(study, trial, name, distribution)
 
 
-def leveled(folder, trial):
-    """Return a model whose error stands still, once two processes are there."""
+class Together:
+    """Make callbacks with which no training begins before two processes are there."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __call__(self, trial):
+        """Make the callback of a trial."""
+        return keras.callbacks.LambdaCallback(on_train_begin=lambda logs: meet(self.folder, 2))
+
+
+def leveled(trial):
+    """Return a model whose error stands still."""
     level, units = trial.suggest_float("level", 0.0, 1.0), trial.suggest_int("units", 1, 1000)
-    meet(folder, 2)
     return Untrained(units, [{"val_mae": level}] * 5)
 
 
@@ -51,15 +60,11 @@ def make_slow(trial):
 
 def test_limits_pruner_and_warm_start_hold_for_each_worker(tmp_path):
     """What is too large, too slow or pruned ends so, and counts; each sampler knows the start."""
-    build, notes = partial(leveled, tmp_path), tmp_path / "notes"
-    (tmp_path / "here.pid").touch()  # so that one worker of its own is enough for the first search
-    earlier = tuner_in(tmp_path, build, "val_mae", study_name="earlier", n_trials=4, pruner="none")
-    run(earlier)
-    for pid in tmp_path.glob("*.pid"):
-        pid.unlink()
+    notes, options = tmp_path / "notes", {"study_name": "earlier", "pruner": "none"}
+    earlier = run(tuner_in(tmp_path, leveled, "val_mae", n_trials=4, **options))
     tuner = tuner_in(
         tmp_path,
-        build,
+        leveled,
         "val_mae",
         n_trials=14,
         sampler=Noting(notes),
@@ -71,7 +76,7 @@ def test_limits_pruner_and_warm_start_hold_for_each_worker(tmp_path):
     )
     for units in (1, 5, 900):
         tuner.enqueue({"level": 1.0, "units": units})
-    run(tuner, n_workers=2, callbacks=[make_slow])
+    run(tuner, n_workers=2, callbacks=[Together(tmp_path), make_slow])
     trials = tuner.study.trials
     assert len(trials) == 14
     assert all(trial.state.is_finished() for trial in trials)
@@ -99,11 +104,9 @@ def test_limits_pruner_and_warm_start_hold_for_each_worker(tmp_path):
     assert all(int(number) >= 4 for _, number in shown)
 
 
-def falling(folder, trial):
+def falling(trial):
     """Return a model whose error is lower from trial 4 on."""
     trial.suggest_float("x", 0.0, 1.0)
-    meet(folder, 2)
-    time.sleep(0.1)  # else one worker runs them all
     return Untrained(2, [{"val_mae": 0.5 if trial.number < 4 else 0.25}])
 
 
@@ -117,8 +120,8 @@ def falling(folder, trial):
 )
 def test_what_ends_a_search_ends_it_for_all_workers(tmp_path, capfd, options, least, line):
     """Where one worker finds the end, the other one begins no further trial."""
-    tuner = tuner_in(tmp_path, partial(falling, tmp_path), "val_mae", n_trials=40, **options)
-    run(tuner, n_workers=2, verbose=2)
+    tuner = tuner_in(tmp_path, falling, "val_mae", n_trials=40, **options)
+    run(tuner, n_workers=2, verbose=2, callbacks=[Together(tmp_path)])
     finished = [trial for trial in tuner.study.trials if trial.state.is_finished()]
     assert least <= len(finished) <= least + 2
     assert len({trial.user_attrs["worker"] for trial in finished}) == 2
@@ -127,19 +130,15 @@ def test_what_ends_a_search_ends_it_for_all_workers(tmp_path, capfd, options, le
 
 def test_folds_are_the_same_with_two_workers(tmp_path, make_tuner, data):
     """Trials that are cross-validated in two processes come to the digits of those in one."""
-
-    def build_together(trial):
-        if workers == 2:
-            meet(tmp_path, 2)
-        return build_model(trial)
-
     x, y, _ = data
-    values = []
+    values, callbacks = [], []
     for workers in (1, 2):
-        tuner = make_tuner(build_together, "val_loss", study_name=f"{workers}", keep_best=0)
+        tuner = make_tuner(objective="val_loss", study_name=f"{workers}", keep_best=0)
         for units in (3, 4):
             tuner.enqueue({"units": units, "lr": 0.01})
-        tuner.search(x, y, cv=2, epochs=1, n_workers=workers, verbose=0)
+        fit = {"cv": 2, "epochs": 1, "callbacks": callbacks, "verbose": 0}
+        tuner.search(x, y, n_workers=workers, **fit)
+        callbacks.append(Together(tmp_path))
         values.append([trial.value for trial in tuner.study.trials])
         assert len({trial.user_attrs["worker"] for trial in tuner.study.trials}) == workers
     assert values[0] == values[1]
