@@ -7,12 +7,13 @@ import time
 
 import keras
 import numpy as np
+import optuna
 import pytest
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from tests.support.faults import meet
-from tests.support.models import PruneAt
+from tests.support.models import PruneAt, build_model
 from tests.support.untrained import Untrained, run, tuner_in
 
 pytestmark = pytest.mark.slow
@@ -34,14 +35,16 @@ class Noting(RandomSampler):
 
 
 class Together:
-    """Make callbacks with which no training begins before two processes are there."""
+    """Be a builder with which no trial begins before two processes have one."""
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, build):
+        self.folder, self.build = folder, build
 
     def __call__(self, trial):
-        """Make the callback of a trial."""
-        return keras.callbacks.LambdaCallback(on_train_begin=lambda logs: meet(self.folder, 2))
+        """Return the model; the process that leads the search reads its parameters alone."""
+        if isinstance(trial, optuna.Trial):
+            meet(self.folder, 2)
+        return self.build(trial)
 
 
 def leveled(trial):
@@ -64,7 +67,7 @@ def test_limits_pruner_and_warm_start_hold_for_each_worker(tmp_path):
     earlier = run(tuner_in(tmp_path, leveled, "val_mae", n_trials=4, **options))
     tuner = tuner_in(
         tmp_path,
-        leveled,
+        Together(tmp_path, leveled),
         "val_mae",
         n_trials=14,
         sampler=Noting(notes),
@@ -76,7 +79,7 @@ def test_limits_pruner_and_warm_start_hold_for_each_worker(tmp_path):
     )
     for units in (1, 5, 900):
         tuner.enqueue({"level": 1.0, "units": units})
-    run(tuner, n_workers=2, callbacks=[Together(tmp_path), make_slow])
+    run(tuner, n_workers=2, callbacks=[make_slow])
     trials = tuner.study.trials
     assert len(trials) == 14
     assert all(trial.state.is_finished() for trial in trials)
@@ -120,8 +123,9 @@ def falling(trial):
 )
 def test_what_ends_a_search_ends_it_for_all_workers(tmp_path, capfd, options, least, line):
     """Where one worker finds the end, the other one begins no further trial."""
-    tuner = tuner_in(tmp_path, falling, "val_mae", n_trials=40, **options)
-    run(tuner, n_workers=2, verbose=2, callbacks=[Together(tmp_path)])
+    build = Together(tmp_path, falling)
+    tuner = tuner_in(tmp_path, build, "val_mae", n_trials=40, **options)
+    run(tuner, n_workers=2, verbose=2)
     finished = [trial for trial in tuner.study.trials if trial.state.is_finished()]
     assert least <= len(finished) <= least + 2
     assert len({trial.user_attrs["worker"] for trial in finished}) == 2
@@ -131,14 +135,12 @@ def test_what_ends_a_search_ends_it_for_all_workers(tmp_path, capfd, options, le
 def test_folds_are_the_same_with_two_workers(tmp_path, make_tuner, data):
     """Trials that are cross-validated in two processes come to the digits of those in one."""
     x, y, _ = data
-    values, callbacks = [], []
-    for workers in (1, 2):
-        tuner = make_tuner(objective="val_loss", study_name=f"{workers}", keep_best=0)
+    values = []
+    for workers, build in ((1, build_model), (2, Together(tmp_path, build_model))):
+        tuner = make_tuner(build, "val_loss", study_name=f"{workers}", keep_best=0)
         for units in (3, 4):
             tuner.enqueue({"units": units, "lr": 0.01})
-        fit = {"cv": 2, "epochs": 1, "callbacks": callbacks, "verbose": 0}
-        tuner.search(x, y, n_workers=workers, **fit)
-        callbacks.append(Together(tmp_path))
+        tuner.search(x, y, cv=2, epochs=1, n_workers=workers, verbose=0)
         values.append([trial.value for trial in tuner.study.trials])
         assert len({trial.user_attrs["worker"] for trial in tuner.study.trials}) == workers
     assert values[0] == values[1]
