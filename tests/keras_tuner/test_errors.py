@@ -13,7 +13,7 @@ from kerastune_optuna import (
     OptunaTuner,
     from_keras_tuner,
 )
-from tests.support.keras_tuner_builders import compiled, plain
+from tests.support.keras_tuner_builders import Quick, plain
 
 FATAL = [FatalError("stop"), keras_tuner.errors.FatalValueError("stop")]
 
@@ -34,7 +34,7 @@ class Raising(keras_tuner.HyperModel):
     def build(self, hp):
         """Return a model, or raise."""
         self._come_to("build")
-        return compiled(keras.layers.Dense(hp.Int("units", 2, 40)))
+        return Quick(hp.Int("units", 2, 40))
 
     def fit(self, hp, model, *args, **kwargs):
         """Train, or raise."""
@@ -70,7 +70,7 @@ def test_a_fatal_error_of_a_callback_ends_the_search(search, make_tuner, error):
     """The first trial alone has run."""
     fit = {"epochs": 1, "callbacks": [lambda trial: RaisingCallback(error)]}
     with pytest.raises(type(error), match="stop"):
-        search(from_keras_tuner(plain), n_trials=4, fit=fit)
+        search(from_keras_tuner(lambda hp: Quick(hp.Int("units", 2, 40))), n_trials=4, fit=fit)
     assert make_tuner().study.trials[0].state.name == "FAIL"
 
 
@@ -90,7 +90,7 @@ def test_failed_trials_of_one_kind_end_no_search(search, error):
         calls.append(hp.Int("units", 2, 40))
         if 1 < len(calls) <= 3:  # the first is that of the defaults
             raise error("The model is too large.")
-        return compiled(keras.layers.Dense(calls[-1]))
+        return Quick(calls[-1])
 
     tuner = search(from_keras_tuner(build), n_trials=1, fit={"epochs": 1})
     states = [trial.state.name for trial in tuner.study.trials]

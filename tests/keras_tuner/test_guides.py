@@ -9,14 +9,10 @@ import pytest
 from tests.support import keras_tuner_guides as guides
 from tests.support.keras_tuner_names import Ours, Theirs
 
-pytestmark = [
-    pytest.mark.slow,
-    # KerasTuner says so of each model that it loads.
-    pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer"),
-]
+# KerasTuner says so of each model that it loads.
+pytestmark = pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")
 
-REPLAYED = [
-    guides.first_search,
+OTHERS = [
     guides.tuned_training,
     guides.tuned_preprocessing,
     guides.built_in_metric,
@@ -30,6 +26,10 @@ REPLAYED = [
     guides.fix_a_few,
     guides.compiled_otherwise,
     guides.visualized,
+]
+REPLAYED = [
+    pytest.param(guides.first_search, marks=pytest.mark.slow),
+    *(pytest.param(guide, marks=pytest.mark.nightly) for guide in OTHERS),
 ]
 DRAWN = [guides.visualized]
 GRIDS = [guides.failed_trials, guides.marked_as_failed]
@@ -87,6 +87,7 @@ def agreeing(here, there):
     return there[0], close({name: there[1][name] for name in here[1]}), close(there[2])
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("guide", DRAWN, ids=lambda guide: guide.__name__)
 def test_a_guide_draws_configurations_of_its_own(guide, tmp_path, monkeypatch):
     """All of its trials are complete."""
@@ -94,6 +95,7 @@ def test_a_guide_draws_configurations_of_its_own(guide, tmp_path, monkeypatch):
     assert [state for (trials,) in [ours.trials] for state, *_ in trials] == ["COMPLETE"] * 2
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("guide", GRIDS, ids=lambda guide: guide.__name__)
 def test_a_grid_comes_to_the_same(guide, tmp_path, monkeypatch):
     """The same configurations fail, and the others have the same values, in any order."""
@@ -109,6 +111,7 @@ def by_values(came):
     return sorted((sorted(values.items()), state, value) for state, values, value in trials)
 
 
+@pytest.mark.nightly
 def test_a_fatal_error_ends_both(tmp_path, monkeypatch):
     """The grids are in another order, and ours has the builder's answers before the first trial."""
     for names in (Theirs(), Ours()):
@@ -118,6 +121,7 @@ def test_a_fatal_error_ends_both(tmp_path, monkeypatch):
         assert "FAIL" not in [state for state, *_ in trials[:-1]]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("guide", HYPERBANDS, ids=lambda guide: guide.__name__)
 def test_hyperband_runs(guide, tmp_path, monkeypatch):
     """Its brackets are others; each trial is trained once, and none fails."""

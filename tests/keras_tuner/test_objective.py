@@ -7,6 +7,7 @@ import pytest
 
 from kerastune_optuna import ArgumentError
 from kerastune_optuna._study import parse_objectives
+from tests.support.untrained import build, cheap, run, tuner_in
 
 BEST, LEAST = keras_tuner.Objective("my_score", "max"), keras_tuner.Objective("val_loss", "min")
 
@@ -42,7 +43,8 @@ def test_another_direction_is_refused(make_tuner):
         make_tuner(objective=keras_tuner.Objective("my_score", "up"))
 
 
-def test_an_objective_is_searched_for(search):
+def test_an_objective_is_searched_for(tmp_path):
     """Its metric is that of the study, whose best trial is told by it."""
-    tuner = search(objective=LEAST, n_trials=2, fit={"epochs": 1})
+    least = keras_tuner.Objective("val_mae", "min")
+    tuner = run(tuner_in(tmp_path, build, least, n_trials=2, **cheap()), epochs=1)
     assert tuner.best_value == min(trial.value for trial in tuner.study.trials)

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
+
 import keras
 import keras_tuner
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerastune_optuna import ArgumentError, ArgumentTypeError, from_keras_tuner
-from tests.support.keras_tuner_builders import compiled
+from kerastune_optuna import (
+    ArgumentError,
+    ArgumentTypeError,
+    BuilderError,
+    MetricNotFoundError,
+    TooManyFailuresError,
+    from_keras_tuner,
+)
+from tests.support.keras_tuner_builders import BatchSize, OwnLoop, Quick, compiled
+from tests.support.models import kept
 
-X = np.random.default_rng(0).normal(size=(16, 4)).astype("float32")
-Y = np.arange(16) % 3
+X, Y = np.zeros((16, 4), "float32"), np.zeros(16)
 QUIET = {"epochs": 1, "verbose": 0, "shuffle": False}
 
 
@@ -21,7 +32,8 @@ class Own(keras_tuner.HyperModel):
 
     def build(self, hp):
         """Ask for the model."""
-        return compiled(keras.layers.Dense(hp.Int("units", 2, 40)))
+        units = hp.Int("units", 2, 40)
+        return Quick(units, units / 100)
 
 
 class WithoutData(Own):
@@ -93,12 +105,11 @@ def test_a_fit_of_its_own_gets_what_search_got(make_tuner, call):
 @pytest.mark.slow
 def test_names_of_its_own_reach_workers(make_tuner):
     """As all data does."""
-    tuner = make_tuner(from_keras_tuner(OwnNames()), n_trials=2)
+    tuner = make_tuner(from_keras_tuner(OwnNames()), n_trials=2, storage=None)
     tuner.search(train=(X, Y), val=DATASET, n_workers=2, verbose=0)
     assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE"] * 2
 
 
-@pytest.mark.slow
 def test_a_fit_of_its_own_is_trained_again_without_data(make_tuner):
     """By confirm() and refit()."""
     tuner = make_tuner(from_keras_tuner(WithoutData()), n_trials=1).search(verbose=0)
@@ -120,7 +131,8 @@ class Tuned(Own):
 
     def build(self, hp):
         """Ask for the model."""
-        return compiled(keras.layers.Dense(hp.Choice("units", [2, 3])))
+        units = hp.Choice("units", [2, 3])
+        return Quick(units, units / 100)
 
     def fit(self, hp, model, *args, **kwargs):
         """Ask for the batch size, and for one size more."""
@@ -142,7 +154,6 @@ ALL = [
 ] + [[("batch_size", 16), ("units", units)] for units in (2, 3)]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("steps", [[None], [3, 4, None]], ids=["at once", "in steps"])
 def test_a_grid_has_what_a_fit_asks_for(search, make_tuner, steps):
     """Each configuration once, and none stays behind, whether or not there was room for all."""
@@ -181,12 +192,9 @@ class Rated(Tuned):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("steps", [[None], [5, None]], ids=["at once", "in steps"])
-def test_a_grid_has_as_many_values_of_what_a_fit_asks_for_as_in_keras_tuner(
-    search, make_tuner, steps
-):
+def test_a_grid_has_as_many_values_of_what_a_fit_asks_for_as_in_keras_tuner(search, make_tuner):
     """Of a number without a step it tries the default and ten others, each once."""
-    for n_trials in steps:
+    for n_trials in (5, None):
         build = from_keras_tuner(Rated())
         fit = {"epochs": 1, "callbacks": [], "batch_size": 48}
         tuner = search(tuner=make_tuner(build, sampler="grid", n_trials=n_trials), fit=fit)
@@ -207,7 +215,7 @@ class Endless:
 
     def __call__(self, trial):
         """Build."""
-        return compiled(keras.layers.Dense(2))
+        return Quick(2)
 
     def fit(self, trial, model, **keywords):
         """Ask."""
@@ -225,7 +233,8 @@ def test_a_fit_that_asks_without_an_end_is_refused_by_a_grid(search):
 def test_workers_share_the_grid_of_a_fit(make_tuner, data):
     """Whoever asks first lays out the others."""
     x, y, validation = data
-    tuner = make_tuner(from_keras_tuner(Tuned()), sampler="grid", n_trials=None)
+    options = {"sampler": "grid", "n_trials": None, "storage": None}
+    tuner = make_tuner(from_keras_tuner(Tuned()), **options)
     tuner.search(x, y, validation_data=validation, epochs=1, n_workers=2, verbose=0)
     assert configurations(tuner) == sorted(ALL)
 
@@ -279,8 +288,142 @@ def test_a_number_that_nobody_named_is_told_of(make_tuner):
     assert tuner.best_value == 0.5
 
 
-class LastValue(Own):
+def test_fit_is_given_what_search_was_given(search):
+    """By position and keyword as KerasTuner gives it, with callbacks that report."""
+    seen = []
+
+    class Model(BatchSize):
+        def fit(self, hp, model, *args, **kwargs):
+            seen.append((len(args), set(kwargs)))
+            return super().fit(hp, model, *args, **kwargs)
+
+    tuner = search(from_keras_tuner(Model()), n_trials=1, fit={"epochs": 7, "shuffle": False})
+    assert seen[0] == (2, {"epochs", "validation_data", "verbose", "callbacks", "shuffle"})
+    assert seen[1][1] == seen[0][1] - {"epochs"}, "which fit sets itself"
+    trial = tuner.best_trial
+    assert trial.user_attrs["epochs_run"] == trial.params["epochs"]
+    assert sorted(trial.intermediate_values) == list(range(trial.params["epochs"]))
+    assert tuner.best_value == max(trial.intermediate_values.values())
+
+
+def trained(search, returns, **options):
+    """Search with a HyperModel whose fit returns what a function makes of its History."""
+
+    class Model(BatchSize):
+        def fit(self, hp, model, *args, callbacks, **kwargs):
+            given = callbacks if options.get("passes", True) else []
+            return returns(model.fit(*args, callbacks=given, **kwargs))
+
+    wanted = {name: value for name, value in options.items() if name != "passes"}
+    return search(from_keras_tuner(Model()), **{"n_trials": 1, **wanted})
+
+
+@pytest.mark.filterwarnings("ignore:The builder's fit returned a number:UserWarning")
+def test_what_fit_returns_is_the_value(search):
+    """Whatever KerasTuner takes for a result, the trial has its value."""
+    results = [0.25, 1, np.float32(0.5), {"val_accuracy": 0.75}, [0.5, {"val_accuracy": 0.25}]]
+    coming = iter(results)
+    options = {"n_trials": len(results), "train_repeats": True, "fit": {"epochs": 1}}
+    tuner = trained(search, lambda history: next(coming), passes=False, **options)
+    assert [trial.value for trial in tuner.study.trials] == [0.25, 1.0, 0.5, 0.75, 0.375]
+
+
+def test_ctrl_c_ends_a_fit_of_its_own(search, make_tuner):
+    """What its code makes of the half of a training does not count, and the trial is resumed."""
+
+    class Model(BatchSize):
+        def fit(self, hp, model, *args, **kwargs):
+            os.kill(os.getpid(), signal.SIGINT)
+            return super().fit(hp, model, *args, **kwargs).history["no such metric"]
+
+    with pytest.raises(KeyboardInterrupt):
+        search(from_keras_tuner(Model()), n_trials=1)
+    trials = make_tuner().study.trials
+    assert [trial.state.name for trial in trials] == ["FAIL", "WAITING"]
+    assert trials[0].user_attrs["stop_reason"] == "interrupted"
+
+
+def test_a_loop_of_its_own_is_reported_once(search, data):
+    """Its final weights are kept, and the tables know what there is to know."""
+    tuner = search(from_keras_tuner(OwnLoop()), n_trials=2, keep_best=1)
+    assert [len(trial.intermediate_values) for trial in tuner.study.trials] == [1, 1]
+    assert len(kept(tuner)) == 1
+    assert tuner.results()["stop_reason"].unique() == ["all of the builder's own training"]
+
+
+@pytest.mark.slow
+def test_a_loop_of_its_own_is_told_without_an_epoch(search, data, capsys):
+    """In lines, of search() and of confirm(), and in the summary."""
+    tuner = search(from_keras_tuner(OwnLoop()), n_trials=1, fit={"verbose": 2})
+    tuner.confirm(1, 2, *data, epochs=1, verbose=2)
+    tuner.summary()
+    printed = capsys.readouterr().out
+    line = r"^Trial \d: val_accuracy \S+, all of the builder's own training, \S+ s$"
+    assert len(re.findall(line, printed, re.MULTILINE)) == 3
+    assert re.search(r"^ +1 +0 +\S+ +0 ", printed, re.MULTILINE), "no epoch of none"
+
+
+@pytest.mark.parametrize("is_compiled", [True, False], ids=["compiled", "uncompiled"])
+def test_a_loop_of_its_own_may_call_the_callbacks(search, data, is_compiled):
+    """As KerasTuner's guide does: the epochs it tells of are reported, and the best is kept.
+
+    The model of that guide is not compiled: its loop has an optimizer of its own.
+    """
+
+    class Model(OwnLoop):
+        def build(self, hp):
+            model = super().build(hp)
+            return model if is_compiled else keras.Sequential.from_config(model.get_config())
+
+        def fit(self, hp, model, x, y, callbacks, **kwargs):
+            for callback in callbacks:
+                callback.set_model(model)
+            for epoch, score in enumerate([0.25, 0.75, 0.5]):
+                model.layers[0].bias.assign(np.full(model.layers[0].units, score))
+                for callback in callbacks:
+                    callback.on_epoch_end(epoch, logs={"my_score": score})
+            return 0.75
+
+    options = {"direction": "maximize", "n_trials": 1, "backup_every": 0}
+    tuner = search(from_keras_tuner(Model()), "my_score", fit={"epochs": 10}, **options)
+    trial = tuner.best_trial
+    assert trial.intermediate_values == {0: 0.25, 1: 0.75, 2: 0.5}
+    assert trial.user_attrs["stop_reason"] == "ended at epoch 3/10", "no callback stopped it"
+    assert (trial.value, trial.user_attrs["best_epoch"]) == (0.75, 1)
+    model = tuner.best_model()
+    assert model.compiled == is_compiled
+    assert set(model.layers[0].bias.numpy()) == {0.75}
+
+
+@pytest.mark.parametrize(
+    ("returns", "kind", "text"),
+    [
+        (lambda history: {"acc": 1.0}, MetricNotFoundError, "returned acc, and not my_score"),
+        (lambda history: history, MetricNotFoundError, "accuracy, loss, val_accuracy, val_loss"),
+        (lambda history: None, BuilderError, "returned None (is its `return` missing?). Return"),
+        (lambda history: "0.5", BuilderError, "returned '0.5'. Return what Model.fit returns"),
+    ],
+)
+def test_what_is_no_result_is_an_error(search, returns, kind, text):
+    """One line says what came and what may be returned."""
+    with pytest.raises(kind) as got:
+        trained(search, returns, objective="my_score", direction="maximize", fit={"epochs": 1})
+    assert text in str(got.value)
+
+
+def test_a_value_that_is_not_finite_fails_the_trial(search):
+    """As an objective that is never finite does."""
+    options = {"passes": False, "fit": {"epochs": 1}, "max_failed_trials": 1}
+    with pytest.raises(TooManyFailuresError, match="returned a val_accuracy that is not finite"):
+        trained(search, lambda history: float("nan"), **options)
+
+
+class LastValue(keras_tuner.HyperModel):
     """Return the value of the last epoch, before which the weights are spoiled."""
+
+    def build(self, hp):
+        """Ask for a model that is really trained."""
+        return compiled(keras.layers.Dense(hp.Int("units", 2, 40)))
 
     def fit(self, hp, model, x, y, callbacks, **kwargs):
         """Pass the callbacks on."""
@@ -317,17 +460,20 @@ class WithoutCallbacks(LastValue):
 @pytest.mark.filterwarnings("ignore:The builder's fit returned:UserWarning")
 @pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")
 @pytest.mark.parametrize("kind", [LastValue, WithoutCallbacks])
-def test_the_best_model_comes_to_the_best_value_unlike_keras_tuners(make_tuner, tmp_path, kind):
+def test_the_best_model_is_that_of_the_best_value_unlike_keras_tuners(
+    make_tuner, data, tmp_path, kind
+):
     """KerasTuner hands out a model of another value, or none, as the page of its names says."""
-    given = {"validation_data": (X, Y), "epochs": 2, "verbose": 0}
+    x, y, _ = data
+    given = {"validation_data": (x, y), "epochs": 2, "verbose": 0}
     theirs = keras_tuner.RandomSearch(kind(), "val_loss", max_trials=1, directory=tmp_path / "kt")
-    theirs.search(X, Y, **given)
+    theirs.search(x, y, **given)
     score = theirs.oracle.get_best_trials()[0].score
     if kind is LastValue:
-        assert theirs.get_best_models()[0].evaluate(X, Y, verbose=0)[0] < score / 2
+        assert theirs.get_best_models()[0].evaluate(x, y, verbose=0)[0] < score / 2
     else:
         with pytest.raises(FileNotFoundError):
             theirs.get_best_models()
-    ours = make_tuner(from_keras_tuner(kind()), "val_loss", n_trials=1).search(X, Y, **given)
-    loss = ours.best_model().evaluate(X, Y, verbose=0)[0]
+    ours = make_tuner(from_keras_tuner(kind()), "val_loss", n_trials=1).search(x, y, **given)
+    loss = ours.best_model().evaluate(x, y, verbose=0)[0]
     assert loss == pytest.approx(ours.best_value, abs=1e-6)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import random
-
 import optuna
 from optuna.trial import TrialState
 
 from kerastune_optuna._search import ended
+from kerastune_optuna._storage import WORKER
 
 
 def told(study):
@@ -18,21 +17,23 @@ def told(study):
 
 
 def test_all_that_is_unusual_is_told():
-    """Whatever order trials end in, the same is told as by a look at each."""
-    study, chance = optuna.create_study(), random.Random(0)
-    running = []
-    for _ in range(200):
-        if running and chance.random() < 0.6:
-            state = chance.choice([TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED])
-            trial = running.pop(chance.randrange(len(running)))
-            study.tell(trial, 1.0 if state is TrialState.COMPLETE else None, state)
-        else:
-            running.append(study.ask())
-        trials = study.get_trials(deepcopy=False)
-        unusual, left = told(study)
-        assert unusual == [one.number for one in trials if not ended.is_usual(one)]
-        first = next((one.number for one in trials if not one.state.is_finished()), len(trials))
-        assert left == list(range(first, len(trials)))
+    """Failures, what waits and trials of other code are, in whatever order the others end."""
+    study = optuna.create_study()
+    trials = [study.ask() for _ in range(5)]
+    for own in trials[:4]:
+        own.set_user_attr(WORKER, "a worker of ours")
+    assert told(study) == ([4], [0, 1, 2, 3, 4])
+    study.tell(trials[1], state=TrialState.FAIL)
+    assert told(study) == ([1, 4], [0, 1, 2, 3, 4])
+    study.tell(trials[0], 1.0)
+    assert told(study) == ([1, 4], [2, 3, 4])
+    study.tell(trials[3], state=TrialState.PRUNED)
+    assert told(study) == ([1, 4], [2, 3, 4])
+    study.tell(trials[2], state=TrialState.FAIL)
+    study.enqueue_trial({})
+    assert told(study) == ([1, 2, 4, 5], [4, 5])
+    study.tell(trials[4], 1.0)
+    assert told(study) == ([1, 2, 5], [5])
 
 
 def test_a_trial_that_ended_is_looked_at_once(monkeypatch):
@@ -56,19 +57,23 @@ def test_studies_are_told_apart():
 
 
 def test_trials_are_found_by_a_value():
-    """Whatever order trials end in, those with a value are found as by a look at each."""
-    study, chance = optuna.create_study(), random.Random(0)
-    running = []
-    for _ in range(200):
-        if running and chance.random() < 0.6:
-            study.tell(running.pop(chance.randrange(len(running))), 1.0)
-        else:
-            study.enqueue_trial({"rate": chance.choice([0.25, 0.5, 1.0])})
-            running.append(study.ask())
-            if chance.random() < 0.8:
-                running[-1].suggest_float("rate", 0, 1)
+    """Those that have it, whether they run or ended, and not those that did not ask for it."""
+    study, trials = optuna.create_study(), []
+
+    def found(value):
         told(study)
-        trials = study.get_trials(deepcopy=False)
-        for value in (0.25, 1.0):
-            found = ended.with_value(study, trials, "rate", value)
-            assert found == [one for one in trials if one.params.get("rate") == value]
+        all_trials = study.get_trials(deepcopy=False)
+        return [one.number for one in ended.with_value(study, all_trials, "rate", value)]
+
+    for rate in (0.25, 0.5, 0.25, None, 0.25):
+        trials.append(study.ask())
+        if rate is not None:
+            trials[-1].suggest_float("rate", rate, rate)
+    assert (found(0.25), found(0.5), found(1.0)) == ([0, 2, 4], [1], [])
+    study.tell(trials[2], 1.0)
+    assert found(0.25) == [0, 2, 4]
+    study.tell(trials[0], 1.0)
+    study.tell(trials[1], 1.0)
+    assert (found(0.25), found(0.5)) == ([0, 2, 4], [1])
+    study.ask().suggest_float("rate", 0.5, 0.5)
+    assert (found(0.25), found(0.5)) == ([0, 2, 4], [1, 5])

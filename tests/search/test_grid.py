@@ -8,8 +8,7 @@ import sys
 import threading
 import time
 
-import keras
-import numpy as np
+import optuna
 import pytest
 
 from kerastune_optuna import ArgumentError, HyperParameters
@@ -18,42 +17,32 @@ from kerastune_optuna._search.grid import Grid, configurations, lay_out_grid
 from kerastune_optuna._search.slots import _slots
 from tests.support import warm
 from tests.support.faults import ROOT, EpochLog, logged, run_to_the_end, wait_until
+from tests.support.untrained import Untrained, cheap, run, tuner_in
+
+FLAT = [{"val_mae": 0.5}]
 
 
 def ask(trial):
     """Ask for 24 configurations: other parameters for each of two optimizers."""
-    units = trial.suggest_int("units", 2, 8, step=2)
+    trial.suggest_int("units", 2, 8, step=2)
     if trial.suggest_categorical("optimizer", ["sgd", "adam"]) == "sgd":
-        return units, keras.optimizers.SGD(
-            momentum=trial.suggest_float("momentum", 0, 0.8, step=0.4)
-        )
-    return units, keras.optimizers.Adam(beta_1=trial.suggest_float("beta", 0.1, 0.3, step=0.1))
-
-
-def compiled(model, optimizer):
-    """Return a model that trains without a trace, which costs more than so few steps."""
-    loss = "sparse_categorical_crossentropy"
-    model.compile(optimizer, loss, metrics=["accuracy"], run_eagerly=True)
-    return model
+        trial.suggest_float("momentum", 0, 0.8, step=0.4)
+    else:
+        trial.suggest_float("beta", 0.1, 0.3, step=0.1)
 
 
 def conditional(trial):
-    """Return a classifier with one of 24 configurations."""
-    units, optimizer = ask(trial)
-    layers = [keras.layers.Dense(units), keras.layers.Dense(3, activation="softmax")]
-    model = keras.Sequential([keras.Input((4,)), *layers])
-    return compiled(model, optimizer)
+    """Return a model with one of 24 configurations."""
+    ask(trial)
+    return Untrained(2, FLAT)
 
 
-def two_by_three(trial):
-    """Return a classifier with one of six configurations."""
-    layers = [
-        keras.layers.Dense(trial.suggest_int("units", 2, 3)),
-        keras.layers.Dense(3, activation=trial.suggest_categorical("end", ["softmax", "sigmoid"])),
-        keras.layers.Rescaling(trial.suggest_categorical("scale", [1.0])),
-    ]
-    model = keras.Sequential([keras.Input((4,)), *layers])
-    return compiled(model, "sgd")
+def two_by_two(trial):
+    """Return a model with one of four configurations."""
+    trial.suggest_int("units", 2, 3)
+    trial.suggest_categorical("end", ["softmax", "sigmoid"])
+    trial.suggest_categorical("scale", [1.0])
+    return Untrained(2, FLAT)
 
 
 def finished(tuner):
@@ -69,48 +58,35 @@ def points_of(trials):
 SCRIPT = """
 import sys, time
 import keras
-import numpy as np
-from kerastune_optuna import OptunaTuner
 from tests.support.faults import EpochLog
+from tests.support.untrained import run, tuner_in
 from tests.search.test_grid import conditional
-rng = np.random.default_rng(0)
-x, y = rng.normal(size=(48, 4)), rng.integers(0, 3, 48)
 directory = sys.argv[1]
 epochs = []
 def wait_for_the_kill(epoch, logs):
     epochs.append(epoch)
     if len(epochs) == 2:
         time.sleep(3600)
-tuner = OptunaTuner(conditional, sampler="grid", directory=directory, study_name="test")
-tuner.search(
-    x, y, validation_data=(x, y), epochs=1, n_workers=4, verbose=0,
-    callbacks=[
-        EpochLog(directory + "/log"),
-        lambda trial: keras.callbacks.LambdaCallback(on_epoch_end=wait_for_the_kill),
-    ],
-)
+wait = lambda trial: keras.callbacks.LambdaCallback(on_epoch_end=wait_for_the_kill)
+tuner = tuner_in(directory, conditional, "val_mae", sampler="grid")
+run(tuner, n_workers=4, callbacks=[EpochLog(directory + "/log"), wait])
 """
 
 
 @pytest.mark.slow
-def test_four_workers_that_are_killed_lose_no_point(search, make_tuner, tmp_path):
+def test_four_workers_that_are_killed_lose_no_point(tmp_path):
     """Of 24 configurations each has one result after all processes were killed in one each."""
-    directory = tmp_path / "tuning"
-    directory.mkdir()
-    log = directory / "log"
-    command = [sys.executable, "-c", SCRIPT, str(directory)]
+    log = tmp_path / "log"
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
     process = warm.Popen(command, cwd=ROOT, start_new_session=True)
     wait_until(lambda: [what for _, what, *_ in logged(log)].count("0") == 8)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    tuner = make_tuner(conditional, sampler="grid", n_trials=30, pruner=None)
+    tuner = tuner_in(tmp_path, conditional, "val_mae", sampler="grid", n_trials=30)
     states = [trial.state.name for trial in tuner.study.trials]
     assert (states.count("COMPLETE"), states.count("RUNNING")) == (4, 4)
     assert states.count("WAITING") == 24 - 4 - 4
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(48, 4)), rng.integers(0, 3, 48)  # as in the script
-    data = {"x": x, "y": y, "validation_data": (x, y)}
-    search(tuner=tuner, fit={**data, "epochs": 1, "callbacks": [EpochLog(log)]})
+    run(tuner, callbacks=[EpochLog(log)])
     points = points_of(finished(tuner))
     assert len(points) == len(set(points)) == 24
     ends = run_to_the_end(log)
@@ -146,55 +122,58 @@ def test_the_order_is_that_of_the_seed():
     assert len({params["units"] for params in orders[0][:6]}) > 1
 
 
-@pytest.mark.slow
-def test_a_grid_ends_the_search(search, make_tuner, capsys):
+def in_a_grid(folder, build, options, **others):
+    """Search a builder's grid, and return the tuner."""
+    tuner = tuner_in(folder, build, "val_mae", sampler="grid", **options, **others)
+    return run(tuner, verbose=2)
+
+
+def test_a_grid_ends_the_search(tmp_path, capsys):
     """Its size is told, n_trials may be larger, and a search of it that is over adds nothing."""
-    search(two_by_three, sampler="grid", n_trials=30, fit={"epochs": 1, "verbose": 2})
+    options = cheap()
+    in_a_grid(tmp_path, two_by_two, options, n_trials=30)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "Grid: 4 configurations"
     assert len(lines) == 6
     assert lines[-1] == "All 4 configurations were tried: nothing is left"
-    tuner = make_tuner(two_by_three, sampler="grid", n_trials=None)
-    search(tuner=tuner, fit={"epochs": 1})
+    tuner = in_a_grid(tmp_path, two_by_two, options, n_trials=None)
     assert len(tuner.study.trials) == 4
-    assert capsys.readouterr().out == ""
+    assert "Trial" not in capsys.readouterr().out
 
 
-@pytest.mark.slow
-def test_n_trials_limits_a_grid(search, make_tuner, capsys):
+def test_n_trials_limits_a_grid(tmp_path, capsys):
     """What n_trials leaves out is told, and is tried by a search that allows more."""
-    search(two_by_three, sampler="grid", n_trials=1, fit={"epochs": 1, "verbose": 2})
+    options = cheap()
+    in_a_grid(tmp_path, two_by_two, options, n_trials=1)
     line = capsys.readouterr().out.splitlines()[0]
     assert line == "Grid: about 4 configurations, of which n_trials= leaves some out"
-    tuner = search(tuner=make_tuner(two_by_three, sampler="grid", n_trials=3), fit={"epochs": 1})
-    points = points_of(tuner.study.trials)
+    points = points_of(in_a_grid(tmp_path, two_by_two, options, n_trials=3).study.trials)
     assert len(points) == len(set(points)) == 3
 
 
-@pytest.mark.slow
-def test_a_point_that_fails_is_not_made_up_for(search):
+def test_a_point_that_fails_is_not_made_up_for(tmp_path):
     """A builder that raises for some configurations has the others tried."""
 
     def build(trial):
-        model = two_by_three(trial)
+        model = two_by_two(trial)
         if trial.params["units"] == 2 and trial.params["end"] == "softmax":
             raise RuntimeError("no such luck")
         return model
 
-    tuner = search(build, sampler="grid", n_trials=None, fit={"epochs": 1})
+    tuner = in_a_grid(tmp_path, build, cheap(), n_trials=None)
     assert sorted(tuner.results()["state"]) == ["COMPLETE"] * 3 + ["FAIL"]
 
 
 @pytest.fixture
-def study(tmp_path, make_tuner):
+def study():
     """Give an empty study that is searched by a grid."""
+    return optuna.create_study(sampler=Grid())
+
+
+def test_a_grid_that_was_laid_out_in_part_is_completed(make_tuner):
+    """Two processes that lay a grid out at once, one of them killed, lay out each point once."""
     study = make_tuner().study
     study.sampler = Grid()
-    return study
-
-
-def test_a_grid_that_was_laid_out_in_part_is_completed(study):
-    """Two processes that lay a grid out at once, one of them killed, lay out each point once."""
     lay_out_grid(study, ask, room=5, seed=0, memory=Memory())
     assert len(study.trials) == 5
     threads = [
@@ -253,6 +232,7 @@ def beside(trial):
             "has about 100000000 configurations, and n_trials=None would run them all",
         ),
     ],
+    ids=["beside", "endless", "by chance", "alike", "twice", "vast"],
 )
 def test_a_grid_without_an_end_is_refused(study, build, message):
     """Nothing is laid out of a grid that is infinite, unsteady, ambiguous or too large."""

@@ -48,7 +48,7 @@ def allowed(sampler, trials, limit=3_333):
         pytest.param(
             lambda: GPSampler(seed=2, warn_independent_sampling=False),
             18,
-            marks=needs_torch,
+            marks=[needs_torch, pytest.mark.slow],
         ),
     ],
     ids=["cmaes", "gp"],
@@ -155,31 +155,26 @@ def taught(sampler, **options):
     return LearningSampler(sampler, ERROR, constrained=False, may_repeat=False, **options)
 
 
-def of_one_branch_or_two(trial):
-    """Ask for one of 20 configurations; return a value."""
-    layers = trial.suggest_int("layers", 1, 2)
-    widths = [trial.suggest_int(f"units_{layer}", 1, 4) for layer in range(layers)]
-    return sum(widths) / layers
-
-
-@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(
-    "make",
+    ("make", "widest"),
     [
-        lambda seed: TPESampler(seed=seed),
-        lambda seed: RandomSampler(seed=seed),
-        lambda seed: CmaEsSampler(seed=seed, n_startup_trials=2, warn_independent_sampling=False),
-        pytest.param(lambda seed: GPSampler(seed=seed), marks=needs_torch),
+        (lambda: TPESampler(seed=0), 4),
+        (lambda: RandomSampler(seed=0), 4),
+        (lambda: CmaEsSampler(seed=0, n_startup_trials=2, warn_independent_sampling=False), 4),
+        pytest.param(lambda: GPSampler(seed=0, n_startup_trials=4), 2, marks=needs_torch),
     ],
     ids=["tpe", "random", "cmaes", "gp"],
 )
-def test_no_configuration_comes_again_while_another_is_left(make, seed):
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_no_configuration_comes_again_while_another_is_left(make, widest):
     """All are drawn once each, also the last one, which hardly any draw by chance would meet."""
-    study = optuna.create_study(sampler=taught(make(seed)))
-    for _ in range(20):
+    study, many = optuna.create_study(sampler=taught(make())), widest + widest**2
+    for _ in range(many):
         trial = study.ask()
-        study.tell(trial, of_one_branch_or_two(trial))
-    assert len({tuple(trial.params.values()) for trial in study.trials}) == 20
+        layers = trial.suggest_int("layers", 1, 2)
+        widths = [trial.suggest_int(f"units_{layer}", 1, widest) for layer in range(layers)]
+        study.tell(trial, sum(widths) / layers)
+    assert len({tuple(trial.params.values()) for trial in study.trials}) == many
 
 
 def test_copies_of_a_script_draw_other_numbers():

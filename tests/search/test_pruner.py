@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import statistics
 
-import keras
 import numpy as np
 import optuna
 import pytest
@@ -13,6 +12,7 @@ from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna._search.pruner import WilcoxonPruner
 from tests.benchmarks import pruners
+from tests.support.untrained import Untrained, build, cheap, run, tuner_in
 
 
 def study_with(curve, direction="maximize"):
@@ -24,12 +24,9 @@ def study_with(curve, direction="maximize"):
 
 
 def build_that_stands_still(trial):
-    """Return a classifier that starts from zero, and learns in the first trial alone."""
-    softmax = keras.layers.Dense(3, activation="softmax", kernel_initializer="zeros")
-    model = keras.Sequential([keras.Input((4,)), softmax])
-    optimizer = keras.optimizers.SGD(0.5 if trial.number == 0 else 0.0)
-    model.compile(optimizer, "sparse_categorical_crossentropy")
-    return model
+    """Return a model whose error is small in the first trial alone."""
+    level = trial.suggest_float("level", 0.0, 1.0) / 9 + (trial.number > 0)
+    return Untrained(2, [{"val_mae": level}] * 5)
 
 
 def first_pruned(study, curve):
@@ -63,8 +60,11 @@ def test_nothing_to_compare_with_is_no_news(best):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("direction", ["maximize", "minimize"])
-@pytest.mark.parametrize("levels", [2, 4, 1000], ids=["ties", "some ties", "no ties"])
+@pytest.mark.parametrize(
+    ("levels", "direction"),
+    [(2, "maximize"), (4, "minimize"), (1000, "maximize")],
+    ids=["ties", "some ties", "no ties"],
+)
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_it_decides_as_optunas_does(levels, direction):
     """On curves of few and of many values, each decision is that of Optuna's own pruner."""
@@ -88,16 +88,61 @@ def test_the_first_trials_are_not_pruned():
     assert first_pruned(study, [0.2, 0.1, 0.0]) is None
 
 
-@pytest.mark.slow
-def test_a_tuner_prunes_with_it(make_tuner, search):
+def test_a_tuner_prunes_with_it(tmp_path):
     """A tuner that was given no pruner has the default one, and it ends a weak trial."""
-    tuner = make_tuner(build_that_stands_still, "val_loss", pruner=None)
-    search(tuner=tuner, fit={"epochs": 5})
-    states = [trial.state for trial in tuner.study.trials]
+    tuner = run(tuner_in(tmp_path, build_that_stands_still, "val_mae", n_trials=2, **cheap()))
+    first, second = tuner.study.trials
     assert isinstance(tuner.study.pruner, WilcoxonPruner)
-    assert states == [TrialState.COMPLETE, TrialState.PRUNED]
-    assert tuner.study.trials[1].user_attrs["epochs_run"] == 3
-    assert tuner.study.trials[1].user_attrs["stop_reason"].endswith("by WilcoxonPruner")
+    assert (first.state, second.state) == (TrialState.COMPLETE, TrialState.PRUNED)
+    assert second.user_attrs["epochs_run"] == 3
+    assert second.user_attrs["stop_reason"].endswith("by WilcoxonPruner")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("halving", optuna.pruners.SuccessiveHalvingPruner),
+        ("median", optuna.pruners.MedianPruner),
+        ("none", optuna.pruners.NopPruner),
+        ("percentile", optuna.pruners.PercentilePruner),
+        ("wilcoxon", WilcoxonPruner),
+    ],
+)
+def test_a_pruner_has_a_name(tmp_path, name, kind):
+    """A name makes Optuna's pruner."""
+    tuner = tuner_in(tmp_path, build, "val_mae", pruner=name, **cheap())
+    assert tuner.pruner == name
+    assert type(tuner.study.pruner) is kind
+
+
+def test_hyperband_knows_the_epochs(tmp_path):
+    """Its largest resource is the number of epochs, also for a tuner that has not searched."""
+    options = {"pruner": "hyperband", "n_trials": 2, **cheap()}
+    tuner = run(tuner_in(tmp_path, build, "val_mae", **options), epochs=3)
+    assert tuner.study.pruner._max_resource == 3
+    assert len(tuner.study.trials) == 2
+    assert tuner_in(tmp_path, build, "val_mae", **options).study.pruner._max_resource == 3
+
+
+class Spy(optuna.samplers.RandomSampler):
+    """Note how many trials the sampler is shown, each time that it draws a trial."""
+
+    def __init__(self, seen):
+        super().__init__(seed=0)
+        self.seen = seen
+
+    def infer_relative_search_space(self, study, trial):
+        """Look."""
+        self.seen.append(len(study.get_trials(deepcopy=False)))
+        return {}
+
+
+def test_a_sampler_sees_the_trials_of_a_bracket_alone(tmp_path):
+    """Hyperband compares what had as many epochs: its samplers learn from that, too."""
+    seen, options = [], {"pruner": "hyperband", "n_trials": 6, **cheap()}
+    tuner = tuner_in(tmp_path, build, "val_mae", sampler=Spy(seen), **options)
+    assert len(run(tuner).study.trials) == len(seen) == 6
+    assert sum(seen) < sum(range(1, 7)), "all trials are shown to each"
 
 
 def test_it_saves_half_of_the_epochs_and_loses_little():

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 
+import numpy as np
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from kerastune_optuna._search import auto
 from kerastune_optuna._search.pruner import WilcoxonPruner
 from kerastune_optuna._search.screening import AutoPruner, may_screen
 from kerastune_optuna._study import record
-from tests.search.test_samplers import of_two_ranges
+from tests.support.untrained import Untrained, cheap, run, tuner_in
 
 needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="torch is not installed"
@@ -190,27 +190,31 @@ def test_trials_that_run_are_compared_as_far_as_they_came():
     assert ran(study, 0.65) == 20
 
 
+def of_two_ranges(trial):
+    """Return a model whose error stands still at a level of its own."""
+    level = trial.suggest_float("level", 1e-3, 1e-1, log=True)
+    return Untrained(trial.suggest_int("units", 2, 8), [{"val_mae": level}] * 20)
+
+
 @pytest.fixture
-def long_search(make_tuner, data, monkeypatch):
-    """Give a function that searches with the default sampler and pruner, for 20 epochs a trial."""
-    monkeypatch.setattr(auto, "_LEAST_STEPS", 1)  # else a training takes seconds
+def long_search(tmp_path):
+    """Give a function that searches for 20 epochs of 150 steps, and takes the defaults."""
+    kept, rows = cheap(), np.zeros((150, 1))
 
-    def run(epochs=20, **options):
-        options = {"n_trials": 15, "pruner": None, **options}
+    def search(epochs=20, **options):
         fit = {name: options.pop(name) for name in ("timeout", "verbose") if name in options}
-        tuner = make_tuner(of_two_ranges, **options)
-        x, y, validation = data
-        fit = {"validation_data": validation, "epochs": epochs, "verbose": 0, **fit}
-        return tuner.search(x, y, **fit)
+        options = {"n_trials": 15, **kept, **options}
+        tuner = tuner_in(tmp_path, of_two_ranges, "val_mae", **options)
+        return run(tuner, x=rows, y=rows, batch_size=1, epochs=epochs, **fit)
 
-    return run
+    return search
 
 
 @needs_torch
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-def test_a_long_search_begins_with_short_trials(long_search, data, capsys):
-    """It says so, hands out a model with its value, and a second search screens no more."""
+def test_a_long_search_begins_with_short_trials(long_search, capsys):
+    """It says so, comes to a value, and a second search screens no more."""
     tuner = long_search(verbose=2)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("Sampler: a Gaussian process")
@@ -220,10 +224,7 @@ def test_a_long_search_begins_with_short_trials(long_search, data, capsys):
     assert [one.user_attrs["epochs_run"] for one in trials[:6]] == [4] * 6
     assert first.user_attrs["stop_reason"] == "pruned at epoch 4/20 by AutoPruner"
     assert first.params == {name: middle(one) for name, one in first.distributions.items()}
-    x, y = data[2]
-    evaluated = tuner.best_model().evaluate(x, y, verbose=0, return_dict=True)
-    assert evaluated["accuracy"] == tuner.best_value
-    tuner.n_trials = 16
+    assert tuner.best_value == tuner.best_params["level"]
     long_search(n_trials=16, verbose=2)
     assert "Pruner:" not in capsys.readouterr().out
 
@@ -253,7 +254,7 @@ def middle(range_):
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_other_searches_train_the_first_trial_to_its_end(long_search, options):
     """Those are short ones, those that may end before, and those whose user chose otherwise."""
-    tuner = long_search(stop_at=-1.0, **options)
+    tuner = long_search(stop_at=1.0, **options)
     assert isinstance(tuner.study.pruner, WilcoxonPruner)
     ended = [one.state for one in tuner.study.trials if one.state.is_finished()]
     assert ended == [TrialState.COMPLETE]

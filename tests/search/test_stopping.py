@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import warnings
 
-import keras
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, IntDistribution
@@ -22,6 +21,7 @@ from kerastune_optuna._search import Budget, Ending
 from kerastune_optuna._search.stopping import Deadline
 from kerastune_optuna._study import Watch, lay_out
 from kerastune_optuna._study.liveness import leaving_all, sign
+from tests.support.untrained import Untrained, cheap, run, tuner_in
 
 
 class AfterTwo:
@@ -41,79 +41,65 @@ def stagnation(evaluate_error=lambda: None):
 
 
 def frozen():
-    """Return a classifier whose validation loss is the same in each trial."""
-    softmax = keras.layers.Dense(3, activation="softmax", kernel_initializer="zeros")
-    model = keras.Sequential([keras.Input((4,)), softmax])
-    loss = "sparse_categorical_crossentropy"
-    model.compile(keras.optimizers.SGD(0.0), loss, run_eagerly=True)
-    return model
+    """Return a model whose error is the same in each trial."""
+    return Untrained(2, [{"val_mae": 0.5}])
 
 
 def that_learns_nothing(trial):
-    """Return that classifier, of which there are as many configurations as numbers."""
+    """Return that model, of which there are as many configurations as numbers."""
     trial.suggest_float("lr", 0, 1)
     return frozen()
 
 
 def of_four(trial):
-    """Return that classifier, of which there are four configurations."""
+    """Return that model, of which there are four configurations."""
     trial.suggest_int("units", 2, 3)
     trial.suggest_categorical("name", ["a", "b"])
     return frozen()
 
 
-@pytest.mark.slow
-def test_a_search_ends_where_nothing_is_left(search, make_tuner, capsys):
+def of_one(trial):
+    """Return that model, of which there is one configuration."""
+    trial.suggest_categorical("name", ["a"])
+    return frozen()
+
+
+def test_a_search_ends_where_nothing_is_left(tmp_path, capsys):
     """Four configurations are tried once each, and the search without a limit says so."""
-    tuner = search(
-        of_four, "val_loss", sampler="tpe", n_trials=None, fit={"epochs": 1, "verbose": 2}
-    )
-    assert len({tuple(trial.params.values()) for trial in tuner.study.trials}) == 4
-    assert len(tuner.study.trials) == 4
+    options = {"sampler": "tpe", **cheap()}
     end = "All 4 configurations were tried: nothing is left"
-    assert capsys.readouterr().out.splitlines()[-1] == end
-    tuner = search(
-        tuner=make_tuner(of_four, "val_loss", n_trials=20), fit={"epochs": 1, "verbose": 2}
-    )
-    assert len(tuner.study.trials) == 4
-    assert capsys.readouterr().out.splitlines()[-1] == end
+    for n_trials in (None, 20):
+        tuner = run(tuner_in(tmp_path, of_four, "val_mae", n_trials=n_trials, **options), verbose=2)
+        assert len({tuple(trial.params.values()) for trial in tuner.study.trials}) == 4
+        assert len(tuner.study.trials) == 4
+        assert capsys.readouterr().out.splitlines()[-1] == end
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-def test_no_slot_waits_for_what_is_not_there(search, workers):
+@pytest.mark.parametrize(
+    ("build", "workers", "most"),
+    [
+        (of_four, 1, 4),
+        (of_one, 1, 1),
+        # Workers that ask in the same milliseconds may draw the same configuration.
+        pytest.param(of_four, 2, 8, marks=pytest.mark.slow),
+        pytest.param(of_one, 2, 2, marks=pytest.mark.slow),
+    ],
+)
+def test_no_slot_waits_for_what_is_not_there(tmp_path, build, workers, most):
     """Where all was tried before the study has its size, each of its trials has ended."""
-    fit = {"epochs": 1, "n_workers": workers}
-    tuner = search(of_four, "val_loss", sampler="tpe", n_trials=20, fit=fit)
-    trials = tuner.study.trials
+    tuner = tuner_in(tmp_path, build, "val_mae", sampler="tpe", n_trials=20, keep_best=0)
+    trials = run(tuner, n_workers=workers).study.trials
     assert {trial.state.name for trial in trials} == {"COMPLETE"}
-    assert len({tuple(trial.params.values()) for trial in trials}) == 4
-    # Two workers that ask in the same milliseconds may draw the same configuration.
-    assert len(trials) <= 4 * workers
+    assert len({tuple(trial.params.values()) for trial in trials}) == (4 if build is of_four else 1)
+    assert len(trials) <= most
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-def test_nothing_waits_where_there_is_one_configuration(search, workers):
-    """Its second trial is not laid out before the first one has shown that there is no other."""
-
-    def build(trial):
-        trial.suggest_categorical("name", ["a"])
-        return frozen()
-
-    tuner = search(build, "val_loss", n_trials=20, fit={"epochs": 1, "n_workers": workers})
-    assert {trial.state.name for trial in tuner.study.trials} == {"COMPLETE"}
-    assert len(tuner.study.trials) <= workers
-
-
-@pytest.mark.slow
-def test_what_was_enqueued_is_run_where_nothing_is_left(search, make_tuner):
+def test_what_was_enqueued_is_run_where_nothing_is_left(tmp_path):
     """The user has asked for it again; the result of the first time is taken over."""
-    options = {"build": of_four, "objective": "val_loss", "n_trials": 20}
-    tuner = make_tuner(**options)
-    search(tuner=tuner, fit={"epochs": 1})
+    tuner = tuner_in(tmp_path, of_four, "val_mae", n_trials=20, **cheap())
+    run(tuner)
     tuner.study.enqueue_trial({"units": 2, "name": "a"})
-    trials = search(tuner=make_tuner(**options), fit={"epochs": 1}).study.trials
+    trials = run(tuner).study.trials
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 5
     assert "repeat_of" in trials[-1].user_attrs
 
@@ -135,9 +121,9 @@ def test_no_slot_is_laid_out_for_what_a_running_trial_may_ask_for():
     assert len(study.trials) == 4
 
 
-def test_the_second_worker_waits_for_the_first_parameter_alone(monkeypatch):
+def test_the_second_worker_waits_for_the_first_parameter_alone(pace):
     """Once the builder of the only trial has asked, another worker lays out the next one."""
-    monkeypatch.setattr("kerastune_optuna._search.slots._PATIENCE", float("inf"))
+    pace(patience=float("inf"))
     study, budget = optuna.create_study(), Budget(4, Deadline(60), None)
     with leaving_all():
         budget.prepare(study)
@@ -154,11 +140,10 @@ def test_the_second_worker_waits_for_the_first_parameter_alone(monkeypatch):
     ],
     ids=["number", "object", "optuna"],
 )
-def test_a_terminator_ends_the_search(search, capsys, terminator, line):
+def test_a_terminator_ends_the_search(tmp_path, capsys, terminator, line):
     """A number of trials without gain, or an object that is asked, ends it and is named."""
-    options = {"terminator": terminator, "n_trials": 10}
-    fit = {"epochs": 1, "verbose": 2}
-    tuner = search(that_learns_nothing, "val_loss", **options, fit=fit)
+    options = {"terminator": terminator, "n_trials": 10, **cheap()}
+    tuner = run(tuner_in(tmp_path, that_learns_nothing, "val_mae", **options), verbose=2)
     assert len(tuner.study.get_trials(states=[TrialState.COMPLETE])) == 2
     assert capsys.readouterr().out.splitlines()[-1] == line
     tuner.summary()
@@ -190,18 +175,19 @@ def trained(tuner):
     return sum(trial.state.is_finished() for trial in tuner.study.trials)
 
 
-def test_a_search_ends_at_a_value_that_is_good_enough(search, capsys):
+def test_a_search_ends_at_a_value_that_is_good_enough(tmp_path, capsys):
     """The first trial that comes to it is the last one, also of a search that goes on."""
-    fit = {"epochs": 1, "verbose": 2}
-    tuner = search(that_learns_nothing, "val_loss", stop_at=1e9, n_trials=3, fit=fit)
+    options = {"stop_at": 0.5, "n_trials": 3, **cheap()}
+    tuner = tuner_in(tmp_path, that_learns_nothing, "val_mae", **options)
+    run(tuner, verbose=2)
     assert trained(tuner) == 1
-    value = tuner.best_value
-    assert capsys.readouterr().out.splitlines()[-1] == f"Stopped: trial 0 came to {value:g}"
-    search(tuner=tuner, fit=fit)
+    assert capsys.readouterr().out.splitlines()[-1] == "Stopped: trial 0 came to 0.5"
+    run(tuner)
     assert trained(tuner) == 1
 
 
-def test_a_value_that_no_trial_comes_to_stops_nothing(search):
-    """A loss that stays above it is not good enough."""
-    tuner = search(that_learns_nothing, "val_loss", stop_at=0.0, n_trials=2, fit={"epochs": 1})
+def test_a_value_that_no_trial_comes_to_stops_nothing(tmp_path):
+    """An error that stays above it is not good enough."""
+    options = {"stop_at": 0.49, "n_trials": 2, **cheap()}
+    tuner = run(tuner_in(tmp_path, that_learns_nothing, "val_mae", **options))
     assert len(tuner.study.trials) == 2

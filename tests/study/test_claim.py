@@ -23,7 +23,6 @@ from kerastune_optuna._search.slots import Budget
 from kerastune_optuna._search.stopping import Deadline, Ending
 from kerastune_optuna._storage.database import connect, inode
 from kerastune_optuna._storage.patience import WORKER
-from kerastune_optuna._study import heartbeat
 from kerastune_optuna._study.heartbeat import Watch
 from kerastune_optuna._study.liveness import (
     leave,
@@ -101,10 +100,9 @@ def test_a_proxy_in_front_of_sqlite_gives_no_trial_to_two(tmp_path):
     assert sorted(map(int, claimers.stdout.split())) == list(range(20))
 
 
-def test_a_claim_of_a_worker_that_died_lapses(monkeypatch):
+def test_a_claim_of_a_worker_that_died_lapses(pace):
     """A trial that was claimed and never set to RUNNING is laid out again after a lease."""
-    monkeypatch.setattr(heartbeat, "_LEASE_SECONDS", 0.2)
-    monkeypatch.setattr("kerastune_optuna._search.slots._POLL_OTHERS", 0.1)
+    pace(lease=0.2, poll=0.1)
     study = optuna.create_study()
     lay_out(study, {"units": 3}, {CLAIM + "0": []})
     trial = budget_of(1).claim(study, Watch())
@@ -138,9 +136,9 @@ def of_a_neighbour():
     return f"{machine()}:{pid}:{started(pid)}"
 
 
-def test_a_retry_waits_until_its_trial_has_failed(monkeypatch):
+def test_a_retry_waits_until_its_trial_has_failed(pace):
     """Who is killed when it laid a retry out leaves none that runs beside its trial."""
-    monkeypatch.setattr("kerastune_optuna._search.slots._PATIENCE", 0)
+    pace(patience=0)
     study = optuna.create_study()
     study.ask().set_user_attr(WORKER, of_a_neighbour())
     lay_out(study, user_attrs={RETRY_OF: 0})
@@ -201,12 +199,9 @@ def end_well(node):
     ],
     ids=["ends", "vanishes"],
 )
-def test_a_search_ends_with_the_last_trial_of_another_machine(
-    tmp_path, monkeypatch, capfd, end, states
-):
+def test_a_search_ends_with_the_last_trial_of_another_machine(tmp_path, pace, capfd, end, states):
     """It says which one it waits for, and runs it again where that machine vanishes."""
-    monkeypatch.setattr(heartbeat, "_LEASE_SECONDS", 2)
-    monkeypatch.setattr("kerastune_optuna._search.slots._POLL_OTHERS", 0.1)
+    pace(lease=2, poll=0.1)
     pruner = optuna.pruners.NopPruner()
     tuner = tuner_in(tmp_path, objective="val_mae", n_trials=2, pruner=pruner)
     assert tuner.study.trials == []
@@ -333,10 +328,9 @@ def test_a_small_search_waits_for_no_larger_one():
     assert not budget_of(1).wait_for_others(study, Watch())
 
 
-def test_a_process_that_left_its_trial_is_not_waited_for(monkeypatch):
+def test_a_process_that_left_its_trial_is_not_waited_for(pace):
     """A notebook lives on after its search broke off, and beats for the trial no more."""
-    monkeypatch.setattr(heartbeat, "_LEASE_SECONDS", 0.3)
-    monkeypatch.setattr("kerastune_optuna._search.slots._POLL_OTHERS", 0.1)
+    pace(lease=0.3, poll=0.1)
     study = optuna.create_study()
     study.ask().set_user_attr(WORKER, of_a_neighbour())
     assert not budget_of(1).wait_for_others(study, Watch())
@@ -360,9 +354,9 @@ class Acting(Watch):
 
 
 @pytest.mark.parametrize("end", ["timeout", "Ctrl-C"])
-def test_waiting_for_others_has_an_end(monkeypatch, end):
+def test_waiting_for_others_has_an_end(pace, end):
     """What others run is left to them once the time is over, or after Ctrl-C."""
-    monkeypatch.setattr("kerastune_optuna._search.slots._POLL_OTHERS", 0.001)
+    pace(poll=0.001)
     study, deadline = optuna.create_study(), Deadline(600)
     study.ask().set_user_attr(WORKER, of_a_neighbour())
     budget = Budget(1, deadline, 10, ending=Ending(train_repeats=True))
@@ -417,9 +411,9 @@ class Read(optuna.storages.InMemoryStorage):
         return super().get_all_trials(*arguments, **keywords)
 
 
-def test_a_search_that_goes_on_waits_for_nobody(monkeypatch):
+def test_a_search_that_goes_on_waits_for_nobody(pace):
     """Where no other process runs a trial, the first one is claimed without a wait."""
-    monkeypatch.setattr("kerastune_optuna._search.slots._PATIENCE", 600)
+    pace(patience=600)
     study = optuna.create_study(storage=Read())
     study.add_trial(optuna.trial.create_trial(value=0.0))
     assert budget_of(2).claim(study, Watch()).number == 1
@@ -443,10 +437,9 @@ def test_a_trial_that_was_lost_is_left():
     leave(study, trial._trial_id)
 
 
-def test_an_execution_whose_claim_lapsed_is_run(monkeypatch):
+def test_an_execution_whose_claim_lapsed_is_run(pace):
     """A worker died between its claim and RUNNING: the same call of confirm() waits and runs it."""
-    monkeypatch.setattr(heartbeat, "_LEASE_SECONDS", 0.3)
-    monkeypatch.setattr(heartbeat, "_LOOK_SECONDS", 0.1)
+    pace(lease=0.3, look=0.1)
     study = optuna.create_study()
     lay_out(study, None, {f"{CLAIM}of-a-dead-worker": []}, {CONFIRMS: 7, "seed": 1})
     budget = LaidOut(1, None, 10, keys=frozenset({(7, 1)}))

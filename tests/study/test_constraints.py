@@ -14,14 +14,9 @@ from kerastune_optuna._report import card
 from kerastune_optuna._trial import stop
 from kerastune_optuna._trial.stop import Stopwatch
 from tests.support.faults import Clock
-from tests.support.untrained import Untrained, X, build, run, tuner_in
+from tests.support.untrained import Untrained, X, build, cheap, run, tuner_in
 
 LIMIT = 10_000
-
-
-def cheap():
-    """Return options for a search of which only its study is looked at."""
-    return {"keep_best": 0, "backup_every": None, "storage": InMemoryStorage()}
 
 
 def build_large(trial):
@@ -52,16 +47,15 @@ def size_and_level(trial, model):
 
 @pytest.fixture(scope="module")
 def tuner(tmp_path_factory):
-    """Give a tuner that has searched 45 trials under a limit, which no test may change."""
+    """Give a tuner that has searched 30 trials under a limit, which no test may change."""
     folder = tmp_path_factory.mktemp("limited") / "tuning"
-    options = {"n_trials": 45, "max_params": LIMIT, **cheap()}
+    options = {"n_trials": 30, "max_params": LIMIT, **cheap()}
     return run(tuner_in(folder, build_large, "val_mae", **options), epochs=1)
 
 
-@pytest.mark.slow
 def test_no_trial_over_the_limit_trains(tuner):
     """Each that is larger is PRUNED before its first epoch, and says why; others are not."""
-    assert len(tuner.study.trials) == 45
+    assert len(tuner.study.trials) == 30
     for trial in tuner.study.trials:
         size = trial.user_attrs["n_params"]
         if size > LIMIT:
@@ -87,7 +81,7 @@ def test_a_search_that_trained_nothing_is_an_error(tmp_path):
 def test_tpe_learns_the_limit(tuner):
     """It proposes fewer that are too large as it goes on, though nothing else speaks for that."""
     trials = tuner.study.trials
-    first, last = share_of_broken(trials[:15]), share_of_broken(trials[-15:])
+    first, last = share_of_broken(trials[:10]), share_of_broken(trials[-10:])
     assert last < 0.7 * first
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tracemalloc
 
 import keras
@@ -15,9 +16,8 @@ from optuna.trial import TrialState
 from kerastune_optuna import TooManyFailuresError
 from kerastune_optuna._data.fit import FitArguments
 from kerastune_optuna._data.not_finite import find
-from kerastune_optuna._report.facts import saved_epochs
 from kerastune_optuna._search.slots import Budget
-from tests.support.models import build_model
+from tests.support.untrained import Untrained, cheap, run, tuner_in
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* holds (NaN|infinity)")  # which the first tells
 
@@ -27,11 +27,31 @@ def holed(x):
     return np.where(np.arange(len(x))[:, None] * 4 + np.arange(4) == 21, np.nan, x)
 
 
-def build_blown(trial):
-    """Return a model whose weights are no numbers."""
-    model = build_model(trial)
-    model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
-    return model
+X, HOLED = np.ones((8, 4)), holed(np.ones((8, 4)))
+
+
+def told_of(*curve):
+    """Return a builder of models whose training comes to this curve."""
+
+    def build(trial):
+        return Untrained(trial.suggest_int("units", 2, 99), curve, columns=4)
+
+    return build
+
+
+NAN = {"loss": math.nan, "val_mae": 0.5}
+blown = told_of(NAN)
+flat = told_of(*[{"loss": 0.5, "val_mae": 0.5}] * 5)
+
+
+def tuner_of(folder, build=blown, **options):
+    """Return a tuner of which only the study is looked at."""
+    return tuner_in(folder, build, "val_mae", **{"pruner": "none", **cheap(), **options})
+
+
+def searched(tuner, x=X, **fit):
+    """Search with data of four columns."""
+    return run(tuner, **{"x": x, "y": X[:, 0], "validation_data": (X, X[:, 0]), **fit})
 
 
 def build_linear(trial):
@@ -42,13 +62,13 @@ def build_linear(trial):
     return model
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("objective", ["val_accuracy", "val_loss"])
-def test_a_hole_in_the_data_ends_the_search_after_two_trials(search, data, objective):
+@pytest.mark.parametrize("value", [0.5, math.nan], ids=["pruned", "failed"])
+def test_a_hole_in_the_data_ends_the_search_after_two_trials(tmp_path, value):
     """The error names the column, whether trials are pruned or failed by it."""
-    x = pd.DataFrame(holed(data[0]), columns=["age", "height", "weight", "pulse"])
+    x = pd.DataFrame(HOLED, columns=["age", "height", "weight", "pulse"])
+    tuner = tuner_of(tmp_path, told_of({"loss": math.nan, "val_mae": value}), n_trials=6)
     with pytest.raises(TooManyFailuresError) as got:
-        search(objective=objective, n_trials=6, fit={"x": x, "epochs": 3})
+        searched(tuner, x=x)
     assert "All 2 trials failed or diverged" in str(got.value)
     assert "nan; x holds NaN (first in row 5) in column 'height'. Mend the data" in str(got.value)
 
@@ -61,24 +81,25 @@ def test_a_hole_in_the_validation_data_is_named(search, data):
         search(build_linear, objective="val_loss", fit=fit)
 
 
-@pytest.mark.slow
-def test_a_number_of_failures_is_the_rule_for_data_too(search, data):
+def test_a_number_of_failures_is_the_rule_for_data_too(tmp_path):
     """Whoever says how many trials may fail has thought of it."""
+    tuner = tuner_of(tmp_path, n_trials=6, max_failed_trials=3)
     with pytest.raises(TooManyFailuresError, match="All 3 trials failed or diverged"):
-        search(n_trials=6, max_failed_trials=3, fit={"x": holed(data[0]), "epochs": 1})
+        searched(tuner, x=HOLED)
 
 
 @pytest.mark.slow
-def test_workers_end_by_it_too(search, data):
+def test_workers_end_by_it_too(tmp_path):
     """The error of a worker process is raised here."""
+    tuner = tuner_in(tmp_path, blown, "val_mae", n_trials=6)
     with pytest.raises(TooManyFailuresError, match=r"x holds NaN \(first in row 5, column 1\)"):
-        search(n_trials=6, fit={"x": holed(data[0]), "n_workers": 2})
+        searched(tuner, x=HOLED, n_workers=2)
 
 
-def test_each_trial_says_it(search, data, capsys):
+def test_each_trial_says_it(tmp_path, capsys):
     """The line of the first trial names the array already."""
     with pytest.raises(TooManyFailuresError):
-        search(n_trials=6, fit={"x": holed(data[0]), "verbose": 2})
+        searched(tuner_of(tmp_path, n_trials=6), HOLED, epochs=2, verbose=2)
     first = capsys.readouterr().out.splitlines()[0]
     assert first.startswith("Trial 0: ")
     assert "diverged at epoch 1/2: " in first
@@ -93,48 +114,33 @@ def test_a_hole_that_the_loss_does_not_show_is_seen_in_the_weights(search, data)
         search(n_trials=6, fit={"x": holed(data[0])})
 
 
-@pytest.mark.slow
-def test_trials_that_all_diverge_are_no_result(search):
+def test_trials_that_all_diverge_are_no_result(tmp_path):
     """Without a fault in the data as many may diverge in a row as may fail."""
+    tuner = tuner_of(tmp_path, n_trials=6, max_failed_trials=3)
     with pytest.raises(TooManyFailuresError, match=r"All 3 trials .* Mend build_model or its r"):
-        search(build_blown, n_trials=6, max_failed_trials=3)
+        searched(tuner)
 
 
-def test_a_budget_that_all_diverged_is_no_result(search, make_tuner):
+def test_a_budget_that_all_diverged_is_no_result(tmp_path):
     """search() raises where it ends before that, and where it is called once more."""
-    tuner = make_tuner(build_blown)
+    tuner = tuner_of(tmp_path, n_trials=2)
     for _ in range(2):
         with pytest.raises(TooManyFailuresError, match="All 2 trials failed or diverged"):
-            search(tuner=tuner)
+            searched(tuner)
     assert [trial.state.name for trial in tuner.study.trials] == ["PRUNED", "PRUNED"]
 
 
-class SpoilAt(keras.callbacks.Callback):
-    """Make the weights NaN before an epoch."""
-
-    def __init__(self, epoch):
-        super().__init__()
-        self.epoch = epoch
-
-    def on_epoch_begin(self, epoch, logs=None):
-        """Spoil them."""
-        if epoch == self.epoch:
-            weights = [np.full_like(weight, np.nan) for weight in self.model.get_weights()]
-            self.model.set_weights(weights)
-
-
-@pytest.mark.slow
-def test_a_late_divergence_is_no_failure(search):
+def test_a_late_divergence_is_no_failure(tmp_path):
     """A trial that had finite values ends no search, however few may fail."""
-    fit = {"epochs": 3, "callbacks": [SpoilAt(2)]}
-    tuner = search(n_trials=2, max_failed_trials=1, fit=fit)
+    late = told_of({"loss": 0.5, "val_mae": 0.5}, {"loss": 0.5, "val_mae": 0.4}, NAN)
+    tuner = searched(tuner_of(tmp_path, late, n_trials=2, max_failed_trials=1))
     assert [trial.user_attrs["diverged"] for trial in tuner.study.trials] == [3, 3]
 
 
-def test_the_only_trial_is_told_as_one(search):
+def test_the_only_trial_is_told_as_one(tmp_path):
     """One trial is not "all of 1 trials", and what it left behind goes on."""
     with pytest.raises(TooManyFailuresError) as got:
-        search(build_blown, max_failed_trials=1)
+        searched(tuner_of(tmp_path, max_failed_trials=1))
     assert str(got.value).startswith("The only trial (trial 0) failed or diverged with: diverged")
     assert "call search() again; with overwrite=True it begins anew" in str(got.value)
 
@@ -154,57 +160,37 @@ def test_a_trial_that_runs_may_come_to_something(make_tuner):
         budget.check_values(study)
 
 
-@pytest.mark.slow
-def test_one_good_trial_is_enough(search):
+def test_one_good_trial_is_enough(tmp_path):
     """A search with a result ends as ever, however many diverged."""
 
     def build(trial):
-        return build_blown(trial) if trial.number != 1 else build_model(trial)
+        return flat(trial) if trial.number == 1 else blown(trial)
 
-    tuner = search(build, n_trials=5, max_failed_trials=2)
+    tuner = searched(tuner_of(tmp_path, build, n_trials=5, max_failed_trials=2))
     states = [trial.state.name for trial in tuner.study.trials]
     assert states == ["PRUNED", "COMPLETE", "PRUNED", "PRUNED", "PRUNED"]
 
 
-@pytest.mark.slow
-def test_divergence_saves_nothing(search, capsys):
+def test_divergence_saves_nothing(tmp_path, capsys):
     """The epochs that a diverged trial did not run are not saved by pruning."""
 
     def build(trial):
-        return build_blown(trial) if trial.number else build_model(trial)
+        return blown(trial) if trial.number else flat(trial)
 
-    tuner = search(build, n_trials=3, fit={"epochs": 4})
-    assert saved_epochs(tuner.study.trials, 4) == 0
+    tuner = searched(tuner_of(tmp_path, build, n_trials=3), epochs=4)
     tuner.summary()
     assert "Epochs: 6 run, 0 saved by pruning (0%)" in capsys.readouterr().out
 
 
-class Filled(keras.layers.Layer):
-    """Put zeros where there is no value."""
-
-    def call(self, x):
-        """Fill them."""
-        return keras.ops.where(keras.ops.isnan(x), keras.ops.zeros_like(x), x)
-
-
-def build_filling(trial):
-    """Return a model that fills holes by itself."""
-    model = build_model(trial)
-    filled = keras.Sequential([keras.Input((4,)), Filled(), *model.layers])
-    filled.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    return filled
-
-
-@pytest.mark.slow
-def test_a_model_that_takes_holes_is_left_alone(search, data):
+def test_a_model_that_takes_holes_is_left_alone(tmp_path):
     """The first trial tells of the hole, and training goes on."""
-    with pytest.warns(UserWarning, match=r"x holds NaN \(first in row 5.*Fill it") as told:
-        tuner = search(build_filling, fit={"x": holed(data[0])})
-    assert ["holds NaN" in str(one.message) for one in told].count(True) == 1
+    tuner = tuner_of(tmp_path, flat, n_trials=2)
+    with pytest.warns(UserWarning, match=r"x holds NaN \(first in row 5.*Fill it") as warned:
+        searched(tuner, x=HOLED)
+    assert ["holds NaN" in str(one.message) for one in warned].count(True) == 1
     assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE", "COMPLETE"]
 
 
-X, HOLED = np.ones((8, 4)), holed(np.ones((8, 4)))
 INFINITE = np.where(np.isnan(HOLED), 1e300, HOLED)  # which float32 does not hold
 SPARSE = scipy.sparse.coo_matrix(HOLED)
 

@@ -169,7 +169,13 @@ def test_failures_in_a_row_are_told_without_clocks(tuner):
     for minute in range(3):
         add(tuner.study, TrialState.FAIL, now + timedelta(hours=1, minutes=minute))
         add(tuner.study, TrialState.COMPLETE, now + timedelta(minutes=minute), [0.5, 1.0])
-    Budget(9, None, max_failed_trials=2).check_failures(tuner.study)
+    budget = Budget(9, None, max_failed_trials=2)
+    budget.check_failures(tuner.study)
+    add(tuner.study, TrialState.FAIL, now - timedelta(hours=1))
+    budget.check_failures(tuner.study)
+    add(tuner.study, TrialState.FAIL, now - timedelta(hours=1))
+    with pytest.raises(TooManyFailuresError, match="2 trials failed in a row"):
+        budget.check_failures(tuner.study)
 
 
 @pytest.mark.parametrize("ahead", [-1, 1], ids=["behind", "ahead"])
@@ -231,7 +237,7 @@ class Noting(optuna.samplers.RandomSampler):
             file.write("trial\n")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @needs_root
 def test_a_task_that_starts_late_has_no_time_of_its_own(tmp_path, other_machine, monkeypatch):
     """When the time is over where the search is led, tasks on other machines begin no trial."""
@@ -260,15 +266,9 @@ def test_a_task_that_starts_late_has_no_time_of_its_own(tmp_path, other_machine,
 
 
 @pytest.fixture
-def short_lease(monkeypatch):
-    """Let a lease last for a second."""
-    monkeypatch.setattr(heartbeat, "_LEASE_SECONDS", 1.0)
-    monkeypatch.setattr(heartbeat, "_SILENCE_SECONDS", 1.0)
-
-
-@pytest.fixture
-def reap(tuner, short_lease):
-    """Give a function that looks for dead trials, and does so each time as one process."""
+def reap(tuner, pace):
+    """Give a function that looks for dead trials as one process, for which a lease is a second."""
+    pace(lease=1.0, silence=1.0)
     watch, budget = Watch(), budget_of(tuner, 9, None)
     return lambda: budget.reap(tuner.study, watch)
 
@@ -316,11 +316,9 @@ def until_beaten(study, trial):
 
 
 @pytest.mark.parametrize("away", [True, False], ids=["outage", "none"])
-def test_a_process_that_trains_notices_an_outage(
-    tuner, tmp_path, claim, short_lease, monkeypatch, away
-):
+def test_a_process_that_trains_notices_an_outage(tuner, tmp_path, claim, pace, away):
     """Who looks before and after a long training knows from its own beats what others could do."""
-    monkeypatch.setattr(heartbeat, "_BEAT_SECONDS", 0.1)
+    pace(beat=0.1, lease=1.0, silence=1.0)
     tuner.study.ask().set_user_attr(WORKER, ELSEWHERE)
     watch = Watch()
     with beating(tuner.study, watch):
@@ -383,16 +381,16 @@ class Thinking(optuna.samplers.RandomSampler):
         until_beaten(study, trial)
 
 
-def test_a_process_beats_while_its_sampler_thinks(tmp_path, monkeypatch):
+def test_a_process_beats_while_its_sampler_thinks(tmp_path, pace):
     """A Gaussian process may think for longer than a lease lasts."""
-    monkeypatch.setattr(heartbeat, "_BEAT_SECONDS", 0.05)
+    pace(beat=0.05)
     tuner = tuner_in(tmp_path, objective="val_mae", n_trials=1, sampler=Thinking())
     assert states(run(tuner)) == ["COMPLETE"]
 
 
-def test_a_sampler_that_raises_ends_the_beat(tuner, monkeypatch):
+def test_a_sampler_that_raises_ends_the_beat(tuner, pace):
     """A trial that a claim could not begin is left, for the next search to find."""
-    monkeypatch.setattr(heartbeat, "_BEAT_SECONDS", 0.05)
+    pace(beat=0.05)
 
     class Raising(optuna.samplers.RandomSampler):
         def before_trial(self, study, trial):
@@ -414,7 +412,7 @@ exec "$@"
 NAME = "from kerastune_optuna._study.liveness import machine; print(machine())"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_machines_of_one_name_are_told_apart():
     """Where the system has no id of its boot, the network card tells one machine from another."""
 

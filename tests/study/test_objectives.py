@@ -21,7 +21,7 @@ from kerastune_optuna._study.objectives import parse_objectives
 from tests.support.faults import meet
 from tests.support.models import history, kept
 from tests.support.servers import database
-from tests.support.untrained import OBJECTIVES, Untrained, X, build, run, tuner_in
+from tests.support.untrained import OBJECTIVES, Untrained, X, build, cheap, run, tuner_in
 
 
 def dominates(one, other):
@@ -98,7 +98,6 @@ def test_directions_are_those_of_their_names():
     assert (found.watched.name, found.watched.place) == ("val_mine", 1)
 
 
-@pytest.mark.slow
 def test_the_front_is_what_no_trial_dominates(tuner):
     """best_trials are those that a comparison of all trials finds, and more than one."""
     front = [trial.number for trial in tuner.best_trials]
@@ -200,11 +199,10 @@ def test_samplers_and_pruners_work_with_several(sampler, pruner, tmp_path):
         tmp_path,
         build_with_loss,
         objectives,
-        n_trials=10,
+        n_trials=8,
         sampler=sampler,
         pruner=pruner,
-        keep_best=0,
-        storage=optuna.storages.InMemoryStorage(),
+        **cheap(),
     )
     run(tuner)
     assert {trial.state for trial in tuner.study.trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
@@ -227,14 +225,18 @@ def build_that_gets_worse(trial):
 
 def test_other_metrics_are_those_of_the_best_epoch(tmp_path):
     """The first metric decides on the epoch, though another one was better before."""
-    tuner = run(tuner_in(tmp_path, build_that_gets_worse, ["val_mae", "val_loss"], n_trials=1))
+    tuner = run(
+        tuner_in(tmp_path, build_that_gets_worse, ["val_mae", "val_loss"], n_trials=1, **cheap())
+    )
     assert tuner.best_trials[0].values == [0.4, 0.25]
     assert tuner.best_trials[0].user_attrs["best_epoch"] == 1
 
 
 def test_a_metric_that_is_nan_fails_its_trial(tmp_path):
     """Optuna takes NaN for no value: the trial says which metric it was, and the search goes on."""
-    tuner = run(tuner_in(tmp_path, build_that_gets_worse, ["val_mae", "val_loss"], n_trials=2))
+    tuner = run(
+        tuner_in(tmp_path, build_that_gets_worse, ["val_mae", "val_loss"], n_trials=2, **cheap())
+    )
     states = [trial.state for trial in tuner.study.trials]
     assert states == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
     assert (
@@ -246,7 +248,7 @@ def test_a_metric_that_is_nan_fails_its_trial(tmp_path):
 
 def test_a_second_metric_that_is_not_logged_is_told_before_training(tmp_path):
     """Each metric is looked for, not only the first."""
-    tuner = tuner_in(tmp_path, build, ["val_mae", "val_mse"])
+    tuner = tuner_in(tmp_path, build, ["val_mae", "val_mse"], **cheap())
     with pytest.raises(MetricNotFoundError, match="objective='val_mse'"):
         run(tuner)
     assert not any(trial.intermediate_values for trial in tuner.study.trials)
@@ -305,7 +307,7 @@ def test_a_repeat_is_not_on_the_front_twice(tmp_path):
 
 def test_trials_that_bring_nothing_new_end_a_search(tmp_path, capsys):
     """terminator= counts the trials since the front had a new member; equals are not new."""
-    options = {"n_trials": 9, "terminator": 2, "keep_best": 0}
+    options = {"n_trials": 9, "terminator": 2, **cheap()}
     tuner = tuner_in(tmp_path, build_the_same, **options)
     run(tuner, verbose=2)
     assert len(tuner.study.get_trials(states=[TrialState.COMPLETE])) == 3
@@ -332,7 +334,7 @@ class Own:
 
 def test_a_builders_own_fit_returns_all_metrics(tmp_path):
     """Each objective is looked for among the metrics that it returned."""
-    options = {"n_trials": 1, "keep_best": 0, "storage": optuna.storages.InMemoryStorage()}
+    options = {"n_trials": 1, **cheap()}
     tuner = run(tuner_in(tmp_path, Own(), ["val_mae", "val_loss", "n_params"], **options))
     (trial,) = tuner.best_trials
     assert trial.values == [0.5, 0.25, 3 * trial.params["units"] + 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import random
@@ -9,11 +10,13 @@ import random
 import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
+from rich.console import Console
 
 from kerastune_optuna.__main__ import app
 from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._study import ranking
+from kerastune_optuna._study.monitor import Objective
 from kerastune_optuna._study.record import REPEAT_OF
 from tests.support.untrained import Untrained, tuner_in
 
@@ -60,15 +63,16 @@ def test_all_agree_on_one_objective(tmp_path, capsys, direction, values, repeats
     sign = 1 if direction == "minimize" else -1
     own = [number for number in range(len(values)) if number not in repeats]
     order = sorted(own, key=lambda number: (sign * values[number], number))
-    assert [one.number for one in tuner._home.ranked(len(order))] == order
-    trials = tuner.study.get_trials(deepcopy=False)
-    assert [one.number for one in ranking.ranked(trials, tuner._home.objectives.watched)] == order
+    assert [one.number for one in tuner.top_trials(9)] == order
+    trials, objective = tuner.study.trials, Objective("val_score", direction)
+    assert [one.number for one in ranking.ranked(trials, objective)] == order
     facts = Facts(tuner.study)
     assert [row.number for row in facts.complete] == order
     assert [row.rank for row in facts.complete] == list(range(1, len(order) + 1))
     assert tuner.best_trial.number == facts.best.number == order[0]
-    frame = Frame(Plan("test", tuner._home.objectives.watched, None, 2), trials, 0.0)
-    assert frame._best.number == order[0]
+    console = Console(file=io.StringIO(), width=80, height=9)
+    console.print(Frame(Plan("test", objective, None, 2), trials, 0.0))
+    assert f" in trial {order[0]}" in console.file.getvalue()
     app(["best", str(tmp_path)], standalone_mode=False)
     assert json.loads(capsys.readouterr().out) == {"units": order[0]}
 

@@ -16,7 +16,7 @@ from kerastune_optuna._study.reason import sameness, told
 from kerastune_optuna._study.record import SAMENESS
 from kerastune_optuna._study.retry import was_cut_off
 from tests.support.models import build_model
-from tests.support.untrained import build, run, tuner_in
+from tests.support.untrained import build, cheap, run, tuner_in
 
 X, Y = np.zeros((8, 4), "float32"), np.zeros(8, "int64")
 
@@ -114,7 +114,11 @@ def misspelt_loss(trial):
 
 
 HOPELESS = [
-    ({"fit": {"y": Y + 7}}, "Received a label value of 7 which is outside the valid range"),
+    pytest.param(
+        {"fit": {"y": Y + 7}},
+        "Received a label value of 7 which is outside the valid range",
+        marks=pytest.mark.slow,
+    ),
     ({"fit": {"sample_weight": np.ones(5)}}, "sample_weight has 5"),
     ({"fit": {"y": None}}, "y=None"),
     ({"build": misspelt_activation}, "activation function identifier: rleu"),
@@ -135,7 +139,7 @@ def test_what_no_trial_survives_ends_the_search(search, make_tuner, options, tex
 
 
 @pytest.mark.slow
-def test_workers_fail_together(search, make_tuner):
+def test_workers_fail_together(tmp_path):
     """Failures of other workers count: two of them end a search of several processes."""
 
     def build(trial):
@@ -143,10 +147,10 @@ def test_workers_fail_together(search, make_tuner):
         time.sleep(0.5)  # one that begins late is waited for, since its trial might succeed
         raise RuntimeError("no such luck")
 
+    tuner = tuner_in(tmp_path, build, "val_mae", n_trials=20)
     with pytest.raises(TooManyFailuresError, match="trials failed with the same error before any"):
-        search(build, n_trials=20, fit={"n_workers": 2})
-    trials = make_tuner(build).study.trials
-    assert sum("stop_reason" in trial.user_attrs for trial in trials) <= 4
+        run(tuner, n_workers=2)
+    assert sum("stop_reason" in trial.user_attrs for trial in tuner.study.trials) <= 4
 
 
 def failed(study):
@@ -158,9 +162,9 @@ def failed(study):
 
 
 @pytest.fixture
-def study(make_tuner):
+def study():
     """Give a study without trials."""
-    return make_tuner().study
+    return optuna.create_study()
 
 
 def test_a_trial_that_runs_may_succeed(study):
@@ -196,7 +200,7 @@ def test_a_number_of_failures_is_the_rule(study):
         Budget(9, None, 4).check_failures(study)
 
 
-def test_failures_of_their_own_are_counted_on(search, make_tuner):
+def test_failures_of_their_own_are_counted_on(tmp_path):
     """Errors that differ, and a lack of memory, end a search when there are max_failed_trials."""
 
     def build(trial):
@@ -204,9 +208,10 @@ def test_failures_of_their_own_are_counted_on(search, make_tuner):
             raise MemoryError("too large")
         raise ValueError(f"{trial.number} is even")
 
+    tuner = tuner_in(tmp_path, build, "val_mae", max_failed_trials=5, **cheap())
     with pytest.raises(TooManyFailuresError, match="5 trials failed in a row"):
-        search(build, max_failed_trials=5)
-    failures = make_tuner(build).study.get_trials(states=[optuna.trial.TrialState.FAIL])
+        run(tuner)
+    failures = tuner.study.get_trials(states=[optuna.trial.TrialState.FAIL])
     assert len([one for one in failures if not was_cut_off(one)]) == 5
 
 
@@ -218,47 +223,43 @@ def test_a_success_between_failures_begins_the_count_anew(tmp_path):
             raise ValueError(f"no luck with {trial.number}")
         return build(trial)
 
-    tuner = tuner_in(tmp_path, build_some, "val_mae", max_failed_trials=3, keep_best=0)
+    options = cheap()
+    tuner = tuner_in(tmp_path, build_some, "val_mae", max_failed_trials=3, **options)
     run(tuner, n_trials=3, epochs=1)
     states = [trial.state.name for trial in tuner.study.trials]
     assert states == ["COMPLETE", "FAIL", "FAIL", "COMPLETE", "FAIL", "FAIL", "COMPLETE"]
-    tuner = tuner_in(tmp_path, build_some, "val_mae", max_failed_trials=2, keep_best=0)
+    tuner = tuner_in(tmp_path, build_some, "val_mae", max_failed_trials=2, **options)
     with pytest.raises(TooManyFailuresError, match="2 trials failed in a row"):
         run(tuner, n_trials=9, epochs=1)
 
 
-@pytest.mark.slow
-def test_one_success_shows_that_it_can_work(search, make_tuner):
+def test_one_success_shows_that_it_can_work(tmp_path):
     """Where another configuration works, it may go first, and others may fail the same way."""
 
-    def build(trial):
-        model = build_model(trial)
+    def build_one(trial):
+        model = build(trial)
         if trial.params["units"] != 6:
             raise ValueError("units must be 6")
         return model
 
+    options = {"n_trials": 20, "sampler": "random", **cheap()}
     with pytest.raises(TooManyFailuresError, match=r"enqueue\(\) lets one of them go first"):
-        search(build)
-    tuner = make_tuner(build, max_failed_trials=4, n_trials=20, sampler="random")
-    tuner.enqueue({"units": 6, "lr": 0.01})
+        run(tuner_in(tmp_path, build_one, "val_mae", **options))
+    tuner = tuner_in(tmp_path, build_one, "val_mae", max_failed_trials=4, **options)
+    tuner.enqueue({"units": 6, "level": 0.5})
     with pytest.raises(TooManyFailuresError, match="4 trials failed in a row"):
-        search(tuner=tuner)
+        run(tuner)
 
 
-def test_a_study_does_not_grow_by_its_errors(search, make_tuner, tmp_path):
+def test_a_study_does_not_grow_by_its_errors(tmp_path):
     """However long an error is, the study keeps a line of it."""
 
     def build(trial):
         raise ValueError(f"{trial.suggest_int('units', 2, 8)} units: {X.tolist() * 1000}")
 
+    tuner = tuner_in(tmp_path, build, "val_mae", n_trials=2, max_failed_trials=2, **cheap())
     with pytest.raises(TooManyFailuresError) as got:
-        search(
-            build,
-            n_trials=2,
-            max_failed_trials=2,
-            fit={"class_weight": dict.fromkeys(range(5000), 1.0)},
-        )
+        run(tuner, class_weight=dict.fromkeys(range(5000), 1.0))
     assert len(str(got.value)) < 600
-    assert all(len(reason) <= 300 for reason in make_tuner(build).results()["stop_reason"])
-    study = make_tuner(build).study
-    assert len(str(study.user_attrs)) < 10_000
+    assert all(len(reason) <= 300 for reason in tuner.results()["stop_reason"])
+    assert len(str(tuner.study.user_attrs)) < 10_000

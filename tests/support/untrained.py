@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+from optuna.storages import InMemoryStorage
 
 from kerastune_optuna import OptunaTuner
 
@@ -17,10 +18,12 @@ class Untrained(keras.Sequential):
     Args:
         units: The model has three parameters for each, and one more.
         curve: The logs of each epoch.
+        columns: Of the data. The model has a weight more for each beyond one, and each unit.
     """
 
-    def __init__(self, units, curve):
-        super().__init__([keras.Input((1,)), keras.layers.Dense(units), keras.layers.Dense(1)])
+    def __init__(self, units, curve, columns=1):
+        layers = [keras.layers.Dense(units), keras.layers.Dense(1)]
+        super().__init__([keras.Input((columns,)), *layers])
         self.curve = [dict(logs) for logs in curve]
         self.compile("sgd", "mse", metrics=["mae"])
 
@@ -47,6 +50,11 @@ def run(tuner, **arguments):
     """Search quietly for five epochs a trial."""
     given = {"x": X, "y": X, "validation_data": (X, X), "epochs": 5, "verbose": 0}
     return tuner.search(**{**given, **arguments})
+
+
+def cheap():
+    """Return options for a search of which only its study is looked at: it is in memory."""
+    return {"keep_best": 0, "backup_every": None, "storage": InMemoryStorage()}
 
 
 def tuner_in(folder, build_model=build, objective=OBJECTIVES, **options):

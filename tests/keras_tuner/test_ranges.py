@@ -1,0 +1,170 @@
+"""The ranges of hyperparameters have the values that KerasTuner would give, and its defaults."""
+
+from __future__ import annotations
+
+import keras_tuner
+import optuna
+import pytest
+
+from kerastune_optuna import ArgumentError, HyperParameters, from_keras_tuner
+from kerastune_optuna._backend import Memory
+from kerastune_optuna._search.grid import Grid, configurations, lay_out_grid
+from tests.support.keras_tuner_builders import possible
+
+RANGES = {
+    "ends": lambda hp: hp.Int("x", 3, 7),
+    "step": lambda hp: hp.Int("x", 6, 13, step=3),
+    "one": lambda hp: hp.Int("x", 5, 5),
+    "negative": lambda hp: hp.Int("x", -4, 4, step=2),
+    "log": lambda hp: hp.Int("x", 1, 9, sampling="log"),
+    "factor": lambda hp: hp.Int("x", 2, 40, step=2, sampling="log"),
+    "mirrored": lambda hp: hp.Int("x", 2, 9, sampling="reverse_log"),
+    "mirrored factor": lambda hp: hp.Int("x", 2, 40, step=3, sampling="reverse_log"),
+    "float step": lambda hp: hp.Float("x", 0.0, 0.3, step=0.1),
+    "float step, its last value lost": lambda hp: hp.Float("x", 0.0, 0.6, step=0.1),
+    "float step of the documentation": lambda hp: hp.Float("x", 0, 1, step=0.2),
+    "float step with a rest": lambda hp: hp.Float("x", 0.05, 1.0, step=0.3),
+    "float factor": lambda hp: hp.Float("x", 0.001, 10, step=10, sampling="log"),
+    "float mirrored factor": lambda hp: hp.Float("x", 0.1, 0.95, step=2, sampling="reverse_log"),
+    "words": lambda hp: hp.Choice("x", ["a", "b", "c"]),
+    "numbers": lambda hp: hp.Choice("x", [0.5, 0.25], ordered=False),
+    "booleans": lambda hp: hp.Choice("x", [True, False]),
+    "boolean": lambda hp: hp.Boolean("x"),
+    "fixed": lambda hp: hp.Fixed("x", 0.1),
+}
+SPANS = {
+    "linear": lambda hp: hp.Float("x", -1, 2),
+    "log": lambda hp: hp.Float("x", 1e-4, 1e-1, sampling="log"),
+    "mirrored": lambda hp: hp.Float("x", 0.01, 1, sampling="reverse_log"),
+}
+
+
+def drawn(question, draws=150):
+    """Return the values that a search by chance draws, and those that it records."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    trials = [study.ask() for _ in range(draws)]
+    values = [question(HyperParameters(trial)) for trial in trials]
+    return values, [trial.params["x"] for trial in trials]
+
+
+@pytest.mark.parametrize("question", RANGES.values(), ids=RANGES)
+def test_the_values_are_keras_tuners(question):
+    """Each value that KerasTuner can draw is drawn, to the last digit, and no other."""
+    theirs = keras_tuner.HyperParameters()
+    question(theirs)
+    values, recorded = drawn(question)
+    assert set(values) == possible(theirs.space[0])
+    assert {type(value) for value in values} == {type(one) for one in possible(theirs.space[0])}
+    assert recorded == pytest.approx(values) if isinstance(values[0], float) else recorded == values
+
+
+@pytest.mark.parametrize("question", SPANS.values(), ids=SPANS)
+def test_spans_have_keras_tuners_ends(question):
+    """Values from a span without steps lie all over it."""
+    theirs = keras_tuner.HyperParameters()
+    question(theirs)
+    span = theirs.space[0]
+    values, recorded = drawn(question)
+    assert values == recorded
+    assert span.min_value <= min(values) < max(values) <= span.max_value
+    middle = span.prob_to_value(0.5)
+    assert min(values) < middle < max(values)
+
+
+@pytest.mark.parametrize("question", [*RANGES.values(), *SPANS.values()], ids=[*RANGES, *SPANS])
+def test_defaults_are_keras_tuners(question):
+    """Without a trial each hyperparameter has the default that KerasTuner gives it."""
+    assert question(HyperParameters()) == question(keras_tuner.HyperParameters())
+
+
+@pytest.mark.parametrize("question", SPANS.values(), ids=SPANS)
+def test_the_grid_of_a_span_is_keras_tuners(question):
+    """A float without a step has ten values and its default, to the last digit."""
+    theirs = keras_tuner.HyperParameters()
+    question(theirs)
+    spread = {}
+    grid = configurations(from_keras_tuner(question), 0, Memory(), spread)
+    values = [params["x"] for params, _ in grid]
+    assert len(values) == len(set(values)) == spread["x"] == 11
+    assert set(values) == {*theirs.space[0].values, theirs.space[0].default}
+
+
+@pytest.mark.parametrize("sampling", ["log", "reverse_log"])
+@pytest.mark.parametrize(("most", "default"), [(64, None), (64, 7), (4, None), (2000, 1500)])
+def test_the_grid_of_whole_numbers_on_a_log_scale_is_keras_tuners(sampling, most, default):
+    """Without a step they are ten values at most, and the default."""
+
+    def question(hp):
+        return hp.Int("x", 2, most, sampling=sampling, default=default)
+
+    theirs = keras_tuner.HyperParameters()
+    question(theirs)
+    grid = configurations(from_keras_tuner(question), 0, Memory())
+    values = sorted(params["x"] for params, _ in grid)
+    assert values == sorted({*theirs.space[0].values, theirs.space[0].default})
+    assert {type(value) for value in values} == {int}
+
+
+def test_a_grid_says_of_which_parameters_it_leaves_values_out():
+    """One line, and each point is laid out once: a name of two ranges has the values of each."""
+
+    def build(hp):
+        for kind in [hp.Choice("kind", ["a", "b"])]:
+            with hp.conditional_scope("kind", kind):
+                hp.Float("rate", 0.5 if kind == "a" else 0.1, 0.9, default=0.55)
+
+    study = optuna.create_study(sampler=Grid())
+    line = lay_out_grid(study, from_keras_tuner(build), None, 0, Memory())
+    assert line == (
+        "Grid: 22 configurations with 11 values of 'rate' (no step: ten values and the default, "
+        "as in KerasTuner)"
+    )
+    points = [tuple(trial.system_attrs["fixed_params"].items()) for trial in study.trials]
+    assert len(set(points)) == 22
+
+
+WRONG = [
+    (lambda hp: hp.Int("x", 5, 2), "'x' has min_value=5 above max_value=2"),
+    (lambda hp: hp.Int("x", 0.5, 2), "hp.Int('x') has min_value=0.5. Pass a whole number"),
+    (lambda hp: hp.Float("x", 0, 1, sampling="log"), "min_value=0.0, which has no logarithm"),
+    (lambda hp: hp.Float("x", 1, 9, step=1, sampling="log"), "Pass a step above 1, or None"),
+    (lambda hp: hp.Int("x", 1, 9, step=0), "step=0. Pass a step above 0"),
+    (lambda hp: hp.Float("x", 0, 1, sampling="cube"), "Pass one of 'linear', 'log', 'reverse_log'"),
+    (lambda hp: hp.Choice("x", []), "hp.Choice('x') has no values"),
+    (lambda hp: hp.conditional_scope("y", [1]).__enter__(), "These were asked: none."),
+]
+
+
+@pytest.mark.parametrize(("question", "text"), WRONG)
+def test_a_wrong_range_is_refused(question, text):
+    """The error names the hyperparameter, and says what to pass."""
+    with pytest.raises(ArgumentError) as got:
+        question(HyperParameters())
+    assert text in str(got.value)
+    assert len(str(got.value).splitlines()) == 1
+
+
+REFUSED = {
+    "a default that is no choice": lambda hp: hp.Choice("x", ["a", "b"], default="c"),
+    "a number that is no choice": lambda hp: hp.Choice("x", [1, 2], default=3),
+    "two types": lambda hp: hp.Choice("x", [1, 2.0]),
+    "numbers and texts": lambda hp: hp.Choice("x", [1, "a"]),
+    "None beside others": lambda hp: hp.Choice("x", ["a", None]),
+    "None alone": lambda hp: hp.Choice("x", [None]),
+    "lists": lambda hp: hp.Choice("x", [[1], [2]]),
+    "texts in order": lambda hp: hp.Choice("x", ["a", "b"], ordered=True),
+    "a default that is no bool": lambda hp: hp.Boolean("x", default="no"),
+    "None fixed": lambda hp: hp.Fixed("x", None),
+    "a list fixed": lambda hp: hp.Fixed("x", [1]),
+}
+
+
+@pytest.mark.parametrize("question", REFUSED.values(), ids=REFUSED)
+def test_what_keras_tuner_refuses_is_refused(question):
+    """By an error of the same kind, in one line that names the hyperparameter."""
+    with pytest.raises((ValueError, TypeError)) as theirs:
+        question(keras_tuner.HyperParameters())
+    with pytest.raises(ArgumentError, match="'x'") as ours:
+        question(HyperParameters())
+    assert isinstance(ours.value, theirs.type)
+    assert len(str(ours.value).splitlines()) == 1

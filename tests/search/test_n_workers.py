@@ -1,0 +1,147 @@
+"""What limits, ends or starts a search does so with several workers, whose trials are n_trials."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import keras
+import numpy as np
+import optuna
+import pytest
+from optuna.samplers import RandomSampler
+from optuna.trial import TrialState
+
+from tests.support.faults import meet
+from tests.support.models import PruneAt, build_model
+from tests.support.untrained import Untrained, run, tuner_in
+
+pytestmark = pytest.mark.slow
+
+
+class Noting(RandomSampler):
+    """Write into a file how many COMPLETE trials each process is shown."""
+
+    def __init__(self, path):
+        super().__init__(seed=0)
+        self.path = path
+
+    def sample_independent(self, study, trial, name, distribution):
+        """Look, and draw by chance."""
+        seen = study._get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        with open(self.path, "a") as file:
+            file.write(f"{os.getpid()} {len(seen)}\n")
+        return super().sample_independent(study, trial, name, distribution)
+
+
+class Together:
+    """Be a builder with which no trial begins before two processes have one."""
+
+    def __init__(self, folder, build):
+        self.folder, self.build = folder, build
+
+    def __call__(self, trial):
+        """Return the model; the process that leads the search reads its parameters alone."""
+        if isinstance(trial, optuna.Trial):
+            meet(self.folder, 2)
+        return self.build(trial)
+
+
+def leveled(trial):
+    """Return a model whose error stands still."""
+    level, units = trial.suggest_float("level", 0.0, 1.0), trial.suggest_int("units", 1, 1000)
+    return Untrained(units, [{"val_mae": level}] * 5)
+
+
+def make_slow(trial):
+    """Let the first epoch of the worst trials take seconds."""
+    seconds = 6 if trial.params["level"] == 1.0 else 0
+    return keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: time.sleep(0 if epoch else seconds)
+    )
+
+
+def test_limits_pruner_and_warm_start_hold_for_each_worker(tmp_path):
+    """What is too large, too slow or pruned ends so, and counts; each sampler knows the start."""
+    notes, options = tmp_path / "notes", {"study_name": "earlier", "pruner": "none"}
+    earlier = run(tuner_in(tmp_path, leveled, "val_mae", n_trials=4, **options))
+    tuner = tuner_in(
+        tmp_path,
+        Together(tmp_path, leveled),
+        "val_mae",
+        n_trials=14,
+        sampler=Noting(notes),
+        warm_start=earlier.study,
+        pruner=PruneAt(range(0, 14, 2)),
+        max_params=2000,
+        constraints=[lambda trial, model: 5 - trial.params["units"]],
+        max_seconds_per_trial=5,
+    )
+    for units in (1, 5, 900):
+        tuner.enqueue({"level": 1.0, "units": units})
+    run(tuner, n_workers=2, callbacks=[make_slow])
+    trials = tuner.study.trials
+    assert len(trials) == 14
+    assert all(trial.state.is_finished() for trial in trials)
+    assert len({trial.user_attrs["worker"] for trial in trials}) == 2
+    came = {}
+    for trial in trials:
+        size = 3 * trial.params["units"] + 1
+        if size > 2000 or size < 16:
+            why = "max_params: " if size > 2000 else "constraint <lambda>: "
+            epochs = 0
+        elif trial.number % 2 == 0:
+            why, epochs = "pruned at epoch 1/5", 1
+        elif trial.params["level"] == 1.0:
+            why, epochs = "max_seconds_per_trial: ", 1
+        else:
+            why, epochs = "", 5
+        assert trial.user_attrs["stop_reason"].startswith(why)
+        assert trial.user_attrs["epochs_run"] == epochs
+        assert trial.state is (TrialState.COMPLETE if epochs == 5 else TrialState.PRUNED)
+        came.setdefault(why, []).append(trial.params["level"])
+    assert len(came) >= 4
+    assert tuner.best_value == min(came[""])
+    shown = [line.split() for line in notes.read_text().splitlines()]
+    assert len({pid for pid, _ in shown}) >= 2
+    assert all(int(number) >= 4 for _, number in shown)
+
+
+def falling(trial):
+    """Return a model whose error is lower from trial 4 on."""
+    trial.suggest_float("x", 0.0, 1.0)
+    return Untrained(2, [{"val_mae": 0.5 if trial.number < 4 else 0.25}])
+
+
+@pytest.mark.parametrize(
+    ("options", "least", "line"),
+    [
+        ({"stop_at": 0.25}, 5, "came to 0.25"),
+        ({"terminator": 6}, 11, "6 trials brought no better value"),
+    ],
+    ids=["stop_at", "terminator"],
+)
+def test_what_ends_a_search_ends_it_for_all_workers(tmp_path, capfd, options, least, line):
+    """Where one worker finds the end, the other one begins no further trial."""
+    build = Together(tmp_path, falling)
+    tuner = tuner_in(tmp_path, build, "val_mae", n_trials=40, **options)
+    run(tuner, n_workers=2, verbose=2)
+    finished = [trial for trial in tuner.study.trials if trial.state.is_finished()]
+    assert least <= len(finished) <= least + 2
+    assert len({trial.user_attrs["worker"] for trial in finished}) == 2
+    assert line in capfd.readouterr().out.splitlines()[-1]
+
+
+def test_folds_are_the_same_with_two_workers(tmp_path, make_tuner, data):
+    """Trials that are cross-validated in two processes come to the digits of those in one."""
+    x, y, _ = data
+    values = []
+    for workers, build in ((1, build_model), (2, Together(tmp_path, build_model))):
+        tuner = make_tuner(build, "val_loss", study_name=f"{workers}", keep_best=0)
+        for units in (3, 4):
+            tuner.enqueue({"units": units, "lr": 0.01})
+        tuner.search(x, y, cv=2, epochs=1, n_workers=workers, verbose=0)
+        values.append([trial.value for trial in tuner.study.trials])
+        assert len({trial.user_attrs["worker"] for trial in tuner.study.trials}) == workers
+    assert values[0] == values[1]
+    assert np.isfinite(values).all()
