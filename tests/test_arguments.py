@@ -219,9 +219,9 @@ SEARCH = [
     (
         {"steps_per_execution": "epoch"},
         ArgumentTypeError,
-        "='epoch' is no whole number. Pass \"auto",
+        "'epoch' is no whole number. Pass",
     ),
-    ({"steps_per_execution": True}, ArgumentTypeError, "=True is no whole number."),
+    ({"steps_per_execution": True}, ArgumentTypeError, "True is no whole number."),
     ({"batch_size": 2.5}, ArgumentTypeError, "batch_size=2.5 of type float is not a whole number."),
     ({"validation_batch_size": 0}, ArgumentError, "validation_batch_size=0 is less than 1."),
     ({"validation_split": 1.0}, ArgumentError, "validation_split=1.0 is no fraction of the data."),
@@ -261,7 +261,7 @@ FOLDS = [
     ({"groups": Y}, ArgumentError, "groups came without cv, which splits by them."),
     ({"cv": 3, "groups": Y}, ArgumentError, "Pass cv=sklearn.model_selection.GroupKFold(3)."),
     ({"cv": 3, "validation_data": (X, Y)}, ArgumentError, "validation_data came with cv=3, which"),
-    ({"cv": 3, "validation_split": 0.5}, ArgumentError, "Leave validation_split out, or pass cv="),
+    ({"cv": 3, "validation_split": 0.5}, ArgumentError, "Leave validation_split out, or pass"),
     ({"cv": []}, ArgumentError, "cv=[0 splits] gave no fold, or one without rows."),
     ({"cv": [1, 2]}, ArgumentError, "cv=[2 splits] cannot split the data (cannot unpack"),
     ({"cv": [([0, 1], [8])]}, ArgumentError, "does not hold numbers of rows from 0 to 7."),
@@ -515,15 +515,12 @@ UNREACHABLE = [
     ("sqlite:////no/such/folder/study.db", "unable to open database file"),
     ("postgresql+psycopg://me:secret@127.0.0.1:1/none", "storage='postgresql+psycopg://me:***@"),
     ("nosuchdb://me:secret@127.0.0.1/none", "storage='nosuchdb://me:***@127.0.0.1/none'"),
-    ("postgresql://127.0.0.1:1/none?user=me&password=secret", "cannot be opened"),
-    ("postgresql://127.0.0.1:1/none?token=secret", "token=***"),
-    ("mssql+pyodbc:///?odbc_connect=DRIVER%3Dx%3BPWD%3Dsecret", "odbc_connect=***' cannot be"),
 ]
 
 
 @pytest.mark.parametrize(("url", "text"), UNREACHABLE)
 def test_a_storage_that_does_not_connect(make_tuner, epochs_trained, url, text):
-    """The error shows the URL and never the password."""
+    """The error shows the URL and never the password, as storage/test_url.py has it."""
     with pytest.raises(StorageError) as got:
         make_tuner(storage=url).search(X, Y, validation_data=(X, Y))
     assert text in str(got.value)
@@ -533,14 +530,7 @@ def test_a_storage_that_does_not_connect(make_tuner, epochs_trained, url, text):
     assert epochs_trained == []
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "host=db password=secret",
-        "postgresql://me:p@ss:secret@host/db",
-        "postgresql://me:p@secret@host/db",
-    ],
-)
+@pytest.mark.parametrize("text", ["host=db password=secret", "postgresql://me:p@ss:secret@host/db"])
 def test_a_text_with_a_password_is_not_shown(make_tuner, text):
     """A storage that is no URL may hold a password, and is not repeated."""
     with pytest.raises(ArgumentError) as got:

@@ -38,10 +38,15 @@ def made_up(trial):
     return Untrained(units, [{"val_mae": level + error} for error in ERRORS])
 
 
+def in_memory():
+    """Return the option of a tuner whose study needs no file, and is made sooner."""
+    return {"storage": optuna.storages.InMemoryStorage()}
+
+
 def quick(folder, build=made_up, **options):
     """Return a tuner whose training is made up, and takes no time."""
     given = {"objective": "val_mae", "n_trials": 2, "pruner": optuna.pruners.NopPruner()}
-    return tuner_in(folder, build, **{**given, **options})
+    return tuner_in(folder, build, **{**given, **in_memory(), **options})
 
 
 def searched(*tuned, fit=None, **options):
@@ -177,8 +182,9 @@ def with_auc(trial):
 )
 def test_the_best_model_evaluates_to_the_best_value(search, make_tuner, data, build):
     """best_model(), also of a new tuner, gives the very number that the study reports."""
-    search(build, "val_loss", fit={"epochs": 3})
-    tuner = make_tuner(build, "val_loss")
+    storage = in_memory()
+    search(build, "val_loss", fit={"batch_size": 48}, **storage)
+    tuner = make_tuner(build, "val_loss", **storage)
     logs = tuner.best_model().evaluate(*data[2], verbose=0, return_dict=True)
     value = float(logs["loss"])  # Keras 3.10: a tensor
     assert value == pytest.approx(tuner.best_value, abs=1e-6)
@@ -277,10 +283,11 @@ def build_eager(trial):
     return model
 
 
-@pytest.mark.parametrize("verbose", ["auto", 1, 2])
+@pytest.mark.parametrize("verbose", ["auto", 2])
 def test_a_line_is_printed_for_each_trial(search, capsys, verbose):
     """Each finished trial is one line; neither Keras nor Optuna adds any."""
-    search(build_eager, fit={"verbose": verbose}, pruner=PruneAt([1]))
+    fit = {"verbose": verbose, "batch_size": 48}
+    search(build_eager, fit=fit, pruner=PruneAt([1]), **in_memory())
     out, err = capsys.readouterr()
     lines = out.splitlines()
     assert len(lines) == 2
@@ -291,7 +298,7 @@ def test_a_line_is_printed_for_each_trial(search, capsys, verbose):
 
 def test_nothing_is_printed_when_nothing_is_wanted(search, capsys):
     """verbose=0 is silent."""
-    search(build_eager, n_trials=1, fit={"verbose": 0})
+    search(build_eager, n_trials=1, fit={"verbose": 0, "batch_size": 48}, **in_memory())
     assert capsys.readouterr() == ("", "")
 
 
@@ -350,7 +357,7 @@ def test_arguments_of_fit_are_passed_on(search):
     """What Model.fit takes reaches it: sample weights of zero leave the loss at zero."""
     weights = np.zeros(48)
     fit = {"sample_weight": weights, "validation_data": None, "epochs": 1}
-    tuner = search(build_eager, "loss", n_trials=1, fit=fit)
+    tuner = search(build_eager, "loss", n_trials=1, fit=fit, **in_memory())
     assert tuner.best_value == 0
 
 
@@ -443,7 +450,7 @@ def test_many_failures_in_a_row_end_the_search(search):
         raise RuntimeError(f"no luck with {trial.number}")
 
     with pytest.raises(TooManyFailuresError, match="3 trials failed in a row") as got:
-        search(build, max_failed_trials=3)
+        search(build, max_failed_trials=3, **in_memory())
     assert str(got.value.__cause__) == "no luck with 2"
 
 
@@ -454,9 +461,10 @@ def test_failures_of_trials_that_were_laid_out_count(search, make_tuner, options
     def build(trial):
         raise RuntimeError(f"no luck with {trial.suggest_int('n', 1, 8)}")
 
+    tuner = make_tuner(build, max_failed_trials=2, **options, **in_memory())
     with pytest.raises(TooManyFailuresError, match="2 trials failed in a row"):
-        search(build, max_failed_trials=2, **options)
-    states = [trial.state.name for trial in make_tuner().study.trials]
+        search(tuner=tuner)
+    states = [trial.state.name for trial in tuner.study.trials]
     assert states.count("FAIL") == 2
 
 
@@ -489,10 +497,11 @@ def misshaping(trial):
 )
 def test_an_error_of_the_code_ends_the_search_at_once(search, make_tuner, build, kind, text):
     """What every trial would meet is the user's own to see, after the first one."""
+    tuner = make_tuner(build, n_trials=5, **in_memory())
     with pytest.raises(kind, match=text) as got:
-        search(build, n_trials=5)
+        search(tuner=tuner)
     assert not isinstance(got.value, TunerError)
-    assert list(make_tuner(build).results()["state"]) == ["FAIL"]
+    assert list(tuner.results()["state"]) == ["FAIL"]
 
 
 def test_an_objective_that_is_never_finite_fails_its_trial(tmp_path):
@@ -606,8 +615,8 @@ def test_a_training_may_prune_its_trial(search, name):
             raise optuna.TrialPruned
 
     build, callbacks = (Fitted(), []) if name == "own fit" else (build_eager, [prune_in_callback])
-    fit = {"epochs": 3, "callbacks": callbacks}
-    tuner = search(build, n_trials=1, max_failed_trials=1, fit=fit)
+    fit = {"epochs": 3, "callbacks": callbacks, "batch_size": 48}
+    tuner = search(build, n_trials=1, max_failed_trials=1, fit=fit, **in_memory())
     (trial,) = tuner.study.trials
     assert trial.state is optuna.trial.TrialState.PRUNED
     assert trial.user_attrs["best_value"] == max(trial.intermediate_values.values())
