@@ -75,12 +75,13 @@ def test_classes_that_data_is_chosen_by_are_refused(search):
 def test_every_plain_key_comes_back():
     """What the database holds of a key finds the object again."""
     study = optuna.create_study(storage="sqlite://")
-    for key in ("text", 3, 0.1, True, None):
-        choices = {key: halved}
-        assert choice(study.ask(), "chosen", choices) is halved
-        trial = study.get_trials()[-1]
-        assert choice(trial, "chosen", choices) is halved
-        assert trial.params == {"chosen": key}
+    trial, keys = study.ask(), ["text", 3, 0.1, True, None]
+    for key in keys:
+        assert choice(trial, f"of {key}", {key: halved}) is halved
+    (stored,) = study.get_trials()
+    for key in keys:
+        assert choice(stored, f"of {key}", {key: halved}) is halved
+    assert stored.params == {f"of {key}": key for key in keys}
 
 
 def test_a_list_takes_names_of_functions_and_classes():

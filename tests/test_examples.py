@@ -189,26 +189,42 @@ def test_the_code_of_a_guide_runs(guide, tmp_path, monkeypatch):
     exec(compile("\n".join(blocks), str(guide), "exec"), {"__name__": "__main__"})
 
 
-@pytest.mark.parametrize("page", [README, INDEX, NAMES, *GUIDES], ids=lambda page: page.stem)
-def test_what_a_page_points_to_is_there(page):
-    """Each relative link of a page leads to a file, and where it names a heading to that one."""
-    links = re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text())
-    assert links
-    for link in links:
-        name, _, heading = link.partition("#")
-        target = page.parent / name
-        assert target.exists(), link
-        titles = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE) if heading else []
-        assert not heading or heading in [re.sub(r"\W+", "-", title.lower()) for title in titles]
+def lacks(page, link):
+    """Whether a relative link of a page leads to no file, or to a heading that the file has not."""
+    name, _, heading = link.partition("#")
+    target = page.parent / name
+    if not heading or not target.exists():
+        return not target.exists()
+    titles = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
+    return heading not in [re.sub(r"\W+", "-", title.lower()) for title in titles]
 
 
-@pytest.mark.parametrize("page", [README, *GUIDES], ids=lambda page: page.stem)
-def test_the_commands_of_a_page_exist(page):
+def test_what_a_page_points_to_is_there():
+    """Each page has relative links, which lead to files and, where they name one, to a heading."""
+    pages = [README, INDEX, NAMES, *GUIDES]
+    links = {page: re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text()) for page in pages}
+    assert [page.stem for page in pages if not links[page]] == []
+    assert [(page.stem, one) for page in pages for one in links[page] if lacks(page, one)] == []
+
+
+def test_the_commands_of_a_page_exist():
     """The command line knows each command of a page, and takes its options."""
     commands = typer.main.get_command(app).commands
-    for line in re.findall(r"^kerastune-optuna ([^>\n]+)", page.read_text(), re.MULTILINE):
+    text = "\n".join(page.read_text() for page in (README, *GUIDES))
+    lines = re.findall(r"^kerastune-optuna ([^>\n]+)", text, re.MULTILINE)
+    assert lines
+    for line in lines:
         name, *arguments = shlex.split(line)
         assert commands[name].make_context(name, arguments)
+
+
+def test_the_figures_of_a_page_are_those_that_were_measured():
+    """Each row of the README's and the guides' tables with times is one of the benchmarks'."""
+    measured = (ROOT / "tests" / "benchmarks" / "README.md").read_text().splitlines()
+    lines = [line for page in (README, *GUIDES) for line in page.read_text().splitlines()]
+    told = [line for line in lines if re.match(r"\|.*\| \d+\.\d+ ", line)]
+    assert len(told) >= 6, "the README's table alone has so many"
+    assert [line for line in told if line not in measured] == []
 
 
 def test_the_index_names_each_guide_and_example():
