@@ -571,7 +571,7 @@ def test_a_fork_of_a_process_that_has_trained_is_told(tmp_path):
     assert [None if told.empty() else told.get() for _ in calls] == list(calls)
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.nightly)])
 def test_a_builder_may_prune_its_trial(tmp_path, workers):
     """As in Optuna that is no failure, however few may fail, and its message is the reason."""
 

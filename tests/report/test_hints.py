@@ -243,7 +243,9 @@ def test_the_rows_of_a_search_count(tmp_path, given, rows):
     """The card of a search says on how many rows its trials were validated."""
 
     def good(trial):
-        return Untrained(1, [{"val_accuracy": 0.9}])
+        model = Untrained(1, [{"val_accuracy": 0.9}])
+        model.compile("sgd", "mse", metrics=["accuracy"])
+        return model
 
     memory = optuna.storages.InMemoryStorage()
     tuner = tuner_in(tmp_path, good, "val_accuracy", n_trials=1, storage=memory)
@@ -276,7 +278,8 @@ def test_the_luck_that_confirm_saw_is_told(tmp_path, chance):
 
     memory = optuna.storages.InMemoryStorage()
     tuner = tuner_in(tmp_path, lucky, "val_mae", n_trials=2, storage=memory)
-    tuner.enqueue([{"level": 0.1}, {"level": 0.11}])
+    for level in (0.1, 0.11):
+        tuner.enqueue({"level": level})
     run(tuner).confirm(2, 3, x=X, y=X, validation_data=(X, X), verbose=0)
     told = ["from confirm()'s 3 trainings" in sentence for sentence in said(tuner.study, "no lead")]
     assert told == ([True] if chance else [])

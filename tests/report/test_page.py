@@ -114,9 +114,8 @@ def visit(browser):
 @pytest.fixture(scope="module")
 def tuner(tmp_path_factory):
     """Give a tuner that has searched five trials, the second of them pruned, without training."""
-    memory = optuna.storages.InMemoryStorage()
-    options = {"n_trials": 5, "pruner": PruneAt([1]), "storage": memory}
-    return run(tuner_in(tmp_path_factory.mktemp("found"), objective="val_mae", **options))
+    folder, options = tmp_path_factory.mktemp("found"), {"n_trials": 5, "pruner": PruneAt([1])}
+    return run(tuner_in(folder, objective="val_mae", **options))
 
 
 @pytest.fixture(scope="module")
@@ -359,9 +358,9 @@ def test_summary_lists_what_has_no_rank(study):
     assert places == sorted(places)
 
 
-def test_a_notebook_shows_the_best_trials(tuner, make_tuner):
+def test_a_notebook_shows_the_best_trials(tuner):
     """The tuner's HTML is a table of its trials, also where another tuner has searched them."""
-    other = make_tuner(storage=tuner.storage)
+    other = tuner_in(tuner.directory, objective="val_mae")
     for shown in (tuner._repr_html_(), other._repr_html_()):
         assert shown.count("<tr>") == 1 + 5
         assert f"{tuner.best_value:.6g}" in shown
