@@ -302,6 +302,9 @@ def test_nothing_is_printed_when_nothing_is_wanted(search, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+IN_ORDER = {"batch_size": 16, "shuffle": False}
+
+
 def as_datasets(data):
     """Return the data as datasets, and the arguments of search() that are no longer needed."""
     x, y, validation = data
@@ -316,7 +319,8 @@ def as_datasets(data):
 def as_loaders(data):
     """Return the data as functions that load it."""
     x, y, validation = data
-    return {"x": lambda: x, "y": lambda: y, "validation_data": lambda: validation}
+    loaders = {"x": lambda: x, "y": lambda: y, "validation_data": lambda: validation}
+    return {**loaders, **IN_ORDER}
 
 
 class Batches(keras.utils.PyDataset):
@@ -339,18 +343,19 @@ class Batches(keras.utils.PyDataset):
 def as_pydatasets(data):
     """Return the data as PyDatasets."""
     x, y, validation = data
-    return {"x": Batches(x, y), "y": None, "validation_data": Batches(*validation)}
+    fit = {"x": Batches(x, y), "y": None, "validation_data": Batches(*validation)}
+    return {**fit, "shuffle": False}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", [as_datasets, as_loaders, as_pydatasets])
 def test_data_of_every_form_is_trained_on(search, data, form):
     """Datasets, PyDatasets and functions that load the data serve as arrays do."""
-    tuner, of_arrays = (
-        search(objective="val_loss", fit=fit, study_name=name)
-        for name, fit in (("test", form(data)), ("arrays", {"batch_size": 16, "shuffle": False}))
+    found, of_arrays = (
+        search(objective="val_loss", fit=fit, study_name=name).results()["value"].tolist()
+        for name, fit in (("test", form(data)), ("arrays", IN_ORDER))
     )
-    assert tuner.results()["value"].tolist() == of_arrays.results()["value"].tolist()
+    assert found == pytest.approx(of_arrays, abs=1e-6)
 
 
 def test_arguments_of_fit_are_passed_on(search):
