@@ -332,7 +332,7 @@ class Batches(keras.utils.PyDataset):
 
     def __len__(self):
         """Count the batches."""
-        return len(self.x) // 16
+        return -(-len(self.x) // 16)
 
     def __getitem__(self, index):
         """Return one batch."""
