@@ -245,9 +245,14 @@ def public_names() -> set[str]:
 
 
 def modules_in(room: str) -> set[str]:
-    """Return the names of a room's modules, of the ground and the top for a room without name."""
+    """Return the names of the modules of a room, or of a folder of helpers.
+
+    Args:
+        room: Without the underscore; nothing for the ground and the top.
+    """
     folder = PACKAGE / f"_{room}" if room else PACKAGE
-    return {path.stem.strip("_") for path in folder.glob("*.py")}
+    modules = folder if folder.exists() else TESTS / room
+    return {path.stem.strip("_") for path in modules.glob("*.py")}
 
 
 def test_a_file_of_tests_has_the_name_of_what_it_tests():
