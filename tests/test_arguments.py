@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import contextmanager
+
 import keras
 import numpy as np
 import optuna
@@ -18,7 +21,6 @@ from kerastune_optuna import (
     MissingExtraError,
     PruningCallback,
     StorageError,
-    TunerError,
 )
 from tests.support.models import build_model
 
@@ -100,58 +102,54 @@ class UncopiedCallback(keras.callbacks.Callback):
         raise RuntimeError("there is only one")
 
 
+# What came is told first, then what to pass: of each row the text is a whole part of that line.
 CONSTRUCTOR = [
-    ({"build": 3}, ArgumentTypeError, "build_model=3 cannot be called. Pass a function that takes"),
-    ({"build": keras.Sequential(name="m")}, ArgumentTypeError, "is the model 'm', not a function"),
+    ({"build": 3}, ArgumentTypeError, "build_model=3 cannot be called."),
+    ({"build": keras.Sequential(name="m")}, ArgumentTypeError, "is the model 'm', not a function."),
     ({"build": without_argument}, ArgumentTypeError, "cannot be called with a trial alone"),
-    ({"build": with_two}, ArgumentTypeError, "missing a required argument: 'data'"),
-    ({"objective": 3}, ArgumentTypeError, "objective=3 is not a name"),
-    ({"objective": ""}, ArgumentError, "objective='' is no metric name"),
-    ({"objective": b"val_loss"}, ArgumentTypeError, "is not a name. Pass the name of one metric"),
-    ({"objective": "val_score"}, ArgumentError, "cannot tell whether 'val_score' should grow"),
-    ({"objective": "val_acuracy"}, ArgumentError, "fall. Did you mean 'val_accuracy'? Pass direc"),
-    ({"objective": "los"}, ArgumentError, "cannot tell whether 'los' should grow or fall. Pass di"),
+    ({"build": with_two}, ArgumentTypeError, "(missing a required argument: 'data')"),
+    ({"objective": 3}, ArgumentTypeError, "objective=3 is not a name. Pass the name of one metric"),
+    ({"objective": ""}, ArgumentError, "objective='' is no metric name."),
+    ({"objective": "val_acuracy"}, ArgumentError, "fall. Did you mean 'val_accuracy'?"),
     (
-        {"max_trials": 3},
-        ArgumentTypeError,
-        "got 'max_trials', which it does not take. It is called n",
+        {"objective": "los"},
+        ArgumentError,
+        "cannot tell whether 'los' should grow or fall. Pass direction=",
     ),
+    ({"max_trials": 3}, ArgumentTypeError, "does not take. It is called n_trials here."),
     (
         {"n_trails": 3},
         ArgumentTypeError,
-        "does not take. Did you mean 'n_trials'? It takes build_m",
+        "Did you mean 'n_trials'? It takes build_model, objective",
     ),
-    ({"storage_patience": 60}, ArgumentTypeError, "got 'storage_patience', which it does not take"),
-    ({"direction": "up"}, ArgumentError, "Pass one of 'auto', 'minimize', 'maximize'"),
+    ({"direction": "up"}, ArgumentError, "Pass one of 'auto', 'minimize', 'maximize'."),
     ({"n_trials": 0}, ArgumentError, "n_trials=0 is less than 1. Pass 1 or more trials, or None"),
-    ({"n_trials": -3}, ArgumentError, "n_trials=-3 is less than 1"),
-    ({"n_trials": 2.5}, ArgumentTypeError, "n_trials=2.5 of type float is not a whole number"),
-    ({"n_trials": True}, ArgumentTypeError, "n_trials=True of type bool is not a whole number"),
-    ({"timeout": 0}, ArgumentError, "timeout=0 leaves no time for a trial"),
-    ({"timeout": "1h"}, ArgumentTypeError, "timeout='1h' is not a number of seconds"),
+    ({"n_trials": 2.5}, ArgumentTypeError, "n_trials=2.5 of type float is not a whole number."),
+    ({"n_trials": True}, ArgumentTypeError, "n_trials=True of type bool is not a whole number."),
+    ({"timeout": 0}, ArgumentError, "timeout=0 leaves no time for a trial."),
+    ({"timeout": "1h"}, ArgumentTypeError, "timeout='1h' is not a number of seconds."),
     ({"sampler": "tpee"}, ArgumentError, "sampler='tpee' is no sampler. Did you mean 'tpe'? Pass"),
-    (
-        {"sampler": "best"},
-        ArgumentError,
-        "one of 'auto', 'cmaes', 'gp', 'grid', 'qmc', 'random', 'tpe',",
-    ),
     (
         {"sampler": 3},
         ArgumentTypeError,
-        "sampler=3 is no Optuna sampler. Pass one of 'auto', 'cmaes'",
+        "Pass one of 'auto', 'cmaes', 'gp', 'grid', 'qmc', 'random', 'tpe', an object like",
     ),
-    ({"sampler": optuna.samplers.TPESampler}, ArgumentTypeError, "is no Optuna sampler"),
-    ({"pruner": "weak"}, ArgumentError, "pruner='weak' is no pruner. Pass one of 'halving'"),
-    ({"pruner": optuna.pruners.NopPruner}, ArgumentTypeError, "is no Optuna pruner. Pass one of"),
-    ({"terminator": 0}, ArgumentError, "terminator=0 is less than 1. Pass how many trials"),
-    ({"terminator": "soon"}, ArgumentTypeError, "terminator='soon' of type str is not a whole"),
-    ({"warm_start": 3}, ArgumentTypeError, "warm_start= got 3, which holds no trials. Pass an Opt"),
+    ({"sampler": optuna.samplers.TPESampler}, ArgumentTypeError, "is no Optuna sampler."),
+    ({"pruner": "weak"}, ArgumentError, "pruner='weak' is no pruner. Pass one of 'halving',"),
+    ({"pruner": optuna.pruners.NopPruner}, ArgumentTypeError, "is no Optuna pruner."),
+    (
+        {"terminator": 0},
+        ArgumentError,
+        "terminator=0 is less than 1. Pass how many trials in a row",
+    ),
+    ({"terminator": BaseTerminator}, ArgumentTypeError, "is a class. Pass how many trials"),
+    ({"warm_start": 3}, ArgumentTypeError, "warm_start= got 3, which holds no trials."),
     ({"warm_start": []}, ArgumentError, "warm_start=[] holds no trials. Pass an Optuna study"),
     ({"warm_start": ("a", "b", "c")}, ArgumentTypeError, "warm_start= got ('a', 'b', 'c'), which"),
     (
         {"warm_start": pandas.DataFrame({"units": [1]})},
         ArgumentError,
-        "warm_start= got a DataFrame whose columns are units. Parameters are in columns like 'par",
+        "columns are units. Parameters are in columns like 'params_units', values in 'value'.",
     ),
     (
         {"warm_start": "tuning", "objective": ["val_loss", "n_params"]},
@@ -159,178 +157,180 @@ CONSTRUCTOR = [
         "warm_start= is for one objective, and there are several: of these no trial is the best.",
     ),
     ({"stop_at": "high"}, ArgumentTypeError, "stop_at='high' is no number. Pass a value of the"),
-    ({"stop_at": float("nan")}, ArgumentError, "stop_at=nan is never reached, or at once. Pass"),
+    ({"stop_at": float("nan")}, ArgumentError, "stop_at=nan is never reached, or at once."),
     (
         {"objective": ["val_loss", "n_params"], "stop_at": 0.1},
         ArgumentError,
         "stop_at=0.1 is for one objective, and here are several. Pass terminator=",
     ),
-    ({"terminator": BaseTerminator}, ArgumentTypeError, "BaseTerminator'> is a class. Pass how"),
-    ({"train_repeats": 1}, ArgumentError, "train_repeats=1 is not a choice"),
-    ({"seed": -1}, ArgumentError, "seed=-1 is less than 0"),
-    ({"seed": "7"}, ArgumentTypeError, "seed='7' of type str is not a whole number"),
-    ({"directory": 3}, ArgumentTypeError, "directory=3 is no path"),
-    ({"directory": ""}, ArgumentTypeError, "directory='' is no path"),
-    ({"study_name": "a/b"}, ArgumentError, "study_name='a/b' cannot name a folder"),
-    ({"study_name": ".."}, ArgumentError, "study_name='..' cannot name a folder"),
-    ({"study_name": ""}, ArgumentError, "study_name='' cannot name a folder"),
-    ({"study_name": "study.db"}, ArgumentError, "study_name='study.db' is the name of a file"),
-    ({"study_name": 3}, ArgumentTypeError, "study_name=3 is no text"),
-    ({"storage": 3}, ArgumentTypeError, "storage=3 is no Optuna storage"),
-    ({"storage": "my study"}, ArgumentError, "storage= is a text that is no database URL"),
-    ({"artifact_store": "s3"}, ArgumentError, "artifact_store='s3' has no open_reader, write"),
-    ({"executions_per_trial": 0}, ArgumentError, "executions_per_trial=0 is less than 1. Pass how"),
-    (
-        {"executions_per_trial": "3"},
-        ArgumentTypeError,
-        "executions_per_trial='3' of type str is",
-    ),
-    ({"keep_best": -1}, ArgumentError, "keep_best=-1 is less than 0"),
-    ({"max_failed_trials": 0}, ArgumentError, "max_failed_trials=0 is less than 1"),
+    ({"train_repeats": 1}, ArgumentError, "train_repeats=1 is not a choice. Pass one of True,"),
+    ({"seed": -1}, ArgumentError, "seed=-1 is less than 0."),
+    ({"seed": "7"}, ArgumentTypeError, "seed='7' of type str is not a whole number."),
+    ({"directory": 3}, ArgumentTypeError, "directory=3 is no path. Pass the name of a folder."),
+    ({"directory": ""}, ArgumentTypeError, "directory='' is no path."),
+    ({"study_name": "a/b"}, ArgumentError, "study_name='a/b' cannot name a folder."),
+    ({"study_name": ".."}, ArgumentError, "study_name='..' cannot name a folder."),
+    ({"study_name": ""}, ArgumentError, "study_name='' cannot name a folder."),
+    ({"study_name": "study.db"}, ArgumentError, "study_name='study.db' is the name of a file in"),
+    ({"study_name": 3}, ArgumentTypeError, "study_name=3 is no text. Pass a name like 'iris'."),
+    ({"storage": 3}, ArgumentTypeError, "storage=3 is no Optuna storage."),
+    ({"storage": "my study"}, ArgumentError, "storage= is a text that is no database URL."),
+    ({"artifact_store": "s3"}, ArgumentError, "artifact_store='s3' has no open_reader, write,"),
+    ({"executions_per_trial": 0}, ArgumentError, "executions_per_trial=0 is less than 1."),
+    ({"keep_best": -1}, ArgumentError, "keep_best=-1 is less than 0."),
+    ({"max_failed_trials": 0}, ArgumentError, "max_failed_trials=0 is less than 1."),
     ({"backup_every": -1}, ArgumentError, "backup_every=-1 is less than 0. Pass how long a backup"),
-    ({"backup_every": "1m"}, ArgumentTypeError, "backup_every='1m' is not a number of seconds"),
-    ({"overwrite": "yes"}, ArgumentError, "overwrite='yes' is not a choice"),
+    ({"backup_every": "1m"}, ArgumentTypeError, "backup_every='1m' is not a number of seconds."),
+    ({"overwrite": "yes"}, ArgumentError, "overwrite='yes' is not a choice."),
 ]
 
 SEARCH = [
-    ({"epochs": 0}, ArgumentError, "epochs=0 is less than 1. Pass 1 or more epochs"),
-    ({"epochs": -1}, ArgumentError, "epochs=-1 is less than 1"),
-    ({"epochs": "10"}, ArgumentTypeError, "epochs='10' of type str is not a whole number"),
-    ({"initial_epoch": 2}, ArgumentError, "initial_epoch=2 leaves none of epochs=2 to train"),
-    ({"batchsize": 4}, ArgumentTypeError, "does not take. Did you mean 'batch_size'?"),
-    ({"workers": 2}, ArgumentTypeError, "does not take. Did you mean 'n_workers'?"),
+    ({"epochs": 0}, ArgumentError, "epochs=0 is less than 1. Pass 1 or more epochs."),
+    ({"epochs": "10"}, ArgumentTypeError, "epochs='10' of type str is not a whole number."),
+    ({"initial_epoch": 2}, ArgumentError, "initial_epoch=2 leaves none of epochs=2 to train."),
+    ({"batchsize": 4}, ArgumentTypeError, "Did you mean 'batch_size'?"),
+    ({"workers": 2}, ArgumentTypeError, "Did you mean 'n_workers'?"),
     ({"epoch": 4}, ArgumentTypeError, "'epoch', which Model.fit does not take. Did you mean"),
-    ({"verbose": 3}, ArgumentError, "verbose=3 is not a choice. Pass one of 'auto', 0, 1, 2"),
-    ({"verbose": True}, ArgumentError, "verbose=True is not a choice"),
-    ({"n_trials": 0}, ArgumentError, "n_trials=0 is less than 1"),
+    ({"verbose": 3}, ArgumentError, "verbose=3 is not a choice. Pass one of 'auto', 0, 1, 2."),
+    ({"verbose": True}, ArgumentError, "verbose=True is not a choice."),
+    ({"n_trials": 0}, ArgumentError, "n_trials=0 is less than 1."),
     ({"timeout": -1}, ArgumentError, "timeout=-1 is less than 0. Pass a positive number"),
-    ({"x": None}, ArgumentTypeError, "x=None is no training data"),
-    ({"x": EMPTY}, ArgumentError, "x is empty"),
-    ({"x": lambda: EMPTY}, ArgumentError, "x is empty"),
-    ({"x": DATASET.take(0), "y": None}, ArgumentError, "x is empty"),
-    ({"x": DATASET.filter(lambda x, y: False), "y": None}, ArgumentError, "x is empty"),
-    ({"x": DATASET}, ArgumentError, "batches hold the targets already. Leave y out"),
-    ({"x": DATASET.repeat(), "y": None}, ArgumentError, "x has no end (repeat())"),
-    ({"x": (row for row in X), "y": None}, ArgumentTypeError, "can be read only once"),
-    ({"y": Y[:5]}, ArgumentError, "x has 8 rows and y has 5"),
-    ({"sample_weight": np.ones(5)}, ArgumentError, "sample_weight has 5"),
-    ({"validation_data": None}, ArgumentError, "needs validation, and there is none"),
-    ({"validation_data": (X,) * 4}, ArgumentError, "validation_data has 4 parts"),
-    ({"validation_data": (EMPTY, Y[:0])}, ArgumentError, "validation_data is empty"),
-    ({"validation_data": (X, Y[:3])}, ArgumentError, "has 8 rows and [1] has 3"),
-    ({"validation_data": DATASET.repeat()}, ArgumentError, "Pass validation_steps="),
-    ({"validation_freq": 3}, ArgumentError, "validation_freq=3 is more than epochs=2"),
-    ({"steps_per_execution": 0}, ArgumentError, "steps_per_execution=0 is less than one step. P"),
+    ({"x": None}, ArgumentTypeError, "x=None is no training data."),
+    ({"x": EMPTY}, ArgumentError, "x is empty: there is nothing to train on."),
+    ({"x": lambda: EMPTY}, ArgumentError, "x is empty: there is nothing to train on."),
+    ({"x": DATASET.take(0), "y": None}, ArgumentError, "x is empty: there is nothing to train on."),
+    ({"x": DATASET.filter(lambda x, y: False), "y": None}, ArgumentError, "x is empty:"),
+    ({"x": DATASET}, ArgumentError, "batches hold the targets already. Leave y out."),
+    ({"x": DATASET.repeat(), "y": None}, ArgumentError, "x has no end (repeat()), so an epoch"),
+    ({"x": (row for row in X), "y": None}, ArgumentTypeError, "which can be read only once,"),
+    ({"y": Y[:5]}, ArgumentError, "x has 8 rows and y has 5. Pass as many targets as inputs."),
+    ({"sample_weight": np.ones(5)}, ArgumentError, "x has 8 rows and sample_weight has 5."),
+    ({"validation_data": None}, ArgumentError, "needs validation, and there is none. Pass"),
+    ({"validation_data": (X,) * 4}, ArgumentError, "validation_data has 4 parts. Pass (x,),"),
+    ({"validation_data": (EMPTY, Y[:0])}, ArgumentError, "there is nothing to validate on."),
+    (
+        {"validation_data": (X, Y[:3])},
+        ArgumentError,
+        "validation_data[0] has 8 rows and [1] has 3.",
+    ),
+    ({"validation_data": DATASET.repeat()}, ArgumentError, "Pass validation_steps=,"),
+    ({"validation_freq": 3}, ArgumentError, "validation_freq=3 is more than epochs=2:"),
+    ({"steps_per_execution": 0}, ArgumentError, "steps_per_execution=0 is less than one step."),
     (
         {"steps_per_execution": "epoch"},
         ArgumentTypeError,
-        "'epoch' is no whole number. Pass \"auto",
+        "'epoch' is no whole number. Pass",
     ),
-    ({"steps_per_execution": True}, ArgumentTypeError, "True is no whole number"),
-    ({"batch_size": 2.5}, ArgumentTypeError, "batch_size=2.5 of type float is not a whole number"),
-    ({"validation_batch_size": 0}, ArgumentError, "validation_batch_size=0 is less than 1. Pass"),
-    ({"validation_split": 1.0}, ArgumentError, "validation_split=1.0 is no fraction"),
-    ({"validation_split": "a"}, ArgumentError, "validation_split='a' is no fraction"),
+    ({"steps_per_execution": True}, ArgumentTypeError, "True is no whole number."),
+    ({"batch_size": 2.5}, ArgumentTypeError, "batch_size=2.5 of type float is not a whole number."),
+    ({"validation_batch_size": 0}, ArgumentError, "validation_batch_size=0 is less than 1."),
+    ({"validation_split": 1.0}, ArgumentError, "validation_split=1.0 is no fraction of the data."),
+    ({"validation_split": "a"}, ArgumentError, "validation_split='a' is no fraction of the data."),
     (
         {"x": DATASET, "y": None, "validation_data": None, "validation_split": 0.5},
         ArgumentError,
-        "works for arrays, not for x of type",
+        "works for arrays, not for x of type _BatchDataset. Pass validation_data instead.",
     ),
-]
-
-FOLDS = [
-    ({"cv": 1}, ArgumentError, "cv=1 is less than 2. Pass a number of folds, a splitter"),
-    ({"cv": True}, ArgumentTypeError, "cv=True is no number of folds and no splitter"),
-    ({"cv": "5"}, ArgumentTypeError, "cv='5' is no number of folds and no splitter. Pass a num"),
-    ({"groups": Y}, ArgumentError, "groups came without cv"),
-    ({"cv": 3, "groups": Y}, ArgumentError, "Pass cv=sklearn.model_selection.GroupKFold(3)."),
-    ({"cv": 3, "validation_data": (X, Y)}, ArgumentError, "validation_data came with cv=3, which"),
-    ({"cv": 3, "validation_split": 0.5}, ArgumentError, "Leave validation_split out, or pass cv"),
-    ({"cv": []}, ArgumentError, "cv=[0 splits] gave no fold, or one without rows. Pass a number"),
-    ({"cv": [1, 2]}, ArgumentError, "cv=[2 splits] cannot split the data: cannot unpack non-iter"),
-    ({"cv": [([0, 1], [8])]}, ArgumentError, "does not hold numbers of rows from 0 to 7. Pass a n"),
-    ({"cv": [([0.5], [1])]}, ArgumentError, "does not hold numbers of rows from 0 to 7. Pass a nu"),
-    ({"cv": [([0], [1])], "groups": Y}, ArgumentError, "which are split already. Leave it out."),
-    ({"cv": 9}, ArgumentError, "cv=9 cannot split the data: Cannot have number of splits n_splits"),
-    ({"cv": 3, "x": DATASET, "y": None}, ArgumentError, "cv= picks rows, which x of type _Batch"),
-    ({"cv": 3, "x": Batches(), "y": None}, ArgumentError, "Pass arrays, or validation_data= in pl"),
-    ({"cv": 3, "x": list(range(8))}, ArgumentTypeError, "x holds a value of type int, which has n"),
-]
-
-CALLBACKS = [
-    (
-        {"on_trial_end": [3]},
-        ArgumentTypeError,
-        "on_trial_end holds 3, which cannot be called. Pass",
-    ),
-    ({"on_trial_end": len}, ArgumentTypeError, "cannot be called with a study and a trial (too ma"),
+    ({"on_trial_end": [3]}, ArgumentTypeError, "on_trial_end holds 3, which cannot be called."),
+    ({"on_trial_end": len}, ArgumentTypeError, "which cannot be called with a study and a trial"),
     (
         {"on_trial_end": [keras.callbacks.EarlyStopping()]},
         ArgumentTypeError,
         "which cannot be called. Pass Keras callbacks as callbacks=.",
     ),
-    ({"callbacks": "early"}, ArgumentTypeError, "callbacks holds 'early', which is no keras Call"),
+    ({"callbacks": "early"}, ArgumentTypeError, "callbacks holds 'early', which is no keras"),
     ({"callbacks": [3]}, ArgumentTypeError, "callbacks holds 3, which is no keras Callback. Pass"),
-    ({"callbacks": [keras.callbacks.EarlyStopping]}, ArgumentTypeError, "which is no keras Callb"),
-    ({"callbacks": [UncopiedCallback()]}, ArgumentError, "cannot be copied for each trial (Runt"),
-    ({"callbacks": [UncopiedCallback()]}, ArgumentError, "[lambda trial: UncopiedCallback("),
+    ({"callbacks": [keras.callbacks.EarlyStopping]}, ArgumentTypeError, "is no keras Callback."),
+    (
+        {"callbacks": [UncopiedCallback()]},
+        ArgumentError,
+        "cannot be copied for each trial (RuntimeError: there is only one). Pass a function that "
+        "takes the trial and returns a new one: callbacks=[lambda trial: UncopiedCallback(...)].",
+    ),
     (
         {"callbacks": [keras.callbacks.BackupAndRestore("backups")]},
         ArgumentError,
-        "callbacks holds BackupAndRestore, which would start each trial from the weights of",
+        "BackupAndRestore, which would start each trial from the weights of another.",
+    ),
+]
+
+FOLDS = [
+    ({"cv": 1}, ArgumentError, "cv=1 is less than 2. Pass a number of folds, a splitter"),
+    ({"cv": True}, ArgumentTypeError, "cv=True is no number of folds and no splitter."),
+    ({"cv": "5"}, ArgumentTypeError, "cv='5' is no number of folds and no splitter."),
+    ({"groups": Y}, ArgumentError, "groups came without cv, which splits by them."),
+    ({"cv": 3, "groups": Y}, ArgumentError, "Pass cv=sklearn.model_selection.GroupKFold(3)."),
+    ({"cv": 3, "validation_data": (X, Y)}, ArgumentError, "validation_data came with cv=3, which"),
+    ({"cv": 3, "validation_split": 0.5}, ArgumentError, "Leave validation_split out, or pass"),
+    ({"cv": []}, ArgumentError, "cv=[0 splits] gave no fold, or one without rows."),
+    ({"cv": [1, 2]}, ArgumentError, "cv=[2 splits] cannot split the data (cannot unpack"),
+    ({"cv": [([0, 1], [8])]}, ArgumentError, "does not hold numbers of rows from 0 to 7."),
+    ({"cv": [([0.5], [1])]}, ArgumentError, "does not hold numbers of rows from 0 to 7."),
+    ({"cv": [([0], [1])], "groups": Y}, ArgumentError, "which are split already. Leave it out."),
+    ({"cv": 9}, ArgumentError, "of samples: n_samples=8). Pass a number of folds,"),
+    (
+        {"cv": 3, "x": DATASET, "y": None},
+        ArgumentError,
+        "which x of type _BatchDataset does not let",
+    ),
+    (
+        {"cv": 3, "x": Batches(), "y": None},
+        ArgumentError,
+        "Pass arrays, or validation_data= in place",
+    ),
+    (
+        {"cv": 3, "x": list(range(8))},
+        ArgumentTypeError,
+        "x holds a value of type int, which has none.",
     ),
 ]
 
 PRUNING = [
-    ({"monitor": 3}, ArgumentTypeError, "objective=3 is not a name"),
+    ({"monitor": 3}, ArgumentTypeError, "monitor=3 is not a name."),
     (
         {"monitor": "val_score"},
         ArgumentError,
-        "cannot tell whether 'val_score' should grow or fall",
+        "cannot tell whether 'val_score' should grow or fall.",
     ),
-    ({"monitor": "val_loss", "interval": 0}, ArgumentError, "interval=0 is not a number of epochs"),
-    ({"monitor": "val_loss", "interval": 1.5}, ArgumentError, "interval=1.5 is not a number of ep"),
-    ({"monitor": "val_loss", "direction": "down"}, ArgumentError, "direction='down' is not a choi"),
+    (
+        {"monitor": "val_loss", "interval": 0},
+        ArgumentError,
+        "interval=0 is not a number of epochs.",
+    ),
+    ({"monitor": "val_loss", "interval": 1.5}, ArgumentError, "interval=1.5 is not a number of"),
+    (
+        {"monitor": "val_loss", "direction": "down"},
+        ArgumentError,
+        "direction='down' is not a choice.",
+    ),
 ]
 
 FIRST_TRIAL = [
     ({"build": for_keras_tuner}, BuilderError, "Pass from_keras_tuner(build_model), which gives"),
-    ({"build": no_model}, BuilderError, "returned None (is its `return model` missing?)"),
-    ({"build": a_layer}, BuilderError, "Dense. Return a compiled keras.Model"),
-    ({"build": uncompiled}, BuilderError, "uncompiled. Call model.compile("),
-    (
-        {"build": a_triple},
-        BuilderError,
-        "returned a tuple of 3. Return a compiled keras.Model, or (",
-    ),
+    ({"build": no_model}, BuilderError, "returned None (is its `return model` missing?)."),
+    ({"build": a_layer}, BuilderError, "core.dense.Dense. Return a compiled keras.Model."),
+    ({"build": uncompiled}, BuilderError, "uncompiled. Call model.compile(optimizer=..., loss="),
+    ({"build": a_triple}, BuilderError, "returned a tuple of 3. Return a compiled keras.Model, or"),
     ({"build": a_number}, BuilderError, "returned a builtins.int beside its model, and not a dict"),
-    ({"build": giving(x=X)}, ArgumentTypeError, "'x' beside its model, which is the same for all"),
+    ({"build": giving(x=X)}, ArgumentTypeError, "the same for all trials. Pass x= to search()."),
     ({"build": giving(verbose=1)}, ArgumentTypeError, "Pass verbose= to search()."),
-    (
-        {"build": giving(batchsize=4)},
-        ArgumentTypeError,
-        "does not take. Did you mean 'batch_size'?",
-    ),
+    ({"build": giving(batchsize=4)}, ArgumentTypeError, "Did you mean 'batch_size'?"),
     ({"build": giving(batch_size=0)}, ArgumentError, "batch_size=0 is less than 1. Pass how many"),
-    ({"build": giving(epochs="9")}, ArgumentTypeError, "epochs='9' of type str is not a whole num"),
-    ({"build": giving(initial_epoch=1)}, ArgumentTypeError, "Pass initial_epoch= to search()."),
     (
         {"build": giving(validation_freq=3)},
         ArgumentError,
-        "validation_freq=3 is more than epochs=2",
-    ),
-    (
-        {"build": giving(callbacks=["e"])},
-        ArgumentTypeError,
-        "callbacks holds 'e', which is no keras",
+        "validation_freq=3 is more than epochs=2:",
     ),
     (
         {"build": giving(callbacks=keras.callbacks.BackupAndRestore("backups"))},
         ArgumentError,
-        "callbacks holds BackupAndRestore, which would start each trial from the weights of",
+        "BackupAndRestore, which would start each trial from the weights of another.",
     ),
-    ({"objective": "val_acuracy", "direction": "maximize"}, MetricNotFoundError, "'val_accuracy'?"),
-    ({"objective": "val_auc"}, MetricNotFoundError, "accuracy, loss, val_accuracy, val_loss. Did"),
+    (
+        {"objective": "val_acuracy", "direction": "maximize"},
+        MetricNotFoundError,
+        "logs: accuracy, loss, val_accuracy, val_loss. Did you mean 'val_accuracy'?",
+    ),
 ]
 
 
@@ -348,31 +348,37 @@ def epochs_trained(monkeypatch):
     return trained
 
 
+@contextmanager
+def refusal(kind, text):
+    """Wait for an error of a kind: one line, in which the text is a whole part."""
+    with pytest.raises(kind) as got:
+        yield
+    assert type(got.value) is kind
+    message = str(got.value)
+    assert re.search(rf"(?<!\w){re.escape(text)}(?!\w)", message), message
+    assert "\n" not in message
+
+
 def refused(make_tuner, options, fit, kind, text):
     """Make a tuner, search, and check the error that comes."""
     arguments = {"x": X, "y": Y, "validation_data": (X, Y), "epochs": 2, "verbose": 0, **fit}
-    with pytest.raises(TunerError) as got:
-        make_tuner(**options).search(**arguments)
-    assert type(got.value) is kind
-    assert text in str(got.value)
-    assert len(str(got.value).splitlines()) == 1
+    tuner = make_tuner(**{"storage": optuna.storages.InMemoryStorage(), **options})
+    with refusal(kind, text):
+        tuner.search(**arguments)
 
 
 @pytest.mark.parametrize(("options", "kind", "text"), CONSTRUCTOR)
 def test_a_wrong_argument_of_the_constructor(make_tuner, tmp_path, options, kind, text):
     """The constructor refuses what cannot work, and leaves no file behind."""
-    with pytest.raises(TunerError) as got:
+    with refusal(kind, text):
         make_tuner(**options)
-    assert type(got.value) is kind
-    assert text in str(got.value)
-    assert len(str(got.value).splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("fit", "kind", "text"), SEARCH + CALLBACKS)
+@pytest.mark.parametrize(("fit", "kind", "text"), SEARCH)
 def test_a_wrong_argument_of_search(make_tuner, tmp_path, epochs_trained, fit, kind, text):
     """search() refuses what cannot work before it opens a study."""
-    refused(make_tuner, {}, fit, kind, text)
+    refused(make_tuner, {"storage": None}, fit, kind, text)
     assert epochs_trained == []
     assert list(tmp_path.iterdir()) == []
 
@@ -380,7 +386,7 @@ def test_a_wrong_argument_of_search(make_tuner, tmp_path, epochs_trained, fit, k
 @pytest.mark.parametrize(("fit", "kind", "text"), FOLDS)
 def test_wrong_folds(make_tuner, tmp_path, epochs_trained, fit, kind, text):
     """search() refuses folds that cannot be, and what cannot go with them."""
-    refused(make_tuner, {}, {"validation_data": None, **fit}, kind, text)
+    refused(make_tuner, {"storage": None}, {"validation_data": None, **fit}, kind, text)
     assert epochs_trained == []
     assert list(tmp_path.iterdir()) == []
 
@@ -418,16 +424,12 @@ def test_a_split_beside_folds(make_tuner, epochs_trained):
 @pytest.mark.parametrize(("arguments", "kind", "text"), PRUNING)
 def test_a_wrong_argument_of_the_pruning_callback(arguments, kind, text):
     """The callback refuses in its constructor what cannot work."""
-    with pytest.raises(TunerError) as got:
+    with refusal(kind, text):
         PruningCallback(optuna.trial.FixedTrial({}), **arguments)
-    assert type(got.value) is kind
-    assert text in str(got.value)
-    assert len(str(got.value).splitlines()) == 1
 
 
 BATCHES = [
-    ({"x": DATASET, "y": None, "batch_size": 4}, "batch_size came with x of type _BatchDataset"),
-    ({"x": DATASET, "y": None, "batch_size": 4}, "leave out the dataset's batch(); where it has n"),
+    ({"x": DATASET, "y": None, "batch_size": 4}, "or leave out the dataset's batch();"),
     (
         {"validation_data": DATASET, "validation_batch_size": 4},
         "validation_batch_size came with validation_data of type _BatchDataset, which makes",
@@ -472,9 +474,8 @@ NAMED = {
 }
 
 
-@pytest.mark.parametrize("kind", [dict, list])
-@pytest.mark.parametrize("name", NAMED)
-def test_targets_for_no_output(make_tuner, epochs_trained, kind, name):
+@pytest.mark.parametrize(("name", "kind"), [("y", dict), ("x", list), ("validation_data", dict)])
+def test_targets_for_no_output(make_tuner, epochs_trained, name, kind):
     """A name of targets that no output has ends the search, which names the outputs."""
     fit = {"y": GOOD, "validation_data": (X, GOOD), **NAMED[name]}
     options = {"build": two_outputs(kind), "objective": "val_loss"}
@@ -490,8 +491,8 @@ def test_what_only_a_model_shows(make_tuner, epochs_trained, options, kind, text
     assert epochs_trained == []
 
 
-def test_no_builtin_is_missed():
-    """Each error is also the built-in that a caller would expect."""
+def test_each_error_is_a_builtin_too():
+    """Whoever catches what Python itself would raise catches ours."""
     for kind, builtin in [
         (ArgumentError, ValueError),
         (ArgumentTypeError, TypeError),
@@ -505,7 +506,7 @@ def test_no_builtin_is_missed():
 def test_a_directory_that_cannot_be_written(make_tuner, tmp_path, epochs_trained):
     """A folder below a file cannot be made, and the error says so."""
     (tmp_path / "file").touch()
-    options = {"directory": tmp_path / "file" / "tuning"}
+    options = {"directory": tmp_path / "file" / "tuning", "storage": None}
     refused(make_tuner, options, {}, StorageError, "cannot be written: Not a directory. Pass a")
     assert epochs_trained == []
 
@@ -514,32 +515,22 @@ UNREACHABLE = [
     ("sqlite:////no/such/folder/study.db", "unable to open database file"),
     ("postgresql+psycopg://me:secret@127.0.0.1:1/none", "storage='postgresql+psycopg://me:***@"),
     ("nosuchdb://me:secret@127.0.0.1/none", "storage='nosuchdb://me:***@127.0.0.1/none'"),
-    ("postgresql://127.0.0.1:1/none?user=me&password=secret", "cannot be opened"),
-    ("postgresql://127.0.0.1:1/none?token=secret", "token=***"),
-    ("mssql+pyodbc:///?odbc_connect=DRIVER%3Dx%3BPWD%3Dsecret", "odbc_connect=***' cannot be"),
 ]
 
 
 @pytest.mark.parametrize(("url", "text"), UNREACHABLE)
 def test_a_storage_that_does_not_connect(make_tuner, epochs_trained, url, text):
-    """The error shows the URL and never the password."""
+    """The error shows the URL and never the password, as storage/test_url.py has it."""
     with pytest.raises(StorageError) as got:
         make_tuner(storage=url).search(X, Y, validation_data=(X, Y))
     assert text in str(got.value)
     assert "secret" not in str(got.value)
     assert got.value.__cause__ is None
-    assert len(str(got.value).splitlines()) == 1
+    assert "\n" not in str(got.value)
     assert epochs_trained == []
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "host=db password=secret",
-        "postgresql://me:p@ss:secret@host/db",
-        "postgresql://me:p@secret@host/db",
-    ],
-)
+@pytest.mark.parametrize("text", ["host=db password=secret", "postgresql://me:p@ss:secret@host/db"])
 def test_a_text_with_a_password_is_not_shown(make_tuner, text):
     """A storage that is no URL may hold a password, and is not repeated."""
     with pytest.raises(ArgumentError) as got:
@@ -547,8 +538,9 @@ def test_a_text_with_a_password_is_not_shown(make_tuner, text):
     assert "secret" not in str(got.value)
 
 
-def test_good_input_is_not_refused(make_tuner):
+def test_good_input_is_not_refused(make_tuner, epochs_trained):
     """The data of these tests trains where nothing is wrong with the arguments."""
-    tuner = make_tuner(build_model, n_trials=1)
+    tuner = make_tuner(n_trials=1)
     tuner.search(X, Y, validation_data=(X, Y), epochs=1, verbose=0)
+    assert epochs_trained
     assert len(tuner.study.trials) == 1

@@ -7,6 +7,7 @@ import io
 import subprocess
 import sys
 import tokenize
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -35,6 +36,34 @@ ON_TOP = {"", "__main__", "_tuner", "_arguments"}
 ONLY_LOOK = {"_report", "_keras_tuner"}
 # Importing these takes no second, so that the command line answers at once.
 WITHOUT_KERAS = ["_storage", "_study", "_search", "_report", "_keras_tuner"]
+# Files of tests that have the name of no module of their room and of no public name, and why.
+OF_NO_MODULE = {
+    "data/grain": "a library whose data passes through several modules",
+    "keras_tuner/errors": "what users of KerasTuner do wrong, in whatever module",
+    "keras_tuner/guides": "programs of others as they stand",
+    "keras_tuner/keras_tuner": "what KerasTuner itself does beside us",
+    "keras_tuner/names": "a page of examples/",
+    "keras_tuner/own_fit": "HyperModel.fit passes through several modules",
+    "keras_tuner/project": "a whole search that moves from KerasTuner",
+    "benchmarks": "the scripts of tests/benchmarks",
+    "door": "the order of all modules",
+    "examples": "README.md and examples/",
+    "jax": "a backend of Keras",
+    "memory": "what a whole search leaves in the process",
+    "reading": "all that reads a study and makes none",
+    "torch": "a backend of Keras",
+    "warm": "the helper of tests that start processes",
+    "trial/plain_fit": "a trial beside Model.fit, through all modules",
+    "trial/precision": "dtypes through several modules",
+    "trial/zoo": "a hundred models through all modules",
+    "workers/dask": "a cluster",
+    "workers/distribution": "keras.distribution and tf.distribute, through several modules",
+    "workers/faults": "faults of whole searches",
+    "workers/hosts": "disks of other hosts",
+    "workers/out_of_memory": "faults of whole searches",
+    "workers/ray": "a cluster",
+    "workers/several_hosts": "a cluster",
+}
 
 
 def name_of(path: Path) -> str:
@@ -42,6 +71,7 @@ def name_of(path: Path) -> str:
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__")
 
 
+TESTS = Path(__file__).parent
 FILES = {name_of(path).rstrip("."): path for path in PACKAGE.rglob("*.py")}
 MODULES = sorted(FILES)
 
@@ -52,6 +82,7 @@ def room_of(module: str) -> str:
     return folder if folder in ORDER else TOP if folder in ON_TOP else GROUND
 
 
+@cache
 def imported(module: str) -> set[str]:
     """Return the modules of ours that a module imports, for types alone too."""
     found: set[str] = set()
@@ -110,36 +141,55 @@ def test_names_say_what_is_private():
     assert [name for name in MODULES if "._" in name] == []
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_point_down(module):
-    """A module imports from its own room and from those before it, for types too."""
-    room = room_of(module)
-    allowed = ORDER[: ORDER.index(room) + 1]
+def allowed_in(room: str) -> set[str]:
+    """Return the rooms from which a room may import: those before it and itself."""
     if room in ONLY_LOOK:
-        allowed = [GROUND, "_storage", "_study", room]
-    assert {room_of(one) for one in imported(module)} <= set(allowed)
+        return {GROUND, "_storage", "_study", room}
+    return set(ORDER[: ORDER.index(room) + 1])
 
 
-@pytest.mark.parametrize("room", ORDER)
-def test_no_imports_go_round_within_a_room(room):
+def test_imports_point_down():
+    """A module imports from its own room and from those before it, for types too."""
+    up = [
+        (module, other)
+        for module in MODULES
+        for other in imported(module)
+        if room_of(other) not in allowed_in(room_of(module))
+    ]
+    assert up == []
+
+
+def test_no_imports_go_round_within_a_room():
     """Nor do imports within a room, or on the ground, form a circle."""
-    within = [one for one in MODULES if room_of(one) == room and one != room]
-    TopologicalSorter({one: imported(one) & set(within) for one in within}).prepare()
+    for room in ORDER:
+        within = [one for one in MODULES if room_of(one) == room and one != room]
+        TopologicalSorter({one: imported(one) & set(within) for one in within}).prepare()
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_a_room_has_one_door(module):
-    """What stands in a room is imported by its own, or under a name that its door shows."""
+def imports_of_rooms(module: str) -> list[tuple[str, str]]:
+    """Return what a module imports from other rooms, each as (module, name)."""
+    found = []
     for node in ast.walk(ast.parse(FILES[module].read_text())):
-        if not isinstance(node, ast.ImportFrom) or node.module is None:
-            continue
-        package, _, name = node.module.partition(".")
-        room = name.partition(".")[0]
-        if package == "kerastune_optuna" and room in ORDER and room != room_of(module):
-            assert name == room
-            assert {alias.name for alias in node.names} <= names_at_the_door(room)
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            package, _, name = node.module.partition(".")
+            room = name.partition(".")[0]
+            if package == "kerastune_optuna" and room in ORDER and room != room_of(module):
+                found += [(name, alias.name) for alias in node.names]
+    return found
 
 
+def test_a_room_has_one_door():
+    """What stands in a room is imported by its own, or under a name that its door shows."""
+    beside = [
+        (module, name, imported_name)
+        for module in MODULES
+        for name, imported_name in imports_of_rooms(module)
+        if name not in ORDER or imported_name not in names_at_the_door(name)
+    ]
+    assert beside == []
+
+
+@cache
 def names_at_the_door(room: str) -> set[str]:
     """Return the names that a door shows: those that it imports under their own names."""
     found = set()
@@ -174,10 +224,47 @@ def lines_of_code(text):
     return {token.start[0] for token in tokens if token.type not in quiet} - docstrings
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_a_module_says_what_it_does(module):
+def test_a_module_says_what_it_does():
     """A module's first line is a docstring."""
-    assert ast.get_docstring(ast.parse(FILES[module].read_text()))
+    silent = [
+        module
+        for module, path in FILES.items()
+        if not ast.get_docstring(ast.parse(path.read_text()))
+    ]
+    assert silent == []
+
+
+def public_names() -> set[str]:
+    """Return what `__all__` names, the methods of OptunaTuner and the arguments of these."""
+    found = set(kerastune_optuna.__all__)
+    for node in ast.walk(ast.parse(FILES["_tuner"].read_text())):
+        if isinstance(node, ast.FunctionDef):
+            arguments = node.args.args + node.args.kwonlyargs
+            found |= {node.name, *(argument.arg for argument in arguments)}
+    return {name for name in found if not name.startswith("_")}
+
+
+def modules_in(room: str) -> set[str]:
+    """Return the names of the modules of a room, or of a folder of helpers.
+
+    Args:
+        room: Without the underscore; nothing for the ground and the top.
+    """
+    folder = PACKAGE / f"_{room}" if room else PACKAGE
+    modules = folder if folder.exists() else TESTS / room
+    return {path.stem.strip("_") for path in modules.glob("*.py")}
+
+
+def test_a_file_of_tests_has_the_name_of_what_it_tests():
+    """It is that of a module of its room or a public name, or the table above says why not."""
+    public = {name.lower().replace("_", "") for name in public_names()}
+    unnamed = set()
+    for path in TESTS.rglob("test_*.py"):
+        room = "" if path.parent == TESTS else path.parent.name
+        name = path.stem.removeprefix("test_")
+        if name not in modules_in(room) and name.replace("_", "") not in public:
+            unnamed.add(f"{room}/{name}".strip("/"))
+    assert unnamed == set(OF_NO_MODULE)
 
 
 def test_the_package_ships_its_types():
@@ -197,3 +284,5 @@ if __name__ == "__main__":
     code = sum(len(lines_of_code(path.read_text())) for path in FILES.values())
     print(f"{len(ends)} rooms on {max(floors.values())} floors with {len(arrows())} arrows")
     print(f"{code} lines of code in {len(FILES)} modules")
+    doors = [(len(names_at_the_door(room)), room) for room in ORDER if room in FILES]
+    print(f"Names at the doors: {', '.join(f'{room} {count}' for count, room in doors)}")

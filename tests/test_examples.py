@@ -74,7 +74,7 @@ def test_iris_finds_a_better_network(tmp_path):
     assert tuned > by_hand
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_digits_goes_on_where_it_stopped(tmp_path):
     """The second run trains nothing more and hands back the same model."""
     first, second = run("digits.py", tmp_path), run("digits.py", tmp_path)
@@ -84,7 +84,7 @@ def test_digits_goes_on_where_it_stopped(tmp_path):
     assert round(best, 4) == float(accuracy.search(first)[1]) == float(accuracy.search(second)[1])
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.skipif(
     not Path("/usr/share/datasets/fashion-mnist").exists(),
     reason="Fashion-MNIST is Debian's package dataset-fashion-mnist, which is not installed",
@@ -101,7 +101,7 @@ def test_clothes_are_split_in_three(tmp_path, monkeypatch):
     assert tuner.best_model().evaluate(*validation, verbose=0)[1] == tuner.best_value > 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_mlflow_has_a_run_for_each_trial(tmp_path, monkeypatch):
     """The search's run has one for each trial, with its parameters, its curve and how it ended."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
@@ -134,10 +134,10 @@ def records(path):
             record = b""
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_wandb_has_a_run_for_each_trial(tmp_path, monkeypatch):
     """Without a network each trial's folder holds its parameters, its curve and how it ended."""
-    pytest.importorskip("wandb", reason="wandb is not installed; .ci/run installs it last")
+    pytest.importorskip("wandb", reason="wandb is not installed; .ci/nightly installs it")
     monkeypatch.setenv("WANDB_MODE", "offline")
     run("trackers.py", tmp_path, "wandb")
     ends = {}
@@ -154,7 +154,7 @@ def test_wandb_has_a_run_for_each_trial(tmp_path, monkeypatch):
     assert list(ends.values()).count(("COMPLETE", 10)) == 12 - len(pruned)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_confirm_says_what_was_luck(tmp_path):
     """The confirmed winner's model is that of the line that names it, and luck is told."""
     printed = run("confirm.py", tmp_path)
@@ -163,6 +163,7 @@ def test_confirm_says_what_was_luck(tmp_path):
     assert round(told, 4) == float(re.search(r"Accuracy on the held-out rows: (\S+)", printed)[1])
 
 
+@pytest.mark.slow
 def test_the_readmes_example_runs(tmp_path):
     """The program in the README runs as it stands, and ends with equal numbers."""
     program = re.search(r"```python\n(.*?)```", README.read_text(), re.DOTALL)[1]
@@ -174,7 +175,7 @@ def test_the_readmes_example_runs(tmp_path):
     assert abs(value - accuracy) < 1e-6
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_the_code_of_a_guide_runs(guide, tmp_path, monkeypatch):
@@ -188,26 +189,42 @@ def test_the_code_of_a_guide_runs(guide, tmp_path, monkeypatch):
     exec(compile("\n".join(blocks), str(guide), "exec"), {"__name__": "__main__"})
 
 
-@pytest.mark.parametrize("page", [README, INDEX, NAMES, *GUIDES], ids=lambda page: page.stem)
-def test_what_a_page_points_to_is_there(page):
-    """Each relative link of a page leads to a file, and where it names a heading to that one."""
-    links = re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text())
-    assert links
-    for link in links:
-        name, _, heading = link.partition("#")
-        target = page.parent / name
-        assert target.exists(), link
-        titles = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE) if heading else []
-        assert not heading or heading in [re.sub(r"\W+", "-", title.lower()) for title in titles]
+def lacks(page, link):
+    """Whether a relative link of a page leads to no file, or to a heading that the file has not."""
+    name, _, heading = link.partition("#")
+    target = page.parent / name
+    if not heading or not target.exists():
+        return not target.exists()
+    titles = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
+    return heading not in [re.sub(r"\W+", "-", title.lower()) for title in titles]
 
 
-@pytest.mark.parametrize("page", [README, *GUIDES], ids=lambda page: page.stem)
-def test_the_commands_of_a_page_exist(page):
+def test_what_a_page_points_to_is_there():
+    """Each page has relative links, which lead to files and, where they name one, to a heading."""
+    pages = [README, INDEX, NAMES, *GUIDES]
+    links = {page: re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text()) for page in pages}
+    assert [page.stem for page in pages if not links[page]] == []
+    assert [(page.stem, one) for page in pages for one in links[page] if lacks(page, one)] == []
+
+
+def test_the_commands_of_a_page_exist():
     """The command line knows each command of a page, and takes its options."""
     commands = typer.main.get_command(app).commands
-    for line in re.findall(r"^kerastune-optuna ([^>\n]+)", page.read_text(), re.MULTILINE):
+    text = "\n".join(page.read_text() for page in (README, *GUIDES))
+    lines = re.findall(r"^kerastune-optuna ([^>\n]+)", text, re.MULTILINE)
+    assert lines
+    for line in lines:
         name, *arguments = shlex.split(line)
         assert commands[name].make_context(name, arguments)
+
+
+def test_the_figures_of_a_page_are_those_that_were_measured():
+    """Each row of the README's and the guides' tables with times is one of the benchmarks'."""
+    measured = (ROOT / "tests" / "benchmarks" / "README.md").read_text().splitlines()
+    lines = [line for page in (README, *GUIDES) for line in page.read_text().splitlines()]
+    told = [line for line in lines if re.match(r"\|.*\| \d+\.\d+ ", line)]
+    assert len(told) >= 6, "the README's table alone has so many"
+    assert [line for line in told if line not in measured] == []
 
 
 def test_the_index_names_each_guide_and_example():
@@ -217,7 +234,7 @@ def test_the_index_names_each_guide_and_example():
     assert [file.name for file in files if f"{file.name})" not in index] == []
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_fine_tuning_keeps_the_best_of_both_phases(tmp_path):
     """Each trial has the epochs of two phases, and the model is that of the best one of them."""
     printed = run("fine_tuning.py", tmp_path)
@@ -227,7 +244,7 @@ def test_fine_tuning_keeps_the_best_of_both_phases(tmp_path):
     assert accuracy == round(float(BEST.search(printed)[1]), 4) > 0.5
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_table_is_learned_from_raw_rows(tmp_path):
     """The best model takes numbers and words as they come; its batch size was tuned with it."""
     printed = run("tabular.py", tmp_path)
@@ -237,12 +254,18 @@ def test_a_table_is_learned_from_raw_rows(tmp_path):
     assert accuracy == float(BEST.search(printed)[1]) > 0.9
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["parallel.py", "dask_cluster.py", "ray_cluster.py"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("parallel.py", marks=pytest.mark.slow),
+        pytest.param("dask_cluster.py", marks=pytest.mark.nightly),
+        pytest.param("ray_cluster.py", marks=pytest.mark.nightly),
+    ],
+)
 def test_many_workers_find_a_good_network(name, tmp_path):
     """The parallel searches run 12 trials and hand back the model of the best one."""
     if name == "ray_cluster.py":
-        pytest.importorskip("ray", reason="ray is not installed; .ci/run installs it last")
+        pytest.importorskip("ray", reason="ray is not installed; .ci/nightly installs it")
     printed = run(name, tmp_path)
     trials = re.findall(r"^Trial (\d+): .* s$", printed, re.MULTILINE)
     assert sorted(map(int, trials)) == list(range(12))
@@ -251,7 +274,7 @@ def test_many_workers_find_a_good_network(name, tmp_path):
     assert round(best, 4) == accuracy
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_search_moves_from_keras_tuner(tmp_path):
     """A HyperModel runs unchanged, and the best model is that of the study."""
     printed = run("from_keras_tuner.py", tmp_path)
@@ -260,7 +283,7 @@ def test_a_search_moves_from_keras_tuner(tmp_path):
     assert re.search(r"Best batch size: (8|16|32), of \{'layers': ", printed)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_pareto_finds_small_and_accurate_networks(tmp_path):
     """The front has several networks within the limit, and the model is that of its trial."""
     printed = run("pareto.py", tmp_path)
@@ -278,7 +301,7 @@ def test_the_readme_fits_on_a_page():
     assert len(README.read_text().split()) <= 900
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_pipeline_is_tuned_with_its_network(tmp_path):
     """What was saved as one thing predicts raw rows as well as the best trial did."""
     printed = run("tuned_pipeline.py", tmp_path)
@@ -294,20 +317,22 @@ def block(language, start):
     return re.search(rf"```{language}\n({re.escape(start)}.*?)```", text, re.DOTALL)[1]
 
 
+@pytest.mark.nightly
 def test_shellcheck_accepts_the_sbatch_script(tmp_path):
     """The job for Slurm is a script without an error or a doubt."""
     beside = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     if (shellcheck := shutil.which("shellcheck", path=beside)) is None:
-        pytest.skip("shellcheck is not installed; .ci/run installs it last")
+        pytest.skip("shellcheck is not installed; .ci/nightly installs it")
     (script := tmp_path / "search.sh").write_text(block("bash", "#!/bin/bash\n#SBATCH"))
     done = subprocess.run([shellcheck, script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.nightly
 def test_the_manifest_is_that_of_a_job(tmp_path):
     """It has what the schema of Kubernetes asks for, and no field that the schema does not know."""
     pytest.importorskip(
-        "kubernetes_validate", reason="it is not installed; .ci/run installs it last"
+        "kubernetes_validate", reason="it is not installed; .ci/nightly installs it"
     )
     (manifest := tmp_path / "job.yaml").write_text(block("yaml", "apiVersion: batch/v1"))
     command = [sys.executable, "-m", "kubernetes_validate", "--strict", manifest]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import weakref
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ from tensorflow.python.framework import ops
 
 from kerastune_optuna import _backend
 from tests.support.models import PruneAt, build_model
+from tests.support.untrained import run, tuner_in
 
 # Other backends register nothing; what the other tests say of models holds for them too.
 registers = pytest.mark.skipif(
@@ -28,10 +30,21 @@ def as_in_a_users_process():
     gc.freeze()
 
 
-def alive(kind: str) -> int:
-    """Return how many objects of a class live."""
-    gc.collect()
-    return sum(type(thing).__name__ == kind for thing in gc.get_objects())
+@pytest.fixture
+def made():
+    """Give a function that returns the objects of a class that were made since the test began."""
+    lived = weakref.WeakSet(graphs())
+
+    def since():
+        gc.collect()
+        return [graph for graph in graphs() if graph not in lived]
+
+    return since
+
+
+def graphs():
+    """Return all graphs of functions that live."""
+    return [thing for thing in gc.get_objects() if type(thing).__name__ == "FuncGraph"]
 
 
 def custom_gradients() -> set[str]:
@@ -39,40 +52,43 @@ def custom_gradients() -> set[str]:
     return {name for name in ops.gradient_registry._registry if name.startswith("CustomGradient-")}
 
 
-def build_or_fail(trial):
-    """Fail in the second trial, after its model has been traced."""
-    model = build_model(trial)
-    if trial.number == 1:
-        model.fit(np.zeros((4, 4)), np.zeros(4), verbose=0)
-        raise MemoryError("as if there was none left")
-    return model
-
-
-@pytest.mark.slow
-def test_no_model_and_no_graph_outlives_a_search(search):
+@pytest.mark.nightly
+def test_no_model_and_no_graph_outlives_a_search(search, made):
     """COMPLETE, PRUNED and FAIL trials leave no model, no graph and no gradient alive."""
-    before = alive("Sequential"), alive("FuncGraph"), custom_gradients()
+    gradients, models = custom_gradients(), []
+
+    def build_or_fail(trial):
+        model = build_model(trial)
+        models.append(weakref.ref(model))
+        if trial.number == 1:  # after its model has been traced
+            model.fit(np.zeros((4, 4)), np.zeros(4), verbose=0)
+            raise MemoryError("as if there was none left")
+        return model
+
     tuner = search(build_or_fail, n_trials=3, pruner=PruneAt([2]))
     states = sorted(trial.state.name for trial in tuner.study.trials)
     assert states == ["COMPLETE", "COMPLETE", "FAIL", "PRUNED"]
-    assert (alive("Sequential"), alive("FuncGraph"), custom_gradients()) == before
+    assert made() == []
+    assert len(models) >= 4
+    assert [model() for model in models if model() is not None] == []
+    assert custom_gradients() == gradients
 
 
-@pytest.mark.slow
-def test_the_graphs_do_not_add_up_in_a_search(search):
-    """While a search runs, the graphs of one trial at most lie about."""
+@pytest.mark.nightly
+def test_the_graphs_do_not_add_up_in_a_search(search, made):
+    """While a search runs, no graph of a finished trial lies about."""
     counts = []
 
     def build(trial):
         if isinstance(trial, optuna.Trial):  # not where the first model is built once again
-            counts.append(alive("FuncGraph"))
+            counts.append(len(made()))
         return build_model(trial)
 
     search(build, n_trials=4)
-    assert len(set(counts)) == 1
+    assert counts == [0] * 4
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @registers
 def test_the_models_of_the_user_go_on_training(search, data):
     """A model that was traced before the search trains on after it, with its gradients."""
@@ -86,11 +102,11 @@ def test_the_models_of_the_user_go_on_training(search, data):
     assert np.isfinite(model.fit(x, y, verbose=0).history["loss"][0])
 
 
-def test_a_freeze_of_the_user_is_kept(search):
+def test_a_freeze_of_the_user_is_kept(tmp_path):
     """What the user has kept out of the collections stays out."""
     gc.freeze()
     try:
-        search(n_trials=1)
+        run(tuner_in(tmp_path, n_trials=1))
         assert gc.get_freeze_count() > 0
     finally:
         gc.unfreeze()
@@ -125,10 +141,10 @@ def test_a_trial_that_raises_is_released_too(error):
     assert custom_gradients() == before
 
 
-def test_all_objects_are_looked_at_once(search, monkeypatch):
+def test_all_objects_are_looked_at_once(tmp_path, monkeypatch):
     """A search in one process collects garbage among all objects once; then only among its own."""
     frozen, collect = [], gc.collect
     monkeypatch.setattr("gc.collect", lambda: frozen.append(gc.get_freeze_count()) or collect())
-    search(n_trials=2)
+    run(tuner_in(tmp_path, n_trials=2))
     assert frozen.count(0) == 1
     assert len(frozen) > 1

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
+import os
 import random
+import signal
+import sys
+import warnings
 
 import keras
 import numpy as np
@@ -21,6 +26,38 @@ from kerastune_optuna import (
 from kerastune_optuna._search import stopping
 from tests.support.faults import WATCHDOG, Clock
 from tests.support.models import PruneAt, build_model, kept
+from tests.support.untrained import Untrained, X, run, tuner_in
+
+ERRORS = (0.3, 0.1, 0.2, 0.4)  # of the epochs of each trial that `made_up` builds, and its level
+
+
+def made_up(trial):
+    """Return a model whose training is made up, and whose second epoch is the best."""
+    units = trial.suggest_int("units", 1, 9)
+    level = trial.suggest_float("level", 0.0, 1.0)
+    return Untrained(units, [{"val_mae": level + error} for error in ERRORS])
+
+
+def in_memory():
+    """Return the option of a tuner whose study needs no file, and is made sooner."""
+    return {"storage": optuna.storages.InMemoryStorage()}
+
+
+def quick(folder, build=made_up, **options):
+    """Return a tuner whose training is made up, and takes no time."""
+    given = {"objective": "val_mae", "n_trials": 2, "pruner": optuna.pruners.NopPruner()}
+    return tuner_in(folder, build, **{**given, **in_memory(), **options})
+
+
+def searched(*tuned, fit=None, **options):
+    """Return such a tuner after its search."""
+    return run(quick(*tuned, **options), epochs=4, **fit or {})
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """Give a tuner with three trials, the second of them pruned, which no test may change."""
+    return searched(tmp_path_factory.mktemp("found"), n_trials=3, pruner=PruneAt([1]))
 
 
 def compiled(model, trial, loss="sparse_categorical_crossentropy"):
@@ -31,7 +68,7 @@ def compiled(model, trial, loss="sparse_categorical_crossentropy"):
 
 
 def with_batch_norm_and_dropout(trial):
-    """Return a model whose evaluation depends on more than trained weights."""
+    """Return a model whose evaluation depends on more than trained weights, and not traced."""
     layers = [
         keras.Input((4,)),
         keras.layers.Dense(8),
@@ -39,7 +76,9 @@ def with_batch_norm_and_dropout(trial):
         keras.layers.Dropout(0.3),
         keras.layers.Dense(3, activation="softmax"),
     ]
-    return compiled(keras.Sequential(layers), trial)
+    model = compiled(keras.Sequential(layers), trial)
+    model.run_eagerly = True  # few rows take less time so
+    return model
 
 
 def unbuilt(trial):
@@ -135,22 +174,19 @@ def with_auc(trial):
 
 
 @pytest.mark.parametrize(
-    ("build", "objective"),
+    "build",
     [
-        (build_model, "val_accuracy"),
-        (build_model, "val_loss"),
-        (with_batch_norm_and_dropout, "val_loss"),
-        (unbuilt, "val_loss"),
-        (subclassed, "val_loss"),
-        (own_steps, "val_loss"),
+        with_batch_norm_and_dropout,
+        *(pytest.param(one, marks=pytest.mark.slow) for one in (unbuilt, subclassed, own_steps)),
     ],
 )
-def test_the_best_model_evaluates_to_the_best_value(search, make_tuner, data, build, objective):
+def test_the_best_model_evaluates_to_the_best_value(search, make_tuner, data, build):
     """best_model(), also of a new tuner, gives the very number that the study reports."""
-    search(build, objective, fit={"epochs": 3})
-    tuner = make_tuner(build, objective)
+    storage = in_memory()
+    search(build, "val_loss", fit={"batch_size": 48}, **storage)
+    tuner = make_tuner(build, "val_loss", **storage)
     logs = tuner.best_model().evaluate(*data[2], verbose=0, return_dict=True)
-    value = float(logs[objective.removeprefix("val_")])  # Keras 3.10: a tensor
+    value = float(logs["loss"])  # Keras 3.10: a tensor
     assert value == pytest.approx(tuner.best_value, abs=1e-6)
 
 
@@ -176,30 +212,29 @@ def test_a_metric_that_keras_numbers_is_found_in_every_trial(search, data):
     assert list(tuner.results()["state"]) == ["COMPLETE"] * 3
 
 
-@pytest.mark.slow
-def test_a_value_is_that_of_the_best_epoch(search):
+def test_a_value_is_that_of_the_best_epoch(found):
     """Value, reports and user attrs of a COMPLETE trial agree, and the attrs are complete."""
-    tuner = search(n_trials=3, fit={"epochs": 4})
-    for trial in tuner.study.trials:
+    for number in (0, 2):
+        trial = found.study.trials[number]
         reports, attrs = trial.intermediate_values, trial.user_attrs
-        assert sorted(reports) == [0, 1, 2, 3]
-        assert trial.value == max(reports.values()) == reports[attrs["best_epoch"]]
+        assert reports == {e: trial.params["level"] + error for e, error in enumerate(ERRORS)}
+        assert trial.value == min(reports.values()) == reports[attrs["best_epoch"]]
+        assert attrs["best_epoch"] == 1
         assert attrs["epochs_run"] == 4
         assert attrs["stop_reason"] == "all epochs"
         assert attrs["seconds"] > 0
         assert attrs["seed"] == (1878776328, 336614359, 1620722436)[trial.number]
-        assert attrs["n_params"] == (4 + 1 + 3) * trial.params["units"] + 3
+        assert attrs["n_params"] == 3 * trial.params["units"] + 1
         assert ":" in attrs["worker"]
 
 
-@pytest.mark.slow
-def test_results_has_a_row_for_each_trial(search):
+def test_results_has_a_row_for_each_trial(found):
     """results() shows state, value, parameters and attrs of every trial, pruned ones too."""
-    table = search(n_trials=3, pruner=PruneAt([1])).results()
+    table = found.results()
     assert list(table["number"]) == [0, 1, 2]
     assert list(table["state"]) == ["COMPLETE", "PRUNED", "COMPLETE"]
-    assert list(table["epochs_run"]) == [2, 1, 2]
-    assert {"params_units", "params_lr", "best_value", "stop_reason"} <= set(table.columns)
+    assert list(table["epochs_run"]) == [4, 1, 4]
+    assert {"params_units", "params_level", "best_value", "stop_reason"} <= set(table.columns)
 
 
 def test_the_best_trial_is_the_earliest_of_equals(make_tuner):
@@ -217,14 +252,13 @@ def test_the_best_trial_is_the_earliest_of_equals(make_tuner):
     assert tuner.best_params == {"units": 3}
 
 
-@pytest.mark.slow
-def test_summary_prints_the_best_and_counts_the_rest(search, capsys):
+def test_summary_prints_the_best_and_counts_the_rest(found, capsys):
     """summary() ranks trials, shows their parameters, and counts the states below."""
-    search(n_trials=3, pruner=PruneAt([1])).summary(1)
+    found.summary(1)
     printed = capsys.readouterr().out
     assert "units=" in printed
     assert "2 COMPLETE 1 PRUNED" in printed
-    assert printed.count("2/2") + printed.count("1/2") == 1
+    assert printed.count(" 2/4 ") == 1
 
 
 @pytest.mark.parametrize("ask", ["best_trial", "best_params", "best_value"])
@@ -242,10 +276,18 @@ def test_best_model_before_any_trial_is_an_error(make_tuner):
         make_tuner().best_model()
 
 
-@pytest.mark.parametrize("verbose", ["auto", 1, 2])
+def build_eager(trial):
+    """Return the smallest classifier, which trains few rows sooner than it is traced."""
+    model = build_model(trial)
+    model.run_eagerly = True
+    return model
+
+
+@pytest.mark.parametrize("verbose", ["auto", 2])
 def test_a_line_is_printed_for_each_trial(search, capsys, verbose):
     """Each finished trial is one line; neither Keras nor Optuna adds any."""
-    search(fit={"verbose": verbose}, pruner=PruneAt([1]))
+    fit = {"verbose": verbose, "batch_size": 48}
+    search(build_eager, fit=fit, pruner=PruneAt([1]), **in_memory())
     out, err = capsys.readouterr()
     lines = out.splitlines()
     assert len(lines) == 2
@@ -254,11 +296,13 @@ def test_a_line_is_printed_for_each_trial(search, capsys, verbose):
     assert "A new study created" not in err
 
 
-@pytest.mark.slow
 def test_nothing_is_printed_when_nothing_is_wanted(search, capsys):
     """verbose=0 is silent."""
-    search(fit={"verbose": 0})
+    search(build_eager, n_trials=1, fit={"verbose": 0, "batch_size": 48}, **in_memory())
     assert capsys.readouterr() == ("", "")
+
+
+IN_ORDER = {"batch_size": 16, "shuffle": False}
 
 
 def as_datasets(data):
@@ -275,7 +319,8 @@ def as_datasets(data):
 def as_loaders(data):
     """Return the data as functions that load it."""
     x, y, validation = data
-    return {"x": lambda: x, "y": lambda: y, "validation_data": lambda: validation}
+    loaders = {"x": lambda: x, "y": lambda: y, "validation_data": lambda: validation}
+    return {**loaders, **IN_ORDER}
 
 
 class Batches(keras.utils.PyDataset):
@@ -287,7 +332,7 @@ class Batches(keras.utils.PyDataset):
 
     def __len__(self):
         """Count the batches."""
-        return len(self.x) // 16
+        return -(-len(self.x) // 16)
 
     def __getitem__(self, index):
         """Return one batch."""
@@ -298,38 +343,27 @@ class Batches(keras.utils.PyDataset):
 def as_pydatasets(data):
     """Return the data as PyDatasets."""
     x, y, validation = data
-    return {"x": Batches(x, y), "y": None, "validation_data": Batches(*validation)}
+    fit = {"x": Batches(x, y), "y": None, "validation_data": Batches(*validation)}
+    return {**fit, "shuffle": False}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", [as_datasets, as_loaders, as_pydatasets])
 def test_data_of_every_form_is_trained_on(search, data, form):
     """Datasets, PyDatasets and functions that load the data serve as arrays do."""
-    tuner = search(fit=form(data))
-    assert list(tuner.results()["epochs_run"]) == [2, 2]
-
-
-@pytest.mark.slow
-def test_validation_split_is_passed_on(search, data):
-    """Keras itself keeps the last quarter of the arrays, which gives the value."""
-    tuner = search(fit={"validation_data": None, "validation_split": 0.25})
-    x, y, _ = data
-    logs = tuner.best_model().evaluate(x[36:], y[36:], verbose=0, return_dict=True)
-    assert logs["accuracy"] == pytest.approx(tuner.best_value, abs=1e-6)
+    found, of_arrays = (
+        search(objective="val_loss", fit=fit, study_name=name).results()["value"].tolist()
+        for name, fit in (("test", form(data)), ("arrays", IN_ORDER))
+    )
+    assert found == pytest.approx(of_arrays, abs=1e-6)
 
 
 def test_arguments_of_fit_are_passed_on(search):
     """What Model.fit takes reaches it: sample weights of zero leave the loss at zero."""
     weights = np.zeros(48)
-    tuner = search(build_model, "loss", fit={"sample_weight": weights, "validation_data": None})
+    fit = {"sample_weight": weights, "validation_data": None, "epochs": 1}
+    tuner = search(build_eager, "loss", n_trials=1, fit=fit, **in_memory())
     assert tuner.best_value == 0
-
-
-def build_eager(trial):
-    """Return the smallest classifier, which trains few rows sooner than it is traced."""
-    model = build_model(trial)
-    model.run_eagerly = True
-    return model
 
 
 def splitting(trial):
@@ -363,7 +397,7 @@ def test_arguments_of_fit_do_what_plain_keras_does_with_them(search, data, build
 
 def test_a_search_leaves_no_pickle(search, tmp_path):
     """Whoever changes a file of a study makes nobody who reads it run code."""
-    search(n_trials=1)
+    search(build_eager, n_trials=1)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} >= {".db"}
     assert len(files) >= 3, "database, weights and history"
@@ -399,18 +433,16 @@ def test_functions_that_load_arrays_are_called_once(search, data, more):
     assert sorted(calls) == sorted(loaders)
 
 
-@pytest.mark.slow
-def test_a_failing_configuration_does_not_end_the_search(search, capsys):
+def test_a_failing_configuration_does_not_end_the_search(tmp_path, capsys):
     """Trials whose builder raises are FAIL with the reason, and are made up for."""
 
     def build(trial):
-        model = build_model(trial)
+        model = made_up(trial)
         if trial.number in (1, 2):
             raise RuntimeError("no such luck")
         return model
 
-    tuner = search(build, n_trials=3, fit={"verbose": 2})
-    table = tuner.results()
+    table = searched(tmp_path, build, n_trials=3, fit={"verbose": 2}).results()
     assert list(table["state"]) == ["COMPLETE", "FAIL", "FAIL", "COMPLETE", "COMPLETE"]
     assert table["stop_reason"][1] == "RuntimeError: no such luck"
     assert "Trial 1: failed: RuntimeError: no such luck" in capsys.readouterr().out
@@ -423,7 +455,7 @@ def test_many_failures_in_a_row_end_the_search(search):
         raise RuntimeError(f"no luck with {trial.number}")
 
     with pytest.raises(TooManyFailuresError, match="3 trials failed in a row") as got:
-        search(build, max_failed_trials=3)
+        search(build, max_failed_trials=3, **in_memory())
     assert str(got.value.__cause__) == "no luck with 2"
 
 
@@ -434,9 +466,10 @@ def test_failures_of_trials_that_were_laid_out_count(search, make_tuner, options
     def build(trial):
         raise RuntimeError(f"no luck with {trial.suggest_int('n', 1, 8)}")
 
+    tuner = make_tuner(build, max_failed_trials=2, **options, **in_memory())
     with pytest.raises(TooManyFailuresError, match="2 trials failed in a row"):
-        search(build, max_failed_trials=2, **options)
-    states = [trial.state.name for trial in make_tuner().study.trials]
+        search(tuner=tuner)
+    states = [trial.state.name for trial in tuner.study.trials]
     assert states.count("FAIL") == 2
 
 
@@ -469,95 +502,95 @@ def misshaping(trial):
 )
 def test_an_error_of_the_code_ends_the_search_at_once(search, make_tuner, build, kind, text):
     """What every trial would meet is the user's own to see, after the first one."""
+    tuner = make_tuner(build, n_trials=5, **in_memory())
     with pytest.raises(kind, match=text) as got:
-        search(build, n_trials=5)
+        search(tuner=tuner)
     assert not isinstance(got.value, TunerError)
-    assert list(make_tuner(build).results()["state"]) == ["FAIL"]
+    assert list(tuner.results()["state"]) == ["FAIL"]
 
 
-@pytest.mark.slow
-def test_an_objective_that_is_never_finite_fails_its_trial(search):
+def test_an_objective_that_is_never_finite_fails_its_trial(tmp_path):
     """NaN in every epoch is a FAIL with that reason, not a value."""
 
     def build(trial):
-        model = build_model(trial)
+        model = made_up(trial)
         if trial.number == 1:
-            model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
+            model.curve = [{"loss": np.nan, "val_mae": np.nan}] * 4
         return model
 
-    tuner = search(build, "val_loss")
-    assert list(tuner.results()["state"]) == ["COMPLETE", "FAIL", "COMPLETE"]
-    assert tuner.results()["stop_reason"][1] == "diverged at epoch 1/2: the loss is nan"
+    table = searched(tmp_path, build).results()
+    assert list(table["state"]) == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert table["stop_reason"][1] == "diverged at epoch 1/4: the loss is nan"
 
 
-@pytest.mark.slow
-def test_timeout_starts_no_further_trial(search, monkeypatch):
+def test_timeout_starts_no_further_trial(tmp_path, monkeypatch):
     """A search without n_trials ends after the trial in which its time runs out."""
     monkeypatch.setattr(stopping, "time", clock := Clock())
 
     def take_ten_seconds(trial):
         clock.now += 10
-        return build_model(trial)
+        return made_up(trial)
 
-    table = search(take_ten_seconds, n_trials=None, timeout=25, keep_best=0).results()
-    assert list(table["state"]) == ["COMPLETE"] * 3
+    tuner = searched(tmp_path, take_ten_seconds, n_trials=None, timeout=25, keep_best=0)
+    assert list(tuner.results()["state"]) == ["COMPLETE"] * 3
 
 
-def test_any_optuna_storage_serves(search):
-    """A storage object and a URL take the place of SQLite in the directory."""
+def test_any_optuna_storage_serves(tmp_path):
+    """A storage object takes the place of SQLite in the directory."""
     storage = optuna.storages.InMemoryStorage()
-    search(storage=storage)
+    searched(tmp_path, storage=storage)
     assert len(optuna.load_study(study_name="test", storage=storage).trials) == 2
 
 
-@pytest.mark.slow
-def test_a_storage_url_serves(search, tmp_path):
+def test_a_storage_url_serves(tmp_path):
     """The study lies where the URL says."""
     url = f"sqlite:///{tmp_path}/elsewhere.db"
-    search(storage=url)
+    searched(tmp_path / "tuning", storage=url)
     assert len(optuna.load_study(study_name="test", storage=url).trials) == 2
     assert not (tmp_path / "tuning" / "study.db").exists()
 
 
-@pytest.mark.parametrize(
-    ("call", "given"), [("search", {"n_trials": 3}), ("confirm", {"top": 1}), ("refit", {})]
-)
-def test_a_fork_of_a_process_that_has_trained_is_told(make_tuner, data, call, given):
+def test_a_fork_of_a_process_that_has_trained_is_told(tmp_path):
     """Training there would wait for ever for threads of TensorFlow that the fork does not have."""
-    x, y, validation = data
     tf.zeros(1)  # enough to start them
-    tuner = make_tuner().search(x, y, validation_data=validation, epochs=1, verbose=0)
+    tuner = searched(tmp_path, n_trials=1)
+    given = {"x": X, "y": X, "validation_data": (X, X)}
+    calls = {
+        "search": lambda: tuner.search(**given, n_trials=3),
+        "confirm": lambda: tuner.confirm(1, **given),
+        "refit": lambda: tuner.refit(**given),
+    }
     fork = multiprocessing.get_context("fork")
     told = fork.SimpleQueue()
 
     def train():
-        with pytest.raises(WorkerError, match="forked after TensorFlow had begun") as got:
-            getattr(tuner, call)(x=x, y=y, validation_data=validation, **given)
-        told.put(str(got.value))
+        for name, call in calls.items():
+            with pytest.raises(WorkerError, match="forked after TensorFlow had begun"):
+                call()
+            told.put(name)
 
     child = fork.Process(target=train)
     child.start()
     child.join(WATCHDOG)
     child.kill()
-    assert not told.empty()
+    assert [None if told.empty() else told.get() for _ in calls] == list(calls)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_builder_may_prune_its_trial(search, workers):
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.nightly)])
+def test_a_builder_may_prune_its_trial(tmp_path, workers):
     """As in Optuna that is no failure, however few may fail, and its message is the reason."""
 
     def build(trial):
-        model = build_model(trial)
+        model = made_up(trial)
         if trial.number < 2:
             raise optuna.TrialPruned("too wide")
         return model
 
-    fit = {"epochs": 1, "n_workers": workers}
-    table = search(build, n_trials=3, max_failed_trials=1, fit=fit).results()
+    given = {"n_trials": 3, "max_failed_trials": 1, "fit": {"n_workers": workers}}
+    table = searched(tmp_path, build, **given).results()
     assert list(table["state"]) == ["PRUNED", "PRUNED", "COMPLETE"]
     assert list(table["stop_reason"]) == ["too wide", "too wide", "all epochs"]
-    assert list(table["epochs_run"]) == [0, 0, 1]
+    assert list(table["epochs_run"]) == [0, 0, 4]
 
 
 def prune_in_callback(trial):
@@ -579,16 +612,16 @@ def test_a_training_may_prune_its_trial(search, name):
 
         def __call__(self, trial):
             """Build."""
-            return build_model(trial)
+            return build_eager(trial)
 
         def fit(self, trial, model, **keywords):
             """Train."""
             model.fit(**{**keywords, "epochs": 2})
             raise optuna.TrialPruned
 
-    build, callbacks = (Fitted(), []) if name == "own fit" else (build_model, [prune_in_callback])
-    fit = {"epochs": 3, "callbacks": callbacks}
-    tuner = search(build, n_trials=1, max_failed_trials=1, fit=fit)
+    build, callbacks = (Fitted(), []) if name == "own fit" else (build_eager, [prune_in_callback])
+    fit = {"epochs": 3, "callbacks": callbacks, "batch_size": 48}
+    tuner = search(build, n_trials=1, max_failed_trials=1, fit=fit, **in_memory())
     (trial,) = tuner.study.trials
     assert trial.state is optuna.trial.TrialState.PRUNED
     assert trial.user_attrs["best_value"] == max(trial.intermediate_values.values())
@@ -597,16 +630,45 @@ def test_a_training_may_prune_its_trial(search, name):
     assert kept(tuner) == []
 
 
-def test_attrs_of_the_users_own_are_left_to_them(make_tuner, search):
+def test_attrs_of_the_users_own_are_left_to_them(tmp_path):
     """Whatever names a user gives to attrs of a study, search() neither reads nor writes them."""
-    tuner = make_tuner(n_trials=1)
+    tuner = quick(tmp_path, n_trials=1)
     names = ["given", "confirmation", "trainings", "epochs", "part_of"]
     for name in names:
         tuner.study.set_user_attr(name, f"my {name}")
-    search(tuner=tuner)
+    run(tuner)
     tuner.n_trials = 2
-    assert search(tuner=tuner).best_model().built
+    assert list(run(tuner).results()["state"]) == ["COMPLETE"] * 2
+    assert tuner.best_model().count_params() == 3 * tuner.best_params["units"] + 1
     assert all(tuner.study.user_attrs[name] == f"my {name}" for name in names)
+
+
+def fatal_in_the_third(trial):
+    """Return a model for two trials; the third one ends the search."""
+    if trial.number == 2:
+        raise FatalError("no more")
+    return made_up(trial)
+
+
+def search_in_vain(tuner, **given):
+    """Search until an error ends it, after a trial has seeded everything."""
+    with pytest.raises(FatalError):
+        tuner.search(**given, n_trials=3)
+
+
+CALLS = {
+    "search": lambda tuner, **given: tuner.search(**given, n_trials=2),
+    "in vain": search_in_vain,
+    "confirm": lambda tuner, **given: tuner.confirm(1, 2, **given),
+    "refit": lambda tuner, **given: tuner.refit(**given),
+}
+
+
+def make_call(name, folder):
+    """Return one of these calls with all that it needs, of a tuner that has searched one trial."""
+    tuner = searched(folder, fatal_in_the_third, n_trials=1)
+    given = {"x": X, "y": X, "validation_data": (X, X), "epochs": 4, "verbose": 0}
+    return lambda: CALLS[name](tuner, **given)
 
 
 def drawn():
@@ -619,43 +681,63 @@ def drawn():
     ]
 
 
-def search_in_vain(search, **_):
-    """Search with a builder that fails once trials have seeded everything."""
-
-    def build(trial):
-        if trial.number == 1:
-            raise FatalError("no more")
-        return build_model(trial)
-
-    with pytest.raises(FatalError):
-        search(build)
-
-
-CALLS = {
-    "search": lambda search, **_: search(n_trials=1),
-    "in vain": search_in_vain,
-    "confirm": lambda tuner, given, **_: tuner.confirm(1, 2, **given, epochs=1, verbose=0),
-    "refit": lambda tuner, given, **_: tuner.refit(**given, epochs=1, verbose=0),
-}
-
-
 @pytest.mark.parametrize("name", CALLS)
-@pytest.mark.parametrize("is_seeded", [True, False], ids=["seeded", "unseeded"])
-def test_the_numbers_of_the_user_go_on(search, make_tuner, data, name, is_seeded):
-    """Global generators are as they were after a call, by chance or as the user seeded them."""
-    x, y, validation = data
-    given = {"x": x, "y": y, "validation_data": validation}
-    tuner = make_tuner(study_name="first", n_trials=1).search(**given, epochs=1, verbose=0)
-    if is_seeded:
-        keras.utils.set_random_seed(3)
-        expected = [drawn() for _ in range(3)]
-        keras.utils.set_random_seed(3)
-    else:
-        tf.random.set_seed(None)
+def test_the_numbers_of_the_user_go_on(tmp_path, name):
+    """Global generators go on after a call as the user seeded them."""
+    call = make_call(name, tmp_path)
+    keras.utils.set_random_seed(3)
+    expected = [drawn() for _ in range(3)]
+    keras.utils.set_random_seed(3)
     before = drawn()
-    CALLS[name](search=search, tuner=tuner, given=given)
-    after = [drawn() for _ in range(2)]
-    if is_seeded:
-        assert [before, *after] == expected
-    else:
-        assert tf.compat.v1.get_seed(None) == (None, None)
+    call()
+    assert [before, drawn(), drawn()] == expected
+
+
+def test_a_process_without_a_seed_stays_without(tmp_path):
+    """TensorFlow draws by chance after a search where it did so before."""
+    call = make_call("search", tmp_path)
+    tf.random.set_seed(None)
+    call()
+    assert tf.compat.v1.get_seed(None) == (None, None)
+
+
+def settings():
+    """Return what the process is set to, as far as a training might change it."""
+    return {
+        "environment": dict(os.environ),
+        "folder": os.getcwd(),
+        "path": list(sys.path),
+        "streams": (sys.stdin, sys.stdout, sys.stderr, sys.excepthook),
+        "warnings": (list(warnings.filters), warnings.showwarning),
+        "signals": {one: signal.getsignal(one) for one in signal.valid_signals()},
+        "optuna": optuna.logging.get_verbosity(),
+        "numpy": np.geterr(),
+        "garbage": (gc.isenabled(), gc.get_threshold()),
+        "tensorflow": tf.config.optimizer.get_experimental_options(),
+        "keras": (
+            keras.config.floatx(),
+            keras.config.epsilon(),
+            keras.config.image_data_format(),
+            keras.config.dtype_policy().name,
+            keras.config.is_traceback_filtering_enabled(),
+            keras.config.is_interactive_logging_enabled(),
+            keras.config.max_epochs(),
+            keras.config.max_steps_per_epoch(),
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", ["search", "in vain"])
+def test_the_settings_of_the_process_are_as_before(tmp_path, name):
+    """However a search ends, the user's environment, signals, warnings and settings are back."""
+    call = make_call(name, tmp_path)
+    was, verbosity = signal.signal(signal.SIGTERM, signal.SIG_IGN), optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", "what the user knows")
+    try:
+        before = settings()
+        call()
+        assert settings() == before
+    finally:
+        signal.signal(signal.SIGTERM, was)
+        optuna.logging.set_verbosity(verbosity)

@@ -157,8 +157,8 @@ def _split(fit: FitArguments, cv: Any, groups: Any, seed: int | None) -> FitArgu
         split = splitter.split(x, labels, groups)
         folds = [(np.asarray(train), np.asarray(valid)) for train, valid in split]
     except (ValueError, TypeError) as error:  # what splitters raise for data that they cannot split
-        reason = str(error).splitlines()[0]
-        raise ArgumentError(f"cv={cv!r} cannot split the data: {reason} {_INSTEAD}") from error
+        reason = str(error).splitlines()[0].removesuffix(".")
+        raise ArgumentError(f"cv={cv!r} cannot split the data ({reason}). {_INSTEAD}") from error
     if not folds or any(0 in (train.size, valid.size) for train, valid in folds):
         raise ArgumentError(f"cv={cv!r} gave no fold, or one without rows. {_INSTEAD}")
     rows = leaves[0].shape[0]

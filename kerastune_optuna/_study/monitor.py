@@ -111,20 +111,25 @@ class Objective:
         )
 
 
-def parse_objective(name: object, direction: object) -> Objective:
+def parse_objective(name: object, direction: object, called: str = "objective") -> Objective:
     """Check the user's objective and direction, and infer "auto".
+
+    Args:
+        name: Of the metric.
+        direction: "auto", or one of Optuna's.
+        called: The argument that the name came by.
 
     Raises:
         ArgumentError: The name is no metric name, or its direction is not certain.
     """
     if not isinstance(name, str):
         raise ArgumentTypeError(
-            f"objective={name!r} is not a name. Pass the name of one metric from the epoch logs, "
+            f"{called}={name!r} is not a name. Pass the name of one metric from the epoch logs, "
             'like "val_accuracy".'
         )
     if not name or name != name.strip():
         raise ArgumentError(
-            f'objective={name!r} is no metric name. Pass one like "val_accuracy" or "val_loss".'
+            f'{called}={name!r} is no metric name. Pass one like "val_accuracy" or "val_loss".'
         )
     one_of("direction", direction, DIRECTIONS)
     return Objective(name, _infer(name) if direction == "auto" else cast(Direction, direction))

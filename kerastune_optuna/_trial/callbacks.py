@@ -78,7 +78,7 @@ class PruningCallback(KerasPruningCallback):
             raise ArgumentError(f"interval={interval!r} is not a number of epochs. Pass 1 or more.")
         super().__init__(trial, monitor, interval)
         self.trial, self.interval = trial, interval
-        self.objective = parse_objective(monitor, direction_for(trial, direction))
+        self.objective = parse_objective(monitor, direction_for(trial, direction), "monitor")
         self._series = Series(self.objective)
         self.on_train_begin()
 

@@ -17,8 +17,9 @@ import pytest
 
 from kerastune_optuna import ArgumentError, MissingExtraError
 from tests.support.faults import WATCHDOG
-from tests.support.models import PruneAt, build_model, history
+from tests.support.models import PruneAt, history
 from tests.support.servers import free_port
+from tests.support.untrained import build, run, tuner_in
 
 
 def get(dashboard, path):
@@ -33,24 +34,29 @@ def details(dashboard):
     return json.loads(get(dashboard, f"/api/studies/{study_id}"))
 
 
-@pytest.mark.slow
-def test_it_serves_the_study(search):
+@pytest.fixture
+def tuner(tmp_path):
+    """Give a tuner that has searched two trials without training, whose study is in memory."""
+    options = {"n_trials": 2, "pruner": optuna.pruners.NopPruner()}
+    memory = optuna.storages.InMemoryStorage()
+    return run(tuner_in(tmp_path, objective="val_mae", storage=memory, **options))
+
+
+def test_it_serves_the_study(tuner):
     """Its page, its trials with their curves, the name of the metric and a note are there."""
-    tuner = search()
     with tuner.dashboard() as dashboard:
         assert urlsplit(dashboard.url).hostname == "127.0.0.1"
         assert b"<html" in get(dashboard, urlsplit(dashboard.url).path)
         study = details(dashboard)
     assert study["name"] == "test"
-    assert study["objective_names"] == ["val_accuracy"]
-    assert "maximize `val_accuracy`" in study["note"]["body"]
-    assert [len(trial["intermediate_values"]) for trial in study["trials"]] == [2, 2]
+    assert study["objective_names"] == ["val_mae"]
+    assert "minimize `val_mae`" in study["note"]["body"]
+    assert [len(trial["intermediate_values"]) for trial in study["trials"]] == [5, 5]
 
 
-@pytest.mark.slow
-def test_it_serves_histories_and_weights(search):
+def test_it_serves_histories_and_weights(tmp_path):
     """Each trial has its table, and the best one the weights that best_model() loads."""
-    tuner = search()
+    tuner = run(tuner_in(tmp_path, objective="val_mae", n_trials=2))
     with tuner.dashboard() as dashboard:
         study = details(dashboard)
         files = {
@@ -63,43 +69,35 @@ def test_it_serves_histories_and_weights(search):
             for meta in trial["artifacts"]
             if trial["number"] == tuner.best_trial.number or "history" in meta["filename"]
         }
-    rows = list(csv.DictReader(io.StringIO(files[1, "history.csv"].decode())))
-    assert [row["epoch"] for row in rows] == ["0", "1"]
+    rows = list(csv.DictReader(io.StringIO(files[0, "history.csv"].decode())))
+    assert [row["epoch"] for row in rows] == ["0", "1", "2", "3", "4"]
     assert files[tuner.best_trial.number, "trial"].startswith(b"\x89HDF")
 
 
-def test_a_note_of_the_user_stays(search):
+def test_a_note_of_the_user_stays(tuner):
     """A note that somebody wrote is not written over."""
     from optuna_dashboard import get_note, save_note
 
-    tuner = search(n_trials=1)
     save_note(tuner.study, "Mine.")
     with tuner.dashboard() as dashboard:
         assert details(dashboard)["note"]["body"] == "Mine."
     assert get_note(tuner.study) == "Mine."
 
 
-@pytest.mark.slow
-def test_it_follows_a_running_search(search, make_tuner):
+def test_it_follows_a_running_search(tmp_path):
     """A page that is asked for while trials run shows those that were told already."""
     seen = []
 
-    def build(trial):
+    def asking(trial):
         if trial.number == 2:
             seen.extend(trial["state"] for trial in details(dashboard)["trials"])
-        return build_model(trial)
+        return build(trial)
 
-    tuner = make_tuner(build, n_trials=3)
+    options = {"n_trials": 3, "pruner": optuna.pruners.NopPruner()}
+    tuner = tuner_in(tmp_path, asking, "val_mae", **options)
     with tuner.dashboard() as dashboard:
-        search(tuner=tuner)
+        run(tuner)
     assert seen[:2] == ["Complete", "Complete"]
-
-
-def test_it_serves_a_study_in_memory(search):
-    """Any storage object of Optuna can be shown."""
-    tuner = search(storage=optuna.storages.InMemoryStorage())
-    with tuner.dashboard() as dashboard:
-        assert len(details(dashboard)["trials"]) == 2
 
 
 def test_it_stops(make_tuner):
@@ -145,7 +143,7 @@ def test_a_port_that_cannot_be_used_is_an_error(make_tuner, port):
     assert len(str(got.value).splitlines()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_browser_shows_curves_and_artifacts(search, browser):
     """In Chromium each trial has its curve, and the history on a trial's page opens as a table."""
     tuner = search(n_trials=4, pruner=PruneAt([1]), fit={"epochs": 5})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 
+import numpy as np
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -14,9 +15,11 @@ from kerastune_optuna import _report
 from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._report.hints import hints
 from kerastune_optuna._study import opening
+from tests.support.untrained import Untrained, X, run, tuner_in
 
 RATE = FloatDistribution(1e-4, 1e-1, log=True)
 UNITS = IntDistribution(1, 64)
+ROWS = np.zeros((48, 1))
 STEPS = (0.6180339887, 0.7548776662)  # whose multiples fill a range evenly
 
 
@@ -162,13 +165,26 @@ def test_too_few_validation_rows_are_told():
     assert said(loss, "validation rows") == []
 
 
-def test_the_rows_of_a_split_count(search):
-    """The card of a real search says how many rows Keras split off."""
-    from kerastune_optuna._report.hints import _validation_rows
+@pytest.mark.parametrize(
+    ("given", "rows"),
+    [({"validation_split": 0.25}, 12), ({"validation_data": (ROWS[:24], ROWS[:24])}, 24)],
+    ids=["split", "data"],
+)
+def test_the_rows_of_a_search_count(tmp_path, given, rows):
+    """The card of a search says on how many rows its trials were validated."""
 
-    tuner = search(n_trials=1, fit={"validation_data": None, "validation_split": 0.25})
-    assert _validation_rows(Facts(tuner.study)) == 12
-    assert _validation_rows(Facts(search(n_trials=1, study_name="other").study)) == 24
+    def good(trial):
+        model = Untrained(1, [{"val_accuracy": 0.9}])
+        model.compile("sgd", "mse", metrics=["accuracy"])
+        return model
+
+    memory = optuna.storages.InMemoryStorage()
+    tuner = tuner_in(tmp_path, good, "val_accuracy", n_trials=1, storage=memory)
+    tuner.search(ROWS, ROWS, epochs=1, verbose=0, **given)
+    for value in (0.89, 0.89, 0.89, *[0.1] * 8):
+        tuner.study.add_trial(create_trial(value=value))
+    (sentence,) = said(tuner.study, "within one standard error")
+    assert f" for {rows} validation rows:" in sentence
 
 
 def test_luck_that_is_larger_than_the_lead_is_told():
@@ -181,15 +197,23 @@ def test_luck_that_is_larger_than_the_lead_is_told():
     assert said(with_values(0.9, 0.899), "no lead") == []
 
 
-@pytest.mark.slow
-def test_the_luck_that_confirm_saw_is_told(search, data):
-    """Of the executions of the search's best."""
-    tuner = search(n_trials=3)
-    best, second = sorted((trial.value for trial in tuner.study.trials), reverse=True)[:2]
-    x, y, validation = data
-    found = tuner.confirm(2, 3, x, y, validation, verbose=0)
-    spread = next(row.spread for row in found.ranking if row.number == tuner.best_trial.number)
-    assert bool(said(tuner.study, "no lead")) == (spread > best - second)
+@pytest.mark.parametrize("chance", [0.0, 0.5])
+def test_the_luck_that_confirm_saw_is_told(tmp_path, chance):
+    """Of the executions of the search's best; where all come to one value there was none."""
+
+    def lucky(trial):
+        level = trial.suggest_float("level", 0, 1)
+        is_searched = trial.study.study_name == "test"  # and not a study of executions
+        luck = 0.0 if is_searched else chance * np.random.random()
+        return Untrained(1, [{"val_mae": level + luck}])
+
+    memory = optuna.storages.InMemoryStorage()
+    tuner = tuner_in(tmp_path, lucky, "val_mae", n_trials=2, storage=memory)
+    for level in (0.1, 0.11):
+        tuner.enqueue({"level": level})
+    run(tuner).confirm(2, 3, x=X, y=X, validation_data=(X, X), verbose=0)
+    told = ["from confirm()'s 3 trainings" in sentence for sentence in said(tuner.study, "no lead")]
+    assert told == ([True] if chance else [])
 
 
 def test_sentences_are_in_the_summary_and_on_the_page(tmp_path):

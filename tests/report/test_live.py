@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import nbclient
 import nbformat
 import optuna
 import pytest
+from jupyter_client.manager import start_new_kernel
 from optuna.trial import TrialState
 from rich.console import Console
 
@@ -26,7 +28,7 @@ from kerastune_optuna._report.text import duration
 from kerastune_optuna._workers.warnings import first_in, shown_once
 from tests.pictures.live import EPOCHS, add_trial, frame, live_svg, study_of_the_middle
 from tests.support import warm
-from tests.support.faults import WATCHDOG
+from tests.support.faults import WATCHDOG, wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 TITLE = "Study 'shown': maximize val_accuracy"
@@ -149,7 +151,7 @@ def is_whole(width, n_workers):
     return is_so
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("n_workers", [1, 2])
 def test_the_display_stays_whole(n_workers, tmp_path):
     """At 80 and 120 columns, through prints, resizes and Ctrl-C, no row is wrapped or left over."""
@@ -173,7 +175,7 @@ def test_the_display_stays_whole(n_workers, tmp_path):
     assert "^C" not in "".join(rows)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_builder_may_ask_a_question(tmp_path):
     """What breakpoint() asks in a builder is shown while it waits, and the answer is taken."""
     with screen(tmp_path) as terminal:
@@ -186,7 +188,7 @@ def test_a_builder_may_ask_a_question(tmp_path):
         terminal.wait_for(lambda rows: "the end" in rows)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_last_words_of_a_killed_search_are_shown(tmp_path):
     """What a process wrote before it was killed is printed, and the cursor is shown again."""
     with screen(tmp_path) as terminal:
@@ -213,7 +215,7 @@ def test_a_pipe_gets_lines_without_escape_codes(tmp_path):
     assert done.stderr.count("UserWarning: a warning of each trial") == 1
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_notebook_keeps_one_readable_picture(tmp_path, monkeypatch):
     """The lecture's notebook runs, its search leaves one picture, and its model is the study's."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -265,7 +267,7 @@ print(tuner.best_value, tuner.best_model().evaluate(x, x[:, :1], verbose=0))
 )
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_notebook_searches_with_workers(tmp_path, monkeypatch):
     """What cells define, and the globals that it reads, travel to worker processes."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -278,6 +280,58 @@ def test_a_notebook_searches_with_workers(tmp_path, monkeypatch):
     assert count == "2 False"
     best, evaluated = map(float, values.split())
     assert evaluated == pytest.approx(best, abs=1e-6)
+
+
+INTERRUPTED = """
+import keras, numpy, pathlib, time
+from kerastune_optuna import OptunaTuner
+seconds = 600
+class Slow(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        pathlib.Path("trains").touch()
+        time.sleep(seconds)
+def build(trial):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(trial.suggest_float("rate", 0, 1)), "mse", run_eagerly=True)
+    return model
+x = numpy.zeros((8, 2))
+data = {"x": x, "y": x[:, :1], "validation_data": (x, x[:, :1])}
+tuner = OptunaTuner(build, "val_loss", n_trials=2, seed=0)
+"""
+SEARCHING = "tuner.search(**data, epochs=2, verbose=0, callbacks=[Slow()], n_workers={})"
+GOING_ON = f"""
+seconds = 0
+{SEARCHING.format(1)}
+assert tuner.results()["stop_reason"][0] == "interrupted"
+assert list(tuner.results()["state"]).count("COMPLETE") == 2
+"""
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_a_kernel_is_interrupted(tmp_path, monkeypatch, n_workers):
+    """The notebook's button ends a search with KeyboardInterrupt, and the next call goes on."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    manager, client = start_new_kernel(cwd=tmp_path)
+
+    def error_of(cell):
+        reply = client.execute_interactive(cell, timeout=WATCHDOG, output_hook=lambda message: None)
+        return reply["content"].get("ename")
+
+    def interrupt():
+        wait_until((tmp_path / "trains").exists)
+        manager.interrupt_kernel()
+
+    try:
+        assert error_of(INTERRUPTED) is None
+        button = threading.Thread(target=interrupt)
+        button.start()
+        assert error_of(SEARCHING.format(n_workers)) == "KeyboardInterrupt"
+        button.join()
+        assert error_of(GOING_ON) is None
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
 
 
 def printed(study, width, height=40, **options):
