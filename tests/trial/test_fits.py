@@ -19,6 +19,7 @@ from kerastune_optuna import BuilderError, TooManyFailuresError
 from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._study.monitor import parse_objective
 from kerastune_optuna._trial.run import backup
+from tests.support.falling import Falling, loss_of
 from tests.support.models import PruneAt, Spy, build_model, history
 
 
@@ -73,45 +74,6 @@ class Phases:
         return self.returns(first, model.fit(epochs=epochs, **more, **arguments))
 
 
-class Falling(keras.Sequential):
-    """A model whose loss is the mean of its weights, of which each epoch takes a tenth.
-
-    Args:
-        parts: Its layers.
-        logged: The names under which its loss is logged.
-    """
-
-    def __init__(self, *parts, logged=("loss", "val_loss")):
-        super().__init__([keras.Input((4,)), *(parts or [keras.layers.Dense(1)])])
-        self.logged = logged
-        self.set_weights(
-            [np.full(weight.shape, np.random.uniform(1, 2)) for weight in self.weights]
-        )
-
-    def fit(self, x, y, *, callbacks=(), epochs, initial_epoch=0, **_):
-        """Call the callbacks as Keras does."""
-        calls = keras.callbacks.CallbackList(
-            callbacks, add_history=True, model=self, epochs=epochs, steps=1
-        )
-        self.stop_training = False
-        calls.on_train_begin()
-        for epoch in range(initial_epoch, epochs):
-            if self.stop_training:
-                break
-            calls.on_epoch_begin(epoch)
-            self.set_weights([0.9 * weight for weight in self.get_weights()])
-            calls.on_test_begin()
-            calls.on_test_end()
-            accuracies = {"accuracy": epoch, "val_accuracy": epoch}
-            calls.on_epoch_end(epoch, dict.fromkeys(self.logged, self.evaluate()) | accuracies)
-        calls.on_train_end()
-        return self.history
-
-    def evaluate(self, *_, **__):
-        """Return the loss."""
-        return float(np.mean(self.get_weights()[0]))
-
-
 class MadeUp(Phases):
     """Train models whose training is made up."""
 
@@ -125,12 +87,6 @@ def spoil(model):
     """Make a model worse than it ever was."""
     for weight in model.weights:
         weight.assign(np.linspace(0, 18, np.prod(weight.shape)).reshape(weight.shape))
-
-
-def loss_of(model, data):
-    """Return the validation loss of a model."""
-    came = model.evaluate(*data[2], verbose=0, return_dict=True)
-    return came if isinstance(came, float) else came["loss"]
 
 
 @pytest.mark.slow

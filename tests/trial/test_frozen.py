@@ -36,7 +36,8 @@ def tuned(trial, base=BASE, n_frozen=3, dtype=None):
     for layer in parts[:n_frozen]:
         layer.trainable = False
     rate = trial.suggest_float("rate", 1e-3, 1e-2)
-    model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
+    eager = keras.backend.backend() == "tensorflow"  # to trace few steps would take longer
+    model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", run_eagerly=eager)
     return model
 
 
@@ -84,14 +85,14 @@ def check_models(tuner, n=4):
 
 @pytest.mark.parametrize("build", [tuned, halved])
 def test_frozen_weights_are_stored_once_for_all_trials(searched, build):
-    """Four trials on one base have one file with it, and small ones of their own."""
-    tuner = searched(build)
+    """Trials on one base have one file with it, and small ones of their own."""
+    tuner = searched(build, n_trials=2)
     shared, own = files_of(tuner)
     size = SIZE // 2 if build is halved else SIZE
     assert len(shared) == 1
     assert size < shared[0] < size + 8192
-    assert len(own) == 8  # weights and histories
-    check_models(tuner)
+    assert len(own) == 4  # weights and histories
+    check_models(tuner, 2)
     assert max(own) < size
 
 

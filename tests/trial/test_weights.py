@@ -18,15 +18,12 @@ import optuna
 import pytest
 
 from kerastune_optuna import ArgumentError, BuilderError, WeightsError
-from kerastune_optuna._data import FitArguments
 from kerastune_optuna._storage.artifacts import WholeFileStore
 from kerastune_optuna._study.record import BACKUP
-from kerastune_optuna._trial.kept import discard_outranked, enters_best, keepers
+from kerastune_optuna._trial.kept import discard_outranked
 from tests.support import warm
 from tests.support.models import build_model, kept
 from tests.support.untrained import Untrained, run, tuner_in
-
-NO_DATA = FitArguments(None, None, 1, None, 0.0)
 
 
 @pytest.mark.slow
@@ -207,72 +204,44 @@ def test_an_artifact_store_of_the_user_takes_the_weights(search, tmp_path, data)
     assert tuner.best_model().evaluate(*data[2], verbose=0)[1] == pytest.approx(tuner.best_value)
 
 
-@pytest.mark.slow
-def test_of_equal_values_the_earlier_trial_keeps_its_weights(search, make_tuner):
-    """Among trials that tie the best one is the earliest, and its weights are those kept."""
+def test_of_equal_values_the_earlier_trial_keeps_its_weights(tmp_path):
+    """Among trials that tie the one that began first leads, though it may end last."""
+    within = []
 
-    def build(trial):
-        model = build_model(trial)
-        model.optimizer.learning_rate = 0.0
-        model.set_weights([np.zeros_like(weight) for weight in model.get_weights()])
-        return model
+    def build_model(trial):
+        if trial.number == 0 and not within:
+            within.append(models_of(tmp_path, build_model=build_model, n_trials=3)[1])
+        return Untrained(2, [{"val_mae": 0.5}] * 5)
 
-    tuner = make_tuner(build, n_trials=3)
-    tuner.study.add_trial(
-        optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING)  # still busy elsewhere
-    )
-    search(tuner=tuner)
-    assert tuner.best_trial.number == 1
-    assert len(kept(tuner)) == 1
-    # The trial that began first ends last, with the same value: it leads from now on.
-    recipe = tuner._recipe("search()", NO_DATA, [])
-    assert enters_best(tuner.study, 0, [tuner.best_value], recipe)
-    assert not enters_best(tuner.study, 3, [tuner.best_value], recipe)
+    tuner, numbers = models_of(tmp_path, build_model=build_model, n_trials=3)
+    assert within == [[1]]
+    assert numbers == [tuner.best_trial.number] == [0]
 
 
-class LateStorage(optuna.storages.InMemoryStorage):
-    """A storage in which something happens between two readings of all trials."""
-
-    def __init__(self):
-        super().__init__()
-        self.between = None
-        self._readings = 0
-
-    def get_all_trials(self, *arguments, **keywords):
-        """Read, and before the second time let it happen."""
-        if self.between is not None:
-            self._readings += 1
-            if self._readings == 2:
-                between, self.between = self.between, None
-                between()
-        return super().get_all_trials(*arguments, **keywords)
-
-
-def test_who_ends_while_others_are_outranked_keeps_its_weights(search, make_tuner, tmp_path):
-    """Another worker's better trial that ends during the tidying up does not lose its weights."""
-    storage = LateStorage()
-    tuner = search(tuner=make_tuner(storage=storage, n_trials=1))
-    file, ids = tmp_path / "late.weights.h5", []
+def test_who_ends_while_others_are_outranked_keeps_its_weights(tmp_path):
+    """Another worker's trial that ends during the tidying up does not lose its weights."""
+    tuner, _ = models_of(tmp_path, n_trials=1)
+    study, store, file = tuner.study, tuner._home.store, tmp_path / "late.weights.h5"
     file.touch()
 
-    def end():
-        late = tuner.study.ask()
-        own = {"artifact_store": tuner._home.store, "file_path": str(file), "study_or_trial": late}
-        ids.append(optuna.artifacts.upload_artifact(**own))
-        tuner.study.tell(late, 2.0)
+    def keepers():
+        late = study.ask()
+        optuna.artifacts.upload_artifact(
+            artifact_store=store, file_path=str(file), study_or_trial=late
+        )
+        study.tell(late, 2.0)
+        return set()
 
-    storage.between = end
-    recipe = tuner._recipe("search()", NO_DATA, [])
-    discard_outranked(tuner.study, recipe.store, lambda: keepers(tuner.study, recipe))
-    assert kept(tuner) == ids
+    assert [trial.number for trial in discard_outranked(study, store, keepers)] == [0]
+    assert len(kept(tuner)) == 1
 
 
-def test_a_repeat_takes_no_place_among_the_best(make_tuner):
+def test_a_repeat_takes_no_place_among_the_best(tmp_path):
     """A trial with the result of another keeps no third one from having its weights kept."""
-    tuner = make_tuner(direction="maximize", keep_best=2)
+    study = tuner_in(tmp_path, objective="val_mae").study
     for attrs in ({}, {"repeat_of": 0}):
-        tuner.study.add_trial(optuna.trial.create_trial(value=0.9, user_attrs=attrs))
-    assert enters_best(tuner.study, 2, [0.5], tuner._recipe("search()", NO_DATA, []))
+        study.add_trial(optuna.trial.create_trial(value=0.0, user_attrs=attrs))
+    assert models_of(tmp_path, n_trials=3, keep_best=2)[1] == [2]
 
 
 def test_a_store_that_cannot_be_written_is_known_before_training(search, make_tuner, tmp_path):
