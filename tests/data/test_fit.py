@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from optuna.trial import TrialState, create_trial
+from rich.console import Console
 
 from kerastune_optuna import ArgumentTypeError
 from kerastune_optuna._data.rows import has_rows
@@ -14,7 +17,8 @@ from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._report.facts import saved_epochs
 from kerastune_optuna._study.monitor import parse_objective
 from kerastune_optuna._study.retry import INTERRUPTED
-from tests.support.models import PruneAt, Spy, build_model
+from tests.support import falling
+from tests.support.models import PruneAt, Spy, build_eager, build_model
 
 SIZES = (6, 8, 24)
 
@@ -44,7 +48,7 @@ def with_batch_size(trial):
 
 def giving(arguments):
     """Return a builder that gives these arguments of fit beside its model."""
-    return lambda trial: (build_model(trial), arguments)
+    return lambda trial: (build_eager(trial), arguments)
 
 
 def as_rows(data):
@@ -108,8 +112,8 @@ def test_batch_size_is_tuned_by_two_workers(search, data):
 def test_search_batches_rows_too(search, data):
     """A batch size that is not tuned serves rows as well, with another one for validation."""
     fit = {**as_rows(data), "batch_size": 16, "validation_batch_size": 5, "epochs": 1}
-    tuner = search(fit={**fit, "callbacks": [lambda trial: Steps(trial)]})
-    assert [trial.user_attrs["steps"] for trial in tuner.study.trials] == [[3, 5]] * 2
+    tuner = search(build_eager, n_trials=1, fit={**fit, "callbacks": [lambda trial: Steps(trial)]})
+    assert tuner.study.trials[0].user_attrs["steps"] == [3, 5]
 
 
 def unbuilt():
@@ -173,9 +177,10 @@ def test_the_display_counts_the_epochs_of_each_trial():
     running = create_trial(
         state=TrialState.RUNNING, intermediate_values={0: 0.5, 1: 0.5}, user_attrs={"epochs": 4}
     )
-    frame = Frame(plan, [running], 10.0)
-    assert str(frame._row(running, 8)[2]) == "epoch 2/4"
-    assert frame._seconds_left() == pytest.approx(30)  # half a trial took 10 seconds
+    console = Console(width=100, file=io.StringIO())
+    console.print(Frame(plan, [running], 10.0))
+    assert "epoch 2/4" in console.file.getvalue()
+    assert "about 30 s left" in console.file.getvalue()  # half a trial took 10 seconds
 
 
 @pytest.mark.slow
@@ -250,9 +255,9 @@ def test_a_builders_callbacks_write_into_folders_of_their_trials(search, tmp_pat
 
     def build(trial):
         new = keras.callbacks.CSVLogger(tmp_path / "new.csv")
-        return build_model(trial), {"callbacks": [new, lambda trial: same]}
+        return falling.build(trial), {"callbacks": [new, lambda trial: same]}
 
-    search(build, fit={"epochs": 1})
+    search(build, "val_loss", fit={"epochs": 1})
     for number in range(2):
         folder = tmp_path / "test" / f"trial_{number:04d}"
         assert sorted(path.name for path in folder.iterdir()) == ["new.csv", "same.csv"]

@@ -1,4 +1,4 @@
-"""What Model.fit takes, a search takes: data of every form, with one process, two, and folds."""
+"""What Model.fit takes, a search takes: data of every form, with one process and two."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import scipy.sparse
 import tensorflow as tf
 
 from kerastune_optuna import ArgumentError, ArgumentTypeError
-from tests.support.models import build_model
+from tests.support.models import build_eager, build_model
 
 WORDS = ["good", "fine", "bad", "awful", "poor"]
 ROWS = np.random.default_rng(0).integers(0, 5, (48, 3))
@@ -77,14 +77,6 @@ def test_a_trial_is_what_plain_keras_makes_of_the_same_data(search, build, x):
         assert trial.value == plain_loss(build, trial, x=x, y=Y, validation_data=(x, Y))
     loss = tuner.best_model().evaluate(x, Y, verbose=0, return_dict=True)["loss"]
     assert loss == pytest.approx(tuner.best_value, abs=1e-6)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("build", "x"), FORMS.values(), ids=FORMS)
-def test_data_of_every_form_has_folds(search, build, x):
-    """cv= picks rows of whatever has rows."""
-    tuner = search(build, fit={"x": x, "y": Y, "validation_data": None, "cv": 2}, n_trials=1)
-    assert len(tuner.best_trial.user_attrs["values"]) == 2
 
 
 @pytest.mark.slow
@@ -254,6 +246,7 @@ def test_sparse_tensors_have_no_folds(search):
         search(fit={"x": x, "y": Y, "validation_data": None, "cv": 2})
 
 
+@pytest.mark.slow
 def test_a_loader_of_pytorch_shuffles_by_the_seed_of_its_trial(search, data):
     """Whatever was read of it before, and with TensorFlow too, one seed gives one table."""
     torch = pytest.importorskip("torch", reason="the extra `torch` is not installed")
@@ -263,12 +256,13 @@ def test_a_loader_of_pytorch_shuffles_by_the_seed_of_its_trial(search, data):
     fit = {"x": loader, "y": None}
     values = []
     for name in "ab":
-        tuner = search(objective="val_loss", study_name=name, fit=fit)
+        tuner = search(build_eager, "val_loss", study_name=name, fit=fit)
         values.append([trial.value for trial in tuner.study.trials])
         next(iter(loader))
     assert values[0] == values[1]
 
 
+@pytest.mark.slow
 def test_a_dataset_of_pytorch_wants_a_loader(search, data):
     """Model.fit takes its rows from a DataLoader alone, and the error says so."""
     torch = pytest.importorskip("torch", reason="the extra `torch` is not installed")
@@ -298,7 +292,7 @@ def test_a_seed_fixes_the_chance_of_a_pipeline_that_a_function_makes(make_tuner)
 
     curves = []
     for name in ("one", "two"):
-        tuner = make_tuner(objective="loss", n_trials=1, study_name=name)
+        tuner = make_tuner(build_eager, "loss", n_trials=1, study_name=name)
         tuner.search(noisy, epochs=2, verbose=0)
         curves.append(tuner.study.trials[0].intermediate_values)
     assert curves[0] == curves[1]

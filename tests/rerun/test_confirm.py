@@ -27,21 +27,14 @@ from kerastune_optuna import (
 from kerastune_optuna._study.finding import load
 from kerastune_optuna._trial.run import weights
 from tests.benchmarks.luck import Noisy
-from tests.support import warm
-from tests.support.falling import Falling, loss_of
+from tests.support import falling, warm
+from tests.support.falling import loss_of
 from tests.support.faults import meet
-from tests.support.models import build_model
+from tests.support.models import build_eager
 
 ROOT = Path(__file__).parent.parent.parent
 ROWS = np.zeros((4, 1))
 DATA = (ROWS, ROWS, (ROWS, ROWS))
-
-
-def eager(trial):
-    """Return the smallest classifier, which trains few rows sooner than it is traced."""
-    model = build_model(trial)
-    model.run_eagerly = True
-    return model
 
 
 def noisy(means, noise=0.01):
@@ -71,19 +64,15 @@ def search_noisy(make_tuner):
     return run
 
 
-def made_up(trial):
-    """Return a model whose training is made up, and what tunes it."""
-    trial.suggest_int("units", 1, 9)
-    return Falling()
-
-
 RNG = np.random.default_rng(0)
 Y = RNG.integers(0, 3, 96)
 X = (RNG.normal(size=(96, 4)) + np.eye(3, 4)[Y] * 2).astype("float32")
 VALIDATION, HELD_OUT = (X[48:72], Y[48:72]), (X[72:], Y[72:])
 
 
-@pytest.fixture(scope="module", params=[made_up, pytest.param(eager, marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module", params=[falling.build, pytest.param(build_eager, marks=pytest.mark.slow)]
+)
 def trained(request, tmp_path_factory):
     """Give a tuner that searched and confirmed, on data that the search did not have.
 

@@ -8,7 +8,8 @@ import pytest
 from keras import layers
 
 from kerastune_optuna import ArgumentError, ArgumentTypeError, NoTrialsError
-from tests.support.models import Spy, build_model, history
+from tests.support import falling
+from tests.support.models import Spy, build_eager, build_model, history
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(36, 5, 3)).astype("float32"), np.arange(36) % 3
@@ -142,7 +143,7 @@ def test_the_arguments_of_the_builder_apply(search, data):
     """But for its epochs, which are those that were asked for."""
 
     def build(trial):
-        return build_model(trial), {"batch_size": 24, "epochs": 3, "callbacks": [Spy(seen)]}
+        return build_eager(trial), {"batch_size": 24, "epochs": 3, "callbacks": [Spy(seen)]}
 
     seen = []
     tuner = search(build, n_trials=1)
@@ -171,7 +172,7 @@ def test_callbacks_are_taken_as_they_are(search, data):
 
 def test_the_study_does_not_change(search, data):
     """Neither trials nor attributes are written, and no file of the trial is overwritten."""
-    tuner = search(n_trials=1)
+    tuner = search(falling.build, "val_loss", n_trials=1)
     before = tuner.study.trials, tuner.study.user_attrs
     tuner.refit(*data[:2], verbose=0)
     assert (tuner.study.trials, tuner.study.user_attrs) == before
@@ -182,7 +183,7 @@ def test_what_cannot_work_is_an_error(search, make_tuner, data):
     x, y, _ = data
     with pytest.raises(NoTrialsError, match=r"has no study 'empty'\. Call search"):
         make_tuner(study_name="empty").refit(x, y)
-    tuner = search(n_trials=1)
+    tuner = search(falling.build, "val_loss", n_trials=1)
     with pytest.raises(NoTrialsError, match=r"trial=3 is no COMPLETE trial. Pass one of: 0"):
         tuner.refit(x, y, trial=3)
     with pytest.raises(ArgumentTypeError, match=r"refit\(\) got 'epoch'.*mean 'epochs'"):

@@ -13,7 +13,7 @@ from kerastune_optuna._storage.artifacts import WholeFileStore, digest
 from kerastune_optuna._study.record import BACKUP
 from kerastune_optuna._trial import backup
 from kerastune_optuna._trial.archive import Archive, unpack
-from tests.support.models import build_model, history, kept
+from tests.support.models import build_eager, build_model, history, kept
 from tests.support.untrained import run, tuner_in
 from tests.trial.test_variables import gan, of_tensorflow
 
@@ -36,14 +36,7 @@ class Counter(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-def eager(trial):
-    """Return the smallest classifier, which trains few rows sooner than it is traced."""
-    model = build_model(trial)
-    model.run_eagerly = True
-    return model
-
-
-def resumed(search, make_tuner, build=eager, objective="val_accuracy", fit=(), **options):
+def resumed(search, make_tuner, build=build_eager, objective="val_accuracy", fit=(), **options):
     """Interrupt a trial of four epochs in its third one and resume it; return what was seen."""
     seen = []
     fit = {"epochs": 4, "callbacks": [Counter(seen)], **dict(fit)}
@@ -83,8 +76,8 @@ def test_a_trial_that_was_cut_off_after_its_last_epoch_had_all_of_them(search):
     fit = {"initial_epoch": 3, "epochs": 6, "callbacks": [EndsLate()]}
     options = {"n_trials": 1, "backup_every": 0, "fit": fit}
     with pytest.raises(KeyboardInterrupt):
-        search(eager, **options)
-    (trial,) = [one for one in search(eager, **options).study.trials if one.value is not None]
+        search(build_eager, **options)
+    (trial,) = [one for one in search(build_eager, **options).study.trials if one.value is not None]
     assert trial.user_attrs["stop_reason"] == "all epochs"
     assert trial.user_attrs["epochs_run"] == len(trial.intermediate_values) == 3
 
@@ -107,8 +100,8 @@ def test_a_trial_begins_anew_where_its_epochs_are_others(
     seen, options = [], {"n_trials": 1, "backup_every": 0, "executions_per_trial": trainings}
     fit = {"callbacks": [Counter(seen)]}
     with pytest.raises(KeyboardInterrupt):
-        search(eager, fit={"epochs": before, **fit}, **options)
-    tuner = search(tuner=make_tuner(eager, **options), fit={"epochs": now, **fit})
+        search(build_eager, fit={"epochs": before, **fit}, **options)
+    tuner = search(tuner=make_tuner(build_eager, **options), fit={"epochs": now, **fit})
     assert [epoch for epoch, _ in seen[3:]] == [*range(now)] * trainings
     assert sorted(tuner.best_trial.intermediate_values) == [*range(now * trainings)]
     assert "Trial 1 starts anew: its search had other epochs" in capsys.readouterr().err

@@ -19,6 +19,7 @@ from kerastune_optuna import BuilderError, TooManyFailuresError
 from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._study.monitor import parse_objective
 from kerastune_optuna._trial.run import backup
+from tests.support import falling
 from tests.support.falling import Falling, loss_of
 from tests.support.models import PruneAt, Spy, build_model, history
 
@@ -79,8 +80,7 @@ class MadeUp(Phases):
 
     def model(self, trial):
         """Return a model that has something to tune."""
-        trial.suggest_int("units", 2, 8)
-        return Falling()
+        return falling.build(trial)
 
 
 def spoil(model):

@@ -60,23 +60,23 @@ def models_of(folder, **options):
 
 def test_a_study_remembers_how_many_models_it_keeps(tmp_path):
     """A search that only answers at once, and one that goes on, delete nothing of what is kept."""
-    models_of(tmp_path, n_trials=6, keep_best=5)
-    assert len(models_of(tmp_path, n_trials=6)[1]) == 5
-    tuner, numbers = models_of(tmp_path, n_trials=8)
-    assert len(numbers) == 5
-    assert len(tuner.best_models(5)) == 5
+    models_of(tmp_path, n_trials=3, keep_best=2)
+    assert len(models_of(tmp_path, n_trials=3)[1]) == 2
+    tuner, numbers = models_of(tmp_path, n_trials=4)
+    assert len(numbers) == 2
+    assert len(tuner.best_models(2)) == 2
 
 
 def test_fewer_models_are_kept_where_that_is_asked_for(tmp_path, capfd):
     """A smaller keep_best= deletes the others with one line, and is remembered in its turn."""
-    models_of(tmp_path, n_trials=6, keep_best=5)
-    tuner, numbers = models_of(tmp_path, n_trials=6, keep_best=2)
+    models_of(tmp_path, n_trials=4, keep_best=3)
+    tuner, numbers = models_of(tmp_path, n_trials=4, keep_best=2)
     best = sorted(tuner.study.trials, key=lambda trial: trial.value)[:2]
     assert numbers == sorted(trial.number for trial in best)
     said = capfd.readouterr().err
-    assert said == "keep_best=2: study 'test' kept its best 5 models, and deletes all but 2\n"
-    assert len(models_of(tmp_path, n_trials=6)[1]) == 2
-    assert models_of(tmp_path, n_trials=6, keep_best=0)[1] == []
+    assert said == "keep_best=2: study 'test' kept its best 3 models, and deletes all but 2\n"
+    assert len(models_of(tmp_path, n_trials=4)[1]) == 2
+    assert models_of(tmp_path, n_trials=4, keep_best=0)[1] == []
 
 
 @pytest.mark.slow
@@ -294,7 +294,7 @@ def test_what_a_killed_writer_left_is_removed_with_the_file(tmp_path):
 def test_an_id_of_other_form_names_no_file(tmp_path, name):
     """What a database says of a trial's files reaches none but those, and stops no search."""
     name = name.format(tmp_path)
-    tuner = tuner_in(tmp_path / "tuning", objective="val_mae", n_trials=3)
+    tuner = tuner_in(tmp_path / "tuning", objective="val_mae", n_trials=2)
     for folder in (
         tmp_path,
         tmp_path / "tuning" / "test",
@@ -312,7 +312,7 @@ def test_an_id_of_other_form_names_no_file(tmp_path, name):
     }
     tuner.study.add_trial(optuna.trial.create_trial(value=9.0, system_attrs=attrs))
     run(tuner)
-    assert len(tuner.study.trials) == 3
+    assert len(tuner.study.trials) == 2
     run(tuner_in(tmp_path / "tuning", objective="val_mae", n_trials=1, overwrite=True))
     assert sorted(tmp_path.rglob("*.part")) == there
 
