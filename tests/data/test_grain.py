@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from kerastune_optuna import ArgumentError, ArgumentTypeError
+from tests.support.marks import mostly_nightly
 from tests.support.models import build_eager
 
 grain = pytest.importorskip("grain", reason="the extra `test` brings grain; it is not installed")
 # Keras says so at the end of each training on data of Grain, whose length it does not ask.
 pytestmark = pytest.mark.filterwarnings("ignore:Your input ran out of data")
 
-SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("DataLoader", "IterDataset")]
+OTHERS = mostly_nightly(["DataLoader", "IterDataset"], "DataLoader", "IterDataset")
 
 
 def rows_of(x, y):
@@ -32,16 +33,17 @@ def as_kind(kind, x, y):
     return found.to_iter_dataset() if kind == "IterDataset" else found
 
 
-@pytest.mark.parametrize("kind", ["MapDataset", *SLOW])
+@pytest.mark.parametrize("kind", ["MapDataset", *OTHERS])
 def test_data_of_grain_is_searched_and_scored(search, data, kind):
     """It trains and validates, and the best model has its value again."""
     x, y, validation = data
     given = {"x": as_kind(kind, x, y), "validation_data": as_kind(kind, *validation)}
-    tuner = search(build_eager, "val_loss", fit={**given, "y": None})
+    tuner = search(build_eager, "val_loss", n_trials=1, fit={**given, "y": None, "epochs": 1})
     loss, _ = tuner.best_model().evaluate(as_kind(kind, *validation), verbose=0)
     assert loss == tuner.best_value
 
 
+@pytest.mark.slow
 def test_functions_make_data_of_grain(search, data):
     """A function of no argument, and one of the trial, give what the data itself does."""
     x, y, _ = data

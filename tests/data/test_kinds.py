@@ -11,6 +11,7 @@ import scipy.sparse
 import tensorflow as tf
 
 from kerastune_optuna import ArgumentError, ArgumentTypeError
+from tests.support.marks import mostly_nightly
 from tests.support.models import build_eager, build_model
 
 WORDS = ["good", "fine", "bad", "awful", "poor"]
@@ -68,8 +69,7 @@ def plain_loss(build, trial, **arguments):
     return min(model.fit(**arguments, epochs=2, verbose=0).history["val_loss"])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("build", "x"), FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize(("build", "x"), mostly_nightly(FORMS, "texts", "coo"))
 def test_a_trial_is_what_plain_keras_makes_of_the_same_data(search, build, x):
     """Texts, ragged and sparse rows train to the digits of Model.fit, and evaluate to the value."""
     tuner = search(build, "val_loss", fit={"x": x, "y": Y, "validation_data": (x, Y)})
@@ -79,8 +79,7 @@ def test_a_trial_is_what_plain_keras_makes_of_the_same_data(search, build, x):
     assert loss == pytest.approx(tuner.best_value, abs=1e-6)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("form", ["tensor of texts", "ragged"])
+@pytest.mark.parametrize("form", mostly_nightly(["tensor of texts", "ragged"], "ragged"))
 def test_data_of_every_form_travels(search, form):
     """Tensors that NumPy does not hold as well reach worker processes as they are."""
     build, x = FORMS[form]
@@ -90,7 +89,7 @@ def test_data_of_every_form_travels(search, form):
         assert trial.value == plain_loss(build, trial, **data)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_trial_on_texts_is_trained_again(search, comes_again):
     """A trial on a tensor of texts is trained again to the digit."""
     build, x = FORMS["tensor of texts"]
@@ -131,7 +130,7 @@ def test_validation_may_have_inputs_alone(search, data):
         assert trial.value == plain_loss(build_autoencoder, trial, x=x, validation_data=(x,))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_distributed_dataset_is_taken(search, data):
     """What a strategy made of a tf.data.Dataset trains as it does with Model.fit."""
     strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
@@ -164,8 +163,7 @@ def endless(x, y):
     return yield_batches
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("n_workers", [1, 2])
+@pytest.mark.parametrize("n_workers", mostly_nightly([1, 2], "1"))
 def test_a_function_that_returns_a_generator_begins_it_anew_for_each_trial(search, data, n_workers):
     """Each trial trains and validates on the first batches, as plain Keras with its seed."""
     x, y, validation = data

@@ -13,6 +13,7 @@ from kerastune_optuna._storage.artifacts import WholeFileStore, digest
 from kerastune_optuna._study.record import BACKUP
 from kerastune_optuna._trial import backup
 from kerastune_optuna._trial.archive import Archive, unpack
+from tests.support.marks import mostly_nightly
 from tests.support.models import build_eager, build_model, history, kept
 from tests.support.untrained import run, tuner_in
 from tests.trial.test_variables import gan, of_tensorflow
@@ -91,8 +92,10 @@ def test_without_backups_a_trial_begins_anew(search, make_tuner):
     assert not any(BACKUP in trial.system_attrs for trial in trials)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("trainings", "before", "now"), [(1, 4, 2), (2, 2, 4)])
+@pytest.mark.parametrize(
+    ("trainings", "before", "now"),
+    mostly_nightly({"fewer": (1, 4, 2), "more, of two trainings": (2, 2, 4)}, "fewer"),
+)
 def test_a_trial_begins_anew_where_its_epochs_are_others(
     search, make_tuner, trainings, before, now, capsys
 ):
@@ -107,7 +110,7 @@ def test_a_trial_begins_anew_where_its_epochs_are_others(
     assert "Trial 1 starts anew: its search had other epochs" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @of_tensorflow
 def test_a_model_with_further_optimizers_trains_anew(search, make_tuner):
     """Where its own steps have yet to build them, so that half a backup is not used."""
@@ -240,13 +243,12 @@ def decaying(trial):
     return model
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "callbacks"),
     [
-        (lora, []),
-        (averaged, [keras.callbacks.SwapEMAWeights()]),
-        pytest.param(decaying, [], marks=of_tensorflow),
+        pytest.param(lora, [], marks=pytest.mark.slow),
+        pytest.param(averaged, [keras.callbacks.SwapEMAWeights()], marks=pytest.mark.nightly),
+        pytest.param(decaying, [], marks=[of_tensorflow, pytest.mark.nightly]),
     ],
 )
 def test_a_training_that_was_interrupted_comes_to_the_same_digits(search, build, callbacks):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 import math
@@ -12,6 +13,7 @@ import signal
 import keras
 import numpy as np
 import pytest
+from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 from rich.console import Console
 
@@ -22,6 +24,12 @@ from kerastune_optuna._trial.run import backup
 from tests.support import falling
 from tests.support.falling import Falling, loss_of
 from tests.support.models import PruneAt, Spy, build_model, history
+
+
+@pytest.fixture
+def make_tuner(make_tuner):
+    """Give a maker of tuners that share a study in memory: no test here looks at where it is."""
+    return functools.partial(make_tuner, storage=InMemoryStorage())
 
 
 class Phases:

@@ -28,6 +28,7 @@ from kerastune_optuna._trial import stop
 from kerastune_optuna._trial.trainings import Series
 from tests.support import falling
 from tests.support.faults import Clock, EpochLog, logged
+from tests.support.marks import mostly_nightly
 from tests.support.models import PruneAt, build_eager, build_model, history
 from tests.support.untrained import Untrained, run, tuner_in
 
@@ -57,9 +58,16 @@ def tuned_rate(metric):
     return build
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("metric", ["r2_score", "f1_score"])
-@pytest.mark.parametrize("way", ["executions_per_trial", "cv", "confirm", "rates alone"])
+WAYS = {
+    f"{way}-{metric}": (way, metric)
+    for way in ("executions_per_trial", "cv", "confirm", "rates alone")
+    for metric in ("r2_score", "f1_score")
+}
+
+
+@pytest.mark.parametrize(
+    ("way", "metric"), mostly_nightly(WAYS, "cv-r2_score", "rates alone-f1_score")
+)
 def test_metrics_that_make_their_variables_late_are_trained_again(make_tuner, data, metric, way):
     """Keras gives R2Score and F1Score their variables only in the first step of a training."""
     x, y, (x_val, y_val) = data

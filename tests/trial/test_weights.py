@@ -22,6 +22,7 @@ from kerastune_optuna._storage.artifacts import WholeFileStore
 from kerastune_optuna._study.record import BACKUP
 from kerastune_optuna._trial.kept import discard_outranked
 from tests.support import warm
+from tests.support.marks import mostly_nightly
 from tests.support.models import build_model, kept
 from tests.support.untrained import Untrained, run, tuner_in
 
@@ -79,8 +80,10 @@ def test_fewer_models_are_kept_where_that_is_asked_for(tmp_path, capfd):
     assert models_of(tmp_path, n_trials=4, keep_best=0)[1] == []
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("ours", "others"), [(3, 1), (3, None), (1, 3)])
+@pytest.mark.parametrize(
+    ("ours", "others"),
+    mostly_nightly({"more": (3, 1), "nothing": (3, None), "fewer": (1, 3)}, "more", "fewer"),
+)
 def test_searches_at_the_same_time_keep_as_many_as_any_asks_for(tmp_path, ours, others):
     """None deletes what another keeps, whichever came first."""
     began = []
@@ -156,8 +159,7 @@ class Sampling(keras.layers.Layer):
         return x + keras.random.normal(keras.ops.shape(x), seed=self.seeds)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("executions", [1, 2])
+@pytest.mark.parametrize("executions", mostly_nightly([1, 2], "1"))
 def test_a_model_that_samples_evaluates_to_its_value(search, data, executions):
     """Its generators stand where they stood before the validation of the best epoch."""
 
@@ -382,17 +384,20 @@ class Magnitude(keras.callbacks.Callback):
             weight.assign(np.where(np.abs(value) < 0.3, 0.0, value))
 
 
-@pytest.mark.slow
+CHANGES = {
+    "swapped": ([keras.callbacks.SwapEMAWeights()], {}),
+    "swapped by epoch": ([keras.callbacks.SwapEMAWeights(swap_on_epoch=True)], {}),
+    "pruned by magnitude": ([Magnitude()], {}),
+    "every other epoch": (
+        [keras.callbacks.SwapEMAWeights(), Magnitude()],
+        {"validation_freq": 2},
+    ),
+    "ema": ([], {}),
+}
+
+
 @pytest.mark.parametrize(
-    ("callbacks", "validation"),
-    [
-        ([keras.callbacks.SwapEMAWeights()], {}),
-        ([keras.callbacks.SwapEMAWeights(swap_on_epoch=True)], {}),
-        ([Magnitude()], {}),
-        ([keras.callbacks.SwapEMAWeights(), Magnitude()], {"validation_freq": 2}),
-        ([], {}),
-    ],
-    ids=["swapped", "swapped by epoch", "pruned by magnitude", "every other epoch", "ema"],
+    ("callbacks", "validation"), mostly_nightly(CHANGES, "swapped", "pruned by magnitude")
 )
 def test_the_weights_kept_are_those_that_validation_saw(search, data, callbacks, validation):
     """Callbacks may put others in their place around the validation, or at the epoch's end."""
@@ -450,7 +455,7 @@ def with_lora(trial, quantizes):
     return model
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("quantizes", [False, True], ids=["LoRA", "QLoRA"])
 def test_a_model_with_lora_evaluates_to_its_value(search, data, quantizes):
     """Keras's file would have the sum of a kernel and its low ranks, rounded where quantized."""
@@ -498,8 +503,7 @@ def test_a_fit_that_replaces_variables_is_an_error_of_its_first_trial(search, ma
     assert states == ["FAIL"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("n_workers", [1, 2])
+@pytest.mark.parametrize("n_workers", mostly_nightly([1, 2], "1"))
 def test_what_cannot_be_handed_out_ends_a_search_with_its_first_trial(
     search, make_tuner, n_workers
 ):
