@@ -98,6 +98,25 @@ def test_a_trial_on_texts_is_trained_again(search, comes_again):
     assert comes_again(tuner, **data)
 
 
+def test_rows_in_a_file_train_as_those_in_memory(search, data, tmp_path):
+    """A numpy.memmap is taken for the array that it is, which folds pick rows of as well."""
+    x, y, _ = data
+    mapped = np.memmap(tmp_path / "rows", "float32", "w+", shape=x.shape)
+    mapped[:] = x
+    for more in ({}, {"validation_data": None, "cv": 2}):
+        values = [
+            search(
+                build_eager,
+                "val_loss",
+                n_trials=1,
+                study_name=f"{name}-{len(more)}",
+                fit={"x": rows, "y": y, "epochs": 1, **more},
+            ).best_value
+            for name, rows in (("mapped", mapped), ("array", x))
+        ]
+        assert values[0] == values[1]
+
+
 class Autoencoder(keras.Model):
     """Learn to give what it got, by a step of its own that needs no targets."""
 
