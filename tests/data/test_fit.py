@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState, create_trial
 from rich.console import Console
 
@@ -21,6 +23,12 @@ from tests.support import falling
 from tests.support.models import PruneAt, Spy, build_eager, build_model
 
 SIZES = (6, 8, 24)
+
+
+@pytest.fixture
+def make_tuner(make_tuner):
+    """Give a maker of tuners that share a study in memory: few tests here are about where it is."""
+    return partial(make_tuner, storage=InMemoryStorage())
 
 
 class Steps(keras.callbacks.Callback):
@@ -71,11 +79,11 @@ def assert_batches_are_tuned(tuner, validation):
 
 
 @pytest.mark.slow
-def test_batch_size_is_tuned_for_arrays_and_for_rows(search, data, tmp_path):
+def test_batch_size_is_tuned_for_arrays_and_for_rows(search, data):
     """Arrays and a dataset of single rows go in batches of each trial's size, to equal values."""
     tables = []
     for name, fit in (("arrays", {"shuffle": False}), ("rows", as_rows(data))):
-        tuner = search(with_batch_size, n_trials=3, seed=4, directory=tmp_path / name, fit=fit)
+        tuner = search(with_batch_size, n_trials=3, seed=4, study_name=name, fit=fit)
         assert_batches_are_tuned(tuner, data[2])
         tables.append(tuner.results().drop(columns=["seconds", "worker"]))
     assert tables[0]["params_batch_size"].nunique() > 1
@@ -105,7 +113,12 @@ def test_the_advice_for_data_of_a_trial_works(search, data):
 @pytest.mark.slow
 def test_batch_size_is_tuned_by_two_workers(search, data):
     """Rows travel to worker processes and get their batches there."""
-    tuner = search(with_batch_size, n_trials=4, fit={**as_rows(data), "epochs": 1, "n_workers": 2})
+    tuner = search(
+        with_batch_size,
+        n_trials=4,
+        fit={**as_rows(data), "epochs": 1, "n_workers": 2},
+        storage=None,
+    )
     assert_batches_are_tuned(tuner, data[2])
 
 

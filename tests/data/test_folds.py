@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+
 import keras
 import numpy as np
 import pandas as pd
@@ -56,8 +58,17 @@ def test_splits_may_be_listed(cv):
     assert told(folds) == told(SPLITS)
 
 
+def mapped(rows):
+    """Return rows in a file."""
+    with tempfile.TemporaryFile() as file:
+        made = np.memmap(file, rows.dtype, "w+", shape=rows.shape)
+    made[:] = rows
+    return made
+
+
 FORMS = {
     "array": np.asarray,
+    "memory map": mapped,
     "frame": pd.DataFrame,
     "tensor": keras.ops.convert_to_tensor,
     "texts": lambda rows: rows.astype(str).astype(object),

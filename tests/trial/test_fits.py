@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import itertools
 import math
 import os
 import re
 import signal
+from functools import partial
 
 import keras
 import numpy as np
@@ -28,8 +28,8 @@ from tests.support.models import PruneAt, Spy, build_model, history
 
 @pytest.fixture
 def make_tuner(make_tuner):
-    """Give a maker of tuners that share a study in memory: no test here looks at where it is."""
-    return functools.partial(make_tuner, storage=InMemoryStorage())
+    """Give a maker of tuners that share a study in memory: few tests here are about where it is."""
+    return partial(make_tuner, storage=InMemoryStorage())
 
 
 class Phases:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import errno
+from functools import partial
 
 import keras
 import optuna
 import pytest
 from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna.storages import InMemoryStorage
 
 from kerastune_optuna import WeightsError
 from kerastune_optuna._storage.artifacts import WholeFileStore
 from kerastune_optuna._trial.history import save
 from tests.support import falling
-from tests.support.models import PruneAt, history
+from tests.support.models import PruneAt, build_eager, history
+
+
+@pytest.fixture
+def make_tuner(make_tuner):
+    """Give a maker of tuners that share a study in memory: few tests here are about where it is."""
+    return partial(make_tuner, storage=InMemoryStorage())
 
 
 class Grades(keras.callbacks.Callback):
@@ -39,7 +47,7 @@ def test_each_trial_keeps_the_logs_of_its_epochs(search):
 
 def test_epochs_without_validation_leave_cells_empty(search):
     """With validation_freq=2 the other epochs have a row, and no value where there was none."""
-    tuner = search(n_trials=1, fit={"epochs": 3, "validation_freq": 2})
+    tuner = search(build_eager, n_trials=1, fit={"epochs": 3, "validation_freq": 2})
     assert [bool(row["val_loss"]) for row in history(tuner, 0)] == [False, True, False]
     assert all(row["loss"] for row in history(tuner, 0))
 

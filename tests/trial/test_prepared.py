@@ -12,6 +12,7 @@ from multiprocessing import get_context
 import keras
 import numpy as np
 import pytest
+from optuna.storages import InMemoryStorage
 
 from kerastune_optuna import (
     ArgumentError,
@@ -57,6 +58,12 @@ def build_unbuilt(trial, eager=EAGER):
     model = keras.Sequential([keras.layers.Dense(units, "relu"), keras.layers.Dense(1)])
     model.compile("adam", "mse", run_eagerly=eager)
     return model
+
+
+@pytest.fixture
+def make_tuner(make_tuner):
+    """Give a maker of tuners that share a study in memory: few tests here are about where it is."""
+    return partial(make_tuner, storage=InMemoryStorage())
 
 
 @pytest.fixture
@@ -306,7 +313,8 @@ def kill(trial):
 @pytest.mark.slow
 def test_a_killed_trial_goes_on_with_its_data(tune):
     """Both workers die once; the retries have the windows of those that they go on with."""
-    tuner = tune(fit={"n_workers": 2, "epochs": 4, "callbacks": [kill]}, n_trials=4, backup_every=0)
+    fit = {"n_workers": 2, "epochs": 4, "callbacks": [kill]}
+    tuner = tune(fit=fit, n_trials=4, backup_every=0, storage=None)
     assert states(tuner)["COMPLETE"] == 4
     retries = [one for one in tuner.study.trials if "retry_of" in one.user_attrs]
     assert len(retries) == 2
@@ -319,7 +327,8 @@ def test_a_killed_trial_goes_on_with_its_data(tune):
 def test_an_executor_serves(tune):
     """Its tasks make the data themselves, and write down by which functions."""
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
-        tuner = tune(fit={"n_workers": 2, "executor": executor}, n_trials=3)
+        fit = {"n_workers": 2, "executor": executor}
+        tuner = tune(fit=fit, n_trials=3, storage=None)
     assert states(tuner) == {"COMPLETE": 3}
     assert _report.card(tuner.study)["data"]["x"] == describe(windows)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import keras
 import pytest
+from optuna.storages import InMemoryStorage
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
@@ -17,6 +19,12 @@ from tensorboard.plugins.hparams.backend_context import Context
 from kerastune_optuna import ArgumentTypeError
 from tests.support import falling
 from tests.support.models import PruneAt, Spy, build_model
+
+
+@pytest.fixture
+def make_tuner(make_tuner):
+    """Give a maker of tuners that share a study in memory: few tests here are about where it is."""
+    return partial(make_tuner, storage=InMemoryStorage())
 
 
 class Counter(keras.callbacks.Callback):

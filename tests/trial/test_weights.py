@@ -61,23 +61,25 @@ def models_of(folder, **options):
 
 def test_a_study_remembers_how_many_models_it_keeps(tmp_path):
     """A search that only answers at once, and one that goes on, delete nothing of what is kept."""
-    models_of(tmp_path, n_trials=3, keep_best=2)
-    assert len(models_of(tmp_path, n_trials=3)[1]) == 2
-    tuner, numbers = models_of(tmp_path, n_trials=4)
+    search = partial(models_of, tmp_path, storage=optuna.storages.InMemoryStorage())
+    search(n_trials=3, keep_best=2)
+    assert len(search(n_trials=3)[1]) == 2
+    tuner, numbers = search(n_trials=4)
     assert len(numbers) == 2
     assert len(tuner.best_models(2)) == 2
 
 
 def test_fewer_models_are_kept_where_that_is_asked_for(tmp_path, capfd):
     """A smaller keep_best= deletes the others with one line, and is remembered in its turn."""
-    models_of(tmp_path, n_trials=4, keep_best=3)
-    tuner, numbers = models_of(tmp_path, n_trials=4, keep_best=2)
+    search = partial(models_of, tmp_path, storage=optuna.storages.InMemoryStorage())
+    search(n_trials=4, keep_best=3)
+    tuner, numbers = search(n_trials=4, keep_best=2)
     best = sorted(tuner.study.trials, key=lambda trial: trial.value)[:2]
     assert numbers == sorted(trial.number for trial in best)
     said = capfd.readouterr().err
     assert said == "keep_best=2: study 'test' kept its best 3 models, and deletes all but 2\n"
-    assert len(models_of(tmp_path, n_trials=4)[1]) == 2
-    assert models_of(tmp_path, n_trials=4, keep_best=0)[1] == []
+    assert len(search(n_trials=4)[1]) == 2
+    assert search(n_trials=4, keep_best=0)[1] == []
 
 
 @pytest.mark.parametrize(
@@ -208,14 +210,15 @@ def test_an_artifact_store_of_the_user_takes_the_weights(search, tmp_path, data)
 
 def test_of_equal_values_the_earlier_trial_keeps_its_weights(tmp_path):
     """Among trials that tie the one that began first leads, though it may end last."""
-    within = []
+    within, storage = [], optuna.storages.InMemoryStorage()
 
     def build_model(trial):
         if trial.number == 0 and not within:
-            within.append(models_of(tmp_path, build_model=build_model, n_trials=3)[1])
+            within.append(search()[1])
         return Untrained(2, [{"val_mae": 0.5}] * 5)
 
-    tuner, numbers = models_of(tmp_path, build_model=build_model, n_trials=3)
+    search = partial(models_of, tmp_path, storage=storage, build_model=build_model, n_trials=3)
+    tuner, numbers = search()
     assert within == [[1]]
     assert numbers == [tuner.best_trial.number] == [0]
 
@@ -292,11 +295,9 @@ def test_what_a_killed_writer_left_is_removed_with_the_file(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("name", ["../victim", "/{}/victim", "study.db"])
-def test_an_id_of_other_form_names_no_file(tmp_path, name):
+def test_an_id_of_other_form_names_no_file(tmp_path):
     """What a database says of a trial's files reaches none but those, and stops no search."""
-    name = name.format(tmp_path)
-    tuner = tuner_in(tmp_path / "tuning", objective="val_mae", n_trials=2)
+    tuner = tuner_in(tmp_path / "tuning", objective="val_mae", n_trials=4)
     for folder in (
         tmp_path,
         tmp_path / "tuning" / "test",
@@ -306,15 +307,16 @@ def test_an_id_of_other_form_names_no_file(tmp_path, name):
         for file in ("victim", "victim.part", "study.db", "study.db.part"):
             folder.joinpath(file).touch()
     there = sorted(tmp_path.rglob("*.part"))
-    meta = {"artifact_id": name, "mimetype": "", "encoding": None}
-    attrs = {
-        "artifacts:1": json.dumps({**meta, "filename": "trial_0000.weights.h5"}),
-        "artifacts:2": json.dumps({**meta, "filename": "history.csv"}),
-        BACKUP: {"id": name, "sha256": "0", "previous": None},
-    }
-    tuner.study.add_trial(optuna.trial.create_trial(value=9.0, system_attrs=attrs))
+    for name in ("../victim", f"/{tmp_path}/victim", "study.db"):
+        meta = {"artifact_id": name, "mimetype": "", "encoding": None}
+        attrs = {
+            "artifacts:1": json.dumps({**meta, "filename": "trial_0000.weights.h5"}),
+            "artifacts:2": json.dumps({**meta, "filename": "history.csv"}),
+            BACKUP: {"id": name, "sha256": "0", "previous": None},
+        }
+        tuner.study.add_trial(optuna.trial.create_trial(value=9.0, system_attrs=attrs))
     run(tuner)
-    assert len(tuner.study.trials) == 2
+    assert len(tuner.study.trials) == 4
     run(tuner_in(tmp_path / "tuning", objective="val_mae", n_trials=1, overwrite=True))
     assert sorted(tmp_path.rglob("*.part")) == there
 
