@@ -212,39 +212,57 @@ def test_a_dead_process_of_another_machine_is_no_hindrance(of_another_machine, m
     assert capsys.readouterr().err.count(waited) == 1
 
 
-def test_one_step_of_slurm_shares_a_study_over_machines(of_another_machine, monkeypatch):
-    """What a launcher started at once on two machines takes part in the study that one made."""
-    study, of_it = of_another_machine
+@pytest.fixture
+def step(monkeypatch):
+    """Let this process be one of a step of Slurm's; give how another one of it marks a study."""
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)  # which another test imported
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_STEP_ID", "1")
-    overwrite.mark(study)
-    made = {**overwrite._made(study), "by": ELSEWHERE, "machine": "node3-0123456789ab"}
-    study._storage.set_study_system_attr(study._study_id, record.MADE, made)
+
+    def mark(study):
+        overwrite.mark(study)
+        made = study._storage.get_study_system_attrs(study._study_id)[record.MADE]
+        other = {**made, "by": ELSEWHERE, "machine": "node3-0123456789ab"}
+        study._storage.set_study_system_attr(study._study_id, record.MADE, other)
+
+    return mark
+
+
+def test_one_step_of_slurm_shares_a_study_over_machines(of_another_machine, step):
+    """What a launcher started at once on two machines takes part in the study that one made."""
+    study, of_it = of_another_machine
+    step(study)
     of_it.enqueue({"level": 1})
     assert len(study.trials) == 2
 
 
-def test_a_copy_may_fill_the_new_study_while_another_looks_at_it(tmp_path, monkeypatch):
+class Filled(optuna.storages.InMemoryStorage):
+    """Let something happen after somebody has read the marks of a study."""
+
+    after = None
+
+    def get_study_system_attrs(self, study_id):
+        """Return them as they were before that."""
+        attrs = dict(super().get_study_system_attrs(study_id))
+        if self.after is not None:
+            after, self.after = self.after, None
+            after()
+        return attrs
+
+
+def test_a_copy_may_fill_the_new_study_while_another_looks_at_it(tmp_path, step):
     """A study without a mark that has both, mark and trial, at the next look is still shared."""
-    study, looked = tuner(tmp_path).study, []
-    monkeypatch.setattr(overwrite, "_is_of_a_copy", lambda made: True)
+    storage = Filled()
+    study = tuner(tmp_path, storage=storage).study
 
-    def made_by_another(asked):
-        known = _made(asked)
-        if not looked:
-            looked.append(known)
-            overwrite.mark(study)
-            running = optuna.trial.create_trial(
-                state=TrialState.RUNNING, user_attrs={WORKER: ELSEWHERE}
-            )
-            study.add_trial(running)
-        return known
+    def fill():
+        step(study)
+        attrs = {"user_attrs": {WORKER: ELSEWHERE}}
+        study.add_trial(optuna.trial.create_trial(state=TrialState.RUNNING, **attrs))
 
-    _made = overwrite._made
-    monkeypatch.setattr(overwrite, "_made", made_by_another)
-    tuner(tmp_path, overwrite=True).enqueue({"level": 1})
-    assert looked == [None]
+    storage.after = fill
+    tuner(tmp_path, storage=storage, overwrite=True).enqueue({"level": 1})
+    assert storage.after is None
     assert [trial.state.name for trial in study.trials] == ["RUNNING", "WAITING"]
 
 
