@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState, create_trial
+from rich.console import Console
 
 from kerastune_optuna import ArgumentTypeError
 from kerastune_optuna._data.rows import has_rows
@@ -14,9 +19,16 @@ from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._report.facts import saved_epochs
 from kerastune_optuna._study.monitor import parse_objective
 from kerastune_optuna._study.retry import INTERRUPTED
-from tests.support.models import PruneAt, Spy, build_model
+from tests.support import falling
+from tests.support.models import PruneAt, Spy, build_eager, build_model
 
 SIZES = (6, 8, 24)
+
+
+@pytest.fixture
+def make_tuner(make_tuner):
+    """Give a maker of tuners that share a study in memory: few tests here are about where it is."""
+    return partial(make_tuner, storage=InMemoryStorage())
 
 
 class Steps(keras.callbacks.Callback):
@@ -44,7 +56,7 @@ def with_batch_size(trial):
 
 def giving(arguments):
     """Return a builder that gives these arguments of fit beside its model."""
-    return lambda trial: (build_model(trial), arguments)
+    return lambda trial: (build_eager(trial), arguments)
 
 
 def as_rows(data):
@@ -67,11 +79,11 @@ def assert_batches_are_tuned(tuner, validation):
 
 
 @pytest.mark.slow
-def test_batch_size_is_tuned_for_arrays_and_for_rows(search, data, tmp_path):
+def test_batch_size_is_tuned_for_arrays_and_for_rows(search, data):
     """Arrays and a dataset of single rows go in batches of each trial's size, to equal values."""
     tables = []
     for name, fit in (("arrays", {"shuffle": False}), ("rows", as_rows(data))):
-        tuner = search(with_batch_size, n_trials=3, seed=4, directory=tmp_path / name, fit=fit)
+        tuner = search(with_batch_size, n_trials=3, seed=4, study_name=name, fit=fit)
         assert_batches_are_tuned(tuner, data[2])
         tables.append(tuner.results().drop(columns=["seconds", "worker"]))
     assert tables[0]["params_batch_size"].nunique() > 1
@@ -101,15 +113,20 @@ def test_the_advice_for_data_of_a_trial_works(search, data):
 @pytest.mark.slow
 def test_batch_size_is_tuned_by_two_workers(search, data):
     """Rows travel to worker processes and get their batches there."""
-    tuner = search(with_batch_size, n_trials=4, fit={**as_rows(data), "epochs": 1, "n_workers": 2})
+    tuner = search(
+        with_batch_size,
+        n_trials=4,
+        fit={**as_rows(data), "epochs": 1, "n_workers": 2},
+        storage=None,
+    )
     assert_batches_are_tuned(tuner, data[2])
 
 
 def test_search_batches_rows_too(search, data):
     """A batch size that is not tuned serves rows as well, with another one for validation."""
     fit = {**as_rows(data), "batch_size": 16, "validation_batch_size": 5, "epochs": 1}
-    tuner = search(fit={**fit, "callbacks": [lambda trial: Steps(trial)]})
-    assert [trial.user_attrs["steps"] for trial in tuner.study.trials] == [[3, 5]] * 2
+    tuner = search(build_eager, n_trials=1, fit={**fit, "callbacks": [lambda trial: Steps(trial)]})
+    assert tuner.study.trials[0].user_attrs["steps"] == [3, 5]
 
 
 def unbuilt():
@@ -173,9 +190,10 @@ def test_the_display_counts_the_epochs_of_each_trial():
     running = create_trial(
         state=TrialState.RUNNING, intermediate_values={0: 0.5, 1: 0.5}, user_attrs={"epochs": 4}
     )
-    frame = Frame(plan, [running], 10.0)
-    assert str(frame._row(running, 8)[2]) == "epoch 2/4"
-    assert frame._seconds_left() == pytest.approx(30)  # half a trial took 10 seconds
+    console = Console(width=100, file=io.StringIO())
+    console.print(Frame(plan, [running], 10.0))
+    assert "epoch 2/4" in console.file.getvalue()
+    assert "about 30 s left" in console.file.getvalue()  # half a trial took 10 seconds
 
 
 @pytest.mark.slow
@@ -250,9 +268,9 @@ def test_a_builders_callbacks_write_into_folders_of_their_trials(search, tmp_pat
 
     def build(trial):
         new = keras.callbacks.CSVLogger(tmp_path / "new.csv")
-        return build_model(trial), {"callbacks": [new, lambda trial: same]}
+        return falling.build(trial), {"callbacks": [new, lambda trial: same]}
 
-    search(build, fit={"epochs": 1})
+    search(build, "val_loss", fit={"epochs": 1})
     for number in range(2):
         folder = tmp_path / "test" / f"trial_{number:04d}"
         assert sorted(path.name for path in folder.iterdir()) == ["new.csv", "same.csv"]

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from kerastune_optuna import ArgumentError, ArgumentTypeError
+from tests.support.marks import mostly_nightly
+from tests.support.models import build_eager
 
 grain = pytest.importorskip("grain", reason="the extra `test` brings grain; it is not installed")
 # Keras says so at the end of each training on data of Grain, whose length it does not ask.
 pytestmark = pytest.mark.filterwarnings("ignore:Your input ran out of data")
 
-KINDS = ("DataLoader", "IterDataset", "MapDataset")
+OTHERS = mostly_nightly(["DataLoader", "IterDataset"], "DataLoader", "IterDataset")
 
 
 def rows_of(x, y):
@@ -31,27 +33,26 @@ def as_kind(kind, x, y):
     return found.to_iter_dataset() if kind == "IterDataset" else found
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["MapDataset", *OTHERS])
 def test_data_of_grain_is_searched_and_scored(search, data, kind):
     """It trains and validates, and the best model has its value again."""
     x, y, validation = data
-    tuner = search(
-        objective="val_loss",
-        fit={"x": as_kind(kind, x, y), "y": None, "validation_data": as_kind(kind, *validation)},
-    )
+    given = {"x": as_kind(kind, x, y), "validation_data": as_kind(kind, *validation)}
+    tuner = search(build_eager, "val_loss", n_trials=1, fit={**given, "y": None, "epochs": 1})
     loss, _ = tuner.best_model().evaluate(as_kind(kind, *validation), verbose=0)
     assert loss == tuner.best_value
 
 
+@pytest.mark.slow
 def test_functions_make_data_of_grain(search, data):
     """A function of no argument, and one of the trial, give what the data itself does."""
-    x, y, validation = data
+    x, y, _ = data
     made = rows_of(x, y)
-    values = [
-        search(study_name=name, fit={"x": given, "y": None, "validation_data": validation})
+    tuners = [
+        search(build_eager, "val_loss", n_trials=1, study_name=name, fit={"x": given, "y": None})
         for name, given in (("a", made), ("b", lambda: made), ("c", lambda trial: made))
     ]
-    assert len({tuner.best_value for tuner in values}) == 1
+    assert len({tuner.best_value for tuner in tuners}) == 1
 
 
 @pytest.mark.slow

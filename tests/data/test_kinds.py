@@ -1,4 +1,4 @@
-"""What Model.fit takes, a search takes: data of every form, with one process, two, and folds."""
+"""What Model.fit takes, a search takes: data of every form, with one process and two."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 import scipy.sparse
 import tensorflow as tf
+from optuna.storages import InMemoryStorage
 
 from kerastune_optuna import ArgumentError, ArgumentTypeError
-from tests.support.models import build_model
+from tests.support.marks import mostly_nightly
+from tests.support.models import build_eager, build_model
 
 WORDS = ["good", "fine", "bad", "awful", "poor"]
 ROWS = np.random.default_rng(0).integers(0, 5, (48, 3))
@@ -68,8 +70,7 @@ def plain_loss(build, trial, **arguments):
     return min(model.fit(**arguments, epochs=2, verbose=0).history["val_loss"])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("build", "x"), FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize(("build", "x"), mostly_nightly(FORMS, "texts", "coo"))
 def test_a_trial_is_what_plain_keras_makes_of_the_same_data(search, build, x):
     """Texts, ragged and sparse rows train to the digits of Model.fit, and evaluate to the value."""
     tuner = search(build, "val_loss", fit={"x": x, "y": Y, "validation_data": (x, Y)})
@@ -79,16 +80,7 @@ def test_a_trial_is_what_plain_keras_makes_of_the_same_data(search, build, x):
     assert loss == pytest.approx(tuner.best_value, abs=1e-6)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("build", "x"), FORMS.values(), ids=FORMS)
-def test_data_of_every_form_has_folds(search, build, x):
-    """cv= picks rows of whatever has rows."""
-    tuner = search(build, fit={"x": x, "y": Y, "validation_data": None, "cv": 2}, n_trials=1)
-    assert len(tuner.best_trial.user_attrs["values"]) == 2
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("form", ["tensor of texts", "ragged"])
+@pytest.mark.parametrize("form", mostly_nightly(["tensor of texts", "ragged"], "ragged"))
 def test_data_of_every_form_travels(search, form):
     """Tensors that NumPy does not hold as well reach worker processes as they are."""
     build, x = FORMS[form]
@@ -98,13 +90,26 @@ def test_data_of_every_form_travels(search, form):
         assert trial.value == plain_loss(build, trial, **data)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_trial_on_texts_is_trained_again(search, comes_again):
     """A trial on a tensor of texts is trained again to the digit."""
     build, x = FORMS["tensor of texts"]
     data = {"x": x, "y": Y, "validation_data": (x, Y)}
     tuner = search(build, fit=data, n_trials=1)
     assert comes_again(tuner, **data)
+
+
+def test_rows_in_a_file_train_as_those_in_memory(search, data, tmp_path):
+    """A numpy.memmap is taken for the array that it is."""
+    x, y, _ = data
+    mapped = np.memmap(tmp_path / "rows", "float32", "w+", shape=x.shape)
+    mapped[:] = x
+    fit, values = {"y": y, "epochs": 1}, []
+    for rows in (mapped, x):
+        storage = InMemoryStorage()
+        tuner = search(build_eager, "val_loss", n_trials=1, storage=storage, fit={**fit, "x": rows})
+        values.append(tuner.best_value)
+    assert values[0] == values[1]
 
 
 class Autoencoder(keras.Model):
@@ -139,7 +144,7 @@ def test_validation_may_have_inputs_alone(search, data):
         assert trial.value == plain_loss(build_autoencoder, trial, x=x, validation_data=(x,))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_distributed_dataset_is_taken(search, data):
     """What a strategy made of a tf.data.Dataset trains as it does with Model.fit."""
     strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
@@ -172,8 +177,7 @@ def endless(x, y):
     return yield_batches
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("n_workers", [1, 2])
+@pytest.mark.parametrize("n_workers", mostly_nightly([1, 2], "1"))
 def test_a_function_that_returns_a_generator_begins_it_anew_for_each_trial(search, data, n_workers):
     """Each trial trains and validates on the first batches, as plain Keras with its seed."""
     x, y, validation = data
@@ -254,6 +258,7 @@ def test_sparse_tensors_have_no_folds(search):
         search(fit={"x": x, "y": Y, "validation_data": None, "cv": 2})
 
 
+@pytest.mark.slow
 def test_a_loader_of_pytorch_shuffles_by_the_seed_of_its_trial(search, data):
     """Whatever was read of it before, and with TensorFlow too, one seed gives one table."""
     torch = pytest.importorskip("torch", reason="the extra `torch` is not installed")
@@ -263,12 +268,13 @@ def test_a_loader_of_pytorch_shuffles_by_the_seed_of_its_trial(search, data):
     fit = {"x": loader, "y": None}
     values = []
     for name in "ab":
-        tuner = search(objective="val_loss", study_name=name, fit=fit)
+        tuner = search(build_eager, "val_loss", study_name=name, fit=fit)
         values.append([trial.value for trial in tuner.study.trials])
         next(iter(loader))
     assert values[0] == values[1]
 
 
+@pytest.mark.slow
 def test_a_dataset_of_pytorch_wants_a_loader(search, data):
     """Model.fit takes its rows from a DataLoader alone, and the error says so."""
     torch = pytest.importorskip("torch", reason="the extra `torch` is not installed")
@@ -298,7 +304,8 @@ def test_a_seed_fixes_the_chance_of_a_pipeline_that_a_function_makes(make_tuner)
 
     curves = []
     for name in ("one", "two"):
-        tuner = make_tuner(objective="loss", n_trials=1, study_name=name)
-        tuner.search(noisy, epochs=2, verbose=0)
+        storage = InMemoryStorage()
+        tuner = make_tuner(build_eager, "loss", n_trials=1, study_name=name, storage=storage)
+        tuner.search(noisy, epochs=1, verbose=0)
         curves.append(tuner.study.trials[0].intermediate_values)
     assert curves[0] == curves[1]

@@ -8,7 +8,9 @@ import pytest
 from keras import layers
 
 from kerastune_optuna import ArgumentError, ArgumentTypeError, NoTrialsError
-from tests.support.models import Spy, build_model, history
+from tests.support import falling
+from tests.support.marks import mostly_nightly
+from tests.support.models import Spy, build_eager, build_model, history
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(36, 5, 3)).astype("float32"), np.arange(36) % 3
@@ -64,8 +66,7 @@ class Halve(keras.callbacks.Callback):
         self.model.optimizer.learning_rate = self.model.optimizer.learning_rate / 2
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("form", ["arrays", "functions"])
+@pytest.mark.parametrize("form", mostly_nightly(["arrays", "functions"], "arrays"))
 def test_more_epochs_go_on_as_the_trial_went(make_tuner, form):
     """The first epochs of any trial's longer training are those on record, to the last digit."""
     arrays = {"x": X, "y": Y, "validation_data": (X, Y)}
@@ -81,9 +82,10 @@ def test_more_epochs_go_on_as_the_trial_went(make_tuner, form):
             assert (values[:3], len(values)) == (recorded, 6)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("n_workers", [1, 2])
-@pytest.mark.parametrize("seed", [None, 3])
+SHUFFLES = {"no seed": (None, 1), "a seed": (3, 1), "no seed, two": (None, 2)}
+
+
+@pytest.mark.parametrize(("seed", "n_workers"), mostly_nightly(SHUFFLES, "no seed"))
 def test_a_dataset_that_shuffles_does_so_again(search, data, comes_again, seed, n_workers):
     """Whatever was trained on it before, and whether shuffle() has a seed or not."""
     import tensorflow as tf
@@ -126,8 +128,7 @@ def test_it_trains_to_the_best_epoch_without_validation(search, data):
         assert set(trained.history) == {"accuracy", "loss"}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("first", [0, 3])
+@pytest.mark.parametrize("first", mostly_nightly([0, 3], "3"))
 def test_it_trains_as_many_epochs_as_the_trial_from_any_number(search, data, first):
     """What counts is how many epochs led to the best one, and not which number Keras gives it."""
     tuner = search(n_trials=1, fit={"initial_epoch": 3, "epochs": 6})
@@ -142,7 +143,7 @@ def test_the_arguments_of_the_builder_apply(search, data):
     """But for its epochs, which are those that were asked for."""
 
     def build(trial):
-        return build_model(trial), {"batch_size": 24, "epochs": 3, "callbacks": [Spy(seen)]}
+        return build_eager(trial), {"batch_size": 24, "epochs": 3, "callbacks": [Spy(seen)]}
 
     seen = []
     tuner = search(build, n_trials=1)
@@ -171,7 +172,7 @@ def test_callbacks_are_taken_as_they_are(search, data):
 
 def test_the_study_does_not_change(search, data):
     """Neither trials nor attributes are written, and no file of the trial is overwritten."""
-    tuner = search(n_trials=1)
+    tuner = search(falling.build, "val_loss", n_trials=1)
     before = tuner.study.trials, tuner.study.user_attrs
     tuner.refit(*data[:2], verbose=0)
     assert (tuner.study.trials, tuner.study.user_attrs) == before
@@ -182,7 +183,7 @@ def test_what_cannot_work_is_an_error(search, make_tuner, data):
     x, y, _ = data
     with pytest.raises(NoTrialsError, match=r"has no study 'empty'\. Call search"):
         make_tuner(study_name="empty").refit(x, y)
-    tuner = search(n_trials=1)
+    tuner = search(falling.build, "val_loss", n_trials=1)
     with pytest.raises(NoTrialsError, match=r"trial=3 is no COMPLETE trial. Pass one of: 0"):
         tuner.refit(x, y, trial=3)
     with pytest.raises(ArgumentTypeError, match=r"refit\(\) got 'epoch'.*mean 'epochs'"):

@@ -85,3 +85,10 @@ def build_model(trial):
         metrics=["accuracy"],
     )
     return model
+
+
+def build_eager(trial):
+    """Return that classifier without a graph, which would take longer to trace than to train."""
+    model = build_model(trial)
+    model.run_eagerly = keras.backend.backend() == "tensorflow"
+    return model

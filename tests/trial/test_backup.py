@@ -13,7 +13,8 @@ from kerastune_optuna._storage.artifacts import WholeFileStore, digest
 from kerastune_optuna._study.record import BACKUP
 from kerastune_optuna._trial import backup
 from kerastune_optuna._trial.archive import Archive, unpack
-from tests.support.models import build_model, history, kept
+from tests.support.marks import mostly_nightly
+from tests.support.models import build_eager, build_model, history, kept
 from tests.support.untrained import run, tuner_in
 from tests.trial.test_variables import gan, of_tensorflow
 
@@ -36,14 +37,7 @@ class Counter(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-def eager(trial):
-    """Return the smallest classifier, which trains few rows sooner than it is traced."""
-    model = build_model(trial)
-    model.run_eagerly = True
-    return model
-
-
-def resumed(search, make_tuner, build=eager, objective="val_accuracy", fit=(), **options):
+def resumed(search, make_tuner, build=build_eager, objective="val_accuracy", fit=(), **options):
     """Interrupt a trial of four epochs in its third one and resume it; return what was seen."""
     seen = []
     fit = {"epochs": 4, "callbacks": [Counter(seen)], **dict(fit)}
@@ -83,8 +77,8 @@ def test_a_trial_that_was_cut_off_after_its_last_epoch_had_all_of_them(search):
     fit = {"initial_epoch": 3, "epochs": 6, "callbacks": [EndsLate()]}
     options = {"n_trials": 1, "backup_every": 0, "fit": fit}
     with pytest.raises(KeyboardInterrupt):
-        search(eager, **options)
-    (trial,) = [one for one in search(eager, **options).study.trials if one.value is not None]
+        search(build_eager, **options)
+    (trial,) = [one for one in search(build_eager, **options).study.trials if one.value is not None]
     assert trial.user_attrs["stop_reason"] == "all epochs"
     assert trial.user_attrs["epochs_run"] == len(trial.intermediate_values) == 3
 
@@ -98,8 +92,10 @@ def test_without_backups_a_trial_begins_anew(search, make_tuner):
     assert not any(BACKUP in trial.system_attrs for trial in trials)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("trainings", "before", "now"), [(1, 4, 2), (2, 2, 4)])
+@pytest.mark.parametrize(
+    ("trainings", "before", "now"),
+    mostly_nightly({"fewer": (1, 4, 2), "more, of two trainings": (2, 2, 4)}, "fewer"),
+)
 def test_a_trial_begins_anew_where_its_epochs_are_others(
     search, make_tuner, trainings, before, now, capsys
 ):
@@ -107,14 +103,14 @@ def test_a_trial_begins_anew_where_its_epochs_are_others(
     seen, options = [], {"n_trials": 1, "backup_every": 0, "executions_per_trial": trainings}
     fit = {"callbacks": [Counter(seen)]}
     with pytest.raises(KeyboardInterrupt):
-        search(eager, fit={"epochs": before, **fit}, **options)
-    tuner = search(tuner=make_tuner(eager, **options), fit={"epochs": now, **fit})
+        search(build_eager, fit={"epochs": before, **fit}, **options)
+    tuner = search(tuner=make_tuner(build_eager, **options), fit={"epochs": now, **fit})
     assert [epoch for epoch, _ in seen[3:]] == [*range(now)] * trainings
     assert sorted(tuner.best_trial.intermediate_values) == [*range(now * trainings)]
     assert "Trial 1 starts anew: its search had other epochs" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @of_tensorflow
 def test_a_model_with_further_optimizers_trains_anew(search, make_tuner):
     """Where its own steps have yet to build them, so that half a backup is not used."""
@@ -247,13 +243,12 @@ def decaying(trial):
     return model
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "callbacks"),
     [
-        (lora, []),
-        (averaged, [keras.callbacks.SwapEMAWeights()]),
-        pytest.param(decaying, [], marks=of_tensorflow),
+        pytest.param(lora, [], marks=pytest.mark.slow),
+        pytest.param(averaged, [keras.callbacks.SwapEMAWeights()], marks=pytest.mark.nightly),
+        pytest.param(decaying, [], marks=[of_tensorflow, pytest.mark.nightly]),
     ],
 )
 def test_a_training_that_was_interrupted_comes_to_the_same_digits(search, build, callbacks):

@@ -7,6 +7,7 @@ import importlib.util
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from keras import layers
 from keras.src.backend.tensorflow import trainer
@@ -21,17 +22,8 @@ pytestmark = pytest.mark.skipif(
 )
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(50, 4)).astype("float32"), np.arange(50) % 3
-HOT = np.eye(3, dtype="float32")[Y]
 WEIGHTS = RNG.uniform(size=50)
 VALIDATION = (X[:35], Y[:35])
-
-
-class Own(keras.Sequential):
-    """Train by steps of one's own."""
-
-    def train_step(self, data):
-        """Add to what the usual step logs."""
-        return {**super().train_step(data), "own": keras.ops.sum(data[0])}
 
 
 class OwnFit(keras.Sequential):
@@ -43,77 +35,83 @@ class OwnFit(keras.Sequential):
         return super().fit(x, y, **arguments)
 
 
-def compiled(kind=keras.Sequential, loss="sparse_categorical_crossentropy", **options):
-    """Return a classifier with chance and state."""
+def told(part):
+    """Return the values of an array or a tensor, and their type."""
+    return np.asarray(part).tolist(), np.asarray(part).dtype
+
+
+class Seen(keras.Sequential):
+    """Note what reaches the steps, and train nothing."""
+
+    def __init__(self, seen, eager=True):
+        super().__init__([keras.Input((4,)), layers.Dense(3)])
+        self.note = seen.append
+        self.compile("sgd", "mse", run_eagerly=eager)
+
+    def train_step(self, data):
+        """Note a batch to train on."""
+        self.note(["train", *map(told, keras.tree.flatten(data))])
+        return {"loss": keras.ops.zeros(())}
+
+    def test_step(self, data):
+        """Note a batch to validate with."""
+        self.note(["test", *map(told, keras.tree.flatten(data))])
+        return {"loss": keras.ops.zeros(())}
+
+
+def compiled(kind=keras.Sequential, **options):
+    """Return a classifier, after a seed was set as for each training."""
     set_all(3)
-    parts = [layers.Dense(8, "relu"), layers.Dropout(0.3), layers.BatchNormalization()]
-    model = kind([keras.Input((4,)), *parts, layers.Dense(3, "softmax")])
-    model.compile("adam", loss, metrics=["accuracy"], weighted_metrics=[], **options)
+    model = kind([keras.Input((4,)), layers.Dense(3, "softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy", **options)
     return model
 
 
-def of_two():
-    """Return a model of two inputs and two outputs, by name."""
+def seen_of(given):
+    """Return what the steps of a training of three epochs see, with one seed."""
+    seen = []
     set_all(3)
-    left, right = keras.Input((4,), name="left"), keras.Input((4,), name="right")
-    both = layers.Dropout(0.3)(layers.concatenate([left, right]))
-    kind, size = layers.Dense(3, "softmax", name="kind")(both), layers.Dense(1, name="size")(both)
-    model = keras.Model({"left": left, "right": right}, {"kind": kind, "size": size})
-    model.compile("adam", {"kind": "sparse_categorical_crossentropy", "size": "mse"})
-    return model
+    Seen(seen).fit(**given, epochs=3, verbose=0)
+    return seen
 
 
-def of_one():
-    """Return a model without targets."""
+def batched_as_fit(keywords):
+    """Return what fit is given, of which a training sees what it sees of the arrays."""
     set_all(3)
-    model = keras.Sequential([keras.Input((4,)), layers.Dense(2), layers.ActivityRegularization(1)])
-    model.compile("adam")
-    return model
+    given = batched(Seen([], eager=False), keywords)
+    assert seen_of(given) == seen_of(keywords)
+    return given
 
 
 FORMS = {
-    "an odd batch": (compiled, {"x": X, "y": Y, "validation_data": VALIDATION}),
-    "even batches": (compiled, {"x": X[:48], "y": Y[:48], "batch_size": 16}),
-    "one batch": (compiled, {"x": X, "y": Y, "batch_size": 50, "validation_data": VALIDATION}),
-    "a batch too large": (compiled, {"x": X, "y": Y, "batch_size": 99}),
-    "a split": (compiled, {"x": X, "y": Y, "validation_split": 0.2}),
-    "a split with weights": (
-        compiled,
-        {"x": X, "y": Y, "sample_weight": WEIGHTS, "validation_split": 0.3, "batch_size": 7},
-    ),
-    "weights": (
-        compiled,
-        {"x": X, "y": Y, "sample_weight": WEIGHTS, "validation_data": (*VALIDATION, WEIGHTS[:35])},
-    ),
-    "weights of classes": (compiled, {"x": X, "y": Y, "class_weight": {0: 1.0, 1: 2.0, 2: 0.5}}),
-    "two sizes": (
-        compiled,
-        {
-            "x": X,
-            "y": Y,
-            "validation_data": VALIDATION,
-            "batch_size": 9,
-            "validation_batch_size": 20,
-        },
-    ),
-    "in order": (compiled, {"x": X, "y": Y, "shuffle": False}),
-    "batches shuffled": (compiled, {"x": X, "y": Y, "shuffle": "batch", "batch_size": 9}),
-    "other types": (compiled, {"x": X.astype("float64"), "y": Y.astype("int8")}),
-    "every other epoch": (
-        compiled,
-        {"x": X, "y": Y, "validation_data": VALIDATION, "validation_freq": 2},
-    ),
-    "two inputs": (
-        of_two,
-        {"x": {"left": X, "right": X[::-1]}, "y": {"kind": Y, "size": X[:, :1]}},
-    ),
-    "no targets": (of_one, {"x": X, "validation_data": X[:35]}),
-    "own steps": (lambda: compiled(Own), {"x": X, "y": Y, "validation_data": VALIDATION}),
-    "one hot": (lambda: compiled(loss="categorical_crossentropy"), {"x": X, "y": HOT}),
-    "tensors": (
-        compiled,
-        {"x": keras.ops.convert_to_tensor(X), "y": keras.ops.convert_to_tensor(Y)},
-    ),
+    "an odd batch": {"y": Y, "validation_data": VALIDATION},
+    "even batches": {"x": X[:48], "y": Y[:48], "batch_size": 16},
+    "one batch": {"y": Y, "batch_size": 50, "validation_data": VALIDATION},
+    "a batch too large": {"y": Y, "batch_size": 99},
+    "a split": {"y": Y, "validation_split": 0.2},
+    "a split with weights": {
+        "y": Y,
+        "sample_weight": WEIGHTS,
+        "validation_split": 0.3,
+        "batch_size": 7,
+    },
+    "weights": {"y": Y, "sample_weight": WEIGHTS, "validation_data": (*VALIDATION, WEIGHTS[:35])},
+    "weights of classes": {"y": Y, "class_weight": {0: 1.0, 1: 2.0, 2: 0.5}},
+    "two sizes": {
+        "y": Y,
+        "validation_data": VALIDATION,
+        "batch_size": 9,
+        "validation_batch_size": 20,
+    },
+    "in order": {"y": Y, "shuffle": False},
+    "batches shuffled": {"y": Y, "shuffle": "batch", "batch_size": 9},
+    "other types": {"x": X.astype("float64"), "y": Y.astype("int8")},
+    "every other epoch": {"y": Y, "validation_data": VALIDATION, "validation_freq": 2},
+    "two inputs": {"x": {"left": X, "right": X[::-1]}, "y": {"kind": Y, "size": X[:, :1]}},
+    "no targets": {"validation_data": X[:35]},
+    "one hot": {"y": np.eye(3, dtype="float32")[Y]},
+    "tensors": {"x": keras.ops.convert_to_tensor(X), "y": keras.ops.convert_to_tensor(Y)},
+    "tables": {"x": pd.DataFrame(X), "y": pd.Series(Y)},
 }
 
 
@@ -124,27 +122,12 @@ def is_dataset(data):
     return isinstance(data, tf.data.Dataset)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_batches_change_no_digit(form):
-    """Each form of arrays trains to the digits of plain fit, and no array is left."""
-    make, keywords = FORMS[form]
-    keywords = {**keywords, "epochs": 3, "verbose": 0}
-    plain = make().fit(**keywords).history
-    model = make()
-    given = batched(model, keywords)
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_batches_are_those_of_plain_fit(form):
+    """Each form of arrays gives the steps the same batches in the same order, and none is left."""
+    given = batched_as_fit({"x": X, **form})
     assert is_dataset(given["x"])
-    assert is_dataset(given.get("validation_data")) == ("validation" in "".join(keywords))
-    assert model.fit(**given).history == plain
-
-
-def test_tables_of_pandas_are_batched_too():
-    """A DataFrame and a Series train to the digits of plain fit."""
-    pd = pytest.importorskip("pandas")
-    keywords = {"x": pd.DataFrame(X), "y": pd.Series(Y), "epochs": 3, "verbose": 0}
-    plain, model = compiled().fit(**keywords).history, compiled()
-    given = batched(model, keywords)
-    assert is_dataset(given["x"])
-    assert model.fit(**given).history == plain
+    assert is_dataset(given.get("validation_data")) == ("validation" in "".join(form))
 
 
 @pytest.mark.parametrize(
@@ -232,13 +215,10 @@ def test_arrays_that_gain_nothing_stay(news):
 
 def test_large_arrays_stay(monkeypatch):
     """What would take much memory a second time is left to Keras, beside what would not."""
-    keywords = {"x": X, "y": Y, "validation_data": VALIDATION, "epochs": 3, "batch_size": 9}
     monkeypatch.setattr(batches, "_MOST", X[:35].size + Y[:35].size)
-    plain, model = compiled().fit(**keywords, verbose=0).history, compiled()
-    given = batched(model, keywords)
+    given = batched_as_fit({"x": X, "y": Y, "validation_data": VALIDATION, "batch_size": 9})
     assert given["x"] is X
     assert is_dataset(given["validation_data"])
-    assert model.fit(**given, verbose=0).history == plain
 
 
 def test_keras_gives_rows_in_the_same_order_in_each_epoch():
@@ -263,7 +243,7 @@ def test_where_the_order_changes_nothing_is_batched(monkeypatch):
 
 
 def test_a_search_trains_from_batches(make_tuner, monkeypatch):
-    """Datasets reach fit, and the trial's curve is that of plain fit, to the last digit."""
+    """Datasets reach the fit of a trial."""
     given = []
 
     def noted(model, keywords):
@@ -271,38 +251,37 @@ def test_a_search_trains_from_batches(make_tuner, monkeypatch):
         return given[-1]
 
     monkeypatch.setattr(training, "batched", noted)
-    fit = {"x": X, "y": Y, "validation_data": VALIDATION, "epochs": 4, "verbose": 0}
-    tuner = make_tuner(lambda trial: compiled(), "val_loss", n_trials=1).search(**fit)
+    fit = {"validation_data": VALIDATION, "epochs": 1, "verbose": 0}
+    make_tuner(lambda trial: compiled(), "val_loss", n_trials=1).search(X, Y, **fit)
     assert is_dataset(given[0]["x"])
     assert is_dataset(given[0]["validation_data"])
-    curve = list(tuner.best_trial.intermediate_values.values())
-    assert curve == compiled().fit(**fit).history["val_loss"]
+
+
+MODEL = compiled()
+
+
+def validation_of(x, **sizes):
+    """Return the validation data that a training is given for arrays."""
+    keywords = {"x": X, "y": Y, "validation_data": (x, np.zeros(len(x))), **sizes}
+    return batched(MODEL, keywords)["validation_data"]
 
 
 def test_batches_of_validation_data_are_made_once():
     """Trainings with the same rows to validate with read one dataset; changed rows have theirs."""
     rows = X[:35].copy()
-
-    def validation(x):
-        return batched(compiled(), {"x": X, "y": Y, "validation_data": (x, Y[:35])})[
-            "validation_data"
-        ]
-
-    first = validation(rows)
-    assert validation(rows) is first
+    first = validation_of(rows)
+    assert validation_of(rows) is first
     rows[0] += 1
-    assert validation(rows) is not first
-    assert np.array_equal(next(iter(validation(rows)))[0][0], rows[0])
-    assert validation(X[:35]) is first
+    assert validation_of(rows) is not first
+    assert np.array_equal(next(iter(validation_of(rows)))[0][0], rows[0])
+    assert validation_of(X[:35]) is first
 
 
 def test_batches_of_few_validation_data_are_kept():
-    """The oldest go, and large ones are not kept."""
-    batches._kept.clear()
-    for number in range(10):
-        data = (X[:35] + number, Y[:35])
-        batched(compiled(), {"x": X, "y": Y, "validation_data": data})
-    assert len(batches._kept) == 8
-    large = np.zeros((30_000, 4), "float32")
-    batched(compiled(), {"x": X, "y": Y, "validation_data": (large, np.zeros(30_000, "int64"))})
-    assert len(batches._kept) == 8
+    """The oldest of more than eight go, and large ones are not kept."""
+    made = [validation_of(X[:35] + number) for number in range(9)]
+    assert validation_of(X[:35] + 8) is made[8]
+    assert validation_of(X[:35] + 1) is made[1]
+    assert validation_of(X[:35]) is not made[0]
+    large, size = np.zeros((30_000, 4), "float32"), {"validation_batch_size": 30_000}
+    assert validation_of(large, **size) is not validation_of(large, **size)

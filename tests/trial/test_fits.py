@@ -8,10 +8,12 @@ import math
 import os
 import re
 import signal
+from functools import partial
 
 import keras
 import numpy as np
 import pytest
+from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 from rich.console import Console
 
@@ -19,7 +21,15 @@ from kerastune_optuna import BuilderError, TooManyFailuresError
 from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._study.monitor import parse_objective
 from kerastune_optuna._trial.run import backup
+from tests.support import falling
+from tests.support.falling import Falling, loss_of
 from tests.support.models import PruneAt, Spy, build_model, history
+
+
+@pytest.fixture
+def make_tuner(make_tuner):
+    """Give a maker of tuners that share a study in memory: few tests here are about where it is."""
+    return partial(make_tuner, storage=InMemoryStorage())
 
 
 class Phases:
@@ -44,9 +54,13 @@ class Phases:
         self.returns, self.between = returns, between
         self.epochs, self.factor, self.counts_on = epochs, factor, counts_on
 
+    def model(self, trial):
+        """Return a classifier."""
+        return build_model(trial)
+
     def __call__(self, trial):
         """Build a model whose first layer is frozen, and that needs no graph."""
-        model = build_model(trial)
+        model = self.model(trial)
         model.layers[0].trainable = False
         self.compile(model, 0.01)
         return model
@@ -69,15 +83,18 @@ class Phases:
         return self.returns(first, model.fit(epochs=epochs, **more, **arguments))
 
 
+class MadeUp(Phases):
+    """Train models whose training is made up."""
+
+    def model(self, trial):
+        """Return a model that has something to tune."""
+        return falling.build(trial)
+
+
 def spoil(model):
     """Make a model worse than it ever was."""
     for weight in model.weights:
-        weight.assign(np.linspace(-9, 9, np.prod(weight.shape)).reshape(weight.shape))
-
-
-def loss_of(model, data):
-    """Return the validation loss of a model."""
-    return model.evaluate(*data[2], verbose=0, return_dict=True)["loss"]
+        weight.assign(np.linspace(0, 18, np.prod(weight.shape)).reshape(weight.shape))
 
 
 @pytest.mark.slow
@@ -101,7 +118,7 @@ def test_all_fits_are_one_curve_with_one_best_epoch(search, data, between):
 )
 def test_epochs_are_counted_once_whatever_initial_epoch_says(search, counts_on, capsys):
     """Keras's tutorials go on with the next epoch, or with the last one again."""
-    tuner = search(Phases(counts_on=counts_on), "val_loss", n_trials=1)
+    tuner = search(MadeUp(counts_on=counts_on), "val_loss", n_trials=1)
     assert sorted(tuner.best_trial.intermediate_values) == list(range(5))
     assert [row["epoch"] for row in history(tuner, 0)] == list("01234")
     tuner.summary()
@@ -117,24 +134,21 @@ def searched(search, build, **options):
     return tuner, seen
 
 
-def catching(build):
-    """Let a builder's fit take a phase that raises for one that did not help."""
+class Catching(MadeUp):
+    """Take a phase that raises for one that did not help."""
 
-    class Catching(Phases):
-        def fit(self, trial, model, **arguments):
-            try:
-                return super().fit(trial, model, **arguments)
-            except Exception:
-                return 0.0
-
-    build.__class__ = Catching
-    return build
+    def fit(self, trial, model, **arguments):
+        """Return a number whatever happens."""
+        try:
+            return super().fit(trial, model, **arguments)
+        except Exception:
+            return 0.0
 
 
-@pytest.mark.parametrize("wrap", [lambda build: build, catching], ids=["plain", "catching"])
-def test_a_training_that_is_pruned_has_no_further_fit(search, wrap):
+@pytest.mark.parametrize("kind", [MadeUp, Catching])
+def test_a_training_that_is_pruned_has_no_further_fit(search, kind):
     """No callback hears of the second fit, whose first epoch would be for nothing."""
-    tuner, seen = searched(search, wrap(Phases()), pruner=PruneAt([0]))
+    tuner, seen = searched(search, kind(), pruner=PruneAt([0]))
     (trial,) = tuner.study.trials
     assert seen == ["begin", 0, "end"]
     assert trial.state is TrialState.PRUNED
@@ -144,7 +158,7 @@ def test_a_training_that_is_pruned_has_no_further_fit(search, wrap):
 
 def test_a_training_is_pruned_in_its_second_fit(search):
     """The epochs of all fits are told, those before and those planned."""
-    tuner, seen = searched(search, Phases(), pruner=PruneAt([0], step=3))
+    tuner, seen = searched(search, MadeUp(), pruner=PruneAt([0], step=3))
     (trial,) = tuner.study.trials
     assert seen == ["begin", 0, 1, "end", "begin", 0, 1, "end"]
     assert trial.user_attrs["stop_reason"] == "pruned at epoch 4/5 by PruneAt"
@@ -153,14 +167,14 @@ def test_a_training_is_pruned_in_its_second_fit(search):
 def test_the_half_of_a_training_may_be_too_little_for_its_code(search):
     """What code after a fit makes of a pruned training is no failure of the trial."""
     returns = lambda first, second: first.history["val_loss"][1]  # noqa: E731
-    build = Phases(returns, epochs=(3, 0))
+    build = MadeUp(returns, epochs=(3, 0))
     tuner = search(build, "val_loss", n_trials=1, pruner=PruneAt([0]))
     assert tuner.study.trials[0].state is TrialState.PRUNED
 
 
 def test_a_training_whose_time_is_over_has_no_further_fit(search):
     """The seconds of a trial are those of all its fits."""
-    tuner, seen = searched(search, Phases(), max_seconds_per_trial=1e-9)
+    tuner, seen = searched(search, MadeUp(), max_seconds_per_trial=1e-9)
     assert seen == ["begin", 0, "end"]
     assert "max_seconds_per_trial" in tuner.study.trials[0].user_attrs["stop_reason"]
 
@@ -168,9 +182,10 @@ def test_a_training_whose_time_is_over_has_no_further_fit(search):
 def test_a_training_that_diverges_has_no_further_fit(search):
     """A loss that is not finite ends all fits."""
 
-    class Diverging(Phases):
-        def compile(self, model, rate):
-            model.compile("sgd", lambda y, prediction: keras.ops.mean(prediction) * float("nan"))
+    class Diverging(MadeUp):
+        def fit(self, trial, model, **arguments):
+            model.layers[0].kernel.assign(np.full((4, 1), np.nan))
+            return super().fit(trial, model, **arguments)
 
     seen = []
     options = {"n_trials": 1, "max_failed_trials": 1, "fit": {"callbacks": [Spy(seen)]}}
@@ -179,9 +194,9 @@ def test_a_training_that_diverges_has_no_further_fit(search):
     assert seen == ["begin", 0, "end"]
 
 
-@pytest.mark.parametrize("wrap", [lambda build: build, catching], ids=["plain", "catching"])
+@pytest.mark.parametrize("kind", [MadeUp, Catching])
 @pytest.mark.parametrize("moment", ["within a fit", "between fits"])
-def test_an_interrupt_leaves_all_fits(search, make_tuner, moment, wrap):
+def test_an_interrupt_leaves_all_fits(search, make_tuner, moment, kind):
     """The trial is run again, and nothing of its second fit was begun."""
     seen = []
 
@@ -195,7 +210,7 @@ def test_an_interrupt_leaves_all_fits(search, make_tuner, moment, wrap):
     between = interrupt if moment == "between fits" else lambda model: None
     callbacks = [Spy(seen), *[Interrupted()] * (moment == "within a fit")]
     with pytest.raises(KeyboardInterrupt):
-        search(wrap(Phases(between=between)), n_trials=1, fit={"callbacks": callbacks})
+        search(kind(between=between), n_trials=1, fit={"callbacks": callbacks})
     assert seen.count("begin") == 1
     states = [trial.state for trial in make_tuner().study.trials]
     assert states == [TrialState.FAIL, TrialState.WAITING]
@@ -340,7 +355,6 @@ def best_of(first, second):
     return min(first.history["val_loss"] + second.history["val_loss"])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "returns",
     [
@@ -354,7 +368,7 @@ def best_of(first, second):
 )
 def test_what_agrees_with_the_epochs_may_be_returned(search, returns):
     """The value stays that of the best epoch."""
-    tuner = search(Phases(returns, between=spoil), "val_loss", n_trials=1)
+    tuner = search(MadeUp(returns, between=spoil), "val_loss", n_trials=1)
     assert tuner.best_value == min(tuner.best_trial.intermediate_values.values())
 
 
@@ -362,7 +376,6 @@ LAST = lambda first, second: second.history["val_loss"][-1]  # noqa: E731 worse 
 IS_BETTER = "ignore:The builder's fit returned another val_loss:UserWarning"
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings(IS_BETTER)
 @pytest.mark.parametrize(
     "returns",
@@ -371,7 +384,7 @@ IS_BETTER = "ignore:The builder's fit returned another val_loss:UserWarning"
 )
 def test_what_fit_returns_counts_with_the_last_weights(search, data, returns):
     """As in KerasTuner its value is that of the trial, whose best epoch was another."""
-    tuner = search(Phases(returns, between=spoil), "val_loss", n_trials=1)
+    tuner = search(MadeUp(returns, between=spoil), "val_loss", n_trials=1)
     trial = tuner.best_trial
     reported = trial.intermediate_values
     assert tuner.best_value == reported[4] > min(reported.values())
@@ -383,14 +396,14 @@ def test_what_fit_returns_counts_with_the_last_weights(search, data, returns):
 def test_a_line_says_once_that_the_best_epoch_was_better(search):
     """Not for each trial, and not where nothing was lost."""
     with pytest.warns(UserWarning, match="returned another val_loss than that of its best") as got:
-        search(Phases(LAST, between=spoil), "val_loss", n_trials=2, train_repeats=True)
+        search(MadeUp(LAST, between=spoil), "val_loss", n_trials=2, train_repeats=True)
     assert len([one for one in got if "another val_loss" in str(one.message)]) == 1
     assert len(str(got[0].message).splitlines()) == 1
 
 
 def test_what_is_better_than_all_epochs_counts_in_silence(search, recwarn):
     """Say of weights that were averaged after the last epoch."""
-    tuner = search(Phases(lambda *both: 0.125), "val_loss", n_trials=1)
+    tuner = search(MadeUp(lambda *both: 0.125), "val_loss", n_trials=1)
     assert tuner.best_value == 0.125
     assert not [one for one in recwarn if "returned" in str(one.message)]
 
@@ -400,7 +413,7 @@ def test_a_value_that_is_not_finite_fails_a_trial_with_epochs(search):
     """And it is what fit returned that is not finite, not what the epochs logged."""
     options = {"n_trials": 1, "max_failed_trials": 1}
     with pytest.raises(TooManyFailuresError, match="fit returned a val_loss that is not finite"):
-        search(Phases(lambda *both: float("nan")), "val_loss", **options)
+        search(MadeUp(lambda *both: float("nan")), "val_loss", **options)
 
 
 @pytest.mark.filterwarnings(IS_BETTER)
@@ -410,17 +423,16 @@ def test_several_objectives_are_those_that_fit_returned(search):
         returns = lambda *both: {"val_loss": LAST(*both), **more}  # noqa: B023, E731
         objectives = ["val_loss", "val_accuracy"]
         name = f"with {len(more)}"
-        tuner = search(Phases(returns, between=spoil), objectives, n_trials=1, study_name=name)
+        tuner = search(MadeUp(returns, between=spoil), objectives, n_trials=1, study_name=name)
         last = history(tuner, 0)[-1]
         wanted = [float(last["val_loss"]), more.get("val_accuracy", float(last["val_accuracy"]))]
         assert tuner.best_trials[0].values == wanted
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings(IS_BETTER)
 def test_the_mean_of_last_values_counts_with_the_weights_of_the_best(search, data):
     """Where a trial has several trainings, each returns its own."""
-    build = Phases(LAST, between=spoil)
+    build = MadeUp(LAST, between=spoil)
     tuner = search(build, "val_loss", n_trials=1, executions_per_trial=2)
     attrs = tuner.best_trial.user_attrs
     assert tuner.best_value == pytest.approx(np.mean(attrs["values"]))
@@ -508,11 +520,10 @@ def test_the_last_weights_are_kept_after_a_resume_too(search, make_tuner, data):
     assert loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings(IS_BETTER)
 def test_refit_trains_all_epochs_where_the_last_weights_count(search, data):
     """On the data of the search it comes to that model."""
-    tuner = search(Phases(LAST, between=spoil), "val_loss", n_trials=1)
+    tuner = search(MadeUp(LAST, between=spoil), "val_loss", n_trials=1)
     x, y, validation = data
     model, _ = tuner.refit(x, y, validation_data=validation, verbose=0)
     assert loss_of(model, data) == pytest.approx(tuner.best_value, abs=1e-5)
@@ -522,12 +533,12 @@ def test_a_mean_that_no_weights_have_is_an_error(search):
     """One line says what came, and how evaluate() gives one number."""
     returns = lambda first, second: [first, second]  # noqa: E731
     with pytest.raises(BuilderError, match="the mean of a list of 2") as got:
-        search(Phases(returns, between=spoil), "val_loss", n_trials=1)
+        search(MadeUp(returns, between=spoil), "val_loss", n_trials=1)
     assert "return_dict=True" in str(got.value)
     assert len(str(got.value).splitlines()) == 1
 
 
-class Unpassed(Phases):
+class Unpassed(MadeUp):
     """Train without the callbacks."""
 
     def fit(self, trial, model, callbacks, **arguments):
@@ -551,7 +562,7 @@ def test_a_history_that_no_callback_saw_counts_with_the_last_weights(search, dat
 def test_a_last_phase_that_no_callback_saw_counts_where_it_is_better(search, data):
     """With its weights: the epochs before were seen."""
 
-    class Late(Phases):
+    class Late(MadeUp):
         def fit(self, trial, model, callbacks, epochs, **arguments):
             model.fit(epochs=1, callbacks=callbacks, **arguments)
             return model.fit(epochs=3, **arguments)
@@ -564,13 +575,12 @@ def test_a_last_phase_that_no_callback_saw_counts_where_it_is_better(search, dat
 def test_another_model_may_be_trained_before_without_the_objective(search):
     """As for pre-training: its epochs count, and the value comes from the trial's model."""
 
-    class Pretrained(Phases):
-        def fit(self, trial, model, epochs, x, y, callbacks, validation_data, **arguments):
-            other = keras.Sequential([model.layers[0], keras.layers.Dense(4)])
-            other.compile("sgd", "mse")
-            other.fit(x, x, epochs=2, callbacks=callbacks, verbose=0)
-            data = {"x": x, "y": y, "validation_data": validation_data}
-            return model.fit(epochs=2, callbacks=callbacks, **data, **arguments)
+    class Pretrained(MadeUp):
+        def fit(self, trial, model, epochs, **arguments):
+            Falling(model.layers[0], keras.layers.Dense(4), logged=["loss"]).fit(
+                epochs=2, **arguments
+            )
+            return model.fit(epochs=2, **arguments)
 
     trial = search(Pretrained(), "val_loss", n_trials=1).best_trial
     assert sorted(trial.intermediate_values) == [2, 3]
@@ -579,11 +589,9 @@ def test_another_model_may_be_trained_before_without_the_objective(search):
 def test_another_model_with_the_objective_is_an_error(search):
     """Its value would count, and best_model() could not have its weights."""
 
-    class Other(Phases):
+    class Other(MadeUp):
         def fit(self, trial, model, **arguments):
-            other = keras.models.clone_model(model)
-            self.compile(other, 0.01)
-            return other.fit(**arguments)
+            return Falling().fit(**arguments)
 
     with pytest.raises(BuilderError, match="another model than its trial's") as got:
         search(Other(), "val_loss", n_trials=1)
@@ -593,11 +601,9 @@ def test_another_model_with_the_objective_is_an_error(search):
 def test_a_model_around_that_of_the_trial_may_be_trained(search, data):
     """As with layers of augmentation before it: the weights are those of the trial's model."""
 
-    class Around(Phases):
+    class Around(MadeUp):
         def fit(self, trial, model, **arguments):
-            other = keras.Sequential([keras.layers.Rescaling(1.0), model])
-            self.compile(other, 0.01)
-            return other.fit(**arguments)
+            return Falling(keras.layers.Rescaling(1.0), model).fit(**arguments)
 
     tuner = search(Around(), "val_loss", n_trials=1)
     assert loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
@@ -623,16 +629,15 @@ def test_refit_trains_each_fit_as_long_as_the_trial_did(search, data):
         def on_epoch_end(self, epoch, logs=None):
             self.model.stop_training = True
 
-    tuner = search(Phases(), "val_loss", n_trials=1, fit={"callbacks": [Stop()]})
+    tuner = search(MadeUp(), "val_loss", n_trials=1, fit={"callbacks": [Stop()]})
     assert tuner.best_trial.user_attrs["best_epoch"] == 1
     tuner.refit(*data[:2], callbacks=[Spy(seen)], verbose=0)
     assert seen == ["begin", 0, "end", "begin", 0, "end"]
 
 
-@pytest.mark.slow
 def test_refit_trains_the_fits_of_the_best_training(search, data):
     """Also where each trial has several trainings, the second of which goes on longer."""
-    seen, build = [], Phases()
+    seen, build = [], MadeUp()
     build.between = lambda model: setattr(build, "epochs", (2, build.epochs[1] + 1))
     tuner = search(build, "val_loss", n_trials=1, executions_per_trial=2)
     attrs = tuner.best_trial.user_attrs
@@ -644,10 +649,9 @@ def test_refit_trains_the_fits_of_the_best_training(search, data):
     assert len(seen) == 5 + attrs["best_epoch"] - 1 + 1
 
 
-@pytest.mark.slow
 def test_each_training_of_a_trial_has_all_fits(search, data):
     """The steps of the second training follow those of all fits of the first."""
-    tuner = search(Phases(between=spoil), "val_loss", n_trials=1, executions_per_trial=2)
+    tuner = search(MadeUp(between=spoil), "val_loss", n_trials=1, executions_per_trial=2)
     trial = tuner.best_trial
     assert sorted(trial.intermediate_values) == list(range(10))
     assert trial.user_attrs["epochs_run"] == 10
@@ -659,7 +663,7 @@ def test_each_training_of_a_trial_has_all_fits(search, data):
 def test_several_objectives_are_those_of_the_best_epoch(search):
     """What else fit returns does not replace what that epoch logged."""
     returns = lambda *both: {"val_loss": best_of(*both), "val_accuracy": 5.0}  # noqa: E731
-    tuner = search(Phases(returns), ["val_loss", "val_accuracy"], n_trials=1)
+    tuner = search(MadeUp(returns), ["val_loss", "val_accuracy"], n_trials=1)
     (trial,) = tuner.best_trials
     best = min(history(tuner, 0), key=lambda row: float(row["val_loss"]))
     assert trial.values == [float(best["val_loss"]), float(best["val_accuracy"])]
@@ -667,7 +671,7 @@ def test_several_objectives_are_those_of_the_best_epoch(search):
 
 def test_the_live_display_knows_no_epoch_beyond_the_last(search):
     """While it cannot know what fits are to come, it tells of those that were."""
-    trial = search(Phases(), "val_loss", n_trials=1).best_trial
+    trial = search(MadeUp(), "val_loss", n_trials=1).best_trial
     assert trial.user_attrs["epochs"] == 5
     trial.state, trial.user_attrs = TrialState.RUNNING, {}
     console = Console(width=100, file=io.StringIO())

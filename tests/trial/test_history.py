@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import errno
+from functools import partial
 
 import keras
 import optuna
 import pytest
 from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna.storages import InMemoryStorage
 
 from kerastune_optuna import WeightsError
 from kerastune_optuna._storage.artifacts import WholeFileStore
 from kerastune_optuna._trial.history import save
-from tests.support.models import PruneAt, history
+from tests.support import falling
+from tests.support.models import PruneAt, build_eager, history
+
+
+@pytest.fixture
+def make_tuner(make_tuner):
+    """Give a maker of tuners that share a study in memory: few tests here are about where it is."""
+    return partial(make_tuner, storage=InMemoryStorage())
 
 
 class Grades(keras.callbacks.Callback):
@@ -38,14 +47,15 @@ def test_each_trial_keeps_the_logs_of_its_epochs(search):
 
 def test_epochs_without_validation_leave_cells_empty(search):
     """With validation_freq=2 the other epochs have a row, and no value where there was none."""
-    tuner = search(n_trials=1, fit={"epochs": 3, "validation_freq": 2})
+    tuner = search(build_eager, n_trials=1, fit={"epochs": 3, "validation_freq": 2})
     assert [bool(row["val_loss"]) for row in history(tuner, 0)] == [False, True, False]
     assert all(row["loss"] for row in history(tuner, 0))
 
 
 def test_what_callbacks_add_to_the_logs_is_in_the_history(search):
     """Whatever it is: text with a comma stays in its cell."""
-    tuner = search(n_trials=1, backup_every=0, fit={"callbacks": [Grades()]})
+    fit = {"callbacks": [Grades()]}
+    tuner = search(falling.build, "val_loss", n_trials=1, backup_every=0, fit=fit)
     assert [row["grade"] for row in history(tuner, 0)] == ["good, for now"] * 2
 
 
@@ -64,25 +74,25 @@ def test_a_history_that_cannot_be_kept_costs_no_result(search, make_tuner, data,
 
     store = FullStore(tmp_path / "store")
     with pytest.raises(WeightsError, match="history of trial 0 cannot be saved: OSError") as got:
-        search(artifact_store=store)
+        search(falling.build, "val_loss", artifact_store=store)
     assert len(str(got.value).splitlines()) == 1
-    tuner = make_tuner(artifact_store=store)
+    tuner = make_tuner(falling.build, "val_loss", artifact_store=store)
     assert tuner.best_value == tuner.study.trials[0].user_attrs["best_value"]
-    assert tuner.best_model().evaluate(*data[2], verbose=0)[1] == pytest.approx(tuner.best_value)
+    assert falling.loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value)
 
 
 def test_the_history_of_a_trial_that_died_before_its_result_is_deleted(
     search, make_tuner, tmp_path
 ):
     """Its retry has a history of its own; the next search deletes the one that nobody reads."""
-    tuner = search(n_trials=1)
+    tuner = search(falling.build, "val_loss", n_trials=1)
     died = tuner.study.ask()
-    rows = [{"epoch": 0, "val_accuracy": 0.5}]
+    rows = [{"epoch": 0, "val_loss": 0.5}]
     assert save(tuner._home.store, died, rows, tmp_path) is None
     assert [path.name for path in tmp_path.iterdir()] == ["tuning"]
     tuner.study.tell(died, state=optuna.trial.TrialState.FAIL)
     assert history(tuner, died.number)
-    search(tuner=make_tuner(n_trials=1))
+    search(tuner=make_tuner(falling.build, "val_loss", n_trials=1))
     with pytest.raises(ArtifactNotFound):
         history(tuner, died.number)
     assert history(tuner, 0)

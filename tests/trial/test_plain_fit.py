@@ -8,6 +8,7 @@ import pytest
 from keras import layers
 
 from kerastune_optuna import OptunaTuner
+from tests.support.marks import mostly_nightly
 from tests.support.models import history
 
 RNG = np.random.default_rng(0)
@@ -145,9 +146,19 @@ ZOO = {
     "noise": (TABLE, lambda: sequence(TABLE, Noise(), layers.Dense(8, "relu"))),
     "lazy": (TABLE, Lazy),
     "own test": (TABLE, with_own_test),
+    "unbuilt": (
+        TABLE,
+        lambda: keras.Sequential([layers.Dense(8, "relu"), layers.Dense(3, "softmax")]),
+    ),
 }
 
 # In many steps a call they do what another does; `python -m tests.benchmarks.zoo` has them all.
+OFTEN = ("dropout", "batch", "lstm", "lazy", "own test", "unbuilt")
+MIXED = {
+    f"{name}-{policy}": (name, policy)
+    for name in ("dense", "conv", "lstm", "layer")
+    for policy in ("mixed_float16", "mixed_bfloat16")
+}
 ALIKE = {"bidirectional", "embedding", "flat", "group", "layer", "recurrent", "separable", "tanh"}
 
 
@@ -172,24 +183,23 @@ def assert_as_plain(directory, make, x, optimizer="adam", **fit):
     assert {name: [float(row[name]) for row in rows] for name in plain} == plain
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", mostly_nightly(list(ZOO), "conv", "augmented", "attention"))
 def test_a_short_training_is_plain_fit(name, tmp_path):
     """Whatever the layers, two epochs log what Model.fit with the seed of the trial logs."""
     x, make = ZOO[name]
     assert_as_plain(tmp_path, make, x, **SHORT)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(ZOO) - ALIKE))
+@pytest.mark.parametrize("name", mostly_nightly(sorted(set(ZOO) - ALIKE), *OFTEN))
 def test_a_long_training_is_plain_fit(name, tmp_path):
     """Nor do many steps a call change a digit."""
     x, make = ZOO[name]
     assert_as_plain(tmp_path, make, x, **LONG)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["SGD", "RMSprop", "AdamW", "Nadam", "Adagrad"])
+@pytest.mark.parametrize(
+    "kind", mostly_nightly(["SGD", "RMSprop", "AdamW", "Nadam", "Adagrad"], "AdamW")
+)
 def test_an_optimizer_is_that_of_plain_fit(kind, tmp_path):
     """Whatever the optimizer, with what it may be asked for besides."""
     optimizer = lambda: getattr(keras.optimizers, kind)(0.02, clipnorm=1.0, use_ema=True)  # noqa: E731
@@ -197,9 +207,7 @@ def test_an_optimizer_is_that_of_plain_fit(kind, tmp_path):
     assert_as_plain(tmp_path, make, x, optimizer, **SHORT)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-@pytest.mark.parametrize("name", ["dense", "conv", "lstm", "layer"])
+@pytest.mark.parametrize(("name", "policy"), mostly_nightly(MIXED, "dense-mixed_float16"))
 def test_a_mixed_precision_is_that_of_plain_fit(name, policy, tmp_path):
     """Half precision rounds as it does in plain fit."""
     x, make = ZOO[name]

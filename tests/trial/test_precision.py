@@ -5,12 +5,13 @@ from __future__ import annotations
 import keras
 import pytest
 
+from tests.support.marks import mostly_nightly
 from tests.support.models import build_model
 
 POLICIES = ["mixed_float16", "mixed_bfloat16"]
 
 
-@pytest.fixture(params=POLICIES)
+@pytest.fixture(params=mostly_nightly(POLICIES, "mixed_float16"))
 def policy(request):
     """Give a dtype policy that holds for all models meanwhile."""
     keras.config.set_dtype_policy(request.param)
@@ -40,7 +41,6 @@ def evaluated(tuner, data):
     return tuner.best_model().evaluate(*data[2], verbose=0, return_dict=True)["loss"]
 
 
-@pytest.mark.slow
 def test_a_policy_for_all_models_holds_in_trials(search, data, policy):
     """The best model has the policy, and evaluates to the best value."""
     tuner = search(build_model, "val_loss", fit={"epochs": 3})
@@ -48,8 +48,7 @@ def test_a_policy_for_all_models_holds_in_trials(search, data, policy):
     assert evaluated(tuner, data) == pytest.approx(tuner.best_value, abs=1e-6)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("dtype", POLICIES)
+@pytest.mark.parametrize("dtype", mostly_nightly(POLICIES, "mixed_float16"))
 def test_a_builder_may_mix_precisions(search, data, dtype):
     """A model with a layer of half precision evaluates to the best value."""
     tuner = search(build_of_dtype(dtype), "val_loss", fit={"epochs": 3})

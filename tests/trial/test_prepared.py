@@ -12,6 +12,7 @@ from multiprocessing import get_context
 import keras
 import numpy as np
 import pytest
+from optuna.storages import InMemoryStorage
 
 from kerastune_optuna import (
     ArgumentError,
@@ -23,8 +24,10 @@ from kerastune_optuna import (
 )
 from kerastune_optuna._data import describe
 from kerastune_optuna._trial import prepared
-from tests.support.models import build_model, history
+from tests.support.marks import mostly_nightly
+from tests.support.models import build_eager, history
 
+EAGER = keras.backend.backend() == "tensorflow"  # which would take long to trace few steps
 SERIES = np.sin(np.arange(160) / 5).astype("float32")
 
 
@@ -40,21 +43,27 @@ DATA = {"x": windows, "y": None, "validation_data": held_out, "epochs": 1}
 
 
 def build(trial):
-    """Return a network that knows the width of the windows."""
+    """Return a network that knows the width of the windows, and needs no graph."""
     width = trial.suggest_int("window", 4, 12, step=4)
     units = trial.suggest_int("units", 2, 3)
     layers = [keras.Input((width,)), keras.layers.Dense(units, "relu"), keras.layers.Dense(1)]
     model = keras.Sequential(layers)
-    model.compile("adam", "mse")
+    model.compile("adam", "mse", run_eagerly=EAGER)
     return model
 
 
-def build_unbuilt(trial):
+def build_unbuilt(trial, eager=EAGER):
     """Return a network that takes windows of any width."""
     units = trial.suggest_int("units", 2, 3)
     model = keras.Sequential([keras.layers.Dense(units, "relu"), keras.layers.Dense(1)])
-    model.compile("adam", "mse")
+    model.compile("adam", "mse", run_eagerly=eager)
     return model
+
+
+@pytest.fixture
+def make_tuner(make_tuner):
+    """Give a maker of tuners that share a study in memory: few tests here are about where it is."""
+    return partial(make_tuner, storage=InMemoryStorage())
 
 
 @pytest.fixture
@@ -127,11 +136,12 @@ def test_a_limit_of_memory_drops_what_was_used_before(queued, search, monkeypatc
 @pytest.mark.slow
 def test_a_training_is_that_of_plain_fit(tune):
     """To the last digit, with many steps a call."""
-    tuner = tune(build_unbuilt, {"epochs": 5, "batch_size": 2}, n_trials=1)
+    build = partial(build_unbuilt, eager=False)
+    tuner = tune(build, {"epochs": 5, "batch_size": 2}, n_trials=1)
     (trial,) = tuner.study.trials
     (x, y), seed = windows(trial), trial.user_attrs["seed"]
     keras.utils.set_random_seed(seed)
-    plain = build_unbuilt(trial).fit(
+    plain = build(trial).fit(
         x, y, batch_size=2, validation_data=held_out(trial), epochs=5, verbose=0
     )
     ours = [float(row["val_loss"]) for row in history(tuner, 0)]
@@ -148,8 +158,9 @@ def test_a_trial_is_trained_again_on_its_own_data(tune, comes_again):
     assert model.input_shape == (None, tuner.study.trials[1].params["window"])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("steps", [[None], [2, 5, None]], ids=["at once", "in steps"])
+@pytest.mark.parametrize(
+    "steps", mostly_nightly({"at once": ([None],), "in steps": ([2, 5, None],)}, "in steps")
+)
 def test_a_grid_has_what_the_functions_ask_for(tune, steps, capsys):
     """Each configuration once, also where the builder does not ask for the width."""
     for n_trials in steps:
@@ -268,9 +279,8 @@ def test_a_changed_function_is_told(tune):
         tune(fit={"x": others}, n_trials=2)
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The functions of the data give trials")
-@pytest.mark.parametrize("cv", [2, "series"])
+@pytest.mark.parametrize("cv", mostly_nightly([2, "series"], "series"))
 def test_each_trial_has_folds_of_its_own_data(tune, cv):
     """And several executions, of which the mean counts."""
     from sklearn.model_selection import TimeSeriesSplit
@@ -303,7 +313,8 @@ def kill(trial):
 @pytest.mark.slow
 def test_a_killed_trial_goes_on_with_its_data(tune):
     """Both workers die once; the retries have the windows of those that they go on with."""
-    tuner = tune(fit={"n_workers": 2, "epochs": 4, "callbacks": [kill]}, n_trials=4, backup_every=0)
+    fit = {"n_workers": 2, "epochs": 4, "callbacks": [kill]}
+    tuner = tune(fit=fit, n_trials=4, backup_every=0, storage=None)
     assert states(tuner)["COMPLETE"] == 4
     retries = [one for one in tuner.study.trials if "retry_of" in one.user_attrs]
     assert len(retries) == 2
@@ -312,11 +323,12 @@ def test_a_killed_trial_goes_on_with_its_data(tune):
         assert one.user_attrs["epochs_run"] == 4
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_an_executor_serves(tune):
     """Its tasks make the data themselves, and write down by which functions."""
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
-        tuner = tune(fit={"n_workers": 2, "executor": executor}, n_trials=3)
+        fit = {"n_workers": 2, "executor": executor}
+        tuner = tune(fit=fit, n_trials=3, storage=None)
     assert states(tuner) == {"COMPLETE": 3}
     assert _report.card(tuner.study)["data"]["x"] == describe(windows)
 
@@ -340,12 +352,13 @@ def test_x_y_and_validation_may_each_be_a_function(search, data):
     """Beside arrays, and with weights of the rows."""
     x, y, _ = data
     columns = {"x": lambda trial: x, "y": lambda trial: y}
-    search(build_model, fit=columns, n_trials=1)
+    search(build_eager, fit=columns, n_trials=1)
 
     def weighted(trial):
         return x, y, np.full(len(x), trial.suggest_float("weight", 0.5, 2))
 
-    tuner = search(fit={"x": weighted, "y": None}, n_trials=1, study_name="weighted")
+    fit = {"x": weighted, "y": None}
+    tuner = search(build_eager, fit=fit, n_trials=1, study_name="weighted")
     assert {"lr", "units", "weight"} == set(tuner.best_params)
 
 

@@ -8,7 +8,7 @@ import optuna
 import pytest
 
 from kerastune_optuna import ArgumentError, MetricNotFoundError, PruningCallback
-from tests.support.models import PruneAt, Spy, build_model
+from tests.support.models import PruneAt, Spy, build_eager
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def run(data):
         fit = {"validation_data": validation, **fit}
 
         def objective(trial):
-            model = build_model(trial)
+            model = build_eager(trial)
             pruning = PruningCallback(trial, monitor)
             for _ in range(fits):
                 callbacks = [pruning, *after]
@@ -110,7 +110,9 @@ def test_a_metric_of_several_numbers_is_an_error(data):
     """F1Score without an average cannot be an objective, and the error says what to do."""
     x, y, _ = data
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="softmax")])
-    model.compile("adam", "categorical_crossentropy", metrics=[keras.metrics.F1Score()])
+    model.compile(
+        "adam", "categorical_crossentropy", metrics=[keras.metrics.F1Score()], run_eagerly=True
+    )
     pruning = PruningCallback(optuna.trial.FixedTrial({}), "f1_score")
     with pytest.raises(MetricNotFoundError, match='average="macro"'):
         model.fit(x, np.eye(3)[y], epochs=2, verbose=0, callbacks=[pruning])
@@ -121,7 +123,7 @@ def test_a_fixed_trial_is_trained_to_the_end(data):
     x, y, validation = data
     trial = optuna.trial.FixedTrial({"units": 4, "lr": 0.01})
     pruning = PruningCallback(trial)
-    model = build_model(trial)
+    model = build_eager(trial)
     history = model.fit(x, y, validation_data=validation, verbose=0, callbacks=[pruning])
     assert pruning.result() == history.history["val_accuracy"][0]
 
@@ -180,6 +182,6 @@ def test_reports_that_a_database_missed_follow_with_the_next(data):
 
     pruning = PruningCallback(trial, interval=2)
     callbacks = [pruning, keras.callbacks.LambdaCallback(on_epoch_end=look)]
-    model = build_model(trial)
+    model = build_eager(trial)
     model.fit(x, y, epochs=5, verbose=0, validation_data=validation, callbacks=callbacks)
     assert steps == [[], [], [], [1, 3], [1, 3]]

@@ -16,6 +16,7 @@ from kerastune_optuna import OptunaTuner
 from kerastune_optuna._data.specs import specify
 from kerastune_optuna._trial.rehearsal import rehearse
 from tests.support import warm
+from tests.support.marks import mostly_nightly
 
 # A rehearsal saves a trace of TensorFlow's: with other backends there is none to save.
 pytestmark = pytest.mark.skipif(
@@ -100,8 +101,9 @@ def test_a_training_is_traced_once(first):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", [BUILT, UNBUILT], ids=["built", "unbuilt"])
-@pytest.mark.parametrize("layer", [Noise, keras.layers.BatchNormalization])
+@pytest.mark.parametrize(
+    ("layer", "first"), [(Noise, BUILT), (keras.layers.BatchNormalization, UNBUILT)]
+)
 def test_a_rehearsal_changes_no_training(layer, first):
     """Layers with seeds or statistics of their own train as without a rehearsal."""
     rehearsed, plain = compiled(layer(), first=first), compiled(layer(), first=first)
@@ -165,8 +167,7 @@ def on_one_replica(optimizer, folder):
     return list(tuner.best_trial.intermediate_values.values()), fit(build())["val_loss"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["adam", "sgd", "rmsprop"])
+@pytest.mark.parametrize("optimizer", mostly_nightly(["adam", "sgd", "rmsprop"], "adam"))
 def test_a_model_of_one_replica_trains(optimizer, tmp_path):
     """A strategy for one device makes the optimizer's variables itself, under its scope."""
     code = f"from {__name__} import *; print(on_one_replica({optimizer!r}, {str(tmp_path)!r}))"

@@ -190,33 +190,3 @@ def test_the_size_of_batches_is_read_from_the_pipeline():
     )
     few = steps_of(compiled(keras.Sequential(wide)), x=large, y=None)
     assert few < steps_of(compiled(keras.Sequential(wide)), x=small, y=None)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("epochs", [3, 20])
-def test_a_training_is_that_of_plain_fit(epochs, tmp_path):
-    """The reports are what Model.fit gives with the same seed, to 1e-6."""
-    tuner = OptunaTuner(build, "val_loss", n_trials=1, seed=0, directory=tmp_path)
-    tuner.search(X, Y, validation_data=VALIDATION, epochs=epochs, verbose=0)
-    keras.utils.set_random_seed(tuner.best_trial.user_attrs["seed"])
-    plain = build().fit(X, Y, validation_data=VALIDATION, epochs=epochs, verbose=0)
-    reports = list(tuner.best_trial.intermediate_values.values())
-    np.testing.assert_allclose(reports, plain.history["val_loss"], rtol=0, atol=1e-6)
-
-
-@pytest.mark.slow
-def test_an_unbuilt_model_is_the_same_model(tmp_path):
-    """A Sequential without an Input trains as in plain fit, though its work is looked at first."""
-
-    def unbuilt(trial=None):
-        model = keras.Sequential([keras.layers.Dense(8, "relu"), keras.layers.Dense(3, "softmax")])
-        return compiled(model)
-
-    tuner = OptunaTuner(unbuilt, "val_loss", n_trials=1, seed=0, directory=tmp_path)
-    tuner.search(X, Y, validation_data=VALIDATION, epochs=20, verbose=0)
-    keras.utils.set_random_seed(tuner.best_trial.user_attrs["seed"])
-    plain = unbuilt().fit(X, Y, validation_data=VALIDATION, epochs=20, verbose=0)
-    reports = list(tuner.best_trial.intermediate_values.values())
-    np.testing.assert_allclose(reports, plain.history["val_loss"], rtol=0, atol=1e-6)
-    loss = tuner.best_model().evaluate(*VALIDATION, verbose=0)
-    assert loss == pytest.approx(tuner.best_value, abs=1e-6)

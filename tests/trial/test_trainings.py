@@ -6,11 +6,11 @@ import io
 import os
 import signal
 import statistics
+from functools import partial
 
 import keras
 import numpy as np
 import optuna
-import pandas as pd
 import pytest
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState, create_trial
@@ -18,8 +18,6 @@ from rich.console import Console
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 
 from kerastune_optuna import StudyMismatchError
-from kerastune_optuna._data.fit import FitArguments
-from kerastune_optuna._data.folds import cross_validated, of_fold, told
 from kerastune_optuna._report import summary
 from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._report.progress import line_of
@@ -28,16 +26,11 @@ from kerastune_optuna._study.record import RETRY_OF
 from kerastune_optuna._study.retry import DIED
 from kerastune_optuna._trial import stop
 from kerastune_optuna._trial.trainings import Series
+from tests.support import falling
 from tests.support.faults import Clock, EpochLog, logged
-from tests.support.models import PruneAt, build_model, history
+from tests.support.marks import mostly_nightly
+from tests.support.models import PruneAt, build_eager, build_model, history
 from tests.support.untrained import Untrained, run, tuner_in
-
-
-def build_eager(trial):
-    """Return a classifier that trains without graphs, whose tracing would take most of the time."""
-    model = build_model(trial)
-    model.run_eagerly = True
-    return model
 
 
 def trained(build, trial, seed, x, y, validation, **fit):
@@ -65,9 +58,16 @@ def tuned_rate(metric):
     return build
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("metric", ["r2_score", "f1_score"])
-@pytest.mark.parametrize("way", ["executions_per_trial", "cv", "confirm", "rates alone"])
+WAYS = {
+    f"{way}-{metric}": (way, metric)
+    for way in ("executions_per_trial", "cv", "confirm", "rates alone")
+    for metric in ("r2_score", "f1_score")
+}
+
+
+@pytest.mark.parametrize(
+    ("way", "metric"), mostly_nightly(WAYS, "cv-r2_score", "rates alone-f1_score")
+)
 def test_metrics_that_make_their_variables_late_are_trained_again(make_tuner, data, metric, way):
     """Keras gives R2Score and F1Score their variables only in the first step of a training."""
     x, y, (x_val, y_val) = data
@@ -228,12 +228,12 @@ def test_a_killed_trial_keeps_the_executions_that_ended(search, data, tmp_path):
 
 def test_a_study_has_trainings_of_one_kind(search, make_tuner):
     """Another number of executions, or other folds, are an error that shows both."""
-    tuner = search(build_eager, n_trials=1, fit={"epochs": 1})
-    assert "kerastune_optuna:trainings" not in tuner.study.user_attrs
+    make = partial(make_tuner, falling.build, "val_loss")
+    search(tuner=make(), fit={"epochs": 1, "n_trials": 1})
     with pytest.raises(StudyMismatchError, match="executions_per_trial=1, cv=None, not of exec"):
-        search(tuner=make_tuner(build_eager, executions_per_trial=2))
+        search(tuner=make(executions_per_trial=2))
     with pytest.raises(StudyMismatchError, match=r"not of executions_per_trial=1, cv=3 folds \("):
-        search(tuner=make_tuner(build_eager), fit={"validation_data": None, "cv": 3})
+        search(tuner=make(), fit={"validation_data": None, "cv": 3})
 
 
 def test_a_step_stands_for_one_epoch_of_one_training():
@@ -244,58 +244,6 @@ def test_a_step_stands_for_one_epoch_of_one_training():
     series.add({"best_value": 0.5, "best_epoch": 2, "epochs_run": 4}, [], None, [0.5], 1.0)
     assert series.first_step == 10
     assert series.mean_with(0.3) == pytest.approx(0.4)
-
-
-def fit_of(x, y):
-    """Return the arguments of a search for these arrays."""
-    return FitArguments(x, y, 1, None, 0.0)
-
-
-X, CLASSES = np.arange(24.0).reshape(12, 2), np.repeat([0, 1, 2], 4)
-
-
-@pytest.mark.parametrize(
-    ("y", "kind"),
-    [
-        (CLASSES, StratifiedKFold),
-        (np.eye(3)[CLASSES], StratifiedKFold),
-        (CLASSES[:, None].astype(float), StratifiedKFold),
-        (np.repeat(["a", "b", "c"], 4), StratifiedKFold),
-        (np.arange(12), KFold),  # whole numbers that are no classes
-        (np.linspace(0, 1, 12), KFold),
-        (np.random.default_rng(0).normal(size=(12, 3)), KFold),
-    ],
-    ids=["classes", "one-hot", "column", "texts", "ranks", "numbers", "vectors"],
-)
-def test_a_number_of_folds_is_stratified_for_classes(y, kind):
-    """scikit-learn's splitter is chosen by the targets, and shuffles by the tuner's seed."""
-    folds = cross_validated(fit_of(X, y), 3, None, 5, ["val_loss"]).folds
-    labels = CLASSES if kind is StratifiedKFold else None
-    expected = list(kind(3, shuffle=True, random_state=5).split(X, labels))
-    assert told(folds) == told(expected)
-    assert told(folds) != told(list(kind(3, shuffle=True, random_state=6).split(X, labels)))
-
-
-SPLITS = list(KFold(3).split(X))
-MASKS = [(~np.isin(np.arange(12), rest), np.isin(np.arange(12), rest)) for _, rest in SPLITS]
-LISTS = [(train.tolist(), rest.tolist()) for train, rest in SPLITS]
-
-
-@pytest.mark.parametrize("cv", [SPLITS, tuple(SPLITS), KFold(3).split(X), MASKS, LISTS])
-def test_splits_may_be_listed(cv):
-    """What a splitter gives is taken as scikit-learn takes it: listed, as it comes, or as masks."""
-    folds = cross_validated(fit_of(X, CLASSES), cv, None, None, ["val_loss"]).folds
-    assert told(folds) == told(SPLITS)
-
-
-@pytest.mark.parametrize("make", [np.asarray, pd.DataFrame, keras.ops.convert_to_tensor])
-def test_rows_are_picked_from_arrays_of_any_kind(make):
-    """A fold has the rows that the splitter gave, whatever holds them."""
-    fit = cross_validated(fit_of([make(X), make(X + 1)], X), KFold(3), None, None, ["val_loss"])
-    second = of_fold(fit, 1)
-    assert np.asarray(second.x[1]).tolist() == (X[[0, 1, 2, 3, 8, 9, 10, 11]] + 1).tolist()
-    assert np.asarray(second.validation_data[0][0]).tolist() == X[4:8].tolist()
-    assert second.validation_data[1].tolist() == X[4:8].tolist()
 
 
 def test_the_spread_is_shown(make_tuner, tmp_path):
@@ -334,35 +282,37 @@ def test_refit_goes_by_the_best_training(search, data):
 
 
 class OwnFit:
-    """Build a model, and return a number for a training that calls no callback."""
+    """Come to a number in a training that calls no callback."""
 
     def __init__(self):
-        self.values = iter([0.25, 0.75, 0.5])
+        self.values = iter([0.75, 0.25, 0.5])
 
     def __call__(self, trial):
         """Return a model."""
-        return build_eager(trial)
+        return falling.build(trial)
 
     def fit(self, trial, model, **arguments):
-        """Return the next number."""
-        return next(self.values)
+        """Return the next number, which the model has for a loss from then on."""
+        value = next(self.values)
+        model.set_weights([np.full_like(weight, value) for weight in model.get_weights()])
+        return value
 
 
-def test_a_builders_own_fit_is_executed_more_than_once(search):
+def test_a_builders_own_fit_is_executed_more_than_once(search, data):
     """What it returns counts as the value of one training, and is reported as the mean so far."""
     tuner = search(OwnFit(), "val_loss", executions_per_trial=3, n_trials=1)
     (trial,) = tuner.study.trials
-    assert trial.user_attrs["values"] == [0.25, 0.75, 0.5]
+    assert trial.user_attrs["values"] == [0.75, 0.25, 0.5]
     assert trial.value == pytest.approx(0.5)
-    assert [trial.intermediate_values[step] for step in (0, 2, 4)] == [0.25, 0.5, 0.5]
-    assert tuner.best_model().built
+    assert [trial.intermediate_values[step] for step in (0, 2, 4)] == [0.75, 0.5, 0.5]
+    assert falling.loss_of(tuner.best_model(), data) == 0.25
 
 
 def test_a_repeat_takes_all_values_over(search, make_tuner):
     """A configuration that comes again has the values, the spread and the seeds of the first."""
-    tuner = make_tuner(build_eager, "val_loss", executions_per_trial=2)
+    tuner = make_tuner(falling.build, "val_loss", executions_per_trial=2)
     for _ in range(2):
-        tuner.study.enqueue_trial({"units": 3, "lr": 0.01})
+        tuner.study.enqueue_trial({"units": 3})
     first, second = search(tuner=tuner, fit={"epochs": 1}).study.trials
     assert second.user_attrs["repeat_of"] == 0
     names = ("values", "std", "seeds", "best_epochs", "best_value")
@@ -394,7 +344,8 @@ def test_the_time_of_a_trial_is_that_of_all_its_trainings(search, monkeypatch):
 
     slow = keras.callbacks.LambdaCallback(on_epoch_end=take_two_seconds)
     limits = {"executions_per_trial": 5, "max_seconds_per_trial": 5}
-    tuner = search(build_eager, **limits, n_trials=1, fit={"callbacks": [slow], "epochs": 1})
+    fit = {"callbacks": [slow], "epochs": 1}
+    tuner = search(falling.build, "val_loss", **limits, n_trials=1, fit=fit)
     (trial,) = tuner.study.trials
     assert trial.state is TrialState.PRUNED
     assert trial.user_attrs["epochs_run"] == 3

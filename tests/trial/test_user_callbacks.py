@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import keras
 import pytest
+from optuna.storages import InMemoryStorage
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
@@ -15,7 +17,14 @@ from tensorboard.plugins.hparams import api_pb2, list_session_groups
 from tensorboard.plugins.hparams.backend_context import Context
 
 from kerastune_optuna import ArgumentTypeError
+from tests.support import falling
 from tests.support.models import PruneAt, Spy, build_model
+
+
+@pytest.fixture
+def make_tuner(make_tuner):
+    """Give a maker of tuners that share a study in memory: few tests here are about where it is."""
+    return partial(make_tuner, storage=InMemoryStorage())
 
 
 class Counter(keras.callbacks.Callback):
@@ -54,11 +63,11 @@ def test_each_trial_gets_copies(search):
 def test_a_pruned_trial_ends_its_callbacks(search):
     """A spy in a pruned trial sees the epoch in which it was pruned, and on_train_end."""
     seen = []
-    search(n_trials=1, pruner=PruneAt([0], step=1), fit={"epochs": 5, "callbacks": [Spy(seen)]})
+    fit = {"epochs": 5, "callbacks": [Spy(seen)]}
+    search(falling.build, "val_loss", n_trials=1, pruner=PruneAt([0], step=1), fit=fit)
     assert seen == ["begin", 0, 1, "end"]
 
 
-@pytest.mark.slow
 def test_a_function_makes_a_callback_for_each_trial(search):
     """A factory is called with each trial, and what it returns sees that training."""
     seen = {}
@@ -66,15 +75,15 @@ def test_a_function_makes_a_callback_for_each_trial(search):
     def factory(trial):
         return Spy(seen.setdefault(trial.number, []))
 
-    search(fit={"callbacks": [factory]})
+    search(falling.build, "val_loss", fit={"callbacks": [factory]})
     assert seen == {0: ["begin", 0, 1, "end"], 1: ["begin", 0, 1, "end"]}
 
 
-@pytest.mark.slow
 def test_early_stopping_ends_a_complete_trial(search):
     """EarlyStopping's stop is no pruning: the trial is COMPLETE and says who stopped it."""
     stopping = keras.callbacks.EarlyStopping("val_loss", patience=0, min_delta=100)
-    tuner = search(fit={"epochs": 9, "callbacks": [stopping]})
+    fit = {"epochs": 9, "callbacks": [stopping]}
+    tuner = search(falling.build, "val_loss", fit=fit)
     for trial in tuner.study.trials:
         assert trial.state.name == "COMPLETE"
         assert trial.user_attrs["epochs_run"] == 2
@@ -133,6 +142,7 @@ def test_tensorboard_lists_each_trial_with_its_parameters(search, tmp_path):
         assert values["", "val_accuracy"] == pytest.approx(trial.user_attrs["best_value"])
 
 
+@pytest.mark.slow
 def test_a_board_that_a_function_makes_has_parameters_too(search, tmp_path):
     """They go where that board writes, and nowhere else."""
 
@@ -145,12 +155,14 @@ def test_a_board_that_a_function_makes_has_parameters_too(search, tmp_path):
 
 def test_csv_logger_has_a_file_for_each_trial(search, tmp_path):
     """Each trial writes a log of its own, with a line for each epoch."""
-    search(fit={"callbacks": keras.callbacks.CSVLogger(tmp_path / "log.csv")})
+    fit = {"callbacks": keras.callbacks.CSVLogger(tmp_path / "log.csv")}
+    search(falling.build, "val_loss", fit=fit)
     for number in range(2):
         log = tmp_path / "test" / f"trial_{number:04d}" / "log.csv"
         assert len(log.read_text().splitlines()) == 1 + 2
 
 
+@pytest.mark.slow
 def test_model_checkpoint_has_a_file_for_each_trial(search, data, tmp_path):
     """No trial overwrites the checkpoint of another: each is the model of its last epoch."""
     checkpoint = keras.callbacks.ModelCheckpoint(str(tmp_path / "model.keras"))
@@ -163,11 +175,12 @@ def test_model_checkpoint_has_a_file_for_each_trial(search, data, tmp_path):
 
 def test_a_function_may_make_what_cannot_be_copied(search):
     """The proposal works."""
-    tuner = search(fit={"callbacks": [lambda trial: Locked()]})
+    fit = {"callbacks": [lambda trial: Locked()]}
+    tuner = search(falling.build, "val_loss", fit=fit)
     assert len(tuner.study.trials) == 2
 
 
 def test_a_factory_that_returns_no_callback_is_refused(search):
     """The error shows the factory and what it returned."""
     with pytest.raises(ArgumentTypeError, match="which returned 7"):
-        search(fit={"callbacks": [lambda trial: 7]})
+        search(falling.build, "val_loss", fit={"callbacks": [lambda trial: 7]})

@@ -13,6 +13,7 @@ from keras import layers, ops
 
 from kerastune_optuna import BuilderError, OptunaTuner, WeightsError
 from tests.support import warm
+from tests.support.marks import mostly_nightly
 
 of_tensorflow = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="these steps are written for TensorFlow"
@@ -105,19 +106,17 @@ def searched(directory, build, x=X, y=Y, objective="val_loss", **options):
 WORDS = np.arange(48).reshape(24, 2) % 4
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("make", "x"),
-    [
-        (Subclassed, X),
-        (SaysBuilt, X),
-        (BuildsNothing, X),
-        (built_by_shape, X),
-        (OfParts, {"a": X, "words": WORDS}),
-        (OfParts, [X, WORDS]),
-    ],
-    ids=["subclassed", "says built", "builds nothing", "built by shape", "dict", "list"],
-)
+UNBUILT = {
+    "subclassed": (Subclassed, X),
+    "says built": (SaysBuilt, X),
+    "builds nothing": (BuildsNothing, X),
+    "built by shape": (built_by_shape, X),
+    "dict": (OfParts, {"a": X, "words": WORDS}),
+    "list": (OfParts, [X, WORDS]),
+}
+
+
+@pytest.mark.parametrize(("make", "x"), mostly_nightly(UNBUILT, "says built", "dict"))
 def test_a_model_that_came_without_variables_is_loaded_whole(make, x, tmp_path):
     """Whatever a model says of itself, best_model() evaluates to the best value."""
     tuner = searched(tmp_path, lambda trial: classifier(make(), trial), x)
@@ -263,9 +262,8 @@ def eager_denoiser(trial):
     return model
 
 
-@pytest.mark.slow
 @of_tensorflow
-@pytest.mark.parametrize("build", [denoiser, eager_denoiser])
+@pytest.mark.parametrize("build", mostly_nightly([denoiser, eager_denoiser], "denoiser"))
 def test_a_model_that_its_steps_call_with_something_else_than_the_data_is_loaded_whole(
     build, tmp_path
 ):
@@ -301,9 +299,10 @@ def unbuilt_gan(trial):
     return gan(trial, parts=None)
 
 
-@pytest.mark.slow
 @of_tensorflow
-@pytest.mark.parametrize("build", [vae, gan, unbuilt_vae, unbuilt_gan])
+@pytest.mark.parametrize(
+    "build", mostly_nightly([vae, gan, unbuilt_vae, unbuilt_gan], "unbuilt_gan")
+)
 def test_a_model_of_parts_is_tuned_and_loaded_whole(build, tmp_path):
     """The best model has the very weights that its trial had, of all of its networks."""
     tuner = searched(tmp_path, build, y=None, objective="total_loss", direction="minimize")
@@ -390,9 +389,8 @@ def test_what_cannot_be_built_again_is_refused_before_training(tmp_path):
     assert ran == []
 
 
-@pytest.mark.slow
 @of_tensorflow
-@pytest.mark.parametrize("build", [vae, unbuilt_vae])
+@pytest.mark.parametrize("build", mostly_nightly([vae, unbuilt_vae], "unbuilt_vae"))
 def test_a_model_of_parts_goes_on_from_its_backup(build, tmp_path):
     """Its networks are made before the backup is loaded, and no epoch is lost."""
     ran = []

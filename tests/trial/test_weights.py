@@ -18,15 +18,13 @@ import optuna
 import pytest
 
 from kerastune_optuna import ArgumentError, BuilderError, WeightsError
-from kerastune_optuna._data import FitArguments
 from kerastune_optuna._storage.artifacts import WholeFileStore
 from kerastune_optuna._study.record import BACKUP
-from kerastune_optuna._trial.kept import discard_outranked, enters_best, keepers
+from kerastune_optuna._trial.kept import discard_outranked
 from tests.support import warm
+from tests.support.marks import mostly_nightly
 from tests.support.models import build_model, kept
 from tests.support.untrained import Untrained, run, tuner_in
-
-NO_DATA = FitArguments(None, None, 1, None, 0.0)
 
 
 @pytest.mark.slow
@@ -63,27 +61,31 @@ def models_of(folder, **options):
 
 def test_a_study_remembers_how_many_models_it_keeps(tmp_path):
     """A search that only answers at once, and one that goes on, delete nothing of what is kept."""
-    models_of(tmp_path, n_trials=6, keep_best=5)
-    assert len(models_of(tmp_path, n_trials=6)[1]) == 5
-    tuner, numbers = models_of(tmp_path, n_trials=8)
-    assert len(numbers) == 5
-    assert len(tuner.best_models(5)) == 5
+    search = partial(models_of, tmp_path, storage=optuna.storages.InMemoryStorage())
+    search(n_trials=3, keep_best=2)
+    assert len(search(n_trials=3)[1]) == 2
+    tuner, numbers = search(n_trials=4)
+    assert len(numbers) == 2
+    assert len(tuner.best_models(2)) == 2
 
 
 def test_fewer_models_are_kept_where_that_is_asked_for(tmp_path, capfd):
     """A smaller keep_best= deletes the others with one line, and is remembered in its turn."""
-    models_of(tmp_path, n_trials=6, keep_best=5)
-    tuner, numbers = models_of(tmp_path, n_trials=6, keep_best=2)
+    search = partial(models_of, tmp_path, storage=optuna.storages.InMemoryStorage())
+    search(n_trials=4, keep_best=3)
+    tuner, numbers = search(n_trials=4, keep_best=2)
     best = sorted(tuner.study.trials, key=lambda trial: trial.value)[:2]
     assert numbers == sorted(trial.number for trial in best)
     said = capfd.readouterr().err
-    assert said == "keep_best=2: study 'test' kept its best 5 models, and deletes all but 2\n"
-    assert len(models_of(tmp_path, n_trials=6)[1]) == 2
-    assert models_of(tmp_path, n_trials=6, keep_best=0)[1] == []
+    assert said == "keep_best=2: study 'test' kept its best 3 models, and deletes all but 2\n"
+    assert len(search(n_trials=4)[1]) == 2
+    assert search(n_trials=4, keep_best=0)[1] == []
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("ours", "others"), [(3, 1), (3, None), (1, 3)])
+@pytest.mark.parametrize(
+    ("ours", "others"),
+    mostly_nightly({"more": (3, 1), "nothing": (3, None), "fewer": (1, 3)}, "more", "fewer"),
+)
 def test_searches_at_the_same_time_keep_as_many_as_any_asks_for(tmp_path, ours, others):
     """None deletes what another keeps, whichever came first."""
     began = []
@@ -159,8 +161,7 @@ class Sampling(keras.layers.Layer):
         return x + keras.random.normal(keras.ops.shape(x), seed=self.seeds)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("executions", [1, 2])
+@pytest.mark.parametrize("executions", mostly_nightly([1, 2], "1"))
 def test_a_model_that_samples_evaluates_to_its_value(search, data, executions):
     """Its generators stand where they stood before the validation of the best epoch."""
 
@@ -207,72 +208,45 @@ def test_an_artifact_store_of_the_user_takes_the_weights(search, tmp_path, data)
     assert tuner.best_model().evaluate(*data[2], verbose=0)[1] == pytest.approx(tuner.best_value)
 
 
-@pytest.mark.slow
-def test_of_equal_values_the_earlier_trial_keeps_its_weights(search, make_tuner):
-    """Among trials that tie the best one is the earliest, and its weights are those kept."""
+def test_of_equal_values_the_earlier_trial_keeps_its_weights(tmp_path):
+    """Among trials that tie the one that began first leads, though it may end last."""
+    within, storage = [], optuna.storages.InMemoryStorage()
 
-    def build(trial):
-        model = build_model(trial)
-        model.optimizer.learning_rate = 0.0
-        model.set_weights([np.zeros_like(weight) for weight in model.get_weights()])
-        return model
+    def build_model(trial):
+        if trial.number == 0 and not within:
+            within.append(search()[1])
+        return Untrained(2, [{"val_mae": 0.5}] * 5)
 
-    tuner = make_tuner(build, n_trials=3)
-    tuner.study.add_trial(
-        optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING)  # still busy elsewhere
-    )
-    search(tuner=tuner)
-    assert tuner.best_trial.number == 1
-    assert len(kept(tuner)) == 1
-    # The trial that began first ends last, with the same value: it leads from now on.
-    recipe = tuner._recipe("search()", NO_DATA, [])
-    assert enters_best(tuner.study, 0, [tuner.best_value], recipe)
-    assert not enters_best(tuner.study, 3, [tuner.best_value], recipe)
+    search = partial(models_of, tmp_path, storage=storage, build_model=build_model, n_trials=3)
+    tuner, numbers = search()
+    assert within == [[1]]
+    assert numbers == [tuner.best_trial.number] == [0]
 
 
-class LateStorage(optuna.storages.InMemoryStorage):
-    """A storage in which something happens between two readings of all trials."""
-
-    def __init__(self):
-        super().__init__()
-        self.between = None
-        self._readings = 0
-
-    def get_all_trials(self, *arguments, **keywords):
-        """Read, and before the second time let it happen."""
-        if self.between is not None:
-            self._readings += 1
-            if self._readings == 2:
-                between, self.between = self.between, None
-                between()
-        return super().get_all_trials(*arguments, **keywords)
-
-
-def test_who_ends_while_others_are_outranked_keeps_its_weights(search, make_tuner, tmp_path):
-    """Another worker's better trial that ends during the tidying up does not lose its weights."""
-    storage = LateStorage()
-    tuner = search(tuner=make_tuner(storage=storage, n_trials=1))
-    file, ids = tmp_path / "late.weights.h5", []
+def test_who_ends_while_others_are_outranked_keeps_its_weights(tmp_path):
+    """Another worker's trial that ends during the tidying up does not lose its weights."""
+    tuner, _ = models_of(tmp_path, n_trials=1)
+    study, store, file = tuner.study, tuner._home.store, tmp_path / "late.weights.h5"
     file.touch()
 
-    def end():
-        late = tuner.study.ask()
-        own = {"artifact_store": tuner._home.store, "file_path": str(file), "study_or_trial": late}
-        ids.append(optuna.artifacts.upload_artifact(**own))
-        tuner.study.tell(late, 2.0)
+    def keepers():
+        late = study.ask()
+        optuna.artifacts.upload_artifact(
+            artifact_store=store, file_path=str(file), study_or_trial=late
+        )
+        study.tell(late, 2.0)
+        return set()
 
-    storage.between = end
-    recipe = tuner._recipe("search()", NO_DATA, [])
-    discard_outranked(tuner.study, recipe.store, lambda: keepers(tuner.study, recipe))
-    assert kept(tuner) == ids
+    assert [trial.number for trial in discard_outranked(study, store, keepers)] == [0]
+    assert len(kept(tuner)) == 1
 
 
-def test_a_repeat_takes_no_place_among_the_best(make_tuner):
+def test_a_repeat_takes_no_place_among_the_best(tmp_path):
     """A trial with the result of another keeps no third one from having its weights kept."""
-    tuner = make_tuner(direction="maximize", keep_best=2)
+    study = tuner_in(tmp_path, objective="val_mae").study
     for attrs in ({}, {"repeat_of": 0}):
-        tuner.study.add_trial(optuna.trial.create_trial(value=0.9, user_attrs=attrs))
-    assert enters_best(tuner.study, 2, [0.5], tuner._recipe("search()", NO_DATA, []))
+        study.add_trial(optuna.trial.create_trial(value=0.0, user_attrs=attrs))
+    assert models_of(tmp_path, n_trials=3, keep_best=2)[1] == [2]
 
 
 def test_a_store_that_cannot_be_written_is_known_before_training(search, make_tuner, tmp_path):
@@ -321,11 +295,9 @@ def test_what_a_killed_writer_left_is_removed_with_the_file(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("name", ["../victim", "/{}/victim", "study.db"])
-def test_an_id_of_other_form_names_no_file(tmp_path, name):
+def test_an_id_of_other_form_names_no_file(tmp_path):
     """What a database says of a trial's files reaches none but those, and stops no search."""
-    name = name.format(tmp_path)
-    tuner = tuner_in(tmp_path / "tuning", objective="val_mae", n_trials=3)
+    tuner = tuner_in(tmp_path / "tuning", objective="val_mae", n_trials=4)
     for folder in (
         tmp_path,
         tmp_path / "tuning" / "test",
@@ -335,15 +307,16 @@ def test_an_id_of_other_form_names_no_file(tmp_path, name):
         for file in ("victim", "victim.part", "study.db", "study.db.part"):
             folder.joinpath(file).touch()
     there = sorted(tmp_path.rglob("*.part"))
-    meta = {"artifact_id": name, "mimetype": "", "encoding": None}
-    attrs = {
-        "artifacts:1": json.dumps({**meta, "filename": "trial_0000.weights.h5"}),
-        "artifacts:2": json.dumps({**meta, "filename": "history.csv"}),
-        BACKUP: {"id": name, "sha256": "0", "previous": None},
-    }
-    tuner.study.add_trial(optuna.trial.create_trial(value=9.0, system_attrs=attrs))
+    for name in ("../victim", f"/{tmp_path}/victim", "study.db"):
+        meta = {"artifact_id": name, "mimetype": "", "encoding": None}
+        attrs = {
+            "artifacts:1": json.dumps({**meta, "filename": "trial_0000.weights.h5"}),
+            "artifacts:2": json.dumps({**meta, "filename": "history.csv"}),
+            BACKUP: {"id": name, "sha256": "0", "previous": None},
+        }
+        tuner.study.add_trial(optuna.trial.create_trial(value=9.0, system_attrs=attrs))
     run(tuner)
-    assert len(tuner.study.trials) == 3
+    assert len(tuner.study.trials) == 4
     run(tuner_in(tmp_path / "tuning", objective="val_mae", n_trials=1, overwrite=True))
     assert sorted(tmp_path.rglob("*.part")) == there
 
@@ -413,17 +386,20 @@ class Magnitude(keras.callbacks.Callback):
             weight.assign(np.where(np.abs(value) < 0.3, 0.0, value))
 
 
-@pytest.mark.slow
+CHANGES = {
+    "swapped": ([keras.callbacks.SwapEMAWeights()], {}),
+    "swapped by epoch": ([keras.callbacks.SwapEMAWeights(swap_on_epoch=True)], {}),
+    "pruned by magnitude": ([Magnitude()], {}),
+    "every other epoch": (
+        [keras.callbacks.SwapEMAWeights(), Magnitude()],
+        {"validation_freq": 2},
+    ),
+    "ema": ([], {}),
+}
+
+
 @pytest.mark.parametrize(
-    ("callbacks", "validation"),
-    [
-        ([keras.callbacks.SwapEMAWeights()], {}),
-        ([keras.callbacks.SwapEMAWeights(swap_on_epoch=True)], {}),
-        ([Magnitude()], {}),
-        ([keras.callbacks.SwapEMAWeights(), Magnitude()], {"validation_freq": 2}),
-        ([], {}),
-    ],
-    ids=["swapped", "swapped by epoch", "pruned by magnitude", "every other epoch", "ema"],
+    ("callbacks", "validation"), mostly_nightly(CHANGES, "swapped", "pruned by magnitude")
 )
 def test_the_weights_kept_are_those_that_validation_saw(search, data, callbacks, validation):
     """Callbacks may put others in their place around the validation, or at the epoch's end."""
@@ -481,7 +457,7 @@ def with_lora(trial, quantizes):
     return model
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("quantizes", [False, True], ids=["LoRA", "QLoRA"])
 def test_a_model_with_lora_evaluates_to_its_value(search, data, quantizes):
     """Keras's file would have the sum of a kernel and its low ranks, rounded where quantized."""
@@ -529,8 +505,7 @@ def test_a_fit_that_replaces_variables_is_an_error_of_its_first_trial(search, ma
     assert states == ["FAIL"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("n_workers", [1, 2])
+@pytest.mark.parametrize("n_workers", mostly_nightly([1, 2], "1"))
 def test_what_cannot_be_handed_out_ends_a_search_with_its_first_trial(
     search, make_tuner, n_workers
 ):

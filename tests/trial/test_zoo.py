@@ -15,14 +15,14 @@ SOME += ("text_objects", "ragged", "generator_function", "tf_data_of_trial")
 SOME += ("diffusion", "lora", "swap_ema")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_search_trains_as_plain_keras_does():
     """Each epoch is the same to the last digit, and so are the weights of the best models."""
     found = [(name, kind, why) for name, _, kind, why in rows_of(SOME, [1])]
     assert found == [(name, EQUAL, "") for name in SOME]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_workers_train_as_plain_keras_does():
     """Trials of two processes are those of plain Keras too, and so is the best model."""
     names = ("text_tensors",)

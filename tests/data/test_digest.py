@@ -1,0 +1,49 @@
+"""Digests tell data apart, and are the same in any process."""
+
+from __future__ import annotations
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerastune_optuna._data.digest import digest
+
+
+def loader(split):
+    """Return a function that would load a split."""
+    return lambda: split
+
+
+def dataset(factor):
+    """Return a pipeline, made anew."""
+    rows = np.arange(8.0) * factor
+    return tf.data.Dataset.from_tensor_slices((rows, rows)).shuffle(8).batch(2)
+
+
+DIFFERENT = [
+    (np.zeros(4), np.ones(4)),
+    (np.zeros(4), np.zeros((2, 2))),
+    (np.zeros(4), np.zeros(4, "float32")),
+    (np.array(["a", None], object), np.array(["b", None], object)),
+    (dataset(1), dataset(2)),
+    (loader("validation"), loader("test")),
+    (functools.partial(loader, "validation"), functools.partial(loader, "test")),
+    (keras.callbacks.EarlyStopping(patience=2), keras.callbacks.EarlyStopping(patience=3)),
+    ({"batch_size": 8}, {"batch_size": 16}),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), DIFFERENT)
+def test_what_differs_has_another_digest(one, other):
+    """Content, shape, type, code and what a function was given all tell data apart."""
+    assert digest(one) == digest(one) != digest(other)
+
+
+def test_a_digest_is_the_same_when_made_anew():
+    """Data and functions that are made again, as in another process, are the same."""
+    for make in (lambda: np.arange(4), lambda: dataset(1), lambda: loader("validation")):
+        assert digest(make()) == digest(make())
+    assert digest(np.arange(4.0), 3, None, "a") == "1b3c750e"  # in any process
