@@ -143,7 +143,10 @@ def _now() -> float:
 
 def _began() -> float:
     """Return when this process began, on the same clock."""
-    return liveness.started(os.getpid()) / (os.sysconf("SC_CLK_TCK") if psutil.LINUX else 1)
+    began = liveness.started(os.getpid())
+    if sys.platform != "linux":
+        return began
+    return began / os.sysconf("SC_CLK_TCK")
 
 
 def _check_idle(study: optuna.Study) -> None:
