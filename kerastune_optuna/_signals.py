@@ -227,27 +227,28 @@ def askable() -> Iterator[Callable[[], None]]:
             _listeners.remove(listener)
 
 
+def _leave_to_parent() -> None:
+    """Give a forked child the handler of SIGTERM from before the search, which its parent ends.
+
+    The handler of Ctrl-C stays: the terminal sends Ctrl-C to both, and the first one must not end
+    the child, which may load data for the epoch that the parent still trains.
+    """
+    for listener in reversed(_listeners):
+        listener.restore((signal.SIGTERM,))
+    for kept in (_listeners, _underway, _marks):
+        kept.clear()
+
+
 if sys.platform != "win32":  # which forks no processes
 
     def _hold_back() -> None:
-        """Block SIGTERM before a fork, until the child has put back the handler that it is to have."""
+        """Block SIGTERM before a fork, until the child has the handler that it is to have."""
         _held_back.mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
 
     def _let_through() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, _held_back.mask)
 
-    def _leave_to_parent() -> None:
-        """Give a forked child the handler of SIGTERM from before the search, which its parent ends.
-
-        The handler of Ctrl-C stays: the terminal sends Ctrl-C to both, and the first one must not end
-        the child, which may load data for the epoch that the parent still trains.
-        """
-        for listener in reversed(_listeners):
-            listener.restore((signal.SIGTERM,))
-        for kept in (_listeners, _underway, _marks):
-            kept.clear()
-        _let_through()
-
+    os.register_at_fork(after_in_child=_leave_to_parent)
     os.register_at_fork(
-        before=_hold_back, after_in_parent=_let_through, after_in_child=_leave_to_parent
+        before=_hold_back, after_in_parent=_let_through, after_in_child=_let_through
     )

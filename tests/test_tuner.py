@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import random
 
 import keras
@@ -20,6 +19,7 @@ from kerastune_optuna import (
 )
 from kerastune_optuna._search import stopping
 from tests.support.faults import WATCHDOG, Clock
+from tests.support.hosts import FORK, needs_posix
 from tests.support.models import PruneAt, build_model, kept
 
 
@@ -519,6 +519,7 @@ def test_a_storage_url_serves(search, tmp_path):
     assert not (tmp_path / "tuning" / "study.db").exists()
 
 
+@needs_posix
 @pytest.mark.parametrize(
     ("call", "given"), [("search", {"n_trials": 3}), ("confirm", {"top": 1}), ("refit", {})]
 )
@@ -527,15 +528,14 @@ def test_a_fork_of_a_process_that_has_trained_is_told(make_tuner, data, call, gi
     x, y, validation = data
     tf.zeros(1)  # enough to start them
     tuner = make_tuner().search(x, y, validation_data=validation, epochs=1, verbose=0)
-    fork = multiprocessing.get_context("fork")
-    told = fork.SimpleQueue()
+    told = FORK.SimpleQueue()
 
     def train():
         with pytest.raises(WorkerError, match="forked after TensorFlow had begun") as got:
             getattr(tuner, call)(x=x, y=y, validation_data=validation, **given)
         told.put(str(got.value))
 
-    child = fork.Process(target=train)
+    child = FORK.Process(target=train)
     child.start()
     child.join(WATCHDOG)
     child.kill()

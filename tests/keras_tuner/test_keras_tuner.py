@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import pickle
 import re
 import signal
@@ -342,7 +341,7 @@ def test_ctrl_c_ends_a_fit_of_its_own(search, make_tuner):
 
     class Model(BatchSize):
         def fit(self, hp, model, *args, **kwargs):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
             return super().fit(hp, model, *args, **kwargs).history["no such metric"]
 
     with pytest.raises(KeyboardInterrupt):

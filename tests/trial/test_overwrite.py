@@ -23,6 +23,7 @@ from kerastune_optuna._trial import overwrite
 from kerastune_optuna._trial.deletion import delete_study
 from tests.support import warm
 from tests.support.faults import ROOT
+from tests.support.hosts import needs_posix
 from tests.support.servers import database
 from tests.support.untrained import Untrained, run, tuner_in
 
@@ -128,6 +129,7 @@ def copies(script):
     script.kill()
 
 
+@needs_posix
 @pytest.mark.slow
 @pytest.mark.parametrize("server", ["sqlite", "postgresql", "mariadb"])
 def test_copies_that_start_at_once_make_one_study(tmp_path, copies, server):
@@ -148,6 +150,7 @@ def test_copies_that_start_at_once_make_one_study(tmp_path, copies, server):
         old._storage.remove_session()
 
 
+@needs_posix
 def test_a_study_is_overwritten_once_nobody_runs_it(tmp_path, copies):
     """A process that runs a trial is named, to a later copy of its script too, while it lives."""
     url = f"sqlite:///{tmp_path}/study.db"
