@@ -21,6 +21,14 @@ def tell(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
+def send(number: int) -> None:
+    """Send this process a signal, which its main thread takes, even while it waits."""
+    if sys.platform == "win32":
+        signal.raise_signal(number)
+    else:
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+
+
 class _Listener:
     """Remember the first signal; interrupt at the second, or when the first had no effect.
 
@@ -54,8 +62,7 @@ class _Listener:
             return
         while not self._over.wait(_GRACE):
             if not (underway := list(_underway)):
-                main = threading.main_thread().ident or 0
-                signal.pthread_kill(main, self.received or signal.SIGINT)
+                send(self.received or signal.SIGINT)
                 return
             tell("Waiting until what was trained is saved; a second Ctrl-C ends it at once.")
             for one in underway:
@@ -142,8 +149,10 @@ def listening(
 
 def _of_users() -> list[int]:
     """Return the signals that end a search: SIGHUP too, unless nohup had it ignored."""
-    hangs_up = hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
-    return [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hangs_up else [])]
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
+    return [*signals]
 
 
 @contextmanager
@@ -218,15 +227,6 @@ def askable() -> Iterator[Callable[[], None]]:
             _listeners.remove(listener)
 
 
-def _hold_back() -> None:
-    """Block SIGTERM before a fork, until the child has put back the handler that it is to have."""
-    _held_back.mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
-
-
-def _let_through() -> None:
-    signal.pthread_sigmask(signal.SIG_SETMASK, _held_back.mask)
-
-
 def _leave_to_parent() -> None:
     """Give a forked child the handler of SIGTERM from before the search, which its parent ends.
 
@@ -237,10 +237,18 @@ def _leave_to_parent() -> None:
         listener.restore((signal.SIGTERM,))
     for kept in (_listeners, _underway, _marks):
         kept.clear()
-    _let_through()
 
 
-if hasattr(os, "register_at_fork"):  # Windows forks no processes
+if sys.platform != "win32":  # which forks no processes
+
+    def _hold_back() -> None:
+        """Block SIGTERM before a fork, until the child has the handler that it is to have."""
+        _held_back.mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+
+    def _let_through() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _held_back.mask)
+
+    os.register_at_fork(after_in_child=_leave_to_parent)
     os.register_at_fork(
-        before=_hold_back, after_in_parent=_let_through, after_in_child=_leave_to_parent
+        before=_hold_back, after_in_parent=_let_through, after_in_child=_let_through
     )

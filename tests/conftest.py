@@ -21,6 +21,7 @@ _FAST = 2  # seconds of its process that a test takes at most where it has no ma
 collect_ignore = [
     f"test_{name}.py" for name in ("jax", "torch") if os.environ.get("KERAS_BACKEND") != name
 ]
+collect_ignore.append("support/windows")  # whose import would change this process
 
 
 def pytest_collection_finish(session):

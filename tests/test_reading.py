@@ -15,6 +15,7 @@ import pytest
 from kerastune_optuna import NoTrialsError
 from kerastune_optuna._storage import database
 from tests.support.faults import ROOT, WATCHDOG
+from tests.support.hosts import needs_posix
 from tests.support.untrained import run, tuner_in
 
 READING = {
@@ -124,6 +125,7 @@ def as_colleague(*arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=WATCHDOG)
 
 
+@needs_posix
 def test_a_study_that_may_only_be_read_is_read(of_somebody_else, tmp_path):
     """Its results, its models and its report are there; a search is refused at once in a line."""
     before = sorted(path.name for path in of_somebody_else.iterdir())

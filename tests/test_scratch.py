@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import stat
@@ -17,9 +16,8 @@ import pytest
 from kerastune_optuna._scratch import scratch, sweep
 from tests.support import warm
 from tests.support.faults import ROOT
+from tests.support.hosts import FORK, needs_posix
 from tests.support.untrained import Untrained, build, run, tuner_in
-
-_FORK = multiprocessing.get_context("fork")
 
 
 def _left(folder):
@@ -101,10 +99,11 @@ def _die_as_a_parent(folder, child):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@needs_posix
 def test_a_child_keeps_no_folder_of_a_killed_process(tmp_path):
     """A loader's process may outlive the one that forked it, and holds nothing in use."""
-    child = _FORK.Value("i", 0)
-    owner = _FORK.Process(target=_die_as_a_parent, args=(tmp_path, child))
+    child = FORK.Value("i", 0)
+    owner = FORK.Process(target=_die_as_a_parent, args=(tmp_path, child))
     owner.start()
     owner.join()
     assert len(_left(tmp_path)) == 2, "the folder and its lock"
@@ -120,9 +119,10 @@ def _make_and_sweep(folder):
             (made / "file").touch()
 
 
+@needs_posix
 def test_processes_that_make_and_sweep_at_once_meet_no_error(tmp_path):
     """None takes the folder of another for one that was left, however new it is."""
-    processes = [_FORK.Process(target=_make_and_sweep, args=(tmp_path,)) for _ in range(4)]
+    processes = [FORK.Process(target=_make_and_sweep, args=(tmp_path,)) for _ in range(4)]
     for process in processes:
         process.start()
     for process in processes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import os
 import signal
 import sys
@@ -19,10 +18,9 @@ from kerastune_optuna._study.opening import DONE
 from kerastune_optuna._study.record import RETRY_OF
 from kerastune_optuna._study.retry import DIED, INTERRUPTED
 from tests.support.faults import WATCHDOG
+from tests.support.hosts import FORK, needs_posix
 from tests.support.models import build_model
 from tests.support.untrained import build, run, tuner_in
-
-_FORK = multiprocessing.get_context("fork")
 
 
 def _sleep(begun):
@@ -30,14 +28,15 @@ def _sleep(begun):
     time.sleep(3600)
 
 
+@needs_posix
 @pytest.mark.parametrize("is_waited_for", [True, False], ids=["later", "at-once"])
 def test_a_child_that_was_forked_in_a_search_can_be_terminated(tmp_path, is_waited_for):
     """A process that a builder starts by fork ends by SIGTERM, as it does outside of a search."""
     codes = []
 
     def forking(trial):
-        begun = _FORK.Event()
-        child = _FORK.Process(target=_sleep, args=(begun,), daemon=True)
+        begun = FORK.Event()
+        child = FORK.Process(target=_sleep, args=(begun,), daemon=True)
         child.start()
         if is_waited_for:
             begun.wait()
@@ -83,9 +82,10 @@ def _signal_at_each_line():
     sys.exit(0 if line > 10 and is_restored and not _signals.requested() else 1)
 
 
+@needs_posix
 def test_a_signal_at_the_end_of_a_search_does_no_harm():
     """Wherever it comes while the handlers are taken down, nothing waits for itself."""
-    child = _FORK.Process(target=_signal_at_each_line)
+    child = FORK.Process(target=_signal_at_each_line)
     child.start()
     child.join(WATCHDOG)
     child.kill()
@@ -93,6 +93,7 @@ def test_a_signal_at_the_end_of_a_search_does_no_harm():
     assert child.exitcode == 0
 
 
+@needs_posix
 def test_a_hangup_that_is_ignored_stays_ignored(tmp_path):
     """A search under nohup goes on when its terminal is closed."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import multiprocessing
 import os
 import random
 import signal
@@ -25,6 +24,7 @@ from kerastune_optuna import (
 )
 from kerastune_optuna._search import stopping
 from tests.support.faults import WATCHDOG, Clock
+from tests.support.hosts import FORK, needs_posix
 from tests.support.models import PruneAt, build_model, kept
 from tests.support.untrained import Untrained, X, run, tuner_in
 
@@ -550,6 +550,7 @@ def test_a_storage_url_serves(tmp_path):
     assert not (tmp_path / "tuning" / "study.db").exists()
 
 
+@needs_posix
 def test_a_fork_of_a_process_that_has_trained_is_told(tmp_path):
     """Training there would wait for ever for threads of TensorFlow that the fork does not have."""
     tf.zeros(1)  # enough to start them
@@ -560,8 +561,7 @@ def test_a_fork_of_a_process_that_has_trained_is_told(tmp_path):
         "confirm": lambda: tuner.confirm(1, **given),
         "refit": lambda: tuner.refit(**given),
     }
-    fork = multiprocessing.get_context("fork")
-    told = fork.SimpleQueue()
+    told = FORK.SimpleQueue()
 
     def train():
         for name, call in calls.items():
@@ -569,7 +569,7 @@ def test_a_fork_of_a_process_that_has_trained_is_told(tmp_path):
                 call()
             told.put(name)
 
-    child = fork.Process(target=train)
+    child = FORK.Process(target=train)
     child.start()
     child.join(WATCHDOG)
     child.kill()

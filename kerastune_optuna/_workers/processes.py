@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import cloudpickle
 import optuna
@@ -190,7 +190,8 @@ class _Worker:
         if self._process.poll() is None:
             with suppress(OSError):  # as where the disk is full: the worker then counts as killed
                 self._report.with_suffix(_STOP).touch()
-            self._process.terminate()
+            if sys.platform != "win32":  # where it would end at once; it looks for the file
+                self._process.terminate()
 
     def is_saving(self) -> bool:
         """Whether it is alive, and saves what it trained."""
@@ -277,9 +278,11 @@ def _work(report: Path) -> int:
     # interrupts at once.
     with _signals.listening("", (signal.SIGTERM,), escalates=False, is_meant=parent.asks):
         _signals.show_by(report.with_suffix(_SAVING))
-        read = sys.stdin.buffer.read
-        payload = Payload(read(int.from_bytes(read(8), "big")))
-        threading.Thread(target=parent.die_with, daemon=True).start()
+        pipe = _own_pipe()
+        payload = Payload(pipe.read(int.from_bytes(pipe.read(8), "big")))
+        threading.Thread(target=parent.die_with, args=(pipe,), daemon=True).start()
+        if sys.platform == "win32":
+            threading.Thread(target=parent.obey, daemon=True).start()
         try:
             with shown_once(first_in(report.parent)):
                 work_on(payload)
@@ -290,6 +293,17 @@ def _work(report: Path) -> int:
                     file.write(_picklable(error))
                 return 1
     return _DONE
+
+
+def _own_pipe() -> IO[bytes]:
+    """Return the pipe from the parent, and let standard input be empty.
+
+    Processes that the user starts would inherit it, and on Windows wait for the read of a thread.
+    """
+    pipe = open(os.dup(0), "rb")  # noqa: SIM115
+    with open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), 0)
+    return pipe
 
 
 class _Parent:
@@ -308,12 +322,18 @@ class _Parent:
             time.sleep(_LOOK)
         return True
 
-    def die_with(self) -> None:
+    def obey(self) -> None:
+        """Stop when the parent asks, on Windows, where it cannot send a signal."""
+        while not self._word.exists():
+            time.sleep(_LOOK)
+        _signals.send(signal.SIGTERM)
+
+    def die_with(self, pipe: IO[bytes]) -> None:
         """End this process when the parent is gone: its end of the pipe closes with it."""
         # The raw descriptor: a thread that waits in a buffered read makes Python abort at its end.
-        os.read(sys.stdin.fileno(), 1)
+        os.read(pipe.fileno(), 1)
         self._is_gone.set()
-        os.kill(os.getpid(), signal.SIGTERM)
+        _signals.send(signal.SIGTERM)
         time.sleep(_PATIENCE)
         os._exit(1)  # a batch may last for hours, and nobody is left to kill this process
 

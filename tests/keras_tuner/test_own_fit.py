@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 
@@ -333,7 +332,7 @@ def test_ctrl_c_ends_a_fit_of_its_own(search, make_tuner):
 
     class Model(BatchSize):
         def fit(self, hp, model, *args, **kwargs):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
             return super().fit(hp, model, *args, **kwargs).history["no such metric"]
 
     with pytest.raises(KeyboardInterrupt):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -258,7 +257,7 @@ def test_a_store_that_fails_slowly_is_not_tried_in_each_epoch(s3, tmp_path, monk
 
 def interrupt():
     """Press Ctrl-C."""
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
 
 
 def test_an_interrupt_waits_for_a_store_that_is_stopped(s3, tmp_path):

@@ -31,6 +31,9 @@ def _may_mount():
 _WHY = "only root may mount disks, which may be small or make a process another host"
 _IS_ROOT = sys.platform == "linux" and os.geteuid() == 0 and _may_mount()
 needs_root = pytest.mark.skipif(not _IS_ROOT, reason=_WHY)
+# Forks, signals to other processes, limits of resources, terminals: what Windows lacks.
+needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such thing")
+FORK = multiprocessing.get_context(None if sys.platform == "win32" else "fork")
 
 
 class Host(ProcessPoolExecutor):

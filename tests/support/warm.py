@@ -40,7 +40,9 @@ tests.support.models tests.support.faults tests.support.untrained
 _CODE = "import sys; from tests.support import warm; warm.serve_from_the_start(int(sys.argv[1]))"
 _BACKENDS = (None, "tensorflow")  # others start threads when they are imported
 _SET_CHILD_SUBREAPER = 36  # of prctl()
-_IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # it ends with the process it serves
+_IGNORED = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]  # it ends with the process it serves
 
 
 class Popen(subprocess.Popen):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import itertools
 import math
-import os
 import re
 import signal
 from functools import partial
@@ -205,7 +204,7 @@ def test_an_interrupt_leaves_all_fits(search, make_tuner, moment, kind):
             interrupt()
 
     def interrupt(model=None):
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     between = interrupt if moment == "between fits" else lambda model: None
     callbacks = [Spy(seen), *[Interrupted()] * (moment == "within a fit")]
@@ -223,7 +222,7 @@ def test_a_retry_goes_on_in_the_first_fit_and_makes_the_second_anew(search, make
 
     def interrupt(model):
         if next(stops) == 0:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     build = Phases(between=interrupt)
     options = {"n_trials": 1, "backup_every": 0.0}

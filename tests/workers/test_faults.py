@@ -677,7 +677,7 @@ def test_an_interrupt_waits_for_the_backups_of_workers(search, make_tuner, tmp_p
 
 def _interrupt_soon(folder):
     wait_for_epochs(folder, 2)
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.slow
@@ -741,7 +741,7 @@ def test_the_tasks_of_an_executor_are_told_to_stop(search, make_tuner, tmp_path,
 
     def interrupt():
         wait_for_epochs(tmp_path)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     interrupting = threading.Thread(target=interrupt)
     interrupting.start()
