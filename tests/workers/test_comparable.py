@@ -11,9 +11,20 @@ import tensorflow as tf
 
 from kerastune_optuna import StudyMismatchError
 from kerastune_optuna._data.fingerprint import measure
-from tests.support.untrained import Untrained, run, tuner_in
+from tests.support.untrained import Untrained, build, run, tuner_in
 
 X, Y = np.arange(24, dtype="float32").reshape(8, 3), np.arange(8)
+
+
+@pytest.fixture
+def make_tuner(tmp_path):
+    """Give a maker of tuners whose models train nothing, in place of that of other tests."""
+
+    def make(builder=build, objective="val_mae", **options):
+        options = {"n_trials": 2, "pruner": "none", "keep_best": 0, **options}
+        return tuner_in(tmp_path, builder, objective, **options)
+
+    return make
 
 
 def one_choice(trial):
@@ -23,14 +34,9 @@ def one_choice(trial):
 
 def model_of(units):
     """Return a model."""
-    model = keras.Sequential(
-        [keras.Input((4,)), keras.layers.Dense(units), keras.layers.Dense(3, "softmax")]
-    )
-    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    return model
+    return Untrained(units, [{"val_mae": 1 / units}] * 3)
 
 
-@pytest.mark.slow
 def test_other_validation_data_is_an_error(search, make_tuner, data):
     """Before any training, and it says what to do; a study that has no result goes on."""
     search()
@@ -44,7 +50,6 @@ def test_other_validation_data_is_an_error(search, make_tuner, data):
     search(tuner=make_tuner(overwrite=True), fit={"validation_data": (x + 1, y)})
 
 
-@pytest.mark.slow
 def test_another_split_is_other_validation_data(search, make_tuner):
     """Rows that are kept of the training data are compared as well."""
     search(fit={"validation_data": None, "validation_split": 0.25})
@@ -53,7 +58,6 @@ def test_another_split_is_other_validation_data(search, make_tuner):
         search(tuner=make_tuner(), fit={"validation_data": None, "validation_split": 0.5})
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fit", "told"),
     [
@@ -72,7 +76,6 @@ def test_what_makes_values_hard_to_compare_is_told_once(search, make_tuner, fit,
     search(tuner=make_tuner(n_trials=3), fit=fit)
 
 
-@pytest.mark.slow
 def test_another_dtype_policy_is_told(search, make_tuner):
     """Values of half precision may not compare with those before."""
     search()
@@ -86,7 +89,6 @@ def test_another_dtype_policy_is_told(search, make_tuner):
         keras.config.set_dtype_policy("float32")
 
 
-@pytest.mark.slow
 def test_a_builder_may_set_the_dtype_policy(search, make_tuner):
     """It holds for its models alone, and no call of the tuner leaves it behind."""
 
@@ -95,7 +97,7 @@ def test_a_builder_may_set_the_dtype_policy(search, make_tuner):
         return one_choice(trial)
 
     try:
-        tuner = make_tuner(build, n_trials=1)
+        tuner = make_tuner(build, n_trials=1, keep_best=1)
         tuner.enqueue({"units": 2})
         tuner.enqueue_defaults()
         tuner.space()
@@ -103,7 +105,7 @@ def test_a_builder_may_set_the_dtype_policy(search, make_tuner):
         search(tuner=tuner)
         assert keras.config.dtype_policy().name == "float32"
         assert tuner.best_model().dtype_policy.name == "mixed_float16"
-        search(tuner=make_tuner(build, n_trials=2))  # pytest makes a warning an error
+        search(tuner=make_tuner(build, n_trials=2, keep_best=1))  # pytest makes a warning an error
     finally:
         keras.config.set_dtype_policy("float32")
 
@@ -130,13 +132,12 @@ LOSSES = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("objective", "is_told", "compiled"), LOSSES.values(), ids=LOSSES)
 def test_losses_that_do_not_compare_are_told_once(search, recwarn, objective, is_told, compiled):
     """Where trials are ranked by them, before the first trial with another one trains."""
 
     def build(trial):
-        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        model = Untrained(1, [{"val_loss": 1.0, "val_mae": 1.0}])
         given = {"loss": "mse", **compiled(trial.suggest_int("n", 1, 2))}
         model.compile("sgd", metrics=["mae"], **given)
         return model
@@ -146,7 +147,6 @@ def test_losses_that_do_not_compare_are_told_once(search, recwarn, objective, is
     assert len(told) == is_told
 
 
-@pytest.mark.slow
 def test_a_split_of_sparse_rows_of_any_kind_is_compared(search, make_tuner, data):
     """SciPy's coo_matrix has no [], and Keras trains on it."""
     x, y, _ = data
@@ -156,7 +156,6 @@ def test_a_split_of_sparse_rows_of_any_kind_is_compared(search, make_tuner, data
         search(tuner=make_tuner(), fit={"x": scipy.sparse.coo_matrix(x), "y": y[::-1], **kept})
 
 
-@pytest.mark.slow
 def test_the_code_of_the_latest_trials_is_what_a_builder_is_compared_with(search, make_tuner):
     """Going back to the first code is a change too, and the same code again is none."""
 
@@ -164,13 +163,12 @@ def test_the_code_of_the_latest_trials_is_what_a_builder_is_compared_with(search
         return model_of(trial.suggest_int("units", 1, 2))
 
     search(one_choice, n_trials=1)
-    for n_trials, build in ((2, other), (3, one_choice)):
+    for n_trials, builder in ((2, other), (3, one_choice)):
         with pytest.warns(UserWarning, match="code of build_model has changed"):
-            search(tuner=make_tuner(build, n_trials=n_trials))
-        search(tuner=make_tuner(build, n_trials=n_trials))  # pytest makes a warning an error
+            search(tuner=make_tuner(builder, n_trials=n_trials))
+        search(tuner=make_tuner(builder, n_trials=n_trials))  # pytest makes a warning an error
 
 
-@pytest.mark.slow
 def test_a_study_that_came_to_nothing_takes_any_data(search, make_tuner, data):
     """Trials that failed, say for what was wrong with the data, compare with nothing."""
 
@@ -221,7 +219,6 @@ KINDS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
 def test_the_same_script_again_says_nothing(search, make_tuner, data, make):
     """Whatever form the data has: each run makes it anew."""
@@ -249,7 +246,6 @@ def test_a_single_number_tells_data_apart():
         assert measure(other) != measure(one) == measure(one.copy())
 
 
-@pytest.mark.slow
 def test_a_repeat_on_other_data_or_epochs_is_trained(search, make_tuner, data):
     """A value that was measured after other epochs, or after other rows, is not taken over."""
     x, y, _ = data
@@ -262,7 +258,6 @@ def test_a_repeat_on_other_data_or_epochs_is_trained(search, make_tuner, data):
         assert (new["epochs_run"] == 2).all()
 
 
-@pytest.mark.slow
 def test_a_repeat_of_other_code_is_trained(search, make_tuner):
     """And a space that has grown is not taken for one of which nothing is left."""
 
@@ -275,7 +270,6 @@ def test_a_repeat_of_other_code_is_trained(search, make_tuner):
     assert tuner.results()["epochs_run"].tolist()[2:] == [2, 2, 2]
 
 
-@pytest.mark.slow
 def test_results_say_how_many_epochs_a_trial_was_given(search, make_tuner):
     """Those of its search, or those that its builder decides on."""
 
