@@ -21,12 +21,7 @@ from kerastune_optuna._study.opening import DONE
 from kerastune_optuna._study.record import RETRY_OF
 from kerastune_optuna._study.retry import DIED, INTERRUPTED
 from tests.support import searching, warm
-from tests.support.faults import (
-    ROOT,
-    WATCHDOG,
-    finished,
-    wait_for_epochs,
-)
+from tests.support.faults import ROOT, WATCHDOG, finished, wait_for_epochs
 from tests.support.models import build_model
 from tests.support.untrained import build, run, tuner_in
 

@@ -11,12 +11,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerastune_optuna import (
-    _report,
-)
-from tests.support.faults import (
-    finished,
-)
+from kerastune_optuna import _report
+from tests.support.faults import finished
 
 
 def told_of(tuner):

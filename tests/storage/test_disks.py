@@ -9,17 +9,9 @@ from contextlib import suppress
 import keras
 import pytest
 
-from kerastune_optuna import (
-    TunerError,
-    WeightsError,
-    WorkerError,
-)
+from kerastune_optuna import TunerError, WeightsError, WorkerError
 from tests.support import warm
-from tests.support.faults import (
-    evaluated,
-    finished,
-    small_disk,
-)
+from tests.support.faults import evaluated, finished, small_disk
 from tests.support.hosts import network_folder, new_host, reached_by_ssh
 from tests.support.models import kept
 from tests.support.untrained import build, run, tuner_in

@@ -15,11 +15,7 @@ from kerastune_optuna._storage import url as _url
 from kerastune_optuna._storage.database import connect
 from kerastune_optuna._storage.patience import reason
 from tests.support import searching
-from tests.support.faults import (
-    ROOT,
-    processes_in,
-    wait_for_epochs,
-)
+from tests.support.faults import ROOT, processes_in, wait_for_epochs
 from tests.support.servers import database
 
 HIDING = [

@@ -18,12 +18,7 @@ from kerastune_optuna._study.liveness import machine
 from kerastune_optuna._study.record import BEAT, RETRY_OF
 from kerastune_optuna._study.retry import DIED
 from tests.support import warm
-from tests.support.faults import (
-    ROOT,
-    Clock,
-    finished,
-    wait_until,
-)
+from tests.support.faults import ROOT, Clock, finished, wait_until
 from tests.support.untrained import build, run, tuner_in
 
 

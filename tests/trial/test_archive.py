@@ -7,9 +7,7 @@ import errno
 import optuna
 import pytest
 
-from kerastune_optuna import (
-    WeightsError,
-)
+from kerastune_optuna import WeightsError
 from kerastune_optuna._storage.artifacts import WholeFileStore
 from kerastune_optuna._trial import backup
 from kerastune_optuna._trial.archive import Archive
@@ -34,7 +32,6 @@ def test_a_backup_that_fails_changes_no_result(search, tmp_path):
     assert study.trials[0].intermediate_values == plain.best_trial.intermediate_values
 
 
-@pytest.mark.slow
 def test_the_first_epoch_is_backed_up_only_where_that_is_cheap(search, tmp_path, monkeypatch):
     """What only an interrupt would use is not written before its model's size allows that."""
     monkeypatch.setattr(backup, "SOON", 0)

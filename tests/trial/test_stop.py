@@ -11,13 +11,11 @@ import time
 import keras
 import pytest
 
-from kerastune_optuna import (
-    _signals,
-)
+from kerastune_optuna import _signals
 from kerastune_optuna._study.record import BACKUP
 from kerastune_optuna._study.retry import INTERRUPTED
 from kerastune_optuna._trial import backup, stop
-from kerastune_optuna._workers import processes as _launch
+from kerastune_optuna._workers import processes
 from tests.support.faults import (
     EpochLog,
     SlowStore,
@@ -119,7 +117,7 @@ def _interrupt_soon(folder):
 def test_an_interrupt_waits_for_the_backups_of_workers(search, make_tuner, tmp_path, monkeypatch):
     """They are not killed while they save, however long after they were told to end."""
     monkeypatch.setattr(_signals, "_GRACE", 3)
-    monkeypatch.setattr(_launch, "_PATIENCE", 3)
+    monkeypatch.setattr(processes, "_PATIENCE", 3)
     interrupting = threading.Thread(target=_interrupt_soon, args=(tmp_path,))
     interrupting.start()
     store = SlowStore(tmp_path / "store", ".backup", seconds=4.5)

@@ -61,6 +61,7 @@ def test_a_card_holds_tuples_as_lists():
     assert _plain({"shape": (1, (2, 3))}) == {"shape": [1, [2, 3]]}
 
 
+@pytest.mark.slow
 def test_a_search_that_goes_on_has_a_card_of_its_own(search, tmp_path):
     """With the arguments that its own trials have; the report shows each with its trials."""
     search(n_trials=1)
@@ -79,6 +80,7 @@ def test_a_search_that_goes_on_has_a_card_of_its_own(search, tmp_path):
     assert other["data"]["x"] in page
 
 
+@pytest.mark.slow
 def test_a_card_stays_short(search):
     """An argument with a thousand entries is told by a digest, which differs where they do."""
     many = dict.fromkeys(range(1000), 1.0)
@@ -89,6 +91,7 @@ def test_a_card_stays_short(search):
     assert told != differs
 
 
+@pytest.mark.slow
 def test_what_functions_load_is_described(search):
     """As the data itself would be."""
     functions = {"x": lambda: X, "y": lambda: X, "validation_data": lambda: (X, X)}

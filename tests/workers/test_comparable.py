@@ -50,6 +50,7 @@ def test_other_validation_data_is_an_error(search, make_tuner, data):
     search(tuner=make_tuner(overwrite=True), fit={"validation_data": (x + 1, y)})
 
 
+@pytest.mark.slow
 def test_another_split_is_other_validation_data(search, make_tuner):
     """Rows that are kept of the training data are compared as well."""
     search(fit={"validation_data": None, "validation_split": 0.25})
@@ -62,20 +63,23 @@ def test_another_split_is_other_validation_data(search, make_tuner):
     ("fit", "told"),
     [
         ({"epochs": 3}, "epochs was 2 and is 3"),
-        ({"batch_size": 16}, "batch_size was 32 and is 16"),
-        ({"x": np.ones((48, 4))}, "the training data is another"),
+        pytest.param({"batch_size": 16}, "batch_size was 32 and is 16", marks=pytest.mark.slow),
+        pytest.param(
+            {"x": np.ones((48, 4))}, "the training data is another", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_what_makes_values_hard_to_compare_is_told_once(search, make_tuner, fit, told):
     """In one line, until trials are trained so; a run that trains nothing leaves no mark."""
-    search()
-    for n_trials in (2, 3):
+    search(n_trials=1)
+    for n_trials in (1, 2):
         with pytest.warns(UserWarning, match=told) as caught:
             search(tuner=make_tuner(n_trials=n_trials), fit=fit)
         assert len(str(caught[0].message).splitlines()) == 1
-    search(tuner=make_tuner(n_trials=3), fit=fit)
+    search(tuner=make_tuner(n_trials=2), fit=fit)
 
 
+@pytest.mark.slow
 def test_another_dtype_policy_is_told(search, make_tuner):
     """Values of half precision may not compare with those before."""
     search()
@@ -89,6 +93,7 @@ def test_another_dtype_policy_is_told(search, make_tuner):
         keras.config.set_dtype_policy("float32")
 
 
+@pytest.mark.slow
 def test_a_builder_may_set_the_dtype_policy(search, make_tuner):
     """It holds for its models alone, and no call of the tuner leaves it behind."""
 
@@ -132,6 +137,7 @@ LOSSES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("objective", "is_told", "compiled"), LOSSES.values(), ids=LOSSES)
 def test_losses_that_do_not_compare_are_told_once(search, recwarn, objective, is_told, compiled):
     """Where trials are ranked by them, before the first trial with another one trains."""
@@ -147,6 +153,7 @@ def test_losses_that_do_not_compare_are_told_once(search, recwarn, objective, is
     assert len(told) == is_told
 
 
+@pytest.mark.slow
 def test_a_split_of_sparse_rows_of_any_kind_is_compared(search, make_tuner, data):
     """SciPy's coo_matrix has no [], and Keras trains on it."""
     x, y, _ = data
@@ -156,6 +163,7 @@ def test_a_split_of_sparse_rows_of_any_kind_is_compared(search, make_tuner, data
         search(tuner=make_tuner(), fit={"x": scipy.sparse.coo_matrix(x), "y": y[::-1], **kept})
 
 
+@pytest.mark.slow
 def test_the_code_of_the_latest_trials_is_what_a_builder_is_compared_with(search, make_tuner):
     """Going back to the first code is a change too, and the same code again is none."""
 
@@ -169,6 +177,7 @@ def test_the_code_of_the_latest_trials_is_what_a_builder_is_compared_with(search
         search(tuner=make_tuner(builder, n_trials=n_trials))  # pytest makes a warning an error
 
 
+@pytest.mark.slow
 def test_a_study_that_came_to_nothing_takes_any_data(search, make_tuner, data):
     """Trials that failed, say for what was wrong with the data, compare with nothing."""
 
@@ -219,6 +228,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
 def test_the_same_script_again_says_nothing(search, make_tuner, data, make):
     """Whatever form the data has: each run makes it anew."""
@@ -246,6 +256,7 @@ def test_a_single_number_tells_data_apart():
         assert measure(other) != measure(one) == measure(one.copy())
 
 
+@pytest.mark.slow
 def test_a_repeat_on_other_data_or_epochs_is_trained(search, make_tuner, data):
     """A value that was measured after other epochs, or after other rows, is not taken over."""
     x, y, _ = data
@@ -258,6 +269,7 @@ def test_a_repeat_on_other_data_or_epochs_is_trained(search, make_tuner, data):
         assert (new["epochs_run"] == 2).all()
 
 
+@pytest.mark.slow
 def test_a_repeat_of_other_code_is_trained(search, make_tuner):
     """And a space that has grown is not taken for one of which nothing is left."""
 
@@ -270,6 +282,7 @@ def test_a_repeat_of_other_code_is_trained(search, make_tuner):
     assert tuner.results()["epochs_run"].tolist()[2:] == [2, 2, 2]
 
 
+@pytest.mark.slow
 def test_results_say_how_many_epochs_a_trial_was_given(search, make_tuner):
     """Those of its search, or those that its builder decides on."""
 

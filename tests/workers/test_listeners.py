@@ -97,7 +97,7 @@ def test_an_error_of_a_function_ends_the_search(make):
     assert len(tuner.study.trials) == 3
 
 
-@pytest.mark.parametrize("sampler", ["random", "grid"])
+@pytest.mark.parametrize("sampler", ["random", pytest.param("grid", marks=pytest.mark.slow)])
 def test_a_function_may_stop_the_search(make, capsys, sampler):
     """study.stop() ends it after the trial, says so, and does not end the next search."""
     tuner = make(build_of_four, n_trials=4, sampler=sampler)
@@ -110,7 +110,13 @@ def test_a_function_may_stop_the_search(make, capsys, sampler):
     assert states(tuner).count(TrialState.COMPLETE) == 4
 
 
-@pytest.mark.parametrize("sampler", ["random", "grid", GridSampler(SPACE)])
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        "random",
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("grid", GridSampler(SPACE))),
+    ],
+)
 def test_a_builder_may_stop_the_search(make, capsys, sampler):
     """After `trial.study.stop()` no further trial begins, and a line says so."""
 
@@ -124,7 +130,10 @@ def test_a_builder_may_stop_the_search(make, capsys, sampler):
     assert "Stopped by study.stop()" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("sampler", [partial(GridSampler, SPACE), BruteForceSampler])
+@pytest.mark.parametrize(
+    "sampler",
+    [partial(GridSampler, SPACE), pytest.param(BruteForceSampler, marks=pytest.mark.slow)],
+)
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_a_sampler_stops_no_search(make, capsys, sampler):
     """Optuna's samplers call study.stop() once they take their space for spent, as nobody did."""
@@ -134,53 +143,47 @@ def test_a_sampler_stops_no_search(make, capsys, sampler):
     assert "study.stop()" not in _study.opening.end_of(tuner.study)[1]
 
 
-@contextmanager
-def processes(n_workers):
-    """Give arguments of a search by processes of this machine."""
-    yield {"n_workers": n_workers}
-
-
-@contextmanager
-def pool(n_workers):
-    """Give arguments of a search by tasks of an executor."""
-    with process_pool(n_workers) as executor:
-        yield {"executor": executor, "n_workers": n_workers}
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [processes, pool])
-def test_trials_of_workers_are_told_here(make, workers):
+def test_trials_of_workers_are_told_here(make):
     """In the order in which they ended, each once, in the process that called search()."""
     told = Listener()
-    with workers(2) as where:
-        tuner = run(make(n_trials=6), **where, on_trial_end=[told])
+    tuner = run(make(n_trials=6), n_workers=2, on_trial_end=[told])
     ended = sorted(tuner.study.trials, key=lambda trial: trial.datetime_complete)
     assert told.numbers == [trial.number for trial in ended]
     assert len(told.numbers) == 6
     assert told.processes == {os.getpid()}
 
 
+@contextmanager
+def processes():
+    """Give arguments of a search by processes of this machine."""
+    yield {"n_workers": 2}
+
+
+@contextmanager
+def pool():
+    """Give arguments of a search by a task of an executor."""
+    with process_pool(1) as executor:
+        yield {"executor": executor}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [processes, pool])
-def test_a_function_may_stop_workers(make, tmp_path, workers):
-    """After study.stop() the workers end their trials, which are told, and begin no other."""
+def test_a_function_may_stop_workers(make, workers):
+    """After study.stop() the workers end their trials, which are told here, and begin no other."""
     stop = Listener(2, lambda study: study.stop())
-    with workers(2) as where:
-        tuner = run(make(waiting_after(tmp_path, 2), n_trials=200), **where, on_trial_end=stop)
+    with workers() as where:
+        tuner = run(make(lasting, n_trials=200), **where, on_trial_end=stop)
     assert len(stop.numbers) == states(tuner).count(TrialState.COMPLETE) < 100
+    assert stop.processes == {os.getpid()}
     assert TrialState.RUNNING not in states(tuner)
     assert TrialState.FAIL not in states(tuner)
 
 
-def waiting_after(folder, n_workers):
-    """Return a builder whose trials take a while, so that a word to stop comes in time."""
-
-    def waiting(trial):
-        meet(folder, n_workers)
-        time.sleep(0.2)
-        return build(trial)
-
-    return waiting
+def lasting(trial):
+    """Return a model after a while, so that a word to stop comes before all trials are done."""
+    time.sleep(0.2)
+    return build(trial)
 
 
 @pytest.mark.slow

@@ -19,14 +19,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from kerastune_optuna import WorkerError
 from tests.support import warm
-from tests.support.faults import (
-    ROOT,
-    WATCHDOG,
-    evaluated,
-    finished,
-    meet,
-    untraced,
-)
+from tests.support.faults import ROOT, WATCHDOG, evaluated, finished, meet, untraced
 from tests.support.hosts import mount_empty, new_host
 from tests.support.servers import proxy
 from tests.support.storages import KINDS, empty, opened
@@ -199,7 +192,7 @@ def test_a_timeout_ends_the_search_of_workers(search, workers, most):
 
 
 def fails_for_half(trial):
-    """Return a model whose loss becomes NaN, a model that trains well, or fail."""
+    """Return a model that trains well, or one whose loss becomes NaN, or fail."""
     level = trial.suggest_float("level", 0, 1)
     if trial.number % 4 == 1:
         raise RuntimeError("an odd number of units")
@@ -210,12 +203,10 @@ def fails_for_half(trial):
 
 def test_configurations_that_fail_cost_their_trials_alone(tmp_path, capsys):
     """Each has a reason and a line; a loss that is NaN ends its trial with the epoch."""
-    tuner = tuner_in(tmp_path, fails_for_half, "val_mae", n_trials=6, pruner="none")
+    tuner = tuner_in(tmp_path, fails_for_half, "val_mae", n_trials=3, keep_best=0, pruner="none")
     run(tuner, verbose=2, epochs=3)
     trials = tuner.study.trials
-    ends = ["COMPLETE", "FAIL", "PRUNED", "COMPLETE"]
-    assert states(tuner) == [*ends, *ends][: len(trials)]
-    assert len(finished(tuner)) == 6
+    assert states(tuner) == ["COMPLETE", "FAIL", "PRUNED", "COMPLETE"]
     assert trials[1].user_attrs["stop_reason"] == "RuntimeError: an odd number of units"
     assert trials[2].user_attrs["stop_reason"] == "diverged at epoch 2/3: the loss is nan"
     assert sorted(trials[2].intermediate_values) == [0, 1]
@@ -225,7 +216,9 @@ def test_configurations_that_fail_cost_their_trials_alone(tmp_path, capsys):
         assert trial.user_attrs["stop_reason"] in line
 
 
-@pytest.mark.parametrize("sampler", [None, optuna.samplers.RandomSampler(seed=0)])
+@pytest.mark.parametrize(
+    "sampler", [pytest.param(None, marks=pytest.mark.slow), optuna.samplers.RandomSampler(seed=0)]
+)
 def test_what_failed_is_not_suggested_again(tmp_path, sampler):
     """Of three choices the one that fails is drawn once, and the study has the user's sampler."""
 
@@ -235,7 +228,7 @@ def test_what_failed_is_not_suggested_again(tmp_path, sampler):
         trial.suggest_categorical("constant", [1])
         return Untrained(2, [{"val_mae": 1.0}])
 
-    options = {"n_trials": 14, "sampler": sampler, "train_repeats": True, "pruner": "none"}
+    options = {"n_trials": 8, "sampler": sampler, "train_repeats": True, "pruner": "none"}
     tuner = run(tuner_in(tmp_path, build, "val_mae", **options))
     kinds = [trial.params["kind"] for trial in tuner.study.trials]
     assert kinds.count("bad") == 1

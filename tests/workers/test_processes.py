@@ -21,26 +21,14 @@ import optuna
 import psutil
 import pytest
 
-from kerastune_optuna import (
-    ArgumentError,
-    OptunaTuner,
-    TunerError,
-    WorkerError,
-    _report,
-)
+from kerastune_optuna import ArgumentError, OptunaTuner, TunerError, WorkerError, _report
 from kerastune_optuna._backend import environment
 from kerastune_optuna._workers import processes
 from kerastune_optuna._workers.processes import _raised
 from tests.support import warm
-from tests.support.faults import (
-    ROOT,
-    WATCHDOG,
-    builder_to_kill,
-    finished,
-    killing_once,
-    wait_until,
-)
+from tests.support.faults import ROOT, WATCHDOG, builder_to_kill, finished, killing_once, wait_until
 from tests.support.models import build_model, kept
+from tests.support.untrained import build, run, tuner_in
 
 
 @pytest.mark.slow
@@ -74,34 +62,34 @@ def test_workers_that_all_die_end_the_search(search):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("leave", [sys.exit, lambda: os._exit(0)], ids=["sys.exit", "os._exit"])
-def test_a_worker_that_ends_in_a_trial_has_died(search, tmp_path, capfd, leave):
+def test_a_worker_that_ends_in_a_trial_has_died(tmp_path, capfd, leave):
     """Code 0 does not say that a worker is done: another takes its place, and no trial is lost."""
 
-    def build(trial):
+    def leaving(trial):
         if len(list(tmp_path.glob("*.left"))) < 2:
             (tmp_path / f"{os.getpid()}.left").touch()
             leave()
-        return build_model(trial)
+        return build(trial)
 
-    tuner = search(build, n_trials=4, fit={"n_workers": 2, "epochs": 1})
+    tuner = run(tuner_in(tmp_path, leaving, n_trials=4), n_workers=2)
     assert len(finished(tuner)) == 4
     assert "died with exit code 0; another takes its place" in capfd.readouterr().err
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_thread_of_the_user_does_not_keep_a_search_waiting(search, capfd, fails):
+def test_a_thread_of_the_user_does_not_keep_a_search_waiting(tmp_path, capfd, fails):
     """A worker that is done ends after a while, though a thread of its builder would never end."""
 
-    def build(trial):
+    def threading_on(trial):
         processes._LINGER = 0.5  # in the worker, where this runs
         threading.Thread(target=threading.Event().wait, name="endless").start()
         if fails:
             raise NameError("nothing is named so")
-        return build_model(trial)
+        return build(trial)
 
     with pytest.raises(NameError) if fails else nullcontext():
-        search(build, n_trials=2, fit={"n_workers": 2, "epochs": 1})
+        run(tuner_in(tmp_path, threading_on, n_trials=2), n_workers=2)
     assert "while its threads still ran (endless" in capfd.readouterr().err
 
 
