@@ -262,7 +262,7 @@ def cut_connections(url):
             connection.exec_driver_sql(f"KILL {number}")
 
 
-@pytest.mark.parametrize("server", ["postgresql", "mariadb"])
+@pytest.mark.parametrize("server", ["postgresql", pytest.param("mariadb", marks=pytest.mark.slow)])
 def test_a_connection_that_the_server_closed_fails_no_trial(tmp_path, server):
     """A server that closes idle connections while a trial trains costs nothing."""
     with database(server) as url:

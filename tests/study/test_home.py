@@ -18,7 +18,7 @@ def test_a_study_of_an_earlier_version_goes_on(tmp_path, capsys, kept):
     assert before["state"].tolist() == ["COMPLETE"] * 3
     assert before["params_units"][0] == 8
     tuner.summary()
-    assert "Study 'kept'" in capsys.readouterr().out
+    assert 'Study "kept": maximize val_accuracy' in capsys.readouterr().out
     logs = tuner.best_model().evaluate(*VALIDATION, verbose=0, return_dict=True)
     assert logs["accuracy"] == pytest.approx(tuner.best_value, abs=1e-6)
     search(tuner)
