@@ -1,23 +1,26 @@
-"""Signals in the processes of a search: what they forked, what others end, and the last moment."""
+"""Signals: Ctrl-C and others end a search in good order, in all its processes."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from contextlib import suppress
 
 import keras
+import psutil
 import pytest
 
 from kerastune_optuna import _signals
 from kerastune_optuna._study.opening import DONE
 from kerastune_optuna._study.record import RETRY_OF
 from kerastune_optuna._study.retry import DIED, INTERRUPTED
-from tests.support.faults import WATCHDOG
+from tests.support import searching, warm
+from tests.support.faults import ROOT, WATCHDOG, finished, wait_for_epochs
 from tests.support.hosts import FORK, needs_posix
 from tests.support.models import build_model
 from tests.support.untrained import build, run, tuner_in
@@ -59,10 +62,7 @@ def _signalled_at(line):
 
     def trace(frame, event, _):
         nonlocal lines
-        if event == "line" and frame.f_code.co_filename in (
-            _signals.__file__,
-            threading.__file__,
-        ):
+        if event == "line" and frame.f_code.co_filename in _ENDING:
             lines += 1
             if lines == line:
                 signal.raise_signal(signal.SIGTERM)
@@ -111,8 +111,9 @@ def test_a_hangup_that_is_ignored_stays_ignored(tmp_path):
     assert len(tuner.study.trials) == 2
 
 
-def test_what_fails_once_a_signal_came_is_interrupted(tmp_path):
+def test_what_fails_once_a_signal_came_is_interrupted(tmp_path, monkeypatch):
     """A cluster sends SIGTERM to a trial's loader too, whose death says nothing of the trial."""
+    monkeypatch.setattr(_signals, "_GRACE", WATCHDOG)  # a busy machine needs more to save
 
     def fail(epoch, logs):
         signal.raise_signal(signal.SIGTERM)
@@ -159,3 +160,103 @@ def test_sigterm_to_the_leader_interrupts_its_workers(search, make_tuner):
     assert cut_off.user_attrs["stop_reason"] == INTERRUPTED
     assert again.user_attrs[RETRY_OF] == 0
     assert again.state.name == "WAITING"
+
+
+@pytest.mark.parametrize(
+    ("n_workers", "sent", "code", "n_trials"),
+    [
+        pytest.param(1, signal.SIGINT, -2, 4, marks=pytest.mark.slow),
+        pytest.param(1, signal.SIGHUP, 129, 4, marks=pytest.mark.nightly),
+        pytest.param(2, signal.SIGINT, -2, 6, marks=pytest.mark.slow),
+        pytest.param(2, signal.SIGTERM, 143, 6, marks=pytest.mark.slow),
+        pytest.param(2, signal.SIGHUP, 129, 6, marks=pytest.mark.nightly),
+    ],
+    ids=["ctrl-c", "hangup", "ctrl-c-of-two", "sigterm-of-two", "hangup-of-two"],
+)
+def test_an_interrupted_search_is_resumed(
+    search, make_tuner, tmp_path, capsys, n_workers, sent, code, n_trials
+):
+    """The first signal ends the search, says how to go on, and loses nothing."""
+    directory = tmp_path / "tuning"
+    directory.mkdir()
+    (directory / "slow").touch()
+    interrupted = warm.Popen(
+        [sys.executable, searching.__file__, str(directory), str(n_workers), "", str(n_trials)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for_epochs(directory, n_workers)
+    processes = psutil.Process(interrupted.pid).children(recursive=True)
+    os.killpg(interrupted.pid, sent)
+    _, err = interrupted.communicate(timeout=WATCHDOG)
+    assert interrupted.returncode == code, err
+    assert "Call it with the same arguments to go on with study 'test'" in err
+    if sent == signal.SIGINT:
+        check_that_the_traceback_is_the_users(err)
+    _, alive = psutil.wait_procs(processes, timeout=WATCHDOG)
+    assert alive == []
+    tuner = make_tuner(n_trials=n_trials)
+    states = [trial.state.name for trial in tuner.study.trials]
+    assert "RUNNING" not in states
+    stopped = [trial for trial in tuner.study.trials if trial.state.name == "FAIL"]
+    assert {trial.user_attrs["stop_reason"] for trial in stopped} == {INTERRUPTED}
+    search(tuner=tuner, fit={"epochs": 4, "verbose": 2})
+    assert "Going on with study 'test'" in capsys.readouterr().out
+    assert len(finished(tuner)) == n_trials
+    again = [trial.params for trial in finished(tuner) if RETRY_OF in trial.user_attrs]
+    assert all(trial.params in again for trial in stopped)
+
+
+def check_that_the_traceback_is_the_users(err):
+    """Check that of the traceback all is shown that is the user's, and nothing else."""
+    head, *lines, last = err[err.index("search() was stopped") :].splitlines()[1:]
+    assert head == "Traceback (most recent call last):"
+    assert last == "KeyboardInterrupt"
+    files = [line for line in lines if line.startswith("  File ")]
+    assert len(files) == 2, "the script, and its function that calls search()"
+    assert all(line.startswith(f'  File "{searching.__file__}", line ') for line in files)
+    assert "return tuner.search(" in "".join(lines)
+
+
+STUBBORN = """
+import sys, time
+import keras
+import numpy as np
+from kerastune_optuna import OptunaTuner, _signals
+from tests.support.models import build_model
+_signals._GRACE = float(sys.argv[2])
+class Slow(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        print("slow", flush=True)
+        while not _signals.requested():
+            time.sleep(0.05)
+        print("asked", flush=True)
+        time.sleep(3600)
+x, y = np.zeros((48, 4)), np.zeros(48)
+tuner = OptunaTuner(build_model, directory=sys.argv[1])
+tuner.search(x, y, validation_data=(x, y), callbacks=[Slow()], verbose=0)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("signals", "grace"), [(1, 2), (2, 600)])
+def test_a_batch_that_lasts_is_interrupted(tmp_path, signals, grace):
+    """A second Ctrl-C ends a batch that hangs at once; without one the first ends it in time."""
+    search = warm.Popen(
+        [sys.executable, "-c", STUBBORN, str(tmp_path), str(grace)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert search.stdout.readline() == "slow\n"
+    search.send_signal(signal.SIGINT)
+    assert search.stdout.readline() == "asked\n"
+    if signals == 2:
+        search.send_signal(signal.SIGINT)
+    _, err = search.communicate(timeout=WATCHDOG)
+    assert search.returncode == -signal.SIGINT, err
+    assert "search() was stopped. Call it with the same arguments" in err

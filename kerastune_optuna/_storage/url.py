@@ -96,6 +96,8 @@ def why_not(url: sqlalchemy.URL, error: Exception, reason: str) -> str:
     if isinstance(error, ImportError):
         extra = _EXTRAS.get(url.drivername.partition("+")[2])
         advice = f'Run: pip install "kerastune_optuna[{extra}]"' if extra else "Install the driver"
+    elif url.get_backend_name() == "sqlite":
+        advice = "Check that its folder exists, and that the file is a whole copy of a database"
     return f"storage={masked(url)!r} cannot be opened: {reason.rstrip('.')}. {advice}."
 
 

@@ -12,9 +12,10 @@ import optuna
 import pytest
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalFileSymlinkLock
 
+from kerastune_optuna import StorageError
 from kerastune_optuna._storage.database import connect
 from tests.support import warm
-from tests.support.faults import ROOT
+from tests.support.faults import ROOT, small_disk
 
 # Stops before it calls what it is told to with the file, when it has the lock in its hands.
 WRITER = """
@@ -110,3 +111,25 @@ def test_half_a_line_of_a_killed_process_ruins_no_other(tmp_path):
         file.write(b'{"op_code":2,"wor')
     study.set_user_attr("after", 1)
     assert as_optuna_reads(path).user_attrs == {"after": 1}
+
+
+def test_a_journal_survives_a_full_disk(tmp_path):
+    """A line that does not fit is not left half: the journal can be read and written afterwards."""
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        backend = JournalFileBackend(str(disk / "journal.log"))
+        storage = connect(optuna.storages.JournalStorage(backend))
+        study = optuna.create_study(storage=storage, study_name="test")
+
+        def fill():
+            while True:
+                study.ask().set_user_attr("long", "x" * 100_000)
+
+        with pytest.raises(StorageError, match=r"did not answer for \d s"):
+            fill()
+        written = len(study.trials)
+        whole = (disk / "journal.log").read_bytes()
+        assert whole.endswith(b"\n")
+        subprocess.run(["mount", "-o", "remount,size=2m", disk], check=True)
+        study.ask().set_user_attr("short", "x")
+        again = optuna.storages.JournalStorage(JournalFileBackend(str(disk / "journal.log")))
+        assert len(optuna.load_study(study_name="test", storage=again).trials) >= written

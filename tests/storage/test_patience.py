@@ -1,17 +1,32 @@
-"""For how long a database or a store that went away is tried, told by a clock that tests set."""
+"""A database or a store that goes away for a while is waited for, and costs no trial."""
 
 from __future__ import annotations
 
 import math
+import threading
 from types import SimpleNamespace
 
+import keras
 import optuna
 import pytest
+import sqlalchemy
 from optuna.artifacts import FileSystemArtifactStore
 
 from kerastune_optuna import StorageError, WeightsError
 from kerastune_optuna._storage import patience
-from tests.support.untrained import run, tuner_in
+from tests.support.faults import (
+    WATCHDOG,
+    CuttingProxy,
+    EpochLog,
+    evaluated,
+    lock,
+    logged,
+    own_server,
+    run_to_the_end,
+    wait_until,
+)
+from tests.support.servers import database
+from tests.support.untrained import build, has_best_weights, run, tuner_in
 
 
 class Clock(SimpleNamespace):
@@ -86,7 +101,7 @@ def test_a_store_is_waited_for_for_five_minutes(clock, tmp_path):
     """Weights that it takes after 290 seconds are those of the best model."""
     store = AwayStore(tmp_path, clock, 290)
     tuner = run(tuner_in(tmp_path, objective="val_mae", artifact_store=store, n_trials=1))
-    assert tuner.best_model().built
+    assert has_best_weights(tuner)
     assert clock.now >= 290
 
 
@@ -102,3 +117,160 @@ def test_a_store_is_not_waited_for_longer(clock, tmp_path):
         run(tuner)
     assert 300 <= clock.now < 330
     assert tuner.best_trial.number == 0
+
+
+@pytest.mark.nightly
+def test_a_server_that_restarts_fails_no_trial(search, tmp_path, capfd):
+    """PostgreSQL is away for ten epochs: training goes on, every report arrives, no trial fails."""
+    log = tmp_path / "log"
+    begun, stopped = threading.Event(), threading.Event()
+    meanwhile, said = [], []
+
+    def wait_for_the_stop(epoch, logs):
+        if epoch == 1:
+            begun.set()
+            assert stopped.wait(WATCHDOG)
+
+    def is_told():
+        said.append(capfd.readouterr().err)
+        return "The storage does not answer" in "".join(said)
+
+    def restart(server):
+        begun.wait(WATCHDOG)
+        server.stop()
+        try:
+            before = len(logged(log))
+            stopped.set()
+            wait_until(is_told)
+            wait_until(lambda: len(logged(log)) >= before + 10)
+            meanwhile.extend(logged(log)[before:])
+        finally:
+            server.start()
+
+    with own_server() as server:
+        restarting = threading.Thread(target=restart, args=(server,))
+        restarting.start()
+        waiting = keras.callbacks.LambdaCallback(on_epoch_begin=wait_for_the_stop)
+        tuner = search(
+            storage=server.url,
+            n_trials=3,
+            fit={"epochs": 20, "callbacks": [EpochLog(log), lambda trial: waiting]},
+        )
+        restarting.join()
+        trials = tuner.study.trials
+        tuner.study._storage.remove_session()
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3
+    assert all(sorted(trial.intermediate_values) == list(range(20)) for trial in trials)
+    assert len(meanwhile) >= 10, "training went on"
+    err = "".join(said) + capfd.readouterr().err
+    assert "Error" not in err
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        pytest.param("postgresql", marks=pytest.mark.slow),
+        pytest.param("mariadb", marks=pytest.mark.nightly),
+    ],
+)
+def test_connections_that_are_cut_cost_no_trial(search, make_tuner, data, tmp_path, capfd, server):
+    """Two workers lose a connection now and then: all trials end, once, with unbroken curves."""
+    log = tmp_path / "log"
+    with database(server) as url, CuttingProxy(url) as proxy:
+        tuner = make_tuner(n_trials=4, storage=proxy.url, backup_every=0)
+        assert tuner.study.trials == []
+        proxy.cut_every(61)
+        search(tuner=tuner, fit={"n_workers": 2, "epochs": 6, "callbacks": [EpochLog(log)]})
+        assert proxy.cuts >= 10
+        proxy.pass_on()
+        trials = tuner.study.trials
+        accuracy, best = evaluated(tuner.best_model(), data), tuner.best_value
+        tuner.study._storage.remove_session()
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 4
+    assert [sorted(trial.intermediate_values) for trial in trials] == [list(range(6))] * 4
+    assert run_to_the_end(log) == dict.fromkeys(range(4), 1)
+    assert accuracy == pytest.approx(best, abs=1e-6)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_locked_database_fails_no_trial(tmp_path, capfd):
+    """The SQLite file is locked until the search says so: every trial and report is there."""
+    tuner = tuner_in(tmp_path, objective="val_mae", n_trials=2, pruner="none")
+    assert tuner.study.trials == []
+    unlocking = []
+
+    def unlock_when_told(locker):
+        said = []
+        with locker:
+            try:
+                wait_until(
+                    lambda: said.append(capfd.readouterr().err) or "is locked" in "".join(said)
+                )
+            finally:
+                locker.kill()
+
+    def lock_once(epoch, logs):
+        if epoch == 1 and not unlocking:
+            locker = lock(tmp_path / "study.db", 2 * WATCHDOG)
+            unlocking.append(threading.Thread(target=unlock_when_told, args=(locker,)))
+            unlocking[0].start()
+
+    callback = keras.callbacks.LambdaCallback(on_epoch_begin=lock_once)
+    run(tuner, callbacks=[lambda trial: callback])
+    unlocking[0].join()
+    assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE"] * 2
+    assert all(len(trial.intermediate_values) == 5 for trial in tuner.study.trials)
+
+
+def test_a_database_that_stays_away_ends_the_search(tmp_path, impatient):
+    """When patience ends the search ends with one line, and the next one goes on."""
+    tuner = tuner_in(tmp_path, n_trials=2, pruner="none")
+    assert tuner.study.trials == []
+    lockers = []
+
+    def lock_once(epoch, logs):
+        if not lockers:
+            lockers.append(lock(tmp_path / "study.db", 300))
+
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=lock_once)
+    with pytest.raises(StorageError, match=r"for [1-9] s: database is locked") as got:
+        run(tuner, callbacks=[lambda trial: callback])
+    assert len(str(got.value).splitlines()) == 1
+    lockers[0].kill()
+    lockers[0].wait()
+    lockers[0].stdout.close()
+    run(tuner)
+    assert [trial.state.name for trial in tuner.study.trials] == ["FAIL", "COMPLETE", "COMPLETE"]
+
+
+def cut_connections(url):
+    """End all connections to a database but our own, as a server does with idle ones."""
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.pool.NullPool)
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            return
+        others = connection.exec_driver_sql(
+            "SELECT id FROM information_schema.processlist "
+            "WHERE db = database() AND id <> connection_id()"
+        ).scalars()
+        for number in others.all():
+            connection.exec_driver_sql(f"KILL {number}")
+
+
+@pytest.mark.parametrize("server", ["postgresql", pytest.param("mariadb", marks=pytest.mark.slow)])
+def test_a_connection_that_the_server_closed_fails_no_trial(tmp_path, server):
+    """A server that closes idle connections while a trial trains costs nothing."""
+    with database(server) as url:
+
+        def cutting(trial):
+            model = build(trial)
+            cut_connections(url)
+            return model
+
+        tuner = run(tuner_in(tmp_path, cutting, storage=url, n_trials=2, pruner="none"))
+        assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE"] * 2

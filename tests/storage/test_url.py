@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
+import psutil
 import pytest
+import sqlalchemy
 
+from kerastune_optuna import StorageError
 from kerastune_optuna._storage import url as _url
+from kerastune_optuna._storage.database import connect
 from kerastune_optuna._storage.patience import reason
+from tests.support import searching
+from tests.support.faults import ROOT, processes_in, wait_for_epochs
+from tests.support.servers import database
 
 HIDING = [
     ("postgresql://me:s3cret@host/db", "postgresql://me:***@host/db"),
@@ -77,17 +85,71 @@ def test_what_a_driver_says_hides_the_secrets_of_the_url():
         ("psycopg2", "postgresql+psycopg2://me:s3cret@h/db", "Install the driver"),
     ],
 )
-def test_a_missing_driver_is_named(module, url, advice):
+def test_a_missing_driver_is_named(monkeypatch, module, url, advice):
     """The error names the package that a URL needs and, where we have one, the extra with it."""
-    code = (
-        f"import sys; sys.modules[{module!r}] = None\n"
-        "from kerastune_optuna._exceptions import StorageError\n"
-        "from kerastune_optuna._storage import database\n"
-        "try:\n    database.connect(sys.argv[1])\n"
-        "except StorageError as error:\n    print(error)"
-    )
-    ran = subprocess.run([sys.executable, "-c", code, url], capture_output=True, text=True)
-    (line,) = ran.stdout.splitlines() or [ran.stderr]
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(StorageError) as got:
+        connect(url)
+    (line,) = str(got.value).splitlines()
     assert f"{module} " in line.replace("'", " ")
     assert line.endswith(f". {advice}.")
     assert "s3cret" not in line
+
+
+@pytest.mark.slow
+def test_the_password_is_nowhere(tmp_path):
+    """No file, no output, no process list and no table holds the password of the database."""
+    password = "s3cret-Pa55word"
+    with database("postgresql") as url:
+        engine = sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT")
+        role = f"role_{os.getpid()}"
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"CREATE ROLE {role} SUPERUSER LOGIN PASSWORD '{password}'")
+        try:
+            given = sqlalchemy.make_url(url).set(username=role, password=password)
+            given = given.render_as_string(hide_password=False)
+            directory = tmp_path / "tuning"
+            directory.mkdir()
+            (directory / "slow").touch()
+            search = subprocess.Popen(
+                [sys.executable, searching.__file__, str(directory), "2", "-", "6"],
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            search.stdin.write(given + "\n")
+            search.stdin.close()
+            wait_for_epochs(directory, 2)
+            processes = [search.pid, *processes_in(directory / "log")]
+            shown = [
+                " ".join(process.cmdline()) + str(process.environ())
+                for process in map(psutil.Process, processes)
+            ]
+            with engine.connect() as connection:  # which costs the search its connections
+                connection.exec_driver_sql(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = "
+                    f"'{role}'"
+                )
+            (directory / "slow").unlink()
+            shown.append(search.stdout.read())
+            search.stdout.close()
+            assert search.wait() == 0, shown[-1]
+            with engine.connect() as connection:
+                tables = connection.exec_driver_sql(
+                    "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+                ).scalars()
+                for table in tables.all():
+                    shown += map(str, connection.exec_driver_sql(f"SELECT * FROM {table}"))
+        finally:
+            with engine.connect() as connection:
+                connection.exec_driver_sql(f"REASSIGN OWNED BY {role} TO postgres")
+                connection.exec_driver_sql(f"DROP OWNED BY {role}")
+                connection.exec_driver_sql(f"DROP ROLE {role}")
+            engine.dispose()
+    files = [path for path in directory.rglob("*") if path.is_file()]
+    assert len(shown) > 10
+    assert files
+    assert not any(password in text for text in shown)
+    assert not any(password.encode() in path.read_bytes() for path in files)

@@ -8,6 +8,7 @@ import os
 import random
 import selectors
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -23,7 +24,10 @@ import psutil
 import pytest
 import sqlalchemy
 
+from kerastune_optuna._storage.artifacts import WholeFileStore
+from kerastune_optuna._study.record import RETRY_OF
 from tests.support.hosts import need_root
+from tests.support.models import build_model
 from tests.support.servers import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +47,23 @@ def meet(folder, processes):
     """Wait in a builder for that many processes, of which the first could run all trials alone."""
     (folder / f"{os.getpid()}.pid").touch()
     wait_until(lambda: len(list(folder.glob("*.pid"))) >= processes)
+
+
+def finished(tuner):
+    """Return the trials that count."""
+    return [trial for trial in tuner.study.trials if trial.state.name in ("COMPLETE", "PRUNED")]
+
+
+def evaluated(model, data):
+    """Return the accuracy of a model on the validation data of the fixture `data`."""
+    return model.evaluate(*data[2], verbose=0, return_dict=True)["accuracy"]
+
+
+def untraced(trial):
+    """Return a model that trains without a trace, which costs more than so few steps."""
+    model = build_model(trial)
+    model.run_eagerly = True
+    return model
 
 
 class Clock:
@@ -108,6 +129,98 @@ def run_to_the_end(path):
     return Counter(number for number, what, _, _ in logged(path) if what == "end")
 
 
+def wait_for_epochs(folder, workers=1):
+    """Wait until that many processes have trained an epoch, as the file "log" there says."""
+    wait_until(lambda: len(processes_in(folder / "log")) >= workers)
+
+
+def kill_at(epoch):
+    """Return a factory of callbacks that kill the process of a trial that is no retry."""
+
+    def make(trial):
+        def kill(now, logs):
+            if now == epoch and RETRY_OF not in trial.user_attrs:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        return keras.callbacks.LambdaCallback(on_epoch_begin=kill)
+
+    return make
+
+
+def builder_to_kill(folder, number, n_workers=1):
+    """Return a builder that waits in one trial until its process is killed.
+
+    All workers are there before that, and where there are several also the one in its place.
+    """
+
+    def build(trial):
+        meet(folder, n_workers + (trial.number > number and n_workers > 1))
+        if trial.number == number:
+            (folder / "part").write_text(f"{os.getpid()}")
+            (folder / "part").rename(folder / "to-kill")
+            time.sleep(WATCHDOG)
+        return untraced(trial)
+
+    return build
+
+
+@contextmanager
+def killing_once(folder):
+    """Kill, meanwhile, the process that waits for it."""
+
+    def kill():
+        wait_until((folder / "to-kill").exists)
+        os.kill(int((folder / "to-kill").read_text()), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    yield
+    killer.join()
+
+
+def interrupt_at(epoch):
+    """Return a factory of callbacks that interrupt a trial which is no retry in mid-epoch."""
+    return lambda trial: _InterruptAt(None if RETRY_OF in trial.user_attrs else epoch)
+
+
+class _InterruptAt(keras.callbacks.Callback):
+    def __init__(self, epoch):
+        super().__init__()
+        self.at = epoch
+        self.epoch = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Note the epoch."""
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Interrupt."""
+        if (self.epoch, batch) == (self.at, 1):
+            signal.raise_signal(signal.SIGINT)
+
+
+class SlowStore(WholeFileStore):
+    """Take as long as a large model would for what is saved at an interrupt.
+
+    Args:
+        base_path: The folder.
+        kind: How the names end of what takes long.
+        begun: Called before that.
+        seconds: How long.
+    """
+
+    def __init__(self, base_path, kind, begun=lambda: None, seconds=1.5):
+        super().__init__(base_path)
+        self.kind, self.begun, self.seconds = kind, begun, seconds
+
+    def write(self, artifact_id, content_body):
+        """Write late."""
+        if artifact_id.endswith(self.kind):
+            self.begun()
+            time.sleep(self.seconds)
+        super().write(artifact_id, content_body)
+
+
 class Killer(threading.Thread):
     """Kill a worker of this process now and then, until it has made its kills.
 
@@ -129,6 +242,13 @@ class Killer(threading.Thread):
         self.killed = []
         self.over = threading.Event()
         self.random = random.Random(seed)
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
 
     def run(self):
         """Kill, unless the search is over."""
@@ -286,6 +406,10 @@ class CuttingProxy(threading.Thread):
     def cut_all(self):
         """Cut everybody off until somebody calls pass_on()."""
         self.cuts_here = itertools.repeat(True)
+
+    def cut_every(self, messages):
+        """Cut at each message of that number."""
+        self.cuts_here = itertools.cycle([False] * (messages - 1) + [True])
 
     def cut_at_random(self, cuts, chance=0.03, seed=0):
         """Cut so often, at messages that are drawn at random."""

@@ -29,7 +29,10 @@ SERVERS = {name: os.environ.get(_VARIABLES[name]) or url for name, url in _HERE.
 PROXY = """
 import sys
 import optuna
-storage = optuna.storages.RDBStorage(sys.argv[1])
+from optuna.storages.journal import JournalFileBackend
+is_url = "://" in sys.argv[1]
+given = sys.argv[1] if is_url else optuna.storages.JournalStorage(JournalFileBackend(sys.argv[1]))
+storage = optuna.storages.get_storage(given)
 print("serving", flush=True)
 optuna.storages.run_grpc_proxy_server(storage, host="127.0.0.1", port=int(sys.argv[2]))
 """
@@ -70,7 +73,7 @@ def database(server):
 
 @contextmanager
 def proxy(url):
-    """Give the port of Optuna's gRPC server in front of a database."""
+    """Give the port of Optuna's gRPC server in front of a URL, or of the path of a journal."""
     with (
         free_port() as port,
         warm.Popen(

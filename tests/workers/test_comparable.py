@@ -11,9 +11,20 @@ import tensorflow as tf
 
 from kerastune_optuna import StudyMismatchError
 from kerastune_optuna._data.fingerprint import measure
-from tests.support.untrained import Untrained, run, tuner_in
+from tests.support.untrained import Untrained, build, run, tuner_in
 
 X, Y = np.arange(24, dtype="float32").reshape(8, 3), np.arange(8)
+
+
+@pytest.fixture
+def make_tuner(tmp_path):
+    """Give a maker of tuners whose models train nothing, in place of that of other tests."""
+
+    def make(builder=build, objective="val_mae", **options):
+        options = {"n_trials": 2, "pruner": "none", "keep_best": 0, **options}
+        return tuner_in(tmp_path, builder, objective, **options)
+
+    return make
 
 
 def one_choice(trial):
@@ -23,14 +34,9 @@ def one_choice(trial):
 
 def model_of(units):
     """Return a model."""
-    model = keras.Sequential(
-        [keras.Input((4,)), keras.layers.Dense(units), keras.layers.Dense(3, "softmax")]
-    )
-    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    return model
+    return Untrained(units, [{"val_mae": 1 / units}] * 3)
 
 
-@pytest.mark.slow
 def test_other_validation_data_is_an_error(search, make_tuner, data):
     """Before any training, and it says what to do; a study that has no result goes on."""
     search()
@@ -53,23 +59,24 @@ def test_another_split_is_other_validation_data(search, make_tuner):
         search(tuner=make_tuner(), fit={"validation_data": None, "validation_split": 0.5})
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fit", "told"),
     [
         ({"epochs": 3}, "epochs was 2 and is 3"),
-        ({"batch_size": 16}, "batch_size was 32 and is 16"),
-        ({"x": np.ones((48, 4))}, "the training data is another"),
+        pytest.param({"batch_size": 16}, "batch_size was 32 and is 16", marks=pytest.mark.slow),
+        pytest.param(
+            {"x": np.ones((48, 4))}, "the training data is another", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_what_makes_values_hard_to_compare_is_told_once(search, make_tuner, fit, told):
     """In one line, until trials are trained so; a run that trains nothing leaves no mark."""
-    search()
-    for n_trials in (2, 3):
+    search(n_trials=1)
+    for n_trials in (1, 2):
         with pytest.warns(UserWarning, match=told) as caught:
             search(tuner=make_tuner(n_trials=n_trials), fit=fit)
         assert len(str(caught[0].message).splitlines()) == 1
-    search(tuner=make_tuner(n_trials=3), fit=fit)
+    search(tuner=make_tuner(n_trials=2), fit=fit)
 
 
 @pytest.mark.slow
@@ -95,7 +102,7 @@ def test_a_builder_may_set_the_dtype_policy(search, make_tuner):
         return one_choice(trial)
 
     try:
-        tuner = make_tuner(build, n_trials=1)
+        tuner = make_tuner(build, n_trials=1, keep_best=1)
         tuner.enqueue({"units": 2})
         tuner.enqueue_defaults()
         tuner.space()
@@ -103,7 +110,7 @@ def test_a_builder_may_set_the_dtype_policy(search, make_tuner):
         search(tuner=tuner)
         assert keras.config.dtype_policy().name == "float32"
         assert tuner.best_model().dtype_policy.name == "mixed_float16"
-        search(tuner=make_tuner(build, n_trials=2))  # pytest makes a warning an error
+        search(tuner=make_tuner(build, n_trials=2, keep_best=1))  # pytest makes a warning an error
     finally:
         keras.config.set_dtype_policy("float32")
 
@@ -136,7 +143,7 @@ def test_losses_that_do_not_compare_are_told_once(search, recwarn, objective, is
     """Where trials are ranked by them, before the first trial with another one trains."""
 
     def build(trial):
-        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        model = Untrained(1, [{"val_loss": 1.0, "val_mae": 1.0}])
         given = {"loss": "mse", **compiled(trial.suggest_int("n", 1, 2))}
         model.compile("sgd", metrics=["mae"], **given)
         return model
@@ -164,10 +171,10 @@ def test_the_code_of_the_latest_trials_is_what_a_builder_is_compared_with(search
         return model_of(trial.suggest_int("units", 1, 2))
 
     search(one_choice, n_trials=1)
-    for n_trials, build in ((2, other), (3, one_choice)):
+    for n_trials, builder in ((2, other), (3, one_choice)):
         with pytest.warns(UserWarning, match="code of build_model has changed"):
-            search(tuner=make_tuner(build, n_trials=n_trials))
-        search(tuner=make_tuner(build, n_trials=n_trials))  # pytest makes a warning an error
+            search(tuner=make_tuner(builder, n_trials=n_trials))
+        search(tuner=make_tuner(builder, n_trials=n_trials))  # pytest makes a warning an error
 
 
 @pytest.mark.slow

@@ -1,13 +1,19 @@
-"""Models that train on several devices at once, by the strategies of TensorFlow and Keras."""
+"""Models that train on several devices or hosts at once, by strategies of TensorFlow and Keras."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import threading
+import time
 
+import psutil
 import pytest
+
+from tests.test_examples import BEST, INDEX
 
 # Devices are made of a CPU before the backend starts: each search has a process of its own.
 MIRRORED = """
@@ -118,7 +124,7 @@ def came_to(program, folder, backend, **variables):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_builder_may_mirror_its_models(tmp_path):
     """Models made under a MirroredStrategy, built or not, are kept and rebuilt on two devices."""
     values, losses, devices = came_to(MIRRORED + SEARCH, tmp_path, "tensorflow")
@@ -133,7 +139,7 @@ def mirrored(tmp_path):
     return tmp_path
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_mirrored_trial_is_resumed(mirrored):
     """Its retry goes on from the backup of its first epoch, on both devices."""
     seen, devices = came_to(RESUMED, mirrored, "tensorflow")
@@ -141,9 +147,50 @@ def test_a_mirrored_trial_is_resumed(mirrored):
     assert devices == [2, 2]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_workers_mirror_their_models(mirrored):
     """Each of two processes trains on two devices, and the best model is that of the study."""
     own, devices = came_to(SHARED, mirrored, "tensorflow")
     assert own == 0
     assert devices == [2, 2, 2]
+
+
+def kill_one(parent, rank, killed):
+    """Kill the member of this rank that is seen first, in the middle of its start or training."""
+    while not killed and parent.poll() is None:
+        for child in psutil.Process(parent.pid).children():
+            if rank in child.cmdline():
+                time.sleep(3)
+                child.kill()
+                killed.append(child.pid)
+                return
+        time.sleep(0.1)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_member_that_dies_fails_its_trial_once(tmp_path, rank):
+    """Two processes train each trial; one is killed: that trial is FAIL, and two others end."""
+    pytest.importorskip("jax", reason="JAX is not installed; .ci/nightly installs it")
+    killed = []
+    with subprocess.Popen(
+        [sys.executable, str(INDEX.parent / "several_hosts.py")],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as script:
+        killer = threading.Thread(target=kill_one, args=(script, rank, killed))
+        killer.start()
+        printed, _ = script.communicate(timeout=900)
+        killer.join()
+    assert script.returncode == 0, printed
+    assert len(killed) == 1
+    assert re.findall(
+        r"^Trial (\d+): failed: .* member on host \d died", printed, re.MULTILINE
+    ) == ["0"]
+    ended = re.findall(r"^Trial (\d+): val_accuracy ", printed, re.MULTILINE)
+    assert sorted(map(int, ended)) == [1, 2]
+    accuracy = re.search(r"Accuracy of the best model: (\S+), as the hosts found: (\S+)", printed)
+    assert accuracy[1] == accuracy[2]
+    assert float(BEST.search(printed)[1]) == pytest.approx(float(accuracy[1]), abs=1e-4)

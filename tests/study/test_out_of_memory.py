@@ -42,7 +42,6 @@ def resource_exhausted(text):
 SHORT = {
     "python": raising(MemoryError()),
     "numpy": lambda: np.zeros(HUGE) + 1,
-    "tensorflow": lambda: tf.zeros(HUGE),
     "tensorflow-raised": raising(resource_exhausted("failed to allocate memory")),
     "tensorflow-copy": raising(
         tf.errors.InternalError(None, None, "Dst tensor is not initialized.")
@@ -51,6 +50,7 @@ SHORT = {
     "system": raising(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))),
 }
 OF_BACKENDS = {
+    "tensorflow": lambda tf: tf.zeros(HUGE),  # which waits ten seconds for memory
     "jax": lambda jax: jax.numpy.zeros(HUGE).block_until_ready(),
     "jax-raised": lambda jax: raising(
         jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory.")
@@ -60,7 +60,7 @@ OF_BACKENDS = {
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
     )(),
 }
-LATER = "is not installed; .ci/run installs it last"
+LATER = "is not installed; .ci/nightly installs it"
 OTHERS = {
     "disk": resource_exhausted("No space left on device"),
     "user": FailedTrialError("out of memory, as expected"),
@@ -68,17 +68,16 @@ OTHERS = {
 }
 
 
-@pytest.mark.slow  # TensorFlow waits ten seconds for memory
 @pytest.mark.parametrize("fails", SHORT.values(), ids=SHORT)
 def test_a_lack_of_memory_is_recognised(fails):
     """Whatever says that memory ran out, one line tells it, and what helps."""
     check_that_it_is_told(fails)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", OF_BACKENDS)
 def test_other_backends_run_out_of_memory(name):
-    """So it is with JAX's and PyTorch's errors, raised by themselves and for want of memory."""
+    """So it is with a backend's errors, raised by the test and for want of memory."""
     package = name.partition("-")[0]
     backend = pytest.importorskip(package, reason=f"{package} {LATER}")
     check_that_it_is_told(lambda: OF_BACKENDS[name](backend))
@@ -166,7 +165,7 @@ BACKENDS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not limit address space so")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_process_whose_memory_is_limited(tmp_path, backend):

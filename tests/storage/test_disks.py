@@ -1,0 +1,124 @@
+"""Disks that are full, or on a network."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from contextlib import suppress
+
+import keras
+import pytest
+
+from kerastune_optuna import TunerError, WeightsError, WorkerError
+from tests.support import warm
+from tests.support.faults import evaluated, finished, small_disk
+from tests.support.hosts import network_folder, new_host, reached_by_ssh
+from tests.support.models import kept
+from tests.support.untrained import build, run, tuner_in
+
+
+def large_builder(trial):
+    """Return a model whose weights take 1.9 MB."""
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(60_000, activation="relu"),
+            keras.layers.Dense(3, activation="softmax"),
+        ]
+    )
+    rate = trial.suggest_float("lr", 1e-5, 1e-4)
+    loss = "sparse_categorical_crossentropy"
+    model.compile(keras.optimizers.SGD(rate), loss, metrics=["accuracy"])
+    return model
+
+
+@pytest.mark.slow
+def test_a_full_disk_costs_no_result(search, make_tuner, data, tmp_path):
+    """The disk fills while weights are written: the study keeps every result, older files stay."""
+    with small_disk(tmp_path / "disk", "9m") as disk:
+        options = {"directory": disk / "tuning", "keep_best": 30, "n_trials": 8}
+        with pytest.raises(WeightsError, match=r"MB free and 1\.9 MB are needed") as got:
+            search(large_builder, **options)
+        assert str(disk) in str(got.value)
+        assert len(str(got.value).splitlines()) == 1
+        tuner = make_tuner(large_builder, **options)
+        results = [trial.value for trial in tuner.study.trials if trial.value is not None]
+        files = kept(tuner)
+        assert len(results) == len(files) + 1 >= 3
+        for number in range(len(files)):
+            accuracy = evaluated(tuner.best_model(trial=number), data)
+            assert accuracy == pytest.approx(tuner.study.trials[number].value, abs=1e-6)
+        tuner.study._storage.remove_session()
+
+
+@pytest.mark.slow
+def test_a_database_on_a_full_disk_can_be_read(tmp_path, impatient):
+    """Nothing at all can be written: the search ends with one line, and the study can be read."""
+
+    def filling(trial):
+        if trial.number == 2:
+            with open(disk / "filler", "wb", buffering=0) as filler, suppress(OSError):
+                while filler.write(b"x" * 4096):
+                    pass
+        return build(trial)
+
+    with small_disk(tmp_path / "disk", "4m") as disk:
+        options = {"n_trials": 30, "keep_best": 0, "pruner": "none"}
+        with pytest.raises(TunerError) as got:
+            run(tuner_in(disk / "tuning", filling, **options))
+        assert f"'{disk}/tuning' has 0.0 MB free" in str(got.value)
+        assert len(str(got.value).splitlines()) == 1
+        code = (
+            "import optuna, sys; storage = f'sqlite:///{sys.argv[1]}/tuning/study.db';"
+            "print(len(optuna.load_study(study_name='test', storage=storage).trials))"
+        )
+        command = [sys.executable, "-c", code, str(disk)]
+        read = warm.run(command, capture_output=True, text=True, check=False)
+        assert int(read.stdout) >= 3, read.stderr
+        (disk / "filler").unlink()
+        tuner = run(tuner_in(disk / "tuning", filling, **{**options, "n_trials": 4}))
+        assert len(finished(tuner)) == 4
+        tuner.study._storage.remove_session()
+
+
+def states(tuner):
+    """Return the states of the trials of a study."""
+    return [trial.state.name for trial in tuner.study.trials]
+
+
+def journal_mode(folder):
+    """Return how SQLite keeps the study of a folder."""
+    with sqlite3.connect(folder / "study.db") as connection:
+        return connection.execute("PRAGMA journal_mode").fetchone()[0]
+
+
+@pytest.mark.nightly
+def test_a_network_disk_has_no_write_ahead_log(tmp_path):
+    """On a network filesystem SQLite shares no memory between processes, and one line says so."""
+    with network_folder(tmp_path) as folder:
+        tuner = tuner_in(folder, n_trials=4, pruner="none")
+        with pytest.warns(UserWarning, match=r"fuse\.sshfs.* PostgreSQL .*JournalStorage") as told:
+            run(tuner, n_workers=2)
+        assert len([one for one in told if "sshfs" in str(one.message)]) == 1
+        assert states(tuner) == ["COMPLETE"] * 4
+        assert journal_mode(folder) == "delete"
+        tuner.study._storage._backend._backend.engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def host():
+    """Give another host."""
+    with new_host() as host:
+        yield host
+
+
+@pytest.mark.nightly
+def test_a_write_ahead_log_is_not_shared_over_a_network(host, tmp_path):
+    """A worker that reaches the leader's local disk over a network leaves its database alone."""
+    folder = tmp_path / "tuning"
+    tuner = tuner_in(folder, n_trials=2)
+    assert tuner.study.trials == []
+    told = r"over fuse\.sshfs.* write-ahead log.* PostgreSQL"
+    with reached_by_ssh(host, folder), pytest.raises(WorkerError, match=told):
+        run(tuner, executor=host)
+    assert journal_mode(folder) == "wal"

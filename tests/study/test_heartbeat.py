@@ -1,0 +1,167 @@
+"""Who is alive is told by beats, and by what can be seen of a process."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+
+import keras
+import optuna
+import pytest
+
+from kerastune_optuna._search.slots import Budget
+from kerastune_optuna._storage.patience import WORKER
+from kerastune_optuna._study import heartbeat
+from kerastune_optuna._study.heartbeat import Watch
+from kerastune_optuna._study.liveness import machine
+from kerastune_optuna._study.record import BEAT, RETRY_OF
+from kerastune_optuna._study.retry import DIED
+from tests.support import warm
+from tests.support.faults import ROOT, Clock, finished, wait_until
+from tests.support.untrained import build, run, tuner_in
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Give the clock by which leases lapse, which tests move, and let searches look often."""
+    monkeypatch.setattr("kerastune_optuna._search.slots._POLL_OTHERS", 0.1)
+    monkeypatch.setattr(heartbeat, "time", clock := Clock())
+    return clock
+
+
+def test_a_trial_of_a_vanished_machine_is_run_again(clock, tmp_path):
+    """A trial whose lease has lapsed is run again with its parameters; one that beats ends."""
+    tuner = tuner_in(tmp_path, n_trials=3, pruner="none", keep_best=0)
+    vanished, alive = tuner.study.ask(), tuner.study.ask()
+    for trial in (vanished, alive):
+        build(trial)
+        trial.set_user_attr(WORKER, "elsewhere-1:1:1")
+
+    def beat():
+        beats = 0
+        while len(finished(tuner)) < 2:
+            time.sleep(0.1)
+            beats += 1
+            clock.now += 20  # of the 90 of a lease
+            tuner.study._storage.set_trial_system_attr(alive._trial_id, BEAT, beats)
+        tuner.study.tell(alive, [0.0, 0.0])
+
+    beating = threading.Thread(target=beat)
+    beating.start()
+    run(tuner)
+    beating.join()
+    trials = tuner.study.trials
+    assert trials[0].user_attrs["stop_reason"] == DIED
+    assert trials[1].values == [0.0, 0.0], "the search waited for it"
+    again = [trial for trial in trials if trial.user_attrs.get(RETRY_OF) == 0]
+    assert [trial.params for trial in again] == [trials[0].params]
+    assert len(finished(tuner)) == 3
+
+
+def test_a_process_beats_for_its_trial(tmp_path, monkeypatch):
+    """A running trial counts up, so that other machines see that it is alive."""
+    monkeypatch.setattr(heartbeat, "_BEAT_SECONDS", 0.05)
+    tuner, beats = tuner_in(tmp_path, n_trials=1), []
+
+    def wait_for_two(epoch, logs):
+        beat = lambda: tuner.study.trials[0].system_attrs.get(BEAT)  # noqa: E731
+        beats.append(wait_until(beat))
+        beats.append(wait_until(lambda: beat() != beats[0] and beat()))
+
+    slow = keras.callbacks.LambdaCallback(on_epoch_end=wait_for_two)
+    run(tuner, epochs=1, callbacks=[lambda trial: slow])
+    assert beats == sorted(set(beats))
+    assert len(beats) == 2
+
+
+def test_a_trial_that_was_taken_for_dead_is_left_alone(tmp_path):
+    """Who comes back from a long sleep finds the trial failed, drops it and goes on."""
+    tuner = tuner_in(tmp_path, n_trials=1, pruner="none", keep_best=0)
+
+    def fail(epoch, logs):
+        study, first = tuner.study, tuner.study.trials[0]
+        if not first.state.is_finished():
+            study._storage.set_trial_state_values(first._trial_id, optuna.trial.TrialState.FAIL)
+
+    callback = keras.callbacks.LambdaCallback(on_epoch_begin=fail)
+    run(tuner, callbacks=[lambda trial: callback])
+    assert [trial.state.name for trial in tuner.study.trials] == ["FAIL", "COMPLETE"]
+
+
+REAPER = """
+import multiprocessing, sys
+import optuna
+from kerastune_optuna._storage.database import connect
+from kerastune_optuna._search.slots import Budget
+from kerastune_optuna._study.heartbeat import Watch
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+fork = multiprocessing.get_context("fork")  # of what was imported and not used yet
+together = fork.Barrier(4)
+def reap():
+    study = optuna.load_study(study_name="test", storage=connect(sys.argv[1], 60))
+    together.wait()
+    Budget(100, None, 10).reap(study, Watch())
+reapers = [fork.Process(target=reap) for _ in range(4)]
+for reaper in reapers:
+    reaper.start()
+for reaper in reapers:
+    reaper.join()
+sys.exit(sum(reaper.exitcode != 0 for reaper in reapers))
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_reap_at_once_keep_each_retry(tmp_path):
+    """Four processes find twelve dead trials at once: each is laid out again, and just once."""
+    tuner = tuner_in(tmp_path)
+    for _ in range(12):
+        trial = tuner.study.ask()
+        build(trial)
+        trial.set_user_attr(WORKER, f"{machine()}:1:1")  # process 1 is older than that
+    command = [sys.executable, "-c", REAPER, f"sqlite:///{tmp_path}/study.db"]
+    warm.run(command, cwd=ROOT, check=True)
+    trials = tuner.study.trials
+    assert [trial.user_attrs["stop_reason"] for trial in trials[:12]] == [DIED] * 12
+    waiting = [trial for trial in trials if trial.state.name == "WAITING"]
+    assert sorted(trial.user_attrs[RETRY_OF] for trial in waiting) == list(range(12))
+    assert all(
+        trial.system_attrs["fixed_params"] == trials[trial.user_attrs[RETRY_OF]].params
+        for trial in waiting
+    )
+
+
+def test_two_searches_in_one_process_leave_each_other_alone(tmp_path):
+    """Two threads search one study: no trial of the other is taken for dead."""
+    tuners = [tuner_in(tmp_path, n_trials=4, pruner="none", keep_best=0) for _ in range(2)]
+    assert tuners[0].study.trials == []
+    threads = [threading.Thread(target=run, args=(tuner,)) for tuner in tuners]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [trial.state.name for trial in tuners[0].study.trials] == ["COMPLETE"] * 4
+
+
+def test_who_ends_its_trial_while_others_look_is_not_taken_for_dead():
+    """A trial seen RUNNING, whose process told its end and was gone when looked for, has ended."""
+    study = optuna.create_study()
+    trial = study.ask()
+    trial.set_user_attr(WORKER, f"{machine()}:1:1")  # process 1 is older than that
+
+    class Late(Watch):
+        def unfinished(self, study):
+            seen = super().unfinished(study)
+            study.tell(trial, 1.0)
+            return seen
+
+    assert not Budget(9, None, 10).reap(study, Late())
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"]
+
+
+def test_a_study_in_memory_needs_no_heart(tmp_path, monkeypatch):
+    """SQLite in memory, of which each thread would have its own, is left to one thread."""
+    monkeypatch.setattr(heartbeat, "_BEAT_SECONDS", 0.01)
+    tuner = run(tuner_in(tmp_path, storage="sqlite://", n_trials=2, pruner="none"))
+    assert len(finished(tuner)) == 2
+    assert not any(BEAT in trial.system_attrs for trial in tuner.study.trials)

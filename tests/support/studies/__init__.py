@@ -1,0 +1,72 @@
+"""Small studies that released versions wrote, which later ones must open and go on with.
+
+`python -m tests.support.studies` keeps one that this version writes, in a folder of its name.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from importlib.metadata import version
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from kerastune_optuna import OptunaTuner
+
+FOLDER = Path(__file__).parent
+VERSIONS = sorted(path.name for path in FOLDER.iterdir() if (path / "study.sql").exists())
+_rng = np.random.default_rng(0)
+Y = _rng.integers(0, 3, 72)
+X = (_rng.normal(size=(72, 4)) + np.eye(3, 4)[Y] * 2).astype("float32")
+VALIDATION = X[48:], Y[48:]
+
+
+def build_model(trial):
+    """Return a small classifier."""
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(trial.suggest_int("units", 2, 8), activation="relu"),
+            keras.layers.Dense(3, activation="softmax"),
+        ]
+    )
+    rate = trial.suggest_float("lr", 1e-3, 1e-1, log=True)
+    loss = "sparse_categorical_crossentropy"
+    model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
+    return model
+
+
+def tuner_in(folder, n_trials):
+    """Return a tuner of the study in a folder."""
+    return OptunaTuner(build_model, n_trials=n_trials, seed=0, directory=folder, study_name="kept")
+
+
+def search(tuner):
+    """Search as all versions did."""
+    tuner.search(X[:48], Y[:48], validation_data=VALIDATION, epochs=3, verbose=0)
+
+
+def unpack(kept, folder):
+    """Make the folder of a study again, as the version that wrote it left it."""
+    shutil.copytree(FOLDER / kept, folder)
+    with sqlite3.connect(folder / "study.db") as database:
+        database.executescript((folder / "study.sql").read_text())
+    database.close()
+    (folder / "study.sql").unlink()
+
+
+def keep(folder):
+    """Write a study of three trials, and keep it: its database as SQL, and the best weights."""
+    tuner = tuner_in(folder, 3)
+    tuner.enqueue({"units": 8, "lr": 0.1})
+    search(tuner)
+    tuner.study._storage.remove_session()
+    with sqlite3.connect(folder / "study.db") as database:
+        lines = "\n".join(database.iterdump())
+    database.close()
+    for path in folder.glob("study.db*"):
+        path.unlink()
+    (folder / "study.sql").write_text(f"{lines}\n")
+    shutil.copytree(folder, FOLDER / version("kerastune_optuna"), dirs_exist_ok=True)

@@ -1,0 +1,298 @@
+"""What a worker does: it joins its study, and takes, runs and tells trials until it may stop."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+
+import optuna
+import pytest
+from optuna.storages.journal import JournalFileBackend
+
+from kerastune_optuna import WorkerError
+from tests.support import warm
+from tests.support.faults import ROOT, WATCHDOG, evaluated, finished, meet, untraced
+from tests.support.hosts import mount_empty, new_host
+from tests.support.servers import proxy
+from tests.support.storages import KINDS, empty, opened
+from tests.support.untrained import Untrained, build, run, tuner_in
+
+
+def states(tuner):
+    """Return the states of the trials of a study."""
+    return [trial.state.name for trial in tuner.study.trials]
+
+
+def logging_builder(log, n_workers):
+    """Return a builder that writes the number of each trial, once all workers are there."""
+
+    def build(trial):
+        meet(log.parent, n_workers)
+        if isinstance(trial, optuna.Trial):  # not where a model that was kept is built again
+            with open(log, "a") as file:
+                file.write(f"{trial.number}\n")
+        return untraced(trial)
+
+    return build
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_workers_run_each_trial_once(search, data, tmp_path, capfd, kind):
+    """Sixteen trials are run, none twice, all distinct, by three processes without an error."""
+    log = tmp_path / "log"
+    with empty(kind, tmp_path) as storage:
+        tuner = search(
+            logging_builder(log, 3),
+            n_trials=16,
+            storage=opened(storage),
+            fit={"n_workers": 3, "epochs": 1, "verbose": 2},
+        )
+        out, err = capfd.readouterr()
+        assert states(tuner) == ["COMPLETE"] * 16
+        runs = Counter(int(line) for line in log.read_text().split())
+        assert runs == dict.fromkeys(range(16), 1)
+        assert len({tuple(trial.params.values()) for trial in tuner.study.trials}) == 16
+        assert tuner.results()["worker"].nunique() == 3
+        told = [line.split()[1] for line in out.splitlines() if line.startswith("Trial ")]
+        assert sorted(told) == sorted(f"{number}:" for number in range(16))
+        assert "Traceback" not in err
+        assert "Error" not in err
+        assert evaluated(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
+
+
+POPPER = """
+import sys, warnings
+import optuna
+from kerastune_optuna._storage.database import connect
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+study = optuna.load_study(study_name="test", storage=connect(sys.argv[1], 60))
+print("ready", flush=True)
+sys.stdin.readline()
+while (trial := study.ask()).number < 100:
+    print(trial.number, flush=True)
+    study.tell(trial, 0.0)
+"""
+
+
+@pytest.mark.slow
+def test_waiting_trials_are_popped_once_on_sqlite(make_tuner, tmp_path):
+    """Four processes pop 100 waiting trials of our SQLite: none twice, no exception."""
+    study = make_tuner().study
+    study.add_trials([optuna.trial.create_trial(state=optuna.trial.TrialState.WAITING)] * 100)
+    url = f"sqlite:///{tmp_path}/tuning/study.db"
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    command = [sys.executable, "-c", POPPER, url]
+    poppers = [warm.Popen(command, **pipes, text=True) for _ in range(4)]
+    for popper in poppers:
+        assert popper.stdout.readline() == "ready\n"
+    for popper in poppers:
+        popper.stdin.write("\n")
+        popper.stdin.flush()
+    outputs = [popper.communicate() for popper in poppers]
+    errors = [err for _, err in outputs]
+    assert [popper.returncode for popper in poppers] == [0, 0, 0, 0], errors
+    assert not any("Error" in err for err in errors), errors
+    popped = [int(number) for out, _ in outputs for number in out.split()]
+    assert sorted(popped) == list(range(100))
+
+
+COPY = """
+import sys
+from pathlib import Path
+from tests.support.faults import meet
+from tests.support.untrained import build, run, tuner_in
+from tests.support.storages import opened
+folder, storage = sys.argv[1:]
+def met(trial):
+    meet(Path(folder), 2)
+    return build(trial)
+run(tuner_in(folder, met, "val_mae", storage=opened(storage or None), n_trials=12, pruner="none"))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["postgresql", "sqlite", "journal"])
+def test_two_copies_of_a_script_share_a_study(tmp_path, kind):
+    """Two copies started at once on an empty storage run 12 trials in all, in one study."""
+    with empty(kind, tmp_path) as storage:
+        command = [sys.executable, "-c", COPY, str(tmp_path), storage or ""]
+        copies = [
+            warm.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(2)
+        ]
+        errors = [copy.communicate()[1] for copy in copies]
+        assert [copy.returncode for copy in copies] == [0, 0], errors
+        tuner = tuner_in(tmp_path, build, "val_mae", storage=opened(storage))
+        assert len(tuner.study.trials) == len(finished(tuner)) == 12
+        assert tuner.results()["worker"].nunique() == 2
+        study = tuner.study
+        assert len(optuna.get_all_study_names(study._storage)) == 1
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        pytest.param("postgresql", marks=pytest.mark.slow),
+        pytest.param("journal", marks=pytest.mark.slow),
+        pytest.param("mariadb", marks=pytest.mark.nightly),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:GrpcStorageProxy is experimental")  # as Optuna marks it
+def test_the_grpc_proxy_serves_workers(search, data, tmp_path, behind):
+    """Optuna's gRPC server in front of what the guide names is a storage for two workers."""
+    with empty(behind, tmp_path) as given, proxy(given) as port:
+        storage = optuna.storages.GrpcStorageProxy(host="127.0.0.1", port=port)
+        storage.wait_server_ready(timeout=WATCHDOG)
+        log = tmp_path / "log"
+        fit = {"n_workers": 2, "epochs": 1}
+        tuner = search(logging_builder(log, 2), storage=storage, n_trials=6, fit=fit)
+        assert states(tuner) == ["COMPLETE"] * 6
+        assert Counter(log.read_text().split()) == dict.fromkeys("012345", 1)
+        assert evaluated(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
+        storage.close()
+
+
+@contextmanager
+def pool():
+    """Give arguments of a search in an executor's process, which has imported what it needs."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+        executor.submit(exec, "import tensorflow, kerastune_optuna").result()
+        yield {"executor": executor}
+
+
+@contextmanager
+def processes():
+    """Give arguments of a search in processes of this machine."""
+    yield {"n_workers": 2}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("workers", "most"), [(pool, 1), (processes, 2)])
+def test_a_timeout_ends_the_search_of_workers(search, workers, most):
+    """A worker begins no trial once the time is over, and a search without n_trials ends by it."""
+    seconds = 20  # a worker on a busy machine needs more than eight to begin a trial
+    with workers() as where:
+        over = time.monotonic() + seconds
+
+        def build(trial):
+            time.sleep(max(0, over - time.monotonic()) + 0.5)
+            return untraced(trial)
+
+        tuner = search(build, n_trials=None, timeout=seconds, fit={**where, "epochs": 1})
+    assert set(states(tuner)) == {"COMPLETE"}
+    assert len(states(tuner)) <= most
+
+
+def fails_for_half(trial):
+    """Return a model that trains well, or one whose loss becomes NaN, or fail."""
+    level = trial.suggest_float("level", 0, 1)
+    if trial.number % 4 == 1:
+        raise RuntimeError("an odd number of units")
+    nan = {"loss": math.nan, "val_mae": math.nan}
+    last = nan if trial.number % 4 == 2 else {"loss": level, "val_mae": level}
+    return Untrained(2, [{"loss": 1.0, "val_mae": 1.0}, last, last])
+
+
+def test_configurations_that_fail_cost_their_trials_alone(tmp_path, capsys):
+    """Each has a reason and a line; a loss that is NaN ends its trial with the epoch."""
+    tuner = tuner_in(tmp_path, fails_for_half, "val_mae", n_trials=3, keep_best=0, pruner="none")
+    run(tuner, verbose=2, epochs=3)
+    trials = tuner.study.trials
+    assert states(tuner) == ["COMPLETE", "FAIL", "PRUNED", "COMPLETE"]
+    assert trials[1].user_attrs["stop_reason"] == "RuntimeError: an odd number of units"
+    assert trials[2].user_attrs["stop_reason"] == "diverged at epoch 2/3: the loss is nan"
+    assert sorted(trials[2].intermediate_values) == [0, 1]
+    told = capsys.readouterr().out.splitlines()
+    for trial in trials[1:3]:
+        (line,) = (line for line in told if line.startswith(f"Trial {trial.number}: "))
+        assert trial.user_attrs["stop_reason"] in line
+
+
+@pytest.mark.parametrize(
+    "sampler", [pytest.param(None, marks=pytest.mark.slow), optuna.samplers.RandomSampler(seed=0)]
+)
+def test_what_failed_is_not_suggested_again(tmp_path, sampler):
+    """Of three choices the one that fails is drawn once, and the study has the user's sampler."""
+
+    def build(trial):
+        if trial.suggest_categorical("kind", ["bad", "good", "better"]) == "bad":
+            raise RuntimeError("no such luck")
+        trial.suggest_categorical("constant", [1])
+        return Untrained(2, [{"val_mae": 1.0}])
+
+    options = {"n_trials": 8, "sampler": sampler, "train_repeats": True, "pruner": "none"}
+    tuner = run(tuner_in(tmp_path, build, "val_mae", **options))
+    kinds = [trial.params["kind"] for trial in tuner.study.trials]
+    assert kinds.count("bad") == 1
+    assert sampler is None or tuner.study.sampler is sampler
+
+
+@pytest.fixture(scope="module")
+def host():
+    """Give another host."""
+    with new_host() as host:
+        yield host
+
+
+def lister(folder):
+    """Return the names in a folder."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.slow
+def test_a_host_without_the_file_makes_no_study_of_its_own(host, tmp_path):
+    """Where the folder is another one, its worker trains nothing, makes nothing and says so."""
+    folder = tmp_path / "tuning"
+    tuner = tuner_in(folder, n_trials=2)
+    assert tuner.study.trials == []
+    host.do(mount_empty, folder)
+    with pytest.raises(WorkerError, match=r"sees another one than .* PostgreSQL .*JournalStorage"):
+        run(tuner, executor=host)
+    assert "COMPLETE" not in states(tuner)
+    assert host.do(lister, folder) == []
+
+
+def copy_of(source, folder):
+    """Let another disk be at a folder, with a copy of a file."""
+    mount_empty(folder)
+    shutil.copy(source, folder / "study.db")
+
+
+@pytest.mark.slow
+def test_a_study_of_that_name_from_earlier_is_not_taken_for_it(host, tmp_path):
+    """A copy of the study, even, which another host has, is not the study of the search."""
+    folder = tmp_path / "tuning"
+    tuner = run(tuner_in(folder, n_trials=1))
+    with sqlite3.connect(tmp_path / "copy.db") as copy, sqlite3.connect(folder / "study.db") as own:
+        own.backup(copy)
+    host.do(copy_of, tmp_path / "copy.db", folder)
+    with pytest.raises(WorkerError, match="sees another one"):
+        run(tuner_in(folder, n_trials=3), executor=host)
+    assert states(tuner)[:1] == ["COMPLETE"]
+    assert "COMPLETE" not in states(tuner)[1:]
+
+
+@pytest.mark.slow
+def test_a_journal_that_a_host_does_not_see_is_named(host, tmp_path):
+    """A storage object, too, that does not open elsewhere is told of by the worker."""
+    folder = tmp_path / "tuning"
+    folder.mkdir()
+    journal = optuna.storages.JournalStorage(JournalFileBackend(str(folder / "journal.log")))
+    host.do(mount_empty, folder)
+    with pytest.raises(WorkerError, match=r"journal\.log.* sees another one"):
+        run(tuner_in(folder, storage=journal, n_trials=2), executor=host)
+
+
+@pytest.mark.slow
+def test_a_host_that_sees_the_file_takes_part(host, tmp_path):
+    """A worker that finds the study of its search runs its trials."""
+    tuner = run(tuner_in(tmp_path, n_trials=2, pruner="none"), executor=host)
+    assert states(tuner) == ["COMPLETE", "COMPLETE"]

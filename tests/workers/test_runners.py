@@ -1,0 +1,184 @@
+"""The tasks of an executor: a pool of processes, Dask, Ray; and what cannot be sent to them."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+import signal
+import threading
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+
+import cloudpickle
+import numpy as np
+import pytest
+
+from kerastune_optuna import ArgumentError, ArgumentTypeError, WorkerError
+from kerastune_optuna._study.record import RETRY_OF
+from kerastune_optuna._study.retry import INTERRUPTED
+from kerastune_optuna._workers.loop import Payload
+from tests.support.faults import (
+    WATCHDOG,
+    EpochLog,
+    builder_to_kill,
+    finished,
+    killing_once,
+    wait_for_epochs,
+)
+from tests.support.models import build_model
+from tests.test_examples import INDEX
+
+
+@contextmanager
+def process_pool(workers):
+    """Give an executor of processes of this machine."""
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield pool
+
+
+@contextmanager
+def dask(workers):
+    """Give the executor of a Dask cluster on this machine."""
+    distributed = pytest.importorskip("dask.distributed", reason="the extra `dask` is missing")
+    options = {"threads_per_worker": 1, "dashboard_address": ":0"}
+    with (
+        distributed.LocalCluster(n_workers=workers, **options) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client.get_executor(pure=False)
+
+
+@contextmanager
+def ray(workers):
+    """Give the executor of examples/ray_cluster.py, on workers of this machine."""
+    package = pytest.importorskip("ray", reason="ray is not installed; .ci/nightly installs it")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(INDEX.parent)
+        example = importlib.import_module("ray_cluster")
+    with (
+        package.init(num_cpus=workers, log_to_driver=False),
+        example.RayExecutor(num_cpus=1, max_retries=1) as executor,
+    ):
+        yield executor
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("cluster", [dask, ray])
+def test_a_worker_of_a_cluster_that_is_killed_costs_no_trial(search, tmp_path, cluster):
+    """One of two workers is killed in mid-search: the study has exactly 8 trials."""
+    with killing_once(tmp_path), cluster(2) as executor:
+        tuner = search(
+            builder_to_kill(tmp_path, 2),
+            n_trials=8,
+            fit={"executor": executor, "n_workers": 2, "epochs": 1},
+        )
+    assert len(finished(tuner)) == 8
+    assert [trial.number for trial in tuner.study.trials if trial.state.name != "COMPLETE"] == [2]
+
+
+@pytest.mark.nightly
+def test_workers_that_a_cluster_gives_up_are_an_error(search):
+    """A builder that kills its process does so too often for Ray: search() says how to go on."""
+
+    def build(trial):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with (
+        ray(2) as executor,
+        pytest.raises(WorkerError, match=r"lost a worker .*WorkerCrashedError.* to go on"),
+    ):
+        search(build, n_trials=3, fit={"executor": executor})
+
+
+@pytest.mark.parametrize(
+    "cluster",
+    [
+        pytest.param(process_pool, marks=pytest.mark.slow),
+        pytest.param(dask, marks=pytest.mark.nightly),
+    ],
+)
+def test_the_tasks_of_an_executor_are_told_to_stop(search, make_tuner, tmp_path, cluster):
+    """Ctrl-C ends the task of a search in an executor, and the next search resumes its trial."""
+
+    def interrupt():
+        wait_for_epochs(tmp_path)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    interrupting = threading.Thread(target=interrupt)
+    interrupting.start()
+    fit = {"n_workers": 1, "epochs": 100_000, "callbacks": [EpochLog(tmp_path / "log")]}
+    with cluster(1) as executor:
+        with pytest.raises(KeyboardInterrupt):
+            search(n_trials=None, fit={"executor": executor, **fit})
+        interrupting.join()
+        # The only process of the executor takes this once the search's task has ended.
+        executor.submit(os.getpid).result(timeout=WATCHDOG)
+    interrupted, again = make_tuner().study.trials
+    assert interrupted.user_attrs["stop_reason"] == INTERRUPTED
+    assert (again.state.name, again.user_attrs[RETRY_OF]) == ("WAITING", 0)
+
+
+class OneElsewhere(Executor):
+    """Run tasks here, as a process would that has chosen another backend before."""
+
+    def submit(self, function, payload, number):
+        """Run a task at once."""
+        job = cloudpickle.loads(payload.pickled)
+        job = dataclasses.replace(job, settings=("elsewhere", *job.settings[1:]))
+        future = Future()
+        try:
+            future.set_result(function(Payload(cloudpickle.dumps(job)), number))
+        except Exception as error:  # as any executor gives back what a task raised
+            future.set_exception(error)
+        return future
+
+
+def test_an_executor_with_another_backend_is_refused(search):
+    """A process that has chosen its backend before the search cannot change it."""
+    with pytest.raises(WorkerError, match=r"backend 'elsewhere'.* KERAS_BACKEND=elsewhere"):
+        search(fit={"executor": OneElsewhere()})
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "told"),
+    [
+        (ThreadPoolExecutor, ArgumentError, "share Keras's seeds"),
+        (
+            lambda: ProcessPoolExecutor(mp_context=get_context("fork")),
+            ArgumentError,
+            "TensorFlow hangs in a fork",
+        ),
+        (lambda: "dask", ArgumentTypeError, r"is no concurrent\.futures"),
+    ],
+    ids=["threads", "forks", "text"],
+)
+def test_an_executor_that_cannot_train_is_refused(search, make, error, told):
+    """Threads, forks and what is no executor at all are refused."""
+    with pytest.raises(error, match=told):
+        search(fit={"executor": make()})
+
+
+def test_data_that_calls_python_cannot_travel(search):
+    """A dataset that does names a way out."""
+    import tensorflow as tf
+
+    generated = tf.data.Dataset.from_generator(
+        lambda: iter([(np.zeros(4), 0)]),
+        output_signature=(tf.TensorSpec((4,)), tf.TensorSpec((), tf.int64)),
+    ).batch(1)
+    with pytest.raises(ArgumentError, match=r"calls Python through PyFunc.*x=lambda: \.\.\."):
+        search(fit={"x": generated, "y": None, "n_workers": 2})
+
+
+def test_what_cannot_be_pickled_is_named(search):
+    """A builder that holds a lock is."""
+    lock = threading.Lock()
+
+    def build(trial):
+        with lock:
+            return build_model(trial)
+
+    with pytest.raises(ArgumentError, match="build_model cannot travel to other workers"):
+        search(build, fit={"n_workers": 2})
