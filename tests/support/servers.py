@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 import sqlalchemy
 
-from tests.support import warm
+from tests.support import forks
 
 SERVERS = {
     "postgresql": "postgresql+psycopg://postgres@127.0.0.1:5432/postgres",
@@ -67,7 +67,7 @@ def proxy(url):
     """Give the port of Optuna's gRPC server in front of a database."""
     with (
         free_port() as port,
-        warm.Popen(
+        forks.start(
             [sys.executable, "-c", PROXY, url, str(port)],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

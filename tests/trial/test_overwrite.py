@@ -21,7 +21,7 @@ from kerastune_optuna._study.opening import open_study
 from kerastune_optuna._study.record import BEAT, SLOT
 from kerastune_optuna._trial import overwrite
 from kerastune_optuna._trial.deletion import delete_study
-from tests.support import warm
+from tests.support import forks
 from tests.support.faults import ROOT
 from tests.support.servers import database
 from tests.support.untrained import Untrained, run, tuner_in
@@ -85,7 +85,7 @@ class Copies:
     """Run copies of a script that takes part in a study with overwrite=True."""
 
     def __init__(self):
-        self.process = warm.Popen(
+        self.process = forks.start(
             [sys.executable, "-c", COPIES],
             cwd=ROOT,
             stdin=subprocess.PIPE,

@@ -40,7 +40,7 @@ from kerastune_optuna._study.retry import DIED, INTERRUPTED
 from kerastune_optuna._trial import backup, stop
 from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._workers import processes as _launch
-from tests.support import warm
+from tests.support import forks
 from tests.support.faults import (
     ROOT,
     WATCHDOG,
@@ -320,7 +320,7 @@ def test_processes_that_reap_at_once_keep_each_retry(make_tuner, tmp_path):
         build_model(trial)
         trial.set_user_attr(WORKER, f"{machine()}:1:1")  # process 1 is older than that
     command = [sys.executable, "-c", REAPER, f"sqlite:///{tmp_path}/tuning/study.db"]
-    warm.run(command, cwd=ROOT, check=True)
+    forks.run(command, cwd=ROOT, check=True)
     trials = tuner.study.trials
     assert [trial.user_attrs["stop_reason"] for trial in trials[:12]] == [DIED] * 12
     waiting = [trial for trial in trials if trial.state.name == "WAITING"]
@@ -476,7 +476,7 @@ tuner.best_model()
 
 def start(directory, n_workers, n_trials):
     """Start the script as a shell would, in a process group of its own."""
-    return warm.Popen(
+    return forks.start(
         [sys.executable, "-c", SCRIPT, str(directory), str(n_workers), "", str(n_trials)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
@@ -701,7 +701,7 @@ def test_an_interrupted_script_shows_its_own_line(tmp_path, n_workers):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     (tmp_path / "slow").touch()
-    interrupted = warm.Popen(
+    interrupted = forks.start(
         [sys.executable, str(script), str(tmp_path), str(n_workers), "", "6"],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.DEVNULL,
@@ -781,7 +781,7 @@ tuner.search(x, y, validation_data=(x, y), callbacks=[Slow()], verbose=0)
 @pytest.mark.parametrize(("signals", "grace"), [(1, 2), (2, 600)])
 def test_a_batch_that_lasts_is_interrupted(tmp_path, signals, grace):
     """A second Ctrl-C ends a batch that hangs at once; without one the first ends it in time."""
-    search = warm.Popen(
+    search = forks.start(
         [sys.executable, "-c", STUBBORN, str(tmp_path), str(grace)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
@@ -978,7 +978,7 @@ def test_a_database_on_a_full_disk_can_be_read(search, make_tuner, tmp_path, imp
             "print(len(optuna.load_study(study_name='test', storage=storage).trials))"
         )
         command = [sys.executable, "-c", code, str(disk)]
-        read = warm.run(command, capture_output=True, text=True, check=False)
+        read = forks.run(command, capture_output=True, text=True, check=False)
         assert int(read.stdout) >= 3, read.stderr
         (disk / "filler").unlink()
         tuner = search(tuner=make_tuner(build, **{**options, "n_trials": 4}))

@@ -39,7 +39,7 @@ from kerastune_optuna._backend import environment
 from kerastune_optuna._workers import processes
 from kerastune_optuna._workers.loop import Payload
 from kerastune_optuna._workers.processes import _BOOT, _raised
-from tests.support import warm
+from tests.support import forks
 from tests.support.faults import WATCHDOG, meet, wait_until
 from tests.support.models import build_model, kept
 from tests.support.servers import database, proxy
@@ -143,7 +143,7 @@ def test_waiting_trials_are_popped_once_on_sqlite(make_tuner, tmp_path):
         tuner.study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.WAITING))
     url = f"sqlite:///{tmp_path}/tuning/study.db"
     poppers = [
-        warm.Popen(
+        forks.start(
             [sys.executable, "-c", POPPER, url],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -625,7 +625,7 @@ def test_two_copies_of_a_script_share_a_study(make_tuner, tmp_path):
     """Two copies started at once on an empty PostgreSQL database run 12 trials in all."""
     with database("postgresql") as url:
         copies = [
-            warm.Popen(
+            forks.start(
                 [sys.executable, "-c", COPY, url, str(tmp_path)],
                 cwd=ROOT,
                 stderr=subprocess.PIPE,
