@@ -1,4 +1,4 @@
-"""Processes of tests/support/forks.py are what a new interpreter is, to the test that starts them."""
+"""Forks are what a new interpreter is, to the test that starts them."""
 
 from __future__ import annotations
 
