@@ -114,7 +114,7 @@ class Fork:
         """Wait for its end, and return what it wrote."""
         if self.stdin:
             self.stdin.close()
-        said = {None: None}
+        said = {}
         readers = [
             threading.Thread(target=lambda pipe=pipe: said.update({pipe: pipe.read()}), daemon=True)
             for pipe in filter(None, (self.stdout, self.stderr))
@@ -124,7 +124,7 @@ class Fork:
         for reader in readers:
             reader.join(timeout)
         self.wait(timeout)
-        return said[self.stdout], said[self.stderr]
+        return said.get(self.stdout), said.get(self.stderr)
 
     def send_signal(self, number):
         """Send it a signal, unless it has ended."""
