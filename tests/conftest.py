@@ -31,10 +31,10 @@ def pytest_collection_finish(session):
     from a process that has imported it, where a test does not ask for `cold` ones.
     """
     if session.items:
-        from tests.support import warm
+        from tests.support import forks
 
         gc.freeze()
-        warm.let_workers_start_warm()
+        forks.let_workers_fork()
         _read_migrations_once()
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from kerastune_optuna._scratch import scratch, sweep
-from tests.support import warm
+from tests.support import forks
 from tests.support.faults import ROOT
 from tests.support.hosts import FORK, needs_posix
 from tests.support.untrained import Untrained, build, run, tuner_in
@@ -43,7 +43,7 @@ def test_the_next_search_removes_what_a_killed_one_left(tmp_path, monkeypatch):
     """Neither arrays beside the study nor backups in the temporary folder outlive their search."""
     study, temporary = tmp_path / "tuning", tmp_path / "tmp"
     temporary.mkdir()
-    leader = warm.Popen(
+    leader = forks.start(
         [sys.executable, "-c", KILLED, study],
         cwd=ROOT,
         env={**os.environ, "TMPDIR": str(temporary)},

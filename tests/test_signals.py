@@ -19,7 +19,7 @@ from kerastune_optuna import _signals
 from kerastune_optuna._study.opening import DONE
 from kerastune_optuna._study.record import RETRY_OF
 from kerastune_optuna._study.retry import DIED, INTERRUPTED
-from tests.support import searching, warm
+from tests.support import forks, searching
 from tests.support.faults import ROOT, WATCHDOG, finished, wait_for_epochs
 from tests.support.hosts import FORK, needs_posix
 from tests.support.models import build_model
@@ -180,7 +180,7 @@ def test_an_interrupted_search_is_resumed(
     directory = tmp_path / "tuning"
     directory.mkdir()
     (directory / "slow").touch()
-    interrupted = warm.Popen(
+    interrupted = forks.start(
         [sys.executable, searching.__file__, str(directory), str(n_workers), "", str(n_trials)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
@@ -245,7 +245,7 @@ tuner.search(x, y, validation_data=(x, y), callbacks=[Slow()], verbose=0)
 @pytest.mark.parametrize(("signals", "grace"), [(1, 2), (2, 600)])
 def test_a_batch_that_lasts_is_interrupted(tmp_path, signals, grace):
     """A second Ctrl-C ends a batch that hangs at once; without one the first ends it in time."""
-    search = warm.Popen(
+    search = forks.start(
         [sys.executable, "-c", STUBBORN, str(tmp_path), str(grace)],
         cwd=ROOT,
         stdout=subprocess.PIPE,

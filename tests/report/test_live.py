@@ -27,7 +27,7 @@ from kerastune_optuna._report.facts import saved_epochs
 from kerastune_optuna._report.text import duration
 from kerastune_optuna._workers.warnings import first_in, shown_once
 from tests.pictures.live import EPOCHS, add_trial, frame, live_svg, study_of_the_middle
-from tests.support import warm
+from tests.support import forks
 from tests.support.faults import WATCHDOG, wait_until
 
 ROOT = Path(__file__).parent.parent.parent
@@ -203,7 +203,7 @@ def test_a_pipe_gets_lines_without_escape_codes(tmp_path):
     """With verbose=1, and colors forced, a search that is piped prints a line for each trial."""
     script = [sys.executable, "-c", SCRIPT, tmp_path, "3", "1", "0", "-1", "-1"]
     wanted = {"FORCE_COLOR": "1", "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = warm.run(
+    done = forks.run(
         script, capture_output=True, text=True, check=True, env={**os.environ, **wanted}
     )
     lines = done.stdout.splitlines()

@@ -27,7 +27,7 @@ from kerastune_optuna import (
 from kerastune_optuna._study.finding import load
 from kerastune_optuna._trial.run import weights
 from tests.benchmarks.luck import Noisy
-from tests.support import falling, warm
+from tests.support import falling, forks
 from tests.support.falling import loss_of
 from tests.support.faults import meet
 from tests.support.models import build_eager
@@ -231,7 +231,7 @@ tuner.confirm(2, 3, *DATA, verbose=0)
 def test_a_killed_confirmation_goes_on(search_noisy, tmp_path):
     """Killed in the middle and called again, each execution is there once, and none is missing."""
     tuner = search_noisy({"a": 0.1, "b": 0.2}, storage=None)
-    done = warm.run(
+    done = forks.run(
         [sys.executable, "-c", KILLED, str(tmp_path / "tuning"), "5"], cwd=ROOT, check=False
     )
     assert done.returncode == -signal.SIGKILL
@@ -329,7 +329,7 @@ def test_the_time_zone_tells_no_confirmation_from_another(search_noisy, tmp_path
     """Another process, in a container in another time zone, say, finds what was confirmed."""
     tuner = search_noisy({"a": 0.1, "b": 0.2}, storage=None)
     tuner.confirm(1, 2, *DATA, verbose=0)
-    done = warm.run(
+    done = forks.run(
         [sys.executable, "-c", "import sys" + IN_A_ZONE, str(tmp_path / "tuning")],
         cwd=ROOT,
         env={**os.environ, "TZ": "Asia/Tokyo"},

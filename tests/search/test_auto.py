@@ -118,7 +118,7 @@ print([cards[0]["study"]["sampler"], *((one.params, one.state.name) for one in t
 def test_a_seed_fixes_the_trials_in_a_fresh_process(tmp_path):
     """Two searches with the same seed, each in a process of its own, draw the same trials."""
     told = [
-        subprocess.run(  # not by tests/support/warm.py: a fresh interpreter hashes texts anew
+        subprocess.run(  # not by tests/support/forks.py: a fresh interpreter hashes texts anew
             [sys.executable, "-c", SEEDED.format(folder=str(tmp_path / name))],
             capture_output=True,
             text=True,

@@ -15,7 +15,7 @@ from kerastune_optuna import ArgumentError, HyperParameters
 from kerastune_optuna._backend import Memory
 from kerastune_optuna._search.grid import Grid, configurations, lay_out_grid
 from kerastune_optuna._search.slots import _slots
-from tests.support import warm
+from tests.support import forks
 from tests.support.faults import ROOT, EpochLog, logged, run_to_the_end, wait_until
 from tests.support.untrained import Untrained, cheap, run, tuner_in
 
@@ -78,7 +78,7 @@ def test_four_workers_that_are_killed_lose_no_point(tmp_path):
     """Of 24 configurations each has one result after all processes were killed in one each."""
     log = tmp_path / "log"
     command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
-    process = warm.Popen(command, cwd=ROOT, start_new_session=True)
+    process = forks.start(command, cwd=ROOT, start_new_session=True)
     wait_until(lambda: [what for _, what, *_ in logged(log)].count("0") == 8)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()

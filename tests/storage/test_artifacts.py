@@ -16,7 +16,7 @@ from kerastune_optuna._storage import artifacts
 from kerastune_optuna._study.record import BACKUP
 from kerastune_optuna._study.retry import DIED, INTERRUPTED
 from kerastune_optuna._trial import archive
-from tests.support import warm
+from tests.support import forks
 from tests.support.faults import ROOT
 from tests.support.gcs import gcs_server
 from tests.support.s3 import s3_server
@@ -358,7 +358,7 @@ def test_a_killed_trial_goes_on_where_no_disk_is_shared(buckets, tmp_path):
     def work(folder, epoch):
         server = [buckets.__module__, buckets.url]
         arguments = [str(tmp_path / folder), database, *server, str(epoch)]
-        return warm.run(
+        return forks.run(
             [sys.executable, "-c", KILLED, *arguments], capture_output=True, text=True, cwd=ROOT
         )
 

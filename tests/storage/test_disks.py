@@ -10,7 +10,7 @@ import keras
 import pytest
 
 from kerastune_optuna import TunerError, WeightsError, WorkerError
-from tests.support import warm
+from tests.support import forks
 from tests.support.faults import evaluated, finished, small_disk
 from tests.support.hosts import network_folder, new_host, reached_by_ssh
 from tests.support.models import kept
@@ -73,7 +73,7 @@ def test_a_database_on_a_full_disk_can_be_read(tmp_path, impatient):
             "print(len(optuna.load_study(study_name='test', storage=storage).trials))"
         )
         command = [sys.executable, "-c", code, str(disk)]
-        read = warm.run(command, capture_output=True, text=True, check=False)
+        read = forks.run(command, capture_output=True, text=True, check=False)
         assert int(read.stdout) >= 3, read.stderr
         (disk / "filler").unlink()
         tuner = run(tuner_in(disk / "tuning", filling, **{**options, "n_trials": 4}))

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 from contextlib import contextmanager
 
 import optuna
+import psutil
 import pytest
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalFileSymlinkLock
 
 from kerastune_optuna import StorageError
 from kerastune_optuna._storage.database import connect
-from tests.support import warm
+from tests.support import forks
 from tests.support.faults import ROOT, small_disk
 
 # Stops before it calls what it is told to with the file, when it has the lock in its hands.
@@ -59,10 +59,11 @@ def stopped(path, lock, before, room=10_000):
         room: Bytes by which it may let the file grow.
     """
     command = [sys.executable, "-c", WRITER, path, lock.__name__, before, str(room)]
-    with warm.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as writer:
+    with forks.start(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as writer:
         try:
-            _, status = os.waitpid(writer.pid, os.WUNTRACED)
-            assert os.WIFSTOPPED(status), writer.stderr.read()
+            status = psutil.Process(writer.pid).status
+            wait_until(lambda: writer.poll() is not None or status() == psutil.STATUS_STOPPED)
+            assert writer.poll() is None, writer.stderr.read()
             yield writer
         finally:
             writer.send_signal(signal.SIGCONT)

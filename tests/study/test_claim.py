@@ -34,7 +34,7 @@ from kerastune_optuna._study.liveness import (
 )
 from kerastune_optuna._study.record import CLAIM, CONFIRMS, RETRY_OF
 from kerastune_optuna._study.retry import DIED, fail_and_retry, lay_out
-from tests.support import warm
+from tests.support import forks
 from tests.support.faults import ROOT, WATCHDOG
 from tests.support.hosts import needs_root
 from tests.support.servers import database, proxy
@@ -88,7 +88,7 @@ def test_a_proxy_in_front_of_sqlite_gives_no_trial_to_two(tmp_path):
         study = optuna.load_study(study_name="test", storage=storage)
         for _ in range(20):
             lay_out(study)
-        claimers = warm.run(
+        claimers = forks.run(
             [sys.executable, "-c", CLAIMERS, str(port)],
             cwd=ROOT,
             capture_output=True,

@@ -17,7 +17,7 @@ from kerastune_optuna._study.heartbeat import Watch
 from kerastune_optuna._study.liveness import machine
 from kerastune_optuna._study.record import BEAT, RETRY_OF
 from kerastune_optuna._study.retry import DIED
-from tests.support import warm
+from tests.support import forks
 from tests.support.faults import ROOT, Clock, finished, wait_until
 from tests.support.untrained import build, run, tuner_in
 
@@ -120,7 +120,7 @@ def test_processes_that_reap_at_once_keep_each_retry(tmp_path):
         build(trial)
         trial.set_user_attr(WORKER, f"{machine()}:1:1")  # process 1 is older than that
     command = [sys.executable, "-c", REAPER, f"sqlite:///{tmp_path}/study.db"]
-    warm.run(command, cwd=ROOT, check=True)
+    forks.run(command, cwd=ROOT, check=True)
     trials = tuner.study.trials
     assert [trial.user_attrs["stop_reason"] for trial in trials[:12]] == [DIED] * 12
     waiting = [trial for trial in trials if trial.state.name == "WAITING"]

@@ -29,7 +29,7 @@ from kerastune_optuna._study.heartbeat import Watch, beating
 from kerastune_optuna._study.liveness import leave, machine
 from kerastune_optuna._study.record import BEAT, RETRY_OF, SAMENESS, SLOT
 from kerastune_optuna._study.retry import DIED, lay_out
-from tests.support import warm
+from tests.support import forks
 from tests.support.faults import ROOT, lock
 from tests.support.hosts import needs_root
 from tests.support.untrained import run, tuner_in
@@ -367,7 +367,7 @@ def test_a_kill_while_the_sampler_thinks_costs_no_trial(tuner, tmp_path):
     """Without n_trials too, what a killed process had just begun is run again."""
     assert tuner.study.trials == []
     url = f"sqlite:///{tmp_path}/study.db"
-    killed = warm.run([sys.executable, "-c", KILL, url], cwd=ROOT)
+    killed = forks.run([sys.executable, "-c", KILL, url], cwd=ROOT)
     assert killed.returncode == -signal.SIGKILL
     assert budget_of(tuner, 9, None).reap(tuner.study, Watch())
     assert tuner.study.trials[0].user_attrs["stop_reason"] == DIED

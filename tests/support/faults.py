@@ -254,8 +254,8 @@ class Killer(threading.Thread):
         """Kill, unless the search is over."""
         while len(self.killed) < self.kills and not self.over.wait(self.random.uniform(0.2, 1.2)):
             training = {pid for _, _, pid, _ in logged(self.log)}
-            workers = [child for child in psutil.Process().children() if child.pid in training]
-            if workers := [worker for worker in workers if lives(worker)]:
+            ours = psutil.Process().children(recursive=True)
+            if workers := [one for one in ours if one.pid in training and lives(one)]:
                 victim = self.random.choice(workers)
                 victim.kill()
                 self.killed.append(victim.pid)

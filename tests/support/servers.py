@@ -17,7 +17,7 @@ from contextlib import contextmanager
 import pytest
 import sqlalchemy
 
-from tests.support import warm
+from tests.support import forks
 
 _VARIABLES = {"postgresql": "KERASTUNE_POSTGRESQL", "mariadb": "KERASTUNE_MARIADB"}
 _HERE = {
@@ -76,7 +76,7 @@ def proxy(url):
     """Give the port of Optuna's gRPC server in front of a URL, or of the path of a journal."""
     with (
         free_port() as port,
-        warm.Popen(
+        forks.start(
             [sys.executable, "-c", PROXY, url, str(port)],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -20,7 +20,7 @@ from kerastune_optuna._study.opening import open_study
 from kerastune_optuna._study.record import BEAT, SLOT
 from kerastune_optuna._trial import overwrite
 from kerastune_optuna._trial.deletion import delete_study
-from tests.support import warm
+from tests.support import forks
 from tests.support.faults import ROOT
 from tests.support.untrained import Untrained, run, tuner_in
 
@@ -53,7 +53,7 @@ time.sleep(600)
 def test_a_study_is_overwritten_once_nobody_runs_it(tmp_path):
     """A process that runs a trial is named while it lives, to a copy of its script too."""
     script = [sys.executable, "-c", RUNNING, str(tmp_path)]
-    with warm.Popen(script, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with forks.start(script, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         pid = process.stdout.readline().strip()
         named = rf"trial 0 of study 'test' \(process {pid} on this machine\) is running"
         with pytest.raises(StudyMismatchError, match=named):

@@ -15,7 +15,7 @@ import tensorflow as tf
 from kerastune_optuna import OptunaTuner
 from kerastune_optuna._data.specs import specify
 from kerastune_optuna._trial.rehearsal import rehearse
-from tests.support import warm
+from tests.support import forks
 from tests.support.marks import mostly_nightly
 
 # A rehearsal saves a trace of TensorFlow's: with other backends there is none to save.
@@ -174,7 +174,7 @@ def test_a_model_of_one_replica_trains(optimizer, tmp_path):
     # In 1 of some 70 runs TensorFlow 2.21 dies of SIGSEGV where plain Model.fit drops an iterator
     # of a strategy (keras/src/trainers/epoch_iterator.py, reset), and would take pytest with it.
     for _ in range(3):
-        done = warm.run([sys.executable, "-c", code], capture_output=True, text=True)
+        done = forks.run([sys.executable, "-c", code], capture_output=True, text=True)
         if done.returncode != -signal.SIGSEGV:
             break
     assert done.returncode == 0, done.stderr

@@ -12,7 +12,7 @@ import pytest
 from keras import layers, ops
 
 from kerastune_optuna import BuilderError, OptunaTuner, WeightsError
-from tests.support import warm
+from tests.support import forks
 from tests.support.marks import mostly_nightly
 
 of_tensorflow = pytest.mark.skipif(
@@ -318,7 +318,7 @@ FRESH = """
 import sys
 import numpy as np
 from kerastune_optuna import OptunaTuner
-from tests.support import warm
+from tests.support import forks
 from tests.trial.test_variables import unbuilt_gan
 
 tuner = OptunaTuner(unbuilt_gan, "total_loss", direction="minimize", n_trials=2, seed=0,
@@ -332,7 +332,7 @@ np.savez(sys.argv[1] + "/weights.npz", *tuner.best_model().get_weights())
 def test_a_fresh_process_builds_the_parts_again(tmp_path):
     """Another process hands out the same weights."""
     tuner = searched(tmp_path, unbuilt_gan, y=None, objective="total_loss", direction="minimize")
-    warm.run(
+    forks.run(
         [sys.executable, "-c", FRESH, str(tmp_path)],
         cwd=Path(__file__).parent.parent.parent,
         check=True,

@@ -21,7 +21,7 @@ from kerastune_optuna import ArgumentError, BuilderError, WeightsError
 from kerastune_optuna._storage.artifacts import WholeFileStore
 from kerastune_optuna._study.record import BACKUP
 from kerastune_optuna._trial.kept import discard_outranked
-from tests.support import warm
+from tests.support import forks
 from tests.support.marks import mostly_nightly
 from tests.support.models import build_model, kept
 from tests.support.untrained import Untrained, run, tuner_in
@@ -276,7 +276,7 @@ def test_a_killed_writer_leaves_a_whole_file(tmp_path, written):
     store = WholeFileStore(tmp_path)
     store.write("weights", io.BytesIO(b"old" * 1_000_000))
     command = [sys.executable, "-c", WRITER, str(tmp_path), str(written)]
-    with warm.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+    with forks.start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
         assert writer.stdout.readline() == b"waiting\n"
         writer.send_signal(signal.SIGKILL)
     assert sorted(os.listdir(tmp_path)) == ["weights", "weights.part"]
@@ -363,7 +363,7 @@ tuner.search(x, y, validation_data=(x, y), epochs=30, verbose=0, n_trials=2)
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_search_killed_while_it_saves_keeps_its_best_model(make_tuner, tmp_path, moment):
     """Whichever side of the rename the kill falls on, best_model() of the study is whole."""
-    done = warm.run(
+    done = forks.run(
         [sys.executable, "-c", SEARCHER, str(tmp_path / "tuning"), moment],
         cwd=Path(__file__).parent.parent.parent,
         check=False,

@@ -18,7 +18,7 @@ import pytest
 from optuna.storages.journal import JournalFileBackend
 
 from kerastune_optuna import WorkerError
-from tests.support import warm
+from tests.support import forks
 from tests.support.faults import ROOT, WATCHDOG, evaluated, finished, meet, untraced
 from tests.support.hosts import mount_empty, new_host
 from tests.support.servers import proxy
@@ -91,7 +91,7 @@ def test_waiting_trials_are_popped_once_on_sqlite(make_tuner, tmp_path):
     url = f"sqlite:///{tmp_path}/tuning/study.db"
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     command = [sys.executable, "-c", POPPER, url]
-    poppers = [warm.Popen(command, **pipes, text=True) for _ in range(4)]
+    poppers = [forks.start(command, **pipes, text=True) for _ in range(4)]
     for popper in poppers:
         assert popper.stdout.readline() == "ready\n"
     for popper in poppers:
@@ -126,7 +126,7 @@ def test_two_copies_of_a_script_share_a_study(tmp_path, kind):
     with empty(kind, tmp_path) as storage:
         command = [sys.executable, "-c", COPY, str(tmp_path), storage or ""]
         copies = [
-            warm.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(2)
+            forks.start(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(2)
         ]
         errors = [copy.communicate()[1] for copy in copies]
         assert [copy.returncode for copy in copies] == [0, 0], errors

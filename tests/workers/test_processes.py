@@ -25,7 +25,7 @@ from kerastune_optuna import ArgumentError, OptunaTuner, TunerError, WorkerError
 from kerastune_optuna._backend import environment
 from kerastune_optuna._workers import processes
 from kerastune_optuna._workers.processes import _raised
-from tests.support import warm
+from tests.support import forks
 from tests.support.faults import ROOT, WATCHDOG, builder_to_kill, finished, killing_once, wait_until
 from tests.support.models import build_model, kept
 from tests.support.untrained import build, run, tuner_in
@@ -404,7 +404,7 @@ def test_workers_end_with_their_parent(tmp_path):
     """A parent that is killed leaves no worker behind."""
     script = tmp_path / "script.py"
     script.write_text(ENDLESS)
-    parent = warm.Popen(
+    parent = forks.start(
         [sys.executable, str(script), str(tmp_path)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""Processes that start warm are what a new interpreter is, to the test that starts them."""
+"""Forks are what a new interpreter is, to the test that starts them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import sys
 
 import pytest
 
-from tests.support import warm
+from tests.support import forks
 
 # Prints what a process finds, and ends as it is told to.
 SCRIPT = """
 import json, os, random, signal, sys, tempfile, threading
 import numpy as np
-stop = {number.name: str(signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)}
+stop = {number.name: str(signal.getsignal(number)) for number in (
+    signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)}
 chance = random.random(), np.random.random()
 print(json.dumps({
     "argv": sys.argv, "cwd": os.getcwd(), "env": dict(os.environ), "stdin": sys.stdin.read(),
-    "parent": os.getppid(), "leads": os.getsid(0) == os.getpgid(0) == os.getpid(), "stop": stop,
-    "umask": os.umask(0), "tmp": tempfile.gettempdir(), "name": __name__,
+    "leads": os.getsid(0) == os.getpgid(0) == os.getpid(), "stop": stop,
+    "tmp": tempfile.gettempdir(), "name": __name__,
     "threads": threading.active_count(), "path": sys.path[:2], "own": [os.getpid(), *chance],
 }))
 exec(sys.argv[1])
@@ -38,26 +39,29 @@ ENDS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("end", "is_file"), [*zip(ENDS, [True, False] * 3, strict=True)])
-def test_a_warm_process_is_like_a_new_one(tmp_path, end, is_file):
+def test_a_fork_is_like_a_new_process(tmp_path, end, is_file):
     """It finds and says the same, ends by the same code, and has numbers of chance of its own."""
     (script := tmp_path / "script.py").write_text(SCRIPT)
     statement, code = ENDS[end]
     program = [str(script)] if is_file else ["-c", SCRIPT]
-    wanted = {"PYTHONPATH": str(tmp_path), "TMPDIR": str(tmp_path), "PYTHONWARNINGS": "ignore"}
+    wanted = {"PYTHONPATH": str(tmp_path), "TMPDIR": str(tmp_path)}
     found, own = [], set()
-    for start in (subprocess.run, warm.run, warm.run):
-        done = start(
+    for start in (subprocess.Popen, forks.start, forks.start):
+        with start(
             [sys.executable, *program, statement],
-            input="given",
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             cwd=tmp_path,
             env={**os.environ, **wanted},
             start_new_session=True,
-        )
-        assert done.returncode == code, done.stderr
-        said = json.loads(done.stdout)
+        ) as process:
+            process.stdin.write("given")
+            out, err = process.communicate()
+        assert process.returncode == code, err
+        said = json.loads(out)
         own.update(said.pop("own"))
-        found.append((said, done.stderr))
+        found.append((said, err))
     assert found[0] == found[1] == found[2]
     assert len(own) == 3 * 3
