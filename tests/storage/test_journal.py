@@ -15,7 +15,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, Jou
 from kerastune_optuna import StorageError
 from kerastune_optuna._storage.database import connect
 from tests.support import forks
-from tests.support.faults import ROOT, small_disk
+from tests.support.faults import ROOT, small_disk, wait_until
 
 # Stops before it calls what it is told to with the file, when it has the lock in its hands.
 WRITER = """
