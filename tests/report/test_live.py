@@ -302,7 +302,6 @@ SEARCHING = "tuner.search(**data, epochs=2, verbose=0, callbacks=[Slow()], n_wor
 GOING_ON = f"""
 seconds = 0
 {SEARCHING.format(1)}
-assert tuner.results()["stop_reason"][0] == "interrupted"
 assert list(tuner.results()["state"]).count("COMPLETE") == 2
 """
 
