@@ -6,6 +6,7 @@ import io
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -283,8 +284,9 @@ def test_a_notebook_searches_with_workers(tmp_path, monkeypatch):
 
 
 INTERRUPTED = """
-import keras, numpy, pathlib, time
+import keras, numpy, os, pathlib, time
 from kerastune_optuna import OptunaTuner
+pathlib.Path("kernel").write_text(str(os.getpid()))
 seconds = 600
 class Slow(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
@@ -302,7 +304,6 @@ SEARCHING = "tuner.search(**data, epochs=2, verbose=0, callbacks=[Slow()], n_wor
 GOING_ON = f"""
 seconds = 0
 {SEARCHING.format(1)}
-assert tuner.results()["stop_reason"][0] == "interrupted"
 assert list(tuner.results()["state"]).count("COMPLETE") == 2
 """
 
@@ -320,7 +321,8 @@ def test_a_kernel_is_interrupted(tmp_path, monkeypatch, n_workers):
 
     def interrupt():
         wait_until((tmp_path / "trains").exists)
-        manager.interrupt_kernel()
+        # As the manager does, whose own method would leave an event loop open in this thread.
+        os.kill(int((tmp_path / "kernel").read_text()), signal.SIGINT)
 
     try:
         assert error_of(INTERRUPTED) is None
