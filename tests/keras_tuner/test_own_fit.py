@@ -22,8 +22,20 @@ from kerastune_optuna import (
 from tests.support.keras_tuner_builders import BatchSize, OwnLoop, Quick, compiled
 from tests.support.models import kept
 
-X, Y = np.zeros((16, 4), "float32"), np.zeros(16)
+X, Y = np.ones((16, 4), "float32"), np.arange(16.0)
 QUIET = {"epochs": 1, "verbose": 0, "shuffle": False}
+
+
+GIVEN = []
+
+
+class Noted(Quick):
+    """Note which data it is trained on."""
+
+    def fit(self, x=None, y=None, **others):
+        """Note it, and train."""
+        GIVEN.append((x, y, others.get("validation_data")))
+        return super().fit(x, y, **others)
 
 
 class Own(keras_tuner.HyperModel):
@@ -32,7 +44,7 @@ class Own(keras_tuner.HyperModel):
     def build(self, hp):
         """Ask for the model."""
         units = hp.Int("units", 2, 40)
-        return Quick(units, units / 100)
+        return Noted(units, units / 100)
 
 
 class WithoutData(Own):
@@ -78,27 +90,39 @@ class Number(Own):
 
 
 DATASET = tf.data.Dataset.from_tensor_slices((X, Y)).batch(8)
-CALLS = {
-    "no data": (WithoutData(), (), {}),
-    "names": (OwnNames(), (), {"val": (X, Y), "train": (X, Y)}),
-    "datasets": (OwnNames(), (), {"train": DATASET, "val": DATASET}),
-    "positions": (OwnNames(), (DATASET, DATASET), {}),
-    "position and name": (OwnNames(), (DATASET,), {"val": DATASET}),
-    "turned": (Turned(), (), {"y": Y, "x": X}),
-    "turned, by position": (Turned(), (X, Y), {}),
-    "looked up": (LookedUp(), (), {"y": Y, "x": X}),
-    "a number": (Number(), (), {}),
+ARRAYS, DATASETS = (X, Y, (X, Y)), (DATASET, None, DATASET)
+CALLS = {  # a model, what search() is given, and what is trained on
+    "no data": (WithoutData(), (), {}, ARRAYS),
+    "names": (OwnNames(), (), {"val": (X, Y), "train": (X, Y)}, ARRAYS),
+    "datasets": (OwnNames(), (), {"train": DATASET, "val": DATASET}, DATASETS),
+    "positions": (OwnNames(), (DATASET, DATASET), {}, DATASETS),
+    "position and name": (OwnNames(), (DATASET,), {"val": DATASET}, DATASETS),
+    "turned": (Turned(), (), {"y": Y, "x": X}, (X, Y, None)),
+    "turned, by position": (Turned(), (X, Y), {}, (X, Y, None)),
+    "looked up": (LookedUp(), (), {"y": Y, "x": X}, ARRAYS),
 }
 
 
-@pytest.mark.filterwarnings("ignore:The builder's fit returned a number:UserWarning")
+def are_same(given, expected):
+    """Whether two nested tuples hold the same arrays, such datasets, and None."""
+    if isinstance(expected, tuple):
+        return all(are_same(*pair) for pair in zip(given, expected, strict=True))
+    if isinstance(expected, np.ndarray):
+        return np.array_equal(given, expected)
+    if isinstance(expected, tf.data.Dataset):  # which is made anew for each trial
+        return given.element_spec == expected.element_spec
+    return given is expected
+
+
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_a_fit_of_its_own_gets_what_search_got(make_tuner, call):
     """And needs no validation that we could see for an objective that it validates itself."""
-    hypermodel, data, names = call
+    hypermodel, data, names, trained_on = call
+    GIVEN.clear()
     tuner = make_tuner(from_keras_tuner(hypermodel), n_trials=1)
     tuner.search(*data, verbose=0, **names)
     assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE"]
+    assert [are_same(given, trained_on) for given in GIVEN] == [True]
 
 
 @pytest.mark.slow
