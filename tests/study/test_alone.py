@@ -26,8 +26,7 @@ from kerastune_optuna._study.reason import is_of_memory, told
 from kerastune_optuna._study.record import ALONE, RETRY_OF
 from kerastune_optuna._study.retry import DIED, retry_alone
 from tests.support.faults import wait_until
-from tests.support.models import build_model
-from tests.support.untrained import Untrained, build, run, tuner_in
+from tests.support.untrained import Untrained, X, build, run, tuner_in
 
 FIRST = "out of memory, run again alone: "
 HINT = (
@@ -183,19 +182,19 @@ def test_a_search_without_memory_ends(tmp_path):
     assert len(seen) == 7  # the first one, and three that are run again
 
 
-def test_confirm_runs_an_execution_again(search, data):
+@pytest.mark.slow
+def test_confirm_runs_an_execution_again(tmp_path):
     """An execution of confirm() that runs out of memory once costs none of its values."""
     fails = []
 
     def build_once(trial):
         if fails and fails.pop():
             raise MemoryError("none left")
-        return build_model(trial)
+        return build(trial)
 
-    tuner = search(build_once, n_trials=1)
+    tuner = run(tuner_in(tmp_path, build_once, "val_mae", n_trials=1))
     fails += [True, False, False]  # the second execution: the first one is built twice
-    x, y, validation = data
-    kept = tuner.confirm(1, 3, x, y, validation_data=validation, epochs=1, verbose=0)
+    kept = tuner.confirm(1, 3, X, X, validation_data=(X, X), epochs=1, verbose=0)
     assert not fails
     assert kept.missing == 0
     study = optuna.load_study(study_name=kept.study_name, storage=tuner.study._storage)
