@@ -174,6 +174,14 @@ def pace(monkeypatch):
 
 
 @pytest.fixture
+def unhurried(monkeypatch):
+    """Let a search of this process take long to end after a signal, as on a busy machine."""
+    from kerastune_optuna import _signals
+
+    monkeypatch.setattr(_signals, "_GRACE", 300)
+
+
+@pytest.fixture
 def cold(monkeypatch):
     """Let the workers of a test import everything, as those of users do."""
     from kerastune_optuna._workers import processes

@@ -111,9 +111,8 @@ def test_a_hangup_that_is_ignored_stays_ignored(tmp_path):
     assert len(tuner.study.trials) == 2
 
 
-def test_what_fails_once_a_signal_came_is_interrupted(tmp_path, monkeypatch):
+def test_what_fails_once_a_signal_came_is_interrupted(tmp_path, unhurried):
     """A cluster sends SIGTERM to a trial's loader too, whose death says nothing of the trial."""
-    monkeypatch.setattr(_signals, "_GRACE", WATCHDOG)  # a busy machine needs more to save
 
     def fail(epoch, logs):
         signal.raise_signal(signal.SIGTERM)

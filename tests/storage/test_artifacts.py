@@ -270,7 +270,7 @@ def interrupt():
     signal.raise_signal(signal.SIGINT)
 
 
-def test_an_interrupt_waits_for_a_store_that_is_stopped(s3, tmp_path):
+def test_an_interrupt_waits_for_a_store_that_is_stopped(s3, tmp_path, unhurried):
     """The first Ctrl-C costs neither the trial that just ended nor its weights."""
     tuner = tuner_with(tmp_path, s3.store(), improving(), n_trials=2)
     acts = {4: lambda: (s3.order("stop"), s3.order_soon("start"), interrupt())}
@@ -280,7 +280,7 @@ def test_an_interrupt_waits_for_a_store_that_is_stopped(s3, tmp_path):
     assert has_best_weights(tuner)
 
 
-def test_an_interrupted_trial_waits_with_its_backup(s3, tmp_path):
+def test_an_interrupted_trial_waits_with_its_backup(s3, tmp_path, unhurried):
     """The backup from which it goes on is in the store once that is back."""
     tuner = tuner_with(tmp_path, s3.store(), improving(), n_trials=1)
     acts = {2: lambda: (s3.order("stop"), s3.order_soon("start"), interrupt())}

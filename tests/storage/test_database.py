@@ -277,6 +277,7 @@ def test_a_folder_that_has_no_escape_is_refused(tmp_path, name):
         run(tuner_in(tmp_path / name, objective="val_mae", n_trials=1))
 
 
+@pytest.mark.slow
 @needs_escapes
 def test_studies_of_two_odd_folders_are_two(tmp_path):
     """What follows a question mark tells the folders apart."""
@@ -328,6 +329,7 @@ def test_a_url_without_a_driver_takes_that_of_the_extra(given, driver, extra):
     assert any(driver in one.lower() for one in of_extra)
 
 
+@pytest.mark.slow
 def test_the_copy_of_a_folder_that_is_searched_is_searched_whole(tmp_path):
     """What ran when the folder was copied runs there for nobody, and is run again."""
     seen = []
@@ -345,6 +347,7 @@ def test_the_copy_of_a_folder_that_is_searched_is_searched_whole(tmp_path):
     assert [trial.state.name for trial in seen] == ["FAIL", "COMPLETE", "COMPLETE"]
 
 
+@pytest.mark.slow
 def test_a_study_that_was_copied_keeps_its_weights(tmp_path):
     """A search over its copy in another database, with the same folder, deletes none of them."""
     first = run(tuner_in(tmp_path, objective="val_mae", n_trials=2, pruner="none"))

@@ -30,6 +30,7 @@ def clock(monkeypatch):
     return clock
 
 
+@pytest.mark.slow
 def test_a_trial_of_a_vanished_machine_is_run_again(clock, tmp_path):
     """A trial whose lease has lapsed is run again with its parameters; one that beats ends."""
     tuner = tuner_in(tmp_path, n_trials=3, pruner="none", keep_best=0)

@@ -64,7 +64,7 @@ def serve():
     obey(app, serving)
 
 
-def opened(url, key="key", bucket=BUCKET):
+def opened(url, key="key", bucket=BUCKET, patience=5):
     """Return a store in a bucket of the server there, whose client does not try again itself."""
     import boto3
     import botocore.config
@@ -77,7 +77,7 @@ def opened(url, key="key", bucket=BUCKET):
         aws_access_key_id=key,
         aws_secret_access_key="test",
         config=botocore.config.Config(
-            retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=5
+            retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=patience
         ),
     )
     return optuna.artifacts.Boto3ArtifactStore(bucket, client)
@@ -91,7 +91,7 @@ class S3(Buckets):
 
     def make_bucket(self):
         """Make the bucket of all tests."""
-        self.store().client.create_bucket(Bucket=BUCKET)
+        opened(self.url, patience=60).client.create_bucket(Bucket=BUCKET)
 
     def store(self):
         """Return a store in the bucket."""

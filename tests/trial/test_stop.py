@@ -32,7 +32,7 @@ from tests.support.models import history, kept
     ("soon", "goes_on"), [(60, 13), (0, 12)], ids=["short-epochs", "long-epochs"]
 )
 def test_an_interrupt_loses_no_epoch(
-    search, make_tuner, data, tmp_path, monkeypatch, soon, goes_on
+    search, make_tuner, data, tmp_path, monkeypatch, unhurried, soon, goes_on
 ):
     """A trial goes on where Ctrl-C ended it: after the epoch that ran, or with it if it lasts."""
     for module in (stop, backup):
@@ -56,7 +56,7 @@ def test_an_interrupt_loses_no_epoch(
 
 
 @pytest.mark.slow
-def test_an_interrupt_in_the_last_epoch_costs_no_trial(search, make_tuner):
+def test_an_interrupt_in_the_last_epoch_costs_no_trial(search, make_tuner, unhurried):
     """A trial whose training ends with the epoch that is waited for is COMPLETE."""
     fit = {"epochs": 3, "batch_size": 8, "callbacks": [interrupt_at(2)]}
     with pytest.raises(KeyboardInterrupt):

@@ -99,7 +99,9 @@ def test_workers_that_a_cluster_gives_up_are_an_error(search):
         pytest.param(dask, marks=pytest.mark.nightly),
     ],
 )
-def test_the_tasks_of_an_executor_are_told_to_stop(search, make_tuner, tmp_path, cluster):
+def test_the_tasks_of_an_executor_are_told_to_stop(
+    search, make_tuner, tmp_path, unhurried, cluster
+):
     """Ctrl-C ends the task of a search in an executor, and the next search resumes its trial."""
 
     def interrupt():
