@@ -153,7 +153,7 @@ ZOO = {
 }
 
 # In many steps a call they do what another does; `python -m tests.benchmarks.zoo` has them all.
-OFTEN = ("dropout", "batch", "lstm", "lazy", "own test", "unbuilt")
+OFTEN = ("dropout", "batch", "lstm", "lazy", "noise", "own test", "unbuilt")
 MIXED = {
     f"{name}-{policy}": (name, policy)
     for name in ("dense", "conv", "lstm", "layer")
