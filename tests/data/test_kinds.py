@@ -90,15 +90,6 @@ def test_data_of_every_form_travels(search, form):
         assert trial.value == plain_loss(build, trial, **data)
 
 
-@pytest.mark.nightly
-def test_a_trial_on_texts_is_trained_again(search, comes_again):
-    """A trial on a tensor of texts is trained again to the digit."""
-    build, x = FORMS["tensor of texts"]
-    data = {"x": x, "y": Y, "validation_data": (x, Y)}
-    tuner = search(build, fit=data, n_trials=1)
-    assert comes_again(tuner, **data)
-
-
 def test_rows_in_a_file_train_as_those_in_memory(search, data, tmp_path):
     """A numpy.memmap is taken for the array that it is."""
     x, y, _ = data
