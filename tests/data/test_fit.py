@@ -110,7 +110,7 @@ def test_the_advice_for_data_of_a_trial_works(search, data):
     assert tuner.best_model().evaluate(x, y, verbose=0)[0] == pytest.approx(tuner.best_value)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_batch_size_is_tuned_by_two_workers(search, data):
     """Rows travel to worker processes and get their batches there."""
     tuner = search(

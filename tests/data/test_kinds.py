@@ -70,7 +70,7 @@ def plain_loss(build, trial, **arguments):
     return min(model.fit(**arguments, epochs=2, verbose=0).history["val_loss"])
 
 
-@pytest.mark.parametrize(("build", "x"), mostly_nightly(FORMS, "texts", "coo"))
+@pytest.mark.parametrize(("build", "x"), mostly_nightly(FORMS, "texts"))
 def test_a_trial_is_what_plain_keras_makes_of_the_same_data(search, build, x):
     """Texts, ragged and sparse rows train to the digits of Model.fit, and evaluate to the value."""
     tuner = search(build, "val_loss", fit={"x": x, "y": Y, "validation_data": (x, Y)})
@@ -80,7 +80,8 @@ def test_a_trial_is_what_plain_keras_makes_of_the_same_data(search, build, x):
     assert loss == pytest.approx(tuner.best_value, abs=1e-6)
 
 
-@pytest.mark.parametrize("form", mostly_nightly(["tensor of texts", "ragged"], "ragged"))
+@pytest.mark.nightly
+@pytest.mark.parametrize("form", ["tensor of texts", "ragged"])
 def test_data_of_every_form_travels(search, form):
     """Tensors that NumPy does not hold as well reach worker processes as they are."""
     build, x = FORMS[form]
