@@ -139,16 +139,6 @@ def test_a_large_pipeline_is_left_alone():
     assert for_one(large) is large
 
 
-@pytest.mark.slow
-def test_a_search_trains_on_kept_datasets(search):
-    """A pipeline with a shuffle is searched as ever, and evaluates to the value of the study."""
-    x = SLICES.map(lambda row: (row / 400, tf.cast(row[0] > 200, tf.int64)))
-    fit = {"x": x.shuffle(100).batch(10), "y": None, "validation_data": x.batch(10)}
-    tuner = search(fit=fit, n_trials=2)
-    _, accuracy = tuner.best_model().evaluate(fit["validation_data"], verbose=0)
-    assert accuracy == pytest.approx(tuner.best_value, abs=1e-6)
-
-
 def test_a_look_for_generators_adds_no_attributes():
     """TensorFlow prints an error for each attribute of a node that its op does not have."""
     definition = parse(serialize(tf.data.Dataset.range(9).cache().shuffle(9, seed=1)))

@@ -110,7 +110,7 @@ def test_the_advice_for_data_of_a_trial_works(search, data):
     assert tuner.best_model().evaluate(x, y, verbose=0)[0] == pytest.approx(tuner.best_value)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_batch_size_is_tuned_by_two_workers(search, data):
     """Rows travel to worker processes and get their batches there."""
     tuner = search(
@@ -166,10 +166,9 @@ def test_rows_are_told_from_batches(shapes, model, are_rows):
 
 def with_epochs(trial):
     """Return a model and how long it trains."""
-    return build_model(trial), {"epochs": np.int64(trial.suggest_int("epochs", 3, 5))}
+    return falling.build(trial), {"epochs": np.int64(trial.suggest_int("epochs", 3, 5))}
 
 
-@pytest.mark.slow
 def test_epochs_are_tuned(search):
     """Each trial runs as long as its builder says, and a pruned one saves what is left of that."""
     tuner = search(with_epochs, n_trials=4, pruner=PruneAt([1], step=1), fit={"epochs": 20})
@@ -224,7 +223,7 @@ def test_class_weight_is_tuned(search):
 
     def build(trial):
         weight = trial.suggest_categorical("weight", [0.0, 1.0])
-        return build_model(trial), {"class_weight": dict.fromkeys(range(3), weight)}
+        return build_eager(trial), {"class_weight": dict.fromkeys(range(3), weight)}
 
     tuner = search(build, "loss", n_trials=4, fit={"epochs": 1})
     losses = {trial.params["weight"]: trial.value for trial in tuner.study.trials}
@@ -239,13 +238,12 @@ def test_the_builder_goes_before_search(search):
     assert tuner.best_trial.user_attrs["epochs_run"] == 1
 
 
-@pytest.mark.slow
 def test_callbacks_are_tuned_and_added(search):
     """A builder's callbacks act beside those of search(), and hold the very model that trains."""
     seen, held = [], []
 
     def build(trial):
-        model = build_model(trial)
+        model = falling.build(trial)
         stopping = keras.callbacks.EarlyStopping(
             "val_loss", patience=trial.suggest_int("patience", 1, 2), min_delta=100
         )
@@ -276,25 +274,24 @@ def test_a_builders_callbacks_write_into_folders_of_their_trials(search, tmp_pat
         assert sorted(path.name for path in folder.iterdir()) == ["new.csv", "same.csv"]
 
 
-@pytest.mark.slow
 def test_wrong_arguments_of_a_later_trial_fail_that_trial(search):
     """A search that has a finished trial goes on, and the trial says what was wrong."""
 
     def build(trial):
-        return build_model(trial), {"epochs": 0} if trial.number == 1 else {}
+        return falling.build(trial), {"epochs": 0} if trial.number == 1 else {}
 
-    table = search(build, fit={"epochs": 1}).results()
+    table = search(build, "val_loss", train_repeats=True, fit={"epochs": 1}).results()
     assert list(table["state"]) == ["COMPLETE", "FAIL", "COMPLETE"]
     assert table["stop_reason"][1].startswith("ArgumentError: epochs=0 is less than 1.")
 
 
-@pytest.mark.slow
 def test_a_callback_function_that_fails_later_fails_its_trial(search):
     """What it returns in the second trial is the reason of that trial alone."""
 
     def make(trial):
         return 7 if trial.number == 1 else keras.callbacks.History()
 
-    table = search(fit={"epochs": 1, "callbacks": [make]}).results()
+    fit = {"epochs": 1, "callbacks": [make]}
+    table = search(falling.build, "val_loss", train_repeats=True, fit=fit).results()
     assert list(table["state"]) == ["COMPLETE", "FAIL", "COMPLETE"]
     assert "which returned 7" in table["stop_reason"][1]

@@ -55,7 +55,7 @@ def test_functions_make_data_of_grain(search, data):
     assert len({tuner.best_value for tuner in tuners}) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_data_of_grain_travels_to_workers(search, data):
     """Two processes train on it and validate with it as one does."""
     x, y, validation = data

@@ -70,7 +70,7 @@ def plain_loss(build, trial, **arguments):
     return min(model.fit(**arguments, epochs=2, verbose=0).history["val_loss"])
 
 
-@pytest.mark.parametrize(("build", "x"), mostly_nightly(FORMS, "texts", "coo"))
+@pytest.mark.parametrize(("build", "x"), mostly_nightly(FORMS, "texts"))
 def test_a_trial_is_what_plain_keras_makes_of_the_same_data(search, build, x):
     """Texts, ragged and sparse rows train to the digits of Model.fit, and evaluate to the value."""
     tuner = search(build, "val_loss", fit={"x": x, "y": Y, "validation_data": (x, Y)})
@@ -80,7 +80,8 @@ def test_a_trial_is_what_plain_keras_makes_of_the_same_data(search, build, x):
     assert loss == pytest.approx(tuner.best_value, abs=1e-6)
 
 
-@pytest.mark.parametrize("form", mostly_nightly(["tensor of texts", "ragged"], "ragged"))
+@pytest.mark.nightly
+@pytest.mark.parametrize("form", ["tensor of texts", "ragged"])
 def test_data_of_every_form_travels(search, form):
     """Tensors that NumPy does not hold as well reach worker processes as they are."""
     build, x = FORMS[form]
@@ -88,15 +89,6 @@ def test_data_of_every_form_travels(search, form):
     tuner = search(build, "val_loss", fit={**data, "n_workers": 2})
     for trial in tuner.study.trials:
         assert trial.value == plain_loss(build, trial, **data)
-
-
-@pytest.mark.nightly
-def test_a_trial_on_texts_is_trained_again(search, comes_again):
-    """A trial on a tensor of texts is trained again to the digit."""
-    build, x = FORMS["tensor of texts"]
-    data = {"x": x, "y": Y, "validation_data": (x, Y)}
-    tuner = search(build, fit=data, n_trials=1)
-    assert comes_again(tuner, **data)
 
 
 def test_rows_in_a_file_train_as_those_in_memory(search, data, tmp_path):

@@ -1,4 +1,4 @@
-"""Marks of tests of which some cases run in .ci/run, and the others at night alone."""
+"""Marks of tests of which some cases run in .ci/run and the others in .ci/nightly alone."""
 
 from __future__ import annotations
 

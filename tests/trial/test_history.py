@@ -32,10 +32,9 @@ class Grades(keras.callbacks.Callback):
         logs["grade"] = "good, for now"
 
 
-@pytest.mark.slow
 def test_each_trial_keeps_the_logs_of_its_epochs(search):
     """A pruned trial has a table too: a row for each epoch, a column for each metric."""
-    tuner = search(pruner=PruneAt([1]), fit={"epochs": 3})
+    tuner = search(falling.build, pruner=PruneAt([1]), fit={"epochs": 3})
     complete, pruned = history(tuner, 0), history(tuner, 1)
     assert [list(row) for row in pruned] == [
         ["epoch", "accuracy", "loss", "val_accuracy", "val_loss"]

@@ -153,7 +153,7 @@ ZOO = {
 }
 
 # In many steps a call they do what another does; `python -m tests.benchmarks.zoo` has them all.
-OFTEN = ("dropout", "batch", "lstm", "lazy", "own test", "unbuilt")
+OFTEN = ("dropout", "batch", "lstm", "lazy", "noise", "own test", "unbuilt")
 MIXED = {
     f"{name}-{policy}": (name, policy)
     for name in ("dense", "conv", "lstm", "layer")
@@ -162,25 +162,31 @@ MIXED = {
 ALIKE = {"bidirectional", "embedding", "flat", "group", "layer", "recurrent", "separable", "tanh"}
 
 
-def trained(make, optimizer="adam"):
+def trained(make, optimizer="adam", **options):
     """Return the model compiled."""
     model = make()
     kind = optimizer() if callable(optimizer) else optimizer
-    model.compile(kind, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile(kind, "sparse_categorical_crossentropy", metrics=["accuracy"], **options)
     return model
 
 
-def assert_as_plain(directory, make, x, optimizer="adam", **fit):
+def assert_as_plain(directory, make, x, how=None, **fit):
     """Search for one trial, and train plainly with its seed: the logs are the same."""
-    fit = {"validation_data": (x[:20], Y[:20]), "verbose": 0, **fit}
+    fit, how = {"validation_data": (x[:20], Y[:20]), "verbose": 0, **fit}, how or {}
     tuner = OptunaTuner(
-        lambda trial: trained(make, optimizer), "val_loss", n_trials=1, seed=0, directory=directory
+        lambda trial: trained(make, **how), "val_loss", n_trials=1, seed=0, directory=directory
     )
     tuner.search(x, Y, **fit)
     keras.utils.set_random_seed(tuner.best_trial.user_attrs["seed"])
-    plain = trained(make, optimizer).fit(x, Y, **fit).history
+    plain = trained(make, **how).fit(x, Y, **fit).history
     rows = history(tuner, 0)
     assert {name: [float(row[name]) for row in rows] for name in plain} == plain
+
+
+def test_a_training_without_a_graph_is_plain_fit(tmp_path):
+    """This one is fast; those with a graph follow."""
+    x, make = ZOO["dropout"]
+    assert_as_plain(tmp_path, make, x, {"run_eagerly": True}, batch_size=20, epochs=2)
 
 
 @pytest.mark.parametrize("name", mostly_nightly(list(ZOO), "conv", "augmented", "attention"))
@@ -204,7 +210,7 @@ def test_an_optimizer_is_that_of_plain_fit(kind, tmp_path):
     """Whatever the optimizer, with what it may be asked for besides."""
     optimizer = lambda: getattr(keras.optimizers, kind)(0.02, clipnorm=1.0, use_ema=True)  # noqa: E731
     x, make = ZOO["dense"]
-    assert_as_plain(tmp_path, make, x, optimizer, **SHORT)
+    assert_as_plain(tmp_path, make, x, {"optimizer": optimizer}, **SHORT)
 
 
 @pytest.mark.parametrize(("name", "policy"), mostly_nightly(MIXED, "dense-mixed_float16"))

@@ -310,7 +310,7 @@ def kill(trial):
     return keras.callbacks.LambdaCallback(on_epoch_begin=end)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_killed_trial_goes_on_with_its_data(tune):
     """Both workers die once; the retries have the windows of those that they go on with."""
     fit = {"n_workers": 2, "epochs": 4, "callbacks": [kill]}

@@ -48,14 +48,14 @@ class Locked(keras.callbacks.Callback):
         self.lock = threading.Lock()
 
 
-@pytest.mark.slow
 def test_each_trial_gets_copies(search):
     """A callback that keeps state starts afresh in each trial, and the user's own stays untouched.
 
     It adds the objective to the logs too, which only a callback before ours can do.
     """
     counter = Counter()
-    tuner = search(objective="count", direction="maximize", fit={"callbacks": [counter]})
+    fit = {"callbacks": [counter]}
+    tuner = search(falling.build, "count", direction="maximize", fit=fit)
     assert [trial.value for trial in tuner.study.trials] == [2.0, 2.0]
     assert counter.epochs == 0
 

@@ -327,7 +327,7 @@ np.savez(sys.argv[1] + "/weights.npz", *tuner.best_model().get_weights())
 """
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @of_tensorflow
 def test_a_fresh_process_builds_the_parts_again(tmp_path):
     """Another process hands out the same weights."""

@@ -16,34 +16,32 @@ import keras
 import numpy as np
 import optuna
 import pytest
+from optuna.storages import InMemoryStorage
 
 from kerastune_optuna import ArgumentError, BuilderError, WeightsError
 from kerastune_optuna._storage.artifacts import WholeFileStore
 from kerastune_optuna._study.record import BACKUP
 from kerastune_optuna._trial.kept import discard_outranked
-from tests.support import forks
+from tests.support import falling, forks
 from tests.support.marks import mostly_nightly
 from tests.support.models import build_model, kept
 from tests.support.untrained import Untrained, run, tuner_in
 
 
-@pytest.mark.slow
-def test_one_file_is_left_after_many_trials(search, data):
-    """keep_best=1 leaves exactly one weights file, that of the best trial, beside histories."""
-    tuner = search(n_trials=15, fit={"epochs": 1})
-    assert len(tuner.study.trials) == 15
-    assert len(kept(tuner)) == 1
-    assert tuner.best_model().evaluate(*data[2], verbose=0)[1] == pytest.approx(tuner.best_value)
+@pytest.fixture
+def made_up(search):
+    """Give a function that searches with made up trainings, for a study in memory."""
+    return partial(search, falling.build, "val_loss", storage=InMemoryStorage())
 
 
-@pytest.mark.slow
-def test_keep_best_keeps_that_many(search, data):
-    """keep_best=3 keeps three models, and each evaluates to its trial's value."""
-    tuner = search(n_trials=6, keep_best=3)
-    assert len(kept(tuner)) == 3
-    values = sorted((trial.value for trial in tuner.study.trials), reverse=True)[:3]
-    models = tuner.best_models(3)
-    assert [model.evaluate(*data[2], verbose=0)[1] for model in models] == pytest.approx(values)
+@pytest.mark.parametrize("n", [1, 3])
+def test_as_many_models_are_kept_as_are_asked_for(made_up, data, n):
+    """Each is there in one file, and evaluates to its trial's value."""
+    tuner = made_up(n_trials=5, keep_best=n, train_repeats=True)
+    assert len(kept(tuner)) == n
+    best = sorted(trial.value for trial in tuner.study.trials)[:n]
+    losses = [falling.loss_of(model, data) for model in tuner.best_models(n)]
+    assert losses == pytest.approx(best)
 
 
 def models_of(folder, **options):
@@ -61,7 +59,7 @@ def models_of(folder, **options):
 
 def test_a_study_remembers_how_many_models_it_keeps(tmp_path):
     """A search that only answers at once, and one that goes on, delete nothing of what is kept."""
-    search = partial(models_of, tmp_path, storage=optuna.storages.InMemoryStorage())
+    search = partial(models_of, tmp_path, storage=InMemoryStorage())
     search(n_trials=3, keep_best=2)
     assert len(search(n_trials=3)[1]) == 2
     tuner, numbers = search(n_trials=4)
@@ -71,7 +69,7 @@ def test_a_study_remembers_how_many_models_it_keeps(tmp_path):
 
 def test_fewer_models_are_kept_where_that_is_asked_for(tmp_path, capfd):
     """A smaller keep_best= deletes the others with one line, and is remembered in its turn."""
-    search = partial(models_of, tmp_path, storage=optuna.storages.InMemoryStorage())
+    search = partial(models_of, tmp_path, storage=InMemoryStorage())
     search(n_trials=4, keep_best=3)
     tuner, numbers = search(n_trials=4, keep_best=2)
     best = sorted(tuner.study.trials, key=lambda trial: trial.value)[:2]
@@ -105,28 +103,25 @@ def test_searches_at_the_same_time_keep_as_many_as_any_asks_for(tmp_path, ours, 
     assert len(tuner.best_models(3)) == 3
 
 
-@pytest.mark.slow
-def test_keep_best_zero_keeps_nothing(search):
+def test_keep_best_zero_keeps_nothing(made_up):
     """keep_best=0 writes no weights and no histories, and best_model() says why it cannot serve."""
-    tuner = search(keep_best=0)
+    tuner = made_up(keep_best=0)
     assert not (tuner._home.folder / "weights").exists()
     with pytest.raises(ArgumentError, match="n=1 is more than keep_best=0"):
         tuner.best_model()
 
 
-@pytest.mark.slow
-def test_more_models_than_are_kept_are_refused(search):
+def test_more_models_than_are_kept_are_refused(made_up):
     """best_models(2) with keep_best=1 is an error that names the argument."""
     with pytest.raises(ArgumentError, match="Pass keep_best=2 to the tuner before it searches"):
-        search().best_models(2)
+        made_up().best_models(2)
 
 
-@pytest.mark.slow
 def test_weights_of_another_directory_are_not_found(search, make_tuner, tmp_path):
     """A study whose weights lie elsewhere says which arguments name the place."""
     url = f"sqlite:///{tmp_path}/study.db"
-    search(storage=url)
-    elsewhere = make_tuner(storage=url, directory=tmp_path / "elsewhere")
+    search(falling.build, "val_loss", storage=url)
+    elsewhere = make_tuner(falling.build, "val_loss", storage=url, directory=tmp_path / "elsewhere")
     with pytest.raises(WeightsError, match="directory= and artifact_store= must be those"):
         elsewhere.best_model()
 
@@ -196,21 +191,20 @@ def test_weights_that_cannot_be_saved_are_an_error(search):
         search(build)
 
 
-@pytest.mark.slow
-def test_an_artifact_store_of_the_user_takes_the_weights(search, tmp_path, data):
+def test_an_artifact_store_of_the_user_takes_the_weights(made_up, tmp_path, data):
     """Any Optuna artifact store can hold weights and histories in place of the directory."""
     (tmp_path / "store").mkdir()
     store = optuna.artifacts.FileSystemArtifactStore(tmp_path / "store")
-    tuner = search(artifact_store=store)
+    tuner = made_up(artifact_store=store)
     assert not (tmp_path / "tuning" / "test" / "weights").exists()
     assert len(kept(tuner, tmp_path / "store")) == 1
     assert len(os.listdir(tmp_path / "store")) == 1 + 2
-    assert tuner.best_model().evaluate(*data[2], verbose=0)[1] == pytest.approx(tuner.best_value)
+    assert falling.loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value)
 
 
 def test_of_equal_values_the_earlier_trial_keeps_its_weights(tmp_path):
     """Among trials that tie the one that began first leads, though it may end last."""
-    within, storage = [], optuna.storages.InMemoryStorage()
+    within, storage = [], InMemoryStorage()
 
     def build_model(trial):
         if trial.number == 0 and not within:
@@ -532,26 +526,24 @@ def test_what_cannot_be_handed_out_ends_a_search_with_its_first_trial(
     assert len(tuner.results().query("state == 'COMPLETE'")) == 3
 
 
-@pytest.mark.slow
 def test_a_builder_that_raises_when_it_is_called_again_ends_no_search(search):
     """What it asks of a running trial, as in `trial.study`, may be of this trial alone."""
 
     def build(trial):
         trial.set_user_attr("trials", len(trial.study.trials))
-        return build_model(trial)
+        return falling.build(trial)
 
-    assert len(search(build, n_trials=2).results()) == 2
+    assert len(search(build, "val_loss", n_trials=2).results()) == 2
 
 
-@pytest.mark.slow
 def test_the_first_model_that_is_kept_is_built_once_again(search):
     """Only that one: further builds would take the time of the search."""
     built = []
 
     def build(trial):
         built.append(trial.number)
-        return build_model(trial)
+        return falling.build(trial)
 
-    tuner = search(build, n_trials=3, keep_best=3)
+    tuner = search(build, "val_loss", n_trials=3, keep_best=3, train_repeats=True)
     assert built == [0, 0, 1, 2]
     assert len(kept(tuner)) == 3
