@@ -115,10 +115,13 @@ class Fork:
         if self.stdin:
             self.stdin.close()
         said = {}
-        readers = [
-            threading.Thread(target=lambda pipe=pipe: said.update({pipe: pipe.read()}), daemon=True)
-            for pipe in filter(None, (self.stdout, self.stderr))
-        ]
+
+        def read(pipe):
+            with pipe:
+                said[pipe] = pipe.read()
+
+        pipes = filter(None, (self.stdout, self.stderr))
+        readers = [threading.Thread(target=read, args=[pipe], daemon=True) for pipe in pipes]
         for reader in readers:
             reader.start()
         for reader in readers:

@@ -37,6 +37,14 @@ ENDS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def takes_ctrl_c():
+    """Let a new interpreter not ignore Ctrl-C, as it would where pytest runs in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("end", "is_file"), [*zip(ENDS, [True, False] * 3, strict=True)])
 def test_a_fork_is_like_a_new_process(tmp_path, end, is_file):
