@@ -109,11 +109,9 @@ def _locking(file, mode, _size):
 
 
 def _send_signal(process, number, send=subprocess.Popen.send_signal):
-    if number == signal.SIGINT or (
-        number != signal.SIGTERM and _is_ours(sys._getframe(1).f_globals)
-    ):
+    if number != signal.SIGTERM and _is_ours(sys._getframe(1).f_globals):
         raise ValueError(f"Unsupported signal: {number}")
-    send(process, signal.SIGKILL)
+    send(process, signal.SIGKILL if number == signal.SIGTERM else number)
 
 
 _ours = {
