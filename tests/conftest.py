@@ -23,6 +23,8 @@ collect_ignore = [
     f"test_{name}.py" for name in ("jax", "torch") if os.environ.get("KERAS_BACKEND") != name
 ]
 collect_ignore.append("support/windows")  # whose import would change this process
+if sys.platform == "win32":
+    collect_ignore += ["support/test_forks.py", "test_warm.py"]  # of what is not there
 
 
 def pytest_collection_finish(session):

@@ -20,8 +20,8 @@ _SERVER = "/usr/lib/openssh/sftp-server"
 _MOUNTED = {}  # the processes of sshfs and of its server, by the folder
 # CI runs as root; a contributor may not, and no other way makes a process another host.
 _WHY = "only root may mount disks, which make a process another host"
-IS_ROOT = sys.platform == "linux" and os.geteuid() == 0
-needs_root = pytest.mark.skipif(not IS_ROOT, reason=_WHY)
+_IS_ROOT = sys.platform == "linux" and os.geteuid() == 0
+needs_root = pytest.mark.skipif(not _IS_ROOT, reason=_WHY)
 # Forks, signals to other processes, limits of resources, terminals: what Windows lacks.
 needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such thing")
 FORK = multiprocessing.get_context(None if sys.platform == "win32" else "fork")
@@ -41,7 +41,7 @@ class Host(ProcessPoolExecutor):
 
 def new_host():
     """Return a host, where this process may make one."""
-    if not IS_ROOT:
+    if not _IS_ROOT:
         pytest.skip(_WHY)
     return Host()
 
@@ -115,7 +115,7 @@ def _unmount(folder):
 
 def need_sshfs():
     """Skip a test where no network filesystem can be mounted."""
-    if not IS_ROOT or not os.path.exists("/dev/fuse") or not Path(_SERVER).exists():
+    if not _IS_ROOT or not os.path.exists("/dev/fuse") or not Path(_SERVER).exists():
         pytest.skip("sshfs needs root, /dev/fuse and openssh-sftp-server")
     if shutil.which("sshfs") is None:
         pytest.skip("sshfs is not installed")
