@@ -41,6 +41,7 @@ from kerastune_optuna._workers.loop import Payload
 from kerastune_optuna._workers.processes import _BOOT, _raised
 from tests.support import warm
 from tests.support.faults import WATCHDOG, meet, wait_until
+from tests.support.hosts import needs_posix
 from tests.support.models import build_model, kept
 from tests.support.servers import database, proxy
 
@@ -558,6 +559,7 @@ def test_an_executor_with_another_backend_is_refused(search):
         search(fit={"executor": OneElsewhere()})
 
 
+@needs_posix
 def test_executors_that_cannot_train_are_refused(search):
     """Threads, forks and what is no executor at all are refused."""
     from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -734,6 +736,7 @@ def test_a_full_study_starts_no_worker(search, make_tuner, capsys):
     assert capsys.readouterr().out.startswith("Study 'test' has 2 of 2 trials done")
 
 
+@needs_posix
 def test_workers_share_cores_and_gpus():
     """Threads are shared out, GPUs are taken in turn, and what the user set stays."""
     cores = str(len(os.sched_getaffinity(0)))
