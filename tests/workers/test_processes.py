@@ -27,6 +27,7 @@ from kerastune_optuna._workers import processes
 from kerastune_optuna._workers.processes import _raised
 from tests.support import forks
 from tests.support.faults import ROOT, WATCHDOG, builder_to_kill, finished, killing_once, wait_until
+from tests.support.hosts import needs_posix
 from tests.support.models import build_model, kept
 from tests.support.untrained import build, run, tuner_in
 
@@ -292,6 +293,7 @@ def test_a_function_opens_the_artifact_store_in_each_worker(search, by_two, tmp_
     assert logs["accuracy"] == pytest.approx(by_two.tuner.best_value, abs=1e-6)
 
 
+@needs_posix
 def test_workers_share_cores_and_gpus():
     """Threads are shared out, GPUs are taken in turn, and what the user set stays."""
     cores = str(len(os.sched_getaffinity(0)))

@@ -62,8 +62,13 @@ class _StandIn(types.ModuleType):
 
     def __init__(self, name, /, **others):
         super().__init__(name)
-        vars(self).update(_module=sys.modules[name], _others=others)
-        vars(self).update(_missing=re.compile("|".join(_NO_NAMES[name].split())), **others)
+        missing = re.compile("|".join(_NO_NAMES[name].split()))
+        own = {"_module": sys.modules[name], "_missing": missing, "_others": others}
+        for key, value in {**own, **others}.items():
+            super().__setattr__(key, value)
+
+    # Where pytest's monkeypatch looks for what to put back.
+    __dict__ = property(lambda self: {**vars(self._module), **self._others})
 
     def __getattr__(self, name):
         if self._missing.fullmatch(name):
@@ -72,7 +77,7 @@ class _StandIn(types.ModuleType):
 
     def __setattr__(self, name, value):
         if name in self._others:
-            vars(self)[name] = value
+            super().__setattr__(name, value)
         else:
             setattr(self._module, name, value)
 
@@ -104,9 +109,9 @@ def _locking(file, mode, _size):
 
 
 def _send_signal(process, number, send=subprocess.Popen.send_signal):
-    if number == signal.SIGINT or (number != signal.SIGTERM and _is_ours(_caller(2))):
+    if number != signal.SIGTERM and _is_ours(sys._getframe(1).f_globals):
         raise ValueError(f"Unsupported signal: {number}")
-    send(process, signal.SIGKILL)
+    send(process, signal.SIGKILL if number == signal.SIGTERM else number)
 
 
 _ours = {
@@ -132,10 +137,6 @@ def _is_ours(names):
     if file is None:
         return name == "__main__"
     return name != "sitecustomize" and not file.startswith((_PYTHON, *_PACKAGES))
-
-
-def _caller(depth):
-    return sys._getframe(depth + 1).f_globals
 
 
 def _import(name, globals=None, *others, do=builtins.__import__, **named):  # noqa: A002
@@ -182,6 +183,9 @@ def _check_list(path=".", *_):
 
 
 def _check_change(*paths):
+    caller = sys._getframe(2)
+    if (caller.f_globals["__name__"], caller.f_code.co_name) == ("tempfile", "opener"):
+        return  # TemporaryFile, which has another way there
     paths = [os.path.realpath(path) for path in paths if not isinstance(path, int)]
     if _asks() and (used := _in_use().intersection(paths)):
         raise PermissionError(errno.EACCES, "Permission denied", *used)
