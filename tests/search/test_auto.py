@@ -71,6 +71,7 @@ def drawn(trials):
     return [any("gp:" in key for key in of) for of in keys]
 
 
+@pytest.mark.slow
 @needs_torch
 @pytest.mark.parametrize(("bound", "most"), [("_MOST_OF_GP", 6), ("_MOST_VALUES", 12)])
 def test_tpe_draws_the_later_trials(monkeypatch, bound, most):

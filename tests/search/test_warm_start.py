@@ -172,6 +172,7 @@ def test_conditional_parameters_and_none_survive_a_table(search):
     assert sorted(spy.seen[0]) == sorted(table["best_value"])
 
 
+@pytest.mark.slow
 def test_a_search_that_goes_on_adds_nothing(search, tmp_path):
     """What goes first is laid out in a new study alone."""
     earlier = searched(tmp_path)

@@ -270,6 +270,7 @@ def interrupt():
     signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.slow
 def test_an_interrupt_waits_for_a_store_that_is_stopped(s3, tmp_path, unhurried):
     """The first Ctrl-C costs neither the trial that just ended nor its weights."""
     tuner = tuner_with(tmp_path, s3.store(), improving(), n_trials=2)

@@ -81,6 +81,7 @@ def as_optuna_reads(path):
     return optuna.load_study(study_name="test", storage=storage)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The value of `grace_period`")  # a test waits less
 @pytest.mark.parametrize("lock", [JournalFileSymlinkLock, JournalFileOpenLock])
 def test_who_pauses_with_the_lock_writes_over_nothing(tmp_path, lock):

@@ -223,6 +223,7 @@ def test_a_locked_database_fails_no_trial(tmp_path, capfd):
     assert all(len(trial.intermediate_values) == 5 for trial in tuner.study.trials)
 
 
+@pytest.mark.slow
 def test_a_database_that_stays_away_ends_the_search(tmp_path, impatient):
     """When patience ends the search ends with one line, and the next one goes on."""
     tuner = tuner_in(tmp_path, n_trials=2, pruner="none")

@@ -294,6 +294,7 @@ def until_lapsed(reap):
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_who_returns_first_after_an_outage_fails_nobody(tuner, tmp_path, reap):
     """Nobody could beat while the database did not answer: each lease begins anew."""
     tuner.study.ask().set_user_attr(WORKER, ELSEWHERE)
@@ -316,6 +317,7 @@ def until_beaten(study, trial):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("away", [True, False], ids=["outage", "none"])
 def test_a_process_that_trains_notices_an_outage(tuner, tmp_path, claim, pace, away):
     """Who looks before and after a long training knows from its own beats what others could do."""
@@ -364,6 +366,7 @@ Budget(None, None, 9).claim(study, Watch())
 """
 
 
+@pytest.mark.slow
 @needs_posix
 def test_a_kill_while_the_sampler_thinks_costs_no_trial(tuner, tmp_path):
     """Without n_trials too, what a killed process had just begun is run again."""
