@@ -163,7 +163,7 @@ def test_confirm_says_what_was_luck(tmp_path):
     assert round(told, 4) == float(re.search(r"Accuracy on the held-out rows: (\S+)", printed)[1])
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_readmes_example_runs(tmp_path):
     """The program in the README runs as it stands, and ends with equal numbers."""
     program = re.search(r"```python\n(.*?)```", README.read_text(), re.DOTALL)[1]

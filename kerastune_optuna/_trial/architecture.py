@@ -17,7 +17,7 @@ import numpy as np
 from kerastune_optuna._backend import layers_within
 from kerastune_optuna._source import digest
 
-_PLACE = "kerastune_optuna:layers"  # the attribute of the HDF5 file that holds the digest
+_PLACE = "kerastune_optuna:computes"  # the attribute of the HDF5 file that holds the digest
 _PLAIN = (str, int, float, bool, type(None))
 # Settings that the digest leaves out: they differ from build to build, depend on where the code is,
 # or are told in another place.
@@ -52,9 +52,9 @@ def put(path: Path, model: keras.Model) -> None:
 
 
 def is_of(path: Path, model: keras.Model) -> bool:
-    """Whether a model computes what the one did whose weights a file holds."""
+    """Whether a model computes what the one did whose weights a file holds, as far as it tells."""
     with h5py.File(path, "r") as file:
-        return bool(file.attrs[_PLACE] == digest_of(model))
+        return file.attrs.get(_PLACE) in (None, digest_of(model))
 
 
 def digest_of(model: keras.Model) -> str:

@@ -66,8 +66,8 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: ke
         if not architecture.is_of(path, model):
             raise UnfitWeightsError(
                 f"The model that build_model returns for the parameters of trial {trial.number} is "
-                "not the one that was trained, and would not come to its value: build_model, or "
-                "what it reads, has changed."
+                "not the one that was trained, and would not come to its value: its layers or "
+                "their settings differ."
             )
         try:
             state.load(path, model, *optimizers(model))

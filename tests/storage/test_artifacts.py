@@ -190,6 +190,7 @@ def test_a_function_opens_a_store_again_with_new_keys(buckets, tmp_path):
     assert buckets.keys == needed(tuner)
 
 
+@pytest.mark.slow
 def test_a_store_that_stays_away_is_named(s3, tmp_path, monkeypatch):
     """In the end one line says which store it was, and what it said last; the result is kept."""
     monkeypatch.setattr(artifacts, "_PATIENCE", 1)
@@ -281,6 +282,7 @@ def test_an_interrupt_waits_for_a_store_that_is_stopped(s3, tmp_path, unhurried)
     assert has_best_weights(tuner)
 
 
+@pytest.mark.slow
 def test_an_interrupted_trial_waits_with_its_backup(s3, tmp_path, unhurried):
     """The backup from which it goes on is in the store once that is back."""
     tuner = tuner_with(tmp_path, s3.store(), improving(), n_trials=1)

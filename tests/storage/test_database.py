@@ -153,6 +153,7 @@ def delete(storage, study_id):
     assert [study._study_id for study in storage.get_all_studies()] == [study_id]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deed", [add, take, end, read, delete])
 def test_what_is_cut_off_is_done_once(proxy, deed, monkeypatch):
     """Whichever message of a call is lost, its answer or another, the call is made once."""

@@ -94,6 +94,7 @@ def test_who_pauses_with_the_lock_writes_over_nothing(tmp_path, lock):
     assert list(as_optuna_reads(path).user_attrs) == ["acknowledged", "late", "later"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The value of `grace_period`")
 def test_who_cuts_off_half_a_line_cuts_no_other(tmp_path):
     """A process that was stopped after half a line of its own removes nothing of others."""

@@ -87,6 +87,7 @@ def test_a_study_of_another_name_is_not_taken_for_ours(make):
     assert not other.trials
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [70_000, 20_000_000])
 def test_a_text_that_has_no_room_fails_its_trial_once(make, size, impatient):
     """The trial that wrote it says which and how long it was; the search goes on with others."""

@@ -37,7 +37,7 @@ def test_another_activation_is_an_error(search, make_tuner):
     """The weights fit, and the model would not come to its value."""
     search(dense("relu"))
     tuner = make_tuner(dense("tanh"))
-    with pytest.raises(WeightsError, match="build_model, or what it reads, has changed"):
+    with pytest.raises(WeightsError, match="its layers or their settings differ"):
         tuner.best_model()
     with pytest.raises(WeightsError, match="Restore the builder of that search"):
         tuner.best_models(1)

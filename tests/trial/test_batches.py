@@ -277,6 +277,7 @@ def test_batches_of_validation_data_are_made_once():
     assert validation_of(X[:35]) is first
 
 
+@pytest.mark.slow
 def test_batches_of_few_validation_data_are_kept():
     """The oldest of more than eight go, and large ones are not kept."""
     made = [validation_of(X[:35] + number) for number in range(9)]
