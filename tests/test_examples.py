@@ -56,7 +56,7 @@ def run(name, folder, *arguments):
     return done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_iris_finds_a_better_network(tmp_path):
     """The lecture's script runs 30 trials, prunes some, and its model is that of the study.
 
@@ -163,7 +163,7 @@ def test_confirm_says_what_was_luck(tmp_path):
     assert round(told, 4) == float(re.search(r"Accuracy on the held-out rows: (\S+)", printed)[1])
 
 
-@pytest.mark.nightly
+@pytest.mark.slow
 def test_the_readmes_example_runs(tmp_path):
     """The program in the README runs as it stands, and ends with equal numbers."""
     program = re.search(r"```python\n(.*?)```", README.read_text(), re.DOTALL)[1]
