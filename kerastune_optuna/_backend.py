@@ -276,6 +276,10 @@ class Memory:
                 self._collect()
             self._drop_compiled()
 
+    def make_room(self) -> None:
+        """Collect garbage after this trial in any case, since it ran out of memory."""
+        self._next_collection = 0.0
+
     def _collect(self) -> None:
         """Collect garbage, but no more often than the share of the time allows."""
         began = time.perf_counter()

@@ -22,7 +22,7 @@ def tell(line: str) -> None:
 
 
 def send(number: int) -> None:
-    """Send this process a signal, which its main thread takes, even while it waits."""
+    """Send this process a signal; its main thread takes it, on Windows only once it runs again."""
     if sys.platform == "win32":
         signal.raise_signal(number)
     else:
@@ -149,10 +149,10 @@ def listening(
 
 def _of_users() -> list[int]:
     """Return the signals that end a search: SIGHUP too, unless nohup had it ignored."""
-    signals = [signal.SIGINT, signal.SIGTERM]
+    signals: list[int] = [signal.SIGINT, signal.SIGTERM]
     if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         signals.append(signal.SIGHUP)
-    return [*signals]
+    return signals
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -88,9 +89,11 @@ def _add(found: dict[str, str], code: Any) -> None:
         source = inspect.getsource(code)
     except (OSError, TypeError):
         return
-    if name in found:
+    alike = [one for key, one in found.items() if key.partition(" #")[0] == name]
+    if (own := digest(source.encode())) in alike:
         return
-    found[name] = digest(source.encode())
+    # Two lambdas, or two functions that a third one returned, have one name.
+    found[f"{name} #{len(alike) + 1}" if alike else name] = own
     for function in _functions(code):
         for read, value in _reads(function):
             if _is_of_module(value, code):
@@ -135,7 +138,8 @@ def _reads(function: FunctionType) -> Iterator[tuple[str, Any]]:
             yield name, function.__globals__[name]
 
 
-def _names(code: CodeType) -> set[str]:
-    """Return the names in code that may be globals, also in the functions inside it."""
+def _names(code: CodeType) -> list[str]:
+    """Return the names in code that may be globals: attributes of the same names are among them."""
     inside = (one for one in code.co_consts if isinstance(one, CodeType))
-    return set(code.co_names).union(*map(_names, inside))
+    # In an order that is the same in any process: that of a set is not.
+    return list(dict.fromkeys([*code.co_names, *chain.from_iterable(map(_names, inside))]))

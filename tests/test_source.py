@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import subprocess
 import sys
 
@@ -35,12 +36,24 @@ def counting(trial):
     SEEN.append(trial)
 
 
+DOUBLE = lambda x: x * 2  # noqa: E731 - two functions of one name
+HALF = lambda x: x / 2  # noqa: E731
+
+
+def scaling(trial):
+    """Call two functions that have one name."""
+    return DOUBLE(HALF(UNITS))
+
+
 class Builder:
     """Be a builder that is no function."""
 
     def __call__(self, trial):
         """Read a global."""
         return UNITS
+
+
+BUILDERS = (reading, scaling, Builder())
 
 
 def closing(units):
@@ -92,11 +105,25 @@ def test_a_list_that_a_builder_fills_does_not_belong_to_it():
     assert digests(counting) == before
 
 
-def test_another_process_comes_to_the_same():
-    """No digest holds an address or an order of chance."""
-    script = "from tests.test_source import *; print(fingerprint(reading), fingerprint(Builder()))"
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert run.stdout.split() == [fingerprint(reading), fingerprint(Builder())]
+@pytest.mark.parametrize("hashes", ["1", "2"])
+def test_another_process_comes_to_the_same(hashes):
+    """No digest holds an address or an order of chance, as that of a set of texts is."""
+    script = "from tests.test_source import *; print(*map(fingerprint, BUILDERS))"
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONHASHSEED": hashes},
+    )
+    assert run.stdout.split() == list(map(fingerprint, BUILDERS))
+
+
+def test_functions_of_one_name_are_told_apart(monkeypatch):
+    """Lambdas have one name, and each of them belongs to the builder."""
+    before = digests(scaling)
+    monkeypatch.setattr(sys.modules[__name__], "HALF", lambda x: x / 4)
+    assert changed(before, digests(scaling)) == ["the code of <lambda> #2"]
 
 
 def test_without_source_nothing_is_told():

@@ -77,19 +77,18 @@ def _is_best(places: NDArray[np.float64], share: float) -> bool:
     """
     there = places <= share * (1 + 1e-9)
     needed = math.ceil(math.log(_BY_CHANCE) / math.log(share) - 1e-9) if share < 1 else len(there)
-    return bool(there[:needed].all()) and _are_better(there, _BETTER)
+    return bool(there[:needed].all()) and _are_better(there)
 
 
-def _are_better(chosen: NDArray[np.bool_], by: float) -> bool:
+def _are_better(chosen: NDArray[np.bool_]) -> bool:
     """Whether some trials are better than the others, by more than chance makes their ranks.
 
     Args:
         chosen: Whether each trial is one of them, the best trial first.
-        by: By how many standard deviations.
     """
     count, inside = len(chosen), int(chosen.sum())
     spread = math.sqrt(inside * (count - inside) * (count + 1) / 12)
-    return inside * (count - 1) / 2 - int(np.flatnonzero(chosen).sum()) > by * spread
+    return inside * (count - 1) / 2 - int(np.flatnonzero(chosen).sum()) > _BETTER * spread
 
 
 def ended(facts: Facts) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""How much each parameter mattered, for figures and hints alike."""
+"""How much each parameter mattered, and which trials count for that."""
 
 from __future__ import annotations
 

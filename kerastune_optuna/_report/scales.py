@@ -33,15 +33,6 @@ class Scale:
         low, high = self._at(self.low - self.step / 2), self._at(self.high + self.step / 2)
         return (self._at(value) - low) / (high - low)
 
-    def value(self, place: float) -> float:
-        """Return the value at a place, a number that the parameter may have."""
-        low, high = self._at(self.low - self.step / 2), self._at(self.high + self.step / 2)
-        at = low + place * (high - low)
-        value = math.exp(at) if self.is_log else at
-        if self.step:
-            value = self.low + self.step * round((value - self.low) / self.step)
-        return min(max(value, self.low), self.high)
-
     @property
     def ends(self) -> tuple[float, float]:
         """The shares of the range that its least and its largest value take."""

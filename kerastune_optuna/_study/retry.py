@@ -60,9 +60,9 @@ def params_of(trial: FrozenTrial) -> dict[str, Any]:
 
 def _lay_out_again(study: optuna.Study, trial: FrozenTrial, deaths: dict[str, Any]) -> int:
     attrs = {key: trial.system_attrs[key] for key in _SAME if key in trial.system_attrs}
-    attrs_then = {**attrs, record.DEATHS: deaths}
+    attrs[record.DEATHS] = deaths
     same = {key: trial.user_attrs[key] for key in _SAME_OF_USER if key in trial.user_attrs}
-    return lay_out(study, params_of(trial), attrs_then, {**same, record.RETRY_OF: trial.number})
+    return lay_out(study, params_of(trial), attrs, {**same, record.RETRY_OF: trial.number})
 
 
 def fail_and_retry(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:

@@ -184,5 +184,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):
-        return f"{value:.6g}"  # sums in another order differ in their last digits
+        # Sums in another order differ in their last digits. So few are left that they seldom lie on
+        # both sides of a border; settings that differ by less than a thousandth are not told apart.
+        return f"{value:.3g}"
     return value if isinstance(value, _PLAIN) else type(value).__name__

@@ -32,7 +32,15 @@ from kerastune_optuna._exceptions import (
 from kerastune_optuna._scratch import sweep
 from kerastune_optuna._search import Budget, LearningSampler, is_grid
 from kerastune_optuna._storage import OpenedOnce, database, url
-from kerastune_optuna._study import N_PARAMS, Watch, beating, divergence, liveness, opening
+from kerastune_optuna._study import (
+    N_PARAMS,
+    Watch,
+    beating,
+    divergence,
+    liveness,
+    opening,
+    reason,
+)
 from kerastune_optuna._trial import Recipe, run_trial
 from kerastune_optuna._workers import card
 
@@ -221,6 +229,8 @@ def _attempt(
             raise
         # The error is kept as the cause of a later one, and its frames would keep the model alive.
         _clear_frames(error)
+        if reason.is_of_memory(error):
+            memory.make_room()
         return _optuna.as_stored(study, trial), error
 
 

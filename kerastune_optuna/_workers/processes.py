@@ -264,7 +264,7 @@ def main(report_at: str) -> NoReturn:
     """
     try:
         code = _work(Path(report_at))
-    except SystemExit as end:  # of a signal, of a trial that needs the memory, or of a builder
+    except SystemExit as end:  # of a signal or of a builder
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
         if isinstance(end.code, str):
             _signals.tell(end.code)

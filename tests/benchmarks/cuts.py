@@ -54,7 +54,7 @@ def survive(server, folder, cuts, n_trials):
         steps = [sorted(trial.intermediate_values) for trial in ended]
         broken = sum(of_trial != list(range(len(of_trial))) for of_trial in steps)
         accuracy = tuner.best_model().evaluate(x[48:], y[48:], verbose=0)[1]
-        is_whole = len(ended) == n_trials and not broken
+        is_whole = proxy.cuts >= cuts and len(ended) == n_trials and not broken
         is_whole &= math.isclose(accuracy, tuner.best_value, abs_tol=1e-6)
         return is_whole, (
             f"{server}: {proxy.cuts} cuts in {time.monotonic() - began:.0f} s; {len(ended)} "

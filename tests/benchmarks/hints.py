@@ -51,11 +51,6 @@ def beyond(rng: np.random.Generator) -> Truth:
     return lambda x: float(WEIGHTS @ (x - best) ** 2)
 
 
-def ridge(rng: np.random.Generator) -> Truth:
-    """The best of one parameter depends on another."""
-    return lambda x: float((x[0] + x[1] - 1) ** 2 + 0.1 * (x[2] - 0.5) ** 2)
-
-
 def study(
     truth: Truth, sampler: optuna.samplers.BaseSampler, n_trials: int, *, is_pruned: bool
 ) -> optuna.Study:
@@ -112,7 +107,7 @@ def main() -> None:
             count(name, kind, n_trials, repetitions)
             for name in ("random", "tpe", "tpe, pruned")
             for n_trials in N_TRIALS
-            for kind in (nothing, inside, beyond, ridge)
+            for kind in (nothing, inside, beyond)
         ),
     )
 

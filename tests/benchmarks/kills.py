@@ -72,12 +72,14 @@ def survive(kind, folder, kills, n_trials):
         reasons = Counter(trial.user_attrs.get("stop_reason") for trial in failed)
         accuracy = tuner.best_model().evaluate(x[48:], y[48:], verbose=0)[1]
         finished = states["COMPLETE"] + states["PRUNED"]
-        is_whole = finished == n_trials and math.isclose(accuracy, tuner.best_value, abs_tol=1e-6)
+        twice = sum(runs > 1 for runs in run_to_the_end(folder / "log").values())
+        is_whole = len(killer.killed) == kills and finished == n_trials and not twice
+        is_whole &= math.isclose(accuracy, tuner.best_value, abs_tol=1e-6)
         return is_whole, (
             f"{kind}: {len(killer.killed)} kills in {time.monotonic() - began:.0f} s; "
             f"{finished} finished trials of {n_trials} "
             f"({dict(states)}, failed for {dict(reasons)}); trained to the end more than once: "
-            f"{sum(runs > 1 for runs in run_to_the_end(folder / 'log').values())}; best_value "
+            f"{twice}; best_value "
             f"{tuner.best_value:.6f}, best_model evaluates to {accuracy:.6f}"
         )
 

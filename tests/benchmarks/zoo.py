@@ -20,6 +20,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,10 +125,13 @@ def compared(names: Sequence[str], n_workers: int, folder: str) -> dict[str, dic
 
 
 def _compared(name: str, folder: str) -> dict[str, Any]:
+    from tests.support.models import history
+
     tuner = tuner_of(name, folder)
     trials = tuner.study.trials if _has_trained(tuner) else []
+    rows = [history(tuner, trial.number) for trial in trials]
     try:
-        plain = [_nearest(name, tuner, trial) for trial in trials] or _tried(name)
+        plain = list(map(partial(_nearest, name), trials, rows)) or _tried(name)
     except Exception as error:  # of Keras, which does not train everything on each backend
         return {UNKNOWN: f"{type(error).__name__}: {_first_line(error)}"}
     try:
@@ -138,14 +142,13 @@ def _compared(name: str, folder: str) -> dict[str, Any]:
         return {WRONG: f"{type(error).__name__}: {_first_line(error)}"}
 
 
-def _nearest(name: str, tuner: Any, trial: Any) -> tuple[Any, str | None]:
+def _nearest(name: str, trial: Any, rows: Any) -> tuple[Any, str | None]:
     """Return a plain training of a trial, and what is not the same in it, if anything."""
     import optuna
 
-    from tests.support.models import history
     from tests.zoo import ANIMALS, trained_plainly
 
-    rows, asked = history(tuner, trial.number), optuna.trial.FixedTrial(trial.params)
+    asked = optuna.trial.FixedTrial(trial.params)
     for _ in range(_TRIES):
         plain = trained_plainly(ANIMALS[name], asked, trial.user_attrs["seed"])
         difference = _difference(trial.number, rows, plain.rows)

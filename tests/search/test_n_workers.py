@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import keras
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 
 class Noting(RandomSampler):
-    """Write into a file how many COMPLETE trials it is shown, in whatever process."""
+    """Write into a file for which trial it draws, and how many COMPLETE ones it is shown."""
 
     def __init__(self, path):
         super().__init__(seed=0)
@@ -29,7 +30,7 @@ class Noting(RandomSampler):
         """Look, and draw by chance."""
         seen = study._get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         with open(self.path, "a") as file:
-            file.write(f"{len(seen)}\n")
+            file.write(f"{os.getpid()} {trial.number} {len(seen)}\n")
         return super().sample_independent(study, trial, name, distribution)
 
 
@@ -101,9 +102,9 @@ def test_limits_pruner_and_warm_start_hold_for_each_worker(tmp_path):
         came.setdefault(why, []).append(trial.params["level"])
     assert len(came) == 5
     assert tuner.best_value == min(came[""])
-    shown = notes.read_text().split()
-    assert shown
-    assert all(int(number) >= 4 for number in shown)
+    shown = [list(map(int, line.split())) for line in notes.read_text().splitlines()]
+    assert {number for _, number, _ in shown} == set(range(3, 14))
+    assert all(count >= 4 for _, _, count in shown)
 
 
 def falling(trial):

@@ -69,7 +69,7 @@ def draws(name, seed):
     study = optuna.create_study()
     start_sampler(study, name, seed)
     drawn = []
-    for _ in range(3):
+    for _ in range(12):
         trial = study.ask()
         drawn.append((trial.suggest_float("x", 0, 1), trial.suggest_float("y", 0, 1)))
         study.tell(trial, sum(drawn[-1]))

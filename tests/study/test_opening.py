@@ -31,13 +31,13 @@ def make_tuner(tmp_path):
 def test_one_seed_gives_one_table(search, tmp_path):
     """Two searches with one seed that really train agree in every column but times."""
     tables = [
-        search(seed=7, n_trials=4, pruner=PruneAt([1]), directory=tmp_path / name)
+        search(seed=7, n_trials=12, pruner=PruneAt([1]), directory=tmp_path / name)
         .results()
         .drop(columns=["seconds", "worker"])
         for name in ("one", "two")
     ]
     assert tables[0].equals(tables[1])
-    assert list(tables[0]["state"]) == ["COMPLETE", "PRUNED", "COMPLETE", "COMPLETE"]
+    assert list(tables[0]["state"]) == ["COMPLETE", "PRUNED", *["COMPLETE"] * 10]
 
 
 def test_two_seeds_give_two_tables(make_tuner):

@@ -54,6 +54,12 @@ def finished(tuner):
     return [trial for trial in tuner.study.trials if trial.state.name in ("COMPLETE", "PRUNED")]
 
 
+def ran(tuner):
+    """Return the states of trials that ran; one that two laid out at once may wait for nobody."""
+    states = [trial.state.name for trial in tuner.study.trials]
+    return [state for state in states if state != "WAITING"]
+
+
 def evaluated(model, data):
     """Return the accuracy of a model on the validation data of the fixture `data`."""
     return model.evaluate(*data[2], verbose=0, return_dict=True)["accuracy"]

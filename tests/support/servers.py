@@ -43,8 +43,9 @@ def free_port():
     """Give a port that no other process is given meanwhile, and on which a server may listen."""
     with socket.socket() as holder:
         # A socket that does not listen lets another one do so where both were told to share.
-        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
-            holder.setsockopt(socket.SOL_SOCKET, option, 1)
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "SO_REUSEPORT"):  # Windows has none
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         holder.bind(("127.0.0.1", 0))
         yield holder.getsockname()[1]
 
