@@ -15,16 +15,17 @@ from tests.support.untrained import run, tuner_in
 
 OPENED = """
 import pickle, sys
+import cloudpickle, optuna
+from kerastune_optuna import OptunaTuner
+from tests.support.models import build_eager
 
 class Refusing:
     def __init__(self, *given, **keywords):
         raise AssertionError("something is unpickled")
 
-# In a new process, since cloudpickle takes pickle's functions over when it is imported.
+# What is imported unpickles its own tables; what it calls later it finds here.
 pickle.load = pickle.loads = pickle.Unpickler = pickle._Unpickler = Refusing
-
-from kerastune_optuna import OptunaTuner
-from tests.support.models import build_eager
+cloudpickle.load = cloudpickle.loads = Refusing
 
 folder = sys.argv[1]
 tuner = OptunaTuner(build_eager, directory=folder + "/tuning", study_name="test", n_trials=2)

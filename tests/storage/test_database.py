@@ -25,6 +25,7 @@ from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._storage.url import with_driver
 from kerastune_optuna._study import load
 from tests.support.faults import CuttingProxy
+from tests.support.hosts import needs_posix
 from tests.support.servers import database
 from tests.support.untrained import Untrained, build, has_best_weights, run, tuner_in
 
@@ -208,7 +209,9 @@ def test_an_opened_database_is_read_as_its_url_is(tmp_path):
     assert not [one for one in asked if "trial_values" in one]
 
 
-@pytest.mark.parametrize("name", [pytest.param("what? {c}", marks=needs_escapes), "a%20b d#e ünï"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("what? {c}", marks=[needs_escapes, needs_posix]), "a%20b d#e ünï"]
+)
 def test_a_folder_may_have_any_name(tmp_path, monkeypatch, name):
     """The database is in the folder itself, and the command line finds it there."""
     monkeypatch.chdir(tmp_path)
@@ -231,6 +234,7 @@ def test_a_tuner_keeps_its_folder(tmp_path, monkeypatch):
     assert not list(second.iterdir())
 
 
+@needs_posix  # Windows deletes no file that is open
 @pytest.mark.parametrize("is_made_anew", [False, True])
 def test_a_search_whose_folder_is_deleted_ends(tmp_path, is_made_anew):
     """It does not go on in a file that nobody finds any more, and says so after the trial."""

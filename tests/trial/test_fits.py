@@ -22,6 +22,7 @@ from kerastune_optuna._study.monitor import parse_objective
 from kerastune_optuna._trial.run import backup
 from tests.support import falling
 from tests.support.falling import Falling, loss_of
+from tests.support.hosts import needs_posix
 from tests.support.models import PruneAt, Spy, build_model, history
 
 
@@ -171,6 +172,7 @@ def test_the_half_of_a_training_may_be_too_little_for_its_code(search):
     assert tuner.study.trials[0].state is TrialState.PRUNED
 
 
+@needs_posix  # the clock of Windows ticks 64 times a second
 def test_a_training_whose_time_is_over_has_no_further_fit(search):
     """The seconds of a trial are those of all its fits."""
     tuner, seen = searched(search, MadeUp(), max_seconds_per_trial=1e-9)

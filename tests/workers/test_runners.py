@@ -27,6 +27,7 @@ from tests.support.faults import (
     killing_once,
     wait_for_epochs,
 )
+from tests.support.hosts import needs_posix
 from tests.support.models import build_model
 from tests.test_examples import INDEX
 
@@ -147,10 +148,11 @@ def test_an_executor_with_another_backend_is_refused(search):
     ("make", "error", "told"),
     [
         (ThreadPoolExecutor, ArgumentError, "share Keras's seeds"),
-        (
+        pytest.param(
             lambda: ProcessPoolExecutor(mp_context=get_context("fork")),
             ArgumentError,
             "TensorFlow hangs in a fork",
+            marks=needs_posix,
         ),
         (lambda: "dask", ArgumentTypeError, r"is no concurrent\.futures"),
     ],
