@@ -141,6 +141,7 @@ def test_a_trial_that_raises_is_released_too(error):
     assert custom_gradients() == before
 
 
+@pytest.mark.slow
 def test_all_objects_are_looked_at_once(tmp_path, monkeypatch):
     """A search in one process collects garbage among all objects once; then only among its own."""
     frozen, collect = [], gc.collect

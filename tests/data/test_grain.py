@@ -33,6 +33,7 @@ def as_kind(kind, x, y):
     return found.to_iter_dataset() if kind == "IterDataset" else found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["MapDataset", *OTHERS])
 def test_data_of_grain_is_searched_and_scored(search, data, kind):
     """It trains and validates, and the best model has its value again."""

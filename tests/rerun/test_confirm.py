@@ -198,6 +198,7 @@ class Inline(Executor):
         return future
 
 
+@pytest.mark.slow
 def test_an_executor_trains_the_executions(search_noisy):
     """What its tasks trained is ranked as if this process had trained it."""
     tuner = search_noisy({"a": 0.1, "b": 0.2}, storage=None)

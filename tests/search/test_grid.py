@@ -141,6 +141,7 @@ def test_a_grid_ends_the_search(tmp_path, capsys):
     assert "Trial" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_n_trials_limits_a_grid(tmp_path, capsys):
     """What n_trials leaves out is told, and is tried by a search that allows more."""
     options = cheap()

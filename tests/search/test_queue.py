@@ -106,6 +106,7 @@ def test_a_script_that_runs_again_enqueues_nothing_new(make_tuner):
     assert len(tuner.study.trials) == len(states)
 
 
+@pytest.mark.slow
 def test_overwrite_leaves_what_was_enqueued(tmp_path):
     """The old study goes when the first configuration is enqueued, and not again."""
     run(tuner_in(tmp_path, of_two_ranges, "val_mae", n_trials=1))

@@ -63,6 +63,7 @@ def test_repeats_are_trained_where_that_is_asked_for(repeated):
     assert list(tuner.results()["epochs_run"]) == [3, 3, 3]
 
 
+@pytest.mark.slow
 def test_more_epochs_are_no_repeat(repeated):
     """A configuration that had fewer epochs before is trained."""
     tuner = repeated(n_trials=2, pruner="none")

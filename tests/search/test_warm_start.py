@@ -118,6 +118,7 @@ def test_trials_come_in_many_forms(search, earlier, given):
     assert tuner.study.trials[0].params == best_of(earlier)[0]
 
 
+@pytest.mark.slow
 def test_several_sources_take_turns(search, earlier, tmp_path):
     """The best of each source goes before the second of any."""
     second = searched(tmp_path, "second", seed=1)
@@ -183,6 +184,7 @@ def test_a_search_that_goes_on_adds_nothing(search, tmp_path):
     assert sum(trial.params in first for trial in tuner.study.trials) == 3
 
 
+@pytest.mark.slow
 def test_a_study_may_give_its_own_successor_a_start(tmp_path):
     """It is read before overwrite=True deletes it."""
     searched(tmp_path)

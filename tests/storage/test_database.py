@@ -221,6 +221,7 @@ def test_a_folder_may_have_any_name(tmp_path, monkeypatch, name):
     assert [one.name for one in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.slow
 def test_a_tuner_keeps_its_folder(tmp_path, monkeypatch):
     """A change of the current folder after a search leads neither it nor its models elsewhere."""
     first, second = tmp_path / "first", tmp_path / "second"

@@ -106,6 +106,7 @@ def test_each_trial_says_it(tmp_path, capsys):
     assert "nan; x holds NaN (first in row 5, column 1)" in first
 
 
+@pytest.mark.slow
 def test_a_hole_that_the_loss_does_not_show_is_seen_in_the_weights(search, data):
     """TensorFlow's fused relu makes 0 of NaN: the loss stays finite while the weights are NaN."""
     if keras.backend.backend() != "tensorflow":

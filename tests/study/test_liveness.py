@@ -144,6 +144,7 @@ def test_a_clock_that_is_ahead_takes_no_slot_for_left(tuner, tmp_path):
     assert said(*AN_HOUR_AHEAD, *look) == "[False]"
 
 
+@pytest.mark.slow
 def test_a_timeout_is_as_long_by_any_clock(tuner):
     """A worker whose clock is an hour ahead takes part in a search of ten minutes."""
     budget = pickle.dumps(budget_of(tuner, 9, 600)).hex()

@@ -91,6 +91,7 @@ def test_each_trial_trains_under_a_seed_of_its_own(make_tuner):
     assert seeds.nunique() == 3
 
 
+@pytest.mark.slow
 def test_overwrite_starts_anew_once(tmp_path):
     """overwrite=True deletes the study and its files when search() is first called."""
     earlier = run(tuner_in(tmp_path, objective="val_mae", n_trials=3, keep_best=3, pruner="none"))

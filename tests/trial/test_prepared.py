@@ -108,6 +108,7 @@ def configurations(tuner):
     return sorted(sorted(trial.params.items()) for trial in tuner.study.trials)
 
 
+@pytest.mark.slow
 def test_data_is_made_once_for_the_same_values(queued, search):
     """The best trial gives the data that its model evaluates to the best value with."""
     calls = []
@@ -118,6 +119,7 @@ def test_data_is_made_once_for_the_same_values(queued, search):
     assert loss == pytest.approx(tuner.best_value, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_limit_of_memory_drops_what_was_used_before(queued, search, monkeypatch):
     """Made again, the data is the same, also where it is drawn by chance."""
     made = []

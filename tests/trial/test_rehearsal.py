@@ -91,6 +91,7 @@ def traces(model):
     return seen.count(True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [BUILT, UNBUILT], ids=["built", "unbuilt"])
 def test_a_training_is_traced_once(first):
     """TensorFlow traces the training of a model once after a rehearsal, and twice without one."""
