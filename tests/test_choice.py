@@ -30,7 +30,7 @@ def build(trial):
     return model
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_tpe_chooses_among_functions_and_classes(search, make_tuner):
     """After TPE's ten trials by chance it still meets no error, and the best one is rebuilt."""
     fit = {"x": X, "y": Y, "validation_data": (X, Y), "epochs": 1}

@@ -215,7 +215,7 @@ class Rated(Tuned):
         return model.fit(*args, **kwargs)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_grid_has_as_many_values_of_what_a_fit_asks_for_as_in_keras_tuner(search, make_tuner):
     """Of a number without a step it tries the default and ten others, each once."""
     for n_trials in (5, None):

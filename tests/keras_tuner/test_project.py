@@ -35,7 +35,7 @@ class Tuner(keras_tuner.RandomSearch):
         return {"val_accuracy": trial.hyperparameters.get("units") / 100}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_guides_lines_give_a_search_what_keras_tuner_found(tmp_path, monkeypatch):
     """All trials that have a value are in the table, and the best three go first."""
     monkeypatch.chdir(tmp_path)

@@ -193,7 +193,7 @@ def test_connections_that_are_cut_cost_no_trial(search, make_tuner, data, tmp_pa
     assert "Traceback" not in capfd.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_locked_database_fails_no_trial(tmp_path, capfd):
     """The SQLite file is locked until the search says so: every trial and report is there."""
     tuner = tuner_in(tmp_path, objective="val_mae", n_trials=2, pruner="none")

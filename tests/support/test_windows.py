@@ -83,10 +83,8 @@ assert tuner.best_model().evaluate(**data, verbose=0)[0] == tuner.best_value
 """
 
 
-@pytest.mark.parametrize(
-    "workers",
-    [pytest.param(1, marks=pytest.mark.nightly), pytest.param(2, marks=pytest.mark.slow)],
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize("workers", [1, 2])
 def test_a_search_is_interrupted_and_goes_on(tmp_path, workers):
     """Ctrl-C ends it in good order, with workers too, and the same call resumes what it ran."""
     temporary = tmp_path / "temporary"

@@ -174,8 +174,13 @@ def processes():
     yield {"n_workers": 2}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("workers", "counts"), [(pool, [1]), (processes, [1, 2])])
+@pytest.mark.parametrize(
+    ("workers", "counts"),
+    [
+        pytest.param(pool, [1], marks=pytest.mark.nightly),
+        pytest.param(processes, [1, 2], marks=pytest.mark.slow),
+    ],
+)
 def test_a_timeout_ends_the_search_of_workers(search, workers, counts):
     """A worker begins no trial once the time is over, and a search without n_trials ends by it."""
     seconds = 20  # a worker on a busy machine needs more than eight to begin a trial

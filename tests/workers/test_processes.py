@@ -234,7 +234,7 @@ def by_two(tmp_path_factory):
     return Shared(tuner, tiled, validation, storage, store, folder)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_workers_look_for_no_garbage_in_what_they_import(by_two):
     """The hundreds of looks that Python takes while it imports TensorFlow are left out."""
     firsts = {}
@@ -324,7 +324,7 @@ print(len(tuner.study.trials), "trial")
 """
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_modules_of_the_current_folder_kill_no_worker(tmp_path):
     """Files named like Python's own modules stay aside; those beside the script are there."""
     (scripts := tmp_path / "scripts").mkdir()
