@@ -30,6 +30,13 @@ if sys.platform == "win32":
     collect_ignore += ["support/test_forks.py"]  # of what is not there
 
 
+def pytest_xdist_auto_num_workers():
+    """Start two processes more than cores: tests wait, and a busy machine shares by processes."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None  # xdist reads it
+    return (os.cpu_count() or 1) + 2
+
+
 def pytest_collection_finish(session):
     """Keep what was imported out of the collections of garbage, which each search begins with.
 
