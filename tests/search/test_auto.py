@@ -80,6 +80,7 @@ def test_tpe_draws_the_later_trials(monkeypatch, bound, most):
     assert drawn(8) == [False] * 5 + [True] + [False] * 2
 
 
+@pytest.mark.slow
 @needs_torch
 @pytest.mark.filterwarnings("error")  # Optuna's, of a value beside the steps of its range
 def test_what_is_drawn_lies_on_the_steps_of_its_range():
