@@ -64,8 +64,10 @@ def _read_migrations_once():
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
     """Fail a test of the fast ones that takes longer than they may."""
-    began = time.process_time()
+    began, had_torch = time.process_time(), "torch" in sys.modules
     result = yield
+    if "torch" in sys.modules and not had_torch:
+        return result  # whoever imports PyTorch first takes seconds for it
     took = time.process_time() - began
     if took > _FAST and not {"slow", "nightly"} & {mark.name for mark in item.iter_markers()}:
         pytest.fail(
