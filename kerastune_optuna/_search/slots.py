@@ -3,8 +3,9 @@
 Each trial is a slot. A WAITING one is free, and the worker that sets it to RUNNING has it: that
 step is atomic in Optuna's databases and journals, and `claim` makes it so elsewhere. Optuna numbers
 trials atomically too. Only the first `n_trials` slots that count may be taken, so that no race
-makes a study too large. The worker that takes the only free slot lays out the next one, so that no
-slot is laid out twice either.
+makes a study too large. The worker that took the last slot lays out the next one, when it takes its
+own or when it comes back; others do so only where it does not come for a while. So no slot is laid
+out twice either.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import random
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -48,9 +49,9 @@ from kerastune_optuna._study import (
 # Not the generator of the module random, which a trial seeds for the user's code: a wait that draws
 # from it would change the training.
 _chance = random.Random()
-_PATIENCE = 0.5  # seconds in which another worker lays out the next slot, unless it died
+_PATIENCE = 0.5  # seconds for which others wait at least for who took the last slot
+_FIRST_PATIENCE = 0.05  # the same for who took the first slot of a study, and lays out no other
 _POLL = 0.02  # seconds between two looks at the slots
-_HASTE = 0.1  # the chance at such a look to lay out the second slot of a study
 _POLL_OTHERS = 1.0  # seconds between two looks at the trials of other machines
 
 
@@ -111,9 +112,10 @@ class Budget:
         return not any(_points.order(one) == _points.ENQUEUED for one in free)
 
     def prepare(self, study: optuna.Study) -> None:
-        """Lay out the first slot of an empty study: workers that start at once would each do so."""
-        if self.size(study) and not _slots(study):
-            lay_out(study)
+        """Lay out a slot where none is free: workers that start at once would each do so."""
+        slots = _slots(study)
+        if not _free(study, slots):
+            self._lay_out_next(study, slots)
 
     def _claim_any(self, study: optuna.Study, watch: Watch) -> Trial | None:
         """Return a trial of a study without a size, where each worker lays out its own slots."""
@@ -124,42 +126,45 @@ class Budget:
         return None
 
     def _claim_slot(self, study: optuna.Study, watch: Watch, size: int) -> Trial | None:
-        gives_up = time.monotonic() + _PATIENCE * _chance.uniform(1, 2)
+        turn = _Turn()
         for slots in self._looks(study, watch):
             free = _free(study, slots[:size])
-            if (trial := take_one(study, free)) is not None:
-                is_last = len(free) == 1 and len(slots) < size
-                # The first trial may find that its configuration is the only one.
-                if is_last and any(map(_has_asked, slots)) and self._is_more_left(study, slots, 1):
-                    lay_out(study)
+            if (trial := take_one(study, free, self._lay_out_after)) is not None:
                 return trial
             if len(slots) >= size and not free and not self.reap(study, watch):
                 if not _is_any_in_doubt(study, watch):
                     return None
                 time.sleep(_POLL_OTHERS)
-            if len(slots) < size and not free:  # who runs a trial may be about to lay out another
-                is_late = time.monotonic() > gives_up or not any(map(is_taken, slots))
-                # Who took the first slot laid out none, since its builder had not asked. Of several
-                # who wait, one is to do it.
-                is_late |= len(slots) == 1 and _has_asked(slots[0]) and _chance.random() < _HASTE
-                self._fill(study, watch, slots, is_late=is_late)
+            if len(slots) < size and not free:
+                self._lay_out_in_turn(study, watch, slots, turn)
             time.sleep(_POLL if slots else 0)
         return None
 
-    def _fill(
-        self, study: optuna.Study, watch: Watch, slots: Sequence[FrozenTrial], *, is_late: bool
+    def _lay_out_after(self, study: optuna.Study, taken: FrozenTrial) -> None:
+        """Lay out the next slot where this worker took the last one."""
+        slots = _slots(study)
+        # The first trial may find that its configuration is the only one.
+        if any(map(_has_asked, slots)) and slots[-1].number == taken.number:
+            self._lay_out_next(study, slots)
+
+    def _lay_out_in_turn(
+        self, study: optuna.Study, watch: Watch, slots: Sequence[FrozenTrial], turn: _Turn
     ) -> None:
-        """Lay out the slot that another worker should have laid out long ago."""
-        if is_late and self._is_more_left(study, slots, 0):
-            lay_out(study)
-        elif watch.is_due():  # what a dead worker was about to ask for is never known
+        """Lay out the next slot where none is free, and it is for this worker to do."""
+        if turn.has_come(slots):
+            self._lay_out_next(study, slots)
+        if watch.is_due():  # what a dead worker was about to ask for is never known
             self.reap(study, watch)
 
-    def _is_more_left(self, study: optuna.Study, slots: Sequence[FrozenTrial], own: int) -> bool:
-        """Whether something is left beside what running trials, and `own` more, will ask for."""
-        # A slot for which nothing is left would wait for ever, or train a configuration again.
+    def _lay_out_next(self, study: optuna.Study, slots: Sequence[FrozenTrial]) -> None:
+        """Lay out a slot, unless the trials that have not asked yet will ask for all that is left.
+
+        A slot for which nothing is left would wait for ever, or train a configuration again.
+        """
+        size = self.size(study)
         unasked = sum(map(_is_unasked, ended.not_ended(study, slots)))
-        return self.ending.may_go_on(study, own + unasked)
+        if size is not None and len(slots) < size and self.ending.may_go_on(study, unasked):
+            lay_out(study)
 
     def wait_for_others(self, study: optuna.Study, watch: Watch) -> bool:
         """Wait where all that is left to do is running in other processes.
@@ -285,6 +290,32 @@ class Budget:
         return points if self.n_trials is None else min(points, self.n_trials)
 
 
+class _Turn:
+    """Tell when it is for a worker that waits to lay out the next slot."""
+
+    def __init__(self) -> None:
+        self._seen: object = None
+        self._moment = float("inf")
+
+    def has_come(self, slots: Sequence[FrozenTrial]) -> bool:
+        """Whether it has: this process took the last slot, or who took it has not come for long.
+
+        Args:
+            slots: Those of the study; none of them is free.
+        """
+        if not slots or liveness.is_signed_here(slots[-1]):
+            return True
+        last = slots[-1]
+        seen = last.number, last.state, _has_asked(last)
+        if seen != self._seen:
+            # Who runs the first trial did not know whether there is a second configuration.
+            is_first = len(slots) == 1 and is_taken(last) and _has_asked(last)
+            patience = _FIRST_PATIENCE if is_first else _PATIENCE
+            # Of several that wait, one is to be the first.
+            self._seen, self._moment = seen, time.monotonic() + patience * _chance.uniform(1, 2)
+        return time.monotonic() > self._moment
+
+
 def _slots(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that count towards the size of the study, by their numbers."""
     trials = _optuna.known_trials(study, anew=True)
@@ -378,8 +409,8 @@ def _why(dead: FrozenTrial) -> str:
 
 
 def _is_unasked(trial: FrozenTrial) -> bool:
-    """Whether a worker has begun a trial whose builder may still ask for parameters."""
-    return trial.state is TrialState.RUNNING and N_PARAMS not in trial.user_attrs
+    """Whether the builder of a trial may still ask for parameters."""
+    return not trial.state.is_finished() and N_PARAMS not in trial.user_attrs
 
 
 def _has_asked(trial: FrozenTrial) -> bool:
@@ -427,11 +458,22 @@ def _is_any_in_doubt(study: optuna.Study, watch: Watch) -> bool:
     return any(is_claimed(one) or watch.is_in_doubt(one) for one in _taken(study, watch))
 
 
-def take_one(study: optuna.Study, free: Sequence[FrozenTrial]) -> Trial | None:
-    """Set one of the free slots to RUNNING; None where other workers were first."""
+def take_one(
+    study: optuna.Study,
+    free: Sequence[FrozenTrial],
+    then: Callable[[optuna.Study, FrozenTrial], None] = lambda study, taken: None,
+) -> Trial | None:
+    """Set one of the free slots to RUNNING; None where other workers were first.
+
+    Args:
+        study: The study.
+        free: Its free slots.
+        then: Called with the slot before its sampler draws, which may take long.
+    """
     for slot in free:
         with suppress(UpdateFinishedTrialError):  # another worker has had it, and it has ended
             if take(study, slot):
+                then(study, slot)
                 return _begin(study, _optuna.id_of(slot))
     return None
 

@@ -19,7 +19,7 @@ from kerastune_optuna import (
     TooManyFailuresError,
     from_keras_tuner,
 )
-from tests.support.faults import ran
+from tests.support.faults import states
 from tests.support.keras_tuner_builders import BatchSize, OwnLoop, Quick, compiled
 from tests.support.models import kept
 
@@ -131,7 +131,7 @@ def test_names_of_its_own_reach_workers(make_tuner):
     """As all data does."""
     tuner = make_tuner(from_keras_tuner(OwnNames()), n_trials=2, storage=None)
     tuner.search(train=(X, Y), val=DATASET, n_workers=2, verbose=0)
-    assert ran(tuner) == ["COMPLETE"] * 2
+    assert states(tuner) == ["COMPLETE"] * 2
 
 
 def test_a_fit_of_its_own_is_trained_again_without_data(make_tuner):

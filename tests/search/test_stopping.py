@@ -19,6 +19,7 @@ from optuna.trial import TrialState, create_trial
 from kerastune_optuna import ArgumentError
 from kerastune_optuna._search import Budget, Ending
 from kerastune_optuna._search.stopping import Deadline
+from kerastune_optuna._storage import WORKER
 from kerastune_optuna._study import Watch, lay_out
 from kerastune_optuna._study.liveness import leaving_all, sign
 from tests.support.untrained import Untrained, cheap, run, tuner_in
@@ -30,6 +31,14 @@ class AfterTwo:
     def should_terminate(self, study):
         """Count the trials."""
         return len(study.get_trials(states=[TrialState.COMPLETE])) >= 2
+
+
+class Drawing(optuna.samplers.RandomSampler):
+    """Note how many trials there are where a draw begins."""
+
+    def before_trial(self, study, trial):
+        """Count them."""
+        self.seen.append(len(study.get_trials()))
 
 
 def stagnation(evaluate_error=lambda: None):
@@ -123,12 +132,42 @@ def test_no_slot_is_laid_out_for_what_a_running_trial_may_ask_for():
 
 def test_the_second_worker_waits_for_the_first_parameter_alone(pace):
     """Once the builder of the only trial has asked, another worker lays out the next one."""
-    pace(patience=float("inf"))
+    pace(patience=600)
     study, budget = optuna.create_study(), Budget(4, Deadline(60), None)
     with leaving_all():
         budget.prepare(study)
         budget.claim(study, Watch()).suggest_float("x", 0, 1)
+        study._storage.set_trial_user_attr(0, WORKER, "another")
         assert budget.claim(study, Watch()).number == 1
+
+
+def test_who_took_the_last_slot_lays_out_the_next_before_its_sampler_draws():
+    """A draw may take so long that others would lay out one more."""
+    study, seen = optuna.create_study(sampler=Drawing()), []
+    study.add_trial(create_trial(value=0.0))
+    study.sampler.seen = seen
+    with leaving_all():
+        budget = Budget(4, Deadline(60), None)
+        budget.prepare(study)
+        budget.claim(study, Watch())
+    assert seen == [3]
+
+
+def test_no_other_worker_lays_out_the_next_slot_meanwhile(pace):
+    """Who took the last one does so; two that did it at once would lay out one too many."""
+    pace(patience=60)
+    study = optuna.create_study()
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+    assert Budget(4, Deadline(0.1), None).claim(study, Watch()) is None
+    assert len(study.trials) == 1
+
+
+def test_another_worker_lays_out_the_next_slot_where_who_should_is_gone(pace):
+    """The last trial ended well, and its process has not come back for a while."""
+    pace(patience=0.05)
+    study = optuna.create_study()
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+    assert Budget(4, Deadline(60), None).claim(study, Watch()).number == 1
 
 
 @pytest.mark.parametrize(

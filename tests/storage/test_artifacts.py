@@ -17,7 +17,7 @@ from kerastune_optuna._study.record import BACKUP
 from kerastune_optuna._study.retry import DIED, INTERRUPTED
 from kerastune_optuna._trial import archive
 from tests.support import forks
-from tests.support.faults import ROOT, ran
+from tests.support.faults import ROOT, states
 from tests.support.gcs import gcs_server
 from tests.support.s3 import s3_server
 from tests.support.untrained import Untrained, build, has_best_weights, run, tuner_in
@@ -107,11 +107,6 @@ def needed(tuner):
     return ids
 
 
-def states(tuner):
-    """Return the names of the states of all trials."""
-    return [trial.state.name for trial in tuner.study.trials]
-
-
 @pytest.mark.slow
 def test_a_new_best_waits_for_a_store_that_is_stopped(s3, tmp_path, capfd):
     """What a trial came to is saved once the server is back, and a line says that it is not."""
@@ -148,7 +143,7 @@ def test_workers_open_a_store_that_refuses_requests(buckets, tmp_path):
     opened, url = buckets.opened, buckets.url
     tuner = tuner_with(tmp_path, lambda: opened(url), n_trials=4, backup_every=0, pruner="none")
     run(tuner, n_workers=2)
-    assert ran(tuner) == ["COMPLETE"] * 4
+    assert states(tuner) == ["COMPLETE"] * 4
     assert has_best_weights(tuner)
     buckets.order("refuse 0")
     assert buckets.keys == needed(tuner)

@@ -414,9 +414,10 @@ class Read(optuna.storages.InMemoryStorage):
 def test_a_search_that_goes_on_waits_for_nobody(pace):
     """Where no other process runs a trial, the first one is claimed without a wait."""
     pace(patience=600)
-    study = optuna.create_study(storage=Read())
+    study, budget = optuna.create_study(storage=Read()), budget_of(2)
     study.add_trial(optuna.trial.create_trial(value=0.0))
-    assert budget_of(2).claim(study, Watch()).number == 1
+    budget.prepare(study)
+    assert budget.claim(study, Watch()).number == 1
 
 
 class Losing(optuna.samplers.RandomSampler):

@@ -95,6 +95,7 @@ def claim(tuner):
     with ExitStack() as running:
 
         def claim_one(watch):
+            lay_out(tuner.study)
             trial = budget_of(tuner, 9, None).claim(tuner.study, watch)
             running.callback(leave, tuner.study, trial._trial_id)
             return trial

@@ -54,10 +54,9 @@ def finished(tuner):
     return [trial for trial in tuner.study.trials if trial.state.name in ("COMPLETE", "PRUNED")]
 
 
-def ran(tuner):
-    """Return the states of trials that ran; one that two laid out at once may wait for nobody."""
-    states = [trial.state.name for trial in tuner.study.trials]
-    return [state for state in states if state != "WAITING"]
+def states(tuner):
+    """Return the states of all trials."""
+    return [trial.state.name for trial in tuner.study.trials]
 
 
 def evaluated(model, data):

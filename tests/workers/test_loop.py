@@ -19,16 +19,11 @@ from optuna.storages.journal import JournalFileBackend
 
 from kerastune_optuna import WorkerError
 from tests.support import forks
-from tests.support.faults import ROOT, WATCHDOG, evaluated, finished, meet, ran, untraced
+from tests.support.faults import ROOT, WATCHDOG, evaluated, finished, meet, states, untraced
 from tests.support.hosts import mount_empty, new_host
 from tests.support.servers import proxy
 from tests.support.storages import KINDS, empty, opened
 from tests.support.untrained import Untrained, build, run, tuner_in
-
-
-def states(tuner):
-    """Return the states of the trials of a study."""
-    return [trial.state.name for trial in tuner.study.trials]
 
 
 def logging_builder(log, n_workers):
@@ -57,7 +52,7 @@ def test_workers_run_each_trial_once(search, data, tmp_path, capfd, kind):
             fit={"n_workers": 3, "epochs": 1, "verbose": 2},
         )
         out, err = capfd.readouterr()
-        assert ran(tuner) == ["COMPLETE"] * 16
+        assert states(tuner) == ["COMPLETE"] * 16
         runs = Counter(int(line) for line in log.read_text().split())
         assert runs == dict.fromkeys(range(16), 1)
         assert len({tuple(trial.params.values()) for trial in finished(tuner)}) == 16
@@ -131,7 +126,7 @@ def test_two_copies_of_a_script_share_a_study(tmp_path, kind):
         errors = [copy.communicate()[1] for copy in copies]
         assert [copy.returncode for copy in copies] == [0, 0], errors
         tuner = tuner_in(tmp_path, build, "val_mae", storage=opened(storage))
-        assert ran(tuner) == ["COMPLETE"] * 12, tuner.results()["stop_reason"].tolist()
+        assert states(tuner) == ["COMPLETE"] * 12, tuner.results()["stop_reason"].tolist()
         assert tuner.results()["worker"].nunique() == 2
         study = tuner.study
         assert len(optuna.get_all_study_names(study._storage)) == 1
@@ -154,7 +149,7 @@ def test_the_grpc_proxy_serves_workers(search, data, tmp_path, behind):
         log = tmp_path / "log"
         fit = {"n_workers": 2, "epochs": 1}
         tuner = search(logging_builder(log, 2), storage=storage, n_trials=6, fit=fit)
-        assert ran(tuner) == ["COMPLETE"] * 6
+        assert states(tuner) == ["COMPLETE"] * 6
         assert Counter(log.read_text().split()) == dict.fromkeys("012345", 1)
         assert evaluated(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
         storage.close()
