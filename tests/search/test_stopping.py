@@ -167,7 +167,8 @@ def test_another_worker_lays_out_the_next_slot_where_who_should_is_gone(pace):
     pace(patience=0.05)
     study = optuna.create_study()
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
-    assert Budget(4, Deadline(60), None).claim(study, Watch()).number == 1
+    with leaving_all():
+        assert Budget(4, Deadline(60), None).claim(study, Watch()).number == 1
 
 
 @pytest.mark.parametrize(
