@@ -188,15 +188,10 @@ def _url_of(storage: str | BaseStorage) -> sqlalchemy.URL | None:
 
 def _space(storage: BaseStorage) -> str:
     """Return a sentence on the disk of a database file, where there is hardly any room left."""
-    if (file := _sqlite_file(storage)) is None:
+    file = _sqlite_file(storage)
+    if file is None or shutil.disk_usage(file.parent).free >= _ROOM:
         return ""
-    free = shutil.disk_usage(file.parent).free
-    if free >= _ROOM:
-        return ""
-    return (
-        f"{str(file.parent)!r} has {free / 1e6:.1f} MB free and the database needs about "
-        f"{_ROOM / 1e6:.0f} MB: make room there. "
-    )
+    return f"{disks.room(file.parent, _ROOM)}: make room there. "
 
 
 def _database(storage: BaseStorage) -> RDBStorage | None:
