@@ -18,7 +18,7 @@ from kerastune_optuna._data import (
     check_kinds,
     check_training,
     cross_validated,
-    told,
+    key_of_folds,
 )
 from kerastune_optuna._report import Plan, progress_for
 from kerastune_optuna._search import (
@@ -238,7 +238,7 @@ def _claimed(study: optuna.Study, recipe: Recipe, budget: Budget) -> Recipe:
     """
     if keeps(study, recipe.keep_best):
         artifacts.check_store(recipe.store)
-    opening.claim_trainings(study, recipe.executions, told(recipe.fit.folds))
+    opening.claim_trainings(study, recipe.executions, key_of_folds(recipe.fit.folds))
     comparable.claim(study, recipe, budget.n_trials)
     return replace(recipe, keep_best=claim_keeping(study, recipe.keep_best))
 

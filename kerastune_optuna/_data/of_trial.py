@@ -20,7 +20,7 @@ from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 _UNKNOWN = 1 << 26  # bytes that are assumed where data does not tell its size
 
 
-def made(fit: FitArguments, stand_in: Callable[[], BaseTrial]) -> FitArguments:
+def data_of_trial(fit: FitArguments, stand_in: Callable[[], BaseTrial]) -> FitArguments:
     """Return arguments with the data that their functions of the trial make.
 
     Args:
