@@ -244,16 +244,23 @@ def _is_small(definition: Any, source: Any, data: Any) -> bool:
     are_batches = count == batches  # whose size is open if the last may be smaller
     if not are_batches and batches not in (count // rows, math.ceil(count / rows)):
         return False
-    sizes = [_size(spec, rows if are_batches else None) for spec in specs]
+    first = rows if are_batches else math.inf
+    sizes = [count_values(spec, first) * (spec.dtype.size or math.inf) for spec in specs]
     return bool(count * sum(sizes) <= _LARGEST)
 
 
-def _size(spec: Any, rows: int | None) -> Any:
-    """Return the bytes of an element; infinite where its shape or its type leaves them open."""
-    if spec.shape.rank is None or spec.dtype.size == 0:
+def count_values(spec: Any, rows: float, others: float = math.inf) -> float:
+    """Return how many values a part of an element has.
+
+    Args:
+        spec: Its shape and type.
+        rows: Its first size, where the shape leaves that open.
+        others: Each other size that the shape leaves open.
+    """
+    if spec.shape.rank is None:
         return math.inf
-    sizes = [rows if n == 0 and size is None else size for n, size in enumerate(spec.shape)]
-    return math.prod(math.inf if size is None else size for size in sizes) * spec.dtype.size
+    sizes = enumerate(spec.shape)
+    return math.prod((others if n else rows) if size is None else size for n, size in sizes)
 
 
 def _count(definition: Any, source: Any, specs: tuple[Any, ...]) -> int:

@@ -167,8 +167,8 @@ def _is_small(dataset: Any, leaves: list[Any]) -> bool:
     batches, shape = count_batches(dataset, 0, 0.0), shape_of_a_batch(dataset, 0)
     if batches is None or shape is None:
         return False
-    sizes = [shape[0] * math.prod(size or 1 for size in leaf.shape[1:]) * 8 for leaf in leaves]
-    return bool(batches * sum(sizes) <= _LARGEST)
+    values = [datasets.count_values(leaf, shape[0], 1) for leaf in leaves]
+    return batches * sum(values) * 8 <= _LARGEST
 
 
 def _parts(dataset: Any) -> Iterator[bytes]:
