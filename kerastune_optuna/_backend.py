@@ -378,6 +378,24 @@ def strategy_of(model: keras.Model) -> Any:
     return getattr(model, "_distribute_strategy", None)
 
 
+def stages(dataset: Any) -> Iterator[Any]:
+    """Yield a tf.data pipeline and all those that it reads from, the last one first."""
+    yield dataset
+    for one in getattr(dataset, "_inputs", tuple)():
+        yield from stages(one)
+
+
+def tensors_of(dataset: Any) -> list[Any]:
+    """Return the tensors that a pipeline holds, as from_tensor_slices() got them."""
+    return [one for stage in stages(dataset) for one in getattr(stage, "_tensors", None) or ()]
+
+
+def batch_size_of(dataset: Any) -> int | None:
+    """Return what batch() was called with last, without reading; None where that is not known."""
+    sizes = (stage._batch_size for stage in stages(dataset) if hasattr(stage, "_batch_size"))
+    return next(map(int, sizes), None)
+
+
 def are_arrays(*data: Any) -> bool:
     """Whether Keras takes data for arrays, of which it makes batches itself."""
     return bool(array_data_adapter.can_convert_arrays(data))

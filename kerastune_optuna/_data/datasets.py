@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from kerastune_optuna._backend import tensors_of
 from kerastune_optuna._data.checks import shape_of_a_batch
 
 _IGNORE_STATE = 1  # for DatasetToGraphV2, which would refuse a shuffle() because it has state
@@ -38,9 +39,8 @@ def serialize(dataset: Any) -> bytes:
 
 def held_by(dataset: Any) -> int:
     """Return about how many bytes of data a pipeline holds in its graph, without writing it."""
-    tensors = getattr(dataset, "_tensors", None) or ()  # those of from_tensor_slices()
-    own = [math.prod(tensor.shape) * max(1, tensor.dtype.size) for tensor in tensors]
-    return int(sum(own)) + sum(map(held_by, dataset._inputs()))
+    tensors = tensors_of(dataset)
+    return sum(math.prod(tensor.shape) * max(1, tensor.dtype.size) for tensor in tensors)
 
 
 def is_large(dataset: Any) -> bool:
