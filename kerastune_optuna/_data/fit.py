@@ -263,9 +263,7 @@ class FitArguments:
     @property
     def rows_to_validate(self) -> int | None:
         """How many rows of arrays there are to validate with, or to take these from."""
-        data = self.x
-        if self.validation_data is not None:
-            data, _, _ = keras.utils.unpack_x_y_sample_weight(self.validation_data)
+        data, _ = self._evaluated()
         return None if makes_batches(data) or not self.has_validation else count_rows(data)
 
     @property
