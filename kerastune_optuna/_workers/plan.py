@@ -222,34 +222,35 @@ def search(run: Run, given: Any) -> None:
     if start.first:
         check_queue(given.sampler)
     study = opened(run.home)  # what the start comes from may be gone by now
-    recipe = _claimed(study, replace(run.recipe, known=start.known), run.budget)
+    keep_best = _claim(study, run.recipe, run.budget)
+    drawn, news = _set_up(study, run.recipe, run.budget, start, given)
+    recipe = replace(run.recipe, known=start.known, keep_best=keep_best, sampler_seed=drawn)
     tidy(study, recipe)
-    recipe, news = _laid_out(study, recipe, run.budget, start, given)
     replace(run, recipe=recipe).go(study, news=news)
     tidy(study, recipe)
     check_study(study)
 
 
-def _claimed(study: optuna.Study, recipe: Recipe, budget: Budget) -> Recipe:
+def _claim(study: optuna.Study, recipe: Recipe, budget: Budget) -> int:
     """Check that new trials go with those of a study, and write into it what they are given.
 
     Returns:
-        The recipe, with the number of trials that keep their weights.
+        How many trials keep their weights.
     """
     if keeps(study, recipe.keep_best):
         artifacts.check_store(recipe.store)
     opening.claim_trainings(study, recipe.executions, key_of_folds(recipe.fit.folds))
     comparable.claim(study, recipe, budget.n_trials)
-    return replace(recipe, keep_best=claim_keeping(study, recipe.keep_best))
+    return claim_keeping(study, recipe.keep_best)
 
 
-def _laid_out(
+def _set_up(
     study: optuna.Study, recipe: Recipe, budget: Budget, start: Start, given: Any
-) -> tuple[Recipe, list[str | None]]:
+) -> tuple[int | None, list[str | None]]:
     """Give a study its sampler, then its pruner, and lay out the trials that go first.
 
     Returns:
-        The recipe, with the seed of the sampler; and lines on what was chosen and laid out.
+        The seed of the sampler, where it has one of ours; and lines on what was chosen.
     """
     n_trials, epochs = budget.n_trials, recipe.epochs_in_all
     screens = given.pruner is None and budget.runs_all and may_screen(study, n_trials, epochs)
@@ -261,4 +262,4 @@ def _laid_out(
     left = None if n_trials is None else told_of_left(study)
     space, memory, of_data = room(study, n_trials), Memory(share=1.0), bool(recipe.fit.functions)
     grid = lay_out_grid(study, recipe.build_model, space, recipe.seed, memory, is_of_data=of_data)
-    return replace(recipe, sampler_seed=drawn), [left, grid, chosen, screened, start.line]
+    return drawn, [left, grid, chosen, screened, start.line]
