@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import closing, suppress
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,13 +128,8 @@ def inode(storage: BaseStorage) -> int | None:
 def _inode(file: Path | None) -> int | None:
     if file is None or not file.exists():
         return None
-    return 0 if _is_on_network(file.parent) else file.stat().st_ino
-
-
-@lru_cache
-def _is_on_network(folder: Path) -> bool:
-    """Whether the inode of a file may change while it is in use, as on sshfs."""
-    return disks.network_of(folder) is not None
+    # On sshfs the inode of a file may change while it is in use.
+    return file.stat().st_ino if disks.network_of(file.parent) is None else 0
 
 
 def _warn_of_network(file: Path) -> None:

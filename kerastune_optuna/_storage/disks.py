@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import lru_cache
 from pathlib import Path
 
 import psutil
@@ -15,6 +16,7 @@ _SHARED = {
 }
 
 
+@lru_cache
 def network_of(folder: Path) -> str | None:
     """Return the type of the network filesystem that a folder is on; None for a local disk."""
     place = folder.resolve()
