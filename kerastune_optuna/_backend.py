@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import random
 import shutil
@@ -385,9 +386,10 @@ def stages(dataset: Any) -> Iterator[Any]:
         yield from stages(one)
 
 
-def tensors_of(dataset: Any) -> list[Any]:
-    """Return the tensors that a pipeline holds, as from_tensor_slices() got them."""
-    return [one for stage in stages(dataset) for one in getattr(stage, "_tensors", None) or ()]
+def held_by(dataset: Any) -> int:
+    """Return about how many bytes of data a pipeline holds in its graph, without writing it."""
+    tensors = (one for stage in stages(dataset) for one in getattr(stage, "_tensors", None) or ())
+    return sum(math.prod(one.shape) * max(1, one.dtype.size) for one in tensors)
 
 
 def batch_size_of(dataset: Any) -> int | None:

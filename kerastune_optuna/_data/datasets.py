@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from kerastune_optuna._backend import tensors_of
+from kerastune_optuna._backend import held_by
 from kerastune_optuna._data.checks import shape_of_a_batch
 
 _IGNORE_STATE = 1  # for DatasetToGraphV2, which would refuse a shuffle() because it has state
@@ -35,12 +35,6 @@ def serialize(dataset: Any) -> bytes:
         input_dataset=tf.data.experimental.to_variant(dataset), external_state_policy=_IGNORE_STATE
     ).numpy()
     return graph
-
-
-def held_by(dataset: Any) -> int:
-    """Return about how many bytes of data a pipeline holds in its graph, without writing it."""
-    tensors = tensors_of(dataset)
-    return sum(math.prod(tensor.shape) * max(1, tensor.dtype.size) for tensor in tensors)
 
 
 def is_large(dataset: Any) -> bool:
