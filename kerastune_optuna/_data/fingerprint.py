@@ -174,11 +174,9 @@ def _is_small(dataset: Any, leaves: list[Any]) -> bool:
 def _parts(dataset: Any) -> Iterator[bytes]:
     """Yield digests of what a pipeline is made of, and of its first batch where that is fixed."""
     definition = datasets.parse(datasets.serialize(dataset))
-    # The inputs of a shuffle(): the dataset, the size of its buffer, seeds and a generator.
-    shuffles = [node for node in definition.node if node.op.startswith("Shuffle")]
-    seeds = {name.split(":")[0] for node in shuffles for name in node.input[2:]}
-    functions = [node for one in definition.library.function for node in one.node_def]
-    for node in [*definition.node, *functions]:
+    shuffles = datasets.shuffles_of(definition)
+    seeds = {one.name for node in shuffles for one in datasets.inputs_of(definition, node)[2:]}
+    for node in datasets.nodes_of(definition):
         if node.name not in seeds:
             value = node.attr["value"].tensor.SerializeToString() if node.op == "Const" else b""
             yield hashlib.sha256(node.op.encode() + value).digest()
