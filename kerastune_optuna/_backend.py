@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import random
 import shutil
@@ -376,6 +377,25 @@ def build_symbolically(model: keras.Model, batch: Any) -> None:
 def strategy_of(model: keras.Model) -> Any:
     """Return the `tf.distribute` strategy that a model was made for; None where there is none."""
     return getattr(model, "_distribute_strategy", None)
+
+
+def stages(dataset: Any) -> Iterator[Any]:
+    """Yield a tf.data pipeline and all those that it reads from, the last one first."""
+    yield dataset
+    for one in getattr(dataset, "_inputs", tuple)():
+        yield from stages(one)
+
+
+def held_by(dataset: Any) -> int:
+    """Return about how many bytes of data a pipeline holds in its graph, without writing it."""
+    tensors = (one for stage in stages(dataset) for one in getattr(stage, "_tensors", None) or ())
+    return sum(math.prod(one.shape) * max(1, one.dtype.size) for one in tensors)
+
+
+def batch_size_of(dataset: Any) -> int | None:
+    """Return what batch() was called with last, without reading; None where that is not known."""
+    sizes = (stage._batch_size for stage in stages(dataset) if hasattr(stage, "_batch_size"))
+    return next(map(int, sizes), None)
 
 
 def are_arrays(*data: Any) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import replace
 from functools import cached_property, partial
 from html import escape
 from pathlib import Path
@@ -270,10 +269,8 @@ class OptunaTuner:
         """
         told = _workers.listeners(on_trial_end)
         budget = budget_of(self, n_trials, timeout)
-        fit = FitArguments(
-            x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
-        )
-        recipe = self._recipe("search()", fit, callbacks, cv=cv, groups=groups)
+        given = x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
+        recipe = self._recipe("search()", given, callbacks, cv=cv, groups=groups)
         crew, recipe = _workers.prepared(self._home, recipe, n_workers, executor, verbose)
         run = _workers.Run(self._home, recipe, budget, crew, verbose, told)
         with _signals.Brief(), _workers.guarded(self._home, "search()"):
@@ -341,14 +338,12 @@ class OptunaTuner:
         chosen = _rerun.configurations(home, top, executions, has_data=has_data)
         if epochs is None:
             epochs = int(fit_kwargs.get("initial_epoch", 0)) + _rerun.epochs_of_the_search(home)
-        given = FitArguments(
-            x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
-        )
+        given = x, y, epochs, validation_data, validation_split, fit_kwargs, steps_per_execution
         recipe = self._recipe("confirm()", given, callbacks)
-        crew, recipe = _workers.prepared(home, recipe, n_workers, executor, verbose)
-        run = _workers.Run(home, recipe, budget_of(self, None, None), crew, verbose)
+        crew, ready = _workers.prepared(home, recipe, n_workers, executor, verbose)
+        run = _workers.Run(home, ready, budget_of(self, None, None), crew, verbose)
         with _signals.Brief(), _workers.guarded(home, "confirm()"):
-            _rerun.confirm(run, given, chosen, executions)
+            _rerun.confirm(run, recipe.fit, chosen, executions)
         return self.confirmation
 
     @property
@@ -403,10 +398,8 @@ class OptunaTuner:
             ArgumentError: An argument cannot work. Nothing was trained.
             NoTrialsError: No trial is COMPLETE yet, or not the one of that number.
         """
-        fit = FitArguments(
-            x, y, 1, validation_data, validation_split, fit_kwargs, steps_per_execution
-        )
-        recipe = self._recipe("refit()", fit, callbacks)
+        given = x, y, 1, validation_data, validation_split, fit_kwargs, steps_per_execution
+        recipe = self._recipe("refit()", given, callbacks)
         return _rerun.refit(self._home, recipe, trial, epochs, verbose)
 
     def enqueue(self, params: Mapping[str, Any], *functions: Any) -> None:
@@ -676,8 +669,8 @@ class OptunaTuner:
             overwrite=self.overwrite,
         )
 
-    def _recipe(self, call: str, fit: FitArguments, callbacks: Any, **folds: Any) -> Recipe:
+    def _recipe(self, call: str, given: tuple[Any, ...], callbacks: Any, **folds: Any) -> Recipe:
         """Return what all trainings of a call share, once Model.fit's arguments are checked."""
-        fit = replace(fit, is_free=_trial.trains_itself(self.build_model))
+        fit = FitArguments(*given, is_free=_trial.trains_itself(self.build_model))
         check_fit_arguments(fit.others, call, is_free=fit.is_free)
         return _workers.recipe_of(self, self._home, fit, callbacks, **folds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kerastune_optuna import _backend
 
@@ -81,6 +82,15 @@ def test_keras_makes_a_pipeline_of_arrays():
 
 
 @ONLY_TENSORFLOW
+def test_a_pipeline_tells_its_stages():
+    """The bytes that it holds and the size of its batches are known without reading it."""
+    data = tf.data.Dataset.from_tensor_slices((np.zeros((6, 2)), np.zeros(6)))
+    batches = data.shuffle(6).batch(4).prefetch(1)
+    assert _backend.held_by(batches) == 6 * 3 * 8
+    assert _backend.batch_size_of(batches) == 4
+    assert _backend.batch_size_of(data) is None
+
+
 def test_tensorflow_registers_gradients_by_name():
     """Its registry is a dict, into which a custom gradient that is traced adds an entry."""
     import tensorflow as tf

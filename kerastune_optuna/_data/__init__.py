@@ -11,11 +11,11 @@ from kerastune_optuna._data.fit import check_builders_arguments as check_builder
 from kerastune_optuna._data.fit import check_fit_arguments as check_fit_arguments
 from kerastune_optuna._data.fit import check_training as check_training
 from kerastune_optuna._data.folds import cross_validated as cross_validated
+from kerastune_optuna._data.folds import key_of_folds as key_of_folds
 from kerastune_optuna._data.folds import of_fold as of_fold
-from kerastune_optuna._data.folds import told as told
 from kerastune_optuna._data.kinds import check_kinds as check_kinds
-from kerastune_optuna._data.made import made as made
-from kerastune_optuna._data.made import size_in_memory as size_in_memory
+from kerastune_optuna._data.of_trial import data_of_trial as data_of_trial
+from kerastune_optuna._data.of_trial import size_in_memory as size_in_memory
 from kerastune_optuna._data.specs import from_plain as from_plain
 from kerastune_optuna._data.specs import to_plain as to_plain
 from kerastune_optuna._data.transport import pack_fit as pack_fit

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerastune_optuna._backend import undisturbed
+from kerastune_optuna._backend import batch_size_of, undisturbed
 from kerastune_optuna._check import count, why_not
 from kerastune_optuna._data.pick import pick
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
@@ -245,7 +245,7 @@ def shape_of_a_batch(data: Any, batch_size: int) -> tuple[int, ...] | None:
         if not getattr(first, "shape", None) or not first.shape.rank:
             return None  # of several replicas, of unknown rank, or scalars without a batch()
         rows, *row = first.shape.as_list()
-        return (rows or _rows_of_a_batch(data), *(size or 1 for size in row))
+        return (rows or batch_size_of(data) or 128, *(size or 1 for size in row))
     leaves = [] if makes_batches(data) else keras.tree.flatten(data)
     shape = getattr(leaves[0], "shape", ()) if leaves else ()
     return (batch_size, *(int(size or 1) for size in shape[1:])) if shape else None
@@ -257,15 +257,6 @@ def a_batch(x: Any, y: Any = None, batch_size: int = 1) -> Any:
         rows = np.arange(min(batch_size, count_rows(x) or 0))
         return pick(keras.utils.pack_x_y_sample_weight(x, y), rows)
     return x[0] if isinstance(x, keras.utils.PyDataset) else next(iter(x))
-
-
-def _rows_of_a_batch(dataset: Any) -> int:
-    """Return the size that batch() was called with; a guess where the pipeline hides it."""
-    while dataset is not None:
-        if hasattr(dataset, "_batch_size"):  # reading one batch would move a shuffle() on
-            return int(dataset._batch_size)
-        dataset = getattr(dataset, "_input_dataset", None)
-    return 128
 
 
 def makes_batches(data: Any) -> bool:

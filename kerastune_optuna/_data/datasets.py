@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from kerastune_optuna._backend import held_by
 from kerastune_optuna._data.checks import shape_of_a_batch
 
 _IGNORE_STATE = 1  # for DatasetToGraphV2, which would refuse a shuffle() because it has state
@@ -36,13 +37,6 @@ def serialize(dataset: Any) -> bytes:
     return graph
 
 
-def held_by(dataset: Any) -> int:
-    """Return about how many bytes of data a pipeline holds in its graph, without writing it."""
-    tensors = getattr(dataset, "_tensors", None) or ()  # those of from_tensor_slices()
-    own = [math.prod(tensor.shape) * max(1, tensor.dtype.size) for tensor in tensors]
-    return int(sum(own)) + sum(map(held_by, dataset._inputs()))
-
-
 def is_large(dataset: Any) -> bool:
     """Whether a pipeline holds too much data to be built anew for each training."""
     return held_by(dataset) > _LARGEST
@@ -63,15 +57,26 @@ def parse(graph: bytes) -> Any:
     return GraphDef.FromString(graph)
 
 
-def ops(definition: Any) -> list[str]:
-    """Return the names of all ops of a graph, those inside of its functions too."""
+def nodes_of(definition: Any) -> list[Any]:
+    """Return all nodes of a graph, those inside of its functions too."""
     functions = [node for function in definition.library.function for node in function.node_def]
-    return [node.op for node in [*definition.node, *functions]]
+    return [*definition.node, *functions]
+
+
+def inputs_of(definition: Any, node: Any) -> list[Any]:
+    """Return the nodes that a node of a graph reads, in their order."""
+    nodes = {one.name: one for one in definition.node}
+    return [nodes[name.split(":")[0]] for name in node.input]
+
+
+def shuffles_of(definition: Any) -> list[Any]:
+    """Return the nodes that shuffle: each reads a dataset, the size of a buffer, and its seeds."""
+    return [node for node in definition.node if node.op.startswith("Shuffle")]
 
 
 def is_fixed(definition: Any) -> bool:
     """Whether a pipeline is sure to give the same each time."""
-    return not any(map(_may_differ, ops(definition)))
+    return not any(map(_may_differ, nodes_of(definition)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +133,7 @@ def for_trainings(data: Any, *, is_read_whole: bool) -> Any:
         definition = parse(serialize(data))
     except (tf.errors.OpError, ValueError):
         return data
-    shuffles = _shuffles(definition)
+    shuffles = _shuffles_on_path(definition)
     memory = _kept(definition, shuffles, data) if is_read_whole else None
     shuffles_on = _from_seeds(definition)
     if memory is None and not shuffles_on:
@@ -144,10 +149,10 @@ def for_trainings(data: Any, *, is_read_whole: bool) -> Any:
 
 def _kept(definition: Any, shuffles: list[Any], data: Any) -> Any:
     """Let a graph keep in memory what it has read; return the memory's owner, or None."""
-    if sum(map(_may_differ, ops(definition))) != len(shuffles):
+    if sum(map(_may_differ, nodes_of(definition))) != len(shuffles):
         return None  # more than these shuffles depends on chance or state
     end = shuffles[-1] if shuffles else _end(definition)
-    source = {node.name: node for node in definition.node}[_source(end)]
+    source = inputs_of(definition, end)[0]
     return _insert(definition, source, end) if _is_small(definition, source, data) else None
 
 
@@ -159,15 +164,12 @@ def _from_seeds(definition: Any) -> bool:
     """
     import tensorflow as tf
 
-    nodes = {node.name: node for node in definition.node}
     generators = [
         given
-        for node in definition.node
-        if node.op.startswith("Shuffle")
-        for name in node.input
+        for node in shuffles_of(definition)
+        for given in inputs_of(definition, node)
         # Reading a key of a protobuf map adds it: TensorFlow would print of unknown attributes.
-        if "dtype" in (given := nodes[name.split(":")[0]]).attr
-        and given.attr["dtype"].type == tf.resource.as_datatype_enum
+        if "dtype" in given.attr and given.attr["dtype"].type == tf.resource.as_datatype_enum
     ]
     for node in generators:
         name = node.name
@@ -178,19 +180,16 @@ def _from_seeds(definition: Any) -> bool:
 
 def _unseeded(definition: Any) -> Iterator[Any]:
     """Yield one constant of each pair of seeds that are both 0: TensorFlow then draws seeds."""
-    nodes = {node.name: node for node in definition.node}
-    for node in definition.node:
-        if node.op.startswith("Shuffle"):
-            # The seeds come after the dataset and the size of the buffer.
-            seed, other = (nodes[name.split(":")[0]] for name in node.input[2:4])
-            if not any(one.attr["value"].tensor.int64_val[0] for one in (seed, other)):
-                yield seed
+    for node in shuffles_of(definition):
+        seeds = inputs_of(definition, node)[2:4]
+        if not any(seed.attr["value"].tensor.int64_val[0] for seed in seeds):
+            yield seeds[0]
 
 
 def in_order(dataset: Any) -> Any:
     """Return a copy of a pipeline without its shuffles; an empty one where it may still differ."""
     definition = parse(serialize(dataset))
-    shuffles = {node.name: node for node in definition.node if node.op.startswith("Shuffle")}
+    shuffles = {node.name: node for node in shuffles_of(definition)}
     for node in definition.node:
         for place, name in enumerate(node.input):
             while (shuffle := shuffles.get(name.split(":")[0])) is not None:
@@ -202,14 +201,14 @@ def in_order(dataset: Any) -> Any:
     return copy if is_fixed(definition) else copy.take(0)
 
 
-def _may_differ(op: str) -> bool:
-    """Whether an op may give something else each time."""
+def _may_differ(node: Any) -> bool:
+    """Whether a node may give something else each time."""
     from tensorflow.python.framework import op_def_registry
 
     # TensorFlow marks most of these as stateful, also those that give the same each time.
-    if "Dataset" in op or op == "_Retval":
-        return any(name in op for name in _CHANCE)
-    known = op_def_registry.get(op)
+    if "Dataset" in node.op or node.op == "_Retval":
+        return any(name in node.op for name in _CHANCE)
+    known = op_def_registry.get(node.op)
     return known is None or bool(known.is_stateful)
 
 
@@ -218,17 +217,11 @@ def _end(definition: Any) -> Any:
     return next(node for node in definition.node if node.op == "_Retval")
 
 
-def _source(node: Any) -> str:
-    """Return the name of the node before another."""
-    return str(node.input[0].split(":")[0])
-
-
-def _shuffles(definition: Any) -> list[Any]:
+def _shuffles_on_path(definition: Any) -> list[Any]:
     """Return the nodes that shuffle on the way from the end of a pipeline to its beginning."""
-    nodes = {node.name: node for node in definition.node}
     node, found = _end(definition), []
     while node.input:
-        node = nodes[_source(node)]
+        node = inputs_of(definition, node)[0]
         if node.op.startswith("Shuffle"):
             found.append(node)
     return found
@@ -244,16 +237,23 @@ def _is_small(definition: Any, source: Any, data: Any) -> bool:
     are_batches = count == batches  # whose size is open if the last may be smaller
     if not are_batches and batches not in (count // rows, math.ceil(count / rows)):
         return False
-    sizes = [_size(spec, rows if are_batches else None) for spec in specs]
+    first = rows if are_batches else math.inf
+    sizes = [count_values(spec, first) * (spec.dtype.size or math.inf) for spec in specs]
     return bool(count * sum(sizes) <= _LARGEST)
 
 
-def _size(spec: Any, rows: int | None) -> Any:
-    """Return the bytes of an element; infinite where its shape or its type leaves them open."""
-    if spec.shape.rank is None or spec.dtype.size == 0:
+def count_values(spec: Any, rows: float, others: float = math.inf) -> float:
+    """Return how many values a part of an element has.
+
+    Args:
+        spec: Its shape and type.
+        rows: Its first size, where the shape leaves that open.
+        others: Each other size that the shape leaves open.
+    """
+    if spec.shape.rank is None:
         return math.inf
-    sizes = [rows if n == 0 and size is None else size for n, size in enumerate(spec.shape)]
-    return math.prod(math.inf if size is None else size for size in sizes) * spec.dtype.size
+    sizes = enumerate(spec.shape)
+    return math.prod((others if n else rows) if size is None else size for n, size in sizes)
 
 
 def _count(definition: Any, source: Any, specs: tuple[Any, ...]) -> int:
@@ -285,14 +285,13 @@ def _insert(definition: Any, source: Any, end: Any) -> Any:
     import tensorflow as tf
 
     owner = tf.data.Dataset.range(1).cache()
-    nodes = {node.name: node for node in parse(serialize(owner)).node}
-    cache = next(node for node in nodes.values() if node.op == "CacheDatasetV2")
-    given = [definition.node.add() for _ in cache.input[1:]]  # an empty file name, and the memory
-    for place, (node, name) in enumerate(zip(given, cache.input[1:], strict=True)):
-        node.CopyFrom(nodes[name])
-        node.name = f"{_NAME}/{place}"
+    made = parse(serialize(owner))
+    cache = next(node for node in made.node if node.op == "CacheDatasetV2")
     kept = definition.node.add(name=_NAME, op=cache.op, input=[end.input[0]])
-    kept.input.extend(node.name for node in given)
+    for given in inputs_of(made, cache)[1:]:  # an empty file name, and the memory
+        given.name = f"{_NAME}/{given.name}"
+        definition.node.append(given)
+        kept.input.append(given.name)
     kept.attr["output_types"].list.type.extend(_types(source))
     kept.attr["output_shapes"].CopyFrom(source.attr["output_shapes"])
     end.input[0] = kept.name

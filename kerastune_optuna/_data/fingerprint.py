@@ -167,18 +167,16 @@ def _is_small(dataset: Any, leaves: list[Any]) -> bool:
     batches, shape = count_batches(dataset, 0, 0.0), shape_of_a_batch(dataset, 0)
     if batches is None or shape is None:
         return False
-    sizes = [shape[0] * math.prod(size or 1 for size in leaf.shape[1:]) * 8 for leaf in leaves]
-    return bool(batches * sum(sizes) <= _LARGEST)
+    values = [datasets.count_values(leaf, shape[0], 1) for leaf in leaves]
+    return batches * sum(values) * 8 <= _LARGEST
 
 
 def _parts(dataset: Any) -> Iterator[bytes]:
     """Yield digests of what a pipeline is made of, and of its first batch where that is fixed."""
     definition = datasets.parse(datasets.serialize(dataset))
-    # The inputs of a shuffle(): the dataset, the size of its buffer, seeds and a generator.
-    shuffles = [node for node in definition.node if node.op.startswith("Shuffle")]
-    seeds = {name.split(":")[0] for node in shuffles for name in node.input[2:]}
-    functions = [node for one in definition.library.function for node in one.node_def]
-    for node in [*definition.node, *functions]:
+    shuffles = datasets.shuffles_of(definition)
+    seeds = {one.name for node in shuffles for one in datasets.inputs_of(definition, node)[2:]}
+    for node in datasets.nodes_of(definition):
         if node.name not in seeds:
             value = node.attr["value"].tensor.SerializeToString() if node.op == "Const" else b""
             yield hashlib.sha256(node.op.encode() + value).digest()

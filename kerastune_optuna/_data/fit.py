@@ -64,7 +64,7 @@ class FitArguments:
     validation_split: float
     others: Mapping[str, Any] = field(default_factory=dict)
     steps_per_execution: int | str = "auto"
-    kept: Mapping[str, Any] = field(default_factory=dict)
+    pipelines: Mapping[str, Any] = field(default_factory=dict)
     folds: Sequence[Fold] = ()
     is_free: bool = False
     split: Callable[[FitArguments], FitArguments] | None = None  # cuts each trial's data to folds
@@ -114,14 +114,14 @@ class FitArguments:
             ),
             others={name: open_parcel(value) for name, value in self.others.items()},
         )
-        return replace(opened.checked(), kept=opened._kept())
+        return replace(opened.checked(), pipelines=opened._pipelines())
 
     def with_builders(self, arguments: Mapping[str, Any]) -> FitArguments:
         """Return the same with what a builder returned beside its model in place of our values."""
         others = {**self.others, **arguments}
         ours = {name: others.pop(name) for name in _OURS.intersection(arguments)}
         fit = replace(self, others=others, **ours)
-        return replace(fit, kept=fit._kept()) if fit.counted_steps() else fit
+        return replace(fit, pipelines=fit._pipelines()) if fit.counted_steps() else fit
 
     def of_training(self, model: keras.Model, seed: int) -> FitArguments:
         """Return the same for one training: shuffles begin, and single rows go in batches.
@@ -137,17 +137,19 @@ class FitArguments:
         for size_name, name in _SIZES.items():
             if name not in rows and self.others.get(size_name):
                 check_takes_size(size_name, name, getattr(self, name))
-        kept = {
+        pipelines = {
             name: data.begin(seed) if isinstance(data, Shuffling) else data
-            for name, data in self.kept.items()
+            for name, data in self.pipelines.items()
         }
-        kept |= {name: kept[name].batch(size) for name, size in rows.items() if name in kept}
+        pipelines |= {
+            name: pipelines[name].batch(size) for name, size in rows.items() if name in pipelines
+        }
         batched = {name: getattr(self, name).batch(size) for name, size in rows.items()}
-        return replace(self, kept=kept, **batched)
+        return replace(self, pipelines=pipelines, **batched)
 
     def skip(self, epochs: int) -> None:
         """Let shuffles go on as after some epochs: each reading of a pipeline draws a new order."""
-        data = self.kept.get("x")
+        data = self.pipelines.get("x")
         if data is None or "steps_per_epoch" in self.others:
             return  # with steps_per_epoch=, an epoch goes on where the one before it ended
         # Keras reads a pipeline of known length twice an epoch, the second time in vain.
@@ -164,7 +166,7 @@ class FitArguments:
             if size and has_rows(getattr(self, name), model)
         }
 
-    def _kept(self) -> dict[str, Any]:
+    def _pipelines(self) -> dict[str, Any]:
         """Return what trainings read in place of datasets, which still tell their batch sizes."""
         is_read_whole = not self.counted_steps()
         return {
@@ -203,7 +205,7 @@ class FitArguments:
             "validation_data": self.validation_data,
             "validation_split": self.validation_split,
             **self.others,
-            **self.kept,
+            **self.pipelines,
         }
 
     def evaluate_once(self, model: keras.Model) -> dict[str, Any]:
@@ -261,9 +263,7 @@ class FitArguments:
     @property
     def rows_to_validate(self) -> int | None:
         """How many rows of arrays there are to validate with, or to take these from."""
-        data = self.x
-        if self.validation_data is not None:
-            data, _, _ = keras.utils.unpack_x_y_sample_weight(self.validation_data)
+        data, _ = self._evaluated()
         return None if makes_batches(data) or not self.has_validation else count_rows(data)
 
     @property

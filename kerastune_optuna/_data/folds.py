@@ -221,7 +221,7 @@ def _are_classes(labels: NDArray[Any] | None, n: int) -> bool:
     return bool(np.unique(labels, return_counts=True)[1].min(initial=n) >= n)
 
 
-def told(folds: Sequence[Fold]) -> str | None:
+def key_of_folds(folds: Sequence[Fold]) -> str | None:
     """Return a short text that differs where folds do; None where there are none."""
     if not folds:
         return None
@@ -253,6 +253,6 @@ def of_fold(fit: FitArguments, number: int) -> FitArguments:
         y=pick(fit.y, train),
         validation_data=pick((fit.x, fit.y, *weighted.values()), valid),
         others={**fit.others, **pick(weighted, train)},
-        kept={},
+        pipelines={},
         folds=(),
     )

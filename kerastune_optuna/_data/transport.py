@@ -79,7 +79,8 @@ def _as_graph(name: str, dataset: Any) -> Parcel:
         raise _cannot_travel(name, f"its graph cannot be written ({reason})") from error
     if len(graph) > _LARGEST_GRAPH:
         raise _cannot_travel(name, f"it holds {len(graph) / 1e9:.1f} GB of data in its graph")
-    if used := _PYTHON_OPS.intersection(datasets.ops(datasets.parse(graph))):
+    nodes = datasets.nodes_of(datasets.parse(graph))
+    if used := _PYTHON_OPS.intersection(node.op for node in nodes):
         raise _cannot_travel(name, f"it calls Python through {', '.join(sorted(used))}")
     return Parcel(datasets.rebuild, (graph, dataset.element_spec))
 

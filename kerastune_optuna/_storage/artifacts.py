@@ -23,6 +23,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import TunerError, WeightsError
 from kerastune_optuna._signals import requested
+from kerastune_optuna._storage import disks
 from kerastune_optuna._storage.patience import Patience
 
 if TYPE_CHECKING:
@@ -321,11 +322,7 @@ def telling_room(folder: str | None, needed: int) -> Iterator[None]:
     except OSError as error:
         if folder is None or error.errno not in _FULL:
             raise
-        free = shutil.disk_usage(folder).free
-        raise OSError(
-            error.errno,
-            f"{folder!r} has {free / 1e6:.1f} MB free and {needed / 1e6:.1f} MB are needed",
-        ) from error
+        raise OSError(error.errno, disks.room(Path(folder), needed)) from error
 
 
 def _sync_folder(folder: Path) -> None:

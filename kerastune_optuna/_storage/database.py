@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import closing, suppress
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,13 +128,8 @@ def inode(storage: BaseStorage) -> int | None:
 def _inode(file: Path | None) -> int | None:
     if file is None or not file.exists():
         return None
-    return 0 if _is_on_network(file.parent) else file.stat().st_ino
-
-
-@lru_cache
-def _is_on_network(folder: Path) -> bool:
-    """Whether the inode of a file may change while it is in use, as on sshfs."""
-    return disks.network_of(folder) is not None
+    # On sshfs the inode of a file may change while it is in use.
+    return file.stat().st_ino if disks.network_of(file.parent) is None else 0
 
 
 def _warn_of_network(file: Path) -> None:
@@ -188,15 +183,10 @@ def _url_of(storage: str | BaseStorage) -> sqlalchemy.URL | None:
 
 def _space(storage: BaseStorage) -> str:
     """Return a sentence on the disk of a database file, where there is hardly any room left."""
-    if (file := _sqlite_file(storage)) is None:
+    file = _sqlite_file(storage)
+    if file is None or shutil.disk_usage(file.parent).free >= _ROOM:
         return ""
-    free = shutil.disk_usage(file.parent).free
-    if free >= _ROOM:
-        return ""
-    return (
-        f"{str(file.parent)!r} has {free / 1e6:.1f} MB free and the database needs about "
-        f"{_ROOM / 1e6:.0f} MB: make room there. "
-    )
+    return f"{disks.room(file.parent, _ROOM)}: make room there. "
 
 
 def _database(storage: BaseStorage) -> RDBStorage | None:

@@ -1,7 +1,9 @@
-"""Whether a folder is on a disk of this machine, or on one that machines share over a network."""
+"""The disk that a folder is on: its free room, and whether machines share it over a network."""
 
 from __future__ import annotations
 
+import shutil
+from functools import lru_cache
 from pathlib import Path
 
 import psutil
@@ -14,6 +16,7 @@ _SHARED = {
 }
 
 
+@lru_cache
 def network_of(folder: Path) -> str | None:
     """Return the type of the network filesystem that a folder is on; None for a local disk."""
     place = folder.resolve()
@@ -24,3 +27,9 @@ def network_of(folder: Path) -> str | None:
         if place.is_relative_to(mounted) and len(mounted.parts) >= len(found[1].parts):
             found = (disk.fstype, mounted)
     return found[0] if found[0].removeprefix("fuse.") in _SHARED else None
+
+
+def room(folder: Path, needed: float) -> str:
+    """Return a clause that says how much room a folder has, and how much is needed."""
+    free = shutil.disk_usage(folder).free
+    return f"{str(folder)!r} has {free / 1e6:.1f} MB free and {needed / 1e6:.1f} MB are needed"

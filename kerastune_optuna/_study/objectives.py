@@ -62,12 +62,6 @@ class Objectives:
         """Whether the number of a model's parameters counts."""
         return self.are_several and N_PARAMS in self.names
 
-    def dominate(self, values: Sequence[float], others: Sequence[float]) -> bool:
-        """Whether values are better than others in one objective, and worse in none."""
-        pairs = zip(self.each, values, others, strict=True)
-        costs = [(one.cost(value), one.cost(other)) for one, value, other in pairs]
-        return all(mine <= its for mine, its in costs) and any(mine < its for mine, its in costs)
-
 
 def parse_objectives(names: object, directions: object) -> Objectives:
     """Check the user's objectives and directions, and infer "auto".

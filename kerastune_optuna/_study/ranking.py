@@ -36,12 +36,17 @@ def ranks(trials: Iterable[FrozenTrial], directions: Sequence[str]) -> dict[int,
         directions: "minimize" or "maximize" for each objective.
     """
     own = list(filter(may_be_best, trials))
-    signs = [sign_of(direction) for direction in directions]
-    costs = np.array([one.values for one in own], float).reshape(-1, len(signs)) * signs
-    if len(signs) == 1:
+    costs = _costs([one.values for one in own], directions)
+    if len(directions) == 1:
         order = np.argsort(costs[:, 0], kind="stable")
         return {own[place].number: rank for rank, place in enumerate(order, start=1)}
     return dict(zip([one.number for one in own], _layers(own, costs), strict=True))
+
+
+def _costs(values: Sequence[Sequence[float]], directions: Sequence[str]) -> np.ndarray:
+    """Return the values of some trials as rows of numbers of which less is better."""
+    signs = np.array(list(map(sign_of, directions)))
+    return np.array(values, float).reshape(-1, len(signs)) * signs
 
 
 def _layers(trials: Sequence[FrozenTrial], costs: np.ndarray) -> list[int]:
@@ -57,6 +62,14 @@ def _layers(trials: Sequence[FrozenTrial], costs: np.ndarray) -> list[int]:
     broken = np.flatnonzero(excess > 0)
     found[broken] = rank + 1 + np.unique(excess[broken], return_inverse=True)[1]
     return [int(one) for one in found]
+
+
+def are_dominated(
+    values: Sequence[float], trials: Iterable[FrozenTrial], directions: Sequence[str]
+) -> bool:
+    """Whether one of some COMPLETE trials dominates these values."""
+    costs = _costs([values, *(one.values for one in trials)], directions)
+    return _is_dominated(costs[0], costs)  # none dominates itself
 
 
 def _is_dominated(costs: np.ndarray, others: np.ndarray) -> bool:

@@ -104,8 +104,8 @@ def enters_best(study: optuna.Study, number: int, values: Sequence[float], recip
 def _enters_front(study: optuna.Study, values: Sequence[float], recipe: Recipe) -> bool:
     """Whether no other trial dominates these values."""
     # The front is read from the storage only where none of the known trials dominates.
-    others = (one for read in (_complete_before, ranking.front) for one in read(study))
-    return not any(recipe.objectives.dominate(one.values, values) for one in others)
+    directions, readers = recipe.objectives.directions, (_complete_before, ranking.front)
+    return not any(ranking.are_dominated(values, read(study), directions) for read in readers)
 
 
 def _complete_before(study: optuna.Study) -> Iterator[FrozenTrial]:

@@ -6,7 +6,7 @@ from optuna.trial import BaseTrial
 
 from kerastune_optuna import _check
 from kerastune_optuna._backend import set_all
-from kerastune_optuna._data import FitArguments, made, size_in_memory
+from kerastune_optuna._data import FitArguments, data_of_trial, size_in_memory
 from kerastune_optuna._search import Answers, Interview, Questions, answered_by
 
 # What a function draws by chance depends on its answers alone, not on the trial that came first.
@@ -39,7 +39,7 @@ class PreparedData:
         if fit is None:
             interview = Interview(trial, self._questions)
             set_all(_SEED)
-            fit, answers = made(self._fit, interview.stand_in), interview.answers
+            fit, answers = data_of_trial(self._fit, interview.stand_in), interview.answers
             self._note_rows(fit)
         self._kept[answers] = fit
         self._make_room()

@@ -19,7 +19,7 @@ import optuna
 
 from kerastune_optuna import _check
 from kerastune_optuna._backend import THREADS, accelerators, cores, keras_settings
-from kerastune_optuna._data import describe, told
+from kerastune_optuna._data import describe, key_of_folds
 from kerastune_optuna._source import digest, fingerprint
 from kerastune_optuna._storage import url
 from kerastune_optuna._study import record
@@ -116,7 +116,7 @@ def _arguments(recipe: Recipe) -> dict[str, Any]:
         "validation_split": fit.validation_split,
         "steps_per_execution": fit.steps_per_execution,
         "executions_per_trial": recipe.executions,
-        **({"cv": told(fit.folds)} if fit.folds else {}),
+        **({"cv": key_of_folds(fit.folds)} if fit.folds else {}),
         "callbacks": [_name(callback) for callback in recipe.callbacks],
         **dict(sorted(fit.others.items())),
     }

@@ -47,7 +47,10 @@ def claim(study: optuna.Study, recipe: Recipe, n_trials: int | None) -> None:
     Raises:
         StudyMismatchError: Its trials were measured on other validation data.
     """
-    before, now = check(study, recipe)
+    warn_if_builder_changed(study, recipe)
+    before, now = study.user_attrs.get(record.GIVEN, {}), _given(recipe)
+    if any(map(_has_result, study.get_trials(deepcopy=False))):
+        _check_same(study, before, now)
     if n_trials is not None and len(opening.finished(study)) >= n_trials:
         return
     is_other = any(_changes(before, now)) or before.get("code") not in (None, now["code"])
@@ -55,34 +58,19 @@ def claim(study: optuna.Study, recipe: Recipe, n_trials: int | None) -> None:
     opening.note_epochs(study, recipe.epochs_in_all, is_other=is_other)
 
 
-def check(study: optuna.Study, recipe: Recipe) -> tuple[Mapping[str, Any], dict[str, Any]]:
-    """Check that new trials compare with those of the study, and warn of what has changed.
-
-    Args:
-        study: The study.
-        recipe: What its new trials share.
-
-    Returns:
-        What its latest search gave to trials, and what the recipe gives to them.
-
-    Raises:
-        StudyMismatchError: Its trials were measured on other validation data.
-    """
-    before, now = study.user_attrs.get(record.GIVEN, {}), _given(recipe)
-    if any(map(_has_result, study.get_trials(deepcopy=False))):
-        if not _may_be_same(before.get("validation"), now["validation"]):
-            raise StudyMismatchError(
-                f"Study {study.study_name!r} exists, and its trials were measured on other "
-                "validation data, so that no value of one compares with that of another. If "
-                "train_test_split drew these rows, give it random_state=. Else pass the same "
-                f"validation data, {_ANEW}."
-            )
-        if changes := list(_changes(before, now)):
-            _check.warn(
-                f"Not as in the trials that study {study.study_name!r} has: {'; '.join(changes)}. "
-                f"Their values may not compare with those of new ones. Pass {_ANEW}."
-            )
-    return before, now
+def _check_same(study: optuna.Study, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse other validation data than trials had, and warn of what else has changed."""
+    if not _may_be_same(before.get("validation"), now["validation"]):
+        raise StudyMismatchError(
+            f"Study {study.study_name!r} exists, and its trials were measured on other validation "
+            "data, so that no value of one compares with that of another. If train_test_split drew "
+            f"these rows, give it random_state=. Else pass the same validation data, {_ANEW}."
+        )
+    if changes := list(_changes(before, now)):
+        _check.warn(
+            f"Not as in the trials that study {study.study_name!r} has: {'; '.join(changes)}. "
+            f"Their values may not compare with those of new ones. Pass {_ANEW}."
+        )
 
 
 def are_same(before: Mapping[str, Any], recipe: Recipe) -> bool:

@@ -18,7 +18,7 @@ from kerastune_optuna._data import (
     check_kinds,
     check_training,
     cross_validated,
-    told,
+    key_of_folds,
 )
 from kerastune_optuna._report import Plan, progress_for
 from kerastune_optuna._search import (
@@ -50,7 +50,7 @@ from kerastune_optuna._workers import card, comparable
 from kerastune_optuna._workers.listeners import Announced, Listener
 from kerastune_optuna._workers.loop import Job
 from kerastune_optuna._workers.runners import Crew
-from kerastune_optuna._workers.start import start_of
+from kerastune_optuna._workers.start import Start, start_of
 from kerastune_optuna._workers.warnings import shown_once
 
 
@@ -218,19 +218,40 @@ def search(run: Run, given: Any) -> None:
         run: What is to be trained.
         given: The tuner, with the arguments that it was given.
     """
-    home, recipe, budget = run.home, run.recipe, run.budget
-    start = start_of(given.warm_start, recipe)  # first: it may come from the study to be deleted
+    start = start_of(given.warm_start, run.recipe)
     if start.first:
         check_queue(given.sampler)
-    recipe = replace(recipe, known=start.known)
-    study = opened(home)
-    if keeps(study, recipe.keep_best):
-        artifacts.check_store(home.store)
-    comparable.warn_if_builder_changed(study, recipe)
-    opening.claim_trainings(study, recipe.executions, told(recipe.fit.folds))
-    comparable.claim(study, recipe, budget.n_trials)
-    recipe = replace(recipe, keep_best=claim_keeping(study, recipe.keep_best))
+    study = opened(run.home)  # what the start comes from may be gone by now
+    keep_best = _claim(study, run.recipe, run.budget)
+    drawn, news = _set_up(study, run.recipe, run.budget, start, given)
+    recipe = replace(run.recipe, known=start.known, keep_best=keep_best, sampler_seed=drawn)
     tidy(study, recipe)
+    replace(run, recipe=recipe).go(study, news=news)
+    tidy(study, recipe)
+    check_study(study)
+
+
+def _claim(study: optuna.Study, recipe: Recipe, budget: Budget) -> int:
+    """Check that new trials go with those of a study, and write into it what they are given.
+
+    Returns:
+        How many trials keep their weights.
+    """
+    if keeps(study, recipe.keep_best):
+        artifacts.check_store(recipe.store)
+    opening.claim_trainings(study, recipe.executions, key_of_folds(recipe.fit.folds))
+    comparable.claim(study, recipe, budget.n_trials)
+    return claim_keeping(study, recipe.keep_best)
+
+
+def _set_up(
+    study: optuna.Study, recipe: Recipe, budget: Budget, start: Start, given: Any
+) -> tuple[int | None, list[str | None]]:
+    """Give a study its sampler, then its pruner, and lay out the trials that go first.
+
+    Returns:
+        The seed of the sampler, where it has one of ours; and lines on what was chosen.
+    """
     n_trials, epochs = budget.n_trials, recipe.epochs_in_all
     screens = given.pruner is None and budget.runs_all and may_screen(study, n_trials, epochs)
     drawn, chosen = start_sampler(
@@ -238,11 +259,7 @@ def search(run: Run, given: Any) -> None:
     )
     screened = start_pruner(study, given.pruner, n_trials, epochs)
     start.lay_out(study)
-    space, memory = room(study, budget.n_trials), Memory(share=1.0)
-    of_data = bool(recipe.fit.functions)
     left = None if n_trials is None else told_of_left(study)
+    space, memory, of_data = room(study, n_trials), Memory(share=1.0), bool(recipe.fit.functions)
     grid = lay_out_grid(study, recipe.build_model, space, recipe.seed, memory, is_of_data=of_data)
-    recipe = replace(recipe, sampler_seed=drawn)
-    replace(run, recipe=recipe).go(study, news=[left, grid, chosen, screened, start.line])
-    tidy(study, recipe)
-    check_study(study)
+    return drawn, [left, grid, chosen, screened, start.line]

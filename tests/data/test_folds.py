@@ -13,7 +13,7 @@ import tensorflow as tf
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from kerastune_optuna._data.fit import FitArguments
-from kerastune_optuna._data.folds import cross_validated, of_fold, told
+from kerastune_optuna._data.folds import cross_validated, key_of_folds, of_fold
 
 
 def fit_of(x, y):
@@ -42,8 +42,10 @@ def test_a_number_of_folds_is_stratified_for_classes(y, kind):
     folds = cross_validated(fit_of(X, y), 3, None, 5, ["val_loss"]).folds
     labels = CLASSES if kind is StratifiedKFold else None
     expected = list(kind(3, shuffle=True, random_state=5).split(X, labels))
-    assert told(folds) == told(expected)
-    assert told(folds) != told(list(kind(3, shuffle=True, random_state=6).split(X, labels)))
+    assert key_of_folds(folds) == key_of_folds(expected)
+    assert key_of_folds(folds) != key_of_folds(
+        list(kind(3, shuffle=True, random_state=6).split(X, labels))
+    )
 
 
 SPLITS = list(KFold(3).split(X))
@@ -55,7 +57,7 @@ LISTS = [(train.tolist(), rest.tolist()) for train, rest in SPLITS]
 def test_splits_may_be_listed(cv):
     """What a splitter gives is taken as scikit-learn takes it: listed, as it comes, or as masks."""
     folds = cross_validated(fit_of(X, CLASSES), cv, None, None, ["val_loss"]).folds
-    assert told(folds) == told(SPLITS)
+    assert key_of_folds(folds) == key_of_folds(SPLITS)
 
 
 def mapped(rows):

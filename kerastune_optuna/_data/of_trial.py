@@ -11,8 +11,9 @@ import keras
 import numpy as np
 from optuna.trial import BaseTrial, FixedTrial
 
-from kerastune_optuna._data import datasets
+from kerastune_optuna._backend import held_by
 from kerastune_optuna._data.checks import GeneratorFunction, is_loader
+from kerastune_optuna._data.datasets import is_tf_dataset
 from kerastune_optuna._data.fit import FitArguments
 from kerastune_optuna._data.kinds import check_kinds
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
@@ -20,7 +21,7 @@ from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 _UNKNOWN = 1 << 26  # bytes that are assumed where data does not tell its size
 
 
-def made(fit: FitArguments, stand_in: Callable[[], BaseTrial]) -> FitArguments:
+def data_of_trial(fit: FitArguments, stand_in: Callable[[], BaseTrial]) -> FitArguments:
     """Return arguments with the data that their functions of the trial make.
 
     Args:
@@ -76,8 +77,8 @@ def size_in_memory(fit: FitArguments) -> int:
 
 
 def _size(leaf: Any) -> int:
-    if datasets.is_tf_dataset(leaf):
-        return _UNKNOWN + datasets.held_by(leaf)  # what it keeps of its source is not larger
+    if is_tf_dataset(leaf):
+        return _UNKNOWN + held_by(leaf)  # what it keeps of its source is not larger
     if hasattr(leaf, "memory_usage"):  # of pandas
         return int(np.sum(leaf.memory_usage(deep=True)))
     return int(getattr(leaf, "nbytes", _UNKNOWN))
