@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import keras
 import optuna
@@ -39,17 +41,17 @@ from kerastune_optuna._trial.kept import (
     keepers,
     save,
 )
-from kerastune_optuna._trial.recipe import Lesson, Recipe, build
+from kerastune_optuna._trial.recipe import Recipe, build
 from kerastune_optuna._trial.rehearsal import make_ready_to_keep
 from kerastune_optuna._trial.score import score
-from kerastune_optuna._trial.training import Task, Training, make_ready
+from kerastune_optuna._trial.training import Training, make_ready
 from kerastune_optuna._trial.trainings import Series
 from kerastune_optuna._trial.variables import lacks_variables
 
 
 @dataclass(frozen=True)
-class _Outcome:
-    """Hold what a training came to, and what went wrong after its result was known."""
+class Outcome:
+    """Hold what a trial came to, and what went wrong after its result was known."""
 
     state: TrialState
     values: Sequence[float] | None = None
@@ -75,7 +77,7 @@ def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: boo
     """
     began = time.perf_counter()
     try:
-        outcome = _train(trial, recipe, memory, check=check)
+        outcome = _outcome(trial, recipe, memory, check=check)
         trial.set_user_attr(record.SECONDS_RUN, round(time.perf_counter() - began, 3))
         finished = _optuna.tell(trial.study, trial, outcome.values, outcome.state)
     except (KeyboardInterrupt, StorageError):
@@ -99,6 +101,223 @@ def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: boo
     return finished
 
 
+def _outcome(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> Outcome:
+    """Train a configuration, from the start where its backup does not fit."""
+    try:
+        return TrialRun(trial, recipe, memory, check=check).outcome()
+    except UnfitBackupError:
+        backup.forget(trial)
+        return TrialRun(trial, recipe, memory, check=check).outcome()
+    except optuna.TrialPruned as error:  # of its builder: it ends before its training
+        return _ended_early(trial, _reason.of_pruned(error))
+
+
+def _ended_early(trial: optuna.Trial, reason: str) -> Outcome:
+    """Write into a trial why it ended before its training."""
+    trial.set_user_attr(record.STOP_REASON, reason)
+    trial.set_user_attr(record.EPOCHS_RUN, 0)
+    return Outcome(TrialState.PRUNED)
+
+
+class TrialRun:
+    """The life of one trial: built, checked, trained once or several times, scored and kept.
+
+    Args:
+        trial: The running trial.
+        recipe: What all trials share.
+        memory: Releases what a training leaves behind before the next one of the same trial.
+        check: Whether to look for the objective among the metrics before training.
+    """
+
+    def __init__(self, trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> None:
+        self._trial, self._recipe, self._check = trial, recipe, check
+        seed = seed_of(trial, recipe.seed)
+        self._series = Series(recipe.objectives.watched, recipe.n_trainings, seed)
+        # Where a trial has only one training, the worker releases what it leaves in memory.
+        self._released = memory.released if self._series.length > 1 else nullcontext
+        self._ended: Outcome | None = None  # as long as a training is to come
+
+    def outcome(self) -> Outcome:
+        """Run the trainings that the trial's backup does not hold; return how the trial ended."""
+        self._note_seeds()
+        self._make_data()
+        with scratch() as folder:
+            self._open_archive(folder)
+            while self._ended is None:
+                with self._released():
+                    self._train_next()
+        return self._ended
+
+    def _note_seeds(self) -> None:
+        """Write into the trial what its trainings start from, and the card of its search."""
+        trial, seeds = self._trial, self._series.seeds
+        if record.SEED not in trial.user_attrs:  # where it is not the retry of another
+            trial.set_user_attr(record.SEED, seeds[0])
+        if len(seeds) > 1:
+            trial.set_user_attr(record.SEEDS, seeds)
+        if self._recipe.card is not None:
+            trial.set_user_attr(record.CARD, self._recipe.card)
+
+    def _make_data(self) -> None:
+        """Take the trial's own data, where functions of the trial make it."""
+        shared_by_all, self._recipe = self._recipe, self._recipe.with_data_of(self._trial)
+        if self._check and self._recipe is not shared_by_all:
+            asked.check_ranges(self._recipe.build_model, self._trial)
+
+    def _open_archive(self, folder: Path) -> None:
+        """Let the series go on from the trial's last backup, where there is one."""
+        recipe = self._recipe
+        self._archive = Archive(self._trial, recipe.store, folder, recipe.epochs_in_all)
+        if recipe.backup_every is not None:
+            self._archive.open(self._series)
+
+    def _train_next(self) -> None:
+        """Build the model and train it, unless the first training shows that it need not be."""
+        is_first = self._series.number == 0
+        model, arguments = self._built()
+        known = self._earlier() if is_first else None
+        # Constraints may have changed since the earlier trial: then they are checked before its
+        # result is taken over.
+        if known is not None and not self._recipe.constraints.are_there:
+            self._ended = self._take_over(known)
+            return
+        came_with = len(model.weights), lacks_variables(model)
+        training = self._made_ready(model, arguments)
+        if is_first and (broken := self._broken(model, training.lesson.fit)) is not None:
+            self._ended = _ended_early(self._trial, _reason.shortened(broken))
+        elif known is not None:
+            self._ended = self._take_over(known)
+        else:
+            self._fit(training, model, came_with)
+
+    def _built(self) -> tuple[keras.Model, Mapping[str, Any]]:
+        """Return the model with the weights of the training's seed, and its builder's arguments."""
+        set_all(self._series.seeds[self._series.number])
+        built = build(self._recipe.build_model, self._trial)
+        asked.check_choices(self._trial)
+        return built
+
+    def _earlier(self) -> FrozenTrial | None:
+        """Return an earlier trial with the same parameters, whose result may be taken over."""
+        if self._recipe.train_repeats:
+            return None
+        return repeats.find(self._trial.study, self._trial)
+
+    def _take_over(self, earlier: FrozenTrial) -> Outcome:
+        """Take over the result of an earlier trial with the same parameters."""
+        repeats.take_over(watched_alone(self._trial, self._recipe.objectives), earlier)
+        self._recipe.constraints.take_time(self._trial, None)
+        is_complete = earlier.state is TrialState.COMPLETE
+        return Outcome(earlier.state, earlier.values if is_complete else None)
+
+    def _made_ready(self, model: keras.Model, arguments: Mapping[str, Any]) -> Training:
+        """Return the training of a model that is checked and may train fast."""
+        series, check = self._series, self._check and self._series.number == 0
+        lesson = self._recipe.of_trial(self._trial, model, arguments, self._folder, series.number)
+        self._note_epochs(lesson.fit)
+        training = Training(self._trial, lesson, series, self._archive)
+        make_ready(model, lesson, check=check)
+        if check:
+            _warn_of_holes(self._recipe.fit)
+        return training
+
+    @property
+    def _folder(self) -> str:
+        """The folder, below the user's own, for what the callbacks of a training write."""
+        path = os.path.join(self._trial.study.study_name, f"trial_{self._trial.number:04d}")
+        if self._series.length == 1:
+            return path
+        return os.path.join(path, f"training_{self._series.number}")
+
+    def _note_epochs(self, fit: FitArguments) -> None:
+        """Write into the trial how many epochs it may run, as its search or its builder says."""
+        own, of_search = fit.epochs_per_training, self._recipe.fit.epochs_per_training
+        self._series.begin(max(own, of_search))
+        if record.EPOCHS not in self._trial.user_attrs:  # its first training has written it
+            self._trial.set_user_attr(record.EPOCHS, own * self._series.length)
+
+    def _broken(self, model: keras.Model, fit: FitArguments) -> str | None:
+        """Return which constraint a configuration breaks; None for none."""
+        constraints = self._recipe.constraints
+        if self._recipe.objectives.need_size or constraints.are_there:
+            make_ready_to_keep(model, fit)
+            self._trial.set_user_attr(N_PARAMS, model.count_params())
+        return constraints.check(self._trial, model)
+
+    def _fit(self, training: Training, model: keras.Model, came_with: tuple[int, bool]) -> None:
+        """Train a model; conclude the trial unless another training is to come.
+
+        Args:
+            training: The training.
+            model: The model.
+            came_with: How many variables its builder had made, and whether some were missing.
+        """
+        training.fit(model)
+        shared.check_trained(model)
+        if training.pruning.cut_off:
+            self._archive.save()  # a builder's own fit may end between two phases
+            raise KeyboardInterrupt
+        self._take(training, model)
+        self._note_divergence(training.pruning)
+        if training.came_to_its_end and self._series.number < self._series.length:
+            if self._recipe.backup_every is not None:
+                self._archive.save_between(self._series, training.pruning.state())
+            return
+        # Keras leaves this False where the model's own steps call its layers, never the model.
+        model.built = True
+        is_whole = came_with == (len(model.weights), False)
+        with finishing():
+            self._ended = self._concluded(training, model, is_whole=is_whole)
+
+    def _take(self, training: Training, model: keras.Model) -> None:
+        """Add a training that ended to the series of the trial."""
+        best = training.pruning.best_value
+        scores: Sequence[float] = ()
+        if best is not None and training.came_to_its_end:
+            scores = score(training, model, best)
+        outcome, state = training.pruning.outcome(), training.best.best_or_last()
+        self._series.add(outcome, training.logs.rows, state, scores, training.watch.seconds)
+
+    def _note_divergence(self, pruning: PruningCallback) -> None:
+        """Write into the trial that a training diverged, and where its data is not finite."""
+        trial, has_diverged = self._trial, pruning.diverged is not None
+        if has_diverged:
+            trial.set_user_attr(record.DIVERGED, pruning.epochs_run)
+        is_early = has_diverged and pruning.epochs_run == 1  # the epoch has seen all of the data
+        has_none = pruning.best_value is None and pruning.reason is None
+        if (is_early or has_none) and (where := self._recipe.not_finite) is not None:
+            trial.set_user_attr(record.NOT_FINITE, where)
+            reason = trial.user_attrs.get(record.STOP_REASON, pruning.stop_reason)
+            trial.set_user_attr(record.STOP_REASON, _reason.shortened(f"{reason}; {where}"))
+
+    def _concluded(self, training: Training, model: keras.Model, *, is_whole: bool) -> Outcome:
+        """Keep the logs of the trial, and the weights where it ranks.
+
+        Args:
+            training: Its last training.
+            model: Its model.
+            is_whole: Whether the builder had made all of its variables, and Keras none from the
+                data.
+
+        Returns:
+            How it ended.
+        """
+        trial, recipe, series = self._trial, self._recipe, self._series
+        trial.set_user_attr(N_PARAMS, model.count_params())
+        recipe.constraints.take_time(trial, series.so_far.seconds)
+        error: TunerError | None = None
+        if recipe.keep_best:
+            error = history.save(recipe.store, trial, series.so_far.rows, self._archive.folder)
+        if not training.came_to_its_end:
+            return Outcome(training.state, error=error)
+        error = self._archive.error or error
+        if enters_best(trial.study, trial.number, series.means, recipe):
+            series.restore(model)
+            builds = None if is_whole else training.lesson.fit
+            error = save(recipe, trial, model, builds) or error
+        return Outcome(TrialState.COMPLETE, series.means, error)
+
+
 def _remove_leftovers(study: optuna.Study, finished: FrozenTrial, recipe: Recipe) -> None:
     """Delete what a finished trial needs no more, or what others kept that it now outranks."""
     backup.discard(recipe.store, finished)
@@ -106,178 +325,10 @@ def _remove_leftovers(study: optuna.Study, finished: FrozenTrial, recipe: Recipe
         discard_outranked(study, recipe.store, partial(keepers, study, recipe))
 
 
-def _train(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> _Outcome:
-    """Train a configuration; return how the trial ended and the values of its best epoch."""
-    try:
-        return _train_all(trial, recipe, memory, check=check)
-    except UnfitBackupError:
-        backup.forget(trial)
-        return _train_all(trial, recipe, memory, check=check)
-    except optuna.TrialPruned as error:  # of its builder: it ends before its training
-        trial.set_user_attr(record.STOP_REASON, _reason.of_pruned(error))
-        trial.set_user_attr(record.EPOCHS_RUN, 0)
-        return _Outcome(TrialState.PRUNED)
-
-
-def _train_all(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> _Outcome:
-    """Run the trainings of a trial that its backup does not hold; most trials have only one."""
-    seed = seed_of(trial, recipe.seed)
-    if record.SEED not in trial.user_attrs:  # where it is not the retry of another
-        trial.set_user_attr(record.SEED, seed)
-    series = Series(recipe.objectives.watched, recipe.n_trainings, seed)
-    if series.length > 1:
-        trial.set_user_attr(record.SEEDS, series.seeds)
-    if recipe.card is not None:
-        trial.set_user_attr(record.CARD, recipe.card)
-    if (with_data := recipe.with_data_of(trial)) is not recipe and check:
-        asked.check_ranges(recipe.build_model, trial)
-    with scratch() as folder:
-        archive = Archive(trial, recipe.store, folder, recipe.epochs_in_all)
-        if recipe.backup_every is not None:
-            archive.open(series)
-        task, outcome = Task(trial, with_data, series, archive), None
-        while outcome is None:
-            # Where a trial has only one training, the worker releases what it leaves in memory.
-            with memory.released() if series.length > 1 else nullcontext():
-                outcome = _build_and_fit(task, check=check and series.number == 0)
-    return outcome
-
-
-def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
-    """Run one training; return how the trial ended, or None where more trainings are to come."""
-    trial, series = task.trial, task.series
-    set_all(series.seeds[series.number])
-    model, arguments = build(task.recipe.build_model, trial)
-    asked.check_choices(trial)
-    # Constraints may have changed since an earlier trial with the same parameters: where there are
-    # any, they are checked before its result is taken over.
-    asks = task.recipe.constraints.are_there
-    if not asks and (known := _earlier_result(task)) is not None:
-        return known
-    came_with = len(model.weights), lacks_variables(model)
-    lesson = task.recipe.of_trial(trial, model, arguments, _folder(task), series.number)
-    _note_epochs(task, lesson.fit)
-    training = Training(task, lesson)
-    make_ready(model, lesson, check=check)
-    if check:
-        _warn_of_holes(task.recipe.fit)
-    if series.number == 0 and _breaks_constraints(trial, model, lesson):
-        return _Outcome(TrialState.PRUNED)
-    if asks and (known := _earlier_result(task)) is not None:
-        return known
-    training.fit(model)
-    shared.check_trained(model)
-    if training.pruning.cut_off:
-        task.archive.save()  # a builder's own fit may end between two phases
-        raise KeyboardInterrupt
-    _take(task, training, model)
-    _note_divergence(task, training.pruning)
-    if training.came_to_its_end and series.number < series.length:
-        if task.recipe.backup_every is not None:
-            task.archive.save_between(series, training.pruning.state())
-        return None
-    # Keras leaves this False where the model's own steps call its layers, never the model.
-    model.built = True
-    is_whole = came_with == (len(model.weights), False)
-    with finishing():
-        return _conclude(task, training, model, is_whole=is_whole)
-
-
 def _warn_of_holes(fit: FitArguments) -> None:
     """Warn of data with NaN or infinity, which the loss may not show: relu makes 0 of NaN."""
     if (where := not_finite.find(fit, in_batches=False)) is not None:
         _check.warn(f"{where}. Fill it or drop the rows, unless the model takes it.")
-
-
-def _take(task: Task, training: Training, model: keras.Model) -> None:
-    """Add a training that ended to the series of its trial."""
-    best = training.pruning.best_value
-    scores: Sequence[float] = ()
-    if best is not None and training.came_to_its_end:
-        scores = score(training, model, best)
-    outcome, state = training.pruning.outcome(), training.best.best_or_last()
-    task.series.add(outcome, training.logs.rows, state, scores, training.watch.seconds)
-
-
-def _note_divergence(task: Task, pruning: PruningCallback) -> None:
-    """Write into the trial that a training diverged, and where its data is not finite."""
-    trial, has_diverged = task.trial, pruning.diverged is not None
-    if has_diverged:
-        trial.set_user_attr(record.DIVERGED, pruning.epochs_run)
-    is_early = has_diverged and pruning.epochs_run == 1  # the epoch has seen all of the data
-    has_none = pruning.best_value is None and pruning.reason is None
-    if (is_early or has_none) and (where := task.recipe.not_finite) is not None:
-        trial.set_user_attr(record.NOT_FINITE, where)
-        reason = trial.user_attrs.get(record.STOP_REASON, pruning.stop_reason)
-        trial.set_user_attr(record.STOP_REASON, _reason.shortened(f"{reason}; {where}"))
-
-
-def _conclude(task: Task, training: Training, model: keras.Model, *, is_whole: bool) -> _Outcome:
-    """Keep the logs of a trial, and the weights where it ranks.
-
-    Args:
-        task: The trial.
-        training: Its last training.
-        model: Its model.
-        is_whole: Whether the builder had made all of its variables, and Keras none from the data.
-
-    Returns:
-        How it ended.
-    """
-    trial, recipe, series = task.trial, task.recipe, task.series
-    trial.set_user_attr(N_PARAMS, model.count_params())
-    recipe.constraints.take_time(trial, series.so_far.seconds)
-    error: TunerError | None = None
-    if recipe.keep_best:
-        error = history.save(recipe.store, trial, series.so_far.rows, task.archive.folder)
-    if not training.came_to_its_end:
-        return _Outcome(training.state, error=error)
-    error = task.archive.error or error
-    if enters_best(trial.study, trial.number, series.means, recipe):
-        series.restore(model)
-        builds = None if is_whole else training.lesson.fit
-        error = save(recipe, trial, model, builds) or error
-    return _Outcome(TrialState.COMPLETE, series.means, error)
-
-
-def _earlier_result(task: Task) -> _Outcome | None:
-    """Take over the result of an earlier trial with the same parameters, if there is one."""
-    if task.recipe.train_repeats or task.series.number:
-        return None
-    if (earlier := repeats.find(task.trial.study, task.trial)) is None:
-        return None
-    repeats.take_over(watched_alone(task.trial, task.recipe.objectives), earlier)
-    task.recipe.constraints.take_time(task.trial, None)
-    is_complete = earlier.state is TrialState.COMPLETE
-    return _Outcome(earlier.state, earlier.values if is_complete else None)
-
-
-def _note_epochs(task: Task, fit: FitArguments) -> None:
-    """Write into the trial how many epochs it may run, as its search or its builder says."""
-    own, of_search = fit.epochs_per_training, task.recipe.fit.epochs_per_training
-    task.series.begin(max(own, of_search))
-    if record.EPOCHS not in task.trial.user_attrs:  # its first training has written it
-        task.trial.set_user_attr(record.EPOCHS, own * task.series.length)
-
-
-def _breaks_constraints(trial: optuna.Trial, model: keras.Model, lesson: Lesson) -> bool:
-    """Whether a configuration breaks a constraint; if so, write into its trial which one."""
-    if lesson.recipe.objectives.need_size or lesson.recipe.constraints.are_there:
-        make_ready_to_keep(model, lesson.fit)
-        trial.set_user_attr(N_PARAMS, model.count_params())
-    broken = lesson.recipe.constraints.check(trial, model)
-    if broken is not None:
-        trial.set_user_attr(record.STOP_REASON, _reason.shortened(broken))
-        trial.set_user_attr(record.EPOCHS_RUN, 0)
-    return broken is not None
-
-
-def _folder(task: Task) -> str:
-    """Return the folder, below the user's own, for what the callbacks of a training write."""
-    path = os.path.join(task.trial.study.study_name, f"trial_{task.trial.number:04d}")
-    if task.series.length == 1:
-        return path
-    return os.path.join(path, f"training_{task.series.number}")
 
 
 def _fail(trial: optuna.Trial, recipe: Recipe, error: BaseException) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -34,29 +33,28 @@ from kerastune_optuna._trial.user_callbacks import may_add_metrics
 from kerastune_optuna._trial.variables import check_are_there
 
 
-@dataclass(frozen=True)
-class Task:
-    """Hold what the trainings of one trial share."""
-
-    trial: optuna.Trial
-    recipe: Recipe
-    series: Series
-    archive: Archive
-
-
 class Training:
-    """Hold the callbacks of one training, in the order in which they are called."""
+    """Hold the callbacks of one training, in the order in which they are called.
 
-    def __init__(self, task: Task, lesson: Lesson) -> None:
-        self.lesson, self._task, recipe = lesson, task, task.recipe
+    Args:
+        trial: The trial.
+        lesson: What the training gets.
+        series: The trainings of the trial.
+        archive: Where backups of the trial go.
+    """
+
+    def __init__(
+        self, trial: optuna.Trial, lesson: Lesson, series: Series, archive: Archive
+    ) -> None:
+        self.lesson, self._trial, recipe = lesson, trial, lesson.recipe
         kinds = PruningCallback, BestWeights, Backup
         if custom_fit.trains_itself(recipe.build_model):
             kinds = OwnPruning, BestOfFits, BackupOfFits
         pruning_kind, best_kind, backup_kind = kinds
-        shown = watched_alone(task.trial, recipe.objectives)
+        shown = watched_alone(trial, recipe.objectives)
         self.pruning = pruning_kind(shown, recipe.objectives.watched.name)
-        self.pruning.join(task.series)
-        limit, before = recipe.constraints.max_seconds, task.series.so_far.seconds
+        self.pruning.join(series)
+        limit, before = recipe.constraints.max_seconds, series.so_far.seconds
         self.watch = Stopwatch(self.pruning, limit, before)
         self.best = best_kind(self.pruning)
         self.logs = EpochLogs()
@@ -65,8 +63,8 @@ class Training:
         held, backups = (self.pruning, self.best, self.logs), []
         if (every := recipe.backup_every) is not None:
             others = self.watch, every, lesson.fit
-            backups = [backup_kind(task.archive, task.series, *held, *others)]
-        ours = [*held, *for_boards(lesson.callbacks, task.trial, self.pruning)]
+            backups = [backup_kind(archive, series, *held, *others)]
+        ours = [*held, *for_boards(lesson.callbacks, trial, self.pruning)]
         self.callbacks = [*ends, *ours, *backups]
         if isinstance(self.pruning, OwnPruning):
             self.pruning.fits = Fits(self.logs, ours, of_first=backups)
@@ -83,10 +81,10 @@ class Training:
 
     def _fit(self, model: keras.Model) -> None:
         """Train the model, by the builder's own fit where it has one."""
-        task, fit = self._task, self.lesson.fit
+        trial, fit = self._trial, self.lesson.fit
         keywords = {**fit.as_keywords(), "verbose": 0, "callbacks": self.callbacks}
         if isinstance(own := self.pruning, OwnPruning):
-            trial, build_model = task.trial, task.recipe.build_model
+            build_model = self.lesson.recipe.build_model
             before = model.weights
             came = custom_fit.train(build_model, trial, keywords, model, lambda: own.is_over)
             check_are_there(before, model)
