@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from functools import cached_property, partial
 from html import escape
 from pathlib import Path
@@ -671,6 +672,6 @@ class OptunaTuner:
 
     def _recipe(self, call: str, given: tuple[Any, ...], callbacks: Any, **folds: Any) -> Recipe:
         """Return what all trainings of a call share, once Model.fit's arguments are checked."""
-        fit = FitArguments(*given, is_free=_trial.trains_itself(self.build_model))
+        fit = replace(FitArguments(*given), is_free=_trial.trains_itself(self.build_model))
         check_fit_arguments(fit.others, call, is_free=fit.is_free)
         return _workers.recipe_of(self, self._home, fit, callbacks, **folds)

@@ -46,7 +46,8 @@ def ranks(trials: Iterable[FrozenTrial], directions: Sequence[str]) -> dict[int,
 def _costs(values: Sequence[Sequence[float]], directions: Sequence[str]) -> np.ndarray:
     """Return the values of some trials as rows of numbers of which less is better."""
     signs = np.array(list(map(sign_of, directions)))
-    return np.array(values, float).reshape(-1, len(signs)) * signs
+    costs: np.ndarray = np.array(values, float).reshape(-1, len(signs)) * signs
+    return costs
 
 
 def _layers(trials: Sequence[FrozenTrial], costs: np.ndarray) -> list[int]:
