@@ -14,7 +14,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _check, _optuna
+from kerastune_optuna import _check, _optuna, _reason
 from kerastune_optuna._backend import Memory, set_all
 from kerastune_optuna._data import FitArguments, not_finite
 from kerastune_optuna._exceptions import StorageError, TunerError
@@ -22,8 +22,7 @@ from kerastune_optuna._scratch import scratch
 from kerastune_optuna._search import asked, repeats, watched_alone
 from kerastune_optuna._signals import finishing, requested
 from kerastune_optuna._storage import StoreAwayError
-from kerastune_optuna._study import N_PARAMS, record, seed_of
-from kerastune_optuna._study import reason as _reason
+from kerastune_optuna._study import TrialRecord
 from kerastune_optuna._trial import (
     backup,
     history,
@@ -76,7 +75,7 @@ def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: boo
     began = time.perf_counter()
     try:
         outcome = _train(trial, recipe, memory, check=check)
-        trial.set_user_attr(record.SECONDS_RUN, round(time.perf_counter() - began, 3))
+        TrialRecord(trial).seconds = round(time.perf_counter() - began, 3)
         finished = _optuna.tell(trial.study, trial, outcome.values, outcome.state)
     except (KeyboardInterrupt, StorageError):
         raise
@@ -114,21 +113,21 @@ def _train(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) 
         backup.forget(trial)
         return _train_all(trial, recipe, memory, check=check)
     except optuna.TrialPruned as error:  # of its builder: it ends before its training
-        trial.set_user_attr(record.STOP_REASON, _reason.of_pruned(error))
-        trial.set_user_attr(record.EPOCHS_RUN, 0)
+        TrialRecord(trial).stop_reason = _reason.of_pruned(error)
+        TrialRecord(trial).epochs_run = 0
         return _Outcome(TrialState.PRUNED)
 
 
 def _train_all(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> _Outcome:
     """Run the trainings of a trial that its backup does not hold; most trials have only one."""
-    seed = seed_of(trial, recipe.seed)
-    if record.SEED not in trial.user_attrs:  # where it is not the retry of another
-        trial.set_user_attr(record.SEED, seed)
+    seed = TrialRecord(trial).seed_of(0, recipe.seed)
+    if TrialRecord(trial).seed is None:  # where it is not the retry of another
+        TrialRecord(trial).seed = seed
     series = Series(recipe.objectives.watched, recipe.n_trainings, seed)
     if series.length > 1:
-        trial.set_user_attr(record.SEEDS, series.seeds)
+        TrialRecord(trial).seeds = series.seeds
     if recipe.card is not None:
-        trial.set_user_attr(record.CARD, recipe.card)
+        TrialRecord(trial).card = recipe.card
     if (with_data := recipe.with_data_of(trial)) is not recipe and check:
         asked.check_ranges(recipe.build_model, trial)
     with scratch() as folder:
@@ -203,13 +202,13 @@ def _note_divergence(task: Task, pruning: PruningCallback) -> None:
     """Write into the trial that a training diverged, and where its data is not finite."""
     trial, has_diverged = task.trial, pruning.diverged is not None
     if has_diverged:
-        trial.set_user_attr(record.DIVERGED, pruning.epochs_run)
+        TrialRecord(trial).diverged = pruning.epochs_run
     is_early = has_diverged and pruning.epochs_run == 1  # the epoch has seen all of the data
     has_none = pruning.best_value is None and pruning.reason is None
     if (is_early or has_none) and (where := task.recipe.not_finite) is not None:
-        trial.set_user_attr(record.NOT_FINITE, where)
-        reason = trial.user_attrs.get(record.STOP_REASON, pruning.stop_reason)
-        trial.set_user_attr(record.STOP_REASON, _reason.shortened(f"{reason}; {where}"))
+        TrialRecord(trial).not_finite = where
+        reason = TrialRecord(trial).stop_reason or pruning.stop_reason
+        TrialRecord(trial).stop_reason = _reason.shortened(f"{reason}; {where}")
 
 
 def _conclude(task: Task, training: Training, model: keras.Model, *, is_whole: bool) -> _Outcome:
@@ -225,7 +224,7 @@ def _conclude(task: Task, training: Training, model: keras.Model, *, is_whole: b
         How it ended.
     """
     trial, recipe, series = task.trial, task.recipe, task.series
-    trial.set_user_attr(N_PARAMS, model.count_params())
+    TrialRecord(trial).n_params = model.count_params()
     recipe.constraints.take_time(trial, series.so_far.seconds)
     error: TunerError | None = None
     if recipe.keep_best:
@@ -256,19 +255,19 @@ def _note_epochs(task: Task, fit: FitArguments) -> None:
     """Write into the trial how many epochs it may run, as its search or its builder says."""
     own, of_search = fit.epochs_per_training, task.recipe.fit.epochs_per_training
     task.series.begin(max(own, of_search))
-    if record.EPOCHS not in task.trial.user_attrs:  # its first training has written it
-        task.trial.set_user_attr(record.EPOCHS, own * task.series.length)
+    if TrialRecord(task.trial).epochs is None:  # its first training has written it
+        TrialRecord(task.trial).epochs = own * task.series.length
 
 
 def _breaks_constraints(trial: optuna.Trial, model: keras.Model, lesson: Lesson) -> bool:
     """Whether a configuration breaks a constraint; if so, write into its trial which one."""
     if lesson.recipe.objectives.need_size or lesson.recipe.constraints.are_there:
         make_ready_to_keep(model, lesson.fit)
-        trial.set_user_attr(N_PARAMS, model.count_params())
+        TrialRecord(trial).n_params = model.count_params()
     broken = lesson.recipe.constraints.check(trial, model)
     if broken is not None:
-        trial.set_user_attr(record.STOP_REASON, _reason.shortened(broken))
-        trial.set_user_attr(record.EPOCHS_RUN, 0)
+        TrialRecord(trial).stop_reason = _reason.shortened(broken)
+        TrialRecord(trial).epochs_run = 0
     return broken is not None
 
 
@@ -282,6 +281,6 @@ def _folder(task: Task) -> str:
 
 def _fail(trial: optuna.Trial, recipe: Recipe, error: BaseException) -> None:
     """Set a trial to FAIL, with why, and a key that is the same for equal errors."""
-    trial.set_user_attr(record.STOP_REASON, _reason.told(error))
-    _optuna.set_attr(trial, record.SAMENESS, _reason.sameness(error))
+    TrialRecord(trial).stop_reason = _reason.told(error)
+    TrialRecord(trial).sameness = _reason.sameness(error)
     backup.discard(recipe.store, _optuna.tell(trial.study, trial, None, TrialState.FAIL))
