@@ -10,11 +10,11 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from kerastune_optuna import _report
+from kerastune_optuna import _optuna, _report
 from kerastune_optuna._exceptions import TunerError
 from kerastune_optuna._storage import WholeFileStore
 from kerastune_optuna._storage import url as _url
-from kerastune_optuna._study import find, load
+from kerastune_optuna._study import load
 
 app = typer.Typer(
     help="Look into the studies that kerastune_optuna has made.",
@@ -77,7 +77,8 @@ def dashboard(
     ] = None,
 ) -> None:
     """Serve optuna-dashboard to this machine until Ctrl-C."""
-    storage, name = find(source, study, _HOW)
+    found = load(source, study, _HOW)
+    storage, name = _optuna.storage_of(found), found.study_name
     folder = directory or (None if "://" in source else Path(source))
     # A search without artifact_store= keeps its weights there.
     store = None if folder is None else WholeFileStore(folder / name / "weights")

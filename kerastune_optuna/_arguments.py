@@ -21,13 +21,7 @@ from kerastune_optuna._search import (
     check_warm_start,
 )
 from kerastune_optuna._storage import database
-from kerastune_optuna._study import (
-    Constraints,
-    Objectives,
-    check_constraints,
-    opening,
-    parse_objectives,
-)
+from kerastune_optuna._study import Constraints, Objectives, opening, parse_objectives
 
 _BUILDER = "Pass from_keras_tuner(build) or from_keras_tuner(hypermodel) as build_model."
 _OWN_SPACE = (
@@ -140,7 +134,7 @@ def check_tuner(tuner: Any) -> None:
     objectives = parse_objectives(tuner.objective, tuner.direction)
     _warn_of_directions(objectives)
     limits = Constraints(tuner.max_params, tuner.max_seconds_per_trial, tuner.constraints)
-    check_constraints(limits)
+    limits.check_limits()
     check_limits(tuner.n_trials, tuner.timeout)
     check_sampler(tuner.sampler)
     check_pruner(tuner.pruner)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
 if TYPE_CHECKING:
@@ -79,3 +81,12 @@ def _of_list(name: str, choices: Sequence[Choice]) -> dict[Any, Choice]:
             raise ArgumentError(f"choices of {name!r} holds {key!r} twice. {instead}")
         named[key] = one
     return named
+
+
+def suggest(trial: BaseTrial, name: str, distribution: BaseDistribution) -> Any:
+    """Ask a trial for a value of a parameter of which the distribution is known."""
+    if isinstance(distribution, CategoricalDistribution):
+        return trial.suggest_categorical(name, distribution.choices)
+    of: Any = distribution  # integers and floats have the same four parts
+    ask = trial.suggest_int if isinstance(of, IntDistribution) else trial.suggest_float
+    return ask(name, of.low, of.high, step=of.step, log=of.log)

@@ -49,9 +49,12 @@ def has_study(storage: BaseStorage, study_id: int) -> bool:
     return any(study._study_id == study_id for study in storage.get_all_studies())
 
 
-def attrs_of(study: Study) -> dict[str, Any]:
-    """Return the system attrs of a study, for which Study has no public method."""
-    return storage_of(study).get_study_system_attrs(id_of(study))
+def attrs_of(one: Study | Trial | FrozenTrial) -> dict[str, Any]:
+    """Return the system attrs of a study or a trial; of a running one, as this process knows it."""
+    if issubclass(type(one), Trial | FrozenTrial):
+        trial = as_known(one) if isinstance(one, Trial) else one
+        return trial.system_attrs  # type: ignore[union-attr] # it is a trial
+    return storage_of(one).get_study_system_attrs(id_of(one))  # type: ignore[arg-type] # a study
 
 
 def attrs_below(study: Study, begin: str) -> dict[str, Any]:

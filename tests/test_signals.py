@@ -17,7 +17,7 @@ import pytest
 
 from kerastune_optuna import _signals
 from kerastune_optuna._study.opening import DONE
-from kerastune_optuna._study.record import RETRY_OF
+from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import DIED, INTERRUPTED
 from tests.support import forks, searching
 from tests.support.faults import ROOT, WATCHDOG, finished, wait_for_epochs
@@ -125,7 +125,7 @@ def test_what_fails_once_a_signal_came_is_interrupted(tmp_path, unhurried):
         run(tuner_in(tmp_path, n_trials=1), callbacks=[lambda trial: callback])
     cut_off, again = tuner_in(tmp_path).study.trials
     assert cut_off.user_attrs["stop_reason"] == INTERRUPTED
-    assert again.user_attrs[RETRY_OF] == 0
+    assert TrialRecord(again).retry_of == 0
 
 
 @pytest.mark.slow
@@ -133,7 +133,7 @@ def test_a_worker_that_is_terminated_alone_died_of_its_trial(search, capfd):
     """Who frees memory by SIGTERM, like earlyoom, counts as the kernel that does so by SIGKILL."""
 
     def build(trial):
-        if RETRY_OF not in trial.user_attrs:
+        if TrialRecord(trial).retry_of is None:
             os.kill(os.getpid(), signal.SIGTERM)
         return build_model(trial)
 
@@ -159,7 +159,7 @@ def test_sigterm_to_the_leader_interrupts_its_workers(search, make_tuner):
         search(n_trials=1, fit=fit)
     cut_off, again = make_tuner().study.trials
     assert cut_off.user_attrs["stop_reason"] == INTERRUPTED
-    assert again.user_attrs[RETRY_OF] == 0
+    assert TrialRecord(again).retry_of == 0
     assert again.state.name == "WAITING"
 
 
@@ -207,7 +207,7 @@ def test_an_interrupted_search_is_resumed(
     search(tuner=tuner, fit={"epochs": 4, "verbose": 2})
     assert "Going on with study 'test'" in capsys.readouterr().out
     assert len(finished(tuner)) == n_trials
-    again = [trial.params for trial in finished(tuner) if RETRY_OF in trial.user_attrs]
+    again = [trial.params for trial in finished(tuner) if TrialRecord(trial).retry_of is not None]
     assert all(trial.params in again for trial in stopped)
 
 

@@ -10,11 +10,11 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 from optuna.trial import BaseTrial, Trial
 
+from kerastune_optuna._choice import suggest
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._keras_tuner import conditions, entries, ranges
 from kerastune_optuna._keras_tuner.conditions import Condition
 from kerastune_optuna._keras_tuner.entries import Entry, FirstRanges, Key
-from kerastune_optuna._study import suggest
 
 
 class HyperParameters:

@@ -14,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from kerastune_optuna._check import count
-from kerastune_optuna._report.facts import epochs_of, saved_epochs
+from kerastune_optuna._report.facts import saved_epochs
 from kerastune_optuna._report.text import duration, short
-from kerastune_optuna._study import Objective, opening, ranking, record, was_cut_off
+from kerastune_optuna._study import Objective, TrialRecord, opening, ranking
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _BESIDE_BAR = 58  # columns: "trials", and "200 of 300 in 12 h 30 min, about 11 h 15 min left"
@@ -95,7 +95,7 @@ class Frame:
         head.add_row("trials", self._bar(width))
         head.add_row("best", self._best_line())
         head.add_row("saved", self._saved_line())
-        failed = [one for one in self._of(TrialState.FAIL) if not was_cut_off(one)]
+        failed = [one for one in self._of(TrialState.FAIL) if not TrialRecord(one).was_cut_off]
         if failed:
             head.add_row("failed", _line(f"{len(failed)}", "red"))
         return head
@@ -127,22 +127,26 @@ class Frame:
         return None if math.isinf(least := min(limit, left)) else least
 
     def _part_done(self, trial: FrozenTrial) -> float:
-        return min(1.0, _last_epoch(trial) / epochs_of(trial, self.plan.epochs))
+        return min(1.0, _last_epoch(trial) / self._epochs_of(trial))
+
+    def _epochs_of(self, trial: FrozenTrial) -> int:
+        """Return how many epochs a trial may run: its builder's number, or that of the search."""
+        return TrialRecord(trial).epochs or self.plan.epochs
 
     def _best_line(self) -> Text:
         if self._best is None:
             return _line("none yet", "dim")
-        found = f" in trial {self._best.number}"
-        if record.STD in self._best.user_attrs:
-            found = f" ± {self._best.user_attrs[record.STD]:.2g}{found}"
-        elif record.BEST_EPOCH in self._best.user_attrs:  # a trial that was added by hand has none
-            found += f", epoch {self._best.user_attrs[record.BEST_EPOCH] + 1}"
+        found, record = f" in trial {self._best.number}", TrialRecord(self._best)
+        if record.std is not None:
+            found = f" ± {record.std:.2g}{found}"
+        elif record.best_epoch is not None:  # a trial that was added by hand has none
+            found += f", epoch {record.best_epoch + 1}"
         line = _line(_number(self.plan.objective.value_of(self._best)), "bold green")
         return line.append(found, style="not bold default")
 
     def _saved_line(self) -> Text:
         saved = saved_epochs(self.trials, self.plan.epochs)
-        run = sum(trial.user_attrs.get(record.EPOCHS_RUN, 0) for trial in self._of(*opening.DONE))
+        run = sum(TrialRecord(one).epochs_run or 0 for one in self._of(*opening.DONE))
         pruned = len(self._of(TrialState.PRUNED))
         if not pruned:
             return _line("no trial pruned", "dim")
@@ -170,7 +174,7 @@ class Frame:
         values = [value for _, value in sorted(trial.intermediate_values.items())]
         epoch = _last_epoch(trial)
         # A builder's own fit may train for longer, as it pleases.
-        most = max(epoch, epochs_of(trial, self.plan.epochs))
+        most = max(epoch, self._epochs_of(trial))
         return [
             _line(f"trial {trial.number}"),
             _parameters(trial),

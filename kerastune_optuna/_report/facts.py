@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna._study import MEASURED, has_diverged, liveness, ranking, record, sign_of
+from kerastune_optuna._study import MEASURED, StudyRecord, TrialRecord, liveness, ranking, sign_of
 
 _NEW = {"sampler_seed"}  # entries of a card that change when a search goes on
 
@@ -147,7 +147,7 @@ class Facts:
 
         It is empty where nobody wrote down how many epochs a trial may run.
         """
-        if not isinstance(epochs := self._attrs.get(record.EPOCHS_GIVEN), int):
+        if (epochs := StudyRecord(self.study).epochs) is None:
             return ""
         saved = saved_epochs(self.trials, epochs)
         return f"{saved} saved by pruning ({saved / max(1, self.epochs_run + saved):.0%})"
@@ -170,7 +170,7 @@ class Facts:
 
     def card_of(self, trial: FrozenTrial) -> dict[str, Any] | None:
         """Return what a trial ran with; None where nobody wrote it down."""
-        card = self._attrs.get(f"{record.CARD}:{trial.user_attrs.get(record.CARD)}")
+        card = self._attrs.get(f"{StudyRecord.CARD}{TrialRecord(trial).card}")
         return card if isinstance(card, dict) else None
 
     def cost(self, value: float) -> float:
@@ -179,8 +179,8 @@ class Facts:
 
     def _row(self, trial: FrozenTrial, rank: int | None) -> Row:
         # A trial that was added by hand, or still runs, lacks the attrs of a finished training.
-        seen = curve(trial)
-        best, run = record.number(trial, record.BEST_EPOCH), record.number(trial, record.EPOCHS_RUN)
+        seen, record = curve(trial), TrialRecord(trial)
+        best, run = record.best_epoch, record.epochs_run
         if best is None and run is None and seen:  # with `run` known, its fit called no callback
             best = min(seen, key=lambda step: self.cost(seen[step]))
         if run is None:
@@ -195,10 +195,10 @@ class Facts:
             value,
             math.inf if value is None else self.cost(value),
             tuple(value for place, value in enumerate(values) if place != self.place),
-            None if best is None else int(best) + 1,
-            None if run is None else int(run),
+            None if best is None else best + 1,
+            run,
             _seconds(trial),
-            record.number(trial, record.STD),
+            record.std,
         )
 
 
@@ -213,24 +213,18 @@ def curve(trial: FrozenTrial) -> dict[int, float]:
     return {step: value for step, value in reports if math.isfinite(value)}
 
 
-def epochs_of(trial: FrozenTrial, epochs: int) -> int:
-    """Return how many epochs a trial may run: its builder's number, or else that of the search."""
-    own = record.number(trial, record.EPOCHS)
-    return epochs if own is None else int(own)
-
-
 def saved_epochs(trials: Sequence[FrozenTrial], epochs: int) -> int:
     """Return how many epochs the pruned trials did not run."""
-    pruned = [one for one in trials if one.state is TrialState.PRUNED and not has_diverged(one)]
+    pruned = [TrialRecord(one) for one in trials if one.state is TrialState.PRUNED]
     # A trial that ran no epoch repeats another or broke a constraint: no pruner saved its epochs.
-    begun = [one for one in pruned if one.user_attrs.get(record.EPOCHS_RUN)]
-    left = (epochs_of(one, epochs) - int(one.user_attrs[record.EPOCHS_RUN]) for one in begun)
+    begun = [(one.epochs or epochs, one.epochs_run) for one in pruned if one.diverged is None]
+    left = (most - run for most, run in begun if run)
     # A trial of an earlier search may have had more epochs than this one allows.
     return sum(max(0, number) for number in left)
 
 
 def _seconds(trial: FrozenTrial) -> float | None:
-    seconds = record.number(trial, record.SECONDS_RUN)
+    seconds = TrialRecord(trial).seconds
     if seconds is None and trial.state.is_finished() and trial.duration is not None:
         return trial.duration.total_seconds()
     return seconds

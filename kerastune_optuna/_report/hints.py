@@ -19,7 +19,7 @@ from kerastune_optuna._report import text
 from kerastune_optuna._report.facts import Facts, Row
 from kerastune_optuna._report.importances import counts
 from kerastune_optuna._report.scales import Scale, scale_of
-from kerastune_optuna._study import beside, family, opening, record, value_of
+from kerastune_optuna._study import StudyRecord, TrialRecord, opening, parts_of
 
 _FEWEST = 20  # trials: of fewer nothing is said of the whole search
 _EDGE = 0.1  # of a range: what lies further out is at its edge
@@ -93,7 +93,7 @@ def _are_better(chosen: NDArray[np.bool_]) -> bool:
 
 def ended(facts: Facts) -> Iterator[str]:
     """Say where and why the latest search stopped early."""
-    trials, why = opening.end_of(facts.study)
+    trials, why = StudyRecord(facts.study).ended or (0, "")
     if trials and trials == sum(facts.counts[state] for state in opening.DONE):
         yield f"The search ended after {trials} trials. {why}."
 
@@ -134,7 +134,7 @@ def luck(facts: Facts) -> Iterator[str]:
     if first is None or second is None:
         return
     lead = second.cost - first.cost
-    values = first.trial.user_attrs.get(record.VALUES)
+    values = TrialRecord(first.trial).values
     where, values = ("its", values) if values else ("confirm()'s", _confirmed(facts, first))
     spread = statistics.stdev(values) if len(values) > 1 else 0.0
     # The mean of several trainings has a smaller error than the value of one.
@@ -148,11 +148,10 @@ def luck(facts: Facts) -> Iterator[str]:
 
 def _confirmed(facts: Facts, row: Row) -> list[float]:
     """Return the values of the executions of a trial in the latest confirm()."""
-    link = facts.study.user_attrs.get(record.CONFIRMATION)
-    if link is None or link["study"] not in family(facts.study):
-        return []
-    trials = beside(facts.study, link["study"]).get_trials(False, (TrialState.COMPLETE,))
-    return [value_of(one) for one in trials if one.user_attrs.get(record.CONFIRMS) == row.number]
+    link = StudyRecord(facts.study).confirmation
+    study = parts_of(facts.study).get(link["study"]) if link else None
+    trials = study.get_trials(False, (TrialState.COMPLETE,)) if study else []
+    return [one.values[0] for one in trials if TrialRecord(one).confirms == row.number]
 
 
 def _complete(facts: Facts) -> list[Row]:

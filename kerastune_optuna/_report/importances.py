@@ -10,7 +10,7 @@ import optuna
 from optuna.trial import create_trial
 
 from kerastune_optuna._report.facts import Facts, Row
-from kerastune_optuna._study import opening, record
+from kerastune_optuna._study import TrialRecord, opening
 
 _FEWEST = 4  # trials with a value from which importance is computed
 
@@ -46,7 +46,7 @@ def study_of(facts: Facts, rows: Iterable[Row]) -> optuna.Study:
 def counts(row: Row) -> bool:
     """Whether a trial came to a value of its own."""
     has_ended = row.state in ("COMPLETE", "PRUNED")
-    return has_ended and math.isfinite(row.cost) and record.REPEAT_OF not in row.trial.user_attrs
+    return has_ended and math.isfinite(row.cost) and TrialRecord(row.trial).repeat_of is None
 
 
 def by_importance(facts: Facts) -> list[str]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import plotly.graph_objects as go
@@ -18,7 +16,7 @@ from kerastune_optuna._report import text as _text
 from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._report.hints import hints
 from kerastune_optuna._report.importances import by_importance
-from kerastune_optuna._study import record
+from kerastune_optuna._study import TrialRecord
 
 
 def write(facts: Facts, path: Path) -> Path:
@@ -64,15 +62,15 @@ def _code(facts: Facts) -> str | None:
         return None
     params = [f"    {name!r}: {value!r}," for name, value in facts.best.trial.params.items()]
     lines = ["import keras", "import optuna", "", "best_params = {", *params, "}"]
-    seed = _seed(facts, facts.best.trial.user_attrs)
-    if isinstance(seed, int):
+    seed = _seed(facts, TrialRecord(facts.best.trial))
+    if seed is not None:
         lines.append(f"keras.utils.set_random_seed({seed})")
     return "\n".join([*lines, "model = build_model(optuna.trial.FixedTrial(best_params))"])
 
 
-def _seed(facts: Facts, attrs: Mapping[str, Any]) -> Any:
+def _seed(facts: Facts, record: TrialRecord) -> int | None:
     """Return the seed of a trial; of several trainings that of the best, whose weights are kept."""
-    values, seeds = attrs.get(record.VALUES), attrs.get(record.SEEDS)
-    if not values or not seeds:
-        return attrs.get(record.SEED)
-    return seeds[values.index(min(values, key=facts.cost))]
+    if not record.values or not record.seeds:
+        return record.seed
+    seed: int = record.seeds[record.values.index(min(record.values, key=facts.cost))]
+    return seed

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -12,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from kerastune_optuna._check import count
 from kerastune_optuna._report.text import say
 from kerastune_optuna._storage import unless_away
-from kerastune_optuna._study import Objective, opening, record
+from kerastune_optuna._study import Objective, TrialRecord, opening
 
 
 class Progress:
@@ -90,23 +89,23 @@ class Lines(Progress):
 
 def line_of(trial: FrozenTrial, objective: Objective) -> str:
     """Return how a trial ended, in one line."""
-    attrs = trial.user_attrs
+    record = TrialRecord(trial)
     if trial.state is TrialState.FAIL:
-        end = f"failed: {attrs.get(record.STOP_REASON, 'unknown')}"
-    elif record.SECONDS_RUN not in attrs:  # added by hand, or by a plain Optuna script
+        end = f"failed: {record.why}"
+    elif record.seconds is None:  # added by hand, or by a plain Optuna script
         end = f"{objective.name} {trial.values and objective.value_of(trial)}"
     else:
-        end = f"{attrs[record.STOP_REASON]}, {attrs[record.SECONDS_RUN]:.1f} s"
-        if record.BEST_VALUE in attrs:  # else it broke a constraint
-            end = f"{objective.name} {attrs[record.BEST_VALUE]:.4g}{_found(attrs)}, {end}"
+        end = f"{record.why}, {record.seconds:.1f} s"
+        if record.best_value is not None:  # else it broke a constraint
+            end = f"{objective.name} {record.best_value:.4g}{_found(record)}, {end}"
     return f"Trial {trial.number}: {end}"
 
 
-def _found(attrs: Mapping[str, Any]) -> str:
+def _found(record: TrialRecord) -> str:
     """Return where a value was found: at an epoch, or in how many trainings, where that is known.
 
     A builder's own fit may return a value and tell of no epoch.
     """
-    if record.VALUES in attrs:
-        return f" ± {attrs.get(record.STD, 0):.2g} in {len(attrs[record.VALUES])} trainings"
-    return f" at epoch {attrs[record.BEST_EPOCH] + 1}" if record.BEST_EPOCH in attrs else ""
+    if record.values is not None:
+        return f" ± {record.std or 0:.2g} in {len(record.values)} trainings"
+    return "" if record.best_epoch is None else f" at epoch {record.best_epoch + 1}"

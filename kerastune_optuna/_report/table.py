@@ -9,26 +9,31 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna._report.facts import Facts
-from kerastune_optuna._storage import WORKER
-from kerastune_optuna._study import liveness, record
+from kerastune_optuna._study import StudyRecord, TrialRecord, liveness
 
 if TYPE_CHECKING:
     import pandas
 
 # The user attrs of a trial that a reader looks for.
 _ATTRS = (
-    record.BEST_VALUE,
-    record.BEST_EPOCH,
-    record.EPOCHS,
-    record.EPOCHS_RUN,
-    record.SECONDS_RUN,
-    record.SEED,
-    record.STOP_REASON,
-    "n_params",
-    WORKER,
+    TrialRecord.best_value,
+    TrialRecord.best_epoch,
+    TrialRecord.epochs,
+    TrialRecord.epochs_run,
+    TrialRecord.seconds,
+    TrialRecord.seed,
+    TrialRecord.stop_reason,
+    TrialRecord.n_params,
+    TrialRecord.worker,
 )
 # The further user attrs of a trial that takes another's place, or has several trainings.
-_OF_SOME = (record.RETRY_OF, record.STD, record.VALUES, record.SEEDS, record.BEST_EPOCHS)
+_OF_SOME = (
+    TrialRecord.retry_of,
+    TrialRecord.std,
+    TrialRecord.values,
+    TrialRecord.seeds,
+    TrialRecord.best_epochs,
+)
 
 
 def results(study: optuna.Study) -> pandas.DataFrame:
@@ -49,10 +54,10 @@ def results(study: optuna.Study) -> pandas.DataFrame:
     columns = ["number", "state", *values, *(f"params_{name}" for name in names), *attrs]
     table = pandas.DataFrame(rows, columns=columns)
     # warm_start= compares trials by this; pandas keeps it where columns are renamed or added.
-    table.attrs[record.GIVEN] = {
+    table.attrs[StudyRecord.given] = {
         "objectives": facts.metrics,
         "directions": facts.directions,
-        **study.user_attrs.get(record.GIVEN, {}),
+        **(StudyRecord(study).given or {}),
     }
     return table
 
@@ -66,5 +71,5 @@ def _row(
         **dict(zip(values, trial.values or [None] * len(values), strict=True)),
         **{f"params_{name}": trial.params.get(name) for name in names},
         **{attr: trial.user_attrs.get(attr) for attr in attrs},
-        WORKER: liveness.worker_of(trial),
+        TrialRecord.worker: liveness.worker_of(trial),
     }

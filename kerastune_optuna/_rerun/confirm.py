@@ -27,7 +27,7 @@ from kerastune_optuna._rerun.executions import (
     train_laid_out,
 )
 from kerastune_optuna._storage import artifacts
-from kerastune_optuna._study import Home, beside, opening, ranking, record
+from kerastune_optuna._study import Home, StudyRecord, opening, parts_of, ranking
 from kerastune_optuna._trial import Recipe, keeps, tidy
 from kerastune_optuna._workers import Run, comparable
 
@@ -89,7 +89,7 @@ def epochs_of_the_search(home: Home) -> int:
     Raises:
         ArgumentError: The study does not say it.
     """
-    epochs: int | None = home.study.user_attrs.get(record.GIVEN, {}).get("epochs")
+    epochs: int | None = (StudyRecord(home.study).given or {}).get("epochs")
     if epochs is None:
         raise ArgumentError(
             f"epochs=None: study {home.name!r} does not say how many its search had. Pass epochs=."
@@ -114,7 +114,7 @@ def confirm(run: Run, given: FitArguments, chosen: Sequence[FrozenTrial], count:
         artifacts.check_store(home.store)
     numbers = [trial.number for trial in chosen]
     link = {"study": study.study_name, "trials": numbers, "executions": count}
-    home.study.set_user_attr(record.CONFIRMATION, link)
+    StudyRecord(home.study).confirmation = link
     wanted = asked_for(chosen, count)
     lay_out_missing(study, wanted)
     there = executions(study)
@@ -137,7 +137,7 @@ def _study_of_executions(home: Home, given: FitArguments, recipe: Recipe) -> opt
     search = opening.identity(home.study)
     name = f"{home.name}-confirm-{digest(search, parts, others, recipe.callbacks)}"
     study = opening.open_study(home.storage, name, home.objectives)
-    study.set_user_attr(record.PART_OF, home.name)
+    StudyRecord(study).part_of = home.name
     opening.note_epochs(study, given.epochs_per_training)
     return study
 
@@ -170,11 +170,11 @@ def confirmation(home: Home) -> Confirmation:
 
 def confirmed(home: Home) -> Confirmation | None:
     """Return what was confirmed so far; None before any confirm(), or where it was deleted."""
-    link = home.existing.user_attrs.get(record.CONFIRMATION)
-    if link is None or link["study"] not in optuna.get_all_study_names(home.storage):
+    link = StudyRecord(home.existing).confirmation
+    study = parts_of(home.existing).get(link["study"]) if link else None
+    if link is None or study is None:
         return None
     trials = home.existing.get_trials(deepcopy=False)
     chosen = [trials[number] for number in link["trials"]]
     wanted = asked_for(chosen, link.get("executions", 0))
-    study = beside(home.existing, link["study"])
     return confirmation_of(study, chosen, wanted, home.objectives.watched)

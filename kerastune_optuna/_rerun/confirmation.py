@@ -19,7 +19,7 @@ from scipy import stats
 
 from kerastune_optuna._report import params_line, printable, short
 from kerastune_optuna._rerun.executions import Key, executions
-from kerastune_optuna._study import Objective, value_of
+from kerastune_optuna._study import Objective
 
 _CONFIDENCE = 0.95
 _LEAST = 2  # values that a standard deviation needs
@@ -54,7 +54,7 @@ class Confirmed:
     @property
     def searched(self) -> float:
         """The value that the search reported."""
-        return value_of(self.search_trial)
+        return float(self.search_trial.values[0])
 
     @property
     def mean(self) -> float:
@@ -245,5 +245,5 @@ def _row(
     ended = {key: one for key, one in own.items() if one.state.is_finished()}
     missing = {key for key in asked if key[0] == trial.number} - ended.keys()
     # A training whose loss stopped being finite is PRUNED, or FAIL where it had no value before.
-    values = tuple(value_of(one) for one in ended.values() if one.state is TrialState.COMPLETE)
+    values = tuple(one.values[0] for one in ended.values() if one.state is TrialState.COMPLETE)
     return Confirmed(trial, values, len(ended) - len(values), len(missing))

@@ -15,19 +15,12 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kerastune_optuna._exceptions import BuilderError
 from kerastune_optuna._search import Budget, Ending, asked, is_free, is_taken, take_one
-from kerastune_optuna._study import (
-    Constraints,
-    Objective,
-    Watch,
-    derive,
-    lay_out,
-    record,
-    value_of,
-)
+from kerastune_optuna._seeds import derive
+from kerastune_optuna._study import Constraints, Objective, TrialRecord, Watch, retry
 from kerastune_optuna._trial import Recipe
 from kerastune_optuna._workers import Run
 
-Key: TypeAlias = tuple[int, int]
+Key: TypeAlias = tuple[int | None, int | None]
 
 _POLL = 0.2  # seconds between two looks at whether the last executions have ended
 
@@ -53,7 +46,7 @@ class NoSampler(RandomSampler):
         if param_name in self._defaults:
             return self._defaults[param_name]
         raise BuilderError(
-            f"build_model asks for {param_name!r}, which trial {trial.user_attrs[record.CONFIRMS]} "
+            f"build_model asks for {param_name!r}, which trial {TrialRecord(trial).confirms} "
             "of the search did not have: it has changed since. Say what it is to have, by "
             f"build_model.default_params = lambda: {{{param_name!r}: ...}}; or restore the "
             "builder, or search anew with overwrite=True."
@@ -77,7 +70,7 @@ def executions(study: optuna.Study) -> dict[Key, FrozenTrial]:
 
 def key_of(trial: FrozenTrial) -> Key:
     """Return what tells an execution from others: the trial that it confirms, and its seed."""
-    return trial.user_attrs[record.CONFIRMS], trial.user_attrs[record.SEED]
+    return TrialRecord(trial).confirms, TrialRecord(trial).seed
 
 
 def asked_for(chosen: Sequence[FrozenTrial], count: int) -> dict[Key, FrozenTrial]:
@@ -98,22 +91,24 @@ def lay_out_missing(study: optuna.Study, wanted: Mapping[Key, FrozenTrial]) -> N
     states = {key: one.state for key, one in executions(study).items()}
     for (number, seed), trial in wanted.items():
         if states.get((number, seed), TrialState.FAIL) is TrialState.FAIL:
-            lay_out(study, trial.params, user_attrs={record.CONFIRMS: number, record.SEED: seed})
+            own = {TrialRecord.confirms: number, TrialRecord.seed: seed}
+            retry.lay_out(study, trial.params, user_attrs=own)
 
 
 def _seed(trial: FrozenTrial, nth: int) -> int:
     """Return the seed of an execution: the same in each process, and none of the search's."""
-    return derive(trial.user_attrs.get(record.SEED, trial.number), nth)
+    seed = TrialRecord(trial).seed
+    return derive(trial.number if seed is None else seed, nth)
 
 
-def best_of_each(study: optuna.Study, objective: Objective) -> dict[int, FrozenTrial]:
+def best_of_each(study: optuna.Study, objective: Objective) -> dict[int | None, FrozenTrial]:
     """Return the execution with the best value by the number of its configuration's trial.
 
     Among equal executions it is the earliest, so that only a better one replaces it later.
     """
     complete = [one for one in executions(study).values() if one.state is TrialState.COMPLETE]
-    complete.sort(key=lambda one: (objective.cost(value_of(one)), one.number), reverse=True)
-    return {one.user_attrs[record.CONFIRMS]: one for one in complete}
+    complete.sort(key=lambda one: (objective.cost(one.values[0]), one.number), reverse=True)
+    return {TrialRecord(one).confirms: one for one in complete}
 
 
 def train_laid_out(

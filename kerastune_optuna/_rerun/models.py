@@ -16,7 +16,7 @@ from kerastune_optuna._rerun.confirm import confirmed
 from kerastune_optuna._rerun.confirmation import Confirmation
 from kerastune_optuna._rerun.executions import best_of_each
 from kerastune_optuna._storage import StoreAwayError
-from kerastune_optuna._study import Home, beside, ranking, value_of
+from kerastune_optuna._study import Home, parts_of, ranking
 from kerastune_optuna._trial import Builder, keeps, rebuild, weights
 from kerastune_optuna._workers import card
 
@@ -58,7 +58,7 @@ def _is_up_to_date(home: Home, found: Confirmation) -> bool:
 def _model_of_winner(home: Home, build_model: Builder, found: Confirmation) -> keras.Model:
     """Return the model of the winner's best execution, and say what it evaluates to."""
     number = found.winner.number
-    study = beside(home.existing, found.study_name)
+    study = parts_of(home.existing)[found.study_name]
     execution = best_of_each(study, home.objectives.watched)[number]
     try:
         model = _rebuilt(home, build_model, study, execution)
@@ -69,7 +69,7 @@ def _model_of_winner(home: Home, build_model: Builder, found: Confirmation) -> k
         ) from error.__cause__
     say(
         f"The best model is of trial {number}, which won confirm(): its best execution, with "
-        f"{home.objectives.watched.name} {value_of(execution):.6g}"
+        f"{home.objectives.watched.name} {execution.values[0]:.6g}"
     )
     return model
 

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 from kerastune_optuna import _check
 from kerastune_optuna._backend import check_threads, policy_kept, seeds_kept
 from kerastune_optuna._exceptions import ArgumentError
-from kerastune_optuna._study import Home, Objective, Objectives, record, seed_of
+from kerastune_optuna._study import Home, Objective, Objectives, TrialRecord
 from kerastune_optuna._trial import (
     EpochLogs,
     Fits,
@@ -57,7 +57,7 @@ def _train(
         The model, and what Model.fit or the builder's own fit returned; the History of the last
         phase, where the training was over before that fit returned.
     """
-    seed = seed_of(trial, recipe.seed, training)
+    seed = TrialRecord(trial).seed_of(training, recipe.seed)
     recipe = recipe.with_data_of(trial)
     model, arguments = build_again(recipe.build_model, trial, seed)
     own = recipe.of_trial(trial, model, arguments, folder, training)
@@ -143,7 +143,7 @@ def refit(
     # Nothing is scored. A recipe needs an objective, and the loss needs no validation data.
     objectives = Objectives((Objective("loss", "minimize"),))
     recipe = replace(recipe, objectives=objectives, callbacks=callbacks, executions=1)
-    values = chosen.user_attrs.get(record.VALUES, [0.0])  # of each training, where it had several
+    values = TrialRecord(chosen).values or [0.0]  # of each training, where it had several
     with shown_once(), seeds_kept(), policy_kept():
         recipe = replace(recipe, fit=replace(recipe.fit, epochs=n))
         recipe = replace(recipe, fit=recipe.opened_fit())
@@ -165,13 +165,13 @@ def _up_to_the_best(home: Home, trial: FrozenTrial, recipe: Recipe) -> tuple[int
     Raises:
         ArgumentError: The best one is not recorded.
     """
-    best: int | None = trial.user_attrs.get(record.BEST_EPOCH)  # counted from 0
+    best = TrialRecord(trial).best_epoch  # counted from 0
     if best is None:
         raise ArgumentError(
             f"epochs=None: trial {trial.number} has no best_epoch, as trials that a tuner ran "
             "have. Pass how many epochs to train."
         )
-    fits, known = trial.user_attrs.get(record.FITS), card.read(home.existing, trial)
+    fits, known = TrialRecord(trial).fits, card.read(home.existing, trial)
     ends = [end for end in accumulate(fits or []) if end <= best]
     until = Until([*ends, best + 1])
     if fits is None or known is None:

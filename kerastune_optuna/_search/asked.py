@@ -12,9 +12,9 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import BaseTrial, FrozenTrial
 
 from kerastune_optuna import _check
+from kerastune_optuna._choice import suggest
 from kerastune_optuna._exceptions import BuilderError, StudyMismatchError
 from kerastune_optuna._search import space
-from kerastune_optuna._study import suggest
 
 _ANEW = "pass another study_name=, or overwrite=True to start anew"
 _WIDEST = 100  # characters for the values of a parameter in an error

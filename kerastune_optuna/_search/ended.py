@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna._study import liveness, record, was_cut_off
+from kerastune_optuna._study import TrialRecord, liveness
 
 _USUAL = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 # How many of the first trials have all ended, and which of them are unusual.
@@ -31,12 +31,12 @@ class _Index:
 
 def by_itself(trial: FrozenTrial) -> bool:
     """Whether a trial ended because of its configuration: it was not cut off."""
-    return trial.state.is_finished() and not was_cut_off(trial)
+    return trial.state.is_finished() and not TrialRecord(trial).was_cut_off
 
 
 def first_try(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> FrozenTrial:
     """Return the trial that was begun first, where workers that died left it to be run again."""
-    while (before := trial.user_attrs.get(record.RETRY_OF)) is not None:
+    while (before := TrialRecord(trial).retry_of) is not None:
         trial = trials[before]
     return trial
 
@@ -45,7 +45,7 @@ def is_usual(trial: FrozenTrial) -> bool:
     """Whether a trial of ours ran or runs as most do, and is no point of a grid."""
     if trial.state is TrialState.RUNNING and liveness.is_foreign(trial):
         return False
-    return trial.state in _USUAL and record.POINT not in trial.system_attrs
+    return trial.state in _USUAL and TrialRecord(trial).point is None
 
 
 def unusual(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:

@@ -16,7 +16,7 @@ from kerastune_optuna import _check, _optuna, _signals
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._search import points as _points
 from kerastune_optuna._search import space
-from kerastune_optuna._study import params_of, record, was_cut_off
+from kerastune_optuna._study import TrialRecord
 
 if TYPE_CHECKING:
     from kerastune_optuna._backend import Memory
@@ -51,10 +51,10 @@ class Grid(RandomSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        so_far, chance = params_of(trial), random.Random(trial.number)
+        so_far, chance = TrialRecord(trial).params, random.Random(trial.number)
         noted, self._noted = self._noted, None  # which is of the next parameter alone
         if few := _few(noted, param_name, param_distribution):
-            storage, key = _optuna.storage_of(study), f"{record.FEW}{param_name}"
+            storage, key = _optuna.storage_of(study), f"{TrialRecord.FEW}{param_name}"
             storage.set_trial_system_attr(_optuna.id_of(trial), key, few)
         values = _values(param_name, param_distribution, few)
         left = _untried(study, trial.number, so_far, param_name, param_distribution, values)
@@ -78,12 +78,12 @@ class Grid(RandomSampler):
         """Lay out what the trials of an earlier search had no room for."""
         trials = study.get_trials(deepcopy=False)
         for trial in (one for one in trials if _points.order(one) == _points.OF_GRID):
-            laid_out = trial.system_attrs.get(_optuna.FIXED_PARAMS, {})
+            laid_out = TrialRecord(trial).fixed_params or {}
             so_far: dict[str, Any] = dict(laid_out)
             for name, value in trial.params.items():
                 if name not in laid_out:
                     space_of_it = trial.distributions[name]
-                    few = trial.system_attrs.get(f"{record.FEW}{name}", ())
+                    few = trial.system_attrs.get(f"{TrialRecord.FEW}{name}", ())
                     values = _values(name, space_of_it, few)
                     left = _untried(study, None, so_far, name, space_of_it, values)
                     self.lay_out(study, [{**so_far, name: one} for one in left])
@@ -118,7 +118,7 @@ def _untried(
 ) -> list[Any]:
     """Return the values that no trial has together with `so_far`, leaving trial `but` aside."""
     others = [one for one in study.get_trials(deepcopy=False) if one.number != but]
-    known = [params_of(one) for one in others if not was_cut_off(one)]
+    known = [one.params for one in map(TrialRecord, others) if not one.was_cut_off]
     alike = [one for one in known if so_far.items() <= one.items() and name in one]
     tried = {space.place_of(distribution, one[name]) for one in alike}
     return [value for value in values if space.place_of(distribution, value) not in tried]
@@ -158,7 +158,8 @@ def lay_out_grid(
         return None
     trials = study.get_trials(deepcopy=False)
     study.sampler.size = None if room is None else len(trials) + room
-    known = {text for trial in trials if not was_cut_off(trial) for text in _points.texts_of(trial)}
+    tried = (trial for trial in trials if not TrialRecord(trial).was_cut_off)
+    known = {text for trial in tried for text in _points.texts_of(trial)}
     spread: dict[str, int] = {}
     points, estimates = _read(build_model, known, room, seed or 0, memory, spread)
     for text, params in list(points.items())[:room]:

@@ -19,15 +19,8 @@ from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._search import ended
 from kerastune_optuna._search import space as _space
 from kerastune_optuna._search.repeats import may_come_again
-from kerastune_optuna._study import (
-    Objective,
-    are_broken,
-    derive,
-    has_diverged,
-    liveness,
-    ranking,
-    was_cut_off,
-)
+from kerastune_optuna._seeds import derive
+from kerastune_optuna._study import Objective, TrialRecord, liveness, ranking
 
 _DRAWS = 10  # by the sampler, which may draw the same each time: then chance decides
 _OF_GP = 2  # draws, which take long and mostly come to the same
@@ -248,7 +241,7 @@ class _StudyOfAll(_optuna.ShownStudy):
         as_complete = known.setdefault(key, {})
         for trial in _optuna.known_trials(self._study, (TrialState.PRUNED,)):
             if trial.number not in as_complete:
-                value = None if are_broken(trial) else self._outlook(trial, best)
+                value = None if TrialRecord(trial).breaks_constraint else self._outlook(trial, best)
                 if value is None:
                     continue
                 as_complete[trial.number] = _as_complete(trial, [value])
@@ -258,7 +251,7 @@ class _StudyOfAll(_optuna.ShownStudy):
         """Return a pruned trial's best value with what the best trial gained after those epochs."""
         epochs = trial.intermediate_values
         own = self._peak(trial, epochs)
-        if own is None or best is None or has_diverged(trial):
+        if own is None or best is None or TrialRecord(trial).diverged is not None:
             return own
         then = self._peak(best, epochs)
         return own if then is None else own + best.values[0] - then
@@ -322,10 +315,12 @@ def _with_unknown(trial: FrozenTrial, keys: set[str]) -> FrozenTrial:
 def _broken(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that ended because they broke a constraint."""
     trials = _optuna.known_trials(study, (TrialState.PRUNED,))
-    return [trial for trial in trials if are_broken(trial)]
+    return [trial for trial in trials if TrialRecord(trial).breaks_constraint]
 
 
 def _failed(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that failed because of their configurations."""
     trials = ended.unusual(study, _optuna.known_trials(study))
-    return [one for one in trials if one.state is TrialState.FAIL and not was_cut_off(one)]
+    return [
+        one for one in trials if one.state is TrialState.FAIL and not TrialRecord(one).was_cut_off
+    ]

@@ -11,7 +11,7 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna._study import N_PARAMS, Objectives
+from kerastune_optuna._study import Objectives, TrialRecord
 
 
 def watched_alone(trial: optuna.Trial, objectives: Objectives) -> optuna.Trial:
@@ -59,7 +59,7 @@ class _StorageOfOne:
     def _is_rival(self, other: FrozenTrial) -> bool:
         if not self._objectives.need_size or other.number == self._trial.number:
             return True
-        mine, its = (one.user_attrs.get(N_PARAMS) for one in (self._trial, other))
+        mine, its = (TrialRecord(one).n_params for one in (self._trial, other))
         return mine is None or its is None or its <= mine
 
     def _shown(self, trial: FrozenTrial) -> FrozenTrial:

@@ -9,9 +9,8 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
-from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import ArgumentError
-from kerastune_optuna._study import lay_out, params_of, record
+from kerastune_optuna._study import TrialRecord, retry
 
 _PLAIN = (str, int, float, bool, type(None))
 # The order in which trials are taken: last those whose parameters are left to a sampler.
@@ -27,15 +26,15 @@ def lay_out_point(study: optuna.Study, params: Mapping[str, Any], order: int, ke
         order: ENQUEUED or OF_GRID.
         key: Of all trials with one key, only the first counts.
     """
-    lay_out(study, params, {record.POINT: {"order": order, "key": key}})
+    retry.lay_out(study, params, {TrialRecord.point: {"order": order, "key": key}})
 
 
 def order(trial: FrozenTrial) -> int:
     """Return a WAITING trial's place in line: enqueued trials and retries go first."""
-    attrs = trial.system_attrs
-    if record.POINT in attrs:
-        return int(attrs[record.POINT]["order"])
-    return ENQUEUED if attrs.get(_optuna.FIXED_PARAMS) else FREE
+    record = TrialRecord(trial)
+    if record.point is not None:
+        return int(record.point["order"])
+    return ENQUEUED if record.fixed_params else FREE
 
 
 def doubles(trials: Sequence[FrozenTrial]) -> set[int]:
@@ -47,15 +46,16 @@ def doubles(trials: Sequence[FrozenTrial]) -> set[int]:
     Args:
         trials: Trials of a study, in the order of their numbers.
     """
-    laid_out = [trial for trial in trials if record.POINT in trial.system_attrs]
-    firsts = {one.system_attrs[record.POINT]["key"]: one.number for one in reversed(laid_out)}
-    return {trial.number for trial in laid_out} - set(firsts.values())
+    points = [(one.number, TrialRecord(one).point) for one in trials]
+    laid_out = [(number, point["key"]) for number, point in points if point is not None]
+    firsts = {key: number for number, key in reversed(laid_out)}
+    return {number for number, _ in laid_out} - set(firsts.values())
 
 
 def texts_of(trial: FrozenTrial) -> set[str]:
     """Return as texts the parameters of a trial, and those with which it was laid out."""
-    laid_out = trial.system_attrs.get(_optuna.FIXED_PARAMS, {})
-    return {_as_text(laid_out), _as_text(params_of(trial))}
+    record = TrialRecord(trial)
+    return {_as_text(record.fixed_params or {}), _as_text(record.params)}
 
 
 def text(params: Mapping[str, Any]) -> str:

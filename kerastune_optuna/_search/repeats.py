@@ -10,11 +10,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._search import ended, space
-from kerastune_optuna._study import are_broken, opening, record
+from kerastune_optuna._study import StudyRecord, TrialRecord, opening
 
 _LATEST = 50  # trials by which to tell whether repeats are likely
-_COPIED = (record.BEST_VALUE, record.BEST_EPOCH, record.EPOCHS, "n_params", record.SEED, "fits")
-_OF_SEVERAL = (record.VALUES, record.STD, record.SEEDS, record.BEST_EPOCHS)  # of several trainings
+_COPIED = (
+    *(TrialRecord.best_value, TrialRecord.best_epoch, TrialRecord.epochs, TrialRecord.n_params),
+    *(TrialRecord.seed, TrialRecord.fits),
+    *(TrialRecord.values, TrialRecord.std, TrialRecord.seeds, TrialRecord.best_epochs),
+)
 
 
 def find(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None:
@@ -37,8 +40,8 @@ def find(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None:
         if one.distributions == distributions
         if space.places(distributions, one.params) == asked
     ]
-    first = opening.first_of_these_epochs(study) if same else 0
-    same = [one for one in same if one.number >= first]
+    first = StudyRecord(study).epochs_since if same else None
+    same = [one for one in same if one.number >= (first or 0)]
     # COMPLETE trials go before PRUNED ones, and earlier ones before later ones.
     return min(same, key=lambda one: one.state is not TrialState.COMPLETE, default=None)
 
@@ -49,20 +52,20 @@ def _was_trained(trial: FrozenTrial) -> bool:
     A trial that broke a constraint does not count: the constraint may have changed, and where it
     has not, the new trial ends before training.
     """
-    is_ours = record.SEED in trial.user_attrs and record.REPEAT_OF not in trial.user_attrs
-    return is_ours and not are_broken(trial)
+    is_ours = TrialRecord(trial).seed is not None and TrialRecord(trial).repeat_of is None
+    return is_ours and not TrialRecord(trial).breaks_constraint
 
 
 def take_over(trial: optuna.Trial, earlier: FrozenTrial) -> None:
     """Give a trial the reports and the attributes of an earlier one."""
     for step, value in sorted(earlier.intermediate_values.items()):
         trial.report(value, step)
-    copied = (*_COPIED, *_OF_SEVERAL)
-    known = {key: earlier.user_attrs[key] for key in copied if key in earlier.user_attrs}
-    reason = f"repeats trial {earlier.number}"
-    own = {record.EPOCHS_RUN: 0, record.STOP_REASON: reason, record.REPEAT_OF: earlier.number}
-    for key, value in {**known, **own}.items():
-        trial.set_user_attr(key, value)
+    for key in _COPIED:
+        if key in earlier.user_attrs:
+            trial.set_user_attr(key, earlier.user_attrs[key])
+    own = TrialRecord(trial)
+    own.epochs_run, own.stop_reason = 0, f"repeats trial {earlier.number}"
+    own.repeat_of = earlier.number
 
 
 def count_if_all(study: optuna.Study) -> int | None:
@@ -108,7 +111,7 @@ def _of_these_epochs(
     study: optuna.Study, trials: Sequence[FrozenTrial], *, running: bool
 ) -> list[FrozenTrial]:
     """Return the ended trials of this search's epochs, and, where `running`, those that run."""
-    first = opening.first_of_these_epochs(study) if trials else 0
+    first = (StudyRecord(study).epochs_since if trials else None) or 0
     return [
         one
         for one in trials

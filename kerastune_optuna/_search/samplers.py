@@ -30,7 +30,7 @@ from kerastune_optuna._search.auto import GPThenTPE, automatic
 from kerastune_optuna._search.grid import Grid
 from kerastune_optuna._search.pruner import WilcoxonPruner
 from kerastune_optuna._search.screening import AutoPruner
-from kerastune_optuna._study import derive
+from kerastune_optuna._seeds import derive
 
 # These samplers leave conditional parameters to another sampler, and Optuna would warn of that with
 # each trial, though the user need do nothing.

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _optuna
 from kerastune_optuna._search import ended, space
 from kerastune_optuna._search.pruner import WilcoxonPruner
-from kerastune_optuna._study import are_broken, has_diverged, record, sign_of
+from kerastune_optuna._study import TrialRecord, sign_of
 
 # Chosen with tests/benchmarks/samplers.py, on recorded curves and on tasks of LCBench.
 _LEAST_TRIALS, _LEAST_EPOCHS = 15, 20  # of a search that begins with short trials, and of a trial
@@ -70,7 +69,7 @@ class AutoPruner(optuna.pruners.BasePruner):
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Whether to end the trial."""
-        is_early = trial.number < _COMPARED or record.RETRY_OF in trial.user_attrs
+        is_early = trial.number < _COMPARED or TrialRecord(trial).retry_of is not None
         if is_early and self._has_just_begun(trial) and self._is_screened(study, trial):
             return True
         return self._wilcoxon.prune(study, trial)
@@ -86,7 +85,7 @@ class AutoPruner(optuna.pruners.BasePruner):
         trials = study.get_trials(deepcopy=False)
         first = ended.first_try(trial, trials)
         may_all_go_on = any(map(_allows_all, trials)) or first.number >= _COMPARED
-        if may_all_go_on or first.system_attrs.get(_optuna.FIXED_PARAMS):
+        if may_all_go_on or TrialRecord(first).fixed_params:
             return False
         if math.prod(map(space.size, trial.distributions.values())) < self._fewest:
             return False
@@ -94,7 +93,8 @@ class AutoPruner(optuna.pruners.BasePruner):
 
 
 def _allows_all(trial: FrozenTrial) -> bool:
-    return trial.state is TrialState.COMPLETE or are_broken(trial) or has_diverged(trial)
+    record, is_complete = TrialRecord(trial), trial.state is TrialState.COMPLETE
+    return is_complete or record.breaks_constraint or record.diverged is not None
 
 
 def _begins_badly(study: optuna.Study, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:

@@ -31,20 +31,7 @@ from kerastune_optuna._search import points as _points
 from kerastune_optuna._search.grid import Grid, is_grid
 from kerastune_optuna._search.stopping import Deadline, Ending
 from kerastune_optuna._storage import database
-from kerastune_optuna._study import (
-    N_PARAMS,
-    Watch,
-    are_broken,
-    divergence,
-    is_claimed,
-    lay_out,
-    liveness,
-    opening,
-    record,
-    retry,
-    take,
-    was_cut_off,
-)
+from kerastune_optuna._study import TrialRecord, Watch, divergence, liveness, opening, retry, take
 
 # Not the generator of the module random, which a trial seeds for the user's code: a wait that draws
 # from it would change the training.
@@ -122,7 +109,7 @@ class Budget:
         for slots in self._looks(study, watch):
             if (trial := take_one(study, _free(study, slots))) is not None:
                 return trial
-            lay_out(study)
+            retry.lay_out(study)
         return None
 
     def _claim_slot(self, study: optuna.Study, watch: Watch, size: int) -> Trial | None:
@@ -164,7 +151,7 @@ class Budget:
         size = self.size(study)
         unasked = sum(map(_is_unasked, ended.not_ended(study, slots)))
         if size is not None and len(slots) < size and self.ending.may_go_on(study, unasked):
-            lay_out(study)
+            retry.lay_out(study)
 
     def wait_for_others(self, study: optuna.Study, watch: Watch) -> bool:
         """Wait where all that is left to do is running in other processes.
@@ -212,7 +199,7 @@ class Budget:
         slots, size = _slots(study), self.size(study)
         free = any(slot.state is TrialState.WAITING for slot in slots)
         if size is not None and len(slots) < size and not free:
-            lay_out(study)
+            retry.lay_out(study)
 
     def reap(self, study: optuna.Study, watch: Watch) -> bool:
         """Fail the trials of dead processes, and lay them out again.
@@ -254,7 +241,7 @@ class Budget:
         if len(last) < most:
             return
         if all(trial.state is TrialState.FAIL for trial in last):
-            reason = last[-1].user_attrs.get(record.STOP_REASON, "unknown")
+            reason = TrialRecord(last[-1]).why
             raise TooManyFailuresError(
                 f"{_in_a_row(len(last))} (trial {last[-1].number}) with: "
                 f"{reason.rstrip('.')}. Mend build_model or its ranges; search() then goes on. "
@@ -351,7 +338,7 @@ def room(study: optuna.Study, n_trials: int | None) -> int | None:
 def _counts(study: optuna.Study, trial: FrozenTrial) -> bool:
     """Whether a trial counts: a failed one only where its point of a grid would fail again."""
     if trial.state is TrialState.FAIL:
-        return is_grid(study.sampler) and not was_cut_off(trial)
+        return is_grid(study.sampler) and not TrialRecord(trial).was_cut_off
     # A grid has no use for the slot that a search with another sampler left behind.
     is_left = trial.state is TrialState.WAITING and _points.order(trial) == _points.FREE
     return not (is_left and isinstance(study.sampler, Grid))
@@ -359,7 +346,8 @@ def _counts(study: optuna.Study, trial: FrozenTrial) -> bool:
 
 def _tried(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Return the trials whose own training decided how they ended, by their numbers."""
-    own = [one for one in trials if record.REPEAT_OF not in one.user_attrs and not are_broken(one)]
+    records = map(TrialRecord, trials)
+    own = (one.of for one in records if one.repeat_of is None and not one.breaks_constraint)
     return [one for one in own if ended.by_itself(one) and divergence.has_begun(one)]
 
 
@@ -386,13 +374,13 @@ def _check_alike(trials: Sequence[FrozenTrial], others: Sequence[FrozenTrial]) -
     """Raise where two trials failed with the same error, as all others would."""
     by_cause: dict[str | None, list[FrozenTrial]] = defaultdict(list)
     for trial in trials:
-        by_cause[trial.system_attrs.get(record.SAMENESS)].append(trial)
+        by_cause[TrialRecord(trial).sameness].append(trial)
     by_cause.pop(None, None)
     for first, *more in by_cause.values():
         if more and not divergence.is_any_to_succeed(others, more[0]):
             raise TooManyFailuresError(
                 f"{len(more) + 1} trials failed with the same error before any succeeded: "
-                f"{first.user_attrs[record.STOP_REASON].rstrip('.')}. Mend build_model, the data "
+                f"{TrialRecord(first).why.rstrip('.')}. Mend build_model, the data "
                 "or the arguments; the same call then goes on. Where other configurations work, "
                 "enqueue() lets one of them go first in a search, or max_failed_trials= says how "
                 "many may fail."
@@ -410,7 +398,7 @@ def _why(dead: FrozenTrial) -> str:
 
 def _is_unasked(trial: FrozenTrial) -> bool:
     """Whether the builder of a trial may still ask for parameters."""
-    return not trial.state.is_finished() and N_PARAMS not in trial.user_attrs
+    return not trial.state.is_finished() and TrialRecord(trial).n_params is None
 
 
 def _has_asked(trial: FrozenTrial) -> bool:
@@ -420,7 +408,7 @@ def _has_asked(trial: FrozenTrial) -> bool:
 
 def is_free(trial: FrozenTrial) -> bool:
     """Whether a trial waits, and nobody is about to take it."""
-    return trial.state is TrialState.WAITING and not is_claimed(trial)
+    return trial.state is TrialState.WAITING and not TrialRecord(trial).is_claimed
 
 
 def _free(study: optuna.Study, slots: Sequence[FrozenTrial]) -> list[FrozenTrial]:
@@ -430,7 +418,7 @@ def _free(study: optuna.Study, slots: Sequence[FrozenTrial]) -> list[FrozenTrial
 
 def is_taken(trial: FrozenTrial) -> bool:
     """Whether a worker runs a trial, or is about to."""
-    return trial.state is TrialState.RUNNING or is_claimed(trial)
+    return trial.state is TrialState.RUNNING or TrialRecord(trial).is_claimed
 
 
 def _tell_of(others: Sequence[FrozenTrial], done: int, size: int | None) -> None:
@@ -450,12 +438,13 @@ def _taken(study: optuna.Study, watch: Watch) -> list[FrozenTrial]:
 
 def _is_lost(trial: FrozenTrial, watch: Watch) -> bool:
     """Whether nobody runs a trial that was taken, nor is about to."""
-    return watch.has_lapsed(trial) if is_claimed(trial) else watch.is_dead(trial)
+    return watch.has_lapsed(trial) if TrialRecord(trial).is_claimed else watch.is_dead(trial)
 
 
 def _is_any_in_doubt(study: optuna.Study, watch: Watch) -> bool:
     """Whether a trial of another machine may have to be run again."""
-    return any(is_claimed(one) or watch.is_in_doubt(one) for one in _taken(study, watch))
+    taken = _taken(study, watch)
+    return any(TrialRecord(one).is_claimed or watch.is_in_doubt(one) for one in taken)
 
 
 def take_one(

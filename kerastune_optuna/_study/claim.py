@@ -11,8 +11,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._storage import database
-from kerastune_optuna._study import record
 from kerastune_optuna._study.liveness import machine, sign
+from kerastune_optuna._study.record import TrialRecord
 
 _POLL = 0.05  # seconds between two looks at what the others saw
 _PATIENCE = 10.0  # seconds in which a worker that lives has written down what it saw
@@ -26,21 +26,16 @@ def take(study: optuna.Study, slot: FrozenTrial) -> bool:
     """
     storage, trial_id = _optuna.storage_of(study), _optuna.id_of(slot)
     is_given_to_one = database.gives_to_one(storage)
-    if not is_given_to_one and (is_claimed(slot) or not _is_elected(storage, trial_id)):
+    if not is_given_to_one and (TrialRecord(slot).is_claimed or not _is_elected(storage, trial_id)):
         return False
-    if record.SLOT not in slot.system_attrs:  # the user's own study.enqueue_trial() made it
-        storage.set_trial_system_attr(trial_id, record.SLOT, machine())
+    if TrialRecord(slot).slot is None:  # the user's own study.enqueue_trial() made it
+        storage.set_trial_system_attr(trial_id, TrialRecord.slot, machine())
     if not storage.set_trial_state_values(trial_id, TrialState.RUNNING):
         return False
     # Before the sampler draws, which may take long: a trial that nobody has signed gets no beats,
     # and does not tell others which process to look for.
     sign(study, trial_id)
     return True
-
-
-def is_claimed(trial: FrozenTrial) -> bool:
-    """Whether a worker is about to set a WAITING trial to RUNNING, or died when it was about to."""
-    return trial.state is TrialState.WAITING and bool(_claims(trial))
 
 
 def _is_elected(storage: BaseStorage, trial_id: int) -> bool:
@@ -55,11 +50,11 @@ def _is_elected(storage: BaseStorage, trial_id: int) -> bool:
     its worker had died.
     """
     own = uuid4().hex
-    storage.set_trial_system_attr(trial_id, record.CLAIM + own, [])
+    storage.set_trial_system_attr(trial_id, TrialRecord.CLAIM + own, [])
     seen = sorted(_claims(storage.get_trial(trial_id)))
     if seen == [own]:
         return True
-    storage.set_trial_system_attr(trial_id, record.CLAIM + own, seen)
+    storage.set_trial_system_attr(trial_id, TrialRecord.CLAIM + own, seen)
     gives_up = time.monotonic() + _PATIENCE
     while time.monotonic() < gives_up:
         trial = storage.get_trial(trial_id)
@@ -74,7 +69,5 @@ def _is_elected(storage: BaseStorage, trial_id: int) -> bool:
 
 def _claims(trial: FrozenTrial) -> dict[str, list[str]]:
     """Return for each claim on a trial the claims that its worker saw; [] until it wrote them."""
-    attrs = trial.system_attrs.items()
-    return {
-        key.removeprefix(record.CLAIM): seen for key, seen in attrs if key.startswith(record.CLAIM)
-    }
+    begin, attrs = TrialRecord.CLAIM, trial.system_attrs.items()
+    return {key.removeprefix(begin): seen for key, seen in attrs if key.startswith(begin)}

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import optuna
-from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
@@ -48,6 +47,22 @@ class Constraints:
         functions = [name for name, _ in _named(self.functions)]
         return {name: one for name, one in {**limits, "constraints": functions}.items() if one}
 
+    def check_limits(self) -> None:
+        """Refuse limits and functions that cannot be kept.
+
+        Raises:
+            ArgumentError: Says what to pass instead.
+        """
+        if self.max_params is not None:
+            instead = "Pass the most parameters that a model may have, or None for no limit."
+            _check.integer("max_params", self.max_params, least=1, instead=instead)
+        if self.max_seconds is not None:
+            instead = "Pass how many seconds a training may take, or None for no limit."
+            _check.seconds("max_seconds_per_trial", self.max_seconds, instead=instead)
+            if self.max_seconds == 0:
+                raise ArgumentError(f"max_seconds_per_trial=0 leaves no time to train. {instead}")
+        _check_functions(self.functions)
+
     def check(self, trial: optuna.Trial, model: keras.Model) -> str | None:
         """Tell the study how far a configuration is from what it must not exceed.
 
@@ -84,28 +99,6 @@ class Constraints:
         """
         if self.max_seconds is not None:
             _tell(trial, _TIME, 0.0 if seconds is None else _excess(seconds, self.max_seconds))
-
-
-def are_broken(trial: FrozenTrial) -> bool:
-    """Whether a finished trial broke a constraint."""
-    return any(value > 0 for value in trial.constraints.values())
-
-
-def check_constraints(constraints: Constraints) -> None:
-    """Refuse limits and functions that cannot be kept.
-
-    Raises:
-        ArgumentError: Says what to pass instead.
-    """
-    if constraints.max_params is not None:
-        instead = "Pass the most parameters that a model may have, or None for no limit."
-        _check.integer("max_params", constraints.max_params, least=1, instead=instead)
-    if constraints.max_seconds is not None:
-        instead = "Pass how many seconds a training may take, or None for no limit."
-        _check.seconds("max_seconds_per_trial", constraints.max_seconds, instead=instead)
-        if constraints.max_seconds == 0:
-            raise ArgumentError(f"max_seconds_per_trial=0 leaves no time to train. {instead}")
-    _check_functions(constraints.functions)
 
 
 def _check_functions(functions: object) -> None:

@@ -9,20 +9,16 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import TooManyFailuresError
-from kerastune_optuna._study import record
+from kerastune_optuna._study.record import TrialRecord
 
 MOST = 10  # trials that may fail in a row, where the user says nothing else
 _SURE_AFTER = 2  # trials that came to nothing, where the data holds NaN or infinity
 
 
-def has_diverged(trial: FrozenTrial) -> bool:
-    """Whether a trial ended because its loss or its weights were no longer finite."""
-    return record.DIVERGED in trial.user_attrs
-
-
 def came_to_nothing(trial: FrozenTrial) -> bool:
     """Whether a trial failed, or diverged in its first epoch: with more epochs it had values."""
-    is_early = has_diverged(trial) and trial.user_attrs[record.EPOCHS_RUN] <= 1
+    record = TrialRecord(trial)
+    is_early = record.diverged is not None and (record.epochs_run or 0) <= 1
     return trial.state is TrialState.FAIL or is_early
 
 
@@ -61,16 +57,15 @@ def check(
     Raises:
         TooManyFailuresError: Says how the last one ended, and what to mend.
     """
-    is_data = all(record.NOT_FINITE in one.user_attrs for one in trials)
+    is_data = all(TrialRecord(one).not_finite for one in trials)
     enough = most or (_SURE_AFTER if is_data else MOST)
     if len(trials) < enough or not all(map(came_to_nothing, trials)):
         return
     if is_any_to_succeed(others, trials[enough - 1]):
         return
     what = "the data" if is_data else "build_model or its ranges, as of the learning rate"
-    reason = trials[-1].user_attrs.get(record.STOP_REASON, "unknown")
     raise TooManyFailuresError(
-        f"{_all(trials)} with: {reason}. Mend {what}, and call search() "
+        f"{_all(trials)} with: {TrialRecord(trials[-1]).why}. Mend {what}, and call search() "
         "again; with overwrite=True it begins anew."
     )
 
@@ -91,8 +86,8 @@ def check_trained(trials: Sequence[FrozenTrial]) -> None:
 
 def has_begun(trial: FrozenTrial) -> bool:
     """Whether a trial was more than built: it broke no constraint, and its builder let it train."""
-    is_early = trial.state is TrialState.PRUNED and trial.user_attrs.get(record.EPOCHS_RUN) == 0
-    return not is_early or record.REPEAT_OF in trial.user_attrs
+    is_early = trial.state is TrialState.PRUNED and TrialRecord(trial).epochs_run == 0
+    return not is_early or TrialRecord(trial).repeat_of is not None
 
 
 def told_of_others(trials: Iterable[FrozenTrial]) -> str:
@@ -104,8 +99,8 @@ def told_of_others(trials: Iterable[FrozenTrial]) -> str:
 
 
 def _last(trials: Sequence[FrozenTrial]) -> str:
-    reason = str(trials[-1].user_attrs.get(record.STOP_REASON, "unknown")).rstrip(".")
-    return f"the last one (trial {trials[-1].number}) with: {reason}"
+    why = TrialRecord(trials[-1]).why.rstrip(".")
+    return f"the last one (trial {trials[-1].number}) with: {why}"
 
 
 def _all(trials: Sequence[FrozenTrial]) -> str:

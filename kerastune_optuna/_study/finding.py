@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import optuna
@@ -11,7 +12,7 @@ from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import ArgumentError, StorageError
 from kerastune_optuna._storage import database
 from kerastune_optuna._storage import url as _url
-from kerastune_optuna._study import record
+from kerastune_optuna._study.record import StudyRecord
 
 
 def load(source: str, name: str | None, how: str) -> optuna.Study:
@@ -26,12 +27,6 @@ def load(source: str, name: str | None, how: str) -> optuna.Study:
         ArgumentError: Several studies are there, or none of that name.
         StorageError: There is no database, or it cannot be opened.
     """
-    storage, found = find(source, name, how)
-    return optuna.load_study(study_name=found, storage=storage)
-
-
-def find(source: str, name: str | None, how: str) -> tuple[BaseStorage, str]:
-    """Return the storage and the name of a study, as `load` finds it."""
     url = source if "://" in source else database.in_directory(Path(source))
     if not database.is_there(url):  # SQLite would make the file
         raise StorageError(
@@ -49,7 +44,7 @@ def find(source: str, name: str | None, how: str) -> tuple[BaseStorage, str]:
     if name not in names:
         came = "holds several studies" if name is None else f"holds no study {name!r}"
         raise ArgumentError(f"{_shown(source)} {came}. Pass {how}: {', '.join(names)}.")
-    return storage, name
+    return optuna.load_study(study_name=name, storage=storage)
 
 
 def _shown(source: str) -> str:
@@ -59,15 +54,14 @@ def _shown(source: str) -> str:
 def _wholes(storage: BaseStorage) -> dict[str, str | None]:
     """Return the names of all studies, each with that of the study that it is part of, if any."""
     # Optuna's study summaries read all trials too, and studies may be deleted meanwhile.
-    return {one.study_name: one.user_attrs.get(record.PART_OF) for one in storage.get_all_studies()}
+    return {one.study_name: StudyRecord(one).part_of for one in storage.get_all_studies()}
 
 
-def family(study: optuna.Study) -> list[str]:
-    """Return the names of the studies that are part of a study."""
-    names = _wholes(_optuna.storage_of(study)).items()
-    return [part for part, whole in names if whole == study.study_name]
-
-
-def beside(study: optuna.Study, name: str) -> optuna.Study:
-    """Return another study of the same storage."""
-    return optuna.load_study(study_name=name, storage=_optuna.storage_of(study))
+def parts_of(study: optuna.Study) -> dict[str, optuna.Study]:
+    """Return the studies that are part of a study, by their names."""
+    storage, parts = _optuna.storage_of(study), {}
+    for name, whole in _wholes(storage).items():
+        if whole == study.study_name:
+            with suppress(KeyError):  # another process deleted it meanwhile
+                parts[name] = optuna.load_study(study_name=name, storage=storage)
+    return parts

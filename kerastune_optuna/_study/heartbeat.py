@@ -18,63 +18,14 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
-from kerastune_optuna._storage import WORKER, database, one_try
-from kerastune_optuna._study import liveness, record
+from kerastune_optuna._storage import database, one_try
+from kerastune_optuna._study import liveness
+from kerastune_optuna._study.record import TrialRecord
 
 _BEAT_SECONDS = 10.0
 _LOOK_SECONDS = 5.0
 _LEASE_SECONDS = 90.0  # nine beats: some may be lost in a busy network
 _SILENCE_SECONDS = 30.0  # without an answer of the database: other processes could not beat either
-
-
-@contextmanager
-def beating(
-    study: optuna.Study, watch: Watch, at_each: Callable[[], None] = lambda: None
-) -> Iterator[None]:
-    """Beat for the trials that this process has signed and not left.
-
-    It beats in a thread of its own, which training cannot hold up. At each beat, and in the end, a
-    SQLite file gets what its log has, so that little is missing in a copy of the file alone.
-
-    Args:
-        study: Where the trials are.
-        watch: Is told that the database answers.
-        at_each: Called at each beat, whether a trial runs or not.
-    """
-    storage, over = _optuna.storage_of(study), threading.Event()
-    if database.is_private(storage):
-        # No other process sees this storage, and SQLite in memory would be empty in a thread.
-        yield
-        return
-    thread = threading.Thread(target=_beat, args=(storage, watch, at_each, over), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join(timeout=1)  # longer only where the storage hangs
-
-
-def _beat(
-    storage: BaseStorage, watch: Watch, at_each: Callable[[], None], over: threading.Event
-) -> None:
-    beats = 0
-    database.checkpoint(storage)
-    while not over.wait(_BEAT_SECONDS):
-        beats += 1
-        database.checkpoint(storage)
-        try:
-            with one_try():
-                at_each()
-                for trial_id in liveness.signed_in(storage):
-                    with suppress(UpdateFinishedTrialError):  # others took it for dead
-                        storage.set_trial_system_attr(trial_id, record.BEAT, beats)
-                    watch.hear()
-        except Exception:  # each database driver has errors of its own, with no common base
-            # A thread that ended here would let others take this living process for dead. The
-            # trial uses the same storage, and waits for it or raises: nothing is hidden.
-            continue
-    database.checkpoint(storage)
 
 
 @dataclass
@@ -87,7 +38,7 @@ class _Sight:
 
 
 class Watch:
-    """Tell which trials of processes that are not seen from here are alive, dead, or in doubt."""
+    """Beat for this process, and tell which trials of processes not seen from here are dead."""
 
     def __init__(self) -> None:
         self._seen: dict[int, _Sight] = {}
@@ -96,6 +47,54 @@ class Watch:
         self._heard = float("-inf")  # when the database last answered
         self._anew = float("-inf")  # when it last answered after a silence
         self._ran_elsewhere: Callable[[FrozenTrial], bool] = lambda trial: False
+
+    @contextmanager
+    def beating(
+        self, study: optuna.Study, at_each: Callable[[], None] = lambda: None
+    ) -> Iterator[None]:
+        """Beat for the trials that this process has signed and not left.
+
+        It beats in a thread of its own, which training cannot hold up. At each beat, and in the
+        end, a SQLite file gets what its log has, so that little is missing in a copy of the file
+        alone.
+
+        Args:
+            study: Where the trials are.
+            at_each: Called at each beat, whether a trial runs or not.
+        """
+        storage, over = _optuna.storage_of(study), threading.Event()
+        if database.is_private(storage):
+            # No other process sees this storage, and SQLite in memory would be empty in a thread.
+            yield
+            return
+        thread = threading.Thread(target=self._beat, args=(storage, at_each, over), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join(timeout=1)  # longer only where the storage hangs
+
+    def _beat(
+        self, storage: BaseStorage, at_each: Callable[[], None], over: threading.Event
+    ) -> None:
+        beats = 0
+        database.checkpoint(storage)
+        while not over.wait(_BEAT_SECONDS):
+            beats += 1
+            database.checkpoint(storage)
+            try:
+                with one_try():
+                    at_each()
+                    for trial_id in liveness.signed_in(storage):
+                        with suppress(UpdateFinishedTrialError):  # others took it for dead
+                            storage.set_trial_system_attr(trial_id, TrialRecord.beat, beats)
+                        self.hear()
+            except Exception:  # each database driver has errors of its own, with no common base
+                # A thread that ended here would let others take this living process for dead. The
+                # trial uses the same storage, and waits for it or raises: nothing is hidden.
+                continue
+        database.checkpoint(storage)
 
     def is_due(self) -> bool:
         """Whether it is time to look again; a look takes a query."""
@@ -149,7 +148,7 @@ class Watch:
         return not self._look(trial).has_beaten and not self.has_lapsed(trial)
 
     def _look(self, trial: FrozenTrial) -> _Sight:
-        beat = trial.system_attrs.get(record.BEAT)
+        beat = TrialRecord(trial).beat
         sight = self._seen.setdefault(_optuna.id_of(trial), _Sight(beat, time.monotonic()))
         if beat != sight.beat:
             sight.beat, sight.since, sight.has_beaten = beat, time.monotonic(), True
@@ -158,7 +157,7 @@ class Watch:
 
 def _is_told_by_beats(trial: FrozenTrial) -> bool:
     """Whether a trial is ours, and its process cannot be seen from here."""
-    if WORKER not in trial.user_attrs:
+    if TrialRecord(trial).worker is None:
         # Where it is ours, a worker took it a moment ago, or died before it could sign.
         return not liveness.is_foreign(trial)
     signed = liveness.signed_by(trial)

@@ -18,6 +18,7 @@ from kerastune_optuna._exceptions import ArgumentError, NoTrialsError, StudyMism
 from kerastune_optuna._storage import StoreSource, WholeFileStore, database
 from kerastune_optuna._study import divergence, opening, ranking
 from kerastune_optuna._study.objectives import Objectives
+from kerastune_optuna._study.record import StudyRecord
 
 
 class Home:
@@ -87,7 +88,7 @@ class Home:
         """Give a study its sampler, and the pruner that it has until a search."""
         study.sampler = self._sampler or study.sampler
         if self._pruner is not None:
-            study.pruner = self._pruner(opening.epochs_known(study) or 1)
+            study.pruner = self._pruner(StudyRecord(study).epochs or 1)
         return study
 
     @property
@@ -142,10 +143,14 @@ class Home:
             yield
         except KeyError as error:
             known = self.__dict__.get("study") or self.__dict__.get("_loaded")
-            if known is None or (why := deletion_of(known)) is None:
+            if known is None or _optuna.has_study(self.storage, _optuna.id_of(known)):
                 raise
             self.forget()
-            raise why from error
+            raise StudyMismatchError(
+                f"Study {self.name!r} was deleted by another process, as overwrite=True does, "
+                "while this one used it. What runs here is lost; call this again to go on with the "
+                "study that has the name now, or pass another study_name."
+            ) from error
 
     def ranked(self, n: int) -> list[FrozenTrial]:
         """Return the best `n` trials.
@@ -201,14 +206,3 @@ class Home:
                 f"better than the others: {numbers}. Look at them in best_trials, and pass the "
                 "number of one, as to best_model(trial=...)."
             )
-
-
-def deletion_of(study: optuna.Study) -> StudyMismatchError | None:
-    """Return the error that says that a study was deleted; None where it is there."""
-    if _optuna.has_study(_optuna.storage_of(study), _optuna.id_of(study)):
-        return None
-    return StudyMismatchError(
-        f"Study {study.study_name!r} was deleted by another process, as overwrite=True does, while "
-        "this one used it. What runs here is lost; call this again to go on with the study that "
-        "has the name now, or pass another study_name."
-    )

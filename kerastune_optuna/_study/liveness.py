@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._storage import WORKER, database
-from kerastune_optuna._study import record
+from kerastune_optuna._study.record import TrialRecord
 
 _SIGNATURE = re.compile(r"(?P<machine>.+):(?P<pid>\d+):(?P<started>\d+)(@(?P<file>\d+))?")
 _STARTTIME = 19  # the place of starttime in /proc/PID/stat, from the state on: see proc(5)
@@ -102,8 +102,8 @@ def leaving_all() -> Iterator[None]:
 
 def worker_of(trial: FrozenTrial) -> str | None:
     """Return the signature of the process that ran a trial, without the file; None for nobody's."""
-    signed = trial.user_attrs.get(WORKER)
-    return None if signed is None else str(signed).partition("@")[0]
+    signed = TrialRecord(trial).worker
+    return None if signed is None else signed.partition("@")[0]
 
 
 def is_signed_here(trial: FrozenTrial) -> bool:
@@ -133,21 +133,21 @@ def is_signed_elsewhere(trial: FrozenTrial) -> bool:
 
 def is_foreign(trial: FrozenTrial) -> bool:
     """Whether code that is not ours runs or ran a trial: no worker took it as a slot, or signed."""
-    return WORKER not in trial.user_attrs and record.SLOT not in trial.system_attrs
+    return TrialRecord(trial).worker is None and TrialRecord(trial).slot is None
 
 
 def whereabouts(trial: FrozenTrial) -> str:
     """Return in words where a trial runs that a process of ours signed."""
     if (parts := signed_by(trial)) is None:
         return "somewhere"
-    if parts["machine"] == machine():
-        return f"in process {parts['pid']} of this machine"
-    return "on " + re.sub(r"-[0-9a-f]{12}$", "", parts["machine"])
+    is_here = parts["machine"] == machine()
+    where = "this machine" if is_here else re.sub(r"-[0-9a-f]{12}$", "", parts["machine"])
+    return f"in process {parts['pid']} on {where}"
 
 
 def signed_by(trial: FrozenTrial) -> re.Match[str] | None:
     """Return who signed a trial; None where that was not one of us."""
-    return _SIGNATURE.fullmatch(str(trial.user_attrs.get(WORKER)))
+    return _SIGNATURE.fullmatch(TrialRecord(trial).worker or "")
 
 
 def runs(signed: re.Match[str]) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, cast
 
+from optuna import Study
 from optuna.trial import BaseTrial, FrozenTrial
 
 from kerastune_optuna._check import nearest, one_of
@@ -177,11 +178,15 @@ def _is_named(name: str, known: Iterable[str]) -> bool:
     return any(name == metric or name.endswith(f"_{metric}") for metric in known)
 
 
-def direction_for(trial: BaseTrial, direction: str) -> str:
-    """Return the direction of the trial's study, which an explicit one must not contradict."""
+def objective_of(trial: BaseTrial, monitor: object, direction: str) -> Objective:
+    """Return what a trial reports, in the direction of its study or, without one, in the given."""
     study = getattr(trial, "study", None)
-    if study is None:
-        return direction
+    direction = direction if study is None else _direction_of(study, direction)
+    return parse_objective(monitor, direction, "monitor")
+
+
+def _direction_of(study: Study, direction: str) -> str:
+    """Return the direction of a study, which an explicit one must not contradict."""
     if len(study.directions) > 1:
         raise ArgumentError(
             "PruningCallback cannot report to a study of several objectives: Optuna does not prune "

@@ -8,10 +8,11 @@ from typing import Any
 
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._study.monitor import Direction, Objective, parse_objective
+from kerastune_optuna._study.record import TrialRecord
 
-N_PARAMS, SECONDS, INFERENCE_MS = "n_params", "seconds", "inference_ms"
 _OF_KERAS_TUNER = {"min": "minimize", "max": "maximize"}  # directions of its Objectives
-MEASURED = (N_PARAMS, SECONDS, INFERENCE_MS)  # of a trial as a whole; the less the better
+# What is measured of a trial as a whole; the less the better.
+MEASURED = (TrialRecord.n_params, TrialRecord.seconds, "inference_ms")
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Objectives:
     @property
     def need_size(self) -> bool:
         """Whether the number of a model's parameters counts."""
-        return self.are_several and N_PARAMS in self.names
+        return self.are_several and TrialRecord.n_params in self.names
 
 
 def parse_objectives(names: object, directions: object) -> Objectives:

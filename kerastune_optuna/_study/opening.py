@@ -13,11 +13,10 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, StudyMismatchError
-from kerastune_optuna._storage import MARK, WORKER, database
-from kerastune_optuna._study import record
+from kerastune_optuna._storage import MARK, database
 from kerastune_optuna._study.objectives import Objectives
+from kerastune_optuna._study.record import StudyRecord, TrialRecord
 
 _UNFIT = set('/\\:*?"<>|\0')  # characters that the name of a folder may not have
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)  # the states that count towards n_trials
@@ -95,33 +94,11 @@ def note_epochs(study: optuna.Study, epochs: int, *, is_other: bool = False) -> 
         is_other: Whether trials get other data or arguments than earlier ones, whose results then
             say nothing about theirs.
     """
-    if is_other or study.user_attrs.get(record.EPOCHS_GIVEN) != epochs:
+    if is_other or StudyRecord(study).epochs != epochs:
         trials = study.get_trials(deepcopy=False)
         begun = (trial.number for trial in trials if trial.state is not TrialState.WAITING)
-        _optuna.set_attr(study, record.EPOCHS_SINCE, max(begun, default=-1) + 1)
-        study.set_user_attr(record.EPOCHS_GIVEN, epochs)
-
-
-def epochs_known(study: optuna.Study) -> int | None:
-    """Return how many epochs a trial of the latest search may run; None before any search."""
-    epochs: int | None = study.user_attrs.get(record.EPOCHS_GIVEN)
-    return epochs
-
-
-def first_of_these_epochs(study: optuna.Study) -> int:
-    """Return the number of the first trial that may run as many epochs as those of this search."""
-    return int(_optuna.attrs_of(study).get(record.EPOCHS_SINCE, 0))
-
-
-def note_end(study: optuna.Study, why: str) -> None:
-    """Write down after how many trials a search stopped early, and why."""
-    _optuna.set_attr(study, record.ENDED, (len(finished(study)), why))
-
-
-def end_of(study: optuna.Study) -> tuple[int, str]:
-    """Return after how many trials the latest search stopped early, and why; 0 where none did."""
-    trials, why = _optuna.attrs_of(study).get(record.ENDED, (0, ""))
-    return trials, why
+        StudyRecord(study).epochs_since = max(begun, default=-1) + 1
+        StudyRecord(study).epochs = epochs
 
 
 def claim_trainings(study: optuna.Study, executions: int, folds: str | None) -> None:
@@ -136,18 +113,18 @@ def claim_trainings(study: optuna.Study, executions: int, folds: str | None) -> 
         StudyMismatchError: Its values are means of other trainings, and do not compare with ours.
     """
     ours = {"executions_per_trial": executions, "cv": folds}
-    found = study.user_attrs.get(record.TRAININGS, {"executions_per_trial": 1, "cv": None})
+    found = StudyRecord(study).trainings or {"executions_per_trial": 1, "cv": None}
     if found == ours:
         return
     # Trials that no worker of ours ran count as comparable: the user has added them.
-    if any(WORKER in trial.user_attrs for trial in study.get_trials(deepcopy=False)):
+    if any(TrialRecord(trial).worker for trial in study.get_trials(deepcopy=False)):
         raise StudyMismatchError(
             f"Study {study.study_name!r} exists, and a value in it is the mean of other trainings: "
             f"of {_as_arguments(found)}, not of {_as_arguments(ours)}. Pass the same (cv= with the "
             "same data and seed=, a splitter with a random_state=), another study_name, or "
             "overwrite=True to start anew."
         )
-    study.set_user_attr(record.TRAININGS, ours)
+    StudyRecord(study).trainings = ours
 
 
 def _as_arguments(trainings: Mapping[str, Any]) -> str:

@@ -11,8 +11,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._storage import database
-from kerastune_optuna._study import record
 from kerastune_optuna._study.monitor import Objective, sign_of
+from kerastune_optuna._study.record import TrialRecord
 
 
 def may_be_best(trial: FrozenTrial) -> bool:
@@ -20,7 +20,7 @@ def may_be_best(trial: FrozenTrial) -> bool:
 
     A trial that took over the result of another is left out: its model is the other's.
     """
-    return trial.state is TrialState.COMPLETE and record.REPEAT_OF not in trial.user_attrs
+    return trial.state is TrialState.COMPLETE and TrialRecord(trial).repeat_of is None
 
 
 def ranks(trials: Iterable[FrozenTrial], directions: Sequence[str]) -> dict[int, int]:
@@ -105,12 +105,7 @@ def ranked(
 def best(study: optuna.Study, objective: Objective, n: int) -> list[FrozenTrial]:
     """Return the best `n` trials as `ranked` does; a database is not asked for the others."""
     storage, study_id = _optuna.storage_of(study), _optuna.id_of(study)
-    ids = database.best_ids(storage, study_id, objective.direction, n, record.REPEAT_OF)
+    ids = database.best_ids(storage, study_id, objective.direction, n, TrialRecord.repeat_of)
     if ids is None:
         return ranked(study.get_trials(deepcopy=False), objective, n)
     return [storage.get_trial(trial_id) for trial_id in ids]
-
-
-def value_of(trial: FrozenTrial) -> float:
-    """Return the value of a COMPLETE trial of one objective."""
-    return float(trial.values[0])  # Optuna completes no trial without one

@@ -10,23 +10,17 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna, _signals
-from kerastune_optuna._study import record
 from kerastune_optuna._study.liveness import machine
+from kerastune_optuna._study.record import DIED as DIED
+from kerastune_optuna._study.record import INTERRUPTED as INTERRUPTED
+from kerastune_optuna._study.record import TWICE, TrialRecord
 
-DIED = "its worker died"  # the stop_reason of a trial whose process is gone
-INTERRUPTED = "interrupted"  # the stop_reason of a trial that Ctrl-C or SIGTERM ended
-_TWICE = "laid out twice"  # the stop_reason of a second retry of one trial
 _DEADLY = f"{DIED} {{}} times"  # the stop_reason of a trial that is not run again
 _MOST_DEATHS = 3  # a trial that fills the memory would kill worker after worker
 
 # The system attrs and the user attrs that a retry has from its trial.
-_SAME = (*_optuna.GRID_POINT, record.BACKUP)
-_SAME_OF_USER = (record.SEED, record.CONFIRMS)
-
-
-def was_cut_off(trial: FrozenTrial) -> bool:
-    """Whether a FAIL trial says nothing about its configuration."""
-    return trial.user_attrs.get(record.STOP_REASON) in (DIED, INTERRUPTED, _TWICE)
+_SAME = (*_optuna.GRID_POINT, TrialRecord.backup)
+_SAME_OF_USER = (TrialRecord.seed, TrialRecord.confirms)
 
 
 def lay_out(
@@ -47,22 +41,18 @@ def lay_out(
     fixed = {_optuna.FIXED_PARAMS: dict(params)} if params else {}
     slot = optuna.trial.create_trial(
         state=TrialState.WAITING,
-        system_attrs={record.SLOT: machine(), **fixed, **(system_attrs or {})},
+        system_attrs={TrialRecord.slot: machine(), **fixed, **(system_attrs or {})},
         user_attrs=dict(user_attrs or {}),
     )
     return _optuna.storage_of(study).create_new_trial(_optuna.id_of(study), slot)
 
 
-def params_of(trial: FrozenTrial) -> dict[str, Any]:
-    """Return the parameters that a trial has, or is to have."""
-    return {**trial.system_attrs.get(_optuna.FIXED_PARAMS, {}), **trial.params}
-
-
 def _lay_out_again(study: optuna.Study, trial: FrozenTrial, deaths: dict[str, Any]) -> int:
     attrs = {key: trial.system_attrs[key] for key in _SAME if key in trial.system_attrs}
-    attrs[record.DEATHS] = deaths
+    attrs[TrialRecord.deaths] = deaths
     same = {key: trial.user_attrs[key] for key in _SAME_OF_USER if key in trial.user_attrs}
-    return lay_out(study, params_of(trial), attrs, {**same, record.RETRY_OF: trial.number})
+    same[TrialRecord.retry_of] = trial.number
+    return lay_out(study, TrialRecord(trial).params, attrs, same)
 
 
 def fail_and_retry(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
@@ -93,22 +83,22 @@ def fail_and_retry(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool
 
 def _give_up(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
     """Fail a trial for good, and say which one that is: nobody tries its configuration again."""
-    is_ours = _fail(study, _optuna.id_of(trial), reason)
-    if is_ours:
-        _signals.tell(f"Trial {trial.number} with {params_of(trial)} is given up: {reason}")
+    if is_ours := _fail(study, _optuna.id_of(trial), reason):
+        params = TrialRecord(trial).params
+        _signals.tell(f"Trial {trial.number} with {params} is given up: {reason}")
     return is_ours
 
 
 def was_given_up(trial: FrozenTrial) -> bool:
     """Whether a trial failed for good since too many workers died of it."""
-    reason = str(trial.user_attrs.get(record.STOP_REASON))
-    return trial.state is TrialState.FAIL and reason.startswith(DIED) and reason != DIED
+    why = TrialRecord(trial).why
+    return trial.state is TrialState.FAIL and why.startswith(DIED) and why != DIED
 
 
 def _count_deaths(trial: FrozenTrial, reason: str) -> dict[str, Any]:
     """Return how many workers died of a trial since it last made progress, which a backup shows."""
-    before = trial.system_attrs.get(record.DEATHS, {"count": 0, "backup": None})
-    backup = (trial.system_attrs.get(record.BACKUP) or {}).get("id")
+    before = TrialRecord(trial).deaths or {"count": 0, "backup": None}
+    backup = (TrialRecord(trial).backup or {}).get("id")
     count = before["count"] if before["backup"] == backup else 0
     return {"count": count + (reason == DIED), "backup": backup}
 
@@ -116,7 +106,7 @@ def _count_deaths(trial: FrozenTrial, reason: str) -> dict[str, Any]:
 def _is_laid_out(study: optuna.Study, trial: FrozenTrial) -> bool:
     """Whether a trial has a retry."""
     others = study.get_trials(deepcopy=False)
-    return any(one.user_attrs.get(record.RETRY_OF) == trial.number for one in others)
+    return any(TrialRecord(one).retry_of == trial.number for one in others)
 
 
 def idle_retries(trials: Sequence[FrozenTrial], latest: Sequence[FrozenTrial]) -> set[int]:
@@ -127,13 +117,13 @@ def idle_retries(trials: Sequence[FrozenTrial], latest: Sequence[FrozenTrial]) -
         latest: The last of them, with all that are WAITING.
     """
     free = [trial for trial in latest if trial.state is TrialState.WAITING]
-    waiting = {one.number for one in free if record.RETRY_OF in one.user_attrs}
+    waiting = {one.number for one in free if TrialRecord(one).retry_of is not None}
     if not waiting:
         return waiting  # the usual case, without a closer look at thousands of trials
-    retries = [trial for trial in trials if record.RETRY_OF in trial.user_attrs]
-    firsts = {one.user_attrs[record.RETRY_OF]: one.number for one in reversed(retries)}
+    retries = [trial for trial in trials if TrialRecord(trial).retry_of is not None]
+    firsts = {TrialRecord(one).retry_of: one.number for one in reversed(retries)}
     failed = (trial for trial in trials if trial.state is TrialState.FAIL)
-    cut_off = {trial.number for trial in failed if was_cut_off(trial)}
+    cut_off = {trial.number for trial in failed if TrialRecord(trial).was_cut_off}
     due = {number for origin, number in firsts.items() if origin in cut_off}
     return waiting - due
 
@@ -144,14 +134,14 @@ def _give_way(study: optuna.Study, laid_out: int) -> None:
     idle = idle_retries(trials, trials)
     is_idle = any(_optuna.id_of(one) == laid_out and one.number in idle for one in trials)
     if is_idle and _optuna.storage_of(study).set_trial_state_values(laid_out, TrialState.RUNNING):
-        _fail(study, laid_out, _TWICE)
+        _fail(study, laid_out, TWICE)
 
 
 def _fail(study: optuna.Study, trial_id: int, reason: str) -> bool:
     """Fail a trial; False where another process was first."""
     try:
         storage = _optuna.storage_of(study)
-        storage.set_trial_user_attr(trial_id, record.STOP_REASON, reason)
+        storage.set_trial_user_attr(trial_id, TrialRecord.stop_reason, reason)
         return storage.set_trial_state_values(trial_id, TrialState.FAIL)
     except UpdateFinishedTrialError:
         return False

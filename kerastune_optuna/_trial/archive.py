@@ -16,12 +16,11 @@ from typing import IO, Any, cast
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 
-from kerastune_optuna import _optuna
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._scratch import scratch
 from kerastune_optuna._signals import finishing, requested, tell
 from kerastune_optuna._storage import StoreSource, artifacts, digest, one_try, reason, unless_away
-from kerastune_optuna._study import BACKUP
+from kerastune_optuna._study import TrialRecord
 from kerastune_optuna._trial import state as _state
 from kerastune_optuna._trial.state import State
 from kerastune_optuna._trial.trainings import Series
@@ -64,7 +63,7 @@ class Archive:
 
     def open(self, series: Series) -> None:
         """Unpack the last whole backup, and let the series go on from the trainings in it."""
-        self._record = _optuna.as_known(self.trial).system_attrs.get(BACKUP)
+        self._record = TrialRecord(self.trial).backup
         is_there = any(unpack(self.store, one, self.folder) for one in chain(self._record))
         if is_there and (state := state_in(self.folder)) is not None:
             if state["epochs"] == self.epochs:
@@ -172,7 +171,7 @@ class Archive:
         """Write into the trial where its backup will be; False where the storage is away."""
         # Where another process runs the trial, the next report raises the suppressed error again.
         with unless_away(), suppress(UpdateFinishedTrialError):
-            _optuna.set_attr(self.trial, BACKUP, record)
+            TrialRecord(self.trial).backup = dict(record)
             return True
         return False
 

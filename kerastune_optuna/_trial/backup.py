@@ -14,12 +14,11 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial
 
-from kerastune_optuna import _optuna
 from kerastune_optuna._backend import begin_at, generators, optimizer_of, set_generators
 from kerastune_optuna._data import FitArguments, to_plain
 from kerastune_optuna._signals import requested
 from kerastune_optuna._storage import StoreSource, artifacts
-from kerastune_optuna._study import BACKUP
+from kerastune_optuna._study import TrialRecord
 from kerastune_optuna._trial import state as _state
 from kerastune_optuna._trial.archive import Archive, chain, state_in
 from kerastune_optuna._trial.callbacks import BestWeights, PruningCallback
@@ -193,7 +192,7 @@ def _variables_of_optimizers(model: keras.Model) -> list[keras.Variable]:
 
 def forget(trial: optuna.Trial) -> None:
     """Let a trial start anew, whatever was backed up of it."""
-    _optuna.set_attr(trial, BACKUP, None)
+    TrialRecord(trial).backup = None
 
 
 def discard(store: StoreSource, trial: FrozenTrial) -> None:
@@ -210,4 +209,4 @@ def discard_orphans(store: StoreSource, study: optuna.Study) -> None:
 
 def _ids(trials: Iterable[FrozenTrial]) -> set[str]:
     """Return the names under which the store may have backups of trials."""
-    return {one["id"] for trial in trials for one in chain(trial.system_attrs.get(BACKUP))}
+    return {one["id"] for trial in trials for one in chain(TrialRecord(trial).backup)}

@@ -16,7 +16,7 @@ from optuna_integration import KerasPruningCallback
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._storage import unless_away
-from kerastune_optuna._study import direction_for, parse_objective, record
+from kerastune_optuna._study import TrialRecord, objective_of
 from kerastune_optuna._trial.state import State, state_of_generators
 from kerastune_optuna._trial.trainings import Series
 
@@ -78,7 +78,7 @@ class PruningCallback(KerasPruningCallback):
             raise ArgumentError(f"interval={interval!r} is not a number of epochs. Pass 1 or more.")
         super().__init__(trial, monitor, interval)
         self.trial, self.interval = trial, interval
-        self.objective = parse_objective(monitor, direction_for(trial, direction), "monitor")
+        self.objective = objective_of(trial, monitor, direction)
         self._series = Series(self.objective)
         self.on_train_begin()
 
@@ -219,9 +219,10 @@ class PruningCallback(KerasPruningCallback):
     def outcome(self) -> dict[str, Any]:
         """Return what this training came to; without a best value where none was finite."""
         epoch = None if self.best_epoch is None else self.best_epoch - self._first_epoch
-        best = {record.BEST_VALUE: self.best_value, record.BEST_EPOCH: epoch}
+        best = {TrialRecord.best_value: self.best_value, TrialRecord.best_epoch: epoch}
         known = {key: value for key, value in best.items() if value is not None}
-        return {**known, record.EPOCHS_RUN: self.epochs_run, record.STOP_REASON: self.stop_reason}
+        why = {TrialRecord.stop_reason: self.stop_reason}
+        return {**known, **why, TrialRecord.epochs_run: self.epochs_run}
 
     @property
     def stop_reason(self) -> str:
@@ -246,15 +247,16 @@ class PruningCallback(KerasPruningCallback):
     def state(self) -> dict[str, Any]:
         """Return what a resumed training needs, in a form that JSON holds."""
         reports = {**_optuna.reports_of(self.trial), **self._unsent}
-        own = {record.BEST_VALUE: self.best_value, record.BEST_EPOCH: self.best_epoch}
-        counts = {record.EPOCHS_RUN: self.epochs_run, "values_seen": self._values_seen}
+        own = {TrialRecord.best_value: self.best_value, TrialRecord.best_epoch: self.best_epoch}
+        counts = {TrialRecord.epochs_run: self.epochs_run, "values_seen": self._values_seen}
         places = {"first_epoch": self._first_epoch, "last_epoch": self.last_epoch}
         return {**own, **counts, **places, "reports": sorted(reports.items())}
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Go on from the state of a training in an earlier process, and report what it reported."""
-        self.best_value, self.best_epoch = state[record.BEST_VALUE], state[record.BEST_EPOCH]
-        self.epochs_run = state[record.EPOCHS_RUN]
+        self.best_value = state[TrialRecord.best_value]
+        self.best_epoch = state[TrialRecord.best_epoch]
+        self.epochs_run = state[TrialRecord.epochs_run]
         self._values_seen = state["values_seen"]
         self._first_epoch, self.last_epoch = state["first_epoch"], state["last_epoch"]
         self.report_again(state)

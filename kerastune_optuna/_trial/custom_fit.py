@@ -14,7 +14,7 @@ from optuna.trial import BaseTrial
 
 from kerastune_optuna import _check, _optuna, _signals
 from kerastune_optuna._exceptions import BuilderError, MetricNotFoundError, is_fatal
-from kerastune_optuna._study import Objective, record
+from kerastune_optuna._study import Objective, TrialRecord
 from kerastune_optuna._trial.batches import batched
 from kerastune_optuna._trial.callbacks import BestWeights, Logs, PruningCallback
 from kerastune_optuna._trial.fits import Fits, TrainingOver
@@ -30,8 +30,8 @@ def trains_itself(build_model: Callable[..., Any]) -> bool:
 
 def warn_of_unasked(trial: optuna.Trial) -> None:
     """Warn of what enqueue() took for a parameter of the builder's fit, and nobody asked for."""
-    attrs = _optuna.as_stored(trial.study, trial).system_attrs
-    unasked = attrs.get(_optuna.FIXED_PARAMS, {}).keys() - trial.params.keys()
+    asked = TrialRecord(_optuna.as_stored(trial.study, trial)).fixed_params or {}
+    unasked = asked.keys() - trial.params.keys()
     if unasked:
         _check.warn(
             f"Trial {trial.number} was enqueued with {', '.join(map(repr, sorted(unasked)))}, "
@@ -214,9 +214,9 @@ class OwnPruning(PruningCallback):
         """Return what the training came to, with the epochs of each fit where it has several."""
         outcome, epochs = super().outcome(), self.params.get("epochs", 0)
         if len(lengths := self.fits.lengths) > 1:
-            outcome[record.FITS] = lengths
+            outcome[TrialRecord.fits] = lengths
         if epochs > self._given:
-            outcome[record.EPOCHS] = epochs - self._first_epoch
+            outcome[TrialRecord.epochs] = epochs - self._first_epoch
         return outcome
 
     @property

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SAWarning
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._storage import StoreSource
-from kerastune_optuna._study import beside, family, liveness
+from kerastune_optuna._study import liveness, parts_of
 from kerastune_optuna._trial import backup, frozen, history, weights
 
 
@@ -21,9 +21,9 @@ def delete_study(study: optuna.Study, store: StoreSource) -> None:
     Raises:
         KeyError: Another process has deleted it.
     """
-    for part in family(study):
+    for part in parts_of(study).values():
         with suppress(KeyError):
-            _delete(beside(study, part), store)
+            _delete(part, store)
     _delete(study, store)
 
 

@@ -20,7 +20,7 @@ from kerastune_optuna import _optuna
 from kerastune_optuna._backend import layers_within
 from kerastune_optuna._scratch import scratch
 from kerastune_optuna._storage import StoreSource, artifacts
-from kerastune_optuna._study import record
+from kerastune_optuna._study import StudyRecord, TrialRecord
 
 _LEAST = 1 << 12  # bytes: smaller weights stay where they are
 # The attribute of a file of weights that says which other files it needs. On an empty dataset in
@@ -52,7 +52,7 @@ def share(store: StoreSource, trial: optuna.Trial, path: Path, model: keras.Mode
     while True:
         place_of = {key: name for name, keys in files.items() for key in keys}
         needed = {place_of.get(key, own) for key in moved.values()}
-        _optuna.set_attr(trial, record.FROZEN, sorted(needed))
+        TrialRecord(trial).frozen = sorted(needed)
         files = _files_with(set(moved.values()), study, store)
         if needed <= {*files, own}:
             break
@@ -64,7 +64,7 @@ def share(store: StoreSource, trial: optuna.Trial, path: Path, model: keras.Mode
             file.attrs[_PLACE] = sorted(needed)
         if news:
             artifacts.put(store, own, new)
-            _optuna.set_attr(study, record.FROZEN + own, sorted(news))
+            _optuna.set_attr(study, StudyRecord.FROZEN + own, sorted(news))
         shutil.move(rest, path)
 
 
@@ -94,28 +94,28 @@ def tidy(study: optuna.Study, store: StoreSource, done: Set[int]) -> None:
         store: Where they are.
         done: The numbers of the trials that keep no file of their own.
     """
-    known = _optuna.attrs_below(study, record.FROZEN)  # the keys of the weights in each file
+    known = _optuna.attrs_below(study, StudyRecord.FROZEN)  # the keys of the weights in each file
     trials = study.get_trials(deepcopy=False)
     unneeded = _needed(trials, set()).union(known) - _needed(trials, done)
     for name in unneeded.intersection(known):
-        _optuna.set_attr(study, record.FROZEN + name, None)
+        _optuna.set_attr(study, StudyRecord.FROZEN + name, None)
     again = _needed(study.get_trials(deepcopy=False), done) if unneeded else set()
     for name in unneeded:
         if name not in again:
             artifacts.remove(store, name)
         elif name in known:
-            _optuna.set_attr(study, record.FROZEN + name, known[name])
+            _optuna.set_attr(study, StudyRecord.FROZEN + name, known[name])
 
 
 def _needed(trials: Iterable[FrozenTrial], done: Set[int]) -> set[str]:
     """Return the names of the files that trials need, but for those that keep none of their own."""
-    needing = (trial.system_attrs for trial in trials if trial.number not in done)
-    return {name for attrs in needing for name in attrs.get(record.FROZEN, ())}
+    needing = (TrialRecord(trial).frozen or () for trial in trials if trial.number not in done)
+    return {name for names in needing for name in names}
 
 
 def _files_with(keys: Set[str], study: optuna.Study, store: StoreSource) -> dict[str, list[str]]:
     """Return the files of a study that have some of these weights, and are there."""
-    files = _optuna.attrs_below(study, record.FROZEN)
+    files = _optuna.attrs_below(study, StudyRecord.FROZEN)
     found = {name: own for name, own in files.items() if not keys.isdisjoint(own)}
     return {name: own for name, own in found.items() if artifacts.is_there(store, name)}
 

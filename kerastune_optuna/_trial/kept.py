@@ -18,7 +18,7 @@ from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import TunerError, WeightsError
 from kerastune_optuna._storage import StoreAwayError, StoreSource
-from kerastune_optuna._study import liveness, ranking, record
+from kerastune_optuna._study import StudyRecord, TrialRecord, liveness, ranking
 from kerastune_optuna._trial import backup, frozen, history, weights
 from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
 from kerastune_optuna._trial.variables import make_again, remember, unbuildable
@@ -44,7 +44,7 @@ def keeps(study: optuna.Study, asked: int | None) -> int:
 
 def _asked_before(study: optuna.Study) -> list[int]:
     """Return what searches asked for, each in an attr of its own: several may ask at once."""
-    return list(map(int, _optuna.attrs_below(study, record.KEEP_BEST)))
+    return list(map(int, _optuna.attrs_below(study, StudyRecord.KEEP_BEST)))
 
 
 def claim_keeping(study: optuna.Study, asked: int | None) -> int:
@@ -64,9 +64,9 @@ def claim_keeping(study: optuna.Study, asked: int | None) -> int:
             return before
         _tell(study, asked, f"kept its best {before} models, and deletes all but {asked}")
         for number in filter(lambda number: number > asked, _asked_before(study)):
-            _optuna.set_attr(study, f"{record.KEEP_BEST}{number}", False)
+            _optuna.set_attr(study, f"{StudyRecord.KEEP_BEST}{number}", False)
     number = keeps(study, asked)
-    _optuna.set_attr(study, f"{record.KEEP_BEST}{number}", True)
+    _optuna.set_attr(study, f"{StudyRecord.KEEP_BEST}{number}", True)
     return number
 
 
@@ -178,7 +178,7 @@ def save(
             batch = None  # a symbolic one, unless not even reading the data tells its shapes
             with suppress(Exception):  # the user's data may raise anything
                 batch = builds.specification_of_a_batch()
-            trial.set_user_attr(record.INPUTS, json.dumps(remember(model, batch)))
+            TrialRecord(trial).inputs = json.dumps(remember(model, batch))
         if not recipe.rebuilt:
             _rebuild_once(recipe, trial)
     except TunerError as error:
@@ -236,8 +236,8 @@ def rebuild(
     """
     asked_before = dict(trial.distributions)
     model, _ = build_again(build_model, trial)
-    if record.INPUTS in trial.user_attrs:
-        _make_again(model, trial)
+    if (inputs := TrialRecord(trial).inputs) is not None:
+        _make_again(model, trial, inputs)
     # Keras leaves this False where the model's own steps call its layers, never the model.
     model.built = True
     try:
@@ -255,9 +255,9 @@ def rebuild(
     return model
 
 
-def _make_again(model: keras.Model, trial: FrozenTrial) -> None:
+def _make_again(model: keras.Model, trial: FrozenTrial, inputs: str) -> None:
     """Make the variables that the builder did not make, as the trial's training did."""
     try:
-        make_again(model, json.loads(trial.user_attrs[record.INPUTS]))
+        make_again(model, json.loads(inputs))
     except Exception as error:  # layers of the user may raise anything
         raise WeightsError(f"Trial {trial.number} has weights. {unbuildable(model)}") from error

@@ -11,16 +11,7 @@ from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._exceptions import StudyMismatchError
-from kerastune_optuna._storage import WORKER
-from kerastune_optuna._study import (
-    Home,
-    Watch,
-    beside,
-    deletion_of,
-    family,
-    liveness,
-    opening,
-)
+from kerastune_optuna._study import Home, Watch, liveness, opening, parts_of
 from kerastune_optuna._trial.deletion import delete_study
 
 _POLL = 0.5  # seconds between two looks at trials of which only time tells whether they run
@@ -38,7 +29,7 @@ def clear(home: Home) -> None:
             delete_study(found, home.store)
             return
         except KeyError:
-            if deletion_of(found) is None:
+            if _optuna.has_study(home.storage, _optuna.id_of(found)):
                 raise
             # Another process deleted it meanwhile, and may have made the new one.
 
@@ -93,15 +84,12 @@ def _check_idle(study: optuna.Study) -> None:
 def _running(study: optuna.Study, watch: Watch) -> list[tuple[str, FrozenTrial]]:
     """Return the trials of our workers that run or may run, each with the name of its study."""
     found = []
-    for name in [study.study_name, *family(study)]:
+    for part in (study, *parts_of(study).values()):
         with suppress(KeyError):  # another process deleted it meanwhile
-            # Not loaded by its name, which another process may have given to a new study meanwhile.
-            is_whole = name == study.study_name
-            part = study if is_whole else beside(study, name)
             trials = watch.running(part)
             # Of processes that are not ours we cannot know if they live.
             ours = (one for one in trials if not liveness.is_foreign(one))
-            found += [(name, one) for one in ours if not watch.is_dead(one)]
+            found += [(part.study_name, one) for one in ours if not watch.is_dead(one)]
     return found
 
 
@@ -114,7 +102,4 @@ def _why_not(name: str, part: str, trial: FrozenTrial) -> str:
 
 def _whose(part: str, trial: FrozenTrial) -> str:
     """Return which trial a process runs, and which process that is."""
-    signed = str(trial.user_attrs.get(WORKER, "")).rsplit(":", 2)
-    where = "this machine" if signed[0] == liveness.machine() else signed[0].rpartition("-")[0]
-    by = f" (process {signed[1]} on {where})" if len(signed) == 3 else ""
-    return f"trial {trial.number} of study {part!r}{by}"
+    return f"trial {trial.number} of study {part!r} ({liveness.whereabouts(trial)})"

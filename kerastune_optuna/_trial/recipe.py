@@ -17,7 +17,7 @@ from kerastune_optuna._data import not_finite as _not_finite
 from kerastune_optuna._exceptions import BuilderError, StudyMismatchError
 from kerastune_optuna._search import asked
 from kerastune_optuna._storage import StoreSource, database
-from kerastune_optuna._study import Constraints, Objectives, seed_of
+from kerastune_optuna._study import Constraints, Objectives, TrialRecord
 from kerastune_optuna._trial import shared
 from kerastune_optuna._trial.custom_fit import trains_itself
 from kerastune_optuna._trial.prepared import PreparedData
@@ -145,7 +145,7 @@ class Recipe:
         callbacks = [*for_trial(self.callbacks, trial, folder), *builders]
         fit = of_fold(self.fit.with_builders(others), training)
         check_training(fit, self.objectives, may_add=may_add_metrics(callbacks))
-        fit = fit.of_training(model, seed_of(trial, self.seed, training))
+        fit = fit.of_training(model, TrialRecord(trial).seed_of(training, self.seed))
         return Lesson(self, fit, callbacks)
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import keras
 
+from kerastune_optuna import _reason
 from kerastune_optuna._backend import build_symbolically, compiled_parts, strategy_of
 from kerastune_optuna._data import FitArguments
-from kerastune_optuna._study import reason
 from kerastune_optuna._trial.steps import has_own, is_usual
 from kerastune_optuna._trial.variables import (
     lacks_variables,
@@ -49,7 +49,7 @@ def rehearse(model: keras.Model, batch: Any) -> None:
 
 def _raise_if_of_memory(error: Exception) -> None:
     """Raise what fit() may not: a model that is half built can hide that memory ran out."""
-    if reason.is_of_memory(error):
+    if _reason.is_of_memory(error):
         raise error
 
 

@@ -16,7 +16,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _check, _optuna
+from kerastune_optuna import _check, _optuna, _reason
 from kerastune_optuna._backend import Memory, set_all
 from kerastune_optuna._data import FitArguments, not_finite
 from kerastune_optuna._exceptions import StorageError, TunerError
@@ -24,8 +24,7 @@ from kerastune_optuna._scratch import scratch
 from kerastune_optuna._search import asked, repeats, watched_alone
 from kerastune_optuna._signals import finishing, requested
 from kerastune_optuna._storage import StoreAwayError
-from kerastune_optuna._study import N_PARAMS, record, seed_of
-from kerastune_optuna._study import reason as _reason
+from kerastune_optuna._study import TrialRecord
 from kerastune_optuna._trial import (
     backup,
     history,
@@ -78,7 +77,7 @@ def run_trial(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: boo
     began = time.perf_counter()
     try:
         outcome = _outcome(trial, recipe, memory, check=check)
-        trial.set_user_attr(record.SECONDS_RUN, round(time.perf_counter() - began, 3))
+        TrialRecord(trial).seconds = round(time.perf_counter() - began, 3)
         finished = _optuna.tell(trial.study, trial, outcome.values, outcome.state)
     except (KeyboardInterrupt, StorageError):
         raise
@@ -114,8 +113,8 @@ def _outcome(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool
 
 def _ended_early(trial: optuna.Trial, reason: str) -> Outcome:
     """Write into a trial why it ended before its training."""
-    trial.set_user_attr(record.STOP_REASON, reason)
-    trial.set_user_attr(record.EPOCHS_RUN, 0)
+    record = TrialRecord(trial)
+    record.stop_reason, record.epochs_run = reason, 0
     return Outcome(TrialState.PRUNED)
 
 
@@ -131,7 +130,8 @@ class TrialRun:
 
     def __init__(self, trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool) -> None:
         self._trial, self._recipe, self._check = trial, recipe, check
-        seed = seed_of(trial, recipe.seed)
+        self._record = TrialRecord(trial)
+        seed = self._record.seed_of(0, recipe.seed)
         self._series = Series(recipe.objectives.watched, recipe.n_trainings, seed)
         # Where a trial has only one training, the worker releases what it leaves in memory.
         self._released = memory.released if self._series.length > 1 else nullcontext
@@ -150,13 +150,13 @@ class TrialRun:
 
     def _note_seeds(self) -> None:
         """Write into the trial what its trainings start from, and the card of its search."""
-        trial, seeds = self._trial, self._series.seeds
-        if record.SEED not in trial.user_attrs:  # where it is not the retry of another
-            trial.set_user_attr(record.SEED, seeds[0])
+        seeds = self._series.seeds
+        if self._record.seed is None:  # where it is not the retry of another
+            self._record.seed = seeds[0]
         if len(seeds) > 1:
-            trial.set_user_attr(record.SEEDS, seeds)
+            self._record.seeds = seeds
         if self._recipe.card is not None:
-            trial.set_user_attr(record.CARD, self._recipe.card)
+            self._record.card = self._recipe.card
 
     def _make_data(self) -> None:
         """Take the trial's own data, where functions of the trial make it."""
@@ -233,15 +233,15 @@ class TrialRun:
         """Write into the trial how many epochs it may run, as its search or its builder says."""
         own, of_search = fit.epochs_per_training, self._recipe.fit.epochs_per_training
         self._series.begin(max(own, of_search))
-        if record.EPOCHS not in self._trial.user_attrs:  # its first training has written it
-            self._trial.set_user_attr(record.EPOCHS, own * self._series.length)
+        if self._record.epochs is None:  # its first training has written it
+            self._record.epochs = own * self._series.length
 
     def _broken(self, model: keras.Model, fit: FitArguments) -> str | None:
         """Return which constraint a configuration breaks; None for none."""
         constraints = self._recipe.constraints
         if self._recipe.objectives.need_size or constraints.are_there:
             make_ready_to_keep(model, fit)
-            self._trial.set_user_attr(N_PARAMS, model.count_params())
+            self._record.n_params = model.count_params()
         return constraints.check(self._trial, model)
 
     def _fit(self, training: Training, model: keras.Model, came_with: tuple[int, bool]) -> None:
@@ -280,15 +280,15 @@ class TrialRun:
 
     def _note_divergence(self, pruning: PruningCallback) -> None:
         """Write into the trial that a training diverged, and where its data is not finite."""
-        trial, has_diverged = self._trial, pruning.diverged is not None
+        record, has_diverged = self._record, pruning.diverged is not None
         if has_diverged:
-            trial.set_user_attr(record.DIVERGED, pruning.epochs_run)
+            record.diverged = pruning.epochs_run
         is_early = has_diverged and pruning.epochs_run == 1  # the epoch has seen all of the data
         has_none = pruning.best_value is None and pruning.reason is None
         if (is_early or has_none) and (where := self._recipe.not_finite) is not None:
-            trial.set_user_attr(record.NOT_FINITE, where)
-            reason = trial.user_attrs.get(record.STOP_REASON, pruning.stop_reason)
-            trial.set_user_attr(record.STOP_REASON, _reason.shortened(f"{reason}; {where}"))
+            record.not_finite = where
+            reason = record.stop_reason or pruning.stop_reason
+            record.stop_reason = _reason.shortened(f"{reason}; {where}")
 
     def _concluded(self, training: Training, model: keras.Model, *, is_whole: bool) -> Outcome:
         """Keep the logs of the trial, and the weights where it ranks.
@@ -303,7 +303,7 @@ class TrialRun:
             How it ended.
         """
         trial, recipe, series = self._trial, self._recipe, self._series
-        trial.set_user_attr(N_PARAMS, model.count_params())
+        self._record.n_params = model.count_params()
         recipe.constraints.take_time(trial, series.so_far.seconds)
         error: TunerError | None = None
         if recipe.keep_best:
@@ -333,6 +333,6 @@ def _warn_of_holes(fit: FitArguments) -> None:
 
 def _fail(trial: optuna.Trial, recipe: Recipe, error: BaseException) -> None:
     """Set a trial to FAIL, with why, and a key that is the same for equal errors."""
-    trial.set_user_attr(record.STOP_REASON, _reason.told(error))
-    _optuna.set_attr(trial, record.SAMENESS, _reason.sameness(error))
+    TrialRecord(trial).stop_reason = _reason.told(error)
+    TrialRecord(trial).sameness = _reason.sameness(error)
     backup.discard(recipe.store, _optuna.tell(trial.study, trial, None, TrialState.FAIL))

@@ -11,9 +11,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerastune_optuna._study import INFERENCE_MS, N_PARAMS, SECONDS, Objective
+from kerastune_optuna._study import MEASURED, Objective
 from kerastune_optuna._trial.training import Training
 
+_N_PARAMS, _SECONDS, _INFERENCE_MS = MEASURED
 _WARM_UP = 3  # calls, of which the first traces the function
 _FEWEST, _MOST = 10, 200  # calls that are measured
 _ENOUGH = 0.3  # seconds: calls that took so long together are enough
@@ -35,11 +36,11 @@ def score(training: Training, model: keras.Model, best: float) -> list[float]:
     def value(objective: Objective) -> float:
         if objective == training.lesson.recipe.objectives.watched:
             return best
-        if objective.name == N_PARAMS:
+        if objective.name == _N_PARAMS:
             return float(model.count_params())
-        if objective.name == SECONDS:
+        if objective.name == _SECONDS:
             return training.watch.seconds
-        if objective.name == INFERENCE_MS:
+        if objective.name == _INFERENCE_MS:
             return _inference_ms(model, training.lesson.fit.inputs_of_a_batch())
         return _logged(objective, training.logs_of_best_epoch)
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import keras
 
-from kerastune_optuna._study import Objective, derive, record
+from kerastune_optuna._seeds import derive
+from kerastune_optuna._study import Objective, TrialRecord
 from kerastune_optuna._trial.state import State, give_back
 
 # The column of a history with the number of the training, where there are several.
@@ -37,15 +38,15 @@ class SoFar:
 
     def plus(self, training: Mapping[str, Any], scores: Sequence[float] = ()) -> SoFar:
         """Return the same with the values of a further training, where that came to one."""
-        if record.BEST_VALUE not in training:
+        if TrialRecord.best_value not in training:
             return self
         return replace(
             self,
-            values=[*self.values, training[record.BEST_VALUE]],
+            values=[*self.values, training[TrialRecord.best_value]],
             scores=[*self.scores, list(scores)],
-            best_epochs=[*self.best_epochs, training.get(record.BEST_EPOCH)],
-            fits=[*self.fits, training.get(record.FITS)],
-            epochs_run=self.epochs_run + training[record.EPOCHS_RUN],
+            best_epochs=[*self.best_epochs, training.get(TrialRecord.best_epoch)],
+            fits=[*self.fits, training.get(TrialRecord.fits)],
+            epochs_run=self.epochs_run + training[TrialRecord.epochs_run],
         )
 
 
@@ -101,24 +102,25 @@ class Series:
         """Return the trial's user attrs, once a training ended with the attrs given."""
         if self.length == 1:
             return dict(training)
-        after, reason = self.so_far.plus(training), training[record.STOP_REASON]
+        after, reason = self.so_far.plus(training), training[TrialRecord.stop_reason]
         return {
             **(self._means(after) if after.values else {}),
-            record.EPOCHS_RUN: self.so_far.epochs_run + training[record.EPOCHS_RUN],
-            record.STOP_REASON: f"training {self.number + 1} of {self.length}: {reason}",
+            TrialRecord.epochs_run: self.so_far.epochs_run + training[TrialRecord.epochs_run],
+            TrialRecord.stop_reason: f"training {self.number + 1} of {self.length}: {reason}",
         }
 
     def _means(self, after: SoFar) -> dict[str, Any]:
         best = best_of(after.values, self._objective)
         own = {
-            record.BEST_VALUE: statistics.fmean(after.values),
-            record.VALUES: after.values,
-            record.BEST_EPOCHS: after.best_epochs,
+            TrialRecord.best_value: statistics.fmean(after.values),
+            TrialRecord.values: after.values,
+            TrialRecord.best_epochs: after.best_epochs,
         }
         if len(after.values) > 1:
-            own[record.STD] = statistics.stdev(after.values)
+            own[TrialRecord.std] = statistics.stdev(after.values)
         # A builder's own fit may return a value, and call no callback at an epoch.
-        of_best = {record.BEST_EPOCH: after.best_epochs[best], record.FITS: after.fits[best]}
+        epoch, fits = after.best_epochs[best], after.fits[best]
+        of_best = {TrialRecord.best_epoch: epoch, TrialRecord.fits: fits}
         return own | {key: value for key, value in of_best.items() if value is not None}
 
     def add(
@@ -142,7 +144,7 @@ class Series:
         self.so_far.rows.extend({**mark, **row} for row in rows)
         self.so_far.seconds += seconds
         best = min(self.so_far.values, key=self._objective.cost, default=None)
-        if self._objective.is_better(training.get(record.BEST_VALUE, math.nan), than=best):
+        if self._objective.is_better(training.get(TrialRecord.best_value, math.nan), than=best):
             self.state_of_best = state
         self.so_far = self.so_far.plus(training, scores)
 

@@ -10,12 +10,12 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
-from kerastune_optuna import _optuna
+from kerastune_optuna import _reason
 from kerastune_optuna._backend import optimizer_of
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._scratch import scratch
 from kerastune_optuna._storage import StoreSource, artifacts, digest
-from kerastune_optuna._study import reason, record
+from kerastune_optuna._study import TrialRecord
 from kerastune_optuna._trial import architecture, frozen, state
 from kerastune_optuna._trial.variables import checksum, lacks_variables, optimizers, scope_of
 
@@ -39,10 +39,10 @@ def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
         try:
             with artifacts.telling_room(str(folder), artifacts.size_of(model)):
                 state.save(path, model, *optimizers(model))
-            _optuna.set_attr(trial, record.VARIABLES, checksum(model))
+            TrialRecord(trial).variables = checksum(model)
             architecture.put(path, model)
             frozen.share(store, trial, path, model)
-            _optuna.set_attr(trial, record.WEIGHTS, digest(path))
+            TrialRecord(trial).weights = digest(path)
             artifacts.upload(store, trial, path)
         except Exception as error:  # layers of the user and stores of any kind raise anything
             raise WeightsError(
@@ -72,14 +72,14 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: ke
         try:
             state.load(path, model, *optimizers(model))
         except Exception as error:  # Keras raises many kinds for weights that do not fit
-            if reason.is_of_memory(error):
+            if _reason.is_of_memory(error):
                 raise
             raise UnfitWeightsError(
                 f"The weights of trial {trial.number} do not fit the model that build_model "
                 f"returns for its parameters: {error}"
             ) from error
     # Keras skips layers that are not built when it loads weights, without an error.
-    known = trial.system_attrs.get(record.VARIABLES)
+    known = TrialRecord(trial).variables
     if lacks_variables(model) if known is None else known != checksum(model):
         raise WeightsError(
             f"The weights of trial {trial.number} could not all be loaded: the model that "
@@ -129,7 +129,7 @@ def _wrong(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, path: P
     latest_first = reversed(_artifact_ids(storage, trial))
     if not any(artifacts.fetch(store, one, path) for one in latest_first):
         return _missing(trial, artifacts.name_of(store))
-    if trial.system_attrs.get(record.WEIGHTS) not in (None, digest(path)):
+    if TrialRecord(trial).weights not in (None, digest(path)):
         return f"The weights of trial {trial.number} are damaged: their checksum has changed."
     if not frozen.complete(store, path):
         return f"The frozen weights of trial {trial.number}, in a file of their own, are lost."
@@ -145,7 +145,7 @@ def _missing(trial: FrozenTrial, store: str) -> str:
 
 def _artifact_ids(storage: BaseStorage, trial: FrozenTrial) -> list[str]:
     """Return the ids of the weights that a trial saved, oldest first."""
-    if record.WEIGHTS not in trial.system_attrs:
+    if TrialRecord(trial).weights is None:
         return []  # most trials saved none: a slow storage is not asked about each of them
     saved = optuna.artifacts.get_all_artifact_meta(trial, storage=storage)
     return [meta.artifact_id for meta in saved if meta.filename.endswith(_SUFFIX)]

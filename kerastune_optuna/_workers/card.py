@@ -22,7 +22,7 @@ from kerastune_optuna._backend import THREADS, accelerators, cores, keras_settin
 from kerastune_optuna._data import describe, key_of_folds
 from kerastune_optuna._source import digest, fingerprint
 from kerastune_optuna._storage import url
-from kerastune_optuna._study import record
+from kerastune_optuna._study import StudyRecord, TrialRecord
 from kerastune_optuna._trial import Recipe, has_own_code
 
 Card: TypeAlias = dict[str, Any]
@@ -48,14 +48,14 @@ def write(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any]) -> str:
     """
     card = describe_search(study, recipe, known)
     key = digest(json.dumps(card, sort_keys=True).encode())
-    if f"{record.CARD}:{key}" not in study.user_attrs:
-        study.set_user_attr(f"{record.CARD}:{key}", card)
+    if (name := f"{StudyRecord.CARD}{key}") not in study.user_attrs:
+        study.set_user_attr(name, card)
     return key
 
 
 def read(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> Card | None:
     """Return the card of a trial; None where it has none."""
-    return study.user_attrs.get(f"{record.CARD}:{trial.user_attrs.get(record.CARD)}")
+    return study.user_attrs.get(f"{StudyRecord.CARD}{TrialRecord(trial).card}")
 
 
 def is_of_other_builder(

@@ -13,8 +13,7 @@ from optuna.trial import TrialState
 from kerastune_optuna import _check, _source
 from kerastune_optuna._data import measure
 from kerastune_optuna._exceptions import StudyMismatchError
-from kerastune_optuna._storage import WORKER
-from kerastune_optuna._study import opening, record
+from kerastune_optuna._study import StudyRecord, TrialRecord, opening
 from kerastune_optuna._trial import Recipe
 
 _NO_RESULT = (TrialState.FAIL, TrialState.WAITING)
@@ -23,7 +22,7 @@ _ANEW = "another study_name, or overwrite=True to start anew"
 
 def warn_if_builder_changed(study: optuna.Study, recipe: Recipe) -> None:
     """Warn where the latest trials of a study came from other code than this builder's."""
-    now, latest = recipe.digests_with_data, study.user_attrs.get(record.GIVEN, {}).get("code")
+    now, latest = recipe.digests_with_data, (StudyRecord(study).given or {}).get("code")
     if now and latest and (changed := _source.changed(latest, now)):
         also = " or of the data's functions" * bool(recipe.fit.functions)
         _check.warn(
@@ -48,13 +47,13 @@ def claim(study: optuna.Study, recipe: Recipe, n_trials: int | None) -> None:
         StudyMismatchError: Its trials were measured on other validation data.
     """
     warn_if_builder_changed(study, recipe)
-    before, now = study.user_attrs.get(record.GIVEN, {}), _given(recipe)
+    before, now = StudyRecord(study).given or {}, _given(recipe)
     if any(map(_has_result, study.get_trials(deepcopy=False))):
         _check_same(study, before, now)
     if n_trials is not None and len(opening.finished(study)) >= n_trials:
         return
     is_other = any(_changes(before, now)) or before.get("code") not in (None, now["code"])
-    study.set_user_attr(record.GIVEN, {**before, **{k: v for k, v in now.items() if v is not None}})
+    StudyRecord(study).given = {**before, **{k: v for k, v in now.items() if v is not None}}
     opening.note_epochs(study, recipe.epochs_in_all, is_other=is_other)
 
 
@@ -126,4 +125,4 @@ def _may_be_same(before: Any, now: Any) -> bool:
 
 def _has_result(trial: optuna.trial.FrozenTrial) -> bool:
     """Whether a worker's trial has a result, or may get one; one added by hand has no worker."""
-    return WORKER in trial.user_attrs and trial.state not in _NO_RESULT
+    return TrialRecord(trial).worker is not None and trial.state not in _NO_RESULT

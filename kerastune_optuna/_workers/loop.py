@@ -19,7 +19,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from kerastune_optuna import _optuna, _signals
+from kerastune_optuna import _optuna, _reason, _signals
 from kerastune_optuna._backend import Memory, take_over
 from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import (
@@ -32,15 +32,7 @@ from kerastune_optuna._exceptions import (
 from kerastune_optuna._scratch import sweep
 from kerastune_optuna._search import Budget, LearningSampler, is_grid
 from kerastune_optuna._storage import OpenedOnce, database, url
-from kerastune_optuna._study import (
-    N_PARAMS,
-    Watch,
-    beating,
-    divergence,
-    liveness,
-    opening,
-    reason,
-)
+from kerastune_optuna._study import TrialRecord, Watch, divergence, liveness, opening
 from kerastune_optuna._trial import Recipe, run_trial
 from kerastune_optuna._workers import card
 
@@ -185,7 +177,7 @@ def run_trials(
     with (
         _optuna.stoppable(study, stop),
         _learning_sampler(study, recipe, budget),
-        beating(study, watch, at_each_beat),
+        watch.beating(study, at_each_beat),
         memory.apart(),
         liveness.leaving_all(),
     ):
@@ -229,14 +221,14 @@ def _attempt(
             raise
         # The error is kept as the cause of a later one, and its frames would keep the model alive.
         _clear_frames(error)
-        if reason.is_of_memory(error):
+        if _reason.is_of_memory(error):
             memory.make_room()
         return _optuna.as_stored(study, trial), error
 
 
 def _was_checked(ended: FrozenTrial) -> bool:
     """Whether a trial came as far as its training: its builder may have pruned it."""
-    return ended.state is not TrialState.FAIL and N_PARAMS in ended.user_attrs
+    return ended.state is not TrialState.FAIL and TrialRecord(ended).n_params is not None
 
 
 def _clear_frames(error: BaseException | None) -> None:

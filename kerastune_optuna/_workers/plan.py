@@ -34,7 +34,7 @@ from kerastune_optuna._search import (
     told_of_left,
 )
 from kerastune_optuna._storage import artifacts, database
-from kerastune_optuna._study import Constraints, Home, opening
+from kerastune_optuna._study import Constraints, Home, StudyRecord, opening
 from kerastune_optuna._trial import (
     Recipe,
     as_list,
@@ -112,7 +112,7 @@ class Run:
                 progress.tell(line)
             self.crew.run(study, job, progress, self.home.folder)
             if (stop := budget.ending.stop(study)) is not None:
-                opening.note_end(study, stop)
+                StudyRecord(study).ended = [len(opening.finished(study)), stop]
             progress.tell(budget.ending.reason(study))
 
     def _plan(self, study: optuna.Study) -> Plan:

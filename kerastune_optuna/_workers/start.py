@@ -15,7 +15,7 @@ from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._report import results
 from kerastune_optuna._search import COLUMN, Fit, Fitting, enqueue, is_table, listed
-from kerastune_optuna._study import load, record, sign_of
+from kerastune_optuna._study import StudyRecord, TrialRecord, load, sign_of
 from kerastune_optuna._trial import Recipe
 from kerastune_optuna._workers import comparable
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 _BEST = 3  # configurations of other data that go first
 # Where the value of a trial is; that of a pruned one is the value of its best epoch.
-_VALUES = {"COMPLETE": ("value", record.BEST_VALUE), "PRUNED": (record.BEST_VALUE, "value")}
+_BOTH = ("value", TrialRecord.best_value)
+_VALUES = {"COMPLETE": _BOTH, "PRUNED": _BOTH[::-1]}
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def _table(source: Any) -> pandas.DataFrame:
 
 def _rows(table: pandas.DataFrame, recipe: Recipe) -> Iterator[tuple[dict[str, Any], float]]:
     """Yield the parameters and the value of each trial that has one, the best first."""
-    given = table.attrs.get(record.GIVEN, {})
+    given = table.attrs.get(StudyRecord.given, {})
     direction = given.get("directions", recipe.objectives.directions)[0]
     names = [name for name in table.columns if str(name).startswith(COLUMN)]
     table, found = _with_our_names(table), []
@@ -114,7 +115,7 @@ def _rows(table: pandas.DataFrame, recipe: Recipe) -> Iterator[tuple[dict[str, A
 
 def _with_our_names(table: pandas.DataFrame) -> pandas.DataFrame:
     """Return a table with the columns of results(), where Study.trials_dataframe() has others."""
-    ours = {f"user_attrs_{record.BEST_VALUE}": record.BEST_VALUE}
+    ours = {f"user_attrs_{TrialRecord.best_value}": TrialRecord.best_value}
     if "value" not in table.columns:
         ours |= {name: "value" for name in table.columns if str(name).startswith("values_")}
     if list(ours.values()).count("value") > 1:
@@ -139,7 +140,7 @@ def _is_missing(value: Any) -> bool:
 
 def _are_same(table: pandas.DataFrame, recipe: Recipe) -> bool:
     """Whether the trials of a table are known to have had our objective, data and epochs."""
-    given = table.attrs.get(record.GIVEN, {})
+    given = table.attrs.get(StudyRecord.given, {})
     goals = recipe.objectives
     are_ours = (given.get("objectives"), given.get("directions")) == (goals.names, goals.directions)
     return are_ours and comparable.are_same(given, recipe)

@@ -23,7 +23,7 @@ from optuna.trial import TrialState
 from kerastune_optuna._report import hints
 from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._search import made_pruner
-from kerastune_optuna._study import record
+from kerastune_optuna._study import TrialRecord
 from tests.benchmarks._sides import report
 
 Truth: TypeAlias = Callable[[NDArray[np.float64]], float]
@@ -73,7 +73,7 @@ def train(trial: optuna.Trial, value: float, rng: np.random.Generator) -> tuple[
     for epoch in range(EPOCHS):
         reported = value + 2 * np.exp(-(epoch + 1) / 3) + NOISE / 3 * rng.standard_normal()
         best = min(best, reported)
-        trial.set_user_attr(record.BEST_VALUE, best)
+        trial.set_user_attr(TrialRecord.best_value, best)
         trial.report(reported, epoch)
         if epoch + 1 < EPOCHS and trial.should_prune():
             return None, TrialState.PRUNED

@@ -35,7 +35,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna._optuna import reports_of
 from kerastune_optuna._search import LearningSampler, made_pruner, start_pruner, start_sampler
-from kerastune_optuna._study import derive, parse_objectives
+from kerastune_optuna._seeds import derive
+from kerastune_optuna._study import parse_objectives
 from tests.benchmarks.pruners import CURVES, SPAWN
 from tests.benchmarks.spaces import SPACES, suggest
 

@@ -14,7 +14,7 @@ from optuna.trial import TrialState, create_trial
 from kerastune_optuna import _report
 from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._report.hints import hints
-from kerastune_optuna._study import opening
+from kerastune_optuna._study import StudyRecord
 from tests.support.untrained import Untrained, X, run, tuner_in
 
 RATE = FloatDistribution(1e-4, 1e-1, log=True)
@@ -132,7 +132,7 @@ def test_few_values_need_more_of_the_best_at_the_end():
 def test_where_a_search_was_ended_is_told():
     """And why; nothing once others have ended since."""
     study = with_values(*range(20))
-    opening.note_end(study, "Stopped: 5 trials brought no better value")
+    StudyRecord(study).ended = [len(study.trials), "Stopped: 5 trials brought no better value"]
     (sentence,) = said(study, "The search ended")
     assert sentence == (
         "The search ended after 20 trials. Stopped: 5 trials brought no better value."

@@ -11,7 +11,7 @@ from kerastune_optuna import (
     TunerError,
     WeightsError,
 )
-from kerastune_optuna._study import beside
+from kerastune_optuna._study import parts_of
 from tests.support.untrained import Untrained, X, cheap, run, tuner_in
 
 FLAT = [{"val_mae": 0.5}]
@@ -145,7 +145,7 @@ def test_a_confirmation_has_the_default_too(tmp_path, monkeypatch):
     tuner = tuner_in(tmp_path, with_activation, "val_mae")
     with pytest.warns(UserWarning, match="changed"):
         tuner.confirm(1, 2, X, X, (X, X), epochs=1, verbose=0)
-    study = beside(tuner.study, tuner.confirmation.study_name)
+    study = parts_of(tuner.study)[tuner.confirmation.study_name]
     assert {trial.params["act"] for trial in study.trials} == {"relu"}
 
 

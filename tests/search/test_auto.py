@@ -12,7 +12,7 @@ from optuna.samplers import TPESampler
 
 from kerastune_optuna._search import auto
 from kerastune_optuna._search.auto import GPThenTPE, automatic
-from kerastune_optuna._study import record
+from kerastune_optuna._study import StudyRecord
 from tests.support.untrained import build, run, tuner_in
 
 needs_torch = pytest.mark.skipif(
@@ -55,7 +55,8 @@ def test_the_line_comes_first_and_the_card_names_the_sampler(tmp_path, capsys):
     """A search of 3,000 steps a training says what draws its trials, whatever the pruner does."""
     tuner = run(tuner_in(tmp_path, build, "val_mae", n_trials=1), epochs=3000, verbose=2)
     assert capsys.readouterr().out.splitlines()[0].startswith("Sampler: a Gaussian process")
-    (card,) = (one for name, one in tuner.study.user_attrs.items() if name.startswith(record.CARD))
+    attrs = tuner.study.user_attrs
+    (card,) = (attrs[name] for name in attrs if name.startswith(StudyRecord.CARD))
     assert card["study"]["sampler"] == "GPThenTPE"
 
 

@@ -14,7 +14,7 @@ from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._search.learning import LearningSampler
-from kerastune_optuna._study import record
+from kerastune_optuna._study import TrialRecord
 from kerastune_optuna._study.monitor import Objective
 
 needs_torch = pytest.mark.skipif(
@@ -115,7 +115,7 @@ def test_a_trial_that_diverged_is_shown_with_its_best_value():
     trial = study.ask()
     trial.suggest_float("x", 0.0, 1.0)
     trial.report(0.4, 0)
-    trial.set_user_attr(record.DIVERGED, 1)
+    trial.set_user_attr(TrialRecord.diverged, 1)
     study.tell(trial, state=TrialState.PRUNED)
     assert shown_in(study) == {0: 0.9, 1: 0.4}
     assert study.best_value == 0.9
@@ -206,7 +206,7 @@ def test_workers_that_begin_at_once_draw_other_pairs_with_a_gp(monkeypatch):
     shared = studies[0].trials[-1].system_attrs
     storage = _optuna.storage_of(studies[1])
     same = storage.create_new_trial(_optuna.id_of(studies[1]))  # as the second worker sees it
-    storage.set_trial_system_attr(same, record.SLOT, "a machine")
+    storage.set_trial_system_attr(same, TrialRecord.slot, "a machine")
 
     def share(seconds):
         for key, value in shared.items():

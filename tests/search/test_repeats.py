@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from kerastune_optuna._search import repeats
-from kerastune_optuna._study import record
+from kerastune_optuna._study import TrialRecord
 from tests.support.models import PruneAt, Spy, kept
 from tests.support.untrained import Untrained, run, tuner_in
 
@@ -80,12 +80,12 @@ def test_a_retry_repeats_no_later_trial():
     def begun(**attrs):
         trial = study.ask()
         trial.suggest_int("units", 2, 2)
-        for key, value in {record.SEED: trial.number, **attrs}.items():
+        for key, value in {TrialRecord.seed: trial.number, **attrs}.items():
             trial.set_user_attr(key, value)
         return trial
 
     first = begun()
     study.tell(begun(), 0.5)
     study.tell(first, state=optuna.trial.TrialState.FAIL)
-    assert repeats.find(study, begun(**{record.RETRY_OF: 0})) is None
+    assert repeats.find(study, begun(**{TrialRecord.retry_of: 0})) is None
     assert repeats.find(study, begun()).number == 1

@@ -12,7 +12,7 @@ from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna._search.pruner import WilcoxonPruner
 from kerastune_optuna._search.screening import AutoPruner, may_screen
-from kerastune_optuna._study import record
+from kerastune_optuna._study import TrialRecord
 from tests.support.untrained import Untrained, cheap, run, tuner_in
 
 needs_torch = pytest.mark.skipif(
@@ -115,7 +115,7 @@ def test_a_trial_that_is_run_again_ends_where_the_first_one_would(enqueued, epoc
     for again in (None, 0, 7):
         if again is not None:
             params = study.trials[again].params
-            study.enqueue_trial(params, user_attrs={record.RETRY_OF: again})
+            study.enqueue_trial(params, user_attrs={TrialRecord.retry_of: again})
         cut_off = study.ask()
         cut_off.suggest_float("rate", 0.0, 1.0)
         if again == 7:
@@ -138,7 +138,7 @@ def test_a_space_of_few_configurations_is_tried_as_ever():
 
 @pytest.mark.parametrize(
     "attrs",
-    [{"user_attrs": {record.DIVERGED: "loss"}}, {"constraints": {"size": 1.0}}],
+    [{"user_attrs": {TrialRecord.diverged: 1}}, {"constraints": {"size": 1.0}}],
     ids=["diverged", "broke a constraint"],
 )
 def test_a_trial_that_came_to_nothing_ends_the_screening(attrs):

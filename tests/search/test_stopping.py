@@ -20,8 +20,9 @@ from kerastune_optuna import ArgumentError
 from kerastune_optuna._search import Budget, Ending
 from kerastune_optuna._search.stopping import Deadline
 from kerastune_optuna._storage import WORKER
-from kerastune_optuna._study import Watch, lay_out
+from kerastune_optuna._study import Watch
 from kerastune_optuna._study.liveness import leaving_all, sign
+from kerastune_optuna._study.retry import lay_out
 from tests.support.untrained import Untrained, cheap, run, tuner_in
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from kerastune_optuna import WeightsError
 from kerastune_optuna._storage import artifacts
-from kerastune_optuna._study.record import BACKUP
+from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import DIED, INTERRUPTED
 from kerastune_optuna._trial import archive
 from tests.support import forks
@@ -234,7 +234,7 @@ def test_a_backup_that_fails_stops_no_training(s3, tmp_path, capfd, monkeypatch)
     seen = {}
 
     def look():
-        seen["backup"] = tuner.study.trials[0].system_attrs[BACKUP]["id"]
+        seen["backup"] = TrialRecord(tuner.study.trials[0]).backup["id"]
         seen["files"] = s3.keys
 
     acts = {1: lambda: s3.order("stop"), 3: lambda: s3.order("start"), 4: look}
@@ -285,7 +285,7 @@ def test_an_interrupted_trial_waits_with_its_backup(s3, tmp_path, unhurried):
     with pytest.raises(KeyboardInterrupt):
         run(tuner, callbacks=[Acting(acts)])
     assert tuner.study.trials[0].user_attrs["stop_reason"] == INTERRUPTED
-    assert s3.keys == {tuner.study.trials[0].system_attrs[BACKUP]["id"]}
+    assert s3.keys == {TrialRecord(tuner.study.trials[0]).backup["id"]}
 
 
 @pytest.mark.slow

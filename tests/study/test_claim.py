@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -32,7 +33,7 @@ from kerastune_optuna._study.liveness import (
     signed_in,
     started,
 )
-from kerastune_optuna._study.record import CLAIM, CONFIRMS, RETRY_OF
+from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import DIED, fail_and_retry, lay_out
 from tests.support import forks
 from tests.support.faults import ROOT, WATCHDOG
@@ -104,10 +105,10 @@ def test_a_claim_of_a_worker_that_died_lapses(pace):
     """A trial that was claimed and never set to RUNNING is laid out again after a lease."""
     pace(lease=0.2, poll=0.1)
     study = optuna.create_study()
-    lay_out(study, {"units": 3}, {CLAIM + "0": []})
+    lay_out(study, {"units": 3}, {TrialRecord.CLAIM + "0": []})
     trial = budget_of(1).claim(study, Watch())
     assert [one.state.name for one in study.trials] == ["FAIL", "RUNNING"]
-    assert trial.user_attrs[RETRY_OF] == 0
+    assert TrialRecord(trial).retry_of == 0
     assert trial.suggest_int("units", 1, 8) == 3
 
 
@@ -123,7 +124,7 @@ def test_a_trial_that_ended_is_not_run_again():
     looked = study.get_trials()[0]
     study.tell(seen, 1.0)
     assert not fail_and_retry(study, looked, DIED)
-    assert [one.state.name for one in study.trials if RETRY_OF not in one.user_attrs] == [
+    assert [one.state.name for one in study.trials if TrialRecord(one).retry_of is None] == [
         "COMPLETE"
     ]
     assert TrialState.WAITING not in {one.state for one in study.trials}
@@ -141,10 +142,10 @@ def test_a_retry_waits_until_its_trial_has_failed(pace):
     pace(patience=0)
     study = optuna.create_study()
     study.ask().set_user_attr(WORKER, of_a_neighbour())
-    lay_out(study, user_attrs={RETRY_OF: 0})
-    assert RETRY_OF not in budget_of(2).claim(study, Watch()).user_attrs
+    lay_out(study, user_attrs={TrialRecord.retry_of: 0})
+    assert TrialRecord.retry_of not in budget_of(2).claim(study, Watch()).user_attrs
     assert fail_and_retry(study, study.trials[0], DIED)
-    assert budget_of(2).claim(study, Watch()).user_attrs[RETRY_OF] == 0
+    assert budget_of(2).claim(study, Watch()).user_attrs[TrialRecord.retry_of] == 0
 
 
 NODE3 = """
@@ -158,7 +159,7 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 heartbeat._BEAT_SECONDS = 0.1
 study = optuna.load_study(study_name="test", storage=connect(sys.argv[1], 60))
 watch = heartbeat.Watch()
-with heartbeat.beating(study, watch):
+with watch.beating(study):
     budget = Budget(2, None, 10, ending=Ending(train_repeats=True))
     trial = budget.claim(study, watch)
     print(trial.number, flush=True)
@@ -210,7 +211,7 @@ def test_a_search_ends_with_the_last_trial_of_another_machine(tmp_path, pace, ca
     def end_when_told():
         while not over.wait(0.05):
             told.append(capfd.readouterr().err)
-            if "trial 0 runs on node3" in "".join(told):
+            if "trial 0 runs in process" in "".join(told):
                 end(node)
                 return
 
@@ -221,7 +222,7 @@ def test_a_search_ends_with_the_last_trial_of_another_machine(tmp_path, pace, ca
         over.set()
         ending.join()
     assert [one.state.name for one in tuner.study.trials] == states
-    assert "1 of 2 trials done; trial 0 runs on node3" in "".join(told)
+    assert re.search(r"1 of 2 trials done; trial 0 runs in process \d+ on node3;", "".join(told))
 
 
 class Interrupted(optuna.storages.InMemoryStorage):
@@ -380,7 +381,7 @@ def test_a_trial_of_a_dead_process_is_run_again_on_every_storage(tmp_path, kind)
         died.set_user_attr(WORKER, f"{machine()}:1:1")  # process 1 is older than that
         trial = budget_of(1).claim(study, Watch())
         assert trial.suggest_int("units", 1, 1000) == units
-        assert (trial.user_attrs[RETRY_OF], trial.user_attrs["seed"]) == (0, 7)
+        assert (TrialRecord(trial).retry_of, trial.user_attrs["seed"]) == (0, 7)
         assert [one.state.name for one in study.trials] == ["FAIL", "RUNNING"]
         study._storage.remove_session()
 
@@ -442,10 +443,11 @@ def test_an_execution_whose_claim_lapsed_is_run(pace):
     """A worker died between its claim and RUNNING: the same call of confirm() waits and runs it."""
     pace(lease=0.3, look=0.1)
     study = optuna.create_study()
-    lay_out(study, None, {f"{CLAIM}of-a-dead-worker": []}, {CONFIRMS: 7, "seed": 1})
+    own = {"confirms": 7, "seed": 1}
+    lay_out(study, None, {f"{TrialRecord.CLAIM}of-a-dead-worker": []}, own)
     budget = LaidOut(1, None, 10, keys=frozenset({(7, 1)}))
     trial = budget.claim(study, Watch())
-    assert trial.user_attrs == {CONFIRMS: 7, "seed": 1, RETRY_OF: 0, WORKER: signature()}
+    assert trial.user_attrs == {**own, "retry_of": 0, WORKER: signature()}
     leave(study, trial._trial_id)
 
 

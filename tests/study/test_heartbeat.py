@@ -15,7 +15,7 @@ from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study import heartbeat
 from kerastune_optuna._study.heartbeat import Watch
 from kerastune_optuna._study.liveness import machine
-from kerastune_optuna._study.record import BEAT, RETRY_OF
+from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import DIED
 from tests.support import forks
 from tests.support.faults import ROOT, Clock, finished, wait_until
@@ -45,7 +45,7 @@ def test_a_trial_of_a_vanished_machine_is_run_again(clock, tmp_path):
             time.sleep(0.1)
             beats += 1
             clock.now += 20  # of the 90 of a lease
-            tuner.study._storage.set_trial_system_attr(alive._trial_id, BEAT, beats)
+            tuner.study._storage.set_trial_system_attr(alive._trial_id, TrialRecord.beat, beats)
         tuner.study.tell(alive, [0.0, 0.0])
 
     beating = threading.Thread(target=beat)
@@ -55,7 +55,7 @@ def test_a_trial_of_a_vanished_machine_is_run_again(clock, tmp_path):
     trials = tuner.study.trials
     assert trials[0].user_attrs["stop_reason"] == DIED
     assert trials[1].values == [0.0, 0.0], "the search waited for it"
-    again = [trial for trial in trials if trial.user_attrs.get(RETRY_OF) == 0]
+    again = [trial for trial in trials if TrialRecord(trial).retry_of == 0]
     assert [trial.params for trial in again] == [trials[0].params]
     assert len(finished(tuner)) == 3
 
@@ -66,7 +66,7 @@ def test_a_process_beats_for_its_trial(tmp_path, monkeypatch):
     tuner, beats = tuner_in(tmp_path, n_trials=1), []
 
     def wait_for_two(epoch, logs):
-        beat = lambda: tuner.study.trials[0].system_attrs.get(BEAT)  # noqa: E731
+        beat = lambda: TrialRecord(tuner.study.trials[0]).beat  # noqa: E731
         beats.append(wait_until(beat))
         beats.append(wait_until(lambda: beat() != beats[0] and beat()))
 
@@ -125,9 +125,9 @@ def test_processes_that_reap_at_once_keep_each_retry(tmp_path):
     trials = tuner.study.trials
     assert [trial.user_attrs["stop_reason"] for trial in trials[:12]] == [DIED] * 12
     waiting = [trial for trial in trials if trial.state.name == "WAITING"]
-    assert sorted(trial.user_attrs[RETRY_OF] for trial in waiting) == list(range(12))
+    assert sorted(TrialRecord(trial).retry_of for trial in waiting) == list(range(12))
     assert all(
-        trial.system_attrs["fixed_params"] == trials[trial.user_attrs[RETRY_OF]].params
+        trial.system_attrs["fixed_params"] == trials[TrialRecord(trial).retry_of].params
         for trial in waiting
     )
 
@@ -165,4 +165,4 @@ def test_a_study_in_memory_needs_no_heart(tmp_path, monkeypatch):
     monkeypatch.setattr(heartbeat, "_BEAT_SECONDS", 0.01)
     tuner = run(tuner_in(tmp_path, storage="sqlite://", n_trials=2, pruner="none"))
     assert len(finished(tuner)) == 2
-    assert not any(BEAT in trial.system_attrs for trial in tuner.study.trials)
+    assert not any(TrialRecord(trial).beat is not None for trial in tuner.study.trials)

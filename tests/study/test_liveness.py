@@ -25,9 +25,9 @@ from kerastune_optuna._arguments import budget_of
 from kerastune_optuna._search.slots import Budget
 from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study import heartbeat
-from kerastune_optuna._study.heartbeat import Watch, beating
+from kerastune_optuna._study.heartbeat import Watch
 from kerastune_optuna._study.liveness import leave, machine
-from kerastune_optuna._study.record import BEAT, RETRY_OF, SAMENESS, SLOT
+from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import DIED, lay_out
 from tests.support import forks
 from tests.support.faults import ROOT, lock
@@ -189,7 +189,7 @@ def test_whom_failures_wait_for_is_told_without_clocks(make_tuner, ahead):
     def fail():
         trial = study.ask()
         trial.set_user_attr("stop_reason", "ValueError: no such luck")
-        study._storage.set_trial_system_attr(trial._trial_id, SAMENESS, "same")
+        study._storage.set_trial_system_attr(trial._trial_id, TrialRecord.sameness, "same")
         study.tell(trial, state=TrialState.FAIL)
 
     def run_elsewhere():
@@ -311,7 +311,7 @@ def until_beaten(study, trial):
     """Wait for the next beat of a trial."""
 
     def beats():
-        return study._storage.get_trial(trial._trial_id).system_attrs.get(BEAT)
+        return study._storage.get_trial(trial._trial_id).system_attrs.get(TrialRecord.beat)
 
     before, deadline = beats(), time.monotonic() + 20
     while beats() == before:
@@ -326,7 +326,7 @@ def test_a_process_that_trains_notices_an_outage(tuner, tmp_path, claim, pace, a
     pace(beat=0.1, lease=1.0, silence=1.0)
     tuner.study.ask().set_user_attr(WORKER, ELSEWHERE)
     watch = Watch()
-    with beating(tuner.study, watch):
+    with watch.beating(tuner.study):
         own = claim(watch)
         with lock(tmp_path / "study.db", 1.5) if away else nullcontext():
             time.sleep(0 if away else 1.5)
@@ -337,11 +337,11 @@ def test_a_process_that_trains_notices_an_outage(tuner, tmp_path, claim, pace, a
 @pytest.mark.parametrize("here", [True, False], ids=["here", "elsewhere"])
 def test_a_slot_that_nobody_signed_is_run_again(tuner, reap, here):
     """Where a process was killed before it could sign, its lease lapses on any machine."""
-    taken(tuner.study, **({} if here else {SLOT: "elsewhere-1"}))
+    taken(tuner.study, **({} if here else {TrialRecord.slot: "elsewhere-1"}))
     assert not reap()
     until_lapsed(reap)
     assert tuner.study.trials[0].user_attrs["stop_reason"] == DIED
-    assert tuner.study.trials[1].user_attrs[RETRY_OF] == 0
+    assert TrialRecord(tuner.study.trials[1]).retry_of == 0
 
 
 def test_a_trial_of_foreign_code_is_left_alone(tuner, reap):

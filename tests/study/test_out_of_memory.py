@@ -15,7 +15,7 @@ import tensorflow as tf
 from optuna.trial import TrialState
 
 from kerastune_optuna import FailedTrialError, TooManyFailuresError
-from kerastune_optuna._study.reason import is_of_memory, told
+from kerastune_optuna._reason import is_of_memory, told
 from tests.support.untrained import build, run, tuner_in
 
 HINT = (

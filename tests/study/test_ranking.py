@@ -17,7 +17,7 @@ from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._study import ranking
 from kerastune_optuna._study.monitor import Objective
-from kerastune_optuna._study.record import REPEAT_OF
+from kerastune_optuna._study.record import TrialRecord
 from tests.support.untrained import Untrained, tuner_in
 
 INF = math.inf
@@ -39,7 +39,7 @@ def with_trials(folder, values, objective="val_score", repeats=(), **options):
                 values=list(value) if several else [value],
                 params={"units": number},
                 distributions={"units": distribution},
-                user_attrs={REPEAT_OF: 0} if number in repeats else {},
+                user_attrs={TrialRecord.repeat_of: 0} if number in repeats else {},
             )
         )
     tuner.study.add_trial(create_trial(state=TrialState.PRUNED, intermediate_values={0: -9.0}))

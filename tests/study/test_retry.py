@@ -10,7 +10,7 @@ import keras
 import optuna
 import pytest
 
-from kerastune_optuna._study.record import RETRY_OF
+from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import DIED, INTERRUPTED
 from tests.support.faults import (
     EpochLog,
@@ -84,7 +84,7 @@ def test_a_killed_trial_goes_on_from_its_backup(search, data, tmp_path):
     assert epochs[0] == list(range(15))
     assert len(epochs[1]) <= 6
     assert died.user_attrs["stop_reason"] == DIED
-    assert retried.user_attrs[RETRY_OF] == 0
+    assert TrialRecord(retried).retry_of == 0
     assert retried.params == died.params
     assert retried.user_attrs["seed"] == died.user_attrs["seed"]
     assert sorted(retried.intermediate_values) == list(range(20))
@@ -135,7 +135,7 @@ def test_a_configuration_that_kills_is_given_up(tmp_path):
     """A trial of which three workers died is not run a fourth time, and another takes its place."""
 
     def killing(trial):
-        if trial.number == 0 or RETRY_OF in trial.user_attrs:
+        if trial.number == 0 or TrialRecord(trial).retry_of is not None:
             os.kill(os.getpid(), signal.SIGKILL)
         return build(trial)
 

@@ -25,7 +25,7 @@ import pytest
 import sqlalchemy
 
 from kerastune_optuna._storage.artifacts import WholeFileStore
-from kerastune_optuna._study.record import RETRY_OF
+from kerastune_optuna._study.record import TrialRecord
 from tests.support.hosts import need_root
 from tests.support.models import build_model
 from tests.support.servers import free_port
@@ -144,7 +144,7 @@ def kill_at(epoch):
 
     def make(trial):
         def kill(now, logs):
-            if now == epoch and RETRY_OF not in trial.user_attrs:
+            if now == epoch and TrialRecord(trial).retry_of is None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         return keras.callbacks.LambdaCallback(on_epoch_begin=kill)
@@ -185,7 +185,7 @@ def killing_once(folder):
 
 def interrupt_at(epoch):
     """Return a factory of callbacks that interrupt a trial which is no retry in mid-epoch."""
-    return lambda trial: _InterruptAt(None if RETRY_OF in trial.user_attrs else epoch)
+    return lambda trial: _InterruptAt(None if TrialRecord(trial).retry_of is not None else epoch)
 
 
 class _InterruptAt(keras.callbacks.Callback):

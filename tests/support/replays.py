@@ -11,7 +11,7 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
-from kerastune_optuna._study.record import EPOCHS_GIVEN
+from kerastune_optuna._study.record import StudyRecord
 
 CURVES = Path(__file__).parents[1] / "benchmarks" / "curves" / "digits.json"
 N_WORKERS = 3
@@ -97,7 +97,7 @@ def run(study, trial, train):
         trial.set_user_attr(key, value)
     state = TrialState.PRUNED if pruned else TrialState.COMPLETE
     study.tell(trial, None if pruned else max(seen), state)
-    study.set_user_attr(EPOCHS_GIVEN, len(curve))
+    study.set_user_attr(StudyRecord.epochs, len(curve))
 
 
 def dated(study):
@@ -115,5 +115,5 @@ def dated(study):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         copied.set_metric_names(["val_accuracy"])
-    copied.set_user_attr(EPOCHS_GIVEN, study.user_attrs[EPOCHS_GIVEN])
+    copied.set_user_attr(StudyRecord.epochs, StudyRecord(study).epochs)
     return copied

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kerastune_optuna._storage.artifacts import WholeFileStore, digest
-from kerastune_optuna._study.record import BACKUP
+from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._trial import backup
 from kerastune_optuna._trial.archive import Archive, unpack
 from tests.support.marks import mostly_nightly
@@ -89,7 +89,7 @@ def test_without_backups_a_trial_begins_anew(search, make_tuner):
     seen, files, trials = resumed(search, make_tuner, backup_every=None)
     assert [epoch for epoch, _ in seen] == [0, 1, 2, 0, 1, 2, 3]
     assert files == []
-    assert not any(BACKUP in trial.system_attrs for trial in trials)
+    assert not any(TrialRecord(trial).backup is not None for trial in trials)
 
 
 @pytest.mark.parametrize(

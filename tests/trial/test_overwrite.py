@@ -17,7 +17,7 @@ from kerastune_optuna import NoTrialsError, StudyMismatchError
 from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study import heartbeat
 from kerastune_optuna._study.opening import open_study
-from kerastune_optuna._study.record import BEAT, SLOT
+from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._trial import overwrite
 from kerastune_optuna._trial.deletion import delete_study
 from tests.support import forks
@@ -55,7 +55,7 @@ def test_a_study_is_overwritten_once_nobody_runs_it(tmp_path):
     script = [sys.executable, "-c", RUNNING, str(tmp_path)]
     with forks.start(script, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         pid = process.stdout.readline().strip()
-        named = rf"trial 0 of study 'test' \(process {pid} on this machine\) is running"
+        named = rf"trial 0 of study 'test' \(in process {pid} on this machine\) is running"
         with pytest.raises(StudyMismatchError, match=named):
             run(tuner(tmp_path, overwrite=True))
         process.kill()
@@ -69,9 +69,8 @@ def of_another_machine(tmp_path, monkeypatch):
     monkeypatch.setattr(overwrite, "_POLL", 0.05)
     of_it = tuner(tmp_path, overwrite=True)
     study = tuner(tmp_path).study
-    trial = optuna.trial.create_trial(
-        state=TrialState.RUNNING, system_attrs={SLOT: "node3"}, user_attrs={WORKER: ELSEWHERE}
-    )
+    attrs = {"system_attrs": {TrialRecord.slot: "node3"}, "user_attrs": {WORKER: ELSEWHERE}}
+    trial = optuna.trial.create_trial(state=TrialState.RUNNING, **attrs)
     study.add_trial(trial)
     return study, of_it
 
@@ -83,7 +82,7 @@ def beating(study):
 
     def beat():
         for beats in itertools.count():
-            study._storage.set_trial_system_attr(study.trials[0]._trial_id, BEAT, beats)
+            study._storage.set_trial_system_attr(study.trials[0]._trial_id, TrialRecord.beat, beats)
             if over.wait(0.02):
                 return
 
@@ -99,7 +98,7 @@ def beating(study):
 def test_a_process_of_another_machine_is_named_once_it_beats(of_another_machine):
     """A process that cannot be seen from here is waited for, and refused once it lives."""
     study, of_it = of_another_machine
-    with beating(study), pytest.raises(StudyMismatchError, match=r"\(process 4711 on node3\)"):
+    with beating(study), pytest.raises(StudyMismatchError, match=r"\(in process 4711 on node3\)"):
         of_it.enqueue({"level": 1})
     assert len(study.trials) == 1
 
@@ -110,7 +109,7 @@ def test_a_dead_process_of_another_machine_is_no_hindrance(of_another_machine, m
     monkeypatch.setattr(heartbeat, "_LEASE_SECONDS", 0.2)
     of_it.enqueue({"level": 1})
     assert [trial.state.name for trial in of_it.study.trials] == ["WAITING"]
-    waited = "Waiting for a sign of trial 0 of study 'test' (process 4711 on node3)\n"
+    waited = "Waiting for a sign of trial 0 of study 'test' (in process 4711 on node3)\n"
     assert capsys.readouterr().err.count(waited) == 1
 
 

@@ -12,7 +12,7 @@ import keras
 import pytest
 
 from kerastune_optuna import _signals
-from kerastune_optuna._study.record import BACKUP
+from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import INTERRUPTED
 from kerastune_optuna._trial import backup, stop
 from kerastune_optuna._workers import processes
@@ -130,5 +130,5 @@ def test_an_interrupt_waits_for_the_backups_of_workers(search, make_tuner, tmp_p
     tuner = make_tuner(**options)
     stopped = tuner.study.trials[:2]
     assert [trial.user_attrs["stop_reason"] for trial in stopped] == [INTERRUPTED] * 2
-    whole = {trial.system_attrs[BACKUP]["id"] for trial in stopped}
+    whole = {TrialRecord(trial).backup["id"] for trial in stopped}
     assert whole == set(kept(tuner, tmp_path / "store"))

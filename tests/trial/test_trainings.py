@@ -22,7 +22,7 @@ from kerastune_optuna._report import summary
 from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._report.progress import line_of
 from kerastune_optuna._study.monitor import parse_objective
-from kerastune_optuna._study.record import RETRY_OF
+from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import DIED
 from kerastune_optuna._trial import stop
 from kerastune_optuna._trial.trainings import Series
@@ -197,7 +197,7 @@ def kill_in_the_second(trial):
 
     def kill(epoch, logs):
         second = len(trial.user_attrs.get("values", ())) == 1
-        if trial.number == 0 and second and epoch == 1 and RETRY_OF not in trial.user_attrs:
+        if trial.number == 0 and second and epoch == 1 and TrialRecord(trial).retry_of is None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     return keras.callbacks.LambdaCallback(on_epoch_begin=kill)
@@ -211,7 +211,7 @@ def test_a_killed_trial_keeps_the_executions_that_ended(search, data, tmp_path):
     options = {"executions_per_trial": 2, "keep_best": 2}
     tuner = search(build_eager, "val_loss", **options, fit={**fit, "n_workers": 2})
     died, *others = tuner.study.trials
-    (retried,) = (trial for trial in others if RETRY_OF in trial.user_attrs)
+    (retried,) = (trial for trial in others if TrialRecord(trial).retry_of is not None)
     assert died.user_attrs["stop_reason"] == DIED
     assert [what for number, what, *_ in logged(log) if number == retried.number] == [
         *("begin", "0", "1", "end")

@@ -20,7 +20,7 @@ from optuna.storages import InMemoryStorage
 
 from kerastune_optuna import ArgumentError, BuilderError, WeightsError
 from kerastune_optuna._storage.artifacts import WholeFileStore
-from kerastune_optuna._study.record import BACKUP
+from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._trial.kept import discard_outranked
 from tests.support import falling, forks
 from tests.support.marks import mostly_nightly
@@ -308,7 +308,7 @@ def test_an_id_of_other_form_names_no_file(tmp_path):
         attrs = {
             "artifacts:1": json.dumps({**meta, "filename": "trial_0000.weights.h5"}),
             "artifacts:2": json.dumps({**meta, "filename": "history.csv"}),
-            BACKUP: {"id": name, "sha256": "0", "previous": None},
+            TrialRecord.backup: {"id": name, "sha256": "0", "previous": None},
         }
         tuner.study.add_trial(optuna.trial.create_trial(value=9.0, system_attrs=attrs))
     run(tuner)

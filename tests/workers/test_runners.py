@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from kerastune_optuna import ArgumentError, ArgumentTypeError, WorkerError
-from kerastune_optuna._study.record import RETRY_OF
+from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import INTERRUPTED
 from kerastune_optuna._workers.loop import Payload
 from tests.support.faults import (
@@ -120,7 +120,7 @@ def test_the_tasks_of_an_executor_are_told_to_stop(
         executor.submit(os.getpid).result(timeout=WATCHDOG)
     interrupted, again = make_tuner().study.trials
     assert interrupted.user_attrs["stop_reason"] == INTERRUPTED
-    assert (again.state.name, again.user_attrs[RETRY_OF]) == ("WAITING", 0)
+    assert (again.state.name, TrialRecord(again).retry_of) == ("WAITING", 0)
 
 
 class OneElsewhere(Executor):

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from optuna.trial import BaseTrial, FrozenTrial
-
-from kerastune_optuna._study import record
 
 
 def derive(seed: int | None, *path: int) -> int:
@@ -16,14 +13,3 @@ def derive(seed: int | None, *path: int) -> int:
     """
     state = np.random.SeedSequence(seed, spawn_key=path).generate_state(1)
     return int(state[0] >> 1)
-
-
-def seed_of(trial: BaseTrial | FrozenTrial, seed: int | None, training: int = 0) -> int:
-    """Return the seed of a trial, or of a further one of its trainings.
-
-    It is the recorded one, or else the one that is derived from the seed of the search.
-    """
-    if training:
-        return int(trial.user_attrs[record.SEEDS][training])
-    recorded: int | None = trial.user_attrs.get(record.SEED)
-    return derive(seed, trial.number) if recorded is None else recorded

@@ -11,10 +11,9 @@ import pytest
 import tensorflow as tf
 
 from kerastune_optuna import TooManyFailuresError, TunerError
+from kerastune_optuna._reason import sameness, told
 from kerastune_optuna._search.slots import Budget
-from kerastune_optuna._study.reason import sameness, told
-from kerastune_optuna._study.record import SAMENESS
-from kerastune_optuna._study.retry import was_cut_off
+from kerastune_optuna._study.record import TrialRecord
 from tests.support.models import build_model
 from tests.support.untrained import build, cheap, run, tuner_in
 
@@ -157,7 +156,7 @@ def failed(study):
     """Add a trial that failed as others do."""
     trial = study.ask()
     trial.set_user_attr("stop_reason", "ValueError: no such luck")
-    study._storage.set_trial_system_attr(trial._trial_id, SAMENESS, "same")
+    study._storage.set_trial_system_attr(trial._trial_id, TrialRecord.sameness, "same")
     study.tell(trial, state=optuna.trial.TrialState.FAIL)
 
 
@@ -212,7 +211,7 @@ def test_failures_of_their_own_are_counted_on(tmp_path):
     with pytest.raises(TooManyFailuresError, match="5 trials failed in a row"):
         run(tuner)
     failures = tuner.study.get_trials(states=[optuna.trial.TrialState.FAIL])
-    assert len([one for one in failures if not was_cut_off(one)]) == 5
+    assert len([one for one in failures if not TrialRecord(one).was_cut_off]) == 5
 
 
 def test_a_success_between_failures_begins_the_count_anew(tmp_path):
