@@ -403,7 +403,7 @@ class OptunaTuner:
         recipe = self._recipe("refit()", given, callbacks)
         return _rerun.refit(self._home, recipe, trial, epochs, verbose)
 
-    def enqueue(self, params: Mapping[str, Any], *functions: Any) -> None:
+    def enqueue(self, params: Mapping[str, Any] | None = None, *functions: Any) -> None:
         """Let the next trial have these parameters, before the sampler chooses for itself.
 
         It waits in the study, counts towards `n_trials`, and is taken by whichever worker is first.
@@ -413,35 +413,21 @@ class OptunaTuner:
 
         Args:
             params: Values by the names that build_model suggests, or a fit of its own, which is
-                not called to check them. What is suggested besides is left to the sampler.
+                not called to check them. What is suggested besides is left to the sampler. Default
+                None: what the builder's function `default_params` returns, if it has one, or else
+                the first of the choices and the middle of each range (of its logarithm with
+                log=True).
             *functions: Functions of the trial that search() is to get as data, where they ask for
                 some of the parameters. They are called once too.
 
         Raises:
-            ArgumentError: build_model does not ask for a name, or does not allow a value.
+            ArgumentError: build_model does not ask for a name, or does not allow a value; or it
+                asks for no parameters.
         """
         with policy_kept():
-            self._enqueue(_search.chosen(self.build_model, params, functions))
-
-    def enqueue_defaults(self, *functions: Any) -> None:
-        """Let the next trial have the builder's defaults, as `enqueue` does.
-
-        A builder that has a function `default_params` says itself what they are. Of any other, the
-        defaults are the first of the choices and the middle of each range (of its logarithm with
-        log=True), with which build_model is called once.
-
-        Args:
-            *functions: Functions of the trial that search() is to get as data, for their defaults.
-
-        Raises:
-            ArgumentError: build_model asks for no parameters.
-        """
-        with policy_kept():
-            self._enqueue(_search.defaults(self.build_model, functions))
-
-    def _enqueue(self, params: Mapping[str, Any]) -> None:
-        _search.check_queue(self.sampler)
-        _search.enqueue(_trial.opened(self._home), params)
+            wanted = _search.chosen(self.build_model, params, functions)
+            _search.check_queue(self.sampler)
+            _search.enqueue(_trial.opened(self._home), wanted)
 
     @property
     def study(self) -> optuna.Study:
@@ -532,7 +518,7 @@ class OptunaTuner:
 
         Calls of build_model with one other value at a time, for ten seconds at most, show where a
         parameter is asked for only with some values of another. Nothing is trained, and no study is
-        made. The defaults are those that enqueue_defaults() would let go first.
+        made. The defaults are those that enqueue() without parameters would let go first.
 
         Args:
             *functions: Functions of the trial that search() is to get as data, to print what they

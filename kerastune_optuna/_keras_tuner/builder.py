@@ -85,7 +85,7 @@ class _Builder:
             self._first.fix()
 
     def default_params(self) -> dict[str, Any]:
-        """Return the defaults that KerasTuner begins with, for enqueue_defaults()."""
+        """Return the defaults that KerasTuner begins with, for enqueue()."""
         hp = HyperParameters(None, self._first)
         self._build(hp)
         asked = FixedTrial(hp.values)  # its params record what it is asked for

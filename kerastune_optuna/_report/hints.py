@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,11 +46,12 @@ def edges(facts: Facts) -> Iterator[str]:
     and 77 of 100 studies of 30 trials do. PRUNED trials count by the best value that they reached:
     the default pruner ends most of 30 trials.
     """
-    for scale in _scales(facts, facts.params):
-        rows = [row for row in _valued(facts) if scale.name in row.trial.params]
+    valued = sorted(filter(counts, facts.rows), key=lambda row: row.cost)
+    for scale in filter(None, (scale_of(facts, name) for name in facts.params)):
+        rows = [row for row in valued if scale.name in row.trial.params]
         if len(rows) < _FEWEST or rows[0].rank != 1:
             continue
-        places = _places(scale, rows)
+        places = np.array([scale.place(row.trial.params[scale.name]) for row in rows])
         least, most = scale.ends
         for which, way, end, at, share in (
             ("lower", "lower", scale.low, places, least),
@@ -156,16 +157,3 @@ def _confirmed(facts: Facts, row: Row) -> list[float]:
 
 def _complete(facts: Facts) -> list[Row]:
     return [row for row in facts.complete if math.isfinite(row.cost)]
-
-
-def _valued(facts: Facts) -> list[Row]:
-    """Return the trials that came to a value of their own, the best first, PRUNED ones too."""
-    return sorted(filter(counts, facts.rows), key=lambda row: row.cost)
-
-
-def _scales(facts: Facts, names: Iterable[str]) -> list[Scale]:
-    return [scale for name in names if (scale := scale_of(facts, name)) is not None]
-
-
-def _places(scale: Scale, rows: Sequence[Row]) -> NDArray[np.float64]:
-    return np.array([scale.place(row.trial.params[scale.name]) for row in rows])

@@ -15,7 +15,7 @@ from kerastune_optuna._report.facts import Row
 # Each is visible on a white page and on a black one. The first are in the background.
 COLORS = {"FAIL": "#e0524d", "PRUNED": "#858585", "RUNNING": "#1aa587", "COMPLETE": "#3d8bd9"}
 BEST, MEDIAN = "#ee7a22", "#9d6cf0"
-_INK, _GRID = "#808080", "rgba(128, 128, 128, 0.22)"
+INK, _GRID = "#808080", "rgba(128, 128, 128, 0.22)"
 _TITLE = {"size": 13}
 _MOST_PARAMS = 12  # in a label, which must fit on the screen
 
@@ -29,13 +29,18 @@ def figure(traces: Sequence[Any], x: str = "", y: str = "", **layout: Any) -> go
         y: Title of the vertical axis.
         **layout: More of plotly's layout.
     """
+    return dressed(go.Figure(list(traces)), x, y, **layout)
+
+
+def dressed(drawn: go.Figure, x: str = "", y: str = "", **layout: Any) -> go.Figure:
+    """Give a figure that Optuna may have drawn our looks, and titles for its axes."""
     axis = {"gridcolor": _GRID, "zeroline": False, "automargin": True, "tickformat": "~g"}
-    made = go.Figure(list(traces))
-    made.update_layout(
+    drawn.update_layout(
+        title={"text": ""},
         template="none",
         paper_bgcolor="rgba(0, 0, 0, 0)",
         plot_bgcolor="rgba(0, 0, 0, 0)",
-        font={"color": _INK, "size": 13, "family": "system-ui, sans-serif"},
+        font={"color": INK, "size": 13, "family": "system-ui, sans-serif"},
         margin={"l": 56, "r": 16, "t": 16, "b": 48},
         hovermode="closest",
         hoverlabel={"align": "left"},
@@ -43,7 +48,7 @@ def figure(traces: Sequence[Any], x: str = "", y: str = "", **layout: Any) -> go
         xaxis={**axis, "title": {"text": escape(x), "font": _TITLE}},
         yaxis={**axis, "title": {"text": escape(y), "font": _TITLE}},
     )
-    return made.update_layout(**layout)
+    return drawn.update_layout(**layout)
 
 
 def label(row: Row) -> str:

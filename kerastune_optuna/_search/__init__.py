@@ -15,7 +15,6 @@ from kerastune_optuna._search.one_objective import watched_alone as watched_alon
 from kerastune_optuna._search.outline import outlined as outlined
 from kerastune_optuna._search.queue import check_queue as check_queue
 from kerastune_optuna._search.queue import chosen as chosen
-from kerastune_optuna._search.queue import defaults as defaults
 from kerastune_optuna._search.queue import enqueue as enqueue
 from kerastune_optuna._search.samplers import check_pruner as check_pruner
 from kerastune_optuna._search.samplers import check_sampler as check_sampler

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
-from kerastune_optuna._search import points, space
+from kerastune_optuna._search import asked, points, space
 from kerastune_optuna._search.answers import Together
 
 
@@ -21,35 +21,25 @@ def chosen(build_model: space.Builder, params: object, functions: Sequence[Any])
 
     Args:
         build_model: The builder.
-        params: The parameters.
+        params: The parameters; None for the builder's own defaults, or else the middle of all that
+            it asks for.
         functions: The functions that search() is to get as data, which may ask for some of them.
 
     Raises:
-        ArgumentError: The builder does not ask for a name, or does not allow a value.
+        ArgumentError: The builder does not ask for a name, does not allow a value, or asks for no
+            parameters.
     """
-    if not isinstance(params, Mapping) or not params:
+    if params is not None and not (isinstance(params, Mapping) and params):
         raise ArgumentTypeError(
             f"enqueue() got {params!r}. Pass one configuration as a dict, like {{'units': 32}}."
         )
     space.learn_ranges(build_model)
-    return _allowed(Together(build_model, functions), params)
+    together = Together(build_model, functions)
+    wanted = params or asked.defaults(build_model)
+    return _allowed(together, wanted) if wanted else _middles(together)
 
 
-def defaults(build_model: space.Builder, functions: Sequence[Any]) -> dict[str, Any]:
-    """Return a builder's own defaults, or else the middle of all that it asks for.
-
-    Args:
-        build_model: The builder.
-        functions: The functions that search() is to get as data, which may ask for parameters too.
-
-    Raises:
-        ArgumentError: The builder asks for no parameters.
-    """
-    space.learn_ranges(build_model)
-    build_model = Together(build_model, functions)
-    own = getattr(build_model, "default_params", None)
-    if own is not None:
-        return _allowed(build_model, own())
+def _middles(build_model: space.Builder) -> dict[str, Any]:
     walker = space.Walker(lambda name, distribution: space.middle(distribution))
     build_model(walker)
     if not walker.params:
@@ -113,10 +103,10 @@ def _checked(name: str, value: Any, distribution: BaseDistribution) -> Any:
 
 def _unknown(name: str, walker: space.Walker) -> str:
     """Return the sentences that say what the builder asks for instead."""
-    asked = space.listed(walker.distributions)
+    known = space.listed(walker.distributions)
     return (
         f"enqueue() got {name!r}, which build_model does not ask for with these values."
-        f"{_check.nearest(str(name), walker.params)} It asks for {asked}. Where another parameter "
+        f"{_check.nearest(str(name), walker.params)} It asks for {known}. Where another parameter "
         "decides over it, pass that one too; where a function that search() gets as data asks for "
         "it, pass that function too: enqueue(params, function)."
     )

@@ -278,7 +278,7 @@ def test_choices_that_a_builder_presets_may_change(search):
 
 
 def test_the_defaults_of_a_builder_are_enqueued(tmp_path):
-    """enqueue_defaults() takes KerasTuner's defaults, and what is Fixed as it is."""
+    """enqueue() takes KerasTuner's defaults, and what is Fixed as it is."""
 
     def build(hp):
         hp.Fixed("fixed", 3)
@@ -286,7 +286,7 @@ def test_the_defaults_of_a_builder_are_enqueued(tmp_path):
             hp.Int("units", 2, 16, step=2, sampling="log", default=8)
 
     tuner = OptunaTuner(from_keras_tuner(build), "val_loss", directory=tmp_path)
-    tuner.enqueue_defaults()
+    tuner.enqueue()
     (waiting,) = tuner.study.trials
     assert waiting.system_attrs["fixed_params"] == {"fixed": 3, "kind": "b", "units": 8}
 

@@ -183,7 +183,7 @@ def test_optunas_own_grid_takes_no_enqueued_trials(make_tuner):
 def test_defaults_are_the_middle(make_tuner):
     """Of a range the middle, of a logarithm its middle, of choices the first; as conditions say."""
     tuner = make_tuner(of_layers)
-    tuner.enqueue_defaults()
+    tuner.enqueue()
     (trial,) = tuner.study.trials
     rate = trial.system_attrs["fixed_params"].pop("rate")
     assert rate == pytest.approx(1e-3)
@@ -205,7 +205,7 @@ def test_a_builder_may_have_defaults_of_its_own(make_tuner):
 
     build.default_params = lambda: {"layers": 3, "units_2": 8}
     tuner = make_tuner(build)
-    tuner.enqueue_defaults()
+    tuner.enqueue()
     (trial,) = tuner.study.trials
     assert trial.system_attrs["fixed_params"] == {"layers": 3, "units_2": 8}
 
@@ -213,4 +213,4 @@ def test_a_builder_may_have_defaults_of_its_own(make_tuner):
 def test_a_builder_without_parameters_has_no_defaults(make_tuner):
     """There is nothing to try."""
     with pytest.raises(ArgumentError, match="asks for no parameters"):
-        make_tuner(lambda trial: None).enqueue_defaults()
+        make_tuner(lambda trial: None).enqueue()

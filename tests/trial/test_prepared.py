@@ -194,7 +194,7 @@ def test_what_functions_ask_for_is_enqueued(make_tuner, capsys):
     with pytest.raises(ArgumentError, match="ndarray is no function"):
         tuner.enqueue({"window": 8}, SERIES)
     tuner.enqueue({"window": 8}, windows)
-    tuner.enqueue_defaults(windows)
+    tuner.enqueue(None, windows)
     asked = [trial.system_attrs["fixed_params"] for trial in tuner.study.trials]
     assert asked == [{"window": 8}, {"window": 8, "units": 2}]
     tuner.space(windows)

@@ -104,7 +104,7 @@ def test_a_builder_may_set_the_dtype_policy(search, make_tuner):
     try:
         tuner = make_tuner(build, n_trials=1, keep_best=1)
         tuner.enqueue({"units": 2})
-        tuner.enqueue_defaults()
+        tuner.enqueue()
         tuner.space()
         assert keras.config.dtype_policy().name == "float32"
         search(tuner=tuner)
