@@ -14,7 +14,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kerastune_optuna._exceptions import BuilderError
-from kerastune_optuna._search import Budget, Ending, asked, is_free, is_taken, take_one
+from kerastune_optuna._search import Budget, Ending, is_free, is_taken, mismatch, take_one
 from kerastune_optuna._study import (
     Constraints,
     Objective,
@@ -132,7 +132,7 @@ def train_laid_out(
         size: How many executions the study is to have.
         keys: Those of the executions that are laid out.
     """
-    study.sampler, study.pruner = NoSampler(asked.defaults(recipe.build_model)), NopPruner()
+    study.sampler, study.pruner = NoSampler(mismatch.defaults(recipe.build_model)), NopPruner()
     ending, most = Ending(train_repeats=True), run.budget.max_failed_trials
     budget = LaidOut(size, None, most, ending=ending, keys=frozenset(keys))
     # The search has checked their configurations against its constraints.

@@ -1,6 +1,6 @@
 """What is tried next, and when to stop."""
 
-from kerastune_optuna._search import asked as asked
+from kerastune_optuna._search import mismatch as mismatch
 from kerastune_optuna._search import repeats as repeats
 from kerastune_optuna._search.answers import Answers as Answers
 from kerastune_optuna._search.answers import Interview as Interview

@@ -9,7 +9,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import BaseTrial
 
 from kerastune_optuna._exceptions import ArgumentError
-from kerastune_optuna._search import asked, space
+from kerastune_optuna._search import mismatch, space
 
 Answers: TypeAlias = tuple[tuple[str, float], ...]  # values as Optuna's databases hold them
 Questions: TypeAlias = dict[Answers, tuple[str, BaseDistribution]]  # what is next after answers
@@ -80,7 +80,7 @@ class Interview:
                 f"one as {space.described(distribution)}. Give both the same range, or the second "
                 "parameter another name."
             )
-        value = asked.ask(self._trial, name, distribution)
+        value = mismatch.ask(self._trial, name, distribution)
         self._questions[self.answers] = name, distribution
         self.answers = (*self.answers, (name, distribution.to_internal_repr(value)))
         return value

@@ -11,8 +11,7 @@ from typing import Any, TypeAlias
 from optuna.distributions import BaseDistribution
 
 from kerastune_optuna import _check
-from kerastune_optuna._search import asked as _asked
-from kerastune_optuna._search import space
+from kerastune_optuna._search import mismatch, space
 from kerastune_optuna._search.answers import Together
 
 # A name, and the conditions of KerasTuner under which it is asked for.
@@ -64,7 +63,7 @@ class _Found:
     @cached_property
     def _own(self) -> dict[str, Any]:
         """The defaults that a builder for Optuna trials may name itself."""
-        return _asked.defaults(self._build_model)
+        return mismatch.defaults(self._build_model)
 
     def explore(self) -> bool:
         """Call the builder with its defaults, then with other values; False where time is over."""

@@ -9,7 +9,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
-from kerastune_optuna._search import ended, space
+from kerastune_optuna._search import finished_trials, space
 from kerastune_optuna._study import are_broken, opening, record
 
 _LATEST = 50  # trials by which to tell whether repeats are likely
@@ -25,11 +25,11 @@ def find(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None:
     distributions, params = trial.distributions, trial.params
     asked = space.places(distributions, params)
     trials = _optuna.known_trials(study) if asked else []
-    begun = ended.first_try(_optuna.as_known(trial), trials).number if asked else 0
+    begun = finished_trials.first_try(_optuna.as_known(trial), trials).number if asked else 0
     # Most of thousands of trials differ in a parameter without steps.
     endless = [name for name in asked if math.isinf(space.size(distributions[name]))]
     for name in endless[:1]:
-        trials = ended.with_value(study, trials, name, params[name])
+        trials = finished_trials.with_value(study, trials, name, params[name])
     same = [
         one
         for one in trials
@@ -113,5 +113,5 @@ def _of_these_epochs(
         one
         for one in trials
         if one.number >= first
-        and (ended.by_itself(one) or (running and one.state is TrialState.RUNNING))
+        and (finished_trials.by_itself(one) or (running and one.state is TrialState.RUNNING))
     ]

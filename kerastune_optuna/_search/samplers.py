@@ -96,7 +96,7 @@ def start_sampler(
         study: The study that is about to be asked.
         given: The user's sampler or its name, None for the default.
         seed: The user's seed.
-        steps: How many steps a training makes; None (default) where its data does not tell.
+        steps: How many steps a whole trial makes; None (default) where its data does not tell.
         screens: Whether the first trials may end after a few epochs. Default False.
 
     Returns:

@@ -26,7 +26,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._check import count
 from kerastune_optuna._exceptions import TooManyFailuresError
-from kerastune_optuna._search import ended
+from kerastune_optuna._search import finished_trials
 from kerastune_optuna._search import points as _points
 from kerastune_optuna._search.grid import Grid, is_grid
 from kerastune_optuna._search.stopping import Deadline, Ending
@@ -162,7 +162,7 @@ class Budget:
         A slot for which nothing is left would wait for ever, or train a configuration again.
         """
         size = self.size(study)
-        unasked = sum(map(_is_unasked, ended.not_ended(study, slots)))
+        unasked = sum(map(_is_unasked, finished_trials.not_ended(study, slots)))
         if size is not None and len(slots) < size and self.ending.may_go_on(study, unasked):
             lay_out(study)
 
@@ -250,7 +250,7 @@ class Budget:
         if self.max_failed_trials is None and not any(map(_succeeded, trials)):
             _check_alike(trials[self.first_trial :], trials)
         trials = trials[self.first_trial :]
-        last = [one for one in trials if ended.by_itself(one)][-most:]
+        last = [one for one in trials if finished_trials.by_itself(one)][-most:]
         if len(last) < most:
             return
         if all(trial.state is TrialState.FAIL for trial in last):
@@ -319,10 +319,10 @@ class _Turn:
 def _slots(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that count towards the size of the study, by their numbers."""
     trials = _optuna.known_trials(study, anew=True)
-    others = ended.unusual(study, trials)  # a usual trial counts
+    others = finished_trials.unusual(study, trials)  # a usual trial counts
     left_out = {one.number for one in others if not _counts(study, one)} | _points.doubles(others)
     left_out |= {one.number for one in _left_running(study, others)}
-    left_out |= retry.idle_retries(trials, ended.not_ended(study, trials))
+    left_out |= retry.idle_retries(trials, finished_trials.not_ended(study, trials))
     return [one for one in trials if one.number not in left_out] if left_out else trials
 
 
@@ -360,7 +360,7 @@ def _counts(study: optuna.Study, trial: FrozenTrial) -> bool:
 def _tried(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Return the trials whose own training decided how they ended, by their numbers."""
     own = [one for one in trials if record.REPEAT_OF not in one.user_attrs and not are_broken(one)]
-    return [one for one in own if ended.by_itself(one) and divergence.has_begun(one)]
+    return [one for one in own if finished_trials.by_itself(one) and divergence.has_begun(one)]
 
 
 def check_study(study: optuna.Study) -> None:
@@ -370,7 +370,7 @@ def check_study(study: optuna.Study) -> None:
         TooManyFailuresError: Says how the last one ended.
     """
     trials = study.get_trials(deepcopy=False)
-    divergence.check_trained(list(filter(ended.by_itself, trials)))
+    divergence.check_trained(list(filter(finished_trials.by_itself, trials)))
     if tried := _tried(trials):
         divergence.check(tried, 1)
 
@@ -425,7 +425,7 @@ def is_free(trial: FrozenTrial) -> bool:
 
 def _free(study: optuna.Study, slots: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Return the slots that may be taken, in the order in which workers are to take them."""
-    return sorted(filter(is_free, ended.not_ended(study, slots)), key=_points.order)
+    return sorted(filter(is_free, finished_trials.not_ended(study, slots)), key=_points.order)
 
 
 def is_taken(trial: FrozenTrial) -> bool:
