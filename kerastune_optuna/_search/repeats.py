@@ -10,7 +10,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._search import finished_trials, space
-from kerastune_optuna._study import are_broken, opening, record
+from kerastune_optuna._search.one_objective import watched_alone
+from kerastune_optuna._study import Objectives, are_broken, opening, record
 
 _LATEST = 50  # trials by which to tell whether repeats are likely
 _COPIED = (record.BEST_VALUE, record.BEST_EPOCH, record.EPOCHS, "n_params", record.SEED, "fits")
@@ -53,7 +54,14 @@ def _was_trained(trial: FrozenTrial) -> bool:
     return is_ours and not are_broken(trial)
 
 
-def take_over(trial: optuna.Trial, earlier: FrozenTrial) -> None:
+def take_over(trial: optuna.Trial, objectives: Objectives) -> FrozenTrial | None:
+    """Give a trial what an earlier one with its parameters came to; return that one, if any."""
+    if (earlier := find(trial.study, trial)) is not None:
+        _copy(watched_alone(trial, objectives), earlier)
+    return earlier
+
+
+def _copy(trial: optuna.Trial, earlier: FrozenTrial) -> None:
     """Give a trial the reports and the attributes of an earlier one."""
     for step, value in sorted(earlier.intermediate_values.items()):
         trial.report(value, step)
@@ -72,11 +80,8 @@ def count_if_all(study: optuna.Study) -> int | None:
     """
     # Fresh: Optuna drops its cache in Study.tell(), which a process that only leads workers never
     # calls. It asks once, when its workers have ended.
-    trials = study.get_trials(deepcopy=False)
-    if not all(map(space.is_finite, trials)):
-        return None
-    tree = space.tried(_of_these_epochs(study, trials, running=False))
-    return tree.leaves() if tree.is_closed else None
+    tree = _tree(study, study.get_trials(deepcopy=False), running=False)
+    return tree.leaves() if tree is not None and tree.is_closed else None
 
 
 def is_more_left(study: optuna.Study, unasked: int) -> bool:
@@ -86,11 +91,17 @@ def is_more_left(study: optuna.Study, unasked: int) -> bool:
         study: The study.
         unasked: How many trials are about to ask for their parameters.
     """
-    trials = _optuna.known_trials(study)
+    tree = _tree(study, _optuna.known_trials(study), running=True)
+    return tree is None or (not tree.is_closed and (unasked == 0 or tree.left() > unasked))
+
+
+def _tree(
+    study: optuna.Study, trials: Sequence[FrozenTrial], *, running: bool
+) -> space.Node | None:
+    """Return the tree of what trials asked for; None where the values of one have no end."""
     if not all(map(space.is_finite, trials)):
-        return True
-    tree = space.tried(_of_these_epochs(study, trials, running=True))
-    return not tree.is_closed and (unasked == 0 or tree.left() > unasked)
+        return None
+    return space.tried(_of_these_epochs(study, trials, running=running))
 
 
 def may_come_again(study: optuna.Study) -> list[FrozenTrial]:

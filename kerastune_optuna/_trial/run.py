@@ -19,7 +19,7 @@ from kerastune_optuna._backend import Memory, set_all
 from kerastune_optuna._data import FitArguments, not_finite
 from kerastune_optuna._exceptions import StorageError, TunerError
 from kerastune_optuna._scratch import scratch
-from kerastune_optuna._search import mismatch, repeats, watched_alone
+from kerastune_optuna._search import check_choices, check_ranges, take_over
 from kerastune_optuna._signals import finishing, requested
 from kerastune_optuna._storage import StoreAwayError
 from kerastune_optuna._study import N_PARAMS, record, seed_of
@@ -130,7 +130,7 @@ def _train_all(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bo
     if recipe.card is not None:
         trial.set_user_attr(record.CARD, recipe.card)
     if (with_data := recipe.with_data_of(trial)) is not recipe and check:
-        mismatch.check_ranges(recipe.build_model, trial)
+        check_ranges(recipe.build_model, trial)
     with scratch() as folder:
         archive = Archive(trial, recipe.store, folder, recipe.epochs_in_all)
         if recipe.backup_every is not None:
@@ -148,7 +148,7 @@ def _build_and_fit(task: Task, *, check: bool) -> _Outcome | None:
     trial, series = task.trial, task.series
     set_all(series.seeds[series.number])
     model, arguments = build(task.recipe.build_model, trial)
-    mismatch.check_choices(trial)
+    check_choices(trial)
     # Constraints may have changed since an earlier trial with the same parameters: where there are
     # any, they are checked before its result is taken over.
     asks = task.recipe.constraints.are_there
@@ -244,9 +244,8 @@ def _earlier_result(task: Task) -> _Outcome | None:
     """Take over the result of an earlier trial with the same parameters, if there is one."""
     if task.recipe.train_repeats or task.series.number:
         return None
-    if (earlier := repeats.find(task.trial.study, task.trial)) is None:
+    if (earlier := take_over(task.trial, task.recipe.objectives)) is None:
         return None
-    repeats.take_over(watched_alone(task.trial, task.recipe.objectives), earlier)
     task.recipe.constraints.take_time(task.trial, None)
     is_complete = earlier.state is TrialState.COMPLETE
     return _Outcome(earlier.state, earlier.values if is_complete else None)

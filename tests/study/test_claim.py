@@ -8,6 +8,7 @@ import sys
 import threading
 from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta
+from functools import partial
 
 import optuna
 import psutil
@@ -18,9 +19,9 @@ from optuna.storages._rdb.models import TrialHeartbeatModel
 from optuna.trial import TrialState
 
 from kerastune_optuna import _signals
-from kerastune_optuna._rerun.executions import LaidOut
-from kerastune_optuna._search.slots import Budget
-from kerastune_optuna._search.stopping import Deadline, Ending
+from kerastune_optuna._rerun.executions import laid_out
+from kerastune_optuna._search import Budget, StopConditions
+from kerastune_optuna._search.stopping import Deadline
 from kerastune_optuna._storage.database import connect, inode
 from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study.heartbeat import Watch
@@ -51,8 +52,7 @@ def left():
 CLAIMERS = """
 import multiprocessing, os, sys, warnings
 import optuna
-from kerastune_optuna._search.slots import Budget
-from kerastune_optuna._search.stopping import Ending
+from kerastune_optuna._search import Budget, StopConditions
 from kerastune_optuna._study.heartbeat import Watch
 from kerastune_optuna._storage.database import connect, inode
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -62,7 +62,7 @@ together = fork.Barrier(4)
 def claim():
     storage = connect(optuna.storages.GrpcStorageProxy(host="127.0.0.1", port=int(sys.argv[1])), 60)
     study = optuna.load_study(study_name="test", storage=storage)
-    budget, watch = Budget(20, None, 10, ending=Ending(train_repeats=True)), Watch()
+    budget, watch = Budget(20, StopConditions(train_repeats=True)), Watch()
     together.wait()
     while (trial := budget.claim(study, watch)) is not None:
         os.write(1, f"{trial.number}\\n".encode())  # at once, as print does not
@@ -113,7 +113,7 @@ def test_a_claim_of_a_worker_that_died_lapses(pace):
 
 def budget_of(n_trials):
     """Return a budget of so many trials."""
-    return Budget(n_trials, None, 10, ending=Ending(train_repeats=True))
+    return Budget(n_trials, StopConditions(train_repeats=True))
 
 
 def test_a_trial_that_ended_is_not_run_again():
@@ -151,15 +151,14 @@ NODE3 = """
 import sys
 import optuna
 from kerastune_optuna._study import heartbeat
-from kerastune_optuna._search.slots import Budget
-from kerastune_optuna._search.stopping import Ending
+from kerastune_optuna._search import Budget, StopConditions
 from kerastune_optuna._storage.database import connect, inode
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 heartbeat._BEAT_SECONDS = 0.1
 study = optuna.load_study(study_name="test", storage=connect(sys.argv[1], 60))
 watch = heartbeat.Watch()
 with heartbeat.beating(study, watch):
-    budget = Budget(2, None, 10, ending=Ending(train_repeats=True))
+    budget = Budget(2, StopConditions(train_repeats=True))
     trial = budget.claim(study, watch)
     print(trial.number, flush=True)
     if sys.stdin.readline():
@@ -293,7 +292,7 @@ def test_a_configuration_that_is_given_up_is_named(capsys):
     last = optuna.trial.create_trial(params={"units": 3}, distributions=of_units, value=0.0)
     study.add_trial(last)
     end = "All 2 configurations were tried or given up (trial 2): nothing is left"
-    assert Ending().reason(study) == end
+    assert StopConditions().reason(study) == end
 
 
 class Counting(optuna.storages.InMemoryStorage):
@@ -359,7 +358,7 @@ def test_waiting_for_others_has_an_end(pace, end):
     pace(poll=0.001)
     study, deadline = optuna.create_study(), Deadline(600)
     study.ask().set_user_attr(WORKER, of_a_neighbour())
-    budget = Budget(1, deadline, 10, ending=Ending(train_repeats=True))
+    budget = Budget(1, StopConditions(deadline, train_repeats=True))
     acts = {"timeout": deadline.let_pass, "Ctrl-C": lambda: signal.raise_signal(signal.SIGINT)}
     is_raised = pytest.raises(KeyboardInterrupt) if end == "Ctrl-C" else nullcontext()
     watch, came = Acting(acts[end]), []
@@ -440,10 +439,10 @@ def test_a_trial_that_was_lost_is_left():
 
 def test_an_execution_whose_claim_lapsed_is_run(pace):
     """A worker died between its claim and RUNNING: the same call of confirm() waits and runs it."""
-    pace(lease=0.3, look=0.1)
+    pace(lease=0.3, look=0.1, poll=0.1)
     study = optuna.create_study()
     lay_out(study, None, {f"{CLAIM}of-a-dead-worker": []}, {CONFIRMS: 7, "seed": 1})
-    budget = LaidOut(1, None, 10, keys=frozenset({(7, 1)}))
+    budget = Budget(1, laid_out=partial(laid_out, keys={(7, 1)}))
     trial = budget.claim(study, Watch())
     assert trial.user_attrs == {CONFIRMS: 7, "seed": 1, RETRY_OF: 0, WORKER: signature()}
     leave(study, trial._trial_id)
