@@ -12,16 +12,10 @@ from optuna.samplers import CmaEsSampler
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, UnknownNameError
-from kerastune_optuna._search import (
-    Budget,
-    Deadline,
-    Ending,
-    check_pruner,
-    check_sampler,
-    check_warm_start,
-)
+from kerastune_optuna._search import Budget, Chooser, StopConditions
 from kerastune_optuna._storage import database
 from kerastune_optuna._study import Constraints, Objectives, opening, parse_objectives
+from kerastune_optuna._workers import check_warm_start
 
 _BUILDER = "Pass from_keras_tuner(build) or from_keras_tuner(hypermodel) as build_model."
 _OWN_SPACE = (
@@ -136,9 +130,8 @@ def check_tuner(tuner: Any) -> None:
     limits = Constraints(tuner.max_params, tuner.max_seconds_per_trial, tuner.constraints)
     limits.check_limits()
     check_limits(tuner.n_trials, tuner.timeout)
-    check_sampler(tuner.sampler)
-    check_pruner(tuner.pruner)
-    Ending.of(tuner).check(are_several=objectives.are_several)
+    Chooser(tuner.sampler, tuner.pruner).check()
+    StopConditions.of(tuner).check(are_several=objectives.are_several)
     check_warm_start(tuner.warm_start, are_several=objectives.are_several)
     if tuner.seed is not None:
         instead = "Pass a whole number from 0, or None for seeds that are drawn."
@@ -247,7 +240,5 @@ def budget_of(given: Any, n_trials: int | None, timeout: float | None) -> Budget
     seconds = given.timeout if timeout is None else timeout
     return Budget(
         given.n_trials if n_trials is None else n_trials,
-        None if seconds is None else Deadline(seconds),
-        given.max_failed_trials,
-        ending=Ending.of(given),
+        StopConditions.of(given, seconds),
     )

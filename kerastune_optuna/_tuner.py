@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -142,7 +142,7 @@ class OptunaTuner:
         terminator: Any = None,
         stop_at: float | None = None,
         train_repeats: bool = False,
-        warm_start: _search.Source | list[_search.Source] | None = None,
+        warm_start: _workers.Source | list[_workers.Source] | None = None,
         seed: int | None = None,
         directory: str | Path = "tuning",
         study_name: str | None = None,
@@ -652,7 +652,7 @@ class OptunaTuner:
             self.storage,
             self.artifact_store,
             self.sampler if isinstance(self.sampler, BaseSampler) else None,
-            partial(_search.made_pruner, self.pruner),
+            _search.Chooser(self.sampler, self.pruner).pruner_for,
             overwrite=self.overwrite,
         )
 

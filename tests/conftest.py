@@ -168,8 +168,8 @@ _PACES = {
     "look": "_study.heartbeat._LOOK_SECONDS",
     "lease": "_study.heartbeat._LEASE_SECONDS",
     "silence": "_study.heartbeat._SILENCE_SECONDS",
-    "poll": "_search.slots._POLL_OTHERS",
-    "patience": "_search.slots._PATIENCE",
+    "poll": "_search.budget._POLL_OTHERS",
+    "patience": "_search.budget._PATIENCE",
 }
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from kerastune_optuna import TooManyFailuresError, TunerError
 from kerastune_optuna._reason import sameness, told
-from kerastune_optuna._search.slots import Budget
+from kerastune_optuna._search import StopConditions
 from kerastune_optuna._study.record import TrialRecord
 from tests.support.models import build_model
 from tests.support.untrained import build, cheap, run, tuner_in
@@ -168,16 +168,16 @@ def study():
 
 def test_a_trial_that_runs_may_succeed(study):
     """Failures that come fast end no search while a trial that began before has not reported."""
-    budget, slow = Budget(9, None, None), study.ask()
+    ending, slow = StopConditions(), study.ask()
     for _ in range(3):
         failed(study)
-        budget.check_failures(study)
+        ending.check_failures(study)
     slow.report(0.5, 0)
     failed(study)
-    budget.check_failures(study)
+    ending.check_failures(study)
     study.tell(slow, state=optuna.trial.TrialState.FAIL)
     with pytest.raises(TooManyFailuresError, match="4 trials failed with the same error before"):
-        budget.check_failures(study)
+        ending.check_failures(study)
 
 
 def test_a_trial_that_began_later_is_not_waited_for(study):
@@ -186,17 +186,17 @@ def test_a_trial_that_began_later_is_not_waited_for(study):
     failed(study)
     study.ask()
     with pytest.raises(TooManyFailuresError, match="2 trials failed with the same error before"):
-        Budget(9, None, None).check_failures(study)
+        StopConditions().check_failures(study)
 
 
 def test_a_number_of_failures_is_the_rule(study):
     """Where the user says how many may fail, failures of one cause count as any others do."""
     for _ in range(3):
         failed(study)
-        Budget(9, None, 4).check_failures(study)
+        StopConditions(max_failed_trials=4).check_failures(study)
     failed(study)
     with pytest.raises(TooManyFailuresError, match="4 trials failed in a row"):
-        Budget(9, None, 4).check_failures(study)
+        StopConditions(max_failed_trials=4).check_failures(study)
 
 
 def test_failures_of_their_own_are_counted_on(tmp_path):

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, TypeAlias
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeAlias
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.pruners import NopPruner
 from optuna.samplers import RandomSampler
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna._exceptions import BuilderError
-from kerastune_optuna._search import Budget, Ending, asked, is_free, is_taken, take_one
+from kerastune_optuna._search import Budget, StopConditions, defaults_of
 from kerastune_optuna._seeds import derive
-from kerastune_optuna._study import Constraints, Objective, TrialRecord, Watch, retry
+from kerastune_optuna._study import Constraints, Objective, TrialRecord, retry
 from kerastune_optuna._trial import Recipe
 from kerastune_optuna._workers import Run
 
 Key: TypeAlias = tuple[int | None, int | None]
-
-_POLL = 0.2  # seconds between two looks at whether the last executions have ended
 
 
 class NoSampler(RandomSampler):
@@ -101,6 +99,12 @@ def _seed(trial: FrozenTrial, nth: int) -> int:
     return derive(trial.number if seed is None else seed, nth)
 
 
+def laid_out(study: optuna.Study, keys: Collection[Key]) -> list[FrozenTrial]:
+    """Return some executions by their numbers; others are left to who asked for them."""
+    wanted = [one for key, one in executions(study).items() if key in keys]
+    return sorted(wanted, key=lambda one: one.number)
+
+
 def best_of_each(study: optuna.Study, objective: Objective) -> dict[int | None, FrozenTrial]:
     """Return the execution with the best value by the number of its configuration's trial.
 
@@ -127,45 +131,10 @@ def train_laid_out(
         size: How many executions the study is to have.
         keys: Those of the executions that are laid out.
     """
-    study.sampler, study.pruner = NoSampler(asked.defaults(recipe.build_model)), NopPruner()
-    ending, most = Ending(train_repeats=True), run.budget.max_failed_trials
-    budget = LaidOut(size, None, most, ending=ending, keys=frozenset(keys))
+    study.sampler, study.pruner = NoSampler(defaults_of(recipe.build_model)), NopPruner()
+    most = run.budget.ending.max_failed_trials
+    ending = StopConditions(max_failed_trials=most, train_repeats=True)
+    budget = Budget(size, ending, partial(laid_out, keys=frozenset(keys)))
     # The search has checked their configurations against its constraints.
     recipe = replace(recipe, seed=None, train_repeats=True, constraints=Constraints())
     replace(run, recipe=recipe, budget=budget).go(study)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LaidOut(Budget):
-    """Hold when a call stops that lays out its trials before it runs, and adds none later.
-
-    Args:
-        keys: Those of the call's executions. Others in the study are left to who asked for them.
-    """
-
-    draws: ClassVar[bool] = False
-
-    keys: frozenset[Key]
-
-    def claim(self, study: optuna.Study, watch: Watch) -> Trial | None:
-        """Return a trial to run; None once all have ended, in other processes too."""
-        while not self.is_over():
-            if watch.is_due():
-                self.reap(study, watch)
-            laid_out = [one for key, one in executions(study).items() if key in self.keys]
-            if (trial := take_one(study, list(filter(is_free, laid_out)))) is not None:
-                return trial
-            if not any(map(is_taken, laid_out)):
-                return None
-            time.sleep(_POLL)
-        return None
-
-    def prepare(self, study: optuna.Study) -> None:
-        """Lay out nothing more."""
-
-    def wait_for_others(self, study: optuna.Study, watch: Watch) -> bool:
-        """Wait no more: `claim` has waited for the trials of other processes."""
-        return False
-
-    def make_up(self, study: optuna.Study, failed: FrozenTrial) -> None:
-        """Put nothing in the place of a trial that failed: it would fail again."""

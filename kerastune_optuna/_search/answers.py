@@ -9,7 +9,8 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import BaseTrial
 
 from kerastune_optuna._exceptions import ArgumentError
-from kerastune_optuna._search import asked, space
+from kerastune_optuna._search import space
+from kerastune_optuna._search.mismatch import ask
 
 Answers: TypeAlias = tuple[tuple[str, float], ...]  # values as Optuna's databases hold them
 Questions: TypeAlias = dict[Answers, tuple[str, BaseDistribution]]  # what is next after answers
@@ -46,14 +47,6 @@ class StandIn(space.Walker):
         )
 
 
-def answered_by(trial: BaseTrial, questions: Questions) -> Answers:
-    """Return what a trial answers to the questions that are known."""
-    interview = Interview(trial, questions)
-    while (question := questions.get(interview.answers)) is not None:
-        interview.ask(*question)
-    return interview.answers
-
-
 class Interview:
     """Let functions ask a trial, and hold its answers.
 
@@ -66,6 +59,12 @@ class Interview:
         self.answers: Answers = ()
         self._trial, self._questions = trial, questions
         self._ranges: dict[str, BaseDistribution] = {}
+
+    def ask_again(self) -> Answers:
+        """Ask what is known to be asked for, and return the answers."""
+        while (question := self._questions.get(self.answers)) is not None:
+            self.ask(*question)
+        return self.answers
 
     def stand_in(self) -> StandIn:
         """Return what one of the functions gets in place of the trial."""
@@ -80,7 +79,7 @@ class Interview:
                 f"one as {space.described(distribution)}. Give both the same range, or the second "
                 "parameter another name."
             )
-        value = asked.ask(self._trial, name, distribution)
+        value = ask(self._trial, name, distribution)
         self._questions[self.answers] = name, distribution
         self.answers = (*self.answers, (name, distribution.to_internal_repr(value)))
         return value

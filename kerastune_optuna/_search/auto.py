@@ -39,7 +39,7 @@ def automatic(
     Args:
         study: The study that is about to be asked.
         seed: The sampler's.
-        steps: How many steps a training makes; None where its data does not tell.
+        steps: How many steps a whole trial makes; None where its data does not tell.
         screens: Whether the first trials may end after a few epochs. Default False.
 
     Returns:

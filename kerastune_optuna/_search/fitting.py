@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, create_trial
 
 from kerastune_optuna import _check
 from kerastune_optuna._search import space
@@ -20,6 +21,10 @@ class Fit(NamedTuple):
     params: dict[str, Any]  # as Optuna stores them
     distributions: _Ranges  # of all that the builder asks for
     is_whole: bool  # whether that is all, and nothing of the configuration is left over
+
+    def as_trial(self, value: float) -> FrozenTrial:
+        """Return a COMPLETE trial of these parameters."""
+        return create_trial(params=self.params, distributions=dict(self.distributions), value=value)
 
 
 class Fitting:
@@ -38,6 +43,11 @@ class Fitting:
     def asked(self) -> _Ranges:
         """All that the builder has asked for."""
         return {name: one for ranges in self._ranges.values() for name, one in ranges.items()}
+
+    @property
+    def told(self) -> str:
+        """What that is, in words."""
+        return space.listed(self.asked)
 
     def fit(self, params: Mapping[str, Any]) -> Fit:
         """Return what the builder takes of a configuration."""

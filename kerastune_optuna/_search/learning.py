@@ -16,7 +16,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna, _signals
-from kerastune_optuna._search import ended
+from kerastune_optuna._search import finished_trials
 from kerastune_optuna._search import space as _space
 from kerastune_optuna._search.repeats import may_come_again
 from kerastune_optuna._seeds import derive
@@ -320,7 +320,7 @@ def _broken(study: optuna.Study) -> list[FrozenTrial]:
 
 def _failed(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that failed because of their configurations."""
-    trials = ended.unusual(study, _optuna.known_trials(study))
+    trials = finished_trials.unusual(study, _optuna.known_trials(study))
     return [
         one for one in trials if one.state is TrialState.FAIL and not TrialRecord(one).was_cut_off
     ]

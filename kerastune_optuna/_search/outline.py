@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, TypeAlias
 
 from optuna.distributions import BaseDistribution
 
 from kerastune_optuna import _check
-from kerastune_optuna._search import asked as _asked
 from kerastune_optuna._search import space
 from kerastune_optuna._search.answers import Together
+from kerastune_optuna._search.mismatch import defaults_of
+from kerastune_optuna._search.space import Walker
 
 # A name, and the conditions of KerasTuner under which it is asked for.
 _Key: TypeAlias = tuple[str, tuple[str, ...]]
-# Values that are given, a parameter to try, and what it may be.
-_Step: TypeAlias = tuple[Mapping[str, Any], str, BaseDistribution]
+_Values: TypeAlias = dict[str, Any]
 
 _FEW = 12  # values of a parameter that are all tried, to see what is asked for with each
 _SECONDS = 10.0  # after which no further condition is looked for
@@ -62,45 +62,39 @@ class _Found:
         self._ends = time.monotonic() + _SECONDS
 
     @cached_property
-    def _own(self) -> dict[str, Any]:
+    def _own(self) -> _Values:
         """The defaults that a builder for Optuna trials may name itself."""
-        return _asked.defaults(self._build_model)
+        return defaults_of(self._build_model)
 
     def explore(self) -> bool:
         """Call the builder with its defaults, then with other values; False where time is over."""
-        first = self._call({})
-        if first is None:  # call it once more, to raise its error
+        if (first := self._call({})) is None:  # call it once more, to raise its error
             self._build_model(self._walker({}))
             return False
-        asked = first.distributions
-        waiting: deque[_Step] = deque(({}, name, values) for name, values in asked.items())
-        seen = set(asked)
+        waiting, seen = deque([(dict[str, Any](), first)]), set[str]()
         while waiting:
-            given, name, values = waiting.popleft()
-            if time.monotonic() > self._ends:
-                return False
-            for context, opened in self._vary(given, name, _some(values)):
-                new = {one: space for one, space in opened.items() if one not in seen}
-                seen |= set(new)
-                waiting.extend((context, one, space) for one, space in new.items())
+            given, walker = waiting.popleft()
+            for name, distribution in walker.distributions.items():
+                if name in seen:
+                    continue
+                if time.monotonic() > self._ends:
+                    return False
+                seen.add(name)
+                waiting.extend(self._vary(given, name, _some(distribution)))
         return True
 
-    def _vary(
-        self, given: Mapping[str, Any], name: str, values: list[Any]
-    ) -> Iterator[tuple[dict[str, Any], dict[str, BaseDistribution]]]:
-        """Call the builder with each value of a parameter; yield what it got and asked for."""
-        asked: list[tuple[Any, list[_Key]]] = []
-        for value in values:
-            context = {**given, name: value}
-            if (walker := self._call(context)) is not None:
-                asked.append((value, [_key(note) for note in walker.notes]))
-                yield context, walker.distributions
-        for key in {one: None for _, keys in asked for one in keys}:
+    def _vary(self, given: _Values, name: str, values: list[Any]) -> list[tuple[_Values, Walker]]:
+        """Call the builder with each value of a parameter; return what it got and asked for."""
+        contexts = [{**given, name: value} for value in values]
+        called = [(one, walker) for one in contexts if (walker := self._call(one)) is not None]
+        asked = [(one[name], set(map(_key, walker.notes))) for one, walker in called]
+        for key in set[_Key]().union(*(keys for _, keys in asked)):
             among = [value for value, keys in asked if key in keys]
             if len(among) < len(asked):
                 self._where.setdefault(key, {}).setdefault(name, among)
+        return called
 
-    def _call(self, given: Mapping[str, Any]) -> space.Walker | None:
+    def _call(self, given: _Values) -> Walker | None:
         """Return the walker that the builder asked, with a note for each parameter.
 
         It is None where the builder raises an error.
@@ -117,7 +111,7 @@ class _Found:
             self.notes.setdefault(_key(note), note)
         return walker
 
-    def _walker(self, given: Mapping[str, Any]) -> space.Walker:
+    def _walker(self, given: _Values) -> Walker:
         """Return one that gives what is given, else what the builder says, else the middle."""
 
         def choose(name: str, distribution: BaseDistribution) -> Any:
@@ -126,7 +120,7 @@ class _Found:
             said = walker.notes[-1].default if walker.notes else self._own.get(name)
             return said if _check.allows(distribution, said) else space.middle(distribution)
 
-        walker = space.Walker(choose)
+        walker = Walker(choose)
         return walker
 
     def row(self, key: _Key) -> tuple[str, ...]:

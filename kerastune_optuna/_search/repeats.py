@@ -9,8 +9,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
-from kerastune_optuna._search import ended, space
-from kerastune_optuna._study import StudyRecord, TrialRecord, opening
+from kerastune_optuna._search import finished_trials, space
+from kerastune_optuna._search.one_objective import watched_alone
+from kerastune_optuna._study import Objectives, StudyRecord, TrialRecord, opening
 
 _LATEST = 50  # trials by which to tell whether repeats are likely
 _COPIED = (
@@ -20,7 +21,7 @@ _COPIED = (
 )
 
 
-def find(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None:
+def find_repeated(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None:
     """Return an earlier trial that was trained with the parameters of a new one, if any.
 
     A retry has gone on since its first try began: a trial that is later than that is none.
@@ -28,11 +29,11 @@ def find(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None:
     distributions, params = trial.distributions, trial.params
     asked = space.places(distributions, params)
     trials = _optuna.known_trials(study) if asked else []
-    begun = ended.first_try(_optuna.as_known(trial), trials).number if asked else 0
+    begun = finished_trials.first_try(_optuna.as_known(trial), trials).number if asked else 0
     # Most of thousands of trials differ in a parameter without steps.
     endless = [name for name in asked if math.isinf(space.size(distributions[name]))]
     for name in endless[:1]:
-        trials = ended.with_value(study, trials, name, params[name])
+        trials = finished_trials.with_value(study, trials, name, params[name])
     same = [
         one
         for one in trials
@@ -56,10 +57,11 @@ def _was_trained(trial: FrozenTrial) -> bool:
     return is_ours and not TrialRecord(trial).breaks_constraint
 
 
-def take_over(trial: optuna.Trial, earlier: FrozenTrial) -> None:
+def take_over(trial: optuna.Trial, objectives: Objectives, earlier: FrozenTrial) -> None:
     """Give a trial the reports and the attributes of an earlier one."""
+    reporter = watched_alone(trial, objectives)
     for step, value in sorted(earlier.intermediate_values.items()):
-        trial.report(value, step)
+        reporter.report(value, step)
     for key in _COPIED:
         if key in earlier.user_attrs:
             trial.set_user_attr(key, earlier.user_attrs[key])
@@ -75,11 +77,8 @@ def count_if_all(study: optuna.Study) -> int | None:
     """
     # Fresh: Optuna drops its cache in Study.tell(), which a process that only leads workers never
     # calls. It asks once, when its workers have ended.
-    trials = study.get_trials(deepcopy=False)
-    if not all(map(space.is_finite, trials)):
-        return None
-    tree = space.tried(_of_these_epochs(study, trials, running=False))
-    return tree.leaves() if tree.is_closed else None
+    tree = _tree(study, study.get_trials(deepcopy=False), running=False)
+    return tree.leaves() if tree is not None and tree.is_closed else None
 
 
 def is_more_left(study: optuna.Study, unasked: int) -> bool:
@@ -89,11 +88,17 @@ def is_more_left(study: optuna.Study, unasked: int) -> bool:
         study: The study.
         unasked: How many trials are about to ask for their parameters.
     """
-    trials = _optuna.known_trials(study)
+    tree = _tree(study, _optuna.known_trials(study), running=True)
+    return tree is None or (not tree.is_closed and (unasked == 0 or tree.left() > unasked))
+
+
+def _tree(
+    study: optuna.Study, trials: Sequence[FrozenTrial], *, running: bool
+) -> space.Node | None:
+    """Return the tree of what trials asked for; None where the values of one have no end."""
     if not all(map(space.is_finite, trials)):
-        return True
-    tree = space.tried(_of_these_epochs(study, trials, running=True))
-    return not tree.is_closed and (unasked == 0 or tree.left() > unasked)
+        return None
+    return space.tried(_of_these_epochs(study, trials, running=running))
 
 
 def may_come_again(study: optuna.Study) -> list[FrozenTrial]:
@@ -116,5 +121,5 @@ def _of_these_epochs(
         one
         for one in trials
         if one.number >= first
-        and (ended.by_itself(one) or (running and one.state is TrialState.RUNNING))
+        and (finished_trials.by_itself(one) or (running and one.state is TrialState.RUNNING))
     ]

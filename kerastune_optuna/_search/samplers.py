@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
@@ -29,7 +30,7 @@ from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search.auto import GPThenTPE, automatic
 from kerastune_optuna._search.grid import Grid
 from kerastune_optuna._search.pruner import WilcoxonPruner
-from kerastune_optuna._search.screening import AutoPruner
+from kerastune_optuna._search.screening import AutoPruner, may_screen
 from kerastune_optuna._seeds import derive
 
 # These samplers leave conditional parameters to another sampler, and Optuna would warn of that with
@@ -56,17 +57,65 @@ _PRUNERS: dict[str, Callable[[int], BasePruner]] = {
 }
 
 
-def check_sampler(sampler: object) -> None:
-    """Refuse what is no sampler and no name of one, and names whose package is not installed."""
-    names = [_AUTO, *_SAMPLERS]
-    _check_kind("sampler", sampler, BaseSampler, names, "optuna.samplers.TPESampler()")
-    if isinstance(sampler, str) and sampler in _PACKAGES:
-        _check.installed(_PACKAGES[sampler], extra=sampler)
+class Chooser(NamedTuple):
+    """Hold which sampler and pruner a user wants: an object, a name, or None for the default."""
 
+    sampler: BaseSampler | str | None = None
+    pruner: BasePruner | str | None = None
+    seed: int | None = None
 
-def check_pruner(pruner: object) -> None:
-    """Refuse what is no pruner and no name of one."""
-    _check_kind("pruner", pruner, BasePruner, _PRUNERS, "optuna.pruners.MedianPruner()")
+    def check(self) -> None:
+        """Refuse what is none and no name of one, and names whose package is not installed."""
+        names, sampler = [_AUTO, *_SAMPLERS], self.sampler
+        _check_kind("sampler", sampler, BaseSampler, names, "optuna.samplers.TPESampler()")
+        if isinstance(sampler, str) and sampler in _PACKAGES:
+            _check.installed(_PACKAGES[sampler], extra=sampler)
+        _check_kind("pruner", self.pruner, BasePruner, _PRUNERS, "optuna.pruners.MedianPruner()")
+
+    def start(
+        self,
+        study: optuna.Study,
+        n_trials: int | None = None,
+        epochs: int = 1,
+        steps: int | None = None,
+        *,
+        gives_up: bool = False,
+    ) -> tuple[int | None, list[str | None]]:
+        """Give a study its sampler, and the pruner that goes with it.
+
+        Args:
+            study: The study that is about to be asked.
+            n_trials: How many trials it is to have; None (default) for no limit.
+            epochs: How many epochs a trial has, all its trainings counted. Default 1.
+            steps: How many steps a whole trial makes; None (default) where its data does not tell.
+            gives_up: Whether the search may end before it had these trials. Default False.
+
+        Returns:
+            The seed of a sampler that was made here, None where it has none or is the user's; and
+            lines about what was chosen here.
+        """
+        own = None if self.seed is None else derive(self.seed, 0, 1)
+        study.pruner = self.pruner_for(epochs)
+        if isinstance(self.sampler, BaseSampler):
+            return None, []
+        if self.sampler is not None and self.sampler != _AUTO:
+            # Optuna marks QMCSampler as experimental since 3.0.
+            with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+                study.sampler = _SAMPLERS[self.sampler](own)
+            return own, []
+        screens = self.pruner is None and not gives_up and may_screen(study, n_trials, epochs)
+        study.sampler, line = automatic(study, own, steps, screens=screens)
+        lines = [line]
+        if screens and n_trials is not None and isinstance(study.sampler, GPThenTPE):
+            study.pruner = pruner = AutoPruner(n_trials, epochs)
+            lines.append(pruner.line)
+        return own, lines
+
+    def pruner_for(self, epochs: int) -> BasePruner:
+        """Return the user's pruner, or the one of a name, for trials of so many epochs."""
+        if isinstance(self.pruner, BasePruner):
+            return self.pruner
+        return _PRUNERS[self.pruner or "wilcoxon"](epochs)
 
 
 def _check_kind(name: str, value: object, kind: type, names: Iterable[str], example: str) -> None:
@@ -80,65 +129,3 @@ def _check_kind(name: str, value: object, kind: type, names: Iterable[str], exam
         )
     if value is not None and not isinstance(value, str | kind):
         raise ArgumentTypeError(f"{name}={value!r} is no Optuna {name}. {instead}")
-
-
-def start_sampler(
-    study: optuna.Study,
-    given: BaseSampler | str | None,
-    seed: int | None,
-    steps: int | None = None,
-    *,
-    screens: bool = False,
-) -> tuple[int | None, str | None]:
-    """Make the sampler of a name.
-
-    Args:
-        study: The study that is about to be asked.
-        given: The user's sampler or its name, None for the default.
-        seed: The user's seed.
-        steps: How many steps a training makes; None (default) where its data does not tell.
-        screens: Whether the first trials may end after a few epochs. Default False.
-
-    Returns:
-        The seed of a sampler that was made here, None where it has none or is the user's; and a
-        line about one that was chosen here, or None.
-    """
-    if isinstance(given, BaseSampler):
-        return None, None
-    own = None if seed is None else derive(seed, 0, 1)
-    if given in (None, _AUTO):
-        study.sampler, line = automatic(study, own, steps, screens=screens)
-        return own, line
-    # Optuna marks QMCSampler as experimental since 3.0.
-    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
-        study.sampler = _SAMPLERS[given](own)
-    return own, None
-
-
-def made_pruner(given: BasePruner | str | None, epochs: int) -> BasePruner:
-    """Return the user's pruner, or the one of a name, for trials of so many epochs."""
-    if isinstance(given, BasePruner):
-        return given
-    return _PRUNERS[given or "wilcoxon"](epochs)
-
-
-def start_pruner(
-    study: optuna.Study, given: BasePruner | str | None, n_trials: int | None, epochs: int
-) -> str | None:
-    """Give a study the pruner that goes with its sampler.
-
-    Args:
-        study: The study, with the sampler of the search that is about to begin.
-        given: The user's pruner or its name, None for the default.
-        n_trials: How many trials the study is to have; None for no limit.
-        epochs: How many epochs a trial has.
-
-    Returns:
-        A line about a pruner that was chosen here, or None.
-    """
-    sampler = study.sampler
-    if n_trials is not None and isinstance(sampler, GPThenTPE) and sampler.screens:
-        study.pruner = pruner = AutoPruner(n_trials, epochs)
-        return pruner.line
-    study.pruner = made_pruner(given, epochs)
-    return None

@@ -1,23 +1,25 @@
-"""What ends a search before its budget is spent: time, nothing left to try, no gain expected."""
+"""When a search stops, whatever is left of its budget: a list of conditions."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
 import optuna
 from optuna.terminator import BaseTerminator
+from optuna.trial import TrialState
 
-from kerastune_optuna import _check, _optuna
+from kerastune_optuna import _check, _optuna, _signals
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search import repeats
-from kerastune_optuna._study import liveness, opening, ranking, retry, sign_of
+from kerastune_optuna._search.failures import InARow, InVain, OfOneCause
+from kerastune_optuna._study import divergence, liveness, opening, ranking, retry, sign_of
 
+_NO_BETTER = "Pass how many trials in a row may bring no better value, or an Optuna terminator."
 _GOOD_ENOUGH = "Pass a value of the objective that is good enough, like 0.98 for an accuracy."
 
 
@@ -60,26 +62,128 @@ def _arrived(origin: str, moment: float, seconds_left: float) -> Deadline:
 
 
 @dataclass(frozen=True)
-class Ending:
-    """Hold what may end a search early.
+class GoodEnough:
+    """A trial came to a value.
+
+    Args:
+        value: Of the objective.
+    """
+
+    value: float
+
+    def check(self, *, are_several: bool) -> None:
+        """Refuse what no trial can come to.
+
+        Args:
+            are_several: Whether there are several objectives.
+
+        Raises:
+            ArgumentError: Says what to pass instead.
+        """
+        given = f"stop_at={self.value!r}"
+        if are_several:
+            raise ArgumentError(
+                f"{given} is for one objective, and here are several. Pass terminator= with how "
+                "many trials in a row may bring nothing new onto the front."
+            )
+        if not isinstance(self.value, int | float | np.number) or isinstance(self.value, bool):
+            raise ArgumentTypeError(f"{given} is no number. {_GOOD_ENOUGH}")
+        if not np.isfinite(self.value):
+            raise ArgumentError(f"{given} is never reached, or at once. {_GOOD_ENOUGH}")
+
+    def why(self, study: optuna.Study) -> str | None:
+        """Return which trial did; None where none did."""
+        sign = sign_of(study.direction.name.lower())
+        for best in ranking.front(study):
+            (value,) = best.values
+            if sign * value <= sign * self.value:
+                return f"Stopped: trial {best.number} came to {value:g}"
+        return None
+
+
+@dataclass(frozen=True)
+class NoGain:
+    """No better value is expected.
 
     Args:
         terminator: A number of trials without a better value, or an object of which
             should_terminate() is asked.
-        train_repeats: Whether a configuration may be trained again and again.
-        stop_at: A value of the objective that is good enough.
+    """
+
+    terminator: Any
+
+    def check(self, *, are_several: bool) -> None:
+        """Refuse what cannot tell, as `GoodEnough` does."""
+        given = self.terminator
+        if isinstance(given, type):
+            raise ArgumentTypeError(f"terminator={given!r} is a class. {_NO_BETTER}")
+        if not hasattr(given, "should_terminate"):
+            _check.integer("terminator", given, least=1, instead=_NO_BETTER)
+        # Optuna's Terminator() with its defaults, which raises after 20 trials.
+        if _optuna.error_evaluator_of(given) == "CrossValidationErrorEvaluator":
+            raise ArgumentError(
+                "terminator= has a CrossValidationErrorEvaluator, and there is no "
+                "cross-validation. Pass a number of trials, or Terminator(evaluator, "
+                "MedianErrorEvaluator(evaluator))."
+            )
+        if are_several and isinstance(given, BaseTerminator):
+            raise ArgumentError(
+                f"terminator={given!r} is for one objective: Optuna's have none for several. Pass "
+                "how many trials in a row may bring nothing new onto the front."
+            )
+
+    def why(self, study: optuna.Study) -> str | None:
+        """Return who says so; None where a gain is expected."""
+        if isinstance(self.terminator, int | np.integer):
+            trials = _trials_since_best(study)
+            brought = _check.count(trials, "trial")
+            is_over = trials >= self.terminator
+            return f"Stopped: {brought} brought no better value" if is_over else None
+        if self.terminator.should_terminate(study):
+            return f"Stopped: {type(self.terminator).__name__} expects no gain"
+        return None
+
+
+@dataclass(frozen=True)
+class StopConditions:
+    """Hold when a search stops, whatever is left of its budget.
+
+    Args:
+        deadline: After which no trial starts; None (default) for no limit.
+        max_failed_trials: How many trials may fail in a row; None (default) for ten, or two alike
+            before any succeeds.
+        stop_at: A value of the objective that is good enough; None (default) for none.
+        terminator: As `NoGain` takes it; None (default) for none.
+        train_repeats: Whether a configuration may be trained again and again. Default False.
+        first_trial: Number of the first trial of this search: earlier failures do not count.
         key: The system attr of the study in which the first worker tells the others why.
     """
 
+    deadline: Deadline | None = None
+    max_failed_trials: int | None = None
+    stop_at: float | None = None
     terminator: Any = None
     train_repeats: bool = False
-    stop_at: float | None = None
+    first_trial: int = 0
     key: str = field(default_factory=lambda: f"kerastune_optuna:ended:{uuid4()}")
 
     @classmethod
-    def of(cls, tuner: Any) -> Ending:
-        """Return what may end the searches of a tuner, by the arguments that it was given."""
-        return cls(tuner.terminator, tuner.train_repeats, tuner.stop_at)
+    def of(cls, tuner: Any, seconds: float | None = None) -> StopConditions:
+        """Return what ends the searches of a tuner, by the arguments that it was given.
+
+        Args:
+            tuner: The tuner.
+            seconds: After how many the search that begins now is over; None (default) for never.
+        """
+        deadline = None if seconds is None else Deadline(seconds)
+        most, value = tuner.max_failed_trials, tuner.stop_at
+        return cls(deadline, most, value, tuner.terminator, tuner.train_repeats)
+
+    def from_now_on(self, study: optuna.Study) -> StopConditions:
+        """Return these conditions for the trials that a study is to run, some laid out by now."""
+        trials = study.get_trials(deepcopy=False)
+        waiting = (one.number for one in trials if one.state is TrialState.WAITING)
+        return replace(self, first_trial=next(waiting, len(trials)))
 
     def check(self, *, are_several: bool) -> None:
         """Refuse what cannot tell whether to go on.
@@ -91,14 +195,26 @@ class Ending:
             ArgumentError: Says what to pass instead.
         """
         _check.one_of("train_repeats", self.train_repeats, (True, False))
-        _check_terminator(self.terminator)
-        if self.stop_at is not None:
-            _check_value(self.stop_at, are_several=are_several)
-        if are_several and isinstance(self.terminator, BaseTerminator):
-            raise ArgumentError(
-                f"terminator={self.terminator!r} is for one objective: Optuna's have none for "
-                "several. Pass how many trials in a row may bring nothing new onto the front."
-            )
+        for one in self._of_results:
+            one.check(are_several=are_several)
+
+    @property
+    def gives_up(self) -> bool:
+        """Whether it may end a search before its last trial in which no trial is good enough."""
+        return self.deadline is not None or self.terminator is not None
+
+    @property
+    def most_failures(self) -> int:
+        """How many trials may fail in a row, and workers die."""
+        return self.max_failed_trials or divergence.MOST
+
+    def is_over(self) -> bool:
+        """Whether no further trial may start, whatever is left to do."""
+        return self.is_late() or _signals.requested()
+
+    def is_late(self) -> bool:
+        """Whether the time for the search is over."""
+        return self.deadline is not None and self.deadline.has_passed()
 
     def may_go_on(self, study: optuna.Study, unasked: int) -> bool:
         """Whether another trial may start beside those that have not asked for parameters yet."""
@@ -107,25 +223,20 @@ class Ending:
     def stop(self, study: optuna.Study, *, asks: bool = False) -> str | None:
         """Return the line that says who ended the search; with `asks`, this worker may end it."""
         told: str | None = _optuna.attrs_of(study).get(self.key)
-        if told is None and asks and (told := self._found(study)) is not None:
-            # Tell all workers: the terminator of one that trains now could later expect a gain.
-            self.bring_about(study, told)
+        if told is None and asks:
+            lines = (one.why(study) for one in self._of_results)
+            if (told := next(filter(None, lines), None)) is not None:
+                # Tell all workers: the terminator of one that trains now could later expect a gain.
+                self.bring_about(study, told)
         return told
 
-    def _found(self, study: optuna.Study) -> str | None:
-        """Return why no further trial need start; None where one may bring something."""
-        return next(filter(None, (holds(study) for holds in self._conditions)), None)
-
     @property
-    def _conditions(self) -> list[Callable[[optuna.Study], str | None]]:
-        """What may end the search, each with what the tuner was given for it."""
-        each = ((_good_enough, self.stop_at), (_no_gain, self.terminator))
-        return [partial(holds, given) for holds, given in each if given is not None]
-
-    @property
-    def gives_up(self) -> bool:
-        """Whether it may end a search in which no trial is good enough."""
-        return self.terminator is not None
+    def _of_results(self) -> Iterator[GoodEnough | NoGain]:
+        """What the user asked for, of the results so far."""
+        if self.stop_at is not None:
+            yield GoodEnough(self.stop_at)
+        if self.terminator is not None:
+            yield NoGain(self.terminator)
 
     def bring_about(self, study: optuna.Study, why: str) -> None:
         """Let no worker of the search begin another trial, and write down why."""
@@ -133,37 +244,36 @@ class Ending:
 
     def reason(self, study: optuna.Study) -> str | None:
         """Return the line that says why a search ended before its budget was spent, if it did."""
-        told = self.stop(study)
-        if told is not None or self.train_repeats:
-            return told
-        if (count := repeats.count_if_all(study)) is None:
-            return None
-        which = "The only configuration was" if count == 1 else f"All {count} configurations were"
-        given_up = filter(retry.was_given_up, study.get_trials(deepcopy=False))
-        numbers = ", ".join(str(trial.number) for trial in given_up)
-        how = f"tried or given up (trial {numbers})" if numbers else "tried"
-        return f"{which} {how}: nothing is left"
+        return self.stop(study) or (None if self.train_repeats else _all_tried(study))
+
+    def check_failures(self, study: optuna.Study) -> None:
+        """Raise where the trials of this search that came to nothing are too many.
+
+        Raises:
+            TooManyFailuresError: Says how the last one ended.
+        """
+        trials = study.get_trials(deepcopy=False)
+        for one in self._of_failures:
+            one.check(trials[self.first_trial :], trials)
+
+    @property
+    def _of_failures(self) -> Iterator[OfOneCause | InARow | InVain]:
+        """Which failures are too many."""
+        if not self.max_failed_trials:
+            yield OfOneCause()
+        yield InARow(self.most_failures)
+        yield InVain(self.max_failed_trials)
 
 
-def _good_enough(stop_at: float, study: optuna.Study) -> str | None:
-    """Return which trial came to the value; None where none did."""
-    sign = sign_of(study.direction.name.lower())
-    for best in ranking.front(study):
-        (value,) = best.values
-        if sign * value <= sign * stop_at:
-            return f"Stopped: trial {best.number} came to {value:g}"
-    return None
-
-
-def _no_gain(terminator: Any, study: optuna.Study) -> str | None:
-    """Return why no gain is expected; None where one is."""
-    if isinstance(terminator, int | np.integer):
-        trials = _trials_since_best(study)
-        brought = _check.count(trials, "trial")
-        return f"Stopped: {brought} brought no better value" if trials >= terminator else None
-    if terminator.should_terminate(study):
-        return f"Stopped: {type(terminator).__name__} expects no gain"
-    return None
+def _all_tried(study: optuna.Study) -> str | None:
+    """Return how many configurations there were, once all were tried; None before."""
+    if (count := repeats.count_if_all(study)) is None:
+        return None
+    which = "The only configuration was" if count == 1 else f"All {count} configurations were"
+    given_up = filter(retry.was_given_up, study.get_trials(deepcopy=False))
+    numbers = ", ".join(str(trial.number) for trial in given_up)
+    how = f"tried or given up (trial {numbers})" if numbers else "tried"
+    return f"{which} {how}: nothing is left"
 
 
 def _trials_since_best(study: optuna.Study) -> int:
@@ -174,29 +284,3 @@ def _trials_since_best(study: optuna.Study) -> int:
         first.setdefault(tuple(trial.values), trial.number)
     best = max(first.values(), default=-1)
     return sum(trial.number > best for trial in opening.finished(study))
-
-
-def _check_value(stop_at: Any, *, are_several: bool) -> None:
-    if are_several:
-        raise ArgumentError(
-            f"stop_at={stop_at!r} is for one objective, and here are several. Pass terminator= "
-            "with how many trials in a row may bring nothing new onto the front."
-        )
-    if not isinstance(stop_at, int | float | np.number) or isinstance(stop_at, bool):
-        raise ArgumentTypeError(f"stop_at={stop_at!r} is no number. {_GOOD_ENOUGH}")
-    if not np.isfinite(stop_at):
-        raise ArgumentError(f"stop_at={stop_at!r} is never reached, or at once. {_GOOD_ENOUGH}")
-
-
-def _check_terminator(terminator: Any) -> None:
-    instead = "Pass how many trials in a row may bring no better value, or an Optuna terminator."
-    if isinstance(terminator, type):
-        raise ArgumentTypeError(f"terminator={terminator!r} is a class. {instead}")
-    if terminator is not None and not hasattr(terminator, "should_terminate"):
-        _check.integer("terminator", terminator, least=1, instead=instead)
-    # Optuna's Terminator() with its defaults, which raises after 20 trials.
-    if _optuna.error_evaluator_of(terminator) == "CrossValidationErrorEvaluator":
-        raise ArgumentError(
-            "terminator= has a CrossValidationErrorEvaluator, and there is no cross-validation. "
-            "Pass a number of trials, or Terminator(evaluator, MedianErrorEvaluator(evaluator))."
-        )

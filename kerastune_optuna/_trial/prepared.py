@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from typing import Any
+
 from optuna.trial import BaseTrial
 
 from kerastune_optuna import _check
 from kerastune_optuna._backend import set_all
 from kerastune_optuna._data import FitArguments, data_of_trial, size_in_memory
-from kerastune_optuna._search import Answers, Interview, Questions, answered_by
+from kerastune_optuna._search import Interview
 
 # What a function draws by chance depends on its answers alone, not on the trial that came first.
 _SEED = 0
@@ -23,8 +26,8 @@ class PreparedData:
 
     def __init__(self, fit: FitArguments) -> None:
         self._fit = fit
-        self._questions: Questions = {}
-        self._kept: dict[Answers, FitArguments] = {}  # in the order of their last use
+        self._questions: dict[Any, Any] = {}  # what is asked for after which answers
+        self._kept: dict[Hashable, FitArguments] = {}  # in the order of their last use
         self._rows: set[int] = set()  # that trials validate with
 
     def of(self, trial: BaseTrial) -> FitArguments:
@@ -34,7 +37,7 @@ class PreparedData:
             ArgumentError: A function made nothing that can be trained on.
             StudyMismatchError: A function asks for another parameter than in trials before.
         """
-        answers = answered_by(trial, self._questions)
+        answers: Hashable = Interview(trial, self._questions).ask_again()
         fit = self._kept.pop(answers, None)
         if fit is None:
             interview = Interview(trial, self._questions)

@@ -15,7 +15,7 @@ from kerastune_optuna._backend import compiled_metrics, set_all
 from kerastune_optuna._data import FitArguments, check_builders_arguments, check_training, of_fold
 from kerastune_optuna._data import not_finite as _not_finite
 from kerastune_optuna._exceptions import BuilderError, StudyMismatchError
-from kerastune_optuna._search import asked
+from kerastune_optuna._search import explain, with_defaults
 from kerastune_optuna._storage import StoreSource, database
 from kerastune_optuna._study import Constraints, Objectives, TrialRecord
 from kerastune_optuna._trial import shared
@@ -237,7 +237,7 @@ def _asked_again(build_model: Builder, trial: BaseTrial, make: Callable[[], _T])
     try:
         return make()
     except StudyMismatchError:
-        if not (isinstance(trial, FrozenTrial) and asked.with_defaults(build_model, trial)):
+        if not (isinstance(trial, FrozenTrial) and with_defaults(build_model, trial)):
             raise
         return make()
 
@@ -246,8 +246,7 @@ def _called(build_model: Builder, trial: BaseTrial) -> Any:
     try:
         return build_model(trial)
     except (TypeError, ValueError) as error:
-        if asked.is_of_optuna(error):  # as for choices that have changed, or that no study holds
-            asked.check(build_model, trial)
+        explain(error, build_model, trial)
         raise
     except AttributeError as error:
         if isinstance(error.obj, BaseTrial) and error.name in _OF_KERAS_TUNER:

@@ -21,7 +21,7 @@ from kerastune_optuna._backend import Memory, set_all
 from kerastune_optuna._data import FitArguments, not_finite
 from kerastune_optuna._exceptions import StorageError, TunerError
 from kerastune_optuna._scratch import scratch
-from kerastune_optuna._search import asked, repeats, watched_alone
+from kerastune_optuna._search import check_choices, check_ranges, find_repeated, take_over
 from kerastune_optuna._signals import finishing, requested
 from kerastune_optuna._storage import StoreAwayError
 from kerastune_optuna._study import TrialRecord
@@ -162,7 +162,7 @@ class TrialRun:
         """Take the trial's own data, where functions of the trial make it."""
         shared_by_all, self._recipe = self._recipe, self._recipe.with_data_of(self._trial)
         if self._check and self._recipe is not shared_by_all:
-            asked.check_ranges(self._recipe.build_model, self._trial)
+            check_ranges(self._recipe.build_model, self._trial)
 
     def _open_archive(self, folder: Path) -> None:
         """Let the series go on from the trial's last backup, where there is one."""
@@ -194,18 +194,18 @@ class TrialRun:
         """Return the model with the weights of the training's seed, and its builder's arguments."""
         set_all(self._series.seeds[self._series.number])
         built = build(self._recipe.build_model, self._trial)
-        asked.check_choices(self._trial)
+        check_choices(self._trial)
         return built
 
     def _earlier(self) -> FrozenTrial | None:
         """Return an earlier trial with the same parameters, whose result may be taken over."""
         if self._recipe.train_repeats:
             return None
-        return repeats.find(self._trial.study, self._trial)
+        return find_repeated(self._trial.study, self._trial)
 
     def _take_over(self, earlier: FrozenTrial) -> Outcome:
         """Take over the result of an earlier trial with the same parameters."""
-        repeats.take_over(watched_alone(self._trial, self._recipe.objectives), earlier)
+        take_over(self._trial, self._recipe.objectives, earlier)
         self._recipe.constraints.take_time(self._trial, None)
         is_complete = earlier.state is TrialState.COMPLETE
         return Outcome(earlier.state, earlier.values if is_complete else None)

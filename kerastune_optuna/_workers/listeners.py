@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial
 from kerastune_optuna import _check, _optuna
 from kerastune_optuna._exceptions import ArgumentTypeError
 from kerastune_optuna._report import Progress
-from kerastune_optuna._search import Ending
+from kerastune_optuna._search import StopConditions
 from kerastune_optuna._storage import unless_away
 
 Listener: TypeAlias = "Callable[[optuna.Study, FrozenTrial], object]"
@@ -64,7 +64,7 @@ class Announced(Progress):
     progress: Progress
     study: optuna.Study
     functions: Sequence[Listener]
-    ending: Ending
+    ending: StopConditions
 
     def __post_init__(self) -> None:
         self._told = {trial.number for trial in self._ended()}

@@ -30,7 +30,7 @@ from kerastune_optuna._exceptions import (
     is_fatal,
 )
 from kerastune_optuna._scratch import sweep
-from kerastune_optuna._search import Budget, LearningSampler, is_grid
+from kerastune_optuna._search import Budget, LearningSampler
 from kerastune_optuna._storage import OpenedOnce, database, url
 from kerastune_optuna._study import TrialRecord, Watch, divergence, liveness, opening
 from kerastune_optuna._trial import Recipe, run_trial
@@ -74,7 +74,7 @@ class Job:
 
     def tell_if_late(self, study: optuna.Study) -> None:
         """Tell tasks of an executor that the time is over, since some may have begun much later."""
-        if self.budget.is_late() and self.late_key not in _optuna.attrs_of(study):
+        if self.budget.ending.is_late() and self.late_key not in _optuna.attrs_of(study):
             _optuna.set_attr(study, self.late_key, True)
 
 
@@ -109,8 +109,8 @@ def work_on(payload: Payload, number: int = 0) -> None:
             told = _optuna.attrs_of(study)
             if told.get(job.stop_key):
                 ask()
-            if job.late_key in told and job.budget.deadline is not None:
-                job.budget.deadline.let_pass()
+            if job.late_key in told and (deadline := job.budget.ending.deadline) is not None:
+                deadline.let_pass()
 
         look()  # a task may have waited until the search was over
         run_trials(study, recipe, job.budget, at_each_beat=look)
@@ -202,12 +202,11 @@ def _check_end(
     """Lay out another trial in place of one that failed; raise where too many did."""
     if ended.state is TrialState.FAIL:
         budget.make_up(study, ended)
+    if divergence.came_to_nothing(ended):
         try:
-            budget.check_failures(study)
+            budget.ending.check_failures(study)
         except TooManyFailuresError as error:
             raise error from cause
-    if divergence.came_to_nothing(ended):
-        budget.check_values(study)
 
 
 def _attempt(
@@ -255,7 +254,7 @@ def _is_of_code(error: Exception) -> bool:
 def _learning_sampler(study: optuna.Study, recipe: Recipe, budget: Budget) -> Iterator[None]:
     """Let the sampler learn from what was tried, and leave the user's own in the study."""
     sampler = study.sampler
-    if budget.draws and not is_grid(sampler):  # which visits each point once anyway
+    if budget.draws(study):
         study.sampler = LearningSampler(
             sampler,
             recipe.objectives.watched,

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
 
 from kerastune_optuna import _check, _signals, _source
 from kerastune_optuna._backend import Memory, check_threads, keras_settings, policy_kept, seeds_kept
@@ -23,15 +22,11 @@ from kerastune_optuna._data import (
 from kerastune_optuna._report import Plan, progress_for
 from kerastune_optuna._search import (
     Budget,
+    Chooser,
     check_queue,
     check_study,
     lay_out_grid,
     learn_ranges,
-    may_screen,
-    room,
-    start_pruner,
-    start_sampler,
-    told_of_left,
 )
 from kerastune_optuna._storage import artifacts, database
 from kerastune_optuna._study import Constraints, Home, StudyRecord, opening
@@ -88,7 +83,7 @@ class Run:
         """
         budget, recipe = self.budget, self.recipe
         plan = self._plan(study)
-        budget = replace(budget, first_trial=_first_to_run(study))
+        budget = replace(budget, ending=budget.ending.from_now_on(study))
         progress = progress_for(self.verbose, study, self.home.storage, plan, budget.n_trials)
         if self.on_trial_end:
             progress = Announced(progress, study, self.on_trial_end, budget.ending)
@@ -117,7 +112,7 @@ class Run:
 
     def _plan(self, study: optuna.Study) -> Plan:
         """Return what this run is to do, for the progress display."""
-        deadline, recipe = self.budget.deadline, self.recipe
+        deadline, recipe = self.budget.ending.deadline, self.recipe
         return Plan(
             study.study_name,
             recipe.objectives.watched,
@@ -127,13 +122,6 @@ class Run:
             done=len(opening.finished(study)),
             others=recipe.objectives.others,
         )
-
-
-def _first_to_run(study: optuna.Study) -> int:
-    """Return the number of the first trial that a search will run: some may be laid out by now."""
-    trials = study.get_trials(deepcopy=False)
-    waiting = (trial.number for trial in trials if trial.state is TrialState.WAITING)
-    return next(waiting, len(trials))
 
 
 def recipe_of(
@@ -252,14 +240,11 @@ def _set_up(
     Returns:
         The seed of the sampler, where it has one of ours; and lines on what was chosen.
     """
-    n_trials, epochs = budget.n_trials, recipe.epochs_in_all
-    screens = given.pruner is None and budget.runs_all and may_screen(study, n_trials, epochs)
-    drawn, chosen = start_sampler(
-        study, given.sampler, recipe.seed, recipe.steps_of_a_trial, screens=screens
-    )
-    screened = start_pruner(study, given.pruner, n_trials, epochs)
+    n_trials, epochs, steps = budget.n_trials, recipe.epochs_in_all, recipe.steps_of_a_trial
+    chooser, gives_up = Chooser(given.sampler, given.pruner, given.seed), budget.ending.gives_up
+    drawn, chosen = chooser.start(study, n_trials, epochs, steps, gives_up=gives_up)
     start.lay_out(study)
-    left = None if n_trials is None else told_of_left(study)
-    space, memory, of_data = room(study, n_trials), Memory(share=1.0), bool(recipe.fit.functions)
-    grid = lay_out_grid(study, recipe.build_model, space, recipe.seed, memory, is_of_data=of_data)
-    return drawn, [left, grid, chosen, screened, start.line]
+    left, room, memory = budget.told_of_left(study), budget.room(study), Memory(share=1.0)
+    of_data = bool(recipe.fit.functions)
+    grid = lay_out_grid(study, recipe.build_model, room, recipe.seed, memory, is_of_data=of_data)
+    return drawn, [left, grid, *chosen, start.line]

@@ -9,15 +9,16 @@ from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._report import results
-from kerastune_optuna._search import COLUMN, Fit, Fitting, enqueue, is_table, listed
+from kerastune_optuna._search import Fitting, enqueue
 from kerastune_optuna._study import StudyRecord, TrialRecord, load, sign_of
 from kerastune_optuna._trial import Recipe
 from kerastune_optuna._workers import comparable
+from kerastune_optuna._workers.sources import COLUMN, is_table
 
 if TYPE_CHECKING:
     import pandas
@@ -74,7 +75,7 @@ def start_of(given: Any, recipe: Recipe) -> Start:
             raise ArgumentError(_why_none(rows, fitting))
         unused |= {name for params, _ in rows for name in params} - fitting.asked.keys()
         is_same = _are_same(table, recipe)
-        known += [_as_trial(fit, value) for fit, value in fits if is_same and fit.is_whole]
+        known += [fit.as_trial(value) for fit, value in fits if is_same and fit.is_whole]
         queues.append(
             [one.params for one, _ in fits if one.params and not (is_same and one.is_whole)]
         )
@@ -146,10 +147,6 @@ def _are_same(table: pandas.DataFrame, recipe: Recipe) -> bool:
     return are_ours and comparable.are_same(given, recipe)
 
 
-def _as_trial(fit: Fit, value: float) -> FrozenTrial:
-    return create_trial(params=fit.params, distributions=dict(fit.distributions), value=value)
-
-
 def _why_none(rows: Sequence[tuple[dict[str, Any], float]], fitting: Fitting) -> str:
     """Return why no trial of a source can be used."""
     if not rows:
@@ -157,7 +154,7 @@ def _why_none(rows: Sequence[tuple[dict[str, Any], float]], fitting: Fitting) ->
     theirs = sorted({name for params, _ in rows for name in params})
     return (
         f"warm_start= got {_check.count(len(rows), 'trial')} with {', '.join(theirs) or 'nothing'};"
-        f" build_model asks for {listed(fitting.asked)}. Where only names differ, rename columns: "
+        f" build_model asks for {fitting.told}. Where only names differ, rename columns: "
         'tuner.results().rename(columns={"params_lr": "params_learning_rate"}).'
     )
 

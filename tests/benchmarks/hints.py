@@ -22,7 +22,7 @@ from optuna.trial import TrialState
 
 from kerastune_optuna._report import hints
 from kerastune_optuna._report.facts import Facts
-from kerastune_optuna._search import made_pruner
+from kerastune_optuna._search import Chooser
 from kerastune_optuna._study import TrialRecord
 from tests.benchmarks._sides import report
 
@@ -56,7 +56,7 @@ def study(
 ) -> optuna.Study:
     """Return a study of so many trials."""
     rng = np.random.default_rng(n_trials)
-    pruner = made_pruner("wilcoxon" if is_pruned else "none", EPOCHS - 1)
+    pruner = Chooser(pruner="wilcoxon" if is_pruned else "none").pruner_for(EPOCHS - 1)
     made = optuna.create_study(sampler=sampler, pruner=pruner)
     for _ in range(n_trials):
         trial = made.ask()

@@ -34,7 +34,9 @@ from optuna import pruners, samplers
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna._optuna import reports_of
-from kerastune_optuna._search import LearningSampler, made_pruner, start_pruner, start_sampler
+from kerastune_optuna._search import Chooser
+from kerastune_optuna._search.learning import LearningSampler
+from kerastune_optuna._search.pruner import WilcoxonPruner
 from kerastune_optuna._seeds import derive
 from kerastune_optuna._study import parse_objectives
 from tests.benchmarks.pruners import CURVES, SPAWN
@@ -75,8 +77,7 @@ def named(sampler: str | None, pruner: Callable[[int], pruners.BasePruner]) -> P
     """Take what a tuner makes of a name, which learns from trials that were pruned."""
 
     def prepare(study: optuna.Study, seed: int, epochs: int) -> None:
-        study.pruner = pruner(epochs)
-        start_sampler(study, sampler, seed)
+        Chooser(sampler, pruner(epochs), seed).start(study)
         study.sampler = LearningSampler(study.sampler, GOAL, constrained=False, may_repeat=False)
 
     return prepare
@@ -84,8 +85,7 @@ def named(sampler: str | None, pruner: Callable[[int], pruners.BasePruner]) -> P
 
 def ours(study: optuna.Study, seed: int, epochs: int, known: Sequence[FrozenTrial] = ()) -> None:
     """Take the defaults of a search of many long trials, which may know those of another one."""
-    start_sampler(study, None, seed, screens=True)
-    start_pruner(study, None, N_TRIALS, epochs)
+    Chooser(seed=seed).start(study, N_TRIALS, epochs)
     study.sampler = LearningSampler(
         study.sampler, GOAL, constrained=False, may_repeat=False, known=known
     )
@@ -100,7 +100,7 @@ def _gp(seed: int) -> samplers.BaseSampler:
 
 
 def _wilcoxon(epochs: int) -> pruners.BasePruner:
-    return made_pruner("wilcoxon", epochs)
+    return WilcoxonPruner()
 
 
 def _halving(epochs: int) -> pruners.BasePruner:

@@ -265,6 +265,24 @@ def test_ctrl_c_says_how_to_go_on(search_noisy, capsys):
     assert len(calls) == (2 + 1) + (1 + 1) + 1 + (3 + 1)
 
 
+def test_a_builder_may_stop_it(search_noisy):
+    """After `trial.study.stop()` no further execution begins; called again, it goes on."""
+    stops = [True]
+
+    def build(trial):
+        if "confirms" in trial.user_attrs and stops:
+            stops.pop()
+            trial.study.stop()
+        return noisy({"a": 0.1, "b": 0.2})(trial)
+
+    tuner = search_noisy({"a": 0.1, "b": 0.2}, build)
+    with pytest.raises(NoTrialsError, match="3 executions are missing"):
+        tuner.confirm(2, 2, *DATA, verbose=0)
+    assert len(completed(tuner)) == 1
+    tuner.confirm(2, 2, *DATA, verbose=0)
+    assert set(completed(tuner).values()) == {1}
+
+
 def test_only_what_is_missing_is_trained(search_noisy, capsys):
     """Called again it trains nothing; with more executions or configurations only those."""
     tuner = search_noisy({"a": 0.1, "b": 0.2, "c": 0.3})

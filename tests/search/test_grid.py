@@ -13,8 +13,8 @@ import pytest
 
 from kerastune_optuna import ArgumentError, HyperParameters
 from kerastune_optuna._backend import Memory
+from kerastune_optuna._search import slots
 from kerastune_optuna._search.grid import Grid, configurations, lay_out_grid
-from kerastune_optuna._search.slots import _slots
 from tests.support import forks
 from tests.support.faults import ROOT, EpochLog, logged, run_to_the_end, wait_until
 from tests.support.untrained import Untrained, cheap, run, tuner_in
@@ -184,7 +184,7 @@ def test_a_grid_that_was_laid_out_in_part_is_completed(make_tuner):
         thread.start()
     for thread in threads:
         thread.join()
-    points = [tuple(sorted(one.system_attrs["fixed_params"].items())) for one in _slots(study)]
+    points = [tuple(sorted(one.system_attrs["fixed_params"].items())) for one in slots.of(study)]
     assert len(points) == len(set(points)) == 24
 
 

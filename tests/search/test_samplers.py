@@ -10,8 +10,9 @@ import pytest
 from optuna.samplers import CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 
 from kerastune_optuna import MissingExtraError
-from kerastune_optuna._search import LearningSampler, samplers
-from kerastune_optuna._search.samplers import start_sampler
+from kerastune_optuna._search import samplers
+from kerastune_optuna._search.learning import LearningSampler
+from kerastune_optuna._search.samplers import Chooser
 from kerastune_optuna._study.monitor import Objective
 from tests.support.untrained import build, cheap, run, tuner_in
 
@@ -46,7 +47,7 @@ def test_a_name_goes_on_in_a_resumed_study(name, seed):
     def values(*searches):
         study = optuna.create_study()
         for trials in searches:
-            own, _ = start_sampler(study, name, seed)
+            own, _ = Chooser(name, seed=seed).start(study)
             study.sampler = taught(study.sampler, own)
             for _ in range(trials):
                 trial = study.ask()
@@ -67,7 +68,7 @@ def taught(sampler, seed):
 def draws(name, seed):
     """Return what the sampler of a name draws in a new study."""
     study = optuna.create_study()
-    start_sampler(study, name, seed)
+    Chooser(name, seed=seed).start(study)
     drawn = []
     for _ in range(12):
         trial = study.ask()

@@ -17,7 +17,7 @@ from optuna.terminator import (
 from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna import ArgumentError
-from kerastune_optuna._search import Budget, Ending
+from kerastune_optuna._search import Budget, StopConditions
 from kerastune_optuna._search.stopping import Deadline
 from kerastune_optuna._storage import WORKER
 from kerastune_optuna._study import Watch
@@ -126,7 +126,7 @@ def test_no_slot_is_laid_out_for_what_a_running_trial_may_ask_for():
     lay_out(study)
     with leaving_all():
         sign(study, running._trial_id)
-        taken = Budget(n_trials=20, deadline=None, max_failed_trials=10).claim(study, Watch())
+        taken = Budget(20).claim(study, Watch())
     assert taken.number == 3
     assert len(study.trials) == 4
 
@@ -134,7 +134,7 @@ def test_no_slot_is_laid_out_for_what_a_running_trial_may_ask_for():
 def test_the_second_worker_waits_for_the_first_parameter_alone(pace):
     """Once the builder of the only trial has asked, another worker lays out the next one."""
     pace(patience=600)
-    study, budget = optuna.create_study(), Budget(4, Deadline(60), None)
+    study, budget = optuna.create_study(), Budget(4, StopConditions(Deadline(60)))
     with leaving_all():
         budget.prepare(study)
         budget.claim(study, Watch()).suggest_float("x", 0, 1)
@@ -148,7 +148,7 @@ def test_who_took_the_last_slot_lays_out_the_next_before_its_sampler_draws():
     study.add_trial(create_trial(value=0.0))
     study.sampler.seen = seen
     with leaving_all():
-        budget = Budget(4, Deadline(60), None)
+        budget = Budget(4, StopConditions(Deadline(60)))
         budget.prepare(study)
         budget.claim(study, Watch())
     assert seen == [3]
@@ -159,7 +159,7 @@ def test_no_other_worker_lays_out_the_next_slot_meanwhile(pace):
     pace(patience=60)
     study = optuna.create_study()
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
-    assert Budget(4, Deadline(0.1), None).claim(study, Watch()) is None
+    assert Budget(4, StopConditions(Deadline(0.1))).claim(study, Watch()) is None
     assert len(study.trials) == 1
 
 
@@ -169,7 +169,7 @@ def test_another_worker_lays_out_the_next_slot_where_who_should_is_gone(pace):
     study = optuna.create_study()
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
     with leaving_all():
-        assert Budget(4, Deadline(60), None).claim(study, Watch()).number == 1
+        assert Budget(4, StopConditions(Deadline(60))).claim(study, Watch()).number == 1
 
 
 @pytest.mark.parametrize(
@@ -195,14 +195,14 @@ def test_a_terminator_ends_the_search(tmp_path, capsys, terminator, line):
 def test_who_ends_a_search_ends_it_for_all_workers():
     """What one worker finds holds for the others, also where one of them finds a gain after all."""
     study = optuna.create_study()
-    ending = Ending(terminator=1)
+    ending = StopConditions(terminator=1)
     study.add_trials(optuna.trial.create_trial(value=value) for value in (2.0, 2.0))
     assert ending.reason(study) is None  # which asks nothing
     assert ending.stop(study, asks=True)
     study.add_trial(optuna.trial.create_trial(value=1.0))
     assert pickle.loads(pickle.dumps(ending)).stop(study, asks=True)
     assert ending.reason(study) == "Stopped: 1 trial brought no better value"
-    assert not Ending(terminator=1).stop(study, asks=True)  # that of another search
+    assert not StopConditions(terminator=1).stop(study, asks=True)  # that of another search
 
 
 def test_a_terminator_that_needs_cross_validation_is_refused(make_tuner):

@@ -9,6 +9,7 @@ import sys
 import threading
 from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta
+from functools import partial
 
 import optuna
 import psutil
@@ -19,9 +20,9 @@ from optuna.storages._rdb.models import TrialHeartbeatModel
 from optuna.trial import TrialState
 
 from kerastune_optuna import _signals
-from kerastune_optuna._rerun.executions import LaidOut
-from kerastune_optuna._search.slots import Budget
-from kerastune_optuna._search.stopping import Deadline, Ending
+from kerastune_optuna._rerun.executions import laid_out
+from kerastune_optuna._search import Budget, StopConditions
+from kerastune_optuna._search.stopping import Deadline
 from kerastune_optuna._storage.database import connect, inode
 from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study.heartbeat import Watch
@@ -52,8 +53,7 @@ def left():
 CLAIMERS = """
 import multiprocessing, os, sys, warnings
 import optuna
-from kerastune_optuna._search.slots import Budget
-from kerastune_optuna._search.stopping import Ending
+from kerastune_optuna._search import Budget, StopConditions
 from kerastune_optuna._study.heartbeat import Watch
 from kerastune_optuna._storage.database import connect, inode
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -63,7 +63,7 @@ together = fork.Barrier(4)
 def claim():
     storage = connect(optuna.storages.GrpcStorageProxy(host="127.0.0.1", port=int(sys.argv[1])), 60)
     study = optuna.load_study(study_name="test", storage=storage)
-    budget, watch = Budget(20, None, 10, ending=Ending(train_repeats=True)), Watch()
+    budget, watch = Budget(20, StopConditions(train_repeats=True)), Watch()
     together.wait()
     while (trial := budget.claim(study, watch)) is not None:
         os.write(1, f"{trial.number}\\n".encode())  # at once, as print does not
@@ -114,7 +114,7 @@ def test_a_claim_of_a_worker_that_died_lapses(pace):
 
 def budget_of(n_trials):
     """Return a budget of so many trials."""
-    return Budget(n_trials, None, 10, ending=Ending(train_repeats=True))
+    return Budget(n_trials, StopConditions(train_repeats=True))
 
 
 def test_a_trial_that_ended_is_not_run_again():
@@ -152,15 +152,14 @@ NODE3 = """
 import sys
 import optuna
 from kerastune_optuna._study import heartbeat
-from kerastune_optuna._search.slots import Budget
-from kerastune_optuna._search.stopping import Ending
+from kerastune_optuna._search import Budget, StopConditions
 from kerastune_optuna._storage.database import connect, inode
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 heartbeat._BEAT_SECONDS = 0.1
 study = optuna.load_study(study_name="test", storage=connect(sys.argv[1], 60))
 watch = heartbeat.Watch()
 with watch.beating(study):
-    budget = Budget(2, None, 10, ending=Ending(train_repeats=True))
+    budget = Budget(2, StopConditions(train_repeats=True))
     trial = budget.claim(study, watch)
     print(trial.number, flush=True)
     if sys.stdin.readline():
@@ -294,7 +293,7 @@ def test_a_configuration_that_is_given_up_is_named(capsys):
     last = optuna.trial.create_trial(params={"units": 3}, distributions=of_units, value=0.0)
     study.add_trial(last)
     end = "All 2 configurations were tried or given up (trial 2): nothing is left"
-    assert Ending().reason(study) == end
+    assert StopConditions().reason(study) == end
 
 
 class Counting(optuna.storages.InMemoryStorage):
@@ -360,7 +359,7 @@ def test_waiting_for_others_has_an_end(pace, end):
     pace(poll=0.001)
     study, deadline = optuna.create_study(), Deadline(600)
     study.ask().set_user_attr(WORKER, of_a_neighbour())
-    budget = Budget(1, deadline, 10, ending=Ending(train_repeats=True))
+    budget = Budget(1, StopConditions(deadline, train_repeats=True))
     acts = {"timeout": deadline.let_pass, "Ctrl-C": lambda: signal.raise_signal(signal.SIGINT)}
     is_raised = pytest.raises(KeyboardInterrupt) if end == "Ctrl-C" else nullcontext()
     watch, came = Acting(acts[end]), []
@@ -441,11 +440,11 @@ def test_a_trial_that_was_lost_is_left():
 
 def test_an_execution_whose_claim_lapsed_is_run(pace):
     """A worker died between its claim and RUNNING: the same call of confirm() waits and runs it."""
-    pace(lease=0.3, look=0.1)
+    pace(lease=0.3, look=0.1, poll=0.1)
     study = optuna.create_study()
     own = {"confirms": 7, "seed": 1}
     lay_out(study, None, {f"{TrialRecord.CLAIM}of-a-dead-worker": []}, own)
-    budget = LaidOut(1, None, 10, keys=frozenset({(7, 1)}))
+    budget = Budget(1, laid_out=partial(laid_out, keys={(7, 1)}))
     trial = budget.claim(study, Watch())
     assert trial.user_attrs == {**own, "retry_of": 0, WORKER: signature()}
     leave(study, trial._trial_id)

@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from kerastune_optuna import TooManyFailuresError
 from kerastune_optuna._data.fit import FitArguments
 from kerastune_optuna._data.not_finite import find
-from kerastune_optuna._search.slots import Budget
+from kerastune_optuna._search.failures import InVain
 from tests.support.untrained import Untrained, cheap, run, tuner_in
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* holds (NaN|infinity)")  # which the first tells
@@ -149,16 +149,15 @@ def test_the_only_trial_is_told_as_one(tmp_path):
 def test_a_trial_that_runs_may_come_to_something(make_tuner):
     """Fast divergers do not end a search before a slower trial of another worker has its value."""
     study = make_tuner(n_trials=9).study
-    budget = Budget(9, None, max_failed_trials=2)
     slow = study.ask()
     for _ in range(3):
         study.tell(study.ask(), state=TrialState.FAIL)
-        budget.check_values(study)
+        InVain(2).check(study.trials, study.trials)
     slow.report(0.5, 0)
-    budget.check_values(study)
+    InVain(2).check(study.trials, study.trials)
     study.tell(slow, state=TrialState.FAIL)
     with pytest.raises(TooManyFailuresError, match="All 4 trials"):
-        budget.check_values(study)
+        InVain(2).check(study.trials, study.trials)
 
 
 def test_one_good_trial_is_enough(tmp_path):

@@ -10,7 +10,7 @@ import keras
 import optuna
 import pytest
 
-from kerastune_optuna._search.slots import Budget
+from kerastune_optuna._search import Budget
 from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study import heartbeat
 from kerastune_optuna._study.heartbeat import Watch
@@ -25,7 +25,7 @@ from tests.support.untrained import build, run, tuner_in
 @pytest.fixture
 def clock(monkeypatch):
     """Give the clock by which leases lapse, which tests move, and let searches look often."""
-    monkeypatch.setattr("kerastune_optuna._search.slots._POLL_OTHERS", 0.1)
+    monkeypatch.setattr("kerastune_optuna._search.budget._POLL_OTHERS", 0.1)
     monkeypatch.setattr(heartbeat, "time", clock := Clock())
     return clock
 
@@ -94,7 +94,7 @@ REAPER = """
 import multiprocessing, sys
 import optuna
 from kerastune_optuna._storage.database import connect
-from kerastune_optuna._search.slots import Budget
+from kerastune_optuna._search import Budget
 from kerastune_optuna._study.heartbeat import Watch
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 fork = multiprocessing.get_context("fork")  # of what was imported and not used yet
@@ -102,7 +102,7 @@ together = fork.Barrier(4)
 def reap():
     study = optuna.load_study(study_name="test", storage=connect(sys.argv[1], 60))
     together.wait()
-    Budget(100, None, 10).reap(study, Watch())
+    Budget(100).reap(study, Watch())
 reapers = [fork.Process(target=reap) for _ in range(4)]
 for reaper in reapers:
     reaper.start()
@@ -156,7 +156,7 @@ def test_who_ends_its_trial_while_others_look_is_not_taken_for_dead():
             study.tell(trial, 1.0)
             return seen
 
-    assert not Budget(9, None, 10).reap(study, Late())
+    assert not Budget(9).reap(study, Late())
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"]
 
 

@@ -22,7 +22,7 @@ from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna import TooManyFailuresError, _tuner
 from kerastune_optuna._arguments import budget_of
-from kerastune_optuna._search.slots import Budget
+from kerastune_optuna._search import StopConditions
 from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study import heartbeat
 from kerastune_optuna._study.heartbeat import Watch
@@ -172,13 +172,13 @@ def test_failures_in_a_row_are_told_without_clocks(tuner):
     for minute in range(3):
         add(tuner.study, TrialState.FAIL, now + timedelta(hours=1, minutes=minute))
         add(tuner.study, TrialState.COMPLETE, now + timedelta(minutes=minute), [0.5, 1.0])
-    budget = Budget(9, None, max_failed_trials=2)
-    budget.check_failures(tuner.study)
+    ending = StopConditions(max_failed_trials=2)
+    ending.check_failures(tuner.study)
     add(tuner.study, TrialState.FAIL, now - timedelta(hours=1))
-    budget.check_failures(tuner.study)
+    ending.check_failures(tuner.study)
     add(tuner.study, TrialState.FAIL, now - timedelta(hours=1))
     with pytest.raises(TooManyFailuresError, match="2 trials failed in a row"):
-        budget.check_failures(tuner.study)
+        ending.check_failures(tuner.study)
 
 
 @pytest.mark.parametrize("ahead", [-1, 1], ids=["behind", "ahead"])
@@ -198,11 +198,11 @@ def test_whom_failures_wait_for_is_told_without_clocks(make_tuner, ahead):
     fail()
     run_elsewhere()
     fail()
-    Budget(9, None, None).check_failures(study)
+    StopConditions().check_failures(study)
     study._storage.set_trial_state_values(study.trials[1]._trial_id, TrialState.FAIL)
     run_elsewhere()
     with pytest.raises(TooManyFailuresError, match="2 trials failed with the same error before"):
-        Budget(9, None, None).check_failures(study)
+        StopConditions().check_failures(study)
 
 
 @pytest.fixture
@@ -254,7 +254,7 @@ def test_a_task_that_starts_late_has_no_time_of_its_own(tmp_path, other_machine,
     def pass_time():
         while not is_over.wait(0.02):
             if notes.exists() and "trial" in notes.read_text():
-                budget.deadline.let_pass()
+                budget.ending.deadline.let_pass()
 
     passing = threading.Thread(target=pass_time)
     passing.start()
@@ -356,7 +356,7 @@ KILL = """
 import os, signal, sys
 import optuna
 from kerastune_optuna._storage.database import connect
-from kerastune_optuna._search.slots import Budget
+from kerastune_optuna._search import Budget
 from kerastune_optuna._study.heartbeat import Watch
 class Killed(optuna.samplers.RandomSampler):
     def before_trial(self, study, trial):
@@ -364,7 +364,7 @@ class Killed(optuna.samplers.RandomSampler):
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 storage = connect(sys.argv[1], 60)
 study = optuna.load_study(study_name="test", storage=storage, sampler=Killed())
-Budget(None, None, 9).claim(study, Watch())
+Budget(None).claim(study, Watch())
 """
 
 

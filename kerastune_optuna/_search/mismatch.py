@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import textwrap
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import optuna
@@ -20,34 +21,31 @@ _ANEW = "pass another study_name=, or overwrite=True to start anew"
 _WIDEST = 100  # characters for the values of a parameter in an error
 
 
-def check(build_model: space.Builder, trial: BaseTrial) -> None:
+def explain(error: Exception, build_model: space.Builder, trial: BaseTrial) -> None:
     """Say which parameter a builder could not get, where that is why it raised an error.
 
     Args:
+        error: The error. Optuna raises one for choices that have changed, or that no study holds.
         build_model: The builder, which is called once more.
         trial: What it was called with: a running trial, or a finished one.
 
     Raises:
         StudyMismatchError: Names the parameter, what was and what is asked for, and the way out.
     """
-
-    def choose(name: str, distribution: BaseDistribution) -> Any:
-        _compare(trial, name, distribution, "build_model")
-        return trial.params[name] if name in trial.params else space.middle(distribution)
-
-    space.walk(build_model, space.Walker(choose))
+    if _is_of_optuna(error):
+        _walk(build_model, trial, partial(_compare, trial, "build_model"))
 
 
 def ask(trial: BaseTrial, name: str, distribution: BaseDistribution) -> Any:
     """Return a trial's value of a parameter that a function of the data asks for.
 
     Raises:
-        StudyMismatchError: As `check` does.
+        StudyMismatchError: As `explain` does.
     """
     try:
         return suggest(trial, name, distribution)
     except (TypeError, ValueError):
-        _compare(trial, name, distribution, "a function of the data")
+        _compare(trial, "a function of the data", name, distribution)
         raise
 
 
@@ -64,7 +62,7 @@ def check_ranges(build_model: space.Builder, trial: BaseTrial) -> None:
         BuilderError: Names the parameter.
     """
 
-    def choose(name: str, distribution: BaseDistribution) -> Any:
+    def check(name: str, distribution: BaseDistribution) -> None:
         known = trial.distributions.get(name, distribution)
         if known != distribution:
             raise BuilderError(
@@ -72,12 +70,23 @@ def check_ranges(build_model: space.Builder, trial: BaseTrial) -> None:
                 f"the data as {_range_of(known)}. Give both the same range, and they get the same "
                 "value; or give one of the parameters another name."
             )
+
+    _walk(build_model, trial, check)
+
+
+def _walk(
+    build_model: space.Builder, trial: BaseTrial, check: Callable[[str, BaseDistribution], None]
+) -> None:
+    """Call a builder with the values of a trial, and check each parameter that it asks for."""
+
+    def choose(name: str, distribution: BaseDistribution) -> Any:
+        check(name, distribution)
         return trial.params[name] if name in trial.params else space.middle(distribution)
 
     space.walk(build_model, space.Walker(choose))
 
 
-def _compare(trial: BaseTrial, name: str, distribution: BaseDistribution, who: str) -> None:
+def _compare(trial: BaseTrial, who: str, name: str, distribution: BaseDistribution) -> None:
     """Refuse what a trial could not give, like other choices than before."""
     space.check_choices(name, distribution, once=False)
     for old in _earlier_distributions(trial, name):
@@ -106,7 +115,7 @@ def check_choices(trial: BaseTrial) -> None:
         space.check_choices(name, distribution, once=False)
 
 
-def is_of_optuna(error: Exception) -> bool:
+def _is_of_optuna(error: Exception) -> bool:
     """Whether Optuna's code raised an error, or called what did."""
     frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
     return any(str(one.f_globals.get("__name__")).startswith("optuna.") for one in frames)
@@ -114,13 +123,13 @@ def is_of_optuna(error: Exception) -> bool:
 
 def with_defaults(build_model: space.Builder, trial: FrozenTrial) -> bool:
     """Give a finished trial the builder's defaults for what it lacks; False where none is new."""
-    own = defaults(build_model)
+    own = defaults_of(build_model)
     is_any_new = any(name not in trial.params for name in own)
     trial.params = {**own, **trial.params}
     return is_any_new
 
 
-def defaults(build_model: space.Builder) -> dict[str, Any]:
+def defaults_of(build_model: space.Builder) -> dict[str, Any]:
     """Return what a builder says of its defaults; nothing where it has no `default_params`."""
     return dict(getattr(build_model, "default_params", dict)())
 

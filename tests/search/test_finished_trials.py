@@ -5,15 +5,17 @@ from __future__ import annotations
 import optuna
 from optuna.trial import TrialState
 
-from kerastune_optuna._search import ended
+from kerastune_optuna._search import finished_trials
 from kerastune_optuna._storage import WORKER
 
 
 def told(study):
     """Return the numbers of unusual trials, and of those from the first that has not ended on."""
     trials = study.get_trials(deepcopy=False)
-    unusual = ended.unusual(study, trials)
-    return [one.number for one in unusual], [one.number for one in ended.not_ended(study, trials)]
+    unusual = finished_trials.unusual(study, trials)
+    return [one.number for one in unusual], [
+        one.number for one in finished_trials.not_ended(study, trials)
+    ]
 
 
 def test_all_that_is_unusual_is_told():
@@ -39,11 +41,11 @@ def test_all_that_is_unusual_is_told():
 def test_a_trial_that_ended_is_looked_at_once(monkeypatch):
     """A further look asks of new trials alone."""
     study, asked = optuna.create_study(), []
-    monkeypatch.setattr(ended, "is_usual", lambda one: asked.append(one.number) or True)
+    monkeypatch.setattr(finished_trials, "is_usual", lambda one: asked.append(one.number) or True)
     for number in range(3):
         study.add_trial(optuna.create_trial(value=number))
     for _ in range(2):
-        ended.unusual(study, study.trials)
+        finished_trials.unusual(study, study.trials)
     assert asked == [0, 1, 2]
 
 
@@ -63,7 +65,7 @@ def test_trials_are_found_by_a_value():
     def found(value):
         told(study)
         all_trials = study.get_trials(deepcopy=False)
-        return [one.number for one in ended.with_value(study, all_trials, "rate", value)]
+        return [one.number for one in finished_trials.with_value(study, all_trials, "rate", value)]
 
     for rate in (0.25, 0.5, 0.25, None, 0.25):
         trials.append(study.ask())

@@ -1,0 +1,278 @@
+"""The budget of a search: which trial may run next, exact for any number of workers.
+
+Each trial is a slot, and one worker alone gets it. Optuna numbers trials atomically. Only the first
+`n_trials` slots that count may be taken, so that no race makes a study too large. The worker that
+took the last slot lays out the next one, when it takes its own or when it comes back; others do so
+only where it does not come for a while. So no slot is laid out twice either.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import optuna
+from optuna.samplers import GridSampler
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from kerastune_optuna import _optuna, _signals
+from kerastune_optuna._check import count
+from kerastune_optuna._search import points as _points
+from kerastune_optuna._search import slots as _slots
+from kerastune_optuna._search.grid import Grid, is_grid
+from kerastune_optuna._search.stopping import StopConditions
+from kerastune_optuna._study import TrialRecord, Watch, liveness, opening, retry
+
+# Not the generator of the module random, which a trial seeds for the user's code: a wait that draws
+# from it would change the training.
+_chance = random.Random()
+_PATIENCE = 0.5  # seconds for which others wait at least for who took the last slot
+_FIRST_PATIENCE = 0.05  # the same for who took the first slot of a study, and lays out no other
+_POLL = 0.02  # seconds between two looks at the slots
+_POLL_OTHERS = 1.0  # seconds between two looks at the trials of other machines
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Give workers trials to run, until the study has its size or the search is to stop.
+
+    Args:
+        n_trials: Size of the study; None for no limit.
+        ending: What may end the search before that.
+        laid_out: Returns those trials of a study, by their numbers, that alone may run, which were
+            laid out before with all their parameters. None (default) lays out slots for a sampler.
+    """
+
+    n_trials: int | None
+    ending: StopConditions = field(default_factory=StopConditions)
+    laid_out: Callable[[optuna.Study], list[FrozenTrial]] | None = None
+
+    def size(self, study: optuna.Study, slots: Sequence[FrozenTrial] | None = None) -> int | None:
+        """Return how many slots there may be: no more than a grid has points.
+
+        Args:
+            study: The study.
+            slots: Those that it has; None (default) where they are not read yet.
+        """
+        if isinstance(study.sampler, Grid):  # lay_out_grid() has laid them all out
+            points = len(_slots.of(study) if slots is None else slots)
+        elif isinstance(study.sampler, GridSampler):
+            points = _optuna.size_of_grid(study.sampler)
+        else:
+            return self.n_trials
+        return points if self.n_trials is None else min(points, self.n_trials)
+
+    def draws(self, study: optuna.Study) -> bool:
+        """Whether a sampler draws from all values; a grid visits each point once anyway."""
+        return self.laid_out is None and not is_grid(study.sampler)
+
+    def slots(self, study: optuna.Study) -> list[FrozenTrial]:
+        """Return the trials that count towards the size, by their numbers."""
+        return (self.laid_out or _slots.of)(study)
+
+    def _lacks_slots(self, study: optuna.Study, slots: Sequence[FrozenTrial]) -> bool:
+        """Whether the study has fewer slots than its size, where it has one."""
+        size = self.size(study, slots)
+        return self.laid_out is None and size is not None and len(slots) < size
+
+    def room(self, study: optuna.Study) -> int | None:
+        """Return how many slots may be added to a study; None for no limit."""
+        return None if self.n_trials is None else max(0, self.n_trials - len(_slots.of(study)))
+
+    def told_of_left(self, study: optuna.Study) -> str | None:
+        """Return the line on trials that do not count towards the size; None where all do."""
+        return None if self.n_trials is None else _slots.told_of_left(study)
+
+    def claim(self, study: optuna.Study, watch: Watch) -> Trial | None:
+        """Return a trial to run, or None when nothing is left to do here."""
+        if watch.is_due():
+            self.reap(study, watch)
+        turn = _Turn()
+        for slots, free in self._looks(study):
+            if (trial := _slots.take_one(study, free, self._lay_out_after)) is not None:
+                return trial
+            if free:  # others took them
+                time.sleep(_POLL)
+            elif self.size(study, slots) is None:  # each worker lays out its own
+                retry.lay_out(study)
+            elif self._lacks_slots(study, slots):
+                self._lay_out_in_turn(study, watch, slots, turn)
+            elif self._is_all_done(study, watch, slots):
+                return None
+        return None
+
+    def _looks(self, study: optuna.Study) -> Iterator[tuple[list[FrozenTrial], list[FrozenTrial]]]:
+        """Yield the slots, and those that are free, at each look until no trial may start."""
+        while not self.ending.is_over():
+            slots = self.slots(study)
+            free = _slots.free(study, slots[: self.size(study, slots)])
+            is_any_enqueued = any(_points.order(one) == _points.ENQUEUED for one in free)
+            is_any_left = is_any_enqueued or self.ending.may_go_on(study, 0)
+            if not is_any_left or self.ending.stop(study, asks=True):
+                return
+            yield slots, free
+
+    def prepare(self, study: optuna.Study) -> None:
+        """Lay out a slot where none is free: workers that start at once would each do so."""
+        slots = self.slots(study)
+        if not _slots.free(study, slots):
+            self._lay_out_next(study, slots)
+
+    def _lay_out_after(self, study: optuna.Study, taken: FrozenTrial) -> None:
+        """Lay out the next slot where this worker took the last one."""
+        slots = [] if self.size(study, ()) is None else self.slots(study)
+        # The first trial may find that its configuration is the only one.
+        if any(map(_slots.has_asked, slots)) and slots[-1].number == taken.number:
+            self._lay_out_next(study, slots)
+
+    def _lay_out_in_turn(
+        self, study: optuna.Study, watch: Watch, slots: Sequence[FrozenTrial], turn: _Turn
+    ) -> None:
+        """Lay out the next slot where none is free, and it is for this worker to do."""
+        if turn.has_come(slots):
+            self._lay_out_next(study, slots)
+        if watch.is_due():  # what a dead worker was about to ask for is never known
+            self.reap(study, watch)
+        time.sleep(_POLL if slots else 0)
+
+    def _lay_out_next(self, study: optuna.Study, slots: Sequence[FrozenTrial]) -> None:
+        """Lay out a slot, unless the trials that have not asked yet will ask for all that is left.
+
+        A slot for which nothing is left would wait for ever, or train a configuration again.
+        """
+        if self._lacks_slots(study, slots):
+            unasked = _slots.unasked(study, slots)
+            if self.ending.may_go_on(study, unasked):
+                retry.lay_out(study)
+
+    def _is_all_done(self, study: optuna.Study, watch: Watch, slots: Sequence[FrozenTrial]) -> bool:
+        """Whether nothing is to be run again, nor may have to be: for that, wait a moment."""
+        if self.reap(study, watch):
+            return False
+        taken = filter(_slots.is_taken, slots)
+        if not any(TrialRecord(one).is_claimed or watch.is_in_doubt(one) for one in taken):
+            return True
+        time.sleep(_POLL_OTHERS)
+        return False
+
+    def wait_for_others(self, study: optuna.Study, watch: Watch) -> bool:
+        """Wait where all that is left to do is running in other processes.
+
+        Without this wait nobody would be left to run a trial again whose machine vanishes.
+
+        Args:
+            study: The study.
+            watch: What has been seen of the trials of other machines.
+
+        Returns:
+            Whether there may be something to run here now.
+        """
+        looks = 0
+        while not self.ending.is_over() and self._is_left_to_others(study):
+            others = self._at_work_elsewhere(study, watch)
+            # After the look at others: a trial whose lease had lapsed then is reaped now.
+            if self.reap(study, watch):
+                return True
+            if not others:
+                return False
+            if looks == 1:  # only at the second look: many end in a moment
+                _tell_of(others, len(opening.finished(study)), self.size(study))
+            looks += 1
+            time.sleep(_POLL_OTHERS)
+        return looks > 0 and not self.ending.is_over()
+
+    def _is_left_to_others(self, study: optuna.Study) -> bool:
+        """Whether no slot is free, nor missing."""
+        slots = self.slots(study)
+        size = self.size(study, slots)
+        is_any_free = any(map(_slots.is_free, slots[:size]))
+        return size is not None and not self._lacks_slots(study, slots) and not is_any_free
+
+    def _at_work_elsewhere(self, study: optuna.Study, watch: Watch) -> list[FrozenTrial]:
+        """Return the trials of this budget's size that another process runs, and beats for."""
+        slots = self.slots(study)
+        theirs = {slot.number for slot in slots[: self.size(study, slots)]}
+        # A process that lives may have left its trial, as where its search broke off.
+        running = [one for one in watch.running(study) if one.number in theirs]
+        elsewhere = filter(liveness.is_signed_elsewhere, running)
+        return [one for one in elsewhere if not watch.has_lapsed(one)]
+
+    def make_up(self, study: optuna.Study, failed: FrozenTrial) -> None:
+        """Lay out a slot in place of a failed trial where no worker is about to do so."""
+        if _slots.counts(study, failed):
+            return
+        slots = self.slots(study)
+        is_any_left = any(one.state is TrialState.WAITING for one in slots)
+        if self._lacks_slots(study, slots) and not is_any_left:
+            retry.lay_out(study)
+
+    def reap(self, study: optuna.Study, watch: Watch) -> bool:
+        """Fail the trials of dead processes, and lay them out again.
+
+        Args:
+            study: The study.
+            watch: What has been seen of the trials of other machines.
+
+        Returns:
+            Whether there were any.
+        """
+        taken = filter(_slots.is_taken, watch.unfinished(study))
+        lost = [trial for trial in taken if _is_lost(trial, watch)]
+        # Read a trial once more: its worker may be gone because it ended the trial well meanwhile.
+        dead = [trial for trial in lost if _slots.is_taken(_optuna.as_stored(study, trial))]
+        return sum(self._reap_one(study, trial) for trial in dead) > 0
+
+    def interrupt(self, study: optuna.Study, trial: Trial) -> None:
+        """Leave a trial of this process to be resumed."""
+        self._reap_one(study, _optuna.as_stored(study, trial))
+
+    def _reap_one(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        # Nobody runs it, though the process that signed it lives: then it was interrupted.
+        reason = retry.INTERRUPTED if liveness.is_signed_here(trial) else retry.DIED
+        is_ours = retry.fail_and_retry(study, trial, reason)
+        if is_ours:  # where it is not run again, another configuration takes its place
+            self.make_up(study, _optuna.as_stored(study, trial))
+        return is_ours
+
+
+class _Turn:
+    """Tell when it is for a worker that waits to lay out the next slot."""
+
+    def __init__(self) -> None:
+        self._seen: object = None
+        self._moment = float("inf")
+
+    def has_come(self, slots: Sequence[FrozenTrial]) -> bool:
+        """Whether it has: this process took the last slot, or who took it has not come for long.
+
+        Args:
+            slots: Those of the study; none of them is free.
+        """
+        if not slots or liveness.is_signed_here(slots[-1]):
+            return True
+        last = slots[-1]
+        seen = last.number, last.state, _slots.has_asked(last)
+        if seen != self._seen:
+            # Who runs the first trial did not know whether there is a second configuration.
+            is_first = len(slots) == 1 and _slots.is_taken(last) and _slots.has_asked(last)
+            patience = _FIRST_PATIENCE if is_first else _PATIENCE
+            # Of several that wait, one is to be the first.
+            self._seen, self._moment = seen, time.monotonic() + patience * _chance.uniform(1, 2)
+        return time.monotonic() > self._moment
+
+
+def _is_lost(trial: FrozenTrial, watch: Watch) -> bool:
+    """Whether nobody runs a trial that was taken, nor is about to."""
+    return watch.has_lapsed(trial) if TrialRecord(trial).is_claimed else watch.is_dead(trial)
+
+
+def _tell_of(others: Sequence[FrozenTrial], done: int, size: int | None) -> None:
+    """Say what a search waits for, and how to end that."""
+    of = count(done, "trial") if size is None else f"{done} of {count(size, 'trial')}"
+    where = ", ".join(f"trial {one.number} runs {liveness.whereabouts(one)}" for one in others)
+    _signals.tell(
+        f"{of} done; {where}. Waiting for the end, to run again here what dies there; Ctrl-C ends "
+        "the waiting alone."
+    )
