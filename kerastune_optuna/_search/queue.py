@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
-from kerastune_optuna._search import asked, points, space
+from kerastune_optuna._search import mismatch, points, space
 from kerastune_optuna._search.answers import Together
 
 
@@ -35,7 +35,7 @@ def chosen(build_model: space.Builder, params: object, functions: Sequence[Any])
         )
     space.learn_ranges(build_model)
     together = Together(build_model, functions)
-    wanted = params or asked.defaults(build_model)
+    wanted = params or mismatch.defaults_of(build_model)
     return _allowed(together, wanted) if wanted else _middles(together)
 
 
