@@ -47,7 +47,7 @@ print([Watch().is_dead(trial) for trial in study.trials])
 """
 IS_OVER = """
 import pickle, sys
-print(pickle.loads(bytes.fromhex(sys.argv[1])).is_over())
+print(pickle.loads(bytes.fromhex(sys.argv[1])).ending.is_over())
 """
 AN_HOUR_AHEAD = ["faketime", "-f", "+1h"]
 # What the kernel tells after the clock was set: the moment of the boot is reckoned from it.
