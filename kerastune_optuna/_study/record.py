@@ -26,7 +26,7 @@ class _Attr(Generic[T]):
     """
 
     def __init__(self, kind: type[T], name: str = "") -> None:
-        self._kinds = (int, float) if kind is float else (kind,)
+        self._kinds: Any = (int, float) if kind is float else (kind,)
         self._name = name
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -41,7 +41,7 @@ class _Attr(Generic[T]):
     def __get__(self, record: Any, owner: type) -> T | str | None:
         if record is None:
             return self._name
-        value: Any = self._attrs(record.of).get(self._name)
+        value = self._attrs(record.of).get(self._name)
         return value if isinstance(value, self._kinds) and not isinstance(value, bool) else None
 
     def __set__(self, record: Any, value: T | None) -> None:
