@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import io
+import re
 import subprocess
 import sys
 import tokenize
 from functools import cache
 from graphlib import TopologicalSorter
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -260,6 +263,16 @@ def test_a_file_of_tests_has_the_name_of_what_it_tests():
         if name not in modules_in(room) and name.replace("_", "") not in public:
             unnamed.add(f"{room}/{name}".strip("/"))
     assert unnamed == set(OF_NO_MODULE)
+
+
+def test_the_way_of_one_trial_exists():
+    """CONTRIBUTING names each function on the way with its file, and there are 25 at most."""
+    text = (PACKAGE.parent / ".github" / "CONTRIBUTING.md").read_text()
+    way = re.findall(r"\| \d+ \| `(\S+)\.py` `(\S+)`", text)
+    assert 20 <= len(way) <= 25
+    for file, name in way:
+        module = importlib.import_module(f"kerastune_optuna.{file.replace('/', '.')}")
+        assert callable(attrgetter(name)(module)), f"{file}: {name}"
 
 
 def test_the_package_ships_its_types():
