@@ -426,7 +426,7 @@ class OptunaTuner:
         """
         with policy_kept():
             wanted = _search.chosen(self.build_model, params, functions)
-            _search.check_queue(self.sampler)
+            _search.Chooser(self.sampler).check_queue()
             _search.enqueue(_trial.opened(self._home), wanted)
 
     @property

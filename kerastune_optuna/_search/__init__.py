@@ -13,10 +13,9 @@ from kerastune_optuna._search.mismatch import explain as explain
 from kerastune_optuna._search.mismatch import with_defaults as with_defaults
 from kerastune_optuna._search.one_objective import watched_alone as watched_alone
 from kerastune_optuna._search.outline import outlined as outlined
-from kerastune_optuna._search.queue import check_queue as check_queue
 from kerastune_optuna._search.queue import chosen as chosen
 from kerastune_optuna._search.queue import enqueue as enqueue
-from kerastune_optuna._search.repeats import find_repeated as find_repeated
+from kerastune_optuna._search.repeats import find_earlier as find_earlier
 from kerastune_optuna._search.repeats import take_over as take_over
 from kerastune_optuna._search.samplers import Chooser as Chooser
 from kerastune_optuna._search.space import learn_ranges as learn_ranges

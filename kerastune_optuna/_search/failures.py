@@ -37,10 +37,11 @@ class InARow:
         last = list(filter(by_itself, own))[-self.most :]
         if len(last) < self.most or any(one.state is not TrialState.FAIL for one in last):
             return
+        why = TrialRecord(last[-1]).why.rstrip(".")
         many = f"{self.most} trials failed in a row, the last one"
         raise TooManyFailuresError(
             f"{many if self.most > 1 else 'The trial failed'} (trial {last[-1].number}) with: "
-            f"{_reason(last[-1])}. Mend build_model or its ranges; search() then goes on. "
+            f"{why}. Mend build_model or its ranges; search() then goes on. "
             "max_failed_trials= allows more."
         )
 
@@ -59,9 +60,10 @@ class OfOneCause:
         by_cause.pop(None, None)
         for first, *more in by_cause.values():
             if more and not divergence.is_any_to_succeed(trials, more[0]):
+                why = TrialRecord(first).why.rstrip(".")
                 raise TooManyFailuresError(
                     f"{len(more) + 1} trials failed with the same error before any succeeded: "
-                    f"{_reason(first)}. Mend build_model, the data or the arguments; the same call "
+                    f"{why}. Mend build_model, the data or the arguments; the same call "
                     "then goes on. Where other configurations work, enqueue() lets one of them go "
                     "first in a search, or max_failed_trials= says how many may fail."
                 )
@@ -95,9 +97,9 @@ def check_study(study: optuna.Study) -> None:
 
 def _tried(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Return the trials whose own training decided how they ended, by their numbers."""
-    own = [one for one in trials if by_itself(one) and divergence.has_begun(one)]
-    records = zip(own, map(TrialRecord, own), strict=True)
-    return [one for one, its in records if its.repeat_of is None and not its.breaks_constraint]
+    records = map(TrialRecord, trials)
+    own = (one.of for one in records if one.repeat_of is None and not one.breaks_constraint)
+    return [one for one in own if by_itself(one) and divergence.has_begun(one)]
 
 
 def _succeeded(trial: FrozenTrial) -> bool:
@@ -105,7 +107,3 @@ def _succeeded(trial: FrozenTrial) -> bool:
     is_done = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
     # A trial that broke a constraint was not trained, and has neither values nor reports.
     return is_done and (trial.values is not None or bool(trial.intermediate_values))
-
-
-def _reason(trial: FrozenTrial) -> str:
-    return TrialRecord(trial).why.rstrip(".")

@@ -7,7 +7,6 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.samplers import GridSampler
 from optuna.trial import TrialState
 
 from kerastune_optuna import _check
@@ -56,19 +55,6 @@ def enqueue(study: optuna.Study, params: Mapping[str, Any]) -> None:
     if len(known) == failures:
         key = f"{text} after {failures}" if failures else text
         points.lay_out_point(study, params, points.ENQUEUED, key)
-
-
-def check_queue(sampler: object) -> None:
-    """Refuse Optuna's GridSampler, which takes no configuration out of the queue.
-
-    Raises:
-        ArgumentError: Says which one to pass instead.
-    """
-    if isinstance(sampler, GridSampler):
-        raise ArgumentError(
-            "Optuna's GridSampler takes no configurations that are to go first. Pass "
-            "sampler='grid'."
-        )
 
 
 def _allowed(build_model: space.Builder, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,8 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
 from kerastune_optuna._search import finished_trials, space
-from kerastune_optuna._search.one_objective import watched_alone
-from kerastune_optuna._study import Objectives, StudyRecord, TrialRecord, opening
+from kerastune_optuna._study import StudyRecord, TrialRecord, opening
 
 _LATEST = 50  # trials by which to tell whether repeats are likely
 _COPIED = (
@@ -21,7 +20,7 @@ _COPIED = (
 )
 
 
-def find_repeated(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None:
+def find_earlier(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None:
     """Return an earlier trial that was trained with the parameters of a new one, if any.
 
     A retry has gone on since its first try began: a trial that is later than that is none.
@@ -57,11 +56,10 @@ def _was_trained(trial: FrozenTrial) -> bool:
     return is_ours and not TrialRecord(trial).breaks_constraint
 
 
-def take_over(trial: optuna.Trial, objectives: Objectives, earlier: FrozenTrial) -> None:
+def take_over(trial: optuna.Trial, earlier: FrozenTrial) -> None:
     """Give a trial the reports and the attributes of an earlier one."""
-    reporter = watched_alone(trial, objectives)
     for step, value in sorted(earlier.intermediate_values.items()):
-        reporter.report(value, step)
+        trial.report(value, step)
     for key in _COPIED:
         if key in earlier.user_attrs:
             trial.set_user_attr(key, earlier.user_attrs[key])

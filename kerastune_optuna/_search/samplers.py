@@ -20,6 +20,7 @@ from optuna.samplers import (
     BaseSampler,
     CmaEsSampler,
     GPSampler,
+    GridSampler,
     QMCSampler,
     RandomSampler,
     TPESampler,
@@ -71,6 +72,18 @@ class Chooser(NamedTuple):
         if isinstance(sampler, str) and sampler in _PACKAGES:
             _check.installed(_PACKAGES[sampler], extra=sampler)
         _check_kind("pruner", self.pruner, BasePruner, _PRUNERS, "optuna.pruners.MedianPruner()")
+
+    def check_queue(self) -> None:
+        """Refuse Optuna's GridSampler, which takes no configuration out of the queue.
+
+        Raises:
+            ArgumentError: Says which one to pass instead.
+        """
+        if isinstance(self.sampler, GridSampler):
+            raise ArgumentError(
+                "Optuna's GridSampler takes no configurations that are to go first. Pass "
+                "sampler='grid'."
+            )
 
     def start(
         self,

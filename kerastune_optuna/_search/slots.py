@@ -81,8 +81,9 @@ def has_asked(trial: FrozenTrial) -> bool:
 def unasked(study: optuna.Study, slots: Sequence[FrozenTrial]) -> int:
     """Return how many slots have a builder that may still ask for parameters."""
     open_ones = finished_trials.not_ended(study, slots)
-    running = (TrialRecord(one) for one in open_ones if not one.state.is_finished())
-    return sum(one.n_params is None for one in running)
+    return sum(
+        not one.state.is_finished() and TrialRecord(one).n_params is None for one in open_ones
+    )
 
 
 def take_one(

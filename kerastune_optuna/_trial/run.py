@@ -21,7 +21,13 @@ from kerastune_optuna._backend import Memory, set_all
 from kerastune_optuna._data import FitArguments, not_finite
 from kerastune_optuna._exceptions import StorageError, TunerError
 from kerastune_optuna._scratch import scratch
-from kerastune_optuna._search import check_choices, check_ranges, find_repeated, take_over
+from kerastune_optuna._search import (
+    check_choices,
+    check_ranges,
+    find_earlier,
+    take_over,
+    watched_alone,
+)
 from kerastune_optuna._signals import finishing, requested
 from kerastune_optuna._storage import StoreAwayError
 from kerastune_optuna._study import TrialRecord
@@ -201,11 +207,11 @@ class TrialRun:
         """Return an earlier trial with the same parameters, whose result may be taken over."""
         if self._recipe.train_repeats:
             return None
-        return find_repeated(self._trial.study, self._trial)
+        return find_earlier(self._trial.study, self._trial)
 
     def _take_over(self, earlier: FrozenTrial) -> Outcome:
         """Take over the result of an earlier trial with the same parameters."""
-        take_over(self._trial, self._recipe.objectives, earlier)
+        take_over(watched_alone(self._trial, self._recipe.objectives), earlier)
         self._recipe.constraints.take_time(self._trial, None)
         is_complete = earlier.state is TrialState.COMPLETE
         return Outcome(earlier.state, earlier.values if is_complete else None)

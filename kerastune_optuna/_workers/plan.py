@@ -23,7 +23,6 @@ from kerastune_optuna._report import Plan, progress_for
 from kerastune_optuna._search import (
     Budget,
     Chooser,
-    check_queue,
     check_study,
     lay_out_grid,
     learn_ranges,
@@ -208,7 +207,7 @@ def search(run: Run, given: Any) -> None:
     """
     start = start_of(given.warm_start, run.recipe)
     if start.first:
-        check_queue(given.sampler)
+        Chooser(given.sampler).check_queue()
     study = opened(run.home)  # what the start comes from may be gone by now
     keep_best = _claim(study, run.recipe, run.budget)
     drawn, news = _set_up(study, run.recipe, run.budget, start, given)
@@ -244,7 +243,7 @@ def _set_up(
     chooser, gives_up = Chooser(given.sampler, given.pruner, given.seed), budget.ending.gives_up
     drawn, chosen = chooser.start(study, n_trials, epochs, steps, gives_up=gives_up)
     start.lay_out(study)
-    left, room, memory = budget.told_of_left(study), budget.room(study), Memory(share=1.0)
-    of_data = bool(recipe.fit.functions)
+    left, room = budget.told_of_left(study), budget.room(study)
+    memory, of_data = Memory(share=1.0), bool(recipe.fit.functions)
     grid = lay_out_grid(study, recipe.build_model, room, recipe.seed, memory, is_of_data=of_data)
     return drawn, [left, grid, *chosen, start.line]

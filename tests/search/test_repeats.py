@@ -87,5 +87,5 @@ def test_a_retry_repeats_no_later_trial():
     first = begun()
     study.tell(begun(), 0.5)
     study.tell(first, state=optuna.trial.TrialState.FAIL)
-    assert repeats.find_repeated(study, begun(**{TrialRecord.retry_of: 0})) is None
-    assert repeats.find_repeated(study, begun()).number == 1
+    assert repeats.find_earlier(study, begun(**{TrialRecord.retry_of: 0})) is None
+    assert repeats.find_earlier(study, begun()).number == 1
