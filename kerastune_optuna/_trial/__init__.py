@@ -1,14 +1,11 @@
 """One trial: built, trained, scored and kept."""
 
-from kerastune_optuna._trial import custom_fit as custom_fit
 from kerastune_optuna._trial import weights as weights
+from kerastune_optuna._trial.again import Until as Until
+from kerastune_optuna._trial.again import train_again as train_again
 from kerastune_optuna._trial.architecture import has_own_code as has_own_code
 from kerastune_optuna._trial.callbacks import PruningCallback as PruningCallback
 from kerastune_optuna._trial.custom_fit import trains_itself as trains_itself
-from kerastune_optuna._trial.fits import Fits as Fits
-from kerastune_optuna._trial.fits import TrainingOver as TrainingOver
-from kerastune_optuna._trial.fits import gate as gate
-from kerastune_optuna._trial.history import EpochLogs as EpochLogs
 from kerastune_optuna._trial.kept import claim_keeping as claim_keeping
 from kerastune_optuna._trial.kept import keeps as keeps
 from kerastune_optuna._trial.kept import rebuild as rebuild
@@ -16,7 +13,6 @@ from kerastune_optuna._trial.kept import tidy as tidy
 from kerastune_optuna._trial.overwrite import opened as opened
 from kerastune_optuna._trial.recipe import Builder as Builder
 from kerastune_optuna._trial.recipe import Recipe as Recipe
-from kerastune_optuna._trial.recipe import build_again as build_again
 from kerastune_optuna._trial.run import run_trial as run_trial
 from kerastune_optuna._trial.steps import check_steps as check_steps
 from kerastune_optuna._trial.trainings import best_of as best_of

@@ -126,7 +126,7 @@ class Recipe:
         arguments: Mapping[str, Any],
         folder: str,
         training: int = 0,
-    ) -> Lesson:
+    ) -> TrainingInputs:
         """Return what one training of a trial gets.
 
         Args:
@@ -146,11 +146,11 @@ class Recipe:
         fit = of_fold(self.fit.with_builders(others), training)
         check_training(fit, self.objectives, may_add=may_add_metrics(callbacks))
         fit = fit.of_training(model, TrialRecord(trial).seed_of(training, self.seed))
-        return Lesson(self, fit, callbacks)
+        return TrainingInputs(self, fit, callbacks)
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingInputs:
     """Hold what one training gets: the recipe, and what its trial and its builder add.
 
     Args:
@@ -163,7 +163,7 @@ class Lesson:
     fit: FitArguments
     callbacks: Sequence[keras.callbacks.Callback]
 
-    def make_ready(self, model: keras.Model) -> None:
+    def let_train_fast(self, model: keras.Model) -> None:
         """Let a model train with fewer traces and calls, where that changes only the time."""
         if trains_itself(self.recipe.build_model):
             # The builder's fit may change data and model, and add callbacks that act on batches. So

@@ -189,7 +189,7 @@ class TrialRun:
             return
         came_with = len(model.weights), lacks_variables(model)
         training = self._made_ready(model, arguments)
-        if is_first and (broken := self._broken(model, training.lesson.fit)) is not None:
+        if is_first and (broken := self._broken(model, training.inputs.fit)) is not None:
             self._ended = _ended_early(self._trial, _reason.shortened(broken))
         elif known is not None:
             self._ended = self._take_over(known)
@@ -219,10 +219,10 @@ class TrialRun:
     def _made_ready(self, model: keras.Model, arguments: Mapping[str, Any]) -> Training:
         """Return the training of a model that is checked and may train fast."""
         series, check = self._series, self._check and self._series.number == 0
-        lesson = self._recipe.of_trial(self._trial, model, arguments, self._folder, series.number)
-        self._note_epochs(lesson.fit)
-        training = Training(self._trial, lesson, series, self._archive)
-        make_ready(model, lesson, check=check)
+        inputs = self._recipe.of_trial(self._trial, model, arguments, self._folder, series.number)
+        self._note_epochs(inputs.fit)
+        training = Training(self._trial, inputs, series, self._archive)
+        make_ready(model, inputs, check=check)
         if check:
             _warn_of_holes(self._recipe.fit)
         return training
@@ -319,7 +319,7 @@ class TrialRun:
         error = self._archive.error or error
         if enters_best(trial.study, trial.number, series.means, recipe):
             series.restore(model)
-            builds = None if is_whole else training.lesson.fit
+            builds = None if is_whole else training.inputs.fit
             error = save(recipe, trial, model, builds) or error
         return Outcome(TrialState.COMPLETE, series.means, error)
 

@@ -34,17 +34,17 @@ def score(training: Training, model: keras.Model, best: float) -> list[float]:
     """
 
     def value(objective: Objective) -> float:
-        if objective == training.lesson.recipe.objectives.watched:
+        if objective == training.inputs.recipe.objectives.watched:
             return best
         if objective.name == _N_PARAMS:
             return float(model.count_params())
         if objective.name == _SECONDS:
             return training.watch.seconds
         if objective.name == _INFERENCE_MS:
-            return _inference_ms(model, training.lesson.fit.inputs_of_a_batch())
+            return _inference_ms(model, training.inputs.fit.inputs_of_a_batch())
         return _logged(objective, training.logs_of_best_epoch)
 
-    return [value(one) for one in training.lesson.recipe.objectives.each]
+    return [value(one) for one in training.inputs.recipe.objectives.each]
 
 
 def _logged(objective: Objective, epoch: Mapping[str, Any]) -> float:

@@ -23,7 +23,7 @@ from kerastune_optuna._trial.custom_fit import BestOfFits, OwnPruning
 from kerastune_optuna._trial.fits import Fits, gate
 from kerastune_optuna._trial.history import EpochLogs
 from kerastune_optuna._trial.hparams import for_boards
-from kerastune_optuna._trial.recipe import Lesson, Recipe
+from kerastune_optuna._trial.recipe import Recipe, TrainingInputs
 from kerastune_optuna._trial.rehearsal import make_ready_to_keep, names_of_metrics
 from kerastune_optuna._trial.steps import has_own
 from kerastune_optuna._trial.stop import StopOnRequest, Stopwatch
@@ -37,15 +37,15 @@ class Training:
 
     Args:
         trial: The trial.
-        lesson: What the training gets.
+        inputs: What the training gets.
         series: The trainings of the trial.
         archive: Where backups of the trial go.
     """
 
     def __init__(
-        self, trial: optuna.Trial, lesson: Lesson, series: Series, archive: Archive
+        self, trial: optuna.Trial, inputs: TrainingInputs, series: Series, archive: Archive
     ) -> None:
-        self.lesson, self._trial, recipe = lesson, trial, lesson.recipe
+        self.inputs, self._trial, recipe = inputs, trial, inputs.recipe
         kinds = PruningCallback, BestWeights, Backup
         if custom_fit.trains_itself(recipe.build_model):
             kinds = OwnPruning, BestOfFits, BackupOfFits
@@ -58,12 +58,12 @@ class Training:
         self.best = best_kind(self.pruning)
         self.logs = EpochLogs()
         validated = keras.callbacks.LambdaCallback(on_test_end=self.best.take_validated)
-        ends = [StopOnRequest(self.pruning.break_off), self.watch, validated, *lesson.callbacks]
+        ends = [StopOnRequest(self.pruning.break_off), self.watch, validated, *inputs.callbacks]
         held, backups = (self.pruning, self.best, self.logs), []
         if (every := recipe.backup_every) is not None:
-            others = self.watch, every, lesson.fit
+            others = self.watch, every, inputs.fit
             backups = [backup_kind(archive, series, *held, *others)]
-        ours = [*held, *for_boards(lesson.callbacks, trial, self.pruning)]
+        ours = [*held, *for_boards(inputs.callbacks, trial, self.pruning)]
         self.callbacks = [*ends, *ours, *backups]
         if isinstance(self.pruning, OwnPruning):
             self.pruning.fits = Fits(self.logs, ours, of_first=backups)
@@ -80,10 +80,10 @@ class Training:
 
     def _fit(self, model: keras.Model) -> None:
         """Train the model, by the builder's own fit where it has one."""
-        trial, fit = self._trial, self.lesson.fit
+        trial, fit = self._trial, self.inputs.fit
         keywords = {**fit.as_keywords(), "verbose": 0, "callbacks": self.callbacks}
         if isinstance(own := self.pruning, OwnPruning):
-            build_model = self.lesson.recipe.build_model
+            build_model = self.inputs.recipe.build_model
             before = model.weights
             came = custom_fit.train(build_model, trial, keywords, model, lambda: own.is_over)
             check_are_there(before, model)
@@ -114,34 +114,34 @@ class Training:
         return self.pruning.complete(logs) if isinstance(self.pruning, OwnPruning) else logs
 
 
-def make_ready(model: keras.Model, lesson: Lesson, *, check: bool) -> None:
+def make_ready(model: keras.Model, inputs: TrainingInputs, *, check: bool) -> None:
     """Check the model's loss and, where asked, its metrics; then let it train fast."""
-    trains_itself = custom_fit.trains_itself(lesson.recipe.build_model)
+    trains_itself = custom_fit.trains_itself(inputs.recipe.build_model)
     if not trains_itself:
-        _check_targets(model, lesson)
-        _check_names(model, lesson.fit)
-        _note_loss(model, lesson.recipe)
-    lesson.make_ready(model)
+        _check_targets(model, inputs)
+        _check_names(model, inputs.fit)
+        _note_loss(model, inputs.recipe)
+    inputs.let_train_fast(model)
     if check and not trains_itself:
-        _check_objectives(model, lesson)
-        if lesson.recipe.keep_best:
-            make_ready_to_keep(model, lesson.fit)
+        _check_objectives(model, inputs)
+        if inputs.recipe.keep_best:
+            make_ready_to_keep(model, inputs.fit)
 
 
-def _check_targets(model: keras.Model, lesson: Lesson) -> None:
+def _check_targets(model: keras.Model, inputs: TrainingInputs) -> None:
     """Raise where the loss gets no targets: Keras's own error does not say so."""
     loss = model.loss  # of several losses some may need no targets
     compares = isinstance(loss, str) or callable(loss)
     if not compares or has_own(model, "train_step", "compute_loss"):
         return
-    if lacks_targets(lesson.fit.x, lesson.fit.y):
-        is_pair = isinstance(lesson.fit.x, tuple) and len(lesson.fit.x) == 2
+    if lacks_targets(inputs.fit.x, inputs.fit.y):
+        is_pair = isinstance(inputs.fit.x, tuple) and len(inputs.fit.x) == 2
         pair = " x= is a pair, which Model.fit takes for two inputs." * is_pair
         raise ArgumentError(
             f"y=None: the loss {loss!r} compares with targets, and there are none.{pair} Pass y=, "
             "or a dataset of (inputs, targets) as x=."
         )
-    validation = lesson.fit.validation_data
+    validation = inputs.fit.validation_data
     is_alone = validation is not None and not isinstance(validation, list | tuple)
     if is_alone and lacks_targets(validation, None):
         raise ArgumentError(
@@ -187,20 +187,20 @@ def _parts(loss: Any) -> Any:
     return {**vars(loss), "name": type(loss).__name__} if isinstance(loss, keras.Loss) else loss
 
 
-def _check_objectives(model: keras.Model, lesson: Lesson) -> None:
+def _check_objectives(model: keras.Model, inputs: TrainingInputs) -> None:
     """Raise before any training where the model will not log an objective."""
     own_step = has_own(model, "train_step")
     metrics = [
-        one for one in lesson.recipe.objectives.metrics if one.needs_validation or not own_step
+        one for one in inputs.recipe.objectives.metrics if one.needs_validation or not own_step
     ]
     # After a look at a generator, a thread of TensorFlow's goes on to draw from it.
-    is_generated = isinstance(lesson.fit.x, GeneratorFunction)
-    if may_add_metrics(lesson.callbacks) or not metrics or is_generated:
+    is_generated = isinstance(inputs.fit.x, GeneratorFunction)
+    if may_add_metrics(inputs.callbacks) or not metrics or is_generated:
         return  # only the first epoch shows which names are logged
-    logs = names_of_metrics(model, lesson.fit)
+    logs = names_of_metrics(model, inputs.fit)
     if not logs:
         return  # only the first epoch can tell
-    validated = {f"val_{name}" for name in logs} if lesson.fit.has_validation else set()
+    validated = {f"val_{name}" for name in logs} if inputs.fit.has_validation else set()
     names = logs | validated
     for one in metrics:
         if one.find(names) is None:
