@@ -221,7 +221,7 @@ def test_a_search_ends_with_the_last_trial_of_another_machine(tmp_path, pace, ca
         over.set()
         ending.join()
     assert [one.state.name for one in tuner.study.trials] == states
-    assert re.search(r"1 of 2 trials done; trial 0 runs in process \d+ on node3;", "".join(told))
+    assert re.search(r"1 of 2 trials done; trial 0 runs in process \d+ on node3\.", "".join(told))
 
 
 class Interrupted(optuna.storages.InMemoryStorage):
