@@ -187,6 +187,12 @@ def test_a_room_has_one_door():
     assert beside == []
 
 
+def test_a_door_is_narrow():
+    """It shows 20 names at most: a room that needs more is two, or its callers know too much."""
+    wide = {room: len(names_at_the_door(room)) for room in ORDER if room in FILES}
+    assert {room: count for room, count in wide.items() if count > 20} == {}
+
+
 @cache
 def names_at_the_door(room: str) -> set[str]:
     """Return the names that a door shows: those that it imports under their own names."""
