@@ -131,7 +131,8 @@ def with_defaults(build_model: space.Builder, trial: FrozenTrial) -> bool:
 
 def defaults_of(build_model: space.Builder) -> dict[str, Any]:
     """Return what a builder says of its defaults; nothing where it has no `default_params`."""
-    return dict(getattr(build_model, "default_params", dict)())
+    own = getattr(build_model, "default_params", None)
+    return {} if own is None else dict(own())
 
 
 def _earlier_distributions(trial: BaseTrial, name: str) -> list[BaseDistribution]:
