@@ -173,13 +173,8 @@ def with_auc(trial):
     return model
 
 
-@pytest.mark.parametrize(
-    "build",
-    [
-        with_batch_norm_and_dropout,
-        *(pytest.param(one, marks=pytest.mark.slow) for one in (unbuilt, subclassed, own_steps)),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("build", [with_batch_norm_and_dropout, unbuilt, subclassed, own_steps])
 def test_the_best_model_evaluates_to_the_best_value(search, make_tuner, data, build):
     """best_model(), also of a new tuner, gives the very number that the study reports."""
     storage = in_memory()

@@ -147,6 +147,7 @@ def test_it_trains_as_many_epochs_as_the_trial_from_any_number(search, data, fir
     assert trained.epoch == list(range(first, first + count))
 
 
+@pytest.mark.slow
 def test_the_arguments_of_the_builder_apply(search, data):
     """But for its epochs, which are those that were asked for."""
 

@@ -73,6 +73,7 @@ def test_a_hole_in_the_data_ends_the_search_after_two_trials(tmp_path, value):
     assert "nan; x holds NaN (first in row 5) in column 'height'. Mend the data" in str(got.value)
 
 
+@pytest.mark.slow
 def test_a_hole_in_the_validation_data_is_named(search, data):
     """A training that is finite has no value either where what it is measured on is not."""
     x, y = data[2]

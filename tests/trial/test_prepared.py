@@ -350,6 +350,7 @@ def test_a_fit_of_the_builders_own_gets_the_data(tune):
     assert states(tuner) == {"COMPLETE": 1}
 
 
+@pytest.mark.slow
 def test_x_y_and_validation_may_each_be_a_function(search, data):
     """Beside arrays, and with weights of the rows."""
     x, y, _ = data
