@@ -365,6 +365,7 @@ def test_x_y_and_validation_may_each_be_a_function(search, data):
     assert {"lr", "units", "weight"} == set(tuner.best_params)
 
 
+@pytest.mark.slow
 def test_other_numbers_of_rows_to_validate_with_are_told_once(queued, search):
     """Values of trials that were validated with other rows may not compare."""
     three = [{"window": window, "units": 2} for window in (4, 8, 12)]
