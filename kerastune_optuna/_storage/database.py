@@ -17,7 +17,6 @@ import optuna
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
-from optuna.trial import TrialState
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from kerastune_optuna import _optuna
@@ -193,52 +192,6 @@ def _database(storage: BaseStorage) -> RDBStorage | None:
     """Return the database behind a storage object; None where there is none."""
     found = behind(storage)
     return found if isinstance(found, RDBStorage) else None
-
-
-def best_ids(
-    storage: BaseStorage, study_id: int, direction: str, n: int, without: str
-) -> list[int] | None:
-    """Return the ids of the best COMPLETE trials, without reading the others.
-
-    Args:
-        storage: The study's storage.
-        study_id: The study.
-        direction: "minimize" or "maximize".
-        n: How many; among equal trials, the earlier ones.
-        without: The user attr of trials that are left out.
-
-    Returns:
-        At most `n` ids, the best first; None where no database can be asked.
-    """
-    if (database := _database(storage)) is None:
-        return None
-    tables = _optuna.tables
-    trial, value, attr = tables.TrialModel, tables.TrialValueModel, tables.TrialUserAttributeModel
-    # Infinite values stand apart: Optuna stores a kind for them, and no number.
-    kind, kinds = value.value_type, value.TrialValueType
-    worth = [
-        sqlalchemy.case((kind == kinds.INF_NEG, 0), (kind == kinds.INF_POS, 2), else_=1),
-        value.value,
-    ]
-    order = [part.desc() if direction == "maximize" else part.asc() for part in worth]
-    left_out = sqlalchemy.exists().where(
-        attr.trial_id == trial.trial_id,
-        attr.key == without,
-    )
-    query = (
-        sqlalchemy.select(trial.trial_id)
-        .join(value)
-        .where(trial.study_id == study_id, trial.state == TrialState.COMPLETE, ~left_out)
-        .order_by(*order, trial.number)
-        .limit(n)
-    )
-    try:
-        with database.engine.connect() as connection:
-            return list(connection.scalars(query))
-    except (SQLAlchemyError, OSError) as error:
-        if not is_away(error):
-            raise
-        return None  # the caller then reads all trials, with patience
 
 
 def held(storage: BaseStorage, trial_ids: set[int]) -> set[int]:

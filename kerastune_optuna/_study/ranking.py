@@ -9,8 +9,6 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna import _optuna
-from kerastune_optuna._storage import database
 from kerastune_optuna._study.monitor import Objective, sign_of
 from kerastune_optuna._study.record import TrialRecord
 
@@ -103,9 +101,5 @@ def ranked(
 
 
 def best(study: optuna.Study, objective: Objective, n: int) -> list[FrozenTrial]:
-    """Return the best `n` trials as `ranked` does; a database is not asked for the others."""
-    storage, study_id = _optuna.storage_of(study), _optuna.id_of(study)
-    ids = database.best_ids(storage, study_id, objective.direction, n, TrialRecord.repeat_of)
-    if ids is None:
-        return ranked(study.get_trials(deepcopy=False), objective, n)
-    return [storage.get_trial(trial_id) for trial_id in ids]
+    """Return the best `n` trials of a study as `ranked` does."""
+    return ranked(study.get_trials(deepcopy=False), objective, n)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import itertools
-import math
 import shutil
 import threading
 import time
@@ -29,7 +28,6 @@ from tests.support.hosts import needs_posix
 from tests.support.servers import database
 from tests.support.untrained import Untrained, build, has_best_weights, run, tuner_in
 
-VALUES = [2.0, -math.inf, 1.0, 2.0, math.inf, -1.0]
 HAS_ESCAPES = not sqlalchemy.__version__.startswith("2.0.")
 needs_escapes = pytest.mark.skipif(
     not HAS_ESCAPES, reason="SQLAlchemy 2.0 has no escapes for a ? or a { in the path of a database"
@@ -42,29 +40,6 @@ def url(request, tmp_path):
     sqlite = nullcontext(f"sqlite:///{tmp_path}/study.db")
     with sqlite if request.param == "sqlite" else database(request.param) as found:
         yield found
-
-
-@pytest.mark.parametrize(
-    ("direction", "order"), [("minimize", [1, 5, 2, 0, 3, 4]), ("maximize", [4, 0, 3, 2, 5, 1])]
-)
-def test_a_database_ranks_trials_itself(url, direction, order):
-    """The best trials come by value, infinite ones too, and the earlier of equals first."""
-    storage = _storage.connect(url, 60)
-    study = optuna.create_study(storage=storage, direction=direction)
-    for value in VALUES:
-        study.add_trial(create_trial(value=value))
-    study.add_trial(create_trial(value=0.5, user_attrs={"left_out": 1}))
-    study.add_trial(create_trial(state=TrialState.FAIL))
-    numbers = {trial._trial_id: trial.number for trial in study.trials}
-    found = _storage.best_ids(storage, study._study_id, direction, len(VALUES) + 1, "left_out")
-    assert [numbers[trial_id] for trial_id in found] == order
-    assert _storage.best_ids(storage, study._study_id, direction, 1, "left_out") == found[:1]
-
-
-def test_other_storages_are_read():
-    """A storage without a database ranks nothing."""
-    storage = optuna.storages.InMemoryStorage()
-    assert _storage.best_ids(storage, 0, "minimize", 1, "left_out") is None
 
 
 @pytest.fixture(params=["postgresql", pytest.param("mariadb", marks=pytest.mark.slow)])
