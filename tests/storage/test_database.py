@@ -8,7 +8,6 @@ import shutil
 import threading
 import time
 import warnings
-from contextlib import nullcontext
 from functools import partial
 
 import optuna
@@ -32,14 +31,6 @@ HAS_ESCAPES = not sqlalchemy.__version__.startswith("2.0.")
 needs_escapes = pytest.mark.skipif(
     not HAS_ESCAPES, reason="SQLAlchemy 2.0 has no escapes for a ? or a { in the path of a database"
 )
-
-
-@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
-def url(request, tmp_path):
-    """Give the URL of an empty database."""
-    sqlite = nullcontext(f"sqlite:///{tmp_path}/study.db")
-    with sqlite if request.param == "sqlite" else database(request.param) as found:
-        yield found
 
 
 @pytest.fixture(params=["postgresql", pytest.param("mariadb", marks=pytest.mark.slow)])
