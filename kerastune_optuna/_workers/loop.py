@@ -20,7 +20,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kerastune_optuna import _optuna, _reason, _signals
-from kerastune_optuna._backend import Memory, take_over
+from kerastune_optuna._backend import Memory, check_threads, take_over
 from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import (
     ArgumentError,
@@ -95,6 +95,7 @@ def work_on(payload: Payload, number: int = 0) -> None:
     Raises:
         TunerError: The search cannot go on.
     """
+    check_threads()
     job: Job = cloudpickle.loads(payload.pickled)
     with _one_at_a_time, opening.quiet_optuna(), _signals.askable() as ask:
         take_over(job.settings)

@@ -26,7 +26,7 @@ from kerastune_optuna._scratch import open_private, scratch
 from kerastune_optuna._search import Budget
 from kerastune_optuna._study import Watch, opening
 from kerastune_optuna._workers.loop import Payload, work_on
-from kerastune_optuna._workers.warnings import first_in, shown_once
+from kerastune_optuna._workers.warnings import shown_once
 
 _POLL = 0.5  # seconds between two looks at the study
 _LOOK = 0.02  # seconds between two looks at whether a worker has ended
@@ -284,7 +284,7 @@ def _work(report: Path) -> int:
         if sys.platform == "win32":
             threading.Thread(target=parent.obey, daemon=True).start()
         try:
-            with shown_once(first_in(report.parent)):
+            with shown_once():
                 work_on(payload)
         except Exception as error:  # whatever it is, the parent raises it
             # An error while the search is being stopped is of no interest.

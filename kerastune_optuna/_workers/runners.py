@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
-import marshal
-import types
 from collections.abc import Callable
 from concurrent import futures
 from pathlib import Path
@@ -109,20 +106,11 @@ def _pickled(job: Job, arrays: Path | None) -> bytes:
         ArgumentError: Names the argument that cannot travel.
     """
     recipe = dataclasses.replace(job.recipe, fit=pack_fit(job.recipe.fit, arrays))
-    job, file = dataclasses.replace(job, recipe=recipe), io.BytesIO()
+    job = dataclasses.replace(job, recipe=recipe)
     try:
-        _Pickler(file).dump(job)
+        return bytes(cloudpickle.dumps(job))
     except Exception as error:  # the user's objects may refuse in any way
         raise _culprit(job, error) from error
-    return file.getvalue()
-
-
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # which has no types
-    """Pickle as cloudpickle does, but keep the names of the files that tracebacks show."""
-
-    dispatch_table = cloudpickle.Pickler.dispatch_table.new_child(
-        {types.CodeType: lambda code: (marshal.loads, (marshal.dumps(code),))}
-    )
 
 
 def _culprit(job: Job, error: Exception) -> ArgumentError:
@@ -194,10 +182,4 @@ def _check_executor(executor: object) -> None:
         raise ArgumentError(
             "executor= is a ThreadPoolExecutor, whose threads would share Keras's seeds. Pass "
             "n_workers= without executor= for processes of this machine."
-        )
-    context = getattr(executor, "_mp_context", None)
-    if context is not None and context.get_start_method() == "fork":
-        raise ArgumentError(
-            "executor= is a ProcessPoolExecutor that forks, and TensorFlow hangs in a fork. Pass "
-            'mp_context=multiprocessing.get_context("spawn") to it, or n_workers= alone.'
         )

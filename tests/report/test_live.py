@@ -26,7 +26,7 @@ from rich.console import Console
 from kerastune_optuna._report.display import curve
 from kerastune_optuna._report.facts import saved_epochs
 from kerastune_optuna._report.text import duration
-from kerastune_optuna._workers.warnings import first_in, shown_once
+from kerastune_optuna._workers.warnings import shown_once
 from tests.pictures.live import EPOCHS, add_trial, frame, live_svg, study_of_the_middle
 from tests.support import forks
 from tests.support.faults import WATCHDOG, wait_until
@@ -440,13 +440,6 @@ def test_a_warning_is_shown_once():
             warnings.warn("the same", UserWarning, stacklevel=1)
         warnings.warn("another", UserWarning, stacklevel=1)
     assert [str(warning.message) for warning in shown] == ["the same", "another"]
-
-
-def test_of_many_processes_the_first_shows_a_warning(tmp_path):
-    """Processes that share a folder tell each other; without the folder each shows its own."""
-    here, there = first_in(tmp_path), first_in(tmp_path)
-    assert [here("one"), there("one"), there("two"), here("two")] == [True, False, True, False]
-    assert first_in(tmp_path / "gone")("one")
 
 
 def test_the_picture_for_the_readme_shows_four_trials():
