@@ -22,7 +22,7 @@ from tests.support.servers import database
 from tests.support.untrained import run as search
 from tests.support.untrained import tuner_in
 
-COMMANDS = ["status", "best", "report", "dashboard", "export", "card"]
+COMMANDS = ["status", "best", "report", "dashboard", "export"]
 
 
 @pytest.fixture
@@ -104,16 +104,6 @@ def test_best_is_the_earliest_of_equals(call, make_tuner, tmp_path):
     assert json.loads(call("best", tmp_path / "tuning")[0]) == {"units": 3}
 
 
-def test_card_prints_what_a_trial_ran_with(call, tuner):
-    """As JSON; of a trial that is not there one line says which have a card."""
-    out, _ = call("card", tuner.directory, "--trial", "1")
-    assert json.loads(out)["arguments"]["epochs"] == 2
-    assert call("card", tuner.directory)[0] == out
-    _, err = call("card", tuner.directory, "--trial", "3", code=1)
-    assert "has no trial 3 with a card" in one_line(err)
-    assert one_line(err).endswith("Pass one of: 0-2.")
-
-
 def test_export_writes_a_row_a_trial(call, tuner, tmp_path):
     """To standard output or to a file, with what results() has."""
     out, _ = call("export", tuner.directory)
@@ -164,7 +154,6 @@ def test_a_study_on_postgresql_is_read(call, tmp_path):
         assert json.loads(call("best", url)[0]) == tuner.best_params
         assert "3 trials: 2 COMPLETE, 1 PRUNED" in call("status", url)[0].splitlines()
         assert len(list(csv.DictReader(io.StringIO(call("export", url)[0])))) == 3
-        assert json.loads(call("card", url)[0])["arguments"]["epochs"] == 2
         call("report", url, "-o", tmp_path / "page.html")
         assert "<title>test: val_mae<" in (tmp_path / "page.html").read_text()
         _, err = call("status", url, "--study", "other", code=1)
@@ -279,7 +268,7 @@ def test_it_starts_without_keras(tuner):
         "try: main()\n"
         "finally: print(sorted({'keras', 'tensorflow', 'pandas'} & set(sys.modules)))"
     )
-    for arguments in (["--help"], ["status", tuner.directory], ["card", tuner.directory]):
+    for arguments in (["--help"], ["status", tuner.directory]):
         command = [sys.executable, "-c", code, *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert done.stdout.splitlines()[-1] == "[]"

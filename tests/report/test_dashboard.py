@@ -43,14 +43,13 @@ def tuner(tmp_path):
 
 
 def test_it_serves_the_study(tuner):
-    """Its page, its trials with their curves, the name of the metric and a note are there."""
+    """Its page, its trials with their curves, and the name of the metric are there."""
     with tuner.dashboard() as dashboard:
         assert urlsplit(dashboard.url).hostname == "127.0.0.1"
         assert b"<html" in get(dashboard, urlsplit(dashboard.url).path)
         study = details(dashboard)
     assert study["name"] == "test"
     assert study["objective_names"] == ["val_mae"]
-    assert "minimize `val_mae`" in study["note"]["body"]
     assert [len(trial["intermediate_values"]) for trial in study["trials"]] == [5, 5]
 
 
@@ -72,16 +71,6 @@ def test_it_serves_histories_and_weights(tmp_path):
     rows = list(csv.DictReader(io.StringIO(files[0, "history.csv"].decode())))
     assert [row["epoch"] for row in rows] == ["0", "1", "2", "3", "4"]
     assert files[tuner.best_trial.number, "trial"].startswith(b"\x89HDF")
-
-
-def test_a_note_of_the_user_stays(tuner):
-    """A note that somebody wrote is not written over."""
-    from optuna_dashboard import get_note, save_note
-
-    save_note(tuner.study, "Mine.")
-    with tuner.dashboard() as dashboard:
-        assert details(dashboard)["note"]["body"] == "Mine."
-    assert get_note(tuner.study) == "Mine."
 
 
 def test_it_follows_a_running_search(tmp_path):
