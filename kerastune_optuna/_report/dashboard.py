@@ -119,4 +119,5 @@ def show(home: Home, port: int | None) -> Dashboard:
             "file, storage=None, or optuna.storages.InMemoryStorage()."
         )
     # Connected without a search's patience: a page need not wait for a database that is away.
-    return serve(database.connect(home.storage_source), home.study.study_name, home.store, port)
+    name = home.study.study_name  # the study is made where there is none
+    return serve(database.connect(home.storage_source), name, home.store, port)

@@ -76,7 +76,6 @@ class Facts:
         # A WAITING trial is a slot that no worker has taken yet.
         begun = [state for state in TrialState if state is not TrialState.WAITING]
         self.trials = study.get_trials(deepcopy=False, states=begun)
-        self._attrs = study.user_attrs
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -161,7 +160,8 @@ class Facts:
         numbers: dict[str | None, list[int]] = {}
         for trial in self.trials:
             numbers.setdefault(TrialRecord(trial).card, []).append(trial.number)
-        told = {key: self._attrs.get(f"{StudyRecord.CARD}{key}") for key in numbers}
+        attrs = self.study.user_attrs
+        told = {key: attrs.get(f"{StudyRecord.CARD}{key}") for key in numbers}
         return [(card, numbers[key]) for key, card in told.items() if isinstance(card, dict)]
 
     def cost(self, value: float) -> float:

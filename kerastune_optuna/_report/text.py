@@ -39,10 +39,10 @@ def number(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
 
 
-def short(value: object, longest: int = _LONGEST) -> str:
+def short(value: object) -> str:
     """Return a parameter's value or name in few characters."""
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def params(chosen: Mapping[str, Any]) -> list[str]:
@@ -64,12 +64,3 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest:02d} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min"
-
-
-def lines(value: object) -> list[str]:
-    """Return a value of a card as lines: one for each entry of a list or a dict."""
-    if isinstance(value, Mapping):
-        return [f"{key}: {', '.join(lines(one))}" for key, one in value.items()]
-    if isinstance(value, list):
-        return [str(one) for one in value]
-    return ["none" if value is None else str(value)]

@@ -25,7 +25,7 @@ from kerastune_optuna._report.display import curve
 from kerastune_optuna._report.facts import saved_epochs
 from kerastune_optuna._report.text import duration
 from kerastune_optuna._workers.warnings import first_in, shown_once
-from tests.pictures.live import EPOCHS, add_trial, frame, live_svg, study_of_the_middle
+from tests.pictures.live import EPOCHS, add_trial, frame, study_of_the_middle
 from tests.support import forks
 from tests.support.faults import WATCHDOG, wait_until
 from tests.support.hosts import needs_posix
@@ -326,12 +326,14 @@ def printed(study, width, height=40, **options):
 
 
 def test_a_picture_tells_where_the_search_stands():
-    """It has the trials done, the time left, the best value's place and what pruning saved."""
-    head = printed(study_of_the_middle(), 80)[:4]
-    assert [line.split(maxsplit=1)[0] for line in head] == ["Study", "trials", "best", "saved"]
+    """It has the trials done, the time left, the best value's place, what pruning saved, curves."""
+    head, trials = printed(study_of_the_middle(), 100)[:4], printed(study_of_the_middle(), 100)[4:]
+    assert [line.split(maxsplit=1)[0] for line in head] == HEADS
     assert head[1].endswith("12 of 30 in 31 s, about 35 s left")
     assert "0.9637 in trial 9, epoch 10" in head[2]
     assert "28 epochs, 4 pruned" in head[3]
+    assert len(trials) == 4
+    assert all(re.search("▁[▁▂▃▄▅▆▇█]*█", row) for row in trials)
 
 
 @pytest.mark.parametrize("width", [50, 80, 120])
@@ -349,13 +351,6 @@ def test_no_row_is_wider_than_its_console(width):
     rows = printed(study, width)
     assert max(map(len, rows)) <= width
     assert [row.startswith("trial ") for row in rows] == [False] * 4 + [True] * 4
-
-
-def test_a_running_trial_has_its_curve():
-    """Its values, which rise, end with the highest block."""
-    rows = [row for row in printed(study_of_the_middle(), 100) if row.startswith("trial 1")]
-    assert len(rows) == 4
-    assert all(re.search("▁[▁▂▃▄▅▆▇█]*█", row) for row in rows)
 
 
 def test_a_low_terminal_shows_as_many_trials_as_have_room():
@@ -429,8 +424,3 @@ def test_of_many_processes_the_first_shows_a_warning(tmp_path):
     here, there = first_in(tmp_path), first_in(tmp_path)
     assert [here("one"), there("one"), there("two"), here("two")] == [True, False, True, False]
     assert first_in(tmp_path / "gone")("one")
-
-
-def test_the_picture_for_the_readme_shows_four_trials():
-    """The script that draws it draws the display of a search in its middle."""
-    assert live_svg().count("trial&#160;1") == 4
