@@ -107,7 +107,7 @@ def serve(
 
 
 def show(home: Home, port: int | None) -> Dashboard:
-    """Serve the study of a tuner, which may have its first search later.
+    """Serve the study of a tuner, which is there.
 
     Raises:
         ArgumentError: The port cannot be used, or no other thread can read the storage.
@@ -119,5 +119,4 @@ def show(home: Home, port: int | None) -> Dashboard:
             "file, storage=None, or optuna.storages.InMemoryStorage()."
         )
     # Connected without a search's patience: a page need not wait for a database that is away.
-    name = home.study.study_name  # the study is made where there is none
-    return serve(database.connect(home.storage_source), name, home.store, port)
+    return serve(database.connect(home.storage_source), home.name, home.store, port)

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from kerastune_optuna._check import count
 from kerastune_optuna._report.facts import saved_epochs
-from kerastune_optuna._report.text import duration, short
+from kerastune_optuna._report.text import duration, params_line
 from kerastune_optuna._study import Objective, TrialRecord, opening, ranking
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -169,7 +169,7 @@ class Frame:
         most = max(epoch, self._epochs_of(trial))
         return [
             _line(f"trial {trial.number}"),
-            _parameters(trial),
+            _line(params_line(trial.params)),
             _line(f"epoch {epoch:>{len(f'{most}')}}/{most}"),
             _line(_number(values[-1]) if values else ""),
             _line(curve(values, curve_width)),
@@ -190,14 +190,6 @@ def curve(values: Sequence[float], width: int) -> str:
 
 def _last_epoch(trial: FrozenTrial) -> int:
     return 0 if trial.last_step is None else trial.last_step + 1
-
-
-def _parameters(trial: FrozenTrial) -> Text:
-    text = _line("")
-    for name, value in trial.params.items():
-        text.append(", " if text else "").append(f"{name}=", style="dim")
-        text.append(" ".join(short(value).split()))  # a line break in a choice would break the row
-    return text
 
 
 def _number(value: float) -> str:

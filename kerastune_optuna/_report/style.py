@@ -17,7 +17,6 @@ COLORS = {"FAIL": "#e0524d", "PRUNED": "#858585", "RUNNING": "#1aa587", "COMPLET
 BEST = "#ee7a22"
 _INK, _GRID = "#808080", "rgba(128, 128, 128, 0.22)"
 _TITLE = {"size": 13}
-_FEW = 10  # values, of which none is far from the others
 _MOST_PARAMS = 12  # in a label, which must fit on the screen
 
 
@@ -85,7 +84,7 @@ def points(rows: Sequence[Row], x: Sequence[Any], y: Sequence[Any], **look: Any)
 def span(values: Iterable[float | None]) -> dict[str, Any]:
     """Return the range of an axis on which a few far values do not flatten all others."""
     known = [value for value in values if value is not None and np.isfinite(value)]
-    if len(known) < _FEW:
+    if not known:
         return {}
     low, high = np.percentile(known, [2, 98])
     width = high - low

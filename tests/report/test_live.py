@@ -185,19 +185,6 @@ def test_a_search_draws_in_a_terminal_until_ctrl_c(tmp_path):
     assert written.rindex(b"\x1b[?25h") > written.rindex(b"\x1b[?25l")
 
 
-@pytest.mark.slow
-def test_a_pipe_gets_lines_without_escape_codes(tmp_path):
-    """With verbose=1, and colors forced, a search that is piped prints a line for each trial."""
-    script = [sys.executable, "-c", SCRIPT, str(tmp_path), "3", "0"]
-    env = {**os.environ, **WANTED, "FORCE_COLOR": "1"}
-    done = forks.run(script, capture_output=True, text=True, check=True, env=env)
-    lines = done.stdout.splitlines()
-    assert [line.split()[1] for line in lines if line.startswith("Trial ")] == ["0:", "1:", "2:"]
-    assert [line for line in lines if "told of" not in line][3:] == ["the end"]
-    assert "\x1b" not in done.stdout + done.stderr
-    assert done.stderr.count("UserWarning: a warning of each trial") == 1
-
-
 @pytest.mark.nightly
 def test_a_notebook_keeps_one_readable_picture(tmp_path, monkeypatch):
     """The lecture's notebook runs, its search leaves one picture, and its model is the study's."""

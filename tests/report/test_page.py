@@ -62,48 +62,26 @@ ODD = {
 }
 
 
-class Visit:
-    """Open pages in one tab, and note what they print and ask a network for.
-
-    Args:
-        browser: A browser of playwright.
-        width: Of its window, in pixels.
-    """
-
-    def __init__(self, browser, width):
-        self.said, self.asked = [], []
-        context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
-        context.set_default_timeout(WATCHDOG * 1000)
-        context.route("**/*", self._route)
-        self.page = context.new_page()
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("dialog", lambda dialog: (self.said.append("dialog"), dialog.dismiss()))
-
-    def _route(self, route):
-        if not route.request.url.startswith("file:"):
-            self.asked.append(route.request.url)
-        route.continue_()
-
-    def open(self, path):
-        """Open a page, and wait for its figures."""
-        self.page.goto(path.as_uri())
-        self.page.evaluate("drawn")
-        return self.page
-
-
 @pytest.fixture
 def visit(browser):
-    """Give a maker of tabs."""
-    made = []
+    """Give a function that opens a page without a network; it returns a list of what went wrong."""
+    contexts = []
 
-    def make(width=1200):
-        made.append(Visit(browser, width))
-        return made[-1]
+    def open_page(path, width=1200):
+        size = {"width": width, "height": 900}
+        contexts.append(context := browser.new_context(viewport=size, offline=True))
+        context.set_default_timeout(WATCHDOG * 1000)
+        page, said = context.new_page(), []
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("dialog", lambda dialog: (said.append("dialog"), dialog.dismiss()))
+        page.goto(path.as_uri())
+        page.evaluate("drawn")
+        return page, said
 
-    yield make
-    for one in made:
-        one.page.context.close()
+    yield open_page
+    for context in contexts:
+        context.close()
 
 
 @pytest.fixture(scope="module")
@@ -128,18 +106,17 @@ def report(study, tmp_path_factory):
 @pytest.mark.nightly
 def test_the_page_needs_no_network_and_makes_no_error(visit, report):
     """A browser without a network shows all figures, and its console stays empty."""
-    tab = visit()
-    page = tab.open(report)
+    page, said = visit(report)
     assert page.locator(".chart").count() == 3 + 4
     assert page.locator(".chart .main-svg").first.is_visible()
     assert page.locator(".chart:not(:has(.main-svg))").count() == 0
-    assert (tab.said, tab.asked) == ([], [])
+    assert said == []
 
 
 @pytest.mark.nightly
 def test_the_table_sorts_by_a_click(visit, report, study):
     """A click on a heading sorts by numbers, a second one the other way, empty cells last."""
-    page = visit().open(report)
+    page, _ = visit(report)
 
     def column(heading):
         place = page.locator("#trials th").all_inner_texts()
@@ -162,7 +139,7 @@ def test_the_table_sorts_by_a_click(visit, report, study):
 @pytest.mark.nightly
 def test_the_pointer_on_a_curve_names_its_trial(visit, report, study):
     """Hovering a curve shows number, value and parameters of its trial."""
-    page = visit().open(report)
+    page, _ = visit(report)
     worst = min(
         (trial for trial in study.trials if trial.state is TrialState.COMPLETE),
         key=lambda trial: trial.value,
@@ -189,14 +166,14 @@ def test_the_pointer_on_a_curve_names_its_trial(visit, report, study):
 @pytest.mark.nightly
 def test_nothing_overflows_on_a_phone(visit, report):
     """At 375 pixels the page scrolls down only."""
-    page = visit(375).open(report)
+    page, _ = visit(report, 375)
     assert page.evaluate("document.documentElement.scrollWidth") == 375
 
 
 @pytest.mark.nightly
 def test_figures_follow_the_color_scheme(visit, report):
     """In the dark the page's background is darker than the text of its figures."""
-    page = visit().open(report)
+    page, _ = visit(report)
     for scheme in ("light", "dark", "light"):
         page.emulate_media(color_scheme=scheme)
         page.wait_for_function(
@@ -217,12 +194,11 @@ def test_figures_follow_the_color_scheme(visit, report):
 @pytest.mark.nightly
 def test_any_study_has_a_page(visit, tmp_path):
     """Studies without values, attrs or parameters, or with HTML in names, show no error."""
-    tab = visit()
     for name, trials in ODD.items():
-        page = tab.open(_report.write_page(study_of(*trials), tmp_path / "report.html"))
+        page, said = visit(_report.write_page(study_of(*trials), tmp_path / "report.html"))
         assert page.locator("h1").text_content() == NASTY, name
         assert page.locator("#trials tbody tr").count() == len(trials), name
-        assert (tab.said, tab.asked) == ([], []), name
+        assert said == [], name
 
 
 def test_each_figure_is_on_the_page(tmp_path):
@@ -314,17 +290,10 @@ def test_summary_says_what_pruning_saved(tuner, capsys):
 
 
 def test_summary_fits_80_columns(study):
-    """No line of the summary is longer, and parameters are folded between two of them."""
-    lines = _report.summary(study, 10).splitlines()
-    assert max(map(len, lines)) <= 80
-    words = " ".join(lines).split()
-    best = study.best_trial.params
-    assert f"learning_rate={best['learning_rate']:.4g}" in words
-
-
-def test_summary_lists_what_has_no_rank(study):
-    """After the COMPLETE trials come those that were pruned, and then those that failed."""
+    """No line is longer, parameters are folded between two, and what has no rank comes last."""
     listed = _report.summary(study, 60)
+    assert max(map(len, listed.splitlines())) <= 80
+    assert f"learning_rate={study.best_trial.params['learning_rate']:.4g}" in listed.split()
     places = [listed.index(f" {state} \n") for state in ("COMPLETE", "PRUNED  ", "FAIL    ")]
     assert places == sorted(places)
 
