@@ -212,46 +212,6 @@ def test_a_notebook_keeps_one_readable_picture(tmp_path, monkeypatch):
     assert tuned == best
 
 
-CELLS = (
-    """
-import keras, numpy, os
-from kerastune_optuna import OptunaTuner
-units_of_others = [2, 3, 4]
-""",
-    """
-def build(trial):
-    units = trial.suggest_categorical("units", units_of_others)
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(units), keras.layers.Dense(1)])
-    model.compile("sgd", "mse", run_eagerly=True)
-    return model
-""",
-    """
-x = numpy.random.default_rng(0).normal(size=(8, 2))
-data = {"validation_data": lambda: (x, x[:, :1]), "epochs": 1, "verbose": 0}
-tuner = OptunaTuner(build, "val_loss", n_trials=2, seed=0)
-tuner.search(lambda: x, lambda: x[:, :1], n_workers=2, **data)
-workers = set(tuner.results()["worker"])
-print(len(tuner.study.trials), any(f":{os.getpid()}:" in worker for worker in workers))
-print(tuner.best_value, tuner.best_model().evaluate(x, x[:, :1], verbose=0))
-""",
-)
-
-
-@pytest.mark.nightly
-def test_a_notebook_searches_with_workers(tmp_path, monkeypatch):
-    """What cells define, and the globals that it reads, travel to worker processes."""
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    cells = [nbformat.v4.new_code_cell(cell) for cell in CELLS]
-    notebook = nbformat.v4.new_notebook(cells=cells)
-    resources = {"metadata": {"path": tmp_path}}
-    nbclient.NotebookClient(notebook, kernel_name="python3", resources=resources).execute()
-    texts = [output.text for output in notebook.cells[-1].outputs if output.name == "stdout"]
-    count, values = "".join(texts).splitlines()
-    assert count == "2 False"
-    best, evaluated = map(float, values.split())
-    assert evaluated == pytest.approx(best, abs=1e-6)
-
-
 INTERRUPTED = """
 import keras, numpy, os, pathlib, time
 from kerastune_optuna import OptunaTuner
@@ -269,18 +229,21 @@ x = numpy.zeros((8, 2))
 data = {"x": x, "y": x[:, :1], "validation_data": (x, x[:, :1])}
 tuner = OptunaTuner(build, "val_loss", n_trials=2, seed=0)
 """
-SEARCHING = "tuner.search(**data, epochs=2, verbose=0, callbacks=[Slow()], n_workers={})"
-GOING_ON = f"""
-seconds = 0
-{SEARCHING.format(1)}
-assert list(tuner.results()["state"]).count("COMPLETE") == 2
+SEARCHING = "tuner.search(**data, epochs=2, verbose=0, callbacks=[Slow()], n_workers={0})"
+GOING_ON = (
+    SEARCHING.replace("tuner", "seconds = 0; tuner", 1)
+    + """
+done = tuner.results().query("state == 'COMPLETE'")
+assert len(done) == 2
+assert any(":%d:" % os.getpid() in worker for worker in done["worker"]) == ({0} == 1)
 """
+)
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("n_workers", [1, 2])
 def test_a_kernel_is_interrupted(tmp_path, monkeypatch, n_workers):
-    """The notebook's button ends a search with KeyboardInterrupt, and the next call goes on."""
+    """Its button ends a search of what cells define, in workers too, and the next call goes on."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     manager, client = start_new_kernel(cwd=tmp_path)
 
@@ -299,7 +262,7 @@ def test_a_kernel_is_interrupted(tmp_path, monkeypatch, n_workers):
         button.start()
         assert error_of(SEARCHING.format(n_workers)) == "KeyboardInterrupt"
         button.join()
-        assert error_of(GOING_ON) is None
+        assert error_of(GOING_ON.format(n_workers)) is None
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
