@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import warnings
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext, redirect_stdout, suppress
 from pathlib import Path
 
 import nbclient
@@ -62,7 +62,7 @@ WANTED = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 def rows_of(written):
-    """Return the rows that a terminal shows once a text was written on it."""
+    """Return the rows that are used on a terminal once a text was written on it."""
     rows, at = [""], 0
     for code, text in re.findall(r"(\x1b\[[0-9;?]*[A-Za-z]|\n)|([^\x1b\r\n]+)", written):
         if code == "\n":
@@ -73,7 +73,7 @@ def rows_of(written):
         elif code == "\x1b[2K":
             rows[at] = ""
         rows[at] += text
-    return [row.rstrip() for row in rows]
+    return [row.rstrip() for row in rows if row]
 
 
 class Terminal(io.StringIO):
@@ -86,11 +86,9 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def terminal(monkeypatch):
-    """Give a terminal on which is printed."""
+    """Give a terminal, which knows codes."""
     monkeypatch.setenv("TERM", "xterm")
-    given = Terminal()
-    monkeypatch.setattr(sys, "stdout", given)
-    return given
+    return Terminal()
 
 
 def progress(study):
@@ -103,28 +101,28 @@ def test_a_picture_stays_below_what_is_printed(terminal, error):
     """The last one stays, and the terminal is as it was, however the search ends."""
     study = study_of_the_middle()
     caught = pytest.raises(error) if error else nullcontext()
-    with caught, progress(study).running():
-        print("above [/it]")
-        wait_until(lambda: "12 of 30" in terminal.getvalue())
-        assert sys.stdout is not terminal
-        print("and", end="", flush=True)
-        add_trial(study, 16, TrialState.FAIL, 1)
-        wait_until(lambda: "Trial 16: failed" in terminal.getvalue())
-        if error:
-            raise error
-    assert sys.stdout is terminal
+    with redirect_stdout(terminal):
+        with caught, progress(study).running():
+            print("above [/it]")
+            wait_until(lambda: "12 of 30" in terminal.getvalue())
+            print("and", end="", flush=True)
+            add_trial(study, 16, TrialState.FAIL, 1)
+            wait_until(lambda: "Trial 16: failed" in terminal.getvalue())
+            if error:
+                raise error
+        assert sys.stdout is terminal
     first, *above = rows_of(terminal.getvalue())
     assert first == "Going on with study 'iris': 12 of 30 trials done"
     assert above[:2] == ["above [/it]", "and"]
     assert above[2].startswith("Trial 16: failed")
-    assert [row.split()[0] for row in above[3:-1]] == [*HEADS, "failed"]
+    assert [row.split()[0] for row in above[3:]] == [*HEADS, "failed"]
     assert re.findall(r"\x1b\[\?25[lh]", terminal.getvalue()) == ["\x1b[?25l", "\x1b[?25h"]
 
 
 def test_of_two_searches_at_once_one_draws(terminal):
     """Both in threads of one process, which has one terminal."""
     study = study_of_the_middle()
-    with progress(study).running(), progress(study).running():
+    with redirect_stdout(terminal), progress(study).running(), progress(study).running():
         print("above")
     rows = rows_of(terminal.getvalue())
     assert rows.count(TITLE) == 1
@@ -142,8 +140,7 @@ def test_lines_are_printed_where_nothing_can_be_drawn(monkeypatch, terminal, wha
     else:
         monkeypatch.setattr(Terminal, "encoding", "latin-1")
     study = study_of_the_middle()
-    shown = progress(study)
-    with shown.running():
+    with redirect_stdout(terminal), (shown := progress(study)).running():
         shown.trial(study.trials[0])
     assert terminal.getvalue().splitlines() == [
         "Going on with study 'iris': 12 of 30 trials done",
