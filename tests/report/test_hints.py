@@ -121,6 +121,15 @@ def test_an_end_of_few_values_must_be_better():
     assert said(by_chance, "layers, 4") == said(by_chance, "layers, 2") == []
 
 
+def test_an_end_that_was_widened_is_told_no_more():
+    """The range of the latest trial counts."""
+    study = study_of(lambda rate: -rate, rate=RATE)
+    assert said(study, "rate, 0.1: let it go higher")
+    wider = {"rate": FloatDistribution(1e-4, 10, log=True)}
+    study.add_trial(create_trial(value=0.0, params={"rate": 1.0}, distributions=wider))
+    assert said(study, "end of the range") == []
+
+
 def test_where_a_search_was_ended_is_told():
     """And why; nothing once others have ended since."""
     study = with_values(*range(20))
