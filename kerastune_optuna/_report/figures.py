@@ -17,6 +17,7 @@ from kerastune_optuna._report.importances import importances, study_of
 
 _WIDTH = {"COMPLETE": 1.3, "RUNNING": 2.0, "PRUNED": 1.0, "FAIL": 1.0}
 _OPACITY = {"COMPLETE": 0.6, "RUNNING": 0.9, "PRUNED": 0.4, "FAIL": 0.5}
+_WIDE = 30  # times: such a logarithmic range has ticks at powers of ten alone
 
 
 def history(facts: Facts) -> go.Figure:
@@ -155,8 +156,11 @@ def slices(facts: Facts, name: str) -> go.Figure:
     look = dict(zip(("color", "size", "symbol"), zip(*looks, strict=True), strict=True))
     marker = {**look, "opacity": 0.75, "line": {"width": 0}, "showscale": False}
     drawn.update_traces(marker=marker, **style.by_trial(shown))
-    # More ticks of numbers than four hide each other; choices need one each.
-    ticks = {} if drawn.layout.xaxis.type == "category" else {"nticks": 4}
+    x, kind = drawn.data[0].x, drawn.layout.xaxis.type
+    # More ticks would hide each other, but choices need one each.
+    ticks = {} if kind == "category" else {"nticks": 4}
+    if kind == "log" and max(x) > _WIDE * min(x):
+        ticks = {"dtick": 1}
     span = style.span(row.value for row in rows)
     return style.dressed(drawn, text.short(name), facts.metric, xaxis=ticks, yaxis=span)
 
