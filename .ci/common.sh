@@ -48,7 +48,7 @@ environment() {
 # What pip cannot install: tests of pages skip without a Chromium, those of other hosts' disks without
 # sshfs, that of Fashion-MNIST without its files, and those of wrong clocks need faketime.
 system() {
-    local needed=(chromium dataset-fashion-mnist faketime openssh-sftp-server sshfs tmux)
+    local needed=(chromium dataset-fashion-mnist faketime openssh-sftp-server sshfs)
     dpkg -s "${needed[@]}" >/dev/null 2>&1 || (apt-get -qq update && apt-get -qq install -y "${needed[@]}") >/dev/null 2>&1 ||
         echo "Not all of ${needed[*]} could be installed: tests will be skipped"
 }

@@ -105,21 +105,6 @@ def export(
     _report.results(load(source, study, _HOW)).to_csv(output or sys.stdout, index=False)
 
 
-@app.command(epilog="Example: kerastune-optuna card tuning --trial 3")
-def card(
-    source: Source = "tuning",
-    study: Name = None,
-    trial: Annotated[
-        int | None,
-        typer.Option(
-            metavar="NUMBER", help="A trial: else the latest that has a card.", show_default=False
-        ),
-    ] = None,
-) -> None:
-    """Print as JSON what a trial ran with: versions, devices, seeds, data, arguments."""
-    typer.echo(json.dumps(_report.card(load(source, study, _HOW), trial), indent=2))
-
-
 def main() -> NoReturn:
     """Run the command; an error is one line on standard error."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # whose encoding may lack some letters

@@ -586,7 +586,7 @@ class OptunaTuner:
         return _report.plot("front", self._home.existing)
 
     def plot_curves(self) -> go.Figure:
-        """Return a plotly figure of the learning curves of all trials and their median.
+        """Return a plotly figure of the learning curves of all trials.
 
         Returns:
             A plotly.graph_objects.Figure.

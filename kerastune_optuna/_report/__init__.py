@@ -9,7 +9,6 @@ from kerastune_optuna._report.plots import plot as plot
 from kerastune_optuna._report.plots import write_page as write_page
 from kerastune_optuna._report.progress import Progress as Progress
 from kerastune_optuna._report.status import best as best
-from kerastune_optuna._report.status import card as card
 from kerastune_optuna._report.status import glance as glance
 from kerastune_optuna._report.status import line as line
 from kerastune_optuna._report.status import status as status

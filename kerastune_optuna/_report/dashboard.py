@@ -14,16 +14,6 @@ from kerastune_optuna._storage import StoreSource, artifacts, database
 from kerastune_optuna._study import Home
 
 _HOST = "127.0.0.1"  # the dashboard asks for no password: nobody else may reach it
-_NOTE = """\
-This study searches for the network that is to {aim}.
-
-- The value of a trial is that of its best epoch, or the mean where `values` lists those of several
-  trainings. `best_epoch` counts from 0, as the curves do.
-- `stop_reason` says why its training ended.
-- `history.csv`, among its artifacts, has all metrics of all epochs.
-- `trial_....weights.h5` has the weights of its best epoch; `keep_best=` says how many trials keep
-  theirs. `tuner.best_model(trial=7)` gives the model of trial 7.
-"""
 
 
 class Dashboard:
@@ -117,18 +107,12 @@ def serve(
 
 
 def show(home: Home, port: int | None) -> Dashboard:
-    """Serve the study of a tuner, which may have its first search later, with a note on its trials.
+    """Serve the study of a tuner, which is there.
 
     Raises:
         ArgumentError: The port cannot be used, or no other thread can read the storage.
         MissingExtraError: optuna-dashboard is not installed.
     """
-    _check.installed("optuna_dashboard", extra="dashboard")
-    import optuna_dashboard
-
-    if not optuna_dashboard.get_note(home.study):
-        aim = " and to ".join(f"{one.direction} `{one.name}`" for one in home.objectives.each)
-        optuna_dashboard.save_note(home.study, _NOTE.format(aim=aim))
     if database.is_of_one_thread(home.storage):
         raise ArgumentError(
             "storage= is SQLite in memory, which a page in another thread cannot read. Pass a "

@@ -15,11 +15,10 @@ from rich.text import Text
 
 from kerastune_optuna._check import count
 from kerastune_optuna._report.facts import saved_epochs
-from kerastune_optuna._report.text import duration, short
+from kerastune_optuna._report.text import duration, params_line
 from kerastune_optuna._study import Objective, TrialRecord, opening, ranking
 
-_BLOCKS = "▁▂▃▄▅▆▇█"
-_BESIDE_BAR = 58  # columns: "trials", and "200 of 300 in 12 h 30 min, about 11 h 15 min left"
+BLOCKS = "▁▂▃▄▅▆▇█"
 _LEAST_WORK = 0.5  # trials: less than that foretells nothing, since the first epoch takes longest
 
 
@@ -105,8 +104,7 @@ class Frame:
         if size is None:
             return _line(f"{done} {self._time()}")
         row = Table.grid(padding=(0, 2, 0, 0))
-        room = min(40, max(8, width - _BESIDE_BAR))
-        bar = ProgressBar(size, done, room, complete_style="cyan", finished_style="green")
+        bar = ProgressBar(size, done, width // 4, complete_style="cyan", finished_style="green")
         row.add_row(bar, _line(f"{done} of {size} {self._time()}"))
         return row
 
@@ -117,14 +115,14 @@ class Frame:
 
     def _seconds_left(self) -> float | None:
         """Estimate the time to the end; None where nothing foretells it yet."""
-        plan = self.plan
-        limit = math.inf if plan.seconds is None else max(0.0, plan.seconds - self.seconds)
+        plan, left = self.plan, []
         begun = sum(self._part_done(trial) for trial in self._running)
         work = self._n_done - plan.done + begun
-        left = math.inf
+        if plan.seconds is not None:
+            left.append(max(0.0, plan.seconds - self.seconds))
         if plan.size is not None and work >= _LEAST_WORK:
-            left = self.seconds / work * max(0.0, plan.size - self._n_done - begun)
-        return None if math.isinf(least := min(limit, left)) else least
+            left.append(self.seconds / work * max(0.0, plan.size - self._n_done - begun))
+        return min(left, default=None)
 
     def _part_done(self, trial: FrozenTrial) -> float:
         return min(1.0, _last_epoch(trial) / self._epochs_of(trial))
@@ -146,13 +144,7 @@ class Frame:
 
     def _saved_line(self) -> Text:
         saved = saved_epochs(self.trials, self.plan.epochs)
-        run = sum(TrialRecord(one).epochs_run or 0 for one in self._of(*opening.DONE))
-        pruned = len(self._of(TrialState.PRUNED))
-        if not pruned:
-            return _line("no trial pruned", "dim")
-        share = saved / max(1, saved + run)
-        epochs = count(saved + run, "epoch")
-        return _line(f"{saved} of {epochs} ({share:.0%}), {pruned} pruned")
+        return _line(f"{count(saved, 'epoch')}, {len(self._of(TrialState.PRUNED))} pruned")
 
     def _rows(self, width: int, most: int) -> Table:
         """Return a table with a line for each running trial, or for as many as there is room."""
@@ -177,20 +169,11 @@ class Frame:
         most = max(epoch, self._epochs_of(trial))
         return [
             _line(f"trial {trial.number}"),
-            _parameters(trial),
+            _line(params_line(trial.params)),
             _line(f"epoch {epoch:>{len(f'{most}')}}/{most}"),
-            self._value(values),
+            _line(_number(values[-1]) if values else ""),
             _line(curve(values, curve_width)),
         ]
-
-    def _value(self, values: Sequence[float]) -> Text:
-        """Return the last value, marked where the trial has beaten the best one."""
-        if not values:
-            return _line("")
-        objective = self.plan.objective
-        cost, best = objective.cost, self._best
-        leads = best is None or min(map(cost, values)) < cost(objective.value_of(best))
-        return _line(_number(values[-1]), "bold green" if leads else "")
 
 
 def curve(values: Sequence[float], width: int) -> str:
@@ -199,24 +182,14 @@ def curve(values: Sequence[float], width: int) -> str:
         values = [values[(place + 1) * len(values) // width - 1] for place in range(width)]
     finite = [value for value in values if math.isfinite(value)]
     low, high = min(finite, default=0.0), max(finite, default=0.0)
-    if low == high:
-        return "".join("▄" if math.isfinite(value) else " " for value in values)
-    step = (high - low) / (len(_BLOCKS) - 1)
+    step = (high - low) / (len(BLOCKS) - 1) or 1.0
     return "".join(
-        _BLOCKS[round((value - low) / step)] if math.isfinite(value) else " " for value in values
+        BLOCKS[round((value - low) / step)] if math.isfinite(value) else " " for value in values
     )
 
 
 def _last_epoch(trial: FrozenTrial) -> int:
     return 0 if trial.last_step is None else trial.last_step + 1
-
-
-def _parameters(trial: FrozenTrial) -> Text:
-    text = _line("")
-    for name, value in trial.params.items():
-        text.append(", " if text else "").append(f"{name}=", style="dim")
-        text.append(" ".join(short(value).split()))  # a line break in a choice would break the row
-    return text
 
 
 def _number(value: float) -> str:

@@ -14,8 +14,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna._study import MEASURED, StudyRecord, TrialRecord, liveness, ranking, sign_of
 
-_NEW = {"sampler_seed"}  # entries of a card that change when a search goes on
-
 
 @dataclass(frozen=True)
 class Row:
@@ -78,7 +76,6 @@ class Facts:
         # A WAITING trial is a slot that no worker has taken yet.
         begun = [state for state in TrialState if state is not TrialState.WAITING]
         self.trials = study.get_trials(deepcopy=False, states=begun)
-        self._attrs = study.user_attrs
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -160,18 +157,12 @@ class Facts:
     @cached_property
     def cards(self) -> list[tuple[dict[str, Any], list[int]]]:
         """The cards of the searches, each with the numbers of the trials that ran with it."""
-        found: dict[str, tuple[dict[str, Any], list[int]]] = {}
+        numbers: dict[str | None, list[int]] = {}
         for trial in self.trials:
-            if (card := self.card_of(trial)) is not None:
-                lasting = {key: value for key, value in card.items() if key not in _NEW}
-                _, numbers = found.setdefault(repr(lasting), (card, []))
-                numbers.append(trial.number)
-        return list(found.values())
-
-    def card_of(self, trial: FrozenTrial) -> dict[str, Any] | None:
-        """Return what a trial ran with; None where nobody wrote it down."""
-        card = self._attrs.get(f"{StudyRecord.CARD}{TrialRecord(trial).card}")
-        return card if isinstance(card, dict) else None
+            numbers.setdefault(TrialRecord(trial).card, []).append(trial.number)
+        attrs = self.study.user_attrs
+        told = {key: attrs.get(f"{StudyRecord.CARD}{key}") for key in numbers}
+        return [(card, numbers[key]) for key, card in told.items() if isinstance(card, dict)]
 
     def cost(self, value: float) -> float:
         """Return the value with the sign under which less is better."""

@@ -1,25 +1,23 @@
-"""Figures of the search as a whole, and the table of all that are shown."""
+"""Figures of the search as a whole and of each parameter, and the table of those that are shown."""
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
 import numpy as np
+import optuna
 import plotly.graph_objects as go
 
-from kerastune_optuna._report import param_figures, style, text
+from kerastune_optuna._report import style, text
 from kerastune_optuna._report.facts import Facts, Row, curve
-from kerastune_optuna._report.importances import counts, importances
-from kerastune_optuna._report.timeline import timeline
+from kerastune_optuna._report.importances import importances, study_of
 
-_FEW_EPOCHS = 12  # with so few, each epoch has a tick
-_MANY = 300  # curves: so many merge into a patch of colour unless they are thin
 _WIDTH = {"COMPLETE": 1.3, "RUNNING": 2.0, "PRUNED": 1.0, "FAIL": 1.0}
 _OPACITY = {"COMPLETE": 0.6, "RUNNING": 0.9, "PRUNED": 0.4, "FAIL": 0.5}
+_WIDE = 30  # times: such a logarithmic range has ticks at powers of ten alone
 
 
 def history(facts: Facts) -> go.Figure:
@@ -41,7 +39,7 @@ def history(facts: Facts) -> go.Figure:
                 hovertemplate="best after trial %{x}: %{y:.6g}<extra></extra>",
             )
         )
-    values = [row.value or 0.0 for row in valued]
+    values = [row.value for row in valued]
     return style.figure(traces, "trial", facts.metric, yaxis=style.span(values))
 
 
@@ -52,25 +50,17 @@ def _points(rows: Sequence[Row], state: str) -> go.Scatter:
 
 
 def curves(facts: Facts) -> go.Figure:
-    """Return the learning curves of all trials, with the median and the best one drawn on top."""
+    """Return the learning curves of all trials, with the best one drawn on top."""
     traces: list[Any] = []
-    thin = 0.5 if len(facts.trials) > _MANY else 1.0
     reported = [row for row in facts.rows if curve(row.trial)]
     for state, rows in style.by_state(reported).items():
-        line = {"color": style.COLORS[state], "width": thin * _WIDTH[state]}
+        line = {"color": style.COLORS[state], "width": _WIDTH[state]}
         traces += _lines(rows, state.lower(), line, _OPACITY[state])
-    if (median := _median(facts)) is not None:
-        traces.append(median)
     if facts.best is not None and curve(facts.best.trial):
         line = {"color": style.BEST, "width": 2.5}
         traces += _lines([facts.best], f"best (trial {facts.best.number})", line, 1.0)
     values = [value for trial in facts.trials for value in curve(trial).values()]
-    longest = max((row.epochs_run or 0 for row in facts.rows), default=0)
-    room = max(0.02 * longest, 0.2)
-    axis: dict[str, Any] = {"range": [1 - room, longest + room]}
-    if longest <= _FEW_EPOCHS:
-        axis["dtick"] = 1
-    return style.figure(traces, "epoch", facts.metric, xaxis=axis, yaxis=style.span(values))
+    return style.figure(traces, "epoch", facts.metric, yaxis=style.span(values))
 
 
 def _lines(rows: Sequence[Row], name: str, line: dict[str, Any], opacity: float) -> list[Any]:
@@ -95,35 +85,15 @@ def _xy(points: Sequence[tuple[Row, int, float]]) -> dict[str, Any]:
     rows, epochs, values = zip(*points, strict=True)
     return {
         "x": epochs,
-        "y": [style.rounded(value) for value in values],
+        # With the digits that a screen shows, which halves their size in the page.
+        "y": [float(f"{value:.5g}") for value in values],
         **style.by_trial(rows, "<br>epoch %{x}: %{y:.5g}"),
     }
-
-
-def _median(facts: Facts) -> go.Scatter | None:
-    values: dict[int, list[float]] = defaultdict(list)
-    for trial in facts.trials:
-        for step, value in curve(trial).items():
-            values[step].append(value)
-    if len(facts.trials) < 3 or not values:
-        return None
-    steps = sorted(values)
-    return go.Scatter(
-        x=[step + 1 for step in steps],
-        y=[float(np.median(values[step])) for step in steps],
-        name="median",
-        mode="lines",
-        line={"color": style.MEDIAN, "width": 2.5, "dash": "dash"},
-        text=[len(values[step]) for step in steps],
-        hovertemplate="median of the %{text} trials that ran epoch %{x}: %{y:.5g}<extra></extra>",
-    )
 
 
 def importance(facts: Facts) -> go.Figure:
     """Return a bar for each parameter, whose length is its importance."""
     found = dict(reversed(importances(facts).items()))
-    pruned = sum(row.state == "PRUNED" and counts(row) for row in facts.rows)
-    told = f"{pruned} PRUNED trials count by their best value" if pruned and found else ""
     bars = go.Bar(
         x=list(found.values()),
         y=[escape(text.short(name)) for name in found],
@@ -140,8 +110,7 @@ def importance(facts: Facts) -> go.Figure:
         height=110 + 34 * len(found),
         xaxis={"tickformat": ".0%", "rangemode": "tozero"},
         yaxis={"showgrid": False, "type": "category", "ticks": ""},
-        margin={"r": 56, "t": 40 if told else 16},
-        title={"text": told, "font": {"size": 13}, "x": 0},
+        margin={"r": 56},
     )
 
 
@@ -172,6 +141,30 @@ def _of_two(rows: Sequence[Row], name: str, color: str, **look: Any) -> go.Scatt
     return style.points(rows, x, y, name=name, marker={"color": color, "size": 8}, **look)
 
 
+def slices(facts: Facts, name: str) -> go.Figure:
+    """Return the values of all trials over one parameter, as Optuna draws them."""
+    rows = [row for row in facts.rows if name in row.trial.params and math.isfinite(row.cost)]
+    if not rows:
+        return style.figure([])
+    drawn = optuna.visualization.plot_slice(study_of(facts, rows), [name])
+    # Optuna draws them choice by choice, and each in the color of its place among the rows.
+    shown = [rows[place] for place in drawn.data[0].marker.color]
+    looks = [
+        (style.BEST, 12, "star") if row is facts.best else (style.COLORS[row.state], 6, "circle")
+        for row in shown
+    ]
+    look = dict(zip(("color", "size", "symbol"), zip(*looks, strict=True), strict=True))
+    marker = {**look, "opacity": 0.75, "line": {"width": 0}, "showscale": False}
+    drawn.update_traces(marker=marker, **style.by_trial(shown))
+    x, kind = drawn.data[0].x, drawn.layout.xaxis.type
+    # More ticks would hide each other, but choices need one each.
+    ticks = {} if kind == "category" else {"nticks": 4}
+    if kind == "log" and max(x) > _WIDE * min(x):
+        ticks = {"dtick": 1}
+    span = style.span(row.value for row in rows)
+    return style.dressed(drawn, text.short(name), facts.metric, xaxis=ticks, yaxis=span)
+
+
 # The names are those by which page.html places the figures and plot() finds them. A figure without
 # data says that there is nothing to draw.
 FIGURES: dict[str, Callable[[Facts], go.Figure]] = {
@@ -179,7 +172,4 @@ FIGURES: dict[str, Callable[[Facts], go.Figure]] = {
     "curves": curves,
     "history": history,
     "importance": importance,
-    "contour": param_figures.contour,
-    "parallel": param_figures.parallel,
-    "timeline": timeline,
 }

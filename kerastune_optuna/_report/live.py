@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextvars
-import io
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,14 +12,14 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 import optuna
+import rich.live
 from optuna.storages import BaseStorage
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
-from kerastune_optuna._report.display import Frame, Plan
-from kerastune_optuna._report.progress import Lines, Progress, line_of
-from kerastune_optuna._report.terminal import at_the_bottom, can_draw
-from kerastune_optuna._report.text import say
+from kerastune_optuna._report.display import BLOCKS, Frame, Plan
+from kerastune_optuna._report.progress import Lines, Progress
+from kerastune_optuna._report.text import for_notebook, printable
 from kerastune_optuna._storage import database, one_try
 
 Draw: TypeAlias = Callable[[Frame], None]
@@ -27,8 +27,7 @@ Place: TypeAlias = Callable[[], AbstractContextManager[Draw]]
 
 _TICK = 0.5  # seconds between two pictures
 _REST = 20  # a look at the study that took long is followed by a rest so many times as long
-_NOTEBOOK_WIDTH = 100  # columns
-_HTML = "<pre style=\"line-height:1.2;font-family:Menlo,'DejaVu Sans Mono',monospace\">{code}</pre>"
+_terminal = threading.Lock()  # two searches in threads of one process: one of them draws
 
 
 def progress_for(
@@ -49,9 +48,10 @@ def progress_for(
     """
     if verbose == 0:
         return Progress()
-    lines = Lines(study, plan.objective, n_trials)
     place = None if verbose == 2 or database.is_of_one_thread(storage) else _place()
-    return lines if place is None else Live(study, plan, lines, place)
+    if place is None:
+        return Lines(study, plan.objective, n_trials)
+    return Live(study, plan, n_trials, place)
 
 
 def _place() -> Place | None:
@@ -59,35 +59,32 @@ def _place() -> Place | None:
     console = Console()
     if console.is_jupyter:
         return _in_a_notebook
-    return at_the_bottom if can_draw() and not console.is_dumb_terminal else None
+    # To rich a pipe is a terminal where FORCE_COLOR is set; and few encodings have our blocks.
+    can_draw = console.is_interactive and console.file.isatty() and printable(BLOCKS) == BLOCKS
+    return _in_a_terminal if can_draw else None
 
 
-class Live(Progress):
-    """Draw a search while it runs.
+class Live(Lines):
+    """Draw a search while it runs, and tell of trials that fail above the picture.
 
     Args:
         study: The study that is searched.
         plan: What the search is to do.
-        lines: Says how it starts.
+        n_trials: The size that the study is to reach; None for no limit.
         place: Where to draw.
     """
 
-    def __init__(self, study: optuna.Study, plan: Plan, lines: Lines, place: Place) -> None:
-        self._study = study
-        self._lines = lines
+    def __init__(self, study: optuna.Study, plan: Plan, n_trials: int | None, place: Place) -> None:
+        super().__init__(study, plan.objective, n_trials)
         self._place = place
         self._frame = Frame(plan, (), 0.0)
-        self._told: set[int] = set()
         self._over = threading.Event()
-        self._next_look = 0.0
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Draw from a thread of its own, which training cannot hold up."""
         began = time.monotonic()
-        trials = self._study.get_trials(deepcopy=False)
-        self._told = {trial.number for trial in trials if trial.state.is_finished()}
-        with self._lines.running(), self._place() as draw:
+        with super().running(), self._place() as draw:
             # IPython knows by the context to which cell a picture belongs.
             context = contextvars.copy_context()
             thread = threading.Thread(
@@ -104,20 +101,20 @@ class Live(Progress):
                         self._look()
                     draw(replace(self._frame, seconds=time.monotonic() - began, is_over=True))
 
-    def tell(self, line: str | None) -> None:
-        """Print a line above the picture."""
-        self._lines.tell(line)
+    def trial(self, trial: FrozenTrial) -> None:
+        """Leave it to the thread to show how a trial ended."""
+
+    def catch_up(self) -> None:
+        """Leave it to the thread to look for trials that ended."""
 
     def _keep_drawing(self, draw: Draw, began: float) -> None:
         while not self._over.is_set():
-            now = time.monotonic()
-            if now >= self._next_look:
-                self._look()
-                self._next_look = now + _REST * (time.monotonic() - now)
-            if self._over.is_set():
-                return  # the search ended during the look: running() draws the last picture
-            draw(replace(self._frame, seconds=now - began))
-            self._over.wait(_TICK)
+            looked = time.monotonic()
+            self._look()
+            took = time.monotonic() - looked
+            if not self._over.is_set():  # else running() draws the last picture
+                draw(replace(self._frame, seconds=time.monotonic() - began))
+            self._over.wait(max(_TICK, _REST * took))
 
     def _look(self) -> None:
         """Read the trials; where they cannot be read, the last picture of them stays."""
@@ -129,8 +126,25 @@ class Live(Progress):
         self._frame = replace(self._frame, trials=trials)
         for trial in trials:
             if trial.state is TrialState.FAIL and trial.number not in self._told:
-                self._told.add(trial.number)
-                say(line_of(trial, self._frame.plan.objective))
+                super().trial(trial)
+
+
+@contextmanager
+def _in_a_terminal() -> Iterator[Draw]:
+    """Give a function that draws below all that Python prints meanwhile; the last picture stays."""
+    if not _terminal.acquire(blocking=False):
+        yield lambda frame: None
+        return
+    try:
+        with rich.live.Live(
+            # A text that is printed and flushed without a line end is not to be taken for markup.
+            console=Console(markup=False, emoji=False, highlight=False),
+            auto_refresh=False,
+            redirect_stderr=sys.stderr.isatty(),  # what goes to a file is to go there
+        ) as live:
+            yield lambda frame: live.update(frame, refresh=True)
+    finally:
+        _terminal.release()
 
 
 @contextmanager
@@ -139,24 +153,5 @@ def _in_a_notebook() -> Iterator[Draw]:
     from IPython.display import display  # a notebook has it installed
 
     show: Any = display  # which has no types
-    handle: Any = None
-
-    def draw(frame: Frame) -> None:
-        nonlocal handle
-        bundle = as_notebook_output(frame)
-        if handle is None:
-            handle = show(bundle, raw=True, display_id=True)
-        else:
-            handle.update(bundle, raw=True)
-
-    yield draw
-
-
-def as_notebook_output(frame: Frame) -> dict[str, str]:
-    """Return a picture as HTML, in colors for light and dark pages, and as text."""
-    console = Console(
-        file=io.StringIO(), record=True, width=_NOTEBOOK_WIDTH, height=60, force_jupyter=False
-    )
-    console.print(frame)
-    html = console.export_html(inline_styles=True, code_format=_HTML, clear=False)
-    return {"text/html": html, "text/plain": console.export_text().rstrip()}
+    handle = show({"text/plain": ""}, raw=True, display_id=True)
+    yield lambda frame: handle.update(for_notebook(frame), raw=True)

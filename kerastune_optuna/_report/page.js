@@ -83,15 +83,3 @@ function sortBy(heading) {
 for (const button of document.querySelectorAll("#trials th button")) {
   button.addEventListener("click", () => sortBy(button.parentElement));
 }
-
-// The code: the clipboard may be refused to a page, and then the text is marked for the keyboard.
-document.getElementById("copy")?.addEventListener("click", async (event) => {
-  const code = document.getElementById("code");
-  try {
-    await navigator.clipboard.writeText(code.textContent);
-    event.target.textContent = "Copied";
-  } catch {
-    getSelection().selectAllChildren(code);
-    event.target.textContent = "Press Ctrl-C";
-  }
-});

@@ -11,12 +11,11 @@ from markupsafe import Markup
 from plotly.io import to_json
 from plotly.offline import get_plotlyjs
 
-from kerastune_optuna._report import figures, param_figures, style
+from kerastune_optuna._report import figures, style
 from kerastune_optuna._report import text as _text
 from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._report.hints import hints
 from kerastune_optuna._report.importances import by_importance
-from kerastune_optuna._study import TrialRecord
 
 
 def write(facts: Facts, path: Path) -> Path:
@@ -33,7 +32,7 @@ def write(facts: Facts, path: Path) -> Path:
     environment.policies["json.dumps_kwargs"] = {"validate": False}
     parts = {name: draw(facts) for name, draw in figures.FIGURES.items()}
     slices = {
-        f"slice-{place}": param_figures.slices(facts, name)
+        f"slice-{place}": figures.slices(facts, name)
         for place, name in enumerate(by_importance(facts))
     }
     page = environment.get_template("page.html").render(
@@ -44,7 +43,6 @@ def write(facts: Facts, path: Path) -> Path:
         labels={row.number: style.label(row) for row in facts.rows},
         parts={name: _without_labels(figure) for name, figure in {**parts, **slices}.items()},
         slices=list(slices),
-        code=_code(facts),
         now=datetime.now().strftime("%Y-%m-%d %H:%M"),
     )
     path.write_text(page, encoding="utf-8")
@@ -54,23 +52,3 @@ def write(facts: Facts, path: Path) -> Path:
 def _without_labels(figure: go.Figure) -> go.Figure:
     """Take out the labels of trials: each is in the page once, and page.js puts them back."""
     return figure.update_traces(hovertext=None, selector=lambda trace: trace.customdata is not None)
-
-
-def _code(facts: Facts) -> str | None:
-    """Return Python code with the best parameters, and how to train them once more."""
-    if facts.best is None:
-        return None
-    params = [f"    {name!r}: {value!r}," for name, value in facts.best.trial.params.items()]
-    lines = ["import keras", "import optuna", "", "best_params = {", *params, "}"]
-    seed = _seed(facts, TrialRecord(facts.best.trial))
-    if seed is not None:
-        lines.append(f"keras.utils.set_random_seed({seed})")
-    return "\n".join([*lines, "model = build_model(optuna.trial.FixedTrial(best_params))"])
-
-
-def _seed(facts: Facts, record: TrialRecord) -> int | None:
-    """Return the seed of a trial; of several trainings that of the best, whose weights are kept."""
-    if not record.values or not record.seeds:
-        return record.seed
-    seed: int = record.seeds[record.values.index(min(record.values, key=facts.cost))]
-    return seed

@@ -1,4 +1,4 @@
-"""What is said of a study in lines and as JSON: how far it is, what is best, what it ran with."""
+"""What is said of a study in lines and as JSON: how far it is, and what is best."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna._check import count
-from kerastune_optuna._exceptions import ArgumentError, NoTrialsError
+from kerastune_optuna._exceptions import NoTrialsError
 from kerastune_optuna._report import text
 from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._storage import unless_away
@@ -82,25 +82,3 @@ def best(study: optuna.Study) -> dict[str, Any] | list[dict[str, Any]]:
 def _as_dict(facts: Facts, trial: FrozenTrial) -> dict[str, Any]:
     values = dict(zip(facts.metrics, trial.values, strict=True))
     return {"trial": trial.number, "values": values, "params": trial.params}
-
-
-def card(study: optuna.Study, number: int | None = None) -> dict[str, Any]:
-    """Return what a trial ran with: versions, devices, seeds, data and arguments.
-
-    Args:
-        study: The study of the trial.
-        number: Its number; None for the latest one that has a card.
-
-    Raises:
-        ArgumentError: There is no such trial, or it has no card.
-    """
-    facts = Facts(study)
-    cards = {one.number: card for one in facts.trials if (card := facts.card_of(one)) is not None}
-    found = cards.get(max(cards, default=-1) if number is None else number)
-    if found is None:
-        listed = f"Pass one of: {text.numbers(cards)}." if cards else "No trial of it has one."
-        came = "has no card" if number is None else f"has no trial {number} with a card"
-        raise ArgumentError(
-            f"Study {study.study_name!r} {came}, which search() writes for its trials. {listed}"
-        )
-    return found

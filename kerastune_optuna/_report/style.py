@@ -14,8 +14,8 @@ from kerastune_optuna._report.facts import Row
 
 # Each is visible on a white page and on a black one. The first are in the background.
 COLORS = {"FAIL": "#e0524d", "PRUNED": "#858585", "RUNNING": "#1aa587", "COMPLETE": "#3d8bd9"}
-BEST, MEDIAN = "#ee7a22", "#9d6cf0"
-INK, _GRID = "#808080", "rgba(128, 128, 128, 0.22)"
+BEST = "#ee7a22"
+_INK, _GRID = "#808080", "rgba(128, 128, 128, 0.22)"
 _TITLE = {"size": 13}
 _MOST_PARAMS = 12  # in a label, which must fit on the screen
 
@@ -40,7 +40,7 @@ def dressed(drawn: go.Figure, x: str = "", y: str = "", **layout: Any) -> go.Fig
         template="none",
         paper_bgcolor="rgba(0, 0, 0, 0)",
         plot_bgcolor="rgba(0, 0, 0, 0)",
-        font={"color": INK, "size": 13, "family": "system-ui, sans-serif"},
+        font={"color": _INK, "size": 13, "family": "system-ui, sans-serif"},
         margin={"l": 56, "r": 16, "t": 16, "b": 48},
         hovermode="closest",
         hoverlabel={"align": "left"},
@@ -81,24 +81,17 @@ def points(rows: Sequence[Row], x: Sequence[Any], y: Sequence[Any], **look: Any)
     return go.Scatter(x=x, y=y, **{"mode": "markers", **look}, **by_trial(rows))
 
 
-def rounded(value: float) -> float:
-    """Return a number with the digits that a screen shows, which halves its size in the page."""
-    return float(f"{value:.5g}")
-
-
-def span(values: Iterable[float]) -> dict[str, Any]:
+def span(values: Iterable[float | None]) -> dict[str, Any]:
     """Return the range of an axis on which a few far values do not flatten all others."""
-    known = np.asarray([value for value in values if np.isfinite(value)])
-    if known.size < 10:
+    known = [value for value in values if value is not None and np.isfinite(value)]
+    if not known:
         return {}
     low, high = np.percentile(known, [2, 98])
-    room = 0.1 * (high - low)
-    if room == 0 or known.max() - known.min() < 3 * (high - low):
-        return {}
+    width = high - low
     # An end without far values is not cut off: all good values may be there.
-    bottom = low - room if known.min() < low - (high - low) else known.min() - room / 2
-    top = high + room if known.max() > high + (high - low) else known.max() + room / 2
-    return {"range": [float(bottom), float(top)]}
+    bottom, top = max(min(known), low - width), min(max(known), high + width)
+    room = 0.05 * (top - bottom)
+    return {"range": [float(bottom - room), float(top + room)]} if room else {}
 
 
 def by_state(rows: Sequence[Row]) -> dict[str, list[Row]]:

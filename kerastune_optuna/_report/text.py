@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from rich.console import Console, RenderableType
+
+_HTML = "<pre style=\"line-height:1.2;font-family:Menlo,'DejaVu Sans Mono',monospace\">{code}</pre>"
 _LONGEST = 60  # characters of one parameter: a choice may be a long text
 
 
@@ -20,24 +24,25 @@ def say(text: str, end: str = "\n") -> None:
     print(printable(text), end=end, flush=True)
 
 
+def for_notebook(picture: RenderableType) -> dict[str, str]:
+    """Return what rich draws as HTML, in colors for light and dark pages, and as text."""
+    console = Console(
+        file=io.StringIO(), record=True, width=100, height=60, highlight=False, force_jupyter=False
+    )
+    console.print(picture)
+    html = console.export_html(inline_styles=True, code_format=_HTML, clear=False)
+    return {"text/html": html, "text/plain": console.export_text().rstrip()}
+
+
 def number(value: float | None) -> str:
     """Return a number with six digits at most, nothing for None."""
     return "" if value is None else f"{value:.6g}"
 
 
-def aligned(values: Iterable[float | None]) -> list[str]:
-    """Return numbers for one column: with the same decimals, where none is very large or small."""
-    texts = [number(value) for value in values]
-    if any(set(text) & set("einf") for text in texts):
-        return texts
-    decimals = max((len(text.partition(".")[2]) for text in texts), default=0)
-    return [f"{float(text):.{decimals}f}" if text else "" for text in texts]
-
-
-def short(value: object, longest: int = _LONGEST) -> str:
+def short(value: object) -> str:
     """Return a parameter's value or name in few characters."""
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def params(chosen: Mapping[str, Any]) -> list[str]:
@@ -59,23 +64,3 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest:02d} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min"
-
-
-def numbers(given: Iterable[int]) -> str:
-    """Return ascending numbers as a list of ranges, like `0-3, 5`."""
-    ranges: list[list[int]] = []
-    for number in given:
-        if ranges and number == ranges[-1][-1] + 1:
-            ranges[-1] = [ranges[-1][0], number]
-        else:
-            ranges.append([number])
-    return ", ".join("-".join(map(str, ends)) for ends in ranges)
-
-
-def lines(value: object) -> list[str]:
-    """Return a value of a card as lines: one for each entry of a list or a dict."""
-    if isinstance(value, Mapping):
-        return [f"{key}: {', '.join(lines(one))}" for key, one in value.items()]
-    if isinstance(value, list):
-        return [str(one) for one in value]
-    return ["none" if value is None else str(value)]

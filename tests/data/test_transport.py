@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerastune_optuna import _report
+from tests.support.cards import card
 from tests.support.faults import finished
 
 
@@ -19,7 +19,7 @@ def told_of(tuner):
     """Return what the card of a search says of its x, and check that no file is left of it."""
     assert len(finished(tuner)) == 4
     assert not list(Path(tuner.directory, "test").glob("**/*.npy"))
-    return _report.card(tuner.study)["data"]["x"]
+    return card(tuner.study)["data"]["x"]
 
 
 @pytest.mark.slow

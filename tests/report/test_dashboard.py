@@ -16,8 +16,6 @@ import optuna
 import pytest
 
 from kerastune_optuna import ArgumentError, MissingExtraError
-from tests.support.faults import WATCHDOG
-from tests.support.models import PruneAt, history
 from tests.support.servers import free_port
 from tests.support.untrained import build, run, tuner_in
 
@@ -43,14 +41,13 @@ def tuner(tmp_path):
 
 
 def test_it_serves_the_study(tuner):
-    """Its page, its trials with their curves, the name of the metric and a note are there."""
+    """Its page, its trials with their curves, and the name of the metric are there."""
     with tuner.dashboard() as dashboard:
         assert urlsplit(dashboard.url).hostname == "127.0.0.1"
         assert b"<html" in get(dashboard, urlsplit(dashboard.url).path)
         study = details(dashboard)
     assert study["name"] == "test"
     assert study["objective_names"] == ["val_mae"]
-    assert "minimize `val_mae`" in study["note"]["body"]
     assert [len(trial["intermediate_values"]) for trial in study["trials"]] == [5, 5]
 
 
@@ -72,16 +69,6 @@ def test_it_serves_histories_and_weights(tmp_path):
     rows = list(csv.DictReader(io.StringIO(files[0, "history.csv"].decode())))
     assert [row["epoch"] for row in rows] == ["0", "1", "2", "3", "4"]
     assert files[tuner.best_trial.number, "trial"].startswith(b"\x89HDF")
-
-
-def test_a_note_of_the_user_stays(tuner):
-    """A note that somebody wrote is not written over."""
-    from optuna_dashboard import get_note, save_note
-
-    save_note(tuner.study, "Mine.")
-    with tuner.dashboard() as dashboard:
-        assert details(dashboard)["note"]["body"] == "Mine."
-    assert get_note(tuner.study) == "Mine."
 
 
 def test_it_follows_a_running_search(tmp_path):
@@ -141,27 +128,3 @@ def test_a_port_that_cannot_be_used_is_an_error(make_tuner, port):
         with pytest.raises(ArgumentError, match=rf"port='?{port}.*Pass") as got:
             make_tuner().dashboard(port=port)
     assert len(str(got.value).splitlines()) == 1
-
-
-@pytest.mark.nightly
-def test_a_browser_shows_curves_and_artifacts(search, browser):
-    """In Chromium each trial has its curve, and the history on a trial's page opens as a table."""
-    tuner = search(n_trials=4, pruner=PruneAt([1]), fit={"epochs": 5})
-    with tuner.dashboard() as dashboard:
-        page = browser.new_page()
-        page.set_default_timeout(WATCHDOG * 1000)
-        errors = []
-        page.on("pageerror", lambda error: errors.append(error))
-        page.goto(dashboard.url)
-        curves = page.locator("#graph-intermediate-values .scatterlayer .trace")
-        curves.nth(3).wait_for(state="attached")
-        assert curves.count() == 4
-        page.goto(f"{dashboard.url}/trials?numbers={tuner.best_trial.number}")
-        page.get_by_text(f"trial_{tuner.best_trial.number:04d}.weights.h5").wait_for()
-        page.get_by_label("show artifact table").click()
-        cells = page.locator("table tbody tr").nth(4).locator("td")
-        cells.first.wait_for()
-        shown = dict(zip(history(tuner, 0)[0], cells.all_inner_texts(), strict=True))
-        page.close()
-    assert shown == history(tuner, tuner.best_trial.number)[4]
-    assert errors == []

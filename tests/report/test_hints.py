@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 import numpy as np
 import optuna
@@ -19,21 +18,18 @@ from tests.support.untrained import Untrained, X, run, tuner_in
 
 RATE = FloatDistribution(1e-4, 1e-1, log=True)
 UNITS = IntDistribution(1, 64)
-ROWS = np.zeros((48, 1))
 STEPS = (0.6180339887, 0.7548776662)  # whose multiples fill a range evenly
 
 
-def study_of(value, n=60, direction="minimize", **distributions):
+def study_of(value, **distributions):
     """Return a study whose trials are spread over their ranges, and have the value of a function.
 
     Args:
         value: Takes where the parameters stand on their ranges, and returns the value.
-        n: How many trials.
-        direction: Of the study.
         **distributions: Those of the parameters.
     """
-    study = optuna.create_study(study_name="made", direction=direction)
-    for number in range(1, n + 1):
+    study = optuna.create_study(study_name="made")
+    for number in range(1, 61):
         steps = zip(distributions, STEPS, strict=False)
         at = {name: number * step % 1 for name, step in steps}
         params = {name: placed(distributions[name], place) for name, place in at.items()}
@@ -57,15 +53,11 @@ def said(study, part):
     return [sentence for sentence in hints(Facts(study)) if part in sentence]
 
 
-def with_values(*values, direction="maximize", metric=None, **attrs):
+def with_values(*values, **attrs):
     """Return a study of COMPLETE trials without parameters, the first with attributes."""
-    study = optuna.create_study(study_name="made", direction=direction)
+    study = optuna.create_study(study_name="made", direction="maximize")
     for number, value in enumerate(values):
         study.add_trial(create_trial(value=value, user_attrs={} if number else attrs))
-    if metric:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.set_metric_names([metric])
     return study
 
 
@@ -120,13 +112,22 @@ def test_no_end_is_told_where_there_is_none(value, space):
     assert said(study_of(value, **space), "end of the range") == []
 
 
-def test_few_values_need_more_of_the_best_at_the_end():
-    """Of a range of three values each has a third of the trials: three of the best say nothing."""
+def test_an_end_of_few_values_must_be_better():
+    """Of a range of three values each has a third of the trials, and so mostly of the best."""
     layers = IntDistribution(2, 4)
-    one = study_of(lambda layers, rate: -layers, 60, layers=layers, rate=RATE)
+    one = study_of(lambda layers, rate: -layers, layers=layers, rate=RATE)
     assert said(one, "upper end of the range of layers, 4")
-    by_chance = study_of(lambda layers, rate: (rate - 0.5) ** 2, 60, layers=layers, rate=RATE)
+    by_chance = study_of(lambda layers, rate: (rate - 0.5) ** 2, layers=layers, rate=RATE)
     assert said(by_chance, "layers, 4") == said(by_chance, "layers, 2") == []
+
+
+def test_an_end_that_was_widened_is_told_no_more():
+    """The range of the latest trial counts."""
+    study = study_of(lambda rate: -rate, rate=RATE)
+    assert said(study, "rate, 0.1: let it go higher")
+    wider = {"rate": FloatDistribution(1e-4, 10, log=True)}
+    study.add_trial(create_trial(value=0.0, params={"rate": 1.0}, distributions=wider))
+    assert said(study, "end of the range") == []
 
 
 def test_where_a_search_was_ended_is_told():
@@ -139,52 +140,6 @@ def test_where_a_search_was_ended_is_told():
     )
     study.add_trial(create_trial(value=0.0))
     assert said(study, "The search ended") == []
-
-
-def with_rows(values, count, **arguments):
-    """Return a study of an accuracy on so many validation rows."""
-    study = with_values(*values, metric="val_accuracy", card="key")
-    data = {
-        "x": "float32(500, 4) abcd",
-        "validation_data": f"float32({count}, 4) ab, int64({count},) cd",
-    }
-    study.set_user_attr("card:key", {"data": data, "arguments": arguments})
-    return study
-
-
-def test_too_few_validation_rows_are_told():
-    """Where many trials are within the standard error of an accuracy; not where there are many."""
-    values = [0.9, 0.895, 0.89, 0.885, *[0.5] * 8]
-    assert said(with_rows(values, 100), "validation rows") == [
-        "4 of 12 COMPLETE trials are within one standard error of the best, 0.03 for 100 "
-        "validation rows: these are too few to tell them apart."
-    ]
-    assert said(with_rows(values, 100_000), "validation rows") == []
-    assert said(with_rows(values, 100, cv="5 folds"), "validation rows") == []
-    loss = with_values(*values, direction="minimize", metric="val_loss", card="key")
-    assert said(loss, "validation rows") == []
-
-
-@pytest.mark.parametrize(
-    ("given", "rows"),
-    [({"validation_split": 0.25}, 12), ({"validation_data": (ROWS[:24], ROWS[:24])}, 24)],
-    ids=["split", "data"],
-)
-def test_the_rows_of_a_search_count(tmp_path, given, rows):
-    """The card of a search says on how many rows its trials were validated."""
-
-    def good(trial):
-        model = Untrained(1, [{"val_accuracy": 0.9}])
-        model.compile("sgd", "mse", metrics=["accuracy"])
-        return model
-
-    memory = optuna.storages.InMemoryStorage()
-    tuner = tuner_in(tmp_path, good, "val_accuracy", n_trials=1, storage=memory)
-    tuner.search(ROWS, ROWS, epochs=1, verbose=0, **given)
-    for value in (0.89, 0.89, 0.89, *[0.1] * 8):
-        tuner.study.add_trial(create_trial(value=value))
-    (sentence,) = said(tuner.study, "within one standard error")
-    assert f" for {rows} validation rows:" in sentence
 
 
 def test_luck_that_is_larger_than_the_lead_is_told():

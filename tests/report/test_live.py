@@ -5,14 +5,11 @@ from __future__ import annotations
 import io
 import os
 import re
-import shutil
 import signal
-import subprocess
 import sys
 import threading
-import time
 import warnings
-from contextlib import contextmanager
+from contextlib import nullcontext, redirect_stdout, suppress
 from pathlib import Path
 
 import nbclient
@@ -23,33 +20,29 @@ from jupyter_client.manager import start_new_kernel
 from optuna.trial import TrialState
 from rich.console import Console
 
+from kerastune_optuna._report import progress_for
 from kerastune_optuna._report.display import curve
 from kerastune_optuna._report.facts import saved_epochs
 from kerastune_optuna._report.text import duration
 from kerastune_optuna._workers.warnings import shown_once
-from tests.pictures.live import EPOCHS, add_trial, frame, live_svg, study_of_the_middle
+from tests.pictures.live import EPOCHS, add_trial, frame, study_of_the_middle
 from tests.support import forks
 from tests.support.faults import WATCHDOG, wait_until
+from tests.support.hosts import needs_posix
 
 ROOT = Path(__file__).parent.parent.parent
-TITLE = "Study 'shown': maximize val_accuracy"
+TITLE = "Study 'iris': maximize val_accuracy"
+HEADS = ["Study", "trials", "best", "saved"]
 SCRIPT = """
-import os, signal, sys, time, warnings
+import sys, time, warnings
 import keras, numpy as np
 from tests.support.models import build_model
 from kerastune_optuna import OptunaTuner
 
-directory, n_trials, n_workers, seconds, killed, asking = sys.argv[1], *map(int, sys.argv[2:])
+directory, n_trials, seconds = sys.argv[1], *map(int, sys.argv[2:])
 
 def build(trial):
-    trial.suggest_categorical("a choice of a very long name", ["first " * 20, "second " * 20])
-    if trial.number % 10 == 1:
-        print(f"trial {trial.number} is told of")
-    if trial.number == asking:
-        breakpoint()
-    if trial.number == killed:
-        os.write(2, b"the last words\\n")
-        os.kill(os.getpid(), signal.SIGKILL)
+    print(f"trial {trial.number} is told of")
     warnings.warn("a warning of each trial")
     return build_model(trial)
 
@@ -58,162 +51,135 @@ def wait(epoch, logs):
 
 rng = np.random.default_rng(0)
 x, y = rng.normal(size=(48, 4)), rng.integers(0, 3, 48)
-verbose = "auto" if n_workers == 2 else 1  # which are the same in a terminal
-tuner = OptunaTuner(build, n_trials=n_trials, seed=0, directory=directory, study_name="shown")
+tuner = OptunaTuner(build, n_trials=n_trials, seed=0, directory=directory, study_name="iris")
 tuner.search(
-    x, y, validation_data=(x, y), epochs=8, n_workers=n_workers, verbose=verbose,
+    x, y, validation_data=(x, y), epochs=8, verbose=1,
     callbacks=[lambda trial: keras.callbacks.LambdaCallback(on_epoch_end=wait)],
 )
 print("the end")
 """
+WANTED = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
-class Screen:
-    """A terminal of tmux, in which a shell waits for commands."""
-
-    def __init__(self, socket, width):
-        self._socket = socket
-        shell = ["-e", "PS1=ready$ ", "env", "-u", "ENV", "sh"]
-        self.do("-f", os.devnull, "new-session", "-d", "-x", str(width), "-y", "100", *shell)
-
-    def do(self, *command):
-        """Give tmux a command; return what it answers."""
-        tmux = ["tmux", "-S", str(self._socket), *command]
-        return subprocess.run(tmux, capture_output=True, text=True, check=True, cwd=ROOT).stdout
-
-    def rows(self):
-        """Return the rows of the screen that are used; one that was wrapped is one row."""
-        rows = self.do("capture-pane", "-p", "-J").rstrip().splitlines()
-        return [row.rstrip() for row in rows]
-
-    def run(self, folder, n_workers=1, seconds=5, killed=-1, asking=-1):
-        """Start the script below as a user would."""
-        script = folder / "script.py"
-        script.write_text(SCRIPT)
-        arguments = [folder / "tuning", 30, n_workers, seconds, killed, asking]
-        command = " ".join(map(str, [sys.executable, script, *arguments]))
-        paths = f"PYTHONPATH={ROOT} TF_CPP_MIN_LOG_LEVEL=3"
-        self.do("send-keys", f"clear; {paths} {command}", "Enter")
-
-    def wait_for(self, is_there):
-        """Return the rows of the screen once they are as wanted."""
-        gives_up = time.monotonic() + WATCHDOG
-        while not is_there(rows := self.rows()):
-            assert time.monotonic() < gives_up, "\n".join(rows)
-            time.sleep(0.1)
-        return rows
-
-    def resize(self, width):
-        """Make the terminal wider or narrower."""
-        self.do("resize-window", "-x", str(width))
-
-    def shows_a_cursor(self):
-        """Whether the cursor is visible."""
-        return self.do("display-message", "-p", "#{cursor_flag}").strip() == "1"
+def rows_of(written):
+    """Return the rows that are used on a terminal once a text was written on it."""
+    rows, at = [""], 0
+    for code, text in re.findall(r"(\x1b\[[0-9;?]*[A-Za-z]|\n)|([^\x1b\r\n]+)", written):
+        if code == "\n":
+            at += 1
+            rows += [""] * (at == len(rows))
+        elif code == "\x1b[1A":
+            at -= 1
+        elif code == "\x1b[2K":
+            rows[at] = ""
+        rows[at] += text
+    return [row.rstrip() for row in rows if row]
 
 
-@contextmanager
-def screen(folder, width=80):
-    """Give a terminal of that width."""
-    if shutil.which("tmux") is None:
-        # pip cannot install it, and Windows has none; nothing else in Python is a whole terminal.
-        pytest.skip("tmux is not installed, and the display needs a real terminal")
-    terminal = Screen(folder / "tmux", width)
-    try:
-        yield terminal
-    finally:
-        terminal.do("kill-server")
+class Terminal(io.StringIO):
+    """A terminal in the place of standard output."""
+
+    def isatty(self):
+        """Say so."""
+        return True
 
 
-def picture(rows):
-    """Return the rows of the live display, which begins with its title."""
-    assert rows.count(TITLE) == 1, "\n".join(rows)
-    return rows[rows.index(TITLE) :]
+@pytest.fixture
+def terminal(monkeypatch):
+    """Give a terminal, which knows codes."""
+    monkeypatch.setenv("TERM", "xterm")
+    return Terminal()
 
 
-def is_running(n_workers):
-    """Return what tells whether rows show so many running trials."""
-    return lambda rows: sum("/8" in row for row in rows) == n_workers
+def progress(study):
+    """Return what shows the search of a study."""
+    return progress_for("auto", study, study._storage, frame(study).plan, 30)
 
 
-def is_whole(width, n_workers):
-    """Return what tells whether the display is there once, below all output, and no row wraps."""
-    heads = ["Study", "trials", "best", "saved"] + ["trial"] * n_workers
-
-    def is_so(rows):
-        drawn = rows[rows.index(TITLE) :] if rows.count(TITLE) == 1 else []
-        return (
-            [row.split()[0] for row in drawn if row] == heads
-            and len(drawn) == len(heads)
-            and all("…" in row and "/8" in row for row in drawn[4:])
-            and width * 2 / 3 < max(map(len, drawn)) <= width
-        )
-
-    return is_so
-
-
-@pytest.mark.nightly
-@pytest.mark.parametrize("n_workers", [1, 2])
-def test_the_display_stays_whole(n_workers, tmp_path):
-    """At 80 and 120 columns, through prints, resizes and Ctrl-C, no row is wrapped or left over."""
-    with screen(tmp_path) as terminal:
-        terminal.run(tmp_path, n_workers)
-        terminal.wait_for(is_running(n_workers))
-        assert not terminal.shows_a_cursor()
-        for width in (80, 120, 50, 80):
-            terminal.resize(width)
-            terminal.wait_for(is_whole(width, n_workers))
-        terminal.wait_for(lambda rows: "trial 1 is told of" in rows)
-        rows = terminal.rows()
-        assert sum("a warning of each trial" in row for row in rows) <= 2  # with its source line
-        terminal.do("send-keys", "C-c")
-        rows = terminal.wait_for(lambda rows: rows[-1:] == ["ready$"])
-        drawn = picture(rows)
-        assert terminal.shows_a_cursor()
-    assert [row.split()[0] for row in drawn[:4]] == ["Study", "trials", "best", "saved"]
-    assert "left" not in drawn[1]
-    assert drawn[4].startswith("search() was stopped. Call it with the same arguments")
-    assert "^C" not in "".join(rows)
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt, ValueError])
+def test_a_picture_stays_below_what_is_printed(terminal, error):
+    """The last one stays, and the terminal is as it was, however the search ends."""
+    study = study_of_the_middle()
+    caught = pytest.raises(error) if error else nullcontext()
+    with redirect_stdout(terminal):
+        with caught, progress(study).running():
+            print("above [/it]")
+            wait_until(lambda: "12 of 30" in terminal.getvalue())
+            print("and", end="", flush=True)
+            add_trial(study, 16, TrialState.FAIL, 1)
+            wait_until(lambda: "Trial 16: failed" in terminal.getvalue())
+            if error:
+                raise error
+        assert sys.stdout is terminal
+    first, *above = rows_of(terminal.getvalue())
+    assert first == "Going on with study 'iris': 12 of 30 trials done"
+    assert above[:2] == ["above [/it]", "and"]
+    assert above[2].startswith("Trial 16: failed")
+    assert [row.split()[0] for row in above[3:]] == [*HEADS, "failed"]
+    assert re.findall(r"\x1b\[\?25[lh]", terminal.getvalue()) == ["\x1b[?25l", "\x1b[?25h"]
 
 
-@pytest.mark.nightly
-def test_a_builder_may_ask_a_question(tmp_path):
-    """What breakpoint() asks in a builder is shown while it waits, and the answer is taken."""
-    with screen(tmp_path) as terminal:
-        terminal.run(tmp_path, seconds=0, asking=2)
-        rows = terminal.wait_for(lambda rows: "(Pdb)" in rows)
-        assert is_running(1)(rows)
-        terminal.do("send-keys", "trial.number + 40", "Enter")
-        terminal.wait_for(lambda rows: "42" in rows)
-        terminal.do("send-keys", "continue", "Enter")
-        terminal.wait_for(lambda rows: "the end" in rows)
+def test_of_two_searches_at_once_one_draws(terminal):
+    """Both in threads of one process, which has one terminal."""
+    study = study_of_the_middle()
+    with redirect_stdout(terminal), progress(study).running(), progress(study).running():
+        print("above")
+    rows = rows_of(terminal.getvalue())
+    assert rows.count(TITLE) == 1
+    assert rows.index("above") < rows.index(TITLE)
 
 
-@pytest.mark.nightly
-def test_the_last_words_of_a_killed_search_are_shown(tmp_path):
-    """What a process wrote before it was killed is printed, and the cursor is shown again."""
-    with screen(tmp_path) as terminal:
-        terminal.run(tmp_path, seconds=0, killed=2)
-        rows = terminal.wait_for(lambda rows: "the last words" in "".join(rows))
-        terminal.wait_for(lambda rows: terminal.shows_a_cursor())
-    assert "trial 1 is told of" in rows
+@pytest.mark.parametrize("what", ["no terminal", "no cursor", "no blocks"])
+def test_lines_are_printed_where_nothing_can_be_drawn(monkeypatch, terminal, what):
+    """In a pipe, on a terminal without codes, and with an encoding that lacks the blocks."""
+    if what == "no terminal":
+        monkeypatch.setattr(terminal, "isatty", lambda: False)
+        monkeypatch.setenv("FORCE_COLOR", "1")
+    elif what == "no cursor":
+        monkeypatch.setenv("TERM", "dumb")
+    else:
+        monkeypatch.setattr(Terminal, "encoding", "latin-1")
+    study = study_of_the_middle()
+    with redirect_stdout(terminal), (shown := progress(study)).running():
+        shown.trial(study.trials[0])
+    assert terminal.getvalue().splitlines() == [
+        "Going on with study 'iris': 12 of 30 trials done",
+        f"Trial 0: val_accuracy {study.trials[0].value}",
+    ]
 
 
 @pytest.mark.slow
-def test_a_pipe_gets_lines_without_escape_codes(tmp_path):
-    """With verbose=1, and colors forced, a search that is piped prints a line for each trial."""
-    script = [sys.executable, "-c", SCRIPT, tmp_path, "3", "1", "0", "-1", "-1"]
-    wanted = {"FORCE_COLOR": "1", "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = forks.run(
-        script, capture_output=True, text=True, check=True, env={**os.environ, **wanted}
-    )
-    lines = done.stdout.splitlines()
-    assert [line.split()[1] for line in lines if line.startswith("Trial ")] == [
-        f"{number}:" for number in range(3)
-    ]
-    assert [line for line in lines if "told of" not in line][3:] == ["the end"]
-    assert "\x1b" not in done.stdout + done.stderr
-    assert done.stderr.count("UserWarning: a warning of each trial") == 1
+@needs_posix
+def test_a_search_draws_in_a_terminal_until_ctrl_c(tmp_path):
+    """What its builder prints stands above the picture, which stays."""
+    ours, its = os.openpty()
+    written = bytearray()
+
+    def read():
+        with suppress(OSError):  # which Linux raises once nobody has the other end
+            while chunk := os.read(ours, 1 << 16):
+                written.extend(chunk)
+
+    def rows():
+        return rows_of(written.decode(errors="replace"))
+
+    reader = threading.Thread(target=read)
+    script = [sys.executable, "-c", SCRIPT, str(tmp_path), "30", "5"]
+    with open(its, "rb+", buffering=0) as end:
+        env = {**os.environ, **WANTED, "TERM": "xterm"}
+        process = forks.start(script, stdin=end, stdout=end, stderr=end, env=env)
+    reader.start()
+    with process:
+        wait_until(lambda: any(row.startswith("trial 1  ") for row in rows()))
+        process.send_signal(signal.SIGINT)
+    reader.join()
+    os.close(ours)
+    above, picture = rows()[: rows().index(TITLE)], rows()[rows().index(TITLE) :]
+    assert "trial 1 is told of" in above
+    assert sum("UserWarning: a warning of each trial" in row for row in above) == 1
+    assert [row.split()[0] for row in picture[:4]] == HEADS
+    assert picture[4].startswith("search() was stopped. Call it with the same arguments")
+    assert written.rindex(b"\x1b[?25h") > written.rindex(b"\x1b[?25l")
 
 
 @pytest.mark.nightly
@@ -243,46 +209,6 @@ def test_a_notebook_keeps_one_readable_picture(tmp_path, monkeypatch):
     assert tuned == best
 
 
-CELLS = (
-    """
-import keras, numpy, os
-from kerastune_optuna import OptunaTuner
-units_of_others = [2, 3, 4]
-""",
-    """
-def build(trial):
-    units = trial.suggest_categorical("units", units_of_others)
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(units), keras.layers.Dense(1)])
-    model.compile("sgd", "mse", run_eagerly=True)
-    return model
-""",
-    """
-x = numpy.random.default_rng(0).normal(size=(8, 2))
-data = {"validation_data": lambda: (x, x[:, :1]), "epochs": 1, "verbose": 0}
-tuner = OptunaTuner(build, "val_loss", n_trials=2, seed=0)
-tuner.search(lambda: x, lambda: x[:, :1], n_workers=2, **data)
-workers = set(tuner.results()["worker"])
-print(len(tuner.study.trials), any(f":{os.getpid()}:" in worker for worker in workers))
-print(tuner.best_value, tuner.best_model().evaluate(x, x[:, :1], verbose=0))
-""",
-)
-
-
-@pytest.mark.nightly
-def test_a_notebook_searches_with_workers(tmp_path, monkeypatch):
-    """What cells define, and the globals that it reads, travel to worker processes."""
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    cells = [nbformat.v4.new_code_cell(cell) for cell in CELLS]
-    notebook = nbformat.v4.new_notebook(cells=cells)
-    resources = {"metadata": {"path": tmp_path}}
-    nbclient.NotebookClient(notebook, kernel_name="python3", resources=resources).execute()
-    texts = [output.text for output in notebook.cells[-1].outputs if output.name == "stdout"]
-    count, values = "".join(texts).splitlines()
-    assert count == "2 False"
-    best, evaluated = map(float, values.split())
-    assert evaluated == pytest.approx(best, abs=1e-6)
-
-
 INTERRUPTED = """
 import keras, numpy, os, pathlib, time
 from kerastune_optuna import OptunaTuner
@@ -300,18 +226,21 @@ x = numpy.zeros((8, 2))
 data = {"x": x, "y": x[:, :1], "validation_data": (x, x[:, :1])}
 tuner = OptunaTuner(build, "val_loss", n_trials=2, seed=0)
 """
-SEARCHING = "tuner.search(**data, epochs=2, verbose=0, callbacks=[Slow()], n_workers={})"
-GOING_ON = f"""
-seconds = 0
-{SEARCHING.format(1)}
-assert list(tuner.results()["state"]).count("COMPLETE") == 2
+SEARCHING = "tuner.search(**data, epochs=2, verbose=0, callbacks=[Slow()], n_workers={0})"
+GOING_ON = (
+    SEARCHING.replace("tuner", "seconds = 0; tuner", 1)
+    + """
+done = tuner.results().query("state == 'COMPLETE'")
+assert len(done) == 2
+assert any(":%d:" % os.getpid() in worker for worker in done["worker"]) == ({0} == 1)
 """
+)
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("n_workers", [1, 2])
 def test_a_kernel_is_interrupted(tmp_path, monkeypatch, n_workers):
-    """The notebook's button ends a search with KeyboardInterrupt, and the next call goes on."""
+    """Its button ends a search of what cells define, in workers too, and the next call goes on."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     manager, client = start_new_kernel(cwd=tmp_path)
 
@@ -330,7 +259,7 @@ def test_a_kernel_is_interrupted(tmp_path, monkeypatch, n_workers):
         button.start()
         assert error_of(SEARCHING.format(n_workers)) == "KeyboardInterrupt"
         button.join()
-        assert error_of(GOING_ON) is None
+        assert error_of(GOING_ON.format(n_workers)) is None
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
@@ -344,12 +273,14 @@ def printed(study, width, height=40, **options):
 
 
 def test_a_picture_tells_where_the_search_stands():
-    """It has the trials done, the time left, the best value's place and what pruning saved."""
-    head = printed(study_of_the_middle(), 80)[:4]
-    assert [line.split(maxsplit=1)[0] for line in head] == ["Study", "trials", "best", "saved"]
+    """It has the trials done, the time left, the best value's place, what pruning saved, curves."""
+    head, trials = printed(study_of_the_middle(), 100)[:4], printed(study_of_the_middle(), 100)[4:]
+    assert [line.split(maxsplit=1)[0] for line in head] == HEADS
     assert head[1].endswith("12 of 30 in 31 s, about 35 s left")
     assert "0.9637 in trial 9, epoch 10" in head[2]
-    assert "28 of 120 epochs (23%), 4 pruned" in head[3]
+    assert "28 epochs, 4 pruned" in head[3]
+    assert len(trials) == 4
+    assert all(re.search("▁[▁▂▃▄▅▆▇█]*█", row) for row in trials)
 
 
 @pytest.mark.parametrize("width", [50, 80, 120])
@@ -367,13 +298,6 @@ def test_no_row_is_wider_than_its_console(width):
     rows = printed(study, width)
     assert max(map(len, rows)) <= width
     assert [row.startswith("trial ") for row in rows] == [False] * 4 + [True] * 4
-
-
-def test_a_running_trial_has_its_curve():
-    """Its values, which rise, end with the highest block."""
-    rows = [row for row in printed(study_of_the_middle(), 100) if row.startswith("trial 1")]
-    assert len(rows) == 4
-    assert all(re.search("▁[▁▂▃▄▅▆▇█]*█", row) for row in rows)
 
 
 def test_a_low_terminal_shows_as_many_trials_as_have_room():
@@ -405,7 +329,7 @@ def test_only_pruned_trials_save_epochs():
     ("values", "width", "blocks"),
     [
         ([], 8, ""),
-        ([0.5], 8, "▄"),
+        ([0.5], 8, "▁"),
         ([0.0, 0.5, 1.0], 8, "▁▅█"),
         ([1.0, float("nan"), 0.0], 8, "█ ▁"),
         ([float("inf")], 8, " "),
@@ -440,8 +364,3 @@ def test_a_warning_is_shown_once():
             warnings.warn("the same", UserWarning, stacklevel=1)
         warnings.warn("another", UserWarning, stacklevel=1)
     assert [str(warning.message) for warning in shown] == ["the same", "another"]
-
-
-def test_the_picture_for_the_readme_shows_four_trials():
-    """The script that draws it draws the display of a search in its middle."""
-    assert live_svg().count("trial&#160;1") == 4

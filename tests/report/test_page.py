@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
+import ast
+import html
 import json
 import math
 import re
@@ -14,13 +15,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from kerastune_optuna import (
-    ArgumentError,
-    ArgumentTypeError,
-    MissingExtraError,
-    _report,
-)
-from kerastune_optuna._report.facts import Facts
+from kerastune_optuna import ArgumentError, ArgumentTypeError, MissingExtraError, _report
 from kerastune_optuna._report.figures import FIGURES
 from tests.support.faults import WATCHDOG
 from tests.support.models import PruneAt
@@ -67,48 +62,26 @@ ODD = {
 }
 
 
-class Visit:
-    """Open pages in one tab, and note what they print and ask a network for.
-
-    Args:
-        browser: A browser of playwright.
-        width: Of its window, in pixels.
-    """
-
-    def __init__(self, browser, width):
-        self.said, self.asked = [], []
-        context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
-        context.set_default_timeout(WATCHDOG * 1000)
-        context.route("**/*", self._route)
-        self.page = context.new_page()
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("dialog", lambda dialog: (self.said.append("dialog"), dialog.dismiss()))
-
-    def _route(self, route):
-        if not route.request.url.startswith("file:"):
-            self.asked.append(route.request.url)
-        route.continue_()
-
-    def open(self, path):
-        """Open a page, and wait for its figures."""
-        self.page.goto(path.as_uri())
-        self.page.evaluate("drawn")
-        return self.page
-
-
 @pytest.fixture
 def visit(browser):
-    """Give a maker of tabs."""
-    made = []
+    """Give a function that opens a page without a network; it returns a list of what went wrong."""
+    contexts = []
 
-    def make(width=1200):
-        made.append(Visit(browser, width))
-        return made[-1]
+    def open_page(path, width=1200):
+        size = {"width": width, "height": 900}
+        contexts.append(context := browser.new_context(viewport=size, offline=True))
+        context.set_default_timeout(WATCHDOG * 1000)
+        page, said = context.new_page(), []
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("dialog", lambda dialog: (said.append("dialog"), dialog.dismiss()))
+        page.goto(path.as_uri())
+        page.evaluate("drawn")
+        return page, said
 
-    yield make
-    for one in made:
-        one.page.context.close()
+    yield open_page
+    for context in contexts:
+        context.close()
 
 
 @pytest.fixture(scope="module")
@@ -133,18 +106,17 @@ def report(study, tmp_path_factory):
 @pytest.mark.nightly
 def test_the_page_needs_no_network_and_makes_no_error(visit, report):
     """A browser without a network shows all figures, and its console stays empty."""
-    tab = visit()
-    page = tab.open(report)
-    assert page.locator(".chart").count() == 6 + 4
+    page, said = visit(report)
+    assert page.locator(".chart").count() == 3 + 4
     assert page.locator(".chart .main-svg").first.is_visible()
     assert page.locator(".chart:not(:has(.main-svg))").count() == 0
-    assert (tab.said, tab.asked) == ([], [])
+    assert said == []
 
 
 @pytest.mark.nightly
 def test_the_table_sorts_by_a_click(visit, report, study):
     """A click on a heading sorts by numbers, a second one the other way, empty cells last."""
-    page = visit().open(report)
+    page, _ = visit(report)
 
     def column(heading):
         place = page.locator("#trials th").all_inner_texts()
@@ -167,7 +139,7 @@ def test_the_table_sorts_by_a_click(visit, report, study):
 @pytest.mark.nightly
 def test_the_pointer_on_a_curve_names_its_trial(visit, report, study):
     """Hovering a curve shows number, value and parameters of its trial."""
-    page = visit().open(report)
+    page, _ = visit(report)
     worst = min(
         (trial for trial in study.trials if trial.state is TrialState.COMPLETE),
         key=lambda trial: trial.value,
@@ -194,14 +166,14 @@ def test_the_pointer_on_a_curve_names_its_trial(visit, report, study):
 @pytest.mark.nightly
 def test_nothing_overflows_on_a_phone(visit, report):
     """At 375 pixels the page scrolls down only."""
-    page = visit(375).open(report)
+    page, _ = visit(report, 375)
     assert page.evaluate("document.documentElement.scrollWidth") == 375
 
 
 @pytest.mark.nightly
 def test_figures_follow_the_color_scheme(visit, report):
     """In the dark the page's background is darker than the text of its figures."""
-    page = visit().open(report)
+    page, _ = visit(report)
     for scheme in ("light", "dark", "light"):
         page.emulate_media(color_scheme=scheme)
         page.wait_for_function(
@@ -220,55 +192,30 @@ def test_figures_follow_the_color_scheme(visit, report):
 
 
 @pytest.mark.nightly
-def test_the_code_gives_the_best_parameters(visit, report, study):
-    """What the page offers to copy is Python that builds the best trial's model."""
-    page = visit().open(report)
-    recorded = Recorded()
-    names = {"build_model": lambda trial: (recorded.train(trial), trial.params)}
-    exec(page.locator("#code").text_content(), names)
-    curve, built = names["model"]
-    assert names["best_params"] == built == study.best_params
-    assert max(curve) == study.best_value
-    page.locator("#copy").click()
-    page.wait_for_function("document.getElementById('copy').textContent !== 'Copy'")
-
-
-@pytest.mark.nightly
 def test_any_study_has_a_page(visit, tmp_path):
     """Studies without values, attrs or parameters, or with HTML in names, show no error."""
-    tab = visit()
     for name, trials in ODD.items():
-        page = tab.open(_report.write_page(study_of(*trials), tmp_path / "report.html"))
+        page, said = visit(_report.write_page(study_of(*trials), tmp_path / "report.html"))
         assert page.locator("h1").text_content() == NASTY, name
         assert page.locator("#trials tbody tr").count() == len(trials), name
-        assert (tab.said, tab.asked) == ([], []), name
+        assert said == [], name
 
 
 def test_each_figure_is_on_the_page(tmp_path):
     """The page has a place for each figure that is made, also for one that is added later."""
     study = optuna.create_study(directions=["minimize", "maximize"])
-    begun = datetime.datetime(2026, 1, 1)
     for size in range(5):
         given = {"values": [size, size], "params": {"size": size}, "intermediate_values": {0: size}}
-        trial = create_trial(distributions={"size": IntDistribution(0, 9)}, **given)
-        trial.datetime_start = begun
-        study.add_trial(trial)
+        study.add_trial(create_trial(distributions={"size": IntDistribution(0, 9)}, **given))
     page = _report.write_page(study, tmp_path / "report.html").read_text()
-    shown = [name for name in FIGURES if name != "contour"]  # which needs two numbers that matter
-    assert re.findall('data-chart="([a-z]+)"', page) == shown
+    assert re.findall('data-chart="([a-z]+)"', page) == list(FIGURES)
 
 
-def test_two_numbers_that_matter_have_a_map(study):
-    """Each axis has the scale of its parameter, and the map is of a hundred trials at most."""
-    figure = _report.plot("contour", study)
-    layout = figure.layout
-    names = (layout.xaxis.title.text, layout.yaxis.title.text)
-    assert names == ("dropout", "learning_rate")
-    assert layout.yaxis.type == "log" != layout.xaxis.type
-    map_, points = figure.data
-    assert set(points.y) < set(map_.y)
-    assert len(points.x) <= 100
-    assert _report.plot("contour", study_of(by_hand())).data == ()
+def test_the_page_has_the_best_parameters(tmp_path):
+    """As a dict of Python."""
+    page = _report.write_page(study_of(by_hand(), by_hand(value=0.4)), tmp_path / "report.html")
+    (shown,) = re.findall('<pre id="best">(.*?)</pre>', page.read_text(), re.DOTALL)
+    assert ast.literal_eval(html.unescape(shown)) == PARAMS
 
 
 @pytest.mark.parametrize("trials", ODD.values(), ids=ODD)
@@ -343,17 +290,10 @@ def test_summary_says_what_pruning_saved(tuner, capsys):
 
 
 def test_summary_fits_80_columns(study):
-    """No line of the summary is longer, and parameters are folded between two of them."""
-    lines = _report.summary(study, 10).splitlines()
-    assert max(map(len, lines)) <= 80
-    words = " ".join(lines).split()
-    best = study.best_trial.params
-    assert f"learning_rate={best['learning_rate']:.4g}" in words
-
-
-def test_summary_lists_what_has_no_rank(study):
-    """After the COMPLETE trials come those that were pruned, and then those that failed."""
+    """No line is longer, parameters are folded between two, and what has no rank comes last."""
     listed = _report.summary(study, 60)
+    assert max(map(len, listed.splitlines())) <= 80
+    assert f"learning_rate={study.best_trial.params['learning_rate']:.4g}" in listed.split()
     places = [listed.index(f" {state} \n") for state in ("COMPLETE", "PRUNED  ", "FAIL    ")]
     assert places == sorted(places)
 
@@ -362,7 +302,7 @@ def test_a_notebook_shows_the_best_trials(tuner):
     """The tuner's HTML is a table of its trials, also where another tuner has searched them."""
     other = tuner_in(tuner.directory, objective="val_mae")
     for shown in (tuner._repr_html_(), other._repr_html_()):
-        assert shown.count("<tr>") == 1 + 5
+        assert shown.count("units=") == 5
         assert f"{tuner.best_value:.6g}" in shown
 
 
@@ -374,31 +314,6 @@ def test_a_notebook_makes_no_study(make_tuner, tmp_path):
     make_tuner(study_name="other").study.get_trials()
     assert "call search()" in tuner._repr_html_()
     assert len(optuna.get_all_study_names(tuner._home.storage)) == 1
-
-
-def test_a_running_trial_ends_with_what_is_known():
-    """The timeline draws a trial that still runs up to the latest moment of the study."""
-    from kerastune_optuna._report.timeline import timeline
-
-    began = datetime.datetime(2026, 1, 1)
-    done, runs = by_hand(), by_hand(state=TrialState.RUNNING)
-    done.datetime_start = runs.datetime_start = began
-    done.datetime_complete = began + datetime.timedelta(seconds=30)
-    bars = {bar.name: bar.x for bar in timeline(Facts(study_of(done, runs))).data}
-    assert list(bars["running"]) == list(bars["complete"]) == [30_000]
-
-
-@pytest.mark.parametrize("width", [30, 50, 80])
-def test_summary_breaks_no_word(monkeypatch, width):
-    """In a terminal that is too narrow a value goes below its parameter, and stays in one piece."""
-    chosen = {"kernel_initializer": "truncated_normal_of_my_own", "learning_rate": 0.00123}
-    distributions = {name: CategoricalDistribution([value]) for name, value in chosen.items()}
-    monkeypatch.setenv("COLUMNS", str(width))
-    listed = _report.summary(
-        study_of(by_hand(params=chosen, distributions=distributions), name="narrow"), 3
-    )
-    words = listed.replace("=", " ").split()
-    assert {"truncated_normal_of_my_own", "0.00123", "COMPLETE"} <= set(words)
 
 
 def test_one_is_not_many():
@@ -434,11 +349,9 @@ def test_importance_counts_pruned_trials(mostly_pruned):
     """COMPLETE trials alone cannot tell what decides which trials are pruned."""
     alone = optuna.importance.get_param_importances(mostly_pruned)
     assert alone["units"] > alone["rate"]
-    figure = _report.plot("importance", mostly_pruned)
-    (bars,) = figure.data
+    (bars,) = _report.plot("importance", mostly_pruned).data
     told = dict(zip(bars.y, bars.x, strict=True))
     assert told["rate"] > 2 * told["units"]
-    assert figure.layout.title.text == "40 PRUNED trials count by their best value"
 
 
 def test_the_page_shows_the_most_important_parameter_first(mostly_pruned, tmp_path):

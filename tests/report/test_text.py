@@ -47,7 +47,7 @@ def test_all_that_is_printed_fits_the_encoding(tmp_path):
 def test_the_command_line_fits_the_encoding(tmp_path, monkeypatch):
     """It shows the code of a letter that is missing, so that an export loses nothing."""
     run(tuner_in(tmp_path, build_with_foreign_names, n_trials=1, objective="val_mae"))
-    for command in ("status", "best", "card", "export"):
+    for command in ("status", "best", "export"):
         monkeypatch.setattr(sys, "argv", ["kerastune-optuna", command, str(tmp_path)])
         with printed_in("ascii") as text, pytest.raises(SystemExit) as ended:
             cli.main()

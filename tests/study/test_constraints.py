@@ -10,9 +10,9 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
 from kerastune_optuna import ArgumentError, NoTrialsError, PruningCallback, TooManyFailuresError
-from kerastune_optuna._report import card
 from kerastune_optuna._trial import stop
 from kerastune_optuna._trial.stop import Stopwatch
+from tests.support.cards import card
 from tests.support.faults import Clock
 from tests.support.untrained import Untrained, X, build, cheap, run, tuner_in
 

@@ -15,9 +15,9 @@ from rich.console import Console
 
 from kerastune_optuna import ArgumentError, MetricNotFoundError, StudyMismatchError
 from kerastune_optuna import __main__ as cli
-from kerastune_optuna._report import card
 from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._study.objectives import parse_objectives
+from tests.support.cards import card
 from tests.support.faults import meet
 from tests.support.models import history, kept
 from tests.support.servers import database

@@ -20,10 +20,10 @@ from kerastune_optuna import (
     BuilderError,
     StudyMismatchError,
     TooManyFailuresError,
-    _report,
 )
 from kerastune_optuna._data import describe
 from kerastune_optuna._trial import prepared
+from tests.support.cards import card
 from tests.support.marks import mostly_nightly
 from tests.support.models import build_eager, history
 
@@ -332,7 +332,7 @@ def test_an_executor_serves(tune):
         fit = {"n_workers": 2, "executor": executor}
         tuner = tune(fit=fit, n_trials=3, storage=None)
     assert states(tuner) == {"COMPLETE": 3}
-    assert _report.card(tuner.study)["data"]["x"] == describe(windows)
+    assert card(tuner.study)["data"]["x"] == describe(windows)
 
 
 def test_a_fit_of_the_builders_own_gets_the_data(tune):

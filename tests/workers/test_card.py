@@ -9,9 +9,9 @@ import numpy as np
 import optuna
 import pytest
 
-from kerastune_optuna import OptunaTuner, _report
-from kerastune_optuna._report import text
+from kerastune_optuna import OptunaTuner
 from kerastune_optuna._workers.card import _plain
+from tests.support.cards import card
 from tests.support.untrained import X, build, run, tuner_in
 
 
@@ -40,7 +40,6 @@ def test_a_card_says_what_a_trial_ran_with(search):
     given = {"batch_size": np.int64(16), "class_weight": weights}
     tuner = search(seed=np.int64(5), n_trials=2, fit=given)
     (card,) = cards_of(tuner)
-    assert card == _report.card(tuner.study, 0) == _report.card(tuner.study)
     assert card["versions"]["optuna"] == optuna.__version__
     assert card["versions"]["python"] == sys.version.split()[0]
     assert card["versions"]["numpy"] == np.__version__
@@ -68,14 +67,14 @@ def test_a_search_that_goes_on_has_a_card_of_its_own(search, tmp_path):
     search(n_trials=2)
     with pytest.warns(UserWarning, match="epochs was 2 and is 1"):
         tuner = search(n_trials=3, fit={"epochs": 1})
-    first, same, other = (_report.card(tuner.study, number) for number in range(3))
+    first, same, other = (card(tuner.study, number) for number in range(3))
     assert first == same
     assert first["arguments"] == {**other["arguments"], "epochs": 2}
-    assert _report.card(tuner.study) == other
+    assert card(tuner.study) == other
     assert len(cards_of(tuner)) == 2
     page = tuner.report(tmp_path / "report.html").read_text()
-    assert "<summary>Trials 0-1</summary>" in page
-    assert "<summary>Trials 2</summary>" in page
+    assert "<summary>2 trials from trial 0 on</summary>" in page
+    assert "<summary>1 trial from trial 2 on</summary>" in page
     assert f"<div>optuna: {optuna.__version__}</div>" in page
     assert other["data"]["x"] in page
 
@@ -124,17 +123,3 @@ def test_a_study_without_a_directory_keeps_nothing(search, tmp_path, monkeypatch
     tuner = run(OptunaTuner(build, "val_mae", n_trials=1, **options))
     assert "kept" not in cards_of(tuner)[0]
     assert not (tmp_path / "none").exists()
-
-
-def test_numbers_are_told_as_ranges():
-    """A number that stands alone is no range."""
-    assert text.numbers([0, 1, 2, 5, 7, 8]) == "0-2, 5, 7-8"
-
-
-@pytest.mark.parametrize("number", [None, 0])
-def test_a_trial_without_a_card_says_so(number):
-    """As those that Optuna alone ran."""
-    study = optuna.create_study(study_name="plain")
-    study.add_trial(optuna.trial.create_trial(value=0.5))
-    with pytest.raises(ValueError, match=r"card, which search\(\) writes for its trials. No trial"):
-        _report.card(study, number)

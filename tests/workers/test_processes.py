@@ -21,11 +21,12 @@ import optuna
 import psutil
 import pytest
 
-from kerastune_optuna import ArgumentError, OptunaTuner, TunerError, WorkerError, _report
+from kerastune_optuna import ArgumentError, OptunaTuner, TunerError, WorkerError
 from kerastune_optuna._backend import environment
 from kerastune_optuna._workers import processes
 from kerastune_optuna._workers.processes import _raised
 from tests.support import forks
+from tests.support.cards import card
 from tests.support.faults import ROOT, WATCHDOG, builder_to_kill, finished, killing_once, wait_until
 from tests.support.hosts import needs_posix
 from tests.support.models import build_model, kept
@@ -259,7 +260,7 @@ def test_arrays_travel_to_workers(by_two):
     assert not list(Path(by_two.tuner.directory, "test").glob("**/*.npy"))
     # Which the worker wrote that opened the data.
     digest = hashlib.sha256(by_two.x.tobytes()).hexdigest()
-    kind, found = _report.card(by_two.tuner.study)["data"]["x"].rsplit(maxsplit=1)
+    kind, found = card(by_two.tuner.study)["data"]["x"].rsplit(maxsplit=1)
     assert kind == "float32(4800, 4)"
     assert digest.startswith(found)
 
