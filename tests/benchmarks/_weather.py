@@ -16,7 +16,6 @@ from tests.benchmarks._hosts import Gate, Host, Land, send
 from tests.benchmarks._leader import read_diary
 
 _PAUSES = (8.0, 20.0)  # seconds between two faults: with half of it two busy cores end no trial
-_HOUR = 3600
 
 # A fault does its harm, yields what it did, and makes good what is to be made good when it goes on.
 # One that found nothing to harm yields nothing.
@@ -110,12 +109,6 @@ def _stop_host(land: Land, host: Host, chance: random.Random) -> Steps:
     return _stop_of_host(land, host, victims, "all of its processes")
 
 
-def _jump(land: Land, host: Host, chance: random.Random) -> Steps:
-    seconds = chance.choice([one for one in (-_HOUR, 0, _HOUR) if one != host.seconds_fast])
-    host.set_clock(seconds)
-    yield f"the wall clock is now {seconds:+d} s from the true time"
-
-
 def _fill(land: Land, host: Host, chance: random.Random) -> Steps:
     host.fill_disk()
     yield "no room on its disk"
@@ -174,7 +167,6 @@ FAULTS = (
     Fault("worker stopped", _stop_worker, 3, (100, 100), "host"),
     Fault("leader stopped", _stop_leader, 2, (100, 100), "host"),
     Fault("host stopped", _stop_host, 2, (100, 100), "host"),
-    Fault("clock jumped", _jump, 7),
     Fault("disk full", _fill, 7, (5, 20), "disk"),
     Fault("connections cut", _cut_database, 7, (10, 10), "network"),
     Fault("store connections cut", _cut_store, 7, (10, 10), "network"),

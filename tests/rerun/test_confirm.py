@@ -26,11 +26,11 @@ from kerastune_optuna import (
 )
 from kerastune_optuna._study.finding import load
 from kerastune_optuna._trial.run import weights
-from tests.benchmarks.luck import Noisy
 from tests.support import falling, forks
 from tests.support.falling import loss_of
 from tests.support.faults import meet
 from tests.support.models import build_eager
+from tests.support.untrained import Noisy
 
 ROOT = Path(__file__).parent.parent.parent
 ROWS = np.zeros((4, 1))
@@ -329,35 +329,6 @@ def test_what_others_confirm_beyond_a_request_is_not_waited_for(search_noisy):
     own = {"confirms": 0, "seed": 1, "worker": "another"}
     study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs=own))
     assert len(tuner.confirm(1, 3, *DATA, verbose=0).winner.values) == 3
-
-
-IN_A_ZONE = """
-from kerastune_optuna import OptunaTuner
-from tests.rerun.test_confirm import DATA, noisy
-
-build_model = noisy({"a": 0.1, "b": 0.2})
-tuner = OptunaTuner(
-    build_model, "val_loss", directory=sys.argv[1], study_name="test", n_trials=2, seed=0
-)
-tuner.confirm(1, 2, *DATA, verbose=2)
-"""
-
-
-@pytest.mark.slow
-def test_the_time_zone_tells_no_confirmation_from_another(search_noisy, tmp_path):
-    """Another process, in a container in another time zone, say, finds what was confirmed."""
-    tuner = search_noisy({"a": 0.1, "b": 0.2}, storage=None)
-    tuner.confirm(1, 2, *DATA, verbose=0)
-    done = forks.run(
-        [sys.executable, "-c", "import sys" + IN_A_ZONE, str(tmp_path / "tuning")],
-        cwd=ROOT,
-        env={**os.environ, "TZ": "Asia/Tokyo"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "has all of its 2 executions" in done.stdout
 
 
 @pytest.mark.slow
