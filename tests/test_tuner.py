@@ -25,7 +25,7 @@ from kerastune_optuna import (
 from kerastune_optuna._search import stopping
 from tests.support.faults import WATCHDOG, Clock
 from tests.support.hosts import FORK, needs_posix
-from tests.support.models import PruneAt, build_model, kept
+from tests.support.models import PruneAt, build_eager, kept
 from tests.support.untrained import Untrained, X, run, tuner_in
 
 ERRORS = (0.3, 0.1, 0.2, 0.4)  # of the epochs of each trial that `made_up` builds, and its level
@@ -271,13 +271,6 @@ def test_best_model_before_any_trial_is_an_error(make_tuner):
         make_tuner().best_model()
 
 
-def build_eager(trial):
-    """Return the smallest classifier, which trains few rows sooner than it is traced."""
-    model = build_model(trial)
-    model.run_eagerly = True
-    return model
-
-
 @pytest.mark.parametrize("verbose", ["auto", 2])
 def test_a_line_is_printed_for_each_trial(search, capsys, verbose):
     """Each finished trial is one line; neither Keras nor Optuna adds any."""
@@ -475,7 +468,8 @@ def misnaming(trial):
 
 def miscalling(trial):
     """Ask for a number, and not say up to which."""
-    return build_eager(trial, trial.suggest_int("more", 2))
+    trial.suggest_int("more", 2)
+    return build_eager(trial)
 
 
 def misshaping(trial):

@@ -10,11 +10,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
-
 from kerastune_optuna import OptunaTuner
 from tests.support.faults import EpochLog, finished, run_to_the_end, states
-from tests.support.models import build_model
+from tests.support.models import build_model, in_classes
 
 
 class Search:
@@ -30,9 +28,7 @@ class Search:
         options = {"directory": folder / "tuning", "backup_every": 0.2, **options}
         self.tuner = OptunaTuner(build_model, n_trials=n_trials, **options)
         self._folder, self._began = folder, time.monotonic()
-        rng = np.random.default_rng(0)
-        y = rng.integers(0, 3, 72)
-        x = (rng.normal(size=(72, 4)) + np.eye(3, 4)[y] * 2).astype("float32")
+        x, y = in_classes()
         self._train, self._validation = (x[:48], y[:48]), (x[48:], y[48:])
 
     def run(self, epochs, n_workers):

@@ -29,7 +29,7 @@ from kerastune_optuna._trial.run import weights
 from tests.support import falling, forks
 from tests.support.falling import loss_of
 from tests.support.faults import meet
-from tests.support.models import build_eager
+from tests.support.models import build_eager, in_classes
 from tests.support.untrained import Noisy
 
 ROOT = Path(__file__).parent.parent.parent
@@ -64,9 +64,7 @@ def search_noisy(make_tuner):
     return run
 
 
-RNG = np.random.default_rng(0)
-Y = RNG.integers(0, 3, 96)
-X = (RNG.normal(size=(96, 4)) + np.eye(3, 4)[Y] * 2).astype("float32")
+X, Y = in_classes(96)
 VALIDATION, HELD_OUT = (X[48:72], Y[48:72]), (X[72:], Y[72:])
 
 

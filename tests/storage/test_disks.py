@@ -11,7 +11,7 @@ import pytest
 
 from kerastune_optuna import TunerError, WeightsError, WorkerError
 from tests.support import forks
-from tests.support.faults import evaluated, finished, small_disk
+from tests.support.faults import evaluated, finished, small_disk, states
 from tests.support.hosts import network_folder, new_host, reached_by_ssh
 from tests.support.models import kept
 from tests.support.untrained import build, run, tuner_in
@@ -79,11 +79,6 @@ def test_a_database_on_a_full_disk_can_be_read(tmp_path, impatient):
         tuner = run(tuner_in(disk / "tuning", filling, **{**options, "n_trials": 4}))
         assert len(finished(tuner)) == 4
         tuner.study._storage.remove_session()
-
-
-def states(tuner):
-    """Return the states of the trials of a study."""
-    return [trial.state.name for trial in tuner.study.trials]
 
 
 def journal_mode(folder):

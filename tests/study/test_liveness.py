@@ -30,7 +30,7 @@ from kerastune_optuna._study.liveness import leave, machine
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import DIED, lay_out
 from tests.support import forks
-from tests.support.faults import ROOT, lock
+from tests.support.faults import ROOT, lock, states
 from tests.support.hosts import needs_posix, needs_root
 from tests.support.untrained import run, tuner_in
 
@@ -62,11 +62,6 @@ exec "$@"
 def tuner(tmp_path):
     """Give a tuner that trains nothing."""
     return tuner_in(tmp_path, n_trials=3)
-
-
-def states(tuner):
-    """Return the states of all trials."""
-    return [trial.state.name for trial in tuner.study.trials]
 
 
 def taken(study, **attrs):

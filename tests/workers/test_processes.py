@@ -28,7 +28,7 @@ from kerastune_optuna._workers.processes import _raised
 from tests.support import forks
 from tests.support.faults import ROOT, WATCHDOG, builder_to_kill, finished, killing_once, wait_until
 from tests.support.hosts import needs_posix
-from tests.support.models import build_model, kept
+from tests.support.models import build_model, in_classes, kept
 from tests.support.untrained import build, run, tuner_in
 
 
@@ -212,9 +212,7 @@ def by_two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("by_two")
     store = folder / "store"
     store.mkdir()
-    rng = np.random.default_rng(0)
-    y = rng.integers(0, 3, 72)
-    x = (rng.normal(size=(72, 4)) + np.eye(3, 4)[y] * 2).astype("float32")
+    x, y = in_classes()
     tiled, validation = np.tile(x[:48], (100, 1)), (x[48:], y[48:])
     storage = optuna.storages.RDBStorage(f"sqlite:///{folder}/own.db")
     tuner = OptunaTuner(

@@ -11,15 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from kerastune_optuna import OptunaTuner
+from tests.support.models import in_classes
 
 FOLDER = Path(__file__).parent
 VERSIONS = sorted(path.name for path in FOLDER.iterdir() if (path / "study.sql").exists())
-_rng = np.random.default_rng(0)
-Y = _rng.integers(0, 3, 72)
-X = (_rng.normal(size=(72, 4)) + np.eye(3, 4)[Y] * 2).astype("float32")
+X, Y = in_classes()
 VALIDATION = X[48:], Y[48:]
 
 
