@@ -61,12 +61,6 @@ def test_a_database_ranks_trials_itself(url, direction, order):
     assert _storage.best_ids(storage, study._study_id, direction, 1, "left_out") == found[:1]
 
 
-def test_other_storages_are_read():
-    """A storage without a database ranks nothing."""
-    storage = optuna.storages.InMemoryStorage()
-    assert _storage.best_ids(storage, 0, "minimize", 1, "left_out") is None
-
-
 @pytest.fixture(params=["postgresql", pytest.param("mariadb", marks=pytest.mark.slow)])
 def proxy(request):
     """Give a proxy in front of an empty database."""
@@ -281,16 +275,6 @@ def test_a_folder_that_has_no_escape_is_refused(tmp_path, name):
     """The error says which SQLAlchemy can open it."""
     with pytest.raises(ArgumentError, match=r"sqlalchemy>=2.1"):
         run(tuner_in(tmp_path / name, objective="val_mae", n_trials=1))
-
-
-@pytest.mark.slow
-@needs_escapes
-def test_studies_of_two_odd_folders_are_two(tmp_path):
-    """What follows a question mark tells the folders apart."""
-    for number in (1, 2):
-        run(tuner_in(tmp_path / f"what?{number}", objective="val_mae", n_trials=number))
-    trials = [len(load(str(tmp_path / f"what?{one}"), None, "").trials) for one in (1, 2)]
-    assert trials == [1, 2]
 
 
 class Noting(optuna.storages.RDBStorage):

@@ -6,11 +6,9 @@ import keras
 import numpy as np
 import optuna
 import pytest
-from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
 from kerastune_optuna import ArgumentError, NoTrialsError, PruningCallback, TooManyFailuresError
-from kerastune_optuna._report import card
 from kerastune_optuna._trial import stop
 from kerastune_optuna._trial.stop import Stopwatch
 from tests.support.faults import Clock
@@ -202,30 +200,6 @@ def test_time_that_is_enough_changes_nothing(tmp_path):
     assert -1 < tuner.best_trial.constraints["max_seconds_per_trial"] < -0.5
 
 
-class Telling(InMemoryStorage):
-    """Note how many epochs were reported when a trial was told of its limit of time."""
-
-    def __init__(self):
-        super().__init__()
-        self.told = []
-
-    def set_trial_system_attr(self, trial_id, key, value):
-        """Note, and write."""
-        if key.endswith("max_seconds_per_trial"):
-            self.told.append(len(self.get_trial(trial_id).intermediate_values))
-        super().set_trial_system_attr(trial_id, key, value)
-
-
-def test_the_limit_of_time_is_told_once_when_a_training_has_ended(tmp_path):
-    """Neither a trial that begins nor its epochs write it, which Optuna warns of."""
-    options = {**cheap(), "storage": Telling()}
-    tuner = tuner_in(
-        tmp_path, build, "val_mae", n_trials=2, pruner="none", max_seconds_per_trial=600, **options
-    )
-    run(tuner)
-    assert options["storage"].told == [5, 5]
-
-
 def test_time_counts_over_all_processes_of_a_training():
     """A resumed training goes on from the time that its backup knows."""
     pruning = PruningCallback(optuna.trial.FixedTrial({}), "val_loss")
@@ -294,17 +268,6 @@ def test_a_builder_that_tells_constraints_is_trained_anew(tmp_path):
     tuner.study.enqueue_trial({"units": 3, "level": 0.5})
     model, _ = run(tuner).refit(X, X, verbose=0)
     assert model.count_params() == 10
-
-
-def test_the_card_names_the_constraints(tmp_path):
-    """Those that the search had, and no others."""
-
-    def small(trial, model):
-        return -1.0
-
-    tuner = run(tuner_in(tmp_path, build, "val_mae", n_trials=1, constraints=[small], **cheap()))
-    told = card(tuner.study)["study"]
-    assert (told["constraints"], "max_params" in told) == (["small"], False)
 
 
 class Unbuilt(keras.Model):

@@ -403,25 +403,3 @@ def test_a_sampler_that_raises_ends_the_beat(tuner, pace):
     with pytest.raises(OSError, match="no such luck"):
         budget.claim(tuner.study, watch)
     assert budget.reap(tuner.study, watch)
-
-
-# A machine without /proc, as a Mac is, with a network card of that address.
-WITHOUT_PROC = """
-ip link add card address "$0" type bridge && ip link set card up && ip addr add 10.0.0.1/8 dev card
-mount -t tmpfs none /proc
-exec "$@"
-"""
-NAME = "from kerastune_optuna._study.liveness import machine; print(machine())"
-
-
-@pytest.mark.nightly
-def test_machines_of_one_name_are_told_apart():
-    """Where the system has no id of its boot, the network card tells one machine from another."""
-
-    def name(address):
-        command = ["unshare", "-mn", "sh", "-c", WITHOUT_PROC, address]
-        return said(*command, sys.executable, "-c", NAME)
-
-    first = name("02:00:00:00:00:01")
-    assert name("02:00:00:00:00:01") == first
-    assert name("02:00:00:00:00:02") != first

@@ -15,7 +15,6 @@ from rich.console import Console
 
 from kerastune_optuna import ArgumentError, MetricNotFoundError, StudyMismatchError
 from kerastune_optuna import __main__ as cli
-from kerastune_optuna._report import card
 from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._study.objectives import parse_objectives
 from tests.support.faults import meet
@@ -285,11 +284,6 @@ def test_a_named_trial_is_trained_anew(tuner):
     trial = tuner.best_trials[-1]
     model, _ = tuner.refit(X, X, trial=trial.number, verbose=0)
     assert model.count_params() == trial.values[1]
-
-
-def test_the_card_names_all_objectives(tuner):
-    """What a search was for is on its card."""
-    assert card(tuner.study)["study"]["objective"] == "minimize val_mae, minimize n_params"
 
 
 def test_a_repeat_is_not_on_the_front_twice(tmp_path):
