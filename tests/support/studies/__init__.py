@@ -10,30 +10,13 @@ import sqlite3
 from importlib.metadata import version
 from pathlib import Path
 
-import keras
-
 from kerastune_optuna import OptunaTuner
-from tests.support.models import in_classes
+from tests.support.models import build_model, in_classes
 
 FOLDER = Path(__file__).parent
 VERSIONS = sorted(path.name for path in FOLDER.iterdir() if (path / "study.sql").exists())
 X, Y = in_classes()
 VALIDATION = X[48:], Y[48:]
-
-
-def build_model(trial):
-    """Return a small classifier."""
-    model = keras.Sequential(
-        [
-            keras.Input((4,)),
-            keras.layers.Dense(trial.suggest_int("units", 2, 8), activation="relu"),
-            keras.layers.Dense(3, activation="softmax"),
-        ]
-    )
-    rate = trial.suggest_float("lr", 1e-3, 1e-1, log=True)
-    loss = "sparse_categorical_crossentropy"
-    model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
-    return model
 
 
 def tuner_in(folder, n_trials):
