@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import psutil
 
@@ -88,25 +89,20 @@ def _stop(victims: Sequence[psutil.Process], told: str) -> Steps:
     send(victims, signal.SIGCONT)
 
 
-def _stop_of_host(land: Land, host: Host, victims: Sequence[psutil.Process], told: str) -> Steps:
-    if victims:
+def _stop_some(
+    some: Callable[[Host, list[psutil.Process], random.Random], list[psutil.Process]],
+    land: Land,
+    host: Host,
+    chance: random.Random,
+) -> Steps:
+    if (workers := _training(land, host)) and (victims := some(host, workers, chance)):
         land.stopped |= {host.identity(one) for one in victims}
-        yield from _stop(victims, told)
+        yield from _stop(victims, f"{len(victims)} of its processes")
 
 
-def _stop_worker(land: Land, host: Host, chance: random.Random) -> Steps:
-    victims = chance.sample(workers, 1) if (workers := _training(land, host)) else []
-    return _stop_of_host(land, host, victims, "one worker")
-
-
-def _stop_leader(land: Land, host: Host, chance: random.Random) -> Steps:
-    leader = _training(land, host) and host.leader()
-    return _stop_of_host(land, host, [leader] if leader else [], "the leader")
-
-
-def _stop_host(land: Land, host: Host, chance: random.Random) -> Steps:
-    victims = host.processes() if _training(land, host) else []
-    return _stop_of_host(land, host, victims, "all of its processes")
+_stop_worker = partial(_stop_some, lambda host, workers, chance: chance.sample(workers, 1))
+_stop_leader = partial(_stop_some, lambda host, workers, chance: [*filter(None, [host.leader()])])
+_stop_host = partial(_stop_some, lambda host, workers, chance: host.processes())
 
 
 def _fill(land: Land, host: Host, chance: random.Random) -> Steps:
