@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from collections import Counter
-from concurrent.futures import Executor, Future
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +28,7 @@ from kerastune_optuna._trial.run import weights
 from tests.support import falling, forks
 from tests.support.falling import loss_of
 from tests.support.faults import meet
+from tests.support.hosts import Inline
 from tests.support.models import build_eager, in_classes
 from tests.support.untrained import Noisy
 
@@ -181,19 +181,6 @@ def test_two_workers_share_the_executions(search_noisy, tmp_path):
     assert set(completed(tuner).values()) == {1}
     assert [len(row.values) for row in found.ranking] == [4, 4]
     assert len({one.user_attrs["worker"] for one in executions(tuner)}) == 2
-
-
-class Inline(Executor):
-    """Run each task at once, in this process, and count them."""
-
-    tasks = 0
-
-    def submit(self, function, /, *given, **keywords):
-        """Return what came of it."""
-        self.tasks += 1
-        future = Future()
-        future.set_result(function(*given, **keywords))
-        return future
 
 
 @pytest.mark.slow
