@@ -109,6 +109,19 @@ def make_tuner(tmp_path):
 
 
 @pytest.fixture
+def quick(tmp_path):
+    """Give a maker of tuners whose trainings are made up, and whose one study is in memory."""
+    from tests.support.untrained import build, cheap, tuner_in
+
+    in_memory = cheap()
+
+    def make(build_model=build, objective="val_mae", **options):
+        return tuner_in(tmp_path, build_model, objective, **{**in_memory, **options})
+
+    return make
+
+
+@pytest.fixture
 def search(make_tuner, data):
     """Give a function that makes a tuner and searches quietly for two epochs a trial."""
 
