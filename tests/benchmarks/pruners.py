@@ -6,15 +6,13 @@ the curves in the folder `curves`, as if trials had so many epochs, and prints a
 
 from __future__ import annotations
 
+import argparse
 import json
 import multiprocessing
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from datetime import date
 from functools import cache
-from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 from statistics import mean
@@ -23,6 +21,7 @@ from typing import Any, NamedTuple
 import optuna
 from optuna import pruners
 
+from tests.benchmarks._sides import report
 from tests.benchmarks.spaces import suggest
 
 CURVES = Path(__file__).parent / "curves"
@@ -104,34 +103,32 @@ def compare(trials: int, seeds: int, epochs: int) -> dict[tuple[str, str], tuple
     jobs = [(*cell, seed, trials, epochs) for cell in cells for seed in range(seeds)]
     with ProcessPoolExecutor(2, SPAWN) as pool:
         results = iter(list(pool.map(search, jobs, chunksize=5)))
-    rows = {cell: [next(results) for _ in range(seeds)] for cell in cells}
+    found = {cell: [next(results) for _ in range(seeds)] for cell in cells}
     return {
-        cell: (mean(row[0] for row in of), mean(row[1] for row in of)) for cell, of in rows.items()
+        cell: (mean(row[0] for row in of), mean(row[1] for row in of)) for cell, of in found.items()
     }
 
 
-def table(means: dict[tuple[str, str], tuple[float, float]]) -> Iterator[str]:
-    """Yield the lines of the table in Markdown."""
-    columns = [f"{data}: {what}" for data in DATA_SETS for what in ("epochs saved", "points lost")]
-    yield f"| pruner | {' | '.join(columns)} |"
-    yield f"| --- |{' ---: |' * len(columns)}"
+def rows(means: dict[tuple[str, str], tuple[float, float]]) -> Iterator[list[str]]:
+    """Yield the rows of the table."""
     for pruner in PRUNERS:
         fields = [pruner]
         for data in DATA_SETS:
             saved, best = means[data, pruner]
             lost = round(100 * (means[data, NO_PRUNER][1] - best), 2) + 0.0  # never -0.00
             fields += [f"{100 * saved:.0f}%", f"{lost:.2f}"]
-        yield f"| {' | '.join(fields)} |"
+        yield fields
 
 
 def main() -> None:
     """Replay the curves and print the table."""
-    given = [int(text) for text in sys.argv[1:]]
-    trials, seeds, epochs = given + [30, 20, EPOCHS][len(given) :]
-    versions = ", ".join(f"{name} {version(name)}" for name in ("optuna", "keras", "tensorflow"))
-    print(f"Measured on {date.today()} with {versions}:", end=" ")
-    print(f"{trials} trials of {epochs} epochs, {seeds} seeds.\n", flush=True)
-    print(*table(compare(trials, seeds, epochs)), sep="\n")
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name, default in (("trials", 30), ("seeds", 20), ("epochs", EPOCHS)):
+        parser.add_argument(name, type=int, nargs="?", default=default)
+    given = parser.parse_args()
+    columns = [f"{data}: {what}" for data in DATA_SETS for what in ("epochs saved", "points lost")]
+    found = compare(given.trials, given.seeds, given.epochs)
+    report(("optuna", "keras", "tensorflow"), ["pruner", *columns], rows(found))
 
 
 if __name__ == "__main__":
