@@ -52,12 +52,6 @@ def test_names_that_differ_by_capitals_alone_are_refused(make):
     assert [trial.state.name for trial in tuner.study.trials] == ["FAIL"]
 
 
-def test_names_that_differ_by_capitals_are_two_elsewhere(tmp_path):
-    """Other databases keep both, and nothing is refused."""
-    tuner = run(tuner_in(tmp_path, of_two_cases, "val_mae", n_trials=1))
-    assert sorted(tuner.best_params) == ["LR", "lr"]
-
-
 def test_a_study_of_another_name_is_not_taken_for_ours(make):
     """A study whose name differs by capitals is named, and not gone on with."""
     other = make(of_two_cases, study_name="Iris").study
