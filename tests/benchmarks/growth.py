@@ -38,7 +38,13 @@ def search(side: str, folder: str, trials: int) -> list[Sample]:
     task = iris_task(folder, trials, EPOCHS)
     samples: list[Sample] = []
     build = task.build_model
-    task.build_model = lambda trial: samples.append(_sample()) or build(trial)
+
+    def noting(trial: Any) -> Any:
+        if not hasattr(trial, "state"):  # a finished trial's model is built again where it is kept
+            samples.append(_sample())
+        return build(trial)
+
+    task.build_model = noting
     _start(side, task, samples)()
     samples.append(_sample())
     if len(samples) != trials + 1:
