@@ -45,10 +45,10 @@ environment() {
     [ -x .venv/bin/pytest ] || try "$(block .github/CONTRIBUTING.md 1)"
 }
 
-# What pip cannot install: tests of pages skip without a Chromium, those of other hosts' disks without
-# sshfs, that of Fashion-MNIST without its files, and those of wrong clocks need faketime.
+# What pip cannot install: tests of pages skip without a Chromium, that of Fashion-MNIST without its
+# files, and those of wrong clocks need faketime.
 system() {
-    local needed=(chromium dataset-fashion-mnist faketime openssh-sftp-server sshfs)
+    local needed=(chromium dataset-fashion-mnist faketime)
     dpkg -s "${needed[@]}" >/dev/null 2>&1 || (apt-get -qq update && apt-get -qq install -y "${needed[@]}") >/dev/null 2>&1 ||
         echo "Not all of ${needed[*]} could be installed: tests will be skipped"
 }

@@ -80,11 +80,9 @@ def pytest_runtest_call(item):
 @pytest.fixture
 def data():
     """Give 48 rows of four numbers in three classes to train on, and 24 to validate with."""
-    import numpy as np
+    from tests.support.models import in_classes
 
-    rng = np.random.default_rng(0)
-    y = rng.integers(0, 3, 72)
-    x = (rng.normal(size=(72, 4)) + np.eye(3, 4)[y] * 2).astype("float32")
+    x, y = in_classes()
     return x[:48], y[:48], (x[48:], y[48:])
 
 
@@ -106,6 +104,19 @@ def make_tuner(tmp_path):
             **options,
         }
         return OptunaTuner(build, objective, **options)
+
+    return make
+
+
+@pytest.fixture
+def quick(tmp_path):
+    """Give a maker of tuners whose trainings are made up, and whose one study is in memory."""
+    from tests.support.untrained import build, cheap, tuner_in
+
+    in_memory = cheap()
+
+    def make(build_model=build, objective="val_mae", **options):
+        return tuner_in(tmp_path, build_model, objective, **{**in_memory, **options})
 
     return make
 

@@ -51,18 +51,6 @@ def with_two(trial, data):
     """Take more than a trial."""
 
 
-class OwnFit:
-    """Build a model, and train it."""
-
-    def __call__(self, trial):
-        """Return the model."""
-        return build_model(trial)
-
-    def fit(self, trial, model, **arguments):
-        """Train it."""
-        return model.fit(**arguments)
-
-
 class Batches(keras.utils.PyDataset):
     """Serve one batch."""
 

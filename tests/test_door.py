@@ -48,7 +48,7 @@ OF_NO_MODULE = {
     "keras_tuner/own_fit": "HyperModel.fit passes through several modules",
     "keras_tuner/project": "a whole search that moves from KerasTuner",
     "benchmarks": "the scripts of tests/benchmarks",
-    "ci": ".ci/, .github/workflows, and the hook of tests/conftest.py",
+    "ci": ".ci/",
     "door": "the order of all modules",
     "examples": "README.md and examples/",
     "jax": "a backend of Keras",

@@ -139,13 +139,3 @@ def test_a_trial_that_raises_is_released_too(error):
     with pytest.raises(error):
         leave_a_gradient()
     assert custom_gradients() == before
-
-
-@pytest.mark.slow
-def test_all_objects_are_looked_at_once(tmp_path, monkeypatch):
-    """A search in one process collects garbage among all objects once; then only among its own."""
-    frozen, collect = [], gc.collect
-    monkeypatch.setattr("gc.collect", lambda: frozen.append(gc.get_freeze_count()) or collect())
-    run(tuner_in(tmp_path, n_trials=2))
-    assert frozen.count(0) == 1
-    assert len(frozen) > 1

@@ -89,23 +89,16 @@ except StorageError as error:
 """
 
 
-@pytest.fixture(
-    params=[
-        pytest.param("ended", marks=pytest.mark.slow),
-        pytest.param("killed", marks=pytest.mark.slow),
-        pytest.param("ended in a folder of ours", marks=pytest.mark.nightly),
-    ]
-)
+@pytest.fixture(params=["ended", "killed"])
 def of_somebody_else(request, tmp_path):
     """Give a folder with a study that may only be read, after its search ended or was killed."""
-    how, *is_ours = request.param.split(" ", 1)
     tuning = tmp_path / "tuning"
     tuner = run(tuner_in(tuning, objective="val_mae", n_trials=2))
-    if how == "ended":
+    if request.param == "ended":
         tuner.study._storage.remove_session()
         database.behind(tuner.study._storage).engine.dispose()
-    there = [*tuning.rglob("*"), *([] if is_ours else [tuning])]
-    assert (tuning / "study.db-wal" in there) == (how == "killed")
+    there = [*tuning.rglob("*"), tuning]
+    assert (tuning / "study.db-wal" in there) == (request.param == "killed")
     for path in there:
         path.chmod(0o555 if path.is_dir() else 0o444)
         if os.geteuid() == 0:
@@ -125,6 +118,7 @@ def as_colleague(*arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=WATCHDOG)
 
 
+@pytest.mark.slow
 @needs_posix
 def test_a_study_that_may_only_be_read_is_read(of_somebody_else, tmp_path):
     """Its results, its models and its report are there; a search is refused at once in a line."""

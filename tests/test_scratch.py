@@ -17,7 +17,7 @@ from kerastune_optuna._scratch import scratch, sweep
 from tests.support import forks
 from tests.support.faults import ROOT
 from tests.support.hosts import FORK, needs_posix
-from tests.support.untrained import Untrained, build, run, tuner_in
+from tests.support.untrained import build, run, tuner_in
 
 
 def _left(folder):
@@ -62,21 +62,6 @@ def test_the_next_search_removes_what_a_killed_one_left(tmp_path, monkeypatch):
     run(tuner_in(study, n_trials=2), x=DATA)
     assert list(study.glob("**/*.npy")) == list(temporary.iterdir()) == []
     assert _left(study) == []
-
-
-def test_a_trial_makes_one_folder(tmp_path, monkeypatch):
-    """One whose weights are not kept needs no other, and leaves nothing in it."""
-    made = []
-    make = tempfile.mkstemp
-    monkeypatch.setattr(tempfile, "mkstemp", lambda *names: made.append(names) or make(*names))
-
-    def worse(trial):
-        trial.suggest_int("units", 1, 1000)
-        made.clear()  # it has made its folder already
-        return Untrained(1, [{"val_mae": 1.0 + trial.number}])
-
-    run(tuner_in(tmp_path, worse, "val_mae", n_trials=3))
-    assert made == []
 
 
 def test_a_folder_in_use_stays(tmp_path):

@@ -1,7 +1,7 @@
 """What a search can conclude and what it cannot, each in one sentence and only where it holds.
 
 The rules are simple on purpose, and silent where chance alone would mostly do the same.
-`python -m tests.benchmarks hints` counts how often they speak without a reason.
+`python -m tests.benchmarks.hints` counts how often they speak without a reason.
 """
 
 from __future__ import annotations

@@ -1,11 +1,8 @@
 """The hosts of the storm, and the servers that they search with.
 
-A host is a pid, mount and uts namespace: it sees no other's processes, and has a name, a boot id, a
-small disk and a wall clock of its own. It shares the network with the others, but reaches the
-servers through gates of its own.
-
-Its wall clock is what Python reads. libfaketime would move that of TensorFlow's C++ as well, but
-not the kernel's, by which that one waits: a wait for milliseconds then takes the hour of the jump.
+A host is a pid, mount and uts namespace: it sees no other's processes, and has a name, a boot id
+and a small disk of its own. It shares the network with the others, but reaches the servers through
+gates of its own.
 """
 
 from __future__ import annotations
@@ -29,81 +26,15 @@ from tests.benchmarks._leader import BUCKET, open_bucket
 from tests.support.faults import ROOT, CuttingProxy, Server, is_worker, own_server, small_disk
 
 DISK = "32m"
-# Preloaded: adds the seconds in a file to the wall clock where it is Python itself that asks.
-_CLOCK = r"""
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <fcntl.h>
-#include <link.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-
-static volatile long *fast;
-static int (*true_clock)(clockid_t, struct timespec *);
-static uintptr_t begins[8], ends[8];  // where Python's own code lies
-static int n;
-
-static int note(struct dl_phdr_info *loaded, size_t size, void *none) {
-    const char *slash = strrchr(loaded->dlpi_name, '/');
-    const char *name = slash ? slash + 1 : loaded->dlpi_name;  // the program itself has none
-    if (*name && strncmp(name, "libpython", 9)) return 0;
-    for (int i = 0; i < loaded->dlpi_phnum && n < 8; i++) {
-        const ElfW(Phdr) *part = &loaded->dlpi_phdr[i];
-        if (part->p_type != PT_LOAD || !(part->p_flags & PF_X)) continue;
-        begins[n] = loaded->dlpi_addr + part->p_vaddr;
-        ends[n] = begins[n] + part->p_memsz;
-        n++;
-    }
-    return 0;
-}
-
-__attribute__((constructor)) static void begin(void) {
-    int file = open(getenv("STORM_CLOCK"), O_RDONLY);
-    void *at = mmap(0, sizeof(long), PROT_READ, MAP_SHARED, file, 0);
-    true_clock = dlsym(RTLD_NEXT, "clock_gettime");
-    dl_iterate_phdr(note, 0);
-    if (at != MAP_FAILED) fast = at;
-    close(file);
-}
-
-static long fast_for(void *caller) {
-    uintptr_t at = (uintptr_t)caller;
-    for (int i = 0; fast && i < n; i++)
-        if (begins[i] <= at && at < ends[i]) return *fast;
-    return 0;
-}
-
-int clock_gettime(clockid_t clock, struct timespec *now) {
-    int failed = true_clock ? true_clock(clock, now) : syscall(SYS_clock_gettime, clock, now);
-    if (!failed && clock == CLOCK_REALTIME) now->tv_sec += fast_for(__builtin_return_address(0));
-    return failed;
-}
-
-time_t time(time_t *at) {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    now.tv_sec += fast_for(__builtin_return_address(0));
-    return at ? (*at = now.tv_sec) : now.tv_sec;
-}
-"""
-_BTIME = re.compile(r"^btime (\d+)", re.MULTILINE)
 _PATIENCE = 30  # seconds in which the S3 server must answer
 _ENTER = "unshare --pid --fork --kill-child --mount --uts --mount-proc".split()
 # The first process of a host, which starts the search again whenever it broke off, as systemd does.
-# When it booted moves with its wall clock, as it does in the kernel: that is a line of /proc/stat.
 _INIT = """
 hostname "$STORM_HOST" || exit
-mount --bind "$STORM_FILES/stat" /proc/stat || exit
 mount --bind "$STORM_FILES/boot_id" /proc/sys/kernel/random/boot_id || exit
 cd "$STORM_FILES/disk" || exit
 leader='from tests.benchmarks._leader import main; main()'
-clock="$STORM_FILES/../clock.so"
-until LD_PRELOAD="$clock" "$STORM_PYTHON" -c "$leader" "$STORM_SEARCH"; do sleep 3; done
+until "$STORM_PYTHON" -c "$leader" "$STORM_SEARCH"; do sleep 3; done
 touch "$STORM_FILES/done"
 exec sleep infinity
 """
@@ -163,8 +94,6 @@ class Host:
             "diary": str(ground / "diary"),
             "ends": str(ground / "ends"),
         }
-        self._stat = Path("/proc/stat").read_text()
-        self.set_clock(0)
 
     def start(self) -> None:
         """Boot: begin the search."""
@@ -188,7 +117,6 @@ class Host:
             "PYTHONFAULTHANDLER": "1",  # whoever hangs can be asked where
             "TF_CPP_MIN_LOG_LEVEL": "3",
             "TMPDIR": str(self.disk / "tmp"),
-            "STORM_CLOCK": str(self.folder / "clock"),
             "STORM_HOST": self.name,
             "STORM_BOOT": str(self.boots),
             "STORM_FILES": str(self.folder),
@@ -230,13 +158,6 @@ class Host:
         """Return what the diary calls one of its processes."""
         return self.name, self.boots, pid_inside(process)
 
-    def set_clock(self, seconds: int) -> None:
-        """Let its wall clock be so many seconds fast; the monotonic clock goes on."""
-        self.seconds_fast = seconds
-        _write_in_place(self.folder / "clock", seconds.to_bytes(8, sys.byteorder, signed=True))
-        moved = _BTIME.sub(lambda found: f"btime {int(found[1]) + seconds}", self._stat)
-        _write_in_place(self.folder / "stat", moved.encode())
-
     def fill_disk(self) -> None:
         """Leave no room on its disk."""
         with suppress(OSError), open(self._ballast, "wb", buffering=0) as file:
@@ -274,15 +195,6 @@ def _command(process: psutil.Process) -> str:
     with suppress(psutil.Error):
         return " ".join(process.cmdline())
     return ""
-
-
-def _write_in_place(path: Path, content: bytes) -> None:
-    """Write into a file that stays the same one: others have it mounted, or in their memory."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
-    try:
-        os.pwrite(descriptor, content, 0)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -355,8 +267,6 @@ def land(ground: Path, names: Sequence[str], n_trials: int) -> Iterator[Land]:
     with ExitStack() as stack:
         server = stack.enter_context(own_server())
         endpoint, s3 = stack.enter_context(s3_server())
-        build = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", ground / "clock.so", "-ldl"]
-        subprocess.run(build, input=_CLOCK, text=True, check=True)
         hosts = []
         for name in names:
             (ground / name).mkdir()

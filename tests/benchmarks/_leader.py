@@ -15,19 +15,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import boto3
 import keras
-import numpy as np
 from optuna.artifacts import Boto3ArtifactStore
 
 from kerastune_optuna import OptunaTuner, TunerError
+from tests.support.models import build_model, in_classes
 
 STUDY, BUCKET = "storm", "storm"
 EPOCHS, KEEP = 30, 2
 _PAUSE = 1.0  # seconds after each epoch, so that most faults come in the midst of a training
 _NOT_FULL = 3  # the exit status of a search that ended before the study was full
 
-_rng = np.random.default_rng(0)
-_y = _rng.integers(0, 3, 72)
-_x = (_rng.normal(size=(72, 4)) + np.eye(3, 4)[_y]).astype("float32")
+_x, _y = in_classes()
 X, Y, VALIDATION = _x[:48], _y[:48], (_x[48:], _y[48:])
 
 
@@ -82,20 +80,6 @@ def read_diary(path: Path) -> list[Line]:
         Line(trial, epoch, tuple(process), when)
         for trial, epoch, process, when in map(json.loads, lines)
     ]
-
-
-def build_model(trial: Any) -> keras.Model:
-    """Return a small classifier."""
-    model = keras.Sequential(
-        [
-            keras.Input((4,)),
-            keras.layers.Dense(trial.suggest_int("units", 2, 16), activation="relu"),
-            keras.layers.Dense(3, activation="softmax"),
-        ]
-    )
-    rate = trial.suggest_float("lr", 1e-4, 1e-1, log=True)
-    model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
-    return model
 
 
 @lru_cache(maxsize=1)

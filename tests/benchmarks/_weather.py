@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import psutil
 
@@ -16,7 +17,6 @@ from tests.benchmarks._hosts import Gate, Host, Land, send
 from tests.benchmarks._leader import read_diary
 
 _PAUSES = (8.0, 20.0)  # seconds between two faults: with half of it two busy cores end no trial
-_HOUR = 3600
 
 # A fault does its harm, yields what it did, and makes good what is to be made good when it goes on.
 # One that found nothing to harm yields nothing.
@@ -89,31 +89,20 @@ def _stop(victims: Sequence[psutil.Process], told: str) -> Steps:
     send(victims, signal.SIGCONT)
 
 
-def _stop_of_host(land: Land, host: Host, victims: Sequence[psutil.Process], told: str) -> Steps:
-    if victims:
+def _stop_some(
+    some: Callable[[Host, list[psutil.Process], random.Random], list[psutil.Process]],
+    land: Land,
+    host: Host,
+    chance: random.Random,
+) -> Steps:
+    if (workers := _training(land, host)) and (victims := some(host, workers, chance)):
         land.stopped |= {host.identity(one) for one in victims}
-        yield from _stop(victims, told)
+        yield from _stop(victims, f"{len(victims)} of its processes")
 
 
-def _stop_worker(land: Land, host: Host, chance: random.Random) -> Steps:
-    victims = chance.sample(workers, 1) if (workers := _training(land, host)) else []
-    return _stop_of_host(land, host, victims, "one worker")
-
-
-def _stop_leader(land: Land, host: Host, chance: random.Random) -> Steps:
-    leader = _training(land, host) and host.leader()
-    return _stop_of_host(land, host, [leader] if leader else [], "the leader")
-
-
-def _stop_host(land: Land, host: Host, chance: random.Random) -> Steps:
-    victims = host.processes() if _training(land, host) else []
-    return _stop_of_host(land, host, victims, "all of its processes")
-
-
-def _jump(land: Land, host: Host, chance: random.Random) -> Steps:
-    seconds = chance.choice([one for one in (-_HOUR, 0, _HOUR) if one != host.seconds_fast])
-    host.set_clock(seconds)
-    yield f"the wall clock is now {seconds:+d} s from the true time"
+_stop_worker = partial(_stop_some, lambda host, workers, chance: chance.sample(workers, 1))
+_stop_leader = partial(_stop_some, lambda host, workers, chance: [*filter(None, [host.leader()])])
+_stop_host = partial(_stop_some, lambda host, workers, chance: host.processes())
 
 
 def _fill(land: Land, host: Host, chance: random.Random) -> Steps:
@@ -174,7 +163,6 @@ FAULTS = (
     Fault("worker stopped", _stop_worker, 3, (100, 100), "host"),
     Fault("leader stopped", _stop_leader, 2, (100, 100), "host"),
     Fault("host stopped", _stop_host, 2, (100, 100), "host"),
-    Fault("clock jumped", _jump, 7),
     Fault("disk full", _fill, 7, (5, 20), "disk"),
     Fault("connections cut", _cut_database, 7, (10, 10), "network"),
     Fault("store connections cut", _cut_store, 7, (10, 10), "network"),

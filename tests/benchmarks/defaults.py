@@ -10,7 +10,6 @@ that all sides came to with all seeds.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -38,7 +37,7 @@ from tests.benchmarks._sides import (
 )
 
 # Of each: trials, epochs.
-SIZES = {"iris": (30, 20), "digits": (30, 20), "fashion": (20, 12)}
+SIZES = {"iris": (30, 20), "fashion": (20, 12)}
 SIDES = {
     "ours1": f"{OURS}, 1 worker",
     "ours2": f"{OURS}, 2 workers",
@@ -123,16 +122,6 @@ def _iris(seed: int) -> Any:
     return build_model, _split(x, y, seed), "val_categorical_accuracy", {"batch_size": 16}
 
 
-def _digits(seed: int) -> Any:
-    """Return the network of the example, scikit-learn's digits and the metric."""
-    import numpy as np
-    from digits import build_model, load
-
-    x, x_val, y, y_val = load()
-    rows = np.concatenate([x, x_val]), np.concatenate([y, y_val])
-    return build_model, _split(*rows, seed), "val_accuracy", {}
-
-
 def _fashion(seed: int) -> Any:
     """Return the network of the example, Fashion-MNIST and the metric."""
     from fashion_mnist import build_model, load
@@ -140,7 +129,7 @@ def _fashion(seed: int) -> Any:
     return build_model, load(), "val_accuracy", {"batch_size": 64}
 
 
-PARTS: dict[str, Callable[[int], Any]] = {"iris": _iris, "digits": _digits, "fashion": _fashion}
+PARTS: dict[str, Callable[[int], Any]] = {"iris": _iris, "fashion": _fashion}
 
 
 def answer(job: Job, epochs: int, value: float, hand_out: Callable[[], Any]) -> list[Any]:
@@ -293,19 +282,6 @@ def measure(side: str, name: str, seed: int) -> Run:
         return timed(call(side, name, folder, seed))
 
 
-def logged(log: Path | None, side: str, name: str, seed: int) -> Run:
-    """Return what a run came to; one that the file does not hold is run, and added to it."""
-    lines = log.read_text().splitlines() if log and log.exists() else []
-    for *of, seconds, answers in map(json.loads, lines):
-        if of == [side, name, seed]:
-            return Run(seconds, answers)
-    run = measure(side, name, seed)
-    if log:
-        with log.open("a") as file:
-            file.write(json.dumps([side, name, seed, *run]) + "\n")
-    return run
-
-
 def row(side: str, runs: list[Run], base: list[Run] | None, common: float) -> list[Any]:
     """Return a row of the table, with the time until a value that all sides came to."""
     answers = [run.answers[0] for run in runs]
@@ -332,13 +308,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("task", nargs="?", default="iris", choices=PARTS)
     parser.add_argument("seeds", type=int, nargs="?", default=3)
-    parser.add_argument("--log", type=Path, help="file of runs; those that it has are not run")
     let_choose(parser, SIDES)
     options = parser.parse_args()
     runs = in_turn(
-        options.only,
-        lambda side, seed: logged(options.log, side, options.task, seed),
-        options.seeds,
+        options.only, lambda side, seed: measure(side, options.task, seed), options.seeds
     )
     trials, epochs = SIZES[options.task]
     header = [f"{options.task}, {trials} trials of {epochs} epochs, all defaults"]

@@ -1,7 +1,6 @@
-"""Measure what each trial adds: `python -m tests.benchmarks.growth [trials] [sides...]`.
+"""Measure what each trial adds: `python -m tests.benchmarks.growth [trials]`.
 
-The lecture's network trains for two epochs a trial, in one process for each side. A side may have a
-number of trials of its own, 500 being what the others have: `ours optuna kerastuner:150`.
+The lecture's network trains for two epochs a trial, in one process for each side.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from tests.benchmarks._sides import (
     OPTUNA,
     OURS,
     iris_task,
+    let_choose,
     make_keras_tuner,
     report,
     search_optuna,
@@ -38,7 +38,13 @@ def search(side: str, folder: str, trials: int) -> list[Sample]:
     task = iris_task(folder, trials, EPOCHS)
     samples: list[Sample] = []
     build = task.build_model
-    task.build_model = lambda trial: samples.append(_sample()) or build(trial)
+
+    def noting(trial: Any) -> Any:
+        if not hasattr(trial, "state"):  # a finished trial's model is built again where it is kept
+            samples.append(_sample())
+        return build(trial)
+
+    task.build_model = noting
     _start(side, task, samples)()
     samples.append(_sample())
     if len(samples) != trials + 1:
@@ -90,12 +96,10 @@ def row(side: str, trials: int) -> list[Any]:
 def main() -> None:
     """Measure the sides one after the other."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("asked", nargs="*", help="a number of trials, and sides")
-    asked = parser.parse_args().asked
-    default = next((int(word) for word in asked if word.isdigit()), 500)
-    sides = [word.partition(":") for word in asked if not word.isdigit()]
-    sides = sides or [(side, "", "") for side in LABELS]
-    rows = [row(side, int(trials or default)) for side, _, trials in sides]
+    parser.add_argument("trials", type=int, nargs="?", default=500)
+    let_choose(parser, LABELS)
+    options = parser.parse_args()
+    rows = [row(side, options.trials) for side in options.only]
     report(
         ["kerastune_optuna", "keras", "tensorflow", "optuna", "keras-tuner"],
         [

@@ -7,7 +7,6 @@ data count. `--only ours1 raw1` runs some of the sides.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import tempfile
 from collections.abc import Sequence
@@ -16,7 +15,6 @@ from typing import Any
 from tests.benchmarks._sides import (
     Run,
     create_optuna,
-    give,
     in_turn,
     iris_task,
     let_choose,
@@ -35,12 +33,8 @@ LABELS = {
     "raw1": "Optuna, 1 process",
     "raw2": "Optuna, 2 processes started by hand",
     "kerastuner": "KerasTuner BayesianOptimization",
-    "hyperband": "KerasTuner Hyperband (other schedule: more trials, fewer epochs each)",
     "ray": "Ray Tune with OptunaSearch, 2 at a time",
-    "ray_reuse": "Ray Tune with OptunaSearch, 2 at a time, reuse_actors=True",
 }
-RATIOS = [("ours1", "raw1"), ("ours1", "kerastuner"), ("ours1", "hyperband")]
-RATIOS += [("ours2", other) for other in ("raw1", "raw2", "kerastuner", "ray", "ray_reuse")]
 PACKAGES = ["kerastune_optuna", "keras", "tensorflow", "optuna", "keras-tuner", "ray"]
 
 
@@ -77,25 +71,7 @@ def kerastuner(folder: str, trials: int) -> int:
     return trials * EPOCHS
 
 
-def hyperband(folder: str, trials: int) -> None:
-    """Search with KerasTuner's Hyperband until it trained as many epochs as the others."""
-    without_ours()
-    import keras
-
-    trained: list[int] = []
-
-    def count(epoch: int, logs: Any) -> None:
-        trained.append(epoch)
-        if len(trained) == trials * EPOCHS:
-            give(len(trained))
-            os._exit(0)
-
-    task = iris_task(folder, trials, EPOCHS)
-    tuner = make_keras_tuner(task, "Hyperband", max_epochs=EPOCHS, hyperband_iterations=trials)
-    tuner.search(**task.data, verbose=0, callbacks=[keras.callbacks.LambdaCallback(count)])
-
-
-def ray(folder: str, trials: int, reuse_actors: bool) -> int:
+def ray(folder: str, trials: int) -> int:
     """Search with Ray Tune, two trials at a time; return how many epochs were trained."""
     import optuna
     from ray import init, tune
@@ -116,7 +92,6 @@ def ray(folder: str, trials: int, reuse_actors: bool) -> int:
             search_alg=OptunaSearch(sampler=optuna.samplers.RandomSampler(seed=1)),
             num_samples=trials,
             max_concurrent_trials=2,
-            reuse_actors=reuse_actors,
         ),
         run_config=tune.RunConfig(storage_path=folder, name="iris", verbose=0),
     )
@@ -144,9 +119,7 @@ def calls(side: str, folder: str, trials: int) -> list[Sequence[Any]]:
         "raw1": [("peers:raw", folder, trials, 1)],
         "raw2": [("peers:raw", folder, first, 1), ("peers:raw", folder, trials - first, 2)],
         "kerastuner": [("peers:kerastuner", folder, trials)],
-        "hyperband": [("peers:hyperband", folder, trials)],
-        "ray": [("peers:ray", folder, trials, False)],
-        "ray_reuse": [("peers:ray", folder, trials, True)],
+        "ray": [("peers:ray", folder, trials)],
     }[side]
 
 
@@ -159,7 +132,7 @@ def measure(side: str, trials: int) -> Run:
 
 
 def main() -> None:
-    """Run the sides in turn; print their medians and the ratios."""
+    """Run the sides in turn; print their medians."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rounds", type=int, nargs="?", default=3)
     parser.add_argument("trials", type=int, nargs="?", default=30)
@@ -176,10 +149,6 @@ def main() -> None:
             for side, took in medians.items()
         ],
     )
-    print()
-    for one, other in RATIOS:
-        if one in medians and other in medians:
-            print(f"{one} / {other} = {medians[one] / medians[other]:.2f}")
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ import statistics
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from datetime import date
 from functools import cache, partial
 from importlib.metadata import version
@@ -31,7 +31,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import optuna
 from optuna import pruners, samplers
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from kerastune_optuna._optuna import reports_of
 from kerastune_optuna._search import Chooser
@@ -83,12 +83,10 @@ def named(sampler: str | None, pruner: Callable[[int], pruners.BasePruner]) -> P
     return prepare
 
 
-def ours(study: optuna.Study, seed: int, epochs: int, known: Sequence[FrozenTrial] = ()) -> None:
-    """Take the defaults of a search of many long trials, which may know those of another one."""
+def ours(study: optuna.Study, seed: int, epochs: int) -> None:
+    """Take the defaults of a search of many long trials."""
     Chooser(seed=seed).start(study, N_TRIALS, epochs)
-    study.sampler = LearningSampler(
-        study.sampler, GOAL, constrained=False, may_repeat=False, known=known
-    )
+    study.sampler = LearningSampler(study.sampler, GOAL, constrained=False, may_repeat=False)
 
 
 def _tpe(seed: int) -> samplers.BaseSampler:
@@ -307,27 +305,6 @@ def table(outcomes: Mapping[str, list[Outcome]], budgets: Budgets) -> Iterator[s
         yield f"| {row} | {' | '.join(cells)} |"
 
 
-def logged(log: Path | None) -> dict[Cell, Outcome]:
-    """Return the searches that a file holds, one a line."""
-    lines = log.read_text().splitlines() if log and log.exists() else []
-    rows = map(json.loads, lines)
-    return {(row, name, seed): Outcome(*outcome) for row, name, seed, *outcome in rows}
-
-
-def outcomes_of(
-    cells: list[Cell], one: Callable[[Cell], Outcome], pool: Executor, log: Path | None
-) -> dict[Cell, Outcome]:
-    """Return what each search came to; those that a file does not hold are run, and added to it."""
-    known = logged(log)
-    missing = [cell for cell in cells if cell not in known]
-    for cell, outcome in zip(missing, pool.map(one, missing), strict=True):
-        known[cell] = outcome
-        if log:
-            with log.open("a") as file:
-                file.write(json.dumps([*cell, *outcome]) + "\n")
-    return {cell: known[cell] for cell in cells}
-
-
 def arguments() -> argparse.Namespace:
     """Return what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -339,7 +316,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=1, help="of each search")
     parser.add_argument("--budgets", type=int, nargs="*", default=[5, 10, 20, 40])
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--log", type=Path, help="file of searches; those that it has are not run")
     return parser.parse_args()
 
 
@@ -353,7 +329,7 @@ def main() -> None:
     cells = list(itertools.product(rows, names, given.seeds))
     one = partial(run, given.lcbench, given.workers, budgets)
     with ProcessPoolExecutor(given.processes, SPAWN) as pool:
-        outcomes = outcomes_of(cells, one, pool, given.log)
+        outcomes = dict(zip(cells, pool.map(one, cells), strict=True))
     versions = ", ".join(f"{name} {version(name)}" for name in ("optuna", "scipy"))
     print(f"Measured on {date.today()} with {versions}; {len(names)} tasks, seeds {given.seeds}.")
     groups = [names] if given.lcbench else [[name] for name in names]

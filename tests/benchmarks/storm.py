@@ -1,13 +1,12 @@
 """Search on three hosts in a storm of faults for twenty minutes, and look at what is left of it.
 
-Run from the repository, as root on Linux, with PostgreSQL, moto and a C compiler installed:
+Run from the repository, as root on Linux, with PostgreSQL and moto installed:
 `python -m tests.benchmarks.storm [--minutes 20] [--trials N] [--seed 0]`.
 
 Six workers search, two on each of three hosts, with a PostgreSQL server and an S3 server of their
-own. The faults are real but for these: a host is a set of namespaces (`_hosts.py` says which); its
-clock jumps in what Python and /proc/stat say, while the kernel's goes on; and moto, which keeps all
-of its files in memory, is never restarted: it is stopped, or the ways to it are shut, which for its
-clients is the same.
+own. The faults are real but for these: a host is a set of namespaces (`_hosts.py` says which); and
+moto, which keeps all of its files in memory, is never restarted: it is stopped, or the ways to it
+are shut, which for its clients is the same.
 
 `--minutes 0` makes no fault: the search and the checks alone.
 """
@@ -137,11 +136,11 @@ def print_counts(title: str, counts: Counter[str]) -> None:
 
 def check_machine() -> None:
     """Exit where the storm cannot be made."""
-    missing = [name for name in ("unshare", "initdb", "pg_ctl", "cc") if shutil.which(name) is None]
+    missing = [name for name in ("unshare", "initdb", "pg_ctl") if shutil.which(name) is None]
     if sys.platform != "linux" or os.geteuid() != 0:
         sys.exit("Only root on Linux may make namespaces and mount disks; run it in a container.")
     if missing:
-        sys.exit(f"There is no {' and no '.join(missing)}: apt-get install postgresql gcc.")
+        sys.exit(f"There is no {' and no '.join(missing)}: apt-get install postgresql.")
 
 
 def main() -> None:

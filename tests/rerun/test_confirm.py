@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from collections import Counter
-from concurrent.futures import Executor, Future
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +25,12 @@ from kerastune_optuna import (
 )
 from kerastune_optuna._study.finding import load
 from kerastune_optuna._trial.run import weights
-from tests.benchmarks.luck import Noisy
 from tests.support import falling, forks
 from tests.support.falling import loss_of
 from tests.support.faults import meet
-from tests.support.models import build_eager
+from tests.support.hosts import Inline
+from tests.support.models import build_eager, in_classes
+from tests.support.untrained import Noisy
 
 ROOT = Path(__file__).parent.parent.parent
 ROWS = np.zeros((4, 1))
@@ -64,9 +64,7 @@ def search_noisy(make_tuner):
     return run
 
 
-RNG = np.random.default_rng(0)
-Y = RNG.integers(0, 3, 96)
-X = (RNG.normal(size=(96, 4)) + np.eye(3, 4)[Y] * 2).astype("float32")
+X, Y = in_classes(96)
 VALIDATION, HELD_OUT = (X[48:72], Y[48:72]), (X[72:], Y[72:])
 
 
@@ -183,19 +181,6 @@ def test_two_workers_share_the_executions(search_noisy, tmp_path):
     assert set(completed(tuner).values()) == {1}
     assert [len(row.values) for row in found.ranking] == [4, 4]
     assert len({one.user_attrs["worker"] for one in executions(tuner)}) == 2
-
-
-class Inline(Executor):
-    """Run each task at once, in this process, and count them."""
-
-    tasks = 0
-
-    def submit(self, function, /, *given, **keywords):
-        """Return what came of it."""
-        self.tasks += 1
-        future = Future()
-        future.set_result(function(*given, **keywords))
-        return future
 
 
 @pytest.mark.slow
@@ -329,35 +314,6 @@ def test_what_others_confirm_beyond_a_request_is_not_waited_for(search_noisy):
     own = {"confirms": 0, "seed": 1, "worker": "another"}
     study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs=own))
     assert len(tuner.confirm(1, 3, *DATA, verbose=0).winner.values) == 3
-
-
-IN_A_ZONE = """
-from kerastune_optuna import OptunaTuner
-from tests.rerun.test_confirm import DATA, noisy
-
-build_model = noisy({"a": 0.1, "b": 0.2})
-tuner = OptunaTuner(
-    build_model, "val_loss", directory=sys.argv[1], study_name="test", n_trials=2, seed=0
-)
-tuner.confirm(1, 2, *DATA, verbose=2)
-"""
-
-
-@pytest.mark.slow
-def test_the_time_zone_tells_no_confirmation_from_another(search_noisy, tmp_path):
-    """Another process, in a container in another time zone, say, finds what was confirmed."""
-    tuner = search_noisy({"a": 0.1, "b": 0.2}, storage=None)
-    tuner.confirm(1, 2, *DATA, verbose=0)
-    done = forks.run(
-        [sys.executable, "-c", "import sys" + IN_A_ZONE, str(tmp_path / "tuning")],
-        cwd=ROOT,
-        env={**os.environ, "TZ": "Asia/Tokyo"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "has all of its 2 executions" in done.stdout
 
 
 @pytest.mark.slow

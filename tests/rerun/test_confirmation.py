@@ -9,8 +9,9 @@ from optuna.trial import create_trial
 
 from kerastune_optuna._rerun.confirmation import Confirmation, Confirmed
 from kerastune_optuna._study.monitor import Objective
-from tests.benchmarks.luck import EXECUTIONS, TOP, TRIALS, largest
 
+TRIALS, TOP, EXECUTIONS = 30, 3, 5
+EXPECTED = 2.04  # standard deviations, by which the largest of 30 normal numbers is above the mean
 ACCURACY = Objective("val_accuracy", "maximize")
 
 
@@ -97,7 +98,6 @@ def test_intervals_cover_and_luck_is_what_theory_says():
     found = [simulated(rng, noise) for _ in range(100)]
     lucky = [next(row for row in one.ranking if row.number == 0) for one in found]
     assert sum(low <= 0.9 <= high for low, high in (row.interval for row in lucky)) >= 90
-    assert largest(2) == pytest.approx(1 / np.sqrt(np.pi))
     # The luck of one search spreads by 0.65 standard deviations, and that of 100 by a tenth of it.
-    assert np.mean([one.luck for one in found]) / noise == pytest.approx(largest(TRIALS), abs=0.2)
+    assert np.mean([one.luck for one in found]) / noise == pytest.approx(EXPECTED, abs=0.2)
     assert sum(one.is_clear for one in found) <= 5

@@ -249,16 +249,6 @@ def test_a_folder_that_has_no_escape_is_refused(tmp_path, name):
         run(tuner_in(tmp_path / name, objective="val_mae", n_trials=1))
 
 
-@pytest.mark.slow
-@needs_escapes
-def test_studies_of_two_odd_folders_are_two(tmp_path):
-    """What follows a question mark tells the folders apart."""
-    for number in (1, 2):
-        run(tuner_in(tmp_path / f"what?{number}", objective="val_mae", n_trials=number))
-    trials = [len(load(str(tmp_path / f"what?{one}"), None, "").trials) for one in (1, 2)]
-    assert trials == [1, 2]
-
-
 class Noting(optuna.storages.RDBStorage):
     """Note whether all trials are read."""
 

@@ -11,8 +11,8 @@ import pytest
 
 from kerastune_optuna import TunerError, WeightsError, WorkerError
 from tests.support import forks
-from tests.support.faults import evaluated, finished, small_disk
-from tests.support.hosts import network_folder, new_host, reached_by_ssh
+from tests.support.faults import evaluated, finished, small_disk, states
+from tests.support.hosts import Inline, on_network
 from tests.support.models import kept
 from tests.support.untrained import build, run, tuner_in
 
@@ -81,44 +81,40 @@ def test_a_database_on_a_full_disk_can_be_read(tmp_path, impatient):
         tuner.study._storage.remove_session()
 
 
-def states(tuner):
-    """Return the states of the trials of a study."""
-    return [trial.state.name for trial in tuner.study.trials]
-
-
 def journal_mode(folder):
     """Return how SQLite keeps the study of a folder."""
     with sqlite3.connect(folder / "study.db") as connection:
         return connection.execute("PRAGMA journal_mode").fetchone()[0]
 
 
-@pytest.mark.nightly
 def test_a_network_disk_has_no_write_ahead_log(tmp_path):
     """On a network filesystem SQLite shares no memory between processes, and one line says so."""
-    with network_folder(tmp_path) as folder:
-        tuner = tuner_in(folder, n_trials=4, pruner="none")
+    with on_network(tmp_path):
+        tuner = tuner_in(tmp_path, n_trials=2, pruner="none")
         with pytest.warns(UserWarning, match=r"fuse\.sshfs.* PostgreSQL .*JournalStorage") as told:
-            run(tuner, n_workers=2)
+            run(tuner)
         assert len([one for one in told if "sshfs" in str(one.message)]) == 1
-        assert states(tuner) == ["COMPLETE"] * 4
-        assert journal_mode(folder) == "delete"
-        tuner.study._storage._backend._backend.engine.dispose()
+        assert states(tuner) == ["COMPLETE"] * 2
+        assert journal_mode(tmp_path) == "delete"
 
 
-@pytest.fixture(scope="module")
-def host():
-    """Give another host."""
-    with new_host() as host:
-        yield host
+class OverNetwork(Inline):
+    """Reach the disk of the process that leads the search over a network."""
+
+    def __init__(self, folder):
+        self._folder = folder
+
+    def submit(self, *given, **keywords):
+        """Run a task at once."""
+        with on_network(self._folder):
+            return super().submit(*given, **keywords)
 
 
-@pytest.mark.nightly
-def test_a_write_ahead_log_is_not_shared_over_a_network(host, tmp_path):
+def test_a_write_ahead_log_is_not_shared_over_a_network(tmp_path):
     """A worker that reaches the leader's local disk over a network leaves its database alone."""
-    folder = tmp_path / "tuning"
-    tuner = tuner_in(folder, n_trials=2)
+    tuner = tuner_in(tmp_path, n_trials=2)
     assert tuner.study.trials == []
     told = r"over fuse\.sshfs.* write-ahead log.* PostgreSQL"
-    with reached_by_ssh(host, folder), pytest.raises(WorkerError, match=told):
-        run(tuner, executor=host)
-    assert journal_mode(folder) == "wal"
+    with pytest.raises(WorkerError, match=told):
+        run(tuner, executor=OverNetwork(tmp_path))
+    assert journal_mode(tmp_path) == "wal"

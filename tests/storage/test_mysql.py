@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import optuna
 import pytest
 
 from kerastune_optuna import (
@@ -51,30 +50,6 @@ def test_names_that_differ_by_capitals_alone_are_refused(make):
     with pytest.raises(BuilderError, match=r"asks for the parameters 'lr' and 'LR', which MySQL"):
         run(tuner)
     assert [trial.state.name for trial in tuner.study.trials] == ["FAIL"]
-
-
-def test_names_that_differ_by_capitals_are_two_elsewhere(tmp_path):
-    """Other databases keep both, and nothing is refused."""
-    tuner = run(tuner_in(tmp_path, of_two_cases, "val_mae", n_trials=1))
-    assert sorted(tuner.best_params) == ["LR", "lr"]
-
-
-def test_a_database_that_tells_capitals_apart_keeps_both(url, make):
-    """Tables that were made with an exact collation have room for both names."""
-    tuner = make(of_two_cases)
-    engine = optuna.storages.RDBStorage(url).engine
-    change = "ALTER TABLE trial_params MODIFY param_name VARCHAR(512) COLLATE utf8mb4_bin"
-    with engine.begin() as connection:
-        ((_, made),) = connection.exec_driver_sql("SHOW CREATE TABLE trial_params")
-        connection.exec_driver_sql(change)
-    try:
-        assert sorted(run(tuner).study.trials[0].params) == ["LR", "lr"]
-    finally:
-        as_before = next(line for line in made.splitlines() if "`param_name`" in line)
-        with engine.begin() as connection:
-            connection.exec_driver_sql("DELETE FROM trial_params WHERE param_name = BINARY 'LR'")
-            connection.exec_driver_sql(f"ALTER TABLE trial_params MODIFY {as_before.strip(' ,')}")
-        engine.dispose()
 
 
 def test_a_study_of_another_name_is_not_taken_for_ours(make):

@@ -193,36 +193,6 @@ def test_connections_that_are_cut_cost_no_trial(search, make_tuner, data, tmp_pa
     assert "Traceback" not in capfd.readouterr().err
 
 
-@pytest.mark.nightly
-def test_a_locked_database_fails_no_trial(tmp_path, capfd):
-    """The SQLite file is locked until the search says so: every trial and report is there."""
-    tuner = tuner_in(tmp_path, objective="val_mae", n_trials=2, pruner="none")
-    assert tuner.study.trials == []
-    unlocking = []
-
-    def unlock_when_told(locker):
-        said = []
-        with locker:
-            try:
-                wait_until(
-                    lambda: said.append(capfd.readouterr().err) or "is locked" in "".join(said)
-                )
-            finally:
-                locker.kill()
-
-    def lock_once(epoch, logs):
-        if epoch == 1 and not unlocking:
-            locker = lock(tmp_path / "study.db", 2 * WATCHDOG)
-            unlocking.append(threading.Thread(target=unlock_when_told, args=(locker,)))
-            unlocking[0].start()
-
-    callback = keras.callbacks.LambdaCallback(on_epoch_begin=lock_once)
-    run(tuner, callbacks=[lambda trial: callback])
-    unlocking[0].join()
-    assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE"] * 2
-    assert all(len(trial.intermediate_values) == 5 for trial in tuner.study.trials)
-
-
 @pytest.mark.slow
 def test_a_database_that_stays_away_ends_the_search(tmp_path, impatient):
     """When patience ends the search ends with one line, and the next one goes on."""

@@ -6,13 +6,11 @@ import keras
 import numpy as np
 import optuna
 import pytest
-from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
 from kerastune_optuna import ArgumentError, NoTrialsError, PruningCallback, TooManyFailuresError
 from kerastune_optuna._trial import stop
 from kerastune_optuna._trial.stop import Stopwatch
-from tests.support.cards import card
 from tests.support.faults import Clock
 from tests.support.untrained import Untrained, X, build, cheap, run, tuner_in
 
@@ -67,9 +65,9 @@ def test_no_trial_over_the_limit_trains(tuner):
             assert trial.user_attrs["epochs_run"] > 0
 
 
-def test_a_search_that_trained_nothing_is_an_error(tmp_path):
+def test_a_search_that_trained_nothing_is_an_error(quick):
     """It says which limit was broken, and so does whoever asks for a result."""
-    tuner = tuner_in(tmp_path, build_large, "val_mae", n_trials=2, max_params=3, **cheap())
+    tuner = quick(build_large, n_trials=2, max_params=3)
     why = r"the last one \(trial 1\) with: max_params: [\d,]+ > 3\."
     for _ in range(2):
         with pytest.raises(TooManyFailuresError, match=f"No model was trained: 2 trials .*{why}"):
@@ -92,27 +90,25 @@ def test_what_breaks_a_constraint_never_ranks(tuner):
     assert tuner.best_value == min(trial.user_attrs["best_value"] for trial in kept)
 
 
-def test_a_line_tells_of_a_broken_constraint(tmp_path, capsys):
+def test_a_line_tells_of_a_broken_constraint(quick, capsys):
     """It has the reason, in place of a value that there is none of."""
-    tuner = tuner_in(tmp_path, build, "val_mae", n_trials=1, constraints=[never], **cheap())
+    tuner = quick(n_trials=1, constraints=[never])
     with pytest.raises(TooManyFailuresError):
         run(tuner, verbose=2)
     assert "Trial 0: constraint never: 1 > 0, " in capsys.readouterr().out
 
 
-def test_a_sampler_that_passes_over_pruned_trials_learns_too(tmp_path):
+def test_a_sampler_that_passes_over_pruned_trials_learns_too(quick):
     """NSGA-II is shown broken trials as bad ones: it proposes fewer as it goes on."""
     sampler = optuna.samplers.NSGAIISampler(population_size=6, seed=0)
-    options = {"n_trials": 24, "sampler": sampler, "max_params": LIMIT, **cheap()}
-    trials = run(tuner_in(tmp_path, build_large, "val_mae", **options), epochs=1).study.trials
+    tuner = quick(build_large, n_trials=24, sampler=sampler, max_params=LIMIT)
+    trials = run(tuner, epochs=1).study.trials
     assert share_of_broken(trials[-12:]) < share_of_broken(trials[:12])
 
 
-def test_functions_of_trial_and_model_are_constraints(tmp_path):
+def test_functions_of_trial_and_model_are_constraints(quick):
     """One that returns several numbers gives as many; above 0 is broken."""
-    tuner = tuner_in(
-        tmp_path, build, "val_mae", n_trials=8, constraints=[size_and_level], **cheap()
-    )
+    tuner = quick(n_trials=8, constraints=[size_and_level])
     for trial in run(tuner).study.trials:
         size, level = 3 * trial.params["units"] + 1, trial.params["level"]
         assert trial.constraints == {
@@ -146,11 +142,9 @@ def test_what_a_builder_tells_is_a_constraint(tmp_path):
     ("returned", "text"),
     [(True, "returned True"), (None, "returned None"), ("no", "'no'"), (float("nan"), "NaN")],
 )
-def test_what_a_constraint_must_not_return(returned, text, tmp_path):
+def test_what_a_constraint_must_not_return(returned, text, quick):
     """The first trial says so, and nothing else is tried."""
-    tuner = tuner_in(
-        tmp_path, build, "val_mae", constraints=[lambda trial, model: returned], **cheap()
-    )
+    tuner = quick(constraints=[lambda trial, model: returned])
     with pytest.raises(ArgumentError, match=f"The constraint <lambda> .*{text}.*Return a number"):
         run(tuner)
     assert [trial.state for trial in tuner.study.trials if trial.params] == [TrialState.FAIL]
@@ -194,36 +188,10 @@ def test_a_training_that_takes_too_long_ends(make_tuner, search, monkeypatch):
     assert trial.constraints["max_seconds_per_trial"] > 0
 
 
-def test_time_that_is_enough_changes_nothing(tmp_path):
+def test_time_that_is_enough_changes_nothing(quick):
     """The trial is COMPLETE, and its constraint tells by how much it was kept."""
-    tuner = run(
-        tuner_in(tmp_path, build, "val_mae", n_trials=1, max_seconds_per_trial=600, **cheap())
-    )
+    tuner = run(quick(n_trials=1, max_seconds_per_trial=600))
     assert -1 < tuner.best_trial.constraints["max_seconds_per_trial"] < -0.5
-
-
-class Telling(InMemoryStorage):
-    """Note how many epochs were reported when a trial was told of its limit of time."""
-
-    def __init__(self):
-        super().__init__()
-        self.told = []
-
-    def set_trial_system_attr(self, trial_id, key, value):
-        """Note, and write."""
-        if key.endswith("max_seconds_per_trial"):
-            self.told.append(len(self.get_trial(trial_id).intermediate_values))
-        super().set_trial_system_attr(trial_id, key, value)
-
-
-def test_the_limit_of_time_is_told_once_when_a_training_has_ended(tmp_path):
-    """Neither a trial that begins nor its epochs write it, which Optuna warns of."""
-    options = {**cheap(), "storage": Telling()}
-    tuner = tuner_in(
-        tmp_path, build, "val_mae", n_trials=2, pruner="none", max_seconds_per_trial=600, **options
-    )
-    run(tuner)
-    assert options["storage"].told == [5, 5]
 
 
 def test_time_counts_over_all_processes_of_a_training():
@@ -255,12 +223,11 @@ def test_a_training_may_end_before_its_first_value():
         pruning.result()
 
 
-def test_constraints_are_asked_again_of_what_was_trained(tmp_path):
+def test_constraints_are_asked_again_of_what_was_trained(quick):
     """A configuration that comes again is not allowed for having been allowed before."""
-    options = cheap()
     params = {"units": 1_000, "level": 0.5}
     for number, limits in enumerate([{}, {"max_params": 100}]):
-        tuner = tuner_in(tmp_path, build, "val_mae", n_trials=number + 1, **limits, **options)
+        tuner = quick(n_trials=number + 1, **limits)
         tuner.study.enqueue_trial(params)
         run(tuner)
     first, second = tuner.study.trials
@@ -268,9 +235,9 @@ def test_constraints_are_asked_again_of_what_was_trained(tmp_path):
     assert second.user_attrs["stop_reason"] == "max_params: 3,001 > 100"
 
 
-def test_a_repeat_within_constraints_is_not_trained(tmp_path):
+def test_a_repeat_within_constraints_is_not_trained(quick):
     """It takes over the result of the earlier trial, as it does without constraints."""
-    tuner = tuner_in(tmp_path, build, "val_mae", n_trials=2, max_params=5_000, **cheap())
+    tuner = quick(n_trials=2, max_params=5_000)
     for _ in range(2):
         tuner.study.enqueue_trial({"units": 1_000, "level": 0.5})
     first, second = run(tuner).study.trials
@@ -278,33 +245,22 @@ def test_a_repeat_within_constraints_is_not_trained(tmp_path):
     assert second.constraints == first.constraints
 
 
-def test_confirm_asks_no_constraints(tmp_path):
+def test_confirm_asks_no_constraints(quick):
     """What it trains again was allowed, and is ranked however long it takes."""
     limits = {"max_params": 5_000, "max_seconds_per_trial": 600}
-    tuner = run(tuner_in(tmp_path, build, "val_mae", n_trials=2, **limits, **cheap()))
+    tuner = run(quick(n_trials=2, **limits))
     found = tuner.confirm(1, 2, X, X, (X, X), epochs=2, verbose=0)
     executions = optuna.load_study(study_name=found.study_name, storage=tuner.study._storage).trials
     assert [trial.state for trial in executions] == [TrialState.COMPLETE] * 2
     assert [trial.constraints for trial in executions] == [{}] * 2
 
 
-def test_a_builder_that_tells_constraints_is_trained_anew(tmp_path):
+def test_a_builder_that_tells_constraints_is_trained_anew(quick):
     """refit() builds the model of a trial whose constraints the study knows already."""
-    tuner = tuner_in(tmp_path, build_that_tells, "val_mae", n_trials=1, **cheap())
+    tuner = quick(build_that_tells, n_trials=1)
     tuner.study.enqueue_trial({"units": 3, "level": 0.5})
     model, _ = run(tuner).refit(X, X, verbose=0)
     assert model.count_params() == 10
-
-
-def test_the_card_names_the_constraints(tmp_path):
-    """Those that the search had, and no others."""
-
-    def small(trial, model):
-        return -1.0
-
-    tuner = run(tuner_in(tmp_path, build, "val_mae", n_trials=1, constraints=[small], **cheap()))
-    told = card(tuner.study)["study"]
-    assert (told["constraints"], "max_params" in told) == (["small"], False)
 
 
 class Unbuilt(keras.Model):
@@ -335,11 +291,11 @@ def test_a_model_that_came_unbuilt_has_a_size_before_it_trains(make_tuner, searc
     assert (trial.user_attrs["n_params"], trial.user_attrs["epochs_run"]) == (15, 0)
 
 
-def test_a_study_may_get_constraints_later(tmp_path):
+def test_a_study_may_get_constraints_later(quick):
     """Samplers that want the same constraints of each trial get them."""
-    options = {"sampler": optuna.samplers.NSGAIISampler(population_size=4, seed=0), **cheap()}
-    run(tuner_in(tmp_path, build, "val_mae", n_trials=6, **options))
-    tuner = tuner_in(tmp_path, build, "val_mae", n_trials=14, max_params=2_000, **options)
+    sampler = optuna.samplers.NSGAIISampler(population_size=4, seed=0)
+    run(quick(n_trials=6, sampler=sampler))
+    tuner = quick(n_trials=14, max_params=2_000, sampler=sampler)
     trials = run(tuner).study.trials
     assert [len(trial.constraints) for trial in trials] == [0] * 6 + [1] * 8
     assert np.isfinite(tuner.best_value)

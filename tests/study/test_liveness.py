@@ -8,30 +8,28 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, nullcontext
 from datetime import datetime, timedelta
-from multiprocessing import get_context
 from types import SimpleNamespace
 
+import cloudpickle
 import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from kerastune_optuna import TooManyFailuresError, _tuner
+from kerastune_optuna import TooManyFailuresError
 from kerastune_optuna._arguments import budget_of
 from kerastune_optuna._search import StopConditions
 from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study import heartbeat
 from kerastune_optuna._study.heartbeat import Watch
-from kerastune_optuna._study.liveness import leave, machine
+from kerastune_optuna._study.liveness import leave
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import DIED, lay_out
 from tests.support import forks
-from tests.support.faults import ROOT, lock
-from tests.support.hosts import needs_posix, needs_root
+from tests.support.faults import ROOT, lock, states
+from tests.support.hosts import Inline, needs_posix
 from tests.support.untrained import run, tuner_in
 
 ELSEWHERE = "elsewhere-1:1:1"
@@ -62,11 +60,6 @@ exec "$@"
 def tuner(tmp_path):
     """Give a tuner that trains nothing."""
     return tuner_in(tmp_path, n_trials=3)
-
-
-def states(tuner):
-    """Return the states of all trials."""
-    return [trial.state.name for trial in tuner.study.trials]
 
 
 def taken(study, **attrs):
@@ -152,12 +145,6 @@ def test_a_timeout_is_as_long_by_any_clock(tuner):
     assert said(*AN_HOUR_AHEAD, sys.executable, "-c", IS_OVER, budget) == "False"
 
 
-def begin_to_beat():
-    """Return the machine of a process that is to run tasks, and beats often."""
-    heartbeat._BEAT_SECONDS = 0.1
-    return machine()
-
-
 def add(study, state, moment, values=None):
     """Add a trial as a machine does whose clock shows that moment."""
     trial = create_trial(state=state, values=values)
@@ -205,67 +192,29 @@ def test_whom_failures_wait_for_is_told_without_clocks(make_tuner, ahead):
         StopConditions().check_failures(study)
 
 
-@pytest.fixture
-def other_machine(tmp_path):
-    """Give an executor whose one process sees no other process, as on a machine of its own."""
-    python = tmp_path / "python"
-    apart = "unshare -p --fork --kill-child --mount-proc"
-    python.write_text(f'#!/bin/sh\nexec {apart} {sys.executable} "$@"\n')
-    python.chmod(0o755)
-    context = get_context("spawn")
-    context.set_executable(str(python))
-    try:
-        with ProcessPoolExecutor(1, mp_context=context) as executor:
-            assert executor.submit(begin_to_beat).result() != machine()
-            yield executor
-    finally:
-        context.set_executable(sys.executable)
+class Late(Inline):
+    """Begin a task when the time is over where the search is led.
+
+    Args:
+        study: That of the search.
+    """
+
+    def __init__(self, study):
+        self.study = study
+
+    def submit(self, function, payload, number):
+        """Run a task after its leader found that it is late."""
+        job = cloudpickle.loads(payload.pickled)
+        job.budget.ending.deadline.let_pass()
+        job.tell_if_late(self.study)
+        return super().submit(function, payload, number)
 
 
-class Noting(optuna.samplers.RandomSampler):
-    """Write into a file when a task begins, and when a trial does."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.path = path
-
-    def reseed_rng(self):
-        """Note the task, each of which calls it once."""
-        with open(self.path, "a") as file:
-            file.write("task\n")
-
-    def before_trial(self, study, trial):
-        """Note the trial."""
-        with open(self.path, "a") as file:
-            file.write("trial\n")
-
-
-@pytest.mark.nightly
-@needs_root
-def test_a_task_that_starts_late_has_no_time_of_its_own(tmp_path, other_machine, monkeypatch):
-    """When the time is over where the search is led, tasks on other machines begin no trial."""
-    notes = tmp_path / "notes"
-    options = {"objective": "val_mae", "sampler": Noting(notes), "train_repeats": True}
-    tuner = tuner_in(tmp_path, n_trials=None, **options)
-    budget = budget_of(tuner, None, 60)
-    monkeypatch.setattr(_tuner, "budget_of", lambda *_: budget)
-    is_over = threading.Event()
-
-    def pass_time():
-        while not is_over.wait(0.02):
-            if notes.exists() and "trial" in notes.read_text():
-                budget.ending.deadline.let_pass()
-
-    passing = threading.Thread(target=pass_time)
-    passing.start()
-    try:
-        run(tuner, n_workers=2, executor=other_machine)
-    finally:
-        is_over.set()
-        passing.join()
-    lines = notes.read_text().splitlines()
-    assert lines[:2] == ["task", "trial"]
-    assert lines[-1] == "task"
+def test_a_task_that_starts_late_has_no_time_of_its_own(tmp_path):
+    """When the time is over where the search is led, a task with seconds left begins no trial."""
+    tuner = run(tuner_in(tmp_path, objective="val_mae", n_trials=None), n_trials=1)
+    run(tuner, timeout=600, executor=Late(tuner.study))
+    assert states(tuner) == ["COMPLETE"]
 
 
 @pytest.fixture
@@ -408,25 +357,3 @@ def test_a_sampler_that_raises_ends_the_beat(tuner, pace):
     with pytest.raises(OSError, match="no such luck"):
         budget.claim(tuner.study, watch)
     assert budget.reap(tuner.study, watch)
-
-
-# A machine without /proc, as a Mac is, with a network card of that address.
-WITHOUT_PROC = """
-ip link add card address "$0" type bridge && ip link set card up && ip addr add 10.0.0.1/8 dev card
-mount -t tmpfs none /proc
-exec "$@"
-"""
-NAME = "from kerastune_optuna._study.liveness import machine; print(machine())"
-
-
-@pytest.mark.nightly
-def test_machines_of_one_name_are_told_apart():
-    """Where the system has no id of its boot, the network card tells one machine from another."""
-
-    def name(address):
-        command = ["unshare", "-mn", "sh", "-c", WITHOUT_PROC, address]
-        return said(*command, sys.executable, "-c", NAME)
-
-    first = name("02:00:00:00:00:01")
-    assert name("02:00:00:00:00:01") == first
-    assert name("02:00:00:00:00:02") != first

@@ -17,11 +17,10 @@ from kerastune_optuna import ArgumentError, MetricNotFoundError, StudyMismatchEr
 from kerastune_optuna import __main__ as cli
 from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._study.objectives import parse_objectives
-from tests.support.cards import card
 from tests.support.faults import meet
 from tests.support.models import history, kept
 from tests.support.servers import database
-from tests.support.untrained import OBJECTIVES, Untrained, X, build, cheap, run, tuner_in
+from tests.support.untrained import OBJECTIVES, Untrained, X, build, run, tuner_in
 
 
 def dominates(one, other):
@@ -192,18 +191,10 @@ def test_two_workers_on_postgresql_find_the_front(tmp_path):
     ],
     ids=["NSGA-II", "Hyperband", "halving", "median"],
 )
-def test_samplers_and_pruners_work_with_several(sampler, pruner, tmp_path):
+def test_samplers_and_pruners_work_with_several(sampler, pruner, quick):
     """Optuna's own run as they are, and no trial fails."""
     objectives = ["n_params", "val_mae", "loss"]
-    tuner = tuner_in(
-        tmp_path,
-        build_with_loss,
-        objectives,
-        n_trials=8,
-        sampler=sampler,
-        pruner=pruner,
-        **cheap(),
-    )
+    tuner = quick(build_with_loss, objectives, n_trials=8, sampler=sampler, pruner=pruner)
     run(tuner)
     assert {trial.state for trial in tuner.study.trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
     assert [trial.number for trial in tuner.best_trials] == front_of(tuner.study.trials)
@@ -223,20 +214,16 @@ def build_that_gets_worse(trial):
     return Untrained(trial.suggest_int("units", 1, 9), curve)
 
 
-def test_other_metrics_are_those_of_the_best_epoch(tmp_path):
+def test_other_metrics_are_those_of_the_best_epoch(quick):
     """The first metric decides on the epoch, though another one was better before."""
-    tuner = run(
-        tuner_in(tmp_path, build_that_gets_worse, ["val_mae", "val_loss"], n_trials=1, **cheap())
-    )
+    tuner = run(quick(build_that_gets_worse, ["val_mae", "val_loss"], n_trials=1))
     assert tuner.best_trials[0].values == [0.4, 0.25]
     assert tuner.best_trials[0].user_attrs["best_epoch"] == 1
 
 
-def test_a_metric_that_is_nan_fails_its_trial(tmp_path):
+def test_a_metric_that_is_nan_fails_its_trial(quick):
     """Optuna takes NaN for no value: the trial says which metric it was, and the search goes on."""
-    tuner = run(
-        tuner_in(tmp_path, build_that_gets_worse, ["val_mae", "val_loss"], n_trials=2, **cheap())
-    )
+    tuner = run(quick(build_that_gets_worse, ["val_mae", "val_loss"], n_trials=2))
     states = [trial.state for trial in tuner.study.trials]
     assert states == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
     assert (
@@ -246,9 +233,9 @@ def test_a_metric_that_is_nan_fails_its_trial(tmp_path):
     )
 
 
-def test_a_second_metric_that_is_not_logged_is_told_before_training(tmp_path):
+def test_a_second_metric_that_is_not_logged_is_told_before_training(quick):
     """Each metric is looked for, not only the first."""
-    tuner = tuner_in(tmp_path, build, ["val_mae", "val_mse"], **cheap())
+    tuner = quick(build, ["val_mae", "val_mse"])
     with pytest.raises(MetricNotFoundError, match="objective='val_mse'"):
         run(tuner)
     assert not any(trial.intermediate_values for trial in tuner.study.trials)
@@ -287,11 +274,6 @@ def test_a_named_trial_is_trained_anew(tuner):
     assert model.count_params() == trial.values[1]
 
 
-def test_the_card_names_all_objectives(tuner):
-    """What a search was for is on its card."""
-    assert card(tuner.study)["study"]["objective"] == "minimize val_mae, minimize n_params"
-
-
 def test_a_repeat_is_not_on_the_front_twice(tmp_path):
     """Parameters that come again have the values of before, and the first trial has the model."""
     tuner = tuner_in(tmp_path, n_trials=2, storage=optuna.storages.InMemoryStorage())
@@ -305,10 +287,9 @@ def test_a_repeat_is_not_on_the_front_twice(tmp_path):
     assert len(kept(tuner)) == 1
 
 
-def test_trials_that_bring_nothing_new_end_a_search(tmp_path, capsys):
+def test_trials_that_bring_nothing_new_end_a_search(quick, capsys):
     """terminator= counts the trials since the front had a new member; equals are not new."""
-    options = {"n_trials": 9, "terminator": 2, **cheap()}
-    tuner = tuner_in(tmp_path, build_the_same, **options)
+    tuner = quick(build_the_same, OBJECTIVES, n_trials=9, terminator=2)
     run(tuner, verbose=2)
     assert len(tuner.study.get_trials(states=[TrialState.COMPLETE])) == 3
     assert "Stopped: 2 trials brought no better value" in capsys.readouterr().out
@@ -332,10 +313,9 @@ class Own:
         return {"val_mae": 0.5, "val_loss": 0.25}
 
 
-def test_a_builders_own_fit_returns_all_metrics(tmp_path):
+def test_a_builders_own_fit_returns_all_metrics(quick):
     """Each objective is looked for among the metrics that it returned."""
-    options = {"n_trials": 1, **cheap()}
-    tuner = run(tuner_in(tmp_path, Own(), ["val_mae", "val_loss", "n_params"], **options))
+    tuner = run(quick(Own(), ["val_mae", "val_loss", "n_params"], n_trials=1))
     (trial,) = tuner.best_trials
     assert trial.values == [0.5, 0.25, 3 * trial.params["units"] + 1]
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+
 import optuna
 import pytest
 
 from kerastune_optuna import StudyMismatchError
-from tests.support.models import PruneAt, kept
-from tests.support.untrained import build, cheap, run, tuner_in
+from tests.support.models import PruneAt, build_model, kept
+from tests.support.untrained import build, run, tuner_in
 
 
 def params_of(tuner):
@@ -16,22 +18,17 @@ def params_of(tuner):
 
 
 @pytest.fixture
-def make_tuner(tmp_path):
-    """Give a maker of tuners of one study, which is in memory."""
-    in_memory = cheap()
-
-    def make(build_model=build, **options):
-        options = {"n_trials": 2, "pruner": "none", **in_memory, **options}
-        return tuner_in(tmp_path, build_model, options.pop("objective", "val_mae"), **options)
-
-    return make
+def make_tuner(quick):
+    """Give a maker of tuners of one study of two trials."""
+    return functools.partial(quick, n_trials=2, pruner="none")
 
 
 @pytest.mark.slow
 def test_one_seed_gives_one_table(search, tmp_path):
     """Two searches with one seed that really train agree in every column but times."""
+    options = {"seed": 7, "n_trials": 12, "pruner": PruneAt([1]), "storage": None}
     tables = [
-        search(seed=7, n_trials=12, pruner=PruneAt([1]), directory=tmp_path / name)
+        search(build_model, "val_loss", directory=tmp_path / name, **options)
         .results()
         .drop(columns=["seconds", "worker"])
         for name in ("one", "two")

@@ -27,7 +27,7 @@ import sqlalchemy
 from kerastune_optuna._storage.artifacts import WholeFileStore
 from kerastune_optuna._study.record import TrialRecord
 from tests.support.hosts import need_root
-from tests.support.models import build_model
+from tests.support.models import build_eager
 from tests.support.servers import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -62,13 +62,6 @@ def states(tuner):
 def evaluated(model, data):
     """Return the accuracy of a model on the validation data of the fixture `data`."""
     return model.evaluate(*data[2], verbose=0, return_dict=True)["accuracy"]
-
-
-def untraced(trial):
-    """Return a model that trains without a trace, which costs more than so few steps."""
-    model = build_model(trial)
-    model.run_eagerly = True
-    return model
 
 
 class Clock:
@@ -164,7 +157,7 @@ def builder_to_kill(folder, number, n_workers=1):
             (folder / "part").write_text(f"{os.getpid()}")
             (folder / "part").rename(folder / "to-kill")
             time.sleep(WATCHDOG)
-        return untraced(trial)
+        return build_eager(trial)
 
     return build
 

@@ -1,4 +1,4 @@
-"""Another host for tests: a process that sees disks of its own, in a mount namespace."""
+"""Other hosts and their executors for tests: one sees disks of its own, in a mount namespace."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import ctypes
 import multiprocessing
 import os
 import re
-import shutil
-import socket
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
+from kerastune_optuna._storage import disks
+
 _NEW_MOUNTS = 0x00020000  # CLONE_NEWNS
-_SERVER = "/usr/lib/openssh/sftp-server"
-_MOUNTED = {}  # the processes of sshfs and of its server, by the folder
 
 
 def _may_mount():
@@ -72,64 +72,27 @@ def mount_empty(folder):
 
 
 @contextmanager
-def network_folder(tmp_path):
-    """Give a folder on a network filesystem."""
-    need_sshfs()
-    remote, folder = tmp_path / "remote", tmp_path / "network"
-    remote.mkdir()
-    folder.mkdir()
-    _mount_by_ssh(remote, folder)
-    try:
-        yield folder
-    finally:
-        _unmount(folder)
-
-
-@contextmanager
-def reached_by_ssh(host, folder):
-    """Let a host reach a folder of this one over the network, at the same path."""
-    need_sshfs()
-    host.do(_mount_over, folder)
-    try:
+def on_network(folder):
+    """Let a folder seem to be on a network disk, as the system tells this process."""
+    disk = SimpleNamespace(mountpoint=str(folder), fstype="fuse.sshfs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(psutil, "disk_partitions", lambda **_: [disk])
+        disks.network_of.cache_clear()
         yield
-    finally:
-        host.do(_unmount, folder)
+    disks.network_of.cache_clear()
 
 
-def _mount_over(folder):
-    """Mount a folder over itself; its server sees what is behind."""
-    behind = Path(f"{folder}.behind")
-    behind.mkdir()
-    subprocess.run(["mount", "--bind", str(folder), str(behind)], check=True)
-    _mount_by_ssh(behind, folder)
+class Inline(Executor):
+    """Run each task at once, in this process, and count them."""
 
+    tasks = 0
 
-def _mount_by_ssh(remote, folder):
-    """Mount a folder with sshfs, whose server runs beside it and ends with it."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        _MOUNTED[folder] = [
-            subprocess.Popen(
-                ["sshfs", f"host:{remote}", str(folder), "-o", "passive", "-f"],
-                stdin=ours,
-                stdout=ours,
-            ),
-            subprocess.Popen([_SERVER], stdin=theirs, stdout=theirs),
-        ]
-    while not os.path.ismount(folder):
-        assert _MOUNTED[folder][0].poll() is None
-
-
-def _unmount(folder):
-    """End sshfs, which then takes its mount with it, and its server."""
-    for process in _MOUNTED.pop(folder):
-        process.terminate()
-        process.wait()
-
-
-def need_sshfs():
-    """Skip a test where no network filesystem can be mounted."""
-    if not _IS_ROOT or not os.path.exists("/dev/fuse") or not Path(_SERVER).exists():
-        pytest.skip("sshfs needs root, /dev/fuse and openssh-sftp-server")
-    if shutil.which("sshfs") is None:
-        pytest.skip("sshfs is not installed")
+    def submit(self, function, /, *given, **keywords):
+        """Return what came of it."""
+        self.tasks += 1
+        future = Future()
+        try:
+            future.set_result(function(*given, **keywords))
+        except Exception as error:  # as any executor gives back what a task raised
+            future.set_exception(error)
+        return future

@@ -5,7 +5,7 @@ https://www.tensorflow.org/tutorials/keras/keras_tuner have them. It takes the n
 from `kt`, which are those of this package in a second run, and returns what both runs must agree
 on. Layers have seeds, and nothing is shuffled where the value counts, so that two trainings of one
 configuration come to one value. The guides' ready-made models (HyperResNet, HyperXception) are too
-large for a test, and so are several processes.
+large for a test, and its part on several processes is left out.
 """
 
 from __future__ import annotations
@@ -60,6 +60,11 @@ ONE_HOT, ONE_HOT_VAL = (keras.utils.to_categorical(y, 3) for y in (Y, Y_VAL))
 FIT = {"batch_size": 16, "shuffle": False, "verbose": 0}
 
 
+def new(name):
+    """Return where a search of that name begins anew, which the guides say in three arguments."""
+    return {"overwrite": True, "directory": "my_dir", "project_name": name}
+
+
 def dense(units, activation=None):
     """Return a layer that begins with the same weights each time."""
     start = keras.initializers.GlorotUniform(seed=units)
@@ -90,13 +95,7 @@ def first_search(kt):
     build_model(hp)
     assert hp.Int("units", min_value=4, max_value=32, step=4) == 4
     tuner = kt.RandomSearch(
-        build_model,
-        objective="val_loss",
-        max_trials=2,
-        executions_per_trial=2,
-        overwrite=True,
-        directory="my_dir",
-        project_name="helloworld",
+        build_model, objective="val_loss", max_trials=2, executions_per_trial=2, **new("helloworld")
     )
     tuner.search_space_summary()
     tuner.search(X, ONE_HOT, epochs=2, validation_data=(X_VAL, ONE_HOT_VAL), **FIT)
@@ -123,14 +122,7 @@ def tuned_training(kt):
 
     hp, hypermodel = kt.HyperParameters(), MyHyperModel()
     hypermodel.fit(hp, hypermodel.build(hp), X, ONE_HOT, verbose=0)
-    tuner = kt.RandomSearch(
-        MyHyperModel(),
-        "val_loss",
-        max_trials=2,
-        overwrite=True,
-        directory="my_dir",
-        project_name="tune_training",
-    )
+    tuner = kt.RandomSearch(MyHyperModel(), "val_loss", max_trials=2, **new("tune_training"))
     # One batch an epoch, since the order of the rows is tuned.
     tuner.search(
         X, ONE_HOT, batch_size=32, epochs=2, validation_data=(X_VAL, ONE_HOT_VAL), verbose=0
@@ -161,12 +153,7 @@ def tuned_preprocessing(kt):
             return model.fit(cropped, y, validation_data=validation_data, **kwargs)
 
     tuner = kt.RandomSearch(
-        MyHyperModel(),
-        objective="val_loss",
-        max_trials=2,
-        overwrite=True,
-        directory="my_dir",
-        project_name="tune_hypermodel",
+        MyHyperModel(), objective="val_loss", max_trials=2, **new("tune_hypermodel")
     )
     tuner.search(X, ONE_HOT, epochs=2, validation_data=(X_VAL, ONE_HOT_VAL), **FIT)
     hypermodel, best_hp = MyHyperModel(), tuner.get_best_hyperparameters()[0]
@@ -174,31 +161,15 @@ def tuned_preprocessing(kt):
     return [best_hp.values]
 
 
-def _regressor(metrics):
-    def build_regressor(hp):
-        model = Sequential([dense(hp.Int("units", 4, 16, 4), "relu"), dense(1)])
-        return compiled(model, loss="mean_squared_error", metrics=metrics())
-
-    return build_regressor
+def _regressor(hp, metrics=()):
+    model = Sequential([dense(hp.Int("units", 4, 16, 4), "relu"), dense(1)])
+    return compiled(model, loss="mean_squared_error", metrics=metrics)
 
 
 def _search_numbers(tuner):
     x, y = _numbers(32)
     tuner.search(x=x, y=y, validation_data=_numbers(16), epochs=2, **FIT)
     tuner.results_summary()
-
-
-def built_in_metric(kt):
-    """Getting started: the objective is a metric of Keras, with its direction."""
-    tuner = kt.RandomSearch(
-        _regressor(lambda: [keras.metrics.MeanAbsoluteError()]),
-        objective=kt.Objective("val_mean_absolute_error", direction="min"),
-        max_trials=2,
-        overwrite=True,
-        directory="my_dir",
-        project_name="built_in_metrics",
-    )
-    _search_numbers(tuner)
 
 
 class CustomMetric(keras.metrics.Metric):
@@ -227,12 +198,10 @@ class CustomMetric(keras.metrics.Metric):
 def custom_metric(kt):
     """Getting started: the objective is a metric of the user's own."""
     tuner = kt.RandomSearch(
-        _regressor(lambda: [CustomMetric()]),
+        lambda hp: _regressor(hp, [CustomMetric()]),
         objective=kt.Objective("val_custom_metric", direction="min"),
         max_trials=2,
-        overwrite=True,
-        directory="my_dir",
-        project_name="custom_metrics",
+        **new("custom_metrics"),
     )
     _search_numbers(tuner)
 
@@ -240,7 +209,7 @@ def custom_metric(kt):
 def _hyper_regressor(kt, result):
     class HyperRegressor(kt.HyperModel):
         def build(self, hp):
-            return _regressor(list)(hp)
+            return _regressor(hp)
 
         def fit(self, hp, model, x, y, validation_data, **kwargs):
             model.fit(x, y, **kwargs)
@@ -255,9 +224,7 @@ def returned_number(kt):
     tuner = kt.RandomSearch(
         _hyper_regressor(kt, lambda error: np.mean(np.abs(error))),
         max_trials=2,
-        overwrite=True,
-        directory="my_dir",
-        project_name="custom_eval",
+        **new("custom_eval"),
     )
     _search_numbers(tuner)
 
@@ -272,9 +239,7 @@ def returned_dict(kt):
         _hyper_regressor(kt, metrics),
         objective=kt.Objective("metric_a", "max"),
         max_trials=2,
-        overwrite=True,
-        directory="my_dir",
-        project_name="custom_eval_dict",
+        **new("custom_eval_dict"),
     )
     _search_numbers(tuner)
 
@@ -286,33 +251,9 @@ def any_function(kt):
         x = hp.Float("x", min_value=-1.0, max_value=1.0)
         return x * x + 1
 
-    tuner = kt.black_box(
-        squared, max_trials=3, overwrite=True, directory="my_dir", project_name="tune_anything"
-    )
+    tuner = kt.black_box(squared, max_trials=3, **new("tune_anything"))
     tuner.search()
     return [tuner.get_best_hyperparameters()[0].get("x")]
-
-
-def code_kept_apart(kt):
-    """Getting started: a trial calls a function that builds, trains and evaluates by itself."""
-
-    def keras_code(units, optimizer):
-        model = Sequential([dense(units, "relu"), dense(1)])
-        compiled(model, optimizer, loss="mean_squared_error", metrics=())
-        model.fit(*_numbers(32), **FIT)
-        x_val, y_val = _numbers(16)
-        return np.mean(np.abs(model.predict(x_val, verbose=0) - y_val))
-
-    def trial(hp):
-        optimizer = hp.Choice("optimizer", ["adam", "adadelta"])
-        return keras_code(units=hp.Int("units", 4, 16, 4), optimizer=optimizer)
-
-    tuner = kt.black_box(
-        trial, max_trials=2, overwrite=True, directory="my_dir", project_name="keep_code_separate"
-    )
-    tuner.search()
-    best_hp = tuner.get_best_hyperparameters()[0]
-    return [keras_code(**best_hp.values)]
 
 
 def custom_training_loop(kt):
@@ -357,9 +298,7 @@ def custom_training_loop(kt):
         objective=kt.Objective("my_metric", "min"),
         max_trials=2,
         hypermodel=MyHyperModel(),
-        directory="results",
-        project_name="custom_training",
-        overwrite=True,
+        **new("custom_training"),
     )
     tuner.search(x=X, y=Y, validation_data=(X_VAL, Y_VAL))
     best_hps = tuner.get_best_hyperparameters()[0]
@@ -369,72 +308,23 @@ def custom_training_loop(kt):
     return [best_hps.values, float(loss_fn(Y_VAL, best_model(X_VAL)))]
 
 
-def distributed(kt):
-    """Distributed: Hyperband with a strategy of TensorFlow; the processes are left out."""
-
+def _search_grid(kt, too_large):
     def build_model(hp):
-        inputs = keras.Input(shape=(4, 4, 1))
-        x = inputs
-        for i in range(hp.Int("conv_layers", 1, 2, default=2)):
-            filters = hp.Int(f"filters_{i}", 2, 8, step=2, default=4)
-            x = layers.Conv2D(filters, hp.Int(f"kernel_size_{i}", 2, 3), padding="same")(x)
-            pooling = hp.Choice(f"pooling{i}", ["max", "avg"])
-            x = {"max": layers.MaxPooling2D, "avg": layers.AveragePooling2D}[pooling](2)(x)
-            x = layers.ReLU()(layers.BatchNormalization()(x))
-        model = Model(inputs, dense(3, "softmax")(layers.GlobalMaxPooling2D()(x)))
-        optimizer = hp.Choice("optimizer", ["adam", "sgd"])
-        return compiled(model, optimizer, "sparse_categorical_crossentropy")
+        units = hp.Int("units_1", 2, 6, step=4), hp.Int("units_2", 2, 4, step=2)
+        model = Sequential([keras.Input((20,)), *map(dense, units), dense(1)])
+        compiled(model, loss="mse", metrics=())
+        n_params = model.count_params()
+        if n_params > 150:
+            raise too_large(f"Model too large! It contains {n_params} params.")
+        return model
 
-    tuner = kt.Hyperband(
-        hypermodel=build_model,
-        objective="val_accuracy",
-        max_epochs=2,
-        factor=3,
-        hyperband_iterations=1,
-        distribution_strategy=tf.distribute.MirroredStrategy(["/cpu:0"]),
-        directory="results_dir",
-        project_name="mnist",
-        overwrite=True,
-    )
-    tuner.search(
-        X,
-        Y,
-        steps_per_epoch=2,
-        batch_size=16,
-        validation_data=(X_VAL, Y_VAL),
-        validation_steps=1,
-        callbacks=[keras.callbacks.EarlyStopping("val_accuracy")],
-        verbose=0,
-    )
-    return [0]
-
-
-def _of_two_layers(units_1, units_2, too_large):
-    model = Sequential([keras.Input((20,)), dense(units_1), dense(units_2), dense(1)])
-    compiled(model, loss="mse", metrics=())
-    n_params = model.count_params()
-    if n_params > 150:
-        raise too_large(f"Model too large! It contains {n_params} params.")
-    return model
-
-
-def _grid(kt, too_large):
-    def build_model(hp):
-        units_1, units_2 = hp.Int("units_1", 2, 6, step=4), hp.Int("units_2", 2, 4, step=2)
-        return _of_two_layers(units_1, units_2, too_large)
-
-    return kt.GridSearch(
+    tuner = kt.GridSearch(
         hypermodel=build_model,
         objective="val_loss",
-        overwrite=True,
         max_retries_per_trial=1,
         max_consecutive_failed_trials=8,
-        directory="my_dir",
-        project_name="failures",
+        **new("failures"),
     )
-
-
-def _search_twenty(tuner):
     rng = np.random.default_rng(0)
     x, y = rng.random((48, 20)), rng.random((48, 1))
     tuner.search(x=x[:32], y=y[:32], validation_data=(x[32:], y[32:]), epochs=2, **FIT)
@@ -443,18 +333,18 @@ def _search_twenty(tuner):
 
 def failed_trials(kt):
     """Failed trials: a builder may raise anything."""
-    _search_twenty(_grid(kt, ValueError))
+    _search_grid(kt, ValueError)
 
 
 def marked_as_failed(kt):
     """Failed trials: FailedTrialError marks a trial as failed."""
-    _search_twenty(_grid(kt, kt.errors.FailedTrialError))
+    _search_grid(kt, kt.errors.FailedTrialError)
 
 
 def terminated(kt):
     """Failed trials: FatalError ends the search."""
     try:
-        _search_twenty(_grid(kt, kt.errors.FatalError))
+        _search_grid(kt, kt.errors.FatalError)
     except kt.errors.FatalError as error:
         return [str(error)]
     return ["The search went on"]
@@ -483,9 +373,7 @@ def tune_a_few(kt):
         tune_new_entries=False,
         objective="val_loss",
         max_trials=2,
-        overwrite=True,
-        directory="my_dir",
-        project_name="search_a_few",
+        **new("search_a_few"),
     )
     _search_images(tuner)
 
@@ -498,9 +386,7 @@ def fix_a_few(kt):
         tune_new_entries=True,
         objective="val_loss",
         max_trials=2,
-        overwrite=True,
-        directory="my_dir",
-        project_name="fix_a_few",
+        **new("fix_a_few"),
     )
     _search_images(tuner)
 
@@ -514,9 +400,7 @@ def compiled_otherwise(kt):
         metrics=["sparse_categorical_crossentropy"],
         objective="val_loss",
         max_trials=2,
-        overwrite=True,
-        directory="my_dir",
-        project_name="override_compile",
+        **new("override_compile"),
     )
     _search_images(tuner)
     return [tuner.get_best_models()[0].loss]
@@ -550,14 +434,7 @@ def visualized(kt):
         model = build_model(hp)
         model(X[:4])
         model.summary()
-    tuner = kt.RandomSearch(
-        build_model,
-        max_trials=2,
-        overwrite=True,
-        objective="val_loss",
-        directory="tb",
-        project_name="untitled",
-    )
+    tuner = kt.RandomSearch(build_model, max_trials=2, objective="val_loss", **new("untitled"))
     callbacks = [keras.callbacks.TensorBoard("tb_logs")]
     tuner.search(X, Y, validation_split=0.25, epochs=2, callbacks=callbacks, **FIT)
     return [len(list(Path("tb_logs").rglob("train")))]

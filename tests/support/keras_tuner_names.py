@@ -100,16 +100,11 @@ class Ours:
         if objective == "objective":
             settings["direction"] = "minimize"
         named = objective if isinstance(objective, dict) else {"objective": objective}
-        strategy = settings.pop("distribution_strategy", None)
-        overrides = {
-            name: settings.pop(name)
-            for name in ("optimizer", "loss", "metrics")
-            if name in settings
-        }
-        built = _scoped(hypermodel, strategy) if strategy else hypermodel
-        built = (
-            _tailored(built, tailor, settings.pop("tune_new_entries", True)) if tailor else built
-        )
+        compiling = {"optimizer", "loss", "metrics"} & set(settings)
+        overrides = {name: settings.pop(name) for name in compiling}
+        built = hypermodel
+        if tailor:
+            built = _tailored(built, tailor, settings.pop("tune_new_entries", True))
         built = _compiled(built, overrides) if overrides else built
         self.epochs = settings.pop("max_epochs", None)
         renamed = {
@@ -194,13 +189,3 @@ def _fresh(overrides):
     if isinstance(optimizer := copied.get("optimizer"), keras.optimizers.Optimizer):
         copied["optimizer"] = type(optimizer).from_config(optimizer.get_config())
     return copied
-
-
-def _scoped(hypermodel, strategy):
-    """Return a builder whose model belongs to a strategy."""
-
-    def build(hp):
-        with strategy.scope():
-            return hypermodel(hp)
-
-    return build

@@ -42,6 +42,30 @@ class Untrained(keras.Sequential):
         calls.on_train_end()
 
 
+class Noisy(Untrained):
+    """A model whose training comes to a mean, and noise that the seed of the trial decides.
+
+    Args:
+        mean: What its training comes to on average.
+        noise: The standard deviation.
+    """
+
+    def __init__(self, mean, noise):
+        super().__init__(1, [])
+        self.mean, self.noise = mean, noise
+        self.compile("sgd", "mse")
+
+    def fit(self, *, callbacks, epochs, **_):
+        """Hand the same noisy value to the callbacks at the end of each epoch."""
+        value = self.mean + self.noise * np.random.normal()
+        self.curve = [{"loss": value, "val_loss": value}] * epochs
+        super().fit(callbacks=callbacks, epochs=epochs)
+
+    def evaluate(self, *_, **__):
+        """Say what there is to measure, without tracing anything."""
+        return {"loss": self.mean}
+
+
 def build(trial):
     """Return a model of 4 to 3,001 parameters, whose error falls to a level of its own."""
     units = trial.suggest_int("units", 1, 1000)

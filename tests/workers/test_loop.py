@@ -19,8 +19,9 @@ from optuna.storages.journal import JournalFileBackend
 
 from kerastune_optuna import WorkerError
 from tests.support import forks
-from tests.support.faults import ROOT, WATCHDOG, evaluated, finished, meet, states, untraced
+from tests.support.faults import ROOT, WATCHDOG, evaluated, finished, meet, states
 from tests.support.hosts import mount_empty, new_host
+from tests.support.models import build_eager
 from tests.support.servers import proxy
 from tests.support.storages import KINDS, empty, opened
 from tests.support.untrained import Untrained, build, run, tuner_in
@@ -34,7 +35,7 @@ def logging_builder(log, n_workers):
         if isinstance(trial, optuna.Trial):  # not where a model that was kept is built again
             with open(log, "a") as file:
                 file.write(f"{trial.number}\n")
-        return untraced(trial)
+        return build_eager(trial)
 
     return build
 
@@ -184,7 +185,7 @@ def test_a_timeout_ends_the_search_of_workers(search, workers, counts):
 
         def build(trial):
             time.sleep(max(0, over - time.monotonic()) + 0.5)
-            return untraced(trial)
+            return build_eager(trial)
 
         tuner = search(build, n_trials=None, timeout=seconds, fit={**where, "epochs": 1})
     assert states(tuner) in [["COMPLETE"] * count for count in counts]

@@ -7,7 +7,7 @@ import importlib
 import os
 import signal
 import threading
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 
@@ -28,7 +28,7 @@ from tests.support.faults import (
     killing_once,
     wait_for_epochs,
 )
-from tests.support.hosts import needs_posix
+from tests.support.hosts import Inline, needs_posix
 from tests.support.models import build_model
 from tests.test_examples import INDEX
 
@@ -124,19 +124,14 @@ def test_the_tasks_of_an_executor_are_told_to_stop(
     assert (again.state.name, TrialRecord(again).retry_of) == ("WAITING", 0)
 
 
-class OneElsewhere(Executor):
+class OneElsewhere(Inline):
     """Run tasks here, as a process would that has chosen another backend before."""
 
     def submit(self, function, payload, number):
         """Run a task at once."""
         job = cloudpickle.loads(payload.pickled)
         job = dataclasses.replace(job, settings=("elsewhere", *job.settings[1:]))
-        future = Future()
-        try:
-            future.set_result(function(Payload(cloudpickle.dumps(job)), number))
-        except Exception as error:  # as any executor gives back what a task raised
-            future.set_exception(error)
-        return future
+        return super().submit(function, Payload(cloudpickle.dumps(job)), number)
 
 
 def test_an_executor_with_another_backend_is_refused(search):

@@ -140,6 +140,24 @@ def split(x: Any, y: Any, rows: int = 64) -> dict[str, Any]:
     return {"x": train[0], "y": train[1], "validation_data": held_out}
 
 
+def on_inputs(function: Callable[[Any], Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return data with other inputs, which a function makes of those that there are."""
+    x, *others = data["validation_data"]
+    return {**data, "x": function(data["x"]), "validation_data": (function(x), *others)}
+
+
+def on_targets(function: Callable[[Any], Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return data with other targets, which a function makes of those that there are."""
+    x, y = data["validation_data"]
+    return {**data, "y": function(data["y"]), "validation_data": (x, function(y))}
+
+
+def for_itself(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the inputs of data as its targets, too."""
+    held_out = data["validation_data"][0]
+    return {"x": data["x"], "y": data["x"], "validation_data": (held_out, held_out)}
+
+
 def generator() -> np.random.Generator:
     """Return the generator that all data comes from."""
     return np.random.default_rng(7)

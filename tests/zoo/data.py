@@ -13,7 +13,7 @@ import numpy as np
 from keras import layers as kl
 from keras import ops
 
-from tests.zoo.animal import Animal, compiled, generator, rate, split
+from tests.zoo.animal import Animal, compiled, generator, on_inputs, on_targets, rate, split
 from tests.zoo.layers import images, series, table
 
 BATCH = 16
@@ -42,13 +42,17 @@ def as_dataset(x: Any, y: Any, shuffled: bool = False) -> Any:
     return dataset.batch(BATCH)
 
 
-def datasets(shuffled: bool = False) -> dict[str, Any]:
-    """Return datasets to train on and to validate with."""
-    data = table()
+def in_datasets(data: dict[str, Any], shuffled: bool = False) -> dict[str, Any]:
+    """Return data as datasets to train on and to validate with."""
     return {
         "x": as_dataset(data["x"], data["y"], shuffled),
         "validation_data": as_dataset(*data["validation_data"]),
     }
+
+
+def datasets(shuffled: bool = False) -> dict[str, Any]:
+    """Return the table as datasets."""
+    return in_datasets(table(), shuffled)
 
 
 def loaded_datasets(shuffled: bool = False) -> dict[str, Any]:
@@ -205,13 +209,7 @@ def frames() -> dict[str, Any]:
     """Return data frames and series of pandas."""
     import pandas as pd
 
-    data = table()
-    x, y = data["validation_data"]
-    return {
-        "x": pd.DataFrame(data["x"]),
-        "y": pd.Series(data["y"]),
-        "validation_data": (pd.DataFrame(x), pd.Series(y)),
-    }
+    return on_targets(pd.Series, on_inputs(pd.DataFrame, table()))
 
 
 class Imputer(kl.Layer):
@@ -231,14 +229,8 @@ def imputing(trial: Any) -> keras.Model:
 
 def with_holes() -> dict[str, Any]:
     """Return the table as frames, with a tenth of the numbers missing."""
-    data = frames()
     rng = generator()
-    x, y = data["validation_data"]
-    return {
-        **data,
-        "x": data["x"].mask(rng.random(data["x"].shape) < 0.1),
-        "validation_data": (x.mask(rng.random(x.shape) < 0.1), y),
-    }
+    return on_inputs(lambda x: x.mask(rng.random(x.shape) < 0.1), frames())
 
 
 def columns() -> tuple[dict[str, Any], Any]:
@@ -253,10 +245,7 @@ def columns() -> tuple[dict[str, Any], Any]:
 def datasets_of_columns() -> dict[str, Any]:
     """Return datasets of dicts of columns."""
     x, y = columns()
-    return {
-        "x": as_dataset({name: column[:64, None] for name, column in x.items()}, y[:64]),
-        "validation_data": as_dataset({name: one[64:, None] for name, one in x.items()}, y[64:]),
-    }
+    return in_datasets(split({name: column[:, None] for name, column in x.items()}, y))
 
 
 def of_columns(trial: Any) -> keras.Model:
@@ -280,26 +269,19 @@ def sentences() -> tuple[Any, Any]:
 
 def texts() -> dict[str, Any]:
     """Return sentences as arrays of objects."""
-    x, y = sentences()
-    return {"x": x[:64], "y": y[:64], "validation_data": (x[64:], y[64:])}
+    return split(*sentences())
 
 
 def text_tensors() -> dict[str, Any]:
     """Return sentences as tensors of TensorFlow."""
     import tensorflow as tf
 
-    x, y = sentences()
-    words = tf.constant(x.tolist())
-    return {"x": words[:64], "y": y[:64], "validation_data": (words[64:], y[64:])}
+    return on_inputs(lambda x: tf.constant(x.tolist()), texts())
 
 
 def text_datasets() -> dict[str, Any]:
     """Return sentences as datasets of TensorFlow."""
-    x, y = sentences()
-    return {
-        "x": as_dataset(x.tolist()[:64], y[:64]),
-        "validation_data": as_dataset(x.tolist()[64:], y[64:]),
-    }
+    return in_datasets(on_inputs(lambda x: x.tolist(), texts()))
 
 
 def of_text(trial: Any) -> keras.Model:
@@ -323,11 +305,7 @@ def ragged() -> dict[str, Any]:
 
 def ragged_datasets() -> dict[str, Any]:
     """Return such sentences as datasets."""
-    data = ragged()
-    return {
-        "x": as_dataset(data["x"], data["y"]),
-        "validation_data": as_dataset(*data["validation_data"]),
-    }
+    return in_datasets(ragged())
 
 
 class Padded(kl.Layer):
@@ -395,13 +373,7 @@ def of_pictures(trial: Any) -> keras.Model:
 
 def bytes_of_pictures() -> dict[str, Any]:
     """Return pictures whose pixels are bytes."""
-    data = images()
-    x, y = data["validation_data"]
-
-    def pixels(array: Any) -> Any:
-        return np.clip(array * 40 + 100, 0, 255).astype("uint8")
-
-    return {"x": pixels(data["x"]), "y": data["y"], "validation_data": (pixels(x), y)}
+    return on_inputs(lambda x: np.clip(x * 40 + 100, 0, 255).astype("uint8"), images())
 
 
 def lists() -> dict[str, Any]:
@@ -435,7 +407,7 @@ def feature_space() -> dict[str, Any]:
 
 
 def of_features(trial: Any) -> keras.Model:
-    """Return a classifier of encoded rows."""
+    """Return a classifier whose inputs its data will tell."""
     layers = [kl.Dense(8, activation="relu"), kl.Dense(3, activation="softmax")]
     return compiled(keras.Sequential(layers), trial)
 
@@ -444,9 +416,7 @@ def sparse() -> dict[str, Any]:
     """Return the table as a sparse matrix of SciPy."""
     from scipy.sparse import csr_matrix
 
-    data = table()
-    x, y = data["validation_data"]
-    return {"x": csr_matrix(data["x"]), "y": data["y"], "validation_data": (csr_matrix(x), y)}
+    return on_inputs(csr_matrix, table())
 
 
 def validated_without_targets() -> dict[str, Any]:

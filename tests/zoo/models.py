@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
@@ -10,7 +11,7 @@ import numpy as np
 from keras import layers as kl
 from keras import ops
 
-from tests.zoo.animal import Animal, compiled, rate
+from tests.zoo.animal import Animal, compiled, for_itself, on_targets, rate
 from tests.zoo.layers import images, series, table
 
 
@@ -110,43 +111,6 @@ class VariationalAutoencoder(Losses):
         return self.noted(loss, error, divergence)
 
 
-class Adversaries(Losses):
-    """Train a generator and a critic by turns, as keras.io's GAN does."""
-
-    def __init__(self, critic: keras.Model, maker: keras.Model) -> None:
-        super().__init__("critic_loss", "maker_loss")
-        self.critic, self.maker = critic, maker
-        self.seeds = keras.random.SeedGenerator(13)
-
-    def compile(self, critic_optimizer: Any, maker_optimizer: Any, loss: Any) -> None:
-        """Take an optimizer for each of the two."""
-        super().compile()
-        self.critic_optimizer, self.maker_optimizer = critic_optimizer, maker_optimizer
-        self.loss_of = loss
-
-    def train_step(self, data: Any) -> dict[str, Any]:
-        """Train both on one batch, as TensorFlow does."""
-        import tensorflow as tf
-
-        x = data[0] if isinstance(data, tuple) else data
-        rows = ops.shape(x)[0]
-        made = self.maker(keras.random.normal((rows, 2), seed=self.seeds))
-        both = ops.concatenate([made, x], axis=0)
-        labels = ops.concatenate([ops.ones((rows, 1)), ops.zeros((rows, 1))], axis=0)
-        with tf.GradientTape() as tape:
-            critic_loss = self.loss_of(labels, self.critic(both))
-        self._step(tape, critic_loss, self.critic, self.critic_optimizer)
-        noise = keras.random.normal((rows, 2), seed=self.seeds)
-        with tf.GradientTape() as tape:
-            maker_loss = self.loss_of(ops.zeros((rows, 1)), self.critic(self.maker(noise)))
-        self._step(tape, maker_loss, self.maker, self.maker_optimizer)
-        return self.noted(critic_loss, maker_loss)
-
-    def _step(self, tape: Any, loss: Any, model: keras.Model, optimizer: Any) -> None:
-        gradients = tape.gradient(loss, model.trainable_weights)
-        optimizer.apply_gradients(zip(gradients, model.trainable_weights, strict=True))
-
-
 class Denoiser(Losses):
     """Tell the noise in a row from the row and a time, which its steps draw, as diffusion does."""
 
@@ -208,9 +172,10 @@ class OwnDense(kl.Layer):
         return given
 
 
-def plain_layers() -> list[Any]:
-    """Return the layers of a small classifier of the table."""
-    return [keras.Input((8,)), kl.Dense(8, activation="relu"), kl.Dense(3, activation="softmax")]
+def plain(trial: Any, loss: Any = "sparse_categorical_crossentropy", **options: Any) -> keras.Model:
+    """Return a small classifier of the table."""
+    layers = [keras.Input((8,)), kl.Dense(8, activation="relu"), kl.Dense(3, activation="softmax")]
+    return compiled(keras.Sequential(layers), trial, loss, **options)
 
 
 def of_kind(kind: Callable[[], keras.Model]) -> Callable[[Any], keras.Model]:
@@ -231,9 +196,7 @@ def built_by_shape(kind: Callable[[], keras.Model]) -> Callable[[], keras.Model]
 
 def with_optimizer(make: Callable[[Any], Any]) -> Callable[[Any], keras.Model]:
     """Return a builder with an optimizer that is made from the trial's learning rate."""
-    return lambda trial: compiled(
-        keras.Sequential(plain_layers()), trial, optimizer=make(rate(trial))
-    )
+    return lambda trial: plain(trial, optimizer=make(rate(trial)))
 
 
 def two_inputs(trial: Any) -> keras.Model:
@@ -286,9 +249,7 @@ def of_two_inputs_subclassed(trial: Any) -> keras.Model:
 
 def both_with_one_target() -> dict[str, Any]:
     """Return tables and series beside each other, with a class for each row."""
-    data = both()
-    x, targets = data["validation_data"]
-    return {"x": data["x"], "y": data["y"]["kind"], "validation_data": (x, targets["kind"])}
+    return on_targets(lambda targets: targets["kind"], both())
 
 
 def autoencoder(trial: Any) -> keras.Model:
@@ -300,13 +261,6 @@ def autoencoder(trial: Any) -> keras.Model:
         kl.Conv2D(3, 3, padding="same"),
     ]
     return compiled(keras.Sequential(layers), trial, "mse", ())
-
-
-def pictures_of_themselves() -> dict[str, Any]:
-    """Return pictures as inputs and targets."""
-    data = images()
-    held_out = data["validation_data"][0]
-    return {"x": data["x"], "y": data["x"], "validation_data": (held_out, held_out)}
 
 
 def residual(trial: Any) -> keras.Model:
@@ -392,16 +346,6 @@ def autoencoder_of_chance_with_penalties(trial: Any) -> keras.Model:
     return compiled(keras.Model(inputs, kl.Dense(8)(code)), trial, "mse", ())
 
 
-def adversaries(trial: Any) -> keras.Model:
-    """Return keras.io's GAN, for a table."""
-    critic = keras.Sequential([keras.Input((8,)), kl.Dense(8, activation="relu"), kl.Dense(1)])
-    maker = keras.Sequential([keras.Input((2,)), kl.Dense(8, activation="relu"), kl.Dense(8)])
-    model = Adversaries(critic, maker)
-    optimizers = [keras.optimizers.Adam(rate(trial)), keras.optimizers.Adam(1e-3)]
-    model.compile(*optimizers, keras.losses.BinaryCrossentropy(from_logits=True))
-    return model
-
-
 def denoiser(trial: Any) -> keras.Model:
     """Return a model of diffusion, for a table."""
     model = Denoiser()
@@ -411,7 +355,7 @@ def denoiser(trial: Any) -> keras.Model:
 
 def low_ranks(trial: Any) -> keras.Model:
     """Return a model of which low ranks alone are trained, as in fine-tuning."""
-    model = keras.Sequential(plain_layers())
+    model = plain(trial)
     for layer in model.layers:
         layer.enable_lora(trial.suggest_int("rank", 1, 3))
     return compiled(model, trial)
@@ -424,9 +368,7 @@ def rows_alone() -> dict[str, Any]:
 
 def rows_for_themselves() -> dict[str, Any]:
     """Return the rows of the table as inputs and targets."""
-    data = table()
-    held_out = data["validation_data"][0]
-    return {"x": data["x"], "y": data["x"], "validation_data": (held_out, held_out)}
+    return for_itself(table())
 
 
 def own_loss(trial: Any) -> keras.Model:
@@ -451,43 +393,24 @@ def own_functions(trial: Any) -> keras.Model:
     def share(y: Any, predicted: Any) -> Any:
         return ops.mean(predicted)
 
-    return compiled(keras.Sequential(plain_layers()), trial, loss, (share,))
+    return plain(trial, loss, metrics=(share,))
 
 
 def many_metrics(trial: Any) -> keras.Model:
     """Return a model with metrics that hold states of their own."""
-    layers = [keras.Input((8,)), kl.Dense(8, activation="relu"), kl.Dense(3, activation="softmax")]
     names = (keras.metrics.AUC(name="auc"), keras.metrics.F1Score("macro", name="f1"), "accuracy")
-    return compiled(keras.Sequential(layers), trial, "categorical_crossentropy", names)
+    return plain(trial, "categorical_crossentropy", metrics=names)
 
 
 def in_one_hot() -> dict[str, Any]:
     """Return the table with a column for each class."""
-    data = table()
-    x, y = data["validation_data"]
-    hot = keras.utils.to_categorical
-    return {"x": data["x"], "y": hot(data["y"], 3), "validation_data": (x, hot(y, 3))}
+    return on_targets(lambda y: keras.utils.to_categorical(y, 3), table())
 
 
 def with_batch_size(trial: Any) -> tuple[keras.Model, dict[str, Any]]:
     """Return a model and its batch size."""
     sizes = {"batch_size": trial.suggest_categorical("batch_size", [8, 16])}
-    return compiled(keras.Sequential(plain_layers()), trial), sizes
-
-
-def eager(trial: Any) -> keras.Model:
-    """Return a model that runs without a graph."""
-    return compiled(keras.Sequential(plain_layers()), trial, run_eagerly=True)
-
-
-def of_many_steps(trial: Any) -> keras.Model:
-    """Return a model that its builder lets make two steps a call."""
-    return compiled(keras.Sequential(plain_layers()), trial, steps_per_execution=2)
-
-
-def jitted(trial: Any) -> keras.Model:
-    """Return a model that XLA compiles."""
-    return compiled(keras.Sequential(plain_layers()), trial, jit_compile=True)
+    return plain(trial), sizes
 
 
 def weights_of_rows() -> dict[str, Any]:
@@ -535,7 +458,7 @@ ANIMALS: dict[str, Animal] = {
     **{name: Animal(with_optimizer(make), table) for name, make in OPTIMIZERS.items()},
     "two_inputs_two_outputs": Animal(two_inputs, both),
     "dict_subclassed": Animal(of_two_inputs_subclassed, both_with_one_target),
-    "autoencoder": Animal(autoencoder, pictures_of_themselves),
+    "autoencoder": Animal(autoencoder, lambda: for_itself(images())),
     "residual_batch_norm": Animal(residual, table),
     "shared_layer": Animal(siamese, table),
     "half_frozen": Animal(half_frozen, table),
@@ -550,18 +473,17 @@ ANIMALS: dict[str, Animal] = {
         table,
         fit={"callbacks": [keras.callbacks.SwapEMAWeights()]},
     ),
-    "gan": Animal(adversaries, rows_alone, "critic_loss", evaluates=False),
     "own_compute_loss": Animal(own_loss, table),
     "own_layer_add_loss": Animal(own_layer, table),
     "own_loss_and_metric": Animal(own_functions, table),
     "auc_and_f1": Animal(many_metrics, in_one_hot),
     "batch_size": Animal(with_batch_size, table),
-    "run_eagerly": Animal(eager, table),
-    "steps_per_execution": Animal(of_many_steps, table),
-    "jit_compile": Animal(jitted, table),
-    "sample_weight": Animal(with_optimizer(keras.optimizers.Adam), weights_of_rows),
-    "class_weight": Animal(with_optimizer(keras.optimizers.Adam), weights_of_classes),
-    "validation_split": Animal(with_optimizer(keras.optimizers.Adam), a_fraction, evaluates=False),
+    "run_eagerly": Animal(partial(plain, run_eagerly=True), table),
+    "steps_per_execution": Animal(partial(plain, steps_per_execution=2), table),
+    "jit_compile": Animal(partial(plain, jit_compile=True), table),
+    "sample_weight": Animal(plain, weights_of_rows),
+    "class_weight": Animal(plain, weights_of_classes),
+    "validation_split": Animal(plain, a_fraction, evaluates=False),
     # 240 steps, from which on one call makes many of them.
     "many_steps_a_call": Animal(residual, table, fit={"epochs": 30, "batch_size": 8}),
     "many_steps_dropout": Animal(of_kind(Subclassed), table, fit={"epochs": 30, "batch_size": 8}),
