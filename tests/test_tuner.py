@@ -509,7 +509,7 @@ def test_a_builder_may_prune_its_trial(tmp_path, workers):
         return model
 
     given = {"n_trials": 3, "max_failed_trials": 1, "fit": {"n_workers": workers}}
-    table = searched(tmp_path, build, **given).results()
+    table = searched(tmp_path, build, storage=None, **given).results()
     assert list(table["state"]) == ["PRUNED", "PRUNED", "COMPLETE"]
     assert list(table["stop_reason"]) == ["too wide", "too wide", "all epochs"]
     assert list(table["epochs_run"]) == [0, 0, 4]

@@ -183,7 +183,8 @@ def test_connections_that_are_cut_cost_no_trial(search, make_tuner, data, tmp_pa
         search(tuner=tuner, fit={"n_workers": 2, "epochs": 6, "callbacks": [EpochLog(log)]})
         assert proxy.cuts >= 10
         proxy.pass_on()
-        trials = tuner.study.trials
+        # While one worker waits for a connection to lay out the last slot, another may lay it out.
+        trials = [trial for trial in tuner.study.trials if trial.state.name != "WAITING"]
         accuracy, best = evaluated(tuner.best_model(), data), tuner.best_value
         tuner.study._storage.remove_session()
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 4

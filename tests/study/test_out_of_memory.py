@@ -183,7 +183,9 @@ def test_a_process_whose_memory_is_limited(tmp_path, backend):
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    (failed,) = (line for line in lines if line.startswith("FAIL 8000000"))
-    assert re.match(f"FAIL 8000000 {BACKENDS[backend]}", failed)
-    assert failed.endswith(HINT)
+    # The sampler may draw so many units again for the trial in its place.
+    failed = [line for line in lines if line.startswith("FAIL")]
+    assert failed
+    assert all(re.match(f"FAIL 8000000 {BACKENDS[backend]}", line) for line in failed)
+    assert all(line.endswith(HINT) for line in failed)
     assert [line.split()[:2] for line in lines].count(["COMPLETE", "8"]) == 3
