@@ -215,9 +215,8 @@ class OptunaTuner:
             x: Training data as Model.fit takes it, or a function without arguments that returns it,
                 which is called for each trial if it returns a generator (with `steps_per_epoch=`);
                 a tf.data.Dataset of single rows goes in batches of `batch_size`. Or a function of
-                the trial, which may suggest parameters and return (x, y): it is called before
-                build_model, and what it returned is used again, up to 1 GiB in each process, by
-                trials for which it suggests the same values.
+                the trial, which may suggest parameters and return (x, y): it is called for each
+                trial, before build_model.
             y: Targets, where `x` does not hold them; or such a function.
             epochs: Epochs of a trial that is not stopped early. Default 10.
             validation_data: As for Model.fit, or such a function that returns it.

@@ -18,7 +18,6 @@ from kerastune_optuna._data.checks import (
     check_training_data,
     check_validation_data,
     count_batches,
-    count_rows,
     is_loader,
     makes_batches,
     open_data,
@@ -259,12 +258,6 @@ class FitArguments:
     @property
     def _batch_size(self) -> int:
         return self.others.get("batch_size") or 32  # as Keras reads None
-
-    @property
-    def rows_to_validate(self) -> int | None:
-        """How many rows of arrays there are to validate with, or to take these from."""
-        data, _ = self._evaluated()
-        return None if makes_batches(data) or not self.has_validation else count_rows(data)
 
     @property
     def has_validation(self) -> bool:
