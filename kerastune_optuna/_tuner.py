@@ -221,7 +221,7 @@ class OptunaTuner:
             epochs: Epochs of a trial that is not stopped early. Default 10.
             validation_data: As for Model.fit, or such a function that returns it.
             validation_split: As for Model.fit. Default 0.0.
-            cv: A number of folds (with scikit-learn), a splitter like GroupKFold(5), or a list of
+            cv: With scikit-learn, a number of folds, a splitter like GroupKFold(5), or a list of
                 (train, test) rows: each trial trains once for each fold of the arrays, and the mean
                 counts. Default None.
             groups: What the splitter gets as groups.
