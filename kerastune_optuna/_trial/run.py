@@ -333,7 +333,7 @@ def _remove_leftovers(study: optuna.Study, finished: FrozenTrial, recipe: Recipe
 
 def _warn_of_holes(fit: FitArguments) -> None:
     """Warn of data with NaN or infinity, which the loss may not show: relu makes 0 of NaN."""
-    if (where := not_finite.find(fit, in_batches=False)) is not None:
+    if (where := not_finite.find(fit)) is not None:
         _check.warn(f"{where}. Fill it or drop the rows, unless the model takes it.")
 
 
