@@ -16,7 +16,7 @@ import optuna
 from kerastune_optuna import _check
 from kerastune_optuna._backend import accelerators, cores, keras_settings
 from kerastune_optuna._data import describe, key_of_folds
-from kerastune_optuna._source import digest, fingerprint
+from kerastune_optuna._source import digest, digests, fingerprint
 from kerastune_optuna._study import StudyRecord, TrialRecord
 from kerastune_optuna._trial import Recipe, has_own_code
 
@@ -53,7 +53,7 @@ def is_of_other_builder(
     study: optuna.Study, trial: optuna.trial.FrozenTrial, build_model: Callable[..., Any]
 ) -> bool:
     """Whether a trial surely came from other code than this builder's; False where unknown."""
-    then, now = (read(study, trial) or {}).get("builder"), fingerprint(build_model)
+    then, now = (read(study, trial) or {}).get("builder"), fingerprint(digests(build_model))
     return None not in (then, now) and then != now
 
 

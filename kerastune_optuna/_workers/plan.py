@@ -95,7 +95,7 @@ class Run:
             budget,
             keras_settings(),
             {
-                "builder": _source.combined(recipe.digests),
+                "builder": _source.fingerprint(recipe.digests),
                 "sampler_seed": recipe.sampler_seed,
                 "n_workers": self.crew.n_workers,
             },
