@@ -13,12 +13,10 @@ import keras
 import numpy as np
 import pytest
 from optuna.storages import InMemoryStorage
-from optuna.trial import FixedTrial
 
 from kerastune_optuna import (
     ArgumentError,
     ArgumentTypeError,
-    BuilderError,
     StudyMismatchError,
     TooManyFailuresError,
 )
@@ -178,11 +176,6 @@ def test_what_functions_ask_for_is_enqueued(make_tuner, capsys):
     assert "window     4 to 12 in steps of 4  8" in capsys.readouterr().out
 
 
-def other_range(trial):
-    """Ask for another range than the builder."""
-    return windows(FixedTrial({"window": trial.suggest_int("window", 4, 8, step=4)}))
-
-
 def raising(trial):
     """Fail."""
     raise NameError("no such file")
@@ -198,7 +191,6 @@ WRONG = {
     "uneven": ({"x": lambda trial: (SERIES, SERIES[1:])}, ArgumentError, "160 rows and y has 159"),
     "a list": ({"x": lambda trial: ([1, 2], SERIES[:2])}, ArgumentTypeError, "has no rows"),
     "raises": ({"x": raising}, NameError, "no such file"),
-    "other range": ({"x": other_range, "validation_data": other_range}, BuilderError, "4 to 8 in"),
 }
 
 
