@@ -213,10 +213,9 @@ class OptunaTuner:
 
         Args:
             x: Training data as Model.fit takes it, or a function without arguments that returns it,
-                which is called for each trial if it returns a generator (with `steps_per_epoch=`);
-                a tf.data.Dataset of single rows goes in batches of `batch_size`. Or a function of
-                the trial, which may suggest parameters and return (x, y): it is called for each
-                trial, before build_model.
+                which is called for each trial if it returns a generator (with `steps_per_epoch=`).
+                Or a function of the trial, which may suggest parameters and return (x, y): it is
+                called for each trial, before build_model.
             y: Targets, where `x` does not hold them; or such a function.
             epochs: Epochs of a trial that is not stopped early. Default 10.
             validation_data: As for Model.fit, or such a function that returns it.

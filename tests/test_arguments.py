@@ -199,7 +199,6 @@ SEARCH = [
     ({"x": EMPTY}, ArgumentError, "x is empty: there is nothing to train on."),
     ({"x": lambda: EMPTY}, ArgumentError, "x is empty: there is nothing to train on."),
     ({"x": DATASET.take(0), "y": None}, ArgumentError, "x is empty: there is nothing to train on."),
-    ({"x": DATASET.filter(lambda x, y: False), "y": None}, ArgumentError, "x is empty:"),
     ({"x": DATASET}, ArgumentError, "batches hold the targets already. Leave y out."),
     ({"x": DATASET.repeat(), "y": None}, ArgumentError, "x has no end (repeat()), so an epoch"),
     ({"x": (row for row in X), "y": None}, ArgumentTypeError, "which can be read only once,"),
@@ -422,12 +421,12 @@ def test_a_wrong_argument_of_the_pruning_callback(arguments, kind, text):
 
 
 BATCHES = [
-    ({"x": DATASET, "y": None, "batch_size": 4}, "or leave out the dataset's batch();"),
+    ({"x": DATASET, "y": None, "batch_size": 4}, "to tune it, pass a function of the trial"),
     (
         {"validation_data": DATASET, "validation_batch_size": 4},
         "validation_batch_size came with validation_data of type _BatchDataset, which makes",
     ),
-    ({"x": Batches(), "y": None, "batch_size": 4}, "ignore it. Leave batch_size out."),
+    ({"x": Batches(), "y": None, "batch_size": 4}, "ignore it. Leave batch_size out;"),
 ]
 
 

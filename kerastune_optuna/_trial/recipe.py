@@ -123,7 +123,6 @@ class Recipe:
     def of_trial(
         self,
         trial: BaseTrial,
-        model: keras.Model,
         arguments: Mapping[str, Any],
         folder: str,
         training: int = 0,
@@ -132,8 +131,7 @@ class Recipe:
 
         Args:
             trial: The trial.
-            model: What its builder built.
-            arguments: What its builder returned beside the model.
+            arguments: What its builder returned beside its model.
             folder: Where its callbacks write, below the user's own folders.
             training: The number of the training, which tells its fold and its seed.
 
@@ -146,7 +144,7 @@ class Recipe:
         callbacks = [*for_trial(self.callbacks, trial, folder), *builders]
         fit = of_fold(self.fit.with_builders(others), training)
         check_training(fit, self.objectives, may_add=may_add_metrics(callbacks))
-        fit = fit.of_training(model, TrialRecord(trial).seed_of(training, self.seed))
+        fit = fit.of_training(TrialRecord(trial).seed_of(training, self.seed))
         return TrainingInputs(self, fit, callbacks)
 
 

@@ -219,7 +219,7 @@ class TrialRun:
     def _made_ready(self, model: keras.Model, arguments: Mapping[str, Any]) -> Training:
         """Return the training of a model that is checked and may train fast."""
         series, check = self._series, self._check and self._series.number == 0
-        inputs = self._recipe.of_trial(self._trial, model, arguments, self._folder, series.number)
+        inputs = self._recipe.of_trial(self._trial, arguments, self._folder, series.number)
         self._note_epochs(inputs.fit)
         training = Training(self._trial, inputs, series, self._archive)
         make_ready(model, inputs, check=check)
