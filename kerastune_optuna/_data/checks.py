@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -233,17 +233,9 @@ def a_batch(x: Any, y: Any = None, batch_size: int = 1) -> Any:
 
 def makes_batches(data: Any) -> bool:
     """Whether the data yields batches that hold the targets, as opposed to arrays."""
-    return (
-        hasattr(data, "element_spec")
-        or isinstance(data, keras.utils.PyDataset | GeneratorFunction)
-        or is_of(data, _LOADERS)
-    )
-
-
-def is_of(data: Any, kinds: Container[tuple[str, str]]) -> bool:
-    """Whether data has one of some classes, each given by the names of its package and its own."""
-    classes = type(data).__mro__
-    return any((one.__module__.partition(".")[0], one.__name__) in kinds for one in classes)
+    classes = {(one.__module__.partition(".")[0], one.__name__) for one in type(data).__mro__}
+    is_ours = isinstance(data, keras.utils.PyDataset | GeneratorFunction)
+    return hasattr(data, "element_spec") or is_ours or not classes.isdisjoint(_LOADERS)
 
 
 def targets_of(data: Any) -> Any:

@@ -197,12 +197,12 @@ REFUSED = {
     "generator": ({"x": endless(ROWS, Y)(), "y": None}, "Pass a function without arguments that r"),
     "no steps": ({"x": endless(ROWS, Y), "y": None}, "Pass steps_per_epoch=, and let it yield"),
     "generated validation": ({"validation_data": endless(ROWS, Y)}, "would give each epoch other"),
-    "list of texts": ({"x": list(TEXTS)}, "x[0] holds a value of type str, which has no rows. P"),
-    "list of numbers": ({"y": Y.tolist()}, "y[0] holds a value of type int, which has no rows"),
+    "list of texts": ({"x": list(TEXTS)}, "x[0] holds str, which is no array. Pass arrays, or"),
+    "list of numbers": ({"y": Y.tolist()}, "y[0] holds int, which is no array"),
     "fixed width": ({"x": TEXTS.astype(str)}, "x holds values of type <U"),
     "objects": ({"x": ROWS.astype(object)}, "x holds values of type object. Pass arrays of numb"),
-    "set": ({"x": {1, 2}, "y": None}, "x holds a set, which is no array"),
-    "weights": ({"sample_weight": [1.0] * 48}, "sample_weight[0] holds a value of type float"),
+    "set": ({"x": {1, 2}, "y": None}, "x holds set, which is no array"),
+    "weights": ({"sample_weight": [1.0] * 48}, "sample_weight[0] holds float, which is no array"),
     "column of texts": (
         {"x": pd.DataFrame({"age": ROWS[:, 0], "name": TEXTS})},
         "in column 'name'",
@@ -234,7 +234,7 @@ def test_what_keras_does_not_take_is_refused_before_training(search, make_tuner,
 def test_sparse_tensors_have_no_folds(search):
     """TensorFlow cannot pick rows of them, and the error says what can."""
     x = tf.sparse.from_dense(ROWS)
-    with pytest.raises(ArgumentTypeError, match=r"of type SparseTensor.*scipy\.sparse"):
+    with pytest.raises(ArgumentTypeError, match=r"of type SparseTensor.*sparse ones of SciPy"):
         search(fit={"x": x, "y": Y, "validation_data": None, "cv": 2})
 
 
@@ -260,7 +260,7 @@ def test_a_dataset_of_pytorch_wants_a_loader(search, data):
     torch = pytest.importorskip("torch", reason="the extra `torch` is not installed")
     x, y, _ = data
     rows = torch.utils.data.TensorDataset(torch.tensor(x), torch.tensor(y))
-    with pytest.raises(ArgumentTypeError, match=r"a TensorDataset.* Wrap it in a DataLoader"):
+    with pytest.raises(ArgumentTypeError, match=r"TensorDataset.* or a DataLoader"):
         search(fit={"x": rows, "y": None})
 
 

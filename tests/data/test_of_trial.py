@@ -189,7 +189,7 @@ WRONG = {
     "a tuple beside y": ({"y": SERIES[:92]}, ArgumentError, "a tuple of 2 beside y"),
     "four parts": ({"x": lambda trial: (1, 2, 3, 4)}, ArgumentError, "a tuple of 4. Return"),
     "uneven": ({"x": lambda trial: (SERIES, SERIES[1:])}, ArgumentError, "160 rows and y has 159"),
-    "a list": ({"x": lambda trial: ([1, 2], SERIES[:2])}, ArgumentTypeError, "has no rows"),
+    "a list": ({"x": lambda trial: ([1, 2], SERIES[:2])}, ArgumentTypeError, "is no array"),
     "raises": ({"x": raising}, NameError, "no such file"),
 }
 
