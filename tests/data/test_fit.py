@@ -13,7 +13,6 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState, create_trial
 from rich.console import Console
 
-from kerastune_optuna import ArgumentTypeError
 from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._report.facts import saved_epochs
 from kerastune_optuna._study.monitor import parse_objective
@@ -92,26 +91,6 @@ def test_batch_size_is_tuned_for_arrays_and_for_datasets(search, data):
         assert tuner.results()["params_batch_size"].nunique() > 1
 
 
-@pytest.mark.slow
-def test_the_advice_for_data_of_a_trial_works(search, data):
-    """Data beside the model is refused, and a function of the trial trains each on its own."""
-
-    def scaled(rows):
-        return lambda trial: (rows[0] * trial.suggest_float("factor", 0.5, 2.0), rows[1])
-
-    def build(trial):
-        return build_model(trial), {"x": data[0]}
-
-    with pytest.raises(ArgumentTypeError, match="'x' beside its model") as got:
-        search(build, n_trials=1, study_name="other")
-    assert "pass a function of the trial" in str(got.value)
-    fit = {"x": scaled(data[:2]), "y": None, "validation_data": scaled(data[2])}
-    tuner = search(build_model, "val_loss", n_trials=2, fit=fit)
-    x, y = scaled(data[2])(tuner.best_trial)
-    assert np.array_equal(x, data[2][0] * tuner.best_params["factor"])
-    assert tuner.best_model().evaluate(x, y, verbose=0)[0] == pytest.approx(tuner.best_value)
-
-
 def with_epochs(trial):
     """Return a model and how long it trains."""
     return falling.build(trial), {"epochs": np.int64(trial.suggest_int("epochs", 3, 5))}
@@ -163,19 +142,6 @@ def test_a_trial_of_its_own_length_is_resumed(search):
     assert seen == ["begin", 0, 1, 2, "begin", 2, 3, "end"]
     assert list(tuner.results()["stop_reason"]) == [INTERRUPTED, "all epochs"]
     assert sorted(tuner.study.trials[1].intermediate_values) == [0, 1, 2, 3]
-
-
-@pytest.mark.slow
-def test_class_weight_is_tuned(search):
-    """Classes that weigh nothing leave nothing to lose."""
-
-    def build(trial):
-        weight = trial.suggest_categorical("weight", [0.0, 1.0])
-        return build_eager(trial), {"class_weight": dict.fromkeys(range(3), weight)}
-
-    tuner = search(build, "loss", n_trials=4, fit={"epochs": 1})
-    losses = {trial.params["weight"]: trial.value for trial in tuner.study.trials}
-    assert losses[0.0] == 0 < losses[1.0]
 
 
 def test_the_builder_goes_before_search(search):
