@@ -40,11 +40,6 @@ _OURS = {*_OWNED, "epochs", "callbacks", "validation_split", "steps_per_executio
 _OF_SEARCH = {"cv", "groups"}
 _SIZES = {"batch_size": "x", "validation_batch_size": "validation_data"}
 Fold: TypeAlias = tuple[NDArray[Any], NDArray[Any]]  # rows to train on, and to validate with
-# The last sentence of the error for a builder that returns data beside its model.
-_PREPARED = (
-    " Where each trial is to have its own, pass a function of the trial, which may ask for "
-    "parameters, like search(lambda trial: ...)."
-)
 
 
 @dataclass(frozen=True)
@@ -279,7 +274,7 @@ def check_builders_arguments(names: Iterable[str]) -> None:
         if name in _SAME_FOR_ALL:
             raise ArgumentTypeError(
                 f"build_model returned {name!r} beside its model, which is the same for all "
-                f"trials. Pass {name}= to search().{_PREPARED * (name in _DATA)}"
+                f"trials. Pass {name}= to search(); data may be a function of the trial."
             )
         if name not in known:
             raise ArgumentTypeError(
