@@ -305,7 +305,7 @@ FIRST_TRIAL = [
     ({"build": a_triple}, BuilderError, "returned a tuple of 3. Return a compiled keras.Model, or"),
     ({"build": a_number}, BuilderError, "returned a builtins.int beside its model, and not a dict"),
     ({"build": giving(x=X)}, ArgumentTypeError, "the same for all trials. Pass x= to search();"),
-    ({"build": giving(verbose=1)}, ArgumentTypeError, "Pass verbose= to search()."),
+    ({"build": giving(verbose=1)}, ArgumentTypeError, "Pass verbose= to search();"),
     ({"build": giving(batchsize=4)}, ArgumentTypeError, "Did you mean 'batch_size'?"),
     ({"build": giving(batch_size=0)}, ArgumentError, "batch_size=0 is less than 1. Pass how many"),
     (

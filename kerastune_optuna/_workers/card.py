@@ -23,7 +23,7 @@ from kerastune_optuna._trial import Recipe, has_own_code
 Card: TypeAlias = dict[str, Any]
 
 _PACKAGES = ("kerastune_optuna", "keras", "optuna", "numpy")
-_LONGEST = 4000  # characters of an entry: MySQL holds few more in one attribute
+_LONGEST = 4000  # characters of an argument: MySQL holds few more in one attribute
 
 
 def write(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any]) -> str:
@@ -95,7 +95,7 @@ def describe_search(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any
         "arguments": _arguments(recipe),
         "data": {name: describe(one) for name, one in recipe.fit.data.items() if one is not None},
     }
-    return {key: _plain(value) for key, value in card.items()}
+    return _plain(card)
 
 
 def _arguments(recipe: Recipe) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def _arguments(recipe: Recipe) -> dict[str, Any]:
         "executions_per_trial": recipe.executions,
         "cv": key_of_folds(fit.folds),
         "callbacks": [_name(callback) for callback in recipe.callbacks],
-        **{name: _plain(value) for name, value in sorted(fit.others.items())},
+        **{name: _shortened(value) for name, value in sorted(fit.others.items())},
     }
 
 
@@ -127,13 +127,17 @@ def _name(callback: Any) -> str:
     return str(getattr(type(callback) if is_made else callback, "__name__", "a function"))
 
 
-def _plain(value: Any) -> Any:
-    """Return a value as JSON holds it; where it cannot, or is long, a text of what it is."""
+def _shortened(value: Any) -> Any:
+    """Return an argument as JSON holds it; where it cannot, or is long, a text of what it is."""
     try:
-        text = json.dumps(value, default=_told)
+        plain = _plain(value)
     except TypeError:  # of keys that JSON does not hold
         return describe(value)
-    return json.loads(text) if len(text) < _LONGEST else describe(value)
+    return plain if len(str(plain)) < _LONGEST else describe(value)
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=_told))
 
 
 def _told(value: Any) -> Any:
