@@ -147,7 +147,7 @@ def _split(fit: FitArguments, splitter: Callable[[Any], Any], groups: Any) -> Fi
 
 def _are_rows(part: NDArray[Any], rows: int) -> bool:
     is_whole = part.size > 0 and part.dtype.kind in "iu"
-    return is_whole and part.min() >= 0 and part.max() < rows
+    return is_whole and bool(part.min() >= 0 and part.max() < rows)
 
 
 def _check_arrays(fit: FitArguments) -> None:

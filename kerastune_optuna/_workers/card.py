@@ -76,7 +76,7 @@ def warn_where_code_decides(
 def describe_search(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any]) -> Card:
     """Return the card of a search, in a form that JSON holds."""
     backend, floatx, data_format, policy = keras_settings()
-    card = {
+    card: Card = {
         **known,
         "seed": recipe.seed,
         "versions": _versions(),
@@ -95,7 +95,8 @@ def describe_search(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any
         "arguments": _arguments(recipe),
         "data": {name: describe(one) for name, one in recipe.fit.data.items() if one is not None},
     }
-    return _plain(card)
+    card = _plain(card)
+    return card
 
 
 def _arguments(recipe: Recipe) -> dict[str, Any]:
