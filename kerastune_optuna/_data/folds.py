@@ -59,26 +59,28 @@ def cross_validated(
 
 
 def _splitter(cv: Any, seed: int | None) -> Callable[[Any], Any]:
-    """Return what gives scikit-learn's splitter for targets; None for targets that are not known.
+    """Return a function that takes the targets, where they are known, and returns a splitter.
 
     Raises:
         ArgumentTypeError: There is no such splitter.
     """
-    from sklearn.model_selection import KFold, StratifiedKFold, check_cv  # an optional package
+    from sklearn.model_selection import check_cv  # an optional package
 
     if isinstance(cv, int | np.integer):
-        state = (seed or 0) % _LARGEST_SEED
-
-        def shuffled(labels: Any) -> Any:
-            kind = StratifiedKFold if _are_classes(labels, cv) else KFold
-            return kind(cv, shuffle=True, random_state=state)
-
-        return shuffled
+        return partial(_shuffled, int(cv), seed)
     try:
         made = check_cv(cv)
     except ValueError as error:
         raise ArgumentTypeError(f"cv={cv!r} is no splitter. {_INSTEAD}") from error
     return lambda labels: made
+
+
+def _shuffled(n: int, seed: int | None, labels: Any) -> Any:
+    """Return scikit-learn's splitter for a number of folds; by class where each has enough rows."""
+    from sklearn.model_selection import KFold, StratifiedKFold  # an optional package
+
+    kind = StratifiedKFold if _are_classes(labels, n) else KFold
+    return kind(n, shuffle=True, random_state=(seed or 0) % _LARGEST_SEED)
 
 
 def _split_again(split: Callable[[FitArguments], FitArguments], fit: FitArguments) -> FitArguments:

@@ -95,8 +95,7 @@ def describe_search(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any
         "arguments": _arguments(recipe),
         "data": {name: describe(one) for name, one in recipe.fit.data.items() if one is not None},
     }
-    card = _plain(card)
-    return card
+    return dict(_plain(card))
 
 
 def _arguments(recipe: Recipe) -> dict[str, Any]:
