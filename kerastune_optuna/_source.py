@@ -30,7 +30,7 @@ def digests(build_model: Callable[..., Any]) -> dict[str, str]:
         Each digest by the name of what it stands for; nothing where there is no source to read.
     """
     function, read = _unwrapped(build_model)
-    found = {}
+    found: dict[str, str] = {}
     for code, own in _reached(_code_of(function)):
         try:
             source = inspect.getsource(code)
