@@ -39,8 +39,9 @@ def describe(data: Any) -> str:
 def _of_leaf(leaf: Any) -> str:
     if isinstance(leaf, _PLAIN):
         return repr(leaf)[:60]
-    shape = getattr(leaf, "shape", None)
-    return type(leaf).__name__ if shape is None else f"{leaf.dtype}{tuple(shape)}"
+    kind = getattr(leaf, "dtype", type(leaf).__name__)  # a table has several dtypes
+    shape = tuple(leaf.shape) if hasattr(leaf, "shape") else ""
+    return f"{getattr(kind, 'name', kind)}{shape}"
 
 
 def measure(*data: Any, split: float | None = None) -> list[Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 
@@ -13,6 +14,8 @@ SPEC = "TensorSpec(shape=(None, 3), dtype=tf.float32, name=None)"
 TEXTS = {
     "arrays": ((X, {"b": Y}), "float32(8, 3), int64(8,)"),
     "dataset": (tf.data.Dataset.from_tensor_slices(X).batch(4), f"tf.data.Dataset of {SPEC}"),
+    "tensor": (tf.constant(X), "float32(8, 3)"),
+    "table": (pd.DataFrame(X), "DataFrame(8, 3)"),
     "plain": ({"rate": 0.5, "name": None}, "None, 0.5"),
     "objects": ([object()], "object"),
     "function": (lambda: X, "function"),
