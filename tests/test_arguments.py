@@ -199,6 +199,7 @@ SEARCH = [
     ({"x": EMPTY}, ArgumentError, "x is empty: there is nothing to train on."),
     ({"x": lambda: EMPTY}, ArgumentError, "x is empty: there is nothing to train on."),
     ({"x": DATASET.take(0), "y": None}, ArgumentError, "x is empty: there is nothing to train on."),
+    ({"x": DATASET.filter(lambda x, y: False), "y": None}, ArgumentError, "x is empty:"),
     ({"x": DATASET}, ArgumentError, "batches hold the targets already. Leave y out."),
     ({"x": DATASET.repeat(), "y": None}, ArgumentError, "x has no end (repeat()), so an epoch"),
     ({"x": (row for row in X), "y": None}, ArgumentTypeError, "which can be read only once,"),

@@ -16,7 +16,7 @@ from kerastune_optuna._check import count, why_not
 from kerastune_optuna._data.pick import pick
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
-_INFINITE = -1  # as tf.data.Dataset.cardinality() says it
+_INFINITE, _UNKNOWN = -1, -2  # what tf.data.Dataset.cardinality() returns
 # What Model.fit reads batches from, by package and class: neither is imported to ask.
 _LOADERS = {("grain", name) for name in ("DataLoader", "IterDataset", "MapDataset")}
 _LOADERS |= {("torch", "DataLoader")}
@@ -169,9 +169,11 @@ def _check_one(name: str, data: Any, steps: int | None, steps_name: str) -> None
 
 
 def _size(data: Any) -> int | None:
-    """Return the number of rows or batches; None where the data does not tell."""
+    """Return the number of rows or batches; where it is unknown, tell only whether it is 0."""
     if hasattr(data, "cardinality"):
-        return _cardinality(data)
+        size = _cardinality(data)
+        is_empty = size == _UNKNOWN and next(iter(data), None) is None
+        return 0 if is_empty else size
     rows = count_rows(data)
     return _INFINITE if rows is not None and rows >= _ENDLESS else rows
 
