@@ -28,8 +28,7 @@ def load_iris() -> tuple[tf.data.Dataset, tf.data.Dataset]:
     def one_hot(features: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return features, tf.one_hot(label, 3)
 
-    train, test = train.map(one_hot).cache(), test.map(one_hot).cache()
-    return train.shuffle(120).batch(10), test.batch(10)
+    return train.map(one_hot).shuffle(120).batch(10), test.map(one_hot).batch(10)
 
 
 def network(l1_neurons: int, l2_neurons: int, activation: str, rate: float) -> keras.Model:
