@@ -1,4 +1,4 @@
-"""The graphs of tf.data pipelines: written, searched, and begun anew for each training."""
+"""The graphs of tf.data pipelines: written, searched, and changed for many trainings to read."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from functools import cached_property
 from typing import Any
 
 from kerastune_optuna._backend import held_by
+from kerastune_optuna._data.checks import shape_of_a_batch
 
 _IGNORE_STATE = 1  # for DatasetToGraphV2, which would refuse a shuffle() because it has state
 _CHANCE = ("Shuffle", "Random", "Sampling")  # in the names of ops that give other rows each time
-_LARGEST = 64e6  # bytes of data in a pipeline that is built anew for each training
+_LARGEST = 64e6  # bytes: a larger dataset is not kept in memory
+_NAME = "kerastune_optuna/kept"
 
 
 def is_tf_dataset(data: Any) -> bool:
@@ -33,6 +35,11 @@ def serialize(dataset: Any) -> bytes:
         input_dataset=tf.data.experimental.to_variant(dataset), external_state_policy=_IGNORE_STATE
     ).numpy()
     return graph
+
+
+def is_large(dataset: Any) -> bool:
+    """Whether a pipeline holds too much data to be built anew for each training."""
+    return held_by(dataset) > _LARGEST
 
 
 def rebuild(graph: bytes, element_spec: Any) -> Any:
@@ -82,12 +89,12 @@ class Shuffling:
     Args:
         graph: Its graph, serialised.
         element_spec: The shapes and types of its elements.
-        owner: The user's dataset, which owns the memory in which a cache() of it keeps rows.
+        memory: The dataset that owns the memory in which the graph keeps what it has read.
     """
 
     graph: bytes
     element_spec: Any
-    owner: Any
+    memory: Any = None
 
     @cached_property
     def _is_seeded(self) -> bool:
@@ -103,23 +110,50 @@ class Shuffling:
         return rebuild(definition.SerializeToString(), self.element_spec)
 
 
-def shuffling(data: Any) -> Shuffling | None:
-    """Return what begins a pipeline for each training; None for data that does not shuffle itself.
+def for_trainings(data: Any, *, is_read_whole: bool) -> Any:
+    """Return a dataset that reads its source once, then from memory, and shuffles from its seed.
 
-    A pipeline that is large, or that cannot be written, is not copied: its order goes on from one
-    training to the next.
+    tf.data starts a pipeline anew in each epoch of each trial: it opens files, and instantiates and
+    runs its functions. The part before the first shuffle(), or all of it where nothing shuffles,
+    gives the same rows each time, and is kept in memory. A pipeline that depends on other state or
+    chance, or that is large, reads its source each time.
+
+    Args:
+        data: The dataset.
+        is_read_whole: Whether an epoch reads it to its end.
+
+    Returns:
+        A dataset, or a Shuffling that begins one for each training.
     """
-    if not is_tf_dataset(data) or held_by(data) > _LARGEST:
-        return None
+    if is_large(data):
+        return data
     import tensorflow as tf
 
     try:
         definition = parse(serialize(data))
     except (tf.errors.OpError, ValueError):
-        return None
-    if not _from_seeds(definition):
-        return None
-    return Shuffling(definition.SerializeToString(), data.element_spec, data)
+        return data
+    shuffles = _shuffles_on_path(definition)
+    memory = _kept(definition, shuffles, data) if is_read_whole else None
+    shuffles_on = _from_seeds(definition)
+    if memory is None and not shuffles_on:
+        return data
+    graph = definition.SerializeToString()
+    if shuffles_on:
+        return Shuffling(graph, data.element_spec, memory)
+    kept = rebuild(graph, data.element_spec)
+    for _ in kept:  # Keras stops at the last batch, and a cache is whole only after the end
+        pass
+    return kept
+
+
+def _kept(definition: Any, shuffles: list[Any], data: Any) -> Any:
+    """Let a graph keep in memory what it has read; return the memory's owner, or None."""
+    if sum(map(_may_differ, nodes_of(definition))) != len(shuffles):
+        return None  # more than these shuffles depends on chance or state
+    end = shuffles[-1] if shuffles else _end(definition)
+    source = inputs_of(definition, end)[0]
+    return _insert(definition, source, end) if _is_small(definition, source, data) else None
 
 
 def _from_seeds(definition: Any) -> bool:
@@ -163,6 +197,36 @@ def _may_differ(node: Any) -> bool:
     return known is None or bool(known.is_stateful)
 
 
+def _end(definition: Any) -> Any:
+    """Return the node that gives the dataset out of its graph."""
+    return next(node for node in definition.node if node.op == "_Retval")
+
+
+def _shuffles_on_path(definition: Any) -> list[Any]:
+    """Return the nodes that shuffle on the way from the end of a pipeline to its beginning."""
+    node, found = _end(definition), []
+    while node.input:
+        node = inputs_of(definition, node)[0]
+        if node.op.startswith("Shuffle"):
+            found.append(node)
+    return found
+
+
+def _is_small(definition: Any, source: Any, data: Any) -> bool:
+    """Whether an epoch reads all that a node gives, and all of it surely fits into memory."""
+    specs = _specs(source)
+    count, batches = _count(definition, source, specs), int(data.cardinality())
+    rows = (shape_of_a_batch(data, 0) or (0,))[0]
+    if rows == 0 or count < 0:
+        return False
+    are_batches = count == batches  # whose size is open if the last may be smaller
+    if not are_batches and batches not in (count // rows, math.ceil(count / rows)):
+        return False
+    first = rows if are_batches else math.inf
+    sizes = [count_values(spec, first) * (spec.dtype.size or math.inf) for spec in specs]
+    return bool(count * sum(sizes) <= _LARGEST)
+
+
 def count_values(spec: Any, rows: float, others: float = math.inf) -> float:
     """Return how many values a part of an element has.
 
@@ -175,3 +239,45 @@ def count_values(spec: Any, rows: float, others: float = math.inf) -> float:
         return math.inf
     sizes = enumerate(spec.shape)
     return math.prod((others if n else rows) if size is None else size for n, size in sizes)
+
+
+def _count(definition: Any, source: Any, specs: tuple[Any, ...]) -> int:
+    """Return how many elements a node gives; negative where that is unknown or endless."""
+    part = type(definition)()
+    part.CopyFrom(definition)
+    _end(part).input[0] = source.name
+    return int(rebuild(part.SerializeToString(), specs).cardinality())
+
+
+def _specs(source: Any) -> tuple[Any, ...]:
+    """Return the shapes and types of what a dataset's node gives."""
+    import tensorflow as tf
+
+    shapes = source.attr["output_shapes"].list.shape
+    return tuple(map(tf.TensorSpec, map(tf.TensorShape, shapes), _types(source)))
+
+
+def _types(source: Any) -> list[int]:
+    """Return the types of what a dataset's node gives."""
+    for name in ("output_types", "Toutput_types"):
+        if name in source.attr:
+            return list(source.attr[name].list.type)
+    return []
+
+
+def _insert(definition: Any, source: Any, end: Any) -> Any:
+    """Put a cache between two nodes, and return the dataset that owns its memory."""
+    import tensorflow as tf
+
+    owner = tf.data.Dataset.range(1).cache()
+    made = parse(serialize(owner))
+    cache = next(node for node in made.node if node.op == "CacheDatasetV2")
+    kept = definition.node.add(name=_NAME, op=cache.op, input=[end.input[0]])
+    for given in inputs_of(made, cache)[1:]:  # an empty file name, and the memory
+        given.name = f"{_NAME}/{given.name}"
+        definition.node.append(given)
+        kept.input.append(given.name)
+    kept.attr["output_types"].list.type.extend(_types(source))
+    kept.attr["output_shapes"].CopyFrom(source.attr["output_shapes"])
+    end.input[0] = kept.name
+    return owner

@@ -26,7 +26,7 @@ from kerastune_optuna._data.checks import (
     takes_trial,
     targets_of,
 )
-from kerastune_optuna._data.datasets import shuffling
+from kerastune_optuna._data.datasets import Shuffling, for_trainings, is_tf_dataset
 from kerastune_optuna._data.specs import specify, specify_read
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._study import Objective, Objectives
@@ -104,15 +104,14 @@ class FitArguments:
             validation_data=open_data("validation_data", self.validation_data),
             others={name: open_parcel(value) for name, value in self.others.items()},
         )
-        found = {name: shuffling(getattr(opened, name)) for name in ("x", "validation_data")}
-        shuffled = {name: one for name, one in found.items() if one is not None}
-        return replace(opened.checked(), pipelines=shuffled)
+        return replace(opened.checked(), pipelines=opened._pipelines())
 
     def with_builders(self, arguments: Mapping[str, Any]) -> FitArguments:
         """Return the same with what a builder returned beside its model in place of our values."""
         others = {**self.others, **arguments}
         ours = {name: others.pop(name) for name in _OURS.intersection(arguments)}
-        return replace(self, others=others, **ours)
+        fit = replace(self, others=others, **ours)
+        return replace(fit, pipelines=fit._pipelines()) if fit.counted_steps() else fit
 
     def of_training(self, seed: int) -> FitArguments:
         """Return the same for one training, whose shuffles begin.
@@ -120,8 +119,11 @@ class FitArguments:
         Args:
             seed: Its seed, which each shuffle() without a seed of its own takes.
         """
-        begun_anew = {name: one.begin(seed) for name, one in self.pipelines.items()}
-        return replace(self, pipelines=begun_anew)
+        pipelines = {
+            name: data.begin(seed) if isinstance(data, Shuffling) else data
+            for name, data in self.pipelines.items()
+        }
+        return replace(self, pipelines=pipelines)
 
     def skip(self, epochs: int) -> None:
         """Let shuffles go on as after some epochs: each reading of a pipeline draws a new order."""
@@ -131,6 +133,15 @@ class FitArguments:
         # Keras reads a pipeline of known length twice an epoch, the second time in vain.
         for _ in range(epochs * (1 + (data.cardinality() >= 0))):
             iter(data)
+
+    def _pipelines(self) -> dict[str, Any]:
+        """Return what trainings read in place of datasets."""
+        is_read_whole = not self.counted_steps()
+        return {
+            name: for_trainings(data, is_read_whole=is_read_whole)
+            for name in ("x", "validation_data")
+            if is_tf_dataset(data := getattr(self, name))
+        }
 
     def checked(self) -> FitArguments:
         """Return the same after a check of the data, except what functions have not yet loaded.

@@ -1,4 +1,4 @@
-"""A dataset that shuffles begins anew for each training."""
+"""A dataset is kept in memory where that shows nowhere but in the time that reading takes."""
 
 from __future__ import annotations
 
@@ -7,16 +7,33 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kerastune_optuna._data.datasets import Shuffling, for_trainings, parse, serialize
 from kerastune_optuna._data.datasets import _from_seeds as from_seeds
-from kerastune_optuna._data.datasets import parse, serialize, shuffling
 
 ROWS = np.arange(400.0).reshape(100, 4)
 SLICES = tf.data.Dataset.from_tensor_slices(ROWS)
+VARIABLE = tf.Variable(1.0, dtype=tf.float64)
 
 
 def doubled(row):
     """Return what is always the same."""
     return row * 2
+
+
+def shaken(row):
+    """Return something else each time."""
+    return row + tf.random.uniform((), dtype=tf.float64)
+
+
+def moved(row):
+    """Return what depends on a variable."""
+    return row + VARIABLE
+
+
+def for_one(data, seed=1):
+    """Return the data as one training gets it."""
+    made = for_trainings(data, is_read_whole=True)
+    return made.begin(seed) if isinstance(made, Shuffling) else made
 
 
 def epochs(dataset, n=2):
@@ -27,21 +44,61 @@ def epochs(dataset, n=2):
 @pytest.mark.parametrize(
     "pipeline",
     [
+        lambda rows: rows.batch(10),
+        lambda rows: rows.batch(30),
         lambda rows: rows.batch(10).shuffle(10),
-        lambda rows: rows.map(doubled).cache().shuffle(100).batch(10).prefetch(1),
+        lambda rows: rows.map(doubled).shuffle(100).batch(10).prefetch(1),
+        lambda rows: rows.shuffle(100).map(doubled).batch(30, drop_remainder=True),
         lambda rows: rows.shuffle(40).batch(10).shuffle(3),
         lambda rows: tf.data.Dataset.zip(rows.shuffle(100), rows).map(lambda a, _: a).batch(7),
     ],
 )
-def test_a_training_has_the_orders_of_the_pipeline_itself(pipeline):
-    """With one seed, in all epochs."""
+def test_a_kept_pipeline_gives_the_same_rows(pipeline):
+    """With one seed, the orders of all epochs are those of the pipeline itself."""
     keras.utils.set_random_seed(1)
     plain = pipeline(SLICES)
     keras.utils.set_random_seed(1)
-    given = shuffling(pipeline(SLICES)).begin(1)
-    assert given.element_spec == plain.element_spec
-    assert int(given.cardinality()) == int(plain.cardinality())
-    np.testing.assert_array_equal(epochs(given, 3), epochs(plain, 3))
+    given = pipeline(SLICES)
+    kept = for_one(given)
+    assert kept is not given
+    assert kept.element_spec == plain.element_spec
+    assert int(kept.cardinality()) == int(plain.cardinality())
+    np.testing.assert_array_equal(epochs(kept, 3), epochs(plain, 3))
+
+
+@pytest.mark.parametrize(
+    "pipeline",
+    [
+        lambda rows: rows.map(shaken).batch(10),
+        lambda rows: rows.map(moved).batch(10),
+        lambda rows: rows.repeat().batch(10),
+        lambda rows: rows.filter(lambda row: row[0] > 4).batch(10),
+        lambda rows: rows.map(tf.strings.as_string).batch(10),
+        lambda rows: tf.data.Dataset.random(seed=1).take(5),
+        lambda rows: tf.data.Dataset.from_generator(lambda: iter([1]), output_types=tf.int64),
+    ],
+)
+def test_what_may_differ_or_is_large_stays_as_it_is(pipeline):
+    """Chance, state, Python, open sizes and what is read in part are left alone."""
+    given = pipeline(SLICES)
+    assert for_one(given) is given
+
+
+@pytest.mark.parametrize("shuffles", [True, False])
+def test_a_source_is_read_once(shuffles, tmp_path):
+    """After the first epoch the files may be gone."""
+    np.arange(24, dtype="uint8").tofile(tmp_path / "rows")
+    records = tf.data.FixedLengthRecordDataset(str(tmp_path / "rows"), 2)
+    rows = records.map(lambda record: tf.ensure_shape(tf.io.decode_raw(record, tf.uint8), (2,)))
+    rows = rows.apply(tf.data.experimental.assert_cardinality(12))
+    given = (rows.shuffle(12) if shuffles else rows).batch(5)
+    made = for_trainings(given, is_read_whole=True)
+    first, again = (made.begin(1), made.begin(2)) if shuffles else (made, made)
+    orders = [epochs(first, 1)[0]]
+    (tmp_path / "rows").unlink()
+    orders += [epochs(first, 1)[0], epochs(again, 1)[0]]
+    for order in orders[1:]:
+        np.testing.assert_array_equal(np.sort(orders[0], axis=0), np.sort(order, axis=0))
 
 
 @pytest.mark.parametrize(
@@ -61,7 +118,7 @@ def test_each_training_shuffles_from_the_beginning(pipeline):
     """Whatever read the pipeline before, a training gets the orders that a new one would have."""
     given = pipeline(SLICES)
     new = epochs(pipeline(SLICES))
-    made = shuffling(given)
+    made = for_trainings(given, is_read_whole=True)
     epochs(given)
     for _ in range(2):
         np.testing.assert_array_equal(epochs(made.begin(1)), new)
@@ -70,7 +127,7 @@ def test_each_training_shuffles_from_the_beginning(pipeline):
 def test_a_shuffle_without_a_seed_takes_that_of_the_training():
     """One seed of a training gives one order, and another one another."""
     tf.random.set_seed(None)  # what other tests may have set
-    made = shuffling(SLICES.shuffle(100).batch(10))
+    made = for_trainings(SLICES.shuffle(100).batch(10), is_read_whole=True)
     one, other = epochs(made.begin(1)), epochs(made.begin(2))
     np.testing.assert_array_equal(epochs(made.begin(1)), one)
     assert (np.array(one) != np.array(other)).any()
@@ -78,9 +135,8 @@ def test_a_shuffle_without_a_seed_takes_that_of_the_training():
 
 def test_a_large_pipeline_is_left_alone():
     """What takes long to copy is not copied for each training."""
-    assert (
-        shuffling(tf.data.Dataset.from_tensor_slices(np.zeros((70, 250_000))).shuffle(70)) is None
-    )
+    large = tf.data.Dataset.from_tensor_slices(np.zeros((70, 250_000))).shuffle(70)
+    assert for_one(large) is large
 
 
 def test_a_look_for_generators_adds_no_attributes():
