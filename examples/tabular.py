@@ -38,10 +38,16 @@ def load() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def rows(days: pd.DataFrame) -> tf.data.Dataset:
-    """Return the days as single rows: the tuner makes batches of the size that a trial suggests."""
+    """Return the days as single rows."""
     features = {name: days[name].to_numpy() for name in NUMBERS}
     features |= {name: days[name].to_numpy(dtype=str) for name in WORDS}
     return tf.data.Dataset.from_tensor_slices((features, days["many"].to_numpy()))
+
+
+def batches(days: pd.DataFrame) -> Callable:
+    """Return a function that puts the rows in batches of the size that a trial suggests."""
+    shuffled = rows(days).shuffle(400)
+    return lambda trial: shuffled.batch(trial.suggest_categorical("batch_size", [16, 32, 64]))
 
 
 def cosine(x):
@@ -63,8 +69,8 @@ def encoded(name: str, column: pd.Series, value: keras.KerasTensor) -> keras.Ker
 def builder(days: pd.DataFrame) -> Callable:
     """Return a function that builds networks for tables like this one."""
 
-    def build_model(trial) -> tuple[keras.Model, dict]:
-        """Return the compiled network for the values that a trial suggests, and its batch size."""
+    def build_model(trial) -> keras.Model:
+        """Return the compiled network for the values that a trial suggests."""
         inputs = {name: keras.Input((1,), name=name) for name in NUMBERS}
         inputs |= {name: keras.Input((1,), name=name, dtype="string") for name in WORDS}
         x = keras.layers.concatenate([encoded(name, days[name], inputs[name]) for name in inputs])
@@ -74,7 +80,7 @@ def builder(days: pd.DataFrame) -> Callable:
         model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(x))
         rate = trial.suggest_float("learning_rate", 1e-3, 1e-1, log=True)
         model.compile(keras.optimizers.Adam(rate), "binary_crossentropy", metrics=["accuracy"])
-        return model, {"batch_size": trial.suggest_categorical("batch_size", [16, 32, 64])}
+        return model
 
     return build_model
 
@@ -87,7 +93,7 @@ def main() -> None:
         tuner = OptunaTuner(
             builder(train), n_trials=6, seed=0, directory=directory, study_name="tabular"
         )
-        tuner.search(rows(train).shuffle(400), validation_data=rows(validation), epochs=5)
+        tuner.search(batches(train), validation_data=rows(validation).batch(100), epochs=5)
         tuner.summary(3)
         model = tuner.best_model()
         _, accuracy = model.evaluate(rows(validation).batch(100), verbose=0)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from types import CodeType, FunctionType
 from typing import Any
 
-_PLAIN = (str, bytes, bool, int, float, complex, type(None))
 _CODE = "the code of "
 _MOST = 256  # entries: a longer container holds data, and is not searched for layers
 
@@ -29,23 +29,24 @@ def digests(build_model: Callable[..., Any]) -> dict[str, str]:
     Returns:
         Each digest by the name of what it stands for; nothing where there is no source to read.
     """
+    function, read = _unwrapped(build_model)
     found: dict[str, str] = {}
-    while (inner := getattr(build_model, "func", None)) is not None:  # of functools.partial
-        for name, value in getattr(build_model, "keywords", {}).items():
-            _note(found, f"{name}= of functools.partial", value)
-        build_model = inner
-    function = inspect.unwrap(build_model)
-    _add(found, function if inspect.isroutine(function) else type(function))
-    return found
+    for code, own in _reached(_code_of(function)):
+        try:
+            source = inspect.getsource(code)
+        except (OSError, TypeError):
+            continue
+        name = f"{_CODE}{code.__name__}"
+        # Two lambdas, or two functions that a third one returned, have one name.
+        n = sum(key.partition(" #")[0] == name for key in found)
+        found[f"{name} #{n + 1}" if n else name] = digest(source.encode())
+        read |= {f"{one} in {code.__name__}": value for one, value in own.items()}
+    texts = {name: text for name, value in read.items() if (text := _text(value)) is not None}
+    return found | {name: digest(text.encode()) for name, text in texts.items()}
 
 
-def fingerprint(build_model: Callable[..., Any]) -> str | None:
-    """Return one digest of all that `digests` finds; None where there is no source to read."""
-    return combined(digests(build_model))
-
-
-def combined(found: Mapping[str, str]) -> str | None:
-    """Return one digest of all these; None where there are none."""
+def fingerprint(found: Mapping[str, str]) -> str | None:
+    """Return one digest of all that `digests` found; None where there is no source to read."""
     return digest(repr(sorted(found.items())).encode()) if found else None
 
 
@@ -54,27 +55,57 @@ def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     return [name for name, one in now.items() if before.get(name) != one]
 
 
-def values(build_model: Callable[..., Any], seen: set[int] | None = None) -> Iterator[Any]:
-    """Yield the objects that a builder reads, also through functions of its own module."""
-    seen = set() if seen is None else seen
-    seen.add(id(build_model))
-    while (inner := getattr(build_model, "func", None)) is not None:
-        yield from getattr(build_model, "args", ())
-        yield from getattr(build_model, "keywords", {}).values()
-        build_model = inner
-    function = inspect.unwrap(build_model)
+def values(build_model: Callable[..., Any]) -> Iterator[Any]:
+    """Yield the objects that a builder holds or reads, also through functions of its own module."""
+    function, given = _unwrapped(build_model)
     own = getattr(function, "__self__", function)
-    read = [] if inspect.ismodule(own) else list(getattr(own, "__dict__", {}).values())
-    code = function if inspect.isroutine(function) or inspect.isclass(function) else type(function)
-    read += [value for one in _functions(code) for _, value in _reads(one)]
-    for value in read:
-        if _is_of_module(value, code) and id(value) not in seen:
-            yield from values(value, seen)
-        elif isinstance(value, list | tuple | dict):
-            if len(value) <= _MOST:
-                yield from value.values() if isinstance(value, dict) else value
-        else:
+    held = {} if inspect.ismodule(own) else getattr(own, "__dict__", {})
+    read = (one.values() for _, one in _reached(_code_of(function)))
+    for value in chain(given.values(), held.values(), *read):
+        if not isinstance(value, list | tuple | dict):
             yield value
+        elif len(value) <= _MOST:
+            yield from value.values() if isinstance(value, dict) else value
+
+
+def _unwrapped(build_model: Any) -> tuple[Any, dict[str, Any]]:
+    """Return what is called within functools.partial and decorators, and what partials give it."""
+    given: dict[str, Any] = {}
+    while (inner := getattr(build_model, "func", None)) is not None:
+        named = getattr(build_model, "keywords", {}).items()
+        given |= {f"{name}= of functools.partial": value for name, value in named}
+        build_model = inner
+    return inspect.unwrap(build_model), given
+
+
+def _code_of(function: Any) -> Any:
+    """Return a function or class as it is; of another object its class."""
+    is_code = inspect.isroutine(function) or inspect.isclass(function)
+    return function if is_code else type(function)
+
+
+def _reached(code: Any, seen: set[int] | None = None) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Yield a function or class, and those of its module that it reads, with what else each reads.
+
+    Args:
+        code: The function or class.
+        seen: The ids of those that were there already.
+    """
+    seen = set() if seen is None else seen
+    if id(code) in seen:
+        return
+    seen.add(id(code))
+    candidates = vars(code).values() if inspect.isclass(code) else [inspect.unwrap(code)]
+    functions = (getattr(one, "__func__", one) for one in candidates)  # of methods of any kind
+    read: dict[str, Any] = {}
+    for function in functions:
+        if isinstance(function, FunctionType):
+            read |= _read_by(function)
+    own = [name for name, value in read.items() if _is_of_module(value, code)]
+    reached = [read.pop(name) for name in own]
+    yield code, read
+    for one in reached:
+        yield from _reached(one, seen)
 
 
 def _is_of_module(value: Any, code: Any) -> bool:
@@ -82,60 +113,13 @@ def _is_of_module(value: Any, code: Any) -> bool:
     return isinstance(value, FunctionType | type) and value.__module__ == code.__module__
 
 
-def _add(found: dict[str, str], code: Any) -> None:
-    """Add the digests of a function or a class, and of what it calls and reads."""
-    name = f"{_CODE}{code.__name__}"
-    try:
-        source = inspect.getsource(code)
-    except (OSError, TypeError):
-        return
-    alike = [one for key, one in found.items() if key.partition(" #")[0] == name]
-    if (own := digest(source.encode())) in alike:
-        return
-    # Two lambdas, or two functions that a third one returned, have one name.
-    found[f"{name} #{len(alike) + 1}" if alike else name] = own
-    for function in _functions(code):
-        for read, value in _reads(function):
-            if _is_of_module(value, code):
-                _add(found, value)
-            else:
-                _note(found, f"{read} in {code.__name__}", value)
-
-
-def _note(found: dict[str, str], name: str, value: Any) -> None:
-    if _is_plain(value) and not isinstance(value, list):
-        found[name] = digest(repr(value).encode())
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(map(_is_plain, [*value, *value.values()]))
-    if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
-    return type(value) in _PLAIN
-
-
-def _functions(code: Any) -> Iterator[FunctionType]:
-    """Yield the function that was given, or those of the class that was given."""
-    candidates = vars(code).values() if inspect.isclass(code) else [inspect.unwrap(code)]
-    for one in candidates:
-        function = getattr(one, "__func__", one)  # of a bound, class or static method
-        if isinstance(function, FunctionType):
-            yield function
-
-
-def _reads(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """Yield the names and values that a function reads: its defaults, closure and globals."""
-    names = list(inspect.signature(function).parameters.items())
-    yield from ((name, one.default) for name, one in names if one.default is not one.empty)
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            yield name, cell.cell_contents
-        except ValueError:  # Python raises it for a name that has no value yet
-            continue
-    for name in _names(function.__code__):
-        if name in function.__globals__:
-            yield name, function.__globals__[name]
+def _read_by(function: FunctionType) -> dict[str, Any]:
+    """Return the values that a function reads by their names: defaults, closure and globals."""
+    parameters = inspect.signature(function).parameters.items()
+    defaults = {name: one.default for name, one in parameters if one.default is not one.empty}
+    known, names = function.__globals__, _names(function.__code__)
+    read = {name: known[name] for name in names if name in known}
+    return {**defaults, **inspect.getclosurevars(function).nonlocals, **read}
 
 
 def _names(code: CodeType) -> list[str]:
@@ -143,3 +127,11 @@ def _names(code: CodeType) -> list[str]:
     inside = (one for one in code.co_consts if isinstance(one, CodeType))
     # In an order that is the same in any process: that of a set is not.
     return list(dict.fromkeys([*code.co_names, *chain.from_iterable(map(_names, inside))]))
+
+
+def _text(value: Any) -> str | None:
+    """Return a plain value as a text that is the same in any process; None of any other."""
+    try:
+        return None if isinstance(value, list) else json.dumps(value)
+    except (TypeError, ValueError):
+        return None

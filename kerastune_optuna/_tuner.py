@@ -213,16 +213,14 @@ class OptunaTuner:
 
         Args:
             x: Training data as Model.fit takes it, or a function without arguments that returns it,
-                which is called for each trial if it returns a generator (with `steps_per_epoch=`);
-                a tf.data.Dataset of single rows goes in batches of `batch_size`. Or a function of
-                the trial, which may suggest parameters and return (x, y): it is called before
-                build_model, and what it returned is used again, up to 1 GiB in each process, by
-                trials for which it suggests the same values.
+                which is called for each trial if it returns a generator (with `steps_per_epoch=`).
+                Or a function of the trial, which may suggest parameters and return (x, y): it is
+                called for each trial, before build_model.
             y: Targets, where `x` does not hold them; or such a function.
             epochs: Epochs of a trial that is not stopped early. Default 10.
             validation_data: As for Model.fit, or such a function that returns it.
             validation_split: As for Model.fit. Default 0.0.
-            cv: A number of folds (with scikit-learn), a splitter like GroupKFold(5), or a list of
+            cv: With scikit-learn, a number of folds, a splitter like GroupKFold(5), or a list of
                 (train, test) rows: each trial trains once for each fold of the arrays, and the mean
                 counts. Default None.
             groups: What the splitter gets as groups.

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import itertools
 import math
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
-from kerastune_optuna._backend import batch_size_of, undisturbed
+from kerastune_optuna._backend import batch_size_of
 from kerastune_optuna._check import count, why_not
 from kerastune_optuna._data.pick import pick
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
 _INFINITE, _UNKNOWN = -1, -2  # what tf.data.Dataset.cardinality() returns
 # What Model.fit reads batches from, by package and class: neither is imported to ask.
-_OF_GRAIN = {("grain", name) for name in ("DataLoader", "IterDataset", "MapDataset")}
-_LOADERS = {("torch", "DataLoader"), *_OF_GRAIN}
+_LOADERS = {("grain", name) for name in ("DataLoader", "IterDataset", "MapDataset")}
+_LOADERS |= {("torch", "DataLoader")}
 _ENDLESS = 1 << 40  # batches: Grain's repeat() without a number counts sys.maxsize of them, or rows
 
 
@@ -40,20 +39,6 @@ class Parcel:
 
     function: Callable[..., Any]
     contents: tuple[Any, ...]
-
-
-class HeldBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
-    """Hold the validation batches of a generator, which would give each epoch other batches."""
-
-    def __init__(self, batches: Iterable[Any]) -> None:
-        super().__init__()
-        self._batches = list(batches)
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __getitem__(self, index: int) -> Any:
-        return self._batches[index]
 
 
 def is_loader(source: Any) -> bool:
@@ -89,14 +74,6 @@ def open_data(name: str, source: Any) -> Any:
         loaded = source()
         return GeneratorFunction(source) if isinstance(loaded, Iterator) else loaded
     return open_parcel(source)
-
-
-def open_validation(source: Any, steps: int | None) -> Any:
-    """Return the validation data; of a generator, its first `steps` batches, for all epochs."""
-    data = open_data("validation_data", source)
-    if isinstance(data, GeneratorFunction) and steps is not None:
-        return HeldBatches(itertools.islice(data, steps))
-    return data
 
 
 def open_parcel(source: Any) -> Any:
@@ -145,6 +122,11 @@ def check_validation_data(
             "(x, y, sample_weight), or a dataset."
         )
     x, *others = parts
+    if isinstance(x, GeneratorFunction):
+        raise ArgumentTypeError(
+            "validation_data is a function that returns a generator, which would give each epoch "
+            "other batches. Return arrays, or a dataset that begins anew each time."
+        )
     _check_one("validation_data", x, validation_steps, "validation_steps")
     for place, other in enumerate(others, start=1):
         _check_even("validation_data[0]", x, f"[{place}]", other)
@@ -186,22 +168,14 @@ def _check_one(name: str, data: Any, steps: int | None, steps_name: str) -> None
         )
 
 
-def _size(data: Any) -> int:
+def _size(data: Any) -> int | None:
     """Return the number of rows or batches; where it is unknown, tell only whether it is 0."""
     if hasattr(data, "cardinality"):
         size = _cardinality(data)
         is_empty = size == _UNKNOWN and next(iter(data), None) is None
         return 0 if is_empty else size
     rows = count_rows(data)
-    if rows is None:
-        return 0 if is_of(data, _OF_GRAIN) and _first(data) is None else _UNKNOWN
-    return _INFINITE if rows >= _ENDLESS else rows
-
-
-def _first(data: Any) -> Any:
-    """Return the first batch of data that begins anew each time; None where it is empty."""
-    with undisturbed():
-        return next(iter(data), None)
+    return _INFINITE if rows is not None and rows >= _ENDLESS else rows
 
 
 def _cardinality(dataset: Any) -> int:
@@ -261,25 +235,15 @@ def a_batch(x: Any, y: Any = None, batch_size: int = 1) -> Any:
 
 def makes_batches(data: Any) -> bool:
     """Whether the data yields batches that hold the targets, as opposed to arrays."""
-    return (
-        hasattr(data, "element_spec")
-        or isinstance(data, keras.utils.PyDataset | GeneratorFunction)
-        or is_of(data, _LOADERS)
-    )
-
-
-def is_of(data: Any, kinds: Container[tuple[str, str]]) -> bool:
-    """Whether data has one of some classes, each given by the names of its package and its own."""
-    classes = type(data).__mro__
-    return any((one.__module__.partition(".")[0], one.__name__) in kinds for one in classes)
+    classes = {(one.__module__.partition(".")[0], one.__name__) for one in type(data).__mro__}
+    is_ours = isinstance(data, keras.utils.PyDataset | GeneratorFunction)
+    return hasattr(data, "element_spec") or is_ours or not classes.isdisjoint(_LOADERS)
 
 
 def targets_of(data: Any) -> Any:
     """Return the targets that data holds, or what describes them; None where it tells of none."""
     if hasattr(data, "element_spec"):
         data = data.element_spec
-    elif is_of(data, _OF_GRAIN):
-        data = _first(data)
     elif makes_batches(data):  # reading a batch may change what comes next
         return None
     return keras.utils.unpack_x_y_sample_weight(data)[1]
@@ -290,8 +254,7 @@ def lacks_targets(x: Any, y: Any) -> bool:
     if y is not None:
         return False
     if makes_batches(x):
-        tells = hasattr(x, "element_spec") or is_of(x, _OF_GRAIN)
-        return tells and targets_of(x) is None
+        return hasattr(x, "element_spec") and targets_of(x) is None
     return all(getattr(leaf, "shape", ()) for leaf in keras.tree.flatten(x))
 
 

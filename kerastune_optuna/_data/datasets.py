@@ -186,21 +186,6 @@ def _unseeded(definition: Any) -> Iterator[Any]:
             yield seeds[0]
 
 
-def in_order(dataset: Any) -> Any:
-    """Return a copy of a pipeline without its shuffles; an empty one where it may still differ."""
-    definition = parse(serialize(dataset))
-    shuffles = {node.name: node for node in shuffles_of(definition)}
-    for node in definition.node:
-        for place, name in enumerate(node.input):
-            while (shuffle := shuffles.get(name.split(":")[0])) is not None:
-                name = shuffle.input[0]
-            node.input[place] = name
-    for shuffle in shuffles.values():
-        definition.node.remove(shuffle)
-    copy = rebuild(definition.SerializeToString(), dataset.element_spec)
-    return copy if is_fixed(definition) else copy.take(0)
-
-
 def _may_differ(node: Any) -> bool:
     """Whether a node may give something else each time."""
     from tensorflow.python.framework import op_def_registry

@@ -1,8 +1,7 @@
-"""What tells data from other data: a text of its kind, its shape, and a digest of its content."""
+"""What data is, in a text to read, and what tells it from other data, in numbers to compare."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -17,11 +16,9 @@ from kerastune_optuna._data.checks import (
     is_loader,
     makes_batches,
     shape_of_a_batch,
-    takes_trial,
 )
-from kerastune_optuna._data.digest import digest as digest_of
+from kerastune_optuna._data.digest import digest
 from kerastune_optuna._data.pick import pick
-from kerastune_optuna._source import digest
 
 _LARGEST = 1 << 22  # the most bytes that are read of an array, which takes a few milliseconds
 _MOST_LEAVES = 16
@@ -29,25 +26,22 @@ _PLAIN = (str, bytes, int, float, bool, type(None))
 
 
 def describe(data: Any) -> str:
-    """Return a text that is the same for the same data, in any process.
-
-    Of an array larger than 4 MB, rows at even distances are read. A tf.data.Dataset of that size,
-    or a PyDataset, has no digest: its batches may be slow to make, and reading them moves a
-    shuffle() on.
-    """
-    try:
-        if takes_trial("data", data):
-            return f"a function of the trial {digest_of(data)}"
-        if datasets.is_tf_dataset(data):
-            return _of_dataset(data)
-        if makes_batches(data):
-            batches = data.num_batches if isinstance(data, keras.utils.PyDataset) else len(data)
-            return f"{type(data).__name__} of {batches} batches"
-        leaves = keras.tree.flatten(data)
-        more = [_of_others(leaves[_MOST_LEAVES:])] if len(leaves) > _MOST_LEAVES else []
-        return ", ".join([*map(_of_leaf, leaves[:_MOST_LEAVES]), *more])
-    except Exception:  # the user's data may raise anything, and the text only describes it
+    """Return of which kind, type and shape data is; nothing of it is read."""
+    if hasattr(data, "element_spec"):
+        return f"tf.data.Dataset of {data.element_spec}"
+    if is_loader(data) or makes_batches(data):
         return type(data).__name__
+    leaves = keras.tree.flatten(data)
+    more = ["..."] * (len(leaves) > _MOST_LEAVES)
+    return ", ".join([*map(_of_leaf, leaves[:_MOST_LEAVES]), *more])
+
+
+def _of_leaf(leaf: Any) -> str:
+    if isinstance(leaf, _PLAIN):
+        return repr(leaf)[:60]
+    kind = getattr(leaf, "dtype", type(leaf).__name__)  # a table has several dtypes
+    shape = tuple(leaf.shape) if hasattr(leaf, "shape") else ""
+    return f"{getattr(kind, 'name', kind)}{shape}"
 
 
 def measure(*data: Any, split: float | None = None) -> list[Any] | None:
@@ -105,30 +99,14 @@ def _read(dataset: Any) -> Iterator[NDArray[Any]]:
 def _measured(leaf: Any) -> list[Any] | None:
     rows = _sample(leaf)
     size = int(math.prod(leaf.shape))
+    if rows.dtype.hasobject and not all(isinstance(one, _PLAIN) for one in rows.flat):
+        return None  # objects of which only the addresses could be compared
     if rows.dtype.kind not in "biuf":
-        content = _content(rows)
-        return None if content is None else [size, digest(content)]
+        return [size, digest(rows)]
     values = np.nan_to_num(rows.astype("float64").ravel())
     length = float(np.linalg.norm(values))
     weights = np.random.default_rng(0).standard_normal(values.size)
     return [size, length, float(weights @ values) / (length or 1.0)]
-
-
-def _of_leaf(leaf: Any) -> str:
-    if isinstance(leaf, _PLAIN):
-        return repr(leaf)[:60]
-    if not getattr(leaf, "shape", ()):
-        return type(leaf).__name__
-    rows = _sample(leaf)
-    content = _content(rows)
-    told = f"{rows.dtype}{_shape(leaf.shape)}"
-    return told if content is None else f"{told} {digest(content)}"
-
-
-def _of_others(leaves: list[Any]) -> str:
-    told = f"{len(leaves)} more"
-    plain = all(isinstance(leaf, _PLAIN) for leaf in leaves)
-    return f"{told} {digest(repr(leaves).encode())}" if plain else told
 
 
 def _sample(array: Any) -> NDArray[Any]:
@@ -140,46 +118,9 @@ def _sample(array: Any) -> NDArray[Any]:
     return np.asarray(rows if hasattr(rows, "iloc") else keras.ops.convert_to_numpy(rows))
 
 
-def _content(rows: NDArray[Any]) -> bytes | None:
-    """Return what is in an array; None for objects whose text may hold their addresses."""
-    if not rows.dtype.hasobject:
-        return rows.tobytes()
-    values = rows.ravel().tolist()
-    return repr(values).encode() if all(isinstance(one, _PLAIN) for one in values) else None
-
-
-def _shape(shape: Any) -> str:
-    return str(tuple(size if size is None else int(size) for size in shape))
-
-
-def _of_dataset(dataset: Any) -> str:
-    leaves = keras.tree.flatten(dataset.element_spec)
-    specs = [f"{leaf.dtype.name}{_shape(leaf.shape)}" for leaf in leaves]
-    told = f"tf.data of {int(dataset.cardinality())} x {', '.join(specs)}"
-    if not _is_small(dataset, leaves):
-        return told
-    # The order and the names of the nodes of an optimised graph differ from process to process.
-    parts = sorted(_parts(dataset))
-    return f"{told} {digest(b''.join(parts))}"
-
-
 def _is_small(dataset: Any, leaves: list[Any]) -> bool:
     batches, shape = count_batches(dataset, 0, 0.0), shape_of_a_batch(dataset, 0)
     if batches is None or shape is None:
         return False
     values = [datasets.count_values(leaf, shape[0], 1) for leaf in leaves]
     return batches * sum(values) * 8 <= _LARGEST
-
-
-def _parts(dataset: Any) -> Iterator[bytes]:
-    """Yield digests of what a pipeline is made of, and of its first batch where that is fixed."""
-    definition = datasets.parse(datasets.serialize(dataset))
-    shuffles = datasets.shuffles_of(definition)
-    seeds = {one.name for node in shuffles for one in datasets.inputs_of(definition, node)[2:]}
-    for node in datasets.nodes_of(definition):
-        if node.name not in seeds:
-            value = node.attr["value"].tensor.SerializeToString() if node.op == "Const" else b""
-            yield hashlib.sha256(node.op.encode() + value).digest()
-    if datasets.is_fixed(definition):
-        for leaf in keras.tree.flatten(next(iter(dataset))):
-            yield hashlib.sha256(keras.ops.convert_to_numpy(leaf).tobytes()).digest()

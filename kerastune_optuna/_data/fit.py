@@ -18,18 +18,15 @@ from kerastune_optuna._data.checks import (
     check_training_data,
     check_validation_data,
     count_batches,
-    count_rows,
     is_loader,
     makes_batches,
     open_data,
     open_parcel,
-    open_validation,
     shape_of_a_batch,
     takes_trial,
     targets_of,
 )
 from kerastune_optuna._data.datasets import Shuffling, for_trainings, is_tf_dataset
-from kerastune_optuna._data.rows import check_takes_size, has_rows
 from kerastune_optuna._data.specs import specify, specify_read
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._study import Objective, Objectives
@@ -43,11 +40,6 @@ _OURS = {*_OWNED, "epochs", "callbacks", "validation_split", "steps_per_executio
 _OF_SEARCH = {"cv", "groups"}
 _SIZES = {"batch_size": "x", "validation_batch_size": "validation_data"}
 Fold: TypeAlias = tuple[NDArray[Any], NDArray[Any]]  # rows to train on, and to validate with
-# The last sentence of the error for a builder that returns data beside its model.
-_PREPARED = (
-    " Where each trial is to have its own, pass a function of the trial, which may ask for "
-    "parameters, like search(lambda trial: ...)."
-)
 
 
 @dataclass(frozen=True)
@@ -109,9 +101,7 @@ class FitArguments:
             self,
             x=open_data("x", self.x),
             y=open_data("y", self.y),
-            validation_data=open_validation(
-                self.validation_data, self.others.get("validation_steps")
-            ),
+            validation_data=open_data("validation_data", self.validation_data),
             others={name: open_parcel(value) for name, value in self.others.items()},
         )
         return replace(opened.checked(), pipelines=opened._pipelines())
@@ -123,29 +113,17 @@ class FitArguments:
         fit = replace(self, others=others, **ours)
         return replace(fit, pipelines=fit._pipelines()) if fit.counted_steps() else fit
 
-    def of_training(self, model: keras.Model, seed: int) -> FitArguments:
-        """Return the same for one training: shuffles begin, and single rows go in batches.
+    def of_training(self, seed: int) -> FitArguments:
+        """Return the same for one training, whose shuffles begin.
 
         Args:
-            model: Its model.
             seed: Its seed, which each shuffle() without a seed of its own takes.
-
-        Raises:
-            ArgumentError: A size was given for data that makes its batches itself.
         """
-        rows = self._rows(model)
-        for size_name, name in _SIZES.items():
-            if name not in rows and self.others.get(size_name):
-                check_takes_size(size_name, name, getattr(self, name))
         pipelines = {
             name: data.begin(seed) if isinstance(data, Shuffling) else data
             for name, data in self.pipelines.items()
         }
-        pipelines |= {
-            name: pipelines[name].batch(size) for name, size in rows.items() if name in pipelines
-        }
-        batched = {name: getattr(self, name).batch(size) for name, size in rows.items()}
-        return replace(self, pipelines=pipelines, **batched)
+        return replace(self, pipelines=pipelines)
 
     def skip(self, epochs: int) -> None:
         """Let shuffles go on as after some epochs: each reading of a pipeline draws a new order."""
@@ -156,18 +134,8 @@ class FitArguments:
         for _ in range(epochs * (1 + (data.cardinality() >= 0))):
             iter(data)
 
-    def _rows(self, model: keras.Model) -> dict[str, int]:
-        """Return which data are datasets of single rows, with the sizes of their batches."""
-        size = self.others.get("batch_size")
-        sizes = {"x": size, "validation_data": self.others.get("validation_batch_size") or size}
-        return {
-            name: size
-            for name, size in sizes.items()
-            if size and has_rows(getattr(self, name), model)
-        }
-
     def _pipelines(self) -> dict[str, Any]:
-        """Return what trainings read in place of datasets, which still tell their batch sizes."""
+        """Return what trainings read in place of datasets."""
         is_read_whole = not self.counted_steps()
         return {
             name: for_trainings(data, is_read_whole=is_read_whole)
@@ -261,12 +229,6 @@ class FitArguments:
         return self.others.get("batch_size") or 32  # as Keras reads None
 
     @property
-    def rows_to_validate(self) -> int | None:
-        """How many rows of arrays there are to validate with, or to take these from."""
-        data, _ = self._evaluated()
-        return None if makes_batches(data) or not self.has_validation else count_rows(data)
-
-    @property
     def has_validation(self) -> bool:
         """Whether the epoch logs will hold validation metrics."""
         return self.validation_data is not None or bool(self.validation_split or self.folds)
@@ -312,7 +274,7 @@ def check_builders_arguments(names: Iterable[str]) -> None:
         if name in _SAME_FOR_ALL:
             raise ArgumentTypeError(
                 f"build_model returned {name!r} beside its model, which is the same for all "
-                f"trials. Pass {name}= to search().{_PREPARED * (name in _DATA)}"
+                f"trials. Pass {name}= to search(); data may be a function of the trial."
             )
         if name not in known:
             raise ArgumentTypeError(
@@ -339,9 +301,10 @@ def check_training(arguments: FitArguments, objectives: Objectives, *, may_add: 
         ArgumentError: Says what to pass instead.
     """
     _check.integer("epochs", arguments.epochs, least=1, instead="Pass 1 or more epochs.")
-    for name in _SIZES:
+    for name, of in _SIZES.items():
         if (size := arguments.others.get(name)) is not None:
             _check.integer(name, size, least=1, instead="Pass how many rows make a batch.")
+            _check_takes_size(name, of, arguments)
     if (initial := arguments.first_epoch) >= arguments.epochs:
         raise ArgumentError(
             f"initial_epoch={initial} leaves none of epochs={arguments.epochs} to train. Pass "
@@ -350,6 +313,17 @@ def check_training(arguments: FitArguments, objectives: Objectives, *, may_add: 
     for objective in objectives.metrics:
         if objective.needs_validation and not (may_add or arguments.is_free):
             _check_validation(arguments, objective)
+
+
+def _check_takes_size(name: str, of: str, arguments: FitArguments) -> None:
+    """Refuse a size of batches for data that comes in batches."""
+    data = getattr(arguments, of)
+    if makes_batches(data) and not arguments.is_free:
+        raise ArgumentError(
+            f"{name} came with {of} of type {type(data).__name__}, which makes batches itself, so "
+            f"that Keras would ignore it. Leave {name} out; to tune it, pass a function of the "
+            "trial that makes the batches."
+        )
 
 
 def _check_validation(arguments: FitArguments, objective: Objective) -> None:

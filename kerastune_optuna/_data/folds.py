@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from kerastune_optuna import _check
 from kerastune_optuna._data.checks import makes_batches
+from kerastune_optuna._data.digest import digest
 from kerastune_optuna._data.fit import FitArguments, Fold
 from kerastune_optuna._data.pick import pick
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
@@ -32,8 +32,8 @@ def cross_validated(
 
     Args:
         fit: What search() got.
-        cv: A number of folds, a splitter, or what its split() returns; None to leave the arguments
-            as they are.
+        cv: A number of folds, a splitter, or a list of splits; None to leave the arguments as they
+            are.
         groups: What the splitter's split() gets as groups.
         seed: Fixes how rows are shuffled for a number of folds; None for an order that is fixed
             too, since all trials of a study are to have the same folds.
@@ -41,21 +41,46 @@ def cross_validated(
 
     Raises:
         ArgumentError: The data cannot be split so, or the folds could not give the objective.
-        MissingExtraError: A number of folds needs scikit-learn.
+        MissingExtraError: scikit-learn, which splits, is not there.
     """
     if cv is None:
         if groups is not None:
             raise ArgumentError(f"groups came without cv, which splits by them. {_INSTEAD}")
         return fit
-    cv = _Splits(cv) if _is_listed(cv) else cv
-    _check_kind(cv, groups)
-    _check_validation(fit, cv, metrics)
-    opened, split = fit.opened(), partial(_split, cv=cv, groups=groups, seed=seed)
+    _check.installed("sklearn", extra="examples")
+    _check_validation(fit, metrics)
+    splitter = _splitter(cv, seed)
+    opened, split = fit.opened(), partial(_split, splitter=splitter, groups=groups)
     if not opened.functions:
         return split(opened)
     no_rows = np.arange(0)
-    n = _number_of_folds(cv, groups)
+    n = _number_of_folds(splitter, groups)
     return replace(opened, folds=[(no_rows, no_rows)] * n, split=partial(_split_again, split))
+
+
+def _splitter(cv: Any, seed: int | None) -> Callable[[Any], Any]:
+    """Return a function that takes the targets, where they are known, and returns a splitter.
+
+    Raises:
+        ArgumentTypeError: There is no such splitter.
+    """
+    from sklearn.model_selection import check_cv  # an optional package
+
+    if isinstance(cv, int | np.integer):
+        return partial(_shuffled, int(cv), seed)
+    try:
+        made = check_cv(cv)
+    except ValueError as error:
+        raise ArgumentTypeError(f"cv={cv!r} is no splitter. {_INSTEAD}") from error
+    return lambda labels: made
+
+
+def _shuffled(n: int, seed: int | None, labels: Any) -> Any:
+    """Return scikit-learn's splitter for a number of folds; by class where each has enough rows."""
+    from sklearn.model_selection import KFold, StratifiedKFold  # an optional package
+
+    kind = StratifiedKFold if _are_classes(labels, n) else KFold
+    return kind(n, shuffle=True, random_state=(seed or 0) % _LARGEST_SEED)
 
 
 def _split_again(split: Callable[[FitArguments], FitArguments], fit: FitArguments) -> FitArguments:
@@ -73,123 +98,72 @@ def _split_again(split: Callable[[FitArguments], FitArguments], fit: FitArgument
     return made
 
 
-def _number_of_folds(cv: Any, groups: Any) -> int:
+def _number_of_folds(splitter: Callable[[Any], Any], groups: Any) -> int:
     """Return how many folds there are of data that only the trials make."""
-    if isinstance(cv, int | np.integer):
-        return int(cv)
     try:
-        return int(cv.get_n_splits(groups=groups))
+        return int(splitter(None).get_n_splits(groups=groups))
     except (AttributeError, TypeError, ValueError) as error:  # what splitters raise without data
         raise ArgumentError(
-            f"cv={cv!r} does not say how many folds it gives of data that functions of the trial "
-            f"make ({error}). Pass a number of folds, or a splitter with a get_n_splits() that "
-            "needs no data."
+            "cv= does not say how many folds it gives of data that functions of the trial make "
+            f"({error}). Pass a number of folds, or a splitter with a get_n_splits() that needs no "
+            "data."
         ) from error
 
 
-class _Splits:
-    """Stand for a splitter, and give the splits that the user listed."""
-
-    def __init__(self, splits: Iterable[Any]) -> None:
-        self._splits = list(splits)  # a generator can be read only once
-
-    def __repr__(self) -> str:
-        return f"[{len(self._splits)} splits]"
-
-    def get_n_splits(self, **_data: Any) -> int:
-        """Return how many there are."""
-        return len(self._splits)
-
-    def split(self, *_data: Any) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-        """Yield pairs of row numbers, also where the user gave masks."""
-        for train, valid in self._splits:
-            yield _numbers(train), _numbers(valid)
-
-
-def _is_listed(cv: Any) -> bool:
-    return isinstance(cv, Iterable) and not isinstance(cv, str) and not hasattr(cv, "split")
-
-
-def _numbers(rows: Any) -> NDArray[Any]:
-    picked = np.asarray(rows)
-    return np.flatnonzero(picked) if picked.dtype == bool else picked
-
-
-def _check_kind(cv: Any, groups: Any) -> None:
-    if isinstance(cv, _Splits) and groups is not None:
-        raise ArgumentError(f"groups came with cv={cv!r}, which are split already. Leave it out.")
-    if hasattr(cv, "split") and not isinstance(cv, str):
-        return
-    if isinstance(cv, bool) or not isinstance(cv, int | np.integer):
-        raise ArgumentTypeError(f"cv={cv!r} is no number of folds and no splitter. {_INSTEAD}")
-    _check.integer("cv", cv, least=2, instead=_INSTEAD)
-    if groups is not None:
-        raise ArgumentError(
-            f"groups came with cv={cv}, which does not keep groups together. Pass "
-            f"cv=sklearn.model_selection.GroupKFold({cv})."
-        )
-    _check.installed("sklearn", extra="examples")
-
-
-def _check_validation(fit: FitArguments, cv: Any, metrics: Sequence[str]) -> None:
+def _check_validation(fit: FitArguments, metrics: Sequence[str]) -> None:
     """Refuse validation data beside the folds, and objectives that are not of validation."""
     if fit.validation_data is not None or fit.validation_split:
         name = "validation_data" if fit.validation_data is not None else "validation_split"
         raise ArgumentError(
-            f"{name} came with cv={cv!r}, which validates each fold with the rows that it leaves "
-            f"out. Leave {name} out, or pass cv=None."
+            f"{name} came with cv=, which validates each fold with the rows that it leaves out. "
+            f"Leave {name} out, or pass cv=None."
         )
     for name in metrics:
         if not name.startswith("val_"):
             raise ArgumentError(
-                f"objective={name!r} is measured on the rows that are trained on, and cv={cv!r} "
-                f"leaves rows out to validate. Pass objective='val_{name}', or cv=None."
+                f"objective={name!r} is measured on the rows that are trained on, and cv= leaves "
+                f"rows out to validate. Pass objective='val_{name}', or cv=None."
             )
 
 
-def _split(fit: FitArguments, cv: Any, groups: Any, seed: int | None) -> FitArguments:
+def _split(fit: FitArguments, splitter: Callable[[Any], Any], groups: Any) -> FitArguments:
     """Return the arguments with the rows that each fold trains on, and is validated with."""
     _check_arrays(fit)
     leaves, labels = keras.tree.flatten(fit.x), _labels(fit.y)
-    splitter = cv if hasattr(cv, "split") else _splitter(int(cv), labels, seed)
-    x = leaves[0] if len(leaves) == 1 else np.zeros((leaves[0].shape[0], 1))
+    rows = leaves[0].shape[0]
+    x = leaves[0] if len(leaves) == 1 else np.zeros((rows, 1))
     try:
-        split = splitter.split(x, labels, groups)
+        split = splitter(labels).split(x, labels, groups)
         folds = [(np.asarray(train), np.asarray(valid)) for train, valid in split]
     except (ValueError, TypeError) as error:  # what splitters raise for data that they cannot split
         reason = str(error).splitlines()[0].removesuffix(".")
-        raise ArgumentError(f"cv={cv!r} cannot split the data ({reason}). {_INSTEAD}") from error
-    if not folds or any(0 in (train.size, valid.size) for train, valid in folds):
-        raise ArgumentError(f"cv={cv!r} gave no fold, or one without rows. {_INSTEAD}")
-    rows = leaves[0].shape[0]
-    for picked in (picked for fold in folds for picked in fold):
-        if picked.dtype.kind not in "iu" or picked.min() < 0 or picked.max() >= rows:
-            raise ArgumentError(
-                f"cv={cv!r} gave a fold that does not hold numbers of rows from 0 to {rows - 1}. "
-                f"{_INSTEAD}"
-            )
+        raise ArgumentError(f"cv= cannot split the data ({reason}). {_INSTEAD}") from error
+    parts = [part for fold in folds for part in fold]
+    if not (parts and all(_are_rows(part, rows) for part in parts)):
+        raise ArgumentError(
+            f"cv= gave no folds, or one that does not hold numbers of rows from 0 to {rows - 1}. "
+            f"{_INSTEAD}"
+        )
     return replace(fit, folds=folds)
+
+
+def _are_rows(part: NDArray[Any], rows: int) -> bool:
+    is_whole = part.size > 0 and part.dtype.kind in "iu"
+    return is_whole and bool(part.min() >= 0 and part.max() < rows)
 
 
 def _check_arrays(fit: FitArguments) -> None:
     """Refuse data whose rows cannot be picked."""
-    if makes_batches(fit.x):
-        raise ArgumentError(
-            f"cv= picks rows, which x of type {type(fit.x).__name__} does not let it. Pass arrays, "
-            "or validation_data= in place of cv=."
-        )
-    for name in ("x", "y"):
-        for leaf in keras.tree.flatten(getattr(fit, name)):
-            if type(leaf).__name__ == "SparseTensor":
-                raise ArgumentTypeError(
-                    f"cv= picks rows, which {name} of type SparseTensor does not let it. Pass an "
-                    "array of scipy.sparse."
-                )
-            if leaf is not None and not getattr(leaf, "shape", ()):
-                raise ArgumentTypeError(
-                    f"cv= picks rows, and {name} holds a value of type {type(leaf).__name__}, "
-                    "which has none. Pass arrays."
-                )
+    parts = [("x", fit.x)] if makes_batches(fit.x) else []
+    parts += [(name, leaf) for name in "xy" for leaf in keras.tree.flatten(getattr(fit, name))]
+    for name, leaf in parts:
+        kind = type(leaf).__name__
+        has_rows = getattr(leaf, "shape", ()) and not makes_batches(leaf)
+        if leaf is not None and (kind == "SparseTensor" or not has_rows):
+            raise ArgumentTypeError(
+                f"cv= picks rows, which {name} of type {kind} does not let it. Pass arrays, sparse "
+                "ones of SciPy, or validation_data= in place of cv=."
+            )
 
 
 def _labels(y: Any) -> Any:
@@ -204,14 +178,6 @@ def _labels(y: Any) -> Any:
     return labels.argmax(1) if is_one_hot else labels
 
 
-def _splitter(n: int, labels: Any, seed: int | None) -> Any:
-    """Return scikit-learn's splitter for a number of folds; by class where each has enough rows."""
-    from sklearn.model_selection import KFold, StratifiedKFold  # an optional package
-
-    kind = StratifiedKFold if _are_classes(labels, n) else KFold
-    return kind(n, shuffle=True, random_state=(seed or 0) % _LARGEST_SEED)
-
-
 def _are_classes(labels: NDArray[Any] | None, n: int) -> bool:
     """Whether targets are whole numbers or texts of which each comes `n` times at least."""
     if labels is None or labels.ndim != 1:
@@ -223,12 +189,7 @@ def _are_classes(labels: NDArray[Any] | None, n: int) -> bool:
 
 def key_of_folds(folds: Sequence[Fold]) -> str | None:
     """Return a short text that differs where folds do; None where there are none."""
-    if not folds:
-        return None
-    found = hashlib.sha256()
-    for rows in (rows for fold in folds for rows in fold):
-        found.update(np.ascontiguousarray(rows, np.int64).tobytes() + b"|")
-    return f"{len(folds)} folds ({found.hexdigest()[:8]})"
+    return f"{len(folds)} folds ({digest(folds)})" if folds else None
 
 
 def of_fold(fit: FitArguments, number: int) -> FitArguments:

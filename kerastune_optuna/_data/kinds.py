@@ -8,14 +8,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerastune_optuna._data.checks import is_loader, is_of, makes_batches
+from kerastune_optuna._data.checks import is_loader, makes_batches
 from kerastune_optuna._data.fit import FitArguments
 from kerastune_optuna._exceptions import ArgumentTypeError
 
-_VALUES = (str, bytes, int, float, complex, np.generic)
-_INSTEAD = "Pass arrays of numbers"
+_NO_ARRAY = "Pass arrays, or what makes batches, like a tf.data.Dataset or a DataLoader"
 _ONE_TYPE = 'Give all columns one, as frame.astype("float32") does'
-_OF_TORCH = {("torch", "Dataset")}
+_NUMBERS = "Pass arrays of numbers"
 _OR_TEXTS = (
     ", or of texts: numpy.array(texts, dtype=object) with one dimension, or tf.constant(texts)"
 )
@@ -29,7 +28,7 @@ def check_kinds(fit: FitArguments) -> None:
     """
     for name, leaf in named_arrays(fit):
         if (fault := _fault(leaf)) is not None:
-            raise ArgumentTypeError(f"{name} holds {fault}. {_instead(leaf)}.")
+            raise ArgumentTypeError(f"{name} holds {fault}.")
 
 
 def named_arrays(fit: FitArguments) -> Iterator[tuple[str, Any]]:
@@ -43,44 +42,31 @@ def named_arrays(fit: FitArguments) -> Iterator[tuple[str, Any]]:
                 yield name + "".join(f"[{step!r}]" for step in path), leaf
 
 
-def _instead(leaf: Any) -> str:
-    """Return what to pass in place of what Keras does not take."""
-    if is_of(leaf, _OF_TORCH):
-        return "Wrap it in a DataLoader of PyTorch, which makes batches of its rows"
-    if hasattr(leaf, "columns") and all(map(_is_known, leaf.dtypes)):
-        return _ONE_TYPE
-    return _INSTEAD + (_OR_TEXTS if keras.backend.backend() == "tensorflow" else "")
-
-
 def _fault(leaf: Any) -> str | None:
-    """Return what an array holds that Keras does not take; None where all is well."""
-    if isinstance(leaf, _VALUES):
-        return f"a value of type {type(leaf).__name__}, which has no rows"
-    if hasattr(leaf, "dtypes") and hasattr(leaf, "columns"):
-        return _fault_of_columns(leaf)
-    dtype = getattr(leaf, "dtype", None)
-    if dtype is None:
-        kind = type(leaf).__name__
-        return None if hasattr(leaf, "__array__") else f"a {kind}, which is no array"
-    if isinstance(leaf, np.ndarray) and dtype.hasobject and _are_texts(leaf):
-        return None
-    return None if _is_known(dtype) else f"values of type {dtype}"
+    """Return what an array holds that Keras does not take, and what to pass; None for nothing."""
+    if not getattr(leaf, "shape", ()):
+        return f"{type(leaf).__name__}, which is no array. {_NO_ARRAY}"
+    has_texts = keras.backend.backend() == "tensorflow"
+    instead = _NUMBERS + _OR_TEXTS * has_texts
+    if hasattr(leaf, "columns"):
+        return _fault_of_columns(leaf, instead)
+    dtype = leaf.dtype
+    if has_texts and isinstance(leaf, np.ndarray) and dtype.hasobject:
+        is_known = all(isinstance(one, str) for one in leaf)
+    else:
+        is_known = _is_known(dtype)
+    return None if is_known else f"values of type {dtype}. {instead}"
 
 
-def _fault_of_columns(frame: Any) -> str | None:
+def _fault_of_columns(frame: Any, instead: str) -> str | None:
     """Return the same of a table of pandas, whose columns may have types of their own."""
     for column, dtype in frame.dtypes.items():
         if not _is_known(dtype):
-            return f"values of type {dtype} in column {column!r}"
+            return f"values of type {dtype} in column {column!r}. {instead}"
     if frame.iloc[:0].to_numpy().dtype.hasobject:
         types = " and ".join(dict.fromkeys(map(str, frame.dtypes)))
-        return f"columns of types {types}, which have none in common"
+        return f"columns of types {types}, which have none in common. {_ONE_TYPE}"
     return None
-
-
-def _are_texts(array: Any) -> bool:
-    """Whether an array of objects holds texts, which Keras takes under TensorFlow alone."""
-    return keras.backend.backend() == "tensorflow" and all(isinstance(one, str) for one in array)
 
 
 def _is_known(dtype: Any) -> bool:

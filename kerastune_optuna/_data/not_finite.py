@@ -1,8 +1,7 @@
-"""Where data holds NaN or infinity: looked for in arrays, and in batches where need be."""
+"""Where arrays hold NaN or infinity."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -11,40 +10,24 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastune_optuna._backend import undisturbed
-from kerastune_optuna._data import datasets
-from kerastune_optuna._data.checks import makes_batches
 from kerastune_optuna._data.fit import FitArguments
 from kerastune_optuna._data.kinds import named_arrays
 
 _PIECE = 1 << 20  # values of an array that are looked at in one go
-_MOST_BATCHES = 32  # that are read of data that makes batches, which may be slow
-_PARTS = ("inputs", "targets", "sample weights")  # of a batch
 
 
-def find(fit: FitArguments, *, in_batches: bool = True) -> str | None:
-    """Return where data is not finite, like "x holds NaN in column 'age'"; None where all is.
-
-    Args:
-        fit: The data.
-        in_batches: Whether batches are made, too, of data that is no array.
-    """
+def find(fit: FitArguments) -> str | None:
+    """Return where arrays are not finite, like "x holds NaN in column 'age'"; None for nowhere."""
     try:
-        return next(_faults(fit, in_batches), None)
+        return next(_faults(fit), None)
     except Exception:  # the user's data may raise anything, and a trial must not fail for a hint
         return None
 
 
-def _faults(fit: FitArguments, in_batches: bool) -> Iterator[str]:
+def _faults(fit: FitArguments) -> Iterator[str]:
     for name, leaf in named_arrays(fit):
         if (fault := _fault(leaf)) is not None:
             yield f"{name} holds {fault}"
-    for name in ("x", "validation_data") if in_batches else ():
-        if makes_batches(data := getattr(fit, name)):
-            with undisturbed():
-                fault = _fault_of_batches(data)
-            if fault is not None:
-                yield f"{name} yields {fault}"
 
 
 def _fault(leaf: Any) -> str | None:
@@ -89,22 +72,3 @@ def _as_trained(piece: Any) -> NDArray[Any]:
     with np.errstate(over="ignore"):  # what float32 does not hold becomes infinity
         values: NDArray[Any] = np.asarray(keras.ops.convert_to_numpy(piece))
         return values.astype(keras.config.floatx(), copy=False)
-
-
-def _fault_of_batches(data: Any) -> str | None:
-    for number, batch in enumerate(itertools.islice(_batches(data), _MOST_BATCHES)):
-        parts = keras.utils.unpack_x_y_sample_weight(batch)
-        for part, content in zip(_PARTS, parts, strict=True):
-            for leaf in keras.tree.flatten(content):
-                if leaf is not None and (fault := _fault(leaf)) is not None:
-                    return f"{fault} among the {part} of batch {number}"
-    return None
-
-
-def _batches(data: Any) -> Iterator[Any]:
-    """Yield batches, in their order where reading would move a shuffle() on."""
-    if isinstance(data, keras.utils.PyDataset):
-        return (data[number] for number in range(data.num_batches or 1))
-    if datasets.is_tf_dataset(data):
-        return iter(datasets.in_order(data))
-    return iter(data)

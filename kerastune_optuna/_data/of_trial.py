@@ -7,31 +7,25 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import keras
-import numpy as np
-from optuna.trial import BaseTrial, FixedTrial
+from optuna.trial import BaseTrial
 
-from kerastune_optuna._backend import held_by
 from kerastune_optuna._data.checks import GeneratorFunction, is_loader
-from kerastune_optuna._data.datasets import is_tf_dataset
 from kerastune_optuna._data.fit import FitArguments
 from kerastune_optuna._data.kinds import check_kinds
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
-_UNKNOWN = 1 << 26  # bytes that are assumed where data does not tell its size
 
-
-def data_of_trial(fit: FitArguments, stand_in: Callable[[], BaseTrial]) -> FitArguments:
+def data_of_trial(fit: FitArguments, trial: BaseTrial) -> FitArguments:
     """Return arguments with the data that their functions of the trial make.
 
     Args:
         fit: What search() got.
-        stand_in: Makes what each function gets in place of the trial.
+        trial: The trial, which each function gets.
 
     Raises:
         ArgumentError: A function made nothing that can be trained on.
     """
-    found = {name: _called(name, function, stand_in()) for name, function in fit.functions.items()}
+    found = {name: _called(name, function, trial) for name, function in fit.functions.items()}
     if isinstance(found.get("x"), tuple):
         found |= _parts(found["x"], fit)
     opened = replace(fit, **found, split=None).opened()
@@ -53,7 +47,7 @@ def _called(name: str, function: Callable[[Any], Any], trial: BaseTrial) -> Any:
             f"The function that was passed as {name} returned a function. Return the data."
         )
     if isinstance(came, Iterator):
-        return GeneratorFunction(partial(function, FixedTrial(trial.params)))
+        return GeneratorFunction(partial(function, trial))
     return came
 
 
@@ -68,17 +62,3 @@ def _parts(pair: tuple[Any, ...], fit: FitArguments) -> Mapping[str, Any]:
     x, y, *weights = pair
     others = {**fit.others, "sample_weight": weights[0]} if weights else fit.others
     return {"x": x, "y": y, "others": others}
-
-
-def size_in_memory(fit: FitArguments) -> int:
-    """Return about how many bytes the data of a trial holds."""
-    parts = [*fit.data.values(), fit.others.get("sample_weight")]
-    return sum(map(_size, (leaf for leaf in keras.tree.flatten(parts) if leaf is not None)))
-
-
-def _size(leaf: Any) -> int:
-    if is_tf_dataset(leaf):
-        return _UNKNOWN + held_by(leaf)  # what it keeps of its source is not larger
-    if hasattr(leaf, "memory_usage"):  # of pandas
-        return int(np.sum(leaf.memory_usage(deep=True)))
-    return int(getattr(leaf, "nbytes", _UNKNOWN))

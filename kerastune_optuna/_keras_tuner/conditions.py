@@ -20,11 +20,6 @@ class Condition:
         """Whether the parent is active and has one of the values."""
         return self.parent in values and values[self.parent] in self.values
 
-    def written(self) -> dict[str, Any]:
-        """Return the condition as KerasTuner writes it."""
-        config = {"name": self.parent, "values": list(self.values)}
-        return {"class_name": "Parent", "config": config}
-
     def __str__(self) -> str:
         return f"{self.parent}={','.join(map(str, self.values))}"
 

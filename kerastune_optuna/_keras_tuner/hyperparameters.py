@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any
@@ -12,7 +12,7 @@ from optuna.trial import BaseTrial, Trial
 
 from kerastune_optuna._choice import suggest
 from kerastune_optuna._exceptions import ArgumentError
-from kerastune_optuna._keras_tuner import conditions, entries, ranges
+from kerastune_optuna._keras_tuner import conditions, ranges
 from kerastune_optuna._keras_tuner.conditions import Condition
 from kerastune_optuna._keras_tuner.entries import Entry, FirstRanges, Key
 
@@ -76,9 +76,9 @@ class HyperParameters:
         Returns:
             The value; None where it is not active.
         """
-        ends = {"min_value": min_value, "max_value": max_value}
-        config = {**ends, "step": step, "sampling": sampling, "default": default}
-        return self._ask("Int", name, config, parent_name, parent_values)
+        space = ranges.int_range(name, min_value, max_value, step, sampling)
+        default = int(min_value) if default is None else default
+        return self._ask(name, space, default, parent_name, parent_values)
 
     def Float(
         self,
@@ -106,9 +106,9 @@ class HyperParameters:
         Returns:
             The value; None where it is not active.
         """
-        ends = {"min_value": min_value, "max_value": max_value}
-        config = {**ends, "step": step, "sampling": sampling, "default": default}
-        return self._ask("Float", name, config, parent_name, parent_values)
+        space = ranges.float_range(name, min_value, max_value, step, sampling)
+        default = float(min_value) if default is None else default
+        return self._ask(name, space, default, parent_name, parent_values)
 
     def Choice(
         self,
@@ -132,8 +132,9 @@ class HyperParameters:
         Returns:
             The value; None where it is not active.
         """
-        config = {"values": values, "ordered": ordered, "default": default}
-        return self._ask("Choice", name, config, parent_name, parent_values)
+        space = ranges.choice(name, values)
+        default = ranges.default_choice(name, values, default, ordered=ordered)
+        return self._ask(name, space, default, parent_name, parent_values)
 
     def Boolean(
         self,
@@ -153,7 +154,8 @@ class HyperParameters:
         Returns:
             The value; None where it is not active.
         """
-        return self._ask("Boolean", name, {"default": default}, parent_name, parent_values)
+        space = ranges.boolean(name, default)
+        return self._ask(name, space, default, parent_name, parent_values)
 
     def Fixed(
         self, name: str, value: Any, parent_name: str | None = None, parent_values: Any = None
@@ -169,7 +171,7 @@ class HyperParameters:
         Returns:
             The value; None where it is not active.
         """
-        return self._ask("Fixed", name, {"value": value}, parent_name, parent_values)
+        return self._ask(name, ranges.fixed(name, value), value, parent_name, parent_values)
 
     @contextmanager
     def name_scope(self, name: str) -> Iterator[None]:
@@ -219,15 +221,14 @@ class HyperParameters:
         """Return whether a hyperparameter was asked under conditions that are met.
 
         Args:
-            hyperparameter: Its whole name, or what `space` holds, KerasTuner's too.
+            hyperparameter: Its whole name, or what `space` holds.
 
         Returns:
             Whether the conditions are met by the values that there are now.
         """
-        name, one = str(hyperparameter), hyperparameter
-        is_entry = hasattr(one, "conditions")
-        asked = [entries.taken(one)] if is_entry else [of for of in self.space if of.name == name]
-        return any(entry.is_active(self.values) for entry in asked)
+        is_entry = isinstance(hyperparameter, Entry)
+        asked = [of for of in self.space if of.name == hyperparameter]
+        return any(one.is_active(self.values) for one in ([hyperparameter] if is_entry else asked))
 
     def get(self, name: str) -> Any:
         """Return the value of a hyperparameter that was asked before.
@@ -260,34 +261,8 @@ class HyperParameters:
         """What was asked so far, and what the trial has recorded, in the order of asking."""
         asked = list(self._entries.values())
         others = self._recorded.keys() - {one.name for one in asked}
-        recorded = self._recorded.items()
-        return asked + [entries.recorded(name, one) for name, one in recorded if name in others]
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the space and the values, as KerasTuner writes them.
-
-        Returns:
-            A dict that json can write, and that `from_config` takes, KerasTuner's too.
-        """
-        space = [{"class_name": one.kind, "config": one.get_config()} for one in self.space]
-        return {"space": space, "values": dict(self.values)}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> HyperParameters:
-        """Return what `get_config` wrote, ours or KerasTuner's.
-
-        Args:
-            config: The dict.
-
-        Returns:
-            An object without a trial.
-        """
-        made = cls()
-        for one in config["space"]:
-            entry = entries.read(one["class_name"], one["config"])
-            made._entries[entry.key] = entry
-        made.values = dict(config["values"])
-        return made
+        recorded = ((name, self._recorded[name]) for name in self._recorded if name in others)
+        return asked + [Entry(name, (), self.values.get(name), one) for name, one in recorded]
 
     def copy(self) -> HyperParameters:
         """Return the same values without the trial: any other hyperparameter has its default.
@@ -299,33 +274,24 @@ class HyperParameters:
         made.values, made._entries = dict(self.values), {one.key: one for one in self.space}
         return made
 
-    def merge(self, hps: Any, overwrite: bool = True) -> None:
-        """Ask for all that another object was asked for, under its conditions.
-
-        Args:
-            hps: HyperParameters, ours or KerasTuner's, or a list of what their `space` holds.
-            overwrite: Whether, without a trial, a hyperparameter that has a value gets its default
-                from `hps`. Default True.
-        """
-        for one in map(entries.taken, getattr(hps, "space", hps)):
-            if overwrite and self._trial is None and one.is_active(self.values):
-                self.values[one.name] = one.default
-            self._value_of(one)
-
     def _was_asked(self, name: str) -> bool:
         return any(one.name == name for one in self._entries.values())
 
-    def _ask(self, kind: str, name: str, config: Mapping[str, Any], *parent: Any) -> Any:
+    def _ask(
+        self, name: str, space: BaseDistribution, default: Any, parent: str | None, values: Any
+    ) -> Any:
         """Return the value of a hyperparameter in the scopes around it and under its own parent.
 
         Args:
-            kind: The kind of its entry.
             name: Its name.
-            config: Its other arguments.
-            *parent: The name of its parent, if it has one of its own, and the parent's values.
+            space: What Optuna draws it from.
+            default: Its value without a trial.
+            parent: The name of its parent, if it has one of its own.
+            values: The parent's values.
         """
-        with self.conditional_scope(*parent) if parent[0] else nullcontext():
-            return self._value_of(entries.made(kind, self._named(name), self._conditions, config))
+        with self.conditional_scope(parent, values) if parent else nullcontext():
+            entry = Entry(self._named(name), tuple(self._conditions), default, space)
+            return self._value_of(entry)
 
     def _value_of(self, entry: Entry) -> Any:
         """Return the value of an entry; None where it is not active."""
@@ -336,11 +302,8 @@ class HyperParameters:
                 "hyperparameter another name than its parent."
             )
         entry = self._entries.setdefault(entry.key, self._first.of(entry))
-        # A Walker takes notes in place of a trial, and a grid while a builder's fit asks a trial.
-        listener = self._trial.study.sampler if isinstance(self._trial, Trial) else self._trial
-        if (note := getattr(listener, "note", None)) is not None:
-            said = tuple(map(str, entry.conditions))
-            note(name, entry.distribution, entry.default, said, entry.few)
+        if (note := getattr(self._trial, "note", None)) is not None:  # of a Walker
+            note(name, entry.distribution, entry.default, tuple(map(str, entry.conditions)))
         if not entry.is_active(self.values):
             return None
         if name not in self.values:

@@ -7,7 +7,7 @@ Optuna knows no logarithm with steps: such values are choices. It knows no mirro
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -58,25 +58,6 @@ def float_range(
     return FloatDistribution(low, float(last), step=step)
 
 
-def ten_values(
-    kind: str, low: float, high: float, sampling: str, default: float
-) -> tuple[float, ...]:
-    """Return the values that KerasTuner's grid tries of an hp.Float or hp.Int without a step.
-
-    They are its default and ten from even parts of the range, by KerasTuner's own arithmetic; of
-    whole numbers some may be the same.
-    """
-    number, high = (int, high + 1) if kind == "Int" else (float, high)
-    parts = [part * 0.1 + 0.05 for part in range(10)]
-    if sampling == "linear":
-        ten = [part * (high - low) + low for part in parts]
-    elif sampling == "log":
-        ten = [low * math.pow(high / low, part) for part in parts]
-    else:
-        ten = [high + low - low * math.pow(high / low, 1 - part) for part in parts]
-    return tuple(dict.fromkeys(map(number, [default, *ten])))
-
-
 def choice(name: str, values: Sequence[Any]) -> CategoricalDistribution:
     """Return the distribution of hp.Choice."""
     if not values:
@@ -94,6 +75,38 @@ def choice(name: str, values: Sequence[Any]) -> CategoricalDistribution:
     return CategoricalDistribution([int(value) for value in values] if is_whole else values)
 
 
+def default_choice(name: str, values: Sequence[Any], default: Any, *, ordered: Any) -> Any:
+    """Return the default of hp.Choice, written as its values are.
+
+    Raises:
+        ArgumentError: It is none of them, or texts were to have an order.
+    """
+    first = int(values[0]) if isinstance(values[0], int) else values[0]
+    if ordered and isinstance(first, str):
+        raise ArgumentError(
+            f"hp.Choice({name!r}) has ordered=True, and {first!r} is no number. Leave ordered= "
+            "out, or pass False."
+        )
+    if default is None:
+        return first
+    chosen = type(first)(default) if isinstance(first, str | int) else default
+    if chosen not in values:
+        raise ArgumentError(
+            f"hp.Choice({name!r}) has default={default!r}, which is none of its values "
+            f"{list(values)}. Pass one of them, or leave default= out."
+        )
+    return chosen
+
+
+def boolean(name: str, default: Any) -> BaseDistribution:
+    """Return the distribution of hp.Boolean."""
+    if default not in (True, False):
+        raise ArgumentError(
+            f"hp.Boolean({name!r}) has default={default!r}. Pass True or False, or leave it out."
+        )
+    return CategoricalDistribution([True, False])
+
+
 def fixed(name: str, value: Any) -> BaseDistribution:
     """Return the distribution of hp.Fixed: samplers leave alone what has one choice."""
     if not isinstance(value, _KINDS):
@@ -109,24 +122,6 @@ def only(value: Any, distribution: BaseDistribution) -> BaseDistribution:
     if isinstance(distribution, IntDistribution | FloatDistribution):
         return type(distribution)(value, value, log=distribution.log)
     return CategoricalDistribution([value])
-
-
-def from_config(kind: str, name: str, config: Mapping[str, Any]) -> BaseDistribution:
-    """Return the distribution of a hyperparameter as KerasTuner's files describe it.
-
-    Raises:
-        ArgumentError: It is of a kind that KerasTuner's HyperParameters do not have.
-    """
-    if kind in ("Int", "Float"):
-        make = int_range if kind == "Int" else float_range
-        low, high = config["min_value"], config["max_value"]
-        return make(name, low, high, config.get("step"), config.get("sampling"))
-    if kind == "Choice":
-        return choice(name, config["values"])
-    if kind == "Boolean":
-        return CategoricalDistribution([True, False])
-    _check.one_of(f"class_name of {name!r}", kind, ("Boolean", "Fixed"))
-    return fixed(name, config["value"])
 
 
 def to_keras_tuner(value: Any, distribution: BaseDistribution) -> Any:

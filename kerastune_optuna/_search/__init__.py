@@ -1,6 +1,5 @@
 """What is tried next, and when to stop."""
 
-from kerastune_optuna._search.answers import Interview as Interview
 from kerastune_optuna._search.budget import Budget as Budget
 from kerastune_optuna._search.failures import check_study as check_study
 from kerastune_optuna._search.fitting import Fitting as Fitting

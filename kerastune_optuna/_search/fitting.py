@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, create_trial
 
 from kerastune_optuna import _check
 from kerastune_optuna._search import space
-from kerastune_optuna._search.answers import Together
+from kerastune_optuna._search.together import Together
 
 _Ranges = Mapping[str, BaseDistribution]
 

@@ -13,7 +13,6 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import BaseTrial, FrozenTrial
 
 from kerastune_optuna import _check
-from kerastune_optuna._choice import suggest
 from kerastune_optuna._exceptions import BuilderError, StudyMismatchError
 from kerastune_optuna._search import space
 
@@ -21,32 +20,22 @@ _ANEW = "pass another study_name=, or overwrite=True to start anew"
 _WIDEST = 100  # characters for the values of a parameter in an error
 
 
-def explain(error: Exception, build_model: space.Builder, trial: BaseTrial) -> None:
+def explain(
+    error: Exception, build_model: space.Builder, trial: BaseTrial, who: str = "build_model"
+) -> None:
     """Say which parameter a builder could not get, where that is why it raised an error.
 
     Args:
         error: The error. Optuna raises one for choices that have changed, or that no study holds.
         build_model: The builder, which is called once more.
         trial: What it was called with: a running trial, or a finished one.
+        who: What the error calls it.
 
     Raises:
         StudyMismatchError: Names the parameter, what was and what is asked for, and the way out.
     """
     if _is_of_optuna(error):
-        _walk(build_model, trial, partial(_compare, trial, "build_model"))
-
-
-def ask(trial: BaseTrial, name: str, distribution: BaseDistribution) -> Any:
-    """Return a trial's value of a parameter that a function of the data asks for.
-
-    Raises:
-        StudyMismatchError: As `explain` does.
-    """
-    try:
-        return suggest(trial, name, distribution)
-    except (TypeError, ValueError):
-        _compare(trial, "a function of the data", name, distribution)
-        raise
+        _walk(build_model, trial, partial(_compare, trial, who))
 
 
 def check_ranges(build_model: space.Builder, trial: BaseTrial) -> None:

@@ -12,9 +12,9 @@ from optuna.distributions import BaseDistribution
 
 from kerastune_optuna import _check
 from kerastune_optuna._search import space
-from kerastune_optuna._search.answers import Together
 from kerastune_optuna._search.mismatch import defaults_of
 from kerastune_optuna._search.space import Walker
+from kerastune_optuna._search.together import Together
 
 # A name, and the conditions of KerasTuner under which it is asked for.
 _Key: TypeAlias = tuple[str, tuple[str, ...]]

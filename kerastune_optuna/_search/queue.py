@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search import mismatch, points, space
-from kerastune_optuna._search.answers import Together
+from kerastune_optuna._search.together import Together
 
 
 def chosen(build_model: space.Builder, params: object, functions: Sequence[Any]) -> dict[str, Any]:

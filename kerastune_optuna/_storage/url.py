@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import sqlalchemy
 from sqlalchemy.exc import ArgumentError as MalformedURL
@@ -71,21 +71,6 @@ def masked(url: sqlalchemy.URL) -> str:
 def without_passwords(text: str) -> str:
     """Return a text without the passwords, tokens and keys in it."""
     return _SHOWN.sub(r"\1\2***", text)
-
-
-def without_secrets(arguments: Sequence[str]) -> Iterator[str]:
-    """Yield the arguments of a command without passwords, tokens and keys."""
-    hides = False
-    for argument in arguments:
-        name, equals, _ = argument.partition("=")
-        is_secret = _SECRET.search(name) is not None and "://" not in name
-        if hides:
-            yield "***"
-        elif equals and is_secret:
-            yield f"{name}=***"
-        else:
-            yield without_passwords(argument)
-        hides = not hides and not equals and is_secret and name.startswith("-")
 
 
 def why_not(url: sqlalchemy.URL, error: Exception, reason: str) -> str:

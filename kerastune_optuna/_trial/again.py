@@ -80,7 +80,7 @@ def train_again(
     seed = TrialRecord(trial).seed_of(training, recipe.seed)
     recipe = recipe.with_data_of(trial)
     model, arguments = build_again(recipe.build_model, trial, seed)
-    own = recipe.of_trial(trial, model, arguments, folder, training)
+    own = recipe.of_trial(trial, arguments, folder, training)
     own = replace(own, fit=replace(own.fit, epochs=epochs))
     fits = Fits(until, [until])
     callbacks = [*own.callbacks, until]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeAlias, TypeVar
 
 import keras
@@ -12,7 +12,13 @@ from optuna.trial import BaseTrial, FrozenTrial, Trial
 
 from kerastune_optuna import _optuna, _source
 from kerastune_optuna._backend import compiled_metrics, set_all
-from kerastune_optuna._data import FitArguments, check_builders_arguments, check_training, of_fold
+from kerastune_optuna._data import (
+    FitArguments,
+    check_builders_arguments,
+    check_training,
+    data_of_trial,
+    of_fold,
+)
 from kerastune_optuna._data import not_finite as _not_finite
 from kerastune_optuna._exceptions import BuilderError, StudyMismatchError
 from kerastune_optuna._search import explain, with_defaults
@@ -20,7 +26,6 @@ from kerastune_optuna._storage import StoreSource, database
 from kerastune_optuna._study import Constraints, Objectives, TrialRecord
 from kerastune_optuna._trial import shared
 from kerastune_optuna._trial.custom_fit import trains_itself
-from kerastune_optuna._trial.prepared import PreparedData
 from kerastune_optuna._trial.rehearsal import rehearse
 from kerastune_optuna._trial.steps import set_steps
 from kerastune_optuna._trial.stop import StopOnRequest
@@ -29,6 +34,7 @@ from kerastune_optuna._trial.user_callbacks import for_trial, may_add_metrics, o
 _T = TypeVar("_T")
 Builder: TypeAlias = Callable[[BaseTrial], keras.Model | tuple[keras.Model, Mapping[str, Any]]]
 
+_SEED_OF_DATA = 0
 _OF_KERAS_TUNER = ("Int", "Float", "Choice", "Boolean", "Fixed", "conditional_scope")
 
 
@@ -85,11 +91,6 @@ class Recipe:
             found |= {k: v for k, v in _source.digests(function).items() if "<lambda>" not in k}
         return found
 
-    @cached_property
-    def _prepared(self) -> PreparedData:
-        """The data of trials; each process makes its own."""
-        return PreparedData(self.fit)
-
     def with_data_of(self, trial: BaseTrial) -> Recipe:
         """Return the same with the data of a trial, where functions of the trial make it.
 
@@ -99,7 +100,7 @@ class Recipe:
         """
         if not self.fit.functions:
             return self
-        fit = _asked_again(self.build_model, trial, lambda: self._prepared.of(trial))
+        fit = _asked_again(self.build_model, trial, partial(_data_of, self.fit, trial))
         return replace(self, fit=fit)
 
     def opened_fit(self) -> FitArguments:
@@ -122,7 +123,6 @@ class Recipe:
     def of_trial(
         self,
         trial: BaseTrial,
-        model: keras.Model,
         arguments: Mapping[str, Any],
         folder: str,
         training: int = 0,
@@ -131,8 +131,7 @@ class Recipe:
 
         Args:
             trial: The trial.
-            model: What its builder built.
-            arguments: What its builder returned beside the model.
+            arguments: What its builder returned beside its model.
             folder: Where its callbacks write, below the user's own folders.
             training: The number of the training, which tells its fold and its seed.
 
@@ -145,7 +144,7 @@ class Recipe:
         callbacks = [*for_trial(self.callbacks, trial, folder), *builders]
         fit = of_fold(self.fit.with_builders(others), training)
         check_training(fit, self.objectives, may_add=may_add_metrics(callbacks))
-        fit = fit.of_training(model, TrialRecord(trial).seed_of(training, self.seed))
+        fit = fit.of_training(TrialRecord(trial).seed_of(training, self.seed))
         return TrainingInputs(self, fit, callbacks)
 
 
@@ -230,6 +229,20 @@ def build_again(
         return build(build_model, _optuna.without_constraints(trial))
 
     return _asked_again(build_model, trial, make)
+
+
+def _data_of(fit: FitArguments, trial: BaseTrial) -> FitArguments:
+    """Return the arguments of Model.fit with the data that functions make for a trial.
+
+    What they draw by chance does not depend on the trial.
+    """
+    set_all(_SEED_OF_DATA)
+    try:
+        return data_of_trial(fit, trial)
+    except (TypeError, ValueError) as error:
+        for function in fit.functions.values():
+            explain(error, function, trial, "a function of the data")
+        raise
 
 
 def _asked_again(build_model: Builder, trial: BaseTrial, make: Callable[[], _T]) -> _T:

@@ -219,7 +219,7 @@ class TrialRun:
     def _made_ready(self, model: keras.Model, arguments: Mapping[str, Any]) -> Training:
         """Return the training of a model that is checked and may train fast."""
         series, check = self._series, self._check and self._series.number == 0
-        inputs = self._recipe.of_trial(self._trial, model, arguments, self._folder, series.number)
+        inputs = self._recipe.of_trial(self._trial, arguments, self._folder, series.number)
         self._note_epochs(inputs.fit)
         training = Training(self._trial, inputs, series, self._archive)
         make_ready(model, inputs, check=check)
@@ -333,7 +333,7 @@ def _remove_leftovers(study: optuna.Study, finished: FrozenTrial, recipe: Recipe
 
 def _warn_of_holes(fit: FitArguments) -> None:
     """Warn of data with NaN or infinity, which the loss may not show: relu makes 0 of NaN."""
-    if (where := not_finite.find(fit, in_batches=False)) is not None:
+    if (where := not_finite.find(fit)) is not None:
         _check.warn(f"{where}. Fill it or drop the rows, unless the model takes it.")
 
 

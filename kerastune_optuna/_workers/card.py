@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
-import re
-import shlex
 import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import keras
@@ -18,21 +14,16 @@ import numpy as np
 import optuna
 
 from kerastune_optuna import _check
-from kerastune_optuna._backend import THREADS, accelerators, cores, keras_settings
+from kerastune_optuna._backend import accelerators, cores, keras_settings
 from kerastune_optuna._data import describe, key_of_folds
-from kerastune_optuna._source import digest, fingerprint
-from kerastune_optuna._storage import url
+from kerastune_optuna._source import digest, digests, fingerprint
 from kerastune_optuna._study import StudyRecord, TrialRecord
 from kerastune_optuna._trial import Recipe, has_own_code
 
 Card: TypeAlias = dict[str, Any]
 
 _PACKAGES = ("kerastune_optuna", "keras", "optuna", "numpy")
-# The variables by which TensorFlow splits and orders sums, and Python orders sets.
-_VARIABLES = (*THREADS, "TF_DETERMINISTIC_OPS", "TF_ENABLE_ONEDNN_OPTS", "PYTHONHASHSEED")
-_PLAIN = (str, int, float, bool, type(None))
-_LONGEST = 100  # entries of an argument that are listed
-_LONGEST_TEXT = 2000  # characters: a command may name thousands of files
+_LONGEST = 4000  # characters of an argument: MySQL holds few more in one attribute
 
 
 def write(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any]) -> str:
@@ -41,7 +32,7 @@ def write(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any]) -> str:
     Args:
         study: The study that is searched, with its sampler and pruner.
         recipe: What its trials share, with the data opened.
-        known: Entries that only the process that began the search knows, like its command.
+        known: Entries that only the process that began the search knows.
 
     Returns:
         The key of the card, for the trials to name.
@@ -62,7 +53,7 @@ def is_of_other_builder(
     study: optuna.Study, trial: optuna.trial.FrozenTrial, build_model: Callable[..., Any]
 ) -> bool:
     """Whether a trial surely came from other code than this builder's; False where unknown."""
-    then, now = (read(study, trial) or {}).get("builder"), fingerprint(build_model)
+    then, now = (read(study, trial) or {}).get("builder"), fingerprint(digests(build_model))
     return None not in (then, now) and then != now
 
 
@@ -85,27 +76,26 @@ def warn_where_code_decides(
 def describe_search(study: optuna.Study, recipe: Recipe, known: Mapping[str, Any]) -> Card:
     """Return the card of a search, in a form that JSON holds."""
     backend, floatx, data_format, policy = keras_settings()
-    card = {
+    card: Card = {
         **known,
         "seed": recipe.seed,
         "versions": _versions(),
         "backend": backend,
         "settings": {"floatx": floatx, "image_data_format": data_format, "dtype_policy": policy},
         "platform": platform.platform(),
-        "devices": [f"{cores()} cores of {_processor()}", *accelerators()],
-        "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
+        "devices": [f"{cores()} cores of {platform.machine()}", *accelerators()],
         "study": {
             "name": study.study_name,
             "objective": recipe.objectives.aim,
             **recipe.constraints.described(),
             "sampler": type(study.sampler).__name__,
             "pruner": type(study.pruner).__name__,
-            **({"trials_known": len(recipe.known)} if recipe.known else {}),
+            "trials_known": len(recipe.known),
         },
         "arguments": _arguments(recipe),
         "data": {name: describe(one) for name, one in recipe.fit.data.items() if one is not None},
     }
-    return {key: _plain(value) for key, value in card.items()}
+    return dict(_plain(card))
 
 
 def _arguments(recipe: Recipe) -> dict[str, Any]:
@@ -116,17 +106,10 @@ def _arguments(recipe: Recipe) -> dict[str, Any]:
         "validation_split": fit.validation_split,
         "steps_per_execution": fit.steps_per_execution,
         "executions_per_trial": recipe.executions,
-        **({"cv": key_of_folds(fit.folds)} if fit.folds else {}),
+        "cv": key_of_folds(fit.folds),
         "callbacks": [_name(callback) for callback in recipe.callbacks],
-        **dict(sorted(fit.others.items())),
+        **{name: _shortened(value) for name, value in sorted(fit.others.items())},
     }
-
-
-def command() -> str:
-    """Return the command that began this process, without passwords."""
-    if "ipykernel" in sys.modules:
-        return "a notebook"
-    return shlex.join(argument[:200] for argument in url.without_secrets(sys.orig_argv))
 
 
 def _versions() -> dict[str, str]:
@@ -138,31 +121,24 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _processor() -> str:
-    """Return the name of the processor, where the system tells it."""
-    if sys.platform == "linux":
-        told = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
-        if told is not None:
-            return told[1]
-    return platform.processor() or platform.machine()
-
-
 def _name(callback: Any) -> str:
     """Return the name of a callback or of a function that makes one, and nothing of its content."""
     is_made = isinstance(callback, keras.callbacks.Callback)
     return str(getattr(type(callback) if is_made else callback, "__name__", "a function"))
 
 
-def _plain(value: Any) -> Any:
-    """Return a value in a form that JSON holds, and that stays short however long the value is."""
-    if isinstance(value, Mapping | list | tuple) and len(value) > _LONGEST:
+def _shortened(value: Any) -> Any:
+    """Return an argument as JSON holds it; where it cannot, or is long, a text of what it is."""
+    try:
+        plain = _plain(value)
+    except TypeError:  # of keys that JSON does not hold
         return describe(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, str) and len(value) > _LONGEST_TEXT:
-        return f"{value[:_LONGEST_TEXT]} …"
-    return value if isinstance(value, _PLAIN) else describe(value)
+    return plain if len(str(plain)) < _LONGEST else describe(value)
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=_told))
+
+
+def _told(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else describe(value)

@@ -40,7 +40,7 @@ from kerastune_optuna._trial import (
     opened,
     tidy,
 )
-from kerastune_optuna._workers import card, comparable
+from kerastune_optuna._workers import comparable
 from kerastune_optuna._workers.listeners import Announced, Listener
 from kerastune_optuna._workers.loop import Job
 from kerastune_optuna._workers.runners import Crew
@@ -95,8 +95,7 @@ class Run:
             budget,
             keras_settings(),
             {
-                "command": card.command(),
-                "builder": _source.combined(recipe.digests),
+                "builder": _source.fingerprint(recipe.digests),
                 "sampler_seed": recipe.sampler_seed,
                 "n_workers": self.crew.n_workers,
             },

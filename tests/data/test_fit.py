@@ -13,8 +13,6 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState, create_trial
 from rich.console import Console
 
-from kerastune_optuna import ArgumentTypeError
-from kerastune_optuna._data.rows import has_rows
 from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._report.facts import saved_epochs
 from kerastune_optuna._study.monitor import parse_objective
@@ -59,14 +57,15 @@ def giving(arguments):
     return lambda trial: (build_eager(trial), arguments)
 
 
-def as_rows(data):
-    """Return the data as datasets of single rows, and no y."""
+def as_batches(data, size):
+    """Return functions of the trial that make batches of the size that it suggests, and no y."""
+
+    def batched(*arrays):
+        rows = tf.data.Dataset.from_tensor_slices(arrays)
+        return lambda trial: rows.batch(trial.suggest_categorical("batch_size", size))
+
     x, y, validation = data
-    return {
-        "x": tf.data.Dataset.from_tensor_slices((x, y)),
-        "y": None,
-        "validation_data": tf.data.Dataset.from_tensor_slices(validation),
-    }
+    return {"x": batched(x, y), "y": None, "validation_data": batched(*validation)}
 
 
 def assert_batches_are_tuned(tuner, validation):
@@ -79,89 +78,17 @@ def assert_batches_are_tuned(tuner, validation):
 
 
 @pytest.mark.slow
-def test_batch_size_is_tuned_for_arrays_and_for_rows(search, data):
-    """Arrays and a dataset of single rows go in batches of each trial's size, to equal values."""
-    tables = []
-    for name, fit in (("arrays", {"shuffle": False}), ("rows", as_rows(data))):
-        tuner = search(with_batch_size, n_trials=3, seed=4, study_name=name, fit=fit)
+def test_batch_size_is_tuned_for_arrays_and_for_datasets(search, data):
+    """By what the builder returns beside its model, and by a function of the trial."""
+    ways = {
+        "arrays": (with_batch_size, {"shuffle": False}),
+        "datasets": (lambda trial: (build_model(trial), {"callbacks": Steps(trial)}), {}),
+    }
+    for name, (build, fit) in ways.items():
+        fit |= as_batches(data, SIZES) if name == "datasets" else {}
+        tuner = search(build, n_trials=3, seed=4, study_name=name, fit=fit)
         assert_batches_are_tuned(tuner, data[2])
-        tables.append(tuner.results().drop(columns=["seconds", "worker"]))
-    assert tables[0]["params_batch_size"].nunique() > 1
-    assert tables[0].equals(tables[1])
-
-
-@pytest.mark.slow
-def test_the_advice_for_data_of_a_trial_works(search, data):
-    """Data beside the model is refused, and a function of the trial trains each on its own."""
-
-    def scaled(rows):
-        return lambda trial: (rows[0] * trial.suggest_float("factor", 0.5, 2.0), rows[1])
-
-    def build(trial):
-        return build_model(trial), {"x": data[0]}
-
-    with pytest.raises(ArgumentTypeError, match="'x' beside its model") as got:
-        search(build, n_trials=1, study_name="other")
-    assert "pass a function of the trial" in str(got.value)
-    fit = {"x": scaled(data[:2]), "y": None, "validation_data": scaled(data[2])}
-    tuner = search(build_model, "val_loss", n_trials=2, fit=fit)
-    x, y = scaled(data[2])(tuner.best_trial)
-    assert np.array_equal(x, data[2][0] * tuner.best_params["factor"])
-    assert tuner.best_model().evaluate(x, y, verbose=0)[0] == pytest.approx(tuner.best_value)
-
-
-@pytest.mark.nightly
-def test_batch_size_is_tuned_by_two_workers(search, data):
-    """Rows travel to worker processes and get their batches there."""
-    tuner = search(
-        with_batch_size,
-        n_trials=4,
-        fit={**as_rows(data), "epochs": 1, "n_workers": 2},
-        storage=None,
-    )
-    assert_batches_are_tuned(tuner, data[2])
-
-
-def test_search_batches_rows_too(search, data):
-    """A batch size that is not tuned serves rows as well, with another one for validation."""
-    fit = {**as_rows(data), "batch_size": 16, "validation_batch_size": 5, "epochs": 1}
-    tuner = search(build_eager, n_trials=1, fit={**fit, "callbacks": [lambda trial: Steps(trial)]})
-    assert tuner.study.trials[0].user_attrs["steps"] == [3, 5]
-
-
-def unbuilt():
-    """Return a model that has no inputs yet."""
-    return keras.Sequential([keras.layers.Dense(1)])
-
-
-def with_input(*shape):
-    """Return a model with an input of rows of that shape."""
-    inputs = keras.Input(shape)
-    return keras.Model(inputs, keras.layers.Flatten()(inputs))
-
-
-@pytest.mark.parametrize(
-    ("shapes", "model", "are_rows"),
-    [
-        ([(4,), ()], unbuilt(), True),  # a scalar is in no batch
-        ([(4,), (3,)], unbuilt(), True),  # nor are parts of different lengths
-        ([(4,), (4,)], with_input(4), True),
-        ([(4,), (4,)], unbuilt(), False),
-        ([(None,), (None,)], with_input(None), True),
-        ([(None,), (None,)], with_input(1), False),  # Keras adds a dimension
-        ([(8, 8, 1), (8, 8, 1)], with_input(8, 8, 1), True),
-        ([(None, 8, 8), (None, 8, 8)], with_input(8, 8, 1), False),
-        ([(None, 4), (None,)], with_input(4), False),
-        ([(16, 4), (16,)], with_input(4), False),
-        ([(None, 4), (None, 4)], unbuilt(), False),
-        ([None, None], with_input(4), False),  # of unknown rank
-    ],
-)
-def test_rows_are_told_from_batches(shapes, model, are_rows):
-    """The shapes of a dataset's elements tell, and where they do not, the model's input."""
-    specs = tuple(tf.TensorSpec(shape, "float32") for shape in shapes)
-    dataset = tf.data.Dataset.from_generator(lambda: iter(()), output_signature=specs)
-    assert has_rows(dataset, model) is are_rows
+        assert tuner.results()["params_batch_size"].nunique() > 1
 
 
 def with_epochs(trial):
@@ -215,19 +142,6 @@ def test_a_trial_of_its_own_length_is_resumed(search):
     assert seen == ["begin", 0, 1, 2, "begin", 2, 3, "end"]
     assert list(tuner.results()["stop_reason"]) == [INTERRUPTED, "all epochs"]
     assert sorted(tuner.study.trials[1].intermediate_values) == [0, 1, 2, 3]
-
-
-@pytest.mark.slow
-def test_class_weight_is_tuned(search):
-    """Classes that weigh nothing leave nothing to lose."""
-
-    def build(trial):
-        weight = trial.suggest_categorical("weight", [0.0, 1.0])
-        return build_eager(trial), {"class_weight": dict.fromkeys(range(3), weight)}
-
-    tuner = search(build, "loss", n_trials=4, fit={"epochs": 1})
-    losses = {trial.params["weight"]: trial.value for trial in tuner.study.trials}
-    assert losses[0.0] == 0 < losses[1.0]
 
 
 def test_the_builder_goes_before_search(search):

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support.cards import card
 from tests.support.faults import finished
 
 
@@ -19,7 +18,9 @@ def told_of(tuner):
     """Return what the card of a search says of its x, and check that no file is left of it."""
     assert len(finished(tuner)) == 4
     assert not list(Path(tuner.directory, "test").glob("**/*.npy"))
-    return card(tuner.study)["data"]["x"]
+    cards = [one for name, one in tuner.study.user_attrs.items() if name.startswith("card:")]
+    (told,) = {card["data"]["x"] for card in cards}
+    return told
 
 
 @pytest.mark.slow
@@ -32,7 +33,7 @@ def test_datasets_travel_to_workers(search, data):
         "validation_data": tf.data.Dataset.from_tensor_slices(validation).batch(16),
     }
     tuner = search(n_trials=4, fit={"n_workers": 2, "epochs": 1, **fit})
-    assert told_of(tuner).startswith("tf.data of 3 x float32(None, 4), int64(None,) ")
+    assert told_of(tuner).startswith("tf.data.Dataset of (TensorSpec(shape=(None, 4)")
 
 
 @pytest.mark.slow
@@ -52,7 +53,7 @@ def test_functions_load_data_once_in_each_worker(search, data, tmp_path):
         "validation_data": lambda: noted("validation_data", validation),
     }
     tuner = search(n_trials=4, fit={"n_workers": 2, "epochs": 1, **fit})
-    assert told_of(tuner).startswith("float32(48, 4) ")
+    assert told_of(tuner) == "float32(48, 4)"
     loads = Counter(calls.read_text().split())
     assert set(loads.values()) == {1}
     workers = {name.split(":")[1] for name in tuner.results()["worker"]}

@@ -1,8 +1,6 @@
-"""HyperParameters: what is known, active, written, merged and recorded, as in KerasTuner."""
+"""HyperParameters: what is known, active and recorded, as in KerasTuner."""
 
 from __future__ import annotations
-
-import json
 
 import keras_tuner
 import optuna
@@ -32,30 +30,21 @@ def all_kinds(hp):
 
 
 @pytest.mark.parametrize("build", [all_kinds, *FUNCTIONS])
-def test_a_space_is_written_as_keras_tuner_writes_it(build):
-    """In its order, with conditions and defaults; json, both from_config() and copy() keep it."""
+def test_a_space_is_that_of_keras_tuner(build):
+    """In its order, with conditions, defaults and values; copy() keeps it."""
     ours, theirs = HyperParameters(), keras_tuner.HyperParameters()
     build(ours)
     build(theirs)
-    written = json.loads(json.dumps(theirs.get_config()))
-    assert json.loads(json.dumps(ours.get_config())) == written
-    assert HyperParameters.from_config(written).get_config() == written
-    assert keras_tuner.HyperParameters.from_config(ours.get_config()).values == ours.values
-    assert ours.copy().get_config() == written
-    assert [one.default for one in ours.space] == [one.default for one in theirs.space]
-
-
-def test_a_space_is_merged_as_in_keras_tuner():
-    """Entries of both kinds of objects, which overwrite values with defaults or leave them."""
-    for kind in (HyperParameters, keras_tuner.HyperParameters):
-        for overwrite, units in ((True, 4), (False, 3)):
-            hp, other = kind(), keras_tuner.HyperParameters()
-            hp.Fixed("units", 3)
-            other.Int("units", 2, 8, default=4)
-            other.Choice("kind", ["a", "b"])
-            other.Int("more", 1, 2, parent_name="kind", parent_values="b")
-            hp.merge(other, overwrite=overwrite)
-            assert hp.values == {"units": units, "kind": "a"}
+    found = [
+        (one.name, one.default, [(of.parent, list(of.values)) for of in one.conditions])
+        for one in ours.space
+    ]
+    assert found == [
+        (one.name, one.default, [(of.name, of.values) for of in one.conditions])
+        for one in theirs.space
+    ]
+    assert ours.values == theirs.values == ours.copy().values
+    assert ours.copy().space == ours.space
 
 
 @pytest.mark.parametrize("kind", [keras_tuner.HyperParameters, HyperParameters])
@@ -88,24 +77,14 @@ def test_what_a_builder_presets_beyond_its_range_is_recorded():
     assert trial.params == {"units": 70, "activation": "none"}
 
 
-def test_what_is_merged_is_asked_of_a_trial():
-    """A trial gives its value, and not the default."""
-    other = HyperParameters()
-    other.Int("units", 2, 8)
-    hp = HyperParameters(optuna.trial.FixedTrial({"units": 7}))
-    hp.merge(other)
-    assert hp.values == {"units": 7}
-
-
 def test_a_finished_trial_has_a_space():
     """What it has recorded, without a call of the builder."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     all_kinds(HyperParameters(study.ask()))
     hp = HyperParameters(study.trials[0])
     assert [one.name for one in hp.space] == list(hp.values)
-    kinds = {one.name: one.kind for one in hp.space}
-    assert (kinds["int"], kinds["log"], kinds["words"]) == ("Int", "Float", "Choice")
-    assert (kinds["flag"], kinds["fixed"]) == ("Boolean", "Fixed")
+    spaces = {one.name: one.distribution for one in hp.space}
+    assert spaces == study.trials[0].distributions
 
 
 @pytest.mark.parametrize("parent", ["kind", "the | kind"])

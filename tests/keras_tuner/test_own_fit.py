@@ -16,11 +16,10 @@ from kerastune_optuna import (
     ArgumentTypeError,
     BuilderError,
     MetricNotFoundError,
-    TooManyFailuresError,
     from_keras_tuner,
 )
 from tests.support.faults import states
-from tests.support.keras_tuner_builders import BatchSize, OwnLoop, Quick, compiled
+from tests.support.keras_tuner_builders import BatchSize, OwnLoop, Quick
 from tests.support.models import kept
 
 X, Y = np.ones((16, 4), "float32"), np.arange(16.0)
@@ -190,50 +189,6 @@ def test_a_grid_has_what_a_fit_asks_for(search, make_tuner, steps):
     assert {"units", "batch_size"} <= set(tuner.plot_importance().data[0].y)
 
 
-@pytest.mark.slow
-def test_a_grid_is_that_of_keras_tuner(tmp_path, data):
-    """KerasTuner too learns of them in its first trials, and tries each configuration once."""
-    x, y, validation = data
-    theirs = keras_tuner.GridSearch(Tuned(), "val_accuracy", directory=tmp_path)
-    theirs.search(x, y, validation_data=validation, epochs=1, verbose=0)
-    values = [trial.hyperparameters.values for trial in theirs.oracle.trials.values()]
-    seen = {
-        (one["units"], one["batch_size"], one["batch_size"] == 8 and one["more"]) for one in values
-    }
-    ours = [dict(one) for one in ALL]
-    assert seen == {(one["units"], one["batch_size"], one.get("more", False)) for one in ours}
-
-
-class Rated(Tuned):
-    """Tune the learning rate while it trains."""
-
-    def fit(self, hp, model, *args, **kwargs):
-        """Ask for a number without a step, and for a whole one on a log scale."""
-        hp.Float("rate", 1e-3, 1e-1, sampling="log")
-        if hp.Boolean("long"):
-            hp.Int("size", 2, 4, sampling="log")
-        return model.fit(*args, **kwargs)
-
-
-@pytest.mark.nightly
-def test_a_grid_has_as_many_values_of_what_a_fit_asks_for_as_in_keras_tuner(search, make_tuner):
-    """Of a number without a step it tries the default and ten others, each once."""
-    for n_trials in (5, None):
-        build = from_keras_tuner(Rated())
-        fit = {"epochs": 1, "callbacks": [], "batch_size": 48}
-        tuner = search(tuner=make_tuner(build, sampler="grid", n_trials=n_trials), fit=fit)
-    theirs = keras_tuner.HyperParameters()
-    theirs.Float("rate", 1e-3, 1e-1, sampling="log")
-    theirs.Int("size", 2, 4, sampling="log")
-    rate, size = ({*one.values, one.default} for one in theirs.space)
-    trials = [trial.params for trial in tuner.study.trials]
-    assert {trial.state.name for trial in tuner.study.trials} == {"COMPLETE"}
-    assert len(trials) == 2 * len(rate) * (1 + len(size)) == len(configurations(tuner))
-    assert len({tuple(sorted(params.items())) for params in trials}) == len(trials)
-    assert {params["rate"] for params in trials} == rate
-    assert {params["size"] for params in trials if params["long"]} == size
-
-
 class Endless:
     """Ask for a number without a step, as only Optuna's own samplers can draw it."""
 
@@ -261,12 +216,6 @@ def test_workers_share_the_grid_of_a_fit(make_tuner, data):
     tuner = make_tuner(from_keras_tuner(Tuned()), **options)
     tuner.search(x, y, validation_data=validation, epochs=1, n_workers=2, verbose=0)
     assert configurations(tuner) == sorted(ALL)
-
-
-def test_a_grid_says_that_a_fit_asks_for_more(search, capsys):
-    """Before its first trial, nobody knows for how much."""
-    search(from_keras_tuner(Tuned()), sampler="grid", n_trials=2, fit={"epochs": 1, "verbose": 2})
-    assert "Grid: 2 configurations, and what its fit asks for" in capsys.readouterr().out
 
 
 def test_what_a_fit_asks_for_is_enqueued(search, make_tuner):
@@ -433,71 +382,3 @@ def test_what_is_no_result_is_an_error(search, returns, kind, text):
     with pytest.raises(kind) as got:
         trained(search, returns, objective="my_score", direction="maximize", fit={"epochs": 1})
     assert text in str(got.value)
-
-
-def test_a_value_that_is_not_finite_fails_the_trial(search):
-    """As an objective that is never finite does."""
-    options = {"passes": False, "fit": {"epochs": 1}, "max_failed_trials": 1}
-    with pytest.raises(TooManyFailuresError, match="returned a val_accuracy that is not finite"):
-        trained(search, lambda history: float("nan"), **options)
-
-
-class LastValue(keras_tuner.HyperModel):
-    """Return the value of the last epoch, before which the weights are spoiled."""
-
-    def build(self, hp):
-        """Ask for a model that is really trained."""
-        return compiled(keras.layers.Dense(hp.Int("units", 2, 40)))
-
-    def fit(self, hp, model, x, y, callbacks, **kwargs):
-        """Pass the callbacks on."""
-        late = keras.callbacks.LambdaCallback(
-            on_epoch_begin=lambda epoch, logs: [
-                weight.assign(weight * 9) for weight in model.weights if epoch == 1
-            ]
-        )
-        callbacks = [late, *self.kept(callbacks)]
-        return self.result(model.fit(x, y, callbacks=callbacks, **kwargs))
-
-    def kept(self, callbacks):
-        """Return the callbacks that are passed on."""
-        return callbacks
-
-    def result(self, history):
-        """Return what counts."""
-        return {"val_loss": history.history["val_loss"][-1]}
-
-
-class WithoutCallbacks(LastValue):
-    """Pass no callback on, and return the History."""
-
-    def kept(self, callbacks):
-        """Return none of them."""
-        return []
-
-    def result(self, history):
-        """Return the History."""
-        return history
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:The builder's fit returned:UserWarning")
-@pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")
-@pytest.mark.parametrize("kind", [LastValue, WithoutCallbacks])
-def test_the_best_model_is_that_of_the_best_value_unlike_keras_tuners(
-    make_tuner, data, tmp_path, kind
-):
-    """KerasTuner hands out a model of another value, or none, as the page of its names says."""
-    x, y, _ = data
-    given = {"validation_data": (x, y), "epochs": 2, "verbose": 0}
-    theirs = keras_tuner.RandomSearch(kind(), "val_loss", max_trials=1, directory=tmp_path / "kt")
-    theirs.search(x, y, **given)
-    score = theirs.oracle.get_best_trials()[0].score
-    if kind is LastValue:
-        assert theirs.get_best_models()[0].evaluate(x, y, verbose=0)[0] < score / 2
-    else:
-        with pytest.raises(FileNotFoundError):
-            theirs.get_best_models()
-    ours = make_tuner(from_keras_tuner(kind()), "val_loss", n_trials=1).search(x, y, **given)
-    loss = ours.best_model().evaluate(x, y, verbose=0)[0]
-    assert loss == pytest.approx(ours.best_value, abs=1e-6)

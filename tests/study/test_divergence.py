@@ -196,19 +196,6 @@ INFINITE = np.where(np.isnan(HOLED), 1e300, HOLED)  # which float32 does not hol
 SPARSE = scipy.sparse.coo_matrix(HOLED)
 
 
-class Batches(keras.utils.PyDataset):
-    """Serve two batches."""
-
-    def __len__(self):
-        """Count them."""
-        return 2
-
-    def __getitem__(self, index):
-        """Return one."""
-        return X[:4], HOLED[4 * index : 4 * index + 4]
-
-
-DATASET = tf.data.Dataset.from_tensor_slices((HOLED, X)).shuffle(8, seed=1).batch(8)
 PLACES = {
     "x": ({"x": HOLED}, "x holds NaN (first in row 5, column 1)"),
     "nested": ({"x": {"a": X, "b": [X, HOLED]}}, "x['b'][1] holds NaN (first in row 5, column 1)"),
@@ -224,11 +211,6 @@ PLACES = {
     "texts": ({"x": np.array(["a"] * 8, dtype=object)}, None),
     "whole numbers": ({"x": X.astype(int)}, None),
     "finite": ({"validation_data": (X, X)}, None),
-    "dataset": ({"x": DATASET, "y": None}, "x yields NaN (first in row "),
-    "PyDataset": (
-        {"validation_data": Batches()},
-        "validation_data yields NaN (first in row 1, column 1) among the targets of batch 1",
-    ),
 }
 
 
@@ -241,19 +223,6 @@ def test_the_place_is_named(given, told):
         )
     )
     assert found is None if told is None else found.startswith(told)
-
-
-def test_a_look_at_a_dataset_does_not_move_its_shuffle():
-    """The next reading gives what it would have given."""
-
-    def order(*, looked_at):
-        tf.keras.utils.set_random_seed(3)
-        dataset = tf.data.Dataset.range(100).shuffle(100).batch(50)
-        if looked_at:
-            find(FitArguments(dataset, None, 1, None, 0.0))
-        return [batch.numpy().tolist() for batch in dataset]
-
-    assert order(looked_at=True) == order(looked_at=False)
 
 
 def test_a_look_takes_memory_for_a_part_alone():

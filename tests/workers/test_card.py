@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
 import numpy as np
@@ -10,8 +9,6 @@ import optuna
 import pytest
 
 from kerastune_optuna import OptunaTuner
-from kerastune_optuna._workers.card import _plain
-from tests.support.cards import card
 from tests.support.untrained import X, build, run, tuner_in
 
 
@@ -47,17 +44,12 @@ def test_a_card_says_what_a_trial_ran_with(search):
     assert card["seed"] == 5
     assert card["sampler_seed"] == 1402645496
     assert card["study"]["objective"] == "minimize val_mae"
-    assert card["data"]["x"].startswith("float64(4, 1) ")
+    assert card["data"]["x"] == "float64(4, 1)"
     assert set(card["data"]) == {"x", "y", "validation_data"}
     assert card["arguments"]["epochs"] == 2
     assert card["arguments"]["batch_size"] == 16
     assert card["arguments"]["class_weight"] == {"0": 1.0, "1": 2.0}
     assert " cores of " in card["devices"][0]
-
-
-def test_a_card_holds_tuples_as_lists():
-    """JSON has none."""
-    assert _plain({"shape": (1, (2, 3))}) == {"shape": [1, [2, 3]]}
 
 
 @pytest.mark.slow
@@ -67,11 +59,8 @@ def test_a_search_that_goes_on_has_a_card_of_its_own(search, tmp_path):
     search(n_trials=2)
     with pytest.warns(UserWarning, match="epochs was 2 and is 1"):
         tuner = search(n_trials=3, fit={"epochs": 1})
-    first, same, other = (card(tuner.study, number) for number in range(3))
-    assert first == same
+    other, first = sorted(cards_of(tuner), key=lambda one: one["arguments"]["epochs"])
     assert first["arguments"] == {**other["arguments"], "epochs": 2}
-    assert card(tuner.study) == other
-    assert len(cards_of(tuner)) == 2
     page = tuner.report(tmp_path / "report.html").read_text()
     assert "<summary>2 trials from trial 0 on</summary>" in page
     assert "<summary>1 trial from trial 2 on</summary>" in page
@@ -79,15 +68,14 @@ def test_a_search_that_goes_on_has_a_card_of_its_own(search, tmp_path):
     assert other["data"]["x"] in page
 
 
-@pytest.mark.slow
-def test_a_card_stays_short(search):
-    """An argument with a thousand entries is told by a digest, which differs where they do."""
-    many = dict.fromkeys(range(1000), 1.0)
-    first = search(fit={"class_weight": many})
-    other = search(study_name="other", fit={"class_weight": many | {999: 2.0}})
-    told, differs = (cards_of(one)[0]["arguments"]["class_weight"] for one in (first, other))
-    assert len(told) < 200
-    assert told != differs
+@pytest.mark.parametrize(
+    "many", [dict.fromkeys(range(1000), 1.0), {np.int64(0): 1.0}], ids=["long", "keys"]
+)
+def test_what_json_does_not_hold_or_is_long_is_described(search, many):
+    """As the kinds of its values, of which the first are told."""
+    (card,) = cards_of(search(fit={"class_weight": many}))
+    assert card["arguments"]["class_weight"].startswith("1.0")
+    assert len(card["arguments"]["class_weight"]) < 200
 
 
 @pytest.mark.slow
@@ -96,22 +84,6 @@ def test_what_functions_load_is_described(search):
     functions = {"x": lambda: X, "y": lambda: X, "validation_data": lambda: (X, X)}
     arrays, loaded = search(), search(study_name="loaded", fit=functions)
     assert cards_of(arrays)[0]["data"] == cards_of(loaded)[0]["data"]
-
-
-def test_no_password_is_in_a_card(search, tmp_path, monkeypatch):
-    """Neither of a command nor of a storage, and so none in the report either."""
-    secret = "s3cret"
-    command = ["python", "search.py", f"postgresql://me:{secret}@host/db", "--token", secret]
-    command += [f"--db-password={secret}", f"sqlite:///x?password={secret}", "--epochs", "3"]
-    command += [f"postgresql://me:{secret}{'x' * 300}@host/db"]
-    command += ["--db", f"mssql+pyodbc:///?odbc_connect=DRIVER%3Dx%3BPWD%3D{secret}"]
-    monkeypatch.setattr(sys, "orig_argv", command)
-    tuner = search()
-    told = json.dumps(cards_of(tuner))
-    assert secret not in told
-    assert "search.py" in told
-    assert "--epochs 3" in told
-    assert secret not in tuner.report(tmp_path / "report.html").read_text()
 
 
 def test_a_study_without_a_directory_keeps_nothing(search, tmp_path, monkeypatch):

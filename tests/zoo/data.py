@@ -146,17 +146,6 @@ def generators_of_trial() -> dict[str, Any]:
     return {"x": made, "validation_data": data["validation_data"], "steps_per_epoch": 4}
 
 
-def generators_of_both() -> dict[str, Any]:
-    """Return functions that make generators for training and validation."""
-    data = table()
-    return {
-        "x": partial_of(batches, data["x"], data["y"], 1000),
-        "validation_data": partial_of(batches, *data["validation_data"], 1000),
-        "steps_per_epoch": 4,
-        "validation_steps": 2,
-    }
-
-
 class Batches(keras.utils.PyDataset):
     """Give batches by their number."""
 
@@ -451,7 +440,6 @@ ANIMALS: dict[str, Animal] = {
     "tf_data_endless": Animal(small, endless),
     "arrays_function": Animal(small, loaded),
     "generator_function": Animal(small, generators),
-    "generator_functions": Animal(small, generators_of_both, evaluates=False),
     "arrays_of_trial": Animal(small_unbuilt, tables_of_trial, evaluates=False),
     "tf_data_of_trial": Animal(small, datasets_of_trial, evaluates=False),
     "generator_of_trial": Animal(small, generators_of_trial),

@@ -17,13 +17,9 @@ from optuna.storages import InMemoryStorage
 from kerastune_optuna import (
     ArgumentError,
     ArgumentTypeError,
-    BuilderError,
     StudyMismatchError,
     TooManyFailuresError,
 )
-from kerastune_optuna._data import describe
-from kerastune_optuna._trial import prepared
-from tests.support.cards import card
 from tests.support.marks import mostly_nightly
 from tests.support.models import build_eager, history
 
@@ -87,17 +83,6 @@ def queued(make_tuner):
     return make
 
 
-def noted(function, calls):
-    """Return a function of the trial that notes what it made."""
-
-    def made(trial):
-        came = function(trial)
-        calls.append(dict(trial.params))
-        return came
-
-    return made
-
-
 def states(tuner):
     """Return how many trials ended how."""
     return Counter(trial.state.name for trial in tuner.study.trials)
@@ -108,31 +93,22 @@ def configurations(tuner):
     return sorted(sorted(trial.params.items()) for trial in tuner.study.trials)
 
 
-@pytest.mark.slow
-def test_data_is_made_once_for_the_same_values(queued, search):
-    """The best trial gives the data that its model evaluates to the best value with."""
-    calls = []
-    tuner = queued({"units": 2, "window": 4}, {"units": 2, "window": 8}, {"units": 3, "window": 4})
-    search(tuner=tuner, fit={**DATA, "x": noted(windows, calls)})
-    assert [one["window"] for one in calls] == [4, 8]
-    loss = tuner.best_model().evaluate(*held_out(tuner.best_trial), verbose=0)
-    assert loss == pytest.approx(tuner.best_value, rel=1e-6)
-
-
-@pytest.mark.slow
-def test_a_limit_of_memory_drops_what_was_used_before(queued, search, monkeypatch):
-    """Made again, the data is the same, also where it is drawn by chance."""
-    made = []
+def test_a_function_is_called_for_each_trial(queued, search):
+    """With the trial itself; what it draws by chance does not depend on the trial."""
+    drawn = []
 
     def by_chance(trial):
+        trial.set_user_attr("made", trial.number)
         x, y = windows(trial)
-        made.append(np.random.normal(size=x.shape))
-        return x + made[-1], y
+        drawn.append(np.random.normal(size=x.shape))
+        return x + drawn[-1], y
 
-    monkeypatch.setattr(prepared, "_MOST", 1)
-    search(tuner=queued({"window": 4}, {"window": 8}, {"window": 4}), fit={**DATA, "x": by_chance})
-    assert [noise.shape[1] for noise in made] == [4, 8, 4]
-    assert (made[0] == made[2]).all()
+    tuner = queued({"units": 2, "window": 4}, {"units": 3, "window": 4})
+    search(tuner=tuner, fit={**DATA, "x": by_chance})
+    assert [trial.user_attrs["made"] for trial in tuner.study.trials] == [0, 1]
+    assert (drawn[0] == drawn[1]).all()
+    loss = tuner.best_model().evaluate(*held_out(tuner.best_trial), verbose=0)
+    assert loss == pytest.approx(tuner.best_value, rel=1e-6)
 
 
 @pytest.mark.slow
@@ -163,14 +139,13 @@ def test_a_trial_is_trained_again_on_its_own_data(tune, comes_again):
 @pytest.mark.parametrize(
     "steps", mostly_nightly({"at once": ([None],), "in steps": ([2, 5, None],)}, "in steps")
 )
-def test_a_grid_has_what_the_functions_ask_for(tune, steps, capsys):
+def test_a_grid_has_what_the_functions_ask_for(tune, steps):
     """Each configuration once, also where the builder does not ask for the width."""
     for n_trials in steps:
-        tuner = tune(build_unbuilt, {"verbose": 2}, sampler="grid", n_trials=n_trials)
+        tuner = tune(build_unbuilt, sampler="grid", n_trials=n_trials)
     assert configurations(tuner) == [
         [("units", units), ("window", window)] for units in (2, 3) for window in (4, 8, 12)
     ]
-    assert "and what the data's functions ask for" in capsys.readouterr().out or len(steps) > 1
     assert set(tuner.plot_importance().data[0].y) == {"units", "window"}
 
 
@@ -201,11 +176,6 @@ def test_what_functions_ask_for_is_enqueued(make_tuner, capsys):
     assert "window     4 to 12 in steps of 4  8" in capsys.readouterr().out
 
 
-def other_range(trial):
-    """Ask for another range than the builder."""
-    return windows(trial, trial.suggest_int("window", 4, 8, step=4))
-
-
 def raising(trial):
     """Fail."""
     raise NameError("no such file")
@@ -219,12 +189,8 @@ WRONG = {
     "a tuple beside y": ({"y": SERIES[:92]}, ArgumentError, "a tuple of 2 beside y"),
     "four parts": ({"x": lambda trial: (1, 2, 3, 4)}, ArgumentError, "a tuple of 4. Return"),
     "uneven": ({"x": lambda trial: (SERIES, SERIES[1:])}, ArgumentError, "160 rows and y has 159"),
-    "a list": ({"x": lambda trial: ([1, 2], SERIES[:2])}, ArgumentTypeError, "has no rows"),
+    "a list": ({"x": lambda trial: ([1, 2], SERIES[:2])}, ArgumentTypeError, "is no array"),
     "raises": ({"x": raising}, NameError, "no such file"),
-    "other range": ({"x": other_range, "validation_data": other_range}, BuilderError, "4 to 8 in"),
-    "two ranges": ({"validation_data": other_range}, ArgumentError, "Two functions of the data"),
-    "number": ({"x": lambda trial: SERIES[trial.number :]}, ArgumentError, "read trial.number"),
-    "attribute": ({"x": lambda t: t.set_user_attr("n", 1)}, ArgumentError, "user attribute 'n'"),
 }
 
 
@@ -281,7 +247,6 @@ def test_a_changed_function_is_told(tune):
         tune(fit={"x": others}, n_trials=2)
 
 
-@pytest.mark.filterwarnings("ignore:The functions of the data give trials")
 @pytest.mark.parametrize("cv", mostly_nightly([2, "series"], "series"))
 def test_each_trial_has_folds_of_its_own_data(tune, cv):
     """And several executions, of which the mean counts."""
@@ -327,12 +292,11 @@ def test_a_killed_trial_goes_on_with_its_data(tune):
 
 @pytest.mark.nightly
 def test_an_executor_serves(tune):
-    """Its tasks make the data themselves, and write down by which functions."""
+    """Its tasks make the data themselves."""
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
         fit = {"n_workers": 2, "executor": executor}
         tuner = tune(fit=fit, n_trials=3, storage=None)
     assert states(tuner) == {"COMPLETE": 3}
-    assert card(tuner.study)["data"]["x"] == describe(windows)
 
 
 def test_a_fit_of_the_builders_own_gets_the_data(tune):
@@ -363,13 +327,3 @@ def test_x_y_and_validation_may_each_be_a_function(search, data):
     fit = {"x": weighted, "y": None}
     tuner = search(build_eager, fit=fit, n_trials=1, study_name="weighted")
     assert {"lr", "units", "weight"} == set(tuner.best_params)
-
-
-@pytest.mark.slow
-def test_other_numbers_of_rows_to_validate_with_are_told_once(queued, search):
-    """Values of trials that were validated with other rows may not compare."""
-    three = [{"window": window, "units": 2} for window in (4, 8, 12)]
-    shorter = partial(windows, begin=0, end=60)
-    with pytest.warns(UserWarning, match="give trials 52 or 56 rows") as told:
-        search(tuner=queued(*three), fit={**DATA, "validation_data": shorter})
-    assert sum("rows to validate with" in str(one.message) for one in told) == 1
