@@ -12,7 +12,7 @@ from sqlalchemy.exc import SAWarning
 from kerastune_optuna import _optuna
 from kerastune_optuna._storage import StoreSource
 from kerastune_optuna._study import liveness, parts_of
-from kerastune_optuna._trial import backup, frozen, history, weights
+from kerastune_optuna._trial import backup, history, weights
 
 
 def delete_study(study: optuna.Study, store: StoreSource) -> None:
@@ -36,7 +36,6 @@ def _delete(study: optuna.Study, store: StoreSource) -> None:
         weights.discard(store, storage, trial)
         history.discard(store, storage, trial)
         backup.discard(store, trial)
-    frozen.tidy(study, store, {trial.number for trial in own})
     _remove(study)
 
 

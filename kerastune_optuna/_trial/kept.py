@@ -19,7 +19,7 @@ from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import TunerError, WeightsError
 from kerastune_optuna._storage import StoreAwayError, StoreSource
 from kerastune_optuna._study import StudyRecord, TrialRecord, liveness, ranking
-from kerastune_optuna._trial import backup, frozen, history, weights
+from kerastune_optuna._trial import backup, history, weights
 from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
 from kerastune_optuna._trial.variables import make_again, remember, unbuildable
 from kerastune_optuna._trial.weights import UnfitWeightsError
@@ -131,7 +131,6 @@ def tidy(
         if trial.state is TrialState.FAIL:  # of a process that died before it told the result
             history.discard(store, _optuna.storage_of(study), trial)
     backup.discard_orphans(store, study)
-    frozen.tidy(study, store, {trial.number for trial in finished} - kept_by())
 
 
 def discard_outranked(

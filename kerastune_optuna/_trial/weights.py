@@ -16,7 +16,7 @@ from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._scratch import scratch
 from kerastune_optuna._storage import StoreSource, artifacts, digest
 from kerastune_optuna._study import TrialRecord
-from kerastune_optuna._trial import architecture, frozen, state
+from kerastune_optuna._trial import architecture, state
 from kerastune_optuna._trial.variables import checksum, lacks_variables, optimizers, scope_of
 
 _SUFFIX = ".weights.h5"  # Keras saves weights only under names that end so
@@ -41,7 +41,6 @@ def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
                 state.save(path, model, *optimizers(model))
             TrialRecord(trial).variables = checksum(model)
             architecture.put(path, model)
-            frozen.share(store, trial, path, model)
             TrialRecord(trial).weights = digest(path)
             artifacts.upload(store, trial, path)
         except Exception as error:  # layers of the user and stores of any kind raise anything
@@ -131,8 +130,6 @@ def _wrong(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, path: P
         return _missing(trial, artifacts.name_of(store))
     if TrialRecord(trial).weights not in (None, digest(path)):
         return f"The weights of trial {trial.number} are damaged: their checksum has changed."
-    if not frozen.complete(store, path):
-        return f"The frozen weights of trial {trial.number}, in a file of their own, are lost."
     return None
 
 
