@@ -405,14 +405,6 @@ def test_folds_without_scikit_learn(make_tuner, monkeypatch):
     refused(make_tuner, {}, fit, MissingExtraError, text)
 
 
-def test_a_board_without_tensorboard(make_tuner, tmp_path, monkeypatch):
-    """A TensorBoard callback names the extra that it needs before a study is opened."""
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    fit = {"callbacks": [keras.callbacks.TensorBoard(tmp_path / "logs")]}
-    refused(make_tuner, {}, fit, MissingExtraError, 'pip install "kerastune_optuna[tensorboard]"')
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_split_beside_folds(make_tuner, epochs_trained):
     """A builder that gives validation_split for the data of a fold is refused."""
     fit = {"validation_data": None, "cv": 2}

@@ -77,7 +77,7 @@ def discard(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> Non
 
 
 def plain(value: Any) -> Any:
-    """Return a value in a form that JSON, CSV and TensorBoard hold."""
+    """Return a value in a form that JSON and CSV hold."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     return value if isinstance(value, int | float | str) else str(value)

@@ -22,7 +22,6 @@ from kerastune_optuna._trial.callbacks import BestWeights, PruningCallback
 from kerastune_optuna._trial.custom_fit import BestOfFits, OwnPruning
 from kerastune_optuna._trial.fits import Fits, gate
 from kerastune_optuna._trial.history import EpochLogs
-from kerastune_optuna._trial.hparams import for_boards
 from kerastune_optuna._trial.recipe import Recipe, TrainingInputs
 from kerastune_optuna._trial.rehearsal import make_ready_to_keep, names_of_metrics
 from kerastune_optuna._trial.steps import has_own
@@ -63,10 +62,9 @@ class Training:
         if (every := recipe.backup_every) is not None:
             others = self.watch, every, inputs.fit
             backups = [backup_kind(archive, series, *held, *others)]
-        ours = [*held, *for_boards(inputs.callbacks, trial, self.pruning)]
-        self.callbacks = [*ends, *ours, *backups]
+        self.callbacks = [*ends, *held, *backups]
         if isinstance(self.pruning, OwnPruning):
-            self.pruning.fits = Fits(self.logs, ours, of_first=backups)
+            self.pruning.fits = Fits(self.logs, held, of_first=backups)
             self.callbacks = [gate(self.pruning.begin_fit), *ends, self.pruning.fits]
 
     def fit(self, model: keras.Model) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import keras
 import optuna
 
-from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
 # The attribute in which Keras's own callbacks keep the file or the folder that they write.
@@ -34,14 +33,11 @@ def check_callbacks(callbacks: Sequence[Any]) -> None:
     Raises:
         ArgumentTypeError: An entry is neither a Callback nor a factory.
         ArgumentError: A callback cannot be copied, or belongs to one training by its nature.
-        MissingExtraError: TensorBoard is not installed, whose HParams tab each trial writes.
     """
     for callback in callbacks:
         check_kind(callback)
         if isinstance(callback, keras.callbacks.Callback):
             _copy(callback)
-        if isinstance(callback, keras.callbacks.TensorBoard):
-            _check.installed("tensorboard", extra="tensorboard")
 
 
 def check_kind(callback: object) -> None:
