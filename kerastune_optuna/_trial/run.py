@@ -261,13 +261,12 @@ class TrialRun:
         training.fit(model)
         shared.check_trained(model)
         if training.pruning.cut_off:
-            self._archive.save()  # a builder's own fit may end between two phases
             raise KeyboardInterrupt
         self._take(training, model)
         self._note_divergence(training.pruning)
         if training.came_to_its_end and self._series.number < self._series.length:
             if self._recipe.backup_every is not None:
-                self._archive.save_between(self._series, training.pruning.state())
+                self._archive.back_up_between(self._series, training.pruning.state())
             return
         # Keras leaves this False where the model's own steps call its layers, never the model.
         model.built = True

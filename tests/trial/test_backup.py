@@ -11,8 +11,7 @@ import pytest
 
 from kerastune_optuna._storage.artifacts import WholeFileStore, digest
 from kerastune_optuna._study.record import TrialRecord
-from kerastune_optuna._trial import backup
-from kerastune_optuna._trial.archive import Archive, unpack
+from kerastune_optuna._trial.archive import unpack
 from tests.support.marks import mostly_nightly
 from tests.support.models import build_eager, build_model, history, kept
 from tests.support.untrained import run, tuner_in
@@ -139,24 +138,6 @@ def test_backup_every_says_how_often(tmp_path, every, backups):
     options = {"n_trials": 1, "artifact_store": store, "backup_every": every}
     run(tuner_in(tmp_path, objective="val_mae", **options))
     assert store.backups == backups
-
-
-def test_the_first_epoch_is_prepared_for_an_interrupt_where_that_costs_nothing(
-    tmp_path, monkeypatch
-):
-    """A backup of a small model is made ready before anybody knows how long it takes."""
-    monkeypatch.setattr(backup, "SOON", 0)
-    monkeypatch.setattr(backup, "_BASE", 0)
-    monkeypatch.setattr(backup, "_SPEED", 1e12)
-    prepared, prepare = [], Archive.prepare
-
-    def noted(self, write):
-        prepared.append(self)
-        prepare(self, write)
-
-    monkeypatch.setattr(Archive, "prepare", noted)
-    run(tuner_in(tmp_path, objective="val_mae", n_trials=1), epochs=2)
-    assert prepared
 
 
 def test_a_backup_of_someone_else_stays_in_its_folder(tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import math
 import re
 import signal
 from functools import partial
@@ -19,7 +18,6 @@ from rich.console import Console
 from kerastune_optuna import BuilderError, TooManyFailuresError
 from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._study.monitor import parse_objective
-from kerastune_optuna._trial.run import backup
 from tests.support import falling
 from tests.support.falling import Falling, loss_of
 from tests.support.hosts import needs_posix
@@ -260,17 +258,17 @@ class Once(keras.callbacks.Callback):
 def resumed(search, make_tuner, build, at, *callbacks):
     """Interrupt a trial in an epoch and resume it; return the tuner and what a Spy then saw."""
     seen, fit = [], {"callbacks": [*callbacks, Once(at, [])]}
+    options = {"n_trials": 1, "backup_every": 0}
     with pytest.raises(KeyboardInterrupt):
-        search(build, "val_loss", n_trials=1, fit=fit)
-    tuner = make_tuner(build, "val_loss", n_trials=1)
+        search(build, "val_loss", fit=fit, **options)
+    tuner = make_tuner(build, "val_loss", **options)
     return search(tuner=tuner, fit={"callbacks": [*callbacks, Spy(seen)]}), seen
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("at", [2, 3], ids=["end of the first", "second"])
-def test_an_interrupt_trains_no_fit_that_ended_again(search, make_tuner, data, monkeypatch, at):
+def test_an_interrupt_trains_no_fit_that_ended_again(search, make_tuner, data, at):
     """The first fit has no epoch left and its whole History; the second is trained anew."""
-    monkeypatch.setattr(backup, "_SHARE", math.inf)
     lengths = []
 
     def returns(first, second):
@@ -290,11 +288,8 @@ def test_an_interrupt_trains_no_fit_that_ended_again(search, make_tuner, data, m
 
 
 @pytest.mark.slow
-def test_a_fit_that_a_callback_stopped_is_not_trained_longer_when_resumed(
-    search, make_tuner, data, monkeypatch
-):
+def test_a_fit_that_a_callback_stopped_is_not_trained_longer_when_resumed(search, make_tuner, data):
     """Its callback, which begins anew, would let it have further epochs."""
-    monkeypatch.setattr(backup, "_SHARE", math.inf)
 
     class Stop(keras.callbacks.Callback):
         def on_train_begin(self, logs=None):
