@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import optuna
-from optuna.trial import FrozenTrial
 
 from kerastune_optuna._backend import begin_at, generators, optimizer_of, set_generators
 from kerastune_optuna._data import FitArguments, to_plain
 from kerastune_optuna._signals import requested
-from kerastune_optuna._storage import StoreSource, artifacts
-from kerastune_optuna._study import TrialRecord
+from kerastune_optuna._storage import artifacts
 from kerastune_optuna._trial import state as _state
-from kerastune_optuna._trial.archive import Archive, chain, state_in
+from kerastune_optuna._trial.archive import Archive, state_in
 from kerastune_optuna._trial.callbacks import BestWeights, PruningCallback
 from kerastune_optuna._trial.custom_fit import OwnPruning
 from kerastune_optuna._trial.history import EpochLogs
@@ -169,25 +166,3 @@ class BackupOfFits(Backup):
 
 def _variables_of_optimizers(model: keras.Model) -> list[keras.Variable]:
     return [variable for one in optimizers(model) for variable in one.variables]
-
-
-def forget(trial: optuna.Trial) -> None:
-    """Let a trial start anew, whatever was backed up of it."""
-    TrialRecord(trial).backup = None
-
-
-def discard(store: StoreSource, trial: FrozenTrial) -> None:
-    """Delete the backups of a trial that has ended; nothing where it has none."""
-    artifacts.remove(store, *_ids([trial]))
-
-
-def discard_orphans(store: StoreSource, study: optuna.Study) -> None:
-    """Delete the backups of trials that have ended and are not run again."""
-    trials = study.get_trials(deepcopy=False)
-    needed = _ids(one for one in trials if not one.state.is_finished())
-    artifacts.remove(store, *(_ids(trials) - needed))
-
-
-def _ids(trials: Iterable[FrozenTrial]) -> set[str]:
-    """Return the names under which the store may have backups of trials."""
-    return {one["id"] for trial in trials for one in chain(TrialRecord(trial).backup)}

@@ -19,7 +19,7 @@ from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import TunerError, WeightsError
 from kerastune_optuna._storage import StoreAwayError, StoreSource
 from kerastune_optuna._study import StudyRecord, TrialRecord, liveness, ranking
-from kerastune_optuna._trial import backup, history, weights
+from kerastune_optuna._trial import files, weights
 from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
 from kerastune_optuna._trial.variables import make_again, remember, unbuildable
 from kerastune_optuna._trial.weights import UnfitWeightsError
@@ -125,12 +125,15 @@ def tidy(
         recipe: What they were trained with.
         kept_by: Returns the numbers of those that keep their weights; by default the best.
     """
-    store, kept_by = recipe.store, kept_by or partial(keepers, study, recipe)
-    finished = discard_outranked(study, store, kept_by)
+    store, storage = recipe.store, _optuna.storage_of(study)
+    finished = discard_outranked(study, store, kept_by or partial(keepers, study, recipe))
+    running = (one for one in study.get_trials(deepcopy=False) if not one.state.is_finished())
+    needed = {name for trial in running for name in files.ids(storage, trial, files.BACKUP)}
     for trial in finished:
+        if needed.isdisjoint(files.ids(storage, trial, files.BACKUP)):
+            files.discard(store, storage, trial, files.BACKUP)
         if trial.state is TrialState.FAIL:  # of a process that died before it told the result
-            history.discard(store, _optuna.storage_of(study), trial)
-    backup.discard_orphans(store, study)
+            files.discard(store, storage, trial, files.HISTORY)
 
 
 def discard_outranked(
@@ -147,7 +150,7 @@ def discard_outranked(
     kept = keepers()
     for trial in finished:
         if trial.number not in kept:
-            weights.discard(store, _optuna.storage_of(study), trial)
+            files.discard(store, _optuna.storage_of(study), trial, files.WEIGHTS)
     return finished
 
 

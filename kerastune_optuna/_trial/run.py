@@ -31,12 +31,7 @@ from kerastune_optuna._search import (
 from kerastune_optuna._signals import finishing, requested
 from kerastune_optuna._storage import StoreAwayError
 from kerastune_optuna._study import TrialRecord
-from kerastune_optuna._trial import (
-    backup,
-    history,
-    shared,
-    weights,
-)
+from kerastune_optuna._trial import files, history, shared
 from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._trial.backup import UnfitBackupError
 from kerastune_optuna._trial.callbacks import PruningCallback
@@ -111,7 +106,7 @@ def _outcome(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool
     try:
         return TrialRun(trial, recipe, memory, check=check).outcome()
     except UnfitBackupError:
-        backup.forget(trial)
+        TrialRecord(trial).backup = None
         return TrialRun(trial, recipe, memory, check=check).outcome()
     except optuna.TrialPruned as error:  # of its builder: it ends before its training
         return _ended_early(trial, _reason.of_pruned(error))
@@ -325,8 +320,9 @@ class TrialRun:
 
 def _remove_leftovers(study: optuna.Study, finished: FrozenTrial, recipe: Recipe) -> None:
     """Delete what a finished trial needs no more, or what others kept that it now outranks."""
-    backup.discard(recipe.store, finished)
-    if weights.has(_optuna.storage_of(study), finished):
+    storage = _optuna.storage_of(study)
+    files.discard(recipe.store, storage, finished, files.BACKUP)
+    if files.ids(storage, finished, files.WEIGHTS):
         discard_outranked(study, recipe.store, partial(keepers, study, recipe))
 
 
@@ -340,4 +336,5 @@ def _fail(trial: optuna.Trial, recipe: Recipe, error: BaseException) -> None:
     """Set a trial to FAIL, with why, and a key that is the same for equal errors."""
     TrialRecord(trial).stop_reason = _reason.told(error)
     TrialRecord(trial).sameness = _reason.sameness(error)
-    backup.discard(recipe.store, _optuna.tell(trial.study, trial, None, TrialState.FAIL))
+    failed = _optuna.tell(trial.study, trial, None, TrialState.FAIL)
+    files.discard(recipe.store, _optuna.storage_of(trial.study), failed, files.BACKUP)
