@@ -92,7 +92,7 @@ class OptunaTuner:
             are kept.
         keep_best: How many trials keep their weights; with several objectives the whole front does.
             0 keeps no histories either. Default None: as many as before, in a new study 1. Where
-            it is less than before, the other weights are deleted once no other search is at work.
+            it is less than before, the other weights are deleted.
         max_params: The most parameters that a model may have to be trained. Default None.
         max_seconds_per_trial: Seconds after which the training of a trial is ended. Default None.
         constraints: Functions that take a trial and its model, which is not trained where one

@@ -156,7 +156,7 @@ class StudyRecord:
     epochs = _Attr(int, "kerastune_optuna:epochs")  # how many a trial of its latest search may run
 
     CARD = "card:"  # of those with the cards of its searches, by the keys that trials have
-    KEEP_BEST = "kerastune_optuna:keep_best:"  # of those that say how many models searches keep
+    keep_best = _SystemAttr(int, "kerastune_optuna:keep_best")  # how many models it keeps
     epochs_since = _SystemAttr(int, "kerastune_optuna:epochs_since")  # the first trial that may
     ended = _SystemAttr(list, "kerastune_optuna:ended")  # after how many trials, and why
 

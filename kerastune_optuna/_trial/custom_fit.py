@@ -9,10 +9,9 @@ from types import MappingProxyType
 from typing import Any
 
 import keras
-import optuna
 from optuna.trial import BaseTrial
 
-from kerastune_optuna import _check, _optuna, _signals
+from kerastune_optuna import _check, _signals
 from kerastune_optuna._exceptions import BuilderError, MetricNotFoundError, is_fatal
 from kerastune_optuna._study import Objective, TrialRecord
 from kerastune_optuna._trial.batches import batched
@@ -26,18 +25,6 @@ _DEFAULT = "val_accuracy"  # the objective of a tuner that is given none
 def trains_itself(build_model: Callable[..., Any]) -> bool:
     """Whether a builder has a `fit(trial, model, **fit_arguments)`, called instead of Model.fit."""
     return callable(getattr(build_model, "fit", None))
-
-
-def warn_of_unasked(trial: optuna.Trial) -> None:
-    """Warn of what enqueue() took for a parameter of the builder's fit, and nobody asked for."""
-    asked = TrialRecord(_optuna.as_stored(trial.study, trial)).fixed_params or {}
-    unasked = asked.keys() - trial.params.keys()
-    if unasked:
-        _check.warn(
-            f"Trial {trial.number} was enqueued with {', '.join(map(repr, sorted(unasked)))}, "
-            "which neither build_model nor its fit asked for. They asked for "
-            f"{', '.join(trial.params)}."
-        )
 
 
 def train(
@@ -132,11 +119,9 @@ class OwnPruning(PruningCallback):
         """Take what the builder's fit returned for the value of the trial.
 
         Raises:
-            BuilderError: It is no result, or a mean that no weights have.
+            BuilderError: It is no result.
             MetricNotFoundError: It is without the objective.
         """
-        if isinstance(came, list | tuple) and len(came) == 1:
-            (came,) = came
         self._returned = came if isinstance(came, Mapping) else {}
         if isinstance(came, keras.callbacks.History):
             self._take_history(came)
@@ -146,8 +131,6 @@ class OwnPruning(PruningCallback):
             self._warn_of_default(came, value)
         elif best is not None and _are_close(value, best):
             return  # the weights of the best epoch are kept
-        elif isinstance(came, list | tuple):
-            raise self._contradiction(value, len(came))
         elif best is not None and self.objective.is_better(best, than=value):
             _check.warn(
                 f"The builder's fit returned another {self.objective.name} than that of its best "
@@ -194,14 +177,6 @@ class OwnPruning(PruningCallback):
                 f"and is {self.objective.direction}d. Where it is something else, pass its name as "
                 f"objective=, and direction=. Else return it by its name: {{{_DEFAULT!r}: value}}."
             )
-
-    def _contradiction(self, value: float, n: int) -> BuilderError:
-        return BuilderError(
-            f"The builder's fit returned the {self.objective.name} {value:.6g} as the mean of a "
-            f"list of {n}, and the best that its epochs logged is {self.best_value}: no weights "
-            "have that mean. Return one number; evaluate(return_dict=True) gives them by name, and "
-            "executions_per_trial= trains several times."
-        )
 
     def _other(self) -> BuilderError:
         return BuilderError(
@@ -262,8 +237,6 @@ def _worth(came: Any, objective: Objective) -> float:
         BuilderError: It is no result.
         MetricNotFoundError: It is without the objective.
     """
-    if isinstance(came, list | tuple) and came:
-        return math.fsum(_worth(one, objective) for one in came) / len(came)
     if isinstance(came, Real):
         return float(came)
     if isinstance(came, keras.callbacks.History):
@@ -272,7 +245,7 @@ def _worth(came: Any, objective: Objective) -> float:
         return float(_found(came, objective))
     raise BuilderError(
         f"The builder's fit returned {came!r}{' (is its `return` missing?)' * (came is None)}. "
-        "Return what Model.fit returns, a number, a dict of metrics, or a list of these."
+        "Return what Model.fit returns, a number, or a dict of metrics."
     )
 
 

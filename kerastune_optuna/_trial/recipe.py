@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
 
 import keras
-from optuna.trial import BaseTrial, FrozenTrial, Trial
+from optuna.trial import BaseTrial, FrozenTrial
 
 from kerastune_optuna import _optuna, _source
 from kerastune_optuna._backend import compiled_metrics, set_all
@@ -16,7 +16,7 @@ from kerastune_optuna._data import FitArguments, check_builders_arguments, check
 from kerastune_optuna._data import not_finite as _not_finite
 from kerastune_optuna._exceptions import BuilderError, StudyMismatchError
 from kerastune_optuna._search import explain, with_defaults
-from kerastune_optuna._storage import StoreSource, database
+from kerastune_optuna._storage import StoreSource
 from kerastune_optuna._study import Constraints, Objectives, TrialRecord
 from kerastune_optuna._trial import shared
 from kerastune_optuna._trial.custom_fit import trains_itself
@@ -51,7 +51,6 @@ class Recipe:
     known: Sequence[FrozenTrial] = ()  # trials of other studies that the sampler sees
     sampler_seed: int | None = None  # of a sampler that was made for the search
     rebuilt: list[int] = field(default_factory=list)  # trials whose models this process built again
-    losses: set[str] = field(default_factory=set)  # digests of those that this process has met
 
     @property
     def n_trainings(self) -> int:
@@ -187,7 +186,6 @@ def build(build_model: Builder, trial: BaseTrial) -> tuple[keras.Model, Mapping[
     """
     before = shared.there_before(build_model)
     made = _called(build_model, trial)
-    _check_names(trial)
     model, arguments = _as_pair(made) if isinstance(made, tuple) else (made, {})
     if not isinstance(model, keras.Model):
         came = "None (is its `return model` missing?)" if model is None else f"a {_kind(model)}"
@@ -256,25 +254,6 @@ def _called(build_model: Builder, trial: BaseTrial) -> Any:
                 "or ask for parameters by trial.suggest_int, suggest_float and suggest_categorical."
             ) from error
         raise
-
-
-def _check_names(trial: BaseTrial) -> None:
-    """Refuse names of parameters that the study's database takes for one."""
-    alike = _alike(trial.params)
-    if alike and isinstance(trial, Trial) and database.ignores_case(trial.storage):
-        raise BuilderError(
-            f"build_model asks for the parameters {' and '.join(map(repr, alike))}, which MySQL "
-            "and MariaDB take for one, since their names differ by capitals alone. Rename one of "
-            "them, or pass the URL of PostgreSQL as storage=."
-        )
-
-
-def _alike(names: Iterable[str]) -> list[str]:
-    """Return names that differ by no more than the case of their letters; nothing for none."""
-    by_case: dict[str, list[str]] = {}
-    for name in names:
-        by_case.setdefault(name.casefold(), []).append(name)
-    return next((same for same in by_case.values() if len(same) > 1), [])
 
 
 def _as_pair(made: tuple[Any, ...]) -> tuple[Any, Mapping[str, Any]]:

@@ -9,9 +9,8 @@ import keras
 import optuna
 from optuna.trial import TrialState
 
-from kerastune_optuna import _check, _reason
-from kerastune_optuna._backend import loss_weights
-from kerastune_optuna._data import FitArguments, GeneratorFunction, digest, lacks_targets
+from kerastune_optuna import _reason
+from kerastune_optuna._data import FitArguments, GeneratorFunction, lacks_targets
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._search import watched_alone
 from kerastune_optuna._trial import custom_fit
@@ -22,7 +21,7 @@ from kerastune_optuna._trial.callbacks import BestWeights, PruningCallback
 from kerastune_optuna._trial.custom_fit import BestOfFits, OwnPruning
 from kerastune_optuna._trial.fits import Fits, gate
 from kerastune_optuna._trial.history import EpochLogs
-from kerastune_optuna._trial.recipe import Recipe, TrainingInputs
+from kerastune_optuna._trial.recipe import TrainingInputs
 from kerastune_optuna._trial.rehearsal import make_ready_to_keep, names_of_metrics
 from kerastune_optuna._trial.steps import has_own
 from kerastune_optuna._trial.stop import StopOnRequest, Stopwatch
@@ -87,7 +86,6 @@ class Training:
             check_are_there(before, model)
             if not own.is_over:
                 own.take(came)
-                custom_fit.warn_of_unasked(trial)
             own.fits.end()
             return
         model.fit(**batched(model, keywords))
@@ -118,7 +116,6 @@ def make_ready(model: keras.Model, inputs: TrainingInputs, *, check: bool) -> No
     if not trains_itself:
         _check_targets(model, inputs)
         _check_names(model, inputs.fit)
-        _note_loss(model, inputs.recipe)
     inputs.let_train_fast(model)
     if check and not trains_itself:
         _check_objectives(model, inputs)
@@ -163,26 +160,6 @@ def _check_names(model: keras.Model, fit: FitArguments) -> None:
                     f"{name} has targets for {key!r}, and the outputs of the model are "
                     f"{', '.join(map(repr, names))}. Pass targets by these names alone."
                 )
-
-
-def _note_loss(model: keras.Model, recipe: Recipe) -> None:
-    """Warn where a trial is the first that another loss than before would rank by."""
-    names = [one.name for one in recipe.objectives.metrics if one.name in ("loss", "val_loss")]
-    if not names:
-        return
-    loss = digest(loss_weights(model), *map(_parts, keras.tree.flatten(model.loss)))
-    is_new = loss not in recipe.losses
-    recipe.losses.add(loss)
-    if is_new and len(recipe.losses) == 2:
-        _check.warn(
-            f"build_model gives trials other losses or loss_weights, so that their {names[0]!r} "
-            "does not compare. Pass a metric as objective=, or a loss that all trials share."
-        )
-
-
-def _parts(loss: Any) -> Any:
-    """Return what tells a loss from others: Keras may number the names of equal ones."""
-    return {**vars(loss), "name": type(loss).__name__} if isinstance(loss, keras.Loss) else loss
 
 
 def _check_objectives(model: keras.Model, inputs: TrainingInputs) -> None:

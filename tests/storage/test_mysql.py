@@ -1,15 +1,13 @@
-"""MariaDB: names that differ by capitals alone, and texts that its tables have no room for."""
+"""MariaDB: a study whose name differs by capitals alone, and texts that have no room."""
 
 from __future__ import annotations
 
 import sys
 
-import optuna
 import pytest
 
 from kerastune_optuna import (
     ArgumentError,
-    BuilderError,
     StudyMismatchError,
     TooManyFailuresError,
 )
@@ -39,51 +37,18 @@ def make(url, tmp_path, request):
         one._home.storage.remove_session()
 
 
-def of_two_cases(trial):
-    """Ask for two parameters of one name but for its capitals."""
-    level = trial.suggest_float("lr", 0, 1) + trial.suggest_float("LR", 0, 1)
-    return Untrained(2, [{"val_mae": level}])
-
-
-def test_names_that_differ_by_capitals_alone_are_refused(make):
-    """Two parameters of which the database would keep one end the search before any training."""
-    tuner = make(of_two_cases, n_trials=5)
-    with pytest.raises(BuilderError, match=r"asks for the parameters 'lr' and 'LR', which MySQL"):
-        run(tuner)
-    assert [trial.state.name for trial in tuner.study.trials] == ["FAIL"]
-
-
-def test_names_that_differ_by_capitals_are_two_elsewhere(tmp_path):
-    """Other databases keep both, and nothing is refused."""
-    tuner = run(tuner_in(tmp_path, of_two_cases, "val_mae", n_trials=1))
-    assert sorted(tuner.best_params) == ["LR", "lr"]
-
-
-def test_a_database_that_tells_capitals_apart_keeps_both(url, make):
-    """Tables that were made with an exact collation have room for both names."""
-    tuner = make(of_two_cases)
-    engine = optuna.storages.RDBStorage(url).engine
-    change = "ALTER TABLE trial_params MODIFY param_name VARCHAR(512) COLLATE utf8mb4_bin"
-    with engine.begin() as connection:
-        ((_, made),) = connection.exec_driver_sql("SHOW CREATE TABLE trial_params")
-        connection.exec_driver_sql(change)
-    try:
-        assert sorted(run(tuner).study.trials[0].params) == ["LR", "lr"]
-    finally:
-        as_before = next(line for line in made.splitlines() if "`param_name`" in line)
-        with engine.begin() as connection:
-            connection.exec_driver_sql("DELETE FROM trial_params WHERE param_name = BINARY 'LR'")
-            connection.exec_driver_sql(f"ALTER TABLE trial_params MODIFY {as_before.strip(' ,')}")
-        engine.dispose()
+def build(trial):
+    """Return a model whose value is its parameter."""
+    return Untrained(2, [{"val_mae": trial.suggest_float("lr", 0, 1)}])
 
 
 def test_a_study_of_another_name_is_not_taken_for_ours(make):
     """A study whose name differs by capitals is named, and not gone on with."""
-    other = make(of_two_cases, study_name="Iris").study
+    other = make(build, study_name="Iris").study
     with pytest.raises(
         StudyMismatchError, match=r"Study 'iris' cannot be made beside study 'Iris'"
     ):
-        make(of_two_cases, study_name="iris").enqueue({"lr": 0.5})
+        make(build, study_name="iris").enqueue({"lr": 0.5})
     assert not other.trials
 
 

@@ -357,10 +357,9 @@ def best_of(first, second):
         best_of,
         lambda *both: round(best_of(*both), 4),
         lambda *both: {"val_loss": best_of(*both), "other": 3},
-        lambda *both: [best_of(*both)],
         lambda first, second: first,
     ],
-    ids=["number", "rounded", "dict", "list", "History"],
+    ids=["number", "rounded", "dict", "History"],
 )
 def test_what_agrees_with_the_epochs_may_be_returned(search, returns):
     """The value stays that of the best epoch."""
@@ -375,8 +374,8 @@ IS_BETTER = "ignore:The builder's fit returned another val_loss:UserWarning"
 @pytest.mark.filterwarnings(IS_BETTER)
 @pytest.mark.parametrize(
     "returns",
-    [LAST, lambda *both: {"val_loss": LAST(*both)}, lambda *both: [LAST(*both)]],
-    ids=["number", "dict", "list"],
+    [LAST, lambda *both: {"val_loss": LAST(*both)}],
+    ids=["number", "dict"],
 )
 def test_what_fit_returns_counts_with_the_last_weights(search, data, returns):
     """As in KerasTuner its value is that of the trial, whose best epoch was another."""
@@ -523,15 +522,6 @@ def test_refit_trains_all_epochs_where_the_last_weights_count(search, data):
     x, y, validation = data
     model, _ = tuner.refit(x, y, validation_data=validation, verbose=0)
     assert loss_of(model, data) == pytest.approx(tuner.best_value, abs=1e-5)
-
-
-def test_a_mean_that_no_weights_have_is_an_error(search):
-    """One line says what came, and how evaluate() gives one number."""
-    returns = lambda first, second: [first, second]  # noqa: E731
-    with pytest.raises(BuilderError, match="the mean of a list of 2") as got:
-        search(MadeUp(returns, between=spoil), "val_loss", n_trials=1)
-    assert "return_dict=True" in str(got.value)
-    assert len(str(got.value).splitlines()) == 1
 
 
 class Unpassed(MadeUp):
