@@ -27,15 +27,10 @@ def clear(home: Home) -> None:
     Raises:
         StudyMismatchError: It is searched, or may be.
     """
-    while (found := _found(home.storage, home.name)) is not None:
-        try:
+    if (found := _found(home.storage, home.name)) is not None:
+        with suppress(KeyError):  # another process deleted it meanwhile, and may make the new one
             _check_idle(found)
             delete_study(found, home.store)
-            return
-        except KeyError:
-            if _optuna.has_study(home.storage, _optuna.id_of(found)):
-                raise
-            # Another process deleted it meanwhile, and may have made the new one.
 
 
 def opened(home: Home) -> optuna.Study:
