@@ -9,12 +9,10 @@ from types import MappingProxyType
 from typing import Any
 
 import keras
-from optuna.trial import BaseTrial
 
 from kerastune_optuna import _check, _signals
-from kerastune_optuna._exceptions import BuilderError, MetricNotFoundError, is_fatal
+from kerastune_optuna._exceptions import BuilderError, MetricNotFoundError
 from kerastune_optuna._study import Objective, TrialRecord
-from kerastune_optuna._trial.batches import batched
 from kerastune_optuna._trial.callbacks import BestWeights, Logs, PruningCallback
 from kerastune_optuna._trial.fits import Fits, TrainingOver
 from kerastune_optuna._trial.state import State
@@ -25,40 +23,6 @@ _DEFAULT = "val_accuracy"  # the objective of a tuner that is given none
 def trains_itself(build_model: Callable[..., Any]) -> bool:
     """Whether a builder has a `fit(trial, model, **fit_arguments)`, called instead of Model.fit."""
     return callable(getattr(build_model, "fit", None))
-
-
-def train(
-    build_model: Callable[..., Any],
-    trial: BaseTrial,
-    keywords: Mapping[str, Any],
-    model: keras.Model,
-    is_over: Callable[[], bool],
-) -> Any:
-    """Train the model, by the builder's own fit where it has one, without a report to the study.
-
-    Args:
-        build_model: The builder.
-        trial: The trial that is trained.
-        keywords: What Model.fit takes.
-        model: Its model.
-        is_over: Whether the training was ended from outside, as by pruning.
-
-    Returns:
-        What its fit returned; None where an exception ended it after the training was over.
-    """
-    if not trains_itself(build_model):
-        return model.fit(**batched(model, keywords))
-    # A CallbackList gives callbacks the model. A training loop of the builder's own may not do so,
-    # and call nothing but on_epoch_end, for which they need it.
-    keras.callbacks.CallbackList(keywords["callbacks"], model=model, epochs=keywords["epochs"])
-    try:
-        return build_model.fit(trial, model, **keywords)  # type: ignore[attr-defined] # it has one
-    except TrainingOver:
-        return None
-    except Exception as error:  # the user's code may raise anything after half of a training
-        if is_fatal(error) or not is_over():
-            raise
-        return None
 
 
 class OwnPruning(PruningCallback):

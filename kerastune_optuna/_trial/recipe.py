@@ -14,12 +14,14 @@ from kerastune_optuna import _optuna, _source
 from kerastune_optuna._backend import compiled_metrics, set_all
 from kerastune_optuna._data import FitArguments, check_builders_arguments, check_training, of_fold
 from kerastune_optuna._data import not_finite as _not_finite
-from kerastune_optuna._exceptions import BuilderError, StudyMismatchError
+from kerastune_optuna._exceptions import BuilderError, StudyMismatchError, is_fatal
 from kerastune_optuna._search import explain, with_defaults
 from kerastune_optuna._storage import StoreSource
 from kerastune_optuna._study import Constraints, Objectives, TrialRecord
 from kerastune_optuna._trial import shared
+from kerastune_optuna._trial.batches import batched
 from kerastune_optuna._trial.custom_fit import trains_itself
+from kerastune_optuna._trial.fits import TrainingOver
 from kerastune_optuna._trial.prepared import PreparedData
 from kerastune_optuna._trial.rehearsal import rehearse
 from kerastune_optuna._trial.steps import set_steps
@@ -172,6 +174,42 @@ class TrainingInputs:
             return
         rehearse(model, self.fit.specification())
         set_steps(model, self.fit, self.callbacks)
+
+    def train(
+        self,
+        trial: BaseTrial,
+        model: keras.Model,
+        callbacks: Sequence[keras.callbacks.Callback],
+        is_over: Callable[[], bool] = lambda: False,
+        verbose: str | int = 0,
+    ) -> Any:
+        """Train the model, by the builder's own fit where it has one.
+
+        Args:
+            trial: The trial that is trained.
+            model: Its model.
+            callbacks: All of them, ours too.
+            is_over: Whether the training was ended from outside, as by pruning.
+            verbose: As for Model.fit.
+
+        Returns:
+            What its fit returned; None where an exception ended it after the training was over.
+        """
+        build_model = self.recipe.build_model
+        keywords = {**self.fit.as_keywords(), "verbose": verbose, "callbacks": callbacks}
+        if not trains_itself(build_model):
+            return model.fit(**batched(model, keywords))
+        # A CallbackList gives callbacks the model. A training loop of the builder's own may not do
+        # so, and call nothing but on_epoch_end, for which they need it.
+        keras.callbacks.CallbackList(callbacks, model=model, epochs=self.fit.epochs)
+        try:
+            return build_model.fit(trial, model, **keywords)  # type: ignore[attr-defined] # it has
+        except TrainingOver:
+            return None
+        except Exception as error:  # the user's code may raise anything after half of a training
+            if is_fatal(error) or not is_over():
+                raise
+            return None
 
 
 def build(build_model: Builder, trial: BaseTrial) -> tuple[keras.Model, Mapping[str, Any]]:

@@ -16,7 +16,6 @@ from kerastune_optuna._search import watched_alone
 from kerastune_optuna._trial import custom_fit
 from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._trial.backup import Backup, BackupOfFits
-from kerastune_optuna._trial.batches import batched
 from kerastune_optuna._trial.callbacks import BestWeights, PruningCallback
 from kerastune_optuna._trial.custom_fit import BestOfFits, OwnPruning
 from kerastune_optuna._trial.fits import Fits, gate
@@ -76,19 +75,16 @@ class Training:
             (own.fits.end if isinstance(own, OwnPruning) else own.on_train_end)()
 
     def _fit(self, model: keras.Model) -> None:
-        """Train the model, by the builder's own fit where it has one."""
-        trial, fit = self._trial, self.inputs.fit
-        keywords = {**fit.as_keywords(), "verbose": 0, "callbacks": self.callbacks}
-        if isinstance(own := self.pruning, OwnPruning):
-            build_model = self.inputs.recipe.build_model
-            before = model.weights
-            came = custom_fit.train(build_model, trial, keywords, model, lambda: own.is_over)
-            check_are_there(before, model)
-            if not own.is_over:
-                own.take(came)
-            own.fits.end()
+        """Train the model, and take what the builder's own fit returns for the value."""
+        own, before = self.pruning, model.weights
+        if not isinstance(own, OwnPruning):
+            self.inputs.train(self._trial, model, self.callbacks)
             return
-        model.fit(**batched(model, keywords))
+        came = self.inputs.train(self._trial, model, self.callbacks, lambda: own.is_over)
+        check_are_there(before, model)
+        if not own.is_over:
+            own.take(came)
+        own.fits.end()
 
     @property
     def came_to_its_end(self) -> bool:
