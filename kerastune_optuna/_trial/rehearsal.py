@@ -86,13 +86,9 @@ def names_of_metrics(model: keras.Model, fit: FitArguments) -> set[str]:
     """Return what an evaluation will log, and leave all variables and generators as they are.
 
     Returns:
-        The names without "val_"; none where only a training tells.
+        The names without "val_"; none where only a training tells, as with JAX and PyTorch.
     """
-    if keras.backend.backend() != "tensorflow":
-        if _is_read_ahead(fit.x):
-            return set()
-        _begin_to_fit(model, fit)
-    elif has_own(model, *_OWN_LOOPS):
+    if keras.backend.backend() != "tensorflow" or has_own(model, *_OWN_LOOPS):
         return set()
     try:
         return _logged(model, fit)
@@ -102,19 +98,13 @@ def names_of_metrics(model: keras.Model, fit: FitArguments) -> set[str]:
 
 
 def _logged(model: keras.Model, fit: FitArguments) -> set[str]:
-    is_own = has_own(model, *_OWN_STEPS, *_OWN_LOOPS)
-    if keras.backend.backend() != "tensorflow":
-        if is_own:
-            with _restored(model):
-                return set(fit.evaluate_once(model))
-    elif is_own:
-        batch = fit.specification_of_a_batch()
+    batch = fit.specification_of_a_batch()
+    if has_own(model, *_OWN_STEPS):
         if lacks_variables(model):
             make_variables(model, batch)
         return set(traced(model, model.test_step, batch))
-    else:
-        with scope_of(model), _undone_on_error(model.optimizer):
-            build_symbolically(model, fit.specification_of_a_batch())
+    with scope_of(model), _undone_on_error(model.optimizer):
+        build_symbolically(model, batch)
     return set(model.get_metrics_result())
 
 
@@ -125,17 +115,6 @@ def _begin_to_fit(model: keras.Model, fit: FitArguments) -> None:
     reads that batch, so that the next fit does not, and trains as the first fit would have.
     """
     model.fit(**{**fit.as_keywords(), "epochs": 0}, verbose=0)
-
-
-def _is_read_ahead(data: Any) -> bool:
-    """Whether threads or processes of Keras read data ahead, from the first look at it on.
-
-    The first fit trains first on what they have read by then, and a fit of no epochs before it
-    would take that away.
-    """
-    return isinstance(data, keras.utils.PyDataset) and (
-        data.workers > 1 or data.use_multiprocessing
-    )
 
 
 def make_ready_to_keep(model: keras.Model, fit: FitArguments) -> None:
@@ -157,15 +136,3 @@ def make_ready_to_keep(model: keras.Model, fit: FitArguments) -> None:
         if not model.run_eagerly:
             return  # fit() traces the same next, and raises what is wrong
         raise unbuildable(model) from error
-
-
-@contextmanager
-def _restored(model: keras.Model) -> Iterator[None]:
-    """Put back the variables of a built model, its generators and its metrics."""
-    variables = [*model.variables, *model.metrics_variables]
-    before = [keras.ops.copy(variable.value) for variable in variables]
-    try:
-        yield
-    finally:
-        for variable, value in zip(variables, before, strict=True):
-            variable.assign(value)

@@ -115,7 +115,7 @@ ROWS = {
 # What has something else in its place on each side; nothing on that which users have.
 SIDES: list[tuple[Any, str, Any] | None] = [
     None,
-    (training, "batched", lambda model, keywords: dict(keywords)),
+    (recipe, "batched", lambda model, keywords: dict(keywords)),
 ]
 
 
