@@ -20,7 +20,7 @@ import keras
 import numpy as np
 
 from kerastune_optuna import OptunaTuner
-from kerastune_optuna._trial import training
+from kerastune_optuna._trial import recipe
 from tests.benchmarks._sides import iris_task, report, timed
 
 EPOCHS = 10
