@@ -308,10 +308,10 @@ PRUNING = [
 FIRST_TRIAL = [
     ({"build": for_keras_tuner}, BuilderError, "Pass from_keras_tuner(build_model), which gives"),
     ({"build": no_model}, BuilderError, "returned None (is its `return model` missing?)."),
-    ({"build": a_layer}, BuilderError, "core.dense.Dense. Return a compiled keras.Model."),
+    ({"build": a_layer}, BuilderError, "returned Dense. Return a compiled keras.Model, or"),
     ({"build": uncompiled}, BuilderError, "uncompiled. Call model.compile(optimizer=..., loss="),
-    ({"build": a_triple}, BuilderError, "returned a tuple of 3. Return a compiled keras.Model, or"),
-    ({"build": a_number}, BuilderError, "returned a builtins.int beside its model, and not a dict"),
+    ({"build": a_triple}, BuilderError, "returned Sequential and int and int. Return a compiled"),
+    ({"build": a_number}, BuilderError, "returned Sequential and int. Return a compiled"),
     ({"build": giving(x=X)}, ArgumentTypeError, "the same for all trials. Pass x= to search()."),
     ({"build": giving(verbose=1)}, ArgumentTypeError, "Pass verbose= to search()."),
     ({"build": giving(batchsize=4)}, ArgumentTypeError, "Did you mean 'batch_size'?"),

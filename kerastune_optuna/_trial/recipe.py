@@ -26,7 +26,7 @@ from kerastune_optuna._trial.prepared import PreparedData
 from kerastune_optuna._trial.rehearsal import rehearse
 from kerastune_optuna._trial.steps import set_steps
 from kerastune_optuna._trial.stop import StopOnRequest
-from kerastune_optuna._trial.user_callbacks import for_trial, may_add_metrics, of_builder
+from kerastune_optuna._trial.user_callbacks import for_trial, may_add_metrics
 
 _T = TypeVar("_T")
 Builder: TypeAlias = Callable[[BaseTrial], keras.Model | tuple[keras.Model, Mapping[str, Any]]]
@@ -142,8 +142,7 @@ class Recipe:
         """
         check_builders_arguments(arguments)
         others = dict(arguments)
-        builders = of_builder(others.pop("callbacks", None), trial, folder)
-        callbacks = [*for_trial(self.callbacks, trial, folder), *builders]
+        callbacks = for_trial(self.callbacks, others.pop("callbacks", None), trial, folder)
         fit = of_fold(self.fit.with_builders(others), training)
         check_training(fit, self.objectives, may_add=may_add_metrics(callbacks))
         fit = fit.of_training(model, TrialRecord(trial).seed_of(training, self.seed))
@@ -212,22 +211,27 @@ class TrainingInputs:
             return None
 
 
-def build(build_model: Builder, trial: BaseTrial) -> tuple[keras.Model, Mapping[str, Any]]:
+def build(
+    build_model: Builder, trial: BaseTrial, seed: int | None = None
+) -> tuple[keras.Model, Mapping[str, Any]]:
     """Return the compiled model for a trial's parameters, and what Model.fit is to get with it.
 
     Where the builder trains the model itself, it may come uncompiled.
+
+    Args:
+        build_model: The builder.
+        trial: The trial.
+        seed: What its training starts from; None where it is not trained.
 
     Raises:
         BuilderError: The builder returned something else, was written for KerasTuner, or its model
             shares what other models trained or would train.
         StudyMismatchError: The builder asks for another parameter than trials before.
     """
+    if seed is not None:
+        set_all(seed)
     before = shared.there_before(build_model)
-    made = _called(build_model, trial)
-    model, arguments = _as_pair(made) if isinstance(made, tuple) else (made, {})
-    if not isinstance(model, keras.Model):
-        came = "None (is its `return model` missing?)" if model is None else f"a {_kind(model)}"
-        raise BuilderError(f"build_model returned {came}. Return a compiled keras.Model.")
+    model, arguments = _as_pair(_called(build_model, trial))
     if not (model.compiled or trains_itself(build_model)):  # its fit may compile the model
         raise BuilderError(
             f"build_model returned the model {model.name!r} uncompiled. Call model.compile("
@@ -259,13 +263,9 @@ def build_again(
         BuilderError: The builder returned something else.
         StudyMismatchError: The builder asks for another parameter, of which it has no default.
     """
-
-    def make() -> tuple[keras.Model, Mapping[str, Any]]:
-        if seed is not None:
-            set_all(seed)
-        return build(build_model, _optuna.without_constraints(trial))
-
-    return _asked_again(build_model, trial, make)
+    return _asked_again(
+        build_model, trial, lambda: build(build_model, _optuna.without_constraints(trial), seed)
+    )
 
 
 def _asked_again(build_model: Builder, trial: BaseTrial, make: Callable[[], _T]) -> _T:
@@ -294,19 +294,14 @@ def _called(build_model: Builder, trial: BaseTrial) -> Any:
         raise
 
 
-def _as_pair(made: tuple[Any, ...]) -> tuple[Any, Mapping[str, Any]]:
-    """Return the two parts of a tuple, of which the second must be the arguments of fit."""
-    instead = 'Return a compiled keras.Model, or (model, {"batch_size": 32}).'
-    if len(made) != 2:
-        raise BuilderError(f"build_model returned a tuple of {len(made)}. {instead}")
-    model, arguments = made
-    if not isinstance(arguments, Mapping):
-        raise BuilderError(
-            f"build_model returned a {_kind(arguments)} beside its model, and not a dict of "
-            f"arguments of Model.fit. {instead}"
-        )
-    return model, arguments
-
-
-def _kind(value: object) -> str:
-    return f"{type(value).__module__}.{type(value).__qualname__}"
+def _as_pair(made: Any) -> tuple[keras.Model, Mapping[str, Any]]:
+    """Return the model that a builder returned, and the arguments of fit beside it."""
+    parts = made if isinstance(made, tuple) else (made, {})
+    if len(parts) == 2 and isinstance(parts[0], keras.Model) and isinstance(parts[1], Mapping):
+        return parts
+    kinds = " and ".join(type(one).__name__ for one in (parts if parts is made else (made,)))
+    came = "None (is its `return model` missing?)" if made is None else kinds
+    raise BuilderError(
+        f"build_model returned {came}. Return a compiled keras.Model, or beside it a dict of "
+        'arguments of Model.fit, as in (model, {"batch_size": 32}).'
+    )

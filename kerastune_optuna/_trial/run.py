@@ -17,7 +17,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _check, _optuna, _reason
-from kerastune_optuna._backend import Memory, set_all
+from kerastune_optuna._backend import Memory
 from kerastune_optuna._data import FitArguments, not_finite
 from kerastune_optuna._exceptions import StorageError, TunerError
 from kerastune_optuna._scratch import scratch
@@ -193,8 +193,8 @@ class TrialRun:
 
     def _built(self) -> tuple[keras.Model, Mapping[str, Any]]:
         """Return the model with the weights of the training's seed, and its builder's arguments."""
-        set_all(self._series.seeds[self._series.number])
-        built = build(self._recipe.build_model, self._trial)
+        seed = self._series.seeds[self._series.number]
+        built = build(self._recipe.build_model, self._trial, seed)
         check_choices(self._trial)
         return built
 
