@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerastune_optuna._backend import begin_at, generators, optimizer_of, set_generators
+from kerastune_optuna._backend import begin_at, generators, set_generators
 from kerastune_optuna._data import FitArguments, to_plain
 from kerastune_optuna._signals import requested
 from kerastune_optuna._storage import artifacts
@@ -23,7 +23,12 @@ from kerastune_optuna._trial.custom_fit import OwnPruning
 from kerastune_optuna._trial.history import EpochLogs
 from kerastune_optuna._trial.stop import Stopwatch
 from kerastune_optuna._trial.trainings import Series
-from kerastune_optuna._trial.variables import lacks_variables, make_again, optimizers, scope_of
+from kerastune_optuna._trial.variables import (
+    build_optimizer,
+    lacks_variables,
+    make_again,
+    optimizers,
+)
 
 _NOW, _BEST, _OPTIMIZERS = "now.npz", "best.npz", "optimizers.npz"
 
@@ -97,10 +102,7 @@ class Backup(keras.callbacks.Callback):
         set_generators(state["chance"])
 
     def _restore_optimizers(self) -> None:
-        compiled = optimizer_of(self.model)
-        if compiled is not None and not compiled.built:
-            with scope_of(self.model):
-                compiled.build(self.model.trainable_variables)
+        build_optimizer(self.model)
         saved = _state.read(self._path(_OPTIMIZERS))
         # Which variables other optimizers are for, only the model's own steps tell. Where these
         # have yet to build one, the numbers differ: a training that cannot go on begins anew.

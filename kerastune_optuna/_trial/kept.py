@@ -21,7 +21,7 @@ from kerastune_optuna._storage import StoreAwayError, StoreSource
 from kerastune_optuna._study import StudyRecord, TrialRecord, liveness, ranking
 from kerastune_optuna._trial import files, weights
 from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
-from kerastune_optuna._trial.variables import make_again, remember, unbuildable
+from kerastune_optuna._trial.variables import build_optimizer, make_again, remember, unbuildable
 from kerastune_optuna._trial.weights import UnfitWeightsError
 
 _ON_TRIAL_ALONE = (
@@ -220,7 +220,7 @@ def rebuild(
             f"build_model no longer asks for {' and '.join(map(repr, gone))}, which trial "
             f"{trial.number} had, and its weights do not fit. {instead}"
         ) from error
-    weights.let_files_be_whole(model)
+    build_optimizer(model)  # a file of the model would load with a warning that this is not done
     return model
 
 

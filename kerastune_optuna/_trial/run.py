@@ -175,34 +175,24 @@ class TrialRun:
     def _train_next(self) -> None:
         """Build the model and train it, unless the first training shows that it need not be."""
         is_first = self._series.number == 0
-        model, arguments = self._built()
-        known = self._earlier() if is_first else None
+        seed = self._series.seeds[self._series.number]
+        model, arguments = build(self._recipe.build_model, self._trial, seed)
+        check_choices(self._trial)
+        finds = is_first and not self._recipe.train_repeats
+        known = find_earlier(self._trial.study, self._trial) if finds else None
         # Constraints may have changed since the earlier trial: then they are checked before its
         # result is taken over.
         if known is not None and not self._recipe.constraints.are_there:
             self._ended = self._take_over(known)
             return
-        came_with = len(model.weights), lacks_variables(model)
+        self._came_whole = not lacks_variables(model)
         training = self._made_ready(model, arguments)
         if is_first and (broken := self._broken(model, training.inputs.fit)) is not None:
             self._ended = _ended_early(self._trial, _reason.shortened(broken))
         elif known is not None:
             self._ended = self._take_over(known)
         else:
-            self._fit(training, model, came_with)
-
-    def _built(self) -> tuple[keras.Model, Mapping[str, Any]]:
-        """Return the model with the weights of the training's seed, and its builder's arguments."""
-        seed = self._series.seeds[self._series.number]
-        built = build(self._recipe.build_model, self._trial, seed)
-        check_choices(self._trial)
-        return built
-
-    def _earlier(self) -> FrozenTrial | None:
-        """Return an earlier trial with the same parameters, whose result may be taken over."""
-        if self._recipe.train_repeats:
-            return None
-        return find_earlier(self._trial.study, self._trial)
+            self._fit(training, model)
 
     def _take_over(self, earlier: FrozenTrial) -> Outcome:
         """Take over the result of an earlier trial with the same parameters."""
@@ -245,14 +235,8 @@ class TrialRun:
             self._record.n_params = model.count_params()
         return constraints.check(self._trial, model)
 
-    def _fit(self, training: Training, model: keras.Model, came_with: tuple[int, bool]) -> None:
-        """Train a model; conclude the trial unless another training is to come.
-
-        Args:
-            training: The training.
-            model: The model.
-            came_with: How many variables its builder had made, and whether some were missing.
-        """
+    def _fit(self, training: Training, model: keras.Model) -> None:
+        """Train a model; conclude the trial unless another training is to come."""
         training.fit(model)
         shared.check_trained(model)
         if training.pruning.cut_off:
@@ -265,16 +249,12 @@ class TrialRun:
             return
         # Keras leaves this False where the model's own steps call its layers, never the model.
         model.built = True
-        is_whole = came_with == (len(model.weights), False)
         with finishing():
-            self._ended = self._concluded(training, model, is_whole=is_whole)
+            self._ended = self._concluded(training, model)
 
     def _take(self, training: Training, model: keras.Model) -> None:
         """Add a training that ended to the series of the trial."""
-        best = training.pruning.best_value
-        scores: Sequence[float] = ()
-        if best is not None and training.came_to_its_end:
-            scores = score(training, model, best)
+        scores = score(training, model) if training.came_to_its_end else ()
         outcome, state = training.pruning.outcome(), training.best.best_or_last()
         self._series.add(outcome, training.logs.rows, state, scores, training.watch.seconds)
 
@@ -290,18 +270,8 @@ class TrialRun:
             reason = record.stop_reason or pruning.stop_reason
             record.stop_reason = _reason.shortened(f"{reason}; {where}")
 
-    def _concluded(self, training: Training, model: keras.Model, *, is_whole: bool) -> Outcome:
-        """Keep the logs of the trial, and the weights where it ranks.
-
-        Args:
-            training: Its last training.
-            model: Its model.
-            is_whole: Whether the builder had made all of its variables, and Keras none from the
-                data.
-
-        Returns:
-            How it ended.
-        """
+    def _concluded(self, training: Training, model: keras.Model) -> Outcome:
+        """Keep the logs of the trial, and the weights where it ranks; return how it ended."""
         trial, recipe, series = self._trial, self._recipe, self._series
         self._record.n_params = model.count_params()
         recipe.constraints.take_time(trial, series.so_far.seconds)
@@ -313,7 +283,7 @@ class TrialRun:
         error = self._archive.error or error
         if enters_best(trial.study, trial.number, series.means, recipe):
             series.restore(model)
-            builds = None if is_whole else training.inputs.fit
+            builds = None if self._came_whole else training.inputs.fit
             error = save(recipe, trial, model, builds) or error
         return Outcome(TrialState.COMPLETE, series.means, error)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import keras
 import optuna
@@ -11,13 +10,12 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _reason
-from kerastune_optuna._backend import optimizer_of
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._scratch import scratch
 from kerastune_optuna._storage import StoreSource, artifacts, digest
 from kerastune_optuna._study import TrialRecord
 from kerastune_optuna._trial import architecture, files, state
-from kerastune_optuna._trial.variables import checksum, lacks_variables, optimizers, scope_of
+from kerastune_optuna._trial.variables import checksum, lacks_variables, optimizers
 
 
 class UnfitWeightsError(WeightsError):
@@ -84,24 +82,6 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: ke
             "those that were trained. Make all layers in the model's __init__, or call the model "
             "once on data in build_model, as in model(x[:1]), and search again."
         )
-
-
-def let_files_be_whole(model: keras.Model) -> None:
-    """Let the optimizer make its variables once a file of the model is written, and not before.
-
-    A file without them loads with a warning, and a model with them takes thrice the memory.
-    """
-    if (optimizer := optimizer_of(model)) is None:
-        return
-    save_own = optimizer.save_own_variables
-
-    def save_all(store: Any) -> None:
-        if not optimizer.built:
-            with scope_of(model):
-                optimizer.build(model.trainable_variables)
-        save_own(store)
-
-    vars(optimizer)["save_own_variables"] = save_all
 
 
 def are_whole(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> bool:
