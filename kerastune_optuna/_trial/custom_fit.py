@@ -86,15 +86,21 @@ class OwnPruning(PruningCallback):
             BuilderError: It is no result.
             MetricNotFoundError: It is without the objective.
         """
-        self._returned = came if isinstance(came, Mapping) else {}
         if isinstance(came, keras.callbacks.History):
-            self._take_history(came)
-            return
+            came = {name: values[-1] for name, values in came.history.items() if values}
+            if self._values_seen and not self._is_better(came):
+                return  # the weights of the best epoch are kept
+            _check.warn(
+                "The builder's fit returned a History of epochs that its callbacks did not see: "
+                "nothing is pruned, and a trial has the value and the weights of its last epoch, "
+                "not of its best one. Pass callbacks= on to each Model.fit."
+            )
+        self._returned = came if isinstance(came, Mapping) else {}
         value, best = _worth(came, self.objective), self.best_value
         if not self._values_seen:
             self._warn_of_default(came, value)
         elif best is not None and _are_close(value, best):
-            return  # the weights of the best epoch are kept
+            return  # likewise
         elif best is not None and self.objective.is_better(best, than=value):
             _check.warn(
                 f"The builder's fit returned another {self.objective.name} than that of its best "
@@ -103,19 +109,10 @@ class OwnPruning(PruningCallback):
             )
         self._take_end(value)
 
-    def _take_history(self, history: keras.callbacks.History) -> None:
-        """Take the last epoch of a History, unless the callbacks have seen a better one."""
-        if self._values_seen and self.objective.find(history.history) is None:
-            return  # it is of a fit that did not log the objective
-        value = _worth(history, self.objective)
-        if self._values_seen and not self.objective.is_better(value, than=self.best_value):
-            return
-        _check.warn(
-            "The builder's fit returned a History of epochs that its callbacks did not see: "
-            "nothing is pruned, and a trial has the value and the weights of its last epoch, not "
-            "of its best one. Pass callbacks= on to each Model.fit."
-        )
-        self._take_end(value)
+    def _is_better(self, logs: Mapping[str, Any]) -> bool:
+        """Whether the logs of an epoch hold a better value than any that callbacks saw."""
+        name = self.objective.find(logs)
+        return name is not None and self.objective.is_better(logs[name], than=self.best_value)
 
     def _take_end(self, value: float) -> None:
         """Let the value count that the model has in the end, and its weights then."""
@@ -195,7 +192,7 @@ def _are_close(value: float, best: float) -> bool:
 
 
 def _worth(came: Any, objective: Objective) -> float:
-    """Return the value in what a builder's fit returned; of a History, that of its last epoch.
+    """Return the value in what a builder's fit returned.
 
     Raises:
         BuilderError: It is no result.
@@ -203,21 +200,14 @@ def _worth(came: Any, objective: Objective) -> float:
     """
     if isinstance(came, Real):
         return float(came)
-    if isinstance(came, keras.callbacks.History):
-        return float(_found(came.history, objective)[-1])
-    if isinstance(came, Mapping):
-        return float(_found(came, objective))
-    raise BuilderError(
-        f"The builder's fit returned {came!r}{' (is its `return` missing?)' * (came is None)}. "
-        "Return what Model.fit returns, a number, or a dict of metrics."
-    )
-
-
-def _found(metrics: Mapping[str, Any], objective: Objective) -> Any:
-    name = objective.find(metrics)
-    if name is None:
+    if not isinstance(came, Mapping):
+        raise BuilderError(
+            f"The builder's fit returned {came!r}{' (is its `return` missing?)' * (came is None)}. "
+            "Return what Model.fit returns, a number, or a dict of metrics."
+        )
+    if (name := objective.find(came)) is None:
         raise MetricNotFoundError(
-            f"The builder's fit returned {', '.join(sorted(metrics)) or 'no metric'}, and not "
+            f"The builder's fit returned {', '.join(sorted(came)) or 'no metric'}, and not "
             f"{objective.name}. Return it under that name, or what Model.fit returns."
         )
-    return metrics[name]
+    return float(came[name])
