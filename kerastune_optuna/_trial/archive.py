@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import tarfile
 import uuid
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -117,7 +117,10 @@ class Archive:
         """Put the folder into the store as one file, which the trial names before."""
         last = self._record
         with scratch() as place:
-            packed = Path(shutil.make_archive(str(place / "backup"), "tar", self.folder))
+            packed = place / "backup.zip"
+            with zipfile.ZipFile(packed, "w") as file:  # without compression, which takes long
+                for path in self.folder.iterdir():
+                    file.write(path, path.name)
             record = {"id": self._name, "sha256": digest(packed), "previous": last}
             if not (self._let_know(record) and self._put(packed)):
                 return  # what it needs is away: the last backup stays the one that counts
@@ -157,25 +160,15 @@ class Archive:
 def unpack(store: StoreSource, record: Mapping[str, Any], folder: Path) -> bool:
     """Unpack a file of the store that a trial has on record; False where it is not whole."""
     with scratch() as place:
-        packed = place / "backup.tar"
+        packed = place / "backup.zip"
         try:
             is_there = artifacts.fetch(store, record["id"], packed)
         except Exception:  # each kind of store has errors of its own, with no base in common
             return False  # which the caller tells
         if is_there and digest(packed) == record["sha256"]:
-            _extract(packed, folder)
+            shutil.unpack_archive(packed, folder, "zip")  # which writes nothing elsewhere
             return True
     return False
-
-
-def _extract(packed: Path, folder: Path) -> None:
-    """Write the files of a backup into a folder, and nowhere else, whatever names they have."""
-    # The filters of tarfile, which do that too, came with Python 3.11.4.
-    with tarfile.open(packed) as archive:
-        for member in filter(tarfile.TarInfo.isfile, archive):
-            source = cast(IO[bytes], archive.extractfile(member))
-            with (folder / Path(member.name).name).open("wb") as target:
-                shutil.copyfileobj(source, target)
 
 
 def state_in(folder: Path) -> dict[str, Any] | None:

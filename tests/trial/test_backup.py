@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tarfile
+import zipfile
 from uuid import UUID
 
 import keras
@@ -141,21 +141,17 @@ def test_backup_every_says_how_often(tmp_path, every, backups):
 
 
 def test_a_backup_of_someone_else_stays_in_its_folder(tmp_path):
-    """Files of any name are unpacked into the folder alone, and a link to elsewhere is left out."""
+    """What has a name that leads elsewhere is not unpacked."""
     (tmp_path / "folder").mkdir()
-    (tmp_path / "state.json").write_text("{}")
-    link = tarfile.TarInfo("latest.weights.h5")
-    link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path / "state.json")
     name = f"{UUID(int=0)}.backup"
-    with tarfile.open(tmp_path / name, "w") as packed:
-        packed.add(tmp_path / "state.json", "../outside")
-        packed.add(tmp_path / "state.json", "./state.json")
-        packed.addfile(link)
+    with zipfile.ZipFile(tmp_path / name, "w") as packed:
+        for place in ("../outside", "/outside", "state.json"):
+            packed.writestr(place, "{}")
     before = sorted(tmp_path.iterdir())
     record = {"id": name, "sha256": digest(tmp_path / name)}
     assert unpack(WholeFileStore(tmp_path), record, tmp_path / "folder")
     assert sorted(tmp_path.iterdir()) == before
-    assert {path.name for path in (tmp_path / "folder").iterdir()} == {"outside", "state.json"}
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["state.json"]
 
 
 @pytest.mark.slow
