@@ -110,7 +110,7 @@ def make_ready(model: keras.Model, inputs: TrainingInputs, *, check: bool) -> No
     """Check the model's loss and, where asked, its metrics; then let it train fast."""
     trains_itself = custom_fit.trains_itself(inputs.recipe.build_model)
     if not trains_itself:
-        _check_targets(model, inputs)
+        _check_targets(model, inputs.fit)
         _check_names(model, inputs.fit)
     inputs.let_train_fast(model)
     if check and not trains_itself:
@@ -119,25 +119,23 @@ def make_ready(model: keras.Model, inputs: TrainingInputs, *, check: bool) -> No
             make_ready_to_keep(model, inputs.fit)
 
 
-def _check_targets(model: keras.Model, inputs: TrainingInputs) -> None:
+def _check_targets(model: keras.Model, fit: FitArguments) -> None:
     """Raise where the loss gets no targets: Keras's own error does not say so."""
     loss = model.loss  # of several losses some may need no targets
     compares = isinstance(loss, str) or callable(loss)
     if not compares or has_own(model, "train_step", "compute_loss"):
         return
-    if lacks_targets(inputs.fit.x, inputs.fit.y):
-        is_pair = isinstance(inputs.fit.x, tuple) and len(inputs.fit.x) == 2
-        pair = " x= is a pair, which Model.fit takes for two inputs." * is_pair
-        raise ArgumentError(
-            f"y=None: the loss {loss!r} compares with targets, and there are none.{pair} Pass y=, "
-            "or a dataset of (inputs, targets) as x=."
-        )
-    validation = inputs.fit.validation_data
+    validation = fit.validation_data
     is_alone = validation is not None and not isinstance(validation, list | tuple)
-    if is_alone and lacks_targets(validation, None):
+    wrong = None
+    if lacks_targets(fit.x, fit.y):
+        wrong = "y=None"
+    elif is_alone and lacks_targets(validation, None):
+        wrong = f"validation_data is a {type(validation).__name__} without targets"
+    if wrong is not None:
         raise ArgumentError(
-            f"validation_data is a {type(validation).__name__} without targets, with which the "
-            f"loss {loss!r} compares. Pass (x, y), or a dataset of (inputs, targets)."
+            f"{wrong}: the loss {loss!r} compares with targets, and there are none. Pass y= and "
+            "validation_data=(x, y), or datasets of (inputs, targets)."
         )
 
 
