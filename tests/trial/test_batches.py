@@ -14,7 +14,7 @@ from keras.src.backend.tensorflow import trainer
 from scipy import sparse
 
 from kerastune_optuna._backend import pipeline_of, set_all
-from kerastune_optuna._trial import batches, training
+from kerastune_optuna._trial import batches, recipe
 from kerastune_optuna._trial.batches import batched
 
 pytestmark = pytest.mark.skipif(
@@ -250,7 +250,7 @@ def test_a_search_trains_from_batches(make_tuner, monkeypatch):
         given.append(batched(model, keywords))
         return given[-1]
 
-    monkeypatch.setattr(training, "batched", noted)
+    monkeypatch.setattr(recipe, "batched", noted)
     fit = {"validation_data": VALIDATION, "epochs": 1, "verbose": 0}
     make_tuner(lambda trial: compiled(), "val_loss", n_trials=1).search(X, Y, **fit)
     assert is_dataset(given[0]["x"])
