@@ -61,14 +61,13 @@ class Archive:
         """Unpack the last whole backup, and let the series go on from the trainings in it."""
         self._record = TrialRecord(self.trial).backup
         is_there = any(unpack(self.store, one, self.folder) for one in chain(self._record))
-        if is_there and (state := state_in(self.folder)) is not None:
-            if state["epochs"] == self.epochs:
-                series.resume(state["series"], self._weights())
-                return
-            tell(f"Trial {self.trial.number} starts anew: its search had other epochs")
-            self._clear()
+        state = state_in(self.folder) if is_there else None
+        if state is not None and state["epochs"] == self.epochs:
+            series.resume(state["series"], self._weights())
         elif self._record is not None:
-            tell(f"The backup of trial {self.trial.number} is lost or damaged: it starts anew")
+            why = "its search had other epochs" if state else "its backup is lost or damaged"
+            tell(f"Trial {self.trial.number} starts anew: {why}")
+            self._clear()
 
     def _weights(self) -> State | None:
         path = self.folder / _SERIES
