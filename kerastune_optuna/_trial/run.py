@@ -35,12 +35,7 @@ from kerastune_optuna._trial import files, history, shared
 from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._trial.backup import UnfitBackupError
 from kerastune_optuna._trial.callbacks import PruningCallback
-from kerastune_optuna._trial.kept import (
-    discard_outranked,
-    enters_best,
-    keepers,
-    save,
-)
+from kerastune_optuna._trial.kept import discard_outranked, enters_best, keepers, save
 from kerastune_optuna._trial.recipe import Recipe, build
 from kerastune_optuna._trial.rehearsal import make_ready_to_keep
 from kerastune_optuna._trial.score import score
