@@ -86,18 +86,20 @@ class OwnPruning(PruningCallback):
             BuilderError: It is no result.
             MetricNotFoundError: It is without the objective.
         """
-        if isinstance(came, keras.callbacks.History):
+        is_history = isinstance(came, keras.callbacks.History)
+        if is_history:
             came = {name: values[-1] for name, values in came.history.items() if values}
             if self._values_seen and not self._is_better(came):
                 return  # the weights of the best epoch are kept
+        self._returned = came if isinstance(came, Mapping) else {}
+        value, best = _worth(came, self.objective), self.best_value
+        if is_history:
             _check.warn(
                 "The builder's fit returned a History of epochs that its callbacks did not see: "
                 "nothing is pruned, and a trial has the value and the weights of its last epoch, "
                 "not of its best one. Pass callbacks= on to each Model.fit."
             )
-        self._returned = came if isinstance(came, Mapping) else {}
-        value, best = _worth(came, self.objective), self.best_value
-        if not self._values_seen:
+        elif not self._values_seen:
             self._warn_of_default(came, value)
         elif best is not None and _are_close(value, best):
             return  # likewise
