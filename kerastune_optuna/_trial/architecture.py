@@ -17,7 +17,7 @@ import numpy as np
 from kerastune_optuna._backend import layers_within
 from kerastune_optuna._source import digest
 
-_PLACE = "kerastune_optuna:computes"  # the attribute of the HDF5 file that holds the digest
+_PLACE = "kerastune_optuna:settings"  # the attribute of the HDF5 file that holds the digest
 # Settings that the digest leaves out: they differ from build to build, depend on where the code is,
 # or are told in another place.
 _LEFT_OUT = set(
@@ -35,7 +35,7 @@ def put(path: Path, model: keras.Model) -> None:
 def is_of(path: Path, model: keras.Model) -> bool:
     """Whether a model computes what the one did whose weights a file holds, as far as it tells."""
     with h5py.File(path, "r") as file:
-        return bool(file.attrs[_PLACE] == digest_of(model))
+        return file.attrs.get(_PLACE) in (None, digest_of(model))  # None in earlier versions' files
 
 
 def digest_of(model: keras.Model) -> str:
