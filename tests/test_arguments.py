@@ -310,7 +310,7 @@ FIRST_TRIAL = [
     ({"build": no_model}, BuilderError, "returned None (is its `return model` missing?)."),
     ({"build": a_layer}, BuilderError, "returned Dense. Return a compiled keras.Model, or"),
     ({"build": uncompiled}, BuilderError, "uncompiled. Call model.compile(optimizer=..., loss="),
-    ({"build": a_triple}, BuilderError, "returned Sequential and int and int. Return a compiled"),
+    ({"build": a_triple}, BuilderError, "returned Sequential and dict and dict. Return a compiled"),
     ({"build": a_number}, BuilderError, "returned Sequential and int. Return a compiled"),
     ({"build": giving(x=X)}, ArgumentTypeError, "the same for all trials. Pass x= to search()."),
     ({"build": giving(verbose=1)}, ArgumentTypeError, "Pass verbose= to search()."),
