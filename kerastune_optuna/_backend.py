@@ -364,11 +364,6 @@ def compiled_metrics(model: keras.Model) -> list[Any]:
     return list(keras.tree.flatten([one for one in metrics if one]))
 
 
-def loss_weights(model: keras.Model) -> Any:
-    """Return what a model was compiled with as loss_weights=, of which Keras has no public name."""
-    return getattr(model._compile_loss, "_user_loss_weights", None)
-
-
 def build_symbolically(model: keras.Model, batch: Any) -> None:
     """Make the variables of a model, its metrics and its optimizer, as TensorFlow's fit() does."""
     model._symbolic_build(data_batch=batch)

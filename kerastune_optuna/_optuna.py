@@ -56,13 +56,6 @@ def attrs_of(one: Study | Trial | FrozenTrial) -> dict[str, Any]:
     return storage_of(one).get_study_system_attrs(id_of(one))  # type: ignore[arg-type] # a study
 
 
-def attrs_below(study: Study, begin: str) -> dict[str, Any]:
-    """Return the system attrs of a study that begin so and are set, by the rest of their names."""
-    attrs = attrs_of(study)
-    there = (key for key in attrs if key.startswith(begin) and attrs[key])
-    return {key.removeprefix(begin): attrs[key] for key in there}
-
-
 def set_attr(one: Study | Trial, key: str, value: Any) -> None:
     """Write a system attr of a study or a running trial; the Trial itself does not show it."""
     if isinstance(one, Trial):

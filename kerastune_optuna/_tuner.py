@@ -92,7 +92,7 @@ class OptunaTuner:
             are kept.
         keep_best: How many trials keep their weights; with several objectives the whole front does.
             0 keeps no histories either. Default None: as many as before, in a new study 1. Where
-            it is less than before, the other weights are deleted once no other search is at work.
+            it is less than before, the other weights are deleted.
         max_params: The most parameters that a model may have to be trained. Default None.
         max_seconds_per_trial: Seconds after which the training of a trial is ended. Default None.
         constraints: Functions that take a trial and its model, which is not trained where one
@@ -257,10 +257,9 @@ class OptunaTuner:
             StorageError: The storage cannot be used, or was away for longer than its patience.
             WeightsError: Weights or backups cannot be saved; the results of trials are kept.
             KeyboardInterrupt: Ctrl-C was pressed: the running trials ended after their epoch, or at
-                the next batch where an epoch takes long. The next search() goes on from their last
-                whole epoch (where a builder's own fit trains in phases, from the last of the first
-                phase). A second Ctrl-C ends at once. SIGTERM and SIGHUP do the same, and raise
-                SystemExit.
+                the next batch where an epoch takes long. The next search() goes on from that epoch,
+                or from their last backup. A second Ctrl-C ends at once. SIGTERM and SIGHUP do the
+                same, and raise SystemExit.
             TooManyFailuresError: Too many trials failed in a row, the first two with the same
                 error, or all failed or diverged in their first epoch.
             WorkerError: Workers died one after the other, or this process was forked after

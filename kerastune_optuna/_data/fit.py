@@ -11,7 +11,6 @@ import keras
 from numpy.typing import NDArray
 
 from kerastune_optuna import _check
-from kerastune_optuna._backend import undisturbed
 from kerastune_optuna._data.checks import (
     a_batch,
     begun,
@@ -175,15 +174,6 @@ class FitArguments:
             **self.others,
             **self.pipelines,
         }
-
-    def evaluate_once(self, model: keras.Model) -> dict[str, Any]:
-        """Evaluate one batch as fit would validate, and return what is logged."""
-        x, y = self._evaluated()
-        with undisturbed():
-            logs = model.evaluate(
-                begun(x), y, batch_size=self._evaluation_size, steps=1, verbose=0, return_dict=True
-            )
-        return dict(logs)
 
     def _evaluated(self) -> tuple[Any, Any]:
         if self.validation_data is None:

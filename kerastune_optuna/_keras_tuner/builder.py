@@ -20,9 +20,9 @@ _TWICE = re.compile(r"got multiple values for (?:keyword )?argument '(\w+)'")
 def from_keras_tuner(hypermodel: Any) -> Callable[[BaseTrial], Any]:
     """Return a `build_model` that runs what was written for KerasTuner, unchanged.
 
-    A HyperModel with a `fit` of its own trains by it. Whatever KerasTuner lets it return is the
-    value of the trial: a History, a number, a dict of metrics with the objective among them, or a
-    list of these, of which the mean counts. Where `fit` hands callbacks= on and returns a History,
+    A HyperModel with a `fit` of its own trains by it. What it returns is the
+    value of the trial: a History, a number, or a dict of metrics with the objective among them.
+    Where `fit` hands callbacks= on and returns a History,
     the best epoch counts, with its weights; any other value has the weights of the end. What `fit`
     sets itself, as in `model.fit(*args, epochs=hp.Int("epochs", 5, 20), **kwargs)`, takes
     precedence over what search() was given. Such a training makes one step a call unless

@@ -102,7 +102,7 @@ def _next_whole(home: Home, lost: FrozenTrial) -> str:
         if several
         else ranking.ranked(home.existing.get_trials(deepcopy=False), watched)
     ):
-        is_other = trial.number != lost.number and weights.has(home.storage, trial)
+        is_other = trial.number != lost.number
         if is_other and weights.are_whole(home.store, home.storage, trial):
             return (
                 f"The next best whose weights are whole is trial {trial.number} "

@@ -15,14 +15,7 @@ from kerastune_optuna import _check
 from kerastune_optuna._backend import check_threads, policy_kept, seeds_kept
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._study import Home, Objective, Objectives, TrialRecord
-from kerastune_optuna._trial import (
-    Recipe,
-    Until,
-    best_of,
-    check_kind,
-    check_steps,
-    train_again,
-)
+from kerastune_optuna._trial import Recipe, Until, best_of, check_kind, check_steps, train_again
 from kerastune_optuna._workers import card, shown_once
 
 

@@ -42,8 +42,8 @@ _FINAL = (
     *(AttributeError, ImportError, LookupError, MemoryError, NameError, NotImplementedError),
     *(TypeError, ValueError, TunerError),
 )
-# An id of Optuna's, or the name of a backup or of frozen weights.
-_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.(backup|frozen))?")
+# An id of Optuna's, or the name of a backup.
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.backup)?")
 
 
 class ArtifactStore(Protocol):
@@ -212,11 +212,6 @@ def fetch(source: StoreSource, artifact_id: str, path: Path) -> bool:
             shutil.copyfileobj(reader, file, 1 << 20)
 
     return _is_of_ours(artifact_id) and _found(source, read)
-
-
-def is_there(source: StoreSource, artifact_id: str) -> bool:
-    """Whether a file is in the store."""
-    return _found(source, lambda store: store.open_reader(artifact_id).close())
 
 
 def put(source: StoreSource, artifact_id: str, path: Path, *, in_haste: bool = False) -> None:

@@ -217,12 +217,6 @@ def held(storage: BaseStorage, trial_ids: set[int]) -> set[int]:
     return {one for one, passed in since.items() if passed.total_seconds() < _HEARTBEAT_SECONDS}
 
 
-def ignores_case(storage: BaseStorage) -> bool:
-    """Whether a storage takes two names of parameters that differ only by case for one."""
-    database = _database(storage)
-    return database is not None and mysql.ignores_case(database.engine)
-
-
 def _is_in_memory(url: sqlalchemy.URL) -> bool:
     in_memory = url.database in (None, "", ":memory:")
     return url.get_backend_name() == "sqlite" and in_memory

@@ -1,4 +1,4 @@
-"""What MySQL and MariaDB do unlike other databases: texts are short, and names ignore case."""
+"""What MySQL and MariaDB do unlike other databases: texts are short."""
 
 from __future__ import annotations
 
@@ -12,11 +12,6 @@ from kerastune_optuna._exceptions import ArgumentError
 _DIALECTS = ("mysql", "mariadb")
 _LONGEST = 65_535  # bytes of a text in Optuna's tables
 _NAMES = ("key", "param_name")  # the columns that say what a text belongs to
-_COLLATION = """
-    SELECT collation_name FROM information_schema.columns
-    WHERE table_schema = database() AND table_name = 'trial_params' AND column_name = 'param_name'
-"""
-_EXACT = ("_bin", "_cs")  # how the names of collations end that tell capitals from small letters
 
 
 def refuse_long_texts(engine: sqlalchemy.Engine) -> None:
@@ -27,15 +22,6 @@ def refuse_long_texts(engine: sqlalchemy.Engine) -> None:
     """
     if engine.dialect.name in _DIALECTS:
         sqlalchemy.event.listen(engine, "before_cursor_execute", _check_texts)
-
-
-def ignores_case(engine: sqlalchemy.Engine) -> bool:
-    """Whether a database takes two names of parameters that differ only by case for one."""
-    if engine.dialect.name not in _DIALECTS:
-        return False
-    with engine.connect() as connection:
-        collation = connection.exec_driver_sql(_COLLATION).scalar()
-    return collation is not None and not str(collation).endswith(_EXACT)
 
 
 def _check_texts(

@@ -16,7 +16,6 @@ T = TypeVar("T")
 DIED = "its worker died"  # the stop_reason of a trial whose process is gone
 INTERRUPTED = "interrupted"  # the stop_reason of a trial that Ctrl-C or SIGTERM ended
 TWICE = "laid out twice"  # the stop_reason of a second retry of one trial
-_FROZEN = "kerastune_optuna:frozen:"
 
 
 class _Attr(Generic[T]):
@@ -101,7 +100,6 @@ class TrialRecord:
     weights = _SystemAttr(str, "kerastune_optuna:weights_sha256")  # the checksum of their file
     variables = _SystemAttr(str, "kerastune_optuna:variables")  # the checksum of those in it
     backup = _SystemAttr(dict, "kerastune_optuna:backup")  # where its last backup is
-    frozen = _SystemAttr(list, _FROZEN)  # the files of frozen weights that it needs
     deaths = _SystemAttr(dict, "kerastune_optuna:deaths")  # how many workers died of it
     point = _SystemAttr(dict, "kerastune_optuna:point")  # how it was laid out, in which order
     fixed_params = _SystemAttr(dict, _optuna.FIXED_PARAMS)  # what no sampler chooses
@@ -158,8 +156,7 @@ class StudyRecord:
     epochs = _Attr(int, "kerastune_optuna:epochs")  # how many a trial of its latest search may run
 
     CARD = "card:"  # of those with the cards of its searches, by the keys that trials have
-    FROZEN = _FROZEN  # of those with the keys of the weights in each file of frozen ones
-    KEEP_BEST = "kerastune_optuna:keep_best:"  # of those that say how many models searches keep
+    keep_best = _SystemAttr(int, "kerastune_optuna:keep_best")  # how many models it keeps
     epochs_since = _SystemAttr(int, "kerastune_optuna:epochs_since")  # the first trial that may
     ended = _SystemAttr(list, "kerastune_optuna:ended")  # after how many trials, and why
 

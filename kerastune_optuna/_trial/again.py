@@ -10,7 +10,7 @@ import keras
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna._study import TrialRecord
-from kerastune_optuna._trial import custom_fit
+from kerastune_optuna._trial.custom_fit import trains_itself
 from kerastune_optuna._trial.fits import Fits, TrainingOver, gate
 from kerastune_optuna._trial.history import EpochLogs
 from kerastune_optuna._trial.recipe import Recipe, build_again
@@ -84,9 +84,8 @@ def train_again(
     own = replace(own, fit=replace(own.fit, epochs=epochs))
     fits = Fits(until, [until])
     callbacks = [*own.callbacks, until]
-    if custom_fit.trains_itself(recipe.build_model):
+    if trains_itself(recipe.build_model):
         callbacks = [gate(until.begin_fit), *own.callbacks, fits]
     own.let_train_fast(model)
-    keywords = {**own.fit.as_keywords(), "verbose": verbose, "callbacks": callbacks}
-    came = custom_fit.train(recipe.build_model, trial, keywords, model, lambda: until.is_over)
+    came = own.train(trial, model, callbacks, lambda: until.is_over, verbose)
     return model, fits.history if came is None else came

@@ -17,32 +17,13 @@ import numpy as np
 from kerastune_optuna._backend import layers_within
 from kerastune_optuna._source import digest
 
-_PLACE = "kerastune_optuna:computes"  # the attribute of the HDF5 file that holds the digest
-_PLAIN = (str, int, float, bool, type(None))
+_PLACE = "kerastune_optuna:settings"  # the attribute of the HDF5 file that holds the digest
 # Settings that the digest leaves out: they differ from build to build, depend on where the code is,
 # or are told in another place.
-_INDIFFERENT = {
-    "batch_input_shape",
-    "batch_shape",
-    "build_config",
-    "build_input_shape",
-    "compile_config",
-    "input_layers",
-    "layers",
-    "module",
-    "name",
-    "output_layers",
-    "registered_name",
-    "seed",
-    "shared_object_id",
-    "trainable",
-    "vocabulary_size",
-}
-# Settings that decide how layers of Keras are initialized and trained, not what they predict.
-_OF_TRAINING = {"dropout", "momentum", "rate", "recurrent_dropout", "stddev"}
-_BEGINNINGS = ("_constraint", "_initializer")
-# Layers of Keras that change nothing except in training: only their class is told.
-_IDLE = (keras.layers.MixUp, keras.layers.CutMix, keras.layers.RandAugment, keras.layers.AugMix)
+_LEFT_OUT = set(
+    "batch_input_shape batch_shape build_config build_input_shape compile_config layers module "
+    "name registered_name seed shared_object_id trainable vocabulary_size".split()
+)
 
 
 def put(path: Path, model: keras.Model) -> None:
@@ -54,17 +35,25 @@ def put(path: Path, model: keras.Model) -> None:
 def is_of(path: Path, model: keras.Model) -> bool:
     """Whether a model computes what the one did whose weights a file holds, as far as it tells."""
     with h5py.File(path, "r") as file:
-        return file.attrs.get(_PLACE) in (None, digest_of(model))
+        return file.attrs.get(_PLACE) in (None, digest_of(model))  # None in earlier versions' files
 
 
 def digest_of(model: keras.Model) -> str:
     """Return a digest of what a model computes: the same for each build of it, in any process."""
-    return digest(json.dumps(list(_told(model))).encode())
+    layers = [model, *layers_within(model)]
+    # An InputLayer computes nothing, and a model that came unbuilt has none.
+    told = [_told(layer) for layer in layers if type(layer) is not keras.layers.InputLayer]
+    return digest(json.dumps(told).encode())
 
 
 def has_own_code(model: keras.Model) -> bool:
     """Whether a model has code that is not Keras's, which its settings do not tell."""
     return any(not _is_of_keras(one) or _calls_own(one) for one in [model, *layers_within(model)])
+
+
+def _is_of_keras(layer: keras.Layer) -> bool:
+    own = isinstance(layer, keras.layers.Lambda)
+    return type(layer).__module__.startswith("keras.") and not own
 
 
 def _calls_own(layer: keras.Layer) -> bool:
@@ -73,33 +62,20 @@ def _calls_own(layer: keras.Layer) -> bool:
     return not all(one.__module__.startswith("keras.") for one in held)
 
 
-def _told(model: keras.Model) -> Iterator[tuple[str, Any]]:
-    """Yield each setting of a model's layers with its place, in a form that JSON holds."""
-    for number, layer in enumerate(_layers(model)):
-        config = _config(layer)
-        yield f"{number} class", type(layer).__name__
-        yield f"{number} dtype", layer.dtype_policy.name
-        yield from _settings(config, str(number), is_of_keras=_is_of_keras(layer))
-        yield from _wires(config, f"{number} input")
-
-
-def _layers(model: keras.Model) -> list[keras.Layer]:
-    """Return the layers of a model that its predictions may depend on, at any depth."""
-    # An InputLayer computes nothing.
-    every = [
-        one for one in [model, *layers_within(model)] if type(one) is not keras.layers.InputLayer
-    ]
-    idle = (part for one in every if _is_idle(one) for part in layers_within(one))
-    left_out = set(map(id, idle))
-    return [one for one in every if id(one) not in left_out]
+def _told(layer: keras.Layer) -> list[Any]:
+    """Return the class, the precision and the settings of a layer, and the wires in a model."""
+    config = _config(layer)
+    parts = layers if isinstance(layers := config.get("layers"), list) else []
+    nodes = [one for one in parts if isinstance(one, Mapping) and "inbound_nodes" in one]
+    # Names differ from build to build: wires lead to the places of layers in the model.
+    places = {one["name"]: place for place, one in enumerate(nodes)}
+    wires = [one["inbound_nodes"] for one in nodes]
+    return [type(layer).__name__, layer.dtype_policy.name, _plain([config, wires], places)]
 
 
 def _config(layer: keras.Layer) -> Mapping[str, Any]:
-    """Return a layer's config without its parts; an empty one where it is idle in prediction."""
-    if _is_idle(layer):
-        return {}
-    # The layers within it are described after it. Initializers may hold matrices, which Keras would
-    # turn into long lists of numbers.
+    """Return a layer's config without those of its parts, which are told after it."""
+    # Initializers may hold matrices, which Keras would turn into long lists of numbers.
     initializers = (one for one in vars(layer).values() if isinstance(one, keras.Initializer))
     # Keras warns that a lambda in a config is unsafe to load; this config is only compared.
     with _silent([*layers_within(layer), *initializers]), warnings.catch_warnings(action="ignore"):
@@ -108,13 +84,6 @@ def _config(layer: keras.Layer) -> Mapping[str, Any]:
         except Exception:  # Keras raises where get_config() is missing, and a user's may raise
             return {}  # the warning of a builder whose code has changed tells of such a layer
     return config if isinstance(config, Mapping) else {}
-
-
-def _is_idle(layer: keras.Layer) -> bool:
-    """Whether a layer of Keras does nothing outside of training, where RandomCrop still crops."""
-    kind = type(layer)
-    is_random = kind.__name__.startswith("Random") and kind is not keras.layers.RandomCrop
-    return _is_of_keras(layer) and (is_random or kind in _IDLE)
 
 
 @contextmanager
@@ -130,61 +99,21 @@ def _silent(parts: Iterable[keras.Layer | keras.Initializer]) -> Iterator[None]:
             own.pop("get_config", None)
 
 
-def _is_of_keras(layer: keras.Layer) -> bool:
-    own = isinstance(layer, keras.layers.Lambda)
-    return type(layer).__module__.startswith("keras.") and not own
-
-
-def _settings(value: Any, place: str, *, is_of_keras: bool) -> Iterator[tuple[str, Any]]:
-    """Yield the settings in a config, at any depth."""
+def _plain(value: Any, places: Mapping[str, int]) -> Any:
+    """Return settings in a form that JSON holds, the same in any process."""
     if isinstance(value, Mapping):
         if value.get("class_name") == "__lambda__":  # its bytes hold the path of its source
-            value = {}
-        for key, one in value.items():
-            of_training = is_of_keras and (key in _OF_TRAINING or str(key).endswith(_BEGINNINGS))
-            if key not in _INDIFFERENT and not of_training:
-                yield from _settings(one, f"{place} {key}", is_of_keras=is_of_keras)
-    elif isinstance(value, list | tuple) and not all(isinstance(one, _PLAIN) for one in value):
-        for number, one in enumerate(value):
-            yield from _settings(one, f"{place} {number}", is_of_keras=is_of_keras)
-    else:
-        yield place, _plain(value)
-
-
-def _wires(config: Mapping[str, Any], place: str) -> Iterator[tuple[str, Any]]:
-    """Yield which layers of a functional model feed which, and its inputs and outputs."""
-    layers = [one for one in config.get("layers", ()) if isinstance(one, Mapping)]
-    numbers = {one.get("name"): number for number, one in enumerate(layers)}
-    for number, one in enumerate(layers):
-        for way, history in enumerate(_histories(one.get("inbound_nodes", ()))):
-            yield f"{place} {way} of its layer {number}", _numbered(history, numbers)
-    for end in ("input_layers", "output_layers"):
-        if end in config:
-            yield f"{place} {end}", _numbered(config[end], numbers)
-
-
-def _numbered(history: Any, numbers: Mapping[Any, int]) -> Any:
-    """Return a history with numbers for the names of layers, which differ from build to build."""
-    return keras.tree.map_structure(lambda part: numbers.get(part, part), history)
-
-
-def _histories(node: Any) -> Iterator[list[Any]]:
-    """Yield where the tensors in the arguments of calls come from: layer, call and output."""
-    if isinstance(node, Mapping) and node.get("class_name") == "__keras_tensor__":
-        yield node["config"]["keras_history"]
-    elif isinstance(node, Mapping | list | tuple):
-        for one in node.values() if isinstance(node, Mapping) else node:
-            yield from _histories(one)
-
-
-def _plain(value: Any) -> Any:
-    """Return a setting in a form that JSON holds, the same in any process."""
+            return None
+        told = {str(key): one for key, one in value.items() if key not in _LEFT_OUT}
+        return {key: _plain(one, places) for key, one in told.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_plain(one, places) for one in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):
         # Sums in another order differ in their last digits. So few are left that they seldom lie on
         # both sides of a border; settings that differ by less than a thousandth are not told apart.
         return f"{value:.3g}"
-    return value if isinstance(value, _PLAIN) else type(value).__name__
+    if isinstance(value, str):
+        return places.get(value, value)
+    return value if isinstance(value, int | None) else type(value).__name__

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import tarfile
-import time
 import uuid
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -26,7 +25,6 @@ from kerastune_optuna._trial.state import State
 from kerastune_optuna._trial.trainings import Series
 
 _STATE, _SERIES = "state.json", "series.npz"
-_TRAINS_FOR = 10  # the next backup waits so many times as long as a failed one took
 
 
 def _new_name() -> str:
@@ -43,7 +41,7 @@ class Archive:
     Args:
         trial: The trial that is trained; it may be the retry of another.
         store: Where weights are kept.
-        folder: Where files are prepared.
+        folder: Where its files are written and unpacked.
         epochs: How many epochs the search gives to a trial: a backup of a search with others is not
             used, since half of the one and half of the other compares with no other trial.
     """
@@ -57,49 +55,36 @@ class Archive:
     # overwrites what the store may hold in part.
     _name: str = field(default_factory=_new_name)
     _record: Mapping[str, Any] | None = None
-    _is_prepared: bool = False
-    _is_behind: bool = False  # whether the last backup could not be saved
-    _waits_until: float = 0.0  # when a backup may be saved again, on the monotonic clock
+    _has_told: bool = False  # that the store is away
 
     def open(self, series: Series) -> None:
         """Unpack the last whole backup, and let the series go on from the trainings in it."""
         self._record = TrialRecord(self.trial).backup
         is_there = any(unpack(self.store, one, self.folder) for one in chain(self._record))
-        if is_there and (state := state_in(self.folder)) is not None:
-            if state["epochs"] == self.epochs:
-                series.resume(state["series"], self._weights())
-                return
-            tell(f"Trial {self.trial.number} starts anew: its search had other epochs")
-            self._clear()
+        state = state_in(self.folder) if is_there else None
+        if state is not None and state["epochs"] == self.epochs:
+            series.resume(state["series"], self._weights())
         elif self._record is not None:
-            tell(f"The backup of trial {self.trial.number} is lost or damaged: it starts anew")
+            why = "its search had other epochs" if state else "its backup is lost or damaged"
+            tell(f"Trial {self.trial.number} starts anew: {why}")
+            self._clear()
 
     def _weights(self) -> State | None:
         path = self.folder / _SERIES
         return _state.read(path) if path.exists() else None
 
-    def prepare(self, write: Callable[[], Mapping[str, Any]]) -> None:
-        """Prepare a backup of what `write` writes into the folder and returns as state."""
+    def back_up(self, write: Callable[[], Mapping[str, Any]]) -> None:
+        """Put what `write` writes into the folder, and returns as state, into the store.
 
-        def write_all() -> None:
-            state = {**write(), "epochs": self.epochs}
-            (self.folder / _STATE).write_text(json.dumps(state))
-            self._is_prepared = True
-
-        self._try(write_all)
-
-    def save(self) -> None:
-        """Save the backup that was prepared last; nothing where that is done already."""
-        if self._is_prepared and (requested() or time.monotonic() >= self._waits_until):
-            self._try(self._pack)
-
-    def _try(self, do: Callable[[], None]) -> None:
-        """Run a step, unless one has failed, and keep its error until the trial has its result."""
+        After an error no more is tried, and it is kept until the trial has its result.
+        """
         if self.error is not None:
             return
         try:
             with finishing():
-                do()
+                state = {**write(), "epochs": self.epochs}
+                (self.folder / _STATE).write_text(json.dumps(state))
+                self._put_folder()
         except Exception as error:  # layers of the user and stores of any kind raise anything
             self.error = WeightsError(
                 f"Trial {self.trial.number} could not be backed up: {type(error).__name__}: "
@@ -107,7 +92,7 @@ class Archive:
                 "backup_every=None."
             )
 
-    def save_between(self, series: Series, last: Mapping[str, Any]) -> None:
+    def back_up_between(self, series: Series, last: Mapping[str, Any]) -> None:
         """Back up between two trainings, so that a retry does not run the first one again.
 
         Args:
@@ -121,50 +106,45 @@ class Archive:
                 _state.write(self.folder / _SERIES, state)
             return {"reports": last["reports"], "series": series.state()}
 
-        self.prepare(write)
-        self.save()
+        self.back_up(write)
 
     def _clear(self) -> None:
         for path in list(self.folder.iterdir()):
             path.unlink()
 
-    def _pack(self) -> None:
-        """Put the working files into the store as one file, which the trial names before."""
+    def _put_folder(self) -> None:
+        """Put the folder into the store as one file, which the trial names before."""
         last = self._record
-        with scratch() as folder:
-            packed = self._packed(folder)
+        with scratch() as place:
+            packed = place / "backup.zip"
+            with zipfile.ZipFile(packed, "w") as file:  # without compression, which takes long
+                for path in self.folder.iterdir():
+                    file.write(path, path.name)
             record = {"id": self._name, "sha256": digest(packed), "previous": last}
             if not (self._let_know(record) and self._put(packed)):
                 return  # what it needs is away: the last backup stays the one that counts
-        self._record, self._name, self._is_prepared = record, _new_name(), False
+        self._record, self._name = record, _new_name()
         with one_try(), suppress(Exception):  # of any store; the next backup removes what is left
             artifacts.remove(self.store, *(one["id"] for one in chain(last)))
             self._record = {**record, "previous": None}
 
-    def _packed(self, folder: Path) -> Path:
-        return Path(shutil.make_archive(str(folder / "backup"), "tar", self.folder))
-
     def _put(self, packed: Path) -> bool:
-        """Put a backup into the store; False where that is left to the next one.
+        """Put a backup into the store; False where the store is away, which is told once.
 
-        A training that goes on does not wait for the store: it tries once, and after a slow failure
-        it tries again only much later. A training that a signal ends has no next backup, and waits.
+        A training that goes on does not wait for the store: its next backup tries again. A training
+        that a signal ends has no next backup, and waits.
         """
-        began = time.monotonic()
         try:
             with nullcontext() if requested() else one_try():
                 artifacts.put(self.store, self._name, packed)
         except Exception as error:  # stores of any kind raise anything
             if not artifacts.may_pass(error):
                 raise
-            now = time.monotonic()
-            self._waits_until = now + _TRAINS_FOR * (now - began)
-            if not self._is_behind:  # else that is told already
+            if not self._has_told:
                 number = self.trial.number
                 tell(f"Trial {number} could not be backed up, and goes on: {reason(error)}")
-            self._is_behind = True
+            self._has_told = True
             return False
-        self._is_behind = False
         return True
 
     def _let_know(self, record: Mapping[str, Any]) -> bool:
@@ -179,25 +159,15 @@ class Archive:
 def unpack(store: StoreSource, record: Mapping[str, Any], folder: Path) -> bool:
     """Unpack a file of the store that a trial has on record; False where it is not whole."""
     with scratch() as place:
-        packed = place / "backup.tar"
+        packed = place / "backup.zip"
         try:
             is_there = artifacts.fetch(store, record["id"], packed)
         except Exception:  # each kind of store has errors of its own, with no base in common
             return False  # which the caller tells
         if is_there and digest(packed) == record["sha256"]:
-            _extract(packed, folder)
+            shutil.unpack_archive(packed, folder, "zip")  # which writes nothing elsewhere
             return True
     return False
-
-
-def _extract(packed: Path, folder: Path) -> None:
-    """Write the files of a backup into a folder, and nowhere else, whatever names they have."""
-    # The filters of tarfile, which do that too, came with Python 3.11.4.
-    with tarfile.open(packed) as archive:
-        for member in filter(tarfile.TarInfo.isfile, archive):
-            source = cast(IO[bytes], archive.extractfile(member))
-            with (folder / Path(member.name).name).open("wb") as target:
-                shutil.copyfileobj(source, target)
 
 
 def state_in(folder: Path) -> dict[str, Any] | None:

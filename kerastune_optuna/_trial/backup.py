@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import optuna
-from optuna.trial import FrozenTrial
 
-from kerastune_optuna._backend import begin_at, generators, optimizer_of, set_generators
+from kerastune_optuna._backend import begin_at, generators, set_generators
 from kerastune_optuna._data import FitArguments, to_plain
 from kerastune_optuna._signals import requested
-from kerastune_optuna._storage import StoreSource, artifacts
-from kerastune_optuna._study import TrialRecord
+from kerastune_optuna._storage import artifacts
 from kerastune_optuna._trial import state as _state
-from kerastune_optuna._trial.archive import Archive, chain, state_in
+from kerastune_optuna._trial.archive import Archive, state_in
 from kerastune_optuna._trial.callbacks import BestWeights, PruningCallback
 from kerastune_optuna._trial.custom_fit import OwnPruning
 from kerastune_optuna._trial.history import EpochLogs
-from kerastune_optuna._trial.stop import SOON, Stopwatch
+from kerastune_optuna._trial.stop import Stopwatch
 from kerastune_optuna._trial.trainings import Series
-from kerastune_optuna._trial.variables import lacks_variables, make_again, optimizers, scope_of
+from kerastune_optuna._trial.variables import (
+    build_optimizer,
+    lacks_variables,
+    make_again,
+    optimizers,
+)
 
 _NOW, _BEST, _OPTIMIZERS = "now.npz", "best.npz", "optimizers.npz"
-_SHARE = 0.02  # the part of the time for backups that only an interrupt would make use of
-_BASE, _SPEED = 0.02, 1e8  # the least seconds of a backup, and the bytes that it writes a second
 
 
 class UnfitBackupError(Exception):
@@ -66,14 +66,11 @@ class Backup(keras.callbacks.Callback):
 
     def __post_init__(self) -> None:
         super().__init__()
-        self._saved = self._prepared = self._ended = time.monotonic()
-        self._cost: float | None = None  # seconds that it took to prepare the last one
-        self._last: int | None = None  # the last epoch that came to its end in this process
-        self._has_ended = False  # whether fit has ended, where EarlyStopping restores weights
+        self._saved = time.monotonic()
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Restore the last backup, where it is of this training."""
-        self._saved = self._prepared = self._ended = time.monotonic()
+        self._saved = time.monotonic()
         state = state_in(self.archive.folder)
         if state is None:
             return
@@ -100,16 +97,12 @@ class Backup(keras.callbacks.Callback):
             best = self._path(_BEST)
             self.best.state = _state.read(best) if best.exists() else now
         _state.give_back(self.model, now)
-        # Where a callback has stopped it, there are no more epochs to train.
-        begin_at(self.model, self.params["epochs"] if state["is_stopped"] else state["epoch"] + 1)
+        begin_at(self.model, state["next_epoch"])
         self.fit.skip(state["epochs_run"])
         set_generators(state["chance"])
 
     def _restore_optimizers(self) -> None:
-        compiled = optimizer_of(self.model)
-        if compiled is not None and not compiled.built:
-            with scope_of(self.model):
-                compiled.build(self.model.trainable_variables)
+        build_optimizer(self.model)
         saved = _state.read(self._path(_OPTIMIZERS))
         # Which variables other optimizers are for, only the model's own steps tell. Where these
         # have yet to build one, the numbers differ: a training that cannot go on begins anew.
@@ -117,34 +110,21 @@ class Backup(keras.callbacks.Callback):
             variable.assign(value)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Save a backup at an interrupt, or when one is due; prepare one where that is cheap."""
-        pruning = self.pruning
-        if pruning.last_epoch == epoch:
-            self._last = epoch
-            now = time.monotonic()
-            is_due = pruning.cut_off or now - self._saved >= self.every
-            lasted, self._ended = now - self._ended, now
-            if is_due or (lasted > SOON and self._is_cheap(now)):
-                self._write(epoch)
-            if not is_due:
-                return
-        self.archive.save()  # where this epoch was left early, the backup that was prepared last
-        self._saved = time.monotonic()
+        """Back up an epoch, unless it was left early."""
+        if self.pruning.last_epoch == epoch:
+            self._back_up(epoch + 1)
 
-    def _write(self, epoch: int) -> None:
-        """Prepare a backup, and measure how long that takes."""
-        began = time.monotonic()
-        self.archive.prepare(lambda: self._prepare(epoch))
-        self._prepared = time.monotonic()
-        self._cost = self._prepared - began
+    def _back_up(self, next_epoch: int) -> None:
+        """Back up where that is due, or an interrupt has come.
 
-    def _is_cheap(self, now: float) -> bool:
-        """Whether it takes little time to prepare a backup that only an interrupt would use."""
-        if self._cost is None:  # an optimizer like Adam has two slots for each weight
-            self._cost = _BASE + 3 * artifacts.size_of(self.model) / _SPEED
-        return self._cost < _SHARE * (now - self._prepared)
+        Args:
+            next_epoch: The one that a retry begins with.
+        """
+        if requested() or time.monotonic() - self._saved >= self.every:
+            self.archive.back_up(lambda: {**self._written(), "next_epoch": next_epoch})
+            self._saved = time.monotonic()
 
-    def _prepare(self, epoch: int) -> dict[str, Any]:
+    def _written(self) -> dict[str, Any]:
         """Write the model into the folder, and return what else a resumed training needs."""
         with artifacts.telling_room(tempfile.gettempdir(), 4 * artifacts.size_of(self.model)):
             _state.write(self._path(_NOW), _state.variables_of(self.model))
@@ -153,12 +133,10 @@ class Backup(keras.callbacks.Callback):
         return {
             "chance": generators(),
             **self.pruning.state(),
-            "epoch": epoch,
             "logs": self.logs.rows,
             "seconds": self.watch.seconds,
             "shapes": self.model.get_build_config(),
             "series": self.series.state(),
-            "is_stopped": self._has_ended and bool(self.model.stop_training),
         }
 
     def _save_best(self) -> None:
@@ -177,36 +155,16 @@ class BackupOfFits(Backup):
 
     pruning: OwnPruning
 
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Leave the last epoch to the end of the fit, where EarlyStopping restores weights."""
+        if self.pruning.cut_off or not self.pruning.is_last(epoch):
+            super().on_epoch_end(epoch)
+
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Prepare a backup of the end of the first fit, for an interrupt in a later one."""
-        if self._last is None or self.pruning.is_over:
-            return
-        self._has_ended = True
-        if requested() or self._is_cheap(time.monotonic()):
-            self._write(self._last)
+        """Back up the end of the fit, also where a callback has stopped it before its time."""
+        if self.pruning.epochs_run and not self.pruning.is_over:
+            self._back_up(self.params["epochs"])
 
 
 def _variables_of_optimizers(model: keras.Model) -> list[keras.Variable]:
     return [variable for one in optimizers(model) for variable in one.variables]
-
-
-def forget(trial: optuna.Trial) -> None:
-    """Let a trial start anew, whatever was backed up of it."""
-    TrialRecord(trial).backup = None
-
-
-def discard(store: StoreSource, trial: FrozenTrial) -> None:
-    """Delete the backups of a trial that has ended; nothing where it has none."""
-    artifacts.remove(store, *_ids([trial]))
-
-
-def discard_orphans(store: StoreSource, study: optuna.Study) -> None:
-    """Delete the backups of trials that have ended and are not run again."""
-    trials = study.get_trials(deepcopy=False)
-    needed = _ids(one for one in trials if not one.state.is_finished())
-    artifacts.remove(store, *(_ids(trials) - needed))
-
-
-def _ids(trials: Iterable[FrozenTrial]) -> set[str]:
-    """Return the names under which the store may have backups of trials."""
-    return {one["id"] for trial in trials for one in chain(TrialRecord(trial).backup)}

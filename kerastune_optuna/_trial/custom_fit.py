@@ -9,13 +9,10 @@ from types import MappingProxyType
 from typing import Any
 
 import keras
-import optuna
-from optuna.trial import BaseTrial
 
-from kerastune_optuna import _check, _optuna, _signals
-from kerastune_optuna._exceptions import BuilderError, MetricNotFoundError, is_fatal
+from kerastune_optuna import _check, _signals
+from kerastune_optuna._exceptions import BuilderError, MetricNotFoundError
 from kerastune_optuna._study import Objective, TrialRecord
-from kerastune_optuna._trial.batches import batched
 from kerastune_optuna._trial.callbacks import BestWeights, Logs, PruningCallback
 from kerastune_optuna._trial.fits import Fits, TrainingOver
 from kerastune_optuna._trial.state import State
@@ -26,52 +23,6 @@ _DEFAULT = "val_accuracy"  # the objective of a tuner that is given none
 def trains_itself(build_model: Callable[..., Any]) -> bool:
     """Whether a builder has a `fit(trial, model, **fit_arguments)`, called instead of Model.fit."""
     return callable(getattr(build_model, "fit", None))
-
-
-def warn_of_unasked(trial: optuna.Trial) -> None:
-    """Warn of what enqueue() took for a parameter of the builder's fit, and nobody asked for."""
-    asked = TrialRecord(_optuna.as_stored(trial.study, trial)).fixed_params or {}
-    unasked = asked.keys() - trial.params.keys()
-    if unasked:
-        _check.warn(
-            f"Trial {trial.number} was enqueued with {', '.join(map(repr, sorted(unasked)))}, "
-            "which neither build_model nor its fit asked for. They asked for "
-            f"{', '.join(trial.params)}."
-        )
-
-
-def train(
-    build_model: Callable[..., Any],
-    trial: BaseTrial,
-    keywords: Mapping[str, Any],
-    model: keras.Model,
-    is_over: Callable[[], bool],
-) -> Any:
-    """Train the model, by the builder's own fit where it has one, without a report to the study.
-
-    Args:
-        build_model: The builder.
-        trial: The trial that is trained.
-        keywords: What Model.fit takes.
-        model: Its model.
-        is_over: Whether the training was ended from outside, as by pruning.
-
-    Returns:
-        What its fit returned; None where an exception ended it after the training was over.
-    """
-    if not trains_itself(build_model):
-        return model.fit(**batched(model, keywords))
-    # A CallbackList gives callbacks the model. A training loop of the builder's own may not do so,
-    # and call nothing but on_epoch_end, for which they need it.
-    keras.callbacks.CallbackList(keywords["callbacks"], model=model, epochs=keywords["epochs"])
-    try:
-        return build_model.fit(trial, model, **keywords)  # type: ignore[attr-defined] # it has one
-    except TrainingOver:
-        return None
-    except Exception as error:  # the user's code may raise anything after half of a training
-        if is_fatal(error) or not is_over():
-            raise
-        return None
 
 
 class OwnPruning(PruningCallback):
@@ -132,22 +83,26 @@ class OwnPruning(PruningCallback):
         """Take what the builder's fit returned for the value of the trial.
 
         Raises:
-            BuilderError: It is no result, or a mean that no weights have.
+            BuilderError: It is no result.
             MetricNotFoundError: It is without the objective.
         """
-        if isinstance(came, list | tuple) and len(came) == 1:
-            (came,) = came
+        is_history = isinstance(came, keras.callbacks.History)
+        if is_history:
+            came = {name: values[-1] for name, values in came.history.items() if values}
+            if self._values_seen and not self._is_better(came):
+                return  # the weights of the best epoch are kept
         self._returned = came if isinstance(came, Mapping) else {}
-        if isinstance(came, keras.callbacks.History):
-            self._take_history(came)
-            return
         value, best = _worth(came, self.objective), self.best_value
-        if not self._values_seen:
+        if is_history:
+            _check.warn(
+                "The builder's fit returned a History of epochs that its callbacks did not see: "
+                "nothing is pruned, and a trial has the value and the weights of its last epoch, "
+                "not of its best one. Pass callbacks= on to each Model.fit."
+            )
+        elif not self._values_seen:
             self._warn_of_default(came, value)
         elif best is not None and _are_close(value, best):
-            return  # the weights of the best epoch are kept
-        elif isinstance(came, list | tuple):
-            raise self._contradiction(value, len(came))
+            return  # likewise
         elif best is not None and self.objective.is_better(best, than=value):
             _check.warn(
                 f"The builder's fit returned another {self.objective.name} than that of its best "
@@ -156,19 +111,10 @@ class OwnPruning(PruningCallback):
             )
         self._take_end(value)
 
-    def _take_history(self, history: keras.callbacks.History) -> None:
-        """Take the last epoch of a History, unless the callbacks have seen a better one."""
-        if self._values_seen and self.objective.find(history.history) is None:
-            return  # it is of a fit that did not log the objective
-        value = _worth(history, self.objective)
-        if self._values_seen and not self.objective.is_better(value, than=self.best_value):
-            return
-        _check.warn(
-            "The builder's fit returned a History of epochs that its callbacks did not see: "
-            "nothing is pruned, and a trial has the value and the weights of its last epoch, not "
-            "of its best one. Pass callbacks= on to each Model.fit."
-        )
-        self._take_end(value)
+    def _is_better(self, logs: Mapping[str, Any]) -> bool:
+        """Whether the logs of an epoch hold a better value than any that callbacks saw."""
+        name = self.objective.find(logs)
+        return name is not None and self.objective.is_better(logs[name], than=self.best_value)
 
     def _take_end(self, value: float) -> None:
         """Let the value count that the model has in the end, and its weights then."""
@@ -194,14 +140,6 @@ class OwnPruning(PruningCallback):
                 f"and is {self.objective.direction}d. Where it is something else, pass its name as "
                 f"objective=, and direction=. Else return it by its name: {{{_DEFAULT!r}: value}}."
             )
-
-    def _contradiction(self, value: float, n: int) -> BuilderError:
-        return BuilderError(
-            f"The builder's fit returned the {self.objective.name} {value:.6g} as the mean of a "
-            f"list of {n}, and the best that its epochs logged is {self.best_value}: no weights "
-            "have that mean. Return one number; evaluate(return_dict=True) gives them by name, and "
-            "executions_per_trial= trains several times."
-        )
 
     def _other(self) -> BuilderError:
         return BuilderError(
@@ -256,31 +194,22 @@ def _are_close(value: float, best: float) -> bool:
 
 
 def _worth(came: Any, objective: Objective) -> float:
-    """Return the value in what a builder's fit returned; of a History, that of its last epoch.
+    """Return the value in what a builder's fit returned.
 
     Raises:
         BuilderError: It is no result.
         MetricNotFoundError: It is without the objective.
     """
-    if isinstance(came, list | tuple) and came:
-        return math.fsum(_worth(one, objective) for one in came) / len(came)
     if isinstance(came, Real):
         return float(came)
-    if isinstance(came, keras.callbacks.History):
-        return float(_found(came.history, objective)[-1])
-    if isinstance(came, Mapping):
-        return float(_found(came, objective))
-    raise BuilderError(
-        f"The builder's fit returned {came!r}{' (is its `return` missing?)' * (came is None)}. "
-        "Return what Model.fit returns, a number, a dict of metrics, or a list of these."
-    )
-
-
-def _found(metrics: Mapping[str, Any], objective: Objective) -> Any:
-    name = objective.find(metrics)
-    if name is None:
+    if not isinstance(came, Mapping):
+        raise BuilderError(
+            f"The builder's fit returned {came!r}{' (is its `return` missing?)' * (came is None)}. "
+            "Return what Model.fit returns, a number, or a dict of metrics."
+        )
+    if (name := objective.find(came)) is None:
         raise MetricNotFoundError(
-            f"The builder's fit returned {', '.join(sorted(metrics)) or 'no metric'}, and not "
+            f"The builder's fit returned {', '.join(sorted(came)) or 'no metric'}, and not "
             f"{objective.name}. Return it under that name, or what Model.fit returns."
         )
-    return metrics[name]
+    return float(came[name])

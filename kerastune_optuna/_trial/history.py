@@ -11,13 +11,11 @@ import keras
 import numpy as np
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial
 
 from kerastune_optuna._exceptions import StorageError, WeightsError
 from kerastune_optuna._storage import StoreSource, artifacts
+from kerastune_optuna._trial import files
 
-_FILE = "history.csv"  # optuna-dashboard shows files that end so as tables
 Row: TypeAlias = dict[str, Any]
 
 
@@ -54,7 +52,7 @@ def save(
     """
     if not rows:
         return None  # a builder's own training may call no callback
-    path = folder / _FILE
+    path = folder / files.HISTORY
     try:
         _write(rows, path)
         artifacts.upload(store, trial, path, in_haste=True)
@@ -70,14 +68,8 @@ def save(
     return None
 
 
-def discard(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> None:
-    """Delete the history of a trial; nothing where it has none."""
-    metas = optuna.artifacts.get_all_artifact_meta(trial, storage=storage)
-    artifacts.remove(store, *(meta.artifact_id for meta in metas if meta.filename == _FILE))
-
-
 def plain(value: Any) -> Any:
-    """Return a value in a form that JSON, CSV and TensorBoard hold."""
+    """Return a value in a form that JSON and CSV hold."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     return value if isinstance(value, int | float | str) else str(value)

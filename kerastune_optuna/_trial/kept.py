@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import filterfalse, islice
+from itertools import filterfalse
 
 import keras
 import optuna
@@ -19,9 +19,9 @@ from kerastune_optuna._data import FitArguments
 from kerastune_optuna._exceptions import TunerError, WeightsError
 from kerastune_optuna._storage import StoreAwayError, StoreSource
 from kerastune_optuna._study import StudyRecord, TrialRecord, liveness, ranking
-from kerastune_optuna._trial import backup, frozen, history, weights
+from kerastune_optuna._trial import files, weights
 from kerastune_optuna._trial.recipe import Builder, Recipe, build_again
-from kerastune_optuna._trial.variables import make_again, remember, unbuildable
+from kerastune_optuna._trial.variables import build_optimizer, make_again, remember, unbuildable
 from kerastune_optuna._trial.weights import UnfitWeightsError
 
 _ON_TRIAL_ALONE = (
@@ -32,87 +32,54 @@ _UNASKED = 1  # how many trials keep their weights where no search asked for a n
 
 
 def keeps(study: optuna.Study, asked: int | None) -> int:
-    """Return how many trials of a study keep their weights: the most that was asked for.
+    """Return how many trials of a study keep their weights.
 
     Args:
-        study: The study, which remembers what searches asked for.
+        study: The study, which remembers what its latest search asked for.
         asked: What is asked for now; None for nothing.
     """
-    known = _asked_before(study)
-    return max(known if asked is None else [asked, *known], default=_UNASKED)
-
-
-def _asked_before(study: optuna.Study) -> list[int]:
-    """Return what searches asked for, each in an attr of its own: several may ask at once."""
-    return list(map(int, _optuna.attrs_below(study, StudyRecord.KEEP_BEST)))
+    if asked is not None:
+        return asked
+    return _UNASKED if (known := StudyRecord(study).keep_best) is None else known
 
 
 def claim_keeping(study: optuna.Study, asked: int | None) -> int:
     """Return how many trials keep their weights from now on, which the study is to remember.
 
-    A search that asks for fewer than an earlier one has the rest deleted, unless another search may
-    be at work that asked for them.
-
     Args:
         study: The study that is about to be searched.
         asked: What this search asks for; None for what the study remembers.
     """
-    before = max(_asked_before(study), default=0)
-    if asked is not None and asked < before:
-        if _may_be_searched(study):
-            _tell(study, asked, f"keeps its best {before} models, since others may be at work")
-            return before
-        _tell(study, asked, f"kept its best {before} models, and deletes all but {asked}")
-        for number in filter(lambda number: number > asked, _asked_before(study)):
-            _optuna.set_attr(study, f"{StudyRecord.KEEP_BEST}{number}", False)
-    number = keeps(study, asked)
-    _optuna.set_attr(study, f"{StudyRecord.KEEP_BEST}{number}", True)
+    number, before = keeps(study, asked), StudyRecord(study).keep_best or 0
+    if number < before:
+        _signals.tell(
+            f"keep_best={number}: study {study.study_name!r} kept its best {before} models, and "
+            f"deletes all but {number}"
+        )
+    StudyRecord(study).keep_best = number
     return number
-
-
-def _may_be_searched(study: optuna.Study) -> bool:
-    """Whether another search may be at work, which has begun a trial or is about to."""
-    states = [trial.state for trial in study.get_trials(deepcopy=False)]
-    return TrialState.RUNNING in states or not any(one.is_finished() for one in states)
-
-
-def _tell(study: optuna.Study, asked: int, what: str) -> None:
-    _signals.tell(f"keep_best={asked}: study {study.study_name!r} {what}")
 
 
 def enters_best(study: optuna.Study, number: int, values: Sequence[float], recipe: Recipe) -> bool:
     """Whether a trial will be among those that keep their weights, as the study stands."""
-    count = keeps(study, recipe.keep_best)
+    count, objectives = keeps(study, recipe.keep_best), recipe.objectives
     if not count:
         return False
-    if recipe.objectives.are_several:
-        return _enters_front(study, values, recipe)
-    watched = recipe.objectives.watched
-    own = (watched.cost(values[watched.place]), number)
+    watched = objectives.watched
+    own = watched.cost(values[watched.place]), number
 
-    def leads(other: FrozenTrial) -> bool:
+    def outrank(others: Iterable[FrozenTrial]) -> bool:
+        if objectives.are_several:
+            return ranking.are_dominated(values, others, objectives.directions)
         # As `best` ranks: of equal values the earlier trial leads, whichever ended first.
-        return (watched.cost(watched.value_of(other)), other.number) < own
+        costs = ((watched.cost(watched.value_of(one)), one.number) for one in others)
+        return sum(cost < own for cost in costs) >= count
 
-    leading = filter(leads, _complete_before(study))
-    if len(list(islice(leading, count))) == count:
+    # Most trials are outranked by those that were COMPLETE when they began, which takes no query.
+    if outrank(filter(ranking.may_be_best, _optuna.known_trials(study))):
         return False
-    best = ranking.best(study, watched, count)
-    return len(best) < count or not leads(best[-1])
-
-
-def _enters_front(study: optuna.Study, values: Sequence[float], recipe: Recipe) -> bool:
-    """Whether no other trial dominates these values."""
-    # The front is read from the storage only where none of the known trials dominates.
-    directions, readers = recipe.objectives.directions, (_complete_before, ranking.front)
-    return not any(ranking.are_dominated(values, read(study), directions) for read in readers)
-
-
-def _complete_before(study: optuna.Study) -> Iterator[FrozenTrial]:
-    """Yield the trials that were COMPLETE when this one began, which takes no query."""
-    # Trials that ended since are missing. Most trials are outranked by these already, and only for
-    # the others do the callers read all trials from the storage.
-    return filter(ranking.may_be_best, _optuna.known_trials(study))
+    several = objectives.are_several
+    return not outrank(ranking.front(study) if several else ranking.best(study, watched, count))
 
 
 def tidy(
@@ -125,13 +92,15 @@ def tidy(
         recipe: What they were trained with.
         kept_by: Returns the numbers of those that keep their weights; by default the best.
     """
-    store, kept_by = recipe.store, kept_by or partial(keepers, study, recipe)
-    finished = discard_outranked(study, store, kept_by)
+    store, storage = recipe.store, _optuna.storage_of(study)
+    finished = discard_outranked(study, store, kept_by or partial(keepers, study, recipe))
+    running = (one for one in study.get_trials(deepcopy=False) if not one.state.is_finished())
+    needed = {name for trial in running for name in files.ids(storage, trial, files.BACKUP)}
     for trial in finished:
+        if needed.isdisjoint(files.ids(storage, trial, files.BACKUP)):
+            files.discard(store, storage, trial, files.BACKUP)
         if trial.state is TrialState.FAIL:  # of a process that died before it told the result
-            history.discard(store, _optuna.storage_of(study), trial)
-    backup.discard_orphans(store, study)
-    frozen.tidy(study, store, {trial.number for trial in finished} - kept_by())
+            files.discard(store, storage, trial, files.HISTORY)
 
 
 def discard_outranked(
@@ -148,7 +117,7 @@ def discard_outranked(
     kept = keepers()
     for trial in finished:
         if trial.number not in kept:
-            weights.discard(store, _optuna.storage_of(study), trial)
+            files.discard(store, _optuna.storage_of(study), trial, files.WEIGHTS)
     return finished
 
 
@@ -251,7 +220,7 @@ def rebuild(
             f"build_model no longer asks for {' and '.join(map(repr, gone))}, which trial "
             f"{trial.number} had, and its weights do not fit. {instead}"
         ) from error
-    weights.let_files_be_whole(model)
+    build_optimizer(model)  # a file of the model would load with a warning that this is not done
     return model
 
 

@@ -1,18 +1,22 @@
-"""overwrite=True: a study that nobody searches is deleted."""
+"""overwrite=True: a study that nobody searches is deleted, with all that its trials keep."""
 
 from __future__ import annotations
 
 import time
+import warnings
 from contextlib import suppress
+from itertools import filterfalse
 
 import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
+from sqlalchemy.exc import SAWarning
 
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._exceptions import StudyMismatchError
+from kerastune_optuna._storage import StoreSource
 from kerastune_optuna._study import Home, Watch, liveness, opening, parts_of
-from kerastune_optuna._trial.deletion import delete_study
+from kerastune_optuna._trial import files
 
 _POLL = 0.5  # seconds between two looks at trials of which only time tells whether they run
 
@@ -23,15 +27,10 @@ def clear(home: Home) -> None:
     Raises:
         StudyMismatchError: It is searched, or may be.
     """
-    while (found := _found(home.storage, home.name)) is not None:
-        try:
+    if (found := _found(home.storage, home.name)) is not None:
+        with suppress(KeyError):  # another process deleted it meanwhile, and may make the new one
             _check_idle(found)
             delete_study(found, home.store)
-            return
-        except KeyError:
-            if _optuna.has_study(home.storage, _optuna.id_of(found)):
-                raise
-            # Another process deleted it meanwhile, and may have made the new one.
 
 
 def opened(home: Home) -> optuna.Study:
@@ -103,3 +102,26 @@ def _why_not(name: str, part: str, trial: FrozenTrial) -> str:
 def _whose(part: str, trial: FrozenTrial) -> str:
     """Return which trial a process runs, and which process that is."""
     return f"trial {trial.number} of study {part!r} ({liveness.whereabouts(trial)})"
+
+
+def delete_study(study: optuna.Study, store: StoreSource) -> None:
+    """Delete a study, the studies that are part of it, and their files.
+
+    Raises:
+        KeyError: Another process has deleted it.
+    """
+    for part in parts_of(study).values():
+        with suppress(KeyError):
+            _delete(part, store)
+    _delete(study, store)
+
+
+def _delete(study: optuna.Study, store: StoreSource) -> None:
+    """Delete a study and what its own trials keep in the store, not those it was copied with."""
+    storage = _optuna.storage_of(study)
+    for trial in filterfalse(liveness.ran_elsewhere(study), study.get_trials(deepcopy=False)):
+        files.discard(store, storage, trial, *files.KINDS)
+    # By its id: its name may be that of a new one by now. SQLAlchemy warns where another process
+    # deletes the same rows at the same time.
+    with warnings.catch_warnings(action="ignore", category=SAWarning):
+        storage.delete_study(_optuna.id_of(study))

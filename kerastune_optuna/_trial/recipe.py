@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, TypeAlias, TypeVar
 
 import keras
-from optuna.trial import BaseTrial, FrozenTrial, Trial
+from optuna.trial import BaseTrial, FrozenTrial
 
 from kerastune_optuna import _optuna, _source
 from kerastune_optuna._backend import compiled_metrics, set_all
@@ -20,16 +20,18 @@ from kerastune_optuna._data import (
     of_fold,
 )
 from kerastune_optuna._data import not_finite as _not_finite
-from kerastune_optuna._exceptions import BuilderError, StudyMismatchError
+from kerastune_optuna._exceptions import BuilderError, StudyMismatchError, is_fatal
 from kerastune_optuna._search import explain, with_defaults
-from kerastune_optuna._storage import StoreSource, database
+from kerastune_optuna._storage import StoreSource
 from kerastune_optuna._study import Constraints, Objectives, TrialRecord
 from kerastune_optuna._trial import shared
+from kerastune_optuna._trial.batches import batched
 from kerastune_optuna._trial.custom_fit import trains_itself
+from kerastune_optuna._trial.fits import TrainingOver
 from kerastune_optuna._trial.rehearsal import rehearse
 from kerastune_optuna._trial.steps import set_steps
 from kerastune_optuna._trial.stop import StopOnRequest
-from kerastune_optuna._trial.user_callbacks import for_trial, may_add_metrics, of_builder
+from kerastune_optuna._trial.user_callbacks import for_trial, may_add_metrics
 
 _T = TypeVar("_T")
 Builder: TypeAlias = Callable[[BaseTrial], keras.Model | tuple[keras.Model, Mapping[str, Any]]]
@@ -57,7 +59,6 @@ class Recipe:
     known: Sequence[FrozenTrial] = ()  # trials of other studies that the sampler sees
     sampler_seed: int | None = None  # of a sampler that was made for the search
     rebuilt: list[int] = field(default_factory=list)  # trials whose models this process built again
-    losses: set[str] = field(default_factory=set)  # digests of those that this process has met
 
     @property
     def n_trainings(self) -> int:
@@ -140,8 +141,7 @@ class Recipe:
         """
         check_builders_arguments(arguments)
         others = dict(arguments)
-        builders = of_builder(others.pop("callbacks", None), trial, folder)
-        callbacks = [*for_trial(self.callbacks, trial, folder), *builders]
+        callbacks = for_trial(self.callbacks, others.pop("callbacks", None), trial, folder)
         fit = of_fold(self.fit.with_builders(others), training)
         check_training(fit, self.objectives, may_add=may_add_metrics(callbacks))
         fit = fit.of_training(TrialRecord(trial).seed_of(training, self.seed))
@@ -173,24 +173,64 @@ class TrainingInputs:
         rehearse(model, self.fit.specification())
         set_steps(model, self.fit, self.callbacks)
 
+    def train(
+        self,
+        trial: BaseTrial,
+        model: keras.Model,
+        callbacks: Sequence[keras.callbacks.Callback],
+        is_over: Callable[[], bool] = lambda: False,
+        verbose: str | int = 0,
+    ) -> Any:
+        """Train the model, by the builder's own fit where it has one.
 
-def build(build_model: Builder, trial: BaseTrial) -> tuple[keras.Model, Mapping[str, Any]]:
+        Args:
+            trial: The trial that is trained.
+            model: Its model.
+            callbacks: All of them, ours too.
+            is_over: Whether the training was ended from outside, as by pruning.
+            verbose: As for Model.fit.
+
+        Returns:
+            What its fit returned; None where an exception ended it after the training was over.
+        """
+        build_model = self.recipe.build_model
+        keywords = {**self.fit.as_keywords(), "verbose": verbose, "callbacks": callbacks}
+        if not trains_itself(build_model):
+            return model.fit(**batched(model, keywords))
+        # A CallbackList gives callbacks the model. A training loop of the builder's own may not do
+        # so, and call nothing but on_epoch_end, for which they need it.
+        keras.callbacks.CallbackList(callbacks, model=model, epochs=self.fit.epochs)
+        try:
+            return build_model.fit(trial, model, **keywords)  # type: ignore[attr-defined] # it has
+        except TrainingOver:
+            return None
+        except Exception as error:  # the user's code may raise anything after half of a training
+            if is_fatal(error) or not is_over():
+                raise
+            return None
+
+
+def build(
+    build_model: Builder, trial: BaseTrial, seed: int | None = None
+) -> tuple[keras.Model, Mapping[str, Any]]:
     """Return the compiled model for a trial's parameters, and what Model.fit is to get with it.
 
     Where the builder trains the model itself, it may come uncompiled.
+
+    Args:
+        build_model: The builder.
+        trial: The trial.
+        seed: What its training starts from; None where it is not trained.
 
     Raises:
         BuilderError: The builder returned something else, was written for KerasTuner, or its model
             shares what other models trained or would train.
         StudyMismatchError: The builder asks for another parameter than trials before.
     """
+    if seed is not None:
+        set_all(seed)
     before = shared.there_before(build_model)
-    made = _called(build_model, trial)
-    _check_names(trial)
-    model, arguments = _as_pair(made) if isinstance(made, tuple) else (made, {})
-    if not isinstance(model, keras.Model):
-        came = "None (is its `return model` missing?)" if model is None else f"a {_kind(model)}"
-        raise BuilderError(f"build_model returned {came}. Return a compiled keras.Model.")
+    model, arguments = _as_pair(_called(build_model, trial))
     if not (model.compiled or trains_itself(build_model)):  # its fit may compile the model
         raise BuilderError(
             f"build_model returned the model {model.name!r} uncompiled. Call model.compile("
@@ -222,13 +262,9 @@ def build_again(
         BuilderError: The builder returned something else.
         StudyMismatchError: The builder asks for another parameter, of which it has no default.
     """
-
-    def make() -> tuple[keras.Model, Mapping[str, Any]]:
-        if seed is not None:
-            set_all(seed)
-        return build(build_model, _optuna.without_constraints(trial))
-
-    return _asked_again(build_model, trial, make)
+    return _asked_again(
+        build_model, trial, lambda: build(build_model, _optuna.without_constraints(trial), seed)
+    )
 
 
 def _data_of(fit: FitArguments, trial: BaseTrial) -> FitArguments:
@@ -271,38 +307,14 @@ def _called(build_model: Builder, trial: BaseTrial) -> Any:
         raise
 
 
-def _check_names(trial: BaseTrial) -> None:
-    """Refuse names of parameters that the study's database takes for one."""
-    alike = _alike(trial.params)
-    if alike and isinstance(trial, Trial) and database.ignores_case(trial.storage):
-        raise BuilderError(
-            f"build_model asks for the parameters {' and '.join(map(repr, alike))}, which MySQL "
-            "and MariaDB take for one, since their names differ by capitals alone. Rename one of "
-            "them, or pass the URL of PostgreSQL as storage=."
-        )
-
-
-def _alike(names: Iterable[str]) -> list[str]:
-    """Return names that differ by no more than the case of their letters; nothing for none."""
-    by_case: dict[str, list[str]] = {}
-    for name in names:
-        by_case.setdefault(name.casefold(), []).append(name)
-    return next((same for same in by_case.values() if len(same) > 1), [])
-
-
-def _as_pair(made: tuple[Any, ...]) -> tuple[Any, Mapping[str, Any]]:
-    """Return the two parts of a tuple, of which the second must be the arguments of fit."""
-    instead = 'Return a compiled keras.Model, or (model, {"batch_size": 32}).'
-    if len(made) != 2:
-        raise BuilderError(f"build_model returned a tuple of {len(made)}. {instead}")
-    model, arguments = made
-    if not isinstance(arguments, Mapping):
-        raise BuilderError(
-            f"build_model returned a {_kind(arguments)} beside its model, and not a dict of "
-            f"arguments of Model.fit. {instead}"
-        )
-    return model, arguments
-
-
-def _kind(value: object) -> str:
-    return f"{type(value).__module__}.{type(value).__qualname__}"
+def _as_pair(made: Any) -> tuple[keras.Model, Mapping[str, Any]]:
+    """Return the model that a builder returned, and the arguments of fit beside it."""
+    parts = made if isinstance(made, tuple) else (made, {})
+    if len(parts) == 2 and isinstance(parts[0], keras.Model) and isinstance(parts[1], Mapping):
+        return parts
+    kinds = " and ".join(type(one).__name__ for one in (parts if parts is made else (made,)))
+    came = "None (is its `return model` missing?)" if made is None else kinds
+    raise BuilderError(
+        f"build_model returned {came}. Return a compiled keras.Model, or beside it a dict of "
+        'arguments of Model.fit, as in (model, {"batch_size": 32}).'
+    )

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -14,6 +11,7 @@ from kerastune_optuna._backend import build_symbolically, compiled_parts, strate
 from kerastune_optuna._data import FitArguments
 from kerastune_optuna._trial.steps import has_own, is_usual
 from kerastune_optuna._trial.variables import (
+    build_optimizer,
     lacks_variables,
     make_variables,
     scope_of,
@@ -41,10 +39,12 @@ def rehearse(model: keras.Model, batch: Any) -> None:
         return
     x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
     try:
-        _make_all(model, x, y)
+        is_made = _make_all(model, x, y)
     except Exception as error:  # layers, losses and metrics of the user may raise anything
         _raise_if_of_memory(error)
         return  # fit() calls the same with data next, and raises what is wrong
+    if is_made:
+        build_optimizer(model)  # which Keras marks as built before it is, and so this may raise
 
 
 def _raise_if_of_memory(error: Exception) -> None:
@@ -53,68 +53,45 @@ def _raise_if_of_memory(error: Exception) -> None:
         raise error
 
 
-def _make_all(model: keras.Model, x: Any, y: Any) -> None:
+def _make_all(model: keras.Model, x: Any, y: Any) -> bool:
+    """Make the variables of a model, its loss and its metrics; False where only a call tells."""
     if type(model) is keras.Sequential and not model.built and isinstance(x, keras.KerasTensor):
         model.build(x.shape)
     if not model.built or y is None:  # of a subclassed model only a call tells what it makes
-        return
+        return False
     prediction = model.compute_output_spec(x)
     for compiled in compiled_parts(model):  # metrics and loss learn the names and shapes of outputs
         if not compiled.built:
             compiled.build(y, prediction)
-    if not model.optimizer.built:
-        with _undone_on_error(model.optimizer):
-            model.optimizer.build(model.trainable_variables)
-
-
-@contextmanager
-def _undone_on_error(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
-    """Put an optimizer back where building it failed: Keras would leave it marked as built."""
-    before = {
-        name: copy.copy(value) if isinstance(value, list | dict) else value
-        for name, value in vars(optimizer).items()
-    }
-    try:
-        yield
-    except Exception:  # whatever building raised: it is raised again
-        vars(optimizer).clear()
-        vars(optimizer).update(before)
-        raise
+    return True
 
 
 def names_of_metrics(model: keras.Model, fit: FitArguments) -> set[str]:
     """Return what an evaluation will log, and leave all variables and generators as they are.
 
     Returns:
-        The names without "val_"; none where only a training tells.
+        The names without "val_"; none where only a training tells, as with JAX and PyTorch.
     """
-    if keras.backend.backend() != "tensorflow":
-        if _is_read_ahead(fit.x):
-            return set()
-        _begin_to_fit(model, fit)
-    elif has_own(model, *_OWN_LOOPS):
+    if keras.backend.backend() != "tensorflow" or has_own(model, *_OWN_LOOPS):
         return set()
+    was_built = getattr(model.optimizer, "built", True)  # a model of own steps may have none
     try:
         return _logged(model, fit)
     except Exception as error:  # layers, losses and metrics of the user may raise anything
         _raise_if_of_memory(error)
+        if not was_built and model.optimizer.built:
+            raise  # Keras marks it as built before it is
         return set()  # fit() calls the same with data next, and raises what is wrong
 
 
 def _logged(model: keras.Model, fit: FitArguments) -> set[str]:
-    is_own = has_own(model, *_OWN_STEPS, *_OWN_LOOPS)
-    if keras.backend.backend() != "tensorflow":
-        if is_own:
-            with _restored(model):
-                return set(fit.evaluate_once(model))
-    elif is_own:
-        batch = fit.specification_of_a_batch()
+    batch = fit.specification_of_a_batch()
+    if has_own(model, *_OWN_STEPS):
         if lacks_variables(model):
             make_variables(model, batch)
         return set(traced(model, model.test_step, batch))
-    else:
-        with scope_of(model), _undone_on_error(model.optimizer):
-            build_symbolically(model, fit.specification_of_a_batch())
+    with scope_of(model):
+        build_symbolically(model, batch)
     return set(model.get_metrics_result())
 
 
@@ -125,17 +102,6 @@ def _begin_to_fit(model: keras.Model, fit: FitArguments) -> None:
     reads that batch, so that the next fit does not, and trains as the first fit would have.
     """
     model.fit(**{**fit.as_keywords(), "epochs": 0}, verbose=0)
-
-
-def _is_read_ahead(data: Any) -> bool:
-    """Whether threads or processes of Keras read data ahead, from the first look at it on.
-
-    The first fit trains first on what they have read by then, and a fit of no epochs before it
-    would take that away.
-    """
-    return isinstance(data, keras.utils.PyDataset) and (
-        data.workers > 1 or data.use_multiprocessing
-    )
 
 
 def make_ready_to_keep(model: keras.Model, fit: FitArguments) -> None:
@@ -157,15 +123,3 @@ def make_ready_to_keep(model: keras.Model, fit: FitArguments) -> None:
         if not model.run_eagerly:
             return  # fit() traces the same next, and raises what is wrong
         raise unbuildable(model) from error
-
-
-@contextmanager
-def _restored(model: keras.Model) -> Iterator[None]:
-    """Put back the variables of a built model, its generators and its metrics."""
-    variables = [*model.variables, *model.metrics_variables]
-    before = [keras.ops.copy(variable.value) for variable in variables]
-    try:
-        yield
-    finally:
-        for variable, value in zip(variables, before, strict=True):
-            variable.assign(value)

@@ -17,7 +17,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _check, _optuna, _reason
-from kerastune_optuna._backend import Memory, set_all
+from kerastune_optuna._backend import Memory
 from kerastune_optuna._data import FitArguments, not_finite
 from kerastune_optuna._exceptions import StorageError, TunerError
 from kerastune_optuna._scratch import scratch
@@ -31,21 +31,11 @@ from kerastune_optuna._search import (
 from kerastune_optuna._signals import finishing, requested
 from kerastune_optuna._storage import StoreAwayError
 from kerastune_optuna._study import TrialRecord
-from kerastune_optuna._trial import (
-    backup,
-    history,
-    shared,
-    weights,
-)
+from kerastune_optuna._trial import files, history, shared
 from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._trial.backup import UnfitBackupError
 from kerastune_optuna._trial.callbacks import PruningCallback
-from kerastune_optuna._trial.kept import (
-    discard_outranked,
-    enters_best,
-    keepers,
-    save,
-)
+from kerastune_optuna._trial.kept import discard_outranked, enters_best, keepers, save
 from kerastune_optuna._trial.recipe import Recipe, build
 from kerastune_optuna._trial.rehearsal import make_ready_to_keep
 from kerastune_optuna._trial.score import score
@@ -111,7 +101,7 @@ def _outcome(trial: optuna.Trial, recipe: Recipe, memory: Memory, *, check: bool
     try:
         return TrialRun(trial, recipe, memory, check=check).outcome()
     except UnfitBackupError:
-        backup.forget(trial)
+        TrialRecord(trial).backup = None
         return TrialRun(trial, recipe, memory, check=check).outcome()
     except optuna.TrialPruned as error:  # of its builder: it ends before its training
         return _ended_early(trial, _reason.of_pruned(error))
@@ -180,34 +170,24 @@ class TrialRun:
     def _train_next(self) -> None:
         """Build the model and train it, unless the first training shows that it need not be."""
         is_first = self._series.number == 0
-        model, arguments = self._built()
-        known = self._earlier() if is_first else None
+        seed = self._series.seeds[self._series.number]
+        model, arguments = build(self._recipe.build_model, self._trial, seed)
+        check_choices(self._trial)
+        finds = is_first and not self._recipe.train_repeats
+        known = find_earlier(self._trial.study, self._trial) if finds else None
         # Constraints may have changed since the earlier trial: then they are checked before its
         # result is taken over.
         if known is not None and not self._recipe.constraints.are_there:
             self._ended = self._take_over(known)
             return
-        came_with = len(model.weights), lacks_variables(model)
+        self._came_whole = not lacks_variables(model)
         training = self._made_ready(model, arguments)
         if is_first and (broken := self._broken(model, training.inputs.fit)) is not None:
             self._ended = _ended_early(self._trial, _reason.shortened(broken))
         elif known is not None:
             self._ended = self._take_over(known)
         else:
-            self._fit(training, model, came_with)
-
-    def _built(self) -> tuple[keras.Model, Mapping[str, Any]]:
-        """Return the model with the weights of the training's seed, and its builder's arguments."""
-        set_all(self._series.seeds[self._series.number])
-        built = build(self._recipe.build_model, self._trial)
-        check_choices(self._trial)
-        return built
-
-    def _earlier(self) -> FrozenTrial | None:
-        """Return an earlier trial with the same parameters, whose result may be taken over."""
-        if self._recipe.train_repeats:
-            return None
-        return find_earlier(self._trial.study, self._trial)
+            self._fit(training, model)
 
     def _take_over(self, earlier: FrozenTrial) -> Outcome:
         """Take over the result of an earlier trial with the same parameters."""
@@ -250,37 +230,26 @@ class TrialRun:
             self._record.n_params = model.count_params()
         return constraints.check(self._trial, model)
 
-    def _fit(self, training: Training, model: keras.Model, came_with: tuple[int, bool]) -> None:
-        """Train a model; conclude the trial unless another training is to come.
-
-        Args:
-            training: The training.
-            model: The model.
-            came_with: How many variables its builder had made, and whether some were missing.
-        """
+    def _fit(self, training: Training, model: keras.Model) -> None:
+        """Train a model; conclude the trial unless another training is to come."""
         training.fit(model)
         shared.check_trained(model)
         if training.pruning.cut_off:
-            self._archive.save()  # a builder's own fit may end between two phases
             raise KeyboardInterrupt
         self._take(training, model)
         self._note_divergence(training.pruning)
         if training.came_to_its_end and self._series.number < self._series.length:
             if self._recipe.backup_every is not None:
-                self._archive.save_between(self._series, training.pruning.state())
+                self._archive.back_up_between(self._series, training.pruning.state())
             return
         # Keras leaves this False where the model's own steps call its layers, never the model.
         model.built = True
-        is_whole = came_with == (len(model.weights), False)
         with finishing():
-            self._ended = self._concluded(training, model, is_whole=is_whole)
+            self._ended = self._concluded(training, model)
 
     def _take(self, training: Training, model: keras.Model) -> None:
         """Add a training that ended to the series of the trial."""
-        best = training.pruning.best_value
-        scores: Sequence[float] = ()
-        if best is not None and training.came_to_its_end:
-            scores = score(training, model, best)
+        scores = score(training, model) if training.came_to_its_end else ()
         outcome, state = training.pruning.outcome(), training.best.best_or_last()
         self._series.add(outcome, training.logs.rows, state, scores, training.watch.seconds)
 
@@ -296,18 +265,8 @@ class TrialRun:
             reason = record.stop_reason or pruning.stop_reason
             record.stop_reason = _reason.shortened(f"{reason}; {where}")
 
-    def _concluded(self, training: Training, model: keras.Model, *, is_whole: bool) -> Outcome:
-        """Keep the logs of the trial, and the weights where it ranks.
-
-        Args:
-            training: Its last training.
-            model: Its model.
-            is_whole: Whether the builder had made all of its variables, and Keras none from the
-                data.
-
-        Returns:
-            How it ended.
-        """
+    def _concluded(self, training: Training, model: keras.Model) -> Outcome:
+        """Keep the logs of the trial, and the weights where it ranks; return how it ended."""
         trial, recipe, series = self._trial, self._recipe, self._series
         self._record.n_params = model.count_params()
         recipe.constraints.take_time(trial, series.so_far.seconds)
@@ -319,15 +278,16 @@ class TrialRun:
         error = self._archive.error or error
         if enters_best(trial.study, trial.number, series.means, recipe):
             series.restore(model)
-            builds = None if is_whole else training.inputs.fit
+            builds = None if self._came_whole else training.inputs.fit
             error = save(recipe, trial, model, builds) or error
         return Outcome(TrialState.COMPLETE, series.means, error)
 
 
 def _remove_leftovers(study: optuna.Study, finished: FrozenTrial, recipe: Recipe) -> None:
     """Delete what a finished trial needs no more, or what others kept that it now outranks."""
-    backup.discard(recipe.store, finished)
-    if weights.has(_optuna.storage_of(study), finished):
+    storage = _optuna.storage_of(study)
+    files.discard(recipe.store, storage, finished, files.BACKUP)
+    if files.ids(storage, finished, files.WEIGHTS):
         discard_outranked(study, recipe.store, partial(keepers, study, recipe))
 
 
@@ -341,4 +301,5 @@ def _fail(trial: optuna.Trial, recipe: Recipe, error: BaseException) -> None:
     """Set a trial to FAIL, with why, and a key that is the same for equal errors."""
     TrialRecord(trial).stop_reason = _reason.told(error)
     TrialRecord(trial).sameness = _reason.sameness(error)
-    backup.discard(recipe.store, _optuna.tell(trial.study, trial, None, TrialState.FAIL))
+    failed = _optuna.tell(trial.study, trial, None, TrialState.FAIL)
+    files.discard(recipe.store, _optuna.storage_of(trial.study), failed, files.BACKUP)

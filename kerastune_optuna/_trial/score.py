@@ -6,7 +6,7 @@ import math
 import statistics
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -20,13 +20,12 @@ _FEWEST, _MOST = 10, 200  # calls that are measured
 _ENOUGH = 0.3  # seconds: calls that took so long together are enough
 
 
-def score(training: Training, model: keras.Model, best: float) -> list[float]:
+def score(training: Training, model: keras.Model) -> list[float]:
     """Return the value of each objective.
 
     Args:
         training: A training that came to its end.
         model: Its model, after training.
-        best: Its value of the watched objective.
 
     Raises:
         MetricNotFoundError: The logs do not hold a metric.
@@ -35,7 +34,7 @@ def score(training: Training, model: keras.Model, best: float) -> list[float]:
 
     def value(objective: Objective) -> float:
         if objective == training.inputs.recipe.objectives.watched:
-            return best
+            return cast(float, training.pruning.best_value)  # without one it comes to no end
         if objective.name == _N_PARAMS:
             return float(model.count_params())
         if objective.name == _SECONDS:

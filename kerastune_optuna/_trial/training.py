@@ -9,21 +9,18 @@ import keras
 import optuna
 from optuna.trial import TrialState
 
-from kerastune_optuna import _check, _reason
-from kerastune_optuna._backend import loss_weights
-from kerastune_optuna._data import FitArguments, GeneratorFunction, digest, lacks_targets
+from kerastune_optuna import _reason
+from kerastune_optuna._data import FitArguments, GeneratorFunction, lacks_targets
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._search import watched_alone
 from kerastune_optuna._trial import custom_fit
 from kerastune_optuna._trial.archive import Archive
 from kerastune_optuna._trial.backup import Backup, BackupOfFits
-from kerastune_optuna._trial.batches import batched
 from kerastune_optuna._trial.callbacks import BestWeights, PruningCallback
 from kerastune_optuna._trial.custom_fit import BestOfFits, OwnPruning
 from kerastune_optuna._trial.fits import Fits, gate
 from kerastune_optuna._trial.history import EpochLogs
-from kerastune_optuna._trial.hparams import for_boards
-from kerastune_optuna._trial.recipe import Recipe, TrainingInputs
+from kerastune_optuna._trial.recipe import TrainingInputs
 from kerastune_optuna._trial.rehearsal import make_ready_to_keep, names_of_metrics
 from kerastune_optuna._trial.steps import has_own
 from kerastune_optuna._trial.stop import StopOnRequest, Stopwatch
@@ -63,10 +60,9 @@ class Training:
         if (every := recipe.backup_every) is not None:
             others = self.watch, every, inputs.fit
             backups = [backup_kind(archive, series, *held, *others)]
-        ours = [*held, *for_boards(inputs.callbacks, trial, self.pruning)]
-        self.callbacks = [*ends, *ours, *backups]
+        self.callbacks = [*ends, *held, *backups]
         if isinstance(self.pruning, OwnPruning):
-            self.pruning.fits = Fits(self.logs, ours, of_first=backups)
+            self.pruning.fits = Fits(self.logs, held, of_first=backups)
             self.callbacks = [gate(self.pruning.begin_fit), *ends, self.pruning.fits]
 
     def fit(self, model: keras.Model) -> None:
@@ -79,20 +75,16 @@ class Training:
             (own.fits.end if isinstance(own, OwnPruning) else own.on_train_end)()
 
     def _fit(self, model: keras.Model) -> None:
-        """Train the model, by the builder's own fit where it has one."""
-        trial, fit = self._trial, self.inputs.fit
-        keywords = {**fit.as_keywords(), "verbose": 0, "callbacks": self.callbacks}
-        if isinstance(own := self.pruning, OwnPruning):
-            build_model = self.inputs.recipe.build_model
-            before = model.weights
-            came = custom_fit.train(build_model, trial, keywords, model, lambda: own.is_over)
-            check_are_there(before, model)
-            if not own.is_over:
-                own.take(came)
-                custom_fit.warn_of_unasked(trial)
-            own.fits.end()
+        """Train the model, and take what the builder's own fit returns for the value."""
+        own, before = self.pruning, model.weights
+        if not isinstance(own, OwnPruning):
+            self.inputs.train(self._trial, model, self.callbacks)
             return
-        model.fit(**batched(model, keywords))
+        came = self.inputs.train(self._trial, model, self.callbacks, lambda: own.is_over)
+        check_are_there(before, model)
+        if not own.is_over:
+            own.take(came)
+        own.fits.end()
 
     @property
     def came_to_its_end(self) -> bool:
@@ -118,9 +110,8 @@ def make_ready(model: keras.Model, inputs: TrainingInputs, *, check: bool) -> No
     """Check the model's loss and, where asked, its metrics; then let it train fast."""
     trains_itself = custom_fit.trains_itself(inputs.recipe.build_model)
     if not trains_itself:
-        _check_targets(model, inputs)
+        _check_targets(model, inputs.fit)
         _check_names(model, inputs.fit)
-        _note_loss(model, inputs.recipe)
     inputs.let_train_fast(model)
     if check and not trains_itself:
         _check_objectives(model, inputs)
@@ -128,25 +119,23 @@ def make_ready(model: keras.Model, inputs: TrainingInputs, *, check: bool) -> No
             make_ready_to_keep(model, inputs.fit)
 
 
-def _check_targets(model: keras.Model, inputs: TrainingInputs) -> None:
+def _check_targets(model: keras.Model, fit: FitArguments) -> None:
     """Raise where the loss gets no targets: Keras's own error does not say so."""
     loss = model.loss  # of several losses some may need no targets
     compares = isinstance(loss, str) or callable(loss)
     if not compares or has_own(model, "train_step", "compute_loss"):
         return
-    if lacks_targets(inputs.fit.x, inputs.fit.y):
-        is_pair = isinstance(inputs.fit.x, tuple) and len(inputs.fit.x) == 2
-        pair = " x= is a pair, which Model.fit takes for two inputs." * is_pair
-        raise ArgumentError(
-            f"y=None: the loss {loss!r} compares with targets, and there are none.{pair} Pass y=, "
-            "or a dataset of (inputs, targets) as x=."
-        )
-    validation = inputs.fit.validation_data
+    validation = fit.validation_data
     is_alone = validation is not None and not isinstance(validation, list | tuple)
-    if is_alone and lacks_targets(validation, None):
+    wrong = None
+    if lacks_targets(fit.x, fit.y):
+        wrong = "y=None"
+    elif is_alone and lacks_targets(validation, None):
+        wrong = f"validation_data is a {type(validation).__name__} without targets"
+    if wrong is not None:
         raise ArgumentError(
-            f"validation_data is a {type(validation).__name__} without targets, with which the "
-            f"loss {loss!r} compares. Pass (x, y), or a dataset of (inputs, targets)."
+            f"{wrong}: the loss {loss!r} compares with targets, and there are none. Pass y= and "
+            "validation_data=(x, y), or datasets of (inputs, targets)."
         )
 
 
@@ -165,26 +154,6 @@ def _check_names(model: keras.Model, fit: FitArguments) -> None:
                     f"{name} has targets for {key!r}, and the outputs of the model are "
                     f"{', '.join(map(repr, names))}. Pass targets by these names alone."
                 )
-
-
-def _note_loss(model: keras.Model, recipe: Recipe) -> None:
-    """Warn where a trial is the first that another loss than before would rank by."""
-    names = [one.name for one in recipe.objectives.metrics if one.name in ("loss", "val_loss")]
-    if not names:
-        return
-    loss = digest(loss_weights(model), *map(_parts, keras.tree.flatten(model.loss)))
-    is_new = loss not in recipe.losses
-    recipe.losses.add(loss)
-    if is_new and len(recipe.losses) == 2:
-        _check.warn(
-            f"build_model gives trials other losses or loss_weights, so that their {names[0]!r} "
-            "does not compare. Pass a metric as objective=, or a loss that all trials share."
-        )
-
-
-def _parts(loss: Any) -> Any:
-    """Return what tells a loss from others: Keras may number the names of equal ones."""
-    return {**vars(loss), "name": type(loss).__name__} if isinstance(loss, keras.Loss) else loss
 
 
 def _check_objectives(model: keras.Model, inputs: TrainingInputs) -> None:

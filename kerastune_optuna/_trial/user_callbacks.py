@@ -10,7 +10,6 @@ from typing import Any
 import keras
 import optuna
 
-from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 
 # The attribute in which Keras's own callbacks keep the file or the folder that they write.
@@ -34,14 +33,11 @@ def check_callbacks(callbacks: Sequence[Any]) -> None:
     Raises:
         ArgumentTypeError: An entry is neither a Callback nor a factory.
         ArgumentError: A callback cannot be copied, or belongs to one training by its nature.
-        MissingExtraError: TensorBoard is not installed, whose HParams tab each trial writes.
     """
     for callback in callbacks:
         check_kind(callback)
         if isinstance(callback, keras.callbacks.Callback):
             _copy(callback)
-        if isinstance(callback, keras.callbacks.TensorBoard):
-            _check.installed("tensorboard", extra="tensorboard")
 
 
 def check_kind(callback: object) -> None:
@@ -66,35 +62,28 @@ def check_kind(callback: object) -> None:
 
 
 def for_trial(
-    callbacks: Sequence[Any], trial: optuna.trial.BaseTrial, folder: str
+    shared: Sequence[Any], of_builder: Any, trial: optuna.trial.BaseTrial, folder: str
 ) -> list[keras.callbacks.Callback]:
-    """Return one trial's callbacks: copies that write into `folder`, and what factories make."""
-    made: list[keras.callbacks.Callback] = []
-    for callback in callbacks:
-        if isinstance(callback, keras.callbacks.Callback):
-            made.append(_in_folder(_copy(callback), folder))
-        else:
-            made.extend(_from_factory(callback, trial))
-    return made
+    """Return one trial's callbacks: those of Keras's that write files, into `folder`.
 
-
-def of_builder(
-    callbacks: Any, trial: optuna.trial.BaseTrial, folder: str
-) -> list[keras.callbacks.Callback]:
-    """Return the callbacks that a builder made for its trial, which write into `folder`.
-
-    They are no copies: a copy of one that holds the model would hold a copy of the model.
+    Args:
+        shared: Those of the search, which are copied, and factories.
+        of_builder: What the builder returned for its trial alone. It is not copied: a copy of one
+            that holds the model would hold a copy of the model.
+        trial: The trial.
+        folder: Where they write, below the user's own folders.
 
     Raises:
         ArgumentTypeError: An entry is neither a Callback nor a factory.
         ArgumentError: A callback belongs to one training by its nature.
     """
-    made: list[keras.callbacks.Callback] = []
-    for callback in as_list(callbacks):
+    is_made, made = keras.callbacks.Callback, []
+    copied = [_copy(one) if isinstance(one, is_made) else one for one in shared]
+    for callback in [*copied, *as_list(of_builder)]:
         check_kind(callback)
-        is_made = isinstance(callback, keras.callbacks.Callback)
-        made.extend([callback] if is_made else _from_factory(callback, trial))
-    return [_in_folder(callback, folder) for callback in made]
+        is_factory = not isinstance(callback, is_made)
+        made += _from_factory(callback, trial) if is_factory else [_in_folder(callback, folder)]
+    return made
 
 
 def may_add_metrics(callbacks: Sequence[Any]) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerastune_optuna._backend import layers_within, strategy_of
+from kerastune_optuna._backend import layers_within, optimizer_of, strategy_of
 from kerastune_optuna._data import from_plain, to_plain
 from kerastune_optuna._exceptions import BuilderError
 from kerastune_optuna._trial.steps import has_own
@@ -119,6 +119,14 @@ def optimizers(model: keras.Model) -> list[keras.optimizers.Optimizer]:
     """Return the optimizers of a model: the compiled ones, and those that its own steps use."""
     found = (one for part in (model, *layers_within(model)) for one in _within(vars(part)))
     return list({id(one): one for one in found}.values())
+
+
+def build_optimizer(model: keras.Model) -> None:
+    """Make the variables of the optimizer that a model was compiled with, as a training does."""
+    optimizer = optimizer_of(model)
+    if optimizer is not None and not optimizer.built:
+        with scope_of(model):
+            optimizer.build(model.trainable_variables)
 
 
 def _within(held: Any) -> Iterator[keras.optimizers.Optimizer]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import keras
 import optuna
@@ -11,15 +10,12 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from kerastune_optuna import _reason
-from kerastune_optuna._backend import optimizer_of
 from kerastune_optuna._exceptions import WeightsError
 from kerastune_optuna._scratch import scratch
 from kerastune_optuna._storage import StoreSource, artifacts, digest
 from kerastune_optuna._study import TrialRecord
-from kerastune_optuna._trial import architecture, frozen, state
-from kerastune_optuna._trial.variables import checksum, lacks_variables, optimizers, scope_of
-
-_SUFFIX = ".weights.h5"  # Keras saves weights only under names that end so
+from kerastune_optuna._trial import architecture, files, state
+from kerastune_optuna._trial.variables import checksum, lacks_variables, optimizers
 
 
 class UnfitWeightsError(WeightsError):
@@ -35,13 +31,12 @@ def save(store: StoreSource, trial: optuna.Trial, model: keras.Model) -> None:
         WeightsError: The model cannot be saved, or the store cannot be written.
     """
     with scratch() as folder:
-        path = folder / f"trial_{trial.number:04d}{_SUFFIX}"
+        path = folder / f"trial_{trial.number:04d}{files.WEIGHTS}"
         try:
             with artifacts.telling_room(str(folder), artifacts.size_of(model)):
                 state.save(path, model, *optimizers(model))
             TrialRecord(trial).variables = checksum(model)
             architecture.put(path, model)
-            frozen.share(store, trial, path, model)
             TrialRecord(trial).weights = digest(path)
             artifacts.upload(store, trial, path)
         except Exception as error:  # layers of the user and stores of any kind raise anything
@@ -60,7 +55,7 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: ke
         WeightsError: The trial kept no weights, or they are damaged.
     """
     with scratch() as folder:
-        path = folder / f"weights{_SUFFIX}"
+        path = folder / f"weights{files.WEIGHTS}"
         if (wrong := _wrong(store, storage, trial, path)) is not None:
             raise WeightsError(wrong)
         if not architecture.is_of(path, model):
@@ -89,50 +84,22 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: ke
         )
 
 
-def let_files_be_whole(model: keras.Model) -> None:
-    """Let the optimizer make its variables once a file of the model is written, and not before.
-
-    A file without them loads with a warning, and a model with them takes thrice the memory.
-    """
-    if (optimizer := optimizer_of(model)) is None:
-        return
-    save_own = optimizer.save_own_variables
-
-    def save_all(store: Any) -> None:
-        if not optimizer.built:
-            with scope_of(model):
-                optimizer.build(model.trainable_variables)
-        save_own(store)
-
-    vars(optimizer)["save_own_variables"] = save_all
-
-
 def are_whole(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> bool:
     """Whether the weights of a trial are there and undamaged."""
+    if not files.ids(storage, trial, files.WEIGHTS):
+        return False
     with scratch() as folder:
         return _wrong(store, storage, trial, folder / "weights") is None
 
 
-def discard(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> None:
-    """Delete the kept weights of a trial; nothing where it has none."""
-    artifacts.remove(store, *_artifact_ids(storage, trial))  # the storage keeps Optuna's record
-
-
-def has(storage: BaseStorage, trial: FrozenTrial) -> bool:
-    """Whether the trial ever saved weights."""
-    return bool(_artifact_ids(storage, trial))
-
-
 def _wrong(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, path: Path) -> str | None:
     """Copy the weights of a trial out of the store; return what is wrong with them, if anything."""
-    # A trial that ran twice has two records, and the earlier file may be gone.
-    latest_first = reversed(_artifact_ids(storage, trial))
+    # A trial that ran twice has two records, the older one first, whose file may be gone.
+    latest_first = reversed(files.ids(storage, trial, files.WEIGHTS))
     if not any(artifacts.fetch(store, one, path) for one in latest_first):
         return _missing(trial, artifacts.name_of(store))
     if TrialRecord(trial).weights not in (None, digest(path)):
         return f"The weights of trial {trial.number} are damaged: their checksum has changed."
-    if not frozen.complete(store, path):
-        return f"The frozen weights of trial {trial.number}, in a file of their own, are lost."
     return None
 
 
@@ -141,11 +108,3 @@ def _missing(trial: FrozenTrial, store: str) -> str:
     kept = "keep_best= says how many trials keep theirs while a search runs; directory= and "
     kept += "artifact_store= must be those of the search."
     return f"{store} has no weights of trial {trial.number}. {kept}"
-
-
-def _artifact_ids(storage: BaseStorage, trial: FrozenTrial) -> list[str]:
-    """Return the ids of the weights that a trial saved, oldest first."""
-    if TrialRecord(trial).weights is None:
-        return []  # most trials saved none: a slow storage is not asked about each of them
-    saved = optuna.artifacts.get_all_artifact_meta(trial, storage=storage)
-    return [meta.artifact_id for meta in saved if meta.filename.endswith(_SUFFIX)]

@@ -24,7 +24,7 @@ from kerastune_optuna import (
     WeightsError,
 )
 from kerastune_optuna._study.finding import load
-from kerastune_optuna._trial.run import weights
+from kerastune_optuna._trial import weights
 from tests.support import falling, forks
 from tests.support.falling import loss_of
 from tests.support.faults import meet

@@ -14,7 +14,6 @@ from kerastune_optuna import WeightsError
 from kerastune_optuna._storage import artifacts
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import DIED, INTERRUPTED
-from kerastune_optuna._trial import archive
 from tests.support import forks
 from tests.support.faults import ROOT, states
 from tests.support.s3 import EXPIRY, opened, s3_server
@@ -195,7 +194,6 @@ def test_who_looks_into_another_bucket_reads_its_name(s3, tmp_path):
 
 def test_a_backup_that_fails_stops_no_training(s3, tmp_path, capfd, monkeypatch):
     """Epochs go on with one line and no wait, and the next backup that works takes its place."""
-    monkeypatch.setattr(archive, "_TRAINS_FOR", 0)
     tuner = tuner_with(tmp_path, s3.store(), improving(), n_trials=1, backup_every=0)
     seen = {}
 
@@ -211,20 +209,6 @@ def test_a_backup_that_fails_stops_no_training(s3, tmp_path, capfd, monkeypatch)
     assert "does not answer" not in said
     assert seen["files"] == {seen["backup"]}  # but for the one before, which is removed
     assert s3.keys == needed(tuner)
-
-
-def test_a_store_that_fails_slowly_is_not_tried_in_each_epoch(s3, tmp_path, monkeypatch):
-    """Ten times as long as a failed backup took belongs to the training."""
-    monkeypatch.setattr(archive, "_TRAINS_FOR", 1e9)
-    tuner = tuner_with(tmp_path, s3.store(), improving(), n_trials=1, backup_every=0)
-    seen = []
-    acts = {
-        0: lambda: s3.order("stop"),
-        1: lambda: s3.order("start"),
-        4: lambda: seen.extend(s3.keys),
-    }
-    run(tuner, callbacks=[Acting(acts)])
-    assert seen == []
 
 
 def interrupt():

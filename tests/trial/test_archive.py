@@ -1,4 +1,4 @@
-"""Backups that fail, that take long, or that cost more than they are worth."""
+"""Backups that fail."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import pytest
 
 from kerastune_optuna import WeightsError
 from kerastune_optuna._storage.artifacts import WholeFileStore
-from kerastune_optuna._trial import backup
-from kerastune_optuna._trial.archive import Archive
 
 
 @pytest.mark.slow
@@ -30,16 +28,3 @@ def test_a_backup_that_fails_changes_no_result(search, tmp_path):
     study = optuna.load_study(study_name="full", storage=plain.study._storage)
     assert study.trials[0].value == plain.best_value
     assert study.trials[0].intermediate_values == plain.best_trial.intermediate_values
-
-
-def test_the_first_epoch_is_backed_up_only_where_that_is_cheap(search, tmp_path, monkeypatch):
-    """What only an interrupt would use is not written before its model's size allows that."""
-    monkeypatch.setattr(backup, "SOON", 0)
-    monkeypatch.setattr(backup, "_SPEED", 1)  # as if the model were large
-    prepared = []
-    prepare = Archive.prepare
-    monkeypatch.setattr(
-        Archive, "prepare", lambda self, write: (prepared.append(1), prepare(self, write))
-    )
-    search(n_trials=1, fit={"epochs": 2})
-    assert not prepared

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import math
 import re
 import signal
 from functools import partial
@@ -19,7 +18,6 @@ from rich.console import Console
 from kerastune_optuna import BuilderError, TooManyFailuresError
 from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._study.monitor import parse_objective
-from kerastune_optuna._trial.run import backup
 from tests.support import falling
 from tests.support.falling import Falling, loss_of
 from tests.support.hosts import needs_posix
@@ -217,28 +215,6 @@ def test_an_interrupt_leaves_all_fits(search, make_tuner, moment, kind):
     assert states == [TrialState.FAIL, TrialState.WAITING]
 
 
-@pytest.mark.slow
-def test_a_retry_goes_on_in_the_first_fit_and_makes_the_second_anew(search, make_tuner):
-    """A backup holds the first fit alone: it is not taken for the beginning of the second."""
-    seen, stops = [], itertools.count()
-
-    def interrupt(model):
-        if next(stops) == 0:
-            signal.raise_signal(signal.SIGINT)
-
-    build = Phases(between=interrupt)
-    options = {"n_trials": 1, "backup_every": 0.0}
-    with pytest.raises(KeyboardInterrupt):
-        search(build, "val_loss", **options)
-    tuner = make_tuner(build, "val_loss", **options)
-    search(tuner=tuner, fit={"callbacks": [Spy(seen)]})
-    assert seen == ["begin", "end", "begin", 0, 1, 2, "end"]
-    trial = tuner.best_trial
-    assert sorted(trial.intermediate_values) == list(range(5))
-    assert trial.user_attrs["epochs_run"] == 5
-    assert [row["epoch"] for row in history(tuner, 1)] == list("01234")
-
-
 class Once(keras.callbacks.Callback):
     """Interrupt the first training that comes to an epoch."""
 
@@ -260,17 +236,17 @@ class Once(keras.callbacks.Callback):
 def resumed(search, make_tuner, build, at, *callbacks):
     """Interrupt a trial in an epoch and resume it; return the tuner and what a Spy then saw."""
     seen, fit = [], {"callbacks": [*callbacks, Once(at, [])]}
+    options = {"n_trials": 1, "backup_every": 0}
     with pytest.raises(KeyboardInterrupt):
-        search(build, "val_loss", n_trials=1, fit=fit)
-    tuner = make_tuner(build, "val_loss", n_trials=1)
+        search(build, "val_loss", fit=fit, **options)
+    tuner = make_tuner(build, "val_loss", **options)
     return search(tuner=tuner, fit={"callbacks": [*callbacks, Spy(seen)]}), seen
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("at", [2, 3], ids=["end of the first", "second"])
-def test_an_interrupt_trains_no_fit_that_ended_again(search, make_tuner, data, monkeypatch, at):
+def test_an_interrupt_trains_no_fit_that_ended_again(search, make_tuner, data, at):
     """The first fit has no epoch left and its whole History; the second is trained anew."""
-    monkeypatch.setattr(backup, "_SHARE", math.inf)
     lengths = []
 
     def returns(first, second):
@@ -285,16 +261,14 @@ def test_an_interrupt_trains_no_fit_that_ended_again(search, make_tuner, data, m
     assert [trial.intermediate_values[step] for step in range(5)] == rows
     assert rows[:2] == [before.intermediate_values[step] for step in range(2)]
     assert trial.user_attrs["fits"] == [2, 3]
+    assert trial.user_attrs["epochs_run"] == 5
     assert trial.user_attrs["best_epoch"] < 2
     assert loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
 
 
 @pytest.mark.slow
-def test_a_fit_that_a_callback_stopped_is_not_trained_longer_when_resumed(
-    search, make_tuner, data, monkeypatch
-):
+def test_a_fit_that_a_callback_stopped_is_not_trained_longer_when_resumed(search, make_tuner, data):
     """Its callback, which begins anew, would let it have further epochs."""
-    monkeypatch.setattr(backup, "_SHARE", math.inf)
 
     class Stop(keras.callbacks.Callback):
         def on_train_begin(self, logs=None):
@@ -362,10 +336,9 @@ def best_of(first, second):
         best_of,
         lambda *both: round(best_of(*both), 4),
         lambda *both: {"val_loss": best_of(*both), "other": 3},
-        lambda *both: [best_of(*both)],
         lambda first, second: first,
     ],
-    ids=["number", "rounded", "dict", "list", "History"],
+    ids=["number", "rounded", "dict", "History"],
 )
 def test_what_agrees_with_the_epochs_may_be_returned(search, returns):
     """The value stays that of the best epoch."""
@@ -380,8 +353,8 @@ IS_BETTER = "ignore:The builder's fit returned another val_loss:UserWarning"
 @pytest.mark.filterwarnings(IS_BETTER)
 @pytest.mark.parametrize(
     "returns",
-    [LAST, lambda *both: {"val_loss": LAST(*both)}, lambda *both: [LAST(*both)]],
-    ids=["number", "dict", "list"],
+    [LAST, lambda *both: {"val_loss": LAST(*both)}],
+    ids=["number", "dict"],
 )
 def test_what_fit_returns_counts_with_the_last_weights(search, data, returns):
     """As in KerasTuner its value is that of the trial, whose best epoch was another."""
@@ -528,15 +501,6 @@ def test_refit_trains_all_epochs_where_the_last_weights_count(search, data):
     x, y, validation = data
     model, _ = tuner.refit(x, y, validation_data=validation, verbose=0)
     assert loss_of(model, data) == pytest.approx(tuner.best_value, abs=1e-5)
-
-
-def test_a_mean_that_no_weights_have_is_an_error(search):
-    """One line says what came, and how evaluate() gives one number."""
-    returns = lambda first, second: [first, second]  # noqa: E731
-    with pytest.raises(BuilderError, match="the mean of a list of 2") as got:
-        search(MadeUp(returns, between=spoil), "val_loss", n_trials=1)
-    assert "return_dict=True" in str(got.value)
-    assert len(str(got.value).splitlines()) == 1
 
 
 class Unpassed(MadeUp):

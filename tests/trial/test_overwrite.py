@@ -19,7 +19,7 @@ from kerastune_optuna._study import heartbeat
 from kerastune_optuna._study.opening import open_study
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._trial import overwrite
-from kerastune_optuna._trial.deletion import delete_study
+from kerastune_optuna._trial.overwrite import delete_study
 from tests.support import forks
 from tests.support.faults import ROOT
 from tests.support.untrained import Untrained, run, tuner_in

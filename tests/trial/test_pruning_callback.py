@@ -143,21 +143,6 @@ def test_several_objectives_are_refused():
         PruningCallback(trial)
 
 
-@pytest.mark.parametrize("interval", [0, -1, 1.5, True])
-def test_the_interval_is_a_number_of_epochs(interval):
-    """An interval below one epoch is an error."""
-    with pytest.raises(ArgumentError, match="is not a number of epochs"):
-        PruningCallback(optuna.trial.FixedTrial({}), interval=interval)
-
-
-def test_it_shows_its_trial_and_its_interval():
-    """Code that was written for optuna-integration's callback reads both."""
-    trial = optuna.trial.FixedTrial({})
-    pruning = PruningCallback(trial, "val_loss", 3)
-    assert pruning.trial is trial
-    assert pruning.interval == 3
-
-
 class Away(optuna.storages.InMemoryStorage):
     """Lose the connection at the first report."""
 

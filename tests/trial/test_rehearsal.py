@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import signal
 import sys
-from typing import ClassVar
 
 import keras
 import numpy as np
@@ -124,32 +123,6 @@ def test_what_could_show_is_left_alone(make):
     rehearse(model, BATCH)
     assert not model.optimizer.built
     assert not model._compile_metrics.built
-
-
-class Moody(keras.optimizers.Adam):
-    """Be built at the second time."""
-
-    asked: ClassVar[list] = []  # of all of its kind: a failure undoes what one notes itself
-
-    def build(self, variables):
-        """Make half of the state and refuse to go on, before all of it is made."""
-        self.asked.append(variables)
-        if len(self.asked) == 1:
-            super(keras.optimizers.Adam, self).build(variables)
-            raise RuntimeError("not now")
-        super().build(variables)
-
-
-@pytest.mark.slow
-def test_a_rehearsal_that_fails_leaves_nothing_behind():
-    """An optimizer that could not be built trains as one that nobody tried to build."""
-    rehearsed, plain = compiled(), compiled()
-    optimizer = Moody()
-    rehearsed.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
-    rehearse(rehearsed, BATCH)
-    assert not optimizer.built
-    assert [variable.name for variable in optimizer.variables] == ["iteration", "learning_rate"]
-    assert fit(rehearsed) == fit(plain)
 
 
 def on_one_replica(optimizer, folder):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import threading
@@ -14,7 +13,7 @@ import pytest
 from kerastune_optuna import _signals
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import INTERRUPTED
-from kerastune_optuna._trial import backup, stop
+from kerastune_optuna._trial import stop
 from kerastune_optuna._workers import processes
 from tests.support.faults import (
     EpochLog,
@@ -34,14 +33,12 @@ from tests.support.models import history, kept
 def test_an_interrupt_loses_no_epoch(
     search, make_tuner, data, tmp_path, monkeypatch, unhurried, soon, goes_on
 ):
-    """A trial goes on where Ctrl-C ended it: after the epoch that ran, or with it if it lasts."""
-    for module in (stop, backup):
-        monkeypatch.setattr(module, "SOON", soon)
-    monkeypatch.setattr(backup, "_SHARE", math.inf)
+    """A trial goes on after the epoch that ran, or where that lasts after its last backup."""
+    monkeypatch.setattr(stop, "SOON", soon)
     log = tmp_path / "log"
     fit = {"epochs": 20, "batch_size": 8, "callbacks": [EpochLog(log), interrupt_at(12)]}
     with pytest.raises(KeyboardInterrupt):
-        search(n_trials=1, fit=fit)
+        search(n_trials=1, backup_every=0, fit=fit)
     tuner = search(tuner=make_tuner(n_trials=1), fit=fit)
     interrupted, resumed = tuner.study.trials
     assert interrupted.user_attrs["stop_reason"] == INTERRUPTED

@@ -8,17 +8,11 @@ from functools import partial
 import keras
 import pytest
 from optuna.storages import InMemoryStorage
-from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
-from tensorboard.context import RequestContext
-from tensorboard.plugins.base_plugin import TBContext
-from tensorboard.plugins.hparams import api_pb2, list_session_groups
-from tensorboard.plugins.hparams.backend_context import Context
 
 from kerastune_optuna import ArgumentTypeError
 from tests.support import falling
-from tests.support.models import PruneAt, Spy, build_model
+from tests.support.models import PruneAt, Spy
 
 
 @pytest.fixture
@@ -99,58 +93,6 @@ def test_tensorboard_has_a_closed_file_for_each_trial(search, tmp_path):
         run = tmp_path / "logs" / "test" / f"trial_{number:04d}" / "validation"
         events = EventAccumulator(str(run)).Reload()
         assert len(events.Tensors("epoch_loss")) == epochs
-
-
-def session_groups(logs):
-    """Return the rows of TensorBoard's HParams tab as its own plugin makes them."""
-    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(logs)).Reload()
-    provider = MultiplexerDataProvider(multiplexer, str(logs))
-    backend = Context(TBContext(data_provider=provider))
-    metric = api_pb2.MetricName(group="", tag="val_accuracy")
-    request = api_pb2.ListSessionGroupsRequest(
-        slice_size=100,
-        allowed_statuses=[api_pb2.STATUS_UNKNOWN],
-        col_params=[api_pb2.ColParams(metric=metric)],
-        include_metrics=True,
-    )
-    rows = list_session_groups.Handler(RequestContext(), backend, "", request).run()
-    return {row.name: row for row in rows.session_groups}
-
-
-@pytest.mark.slow
-def test_tensorboard_lists_each_trial_with_its_parameters(search, tmp_path):
-    """The HParams tab has a row for each trial, pruned or not: parameters and the trial's value."""
-
-    def build(trial):
-        trial.suggest_categorical("shape", ["wide"])
-        trial.suggest_categorical("bias", [True])
-        trial.suggest_categorical("nothing", [None])
-        return build_model(trial)
-
-    board = keras.callbacks.TensorBoard(str(tmp_path / "logs"), update_freq=2)
-    tuner = search(build, pruner=PruneAt([1]), fit={"epochs": 3, "callbacks": [board]})
-    rows = session_groups(tmp_path / "logs" / "test")
-    assert sorted(rows) == ["trial_0000", "trial_0001"]
-    for trial in tuner.study.trials:
-        row = rows[f"trial_{trial.number:04d}"]
-        shown = {
-            name: getattr(value, value.WhichOneof("kind")) for name, value in row.hparams.items()
-        }
-        expected = {"shape": "wide", "bias": True, "nothing": "None"}
-        assert shown == {**trial.params, **expected}
-        values = {(one.name.group, one.name.tag): one.value for one in row.metric_values}
-        assert values["", "val_accuracy"] == pytest.approx(trial.user_attrs["best_value"])
-
-
-@pytest.mark.slow
-def test_a_board_that_a_function_makes_has_parameters_too(search, tmp_path):
-    """They go where that board writes, and nowhere else."""
-
-    def factory(trial):
-        return keras.callbacks.TensorBoard(str(tmp_path / "logs" / str(trial.number)))
-
-    search(fit={"callbacks": [factory]})
-    assert len(session_groups(tmp_path / "logs")) == 2
 
 
 def test_csv_logger_has_a_file_for_each_trial(search, tmp_path):

@@ -14,6 +14,7 @@ from keras import layers, ops
 from kerastune_optuna import BuilderError, OptunaTuner, WeightsError
 from tests.support import forks
 from tests.support.marks import mostly_nightly
+from tests.zoo.models import denoiser
 
 of_tensorflow = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="these steps are written for TensorFlow"
@@ -214,47 +215,6 @@ class GAN(keras.Model):
         return {"total_loss": self.tracker.result()}
 
 
-class Denoiser(keras.Model):
-    """Call its network with what its steps make of the data, as diffusion does."""
-
-    def __init__(self):
-        super().__init__()
-        noisy, times = keras.Input((4,)), keras.Input((1,))
-        seen = layers.Dense(8, activation="relu")(layers.Concatenate()([noisy, times]))
-        self.network = keras.Model([noisy, times], layers.Dense(4)(seen))
-        self.seeds = keras.random.SeedGenerator(1337)
-
-    def call(self, noisy, times):
-        """Tell the noise."""
-        return self.network([noisy, times])
-
-    def loss_of(self, data):
-        """Return how far the noise is from what was told."""
-        times = keras.random.uniform((ops.shape(data)[0], 1), seed=self.seeds)
-        noise = keras.random.normal(ops.shape(data), seed=self.seeds)
-        return ops.mean(ops.square(noise - self.network([data + times * noise, times])))
-
-    def train_step(self, data):
-        """Train on one batch."""
-        import tensorflow as tf
-
-        with tf.GradientTape() as tape:
-            loss = self.loss_of(data)
-        self.optimizer.apply(tape.gradient(loss, self.trainable_weights), self.trainable_weights)
-        return {"loss": loss}
-
-    def test_step(self, data):
-        """Look at one batch."""
-        return {"loss": self.loss_of(data)}
-
-
-def denoiser(trial):
-    """Return a Denoiser."""
-    model = Denoiser()
-    model.compile(keras.optimizers.Adam(trial.suggest_float("lr", 0.01, 0.1)))
-    return model
-
-
 def eager_denoiser(trial):
     """Return a Denoiser that TensorFlow runs without a graph."""
     model = denoiser(trial)
@@ -269,8 +229,9 @@ def test_a_model_that_its_steps_call_with_something_else_than_the_data_is_loaded
 ):
     """All of its variables are there, though Keras never marks it as built."""
     tuner = OptunaTuner(build, "val_loss", n_trials=2, seed=0, directory=tmp_path)
-    tuner.search(X, validation_data=X, epochs=2, verbose=0)
-    loss = tuner.best_model().evaluate(X, verbose=0)
+    rows = np.hstack([X, X])
+    tuner.search(rows, validation_data=rows, epochs=2, verbose=0)
+    loss = tuner.best_model().evaluate(rows, verbose=0)
     assert loss == pytest.approx(tuner.best_value, abs=1e-6)
 
 

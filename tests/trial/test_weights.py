@@ -80,29 +80,6 @@ def test_fewer_models_are_kept_where_that_is_asked_for(tmp_path, capfd):
     assert search(n_trials=4, keep_best=0)[1] == []
 
 
-@pytest.mark.parametrize(
-    ("ours", "others"),
-    mostly_nightly({"more": (3, 1), "nothing": (3, None), "fewer": (1, 3)}, "more", "fewer"),
-)
-def test_searches_at_the_same_time_keep_as_many_as_any_asks_for(tmp_path, ours, others):
-    """None deletes what another keeps, whichever came first."""
-    began = []
-
-    def build_model(trial):
-        units = trial.suggest_int("units", 1, 1000)
-        if trial.number == 3 and not began:  # three have ended, and this one runs
-            began.append(units)
-            models_of(tmp_path, build_model=build_model, n_trials=4, keep_best=others)
-        # Those of whoever asks for more are the best: the first trials, or the last ones.
-        value = trial.number if ours == 3 else -trial.number
-        return Untrained(units, [{"val_mae": value}] * 5)
-
-    tuner, numbers = models_of(tmp_path, build_model=build_model, n_trials=6, keep_best=ours)
-    assert len(began) == 1
-    assert numbers == ([0, 1, 2] if ours == 3 else [3, 4, 5])
-    assert len(tuner.best_models(3)) == 3
-
-
 def test_keep_best_zero_keeps_nothing(made_up):
     """keep_best=0 writes no weights and no histories, and best_model() says why it cannot serve."""
     tuner = made_up(keep_best=0)

@@ -115,44 +115,6 @@ def test_a_builder_may_set_the_dtype_policy(search, make_tuner):
         keras.config.set_dtype_policy("float32")
 
 
-class Scaled(keras.losses.Loss):
-    """Scale the error; Keras gives each instance a name of its own."""
-
-    def __init__(self, scale):
-        super().__init__()
-        self.scale = scale
-
-    def call(self, y_true, y_pred):
-        """Return the error of each row."""
-        return self.scale * keras.losses.mean_squared_error(y_true, y_pred)
-
-
-LOSSES = {
-    "weights": ("val_loss", True, lambda n: {"loss_weights": [n]}),
-    "weights that rank nothing": ("val_mae", False, lambda n: {"loss_weights": [n]}),
-    "kind": ("val_loss", True, lambda n: {"loss": ["mse", "mae"][n - 1]}),
-    "settings": ("val_loss", True, lambda n: {"loss": Scaled(n)}),
-    "equal": ("val_loss", False, lambda n: {"loss": Scaled(3)}),
-    "equal functions": ("val_loss", False, lambda n: {"loss": lambda y_true, y_pred: y_pred}),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("objective", "is_told", "compiled"), LOSSES.values(), ids=LOSSES)
-def test_losses_that_do_not_compare_are_told_once(search, recwarn, objective, is_told, compiled):
-    """Where trials are ranked by them, before the first trial with another one trains."""
-
-    def build(trial):
-        model = Untrained(1, [{"val_loss": 1.0, "val_mae": 1.0}])
-        given = {"loss": "mse", **compiled(trial.suggest_int("n", 1, 2))}
-        model.compile("sgd", metrics=["mae"], **given)
-        return model
-
-    search(build, objective, direction="minimize", sampler="grid")
-    told = [one for one in recwarn if "other losses or loss_weights" in str(one.message)]
-    assert len(told) == is_told
-
-
 @pytest.mark.slow
 def test_a_split_of_sparse_rows_of_any_kind_is_compared(search, make_tuner, data):
     """SciPy's coo_matrix has no [], and Keras trains on it."""

@@ -1,0 +1,31 @@
+"""The files that a trial has in the store, by their kinds."""
+
+from __future__ import annotations
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
+
+from kerastune_optuna._storage import StoreSource, artifacts
+from kerastune_optuna._study import TrialRecord
+from kerastune_optuna._trial.archive import chain
+
+# How their names end. Keras saves weights only under names that end so, and optuna-dashboard shows
+# a table of files that end in ".csv".
+KINDS = WEIGHTS, HISTORY, BACKUP = (".weights.h5", "history.csv", ".backup")
+
+
+def ids(storage: BaseStorage, trial: FrozenTrial, kind: str) -> list[str]:
+    """Return the names under which the store may have a trial's files of a kind."""
+    if kind == BACKUP:
+        return [one["id"] for one in chain(TrialRecord(trial).backup)]
+    if kind == WEIGHTS and TrialRecord(trial).weights is None:
+        return []  # most trials saved none: a slow storage is not asked about each of them
+    saved = optuna.artifacts.get_all_artifact_meta(trial, storage=storage)
+    return [meta.artifact_id for meta in saved if meta.filename.endswith(kind)]
+
+
+def discard(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, *kinds: str) -> None:
+    """Delete a trial's files of some kinds; the storage keeps Optuna's record of them."""
+    for kind in kinds:
+        artifacts.remove(store, *ids(storage, trial, kind))
