@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from functools import cache
+from types import FunctionType
 from typing import Any
 
 import keras
@@ -39,10 +40,22 @@ def batched(model: keras.Model, keywords: Mapping[str, Any]) -> dict[str, Any]:
     """
     given = dict(keywords)
     counted = [keras.config.max_steps_per_epoch(), *(given.get(name) for name in _COUNTED)]
-    trains_plainly = is_usual(model, *_METHODS) and strategy_of(model) is None
-    if all(steps is None for steps in counted) and trains_plainly and _order_stays():
+    if all(steps is None for steps in counted) and _trains_plainly(model) and _order_stays():
         return _with_batches(_with_validation(given))
     return given
+
+
+def _trains_plainly(model: keras.Model) -> bool:
+    """Whether the arrays of a model go to nobody but Keras's own fit, on one device."""
+    is_wrapped = not vars(model).keys().isdisjoint(_METHODS) or not all(map(_is_own, _METHODS))
+    return is_usual(model, *_METHODS) and strategy_of(model) is None and not is_wrapped
+
+
+def _is_own(method: str) -> bool:
+    """Whether a method is Keras's own: a tracker may have replaced it, to look at the arrays."""
+    function = getattr(keras.Model, method)
+    # A wrapper has the name and the module of what it wraps, but globals of its own.
+    return type(function) is FunctionType and function.__globals__["__name__"].startswith("keras.")
 
 
 def _with_validation(given: dict[str, Any]) -> dict[str, Any]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+
 import keras
 import numpy as np
 import pandas as pd
 import pytest
 from keras import layers
+from keras.src.backend.tensorflow import trainer
 from scipy import sparse
 
 from kerastune_optuna._backend import pipeline_of, set_all
@@ -159,6 +163,31 @@ def test_models_that_train_in_another_way_get_arrays(make):
     given = batched(model, {"x": X, "y": Y, "epochs": 1, "verbose": 0})
     assert given["x"] is X
     model.fit(**given)
+
+
+def test_a_fit_that_somebody_wrapped_gets_arrays(monkeypatch):
+    """A tracker that looks at what fit gets, of one model or of all, sees what the user passed."""
+    model = compiled()
+    model.fit = lambda **keywords: None
+    assert batched(model, {"x": X, "y": Y})["x"] is X
+    usual = keras.Model.fit
+    monkeypatch.setattr(
+        keras.Model, "fit", lambda self, *given, **more: usual(self, *given, **more)
+    )
+    assert batched(compiled(), {"x": X, "y": Y})["x"] is X
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate"])
+@pytest.mark.parametrize("owner", [keras.Model, trainer.TensorFlowTrainer])
+def test_a_fit_that_was_wrapped_before_gets_arrays(monkeypatch, owner, method):
+    """A tracker may patch Keras before the package is imported, and copy the name of the method."""
+    plain = getattr(owner, method)
+    wrapper = functools.wraps(plain)(lambda *given, **more: plain(*given, **more))
+    monkeypatch.setattr(owner, method, wrapper)
+    spec = importlib.util.find_spec(batches.__name__)
+    imported = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(imported)
+    assert imported.batched(compiled(), {"x": X, "y": Y})["x"] is X
 
 
 def test_fewer_steps_for_debugging_change_nothing():
