@@ -46,14 +46,6 @@ class Entry:
         default = self.config["default"]
         return self.config["min_value"] if default is None else default
 
-    @property
-    def few(self) -> tuple[float, ...]:
-        """The values that KerasTuner's grid tries of a number without a step; else none."""
-        if self.kind not in ("Float", "Int") or self.config["step"]:
-            return ()
-        low, high = self.config["min_value"], self.config["max_value"]
-        return ranges.ten_values(self.kind, low, high, self.config["sampling"], self.default)
-
     def is_active(self, values: Mapping[str, Any]) -> bool:
         """Whether its conditions are met."""
         return all(condition.is_met(values) for condition in self.conditions)

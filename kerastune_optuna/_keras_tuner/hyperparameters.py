@@ -336,11 +336,8 @@ class HyperParameters:
                 "hyperparameter another name than its parent."
             )
         entry = self._entries.setdefault(entry.key, self._first.of(entry))
-        # A Walker takes notes in place of a trial, and a grid while a builder's fit asks a trial.
-        listener = self._trial.study.sampler if isinstance(self._trial, Trial) else self._trial
-        if (note := getattr(listener, "note", None)) is not None:
-            said = tuple(map(str, entry.conditions))
-            note(name, entry.distribution, entry.default, said, entry.few)
+        if (note := getattr(self._trial, "note", None)) is not None:  # of a Walker
+            note(name, entry.distribution, entry.default, tuple(map(str, entry.conditions)))
         if not entry.is_active(self.values):
             return None
         if name not in self.values:

@@ -58,25 +58,6 @@ def float_range(
     return FloatDistribution(low, float(last), step=step)
 
 
-def ten_values(
-    kind: str, low: float, high: float, sampling: str, default: float
-) -> tuple[float, ...]:
-    """Return the values that KerasTuner's grid tries of an hp.Float or hp.Int without a step.
-
-    They are its default and ten from even parts of the range, by KerasTuner's own arithmetic; of
-    whole numbers some may be the same.
-    """
-    number, high = (int, high + 1) if kind == "Int" else (float, high)
-    parts = [part * 0.1 + 0.05 for part in range(10)]
-    if sampling == "linear":
-        ten = [part * (high - low) + low for part in parts]
-    elif sampling == "log":
-        ten = [low * math.pow(high / low, part) for part in parts]
-    else:
-        ten = [high + low - low * math.pow(high / low, 1 - part) for part in parts]
-    return tuple(dict.fromkeys(map(number, [default, *ten])))
-
-
 def choice(name: str, values: Sequence[Any]) -> CategoricalDistribution:
     """Return the distribution of hp.Choice."""
     if not values:

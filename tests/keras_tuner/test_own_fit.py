@@ -204,36 +204,6 @@ def test_a_grid_is_that_of_keras_tuner(tmp_path, data):
     assert seen == {(one["units"], one["batch_size"], one.get("more", False)) for one in ours}
 
 
-class Rated(Tuned):
-    """Tune the learning rate while it trains."""
-
-    def fit(self, hp, model, *args, **kwargs):
-        """Ask for a number without a step, and for a whole one on a log scale."""
-        hp.Float("rate", 1e-3, 1e-1, sampling="log")
-        if hp.Boolean("long"):
-            hp.Int("size", 2, 4, sampling="log")
-        return model.fit(*args, **kwargs)
-
-
-@pytest.mark.nightly
-def test_a_grid_has_as_many_values_of_what_a_fit_asks_for_as_in_keras_tuner(search, make_tuner):
-    """Of a number without a step it tries the default and ten others, each once."""
-    for n_trials in (5, None):
-        build = from_keras_tuner(Rated())
-        fit = {"epochs": 1, "callbacks": [], "batch_size": 48}
-        tuner = search(tuner=make_tuner(build, sampler="grid", n_trials=n_trials), fit=fit)
-    theirs = keras_tuner.HyperParameters()
-    theirs.Float("rate", 1e-3, 1e-1, sampling="log")
-    theirs.Int("size", 2, 4, sampling="log")
-    rate, size = ({*one.values, one.default} for one in theirs.space)
-    trials = [trial.params for trial in tuner.study.trials]
-    assert {trial.state.name for trial in tuner.study.trials} == {"COMPLETE"}
-    assert len(trials) == 2 * len(rate) * (1 + len(size)) == len(configurations(tuner))
-    assert len({tuple(sorted(params.items())) for params in trials}) == len(trials)
-    assert {params["rate"] for params in trials} == rate
-    assert {params["size"] for params in trials if params["long"]} == size
-
-
 class Endless:
     """Ask for a number without a step, as only Optuna's own samplers can draw it."""
 
@@ -255,18 +225,12 @@ def test_a_fit_that_asks_without_an_end_is_refused_by_a_grid(search):
 
 @pytest.mark.slow
 def test_workers_share_the_grid_of_a_fit(make_tuner, data):
-    """Whoever asks first lays out the others."""
+    """What one asks for while it trains, the others leave to it."""
     x, y, validation = data
     options = {"sampler": "grid", "n_trials": None, "storage": None}
     tuner = make_tuner(from_keras_tuner(Tuned()), **options)
     tuner.search(x, y, validation_data=validation, epochs=1, n_workers=2, verbose=0)
     assert configurations(tuner) == sorted(ALL)
-
-
-def test_a_grid_says_that_a_fit_asks_for_more(search, capsys):
-    """Before its first trial, nobody knows for how much."""
-    search(from_keras_tuner(Tuned()), sampler="grid", n_trials=2, fit={"epochs": 1, "verbose": 2})
-    assert "Grid: 2 configurations, and what its fit asks for" in capsys.readouterr().out
 
 
 def test_what_a_fit_asks_for_is_enqueued(search, make_tuner):

@@ -6,9 +6,7 @@ import keras_tuner
 import optuna
 import pytest
 
-from kerastune_optuna import ArgumentError, HyperParameters, from_keras_tuner
-from kerastune_optuna._backend import Memory
-from kerastune_optuna._search.grid import Grid, configurations, lay_out_grid
+from kerastune_optuna import ArgumentError, HyperParameters
 from tests.support.keras_tuner_builders import possible
 
 RANGES = {
@@ -75,52 +73,6 @@ def test_spans_have_keras_tuners_ends(question):
 def test_defaults_are_keras_tuners(question):
     """Without a trial each hyperparameter has the default that KerasTuner gives it."""
     assert question(HyperParameters()) == question(keras_tuner.HyperParameters())
-
-
-@pytest.mark.parametrize("question", SPANS.values(), ids=SPANS)
-def test_the_grid_of_a_span_is_keras_tuners(question):
-    """A float without a step has ten values and its default, to the last digit."""
-    theirs = keras_tuner.HyperParameters()
-    question(theirs)
-    spread = {}
-    grid = configurations(from_keras_tuner(question), 0, Memory(), spread)
-    values = [params["x"] for params, _ in grid]
-    assert len(values) == len(set(values)) == spread["x"] == 11
-    assert set(values) == {*theirs.space[0].values, theirs.space[0].default}
-
-
-@pytest.mark.parametrize("sampling", ["log", "reverse_log"])
-@pytest.mark.parametrize(("most", "default"), [(64, None), (64, 7), (4, None), (2000, 1500)])
-def test_the_grid_of_whole_numbers_on_a_log_scale_is_keras_tuners(sampling, most, default):
-    """Without a step they are ten values at most, and the default."""
-
-    def question(hp):
-        return hp.Int("x", 2, most, sampling=sampling, default=default)
-
-    theirs = keras_tuner.HyperParameters()
-    question(theirs)
-    grid = configurations(from_keras_tuner(question), 0, Memory())
-    values = sorted(params["x"] for params, _ in grid)
-    assert values == sorted({*theirs.space[0].values, theirs.space[0].default})
-    assert {type(value) for value in values} == {int}
-
-
-def test_a_grid_says_of_which_parameters_it_leaves_values_out():
-    """One line, and each point is laid out once: a name of two ranges has the values of each."""
-
-    def build(hp):
-        for kind in [hp.Choice("kind", ["a", "b"])]:
-            with hp.conditional_scope("kind", kind):
-                hp.Float("rate", 0.5 if kind == "a" else 0.1, 0.9, default=0.55)
-
-    study = optuna.create_study(sampler=Grid())
-    line = lay_out_grid(study, from_keras_tuner(build), None, 0, Memory())
-    assert line == (
-        "Grid: 22 configurations with 11 values of 'rate' (no step: ten values and the default, "
-        "as in KerasTuner)"
-    )
-    points = [tuple(trial.system_attrs["fixed_params"].items()) for trial in study.trials]
-    assert len(set(points)) == 22
 
 
 WRONG = [

@@ -17,7 +17,6 @@ from optuna.storages import InMemoryStorage
 from kerastune_optuna import (
     ArgumentError,
     ArgumentTypeError,
-    BuilderError,
     StudyMismatchError,
     TooManyFailuresError,
     _report,
@@ -163,14 +162,13 @@ def test_a_trial_is_trained_again_on_its_own_data(tune, comes_again):
 @pytest.mark.parametrize(
     "steps", mostly_nightly({"at once": ([None],), "in steps": ([2, 5, None],)}, "in steps")
 )
-def test_a_grid_has_what_the_functions_ask_for(tune, steps, capsys):
+def test_a_grid_has_what_the_functions_ask_for(tune, steps):
     """Each configuration once, also where the builder does not ask for the width."""
     for n_trials in steps:
-        tuner = tune(build_unbuilt, {"verbose": 2}, sampler="grid", n_trials=n_trials)
+        tuner = tune(build_unbuilt, sampler="grid", n_trials=n_trials)
     assert configurations(tuner) == [
         [("units", units), ("window", window)] for units in (2, 3) for window in (4, 8, 12)
     ]
-    assert "and what the data's functions ask for" in capsys.readouterr().out or len(steps) > 1
     assert set(tuner.plot_importance().data[0].y) == {"units", "window"}
 
 
@@ -221,7 +219,6 @@ WRONG = {
     "uneven": ({"x": lambda trial: (SERIES, SERIES[1:])}, ArgumentError, "160 rows and y has 159"),
     "a list": ({"x": lambda trial: ([1, 2], SERIES[:2])}, ArgumentTypeError, "has no rows"),
     "raises": ({"x": raising}, NameError, "no such file"),
-    "other range": ({"x": other_range, "validation_data": other_range}, BuilderError, "4 to 8 in"),
     "two ranges": ({"validation_data": other_range}, ArgumentError, "Two functions of the data"),
     "number": ({"x": lambda trial: SERIES[trial.number :]}, ArgumentError, "read trial.number"),
     "attribute": ({"x": lambda t: t.set_user_attr("n", 1)}, ArgumentError, "user attribute 'n'"),
