@@ -132,6 +132,11 @@ def check_tuner(tuner: Any) -> None:
     check_limits(tuner.n_trials, tuner.timeout)
     Chooser(tuner.sampler, tuner.pruner).check()
     StopConditions.of(tuner).check(are_several=objectives.are_several)
+    if tuner.sampler == "grid" and tuner.train_repeats:
+        raise ArgumentError(
+            "sampler='grid' trains each configuration once, and train_repeats=True asks for more. "
+            "Leave it out, and pass executions_per_trial= to train each several times."
+        )
     check_warm_start(tuner.warm_start, are_several=objectives.are_several)
     if tuner.seed is not None:
         instead = "Pass a whole number from 0, or None for seeds that are drawn."

@@ -17,8 +17,6 @@ from optuna.study import Study
 from optuna.study._constrained_optimization import _CONSTRAINTS_KEY
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-# Optuna's tables.
-tables = models
 # Else SQLite gives the ids of a deleted study and its trials to the next ones, into which a process
 # that still has the old study open would write.
 for _model in (models.StudyModel, models.TrialModel):

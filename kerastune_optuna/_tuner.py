@@ -76,10 +76,9 @@ class OptunaTuner:
             one starts. Default None: go on.
         train_repeats: Train a configuration again that was trained before. Default False: a trial
             that repeats another takes its result over, and the search ends where nothing is left.
-        warm_start: Earlier trials: an Optuna study, a DataFrame like `results()`, the directory of
-            a search, (directory or URL, study_name), or a list of these. Trials that had the same
-            data, epochs and objective are shown to the sampler, and count nowhere; of others the
-            best three go first in a new study. Default None.
+        warm_start: Earlier trials: an Optuna study, a DataFrame like `results()`, or a list of
+            these. Trials that had the same data, epochs and objective are shown to the sampler, and
+            count nowhere; of others the best three go first in a new study. Default None.
         seed: Fixes the sampler and the training of each trial. Default None: seeds are drawn, and
             recorded with the trials.
         directory: Folder for the database and the weights. Default "tuning".
@@ -513,13 +512,13 @@ class OptunaTuner:
     def space(self, *functions: Any) -> None:
         """Print the parameters that build_model asks for, each with its values and its default.
 
-        Calls of build_model with one other value at a time, for ten seconds at most, show where a
-        parameter is asked for only with some values of another. Nothing is trained, and no study is
-        made. The defaults are those that enqueue() without parameters would let go first.
+        One call of build_model with its defaults shows them, which are those that enqueue() without
+        parameters would let go first. A builder for KerasTuner says also what it asks for with
+        other values. Nothing is trained, and no study is made.
 
         Args:
             *functions: Functions of the trial that search() is to get as data, to print what they
-                ask for too. They are called as often as build_model.
+                ask for too.
         """
         with policy_kept():
             _report.say(_search.outlined(self.build_model, functions), end="")

@@ -131,16 +131,21 @@ CONSTRUCTOR = [
         "terminator=0 is less than 1. Pass how many trials in a row",
     ),
     ({"terminator": BaseTerminator}, ArgumentTypeError, "is a class. Pass how many trials"),
+    (
+        {"sampler": "grid", "train_repeats": True},
+        ArgumentError,
+        "sampler='grid' trains each configuration once, and train_repeats=True asks for more.",
+    ),
     ({"warm_start": 3}, ArgumentTypeError, "warm_start= got 3, which holds no trials."),
     ({"warm_start": []}, ArgumentError, "warm_start=[] holds no trials. Pass an Optuna study"),
-    ({"warm_start": ("a", "b", "c")}, ArgumentTypeError, "warm_start= got ('a', 'b', 'c'), which"),
+    ({"warm_start": "tuning"}, ArgumentTypeError, "warm_start= got 'tuning', which holds no"),
     (
         {"warm_start": pandas.DataFrame({"units": [1]})},
         ArgumentError,
         "columns are units. Parameters are in columns like 'params_units', values in 'value'.",
     ),
     (
-        {"warm_start": "tuning", "objective": ["val_loss", "n_params"]},
+        {"warm_start": optuna.create_study(), "objective": ["val_loss", "n_params"]},
         ArgumentError,
         "warm_start= is for one objective, and there are several: of these no trial is the best.",
     ),

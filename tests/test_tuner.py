@@ -387,9 +387,9 @@ def test_functions_that_load_arrays_are_called_once(search, data, more):
     assert sorted(calls) == sorted(loaders)
 
 
-@pytest.mark.parametrize("options", [{"overwrite": True}, {"sampler": "grid"}, {"seed": 0}])
+@pytest.mark.parametrize("options", [{"overwrite": True}, {"seed": 0}])
 def test_failures_of_trials_that_were_laid_out_count(search, make_tuner, options):
-    """All trials of a grid, and the first one of overwrite=True, wait before the search begins."""
+    """The first one of overwrite=True waits before the search begins."""
 
     def build(trial):
         raise RuntimeError(f"no luck with {trial.suggest_int('n', 1, 8)}")

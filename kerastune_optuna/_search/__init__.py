@@ -3,10 +3,9 @@
 from kerastune_optuna._search.budget import Budget as Budget
 from kerastune_optuna._search.failures import check_study as check_study
 from kerastune_optuna._search.fitting import Fitting as Fitting
-from kerastune_optuna._search.grid import lay_out_grid as lay_out_grid
+from kerastune_optuna._search.grid import check_ends as check_ends
 from kerastune_optuna._search.learning import LearningSampler as LearningSampler
 from kerastune_optuna._search.mismatch import check_choices as check_choices
-from kerastune_optuna._search.mismatch import check_ranges as check_ranges
 from kerastune_optuna._search.mismatch import defaults_of as defaults_of
 from kerastune_optuna._search.mismatch import explain as explain
 from kerastune_optuna._search.mismatch import with_defaults as with_defaults
@@ -18,4 +17,5 @@ from kerastune_optuna._search.repeats import find_earlier as find_earlier
 from kerastune_optuna._search.repeats import take_over as take_over
 from kerastune_optuna._search.samplers import Chooser as Chooser
 from kerastune_optuna._search.space import learn_ranges as learn_ranges
+from kerastune_optuna._search.space import listed as listed
 from kerastune_optuna._search.stopping import StopConditions as StopConditions

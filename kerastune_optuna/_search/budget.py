@@ -19,11 +19,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._check import count
-from kerastune_optuna._search import points as _points
 from kerastune_optuna._search import slots as _slots
-from kerastune_optuna._search.grid import Grid, is_grid
 from kerastune_optuna._search.stopping import StopConditions
-from kerastune_optuna._study import TrialRecord, Watch, liveness, opening, retry
+from kerastune_optuna._study import Watch, liveness, opening, retry
 
 # Not the generator of the module random, which a trial seeds for the user's code: a wait that draws
 # from it would change the training.
@@ -49,41 +47,25 @@ class Budget:
     ending: StopConditions = field(default_factory=StopConditions)
     laid_out: Callable[[optuna.Study], list[FrozenTrial]] | None = None
 
-    def size(self, study: optuna.Study, slots: Sequence[FrozenTrial] | None = None) -> int | None:
-        """Return how many slots there may be: no more than a grid has points.
-
-        Args:
-            study: The study.
-            slots: Those that it has; None (default) where they are not read yet.
-        """
-        if isinstance(study.sampler, Grid):  # lay_out_grid() has laid them all out
-            points = len(_slots.of(study) if slots is None else slots)
-        elif isinstance(study.sampler, GridSampler):
-            points = _optuna.size_of_grid(study.sampler)
-        else:
+    def size(self, study: optuna.Study) -> int | None:
+        """Return how many slots there may be: no more than a GridSampler has points."""
+        if not isinstance(study.sampler, GridSampler):
             return self.n_trials
+        points = _optuna.size_of_grid(study.sampler)
         return points if self.n_trials is None else min(points, self.n_trials)
 
     def draws(self, study: optuna.Study) -> bool:
-        """Whether a sampler draws from all values; a grid visits each point once anyway."""
-        return self.laid_out is None and not is_grid(study.sampler)
+        """Whether a sampler draws from all values; a GridSampler visits each point once anyway."""
+        return self.laid_out is None and not isinstance(study.sampler, GridSampler)
 
     def slots(self, study: optuna.Study) -> list[FrozenTrial]:
         """Return the trials that count towards the size, by their numbers."""
         return (self.laid_out or _slots.of)(study)
 
     def _lacks_slots(self, study: optuna.Study, slots: Sequence[FrozenTrial]) -> bool:
-        """Whether the study has fewer slots than its size, where it has one."""
-        size = self.size(study, slots)
-        return self.laid_out is None and size is not None and len(slots) < size
-
-    def room(self, study: optuna.Study) -> int | None:
-        """Return how many slots may be added to a study; None for no limit."""
-        return None if self.n_trials is None else max(0, self.n_trials - len(_slots.of(study)))
-
-    def told_of_left(self, study: optuna.Study) -> str | None:
-        """Return the line on trials that do not count towards the size; None where all do."""
-        return None if self.n_trials is None else _slots.told_of_left(study)
+        """Whether the study has fewer slots than its size, which may have no limit."""
+        size = self.size(study)
+        return self.laid_out is None and (size is None or len(slots) < size)
 
     def claim(self, study: optuna.Study, watch: Watch) -> Trial | None:
         """Return a trial to run, or None when nothing is left to do here."""
@@ -95,8 +77,6 @@ class Budget:
                 return trial
             if free:  # others took them
                 time.sleep(_POLL)
-            elif self.size(study, slots) is None:  # each worker lays out its own
-                retry.lay_out(study)
             elif self._lacks_slots(study, slots):
                 self._lay_out_in_turn(study, watch, slots, turn)
             elif self._is_all_done(study, watch, slots):
@@ -107,9 +87,8 @@ class Budget:
         """Yield the slots, and those that are free, at each look until no trial may start."""
         while not self.ending.is_over():
             slots = self.slots(study)
-            free = _slots.free(study, slots[: self.size(study, slots)])
-            is_any_enqueued = any(_points.order(one) == _points.ENQUEUED for one in free)
-            is_any_left = is_any_enqueued or self.ending.may_go_on(study, 0)
+            free = _slots.free(slots[: self.size(study)])
+            is_any_left = any(map(_slots.is_enqueued, free)) or self.ending.may_go_on(study)
             if not is_any_left or self.ending.stop(study, asks=True):
                 return
             yield slots, free
@@ -117,12 +96,12 @@ class Budget:
     def prepare(self, study: optuna.Study) -> None:
         """Lay out a slot where none is free: workers that start at once would each do so."""
         slots = self.slots(study)
-        if not _slots.free(study, slots):
+        if not _slots.free(slots):
             self._lay_out_next(study, slots)
 
     def _lay_out_after(self, study: optuna.Study, taken: FrozenTrial) -> None:
         """Lay out the next slot where this worker took the last one."""
-        slots = [] if self.size(study, ()) is None else self.slots(study)
+        slots = self.slots(study)
         # The first trial may find that its configuration is the only one.
         if any(map(_slots.has_asked, slots)) and slots[-1].number == taken.number:
             self._lay_out_next(study, slots)
@@ -142,17 +121,15 @@ class Budget:
 
         A slot for which nothing is left would wait for ever, or train a configuration again.
         """
-        if self._lacks_slots(study, slots):
-            unasked = _slots.unasked(study, slots)
-            if self.ending.may_go_on(study, unasked):
-                retry.lay_out(study)
+        waiting = len(_slots.free(slots))
+        if self._lacks_slots(study, slots) and self.ending.may_go_on(study, waiting):
+            retry.lay_out(study)
 
     def _is_all_done(self, study: optuna.Study, watch: Watch, slots: Sequence[FrozenTrial]) -> bool:
         """Whether nothing is to be run again, nor may have to be: for that, wait a moment."""
         if self.reap(study, watch):
             return False
-        taken = filter(_slots.is_taken, slots)
-        if not any(TrialRecord(one).is_claimed or watch.is_in_doubt(one) for one in taken):
+        if not any(watch.is_in_doubt(one) for one in slots if one.state is TrialState.RUNNING):
             return True
         time.sleep(_POLL_OTHERS)
         return False
@@ -186,14 +163,13 @@ class Budget:
     def _is_left_to_others(self, study: optuna.Study) -> bool:
         """Whether no slot is free, nor missing."""
         slots = self.slots(study)
-        size = self.size(study, slots)
-        is_any_free = any(map(_slots.is_free, slots[:size]))
-        return size is not None and not self._lacks_slots(study, slots) and not is_any_free
+        is_any_free = bool(_slots.free(slots[: self.size(study)]))
+        return not self._lacks_slots(study, slots) and not is_any_free
 
     def _at_work_elsewhere(self, study: optuna.Study, watch: Watch) -> list[FrozenTrial]:
         """Return the trials of this budget's size that another process runs, and beats for."""
         slots = self.slots(study)
-        theirs = {slot.number for slot in slots[: self.size(study, slots)]}
+        theirs = {slot.number for slot in slots[: self.size(study)]}
         # A process that lives may have left its trial, as where its search broke off.
         running = [one for one in watch.running(study) if one.number in theirs]
         elsewhere = filter(liveness.is_signed_elsewhere, running)
@@ -204,9 +180,8 @@ class Budget:
         if _slots.counts(study, failed):
             return
         slots = self.slots(study)
-        is_any_left = any(one.state is TrialState.WAITING for one in slots)
-        if self._lacks_slots(study, slots) and not is_any_left:
-            retry.lay_out(study)
+        if not _slots.free(slots):
+            self._lay_out_next(study, slots)
 
     def reap(self, study: optuna.Study, watch: Watch) -> bool:
         """Fail the trials of dead processes, and lay them out again.
@@ -218,10 +193,10 @@ class Budget:
         Returns:
             Whether there were any.
         """
-        taken = filter(_slots.is_taken, watch.unfinished(study))
-        lost = [trial for trial in taken if _is_lost(trial, watch)]
+        lost = [trial for trial in watch.running(study) if watch.is_dead(trial)]
         # Read a trial once more: its worker may be gone because it ended the trial well meanwhile.
-        dead = [trial for trial in lost if _slots.is_taken(_optuna.as_stored(study, trial))]
+        now = (_optuna.as_stored(study, trial) for trial in lost)
+        dead = [trial for trial in now if trial.state is TrialState.RUNNING]
         return sum(self._reap_one(study, trial) for trial in dead) > 0
 
     def interrupt(self, study: optuna.Study, trial: Trial) -> None:
@@ -256,16 +231,12 @@ class _Turn:
         seen = last.number, last.state, _slots.has_asked(last)
         if seen != self._seen:
             # Who runs the first trial did not know whether there is a second configuration.
-            is_first = len(slots) == 1 and _slots.is_taken(last) and _slots.has_asked(last)
+            is_running = last.state is TrialState.RUNNING
+            is_first = len(slots) == 1 and is_running and _slots.has_asked(last)
             patience = _FIRST_PATIENCE if is_first else _PATIENCE
             # Of several that wait, one is to be the first.
             self._seen, self._moment = seen, time.monotonic() + patience * _chance.uniform(1, 2)
         return time.monotonic() > self._moment
-
-
-def _is_lost(trial: FrozenTrial, watch: Watch) -> bool:
-    """Whether nobody runs a trial that was taken, nor is about to."""
-    return watch.has_lapsed(trial) if TrialRecord(trial).is_claimed else watch.is_dead(trial)
 
 
 def _tell_of(others: Sequence[FrozenTrial], done: int, size: int | None) -> None:

@@ -10,7 +10,6 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna._exceptions import TooManyFailuresError
-from kerastune_optuna._search.finished_trials import by_itself
 from kerastune_optuna._study import TrialRecord, divergence
 
 
@@ -34,7 +33,7 @@ class InARow:
         Raises:
             TooManyFailuresError: Says how the last one ended.
         """
-        last = list(filter(by_itself, own))[-self.most :]
+        last = list(filter(_by_itself, own))[-self.most :]
         if len(last) < self.most or any(one.state is not TrialState.FAIL for one in last):
             return
         why = TrialRecord(last[-1]).why.rstrip(".")
@@ -91,7 +90,7 @@ def check_study(study: optuna.Study) -> None:
         TooManyFailuresError: Says how the last one ended.
     """
     trials = study.get_trials(deepcopy=False)
-    divergence.check_trained(list(filter(by_itself, trials)))
+    divergence.check_trained(list(filter(_by_itself, trials)))
     InVain(1).check(trials, ())
 
 
@@ -99,7 +98,11 @@ def _tried(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Return the trials whose own training decided how they ended, by their numbers."""
     records = map(TrialRecord, trials)
     own = (one.of for one in records if one.repeat_of is None and not one.breaks_constraint)
-    return [one for one in own if by_itself(one) and divergence.has_begun(one)]
+    return [one for one in own if _by_itself(one) and divergence.has_begun(one)]
+
+
+def _by_itself(trial: FrozenTrial) -> bool:
+    return TrialRecord(trial).ended_by_itself
 
 
 def _succeeded(trial: FrozenTrial) -> bool:

@@ -12,19 +12,17 @@ from kerastune_optuna import _check
 from kerastune_optuna._search import space
 from kerastune_optuna._search.together import Together
 
-_Ranges = Mapping[str, BaseDistribution]
-
 
 class Fit(NamedTuple):
     """Hold what a builder takes of a configuration."""
 
     params: dict[str, Any]  # as Optuna stores them
-    distributions: _Ranges  # of all that the builder asks for
+    ranges: dict[str, BaseDistribution]  # of all that the builder asks for
     is_whole: bool  # whether that is all, and nothing of the configuration is left over
 
     def as_trial(self, value: float) -> FrozenTrial:
         """Return a COMPLETE trial of these parameters."""
-        return create_trial(params=self.params, distributions=dict(self.distributions), value=value)
+        return create_trial(params=self.params, distributions=self.ranges, value=value)
 
 
 class Fitting:
@@ -37,33 +35,24 @@ class Fitting:
 
     def __init__(self, build_model: space.Builder, functions: Sequence[Any]) -> None:
         self._build_model = Together(build_model, functions)
-        self._ranges: dict[frozenset[str], _Ranges] = {}
-
-    @property
-    def asked(self) -> _Ranges:
-        """All that the builder has asked for."""
-        return {name: one for ranges in self._ranges.values() for name, one in ranges.items()}
-
-    @property
-    def told(self) -> str:
-        """What that is, in words."""
-        return space.listed(self.asked)
+        self._ranges: dict[frozenset[str], dict[str, BaseDistribution]] = {}
+        self.asked: dict[str, BaseDistribution] = {}  # all that the builder has asked for
 
     def fit(self, params: Mapping[str, Any]) -> Fit:
         """Return what the builder takes of a configuration."""
         names = frozenset(params)
         if names not in self._ranges:
             self._ranges[names] = self._learned(params)
+            self.asked |= self._ranges[names]
         ranges = self._ranges[names]
         taken = {
             name: one.to_external_repr(one.to_internal_repr(params.get(name)))
             for name, one in ranges.items()
             if _check.allows(one, params.get(name))  # None may be a choice, which tables leave out
         }
-        is_whole = taken.keys() == ranges.keys() and params.keys() <= ranges.keys()
-        return Fit(taken, ranges, is_whole)
+        return Fit(taken, ranges, taken.keys() == ranges.keys() >= params.keys())
 
-    def _learned(self, params: Mapping[str, Any]) -> _Ranges:
+    def _learned(self, params: Mapping[str, Any]) -> dict[str, BaseDistribution]:
         """Return what the builder asks for with these parameters."""
 
         def choose(name: str, distribution: BaseDistribution) -> Any:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
@@ -16,9 +16,9 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna, _signals
-from kerastune_optuna._search import finished_trials
 from kerastune_optuna._search import space as _space
-from kerastune_optuna._search.repeats import may_come_again
+from kerastune_optuna._search.grid import Grid
+from kerastune_optuna._search.repeats import asking, may_come_again
 from kerastune_optuna._seeds import derive
 from kerastune_optuna._study import Objective, TrialRecord, liveness, ranking
 
@@ -30,6 +30,8 @@ _POLL = 0.02  # seconds between two looks at it
 # Samplers that see a pruned trial as a COMPLETE one: the GP, which would see only a few trials
 # otherwise, finds better models, and TPE finds models as good (tests/benchmarks/README.md).
 _GAIN = (GPSampler, TPESampler)
+
+_OpenOnes: TypeAlias = Callable[[optuna.Study], list[FrozenTrial]]
 
 
 @dataclass(eq=False)
@@ -66,12 +68,14 @@ class LearningSampler(BaseSampler):
         self._places: dict[str, float] = {}  # of what is drawn for all parameters at once
         self._leaves_to_chance = False
         self._chance = RandomSampler()
-        self._given_up: set[int] = set()  # trials that have not drawn though they were waited for
+        self._given_up: set[int] = set()  # trials that were waited for in vain
         self.best: FrozenTrial | None = None
         # Pruned trials as they are shown, for the number of the best trial, which they depend on.
         self.as_complete: dict[int, dict[int, FrozenTrial]] = {}
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        if isinstance(self.sampler, Grid):
+            self._wait_for_others(study, trial, asking)
         trials = _failed(study)
         if self.constrained:
             trials += _broken(study)
@@ -95,7 +99,9 @@ class LearningSampler(BaseSampler):
     ) -> dict[str, Any]:
         shown = self._shown(study, search_space)
         if search_space and isinstance(self.sampler, GPSampler):
-            self._wait_for_others(shown, trial, _optuna.startup_trials_of(self.sampler))
+            complete = _optuna.known_trials(shown, (TrialState.COMPLETE,))
+            if len(complete) >= _optuna.startup_trials_of(self.sampler):  # else it draws by chance
+                self._wait_for_others(shown, trial, _without_draw)
         for _ in range(_OF_GP if isinstance(self.sampler, GPSampler) else _DRAWS):
             drawn = self.sampler.sample_relative(shown, trial, search_space)
             self._places = _space.places(search_space, drawn)
@@ -127,26 +133,22 @@ class LearningSampler(BaseSampler):
         among = CategoricalDistribution(left) if left else param_distribution
         return self._chance.sample_independent(shown, trial, param_name, among)
 
-    def _wait_for_others(self, shown: optuna.Study, trial: FrozenTrial, startup: int) -> None:
-        """Wait until trials that began before have drawn: a process would draw the same again."""
-        if len(_optuna.known_trials(shown, (TrialState.COMPLETE,))) < startup:
-            return  # it draws by chance
-        gives_up, anew = time.monotonic() + _PATIENCE, False  # the claim has just read them
-        while idle := self._idle(shown, trial, anew=anew):
+    def _wait_for_others(
+        self, study: optuna.Study, trial: FrozenTrial, open_ones: _OpenOnes
+    ) -> None:
+        """Wait until it is known what trials of ours that began before have, to draw otherwise."""
+        gives_up = time.monotonic() + _PATIENCE
+        while before := self._before(trial, open_ones(study)):
             if _signals.requested():
                 return
             if time.monotonic() > gives_up:
-                self._given_up |= idle
+                self._given_up |= before
                 return
             time.sleep(_POLL)
-            anew = True
+            _optuna.known_trials(study, anew=True)  # at first, the claim has just read them
 
-    def _idle(self, shown: optuna.Study, trial: FrozenTrial, *, anew: bool) -> set[int]:
-        """Return which trials of ours began before a trial and have not drawn yet."""
-        running = _optuna.known_trials(shown, (TrialState.RUNNING,), anew=anew)
-        before = (one for one in running if one.number < trial.number)
-        ours = (one for one in before if not liveness.is_foreign(one))
-        return {one.number for one in ours if not _optuna.has_drawn(one)} - self._given_up
+    def _before(self, trial: FrozenTrial, others: Iterable[FrozenTrial]) -> set[int]:
+        return {one.number for one in others if one.number < trial.number} - self._given_up
 
     def _shown(
         self, study: optuna.Study, space: dict[str, BaseDistribution] | None = None
@@ -274,6 +276,12 @@ class _StudyOfAll(_optuna.ShownStudy):
         return worst
 
 
+def _without_draw(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the running trials of ours for which no sampler has drawn yet."""
+    running = _optuna.known_trials(study, (TrialState.RUNNING,))
+    return [one for one in running if not (liveness.is_foreign(one) or _optuna.has_drawn(one))]
+
+
 def _values(distribution: BaseDistribution) -> list[Any]:
     """Return all values of a parameter; none where they are too many to look at."""
     count = _space.size(distribution)
@@ -320,7 +328,5 @@ def _broken(study: optuna.Study) -> list[FrozenTrial]:
 
 def _failed(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that failed because of their configurations."""
-    trials = finished_trials.unusual(study, _optuna.known_trials(study))
-    return [
-        one for one in trials if one.state is TrialState.FAIL and not TrialRecord(one).was_cut_off
-    ]
+    trials = _optuna.known_trials(study, (TrialState.FAIL,))
+    return [one for one in trials if not TrialRecord(one).was_cut_off]

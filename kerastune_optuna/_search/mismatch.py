@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import traceback
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
@@ -13,7 +12,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import BaseTrial, FrozenTrial
 
 from kerastune_optuna import _check
-from kerastune_optuna._exceptions import BuilderError, StudyMismatchError
+from kerastune_optuna._exceptions import StudyMismatchError
 from kerastune_optuna._search import space
 
 _ANEW = "pass another study_name=, or overwrite=True to start anew"
@@ -34,42 +33,11 @@ def explain(
     Raises:
         StudyMismatchError: Names the parameter, what was and what is asked for, and the way out.
     """
-    if _is_of_optuna(error):
-        _walk(build_model, trial, partial(_compare, trial, who))
-
-
-def check_ranges(build_model: space.Builder, trial: BaseTrial) -> None:
-    """Refuse a builder that gives a parameter another range than the data's functions gave it.
-
-    Optuna would take the first range, and not say so.
-
-    Args:
-        build_model: The builder, which is called once more.
-        trial: The trial, which the data's functions have asked, and nobody else.
-
-    Raises:
-        BuilderError: Names the parameter.
-    """
-
-    def check(name: str, distribution: BaseDistribution) -> None:
-        known = trial.distributions.get(name, distribution)
-        if known != distribution:
-            raise BuilderError(
-                f"build_model asks for {name!r} as {_range_of(distribution)}, and a function of "
-                f"the data as {_range_of(known)}. Give both the same range, and they get the same "
-                "value; or give one of the parameters another name."
-            )
-
-    _walk(build_model, trial, check)
-
-
-def _walk(
-    build_model: space.Builder, trial: BaseTrial, check: Callable[[str, BaseDistribution], None]
-) -> None:
-    """Call a builder with the values of a trial, and check each parameter that it asks for."""
+    if not _is_of_optuna(error):
+        return
 
     def choose(name: str, distribution: BaseDistribution) -> Any:
-        check(name, distribution)
+        _compare(trial, who, name, distribution)
         return trial.params[name] if name in trial.params else space.middle(distribution)
 
     space.walk(build_model, space.Walker(choose))

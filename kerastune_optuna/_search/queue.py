@@ -11,8 +11,11 @@ from optuna.trial import TrialState
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
-from kerastune_optuna._search import mismatch, points, space
+from kerastune_optuna._search import mismatch, space
 from kerastune_optuna._search.together import Together
+from kerastune_optuna._study import TrialRecord, retry
+
+_PLAIN = (str, int, float, bool, type(None))  # what databases give back as it was
 
 
 def chosen(build_model: space.Builder, params: object, functions: Sequence[Any]) -> dict[str, Any]:
@@ -48,13 +51,16 @@ def _middles(build_model: space.Builder) -> dict[str, Any]:
 
 def enqueue(study: optuna.Study, params: Mapping[str, Any]) -> None:
     """Lay out a trial with these parameters, unless the study has one that did not fail."""
-    text = points.text(params)
-    trials = study.get_trials(deepcopy=False)
-    known = [one for one in trials if text in points.texts_of(one)]
-    failures = sum(one.state is TrialState.FAIL for one in known)
-    if len(known) == failures:
-        key = f"{text} after {failures}" if failures else text
-        points.lay_out_point(study, params, points.ENQUEUED, key)
+    for name, value in params.items():
+        if not isinstance(value, _PLAIN):
+            raise ArgumentError(
+                f"{name}={value!r} is of type {type(value).__name__}, which a study cannot hold "
+                "for later. Let suggest_categorical choose among names, and look the object up."
+            )
+    others = (one for one in study.get_trials(deepcopy=False) if one.state is not TrialState.FAIL)
+    records = map(TrialRecord, others)
+    if not any(params in (record.fixed_params, record.params) for record in records):
+        retry.lay_out(study, params)
 
 
 def _allowed(build_model: space.Builder, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
-from kerastune_optuna._search import finished_trials, space
-from kerastune_optuna._study import StudyRecord, TrialRecord, opening
+from kerastune_optuna._search import space
+from kerastune_optuna._study import StudyRecord, TrialRecord, liveness, opening, retry
 
 _LATEST = 50  # trials by which to tell whether repeats are likely
 _COPIED = (
@@ -26,19 +26,20 @@ def find_earlier(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial | None
     A retry has gone on since its first try began: a trial that is later than that is none.
     """
     distributions, params = trial.distributions, trial.params
+    if not params:
+        return None
     asked = space.places(distributions, params)
-    trials = _optuna.known_trials(study) if asked else []
-    begun = finished_trials.first_try(_optuna.as_known(trial), trials).number if asked else 0
-    # Most of thousands of trials differ in a parameter without steps.
-    endless = [name for name in asked if math.isinf(space.size(distributions[name]))]
-    for name in endless[:1]:
-        trials = finished_trials.with_value(study, trials, name, params[name])
+    trials = _optuna.known_trials(study)
+    trials = trials[: retry.first_try(_optuna.as_known(trial), trials).number]
+    # Most of thousands of trials differ in a parameter without steps, which takes no time to see.
+    endless = (name for name in asked if math.isinf(space.size(distributions[name])))
+    if (name := next(endless, None)) is not None:
+        trials = [one for one in trials if one.params.get(name) == params[name]]
     same = [
         one
         for one in trials
-        if one.number < begun and one.state in opening.DONE and _was_trained(one)
-        if one.distributions == distributions
-        if space.places(distributions, one.params) == asked
+        if one.distributions == distributions and space.places(distributions, one.params) == asked
+        if one.state in opening.DONE and _was_trained(one)
     ]
     first = StudyRecord(study).epochs_since if same else None
     same = [one for one in same if one.number >= (first or 0)]
@@ -75,49 +76,71 @@ def count_if_all(study: optuna.Study) -> int | None:
     """
     # Fresh: Optuna drops its cache in Study.tell(), which a process that only leads workers never
     # calls. It asks once, when its workers have ended.
-    tree = _tree(study, study.get_trials(deepcopy=False), running=False)
+    trials = _of_these_epochs(study, study.get_trials(deepcopy=False))
+    tree = _tree([one for one in trials if TrialRecord(one).ended_by_itself])
     return tree.leaves() if tree is not None and tree.is_closed else None
 
 
-def is_more_left(study: optuna.Study, unasked: int) -> bool:
-    """Whether more configurations may be left than some trials are about to ask for.
+def is_more_left(study: optuna.Study, waiting: int | None = None) -> bool:
+    """Whether a configuration may be left that no trial has, or is about to ask for.
 
     Args:
         study: The study.
-        unasked: How many trials are about to ask for their parameters.
+        waiting: How many trials wait, and will ask for their parameters. None (default) where what
+            trials are about to ask for does not count.
     """
-    tree = _tree(study, _optuna.known_trials(study), running=True)
-    return tree is None or (not tree.is_closed and (unasked == 0 or tree.left() > unasked))
+    begun = _begun(study)
+    if waiting is None:
+        tree = _tree([one for one in begun if not _is_building(one)])
+        return tree is None or not tree.is_closed
+    tree = _tree(begun)
+    return tree is None or tree.left() > waiting + len(_asking(begun, tree))
 
 
-def _tree(
-    study: optuna.Study, trials: Sequence[FrozenTrial], *, running: bool
-) -> space.Node | None:
+def asking(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the running trials of ours that may still ask for parameters."""
+    begun = _begun(study)
+    return _asking(begun, space.tried(begun))
+
+
+def _asking(begun: Sequence[FrozenTrial], tree: space.Node) -> list[FrozenTrial]:
+    # With a fit of its own, a builder asks on after its model is built.
+    return [one for one in begun if _is_building(one) or _is_fitting(one, tree)]
+
+
+def _is_building(trial: FrozenTrial) -> bool:
+    return _is_running(trial) and TrialRecord(trial).epochs is None
+
+
+def _is_fitting(trial: FrozenTrial, tree: space.Node) -> bool:
+    return _is_running(trial) and tree.goes_on_after(trial)
+
+
+def _is_running(trial: FrozenTrial) -> bool:
+    return trial.state is TrialState.RUNNING and not liveness.is_foreign(trial)
+
+
+def _tree(trials: Sequence[FrozenTrial]) -> space.Node | None:
     """Return the tree of what trials asked for; None where the values of one have no end."""
-    if not all(map(space.is_finite, trials)):
-        return None
-    return space.tried(_of_these_epochs(study, trials, running=running))
+    return space.tried(trials) if all(map(space.is_finite, trials)) else None
 
 
 def may_come_again(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials whose parameters all have steps or choices, running ones too."""
-    trials = _optuna.known_trials(study)
+    trials = _begun(study)
     # Where none of the latest trials has only such parameters, repeats are rare, and training one
     # costs less than to look at thousands of trials each time.
     if not any(one.distributions and space.is_finite(one) for one in trials[-_LATEST:]):
         return []
-    finite = [one for one in trials if space.is_finite(one)]
-    return _of_these_epochs(study, finite, running=True)
+    return list(filter(space.is_finite, trials))
 
 
-def _of_these_epochs(
-    study: optuna.Study, trials: Sequence[FrozenTrial], *, running: bool
-) -> list[FrozenTrial]:
-    """Return the ended trials of this search's epochs, and, where `running`, those that run."""
-    first = (StudyRecord(study).epochs_since if trials else None) or 0
-    return [
-        one
-        for one in trials
-        if one.number >= first
-        and (finished_trials.by_itself(one) or (running and one.state is TrialState.RUNNING))
-    ]
+def _of_these_epochs(study: optuna.Study, trials: Sequence[FrozenTrial]) -> Sequence[FrozenTrial]:
+    """Return, of all trials by their numbers, those that this search's epochs and data were for."""
+    return trials[(StudyRecord(study).epochs_since if trials else None) or 0 :]
+
+
+def _begun(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials that ended or run; what was cut off has a retry, which tries the same."""
+    trials = _of_these_epochs(study, _optuna.known_trials(study))
+    return [one for one in trials if one.state is not TrialState.WAITING]

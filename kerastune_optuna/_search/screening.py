@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from kerastune_optuna._search import finished_trials, space
+from kerastune_optuna._search import space
 from kerastune_optuna._search.pruner import WilcoxonPruner
-from kerastune_optuna._study import TrialRecord, sign_of
+from kerastune_optuna._study import TrialRecord, retry, sign_of
 
 # Chosen with tests/benchmarks/samplers.py, on recorded curves and on tasks of LCBench.
 _LEAST_TRIALS, _LEAST_EPOCHS = 15, 20  # of a search that begins with short trials, and of a trial
@@ -83,7 +83,7 @@ class AutoPruner(optuna.pruners.BasePruner):
     def _is_screened(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Whether a trial ends with its beginning."""
         trials = study.get_trials(deepcopy=False)
-        first = finished_trials.first_try(trial, trials)
+        first = retry.first_try(trial, trials)
         may_all_go_on = any(map(_allows_all, trials)) or first.number >= _COMPARED
         if may_all_go_on or TrialRecord(first).fixed_params:
             return False

@@ -1,7 +1,7 @@
 """The slots of a study: the trials that count towards its size, and those that may be taken.
 
-A WAITING slot is free, and the worker that sets it to RUNNING has it: that step is atomic in
-Optuna's databases and journals, and `take` makes it so elsewhere.
+A WAITING slot is free, and the worker that sets it to RUNNING has it: Optuna's storages let one
+worker alone do so.
 """
 
 from __future__ import annotations
@@ -11,79 +11,47 @@ from contextlib import ExitStack, suppress
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.samplers import GridSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kerastune_optuna import _optuna
-from kerastune_optuna._check import count
-from kerastune_optuna._search import finished_trials
-from kerastune_optuna._search import points as _points
-from kerastune_optuna._search.grid import Grid, is_grid
-from kerastune_optuna._storage import database
-from kerastune_optuna._study import TrialRecord, liveness, retry, take
+from kerastune_optuna._study import TrialRecord, liveness, retry
 
 
 def of(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that count towards the size of the study, by their numbers."""
     trials = _optuna.known_trials(study, anew=True)
-    others = finished_trials.unusual(study, trials)  # a usual trial counts
-    left_out = {one.number for one in others if not counts(study, one)} | _points.doubles(others)
-    left_out |= {one.number for one in _left_running(study, others)}
-    left_out |= retry.idle_retries(trials, finished_trials.not_ended(study, trials))
-    return [one for one in trials if one.number not in left_out] if left_out else trials
+    idle = retry.idle_retries(trials)
+    return [one for one in trials if counts(study, one) and one.number not in idle]
 
 
 def counts(study: optuna.Study, trial: FrozenTrial) -> bool:
-    """Whether a trial counts: a failed one only where its point of a grid would fail again."""
+    """Whether a trial counts towards the size of the study.
+
+    What other code runs does so once it has ended, since its process may be gone. A failed trial
+    does not, unless it was a point of a GridSampler, which has none in its place.
+    """
+    if trial.state is TrialState.RUNNING:
+        return not liveness.is_foreign(trial)
     if trial.state is TrialState.FAIL:
-        return is_grid(study.sampler) and not TrialRecord(trial).was_cut_off
-    # A grid has no use for the slot that a search with another sampler left behind.
-    is_left = trial.state is TrialState.WAITING and _points.order(trial) == _points.FREE
-    return not (is_left and isinstance(study.sampler, Grid))
+        return isinstance(study.sampler, GridSampler) and not TrialRecord(trial).was_cut_off
+    return True
 
 
-def _left_running(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the RUNNING trials of other code of which nothing says that it lives."""
-    running = (one for one in trials if one.state is TrialState.RUNNING)
-    if not (foreign := list(filter(liveness.is_foreign, running))):
-        return foreign  # without a query
-    held = database.held(_optuna.storage_of(study), set(map(_optuna.id_of, foreign)))
-    return [one for one in foreign if _optuna.id_of(one) not in held]
-
-
-def told_of_left(study: optuna.Study) -> str | None:
-    """Return the line on trials that other code left RUNNING; None where there are none."""
-    left = _left_running(study, study.get_trials(deepcopy=False))
-    numbers = ", ".join(str(one.number) for one in left)
-    what = count(len(left), "RUNNING trial")
-    return f"Not counted: {what} of other code without a heartbeat ({numbers})" if left else None
-
-
-def is_free(trial: FrozenTrial) -> bool:
-    """Whether a trial waits, and nobody is about to take it."""
-    return trial.state is TrialState.WAITING and not TrialRecord(trial).is_claimed
-
-
-def free(study: optuna.Study, slots: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+def free(slots: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Return the slots that may be taken, in the order in which workers are to take them."""
-    return sorted(filter(is_free, finished_trials.not_ended(study, slots)), key=_points.order)
+    waiting = (one for one in slots if one.state is TrialState.WAITING)
+    return sorted(waiting, key=is_enqueued, reverse=True)
 
 
-def is_taken(trial: FrozenTrial) -> bool:
-    """Whether a worker runs a trial, or is about to."""
-    return trial.state is TrialState.RUNNING or TrialRecord(trial).is_claimed
+def is_enqueued(trial: FrozenTrial) -> bool:
+    """Whether the user chose parameters of a WAITING trial, or a worker before had drawn them."""
+    return bool(TrialRecord(trial).fixed_params)
 
 
 def has_asked(trial: FrozenTrial) -> bool:
     """Whether a trial's builder has asked for parameters, or for none."""
     return bool(trial.params) or trial.state.is_finished()
-
-
-def unasked(study: optuna.Study, slots: Sequence[FrozenTrial]) -> int:
-    """Return how many slots have a builder that may still ask for parameters."""
-    open_ones = finished_trials.not_ended(study, slots)
-    return sum(
-        not one.state.is_finished() and TrialRecord(one).n_params is None for one in open_ones
-    )
 
 
 def take_one(
@@ -100,10 +68,27 @@ def take_one(
     """
     for slot in free:
         with suppress(UpdateFinishedTrialError):  # another worker has had it, and it has ended
-            if take(study, slot):
+            if _take(study, slot):
                 then(study, slot)
                 return _begin(study, _optuna.id_of(slot))
     return None
+
+
+def _take(study: optuna.Study, slot: FrozenTrial) -> bool:
+    """Set a WAITING trial to RUNNING and sign it; False where another worker has it.
+
+    Raises:
+        UpdateFinishedTrialError: Another worker has had it, and it has ended.
+    """
+    storage, trial_id = _optuna.storage_of(study), _optuna.id_of(slot)
+    if TrialRecord(slot).slot is None:  # the user's own study.enqueue_trial() made it
+        storage.set_trial_system_attr(trial_id, TrialRecord.slot, liveness.machine())
+    if not storage.set_trial_state_values(trial_id, TrialState.RUNNING):
+        return False
+    # Before the sampler draws, which may take long: a trial that nobody has signed gets no beats,
+    # and does not tell others which process to look for.
+    liveness.sign(study, trial_id)
+    return True
 
 
 def _begin(study: optuna.Study, trial_id: int) -> Trial:

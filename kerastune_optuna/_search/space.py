@@ -31,14 +31,12 @@ class Note:
         distribution: What it may be.
         default: Its default.
         conditions: With which values of others it is asked for, like "model=cnn".
-        few: Those of its values that a grid tries, where it tries some alone.
     """
 
     name: str
     distribution: BaseDistribution
     default: Any
     conditions: tuple[str, ...]
-    few: tuple[Any, ...] = ()
 
 
 class Walker(FixedTrial):
@@ -240,24 +238,14 @@ class Node:
         self._name = ""  # empty until a builder asks for a parameter
         self._size = math.inf
 
-    def asks(self, name: str, count: float) -> bool:
-        """Note the parameter asked for, and how many values it has; False where it was another."""
+    def after(self, name: str, distribution: BaseDistribution, value: Any) -> Node:
+        """Return the node after a value of the parameter that the builder asks for here."""
+        count = size(distribution)
         if not self._name:
             self._name, self._size = name, count
-        if (name, count) == (self._name, self._size):
-            return True
-        self._size = math.inf  # the builder has changed: nothing is certain
-        return False
-
-    def child(self, place: float) -> Node:
-        """Return the node after a value of that parameter."""
-        return self.children.setdefault(place, Node())
-
-    def is_spent(self) -> bool:
-        """Whether all configurations with each value of this node's parameter were tried."""
-        return len(self.children) >= self._size and all(
-            child.is_closed for child in self.children.values()
-        )
+        elif (name, count) != (self._name, self._size):
+            self._size = math.inf  # the builder has changed: nothing is certain
+        return self.children.setdefault(place_of(distribution, value), Node())
 
     def is_closed_for(self, places: Mapping[str, float]) -> bool:
         """Whether nothing is left to try with these values, whatever comes after them."""
@@ -268,6 +256,13 @@ class Node:
             return child is not None and child.is_closed_for(places)
         after = self.children.values()
         return len(after) >= self._size and all(one.is_closed_for(places) for one in after)
+
+    def goes_on_after(self, trial: FrozenTrial) -> bool:
+        """Whether others asked for more, once they had the values of a trial of this tree."""
+        node = self
+        for name, distribution in trial.distributions.items():
+            node = node.children[place_of(distribution, trial.params[name])]
+        return bool(node._name)
 
     def left(self) -> float:
         """Return how many configurations are left at the least; infinity where none was tried."""
@@ -281,16 +276,6 @@ class Node:
         return sum(child.leaves() for child in self.children.values()) or 1
 
 
-def close(path: list[Node]) -> bool:
-    """Note that the configuration at a path's end was tried; False where it goes on."""
-    is_end = not path[-1].children and not path[-1].is_closed
-    # A trial that failed within its builder stops at a node that other trials went through.
-    path[-1].is_closed = path[-1].is_closed or is_end
-    for node in reversed(path[:-1]):
-        node.is_closed = node.is_spent()
-    return is_end
-
-
 def is_finite(trial: FrozenTrial) -> bool:
     """Whether each parameter of a trial has steps or choices, so that its values can come again."""
     return not any(math.isinf(size(one)) for one in trial.distributions.values())
@@ -302,9 +287,11 @@ def tried(trials: Iterable[FrozenTrial]) -> Node:
     for trial in trials:
         path = [root]
         for name, distribution in trial.distributions.items():
-            place = place_of(distribution, trial.params[name])
-            path[-1].asks(name, size(distribution))
-            path.append(path[-1].child(place))
-        if len(path) > 1:
-            close(path)
+            path.append(path[-1].after(name, distribution, trial.params[name]))
+        *before, end = path
+        # A trial that failed within its builder stops at a node that other trials went through.
+        end.is_closed = end.is_closed or (bool(before) and not end.children)
+        for node in reversed(before):
+            node.is_closed = False
+            node.is_closed = node.is_closed_for({})
     return root

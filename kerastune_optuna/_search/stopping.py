@@ -17,7 +17,7 @@ from kerastune_optuna import _check, _optuna, _signals
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search import repeats
 from kerastune_optuna._search.failures import InARow, InVain, OfOneCause
-from kerastune_optuna._study import divergence, liveness, opening, ranking, retry, sign_of
+from kerastune_optuna._study import divergence, liveness, opening, ranking, sign_of
 
 _NO_BETTER = "Pass how many trials in a row may bring no better value, or an Optuna terminator."
 _GOOD_ENOUGH = "Pass a value of the objective that is good enough, like 0.98 for an accuracy."
@@ -216,9 +216,9 @@ class StopConditions:
         """Whether the time for the search is over."""
         return self.deadline is not None and self.deadline.has_passed()
 
-    def may_go_on(self, study: optuna.Study, unasked: int) -> bool:
-        """Whether another trial may start beside those that have not asked for parameters yet."""
-        return self.train_repeats or repeats.is_more_left(study, unasked)
+    def may_go_on(self, study: optuna.Study, waiting: int | None = None) -> bool:
+        """Whether another trial may find something to try, as `repeats.is_more_left` tells."""
+        return self.train_repeats or repeats.is_more_left(study, waiting)
 
     def stop(self, study: optuna.Study, *, asks: bool = False) -> str | None:
         """Return the line that says who ended the search; with `asks`, this worker may end it."""
@@ -270,10 +270,7 @@ def _all_tried(study: optuna.Study) -> str | None:
     if (count := repeats.count_if_all(study)) is None:
         return None
     which = "The only configuration was" if count == 1 else f"All {count} configurations were"
-    given_up = filter(retry.was_given_up, study.get_trials(deepcopy=False))
-    numbers = ", ".join(str(trial.number) for trial in given_up)
-    how = f"tried or given up (trial {numbers})" if numbers else "tried"
-    return f"{which} {how}: nothing is left"
+    return f"{which} tried: nothing is left"
 
 
 def _trials_since_best(study: optuna.Study) -> int:

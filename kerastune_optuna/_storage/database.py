@@ -16,7 +16,7 @@ from typing import Any
 import optuna
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
+from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from kerastune_optuna import _optuna
@@ -35,8 +35,6 @@ _ROOM = 2_000_000  # bytes that SQLite's file and its log grow by in a search of
 # What drivers and Optuna raise on opening a database that is not there or has no tables.
 _UNUSABLE = (SQLAlchemyError, StorageInternalError, ImportError, RuntimeError, ValueError, OSError)
 _TRIES = 5  # where two processes make the tables at once, one fails, and finds them made
-# Optuna's heartbeat has no usual interval; its documentation shows 60 seconds.
-_HEARTBEAT_SECONDS = 300.0
 # What databases say then; the last one is how MySQL and MariaDB ask for another try.
 _AT_ONCE = ("already exists", "locked", "try restarting transaction")
 PATIENCE = 300.0  # seconds for which a search waits for a database that went away
@@ -194,29 +192,6 @@ def _database(storage: BaseStorage) -> RDBStorage | None:
     return found if isinstance(found, RDBStorage) else None
 
 
-def held(storage: BaseStorage, trial_ids: set[int]) -> set[int]:
-    """Return which of some trials a process holds by Optuna's own heartbeat.
-
-    Args:
-        storage: The storage of the trials.
-        trial_ids: Their ids; all of them are returned where the database does not answer.
-    """
-    if (database := _database(storage)) is None:
-        return set()
-    beat = _optuna.tables.TrialHeartbeatModel
-    query = sqlalchemy.select(beat.trial_id, beat.heartbeat, sqlalchemy.func.now())
-    try:
-        with database.engine.connect() as connection:
-            beats = connection.execute(query.where(beat.trial_id.in_(trial_ids))).all()
-    except (SQLAlchemyError, OSError) as error:
-        if not is_away(error):
-            raise
-        return trial_ids
-    # PostgreSQL gives the present with a time zone.
-    since = {trial_id: now.replace(tzinfo=None) - at for trial_id, at, now in beats}
-    return {one for one, passed in since.items() if passed.total_seconds() < _HEARTBEAT_SECONDS}
-
-
 def _is_in_memory(url: sqlalchemy.URL) -> bool:
     in_memory = url.database in (None, "", ":memory:")
     return url.get_backend_name() == "sqlite" and in_memory
@@ -273,13 +248,6 @@ def is_private(storage: str | BaseStorage) -> bool:
     """Whether no other process can see a storage."""
     in_memory = isinstance(storage, BaseStorage) and isinstance(behind(storage), InMemoryStorage)
     return in_memory or is_of_one_thread(storage)
-
-
-def gives_to_one(storage: BaseStorage) -> bool:
-    """Whether a storage is known to let only one worker set a WAITING trial to RUNNING."""
-    if (database := _database(storage)) is not None:
-        return database.engine.dialect.name in _url.LOCKING
-    return isinstance(behind(storage), InMemoryStorage | JournalStorage)
 
 
 def behind(storage: BaseStorage) -> BaseStorage:

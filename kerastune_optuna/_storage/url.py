@@ -1,4 +1,4 @@
-"""What tells databases apart, by their URLs: drivers, limits, locks, and secrets to hide."""
+"""What tells databases apart, by their URLs: drivers, limits, and secrets to hide."""
 
 from __future__ import annotations
 
@@ -26,9 +26,6 @@ _LIMITS = {
     "psycopg2": _LIBPQ,
     "pymysql": {"connect_timeout": 5, "read_timeout": 30, "write_timeout": 30},
 }
-# Databases in which a trial stays locked from the reading to the writing of its state: in SQLite by
-# our BEGIN IMMEDIATE, in the others by Optuna's SELECT ... FOR UPDATE.
-LOCKING = {"sqlite", "postgresql", "mysql", "mariadb"}
 
 
 def parse(text: str) -> sqlalchemy.URL:

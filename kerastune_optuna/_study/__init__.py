@@ -5,7 +5,6 @@ from kerastune_optuna._study import liveness as liveness
 from kerastune_optuna._study import opening as opening
 from kerastune_optuna._study import ranking as ranking
 from kerastune_optuna._study import retry as retry
-from kerastune_optuna._study.claim import take as take
 from kerastune_optuna._study.constraints import Constraint as Constraint
 from kerastune_optuna._study.constraints import Constraints as Constraints
 from kerastune_optuna._study.finding import load as load

@@ -105,12 +105,8 @@ class Watch:
 
     def running(self, study: optuna.Study) -> list[FrozenTrial]:
         """Return the trials that run, as they are now."""
-        return [one for one in self.unfinished(study) if one.state is TrialState.RUNNING]
-
-    def unfinished(self, study: optuna.Study) -> list[FrozenTrial]:
-        """Return the trials that run or wait, as they are now."""
-        asked, states = time.monotonic(), (TrialState.RUNNING, TrialState.WAITING)
-        trials = study.get_trials(deepcopy=False, states=states)
+        asked = time.monotonic()
+        trials = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         self.hear()
         self._asked, self._ran_elsewhere = asked, liveness.ran_elsewhere(study)
         return trials

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar, overload
 
-from optuna.trial import TrialState
-
 from kerastune_optuna import _optuna
 from kerastune_optuna._seeds import derive
 from kerastune_optuna._storage import WORKER
@@ -64,8 +62,6 @@ class _SystemAttr(_Attr[T]):
 class TrialRecord:
     """Read and write what a trial holds of ours; `_storage` has one more attribute, MARK.
 
-    What is written in capitals begins the names of system attributes.
-
     Args:
         of: The trial. A finished one is only read.
     """
@@ -77,7 +73,7 @@ class TrialRecord:
     best_value = _Attr(float)  # the value of the best epoch
     best_epoch = _Attr(int)  # the best epoch, counted from 0 from the first that was trained
     best_epochs = _Attr(list)  # the same of each of several trainings
-    epochs = _Attr(int)  # how many epochs a trial may run in all
+    epochs = _Attr(int)  # how many epochs it may run in all; there once its model is built
     epochs_run = _Attr(int)  # how many it ran
     seconds = _Attr(float)  # how long it took
     stop_reason = _Attr(str)  # why its training ended
@@ -92,8 +88,6 @@ class TrialRecord:
     n_params = _Attr(int)  # how many parameters its model has
     worker = _Attr(str, WORKER)  # which process signed it
 
-    CLAIM = "kerastune_optuna:claim:"  # of those in which workers claim it
-    FEW = "kerastune_optuna:few:"  # of those with the values of a parameter that a grid tries
     slot = _SystemAttr(str, "kerastune_optuna:slot")  # which machine laid it out
     beat = _SystemAttr(int, "kerastune_optuna:beat")  # what its process counts up
     sameness = _SystemAttr(str, "kerastune_optuna:failure")  # equal for equal errors
@@ -101,7 +95,6 @@ class TrialRecord:
     variables = _SystemAttr(str, "kerastune_optuna:variables")  # the checksum of those in it
     backup = _SystemAttr(dict, "kerastune_optuna:backup")  # where its last backup is
     deaths = _SystemAttr(dict, "kerastune_optuna:deaths")  # how many workers died of it
-    point = _SystemAttr(dict, "kerastune_optuna:point")  # how it was laid out, in which order
     fixed_params = _SystemAttr(dict, _optuna.FIXED_PARAMS)  # what no sampler chooses
 
     def __init__(self, of: Any) -> None:
@@ -118,10 +111,9 @@ class TrialRecord:
         return self.stop_reason in (DIED, INTERRUPTED, TWICE)
 
     @property
-    def is_claimed(self) -> bool:
-        """Whether a worker is about to take a WAITING trial, or died when it was about to."""
-        attrs = self.of.system_attrs if self.of.state is TrialState.WAITING else ()
-        return any(key.startswith(self.CLAIM) for key in attrs)
+    def ended_by_itself(self) -> bool:
+        """Whether its configuration ended it, or its training."""
+        return self.of.state.is_finished() and not self.was_cut_off
 
     @property
     def breaks_constraint(self) -> bool:

@@ -89,12 +89,6 @@ def _give_up(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
     return is_ours
 
 
-def was_given_up(trial: FrozenTrial) -> bool:
-    """Whether a trial failed for good since too many workers died of it."""
-    why = TrialRecord(trial).why
-    return trial.state is TrialState.FAIL and why.startswith(DIED) and why != DIED
-
-
 def _count_deaths(trial: FrozenTrial, reason: str) -> dict[str, Any]:
     """Return how many workers died of a trial since it last made progress, which a backup shows."""
     before = TrialRecord(trial).deaths or {"count": 0, "backup": None}
@@ -109,14 +103,20 @@ def _is_laid_out(study: optuna.Study, trial: FrozenTrial) -> bool:
     return any(TrialRecord(one).retry_of == trial.number for one in others)
 
 
-def idle_retries(trials: Sequence[FrozenTrial], latest: Sequence[FrozenTrial]) -> set[int]:
+def first_try(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> FrozenTrial:
+    """Return the trial that was begun first, where workers that died left it to be run again."""
+    while (before := TrialRecord(trial).retry_of) is not None:
+        trial = trials[before]
+    return trial
+
+
+def idle_retries(trials: Sequence[FrozenTrial]) -> set[int]:
     """Return the numbers of the WAITING retries that no worker may take.
 
     Args:
         trials: All trials of a study, in the order of their numbers.
-        latest: The last of them, with all that are WAITING.
     """
-    free = [trial for trial in latest if trial.state is TrialState.WAITING]
+    free = [trial for trial in trials if trial.state is TrialState.WAITING]
     waiting = {one.number for one in free if TrialRecord(one).retry_of is not None}
     if not waiting:
         return waiting  # the usual case, without a closer look at thousands of trials
@@ -131,7 +131,7 @@ def idle_retries(trials: Sequence[FrozenTrial], latest: Sequence[FrozenTrial]) -
 def _give_way(study: optuna.Study, laid_out: int) -> None:
     """Withdraw a retry that no worker may take: its trial ended itself, or has an earlier retry."""
     trials = study.get_trials(deepcopy=False)
-    idle = idle_retries(trials, trials)
+    idle = idle_retries(trials)
     is_idle = any(_optuna.id_of(one) == laid_out and one.number in idle for one in trials)
     if is_idle and _optuna.storage_of(study).set_trial_state_values(laid_out, TrialState.RUNNING):
         _fail(study, laid_out, TWICE)

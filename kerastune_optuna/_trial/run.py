@@ -23,7 +23,6 @@ from kerastune_optuna._exceptions import StorageError, TunerError
 from kerastune_optuna._scratch import scratch
 from kerastune_optuna._search import (
     check_choices,
-    check_ranges,
     find_earlier,
     take_over,
     watched_alone,
@@ -156,9 +155,7 @@ class TrialRun:
 
     def _make_data(self) -> None:
         """Take the trial's own data, where functions of the trial make it."""
-        shared_by_all, self._recipe = self._recipe, self._recipe.with_data_of(self._trial)
-        if self._check and self._recipe is not shared_by_all:
-            check_ranges(self._recipe.build_model, self._trial)
+        self._recipe = self._recipe.with_data_of(self._trial)
 
     def _open_archive(self, folder: Path) -> None:
         """Let the series go on from the trial's last backup, where there is one."""

@@ -23,8 +23,8 @@ from kerastune_optuna._report import Plan, progress_for
 from kerastune_optuna._search import (
     Budget,
     Chooser,
+    check_ends,
     check_study,
-    lay_out_grid,
     learn_ranges,
 )
 from kerastune_optuna._storage import artifacts, database
@@ -204,6 +204,9 @@ def search(run: Run, given: Any) -> None:
         run: What is to be trained.
         given: The tuner, with the arguments that it was given.
     """
+    if given.sampler == "grid":
+        with Memory().released():
+            check_ends(run.recipe.build_model, tuple(run.recipe.fit.functions.values()))
     start = start_of(given.warm_start, run.recipe)
     if start.first:
         Chooser(given.sampler).check_queue()
@@ -242,7 +245,4 @@ def _set_up(
     chooser, gives_up = Chooser(given.sampler, given.pruner, given.seed), budget.ending.gives_up
     drawn, chosen = chooser.start(study, n_trials, epochs, steps, gives_up=gives_up)
     start.lay_out(study)
-    left, room = budget.told_of_left(study), budget.room(study)
-    memory, of_data = Memory(share=1.0), bool(recipe.fit.functions)
-    grid = lay_out_grid(study, recipe.build_model, room, recipe.seed, memory, is_of_data=of_data)
-    return drawn, [left, grid, *chosen, start.line]
+    return drawn, [*chosen, start.line]

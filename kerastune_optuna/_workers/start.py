@@ -6,23 +6,26 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _check
-from kerastune_optuna._exceptions import ArgumentError
+from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._report import results
-from kerastune_optuna._search import Fitting, enqueue
-from kerastune_optuna._study import StudyRecord, TrialRecord, load, sign_of
+from kerastune_optuna._search import Fitting, enqueue, listed
+from kerastune_optuna._study import StudyRecord, TrialRecord, sign_of
 from kerastune_optuna._trial import Recipe
 from kerastune_optuna._workers import comparable
-from kerastune_optuna._workers.sources import COLUMN, is_table
 
 if TYPE_CHECKING:
     import pandas
 
+Source: TypeAlias = "optuna.Study | pandas.DataFrame"
+
+_PARAMS = "params_"  # how the names of a table's columns with parameters begin
+_KINDS = "Pass an Optuna study, a DataFrame like tuner.results(), or a list of these."
 _BEST = 3  # configurations of other data that go first
 # Where the value of a trial is; that of a pruned one is the value of its best epoch.
 _BOTH = ("value", TrialRecord.best_value)
@@ -51,6 +54,41 @@ class Start:
                 enqueue(study, params)
 
 
+def check_warm_start(given: object, *, are_several: bool) -> None:
+    """Refuse what a tuner got as warm_start= and holds no trials.
+
+    Raises:
+        ArgumentError: Says what to pass instead.
+    """
+    if given is None:
+        return
+    for source in _listed(given):
+        _check_source(source)
+    if are_several:
+        raise ArgumentError(
+            "warm_start= is for one objective, and there are several: of these no trial is the "
+            "best. Pass one objective, or configurations to enqueue()."
+        )
+    if isinstance(given, list) and not given:
+        raise ArgumentError(f"warm_start=[] holds no trials. {_KINDS}")
+
+
+def _listed(given: Any) -> list[Any]:
+    return given if isinstance(given, list) else [given]
+
+
+def _check_source(source: Any) -> None:
+    # pandas takes half a second to import: whoever has a table has it already.
+    is_table = hasattr(source, "columns") and hasattr(source, "to_dict")
+    if not is_table and not isinstance(source, optuna.Study):
+        raise ArgumentTypeError(f"warm_start= got {source!r}, which holds no trials. {_KINDS}")
+    if is_table and not any(str(name).startswith(_PARAMS) for name in source.columns):
+        raise ArgumentError(
+            f"warm_start= got a DataFrame whose columns are {', '.join(map(str, source.columns))}."
+            " Parameters are in columns like 'params_units', values in 'value'."
+        )
+
+
 def start_of(given: Any, recipe: Recipe) -> Start:
     """Return what earlier trials give a search.
 
@@ -67,8 +105,8 @@ def start_of(given: Any, recipe: Recipe) -> Start:
     known: list[FrozenTrial] = []
     queues: list[list[Mapping[str, Any]]] = []
     unused: set[str] = set()
-    for source in given if isinstance(given, list) else [given]:
-        table = _table(source)
+    for source in _listed(given):
+        table = results(source) if isinstance(source, optuna.Study) else source
         rows = list(_rows(table, recipe))
         fits = [(fitting.fit(params), value) for params, value in rows]
         if not any(fit.params for fit, _ in fits):
@@ -89,27 +127,16 @@ def start_of(given: Any, recipe: Recipe) -> Start:
     return Start(known, first, line)
 
 
-def _table(source: Any) -> pandas.DataFrame:
-    """Return the trials of a source as results() would."""
-    if is_table(source):
-        return source  # type: ignore[no-any-return] # it is a table
-    if isinstance(source, optuna.Study):
-        return results(source)
-    place, name = source if isinstance(source, tuple) else (source, None)
-    how = "warm_start=(directory or URL, study_name) with one of"
-    return results(load(str(place), None if name is None else str(name), how))
-
-
 def _rows(table: pandas.DataFrame, recipe: Recipe) -> Iterator[tuple[dict[str, Any], float]]:
     """Yield the parameters and the value of each trial that has one, the best first."""
     given = table.attrs.get(StudyRecord.given, {})
     direction = given.get("directions", recipe.objectives.directions)[0]
-    names = [name for name in table.columns if str(name).startswith(COLUMN)]
+    names = [name for name in table.columns if str(name).startswith(_PARAMS)]
     table, found = _with_our_names(table), []
     for row in table.to_dict("records"):
         value = _value(row)
         if value is not None:
-            params = {str(name).removeprefix(COLUMN): row[name] for name in names}
+            params = {str(name).removeprefix(_PARAMS): row[name] for name in names}
             found.append(({k: v for k, v in params.items() if not _is_missing(v)}, value))
     yield from sorted(found, key=lambda one: sign_of(direction) * one[1])
 
@@ -154,7 +181,7 @@ def _why_none(rows: Sequence[tuple[dict[str, Any], float]], fitting: Fitting) ->
     theirs = sorted({name for params, _ in rows for name in params})
     return (
         f"warm_start= got {_check.count(len(rows), 'trial')} with {', '.join(theirs) or 'nothing'};"
-        f" build_model asks for {fitting.told}. Where only names differ, rename columns: "
+        f" build_model asks for {listed(fitting.asked)}. Where only names differ, rename columns: "
         'tuner.results().rename(columns={"params_lr": "params_learning_rate"}).'
     )
 

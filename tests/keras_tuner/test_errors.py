@@ -19,7 +19,7 @@ FATAL = [FatalError("stop"), keras_tuner.errors.FatalValueError("stop")]
 
 
 class Raising(keras_tuner.HyperModel):
-    """Raise an error in the second trial, or for a second configuration of a grid."""
+    """Raise an error in the second trial."""
 
     def __init__(self, where, error):
         super().__init__()
@@ -72,13 +72,6 @@ def test_a_fatal_error_of_a_callback_ends_the_search(search, make_tuner, error):
     with pytest.raises(type(error), match="stop"):
         search(from_keras_tuner(lambda hp: Quick(hp.Int("units", 2, 40))), n_trials=4, fit=fit)
     assert make_tuner().study.trials[0].state.name == "FAIL"
-
-
-@pytest.mark.parametrize("error", FATAL, ids=lambda error: type(error).__name__)
-def test_a_fatal_error_ends_the_reading_of_a_grid(search, error):
-    """No further configuration is read."""
-    with pytest.raises(type(error), match="stop"):
-        search(from_keras_tuner(Raising("build", error)), sampler="grid", fit={"epochs": 1})
 
 
 @pytest.mark.parametrize("error", [FailedTrialError, keras_tuner.errors.FailedTrialError])

@@ -110,7 +110,7 @@ def by_values(came):
 
 @pytest.mark.nightly
 def test_a_fatal_error_ends_both(tmp_path, monkeypatch):
-    """The grids are in another order, and ours has the builder's answers before the first trial."""
+    """The grids are in another order."""
     for names in (Theirs(), Ours()):
         came = run(guides.terminated, names, tmp_path / type(names).__name__, monkeypatch)
         (trials,) = came.trials

@@ -210,7 +210,7 @@ def test_a_fit_that_asks_without_an_end_is_refused_by_a_grid(search):
 
 @pytest.mark.slow
 def test_workers_share_the_grid_of_a_fit(make_tuner, data):
-    """Whoever asks first lays out the others."""
+    """What one asks for while it trains, the others leave to it."""
     x, y, validation = data
     options = {"sampler": "grid", "n_trials": None, "storage": None}
     tuner = make_tuner(from_keras_tuner(Tuned()), **options)

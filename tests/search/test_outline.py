@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from kerastune_optuna import from_keras_tuner
-from kerastune_optuna._search import outline
 from tests.support.keras_tuner_builders import branches, same_names
 
 
@@ -29,21 +28,35 @@ def words(line):
     return [cell.strip() for cell in line if cell.strip()]
 
 
-def test_python_conditions_are_found(make_tuner, capsys, tmp_path):
-    """Ranges, defaults and conditions are there, in a table, and no study is made."""
-    title, head, *rows = map(words, printed(make_tuner(nested, "val_loss"), capsys))
-    assert title == ["Search space: 7 parameters"]
+def test_what_the_defaults_ask_for_is_told(make_tuner, capsys, tmp_path):
+    """Ranges and defaults are there, in a table, and that there may be more; no study is made."""
+    title, head, *rows, more = map(words, printed(make_tuner(nested, "val_loss"), capsys))
+    assert title == ["Search space: 5 parameters"]
     assert head == ["parameter", "values", "default", "only with"]
     assert rows == [
         ["layers", "1 to 3", "2"],
         ["units_0", "4 to 64 on a log scale", "16"],
-        ["units_1", "4 to 64 on a log scale", "16", "layers=2,3"],
+        ["units_1", "4 to 64 on a log scale", "16"],
         ["optimizer", "one of 'sgd', 'adam'", "sgd"],
-        ["nesterov", "one of False, True", "False", "optimizer=sgd"],
-        ["units_2", "4 to 64 on a log scale", "16", "layers=3"],
-        ["momentum", "0.5 to 0.9 in steps of 0.2", "0.7", "nesterov=True"],
+        ["nesterov", "one of False, True", "False"],
     ]
+    assert more[0].endswith("only with other values than the defaults is not shown.")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_builders_own_defaults_are_told(make_tuner, capsys):
+    """They also decide what it asks for."""
+
+    def build(trial):
+        nested(trial)
+
+    build.default_params = lambda: {"layers": 1, "optimizer": "adam"}
+    rows = list(map(words, printed(make_tuner(build), capsys)))[2:-1]
+    assert [(row[0], row[-1]) for row in rows] == [
+        ("layers", "1"),
+        ("units_0", "16"),
+        ("optimizer", "adam"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -51,19 +64,17 @@ def test_python_conditions_are_found(make_tuner, capsys, tmp_path):
     [
         (
             branches,
-            [["rate", "0.1 to 0.5 in steps of 0.1", "0.1", "kind=dense,wide and dropout=True"]],
-        ),
-        (
-            same_names,
             [
-                ["activation", "one of 'relu', 'tanh'", "relu", "kind=a"],
-                ["activation", "one of 'selu', 'elu'", "selu", "kind=b"],
+                ["units", "2 to 6", "2", "kind=dense,wide"],
+                ["rate", "0.1 to 0.5 in steps of 0.1", "0.1", "kind=dense,wide and dropout=True"],
+                ["note", "one of 'linear'", "linear", "kind=none"],
             ],
         ),
+        (same_names, [["activation", "one of 'relu', 'tanh'", "relu", "kind=a"]]),
     ],
 )
 def test_keras_tuners_conditions_and_defaults_are_told(make_tuner, capsys, build, rows):
-    """A builder for KerasTuner says them itself, for each range that a name has."""
+    """A builder for KerasTuner says them itself, of what is not active with the defaults too."""
     found = list(map(words, printed(make_tuner(from_keras_tuner(build)), capsys)))
     assert [row for row in found if row[0] in {name for name, *_ in rows}] == rows
 
@@ -76,11 +87,3 @@ def test_a_builder_that_raises_says_why(make_tuner):
 
     with pytest.raises(ZeroDivisionError, match="no such luck"):
         make_tuner(build).space()
-
-
-def test_a_slow_builder_is_not_called_for_ever(make_tuner, capsys, monkeypatch):
-    """After the time for it, what was found is printed, and that there may be more."""
-    monkeypatch.setattr(outline, "_SECONDS", 0.0)
-    lines = printed(make_tuner(nested), capsys)
-    assert lines[0] == ["Search space: 5 parameters"]
-    assert lines[-1] == ["Conditions were looked for during 10 seconds: there may be more."]

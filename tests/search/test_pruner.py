@@ -53,10 +53,12 @@ def test_a_curve_that_crosses_the_best_is_not_pruned():
     assert first_pruned(study_with([0.5, 0.6, 0.7, 0.8]), [0.4, 0.7, 0.8, 0.9]) is None
 
 
-@pytest.mark.parametrize("best", [[], [0.9, 0.9], [0.9, math.inf, 0.9, 0.9]])
+@pytest.mark.parametrize("best", [None, [], [0.9, 0.9], [0.9, math.inf, 0.9, 0.9]])
 def test_nothing_to_compare_with_is_no_news(best):
-    """A best trial without a curve, with a short or an infinite one, neither prunes nor warns."""
-    assert first_pruned(study_with(best), [0.2, 0.1, 0.2, 0.1]) is None
+    """No trial, or one without a curve, with a short or an infinite one, prunes or warns."""
+    none = optuna.create_study(direction="maximize", pruner=WilcoxonPruner())
+    study = none if best is None else study_with(best)
+    assert first_pruned(study, [0.2, 0.1, 0.2, 0.1]) is None
 
 
 @pytest.mark.slow
@@ -80,12 +82,6 @@ def test_it_decides_as_optunas_does(levels, direction):
             frozen = study.get_trials()[-1]
             pruned.append((WilcoxonPruner().prune(study, frozen), optunas.prune(study, frozen)))
         assert [ours for ours, _ in pruned] == [theirs for _, theirs in pruned]
-
-
-def test_the_first_trials_are_not_pruned():
-    """Without a COMPLETE trial there is nothing to be worse than."""
-    study = optuna.create_study(direction="maximize", pruner=WilcoxonPruner())
-    assert first_pruned(study, [0.2, 0.1, 0.0]) is None
 
 
 def test_a_tuner_prunes_with_it(tmp_path):

@@ -45,44 +45,34 @@ def ran_on(study, trial, value, epochs=20, *, interval=1):
     return epochs
 
 
-def begun(study, values=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6)):
-    """Run the first six trials, and return the study."""
-    assert all(ran(study, value) == 4 for value in values)
-    return study
+SIX = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+NAN = float("nan")
 
 
-def test_six_trials_end_early_and_the_best_one_after_them_is_trained():
-    """The next ones end there, too, until one is the best; what follows is compared with it."""
-    study = begun(new_study())
-    assert [ran(study, value) for value in (0.5, 0.4, 0.7)] == [4, 4, 20]
-    assert [ran(study, value) for value in (0.8, 0.1)] == [20, 3]
+@pytest.mark.parametrize(
+    ("direction", "begun", "later"),
+    [
+        ("maximize", SIX, [(0.5, 4), (0.4, 4), (0.7, 20), (0.8, 20), (0.1, 3)]),
+        ("minimize", SIX, [(0.2, 4), (0.05, 20)]),
+        ("maximize", (0.1, 0.1, 0.1, 0.1, 0.6, 0.6), [(0.5, 4), (0.6, 20)]),
+        ("maximize", SIX, [(0.1, 4), (0.55, 20)]),
+        ("maximize", SIX, [*[(0.1, 4)] * 6, (0.0, 20)]),
+        ("maximize", (0.1, 0.2, NAN, float("inf"), 0.2, 0.1), [(NAN, 4), (0.3, 20)]),
+        ("maximize", [NAN] * 6, [(NAN, 4), (0.3, 20)]),
+    ],
+    ids=["best", "less is better", "as good", "best quarter", "thirteenth", "infinite", "nan"],
+)
+def test_six_trials_end_early_and_the_best_one_after_them_is_trained(direction, begun, later):
+    """The next ones end there, too, until one is in the best quarter, or is the thirteenth."""
+    study = new_study(direction)
+    assert [ran(study, value) for value in begun] == [4] * 6
+    assert [ran(study, value) for value, _ in later] == [epochs for _, epochs in later]
 
 
 @pytest.mark.parametrize(("epochs", "short"), [(20, 4), (52, 5), (200, 20)])
 def test_a_beginning_is_a_tenth_of_the_epochs(epochs, short):
     """Of few epochs it is four."""
     assert ran(new_study(epochs=epochs), 0.5, epochs) == short
-
-
-def test_less_is_better_where_the_study_says_so():
-    """A loss that is the lowest of all goes on."""
-    study = begun(new_study("minimize"))
-    assert [ran(study, value) for value in (0.2, 0.05)] == [4, 20]
-
-
-def test_the_best_quarter_goes_on():
-    """Of eight beginnings the two best do, those that are as good included."""
-    study = begun(new_study(), (0.1, 0.1, 0.1, 0.1, 0.6, 0.6))
-    assert [ran(study, value) for value in (0.5, 0.6)] == [4, 20]
-    study = begun(new_study())
-    assert [ran(study, value) for value in (0.1, 0.55)] == [4, 20]
-
-
-def test_the_thirteenth_trial_goes_on_however_bad_it_is():
-    """Else a search could end with no model."""
-    study = begun(new_study())
-    assert [ran(study, 0.1) for _ in range(6)] == [4] * 6
-    assert ran(study, 0.0) == 20
 
 
 def test_a_study_that_is_past_its_first_trials_is_not_said_to_begin():
@@ -166,17 +156,10 @@ def test_with_seldom_validations_a_beginning_ends_at_one(interval, epochs):
     assert ran(new_study(epochs=40), 0.5, 40, interval=interval) == epochs
 
 
-def test_values_that_are_not_finite_are_the_worst():
-    """A trial of such values ends early, and is no hurdle to others."""
-    study = begun(new_study(), (0.1, 0.2, float("nan"), float("inf"), 0.2, 0.1))
-    assert [ran(study, value) for value in (float("nan"), 0.3)] == [4, 20]
-    study = begun(new_study(), [float("nan")] * 6)
-    assert [ran(study, value) for value in (float("nan"), 0.3)] == [4, 20]
-
-
 def test_trials_that_run_are_compared_as_far_as_they_came():
     """One that is further on counts by its first epochs, one that is not there yet does not."""
-    study = begun(new_study())
+    study = new_study()
+    assert [ran(study, value) for value in SIX] == [4] * 6
     range_ = {"rate": FloatDistribution(0.0, 1.0)}
     for reports in ([0.1, 0.1, 0.1, 0.1, 0.9], [0.9, 0.9]):
         study.add_trial(

@@ -7,7 +7,7 @@ import pytest
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
-from kerastune_optuna import ArgumentError, StorageError
+from kerastune_optuna import ArgumentError
 from tests.support.untrained import Untrained, X, cheap, run, tuner_in
 
 OTHER = {"validation_data": (X + 1, X)}  # data that differs from that of run()
@@ -104,16 +104,14 @@ def test_trials_of_other_epochs_go_first(search, earlier):
 @pytest.mark.parametrize(
     "given",
     [
-        lambda tuner: tuner.directory,
-        lambda tuner: (f"sqlite:///{tuner.directory}/study.db", "earlier"),
         lambda tuner: tuner.results(),
         lambda tuner: tuner.study.trials_dataframe(),
-        lambda tuner: [tuner.study, (tuner.directory, "earlier")],
+        lambda tuner: [tuner.study, tuner.results()],
     ],
-    ids=["directory", "url", "results", "optuna's table", "list"],
+    ids=["results", "optuna's table", "list"],
 )
 def test_trials_come_in_many_forms(search, earlier, given):
-    """A directory, a URL with a name, tables and lists stand for a study."""
+    """Tables and lists stand for a study."""
     tuner = search(warm_start=given(earlier), n_trials=1, fit=OTHER)
     assert tuner.study.trials[0].params == best_of(earlier)[0]
 
@@ -187,10 +185,10 @@ def test_a_search_that_goes_on_adds_nothing(search, tmp_path):
 @pytest.mark.slow
 def test_a_study_may_give_its_own_successor_a_start(tmp_path):
     """It is read before overwrite=True deletes it."""
-    searched(tmp_path)
+    given = searched(tmp_path).study
     options = {"study_name": "earlier", "overwrite": True, "n_trials": 1, "keep_best": 0}
     spy = Spy()
-    tuner = tuner_in(tmp_path, build_model, "val_mae", warm_start=tmp_path, sampler=spy, **options)
+    tuner = tuner_in(tmp_path, build_model, "val_mae", warm_start=given, sampler=spy, **options)
     run(tuner)
     assert len(spy.seen[0]) == 3
     assert len(tuner.study.trials) == 1
@@ -202,38 +200,22 @@ def no_name_of_ours(trial):
 
 
 @pytest.mark.parametrize(
-    ("build", "source", "error", "text"),
+    ("build", "source", "text"),
     [
         (
             no_name_of_ours,
             lambda tuner: tuner.study,
-            ArgumentError,
             "warm_start= got 3 trials with lr, units; build_model asks for depth (1 to 3). Where",
         ),
-        (build_model, lambda tuner: optuna.create_study(), ArgumentError, "got no trial with a"),
-        (build_model, lambda tuner: "nowhere", StorageError, "'nowhere' holds no study: there is"),
-        (
-            build_model,
-            lambda tuner: (tuner.directory, "other"),
-            ArgumentError,
-            "holds no study 'other'. Pass warm_start=(directory or URL, study_name) with one of: e",
-        ),
+        (build_model, lambda tuner: optuna.create_study(), "got no trial with a"),
     ],
-    ids=["names", "empty", "nowhere", "no study"],
+    ids=["names", "empty"],
 )
-def test_a_source_without_trials_is_refused(search, earlier, build, source, error, text):
+def test_a_source_without_trials_is_refused(search, earlier, build, source, text):
     """Before anything is trained, one line says what the source lacks."""
-    with pytest.raises(error) as raised:
+    with pytest.raises(ArgumentError) as raised:
         search(build, warm_start=source(earlier))
     assert text in str(raised.value)
-
-
-def test_a_directory_of_several_studies_needs_a_name(search, tmp_path):
-    """The error lists them."""
-    for name in ("earlier", "second"):
-        assert tuner_in(tmp_path, build_model, "val_mae", study_name=name).study.trials == []
-    with pytest.raises(ArgumentError, match=r"several studies\. Pass warm_start=.*: earlier, s"):
-        search(warm_start=tmp_path)
 
 
 def test_a_grid_sampler_of_optunas_takes_nothing_first(search, earlier):

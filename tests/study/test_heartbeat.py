@@ -151,8 +151,8 @@ def test_who_ends_its_trial_while_others_look_is_not_taken_for_dead():
     trial.set_user_attr(WORKER, f"{machine()}:1:1")  # process 1 is older than that
 
     class Late(Watch):
-        def unfinished(self, study):
-            seen = super().unfinished(study)
+        def running(self, study):
+            seen = super().running(study)
             study.tell(trial, 1.0)
             return seen
 

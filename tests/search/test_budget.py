@@ -8,20 +8,15 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager, nullcontext
-from datetime import datetime, timedelta
-from functools import partial
 
 import optuna
 import psutil
 import pytest
-import sqlalchemy
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages._rdb.models import TrialHeartbeatModel
 from optuna.trial import TrialState
 
 from kerastune_optuna import _signals
-from kerastune_optuna._rerun.executions import laid_out
-from kerastune_optuna._search import Budget, StopConditions
+from kerastune_optuna._search import Budget, StopConditions, slots
 from kerastune_optuna._search.stopping import Deadline
 from kerastune_optuna._storage.database import connect, inode
 from kerastune_optuna._storage.patience import WORKER
@@ -30,16 +25,14 @@ from kerastune_optuna._study.liveness import (
     leave,
     leaving_all,
     machine,
-    signature,
     signed_in,
     started,
 )
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import DIED, fail_and_retry, lay_out
-from tests.support import forks
-from tests.support.faults import ROOT, WATCHDOG
+from tests.support.faults import ROOT
 from tests.support.hosts import needs_root
-from tests.support.servers import database, proxy
+from tests.support.storages import KINDS, empty, opened
 from tests.support.untrained import run, tuner_in
 
 
@@ -48,68 +41,6 @@ def left():
     """Leave what a test claimed, whose ids are those of other tests in this process too."""
     with leaving_all():
         yield
-
-
-CLAIMERS = """
-import multiprocessing, os, sys, warnings
-import optuna
-from kerastune_optuna._search import Budget, StopConditions
-from kerastune_optuna._study.heartbeat import Watch
-from kerastune_optuna._storage.database import connect, inode
-optuna.logging.set_verbosity(optuna.logging.ERROR)
-warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-fork = multiprocessing.get_context("fork")  # of what was imported and not used yet
-together = fork.Barrier(4)
-def claim():
-    storage = connect(optuna.storages.GrpcStorageProxy(host="127.0.0.1", port=int(sys.argv[1])), 60)
-    study = optuna.load_study(study_name="test", storage=storage)
-    budget, watch = Budget(20, StopConditions(train_repeats=True)), Watch()
-    together.wait()
-    while (trial := budget.claim(study, watch)) is not None:
-        os.write(1, f"{trial.number}\\n".encode())  # at once, as print does not
-        study.tell(trial, 0.0)
-claimers = [fork.Process(target=claim) for _ in range(4)]
-for claimer in claimers:
-    claimer.start()
-for claimer in claimers:
-    claimer.join()
-sys.exit(sum(claimer.exitcode != 0 for claimer in claimers))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:GrpcStorageProxy is experimental")  # as Optuna marks it
-def test_a_proxy_in_front_of_sqlite_gives_no_trial_to_two(tmp_path):
-    """Four workers claim twenty trials whose database lets two of them take one: each is one's."""
-    url = f"sqlite:///{tmp_path}/proxied.db"
-    optuna.create_study(storage=url, study_name="test")
-    with proxy(url) as port:
-        storage = optuna.storages.GrpcStorageProxy(host="127.0.0.1", port=port)
-        storage.wait_server_ready(timeout=WATCHDOG)
-        study = optuna.load_study(study_name="test", storage=storage)
-        for _ in range(20):
-            lay_out(study)
-        claimers = forks.run(
-            [sys.executable, "-c", CLAIMERS, str(port)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        storage.close()
-    assert claimers.returncode == 0, claimers.stderr
-    assert sorted(map(int, claimers.stdout.split())) == list(range(20))
-
-
-def test_a_claim_of_a_worker_that_died_lapses(pace):
-    """A trial that was claimed and never set to RUNNING is laid out again after a lease."""
-    pace(lease=0.2, poll=0.1)
-    study = optuna.create_study()
-    lay_out(study, {"units": 3}, {TrialRecord.CLAIM + "0": []})
-    trial = budget_of(1).claim(study, Watch())
-    assert [one.state.name for one in study.trials] == ["FAIL", "RUNNING"]
-    assert TrialRecord(trial).retry_of == 0
-    assert trial.suggest_int("units", 1, 8) == 3
 
 
 def budget_of(n_trials):
@@ -245,42 +176,17 @@ def test_a_second_interrupt_leaves_no_trial_for_ever(tmp_path):
     assert [one.state.name for one in tuner.study.trials] == ["FAIL", "COMPLETE", "COMPLETE"]
 
 
-def left_by_a_script(storage):
-    """Leave a trial RUNNING, as a killed script that has Optuna alone does; return its study."""
-    study = optuna.create_study(storage=storage, study_name="test")
-    study.ask()
-    return study
-
-
-def test_what_other_code_left_running_does_not_count(tmp_path, capsys):
-    """A search fills the study without it, and says so."""
-    left_by_a_script(f"sqlite:///{tmp_path}/study.db")
-    tuner = run(tuner_in(tmp_path, objective="val_mae", n_trials=2, pruner="none"), verbose=2)
-    assert [one.state.name for one in tuner.study.trials] == ["RUNNING", "COMPLETE", "COMPLETE"]
-    line = "Not counted: 1 RUNNING trial of other code without a heartbeat (0)"
-    assert line in capsys.readouterr().out.splitlines()
-
-
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql", "mariadb"])
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-def test_what_a_heartbeat_of_optunas_holds_counts(tmp_path, kind):
-    """It does until the heartbeat is missing for minutes, as after a kill."""
-    with stored(kind, tmp_path) as url:
-        study = left_by_a_script(url)
-        backend = optuna.storages.RDBStorage(url, heartbeat_interval=60)
-        backend.record_heartbeat(study.trials[0]._trial_id)
-        assert budget_of(1).claim(study, Watch()) is None
-        with backend.engine.begin() as connection:
-            before = datetime.now() - timedelta(days=2)
-            beat = sqlalchemy.update(TrialHeartbeatModel).values(heartbeat=before)
-            connection.execute(beat)
-        assert budget_of(1).claim(study, Watch()).number == 1
-        backend.remove_session()
-        study._storage.remove_session()
+def test_what_other_code_runs_counts_once_it_has_ended():
+    """A script with Optuna alone that was killed leaves its trial RUNNING for ever."""
+    study = optuna.create_study()
+    theirs = study.ask()
+    assert budget_of(1).claim(study, Watch()).number == 1
+    study.tell(theirs, 0.0)
+    assert [trial.number for trial in slots.of(study)] == [0, 1]
 
 
 def test_a_configuration_that_is_given_up_is_named(capsys):
-    """After three deaths, a line says which one it is, and so does the one at the end."""
+    """After three deaths, a line says which one it is."""
     study = optuna.create_study()
     lay_out(study, {"units": 2})
     for _ in range(3):
@@ -289,11 +195,6 @@ def test_a_configuration_that_is_given_up_is_named(capsys):
         trial.set_user_attr(WORKER, f"{machine()}:1:1")  # process 1 is older than that
         budget_of(9).reap(study, Watch())
     assert "Trial 2 with {'units': 2} is given up: its worker died 3" in capsys.readouterr().err
-    of_units = {"units": optuna.distributions.IntDistribution(2, 3)}
-    last = optuna.trial.create_trial(params={"units": 3}, distributions=of_units, value=0.0)
-    study.add_trial(last)
-    end = "All 2 configurations were tried or given up (trial 2): nothing is left"
-    assert StopConditions().reason(study) == end
 
 
 class Counting(optuna.storages.InMemoryStorage):
@@ -320,21 +221,15 @@ def test_a_new_best_asks_for_no_trial_that_kept_nothing(tmp_path):
     assert not storage.asked & {0, 1, 2}
 
 
-def test_a_small_search_waits_for_no_larger_one():
-    """What another process runs beyond the size of a search is not for that search to wait for."""
-    study = optuna.create_study()
-    study.add_trial(optuna.trial.create_trial(value=0.0))
-    study.ask().set_user_attr(WORKER, of_a_neighbour())
-    assert not budget_of(1).wait_for_others(study, Watch())
-
-
-def test_a_process_that_left_its_trial_is_not_waited_for(pace):
-    """A notebook lives on after its search broke off, and beats for the trial no more."""
+@pytest.mark.parametrize("done", [1, 0], ids=["of a larger search", "left"])
+def test_what_need_not_be_run_here_is_not_waited_for(pace, done):
+    """It is beyond the size of the search, or its process lives on and beats for it no more."""
     pace(lease=0.3, poll=0.1)
     study = optuna.create_study()
+    study.add_trials([optuna.trial.create_trial(value=0.0)] * done)
     study.ask().set_user_attr(WORKER, of_a_neighbour())
     assert not budget_of(1).wait_for_others(study, Watch())
-    assert study.trials[0].state is TrialState.RUNNING
+    assert study.trials[-1].state is TrialState.RUNNING
 
 
 class Acting(Watch):
@@ -344,13 +239,13 @@ class Acting(Watch):
         super().__init__()
         self.act, self.looks = act, 0
 
-    def unfinished(self, study):
+    def running(self, study):
         """Look."""
         self.looks += 1
         if self.looks == 3:
             self.act()
         assert self.looks < 20, "it waits on"
-        return super().unfinished(study)
+        return super().running(study)
 
 
 @pytest.mark.parametrize("end", ["timeout", "Ctrl-C"])
@@ -369,7 +264,7 @@ def test_waiting_for_others_has_an_end(pace, end):
     assert study.trials[0].state is TrialState.RUNNING
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql", "mariadb", "journal", "memory"])
+@pytest.mark.parametrize("kind", [*KINDS, "memory"])
 def test_a_trial_of_a_dead_process_is_run_again_on_every_storage(tmp_path, kind):
     """The next worker has its parameters and its seed, and there is no third trial."""
     with stored(kind, tmp_path) as storage:
@@ -388,15 +283,11 @@ def test_a_trial_of_a_dead_process_is_run_again_on_every_storage(tmp_path, kind)
 @contextmanager
 def stored(kind, folder):
     """Give an empty storage of a kind, as a user passes it."""
-    if kind in ("postgresql", "mariadb"):
-        with database(kind) as url:
-            yield url
-    elif kind == "journal":
-        backend = optuna.storages.journal.JournalFileBackend(str(folder / "journal"))
-        yield optuna.storages.JournalStorage(backend)
+    if kind == "memory":
+        yield optuna.storages.InMemoryStorage()
     else:
-        in_memory = optuna.storages.InMemoryStorage()
-        yield f"sqlite:///{folder}/study.db" if kind == "sqlite" else in_memory
+        with empty(kind, folder) as given:
+            yield opened(given) or f"sqlite:///{folder}/study.db"
 
 
 class Read(optuna.storages.InMemoryStorage):
@@ -435,18 +326,6 @@ def test_a_trial_that_was_lost_is_left():
     study = optuna.create_study(sampler=Losing())
     trial = budget_of(2).claim(study, Watch())
     assert signed_in(study._storage) == [trial._trial_id] == [1]
-    leave(study, trial._trial_id)
-
-
-def test_an_execution_whose_claim_lapsed_is_run(pace):
-    """A worker died between its claim and RUNNING: the same call of confirm() waits and runs it."""
-    pace(lease=0.3, look=0.1, poll=0.1)
-    study = optuna.create_study()
-    own = {"confirms": 7, "seed": 1}
-    lay_out(study, None, {f"{TrialRecord.CLAIM}of-a-dead-worker": []}, own)
-    budget = Budget(1, laid_out=partial(laid_out, keys={(7, 1)}))
-    trial = budget.claim(study, Watch())
-    assert trial.user_attrs == {**own, "retry_of": 0, WORKER: signature()}
     leave(study, trial._trial_id)
 
 
