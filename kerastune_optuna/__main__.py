@@ -10,9 +10,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from kerastune_optuna import _optuna, _report
+from kerastune_optuna import _report
 from kerastune_optuna._exceptions import TunerError
-from kerastune_optuna._storage import WholeFileStore
 from kerastune_optuna._storage import url as _url
 from kerastune_optuna._study import load
 
@@ -61,33 +60,6 @@ def report(
 ) -> None:
     """Write the report of a study: one page that needs no network."""
     typer.echo(f"Wrote {_report.write_page(load(source, study, _HOW), output)}")
-
-
-@app.command(epilog="Example: kerastune-optuna dashboard tuning --port 8080")
-def dashboard(
-    source: Source = "tuning",
-    study: Name = None,
-    port: Annotated[
-        int | None,
-        typer.Option(metavar="NUMBER", help="Where to listen: else on a port that is free."),
-    ] = None,
-    directory: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="The directory= of the search, where SOURCE is a URL."),
-    ] = None,
-) -> None:
-    """Serve optuna-dashboard to this machine until Ctrl-C."""
-    found = load(source, study, _HOW)
-    storage, name = _optuna.storage_of(found), found.study_name
-    folder = directory or (None if "://" in source else Path(source))
-    # A search without artifact_store= keeps its weights there.
-    store = None if folder is None else WholeFileStore(folder / name / "weights")
-    with _report.serve(storage, name, store, port) as served:
-        typer.echo(f"Study {name!r} is at {served.url} until Ctrl-C")
-        try:
-            served.wait()
-        except KeyboardInterrupt:
-            typer.echo("Stopped")
 
 
 @app.command(epilog="Example: kerastune-optuna export tuning --output trials.csv")

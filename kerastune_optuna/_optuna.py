@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import optuna
-from optuna.samplers import BaseSampler, GPSampler, GridSampler
+from optuna.samplers import BaseSampler, GPSampler
 from optuna.samplers._lazy_random_state import LazyRandomState
 from optuna.storages import BaseStorage
 from optuna.storages._rdb import models
@@ -21,11 +21,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 # that still has the old study open would write.
 for _model in (models.StudyModel, models.TrialModel):
     _model.__table__.dialect_options["sqlite"]["autoincrement"] = True
-# The system attr in which Optuna keeps the parameters of a trial that no sampler chooses, and those
-# in which GridSampler keeps the trial's point. We write them ourselves, together with attrs of our
-# own, which Study.enqueue_trial() does not take.
+# The system attr in which Optuna keeps the parameters of a trial that no sampler chooses. We write
+# it ourselves, together with attrs of our own, which Study.enqueue_trial() does not take.
 FIXED_PARAMS = "fixed_params"
-GRID_POINT = ("grid_id", "search_space")
 
 
 def storage_of(study: Study) -> BaseStorage:
@@ -137,8 +135,8 @@ def stoppable(study: Study, stop: Callable[[], None]) -> Iterator[None]:
 def tell(study: Study, trial: Trial, values: Any, state: TrialState) -> FrozenTrial:
     """Tell a study how a trial ended, and let no sampler end the search.
 
-    GridSampler and BruteForceSampler call study.stop() once they take their space for spent, which
-    they do of points whose trials were cut off, too.
+    BruteForceSampler calls study.stop() once it takes its space for spent, which it does of points
+    whose trials were cut off, too.
     """
     with stoppable(study, lambda: None):
         return study.tell(trial, values, state)
@@ -171,11 +169,6 @@ def without_constraints(trial: FrozenTrial) -> FrozenTrial:
     attrs = trial.system_attrs.items()
     shown.system_attrs = {key: value for key, value in attrs if not key.startswith(prefix)}
     return shown
-
-
-def size_of_grid(sampler: GridSampler) -> int:
-    """Return how many points a grid has."""
-    return len(sampler._all_grids)
 
 
 def error_evaluator_of(terminator: Any) -> str:

@@ -196,22 +196,6 @@ def show_by(mark: Path) -> None:
     _marks.append(mark)
 
 
-class Brief:
-    """Let a KeyboardInterrupt show the user's own lines alone: what it broke off is of no interest.
-
-    Where __exit__ clears the traceback, Python adds the callers of the frame with the `with` to it,
-    but not that frame again.
-    """
-
-    def __enter__(self) -> None:
-        """Do nothing yet."""
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        """Forget the traceback."""
-        if isinstance(error, KeyboardInterrupt):
-            error.with_traceback(None)
-
-
 @contextmanager
 def askable() -> Iterator[Callable[[], None]]:
     """Give a function that, for a search led from elsewhere, asks it to end as a signal does."""

@@ -18,11 +18,10 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
-from kerastune_optuna import _report, _rerun, _search, _signals, _study, _trial, _workers
+from kerastune_optuna import _report, _rerun, _search, _study, _trial, _workers
 from kerastune_optuna._arguments import absent, budget_of, check_names, check_tuner
 from kerastune_optuna._backend import policy_kept
 from kerastune_optuna._data import FitArguments, check_fit_arguments
-from kerastune_optuna._report import Dashboard
 from kerastune_optuna._rerun import Confirmation
 from kerastune_optuna._storage import StoreSource
 from kerastune_optuna._study import Constraint, Home
@@ -270,7 +269,7 @@ class OptunaTuner:
         recipe = self._recipe("search()", given, callbacks, cv=cv, groups=groups)
         crew, recipe = _workers.prepared(self._home, recipe, n_workers, executor, verbose)
         run = _workers.Run(self._home, recipe, budget, crew, verbose, told)
-        with _signals.Brief(), _workers.guarded(self._home, "search()"):
+        with _workers.guarded(self._home, "search()"):
             _workers.search(run, self)
         return self
 
@@ -339,7 +338,7 @@ class OptunaTuner:
         recipe = self._recipe("confirm()", given, callbacks)
         crew, ready = _workers.prepared(home, recipe, n_workers, executor, verbose)
         run = _workers.Run(home, ready, budget_of(self, None, None), crew, verbose)
-        with _signals.Brief(), _workers.guarded(home, "confirm()"):
+        with _workers.guarded(home, "confirm()"):
             _rerun.confirm(run, recipe.fit, chosen, executions)
         return self.confirmation
 
@@ -422,7 +421,6 @@ class OptunaTuner:
         """
         with policy_kept():
             wanted = _search.chosen(self.build_model, params, functions)
-            _search.Chooser(self.sampler).check_queue()
             _search.enqueue(_trial.opened(self._home), wanted)
 
     @property
@@ -602,26 +600,6 @@ class OptunaTuner:
             MissingExtraError: `pip install "kerastune_optuna[plots]"` is needed.
         """
         return _report.plot("importance", self._home.existing)
-
-    def dashboard(self, port: int | None = None) -> Dashboard:
-        """Show the study in optuna-dashboard, in a browser on this machine.
-
-        Each trial has its curve, the logs of all epochs as a table, and its weights where they are
-        kept. The page follows a running search.
-
-        Args:
-            port: Where to listen. Default None: a port that is free.
-
-        Returns:
-            An object with the page's `url`, which serves until `stop()`, or until a `with` block
-            around it ends.
-
-        Raises:
-            ArgumentError: The port cannot be used.
-            MissingExtraError: `pip install "kerastune_optuna[dashboard]"` is needed.
-        """
-        _ = self.study  # which overwrite=True makes anew
-        return _report.show(self._home, port)
 
     if not TYPE_CHECKING:  # a type checker is to know which attributes there are
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
-import signal
 import sqlite3
 import subprocess
 import sys
-import urllib.request
 from contextlib import closing
 
 import optuna
@@ -22,7 +19,7 @@ from tests.support.servers import database
 from tests.support.untrained import run as search
 from tests.support.untrained import tuner_in
 
-COMMANDS = ["status", "best", "report", "dashboard", "export"]
+COMMANDS = ["status", "best", "report", "export"]
 
 
 @pytest.fixture
@@ -114,24 +111,6 @@ def test_report_writes_the_page(call, tuner, tmp_path):
 
 
 @pytest.mark.slow
-def test_dashboard_serves_until_it_is_interrupted(tuner):
-    """It prints where the study is, serves its artifacts, and ends well by Ctrl-C."""
-    command = [sys.executable, "-u", "-m", "kerastune_optuna", "dashboard", tuner.directory]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        url = re.search(r"http\S+", process.stdout.readline())[0]
-        trial = tuner.best_trial
-        metas = optuna.artifacts.get_all_artifact_meta(trial, storage=tuner.study._storage)
-        artifacts = url.replace("dashboard/studies", "artifacts")
-        for meta in metas:
-            address = f"{artifacts}/{trial._trial_id}/{meta.artifact_id}"
-            assert urllib.request.urlopen(address).status == 200
-        process.send_signal(signal.SIGINT)
-        assert process.stdout.read() == "Stopped\n"
-    assert len(metas) == 2
-    assert process.returncode == 0
-
-
-@pytest.mark.slow
 def test_a_study_on_postgresql_is_read(call, tmp_path):
     """Each command that reads a study reads it from a server too."""
     with database("postgresql") as url:
@@ -201,9 +180,7 @@ def test_several_objectives_need_no_names(call, tmp_path):
     assert lines[1:] == ["1 trial: 1 COMPLETE", "On the front: 1, 2 in trial 0 ()"]
 
 
-@pytest.mark.parametrize(
-    "wrong", [[], ["stat"], ["status", "--foo"], ["status", "a", "b"], ["dashboard", "--port", "x"]]
-)
+@pytest.mark.parametrize("wrong", [[], ["stat"], ["status", "--foo"], ["status", "a", "b"]])
 def test_wrong_usage_is_code_2(call, wrong):
     """One line says what is wrong, and where to read how it is right."""
     out, err = call(*wrong, code=2)

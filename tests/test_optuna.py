@@ -133,22 +133,10 @@ def test_constraints_may_be_told_again(study, recwarn):
     assert not recwarn
 
 
-def test_a_grid_tells_its_size():
-    """`GridSampler._all_grids` has all of its points."""
-    assert _optuna.size_of_grid(optuna.samplers.GridSampler({"x": [1, 2, 3], "y": [1, 2]})) == 6
-
-
 def test_fixed_parameters_are_those_of_enqueue_trial(study):
     """A WAITING trial with them in its system attrs is what `enqueue_trial` makes."""
     study.enqueue_trial({"x": 3})
     assert study.trials[0].system_attrs[_optuna.FIXED_PARAMS] == {"x": 3}
-
-
-def test_a_grid_keeps_its_point_in_system_attrs(study):
-    """GridSampler writes just these two."""
-    study.sampler = optuna.samplers.GridSampler({"x": [1, 2]})
-    study.ask()
-    assert set(_optuna.GRID_POINT) <= set(study.trials[0].system_attrs)
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

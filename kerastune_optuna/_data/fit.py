@@ -58,7 +58,6 @@ class FitArguments:
     pipelines: Mapping[str, Any] = field(default_factory=dict)
     folds: Sequence[Fold] = ()
     is_free: bool = False
-    split: Callable[[FitArguments], FitArguments] | None = None  # cuts each trial's data to folds
 
     @property
     def data(self) -> dict[str, Any]:

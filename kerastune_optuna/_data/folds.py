@@ -49,13 +49,12 @@ def cross_validated(
         return fit
     _check.installed("sklearn", extra="examples")
     _check_validation(fit, metrics)
-    splitter = _splitter(cv, seed)
-    opened, split = fit.opened(), partial(_split, splitter=splitter, groups=groups)
-    if not opened.functions:
-        return split(opened)
-    no_rows = np.arange(0)
-    n = _number_of_folds(splitter, groups)
-    return replace(opened, folds=[(no_rows, no_rows)] * n, split=partial(_split_again, split))
+    if names := ", ".join(fit.functions):
+        raise ArgumentError(
+            f"cv= splits arrays that all trials share, and {names} came as a function of the "
+            "trial. Pass arrays, or validation_data= as such a function too and cv=None."
+        )
+    return _split(fit.opened(), _splitter(cv, seed), groups)
 
 
 def _splitter(cv: Any, seed: int | None) -> Callable[[Any], Any]:
@@ -81,33 +80,6 @@ def _shuffled(n: int, seed: int | None, labels: Any) -> Any:
 
     kind = StratifiedKFold if _are_classes(labels, n) else KFold
     return kind(n, shuffle=True, random_state=(seed or 0) % _LARGEST_SEED)
-
-
-def _split_again(split: Callable[[FitArguments], FitArguments], fit: FitArguments) -> FitArguments:
-    """Return the arguments of a trial, whose data has as many folds as that of all others.
-
-    Raises:
-        ArgumentError: It has more or fewer.
-    """
-    made = split(fit)
-    if len(made.folds) != len(fit.folds):
-        raise ArgumentError(
-            f"cv= gave {_check.count(len(made.folds), 'fold')} of the data of a trial, and "
-            f"{len(fit.folds)} before it. Pass a number of folds, which all trials have."
-        )
-    return made
-
-
-def _number_of_folds(splitter: Callable[[Any], Any], groups: Any) -> int:
-    """Return how many folds there are of data that only the trials make."""
-    try:
-        return int(splitter(None).get_n_splits(groups=groups))
-    except (AttributeError, TypeError, ValueError) as error:  # what splitters raise without data
-        raise ArgumentError(
-            "cv= does not say how many folds it gives of data that functions of the trial make "
-            f"({error}). Pass a number of folds, or a splitter with a get_n_splits() that needs no "
-            "data."
-        ) from error
 
 
 def _check_validation(fit: FitArguments, metrics: Sequence[str]) -> None:

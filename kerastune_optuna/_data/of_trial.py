@@ -28,10 +28,10 @@ def data_of_trial(fit: FitArguments, trial: BaseTrial) -> FitArguments:
     found = {name: _called(name, function, trial) for name, function in fit.functions.items()}
     if isinstance(found.get("x"), tuple):
         found |= _parts(found["x"], fit)
-    opened = replace(fit, **found, split=None).opened()
+    opened = replace(fit, **found).opened()
     if not fit.is_free:  # a fit of the builder's own may take anything
         check_kinds(opened)
-    return opened if fit.split is None else fit.split(opened)
+    return opened
 
 
 def _called(name: str, function: Callable[[Any], Any], trial: BaseTrial) -> Any:

@@ -1,8 +1,5 @@
 """What people see of a search, while it runs or later."""
 
-from kerastune_optuna._report.dashboard import Dashboard as Dashboard
-from kerastune_optuna._report.dashboard import serve as serve
-from kerastune_optuna._report.dashboard import show as show
 from kerastune_optuna._report.display import Plan as Plan
 from kerastune_optuna._report.live import progress_for as progress_for
 from kerastune_optuna._report.plots import plot as plot

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import optuna
-from optuna.samplers import GridSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kerastune_optuna import _optuna, _signals
@@ -47,25 +46,14 @@ class Budget:
     ending: StopConditions = field(default_factory=StopConditions)
     laid_out: Callable[[optuna.Study], list[FrozenTrial]] | None = None
 
-    def size(self, study: optuna.Study) -> int | None:
-        """Return how many slots there may be: no more than a GridSampler has points."""
-        if not isinstance(study.sampler, GridSampler):
-            return self.n_trials
-        points = _optuna.size_of_grid(study.sampler)
-        return points if self.n_trials is None else min(points, self.n_trials)
-
-    def draws(self, study: optuna.Study) -> bool:
-        """Whether a sampler draws from all values; a GridSampler visits each point once anyway."""
-        return self.laid_out is None and not isinstance(study.sampler, GridSampler)
-
     def slots(self, study: optuna.Study) -> list[FrozenTrial]:
         """Return the trials that count towards the size, by their numbers."""
         return (self.laid_out or _slots.of)(study)
 
-    def _lacks_slots(self, study: optuna.Study, slots: Sequence[FrozenTrial]) -> bool:
+    def _lacks_slots(self, slots: Sequence[FrozenTrial]) -> bool:
         """Whether the study has fewer slots than its size, which may have no limit."""
-        size = self.size(study)
-        return self.laid_out is None and (size is None or len(slots) < size)
+        is_small = self.n_trials is None or len(slots) < self.n_trials
+        return self.laid_out is None and is_small
 
     def claim(self, study: optuna.Study, watch: Watch) -> Trial | None:
         """Return a trial to run, or None when nothing is left to do here."""
@@ -77,7 +65,7 @@ class Budget:
                 return trial
             if free:  # others took them
                 time.sleep(_POLL)
-            elif self._lacks_slots(study, slots):
+            elif self._lacks_slots(slots):
                 self._lay_out_in_turn(study, watch, slots, turn)
             elif self._is_all_done(study, watch, slots):
                 return None
@@ -87,7 +75,7 @@ class Budget:
         """Yield the slots, and those that are free, at each look until no trial may start."""
         while not self.ending.is_over():
             slots = self.slots(study)
-            free = _slots.free(slots[: self.size(study)])
+            free = _slots.free(slots[: self.n_trials])
             is_any_left = any(map(_slots.is_enqueued, free)) or self.ending.may_go_on(study)
             if not is_any_left or self.ending.stop(study, asks=True):
                 return
@@ -122,7 +110,7 @@ class Budget:
         A slot for which nothing is left would wait for ever, or train a configuration again.
         """
         waiting = len(_slots.free(slots))
-        if self._lacks_slots(study, slots) and self.ending.may_go_on(study, waiting):
+        if self._lacks_slots(slots) and self.ending.may_go_on(study, waiting):
             retry.lay_out(study)
 
     def _is_all_done(self, study: optuna.Study, watch: Watch, slots: Sequence[FrozenTrial]) -> bool:
@@ -155,7 +143,7 @@ class Budget:
             if not others:
                 return False
             if looks == 1:  # only at the second look: many end in a moment
-                _tell_of(others, len(opening.finished(study)), self.size(study))
+                _tell_of(others, len(opening.finished(study)), self.n_trials)
             looks += 1
             time.sleep(_POLL_OTHERS)
         return looks > 0 and not self.ending.is_over()
@@ -163,13 +151,13 @@ class Budget:
     def _is_left_to_others(self, study: optuna.Study) -> bool:
         """Whether no slot is free, nor missing."""
         slots = self.slots(study)
-        is_any_free = bool(_slots.free(slots[: self.size(study)]))
-        return not self._lacks_slots(study, slots) and not is_any_free
+        is_any_free = bool(_slots.free(slots[: self.n_trials]))
+        return not self._lacks_slots(slots) and not is_any_free
 
     def _at_work_elsewhere(self, study: optuna.Study, watch: Watch) -> list[FrozenTrial]:
         """Return the trials of this budget's size that another process runs, and beats for."""
         slots = self.slots(study)
-        theirs = {slot.number for slot in slots[: self.size(study)]}
+        theirs = {slot.number for slot in slots[: self.n_trials]}
         # A process that lives may have left its trial, as where its search broke off.
         running = [one for one in watch.running(study) if one.number in theirs]
         elsewhere = filter(liveness.is_signed_elsewhere, running)
@@ -177,7 +165,7 @@ class Budget:
 
     def make_up(self, study: optuna.Study, failed: FrozenTrial) -> None:
         """Lay out a slot in place of a failed trial where no worker is about to do so."""
-        if _slots.counts(study, failed):
+        if _slots.counts(failed):
             return
         slots = self.slots(study)
         if not _slots.free(slots):

@@ -71,19 +71,12 @@ class Chooser(NamedTuple):
         _check_kind("sampler", sampler, BaseSampler, names, "optuna.samplers.TPESampler()")
         if isinstance(sampler, str) and sampler in _PACKAGES:
             _check.installed(_PACKAGES[sampler], extra=sampler)
-        _check_kind("pruner", self.pruner, BasePruner, _PRUNERS, "optuna.pruners.MedianPruner()")
-
-    def check_queue(self) -> None:
-        """Refuse Optuna's GridSampler, which takes no configuration out of the queue.
-
-        Raises:
-            ArgumentError: Says which one to pass instead.
-        """
-        if isinstance(self.sampler, GridSampler):
+        if isinstance(sampler, GridSampler):  # which fails with trials that bring parameters
             raise ArgumentError(
-                "Optuna's GridSampler takes no configurations that are to go first. Pass "
-                "sampler='grid'."
+                "sampler= is Optuna's GridSampler, which has a space of its own, and takes no "
+                "trials that are enqueued or run again. Pass 'grid', which takes the builder's."
             )
+        _check_kind("pruner", self.pruner, BasePruner, _PRUNERS, "optuna.pruners.MedianPruner()")
 
     def start(
         self,

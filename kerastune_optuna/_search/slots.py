@@ -11,7 +11,6 @@ from contextlib import ExitStack, suppress
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.samplers import GridSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kerastune_optuna import _optuna
@@ -22,20 +21,17 @@ def of(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that count towards the size of the study, by their numbers."""
     trials = _optuna.known_trials(study, anew=True)
     idle = retry.idle_retries(trials)
-    return [one for one in trials if counts(study, one) and one.number not in idle]
+    return [one for one in trials if counts(one) and one.number not in idle]
 
 
-def counts(study: optuna.Study, trial: FrozenTrial) -> bool:
+def counts(trial: FrozenTrial) -> bool:
     """Whether a trial counts towards the size of the study.
 
-    What other code runs does so once it has ended, since its process may be gone. A failed trial
-    does not, unless it was a point of a GridSampler, which has none in its place.
+    What other code runs does so once it has ended, since its process may be gone.
     """
     if trial.state is TrialState.RUNNING:
         return not liveness.is_foreign(trial)
-    if trial.state is TrialState.FAIL:
-        return isinstance(study.sampler, GridSampler) and not TrialRecord(trial).was_cut_off
-    return True
+    return trial.state is not TrialState.FAIL
 
 
 def free(slots: Sequence[FrozenTrial]) -> list[FrozenTrial]:

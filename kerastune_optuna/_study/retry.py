@@ -19,7 +19,7 @@ _DEADLY = f"{DIED} {{}} times"  # the stop_reason of a trial that is not run aga
 _MOST_DEATHS = 3  # a trial that fills the memory would kill worker after worker
 
 # The system attrs and the user attrs that a retry has from its trial.
-_SAME = (*_optuna.GRID_POINT, TrialRecord.backup)
+_SAME = (TrialRecord.backup,)
 _SAME_OF_USER = (TrialRecord.seed, TrialRecord.confirms)
 
 

@@ -255,7 +255,7 @@ def _is_of_code(error: Exception) -> bool:
 def _learning_sampler(study: optuna.Study, recipe: Recipe, budget: Budget) -> Iterator[None]:
     """Let the sampler learn from what was tried, and leave the user's own in the study."""
     sampler = study.sampler
-    if budget.draws(study):
+    if budget.laid_out is None:
         study.sampler = LearningSampler(
             sampler,
             recipe.objectives.watched,

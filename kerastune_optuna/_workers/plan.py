@@ -114,7 +114,7 @@ class Run:
         return Plan(
             study.study_name,
             recipe.objectives.watched,
-            self.budget.size(study),
+            self.budget.n_trials,
             recipe.epochs_in_all,
             None if deadline is None else deadline.seconds_left(),
             done=len(opening.finished(study)),
@@ -208,8 +208,6 @@ def search(run: Run, given: Any) -> None:
         with Memory().released():
             check_ends(run.recipe.build_model, tuple(run.recipe.fit.functions.values()))
     start = start_of(given.warm_start, run.recipe)
-    if start.first:
-        Chooser(given.sampler).check_queue()
     study = opened(run.home)  # what the start comes from may be gone by now
     keep_best = _claim(study, run.recipe, run.budget)
     drawn, news = _set_up(study, run.recipe, run.budget, start, given)

@@ -247,24 +247,10 @@ def test_a_changed_function_is_told(tune):
         tune(fit={"x": others}, n_trials=2)
 
 
-@pytest.mark.parametrize("cv", mostly_nightly([2, "series"], "series"))
-def test_each_trial_has_folds_of_its_own_data(tune, cv):
-    """And several executions, of which the mean counts."""
-    from sklearn.model_selection import TimeSeriesSplit
-
-    folds = TimeSeriesSplit(2) if cv == "series" else cv
-    fit = {"validation_data": None, "cv": folds}
-    tuner = tune(build_unbuilt, fit, n_trials=3, executions_per_trial=2)
-    assert len({trial.params["window"] for trial in tuner.study.trials}) > 1
-    assert [len(trial.user_attrs["values"]) for trial in tuner.study.trials] == [4] * 3
-
-
-def test_folds_that_only_the_data_tells_are_refused(tune):
-    """All trials of a study have as many trainings."""
-    from sklearn.model_selection import LeaveOneOut
-
-    with pytest.raises(ArgumentError, match="does not say how many folds"):
-        tune(fit={"validation_data": None, "cv": LeaveOneOut()})
+def test_data_of_a_trial_is_not_split(tune):
+    """Folds are rows of arrays that all trials share."""
+    with pytest.raises(ArgumentError, match="x came as a function of the trial"):
+        tune(fit={"validation_data": None, "cv": 2})
 
 
 def kill(trial):

@@ -20,7 +20,6 @@ from rich.console import Console
 from rich.text import Text
 
 from kerastune_optuna import _report
-from tests.pictures.dashboard import dashboard
 from tests.pictures.live import live_svg
 from tests.support.browser import launched
 from tests.support.replays import Recorded, replay
@@ -82,7 +81,6 @@ def photograph(svg: str, path: Path) -> None:
 
 
 PICTURES: dict[str, Callable[[Path], None]] = {
-    "dashboard": dashboard,
     "live": live,
     "report": report,
     "summary": summary,

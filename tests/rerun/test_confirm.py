@@ -56,7 +56,8 @@ def search_noisy(make_tuner):
             build or noisy(means),
             "val_loss",
             n_trials=len(means),
-            sampler=optuna.samplers.GridSampler({"kind": list(means)}, seed=0),
+            sampler="grid",
+            seed=0,
             **{"storage": memory, **options},
         )
         return tuner.search(ROWS, ROWS, validation_data=(ROWS, ROWS), epochs=2, verbose=0)

@@ -173,13 +173,6 @@ def test_objects_are_not_enqueued(make_tuner):
         make_tuner(build).enqueue({"layer": keras.layers.Dense})
 
 
-def test_optunas_own_grid_takes_no_enqueued_trials(make_tuner):
-    """GridSampler would fail after such a trial."""
-    tuner = make_tuner(sampler=optuna.samplers.GridSampler({"units": [2]}))
-    with pytest.raises(ArgumentError, match="Pass sampler='grid'"):
-        tuner.enqueue({"units": 2})
-
-
 def test_defaults_are_the_middle(make_tuner):
     """Of a range the middle, of a logarithm its middle, of choices the first; as conditions say."""
     tuner = make_tuner(of_layers)

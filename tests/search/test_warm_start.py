@@ -216,10 +216,3 @@ def test_a_source_without_trials_is_refused(search, earlier, build, source, text
     with pytest.raises(ArgumentError) as raised:
         search(build, warm_start=source(earlier))
     assert text in str(raised.value)
-
-
-def test_a_grid_sampler_of_optunas_takes_nothing_first(search, earlier):
-    """It would fail with each configuration of another point."""
-    sampler = optuna.samplers.GridSampler({"units": [2, 3], "lr": [0.01]})
-    with pytest.raises(ArgumentError, match=r"takes no configurations that are to go first\. Pass"):
-        search(warm_start=earlier.study, sampler=sampler, fit=MORE)

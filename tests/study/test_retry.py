@@ -7,7 +7,6 @@ import signal
 import time
 
 import keras
-import optuna
 import pytest
 
 from kerastune_optuna._study.record import TrialRecord
@@ -155,8 +154,7 @@ def test_a_point_of_a_grid_is_not_lost(tmp_path):
             raise KeyboardInterrupt(interrupts.pop())
         return Untrained(units, [{"val_mae": 1.0}])
 
-    grid = optuna.samplers.GridSampler({"units": [2, 3]})
-    tuner = tuner_in(tmp_path, interrupting, "val_mae", n_trials=None, sampler=grid)
+    tuner = tuner_in(tmp_path, interrupting, "val_mae", n_trials=None, sampler="grid")
     with pytest.raises(KeyboardInterrupt):
         run(tuner)
     run(tuner)
