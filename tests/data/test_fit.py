@@ -180,7 +180,7 @@ def test_a_builders_callbacks_write_into_folders_of_their_trials(search, tmp_pat
 
     def build(trial):
         new = keras.callbacks.CSVLogger(tmp_path / "new.csv")
-        return falling.build(trial), {"callbacks": [new, lambda trial: same]}
+        return falling.build(trial), {"callbacks": [new, same]}
 
     search(build, "val_loss", fit={"epochs": 1})
     for number in range(2):

@@ -249,35 +249,6 @@ def test_a_folder_that_has_no_escape_is_refused(tmp_path, name):
         run(tuner_in(tmp_path / name, objective="val_mae", n_trials=1))
 
 
-class Noting(optuna.storages.RDBStorage):
-    """Note whether all trials are read."""
-
-    is_read_whole = False
-
-    def get_all_trials(self, *arguments, **keywords):
-        """Note, and read."""
-        self.is_read_whole = True
-        return super().get_all_trials(*arguments, **keywords)
-
-    def _get_trials(self, *arguments, **keywords):
-        self.is_read_whole = True  # as Optuna's cache does
-        return super()._get_trials(*arguments, **keywords)
-
-
-def test_the_best_is_found_without_the_others(tmp_path):
-    """A study of ten thousand trials would take seconds to read."""
-    url = f"sqlite:///{tmp_path}/study.db"
-    run(tuner_in(tmp_path, objective="val_mae", storage=url, n_trials=3, pruner="none"))
-    storage = Noting(url)
-    tuner = tuner_in(tmp_path, objective="val_mae", storage=storage)
-    assert tuner.best_value == tuner.best_trial.value
-    assert tuner.best_params == tuner.best_trial.params
-    assert has_best_weights(tuner)
-    assert not storage.is_read_whole
-    assert len(tuner.study.trials) == 3
-    assert storage.is_read_whole
-
-
 @pytest.mark.parametrize(
     ("given", "driver", "extra"),
     [("postgresql", "psycopg", "postgresql"), ("mysql", "pymysql", "mysql")],
