@@ -171,11 +171,6 @@ def without_constraints(trial: FrozenTrial) -> FrozenTrial:
     return shown
 
 
-def error_evaluator_of(terminator: Any) -> str:
-    """Return the name of the class by which a Terminator judges errors; "NoneType" for none."""
-    return type(getattr(terminator, "_error_evaluator", None)).__name__
-
-
 def backend_of(storage: BaseStorage) -> Any:
     """Return what a storage hands its calls to: another storage, a journal's file, or None."""
     return getattr(storage, "_backend", None)

@@ -487,7 +487,7 @@ class OptunaTuner:
             ArgumentError: There are several objectives, and no trial was named.
             NoTrialsError: No trial is COMPLETE yet, or not the one of that number.
             WeightsError: The weights are not kept, are damaged, or no longer fit what build_model
-                returns; the text names the next best trial whose weights are whole.
+                returns.
         """
         return _rerun.best_model(self._home, self.build_model, self.keep_best, trial)
 

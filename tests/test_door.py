@@ -60,6 +60,7 @@ OF_NO_MODULE = {
     "trial/precision": "dtypes through several modules",
     "trial/zoo": "a hundred models through all modules",
     "workers/distribution": "keras.distribution and tf.distribute, through several modules",
+    "report/dashboard": "Optuna's own, which a guide starts",
     "study/out_of_memory": "the memory of a process or a GPU, which several modules look at",
 }
 

@@ -139,16 +139,6 @@ def test_fixed_parameters_are_those_of_enqueue_trial(study):
     assert study.trials[0].system_attrs[_optuna.FIXED_PARAMS] == {"x": 3}
 
 
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-@pytest.mark.filterwarnings("ignore::FutureWarning")  # Optuna drops the module in 6.0
-def test_a_terminator_tells_by_what_it_judges_errors():
-    """`Terminator._error_evaluator` is the one of the constructor, or for cross-validation."""
-    terminator = optuna.terminator.Terminator
-    assert _optuna.error_evaluator_of(terminator()) == "CrossValidationErrorEvaluator"
-    of = optuna.terminator.StaticErrorEvaluator
-    assert _optuna.error_evaluator_of(terminator(error_evaluator=of(0))) == of.__name__
-
-
 def test_storages_tell_what_is_behind_them(tmp_path):
     """A cached storage, ours and a journal keep it as `_backend`; others have none."""
     cached = optuna.storages.get_storage(f"sqlite:///{tmp_path}/study.db")

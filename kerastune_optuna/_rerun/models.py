@@ -15,9 +15,8 @@ from kerastune_optuna._report import say
 from kerastune_optuna._rerun.confirm import confirmed
 from kerastune_optuna._rerun.confirmation import Confirmation
 from kerastune_optuna._rerun.executions import best_of_each
-from kerastune_optuna._storage import StoreAwayError
-from kerastune_optuna._study import Home, parts_of, ranking
-from kerastune_optuna._trial import Builder, keeps, rebuild, weights
+from kerastune_optuna._study import Home, parts_of
+from kerastune_optuna._trial import Builder, keeps, rebuild
 from kerastune_optuna._workers import card
 
 
@@ -32,7 +31,7 @@ def best_model(
         found = confirmed(home)
         if found is not None and _is_up_to_date(home, found):
             return _model_of_winner(home, build_model, found)
-    return _model_of(home, build_model, trial)
+    return _rebuilt(home, build_model, home.existing, trial)
 
 
 def best_models(
@@ -46,7 +45,7 @@ def best_models(
             f"n={n} is more than keep_best={count}, the trials that keep their "
             f"weights. Pass keep_best={n} to the tuner before it searches."
         )
-    return [_model_of(home, build_model, trial) for trial in trials]
+    return [_rebuilt(home, build_model, home.existing, trial) for trial in trials]
 
 
 def _is_up_to_date(home: Home, found: Confirmation) -> bool:
@@ -74,15 +73,6 @@ def _model_of_winner(home: Home, build_model: Builder, found: Confirmation) -> k
     return model
 
 
-def _model_of(home: Home, build_model: Builder, trial: FrozenTrial) -> keras.Model:
-    try:
-        return _rebuilt(home, build_model, home.existing, trial)
-    except StoreAwayError:
-        raise  # no other model can be fetched from that store either
-    except WeightsError as error:
-        raise WeightsError(f"{error} {_next_whole(home, trial)}") from error.__cause__
-
-
 def _rebuilt(
     home: Home, build_model: Builder, study: optuna.Study, trial: FrozenTrial
 ) -> keras.Model:
@@ -92,21 +82,3 @@ def _rebuilt(
         model = rebuild(build_model, home.store, home.storage, copy.deepcopy(trial))
     card.warn_where_code_decides(study, trial, build_model, model)
     return model
-
-
-def _next_whole(home: Home, lost: FrozenTrial) -> str:
-    """Return a sentence that names the best other trial whose weights can be loaded."""
-    several, watched = home.objectives.are_several, home.objectives.watched
-    for trial in (
-        ranking.front(home.existing)
-        if several
-        else ranking.ranked(home.existing.get_trials(deepcopy=False), watched)
-    ):
-        is_other = trial.number != lost.number
-        if is_other and weights.are_whole(home.store, home.storage, trial):
-            return (
-                f"The next best whose weights are whole is trial {trial.number} "
-                f"({watched.name} {watched.value_of(trial):.6g}): "
-                f"best_model(trial={trial.number})."
-            )
-    return "No other trial's weights are kept."

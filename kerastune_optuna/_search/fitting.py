@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, create_trial
 
 from kerastune_optuna import _check
 from kerastune_optuna._search import space
-from kerastune_optuna._search.together import Together
+from kerastune_optuna._search.together import together
 
 
 class Fit(NamedTuple):
@@ -34,7 +34,7 @@ class Fitting:
     """
 
     def __init__(self, build_model: space.Builder, functions: Sequence[Any]) -> None:
-        self._build_model = Together(build_model, functions)
+        self._build_model = together(build_model, functions)
         self._ranges: dict[frozenset[str], dict[str, BaseDistribution]] = {}
         self.asked: dict[str, BaseDistribution] = {}  # all that the builder has asked for
 

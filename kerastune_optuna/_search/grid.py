@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 
 from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._search import space
-from kerastune_optuna._search.together import Together
+from kerastune_optuna._search.together import together
 
 
 class Grid(RandomSampler):
@@ -45,7 +45,7 @@ def check_ends(build_model: space.Builder, functions: Sequence[Any]) -> None:
         _check_end(name, distribution)
         return space.middle(distribution)
 
-    space.walk(Together(build_model, functions), space.Walker(choose))
+    space.walk(together(build_model, functions), space.Walker(choose))
 
 
 def _check_end(name: str, distribution: BaseDistribution) -> None:

@@ -10,7 +10,7 @@ from optuna.distributions import BaseDistribution
 from kerastune_optuna import _check
 from kerastune_optuna._search import space
 from kerastune_optuna._search.mismatch import defaults_of
-from kerastune_optuna._search.together import Together
+from kerastune_optuna._search.together import together
 
 _MORE = "What build_model asks for only with other values than the defaults is not shown."
 
@@ -26,7 +26,7 @@ def outlined(build_model: space.Builder, functions: Sequence[Any]) -> str:
         The lines, each with its end.
     """
     space.learn_ranges(build_model)
-    notes = _asked(Together(build_model, functions), defaults_of(build_model))
+    notes = _asked(together(build_model, functions), defaults_of(build_model))
     cells = [("parameter", "values", "default", "only with"), *map(_row, notes)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     title = f"Search space: {_check.count(len(notes), 'parameter')}"

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search import mismatch, space
-from kerastune_optuna._search.together import Together
+from kerastune_optuna._search.together import together
 from kerastune_optuna._study import TrialRecord, retry
 
 _PLAIN = (str, int, float, bool, type(None))  # what databases give back as it was
@@ -36,9 +36,10 @@ def chosen(build_model: space.Builder, params: object, functions: Sequence[Any])
             f"enqueue() got {params!r}. Pass one configuration as a dict, like {{'units': 32}}."
         )
     space.learn_ranges(build_model)
-    together = Together(build_model, functions)
-    wanted = params or mismatch.defaults_of(build_model)
-    return _allowed(together, wanted) if wanted else _middles(together)
+    asking, wanted = together(build_model, functions), params or mismatch.defaults_of(build_model)
+    # The builder's own fit may ask for more, which only a training shows.
+    has_fit = callable(getattr(build_model, "fit", None))
+    return _allowed(asking, wanted, may_lack=has_fit) if wanted else _middles(asking)
 
 
 def _middles(build_model: space.Builder) -> dict[str, Any]:
@@ -63,7 +64,9 @@ def enqueue(study: optuna.Study, params: Mapping[str, Any]) -> None:
         retry.lay_out(study, params)
 
 
-def _allowed(build_model: space.Builder, params: Mapping[str, Any]) -> dict[str, Any]:
+def _allowed(
+    build_model: space.Builder, params: Mapping[str, Any], *, may_lack: bool
+) -> dict[str, Any]:
     """Return parameters as Optuna stores them, after the builder was asked for them.
 
     Raises:
@@ -78,8 +81,7 @@ def _allowed(build_model: space.Builder, params: Mapping[str, Any]) -> dict[str,
     walker = space.Walker(choose)
     is_whole = space.walk(build_model, walker)
     unknown = [name for name in params if name not in walker.params]
-    # The builder's own fit may ask for more, which only a training shows.
-    if unknown and is_whole and not callable(getattr(build_model, "fit", None)):
+    if unknown and is_whole and not may_lack:
         raise ArgumentError(_unknown(unknown[0], walker))
     return {**params, **{name: walker.params[name] for name in params if name not in unknown}}
 

@@ -119,13 +119,6 @@ class NoGain:
             raise ArgumentTypeError(f"terminator={given!r} is a class. {_NO_BETTER}")
         if not hasattr(given, "should_terminate"):
             _check.integer("terminator", given, least=1, instead=_NO_BETTER)
-        # Optuna's Terminator() with its defaults, which raises after 20 trials.
-        if _optuna.error_evaluator_of(given) == "CrossValidationErrorEvaluator":
-            raise ArgumentError(
-                "terminator= has a CrossValidationErrorEvaluator, and there is no "
-                "cross-validation. Pass a number of trials, or Terminator(evaluator, "
-                "MedianErrorEvaluator(evaluator))."
-            )
         if are_several and isinstance(given, BaseTerminator):
             raise ArgumentError(
                 f"terminator={given!r} is for one objective: Optuna's have none for several. Pass "

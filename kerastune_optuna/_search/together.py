@@ -8,11 +8,11 @@ from typing import Any
 from optuna.trial import BaseTrial
 
 from kerastune_optuna._exceptions import ArgumentError
-from kerastune_optuna._search import space
+from kerastune_optuna._search.space import Builder
 
 
-class Together:
-    """Stand for a builder, and call the functions of the data before it.
+def together(build_model: Builder, functions: Sequence[Any]) -> Builder:
+    """Return a function that calls the functions of the data with a trial, and then the builder.
 
     Args:
         build_model: The builder.
@@ -21,22 +21,16 @@ class Together:
     Raises:
         ArgumentError: One is no function.
     """
+    for one in functions:
+        if not callable(one):
+            raise ArgumentError(
+                f"{type(one).__name__} is no function. Besides the parameters, pass the functions "
+                "of the trial that search() is to get as data, if there are any."
+            )
 
-    def __init__(self, build_model: space.Builder, functions: Sequence[Any]) -> None:
-        for one in functions:
-            if not callable(one):
-                raise ArgumentError(
-                    f"{type(one).__name__} is no function. Besides the parameters, pass the "
-                    "functions of the trial that search() is to get as data, if there are any."
-                )
-        self._build_model, self._functions = build_model, functions
-
-    def __call__(self, trial: BaseTrial) -> Any:
-        """Call the functions, then the builder."""
-        for function in self._functions:
+    def build(trial: BaseTrial) -> Any:
+        for function in functions:
             function(trial)
-        return self._build_model(trial)
+        return build_model(trial)
 
-    def __getattr__(self, name: str) -> Any:
-        """Return what the builder has besides, like its defaults."""
-        return getattr(self._build_model, name)
+    return build

@@ -84,14 +84,6 @@ def load(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, model: ke
         )
 
 
-def are_whole(store: StoreSource, storage: BaseStorage, trial: FrozenTrial) -> bool:
-    """Whether the weights of a trial are there and undamaged."""
-    if not files.ids(storage, trial, files.WEIGHTS):
-        return False
-    with scratch() as folder:
-        return _wrong(store, storage, trial, folder / "weights") is None
-
-
 def _wrong(store: StoreSource, storage: BaseStorage, trial: FrozenTrial, path: Path) -> str | None:
     """Copy the weights of a trial out of the store; return what is wrong with them, if anything."""
     # A trial that ran twice has two records, the older one first, whose file may be gone.

@@ -11,12 +11,10 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.terminator import (
     BestValueStagnationEvaluator,
-    CrossValidationErrorEvaluator,
     Terminator,
 )
 from optuna.trial import TrialState, create_trial
 
-from kerastune_optuna import ArgumentError
 from kerastune_optuna._search import Budget, StopConditions
 from kerastune_optuna._search.stopping import Deadline
 from kerastune_optuna._storage import WORKER
@@ -203,12 +201,6 @@ def test_who_ends_a_search_ends_it_for_all_workers():
     assert pickle.loads(pickle.dumps(ending)).stop(study, asks=True)
     assert ending.reason(study) == "Stopped: 1 trial brought no better value"
     assert not StopConditions(terminator=1).stop(study, asks=True)  # that of another search
-
-
-def test_a_terminator_that_needs_cross_validation_is_refused(make_tuner):
-    """Optuna's default asks for scores that nobody reports, and raises after some trials."""
-    with pytest.raises(ArgumentError, match=r"no cross-validation\. Pass a number"):
-        make_tuner(terminator=stagnation(CrossValidationErrorEvaluator))
 
 
 def trained(tuner):
