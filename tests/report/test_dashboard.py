@@ -30,7 +30,7 @@ def answer(url):
 @pytest.mark.slow
 def test_it_shows_histories_and_weights(tmp_path):
     """Each trial has its curve and its table, and the best one the weights that are kept."""
-    tuner = run(tuner_in(tmp_path, objective="val_mae", n_trials=2))
+    tuner = run(tuner_in(tmp_path, objective="val_mae", n_trials=2, pruner="none"))
     command = [Path(sys.executable).with_name("optuna-dashboard"), f"sqlite:///{tmp_path}/study.db"]
     command += ["--artifact-dir", tmp_path / tuner.study.study_name / "weights", "--port"]
     with free_port() as port:
