@@ -205,12 +205,6 @@ def _check_builder(build_model: object) -> None:
 
 def _check_for_several(tuner: Any) -> None:
     """Refuse what cannot work where there are several objectives."""
-    if tuner.keep_best is not None and tuner.keep_best > 1:
-        raise ArgumentError(
-            f"keep_best={tuner.keep_best} cannot choose among trials of which none is better than "
-            "the others. Pass keep_best=None (default), and all trials on the front keep their "
-            "weights, or keep_best=0, and none does."
-        )
     if tuner.sampler == "cmaes" or isinstance(tuner.sampler, CmaEsSampler):
         raise ArgumentError(
             f"sampler={tuner.sampler!r} is for one objective: CMA-ES has none for several. Pass "
@@ -243,7 +237,5 @@ def budget_of(given: Any, n_trials: int | None, timeout: float | None) -> Budget
     """
     check_limits(n_trials, timeout)
     seconds = given.timeout if timeout is None else timeout
-    return Budget(
-        given.n_trials if n_trials is None else n_trials,
-        StopConditions.of(given, seconds),
-    )
+    size = given.n_trials if n_trials is None else n_trials
+    return Budget(size, StopConditions.of(given, seconds))

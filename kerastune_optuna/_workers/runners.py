@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import marshal
+import types
 from collections.abc import Callable
 from concurrent import futures
 from pathlib import Path
@@ -106,11 +109,20 @@ def _pickled(job: Job, arrays: Path | None) -> bytes:
         ArgumentError: Names the argument that cannot travel.
     """
     recipe = dataclasses.replace(job.recipe, fit=pack_fit(job.recipe.fit, arrays))
-    job = dataclasses.replace(job, recipe=recipe)
+    job, file = dataclasses.replace(job, recipe=recipe), io.BytesIO()
     try:
-        return bytes(cloudpickle.dumps(job))
+        _Pickler(file).dump(job)
     except Exception as error:  # the user's objects may refuse in any way
         raise _culprit(job, error) from error
+    return file.getvalue()
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # which has no types
+    """Pickle as cloudpickle does, but keep the names of the files that tracebacks show."""
+
+    dispatch_table = cloudpickle.Pickler.dispatch_table.new_child(
+        {types.CodeType: lambda code: (marshal.loads, (marshal.dumps(code),))}
+    )
 
 
 def _culprit(job: Job, error: Exception) -> ArgumentError:

@@ -69,7 +69,6 @@ def tuner(tmp_path_factory):
         ({"direction": ["minimize"]}, "does not go with 2 objectives"),
         ({"direction": ["minimize", "up"]}, "direction='up' is not a choice"),
         ({"direction": ["auto", "maximize"]}, "less is better"),
-        ({"keep_best": 3}, "keep_best=3 cannot choose"),
         ({"sampler": optuna.samplers.CmaEsSampler()}, "CmaEsSampler.* is for one objective"),
         ({"sampler": "cmaes"}, "sampler='cmaes' is for one objective"),
         ({"terminator": NoGain()}, "for one objective: Optuna's have none"),

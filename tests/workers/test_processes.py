@@ -103,8 +103,7 @@ def test_what_a_worker_raises_reaches_the_user(search, capfd):
         search(build, fit={"n_workers": 2})
     assert "Raised in a worker" in got.value.__notes__[0]
     line = build.__code__.co_firstlineno + 1
-    # cloudpickle leaves out the folder of a file, which may be another there.
-    assert f'{Path(__file__).name}", line {line}, in build' in got.value.__notes__[0]
+    assert f'File "{__file__}", line {line}, in build' in got.value.__notes__[0]
     assert "return undefined_name" in got.value.__notes__[0]
     assert "Traceback" not in capfd.readouterr().err
 
