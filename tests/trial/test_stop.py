@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 
 import keras
 import pytest
@@ -22,6 +23,7 @@ from tests.support.faults import (
     interrupt_at,
     logged,
     wait_for_epochs,
+    wait_until,
 )
 from tests.support.models import history, kept
 
@@ -106,7 +108,14 @@ def test_a_second_interrupt_ends_a_backup_at_once(search, tmp_path):
 
 
 def _interrupt_soon(folder):
-    wait_for_epochs(folder, 2)
+    """Interrupt once two workers have trained so many epochs that the next ones seem short."""
+
+    def are_underway():
+        wait_for_epochs(folder, 2)
+        lines = (folder / "log").read_text().splitlines()
+        return min(Counter(line.split()[2] for line in lines).values()) > 5
+
+    wait_until(are_underway)
     os.kill(os.getpid(), signal.SIGINT)
 
 
