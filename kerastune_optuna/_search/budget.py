@@ -9,6 +9,7 @@ only where it does not come for a while. So no slot is laid out twice either.
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,10 @@ _PATIENCE = 0.5  # seconds for which others wait at least for who took the last 
 _FIRST_PATIENCE = 0.05  # the same for who took the first slot of a study, and lays out no other
 _POLL = 0.02  # seconds between two looks at the slots
 _POLL_OTHERS = 1.0  # seconds between two looks at the trials of other machines
+
+# The threads of a process sign alike: without the lock, each would lay out the slot after the one
+# that its process took.
+_one_thread = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -83,35 +88,44 @@ class Budget:
 
     def prepare(self, study: optuna.Study) -> None:
         """Lay out a slot where none is free: workers that start at once would each do so."""
-        slots = self.slots(study)
-        if not _slots.free(slots):
-            self._lay_out_next(study, slots)
+        self._lay_out_where(study, _is_none_free)
 
     def _lay_out_after(self, study: optuna.Study, taken: FrozenTrial) -> None:
         """Lay out the next slot where this worker took the last one."""
-        slots = self.slots(study)
-        # The first trial may find that its configuration is the only one.
-        if any(map(_slots.has_asked, slots)) and slots[-1].number == taken.number:
-            self._lay_out_next(study, slots)
+
+        def is_last(slots: Sequence[FrozenTrial]) -> bool:
+            # The first trial may find that its configuration is the only one.
+            return any(map(_slots.has_asked, slots)) and slots[-1].number == taken.number
+
+        self._lay_out_where(study, is_last)
 
     def _lay_out_in_turn(
         self, study: optuna.Study, watch: Watch, slots: Sequence[FrozenTrial], turn: _Turn
     ) -> None:
         """Lay out the next slot where none is free, and it is for this worker to do."""
         if turn.has_come(slots):
-            self._lay_out_next(study, slots)
+            self._lay_out_where(study, _is_none_free)
         if watch.is_due():  # what a dead worker was about to ask for is never known
             self.reap(study, watch)
         time.sleep(_POLL if slots else 0)
 
-    def _lay_out_next(self, study: optuna.Study, slots: Sequence[FrozenTrial]) -> None:
+    def _lay_out_where(
+        self, study: optuna.Study, is_due: Callable[[Sequence[FrozenTrial]], bool]
+    ) -> None:
         """Lay out a slot, unless the trials that have not asked yet will ask for all that is left.
 
         A slot for which nothing is left would wait for ever, or train a configuration again.
+
+        Args:
+            study: The study.
+            is_due: Whether these slots need another one.
         """
-        waiting = len(_slots.free(slots))
-        if self._lacks_slots(slots) and self.ending.may_go_on(study, waiting):
-            retry.lay_out(study)
+        with _one_thread:
+            slots = self.slots(study)
+            waiting = len(_slots.free(slots))
+            is_wanted = is_due(slots) and self._lacks_slots(slots)
+            if is_wanted and self.ending.may_go_on(study, waiting):
+                retry.lay_out(study)
 
     def _is_all_done(self, study: optuna.Study, watch: Watch, slots: Sequence[FrozenTrial]) -> bool:
         """Whether nothing is to be run again, nor may have to be: for that, wait a moment."""
@@ -165,11 +179,8 @@ class Budget:
 
     def make_up(self, study: optuna.Study, failed: FrozenTrial) -> None:
         """Lay out a slot in place of a failed trial where no worker is about to do so."""
-        if _slots.counts(failed):
-            return
-        slots = self.slots(study)
-        if not _slots.free(slots):
-            self._lay_out_next(study, slots)
+        if not _slots.counts(failed):
+            self._lay_out_where(study, _is_none_free)
 
     def reap(self, study: optuna.Study, watch: Watch) -> bool:
         """Fail the trials of dead processes, and lay them out again.
@@ -198,6 +209,11 @@ class Budget:
         if is_ours:  # where it is not run again, another configuration takes its place
             self.make_up(study, _optuna.as_stored(study, trial))
         return is_ours
+
+
+def _is_none_free(slots: Sequence[FrozenTrial]) -> bool:
+    """Whether no slot may be taken."""
+    return not _slots.free(slots)
 
 
 class _Turn:

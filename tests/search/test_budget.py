@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager, nullcontext
 
 import optuna
@@ -60,6 +61,32 @@ def test_a_trial_that_ended_is_not_run_again():
     ]
     assert TrialState.WAITING not in {one.state for one in study.trials}
     assert budget_of(1).claim(study, Watch()) is None
+
+
+class Slow(optuna.storages.InMemoryStorage):
+    """A storage whose new trial is seen a moment after it was asked for, as that of a server."""
+
+    def create_new_trial(self, *args, **options):
+        """Wait first."""
+        time.sleep(0.01)
+        return super().create_new_trial(*args, **options)
+
+
+def test_threads_of_one_process_lay_out_no_slot_too_many():
+    """All see that their process took the last slot, and yet one alone lays out the next."""
+    study = optuna.create_study(storage=Slow())
+
+    def work():
+        while (trial := budget_of(24).claim(study, Watch())) is not None:
+            study.tell(trial, trial.suggest_float("x", 0, 1))
+            leave(study, trial._trial_id)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 24
 
 
 def of_a_neighbour():
