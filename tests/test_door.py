@@ -57,8 +57,6 @@ OF_NO_MODULE = {
     "support/windows": "tests/support/windows, which a process runs in",
     "torch": "a backend of Keras",
     "trial/plain_fit": "a trial beside Model.fit, through all modules",
-    "trial/precision": "dtypes through several modules",
-    "trial/zoo": "a hundred models through all modules",
     "workers/distribution": "keras.distribution and tf.distribute, through several modules",
     "report/dashboard": "Optuna's own, which a guide starts",
     "study/out_of_memory": "the memory of a process or a GPU, which several modules look at",

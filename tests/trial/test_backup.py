@@ -154,27 +154,6 @@ def test_a_backup_of_someone_else_stays_in_its_folder(tmp_path):
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["state.json"]
 
 
-@pytest.mark.slow
-def test_backups_change_no_digit(make_tuner):
-    """A training that is backed up after a worse epoch draws what plain fit draws."""
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(32, 4))
-    y = x.sum(axis=1)
-    fit = {"x": x, "y": y, "validation_data": (x, -y), "epochs": 4, "verbose": 0}
-
-    def build(trial):
-        last = keras.layers.Dense(1, kernel_initializer="zeros")
-        model = keras.Sequential([keras.Input((4,)), keras.layers.Dropout(0.5), last])
-        model.compile(keras.optimizers.SGD(trial.suggest_float("lr", 0.01, 0.1)), "mse")
-        return model
-
-    trial = make_tuner(build, "val_loss", n_trials=1, backup_every=0).search(**fit).best_trial
-    keras.utils.set_random_seed(trial.user_attrs["seed"])
-    plain = build(trial).fit(**fit).history["val_loss"]
-    assert trial.user_attrs["best_epoch"] == 0
-    assert [trial.intermediate_values[epoch] for epoch in range(4)] == plain
-
-
 def lora(trial):
     """Return a classifier of which low ranks are trained alone."""
     model = build_model(trial)
@@ -188,6 +167,15 @@ def averaged(trial):
     """Return a classifier whose optimizer averages its weights."""
     model = build_model(trial)
     model.optimizer.use_ema, model.optimizer.ema_momentum = True, 0.8
+    return model
+
+
+def scaled(trial):
+    """Return a classifier of half precision, whose optimizer scales the loss."""
+    hidden = keras.layers.Dense(trial.suggest_int("units", 2, 8), "relu", dtype="mixed_float16")
+    model = keras.Sequential([keras.Input((4,)), hidden, keras.layers.Dense(3, "softmax")])
+    scaling = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01))
+    model.compile(scaling, "sparse_categorical_crossentropy")
     return model
 
 
@@ -224,6 +212,7 @@ def decaying(trial):
     ("build", "callbacks"),
     [
         pytest.param(lora, [], marks=pytest.mark.slow),
+        pytest.param(scaled, [], marks=[of_tensorflow, pytest.mark.slow]),
         pytest.param(averaged, [keras.callbacks.SwapEMAWeights()], marks=pytest.mark.nightly),
         pytest.param(decaying, [], marks=[of_tensorflow, pytest.mark.nightly]),
     ],

@@ -10,6 +10,7 @@ from functools import partial
 
 import keras
 import numpy as np
+import optuna
 import pytest
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
@@ -22,6 +23,7 @@ from tests.support import falling
 from tests.support.falling import Falling, loss_of
 from tests.support.hosts import needs_posix
 from tests.support.models import PruneAt, Spy, build_model, history
+from tests.support.noise import Noise
 
 
 @pytest.fixture
@@ -37,7 +39,6 @@ class Phases:
         returns: Makes what fit returns of its Histories. Default: the last one.
         between: Called with the model between the two fits.
         epochs: Of each fit.
-        factor: By which the second fit multiplies the learning rate.
         counts_on: How the second fit gets its `initial_epoch=` from the first one's History.
     """
 
@@ -46,11 +47,10 @@ class Phases:
         returns=lambda *histories: histories[-1],
         between=lambda model: None,
         epochs=(2, 3),
-        factor=1.0,
-        counts_on=None,
+        counts_on=lambda first: 0,
     ):
         self.returns, self.between = returns, between
-        self.epochs, self.factor, self.counts_on = epochs, factor, counts_on
+        self.epochs, self.counts_on = epochs, counts_on
 
     def model(self, trial):
         """Return a classifier."""
@@ -60,25 +60,23 @@ class Phases:
         """Build a model whose first layer is frozen, and that needs no graph."""
         model = self.model(trial)
         model.layers[0].trainable = False
-        self.compile(model, 0.01)
-        return model
+        return self.compiled(model)
 
-    def compile(self, model, rate):
-        """Compile alike for both fits."""
+    def compiled(self, model):
+        """Return the model, compiled alike for both fits."""
         loss = "sparse_categorical_crossentropy"
-        optimizer = keras.optimizers.Adam(rate)
         eager = keras.backend.backend() == "tensorflow"
-        model.compile(optimizer, loss, metrics=["accuracy"], run_eagerly=eager)
+        model.compile(keras.optimizers.Adam(0.01), loss, metrics=["accuracy"], run_eagerly=eager)
+        return model
 
     def fit(self, trial, model, epochs, **arguments):
         """Train twice."""
         first = model.fit(epochs=self.epochs[0], **arguments)
         self.between(model)
         model.layers[0].trainable = True
-        self.compile(model, 0.01 * self.factor)
-        more = {} if self.counts_on is None else {"initial_epoch": self.counts_on(first)}
-        epochs = self.epochs[1] + more.get("initial_epoch", 0)
-        return self.returns(first, model.fit(epochs=epochs, **more, **arguments))
+        begin = self.counts_on(first)
+        numbers = {"initial_epoch": begin, "epochs": begin + self.epochs[1]}
+        return self.returns(first, self.compiled(model).fit(**numbers, **arguments))
 
 
 class MadeUp(Phases):
@@ -95,20 +93,36 @@ def spoil(model):
         weight.assign(np.linspace(0, 18, np.prod(weight.shape)).reshape(weight.shape))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("between", [spoil, lambda model: None], ids=["first", "second"])
-def test_all_fits_are_one_curve_with_one_best_epoch(search, data, between):
+@pytest.fixture
+def made_up(search):
+    """Give a function that searches for a trial of made up fits, of which the first is better."""
+
+    def run(returns=lambda *both: both[-1], between=spoil, objective="val_loss", **options):
+        return search(MadeUp(returns, between), objective, **{"n_trials": 1, **options})
+
+    return run
+
+
+def comes_to_its_value(tuner, data):
+    """Whether the best model evaluates to the best value."""
+    return loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
+
+
+BEST_FIT = pytest.mark.parametrize("between", [spoil, lambda model: None], ids=["first", "second"])
+
+
+@BEST_FIT
+def test_all_fits_are_one_curve_with_one_best_epoch(made_up, data, between):
     """Whichever fit has the best epoch, it is the value, and its weights are kept."""
-    tuner = search(Phases(between=between), "val_loss", n_trials=1)
-    trial = tuner.best_trial
+    tuner = made_up(between=between)
+    trial, attrs = tuner.best_trial, tuner.best_trial.user_attrs
     rows = [float(row["val_loss"]) for row in history(tuner, 0)]
-    assert [row["epoch"] for row in history(tuner, 0)] == list("01234")
     assert [trial.intermediate_values[step] for step in range(5)] == rows
-    assert trial.user_attrs["epochs_run"] == 5
-    assert trial.user_attrs["stop_reason"] == "all epochs"
-    assert (trial.user_attrs["best_epoch"] < 2) == (between is spoil)
-    assert tuner.best_value == min(rows) == rows[trial.user_attrs["best_epoch"]]
-    assert loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
+    assert attrs["epochs_run"] == attrs["epochs"] == 5
+    assert attrs["stop_reason"] == "all epochs"
+    assert (attrs["best_epoch"] < 2) == (between is spoil)
+    assert tuner.best_value == min(rows) == rows[attrs["best_epoch"]]
+    assert comes_to_its_value(tuner, data)
 
 
 @pytest.mark.parametrize(
@@ -125,11 +139,10 @@ def test_epochs_are_counted_once_whatever_initial_epoch_says(search, counts_on, 
 
 
 def searched(search, build, **options):
-    """Search with a fit that notes what its callbacks are shown; return the tuner and the notes."""
+    """Search with a fit that notes what its callbacks are shown; return the trial and the notes."""
     seen = []
-    callbacks = [Spy(seen)]
-    tuner = search(build, "val_loss", n_trials=1, fit={"callbacks": callbacks}, **options)
-    return tuner, seen
+    tuner = search(build, "val_loss", n_trials=1, fit={"callbacks": [Spy(seen)]}, **options)
+    return tuner.study.trials[0], seen
 
 
 class Catching(MadeUp):
@@ -143,39 +156,43 @@ class Catching(MadeUp):
             return 0.0
 
 
-@pytest.mark.parametrize("kind", [MadeUp, Catching])
-def test_a_training_that_is_pruned_has_no_further_fit(search, kind):
-    """No callback hears of the second fit, whose first epoch would be for nothing."""
-    tuner, seen = searched(search, kind(), pruner=PruneAt([0]))
-    (trial,) = tuner.study.trials
-    assert seen == ["begin", 0, "end"]
+TWO_FITS = ["begin", 0, 1, "end", "begin", 0, 1, "end"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "step", "expected", "where"),
+    [
+        (MadeUp, 0, ["begin", 0, "end"], "1/2"),
+        (Catching, 0, ["begin", 0, "end"], "1/2"),
+        (MadeUp, 3, TWO_FITS, "4/5"),
+    ],
+)
+def test_a_training_that_is_pruned_has_no_further_fit(search, kind, step, expected, where):
+    """No callback hears of a fit whose first epoch would be for nothing; all epochs are told."""
+    trial, seen = searched(search, kind(), pruner=PruneAt([0], step))
+    assert seen == expected
     assert trial.state is TrialState.PRUNED
-    assert trial.user_attrs["epochs_run"] == 1
-    assert trial.user_attrs["stop_reason"] == "pruned at epoch 1/2 by PruneAt"
-
-
-def test_a_training_is_pruned_in_its_second_fit(search):
-    """The epochs of all fits are told, those before and those planned."""
-    tuner, seen = searched(search, MadeUp(), pruner=PruneAt([0], step=3))
-    (trial,) = tuner.study.trials
-    assert seen == ["begin", 0, 1, "end", "begin", 0, 1, "end"]
-    assert trial.user_attrs["stop_reason"] == "pruned at epoch 4/5 by PruneAt"
+    assert trial.user_attrs["epochs_run"] == step + 1
+    assert trial.user_attrs["stop_reason"] == f"pruned at epoch {where} by PruneAt"
 
 
 def test_the_half_of_a_training_may_be_too_little_for_its_code(search):
     """What code after a fit makes of a pruned training is no failure of the trial."""
-    returns = lambda first, second: first.history["val_loss"][1]  # noqa: E731
-    build = MadeUp(returns, epochs=(3, 0))
-    tuner = search(build, "val_loss", n_trials=1, pruner=PruneAt([0]))
-    assert tuner.study.trials[0].state is TrialState.PRUNED
+
+    class Demanding(MadeUp):
+        def fit(self, trial, model, **arguments):
+            return model.fit(**arguments).history["val_loss"][1]
+
+    trial, _ = searched(search, Demanding(), pruner=PruneAt([0]))
+    assert trial.state is TrialState.PRUNED
 
 
 @needs_posix  # the clock of Windows ticks 64 times a second
 def test_a_training_whose_time_is_over_has_no_further_fit(search):
     """The seconds of a trial are those of all its fits."""
-    tuner, seen = searched(search, MadeUp(), max_seconds_per_trial=1e-9)
+    trial, seen = searched(search, MadeUp(), max_seconds_per_trial=1e-9)
     assert seen == ["begin", 0, "end"]
-    assert "max_seconds_per_trial" in tuner.study.trials[0].user_attrs["stop_reason"]
+    assert "max_seconds_per_trial" in trial.user_attrs["stop_reason"]
 
 
 def test_a_training_that_diverges_has_no_further_fit(search):
@@ -193,52 +210,39 @@ def test_a_training_that_diverges_has_no_further_fit(search):
     assert seen == ["begin", 0, "end"]
 
 
+def interrupt(*_):
+    """Press Ctrl-C."""
+    signal.raise_signal(signal.SIGINT)
+
+
 @pytest.mark.parametrize("kind", [MadeUp, Catching])
 @pytest.mark.parametrize("moment", ["within a fit", "between fits"])
 def test_an_interrupt_leaves_all_fits(search, make_tuner, moment, kind):
     """The trial is run again, and nothing of its second fit was begun."""
     seen = []
-
-    class Interrupted(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            interrupt()
-
-    def interrupt(model=None):
-        signal.raise_signal(signal.SIGINT)
-
-    between = interrupt if moment == "between fits" else lambda model: None
-    callbacks = [Spy(seen), *[Interrupted()] * (moment == "within a fit")]
+    within = keras.callbacks.LambdaCallback(on_epoch_end=interrupt)
+    options = {"between": interrupt} if moment == "between fits" else {}
+    callbacks = [Spy(seen), *[within] * (moment == "within a fit")]
     with pytest.raises(KeyboardInterrupt):
-        search(kind(between=between), n_trials=1, fit={"callbacks": callbacks})
+        search(kind(**options), n_trials=1, fit={"callbacks": callbacks})
     assert seen.count("begin") == 1
     states = [trial.state for trial in make_tuner().study.trials]
     assert states == [TrialState.FAIL, TrialState.WAITING]
 
 
-class Once(keras.callbacks.Callback):
-    """Interrupt the first training that comes to an epoch."""
-
-    def __init__(self, at, done):
-        super().__init__()
-        self.at, self.done, self.epochs = at, done, 0
-
-    def __deepcopy__(self, memo):
-        return Once(self.at, self.done)
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Count the epochs of all fits."""
-        self.epochs += 1
-        if self.epochs == self.at and not self.done:
-            self.done.append(epoch)
-            signal.raise_signal(signal.SIGINT)
-
-
 def resumed(search, make_tuner, build, at, *callbacks):
-    """Interrupt a trial in an epoch and resume it; return the tuner and what a Spy then saw."""
-    seen, fit = [], {"callbacks": [*callbacks, Once(at, [])]}
+    """Interrupt a trial after some epochs and resume it; return the tuner and what a Spy saw."""
+    seen, ended = [], []
+
+    def interrupt_once(epoch, logs):
+        ended.append(epoch)
+        if len(ended) == at:
+            interrupt()
+
+    stops = keras.callbacks.LambdaCallback(on_epoch_end=interrupt_once)
     options = {"n_trials": 1, "backup_every": 0}
     with pytest.raises(KeyboardInterrupt):
-        search(build, "val_loss", fit=fit, **options)
+        search(build, "val_loss", fit={"callbacks": [*callbacks, stops]}, **options)
     tuner = make_tuner(build, "val_loss", **options)
     return search(tuner=tuner, fit={"callbacks": [*callbacks, Spy(seen)]}), seen
 
@@ -263,7 +267,7 @@ def test_an_interrupt_trains_no_fit_that_ended_again(search, make_tuner, data, a
     assert trial.user_attrs["fits"] == [2, 3]
     assert trial.user_attrs["epochs_run"] == 5
     assert trial.user_attrs["best_epoch"] < 2
-    assert loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
+    assert comes_to_its_value(tuner, data)
 
 
 @pytest.mark.slow
@@ -284,7 +288,7 @@ def test_a_fit_that_a_callback_stopped_is_not_trained_longer_when_resumed(search
     tuner, seen = resumed(search, make_tuner, Phases(epochs=(4, 4)), 3, Stop())
     assert seen == ["begin", "end", "begin", 0, 1, "end"]
     assert tuner.best_trial.user_attrs["fits"] == [2, 2]
-    assert loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
+    assert comes_to_its_value(tuner, data)
 
 
 @pytest.mark.slow
@@ -298,31 +302,26 @@ def test_a_number_for_the_last_weights_counts_after_a_resume_too(search, make_tu
 
     tuner, seen = resumed(search, make_tuner, Unseen(), 1)
     assert seen == ["begin", 1, "end"]
-    assert loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
-
-
-class CompiledInFit(Phases):
-    """Leave it to fit to compile the model."""
-
-    def __call__(self, trial):
-        """Return the model uncompiled."""
-        return keras.Sequential.from_config(super().__call__(trial).get_config())
-
-    def fit(self, trial, model, **arguments):
-        """Compile and train."""
-        self.compile(model, 0.01)
-        return super().fit(trial, model, **arguments)
+    assert comes_to_its_value(tuner, data)
 
 
 @pytest.mark.slow
 def test_a_fit_of_its_own_may_compile_the_model(search, make_tuner, data):
     """An interrupted trial goes on, and its best model is handed out as it was built."""
+
+    class CompiledInFit(Phases):
+        def __call__(self, trial):
+            return keras.Sequential.from_config(super().__call__(trial).get_config())
+
+        def fit(self, trial, model, **arguments):
+            return super().fit(trial, self.compiled(model), **arguments)
+
     tuner, seen = resumed(search, make_tuner, CompiledInFit(), 1)
     assert seen == ["begin", 1, "end", "begin", 0, 1, 2, "end"]
     model = tuner.best_model()
     assert not model.compiled
-    Phases().compile(model, 0.01)
-    assert loss_of(model, data) == pytest.approx(tuner.best_value, abs=1e-6)
+    loss = loss_of(Phases().compiled(model), data)
+    assert loss == pytest.approx(tuner.best_value, abs=1e-6)
 
 
 def best_of(first, second):
@@ -340,9 +339,9 @@ def best_of(first, second):
     ],
     ids=["number", "rounded", "dict", "History"],
 )
-def test_what_agrees_with_the_epochs_may_be_returned(search, returns):
+def test_what_agrees_with_the_epochs_may_be_returned(made_up, returns):
     """The value stays that of the best epoch."""
-    tuner = search(MadeUp(returns, between=spoil), "val_loss", n_trials=1)
+    tuner = made_up(returns)
     assert tuner.best_value == min(tuner.best_trial.intermediate_values.values())
 
 
@@ -352,62 +351,60 @@ IS_BETTER = "ignore:The builder's fit returned another val_loss:UserWarning"
 
 @pytest.mark.filterwarnings(IS_BETTER)
 @pytest.mark.parametrize(
-    "returns",
-    [LAST, lambda *both: {"val_loss": LAST(*both)}],
-    ids=["number", "dict"],
+    "returns", [LAST, lambda *both: {"val_loss": LAST(*both)}], ids=["number", "dict"]
 )
-def test_what_fit_returns_counts_with_the_last_weights(search, data, returns):
+def test_what_fit_returns_counts_with_the_last_weights(made_up, data, returns):
     """As in KerasTuner its value is that of the trial, whose best epoch was another."""
-    tuner = search(MadeUp(returns, between=spoil), "val_loss", n_trials=1)
+    tuner = made_up(returns)
     trial = tuner.best_trial
     reported = trial.intermediate_values
     assert tuner.best_value == reported[4] > min(reported.values())
     assert trial.user_attrs["best_value"] == tuner.best_value
     assert trial.user_attrs["best_epoch"] == 4
-    assert loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
+    assert comes_to_its_value(tuner, data)
 
 
-def test_a_line_says_once_that_the_best_epoch_was_better(search):
+def test_a_line_says_once_that_the_best_epoch_was_better(made_up):
     """Not for each trial, and not where nothing was lost."""
     with pytest.warns(UserWarning, match="returned another val_loss than that of its best") as got:
-        search(MadeUp(LAST, between=spoil), "val_loss", n_trials=2, train_repeats=True)
-    assert len([one for one in got if "another val_loss" in str(one.message)]) == 1
-    assert len(str(got[0].message).splitlines()) == 1
+        made_up(LAST, n_trials=2, train_repeats=True)
+    (line,) = [str(one.message) for one in got if "another val_loss" in str(one.message)]
+    assert len(line.splitlines()) == 1
 
 
-def test_what_is_better_than_all_epochs_counts_in_silence(search, recwarn):
+def test_what_is_better_than_all_epochs_counts_in_silence(made_up, recwarn):
     """Say of weights that were averaged after the last epoch."""
-    tuner = search(MadeUp(lambda *both: 0.125), "val_loss", n_trials=1)
-    assert tuner.best_value == 0.125
+    assert made_up(lambda *both: 0.125).best_value == 0.125
     assert not [one for one in recwarn if "returned" in str(one.message)]
 
 
 @pytest.mark.filterwarnings(IS_BETTER)
-def test_a_value_that_is_not_finite_fails_a_trial_with_epochs(search):
+def test_a_value_that_is_not_finite_fails_a_trial_with_epochs(made_up):
     """And it is what fit returned that is not finite, not what the epochs logged."""
-    options = {"n_trials": 1, "max_failed_trials": 1}
     with pytest.raises(TooManyFailuresError, match="fit returned a val_loss that is not finite"):
-        search(MadeUp(lambda *both: float("nan")), "val_loss", **options)
+        made_up(lambda *both: float("nan"), max_failed_trials=1)
+
+
+OTHERS = {
+    "best": (lambda *both: {"val_loss": best_of(*both), "val_accuracy": 5.0}, 1, 1.0),
+    "returned": (lambda *both: {"val_loss": LAST(*both), "val_accuracy": 5.0}, 4, 5.0),
+    "last": (lambda *both: {"val_loss": LAST(*both)}, 4, 2.0),
+}
 
 
 @pytest.mark.filterwarnings(IS_BETTER)
-def test_several_objectives_are_those_that_fit_returned(search):
-    """And those of the last epoch, where it returned only some."""
-    for more in ({"val_accuracy": 5.0}, {}):
-        returns = lambda *both: {"val_loss": LAST(*both), **more}  # noqa: B023, E731
-        objectives = ["val_loss", "val_accuracy"]
-        name = f"with {len(more)}"
-        tuner = search(MadeUp(returns, between=spoil), objectives, n_trials=1, study_name=name)
-        last = history(tuner, 0)[-1]
-        wanted = [float(last["val_loss"]), more.get("val_accuracy", float(last["val_accuracy"]))]
-        assert tuner.best_trials[0].values == wanted
+@pytest.mark.parametrize(("returns", "epoch", "accuracy"), OTHERS.values(), ids=OTHERS)
+def test_several_objectives_are_those_of_the_epoch_that_counts(made_up, returns, epoch, accuracy):
+    """What else fit returns counts with the last weights alone, before what that epoch logged."""
+    tuner = made_up(returns, objective=["val_loss", "val_accuracy"])
+    row = history(tuner, 0)[epoch]
+    assert tuner.best_trials[0].values == [float(row["val_loss"]), accuracy]
 
 
 @pytest.mark.filterwarnings(IS_BETTER)
-def test_the_mean_of_last_values_counts_with_the_weights_of_the_best(search, data):
+def test_the_mean_of_last_values_counts_with_the_weights_of_the_best(made_up, data):
     """Where a trial has several trainings, each returns its own."""
-    build = MadeUp(LAST, between=spoil)
-    tuner = search(build, "val_loss", n_trials=1, executions_per_trial=2)
+    tuner = made_up(LAST, executions_per_trial=2)
     attrs = tuner.best_trial.user_attrs
     assert tuner.best_value == pytest.approx(np.mean(attrs["values"]))
     assert attrs["best_epochs"] == [4, 4]
@@ -418,109 +415,76 @@ def test_the_mean_of_last_values_counts_with_the_weights_of_the_best(search, dat
     assert min(confirmed.winner.values) > 2 * best, "of the last epochs too"
 
 
-class Evaluated(Phases):
-    """Train once, and return what evaluate() tells of the last weights.
-
-    Args:
-        deaths: How many trainings end before evaluate().
-    """
-
-    def __init__(self, deaths=0):
-        super().__init__()
-        self.deaths = deaths
-
-    def fit(self, trial, model, callbacks, **arguments):
-        """Spoil the model before its last epoch."""
-        late = keras.callbacks.LambdaCallback(
-            on_epoch_begin=lambda epoch, logs: spoil(model) if epoch == 1 else None
-        )
-        model.fit(callbacks=[late, *callbacks], **arguments)
-        self.deaths -= 1
-        if self.deaths >= 0:
-            raise KeyboardInterrupt
-        return model.evaluate(*arguments["validation_data"], verbose=0, return_dict=True)["loss"]
-
-
-class Noise(keras.Layer):
-    """Add noise, in validation too."""
-
-    def __init__(self):
-        super().__init__()
-        self.generator = keras.random.SeedGenerator(0)
-
-    def call(self, x):
-        """Draw, and add it."""
-        return x + keras.random.normal(keras.ops.shape(x), seed=self.generator)
-
-
-class Sampling:
-    """Train a model that samples, and return what evaluate() tells of the last weights."""
-
-    def __call__(self, trial):
-        """Return a regression."""
-        model = keras.Sequential([keras.Input((4,)), Noise(), keras.layers.Dense(1)])
-        model.compile(keras.optimizers.SGD(trial.suggest_float("rate", 1e-3, 1e-2)), "mse")
-        return model
-
-    def fit(self, trial, model, callbacks, **arguments):
-        """Train, and evaluate with the callbacks."""
-        model.fit(callbacks=callbacks, **arguments)
-        return model.evaluate(*arguments["validation_data"], verbose=0, callbacks=callbacks)
-
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings(IS_BETTER)
 def test_a_model_that_samples_draws_as_where_its_last_weights_were_evaluated(search, data):
     """Its seed generators stand where they stood before that."""
+
+    class Sampling:
+        def __call__(self, trial):
+            model = keras.Sequential([keras.Input((4,)), Noise(), keras.layers.Dense(1)])
+            model.compile(keras.optimizers.SGD(trial.suggest_float("rate", 1e-3, 1e-2)), "mse")
+            return model
+
+        def fit(self, trial, model, callbacks, **arguments):
+            model.fit(callbacks=callbacks, **arguments)
+            return model.evaluate(*arguments["validation_data"], verbose=0, callbacks=callbacks)
+
     tuner = search(Sampling(), "val_loss", n_trials=1)
     assert tuner.best_value not in tuner.best_trial.intermediate_values.values()
-    assert loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
+    assert comes_to_its_value(tuner, data)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings(IS_BETTER)
 def test_the_last_weights_are_kept_after_a_resume_too(search, make_tuner, data):
     """A backup of all epochs holds them beside those of the best one."""
-    seen, build = [], Evaluated(deaths=1)
+    deaths, seen = [1], []
+
+    class Evaluated(Phases):
+        def fit(self, trial, model, callbacks, **arguments):
+            late = keras.callbacks.LambdaCallback(
+                on_epoch_begin=lambda epoch, logs: spoil(model) if epoch == 1 else None
+            )
+            model.fit(callbacks=[late, *callbacks], **arguments)
+            if deaths:
+                raise KeyboardInterrupt(deaths.pop())
+            return loss_of(model, data)
+
     options = {"n_trials": 1, "backup_every": 0.0}
     with pytest.raises(KeyboardInterrupt):
-        search(build, "val_loss", **options)
-    tuner = make_tuner(build, "val_loss", **options)
+        search(Evaluated(), "val_loss", **options)
+    tuner = make_tuner(Evaluated(), "val_loss", **options)
     search(tuner=tuner, fit={"callbacks": [Spy(seen)]})
     assert seen == ["begin", "end"]
     trial = tuner.best_trial
     assert tuner.best_value > min(trial.intermediate_values.values())
     assert trial.user_attrs["best_epoch"] == 1
-    assert loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
+    assert comes_to_its_value(tuner, data)
 
 
 @pytest.mark.filterwarnings(IS_BETTER)
-def test_refit_trains_all_epochs_where_the_last_weights_count(search, data):
+def test_refit_trains_all_epochs_where_the_last_weights_count(made_up, data):
     """On the data of the search it comes to that model."""
-    tuner = search(MadeUp(LAST, between=spoil), "val_loss", n_trials=1)
-    x, y, validation = data
-    model, _ = tuner.refit(x, y, validation_data=validation, verbose=0)
+    tuner = made_up(LAST)
+    model, _ = tuner.refit(*data[:2], validation_data=data[2], verbose=0)
     assert loss_of(model, data) == pytest.approx(tuner.best_value, abs=1e-5)
-
-
-class Unpassed(MadeUp):
-    """Train without the callbacks."""
-
-    def fit(self, trial, model, callbacks, **arguments):
-        """Return the History of epochs of which the first is the best."""
-        return super().fit(trial, model, **arguments)
 
 
 def test_a_history_that_no_callback_saw_counts_with_the_last_weights(search, data):
     """Its best epoch's weights are gone, and a line says so, and that nothing was pruned."""
+
+    class Unpassed(MadeUp):
+        def fit(self, trial, model, callbacks, **arguments):
+            return super().fit(trial, model, **arguments)
+
     with pytest.warns(UserWarning, match="nothing is pruned") as got:
         tuner = search(Unpassed(between=spoil), "val_loss", n_trials=2, train_repeats=True)
-    lines = [str(one.message) for one in got if "History" in str(one.message)]
-    assert len(lines) == 1
-    assert "last epoch" in lines[0]
-    assert "Pass callbacks= on" in lines[0]
-    assert len(lines[0].splitlines()) == 1
-    assert loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
+    (line,) = [str(one.message) for one in got if "History" in str(one.message)]
+    assert "last epoch" in line
+    assert "Pass callbacks= on" in line
+    assert len(line.splitlines()) == 1
+    assert comes_to_its_value(tuner, data)
 
 
 @pytest.mark.filterwarnings("ignore:The builder's fit returned a History:UserWarning")
@@ -534,7 +498,7 @@ def test_a_last_phase_that_no_callback_saw_counts_where_it_is_better(search, dat
 
     tuner = search(Late(), "val_loss", n_trials=1)
     assert tuner.best_value < tuner.best_trial.intermediate_values[0]
-    assert loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
+    assert comes_to_its_value(tuner, data)
 
 
 def test_another_model_may_be_trained_before_without_the_objective(search):
@@ -542,9 +506,8 @@ def test_another_model_may_be_trained_before_without_the_objective(search):
 
     class Pretrained(MadeUp):
         def fit(self, trial, model, epochs, **arguments):
-            Falling(model.layers[0], keras.layers.Dense(4), logged=["loss"]).fit(
-                epochs=2, **arguments
-            )
+            before = Falling(model.layers[0], keras.layers.Dense(4), logged=["loss"])
+            before.fit(epochs=2, **arguments)
             return model.fit(epochs=2, **arguments)
 
     trial = search(Pretrained(), "val_loss", n_trials=1).best_trial
@@ -570,18 +533,14 @@ def test_a_model_around_that_of_the_trial_may_be_trained(search, data):
         def fit(self, trial, model, **arguments):
             return Falling(keras.layers.Rescaling(1.0), model).fit(**arguments)
 
-    tuner = search(Around(), "val_loss", n_trials=1)
-    assert loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
+    assert comes_to_its_value(search(Around(), "val_loss", n_trials=1), data)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("factor", [1e4, 1.0], ids=["first", "second"])
-def test_refit_ends_with_the_best_epoch_of_all_fits(search, data, factor):
+@BEST_FIT
+def test_refit_ends_with_the_best_epoch_of_all_fits(made_up, data, between):
     """On the data of the search it comes to the model of the best epoch."""
-    tuner = search(Phases(factor=factor), "val_loss", n_trials=1)
-    assert (tuner.best_trial.user_attrs["best_epoch"] < 2) == (factor > 1)
-    x, y, validation = data
-    model, came = tuner.refit(x, y, validation_data=validation, verbose=0)
+    tuner = made_up(between=between)
+    model, came = tuner.refit(*data[:2], validation_data=data[2], verbose=0)
     assert loss_of(model, data) == pytest.approx(tuner.best_value, abs=1e-5)
     assert came.history["val_loss"][-1] == pytest.approx(tuner.best_value, abs=1e-5)
 
@@ -614,9 +573,9 @@ def test_refit_trains_the_fits_of_the_best_training(search, data):
     assert len(seen) == 5 + attrs["best_epoch"] - 1 + 1
 
 
-def test_each_training_of_a_trial_has_all_fits(search, data):
+def test_each_training_of_a_trial_has_all_fits(made_up, data):
     """The steps of the second training follow those of all fits of the first."""
-    tuner = search(MadeUp(between=spoil), "val_loss", n_trials=1, executions_per_trial=2)
+    tuner = made_up(executions_per_trial=2)
     trial = tuner.best_trial
     assert sorted(trial.intermediate_values) == list(range(10))
     assert trial.user_attrs["epochs_run"] == 10
@@ -625,20 +584,10 @@ def test_each_training_of_a_trial_has_all_fits(search, data):
     assert loss_of(tuner.best_model(), data) == pytest.approx(min(trial.user_attrs["values"]), 1e-5)
 
 
-def test_several_objectives_are_those_of_the_best_epoch(search):
-    """What else fit returns does not replace what that epoch logged."""
-    returns = lambda *both: {"val_loss": best_of(*both), "val_accuracy": 5.0}  # noqa: E731
-    tuner = search(MadeUp(returns), ["val_loss", "val_accuracy"], n_trials=1)
-    (trial,) = tuner.best_trials
-    best = min(history(tuner, 0), key=lambda row: float(row["val_loss"]))
-    assert trial.values == [float(best["val_loss"]), float(best["val_accuracy"])]
-
-
-def test_the_live_display_knows_no_epoch_beyond_the_last(search):
+def test_the_live_display_knows_no_epoch_beyond_the_last():
     """While it cannot know what fits are to come, it tells of those that were."""
-    trial = search(MadeUp(), "val_loss", n_trials=1).best_trial
-    assert trial.user_attrs["epochs"] == 5
-    trial.state, trial.user_attrs = TrialState.RUNNING, {}
+    epochs = dict.fromkeys(range(5), 0.5)
+    trial = optuna.trial.create_trial(state=TrialState.RUNNING, intermediate_values=epochs)
     console = Console(width=100, file=io.StringIO())
     plan = Plan("test", parse_objective("val_loss", "auto"), size=2, epochs=3)
     console.print(Frame(plan, [trial], seconds=1.0))

@@ -24,14 +24,6 @@ def make_tuner(make_tuner):
     return partial(make_tuner, storage=InMemoryStorage())
 
 
-class Grades(keras.callbacks.Callback):
-    """Put among the logs what is no number."""
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Grade the epoch."""
-        logs["grade"] = "good, for now"
-
-
 def test_each_trial_keeps_the_logs_of_its_epochs(search):
     """A pruned trial has a table too: a row for each epoch, a column for each metric."""
     tuner = search(falling.build, pruner=PruneAt([1]), fit={"epochs": 3})
@@ -53,29 +45,49 @@ def test_epochs_without_validation_leave_cells_empty(search):
 
 def test_what_callbacks_add_to_the_logs_is_in_the_history(search):
     """Whatever it is: text with a comma stays in its cell."""
-    fit = {"callbacks": [Grades()]}
+
+    def grade(epoch, logs):
+        logs["grade"] = "good, for now"
+
+    fit = {"callbacks": [keras.callbacks.LambdaCallback(on_epoch_end=grade)]}
     tuner = search(falling.build, "val_loss", n_trials=1, backup_every=0, fit=fit)
     assert [row["grade"] for row in history(tuner, 0)] == ["good, for now"] * 2
 
 
-def test_a_history_that_cannot_be_kept_costs_no_result(search, make_tuner, data, tmp_path):
-    """A full disk ends the search with one line, and the trial has its value and its weights."""
+class FullStore(WholeFileStore):
+    """Have no room for files that begin so."""
 
-    class FullStore(WholeFileStore):
-        def in_haste(self):
-            return self
+    def __init__(self, folder, begin):
+        super().__init__(folder)
+        self.begin = begin
 
-        def write(self, artifact_id, content_body):
-            if content_body.read(5) == b"epoch":
-                raise OSError(errno.ENOSPC, "No space left on device")
-            content_body.seek(0)
-            super().write(artifact_id, content_body)
+    def in_haste(self):
+        """Write all files alike."""
+        return self
 
-    store = FullStore(tmp_path / "store")
-    with pytest.raises(WeightsError, match="history of trial 0 cannot be saved: OSError") as got:
-        search(falling.build, "val_loss", artifact_store=store)
+    def write(self, artifact_id, content_body):
+        """Raise as a full disk does, or write."""
+        if content_body.read(len(self.begin)) == self.begin:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        content_body.seek(0)
+        super().write(artifact_id, content_body)
+
+
+FULL = {
+    "history": (b"epoch", "history of trial 0 cannot be saved: OSError"),
+    "backup": (b"PK", r"Trial 0 could not be backed up: OSError: .*MB are needed"),
+}
+
+
+@pytest.mark.parametrize(("begin", "text"), FULL.values(), ids=FULL)
+def test_a_full_disk_costs_no_result(search, make_tuner, data, tmp_path, begin, text):
+    """It ends the search with one line, and the trial has its value and its weights."""
+    options = {"artifact_store": FullStore(tmp_path / "store", begin), "backup_every": 0}
+    with pytest.raises(WeightsError, match=text) as got:
+        search(falling.build, "val_loss", **options)
     assert len(str(got.value).splitlines()) == 1
-    tuner = make_tuner(falling.build, "val_loss", artifact_store=store)
+    tuner = make_tuner(falling.build, "val_loss", **options)
+    assert len(tuner.study.trials[0].intermediate_values) == 2
     assert tuner.best_value == tuner.study.trials[0].user_attrs["best_value"]
     assert falling.loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value)
 

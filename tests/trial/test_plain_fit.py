@@ -1,6 +1,11 @@
-"""A trial is plain Model.fit with its seed, digit by digit, in short and long trainings."""
+"""A trial is plain Model.fit with its seed, digit by digit, in short and long trainings.
+
+`python -m tests.benchmarks.zoo`, which .ci/nightly runs, trains models of all kinds so.
+"""
 
 from __future__ import annotations
+
+from functools import partial
 
 import keras
 import numpy as np
@@ -8,28 +13,15 @@ import pytest
 from keras import layers
 
 from kerastune_optuna import OptunaTuner
-from tests.support.marks import mostly_nightly
 from tests.support.models import history
+from tests.support.noise import Noise
 
 RNG = np.random.default_rng(0)
 Y = np.arange(36) % 3
 TABLE = RNG.normal(size=(36, 6)).astype("float32")
 SERIES = RNG.normal(size=(36, 5, 3)).astype("float32")
 IMAGES = RNG.normal(size=(36, 8, 8, 3)).astype("float32")
-LONG = {"batch_size": 2, "epochs": 12}  # 216 steps, which make calls of many
 SHORT = {"batch_size": 8, "epochs": 2}
-
-
-class Noise(layers.Layer):
-    """Sample whether the model trains or not, as an autoencoder does."""
-
-    def __init__(self):
-        super().__init__()
-        self.seeds = keras.random.SeedGenerator(1)
-
-    def call(self, x):
-        """Add the noise."""
-        return x + keras.random.normal(keras.ops.shape(x), seed=self.seeds)
 
 
 class Lazy(keras.Model):
@@ -72,31 +64,13 @@ def attending():
     return keras.Model(inputs, layers.Dense(3, activation="softmax", dtype="float32")(x))
 
 
-def normalised():
-    """Return a classifier that knows the statistics of its data."""
-    normalization = layers.Normalization()
-    normalization.adapt(TABLE)
-    return sequence(TABLE, normalization, layers.Dense(8, "relu"))
-
-
 def with_own_test():
     """Return a functional model with a step of its own that has chance in it."""
     inputs = keras.Input((6,))
     return OwnTest(inputs, layers.Dense(3, activation="softmax")(Noise()(inputs)))
 
 
-ZOO = {
-    "dense": (TABLE, lambda: sequence(TABLE, layers.Dense(8, "relu"), layers.Dense(32, "relu"))),
-    "activations": (
-        TABLE,
-        lambda: sequence(
-            TABLE, *(layers.Dense(8, kind) for kind in ("elu", "selu", "gelu", "silu", "sigmoid"))
-        ),
-    ),
-    "dropout": (TABLE, lambda: sequence(TABLE, layers.Dense(8, "relu"), layers.Dropout(0.3))),
-    "normalization": (TABLE, normalised),
-    "batch": (TABLE, lambda: sequence(TABLE, layers.Dense(8), layers.BatchNormalization())),
-    "layer": (TABLE, lambda: sequence(TABLE, layers.Dense(8), layers.LayerNormalization())),
+SHORTLY = {
     "conv": (
         IMAGES,
         lambda: sequence(
@@ -118,9 +92,12 @@ ZOO = {
             layers.Flatten(),
         ),
     ),
-    "lstm": (SERIES, lambda: sequence(SERIES, layers.LSTM(4, dropout=0.2))),
-    "gru": (SERIES, lambda: sequence(SERIES, layers.GRU(4, dropout=0.2))),
     "attention": (SERIES, attending),
+}
+LONG = {
+    "dropout": (TABLE, lambda: sequence(TABLE, layers.Dense(8, "relu"), layers.Dropout(0.3))),
+    "batch": (TABLE, lambda: sequence(TABLE, layers.Dense(8), layers.BatchNormalization())),
+    "lstm": (SERIES, lambda: sequence(SERIES, layers.LSTM(4, dropout=0.2))),
     "noise": (TABLE, lambda: sequence(TABLE, Noise(), layers.Dense(8, "relu"))),
     "lazy": (TABLE, Lazy),
     "own test": (TABLE, with_own_test),
@@ -130,72 +107,69 @@ ZOO = {
     ),
 }
 
-# In many steps a call they do what another does; `python -m tests.benchmarks.zoo` has them all.
-OFTEN = ("dropout", "batch", "lstm", "lazy", "noise", "own test", "unbuilt")
-MIXED = {
-    f"{name}-{policy}": (name, policy)
-    for name in ("dense", "conv", "lstm", "layer")
-    for policy in ("mixed_float16", "mixed_bfloat16")
-}
 
-
-def trained(make, optimizer="adam", **options):
-    """Return the model compiled."""
-    model = make()
-    kind = optimizer() if callable(optimizer) else optimizer
-    model.compile(kind, "sparse_categorical_crossentropy", metrics=["accuracy"], **options)
-    return model
-
-
-def assert_as_plain(directory, make, x, how=None, **fit):
+def assert_as_plain(directory, x, make, how=dict, backup_every=60, **fit):
     """Search for one trial, and train plainly with its seed: the logs are the same."""
-    fit, how = {"validation_data": (x[:20], Y[:20]), "verbose": 0, **fit}, how or {}
-    tuner = OptunaTuner(
-        lambda trial: trained(make, **how), "val_loss", n_trials=1, seed=0, directory=directory
-    )
-    tuner.search(x, Y, **fit)
+    fit = {"validation_data": (x[:20], Y[:20]), "verbose": 0, **SHORT, **fit}
+
+    def build(trial=None):
+        model = make()
+        usual = {"optimizer": "adam", "loss": "sparse_categorical_crossentropy"}
+        model.compile(**{**usual, "metrics": ["accuracy"], **how()})
+        return model
+
+    options = {"seed": 0, "directory": directory, "backup_every": backup_every}
+    tuner = OptunaTuner(build, "val_loss", n_trials=1, **options).search(x, Y, **fit)
     keras.utils.set_random_seed(tuner.best_trial.user_attrs["seed"])
-    plain = trained(make, **how).fit(x, Y, **fit).history
+    plain = build().fit(x, Y, **fit).history
     rows = history(tuner, 0)
     assert {name: [float(row[name]) for row in rows] for name in plain} == plain
+    return tuner
 
 
-def test_a_training_without_a_graph_is_plain_fit(tmp_path):
-    """This one is fast; those with a graph follow."""
-    x, make = ZOO["dropout"]
-    assert_as_plain(tmp_path, make, x, {"run_eagerly": True}, batch_size=20, epochs=2)
+def test_backups_change_no_digit(tmp_path):
+    """A training that is backed up after epochs that are worse than the best draws as plain fit."""
+    how = lambda: {"optimizer": keras.optimizers.Adam(0.05), "run_eagerly": True}  # noqa: E731
+    fit = {"batch_size": 20, "epochs": 4, "validation_data": (TABLE[:20], (Y[:20] + 1) % 3)}
+    tuner = assert_as_plain(tmp_path, *LONG["dropout"], how, backup_every=0, **fit)
+    assert tuner.best_trial.user_attrs["best_epoch"] == 0
 
 
-@pytest.mark.parametrize("name", mostly_nightly(list(ZOO), "conv", "augmented", "attention"))
-def test_a_short_training_is_plain_fit(name, tmp_path):
+@pytest.mark.slow
+@pytest.mark.parametrize(("x", "make"), SHORTLY.values(), ids=SHORTLY)
+def test_a_short_training_is_plain_fit(x, make, tmp_path):
     """Whatever the layers, two epochs log what Model.fit with the seed of the trial logs."""
-    x, make = ZOO[name]
-    assert_as_plain(tmp_path, make, x, **SHORT)
+    assert_as_plain(tmp_path, x, make)
 
 
-@pytest.mark.parametrize("name", mostly_nightly(list(ZOO), *OFTEN))
-def test_a_long_training_is_plain_fit(name, tmp_path):
-    """Nor do many steps a call change a digit."""
-    x, make = ZOO[name]
-    assert_as_plain(tmp_path, make, x, **LONG)
+@pytest.mark.slow
+@pytest.mark.parametrize(("x", "make"), LONG.values(), ids=LONG)
+def test_a_long_training_is_plain_fit(x, make, tmp_path):
+    """Nor do many steps a call change a digit: 216 make calls of many."""
+    assert_as_plain(tmp_path, x, make, batch_size=2, epochs=12)
 
 
-@pytest.mark.parametrize(
-    "kind", mostly_nightly(["SGD", "RMSprop", "AdamW", "Nadam", "Adagrad"], "AdamW")
-)
-def test_an_optimizer_is_that_of_plain_fit(kind, tmp_path):
-    """Whatever the optimizer, with what it may be asked for besides."""
-    optimizer = lambda: getattr(keras.optimizers, kind)(0.02, clipnorm=1.0, use_ema=True)  # noqa: E731
-    x, make = ZOO["dense"]
-    assert_as_plain(tmp_path, make, x, {"optimizer": optimizer}, **SHORT)
+def dense():
+    """Return a classifier of dense layers alone."""
+    return sequence(TABLE, layers.Dense(8, "relu"), layers.Dense(32, "relu"))
 
 
-@pytest.mark.parametrize(("name", "policy"), mostly_nightly(MIXED, "dense-mixed_float16"))
-def test_a_mixed_precision_is_that_of_plain_fit(name, policy, tmp_path):
-    """Half precision rounds as it does in plain fit."""
-    x, make = ZOO[name]
-    keras.config.set_dtype_policy(policy)
+@pytest.mark.slow
+def test_an_optimizer_is_that_of_plain_fit(tmp_path):
+    """With what it may be asked for besides."""
+    optimizer = partial(keras.optimizers.AdamW, 0.02, clipnorm=1.0, use_ema=True)
+    assert_as_plain(tmp_path, TABLE, dense, lambda: {"optimizer": optimizer()})
+
+
+@pytest.mark.slow
+def test_a_mixed_precision_is_that_of_plain_fit(tmp_path):
+    """Half precision rounds as it does in plain fit, and the best model comes to its value."""
+    keras.config.set_dtype_policy("mixed_float16")
     try:
-        assert_as_plain(tmp_path, make, x, **SHORT)
+        tuner = assert_as_plain(tmp_path, TABLE, dense)
+        model = tuner.best_model()
     finally:
         keras.config.set_dtype_policy("float32")
+    assert model.layers[0].compute_dtype == "float16"
+    loss = model.evaluate(TABLE[:20], Y[:20], batch_size=8, verbose=0)[0]
+    assert loss == pytest.approx(tuner.best_value, abs=1e-6)
