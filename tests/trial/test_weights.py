@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import signal
@@ -23,9 +24,11 @@ from kerastune_optuna._storage.artifacts import WholeFileStore
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._trial.kept import discard_outranked
 from tests.support import falling, forks
+from tests.support.faults import ROOT
 from tests.support.marks import mostly_nightly
-from tests.support.models import build_model, kept
-from tests.support.untrained import Untrained, run, tuner_in
+from tests.support.models import build_eager, build_model, kept
+from tests.support.noise import Noise
+from tests.support.untrained import Untrained, has_best_weights, run, tuner_in
 
 
 @pytest.fixture
@@ -103,43 +106,13 @@ def test_weights_of_another_directory_are_not_found(search, make_tuner, tmp_path
         elsewhere.best_model()
 
 
-@pytest.mark.slow
-def test_weights_that_no_longer_fit_are_an_error(search, make_tuner):
-    """A builder that returns another architecture is told from lost weights."""
-
-    def deeper(trial):
-        model = build_model(trial)
-        layers = [*model.layers[:-1], keras.layers.Dense(5), keras.layers.Dense(3)]
-        return_model = keras.Sequential([keras.Input((4,)), *layers])
-        return_model.compile("adam", "mse")
-        return return_model
-
-    search()
-    with pytest.raises(
-        WeightsError, match=r"build_model returns .* is not the one that was trained"
-    ):
-        make_tuner(deeper).best_model()
-
-
-class Sampling(keras.layers.Layer):
-    """Add noise in validation too, as the sampling of an autoencoder does."""
-
-    def __init__(self):
-        super().__init__()
-        self.seeds = keras.random.SeedGenerator(1)
-
-    def call(self, x):
-        """Add the noise."""
-        return x + keras.random.normal(keras.ops.shape(x), seed=self.seeds)
-
-
 @pytest.mark.parametrize("executions", mostly_nightly([1, 2], "1"))
 def test_a_model_that_samples_evaluates_to_its_value(search, data, executions):
     """Its generators stand where they stood before the validation of the best epoch."""
 
     def build(trial):
         softmax = keras.layers.Dense(3, activation="softmax")
-        model = keras.Sequential([keras.Input((4,)), Sampling(), softmax])
+        model = keras.Sequential([keras.Input((4,)), Noise(), softmax])
         model.compile("adam", "sparse_categorical_crossentropy")
         return model
 
@@ -148,24 +121,15 @@ def test_a_model_that_samples_evaluates_to_its_value(search, data, executions):
     assert tuner.best_model().evaluate(*data[2], verbose=0) == pytest.approx(min(values), abs=1e-6)
 
 
-class Unsaveable(keras.layers.Dense):
-    """Refuse to be saved."""
-
-    def save_own_variables(self, store):
-        """Raise as a layer does that holds what no file can."""
-        raise NotImplementedError("this layer holds a socket")
-
-
 def test_weights_that_cannot_be_saved_are_an_error(search):
     """A layer that cannot be saved ends the search and is named."""
 
-    def build(trial):
-        model = keras.Sequential([keras.Input((4,)), Unsaveable(3, activation="softmax")])
-        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-        return model
+    class Unsaveable(keras.layers.Dense):
+        def save_own_variables(self, store):
+            raise NotImplementedError("this layer holds a socket")
 
     with pytest.raises(WeightsError, match="cannot be saved: NotImplementedError: this layer"):
-        search(build)
+        search(lambda trial: falling.Falling(Unsaveable(1)), "val_loss")
 
 
 def test_an_artifact_store_of_the_user_takes_the_weights(made_up, tmp_path, data):
@@ -234,7 +198,7 @@ import io, sys
 from kerastune_optuna._storage.artifacts import WholeFileStore
 class Waiting(io.BytesIO):
     def read(self, size=-1):
-        if self.tell() >= int(sys.argv[2]):
+        if self.tell() >= 1 << 20:
             print("waiting", flush=True)
             sys.stdin.read()
         return super().read(size)
@@ -243,12 +207,11 @@ WholeFileStore(sys.argv[1]).write("weights", Waiting(b"new" * 1_000_000))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("written", [0, 1 << 20, 3_000_000], ids=["begin", "middle", "end"])
-def test_a_killed_writer_leaves_a_whole_file(tmp_path, written):
+def test_a_killed_writer_leaves_a_whole_file(tmp_path):
     """A process killed while it writes leaves the old file, and the part beside it."""
     store = WholeFileStore(tmp_path)
     store.write("weights", io.BytesIO(b"old" * 1_000_000))
-    command = [sys.executable, "-c", WRITER, str(tmp_path), str(written)]
+    command = [sys.executable, "-c", WRITER, str(tmp_path)]
     with forks.start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
         assert writer.stdout.readline() == b"waiting\n"
         writer.send_signal(signal.SIGKILL)
@@ -271,11 +234,7 @@ def test_what_a_killed_writer_left_is_removed_with_the_file(tmp_path):
 def test_an_id_of_other_form_names_no_file(tmp_path):
     """What a database says of a trial's files reaches none but those, and stops no search."""
     tuner = tuner_in(tmp_path / "tuning", objective="val_mae", n_trials=4)
-    for folder in (
-        tmp_path,
-        tmp_path / "tuning" / "test",
-        tmp_path / "tuning" / "test" / "weights",
-    ):
+    for folder in (tmp_path, tmp_path / "tuning/test", tmp_path / "tuning/test/weights"):
         folder.mkdir(parents=True, exist_ok=True)
         for file in ("victim", "victim.part", "study.db", "study.db.part"):
             folder.joinpath(file).touch()
@@ -306,14 +265,15 @@ def test_a_store_in_a_folder_takes_names_of_files_alone(tmp_path):
 
 SEARCHER = """
 import os, signal, sys
-import numpy as np
-from kerastune_optuna import OptunaTuner
 from kerastune_optuna._storage.artifacts import WholeFileStore
-from tests.support.models import build_model
+from tests.support.untrained import run
+from tests.trial.test_weights import improving
 
 write = WholeFileStore.write
 def killed(self, artifact_id, content_body):
-    if artifact_id.startswith("probe"):  # by which a search sees that the store works
+    is_of_weights = content_body.read(4) == b"\\x89HDF"
+    content_body.seek(0)
+    if not is_of_weights:
         return write(self, artifact_id, content_body)
     if sys.argv[2] == "before":
         open(self._aside(artifact_id), "wb").write(b"half")
@@ -321,32 +281,31 @@ def killed(self, artifact_id, content_body):
         write(self, artifact_id, content_body)
     os.kill(os.getpid(), signal.SIGKILL)
 
-rng = np.random.default_rng(0)
-x, y = rng.normal(size=(24, 4)), rng.integers(0, 3, 24)
-tuner = OptunaTuner(
-    build_model, "val_loss", n_trials=1, directory=sys.argv[1], study_name="test", seed=1
-)
-tuner.search(x, y, validation_data=(x, y), epochs=1, verbose=0)
+run(improving(sys.argv[1], n_trials=1))
 WholeFileStore.write = killed
-tuner.search(x, y, validation_data=(x, y), epochs=30, verbose=0, n_trials=2)
+run(improving(sys.argv[1], n_trials=2))
 """
+
+
+def improving(folder, **options):
+    """Return a tuner of which the second trial is better than the first."""
+
+    def build(trial):
+        trial.suggest_int("units", 1, 1000)
+        return Untrained(2, [{"val_mae": 1 / (trial.number + 1)}])
+
+    return tuner_in(folder, build, "val_mae", pruner="none", **options)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_search_killed_while_it_saves_keeps_its_best_model(make_tuner, tmp_path, moment):
+def test_a_search_killed_while_it_saves_keeps_its_best_model(tmp_path, moment):
     """Whichever side of the rename the kill falls on, best_model() of the study is whole."""
-    done = forks.run(
-        [sys.executable, "-c", SEARCHER, str(tmp_path / "tuning"), moment],
-        cwd=Path(__file__).parent.parent.parent,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL
-    tuner = make_tuner(objective="val_loss")
+    script = [sys.executable, "-c", SEARCHER, str(tmp_path), moment]
+    assert forks.run(script, cwd=ROOT, check=False).returncode == -signal.SIGKILL
+    tuner = improving(tmp_path)
     assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE", "RUNNING"]
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(24, 4)), rng.integers(0, 3, 24)
-    assert tuner.best_model().evaluate(x, y, verbose=0)[0] == pytest.approx(tuner.best_value)
+    assert has_best_weights(tuner)
 
 
 class Magnitude(keras.callbacks.Callback):
@@ -360,21 +319,16 @@ class Magnitude(keras.callbacks.Callback):
 
 
 CHANGES = {
-    "swapped": ([keras.callbacks.SwapEMAWeights()], {}),
-    "swapped by epoch": ([keras.callbacks.SwapEMAWeights(swap_on_epoch=True)], {}),
-    "pruned by magnitude": ([Magnitude()], {}),
-    "every other epoch": (
-        [keras.callbacks.SwapEMAWeights(), Magnitude()],
-        {"validation_freq": 2},
-    ),
-    "ema": ([], {}),
+    "swapped": ([keras.callbacks.SwapEMAWeights()], 1),
+    "pruned by magnitude": ([Magnitude()], 1),
+    "every other epoch": ([keras.callbacks.SwapEMAWeights(), Magnitude()], 2),
 }
 
 
 @pytest.mark.parametrize(
-    ("callbacks", "validation"), mostly_nightly(CHANGES, "swapped", "pruned by magnitude")
+    ("callbacks", "every"), mostly_nightly(CHANGES, "swapped", "pruned by magnitude")
 )
-def test_the_weights_kept_are_those_that_validation_saw(search, data, callbacks, validation):
+def test_the_weights_kept_are_those_that_validation_saw(search, data, callbacks, every):
     """Callbacks may put others in their place around the validation, or at the epoch's end."""
 
     def build(trial):
@@ -382,7 +336,7 @@ def test_the_weights_kept_are_those_that_validation_saw(search, data, callbacks,
         model.optimizer.use_ema, model.optimizer.ema_momentum = True, 0.8
         return model
 
-    fit = {"epochs": 4, "callbacks": callbacks, **validation}
+    fit = {"epochs": 4, "callbacks": callbacks, "validation_freq": every}
     tuner = search(build, "val_loss", n_trials=1, fit=fit)
     loss = tuner.best_model().evaluate(*data[2], verbose=0)[0]
     assert loss == pytest.approx(tuner.best_value, abs=1e-6)
@@ -393,18 +347,14 @@ def test_without_validation_the_weights_are_those_of_the_epochs_end(search, data
     """An objective of the training, which has no moment of its own, leaves them as they were."""
     seen = []
 
-    def noting(trial):
-        def note(epoch, logs):
-            seen.append(callback.model.get_weights())
+    class Noting(Magnitude):
+        def on_epoch_end(self, epoch, logs=None):
+            super().on_epoch_end(epoch)
+            seen.append(self.model.get_weights())
 
-        callback = keras.callbacks.LambdaCallback(on_epoch_end=note)
-        return callback
-
-    fit = {"callbacks": [Magnitude(), noting]}
-    tuner = search(objective="loss", n_trials=1, fit=fit)
-    kept_weights = tuner.best_model().get_weights()
+    tuner = search(objective="loss", n_trials=1, fit={"callbacks": [Noting()]})
     best = seen[tuner.best_trial.user_attrs["best_epoch"]]
-    assert all(map(np.array_equal, kept_weights, best))
+    assert all(map(np.array_equal, tuner.best_model().get_weights(), best))
 
 
 def with_lora(trial, quantizes):
@@ -442,26 +392,6 @@ def test_a_model_with_lora_evaluates_to_its_value(search, data, quantizes):
     assert loss == pytest.approx(tuner.best_value, abs=1e-6)
 
 
-class Quantized:
-    """Train, and quantize the model then."""
-
-    def __init__(self, returns):
-        self.returns = returns
-
-    def __call__(self, trial):
-        """Return a model that needs no graph."""
-        model = build_model(trial)
-        model.run_eagerly = keras.backend.backend() == "tensorflow"
-        return model
-
-    def fit(self, trial, model, **arguments):
-        """Return a History, or the logs of its last epoch."""
-        history = model.fit(**arguments)
-        with warnings.catch_warnings(action="ignore"):  # that an InputLayer stays as it is
-            model.quantize("int8")
-        return self.returns(history)
-
-
 @pytest.mark.parametrize(
     "returns",
     [
@@ -472,37 +402,37 @@ class Quantized:
 )
 def test_a_fit_that_replaces_variables_is_an_error_of_its_first_trial(search, make_tuner, returns):
     """No builder returns a quantized model for the weights to be loaded into."""
+
+    class Quantized:
+        def __call__(self, trial):
+            return build_eager(trial)
+
+        def fit(self, trial, model, **arguments):
+            history = model.fit(**arguments)
+            with warnings.catch_warnings(action="ignore"):  # that an InputLayer stays as it is
+                model.quantize("int8")
+            return returns(history)
+
     with pytest.raises(BuilderError, match=r"in the place of .*kernel.* Do that after the search"):
-        search(Quantized(returns))
-    states = [trial.state.name for trial in make_tuner().study.trials]
-    assert states == ["FAIL"]
+        search(Quantized())
+    assert [trial.state.name for trial in make_tuner().study.trials] == ["FAIL"]
 
 
-@pytest.mark.parametrize("n_workers", mostly_nightly([1, 2], "1"))
-def test_what_cannot_be_handed_out_ends_a_search_with_its_first_trial(
-    search, make_tuner, n_workers
-):
+def test_what_cannot_be_handed_out_ends_a_search_with_its_first_trial(search, make_tuner):
     """A builder that draws by itself is told at once, and may be searched without models."""
 
-    def build(trial):
-        units = int(os.urandom(2).hex(), 16) % 1000 + 2
-        layers = [keras.Input((4,)), keras.layers.Dense(units), keras.layers.Dense(3, "softmax")]
-        model = keras.Sequential(layers)
-        rate = trial.suggest_float("lr", 0.01, 0.1)
-        model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
-        return model
+    units = itertools.count(2)
 
-    fit, objective = {"n_workers": n_workers}, "val_loss"
-    with pytest.raises(
-        WeightsError, match=r"ends with its first model.* is not the one .* on its trial alone"
-    ):
-        search(build, objective, n_trials=6, fit=fit)
-    complete = [
-        one for one in make_tuner(build, objective).study.trials if one.state.name == "COMPLETE"
-    ]
-    assert 1 <= len(complete) <= n_workers
-    tuner = search(build, objective, n_trials=3, keep_best=0, fit=fit)
-    assert len(tuner.results().query("state == 'COMPLETE'")) == 3
+    def build(trial):
+        trial.suggest_float("lr", 0.01, 0.1)
+        return falling.Falling(keras.layers.Dense(next(units)), keras.layers.Dense(1))
+
+    text = r"ends with its first model.* is not the one .* on its trial alone"
+    with pytest.raises(WeightsError, match=text):
+        search(build, "val_loss", n_trials=6)
+    assert list(make_tuner(build, "val_loss").results()["state"]).count("COMPLETE") == 1
+    tuner = search(build, "val_loss", n_trials=3, keep_best=0)
+    assert list(tuner.results()["state"]).count("COMPLETE") == 3
 
 
 def test_a_builder_that_raises_when_it_is_called_again_ends_no_search(search):
