@@ -15,7 +15,7 @@ from kerastune_optuna._trial.archive import unpack
 from tests.support.marks import mostly_nightly
 from tests.support.models import build_eager, build_model, history, kept
 from tests.support.untrained import run, tuner_in
-from tests.trial.test_variables import gan, of_tensorflow
+from tests.trial.test_variables import MINIMIZED, OF_ROWS, gan, of_tensorflow
 
 
 class Counter(keras.callbacks.Callback):
@@ -109,13 +109,20 @@ def test_a_trial_begins_anew_where_its_epochs_are_others(
     assert "Trial 1 starts anew: its search had other epochs" in capsys.readouterr().err
 
 
+def built_gan(trial):
+    """Return a GAN of parts that are built."""
+    model = gan(trial)
+    model.generator(np.zeros((1, 2)))
+    model.discriminator(np.zeros((1, 4)))
+    return model
+
+
 @pytest.mark.nightly
 @of_tensorflow
 def test_a_model_with_further_optimizers_trains_anew(search, make_tuner):
     """Where its own steps have yet to build them, so that half a backup is not used."""
-    fit = {"x": np.zeros((8, 4), "float32"), "y": None, "validation_data": None}
-    options = {"direction": "minimize", "fit": fit}
-    seen, files, _ = resumed(search, make_tuner, gan, "total_loss", **options)
+    options = {**MINIMIZED, "fit": OF_ROWS}
+    seen, files, _ = resumed(search, make_tuner, built_gan, **options)
     assert files != []
     assert [epoch for epoch, _ in seen] == [0, 1, 2, 0, 1, 2, 3]
 

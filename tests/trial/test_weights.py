@@ -420,7 +420,6 @@ def test_a_fit_that_replaces_variables_is_an_error_of_its_first_trial(search, ma
 
 def test_what_cannot_be_handed_out_ends_a_search_with_its_first_trial(search, make_tuner):
     """A builder that draws by itself is told at once, and may be searched without models."""
-
     units = itertools.count(2)
 
     def build(trial):
