@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from keras import layers
 from keras.src.backend.tensorflow import trainer
 from scipy import sparse
@@ -24,15 +25,6 @@ RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(50, 4)).astype("float32"), np.arange(50) % 3
 WEIGHTS = RNG.uniform(size=50)
 VALIDATION = (X[:35], Y[:35])
-
-
-class OwnFit(keras.Sequential):
-    """Look at the arrays before they are trained on."""
-
-    def fit(self, x=None, y=None, **arguments):
-        """Count the rows."""
-        assert len(x) == len(y) == 50
-        return super().fit(x, y, **arguments)
 
 
 def told(part):
@@ -89,20 +81,10 @@ FORMS = {
     "one batch": {"y": Y, "batch_size": 50, "validation_data": VALIDATION},
     "a batch too large": {"y": Y, "batch_size": 99},
     "a split": {"y": Y, "validation_split": 0.2},
-    "a split with weights": {
-        "y": Y,
-        "sample_weight": WEIGHTS,
-        "validation_split": 0.3,
-        "batch_size": 7,
-    },
+    "a split with weights": {"y": Y, "sample_weight": WEIGHTS, "validation_split": 0.3},
     "weights": {"y": Y, "sample_weight": WEIGHTS, "validation_data": (*VALIDATION, WEIGHTS[:35])},
     "weights of classes": {"y": Y, "class_weight": {0: 1.0, 1: 2.0, 2: 0.5}},
-    "two sizes": {
-        "y": Y,
-        "validation_data": VALIDATION,
-        "batch_size": 9,
-        "validation_batch_size": 20,
-    },
+    "two sizes": {"y": Y, "validation_data": VALIDATION, "validation_batch_size": 20},
     "in order": {"y": Y, "shuffle": False},
     "batches shuffled": {"y": Y, "shuffle": "batch", "batch_size": 9},
     "other types": {"x": X.astype("float64"), "y": Y.astype("int8")},
@@ -117,8 +99,6 @@ FORMS = {
 
 def is_dataset(data):
     """Whether data is a dataset of TensorFlow's."""
-    import tensorflow as tf
-
     return isinstance(data, tf.data.Dataset)
 
 
@@ -130,33 +110,46 @@ def test_batches_are_those_of_plain_fit(form):
     assert is_dataset(given.get("validation_data")) == ("validation" in "".join(form))
 
 
-@pytest.mark.parametrize(
-    "news",
-    [
-        {"steps_per_epoch": 1},
-        {"validation_steps": 1},
-        {"x": (X[i : i + 5] for i in range(3)), "y": None},
-        {"x": sparse.csr_matrix(X)},
-    ],
-    ids=["some steps", "some steps of validation", "a generator", "sparse rows"],
-)
-def test_what_is_no_whole_array_stays(news):
-    """Data that an epoch reads in part, or that is no array, goes to Keras as it came."""
+STAYING = {
+    "some steps": {"steps_per_epoch": 1},
+    "some steps of validation": {"validation_steps": 1},
+    "a generator": {"x": (X[i : i + 5] for i in range(3)), "y": None},
+    "sparse rows": {"x": sparse.csr_matrix(X)},
+    "ragged rows": {"x": tf.ragged.constant([[1, 2], [3]] * 25)},
+    "texts": {"x": tf.constant([["a"], ["b"]] * 25)},
+    "many batches": {"x": np.zeros((2001, 4)), "y": np.zeros(2001), "batch_size": 1},
+    "no rows": {"x": X[:0], "y": Y[:0]},
+}
+
+
+@pytest.mark.parametrize("news", STAYING.values(), ids=STAYING)
+def test_what_is_no_whole_array_or_gains_nothing_stays(news):
+    """What has no whole batches of one shape, or very many, goes to Keras as it came."""
     keywords = {"x": X, "y": Y, "epochs": 3, **news}
     given = batched(compiled(), keywords)
     assert given["x"] is keywords["x"]
     assert given["y"] is keywords["y"]
 
 
-def test_ragged_rows_and_texts_stay():
-    """Rows of different lengths have no batches of one shape, and texts may be of any size."""
-    import tensorflow as tf
+class OwnFit(keras.Sequential):
+    """Look at the arrays before they are trained on."""
 
-    for words in (tf.ragged.constant([[1, 2], [3]] * 25), tf.constant([["a"], ["b"]] * 25)):
-        assert batched(compiled(), {"x": words, "y": Y})["x"] is words
+    def fit(self, x=None, y=None, **arguments):
+        """Count the rows."""
+        assert len(x) == len(y) == 50
+        return super().fit(x, y, **arguments)
 
 
-@pytest.mark.parametrize("make", [lambda: compiled(run_eagerly=True), lambda: compiled(OwnFit)])
+def wrapped():
+    """Return a model whose fit a tracker has replaced."""
+    model = compiled()
+    model.fit = lambda **keywords: None
+    return model
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: compiled(run_eagerly=True), lambda: compiled(OwnFit), wrapped]
+)
 def test_models_that_train_in_another_way_get_arrays(make):
     """Nothing is changed for a model with a fit of its own, or that runs without a graph."""
     model = make()
@@ -166,14 +159,9 @@ def test_models_that_train_in_another_way_get_arrays(make):
 
 
 def test_a_fit_that_somebody_wrapped_gets_arrays(monkeypatch):
-    """A tracker that looks at what fit gets, of one model or of all, sees what the user passed."""
-    model = compiled()
-    model.fit = lambda **keywords: None
-    assert batched(model, {"x": X, "y": Y})["x"] is X
+    """A tracker that looks at what the fit of all models gets sees what the user passed."""
     usual = keras.Model.fit
-    monkeypatch.setattr(
-        keras.Model, "fit", lambda self, *given, **more: usual(self, *given, **more)
-    )
+    monkeypatch.setattr(keras.Model, "fit", lambda *given, **more: usual(*given, **more))
     assert batched(compiled(), {"x": X, "y": Y})["x"] is X
 
 
@@ -197,20 +185,6 @@ def test_fewer_steps_for_debugging_change_nothing():
         assert batched(compiled(), {"x": X, "y": Y})["x"] is X
     finally:
         keras.config.set_max_steps_per_epoch(None)
-
-
-@pytest.mark.parametrize(
-    "news",
-    [
-        {"x": np.zeros((2001, 4)), "y": np.zeros(2001), "batch_size": 1},
-        {"x": X[:0], "y": Y[:0]},
-    ],
-    ids=["many batches", "no rows"],
-)
-def test_arrays_that_gain_nothing_stay(news):
-    """Many batches would take long to read, and no rows are Keras's to refuse."""
-    keywords = {"x": X, "y": Y, **news}
-    assert batched(compiled(), keywords)["x"] is keywords["x"]
 
 
 def test_large_arrays_stay(monkeypatch):
@@ -277,11 +251,10 @@ def test_batches_of_validation_data_are_made_once():
     assert validation_of(X[:35]) is first
 
 
-@pytest.mark.slow
-def test_batches_of_few_validation_data_are_kept():
-    """The oldest of more than eight go, and large ones are not kept."""
-    made = [validation_of(X[:35] + number) for number in range(9)]
-    assert validation_of(X[:35] + 8) is made[8]
+def test_batches_of_few_validation_data_are_kept(monkeypatch):
+    """The oldest go where there are more, and large ones are not kept."""
+    monkeypatch.setattr(batches, "_MOST_SETS", 3)
+    made = [validation_of(X[:35] + number) for number in range(4)]
     assert validation_of(X[:35] + 1) is made[1]
     assert validation_of(X[:35]) is not made[0]
     large, size = np.zeros((30_000, 4), "float32"), {"validation_batch_size": 30_000}
