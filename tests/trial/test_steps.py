@@ -20,34 +20,30 @@ X, Y = np.random.default_rng(0).normal(size=(400, 8)).astype("float32"), np.aran
 VALIDATION = (X[:100], Y[:100])
 DATASET = tf.data.Dataset.from_tensor_slices((X, Y)).batch(10)
 UNKNOWN = DATASET.filter(lambda x, y: True)
+ENDLESS = {"x": DATASET.repeat(), "y": None}
+Dense = keras.layers.Dense
+
+
+def compiled(model, **options):
+    """Return the model compiled."""
+    model.compile("adam", "sparse_categorical_crossentropy", **options)
+    return model
+
+
+def of_layers(*layers, shape=(8,), kind=keras.Sequential, **options):
+    """Return a compiled model with known inputs."""
+    return compiled(kind([keras.Input(shape), *layers]), **options)
 
 
 def build(trial=None, **options):
     """Return a network with what depends on the seed: weights, dropout and normalisation."""
-    model = keras.Sequential(
-        [
-            keras.Input((8,)),
-            keras.layers.Dense(16, "relu"),
-            keras.layers.BatchNormalization(),
-            keras.layers.Dropout(0.3),
-            keras.layers.Dense(3, "softmax"),
-        ]
-    )
-    metrics = ["accuracy"]
-    model.compile("adam", "sparse_categorical_crossentropy", metrics=metrics, **options)
-    return model
+    others = [keras.layers.BatchNormalization(), keras.layers.Dropout(0.3)]
+    return of_layers(Dense(16, "relu"), *others, Dense(3, "softmax"), **options)
 
 
-class Image(keras.Model):
-    """Be a model that has no shapes before it sees data."""
-
-    def __init__(self):
-        super().__init__()
-        self.dense = keras.layers.Dense(3)
-
-    def call(self, x):
-        """Predict."""
-        return self.dense(x)
+def twice(x):
+    """Double."""
+    return 2.0 * x
 
 
 class Own(keras.layers.Layer):
@@ -58,28 +54,12 @@ class Own(keras.layers.Layer):
         return twice(x)
 
 
-def twice(x):
-    """Double."""
-    return 2.0 * x
-
-
-def sized():
-    """Return what a model with known inputs begins with."""
-    return [keras.Input((8,))]
-
-
-class OwnLoop(keras.Model):
+class OwnLoop(keras.Sequential):
     """Train in a way that Keras knows nothing of."""
 
     def make_train_function(self, force=False):
         """Return a function of one's own."""
         return super().make_train_function(force)
-
-
-def compiled(model):
-    """Return the model compiled."""
-    model.compile("adam", "sparse_categorical_crossentropy")
-    return model
 
 
 def fit_arguments(x=X, y=Y, *, epochs=20, steps="auto", **others):
@@ -108,21 +88,19 @@ def test_an_epoch_is_one_call():
         (lambda: build(run_eagerly=True), {}),
         (build, {"callbacks": [keras.callbacks.TerminateOnNaN()]}),
         (build, {"callbacks": [keras.callbacks.LambdaCallback(on_train_batch_end=print)]}),
-        (lambda: compiled(Image()), {}),
-        (lambda: compiled(keras.Sequential([*sized(), keras.layers.Dense(3, "silu")])), {}),
-        (lambda: compiled(keras.Sequential([*sized(), Own(), keras.layers.Dense(3)])), {}),
-        (lambda: compiled(keras.Sequential([*sized(), keras.layers.Dense(3, twice)])), {}),
-        (lambda: compiled(OwnLoop(x := keras.Input((8,)), keras.layers.Dense(3)(x))), {}),
+        (lambda: compiled(keras.Sequential([Dense(3)])), {}),  # without shapes before it sees data
+        (lambda: of_layers(Dense(3, "silu")), {}),
+        (lambda: of_layers(Own(), Dense(3)), {}),
+        (lambda: of_layers(Dense(3, twice)), {}),
+        (lambda: of_layers(Dense(3), kind=OwnLoop), {}),
         # A prime above the most that a call makes, and two numbers that have no divisor in common.
-        (build, {"steps_per_epoch": 131, "validation_steps": 131, "x": DATASET.repeat()}),
-        (build, {"steps_per_epoch": 13, "validation_steps": 4, "x": DATASET.repeat()}),
+        (build, {"steps_per_epoch": 131, "validation_steps": 131, **ENDLESS}),
+        (build, {"steps_per_epoch": 13, "validation_steps": 4, **ENDLESS}),
         (build, {"steps": 1}),
     ],
 )
 def test_where_it_does_not_pay_or_could_show_steps_are_single(model, arguments):
     """Short trainings, unknown sizes, batch callbacks and what was not measured stay as is."""
-    if "steps_per_epoch" in arguments:
-        arguments = {**arguments, "y": None}
     assert steps_of(model(), **arguments) == 1
 
 
@@ -164,29 +142,28 @@ def test_search_takes_the_number_of_steps(tmp_path, given, steps):
 @of_tensorflow
 def test_a_counted_epoch_is_cut_into_even_calls():
     """Of an endless dataset no call takes more than its epoch, nor than its validation."""
-    endless = {"x": DATASET.repeat(), "y": None}
-    assert steps_of(build(), **endless, steps_per_epoch=60) == 60
-    assert steps_of(build(), **endless, steps_per_epoch=60, validation_steps=4) == 4
-    assert steps_of(build(), **endless, steps_per_epoch=150) == 75
+    assert steps_of(build(), **ENDLESS, steps_per_epoch=60) == 60
+    assert steps_of(build(), **ENDLESS, steps_per_epoch=60, validation_steps=4) == 4
+    assert steps_of(build(), **ENDLESS, steps_per_epoch=150) == 75
+
+
+def wide(units):
+    """Return a model with much work in each step."""
+    return of_layers(*(Dense(units) for _ in range(4)))
 
 
 @of_tensorflow
 def test_heavy_steps_come_in_small_calls():
     """The more work a step is, the fewer steps a call makes, so that Ctrl-C is prompt."""
-    wide = [keras.Input((8,)), *(keras.layers.Dense(4096) for _ in range(4))]
-    assert 4 <= steps_of(compiled(keras.Sequential(wide)), batch_size=4) < 60
-    image = [keras.Input((256, 256, 3)), keras.layers.Conv2D(64, 5, strides=2)]
+    assert 4 <= steps_of(wide(4096), batch_size=4) < 60
+    image = of_layers(keras.layers.Conv2D(64, 5, strides=2), shape=(256, 256, 3))
     images = np.zeros((400, 256, 256, 3), "float16")
-    assert steps_of(compiled(keras.Sequential(image)), x=images, y=None) < 10
+    assert steps_of(image, x=images, y=None) < 10
 
 
 @of_tensorflow
 def test_the_size_of_batches_is_read_from_the_pipeline():
     """A dataset's batches weigh what batch() was called with."""
-    wide = [keras.Input((8,)), *(keras.layers.Dense(2048) for _ in range(4))]
-    small, large = (
-        tf.data.Dataset.from_tensor_slices(X).repeat(50).batch(size).prefetch(1)
-        for size in (8, 512)
-    )
-    few = steps_of(compiled(keras.Sequential(wide)), x=large, y=None)
-    assert few < steps_of(compiled(keras.Sequential(wide)), x=small, y=None)
+    rows = tf.data.Dataset.from_tensor_slices(X).repeat(50)
+    few, many = (steps_of(wide(2048), x=rows.batch(size).prefetch(1), y=None) for size in (512, 8))
+    assert few < many
