@@ -11,7 +11,7 @@ import pytest
 from kerastune_optuna import BuilderError
 from kerastune_optuna._source import values
 from kerastune_optuna._trial.shared import there_before
-from tests.support.models import build_model
+from tests.support import falling
 
 
 def base_model():
@@ -76,26 +76,24 @@ def test_a_model_that_every_trial_returns_is_refused(search):
         search(lambda trial: model)
 
 
-@pytest.mark.slow
 def test_a_base_that_the_first_trial_loads_is_refused_in_the_second(search):
     """Where a function keeps what it loaded, nothing was there before the first."""
     load = functools.lru_cache(base_model)
     with pytest.raises(BuilderError, match="Load the base inside of build_model"):
-        search(lambda trial: on(load()))
+        search(lambda trial: falling.Falling(load()), "val_loss")
 
 
-@pytest.mark.slow
 def test_an_optimizer_that_trials_share_is_refused_in_the_second(search):
     """It keeps the variables of the first model, and cannot train another."""
     optimizer = keras.optimizers.Adam()
 
     def build(trial):
-        model = build_model(trial)
-        model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+        model = falling.build(trial)
+        model.compile(optimizer, "mse")
         return model
 
     with pytest.raises(BuilderError, match="Make the optimizer inside of build_model"):
-        search(build)
+        search(build, "val_loss")
 
 
 @pytest.mark.slow
@@ -149,7 +147,7 @@ def test_what_a_user_changes_between_trials_is_no_training(search, make_tuner, d
 
 
 class Measured:
-    """Build and train a model with metrics that all trials share, or with its own."""
+    """Build a model with metrics that all trials share, or with its own, and only train it."""
 
     def __init__(self, metrics=None):
         self.metrics = metrics
@@ -162,7 +160,7 @@ class Measured:
         return model
 
     def fit(self, trial, model, **keywords):
-        """Train it, without anything of it being built before."""
+        """Train it."""
         return model.fit(**keywords)
 
 
@@ -171,10 +169,7 @@ def test_metrics_that_trials_share_begin_anew_with_each(search, data):
     """Metric objects that are made once, as in TensorFlow's tutorials, count from nothing."""
     shared = Measured([keras.metrics.SparseCategoricalAccuracy(name="accuracy")])
     how = {"objective": "accuracy", "n_trials": 2, "train_repeats": True, "fit": {"epochs": 1}}
-    tuners = [
-        search(one, study_name=name, **how)
-        for one, name in ((shared, "shared"), (Measured(), "own"))
-    ]
+    tuners = search(shared, **how), search(Measured(), study_name="own", **how)
     values = [[trial.value for trial in tuner.study.trials] for tuner in tuners]
     assert values[0] == values[1]
     x, y, _ = data
