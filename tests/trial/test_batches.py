@@ -14,7 +14,7 @@ from keras import layers
 from keras.src.backend.tensorflow import trainer
 from scipy import sparse
 
-from kerastune_optuna._backend import pipeline_of, set_all
+from kerastune_optuna._backend import set_all
 from kerastune_optuna._trial import batches, recipe
 from kerastune_optuna._trial.batches import batched
 
@@ -193,21 +193,6 @@ def test_large_arrays_stay(monkeypatch):
     given = batched_as_fit({"x": X, "y": Y, "validation_data": VALIDATION, "batch_size": 9})
     assert given["x"] is X
     assert is_dataset(given["validation_data"])
-
-
-def test_keras_gives_rows_in_the_same_order_in_each_epoch():
-    """What batches that are made once rest upon: if it fails, they are given up, and time is lost.
-
-    Keras seeds the shuffle of arrays by the global seed alone, and TensorFlow begins anew with it
-    whenever the pipeline is opened.
-    """
-    set_all(3)
-    arrays = {"x": X, "y": Y, "sample_weight": None}
-    pipeline = pipeline_of(**arrays, batch_size=50, shuffle=True)
-    first, second = ([y.numpy().tolist() for _, y in pipeline] for _ in range(2))
-    assert first == second
-    assert first[0] != Y.tolist()
-    assert is_dataset(batched(compiled(), {"x": X, "y": Y})["x"])
 
 
 def test_where_the_order_changes_nothing_is_batched(monkeypatch):

@@ -87,6 +87,16 @@ class MadeUp(Phases):
         return falling.build(trial)
 
 
+def training(train, kind=MadeUp):
+    """Return a builder whose fit is a function of the model and of what fit is given."""
+
+    class Own(kind):
+        def fit(self, trial, model, **given):
+            return train(model, **given)
+
+    return Own()
+
+
 def spoil(model):
     """Make a model worse than it ever was."""
     for weight in model.weights:
@@ -178,12 +188,8 @@ def test_a_training_that_is_pruned_has_no_further_fit(search, kind, step, expect
 
 def test_the_half_of_a_training_may_be_too_little_for_its_code(search):
     """What code after a fit makes of a pruned training is no failure of the trial."""
-
-    class Demanding(MadeUp):
-        def fit(self, trial, model, **arguments):
-            return model.fit(**arguments).history["val_loss"][1]
-
-    trial, _ = searched(search, Demanding(), pruner=PruneAt([0]))
+    build = training(lambda model, **given: model.fit(**given).history["val_loss"][1])
+    trial, _ = searched(search, build, pruner=PruneAt([0]))
     assert trial.state is TrialState.PRUNED
 
 
@@ -295,12 +301,11 @@ def test_a_fit_that_a_callback_stopped_is_not_trained_longer_when_resumed(search
 def test_a_number_for_the_last_weights_counts_after_a_resume_too(search, make_tuner, data):
     """No epoch had a value: the weights are those that the model has in the end."""
 
-    class Unseen(Phases):
-        def fit(self, trial, model, validation_data, **arguments):
-            model.fit(**arguments)
-            return loss_of(model, data)
+    def train(model, validation_data, **given):
+        model.fit(**given)
+        return loss_of(model, data)
 
-    tuner, seen = resumed(search, make_tuner, Unseen(), 1)
+    tuner, seen = resumed(search, make_tuner, training(train, Phases), 1)
     assert seen == ["begin", 1, "end"]
     assert comes_to_its_value(tuner, data)
 
@@ -441,20 +446,19 @@ def test_the_last_weights_are_kept_after_a_resume_too(search, make_tuner, data):
     """A backup of all epochs holds them beside those of the best one."""
     deaths, seen = [1], []
 
-    class Evaluated(Phases):
-        def fit(self, trial, model, callbacks, **arguments):
-            late = keras.callbacks.LambdaCallback(
-                on_epoch_begin=lambda epoch, logs: spoil(model) if epoch == 1 else None
-            )
-            model.fit(callbacks=[late, *callbacks], **arguments)
-            if deaths:
-                raise KeyboardInterrupt(deaths.pop())
-            return loss_of(model, data)
+    def train(model, callbacks, **given):
+        late = keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: spoil(model) if epoch == 1 else None
+        )
+        model.fit(callbacks=[late, *callbacks], **given)
+        if deaths:
+            raise KeyboardInterrupt(deaths.pop())
+        return loss_of(model, data)
 
-    options = {"n_trials": 1, "backup_every": 0.0}
+    build, options = training(train, Phases), {"n_trials": 1, "backup_every": 0.0}
     with pytest.raises(KeyboardInterrupt):
-        search(Evaluated(), "val_loss", **options)
-    tuner = make_tuner(Evaluated(), "val_loss", **options)
+        search(build, "val_loss", **options)
+    tuner = make_tuner(build, "val_loss", **options)
     search(tuner=tuner, fit={"callbacks": [Spy(seen)]})
     assert seen == ["begin", "end"]
     trial = tuner.best_trial
@@ -491,12 +495,11 @@ def test_a_history_that_no_callback_saw_counts_with_the_last_weights(search, dat
 def test_a_last_phase_that_no_callback_saw_counts_where_it_is_better(search, data):
     """With its weights: the epochs before were seen."""
 
-    class Late(MadeUp):
-        def fit(self, trial, model, callbacks, epochs, **arguments):
-            model.fit(epochs=1, callbacks=callbacks, **arguments)
-            return model.fit(epochs=3, **arguments)
+    def train(model, callbacks, epochs, **given):
+        model.fit(epochs=1, callbacks=callbacks, **given)
+        return model.fit(epochs=3, **given)
 
-    tuner = search(Late(), "val_loss", n_trials=1)
+    tuner = search(training(train), "val_loss", n_trials=1)
     assert tuner.best_value < tuner.best_trial.intermediate_values[0]
     assert comes_to_its_value(tuner, data)
 
@@ -504,36 +507,27 @@ def test_a_last_phase_that_no_callback_saw_counts_where_it_is_better(search, dat
 def test_another_model_may_be_trained_before_without_the_objective(search):
     """As for pre-training: its epochs count, and the value comes from the trial's model."""
 
-    class Pretrained(MadeUp):
-        def fit(self, trial, model, epochs, **arguments):
-            before = Falling(model.layers[0], keras.layers.Dense(4), logged=["loss"])
-            before.fit(epochs=2, **arguments)
-            return model.fit(epochs=2, **arguments)
+    def train(model, **given):
+        Falling(model.layers[0], keras.layers.Dense(4), logged=["loss"]).fit(**given)
+        return model.fit(**given)
 
-    trial = search(Pretrained(), "val_loss", n_trials=1).best_trial
+    trial = search(training(train), "val_loss", n_trials=1).best_trial
     assert sorted(trial.intermediate_values) == [2, 3]
 
 
 def test_another_model_with_the_objective_is_an_error(search):
     """Its value would count, and best_model() could not have its weights."""
-
-    class Other(MadeUp):
-        def fit(self, trial, model, **arguments):
-            return Falling().fit(**arguments)
-
+    build = training(lambda model, **given: Falling().fit(**given))
     with pytest.raises(BuilderError, match="another model than its trial's") as got:
-        search(Other(), "val_loss", n_trials=1)
+        search(build, "val_loss", n_trials=1)
     assert len(str(got.value).splitlines()) == 1
 
 
 def test_a_model_around_that_of_the_trial_may_be_trained(search, data):
     """As with layers of augmentation before it: the weights are those of the trial's model."""
-
-    class Around(MadeUp):
-        def fit(self, trial, model, **arguments):
-            return Falling(keras.layers.Rescaling(1.0), model).fit(**arguments)
-
-    assert comes_to_its_value(search(Around(), "val_loss", n_trials=1), data)
+    around = lambda model: Falling(keras.layers.Rescaling(1.0), model)  # noqa: E731
+    build = training(lambda model, **given: around(model).fit(**given))
+    assert comes_to_its_value(search(build, "val_loss", n_trials=1), data)
 
 
 @BEST_FIT

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 
 import optuna
 import pytest
@@ -75,31 +74,22 @@ def of_another_machine(tmp_path, monkeypatch):
     return study, of_it
 
 
-@contextmanager
-def beating(study):
-    """Beat for the first trial of a study, as the process does that runs it."""
+def test_a_process_of_another_machine_is_named_once_it_beats(of_another_machine):
+    """A process that cannot be seen from here is waited for, and refused once it lives."""
+    study, of_it = of_another_machine
     over = threading.Event()
 
     def beat():
-        for beats in itertools.count():
+        for beats in range(1000):
             study._storage.set_trial_system_attr(study.trials[0]._trial_id, TrialRecord.beat, beats)
             if over.wait(0.02):
                 return
 
-    thread = threading.Thread(target=beat)
-    thread.start()
-    try:
-        yield
-    finally:
+    with ThreadPoolExecutor() as threads:
+        threads.submit(beat)
+        with pytest.raises(StudyMismatchError, match=r"\(in process 4711 on node3\)"):
+            of_it.enqueue({"level": 1})
         over.set()
-        thread.join()
-
-
-def test_a_process_of_another_machine_is_named_once_it_beats(of_another_machine):
-    """A process that cannot be seen from here is waited for, and refused once it lives."""
-    study, of_it = of_another_machine
-    with beating(study), pytest.raises(StudyMismatchError, match=r"\(in process 4711 on node3\)"):
-        of_it.enqueue({"level": 1})
     assert len(study.trials) == 1
 
 

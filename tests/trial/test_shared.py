@@ -38,13 +38,6 @@ def closing(base):
     return lambda trial: on(base)
 
 
-def partial(base):
-    def build(trial, base):
-        return on(base)
-
-    return functools.partial(build, base=base)
-
-
 class Builder:
     """Be a builder that holds its base."""
 
@@ -56,10 +49,14 @@ class Builder:
         return on(self.bases["only"])
 
 
-KINDS = [closing, partial, Builder]
+KINDS = {
+    "closure": closing,
+    "partial": lambda base: functools.partial(lambda trial, base: on(base), base=base),
+    "object": Builder,
+}
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=[kind.__name__ for kind in KINDS])
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_a_base_that_trials_would_train_is_refused(search, kind):
     """Before the first training touches it."""
     base = base_model()

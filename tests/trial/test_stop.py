@@ -55,15 +55,6 @@ def test_an_interrupt_loses_no_epoch(
 
 
 @pytest.mark.slow
-def test_an_interrupt_in_the_last_epoch_costs_no_trial(search, make_tuner, unhurried):
-    """A trial whose training ends with the epoch that is waited for is COMPLETE."""
-    fit = {"epochs": 3, "batch_size": 8, "callbacks": [interrupt_at(2)]}
-    with pytest.raises(KeyboardInterrupt):
-        search(n_trials=2, fit=fit)
-    assert [trial.state.name for trial in make_tuner().study.trials][:1] == ["COMPLETE"]
-
-
-@pytest.mark.slow
 def test_an_interrupt_waits_for_its_backup(search, make_tuner, tmp_path, capfd, monkeypatch):
     """A backup that takes longer than a hanging batch may is whole, and the trial goes on."""
     monkeypatch.setattr(_signals, "_GRACE", 3)  # a busy machine needs more than one to clean up

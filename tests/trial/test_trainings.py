@@ -25,7 +25,6 @@ from kerastune_optuna._study.monitor import parse_objective
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import DIED
 from kerastune_optuna._trial import stop
-from kerastune_optuna._trial.trainings import Series
 from tests.support import falling
 from tests.support.faults import Clock, EpochLog, logged
 from tests.support.marks import mostly_nightly
@@ -221,16 +220,6 @@ def test_a_study_has_trainings_of_one_kind(search, make_tuner):
         search(tuner=make(), fit={"validation_data": None, "cv": 3})
 
 
-def test_a_step_stands_for_one_epoch_of_one_training():
-    """Where a training ended early, the next one begins at the step at which it does elsewhere."""
-    series = Series(parse_objective("val_loss", "auto"), length=3, seed=1)
-    series.begin(epochs=10)
-    assert series.first_step == 0
-    series.add({"best_value": 0.5, "best_epoch": 2, "epochs_run": 4}, [], None, [0.5], 1.0)
-    assert series.first_step == 10
-    assert series.mean_with(0.3) == pytest.approx(0.4)
-
-
 def test_the_spread_is_shown(make_tuner, tmp_path):
     """Where values are means, all that shows them shows their spread beside them."""
     tuner = make_tuner(executions_per_trial=2)
@@ -264,30 +253,24 @@ def test_refit_goes_by_the_best_training(search, data):
         assert again == pytest.approx(kept, abs=1e-6)
 
 
-class OwnFit:
-    """Come to a number in a training that calls no callback."""
-
-    def __init__(self):
-        self.values = iter([0.75, 0.25, 0.5])
-
-    def __call__(self, trial):
-        """Return a model."""
-        return falling.build(trial)
-
-    def fit(self, trial, model, **arguments):
-        """Return the next number, which the model has for a loss from then on."""
-        value = next(self.values)
-        model.set_weights([np.full_like(weight, value) for weight in model.get_weights()])
-        return value
-
-
 def test_a_builders_own_fit_is_executed_more_than_once(search, data):
-    """What it returns counts as the value of one training, and is reported as the mean so far."""
+    """What it returns counts as the value of one training, at the step where that begins."""
+    values = iter([0.75, 0.25, 0.5])
+
+    class OwnFit:
+        def __call__(self, trial):
+            return falling.build(trial)
+
+        def fit(self, trial, model, **arguments):
+            value = next(values)
+            model.set_weights([np.full_like(weight, value) for weight in model.get_weights()])
+            return value
+
     tuner = search(OwnFit(), "val_loss", executions_per_trial=3, n_trials=1)
     (trial,) = tuner.study.trials
     assert trial.user_attrs["values"] == [0.75, 0.25, 0.5]
     assert trial.value == pytest.approx(0.5)
-    assert [trial.intermediate_values[step] for step in (0, 2, 4)] == [0.75, 0.5, 0.5]
+    assert trial.intermediate_values == {0: 0.75, 2: 0.5, 4: 0.5}
     assert falling.loss_of(tuner.best_model(), data) == 0.25
 
 

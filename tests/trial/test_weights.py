@@ -265,24 +265,19 @@ def test_a_store_in_a_folder_takes_names_of_files_alone(tmp_path):
 
 SEARCHER = """
 import os, signal, sys
-from kerastune_optuna._storage.artifacts import WholeFileStore
 from tests.support.untrained import run
 from tests.trial.test_weights import improving
 
-write = WholeFileStore.write
-def killed(self, artifact_id, content_body):
-    is_of_weights = content_body.read(4) == b"\\x89HDF"
-    content_body.seek(0)
-    if not is_of_weights:
-        return write(self, artifact_id, content_body)
-    if sys.argv[2] == "before":
-        open(self._aside(artifact_id), "wb").write(b"half")
-    else:
-        write(self, artifact_id, content_body)
-    os.kill(os.getpid(), signal.SIGKILL)
+replace = os.replace
+def killed(aside, path):
+    is_of_weights = open(aside, "rb").read(4) == b"\\x89HDF"
+    if not is_of_weights or sys.argv[2] == "after":
+        replace(aside, path)
+    if is_of_weights:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 run(improving(sys.argv[1], n_trials=1))
-WholeFileStore.write = killed
+os.replace = killed
 run(improving(sys.argv[1], n_trials=2))
 """
 
@@ -360,16 +355,9 @@ def test_without_validation_the_weights_are_those_of_the_epochs_end(search, data
 def with_lora(trial, quantizes):
     """Return a classifier of words of which low ranks are trained alone, as in fine-tuning."""
     layers = keras.layers
-    model = keras.Sequential(
-        [
-            keras.Input((4,)),
-            layers.Embedding(10, 6),
-            layers.EinsumDense("abc,cd->abd", (4, 6)),
-            layers.Conv1D(4, 2),
-            layers.Flatten(),
-            layers.Dense(3, activation="softmax"),
-        ]
-    )
+    embedding, dense = layers.Embedding(10, 6), layers.EinsumDense("abc,cd->abd", (4, 6))
+    last = [layers.Conv1D(4, 2), layers.Flatten(), layers.Dense(3, activation="softmax")]
+    model = keras.Sequential([keras.Input((4,)), embedding, dense, *last])
     if quantizes:
         with warnings.catch_warnings(action="ignore"):  # that other layers stay as they are
             model.quantize("int8")
