@@ -123,31 +123,18 @@ def test_code_that_no_config_tells_is_a_warning(search, make_tuner):
         assert {one.filename for one in got} == {__file__}
 
 
+kl, of = keras.layers, lambda *layers: keras.Sequential(layers)
 MODELS = {
     "subclassed": lambda other: Subclassed(lambda: keras.layers.Dense(2 + other)),
     "wires": branched,
-    "nested": lambda other: keras.Sequential(
-        [keras.Sequential([keras.layers.Dense(4, "tanh" if other else "relu")])]
-    ),
-    "recurrent": lambda other: keras.Sequential(
-        [keras.layers.Bidirectional(keras.layers.GRU(3, reset_after=not other))]
-    ),
-    "precision": lambda other: keras.Sequential(
-        [keras.layers.Dense(4, dtype="mixed_float16" if other else "float32")]
-    ),
-    "slope": lambda other: keras.Sequential([keras.layers.LeakyReLU(0.2 if other else 0.3)]),
-    "regularizer": lambda other: keras.Sequential(
-        [keras.layers.Dense(4, kernel_regularizer="l2" if other else "l1")]
-    ),
-    "lambda": lambda other: keras.Sequential(
-        [keras.layers.Lambda(lambda x: x), keras.layers.Dense(2, use_bias=other)]
-    ),
-    "augmentation": lambda other: keras.Sequential(
-        [keras.layers.RandAugment(), keras.layers.RandomFlip(), keras.layers.Dense(3 - other)]
-    ),
-    "text": lambda other: keras.Sequential(
-        [keras.layers.TextVectorization(vocabulary=["a", "b" if other else "c"])]
-    ),
+    "nested": lambda other: of(of(kl.Dense(4, "tanh" if other else "relu"))),
+    "recurrent": lambda other: of(kl.Bidirectional(kl.GRU(3, reset_after=not other))),
+    "precision": lambda other: of(kl.Dense(4, dtype="mixed_float16" if other else "float32")),
+    "slope": lambda other: of(kl.LeakyReLU(0.2 if other else 0.3)),
+    "regularizer": lambda other: of(kl.Dense(4, kernel_regularizer="l2" if other else "l1")),
+    "lambda": lambda other: of(kl.Lambda(lambda x: x), kl.Dense(2, use_bias=other)),
+    "augmentation": lambda other: of(kl.RandAugment(), kl.RandomFlip(), kl.Dense(3 - other)),
+    "text": lambda other: of(kl.TextVectorization(vocabulary=["a", "b" if other else "c"])),
 }
 
 

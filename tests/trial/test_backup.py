@@ -58,22 +58,17 @@ def test_callbacks_of_the_user_begin_anew_where_a_trial_goes_on(search, make_tun
     assert seen == [(0, 1), (1, 2), (2, 3), (2, 1), (3, 2)]
 
 
-class EndsLate(keras.callbacks.Callback):
-    """Interrupt the end of the first training that there ever was."""
-
-    interrupts = True
-
-    def on_train_end(self, logs=None):
-        """Press Ctrl-C once."""
-        if EndsLate.interrupts:
-            EndsLate.interrupts = False
-            raise KeyboardInterrupt
-
-
 @pytest.mark.slow
 def test_a_trial_that_was_cut_off_after_its_last_epoch_had_all_of_them(search):
     """Whatever number Keras gives to the epoch, its retry trains none, and says so."""
-    fit = {"initial_epoch": 3, "epochs": 6, "callbacks": [EndsLate()]}
+    interrupts = [True]
+
+    def end(logs):
+        if interrupts:
+            raise KeyboardInterrupt(interrupts.pop())
+
+    ends_late = keras.callbacks.LambdaCallback(on_train_end=end)
+    fit = {"initial_epoch": 3, "epochs": 6, "callbacks": [ends_late]}
     options = {"n_trials": 1, "backup_every": 0, "fit": fit}
     with pytest.raises(KeyboardInterrupt):
         search(build_eager, **options)

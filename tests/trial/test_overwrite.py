@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import optuna
 import pytest
+from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
@@ -143,9 +144,8 @@ def test_no_id_comes_back(tmp_path):
 @pytest.mark.parametrize("by", ["overwrite", "Optuna"])
 def test_who_loses_its_study_says_so_and_leaves_the_new_one_alone(tmp_path, kind, by):
     """A search whose study is replaced while it trains ends with a line, and writes nothing."""
-    storage = f"sqlite:///{tmp_path}/study.db"
-    if kind == "journal":
-        storage = optuna.storages.JournalStorage(JournalFileBackend(f"{tmp_path}/journal"))
+    storage = JournalStorage(JournalFileBackend(f"{tmp_path}/journal"))
+    storage = storage if kind == "journal" else f"sqlite:///{tmp_path}/study.db"
     new = []
 
     def replace(trial):

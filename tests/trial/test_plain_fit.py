@@ -70,41 +70,28 @@ def with_own_test():
     return OwnTest(inputs, layers.Dense(3, activation="softmax")(Noise()(inputs)))
 
 
+def of_layers(x, make):
+    """Return rows, and what makes a classifier of them of the layers that a function makes."""
+    return x, lambda: sequence(x, *make())
+
+
 SHORTLY = {
-    "conv": (
-        IMAGES,
-        lambda: sequence(
-            IMAGES,
-            layers.Conv2D(4, 3),
-            layers.BatchNormalization(),
-            layers.ReLU(),
-            layers.MaxPooling2D(),
-            layers.Flatten(),
-        ),
+    "conv": of_layers(
+        IMAGES, lambda: [layers.Conv2D(4, 3), layers.BatchNormalization(), layers.Flatten()]
     ),
-    "augmented": (
-        IMAGES,
-        lambda: sequence(
-            IMAGES,
-            layers.RandomFlip(),
-            layers.RandomRotation(0.1),
-            layers.Conv2D(4, 3),
-            layers.Flatten(),
-        ),
+    "augmented": of_layers(
+        IMAGES, lambda: [layers.RandomFlip(), layers.RandomRotation(0.1), layers.Flatten()]
     ),
     "attention": (SERIES, attending),
 }
 LONG = {
-    "dropout": (TABLE, lambda: sequence(TABLE, layers.Dense(8, "relu"), layers.Dropout(0.3))),
-    "batch": (TABLE, lambda: sequence(TABLE, layers.Dense(8), layers.BatchNormalization())),
-    "lstm": (SERIES, lambda: sequence(SERIES, layers.LSTM(4, dropout=0.2))),
-    "noise": (TABLE, lambda: sequence(TABLE, Noise(), layers.Dense(8, "relu"))),
+    "dropout": of_layers(TABLE, lambda: [layers.Dense(8, "relu"), layers.Dropout(0.3)]),
+    "batch": of_layers(TABLE, lambda: [layers.Dense(8), layers.BatchNormalization()]),
+    "lstm": of_layers(SERIES, lambda: [layers.LSTM(4, dropout=0.2)]),
+    "noise": of_layers(TABLE, lambda: [Noise(), layers.Dense(8, "relu")]),
     "lazy": (TABLE, Lazy),
     "own test": (TABLE, with_own_test),
-    "unbuilt": (
-        TABLE,
-        lambda: keras.Sequential([layers.Dense(8, "relu"), layers.Dense(3, "softmax")]),
-    ),
+    "unbuilt": (TABLE, lambda: keras.Sequential([layers.Dense(8), layers.Dense(3, "softmax")])),
 }
 
 

@@ -46,9 +46,7 @@ def test_every_epoch_is_reported_and_the_best_counts(run):
     assert trial.user_attrs["stop_reason"] == "all epochs"
 
 
-@pytest.mark.parametrize(
-    ("values", "best"), [([1, 3, 2, 3, 1], 3), ([3, 3, 3], 2), ([1, 3, 2], 1), ([1, 2], 1)]
-)
+@pytest.mark.parametrize(("values", "best"), [([1, 3, 2, 3, 1], 3), ([3, 3, 3], 2), ([1, 2], 1)])
 def test_of_equal_epochs_the_last_one_is_the_best(values, best):
     """A network that predicts the same rows rightly goes on to become surer of them."""
     trial = optuna.create_study(direction="maximize").ask()

@@ -28,6 +28,13 @@ from tests.support.faults import (
 from tests.support.models import history, kept
 
 
+@pytest.fixture
+def hasty(monkeypatch):
+    """Let what hangs end after three seconds: a busy machine needs more than one to clean up."""
+    monkeypatch.setattr(_signals, "_GRACE", 3)
+    monkeypatch.setattr(processes, "_PATIENCE", 3)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("soon", "goes_on"), [(60, 13), (0, 12)], ids=["short-epochs", "long-epochs"]
@@ -55,13 +62,10 @@ def test_an_interrupt_loses_no_epoch(
 
 
 @pytest.mark.slow
-def test_an_interrupt_waits_for_its_backup(search, make_tuner, tmp_path, capfd, monkeypatch):
+def test_an_interrupt_waits_for_its_backup(search, make_tuner, tmp_path, capfd, hasty):
     """A backup that takes longer than a hanging batch may is whole, and the trial goes on."""
-    monkeypatch.setattr(_signals, "_GRACE", 3)  # a busy machine needs more than one to clean up
-    options = {
-        "n_trials": 1,
-        "artifact_store": SlowStore(tmp_path / "store", ".backup", seconds=4.5),
-    }
+    store = SlowStore(tmp_path / "store", ".backup", seconds=4.5)
+    options = {"n_trials": 1, "artifact_store": store}
     log = tmp_path / "log"
     fit = {"epochs": 8, "batch_size": 8, "callbacks": [EpochLog(log), interrupt_at(5)]}
     with pytest.raises(KeyboardInterrupt):
@@ -77,13 +81,14 @@ def test_an_interrupt_waits_for_its_backup(search, make_tuner, tmp_path, capfd, 
 
 @pytest.mark.slow
 def test_an_interrupt_waits_for_the_weights_of_a_trial_that_ended(
-    search, make_tuner, tmp_path, monkeypatch
+    search, make_tuner, tmp_path, hasty
 ):
     """Ctrl-C in the last epoch costs no trial, however long it takes to keep its weights."""
-    monkeypatch.setattr(_signals, "_GRACE", 3)  # a busy machine needs more than one to clean up
-    options = {"n_trials": 1, "artifact_store": SlowStore(tmp_path / "store", "", seconds=4.5)}
+    store = SlowStore(tmp_path / "store", "of no name", seconds=4.5)
+    slow = keras.callbacks.LambdaCallback(on_train_end=lambda logs: setattr(store, "kind", ""))
+    fit = {"epochs": 3, "batch_size": 8, "callbacks": [interrupt_at(2), slow]}
     with pytest.raises(KeyboardInterrupt):
-        search(fit={"epochs": 3, "batch_size": 8, "callbacks": [interrupt_at(2)]}, **options)
+        search(fit=fit, n_trials=1, artifact_store=store)
     assert [trial.state.name for trial in make_tuner().study.trials] == ["COMPLETE"]
 
 
@@ -111,10 +116,8 @@ def _interrupt_soon(folder):
 
 
 @pytest.mark.slow
-def test_an_interrupt_waits_for_the_backups_of_workers(search, make_tuner, tmp_path, monkeypatch):
+def test_an_interrupt_waits_for_the_backups_of_workers(search, make_tuner, tmp_path, hasty):
     """They are not killed while they save, however long after they were told to end."""
-    monkeypatch.setattr(_signals, "_GRACE", 3)
-    monkeypatch.setattr(processes, "_PATIENCE", 3)
     interrupting = threading.Thread(target=_interrupt_soon, args=(tmp_path,))
     interrupting.start()
     store = SlowStore(tmp_path / "store", ".backup", seconds=4.5)
