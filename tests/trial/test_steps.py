@@ -62,14 +62,10 @@ class OwnLoop(keras.Sequential):
         return super().make_train_function(force)
 
 
-def fit_arguments(x=X, y=Y, *, epochs=20, steps="auto", **others):
-    """Return the arguments of a search."""
-    return FitArguments(x, y, epochs, VALIDATION, 0.0, others, steps)
-
-
-def steps_of(model, callbacks=(), **arguments):
+def steps_of(model, callbacks=(), x=X, y=Y, *, epochs=20, steps="auto", **others):
     """Return how many steps a call of the model makes after it was prepared."""
-    set_steps(model, fit_arguments(**arguments), list(callbacks))
+    fit = FitArguments(x, y, epochs, VALIDATION, 0.0, others, steps)
+    set_steps(model, fit, list(callbacks))
     return model.steps_per_execution
 
 

@@ -16,15 +16,7 @@ from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import INTERRUPTED
 from kerastune_optuna._trial import stop
 from kerastune_optuna._workers import processes
-from tests.support.faults import (
-    EpochLog,
-    SlowStore,
-    evaluated,
-    interrupt_at,
-    logged,
-    wait_for_epochs,
-    wait_until,
-)
+from tests.support.faults import EpochLog, SlowStore, evaluated, interrupt_at, logged, wait_until
 from tests.support.models import history, kept
 
 
@@ -107,9 +99,8 @@ def _interrupt_soon(folder):
     """Interrupt once two workers have trained so many epochs that the next ones seem short."""
 
     def are_underway():
-        wait_for_epochs(folder, 2)
-        lines = (folder / "log").read_text().splitlines()
-        return min(Counter(line.split()[2] for line in lines).values()) > 5
+        lines = Counter(pid for _, _, pid, _ in logged(folder / "log"))
+        return sum(n > 5 for n in lines.values()) == 2
 
     wait_until(are_underway)
     os.kill(os.getpid(), signal.SIGINT)
