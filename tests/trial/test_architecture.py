@@ -11,6 +11,13 @@ import pytest
 from kerastune_optuna import WeightsError
 from kerastune_optuna._trial.architecture import digest_of
 
+kl = keras.layers
+
+
+def of(*layers):
+    """Return a model of layers."""
+    return keras.Sequential(layers)
+
 
 def compiled(model):
     """Return a model that is ready to train, without a graph that would take longer to trace."""
@@ -22,13 +29,9 @@ def compiled(model):
 
 def dense(activation, name=None):
     """Return a builder of a network with that activation."""
-
-    def build(trial):
-        layers = [keras.layers.Dense(4, activation, name=name), keras.layers.Dropout(0.1)]
-        head = keras.layers.Dense(3, "softmax")
-        return compiled(keras.Sequential([keras.Input((4,)), *layers, head]))
-
-    return build
+    return lambda trial: compiled(
+        of(keras.Input((4,)), kl.Dense(4, activation, name=name), kl.Dense(3, "softmax"))
+    )
 
 
 def test_another_activation_is_an_error(search, make_tuner):
@@ -61,8 +64,8 @@ class Counting(keras.initializers.Constant):
 
 def test_matrices_of_initializers_are_not_told():
     """They would become lists of numbers, once for the layer and once for each model around it."""
-    embedding = keras.layers.Embedding(4, 2, embeddings_initializer=Counting(np.ones((4, 2))))
-    model = keras.Sequential([keras.Sequential([keras.Input((3,)), embedding])])
+    embedding = kl.Embedding(4, 2, embeddings_initializer=Counting(np.ones((4, 2))))
+    model = of(of(keras.Input((3,)), embedding))
     before = model.get_config()
     Counting.told = 0
     digest_of(model)
@@ -81,18 +84,18 @@ class Subclassed(keras.Model):
 def branched(swapped):
     """Return a functional model whose wires may be swapped."""
     one, other = keras.Input((4,)), keras.Input((4,))
-    hidden = [keras.layers.Dense(4)(x) for x in (one, other)]
-    return keras.Model([one, other], keras.layers.Subtract()(hidden[:: -1 if swapped else 1]))
+    hidden = [kl.Dense(4)(x) for x in (one, other)]
+    return keras.Model([one, other], kl.Subtract()(hidden[:: -1 if swapped else 1]))
 
 
 def scaled(layer):
     """Return a compiled model with a layer that multiplies."""
-    return compiled(keras.Sequential([keras.Input((4,)), layer, keras.layers.Dense(3)]))
+    return compiled(of(keras.Input((4,)), layer, kl.Dense(3)))
 
 
 def scaling(factor):
     """Return a builder of a model that multiplies by something that only its code tells."""
-    return lambda trial: scaled(keras.layers.Lambda(lambda x: x * factor))
+    return lambda trial: scaled(kl.Lambda(lambda x: x * factor))
 
 
 FACTOR = 2
@@ -100,7 +103,7 @@ FACTOR = 2
 
 def build_scaled(trial):
     """Return a model that multiplies by a global, in a layer of Keras's own."""
-    return scaled(keras.layers.Activation(lambda x: x * FACTOR))
+    return scaled(kl.Activation(lambda x: x * FACTOR))
 
 
 def test_a_global_that_a_function_in_a_layer_reads_is_a_warning(search, make_tuner, monkeypatch):
@@ -123,9 +126,8 @@ def test_code_that_no_config_tells_is_a_warning(search, make_tuner):
         assert {one.filename for one in got} == {__file__}
 
 
-kl, of = keras.layers, lambda *layers: keras.Sequential(layers)
 MODELS = {
-    "subclassed": lambda other: Subclassed(lambda: keras.layers.Dense(2 + other)),
+    "subclassed": lambda other: Subclassed(lambda: kl.Dense(2 + other)),
     "wires": branched,
     "nested": lambda other: of(of(kl.Dense(4, "tanh" if other else "relu"))),
     "recurrent": lambda other: of(kl.Bidirectional(kl.GRU(3, reset_after=not other))),
@@ -146,8 +148,7 @@ def test_models_are_told_apart(make):
 
 def test_training_and_building_change_nothing():
     """A model that came unbuilt is the same when it was trained."""
-    layers = [keras.layers.BatchNormalization(), keras.layers.Dense(3), keras.layers.Dropout(0.5)]
-    model = compiled(keras.Sequential(layers))
+    model = compiled(of(kl.BatchNormalization(), kl.Dense(3), kl.Dropout(0.5)))
     before = digest_of(model)
     model.fit(np.zeros((8, 4)), np.zeros(8), verbose=0)
     model.layers[1].trainable = False

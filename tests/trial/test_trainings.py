@@ -30,7 +30,7 @@ from tests.support import falling
 from tests.support.faults import Clock, EpochLog, logged
 from tests.support.marks import mostly_nightly
 from tests.support.models import PruneAt, build_eager, build_model, history
-from tests.support.untrained import Untrained, run, tuner_in
+from tests.support.untrained import run, tuner_in
 
 
 def trained(build, trial, seed, x, y, validation, **fit):
@@ -123,17 +123,11 @@ def test_each_fold_is_executed_more_than_once(search, data):
     assert sorted(trial.intermediate_values) == [0, 1, 2, 3]
 
 
-def leveled(trial):
-    """Return a model whose error has a level of its own in each of its trainings."""
-    level = trial.suggest_float("level", 0.0, 1.0)
-    return Untrained(1, [{"val_mae": level + 0.1 / (epoch + 1)} for epoch in range(3)])
-
-
 @pytest.mark.slow
 def test_hyperband_knows_the_epochs_of_all_folds(tmp_path):
     """Its largest resource is what all trainings of a trial report, and it prunes across them."""
     options = {"n_trials": 30, "pruner": "hyperband", "keep_best": 0, "backup_every": None}
-    tuner = tuner_in(tmp_path, leveled, "val_mae", storage=InMemoryStorage(), **options)
+    tuner = tuner_in(tmp_path, objective="val_mae", storage=InMemoryStorage(), **options)
     run(tuner, epochs=3, cv=KFold(3), validation_data=None)
     assert tuner.study.pruner._max_resource == 9
     reports = {state: set() for state in TrialState}
