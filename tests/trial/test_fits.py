@@ -118,10 +118,7 @@ def comes_to_its_value(tuner, data):
     return loss_of(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
 
 
-BEST_FIT = pytest.mark.parametrize("between", [spoil, lambda model: None], ids=["first", "second"])
-
-
-@BEST_FIT
+@pytest.mark.parametrize("between", [spoil, lambda model: None], ids=["first", "second"])
 def test_all_fits_are_one_curve_with_one_best_epoch(made_up, data, between):
     """Whichever fit has the best epoch, it is the value, and its weights are kept."""
     tuner = made_up(between=between)
@@ -467,14 +464,6 @@ def test_the_last_weights_are_kept_after_a_resume_too(search, make_tuner, data):
     assert comes_to_its_value(tuner, data)
 
 
-@pytest.mark.filterwarnings(IS_BETTER)
-def test_refit_trains_all_epochs_where_the_last_weights_count(made_up, data):
-    """On the data of the search it comes to that model."""
-    tuner = made_up(LAST)
-    model, _ = tuner.refit(*data[:2], validation_data=data[2], verbose=0)
-    assert loss_of(model, data) == pytest.approx(tuner.best_value, abs=1e-5)
-
-
 def test_a_history_that_no_callback_saw_counts_with_the_last_weights(search, data):
     """Its best epoch's weights are gone, and a line says so, and that nothing was pruned."""
 
@@ -530,13 +519,21 @@ def test_a_model_around_that_of_the_trial_may_be_trained(search, data):
     assert comes_to_its_value(search(build, "val_loss", n_trials=1), data)
 
 
-@BEST_FIT
+@pytest.mark.parametrize("between", [spoil, lambda model: None], ids=["first", "second"])
 def test_refit_ends_with_the_best_epoch_of_all_fits(made_up, data, between):
     """On the data of the search it comes to the model of the best epoch."""
     tuner = made_up(between=between)
     model, came = tuner.refit(*data[:2], validation_data=data[2], verbose=0)
     assert loss_of(model, data) == pytest.approx(tuner.best_value, abs=1e-5)
     assert came.history["val_loss"][-1] == pytest.approx(tuner.best_value, abs=1e-5)
+
+
+@pytest.mark.filterwarnings(IS_BETTER)
+def test_refit_trains_all_epochs_where_the_last_weights_count(made_up, data):
+    """On the data of the search it comes to that model."""
+    tuner = made_up(LAST)
+    model, _ = tuner.refit(*data[:2], validation_data=data[2], verbose=0)
+    assert loss_of(model, data) == pytest.approx(tuner.best_value, abs=1e-5)
 
 
 def test_refit_trains_each_fit_as_long_as_the_trial_did(search, data):

@@ -227,25 +227,21 @@ def test_what_cannot_be_built_again_is_refused_before_training(search):
     assert ran == []
 
 
-class Forgetful(layers.Layer):
-    """Keep a variable out of every file."""
-
-    def build(self, shape):
-        """Make it."""
-        self.scale = self.add_weight(shape=(), name="scale")
-
-    def call(self, x):
-        """Scale."""
-        return x * self.scale
-
-    def save_own_variables(self, store):
-        """Save nothing."""
-
-    def load_own_variables(self, store):
-        """Load nothing."""
-
-
 def test_weights_that_were_not_loaded_are_an_error(search):
     """A layer that loads nothing leaves no half trained model in the user's hands."""
+
+    class Forgetful(layers.Layer):
+        def build(self, shape):
+            self.scale = self.add_weight(shape=(), name="scale")
+
+        def call(self, x):
+            return x * self.scale
+
+        def save_own_variables(self, store):
+            pass
+
+        def load_own_variables(self, store):
+            pass
+
     with pytest.raises(WeightsError, match=r"of trial \d could not all be loaded"):
         search(lambda trial: Falling(Forgetful()), "val_loss")
