@@ -22,7 +22,6 @@ from tests.support import forks
 from tests.support.faults import ROOT, Clock, finished, states, wait_until
 from tests.support.untrained import build, run, tuner_in
 
-
 DEAD = f"{machine()}:1:1"  # the signature of a process that is gone: process 1 is older than that
 NODE3 = "node3-0123456789ab:4711:5"  # and of one that cannot be seen from here
 

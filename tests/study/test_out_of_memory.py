@@ -12,11 +12,11 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from optuna.trial import TrialState
 
-from kerastune_optuna import FailedTrialError, TooManyFailuresError
+from kerastune_optuna import FailedTrialError
 from kerastune_optuna._reason import is_of_memory, told
-from tests.support.untrained import build, run, tuner_in
+from tests.support.faults import states
+from tests.support.untrained import build, run
 
 HINT = (
     "; memory ran out: take a smaller batch_size= or smaller models (max_params=, constraints=), "
@@ -68,23 +68,18 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("fails", SHORT.values(), ids=SHORT)
-def test_a_lack_of_memory_is_recognised(fails):
-    """Whatever says that memory ran out, one line tells it, and what helps."""
-    check_that_it_is_told(fails)
-
-
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", OF_BACKENDS)
 def test_other_backends_run_out_of_memory(name):
     """So it is with a backend's errors, raised by the test and for want of memory."""
     package = name.partition("-")[0]
     backend = pytest.importorskip(package, reason=f"{package} {LATER}")
-    check_that_it_is_told(lambda: OF_BACKENDS[name](backend))
+    test_a_lack_of_memory_is_recognised(lambda: OF_BACKENDS[name](backend))
 
 
-def check_that_it_is_told(fails):
-    """Check the line about what a function raises."""
+@pytest.mark.parametrize("fails", SHORT.values(), ids=SHORT)
+def test_a_lack_of_memory_is_recognised(fails):
+    """Whatever says that memory ran out, one line tells it, and what helps."""
     with pytest.raises(Exception) as got:  # noqa: PT011 - of any kind
         fails()
     assert is_of_memory(got.value)
@@ -102,34 +97,17 @@ def test_other_errors_are_not_taken_for_it(error):
     assert HINT not in told(error)
 
 
-def running_out(numbers):
-    """Return a builder that runs out of memory in trials of these numbers."""
+def test_a_search_goes_on_after_a_lack_of_memory(quick):
+    """Its trial is FAIL, says what helps, and another one is trained in its place."""
 
     def build_or_run_out(trial):
-        model = build(trial)
-        if numbers(trial.number):
+        if trial.number == 1:
             raise MemoryError("none left")
-        return model
+        return build(trial)
 
-    return build_or_run_out
-
-
-def test_a_search_goes_on_after_a_lack_of_memory(tmp_path):
-    """Its trial is FAIL, says what helps, and another one is trained in its place."""
-    builder = running_out(lambda number: number == 1)
-    trials = run(tuner_in(tmp_path, builder, "val_mae", keep_best=0), n_trials=4).study.trials
-    assert [one.number for one in trials if one.state is TrialState.FAIL] == [1]
-    assert trials[1].user_attrs["stop_reason"] == f"MemoryError: none left{HINT}"
-    assert len(trials) == 5
-
-
-def test_a_search_without_memory_ends(tmp_path):
-    """Where each trial runs out of memory, the error says so, and what helps, in one line."""
-    tuner = tuner_in(tmp_path, running_out(lambda number: True), "val_mae", max_failed_trials=4)
-    with pytest.raises(TooManyFailuresError, match=r"4 trials failed in a row.*none left") as got:
-        run(tuner, n_trials=20)
-    assert HINT in str(got.value)
-    assert len(str(got.value).splitlines()) == 1
+    tuner = run(quick(build_or_run_out, n_trials=2, pruner="none"))
+    assert states(tuner) == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert tuner.results()["stop_reason"][1] == f"MemoryError: none left{HINT}"
 
 
 SCRIPT = """
@@ -172,14 +150,11 @@ def test_a_process_whose_memory_is_limited(tmp_path, backend):
     """A model for which the system has no memory fails; the search goes on."""
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} {LATER}")
-    environment = {**os.environ, "KERAS_BACKEND": backend}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(tmp_path)],
-        env=environment,
+        env={**os.environ, "KERAS_BACKEND": backend},
         capture_output=True,
         text=True,
-        timeout=900,
-        check=False,
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()

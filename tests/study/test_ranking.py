@@ -86,7 +86,10 @@ def test_all_agree_on_several_objectives(tmp_path, capsys):
     assert [one.number for one in tuner.best_trials] == front
     assert sorted(row.number for row in Facts(tuner.study).front) == front
     app(["best", str(tmp_path)], standalone_mode=False)
-    assert sorted(one["trial"] for one in json.loads(capsys.readouterr().out)) == front
+    told = json.loads(capsys.readouterr().out)
+    assert [one["trial"] for one in told] == sorted(front, key=lambda number: drawn[number][0])
+    error, size = drawn[told[0]["trial"]]
+    assert told[0]["values"] == {"val_mae": error, "n_params": size}
 
 
 def test_what_breaks_a_constraint_comes_last():
