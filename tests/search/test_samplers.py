@@ -14,7 +14,7 @@ from kerastune_optuna._search import samplers
 from kerastune_optuna._search.learning import LearningSampler
 from kerastune_optuna._search.samplers import Chooser
 from kerastune_optuna._study.monitor import Objective
-from tests.support.untrained import build, cheap, run, tuner_in
+from tests.support.untrained import run
 
 # PyTorch is too large to install for one sampler: where it is there, Optuna's GPSampler is tried.
 needs_torch = pytest.mark.skipif(
@@ -32,9 +32,9 @@ needs_torch = pytest.mark.skipif(
         ("tpe", TPESampler),
     ],
 )
-def test_a_sampler_has_a_name(tmp_path, name, kind):
+def test_a_sampler_has_a_name(quick, name, kind):
     """A name makes Optuna's sampler, and its argument stays what it was."""
-    tuner = run(tuner_in(tmp_path, build, "val_mae", sampler=name, n_trials=1, **cheap()))
+    tuner = run(quick(sampler=name, n_trials=1))
     assert tuner.sampler == name
     assert type(tuner.study.sampler) is kind
 
