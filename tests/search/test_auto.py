@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import optuna
 import pytest
@@ -13,9 +13,7 @@ from optuna.samplers import TPESampler
 from kerastune_optuna._search import auto
 from kerastune_optuna._search.auto import GPThenTPE, automatic
 
-needs_torch = pytest.mark.skipif(
-    importlib.util.find_spec("torch") is None, reason="torch is not installed"
-)
+needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
 
 
 GAUSSIAN = "Sampler: a Gaussian process"

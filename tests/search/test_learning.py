@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import time
 import warnings
+from importlib.util import find_spec
 
 import optuna
 import pytest
@@ -18,9 +18,8 @@ from kerastune_optuna._search.learning import LearningSampler
 from kerastune_optuna._study import TrialRecord
 from kerastune_optuna._study.monitor import Objective
 
-needs_torch = pytest.mark.skipif(
-    importlib.util.find_spec("torch") is None, reason="torch is not installed"
-)
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
 ERROR = Objective("val_mae", "minimize")
 ACCURACY = Objective("val_accuracy", "maximize")
 COMPLETE, PRUNED, FAIL = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
@@ -54,7 +53,6 @@ def broken(sampler, trials):
     ],
     ids=["cmaes", "gp"],
 )
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_samplers_of_complete_trials_learn_constraints(make, trials):
     """Shown broken trials as bad ones, they draw half as many of them in the end as alone."""
     taught = broken(LearningSampler(make(), ERROR, constrained=True, may_repeat=True), trials)
@@ -106,7 +104,6 @@ def test_a_pruned_trial_is_shown_with_what_it_may_have_come_to(others, shown):
 
 
 @needs_torch
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_a_gp_reads_no_broken_trial_of_another_branch():
     """The first trial broke a constraint, in a branch that lacks a parameter of all others."""
     gp = GPSampler(seed=0, n_startup_trials=3, warn_independent_sampling=False)
@@ -137,7 +134,6 @@ def taught(sampler, **options):
     ],
     ids=["tpe", "random", "cmaes", "gp"],
 )
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_no_configuration_comes_again_while_another_is_left(make, widest):
     """All are drawn once each, also the last one, which hardly any draw by chance would meet."""
     study, many = optuna.create_study(sampler=taught(make())), widest + widest**2
@@ -170,7 +166,6 @@ def with_a_gp(seed):
 
 
 @needs_torch
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_workers_that_begin_at_once_draw_other_pairs_with_a_gp(monkeypatch):
     """The second one waits until the first one, which runs already, has drawn."""
     studies = [with_a_gp(1), with_a_gp(2)]
@@ -189,7 +184,6 @@ def test_workers_that_begin_at_once_draw_other_pairs_with_a_gp(monkeypatch):
 
 
 @needs_torch
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_a_gp_waits_for_no_trial_of_other_code(monkeypatch):
     """A script with plain Optuna that was killed before it asked will never draw."""
     study = with_a_gp(1)

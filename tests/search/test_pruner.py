@@ -38,13 +38,9 @@ def first_pruned(study, curve):
     ("direction", "good", "bad"), [("maximize", 0.9, 0.2), ("minimize", 0.2, 0.9)]
 )
 def test_a_curve_that_is_worse_throughout_is_pruned(direction, good, bad):
-    """A trial is pruned at its third epoch when all of them were worse than the best trial's."""
+    """That is at its third epoch, and not where it crosses the best trial's curve."""
     assert first_pruned(study_with([good] * 5, direction), [bad] * 5) == 2
     assert first_pruned(study_with([bad] * 5, direction), [good] * 5) is None
-
-
-def test_a_curve_that_crosses_the_best_is_not_pruned():
-    """A trial that begins below the best one and overtakes it at the second epoch goes on."""
     assert first_pruned(study_with([0.5, 0.6, 0.7, 0.8]), [0.4, 0.7, 0.8, 0.9]) is None
 
 
@@ -56,21 +52,23 @@ def test_nothing_to_compare_with_is_no_news(best):
     assert first_pruned(study, [0.2, 0.1, 0.2, 0.1]) is None
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("levels", "direction"), [(4, "minimize"), (1000, "maximize")])
+@pytest.mark.parametrize(
+    ("levels", "direction"), [(2, "maximize"), (4, "minimize"), (1000, "maximize")]
+)
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_it_decides_as_optunas_does(levels, direction):
-    """On curves with many ties and with none, each decision is that of Optuna's own pruner."""
+    """On curves with ties and with none, each decision is that of Optuna's own pruner."""
     rng = np.random.default_rng(levels)
     optunas = optuna.pruners.WilcoxonPruner(p_threshold=0.2)
-    for length in (*range(2, 10), 16, 50, 51):  # SciPy takes seconds for some between
+    for length in (*range(2, 10), 16, 50, 51):
         best, own = rng.integers(0, levels, (2, length)) / levels + rng.normal() * 0.2
         study = study_with(list(best), direction)
         trial = study.ask()
         for step, value in enumerate(own + rng.choice([-0.3, 0, 0.3])):
             trial.report(value, step)
             frozen = study.get_trials()[-1]
-            assert WilcoxonPruner().prune(study, frozen) == optunas.prune(study, frozen)
+            if not 9 <= step < 13:  # for which SciPy takes seconds
+                assert WilcoxonPruner().prune(study, frozen) == optunas.prune(study, frozen)
 
 
 def test_a_tuner_prunes_with_it(quick):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
+from importlib.util import find_spec
 
 import optuna
 import pytest
@@ -17,9 +17,7 @@ from kerastune_optuna._study.monitor import Objective
 from tests.support.untrained import run
 
 # PyTorch is too large to install for one sampler: where it is there, Optuna's GPSampler is tried.
-needs_torch = pytest.mark.skipif(
-    importlib.util.find_spec("torch") is None, reason="torch is not installed"
-)
+needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+from importlib.util import find_spec
 
 import numpy as np
 import optuna
@@ -15,9 +15,8 @@ from kerastune_optuna._study import TrialRecord
 from tests.support.faults import finished, states
 from tests.support.untrained import Untrained, run
 
-needs_torch = pytest.mark.skipif(
-    importlib.util.find_spec("torch") is None, reason="torch is not installed"
-)
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
 
 
 def new_study(direction="maximize", epochs=20, n_trials=15):
@@ -186,7 +185,6 @@ def long_search(quick):
 
 @needs_torch
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_a_long_search_begins_with_short_trials(long_search, capsys):
     """It says so, comes to a value, and a second search screens no more."""
     tuner = long_search(verbose=2)
@@ -219,7 +217,6 @@ def test_a_long_search_begins_with_short_trials(long_search, capsys):
     ],
     ids=str,
 )
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_other_searches_train_the_first_trial_to_its_end(long_search, options):
     """Those are short ones, those that may end before, and those whose user chose otherwise."""
     tuner = long_search(stop_at=1.0, **options)

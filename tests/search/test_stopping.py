@@ -135,22 +135,16 @@ def test_who_took_the_last_slot_lays_out_the_next_before_its_sampler_draws():
     assert seen == [3]
 
 
-def test_no_other_worker_lays_out_the_next_slot_meanwhile(pace):
-    """Who took the last one does so; two that did it at once would lay out one too many."""
-    pace(patience=60)
-    study = optuna.create_study()
-    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
-    assert Budget(4, StopConditions(Deadline(0.1))).claim(study, Watch()) is None
-    assert len(study.trials) == 1
-
-
-def test_another_worker_lays_out_the_next_slot_where_who_should_is_gone(pace):
-    """The last trial ended well, and its process has not come back for a while."""
-    pace(patience=0.05)
+@pytest.mark.parametrize(("patience", "seconds", "trials"), [(60, 0.1, 1), (0.05, 60, 2)])
+def test_another_worker_lays_out_the_next_slot_after_a_while(pace, patience, seconds, trials):
+    """Who took the last one does so, or is gone; two that did it at once make one too many."""
+    pace(patience=patience)
     study = optuna.create_study()
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
     with leaving_all():
-        assert Budget(4, StopConditions(Deadline(60))).claim(study, Watch()).number == 1
+        claimed = Budget(4, StopConditions(Deadline(seconds))).claim(study, Watch())
+    assert (claimed is None) == (trials == 1)
+    assert len(study.trials) == trials
 
 
 @pytest.mark.parametrize(

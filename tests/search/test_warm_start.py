@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 
 from kerastune_optuna import ArgumentError
 from tests.support.models import PruneAt
-from tests.support.untrained import Untrained, X, run, tuner_in
+from tests.support.untrained import Untrained, X, cheap, run, tuner_in
 
 OTHER = {"validation_data": (X + 1, X)}  # data that differs from that of run()
 MORE = {"epochs": 6}
@@ -42,11 +42,10 @@ def dropping(trial):
     return Untrained(trial.suggest_int("units", 2, 80), [{"val_mae": level}] * 6)
 
 
-def searched(folder, seed=0):
+def searched(folder, **options):
     """Search three trials, of which the last is pruned; return the tuner."""
-    options = {"study_name": "earlier", "keep_best": 0, "backup_every": None, "seed": seed}
-    pruner = PruneAt([2], step=1)
-    return run(tuner_in(folder, build_model, "val_mae", n_trials=3, pruner=pruner, **options))
+    options |= {"study_name": "earlier", "pruner": PruneAt([2], step=1), **cheap()}
+    return run(tuner_in(folder, build_model, "val_mae", n_trials=3, **options))
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +174,8 @@ def test_a_study_may_give_its_own_successor_a_start(tmp_path):
     """It is read before overwrite=True deletes it."""
     given, spy = searched(tmp_path).study, Spy()
     options = {"study_name": "earlier", "overwrite": True, "n_trials": 1, "sampler": spy}
-    run(tuner := tuner_in(tmp_path, build_model, "val_mae", warm_start=given, **options))
+    options |= {"storage": given._storage, "warm_start": given}
+    tuner = run(tuner_in(tmp_path, build_model, "val_mae", **options))
     assert len(spy.seen[0]) == 3
     assert len(tuner.study.trials) == 1
 

@@ -11,6 +11,7 @@ import keras
 import optuna
 import pytest
 
+from kerastune_optuna import _signals
 from kerastune_optuna._search import Budget
 from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study import heartbeat
@@ -27,22 +28,19 @@ NODE3 = "node3-0123456789ab:4711:5"  # and of one that cannot be seen from here
 
 
 @pytest.mark.slow
-def test_a_trial_of_a_vanished_machine_is_run_again(tmp_path, monkeypatch, pace, capfd):
+def test_a_trial_of_a_vanished_machine_is_run_again(tmp_path, monkeypatch, pace):
     """A search names whom it waits for, and runs a trial again whose lease has lapsed."""
     monkeypatch.setattr(heartbeat, "time", clock := Clock())
+    monkeypatch.setattr(_signals, "tell", (told := []).append)
     pace(poll=0.1)
-    tuner, told = tuner_in(tmp_path, n_trials=3, pruner="none", keep_best=0), []
+    tuner = tuner_in(tmp_path, n_trials=3, pruner="none", keep_best=0)
     vanished, alive = tuner.study.ask(), tuner.study.ask()
     for trial in (vanished, alive):
         build(trial)
         trial.set_user_attr(WORKER, NODE3)
 
-    def is_told():
-        told.append(capfd.readouterr().err)
-        return "1 of 3 trials done; trial 0 runs in process 4711 on node3, tri" in "".join(told)
-
     def beat():
-        wait_until(is_told)
+        wait_until(lambda: told)
         for beats in itertools.count():
             clock.now += 20  # of the 90 of a lease
             tuner.study._storage.set_trial_system_attr(alive._trial_id, TrialRecord.beat, beats)
@@ -55,6 +53,7 @@ def test_a_trial_of_a_vanished_machine_is_run_again(tmp_path, monkeypatch, pace,
     beating.start()
     run(tuner)
     beating.join()
+    assert told[0].startswith("1 of 3 trials done; trial 0 runs in process 4711 on node3, trial 1")
     trials = tuner.study.trials
     assert trials[0].user_attrs["stop_reason"] == DIED
     assert trials[1].values == [0.0, 0.0], "the search waited for it"

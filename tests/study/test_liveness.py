@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 
 import cloudpickle
@@ -23,7 +23,7 @@ from kerastune_optuna._search import StopConditions
 from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study import heartbeat
 from kerastune_optuna._study.heartbeat import Watch
-from kerastune_optuna._study.liveness import leave, machine
+from kerastune_optuna._study.liveness import leaving_all, machine
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import DIED, lay_out
 from tests.support import forks
@@ -58,11 +58,10 @@ def tuner(tmp_path):
     return tuner_in(tmp_path, n_trials=3)
 
 
-def taken(study, **attrs):
-    """Return a slot that was set to RUNNING and not signed, by its id."""
+def take(study, **attrs):
+    """Set a new slot to RUNNING, and do not sign it."""
     trial_id = lay_out(study, system_attrs=attrs)
     assert study._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
-    return trial_id
 
 
 def said(*command):
@@ -87,14 +86,12 @@ def look(tuner, tmp_path):
 @pytest.fixture
 def claim(tuner):
     """Give a function that claims a trial, which then runs here until the test ends."""
-    with ExitStack() as running:
 
-        def claim_one(watch):
-            lay_out(tuner.study)
-            trial = budget_of(tuner, 9, None).claim(tuner.study, watch)
-            running.callback(leave, tuner.study, trial._trial_id)
-            return trial
+    def claim_one(watch):
+        lay_out(tuner.study)
+        return budget_of(tuner, 9, None).claim(tuner.study, watch)
 
+    with leaving_all():
         yield claim_one
 
 
@@ -141,7 +138,7 @@ def test_a_container_is_another_machine():
 
 def test_a_clock_that_is_ahead_takes_no_slot_for_left(tuner, look):
     """A slot that was just taken is not dead, nor a search of ten minutes over, by any clock."""
-    taken(tuner.study)
+    take(tuner.study)
     assert said(*AN_HOUR_AHEAD, *look).split() == ["[False]", "False"]
 
 
@@ -169,9 +166,9 @@ def test_failures_in_a_row_are_told_without_clocks(tuner):
 
 
 @pytest.mark.parametrize("ahead", [-1, 1], ids=["behind", "ahead"])
-def test_whom_failures_wait_for_is_told_without_clocks(make_tuner, ahead):
+def test_whom_failures_wait_for_is_told_without_clocks(ahead):
     """A slow trial that began beside others is waited for, one that began after them is not."""
-    study = make_tuner().study
+    study, moment = optuna.create_study(), datetime.now() + timedelta(hours=ahead)
 
     def fail():
         trial = study.ask()
@@ -179,15 +176,12 @@ def test_whom_failures_wait_for_is_told_without_clocks(make_tuner, ahead):
         study._storage.set_trial_system_attr(trial._trial_id, TrialRecord.sameness, "same")
         study.tell(trial, state=TrialState.FAIL)
 
-    def run_elsewhere():
-        add(study, TrialState.RUNNING, datetime.now() + timedelta(hours=ahead))
-
     fail()
-    run_elsewhere()
+    add(study, TrialState.RUNNING, moment)
     fail()
     StopConditions().check_failures(study)
     study._storage.set_trial_state_values(study.trials[1]._trial_id, TrialState.FAIL)
-    run_elsewhere()
+    add(study, TrialState.RUNNING, moment)
     with pytest.raises(TooManyFailuresError, match="2 trials failed with the same error before"):
         StopConditions().check_failures(study)
 
@@ -274,7 +268,7 @@ def test_a_process_that_trains_notices_an_outage(tuner, tmp_path, claim, pace, a
 
 def test_a_slot_that_nobody_signed_is_run_again(tuner, reap):
     """Where a process was killed before it could sign, its lease lapses on any machine."""
-    taken(tuner.study, **{TrialRecord.slot: "elsewhere-1"})
+    take(tuner.study, **{TrialRecord.slot: "elsewhere-1"})
     assert not reap()
     wait_until(reap)
     assert tuner.study.trials[0].user_attrs["stop_reason"] == DIED
@@ -284,7 +278,7 @@ def test_a_slot_that_nobody_signed_is_run_again(tuner, reap):
 def test_a_trial_of_foreign_code_is_left_alone(tuner, reap):
     """A trial that a script of the user asked for is neither signed nor beats, and is its own."""
     tuner.study.ask()
-    taken(tuner.study)
+    take(tuner.study)
     wait_until(reap)
     assert states(tuner)[:2] == ["RUNNING", "FAIL"]
 
@@ -317,16 +311,13 @@ def test_a_kill_while_the_sampler_thinks_costs_no_trial(tuner, tmp_path):
     assert tuner.study.trials[0].user_attrs["stop_reason"] == DIED
 
 
-class Thinking(optuna.samplers.RandomSampler):
-    """Think until a beat came."""
-
-    def before_trial(self, study, trial):
-        """Wait for the storage to show it."""
-        until_beaten(study, trial)
-
-
 def test_a_process_beats_while_its_sampler_thinks(tmp_path, pace):
     """A Gaussian process may think for longer than a lease lasts."""
+
+    class Thinking(optuna.samplers.RandomSampler):
+        def before_trial(self, study, trial):
+            until_beaten(study, trial)
+
     pace(beat=0.05)
     tuner = tuner_in(tmp_path, objective="val_mae", n_trials=1, sampler=Thinking())
     assert states(run(tuner)) == ["COMPLETE"]
