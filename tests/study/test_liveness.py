@@ -186,28 +186,18 @@ def test_whom_failures_wait_for_is_told_without_clocks(ahead):
         StopConditions().check_failures(study)
 
 
-class Late(Inline):
-    """Begin a task when the time is over where the search is led.
-
-    Args:
-        study: That of the search.
-    """
-
-    def __init__(self, study):
-        self.study = study
-
-    def submit(self, function, payload, number):
-        """Run a task after its leader found that it is late."""
-        job = cloudpickle.loads(payload.pickled)
-        job.budget.ending.deadline.let_pass()
-        job.tell_if_late(self.study)
-        return super().submit(function, payload, number)
-
-
 def test_a_task_that_starts_late_has_no_time_of_its_own(tmp_path):
     """When the time is over where the search is led, a task with seconds left begins no trial."""
     tuner = run(tuner_in(tmp_path, objective="val_mae", n_trials=None), n_trials=1)
-    run(tuner, timeout=600, executor=Late(tuner.study))
+
+    class Late(Inline):
+        def submit(self, function, payload, number):
+            job = cloudpickle.loads(payload.pickled)
+            job.budget.ending.deadline.let_pass()
+            job.tell_if_late(tuner.study)
+            return super().submit(function, payload, number)
+
+    run(tuner, timeout=600, executor=Late())
     assert states(tuner) == ["COMPLETE", "WAITING"]
 
 

@@ -154,23 +154,18 @@ def test_two_workers_on_postgresql_find_the_front(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("sampler", "pruner"),
+    "options",
     [
-        (optuna.samplers.NSGAIISampler(population_size=4, seed=0), None),
-        (
-            optuna.samplers.TPESampler(n_startup_trials=4, seed=0),
-            optuna.pruners.HyperbandPruner(1, 5),
-        ),
-        (optuna.samplers.RandomSampler(seed=0), optuna.pruners.SuccessiveHalvingPruner()),
-        (None, optuna.pruners.MedianPruner(n_startup_trials=2)),
+        {"sampler": optuna.samplers.NSGAIISampler(population_size=4, seed=0)},
+        {"sampler": optuna.samplers.TPESampler(n_startup_trials=4, seed=0), "pruner": "hyperband"},
+        {"sampler": "random", "pruner": "halving"},
+        {"pruner": optuna.pruners.MedianPruner(n_startup_trials=2)},
     ],
     ids=["NSGA-II", "Hyperband", "halving", "median"],
 )
-def test_samplers_and_pruners_work_with_several(sampler, pruner, quick):
+def test_samplers_and_pruners_work_with_several(options, quick):
     """Optuna's own run as they are, and no trial fails."""
-    objectives = ["n_params", "val_mae", "loss"]
-    tuner = quick(build_with_loss, objectives, n_trials=8, sampler=sampler, pruner=pruner)
-    run(tuner)
+    tuner = run(quick(build_with_loss, ["n_params", "val_mae", "loss"], n_trials=8, **options))
     assert len(finished(tuner)) == len(tuner.study.trials) == 8
     assert [trial.number for trial in tuner.best_trials] == front_of(tuner)
 

@@ -33,10 +33,9 @@ def with_trials(folder, values, objective="val_score", repeats=(), **options):
     tuner = tuner_in(folder, build, objective, **options)
     distribution = optuna.distributions.IntDistribution(0, 99)
     for number, value in enumerate(values):
-        several = isinstance(value, tuple)
         tuner.study.add_trial(
             create_trial(
-                values=list(value) if several else [value],
+                values=list(value) if isinstance(value, tuple) else [value],
                 params={"units": number},
                 distributions={"units": distribution},
                 user_attrs={TrialRecord.repeat_of: 0} if number in repeats else {},

@@ -51,12 +51,8 @@ def test_kills_cost_no_trial(search, data, tmp_path, kind, kills, size):
 
 def unbuilt_builder(trial):
     """Return a classifier that Keras builds when it sees data, and that gets worse by training."""
-    model = keras.Sequential(
-        [
-            keras.layers.Dense(trial.suggest_int("units", 2, 8), activation="relu"),
-            keras.layers.Dense(3, activation="softmax"),
-        ]
-    )
+    hidden = keras.layers.Dense(trial.suggest_int("units", 2, 8), "relu")
+    model = keras.Sequential([hidden, keras.layers.Dense(3, "softmax")])
     rate = -trial.suggest_float("lr", 1e-3, 1e-2)
     model.compile(keras.optimizers.SGD(rate, momentum=0.5), "sparse_categorical_crossentropy")
     return model
