@@ -86,6 +86,14 @@ def test_a_hole_in_the_validation_data_is_named(search, data):
 
 
 @pytest.mark.slow
+def test_workers_end_by_it_too(tmp_path):
+    """The error of a worker process is raised here."""
+    tuner = tuner_in(tmp_path, blown, "val_mae", n_trials=6)
+    with pytest.raises(TooManyFailuresError, match=r"x holds NaN \(first in row 5, column 1\)"):
+        searched(tuner, x=HOLED, n_workers=2)
+
+
+@pytest.mark.slow
 def test_a_hole_that_the_loss_does_not_show_is_seen_in_the_weights(search, data):
     """TensorFlow's fused relu makes 0 of NaN: the loss stays finite while the weights are NaN."""
     if keras.backend.backend() != "tensorflow":
