@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import signal
-import subprocess
-import sys
 import threading
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 
 import optuna
 import psutil
@@ -22,19 +19,14 @@ from kerastune_optuna._search.stopping import Deadline
 from kerastune_optuna._storage.database import connect, inode
 from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study.heartbeat import Watch
-from kerastune_optuna._study.liveness import (
-    leave,
-    leaving_all,
-    machine,
-    signed_in,
-    started,
-)
+from kerastune_optuna._study.liveness import leave, leaving_all, machine, signed_in, started
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import DIED, fail_and_retry, lay_out
-from tests.support.faults import ROOT
-from tests.support.hosts import needs_root
+from tests.support.faults import states
 from tests.support.storages import KINDS, empty, opened
-from tests.support.untrained import run, tuner_in
+from tests.support.untrained import run
+
+DEAD = f"{machine()}:1:1"  # the signature of a process that is gone: process 1 is older than that
 
 
 @pytest.fixture(autouse=True)
@@ -56,24 +48,18 @@ def test_a_trial_that_ended_is_not_run_again():
     looked = study.get_trials()[0]
     study.tell(seen, 1.0)
     assert not fail_and_retry(study, looked, DIED)
-    assert [one.state.name for one in study.trials if TrialRecord(one).retry_of is None] == [
-        "COMPLETE"
-    ]
-    assert TrialState.WAITING not in {one.state for one in study.trials}
     assert budget_of(1).claim(study, Watch()) is None
-
-
-class Slow(optuna.storages.InMemoryStorage):
-    """A storage whose new trial is seen a moment after it was asked for, as that of a server."""
-
-    def create_new_trial(self, *args, **options):
-        """Wait first."""
-        time.sleep(0.01)
-        return super().create_new_trial(*args, **options)
+    assert [one.state.name for one in study.trials] == ["COMPLETE", "FAIL"]
 
 
 def test_threads_of_one_process_lay_out_no_slot_too_many():
     """All see that their process took the last slot, and yet one alone lays out the next."""
+
+    class Slow(optuna.storages.InMemoryStorage):
+        def create_new_trial(self, *args, **options):
+            time.sleep(0.01)  # as for a server
+            return super().create_new_trial(*args, **options)
+
     study = optuna.create_study(storage=Slow())
 
     def work():
@@ -106,101 +92,21 @@ def test_a_retry_waits_until_its_trial_has_failed(pace):
     assert budget_of(2).claim(study, Watch()).user_attrs[TrialRecord.retry_of] == 0
 
 
-NODE3 = """
-import sys
-import optuna
-from kerastune_optuna._study import heartbeat
-from kerastune_optuna._search import Budget, StopConditions
-from kerastune_optuna._storage.database import connect, inode
-optuna.logging.set_verbosity(optuna.logging.ERROR)
-heartbeat._BEAT_SECONDS = 0.1
-study = optuna.load_study(study_name="test", storage=connect(sys.argv[1], 60))
-watch = heartbeat.Watch()
-with watch.beating(study):
-    budget = Budget(2, StopConditions(train_repeats=True))
-    trial = budget.claim(study, watch)
-    print(trial.number, flush=True)
-    if sys.stdin.readline():
-        study.tell(trial, 0.0)
-"""
-ANOTHER_MACHINE = ["unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
-
-
-@contextmanager
-def node3(url):
-    """Give a process that runs a trial on a machine of that name, until it reads a line."""
-    script = f'hostname node3; exec {sys.executable} -c "$0" "$1"'
-    command = [*ANOTHER_MACHINE, "sh", "-c", script, NODE3, url]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as node:
-        try:
-            assert node.stdout.readline() == "0\n"
-            yield node
-        finally:
-            node.kill()
-
-
-def end_well(node):
-    """Let the trial of a node end by itself."""
-    node.stdin.write("\n")
-    node.stdin.flush()
-
-
-@pytest.mark.slow
-@needs_root
-@pytest.mark.parametrize(
-    ("end", "states"),
-    [
-        (end_well, ["COMPLETE", "COMPLETE"]),
-        (subprocess.Popen.kill, ["FAIL", "COMPLETE", "COMPLETE"]),
-    ],
-    ids=["ends", "vanishes"],
-)
-def test_a_search_ends_with_the_last_trial_of_another_machine(tmp_path, pace, capfd, end, states):
-    """It says which one it waits for, and runs it again where that machine vanishes."""
-    pace(lease=2, poll=0.1)
-    pruner = optuna.pruners.NopPruner()
-    tuner = tuner_in(tmp_path, objective="val_mae", n_trials=2, pruner=pruner)
-    assert tuner.study.trials == []
-    told, over = [], threading.Event()
-
-    def end_when_told():
-        while not over.wait(0.05):
-            told.append(capfd.readouterr().err)
-            if "trial 0 runs in process" in "".join(told):
-                end(node)
-                return
-
-    with node3(f"sqlite:///{tmp_path}/study.db") as node:
-        ending = threading.Thread(target=end_when_told)
-        ending.start()
-        run(tuner)
-        over.set()
-        ending.join()
-    assert [one.state.name for one in tuner.study.trials] == states
-    assert re.search(r"1 of 2 trials done; trial 0 runs in process \d+ on node3\.", "".join(told))
-
-
-class Interrupted(optuna.storages.InMemoryStorage):
-    """Let Ctrl-C be pressed twice when the first trial is signed."""
-
-    def set_trial_user_attr(self, trial_id, key, value):
-        """Write, and press."""
-        super().set_trial_user_attr(trial_id, key, value)
-        if key == WORKER and trial_id == 0:
-            signal.raise_signal(signal.SIGINT)
-            signal.raise_signal(signal.SIGINT)
-
-
-def test_a_second_interrupt_leaves_no_trial_for_ever(tmp_path):
+def test_a_second_interrupt_leaves_no_trial_for_ever(quick):
     """Ctrl-C twice between claim and training: the same kernel's next search runs the trial."""
-    storage, pruner = Interrupted(), optuna.pruners.NopPruner()
-    tuner = tuner_in(tmp_path, objective="val_mae", n_trials=2, storage=storage, pruner=pruner)
+
+    class Interrupted(optuna.storages.InMemoryStorage):
+        def set_trial_user_attr(self, trial_id, key, value):
+            super().set_trial_user_attr(trial_id, key, value)
+            if key == WORKER and trial_id == 0:
+                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
+
+    tuner = quick(n_trials=2, storage=Interrupted(), pruner="none")
     with pytest.raises(KeyboardInterrupt):
         run(tuner)
     run(tuner)
-    assert [one.state.name for one in tuner.study.trials] == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert states(tuner) == ["FAIL", "COMPLETE", "COMPLETE"]
 
 
 def test_what_other_code_runs_counts_once_it_has_ended():
@@ -213,39 +119,31 @@ def test_what_other_code_runs_counts_once_it_has_ended():
 
 
 def test_a_configuration_that_is_given_up_is_named(capsys):
-    """After three deaths, a line says which one it is."""
+    """After three deaths a line says which one it is, and another takes its place."""
     study = optuna.create_study()
     lay_out(study, {"units": 2})
     for _ in range(3):
-        trial = budget_of(9).claim(study, Watch())
-        trial.suggest_int("units", 2, 3)
-        trial.set_user_attr(WORKER, f"{machine()}:1:1")  # process 1 is older than that
-        budget_of(9).reap(study, Watch())
+        trial = budget_of(1).claim(study, Watch())
+        assert trial.suggest_int("units", 2, 3) == 2
+        trial.set_user_attr(WORKER, DEAD)
+        budget_of(1).reap(study, Watch())
     assert "Trial 2 with {'units': 2} is given up: its worker died 3" in capsys.readouterr().err
+    assert TrialRecord.retry_of not in budget_of(1).claim(study, Watch()).user_attrs
 
 
-class Counting(optuna.storages.InMemoryStorage):
-    """Note of which finished trials the attributes are asked for, one by one."""
-
-    def __init__(self):
-        super().__init__()
-        self.asked = set()
-
-    def get_trial_system_attrs(self, trial_id):
-        """Note and answer."""
-        if self.get_trial(trial_id).state.is_finished():
-            self.asked.add(trial_id)
-        return super().get_trial_system_attrs(trial_id)
-
-
-def test_a_new_best_asks_for_no_trial_that_kept_nothing(tmp_path):
+def test_a_new_best_asks_for_no_trial_that_kept_nothing(quick):
     """Of ten thousand finished trials each would take a call through a proxy, at each new best."""
-    storage = Counting()
-    tuner = tuner_in(tmp_path, objective="val_mae", storage=storage, keep_best=2)
-    for value in (0.1, 0.2, 0.3):
-        tuner.study.add_trial(optuna.trial.create_trial(value=value))
+    asked = set()
+
+    class Noting(optuna.storages.InMemoryStorage):
+        def get_trial_system_attrs(self, trial_id):
+            asked.add((trial_id, self.get_trial(trial_id).state.is_finished()))
+            return super().get_trial_system_attrs(trial_id)
+
+    tuner = quick(storage=Noting(), keep_best=2, backup_every=60)
+    tuner.study.add_trials(optuna.trial.create_trial(value=value) for value in (0.1, 0.2, 0.3))
     run(tuner, n_trials=6)
-    assert not storage.asked & {0, 1, 2}
+    assert not asked & {(0, True), (1, True), (2, True)}
 
 
 @pytest.mark.parametrize("done", [1, 0], ids=["of a larger search", "left"])
@@ -259,47 +157,42 @@ def test_what_need_not_be_run_here_is_not_waited_for(pace, done):
     assert study.trials[-1].state is TrialState.RUNNING
 
 
-class Acting(Watch):
-    """Do something when it has looked three times, and refuse to look for ever."""
-
-    def __init__(self, act):
-        super().__init__()
-        self.act, self.looks = act, 0
-
-    def running(self, study):
-        """Look."""
-        self.looks += 1
-        if self.looks == 3:
-            self.act()
-        assert self.looks < 20, "it waits on"
-        return super().running(study)
-
-
 @pytest.mark.parametrize("end", ["timeout", "Ctrl-C"])
 def test_waiting_for_others_has_an_end(pace, end):
     """What others run is left to them once the time is over, or after Ctrl-C."""
     pace(poll=0.001)
-    study, deadline = optuna.create_study(), Deadline(600)
+    study, deadline, came = optuna.create_study(), Deadline(600), []
     study.ask().set_user_attr(WORKER, of_a_neighbour())
-    budget = Budget(1, StopConditions(deadline, train_repeats=True))
     acts = {"timeout": deadline.let_pass, "Ctrl-C": lambda: signal.raise_signal(signal.SIGINT)}
+
+    class Acting(Watch):
+        looks = 0
+
+        def running(self, study):
+            self.looks += 1
+            if self.looks == 3:
+                acts[end]()
+            assert self.looks < 20, "it waits on"
+            return super().running(study)
+
+    budget = Budget(1, StopConditions(deadline, train_repeats=True))
     is_raised = pytest.raises(KeyboardInterrupt) if end == "Ctrl-C" else nullcontext()
-    watch, came = Acting(acts[end]), []
     with is_raised, _signals.listening(""):
-        came.append(budget.wait_for_others(study, watch))
+        came.append(budget.wait_for_others(study, Acting()))
     assert came == [False]
     assert study.trials[0].state is TrialState.RUNNING
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "memory"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_trial_of_a_dead_process_is_run_again_on_every_storage(tmp_path, kind):
     """The next worker has its parameters and its seed, and there is no third trial."""
-    with stored(kind, tmp_path) as storage:
+    with empty(kind, tmp_path) as given:
+        storage = opened(given) or f"sqlite:///{tmp_path}/study.db"
         study = optuna.create_study(storage=connect(storage, 60))
         died = study.ask()
         units = died.suggest_int("units", 1, 1000)
         died.set_user_attr("seed", 7)
-        died.set_user_attr(WORKER, f"{machine()}:1:1")  # process 1 is older than that
+        died.set_user_attr(WORKER, DEAD)
         trial = budget_of(1).claim(study, Watch())
         assert trial.suggest_int("units", 1, 1000) == units
         assert (TrialRecord(trial).retry_of, trial.user_attrs["seed"]) == (0, 7)
@@ -307,30 +200,17 @@ def test_a_trial_of_a_dead_process_is_run_again_on_every_storage(tmp_path, kind)
         study._storage.remove_session()
 
 
-@contextmanager
-def stored(kind, folder):
-    """Give an empty storage of a kind, as a user passes it."""
-    if kind == "memory":
-        yield optuna.storages.InMemoryStorage()
-    else:
-        with empty(kind, folder) as given:
-            yield opened(given) or f"sqlite:///{folder}/study.db"
-
-
-class Read(optuna.storages.InMemoryStorage):
-    """Refuse to be read for ever."""
-
-    reads = 0
-
-    def get_all_trials(self, *arguments, **keywords):
-        """Count, and read."""
-        self.reads += 1
-        assert self.reads < 20, "it waits on"
-        return super().get_all_trials(*arguments, **keywords)
-
-
 def test_a_search_that_goes_on_waits_for_nobody(pace):
     """Where no other process runs a trial, the first one is claimed without a wait."""
+
+    class Read(optuna.storages.InMemoryStorage):
+        reads = 0
+
+        def get_all_trials(self, *arguments, **keywords):
+            self.reads += 1
+            assert self.reads < 20, "it waits on"
+            return super().get_all_trials(*arguments, **keywords)
+
     pace(patience=600)
     study, budget = optuna.create_study(storage=Read()), budget_of(2)
     study.add_trial(optuna.trial.create_trial(value=0.0))
@@ -338,18 +218,15 @@ def test_a_search_that_goes_on_waits_for_nobody(pace):
     assert budget.claim(study, Watch()).number == 1
 
 
-class Losing(optuna.samplers.RandomSampler):
-    """Think for so long at the first trial that others take it for dead."""
-
-    def before_trial(self, study, trial):
-        """Meet a trial that has ended."""
-        if trial.number == 0:
-            study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-            raise UpdateFinishedTrialError
-
-
 def test_a_trial_that_was_lost_is_left():
     """Who lost a trial while the sampler thought runs the next one, and beats for that alone."""
+
+    class Losing(optuna.samplers.RandomSampler):
+        def before_trial(self, study, trial):
+            if trial.number == 0:
+                study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+                raise UpdateFinishedTrialError
+
     study = optuna.create_study(sampler=Losing())
     trial = budget_of(2).claim(study, Watch())
     assert signed_in(study._storage) == [trial._trial_id] == [1]
@@ -361,13 +238,9 @@ def test_a_change_of_the_folder_makes_nobody_dead(tmp_path, monkeypatch, make):
     """A trial of a process that lives is left to it, though the URL of the file is relative."""
     monkeypatch.chdir(tmp_path)
     study = optuna.create_study(storage=connect(make("sqlite:///study.db"), 1.0))
-    other = subprocess.Popen(["sleep", "60"])
-    try:
-        signed = f"{machine()}:{other.pid}:{started(other.pid)}@{inode(study._storage)}"
-        study._storage.set_trial_user_attr(study.ask()._trial_id, WORKER, signed)
-        monkeypatch.chdir("/")
-        assert not budget_of(2).reap(study, Watch())
-    finally:
-        other.kill()
-        other.wait()
+    trial, file = study.ask(), inode(study._storage)
+    trial.set_user_attr(WORKER, f"{of_a_neighbour()}@{file}")
+    monkeypatch.chdir("/")
+    assert not budget_of(2).reap(study, Watch())
+    trial.set_user_attr(WORKER, f"{DEAD}@{file}")
     assert budget_of(2).reap(study, Watch())

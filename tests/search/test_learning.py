@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
+import math
 import time
 import warnings
+from importlib.util import find_spec
 
 import optuna
 import pytest
@@ -17,28 +18,27 @@ from kerastune_optuna._search.learning import LearningSampler
 from kerastune_optuna._study import TrialRecord
 from kerastune_optuna._study.monitor import Objective
 
-needs_torch = pytest.mark.skipif(
-    importlib.util.find_spec("torch") is None, reason="torch is not installed"
-)
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
 ERROR = Objective("val_mae", "minimize")
 ACCURACY = Objective("val_accuracy", "maximize")
+COMPLETE, PRUNED, FAIL = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
 
 
-def allowed(sampler, trials, limit=3_333):
-    """Ask a sampler for trials of which large ones break a constraint; return which do not."""
+def tell(study, trial, value):
+    """End a trial, which has no value where it broke its constraint."""
+    study.tell(trial, value, PRUNED if value is None else COMPLETE)
+
+
+def broken(sampler, trials):
+    """Ask a sampler for trials of which large ones break a constraint; count them in the end."""
     study = optuna.create_study(sampler=sampler)
-    kept = []
     for _ in range(trials):
         trial = study.ask()
-        units = trial.suggest_int("units", 1, 10_000)
-        level = trial.suggest_float("level", 0.0, 1.0)
-        trial.set_constraint("max_params", units - limit)
-        kept.append(units <= limit)
-        if kept[-1]:
-            study.tell(trial, level)
-        else:
-            study.tell(trial, state=TrialState.PRUNED)
-    return kept
+        units, level = trial.suggest_int("units", 1, 10_000), trial.suggest_float("level", 0.0, 1.0)
+        trial.set_constraint("max_params", units - 3_333)
+        tell(study, trial, level if units <= 3_333 else None)
+    return sum(trial.state is PRUNED for trial in study.trials[-(trials // 3) :])
 
 
 @pytest.mark.parametrize(
@@ -53,26 +53,11 @@ def allowed(sampler, trials, limit=3_333):
     ],
     ids=["cmaes", "gp"],
 )
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_samplers_of_complete_trials_learn_constraints(make, trials):
     """Shown broken trials as bad ones, they draw half as many of them in the end as alone."""
-    taught = allowed(LearningSampler(make(), ERROR, constrained=True, may_repeat=True), trials)
+    taught = broken(LearningSampler(make(), ERROR, constrained=True, may_repeat=True), trials)
     with warnings.catch_warnings(action="ignore"):  # of CMA-ES, which makes no use of constraints
-        alone = allowed(make(), trials)
-    last = trials // 3
-    assert taught[-last:].count(False) < 0.5 * alone[-last:].count(False)
-
-
-def study_of(states, best=0.9):
-    """Return a study with trials that ended in these states after these reports."""
-    study = optuna.create_study(direction="maximize")
-    for state, reports in states:
-        trial = study.ask()
-        trial.suggest_float("x", 0.0, 1.0)
-        for epoch, value in enumerate(reports):
-            trial.report(value, epoch)
-        study.tell(trial, best if state is TrialState.COMPLETE else None, state=state)
-    return study
+        assert taught < 0.5 * broken(make(), trials)
 
 
 class Spy(GPSampler):
@@ -80,73 +65,57 @@ class Spy(GPSampler):
 
     def sample_relative(self, study, trial, search_space):
         """Look, and leave the draw to chance."""
-        seen = study._get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        seen = study._get_trials(deepcopy=False, states=(COMPLETE,))
         self.seen = {one.number: one.value for one in seen}
         return {}
 
 
-def shown_in(study):
-    """Return the values of the COMPLETE trials that a taught sampler sees."""
+def ended(state, *reports, value=None, names=("x",), **attrs):
+    """Return a trial that ended in a state after these reports."""
+    return create_trial(
+        state=state,
+        value=value,
+        params=dict.fromkeys(names, 0.5),
+        distributions=dict.fromkeys(names, FloatDistribution(0.0, 1.0)),
+        intermediate_values=dict(enumerate(reports)),
+        user_attrs=attrs,
+    )
+
+
+@pytest.mark.parametrize(
+    ("others", "shown"),
+    [
+        ([ended(PRUNED, 0.3, 0.6, math.nan, 0.4), ended(FAIL), ended(PRUNED)], {1: 0.6, 2: 0.6}),
+        ([ended(PRUNED, 0.3, 0.6)], {1: 0.8}),
+        ([ended(PRUNED, 0.4, **{TrialRecord.diverged: 1})], {1: 0.4}),
+        ([ended(PRUNED, 0.3, 0.6), ended(FAIL, names=())], {1: 0.8}),
+    ],
+    ids=["failed", "pruned", "diverged", "without parameters"],
+)
+def test_a_pruned_trial_is_shown_with_what_it_may_have_come_to(others, shown):
+    """It gains what the best one did, unless it diverged; failed ones are bad. The study stays."""
+    study = optuna.create_study(direction="maximize")
+    study.add_trials([ended(COMPLETE, 0.5, 0.7, 0.9, value=0.9), *others])
     spy = Spy(warn_independent_sampling=False)
     study.sampler = LearningSampler(spy, ACCURACY, constrained=False, may_repeat=True)
     study.ask().suggest_float("x", 0.0, 1.0)
-    return spy.seen
-
-
-STATES = [
-    (TrialState.COMPLETE, (0.5, 0.9)),
-    (TrialState.PRUNED, (0.3, 0.6, float("nan"), 0.4)),
-    (TrialState.FAIL, ()),
-    (TrialState.PRUNED, ()),
-]
-
-
-def test_a_pruned_trial_is_shown_with_what_it_may_have_come_to():
-    """It gains what the best trial did; a failed one is as bad as the worst. The study stays."""
-    study = study_of([(TrialState.COMPLETE, (0.5, 0.7, 0.9)), *STATES[1:]])
-    assert shown_in(study) == pytest.approx({0: 0.9, 1: 0.6, 2: 0.6})
-    study = study_of([(TrialState.COMPLETE, (0.5, 0.7, 0.9)), (TrialState.PRUNED, (0.3, 0.6))])
-    assert shown_in(study) == pytest.approx({0: 0.9, 1: 0.8})
-
-
-def test_a_trial_that_diverged_is_shown_with_its_best_value():
-    """It would not have gained anything."""
-    study = study_of([(TrialState.COMPLETE, (0.5, 0.9))])
-    trial = study.ask()
-    trial.suggest_float("x", 0.0, 1.0)
-    trial.report(0.4, 0)
-    trial.set_user_attr(TrialRecord.diverged, 1)
-    study.tell(trial, state=TrialState.PRUNED)
-    assert shown_in(study) == {0: 0.9, 1: 0.4}
-    assert study.best_value == 0.9
-    assert len(study.get_trials(states=(TrialState.COMPLETE,))) == 1
-
-
-def test_a_failed_trial_without_all_parameters_is_not_shown():
-    """A Gaussian process cannot read it."""
-    study = study_of(STATES[:2])
-    study.tell(study.ask(), state=TrialState.FAIL)
-    assert shown_in(study) == {0: 0.9, 1: 0.6}
+    assert spy.seen == pytest.approx({0: 0.9, **shown})
+    assert [trial.value for trial in study.get_trials(states=(COMPLETE,))] == [0.9]
 
 
 @needs_torch
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_a_gp_reads_no_broken_trial_of_another_branch():
     """The first trial broke a constraint, in a branch that lacks a parameter of all others."""
     gp = GPSampler(seed=0, n_startup_trials=3, warn_independent_sampling=False)
-    study = optuna.create_study(
-        sampler=LearningSampler(gp, ERROR, constrained=True, may_repeat=False)
-    )
+    learning = LearningSampler(gp, ERROR, constrained=True, may_repeat=False)
+    study = optuna.create_study(sampler=learning)
     for excess in (1.0, -1.0, -1.0, -1.0, -1.0, -1.0):
         trial = study.ask()
         level = trial.suggest_float("level", 0.0, 1.0)
         if excess < 0:
             trial.suggest_float("momentum", 0.0, 1.0)
         trial.set_constraint("max_params", excess)
-        if excess > 0:
-            study.tell(trial, state=TrialState.PRUNED)
-        else:
-            study.tell(trial, level)
+        tell(study, trial, level if excess < 0 else None)
     assert set(trial.relative_params) == {"level", "momentum"}
 
 
@@ -165,7 +134,6 @@ def taught(sampler, **options):
     ],
     ids=["tpe", "random", "cmaes", "gp"],
 )
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_no_configuration_comes_again_while_another_is_left(make, widest):
     """All are drawn once each, also the last one, which hardly any draw by chance would meet."""
     study, many = optuna.create_study(sampler=taught(make())), widest + widest**2
@@ -198,7 +166,6 @@ def with_a_gp(seed):
 
 
 @needs_torch
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_workers_that_begin_at_once_draw_other_pairs_with_a_gp(monkeypatch):
     """The second one waits until the first one, which runs already, has drawn."""
     studies = [with_a_gp(1), with_a_gp(2)]
@@ -216,16 +183,10 @@ def test_workers_that_begin_at_once_draw_other_pairs_with_a_gp(monkeypatch):
     assert studies[1].ask().relative_params != pytest.approx(first, abs=0.05)
 
 
-def never(seconds):
-    """Refuse to wait."""
-    raise AssertionError("it waits")
-
-
 @needs_torch
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_a_gp_waits_for_no_trial_of_other_code(monkeypatch):
     """A script with plain Optuna that was killed before it asked will never draw."""
     study = with_a_gp(1)
     _optuna.storage_of(study).create_new_trial(_optuna.id_of(study))
-    monkeypatch.setattr(time, "sleep", never)
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it waits"))
     assert study.ask().relative_params

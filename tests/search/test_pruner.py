@@ -8,11 +8,12 @@ import statistics
 import numpy as np
 import optuna
 import pytest
-from optuna.trial import TrialState, create_trial
+from optuna.trial import create_trial
 
 from kerastune_optuna._search.pruner import WilcoxonPruner
 from tests.benchmarks import pruners
-from tests.support.untrained import Untrained, build, cheap, run, tuner_in
+from tests.support.faults import states
+from tests.support.untrained import Untrained, run
 
 
 def study_with(curve, direction="maximize"):
@@ -21,12 +22,6 @@ def study_with(curve, direction="maximize"):
     best = max(curve, default=1.0) if direction == "maximize" else min(curve, default=1.0)
     study.add_trial(create_trial(value=best, intermediate_values=dict(enumerate(curve))))
     return study
-
-
-def build_that_stands_still(trial):
-    """Return a model whose error is small in the first trial alone."""
-    level = trial.suggest_float("level", 0.0, 1.0) / 9 + (trial.number > 0)
-    return Untrained(2, [{"val_mae": level}] * 5)
 
 
 def first_pruned(study, curve):
@@ -43,13 +38,9 @@ def first_pruned(study, curve):
     ("direction", "good", "bad"), [("maximize", 0.9, 0.2), ("minimize", 0.2, 0.9)]
 )
 def test_a_curve_that_is_worse_throughout_is_pruned(direction, good, bad):
-    """A trial is pruned at its third epoch when all of them were worse than the best trial's."""
+    """That is at its third epoch, and not where it crosses the best trial's curve."""
     assert first_pruned(study_with([good] * 5, direction), [bad] * 5) == 2
     assert first_pruned(study_with([bad] * 5, direction), [good] * 5) is None
-
-
-def test_a_curve_that_crosses_the_best_is_not_pruned():
-    """A trial that begins below the best one and overtakes it at the second epoch goes on."""
     assert first_pruned(study_with([0.5, 0.6, 0.7, 0.8]), [0.4, 0.7, 0.8, 0.9]) is None
 
 
@@ -61,37 +52,36 @@ def test_nothing_to_compare_with_is_no_news(best):
     assert first_pruned(study, [0.2, 0.1, 0.2, 0.1]) is None
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("levels", "direction"),
-    [(2, "maximize"), (4, "minimize"), (1000, "maximize")],
-    ids=["ties", "some ties", "no ties"],
+    ("levels", "direction"), [(2, "maximize"), (4, "minimize"), (1000, "maximize")]
 )
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_it_decides_as_optunas_does(levels, direction):
-    """On curves of few and of many values, each decision is that of Optuna's own pruner."""
+    """On curves with ties and with none, each decision is that of Optuna's own pruner."""
     rng = np.random.default_rng(levels)
     optunas = optuna.pruners.WilcoxonPruner(p_threshold=0.2)
-    for length in (*range(2, 10), 16, 50, 51):  # SciPy takes seconds for some between
+    for length in (*range(2, 10), 16, 50, 51):
         best, own = rng.integers(0, levels, (2, length)) / levels + rng.normal() * 0.2
-        study, pruned = study_with(list(best), direction), []
-        study.pruner = optuna.pruners.NopPruner()
+        study = study_with(list(best), direction)
         trial = study.ask()
         for step, value in enumerate(own + rng.choice([-0.3, 0, 0.3])):
             trial.report(value, step)
             frozen = study.get_trials()[-1]
-            pruned.append((WilcoxonPruner().prune(study, frozen), optunas.prune(study, frozen)))
-        assert [ours for ours, _ in pruned] == [theirs for _, theirs in pruned]
+            if not 9 <= step < 13:  # for which SciPy takes seconds
+                assert WilcoxonPruner().prune(study, frozen) == optunas.prune(study, frozen)
 
 
-def test_a_tuner_prunes_with_it(tmp_path):
+def test_a_tuner_prunes_with_it(quick):
     """A tuner that was given no pruner has the default one, and it ends a weak trial."""
-    tuner = run(tuner_in(tmp_path, build_that_stands_still, "val_mae", n_trials=2, **cheap()))
-    first, second = tuner.study.trials
+
+    def stands_still(trial):
+        level = trial.suggest_float("level", 0.0, 1.0) / 9 + (trial.number > 0)
+        return Untrained(2, [{"val_mae": level}] * 5)
+
+    tuner = run(quick(stands_still, n_trials=2))
     assert isinstance(tuner.study.pruner, WilcoxonPruner)
-    assert (first.state, second.state) == (TrialState.COMPLETE, TrialState.PRUNED)
-    assert second.user_attrs["epochs_run"] == 3
-    assert second.user_attrs["stop_reason"].endswith("by WilcoxonPruner")
+    assert states(tuner) == ["COMPLETE", "PRUNED"]
+    assert tuner.results()["stop_reason"][1] == "pruned at epoch 3/5 by WilcoxonPruner"
 
 
 @pytest.mark.parametrize(
@@ -104,39 +94,31 @@ def test_a_tuner_prunes_with_it(tmp_path):
         ("wilcoxon", WilcoxonPruner),
     ],
 )
-def test_a_pruner_has_a_name(tmp_path, name, kind):
+def test_a_pruner_has_a_name(quick, name, kind):
     """A name makes Optuna's pruner."""
-    tuner = tuner_in(tmp_path, build, "val_mae", pruner=name, **cheap())
+    tuner = quick(pruner=name)
     assert tuner.pruner == name
     assert type(tuner.study.pruner) is kind
 
 
-def test_hyperband_knows_the_epochs(tmp_path):
+def test_hyperband_knows_the_epochs(quick):
     """Its largest resource is the number of epochs, also for a tuner that has not searched."""
-    options = {"pruner": "hyperband", "n_trials": 2, **cheap()}
-    tuner = run(tuner_in(tmp_path, build, "val_mae", **options), epochs=3)
-    assert tuner.study.pruner._max_resource == 3
+    tuner = run(quick(pruner="hyperband", n_trials=2), epochs=3)
     assert len(tuner.study.trials) == 2
-    assert tuner_in(tmp_path, build, "val_mae", **options).study.pruner._max_resource == 3
+    for known in (tuner, quick(pruner="hyperband")):
+        assert known.study.pruner._max_resource == 3
 
 
-class Spy(optuna.samplers.RandomSampler):
-    """Note how many trials the sampler is shown, each time that it draws a trial."""
-
-    def __init__(self, seen):
-        super().__init__(seed=0)
-        self.seen = seen
-
-    def infer_relative_search_space(self, study, trial):
-        """Look."""
-        self.seen.append(len(study.get_trials(deepcopy=False)))
-        return {}
-
-
-def test_a_sampler_sees_the_trials_of_a_bracket_alone(tmp_path):
+def test_a_sampler_sees_the_trials_of_a_bracket_alone(quick):
     """Hyperband compares what had as many epochs: its samplers learn from that, too."""
-    seen, options = [], {"pruner": "hyperband", "n_trials": 6, **cheap()}
-    tuner = tuner_in(tmp_path, build, "val_mae", sampler=Spy(seen), **options)
+    seen = []
+
+    class Spy(optuna.samplers.RandomSampler):
+        def infer_relative_search_space(self, study, trial):
+            seen.append(len(study.get_trials(deepcopy=False)))
+            return {}
+
+    tuner = quick(pruner="hyperband", n_trials=6, sampler=Spy(seed=0))
     assert len(run(tuner).study.trials) == len(seen) == 6
     assert sum(seen) < sum(range(1, 7)), "all trials are shown to each"
 
@@ -165,9 +147,8 @@ def test_the_best_trial_is_read_once_in_a_moment(monkeypatch):
     """Of short epochs one asks for the best trial; a later one sees that another is the best."""
     study, asked = study_with([0.5] * 9), []
     best = type(study).best_trial.fget
-    monkeypatch.setattr(
-        type(study), "best_trial", property(lambda own: asked.append(1) or best(own))
-    )
+    noting = property(lambda own: asked.append(1) or best(own))
+    monkeypatch.setattr(type(study), "best_trial", noting)
     trial = study.ask()
     for step in range(3):
         trial.report(0.6, step)

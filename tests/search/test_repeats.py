@@ -63,16 +63,6 @@ def test_repeats_are_trained_where_that_is_asked_for(repeated):
     assert list(tuner.results()["epochs_run"]) == [3, 3, 3]
 
 
-@pytest.mark.slow
-def test_more_epochs_are_no_repeat(repeated):
-    """A configuration that had fewer epochs before is trained."""
-    tuner = repeated(n_trials=2, pruner="none")
-    run(tuner, epochs=1, n_trials=1)
-    with pytest.warns(UserWarning, match="epochs was 1 and is 2"):
-        run(tuner, epochs=2)
-    assert list(tuner.results()["epochs_run"]) == [1, 2]
-
-
 def test_a_retry_repeats_no_later_trial():
     """It goes on from where its first try was; what other trials came to since is not its own."""
     study = optuna.create_study()

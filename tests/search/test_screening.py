@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
+from importlib.util import find_spec
 
 import numpy as np
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna._search.pruner import WilcoxonPruner
 from kerastune_optuna._search.screening import AutoPruner, may_screen
 from kerastune_optuna._study import TrialRecord
-from tests.support.untrained import Untrained, cheap, run, tuner_in
+from tests.support.faults import finished, states
+from tests.support.untrained import Untrained, run
 
-needs_torch = pytest.mark.skipif(
-    importlib.util.find_spec("torch") is None, reason="torch is not installed"
-)
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
 
 
 def new_study(direction="maximize", epochs=20, n_trials=15):
@@ -26,10 +25,13 @@ def new_study(direction="maximize", epochs=20, n_trials=15):
     return optuna.create_study(direction=direction, pruner=pruner)
 
 
-def ran(study, value, epochs=20, *, interval=1, ask=None):
+def ran(study, value, epochs=20, *, interval=1, layers=None):
     """Run a trial whose reports all are a value, and return how many epochs it had."""
     trial = study.ask()
-    (ask or (lambda one: one.suggest_float("rate", 0.0, 1.0)))(trial)
+    if layers is None:
+        trial.suggest_float("rate", 0.0, 1.0)
+    else:
+        trial.suggest_int("layers", 1, layers)
     return ran_on(study, trial, value, epochs, interval=interval)
 
 
@@ -116,14 +118,12 @@ def test_a_trial_that_is_run_again_ends_where_the_first_one_would(enqueued, epoc
     assert ran_on(study, cut_off, 0.5) == epochs
 
 
-def test_a_space_of_few_configurations_is_tried_as_ever():
+@pytest.mark.parametrize(
+    ("n_trials", "layers", "epochs"), [(15, 49, 20), (15, 50, 4), (26, 50, 20)]
+)
+def test_a_space_of_few_configurations_is_tried_as_ever(n_trials, layers, epochs):
     """Each is tried once: six that end early would be lost to the search."""
-    study = new_study()
-    assert ran(study, 0.5, ask=lambda trial: trial.suggest_int("layers", 1, 49)) == 20
-    study = new_study()
-    assert ran(study, 0.5, ask=lambda trial: trial.suggest_int("layers", 1, 50)) == 4
-    study = new_study(n_trials=26)
-    assert ran(study, 0.5, ask=lambda trial: trial.suggest_int("layers", 1, 50)) == 20
+    assert ran(new_study(n_trials=n_trials), 0.5, layers=layers) == epochs
 
 
 @pytest.mark.parametrize(
@@ -135,10 +135,7 @@ def test_a_trial_that_came_to_nothing_ends_the_screening(attrs):
     """There may be more of them: those that are left must give a model."""
     study = new_study()
     assert ran(study, 0.5) == 4
-    ended = create_trial(state=TrialState.PRUNED, user_attrs=attrs.get("user_attrs"))
-    for name, value in attrs.get("constraints", {}).items():
-        ended.set_constraint(name, value)
-    study.add_trial(ended)
+    study.add_trial(create_trial(state=TrialState.PRUNED, **attrs))
     assert ran(study, 0.4) == 20
 
 
@@ -160,16 +157,11 @@ def test_trials_that_run_are_compared_as_far_as_they_came():
     """One that is further on counts by its first epochs, one that is not there yet does not."""
     study = new_study()
     assert [ran(study, value) for value in SIX] == [4] * 6
-    range_ = {"rate": FloatDistribution(0.0, 1.0)}
     for reports in ([0.1, 0.1, 0.1, 0.1, 0.9], [0.9, 0.9]):
-        study.add_trial(
-            create_trial(
-                state=TrialState.RUNNING,
-                params={"rate": 0.5},
-                distributions=range_,
-                intermediate_values=dict(enumerate(reports)),
-            )
-        )
+        running = study.ask()
+        running.suggest_float("rate", 0.0, 1.0)
+        for epoch, value in enumerate(reports):
+            running.report(value, epoch)
     assert ran(study, 0.65) == 20
 
 
@@ -180,44 +172,35 @@ def of_two_ranges(trial):
 
 
 @pytest.fixture
-def long_search(tmp_path):
+def long_search(quick):
     """Give a function that searches for 20 epochs of 150 steps, and takes the defaults."""
-    kept, rows = cheap(), np.zeros((150, 1))
+    rows = np.zeros((150, 1))
 
-    def search(epochs=20, **options):
-        fit = {name: options.pop(name) for name in ("timeout", "verbose") if name in options}
-        options = {"n_trials": 15, **kept, **options}
-        tuner = tuner_in(tmp_path, of_two_ranges, "val_mae", **options)
-        return run(tuner, x=rows, y=rows, batch_size=1, epochs=epochs, **fit)
+    def search(epochs=20, verbose=0, **options):
+        tuner = quick(of_two_ranges, **{"n_trials": 15, **options})
+        return run(tuner, x=rows, y=rows, batch_size=1, epochs=epochs, verbose=verbose)
 
     return search
 
 
 @needs_torch
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_a_long_search_begins_with_short_trials(long_search, capsys):
     """It says so, comes to a value, and a second search screens no more."""
     tuner = long_search(verbose=2)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("Sampler: a Gaussian process")
     assert lines[1].startswith("Pruner: until a trial is COMPLETE, the first 6 end after 4 of 20")
-    first, *_ = trials = tuner.study.trials
-    assert [one.state.name for one in trials[:6]] == ["PRUNED"] * 6
-    assert [one.user_attrs["epochs_run"] for one in trials[:6]] == [4] * 6
+    first = tuner.study.trials[0]
+    assert states(tuner)[:6] == ["PRUNED"] * 6
+    assert list(tuner.results()["epochs_run"][:6]) == [4] * 6
     assert first.user_attrs["stop_reason"] == "pruned at epoch 4/20 by AutoPruner"
-    assert first.params == {name: middle(one) for name, one in first.distributions.items()}
+    assert first.params == {"level": pytest.approx(0.01), "units": 5}, "the middle of the space"
     assert tuner.best_value == tuner.best_params["level"]
+    card = tuner.study.user_attrs[f"card:{first.user_attrs['card']}"]
+    assert card["study"]["sampler"] == "GPThenTPE"
     long_search(n_trials=16, verbose=2)
     assert "Pruner:" not in capsys.readouterr().out
-
-
-def middle(range_):
-    """Return the middle of a range; with log=True that of its logarithm."""
-    if range_.log:
-        return pytest.approx((range_.low * range_.high) ** 0.5)
-    half = (range_.low + range_.high) / 2
-    return half // 1 if isinstance(range_, IntDistribution) else pytest.approx(half)
 
 
 @needs_torch
@@ -234,10 +217,9 @@ def middle(range_):
     ],
     ids=str,
 )
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_other_searches_train_the_first_trial_to_its_end(long_search, options):
     """Those are short ones, those that may end before, and those whose user chose otherwise."""
     tuner = long_search(stop_at=1.0, **options)
     assert isinstance(tuner.study.pruner, WilcoxonPruner)
-    ended = [one.state for one in tuner.study.trials if one.state.is_finished()]
-    assert ended == [TrialState.COMPLETE]
+    assert states(tuner)[0] == "COMPLETE"
+    assert len(finished(tuner)) == 1

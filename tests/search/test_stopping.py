@@ -8,11 +8,7 @@ import warnings
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, IntDistribution
-from optuna.exceptions import ExperimentalWarning
-from optuna.terminator import (
-    BestValueStagnationEvaluator,
-    Terminator,
-)
+from optuna.terminator import BestValueStagnationEvaluator, Terminator
 from optuna.trial import TrialState, create_trial
 
 from kerastune_optuna._search import Budget, StopConditions
@@ -21,7 +17,8 @@ from kerastune_optuna._storage import WORKER
 from kerastune_optuna._study import Watch
 from kerastune_optuna._study.liveness import leaving_all, sign
 from kerastune_optuna._study.retry import lay_out
-from tests.support.untrained import Untrained, cheap, run, tuner_in
+from tests.support.faults import finished, states
+from tests.support.untrained import Untrained, run, tuner_in
 
 
 class AfterTwo:
@@ -32,61 +29,43 @@ class AfterTwo:
         return len(study.get_trials(states=[TrialState.COMPLETE])) >= 2
 
 
-class Drawing(optuna.samplers.RandomSampler):
-    """Note how many trials there are where a draw begins."""
-
-    def before_trial(self, study, trial):
-        """Count them."""
-        self.seen.append(len(study.get_trials()))
-
-
-def stagnation(evaluate_error=lambda: None):
+def stagnation():
     """Return Optuna's terminator for a value that stagnates."""
-    with warnings.catch_warnings():
-        # Optuna 5 means to drop its terminators, and marks the evaluators as experimental.
-        warnings.simplefilter("ignore", (FutureWarning, ExperimentalWarning))
-        return Terminator(BestValueStagnationEvaluator(0), evaluate_error(), min_n_trials=1)
-
-
-def frozen():
-    """Return a model whose error is the same in each trial."""
-    return Untrained(2, [{"val_mae": 0.5}])
+    # Optuna 5 means to drop its terminators, and marks the evaluators as experimental.
+    with warnings.catch_warnings(action="ignore"):
+        return Terminator(BestValueStagnationEvaluator(0), min_n_trials=1)
 
 
 def that_learns_nothing(trial):
-    """Return that model, of which there are as many configurations as numbers."""
+    """Return a model whose error is the same in each of endless configurations."""
     trial.suggest_float("lr", 0, 1)
-    return frozen()
+    return Untrained(2, [{"val_mae": 0.5}])
 
 
 def of_four(trial):
-    """Return that model, of which there are four configurations."""
-    trial.suggest_int("units", 2, 3)
+    """Return a model of which there are four configurations."""
     trial.suggest_categorical("name", ["a", "b"])
-    return frozen()
+    return Untrained(trial.suggest_int("units", 2, 3), [{"val_mae": 0.5}])
 
 
 def of_one(trial):
-    """Return that model, of which there is one configuration."""
-    trial.suggest_categorical("name", ["a"])
-    return frozen()
+    """Return a model of which there is one configuration."""
+    return Untrained(trial.suggest_categorical("units", [2]), [{"val_mae": 0.5}])
 
 
-def test_a_search_ends_where_nothing_is_left(tmp_path, capsys):
+def test_a_search_ends_where_nothing_is_left(quick, capsys):
     """Four configurations are tried once each, and the search without a limit says so."""
-    options = {"sampler": "tpe", **cheap()}
     end = "All 4 configurations were tried: nothing is left"
     for n_trials in (None, 20):
-        tuner = run(tuner_in(tmp_path, of_four, "val_mae", n_trials=n_trials, **options), verbose=2)
+        tuner = run(quick(of_four, n_trials=n_trials, sampler="tpe"), verbose=2)
         assert len({tuple(trial.params.values()) for trial in tuner.study.trials}) == 4
-        assert len(tuner.study.trials) == 4
+        assert states(tuner) == ["COMPLETE"] * 4
         assert capsys.readouterr().out.splitlines()[-1] == end
 
 
 @pytest.mark.parametrize(
     ("build", "workers", "most"),
     [
-        (of_four, 1, 4),
         (of_one, 1, 1),
         # Workers that ask in the same milliseconds may draw the same configuration.
         pytest.param(of_four, 2, 8, marks=pytest.mark.slow),
@@ -97,19 +76,18 @@ def test_no_slot_waits_for_what_is_not_there(tmp_path, build, workers, most):
     """Where all was tried before the study has its size, each of its trials has ended."""
     tuner = tuner_in(tmp_path, build, "val_mae", sampler="tpe", n_trials=20, keep_best=0)
     trials = run(tuner, n_workers=workers).study.trials
-    assert {trial.state.name for trial in trials} == {"COMPLETE"}
+    assert set(states(tuner)) == {"COMPLETE"}
     assert len({tuple(trial.params.values()) for trial in trials}) == (4 if build is of_four else 1)
     assert len(trials) <= most
 
 
-def test_what_was_enqueued_is_run_where_nothing_is_left(tmp_path):
+def test_what_was_enqueued_is_run_where_nothing_is_left(quick):
     """The user has asked for it again; the result of the first time is taken over."""
-    tuner = tuner_in(tmp_path, of_four, "val_mae", n_trials=20, **cheap())
-    run(tuner)
+    tuner = run(quick(of_four, n_trials=20))
     tuner.study.enqueue_trial({"units": 2, "name": "a"})
-    trials = run(tuner).study.trials
-    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 5
-    assert "repeat_of" in trials[-1].user_attrs
+    run(tuner)
+    assert states(tuner) == ["COMPLETE"] * 5
+    assert "repeat_of" in tuner.study.trials[-1].user_attrs
 
 
 def test_no_slot_is_laid_out_for_what_a_running_trial_may_ask_for():
@@ -142,9 +120,14 @@ def test_the_second_worker_waits_for_the_first_parameter_alone(pace):
 
 def test_who_took_the_last_slot_lays_out_the_next_before_its_sampler_draws():
     """A draw may take so long that others would lay out one more."""
-    study, seen = optuna.create_study(sampler=Drawing()), []
+    seen = []
+
+    class Drawing(optuna.samplers.RandomSampler):
+        def before_trial(self, study, trial):
+            seen.append(len(study.get_trials()))
+
+    study = optuna.create_study(sampler=Drawing())
     study.add_trial(create_trial(value=0.0))
-    study.sampler.seen = seen
     with leaving_all():
         budget = Budget(4, StopConditions(Deadline(60)))
         budget.prepare(study)
@@ -152,22 +135,16 @@ def test_who_took_the_last_slot_lays_out_the_next_before_its_sampler_draws():
     assert seen == [3]
 
 
-def test_no_other_worker_lays_out_the_next_slot_meanwhile(pace):
-    """Who took the last one does so; two that did it at once would lay out one too many."""
-    pace(patience=60)
-    study = optuna.create_study()
-    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
-    assert Budget(4, StopConditions(Deadline(0.1))).claim(study, Watch()) is None
-    assert len(study.trials) == 1
-
-
-def test_another_worker_lays_out_the_next_slot_where_who_should_is_gone(pace):
-    """The last trial ended well, and its process has not come back for a while."""
-    pace(patience=0.05)
+@pytest.mark.parametrize(("patience", "seconds", "trials"), [(60, 0.1, 1), (0.05, 60, 2)])
+def test_another_worker_lays_out_the_next_slot_after_a_while(pace, patience, seconds, trials):
+    """Who took the last one does so, or is gone; two that did it at once make one too many."""
+    pace(patience=patience)
     study = optuna.create_study()
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
     with leaving_all():
-        assert Budget(4, StopConditions(Deadline(60))).claim(study, Watch()).number == 1
+        claimed = Budget(4, StopConditions(Deadline(seconds))).claim(study, Watch())
+    assert (claimed is None) == (trials == 1)
+    assert len(study.trials) == trials
 
 
 @pytest.mark.parametrize(
@@ -179,11 +156,10 @@ def test_another_worker_lays_out_the_next_slot_where_who_should_is_gone(pace):
     ],
     ids=["number", "object", "optuna"],
 )
-def test_a_terminator_ends_the_search(tmp_path, capsys, terminator, line):
+def test_a_terminator_ends_the_search(quick, capsys, terminator, line):
     """A number of trials without gain, or an object that is asked, ends it and is named."""
-    options = {"terminator": terminator, "n_trials": 10, **cheap()}
-    tuner = run(tuner_in(tmp_path, that_learns_nothing, "val_mae", **options), verbose=2)
-    assert len(tuner.study.get_trials(states=[TrialState.COMPLETE])) == 2
+    tuner = run(quick(that_learns_nothing, terminator=terminator, n_trials=10), verbose=2)
+    assert len(finished(tuner)) == 2
     assert capsys.readouterr().out.splitlines()[-1] == line
     tuner.summary()
     printed = " ".join(capsys.readouterr().out.split())
@@ -203,19 +179,11 @@ def test_who_ends_a_search_ends_it_for_all_workers():
     assert not StopConditions(terminator=1).stop(study, asks=True)  # that of another search
 
 
-def trained(tuner):
-    """Return how many trials ran; another may wait in the study for a search that goes on."""
-    return sum(trial.state.is_finished() for trial in tuner.study.trials)
-
-
-def test_a_search_ends_at_a_value_that_is_good_enough(tmp_path, capsys):
+def test_a_search_ends_at_a_value_that_is_good_enough(quick, capsys):
     """The first trial that comes to it is the last one, until the user wants a better one."""
-    options = {"stop_at": 0.5, "n_trials": 3, **cheap()}
-    tuner = tuner_in(tmp_path, that_learns_nothing, "val_mae", **options)
+    tuner = quick(that_learns_nothing, stop_at=0.5, n_trials=3)
     run(tuner, verbose=2)
-    assert trained(tuner) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "Stopped: trial 0 came to 0.5"
-    run(tuner)
-    assert trained(tuner) == 1
-    run(tuner_in(tmp_path, that_learns_nothing, "val_mae", **{**options, "stop_at": 0.49}))
-    assert trained(tuner) == 3
+    assert len(finished(run(tuner))) == 1
+    run(quick(that_learns_nothing, stop_at=0.49, n_trials=3))
+    assert len(finished(tuner)) == 3

@@ -8,6 +8,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from kerastune_optuna import ArgumentError
+from tests.support.models import PruneAt
 from tests.support.untrained import Untrained, X, cheap, run, tuner_in
 
 OTHER = {"validation_data": (X + 1, X)}  # data that differs from that of run()
@@ -41,12 +42,10 @@ def dropping(trial):
     return Untrained(trial.suggest_int("units", 2, 80), [{"val_mae": level}] * 6)
 
 
-def searched(folder, name="earlier", seed=0):
+def searched(folder, **options):
     """Search three trials, of which the last is pruned; return the tuner."""
-    options = {"study_name": name, "keep_best": 0, "backup_every": None, "seed": seed}
-    run(tuner_in(folder, build_model, "val_mae", n_trials=2, pruner="none", **options))
-    pruner = optuna.pruners.ThresholdPruner(lower=2.0, n_warmup_steps=1)
-    return run(tuner_in(folder, build_model, "val_mae", n_trials=3, pruner=pruner, **options))
+    options |= {"study_name": "earlier", "pruner": PruneAt([2], step=1), **cheap()}
+    return run(tuner_in(folder, build_model, "val_mae", n_trials=3, **options))
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +55,11 @@ def earlier(tmp_path_factory):
 
 
 @pytest.fixture
-def search(tmp_path):
+def search(quick):
     """Give a function that searches a study of one name, which is in memory."""
-    kept = cheap()
 
-    def run_one(build=build_model, fit=None, **options):
-        options = {"pruner": "none", **kept, **options}
-        return run(tuner_in(tmp_path / "new", build, "val_mae", **options), **(fit or {}))
+    def run_one(build=build_model, fit=(), **options):
+        return run(quick(build, **{"pruner": "none", **options}), **dict(fit))
 
     return run_one
 
@@ -79,7 +76,7 @@ def test_trials_of_the_same_data_are_shown_to_the_sampler(search, earlier, capsy
     tuner = search(warm_start=earlier.study, sampler=spy, n_trials=1, fit={"verbose": 2})
     assert sorted(spy.seen[0]) == sorted(earlier.results()["best_value"])
     assert len(tuner.study.trials) == 1
-    (card,) = (one for name, one in tuner.study.user_attrs.items() if name.startswith("card"))
+    card = tuner.study.user_attrs[f"card:{tuner.study.trials[0].user_attrs['card']}"]
     assert card["study"]["trials_known"] == 3
     line = "Warm start: the sampler knows 3 earlier trials of the same data"
     assert line in capsys.readouterr().out.splitlines()
@@ -119,7 +116,7 @@ def test_trials_come_in_many_forms(search, earlier, given):
 @pytest.mark.slow
 def test_several_sources_take_turns(search, earlier, tmp_path):
     """The best of each source goes before the second of any."""
-    second = searched(tmp_path, "second", seed=1)
+    second = searched(tmp_path, seed=1)
     tuner = search(warm_start=[earlier.study, second.study], n_trials=2, fit=MORE)
     firsts = [best_of(earlier)[0], best_of(second)[0]]
     assert [trial.params for trial in tuner.study.trials[:2]] == firsts
@@ -132,38 +129,26 @@ def test_a_table_renames_parameters_and_adds_some(search, earlier):
     assert len(spy.seen[0]) == 3
 
 
-def test_what_is_missing_is_left_to_the_sampler(search, earlier):
-    """A configuration without a parameter that is new goes first with the others it has."""
-    table = earlier.results().rename(columns={"params_lr": "params_learning_rate"})
-    params = search(dropping, warm_start=table, n_trials=1, fit=MORE).study.trials[0].params
-    best = best_of(earlier)[0]
-    assert (params["units"], params["learning_rate"]) == (best["units"], best["lr"])
-    assert 0 < params["dropout"] < 0.5
-
-
-def test_trials_that_fit_in_part_go_first_and_the_line_says_what_is_not_used(
-    search, earlier, capsys
-):
-    """They cannot be shown to the sampler, though they had the same data."""
+def test_trials_that_fit_in_part_go_first(search, earlier, capsys):
+    """A line says what is not used; what is missing is left to the sampler."""
     tuner = search(dropping, warm_start=earlier.study, n_trials=1, fit={"verbose": 2})
-    assert tuner.study.trials[0].params["units"] == best_of(earlier)[0]["units"]
-    line = (
+    params = tuner.study.trials[0].params
+    assert params["units"] == best_of(earlier)[0]["units"]
+    assert 0 < params["dropout"] < 0.5
+    assert (
         "Warm start: the best 3 configurations of 3 other trials go first; build_model does not "
         "ask for lr"
-    )
-    assert line in capsys.readouterr().out.splitlines()
-
-
-def with_choice(trial):
-    """Ask for a width only where there is a second layer."""
-    second = trial.suggest_categorical("second", [None, "relu"])
-    if second is not None:
-        trial.suggest_int("width", 2, 4)
-    return build_model(trial)
+    ) in capsys.readouterr().out.splitlines()
 
 
 def test_conditional_parameters_and_none_survive_a_table(search):
     """A table writes what was not asked for and None alike; the builder tells them apart."""
+
+    def with_choice(trial):
+        if trial.suggest_categorical("second", [None, "relu"]) is not None:
+            trial.suggest_int("width", 2, 4)
+        return build_model(trial)
+
     tuner, spy = search(with_choice, n_trials=4), Spy()
     assert {len(trial.params) for trial in tuner.study.trials} == {3, 4}
     table, again = tuner.results(), {"study_name": "again", "sampler": spy, "n_trials": 1}
@@ -185,34 +170,18 @@ def test_a_search_that_goes_on_adds_nothing(search, tmp_path):
 @pytest.mark.slow
 def test_a_study_may_give_its_own_successor_a_start(tmp_path):
     """It is read before overwrite=True deletes it."""
-    given = searched(tmp_path).study
-    options = {"study_name": "earlier", "overwrite": True, "n_trials": 1, "keep_best": 0}
-    spy = Spy()
-    tuner = tuner_in(tmp_path, build_model, "val_mae", warm_start=given, sampler=spy, **options)
-    run(tuner)
+    given, spy = searched(tmp_path).study, Spy()
+    options = {"study_name": "earlier", "overwrite": True, "n_trials": 1, "sampler": spy}
+    options |= {"storage": given._storage, "warm_start": given}
+    tuner = run(tuner_in(tmp_path, build_model, "val_mae", **options))
     assert len(spy.seen[0]) == 3
     assert len(tuner.study.trials) == 1
 
 
-def no_name_of_ours(trial):
-    """Ask for a parameter that the earlier studies do not have."""
-    trial.suggest_int("depth", 1, 3)
-
-
-@pytest.mark.parametrize(
-    ("build", "source", "text"),
-    [
-        (
-            no_name_of_ours,
-            lambda tuner: tuner.study,
-            "warm_start= got 3 trials with lr, units; build_model asks for depth (1 to 3). Where",
-        ),
-        (build_model, lambda tuner: optuna.create_study(), "got no trial with a"),
-    ],
-    ids=["names", "empty"],
-)
-def test_a_source_without_trials_is_refused(search, earlier, build, source, text):
+def test_a_source_without_trials_is_refused(search, earlier):
     """Before anything is trained, one line says what the source lacks."""
-    with pytest.raises(ArgumentError) as raised:
-        search(build, warm_start=source(earlier))
-    assert text in str(raised.value)
+    told = r"got 3 trials with lr, units; build_model asks for depth \(1 to 3\)\. Where"
+    with pytest.raises(ArgumentError, match=told):
+        search(lambda trial: trial.suggest_int("depth", 1, 3), warm_start=earlier.study)
+    with pytest.raises(ArgumentError, match="got no trial with a"):
+        search(warm_start=optuna.create_study())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 import time
@@ -10,6 +11,7 @@ import keras
 import optuna
 import pytest
 
+from kerastune_optuna import _signals
 from kerastune_optuna._search import Budget
 from kerastune_optuna._storage.patience import WORKER
 from kerastune_optuna._study import heartbeat
@@ -18,40 +20,40 @@ from kerastune_optuna._study.liveness import machine
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import DIED
 from tests.support import forks
-from tests.support.faults import ROOT, Clock, finished, wait_until
+from tests.support.faults import ROOT, Clock, finished, states, wait_until
 from tests.support.untrained import build, run, tuner_in
 
-
-@pytest.fixture
-def clock(monkeypatch):
-    """Give the clock by which leases lapse, which tests move, and let searches look often."""
-    monkeypatch.setattr("kerastune_optuna._search.budget._POLL_OTHERS", 0.1)
-    monkeypatch.setattr(heartbeat, "time", clock := Clock())
-    return clock
+DEAD = f"{machine()}:1:1"  # the signature of a process that is gone: process 1 is older than that
+NODE3 = "node3-0123456789ab:4711:5"  # and of one that cannot be seen from here
 
 
 @pytest.mark.slow
-def test_a_trial_of_a_vanished_machine_is_run_again(clock, tmp_path):
-    """A trial whose lease has lapsed is run again with its parameters; one that beats ends."""
+def test_a_trial_of_a_vanished_machine_is_run_again(tmp_path, monkeypatch, pace):
+    """A search names whom it waits for, and runs a trial again whose lease has lapsed."""
+    monkeypatch.setattr(heartbeat, "time", clock := Clock())
+    monkeypatch.setattr(_signals, "tell", (told := []).append)
+    pace(poll=0.1)
     tuner = tuner_in(tmp_path, n_trials=3, pruner="none", keep_best=0)
     vanished, alive = tuner.study.ask(), tuner.study.ask()
     for trial in (vanished, alive):
         build(trial)
-        trial.set_user_attr(WORKER, "elsewhere-1:1:1")
+        trial.set_user_attr(WORKER, NODE3)
 
     def beat():
-        beats = 0
-        while len(finished(tuner)) < 2:
-            time.sleep(0.1)
-            beats += 1
+        wait_until(lambda: told)
+        for beats in itertools.count():
             clock.now += 20  # of the 90 of a lease
             tuner.study._storage.set_trial_system_attr(alive._trial_id, TrialRecord.beat, beats)
+            if len(finished(tuner)) == 2:
+                break
+            time.sleep(0.1)
         tuner.study.tell(alive, [0.0, 0.0])
 
     beating = threading.Thread(target=beat)
     beating.start()
     run(tuner)
     beating.join()
+    assert told[0].startswith("1 of 3 trials done; trial 0 runs in process 4711 on node3, trial 1")
     trials = tuner.study.trials
     assert trials[0].user_attrs["stop_reason"] == DIED
     assert trials[1].values == [0.0, 0.0], "the search waited for it"
@@ -60,20 +62,17 @@ def test_a_trial_of_a_vanished_machine_is_run_again(clock, tmp_path):
     assert len(finished(tuner)) == 3
 
 
-def test_a_process_beats_for_its_trial(tmp_path, monkeypatch):
+def test_a_process_beats_for_its_trial(tmp_path, pace):
     """A running trial counts up, so that other machines see that it is alive."""
-    monkeypatch.setattr(heartbeat, "_BEAT_SECONDS", 0.05)
-    tuner, beats = tuner_in(tmp_path, n_trials=1), []
+    pace(beat=0.05)
+    tuner = tuner_in(tmp_path, n_trials=1)
 
     def wait_for_two(epoch, logs):
-        beat = lambda: TrialRecord(tuner.study.trials[0]).beat  # noqa: E731
-        beats.append(wait_until(beat))
-        beats.append(wait_until(lambda: beat() != beats[0] and beat()))
+        wait_until(lambda: (TrialRecord(tuner.study.trials[0]).beat or 0) > 1)
 
     slow = keras.callbacks.LambdaCallback(on_epoch_end=wait_for_two)
     run(tuner, epochs=1, callbacks=[lambda trial: slow])
-    assert beats == sorted(set(beats))
-    assert len(beats) == 2
+    assert states(tuner) == ["COMPLETE"]
 
 
 def test_a_trial_that_was_taken_for_dead_is_left_alone(tmp_path):
@@ -87,7 +86,7 @@ def test_a_trial_that_was_taken_for_dead_is_left_alone(tmp_path):
 
     callback = keras.callbacks.LambdaCallback(on_epoch_begin=fail)
     run(tuner, callbacks=[lambda trial: callback])
-    assert [trial.state.name for trial in tuner.study.trials] == ["FAIL", "COMPLETE"]
+    assert states(tuner) == ["FAIL", "COMPLETE"]
 
 
 REAPER = """
@@ -99,16 +98,12 @@ from kerastune_optuna._study.heartbeat import Watch
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 fork = multiprocessing.get_context("fork")  # of what was imported and not used yet
 together = fork.Barrier(4)
-def reap():
+def reap(_):
     study = optuna.load_study(study_name="test", storage=connect(sys.argv[1], 60))
     together.wait()
     Budget(100).reap(study, Watch())
-reapers = [fork.Process(target=reap) for _ in range(4)]
-for reaper in reapers:
-    reaper.start()
-for reaper in reapers:
-    reaper.join()
-sys.exit(sum(reaper.exitcode != 0 for reaper in reapers))
+with fork.Pool(4) as reapers:
+    reapers.map(reap, range(4), 1)
 """
 
 
@@ -119,7 +114,7 @@ def test_processes_that_reap_at_once_keep_each_retry(tmp_path):
     for _ in range(12):
         trial = tuner.study.ask()
         build(trial)
-        trial.set_user_attr(WORKER, f"{machine()}:1:1")  # process 1 is older than that
+        trial.set_user_attr(WORKER, DEAD)
     command = [sys.executable, "-c", REAPER, f"sqlite:///{tmp_path}/study.db"]
     forks.run(command, cwd=ROOT, check=True)
     trials = tuner.study.trials
@@ -141,14 +136,14 @@ def test_two_searches_in_one_process_leave_each_other_alone(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert [trial.state.name for trial in tuners[0].study.trials] == ["COMPLETE"] * 4
+    assert states(tuners[0]) == ["COMPLETE"] * 4
 
 
 def test_who_ends_its_trial_while_others_look_is_not_taken_for_dead():
     """A trial seen RUNNING, whose process told its end and was gone when looked for, has ended."""
     study = optuna.create_study()
     trial = study.ask()
-    trial.set_user_attr(WORKER, f"{machine()}:1:1")  # process 1 is older than that
+    trial.set_user_attr(WORKER, DEAD)
 
     class Late(Watch):
         def running(self, study):
@@ -160,9 +155,9 @@ def test_who_ends_its_trial_while_others_look_is_not_taken_for_dead():
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"]
 
 
-def test_a_study_in_memory_needs_no_heart(tmp_path, monkeypatch):
+def test_a_study_in_memory_needs_no_heart(tmp_path, pace):
     """SQLite in memory, of which each thread would have its own, is left to one thread."""
-    monkeypatch.setattr(heartbeat, "_BEAT_SECONDS", 0.01)
+    pace(beat=0.01)
     tuner = run(tuner_in(tmp_path, storage="sqlite://", n_trials=2, pruner="none"))
     assert len(finished(tuner)) == 2
     assert not any(TrialRecord(trial).beat is not None for trial in tuner.study.trials)

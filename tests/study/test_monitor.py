@@ -10,28 +10,16 @@ from kerastune_optuna import ArgumentError
 from kerastune_optuna._study.monitor import Objective, parse_objective
 from tests import conftest
 
+SMALLER = "loss val_loss val_mean_absolute_error val_digit_loss val_iou_loss val_dice_loss".split()
+LARGER = (
+    "val_accuracy val_f1_score val_r2_score val_auc_3 digit_sparse_categorical_accuracy val_iou "
+    "val_mask_miou val_mean_iou val_mean_io_u_1 val_dice_coef dice_coefficient".split()
+)
+
 
 @pytest.mark.parametrize(
     ("name", "direction"),
-    [
-        ("loss", "minimize"),
-        ("val_loss", "minimize"),
-        ("val_mean_absolute_error", "minimize"),
-        ("val_digit_loss", "minimize"),
-        ("val_accuracy", "maximize"),
-        ("val_f1_score", "maximize"),
-        ("val_r2_score", "maximize"),
-        ("val_auc_3", "maximize"),
-        ("digit_sparse_categorical_accuracy", "maximize"),
-        ("val_iou", "maximize"),
-        ("val_mask_miou", "maximize"),
-        ("val_mean_iou", "maximize"),
-        ("val_mean_io_u_1", "maximize"),
-        ("val_dice_coef", "maximize"),
-        ("dice_coefficient", "maximize"),
-        ("val_iou_loss", "minimize"),
-        ("val_dice_loss", "minimize"),
-    ],
+    [*((one, "minimize") for one in SMALLER), *((one, "maximize") for one in LARGER)],
 )
 def test_certain_names_have_a_direction(name, direction):
     """A direction of "auto" is the one that a metric's name makes certain."""

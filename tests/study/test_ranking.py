@@ -33,10 +33,9 @@ def with_trials(folder, values, objective="val_score", repeats=(), **options):
     tuner = tuner_in(folder, build, objective, **options)
     distribution = optuna.distributions.IntDistribution(0, 99)
     for number, value in enumerate(values):
-        several = isinstance(value, tuple)
         tuner.study.add_trial(
             create_trial(
-                values=list(value) if several else [value],
+                values=list(value) if isinstance(value, tuple) else [value],
                 params={"units": number},
                 distributions={"units": distribution},
                 user_attrs={TrialRecord.repeat_of: 0} if number in repeats else {},
@@ -86,7 +85,10 @@ def test_all_agree_on_several_objectives(tmp_path, capsys):
     assert [one.number for one in tuner.best_trials] == front
     assert sorted(row.number for row in Facts(tuner.study).front) == front
     app(["best", str(tmp_path)], standalone_mode=False)
-    assert sorted(one["trial"] for one in json.loads(capsys.readouterr().out)) == front
+    told = json.loads(capsys.readouterr().out)
+    assert [one["trial"] for one in told] == sorted(front, key=lambda number: drawn[number][0])
+    error, size = drawn[told[0]["trial"]]
+    assert told[0]["values"] == {"val_mae": error, "n_params": size}
 
 
 def test_what_breaks_a_constraint_comes_last():
