@@ -9,9 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
 
 import optuna
 import pytest
@@ -25,6 +23,7 @@ from tests.support.models import build_eager
 from tests.support.servers import proxy
 from tests.support.storages import KINDS, empty, opened
 from tests.support.untrained import Untrained, build, run, tuner_in
+from tests.workers.test_runners import process_pool
 
 
 def logging_builder(log, n_workers):
@@ -66,15 +65,16 @@ def test_workers_run_each_trial_once(search, data, tmp_path, capfd, kind):
 
 
 POPPER = """
-import sys, warnings
+import sys
+from pathlib import Path
 import optuna
 from kerastune_optuna._storage.database import connect
-optuna.logging.set_verbosity(optuna.logging.ERROR)
+from tests.support.faults import meet
 study = optuna.load_study(study_name="test", storage=connect(sys.argv[1], 60))
-print("ready", flush=True)
-sys.stdin.readline()
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+meet(Path(sys.argv[2]), 4)
 while (trial := study.ask()).number < 100:
-    print(trial.number, flush=True)
+    print(trial.number)
     study.tell(trial, 0.0)
 """
 
@@ -85,18 +85,12 @@ def test_waiting_trials_are_popped_once_on_sqlite(make_tuner, tmp_path):
     study = make_tuner().study
     study.add_trials([optuna.trial.create_trial(state=optuna.trial.TrialState.WAITING)] * 100)
     url = f"sqlite:///{tmp_path}/tuning/study.db"
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    command = [sys.executable, "-c", POPPER, url]
-    poppers = [forks.start(command, **pipes, text=True) for _ in range(4)]
-    for popper in poppers:
-        assert popper.stdout.readline() == "ready\n"
-    for popper in poppers:
-        popper.stdin.write("\n")
-        popper.stdin.flush()
+    command = [sys.executable, "-c", POPPER, url, str(tmp_path)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    poppers = [forks.start(command, cwd=ROOT, **pipes) for _ in range(4)]
     outputs = [popper.communicate() for popper in poppers]
-    errors = [err for _, err in outputs]
-    assert [popper.returncode for popper in poppers] == [0, 0, 0, 0], errors
-    assert not any("Error" in err for err in errors), errors
+    assert [popper.returncode for popper in poppers] == [0, 0, 0, 0], outputs
+    assert not any("Error" in err for _, err in outputs), outputs
     popped = [int(number) for out, _ in outputs for number in out.split()]
     assert sorted(popped) == list(range(100))
 
@@ -129,8 +123,7 @@ def test_two_copies_of_a_script_share_a_study(tmp_path, kind):
         tuner = tuner_in(tmp_path, build, "val_mae", storage=opened(storage))
         assert states(tuner) == ["COMPLETE"] * 12, tuner.results()["stop_reason"].tolist()
         assert tuner.results()["worker"].nunique() == 2
-        study = tuner.study
-        assert len(optuna.get_all_study_names(study._storage)) == 1
+        assert len(optuna.get_all_study_names(tuner.study._storage)) == 1
 
 
 @pytest.mark.parametrize(
@@ -159,7 +152,7 @@ def test_the_grpc_proxy_serves_workers(search, data, tmp_path, behind):
 @contextmanager
 def pool():
     """Give arguments of a search in an executor's process, which has imported what it needs."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+    with process_pool(1) as executor:
         executor.submit(exec, "import tensorflow, kerastune_optuna").result()
         yield {"executor": executor}
 
@@ -196,9 +189,8 @@ def fails_for_half(trial):
     level = trial.suggest_float("level", 0, 1)
     if trial.number % 4 == 1:
         raise RuntimeError("an odd number of units")
-    nan = {"loss": math.nan, "val_mae": math.nan}
-    last = nan if trial.number % 4 == 2 else {"loss": level, "val_mae": level}
-    return Untrained(2, [{"loss": 1.0, "val_mae": 1.0}, last, last])
+    last = math.nan if trial.number % 4 == 2 else level
+    return Untrained(2, [{"loss": value, "val_mae": value} for value in (1.0, last, last)])
 
 
 def test_configurations_that_fail_cost_their_trials_alone(tmp_path, capsys):
@@ -216,10 +208,7 @@ def test_configurations_that_fail_cost_their_trials_alone(tmp_path, capsys):
         assert trial.user_attrs["stop_reason"] in line
 
 
-@pytest.mark.parametrize(
-    "sampler", [pytest.param(None, marks=pytest.mark.slow), optuna.samplers.RandomSampler(seed=0)]
-)
-def test_what_failed_is_not_suggested_again(tmp_path, sampler):
+def test_what_failed_is_not_suggested_again(tmp_path):
     """Of three choices the one that fails is drawn once, and the study has the user's sampler."""
 
     def build(trial):
@@ -228,11 +217,12 @@ def test_what_failed_is_not_suggested_again(tmp_path, sampler):
         trial.suggest_categorical("constant", [1])
         return Untrained(2, [{"val_mae": 1.0}])
 
+    sampler = optuna.samplers.RandomSampler(seed=0)
     options = {"n_trials": 8, "sampler": sampler, "train_repeats": True, "pruner": "none"}
     tuner = run(tuner_in(tmp_path, build, "val_mae", **options))
     kinds = [trial.params["kind"] for trial in tuner.study.trials]
     assert kinds.count("bad") == 1
-    assert sampler is None or tuner.study.sampler is sampler
+    assert tuner.study.sampler is sampler
 
 
 @pytest.fixture(scope="module")
