@@ -1,4 +1,4 @@
-"""The tasks of an executor: a pool of processes, Dask, Ray; and what cannot be sent to them."""
+"""Tasks of an executor: a pool of processes, Dask, Ray; and with whom no search can begin."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from multiprocessing import get_context
 import cloudpickle
 import keras
 import numpy as np
+import optuna
 import pytest
+import tensorflow as tf
 
 from kerastune_optuna import ArgumentError, ArgumentTypeError, WorkerError
 from kerastune_optuna._study.record import TrialRecord
@@ -30,6 +32,7 @@ from tests.support.faults import (
 )
 from tests.support.hosts import Inline, needs_posix
 from tests.support.models import build_model
+from tests.support.untrained import run, tuner_in
 from tests.test_examples import INDEX
 
 
@@ -71,11 +74,8 @@ def ray(workers):
 def test_a_worker_of_a_cluster_that_is_killed_costs_no_trial(search, tmp_path, cluster):
     """One of two workers is killed in mid-search: the study has exactly 8 trials."""
     with killing_once(tmp_path), cluster(2) as executor:
-        tuner = search(
-            builder_to_kill(tmp_path, 2),
-            n_trials=8,
-            fit={"executor": executor, "n_workers": 2, "epochs": 1},
-        )
+        fit = {"executor": executor, "n_workers": 2, "epochs": 1}
+        tuner = search(builder_to_kill(tmp_path, 2), n_trials=8, fit=fit)
     assert len(finished(tuner)) == 8
     assert [trial.number for trial in tuner.study.trials if trial.state.name != "COMPLETE"] == [2]
 
@@ -134,6 +134,34 @@ class OneElsewhere(Inline):
         return super().submit(function, Payload(cloudpickle.dumps(job)), number)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: "sqlite:///:memory:",
+        optuna.storages.InMemoryStorage,
+        lambda: optuna.storages.RDBStorage("sqlite://"),
+    ],
+    ids=["url", "in-memory", "rdb"],
+)
+def test_storage_in_memory_is_refused(search, make):
+    """A study in memory cannot be shared, and the error says what to pass."""
+    with pytest.raises(ArgumentError, match="Leave storage out for SQLite in directory"):
+        search(storage=make(), fit={"n_workers": 2})
+
+
+def test_a_search_has_a_worker(search):
+    """Fewer than one are refused."""
+    with pytest.raises(ArgumentError, match="n_workers=0 is less than 1"):
+        search(fit={"n_workers": 0})
+
+
+def test_a_full_study_starts_no_worker(tmp_path, capsys):
+    """A search that has nothing to do returns at once."""
+    tuner = run(tuner_in(tmp_path, n_trials=2))
+    run(tuner, n_workers=2, verbose=2)
+    assert capsys.readouterr().out.startswith("Study 'test' has 2 of 2 trials done")
+
+
 def test_an_executor_with_another_backend_is_refused(search):
     """A process that has chosen its backend before the search cannot change it."""
     with pytest.raises(WorkerError, match=r"backend 'elsewhere'.* KERAS_BACKEND=elsewhere"):
@@ -168,8 +196,6 @@ def test_a_pool_that_forks_says_why_it_cannot_train(search):
 
 def test_data_that_calls_python_cannot_travel(search):
     """A dataset that does names a way out."""
-    import tensorflow as tf
-
     generated = tf.data.Dataset.from_generator(
         lambda: iter([(np.zeros(4), 0)]),
         output_signature=(tf.TensorSpec((4,)), tf.TensorSpec((), tf.int64)),
