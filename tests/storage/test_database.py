@@ -58,10 +58,7 @@ def test_tables_that_another_process_makes_first_are_found():
 
 
 def each_cut(proxy):
-    """Yield functions that cut at the first message to come, at the second, and so on.
-
-    The last one is that of a message which does not come any more.
-    """
+    """Yield functions that cut at the first message to come, and so on, until none comes."""
     for number in itertools.count():
         before = proxy.cuts
         yield partial(proxy.cut_at, number)

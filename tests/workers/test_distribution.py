@@ -52,7 +52,7 @@ x, y = numpy.random.default_rng(0).normal(size=(64, 4)).astype("float32"), numpy
 training, validation = (x[:32], y[:32]), (x[32:], y[32:])
 
 def build(trial):
-    known = [keras.Input((4,))] if trial.number == 0 else []
+    known = [keras.Input((4,))] if trial.number % 2 == 0 else []
     units = trial.suggest_int("units", 2, 8)
     with distributed():
         layers = [keras.layers.Dense(units), normalisation(), keras.layers.Dense(3, "softmax")]
@@ -60,35 +60,27 @@ def build(trial):
         model.compile("adam", "sparse_categorical_crossentropy")
     return model
 """
+# Its first trial is interrupted in its second epoch, and goes on from the backup of the first one.
 SEARCH = f"""{BUILD}
-tuner = OptunaTuner(build, "val_loss", n_trials=2, keep_best=2, seed=0)
-tuner.search(*training, validation_data=validation, epochs=2, verbose=0)
-best = tuner.best_models(2)
-losses = [model.evaluate(*validation, verbose=0, return_dict=True)["loss"] for model in best]
-values = sorted(trial.value for trial in tuner.study.trials)
-print(json.dumps([values, losses, [devices(model) for model in best]]))
-"""
-RESUMED = """
 seen = []
 
-class Interrupt(keras.callbacks.Callback):
-    def __deepcopy__(self, memo):
-        return self
+def interrupt(epoch, logs):
+    seen.append(epoch)
+    if len(seen) == 2:
+        raise KeyboardInterrupt
 
-    def on_epoch_end(self, epoch, logs=None):
-        seen.append(epoch)
-        if len(seen) == 2:
-            raise KeyboardInterrupt
-
-tuner = OptunaTuner(build, "val_loss", n_trials=1, seed=0, backup_every=0)
-fit = {"validation_data": validation, "epochs": 3, "verbose": 0, "callbacks": [Interrupt()]}
+interrupting = lambda trial: keras.callbacks.LambdaCallback(on_epoch_end=interrupt)
+tuner = OptunaTuner(build, "val_loss", n_trials=2, keep_best=2, seed=0, backup_every=0)
+fit = dict(validation_data=validation, epochs=3, verbose=0, callbacks=[interrupting])
 try:
     tuner.search(*training, **fit)
 except KeyboardInterrupt:
     tuner.search(*training, **fit)
-model = tuner.best_model()
-loss = model.evaluate(*validation, verbose=0, return_dict=True)["loss"]
-print(json.dumps([seen, devices(model), abs(loss - tuner.best_value) < 1e-6]))
+assert seen == [0, 1, 1, 2, 0, 1, 2], seen
+best = tuner.best_models(2)
+losses = [model.evaluate(*validation, verbose=0, return_dict=True)["loss"] for model in best]
+values = sorted(trial.value for trial in tuner.study.trials if trial.value is not None)
+print(json.dumps([values, losses, [devices(model) for model in best]]))
 """
 
 
@@ -108,17 +100,10 @@ def came_to(program, folder, backend, **variables):
 
 @pytest.mark.nightly
 def test_a_builder_may_mirror_its_models(tmp_path):
-    """Models made under a MirroredStrategy, built or not, are kept and rebuilt on two devices."""
+    """Models made under a MirroredStrategy, built or not, go on and are kept on two devices."""
     values, losses, devices = came_to(MIRRORED + SEARCH, tmp_path, "tensorflow")
     assert losses == pytest.approx(values, abs=1e-6)
     assert devices == [2, 2]
-
-
-@pytest.mark.nightly
-def test_a_mirrored_trial_is_resumed(tmp_path):
-    """Its retry goes on from the backup of its first epoch, on both devices."""
-    came = came_to(MIRRORED + BUILD + RESUMED, tmp_path, "tensorflow")
-    assert came == [[0, 1, 1, 2], 2, True]
 
 
 def kill_one(parent, rank, killed):

@@ -13,12 +13,12 @@ from contextlib import contextmanager
 
 import optuna
 import pytest
-from optuna.storages.journal import JournalFileBackend
 
 from kerastune_optuna import WorkerError
 from tests.support import forks
 from tests.support.faults import ROOT, WATCHDOG, evaluated, finished, meet, states
 from tests.support.hosts import mount_empty, new_host
+from tests.support.marks import mostly_nightly
 from tests.support.models import build_eager
 from tests.support.servers import proxy
 from tests.support.storages import KINDS, empty, opened
@@ -127,12 +127,7 @@ def test_two_copies_of_a_script_share_a_study(tmp_path, kind):
 
 
 @pytest.mark.parametrize(
-    "behind",
-    [
-        pytest.param("postgresql", marks=pytest.mark.slow),
-        pytest.param("journal", marks=pytest.mark.slow),
-        pytest.param("mariadb", marks=pytest.mark.nightly),
-    ],
+    "behind", mostly_nightly(["postgresql", "journal", "mariadb"], "postgresql", "journal")
 )
 @pytest.mark.filterwarnings("ignore:GrpcStorageProxy is experimental")  # as Optuna marks it
 def test_the_grpc_proxy_serves_workers(search, data, tmp_path, behind):
@@ -165,10 +160,7 @@ def processes():
 
 @pytest.mark.parametrize(
     ("workers", "counts"),
-    [
-        pytest.param(pool, [1], marks=pytest.mark.nightly),
-        pytest.param(processes, [1, 2], marks=pytest.mark.slow),
-    ],
+    mostly_nightly({"pool": (pool, [1]), "processes": (processes, [1, 2])}, "processes"),
 )
 def test_a_timeout_ends_the_search_of_workers(search, workers, counts):
     """A worker begins no trial once the time is over, and a search without n_trials ends by it."""
@@ -238,13 +230,16 @@ def lister(folder):
 
 
 @pytest.mark.slow
-def test_a_host_without_the_file_makes_no_study_of_its_own(host, tmp_path):
+@pytest.mark.parametrize("file", ["study.db", "journal.log"])
+def test_a_host_without_the_file_makes_no_study_of_its_own(host, tmp_path, file):
     """Where the folder is another one, its worker trains nothing, makes nothing and says so."""
-    folder = tmp_path / "tuning"
-    tuner = tuner_in(folder, n_trials=2)
+    (folder := tmp_path / "tuning").mkdir()
+    storage = None if file == "study.db" else opened(f"{folder}/{file}")
+    tuner = tuner_in(folder, n_trials=2, storage=storage)
     assert tuner.study.trials == []
     host.do(mount_empty, folder)
-    with pytest.raises(WorkerError, match=r"sees another one than .* PostgreSQL .*JournalStorage"):
+    told = rf"{file}.* sees another one than .* PostgreSQL .*JournalStorage"
+    with pytest.raises(WorkerError, match=told):
         run(tuner, executor=host)
     assert "COMPLETE" not in states(tuner)
     assert host.do(lister, folder) == []
@@ -268,17 +263,6 @@ def test_a_study_of_that_name_from_earlier_is_not_taken_for_it(host, tmp_path):
         run(tuner_in(folder, n_trials=3), executor=host)
     assert states(tuner)[:1] == ["COMPLETE"]
     assert "COMPLETE" not in states(tuner)[1:]
-
-
-@pytest.mark.slow
-def test_a_journal_that_a_host_does_not_see_is_named(host, tmp_path):
-    """A storage object, too, that does not open elsewhere is told of by the worker."""
-    folder = tmp_path / "tuning"
-    folder.mkdir()
-    journal = optuna.storages.JournalStorage(JournalFileBackend(str(folder / "journal.log")))
-    host.do(mount_empty, folder)
-    with pytest.raises(WorkerError, match=r"journal\.log.* sees another one"):
-        run(tuner_in(folder, storage=journal, n_trials=2), executor=host)
 
 
 @pytest.mark.slow

@@ -304,7 +304,11 @@ tuner = OptunaTuner(build, "loss", n_trials=1, directory=sys.argv[1])
 tuner.search(numpy.zeros((8, 4)), numpy.zeros(8), epochs=1, n_workers=2, verbose=0)
 print(len(tuner.study.trials), "trial")
 """
-BUILDER = "from tests.support.models import build_model as build\n"
+BUILDER = """
+from tests.support.models import build_model
+def build(trial):
+    return build_model(trial)
+"""
 
 
 @pytest.mark.nightly

@@ -31,6 +31,7 @@ from tests.support.faults import (
     wait_for_epochs,
 )
 from tests.support.hosts import Inline, needs_posix
+from tests.support.marks import mostly_nightly
 from tests.support.models import build_model
 from tests.support.untrained import run, tuner_in
 from tests.test_examples import INDEX
@@ -94,13 +95,7 @@ def test_workers_that_a_cluster_gives_up_are_an_error(search):
         search(build, n_trials=3, fit={"executor": executor})
 
 
-@pytest.mark.parametrize(
-    "cluster",
-    [
-        pytest.param(process_pool, marks=pytest.mark.slow),
-        pytest.param(dask, marks=pytest.mark.nightly),
-    ],
-)
+@pytest.mark.parametrize("cluster", mostly_nightly([process_pool, dask], "process_pool"))
 def test_the_tasks_of_an_executor_are_told_to_stop(
     search, make_tuner, tmp_path, unhurried, cluster
 ):
