@@ -26,33 +26,20 @@ def loader_of(x, y):
 
 
 WAYS = {
-    "MapDataset": (rows_of, lambda made: made),
-    "IterDataset of a function": (
-        lambda *d: rows_of(*d).to_iter_dataset(),
-        lambda made: lambda: made,
-    ),
-    "DataLoader of a function of the trial": (loader_of, lambda made: lambda trial: made),
+    "MapDataset": (rows_of, lambda made: made, 2),
+    "IterDataset": (lambda *data: rows_of(*data).to_iter_dataset(), lambda made: lambda: made, 1),
+    "DataLoader": (loader_of, lambda made: lambda trial: made, 1),
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("make", "given"), WAYS.values(), ids=WAYS)
-def test_data_of_grain_is_searched_and_scored(search, data, make, given):
-    """It trains and validates, from functions too, and the best model has its value again."""
+@pytest.mark.parametrize(("make", "given", "workers"), WAYS.values(), ids=WAYS)
+def test_data_of_grain_is_searched_and_scored(search, data, make, given, workers):
+    """It trains and validates, in workers and from functions too: the best model has its value."""
     x, y, validation = data
     fit = {"x": given(make(x, y)), "y": None, "validation_data": given(make(*validation))}
-    tuner = search(build_eager, "val_loss", n_trials=1, fit={**fit, "epochs": 1})
+    tuner = search(build_eager, "val_loss", n_trials=1, fit={**fit, "n_workers": workers})
     loss, _ = tuner.best_model().evaluate(make(*validation), verbose=0)
-    assert loss == tuner.best_value
-
-
-@pytest.mark.nightly
-def test_data_of_grain_travels_to_workers(search, data):
-    """Two processes train on it and validate with it as one does."""
-    x, y, validation = data
-    fit = {"x": rows_of(x, y), "y": None, "validation_data": rows_of(*validation), "n_workers": 2}
-    tuner = search(objective="val_loss", fit=fit)
-    loss, _ = tuner.best_model().evaluate(rows_of(*validation), verbose=0)
     assert loss == tuner.best_value
 
 

@@ -120,14 +120,14 @@ def test_configurations_repeat_by_all_parameters(queued, search):
 def test_what_functions_ask_for_is_enqueued(make_tuner, capsys):
     """Where the functions come with the parameters; space() and the defaults have them too."""
     tuner = make_tuner(build_unbuilt, "val_loss")
-    with pytest.raises(ArgumentError, match=r"pass that function too: enqueue\(params, function"):
-        tuner.enqueue({"window": 8})
-    with pytest.raises(ArgumentError, match=r"'windov'.* Did you mean 'window'"):
-        tuner.enqueue({"windov": 8}, windows)
-    with pytest.raises(ArgumentError, match="window=9, which"):
-        tuner.enqueue({"window": 9}, windows)
-    with pytest.raises(ArgumentError, match="ndarray is no function"):
-        tuner.enqueue({"window": 8}, SERIES)
+    for told, *wrong in [
+        (r"pass that function too: enqueue\(params, function", {"window": 8}),
+        (r"'windov'.* Did you mean 'window'", {"windov": 8}, windows),
+        ("window=9, which", {"window": 9}, windows),
+        ("ndarray is no function", {"window": 8}, SERIES),
+    ]:
+        with pytest.raises(ArgumentError, match=told):
+            tuner.enqueue(*wrong)
     tuner.enqueue({"window": 8}, windows)
     tuner.enqueue(None, windows)
     asked = [trial.system_attrs["fixed_params"] for trial in tuner.study.trials]
@@ -230,12 +230,10 @@ def test_a_fit_of_the_builders_own_gets_the_data(tune):
 def test_x_y_and_validation_may_each_be_a_function(search, data):
     """Beside arrays, and with weights of the rows."""
     x, y, _ = data
-    columns = {"x": lambda trial: x, "y": lambda trial: y}
-    search(build_eager, fit=columns, n_trials=1)
+    search(build_eager, fit={"x": lambda trial: x, "y": lambda trial: y}, n_trials=1)
 
     def weighted(trial):
         return x, y, np.full(len(x), trial.suggest_float("weight", 0.5, 2))
 
-    fit = {"x": weighted, "y": None}
-    tuner = search(build_eager, fit=fit, n_trials=1, study_name="weighted")
+    tuner = search(build_eager, fit={"x": weighted, "y": None}, n_trials=1, study_name="weighted")
     assert {"lr", "units", "weight"} == set(tuner.best_params)

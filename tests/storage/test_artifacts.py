@@ -46,19 +46,10 @@ def improving(numbers=(), act=lambda: None):
     return build_model
 
 
-class Acting(keras.callbacks.Callback):
-    """Do something at the end of some epochs."""
-
-    def __init__(self, acts):
-        super().__init__()
-        self.acts = acts
-
-    def __deepcopy__(self, memo):
-        return self
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Do what is for this epoch."""
-        self.acts.get(epoch, lambda: None)()
+def acting(acts):
+    """Return callbacks that do at the end of an epoch what is for it."""
+    act = lambda epoch, logs: acts.get(epoch, lambda: None)()  # noqa: E731
+    return [lambda trial: keras.callbacks.LambdaCallback(on_epoch_end=act)]
 
 
 def tuner_with(tmp_path, store, build_model=build, **options):
@@ -161,7 +152,7 @@ def test_a_backup_that_fails_stops_no_training(s3, tmp_path, capfd):
         assert s3.keys == {TrialRecord(tuner.study.trials[0]).backup["id"]}
 
     acts = {1: lambda: s3.order("stop"), 3: lambda: s3.order("start"), 4: look}
-    run(tuner, callbacks=[Acting(acts)])
+    run(tuner, callbacks=acting(acts))
     assert tuner.best_trial.user_attrs["epochs_run"] == 5
     said = capfd.readouterr().err
     assert said.count("Trial 0 could not be backed up, and goes on: Could not connect") == 1
@@ -187,7 +178,7 @@ def test_an_interrupt_waits_for_a_store_that_is_stopped(s3, tmp_path, unhurried)
     tuner = tuner_with(tmp_path, s3.store(), improving(), n_trials=2)
     acts = {4: lambda: interrupt_without(s3)}
     with pytest.raises(KeyboardInterrupt):
-        run(tuner, callbacks=[Acting(acts)])
+        run(tuner, callbacks=acting(acts))
     assert states(tuner)[0] == "COMPLETE"
     assert has_best_weights(tuner)
 
@@ -198,7 +189,7 @@ def test_an_interrupted_trial_waits_with_its_backup(s3, tmp_path, unhurried):
     tuner = tuner_with(tmp_path, s3.store(), improving(), n_trials=1)
     acts = {2: lambda: interrupt_without(s3)}
     with pytest.raises(KeyboardInterrupt):
-        run(tuner, callbacks=[Acting(acts)])
+        run(tuner, callbacks=acting(acts))
     assert tuner.study.trials[0].user_attrs["stop_reason"] == INTERRUPTED
     assert s3.keys == {TrialRecord(tuner.study.trials[0]).backup["id"]}
 
@@ -210,7 +201,7 @@ def test_a_second_interrupt_ends_the_wait_for_a_store(s3, tmp_path):
     twice = threading.Timer(1, interrupt)
     acts = {4: lambda: (s3.order("stop"), interrupt(), twice.start())}
     with pytest.raises(KeyboardInterrupt):
-        run(tuner, callbacks=[Acting(acts)])
+        run(tuner, callbacks=acting(acts))
     assert tuner.study.trials[0].user_attrs["stop_reason"] == INTERRUPTED
     s3.order("start")
     run(tuner)

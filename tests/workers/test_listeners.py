@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import contextmanager
 
 import optuna
 import pytest
@@ -14,7 +15,7 @@ from kerastune_optuna import _study
 from tests.support.faults import meet, states
 from tests.support.models import PruneAt
 from tests.support.untrained import Untrained, build, run, tuner_in
-from tests.workers.test_loop import pool, processes
+from tests.workers.test_runners import process_pool
 
 
 class Listener:
@@ -117,6 +118,17 @@ def test_a_sampler_stops_no_search(make, capsys):
     assert states(tuner).count("COMPLETE") == 4
     assert "study.stop()" not in capsys.readouterr().out
     assert _study.StudyRecord(tuner.study).ended is None
+
+
+@contextmanager
+def processes():
+    yield {"n_workers": 2}
+
+
+@contextmanager
+def pool():
+    with process_pool(1) as executor:
+        yield {"executor": executor}
 
 
 @pytest.mark.slow
