@@ -16,17 +16,14 @@ VARIABLE = tf.Variable(1.0, dtype=tf.float64)
 
 
 def doubled(row):
-    """Return what is always the same."""
     return row * 2
 
 
 def shaken(row):
-    """Return something else each time."""
     return row + tf.random.uniform((), dtype=tf.float64)
 
 
 def moved(row):
-    """Return what depends on a variable."""
     return row + VARIABLE
 
 

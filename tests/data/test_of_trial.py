@@ -137,7 +137,6 @@ def test_what_functions_ask_for_is_enqueued(make_tuner, capsys):
 
 
 def raising(trial):
-    """Fail."""
     raise NameError("no such file")
 
 

@@ -67,7 +67,6 @@ def each_cut(proxy):
 
 
 def add(storage, study_id):
-    """Add a trial."""
     before = storage.get_n_trials(study_id)
     yield
     trial_id = storage.create_new_trial(study_id)
@@ -77,7 +76,6 @@ def add(storage, study_id):
 
 
 def take(storage, study_id):
-    """Set a WAITING trial to RUNNING."""
     trial_id = storage.create_new_trial(study_id, create_trial(state=TrialState.WAITING))
     yield
     is_ours = storage.set_trial_state_values(trial_id, TrialState.RUNNING)
@@ -87,7 +85,6 @@ def take(storage, study_id):
 
 
 def end(storage, study_id):
-    """Set a trial to COMPLETE."""
     trial_id = storage.create_new_trial(study_id)
     yield
     is_ours = storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [1.5])
@@ -97,7 +94,6 @@ def end(storage, study_id):
 
 
 def read(storage, study_id):
-    """Read all trials."""
     trial_id = storage.create_new_trial(study_id)
     yield
     trials = storage.get_all_trials(study_id)
@@ -106,7 +102,6 @@ def read(storage, study_id):
 
 
 def delete(storage, study_id):
-    """Delete a study."""
     other = storage.create_new_study([StudyDirection.MINIMIZE])
     yield
     storage.delete_study(other)

@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 from kerastune_optuna import OptunaTuner
-from tests.support.untrained import build, run, tuner_in
+from tests.support.untrained import build, run
 
 
 def cards_of(tuner):
@@ -19,14 +19,11 @@ def cards_of(tuner):
 
 
 @pytest.fixture
-def search(tmp_path):
+def search(quick):
     """Give a function that searches with a model whose training is made up."""
-
-    def searched(fit=None, **options):
-        options = {"n_trials": 1, "keep_best": 0, **options}
-        return run(tuner_in(tmp_path, build, "val_mae", **options), **{"epochs": 2, **(fit or {})})
-
-    return searched
+    return lambda fit=None, **options: run(
+        quick(**{"n_trials": 1, **options}), **{"epochs": 2, **(fit or {})}
+    )
 
 
 def test_a_card_says_what_a_trial_ran_with(search):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import keras
 import numpy as np
 import pandas as pd
@@ -11,7 +13,7 @@ import tensorflow as tf
 
 from kerastune_optuna import StudyMismatchError
 from kerastune_optuna._data.fingerprint import measure
-from tests.support.untrained import Untrained, build, run, tuner_in
+from tests.support.untrained import Untrained, run
 from tests.workers.test_processes import policy
 from tests.zoo.data import Batches
 
@@ -19,14 +21,9 @@ X, Y = np.arange(24, dtype="float32").reshape(8, 3), np.arange(8)
 
 
 @pytest.fixture
-def make_tuner(tmp_path):
-    """Give a maker of tuners whose models train nothing, in place of that of other tests."""
-
-    def make(builder=build, objective="val_mae", **options):
-        options = {"n_trials": 2, "pruner": "none", "keep_best": 0, **options}
-        return tuner_in(tmp_path, builder, objective, **options)
-
-    return make
+def make_tuner(quick):
+    """Give a maker of tuners of one study whose models train nothing."""
+    return partial(quick, n_trials=2, pruner="none")
 
 
 def one_choice(trial):
@@ -35,7 +32,6 @@ def one_choice(trial):
 
 
 def model_of(units):
-    """Return a model."""
     return Untrained(units, [{"val_mae": 1 / units}] * 3)
 
 
@@ -217,12 +213,12 @@ def test_a_repeat_of_other_code_is_trained(search, make_tuner):
     assert tuner.results()["epochs_run"].tolist()[2:] == [2, 2, 2]
 
 
-def test_the_warning_of_other_code_names_what_changed(tmp_path):
+def test_the_warning_of_other_code_names_what_changed(make_tuner):
     """A number that the builder reads, and no line of its own code, is another one."""
 
     def of(units):
         return lambda trial: Untrained(units, [{"val_mae": trial.suggest_float("level", 0, 1)}])
 
-    run(tuner_in(tmp_path, of(2), "val_mae", n_trials=1))
+    run(make_tuner(of(2), n_trials=1))
     with pytest.warns(UserWarning, match=r"has changed since .* 'test' \(units in <lambda>\): its"):
-        run(tuner_in(tmp_path, of(3), "val_mae", n_trials=2))
+        run(make_tuner(of(3)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import psutil
 import pytest
 
 from tests.test_examples import BEST, INDEX
+from tests.workers.test_processes import printed
 
 # Devices are made of a CPU before the backend starts: each search has a process of its own.
 MIRRORED = """
@@ -86,16 +86,8 @@ print(json.dumps([values, losses, [devices(model) for model in best]]))
 
 def came_to(program, folder, backend, **variables):
     """Run a program with a backend in a folder, and return what its last line says."""
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=folder,
-        env={**os.environ, "KERAS_BACKEND": backend, **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    lines = printed("-c", program, cwd=folder, KERAS_BACKEND=backend, **variables)
+    return json.loads(lines[-1])
 
 
 @pytest.mark.nightly

@@ -205,7 +205,6 @@ def host():
 
 
 def lister(folder):
-    """Return the names in a folder."""
     return sorted(path.name for path in folder.iterdir())
 
 

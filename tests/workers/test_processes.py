@@ -268,12 +268,12 @@ def test_workers_share_cores_and_gpus():
     assert all(shared.items() <= one.items() and "OMP_NUM_THREADS" not in one for one in added)
 
 
-def printed(*command, cwd):
+def printed(*command, cwd, **variables):
     """Return the lines that a command of Python prints in a folder, where it has to end well."""
     done = subprocess.run(
         [sys.executable, *command],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
         capture_output=True,
         text=True,
     )
