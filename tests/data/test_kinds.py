@@ -12,24 +12,11 @@ from optuna.storages import InMemoryStorage
 
 from kerastune_optuna import ArgumentError, ArgumentTypeError
 from tests.support.models import build_eager, build_model
+from tests.zoo.data import of_text, texts
 
-WORDS = ["good", "fine", "bad", "awful", "poor"]
 ROWS = np.random.default_rng(0).integers(0, 5, (48, 3))
 Y = (ROWS[:, 0] > 1).astype("int64")
-TEXTS = np.array([" ".join(WORDS[word] for word in row) for row in ROWS], dtype=object)
-
-
-def build_for_texts(trial):
-    """Return a classifier of texts."""
-    layers = [
-        keras.layers.TextVectorization(vocabulary=WORDS),
-        keras.layers.Embedding(12, trial.suggest_int("size", 2, 4)),
-        keras.layers.GlobalAveragePooling1D(),
-        keras.layers.Dense(1, activation="sigmoid"),
-    ]
-    model = keras.Sequential(layers)
-    model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
-    return model
+TEXTS = np.array(["good", "not so good"] * 24, dtype=object)
 
 
 def plain_loss(build, trial, **arguments):
@@ -42,12 +29,11 @@ def plain_loss(build, trial, **arguments):
 @pytest.mark.slow
 def test_a_trial_is_what_plain_keras_makes_of_the_same_texts(search):
     """They train to the digits of Model.fit, and the best model evaluates to the value."""
-    fit = {"x": TEXTS, "y": Y, "validation_data": (TEXTS, Y)}
-    tuner = search(build_for_texts, "val_loss", fit=fit)
+    tuner = search(of_text, "val_loss", fit=texts())
     for trial in tuner.study.trials:
-        assert trial.value == plain_loss(build_for_texts, trial, **fit)
-    loss = tuner.best_model().evaluate(TEXTS, Y, verbose=0, return_dict=True)["loss"]
-    assert loss == pytest.approx(tuner.best_value, abs=1e-6)
+        assert trial.value == plain_loss(of_text, trial, **texts())
+    logs = tuner.best_model().evaluate(*texts()["validation_data"], verbose=0, return_dict=True)
+    assert logs["loss"] == pytest.approx(tuner.best_value, abs=1e-6)
 
 
 @pytest.mark.nightly

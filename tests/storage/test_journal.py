@@ -50,10 +50,7 @@ finally:
 
 @contextmanager
 def stopped(path, lock, before, room=10_000):
-    """Stop a process before that call of the file's, with the lock in its hands; let it go on.
-
-    `room` are the bytes by which it may let the file grow.
-    """
+    """Stop a process before a call of the file's, which may grow by `room` bytes; let it go on."""
     command = [sys.executable, "-c", WRITER, path, lock.__name__, before, str(room)]
     with forks.start(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as writer:
         try:

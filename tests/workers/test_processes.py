@@ -179,10 +179,7 @@ def locked_store(folder):
 
 @pytest.fixture(scope="module")
 def by_two(tmp_path_factory):
-    """Give a search of six trials by two workers, which takes too long to be made for each test.
-
-    Arrays, a dtype policy, a database object and a function that opens a store had to travel.
-    """
+    """Give a search by two workers, to which arrays, a policy, a database and a store travel."""
     folder = tmp_path_factory.mktemp("by_two")
     (store := folder / "store").mkdir()
     x, y = in_classes()
