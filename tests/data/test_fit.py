@@ -17,10 +17,9 @@ from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._report.facts import saved_epochs
 from kerastune_optuna._study.monitor import parse_objective
 from kerastune_optuna._study.retry import INTERRUPTED
+from tests.data.test_kinds import plain_loss
 from tests.support import falling
 from tests.support.models import PruneAt, Spy, build_eager, build_model
-
-SIZES = (6, 8, 24)
 
 
 @pytest.fixture
@@ -29,50 +28,33 @@ def make_tuner(make_tuner):
     return partial(make_tuner, storage=InMemoryStorage())
 
 
-class Steps(keras.callbacks.Callback):
-    """Write into the trial how many batches it trained on and validated with."""
-
-    def __init__(self, trial):
-        super().__init__()
-        self.trial = trial
-        self.validated = 0
-
-    def on_test_batch_end(self, batch, logs=None):
-        """Count."""
-        self.validated += 1
-
-    def on_train_end(self, logs=None):
-        """Write the steps of an epoch, and those of all validations."""
-        self.trial.set_user_attr("steps", [self.params["steps"], self.validated])
+def size_of(trial):
+    return trial.suggest_categorical("batch_size", [6, 8, 24])
 
 
-def with_batch_size(trial):
-    """Return a model and its batch size."""
-    size = trial.suggest_categorical("batch_size", SIZES)
-    return build_model(trial), {"batch_size": size, "callbacks": Steps(trial)}
+def batched(*arrays):
+    """Return a function of the trial that makes batches of the size that it suggests."""
+    rows = tf.data.Dataset.from_tensor_slices(arrays)
+    return lambda trial: rows.batch(size_of(trial))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["arrays", "datasets"])
 def test_batch_size_is_tuned(search, data, form):
     """By what the builder returns beside its model, and by a function of the trial."""
-    build, fit = with_batch_size, {"shuffle": False}
+    x, y, validation = data
+    build, fit = lambda trial: (build_model(trial), {"batch_size": size_of(trial)}), {}
     if form == "datasets":
-
-        def batched(*arrays):
-            rows = tf.data.Dataset.from_tensor_slices(arrays)
-            return lambda trial: rows.batch(trial.suggest_categorical("batch_size", SIZES))
-
-        x, y, validation = data
-        build = lambda trial: (build_model(trial), {"callbacks": Steps(trial)})  # noqa: E731
+        build = build_model
         fit = {"x": batched(x, y), "y": None, "validation_data": batched(*validation)}
-    tuner = search(build, n_trials=3, seed=4, fit=fit)
+    tuner = search(build, "val_loss", n_trials=3, seed=4, fit={"shuffle": False, **fit})
+    given = {"x": x, "y": y, "validation_data": validation, "shuffle": False}
     for trial in tuner.study.trials:
-        size, epochs = trial.params["batch_size"], trial.user_attrs["epochs_run"]
-        assert trial.user_attrs["steps"] == [48 // size, epochs * 24 // size]
+        loss = plain_loss(build_model, trial, **given, batch_size=trial.params["batch_size"])
+        assert trial.value == pytest.approx(loss, abs=1e-6)
     assert tuner.results()["params_batch_size"].nunique() > 1
-    _, accuracy = tuner.best_model().evaluate(*data[2], verbose=0)
-    assert accuracy == pytest.approx(tuner.best_value, abs=1e-6)
+    loss, _ = tuner.best_model().evaluate(*validation, verbose=0)
+    assert loss == pytest.approx(tuner.best_value, abs=1e-6)
 
 
 def with_epochs(trial):

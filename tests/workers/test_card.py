@@ -31,18 +31,16 @@ def test_a_card_says_what_a_trial_ran_with(search):
     given = {"batch_size": np.int64(16), "class_weight": {0: 1.0, 1: 2.0}}
     tuner = search(seed=np.int64(5), n_trials=2, fit=given)
     (card,) = cards_of(tuner)
-    assert card["versions"]["optuna"] == optuna.__version__
-    assert card["versions"]["python"] == sys.version.split()[0]
-    assert card["versions"]["numpy"] == np.__version__
+    versions = {"optuna": optuna.__version__, "python": sys.version.split()[0]}
+    assert versions.items() <= card["versions"].items()
     assert card["backend"] in card["versions"]
     assert card["seed"] == 5
     assert card["sampler_seed"] == 1402645496
     assert card["study"]["objective"] == "minimize val_mae"
     assert card["data"]["x"] == "float64(4, 1)"
     assert set(card["data"]) == {"x", "y", "validation_data"}
-    assert card["arguments"]["epochs"] == 2
-    assert card["arguments"]["batch_size"] == 16
-    assert card["arguments"]["class_weight"] == {"0": 1.0, "1": 2.0}
+    arguments = {"epochs": 2, "batch_size": 16, "class_weight": {"0": 1.0, "1": 2.0}}
+    assert {name: card["arguments"][name] for name in arguments} == arguments
     assert " cores of " in card["devices"][0]
 
 

@@ -18,7 +18,7 @@ import optuna
 import psutil
 import pytest
 
-from kerastune_optuna import ArgumentError, OptunaTuner, TooManyFailuresError, WorkerError
+from kerastune_optuna import ArgumentError, TooManyFailuresError, WorkerError
 from kerastune_optuna._backend import environment
 from kerastune_optuna._workers import processes
 from kerastune_optuna._workers.processes import _raised
@@ -32,12 +32,9 @@ from tests.support.untrained import build, run, tuner_in
 @pytest.mark.slow
 def test_a_killed_worker_is_replaced(search, tmp_path, capfd):
     """One of three workers is killed in mid-trial: the others go on, and nine trials finish."""
+    fit = {"n_workers": 3, "epochs": 1, "verbose": 2}
     with killing_once(tmp_path):
-        tuner = search(
-            builder_to_kill(tmp_path, 5, n_workers=3),
-            n_trials=9,
-            fit={"n_workers": 3, "epochs": 1, "verbose": 2},
-        )
+        tuner = search(builder_to_kill(tmp_path, 5, n_workers=3), n_trials=9, fit=fit)
     assert len(finished(tuner)) == 9
     failed = [trial for trial in tuner.study.trials if trial.state.name == "FAIL"]
     assert [trial.number for trial in failed] == [5]
@@ -185,16 +182,9 @@ def by_two(tmp_path_factory):
     x, y = in_classes()
     tiled, validation = np.tile(x[:48], (100, 1)), (x[48:], y[48:])
     storage = optuna.storages.RDBStorage(f"sqlite:///{folder}/own.db")
-    tuner = OptunaTuner(
-        noting(folder),
-        n_trials=6,
-        seed=0,
-        directory=folder / "tuning",
-        study_name="test",
-        pruner=optuna.pruners.NopPruner(),
-        storage=storage,
-        artifact_store=lambda: locked_store(store),
-    )
+    options = {"storage": storage, "artifact_store": lambda: locked_store(store)}
+    options |= {"n_trials": 6, "pruner": "none"}
+    tuner = tuner_in(folder / "tuning", noting(folder), "val_accuracy", **options)
     fit = {"validation_data": validation, "epochs": 1, "verbose": 0, "n_workers": 2}
     with policy("mixed_bfloat16"), pytest.MonkeyPatch.context() as patch:
         patch.setattr(processes, "subprocess", subprocess)  # these workers start as those of users

@@ -9,6 +9,7 @@ import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context
 
 import cloudpickle
@@ -129,17 +130,7 @@ class OneElsewhere(Inline):
         return super().submit(function, Payload(cloudpickle.dumps(job)), number)
 
 
-class Locked:
-    """Be a builder that holds a lock."""
-
-    def __init__(self):
-        self.lock = threading.Lock()
-
-    def __call__(self, trial):
-        """Return a model."""
-        return build_model(trial)
-
-
+LOCKED = partial(lambda lock, trial: build_model(trial), threading.Lock())
 GENERATED = tf.data.Dataset.from_generator(
     lambda: iter([(np.zeros(4), 0)]),
     output_signature=(tf.TensorSpec((4,)), tf.TensorSpec((), tf.int64)),
@@ -152,7 +143,7 @@ REFUSED = {
     "URL in memory": (lambda: {"storage": "sqlite:///:memory:"}, {}, IN_MEMORY),
     "in memory": (lambda: {"storage": InMemoryStorage()}, {}, IN_MEMORY),
     "database in memory": (lambda: {"storage": RDBStorage("sqlite://")}, {}, IN_MEMORY),
-    "lock": (lambda: {"build": Locked()}, {}, "build_model cannot travel to other workers"),
+    "lock": (lambda: {"build": LOCKED}, {}, "build_model cannot travel to other workers"),
     "Python": (dict, {"x": GENERATED, "y": None}, r"calls Python through PyFunc.*x=lambda: \.\.\."),
 }
 
