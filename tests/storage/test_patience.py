@@ -12,6 +12,7 @@ import sqlalchemy
 from optuna.artifacts import FileSystemArtifactStore
 
 from kerastune_optuna import StorageError, WeightsError
+from kerastune_optuna._storage import database as _storage
 from kerastune_optuna._storage import patience
 from tests.support.faults import (
     Clock,
@@ -172,8 +173,9 @@ def test_connections_that_are_cut_cost_no_trial(search, make_tuner, data, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_database_that_stays_away_ends_the_search(tmp_path, impatient):
+def test_a_database_that_stays_away_ends_the_search(tmp_path, impatient, monkeypatch):
     """When patience ends the search ends with one line, and the next one goes on."""
+    monkeypatch.setattr(_storage, "_BUSY_SECONDS", 1)
     tuner = tuner_in(tmp_path, n_trials=2, pruner="none")
     assert tuner.study.trials == []
     lockers = []

@@ -103,7 +103,7 @@ def test_the_password_is_nowhere(tmp_path):
             given = sqlalchemy.make_url(url).set(username=role, password=password)
             (tmp_path / "slow").touch()
             search = subprocess.Popen(
-                [sys.executable, searching.__file__, str(tmp_path), "2", "-", "6"],
+                [sys.executable, searching.__file__, str(tmp_path), "2", "-", "3"],
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -48,7 +48,6 @@ def test_other_validation_data_is_an_error(search, make_tuner, data):
     search(tuner=make_tuner(overwrite=True), fit={"validation_data": (x + 1, y)})
 
 
-@pytest.mark.slow
 def test_another_split_is_other_validation_data(search, make_tuner, data):
     """Rows that are kept of the training data are compared, also those of SciPy without a []."""
     x, y, _ = data
@@ -64,10 +63,8 @@ def test_another_split_is_other_validation_data(search, make_tuner, data):
     ("fit", "told"),
     [
         ({"epochs": 3}, "epochs was 2 and is 3"),
-        pytest.param({"batch_size": 16}, "batch_size was 32 and is 16", marks=pytest.mark.slow),
-        pytest.param(
-            {"x": np.ones((48, 4))}, "the training data is another", marks=pytest.mark.slow
-        ),
+        ({"batch_size": 16}, "batch_size was 32 and is 16"),
+        ({"x": np.ones((48, 4))}, "the training data is another"),
     ],
 )
 def test_what_makes_values_hard_to_compare_is_told_once(search, make_tuner, fit, told):
@@ -80,7 +77,6 @@ def test_what_makes_values_hard_to_compare_is_told_once(search, make_tuner, fit,
     search(tuner=make_tuner(n_trials=2), fit=fit)
 
 
-@pytest.mark.slow
 def test_another_dtype_policy_is_told(search, make_tuner):
     """Values of half precision may not compare with those before."""
     search()
@@ -91,7 +87,6 @@ def test_another_dtype_policy_is_told(search, make_tuner):
         search(tuner=make_tuner(n_trials=4))
 
 
-@pytest.mark.slow
 def test_a_builder_may_set_the_dtype_policy(search, make_tuner):
     """It holds for its models alone, and no call of the tuner leaves it behind."""
 
@@ -111,7 +106,6 @@ def test_a_builder_may_set_the_dtype_policy(search, make_tuner):
         search(tuner=make_tuner(build, n_trials=2, keep_best=1))  # pytest makes a warning an error
 
 
-@pytest.mark.slow
 def test_the_code_of_the_latest_trials_is_what_a_builder_is_compared_with(search, make_tuner):
     """Going back to the first code is a change too, and the same code again is none."""
 
@@ -125,7 +119,6 @@ def test_the_code_of_the_latest_trials_is_what_a_builder_is_compared_with(search
         search(tuner=make_tuner(builder, n_trials=n_trials))  # pytest makes a warning an error
 
 
-@pytest.mark.slow
 def test_a_study_that_came_to_nothing_takes_any_data(search, make_tuner, data):
     """Trials that failed, say for what was wrong with the data, compare with nothing."""
 
@@ -160,7 +153,6 @@ def test_what_may_differ_each_time_is_not_measured(make):
 KINDS = {"shuffled": shuffled, "function": lambda x, y: lambda: (x.copy(), y.copy())}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
 def test_the_same_script_again_says_nothing(search, make_tuner, data, make):
     """Where each run makes its data anew."""
@@ -187,7 +179,6 @@ def test_a_single_number_tells_data_apart():
         assert measure(other) != measure(one) == measure(one.copy())
 
 
-@pytest.mark.slow
 def test_a_repeat_on_other_data_or_epochs_is_trained(search, make_tuner, data):
     """A value that was measured after other epochs, or after other rows, is not taken over."""
     x, y, _ = data
@@ -200,7 +191,6 @@ def test_a_repeat_on_other_data_or_epochs_is_trained(search, make_tuner, data):
         assert (new[["epochs", "epochs_run"]] == 2).all(axis=None)
 
 
-@pytest.mark.slow
 def test_a_repeat_of_other_code_is_trained(search, make_tuner):
     """And a space that has grown is not taken for one of which nothing is left."""
 

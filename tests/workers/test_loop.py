@@ -15,51 +15,48 @@ import pytest
 
 from kerastune_optuna import WorkerError
 from tests.support import forks
-from tests.support.faults import ROOT, WATCHDOG, evaluated, finished, meet, states
+from tests.support.faults import ROOT, WATCHDOG, finished, meet, states
 from tests.support.hosts import mount_empty, new_host
 from tests.support.marks import mostly_nightly
 from tests.support.models import build_eager
 from tests.support.servers import proxy
 from tests.support.storages import KINDS, empty, opened
-from tests.support.untrained import Untrained, build, run, tuner_in
+from tests.support.untrained import Untrained, build, has_best_weights, run, tuner_in
 
 
-def logging_builder(log, n_workers):
-    """Return a builder that writes the number of each trial, once all workers are there."""
+def run_by(log, n_workers, n_trials, **options):
+    """Search with a builder that writes the number of each trial, once all workers are there."""
 
-    def build(trial):
+    def noting(trial):
         meet(log.parent, n_workers)
         if isinstance(trial, optuna.Trial):  # not where a model that was kept is built again
             with open(log, "a") as file:
                 file.write(f"{trial.number}\n")
-        return build_eager(trial)
+        return build(trial)
 
-    return build
+    options = {"n_trials": n_trials, "pruner": "none", **options}
+    tuner = tuner_in(log.parent / "tuning", noting, "val_mae", **options)
+    run(tuner, n_workers=n_workers, verbose=2)
+    assert states(tuner) == ["COMPLETE"] * n_trials
+    runs = Counter(int(line) for line in log.read_text().split())
+    assert runs == dict.fromkeys(range(n_trials), 1)
+    assert has_best_weights(tuner)
+    return tuner
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_workers_run_each_trial_once(search, data, tmp_path, capfd, kind):
+def test_workers_run_each_trial_once(tmp_path, capfd, kind):
     """Sixteen trials are run, none twice, all distinct, by three processes without an error."""
-    log = tmp_path / "log"
     with empty(kind, tmp_path) as storage:
-        tuner = search(
-            logging_builder(log, 3),
-            n_trials=16,
-            storage=opened(storage),
-            fit={"n_workers": 3, "epochs": 1, "verbose": 2},
-        )
+        tuner = run_by(tmp_path / "log", 3, 16, storage=opened(storage))
         out, err = capfd.readouterr()
-        assert states(tuner) == ["COMPLETE"] * 16
-        runs = Counter(int(line) for line in log.read_text().split())
-        assert runs == dict.fromkeys(range(16), 1)
         assert len({tuple(trial.params.values()) for trial in finished(tuner)}) == 16
         assert tuner.results()["worker"].nunique() == 3
         told = [line.split()[1] for line in out.splitlines() if line.startswith("Trial ")]
         assert sorted(told) == sorted(f"{number}:" for number in range(16))
         assert "Traceback" not in err
         assert "Error" not in err
-        assert evaluated(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
 
 
 POPPER = """
@@ -128,17 +125,12 @@ def test_two_copies_of_a_script_share_a_study(tmp_path, kind):
     "behind", mostly_nightly(["postgresql", "journal", "mariadb"], "postgresql", "journal")
 )
 @pytest.mark.filterwarnings("ignore:GrpcStorageProxy is experimental")  # as Optuna marks it
-def test_the_grpc_proxy_serves_workers(search, data, tmp_path, behind):
+def test_the_grpc_proxy_serves_workers(tmp_path, behind):
     """Optuna's gRPC server in front of what the guide names is a storage for two workers."""
     with empty(behind, tmp_path) as given, proxy(given) as port:
         storage = optuna.storages.GrpcStorageProxy(host="127.0.0.1", port=port)
         storage.wait_server_ready(timeout=WATCHDOG)
-        log = tmp_path / "log"
-        fit = {"n_workers": 2, "epochs": 1}
-        tuner = search(logging_builder(log, 2), storage=storage, n_trials=6, fit=fit)
-        assert states(tuner) == ["COMPLETE"] * 6
-        assert Counter(log.read_text().split()) == dict.fromkeys("012345", 1)
-        assert evaluated(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
+        run_by(tmp_path / "log", 2, 6, storage=storage)
         storage.close()
 
 
