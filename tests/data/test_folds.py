@@ -77,7 +77,6 @@ FORMS = {
 
 
 def rows_of(data):
-    """Return the rows of whatever has rows."""
     if isinstance(data, tf.RaggedTensor):
         return data.to_list()
     return np.asarray(data.toarray() if scipy.sparse.issparse(data) else data).tolist()

@@ -13,7 +13,6 @@ from tests.support.untrained import build, run
 
 
 def cards_of(tuner):
-    """Return the cards in a study."""
     attrs = tuner.study.user_attrs
     return [value for key, value in attrs.items() if key.startswith("card:")]
 
