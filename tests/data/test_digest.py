@@ -44,6 +44,6 @@ def test_what_differs_has_another_digest(one, other):
 
 def test_a_digest_is_the_same_when_made_anew():
     """Data and functions that are made again, as in another process, are the same."""
-    for make in (lambda: np.arange(4), lambda: dataset(1), lambda: loader("validation")):
+    for make in (lambda: dataset(1), lambda: loader("validation")):
         assert digest(make()) == digest(make())
     assert digest(np.arange(4.0), 3, None, "a") == "1b3c750e"  # in any process

@@ -17,10 +17,9 @@ from kerastune_optuna._report.display import Frame, Plan
 from kerastune_optuna._report.facts import saved_epochs
 from kerastune_optuna._study.monitor import parse_objective
 from kerastune_optuna._study.retry import INTERRUPTED
+from tests.data.test_kinds import plain_loss
 from tests.support import falling
 from tests.support.models import PruneAt, Spy, build_eager, build_model
-
-SIZES = (6, 8, 24)
 
 
 @pytest.fixture
@@ -29,66 +28,33 @@ def make_tuner(make_tuner):
     return partial(make_tuner, storage=InMemoryStorage())
 
 
-class Steps(keras.callbacks.Callback):
-    """Write into the trial how many batches it trained on and validated with."""
-
-    def __init__(self, trial):
-        super().__init__()
-        self.trial = trial
-        self.validated = 0
-
-    def on_test_batch_end(self, batch, logs=None):
-        """Count."""
-        self.validated += 1
-
-    def on_train_end(self, logs=None):
-        """Write the steps of an epoch, and those of all validations."""
-        self.trial.set_user_attr("steps", [self.params["steps"], self.validated])
+def size_of(trial):
+    return trial.suggest_categorical("batch_size", [6, 8, 24])
 
 
-def with_batch_size(trial):
-    """Return a model and its batch size."""
-    size = trial.suggest_categorical("batch_size", SIZES)
-    return build_model(trial), {"batch_size": size, "callbacks": Steps(trial)}
-
-
-def giving(arguments):
-    """Return a builder that gives these arguments of fit beside its model."""
-    return lambda trial: (build_eager(trial), arguments)
-
-
-def as_batches(data, size):
-    """Return functions of the trial that make batches of the size that it suggests, and no y."""
-
-    def batched(*arrays):
-        rows = tf.data.Dataset.from_tensor_slices(arrays)
-        return lambda trial: rows.batch(trial.suggest_categorical("batch_size", size))
-
-    x, y, validation = data
-    return {"x": batched(x, y), "y": None, "validation_data": batched(*validation)}
-
-
-def assert_batches_are_tuned(tuner, validation):
-    """Check that each trial had batches of its own size, and that the best model is found again."""
-    for trial in tuner.study.trials:
-        size, epochs = trial.params["batch_size"], trial.user_attrs["epochs_run"]
-        assert trial.user_attrs["steps"] == [48 // size, epochs * 24 // size]
-    _, accuracy = tuner.best_model().evaluate(*validation, verbose=0)
-    assert accuracy == pytest.approx(tuner.best_value, abs=1e-6)
+def batched(*arrays):
+    """Return a function of the trial that makes batches of the size that it suggests."""
+    rows = tf.data.Dataset.from_tensor_slices(arrays)
+    return lambda trial: rows.batch(size_of(trial))
 
 
 @pytest.mark.slow
-def test_batch_size_is_tuned_for_arrays_and_for_datasets(search, data):
+@pytest.mark.parametrize("form", ["arrays", "datasets"])
+def test_batch_size_is_tuned(search, data, form):
     """By what the builder returns beside its model, and by a function of the trial."""
-    ways = {
-        "arrays": (with_batch_size, {"shuffle": False}),
-        "datasets": (lambda trial: (build_model(trial), {"callbacks": Steps(trial)}), {}),
-    }
-    for name, (build, fit) in ways.items():
-        fit |= as_batches(data, SIZES) if name == "datasets" else {}
-        tuner = search(build, n_trials=3, seed=4, study_name=name, fit=fit)
-        assert_batches_are_tuned(tuner, data[2])
-        assert tuner.results()["params_batch_size"].nunique() > 1
+    x, y, validation = data
+    build, fit = lambda trial: (build_model(trial), {"batch_size": size_of(trial)}), {}
+    if form == "datasets":
+        build = build_model
+        fit = {"x": batched(x, y), "y": None, "validation_data": batched(*validation)}
+    tuner = search(build, "val_loss", n_trials=3, seed=4, fit={"shuffle": False, **fit})
+    given = {"x": x, "y": y, "validation_data": validation, "shuffle": False}
+    for trial in tuner.study.trials:
+        loss = plain_loss(build_model, trial, **given, batch_size=trial.params["batch_size"])
+        assert trial.value == pytest.approx(loss, abs=1e-6)
+    assert tuner.results()["params_batch_size"].nunique() > 1
+    loss, _ = tuner.best_model().evaluate(*validation, verbose=0)
+    assert loss == pytest.approx(tuner.best_value, abs=1e-6)
 
 
 def with_epochs(trial):
@@ -99,10 +65,10 @@ def with_epochs(trial):
 def test_epochs_are_tuned(search):
     """Each trial runs as long as its builder says, and a pruned one saves what is left of that."""
     tuner = search(with_epochs, n_trials=4, pruner=PruneAt([1], step=1), fit={"epochs": 20})
-    trials = tuner.study.trials
-    assert len({trial.params["epochs"] for trial in trials}) > 1
+    trials, table = tuner.study.trials, tuner.results()
+    assert table["epochs"].nunique() > 1
+    assert list(table["epochs"]) == list(table["params_epochs"])
     for trial in trials:
-        assert trial.user_attrs["epochs"] == trial.params["epochs"]
         expected = 2 if trial.number == 1 else trial.params["epochs"]
         assert trial.user_attrs["epochs_run"] == expected
     epochs = trials[1].params["epochs"]
@@ -113,16 +79,14 @@ def test_epochs_are_tuned(search):
 def test_the_display_counts_the_epochs_of_each_trial():
     """A running trial is shown out of its own epochs, and foretells the time by them."""
     plan = Plan("test", parse_objective("val_accuracy", "auto"), 2, 20)
-    running = create_trial(
-        state=TrialState.RUNNING, intermediate_values={0: 0.5, 1: 0.5}, user_attrs={"epochs": 4}
-    )
+    reports = {"intermediate_values": {0: 0.5, 1: 0.5}, "user_attrs": {"epochs": 4}}
+    running = create_trial(state=TrialState.RUNNING, **reports)
     console = Console(width=100, file=io.StringIO())
     console.print(Frame(plan, [running], 10.0))
     assert "epoch 2/4" in console.file.getvalue()
     assert "about 30 s left" in console.file.getvalue()  # half a trial took 10 seconds
 
 
-@pytest.mark.slow
 def test_a_trial_of_its_own_length_is_resumed(search):
     """After Ctrl-C the retry goes on from its backup, up to the epochs of its builder."""
     seen, interrupts = [], [2]
@@ -134,11 +98,11 @@ def test_a_trial_of_its_own_length_is_resumed(search):
 
     def build(trial):
         callbacks = [Spy(seen), keras.callbacks.LambdaCallback(on_epoch_end=interrupt)]
-        return build_model(trial), {"epochs": 4, "callbacks": callbacks}
+        return falling.build(trial), {"epochs": 4, "callbacks": callbacks}
 
     with pytest.raises(KeyboardInterrupt):
-        search(build, n_trials=1, backup_every=0)
-    tuner = search(build, n_trials=1, backup_every=0)
+        search(build, "val_loss", n_trials=1, backup_every=0)
+    tuner = search(build, "val_loss", n_trials=1, backup_every=0)
     assert seen == ["begin", 0, 1, 2, "begin", 2, 3, "end"]
     assert list(tuner.results()["stop_reason"]) == [INTERRUPTED, "all epochs"]
     assert sorted(tuner.study.trials[1].intermediate_values) == [0, 1, 2, 3]
@@ -146,7 +110,8 @@ def test_a_trial_of_its_own_length_is_resumed(search):
 
 def test_the_builder_goes_before_search(search):
     """Where both give an argument, the builder's counts."""
-    build = giving({"sample_weight": np.zeros(48), "epochs": 1})
+    own = {"sample_weight": np.zeros(48), "epochs": 1}
+    build = lambda trial: (build_eager(trial), own)  # noqa: E731
     tuner = search(build, "loss", n_trials=1, fit={"sample_weight": np.ones(48)})
     assert tuner.best_value == 0
     assert tuner.best_trial.user_attrs["epochs_run"] == 1
@@ -188,24 +153,26 @@ def test_a_builders_callbacks_write_into_folders_of_their_trials(search, tmp_pat
         assert sorted(path.name for path in folder.iterdir()) == ["new.csv", "same.csv"]
 
 
-def test_wrong_arguments_of_a_later_trial_fail_that_trial(search):
+def seven(trial):
+    """Make a callback, but for the second trial."""
+    return 7 if trial.number == 1 else keras.callbacks.History()
+
+
+@pytest.mark.parametrize(
+    ("own", "callbacks", "reason"),
+    [
+        ({"epochs": 0}, [], "ArgumentError: epochs=0 is less than 1."),
+        ({}, [seven], "which returned 7"),
+    ],
+    ids=["arguments", "callback"],
+)
+def test_what_is_wrong_in_a_later_trial_fails_that_trial(search, own, callbacks, reason):
     """A search that has a finished trial goes on, and the trial says what was wrong."""
 
     def build(trial):
-        return falling.build(trial), {"epochs": 0} if trial.number == 1 else {}
+        return falling.build(trial), own if trial.number == 1 else {}
 
-    table = search(build, "val_loss", train_repeats=True, fit={"epochs": 1}).results()
+    fit = {"epochs": 1, "callbacks": callbacks}
+    table = search(build, "val_loss", train_repeats=True, fit=fit).results()
     assert list(table["state"]) == ["COMPLETE", "FAIL", "COMPLETE"]
-    assert table["stop_reason"][1].startswith("ArgumentError: epochs=0 is less than 1.")
-
-
-def test_a_callback_function_that_fails_later_fails_its_trial(search):
-    """What it returns in the second trial is the reason of that trial alone."""
-
-    def make(trial):
-        return 7 if trial.number == 1 else keras.callbacks.History()
-
-    fit = {"epochs": 1, "callbacks": [make]}
-    table = search(falling.build, "val_loss", train_repeats=True, fit=fit).results()
-    assert list(table["state"]) == ["COMPLETE", "FAIL", "COMPLETE"]
-    assert "which returned 7" in table["stop_reason"][1]
+    assert reason in table["stop_reason"][1]

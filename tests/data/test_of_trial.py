@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 
 import keras
 import numpy as np
 import pytest
 from optuna.storages import InMemoryStorage
 
-from kerastune_optuna import (
-    ArgumentError,
-    ArgumentTypeError,
-    StudyMismatchError,
-    TooManyFailuresError,
-)
-from tests.support.marks import mostly_nightly
-from tests.support.models import build_eager, history
+from kerastune_optuna import ArgumentError, ArgumentTypeError, StudyMismatchError
+from tests.support.faults import kill_at, states
+from tests.support.models import build_eager
 
 EAGER = keras.backend.backend() == "tensorflow"  # which would take long to trace few steps
 SERIES = np.sin(np.arange(160) / 5).astype("float32")
@@ -38,22 +28,18 @@ held_out = partial(windows, begin=100, end=160)
 DATA = {"x": windows, "y": None, "validation_data": held_out, "epochs": 1}
 
 
-def build(trial):
-    """Return a network that knows the width of the windows, and needs no graph."""
-    width = trial.suggest_int("window", 4, 12, step=4)
+def build_unbuilt(trial, *inputs):
+    """Return a network that takes windows of any width, and needs no graph."""
     units = trial.suggest_int("units", 2, 3)
-    layers = [keras.Input((width,)), keras.layers.Dense(units, "relu"), keras.layers.Dense(1)]
-    model = keras.Sequential(layers)
+    layers = [keras.layers.Dense(units, "relu"), keras.layers.Dense(1)]
+    model = keras.Sequential([*inputs, *layers])
     model.compile("adam", "mse", run_eagerly=EAGER)
     return model
 
 
-def build_unbuilt(trial, eager=EAGER):
-    """Return a network that takes windows of any width."""
-    units = trial.suggest_int("units", 2, 3)
-    model = keras.Sequential([keras.layers.Dense(units, "relu"), keras.layers.Dense(1)])
-    model.compile("adam", "mse", run_eagerly=eager)
-    return model
+def build(trial):
+    """Return a network that knows the width of the windows."""
+    return build_unbuilt(trial, keras.Input((trial.suggest_int("window", 4, 12, step=4),)))
 
 
 @pytest.fixture
@@ -83,16 +69,6 @@ def queued(make_tuner):
     return make
 
 
-def states(tuner):
-    """Return how many trials ended how."""
-    return Counter(trial.state.name for trial in tuner.study.trials)
-
-
-def configurations(tuner):
-    """Return the parameters of all trials, without their order."""
-    return sorted(sorted(trial.params.items()) for trial in tuner.study.trials)
-
-
 def test_a_function_is_called_for_each_trial(queued, search):
     """With the trial itself; what it draws by chance does not depend on the trial."""
     drawn = []
@@ -112,21 +88,6 @@ def test_a_function_is_called_for_each_trial(queued, search):
 
 
 @pytest.mark.slow
-def test_a_training_is_that_of_plain_fit(tune):
-    """To the last digit, with many steps a call."""
-    build = partial(build_unbuilt, eager=False)
-    tuner = tune(build, {"epochs": 5, "batch_size": 2}, n_trials=1)
-    (trial,) = tuner.study.trials
-    (x, y), seed = windows(trial), trial.user_attrs["seed"]
-    keras.utils.set_random_seed(seed)
-    plain = build(trial).fit(
-        x, y, batch_size=2, validation_data=held_out(trial), epochs=5, verbose=0
-    )
-    ours = [float(row["val_loss"]) for row in history(tuner, 0)]
-    assert ours == plain.history["val_loss"]
-
-
-@pytest.mark.slow
 def test_a_trial_is_trained_again_on_its_own_data(tune, comes_again):
     """By confirm() and refit()."""
     tuner, data = tune(n_trials=3), {"validation_data": held_out}
@@ -136,14 +97,13 @@ def test_a_trial_is_trained_again_on_its_own_data(tune, comes_again):
     assert model.input_shape == (None, tuner.study.trials[1].params["window"])
 
 
-@pytest.mark.parametrize(
-    "steps", mostly_nightly({"at once": ([None],), "in steps": ([2, 5, None],)}, "in steps")
-)
-def test_a_grid_has_what_the_functions_ask_for(tune, steps):
-    """Each configuration once, also where the builder does not ask for the width."""
-    for n_trials in steps:
+@pytest.mark.slow
+def test_a_grid_has_what_the_functions_ask_for(tune):
+    """Each configuration once, in several calls, where the builder does not ask for the width."""
+    for n_trials in (2, 5, None):
         tuner = tune(build_unbuilt, sampler="grid", n_trials=n_trials)
-    assert configurations(tuner) == [
+    configurations = [sorted(trial.params.items()) for trial in tuner.study.trials]
+    assert sorted(configurations) == [
         [("units", units), ("window", window)] for units in (2, 3) for window in (4, 8, 12)
     ]
     assert set(tuner.plot_importance().data[0].y) == {"units", "window"}
@@ -160,14 +120,14 @@ def test_configurations_repeat_by_all_parameters(queued, search):
 def test_what_functions_ask_for_is_enqueued(make_tuner, capsys):
     """Where the functions come with the parameters; space() and the defaults have them too."""
     tuner = make_tuner(build_unbuilt, "val_loss")
-    with pytest.raises(ArgumentError, match=r"pass that function too: enqueue\(params, function"):
-        tuner.enqueue({"window": 8})
-    with pytest.raises(ArgumentError, match=r"'windov'.* Did you mean 'window'"):
-        tuner.enqueue({"windov": 8}, windows)
-    with pytest.raises(ArgumentError, match="window=9, which"):
-        tuner.enqueue({"window": 9}, windows)
-    with pytest.raises(ArgumentError, match="ndarray is no function"):
-        tuner.enqueue({"window": 8}, SERIES)
+    for told, *wrong in [
+        (r"pass that function too: enqueue\(params, function", {"window": 8}),
+        (r"'windov'.* Did you mean 'window'", {"windov": 8}, windows),
+        ("window=9, which", {"window": 9}, windows),
+        ("ndarray is no function", {"window": 8}, SERIES),
+    ]:
+        with pytest.raises(ArgumentError, match=told):
+            tuner.enqueue(*wrong)
     tuner.enqueue({"window": 8}, windows)
     tuner.enqueue(None, windows)
     asked = [trial.system_attrs["fixed_params"] for trial in tuner.study.trials]
@@ -177,7 +137,6 @@ def test_what_functions_ask_for_is_enqueued(make_tuner, capsys):
 
 
 def raising(trial):
-    """Fail."""
     raise NameError("no such file")
 
 
@@ -191,6 +150,7 @@ WRONG = {
     "uneven": ({"x": lambda trial: (SERIES, SERIES[1:])}, ArgumentError, "160 rows and y has 159"),
     "a list": ({"x": lambda trial: ([1, 2], SERIES[:2])}, ArgumentTypeError, "is no array"),
     "raises": ({"x": raising}, NameError, "no such file"),
+    "folds": ({"validation_data": None, "cv": 2}, ArgumentError, "x came as a function of the"),
 }
 
 
@@ -213,18 +173,8 @@ def test_an_error_of_some_data_costs_its_trial_alone(queued, search):
 
     tuner = queued({"window": 4}, {"window": 8}, {"window": 12})
     search(tuner=tuner, fit={**DATA, "x": sometimes, "n_trials": 2})
-    assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert states(tuner) == ["COMPLETE", "FAIL", "COMPLETE"]
     assert tuner.study.trials[1].user_attrs["stop_reason"] == "RuntimeError: no such window"
-
-
-def test_a_function_that_always_fails_ends_the_search(tune):
-    """The second trial with the same error is the last one."""
-
-    def always(trial):
-        raise RuntimeError("no such file")
-
-    with pytest.raises(TooManyFailuresError, match="no such file"):
-        tune(fit={"x": always})
 
 
 def test_other_choices_than_the_study_has_are_told(tune):
@@ -247,42 +197,17 @@ def test_a_changed_function_is_told(tune):
         tune(fit={"x": others}, n_trials=2)
 
 
-def test_data_of_a_trial_is_not_split(tune):
-    """Folds are rows of arrays that all trials share."""
-    with pytest.raises(ArgumentError, match="x came as a function of the trial"):
-        tune(fit={"validation_data": None, "cv": 2})
-
-
-def kill(trial):
-    """Return a callback that kills the process in the third epoch of a trial that is no retry."""
-
-    def end(epoch, logs):
-        if epoch == 2 and trial.number < 2 and "retry_of" not in trial.user_attrs:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return keras.callbacks.LambdaCallback(on_epoch_begin=end)
-
-
 @pytest.mark.nightly
 def test_a_killed_trial_goes_on_with_its_data(tune):
     """Both workers die once; the retries have the windows of those that they go on with."""
-    fit = {"n_workers": 2, "epochs": 4, "callbacks": [kill]}
-    tuner = tune(fit=fit, n_trials=4, backup_every=0, storage=None)
-    assert states(tuner)["COMPLETE"] == 4
+    fit = {"n_workers": 2, "epochs": 4, "callbacks": [kill_at(2)]}
+    tuner = tune(fit=fit, backup_every=0, storage=None)
+    assert states(tuner).count("COMPLETE") == 2
     retries = [one for one in tuner.study.trials if "retry_of" in one.user_attrs]
     assert len(retries) == 2
     for one in retries:
         assert one.params == tuner.study.trials[one.user_attrs["retry_of"]].params
         assert one.user_attrs["epochs_run"] == 4
-
-
-@pytest.mark.nightly
-def test_an_executor_serves(tune):
-    """Its tasks make the data themselves."""
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
-        fit = {"n_workers": 2, "executor": executor}
-        tuner = tune(fit=fit, n_trials=3, storage=None)
-    assert states(tuner) == {"COMPLETE": 3}
 
 
 def test_a_fit_of_the_builders_own_gets_the_data(tune):
@@ -297,19 +222,17 @@ def test_a_fit_of_the_builders_own_gets_the_data(tune):
             return model.fit(x, y, **arguments)
 
     tuner = tune(Own(), {"steps_per_execution": 1}, n_trials=1)
-    assert states(tuner) == {"COMPLETE": 1}
+    assert states(tuner) == ["COMPLETE"]
 
 
 @pytest.mark.slow
 def test_x_y_and_validation_may_each_be_a_function(search, data):
     """Beside arrays, and with weights of the rows."""
     x, y, _ = data
-    columns = {"x": lambda trial: x, "y": lambda trial: y}
-    search(build_eager, fit=columns, n_trials=1)
+    search(build_eager, fit={"x": lambda trial: x, "y": lambda trial: y}, n_trials=1)
 
     def weighted(trial):
         return x, y, np.full(len(x), trial.suggest_float("weight", 0.5, 2))
 
-    fit = {"x": weighted, "y": None}
-    tuner = search(build_eager, fit=fit, n_trials=1, study_name="weighted")
+    tuner = search(build_eager, fit={"x": weighted, "y": None}, n_trials=1, study_name="weighted")
     assert {"lr", "units", "weight"} == set(tuner.best_params)

@@ -6,48 +6,37 @@ import sqlite3
 import sys
 from contextlib import suppress
 
-import keras
 import pytest
 
 from kerastune_optuna import TunerError, WeightsError, WorkerError
 from tests.support import forks
-from tests.support.faults import evaluated, finished, small_disk, states
+from tests.support.faults import finished, small_disk, states
 from tests.support.hosts import Inline, on_network
 from tests.support.models import kept
-from tests.support.untrained import build, run, tuner_in
+from tests.support.untrained import Untrained, build, run, tuner_in
 
 
-def large_builder(trial):
+def build_large(trial):
     """Return a model whose weights take 1.9 MB."""
-    model = keras.Sequential(
-        [
-            keras.Input((4,)),
-            keras.layers.Dense(60_000, activation="relu"),
-            keras.layers.Dense(3, activation="softmax"),
-        ]
-    )
-    rate = trial.suggest_float("lr", 1e-5, 1e-4)
-    loss = "sparse_categorical_crossentropy"
-    model.compile(keras.optimizers.SGD(rate), loss, metrics=["accuracy"])
-    return model
+    return Untrained(160_000, [{"val_mae": trial.suggest_float("level", 0.0, 1.0)}])
 
 
 @pytest.mark.slow
-def test_a_full_disk_costs_no_result(search, make_tuner, data, tmp_path):
+def test_a_full_disk_costs_no_result(tmp_path):
     """The disk fills while weights are written: the study keeps every result, older files stay."""
     with small_disk(tmp_path / "disk", "9m") as disk:
-        options = {"directory": disk / "tuning", "keep_best": 30, "n_trials": 8}
+        options = {"keep_best": 30, "n_trials": 8, "pruner": "none"}
         with pytest.raises(WeightsError, match=r"MB free and 1\.9 MB are needed") as got:
-            search(large_builder, **options)
+            run(tuner_in(disk / "tuning", build_large, "val_mae", **options))
         assert str(disk) in str(got.value)
         assert len(str(got.value).splitlines()) == 1
-        tuner = make_tuner(large_builder, **options)
+        tuner = tuner_in(disk / "tuning", build_large, "val_mae", **options)
         results = [trial.value for trial in tuner.study.trials if trial.value is not None]
         files = kept(tuner)
         assert len(results) == len(files) + 1 >= 3
         for number in range(len(files)):
-            accuracy = evaluated(tuner.best_model(trial=number), data)
-            assert accuracy == pytest.approx(tuner.study.trials[number].value, abs=1e-6)
+            bias = tuner.best_model(trial=number).layers[-1].bias.numpy().item()
+            assert bias == pytest.approx(results[number], abs=1e-6)
         tuner.study._storage.remove_session()
 
 

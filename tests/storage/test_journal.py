@@ -50,14 +50,7 @@ finally:
 
 @contextmanager
 def stopped(path, lock, before, room=10_000):
-    """Stop a process that writes, with the lock in its hands; let it go on and end.
-
-    Args:
-        path: The file.
-        lock: The class of its lock.
-        before: The method of the file before whose call it stops.
-        room: Bytes by which it may let the file grow.
-    """
+    """Stop a process before a call of the file's, which may grow by `room` bytes; let it go on."""
     command = [sys.executable, "-c", WRITER, path, lock.__name__, before, str(room)]
     with forks.start(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as writer:
         try:
@@ -119,9 +112,8 @@ def test_half_a_line_of_a_killed_process_ruins_no_other(tmp_path):
 def test_a_journal_survives_a_full_disk(tmp_path):
     """A line that does not fit is not left half: the journal can be read and written afterwards."""
     with small_disk(tmp_path / "disk", "1m") as disk:
-        backend = JournalFileBackend(str(disk / "journal.log"))
-        storage = connect(optuna.storages.JournalStorage(backend))
-        study = optuna.create_study(storage=storage, study_name="test")
+        path = disk / "journal.log"
+        study = optuna.create_study(storage=opened(path), study_name="test")
 
         def fill():
             while True:
@@ -130,9 +122,7 @@ def test_a_journal_survives_a_full_disk(tmp_path):
         with pytest.raises(StorageError, match=r"did not answer for \d s"):
             fill()
         written = len(study.trials)
-        whole = (disk / "journal.log").read_bytes()
-        assert whole.endswith(b"\n")
+        assert path.read_bytes().endswith(b"\n")
         subprocess.run(["mount", "-o", "remount,size=2m", disk], check=True)
         study.ask().set_user_attr("short", "x")
-        again = optuna.storages.JournalStorage(JournalFileBackend(str(disk / "journal.log")))
-        assert len(optuna.load_study(study_name="test", storage=again).trials) >= written
+        assert len(as_optuna_reads(path).trials) >= written

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kerastune_optuna import (
-    ArgumentError,
-    StudyMismatchError,
-    TooManyFailuresError,
-)
+from kerastune_optuna import ArgumentError, StudyMismatchError, TooManyFailuresError
+from tests.support.faults import states
 from tests.support.servers import database
 from tests.support.untrained import Untrained, run, tuner_in
 
@@ -43,9 +40,8 @@ def build(trial):
 def test_a_study_of_another_name_is_not_taken_for_ours(make):
     """A study whose name differs by capitals is named, and not gone on with."""
     other = make(build, study_name="Iris").study
-    with pytest.raises(
-        StudyMismatchError, match=r"Study 'iris' cannot be made beside study 'Iris'"
-    ):
+    told = "Study 'iris' cannot be made beside study 'Iris'"
+    with pytest.raises(StudyMismatchError, match=told):
         make(build, study_name="iris").enqueue({"lr": 0.5})
     assert not other.trials
 
@@ -55,14 +51,13 @@ def test_a_study_of_another_name_is_not_taken_for_ours(make):
 def test_a_text_that_has_no_room_fails_its_trial_once(make, size, impatient):
     """The trial that wrote it says which and how long it was; the search goes on with others."""
 
-    def build(trial):
+    def noting(trial):
         if trial.number == 1:
             trial.set_user_attr("notes", "x" * size)
-        return Untrained(2, [{"val_mae": trial.suggest_float("lr", 0, 1)}])
+        return build(trial)
 
-    tuner = run(make(build, n_trials=3))
-    states = [trial.state.name for trial in tuner.study.trials]
-    assert states == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
+    tuner = run(make(noting, n_trials=3))
+    assert states(tuner) == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
     reason = tuner.study.trials[1].user_attrs["stop_reason"]
     assert f"is to be written as 'notes' has {size + 2:,} bytes" in reason
 
@@ -70,33 +65,32 @@ def test_a_text_that_has_no_room_fails_its_trial_once(make, size, impatient):
 def test_choices_that_have_no_room_end_a_search_at_once(make):
     """Choices of which not even the first trial can be written are named in one line."""
 
-    def build(trial):
+    def prompting(trial):
         trial.suggest_categorical("prompt", ["x" * 40_000, "y" * 40_000])
         return Untrained(2, [{"val_mae": 1.0}])
 
-    tuner = make(build, n_trials=5)
+    tuner = make(prompting, n_trials=5)
     with pytest.raises(ArgumentError, match=r"written as 'prompt' has 80,\d+ bytes, and MySQL"):
         run(tuner)
-    assert [trial.state.name for trial in tuner.study.trials].count("FAIL") == 1
+    assert states(tuner).count("FAIL") == 1
 
 
 @pytest.mark.slow
 def test_what_we_write_ourselves_is_cut(make):
     """Hundreds of broken constraints, a long argument and an error's text all have room."""
-    weights = dict.fromkeys(range(20_000), 1.0)
 
     def of_all(trial, model):
         return [1.0] * 130
 
     of_all.__name__ = "x" * 490
 
-    def build(trial):
+    def failing(trial):
         if trial.suggest_int("one", 0, 100) and trial.number == 0:
             raise ValueError("x" * 100_000)
         return Untrained(2, [{"val_mae": 1.0}])
 
-    tuner = make(build, n_trials=1, constraints=[of_all])
+    tuner = make(failing, n_trials=1, constraints=[of_all])
     with pytest.raises(TooManyFailuresError):  # none was trained
-        run(tuner, class_weight=weights)
-    assert [trial.state.name for trial in tuner.study.trials] == ["FAIL", "PRUNED"]
+        run(tuner, class_weight=dict.fromkeys(range(20_000), 1.0))
+    assert states(tuner) == ["FAIL", "PRUNED"]
     assert all(len(trial.user_attrs["stop_reason"]) <= 300 for trial in tuner.study.trials)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import keras
 import numpy as np
 import pandas as pd
@@ -11,20 +13,17 @@ import tensorflow as tf
 
 from kerastune_optuna import StudyMismatchError
 from kerastune_optuna._data.fingerprint import measure
-from tests.support.untrained import Untrained, build, run, tuner_in
+from tests.support.untrained import Untrained, run
+from tests.workers.test_processes import policy
+from tests.zoo.data import Batches
 
 X, Y = np.arange(24, dtype="float32").reshape(8, 3), np.arange(8)
 
 
 @pytest.fixture
-def make_tuner(tmp_path):
-    """Give a maker of tuners whose models train nothing, in place of that of other tests."""
-
-    def make(builder=build, objective="val_mae", **options):
-        options = {"n_trials": 2, "pruner": "none", "keep_best": 0, **options}
-        return tuner_in(tmp_path, builder, objective, **options)
-
-    return make
+def make_tuner(quick):
+    """Give a maker of tuners of one study whose models train nothing."""
+    return partial(quick, n_trials=2, pruner="none")
 
 
 def one_choice(trial):
@@ -33,7 +32,6 @@ def one_choice(trial):
 
 
 def model_of(units):
-    """Return a model."""
     return Untrained(units, [{"val_mae": 1 / units}] * 3)
 
 
@@ -50,23 +48,23 @@ def test_other_validation_data_is_an_error(search, make_tuner, data):
     search(tuner=make_tuner(overwrite=True), fit={"validation_data": (x + 1, y)})
 
 
-@pytest.mark.slow
-def test_another_split_is_other_validation_data(search, make_tuner):
-    """Rows that are kept of the training data are compared as well."""
-    search(fit={"validation_data": None, "validation_split": 0.25})
-    search(tuner=make_tuner(), fit={"validation_data": None, "validation_split": 0.25})
-    with pytest.raises(StudyMismatchError, match="other validation data"):
-        search(tuner=make_tuner(), fit={"validation_data": None, "validation_split": 0.5})
+def test_another_split_is_other_validation_data(search, make_tuner, data):
+    """Rows that are kept of the training data are compared, also those of SciPy without a []."""
+    x, y, _ = data
+    given = {"x": scipy.sparse.coo_matrix(x), "validation_data": None, "validation_split": 0.25}
+    search(fit=given)
+    search(tuner=make_tuner(), fit=given)
+    for other in ({"validation_split": 0.5}, {"y": y[::-1]}):
+        with pytest.raises(StudyMismatchError, match="other validation data"):
+            search(tuner=make_tuner(), fit={**given, **other})
 
 
 @pytest.mark.parametrize(
     ("fit", "told"),
     [
         ({"epochs": 3}, "epochs was 2 and is 3"),
-        pytest.param({"batch_size": 16}, "batch_size was 32 and is 16", marks=pytest.mark.slow),
-        pytest.param(
-            {"x": np.ones((48, 4))}, "the training data is another", marks=pytest.mark.slow
-        ),
+        ({"batch_size": 16}, "batch_size was 32 and is 16"),
+        ({"x": np.ones((48, 4))}, "the training data is another"),
     ],
 )
 def test_what_makes_values_hard_to_compare_is_told_once(search, make_tuner, fit, told):
@@ -79,21 +77,16 @@ def test_what_makes_values_hard_to_compare_is_told_once(search, make_tuner, fit,
     search(tuner=make_tuner(n_trials=2), fit=fit)
 
 
-@pytest.mark.slow
 def test_another_dtype_policy_is_told(search, make_tuner):
     """Values of half precision may not compare with those before."""
     search()
-    keras.config.set_dtype_policy("mixed_float16")
-    try:
+    with policy("mixed_float16"):
         told = "dtype_policy was float32 and is mixed_float16"
         with pytest.warns(UserWarning, match=told):
             search(tuner=make_tuner(n_trials=3))
         search(tuner=make_tuner(n_trials=4))
-    finally:
-        keras.config.set_dtype_policy("float32")
 
 
-@pytest.mark.slow
 def test_a_builder_may_set_the_dtype_policy(search, make_tuner):
     """It holds for its models alone, and no call of the tuner leaves it behind."""
 
@@ -101,7 +94,7 @@ def test_a_builder_may_set_the_dtype_policy(search, make_tuner):
         keras.config.set_dtype_policy("mixed_float16")
         return one_choice(trial)
 
-    try:
+    with policy("float32"):
         tuner = make_tuner(build, n_trials=1, keep_best=1)
         tuner.enqueue({"units": 2})
         tuner.enqueue()
@@ -111,21 +104,8 @@ def test_a_builder_may_set_the_dtype_policy(search, make_tuner):
         assert keras.config.dtype_policy().name == "float32"
         assert tuner.best_model().dtype_policy.name == "mixed_float16"
         search(tuner=make_tuner(build, n_trials=2, keep_best=1))  # pytest makes a warning an error
-    finally:
-        keras.config.set_dtype_policy("float32")
 
 
-@pytest.mark.slow
-def test_a_split_of_sparse_rows_of_any_kind_is_compared(search, make_tuner, data):
-    """SciPy's coo_matrix has no [], and Keras trains on it."""
-    x, y, _ = data
-    kept = {"validation_data": None, "validation_split": 0.25}
-    search(fit={"x": scipy.sparse.coo_matrix(x), "y": y, **kept})
-    with pytest.raises(StudyMismatchError, match="other validation data"):
-        search(tuner=make_tuner(), fit={"x": scipy.sparse.coo_matrix(x), "y": y[::-1], **kept})
-
-
-@pytest.mark.slow
 def test_the_code_of_the_latest_trials_is_what_a_builder_is_compared_with(search, make_tuner):
     """Going back to the first code is a change too, and the same code again is none."""
 
@@ -139,7 +119,6 @@ def test_the_code_of_the_latest_trials_is_what_a_builder_is_compared_with(search
         search(tuner=make_tuner(builder, n_trials=n_trials))  # pytest makes a warning an error
 
 
-@pytest.mark.slow
 def test_a_study_that_came_to_nothing_takes_any_data(search, make_tuner, data):
     """Trials that failed, say for what was wrong with the data, compare with nothing."""
 
@@ -160,46 +139,28 @@ def shuffled(x, y):
 
 def generated(x, y):
     """Return a pipeline of a generator."""
-    spec = (tf.TensorSpec((None, 4)), tf.TensorSpec((None,), "int64"))
+    spec = (tf.TensorSpec((None, 3)), tf.TensorSpec((None,), "int64"))
     rows = tf.data.Dataset.from_generator(lambda: iter([(x, y)]), output_signature=spec)
     return rows.apply(tf.data.experimental.assert_cardinality(1))
 
 
-class Batches(keras.utils.PyDataset):
-    """Give all rows in one batch."""
-
-    def __init__(self, x, y):
-        super().__init__()
-        self.pair = x, y
-
-    def __len__(self):
-        return 1
-
-    def __getitem__(self, index):
-        return self.pair
+@pytest.mark.parametrize("make", [shuffled, generated, Batches])
+def test_what_may_differ_each_time_is_not_measured(make):
+    """It is compared with nothing."""
+    assert measure(make(X, Y)) is None
 
 
-KINDS = {
-    "arrays": lambda x, y: (x, y),
-    "frames": lambda x, y: (pd.DataFrame(x), pd.Series(y)),
-    "tensors": lambda x, y: (tf.constant(x), tf.constant(y)),
-    "shuffled": shuffled,
-    "generated": generated,
-    "PyDataset": Batches,
-    "function": lambda x, y: lambda: (x.copy(), y.copy()),
-}
+KINDS = {"shuffled": shuffled, "function": lambda x, y: lambda: (x.copy(), y.copy())}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
 def test_the_same_script_again_says_nothing(search, make_tuner, data, make):
-    """Whatever form the data has: each run makes it anew."""
-    x, y, (x_val, y_val) = data
+    """Where each run makes its data anew."""
+    x, y, validation = data
     for n_trials in (1, 2):
-        train, validation = make(x, y), make(x_val, y_val)
-        fit = {"x": x, "y": y, "validation_data": validation}
-        if not isinstance(train, tuple) and not callable(train):
-            fit |= {"x": train, "y": None}
+        fit = {"validation_data": make(*validation)}
+        if not callable(fit["validation_data"]):
+            fit |= {"x": make(x, y), "y": None}
         search(tuner=make_tuner(n_trials=n_trials), fit=fit)  # pytest makes a warning an error
 
 
@@ -218,7 +179,6 @@ def test_a_single_number_tells_data_apart():
         assert measure(other) != measure(one) == measure(one.copy())
 
 
-@pytest.mark.slow
 def test_a_repeat_on_other_data_or_epochs_is_trained(search, make_tuner, data):
     """A value that was measured after other epochs, or after other rows, is not taken over."""
     x, y, _ = data
@@ -228,10 +188,9 @@ def test_a_repeat_on_other_data_or_epochs_is_trained(search, make_tuner, data):
             tuner = search(tuner=make_tuner(one_choice, n_trials=n_trials), fit=fit)
         new = tuner.results().iloc[-2:]
         assert len(tuner.study.trials) == n_trials
-        assert (new["epochs_run"] == 2).all()
+        assert (new[["epochs", "epochs_run"]] == 2).all(axis=None)
 
 
-@pytest.mark.slow
 def test_a_repeat_of_other_code_is_trained(search, make_tuner):
     """And a space that has grown is not taken for one of which nothing is left."""
 
@@ -244,25 +203,12 @@ def test_a_repeat_of_other_code_is_trained(search, make_tuner):
     assert tuner.results()["epochs_run"].tolist()[2:] == [2, 2, 2]
 
 
-@pytest.mark.slow
-def test_results_say_how_many_epochs_a_trial_was_given(search, make_tuner):
-    """Those of its search, or those that its builder decides on."""
-
-    def deciding(trial):
-        return one_choice(trial), {"epochs": 3}
-
-    search(one_choice, n_trials=1)
-    with pytest.warns(UserWarning, match="changed"):
-        tuner = search(tuner=make_tuner(deciding, n_trials=2))
-    assert tuner.results()["epochs"].tolist() == [2, 3]
-
-
-def test_the_warning_of_other_code_names_what_changed(tmp_path):
+def test_the_warning_of_other_code_names_what_changed(make_tuner):
     """A number that the builder reads, and no line of its own code, is another one."""
 
     def of(units):
         return lambda trial: Untrained(units, [{"val_mae": trial.suggest_float("level", 0, 1)}])
 
-    run(tuner_in(tmp_path, of(2), "val_mae", n_trials=1))
+    run(make_tuner(of(2), n_trials=1))
     with pytest.warns(UserWarning, match=r"has changed since .* 'test' \(units in <lambda>\): its"):
-        run(tuner_in(tmp_path, of(3), "val_mae", n_trials=2))
+        run(make_tuner(of(3)))

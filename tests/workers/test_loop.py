@@ -3,78 +3,74 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from multiprocessing import get_context
 
 import optuna
 import pytest
-from optuna.storages.journal import JournalFileBackend
 
 from kerastune_optuna import WorkerError
 from tests.support import forks
-from tests.support.faults import ROOT, WATCHDOG, evaluated, finished, meet, states
+from tests.support.faults import ROOT, WATCHDOG, finished, meet, states
 from tests.support.hosts import mount_empty, new_host
+from tests.support.marks import mostly_nightly
 from tests.support.models import build_eager
 from tests.support.servers import proxy
 from tests.support.storages import KINDS, empty, opened
-from tests.support.untrained import Untrained, build, run, tuner_in
+from tests.support.untrained import Untrained, build, has_best_weights, run, tuner_in
 
 
-def logging_builder(log, n_workers):
-    """Return a builder that writes the number of each trial, once all workers are there."""
+def run_by(log, n_workers, n_trials, **options):
+    """Search with a builder that writes the number of each trial, once all workers are there."""
 
-    def build(trial):
+    def noting(trial):
         meet(log.parent, n_workers)
         if isinstance(trial, optuna.Trial):  # not where a model that was kept is built again
             with open(log, "a") as file:
                 file.write(f"{trial.number}\n")
-        return build_eager(trial)
+        return build(trial)
 
-    return build
+    options = {"n_trials": n_trials, "pruner": "none", **options}
+    tuner = tuner_in(log.parent / "tuning", noting, "val_mae", **options)
+    run(tuner, n_workers=n_workers, verbose=2)
+    assert states(tuner) == ["COMPLETE"] * n_trials
+    runs = Counter(int(line) for line in log.read_text().split())
+    assert runs == dict.fromkeys(range(n_trials), 1)
+    assert has_best_weights(tuner)
+    return tuner
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_workers_run_each_trial_once(search, data, tmp_path, capfd, kind):
+def test_workers_run_each_trial_once(tmp_path, capfd, kind):
     """Sixteen trials are run, none twice, all distinct, by three processes without an error."""
-    log = tmp_path / "log"
     with empty(kind, tmp_path) as storage:
-        tuner = search(
-            logging_builder(log, 3),
-            n_trials=16,
-            storage=opened(storage),
-            fit={"n_workers": 3, "epochs": 1, "verbose": 2},
-        )
+        tuner = run_by(tmp_path / "log", 3, 16, storage=opened(storage))
         out, err = capfd.readouterr()
-        assert states(tuner) == ["COMPLETE"] * 16
-        runs = Counter(int(line) for line in log.read_text().split())
-        assert runs == dict.fromkeys(range(16), 1)
         assert len({tuple(trial.params.values()) for trial in finished(tuner)}) == 16
         assert tuner.results()["worker"].nunique() == 3
         told = [line.split()[1] for line in out.splitlines() if line.startswith("Trial ")]
         assert sorted(told) == sorted(f"{number}:" for number in range(16))
         assert "Traceback" not in err
         assert "Error" not in err
-        assert evaluated(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
 
 
 POPPER = """
-import sys, warnings
+import sys
+from pathlib import Path
 import optuna
 from kerastune_optuna._storage.database import connect
-optuna.logging.set_verbosity(optuna.logging.ERROR)
+from tests.support.faults import meet
 study = optuna.load_study(study_name="test", storage=connect(sys.argv[1], 60))
-print("ready", flush=True)
-sys.stdin.readline()
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+meet(Path(sys.argv[2]), 4)
 while (trial := study.ask()).number < 100:
-    print(trial.number, flush=True)
+    print(trial.number)
     study.tell(trial, 0.0)
 """
 
@@ -85,18 +81,12 @@ def test_waiting_trials_are_popped_once_on_sqlite(make_tuner, tmp_path):
     study = make_tuner().study
     study.add_trials([optuna.trial.create_trial(state=optuna.trial.TrialState.WAITING)] * 100)
     url = f"sqlite:///{tmp_path}/tuning/study.db"
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    command = [sys.executable, "-c", POPPER, url]
-    poppers = [forks.start(command, **pipes, text=True) for _ in range(4)]
-    for popper in poppers:
-        assert popper.stdout.readline() == "ready\n"
-    for popper in poppers:
-        popper.stdin.write("\n")
-        popper.stdin.flush()
+    command = [sys.executable, "-c", POPPER, url, str(tmp_path)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    poppers = [forks.start(command, cwd=ROOT, **pipes) for _ in range(4)]
     outputs = [popper.communicate() for popper in poppers]
-    errors = [err for _, err in outputs]
-    assert [popper.returncode for popper in poppers] == [0, 0, 0, 0], errors
-    assert not any("Error" in err for err in errors), errors
+    assert [popper.returncode for popper in poppers] == [0, 0, 0, 0], outputs
+    assert not any("Error" in err for _, err in outputs), outputs
     popped = [int(number) for out, _ in outputs for number in out.split()]
     assert sorted(popped) == list(range(100))
 
@@ -129,66 +119,34 @@ def test_two_copies_of_a_script_share_a_study(tmp_path, kind):
         tuner = tuner_in(tmp_path, build, "val_mae", storage=opened(storage))
         assert states(tuner) == ["COMPLETE"] * 12, tuner.results()["stop_reason"].tolist()
         assert tuner.results()["worker"].nunique() == 2
-        study = tuner.study
-        assert len(optuna.get_all_study_names(study._storage)) == 1
+        assert len(optuna.get_all_study_names(tuner.study._storage)) == 1
 
 
 @pytest.mark.parametrize(
-    "behind",
-    [
-        pytest.param("postgresql", marks=pytest.mark.slow),
-        pytest.param("journal", marks=pytest.mark.slow),
-        pytest.param("mariadb", marks=pytest.mark.nightly),
-    ],
+    "behind", mostly_nightly(["postgresql", "journal", "mariadb"], "postgresql", "journal")
 )
 @pytest.mark.filterwarnings("ignore:GrpcStorageProxy is experimental")  # as Optuna marks it
-def test_the_grpc_proxy_serves_workers(search, data, tmp_path, behind):
+def test_the_grpc_proxy_serves_workers(tmp_path, behind):
     """Optuna's gRPC server in front of what the guide names is a storage for two workers."""
     with empty(behind, tmp_path) as given, proxy(given) as port:
         storage = optuna.storages.GrpcStorageProxy(host="127.0.0.1", port=port)
         storage.wait_server_ready(timeout=WATCHDOG)
-        log = tmp_path / "log"
-        fit = {"n_workers": 2, "epochs": 1}
-        tuner = search(logging_builder(log, 2), storage=storage, n_trials=6, fit=fit)
-        assert states(tuner) == ["COMPLETE"] * 6
-        assert Counter(log.read_text().split()) == dict.fromkeys("012345", 1)
-        assert evaluated(tuner.best_model(), data) == pytest.approx(tuner.best_value, abs=1e-6)
+        run_by(tmp_path / "log", 2, 6, storage=storage)
         storage.close()
 
 
-@contextmanager
-def pool():
-    """Give arguments of a search in an executor's process, which has imported what it needs."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
-        executor.submit(exec, "import tensorflow, kerastune_optuna").result()
-        yield {"executor": executor}
-
-
-@contextmanager
-def processes():
-    """Give arguments of a search in processes of this machine."""
-    yield {"n_workers": 2}
-
-
-@pytest.mark.parametrize(
-    ("workers", "counts"),
-    [
-        pytest.param(pool, [1], marks=pytest.mark.nightly),
-        pytest.param(processes, [1, 2], marks=pytest.mark.slow),
-    ],
-)
-def test_a_timeout_ends_the_search_of_workers(search, workers, counts):
+@pytest.mark.slow
+def test_a_timeout_ends_the_search_of_workers(search):
     """A worker begins no trial once the time is over, and a search without n_trials ends by it."""
     seconds = 20  # a worker on a busy machine needs more than eight to begin a trial
-    with workers() as where:
-        over = time.monotonic() + seconds
+    over = time.monotonic() + seconds
 
-        def build(trial):
-            time.sleep(max(0, over - time.monotonic()) + 0.5)
-            return build_eager(trial)
+    def build(trial):
+        time.sleep(max(0, over - time.monotonic()) + 0.5)
+        return build_eager(trial)
 
-        tuner = search(build, n_trials=None, timeout=seconds, fit={**where, "epochs": 1})
-    assert states(tuner) in [["COMPLETE"] * count for count in counts]
+    tuner = search(build, n_trials=None, timeout=seconds, fit={"n_workers": 2, "epochs": 1})
+    assert states(tuner) in [["COMPLETE"], ["COMPLETE"] * 2]
 
 
 def fails_for_half(trial):
@@ -196,9 +154,8 @@ def fails_for_half(trial):
     level = trial.suggest_float("level", 0, 1)
     if trial.number % 4 == 1:
         raise RuntimeError("an odd number of units")
-    nan = {"loss": math.nan, "val_mae": math.nan}
-    last = nan if trial.number % 4 == 2 else {"loss": level, "val_mae": level}
-    return Untrained(2, [{"loss": 1.0, "val_mae": 1.0}, last, last])
+    last = math.nan if trial.number % 4 == 2 else level
+    return Untrained(2, [{"loss": value, "val_mae": value} for value in (1.0, last, last)])
 
 
 def test_configurations_that_fail_cost_their_trials_alone(tmp_path, capsys):
@@ -216,10 +173,7 @@ def test_configurations_that_fail_cost_their_trials_alone(tmp_path, capsys):
         assert trial.user_attrs["stop_reason"] in line
 
 
-@pytest.mark.parametrize(
-    "sampler", [pytest.param(None, marks=pytest.mark.slow), optuna.samplers.RandomSampler(seed=0)]
-)
-def test_what_failed_is_not_suggested_again(tmp_path, sampler):
+def test_what_failed_is_not_suggested_again(tmp_path):
     """Of three choices the one that fails is drawn once, and the study has the user's sampler."""
 
     def build(trial):
@@ -228,11 +182,12 @@ def test_what_failed_is_not_suggested_again(tmp_path, sampler):
         trial.suggest_categorical("constant", [1])
         return Untrained(2, [{"val_mae": 1.0}])
 
+    sampler = optuna.samplers.RandomSampler(seed=0)
     options = {"n_trials": 8, "sampler": sampler, "train_repeats": True, "pruner": "none"}
     tuner = run(tuner_in(tmp_path, build, "val_mae", **options))
     kinds = [trial.params["kind"] for trial in tuner.study.trials]
     assert kinds.count("bad") == 1
-    assert sampler is None or tuner.study.sampler is sampler
+    assert tuner.study.sampler is sampler
 
 
 @pytest.fixture(scope="module")
@@ -242,22 +197,20 @@ def host():
         yield host
 
 
-def lister(folder):
-    """Return the names in a folder."""
-    return sorted(path.name for path in folder.iterdir())
-
-
 @pytest.mark.slow
-def test_a_host_without_the_file_makes_no_study_of_its_own(host, tmp_path):
+@pytest.mark.parametrize("file", ["study.db", "journal.log"])
+def test_a_host_without_the_file_makes_no_study_of_its_own(host, tmp_path, file):
     """Where the folder is another one, its worker trains nothing, makes nothing and says so."""
-    folder = tmp_path / "tuning"
-    tuner = tuner_in(folder, n_trials=2)
+    (folder := tmp_path / "tuning").mkdir()
+    storage = None if file == "study.db" else opened(f"{folder}/{file}")
+    tuner = tuner_in(folder, n_trials=2, storage=storage)
     assert tuner.study.trials == []
     host.do(mount_empty, folder)
-    with pytest.raises(WorkerError, match=r"sees another one than .* PostgreSQL .*JournalStorage"):
+    told = rf"{file}.* sees another one than .* PostgreSQL .*JournalStorage"
+    with pytest.raises(WorkerError, match=told):
         run(tuner, executor=host)
     assert "COMPLETE" not in states(tuner)
-    assert host.do(lister, folder) == []
+    assert host.do(os.listdir, folder) == []
 
 
 def copy_of(source, folder):
@@ -278,21 +231,3 @@ def test_a_study_of_that_name_from_earlier_is_not_taken_for_it(host, tmp_path):
         run(tuner_in(folder, n_trials=3), executor=host)
     assert states(tuner)[:1] == ["COMPLETE"]
     assert "COMPLETE" not in states(tuner)[1:]
-
-
-@pytest.mark.slow
-def test_a_journal_that_a_host_does_not_see_is_named(host, tmp_path):
-    """A storage object, too, that does not open elsewhere is told of by the worker."""
-    folder = tmp_path / "tuning"
-    folder.mkdir()
-    journal = optuna.storages.JournalStorage(JournalFileBackend(str(folder / "journal.log")))
-    host.do(mount_empty, folder)
-    with pytest.raises(WorkerError, match=r"journal\.log.* sees another one"):
-        run(tuner_in(folder, storage=journal, n_trials=2), executor=host)
-
-
-@pytest.mark.slow
-def test_a_host_that_sees_the_file_takes_part(host, tmp_path):
-    """A worker that finds the study of its search runs its trials."""
-    tuner = run(tuner_in(tmp_path, n_trials=2, pruner="none"), executor=host)
-    assert states(tuner) == ["COMPLETE", "COMPLETE"]

@@ -1,4 +1,4 @@
-"""The tasks of an executor: a pool of processes, Dask, Ray; and what cannot be sent to them."""
+"""Tasks of an executor: a pool of processes, Dask, Ray; and with whom no search can begin."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context
 
 import cloudpickle
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from optuna.storages import InMemoryStorage, RDBStorage
 
-from kerastune_optuna import ArgumentError, ArgumentTypeError, WorkerError
+from kerastune_optuna import ArgumentError, WorkerError
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import INTERRUPTED
 from kerastune_optuna._workers.loop import Payload
@@ -29,7 +32,9 @@ from tests.support.faults import (
     wait_for_epochs,
 )
 from tests.support.hosts import Inline, needs_posix
+from tests.support.marks import mostly_nightly
 from tests.support.models import build_model
+from tests.support.untrained import run, tuner_in
 from tests.test_examples import INDEX
 
 
@@ -71,11 +76,8 @@ def ray(workers):
 def test_a_worker_of_a_cluster_that_is_killed_costs_no_trial(search, tmp_path, cluster):
     """One of two workers is killed in mid-search: the study has exactly 8 trials."""
     with killing_once(tmp_path), cluster(2) as executor:
-        tuner = search(
-            builder_to_kill(tmp_path, 2),
-            n_trials=8,
-            fit={"executor": executor, "n_workers": 2, "epochs": 1},
-        )
+        fit = {"executor": executor, "n_workers": 2, "epochs": 1}
+        tuner = search(builder_to_kill(tmp_path, 2), n_trials=8, fit=fit)
     assert len(finished(tuner)) == 8
     assert [trial.number for trial in tuner.study.trials if trial.state.name != "COMPLETE"] == [2]
 
@@ -94,13 +96,7 @@ def test_workers_that_a_cluster_gives_up_are_an_error(search):
         search(build, n_trials=3, fit={"executor": executor})
 
 
-@pytest.mark.parametrize(
-    "cluster",
-    [
-        pytest.param(process_pool, marks=pytest.mark.slow),
-        pytest.param(dask, marks=pytest.mark.nightly),
-    ],
-)
+@pytest.mark.parametrize("cluster", mostly_nightly([process_pool, dask], "process_pool"))
 def test_the_tasks_of_an_executor_are_told_to_stop(
     search, make_tuner, tmp_path, unhurried, cluster
 ):
@@ -134,24 +130,42 @@ class OneElsewhere(Inline):
         return super().submit(function, Payload(cloudpickle.dumps(job)), number)
 
 
+LOCKED = partial(lambda lock, trial: build_model(trial), threading.Lock())
+GENERATED = tf.data.Dataset.from_generator(
+    lambda: iter([(np.zeros(4), 0)]),
+    output_signature=(tf.TensorSpec((4,)), tf.TensorSpec((), tf.int64)),
+).batch(1)
+IN_MEMORY = "Leave storage out for SQLite in directory"
+REFUSED = {
+    "no worker": (dict, {"n_workers": 0}, "n_workers=0 is less than 1"),
+    "threads": (dict, {"executor": ThreadPoolExecutor(1)}, "share Keras's seeds"),
+    "no executor": (dict, {"executor": "dask"}, r"is no concurrent\.futures"),
+    "URL in memory": (lambda: {"storage": "sqlite:///:memory:"}, {}, IN_MEMORY),
+    "in memory": (lambda: {"storage": InMemoryStorage()}, {}, IN_MEMORY),
+    "database in memory": (lambda: {"storage": RDBStorage("sqlite://")}, {}, IN_MEMORY),
+    "lock": (lambda: {"build": LOCKED}, {}, "build_model cannot travel to other workers"),
+    "Python": (dict, {"x": GENERATED, "y": None}, r"calls Python through PyFunc.*x=lambda: \.\.\."),
+}
+
+
+@pytest.mark.parametrize(("options", "fit", "told"), REFUSED.values(), ids=REFUSED)
+def test_what_workers_cannot_share_is_refused(search, options, fit, told):
+    """One line says so before any of them starts, and what to pass instead."""
+    with pytest.raises(ArgumentError, match=told):
+        search(fit={"n_workers": 2, **fit}, **options())
+
+
+def test_a_full_study_starts_no_worker(tmp_path, capsys):
+    """A search that has nothing to do returns at once."""
+    tuner = run(tuner_in(tmp_path, n_trials=2))
+    run(tuner, n_workers=2, verbose=2)
+    assert capsys.readouterr().out.startswith("Study 'test' has 2 of 2 trials done")
+
+
 def test_an_executor_with_another_backend_is_refused(search):
     """A process that has chosen its backend before the search cannot change it."""
     with pytest.raises(WorkerError, match=r"backend 'elsewhere'.* KERAS_BACKEND=elsewhere"):
         search(fit={"executor": OneElsewhere()})
-
-
-@pytest.mark.parametrize(
-    ("make", "error", "told"),
-    [
-        (ThreadPoolExecutor, ArgumentError, "share Keras's seeds"),
-        (lambda: "dask", ArgumentTypeError, r"is no concurrent\.futures"),
-    ],
-    ids=["threads", "text"],
-)
-def test_an_executor_that_cannot_train_is_refused(search, make, error, told):
-    """Threads and what is no executor at all are refused."""
-    with pytest.raises(error, match=told):
-        search(fit={"executor": make()})
 
 
 @needs_posix
@@ -164,27 +178,3 @@ def test_a_pool_that_forks_says_why_it_cannot_train(search):
         pytest.raises(WorkerError, match="forked after TensorFlow"),
     ):
         search(fit={"executor": pool})
-
-
-def test_data_that_calls_python_cannot_travel(search):
-    """A dataset that does names a way out."""
-    import tensorflow as tf
-
-    generated = tf.data.Dataset.from_generator(
-        lambda: iter([(np.zeros(4), 0)]),
-        output_signature=(tf.TensorSpec((4,)), tf.TensorSpec((), tf.int64)),
-    ).batch(1)
-    with pytest.raises(ArgumentError, match=r"calls Python through PyFunc.*x=lambda: \.\.\."):
-        search(fit={"x": generated, "y": None, "n_workers": 2})
-
-
-def test_what_cannot_be_pickled_is_named(search):
-    """A builder that holds a lock is."""
-    lock = threading.Lock()
-
-    def build(trial):
-        with lock:
-            return build_model(trial)
-
-    with pytest.raises(ArgumentError, match="build_model cannot travel to other workers"):
-        search(build, fit={"n_workers": 2})
