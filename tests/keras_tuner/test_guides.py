@@ -1,4 +1,4 @@
-"""Each guide of KerasTuner runs with this package as it is printed, but for a table of names."""
+"""Guides of KerasTuner run with this package as they are printed, but for a table of names."""
 
 from __future__ import annotations
 
@@ -8,29 +8,13 @@ import pytest
 
 from tests.support import keras_tuner_guides as guides
 from tests.support.keras_tuner_names import Ours, Theirs
+from tests.support.marks import mostly_nightly
 
 # KerasTuner says so of each model that it loads.
 pytestmark = pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")
 
-OTHERS = [
-    guides.tuned_training,
-    guides.tuned_preprocessing,
-    guides.custom_metric,
-    guides.returned_number,
-    guides.returned_dict,
-    guides.any_function,
-    guides.custom_training_loop,
-    guides.tune_a_few,
-    guides.fix_a_few,
-    guides.compiled_otherwise,
-    guides.visualized,
-]
-REPLAYED = [
-    pytest.param(guides.first_search, marks=pytest.mark.slow),
-    *(pytest.param(guide, marks=pytest.mark.nightly) for guide in OTHERS),
-]
-DRAWN = [guides.visualized]
-GRIDS = [guides.failed_trials, guides.marked_as_failed]
+REPLAYED = [guides.first_search, guides.tuned_preprocessing]
+REPLAYED += [guides.returned_dict, guides.custom_training_loop]
 
 
 class Came(NamedTuple):
@@ -67,14 +51,14 @@ def plain(values):
     return values
 
 
-@pytest.mark.parametrize("guide", REPLAYED, ids=lambda guide: guide.__name__)
+@pytest.mark.parametrize("guide", mostly_nightly(REPLAYED, "first_search"))
 def test_a_guide_comes_to_the_same(guide, tmp_path, monkeypatch):
     """Given the configurations that KerasTuner drew: states, values, results and trainings."""
     theirs = run(guide, Theirs(), tmp_path / "theirs", monkeypatch)
-    queues = [[values for _, values, _ in trials] for trials in theirs.trials]
-    ours = run(guide, Ours(queues), tmp_path / "ours", monkeypatch)
-    for here, there in zip(ours.trials, theirs.trials, strict=True):
-        assert [agreeing(*pair) for pair in zip(here, there, strict=True)] == here
+    queue = [values for _, values, _ in theirs.trials]
+    ours = run(guide, Ours(queue), tmp_path / "ours", monkeypatch)
+    pairs = zip(ours.trials, theirs.trials, strict=True)
+    assert [agreeing(*pair) for pair in pairs] == ours.trials
     assert plain(ours.returned) == close(theirs.returned)
     assert ours.trainings == theirs.trainings
 
@@ -85,37 +69,17 @@ def agreeing(here, there):
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("guide", DRAWN, ids=lambda guide: guide.__name__)
-def test_a_guide_draws_configurations_of_its_own(guide, tmp_path, monkeypatch):
-    """All of its trials are complete."""
-    ours = run(guide, Ours(), tmp_path / "ours", monkeypatch)
-    assert [state for (trials,) in [ours.trials] for state, *_ in trials] == ["COMPLETE"] * 2
-
-
-@pytest.mark.nightly
-@pytest.mark.parametrize("guide", GRIDS, ids=lambda guide: guide.__name__)
-def test_a_grid_comes_to_the_same(guide, tmp_path, monkeypatch):
+def test_a_grid_comes_to_the_same(tmp_path, monkeypatch):
     """The same configurations fail, and the others have the same values, in any order."""
-    theirs = run(guide, Theirs(), tmp_path / "theirs", monkeypatch)
-    ours = run(guide, Ours(), tmp_path / "ours", monkeypatch)
+    theirs = run(guides.marked_as_failed, Theirs(), tmp_path / "theirs", monkeypatch)
+    ours = run(guides.marked_as_failed, Ours(), tmp_path / "ours", monkeypatch)
     assert by_values(ours) == [(*one, close(value)) for *one, value in by_values(theirs)]
     assert ours.trainings == theirs.trainings
 
 
 def by_values(came):
-    """Return the trials of the one tuner in the order of their configurations."""
-    (trials,) = came.trials
-    return sorted((sorted(values.items()), state, value) for state, values, value in trials)
-
-
-@pytest.mark.nightly
-def test_a_fatal_error_ends_both(tmp_path, monkeypatch):
-    """The grids are in another order."""
-    for names in (Theirs(), Ours()):
-        came = run(guides.terminated, names, tmp_path / type(names).__name__, monkeypatch)
-        (trials,) = came.trials
-        assert came.returned[0].startswith("Model too large! It contains ")
-        assert "FAIL" not in [state for state, *_ in trials[:-1]]
+    """Return the trials in the order of their configurations."""
+    return sorted((sorted(values.items()), state, value) for state, values, value in came.trials)
 
 
 @pytest.mark.nightly
@@ -124,6 +88,5 @@ def test_hyperband_runs(tmp_path, monkeypatch):
     for names in (Theirs(), Ours()):
         folder = tmp_path / type(names).__name__
         came = run(guides.hyperband_tutorial, names, folder, monkeypatch)
-        (trials,) = came.trials
-        assert {state for state, *_ in trials} <= {"COMPLETE", "PRUNED"}
-        assert came.trainings - came.returned[0] == len(trials) > 0
+        assert {state for state, *_ in came.trials} <= {"COMPLETE", "PRUNED"}
+        assert came.trainings - came.returned[0] == len(came.trials) > 0

@@ -1,16 +1,14 @@
-"""The guides of KerasTuner and the tutorial of TensorFlow, written anew for small data.
+"""Guides of KerasTuner and the tutorial of TensorFlow, written anew for small data.
 
-Each function is a guide, or a part of one, as https://keras.io/keras_tuner/guides and
+Each function is a part of one, as https://keras.io/keras_tuner/guides and
 https://www.tensorflow.org/tutorials/keras/keras_tuner have them. It takes the names of KerasTuner
 from `kt`, which are those of this package in a second run, and returns what both runs must agree
 on. Layers have seeds, and nothing is shuffled where the value counts, so that two trainings of one
-configuration come to one value. The guides' ready-made models (HyperResNet, HyperXception) are too
-large for a test, and its part on several processes is left out.
+configuration come to one value. Left out are parts that use nothing else than those here, what the
+guide keras-tuner-recipes.md has in their place, and ready-made models, which are too large.
 """
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -108,29 +106,6 @@ def first_search(kt):
     return [losses, [[hp.get("num_layers"), hp.get("units_0"), hp.get("lr")] for hp in best_hps]]
 
 
-def tuned_training(kt):
-    """Getting started: a HyperModel's own fit hands on all arguments, and tunes one."""
-
-    class MyHyperModel(kt.HyperModel):
-        def build(self, hp):
-            units = hp.Int("units", min_value=4, max_value=32, step=4)
-            model = Sequential([layers.Flatten(), dense(units, "relu"), dense(3, "softmax")])
-            return compiled(model)
-
-        def fit(self, hp, model, *args, **kwargs):
-            return model.fit(*args, shuffle=hp.Boolean("shuffle"), **kwargs)
-
-    hp, hypermodel = kt.HyperParameters(), MyHyperModel()
-    hypermodel.fit(hp, hypermodel.build(hp), X, ONE_HOT, verbose=0)
-    tuner = kt.RandomSearch(MyHyperModel(), "val_loss", max_trials=2, **new("tune_training"))
-    # One batch an epoch, since the order of the rows is tuned.
-    tuner.search(
-        X, ONE_HOT, batch_size=32, epochs=2, validation_data=(X_VAL, ONE_HOT_VAL), verbose=0
-    )
-    best_hp = tuner.get_best_hyperparameters()[0]
-    return [best_hp.get("shuffle"), best_hp.get("units")]
-
-
 def tuned_preprocessing(kt):
     """Getting started: fit crops the images as large as build() asked for."""
 
@@ -161,99 +136,29 @@ def tuned_preprocessing(kt):
     return [best_hp.values]
 
 
-def _regressor(hp, metrics=()):
-    model = Sequential([dense(hp.Int("units", 4, 16, 4), "relu"), dense(1)])
-    return compiled(model, loss="mean_squared_error", metrics=metrics)
+def returned_dict(kt):
+    """Getting started: fit returns several metrics, of which one is the objective."""
 
-
-def _search_numbers(tuner):
-    x, y = _numbers(32)
-    tuner.search(x=x, y=y, validation_data=_numbers(16), epochs=2, **FIT)
-    tuner.results_summary()
-
-
-class CustomMetric(keras.metrics.Metric):
-    """Compute a mean squared error, as if Keras had none."""
-
-    def __init__(self, **kwargs):
-        super().__init__(name="custom_metric", **kwargs)
-        self.sum = self.add_weight(name="sum", initializer="zeros")
-        self.count = self.add_weight(name="count", initializer="zeros")
-
-    def update_state(self, y_true, y_pred, sample_weight=None):
-        """Add up a batch."""
-        self.sum.assign_add(keras.ops.sum(keras.ops.square(y_pred - y_true)))
-        self.count.assign_add(keras.ops.cast(keras.ops.shape(y_true)[0], "float32"))
-
-    def result(self):
-        """Return the mean."""
-        return self.sum / self.count
-
-    def reset_state(self):
-        """Begin anew."""
-        self.sum.assign(0.0)
-        self.count.assign(0.0)
-
-
-def custom_metric(kt):
-    """Getting started: the objective is a metric of the user's own."""
-    tuner = kt.RandomSearch(
-        lambda hp: _regressor(hp, [CustomMetric()]),
-        objective=kt.Objective("val_custom_metric", direction="min"),
-        max_trials=2,
-        **new("custom_metrics"),
-    )
-    _search_numbers(tuner)
-
-
-def _hyper_regressor(kt, result):
     class HyperRegressor(kt.HyperModel):
         def build(self, hp):
-            return _regressor(hp)
+            model = Sequential([dense(hp.Int("units", 4, 16, 4), "relu"), dense(1)])
+            return compiled(model, loss="mean_squared_error", metrics=())
 
         def fit(self, hp, model, x, y, validation_data, **kwargs):
             model.fit(x, y, **kwargs)
             x_val, y_val = validation_data
-            return result(model.predict(x_val, verbose=0) - y_val)
-
-    return HyperRegressor()
-
-
-def returned_number(kt):
-    """Getting started: fit returns the number to minimize, and the tuner has no objective."""
-    tuner = kt.RandomSearch(
-        _hyper_regressor(kt, lambda error: np.mean(np.abs(error))),
-        max_trials=2,
-        **new("custom_eval"),
-    )
-    _search_numbers(tuner)
-
-
-def returned_dict(kt):
-    """Getting started: fit returns several metrics, of which one is the objective."""
-
-    def metrics(error):
-        return {"metric_a": -np.mean(np.abs(error)), "metric_b": np.mean(np.square(error))}
+            error = model.predict(x_val, verbose=0) - y_val
+            return {"metric_a": -np.mean(np.abs(error)), "metric_b": np.mean(np.square(error))}
 
     tuner = kt.RandomSearch(
-        _hyper_regressor(kt, metrics),
+        HyperRegressor(),
         objective=kt.Objective("metric_a", "max"),
         max_trials=2,
         **new("custom_eval_dict"),
     )
-    _search_numbers(tuner)
-
-
-def any_function(kt):
-    """Getting started: a trial is a function, without data or model."""
-
-    def squared(hp):
-        x = hp.Float("x", min_value=-1.0, max_value=1.0)
-        return x * x + 1
-
-    tuner = kt.black_box(squared, max_trials=3, **new("tune_anything"))
-    tuner.search()
-    return [tuner.get_best_hyperparameters()[0].get("x")]
+    x, y = _numbers(32)
+    tuner.search(x=x, y=y, validation_data=_numbers(16), epochs=2, **FIT)
+    tuner.results_summary()
 
 
 def custom_training_loop(kt):
@@ -308,14 +213,16 @@ def custom_training_loop(kt):
     return [best_hps.values, float(loss_fn(Y_VAL, best_model(X_VAL)))]
 
 
-def _search_grid(kt, too_large):
+def marked_as_failed(kt):
+    """Failed trials: FailedTrialError marks a trial as failed."""
+
     def build_model(hp):
         units = hp.Int("units_1", 2, 6, step=4), hp.Int("units_2", 2, 4, step=2)
         model = Sequential([keras.Input((20,)), *map(dense, units), dense(1)])
         compiled(model, loss="mse", metrics=())
         n_params = model.count_params()
         if n_params > 150:
-            raise too_large(f"Model too large! It contains {n_params} params.")
+            raise kt.errors.FailedTrialError(f"Model too large! It contains {n_params} params.")
         return model
 
     tuner = kt.GridSearch(
@@ -329,115 +236,6 @@ def _search_grid(kt, too_large):
     x, y = rng.random((48, 20)), rng.random((48, 1))
     tuner.search(x=x[:32], y=y[:32], validation_data=(x[32:], y[32:]), epochs=2, **FIT)
     tuner.results_summary()
-
-
-def failed_trials(kt):
-    """Failed trials: a builder may raise anything."""
-    _search_grid(kt, ValueError)
-
-
-def marked_as_failed(kt):
-    """Failed trials: FailedTrialError marks a trial as failed."""
-    _search_grid(kt, kt.errors.FailedTrialError)
-
-
-def terminated(kt):
-    """Failed trials: FatalError ends the search."""
-    try:
-        _search_grid(kt, kt.errors.FatalError)
-    except kt.errors.FatalError as error:
-        return [str(error)]
-    return ["The search went on"]
-
-
-def _tunable(hp):
-    model = Sequential([layers.Flatten()])
-    model.add(dense(hp.Int("units", min_value=4, max_value=16, step=4, default=8), "relu"))
-    if hp.Boolean("dropout"):
-        model.add(layers.Dropout(0.25, seed=1))
-    model.add(dense(3, "softmax"))
-    rate = hp.Choice("learning_rate", values=[1e-2, 1e-3, 1e-4])
-    return compiled(model, keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
-
-
-def _search_images(tuner):
-    tuner.search(X, Y[:, None], epochs=1, validation_data=(X_VAL, Y_VAL[:, None]), **FIT)
-    tuner.search_space_summary()
-
-
-def tune_a_few(kt):
-    """Tailoring: one range is another, and all else has its default."""
-    tuner = kt.RandomSearch(
-        hypermodel=_tunable,
-        tailor=lambda hp: hp.Float("learning_rate", min_value=1e-4, max_value=1e-2, sampling="log"),
-        tune_new_entries=False,
-        objective="val_loss",
-        max_trials=2,
-        **new("search_a_few"),
-    )
-    _search_images(tuner)
-
-
-def fix_a_few(kt):
-    """Tailoring: one value is fixed, and all else is tuned."""
-    tuner = kt.RandomSearch(
-        _tunable,
-        tailor=lambda hp: hp.Fixed("learning_rate", value=1e-4),
-        tune_new_entries=True,
-        objective="val_loss",
-        max_trials=2,
-        **new("fix_a_few"),
-    )
-    _search_images(tuner)
-
-
-def compiled_otherwise(kt):
-    """Tailoring: optimizer, loss and metrics of the builder are overridden."""
-    tuner = kt.RandomSearch(
-        _tunable,
-        optimizer=keras.optimizers.Adam(1e-3),
-        loss="mse",
-        metrics=["sparse_categorical_crossentropy"],
-        objective="val_loss",
-        max_trials=2,
-        **new("override_compile"),
-    )
-    _search_images(tuner)
-    return [tuner.get_best_models()[0].loss]
-
-
-def visualized(kt):
-    """Visualizing: TensorBoard's callback writes a folder for each trial."""
-
-    def build_model(hp):
-        inputs = keras.Input(shape=(4, 4, 1))
-        model_type, x = hp.Choice("model_type", ["mlp", "cnn"]), inputs
-        if model_type == "mlp":
-            x = layers.Flatten()(x)
-            for i in range(hp.Int("mlp_layers", 1, 3)):
-                x = dense(hp.Int(f"units_{i}", 4, 16, step=4), "relu")(x)
-        else:
-            for i in range(hp.Int("cnn_layers", 1, 2)):
-                start = keras.initializers.GlorotUniform(seed=i)
-                filters = hp.Int(f"filters_{i}", 4, 16, step=4)
-                x = layers.Conv2D(filters, 2, padding="same", kernel_initializer=start)(x)
-                x = layers.MaxPooling2D(pool_size=(2, 2))(x)
-            x = layers.Flatten()(x)
-        if hp.Boolean("dropout"):
-            x = layers.Dropout(0.5, seed=1)(x)
-        model = Model(inputs, dense(3, "softmax")(x))
-        return compiled(model, loss="sparse_categorical_crossentropy")
-
-    hp = kt.HyperParameters()
-    for kind in ("cnn", "mlp"):
-        hp.values["model_type"] = kind
-        model = build_model(hp)
-        model(X[:4])
-        model.summary()
-    tuner = kt.RandomSearch(build_model, max_trials=2, objective="val_loss", **new("untitled"))
-    callbacks = [keras.callbacks.TensorBoard("tb_logs")]
-    tuner.search(X, Y, validation_split=0.25, epochs=2, callbacks=callbacks, **FIT)
-    return [len(list(Path("tb_logs").rglob("train")))]
 
 
 def hyperband_tutorial(kt):
