@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import optuna
@@ -27,12 +26,11 @@ from kerastune_optuna._study.finding import load
 from kerastune_optuna._trial import files
 from tests.support import falling, forks
 from tests.support.falling import loss_of
-from tests.support.faults import meet
+from tests.support.faults import ROOT, meet
 from tests.support.models import build_eager, in_classes
 from tests.support.untrained import Noisy, run
 from tests.support.untrained import X as ROWS
 
-ROOT = Path(__file__).parent.parent.parent
 DATA = (ROWS, ROWS, (ROWS, ROWS))
 TWO = {"a": 0.1, "b": 0.2}
 
@@ -409,6 +407,7 @@ ERRORS = [
     ({"top": 3}, NoTrialsError, "has 2 COMPLETE configurations, fewer than top=3. Pass top=2 at"),
     ({"executions": 1}, ArgumentError, "executions=1 is less than 2. Pass 2 or more: one value"),
     ({"validation_data": None}, ArgumentError, "'val_loss' needs validation, and there is none"),
+    ({"epochs": None}, ArgumentError, "does not say how many its search had"),
     ({"verbose": 3}, ArgumentError, "verbose=3 is not a choice"),
     ({"batchsize": 8}, ArgumentTypeError, "Did you mean 'batch_size'"),
     ({"executor": 3}, ArgumentTypeError, "executor=3 is no concurrent.futures.Executor"),
@@ -430,23 +429,9 @@ def test_bad_arguments_are_errors(make_tuner, change, kind, text):
     assert optuna.get_all_study_names(tuner.study._storage) == ["test"]
 
 
-def test_there_must_be_a_search(make_tuner):
-    """Before any search there is nothing to confirm."""
-    with pytest.raises(NoTrialsError, match=r"has no study 'test'. Call search\(\) first"):
-        make_tuner(objective="val_loss").confirm(1, 2, *DATA)
-
-
 def test_an_execution_is_as_long_as_one_training_of_the_search(make_tuner):
     """By default, where a trial of the search was the mean of several trainings."""
     tuner = make_tuner(noisy({"a": 0.1}), "val_loss", n_trials=1, executions_per_trial=2)
     run(tuner, validation_data=None, cv=2, epochs=2)
     tuner.confirm(1, 2, *DATA, verbose=0)
     assert [one.user_attrs["epochs_run"] for one in executions(tuner)] == [2, 2]
-
-
-def test_epochs_that_nobody_wrote_down_must_be_passed(make_tuner):
-    """A study that did not come from search() does not say how many epochs it had."""
-    tuner = make_tuner(noisy({"a": 0.1}), "val_loss", storage=optuna.storages.InMemoryStorage())
-    tuner.study.add_trial(create_trial(value=0.1))
-    with pytest.raises(ArgumentError, match="does not say how many its search had"):
-        tuner.confirm(1, 2, *DATA)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import layers
 
 FITS = []  # a number for each training since the list was last emptied
@@ -44,12 +43,6 @@ def _images(n, size=4):
     rng = np.random.default_rng(n)
     x = rng.random((n, size, size, 1)).astype("float32")
     return x, (x.mean(axis=(1, 2, 3)) * 6).astype(int) % 3
-
-
-def _numbers(n):
-    rng = np.random.default_rng(n)
-    x = rng.random((n, 5)).astype("float32")
-    return x, x.sum(axis=1, keepdims=True)
 
 
 X, Y = _images(32)
@@ -134,83 +127,6 @@ def tuned_preprocessing(kt):
     hypermodel, best_hp = MyHyperModel(), tuner.get_best_hyperparameters()[0]
     hypermodel.fit(best_hp, hypermodel.build(best_hp), X, ONE_HOT, epochs=1, **FIT)
     return [best_hp.values]
-
-
-def returned_dict(kt):
-    """Getting started: fit returns several metrics, of which one is the objective."""
-
-    class HyperRegressor(kt.HyperModel):
-        def build(self, hp):
-            model = Sequential([dense(hp.Int("units", 4, 16, 4), "relu"), dense(1)])
-            return compiled(model, loss="mean_squared_error", metrics=())
-
-        def fit(self, hp, model, x, y, validation_data, **kwargs):
-            model.fit(x, y, **kwargs)
-            x_val, y_val = validation_data
-            error = model.predict(x_val, verbose=0) - y_val
-            return {"metric_a": -np.mean(np.abs(error)), "metric_b": np.mean(np.square(error))}
-
-    tuner = kt.RandomSearch(
-        HyperRegressor(),
-        objective=kt.Objective("metric_a", "max"),
-        max_trials=2,
-        **new("custom_eval_dict"),
-    )
-    x, y = _numbers(32)
-    tuner.search(x=x, y=y, validation_data=_numbers(16), epochs=2, **FIT)
-    tuner.results_summary()
-
-
-def custom_training_loop(kt):
-    """Custom training loop: the model is not compiled, and fit does all by itself."""
-
-    class MyHyperModel(kt.HyperModel):
-        def build(self, hp):
-            inputs = keras.Input(shape=(4, 4, 1))
-            x = dense(hp.Choice("units", [4, 8, 16]), "relu")(layers.Flatten()(inputs))
-            return keras.Model(inputs=inputs, outputs=dense(3)(x))
-
-        def fit(self, hp, model, x, y, validation_data, callbacks=None, **kwargs):
-            _count()
-            batch_size = hp.Int("batch_size", 8, 32, step=8, default=16)
-            batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
-            validation = tf.data.Dataset.from_tensor_slices(validation_data).batch(batch_size)
-            rate = hp.Float("learning_rate", 1e-4, 1e-2, sampling="log", default=1e-3)
-            optimizer = keras.optimizers.Adam(rate)
-            loss_fn = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-            epoch_loss_metric = keras.metrics.Mean()
-            for callback in callbacks:
-                callback.set_model(model)
-            best_epoch_loss = float("inf")
-            for epoch in range(2):
-                for images, labels in batches:
-                    with tf.GradientTape() as tape:
-                        loss = loss_fn(labels, model(images))
-                    gradients = tape.gradient(loss, model.trainable_variables)
-                    optimizer.apply_gradients(
-                        zip(gradients, model.trainable_variables, strict=True)
-                    )
-                for images, labels in validation:
-                    epoch_loss_metric.update_state(loss_fn(labels, model(images)))
-                epoch_loss = float(epoch_loss_metric.result().numpy())
-                for callback in callbacks:
-                    callback.on_epoch_end(epoch, logs={"my_metric": epoch_loss})
-                epoch_loss_metric.reset_state()
-                best_epoch_loss = min(best_epoch_loss, epoch_loss)
-            return best_epoch_loss
-
-    tuner = kt.RandomSearch(
-        objective=kt.Objective("my_metric", "min"),
-        max_trials=2,
-        hypermodel=MyHyperModel(),
-        **new("custom_training"),
-    )
-    tuner.search(x=X, y=Y, validation_data=(X_VAL, Y_VAL))
-    best_hps = tuner.get_best_hyperparameters()[0]
-    best_model = tuner.get_best_models()[0]
-    best_model.summary()
-    loss_fn = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    return [best_hps.values, float(loss_fn(Y_VAL, best_model(X_VAL)))]
 
 
 def marked_as_failed(kt):

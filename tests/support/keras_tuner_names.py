@@ -27,7 +27,7 @@ class Theirs:
     """Give KerasTuner's names, and remember the tuner that is made of them."""
 
     HyperModel, HyperParameters = keras_tuner.HyperModel, keras_tuner.HyperParameters
-    Objective, errors = keras_tuner.Objective, keras_tuner.errors
+    errors = keras_tuner.errors
 
     def __init__(self):
         for name in TUNERS:
@@ -60,13 +60,7 @@ class Ours:
         for name, settings in TUNERS.items():
             setattr(self, name, functools.partial(self._make, **settings))
 
-    @staticmethod
-    def Objective(name, direction):  # noqa: N802 KerasTuner's name
-        """Return the two arguments of OptunaTuner."""
-        return {"objective": name, "direction": f"{direction}imize"}
-
     def _make(self, hypermodel, objective, **settings):
-        named = objective if isinstance(objective, dict) else {"objective": objective}
         epochs = settings.pop("max_epochs", None)
         renamed = {
             ARGUMENTS.get(name, name): value
@@ -75,7 +69,7 @@ class Ours:
         }
         renamed["overwrite"] = renamed.get("overwrite", False) and not self._queue
         build = from_keras_tuner(hypermodel)
-        self.tuner = OptunaTuner(build, seed=1, keep_best=2, **named, **renamed)
+        self.tuner = OptunaTuner(build, objective, seed=1, keep_best=2, **renamed)
         for values in self._queue:  # by Optuna, since KerasTuner has values that no trial asks for
             self.tuner.study.enqueue_trial(values)
         return Renamed(self.tuner, hypermodel, epochs)
