@@ -159,20 +159,18 @@ def test_what_the_table_names_is_there():
 
 def test_the_best_trials_are_there_for_any_number(make_tuner):
     """As get_best_hyperparameters(n) of KerasTuner, whatever weights are kept."""
-    tuner = make_tuner()
-    space = optuna.distributions.IntDistribution(1, 9)
+    tuner, space = make_tuner(), optuna.distributions.IntDistribution(1, 9)
     for units, value in enumerate([0.5, 0.75, 0.25], start=1):
-        params = {"params": {"units": units}, "distributions": {"units": space}}
-        tuner.study.add_trial(optuna.trial.create_trial(value=value, **params))
-    best = tuner.top_trials(2)
-    assert [trial.value for trial in best] == [0.75, 0.5]
-    assert [HyperParameters(trial).values for trial in best] == [{"units": 2}, {"units": 1}]
+        own = {"params": {"units": units}, "distributions": {"units": space}}
+        tuner.study.add_trial(optuna.trial.create_trial(value=value, **own))
+    best = [HyperParameters(trial).values for trial in tuner.top_trials(2)]
+    assert best == [{"units": 2}, {"units": 1}]
     assert len(tuner.top_trials(4)) == 3
-    empty = make_tuner(study_name="empty")
-    assert empty.study.trials == []
-    with pytest.raises(NoTrialsError, match="has 0 COMPLETE trials"):
-        empty.top_trials(1)
-    several = make_tuner(objective=["val_loss", "n_params"], study_name="several")
-    assert several.study.trials == []
-    with pytest.raises(ArgumentError, match="has several objectives"):
-        several.top_trials(1)
+    for objective, kind, text in (
+        ("val_loss", NoTrialsError, "has 0 COMPLETE trials"),
+        (["val_loss", "n_params"], ArgumentError, "has several objectives"),
+    ):
+        other = make_tuner(objective=objective, study_name=text)
+        assert other.study.trials == []
+        with pytest.raises(kind, match=text):
+            other.top_trials(1)
