@@ -33,7 +33,6 @@ from tests.support.keras_tuner_builders import (
     possible,
     same_names,
 )
-from tests.support.marks import mostly_nightly
 from tests.support.untrained import cheap, run, tuner_in
 
 
@@ -112,7 +111,8 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize("name", mostly_nightly(list(SMALL), "HyperXception"))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
 def test_keras_tuners_own_builders_run(name):
     """They get each value they ask for, from the ranges that KerasTuner would draw from."""
     both = []
