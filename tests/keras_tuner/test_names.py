@@ -149,8 +149,8 @@ def test_the_table_has_all_of_keras_tuners_names(section):
 
 def test_what_the_table_names_is_there():
     """A tuner has the attributes that stand there, and the arguments that are the same."""
-    arguments = ROWS["Arguments of tuners and oracles"]
-    same = {row[0].strip("`") for row in arguments if row[1] == "same"}
+    rows = ROWS["Arguments of tuners and oracles"]
+    same = {row[0].strip("`") for row in rows if row[1] == "same"}
     called = set(re.findall(r"`\[?[^`]*?\btuner\.(\w+)", PAGE))
     assert same <= OURS
     assert called <= OURS | set(dir(OptunaTuner))
