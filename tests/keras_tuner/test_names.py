@@ -25,16 +25,9 @@ from kerastune_optuna import (
     UnknownNameError,
 )
 
-TUNERS = [
-    "BayesianOptimization",
-    "GridSearch",
-    "Hyperband",
-    "RandomSearch",
-    "SklearnTuner",
-    "Tuner",
-]
+TUNERS = "BayesianOptimization GridSearch Hyperband RandomSearch SklearnTuner Tuner"
 ORACLES = [keras_tuner.Oracle, *(vars(oracles)[name] for name in dir(oracles) if "Oracle" in name)]
-KINDS = [getattr(keras_tuner, name) for name in TUNERS]
+KINDS = [getattr(keras_tuner, name) for name in TUNERS.split()]
 OURS = set(inspect.signature(OptunaTuner).parameters)
 
 
@@ -52,9 +45,10 @@ def attributes():
     return sorted(name for name in found if not name.startswith("_"))
 
 
-@pytest.mark.parametrize(
-    "name", sorted(set(arguments(*KINDS, keras_tuner.Oracle, BaseTuner)) - OURS)
-)
+OF_TUNERS = {*arguments(*KINDS, keras_tuner.Oracle, BaseTuner)}
+
+
+@pytest.mark.parametrize("name", sorted(OF_TUNERS - OURS))
 def test_an_argument_of_keras_tuner_is_answered(name, make_tuner):
     """The error is a TypeError of one line that says what to do here, without a list of all."""
     with pytest.raises(ArgumentTypeError, match=f"got '{name}', which it does not take") as got:
@@ -69,18 +63,16 @@ def test_an_argument_of_keras_tuner_is_answered(name, make_tuner):
 def test_a_method_of_keras_tuner_is_answered(name, make_tuner):
     """The error is an AttributeError of one line that names ours."""
     tuner = make_tuner()
-    with pytest.raises(AttributeError, match=f"OptunaTuner has no '{name}', as KerasTuner") as got:
+    with pytest.raises(UnknownNameError, match=f"OptunaTuner has no '{name}', as Keras") as got:
         getattr(tuner, name)
     assert isinstance(got.value, TunerError)
-    assert isinstance(got.value, UnknownNameError)
+    assert isinstance(got.value, AttributeError)
     assert len(str(got.value).splitlines()) == 1
 
 
 def test_a_habit_of_optuna_is_answered(make_tuner):
     """Whoever knows Optuna's Study calls optimize()."""
-    with pytest.raises(
-        UnknownNameError, match=r"'optimize', as Optuna's Study has. Use tuner\.sear"
-    ):
+    with pytest.raises(UnknownNameError, match="'optimize', as Optuna's Study has"):
         make_tuner().optimize  # noqa: B018 what is tested is that it raises
 
 
@@ -105,9 +97,7 @@ def test_other_names_are_answered_by_python(make_tuner):
 def test_a_hook_of_keras_tuner_is_refused(name, make_tuner):
     """A subclass that defines one would wait in vain for its call."""
     kind = type("Mine", (OptunaTuner,), {name: lambda self: None})
-    with pytest.raises(
-        ArgumentTypeError, match=rf"Mine defines {name}\(\), which OptunaTuner does"
-    ):
+    with pytest.raises(ArgumentTypeError, match=rf"Mine defines {name}\(\), which OptunaTuner"):
         kind(make_tuner().build_model)
 
 
@@ -159,7 +149,7 @@ def test_the_table_has_all_of_keras_tuners_names(section):
 
 def test_what_the_table_names_is_there():
     """A tuner has the attributes that stand there, and the arguments that are the same."""
-    (rows,) = (rows for name, rows in ROWS.items() if name.startswith("Arguments"))
+    rows = ROWS["Arguments of tuners and oracles"]
     same = {row[0].strip("`") for row in rows if row[1] == "same"}
     called = set(re.findall(r"`\[?[^`]*?\btuner\.(\w+)", PAGE))
     assert same <= OURS
@@ -169,20 +159,18 @@ def test_what_the_table_names_is_there():
 
 def test_the_best_trials_are_there_for_any_number(make_tuner):
     """As get_best_hyperparameters(n) of KerasTuner, whatever weights are kept."""
-    tuner = make_tuner()
-    space = optuna.distributions.IntDistribution(1, 9)
+    tuner, space = make_tuner(), optuna.distributions.IntDistribution(1, 9)
     for units, value in enumerate([0.5, 0.75, 0.25], start=1):
-        params = {"params": {"units": units}, "distributions": {"units": space}}
-        tuner.study.add_trial(optuna.trial.create_trial(value=value, **params))
-    best = tuner.top_trials(2)
-    assert [trial.value for trial in best] == [0.75, 0.5]
-    assert [HyperParameters(trial).values for trial in best] == [{"units": 2}, {"units": 1}]
+        own = {"params": {"units": units}, "distributions": {"units": space}}
+        tuner.study.add_trial(optuna.trial.create_trial(value=value, **own))
+    best = [HyperParameters(trial).values for trial in tuner.top_trials(2)]
+    assert best == [{"units": 2}, {"units": 1}]
     assert len(tuner.top_trials(4)) == 3
-    empty = make_tuner(study_name="empty")
-    assert empty.study.trials == []
-    with pytest.raises(NoTrialsError, match="has 0 COMPLETE trials"):
-        empty.top_trials(1)
-    several = make_tuner(objective=["val_loss", "n_params"], study_name="several")
-    assert several.study.trials == []
-    with pytest.raises(ArgumentError, match="has several objectives"):
-        several.top_trials(1)
+    for objective, kind, text in (
+        ("val_loss", NoTrialsError, "has 0 COMPLETE trials"),
+        (["val_loss", "n_params"], ArgumentError, "has several objectives"),
+    ):
+        other = make_tuner(objective=objective, study_name=text)
+        assert other.study.trials == []
+        with pytest.raises(kind, match=text):
+            other.top_trials(1)

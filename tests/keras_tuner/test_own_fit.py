@@ -24,8 +24,6 @@ from tests.support.models import kept
 
 X, Y = np.ones((16, 4), "float32"), np.arange(16.0)
 QUIET = {"epochs": 1, "verbose": 0, "shuffle": False}
-
-
 GIVEN = []
 
 
@@ -47,59 +45,44 @@ class Own(keras_tuner.HyperModel):
         return Noted(units, units / 100)
 
 
-class WithoutData(Own):
+def own(fit):
+    """Return a builder that trains by a function."""
+    return from_keras_tuner(type("Model", (Own,), {"fit": fit})())
+
+
+def without_data(self, hp, model, callbacks, **kwargs):
     """Load the data itself."""
-
-    def fit(self, hp, model, callbacks, **kwargs):
-        """Train on it."""
-        return model.fit(X, Y, validation_data=(X, Y), callbacks=callbacks, **QUIET)
+    return model.fit(X, Y, validation_data=(X, Y), callbacks=callbacks, **QUIET)
 
 
-class OwnNames(Own):
+def own_names(self, hp, model, train, val=None, callbacks=(), **kwargs):
     """Take data under names of its own."""
-
-    def fit(self, hp, model, train, val=None, callbacks=(), **kwargs):
-        """Train on it."""
-        x, y = train if isinstance(train, tuple) else (train, None)
-        return model.fit(x, y, validation_data=val, callbacks=callbacks, **QUIET)
+    x, y = train if isinstance(train, tuple) else (train, None)
+    return model.fit(x, y, validation_data=val, callbacks=callbacks, **QUIET)
 
 
-class Turned(Own):
+def turned(self, hp, model, y, x, callbacks, **kwargs):
     """Take the targets first."""
-
-    def fit(self, hp, model, y, x, callbacks, **kwargs):
-        """Train on it."""
-        return model.fit(x, y, validation_split=0.5, callbacks=callbacks, **QUIET)
+    return model.fit(x, y, validation_split=0.5, callbacks=callbacks, **QUIET)
 
 
-class LookedUp(Own):
+def looked_up(self, hp, model, *args, **kwargs):
     """Look the data up among the keywords."""
-
-    def fit(self, hp, model, *args, **kwargs):
-        """Train on it."""
-        data, callbacks = (kwargs["x"], kwargs["y"]), kwargs["callbacks"]
-        return model.fit(*data, validation_data=(X, Y), callbacks=callbacks, **QUIET)
-
-
-class Number(Own):
-    """Train on nothing."""
-
-    def fit(self, hp, model, **kwargs):
-        """Return a number."""
-        return 0.5
+    data, callbacks = (kwargs["x"], kwargs["y"]), kwargs["callbacks"]
+    return model.fit(*data, validation_data=(X, Y), callbacks=callbacks, **QUIET)
 
 
 DATASET = tf.data.Dataset.from_tensor_slices((X, Y)).batch(8)
 ARRAYS, DATASETS = (X, Y, (X, Y)), (DATASET, None, DATASET)
-CALLS = {  # a model, what search() is given, and what is trained on
-    "no data": (WithoutData(), (), {}, ARRAYS),
-    "names": (OwnNames(), (), {"val": (X, Y), "train": (X, Y)}, ARRAYS),
-    "datasets": (OwnNames(), (), {"train": DATASET, "val": DATASET}, DATASETS),
-    "positions": (OwnNames(), (DATASET, DATASET), {}, DATASETS),
-    "position and name": (OwnNames(), (DATASET,), {"val": DATASET}, DATASETS),
-    "turned": (Turned(), (), {"y": Y, "x": X}, (X, Y, None)),
-    "turned, by position": (Turned(), (X, Y), {}, (X, Y, None)),
-    "looked up": (LookedUp(), (), {"y": Y, "x": X}, ARRAYS),
+CALLS = {  # a fit, what search() is given, and what is trained on
+    "no data": (without_data, (), {}, ARRAYS),
+    "names": (own_names, (), {"val": (X, Y), "train": (X, Y)}, ARRAYS),
+    "datasets": (own_names, (), {"train": DATASET, "val": DATASET}, DATASETS),
+    "positions": (own_names, (DATASET, DATASET), {}, DATASETS),
+    "position and name": (own_names, (DATASET,), {"val": DATASET}, DATASETS),
+    "turned": (turned, (), {"y": Y, "x": X}, (X, Y, None)),
+    "turned, by position": (turned, (X, Y), {}, (X, Y, None)),
+    "looked up": (looked_up, (), {"y": Y, "x": X}, ARRAYS),
 }
 
 
@@ -117,25 +100,16 @@ def are_same(given, expected):
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_a_fit_of_its_own_gets_what_search_got(make_tuner, call):
     """And needs no validation that we could see for an objective that it validates itself."""
-    hypermodel, data, names, trained_on = call
+    fit, data, names, trained_on = call
     GIVEN.clear()
-    tuner = make_tuner(from_keras_tuner(hypermodel), n_trials=1)
-    tuner.search(*data, verbose=0, **names)
-    assert [trial.state.name for trial in tuner.study.trials] == ["COMPLETE"]
+    tuner = make_tuner(own(fit), n_trials=1).search(*data, verbose=0, **names)
+    assert states(tuner) == ["COMPLETE"]
     assert [are_same(given, trained_on) for given in GIVEN] == [True]
-
-
-@pytest.mark.slow
-def test_names_of_its_own_reach_workers(make_tuner):
-    """As all data does."""
-    tuner = make_tuner(from_keras_tuner(OwnNames()), n_trials=2, storage=None)
-    tuner.search(train=(X, Y), val=DATASET, n_workers=2, verbose=0)
-    assert states(tuner) == ["COMPLETE"] * 2
 
 
 def test_a_fit_of_its_own_is_trained_again_without_data(make_tuner):
     """By confirm() and refit()."""
-    tuner = make_tuner(from_keras_tuner(WithoutData()), n_trials=1).search(verbose=0)
+    tuner = make_tuner(own(without_data), n_trials=1).search(verbose=0)
     assert tuner.refit(verbose=0)[0].count_params()
     assert len(tuner.confirm(1, 2, verbose=0).ranking) == 1
 
@@ -170,21 +144,17 @@ def configurations(tuner):
     return sorted(sorted(trial.params.items()) for trial in tuner.study.trials)
 
 
-ALL = [
-    [("batch_size", 8), ("more", more), ("units", units)]
-    for more in (False, True)
-    for units in (2, 3)
-] + [[("batch_size", 16), ("units", units)] for units in (2, 3)]
+ALL = [[("batch_size", 8), ("more", more), ("units", n)] for more in (False, True) for n in (2, 3)]
+ALL += [[("batch_size", 16), ("units", n)] for n in (2, 3)]
 
 
 @pytest.mark.parametrize("steps", [[None], [3, 4, None]], ids=["at once", "in steps"])
 def test_a_grid_has_what_a_fit_asks_for(search, make_tuner, steps):
     """Each configuration once, and none stays behind, whether or not there was room for all."""
+    options = {"sampler": "grid", "fit": {"epochs": 1}}
     for n_trials in steps:
-        tuner = search(
-            from_keras_tuner(Tuned()), sampler="grid", n_trials=n_trials, fit={"epochs": 1}
-        )
-    assert {trial.state.name for trial in tuner.study.trials} == {"COMPLETE"}
+        tuner = search(from_keras_tuner(Tuned()), n_trials=n_trials, **options)
+    assert set(states(tuner)) == {"COMPLETE"}
     assert configurations(tuner) == sorted(ALL)
     assert {"units", "batch_size"} <= set(tuner.plot_importance().data[0].y)
 
@@ -208,13 +178,21 @@ def test_a_fit_that_asks_without_an_end_is_refused_by_a_grid(search):
         search(Endless(), sampler="grid")
 
 
+class TunedOnOwnNames(Tuned):
+    """Take data under names of its own."""
+
+    def fit(self, hp, model, train, val, **kwargs):
+        """Train on it."""
+        assert val.element_spec == DATASET.element_spec
+        return super().fit(hp, model, *train, validation_data=val, **kwargs)
+
+
 @pytest.mark.slow
-def test_workers_share_the_grid_of_a_fit(make_tuner, data):
-    """What one asks for while it trains, the others leave to it."""
-    x, y, validation = data
+def test_workers_share_the_grid_of_a_fit(make_tuner):
+    """What one asks for while it trains, the others leave to it; all data reaches them."""
     options = {"sampler": "grid", "n_trials": None, "storage": None}
-    tuner = make_tuner(from_keras_tuner(Tuned()), **options)
-    tuner.search(x, y, validation_data=validation, epochs=1, n_workers=2, verbose=0)
+    tuner = make_tuner(from_keras_tuner(TunedOnOwnNames()), **options)
+    tuner.search(train=(X, Y), val=DATASET, epochs=1, n_workers=2, verbose=0)
     assert configurations(tuner) == sorted(ALL)
 
 
@@ -247,7 +225,7 @@ def test_what_is_declared_is_asked_first(search, make_tuner):
 
 def test_a_number_that_nobody_named_is_told_of(make_tuner):
     """KerasTuner minimizes it where its tuner has no objective; ours is the accuracy."""
-    tuner = make_tuner(from_keras_tuner(Number()), n_trials=1)
+    tuner = make_tuner(own(lambda self, hp, model, **kwargs: 0.5), n_trials=1)
     with pytest.warns(UserWarning, match="counts as val_accuracy and is maximized"):
         tuner.search()
     assert tuner.best_value == 0.5
@@ -271,41 +249,26 @@ def test_fit_is_given_what_search_was_given(search):
     assert tuner.best_value == max(trial.intermediate_values.values())
 
 
-def trained(search, returns, **options):
-    """Search with a HyperModel whose fit returns what a function makes of its History."""
-
-    class Model(BatchSize):
-        def fit(self, hp, model, *args, callbacks, **kwargs):
-            given = callbacks if options.get("passes", True) else []
-            return returns(model.fit(*args, callbacks=given, **kwargs))
-
-    wanted = {name: value for name, value in options.items() if name != "passes"}
-    return search(from_keras_tuner(Model()), **{"n_trials": 1, **wanted})
-
-
 @pytest.mark.filterwarnings("ignore:The builder's fit returned a number:UserWarning")
 def test_what_fit_returns_is_the_value(search):
     """A number or a dict of metrics, as KerasTuner takes them for a result."""
-    results = [0.25, 1, np.float32(0.5), {"val_accuracy": 0.75}]
-    coming = iter(results)
-    options = {"n_trials": len(results), "train_repeats": True, "fit": {"epochs": 1}}
-    tuner = trained(search, lambda history: next(coming), passes=False, **options)
+    coming = iter([0.25, 1, np.float32(0.5), {"val_accuracy": 0.75}])
+    build = own(lambda self, hp, model, *args, **kwargs: next(coming))
+    tuner = search(build, n_trials=4, train_repeats=True)
     assert [trial.value for trial in tuner.study.trials] == [0.25, 1.0, 0.5, 0.75]
 
 
 def test_ctrl_c_ends_a_fit_of_its_own(search, make_tuner):
     """What its code makes of the half of a training does not count, and the trial is resumed."""
 
-    class Model(BatchSize):
-        def fit(self, hp, model, *args, **kwargs):
-            signal.raise_signal(signal.SIGINT)
-            return super().fit(hp, model, *args, **kwargs).history["no such metric"]
+    def fit(self, hp, model, *args, **kwargs):
+        signal.raise_signal(signal.SIGINT)
+        return model.fit(*args, **kwargs).history["no such metric"]
 
     with pytest.raises(KeyboardInterrupt):
-        search(from_keras_tuner(Model()), n_trials=1)
-    trials = make_tuner().study.trials
-    assert [trial.state.name for trial in trials] == ["FAIL", "WAITING"]
-    assert trials[0].user_attrs["stop_reason"] == "interrupted"
+        search(own(fit), n_trials=1)
+    assert states(make_tuner()) == ["FAIL", "WAITING"]
+    assert make_tuner().study.trials[0].user_attrs["stop_reason"] == "interrupted"
 
 
 def test_a_loop_of_its_own_is_reported_once(search, data):
@@ -316,11 +279,11 @@ def test_a_loop_of_its_own_is_reported_once(search, data):
     assert tuner.results()["stop_reason"].unique() == ["all of the builder's own training"]
 
 
-@pytest.mark.slow
-def test_a_loop_of_its_own_is_told_without_an_epoch(search, data, capsys):
+def test_a_loop_of_its_own_is_told_without_an_epoch(make_tuner, capsys):
     """In lines, of search() and of confirm(), and in the summary."""
-    tuner = search(from_keras_tuner(OwnLoop()), n_trials=1, fit={"verbose": 2})
-    tuner.confirm(1, 2, *data, epochs=1, verbose=2)
+    build = own(lambda self, hp, model, **kwargs: {"val_accuracy": 0.5})
+    tuner = make_tuner(build, n_trials=1).search(verbose=2)
+    tuner.confirm(1, 2, verbose=2)
     tuner.summary()
     printed = capsys.readouterr().out
     line = r"^Trial \d: val_accuracy \S+, all of the builder's own training, \S+ s$"
@@ -330,10 +293,7 @@ def test_a_loop_of_its_own_is_told_without_an_epoch(search, data, capsys):
 
 @pytest.mark.parametrize("is_compiled", [True, False], ids=["compiled", "uncompiled"])
 def test_a_loop_of_its_own_may_call_the_callbacks(search, data, is_compiled):
-    """As KerasTuner's guide does: the epochs it tells of are reported, and the best is kept.
-
-    The model of that guide is not compiled: its loop has an optimizer of its own.
-    """
+    """As in KerasTuner's guide, whose model is not compiled: its epochs count, the best is kept."""
 
     class Model(OwnLoop):
         def build(self, hp):
@@ -371,6 +331,6 @@ def test_a_loop_of_its_own_may_call_the_callbacks(search, data, is_compiled):
 )
 def test_what_is_no_result_is_an_error(search, returns, kind, text):
     """One line says what came and what may be returned."""
-    with pytest.raises(kind) as got:
-        trained(search, returns, objective="my_score", direction="maximize", fit={"epochs": 1})
-    assert text in str(got.value)
+    build = own(lambda self, hp, model, *args, **kwargs: returns(model.fit(*args, **kwargs)))
+    with pytest.raises(kind, match=re.escape(text)):
+        search(build, "my_score", direction="maximize", n_trials=1)

@@ -39,8 +39,8 @@ class Tuner(keras_tuner.RandomSearch):
 def test_the_guides_lines_give_a_search_what_keras_tuner_found(tmp_path, monkeypatch):
     """All trials that have a value are in the table, and the best three go first."""
     monkeypatch.chdir(tmp_path)
-    named = {"directory": "my_dir", "project_name": "my_project"}
-    theirs = Tuner(build, "val_accuracy", max_trials=6, seed=0, **named)
+    folder = {"directory": "my_dir", "project_name": "my_project"}
+    theirs = Tuner(build, "val_accuracy", max_trials=6, seed=0, **folder)
     theirs.search(verbose=0)
     (block,) = re.findall(r"```py\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     assert len(block.splitlines()) <= 30

@@ -63,37 +63,28 @@ def with_values(*values, **attrs):
 
 def test_the_best_at_an_end_of_a_range_is_told():
     """Which end of which parameter, and which way to widen it, on a logarithmic range too."""
-    study = study_of(
-        lambda rate, units: 0.1 * units - 2 * rate, rate=RATE, units=IntDistribution(8, 64)
-    )
+    space = {"rate": RATE, "units": IntDistribution(8, 64)}
+    study = study_of(lambda rate, units: 0.1 * units - 2 * rate, **space)
     assert said(study, "end of the range") == [
         "The best trials lie at the upper end of the range of rate, 0.1: let it go higher."
     ]
-    study = study_of(lambda rate, units: units, rate=RATE, units=IntDistribution(8, 64))
+    study = study_of(lambda rate, units: units, **space)
     assert said(study, "end of the range") == [
         "The best trials lie at the lower end of the range of units, 8: let it go lower."
     ]
 
 
-def pruned_study(n_complete):
-    """Return 30 trials whose cost falls with the rate, of which the best alone are COMPLETE."""
+def test_pruned_trials_count_where_few_are_complete():
+    """The end of a range is told where the cost falls with the rate, and 4 of 30 are COMPLETE."""
     study = optuna.create_study()
     for number in range(30):
-        cost, rate = 1 - number / 30, 10 ** (-3 + number / 15)
-        steps = {epoch: cost + 1 / (epoch + 1) for epoch in range(10)}
-        own = {"params": {"rate": rate}, "distributions": {"rate": RATE}}
-        if number >= 30 - n_complete:
-            study.add_trial(create_trial(value=steps[9], intermediate_values=steps, **own))
-            continue
-        first = {epoch: steps[epoch] for epoch in range(3)}
-        attrs = {"user_attrs": {"best_value": steps[2]}, "intermediate_values": first}
-        study.add_trial(create_trial(state=TrialState.PRUNED, **attrs, **own))
-    return study
-
-
-def test_pruned_trials_count_where_few_are_complete():
-    """The end of a range is told, whichever trials are COMPLETE."""
-    assert said(pruned_study(4), "upper end of the range of rate, 0.1")
+        own = {"params": {"rate": 10 ** (-3 + number / 15)}, "distributions": {"rate": RATE}}
+        epochs = 10 if number >= 26 else 3
+        steps = {epoch: 1 - number / 30 + 1 / (epoch + 1) for epoch in range(epochs)}
+        ended = {"value": steps[9]} if number >= 26 else {"user_attrs": {"best_value": steps[2]}}
+        state = TrialState.COMPLETE if number >= 26 else TrialState.PRUNED
+        study.add_trial(create_trial(state=state, intermediate_values=steps, **ended, **own))
+    assert said(study, "upper end of the range of rate, 0.1")
 
 
 @pytest.mark.parametrize(
@@ -134,10 +125,8 @@ def test_where_a_search_was_ended_is_told():
     """And why; nothing once others have ended since."""
     study = with_values(*range(20))
     StudyRecord(study).ended = [len(study.trials), "Stopped: 5 trials brought no better value"]
-    (sentence,) = said(study, "The search ended")
-    assert sentence == (
-        "The search ended after 20 trials. Stopped: 5 trials brought no better value."
-    )
+    told = ["The search ended after 20 trials. Stopped: 5 trials brought no better value."]
+    assert said(study, "The search ended") == told
     study.add_trial(create_trial(value=0.0))
     assert said(study, "The search ended") == []
 

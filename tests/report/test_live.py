@@ -10,14 +10,15 @@ import sys
 import threading
 import warnings
 from contextlib import nullcontext, redirect_stdout, suppress
-from pathlib import Path
+from math import inf, nan
 
 import nbclient
 import nbformat
 import optuna
 import pytest
 from jupyter_client.manager import start_new_kernel
-from optuna.trial import TrialState
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import TrialState, create_trial
 from rich.console import Console
 
 from kerastune_optuna._report import progress_for
@@ -27,36 +28,24 @@ from kerastune_optuna._report.text import duration
 from kerastune_optuna._workers.warnings import shown_once
 from tests.pictures.live import EPOCHS, add_trial, frame, study_of_the_middle
 from tests.support import forks
-from tests.support.faults import WATCHDOG, wait_until
+from tests.support.faults import ROOT, WATCHDOG, wait_until
 from tests.support.hosts import needs_posix
 
-ROOT = Path(__file__).parent.parent.parent
 TITLE = "Study 'iris': maximize val_accuracy"
 HEADS = ["Study", "trials", "best", "saved"]
 SCRIPT = """
 import sys, time, warnings
-import keras, numpy as np
-from tests.support.models import build_model
-from kerastune_optuna import OptunaTuner
-
-directory, n_trials, seconds = sys.argv[1], *map(int, sys.argv[2:])
+import keras
+from tests.support import untrained
 
 def build(trial):
     print(f"trial {trial.number} is told of")
     warnings.warn("a warning of each trial")
-    return build_model(trial)
+    return untrained.build(trial)
 
-def wait(epoch, logs):
-    time.sleep(seconds / 10)
-
-rng = np.random.default_rng(0)
-x, y = rng.normal(size=(48, 4)), rng.integers(0, 3, 48)
-tuner = OptunaTuner(build, n_trials=n_trials, seed=0, directory=directory, study_name="iris")
-tuner.search(
-    x, y, validation_data=(x, y), epochs=8, verbose=1,
-    callbacks=[lambda trial: keras.callbacks.LambdaCallback(on_epoch_end=wait)],
-)
-print("the end")
+waits = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: time.sleep(0.5))
+tuner = untrained.tuner_in(sys.argv[1], build, "val_mae", study_name="iris")
+untrained.run(tuner, verbose=1, callbacks=[lambda trial: waits])
 """
 WANTED = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
 
@@ -164,7 +153,7 @@ def test_a_search_draws_in_a_terminal_until_ctrl_c(tmp_path):
         return rows_of(written.decode(errors="replace"))
 
     reader = threading.Thread(target=read)
-    script = [sys.executable, "-c", SCRIPT, str(tmp_path), "30", "5"]
+    script = [sys.executable, "-c", SCRIPT, str(tmp_path)]
     with open(its, "rb+", buffering=0) as end:
         env = {**os.environ, **WANTED, "TERM": "xterm"}
         process = forks.start(script, stdin=end, stdout=end, stderr=end, env=env)
@@ -174,7 +163,8 @@ def test_a_search_draws_in_a_terminal_until_ctrl_c(tmp_path):
         process.send_signal(signal.SIGINT)
     reader.join()
     os.close(ours)
-    above, picture = rows()[: rows().index(TITLE)], rows()[rows().index(TITLE) :]
+    begins = rows().index("Study 'iris': minimize val_mae")
+    above, picture = rows()[:begins], rows()[begins:]
     assert "trial 1 is told of" in above
     assert sum("UserWarning: a warning of each trial" in row for row in above) == 1
     assert [row.split()[0] for row in picture[:4]] == HEADS
@@ -188,13 +178,9 @@ def test_a_notebook_keeps_one_readable_picture(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("IRIS_TRIALS", "4")
     notebook = nbformat.read(ROOT / "examples" / "iris.ipynb", as_version=4)
-    client = nbclient.NotebookClient(
-        notebook,
-        timeout=WATCHDOG,
-        kernel_name="python3",
-        resources={"metadata": {"path": ROOT / "examples"}},
-    )
-    client.execute()
+    options = {"timeout": WATCHDOG, "kernel_name": "python3"}
+    options["resources"] = {"metadata": {"path": ROOT / "examples"}}
+    nbclient.NotebookClient(notebook, **options).execute()
     outputs = {cell.source: cell.outputs for cell in notebook.cells if cell.cell_type == "code"}
     (searched,) = (found for source, found in outputs.items() if "tuner.search(" in source)
     pictures = [output.data for output in searched if output.output_type == "display_data"]
@@ -210,8 +196,8 @@ def test_a_notebook_keeps_one_readable_picture(tmp_path, monkeypatch):
 
 
 INTERRUPTED = """
-import keras, numpy, os, pathlib, time
-from kerastune_optuna import OptunaTuner
+import keras, os, pathlib, time
+from tests.support.untrained import Untrained, run, tuner_in
 pathlib.Path("kernel").write_text(str(os.getpid()))
 seconds = 600
 class Slow(keras.callbacks.Callback):
@@ -219,22 +205,16 @@ class Slow(keras.callbacks.Callback):
         pathlib.Path("trains").touch()
         time.sleep(seconds)
 def build(trial):
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    model.compile(keras.optimizers.SGD(trial.suggest_float("rate", 0, 1)), "mse", run_eagerly=True)
-    return model
-x = numpy.zeros((8, 2))
-data = {"x": x, "y": x[:, :1], "validation_data": (x, x[:, :1])}
-tuner = OptunaTuner(build, "val_loss", n_trials=2, seed=0)
+    return Untrained(2, [{"val_mae": trial.suggest_float("level", 0, 1)}] * 2)
+tuner = tuner_in("tuning", build, "val_mae", n_trials=2, pruner="none")
 """
-SEARCHING = "tuner.search(**data, epochs=2, verbose=0, callbacks=[Slow()], n_workers={0})"
-GOING_ON = (
-    SEARCHING.replace("tuner", "seconds = 0; tuner", 1)
-    + """
+SEARCHING = "run(tuner, epochs=2, callbacks=[Slow()], n_workers={0})"
+GOING_ON = f"""
+seconds = 0; {SEARCHING}
 done = tuner.results().query("state == 'COMPLETE'")
 assert len(done) == 2
-assert any(":%d:" % os.getpid() in worker for worker in done["worker"]) == ({0} == 1)
+assert any(":%d:" % os.getpid() in worker for worker in done["worker"]) == ({{0}} == 1)
 """
-)
 
 
 @pytest.mark.nightly
@@ -274,27 +254,21 @@ def printed(study, width, height=40, **options):
 
 def test_a_picture_tells_where_the_search_stands():
     """It has the trials done, the time left, the best value's place, what pruning saved, curves."""
-    head, trials = printed(study_of_the_middle(), 100)[:4], printed(study_of_the_middle(), 100)[4:]
-    assert [line.split(maxsplit=1)[0] for line in head] == HEADS
-    assert head[1].endswith("12 of 30 in 31 s, about 35 s left")
-    assert "0.9637 in trial 9, epoch 10" in head[2]
-    assert "28 epochs, 4 pruned" in head[3]
-    assert len(trials) == 4
-    assert all(re.search("▁[▁▂▃▄▅▆▇█]*█", row) for row in trials)
+    rows = printed(study_of_the_middle(), 100)
+    assert [line.split(maxsplit=1)[0] for line in rows[:4]] == HEADS
+    assert rows[1].endswith("12 of 30 in 31 s, about 35 s left")
+    assert "0.9637 in trial 9, epoch 10" in rows[2]
+    assert "28 epochs, 4 pruned" in rows[3]
+    assert [bool(re.search("▁[▁▂▃▄▅▆▇█]*█", row)) for row in rows[4:]] == [True] * 4
 
 
 @pytest.mark.parametrize("width", [50, 80, 120])
 def test_no_row_is_wider_than_its_console(width):
     """Parameters are cut off, be they long or of several lines, and each trial has one row."""
     study = study_of_the_middle(running=3)
-    choices = optuna.distributions.CategoricalDistribution(["line\nbreak " * 30])
-    study.add_trial(
-        optuna.trial.create_trial(
-            state=TrialState.RUNNING,
-            params={"a name [bold]": choices.choices[0]},
-            distributions={"a name [bold]": choices},
-        )
-    )
+    name, value = "a name [bold]", "line\nbreak " * 30
+    own = {"params": {name: value}, "distributions": {name: CategoricalDistribution([value])}}
+    study.add_trial(create_trial(state=TrialState.RUNNING, **own))
     rows = printed(study, width)
     assert max(map(len, rows)) <= width
     assert [row.startswith("trial ") for row in rows] == [False] * 4 + [True] * 4
@@ -317,43 +291,23 @@ def test_a_picture_of_the_end_has_no_running_trial():
 def test_only_pruned_trials_save_epochs():
     """A trial that failed or was stopped early saves none."""
     study = optuna.create_study(direction="maximize")
-    for number, state in enumerate(
-        (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
-    ):
-        add_trial(study, number, state, 3)
+    for name in ("COMPLETE", "PRUNED", "FAIL", "RUNNING"):
+        add_trial(study, 0, TrialState[name], 3)
     assert saved_epochs(study.trials, EPOCHS) == EPOCHS - 3
     assert saved_epochs(study.trials, 2) == 0
 
 
-@pytest.mark.parametrize(
-    ("values", "width", "blocks"),
-    [
-        ([], 8, ""),
-        ([0.5], 8, "▁"),
-        ([0.0, 0.5, 1.0], 8, "▁▅█"),
-        ([1.0, float("nan"), 0.0], 8, "█ ▁"),
-        ([float("inf")], 8, " "),
-        (list(range(100)), 4, "▁▃▆█"),
-    ],
-)
-def test_a_curve_goes_from_the_lowest_to_the_highest(values, width, blocks):
+def test_a_curve_goes_from_the_lowest_to_the_highest():
     """Each value is a block; where there are too many, each stands for several."""
-    assert curve(values, width) == blocks
+    blocks = {(): "", (0.5,): "▁", (0.0, 0.5, 1.0): "▁▅█", (1.0, nan, 0.0): "█ ▁", (inf,): " "}
+    assert {values: curve(values, 8) for values in blocks} == blocks
+    assert curve(list(range(100)), 4) == "▁▃▆█"
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.4, "0.4 s"),
-        (31.4, "31 s"),
-        (59.7, "1 min 00 s"),
-        (3599, "59 min 59 s"),
-        (7300, "2 h 01 min"),
-    ],
-)
-def test_a_duration_has_the_units_that_matter(seconds, text):
+def test_a_duration_has_the_units_that_matter():
     """Tenths matter in seconds, seconds in minutes, and minutes in hours."""
-    assert duration(seconds) == text
+    told = {0.4: "0.4 s", 31.4: "31 s", 59.7: "1 min 00 s", 3599: "59 min 59 s", 7300: "2 h 01 min"}
+    assert {seconds: duration(seconds) for seconds in told} == told
 
 
 def test_a_warning_is_shown_once():

@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import optuna
@@ -27,21 +26,28 @@ from kerastune_optuna._study.finding import load
 from kerastune_optuna._trial import files
 from tests.support import falling, forks
 from tests.support.falling import loss_of
-from tests.support.faults import meet
-from tests.support.hosts import Inline
+from tests.support.faults import ROOT, meet
 from tests.support.models import build_eager, in_classes
-from tests.support.untrained import Noisy
+from tests.support.untrained import Noisy, run
+from tests.support.untrained import X as ROWS
 
-ROOT = Path(__file__).parent.parent.parent
-ROWS = np.zeros((4, 1))
 DATA = (ROWS, ROWS, (ROWS, ROWS))
+TWO = {"a": 0.1, "b": 0.2}
 
 
-def noisy(means, noise=0.01):
-    """Return a builder of models that come to the mean of their kind and noise, untrained."""
+def noisy(means, again=lambda trial, model: None):
+    """Return a builder of models that come to the mean of their kind and noise, untrained.
+
+    Args:
+        means: By their kinds.
+        again: Called with each execution and its model.
+    """
 
     def build(trial):
-        return Noisy(means[trial.suggest_categorical("kind", list(means))], noise)
+        model = Noisy(means[trial.suggest_categorical("kind", list(means))], 0.01)
+        if "confirms" in trial.user_attrs:
+            again(trial, model)
+        return model
 
     return build
 
@@ -51,18 +57,11 @@ def search_noisy(make_tuner):
     """Give a function that makes a tuner and searches each kind of a noisy builder once."""
     memory = optuna.storages.InMemoryStorage()
 
-    def run(means, build=None, **options):
-        tuner = make_tuner(
-            build or noisy(means),
-            "val_loss",
-            n_trials=len(means),
-            sampler="grid",
-            seed=0,
-            **{"storage": memory, **options},
-        )
-        return tuner.search(ROWS, ROWS, validation_data=(ROWS, ROWS), epochs=2, verbose=0)
+    def searched(means, *again, **options):
+        options = {"n_trials": len(means), "sampler": "grid", "storage": memory, **options}
+        return run(make_tuner(noisy(means, *again), "val_loss", **options), epochs=2)
 
-    return run
+    return searched
 
 
 X, Y = in_classes(96)
@@ -159,12 +158,8 @@ def test_the_models_of_the_search_stay(trained, capsys):
 
 def test_the_best_value_stays_that_of_the_search(search_noisy):
     """Whoever wins a confirmation, best_trial and what comes of it are what the search found."""
-    searched, confirmed = {"a": 0.1, "b": 0.4}, {"a": 0.4, "b": 0.1}
-
-    def build(trial):
-        return noisy(confirmed if "confirms" in trial.user_attrs else searched)(trial)
-
-    tuner = search_noisy(searched, build)
+    turn = lambda trial, model: setattr(model, "mean", 0.5 - model.mean)  # noqa: E731
+    tuner = search_noisy({"a": 0.1, "b": 0.4}, turn)
     before = tuner.best_trial
     found = tuner.confirm(2, 2, *DATA, verbose=0)
     assert found.winner.params == {"kind": "b"}
@@ -175,56 +170,32 @@ def test_the_best_value_stays_that_of_the_search(search_noisy):
 @pytest.mark.slow
 def test_two_workers_share_the_executions(search_noisy, tmp_path):
     """Two processes train the executions, and each is there once."""
-
-    def build(trial):
-        if "confirms" in trial.user_attrs:
-            meet(tmp_path, 2)
-        return noisy({"a": 0.1, "b": 0.2})(trial)
-
-    tuner = search_noisy({"a": 0.1, "b": 0.2}, build, storage=None)
+    tuner = search_noisy(TWO, lambda trial, model: meet(tmp_path, 2), storage=None)
     found = tuner.confirm(2, 4, *DATA, verbose=0, n_workers=2)
     assert set(completed(tuner).values()) == {1}
     assert [len(row.values) for row in found.ranking] == [4, 4]
     assert len({one.user_attrs["worker"] for one in executions(tuner)}) == 2
 
 
-@pytest.mark.slow
-def test_an_executor_trains_the_executions(search_noisy):
-    """What its tasks trained is ranked as if this process had trained it."""
-    tuner = search_noisy({"a": 0.1, "b": 0.2}, storage=None)
-    executor = Inline()
-    found = tuner.confirm(2, 2, *DATA, verbose=0, n_workers=2, executor=executor)
-    assert executor.tasks == 2
-    assert set(completed(tuner).values()) == {1}
-    assert [(row.params["kind"], len(row.values)) for row in found.ranking] == [("a", 2), ("b", 2)]
-
-
 KILLED = """
 import os, signal, sys
-from kerastune_optuna import OptunaTuner
-from tests.rerun.test_confirm import DATA, noisy
+from tests.rerun.test_confirm import DATA, TWO, noisy
+from tests.support.untrained import tuner_in
 
-build, calls = noisy({"a": 0.1, "b": 0.2}), []
-def build_model(trial):
-    calls.append(trial.number)
-    if len(calls) == int(sys.argv[2]):
+def kill(trial, model):
+    if trial.number == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-    return build(trial)
 
-tuner = OptunaTuner(
-    build_model, "val_loss", directory=sys.argv[1], study_name="test", n_trials=2, seed=0
-)
-tuner.confirm(2, 3, *DATA, verbose=0)
+tuner_in(sys.argv[1], noisy(TWO, kill), "val_loss").confirm(2, 3, *DATA, verbose=0)
 """
 
 
 @pytest.mark.slow
 def test_a_killed_confirmation_goes_on(search_noisy, tmp_path):
     """Killed in the middle and called again, each execution is there once, and none is missing."""
-    tuner = search_noisy({"a": 0.1, "b": 0.2}, storage=None)
-    done = forks.run(
-        [sys.executable, "-c", KILLED, str(tmp_path / "tuning"), "5"], cwd=ROOT, check=False
-    )
+    tuner = search_noisy(TWO, storage=None)
+    script = [sys.executable, "-c", KILLED, str(tmp_path / "tuning")]
+    done = forks.run(script, cwd=ROOT, check=False)
     assert done.returncode == -signal.SIGKILL
     assert len(completed(tuner)) == 3
     with pytest.raises(NoTrialsError, match="3 executions are missing in study 'test'"):
@@ -236,38 +207,32 @@ def test_a_killed_confirmation_goes_on(search_noisy, tmp_path):
 
 def test_ctrl_c_says_how_to_go_on(search_noisy, capsys):
     """An interrupted confirmation says what to call, and trains nothing twice then."""
-    # In each call of search() and confirm() the first model kept is built twice, and a grid calls
-    # the builder once before its search.
     calls = []
 
-    def build(trial):
+    def stop(trial, model):
         calls.append(trial)
-        if len(calls) == 7:
+        if len(calls) == 3:
             raise KeyboardInterrupt
-        return noisy({"a": 0.1, "b": 0.2})(trial)
 
-    tuner = search_noisy({"a": 0.1, "b": 0.2}, build)
+    tuner = search_noisy(TWO, stop)
     with pytest.raises(KeyboardInterrupt):
         tuner.confirm(2, 2, *DATA, verbose=0)
-    assert (
-        "confirm() was stopped. Call it with the same arguments to go on" in capsys.readouterr().err
-    )
+    said = capsys.readouterr().err
+    assert "confirm() was stopped. Call it with the same arguments to go on" in said
     tuner.confirm(2, 2, *DATA, verbose=0)
     assert len(completed(tuner)) == 4
-    assert len(calls) == 1 + (2 + 1) + (1 + 1) + 1 + (3 + 1)
+    assert len(calls) == (1 + 1) + 1 + (3 + 1), "a call builds the first model that it keeps twice"
 
 
 def test_a_builder_may_stop_it(search_noisy):
     """After `trial.study.stop()` no further execution begins; called again, it goes on."""
-    stops = [True]
+    stopped = []
 
-    def build(trial):
-        if "confirms" in trial.user_attrs and stops:
-            stops.pop()
-            trial.study.stop()
-        return noisy({"a": 0.1, "b": 0.2})(trial)
+    def stop(trial, model):
+        if not stopped:
+            stopped.append(trial.study.stop())
 
-    tuner = search_noisy({"a": 0.1, "b": 0.2}, build)
+    tuner = search_noisy(TWO, stop)
     with pytest.raises(NoTrialsError, match="3 executions are missing"):
         tuner.confirm(2, 2, *DATA, verbose=0)
     assert len(completed(tuner)) == 1
@@ -289,26 +254,24 @@ def test_only_what_is_missing_is_trained(search_noisy, capsys):
     assert more.ranking[0].values[:2] == first.ranking[0].values
 
 
-@pytest.mark.slow
 def test_a_smaller_request_trains_no_more_than_it_asks_for(search_noisy):
-    """Interrupted on the way to 50 executions and called for 5, it trains those, and no other."""
+    """Interrupted on the way to 9 executions and called for 3, it trains those, and no other."""
     calls = []
 
-    def build(trial):
+    def stop(trial, model):
         calls.append(trial)
-        if len(calls) == 1 + 2 + 2:  # a grid calls the builder once before its search
+        if len(calls) == 1:
             raise KeyboardInterrupt
-        return noisy({"a": 0.1, "b": 0.2})(trial)
 
-    tuner = search_noisy({"a": 0.1, "b": 0.2}, build)
+    tuner = search_noisy(TWO, stop)
     with pytest.raises(KeyboardInterrupt):
-        tuner.confirm(2, 50, *DATA, verbose=0)
-    found = tuner.confirm(1, 5, *DATA, verbose=0)
-    assert [len(row.values) for row in found.ranking] == [5]
+        tuner.confirm(2, 9, *DATA, verbose=0)
+    found = tuner.confirm(1, 3, *DATA, verbose=0)
+    assert [len(row.values) for row in found.ranking] == [3]
     assert tuner.confirmation == found
-    assert sum(completed(tuner).values()) == 5
-    more = tuner.confirm(2, 5, *DATA, verbose=0)
-    assert [len(row.values) for row in more.ranking] == [5, 5]
+    assert sum(completed(tuner).values()) == 3
+    more = tuner.confirm(2, 3, *DATA, verbose=0)
+    assert [len(row.values) for row in more.ranking] == [3, 3]
     assert set(completed(tuner).values()) == {1}
 
 
@@ -323,19 +286,11 @@ def test_what_others_confirm_beyond_a_request_is_not_waited_for(search_noisy):
     assert len(tuner.confirm(1, 3, *DATA, verbose=0).winner.values) == 3
 
 
-@pytest.mark.slow
 def test_other_data_is_another_confirmation(search_noisy):
-    """Values that other data gave are not taken for those of these."""
-    tuner = search_noisy({"a": 0.1, "b": 0.2})
-    names = {
-        tuner.confirm(2, 2, ROWS, ROWS, validation, **options, verbose=0).study_name
-        for validation, options in [
-            ((ROWS, ROWS), {}),
-            ((ROWS + 1, ROWS), {}),
-            ((ROWS, ROWS), {"epochs": 3}),
-            ((ROWS, ROWS), {"batch_size": 2}),
-        ]
-    }
+    """Values that other data or arguments gave are not taken for those of these."""
+    tuner, given = search_noisy({"a": 0.1}), {"validation_data": DATA[2], "verbose": 0}
+    others = ({}, {"validation_data": (ROWS + 1, ROWS)}, {"epochs": 3}, {"batch_size": 2})
+    names = {tuner.confirm(1, 2, ROWS, ROWS, **{**given, **one}).study_name for one in others}
     assert len(names) == 4
     assert tuner.confirmation.study_name in names
 
@@ -343,11 +298,10 @@ def test_other_data_is_another_confirmation(search_noisy):
 def test_a_configuration_is_confirmed_once(make_tuner):
     """Trials with the same parameters count as one configuration."""
     options = {"storage": optuna.storages.InMemoryStorage(), "train_repeats": True}
-    tuner = make_tuner(noisy({"a": 0.1, "b": 0.2}), "val_loss", n_trials=3, **options)
+    tuner = make_tuner(noisy(TWO), "val_loss", n_trials=3, **options)
     for kind in "aab":
         tuner.enqueue({"kind": kind})
-    tuner.search(ROWS, ROWS, validation_data=(ROWS, ROWS), epochs=1, verbose=0)
-    found = tuner.confirm(2, 2, *DATA, verbose=0)
+    found = run(tuner, epochs=1).confirm(2, 2, *DATA, verbose=0)
     assert [one.params for one in found.ranking] == [{"kind": "a"}, {"kind": "b"}]
 
 
@@ -358,7 +312,7 @@ def test_what_the_search_finds_later_leads_again(search_noisy, make_tuner, capsy
     options = {"storage": tuner.study._storage, "train_repeats": True}
     later = make_tuner(noisy({"a": 0.1}), "val_loss", n_trials=2, **options)
     with pytest.warns(UserWarning, match="may not compare"):
-        later.search(ROWS, ROWS, validation_data=(ROWS, ROWS), epochs=1, verbose=0)
+        run(later, epochs=1)
     later.best_model()
     assert capsys.readouterr().out == ""
     assert later.confirmation == tuner.confirmation
@@ -367,14 +321,11 @@ def test_what_the_search_finds_later_leads_again(search_noisy, make_tuner, capsy
 def test_a_configuration_that_fails_comes_last(search_noisy):
     """A configuration of which executions fail does not win, however good its other values are."""
 
-    def build(trial):
-        model = noisy(means)(trial)
-        if "confirms" in trial.user_attrs and model.mean == 0.1 and trial.number < 2:
-            model.mean = float("nan")
-        return model
+    def fail(trial, model):
+        if model.mean == TWO["a"] and trial.number < 2:
+            model.mean = np.nan
 
-    means = {"a": 0.1, "b": 0.2}
-    tuner = search_noisy(means, build)
+    tuner = search_noisy(TWO, fail)
     found = tuner.confirm(2, 3, *DATA, verbose=0)
     assert [(one.params["kind"], one.failed) for one in found.ranking] == [("b", 0), ("a", 1)]
     assert "wins: it is the only one of which no execution failed." in str(found)
@@ -385,13 +336,7 @@ def test_a_configuration_that_fails_comes_last(search_noisy):
 
 def test_a_confirmation_without_values_is_an_error(search_noisy):
     """Where every execution fails, there is one error that says where to look."""
-
-    def build(trial):
-        model = noisy({"a": 0.1})(trial)
-        model.mean = float("nan") if "confirms" in trial.user_attrs else model.mean
-        return model
-
-    tuner = search_noisy({"a": 0.1}, build)
+    tuner = search_noisy({"a": 0.1}, lambda trial, model: setattr(model, "mean", np.nan))
     with pytest.raises(TooManyFailuresError, match="No configuration completed two executions in"):
         tuner.confirm(1, 2, *DATA, verbose=0)
 
@@ -401,9 +346,9 @@ def test_a_builder_that_asks_for_more_is_an_error(search_noisy, make_tuner):
 
     def build(trial):
         trial.suggest_int("layers", 1, 5)
-        return noisy({"a": 0.1, "b": 0.2})(trial)
+        return noisy(TWO)(trial)
 
-    storage = search_noisy({"a": 0.1, "b": 0.2}).study._storage
+    storage = search_noisy(TWO).study._storage
     tuner = make_tuner(build, "val_loss", storage=storage)
     with (
         pytest.warns(UserWarning, match="code of build_model has changed"),
@@ -462,8 +407,10 @@ ERRORS = [
     ({"top": 3}, NoTrialsError, "has 2 COMPLETE configurations, fewer than top=3. Pass top=2 at"),
     ({"executions": 1}, ArgumentError, "executions=1 is less than 2. Pass 2 or more: one value"),
     ({"validation_data": None}, ArgumentError, "'val_loss' needs validation, and there is none"),
+    ({"epochs": None}, ArgumentError, "does not say how many its search had"),
     ({"verbose": 3}, ArgumentError, "verbose=3 is not a choice"),
     ({"batchsize": 8}, ArgumentTypeError, "Did you mean 'batch_size'"),
+    ({"executor": 3}, ArgumentTypeError, "executor=3 is no concurrent.futures.Executor"),
     ({"cv": 3}, ArgumentTypeError, "confirm.. got 'cv', which search.. alone takes. Leave it"),
 ]
 
@@ -472,37 +419,19 @@ ERRORS = [
 def test_bad_arguments_are_errors(make_tuner, change, kind, text):
     """An argument that cannot work is told before anything is trained."""
     storage = optuna.storages.InMemoryStorage()
-    tuner = make_tuner(noisy({"a": 0.1, "b": 0.2}), "val_loss", storage=storage)
+    tuner, space = make_tuner(noisy(TWO), "val_loss", storage=storage), IntDistribution(0, 9)
     for units in range(2):
-        tuner.study.add_trial(
-            create_trial(
-                value=0.9, params={"units": units}, distributions={"units": IntDistribution(0, 9)}
-            )
-        )
+        own = {"params": {"units": units}, "distributions": {"units": space}}
+        tuner.study.add_trial(create_trial(value=0.9, **own))
     arguments = {"top": 2, "executions": 2, "x": ROWS, "y": ROWS, "validation_data": (ROWS, ROWS)}
-    arguments["epochs"] = 1
     with pytest.raises(kind, match=text):
-        tuner.confirm(**{**arguments, **change})
+        tuner.confirm(**{**arguments, "epochs": 1, **change})
     assert optuna.get_all_study_names(tuner.study._storage) == ["test"]
-
-
-def test_there_must_be_a_search(make_tuner):
-    """Before any search there is nothing to confirm."""
-    with pytest.raises(NoTrialsError, match=r"has no study 'test'. Call search\(\) first"):
-        make_tuner(objective="val_loss").confirm(1, 2, *DATA)
 
 
 def test_an_execution_is_as_long_as_one_training_of_the_search(make_tuner):
     """By default, where a trial of the search was the mean of several trainings."""
     tuner = make_tuner(noisy({"a": 0.1}), "val_loss", n_trials=1, executions_per_trial=2)
-    tuner.search(ROWS, ROWS, cv=2, epochs=2, verbose=0)
+    run(tuner, validation_data=None, cv=2, epochs=2)
     tuner.confirm(1, 2, *DATA, verbose=0)
     assert [one.user_attrs["epochs_run"] for one in executions(tuner)] == [2, 2]
-
-
-def test_epochs_that_nobody_wrote_down_must_be_passed(make_tuner):
-    """A study that did not come from search() does not say how many epochs it had."""
-    tuner = make_tuner(noisy({"a": 0.1}), "val_loss", storage=optuna.storages.InMemoryStorage())
-    tuner.study.add_trial(create_trial(value=0.1))
-    with pytest.raises(ArgumentError, match="does not say how many its search had"):
-        tuner.confirm(1, 2, *DATA)

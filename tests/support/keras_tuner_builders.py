@@ -62,25 +62,6 @@ def depths(hp):
     return compiled(*[keras.layers.Dense(hp.Int(f"units_{i}", 2, 9, step=3)) for i in layers])
 
 
-def powers(hp):
-    """Ask for ranges whose steps are factors."""
-    units = hp.Int("units", 2, 33, step=2, sampling="log")
-    rate = hp.Float("lr", 1e-4, 1e-1, step=10, sampling="LOG", default=1e-3)
-    width = hp.Int("width", 2, 6, sampling="log")
-    layers = [keras.layers.Dense(units), keras.layers.Dense(width)]
-    return compiled(*layers, optimizer=keras.optimizers.SGD(rate))
-
-
-def mirrored(hp):
-    """Ask for ranges that are dense at their upper ends."""
-    momentum = hp.Float("momentum", 0.1, 0.9, sampling="reverse_log")
-    units = hp.Int("units", 1, 16, step=2, sampling="reverse_log")
-    width = hp.Int("width", 3, 7, sampling="reverse_log")
-    dropout = keras.layers.Dropout(hp.Float("rate", 0.1, 0.8, step=2, sampling="reverse_log"))
-    layers = [keras.layers.Dense(units), keras.layers.Dense(width), dropout]
-    return compiled(*layers, optimizer=keras.optimizers.SGD(0.1, momentum=momentum))
-
-
 def branches(hp):
     """Ask for one thing or another, and for a third below that."""
     kind = hp.Choice("kind", ["dense", "wide", "none"])
@@ -127,16 +108,6 @@ def scopes(hp):
     return compiled(*layers)
 
 
-def kinds(hp):
-    """Ask for what is true, fixed, or one of several numbers."""
-    bias = hp.Choice("bias", [True, False])
-    units = hp.Choice("units", [4, 8, 16], ordered=True, default=8)
-    rate = hp.Choice("lr", [1e-2, 1e-3])
-    layers = [keras.layers.Dense(units, use_bias=bool(bias))]
-    layers += [keras.layers.BatchNormalization()] * hp.Boolean("norm", default=True)
-    return compiled(*layers, optimizer=keras.optimizers.Adam(rate, beta_1=hp.Fixed("beta", 0.85)))
-
-
 def same_names(hp):
     """Give one name to different things under different conditions."""
     kind = hp.Choice("kind", ["a", "b"])
@@ -181,4 +152,4 @@ class OwnLoop(keras_tuner.HyperModel):
         return {"val_loss": np.float64(loss), "val_accuracy": accuracy, "units": hp.get("units")}
 
 
-FUNCTIONS = [plain, depths, powers, mirrored, branches, parents, scopes, kinds, same_names]
+FUNCTIONS = [plain, depths, branches, parents, scopes, same_names]
