@@ -1,4 +1,4 @@
-"""The examples run as a newcomer would run them, and show what they promise."""
+"""The examples run as a newcomer would run them, and pages tell of what there is."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 INDEX = ROOT / "examples" / "README.md"
 NAMES = ROOT / "examples" / "keras_tuner_names.md"
+BENCHMARKS = ROOT / "tests" / "benchmarks"
 GUIDES = sorted((ROOT / "examples" / "guides").glob("*.md"))
 BEST = re.compile(r"^ +1 +\d+ +(\S+) ", re.MULTILINE)  # the value in the first row of a summary
 
@@ -190,9 +191,17 @@ def test_the_commands_of_a_page_exist():
         assert commands[name].make_context(name, arguments)
 
 
+def test_each_benchmark_is_told_of():
+    """The table of tests/benchmarks says what each script there measures."""
+    table, _, _ = (BENCHMARKS / "README.md").read_text().partition("\n## ")
+    told = re.findall(r"^\| `(\w+)` \| ", table, re.MULTILINE)
+    scripts = [file for file in BENCHMARKS.glob("[!_]*.py") if "__main__" in file.read_text()]
+    assert sorted(told) == sorted(file.stem for file in scripts)
+
+
 def test_the_figures_of_a_page_are_those_that_were_measured():
     """Each row of the README's and the guides' tables with times is one of the benchmarks'."""
-    measured = (ROOT / "tests" / "benchmarks" / "README.md").read_text().splitlines()
+    measured = (BENCHMARKS / "README.md").read_text().splitlines()
     lines = [line for page in (README, *GUIDES) for line in page.read_text().splitlines()]
     told = [line for line in lines if re.match(r"\|.*\| \d+\.\d+ ", line)]
     assert len(told) >= 6, "the README's table alone has so many"
