@@ -20,7 +20,7 @@ from kerastune_optuna._study.opening import DONE
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import DIED, INTERRUPTED
 from tests.support import forks, searching
-from tests.support.faults import ROOT, WATCHDOG, finished, wait_for_epochs
+from tests.support.faults import ROOT, WATCHDOG, finished, states, wait_for_epochs
 from tests.support.hosts import FORK, needs_posix
 from tests.support.models import build_model
 from tests.support.untrained import build, run, tuner_in
@@ -109,8 +109,7 @@ def test_a_hangup_that_is_ignored_stays_ignored(tmp_path):
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
-    assert all(trial.state in DONE for trial in tuner.study.trials)
-    assert len(tuner.study.trials) == 2
+    assert [trial.state in DONE for trial in tuner.study.trials] == [True] * 2
 
 
 def test_what_fails_once_a_signal_came_is_interrupted(tmp_path, unhurried):
@@ -139,7 +138,7 @@ def test_a_worker_that_is_terminated_alone_died_of_its_trial(search, capfd):
 
     tuner = search(build, n_trials=1, fit={"n_workers": 2})
     assert tuner.study.trials[0].user_attrs["stop_reason"] == DIED
-    assert [trial.state.name for trial in tuner.study.trials] == ["FAIL", "COMPLETE"]
+    assert states(tuner) == ["FAIL", "COMPLETE"]
     assert "died by SIGTERM; another takes its place" in capfd.readouterr().err
 
 
@@ -198,8 +197,7 @@ def test_an_interrupted_search_is_resumed(
     _, alive = psutil.wait_procs(processes, timeout=WATCHDOG)
     assert alive == []
     tuner = make_tuner(n_trials=n_trials)
-    states = [trial.state.name for trial in tuner.study.trials]
-    assert "RUNNING" not in states
+    assert "RUNNING" not in states(tuner)
     stopped = [trial for trial in tuner.study.trials if trial.state.name == "FAIL"]
     assert {trial.user_attrs["stop_reason"] for trial in stopped} == {INTERRUPTED}
     search(tuner=tuner, fit={"epochs": 4, "verbose": 2})
@@ -212,20 +210,20 @@ def test_an_interrupted_search_is_resumed(
 STUBBORN = """
 import sys, time
 import keras
-import numpy as np
-from kerastune_optuna import OptunaTuner, _signals
-from tests.support.models import build_model
+from kerastune_optuna import _signals
+from tests.support.models import build_model, in_classes
+from tests.support.untrained import run, tuner_in
 _signals._GRACE = float(sys.argv[2])
-class Slow(keras.callbacks.Callback):
-    def on_train_batch_end(self, batch, logs=None):
-        print("slow", flush=True)
-        while not _signals.requested():
-            time.sleep(0.05)
-        print("asked", flush=True)
-        time.sleep(3600)
-x, y = np.zeros((48, 4)), np.zeros(48)
-tuner = OptunaTuner(build_model, directory=sys.argv[1])
-tuner.search(x, y, validation_data=(x, y), callbacks=[Slow()], verbose=0)
+def hang(batch, logs):
+    print("slow", flush=True)
+    while not _signals.requested():
+        time.sleep(0.05)
+    print("asked", flush=True)
+    time.sleep(3600)
+x, y = in_classes()
+hanging = lambda trial: keras.callbacks.LambdaCallback(on_train_batch_end=hang)
+tuner = tuner_in(sys.argv[1], build_model, "val_accuracy")
+run(tuner, x=x, y=y, validation_data=(x, y), callbacks=[hanging])
 """
 
 
