@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 import weakref
 
 import keras
@@ -97,18 +96,6 @@ def test_a_freeze_of_the_user_is_kept(tmp_path):
         assert gc.get_freeze_count() > 0
     finally:
         gc.unfreeze()
-
-
-@registers
-def test_an_unknown_tensorflow_is_left_alone(monkeypatch, caplog):
-    """Where the registry is not where it was, a line says so, and nothing else happens."""
-    for name in ("gradient_registry", "_gradient_registry"):
-        monkeypatch.setattr(ops, name, None, raising=False)
-    with caplog.at_level(logging.DEBUG, "kerastune_optuna"):
-        memory = _backend.Memory()
-    assert "keeps its gradients elsewhere" in caplog.text
-    with memory.released():
-        pass
 
 
 @registers

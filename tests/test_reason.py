@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import keras
 import numpy as np
 import optuna
@@ -16,7 +14,7 @@ from kerastune_optuna._search import StopConditions
 from kerastune_optuna._study.record import TrialRecord
 from tests.support.faults import states
 from tests.support.models import build_model
-from tests.support.untrained import build, run, tuner_in
+from tests.support.untrained import build, run
 
 X, Y = np.zeros((8, 4), "float32"), np.zeros(8, "int64")
 
@@ -122,21 +120,6 @@ def test_what_no_trial_survives_ends_the_search(search, make_tuner, build, y, te
     assert text in str(got.value)
     assert len(str(got.value).splitlines()) == 1
     assert states(make_tuner(build)).count("FAIL") <= 2
-
-
-@pytest.mark.slow
-def test_workers_fail_together(tmp_path):
-    """Failures of other workers count: two of them end a search of several processes."""
-
-    def build(trial):
-        trial.suggest_int("units", 2, 8)
-        time.sleep(0.5)  # one that begins late is waited for, since its trial might succeed
-        raise RuntimeError("no such luck")
-
-    tuner = tuner_in(tmp_path, build, "val_mae", n_trials=20)
-    with pytest.raises(TooManyFailuresError, match="trials failed with the same error before any"):
-        run(tuner, n_workers=2)
-    assert sum("stop_reason" in trial.user_attrs for trial in tuner.study.trials) <= 4
 
 
 def failed(study):

@@ -8,6 +8,7 @@ import random
 import signal
 import sys
 import warnings
+from functools import partial
 
 import keras
 import numpy as np
@@ -60,22 +61,6 @@ def found(tmp_path_factory):
     return searched(tmp_path_factory.mktemp("found"), n_trials=3, pruner=PruneAt([1]))
 
 
-def compiled(model, trial):
-    rate = trial.suggest_float("lr", 1e-3, 1e-1, log=True)
-    optimizer, loss = keras.optimizers.Adam(rate), "sparse_categorical_crossentropy"
-    model.compile(optimizer, loss, metrics=["accuracy"])
-    return model
-
-
-def with_batch_norm_and_dropout(trial):
-    """Return a model whose evaluation depends on more than trained weights, and not traced."""
-    layers = [keras.layers.Dense(8), keras.layers.BatchNormalization(), keras.layers.Dropout(0.3)]
-    softmax = keras.layers.Dense(3, activation="softmax")
-    model = compiled(keras.Sequential([keras.Input((4,)), *layers, softmax]), trial)
-    model.run_eagerly = True  # few rows take less time so
-    return model
-
-
 class Doubled(keras.layers.Layer):
     """Scale by a weight of its own: a custom layer that is registered nowhere."""
 
@@ -89,27 +74,29 @@ class Doubled(keras.layers.Layer):
 
 
 class Subclassed(keras.Model):
-    """Hold its layers as attributes, as the subclassing API does."""
+    """Hold layers as attributes, and come to values that depend on more than trained weights."""
 
     def __init__(self):
         super().__init__()
-        self.doubled = Doubled()
-        self.out = keras.layers.Dense(3, activation="softmax")
+        self.doubled, self.norm = Doubled(), keras.layers.BatchNormalization()
+        self.dropout, self.out = keras.layers.Dropout(0.3), keras.layers.Dense(3, "softmax")
 
-    def call(self, inputs):
-        """Apply both layers."""
-        return self.out(self.doubled(inputs))
-
-
-def subclassed(trial):
-    """Return a subclassed, unbuilt model with a custom layer."""
-    return compiled(Subclassed(), trial)
+    def call(self, inputs, training=False):
+        """Apply all layers."""
+        seen = self.norm(self.doubled(inputs), training=training)
+        return self.out(self.dropout(seen, training=training))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("build", [with_batch_norm_and_dropout, subclassed])
-def test_the_best_model_evaluates_to_the_best_value(search, make_tuner, data, build):
+def test_the_best_model_evaluates_to_the_best_value(search, make_tuner, data):
     """best_model(), also of a new tuner, gives the very number that the study reports."""
+
+    def build(trial):
+        model = Subclassed()
+        optimizer = keras.optimizers.Adam(trial.suggest_float("lr", 1e-3, 1e-1, log=True))
+        model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
     storage = in_memory()
     search(build, "val_loss", fit={"batch_size": 48}, **storage)
     tuner = make_tuner(build, "val_loss", **storage)
@@ -342,24 +329,20 @@ def test_a_fork_of_a_process_that_has_trained_is_told(tmp_path):
     tf.zeros(1)  # enough to start them
     tuner = searched(tmp_path, n_trials=1)
     given = {"x": X, "y": X, "validation_data": (X, X)}
-    calls = {
-        "search": lambda: tuner.search(**given, n_trials=3),
-        "confirm": lambda: tuner.confirm(1, **given),
-        "refit": lambda: tuner.refit(**given),
-    }
+    calls = [partial(tuner.search, n_trials=3), partial(tuner.confirm, 1), tuner.refit]
     told = FORK.SimpleQueue()
 
     def train():
-        for name, call in calls.items():
+        for number, call in enumerate(calls):
             with pytest.raises(WorkerError, match="forked after TensorFlow had begun"):
-                call()
-            told.put(name)
+                call(**given)
+            told.put(number)
 
     child = FORK.Process(target=train)
     child.start()
     child.join(WATCHDOG)
     child.kill()
-    assert [None if told.empty() else told.get() for _ in calls] == list(calls)
+    assert [None if told.empty() else told.get() for _ in calls] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.nightly)])
@@ -450,12 +433,8 @@ def make_call(name, folder):
 
 def drawn():
     """Return the next numbers of each global generator that keras.utils.set_random_seed() seeds."""
-    return [
-        random.random(),
-        float(np.random.random()),
-        float(keras.random.uniform(())),
-        float(tf.random.uniform(())),
-    ]
+    by_frameworks = keras.random.uniform(()), tf.random.uniform(())
+    return [random.random(), np.random.random(), *map(float, by_frameworks)]
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -478,6 +457,10 @@ def test_a_process_without_a_seed_stays_without(tmp_path):
     assert tf.compat.v1.get_seed(None) == (None, None)
 
 
+OF_KERAS = "floatx epsilon image_data_format dtype_policy max_epochs max_steps_per_epoch".split()
+OF_KERAS += ["is_traceback_filtering_enabled", "is_interactive_logging_enabled"]
+
+
 def settings():
     """Return what the process is set to, as far as a training might change it."""
     return {
@@ -491,16 +474,7 @@ def settings():
         "numpy": np.geterr(),
         "garbage": (gc.isenabled(), gc.get_threshold()),
         "tensorflow": tf.config.optimizer.get_experimental_options(),
-        "keras": (
-            keras.config.floatx(),
-            keras.config.epsilon(),
-            keras.config.image_data_format(),
-            keras.config.dtype_policy().name,
-            keras.config.is_traceback_filtering_enabled(),
-            keras.config.is_interactive_logging_enabled(),
-            keras.config.max_epochs(),
-            keras.config.max_steps_per_epoch(),
-        ),
+        "keras": {name: str(getattr(keras.config, name)()) for name in OF_KERAS},
     }
 
 
