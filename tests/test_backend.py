@@ -23,13 +23,6 @@ def model():
     return model
 
 
-def test_layers_within_layers_are_found(model):
-    """`_flatten_layers` goes to any depth, and gives the model itself only where that is asked."""
-    found = _backend.layers_within(model)
-    assert "dense" in [one.name for one in found]
-    assert model not in found
-
-
 def test_what_compile_got_and_made(model):
     """`_compile_metrics` and `_compile_loss` hold what data builds; the first what it was given."""
     given = _backend.compiled_metrics(model)

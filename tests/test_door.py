@@ -17,19 +17,8 @@ import kerastune_optuna
 PACKAGE = Path(kerastune_optuna.__file__).parent
 GROUND, TOP = "ground", "top"
 # Each room imports only from those before it: the files on the ground, the folders, the top.
-ORDER = [
-    GROUND,
-    "_storage",
-    "_study",
-    "_search",
-    "_data",
-    "_trial",
-    "_report",
-    "_workers",
-    "_rerun",
-    "_keras_tuner",
-    TOP,
-]
+ORDER = [GROUND, "_storage", "_study", "_search", "_data", "_trial", "_report", "_workers"]
+ORDER += ["_rerun", "_keras_tuner", TOP]
 ON_TOP = {"", "__main__", "_tuner", "_arguments"}
 # Rooms that look at studies alone.
 ONLY_LOOK = {"_report", "_keras_tuner"}
