@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from contextlib import contextmanager
 
 import keras
@@ -35,6 +36,7 @@ SEVERAL = {"objective": ["val_loss", "n_params"]}
 MISSPELT = {"objective": "val_acuracy", "direction": "maximize"}
 STOPPING = keras.callbacks.EarlyStopping
 BACKUP = keras.callbacks.BackupAndRestore("backups")
+UNCOPIED = keras.callbacks.LambdaCallback(holds=threading.Lock())
 DENSE = keras.layers.Dense(1)
 
 
@@ -48,25 +50,9 @@ class Batches(keras.utils.PyDataset):
         return X, Y
 
 
-class Uncopied(keras.callbacks.Callback):
-    """Hold what cannot be copied."""
-
-    def __deepcopy__(self, memo):
-        raise RuntimeError("only one")
-
-
-def uncompiled(trial):
-    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-
-
 def beside(*others):
     """Return a builder that returns something beside its model."""
     return lambda trial: (build_model(trial), *others)
-
-
-def giving(**arguments):
-    """Return a builder that gives arguments of fit beside its model."""
-    return beside(arguments)
 
 
 def two_outputs(kind):
@@ -178,7 +164,7 @@ SEARCH = [
     ({"callbacks": "early"}, TYPE, "callbacks holds 'early', which is no keras"),
     ({"callbacks": [3]}, TYPE, "callbacks holds 3, which is no keras Callback. Pass"),
     ({"callbacks": [STOPPING]}, TYPE, "is no keras Callback."),
-    ({"callbacks": [Uncopied()]}, VALUE, "(RuntimeError: only one). Pass a function that takes"),
+    ({"callbacks": [UNCOPIED]}, VALUE, "_thread.lock' object). Pass a function that takes the"),
     ({"callbacks": [BACKUP]}, VALUE, "which would start each trial from the weights of another."),
 ]
 
@@ -212,15 +198,15 @@ FIRST_TRIAL = [
     ({"build": lambda trial: trial.Int("n", 2, 8)}, BUILD, "Pass from_keras_tuner(build_model),"),
     ({"build": lambda trial: None}, BUILD, "returned None (is its `return model` missing?)."),
     ({"build": lambda trial: DENSE}, BUILD, "returned Dense. Return a compiled keras.Model"),
-    ({"build": uncompiled}, BUILD, "uncompiled. Call model.compile(optimizer=..., loss="),
+    ({"build": lambda trial: keras.Sequential([DENSE])}, BUILD, "Call model.compile(optimizer="),
     ({"build": beside({}, {})}, BUILD, "returned Sequential and dict and dict. Return a"),
     ({"build": beside(32)}, BUILD, "returned Sequential and int. Return a compiled"),
-    ({"build": giving(x=X)}, TYPE, "the same for all trials. Pass x= to search();"),
-    ({"build": giving(verbose=1)}, TYPE, "Pass verbose= to search();"),
-    ({"build": giving(batchsize=4)}, TYPE, "Did you mean 'batch_size'?"),
-    ({"build": giving(batch_size=0)}, VALUE, "batch_size=0 is less than 1. Pass how many"),
-    ({"build": giving(validation_freq=3)}, VALUE, "validation_freq=3 is more than epochs=2:"),
-    ({"build": giving(callbacks=BACKUP)}, VALUE, "start each trial from the weights of another."),
+    ({"build": beside({"x": X})}, TYPE, "the same for all trials. Pass x= to search();"),
+    ({"build": beside({"verbose": 1})}, TYPE, "Pass verbose= to search();"),
+    ({"build": beside({"batchsize": 4})}, TYPE, "Did you mean 'batch_size'?"),
+    ({"build": beside({"batch_size": 0})}, VALUE, "batch_size=0 is less than 1. Pass how many"),
+    ({"build": beside({"validation_freq": 3})}, VALUE, "validation_freq=3 is more than epochs=2:"),
+    ({"build": beside({"callbacks": BACKUP})}, VALUE, "each trial from the weights of another."),
     (MISSPELT, MetricNotFoundError, "val_accuracy, val_loss. Did you mean 'val_accuracy'?"),
 ]
 
@@ -233,7 +219,7 @@ WITH_ITS_DATA = [
     ({}, {"x": Batches(), "y": None, "batch_size": 4}, "ignore it. Leave batch_size out;"),
     ({}, {"validation_data": DATASET, "validation_batch_size": 4}, "validation_batch_size came"),
     ({"objective": "loss"}, CV, "Pass objective='val_loss', or"),
-    ({"build": giving(validation_split=0.5)}, CV, "build_model returned validation_split=0.5"),
+    ({"build": beside({"validation_split": 0.5})}, CV, "build_model returned validation_split=0.5"),
     (two_outputs(dict), {"y": BAD, "validation_data": FINE}, f"y {NAMES}"),
     (two_outputs(list), {"x": ROWS, "y": None, "validation_data": FINE}, f"x {NAMES}"),
     (two_outputs(dict), {"y": GOOD, "validation_data": (X, BAD)}, f"validation_data {NAMES}"),

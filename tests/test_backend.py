@@ -43,15 +43,6 @@ def test_a_model_is_built_without_data(model):
 
 
 @ONLY_TENSORFLOW
-def test_a_model_knows_its_strategy(model):
-    """`_distribute_strategy` is the one under whose scope a model was made."""
-    strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
-    with strategy.scope():
-        assert _backend.strategy_of(keras.Sequential()) is strategy
-    assert _backend.strategy_of(model) is None
-
-
-@ONLY_TENSORFLOW
 def test_keras_makes_a_pipeline_of_arrays():
     """ArrayDataAdapter gives the batches of fit, and train_validation_split() its split."""
     x, y = np.arange(10.0), np.arange(10)

@@ -76,9 +76,8 @@ def test_the_example_runs(tmp_path):
     """The example searches with loaders, and its model is that of the study."""
     printed = run("torch_backend.py", tmp_path)
     assert "trained with torch" in printed
-    best = float(BEST.search(printed)[1])
     accuracy = float(printed.rpartition("best model: ")[2].split(",")[0])
-    assert round(best, 4) == accuracy
+    assert round(float(BEST.search(printed)[1]), 4) == accuracy
 
 
 def test_a_dataset_with_workers_is_trained_as_plainly():
