@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import gc
 import os
-import subprocess
 import sys
 import time
 
@@ -192,11 +191,3 @@ def unhurried(monkeypatch):
     from kerastune_optuna import _signals
 
     monkeypatch.setattr(_signals, "_GRACE", 300)
-
-
-@pytest.fixture
-def cold(monkeypatch):
-    """Let the workers of a test import everything, as those of users do."""
-    from kerastune_optuna._workers import processes
-
-    monkeypatch.setattr(processes, "subprocess", subprocess)

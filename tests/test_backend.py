@@ -16,9 +16,8 @@ ONLY_TENSORFLOW = pytest.mark.skipif(
 
 @pytest.fixture
 def model():
-    """Give a compiled model with a layer in a layer."""
-    inner = keras.layers.TimeDistributed(keras.layers.Dense(1, name="dense"))
-    model = keras.Sequential([keras.Input((2, 3)), inner])
+    """Give a compiled model."""
+    model = keras.Sequential([keras.Input((2, 3)), keras.layers.Dense(1)])
     model.compile(loss="mse", metrics=["mae"], weighted_metrics=[keras.metrics.MeanSquaredError()])
     return model
 

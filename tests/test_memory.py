@@ -12,6 +12,7 @@ import pytest
 from tensorflow.python.framework import ops
 
 from kerastune_optuna import _backend
+from tests.support.faults import states
 from tests.support.models import PruneAt, build_model
 from tests.support.untrained import run, tuner_in
 
@@ -31,7 +32,7 @@ def as_in_a_users_process():
 
 @pytest.fixture
 def made():
-    """Give a function that returns the objects of a class that were made since the test began."""
+    """Give a function that returns the graphs of functions that were made since the test began."""
     lived = weakref.WeakSet(graphs())
 
     def since():
@@ -64,9 +65,8 @@ def test_no_model_and_no_graph_outlives_a_search(search, made):
             raise MemoryError("as if there was none left")
         return model
 
-    tuner = search(build_or_fail, n_trials=3, pruner=PruneAt([2]))
-    states = sorted(trial.state.name for trial in tuner.study.trials)
-    assert states == ["COMPLETE", "COMPLETE", "FAIL", "PRUNED"]
+    ended = sorted(states(search(build_or_fail, n_trials=3, pruner=PruneAt([2]))))
+    assert ended == ["COMPLETE", "COMPLETE", "FAIL", "PRUNED"]
     assert made() == []
     assert counts == [0] * 4
     assert len(models) >= 4
