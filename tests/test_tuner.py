@@ -183,9 +183,6 @@ def test_nothing_is_printed_when_nothing_is_wanted(search, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-IN_ORDER = {"batch_size": 16, "shuffle": False}
-
-
 class Batches(keras.utils.PyDataset):
     """Serve arrays in batches of 16."""
 
@@ -200,29 +197,25 @@ class Batches(keras.utils.PyDataset):
         return tuple(part[16 * index : 16 * index + 16] for part in self.arrays)
 
 
-def as_datasets(x, y, validation):
-    parts = [tf.data.Dataset.from_tensor_slices(one).batch(16) for one in ((x, y), validation)]
-    return {"x": parts[0], "y": None, "validation_data": parts[1]}
-
-
-def as_loaders(x, y, validation):
-    return {"x": lambda: x, "y": lambda: y, "validation_data": lambda: validation, **IN_ORDER}
-
-
-def as_pydatasets(x, y, validation):
-    fit = {"x": Batches((x, y)), "y": None, "validation_data": Batches(validation)}
-    return {**fit, "shuffle": False}
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("form", [as_datasets, as_loaders, as_pydatasets])
-def test_data_of_every_form_is_trained_on(search, data, form):
+def test_data_of_every_form_is_trained_on(search, data):
     """Datasets, PyDatasets and functions that load the data serve as arrays do."""
-    found, of_arrays = (
-        search(objective="val_loss", fit=fit, study_name=name).results()["value"].tolist()
-        for name, fit in (("test", form(*data)), ("arrays", IN_ORDER))
-    )
-    assert found == pytest.approx(of_arrays, abs=1e-6)
+    x, y, validation = data
+    batches = [tf.data.Dataset.from_tensor_slices(one).batch(16) for one in ((x, y), validation)]
+    in_order = {"batch_size": 16, "shuffle": False}
+    loaders = {"x": lambda: x, "y": lambda: y, "validation_data": lambda: validation}
+    served = {"x": Batches((x, y)), "y": None, "validation_data": Batches(validation)}
+    forms = {
+        "arrays": in_order,
+        "functions": {**loaders, **in_order},
+        "datasets": {"x": batches[0], "y": None, "validation_data": batches[1]},
+        "pydatasets": {**served, "shuffle": False},
+    }
+    tables = {
+        form: search(objective="val_loss", fit=fit, study_name=form).results()["value"].tolist()
+        for form, fit in forms.items()
+    }
+    assert tables == dict.fromkeys(forms, pytest.approx(tables["arrays"], abs=1e-6))
 
 
 @pytest.mark.slow
