@@ -52,7 +52,7 @@ def custom_gradients():
 
 @pytest.mark.nightly
 def test_no_model_and_no_graph_outlives_a_search(search, made):
-    """COMPLETE, PRUNED and FAIL trials leave no model, no graph and no gradient, nor meanwhile."""
+    """COMPLETE, PRUNED and FAIL trials leave no model and no gradient, and the next no graph."""
     gradients, models, counts = custom_gradients(), [], []
 
     def build_or_fail(trial):
