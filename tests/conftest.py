@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import gc
 import os
-import subprocess
 import sys
 import time
 
@@ -38,11 +37,7 @@ def pytest_xdist_auto_num_workers():
 
 
 def pytest_collection_finish(session):
-    """Keep what was imported out of the collections of garbage, which each search begins with.
-
-    TensorFlow makes 400,000 objects: to look at them takes longer than most tests. Workers start
-    from a process that has imported it, where a test does not ask for `cold` ones.
-    """
+    """Keep TensorFlow's 400,000 objects out of collections of garbage, and let workers fork."""
     if session.items:
         from tests.support import forks
 
@@ -52,10 +47,7 @@ def pytest_collection_finish(session):
 
 
 def _read_migrations_once():
-    """Let alembic run the files of Optuna's migrations once, as it does for each new database.
-
-    They are thirty, and take two thirds of the time that it takes to make one.
-    """
+    """Let alembic run Optuna's thirty migrations once: they take most of what a database takes."""
     from alembic.util import pyfiles
 
     pyfiles.load_module_py = functools.lru_cache(pyfiles.load_module_py)
@@ -136,10 +128,7 @@ def search(make_tuner, data):
 
 @pytest.fixture
 def comes_again(data):
-    """Give a function that refits a trial, and tells whether each number on record came again.
-
-    It takes the data of `search` where no other is given.
-    """
+    """Give a function that refits a trial, and tells whether each number on record came again."""
     from tests.support.models import history
 
     def again(tuner, trial=0, **fit):
@@ -173,7 +162,8 @@ def impatient(monkeypatch):
     monkeypatch.setattr(database, "PATIENCE", 1.0)
 
 
-# Where the package has the seconds that workers wait for each other.
+# Where the package has the seconds that workers wait: for heartbeats, for trials of other
+# machines, and for who is to lay out the next slot.
 _PACES = {
     "beat": "_study.heartbeat._BEAT_SECONDS",
     "look": "_study.heartbeat._LOOK_SECONDS",
@@ -186,11 +176,7 @@ _PACES = {
 
 @pytest.fixture
 def pace(monkeypatch):
-    """Give a function that sets for how many seconds workers of this process wait for each other.
-
-    It takes `beat`, `look`, `lease` and `silence` of heartbeats, `poll` for how often trials of
-    other machines are looked at, and `patience` for who is to lay out the next slot.
-    """
+    """Give a function that sets for how many seconds workers of this process wait for others."""
 
     def set_to(**seconds):
         for name, given in seconds.items():
@@ -205,11 +191,3 @@ def unhurried(monkeypatch):
     from kerastune_optuna import _signals
 
     monkeypatch.setattr(_signals, "_GRACE", 300)
-
-
-@pytest.fixture
-def cold(monkeypatch):
-    """Let the workers of a test import everything, as those of users do."""
-    from kerastune_optuna._workers import processes
-
-    monkeypatch.setattr(processes, "subprocess", subprocess)

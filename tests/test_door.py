@@ -6,39 +6,22 @@ import ast
 import importlib
 import io
 import re
-import subprocess
-import sys
 import tokenize
 from functools import cache
 from graphlib import TopologicalSorter
 from operator import attrgetter
 from pathlib import Path
 
-import pytest
-
 import kerastune_optuna
 
 PACKAGE = Path(kerastune_optuna.__file__).parent
 GROUND, TOP = "ground", "top"
 # Each room imports only from those before it: the files on the ground, the folders, the top.
-ORDER = [
-    GROUND,
-    "_storage",
-    "_study",
-    "_search",
-    "_data",
-    "_trial",
-    "_report",
-    "_workers",
-    "_rerun",
-    "_keras_tuner",
-    TOP,
-]
+ORDER = [GROUND, "_storage", "_study", "_search", "_data", "_trial", "_report", "_workers"]
+ORDER += ["_rerun", "_keras_tuner", TOP]
 ON_TOP = {"", "__main__", "_tuner", "_arguments"}
 # Rooms that look at studies alone.
 ONLY_LOOK = {"_report", "_keras_tuner"}
-# Importing these takes no second, so that the command line answers at once.
-WITHOUT_KERAS = ["_storage", "_study", "_search", "_report", "_keras_tuner"]
 # Files of tests that have the name of no module of their room and of no public name, and why.
 OF_NO_MODULE = {
     "data/grain": "a library whose data passes through several modules",
@@ -47,7 +30,6 @@ OF_NO_MODULE = {
     "keras_tuner/names": "a page of examples/",
     "keras_tuner/own_fit": "HyperModel.fit passes through several modules",
     "keras_tuner/project": "a whole search that moves from KerasTuner",
-    "benchmarks": "the scripts of tests/benchmarks",
     "ci": ".ci/",
     "door": "the order of all modules",
     "examples": "README.md and examples/",
@@ -73,41 +55,27 @@ FILES = {name_of(path).rstrip("."): path for path in PACKAGE.rglob("*.py")}
 MODULES = sorted(FILES)
 
 
-def room_of(module: str) -> str:
-    """Return the room in which a module stands."""
-    folder = module.partition(".")[0]
-    return folder if folder in ORDER else TOP if folder in ON_TOP else GROUND
-
-
 @cache
-def imported(module: str) -> set[str]:
-    """Return the modules of ours that a module imports, for types alone too."""
-    found: set[str] = set()
+def imports(module: str) -> list[tuple[str, str]]:
+    """Return what a module imports of ours, for types alone too, each as (module, name)."""
+    found = []
     for node in ast.walk(ast.parse(FILES[module].read_text())):
         if isinstance(node, ast.ImportFrom):
             package, _, name = (node.module or "").partition(".")
             if package == "kerastune_optuna":
-                found |= modules_of(name, [alias.name for alias in node.names])
+                found += [(name, alias.name) for alias in node.names]
     return found
 
 
-def modules_of(module: str, names: list[str]) -> set[str]:
-    """Return the modules that `from module import names` imports."""
-    within = {f"{module}.{name}".removeprefix("."): name for name in names}
-    modules = set(within) & set(MODULES)
-    return modules | ({module} if set(within) - modules else set())
+def imported(module: str) -> set[str]:
+    """Return the modules of ours that a module imports."""
+    found = [(other, f"{other}.{name}".removeprefix(".")) for other, name in imports(module)]
+    return {within if within in FILES else other for other, within in found}
 
 
-def arrows() -> set[tuple[str, str]]:
-    """Return which room, or file on the ground or the top, imports from which other."""
-    found = set()
-    for module in MODULES:
-        for other in imported(module):
-            ends = [
-                one if room_of(one) in (GROUND, TOP) else room_of(one) for one in (module, other)
-            ]
-            found.add((ends[0], ends[1]))
-    return {(one, other) for one, other in found if one != other}
+def room_of(module: str) -> str:
+    folder = module.partition(".")[0]
+    return folder if folder in ORDER else TOP if folder in ON_TOP else GROUND
 
 
 def test_all_is_sorted_and_complete():
@@ -133,13 +101,12 @@ def test_the_names_that_users_import_stay():
 
 
 def test_names_say_what_is_private():
-    """Every file and folder but the door starts with an underscore; within a folder none does."""
+    """Every file and folder but the door starts with an underscore, and none within a folder."""
     assert [name for name in MODULES if name and not name.startswith("_")] == []
     assert [name for name in MODULES if "._" in name] == []
 
 
 def allowed_in(room: str) -> set[str]:
-    """Return the rooms from which a room may import: those before it and itself."""
     if room in ONLY_LOOK:
         return {GROUND, "_storage", "_study", room}
     return set(ORDER[: ORDER.index(room) + 1])
@@ -163,24 +130,13 @@ def test_no_imports_go_round_within_a_room():
         TopologicalSorter({one: imported(one) & set(within) for one in within}).prepare()
 
 
-def imports_of_rooms(module: str) -> list[tuple[str, str]]:
-    """Return what a module imports from other rooms, each as (module, name)."""
-    found = []
-    for node in ast.walk(ast.parse(FILES[module].read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module is not None:
-            package, _, name = node.module.partition(".")
-            room = name.partition(".")[0]
-            if package == "kerastune_optuna" and room in ORDER and room != room_of(module):
-                found += [(name, alias.name) for alias in node.names]
-    return found
-
-
 def test_a_room_has_one_door():
     """What stands in a room is imported by its own, or under a name that its door shows."""
     beside = [
         (module, name, imported_name)
         for module in MODULES
-        for name, imported_name in imports_of_rooms(module)
+        for name, imported_name in imports(module)
+        if (room := name.partition(".")[0]) in ORDER and room != room_of(module)
         if name not in ORDER or imported_name not in names_at_the_door(name)
     ]
     assert beside == []
@@ -202,41 +158,6 @@ def names_at_the_door(room: str) -> set[str]:
     return found
 
 
-@pytest.mark.slow
-def test_some_rooms_do_without_keras():
-    """What only looks at studies imports neither Keras nor TensorFlow."""
-    rooms = "; ".join(f"import kerastune_optuna.{room}" for room in WITHOUT_KERAS)
-    heavy = "{'keras', 'tensorflow'} & set(sys.modules)"
-    code = f"import sys; {rooms}; import kerastune_optuna.__main__; print({heavy} or 'neither')"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert said.stdout == "neither\n"
-
-
-def lines_of_code(text):
-    """Return the numbers of the lines that hold more than a comment or a docstring."""
-    tree, quiet = ast.parse(text), {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE}
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
-    docstrings = {
-        line
-        for node in ast.walk(tree)
-        if isinstance(node, documented) and ast.get_docstring(node)
-        for line in range(node.body[0].lineno, node.body[0].end_lineno + 1)
-    }
-    quiet |= {tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
-    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
-    return {token.start[0] for token in tokens if token.type not in quiet} - docstrings
-
-
-def test_a_module_says_what_it_does():
-    """A module's first line is a docstring."""
-    silent = [
-        module
-        for module, path in FILES.items()
-        if not ast.get_docstring(ast.parse(path.read_text()))
-    ]
-    assert silent == []
-
-
 def public_names() -> set[str]:
     """Return what `__all__` names, the methods of OptunaTuner and the arguments of these."""
     found = set(kerastune_optuna.__all__)
@@ -248,11 +169,7 @@ def public_names() -> set[str]:
 
 
 def modules_in(room: str) -> set[str]:
-    """Return the names of the modules of a room, or of a folder of helpers.
-
-    Args:
-        room: Without the underscore; nothing for the ground and the top.
-    """
+    """Return the names of the modules of a room without its underscore, or of a folder here."""
     folder = PACKAGE / f"_{room}" if room else PACKAGE
     modules = folder if folder.exists() else TESTS / room
     return {path.stem.strip("_") for path in modules.glob("*.py")}
@@ -280,22 +197,22 @@ def test_the_way_of_one_trial_exists():
         assert callable(attrgetter(name)(module)), f"{file}: {name}"
 
 
-def test_the_package_ships_its_types():
-    """`py.typed` is there for mypy."""
-    assert (PACKAGE / "py.typed").exists()
+def lines_of_code(text: str) -> int:
+    """Return how many lines hold more than a comment or a docstring."""
+    found, begins = set(), True
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        is_quiet = token.type == tokenize.COMMENT or not token.string.strip()
+        if not (is_quiet or (begins and token.type == tokenize.STRING)):
+            found.add(token.start[0])
+        begins = is_quiet and (begins or token.type == tokenize.NEWLINE)
+    return len(found)
 
 
 if __name__ == "__main__":
-    for one, other in sorted(arrows()):
-        print(f"{one or '__init__'} -> {other}")
-    ends = {end for arrow in arrows() for end in arrow}
-    floors = {}
-    for end in TopologicalSorter(
-        {end: {other for one, other in arrows() if one == end} for end in ends}
-    ).static_order():
-        floors[end] = 1 + max((floors[other] for one, other in arrows() if one == end), default=0)
-    code = sum(len(lines_of_code(path.read_text())) for path in FILES.values())
-    print(f"{len(ends)} rooms on {max(floors.values())} floors with {len(arrows())} arrows")
+    shown = {one: one if room_of(one) in (GROUND, TOP) else room_of(one) for one in MODULES}
+    arrows = {(shown[one], shown[other]) for one in MODULES for other in imported(one)}
+    for one, other in sorted(arrows):
+        if one != other:
+            print(f"{one or '__init__'} -> {other}")
+    code = sum(lines_of_code(path.read_text()) for path in FILES.values())
     print(f"{code} lines of code in {len(FILES)} modules")
-    doors = [(len(names_at_the_door(room)), room) for room in ORDER if room in FILES]
-    print(f"Names at the doors: {', '.join(f'{room} {count}' for count, room in doors)}")

@@ -1,4 +1,4 @@
-"""The examples run as a newcomer would run them, and show what they promise."""
+"""The examples run as a newcomer would run them, and pages tell of what there is."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 INDEX = ROOT / "examples" / "README.md"
 NAMES = ROOT / "examples" / "keras_tuner_names.md"
+BENCHMARKS = ROOT / "tests" / "benchmarks"
 GUIDES = sorted((ROOT / "examples" / "guides").glob("*.md"))
+CLUSTERS = INDEX.parent / "guides" / "clusters.md"
 BEST = re.compile(r"^ +1 +\d+ +(\S+) ", re.MULTILINE)  # the value in the first row of a summary
 
 
@@ -38,35 +40,37 @@ sys.addaudithook(refuse)
 """
 
 
+def blocks(page, language="python", start=""):
+    """Return the blocks of a page that are in a language and start so."""
+    wanted = rf"```{language}\n({re.escape(start)}.*?)```"
+    return re.findall(wanted, page.read_text(), re.DOTALL)
+
+
+def said(command, **options):
+    """Return what a program prints, which ends well."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 def run(name, folder, *arguments):
-    """Run an example in an empty folder, where no host is found; return what it printed."""
+    """Run an example, or a file, in a folder where no host is found; return what it printed."""
     (offline := folder / "offline").mkdir(exist_ok=True)
     (offline / "sitecustomize.py").write_text(OFFLINE)
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / name), *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": f"{offline}:{os.environ.get('PYTHONPATH', '')}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "\x1b" not in done.stdout  # which is a pipe
-    return done.stdout
+    env = {**os.environ, "PYTHONPATH": f"{offline}:{os.environ.get('PYTHONPATH', '')}"}
+    command = [sys.executable, ROOT / "examples" / name, *arguments]
+    printed = said(command, cwd=folder, env=env)
+    assert "\x1b" not in printed  # which is a pipe
+    return printed
 
 
 @pytest.mark.nightly
 def test_iris_finds_a_better_network(tmp_path):
-    """The lecture's script runs 30 trials, prunes some, and its model is that of the study.
-
-    It does so without a download, as the README says.
-    """
+    """The lecture's script runs 30 trials without a download, prunes some, and gives the best."""
     printed = run("iris.py", tmp_path)
-    pruned, complete = (
-        int(re.search(rf"'{state}': (\d+)", printed)[1]) for state in ("PRUNED", "COMPLETE")
-    )
+    pruned = int(re.search(r"'PRUNED': (\d+)", printed)[1])
     assert pruned > 0
-    assert pruned + complete == 30
+    assert pruned + int(re.search(r"'COMPLETE': (\d+)", printed)[1]) == 30
     by_hand, tuned = map(float, re.search(r"by hand (\S+), tuned (\S+)", printed).groups())
     best = float(BEST.search(printed)[1])
     assert tuned == round(best, 4)
@@ -138,12 +142,8 @@ def test_confirm_says_what_was_luck(tmp_path):
 @pytest.mark.slow
 def test_the_readmes_example_runs(tmp_path):
     """The program in the README runs as it stands, and ends with equal numbers."""
-    program = re.search(r"```python\n(.*?)```", README.read_text(), re.DOTALL)[1]
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    value, accuracy = map(float, done.stdout.splitlines()[-1].split()[-2:])
+    (program := tmp_path / "search.py").write_text(blocks(README)[0])
+    value, accuracy = map(float, run(program, tmp_path).splitlines()[-1].split()[-2:])
     assert abs(value - accuracy) < 1e-6
 
 
@@ -152,13 +152,13 @@ def test_the_readmes_example_runs(tmp_path):
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_the_code_of_a_guide_runs(guide, tmp_path, monkeypatch):
     """All Python blocks of a guide, one after the other, are a program that ends well."""
-    blocks = re.findall(r"```python\n(.*?)```", guide.read_text(), re.DOTALL)
-    assert blocks
-    for needs_a_server in re.findall(r"```py\n(.*?)```", guide.read_text(), re.DOTALL):
+    program = "\n".join(blocks(guide))
+    assert program
+    for needs_a_server in blocks(guide, "py"):
         compile(needs_a_server, str(guide), "exec")
     monkeypatch.chdir(tmp_path)
     # In this process, which has imported TensorFlow already.
-    exec(compile("\n".join(blocks), str(guide), "exec"), {"__name__": "__main__"})
+    exec(compile(program, str(guide), "exec"), {"__name__": "__main__"})
 
 
 def lacks(page, link):
@@ -190,9 +190,17 @@ def test_the_commands_of_a_page_exist():
         assert commands[name].make_context(name, arguments)
 
 
+def test_each_benchmark_is_told_of():
+    """The table of tests/benchmarks says what each script there measures."""
+    table, _, _ = (BENCHMARKS / "README.md").read_text().partition("\n## ")
+    told = re.findall(r"^\| `(\w+)` \| ", table, re.MULTILINE)
+    scripts = [file for file in BENCHMARKS.glob("[!_]*.py") if "__main__" in file.read_text()]
+    assert sorted(told) == sorted(file.stem for file in scripts)
+
+
 def test_the_figures_of_a_page_are_those_that_were_measured():
     """Each row of the README's and the guides' tables with times is one of the benchmarks'."""
-    measured = (ROOT / "tests" / "benchmarks" / "README.md").read_text().splitlines()
+    measured = (BENCHMARKS / "README.md").read_text().splitlines()
     lines = [line for page in (README, *GUIDES) for line in page.read_text().splitlines()]
     told = [line for line in lines if re.match(r"\|.*\| \d+\.\d+ ", line)]
     assert len(told) >= 6, "the README's table alone has so many"
@@ -253,30 +261,21 @@ def test_the_readme_fits_on_a_page():
     assert len(README.read_text().split()) <= 900
 
 
-def block(language, start):
-    """Return the block of the guide of clusters that is in a language and starts so."""
-    text = (INDEX.parent / "guides" / "clusters.md").read_text()
-    return re.search(rf"```{language}\n({re.escape(start)}.*?)```", text, re.DOTALL)[1]
-
-
 @pytest.mark.nightly
 def test_shellcheck_accepts_the_sbatch_script(tmp_path):
     """The job for Slurm is a script without an error or a doubt."""
     beside = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     if (shellcheck := shutil.which("shellcheck", path=beside)) is None:
         pytest.skip("shellcheck is not installed; .ci/nightly installs it")
-    (script := tmp_path / "search.sh").write_text(block("bash", "#!/bin/bash\n#SBATCH"))
-    done = subprocess.run([shellcheck, script], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
+    (job,) = blocks(CLUSTERS, "bash", "#!/bin/bash\n#SBATCH")
+    (tmp_path / "search.sh").write_text(job)
+    said([shellcheck, tmp_path / "search.sh"])
 
 
 @pytest.mark.nightly
 def test_the_manifest_is_that_of_a_job(tmp_path):
     """It has what the schema of Kubernetes asks for, and no field that the schema does not know."""
-    pytest.importorskip(
-        "kubernetes_validate", reason="it is not installed; .ci/nightly installs it"
-    )
-    (manifest := tmp_path / "job.yaml").write_text(block("yaml", "apiVersion: batch/v1"))
-    command = [sys.executable, "-m", "kubernetes_validate", "--strict", manifest]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    pytest.importorskip("kubernetes_validate", reason="not installed; .ci/nightly installs it")
+    (job,) = blocks(CLUSTERS, "yaml", "apiVersion: batch/v1")
+    (tmp_path / "job.yaml").write_text(job)
+    said([sys.executable, "-m", "kubernetes_validate", "--strict", tmp_path / "job.yaml"])

@@ -19,8 +19,6 @@ from tests.support.servers import database
 from tests.support.untrained import run as search
 from tests.support.untrained import tuner_in
 
-COMMANDS = ["status", "best", "report", "export"]
-
 
 @pytest.fixture
 def call(monkeypatch, capsys):
@@ -39,9 +37,8 @@ def call(monkeypatch, capsys):
 
 def searched(folder, **options):
     """Return a tuner that has searched three trials, the second of them pruned."""
-    pruner = PruneAt([1])
-    tuner = tuner_in(folder, objective="val_mae", n_trials=3, pruner=pruner, **options)
-    return search(tuner, epochs=2)
+    options |= {"objective": "val_mae", "n_trials": 3, "pruner": PruneAt([1])}
+    return search(tuner_in(folder, **options), epochs=2)
 
 
 @pytest.fixture(scope="module")
@@ -86,19 +83,12 @@ def test_best_prints_json_and_nothing_else(call, tuner):
     assert err == ""
 
 
-def add_trial(tuner, **options):
-    """Add a trial of a value of 0.5 to the study of a tuner."""
-    units = {"units": optuna.distributions.IntDistribution(1, 9)}
-    given = {"params": {"units": 3}, "distributions": units, "value": 0.5, **options}
-    tuner.study.add_trial(optuna.trial.create_trial(**given))
-
-
 def test_export_writes_a_row_a_trial(call, tuner, tmp_path):
     """To standard output or to a file, with what results() has."""
     out, _ = call("export", tuner.directory)
     call("export", tuner.directory, "--output", tmp_path / "trials.csv")
-    rows = list(csv.DictReader(io.StringIO(out)))
     assert (tmp_path / "trials.csv").read_text() == out
+    rows = list(csv.DictReader(io.StringIO(out)))
     assert [row["number"] for row in rows] == ["0", "1", "2"]
     assert list(rows[0]) == list(tuner.results().columns)
 
@@ -127,7 +117,7 @@ def test_a_study_on_postgresql_is_read(call, tmp_path):
 def test_of_several_studies_one_must_be_named(call, make_tuner, tmp_path):
     """The error lists them, and --study takes one."""
     for name in ("test", "other"):
-        add_trial(make_tuner(study_name=name))
+        make_tuner(study_name=name).study.add_trial(optuna.trial.create_trial(value=0.5))
     _, err = call("status", tmp_path / "tuning", code=1)
     assert "holds several studies. Pass --study with one of: other, test." in one_line(err)
     out, _ = call("status", tmp_path / "tuning", "--study", "other")
@@ -211,9 +201,10 @@ def test_a_file_that_cannot_be_written_is_one_line(call, tuner, tmp_path):
 
 def test_help_lists_all_commands(call):
     """Each has a line, and a help of its own with an example that begins like what a user types."""
-    out, _ = call("--help")
-    assert [line.split()[0] for line in out.split("Commands:")[1].strip().splitlines()] == COMMANDS
-    for command in COMMANDS:
+    listed = call("--help")[0].split("Commands:")[1].strip().splitlines()
+    commands = [line.split()[0] for line in listed]
+    assert commands == ["status", "best", "report", "export"]
+    for command in commands:
         assert f"Example: kerastune-optuna {command} " in call(command, "--help")[0]
 
 
@@ -226,7 +217,7 @@ def test_it_starts_without_keras(tuner):
         "finally: print(sorted({'keras', 'tensorflow', 'pandas'} & set(sys.modules)))"
     )
     for arguments in (["--help"], ["status", tuner.directory]):
-        command = [sys.executable, "-c", code, *map(str, arguments)]
+        command = [sys.executable, "-c", code, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert done.stdout.splitlines()[-1] == "[]"
         assert done.stderr == ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 import weakref
 
 import keras
@@ -13,6 +12,7 @@ import pytest
 from tensorflow.python.framework import ops
 
 from kerastune_optuna import _backend
+from tests.support.faults import states
 from tests.support.models import PruneAt, build_model
 from tests.support.untrained import run, tuner_in
 
@@ -32,7 +32,7 @@ def as_in_a_users_process():
 
 @pytest.fixture
 def made():
-    """Give a function that returns the objects of a class that were made since the test began."""
+    """Give a function that returns the graphs of functions that were made since the test began."""
     lived = weakref.WeakSet(graphs())
 
     def since():
@@ -43,21 +43,21 @@ def made():
 
 
 def graphs():
-    """Return all graphs of functions that live."""
     return [thing for thing in gc.get_objects() if type(thing).__name__ == "FuncGraph"]
 
 
-def custom_gradients() -> set[str]:
-    """Return the names of gradients that TensorFlow holds for graphs."""
+def custom_gradients():
     return {name for name in ops.gradient_registry._registry if name.startswith("CustomGradient-")}
 
 
 @pytest.mark.nightly
 def test_no_model_and_no_graph_outlives_a_search(search, made):
-    """COMPLETE, PRUNED and FAIL trials leave no model, no graph and no gradient alive."""
-    gradients, models = custom_gradients(), []
+    """COMPLETE, PRUNED and FAIL trials leave no model and no gradient, and the next no graph."""
+    gradients, models, counts = custom_gradients(), [], []
 
     def build_or_fail(trial):
+        if isinstance(trial, optuna.Trial):  # not where the first model is built once again
+            counts.append(len(made()))
         model = build_model(trial)
         models.append(weakref.ref(model))
         if trial.number == 1:  # after its model has been traced
@@ -65,27 +65,13 @@ def test_no_model_and_no_graph_outlives_a_search(search, made):
             raise MemoryError("as if there was none left")
         return model
 
-    tuner = search(build_or_fail, n_trials=3, pruner=PruneAt([2]))
-    states = sorted(trial.state.name for trial in tuner.study.trials)
-    assert states == ["COMPLETE", "COMPLETE", "FAIL", "PRUNED"]
+    ended = sorted(states(search(build_or_fail, n_trials=3, pruner=PruneAt([2]))))
+    assert ended == ["COMPLETE", "COMPLETE", "FAIL", "PRUNED"]
     assert made() == []
+    assert counts == [0] * 4
     assert len(models) >= 4
     assert [model() for model in models if model() is not None] == []
     assert custom_gradients() == gradients
-
-
-@pytest.mark.nightly
-def test_the_graphs_do_not_add_up_in_a_search(search, made):
-    """While a search runs, no graph of a finished trial lies about."""
-    counts = []
-
-    def build(trial):
-        if isinstance(trial, optuna.Trial):  # not where the first model is built once again
-            counts.append(len(made()))
-        return build_model(trial)
-
-    search(build, n_trials=4)
-    assert counts == [0] * 4
 
 
 @pytest.mark.nightly
@@ -110,18 +96,6 @@ def test_a_freeze_of_the_user_is_kept(tmp_path):
         assert gc.get_freeze_count() > 0
     finally:
         gc.unfreeze()
-
-
-@registers
-def test_an_unknown_tensorflow_is_left_alone(monkeypatch, caplog):
-    """Where the registry is not where it was, one line says so, and nothing else happens."""
-    for name in ("gradient_registry", "_gradient_registry"):
-        monkeypatch.setattr(ops, name, None, raising=False)
-    with caplog.at_level(logging.DEBUG, "kerastune_optuna"):
-        memory = _backend.Memory()
-    assert "keeps its gradients elsewhere" in caplog.text
-    with memory.released():
-        pass
 
 
 @registers

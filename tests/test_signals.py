@@ -20,8 +20,9 @@ from kerastune_optuna._study.opening import DONE
 from kerastune_optuna._study.record import TrialRecord
 from kerastune_optuna._study.retry import DIED, INTERRUPTED
 from tests.support import forks, searching
-from tests.support.faults import ROOT, WATCHDOG, finished, wait_for_epochs
+from tests.support.faults import ROOT, WATCHDOG, finished, states, wait_for_epochs
 from tests.support.hosts import FORK, needs_posix
+from tests.support.marks import mostly_nightly
 from tests.support.models import build_model
 from tests.support.untrained import build, run, tuner_in
 
@@ -109,8 +110,7 @@ def test_a_hangup_that_is_ignored_stays_ignored(tmp_path):
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
-    assert all(trial.state in DONE for trial in tuner.study.trials)
-    assert len(tuner.study.trials) == 2
+    assert [trial.state in DONE for trial in tuner.study.trials] == [True] * 2
 
 
 def test_what_fails_once_a_signal_came_is_interrupted(tmp_path, unhurried):
@@ -139,7 +139,7 @@ def test_a_worker_that_is_terminated_alone_died_of_its_trial(search, capfd):
 
     tuner = search(build, n_trials=1, fit={"n_workers": 2})
     assert tuner.study.trials[0].user_attrs["stop_reason"] == DIED
-    assert [trial.state.name for trial in tuner.study.trials] == ["FAIL", "COMPLETE"]
+    assert states(tuner) == ["FAIL", "COMPLETE"]
     assert "died by SIGTERM; another takes its place" in capfd.readouterr().err
 
 
@@ -163,26 +163,24 @@ def test_sigterm_to_the_leader_interrupts_its_workers(search, make_tuner):
     assert again.state.name == "WAITING"
 
 
-@pytest.mark.parametrize(
-    ("n_workers", "sent", "code", "n_trials"),
-    [
-        pytest.param(1, signal.SIGINT, -2, 4, marks=pytest.mark.slow),
-        pytest.param(1, _HANGUP, 129, 4, marks=pytest.mark.nightly),
-        pytest.param(2, signal.SIGINT, -2, 6, marks=pytest.mark.slow),
-        pytest.param(2, signal.SIGTERM, 143, 6, marks=pytest.mark.slow),
-        pytest.param(2, _HANGUP, 129, 6, marks=pytest.mark.nightly),
-    ],
-    ids=["ctrl-c", "hangup", "ctrl-c-of-two", "sigterm-of-two", "hangup-of-two"],
-)
-def test_an_interrupted_search_is_resumed(
-    search, make_tuner, tmp_path, capsys, n_workers, sent, code, n_trials
-):
+INTERRUPTS = {
+    "ctrl-c": (1, signal.SIGINT, -2),
+    "hangup": (1, _HANGUP, 129),
+    "ctrl-c-of-two": (2, signal.SIGINT, -2),
+    "sigterm-of-two": (2, signal.SIGTERM, 143),
+    "hangup-of-two": (2, _HANGUP, 129),
+}
+SLOW = "ctrl-c", "ctrl-c-of-two", "sigterm-of-two"
+
+
+@pytest.mark.parametrize(("n_workers", "sent", "code"), mostly_nightly(INTERRUPTS, *SLOW))
+def test_an_interrupted_search_is_resumed(search, make_tuner, tmp_path, n_workers, sent, code):
     """The first signal ends the search, says how to go on, and loses nothing."""
     directory = tmp_path / "tuning"
     directory.mkdir()
     (directory / "slow").touch()
     interrupted = forks.start(
-        [sys.executable, searching.__file__, str(directory), str(n_workers), "", str(n_trials)],
+        [sys.executable, searching.__file__, str(directory), str(n_workers), "", "4"],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -197,14 +195,12 @@ def test_an_interrupted_search_is_resumed(
     assert "Call it with the same arguments to go on with study 'test'" in err
     _, alive = psutil.wait_procs(processes, timeout=WATCHDOG)
     assert alive == []
-    tuner = make_tuner(n_trials=n_trials)
-    states = [trial.state.name for trial in tuner.study.trials]
-    assert "RUNNING" not in states
+    tuner = make_tuner(n_trials=4)
+    assert "RUNNING" not in states(tuner)
     stopped = [trial for trial in tuner.study.trials if trial.state.name == "FAIL"]
     assert {trial.user_attrs["stop_reason"] for trial in stopped} == {INTERRUPTED}
-    search(tuner=tuner, fit={"epochs": 4, "verbose": 2})
-    assert "Going on with study 'test'" in capsys.readouterr().out
-    assert len(finished(tuner)) == n_trials
+    search(tuner=tuner, fit={"epochs": 4})
+    assert len(finished(tuner)) == 4
     again = [trial.params for trial in finished(tuner) if TrialRecord(trial).retry_of is not None]
     assert all(trial.params in again for trial in stopped)
 
@@ -212,20 +208,20 @@ def test_an_interrupted_search_is_resumed(
 STUBBORN = """
 import sys, time
 import keras
-import numpy as np
-from kerastune_optuna import OptunaTuner, _signals
-from tests.support.models import build_model
+from kerastune_optuna import _signals
+from tests.support.models import build_model, in_classes
+from tests.support.untrained import run, tuner_in
 _signals._GRACE = float(sys.argv[2])
-class Slow(keras.callbacks.Callback):
-    def on_train_batch_end(self, batch, logs=None):
-        print("slow", flush=True)
-        while not _signals.requested():
-            time.sleep(0.05)
-        print("asked", flush=True)
-        time.sleep(3600)
-x, y = np.zeros((48, 4)), np.zeros(48)
-tuner = OptunaTuner(build_model, directory=sys.argv[1])
-tuner.search(x, y, validation_data=(x, y), callbacks=[Slow()], verbose=0)
+def hang(batch, logs):
+    print("slow", flush=True)
+    while not _signals.requested():
+        time.sleep(0.05)
+    print("asked", flush=True)
+    time.sleep(3600)
+x, y = in_classes()
+hanging = lambda trial: keras.callbacks.LambdaCallback(on_train_batch_end=hang)
+tuner = tuner_in(sys.argv[1], build_model, "val_accuracy")
+run(tuner, x=x, y=y, validation_data=(x, y), callbacks=[hanging])
 """
 
 
