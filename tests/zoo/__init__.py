@@ -10,7 +10,7 @@ from __future__ import annotations
 from tests.zoo import data, layers, models
 from tests.zoo.animal import Animal, trained_plainly
 
-ANIMALS: dict[str, Animal] = {
+ANIMALS = {
     name: animal
     for part in (layers.ANIMALS, models.ANIMALS, data.ANIMALS)
     for name, animal in part.items()
