@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
 import os
@@ -12,7 +11,7 @@ import sys
 import tempfile
 import time
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -22,7 +21,6 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[2]
 OURS, OPTUNA, KERAS_TUNER = "kerastune_optuna", "Optuna", "KerasTuner"
-STAMP = "Measured on "  # how the line before a table begins
 
 _ANSWER = "answer of the child: "
 _CHILD = "import sys; from tests.benchmarks._sides import run_here; run_here(*sys.argv[1:])"
@@ -44,7 +42,7 @@ class Child:
         *arguments: What it is called with; JSON must be able to hold them.
     """
 
-    def __init__(self, target: str, *arguments: Any) -> None:
+    def __init__(self, target, *arguments):
         self._target = target
         # A pipe might fill up and stop the child; the file lives as long as this object.
         self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115
@@ -61,35 +59,25 @@ class Child:
             },
         )
 
-    def answer(self) -> Any:
-        """Return what the function returned, once the process has ended.
-
-        Raises:
-            RuntimeError: It ended otherwise than by returning; the text has its last output.
-        """
+    def answer(self):
+        """Return what the function returned; raise its last output where it did not return."""
         with self._output as file:
             file.seek(0)
             output = file.read()
         found = [line for line in output.splitlines() if line.startswith(_ANSWER)]
-        if self.process.returncode != 0 or not found:
-            code = self.process.returncode
+        if (code := self.process.returncode) != 0 or not found:
             raise RuntimeError(f"{self._target} ended with code {code}:\n{output[-_TAIL:]}")
         return json.loads(found[-1].removeprefix(_ANSWER))
 
 
-def run_here(target: str, arguments: str) -> None:
+def run_here(target, arguments):
     """Call the function of a Child in this process, which is that child."""
     module, name = target.split(":")
     function = getattr(importlib.import_module(f"tests.benchmarks.{module}"), name)
-    give(function(*json.loads(arguments)))
+    print(f"\n{_ANSWER}{json.dumps(function(*json.loads(arguments)))}", flush=True)
 
 
-def give(value: Any) -> None:
-    """Tell the parent of this process what its function came to."""
-    print(f"\n{_ANSWER}{json.dumps(value)}", flush=True)
-
-
-def timed(*calls: Sequence[Any]) -> Run:
+def timed(*calls):
     """Start a process for each call, a target and its arguments, and wait for all of them."""
     began = time.perf_counter()
     children = [Child(*call) for call in calls]
@@ -99,16 +87,14 @@ def timed(*calls: Sequence[Any]) -> Run:
     return Run(seconds, [child.answer() for child in children])
 
 
-def let_choose(parser: argparse.ArgumentParser, sides: Iterable[str]) -> None:
+def let_choose(parser, sides):
     """Give a benchmark an option for running some of its sides."""
     parser.add_argument("--only", nargs="+", choices=list(sides), default=list(sides))
 
 
-def in_turn(
-    sides: Iterable[str], measure: Callable[[str, int], Run], rounds: int
-) -> dict[str, list[Run]]:
-    """Measure all sides once a round, and print a line for each run."""
-    runs: dict[str, list[Run]] = {side: [] for side in sides}
+def in_turn(sides, measure, rounds):
+    """Measure all sides once a round, print a line for each run, and return the runs of each."""
+    runs = {side: [] for side in sides}
     for turn in range(rounds):
         for side in runs:
             runs[side].append(measure(side, turn))
@@ -116,11 +102,10 @@ def in_turn(
     return runs
 
 
-def without_ours() -> None:
+def without_ours():
     """Let the examples be imported without our package, whose import other sides need not pay."""
-    stub = types.ModuleType(OURS)
-    stub.OptunaTuner = None  # type: ignore[attr-defined]
-    sys.modules[OURS] = stub
+    sys.modules[OURS] = types.ModuleType(OURS)
+    sys.modules[OURS].OptunaTuner = None
 
 
 @dataclass
@@ -139,7 +124,7 @@ class Task:
     """
 
     build_model: Callable[[Any], Any]
-    data: Mapping[str, Any]
+    data: dict[str, Any]
     objective: str
     trials: int
     epochs: int
@@ -148,12 +133,12 @@ class Task:
     callbacks: list[Any] = field(default_factory=list)
 
     @property
-    def fit(self) -> dict[str, Any]:
+    def fit(self):
         """Return the keyword arguments of each training."""
         return {**self.data, "epochs": self.epochs, "verbose": 0}
 
 
-def iris_task(folder: str, trials: int, epochs: int) -> Task:
+def iris_task(folder, trials, epochs):
     """Return the lecture's search; the examples must be on the path."""
     from iris import build_model, load_iris
 
@@ -162,22 +147,24 @@ def iris_task(folder: str, trials: int, epochs: int) -> Task:
     return Task(build_model, data, "val_categorical_accuracy", trials, epochs, folder)
 
 
-def search_ours(task: Task, n_workers: int = 1, **options: Any) -> Any:
+def at_random():
+    """Return options of a search that draws at random and prunes nothing."""
+    import optuna
+
+    sampler, pruner = optuna.samplers.RandomSampler(seed=1), optuna.pruners.NopPruner()
+    return {"sampler": sampler, "pruner": pruner}
+
+
+def search_ours(task, n_workers=1, **options):
     """Search with our package, and return the tuner."""
     from kerastune_optuna import OptunaTuner
 
-    tuner = OptunaTuner(
-        task.build_model,
-        task.objective,
-        n_trials=task.trials,
-        seed=task.seed,
-        directory=task.folder,
-        **options,
-    )
+    options |= {"n_trials": task.trials, "seed": task.seed, "directory": task.folder}
+    tuner = OptunaTuner(task.build_model, task.objective, **options)
     return tuner.search(**task.fit, callbacks=task.callbacks, n_workers=n_workers)
 
 
-def create_optuna(folder: str, **options: Any) -> Any:
+def create_optuna(folder, **options):
     """Return the study of a folder as plain Optuna opens it, made where there is none."""
     import optuna
 
@@ -191,9 +178,7 @@ def create_optuna(folder: str, **options: Any) -> Any:
     )
 
 
-def search_optuna(
-    task: Task, pruning: Callable[[Any], list[Any]] = lambda trial: [], **options: Any
-) -> Any:
+def search_optuna(task, pruning=lambda trial: [], **options):
     """Search with plain Optuna as its users write it, and return the study.
 
     Args:
@@ -202,7 +187,7 @@ def search_optuna(
         **options: More arguments of optuna.create_study.
     """
 
-    def objective(trial: Any) -> float:
+    def objective(trial):
         model = task.build_model(trial)
         history = model.fit(**task.fit, callbacks=[*task.callbacks, *pruning(trial)])
         return max(history.history[task.objective])
@@ -212,7 +197,7 @@ def search_optuna(
     return study
 
 
-def make_keras_tuner(task: Task, kind: str, **options: Any) -> Any:
+def make_keras_tuner(task, kind, **options):
     """Return the tuner of KerasTuner with that class name."""
     import keras_tuner
 
@@ -230,29 +215,50 @@ def make_keras_tuner(task: Task, kind: str, **options: Any) -> Any:
 class AsTrial:
     """Let a builder written for Optuna ask KerasTuner's hyperparameters."""
 
-    def __init__(self, hp: Any) -> None:
+    def __init__(self, hp):
         self._hp = hp
 
-    def suggest_int(self, name: str, low: int, high: int, step: int = 1) -> Any:
+    def suggest_int(self, name, low, high, step=1):
         """Return an integer."""
         return self._hp.Int(name, low, high, step)
 
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> Any:
+    def suggest_float(self, name, low, high, *, log=False):
         """Return a number."""
         return self._hp.Float(name, low, high, sampling="log" if log else "linear")
 
-    def suggest_categorical(self, name: str, choices: list[Any]) -> Any:
+    def suggest_categorical(self, name, choices):
         """Return one of the choices."""
         return self._hp.Choice(name, choices)
 
 
-def report(packages: Iterable[str], header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print when and with what was measured, and a table in Markdown."""
+def search_ray(folder, trials, train, algorithm, scheduler=None, **options):
+    """Search with Ray Tune, two trials at a time, for the largest "value"; return its results."""
+    from ray import init, tune
+
+    init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    tuner = tune.Tuner(
+        tune.with_resources(train, {"cpu": 1}),
+        tune_config=tune.TuneConfig(
+            metric="value",
+            mode="max",
+            search_alg=algorithm,
+            scheduler=scheduler,
+            num_samples=trials,
+            max_concurrent_trials=2,
+        ),
+        run_config=tune.RunConfig(storage_path=folder, name="peer", verbose=0),
+        **options,
+    )
+    return tuner.fit()
+
+
+def report(packages, header, rows):
+    """Print when and with what was measured, and a table in Markdown, each row as it comes."""
     found = [f"Python {platform.python_version()}"]
     for name in packages:
         with suppress(PackageNotFoundError):  # of a side that was not asked for
             found.append(f"{name} {version(name)}")
     day = time.strftime("%Y-%m-%d")
-    print(f"\n{STAMP}{day} with {', '.join(found)}, {os.cpu_count()} cores\n")
-    for cells in chain([header, ["---"] * len(header)], rows):  # each row as it comes
+    print(f"\nMeasured on {day} with {', '.join(found)}, {os.cpu_count()} cores\n")
+    for cells in chain([header, ["---"] * len(header)], rows):
         print(f"| {' | '.join(str(cell) for cell in cells)} |", flush=True)

@@ -8,13 +8,12 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
-from typing import Any
 
 from tests.benchmarks._sides import (
     KERAS_TUNER,
     OPTUNA,
     OURS,
+    at_random,
     iris_task,
     let_choose,
     make_keras_tuner,
@@ -31,15 +30,15 @@ LABELS = {"ours": OURS, "optuna": OPTUNA, "kerastuner": f"{KERAS_TUNER} RandomSe
 Sample = tuple[float, float]  # when, in seconds, and the resident memory in MB
 
 
-def search(side: str, folder: str, trials: int) -> list[Sample]:
+def search(side, folder, trials):
     """Search with one side; return a sample at the start of each trial and one at the end."""
     if side != "ours":
         without_ours()
     task = iris_task(folder, trials, EPOCHS)
-    samples: list[Sample] = []
+    samples = []
     build = task.build_model
 
-    def noting(trial: Any) -> Any:
+    def noting(trial):
         if not hasattr(trial, "state"):  # a finished trial's model is built again where it is kept
             samples.append(_sample())
         return build(trial)
@@ -52,26 +51,23 @@ def search(side: str, folder: str, trials: int) -> list[Sample]:
     return samples
 
 
-def _sample() -> Sample:
+def _sample():
     import psutil
 
     return time.perf_counter(), psutil.Process().memory_info().rss / 1e6
 
 
-def _start(side: str, task: Any, samples: list[Sample]) -> Callable[[], Any]:
+def _start(side, task, samples):
     """Return what searches; KerasTuner builds a model before that, which is no trial."""
     if side == "kerastuner":
         tuner = make_keras_tuner(task, "RandomSearch", max_trials=task.trials)
         samples.clear()
         return lambda: tuner.search(**task.fit)
-    import optuna
-
-    sampler, pruner = optuna.samplers.RandomSampler(seed=1), optuna.pruners.NopPruner()
-    run = search_ours if side == "ours" else search_optuna
-    return lambda: run(task, sampler=sampler, pruner=pruner)
+    run, options = search_ours if side == "ours" else search_optuna, at_random()
+    return lambda: run(task, **options)
 
 
-def row(side: str, trials: int) -> list[Any]:
+def row(side, trials):
     """Measure one side; return its row of the table."""
     with tempfile.TemporaryDirectory() as folder:
         run = timed(("growth:search", side, folder, trials))
@@ -81,39 +77,21 @@ def row(side: str, trials: int) -> list[Any]:
     last = (times[-1] - times[-1 - window]) / window
     grown = (memory[-1] - memory[window]) / (trials - window)
     print(f"{side}: {trials} trials in {run.seconds:.0f} s, {grown:.3f} MB a trial", flush=True)
-    return [
-        LABELS[side],
-        trials,
-        f"{memory[window]:.0f}",
-        f"{memory[-1]:.0f}",
-        f"{grown:.3f}",
-        f"{first * 1000:.0f}",
-        f"{last * 1000:.0f}",
-        f"{last / first:.2f}",
-    ]
+    cells = [f"{memory[window]:.0f}", f"{memory[-1]:.0f}", f"{grown:.3f}"]
+    cells += [f"{first * 1000:.0f}", f"{last * 1000:.0f}", f"{last / first:.2f}"]
+    return [LABELS[side], trials, *cells]
 
 
-def main() -> None:
+def main():
     """Measure the sides one after the other."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("trials", type=int, nargs="?", default=500)
     let_choose(parser, LABELS)
     options = parser.parse_args()
+    header = ["side", "trials", f"MB after trial {WINDOW}", "MB at the end", "MB a trial"]
+    header += [f"{which} {WINDOW}, ms a trial" for which in ("first", "last")] + ["last / first"]
     rows = [row(side, options.trials) for side in options.only]
-    report(
-        ["kerastune_optuna", "keras", "tensorflow", "optuna", "keras-tuner"],
-        [
-            "side",
-            "trials",
-            f"MB after trial {WINDOW}",
-            "MB at the end",
-            "MB a trial",
-            f"first {WINDOW}, ms a trial",
-            f"last {WINDOW}, ms a trial",
-            "last / first",
-        ],
-        rows,
-    )
+    report(["kerastune_optuna", "keras", "tensorflow", "optuna", "keras-tuner"], header, rows)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import warnings
 from collections.abc import Callable
-from typing import Any, TypeAlias
 
 import numpy as np
 import optuna
@@ -26,7 +25,7 @@ from kerastune_optuna._search import Chooser
 from kerastune_optuna._study import TrialRecord
 from tests.benchmarks._sides import report
 
-Truth: TypeAlias = Callable[[NDArray[np.float64]], float]
+Truth = Callable[[NDArray[np.float64]], float]
 
 N_TRIALS = (30, 60)
 NOISE = 0.06
@@ -34,26 +33,24 @@ EPOCHS = 20
 WEIGHTS = np.array([1, 0.5, 0.2, 0])
 
 
-def nothing(rng: np.random.Generator) -> Truth:
+def nothing(rng):
     """No parameter matters."""
     return lambda x: 0.0
 
 
-def inside(rng: np.random.Generator) -> Truth:
+def inside(rng):
     """The best of each parameter is inside of its range."""
     best = rng.uniform(0.2, 0.8, 4)
     return lambda x: float(WEIGHTS @ (x - best) ** 2)
 
 
-def beyond(rng: np.random.Generator) -> Truth:
+def beyond(rng):
     """The best of the most important parameter is beyond its range."""
     best = np.array([1.3, *rng.uniform(0.2, 0.8, 3)])
     return lambda x: float(WEIGHTS @ (x - best) ** 2)
 
 
-def study(
-    truth: Truth, sampler: optuna.samplers.BaseSampler, n_trials: int, *, is_pruned: bool
-) -> optuna.Study:
+def study(truth, sampler, n_trials, *, is_pruned):
     """Return a study of so many trials."""
     rng = np.random.default_rng(n_trials)
     pruner = Chooser(pruner="wilcoxon" if is_pruned else "none").pruner_for(EPOCHS - 1)
@@ -67,7 +64,7 @@ def study(
     return made
 
 
-def train(trial: optuna.Trial, value: float, rng: np.random.Generator) -> tuple[Any, TrialState]:
+def train(trial, value, rng):
     """Report epochs that come to a value, until the pruner ends them; return what to tell."""
     best = np.inf
     for epoch in range(EPOCHS):
@@ -80,11 +77,11 @@ def train(trial: optuna.Trial, value: float, rng: np.random.Generator) -> tuple[
     return best, TrialState.COMPLETE
 
 
-def count(name: str, kind: Callable[..., Truth], n_trials: int, repetitions: int) -> list[Any]:
+def count(name, kind, n_trials, repetitions):
     """Return a row of the table."""
     said = []
     for seed in range(repetitions):
-        sampler: Any = optuna.samplers.RandomSampler(seed=seed)
+        sampler = optuna.samplers.RandomSampler(seed=seed)
         if name != "random":
             sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
         truth, is_pruned = kind(np.random.default_rng(seed)), name == "tpe, pruned"
@@ -92,7 +89,7 @@ def count(name: str, kind: Callable[..., Truth], n_trials: int, repetitions: int
     return [name, n_trials, kind.__name__, f"{np.mean(said):.1%}"]
 
 
-def main() -> None:
+def main():
     """Count for each sampler, size and truth."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("studies", type=int, nargs="?", default=200)

@@ -11,10 +11,8 @@ import functools
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
-from typing import Any
 
-from tests.benchmarks._sides import iris_task, report, search_ours, timed
+from tests.benchmarks._sides import at_random, iris_task, report, search_ours, timed
 
 EPOCHS, SEARCHES = 10, 3
 
@@ -22,14 +20,13 @@ EPOCHS, SEARCHES = 10, 3
 class Clock:
     """Add up the time inside of functions."""
 
-    def __init__(self) -> None:
-        self.seconds = 0.0
+    seconds = 0.0
 
-    def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def around(self, function):
         """Return the function, timed by this clock."""
 
         @functools.wraps(function)
-        def call(*arguments: Any, **options: Any) -> Any:
+        def call(*arguments, **options):
             began = time.perf_counter()
             try:
                 return function(*arguments, **options)
@@ -39,7 +36,7 @@ class Clock:
         return call
 
 
-def searches(trials: int) -> list[tuple[float, float]]:
+def searches(trials):
     """Return of each search its seconds, and those inside."""
     import keras
 
@@ -49,21 +46,18 @@ def searches(trials: int) -> list[tuple[float, float]]:
     return [search_once(inside, trials) for _ in range(SEARCHES)]
 
 
-def search_once(inside: Clock, trials: int) -> tuple[float, float]:
+def search_once(inside, trials):
     """Search in a new folder; return its seconds, and those inside."""
-    import optuna
-
     whole = Clock()
     with tempfile.TemporaryDirectory() as folder:
         task = iris_task(folder, trials, EPOCHS)
         task.build_model = inside.around(task.build_model)
         inside.seconds = 0.0
-        sampler, pruner = optuna.samplers.RandomSampler(seed=1), optuna.pruners.NopPruner()
-        whole.around(search_ours)(task, sampler=sampler, pruner=pruner)
+        whole.around(search_ours)(task, **at_random())
     return whole.seconds, inside.seconds
 
 
-def main() -> None:
+def main():
     """Measure, and print the median of the searches."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("trials", type=int, nargs="?", default=60)

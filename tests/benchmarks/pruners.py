@@ -10,7 +10,6 @@ import argparse
 import json
 import multiprocessing
 import warnings
-from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from itertools import product
@@ -30,7 +29,7 @@ NO_PRUNER = "none"
 SPAWN = multiprocessing.get_context("spawn")
 EPOCHS = 20  # of each recorded training
 # Each entry makes a pruner for trials of so many epochs.
-PRUNERS: dict[str, Callable[[int], pruners.BasePruner]] = {
+PRUNERS = {
     NO_PRUNER: lambda _: pruners.NopPruner(),
     "Median": lambda _: pruners.MedianPruner(),
     "Median, startup 10": lambda _: pruners.MedianPruner(n_startup_trials=10),
@@ -63,14 +62,14 @@ class Curves(NamedTuple):
 
 
 @cache
-def read(data: str, epochs: int) -> Curves:
+def read(data, epochs):
     """Return the first epochs of the recorded curves by the values of their parameters."""
     recorded = json.loads((CURVES / f"{data}.json").read_text())
     curves = {tuple(row["params"].values()): row["curve"][:epochs] for row in recorded["curves"]}
     return Curves(recorded["grid"], curves)
 
 
-def replay(trial: optuna.Trial, curves: Curves) -> float:
+def replay(trial, curves):
     """Report a recorded curve until the pruner stops it; return its best value."""
     curve = curves.of[tuple(suggest(trial, *axis) for axis in curves.grid.items())]
     for epoch, accuracy in enumerate(curve):
@@ -80,7 +79,7 @@ def replay(trial: optuna.Trial, curves: Curves) -> float:
     return max(curve)
 
 
-def search(job: tuple[str, str, int, int, int]) -> tuple[float, float]:
+def search(job):
     """Return the part of the epochs that one study saved, and its best complete value."""
     data, pruner, seed, trials, epochs = job
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -97,7 +96,7 @@ def search(job: tuple[str, str, int, int, int]) -> tuple[float, float]:
     return 1 - ran / (trials * epochs), study.best_value
 
 
-def compare(trials: int, seeds: int, epochs: int) -> dict[tuple[str, str], tuple[float, float]]:
+def compare(trials, seeds, epochs):
     """Return the means over seeds of what each pruner saved, and of its best values."""
     cells = list(product(DATA_SETS, PRUNERS))
     jobs = [(*cell, seed, trials, epochs) for cell in cells for seed in range(seeds)]
@@ -109,7 +108,7 @@ def compare(trials: int, seeds: int, epochs: int) -> dict[tuple[str, str], tuple
     }
 
 
-def rows(means: dict[tuple[str, str], tuple[float, float]]) -> Iterator[list[str]]:
+def rows(means):
     """Yield the rows of the table."""
     for pruner in PRUNERS:
         fields = [pruner]
@@ -120,7 +119,7 @@ def rows(means: dict[tuple[str, str], tuple[float, float]]) -> Iterator[list[str
         yield fields
 
 
-def main() -> None:
+def main():
     """Replay the curves and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default in (("trials", 30), ("seeds", 20), ("epochs", EPOCHS)):

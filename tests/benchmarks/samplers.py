@@ -20,13 +20,13 @@ import statistics
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date
 from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import optuna
@@ -61,51 +61,49 @@ Budgets = tuple[int, ...]
 Cell = tuple[str, str, int]  # a row, a task and a seed
 
 
-def plain(
-    sampler: Callable[[int], samplers.BaseSampler], pruner: Callable[[int], pruners.BasePruner]
-) -> Prepare:
+def plain(sampler, pruner):
     """Take Optuna's objects as they come."""
 
-    def prepare(study: optuna.Study, seed: int, epochs: int) -> None:
+    def prepare(study, seed, epochs):
         study.sampler = sampler(derive(seed, 0, 1))  # as a tuner does: all rows begin alike
         study.pruner = pruner(epochs)
 
     return prepare
 
 
-def named(sampler: str | None, pruner: Callable[[int], pruners.BasePruner]) -> Prepare:
+def named(sampler, pruner):
     """Take what a tuner makes of a name, which learns from trials that were pruned."""
 
-    def prepare(study: optuna.Study, seed: int, epochs: int) -> None:
+    def prepare(study, seed, epochs):
         Chooser(sampler, pruner(epochs), seed).start(study)
         study.sampler = LearningSampler(study.sampler, GOAL, constrained=False, may_repeat=False)
 
     return prepare
 
 
-def ours(study: optuna.Study, seed: int, epochs: int) -> None:
+def ours(study, seed, epochs):
     """Take the defaults of a search of many long trials."""
     Chooser(seed=seed).start(study, N_TRIALS, epochs)
     study.sampler = LearningSampler(study.sampler, GOAL, constrained=False, may_repeat=False)
 
 
-def _tpe(seed: int) -> samplers.BaseSampler:
+def _tpe(seed):
     return samplers.TPESampler(seed=seed)
 
 
-def _gp(seed: int) -> samplers.BaseSampler:
+def _gp(seed):
     return samplers.GPSampler(seed=seed, warn_independent_sampling=False)
 
 
-def _wilcoxon(epochs: int) -> pruners.BasePruner:
+def _wilcoxon(epochs):
     return WilcoxonPruner()
 
 
-def _halving(epochs: int) -> pruners.BasePruner:
+def _halving(epochs):
     return pruners.SuccessiveHalvingPruner(min_resource=3, reduction_factor=3)
 
 
-ROWS: dict[str, Prepare] = {
+ROWS = {
     OURS: ours,
     BEFORE: plain(_tpe, _wilcoxon),
     "TPE shown pruned trials, Wilcoxon 0.2": named("tpe", _wilcoxon),
@@ -127,14 +125,14 @@ class Task(Protocol):
     best: float
     unit: float  # what a regret of 1 is
 
-    def curve(self, trial: optuna.Trial) -> list[float]:
+    def curve(self, trial):
         """Ask for the parameters, and return the validation accuracy after each epoch."""
 
 
 class Recorded:
     """Replay the curves of networks that were trained once."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name):
         recorded = json.loads((CURVES / f"{name}.json").read_text())
         self._curves = {_key(row["params"]): row["curve"] for row in recorded["curves"]}
         self._space = SPACES.get(name) or partial(_all_of, recorded["grid"])
@@ -142,16 +140,16 @@ class Recorded:
         self.best = max(map(max, self._curves.values()))
         self.unit = 0.01  # a point of accuracy
 
-    def curve(self, trial: optuna.Trial) -> list[float]:
+    def curve(self, trial):
         """Replay the curve of a configuration."""
         return self._curves[_key(self._space(trial))]
 
 
-def _key(params: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
+def _key(params):
     return frozenset(params.items())
 
 
-def _all_of(grid: Mapping[str, list[Any]], trial: optuna.Trial) -> dict[str, Any]:
+def _all_of(grid, trial):
     return {name: suggest(trial, name, values) for name, values in grid.items()}
 
 
@@ -160,7 +158,7 @@ class LCBench:
 
     epochs = 52
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder, name):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -176,7 +174,7 @@ class LCBench:
         self.best = found[-1]
         self.unit = self.best - statistics.median(found)
 
-    def curve(self, trial: optuna.Trial) -> list[float]:
+    def curve(self, trial):
         """Ask the surrogate for the curve of a configuration."""
         values = [_suggest(trial, self._space[name]) for name in PARAMETERS]
         rows = np.array([[1 + epoch, *values] for epoch in range(self.epochs)], "float32")
@@ -185,7 +183,7 @@ class LCBench:
         return [float(accuracy) for accuracy in answer[0][:, 1]]
 
 
-def _suggest(trial: optuna.Trial, one: Mapping[str, Any]) -> float:
+def _suggest(trial, one):
     ask = trial.suggest_int if one["type"] == "uniform_int" else trial.suggest_float
     return ask(one["name"], one["lower"], one["upper"], log=one["log"])
 
@@ -206,13 +204,13 @@ class Running(NamedTuple):
     curve: list[float]
 
 
-def search(prepare: Prepare, task: Task, seed: int, n_workers: int, budgets: Budgets) -> Outcome:
+def search(prepare, task, seed, n_workers, budgets):
     """Run one search, whose workers advance by an epoch in turn, until the epochs are spent."""
     study = optuna.create_study(direction="maximize", study_name=f"{task.name}-{seed}")
     # With one seed for all tasks their searches would begin at the same random points.
     prepare(study, zlib.crc32(f"{task.name} {seed}".encode()), task.epochs)
     regrets, seconds = [], []
-    running: list[Running] = []
+    running = []
     for spent in range(max(budgets) * task.epochs):
         while len(running) < n_workers:
             began = time.perf_counter()
@@ -228,7 +226,7 @@ def search(prepare: Prepare, task: Task, seed: int, n_workers: int, budgets: Bud
     return Outcome(tuple(regrets), tuple(seconds))
 
 
-def has_ended(study: optuna.Study, trial: optuna.Trial, curve: list[float]) -> bool:
+def has_ended(study, trial, curve):
     """Train a trial's next epoch, and say whether it was the last one."""
     epoch = len(reports_of(trial))
     trial.report(curve[epoch], epoch)
@@ -241,7 +239,7 @@ def has_ended(study: optuna.Study, trial: optuna.Trial, curve: list[float]) -> b
     return True
 
 
-def found(study: optuna.Study) -> float:
+def found(study):
     """Return the best value so far, of trials that a tuner hands out: those that are COMPLETE."""
     trials = study.get_trials(deepcopy=False)
     complete = [one.value for one in trials if one.state is TrialState.COMPLETE]
@@ -249,25 +247,25 @@ def found(study: optuna.Study) -> float:
 
 
 @cache
-def task_of(folder: Path | None, name: str) -> Task:
+def task_of(folder, name):
     """Return a task; each process opens it once."""
     return Recorded(name) if folder is None else LCBench(folder, name)
 
 
-def be_quiet() -> None:
+def be_quiet():
     """Keep Optuna's lines and its warnings of experimental parts from the terminal."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
 
 
-def run(folder: Path | None, n_workers: int, budgets: Budgets, cell: Cell) -> Outcome:
+def run(folder, n_workers, budgets, cell):
     """Run the search of a row, a task and a seed."""
     be_quiet()
     row, name, seed = cell
     return search(ROWS[row], task_of(folder, name), seed, n_workers, budgets)
 
 
-def names_of(folder: Path | None, *, choose: bool) -> list[str]:
+def names_of(folder, *, choose):
     """Return the tasks of a table; of LCBench those on which no choice was made, or the others."""
     if folder is None:
         return sorted(file.stem for file in CURVES.glob("*.json"))
@@ -276,13 +274,13 @@ def names_of(folder: Path | None, *, choose: bool) -> list[str]:
     return tasks[::4] if choose else [name for name in tasks if name not in tasks[::4]]
 
 
-def with_error(values: list[float]) -> str:
+def with_error(values):
     """Return a mean and its standard error."""
     error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
     return f"{statistics.fmean(values):.3f} ± {error:.3f}"
 
 
-def table(outcomes: Mapping[str, list[Outcome]], budgets: Budgets) -> Iterator[str]:
+def table(outcomes, budgets):
     """Yield the lines of a table in Markdown: regrets, and how far each row is from the first."""
     first = next(iter(outcomes.values()))
     heads = [*(f"at {budget}" for budget in budgets), *(f"less at {budget}" for budget in budgets)]
@@ -305,7 +303,7 @@ def table(outcomes: Mapping[str, list[Outcome]], budgets: Budgets) -> Iterator[s
         yield f"| {row} | {' | '.join(cells)} |"
 
 
-def arguments() -> argparse.Namespace:
+def arguments():
     """Return what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lcbench", type=Path, help="folder of the surrogate")
@@ -319,7 +317,7 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
+def main():
     """Run all searches and print a table for each kind of tasks."""
     given = arguments()
     os.environ["OMP_NUM_THREADS"] = "1"

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
 
-import optuna
-
-
-def suggest(trial: optuna.Trial, name: str, values: list[Any]) -> Any:
+def suggest(trial, name, values):
     """Suggest one of the values: by its place if they are numbers, which have an order."""
     if isinstance(values[0], str | bool):
         return trial.suggest_categorical(name, values)
     return values[trial.suggest_int(name, 0, len(values) - 1)]
 
 
-def clothes(trial: optuna.Trial) -> dict[str, Any]:
+def clothes(trial):
     """Ask for a convolutional network: a second layer's filters, and each optimizer's rates."""
     params = {
         "conv_layers": suggest(trial, "conv_layers", [1, 2]),
@@ -29,7 +24,7 @@ def clothes(trial: optuna.Trial) -> dict[str, Any]:
     return params | {"learning_rate": suggest(trial, f"rate_of_{params['optimizer']}", rates)}
 
 
-def letters(trial: optuna.Trial) -> dict[str, Any]:
+def letters(trial):
     """Ask for a network of dense layers: several have dropout between them."""
     params = {
         "layers": suggest(trial, "layers", [1, 2, 3]),
@@ -42,7 +37,7 @@ def letters(trial: optuna.Trial) -> dict[str, Any]:
     return params
 
 
-def vowels(trial: optuna.Trial) -> dict[str, Any]:
+def vowels(trial):
     """Ask for a network for sequences: a recurrent one, in two directions or not, or a filter."""
     params = {
         "cell": suggest(trial, "cell", ["gru", "lstm", "conv"]),
@@ -57,7 +52,7 @@ def vowels(trial: optuna.Trial) -> dict[str, Any]:
     }
 
 
-SPACES: dict[str, Callable[[optuna.Trial], dict[str, Any]]] = {
+SPACES = {
     "clothes": clothes,
     "letters": letters,
     "vowels": vowels,

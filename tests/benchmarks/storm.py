@@ -23,12 +23,11 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy
 
 from tests.benchmarks._aftermath import examine
-from tests.benchmarks._hosts import Land, land, send
+from tests.benchmarks._hosts import land, send
 from tests.benchmarks._leader import read_diary
 from tests.benchmarks._weather import Weather
 
@@ -44,7 +43,7 @@ LAST = 6  # when so few trials are left, the weather turns calm
 _PATIENCE = 300  # seconds in which something must be trained, once it is calm
 
 
-def in_storm(ground: Path, minutes: float, n_trials: int, seed: int) -> bool:
+def in_storm(ground, minutes, n_trials, seed):
     """Search in a storm; return whether all checks passed."""
     with land(ground, _HOSTS, n_trials) as there:
         weather, witness = Weather(there, seed), Witness(there)
@@ -65,12 +64,12 @@ def in_storm(ground: Path, minutes: float, n_trials: int, seed: int) -> bool:
         return examine(there, n_trials)
 
 
-def n_left(there: Land, n_trials: int) -> int:
+def n_left(there, n_trials):
     """Return how many trials are to be finished; all where the database does not answer now."""
     return n_trials - len(ask(there.server.url, _FINISHED))
 
 
-def ask(url: str, query: str) -> list[Any]:
+def ask(url, query):
     """Return the first column of what a database answers; nothing where it is away."""
     engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
     try:
@@ -87,20 +86,20 @@ class Witness(threading.Thread):
         there: Where they are.
     """
 
-    def __init__(self, there: Land) -> None:
+    def __init__(self, there):
         super().__init__(daemon=True)
         self._there = there
         self._over = threading.Event()
-        self._known: set[int] = set()
+        self._known = set()
 
-    def run(self) -> None:
+    def run(self):
         """Look every now and then."""
         while not self._over.wait(_LOOK):
             for number in set(ask(self._there.server.url, _DIED)) - self._known:
                 self._known.add(number)
                 self._look(number)
 
-    def _look(self, number: int) -> None:
+    def _look(self, number):
         """Look whether the process of a trial that others took for dead is there."""
         there = self._there
         owners = {line.process for line in read_diary(there.diary) if line.trial == number}
@@ -108,13 +107,13 @@ class Witness(threading.Thread):
         for owner in (owners & alive) - there.stopped:
             there.robbed.append(f"trial {number} was taken for dead, and {owner} lives")
 
-    def end(self) -> None:
+    def end(self):
         """Look no more."""
         self._over.set()
         self.join()
 
 
-def end(there: Land) -> bool:
+def end(there):
     """Wait until all hosts are done; False where that does not come, though it is calm."""
     size, since = 0, time.monotonic()
     while not all(host.is_done for host in there.hosts):
@@ -129,12 +128,12 @@ def end(there: Land) -> bool:
     return True
 
 
-def print_counts(title: str, counts: Counter[str]) -> None:
+def print_counts(title, counts):
     """Print how often there was what."""
     print(f"{title}: " + ", ".join(f"{name} {count}" for name, count in counts.items()), flush=True)
 
 
-def check_machine() -> None:
+def check_machine():
     """Exit where the storm cannot be made."""
     missing = [name for name in ("unshare", "initdb", "pg_ctl") if shutil.which(name) is None]
     if sys.platform != "linux" or os.geteuid() != 0:
@@ -143,7 +142,7 @@ def check_machine() -> None:
         sys.exit(f"There is no {' and no '.join(missing)}: apt-get install postgresql.")
 
 
-def main() -> None:
+def main():
     """Search in a storm, and exit with 1 where a check failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=20)
@@ -164,7 +163,7 @@ def main() -> None:
     sys.exit(not has_passed)
 
 
-def keep(ground: Path, folder: Path) -> None:
+def keep(ground, folder):
     """Copy what tells of a storm."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in [*ground.glob("*/log"), *(ground / name for name in ("diary", "ends", "trials"))]:

@@ -19,10 +19,8 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from tests.benchmarks._sides import let_choose, report, timed
 
@@ -33,12 +31,12 @@ _AT_ONCE = 8  # animals that one process trains
 _TRIES = 40  # plain trainings, until one is as the trial was: of some models Keras has two outcomes
 
 
-def searched(names: Sequence[str], n_workers: int, folder: str) -> dict[str, dict[str, Any]]:
+def searched(names, n_workers, folder):
     """Search each animal; return what its best model came to, or why there is none."""
     return {name: _searched(name, n_workers, folder) for name in names}
 
 
-def _searched(name: str, n_workers: int, folder: str) -> dict[str, Any]:
+def _searched(name, n_workers, folder):
     from kerastune_optuna import TunerError
     from tests.zoo import ANIMALS
 
@@ -53,7 +51,7 @@ def _searched(name: str, n_workers: int, folder: str) -> dict[str, Any]:
         return {kind: f"{type(error).__name__}: {error}"}
 
 
-def _has_trained(tuner: Any) -> bool:
+def _has_trained(tuner):
     """Whether any epoch of a study was trained."""
     from kerastune_optuna import TunerError
 
@@ -63,7 +61,7 @@ def _has_trained(tuner: Any) -> bool:
         return False
 
 
-def tuner_of(name: str, folder: str) -> Any:
+def tuner_of(name, folder):
     """Return the tuner of an animal, whose study may be there already."""
     from kerastune_optuna import OptunaTuner
     from tests.zoo import ANIMALS
@@ -80,7 +78,7 @@ def tuner_of(name: str, folder: str) -> Any:
     )
 
 
-def best_of(tuner: Any, name: str) -> dict[str, Any]:
+def best_of(tuner, name):
     """Return the best value of a study, what its model evaluates to, and its weights."""
     from tests.zoo import ANIMALS
 
@@ -91,7 +89,7 @@ def best_of(tuner: Any, name: str) -> dict[str, Any]:
     return found
 
 
-def evaluated(model: Any, animal: Any) -> float:
+def evaluated(model, animal):
     """Return the objective of a model by the validation data."""
     import keras
 
@@ -105,12 +103,12 @@ def evaluated(model: Any, animal: Any) -> float:
     return float(logs[animal.objective.removeprefix("val_")])
 
 
-def digest(weights: Iterable[Any]) -> str:
+def digest(weights):
     """Return a digest of weights, to the last bit."""
     return hashlib.sha256(b"".join(weight.tobytes() for weight in weights)).hexdigest()[:16]
 
 
-def compared(names: Sequence[str], n_workers: int, folder: str) -> dict[str, dict[str, Any]]:
+def compared(names, n_workers, folder):
     """Train the trials of each study plainly and open it again; return what is not the same.
 
     Plain Keras has as many threads as the trials had: how a sum is split decides its last digit.
@@ -124,7 +122,7 @@ def compared(names: Sequence[str], n_workers: int, folder: str) -> dict[str, dic
     return {name: _compared(name, folder) for name in names}
 
 
-def _compared(name: str, folder: str) -> dict[str, Any]:
+def _compared(name, folder):
     from tests.support.models import history
 
     tuner = tuner_of(name, folder)
@@ -142,7 +140,7 @@ def _compared(name: str, folder: str) -> dict[str, Any]:
         return {WRONG: f"{type(error).__name__}: {_first_line(error)}"}
 
 
-def _nearest(name: str, trial: Any, rows: Any) -> tuple[Any, str | None]:
+def _nearest(name, trial, rows):
     """Return a plain training of a trial, and what is not the same in it, if anything."""
     import optuna
 
@@ -157,7 +155,7 @@ def _nearest(name: str, trial: Any, rows: Any) -> tuple[Any, str | None]:
     return plain, difference
 
 
-def _tried(name: str) -> list[Any]:
+def _tried(name):
     """Train one configuration plainly, where no trial was."""
     import optuna
 
@@ -167,9 +165,7 @@ def _tried(name: str) -> list[Any]:
     return []
 
 
-def _difference(
-    number: int, rows: Sequence[Mapping[str, Any]], plain: Sequence[Mapping[str, Any]]
-) -> str | None:
+def _difference(number, rows, plain):
     """Return where a trial left the path of a plain training, if it did."""
     if len(rows) > len(plain):
         return f"trial {number} has {len(rows)} epochs, and plain Keras {len(plain)}"
@@ -181,11 +177,11 @@ def _difference(
     return None
 
 
-def _is_same(one: float, other: float) -> bool:
+def _is_same(one, other):
     return one == other or (math.isnan(one) and math.isnan(other))
 
 
-def verdict(found: Mapping[str, Any], again: Mapping[str, Any]) -> tuple[str, str]:
+def verdict(found, again):
     """Return what a row says of an animal, and why."""
     if UNKNOWN in again:
         return UNKNOWN, again[UNKNOWN]
@@ -198,7 +194,7 @@ def verdict(found: Mapping[str, Any], again: Mapping[str, Any]) -> tuple[str, st
     return (WRONG, "; ".join(wrong)) if wrong else (EQUAL, "")
 
 
-def _wrong_models(found: Mapping[str, Any], again: Mapping[str, Any]) -> list[str]:
+def _wrong_models(found, again):
     """Say which of the best models is not the one that the study reports."""
     wrong = []
     for where, best in (("here", found), ("in a fresh process", again)):
@@ -210,12 +206,12 @@ def _wrong_models(found: Mapping[str, Any], again: Mapping[str, Any]) -> list[st
     return wrong
 
 
-def _first_line(error: BaseException) -> str:
+def _first_line(error):
     lines = str(error).strip().splitlines()
     return lines[0][:300] if lines else ""
 
 
-def rows_of(names: Sequence[str], workers: Sequence[int]) -> Iterable[tuple[str, int, str, str]]:
+def rows_of(names, workers):
     """Yield the rows of the table as they come."""
     for begin in range(0, len(names), _AT_ONCE):
         part = list(names[begin : begin + _AT_ONCE])
@@ -229,7 +225,7 @@ def rows_of(names: Sequence[str], workers: Sequence[int]) -> Iterable[tuple[str,
                 yield name, n_workers, kind, why[:120].replace("\n", " ").replace("|", "/")
 
 
-def main() -> None:
+def main():
     """Compare the animals that were asked for, and exit with 1 where a row is wrong."""
     from tests.zoo import ANIMALS
 

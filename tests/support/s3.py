@@ -15,11 +15,8 @@ from contextlib import contextmanager
 
 BUCKET = "weights"
 EXPIRY = "An error occurred (ExpiredToken)"  # begins what a store says of a key that expired
-_REFUSED = (
-    b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
-)
-_EXPIRED = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message>\
-</Error>"
+_REFUSED = b"<Error><Code>SlowDown</Code><Message>Please reduce your rate.</Message></Error>"
+_EXPIRED = b"<Error><Code>ExpiredToken</Code><Message>The token has expired.</Message></Error>"
 
 
 class Stumbling:
@@ -95,8 +92,8 @@ def serve():
         print(port, flush=True)
 
 
-def opened(url, key="key", bucket=BUCKET, patience=5):
-    """Return a store in a bucket of the server there, whose client does not try again itself."""
+def opened(url, key="key", bucket=BUCKET, patience=5, attempts=1):
+    """Return a store in a bucket of the server there, whose client tries so often itself."""
     import boto3
     import botocore.config
     import optuna
@@ -108,7 +105,7 @@ def opened(url, key="key", bucket=BUCKET, patience=5):
         aws_access_key_id=key,
         aws_secret_access_key="test",
         config=botocore.config.Config(
-            retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=patience
+            retries={"total_max_attempts": attempts}, connect_timeout=2, read_timeout=patience
         ),
     )
     return optuna.artifacts.Boto3ArtifactStore(bucket, client)
@@ -122,7 +119,7 @@ class S3:
     """
 
     def __init__(self, process):
-        self._process = process
+        self.process = process
         self._one_at_a_time = threading.Lock()
         self._soon = []
         self.url = f"http://127.0.0.1:{self.order('start')}"
@@ -131,8 +128,8 @@ class S3:
     def order(self, line):
         """Give an order, like "stop", "start", "refuse 5" or "expire key"; return the port."""
         with self._one_at_a_time:
-            print(line, file=self._process.stdin, flush=True)
-            return int(self._process.stdout.readline())
+            print(line, file=self.process.stdin, flush=True)
+            return int(self.process.stdout.readline())
 
     def order_soon(self, line, seconds=1.5):
         """Give an order in a while."""
@@ -167,8 +164,6 @@ def s3_server():
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes) as process:
         yield S3(process)
-        process.stdin.close()  # the orders have ended
-        process.wait()
 
 
 if __name__ == "__main__":
