@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import types
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -229,6 +232,20 @@ class AsTrial:
     def suggest_categorical(self, name, choices):
         """Return one of the choices."""
         return self._hp.Choice(name, choices)
+
+
+def be_quiet():
+    """Keep Optuna's lines and its warnings of experimental parts from the terminal."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+
+
+def with_error(values, digits=3):
+    """Return a mean and its standard error."""
+    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else math.nan
+    return f"{statistics.fmean(values):.{digits}f} ± {error:.{digits}f}"
 
 
 def search_ray(folder, trials, train, algorithm, scheduler=None, **options):

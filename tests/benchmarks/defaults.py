@@ -32,6 +32,7 @@ from tests.benchmarks._sides import (
     search_ours,
     search_ray,
     timed,
+    with_error,
     without_ours,
 )
 
@@ -220,7 +221,6 @@ def row(side, runs, base, common):
     seconds, epochs, value, test, whole, progress = map(list, zip(*answers, strict=True))
     until = [next(at for at, value in one if value >= common) for one in progress]
     ratios = [one[0] / run.answers[0][0] for one, run in zip(answers, base or runs, strict=True)]
-    spread = statistics.stdev(test) if len(test) > 1 else 0.0
     return [
         SIDES[side][0],
         f"{statistics.median(seconds):.1f}",
@@ -229,7 +229,7 @@ def row(side, runs, base, common):
         f"{statistics.median(whole):.1f}",
         f"{statistics.median(epochs):.0f}",
         f"{statistics.mean(value):.4f}",
-        f"{statistics.mean(test):.4f} ± {spread / len(test) ** 0.5:.4f}",
+        with_error(test, 4),
     ]
 
 

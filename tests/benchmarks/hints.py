@@ -1,6 +1,4 @@
-"""Count how often a report says that a range is too narrow.
-
-Run it from the repository: `python -m tests.benchmarks.hints [studies]`.
+"""Count how often a report tells of a narrow range: `python -m tests.benchmarks.hints [studies]`.
 
 Nothing is trained: the value of a trial is a function of four parameters, and noise; in the last
 rows each trial comes to it in 20 epochs, of which the default pruner spares many. Where nothing
@@ -11,21 +9,17 @@ alarm.
 from __future__ import annotations
 
 import argparse
-import warnings
-from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 import optuna
-from numpy.typing import NDArray
 from optuna.trial import TrialState
 
 from kerastune_optuna._report import hints
 from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._search import Chooser
 from kerastune_optuna._study import TrialRecord
-from tests.benchmarks._sides import report
-
-Truth = Callable[[NDArray[np.float64]], float]
+from tests.benchmarks._sides import be_quiet, report
 
 N_TRIALS = (30, 60)
 NOISE = 0.06
@@ -77,7 +71,7 @@ def train(trial, value, rng):
     return best, TrialState.COMPLETE
 
 
-def count(name, kind, n_trials, repetitions):
+def count(name, n_trials, kind, repetitions):
     """Return a row of the table."""
     said = []
     for seed in range(repetitions):
@@ -94,19 +88,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("studies", type=int, nargs="?", default=200)
     repetitions = parser.parse_args().studies
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    be_quiet()
     header = ["sampler", "trials", "what is best", "the end of a range is told"]
-    report(
-        ["kerastune_optuna", "optuna"],
-        header,
-        (
-            count(name, kind, n_trials, repetitions)
-            for name in ("random", "tpe", "tpe, pruned")
-            for n_trials in N_TRIALS
-            for kind in (nothing, inside, beyond)
-        ),
-    )
+    cells = product(("random", "tpe", "tpe, pruned"), N_TRIALS, (nothing, inside, beyond))
+    report(["kerastune_optuna", "optuna"], header, (count(*cell, repetitions) for cell in cells))
 
 
 if __name__ == "__main__":

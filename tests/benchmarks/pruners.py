@@ -7,23 +7,18 @@ the curves in the folder `curves`, as if trials had so many epochs, and prints a
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
-import warnings
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from itertools import product
-from pathlib import Path
 from statistics import mean
-from typing import Any, NamedTuple
 
 import optuna
 from optuna import pruners
 
-from tests.benchmarks._sides import report
-from tests.benchmarks.spaces import suggest
+from tests.benchmarks._sides import be_quiet, report
+from tests.benchmarks.spaces import Recorded
 
-CURVES = Path(__file__).parent / "curves"
 DATA_SETS = ("iris", "digits")
 NO_PRUNER = "none"
 SPAWN = multiprocessing.get_context("spawn")
@@ -54,24 +49,12 @@ PRUNERS = {
 }
 
 
-class Curves(NamedTuple):
-    """The recorded curves of one grid."""
-
-    grid: dict[str, list[Any]]
-    of: dict[tuple[Any, ...], list[float]]
-
-
-@cache
-def read(data, epochs):
-    """Return the first epochs of the recorded curves by the values of their parameters."""
-    recorded = json.loads((CURVES / f"{data}.json").read_text())
-    curves = {tuple(row["params"].values()): row["curve"][:epochs] for row in recorded["curves"]}
-    return Curves(recorded["grid"], curves)
+read = cache(Recorded)
 
 
 def replay(trial, curves):
     """Report a recorded curve until the pruner stops it; return its best value."""
-    curve = curves.of[tuple(suggest(trial, *axis) for axis in curves.grid.items())]
+    curve = curves.curve(trial)
     for epoch, accuracy in enumerate(curve):
         trial.report(accuracy, epoch)
         if trial.should_prune():
@@ -82,8 +65,7 @@ def replay(trial, curves):
 def search(job):
     """Return the part of the epochs that one study saved, and its best complete value."""
     data, pruner, seed, trials, epochs = job
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    be_quiet()
     curves = read(data, epochs)
     study = optuna.create_study(
         direction="maximize",
@@ -103,9 +85,7 @@ def compare(trials, seeds, epochs):
     with ProcessPoolExecutor(2, SPAWN) as pool:
         results = iter(list(pool.map(search, jobs, chunksize=5)))
     found = {cell: [next(results) for _ in range(seeds)] for cell in cells}
-    return {
-        cell: (mean(row[0] for row in of), mean(row[1] for row in of)) for cell, of in found.items()
-    }
+    return {cell: tuple(map(mean, zip(*of, strict=True))) for cell, of in found.items()}
 
 
 def rows(means):
