@@ -19,8 +19,8 @@ import os
 import sys
 import tempfile
 import warnings
+from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
 from tests.benchmarks._sides import let_choose, report, timed
 
@@ -33,56 +33,46 @@ _TRIES = 40  # plain trainings, until one is as the trial was: of some models Ke
 
 def searched(names, n_workers, folder):
     """Search each animal; return what its best model came to, or why there is none."""
-    return {name: _searched(name, n_workers, folder) for name in names}
-
-
-def _searched(name, n_workers, folder):
-    from kerastune_optuna import TunerError
     from tests.zoo import ANIMALS
 
-    tuner = tuner_of(name, folder)
-    arguments = ANIMALS[name].arguments
+    return {name: _searched(name, ANIMALS[name], n_workers, folder) for name in names}
+
+
+def _searched(name, animal, n_workers, folder):
+    from kerastune_optuna import TunerError
+
+    tuner = tuner_of(name, animal, folder)
     try:
-        with warnings.catch_warnings(record=True) as told:
-            tuner.search(**arguments, n_workers=n_workers, verbose=0)
-        return {**best_of(tuner, name), "warnings": [str(one.message)[:200] for one in told]}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tuner.search(**animal.arguments, n_workers=n_workers, verbose=0)
+        return best_of(tuner, animal)
     except Exception as error:  # which the table shows
-        kind = REFUSED if isinstance(error, TunerError) and not _has_trained(tuner) else WRONG
+        kind = REFUSED if isinstance(error, TunerError) and not _trained(tuner) else WRONG
         return {kind: f"{type(error).__name__}: {error}"}
 
 
-def _has_trained(tuner):
-    """Whether any epoch of a study was trained."""
+def _trained(tuner):
+    """Return the trials of a study, where any epoch was trained."""
     from kerastune_optuna import TunerError
 
-    try:
-        return any(trial.intermediate_values for trial in tuner.study.trials)
-    except TunerError:  # there is no study yet
-        return False
+    with suppress(TunerError):  # there is no study yet
+        trials = tuner.study.trials
+        return trials if any(trial.intermediate_values for trial in trials) else []
+    return []
 
 
-def tuner_of(name, folder):
+def tuner_of(name, animal, folder):
     """Return the tuner of an animal, whose study may be there already."""
     from kerastune_optuna import OptunaTuner
-    from tests.zoo import ANIMALS
 
-    animal = ANIMALS[name]
-    return OptunaTuner(
-        animal.build,
-        animal.objective,
-        direction="minimize",
-        n_trials=N_TRIALS,
-        seed=1,
-        directory=folder,
-        study_name=name,
-    )
+    options = {"n_trials": N_TRIALS, "seed": 1, "directory": folder, "study_name": name}
+    return OptunaTuner(animal.build, animal.objective, direction="minimize", **options)
 
 
-def best_of(tuner, name):
+def best_of(tuner, animal):
     """Return the best value of a study, what its model evaluates to, and its weights."""
-    from tests.zoo import ANIMALS
-
-    animal, model = ANIMALS[name], tuner.best_model()
+    model = tuner.best_model()
     found = {"value": tuner.best_value, "weights": digest(model.get_weights())}
     if animal.evaluates:
         found["evaluated"] = evaluated(model, animal)
@@ -112,57 +102,55 @@ def compared(names, n_workers, folder):
     """Train the trials of each study plainly and open it again; return what is not the same.
 
     Plain Keras has as many threads as the trials had: how a sum is split decides its last digit.
-
-    Plain Keras does not always train a model to the same last digit: of 25 trainings of the VAE, 4
-    had another loss in the first epoch. A trial is the same where it is one of these trainings.
     """
     if n_workers > 1:  # each of which has its share of the cores
         share = str(max(1, len(os.sched_getaffinity(0)) // n_workers))
         os.environ.update(dict.fromkeys(_THREADS, share))  # before TensorFlow is imported
-    return {name: _compared(name, folder) for name in names}
+    from tests.zoo import ANIMALS
+
+    return {name: _compared(name, ANIMALS[name], folder) for name in names}
 
 
-def _compared(name, folder):
+def _compared(name, animal, folder):
+    import optuna
+
     from tests.support.models import history
+    from tests.zoo import trained_plainly
 
-    tuner = tuner_of(name, folder)
-    trials = tuner.study.trials if _has_trained(tuner) else []
+    tuner = tuner_of(name, animal, folder)
+    trials = _trained(tuner)
     rows = [history(tuner, trial.number) for trial in trials]
     try:
-        plain = list(map(partial(_nearest, name), trials, rows)) or _tried(name)
+        plain = list(map(partial(_nearest, animal), trials, rows))
+        if not trials:
+            trained_plainly(animal, optuna.create_study().ask(), seed=0)
     except Exception as error:  # of Keras, which does not train everything on each backend
         return {UNKNOWN: f"{type(error).__name__}: {_first_line(error)}"}
     try:
         weights = digest(plain[tuner.best_trial.number][0].weights)
         differences = [told for _, told in plain if told is not None]
-        return {**best_of(tuner, name), "differences": differences, "plain": weights}
+        return {**best_of(tuner, animal), "differences": differences, "plain": weights}
     except Exception as error:  # which the table shows
         return {WRONG: f"{type(error).__name__}: {_first_line(error)}"}
 
 
-def _nearest(name, trial, rows):
-    """Return a plain training of a trial, and what is not the same in it, if anything."""
+def _nearest(animal, trial, rows):
+    """Return a plain training of a trial, and what is not the same in it, if anything.
+
+    Plain Keras does not always train a model to the same last digit: of 25 trainings of the VAE, 4
+    had another loss in the first epoch. A trial is the same where it is one of these trainings.
+    """
     import optuna
 
-    from tests.zoo import ANIMALS, trained_plainly
+    from tests.zoo import trained_plainly
 
     asked = optuna.trial.FixedTrial(trial.params)
     for _ in range(_TRIES):
-        plain = trained_plainly(ANIMALS[name], asked, trial.user_attrs["seed"])
+        plain = trained_plainly(animal, asked, trial.user_attrs["seed"])
         difference = _difference(trial.number, rows, plain.rows)
         if difference is None:
             break
     return plain, difference
-
-
-def _tried(name):
-    """Train one configuration plainly, where no trial was."""
-    import optuna
-
-    from tests.zoo import ANIMALS, trained_plainly
-
-    trained_plainly(ANIMALS[name], optuna.create_study().ask(), seed=0)
-    return []
 
 
 def _difference(number, rows, plain):
@@ -171,14 +159,10 @@ def _difference(number, rows, plain):
         return f"trial {number} has {len(rows)} epochs, and plain Keras {len(plain)}"
     for epoch, (ours, theirs) in enumerate(zip(rows, plain, strict=False)):
         for metric, value in theirs.items():
-            if not _is_same(float(ours[metric]), float(value)):
-                apart = abs(float(ours[metric]) - float(value))
-                return f"trial {number}: {metric} of epoch {epoch} is {apart:.1e} apart"
+            one, other = float(ours[metric]), float(value)
+            if one != other and not (math.isnan(one) and math.isnan(other)):
+                return f"trial {number}: {metric} of epoch {epoch} is {abs(one - other):.1e} apart"
     return None
-
-
-def _is_same(one, other):
-    return one == other or (math.isnan(one) and math.isnan(other))
 
 
 def verdict(found, again):
@@ -217,8 +201,8 @@ def rows_of(names, workers):
         part = list(names[begin : begin + _AT_ONCE])
         for n_workers in workers:
             with tempfile.TemporaryDirectory() as folder:
-                found = timed(("zoo:searched", part, n_workers, str(Path(folder)))).answers[0]
-                again = timed(("zoo:compared", part, n_workers, str(Path(folder)))).answers[0]
+                found = timed(("zoo:searched", part, n_workers, folder)).answers[0]
+                again = timed(("zoo:compared", part, n_workers, folder)).answers[0]
             for name in part:
                 kind, why = verdict(found[name], again[name])
                 print(f"{name}, {n_workers} workers: {kind} {why}", flush=True)
