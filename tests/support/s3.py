@@ -20,17 +20,12 @@ _EXPIRED = b"<Error><Code>ExpiredToken</Code><Message>The token has expired.</Me
 
 
 class Stumbling:
-    """Answer in place of moto where each nth request is refused, or a key has expired.
+    """Answer in place of moto's application where each nth request is refused, or a key expired."""
 
-    Args:
-        app: Moto's application.
-    """
+    each, expired = 0, None
 
     def __init__(self, app):
-        self.app = app
-        self.requests = itertools.count(1)
-        self.each = 0
-        self.expired = None
+        self.app, self.requests = app, itertools.count(1)
 
     def __call__(self, environ, start_response):
         """Answer one request, of which the body is read as a client expects."""
@@ -112,16 +107,10 @@ def opened(url, key="key", bucket=BUCKET, patience=5, attempts=1):
 
 
 class S3:
-    """Lead a server that has a bucket, and make stores in it.
-
-    Args:
-        process: The server.
-    """
+    """Lead a process that is a server with a bucket, and make stores in it."""
 
     def __init__(self, process):
-        self.process = process
-        self._one_at_a_time = threading.Lock()
-        self._soon = []
+        self.process, self._soon, self._one_at_a_time = process, [], threading.Lock()
         self.url = f"http://127.0.0.1:{self.order('start')}"
         opened(self.url, patience=60).client.create_bucket(Bucket=BUCKET)
 
