@@ -23,16 +23,10 @@ _SHOWN = 12  # things that are wrong, of each check
 
 
 class Aftermath:
-    """Hold what the storm left.
-
-    Args:
-        land: The servers and the hosts, whose searches have ended.
-        n_trials: The size that the study is to have.
-    """
+    """Hold what the storm left on a land where the searches have ended."""
 
     def __init__(self, land, n_trials):
-        self.land = land
-        self.n_trials = n_trials
+        self.land, self.n_trials = land, n_trials
 
     @cached_property
     def trials(self):

@@ -38,14 +38,12 @@ exec sleep infinity
 class Gate(CuttingProxy):
     """A way to a server that can be shut: then each message cuts its connection, and none opens."""
 
-    def __init__(self, url):
-        super().__init__(url)
-        self.is_shut = False
+    is_shut = False
 
     def shut(self):
         """Cut all off and refuse connections from now on."""
         self.is_shut = True
-        self.cuts_here = iter(lambda: True, None)
+        self.cut_all()
 
     def open(self):
         """Let everything through from now on."""
@@ -65,30 +63,19 @@ class Gate(CuttingProxy):
 
 
 class Host:
-    """A machine that searches until the study is full.
+    """A machine that searches until the study is full, with gates of its own to the servers.
 
-    Args:
-        name: Its host name.
-        ground: A folder on a disk that does not fill up.
-        database: Its gate to the database.
-        store: Its gate to the S3 server.
-        n_trials: The size of the study.
+    Its folder is on a disk that does not fill up, and has a small disk of its own in it.
     """
 
     def __init__(self, name, ground, database, store, n_trials):
         self.name, self.database, self.store = name, database, store
-        self.boots = 0
+        self.boots, self._process = 0, None
         self.folder = ground / name
         self.disk = self.folder / "disk"
         self._ballast = self.disk / "ballast"
-        self._process = None
-        self._search = {
-            "database": database.url,
-            "endpoint": store.url,
-            "n_trials": n_trials,
-            "diary": str(ground / "diary"),
-            "ends": str(ground / "ends"),
-        }
+        files = str(ground / "diary"), str(ground / "ends")
+        self._search = json.dumps([database.url, store.url, n_trials, *files])
 
     def start(self):
         """Boot: begin the search."""
@@ -105,7 +92,7 @@ class Host:
             "STORM_BOOT": str(self.boots),
             "STORM_FILES": str(self.folder),
             "STORM_PYTHON": sys.executable,
-            "STORM_SEARCH": json.dumps(self._search),
+            "STORM_SEARCH": self._search,
         }
         with open(self.folder / "log", "ab") as log:
             files = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
@@ -183,19 +170,11 @@ def _command(process):
 
 
 class Land:
-    """All that there is: the servers and the hosts.
-
-    Args:
-        ground: A folder on a disk that does not fill up.
-        server: The database server.
-        s3: The S3 server.
-        hosts: The hosts, which are not started yet.
-    """
+    """All that there is: the servers of databases and of S3, and hosts, which are not started."""
 
     def __init__(self, ground, server, s3, hosts):
         self.server, self.s3, self.hosts = server, s3, hosts
-        self.diary, self.told = ground / "diary", ground / "trials"
-        self._ends = ground / "ends"
+        self.diary, self.told, self._ends = (ground / name for name in ("diary", "trials", "ends"))
         self.robbed = []  # living processes whose trials others took away
         self.stopped = set()  # processes that were stopped for long
 

@@ -27,41 +27,28 @@ X, Y, VALIDATION = _x[:48], _y[:48], (_x[48:], _y[48:])
 
 
 class Line(NamedTuple):
-    """One line of the diary: the epoch that a process of a host ended, in its training of a trial.
-
-    Args:
-        trial: The number of the trial.
-        epoch: From 0; -1 where the training begins.
-        process: The host, how often it had been started, and the process id there.
-        when: Seconds on the clock that no fault moves, which all hosts share.
-    """
+    """One line of the diary: the epoch that a process ended, in its training of a trial."""
 
     trial: int
-    epoch: int
-    process: tuple[str, int, int]
-    when: float
+    epoch: int  # -1 where the training begins
+    process: tuple[str, int, int]  # the host, how often it had been started, the id there
+    when: float  # seconds on the clock that no fault moves, which all hosts share
 
 
-class Diary(keras.callbacks.Callback):
-    """Write each epoch of a trial into a file that all hosts share."""
+def diary(path, trial):
+    """Return a callback that writes each epoch of a trial into a file that all hosts share."""
 
-    def __init__(self, path, trial):
-        super().__init__()
-        self._path = path
-        self._trial = trial
+    def note(epoch):
+        process = (os.environ["STORM_HOST"], int(os.environ["STORM_BOOT"]), os.getpid())
+        append(path, Line(trial.number, epoch, process, time.monotonic()))
 
-    def on_train_begin(self, logs=None):
-        """Note the beginning."""
-        self._note(-1)
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Note the epoch, and make it last."""
-        self._note(epoch)
+    def note_and_last(epoch, logs):
+        note(epoch)
         time.sleep(_PAUSE)
 
-    def _note(self, epoch):
-        process = (os.environ["STORM_HOST"], int(os.environ["STORM_BOOT"]), os.getpid())
-        append(self._path, Line(self._trial, epoch, process, time.monotonic()))
+    return keras.callbacks.LambdaCallback(
+        on_train_begin=lambda logs: note(-1), on_epoch_end=note_and_last
+    )
 
 
 def append(path, value):
@@ -102,19 +89,11 @@ def n_finished(trials):
     return sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in trials)
 
 
-def search(database, endpoint, n_trials, diary):
+def search(database, endpoint, n_trials, path):
     """Search with two workers; exit with another status where the study is not full after it."""
     tuner = make_tuner(database, endpoint, "tuning", n_trials)
-    tuner.search(
-        X,
-        Y,
-        validation_data=VALIDATION,
-        epochs=EPOCHS,
-        batch_size=16,
-        callbacks=[lambda trial: Diary(diary, trial.number)],
-        n_workers=2,
-        verbose=0,
-    )
+    fit = {"epochs": EPOCHS, "batch_size": 16, "callbacks": [partial(diary, path)]}
+    tuner.search(X, Y, validation_data=VALIDATION, n_workers=2, verbose=0, **fit)
     if (done := n_finished(tuner.study.trials)) < n_trials:
         print(f"search() returned with {done} of {n_trials} trials", flush=True)
         raise SystemExit(_NOT_FULL)
@@ -122,10 +101,10 @@ def search(database, endpoint, n_trials, diary):
 
 def main():
     """Search as the JSON on the command line says, and write down how it ended."""
-    given = json.loads(sys.argv[1])
-    ends, how = given.pop("ends"), "the study is full"
+    *given, ends = json.loads(sys.argv[1])
+    how = "the study is full"
     try:
-        search(**given)
+        search(*given)
     except BaseException as error:
         ours = isinstance(error, (TunerError, KeyboardInterrupt, SystemExit))
         how = type(error).__name__ if ours else f"UNTOLD {type(error).__name__}: {error}"

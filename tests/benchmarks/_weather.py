@@ -18,26 +18,17 @@ _PAUSES = (8.0, 20.0)  # seconds between two faults: with half of it two busy co
 
 # A fault does its harm, yields what it did, and makes good what is to be made good when it goes on.
 # One that found nothing to harm yields nothing.
-Steps = Iterator[str]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One kind of fault.
-
-    Args:
-        name: What it is called.
-        strike: Takes the land, one of its hosts and a source of chance.
-        cards: How often it comes in one deck.
-        seconds: How long it lasts, at least and at most.
-        place: What two faults must not have at the same time; of each host where it is "host".
-    """
+    """One kind of fault."""
 
     name: str
-    strike: Callable[[Land, Host, random.Random], Steps]
-    cards: int
-    seconds: tuple[float, float] = (0, 0)
-    place: str = ""
+    strike: Callable[[Land, Host, random.Random], Iterator[str]]
+    cards: int  # how often it comes in one deck
+    seconds: tuple[float, float] = (0, 0)  # how long it lasts, at least and at most
+    place: str = ""  # what two faults must not have at the same time
 
     @property
     def is_of_all(self):
@@ -162,21 +153,13 @@ _FEW = 4  # cards that may wait, as for a host that trains, before a new deck is
 
 
 class Weather:
-    """Let faults come one after the other, several at a time, until it is calm.
-
-    Args:
-        land: What they strike.
-        seed: Fixes their order, as far as it can be.
-    """
+    """Let faults come one after the other, several at a time, until it is calm."""
 
     def __init__(self, land, seed):
-        self._land = land
-        self._chance = random.Random(seed)
-        self._deck = []
+        self._land, self._began = land, time.monotonic()
+        self._chance = random.Random(seed)  # fixes their order, as far as it can be
+        self._deck, self._lasting, self._busy = [], [], set()
         self._calm = threading.Event()
-        self._busy = set()
-        self._lasting = []
-        self._began = time.monotonic()
         self.counts = Counter({fault.name: 0 for fault in FAULTS})
 
     def blow(self):
