@@ -36,18 +36,17 @@ def study():
 @contextmanager
 def page(width, height, scheme):
     """Give a page of a browser."""
+    size = {"width": width, "height": height}
     with launched() as browser:
-        yield browser.new_page(
-            viewport={"width": width, "height": height}, color_scheme=scheme, device_scale_factor=1
-        )
+        yield browser.new_page(viewport=size, color_scheme=scheme, device_scale_factor=1)
 
 
 def report(folder):
     """Show the report on a phone and on a desktop, in light and dark."""
     written = _report.write_page(study(), folder / "report.html")
-    for name, (width, height) in SIZES.items():
+    for name, size in SIZES.items():
         for scheme in ("light", "dark"):
-            with page(width, height, scheme) as shown:
+            with page(*size, scheme) as shown:
                 shown.goto(written.as_uri())
                 shown.evaluate("drawn")
                 shown.screenshot(path=folder / f"report-{name}-{scheme}.png")
@@ -56,14 +55,9 @@ def report(folder):
 
 def summary(folder):
     """Show the summary as a terminal of 80 columns does."""
-    terminal(_report.summary(study(), 5), folder / "summary.png", "tuner.summary(5)")
-
-
-def terminal(printed, path, title):
-    """Write a picture of a text with colours, as a terminal shows it."""
     console = Console(record=True, width=COLUMNS, file=io.StringIO())
-    console.print(Text.from_ansi(printed))
-    photograph(console.export_svg(title=title), path)
+    console.print(Text.from_ansi(_report.summary(study(), 5)))
+    photograph(console.export_svg(title="tuner.summary(5)"), folder / "summary.png")
 
 
 def live(folder):
@@ -78,11 +72,7 @@ def photograph(svg, path):
         shown.locator("svg").first.screenshot(path=path)
 
 
-PICTURES = {
-    "live": live,
-    "report": report,
-    "summary": summary,
-}
+PICTURES = {"live": live, "report": report, "summary": summary}
 
 
 if __name__ == "__main__":
