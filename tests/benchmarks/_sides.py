@@ -37,57 +37,49 @@ class Run(NamedTuple):
     answers: list[Any]
 
 
-class Child:
-    """A process that calls one function of a benchmark, started at once.
+def timed(*calls):
+    """Call functions, each in a process of its own at once, and wait for all of them.
 
-    Args:
-        target: The function as "module:name", the module being one of this folder.
-        *arguments: What it is called with; JSON must be able to hold them.
+    Each call is the function, as "module:name" of a module of this folder, and its arguments, which
+    JSON must be able to hold. Where one does not return, its last output is raised.
     """
+    began = time.perf_counter()
+    children = [_start(*call) for call in calls]
+    for child, _ in children:
+        child.wait()
+    seconds = time.perf_counter() - began
+    return Run(seconds, [_answer(*child) for child in children])
 
-    def __init__(self, target, *arguments):
-        self._target = target
-        # A pipe might fill up and stop the child; the file lives as long as this object.
-        self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", _CHILD, target, json.dumps(arguments)],
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-            cwd=ROOT,
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "examples")]),
-                "TF_CPP_MIN_LOG_LEVEL": "3",
-                "RAY_USAGE_STATS_ENABLED": "0",
-            },
-        )
 
-    def answer(self):
-        """Return what the function returned; raise its last output where it did not return."""
-        with self._output as file:
-            file.seek(0)
-            output = file.read()
-        found = [line for line in output.splitlines() if line.startswith(_ANSWER)]
-        if (code := self.process.returncode) != 0 or not found:
-            raise RuntimeError(f"{self._target} ended with code {code}:\n{output[-_TAIL:]}")
-        return json.loads(found[-1].removeprefix(_ANSWER))
+def _start(target, *arguments):
+    output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - a pipe might fill up and stop the child
+    path = os.pathsep.join([str(ROOT), str(ROOT / "examples")])
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "RAY_USAGE_STATS_ENABLED": "0"}
+    child = subprocess.Popen(
+        [sys.executable, "-c", _CHILD, target, json.dumps(arguments)],
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": path, **quiet},
+    )
+    return child, output
+
+
+def _answer(child, output):
+    with output as file:
+        file.seek(0)
+        said = file.read()
+    found = [line for line in said.splitlines() if line.startswith(_ANSWER)]
+    if child.returncode != 0 or not found:
+        raise RuntimeError(f"{child.args[3:]} ended with {child.returncode}:\n{said[-_TAIL:]}")
+    return json.loads(found[-1].removeprefix(_ANSWER))
 
 
 def run_here(target, arguments):
-    """Call the function of a Child in this process, which is that child."""
+    """Call a function in this process, which was started for it."""
     module, name = target.split(":")
     function = getattr(importlib.import_module(f"tests.benchmarks.{module}"), name)
     print(f"\n{_ANSWER}{json.dumps(function(*json.loads(arguments)))}", flush=True)
-
-
-def timed(*calls):
-    """Start a process for each call, a target and its arguments, and wait for all of them."""
-    began = time.perf_counter()
-    children = [Child(*call) for call in calls]
-    for child in children:
-        child.process.wait()
-    seconds = time.perf_counter() - began
-    return Run(seconds, [child.answer() for child in children])
 
 
 def let_choose(parser, sides):
@@ -113,27 +105,16 @@ def without_ours():
 
 @dataclass
 class Task:
-    """Hold what is searched, whichever library does it.
+    """Hold what is searched, whichever library does it."""
 
-    Args:
-        build_model: Takes what has Optuna's suggest methods, and returns a compiled model.
-        data: The data, as keyword arguments of Model.fit.
-        objective: Name of the metric to maximise.
-        trials: How many configurations to train.
-        epochs: For how many epochs each.
-        folder: Where all files go.
-        seed: Fixes the sampler.
-        callbacks: Keras callbacks of every trial.
-    """
-
-    build_model: Callable[[Any], Any]
-    data: dict[str, Any]
-    objective: str
+    build_model: Callable[[Any], Any]  # takes what has Optuna's suggest methods
+    data: dict[str, Any]  # as keyword arguments of Model.fit
+    objective: str  # the metric to maximise
     trials: int
     epochs: int
-    folder: str
-    seed: int = 1
-    callbacks: list[Any] = field(default_factory=list)
+    folder: str  # where all files go
+    seed: int = 1  # of the sampler
+    callbacks: list[Any] = field(default_factory=list)  # of every trial
 
     @property
     def fit(self):
@@ -182,13 +163,7 @@ def create_optuna(folder, **options):
 
 
 def search_optuna(task, pruning=lambda trial: [], **options):
-    """Search with plain Optuna as its users write it, and return the study.
-
-    Args:
-        task: What to search.
-        pruning: Returns the callbacks that prune a trial.
-        **options: More arguments of optuna.create_study.
-    """
+    """Search with plain Optuna as its users write it, with callbacks that prune a trial."""
 
     def objective(trial):
         model = task.build_model(trial)
@@ -205,7 +180,7 @@ def make_keras_tuner(task, kind, **options):
     import keras_tuner
 
     return getattr(keras_tuner, kind)(
-        lambda hp: task.build_model(AsTrial(hp)),
+        lambda hp: task.build_model(as_trial(hp)),
         objective=keras_tuner.Objective(task.objective, "max"),
         seed=task.seed,
         overwrite=True,
@@ -215,23 +190,15 @@ def make_keras_tuner(task, kind, **options):
     )
 
 
-class AsTrial:
+def as_trial(hp):
     """Let a builder written for Optuna ask KerasTuner's hyperparameters."""
 
-    def __init__(self, hp):
-        self._hp = hp
+    def suggest_float(name, low, high, *, log=False):
+        return hp.Float(name, low, high, sampling="log" if log else "linear")
 
-    def suggest_int(self, name, low, high, step=1):
-        """Return an integer."""
-        return self._hp.Int(name, low, high, step)
-
-    def suggest_float(self, name, low, high, *, log=False):
-        """Return a number."""
-        return self._hp.Float(name, low, high, sampling="log" if log else "linear")
-
-    def suggest_categorical(self, name, choices):
-        """Return one of the choices."""
-        return self._hp.Choice(name, choices)
+    return types.SimpleNamespace(
+        suggest_int=hp.Int, suggest_float=suggest_float, suggest_categorical=hp.Choice
+    )
 
 
 def be_quiet():

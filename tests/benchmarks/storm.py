@@ -80,17 +80,11 @@ def ask(url, query):
 
 
 class Witness(threading.Thread):
-    """Watch whether trials are taken away from processes that live.
-
-    Args:
-        there: Where they are.
-    """
+    """Watch whether trials are taken away from processes that live."""
 
     def __init__(self, there):
         super().__init__(daemon=True)
-        self._there = there
-        self._over = threading.Event()
-        self._known = set()
+        self._there, self._over, self._known = there, threading.Event(), set()
 
     def run(self):
         """Look every now and then."""

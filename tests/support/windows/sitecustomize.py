@@ -2,8 +2,7 @@
 
 Our code is the package, the tests, and the scripts that tests run. It imports stand-ins of `os`,
 `signal`, `sys` and `time`, which say that this is Windows, and have no other names than there. What
-Python itself and other packages import stays whole: they have ways of their own for each system.
-The kernel stays that of Linux. So, when our code asks for it,
+Python itself and other packages import stays whole. So, when our code asks for it,
 
 - no file below /proc opens; psutil, which reads there, is let through,
 - no file that this process has open or mapped can be deleted, renamed or replaced,
@@ -192,7 +191,7 @@ def _check_change(*paths):
 
 
 def _in_use():
-    """Return the paths of the files that this process has open, or has mapped into its memory."""
+    """Return the paths of the files that this process has open or has mapped."""
     with open("/proc/self/maps") as maps:
         found = {line.rstrip().partition("/")[2] for line in maps}
     found = {f"/{path}" for path in found if path}
@@ -204,14 +203,9 @@ def _in_use():
     return found
 
 
-_CHECKS = {
-    "open": _check_open,
-    "os.listdir": _check_list,
-    "os.mkdir": _check_folder,
-    "os.remove": _check_change,
-    "os.rename": _check_change,
-    "os.scandir": _check_list,
-}
+_CHECKS = {"open": _check_open, "os.mkdir": _check_folder}
+_CHECKS |= {"os.listdir": _check_list, "os.scandir": _check_list}
+_CHECKS |= {"os.remove": _check_change, "os.rename": _check_change}
 
 
 def _check(event, arguments):
