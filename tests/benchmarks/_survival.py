@@ -68,7 +68,7 @@ class Search:
 def run_each(survive, kinds, faults, times, n_trials, description):
     """Do what the command line says with each kind; exit with 1 where something was lost.
 
-    `survive` takes a kind, a folder, how many faults and how many trials, and returns whether all is
+    `survive` takes a kind, a folder, how many faults and how many trials; it returns whether all is
     well, and a text. `faults` names the option that says how many; `times` is its default.
     """
     parser = argparse.ArgumentParser(description=description)

@@ -131,27 +131,29 @@ def each(train, validate, data=None):
     return {"x": train(data["x"], data["y"]), "validation_data": validate(*data["validation_data"])}
 
 
-def as_functions(train, validate):
-    """Return functions that call those with the rows."""
-
-    def later(make):
-        return lambda x, y: lambda: make(x, y)
-
-    return each(later(train), later(validate))
+def of_table(train, validate=None, build=small, **options):
+    """Return an animal with what functions make of the table."""
+    return Animal(build, partial(each, train, validate or train), **options)
 
 
-def endless():
-    """Return a dataset without an end, and how many steps make an epoch."""
-    return {**each(lambda x, y: as_dataset(x, y).repeat(), as_dataset), "steps_per_epoch": 3}
+def later(make):
+    """Return a function of rows that returns a function which makes something of them."""
+    return lambda *rows: lambda: make(*rows)
+
+
+def as_they_are(*rows):
+    """Return the rows."""
+    return rows
 
 
 def loaded():
     """Return functions that load arrays."""
+    return {name: later(lambda value: value)(value) for name, value in table().items()}
 
-    def later(value):
-        return lambda: value
 
-    return {name: later(value) for name, value in table().items()}
+def endless(x, y):
+    """Return a dataset without an end."""
+    return as_dataset(x, y).repeat()
 
 
 def batches(x, y):
@@ -161,41 +163,24 @@ def batches(x, y):
             yield x[begin : begin + BATCH], y[begin : begin + BATCH]
 
 
-def generators():
-    """Return a function that makes a generator."""
-    made = each(lambda x, y: lambda: batches(x, y), lambda *held_out: held_out)
-    return {**made, "steps_per_epoch": 4}
-
-
-def generators_of_trial():
+def batches_of_trial(x, y):
     """Return a function of the trial that makes a generator."""
-
-    def scaled(x, y):
-        return lambda trial: batches(trial.suggest_float("scale", 0.5, 2) * x, y)
-
-    return {**each(scaled, lambda *held_out: held_out), "steps_per_epoch": 4}
+    return lambda trial: batches(trial.suggest_float("scale", 0.5, 2) * x, y)
 
 
-def tables_of_trial():
-    """Return functions of the trial that make arrays."""
-
-    def cut(x, y):
-        return lambda trial: (x[:, : trial.suggest_int("features", 4, 8, step=4)], y)
-
-    return each(cut, cut)
+def columns_of_trial(x, y):
+    """Return a function of the trial that takes some columns."""
+    return lambda trial: (x[:, : trial.suggest_int("features", 4, 8, step=4)], y)
 
 
-def datasets_of_trial():
-    """Return functions of the trial that make datasets, which are mapped and shuffled."""
+def dataset_of_trial(x, y, shuffled=False):
+    """Return a function of the trial that makes a dataset, which is mapped."""
 
-    def scaled(made, trial):
+    def made(trial):
         scale = trial.suggest_categorical("scale", [0.5, 2.0])
-        return made.map(lambda x, y: (x * scale, y))
+        return as_dataset(x, y, shuffled).map(lambda x, y: (x * scale, y))
 
-    return each(
-        lambda x, y: lambda trial: scaled(shuffled_dataset(x, y), trial),
-        lambda x, y: lambda trial: scaled(as_dataset(x, y), trial),
-    )
+    return made
 
 
 class Batches(keras.utils.PyDataset):
@@ -338,27 +323,28 @@ def sparse():
 
 def rows_alone():
     """Return rows alone, for a model that has its loss within."""
-    data = table()
-    return {"x": data["x"], "validation_data": (data["validation_data"][0],)}
+    return each(lambda x, y: x, lambda x, y: (x,))
 
 
 ANIMALS = {
-    "tf_data": Animal(small, partial(each, as_dataset, as_dataset)),
-    "tf_data_unbuilt": Animal(small_unbuilt, partial(each, as_dataset, as_dataset)),
-    "tf_data_shuffled": Animal(small, partial(each, shuffled_dataset, as_dataset)),
-    "tf_data_cached_shuffled": Animal(small, partial(each, cached_dataset, as_dataset)),
-    "tf_data_function": Animal(small, partial(as_functions, as_dataset, as_dataset)),
-    "tf_data_function_shuffled": Animal(small, partial(as_functions, shuffled_dataset, as_dataset)),
-    "tf_data_endless": Animal(small, endless),
+    "tf_data": of_table(as_dataset),
+    "tf_data_unbuilt": of_table(as_dataset, build=small_unbuilt),
+    "tf_data_shuffled": of_table(shuffled_dataset, as_dataset),
+    "tf_data_cached_shuffled": of_table(cached_dataset, as_dataset),
+    "tf_data_function": of_table(later(as_dataset)),
+    "tf_data_function_shuffled": of_table(later(shuffled_dataset), later(as_dataset)),
+    "tf_data_endless": of_table(endless, as_dataset, fit={"steps_per_epoch": 3}),
     "arrays_function": Animal(small, loaded),
-    "generator_function": Animal(small, generators),
-    "arrays_of_trial": Animal(small_unbuilt, tables_of_trial, evaluates=False),
-    "tf_data_of_trial": Animal(small, datasets_of_trial, evaluates=False),
-    "generator_of_trial": Animal(small, generators_of_trial),
-    "py_dataset": Animal(small, partial(each, Batches, Batches)),
-    "py_dataset_workers": Animal(small, partial(each, partial(Batches, workers=2), Batches)),
-    "torch_loader": Animal(small, partial(each, loader, loader)),
-    "torch_loader_shuffled": Animal(small, partial(each, partial(loader, shuffle=True), loader)),
+    "generator_function": of_table(later(batches), as_they_are, fit={"steps_per_epoch": 4}),
+    "arrays_of_trial": of_table(columns_of_trial, build=small_unbuilt, evaluates=False),
+    "tf_data_of_trial": of_table(
+        partial(dataset_of_trial, shuffled=True), dataset_of_trial, evaluates=False
+    ),
+    "generator_of_trial": of_table(batches_of_trial, as_they_are, fit={"steps_per_epoch": 4}),
+    "py_dataset": of_table(Batches),
+    "py_dataset_workers": of_table(partial(Batches, workers=2), Batches),
+    "torch_loader": of_table(loader),
+    "torch_loader_shuffled": of_table(partial(loader, shuffle=True), loader),
     "tensors": Animal(small, tensors),
     "frames": Animal(small, frames),
     "frames_with_holes": Animal(imputing, with_holes),

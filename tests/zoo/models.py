@@ -218,9 +218,9 @@ def plain(trial, loss="sparse_categorical_crossentropy", **options):
     return compiled(keras.Sequential(layers), trial, loss, **options)
 
 
-def of_kind(kind):
+def of_kind(kind, *losses):
     """Return a builder of a model that a function without arguments makes."""
-    return lambda trial: compiled(kind(), trial)
+    return lambda trial: compiled(kind(), trial, *losses)
 
 
 def shaped(model):
@@ -297,12 +297,7 @@ def half_frozen(trial):
     return sequential(lambda: [base], (8,))(trial)
 
 
-def autoencoder_of_chance(trial):
-    """Return keras.io's variational autoencoder, for a table."""
-    return compiled(VariationalAutoencoder(), trial, None, ())
-
-
-def autoencoder_of_chance_with_penalties(trial):
+def penalized(trial):
     """Return a variational autoencoder that all backends train."""
     inputs = keras.Input((8,))
     mean, spread = encoded(inputs)
@@ -353,11 +348,6 @@ def with_batch_size(trial):
     return plain(trial), {"batch_size": trial.suggest_categorical("batch_size", [8, 16])}
 
 
-def in_one_hot():
-    """Return the table with a column for each class."""
-    return on_targets(lambda y: keras.utils.to_categorical(y, 3), table())
-
-
 def weights_of_rows():
     """Return the table with a weight for each row, in validation too."""
     data = table()
@@ -388,6 +378,7 @@ OPTIMIZERS = {
     "rmsprop": lambda rate: optimizers.RMSprop(rate, centered=True),
 }
 SWAPPING = {"callbacks": [keras.callbacks.SwapEMAWeights()]}
+vae = of_kind(VariationalAutoencoder, None, ())
 LONG = {"epochs": 30, "batch_size": 8}  # 240 steps, from which on one call makes many of them
 
 ANIMALS = {
@@ -401,15 +392,20 @@ ANIMALS = {
     "half_frozen": Animal(half_frozen, table),
     "two_phases": Animal(TwoPhases(counts_on=True), table),
     "two_phases_counted_anew": Animal(TwoPhases(counts_on=False), table),
-    "vae": Animal(autoencoder_of_chance, lambda: {"x": table()["x"]}, "loss", evaluates=False),
-    "vae_add_loss": Animal(autoencoder_of_chance_with_penalties, lambda: for_itself(table())),
+    "vae": Animal(
+        of_kind(VariationalAutoencoder, None, ()),
+        lambda: {"x": table()["x"]},
+        "loss",
+        evaluates=False,
+    ),
+    "vae_add_loss": Animal(penalized, lambda: for_itself(table())),
     "diffusion": Animal(denoiser, lambda: for_itself(table())),
     "lora": Animal(low_ranks, table),
     "swap_ema": Animal(with_optimizer(OPTIMIZERS["ema"]), table, fit=SWAPPING),
     "own_compute_loss": Animal(own_loss, table),
     "own_layer_add_loss": Animal(sequential(lambda: [OwnDense(8)], (8,)), table),
     "own_loss_and_metric": Animal(own_functions, table),
-    "auc_and_f1": Animal(many_metrics, in_one_hot),
+    "auc_and_f1": Animal(many_metrics, lambda: on_targets(keras.utils.to_categorical, table())),
     "batch_size": Animal(with_batch_size, table),
     "run_eagerly": Animal(partial(plain, run_eagerly=True), table),
     "steps_per_execution": Animal(partial(plain, steps_per_execution=2), table),
