@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import math
@@ -82,9 +83,14 @@ def run_here(target, arguments):
     print(f"\n{_ANSWER}{json.dumps(function(*json.loads(arguments)))}", flush=True)
 
 
-def let_choose(parser, sides):
-    """Give a benchmark an option for running some of its sides."""
-    parser.add_argument("--only", nargs="+", choices=list(sides), default=list(sides))
+def command_line(description, only=(), **numbers):
+    """Return a parser of numbers, one after the other, and of which sides are to run."""
+    parser = argparse.ArgumentParser(description=description)
+    for name, default in numbers.items():
+        parser.add_argument(name, type=int, nargs="?", default=default)
+    if only:
+        parser.add_argument("--only", nargs="+", choices=list(only), default=list(only))
+    return parser
 
 
 def in_turn(sides, measure, rounds):

@@ -9,7 +9,6 @@ that all sides came to with all seeds.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -24,8 +23,8 @@ from tests.benchmarks._sides import (
     OPTUNA,
     OURS,
     Task,
+    command_line,
     in_turn,
-    let_choose,
     make_keras_tuner,
     report,
     search_optuna,
@@ -234,11 +233,9 @@ def row(side, runs, base, common):
 
 
 def main():
-    """Run the sides in turn, once for each seed."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__, SIDES)
     parser.add_argument("task", nargs="?", default="iris", choices=PARTS)
     parser.add_argument("seeds", type=int, nargs="?", default=3)
-    let_choose(parser, SIDES)
     options = parser.parse_args()
     runs = in_turn(options.only, partial(measure, options.task), options.seeds)
     trials, epochs = SIZES[options.task]

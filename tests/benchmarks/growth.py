@@ -5,7 +5,6 @@ The lecture's network trains for two epochs a trial, in one process for each sid
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 
@@ -64,11 +63,7 @@ def row(side, trials):
 
 
 def main():
-    """Measure the sides one after the other."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("trials", type=int, nargs="?", default=500)
-    _sides.let_choose(parser, LABELS)
-    options = parser.parse_args()
+    options = _sides.command_line(__doc__, LABELS, trials=500).parse_args()
     header = ["side", "trials", f"MB after trial {WINDOW}", "MB at the end", "MB a trial"]
     header += [f"{which} {WINDOW}, ms a trial" for which in ("first", "last")] + ["last / first"]
     rows = [row(side, options.trials) for side in options.only]

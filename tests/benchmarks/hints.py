@@ -8,7 +8,6 @@ alarm.
 
 from __future__ import annotations
 
-import argparse
 from itertools import product
 
 import numpy as np
@@ -19,7 +18,7 @@ from kerastune_optuna._report import hints
 from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._search import Chooser
 from kerastune_optuna._study import TrialRecord
-from tests.benchmarks._sides import be_quiet, report
+from tests.benchmarks._sides import be_quiet, command_line, report
 
 N_TRIALS = (30, 60)
 NOISE = 0.06
@@ -84,10 +83,7 @@ def count(name, n_trials, kind, repetitions):
 
 
 def main():
-    """Count for each sampler, size and truth."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("studies", type=int, nargs="?", default=200)
-    repetitions = parser.parse_args().studies
+    repetitions = command_line(__doc__, studies=200).parse_args().studies
     be_quiet()
     header = ["sampler", "trials", "what is best", "the end of a range is told"]
     cells = product(("random", "tpe", "tpe, pruned"), N_TRIALS, (nothing, inside, beyond))

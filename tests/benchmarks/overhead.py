@@ -6,13 +6,12 @@ time of search() less that inside of `build_model` and `Model.fit`, which calls 
 
 from __future__ import annotations
 
-import argparse
 import functools
 import statistics
 import tempfile
 import time
 
-from tests.benchmarks._sides import at_random, iris_task, report, search_ours, timed
+from tests.benchmarks._sides import at_random, command_line, iris_task, report, search_ours, timed
 
 EPOCHS, SEARCHES = 10, 3
 
@@ -58,10 +57,7 @@ def search_once(inside, trials):
 
 
 def main():
-    """Measure, and print the median of the searches."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("trials", type=int, nargs="?", default=60)
-    trials = parser.parse_args().trials
+    trials = command_line(__doc__, trials=60).parse_args().trials
     found = timed(("overhead:searches", trials)).answers[0]
     for number, (whole, inside) in enumerate(found, 1):
         print(f"search {number}: {whole:.2f} s, {inside:.2f} s of it build and fit", flush=True)

@@ -6,16 +6,15 @@ data count. `--only ours1 raw1` runs some of the sides.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 
 from tests.benchmarks._sides import (
     at_random,
+    command_line,
     create_optuna,
     in_turn,
     iris_task,
-    let_choose,
     make_keras_tuner,
     report,
     search_optuna,
@@ -106,12 +105,7 @@ def measure(side, trials):
 
 
 def main():
-    """Run the sides in turn; print their medians."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("rounds", type=int, nargs="?", default=3)
-    parser.add_argument("trials", type=int, nargs="?", default=30)
-    let_choose(parser, SIDES)
-    options = parser.parse_args()
+    options = command_line(__doc__, SIDES, rounds=3, trials=30).parse_args()
     runs = in_turn(options.only, lambda side, _: measure(side, options.trials), options.rounds)
     medians = {side: statistics.median(run.seconds for run in runs[side]) for side in runs}
     base = medians.get("raw1", float("nan"))

@@ -6,7 +6,6 @@ the curves in the folder `curves`, as if trials had so many epochs, and prints a
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
@@ -16,7 +15,7 @@ from statistics import mean
 import optuna
 from optuna import pruners
 
-from tests.benchmarks._sides import be_quiet, report
+from tests.benchmarks._sides import be_quiet, command_line, report
 from tests.benchmarks.spaces import Recorded
 
 DATA_SETS = ("iris", "digits")
@@ -100,11 +99,7 @@ def rows(means):
 
 
 def main():
-    """Replay the curves and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name, default in (("trials", 30), ("seeds", 20), ("epochs", EPOCHS)):
-        parser.add_argument(name, type=int, nargs="?", default=default)
-    given = parser.parse_args()
+    given = command_line(__doc__, trials=30, seeds=20, epochs=EPOCHS).parse_args()
     columns = [f"{data}: {what}" for data in DATA_SETS for what in ("epochs saved", "points lost")]
     found = compare(given.trials, given.seeds, given.epochs)
     report(("optuna", "keras", "tensorflow"), ["pruner", *columns], rows(found))

@@ -10,7 +10,6 @@ what each row has less than the first; `--help` lists what else can be asked for
 
 from __future__ import annotations
 
-import argparse
 import heapq
 import itertools
 import json
@@ -33,7 +32,7 @@ from kerastune_optuna._search.learning import LearningSampler
 from kerastune_optuna._search.pruner import WilcoxonPruner
 from kerastune_optuna._seeds import derive
 from kerastune_optuna._study import parse_objectives
-from tests.benchmarks._sides import be_quiet, report, with_error
+from tests.benchmarks._sides import be_quiet, command_line, report, with_error
 from tests.benchmarks.pruners import SPAWN
 from tests.benchmarks.spaces import CURVES, Recorded
 
@@ -211,8 +210,7 @@ def rows_of(outcomes):
 
 
 def main():
-    """Run all searches and print a table for each kind of tasks."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("--lcbench", type=Path, help="folder of the surrogate")
     parser.add_argument("--choose", action="store_true", help="the tasks on which choices are made")
     parser.add_argument("--data", nargs="*", help="tasks; default: all")

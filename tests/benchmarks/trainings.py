@@ -7,7 +7,6 @@ saved weights, and the plain one from the call of the builder to the end of `fit
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import tempfile
@@ -20,7 +19,7 @@ import numpy as np
 import optuna
 
 from kerastune_optuna import OptunaTuner
-from tests.benchmarks._sides import report, timed
+from tests.benchmarks._sides import command_line, report, timed
 
 EPOCHS = (2, 20)
 
@@ -109,10 +108,7 @@ def row(model, epochs, rounds):
 
 
 def main():
-    """Measure all models for few and for many epochs."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("rounds", type=int, nargs="?", default=5)
-    rounds = parser.parse_args().rounds
+    rounds = command_line(__doc__, rounds=5).parse_args().rounds
     report(
         ["kerastune_optuna", "keras", "tensorflow", "optuna"],
         ["model", "epochs", "plain fit, s", "ours, s", "ratio", "largest difference of val_loss"],

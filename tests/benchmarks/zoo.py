@@ -12,7 +12,6 @@ KERAS_BACKEND=jax or torch does the same there, as far as plain Keras trains a m
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import math
 import os
@@ -22,7 +21,7 @@ import warnings
 from contextlib import suppress
 from functools import partial
 
-from tests.benchmarks._sides import let_choose, report, timed
+from tests.benchmarks._sides import command_line, report, timed
 
 N_TRIALS = 3
 EQUAL, REFUSED, WRONG, UNKNOWN = "equal", "refused", "wrong", "not trained by plain Keras"
@@ -213,9 +212,8 @@ def main():
     """Compare the animals that were asked for, and exit with 1 where a row is wrong."""
     from tests.zoo import ANIMALS
 
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__, ANIMALS)
     parser.add_argument("--workers", nargs="+", type=int, default=[1, 2])
-    let_choose(parser, ANIMALS)
     arguments = parser.parse_args()
     rows = list(rows_of(arguments.only, arguments.workers))
     report(("keras", "tensorflow", "optuna"), ("animal", "workers", "result", "why"), rows)

@@ -392,12 +392,7 @@ ANIMALS = {
     "half_frozen": Animal(half_frozen, table),
     "two_phases": Animal(TwoPhases(counts_on=True), table),
     "two_phases_counted_anew": Animal(TwoPhases(counts_on=False), table),
-    "vae": Animal(
-        of_kind(VariationalAutoencoder, None, ()),
-        lambda: {"x": table()["x"]},
-        "loss",
-        evaluates=False,
-    ),
+    "vae": Animal(vae, lambda: {"x": table()["x"]}, "loss", evaluates=False),
     "vae_add_loss": Animal(penalized, lambda: for_itself(table())),
     "diffusion": Animal(denoiser, lambda: for_itself(table())),
     "lora": Animal(low_ranks, table),
