@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from functools import cached_property
 
 import optuna
-import sqlalchemy
 
 from kerastune_optuna import TunerError
 from tests.benchmarks import _leader
@@ -180,17 +179,14 @@ def disks(left):
 
 def connections(left):
     """Nobody is connected to the database."""
-    engine = sqlalchemy.create_engine(left.land.server.url, poolclass=sqlalchemy.NullPool)
-    with engine.connect() as connection:
-        if count := connection.exec_driver_sql(_CLIENTS).scalar_one():
-            yield f"{count} connections are open"
+    (count,) = left.land.ask(_CLIENTS)
+    if count:
+        yield f"{count} connections are open"
 
 
 def processes(left):
     """No process is left on a host."""
-    for host in left.land.hosts:
-        for process in host.processes():
-            yield f"{host.name}: {process}"
+    yield from (f"{host.name}: {one}" for host in left.land.hosts for one in host.processes())
 
 
 def ends(left):

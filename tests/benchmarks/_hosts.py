@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
+import sqlalchemy
 
 from tests.support.faults import ROOT, CuttingProxy, is_worker, own_server, small_disk
 from tests.support.s3 import s3_server
@@ -177,6 +178,14 @@ class Land:
         self.diary, self.told, self._ends = (ground / name for name in ("diary", "trials", "ends"))
         self.robbed = []  # living processes whose trials others took away
         self.stopped = set()  # processes that were stopped for long
+
+    def ask(self, query):
+        """Return the first column of what the database answers; nothing where it is away."""
+        engine = sqlalchemy.create_engine(self.server.url, poolclass=sqlalchemy.NullPool)
+        away = sqlalchemy.exc.OperationalError, sqlalchemy.exc.ProgrammingError  # or without tables
+        with suppress(*away), engine.connect() as connection:
+            return list(connection.exec_driver_sql(query).scalars())
+        return []
 
     def ends_of_searches(self):
         """Return for each search that ended by itself its host and how."""

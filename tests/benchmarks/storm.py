@@ -18,13 +18,12 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
-
-import sqlalchemy
+from tempfile import TemporaryDirectory
 
 from tests.benchmarks._aftermath import examine
 from tests.benchmarks._hosts import land, send
@@ -46,7 +45,8 @@ _PATIENCE = 300  # seconds in which something must be trained, once it is calm
 def in_storm(ground, minutes, n_trials, seed):
     """Search in a storm; return whether all checks passed."""
     with land(ground, _HOSTS, n_trials) as there:
-        weather, witness = Weather(there, seed), Witness(there)
+        weather, over = Weather(there, seed), threading.Event()
+        witness = threading.Thread(target=watch, args=[there, over], daemon=True)
         witness.start()
         try:
             for host in there.hosts:
@@ -58,7 +58,8 @@ def in_storm(ground, minutes, n_trials, seed):
             weather.end()  # before the hosts are killed: a fault may be about to boot one again
         weather.tell(f"calm; {n_left(there, n_trials)} of {n_trials} trials are left")
         weather.tell("the hosts are done" if end(there) else "a host hangs; its log says where")
-        witness.end()
+        over.set()
+        witness.join()
         print_counts("faults", weather.counts)
         print_counts("ends of searches", Counter(how for _, how in there.ends_of_searches()))
         return examine(there, n_trials)
@@ -66,45 +67,19 @@ def in_storm(ground, minutes, n_trials, seed):
 
 def n_left(there, n_trials):
     """Return how many trials are to be finished; all where the database does not answer now."""
-    return n_trials - len(ask(there.server.url, _FINISHED))
+    return n_trials - len(there.ask(_FINISHED))
 
 
-def ask(url, query):
-    """Return the first column of what a database answers; nothing where it is away."""
-    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
-    try:
-        with engine.connect() as connection:
-            return list(connection.exec_driver_sql(query).scalars())
-    except (sqlalchemy.exc.OperationalError, sqlalchemy.exc.ProgrammingError):
-        return []  # it was stopped, or has no tables yet
-
-
-class Witness(threading.Thread):
-    """Watch whether trials are taken away from processes that live."""
-
-    def __init__(self, there):
-        super().__init__(daemon=True)
-        self._there, self._over, self._known = there, threading.Event(), set()
-
-    def run(self):
-        """Look every now and then."""
-        while not self._over.wait(_LOOK):
-            for number in set(ask(self._there.server.url, _DIED)) - self._known:
-                self._known.add(number)
-                self._look(number)
-
-    def _look(self, number):
-        """Look whether the process of a trial that others took for dead is there."""
-        there = self._there
-        owners = {line.process for line in read_diary(there.diary) if line.trial == number}
-        alive = {host.identity(one) for host in there.hosts for one in host.workers()}
-        for owner in (owners & alive) - there.stopped:
-            there.robbed.append(f"trial {number} was taken for dead, and {owner} lives")
-
-    def end(self):
-        """Look no more."""
-        self._over.set()
-        self.join()
+def watch(there, over):
+    """Note, until it is over, which trials are taken away from processes that live."""
+    known = set()
+    while not over.wait(_LOOK):
+        for number in set(there.ask(_DIED)) - known:
+            known.add(number)
+            owners = {line.process for line in read_diary(there.diary) if line.trial == number}
+            alive = {host.identity(one) for host in there.hosts for one in host.workers()}
+            for owner in (owners & alive) - there.stopped:
+                there.robbed.append(f"trial {number} was taken for dead, and {owner} lives")
 
 
 def end(there):
@@ -137,32 +112,21 @@ def check_machine():
 
 
 def main():
-    """Search in a storm, and exit with 1 where a check failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--trials", type=int, help=f"default: {A_MINUTE} a minute")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", type=Path, help="where the logs of the hosts are copied to")
+    parser.add_argument("--keep", type=Path, help="a new folder, where logs stay")
     arguments = parser.parse_args()
     n_trials = arguments.trials or max(LAST, round(A_MINUTE * arguments.minutes))
     os.environ["PATH"] += "".join(f":{path}" for path in Path("/usr/lib/postgresql").glob("*/bin"))
     check_machine()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left then either
-    with tempfile.TemporaryDirectory(prefix="storm-") as folder:
-        try:
-            has_passed = in_storm(Path(folder), arguments.minutes, n_trials, arguments.seed)
-        finally:
-            if arguments.keep:
-                keep(Path(folder), arguments.keep)
-    sys.exit(not has_passed)
-
-
-def keep(ground, folder):
-    """Copy what tells of a storm."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in [*ground.glob("*/log"), *(ground / name for name in ("diary", "ends", "trials"))]:
-        if path.exists():
-            shutil.copy(path, folder / "-".join(path.relative_to(ground).parts))
+    if arguments.keep:
+        arguments.keep.mkdir(parents=True)
+    lasting = nullcontext(arguments.keep) if arguments.keep else TemporaryDirectory(prefix="storm-")
+    with lasting as folder:
+        sys.exit(not in_storm(Path(folder).resolve(), arguments.minutes, n_trials, arguments.seed))
 
 
 if __name__ == "__main__":
