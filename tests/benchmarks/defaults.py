@@ -18,22 +18,8 @@ from types import SimpleNamespace
 
 import psutil
 
-from tests.benchmarks._sides import (
-    KERAS_TUNER,
-    OPTUNA,
-    OURS,
-    Task,
-    command_line,
-    in_turn,
-    make_keras_tuner,
-    report,
-    search_optuna,
-    search_ours,
-    search_ray,
-    timed,
-    with_error,
-    without_ours,
-)
+from tests.benchmarks import _sides
+from tests.benchmarks._sides import KERAS_TUNER, OPTUNA, OURS
 
 # Of each: trials, epochs.
 SIZES = {"iris": (30, 20), "fashion": (20, 12)}
@@ -57,7 +43,7 @@ def job(name, folder, seed):
     data = {"x": train[0], "y": train[1], "validation_data": validation, **options}
     trials, epochs = SIZES[name]
     log = keras.callbacks.LambdaCallback(on_epoch_end=partial(_log, f"{folder}/{LOG}", objective))
-    return Task(build, data, objective, trials, epochs, folder, seed, [log]), test
+    return _sides.Task(build, data, objective, trials, epochs, folder, seed, [log]), test
 
 
 def _log(path, objective, epoch, logs):
@@ -123,19 +109,19 @@ def trained(task, ask):
 def ours(name, folder, seed, n_workers):
     """Search with our package."""
     task, test = job(name, folder, seed)
-    tuner = search_ours(task, n_workers)
+    tuner = _sides.search_ours(task, n_workers)
     return answer(task, test, tuner.best_value, tuner.best_model)
 
 
 def optuna(name, folder, seed):
     """Search with plain Optuna and its own callback for Keras."""
-    without_ours()
+    _sides.without_ours()
     from optuna.pruners import MedianPruner
     from optuna.samplers import TPESampler
     from optuna_integration import KerasPruningCallback
 
     task, test = job(name, folder, seed)
-    study = search_optuna(
+    study = _sides.search_optuna(
         task,
         pruning=lambda trial: [KerasPruningCallback(trial, task.objective)],
         sampler=TPESampler(seed=seed),
@@ -146,13 +132,13 @@ def optuna(name, folder, seed):
 
 def keras_tuner(name, folder, seed, kind):
     """Search with KerasTuner."""
-    without_ours()
+    _sides.without_ours()
     task, test = job(name, folder, seed)
     if kind == "Hyperband":
-        tuner = make_keras_tuner(task, kind, max_epochs=task.epochs)
+        tuner = _sides.make_keras_tuner(task, kind, max_epochs=task.epochs)
         tuner.search(**task.data, verbose=0, callbacks=task.callbacks)
     else:
-        tuner = make_keras_tuner(task, kind, max_trials=task.trials)
+        tuner = _sides.make_keras_tuner(task, kind, max_trials=task.trials)
         tuner.search(**task.fit, callbacks=task.callbacks)
     value = tuner.oracle.get_best_trials(1)[0].score
     return answer(task, test, value, lambda: tuner.get_best_models(1)[0])
@@ -160,7 +146,7 @@ def keras_tuner(name, folder, seed, kind):
 
 def ray(name, folder, seed):
     """Search with Ray Tune, which stops weak trials with ASHA."""
-    without_ours()
+    _sides.without_ours()
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
     from ray.tune.search.optuna import OptunaSearch
@@ -170,7 +156,9 @@ def ray(name, folder, seed):
     space = partial(_ask_all, task.build_model)
     algorithm = OptunaSearch(space=space, metric="value", mode="max", seed=seed)
     scheduler = ASHAScheduler(time_attr="epochs", max_t=task.epochs)
-    best = search_ray(folder, task.trials, train, algorithm, scheduler).get_best_result(scope="all")
+    best = _sides.search_ray(folder, task.trials, train, algorithm, scheduler).get_best_result(
+        scope="all"
+    )
     value = best.metrics_dataframe["value"].max()
     return answer(task, test, value, lambda: trained(task, fixed(best.config)))
 
@@ -191,7 +179,7 @@ def fixed(values):
 
 def _train_in_ray(config, name, folder, seed):
     """Train one configuration, and report each epoch."""
-    without_ours()
+    _sides.without_ours()
     import keras
     from ray import tune
 
@@ -211,7 +199,7 @@ def measure(name, side, seed):
     """Run a side once, in a new folder."""
     _, function, *last = SIDES[side]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        return timed((f"defaults:{function}", name, folder, seed, *last))
+        return _sides.timed((f"defaults:{function}", name, folder, seed, *last))
 
 
 def row(side, runs, base, common):
@@ -228,22 +216,22 @@ def row(side, runs, base, common):
         f"{statistics.median(whole):.1f}",
         f"{statistics.median(epochs):.0f}",
         f"{statistics.mean(value):.4f}",
-        with_error(test, 4),
+        _sides.with_error(test, 4),
     ]
 
 
 def main():
-    parser = command_line(__doc__, SIDES)
+    parser = _sides.command_line(__doc__, SIDES)
     parser.add_argument("task", nargs="?", default="iris", choices=PARTS)
     parser.add_argument("seeds", type=int, nargs="?", default=3)
     options = parser.parse_args()
-    runs = in_turn(options.only, partial(measure, options.task), options.seeds)
+    runs = _sides.in_turn(options.only, partial(measure, options.task), options.seeds)
     trials, epochs = SIZES[options.task]
     header = [f"{options.task}, {trials} trials of {epochs} epochs, all defaults"]
     common = min(run.answers[0][5][-1][1] for side in runs.values() for run in side)
     header += ["search, s", f"divided by {OPTUNA}'s", f"until {common:.4g}, s", "with the model, s"]
     header += ["epochs trained", "best value", "accuracy on other rows"]
-    report(
+    _sides.report(
         ["kerastune_optuna", "keras", "tensorflow", "optuna", "optuna-integration", "keras-tuner"],
         header,
         [row(side, runs[side], runs.get("optuna"), common) for side in runs],

@@ -9,20 +9,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 
-from tests.benchmarks._sides import (
-    at_random,
-    command_line,
-    create_optuna,
-    in_turn,
-    iris_task,
-    make_keras_tuner,
-    report,
-    search_optuna,
-    search_ours,
-    search_ray,
-    timed,
-    without_ours,
-)
+from tests.benchmarks import _sides
 
 EPOCHS = 10
 SIDES = {  # of each its label, its function, and with what it is called last
@@ -37,30 +24,32 @@ SIDES = {  # of each its label, its function, and with what it is called last
 
 def ours(folder, trials, n_workers):
     """Search with our package; return how many epochs were trained."""
-    tuner = search_ours(iris_task(folder, trials, EPOCHS), n_workers, **at_random())
+    tuner = _sides.search_ours(
+        _sides.iris_task(folder, trials, EPOCHS), n_workers, **_sides.at_random()
+    )
     return sum(trial.user_attrs["epochs_run"] for trial in tuner.study.trials)
 
 
 def raw(folder, trials, seed):
     """Search with plain Optuna; return how many epochs were trained."""
-    without_ours()
+    _sides.without_ours()
     import optuna
 
-    task = iris_task(folder, trials, EPOCHS)
-    search_optuna(task, sampler=optuna.samplers.RandomSampler(seed=seed))
+    task = _sides.iris_task(folder, trials, EPOCHS)
+    _sides.search_optuna(task, sampler=optuna.samplers.RandomSampler(seed=seed))
     return trials * EPOCHS
 
 
 def create(folder):
     """Make the study that two processes of plain Optuna share."""
-    create_optuna(folder)
+    _sides.create_optuna(folder)
 
 
 def kerastuner(folder, trials):
     """Search with KerasTuner's Bayesian optimization; return how many epochs were trained."""
-    without_ours()
-    task = iris_task(folder, trials, EPOCHS)
-    make_keras_tuner(task, "BayesianOptimization", max_trials=trials).search(**task.fit)
+    _sides.without_ours()
+    task = _sides.iris_task(folder, trials, EPOCHS)
+    _sides.make_keras_tuner(task, "BayesianOptimization", max_trials=trials).search(**task.fit)
     return trials * EPOCHS
 
 
@@ -77,13 +66,13 @@ def ray(folder, trials):
         "rate": tune.uniform(0.001, 0.01),
     }
     algorithm = OptunaSearch(sampler=optuna.samplers.RandomSampler(seed=1))
-    results = search_ray(folder, trials, train_in_ray, algorithm, param_space=space)
+    results = _sides.search_ray(folder, trials, train_in_ray, algorithm, param_space=space)
     return sum(result.metrics["epochs"] for result in results)
 
 
 def train_in_ray(config):
     """Train one configuration and report it once, at its end."""
-    without_ours()
+    _sides.without_ours()
     from iris import load_iris, network
     from ray import tune
 
@@ -98,18 +87,22 @@ def measure(side, trials):
     _, function, *last = SIDES[side]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         if side != "raw2":
-            return timed((f"peers:{function}", folder, trials, *last))
-        timed(("peers:create", folder))
+            return _sides.timed((f"peers:{function}", folder, trials, *last))
+        _sides.timed(("peers:create", folder))
         halves = (trials + 1) // 2, trials // 2
-        return timed(*(("peers:raw", folder, half, seed) for seed, half in enumerate(halves, 1)))
+        return _sides.timed(
+            *(("peers:raw", folder, half, seed) for seed, half in enumerate(halves, 1))
+        )
 
 
 def main():
-    options = command_line(__doc__, SIDES, rounds=3, trials=30).parse_args()
-    runs = in_turn(options.only, lambda side, _: measure(side, options.trials), options.rounds)
+    options = _sides.command_line(__doc__, SIDES, rounds=3, trials=30).parse_args()
+    runs = _sides.in_turn(
+        options.only, lambda side, _: measure(side, options.trials), options.rounds
+    )
     medians = {side: statistics.median(run.seconds for run in runs[side]) for side in runs}
     base = medians.get("raw1", float("nan"))
-    report(
+    _sides.report(
         ["kerastune_optuna", "keras", "tensorflow", "optuna", "keras-tuner", "ray"],
         [f"{options.trials} trials of {EPOCHS} epochs", "epochs trained", "median s", "to Optuna"],
         [

@@ -10,10 +10,6 @@ from __future__ import annotations
 from tests.zoo import data, layers, models
 from tests.zoo.animal import Animal, trained_plainly
 
-ANIMALS = {
-    name: animal
-    for part in (layers.ANIMALS, models.ANIMALS, data.ANIMALS)
-    for name, animal in part.items()
-}
+ANIMALS = layers.ANIMALS | models.ANIMALS | data.ANIMALS
 
 __all__ = ["ANIMALS", "Animal", "trained_plainly"]

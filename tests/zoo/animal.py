@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from keras import layers as kl
 
+SPARSE = "sparse_categorical_crossentropy"
 EPOCHS = 3
 ROWS = 96
 
@@ -20,20 +21,15 @@ ROWS = 96
 class Animal:
     """Hold a builder and the data that it is trained on.
 
-    Args:
-        build: The builder, as a tuner takes it.
-        data: Returns the arguments of `search()` that hold data; functions among them are called
-            anew for each plain training, with the trial where they take it.
-        objective: The objective, to be minimized.
-        fit: Further arguments of `search()` and of `Model.fit`.
-        evaluates: Whether `Model.evaluate` of the validation data gives the objective.
+    `data` returns the arguments of `search()` that hold data; functions among them are called anew
+    for each plain training, with the trial where they take it.
     """
 
     build: Callable[[Any], Any]
     data: Callable[[], dict[str, Any]]
-    objective: str = "val_loss"
-    fit: Mapping[str, Any] = field(default_factory=dict)
-    evaluates: bool = True
+    objective: str = "val_loss"  # to be minimized
+    fit: dict[str, Any] = field(default_factory=dict)  # further arguments
+    evaluates: bool = True  # whether evaluate() of the validation data gives the objective
 
     @property
     def arguments(self):
@@ -89,14 +85,7 @@ def opened(value, trial=None):
     return value(trial) if inspect.signature(value).parameters else value()
 
 
-def compiled(
-    model,
-    trial,
-    loss="sparse_categorical_crossentropy",
-    metrics=("accuracy",),
-    optimizer=None,
-    **options,
-):
+def compiled(model, trial, loss=SPARSE, metrics=("accuracy",), optimizer=None, **options):
     """Compile a model, with Adam where no other optimizer is given."""
     optimizer = optimizer or keras.optimizers.Adam(rate(trial))
     model.compile(optimizer, loss, metrics=list(metrics) or None, **options)

@@ -212,10 +212,10 @@ def encoded(inputs):
     return kl.Dense(2)(seen), kl.Dense(2)(seen)
 
 
-def plain(trial, loss="sparse_categorical_crossentropy", **options):
+def plain(trial, *loss, **options):
     """Return a small classifier of the table."""
     layers = [keras.Input((8,)), kl.Dense(8, activation="relu"), kl.Dense(3, activation="softmax")]
-    return compiled(keras.Sequential(layers), trial, loss, **options)
+    return compiled(keras.Sequential(layers), trial, *loss, **options)
 
 
 def of_kind(kind, *losses):

@@ -163,12 +163,10 @@ def _check_open(path, mode, _flags):
         return
     path = os.fsdecode(path)
     is_folder = mode is None and os.path.isdir(path)
-    if path.startswith("/proc/") and _asks():
-        raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
-    if _FORBIDDEN.search(path) and _asks():
-        raise OSError(errno.EINVAL, "Invalid argument", path)
-    if is_folder and _asks():
-        raise PermissionError(errno.EACCES, "Permission denied", path)
+    odd = (path.startswith("/proc/"), errno.ENOENT), (_FORBIDDEN.search(path), errno.EINVAL)
+    for is_so, number in (*odd, (is_folder, errno.EACCES)):
+        if is_so and _asks():
+            raise OSError(number, os.strerror(number), path)
 
 
 def _check_folder(path, *_):
