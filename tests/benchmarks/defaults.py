@@ -156,9 +156,8 @@ def ray(name, folder, seed):
     space = partial(_ask_all, task.build_model)
     algorithm = OptunaSearch(space=space, metric="value", mode="max", seed=seed)
     scheduler = ASHAScheduler(time_attr="epochs", max_t=task.epochs)
-    best = _sides.search_ray(folder, task.trials, train, algorithm, scheduler).get_best_result(
-        scope="all"
-    )
+    results = _sides.search_ray(folder, task.trials, train, algorithm, scheduler)
+    best = results.get_best_result(scope="all")
     value = best.metrics_dataframe["value"].max()
     return answer(task, test, value, lambda: trained(task, fixed(best.config)))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
+from functools import partial
 
 from tests.benchmarks import _sides
 
@@ -24,9 +25,8 @@ SIDES = {  # of each its label, its function, and with what it is called last
 
 def ours(folder, trials, n_workers):
     """Search with our package; return how many epochs were trained."""
-    tuner = _sides.search_ours(
-        _sides.iris_task(folder, trials, EPOCHS), n_workers, **_sides.at_random()
-    )
+    task = _sides.iris_task(folder, trials, EPOCHS)
+    tuner = _sides.search_ours(task, n_workers, **_sides.at_random())
     return sum(trial.user_attrs["epochs_run"] for trial in tuner.study.trials)
 
 
@@ -82,24 +82,20 @@ def train_in_ray(config):
     tune.report({"value": max(accuracies), "epochs": len(accuracies)})
 
 
-def measure(side, trials):
+def measure(trials, side, _):
     """Run a side once, in a new folder."""
     _, function, *last = SIDES[side]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         if side != "raw2":
             return _sides.timed((f"peers:{function}", folder, trials, *last))
         _sides.timed(("peers:create", folder))
-        halves = (trials + 1) // 2, trials // 2
-        return _sides.timed(
-            *(("peers:raw", folder, half, seed) for seed, half in enumerate(halves, 1))
-        )
+        halves = enumerate([(trials + 1) // 2, trials // 2], 1)
+        return _sides.timed(*(("peers:raw", folder, half, seed) for seed, half in halves))
 
 
 def main():
     options = _sides.command_line(__doc__, SIDES, rounds=3, trials=30).parse_args()
-    runs = _sides.in_turn(
-        options.only, lambda side, _: measure(side, options.trials), options.rounds
-    )
+    runs = _sides.in_turn(options.only, partial(measure, options.trials), options.rounds)
     medians = {side: statistics.median(run.seconds for run in runs[side]) for side in runs}
     base = medians.get("raw1", float("nan"))
     _sides.report(
