@@ -9,7 +9,7 @@ import optuna
 
 from kerastune_optuna import TunerError
 from tests.benchmarks import _leader
-from tests.benchmarks._leader import STUDY, append, n_finished
+from tests.benchmarks._leader import STUDY, append
 
 _CLIENTS = """
 SELECT count(*) FROM pg_stat_activity
@@ -71,7 +71,7 @@ class Aftermath:
 
 def size(left):
     """Exactly n_trials are finished, and nothing runs or waits."""
-    if (done := n_finished(left.trials)) != left.n_trials:
+    if (done := len(left.finished)) != left.n_trials:
         yield f"{done} of {left.n_trials} trials are finished"
     for trial in left.trials:
         if not trial.state.is_finished():

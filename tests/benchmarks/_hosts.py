@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 import sqlalchemy
 
-from tests.support.faults import ROOT, CuttingProxy, is_worker, own_server, small_disk
+from tests.support.faults import ROOT, CuttingProxy, own_server, small_disk
 from tests.support.s3 import s3_server
 
 DISK = "32m"
@@ -130,7 +130,8 @@ class Host:
 
     def workers(self):
         """Return its worker processes."""
-        return [one for one in self.processes() if is_worker(one)]
+        name = "kerastune_optuna._workers.processes"
+        return [one for one in self.processes() if name in _command(one)]
 
     def identity(self, process):
         """Return what the diary calls one of its processes; its id is 0 where it is gone."""

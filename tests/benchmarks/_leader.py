@@ -15,6 +15,7 @@ import keras
 
 from kerastune_optuna import OptunaTuner, TunerError
 from tests.support import s3
+from tests.support.faults import finished
 from tests.support.models import build_model, in_classes
 
 STUDY = "storm"
@@ -71,22 +72,10 @@ def open_bucket(endpoint):
 
 def make_tuner(database, endpoint, directory, n_trials):
     """Return the tuner that all hosts have, each by its own way to the servers."""
-    return OptunaTuner(
-        build_model,
-        "val_loss",
-        n_trials=n_trials,
-        storage=database,
-        artifact_store=partial(open_bucket, endpoint),
-        directory=directory,
-        study_name=STUDY,
-        keep_best=KEEP,
-        backup_every=1,
-    )
-
-
-def n_finished(trials):
-    """Return how many trials count towards the size of the study."""
-    return sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in trials)
+    places = {"storage": database, "directory": directory, "study_name": STUDY}
+    places["artifact_store"] = partial(open_bucket, endpoint)
+    options = {"n_trials": n_trials, "keep_best": KEEP, "backup_every": 1}
+    return OptunaTuner(build_model, "val_loss", **places, **options)
 
 
 def search(database, endpoint, n_trials, path):
@@ -94,7 +83,7 @@ def search(database, endpoint, n_trials, path):
     tuner = make_tuner(database, endpoint, "tuning", n_trials)
     fit = {"epochs": EPOCHS, "batch_size": 16, "callbacks": [partial(diary, path)]}
     tuner.search(X, Y, validation_data=VALIDATION, n_workers=2, verbose=0, **fit)
-    if (done := n_finished(tuner.study.trials)) < n_trials:
+    if (done := len(finished(tuner))) < n_trials:
         print(f"search() returned with {done} of {n_trials} trials", flush=True)
         raise SystemExit(_NOT_FULL)
 

@@ -30,11 +30,6 @@ class Fault:
     seconds: tuple[float, float] = (0, 0)  # how long it lasts, at least and at most
     place: str = ""  # what two faults must not have at the same time
 
-    @property
-    def is_of_all(self):
-        """Whether it strikes all hosts alike."""
-        return self.strike in (_restart_database, _restart_store, _hang_store)
-
 
 def _training(land, host):
     """Return the workers of a host that have begun a trial: others only import TensorFlow."""
@@ -196,7 +191,8 @@ class Weather:
     def _last(self, fault, host, steps, told):
         """Tell of a fault, and let it end in its time."""
         seconds = self._chance.uniform(*fault.seconds)
-        where = "" if fault.is_of_all else f"{host.name}: "
+        is_of_all = fault.strike in (_restart_database, _restart_store, _hang_store)
+        where = "" if is_of_all else f"{host.name}: "
         lasts = f", for {seconds:.0f} s" if seconds else ""
         self.tell(f"{where}{fault.name}: {told}{lasts}")
         self.counts[fault.name] += 1

@@ -233,14 +233,6 @@ def lives(process):
     return False
 
 
-def is_worker(process):
-    """Whether a process is a worker that was not killed yet."""
-    with suppress(psutil.NoSuchProcess):
-        command = " ".join(process.cmdline())
-        return lives(process) and "kerastune_optuna._workers.processes" in command
-    return False
-
-
 class Server:
     """Run a PostgreSQL server of the test's own in a folder, which it may stop and start."""
 

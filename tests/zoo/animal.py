@@ -97,9 +97,9 @@ def rate(trial):
     return trial.suggest_float("lr", 1e-3, 1e-1, log=True)
 
 
-def classifier(trial, inputs, seen):
+def classifier(trial, inputs, seen, kind=keras.Model):
     """Return the functional model that tells the class of rows by what its layers have seen."""
-    return compiled(keras.Model(inputs, kl.Dense(3, activation="softmax")(seen)), trial)
+    return compiled(kind(inputs, kl.Dense(3, activation="softmax")(seen)), trial)
 
 
 def sequential(make, shape=None):

@@ -265,13 +265,10 @@ def with_sizes():
 
 def autoencoder(trial):
     """Return a convolutional autoencoder."""
-    layers = [
-        keras.Input((8, 8, 3)),
-        kl.Conv2D(4, 3, strides=2, padding="same", activation="relu"),
-        kl.Conv2DTranspose(4, 3, strides=2, padding="same", activation="relu"),
-        kl.Conv2D(3, 3, padding="same"),
-    ]
-    return compiled(keras.Sequential(layers), trial, "mse", ())
+    same = {"strides": 2, "padding": "same", "activation": "relu"}
+    layers = [keras.Input((8, 8, 3)), kl.Conv2D(4, 3, **same), kl.Conv2DTranspose(4, 3, **same)]
+    last = kl.Conv2D(3, 3, padding="same")
+    return compiled(keras.Sequential([*layers, last]), trial, "mse", ())
 
 
 def residual(trial):
@@ -321,8 +318,7 @@ def low_ranks(trial):
 def own_loss(trial):
     """Return a functional model with a loss of its own."""
     inputs = keras.Input((8,))
-    seen = kl.Dense(8, activation="relu")(inputs)
-    return compiled(OwnLoss(inputs, kl.Dense(3, activation="softmax")(seen)), trial)
+    return classifier(trial, inputs, kl.Dense(8, activation="relu")(inputs), OwnLoss)
 
 
 def own_functions(trial):
