@@ -159,13 +159,8 @@ def create_optuna(folder, **options):
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.create_study(
-        storage=f"sqlite:///{folder}/study.db",
-        study_name="plain",
-        direction="maximize",
-        load_if_exists=True,
-        **options,
-    )
+    options |= {"study_name": "plain", "direction": "maximize", "load_if_exists": True}
+    return optuna.create_study(storage=f"sqlite:///{folder}/study.db", **options)
 
 
 def search_optuna(task, pruning=lambda trial: [], **options):
@@ -185,15 +180,9 @@ def make_keras_tuner(task, kind, **options):
     """Return the tuner of KerasTuner with that class name."""
     import keras_tuner
 
-    return getattr(keras_tuner, kind)(
-        lambda hp: task.build_model(as_trial(hp)),
-        objective=keras_tuner.Objective(task.objective, "max"),
-        seed=task.seed,
-        overwrite=True,
-        directory=task.folder,
-        project_name="peer",
-        **options,
-    )
+    options |= {"seed": task.seed, "overwrite": True, "directory": task.folder}
+    options |= {"objective": keras_tuner.Objective(task.objective, "max"), "project_name": "peer"}
+    return getattr(keras_tuner, kind)(lambda hp: task.build_model(as_trial(hp)), **options)
 
 
 def as_trial(hp):
@@ -226,20 +215,10 @@ def search_ray(folder, trials, train, algorithm, scheduler=None, **options):
     from ray import init, tune
 
     init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    tuner = tune.Tuner(
-        tune.with_resources(train, {"cpu": 1}),
-        tune_config=tune.TuneConfig(
-            metric="value",
-            mode="max",
-            search_alg=algorithm,
-            scheduler=scheduler,
-            num_samples=trials,
-            max_concurrent_trials=2,
-        ),
-        run_config=tune.RunConfig(storage_path=folder, name="peer", verbose=0),
-        **options,
-    )
-    return tuner.fit()
+    goal = {"metric": "value", "mode": "max", "search_alg": algorithm, "scheduler": scheduler}
+    options["tune_config"] = tune.TuneConfig(**goal, num_samples=trials, max_concurrent_trials=2)
+    options["run_config"] = tune.RunConfig(storage_path=folder, name="peer", verbose=0)
+    return tune.Tuner(tune.with_resources(train, {"cpu": 1}), **options).fit()
 
 
 def report(packages, header, rows):

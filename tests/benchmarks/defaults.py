@@ -121,12 +121,12 @@ def optuna(name, folder, seed):
     from optuna_integration import KerasPruningCallback
 
     task, test = job(name, folder, seed)
-    study = _sides.search_optuna(
-        task,
-        pruning=lambda trial: [KerasPruningCallback(trial, task.objective)],
-        sampler=TPESampler(seed=seed),
-        pruner=MedianPruner(),
-    )
+
+    def pruning(trial):
+        return [KerasPruningCallback(trial, task.objective)]
+
+    options = {"sampler": TPESampler(seed=seed), "pruner": MedianPruner()}
+    study = _sides.search_optuna(task, pruning, **options)
     return answer(task, test, study.best_value, lambda: trained(task, study.best_trial))
 
 
@@ -207,16 +207,11 @@ def row(side, runs, base, common):
     seconds, epochs, value, test, whole, progress = map(list, zip(*answers, strict=True))
     until = [next(at for at, value in one if value >= common) for one in progress]
     ratios = [one[0] / run.answers[0][0] for one, run in zip(answers, base or runs, strict=True)]
-    return [
-        SIDES[side][0],
-        f"{statistics.median(seconds):.1f}",
-        f"{statistics.median(ratios):.2f}" if base else "",
-        f"{statistics.median(until):.1f}",
-        f"{statistics.median(whole):.1f}",
-        f"{statistics.median(epochs):.0f}",
-        f"{statistics.mean(value):.4f}",
-        _sides.with_error(test, 4),
-    ]
+    median = statistics.median
+    times = [f"{median(seconds):.1f}", f"{median(ratios):.2f}" if base else ""]
+    times += [f"{median(until):.1f}", f"{median(whole):.1f}"]
+    found = [f"{median(epochs):.0f}", f"{statistics.mean(value):.4f}", _sides.with_error(test, 4)]
+    return [SIDES[side][0], *times, *found]
 
 
 def main():

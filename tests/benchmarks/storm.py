@@ -60,8 +60,9 @@ def in_storm(ground, minutes, n_trials, seed):
         weather.tell("the hosts are done" if end(there) else "a host hangs; its log says where")
         over.set()
         witness.join()
-        print_counts("faults", weather.counts)
-        print_counts("ends of searches", Counter(how for _, how in there.ends_of_searches()))
+        ends = Counter(how for _, how in there.ends_of_searches())
+        for title, counts in (("faults", weather.counts), ("ends of searches", ends)):
+            print(f"{title}:", ", ".join(f"{name} {count}" for name, count in counts.items()))
         return examine(there, n_trials)
 
 
@@ -95,11 +96,6 @@ def end(there):
             return False
         time.sleep(0.5)
     return True
-
-
-def print_counts(title, counts):
-    """Print how often there was what."""
-    print(f"{title}: " + ", ".join(f"{name} {count}" for name, count in counts.items()), flush=True)
 
 
 def check_machine():

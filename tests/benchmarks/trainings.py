@@ -32,13 +32,11 @@ def compiled(*layers):
 
 
 def mlp(*widths):
-    """Return a compiled network of dense layers."""
     layers = [keras.layers.Dense(width, activation="relu") for width in widths]
     return compiled(keras.Input((64,)), *layers)
 
 
 def cnn():
-    """Return a compiled network with one convolution."""
     convolution = keras.layers.Conv2D(16, 3, padding="same", activation="relu")
     pool, flatten = keras.layers.MaxPooling2D(), keras.layers.Flatten()
     return compiled(keras.Input((8, 8, 1)), convolution, pool, flatten)

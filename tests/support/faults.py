@@ -203,8 +203,7 @@ class Killer(threading.Thread):
     def __init__(self, kills, log, all_made):
         super().__init__(daemon=True)
         self.kills, self.log, self.all_made = kills, log, all_made
-        self.killed = []
-        self.over = threading.Event()
+        self.killed, self.over = [], threading.Event()
         self.random = random.Random(0)  # fixes the moments as far as they can be
 
     def __enter__(self):
@@ -319,9 +318,8 @@ class CuttingProxy(threading.Thread):
         self.listener = socket.create_server(("127.0.0.1", 0))
         here = self.behind.set(host="127.0.0.1", port=self.listener.getsockname()[1])
         self.url = here.render_as_string(hide_password=False)
-        self.cuts = 0
+        self.cuts, self.peers = 0, {}
         self.pass_on()
-        self.peers = {}
         self.ready = selectors.DefaultSelector()
         self.ready.register(self.listener, selectors.EVENT_READ)
 

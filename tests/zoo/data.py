@@ -132,7 +132,6 @@ def later(make):
 
 
 def as_they_are(*rows):
-    """Return the rows."""
     return rows
 
 
@@ -142,7 +141,6 @@ def loaded():
 
 
 def endless(x, y):
-    """Return a dataset without an end."""
     return as_dataset(x, y).repeat()
 
 
@@ -199,7 +197,6 @@ def loader(x, y, shuffle=False):
 
 
 def tensors():
-    """Return tensors of the backend."""
     return keras.tree.map_structure(ops.convert_to_tensor, table())
 
 

@@ -27,14 +27,6 @@ class Subclassed(keras.Model):
         return self.outputs_of(self.dropout(self.hidden(x), training=training))
 
 
-class SaysBuilt(Subclassed):
-    """Say that it is built before its layers are."""
-
-    def __init__(self):
-        super().__init__()
-        self.built = True
-
-
 class BuildSaysBuilt(Subclassed):
     """Have a `build` that does no more than say so."""
 
@@ -223,6 +215,13 @@ def of_kind(kind, *losses):
     return lambda trial: compiled(kind(), trial, *losses)
 
 
+def said_to_be_built():
+    """Return a model that says that it is built before its layers are."""
+    model = Subclassed()
+    model.built = True
+    return model
+
+
 def shaped(model):
     """Return a model whose `build` was called with a shape alone."""
     model.build((None, 8))
@@ -359,7 +358,7 @@ def a_fraction():
 
 KINDS = {
     "subclassed": Subclassed,
-    "subclassed_says_built": SaysBuilt,
+    "subclassed_says_built": said_to_be_built,
     "subclassed_build_says_built": lambda: shaped(BuildSaysBuilt()),
     "subclassed_built_by_shape": lambda: shaped(Subclassed()),
 }

@@ -158,7 +158,7 @@ def _asks():
     return False
 
 
-def _check_open(path, mode, _flags):
+def _check_open(path, mode, _):
     if isinstance(path, int):
         return
     path = os.fsdecode(path)
@@ -167,11 +167,6 @@ def _check_open(path, mode, _flags):
     for is_so, number in (*odd, (is_folder, errno.EACCES)):
         if is_so and _asks():
             raise OSError(number, os.strerror(number), path)
-
-
-def _check_folder(path, *_):
-    if _FORBIDDEN.search(os.fsdecode(path)) and _asks():
-        raise OSError(errno.EINVAL, "Invalid argument", path)
 
 
 def _check_list(path=".", *_):
@@ -201,7 +196,7 @@ def _in_use():
     return found
 
 
-_CHECKS = {"open": _check_open, "os.mkdir": _check_folder}
+_CHECKS = {"open": _check_open, "os.mkdir": _check_open}
 _CHECKS |= {"os.listdir": _check_list, "os.scandir": _check_list}
 _CHECKS |= {"os.remove": _check_change, "os.rename": _check_change}
 
