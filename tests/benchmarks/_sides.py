@@ -24,8 +24,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[2]
-OURS, OPTUNA, KERAS_TUNER = "kerastune_optuna", "Optuna", "KerasTuner"
-
 _ANSWER = "answer of the child: "
 _CHILD = "import sys; from tests.benchmarks._sides import run_here; run_here(*sys.argv[1:])"
 _TAIL = 3000  # characters of a failed child's output that say why
@@ -105,8 +103,8 @@ def in_turn(sides, measure, rounds):
 
 def without_ours():
     """Let the examples be imported without our package, whose import other sides need not pay."""
-    sys.modules[OURS] = types.ModuleType(OURS)
-    sys.modules[OURS].OptunaTuner = None
+    stub = sys.modules["kerastune_optuna"] = types.ModuleType("kerastune_optuna")
+    stub.OptunaTuner = None
 
 
 @dataclass

@@ -19,16 +19,13 @@ from types import SimpleNamespace
 import psutil
 
 from tests.benchmarks import _sides
-from tests.benchmarks._sides import KERAS_TUNER, OPTUNA, OURS
 
-# Of each: trials, epochs.
-SIZES = {"iris": (30, 20), "fashion": (20, 12)}
 SIDES = {  # of each its label, its function, and with what it is called last
-    "ours1": (f"{OURS}, 1 worker", "ours", 1),
-    "ours2": (f"{OURS}, 2 workers", "ours", 2),
-    "optuna": (f"{OPTUNA}, its callback and MedianPruner", "optuna"),
-    "bayesian": (f"{KERAS_TUNER} BayesianOptimization", "keras_tuner", "BayesianOptimization"),
-    "hyperband": (f"{KERAS_TUNER} Hyperband", "keras_tuner", "Hyperband"),
+    "ours1": ("kerastune_optuna, 1 worker", "ours", 1),
+    "ours2": ("kerastune_optuna, 2 workers", "ours", 2),
+    "optuna": ("Optuna, its callback and MedianPruner", "optuna"),
+    "bayesian": ("KerasTuner BayesianOptimization", "keras_tuner", "BayesianOptimization"),
+    "hyperband": ("KerasTuner Hyperband", "keras_tuner", "Hyperband"),
     "ray": ("Ray Tune, OptunaSearch and ASHA, 2 at a time", "ray"),
 }
 LOG = "epochs.log"
@@ -39,9 +36,9 @@ def job(name, folder, seed):
     import keras
 
     keras.utils.set_random_seed(seed)
-    build, (train, validation, test), objective, options = PARTS[name](seed)
+    parts, trials, epochs = TASKS[name]
+    build, (train, validation, test), objective, options = parts(seed)
     data = {"x": train[0], "y": train[1], "validation_data": validation, **options}
-    trials, epochs = SIZES[name]
     log = keras.callbacks.LambdaCallback(on_epoch_end=partial(_log, f"{folder}/{LOG}", objective))
     return _sides.Task(build, data, objective, trials, epochs, folder, seed, [log]), test
 
@@ -80,7 +77,7 @@ def _fashion(seed):
     return build_model, load(), "val_accuracy", {"batch_size": 64}
 
 
-PARTS = {"iris": _iris, "fashion": _fashion}
+TASKS = {"iris": (_iris, 30, 20), "fashion": (_fashion, 20, 12)}  # with trials and epochs
 
 
 def answer(task, test, value, hand_out):
@@ -216,14 +213,14 @@ def row(side, runs, base, common):
 
 def main():
     parser = _sides.command_line(__doc__, SIDES)
-    parser.add_argument("task", nargs="?", default="iris", choices=PARTS)
+    parser.add_argument("task", nargs="?", default="iris", choices=TASKS)
     parser.add_argument("seeds", type=int, nargs="?", default=3)
     options = parser.parse_args()
     runs = _sides.in_turn(options.only, partial(measure, options.task), options.seeds)
-    trials, epochs = SIZES[options.task]
+    _, trials, epochs = TASKS[options.task]
     header = [f"{options.task}, {trials} trials of {epochs} epochs, all defaults"]
     common = min(run.answers[0][5][-1][1] for side in runs.values() for run in side)
-    header += ["search, s", f"divided by {OPTUNA}'s", f"until {common:.4g}, s", "with the model, s"]
+    header += ["search, s", "divided by Optuna's", f"until {common:.4g}, s", "with the model, s"]
     header += ["epochs trained", "best value", "accuracy on other rows"]
     _sides.report(
         ["kerastune_optuna", "keras", "tensorflow", "optuna", "optuna-integration", "keras-tuner"],

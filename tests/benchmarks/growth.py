@@ -11,11 +11,10 @@ import time
 import psutil
 
 from tests.benchmarks import _sides
-from tests.benchmarks._sides import KERAS_TUNER, OPTUNA, OURS
 
 EPOCHS = 2
 WINDOW = 50  # trials at the start and at the end that are compared; memory counts from this trial
-LABELS = {"ours": OURS, "optuna": OPTUNA, "kerastuner": f"{KERAS_TUNER} RandomSearch"}
+LABELS = {"ours": "kerastune_optuna", "optuna": "Optuna", "kerastuner": "KerasTuner RandomSearch"}
 
 
 def search(side, folder, trials):

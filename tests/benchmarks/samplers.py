@@ -54,20 +54,17 @@ def plain(sampler, pruner):
     return prepare
 
 
-def named(sampler, pruner):
+def named(sampler, pruner=None):
     """Take what a tuner makes of a name, which learns from trials that were pruned."""
 
     def prepare(study, seed, epochs):
-        Chooser(sampler, pruner(epochs), seed).start(study)
+        if pruner is None:  # all defaults, of a search of many long trials
+            Chooser(seed=seed).start(study, N_TRIALS, epochs)
+        else:
+            Chooser(sampler, pruner(epochs), seed).start(study)
         study.sampler = LearningSampler(study.sampler, GOAL, constrained=False, may_repeat=False)
 
     return prepare
-
-
-def ours(study, seed, epochs):
-    """Take the defaults of a search of many long trials."""
-    Chooser(seed=seed).start(study, N_TRIALS, epochs)
-    study.sampler = LearningSampler(study.sampler, GOAL, constrained=False, may_repeat=False)
 
 
 def _wilcoxon(epochs):
@@ -81,7 +78,7 @@ def _halving(epochs):
 _TPE = samplers.TPESampler
 _GP = partial(samplers.GPSampler, warn_independent_sampling=False)
 ROWS = {
-    "auto (our default)": ours,
+    "auto (our default)": named(None),
     "TPE, Wilcoxon 0.2 (our default before)": plain(_TPE, _wilcoxon),
     "TPE shown pruned trials, Wilcoxon 0.2": named("tpe", _wilcoxon),
     "GP shown pruned trials, Wilcoxon 0.2": named(None, _wilcoxon),

@@ -124,13 +124,17 @@ def _compared(name, animal, folder):
         if not trials:
             trained_plainly(animal, optuna.create_study().ask(), seed=0)
     except Exception as error:  # of Keras, which does not train everything on each backend
-        return {UNKNOWN: f"{type(error).__name__}: {_first_line(error)}"}
+        return {UNKNOWN: _told(error)}
     try:
         weights = digest(plain[tuner.best_trial.number][0].weights)
         differences = [told for _, told in plain if told is not None]
         return {**best_of(tuner, animal), "differences": differences, "plain": weights}
     except Exception as error:  # which the table shows
-        return {WRONG: f"{type(error).__name__}: {_first_line(error)}"}
+        return {WRONG: _told(error)}
+
+
+def _told(error):
+    return f"{type(error).__name__}: {str(error).strip()}".partition("\n")[0][:300]
 
 
 def _nearest(animal, trial, rows):
@@ -187,11 +191,6 @@ def _wrong_models(found, again):
         if not math.isclose(value, best["value"], rel_tol=1e-5, abs_tol=1e-6):
             wrong.append(f"best_model() {where} evaluates to {value}, not {best['value']}")
     return wrong
-
-
-def _first_line(error):
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else ""
 
 
 def rows_of(names, workers):

@@ -140,6 +140,11 @@ def loaded():
     return {name: later(lambda value: value)(value) for name, value in table().items()}
 
 
+def in_datasets(data):
+    """Return data as datasets."""
+    return each(as_dataset, as_dataset, data)
+
+
 def endless(x, y):
     return as_dataset(x, y).repeat()
 
@@ -224,8 +229,7 @@ def columns():
 def datasets_of_columns():
     """Return datasets of dicts of columns."""
     x, y = columns()
-    data = split({name: column[:, None] for name, column in x.items()}, y)
-    return each(as_dataset, as_dataset, data)
+    return in_datasets(split({name: column[:, None] for name, column in x.items()}, y))
 
 
 def feature_space():
@@ -251,11 +255,6 @@ def text_tensors():
     import tensorflow as tf
 
     return on_inputs(lambda x: tf.constant(x.tolist()), texts())
-
-
-def text_datasets():
-    """Return sentences as datasets of TensorFlow."""
-    return each(as_dataset, as_dataset, on_inputs(lambda x: x.tolist(), texts()))
 
 
 def ragged():
@@ -339,9 +338,9 @@ ANIMALS = {
     "list_of_arrays": Animal(of_lists, partial(beside, lambda *both: [*both])),
     "text_objects": Animal(of_text, texts),
     "text_tensors": Animal(of_text, text_tensors),
-    "text_tf_data": Animal(of_text, text_datasets),
+    "text_tf_data": Animal(of_text, lambda: in_datasets(on_inputs(list, texts()))),
     "ragged": Animal(of_ragged, ragged),
-    "ragged_tf_data": Animal(of_ragged, lambda: each(as_dataset, as_dataset, ragged())),
+    "ragged_tf_data": Animal(of_ragged, lambda: in_datasets(ragged())),
     "time_series_windows": Animal(forecasting, windows),
     "image_folder": Animal(of_pictures, image_folder),
     "image_bytes": Animal(of_pictures, bytes_of_pictures),

@@ -171,11 +171,7 @@ class Penalty(kl.Layer):
 
 
 class TwoPhases:
-    """Train a head on a frozen base, and then both more slowly.
-
-    Args:
-        counts_on: Whether the epochs of the second phase are numbered on, and not from 0.
-    """
+    """Train a head on a frozen base, and then both more slowly, in epochs that count on or anew."""
 
     def __init__(self, counts_on):
         self.counts_on = counts_on
