@@ -1,7 +1,5 @@
 """What must hold after the storm: each check returns what is wrong, a text for each thing."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from functools import cached_property
 

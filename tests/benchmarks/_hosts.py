@@ -5,8 +5,6 @@ and a small disk of its own. It shares the network with the others, but reaches 
 gates of its own.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """A search that is disturbed, for `kills` and `cuts`, and what is left of it."""
 
-from __future__ import annotations
-
 import argparse
 import math
 import sys

@@ -7,8 +7,6 @@ again. That model is tested on rows that no side saw. A further column has the t
 that all sides came to with all seeds.
 """
 
-from __future__ import annotations
-
 import statistics
 import tempfile
 import time

@@ -3,8 +3,6 @@
 The lecture's network trains for two epochs a trial, in one process for each side.
 """
 
-from __future__ import annotations
-
 import tempfile
 import time
 

@@ -6,8 +6,6 @@ matters, or the best is well inside of all ranges, each sentence on the end of a
 alarm.
 """
 
-from __future__ import annotations
-
 from itertools import product
 
 import numpy as np

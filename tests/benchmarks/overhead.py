@@ -4,8 +4,6 @@ The lecture's network trains for ten epochs a trial, with SQLite and weights, in
 time of search() less that inside of `build_model` and `Model.fit`, which calls our callbacks.
 """
 
-from __future__ import annotations
-
 import functools
 import statistics
 import tempfile

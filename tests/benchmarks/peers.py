@@ -4,8 +4,6 @@ Each side trains the same number of epochs in processes of its own, whose import
 data count. `--only ours1 raw1` runs some of the sides.
 """
 
-from __future__ import annotations
-
 import statistics
 import tempfile
 from functools import partial

@@ -4,8 +4,6 @@ Run it from the repository: `python -m tests.benchmarks.pruners [trials] [seeds]
 the curves in the folder `curves`, as if trials had so many epochs, and prints a table in Markdown.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache

@@ -8,8 +8,6 @@ table in Markdown has the regrets after as many epochs as 5, 10, 20 and 40 full 
 what each row has less than the first; `--help` lists what else can be asked for.
 """
 
-from __future__ import annotations
-
 import heapq
 import itertools
 import json

@@ -1,7 +1,5 @@
 """Recorded curves, and what their networks are asked for: each space is a tree of a few values."""
 
-from __future__ import annotations
-
 import json
 from functools import partial
 from pathlib import Path

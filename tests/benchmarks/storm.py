@@ -11,8 +11,6 @@ are shut, which for its clients is the same.
 `--minutes 0` makes no fault: the search and the checks alone.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import shutil

@@ -5,8 +5,6 @@ and number of epochs, in turn and after a warm-up. Ours counts from the call of 
 saved weights, and the plain one from the call of the builder to the end of `fit`.
 """
 
-from __future__ import annotations
-
 import os
 import statistics
 import tempfile

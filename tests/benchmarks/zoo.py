@@ -10,8 +10,6 @@ evaluates to `best_value`. It is *refused* where one line said why before anythi
 KERAS_BACKEND=jax or torch does the same there, as far as plain Keras trains a model on it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 import os

@@ -4,8 +4,6 @@ Run it from the repository: `python -m tests.pictures [name ...]`. Each function
 the folder and writes its files there; add one for what is new to show.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import sys

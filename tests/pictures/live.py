@@ -1,7 +1,5 @@
 """The picture of the live display, from a study as it is in the middle of a search."""
 
-from __future__ import annotations
-
 import io
 import math
 

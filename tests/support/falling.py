@@ -1,7 +1,5 @@
 """Models whose weights tell what their made up training came to."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 

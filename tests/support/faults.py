@@ -1,7 +1,5 @@
 """What the fault tests do to a search: kill its workers, lock its database, stop its server."""
 
-from __future__ import annotations
-
 import glob
 import itertools
 import os

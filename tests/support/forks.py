@@ -4,8 +4,6 @@ What an interpreter fixes when it starts is alike in all forks: how it hashes te
 are errors, and the command line that `ps` shows. Where this matters, use subprocess.
 """
 
-from __future__ import annotations
-
 import atexit
 import faulthandler
 import functools

@@ -1,7 +1,5 @@
 """Marks of tests of which some cases run in .ci/run and the others in .ci/nightly alone."""
 
-from __future__ import annotations
-
 import pytest
 
 

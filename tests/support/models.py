@@ -1,7 +1,5 @@
 """Tiny models, pruners and callbacks that tests share, and what a tuner has kept."""
 
-from __future__ import annotations
-
 import csv
 import io
 import os

@@ -1,7 +1,5 @@
 """Studies that are there in a second: recorded learning curves under a sampler and a pruner."""
 
-from __future__ import annotations
-
 import json
 import warnings
 from datetime import datetime, timedelta

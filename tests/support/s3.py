@@ -3,8 +3,6 @@
 Run as a module it is the server: it starts, stops and stumbles as standard input says.
 """
 
-from __future__ import annotations
-
 import itertools
 import socket
 import subprocess

@@ -4,8 +4,6 @@ Its arguments: a folder, how many workers, the URL of a database ("" for that in
 the line on standard input), and how many trials. While the folder has a file "slow", batches last.
 """
 
-from __future__ import annotations
-
 import sys
 import time
 from pathlib import Path

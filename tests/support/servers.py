@@ -5,8 +5,6 @@ user may create databases. A server that they name has to answer. Without them t
 one on this machine that asks for no password, and are skipped where there is none.
 """
 
-from __future__ import annotations
-
 import os
 import socket
 import subprocess

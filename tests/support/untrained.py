@@ -1,7 +1,5 @@
 """Models that are built, saved and told of as any other, and whose training is made up."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 from optuna.storages import InMemoryStorage

@@ -5,8 +5,6 @@ them all, so a search must train them to the same numbers, or refuse them in one
 anything is trained. `tests/benchmarks/zoo.py` compares the two.
 """
 
-from __future__ import annotations
-
 from tests.zoo import data, layers, models
 from tests.zoo.animal import Animal, trained_plainly
 

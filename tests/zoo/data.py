@@ -1,7 +1,5 @@
 """One animal for each form in which Keras takes data."""
 
-from __future__ import annotations
-
 import tempfile
 from functools import cache, partial
 from pathlib import Path

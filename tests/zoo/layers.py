@@ -1,7 +1,5 @@
 """One animal for each layer whose numbers a speed-up might change."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 from keras import layers as kl

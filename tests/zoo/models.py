@@ -1,7 +1,5 @@
 """One animal for each way in which Keras's documentation makes, compiles or trains a model."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import keras
