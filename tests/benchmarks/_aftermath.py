@@ -1,30 +1,13 @@
 """What must hold after the storm: each check returns what is wrong, a text for each thing."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
 from functools import cached_property
-from pathlib import Path
 
 import optuna
-import sqlalchemy
-from optuna.trial import FrozenTrial
 
 from kerastune_optuna import TunerError
-from tests.benchmarks._hosts import Land
-from tests.benchmarks._leader import (
-    BUCKET,
-    KEEP,
-    STUDY,
-    VALIDATION,
-    Line,
-    append,
-    make_tuner,
-    n_finished,
-    open_bucket,
-    read_diary,
-)
+from tests.benchmarks import _leader
+from tests.benchmarks._leader import STUDY, append
 
 _CLIENTS = """
 SELECT count(*) FROM pg_stat_activity
@@ -37,83 +20,73 @@ _SHOWN = 12  # things that are wrong, of each check
 
 
 class Aftermath:
-    """Hold what the storm left.
+    """Hold what the storm left on a land where the searches have ended."""
 
-    Args:
-        land: The servers and the hosts, whose searches have ended.
-        n_trials: The size that the study is to have.
-    """
-
-    def __init__(self, land: Land, n_trials: int) -> None:
-        self.land = land
-        self.n_trials = n_trials
+    def __init__(self, land, n_trials):
+        self.land, self.n_trials = land, n_trials
 
     @cached_property
-    def trials(self) -> list[FrozenTrial]:
+    def trials(self):
         """The trials of the study."""
         return optuna.load_study(study_name=STUDY, storage=self.land.server.url).trials
 
     @property
-    def finished(self) -> list[FrozenTrial]:
+    def finished(self):
         """Those that count."""
         return [one for one in self.trials if one.state.name in ("COMPLETE", "PRUNED")]
 
     @property
-    def best(self) -> list[FrozenTrial]:
+    def best(self):
         """Those whose weights are kept, the best first."""
         complete = [one for one in self.trials if one.state.name == "COMPLETE"]
-        return sorted(complete, key=lambda one: (one.value, one.number))[:KEEP]
+        return sorted(complete, key=lambda one: (one.value, one.number))[: _leader.KEEP]
 
     @cached_property
-    def diary(self) -> dict[int, list[Line]]:
+    def diary(self):
         """What the diary says of each trial."""
         lines = defaultdict(list)
-        for line in read_diary(self.land.diary):
+        for line in _leader.read_diary(self.land.diary):
             lines[line.trial].append(line)
         return lines
 
-    def epochs(self, trial: FrozenTrial) -> list[int]:
+    def epochs(self, trial):
         """Return the epochs that a trial's own process trained, as they came."""
         return [line.epoch for line in self.diary.get(trial.number, ()) if line.epoch >= 0]
 
-    def attempts(self, trial: FrozenTrial) -> list[FrozenTrial]:
+    def attempts(self, trial):
         """Return a trial and those of which it is the retry, the first first."""
         found = [trial]
         while (before := found[0].user_attrs.get("retry_of")) is not None:
             found.insert(0, self.trials[before])
         return found
 
-    def artifacts(self, trial: FrozenTrial) -> dict[str, str]:
+    def artifacts(self, trial):
         """Return the names of the files that a trial ever put into the store, by their ids."""
         storage = optuna.storages.get_storage(self.land.server.url)
         metas = optuna.artifacts.get_all_artifact_meta(trial, storage=storage)
         return {meta.artifact_id: meta.filename for meta in metas}
 
 
-def size(left: Aftermath) -> Iterator[str]:
+def size(left):
     """Exactly n_trials are finished, and nothing runs or waits."""
-    if (done := n_finished(left.trials)) != left.n_trials:
+    if (done := len(left.finished)) != left.n_trials:
         yield f"{done} of {left.n_trials} trials are finished"
     for trial in left.trials:
         if not trial.state.is_finished():
             yield f"trial {trial.number} is {trial.state.name}"
 
 
-def once(left: Aftermath) -> Iterator[str]:
+def once(left):
     """Each trial was trained once, by one process, its epochs without gaps or doubles."""
     for number, lines in left.diary.items():
         if len(processes := {line.process for line in lines}) > 1:
             yield f"trial {number} was trained by {sorted(processes)}"
         begin, *epochs = [line.epoch for line in lines]
-        if begin != -1 or not _are_unbroken(epochs):
+        if begin != -1 or epochs != [epochs[0] + place for place in range(len(epochs))]:
             yield f"trial {number} was trained as {[begin, *epochs]}"
 
 
-def _are_unbroken(epochs: list[int]) -> bool:
-    return epochs == [epochs[0] + number for number in range(len(epochs))] if epochs else True
-
-
-def retries(left: Aftermath) -> Iterator[str]:
+def retries(left):
     """Who trains a configuration again says of which failed trial it is the one retry."""
     of = [one.user_attrs["retry_of"] for one in left.trials if "retry_of" in one.user_attrs]
     trained = [one for one in left.trials if left.epochs(one)]
@@ -132,7 +105,7 @@ def retries(left: Aftermath) -> Iterator[str]:
             yield f"trials {[one.number for one in alike]} trained one configuration"
 
 
-def alive(left: Aftermath) -> Iterator[str]:
+def alive(left):
     """Nobody took a trial from a process that lived, but where that was stopped for long."""
     yield from left.land.robbed
     for trial in left.trials:
@@ -143,7 +116,7 @@ def alive(left: Aftermath) -> Iterator[str]:
                 yield f"trial {before} was trained on through {late} after {trial.number} began"
 
 
-def curves(left: Aftermath) -> Iterator[str]:
+def curves(left):
     """The curve of each finished trial begins at 0 and has no gaps."""
     for trial in left.finished:
         steps = sorted(trial.intermediate_values)
@@ -151,10 +124,10 @@ def curves(left: Aftermath) -> Iterator[str]:
             yield f"trial {trial.number} ({trial.state.name}) has a curve of {steps}"
 
 
-def epochs(left: Aftermath) -> Iterator[str]:
+def epochs(left):
     """Each step of a curve was trained, and a retry went on where its backup was."""
     for trial in left.finished:
-        trained: set[int] = set()
+        trained = set()
         for attempt in left.attempts(trial):
             own = left.epochs(attempt)
             if own and own[0] > max(trained, default=-1) + 1:
@@ -168,15 +141,15 @@ def epochs(left: Aftermath) -> Iterator[str]:
             yield f"trial {trial.number} was trained to {own[-1]} and has steps to {steps[-1]}"
 
 
-def best_models(left: Aftermath) -> Iterator[str]:
+def best_models(left):
     """The models that are kept come to the values of their trials, the best to best_value."""
-    tuner = make_tuner(left.land.server.url, left.land.endpoint, "tuning", left.n_trials)
+    tuner = _leader.make_tuner(left.land.server.url, left.land.s3.url, "tuning", left.n_trials)
     values = [one.value for one in left.best]
     if tuner.best_value != values[0]:
         yield f"best_value is {tuner.best_value}, and the best trial has {values[0]}"
     for trial in left.best:
         try:
-            loss = tuner.best_model(trial.number).evaluate(*VALIDATION, verbose=0)
+            loss = tuner.best_model(trial.number).evaluate(*_leader.VALIDATION, verbose=0)
         except TunerError as error:
             yield f"trial {trial.number}: {error}"
         else:
@@ -184,42 +157,37 @@ def best_models(left: Aftermath) -> Iterator[str]:
                 yield f"trial {trial.number} has {trial.value}, and its model comes to {loss}"
 
 
-def bucket(left: Aftermath) -> Iterator[str]:
+def bucket(left):
     """The bucket holds the weights of the best, the table of each finished trial, and no more."""
     owners = {key: (one, name) for one in left.trials for key, name in left.artifacts(one).items()}
     best, finished = ({one.number for one in some} for some in (left.best, left.finished))
-    pages = open_bucket(left.land.endpoint).client.get_paginator("list_objects_v2")
-    for page in pages.paginate(Bucket=BUCKET):
-        for key in [entry["Key"] for entry in page.get("Contents", ())]:
-            trial, name = owners.get(key, (None, key))
-            if trial is None:
-                yield f"{key} is of no trial"
-            elif trial.number not in (finished if name == "history.csv" else best):
-                yield f"{name} of trial {trial.number} ({trial.state.name})"
+    for key in left.land.s3.keys:
+        trial, name = owners.get(key, (None, key))
+        if trial is None:
+            yield f"{key} is of no trial"
+        elif trial.number not in (finished if name == "history.csv" else best):
+            yield f"{name} of trial {trial.number} ({trial.state.name})"
 
 
-def disks(left: Aftermath) -> Iterator[str]:
+def disks(left):
     """Nothing is left on the disks of the hosts."""
     for host in left.land.hosts:
         yield from host.left_on_disk()
 
 
-def connections(left: Aftermath) -> Iterator[str]:
+def connections(left):
     """Nobody is connected to the database."""
-    engine = sqlalchemy.create_engine(left.land.server.url, poolclass=sqlalchemy.NullPool)
-    with engine.connect() as connection:
-        if count := connection.exec_driver_sql(_CLIENTS).scalar_one():
-            yield f"{count} connections are open"
+    (count,) = left.land.ask(_CLIENTS)
+    if count:
+        yield f"{count} connections are open"
 
 
-def processes(left: Aftermath) -> Iterator[str]:
+def processes(left):
     """No process is left on a host."""
-    for host in left.land.hosts:
-        for process in host.processes():
-            yield f"{host.name}: {process}"
+    yield from (f"{host.name}: {one}" for host in left.land.hosts for one in host.processes())
 
 
-def ends(left: Aftermath) -> Iterator[str]:
+def ends(left):
     """A search that broke off said why, with an error of ours or as an interrupt."""
     for host, how in left.land.ends_of_searches():
         if how.startswith("UNTOLD"):
@@ -227,23 +195,11 @@ def ends(left: Aftermath) -> Iterator[str]:
 
 
 # The first ones look at what may go away while the others read the database.
-CHECKS: tuple[Callable[[Aftermath], Iterator[str]], ...] = (
-    processes,
-    connections,
-    disks,
-    size,
-    once,
-    retries,
-    alive,
-    curves,
-    epochs,
-    best_models,
-    bucket,
-    ends,
-)
+CHECKS = (processes, connections, disks, size, once, retries, alive, curves, epochs)
+CHECKS += (best_models, bucket, ends)
 
 
-def work(left: Aftermath) -> str:
+def work(left):
     """Return how much was trained, and how much of it more than once."""
     retried = [one for one in left.trials if "retry_of" in one.user_attrs and left.epochs(one)]
     anew = [one.number for one in retried if left.epochs(one)[0] == 0]
@@ -255,14 +211,14 @@ def work(left: Aftermath) -> str:
     )
 
 
-def tell(left: Aftermath, path: Path) -> None:
+def tell(left, path):
     """Write a line for each trial, for whoever looks for the cause of what is wrong."""
     for one in left.trials:
         known = {key: one.user_attrs.get(key) for key in ("stop_reason", "retry_of", "worker")}
         append(path, {"trial": one.number, "state": one.state.name, "value": one.value, **known})
 
 
-def examine(land: Land, n_trials: int) -> bool:
+def examine(land, n_trials):
     """Print a line for each check; return whether all passed."""
     left, all_passed = Aftermath(land, n_trials), True
     for check in CHECKS:

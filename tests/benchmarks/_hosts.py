@@ -5,28 +5,22 @@ and a small disk of its own. It shares the network with the others, but reaches 
 gates of its own.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re
-import signal
-import socket
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
+import sqlalchemy
 
-from tests.benchmarks._leader import BUCKET, open_bucket
-from tests.support.faults import ROOT, CuttingProxy, Server, is_worker, own_server, small_disk
+from tests.support.faults import ROOT, CuttingProxy, own_server, small_disk
+from tests.support.s3 import s3_server
 
 DISK = "32m"
-_PATIENCE = 30  # seconds in which the S3 server must answer
 _ENTER = "unshare --pid --fork --kill-child --mount --uts --mount-proc".split()
 # The first process of a host, which starts the search again whenever it broke off, as systemd does.
 _INIT = """
@@ -43,21 +37,19 @@ exec sleep infinity
 class Gate(CuttingProxy):
     """A way to a server that can be shut: then each message cuts its connection, and none opens."""
 
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
-        self.is_shut = False
+    is_shut = False
 
-    def shut(self) -> None:
+    def shut(self):
         """Cut all off and refuse connections from now on."""
         self.is_shut = True
-        self.cuts_here = iter(lambda: True, None)
+        self.cut_all()
 
-    def open(self) -> None:
+    def open(self):
         """Let everything through from now on."""
         self.pass_on()
         self.is_shut = False
 
-    def _accept(self) -> bool:
+    def _accept(self):
         if self.is_shut:
             try:
                 self.listener.accept()[0].close()
@@ -70,48 +62,26 @@ class Gate(CuttingProxy):
 
 
 class Host:
-    """A machine that searches until the study is full.
+    """A machine that searches until the study is full, with gates of its own to the servers.
 
-    Args:
-        name: Its host name.
-        ground: A folder on a disk that does not fill up.
-        database: Its gate to the database.
-        store: Its gate to the S3 server.
-        n_trials: The size of the study.
+    Its folder is on a disk that does not fill up, and has a small disk of its own in it.
     """
 
-    def __init__(self, name: str, ground: Path, database: Gate, store: Gate, n_trials: int) -> None:
+    def __init__(self, name, ground, database, store, n_trials):
         self.name, self.database, self.store = name, database, store
-        self.boots = 0
+        self.boots, self._process = 0, None
         self.folder = ground / name
         self.disk = self.folder / "disk"
         self._ballast = self.disk / "ballast"
-        self._process: subprocess.Popen[bytes] | None = None
-        self._search = {
-            "database": database.url,
-            "endpoint": store.url,
-            "n_trials": n_trials,
-            "diary": str(ground / "diary"),
-            "ends": str(ground / "ends"),
-        }
+        files = str(ground / "diary"), str(ground / "ends")
+        self._search = json.dumps([database.url, store.url, n_trials, *files])
 
-    def start(self) -> None:
+    def start(self):
         """Boot: begin the search."""
         self.boots += 1
         (self.folder / "boot_id").write_text(f"{uuid.uuid4()}\n")
-        with open(self.folder / "log", "ab") as log:
-            self._process = subprocess.Popen(
-                [*_ENTER, "bash", "-c", _INIT],
-                env=self._environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-
-    def _environment(self) -> dict[str, str]:
         (self.disk / "tmp").mkdir(exist_ok=True)
-        return {
+        environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
             "PYTHONFAULTHANDLER": "1",  # whoever hangs can be asked where
@@ -121,10 +91,16 @@ class Host:
             "STORM_BOOT": str(self.boots),
             "STORM_FILES": str(self.folder),
             "STORM_PYTHON": sys.executable,
-            "STORM_SEARCH": json.dumps(self._search),
+            "STORM_SEARCH": self._search,
         }
+        with open(self.folder / "log", "ab") as log:
+            files = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
+            command = [*_ENTER, "bash", "-c", _INIT]
+            self._process = subprocess.Popen(
+                command, env=environment, start_new_session=True, **files
+            )
 
-    def kill(self) -> None:
+    def kill(self):
         """End all of its processes at once, as a power cut does; its disk stays."""
         if self._process is None:
             return
@@ -134,11 +110,11 @@ class Host:
         self._process.wait()
 
     @property
-    def is_done(self) -> bool:
+    def is_done(self):
         """Whether its search ended with a full study."""
         return (self.folder / "done").exists()
 
-    def processes(self) -> list[psutil.Process]:
+    def processes(self):
         """Return its processes of Python."""
         with suppress(psutil.NoSuchProcess):
             if self._process is not None:
@@ -146,132 +122,87 @@ class Host:
                 return [one for one in found if "python" in _command(one)]
         return []
 
-    def leader(self) -> psutil.Process | None:
+    def leader(self):
         """Return the process that called search(); None where there is none now."""
         return next((one for one in self.processes() if "_leader" in _command(one)), None)
 
-    def workers(self) -> list[psutil.Process]:
+    def workers(self):
         """Return its worker processes."""
-        return [one for one in self.processes() if is_worker(one)]
+        name = "kerastune_optuna._workers.processes"
+        return [one for one in self.processes() if name in _command(one)]
 
-    def identity(self, process: psutil.Process) -> tuple[str, int, int]:
-        """Return what the diary calls one of its processes."""
-        return self.name, self.boots, pid_inside(process)
+    def identity(self, process):
+        """Return what the diary calls one of its processes; its id is 0 where it is gone."""
+        inside = 0
+        with suppress(OSError):
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            inside = int(re.search(r"^NSpid:.*\t(\d+)$", status, re.MULTILINE)[1])
+        return self.name, self.boots, inside
 
-    def fill_disk(self) -> None:
+    def fill_disk(self):
         """Leave no room on its disk."""
         with suppress(OSError), open(self._ballast, "wb", buffering=0) as file:
             while True:
                 file.write(bytes(4096))
 
-    def free_disk(self) -> None:
+    def free_disk(self):
         """Make room again."""
         self._ballast.unlink(missing_ok=True)
 
-    def left_on_disk(self) -> list[str]:
+    def left_on_disk(self):
         """Return the files on its disk, and the folders in its temporary one."""
         files = [path for path in self.disk.rglob("*") if path.is_file()]
         folders = [path for path in (self.disk / "tmp").glob("*") if path.is_dir()]
         return [f"{self.name}:{path.relative_to(self.disk)}" for path in (*files, *folders)]
 
 
-def send(processes: Sequence[psutil.Process], number: signal.Signals) -> None:
+def send(processes, number):
     """Send a signal to processes, some of which may be gone."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.send_signal(number)
 
 
-def pid_inside(process: psutil.Process) -> int:
-    """Return the id that a process of a host has there; 0 where it is gone."""
-    try:
-        status = Path(f"/proc/{process.pid}/status").read_text()
-    except OSError:
-        return 0
-    return int(re.search(r"^NSpid:.*\t(\d+)$", status, re.MULTILINE)[1])
-
-
-def _command(process: psutil.Process) -> str:
+def _command(process):
     with suppress(psutil.Error):
         return " ".join(process.cmdline())
     return ""
 
 
-@contextmanager
-def s3_server() -> Iterator[tuple[str, psutil.Process]]:
-    """Give the address of an S3 server that has the bucket, and its process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = psutil.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        _wait_for(port)
-        endpoint = f"http://127.0.0.1:{port}"
-        open_bucket(endpoint).client.create_bucket(Bucket=BUCKET)
-        yield endpoint, process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _wait_for(port: int) -> None:
-    gives_up = time.monotonic() + _PATIENCE
-    while True:
-        with suppress(ConnectionError):
-            socket.create_connection(("127.0.0.1", port)).close()
-            return
-        if time.monotonic() > gives_up:
-            raise TimeoutError(f"moto's server did not answer in {_PATIENCE} s")
-        time.sleep(0.1)
-
-
 class Land:
-    """All that there is: the servers and the hosts.
+    """All that there is: the servers of databases and of S3, and hosts, which are not started."""
 
-    Args:
-        ground: A folder on a disk that does not fill up.
-        server: The database server.
-        endpoint: The address of the S3 server.
-        s3: Its process.
-        hosts: The hosts, which are not started yet.
-    """
+    def __init__(self, ground, server, s3, hosts):
+        self.server, self.s3, self.hosts = server, s3, hosts
+        self.diary, self.told, self._ends = (ground / name for name in ("diary", "trials", "ends"))
+        self.robbed = []  # living processes whose trials others took away
+        self.stopped = set()  # processes that were stopped for long
 
-    def __init__(
-        self,
-        ground: Path,
-        server: Server,
-        endpoint: str,
-        s3: psutil.Process,
-        hosts: Sequence[Host],
-    ) -> None:
-        self.server, self.endpoint, self.s3, self.hosts = server, endpoint, s3, hosts
-        self.diary, self.told = ground / "diary", ground / "trials"
-        self._ends = ground / "ends"
-        self.robbed: list[str] = []  # living processes whose trials others took away
-        self.stopped: set[tuple[str, int, int]] = set()  # processes that were stopped for long
+    def ask(self, query):
+        """Return the first column of what the database answers; nothing where it is away."""
+        engine = sqlalchemy.create_engine(self.server.url, poolclass=sqlalchemy.NullPool)
+        away = sqlalchemy.exc.OperationalError, sqlalchemy.exc.ProgrammingError  # or without tables
+        with suppress(*away), engine.connect() as connection:
+            return list(connection.exec_driver_sql(query).scalars())
+        return []
 
-    def ends_of_searches(self) -> list[tuple[str, str]]:
+    def ends_of_searches(self):
         """Return for each search that ended by itself its host and how."""
         lines = self._ends.read_text().splitlines() if self._ends.exists() else []
         return [(host, how) for host, how in map(json.loads, lines)]
 
 
 @contextmanager
-def land(ground: Path, names: Sequence[str], n_trials: int) -> Iterator[Land]:
+def land(ground, names, n_trials):
     """Give servers and hosts, of which nothing is left in the end."""
     with ExitStack() as stack:
         server = stack.enter_context(own_server())
-        endpoint, s3 = stack.enter_context(s3_server())
+        s3 = stack.enter_context(s3_server())
         hosts = []
         for name in names:
             (ground / name).mkdir()
             stack.enter_context(small_disk(ground / name / "disk", DISK))
-            database, store = (stack.enter_context(Gate(url)) for url in (server.url, endpoint))
+            database, store = (stack.enter_context(Gate(url)) for url in (server.url, s3.url))
             hosts.append(Host(name, ground, database, store, n_trials))
             stack.callback(hosts[-1].kill)
-        yield Land(ground, server, endpoint, s3, hosts)
+        yield Land(ground, server, s3, hosts)

@@ -6,21 +6,19 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
 from functools import lru_cache, partial
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import boto3
 import keras
-from optuna.artifacts import Boto3ArtifactStore
 
 from kerastune_optuna import OptunaTuner, TunerError
+from tests.support import s3
+from tests.support.faults import finished
 from tests.support.models import build_model, in_classes
 
-STUDY, BUCKET = "storm", "storm"
+STUDY = "storm"
 EPOCHS, KEEP = 30, 2
 _PAUSE = 1.0  # seconds after each epoch, so that most faults come in the midst of a training
 _NOT_FULL = 3  # the exit status of a search that ended before the study was full
@@ -30,115 +28,72 @@ X, Y, VALIDATION = _x[:48], _y[:48], (_x[48:], _y[48:])
 
 
 class Line(NamedTuple):
-    """One line of the diary: the epoch that a process of a host ended, in its training of a trial.
-
-    Args:
-        trial: The number of the trial.
-        epoch: From 0; -1 where the training begins.
-        process: The host, how often it had been started, and the process id there.
-        when: Seconds on the clock that no fault moves, which all hosts share.
-    """
+    """One line of the diary: the epoch that a process ended, in its training of a trial."""
 
     trial: int
-    epoch: int
-    process: tuple[str, int, int]
-    when: float
+    epoch: int  # -1 where the training begins
+    process: tuple[str, int, int]  # the host, how often it had been started, the id there
+    when: float  # seconds on the clock that no fault moves, which all hosts share
 
 
-class Diary(keras.callbacks.Callback):
-    """Write each epoch of a trial into a file that all hosts share."""
+def diary(path, trial):
+    """Return a callback that writes each epoch of a trial into a file that all hosts share."""
 
-    def __init__(self, path: str, trial: int) -> None:
-        super().__init__()
-        self._path = path
-        self._trial = trial
+    def note(epoch):
+        process = (os.environ["STORM_HOST"], int(os.environ["STORM_BOOT"]), os.getpid())
+        append(path, Line(trial.number, epoch, process, time.monotonic()))
 
-    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Note the beginning."""
-        self._note(-1)
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Note the epoch, and make it last."""
-        self._note(epoch)
+    def note_and_last(epoch, logs):
+        note(epoch)
         time.sleep(_PAUSE)
 
-    def _note(self, epoch: int) -> None:
-        process = (os.environ["STORM_HOST"], int(os.environ["STORM_BOOT"]), os.getpid())
-        append(self._path, Line(self._trial, epoch, process, time.monotonic()))
+    return keras.callbacks.LambdaCallback(
+        on_train_begin=lambda logs: note(-1), on_epoch_end=note_and_last
+    )
 
 
-def append(path: str | Path, value: Any) -> None:
+def append(path, value):
     """Add a line of JSON to a file, in one write."""
     with open(path, "ab", buffering=0) as file:
         file.write(json.dumps(value).encode() + b"\n")
 
 
-def read_diary(path: Path) -> list[Line]:
+def read_diary(path):
     """Return the lines of a diary."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [
-        Line(trial, epoch, tuple(process), when)
-        for trial, epoch, process, when in map(json.loads, lines)
-    ]
+    lines = map(json.loads, path.read_text().splitlines() if path.exists() else [])
+    return [Line(trial, epoch, tuple(process), when) for trial, epoch, process, when in lines]
 
 
 @lru_cache(maxsize=1)
-def open_bucket(endpoint: str) -> Boto3ArtifactStore:
-    """Return the store of an S3 server."""
-    client = boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="storm",
-        aws_secret_access_key="storm",
-    )
-    return Boto3ArtifactStore(BUCKET, client)
+def open_bucket(endpoint):
+    """Return the store of an S3 server, whose client tries again as it comes."""
+    return s3.opened(endpoint, patience=60, attempts=5)
 
 
-def make_tuner(database: str, endpoint: str, directory: str | Path, n_trials: int) -> OptunaTuner:
+def make_tuner(database, endpoint, directory, n_trials):
     """Return the tuner that all hosts have, each by its own way to the servers."""
-    return OptunaTuner(
-        build_model,
-        "val_loss",
-        n_trials=n_trials,
-        storage=database,
-        artifact_store=partial(open_bucket, endpoint),
-        directory=directory,
-        study_name=STUDY,
-        keep_best=KEEP,
-        backup_every=1,
-    )
+    places = {"storage": database, "directory": directory, "study_name": STUDY}
+    places["artifact_store"] = partial(open_bucket, endpoint)
+    options = {"n_trials": n_trials, "keep_best": KEEP, "backup_every": 1}
+    return OptunaTuner(build_model, "val_loss", **places, **options)
 
 
-def n_finished(trials: Any) -> int:
-    """Return how many trials count towards the size of the study."""
-    return sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in trials)
-
-
-def search(database: str, endpoint: str, n_trials: int, diary: str) -> None:
+def search(database, endpoint, n_trials, path):
     """Search with two workers; exit with another status where the study is not full after it."""
     tuner = make_tuner(database, endpoint, "tuning", n_trials)
-    tuner.search(
-        X,
-        Y,
-        validation_data=VALIDATION,
-        epochs=EPOCHS,
-        batch_size=16,
-        callbacks=[lambda trial: Diary(diary, trial.number)],
-        n_workers=2,
-        verbose=0,
-    )
-    if (done := n_finished(tuner.study.trials)) < n_trials:
+    fit = {"epochs": EPOCHS, "batch_size": 16, "callbacks": [partial(diary, path)]}
+    tuner.search(X, Y, validation_data=VALIDATION, n_workers=2, verbose=0, **fit)
+    if (done := len(finished(tuner))) < n_trials:
         print(f"search() returned with {done} of {n_trials} trials", flush=True)
         raise SystemExit(_NOT_FULL)
 
 
-def main() -> None:
+def main():
     """Search as the JSON on the command line says, and write down how it ended."""
-    given = json.loads(sys.argv[1])
-    ends, how = given.pop("ends"), "the study is full"
+    *given, ends = json.loads(sys.argv[1])
+    how = "the study is full"
     try:
-        search(**given)
+        search(*given)
     except BaseException as error:
         ours = isinstance(error, (TunerError, KeyboardInterrupt, SystemExit))
         how = type(error).__name__ if ours else f"UNTOLD {type(error).__name__}: {error}"

@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import math
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -21,9 +24,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[2]
-OURS, OPTUNA, KERAS_TUNER = "kerastune_optuna", "Optuna", "KerasTuner"
-STAMP = "Measured on "  # how the line before a table begins
-
 _ANSWER = "answer of the child: "
 _CHILD = "import sys; from tests.benchmarks._sides import run_here; run_here(*sys.argv[1:])"
 _TAIL = 3000  # characters of a failed child's output that say why
@@ -36,79 +36,64 @@ class Run(NamedTuple):
     answers: list[Any]
 
 
-class Child:
-    """A process that calls one function of a benchmark, started at once.
+def timed(*calls):
+    """Call functions, each in a process of its own at once, and wait for all of them.
 
-    Args:
-        target: The function as "module:name", the module being one of this folder.
-        *arguments: What it is called with; JSON must be able to hold them.
+    Each call is the function, as "module:name" of a module of this folder, and its arguments, which
+    JSON must be able to hold. Where one does not return, its last output is raised.
     """
-
-    def __init__(self, target: str, *arguments: Any) -> None:
-        self._target = target
-        # A pipe might fill up and stop the child; the file lives as long as this object.
-        self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", _CHILD, target, json.dumps(arguments)],
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-            cwd=ROOT,
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "examples")]),
-                "TF_CPP_MIN_LOG_LEVEL": "3",
-                "RAY_USAGE_STATS_ENABLED": "0",
-            },
-        )
-
-    def answer(self) -> Any:
-        """Return what the function returned, once the process has ended.
-
-        Raises:
-            RuntimeError: It ended otherwise than by returning; the text has its last output.
-        """
-        with self._output as file:
-            file.seek(0)
-            output = file.read()
-        found = [line for line in output.splitlines() if line.startswith(_ANSWER)]
-        if self.process.returncode != 0 or not found:
-            code = self.process.returncode
-            raise RuntimeError(f"{self._target} ended with code {code}:\n{output[-_TAIL:]}")
-        return json.loads(found[-1].removeprefix(_ANSWER))
+    began = time.perf_counter()
+    children = [_start(*call) for call in calls]
+    for child, _ in children:
+        child.wait()
+    seconds = time.perf_counter() - began
+    return Run(seconds, [_answer(*child) for child in children])
 
 
-def run_here(target: str, arguments: str) -> None:
-    """Call the function of a Child in this process, which is that child."""
+def _start(target, *arguments):
+    output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - a pipe might fill up and stop the child
+    path = os.pathsep.join([str(ROOT), str(ROOT / "examples")])
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "RAY_USAGE_STATS_ENABLED": "0"}
+    child = subprocess.Popen(
+        [sys.executable, "-c", _CHILD, target, json.dumps(arguments)],
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": path, **quiet},
+    )
+    return child, output
+
+
+def _answer(child, output):
+    with output as file:
+        file.seek(0)
+        said = file.read()
+    found = [line for line in said.splitlines() if line.startswith(_ANSWER)]
+    if child.returncode != 0 or not found:
+        raise RuntimeError(f"{child.args[3:]} ended with {child.returncode}:\n{said[-_TAIL:]}")
+    return json.loads(found[-1].removeprefix(_ANSWER))
+
+
+def run_here(target, arguments):
+    """Call a function in this process, which was started for it."""
     module, name = target.split(":")
     function = getattr(importlib.import_module(f"tests.benchmarks.{module}"), name)
-    give(function(*json.loads(arguments)))
+    print(f"\n{_ANSWER}{json.dumps(function(*json.loads(arguments)))}", flush=True)
 
 
-def give(value: Any) -> None:
-    """Tell the parent of this process what its function came to."""
-    print(f"\n{_ANSWER}{json.dumps(value)}", flush=True)
+def command_line(description, only=(), **numbers):
+    """Return a parser of numbers, one after the other, and of which sides are to run."""
+    parser = argparse.ArgumentParser(description=description)
+    for name, default in numbers.items():
+        parser.add_argument(name, type=int, nargs="?", default=default)
+    if only:
+        parser.add_argument("--only", nargs="+", choices=list(only), default=list(only))
+    return parser
 
 
-def timed(*calls: Sequence[Any]) -> Run:
-    """Start a process for each call, a target and its arguments, and wait for all of them."""
-    began = time.perf_counter()
-    children = [Child(*call) for call in calls]
-    for child in children:
-        child.process.wait()
-    seconds = time.perf_counter() - began
-    return Run(seconds, [child.answer() for child in children])
-
-
-def let_choose(parser: argparse.ArgumentParser, sides: Iterable[str]) -> None:
-    """Give a benchmark an option for running some of its sides."""
-    parser.add_argument("--only", nargs="+", choices=list(sides), default=list(sides))
-
-
-def in_turn(
-    sides: Iterable[str], measure: Callable[[str, int], Run], rounds: int
-) -> dict[str, list[Run]]:
-    """Measure all sides once a round, and print a line for each run."""
-    runs: dict[str, list[Run]] = {side: [] for side in sides}
+def in_turn(sides, measure, rounds):
+    """Measure all sides once a round, print a line for each run, and return the runs of each."""
+    runs = {side: [] for side in sides}
     for turn in range(rounds):
         for side in runs:
             runs[side].append(measure(side, turn))
@@ -116,44 +101,32 @@ def in_turn(
     return runs
 
 
-def without_ours() -> None:
+def without_ours():
     """Let the examples be imported without our package, whose import other sides need not pay."""
-    stub = types.ModuleType(OURS)
-    stub.OptunaTuner = None  # type: ignore[attr-defined]
-    sys.modules[OURS] = stub
+    stub = sys.modules["kerastune_optuna"] = types.ModuleType("kerastune_optuna")
+    stub.OptunaTuner = None
 
 
 @dataclass
 class Task:
-    """Hold what is searched, whichever library does it.
+    """Hold what is searched, whichever library does it."""
 
-    Args:
-        build_model: Takes what has Optuna's suggest methods, and returns a compiled model.
-        data: The data, as keyword arguments of Model.fit.
-        objective: Name of the metric to maximise.
-        trials: How many configurations to train.
-        epochs: For how many epochs each.
-        folder: Where all files go.
-        seed: Fixes the sampler.
-        callbacks: Keras callbacks of every trial.
-    """
-
-    build_model: Callable[[Any], Any]
-    data: Mapping[str, Any]
-    objective: str
+    build_model: Callable[[Any], Any]  # takes what has Optuna's suggest methods
+    data: dict[str, Any]  # as keyword arguments of Model.fit
+    objective: str  # the metric to maximise
     trials: int
     epochs: int
-    folder: str
-    seed: int = 1
-    callbacks: list[Any] = field(default_factory=list)
+    folder: str  # where all files go
+    seed: int = 1  # of the sampler
+    callbacks: list[Any] = field(default_factory=list)  # of every trial
 
     @property
-    def fit(self) -> dict[str, Any]:
+    def fit(self):
         """Return the keyword arguments of each training."""
         return {**self.data, "epochs": self.epochs, "verbose": 0}
 
 
-def iris_task(folder: str, trials: int, epochs: int) -> Task:
+def iris_task(folder, trials, epochs):
     """Return the lecture's search; the examples must be on the path."""
     from iris import build_model, load_iris
 
@@ -162,47 +135,36 @@ def iris_task(folder: str, trials: int, epochs: int) -> Task:
     return Task(build_model, data, "val_categorical_accuracy", trials, epochs, folder)
 
 
-def search_ours(task: Task, n_workers: int = 1, **options: Any) -> Any:
+def at_random():
+    """Return options of a search that draws at random and prunes nothing."""
+    import optuna
+
+    sampler, pruner = optuna.samplers.RandomSampler(seed=1), optuna.pruners.NopPruner()
+    return {"sampler": sampler, "pruner": pruner}
+
+
+def search_ours(task, n_workers=1, **options):
     """Search with our package, and return the tuner."""
     from kerastune_optuna import OptunaTuner
 
-    tuner = OptunaTuner(
-        task.build_model,
-        task.objective,
-        n_trials=task.trials,
-        seed=task.seed,
-        directory=task.folder,
-        **options,
-    )
+    options |= {"n_trials": task.trials, "seed": task.seed, "directory": task.folder}
+    tuner = OptunaTuner(task.build_model, task.objective, **options)
     return tuner.search(**task.fit, callbacks=task.callbacks, n_workers=n_workers)
 
 
-def create_optuna(folder: str, **options: Any) -> Any:
+def create_optuna(folder, **options):
     """Return the study of a folder as plain Optuna opens it, made where there is none."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.create_study(
-        storage=f"sqlite:///{folder}/study.db",
-        study_name="plain",
-        direction="maximize",
-        load_if_exists=True,
-        **options,
-    )
+    options |= {"study_name": "plain", "direction": "maximize", "load_if_exists": True}
+    return optuna.create_study(storage=f"sqlite:///{folder}/study.db", **options)
 
 
-def search_optuna(
-    task: Task, pruning: Callable[[Any], list[Any]] = lambda trial: [], **options: Any
-) -> Any:
-    """Search with plain Optuna as its users write it, and return the study.
+def search_optuna(task, pruning=lambda trial: [], **options):
+    """Search with plain Optuna as its users write it, with callbacks that prune a trial."""
 
-    Args:
-        task: What to search.
-        pruning: Returns the callbacks that prune a trial.
-        **options: More arguments of optuna.create_study.
-    """
-
-    def objective(trial: Any) -> float:
+    def objective(trial):
         model = task.build_model(trial)
         history = model.fit(**task.fit, callbacks=[*task.callbacks, *pruning(trial)])
         return max(history.history[task.objective])
@@ -212,47 +174,58 @@ def search_optuna(
     return study
 
 
-def make_keras_tuner(task: Task, kind: str, **options: Any) -> Any:
+def make_keras_tuner(task, kind, **options):
     """Return the tuner of KerasTuner with that class name."""
     import keras_tuner
 
-    return getattr(keras_tuner, kind)(
-        lambda hp: task.build_model(AsTrial(hp)),
-        objective=keras_tuner.Objective(task.objective, "max"),
-        seed=task.seed,
-        overwrite=True,
-        directory=task.folder,
-        project_name="peer",
-        **options,
+    options |= {"seed": task.seed, "overwrite": True, "directory": task.folder}
+    options |= {"objective": keras_tuner.Objective(task.objective, "max"), "project_name": "peer"}
+    return getattr(keras_tuner, kind)(lambda hp: task.build_model(as_trial(hp)), **options)
+
+
+def as_trial(hp):
+    """Let a builder written for Optuna ask KerasTuner's hyperparameters."""
+
+    def suggest_float(name, low, high, *, log=False):
+        return hp.Float(name, low, high, sampling="log" if log else "linear")
+
+    return types.SimpleNamespace(
+        suggest_int=hp.Int, suggest_float=suggest_float, suggest_categorical=hp.Choice
     )
 
 
-class AsTrial:
-    """Let a builder written for Optuna ask KerasTuner's hyperparameters."""
+def be_quiet():
+    """Keep Optuna's lines and its warnings of experimental parts from the terminal."""
+    import optuna
 
-    def __init__(self, hp: Any) -> None:
-        self._hp = hp
-
-    def suggest_int(self, name: str, low: int, high: int, step: int = 1) -> Any:
-        """Return an integer."""
-        return self._hp.Int(name, low, high, step)
-
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> Any:
-        """Return a number."""
-        return self._hp.Float(name, low, high, sampling="log" if log else "linear")
-
-    def suggest_categorical(self, name: str, choices: list[Any]) -> Any:
-        """Return one of the choices."""
-        return self._hp.Choice(name, choices)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
 
 
-def report(packages: Iterable[str], header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print when and with what was measured, and a table in Markdown."""
+def with_error(values, digits=3):
+    """Return a mean and its standard error."""
+    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else math.nan
+    return f"{statistics.fmean(values):.{digits}f} ± {error:.{digits}f}"
+
+
+def search_ray(folder, trials, train, algorithm, scheduler=None, **options):
+    """Search with Ray Tune, two trials at a time, for the largest "value"; return its results."""
+    from ray import init, tune
+
+    init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    goal = {"metric": "value", "mode": "max", "search_alg": algorithm, "scheduler": scheduler}
+    options["tune_config"] = tune.TuneConfig(**goal, num_samples=trials, max_concurrent_trials=2)
+    options["run_config"] = tune.RunConfig(storage_path=folder, name="peer", verbose=0)
+    return tune.Tuner(tune.with_resources(train, {"cpu": 1}), **options).fit()
+
+
+def report(packages, header, rows):
+    """Print when and with what was measured, and a table in Markdown, each row as it comes."""
     found = [f"Python {platform.python_version()}"]
     for name in packages:
         with suppress(PackageNotFoundError):  # of a side that was not asked for
             found.append(f"{name} {version(name)}")
     day = time.strftime("%Y-%m-%d")
-    print(f"\n{STAMP}{day} with {', '.join(found)}, {os.cpu_count()} cores\n")
-    for cells in chain([header, ["---"] * len(header)], rows):  # each row as it comes
+    print(f"\nMeasured on {day} with {', '.join(found)}, {os.cpu_count()} cores\n")
+    for cells in chain([header, ["---"] * len(header)], rows):
         print(f"| {' | '.join(str(cell) for cell in cells)} |", flush=True)

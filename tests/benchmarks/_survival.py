@@ -1,7 +1,5 @@
 """A search that is disturbed, for `kills` and `cuts`, and what is left of it."""
 
-from __future__ import annotations
-
 import argparse
 import math
 import sys
@@ -16,13 +14,7 @@ from tests.support.models import build_model, in_classes
 
 
 class Search:
-    """Search a small classifier, and look at what came of it.
-
-    Args:
-        folder: Where its files are; the file "log" there has the epochs of all trials.
-        n_trials: The size of the study.
-        **options: More arguments of the tuner.
-    """
+    """Search a small classifier in a folder, whose file "log" has the epochs of all trials."""
 
     def __init__(self, folder, n_trials, **options):
         options = {"directory": folder / "tuning", "backup_every": 0.2, **options}
@@ -33,14 +25,9 @@ class Search:
 
     def run(self, epochs, n_workers):
         """Search until the study is full."""
-        self.tuner.search(
-            *self._train,
-            validation_data=self._validation,
-            epochs=epochs,
-            n_workers=n_workers,
-            verbose=0,
-            callbacks=[EpochLog(self._folder / "log")],
-        )
+        fit = {"validation_data": self._validation, "epochs": epochs, "verbose": 0}
+        log = EpochLog(self._folder / "log")
+        self.tuner.search(*self._train, **fit, callbacks=[log], n_workers=n_workers)
 
     @property
     def broken(self):
@@ -79,14 +66,8 @@ class Search:
 def run_each(survive, kinds, faults, times, n_trials, description):
     """Do what the command line says with each kind; exit with 1 where something was lost.
 
-    Args:
-        survive: Takes a kind, a folder, how many faults and how many trials; returns whether all
-            is well, and a text.
-        kinds: The names of all kinds.
-        faults: What the option is called that says how many.
-        times: How many by default.
-        n_trials: How many trials by default.
-        description: Of the command.
+    `survive` takes a kind, a folder, how many faults and how many trials; it returns whether all is
+    well, and a text. `faults` names the option that says how many; `times` is its default.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(f"--{faults}", dest="times", type=int, default=times)

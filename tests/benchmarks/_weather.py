@@ -7,73 +7,57 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-import psutil
-
-from tests.benchmarks._hosts import Gate, Host, Land, send
+from tests.benchmarks._hosts import Host, Land, send
 from tests.benchmarks._leader import read_diary
 
 _PAUSES = (8.0, 20.0)  # seconds between two faults: with half of it two busy cores end no trial
 
 # A fault does its harm, yields what it did, and makes good what is to be made good when it goes on.
 # One that found nothing to harm yields nothing.
-Steps = Iterator[str]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One kind of fault.
-
-    Args:
-        name: What it is called.
-        strike: Takes the land, one of its hosts and a source of chance.
-        cards: How often it comes in one deck.
-        seconds: How long it lasts, at least and at most.
-        place: What two faults must not have at the same time; of each host where it is "host".
-    """
+    """One kind of fault."""
 
     name: str
-    strike: Callable[[Land, Host, random.Random], Steps]
-    cards: int
-    seconds: tuple[float, float] = (0, 0)
-    place: str = ""
-
-    @property
-    def is_of_all(self) -> bool:
-        """Whether it strikes all hosts alike."""
-        return self.strike in (_restart_database, _restart_store, _hang_store)
+    strike: Callable[[Land, Host, random.Random], Iterator[str]]
+    cards: int  # how often it comes in one deck
+    seconds: tuple[float, float] = (0, 0)  # how long it lasts, at least and at most
+    place: str = ""  # what two faults must not have at the same time
 
 
-def _training(land: Land, host: Host) -> list[psutil.Process]:
+def _training(land, host):
     """Return the workers of a host that have begun a trial: others only import TensorFlow."""
     begun = {line.process for line in read_diary(land.diary)}
     return [one for one in host.workers() if host.identity(one) in begun]
 
 
-def _kill_worker(land: Land, host: Host, chance: random.Random) -> Steps:
+def _kill_worker(land, host, chance):
     if victims := _training(land, host):
         victim = chance.choice(victims)
         send([victim], signal.SIGKILL)
         yield f"worker {victim.pid}"
 
 
-def _kill_leader(land: Land, host: Host, chance: random.Random) -> Steps:
+def _kill_leader(land, host, chance):
     if _training(land, host) and (leader := host.leader()):
         send([leader], signal.SIGKILL)
         yield f"leader {leader.pid}"
 
 
-def _kill_host(land: Land, host: Host, chance: random.Random) -> Steps:
+def _kill_host(land, host, chance):
     if _training(land, host):
         host.kill()
         yield "all of its processes at once; its disk stays"
         host.start()
 
 
-def _interrupt(land: Land, host: Host, chance: random.Random) -> Steps:
+def _interrupt(land, host, chance):
     if _training(land, host) and (leader := host.leader()):
         foreground = [leader, *host.workers()]
         send(foreground, signal.SIGINT)
@@ -83,18 +67,13 @@ def _interrupt(land: Land, host: Host, chance: random.Random) -> Steps:
         yield "twice" if is_second else "once"
 
 
-def _stop(victims: Sequence[psutil.Process], told: str) -> Steps:
+def _stop(victims, told):
     send(victims, signal.SIGSTOP)
     yield told
     send(victims, signal.SIGCONT)
 
 
-def _stop_some(
-    some: Callable[[Host, list[psutil.Process], random.Random], list[psutil.Process]],
-    land: Land,
-    host: Host,
-    chance: random.Random,
-) -> Steps:
+def _stop_some(some, land, host, chance):
     if (workers := _training(land, host)) and (victims := some(host, workers, chance)):
         land.stopped |= {host.identity(one) for one in victims}
         yield from _stop(victims, f"{len(victims)} of its processes")
@@ -105,35 +84,27 @@ _stop_leader = partial(_stop_some, lambda host, workers, chance: [*filter(None, 
 _stop_host = partial(_stop_some, lambda host, workers, chance: host.processes())
 
 
-def _fill(land: Land, host: Host, chance: random.Random) -> Steps:
+def _fill(land, host, chance):
     host.fill_disk()
     yield "no room on its disk"
     host.free_disk()
 
 
-def _cut(gate: Gate, what: str, chance: random.Random) -> Steps:
-    cuts = chance.randint(1, 8)
+def _cut(server, land, host, chance):
+    gate, cuts = getattr(host, server), chance.randint(1, 8)
     before = gate.cuts
     gate.cut_at_random(cuts, chance=0.2, seed=chance.random())
-    yield f"{cuts} connections to the {what}, at messages drawn by lot"
+    yield f"{cuts} connections to the {server}, at messages drawn by lot"
     # Those that did not come to be cut in time are spared.
     if not gate.is_shut and gate.cuts < before + cuts:
         gate.pass_on()
 
 
-def _cut_database(land: Land, host: Host, chance: random.Random) -> Steps:
-    return _cut(host.database, "database", chance)
+def _part(land, host, chance):
+    return _shut([host.database, host.store], "it reaches neither server")
 
 
-def _cut_store(land: Land, host: Host, chance: random.Random) -> Steps:
-    return _cut(host.store, "store", chance)
-
-
-def _part(land: Land, host: Host, chance: random.Random) -> Steps:
-    yield from _shut([host.database, host.store], "it reaches neither server")
-
-
-def _shut(gates: Sequence[Gate], told: str) -> Steps:
+def _shut(gates, told):
     for gate in gates:
         gate.shut()
     yield told
@@ -141,18 +112,18 @@ def _shut(gates: Sequence[Gate], told: str) -> Steps:
         gate.open()
 
 
-def _restart_database(land: Land, host: Host, chance: random.Random) -> Steps:
+def _restart_database(land, host, chance):
     land.server.stop()
     yield "it crashed"
     land.server.start()
 
 
-def _restart_store(land: Land, host: Host, chance: random.Random) -> Steps:
-    yield from _shut([one.store for one in land.hosts], "it cuts off and refuses everybody")
+def _restart_store(land, host, chance):
+    return _shut([one.store for one in land.hosts], "it cuts off and refuses everybody")
 
 
-def _hang_store(land: Land, host: Host, chance: random.Random) -> Steps:
-    return _stop([land.s3], "it answers nobody")
+def _hang_store(land, host, chance):
+    return _stop([land.s3.process], "it answers nobody")
 
 
 FAULTS = (
@@ -164,8 +135,8 @@ FAULTS = (
     Fault("leader stopped", _stop_leader, 2, (100, 100), "host"),
     Fault("host stopped", _stop_host, 2, (100, 100), "host"),
     Fault("disk full", _fill, 7, (5, 20), "disk"),
-    Fault("connections cut", _cut_database, 7, (10, 10), "network"),
-    Fault("store connections cut", _cut_store, 7, (10, 10), "network"),
+    Fault("connections cut", partial(_cut, "database"), 7, (10, 10), "network"),
+    Fault("store connections cut", partial(_cut, "store"), 7, (10, 10), "network"),
     Fault("network gone", _part, 5, (3, 30), "network"),
     Fault("database restarted", _restart_database, 5, (0, 15), "database"),
     Fault("database away", _restart_database, 1, (100, 120), "database"),
@@ -177,24 +148,16 @@ _FEW = 4  # cards that may wait, as for a host that trains, before a new deck is
 
 
 class Weather:
-    """Let faults come one after the other, several at a time, until it is calm.
+    """Let faults come one after the other, several at a time, until it is calm."""
 
-    Args:
-        land: What they strike.
-        seed: Fixes their order, as far as it can be.
-    """
-
-    def __init__(self, land: Land, seed: int) -> None:
-        self._land = land
-        self._chance = random.Random(seed)
-        self._deck: list[Fault] = []
+    def __init__(self, land, seed):
+        self._land, self._began = land, time.monotonic()
+        self._chance = random.Random(seed)  # fixes their order, as far as it can be
+        self._deck, self._lasting, self._busy = [], [], set()
         self._calm = threading.Event()
-        self._busy: set[str] = set()
-        self._lasting: list[threading.Thread] = []
-        self._began = time.monotonic()
-        self.counts: Counter[str] = Counter({fault.name: 0 for fault in FAULTS})
+        self.counts = Counter({fault.name: 0 for fault in FAULTS})
 
-    def blow(self) -> None:
+    def blow(self):
         """Strike once, and wait for a moment."""
         for _ in FAULTS:
             host = self._chance.choice(self._land.hosts)
@@ -207,7 +170,7 @@ class Weather:
             self._deck.append(fault)  # for later: it found nothing to harm
         self._calm.wait(self._chance.uniform(*_PAUSES))
 
-    def _draw(self, host: Host) -> Fault | None:
+    def _draw(self, host):
         """Draw from a deck, so that each kind comes as often as it should."""
         if len(self._deck) <= _FEW:
             deck = [fault for fault in FAULTS for _ in range(fault.cards)]
@@ -219,23 +182,24 @@ class Weather:
                 return fault
         return None
 
-    def _place(self, fault: Fault, host: Host) -> set[str]:
+    def _place(self, fault, host):
         """Return what no other fault may have meanwhile."""
         if not fault.place:
             return set()
         return {fault.place if fault.place in _OF_ALL else f"{fault.place} of {host.name}"}
 
-    def _last(self, fault: Fault, host: Host, steps: Steps, told: str) -> None:
+    def _last(self, fault, host, steps, told):
         """Tell of a fault, and let it end in its time."""
         seconds = self._chance.uniform(*fault.seconds)
-        where = "" if fault.is_of_all else f"{host.name}: "
+        is_of_all = fault.strike in (_restart_database, _restart_store, _hang_store)
+        where = "" if is_of_all else f"{host.name}: "
         lasts = f", for {seconds:.0f} s" if seconds else ""
         self.tell(f"{where}{fault.name}: {told}{lasts}")
         self.counts[fault.name] += 1
         place = self._place(fault, host)
         self._busy |= place
 
-        def end() -> None:
+        def end():
             self._calm.wait(seconds)
             for _ in steps:
                 pass  # what is to be made good
@@ -245,12 +209,12 @@ class Weather:
         self._lasting.append(thread)
         thread.start()
 
-    def tell(self, line: str) -> None:
+    def tell(self, line):
         """Print a line with the time since the beginning."""
         minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
         print(f"[{minutes:02d}:{seconds:02d}] {line}", flush=True)
 
-    def end(self) -> None:
+    def end(self):
         """Make all good, and let no more faults come."""
         self._calm.set()
         for thread in self._lasting:

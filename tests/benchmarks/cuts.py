@@ -4,8 +4,6 @@ Run from the repository: `python -m tests.benchmarks.cuts [--cuts 300] [--trials
 with 1 where a trial, an epoch or the weights of the best trial were lost.
 """
 
-from __future__ import annotations
-
 from tests.benchmarks._survival import Search, run_each
 from tests.support.faults import CuttingProxy
 from tests.support.servers import SERVERS, database

@@ -3,117 +3,69 @@
 The lecture's network trains for two epochs a trial, in one process for each side.
 """
 
-from __future__ import annotations
-
-import argparse
 import tempfile
 import time
-from collections.abc import Callable
-from typing import Any
 
-from tests.benchmarks._sides import (
-    KERAS_TUNER,
-    OPTUNA,
-    OURS,
-    iris_task,
-    let_choose,
-    make_keras_tuner,
-    report,
-    search_optuna,
-    search_ours,
-    timed,
-    without_ours,
-)
+import psutil
+
+from tests.benchmarks import _sides
 
 EPOCHS = 2
 WINDOW = 50  # trials at the start and at the end that are compared; memory counts from this trial
-LABELS = {"ours": OURS, "optuna": OPTUNA, "kerastuner": f"{KERAS_TUNER} RandomSearch"}
-Sample = tuple[float, float]  # when, in seconds, and the resident memory in MB
+LABELS = {"ours": "kerastune_optuna", "optuna": "Optuna", "kerastuner": "KerasTuner RandomSearch"}
 
 
-def search(side: str, folder: str, trials: int) -> list[Sample]:
-    """Search with one side; return a sample at the start of each trial and one at the end."""
+def search(side, folder, trials):
+    """Search with one side; return seconds and MB at the start of each trial and at the end."""
     if side != "ours":
-        without_ours()
-    task = iris_task(folder, trials, EPOCHS)
-    samples: list[Sample] = []
-    build = task.build_model
+        _sides.without_ours()
+    task = _sides.iris_task(folder, trials, EPOCHS)
+    samples, build = [], task.build_model
 
-    def noting(trial: Any) -> Any:
+    def sample():
+        samples.append((time.perf_counter(), psutil.Process().memory_info().rss / 1e6))
+
+    def noting(trial):
         if not hasattr(trial, "state"):  # a finished trial's model is built again where it is kept
-            samples.append(_sample())
+            sample()
         return build(trial)
 
     task.build_model = noting
-    _start(side, task, samples)()
-    samples.append(_sample())
+    if side == "kerastuner":
+        tuner = _sides.make_keras_tuner(task, "RandomSearch", max_trials=trials)
+        samples.clear()  # of a model that is built before, which is no trial
+        tuner.search(**task.fit)
+    else:
+        run = _sides.search_ours if side == "ours" else _sides.search_optuna
+        run(task, **_sides.at_random())
+    sample()
     if len(samples) != trials + 1:
         raise RuntimeError(f"{side} built {len(samples) - 1} models for {trials} trials")
     return samples
 
 
-def _sample() -> Sample:
-    import psutil
-
-    return time.perf_counter(), psutil.Process().memory_info().rss / 1e6
-
-
-def _start(side: str, task: Any, samples: list[Sample]) -> Callable[[], Any]:
-    """Return what searches; KerasTuner builds a model before that, which is no trial."""
-    if side == "kerastuner":
-        tuner = make_keras_tuner(task, "RandomSearch", max_trials=task.trials)
-        samples.clear()
-        return lambda: tuner.search(**task.fit)
-    import optuna
-
-    sampler, pruner = optuna.samplers.RandomSampler(seed=1), optuna.pruners.NopPruner()
-    run = search_ours if side == "ours" else search_optuna
-    return lambda: run(task, sampler=sampler, pruner=pruner)
-
-
-def row(side: str, trials: int) -> list[Any]:
+def row(side, trials):
     """Measure one side; return its row of the table."""
     with tempfile.TemporaryDirectory() as folder:
-        run = timed(("growth:search", side, folder, trials))
+        run = _sides.timed(("growth:search", side, folder, trials))
     times, memory = zip(*run.answers[0], strict=True)
     window = min(WINDOW, (trials - 1) // 2)
     first = (times[1 + window] - times[1]) / window
     last = (times[-1] - times[-1 - window]) / window
     grown = (memory[-1] - memory[window]) / (trials - window)
     print(f"{side}: {trials} trials in {run.seconds:.0f} s, {grown:.3f} MB a trial", flush=True)
-    return [
-        LABELS[side],
-        trials,
-        f"{memory[window]:.0f}",
-        f"{memory[-1]:.0f}",
-        f"{grown:.3f}",
-        f"{first * 1000:.0f}",
-        f"{last * 1000:.0f}",
-        f"{last / first:.2f}",
-    ]
+    cells = [f"{memory[window]:.0f}", f"{memory[-1]:.0f}", f"{grown:.3f}"]
+    cells += [f"{first * 1000:.0f}", f"{last * 1000:.0f}", f"{last / first:.2f}"]
+    return [LABELS[side], trials, *cells]
 
 
-def main() -> None:
-    """Measure the sides one after the other."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("trials", type=int, nargs="?", default=500)
-    let_choose(parser, LABELS)
-    options = parser.parse_args()
+def main():
+    options = _sides.command_line(__doc__, LABELS, trials=500).parse_args()
+    header = ["side", "trials", f"MB after trial {WINDOW}", "MB at the end", "MB a trial"]
+    header += [f"{which} {WINDOW}, ms a trial" for which in ("first", "last")] + ["last / first"]
     rows = [row(side, options.trials) for side in options.only]
-    report(
-        ["kerastune_optuna", "keras", "tensorflow", "optuna", "keras-tuner"],
-        [
-            "side",
-            "trials",
-            f"MB after trial {WINDOW}",
-            "MB at the end",
-            "MB a trial",
-            f"first {WINDOW}, ms a trial",
-            f"last {WINDOW}, ms a trial",
-            "last / first",
-        ],
-        rows,
-    )
+    packages = ["kerastune_optuna", "keras", "tensorflow", "optuna", "keras-tuner"]
+    _sides.report(packages, header, rows)
 
 
 if __name__ == "__main__":

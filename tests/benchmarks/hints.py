@@ -1,6 +1,4 @@
-"""Count how often a report says that a range is too narrow.
-
-Run it from the repository: `python -m tests.benchmarks.hints [studies]`.
+"""Count how often a report tells of a narrow range: `python -m tests.benchmarks.hints [studies]`.
 
 Nothing is trained: the value of a trial is a function of four parameters, and noise; in the last
 rows each trial comes to it in 20 epochs, of which the default pruner spares many. Where nothing
@@ -8,25 +6,17 @@ matters, or the best is well inside of all ranges, each sentence on the end of a
 alarm.
 """
 
-from __future__ import annotations
-
-import argparse
-import warnings
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from itertools import product
 
 import numpy as np
 import optuna
-from numpy.typing import NDArray
 from optuna.trial import TrialState
 
 from kerastune_optuna._report import hints
 from kerastune_optuna._report.facts import Facts
 from kerastune_optuna._search import Chooser
 from kerastune_optuna._study import TrialRecord
-from tests.benchmarks._sides import report
-
-Truth: TypeAlias = Callable[[NDArray[np.float64]], float]
+from tests.benchmarks._sides import be_quiet, command_line, report
 
 N_TRIALS = (30, 60)
 NOISE = 0.06
@@ -34,26 +24,24 @@ EPOCHS = 20
 WEIGHTS = np.array([1, 0.5, 0.2, 0])
 
 
-def nothing(rng: np.random.Generator) -> Truth:
+def nothing(rng):
     """No parameter matters."""
     return lambda x: 0.0
 
 
-def inside(rng: np.random.Generator) -> Truth:
+def inside(rng):
     """The best of each parameter is inside of its range."""
     best = rng.uniform(0.2, 0.8, 4)
     return lambda x: float(WEIGHTS @ (x - best) ** 2)
 
 
-def beyond(rng: np.random.Generator) -> Truth:
+def beyond(rng):
     """The best of the most important parameter is beyond its range."""
     best = np.array([1.3, *rng.uniform(0.2, 0.8, 3)])
     return lambda x: float(WEIGHTS @ (x - best) ** 2)
 
 
-def study(
-    truth: Truth, sampler: optuna.samplers.BaseSampler, n_trials: int, *, is_pruned: bool
-) -> optuna.Study:
+def study(truth, sampler, n_trials, *, is_pruned):
     """Return a study of so many trials."""
     rng = np.random.default_rng(n_trials)
     pruner = Chooser(pruner="wilcoxon" if is_pruned else "none").pruner_for(EPOCHS - 1)
@@ -67,7 +55,7 @@ def study(
     return made
 
 
-def train(trial: optuna.Trial, value: float, rng: np.random.Generator) -> tuple[Any, TrialState]:
+def train(trial, value, rng):
     """Report epochs that come to a value, until the pruner ends them; return what to tell."""
     best = np.inf
     for epoch in range(EPOCHS):
@@ -80,11 +68,11 @@ def train(trial: optuna.Trial, value: float, rng: np.random.Generator) -> tuple[
     return best, TrialState.COMPLETE
 
 
-def count(name: str, kind: Callable[..., Truth], n_trials: int, repetitions: int) -> list[Any]:
+def count(name, n_trials, kind, repetitions):
     """Return a row of the table."""
     said = []
     for seed in range(repetitions):
-        sampler: Any = optuna.samplers.RandomSampler(seed=seed)
+        sampler = optuna.samplers.RandomSampler(seed=seed)
         if name != "random":
             sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
         truth, is_pruned = kind(np.random.default_rng(seed)), name == "tpe, pruned"
@@ -92,24 +80,12 @@ def count(name: str, kind: Callable[..., Truth], n_trials: int, repetitions: int
     return [name, n_trials, kind.__name__, f"{np.mean(said):.1%}"]
 
 
-def main() -> None:
-    """Count for each sampler, size and truth."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("studies", type=int, nargs="?", default=200)
-    repetitions = parser.parse_args().studies
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+def main():
+    repetitions = command_line(__doc__, studies=200).parse_args().studies
+    be_quiet()
     header = ["sampler", "trials", "what is best", "the end of a range is told"]
-    report(
-        ["kerastune_optuna", "optuna"],
-        header,
-        (
-            count(name, kind, n_trials, repetitions)
-            for name in ("random", "tpe", "tpe, pruned")
-            for n_trials in N_TRIALS
-            for kind in (nothing, inside, beyond)
-        ),
-    )
+    cells = product(("random", "tpe", "tpe, pruned"), N_TRIALS, (nothing, inside, beyond))
+    report(["kerastune_optuna", "optuna"], header, (count(*cell, repetitions) for cell in cells))
 
 
 if __name__ == "__main__":

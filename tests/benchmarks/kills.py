@@ -4,8 +4,6 @@ Run from the repository: `python -m tests.benchmarks.kills [--kills 100] [--tria
 with 1 where a trial or the weights of the best one were lost.
 """
 
-from __future__ import annotations
-
 from tests.benchmarks._survival import Search, run_each
 from tests.support.faults import Killer
 from tests.support.storages import KINDS, empty, opened

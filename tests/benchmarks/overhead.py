@@ -4,70 +4,53 @@ The lecture's network trains for ten epochs a trial, with SQLite and weights, in
 time of search() less that inside of `build_model` and `Model.fit`, which calls our callbacks.
 """
 
-from __future__ import annotations
-
-import argparse
 import functools
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
-from typing import Any
 
-from tests.benchmarks._sides import iris_task, report, search_ours, timed
+from tests.benchmarks._sides import at_random, command_line, iris_task, report, search_ours, timed
 
 EPOCHS, SEARCHES = 10, 3
 
 
-class Clock:
-    """Add up the time inside of functions."""
+def noted(seconds, function):
+    """Return a function whose time is written down."""
 
-    def __init__(self) -> None:
-        self.seconds = 0.0
+    @functools.wraps(function)
+    def call(*arguments, **options):
+        began = time.perf_counter()
+        try:
+            return function(*arguments, **options)
+        finally:
+            seconds.append(time.perf_counter() - began)
 
-    def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the function, timed by this clock."""
-
-        @functools.wraps(function)
-        def call(*arguments: Any, **options: Any) -> Any:
-            began = time.perf_counter()
-            try:
-                return function(*arguments, **options)
-            finally:
-                self.seconds += time.perf_counter() - began
-
-        return call
+    return call
 
 
-def searches(trials: int) -> list[tuple[float, float]]:
+def searches(trials):
     """Return of each search its seconds, and those inside."""
     import keras
 
-    inside = Clock()
-    keras.Model.fit = inside.around(keras.Model.fit)
+    inside = []
+    keras.Model.fit = noted(inside, keras.Model.fit)
     search_once(inside, 1)  # what only a first search pays: imports, threads, tables
     return [search_once(inside, trials) for _ in range(SEARCHES)]
 
 
-def search_once(inside: Clock, trials: int) -> tuple[float, float]:
+def search_once(inside, trials):
     """Search in a new folder; return its seconds, and those inside."""
-    import optuna
-
-    whole = Clock()
+    whole = []
     with tempfile.TemporaryDirectory() as folder:
         task = iris_task(folder, trials, EPOCHS)
-        task.build_model = inside.around(task.build_model)
-        inside.seconds = 0.0
-        sampler, pruner = optuna.samplers.RandomSampler(seed=1), optuna.pruners.NopPruner()
-        whole.around(search_ours)(task, sampler=sampler, pruner=pruner)
-    return whole.seconds, inside.seconds
+        task.build_model = noted(inside, task.build_model)
+        inside.clear()
+        noted(whole, search_ours)(task, **at_random())
+    return sum(whole), sum(inside)
 
 
-def main() -> None:
-    """Measure, and print the median of the searches."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("trials", type=int, nargs="?", default=60)
-    trials = parser.parse_args().trials
+def main():
+    trials = command_line(__doc__, trials=60).parse_args().trials
     found = timed(("overhead:searches", trials)).answers[0]
     for number, (whole, inside) in enumerate(found, 1):
         print(f"search {number}: {whole:.2f} s, {inside:.2f} s of it build and fit", flush=True)

@@ -4,33 +4,24 @@ Run it from the repository: `python -m tests.benchmarks.pruners [trials] [seeds]
 the curves in the folder `curves`, as if trials had so many epochs, and prints a table in Markdown.
 """
 
-from __future__ import annotations
-
-import argparse
-import json
 import multiprocessing
-import warnings
-from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from itertools import product
-from pathlib import Path
 from statistics import mean
-from typing import Any, NamedTuple
 
 import optuna
 from optuna import pruners
 
-from tests.benchmarks._sides import report
-from tests.benchmarks.spaces import suggest
+from tests.benchmarks._sides import be_quiet, command_line, report
+from tests.benchmarks.spaces import Recorded
 
-CURVES = Path(__file__).parent / "curves"
 DATA_SETS = ("iris", "digits")
 NO_PRUNER = "none"
 SPAWN = multiprocessing.get_context("spawn")
 EPOCHS = 20  # of each recorded training
 # Each entry makes a pruner for trials of so many epochs.
-PRUNERS: dict[str, Callable[[int], pruners.BasePruner]] = {
+PRUNERS = {
     NO_PRUNER: lambda _: pruners.NopPruner(),
     "Median": lambda _: pruners.MedianPruner(),
     "Median, startup 10": lambda _: pruners.MedianPruner(n_startup_trials=10),
@@ -55,24 +46,12 @@ PRUNERS: dict[str, Callable[[int], pruners.BasePruner]] = {
 }
 
 
-class Curves(NamedTuple):
-    """The recorded curves of one grid."""
-
-    grid: dict[str, list[Any]]
-    of: dict[tuple[Any, ...], list[float]]
+read = cache(Recorded)
 
 
-@cache
-def read(data: str, epochs: int) -> Curves:
-    """Return the first epochs of the recorded curves by the values of their parameters."""
-    recorded = json.loads((CURVES / f"{data}.json").read_text())
-    curves = {tuple(row["params"].values()): row["curve"][:epochs] for row in recorded["curves"]}
-    return Curves(recorded["grid"], curves)
-
-
-def replay(trial: optuna.Trial, curves: Curves) -> float:
+def replay(trial, curves):
     """Report a recorded curve until the pruner stops it; return its best value."""
-    curve = curves.of[tuple(suggest(trial, *axis) for axis in curves.grid.items())]
+    curve = curves.curve(trial)
     for epoch, accuracy in enumerate(curve):
         trial.report(accuracy, epoch)
         if trial.should_prune():
@@ -80,11 +59,10 @@ def replay(trial: optuna.Trial, curves: Curves) -> float:
     return max(curve)
 
 
-def search(job: tuple[str, str, int, int, int]) -> tuple[float, float]:
+def search(job):
     """Return the part of the epochs that one study saved, and its best complete value."""
     data, pruner, seed, trials, epochs = job
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    be_quiet()
     curves = read(data, epochs)
     study = optuna.create_study(
         direction="maximize",
@@ -97,19 +75,17 @@ def search(job: tuple[str, str, int, int, int]) -> tuple[float, float]:
     return 1 - ran / (trials * epochs), study.best_value
 
 
-def compare(trials: int, seeds: int, epochs: int) -> dict[tuple[str, str], tuple[float, float]]:
+def compare(trials, seeds, epochs):
     """Return the means over seeds of what each pruner saved, and of its best values."""
     cells = list(product(DATA_SETS, PRUNERS))
     jobs = [(*cell, seed, trials, epochs) for cell in cells for seed in range(seeds)]
     with ProcessPoolExecutor(2, SPAWN) as pool:
         results = iter(list(pool.map(search, jobs, chunksize=5)))
     found = {cell: [next(results) for _ in range(seeds)] for cell in cells}
-    return {
-        cell: (mean(row[0] for row in of), mean(row[1] for row in of)) for cell, of in found.items()
-    }
+    return {cell: tuple(map(mean, zip(*of, strict=True))) for cell, of in found.items()}
 
 
-def rows(means: dict[tuple[str, str], tuple[float, float]]) -> Iterator[list[str]]:
+def rows(means):
     """Yield the rows of the table."""
     for pruner in PRUNERS:
         fields = [pruner]
@@ -120,12 +96,8 @@ def rows(means: dict[tuple[str, str], tuple[float, float]]) -> Iterator[list[str
         yield fields
 
 
-def main() -> None:
-    """Replay the curves and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name, default in (("trials", 30), ("seeds", 20), ("epochs", EPOCHS)):
-        parser.add_argument(name, type=int, nargs="?", default=default)
-    given = parser.parse_args()
+def main():
+    given = command_line(__doc__, trials=30, seeds=20, epochs=EPOCHS).parse_args()
     columns = [f"{data}: {what}" for data in DATA_SETS for what in ("epochs saved", "points lost")]
     found = compare(given.trials, given.seeds, given.epochs)
     report(("optuna", "keras", "tensorflow"), ["pruner", *columns], rows(found))

@@ -8,25 +8,16 @@ table in Markdown has the regrets after as many epochs as 5, 10, 20 and 40 full 
 what each row has less than the first; `--help` lists what else can be asked for.
 """
 
-from __future__ import annotations
-
-import argparse
 import heapq
 import itertools
 import json
-import math
 import os
 import statistics
 import time
-import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from datetime import date
 from functools import cache, partial
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import optuna
@@ -39,120 +30,63 @@ from kerastune_optuna._search.learning import LearningSampler
 from kerastune_optuna._search.pruner import WilcoxonPruner
 from kerastune_optuna._seeds import derive
 from kerastune_optuna._study import parse_objectives
-from tests.benchmarks.pruners import CURVES, SPAWN
-from tests.benchmarks.spaces import SPACES, suggest
+from tests.benchmarks._sides import be_quiet, command_line, report, with_error
+from tests.benchmarks.pruners import SPAWN
+from tests.benchmarks.spaces import CURVES, Recorded
 
-OURS, BEFORE = "auto (our default)", "TPE, Wilcoxon 0.2 (our default before)"
 N_RANDOM = 600  # configurations a task, whose best and median are the measure
 N_TRIALS = 30  # of a search, for the pruner; the epochs are what ends it
-PARAMETERS = (  # of LCBench, in the order in which the surrogate takes them
-    "batch_size",
-    "learning_rate",
-    "momentum",
-    "weight_decay",
-    "num_layers",
-    "max_units",
-    "max_dropout",
-)
+# Of LCBench, in the order in which the surrogate takes them.
+PARAMETERS = "batch_size learning_rate momentum weight_decay num_layers max_units max_dropout"
 GOAL = parse_objectives("val_accuracy", "auto").watched
 NO_TASKS = ("#na#", "167083")  # of the surrogate's code
-Prepare = Callable[[optuna.Study, int, int], None]  # gives a study its sampler and pruner
-Budgets = tuple[int, ...]
-Cell = tuple[str, str, int]  # a row, a task and a seed
 
 
-def plain(
-    sampler: Callable[[int], samplers.BaseSampler], pruner: Callable[[int], pruners.BasePruner]
-) -> Prepare:
+def plain(sampler, pruner):
     """Take Optuna's objects as they come."""
 
-    def prepare(study: optuna.Study, seed: int, epochs: int) -> None:
-        study.sampler = sampler(derive(seed, 0, 1))  # as a tuner does: all rows begin alike
+    def prepare(study, seed, epochs):
+        study.sampler = sampler(seed=derive(seed, 0, 1))  # as a tuner does: all rows begin alike
         study.pruner = pruner(epochs)
 
     return prepare
 
 
-def named(sampler: str | None, pruner: Callable[[int], pruners.BasePruner]) -> Prepare:
+def named(sampler, pruner=None):
     """Take what a tuner makes of a name, which learns from trials that were pruned."""
 
-    def prepare(study: optuna.Study, seed: int, epochs: int) -> None:
-        Chooser(sampler, pruner(epochs), seed).start(study)
+    def prepare(study, seed, epochs):
+        if pruner is None:  # all defaults, of a search of many long trials
+            Chooser(seed=seed).start(study, N_TRIALS, epochs)
+        else:
+            Chooser(sampler, pruner(epochs), seed).start(study)
         study.sampler = LearningSampler(study.sampler, GOAL, constrained=False, may_repeat=False)
 
     return prepare
 
 
-def ours(study: optuna.Study, seed: int, epochs: int) -> None:
-    """Take the defaults of a search of many long trials."""
-    Chooser(seed=seed).start(study, N_TRIALS, epochs)
-    study.sampler = LearningSampler(study.sampler, GOAL, constrained=False, may_repeat=False)
-
-
-def _tpe(seed: int) -> samplers.BaseSampler:
-    return samplers.TPESampler(seed=seed)
-
-
-def _gp(seed: int) -> samplers.BaseSampler:
-    return samplers.GPSampler(seed=seed, warn_independent_sampling=False)
-
-
-def _wilcoxon(epochs: int) -> pruners.BasePruner:
+def _wilcoxon(epochs):
     return WilcoxonPruner()
 
 
-def _halving(epochs: int) -> pruners.BasePruner:
+def _halving(epochs):
     return pruners.SuccessiveHalvingPruner(min_resource=3, reduction_factor=3)
 
 
-ROWS: dict[str, Prepare] = {
-    OURS: ours,
-    BEFORE: plain(_tpe, _wilcoxon),
+_TPE = samplers.TPESampler
+_GP = partial(samplers.GPSampler, warn_independent_sampling=False)
+ROWS = {
+    "auto (our default)": named(None),
+    "TPE, Wilcoxon 0.2 (our default before)": plain(_TPE, _wilcoxon),
     "TPE shown pruned trials, Wilcoxon 0.2": named("tpe", _wilcoxon),
     "GP shown pruned trials, Wilcoxon 0.2": named(None, _wilcoxon),
     "GP shown pruned trials, halving 3 from 3": named(None, _halving),
-    "GP, halving 3 from 3": plain(_gp, _halving),
-    "TPE, halving 3 from 3": plain(_tpe, _halving),
-    "TPE, Hyperband 3": plain(_tpe, lambda epochs: pruners.HyperbandPruner(1, epochs, 3)),
-    "TPE, Median (Optuna's default)": plain(_tpe, lambda epochs: pruners.MedianPruner()),
-    "TPE, no pruner": plain(_tpe, lambda epochs: pruners.NopPruner()),
+    "GP, halving 3 from 3": plain(_GP, _halving),
+    "TPE, halving 3 from 3": plain(_TPE, _halving),
+    "TPE, Hyperband 3": plain(_TPE, lambda epochs: pruners.HyperbandPruner(1, epochs, 3)),
+    "TPE, Median (Optuna's default)": plain(_TPE, lambda epochs: pruners.MedianPruner()),
+    "TPE, no pruner": plain(_TPE, lambda epochs: pruners.NopPruner()),
 }
-
-
-class Task(Protocol):
-    """What is searched: a curve for each configuration."""
-
-    name: str
-    epochs: int
-    best: float
-    unit: float  # what a regret of 1 is
-
-    def curve(self, trial: optuna.Trial) -> list[float]:
-        """Ask for the parameters, and return the validation accuracy after each epoch."""
-
-
-class Recorded:
-    """Replay the curves of networks that were trained once."""
-
-    def __init__(self, name: str) -> None:
-        recorded = json.loads((CURVES / f"{name}.json").read_text())
-        self._curves = {_key(row["params"]): row["curve"] for row in recorded["curves"]}
-        self._space = SPACES.get(name) or partial(_all_of, recorded["grid"])
-        self.name, self.epochs = name, max(map(len, self._curves.values()))
-        self.best = max(map(max, self._curves.values()))
-        self.unit = 0.01  # a point of accuracy
-
-    def curve(self, trial: optuna.Trial) -> list[float]:
-        """Replay the curve of a configuration."""
-        return self._curves[_key(self._space(trial))]
-
-
-def _key(params: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
-    return frozenset(params.items())
-
-
-def _all_of(grid: Mapping[str, list[Any]], trial: optuna.Trial) -> dict[str, Any]:
-    return {name: suggest(trial, name, values) for name, values in grid.items()}
 
 
 class LCBench:
@@ -160,7 +94,7 @@ class LCBench:
 
     epochs = 52
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder, name):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -176,59 +110,45 @@ class LCBench:
         self.best = found[-1]
         self.unit = self.best - statistics.median(found)
 
-    def curve(self, trial: optuna.Trial) -> list[float]:
+    def curve(self, trial):
         """Ask the surrogate for the curve of a configuration."""
-        values = [_suggest(trial, self._space[name]) for name in PARAMETERS]
+        values = [_suggest(trial, self._space[name]) for name in PARAMETERS.split()]
         rows = np.array([[1 + epoch, *values] for epoch in range(self.epochs)], "float32")
         codes = np.full((len(rows), 1), self._code, "int32")
         answer = self._model.run(None, dict(zip(self._inputs, (codes, rows), strict=True)))
         return [float(accuracy) for accuracy in answer[0][:, 1]]
 
 
-def _suggest(trial: optuna.Trial, one: Mapping[str, Any]) -> float:
+def _suggest(trial, one):
     ask = trial.suggest_int if one["type"] == "uniform_int" else trial.suggest_float
     return ask(one["name"], one["lower"], one["upper"], log=one["log"])
 
 
-class Outcome(NamedTuple):
-    """What one search came to."""
+def search(prepare, task, seed, n_workers, budgets):
+    """Search until the epochs are spent, by workers that advance by an epoch in turn.
 
-    regrets: tuple[float, ...]  # after each budget
-    seconds: tuple[float, ...]  # of the sampler, by the trial's number
-
-
-class Running(NamedTuple):
-    """A trial whose next epoch is due; workers take turns."""
-
-    turn: int
-    number: int
-    trial: optuna.Trial
-    curve: list[float]
-
-
-def search(prepare: Prepare, task: Task, seed: int, n_workers: int, budgets: Budgets) -> Outcome:
-    """Run one search, whose workers advance by an epoch in turn, until the epochs are spent."""
+    Returns the regret after each budget, and the seconds of the sampler by the trial's number.
+    """
     study = optuna.create_study(direction="maximize", study_name=f"{task.name}-{seed}")
     # With one seed for all tasks their searches would begin at the same random points.
     prepare(study, zlib.crc32(f"{task.name} {seed}".encode()), task.epochs)
-    regrets, seconds = [], []
-    running: list[Running] = []
+    regrets, seconds, running = [], [], []  # of those that run, first the turn and the number
     for spent in range(max(budgets) * task.epochs):
         while len(running) < n_workers:
             began = time.perf_counter()
             trial = study.ask()
             curve = task.curve(trial)
             seconds.append(time.perf_counter() - began)
-            heapq.heappush(running, Running(spent, trial.number, trial, curve))
-        _, number, trial, curve = heapq.heappop(running)
-        if not has_ended(study, trial, curve):
-            heapq.heappush(running, Running(spent, number, trial, curve))
+            heapq.heappush(running, (spent, trial.number, trial, curve))
+        _, *one = heapq.heappop(running)
+        if not has_ended(study, *one[1:]):
+            heapq.heappush(running, (spent, *one))
         if spent + 1 in [budget * task.epochs for budget in budgets]:
             regrets.append((task.best - found(study)) / task.unit)
-    return Outcome(tuple(regrets), tuple(seconds))
+    return regrets, seconds
 
 
-def has_ended(study: optuna.Study, trial: optuna.Trial, curve: list[float]) -> bool:
+def has_ended(study, trial, curve):
     """Train a trial's next epoch, and say whether it was the last one."""
     epoch = len(reports_of(trial))
     trial.report(curve[epoch], epoch)
@@ -241,7 +161,7 @@ def has_ended(study: optuna.Study, trial: optuna.Trial, curve: list[float]) -> b
     return True
 
 
-def found(study: optuna.Study) -> float:
+def found(study):
     """Return the best value so far, of trials that a tuner hands out: those that are COMPLETE."""
     trials = study.get_trials(deepcopy=False)
     complete = [one.value for one in trials if one.state is TrialState.COMPLETE]
@@ -249,25 +169,19 @@ def found(study: optuna.Study) -> float:
 
 
 @cache
-def task_of(folder: Path | None, name: str) -> Task:
+def task_of(folder, name):
     """Return a task; each process opens it once."""
     return Recorded(name) if folder is None else LCBench(folder, name)
 
 
-def be_quiet() -> None:
-    """Keep Optuna's lines and its warnings of experimental parts from the terminal."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-
-
-def run(folder: Path | None, n_workers: int, budgets: Budgets, cell: Cell) -> Outcome:
+def run(folder, n_workers, budgets, cell):
     """Run the search of a row, a task and a seed."""
     be_quiet()
     row, name, seed = cell
     return search(ROWS[row], task_of(folder, name), seed, n_workers, budgets)
 
 
-def names_of(folder: Path | None, *, choose: bool) -> list[str]:
+def names_of(folder, *, choose):
     """Return the tasks of a table; of LCBench those on which no choice was made, or the others."""
     if folder is None:
         return sorted(file.stem for file in CURVES.glob("*.json"))
@@ -276,38 +190,22 @@ def names_of(folder: Path | None, *, choose: bool) -> list[str]:
     return tasks[::4] if choose else [name for name in tasks if name not in tasks[::4]]
 
 
-def with_error(values: list[float]) -> str:
-    """Return a mean and its standard error."""
-    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    return f"{statistics.fmean(values):.3f} ± {error:.3f}"
-
-
-def table(outcomes: Mapping[str, list[Outcome]], budgets: Budgets) -> Iterator[str]:
-    """Yield the lines of a table in Markdown: regrets, and how far each row is from the first."""
-    first = next(iter(outcomes.values()))
-    heads = [*(f"at {budget}" for budget in budgets), *(f"less at {budget}" for budget in budgets)]
-    yield f"| row | {' | '.join(heads)} | ms a trial, 30th | 100th |"
-    yield f"| --- |{' ---: |' * (len(heads) + 2)}"
+def rows_of(outcomes):
+    """Yield the rows of a table: regrets, how far each row is from the first, and milliseconds."""
+    first, _ = zip(*next(iter(outcomes.values())), strict=True)
     for row, those in outcomes.items():
-        cells = [with_error(list(of)) for of in zip(*(one.regrets for one in those), strict=True)]
-        pairs = [
-            [mine - other for mine, other in zip(one.regrets, before.regrets, strict=True)]
-            for one, before in zip(those, first, strict=True)
-        ]
-        cells += [with_error(list(of)) for of in zip(*pairs, strict=True)]
+        regrets, seconds = zip(*those, strict=True)
+        columns = np.hstack([regrets, np.subtract(regrets, first)]).T.tolist()
+        cells = [with_error(column) for column in columns]
         for number in (30, 100):
-            took = [
-                statistics.fmean(one.seconds[number - 5 : number + 5])
-                for one in those
-                if len(one.seconds) > number + 5
-            ]
-            cells.append(f"{1000 * statistics.median(took):.0f}" if took else "")
-        yield f"| {row} | {' | '.join(cells)} |"
+            parts = [of[number - 5 : number + 5] for of in seconds if len(of) > number + 5]
+            took = [1000 * statistics.fmean(part) for part in parts]
+            cells.append(f"{statistics.median(took):.0f}" if took else "")
+        yield [row, *cells]
 
 
-def arguments() -> argparse.Namespace:
-    """Return what the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def main():
+    parser = command_line(__doc__)
     parser.add_argument("--lcbench", type=Path, help="folder of the surrogate")
     parser.add_argument("--choose", action="store_true", help="the tasks on which choices are made")
     parser.add_argument("--data", nargs="*", help="tasks; default: all")
@@ -315,31 +213,20 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--workers", type=int, default=1, help="of each search")
     parser.add_argument("--budgets", type=int, nargs="*", default=[5, 10, 20, 40])
-    parser.add_argument("--processes", type=int, default=2)
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Run all searches and print a table for each kind of tasks."""
-    given = arguments()
+    given = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     rows = [row for row in ROWS if any(text in row for text in given.rows.split("|"))]
     names = given.data or names_of(given.lcbench, choose=given.choose)
-    budgets = tuple(given.budgets)
     cells = list(itertools.product(rows, names, given.seeds))
-    one = partial(run, given.lcbench, given.workers, budgets)
-    with ProcessPoolExecutor(given.processes, SPAWN) as pool:
+    one = partial(run, given.lcbench, given.workers, given.budgets)
+    with ProcessPoolExecutor(2, SPAWN) as pool:
         outcomes = dict(zip(cells, pool.map(one, cells), strict=True))
-    versions = ", ".join(f"{name} {version(name)}" for name in ("optuna", "scipy"))
-    print(f"Measured on {date.today()} with {versions}; {len(names)} tasks, seeds {given.seeds}.")
-    groups = [names] if given.lcbench else [[name] for name in names]
-    for group in groups:
-        print(f"\n{', '.join(group)}\n")
-        cells_of = list(itertools.product(group, given.seeds))
-        print(
-            *table({row: [outcomes[row, *cell] for cell in cells_of] for row in rows}, budgets),
-            sep="\n",
-        )
+    header = [f"{what} {budget}" for what in ("at", "less at") for budget in given.budgets]
+    for group in [names] if given.lcbench else [[name] for name in names]:
+        print(f"\n{', '.join(group)}; seeds {given.seeds}")
+        of_group = list(itertools.product(group, given.seeds))
+        found = {row: [outcomes[row, *cell] for cell in of_group] for row in rows}
+        report(("optuna", "scipy"), ["row", *header, "ms a trial, 30th", "100th"], rows_of(found))
 
 
 if __name__ == "__main__":

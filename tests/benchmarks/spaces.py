@@ -1,64 +1,65 @@
-"""What the networks of recorded curves are asked for: each space is a tree of a few values."""
+"""Recorded curves, and what their networks are asked for: each space is a tree of a few values."""
 
-from __future__ import annotations
+import json
+from functools import partial
+from pathlib import Path
 
-from collections.abc import Callable
-from typing import Any
-
-import optuna
+CURVES = Path(__file__).parent / "curves"
 
 
-def suggest(trial: optuna.Trial, name: str, values: list[Any]) -> Any:
-    """Suggest one of the values: by its place if they are numbers, which have an order."""
+class Recorded:
+    """Replay the first epochs of networks that were trained once; all of them by default."""
+
+    unit = 0.01  # of a regret: a point of accuracy
+
+    def __init__(self, name, epochs=None):
+        recorded = json.loads((CURVES / f"{name}.json").read_text())
+        rows = recorded["curves"]
+        self._curves = {frozenset(row["params"].items()): row["curve"][:epochs] for row in rows}
+        self._space = SPACES.get(name) or partial(suggest, **recorded["grid"])
+        self.name, self.epochs = name, max(map(len, self._curves.values()))
+        self.best = max(map(max, self._curves.values()))
+
+    def curve(self, trial):
+        """Ask for the parameters, and return the validation accuracy after each epoch."""
+        return self._curves[frozenset(self._space(trial).items())]
+
+
+def suggest(trial, **values):
+    """Suggest one of the values of each: by its place if they are numbers, which have an order."""
+    return {name: _suggest(trial, name, those) for name, those in values.items()}
+
+
+def _suggest(trial, name, values):
     if isinstance(values[0], str | bool):
         return trial.suggest_categorical(name, values)
     return values[trial.suggest_int(name, 0, len(values) - 1)]
 
 
-def clothes(trial: optuna.Trial) -> dict[str, Any]:
+def clothes(trial):
     """Ask for a convolutional network: a second layer's filters, and each optimizer's rates."""
-    params = {
-        "conv_layers": suggest(trial, "conv_layers", [1, 2]),
-        "filters_0": suggest(trial, "filters_0", [8, 16, 32]),
-        "batch_norm": suggest(trial, "batch_norm", [False, True]),
-        "optimizer": suggest(trial, "optimizer", ["adam", "sgd"]),
-    }
+    params = suggest(trial, conv_layers=[1, 2], filters_0=[8, 16, 32], batch_norm=[False, True])
+    params |= suggest(trial, optimizer=["adam", "sgd"])
     if params["conv_layers"] == 2:
-        params["filters_1"] = suggest(trial, "filters_1", [16, 32])
+        params |= suggest(trial, filters_1=[16, 32])
     rates = [1e-4, 5e-4, 2e-3, 1e-2] if params["optimizer"] == "adam" else [1e-3, 1e-2, 5e-2, 0.2]
-    return params | {"learning_rate": suggest(trial, f"rate_of_{params['optimizer']}", rates)}
+    return params | {"learning_rate": _suggest(trial, f"rate_of_{params['optimizer']}", rates)}
 
 
-def letters(trial: optuna.Trial) -> dict[str, Any]:
+def letters(trial):
     """Ask for a network of dense layers: several have dropout between them."""
-    params = {
-        "layers": suggest(trial, "layers", [1, 2, 3]),
-        "units": suggest(trial, "units", [16, 64, 192]),
-        "activation": suggest(trial, "activation", ["relu", "tanh"]),
-        "learning_rate": suggest(trial, "learning_rate", [3e-4, 1e-3, 5e-3, 2e-2]),
-    }
-    if params["layers"] > 1:
-        params["dropout"] = suggest(trial, "dropout", [0.0, 0.2, 0.4])
-    return params
+    params = suggest(trial, layers=[1, 2, 3], units=[16, 64, 192], activation=["relu", "tanh"])
+    params |= suggest(trial, learning_rate=[3e-4, 1e-3, 5e-3, 2e-2])
+    return params | (suggest(trial, dropout=[0.0, 0.2, 0.4]) if params["layers"] > 1 else {})
 
 
-def vowels(trial: optuna.Trial) -> dict[str, Any]:
+def vowels(trial):
     """Ask for a network for sequences: a recurrent one, in two directions or not, or a filter."""
-    params = {
-        "cell": suggest(trial, "cell", ["gru", "lstm", "conv"]),
-        "units": suggest(trial, "units", [8, 24, 64]),
-        "learning_rate": suggest(trial, "learning_rate", [1e-3, 3e-3, 1e-2, 3e-2]),
-    }
+    params = suggest(trial, cell=["gru", "lstm", "conv"], units=[8, 24, 64])
+    params |= suggest(trial, learning_rate=[1e-3, 3e-3, 1e-2, 3e-2])
     if params["cell"] == "conv":
-        return params | {"kernel": suggest(trial, "kernel", [2, 3, 5, 9])}
-    return params | {
-        "bidirectional": suggest(trial, "bidirectional", [False, True]),
-        "dropout": suggest(trial, "dropout", [0.0, 0.3]),
-    }
+        return params | suggest(trial, kernel=[2, 3, 5, 9])
+    return params | suggest(trial, bidirectional=[False, True], dropout=[0.0, 0.3])
 
 
-SPACES: dict[str, Callable[[optuna.Trial], dict[str, Any]]] = {
-    "clothes": clothes,
-    "letters": letters,
-    "vowels": vowels,
-}
+SPACES = {"clothes": clothes, "letters": letters, "vowels": vowels}

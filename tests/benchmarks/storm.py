@@ -11,24 +11,20 @@ are shut, which for its clients is the same.
 `--minutes 0` makes no fault: the search and the checks alone.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
-
-import sqlalchemy
+from tempfile import TemporaryDirectory
 
 from tests.benchmarks._aftermath import examine
-from tests.benchmarks._hosts import Land, land, send
+from tests.benchmarks._hosts import land, send
 from tests.benchmarks._leader import read_diary
 from tests.benchmarks._weather import Weather
 
@@ -44,10 +40,11 @@ LAST = 6  # when so few trials are left, the weather turns calm
 _PATIENCE = 300  # seconds in which something must be trained, once it is calm
 
 
-def in_storm(ground: Path, minutes: float, n_trials: int, seed: int) -> bool:
+def in_storm(ground, minutes, n_trials, seed):
     """Search in a storm; return whether all checks passed."""
     with land(ground, _HOSTS, n_trials) as there:
-        weather, witness = Weather(there, seed), Witness(there)
+        weather, over = Weather(there, seed), threading.Event()
+        witness = threading.Thread(target=watch, args=[there, over], daemon=True)
         witness.start()
         try:
             for host in there.hosts:
@@ -59,62 +56,32 @@ def in_storm(ground: Path, minutes: float, n_trials: int, seed: int) -> bool:
             weather.end()  # before the hosts are killed: a fault may be about to boot one again
         weather.tell(f"calm; {n_left(there, n_trials)} of {n_trials} trials are left")
         weather.tell("the hosts are done" if end(there) else "a host hangs; its log says where")
-        witness.end()
-        print_counts("faults", weather.counts)
-        print_counts("ends of searches", Counter(how for _, how in there.ends_of_searches()))
+        over.set()
+        witness.join()
+        ends = Counter(how for _, how in there.ends_of_searches())
+        for title, counts in (("faults", weather.counts), ("ends of searches", ends)):
+            print(f"{title}:", ", ".join(f"{name} {count}" for name, count in counts.items()))
         return examine(there, n_trials)
 
 
-def n_left(there: Land, n_trials: int) -> int:
+def n_left(there, n_trials):
     """Return how many trials are to be finished; all where the database does not answer now."""
-    return n_trials - len(ask(there.server.url, _FINISHED))
+    return n_trials - len(there.ask(_FINISHED))
 
 
-def ask(url: str, query: str) -> list[Any]:
-    """Return the first column of what a database answers; nothing where it is away."""
-    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
-    try:
-        with engine.connect() as connection:
-            return list(connection.exec_driver_sql(query).scalars())
-    except (sqlalchemy.exc.OperationalError, sqlalchemy.exc.ProgrammingError):
-        return []  # it was stopped, or has no tables yet
+def watch(there, over):
+    """Note, until it is over, which trials are taken away from processes that live."""
+    known = set()
+    while not over.wait(_LOOK):
+        for number in set(there.ask(_DIED)) - known:
+            known.add(number)
+            owners = {line.process for line in read_diary(there.diary) if line.trial == number}
+            alive = {host.identity(one) for host in there.hosts for one in host.workers()}
+            for owner in (owners & alive) - there.stopped:
+                there.robbed.append(f"trial {number} was taken for dead, and {owner} lives")
 
 
-class Witness(threading.Thread):
-    """Watch whether trials are taken away from processes that live.
-
-    Args:
-        there: Where they are.
-    """
-
-    def __init__(self, there: Land) -> None:
-        super().__init__(daemon=True)
-        self._there = there
-        self._over = threading.Event()
-        self._known: set[int] = set()
-
-    def run(self) -> None:
-        """Look every now and then."""
-        while not self._over.wait(_LOOK):
-            for number in set(ask(self._there.server.url, _DIED)) - self._known:
-                self._known.add(number)
-                self._look(number)
-
-    def _look(self, number: int) -> None:
-        """Look whether the process of a trial that others took for dead is there."""
-        there = self._there
-        owners = {line.process for line in read_diary(there.diary) if line.trial == number}
-        alive = {host.identity(one) for host in there.hosts for one in host.workers()}
-        for owner in (owners & alive) - there.stopped:
-            there.robbed.append(f"trial {number} was taken for dead, and {owner} lives")
-
-    def end(self) -> None:
-        """Look no more."""
-        self._over.set()
-        self.join()
-
-
-def end(there: Land) -> bool:
+def end(there):
     """Wait until all hosts are done; False where that does not come, though it is calm."""
     size, since = 0, time.monotonic()
     while not all(host.is_done for host in there.hosts):
@@ -129,12 +96,7 @@ def end(there: Land) -> bool:
     return True
 
 
-def print_counts(title: str, counts: Counter[str]) -> None:
-    """Print how often there was what."""
-    print(f"{title}: " + ", ".join(f"{name} {count}" for name, count in counts.items()), flush=True)
-
-
-def check_machine() -> None:
+def check_machine():
     """Exit where the storm cannot be made."""
     missing = [name for name in ("unshare", "initdb", "pg_ctl") if shutil.which(name) is None]
     if sys.platform != "linux" or os.geteuid() != 0:
@@ -143,33 +105,22 @@ def check_machine() -> None:
         sys.exit(f"There is no {' and no '.join(missing)}: apt-get install postgresql.")
 
 
-def main() -> None:
-    """Search in a storm, and exit with 1 where a check failed."""
+def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--trials", type=int, help=f"default: {A_MINUTE} a minute")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", type=Path, help="where the logs of the hosts are copied to")
+    parser.add_argument("--keep", type=Path, help="a new folder, where logs stay")
     arguments = parser.parse_args()
     n_trials = arguments.trials or max(LAST, round(A_MINUTE * arguments.minutes))
     os.environ["PATH"] += "".join(f":{path}" for path in Path("/usr/lib/postgresql").glob("*/bin"))
     check_machine()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left then either
-    with tempfile.TemporaryDirectory(prefix="storm-") as folder:
-        try:
-            has_passed = in_storm(Path(folder), arguments.minutes, n_trials, arguments.seed)
-        finally:
-            if arguments.keep:
-                keep(Path(folder), arguments.keep)
-    sys.exit(not has_passed)
-
-
-def keep(ground: Path, folder: Path) -> None:
-    """Copy what tells of a storm."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in [*ground.glob("*/log"), *(ground / name for name in ("diary", "ends", "trials"))]:
-        if path.exists():
-            shutil.copy(path, folder / "-".join(path.relative_to(ground).parts))
+    if arguments.keep:
+        arguments.keep.mkdir(parents=True)
+    lasting = nullcontext(arguments.keep) if arguments.keep else TemporaryDirectory(prefix="storm-")
+    with lasting as folder:
+        sys.exit(not in_storm(Path(folder).resolve(), arguments.minutes, n_trials, arguments.seed))
 
 
 if __name__ == "__main__":

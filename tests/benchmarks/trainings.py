@@ -5,14 +5,10 @@ and number of epochs, in turn and after a warm-up. Ours counts from the call of 
 saved weights, and the plain one from the call of the builder to the end of `fit`.
 """
 
-from __future__ import annotations
-
-import argparse
 import os
 import statistics
 import tempfile
 import time
-from typing import Any, NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -21,30 +17,27 @@ import numpy as np
 import optuna
 
 from kerastune_optuna import OptunaTuner
-from tests.benchmarks._sides import report, timed
+from tests.benchmarks._sides import command_line, report, timed
 
-BATCH = 32
 EPOCHS = (2, 20)
 
 
-def mlp(*widths: int) -> keras.Model:
-    """Return a compiled network of dense layers."""
-    layers = [keras.layers.Dense(width, activation="relu") for width in widths]
-    return compiled([keras.Input((64,)), *layers])
-
-
-def cnn() -> keras.Model:
-    """Return a compiled network with one convolution."""
-    convolution = keras.layers.Conv2D(16, 3, padding="same", activation="relu")
-    pool, flatten = keras.layers.MaxPooling2D(), keras.layers.Flatten()
-    return compiled([keras.Input((8, 8, 1)), convolution, pool, flatten])
-
-
-def compiled(layers: list[Any]) -> keras.Model:
+def compiled(*layers):
     """Return the classifier of ten digits with these layers below."""
     model = keras.Sequential([*layers, keras.layers.Dense(10, activation="softmax")])
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
+
+
+def mlp(*widths):
+    layers = [keras.layers.Dense(width, activation="relu") for width in widths]
+    return compiled(keras.Input((64,)), *layers)
+
+
+def cnn():
+    convolution = keras.layers.Conv2D(16, 3, padding="same", activation="relu")
+    pool, flatten = keras.layers.MaxPooling2D(), keras.layers.Flatten()
+    return compiled(keras.Input((8, 8, 1)), convolution, pool, flatten)
 
 
 MODELS = {
@@ -54,42 +47,28 @@ MODELS = {
 }
 
 
-class Training(NamedTuple):
-    """How long a training took, the validation loss of each epoch, and its seed."""
-
-    seconds: float
-    losses: list[float]
-    seed: int
-
-
-def train_plainly(model: str, fit: dict[str, Any], seed: int) -> Training:
-    """Train as one does without a tuner."""
+def train_plainly(model, fit, seed):
+    """Train as one does without a tuner; return the seconds and the validation losses."""
     keras.utils.set_random_seed(seed)
     began = time.perf_counter()
     history = MODELS[model](None).fit(**fit)
-    return Training(time.perf_counter() - began, history.history["val_loss"], seed)
+    return time.perf_counter() - began, history.history["val_loss"]
 
 
-def train_ours(model: str, fit: dict[str, Any]) -> Training:
-    """Train as the only trial of a new study."""
+def train_ours(model, fit):
+    """Train as the only trial of a new study; return the seconds, the losses and the seed."""
     with tempfile.TemporaryDirectory() as folder:
-        tuner = OptunaTuner(
-            MODELS[model],
-            "val_loss",
-            n_trials=1,
-            pruner=optuna.pruners.NopPruner(),
-            seed=1,
-            directory=folder,
-        )
+        options = {"n_trials": 1, "pruner": optuna.pruners.NopPruner(), "seed": 1}
+        tuner = OptunaTuner(MODELS[model], "val_loss", directory=folder, **options)
         trial = tuner.search(**fit).best_trial
     losses = [value for _, value in sorted(trial.intermediate_values.items())]
-    return Training(trial.user_attrs["seconds"], losses, trial.user_attrs["seed"])
+    return trial.user_attrs["seconds"], losses, trial.user_attrs["seed"]
 
 
-def compare(model: str, epochs: int, rounds: int) -> list[tuple[float, float, float]]:
+def compare(model, epochs, rounds):
     """Return for each round the plain seconds, ours, and the largest difference of the losses."""
-    fit = {**data(model), "epochs": epochs, "batch_size": BATCH, "verbose": 0}
-    seed = train_ours(model, fit).seed  # it and the next are the warm-up
+    fit = {**data(model), "epochs": epochs, "batch_size": 32, "verbose": 0}
+    *_, seed = train_ours(model, fit)  # it and the next are the warm-up
     train_plainly(model, fit, seed)
     found = []
     for number in range(rounds):
@@ -97,12 +76,12 @@ def compare(model: str, epochs: int, rounds: int) -> list[tuple[float, float, fl
             ours, plain = train_ours(model, fit), train_plainly(model, fit, seed)
         else:
             plain, ours = train_plainly(model, fit, seed), train_ours(model, fit)
-        difference = np.abs(np.subtract(plain.losses, ours.losses)).max()
-        found.append((plain.seconds, ours.seconds, float(difference)))
+        difference = np.abs(np.subtract(plain[1], ours[1])).max()
+        found.append((plain[0], ours[0], float(difference)))
     return found
 
 
-def data(model: str) -> dict[str, Any]:
+def data(model):
     """Return the digits in the shape that the model takes."""
     from digits import load  # on the path of child processes alone
 
@@ -112,7 +91,7 @@ def data(model: str) -> dict[str, Any]:
     return {"x": x, "y": y, "validation_data": (x_val, y_val)}
 
 
-def row(model: str, epochs: int, rounds: int) -> list[Any]:
+def row(model, epochs, rounds):
     """Measure one model; return its row of the table."""
     run = timed(("trainings:compare", model, epochs, rounds))
     plain, ours, differences = zip(*run.answers[0], strict=True)
@@ -124,11 +103,8 @@ def row(model: str, epochs: int, rounds: int) -> list[Any]:
     return [model, epochs, *medians, f"{ratio:.3f}", f"{max(differences):.2g}"]
 
 
-def main() -> None:
-    """Measure all models for few and for many epochs."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("rounds", type=int, nargs="?", default=5)
-    rounds = parser.parse_args().rounds
+def main():
+    rounds = command_line(__doc__, rounds=5).parse_args().rounds
     report(
         ["kerastune_optuna", "keras", "tensorflow", "optuna"],
         ["model", "epochs", "plain fit, s", "ours, s", "ratio", "largest difference of val_loss"],

@@ -10,21 +10,16 @@ evaluates to `best_value`. It is *refused* where one line said why before anythi
 KERAS_BACKEND=jax or torch does the same there, as far as plain Keras trains a model on it.
 """
 
-from __future__ import annotations
-
-import argparse
 import hashlib
 import math
 import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
-from pathlib import Path
-from typing import Any
 
-from tests.benchmarks._sides import let_choose, report, timed
+from tests.benchmarks._sides import command_line, report, timed
 
 N_TRIALS = 3
 EQUAL, REFUSED, WRONG, UNKNOWN = "equal", "refused", "wrong", "not trained by plain Keras"
@@ -33,65 +28,55 @@ _AT_ONCE = 8  # animals that one process trains
 _TRIES = 40  # plain trainings, until one is as the trial was: of some models Keras has two outcomes
 
 
-def searched(names: Sequence[str], n_workers: int, folder: str) -> dict[str, dict[str, Any]]:
+def searched(names, n_workers, folder):
     """Search each animal; return what its best model came to, or why there is none."""
-    return {name: _searched(name, n_workers, folder) for name in names}
-
-
-def _searched(name: str, n_workers: int, folder: str) -> dict[str, Any]:
-    from kerastune_optuna import TunerError
     from tests.zoo import ANIMALS
 
-    tuner = tuner_of(name, folder)
-    arguments = ANIMALS[name].arguments
+    return {name: _searched(name, ANIMALS[name], n_workers, folder) for name in names}
+
+
+def _searched(name, animal, n_workers, folder):
+    from kerastune_optuna import TunerError
+
+    tuner = tuner_of(name, animal, folder)
     try:
-        with warnings.catch_warnings(record=True) as told:
-            tuner.search(**arguments, n_workers=n_workers, verbose=0)
-        return {**best_of(tuner, name), "warnings": [str(one.message)[:200] for one in told]}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tuner.search(**animal.arguments, n_workers=n_workers, verbose=0)
+        return best_of(tuner, animal)
     except Exception as error:  # which the table shows
-        kind = REFUSED if isinstance(error, TunerError) and not _has_trained(tuner) else WRONG
+        kind = REFUSED if isinstance(error, TunerError) and not _trained(tuner) else WRONG
         return {kind: f"{type(error).__name__}: {error}"}
 
 
-def _has_trained(tuner: Any) -> bool:
-    """Whether any epoch of a study was trained."""
+def _trained(tuner):
+    """Return the trials of a study, where any epoch was trained."""
     from kerastune_optuna import TunerError
 
-    try:
-        return any(trial.intermediate_values for trial in tuner.study.trials)
-    except TunerError:  # there is no study yet
-        return False
+    with suppress(TunerError):  # there is no study yet
+        trials = tuner.study.trials
+        return trials if any(trial.intermediate_values for trial in trials) else []
+    return []
 
 
-def tuner_of(name: str, folder: str) -> Any:
+def tuner_of(name, animal, folder):
     """Return the tuner of an animal, whose study may be there already."""
     from kerastune_optuna import OptunaTuner
-    from tests.zoo import ANIMALS
 
-    animal = ANIMALS[name]
-    return OptunaTuner(
-        animal.build,
-        animal.objective,
-        direction="minimize",
-        n_trials=N_TRIALS,
-        seed=1,
-        directory=folder,
-        study_name=name,
-    )
+    options = {"n_trials": N_TRIALS, "seed": 1, "directory": folder, "study_name": name}
+    return OptunaTuner(animal.build, animal.objective, direction="minimize", **options)
 
 
-def best_of(tuner: Any, name: str) -> dict[str, Any]:
+def best_of(tuner, animal):
     """Return the best value of a study, what its model evaluates to, and its weights."""
-    from tests.zoo import ANIMALS
-
-    animal, model = ANIMALS[name], tuner.best_model()
+    model = tuner.best_model()
     found = {"value": tuner.best_value, "weights": digest(model.get_weights())}
     if animal.evaluates:
         found["evaluated"] = evaluated(model, animal)
     return found
 
 
-def evaluated(model: Any, animal: Any) -> float:
+def evaluated(model, animal):
     """Return the objective of a model by the validation data."""
     import keras
 
@@ -105,87 +90,83 @@ def evaluated(model: Any, animal: Any) -> float:
     return float(logs[animal.objective.removeprefix("val_")])
 
 
-def digest(weights: Iterable[Any]) -> str:
+def digest(weights):
     """Return a digest of weights, to the last bit."""
     return hashlib.sha256(b"".join(weight.tobytes() for weight in weights)).hexdigest()[:16]
 
 
-def compared(names: Sequence[str], n_workers: int, folder: str) -> dict[str, dict[str, Any]]:
+def compared(names, n_workers, folder):
     """Train the trials of each study plainly and open it again; return what is not the same.
 
     Plain Keras has as many threads as the trials had: how a sum is split decides its last digit.
-
-    Plain Keras does not always train a model to the same last digit: of 25 trainings of the VAE, 4
-    had another loss in the first epoch. A trial is the same where it is one of these trainings.
     """
     if n_workers > 1:  # each of which has its share of the cores
         share = str(max(1, len(os.sched_getaffinity(0)) // n_workers))
         os.environ.update(dict.fromkeys(_THREADS, share))  # before TensorFlow is imported
-    return {name: _compared(name, folder) for name in names}
+    from tests.zoo import ANIMALS
+
+    return {name: _compared(name, ANIMALS[name], folder) for name in names}
 
 
-def _compared(name: str, folder: str) -> dict[str, Any]:
+def _compared(name, animal, folder):
+    import optuna
+
     from tests.support.models import history
+    from tests.zoo import trained_plainly
 
-    tuner = tuner_of(name, folder)
-    trials = tuner.study.trials if _has_trained(tuner) else []
+    tuner = tuner_of(name, animal, folder)
+    trials = _trained(tuner)
     rows = [history(tuner, trial.number) for trial in trials]
     try:
-        plain = list(map(partial(_nearest, name), trials, rows)) or _tried(name)
+        plain = list(map(partial(_nearest, animal), trials, rows))
+        if not trials:
+            trained_plainly(animal, optuna.create_study().ask(), seed=0)
     except Exception as error:  # of Keras, which does not train everything on each backend
-        return {UNKNOWN: f"{type(error).__name__}: {_first_line(error)}"}
+        return {UNKNOWN: _told(error)}
     try:
         weights = digest(plain[tuner.best_trial.number][0].weights)
         differences = [told for _, told in plain if told is not None]
-        return {**best_of(tuner, name), "differences": differences, "plain": weights}
+        return {**best_of(tuner, animal), "differences": differences, "plain": weights}
     except Exception as error:  # which the table shows
-        return {WRONG: f"{type(error).__name__}: {_first_line(error)}"}
+        return {WRONG: _told(error)}
 
 
-def _nearest(name: str, trial: Any, rows: Any) -> tuple[Any, str | None]:
-    """Return a plain training of a trial, and what is not the same in it, if anything."""
+def _told(error):
+    return f"{type(error).__name__}: {str(error).strip()}".partition("\n")[0][:300]
+
+
+def _nearest(animal, trial, rows):
+    """Return a plain training of a trial, and what is not the same in it, if anything.
+
+    Plain Keras does not always train a model to the same last digit: of 25 trainings of the VAE, 4
+    had another loss in the first epoch. A trial is the same where it is one of these trainings.
+    """
     import optuna
 
-    from tests.zoo import ANIMALS, trained_plainly
+    from tests.zoo import trained_plainly
 
     asked = optuna.trial.FixedTrial(trial.params)
     for _ in range(_TRIES):
-        plain = trained_plainly(ANIMALS[name], asked, trial.user_attrs["seed"])
+        plain = trained_plainly(animal, asked, trial.user_attrs["seed"])
         difference = _difference(trial.number, rows, plain.rows)
         if difference is None:
             break
     return plain, difference
 
 
-def _tried(name: str) -> list[Any]:
-    """Train one configuration plainly, where no trial was."""
-    import optuna
-
-    from tests.zoo import ANIMALS, trained_plainly
-
-    trained_plainly(ANIMALS[name], optuna.create_study().ask(), seed=0)
-    return []
-
-
-def _difference(
-    number: int, rows: Sequence[Mapping[str, Any]], plain: Sequence[Mapping[str, Any]]
-) -> str | None:
+def _difference(number, rows, plain):
     """Return where a trial left the path of a plain training, if it did."""
     if len(rows) > len(plain):
         return f"trial {number} has {len(rows)} epochs, and plain Keras {len(plain)}"
     for epoch, (ours, theirs) in enumerate(zip(rows, plain, strict=False)):
         for metric, value in theirs.items():
-            if not _is_same(float(ours[metric]), float(value)):
-                apart = abs(float(ours[metric]) - float(value))
-                return f"trial {number}: {metric} of epoch {epoch} is {apart:.1e} apart"
+            one, other = float(ours[metric]), float(value)
+            if one != other and not (math.isnan(one) and math.isnan(other)):
+                return f"trial {number}: {metric} of epoch {epoch} is {abs(one - other):.1e} apart"
     return None
 
 
-def _is_same(one: float, other: float) -> bool:
-    return one == other or (math.isnan(one) and math.isnan(other))
-
-
-def verdict(found: Mapping[str, Any], again: Mapping[str, Any]) -> tuple[str, str]:
+def verdict(found, again):
     """Return what a row says of an animal, and why."""
     if UNKNOWN in again:
         return UNKNOWN, again[UNKNOWN]
@@ -198,7 +179,7 @@ def verdict(found: Mapping[str, Any], again: Mapping[str, Any]) -> tuple[str, st
     return (WRONG, "; ".join(wrong)) if wrong else (EQUAL, "")
 
 
-def _wrong_models(found: Mapping[str, Any], again: Mapping[str, Any]) -> list[str]:
+def _wrong_models(found, again):
     """Say which of the best models is not the one that the study reports."""
     wrong = []
     for where, best in (("here", found), ("in a fresh process", again)):
@@ -210,32 +191,26 @@ def _wrong_models(found: Mapping[str, Any], again: Mapping[str, Any]) -> list[st
     return wrong
 
 
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else ""
-
-
-def rows_of(names: Sequence[str], workers: Sequence[int]) -> Iterable[tuple[str, int, str, str]]:
+def rows_of(names, workers):
     """Yield the rows of the table as they come."""
     for begin in range(0, len(names), _AT_ONCE):
         part = list(names[begin : begin + _AT_ONCE])
         for n_workers in workers:
             with tempfile.TemporaryDirectory() as folder:
-                found = timed(("zoo:searched", part, n_workers, str(Path(folder)))).answers[0]
-                again = timed(("zoo:compared", part, n_workers, str(Path(folder)))).answers[0]
+                found = timed(("zoo:searched", part, n_workers, folder)).answers[0]
+                again = timed(("zoo:compared", part, n_workers, folder)).answers[0]
             for name in part:
                 kind, why = verdict(found[name], again[name])
                 print(f"{name}, {n_workers} workers: {kind} {why}", flush=True)
                 yield name, n_workers, kind, why[:120].replace("\n", " ").replace("|", "/")
 
 
-def main() -> None:
+def main():
     """Compare the animals that were asked for, and exit with 1 where a row is wrong."""
     from tests.zoo import ANIMALS
 
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__, ANIMALS)
     parser.add_argument("--workers", nargs="+", type=int, default=[1, 2])
-    let_choose(parser, ANIMALS)
     arguments = parser.parse_args()
     rows = list(rows_of(arguments.only, arguments.workers))
     report(("keras", "tensorflow", "optuna"), ("animal", "workers", "result", "why"), rows)

@@ -4,16 +4,12 @@ Run it from the repository: `python -m tests.pictures [name ...]`. Each function
 the folder and writes its files there; add one for what is new to show.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import optuna
 from rich.console import Console
@@ -30,61 +26,51 @@ COLUMNS = 80
 
 
 @cache
-def study() -> optuna.Study:
+def study():
     """Return the study that all pictures show."""
     return replay(100, Recorded().train)
 
 
 @contextmanager
-def page(width: int, height: int, scheme: str) -> Iterator[Any]:
+def page(width, height, scheme):
     """Give a page of a browser."""
+    size = {"width": width, "height": height}
     with launched() as browser:
-        yield browser.new_page(
-            viewport={"width": width, "height": height}, color_scheme=scheme, device_scale_factor=1
-        )
+        yield browser.new_page(viewport=size, color_scheme=scheme, device_scale_factor=1)
 
 
-def report(folder: Path) -> None:
+def report(folder):
     """Show the report on a phone and on a desktop, in light and dark."""
     written = _report.write_page(study(), folder / "report.html")
-    for name, (width, height) in SIZES.items():
+    for name, size in SIZES.items():
         for scheme in ("light", "dark"):
-            with page(width, height, scheme) as shown:
+            with page(*size, scheme) as shown:
                 shown.goto(written.as_uri())
                 shown.evaluate("drawn")
                 shown.screenshot(path=folder / f"report-{name}-{scheme}.png")
     written.unlink()
 
 
-def summary(folder: Path) -> None:
+def summary(folder):
     """Show the summary as a terminal of 80 columns does."""
-    terminal(_report.summary(study(), 5), folder / "summary.png", "tuner.summary(5)")
-
-
-def terminal(printed: str, path: Path, title: str) -> None:
-    """Write a picture of a text with colours, as a terminal shows it."""
     console = Console(record=True, width=COLUMNS, file=io.StringIO())
-    console.print(Text.from_ansi(printed))
-    photograph(console.export_svg(title=title), path)
+    console.print(Text.from_ansi(_report.summary(study(), 5)))
+    photograph(console.export_svg(title="tuner.summary(5)"), folder / "summary.png")
 
 
-def live(folder: Path) -> None:
+def live(folder):
     """Show the live display of a search that four workers are in the middle of."""
     photograph(live_svg(), folder / "live.png")
 
 
-def photograph(svg: str, path: Path) -> None:
+def photograph(svg, path):
     """Write a picture of an SVG image, as a browser shows it."""
     with page(1300, 700, "light") as shown:
         shown.set_content(svg)
         shown.locator("svg").first.screenshot(path=path)
 
 
-PICTURES: dict[str, Callable[[Path], None]] = {
-    "live": live,
-    "report": report,
-    "summary": summary,
-}
+PICTURES = {"live": live, "report": report, "summary": summary}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """The picture of the live display, from a study as it is in the middle of a search."""
 
-from __future__ import annotations
-
 import io
 import math
 
@@ -31,16 +29,13 @@ def accuracy(number, epoch):
 def add_trial(study, number, state, epochs):
     """Add a trial that has run so many epochs."""
     values = {epoch: accuracy(number, epoch) for epoch in range(epochs)}
-    ran = {"best_value": max(values.values()), "best_epoch": epochs - 1, "epochs_run": epochs}
+    best, kind = max(values.values()), ("relu", "sigmoid")[number % 3 == 0]
+    chosen = (16 + number * 11 % 49, 4 + number * 5 % 13, kind, 0.001 + number * 0.00137 % 0.009)
+    ran = {"best_value": best, "best_epoch": epochs - 1, "epochs_run": epochs}
     trial = create_trial(
         state=state,
-        value=ran["best_value"] if state is TrialState.COMPLETE else None,
-        params={
-            "l1_neurons": 16 + number * 11 % 49,
-            "l2_neurons": 4 + number * 5 % 13,
-            "activation": ("relu", "sigmoid")[number % 3 == 0],
-            "learning_rate": 0.001 + number * 0.00137 % 0.009,
-        },
+        value=best if state is TrialState.COMPLETE else None,
+        params=dict(zip(SPACE, chosen, strict=True)),
         distributions=SPACE,
         intermediate_values=values,
         user_attrs=ran if state.is_finished() else {},
@@ -53,13 +48,8 @@ def study_of_the_middle(running=4):
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(study_name="iris", direction="maximize")
     for number in range(12):
-        pruned = number % 3 == 2
-        add_trial(
-            study,
-            number,
-            TrialState.PRUNED if pruned else TrialState.COMPLETE,
-            3 if pruned else EPOCHS,
-        )
+        ended = (TrialState.PRUNED, 3) if number % 3 == 2 else (TrialState.COMPLETE, EPOCHS)
+        add_trial(study, number, *ended)
     for number in range(12, 12 + running):
         add_trial(study, number, TrialState.RUNNING, 2 + number * 5 % 8)
     return study
@@ -68,12 +58,11 @@ def study_of_the_middle(running=4):
 def frame(study, *, is_over=False):
     """Return the picture of a study 31 seconds after its search began."""
     objective = parse_objective("val_accuracy", "auto")
-    plan = Plan(study.study_name, objective, 30, EPOCHS)
-    return Frame(plan, study.trials, 31.4, is_over)
+    return Frame(Plan(study.study_name, objective, 30, EPOCHS), study.trials, 31.4, is_over)
 
 
-def live_svg(width=96):
+def live_svg():
     """Return the live display of four workers as an SVG image."""
-    console = Console(file=io.StringIO(), record=True, width=width, height=30, force_terminal=True)
+    console = Console(file=io.StringIO(), record=True, width=96, height=30, force_terminal=True)
     console.print(frame(study_of_the_middle()))
     return console.export_svg(title="tuner.search(..., n_workers=4)")

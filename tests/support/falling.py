@@ -1,18 +1,11 @@
 """Models whose weights tell what their made up training came to."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 
 
 class Falling(keras.Sequential):
-    """A model whose loss is the mean of its weights, of which each epoch takes a tenth.
-
-    Args:
-        parts: Its layers.
-        logged: The names under which its loss is logged.
-    """
+    """A model whose loss is the mean of its weights, of which each epoch takes a tenth."""
 
     def __init__(self, *parts, logged=("loss", "val_loss")):
         super().__init__([keras.Input((4,)), *(parts or [keras.layers.Dense(1)])])
@@ -32,17 +25,13 @@ class Falling(keras.Sequential):
             if self.stop_training:
                 break
             calls.on_epoch_begin(epoch)
-            self.learn()
+            self.set_weights([0.9 * weight for weight in self.get_weights()])
             calls.on_test_begin()
             calls.on_test_end()
             accuracies = {"accuracy": epoch, "val_accuracy": epoch}
             calls.on_epoch_end(epoch, dict.fromkeys(self.logged, self.evaluate()) | accuracies)
         calls.on_train_end()
         return self.history
-
-    def learn(self):
-        """Take a tenth of each weight."""
-        self.set_weights([0.9 * weight for weight in self.get_weights()])
 
     def evaluate(self, *_, **__):
         """Return the loss."""

@@ -1,7 +1,5 @@
 """What the fault tests do to a search: kill its workers, lock its database, stop its server."""
 
-from __future__ import annotations
-
 import glob
 import itertools
 import os
@@ -67,8 +65,7 @@ def evaluated(model, data):
 class Clock:
     """Stand in for the module `time` of a part of the package, and go on where a test says so."""
 
-    def __init__(self):
-        self.now = 0.0
+    now = 0.0
 
     def monotonic(self):
         """Tell the time."""
@@ -83,30 +80,16 @@ class EpochLog:
 
     def __call__(self, trial):
         """Make the callback of a trial."""
-        return _EpochLog(self.path, trial)
 
+        def write(what):
+            with open(self.path, "a") as file:
+                file.write(f"{trial.number} {what} {os.getpid()} {time.time()}\n")
 
-class _EpochLog(keras.callbacks.Callback):
-    def __init__(self, path, trial):
-        super().__init__()
-        self.path = path
-        self.trial = trial
-
-    def _write(self, what):
-        with open(self.path, "a") as file:
-            file.write(f"{self.trial.number} {what} {os.getpid()} {time.time()}\n")
-
-    def on_train_begin(self, logs=None):
-        """Note the beginning."""
-        self._write("begin")
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Note the epoch."""
-        self._write(epoch)
-
-    def on_train_end(self, logs=None):
-        """Note the end."""
-        self._write("end")
+        return keras.callbacks.LambdaCallback(
+            on_train_begin=lambda logs=None: write("begin"),
+            on_epoch_end=lambda epoch, logs=None: write(epoch),
+            on_train_end=lambda logs=None: write("end"),
+        )
 
 
 def logged(path):
@@ -178,34 +161,23 @@ def killing_once(folder):
 
 def interrupt_at(epoch):
     """Return a factory of callbacks that interrupt a trial which is no retry in mid-epoch."""
-    return lambda trial: _InterruptAt(None if TrialRecord(trial).retry_of is not None else epoch)
 
+    def make(trial):
+        begun = []
 
-class _InterruptAt(keras.callbacks.Callback):
-    def __init__(self, epoch):
-        super().__init__()
-        self.at = epoch
-        self.epoch = None
+        def interrupt(batch, logs):
+            if (begun[-1], batch, TrialRecord(trial).retry_of) == (epoch, 1, None):
+                signal.raise_signal(signal.SIGINT)
 
-    def on_epoch_begin(self, epoch, logs=None):
-        """Note the epoch."""
-        self.epoch = epoch
+        return keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda now, logs: begun.append(now), on_train_batch_end=interrupt
+        )
 
-    def on_train_batch_end(self, batch, logs=None):
-        """Interrupt."""
-        if (self.epoch, batch) == (self.at, 1):
-            signal.raise_signal(signal.SIGINT)
+    return make
 
 
 class SlowStore(WholeFileStore):
-    """Take as long as a large model would for what is saved at an interrupt.
-
-    Args:
-        base_path: The folder.
-        kind: How the names end of what takes long.
-        begun: Called before that.
-        seconds: How long.
-    """
+    """Call `begun`, and take as long as a large model would, for files whose names end so."""
 
     def __init__(self, base_path, kind, begun=lambda: None, seconds=1.5):
         super().__init__(base_path)
@@ -220,26 +192,17 @@ class SlowStore(WholeFileStore):
 
 
 class Killer(threading.Thread):
-    """Kill a worker of this process now and then, until it has made its kills.
+    """Kill workers of this process that train now and then; then make the file `all_made`.
 
-    It spares those that have not begun a trial yet: to kill a worker while it imports TensorFlow
-    says little and costs seconds.
-
-    Args:
-        kills: How many to make.
-        log: Where an EpochLog writes which processes train.
-        over: A file that is there once it has made them.
-        seed: Fixes the moments as far as they can be.
+    It spares those that have begun no trial, as an EpochLog says: to kill a worker while it imports
+    TensorFlow says little and costs seconds.
     """
 
-    def __init__(self, kills, log, over, seed=0):
+    def __init__(self, kills, log, all_made):
         super().__init__(daemon=True)
-        self.kills = kills
-        self.log = log
-        self.all_made = over
-        self.killed = []
-        self.over = threading.Event()
-        self.random = random.Random(seed)
+        self.kills, self.log, self.all_made = kills, log, all_made
+        self.killed, self.over = [], threading.Event()
+        self.random = random.Random(0)  # fixes the moments as far as they can be
 
     def __enter__(self):
         self.start()
@@ -267,26 +230,11 @@ def lives(process):
     return False
 
 
-def is_worker(process):
-    """Whether a process is a worker that was not killed yet."""
-    with suppress(psutil.NoSuchProcess):
-        return lives(process) and "kerastune_optuna._workers.processes" in " ".join(
-            process.cmdline()
-        )
-    return False
-
-
 class Server:
-    """Run a PostgreSQL server of the test's own, which it may stop and start.
-
-    Args:
-        folder: Where its files are.
-        port: On which it listens.
-    """
+    """Run a PostgreSQL server of the test's own in a folder, which it may stop and start."""
 
     def __init__(self, folder, port):
-        self.folder = folder
-        self.port = port
+        self.folder, self.port = folder, port
         self.url = f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/postgres"
 
     def _run(self, program, *arguments):
@@ -297,13 +245,6 @@ class Server:
         prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
         command = [*prefix, found, *arguments]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=self.folder)
-
-    def create(self):
-        """Make its files and start it."""
-        if os.geteuid() == 0:
-            shutil.chown(self.folder, "postgres")
-        self._run("initdb", "-D", f"{self.folder}/data", "-U", "postgres", "-A", "trust")
-        self.start()
 
     def start(self):
         """Start it and wait until it answers."""
@@ -322,7 +263,10 @@ def own_server():
     # Not pytest's folder, which belongs to root alone where the tests run as root.
     with tempfile.TemporaryDirectory() as folder, free_port() as port:
         server = Server(folder, port)
-        server.create()
+        if os.geteuid() == 0:
+            shutil.chown(folder, "postgres")
+        server._run("initdb", "-D", f"{folder}/data", "-U", "postgres", "-A", "trust")
+        server.start()
         try:
             yield server
         finally:
@@ -364,9 +308,6 @@ class CuttingProxy(threading.Thread):
 
     The message is lost: of what the client asked for nothing has happened where it is the client's,
     and all of it where it is the server's answer.
-
-    Args:
-        url: The database behind it.
     """
 
     def __init__(self, url):
@@ -375,9 +316,8 @@ class CuttingProxy(threading.Thread):
         self.listener = socket.create_server(("127.0.0.1", 0))
         here = self.behind.set(host="127.0.0.1", port=self.listener.getsockname()[1])
         self.url = here.render_as_string(hide_password=False)
-        self.cuts = 0
+        self.cuts, self.peers = 0, {}
         self.pass_on()
-        self.peers = {}
         self.ready = selectors.DefaultSelector()
         self.ready.register(self.listener, selectors.EVENT_READ)
 

@@ -4,10 +4,9 @@ What an interpreter fixes when it starts is alike in all forks: how it hashes te
 are errors, and the command line that `ps` shows. Where this matters, use subprocess.
 """
 
-from __future__ import annotations
-
 import atexit
 import faulthandler
+import functools
 import gc
 import importlib
 import os
@@ -66,13 +65,7 @@ def let_workers_fork():
 
 
 class Fork:
-    """A process with what tests use of subprocess.Popen; its parent is a server.
-
-    Args:
-        args: The command line: a worker's options, -c or a file, and arguments.
-        cwd, env, text, start_new_session: As for subprocess.Popen.
-        **files: stdin, stdout and stderr, each PIPE, DEVNULL or a file; else those of this process.
-    """
+    """A process with what tests use of subprocess.Popen; its parent is a server."""
 
     def __init__(self, args, *, cwd=None, env=None, text=False, start_new_session=False, **files):
         self.args, self.returncode = args, None
@@ -134,13 +127,8 @@ class Fork:
         if self.poll() is None:
             os.kill(self.pid, number)
 
-    def terminate(self):
-        """Ask it to end."""
-        self.send_signal(signal.SIGTERM)
-
-    def kill(self):
-        """End it."""
-        self.send_signal(signal.SIGKILL)
+    terminate = functools.partialmethod(send_signal, signal.SIGTERM)
+    kill = functools.partialmethod(send_signal, signal.SIGKILL)
 
 
 def _open(given, number, is_text):

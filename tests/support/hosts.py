@@ -1,7 +1,5 @@
 """Other hosts and their executors for tests: one sees disks of its own, in a mount namespace."""
 
-from __future__ import annotations
-
 import ctypes
 import multiprocessing
 import os

@@ -1,7 +1,5 @@
 """Tiny models, pruners and callbacks that tests share, and what a tuner has kept."""
 
-from __future__ import annotations
-
 import csv
 import io
 import os
@@ -16,22 +14,18 @@ from kerastune_optuna._storage.artifacts import open_store
 def kept(tuner, folder=None):
     """Return the names of the files in a tuner's store of weights but histories."""
     folder = folder or tuner._home.folder / "weights"
-    storage = tuner.study._storage
-    histories = {
-        meta.artifact_id
-        for trial in tuner.study.trials
-        for meta in optuna.artifacts.get_all_artifact_meta(trial, storage=storage)
-        if meta.filename == "history.csv"
-    }
-    found = set(os.listdir(folder)) - histories if folder.exists() else set()
-    return sorted(found)
+    histories = {name for trial in tuner.study.trials for name in _histories(tuner, trial)}
+    return sorted(set(os.listdir(folder)) - histories) if folder.exists() else []
+
+
+def _histories(tuner, trial):
+    metas = optuna.artifacts.get_all_artifact_meta(trial, storage=tuner.study._storage)
+    return [meta.artifact_id for meta in metas if meta.filename == "history.csv"]
 
 
 def history(tuner, number):
     """Return the rows of a trial's history as its artifact holds them."""
-    trial, storage = tuner.study.trials[number], tuner.study._storage
-    metas = optuna.artifacts.get_all_artifact_meta(trial, storage=storage)
-    (name,) = (meta.artifact_id for meta in metas if meta.filename == "history.csv")
+    (name,) = _histories(tuner, tuner.study.trials[number])
     with open_store(tuner._home.store).open_reader(name) as file:
         return list(csv.DictReader(io.StringIO(file.read().decode())))
 
@@ -40,8 +34,7 @@ class PruneAt(optuna.pruners.BasePruner):
     """Prune the given trials at the given step, whatever they reported."""
 
     def __init__(self, numbers, step=0):
-        self.numbers = set(numbers)
-        self.step = step
+        self.numbers, self.step = set(numbers), step
 
     def prune(self, study, trial):
         """Decide by the trial's number and last step alone."""
@@ -80,18 +73,11 @@ def in_classes(rows=72):
 
 def build_model(trial):
     """Return the smallest classifier that has something to tune."""
-    model = keras.Sequential(
-        [
-            keras.Input((4,)),
-            keras.layers.Dense(trial.suggest_int("units", 2, 8), activation="relu"),
-            keras.layers.Dense(3, activation="softmax"),
-        ]
-    )
-    model.compile(
-        keras.optimizers.Adam(trial.suggest_float("lr", 1e-3, 1e-1, log=True)),
-        "sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-    )
+    hidden = keras.layers.Dense(trial.suggest_int("units", 2, 8), activation="relu")
+    layers = [keras.Input((4,)), hidden, keras.layers.Dense(3, activation="softmax")]
+    model = keras.Sequential(layers)
+    optimizer = keras.optimizers.Adam(trial.suggest_float("lr", 1e-3, 1e-1, log=True))
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
 

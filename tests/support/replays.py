@@ -1,7 +1,5 @@
 """Studies that are there in a second: recorded learning curves under a sampler and a pruner."""
 
-from __future__ import annotations
-
 import json
 import warnings
 from datetime import datetime, timedelta
@@ -15,7 +13,6 @@ from kerastune_optuna._study.record import StudyRecord
 
 CURVES = Path(__file__).parents[1] / "benchmarks" / "curves" / "digits.json"
 N_WORKERS = 3
-FAILURE = "ResourceExhaustedError: OOM when allocating tensor"
 BEGAN = datetime(2026, 11, 25, 9, 0)
 
 
@@ -54,19 +51,11 @@ def invented(trial, epochs):
     return [float(value) for value in np.clip(curve, 0.0, 1.0)]
 
 
-def replay(n_trials, train, sampler=None, pruner=None, name="digits"):
-    """Return a study of trials that seem to have been trained by three workers.
-
-    Args:
-        n_trials: How many.
-        train: Takes a trial, and returns its learning curve.
-        sampler: An Optuna sampler. Default TPE.
-        pruner: An Optuna pruner. Default MedianPruner.
-        name: Of the study.
-    """
+def replay(n_trials, train, sampler=None, pruner=None):
+    """Return a study of trials that seem to be three workers', with the curves of `train`."""
     study = optuna.create_study(
         direction="maximize",
-        study_name=name,
+        study_name="digits",
         sampler=sampler or optuna.samplers.TPESampler(seed=1),
         pruner=pruner or optuna.pruners.MedianPruner(n_startup_trials=10, n_warmup_steps=1),
     )
@@ -81,7 +70,7 @@ def run(study, trial, train):
     trial.set_user_attr("worker", f"node-1:{4200 + trial.number % N_WORKERS}:1764060000")
     trial.set_user_attr("seed", 1000 + trial.number)
     if trial.number % 37 == 21:
-        trial.set_user_attr("stop_reason", FAILURE)
+        trial.set_user_attr("stop_reason", "ResourceExhaustedError: OOM when allocating tensor")
         study.tell(trial, state=TrialState.FAIL)
         return
     seen = []

@@ -3,8 +3,6 @@
 Run as a module it is the server: it starts, stops and stumbles as standard input says.
 """
 
-from __future__ import annotations
-
 import itertools
 import socket
 import subprocess
@@ -15,25 +13,17 @@ from contextlib import contextmanager
 
 BUCKET = "weights"
 EXPIRY = "An error occurred (ExpiredToken)"  # begins what a store says of a key that expired
-_REFUSED = (
-    b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
-)
-_EXPIRED = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message>\
-</Error>"
+_REFUSED = b"<Error><Code>SlowDown</Code><Message>Please reduce your rate.</Message></Error>"
+_EXPIRED = b"<Error><Code>ExpiredToken</Code><Message>The token has expired.</Message></Error>"
 
 
 class Stumbling:
-    """Answer in place of moto where each nth request is refused, or a key has expired.
+    """Answer in place of moto's application where each nth request is refused, or a key expired."""
 
-    Args:
-        app: Moto's application.
-    """
+    each, expired = 0, None
 
     def __init__(self, app):
-        self.app = app
-        self.requests = itertools.count(1)
-        self.each = 0
-        self.expired = None
+        self.app, self.requests = app, itertools.count(1)
 
     def __call__(self, environ, start_response):
         """Answer one request, of which the body is read as a client expects."""
@@ -95,8 +85,8 @@ def serve():
         print(port, flush=True)
 
 
-def opened(url, key="key", bucket=BUCKET, patience=5):
-    """Return a store in a bucket of the server there, whose client does not try again itself."""
+def opened(url, key="key", bucket=BUCKET, patience=5, attempts=1):
+    """Return a store in a bucket of the server there, whose client tries so often itself."""
     import boto3
     import botocore.config
     import optuna
@@ -108,31 +98,25 @@ def opened(url, key="key", bucket=BUCKET, patience=5):
         aws_access_key_id=key,
         aws_secret_access_key="test",
         config=botocore.config.Config(
-            retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=patience
+            retries={"total_max_attempts": attempts}, connect_timeout=2, read_timeout=patience
         ),
     )
     return optuna.artifacts.Boto3ArtifactStore(bucket, client)
 
 
 class S3:
-    """Lead a server that has a bucket, and make stores in it.
-
-    Args:
-        process: The server.
-    """
+    """Lead a process that is a server with a bucket, and make stores in it."""
 
     def __init__(self, process):
-        self._process = process
-        self._one_at_a_time = threading.Lock()
-        self._soon = []
+        self.process, self._soon, self._one_at_a_time = process, [], threading.Lock()
         self.url = f"http://127.0.0.1:{self.order('start')}"
         opened(self.url, patience=60).client.create_bucket(Bucket=BUCKET)
 
     def order(self, line):
         """Give an order, like "stop", "start", "refuse 5" or "expire key"; return the port."""
         with self._one_at_a_time:
-            print(line, file=self._process.stdin, flush=True)
-            return int(self._process.stdout.readline())
+            print(line, file=self.process.stdin, flush=True)
+            return int(self.process.stdout.readline())
 
     def order_soon(self, line, seconds=1.5):
         """Give an order in a while."""
@@ -167,8 +151,6 @@ def s3_server():
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes) as process:
         yield S3(process)
-        process.stdin.close()  # the orders have ended
-        process.wait()
 
 
 if __name__ == "__main__":

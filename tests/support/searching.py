@@ -4,8 +4,6 @@ Its arguments: a folder, how many workers, the URL of a database ("" for that in
 the line on standard input), and how many trials. While the folder has a file "slow", batches last.
 """
 
-from __future__ import annotations
-
 import sys
 import time
 from pathlib import Path
@@ -30,23 +28,15 @@ def search(directory, n_workers, storage, n_trials):
         if Path(directory, "slow").exists():
             time.sleep(0.4)
 
+    def waiting(trial):
+        return keras.callbacks.LambdaCallback(on_epoch_begin=meet, on_train_batch_end=slow)
+
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(480, 4)), rng.integers(0, 3, 480)
-    waiting = {"on_epoch_begin": meet, "on_train_batch_end": slow}
     options = {"directory": directory, "study_name": "test", "storage": storage or None}
     tuner = OptunaTuner(build_model, n_trials=n_trials, **options)
-    return tuner.search(
-        x[:48],
-        y[:48],
-        validation_data=(x, y),
-        epochs=4,
-        n_workers=n_workers,
-        verbose=2,
-        callbacks=[
-            EpochLog(f"{directory}/log"),
-            lambda trial: keras.callbacks.LambdaCallback(**waiting),
-        ],
-    )
+    fit = {"validation_data": (x, y), "epochs": 4, "n_workers": n_workers, "verbose": 2}
+    return tuner.search(x[:48], y[:48], callbacks=[EpochLog(f"{directory}/log"), waiting], **fit)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ user may create databases. A server that they name has to answer. Without them t
 one on this machine that asks for no password, and are skipped where there is none.
 """
 
-from __future__ import annotations
-
 import os
 import socket
 import subprocess
@@ -75,14 +73,9 @@ def database(server):
 @contextmanager
 def proxy(url):
     """Give the port of Optuna's gRPC server in front of a URL, or of the path of a journal."""
-    with (
-        free_port() as port,
-        forks.start(
-            [sys.executable, "-c", PROXY, url, str(port)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        ) as server,
-    ):
+    files = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    command = [sys.executable, "-c", PROXY, url]
+    with free_port() as port, forks.start([*command, str(port)], **files) as server:
         try:
             assert server.stdout.readline() == b"serving\n"
             yield port

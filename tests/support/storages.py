@@ -1,7 +1,5 @@
 """Each kind of storage that processes can share, empty, for tests that take all of them."""
 
-from __future__ import annotations
-
 from contextlib import contextmanager
 
 import optuna

@@ -1,7 +1,5 @@
 """Forks are what a new interpreter is, to the test that starts them."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

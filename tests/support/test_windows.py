@@ -1,7 +1,5 @@
 """The stand-in for Windows takes away what it says; and searches do without that."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

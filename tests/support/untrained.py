@@ -1,7 +1,5 @@
 """Models that are built, saved and told of as any other, and whose training is made up."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 from optuna.storages import InMemoryStorage
@@ -13,14 +11,10 @@ OBJECTIVES = ["val_mae", "n_params"]
 
 
 class Untrained(keras.Sequential):
-    """A model whose training hands the logs that it was given to the callbacks, and no more.
+    """A model whose training hands the logs of a curve to the callbacks, and no more.
 
-    Its last bias is what the logs of an epoch begin with, so that its weights tell the epoch.
-
-    Args:
-        units: The model has three parameters for each, and one more.
-        curve: The logs of each epoch.
-        columns: Of the data. The model has a weight more for each beyond one, and each unit.
+    It has three parameters for each unit, and one more. Its last bias is what the logs of an epoch
+    begin with, so that its weights tell the epoch.
     """
 
     def __init__(self, units, curve, columns=1):
@@ -43,12 +37,7 @@ class Untrained(keras.Sequential):
 
 
 class Noisy(Untrained):
-    """A model whose training comes to a mean, and noise that the seed of the trial decides.
-
-    Args:
-        mean: What its training comes to on average.
-        noise: The standard deviation.
-    """
+    """A model whose training comes to a mean, and noise that the seed of the trial decides."""
 
     def __init__(self, mean, noise):
         super().__init__(1, [])
@@ -76,7 +65,7 @@ def build(trial):
 def run(tuner, **arguments):
     """Search quietly for five epochs a trial."""
     given = {"x": X, "y": X, "validation_data": (X, X), "epochs": 5, "verbose": 0}
-    return tuner.search(**{**given, **arguments})
+    return tuner.search(**given | arguments)
 
 
 def cheap():

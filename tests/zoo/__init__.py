@@ -5,15 +5,9 @@ them all, so a search must train them to the same numbers, or refuse them in one
 anything is trained. `tests/benchmarks/zoo.py` compares the two.
 """
 
-from __future__ import annotations
-
 from tests.zoo import data, layers, models
 from tests.zoo.animal import Animal, trained_plainly
 
-ANIMALS: dict[str, Animal] = {
-    name: animal
-    for part in (layers.ANIMALS, models.ANIMALS, data.ANIMALS)
-    for name, animal in part.items()
-}
+ANIMALS = layers.ANIMALS | models.ANIMALS | data.ANIMALS
 
 __all__ = ["ANIMALS", "Animal", "trained_plainly"]

@@ -4,63 +4,53 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
+from keras import layers as kl
 
+SPARSE = "sparse_categorical_crossentropy"
 EPOCHS = 3
+ROWS = 96
 
 
 @dataclass(frozen=True)
 class Animal:
     """Hold a builder and the data that it is trained on.
 
-    Args:
-        build: The builder, as a tuner takes it.
-        data: Returns the arguments of `search()` that hold data; functions among them are passed as
-            they are, and called anew for each plain training, with the trial where they take it.
-        objective: The objective, to be minimized. Default "val_loss".
-        fit: Further arguments of `search()` and of `Model.fit`.
-        evaluates: Whether `Model.evaluate` of the validation data gives the objective.
+    `data` returns the arguments of `search()` that hold data; functions among them are called anew
+    for each plain training, with the trial where they take it.
     """
 
     build: Callable[[Any], Any]
     data: Callable[[], dict[str, Any]]
-    objective: str = "val_loss"
-    fit: Mapping[str, Any] = field(default_factory=dict)
-    evaluates: bool = True
+    objective: str = "val_loss"  # to be minimized
+    fit: dict[str, Any] = field(default_factory=dict)  # further arguments
+    evaluates: bool = True  # whether evaluate() of the validation data gives the objective
 
     @property
-    def arguments(self) -> dict[str, Any]:
+    def arguments(self):
         """What `search()` is called with, and `Model.fit` where functions are called."""
         return {"epochs": EPOCHS, **self.fit, **self.data()}
-
-
-class Plain(NamedTuple):
-    """Hold what plain Keras came to: the logs of each epoch, and the weights of the best one."""
-
-    rows: list[dict[str, Any]]
-    weights: list[Any]
 
 
 class Notes(keras.callbacks.Callback):
     """Note the logs of each epoch, and the weights that the best one was validated with."""
 
-    def __init__(self, objective: str) -> None:
+    def __init__(self, objective):
         super().__init__()
-        self.rows: list[dict[str, Any]] = []
-        self.weights: list[Any] = []
+        self.rows, self.weights = [], []
         self._objective = objective
-        self._validated: list[Any] | None = None
+        self._validated = None
 
-    def on_test_end(self, logs: Mapping[str, Any] | None = None) -> None:
+    def on_test_end(self, logs=None):
         """Note the weights before other callbacks hear of the validation's end."""
         self._validated = self.model.get_weights()
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch, logs=None):
         """Take a row; of equal values the first is the best."""
         values = [row[self._objective] for row in self.rows]
         self.rows.append(dict(logs or {}))
@@ -68,15 +58,16 @@ class Notes(keras.callbacks.Callback):
             self.weights = self._validated or self.model.get_weights()
 
 
-def trained_plainly(animal: Animal, trial: Any, seed: int) -> Plain:
-    """Train an animal as its user would without a tuner, from a seed."""
+def trained_plainly(animal, trial, seed):
+    """Train an animal as its user would without a tuner, and return what was noted."""
     arguments = {name: opened(value, trial) for name, value in animal.arguments.items()}
     if isinstance(arguments["x"], tuple):
         arguments["x"], arguments["y"] = arguments["x"]
     keras.utils.set_random_seed(seed)
     if (torch := sys.modules.get("torch")) is not None:  # from which its loaders shuffle
         torch.manual_seed(seed)
-    model, own = built(animal, trial)
+    made = animal.build(trial)
+    model, own = made if isinstance(made, tuple) else (made, {})
     notes = Notes(animal.objective)
     callbacks = [notes, *arguments.get("callbacks", ())]
     keywords = {**arguments, **own, "callbacks": callbacks, "verbose": 0}
@@ -84,54 +75,45 @@ def trained_plainly(animal: Animal, trial: Any, seed: int) -> Plain:
         animal.build.fit(trial, model, **keywords)
     else:
         model.fit(**keywords)
-    return Plain(notes.rows, notes.weights)
+    return notes
 
 
-def built(animal: Animal, trial: Any) -> tuple[keras.Model, Mapping[str, Any]]:
-    """Return the model of a trial, and the arguments of fit that come with it."""
-    made = animal.build(trial)
-    return made if isinstance(made, tuple) else (made, {})
-
-
-def opened(value: Any, trial: Any = None) -> Any:
+def opened(value, trial=None):
     """Return what a function gives that stands for data."""
     if not inspect.isroutine(value):
         return value
     return value(trial) if inspect.signature(value).parameters else value()
 
 
-def compiled(
-    model: keras.Model,
-    trial: Any,
-    loss: Any = "sparse_categorical_crossentropy",
-    metrics: Any = ("accuracy",),
-    **options: Any,
-) -> keras.Model:
-    """Compile a model with Adam, whose learning rate the trial chooses."""
-    optimizer = options.pop("optimizer", None) or keras.optimizers.Adam(rate(trial))
-    model.compile(optimizer, loss, metrics=list(metrics), **options)
+def compiled(model, trial, loss=SPARSE, metrics=("accuracy",), optimizer=None, **options):
+    """Compile a model, with Adam where no other optimizer is given."""
+    optimizer = optimizer or keras.optimizers.Adam(rate(trial))
+    model.compile(optimizer, loss, metrics=list(metrics) or None, **options)
     return model
 
 
-def rate(trial: Any) -> float:
+def rate(trial):
     """Return the trial's learning rate."""
-    return float(trial.suggest_float("lr", 1e-3, 1e-1, log=True))
+    return trial.suggest_float("lr", 1e-3, 1e-1, log=True)
 
 
-def sequential(
-    make: Callable[[], list[Any]], shape: tuple[int, ...] | None
-) -> Callable[[Any], Any]:
+def classifier(trial, inputs, seen, kind=keras.Model):
+    """Return the functional model that tells the class of rows by what its layers have seen."""
+    return compiled(kind(inputs, kl.Dense(3, activation="softmax")(seen)), trial)
+
+
+def sequential(make, shape=None):
     """Return the builder of a classifier with such layers below its last one."""
 
-    def build(trial: Any) -> keras.Model:
+    def build(trial):
         first = [] if shape is None else [keras.Input(shape)]
-        last = keras.layers.Dense(3, activation="softmax")
-        return compiled(keras.Sequential([*first, *make(), last]), trial)
+        layers = [*first, *make(), kl.Dense(3, activation="softmax")]
+        return compiled(keras.Sequential(layers), trial)
 
     return build
 
 
-def split(x: Any, y: Any, rows: int = 64) -> dict[str, Any]:
+def split(x, y, rows=64):
     """Return the first rows to train on, and the others to validate with."""
     train, held_out = (
         keras.tree.map_structure(lambda array, part=part: array[part], (x, y))
@@ -140,24 +122,24 @@ def split(x: Any, y: Any, rows: int = 64) -> dict[str, Any]:
     return {"x": train[0], "y": train[1], "validation_data": held_out}
 
 
-def on_inputs(function: Callable[[Any], Any], data: Mapping[str, Any]) -> dict[str, Any]:
+def on_inputs(function, data):
     """Return data with other inputs, which a function makes of those that there are."""
     x, *others = data["validation_data"]
     return {**data, "x": function(data["x"]), "validation_data": (function(x), *others)}
 
 
-def on_targets(function: Callable[[Any], Any], data: Mapping[str, Any]) -> dict[str, Any]:
+def on_targets(function, data):
     """Return data with other targets, which a function makes of those that there are."""
     x, y = data["validation_data"]
     return {**data, "y": function(data["y"]), "validation_data": (x, function(y))}
 
 
-def for_itself(data: Mapping[str, Any]) -> dict[str, Any]:
+def for_itself(data):
     """Return the inputs of data as its targets, too."""
     held_out = data["validation_data"][0]
     return {"x": data["x"], "y": data["x"], "validation_data": (held_out, held_out)}
 
 
-def generator() -> np.random.Generator:
+def generator():
     """Return the generator that all data comes from."""
     return np.random.default_rng(7)

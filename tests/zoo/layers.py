@@ -1,81 +1,73 @@
 """One animal for each layer whose numbers a speed-up might change."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 import keras
 import numpy as np
 from keras import layers as kl
 
-from tests.zoo.animal import Animal, compiled, generator, sequential, split
-
-ROWS = 96
-Made = Callable[[], list[Any]]
+from tests.zoo.animal import ROWS, Animal, classifier, compiled, generator, sequential, split
 
 
-def table() -> dict[str, Any]:
+def drawn(shape, centres):
+    """Return rows of that shape in three classes, each around a centre of its own."""
+    rng = generator()
+    y = rng.integers(0, 3, ROWS)
+    return split((rng.normal(size=(ROWS, *shape)) + centres[y]).astype("float32"), y)
+
+
+def table():
     """Return rows of eight numbers in three classes."""
-    rng = generator()
-    y = rng.integers(0, 3, ROWS)
-    return split((rng.normal(size=(ROWS, 8)) + np.eye(3, 8)[y]).astype("float32"), y)
+    return drawn((8,), np.eye(3, 8))
 
 
-def images() -> dict[str, Any]:
+def images():
     """Return pictures of 8 by 8 pixels in three classes."""
-    rng = generator()
-    y = rng.integers(0, 3, ROWS)
-    return split((rng.normal(size=(ROWS, 8, 8, 3)) + y[:, None, None, None]).astype("float32"), y)
+    return drawn((8, 8, 3), np.arange(3)[:, None, None, None])
 
 
-def series() -> dict[str, Any]:
+def series():
     """Return series of twelve steps in three classes."""
-    rng = generator()
-    y = rng.integers(0, 3, ROWS)
-    return split((rng.normal(size=(ROWS, 12, 4)) + y[:, None, None]).astype("float32"), y)
+    return drawn((12, 4), np.arange(3)[:, None, None])
 
 
-def words() -> dict[str, Any]:
+def words():
     """Return sentences of ten numbered words in three classes."""
     rng = generator()
     y = rng.integers(0, 3, ROWS)
     return split(rng.integers(0, 20, (ROWS, 10)) + 10 * y[:, None], y)
 
 
-def normalized() -> list[Any]:
+def normalized():
     """Return a layer that has learned the spread of the table, and a dense one."""
     layer = kl.Normalization()
     layer.adapt(table()["x"])
     return [layer, kl.Dense(8, activation="relu")]
 
 
-def attention(trial: Any) -> keras.Model:
+def attention(trial):
     """Return a block of a transformer."""
     inputs = keras.Input((12, 4))
     seen = kl.MultiHeadAttention(2, 4, dropout=0.2)(inputs, inputs)
     seen = kl.LayerNormalization()(kl.Add()([inputs, seen]))
     seen = kl.Dropout(0.2)(kl.Dense(8, activation="gelu")(seen))
-    outputs = kl.Dense(3, activation="softmax")(kl.GlobalAveragePooling1D()(seen))
-    return compiled(keras.Model(inputs, outputs), trial)
+    return classifier(trial, inputs, kl.GlobalAveragePooling1D()(seen))
 
 
-def in_half(policy: str, make: Made, shape: tuple[int, ...]) -> Callable[[Any], Any]:
+def in_half(policy, make):
     """Return a builder whose layers compute in half precision."""
 
-    def build(trial: Any) -> keras.Model:
+    def build(trial):
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy(policy)
         try:
             last = [kl.Dense(3), kl.Activation("softmax", dtype="float32")]
-            return compiled(keras.Sequential([keras.Input(shape), *make(), *last]), trial)
+            return compiled(keras.Sequential([keras.Input((8,)), *make(), *last]), trial)
         finally:
             keras.config.set_dtype_policy(before)
 
     return build
 
 
-TABLES: dict[str, Made] = {
+TABLES = {
     "dense": lambda: [kl.Dense(8, activation="relu")],
     "dense_dropout": lambda: [kl.Dense(16, activation="relu"), kl.Dropout(0.3)],
     "dense_gelu_l2": lambda: [kl.Dense(16, activation="gelu", kernel_regularizer="l2")],
@@ -89,7 +81,7 @@ TABLES: dict[str, Made] = {
     "spectral_norm": lambda: [kl.SpectralNormalization(kl.Dense(16, activation="relu"))],
     "normalization": normalized,
 }
-IMAGES: dict[str, Made] = {
+IMAGES = {
     "conv": lambda: [kl.Conv2D(8, 3, activation="relu"), kl.MaxPooling2D(), kl.Flatten()],
     "separable_conv": lambda: [kl.SeparableConv2D(8, 3, activation="relu"), kl.Flatten()],
     "depthwise_conv": lambda: [kl.DepthwiseConv2D(3, activation="relu"), kl.Flatten()],
@@ -104,7 +96,7 @@ IMAGES: dict[str, Made] = {
         *[kl.Conv2D(4, 3, activation="relu"), kl.Flatten()],
     ],
 }
-SERIES: dict[str, Made] = {
+SERIES = {
     "lstm": lambda: [kl.LSTM(6)],
     "lstm_dropout": lambda: [kl.LSTM(6, dropout=0.3)],
     "lstm_recurrent_dropout": lambda: [kl.LSTM(6, recurrent_dropout=0.3)],
@@ -113,24 +105,20 @@ SERIES: dict[str, Made] = {
     "conv1d": lambda: [kl.Conv1D(8, 3, padding="causal", activation="relu"), kl.Flatten()],
     "time_distributed": lambda: [kl.TimeDistributed(kl.Dense(4)), kl.GlobalMaxPooling1D()],
 }
-WORDS: dict[str, Made] = {
+WORDS = {
     "embedding": lambda: [kl.Embedding(40, 4), kl.GlobalAveragePooling1D()],
     "embedding_masked_gru": lambda: [kl.Embedding(40, 4, mask_zero=True), kl.GRU(4)],
 }
-HALF: dict[str, tuple[str, Made]] = {
-    "mixed_bfloat16": ("mixed_bfloat16", TABLES["batch_norm"]),
-    "mixed_float16": ("mixed_float16", TABLES["dense_dropout"]),
-}
-
-ANIMALS: dict[str, Animal] = {
+ANIMALS = {
     **{name: Animal(sequential(make, (8,)), table) for name, make in TABLES.items()},
     **{name: Animal(sequential(make, (8, 8, 3)), images) for name, make in IMAGES.items()},
     **{name: Animal(sequential(make, (12, 4)), series) for name, make in SERIES.items()},
     **{name: Animal(sequential(make, (10,)), words) for name, make in WORDS.items()},
-    **{name: Animal(in_half(policy, make, (8,)), table) for name, (policy, make) in HALF.items()},
+    "mixed_bfloat16": Animal(in_half("mixed_bfloat16", TABLES["batch_norm"]), table),
+    "mixed_float16": Animal(in_half("mixed_float16", TABLES["dense_dropout"]), table),
     "attention": Animal(attention, series),
     # Without its inputs a model gets its variables, and their seeds, from its first batch.
-    "unbuilt_dropout": Animal(sequential(TABLES["dense_dropout"], None), table),
-    "unbuilt_lstm_dropout": Animal(sequential(SERIES["lstm_dropout"], None), series),
-    "unbuilt_batch_norm": Animal(sequential(TABLES["batch_norm"], None), table),
+    "unbuilt_dropout": Animal(sequential(TABLES["dense_dropout"]), table),
+    "unbuilt_lstm_dropout": Animal(sequential(SERIES["lstm_dropout"]), series),
+    "unbuilt_batch_norm": Animal(sequential(TABLES["batch_norm"]), table),
 }

@@ -2,8 +2,7 @@
 
 Our code is the package, the tests, and the scripts that tests run. It imports stand-ins of `os`,
 `signal`, `sys` and `time`, which say that this is Windows, and have no other names than there. What
-Python itself and other packages import stays whole: they have ways of their own for each system.
-The kernel stays that of Linux. So, when our code asks for it,
+Python itself and other packages import stays whole. So, when our code asks for it,
 
 - no file below /proc opens; psutil, which reads there, is let through,
 - no file that this process has open or mapped can be deleted, renamed or replaced,
@@ -159,22 +158,15 @@ def _asks():
     return False
 
 
-def _check_open(path, mode, _flags):
+def _check_open(path, mode, _):
     if isinstance(path, int):
         return
     path = os.fsdecode(path)
     is_folder = mode is None and os.path.isdir(path)
-    if path.startswith("/proc/") and _asks():
-        raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
-    if _FORBIDDEN.search(path) and _asks():
-        raise OSError(errno.EINVAL, "Invalid argument", path)
-    if is_folder and _asks():
-        raise PermissionError(errno.EACCES, "Permission denied", path)
-
-
-def _check_folder(path, *_):
-    if _FORBIDDEN.search(os.fsdecode(path)) and _asks():
-        raise OSError(errno.EINVAL, "Invalid argument", path)
+    odd = (path.startswith("/proc/"), errno.ENOENT), (_FORBIDDEN.search(path), errno.EINVAL)
+    for is_so, number in (*odd, (is_folder, errno.EACCES)):
+        if is_so and _asks():
+            raise OSError(number, os.strerror(number), path)
 
 
 def _check_list(path=".", *_):
@@ -192,7 +184,7 @@ def _check_change(*paths):
 
 
 def _in_use():
-    """Return the paths of the files that this process has open, or has mapped into its memory."""
+    """Return the paths of the files that this process has open or has mapped."""
     with open("/proc/self/maps") as maps:
         found = {line.rstrip().partition("/")[2] for line in maps}
     found = {f"/{path}" for path in found if path}
@@ -204,14 +196,9 @@ def _in_use():
     return found
 
 
-_CHECKS = {
-    "open": _check_open,
-    "os.listdir": _check_list,
-    "os.mkdir": _check_folder,
-    "os.remove": _check_change,
-    "os.rename": _check_change,
-    "os.scandir": _check_list,
-}
+_CHECKS = {"open": _check_open, "os.mkdir": _check_open}
+_CHECKS |= {"os.listdir": _check_list, "os.scandir": _check_list}
+_CHECKS |= {"os.remove": _check_change, "os.rename": _check_change}
 
 
 def _check(event, arguments):
