@@ -125,7 +125,8 @@ class Fork:
     def send_signal(self, number):
         """Send it a signal, unless it has ended."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):  # it ended since
+                os.kill(self.pid, number)
 
     terminate = functools.partialmethod(send_signal, signal.SIGTERM)
     kill = functools.partialmethod(send_signal, signal.SIGKILL)
