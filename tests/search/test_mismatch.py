@@ -107,7 +107,8 @@ def test_old_trials_have_the_default_that_the_builder_names(tmp_path):
     build.default_params = lambda: {"more": 0}
     size = run(tuner_in(tmp_path, plain, "val_mae", n_trials=1)).best_model().count_params()
     tuner = tuner_in(tmp_path, build, "val_mae")
-    assert has_best_weights(tuner)
+    with pytest.warns(UserWarning, match="changed"):
+        assert has_best_weights(tuner)
     with pytest.warns(UserWarning, match="refit.. trains what it returns now"):
         assert tuner.refit(X, X, 1, verbose=0)[0].count_params() == size
     with pytest.warns(UserWarning, match="changed"):
