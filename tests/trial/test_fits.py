@@ -519,10 +519,16 @@ def test_a_model_around_that_of_the_trial_may_be_trained(search, data):
     assert comes_to_its_value(search(build, "val_loss", n_trials=1), data)
 
 
-@pytest.mark.parametrize("between", [spoil, lambda model: None], ids=["first", "second"])
+def worsen(model):
+    """Let the epochs to come make a model worse."""
+    model.learn = lambda: spoil(model)
+
+
+@pytest.mark.parametrize("between", [worsen, lambda model: None], ids=["first", "second"])
 def test_refit_ends_with_the_best_epoch_of_all_fits(made_up, data, between):
     """On the data of the search it comes to the model of the best epoch."""
     tuner = made_up(between=between)
+    assert (tuner.best_trial.user_attrs["best_epoch"] < 2) == (between is worsen)
     model, came = tuner.refit(*data[:2], validation_data=data[2], verbose=0)
     assert loss_of(model, data) == pytest.approx(tuner.best_value, abs=1e-5)
     assert came.history["val_loss"][-1] == pytest.approx(tuner.best_value, abs=1e-5)
