@@ -107,8 +107,8 @@ def sequential(make, shape=None):
 
     def build(trial):
         first = [] if shape is None else [keras.Input(shape)]
-        layers = [*first, *make(), kl.Dense(3, activation="softmax")]
-        return compiled(keras.Sequential(layers), trial)
+        last = kl.Dense(3, activation="softmax")
+        return compiled(keras.Sequential([*first, *make(), last]), trial)
 
     return build
 
