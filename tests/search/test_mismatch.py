@@ -97,6 +97,7 @@ def test_a_parameter_that_was_added_is_named(tmp_path):
         assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.filterwarnings("ignore:.*has changed")
 def test_old_trials_have_the_default_that_the_builder_names(tmp_path):
     """Their models come to their values again, and are trained and confirmed with it."""
 
