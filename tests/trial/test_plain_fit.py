@@ -117,7 +117,7 @@ def test_backups_change_no_digit(tmp_path):
     how = lambda: {"optimizer": keras.optimizers.Adam(0.05), "run_eagerly": True}  # noqa: E731
     fit = {"batch_size": 20, "epochs": 4, "validation_data": (TABLE[:20], (Y[:20] + 1) % 3)}
     tuner = assert_as_plain(tmp_path, *LONG["dropout"], how, backup_every=0, **fit)
-    assert tuner.best_trial.user_attrs["best_epoch"] == 0
+    assert tuner.best_trial.user_attrs["best_epoch"] < 3
 
 
 @pytest.mark.slow
