@@ -87,6 +87,7 @@ def test_the_display_counts_the_epochs_of_each_trial():
     assert "about 30 s left" in console.file.getvalue()  # half a trial took 10 seconds
 
 
+@pytest.mark.slow
 def test_a_trial_of_its_own_length_is_resumed(search):
     """After Ctrl-C the retry goes on from its backup, up to the epochs of its builder."""
     seen, interrupts = [], [2]
@@ -98,11 +99,11 @@ def test_a_trial_of_its_own_length_is_resumed(search):
 
     def build(trial):
         callbacks = [Spy(seen), keras.callbacks.LambdaCallback(on_epoch_end=interrupt)]
-        return falling.build(trial), {"epochs": 4, "callbacks": callbacks}
+        return build_model(trial), {"epochs": 4, "callbacks": callbacks}
 
     with pytest.raises(KeyboardInterrupt):
-        search(build, "val_loss", n_trials=1, backup_every=0)
-    tuner = search(build, "val_loss", n_trials=1, backup_every=0)
+        search(build, n_trials=1, backup_every=0)
+    tuner = search(build, n_trials=1, backup_every=0)
     assert seen == ["begin", 0, 1, 2, "begin", 2, 3, "end"]
     assert list(tuner.results()["stop_reason"]) == [INTERRUPTED, "all epochs"]
     assert sorted(tuner.study.trials[1].intermediate_values) == [0, 1, 2, 3]
