@@ -25,12 +25,14 @@ from kerastune_optuna._exceptions import (
 
 if _typing.TYPE_CHECKING:
     from kerastune_optuna._keras_tuner import HyperParameters, from_keras_tuner
+    from kerastune_optuna._search import GaussianProcessSampler
     from kerastune_optuna._trial import PruningCallback
     from kerastune_optuna._tuner import OptunaTuner
 else:
     # These import Optuna, Keras and its backend, which takes seconds. Python imports this module
     # for the command line too, which needs no Keras.
     _LATER = {
+        "GaussianProcessSampler": "_search",
         "HyperParameters": "_keras_tuner",
         "OptunaTuner": "_tuner",
         "PruningCallback": "_trial",
@@ -55,6 +57,7 @@ __all__ = [
     "BuilderError",
     "FailedTrialError",
     "FatalError",
+    "GaussianProcessSampler",
     "HyperParameters",
     "MetricNotFoundError",
     "MissingExtraError",

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import optuna
-from optuna.samplers import BaseSampler, GPSampler
+from optuna.samplers import BaseSampler
 from optuna.samplers._lazy_random_state import LazyRandomState
 from optuna.storages import BaseStorage
 from optuna.storages._rdb import models
@@ -151,14 +151,15 @@ def reseed(sampler: BaseSampler, seed: int) -> None:
             reseed(part, seed)
 
 
-def startup_trials_of(sampler: GPSampler) -> int:
-    """Return how many COMPLETE trials a Gaussian process needs before it draws by itself."""
-    return sampler._n_startup_trials
+def startup_trials_of(sampler: BaseSampler) -> int:
+    """Return how many COMPLETE trials a Gaussian process, or TPE, needs before it draws itself."""
+    return sampler._n_startup_trials  # type: ignore[attr-defined, no-any-return]
 
 
 def has_drawn(trial: FrozenTrial) -> bool:
     """Whether a running trial has parameters, or its sampler has drawn some for it."""
-    # Under "gp:relative_params:0", and TPE likewise, it shares them with other processes.
+    # Under "gp:relative_params:0", and TPE likewise, it shares them with other processes. So does
+    # our own GaussianProcessSampler.
     return bool(trial.params) or any(":relative_params:" in key for key in trial.system_attrs)
 
 

@@ -57,7 +57,7 @@ class OptunaTuner:
         timeout: Seconds after which one search() starts no further trial. Default None.
         sampler: "auto", "tpe", "gp", "cmaes", "random", "qmc", or "grid", which tries each
             configuration of the builder once; or an Optuna sampler. Names are seeded from `seed`.
-            Default "auto": the Gaussian process "gp" draws the first 100 trials (fewer with more
+            Default "auto": Optuna's Gaussian process draws the first 100 trials (fewer with more
             than 15 parameters), and "tpe" those after them; where PyTorch is not installed,
             trainings have fewer than 3,000 steps (if that can be told before: not where a function
             of the trial makes the data) or there are several objectives, "tpe" draws all.

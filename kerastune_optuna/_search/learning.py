@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna, _signals
 from kerastune_optuna._search import space as _space
+from kerastune_optuna._search.gaussian_process import GaussianProcessSampler
 from kerastune_optuna._search.grid import Grid
 from kerastune_optuna._search.repeats import asking, may_come_again
 from kerastune_optuna._seeds import derive
@@ -25,11 +26,12 @@ from kerastune_optuna._study import Objective, TrialRecord, liveness, ranking
 _DRAWS = 10  # by the sampler, which may draw the same each time: then chance decides
 _OF_GP = 2  # draws, which take long and mostly come to the same
 _MOST_LOOKED_AT = 10_000  # values of a parameter; of more, hardly any was tried
-_PATIENCE = 30.0  # seconds after which a worker may be dead; its first draw imports PyTorch
+_PATIENCE = 30.0  # seconds after which a worker may be dead; Optuna's GP first imports PyTorch
 _POLL = 0.02  # seconds between two looks at it
-# Samplers that see a pruned trial as a COMPLETE one: the GP, which would see only a few trials
+_GP = (GaussianProcessSampler, GPSampler)
+# Samplers that see a pruned trial as a COMPLETE one: a process, which would see only a few trials
 # otherwise, finds better models, and TPE finds models as good (tests/benchmarks/README.md).
-_GAIN = (GPSampler, TPESampler)
+_GAIN = (*_GP, TPESampler)
 
 _OpenOnes: TypeAlias = Callable[[optuna.Study], list[FrozenTrial]]
 
@@ -98,11 +100,11 @@ class LearningSampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         shown = self._shown(study, search_space)
-        if search_space and isinstance(self.sampler, GPSampler):
+        if search_space and isinstance(self.sampler, _GP):
             complete = _optuna.known_trials(shown, (TrialState.COMPLETE,))
             if len(complete) >= _optuna.startup_trials_of(self.sampler):  # else it draws by chance
                 self._wait_for_others(shown, trial, _without_draw)
-        for _ in range(_OF_GP if isinstance(self.sampler, GPSampler) else _DRAWS):
+        for _ in range(_OF_GP if isinstance(self.sampler, _GP) else _DRAWS):
             drawn = self.sampler.sample_relative(shown, trial, search_space)
             self._places = _space.places(search_space, drawn)
             if not self._unwanted.is_closed_for(self._places):
@@ -208,6 +210,8 @@ class _StudyOfAll(_optuna.ShownStudy):
     ) -> list[FrozenTrial]:
         others = {trial.number: trial for trial in self._others(states)}
         rest = [trial for trial in trials if trial.number not in others]
+        if isinstance(self._by.sampler, GaussianProcessSampler):  # to which all FAIL trials are bad
+            rest = [trial for trial in rest if not TrialRecord(trial).was_cut_off]
         known = self._by.known if states is None or TrialState.COMPLETE in states else ()
         shown = sorted([*known, *rest, *others.values()], key=lambda trial: trial.number)
         return _alike(shown) if self._by.constrained else shown
@@ -227,7 +231,7 @@ class _StudyOfAll(_optuna.ShownStudy):
         bad = _broken(self._study) if self._by.constrained else []
         if isinstance(self._by.sampler, GPSampler):  # which sees no PRUNED trials
             bad += _failed(self._study)
-        # A Gaussian process cannot read a trial that lacks what it is about to draw.
+        # A Gaussian process of Optuna's cannot read a trial that lacks what it is about to draw.
         bad = [one for one in bad if self._space.items() <= one.distributions.items()]
         worst = self._worst(learned) if bad else None
         if worst is not None:

@@ -19,7 +19,6 @@ from optuna.pruners import (
 from optuna.samplers import (
     BaseSampler,
     CmaEsSampler,
-    GPSampler,
     GridSampler,
     QMCSampler,
     RandomSampler,
@@ -29,6 +28,7 @@ from optuna.samplers import (
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
 from kerastune_optuna._search.auto import GPThenTPE, automatic
+from kerastune_optuna._search.gaussian_process import GaussianProcessSampler
 from kerastune_optuna._search.grid import Grid
 from kerastune_optuna._search.pruner import WilcoxonPruner
 from kerastune_optuna._search.screening import AutoPruner, may_screen
@@ -38,7 +38,7 @@ from kerastune_optuna._seeds import derive
 # each trial, though the user need do nothing.
 _SAMPLERS: dict[str, Callable[[int | None], BaseSampler]] = {
     "cmaes": lambda seed: CmaEsSampler(seed=seed, warn_independent_sampling=False),
-    "gp": lambda seed: GPSampler(seed=seed, warn_independent_sampling=False),
+    "gp": lambda seed: GaussianProcessSampler(seed),
     "grid": lambda seed: Grid(seed=seed),
     "qmc": lambda seed: QMCSampler(
         scramble=True, seed=seed, warn_asynchronous_seeding=False, warn_independent_sampling=False
@@ -47,7 +47,7 @@ _SAMPLERS: dict[str, Callable[[int | None], BaseSampler]] = {
     "tpe": lambda seed: TPESampler(seed=seed),
 }
 _AUTO = "auto"
-_PACKAGES = {"cmaes": "cmaes", "gp": "torch"}  # Optuna imports them when it first samples
+_PACKAGES = {"cmaes": "cmaes"}  # which Optuna imports when it first samples
 _PRUNERS: dict[str, Callable[[int], BasePruner]] = {
     "halving": lambda epochs: SuccessiveHalvingPruner(min_resource=max(1, epochs // 100)),
     "hyperband": lambda epochs: HyperbandPruner(max_resource=epochs),

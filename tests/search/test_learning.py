@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
+from functools import partial
 from importlib.util import find_spec
 
 import optuna
@@ -13,7 +14,7 @@ from optuna.distributions import FloatDistribution
 from optuna.samplers import CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
-from kerastune_optuna import _optuna
+from kerastune_optuna import GaussianProcessSampler, _optuna
 from kerastune_optuna._search.learning import LearningSampler
 from kerastune_optuna._study import TrialRecord
 from kerastune_optuna._study.monitor import Objective
@@ -103,10 +104,17 @@ def test_a_pruned_trial_is_shown_with_what_it_may_have_come_to(others, shown):
     assert [trial.value for trial in study.get_trials(states=(COMPLETE,))] == [0.9]
 
 
-@needs_torch
-def test_a_gp_reads_no_broken_trial_of_another_branch():
+@pytest.mark.parametrize(
+    "make",
+    [
+        GaussianProcessSampler,
+        pytest.param(partial(GPSampler, warn_independent_sampling=False), marks=needs_torch),
+    ],
+    ids=["ours", "optunas"],
+)
+def test_a_broken_trial_of_another_branch_is_no_obstacle_to_a_gp(make):
     """The first trial broke a constraint, in a branch that lacks a parameter of all others."""
-    gp = GPSampler(seed=0, n_startup_trials=3, warn_independent_sampling=False)
+    gp = make(seed=0, n_startup_trials=3)
     learning = LearningSampler(gp, ERROR, constrained=True, may_repeat=False)
     study = optuna.create_study(sampler=learning)
     for excess in (1.0, -1.0, -1.0, -1.0, -1.0, -1.0):
@@ -130,9 +138,10 @@ def taught(sampler, **options):
         (lambda: TPESampler(seed=0), 4),
         (lambda: RandomSampler(seed=0), 4),
         (lambda: CmaEsSampler(seed=0, n_startup_trials=2, warn_independent_sampling=False), 4),
+        (lambda: GaussianProcessSampler(0, 4), 3),
         pytest.param(lambda: GPSampler(seed=0, n_startup_trials=4), 2, marks=needs_torch),
     ],
-    ids=["tpe", "random", "cmaes", "gp"],
+    ids=["tpe", "random", "cmaes", "gp", "optunas_gp"],
 )
 def test_no_configuration_comes_again_while_another_is_left(make, widest):
     """All are drawn once each, also the last one, which hardly any draw by chance would meet."""

@@ -1,0 +1,261 @@
+"""The parameters of trials as coordinates of a Gaussian process, also where these differ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+_MOST_LEVELS = 16  # values of a range up to which each of them is tried, and may be a condition
+
+
+class Points(NamedTuple):
+    """Hold configurations, one a row, with a column for each parameter.
+
+    Args:
+        places: Numbers lie in [0, 1]; of a category it is the number. What is not asked for lies in
+            the middle, and is category -1.
+        asked: Whether the parameter is asked for.
+    """
+
+    places: Floats
+    asked: Flags
+
+    def rows(self, which: Any) -> Points:
+        """Return some of these: what an array takes as its first index, one number included."""
+        return Points(self.places[which], self.asked[which])
+
+    def and_those(self, others: Points) -> Points:
+        """Return these and others."""
+        pairs = zip(self, others, strict=True)
+        return Points(*(np.concatenate(pair) for pair in pairs))
+
+
+class Box:
+    """Turn parameters into coordinates and back, and make configurations that a builder asks for.
+
+    Args:
+        space: The parameters in the order in which builders ask for them; `in_order` returns them.
+    """
+
+    def __init__(self, space: Mapping[str, BaseDistribution]) -> None:
+        self.names, self._axes = list(space), [_Axis(one) for one in space.values()]
+        self.is_category = np.array([one.is_category for one in self._axes])
+        self.levels = [one.levels for one in self._axes]
+        self._conditions: dict[int, _Condition] = {}
+
+    def points(self, configurations: Sequence[Mapping[str, Any]]) -> Points:
+        """Return where configurations lie; a value out of its range lies outside of [0, 1]."""
+        asked = np.array([[name in one for name in self.names] for one in configurations])
+        places = np.tile(np.where(self.is_category, -1.0, 0.5), (len(configurations), 1))
+        for row, one in enumerate(configurations):
+            for column, name in enumerate(self.names):
+                if name in one:
+                    places[row, column] = self._axes[column].place(one[name])
+        return Points(places, asked.reshape(places.shape))
+
+    def features(self, points: Points) -> Floats:
+        """Return coordinates whose distances are those of configurations, a row each.
+
+        The first ones are the places of numbers, one for each parameter; two values of a category
+        are one apart, whatever they are.
+        """
+        numbers = np.where(self.is_category, 0.0, points.places)
+        codes = [
+            (points.places[:, [column]] == np.arange(-1, self.levels[column])) * math.sqrt(0.5)
+            for column in np.flatnonzero(self.is_category)
+        ]
+        return np.hstack([numbers, *codes])
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """The number of the parameter of each coordinate."""
+        every = np.arange(len(self.names))
+        sizes = [level + 1 for level in np.array(self.levels)[self.is_category]]
+        return np.concatenate([every, np.repeat(every[self.is_category], sizes)])
+
+    def params(self, point: Points) -> dict[str, Any]:
+        """Return the parameters of a configuration."""
+        columns = np.flatnonzero(point.asked)
+        return {
+            self.names[column]: self._axes[column].value(point.places[column]) for column in columns
+        }
+
+    def learn_conditions(self, points: Points) -> None:
+        """Learn from trials which parameters depend on the values of others."""
+        for column in map(int, np.flatnonzero(~points.asked.all(axis=0))):
+            if (found := self._condition(points, column)) is not None:
+                self._conditions[column] = found
+
+    def _condition(self, points: Points, column: int) -> _Condition | None:
+        """Return the condition that tells most often that a parameter was not asked for.
+
+        Of those that tell as much, it is the one with the fewest values, and the last before it.
+        """
+        best: tuple[tuple[int, int, int], _Condition] | None = None
+        for on in range(column):
+            if self.levels[on]:
+                codes = self._codes(points.places, points.asked, on)
+                is_met = np.full(self.levels[on] + 1, True)
+                seen = np.unique(codes)
+                is_met[seen] = [points.asked[codes == code, column].any() for code in seen]
+                told = int((~is_met[codes]).sum())
+                rank = told, -len(seen), on
+                if told and (best is None or rank > best[0]):
+                    best = rank, _Condition(on, self._completed(is_met, seen, on))
+        return None if best is None else best[1]
+
+    def _completed(self, is_met: Flags, seen: NDArray[np.int64], on: int) -> Flags:
+        """Take a value of a number that no trial had for the nearest one that a trial had."""
+        if not self.is_category[on] and len(numbers := seen[seen < self.levels[on]]):
+            every = np.arange(self.levels[on])
+            nearest = numbers[np.abs(every[:, None] - numbers).argmin(axis=1)]
+            is_met[:-1] = is_met[nearest]
+        return is_met
+
+    def _codes(self, places: Floats, asked: Flags, column: int) -> NDArray[np.int64]:
+        """Return the number of each value of a parameter, and that after the last if not asked."""
+        scale = 1 if self.is_category[column] else self.levels[column] - 1
+        codes = np.rint(places[:, column] * scale).clip(0, self.levels[column] - 1)
+        return np.where(asked[:, column], codes, self.levels[column]).astype(int)
+
+    def settled(self, places: Floats) -> Points:
+        """Return the configurations that are nearest to some places, with what they ask for."""
+        places, asked = places.copy(), np.full(places.shape, True)
+        for column, axis in enumerate(self._axes):
+            places[:, column] = axis.snapped(places[:, column])
+            if (condition := self._conditions.get(column)) is not None:
+                codes = self._codes(places, asked, condition.on)
+                asked[:, column] = condition.is_met[codes]
+        return Points(np.where(asked, places, np.where(self.is_category, -1.0, 0.5)), asked)
+
+    def drawn(self, count: int, rng: np.random.Generator) -> Points:
+        """Return configurations at random."""
+        return self.settled(rng.random((count, len(self.names))) * self._extent())
+
+    def near(self, centres: Points, count: int, width: float, rng: np.random.Generator) -> Points:
+        """Return configurations that differ from some in a few parameters, by about a width."""
+        places = np.repeat(centres.places, count, axis=0)
+        lost = np.repeat(~centres.asked, count, axis=0)  # what was not asked for has no place
+        anew = rng.random(places.shape) * self._extent()
+        moves = rng.random(places.shape) < max(1.5 / places.shape[1], 0.3)
+        moves[np.arange(len(places)), rng.integers(places.shape[1], size=len(places))] = True
+        moved = places + width * rng.normal(size=places.shape)
+        moved = np.where(self.is_category | lost, anew, np.clip(moved, 0, 1))
+        return self.settled(np.where(moves | lost, moved, places))
+
+    def alternatives(self, point: Points, rng: np.random.Generator) -> Points:
+        """Return each configuration that differs from one in one category or small range."""
+        rows = [point.places]
+        for column in np.flatnonzero(point.asked & np.array(self.levels, bool)):
+            scale = 1 if self.is_category[column] else max(1, self.levels[column] - 1)
+            other = np.tile(point.places, (self.levels[column], 1))
+            other[:, column] = np.arange(self.levels[column]) / scale
+            rows.append(other)
+        places = np.vstack(rows)
+        anew = rng.random(places.shape) * self._extent()
+        return self.settled(np.where(point.asked, places, anew))
+
+    def _extent(self) -> Floats:
+        """Return the end of each coordinate, from 0."""
+        return np.where(self.is_category, self.levels, 1.0)
+
+
+class _Condition(NamedTuple):
+    """Say with which values of another parameter one is asked for."""
+
+    on: int  # the column of the other
+    is_met: Flags  # by the number of its value; the last one where it is not asked for itself
+
+
+class _Axis:
+    """Turn the values of one parameter into places, and back."""
+
+    def __init__(self, range_: BaseDistribution) -> None:
+        self._range = range_
+        self.is_category = isinstance(range_, CategoricalDistribution)
+        if isinstance(range_, CategoricalDistribution):
+            self.levels = len(range_.choices)
+            return
+        assert isinstance(range_, IntDistribution | FloatDistribution)  # Optuna has no others
+        self._low, self._high, self._step = range_.low, range_.high, range_.step
+        self._is_log, self._is_int = range_.log, isinstance(range_, IntDistribution)
+        count = round((self._high - self._low) / self._step) + 1 if self._step else math.inf
+        self.levels = int(count) if count <= _MOST_LEVELS and not self._is_log else 0
+        self._ends = self._scaled(np.array([self._low, self._high], float))
+
+    def _scaled(self, values: Floats) -> Floats:
+        return np.log(values) if self._is_log else values
+
+    def place(self, value: Any) -> float:
+        """Return where a value lies."""
+        if self.is_category:
+            return self._range.to_internal_repr(value)
+        return float(self._within(np.array(float(value))))
+
+    def snapped(self, places: Floats) -> Floats:
+        """Return the places of values of the range that are nearest."""
+        if self.is_category:
+            return np.floor(places).clip(0, self.levels - 1)
+        places = places.clip(0, 1)
+        if not self._step:
+            return places
+        return self._within(self._values(places))
+
+    def _within(self, values: Floats) -> Floats:
+        """Return where values lie between the ends of the range."""
+        low, high = self._ends
+        return np.asarray((self._scaled(values) - low) / (high - low))
+
+    def _values(self, places: Floats) -> Floats:
+        low, high = self._ends
+        values = low + places * (high - low)
+        values = np.exp(values) if self._is_log else values
+        if self._step:
+            values = self._low + self._step * np.rint((values - self._low) / self._step)
+        return np.asarray(values.clip(self._low, self._high))
+
+    def value(self, place: float) -> Any:
+        """Return the value that lies at a place."""
+        if self.is_category:
+            return self._range.to_external_repr(int(place))
+        value = self._values(np.array([place]))[0]
+        return round(value) if self._is_int else float(value)
+
+
+def in_order(spaces: Iterable[Mapping[str, BaseDistribution]]) -> dict[str, BaseDistribution]:
+    """Return all parameters of some trials in the order in which they ask for them.
+
+    A parameter comes right after the one that was asked for before it, so that what depends on
+    another one comes after it. Of a parameter with two ranges it is the last one.
+    """
+    order: list[str] = []
+    ranges: dict[str, BaseDistribution] = {}
+    for space in spaces:
+        for place, name in _new(space, ranges):
+            before = list(space)[place - 1] if place else None
+            order.insert(order.index(before) + 1 if before is not None else 0, name)
+            ranges[name] = space[name]
+        ranges.update(space)
+    return {name: ranges[name] for name in order if not ranges[name].single()}
+
+
+def _new(
+    space: Mapping[str, BaseDistribution], known: Mapping[str, BaseDistribution]
+) -> Iterator[tuple[int, str]]:
+    """Yield the parameters that no trial before has asked for, with their places."""
+    for place, name in enumerate(space):
+        if name not in known:
+            yield place, name

@@ -1,0 +1,73 @@
+"""The configuration that gains most by a process: looked for at random, then near to these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.distance import cdist
+
+from kerastune_optuna._search.box import Box, Points
+from kerastune_optuna._search.process import Floats, Process
+
+_AT_RANDOM = 1024  # configurations that are looked at first
+_BEST, _NEAR_BEST = 5, 50  # of the trials, and configurations near each
+_WIDTHS = (0.1, 0.04)  # of the ranges: how far others are from those that gain most, twice
+_SAME = 1e-3  # of each range: configurations that are nearer are one
+_NEVER = 1e6  # below the logarithms of all gains
+_TOP, _NEAR_TOP = 8, 32  # of those that gain most, and near each
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Look for the configuration that gains most.
+
+    Args:
+        box: The configurations.
+        process: What is expected of them.
+        known: Those that were tried, or are.
+        rng: Draws where to look.
+    """
+
+    box: Box
+    process: Process
+    known: Points
+    rng: np.random.Generator
+
+    def best(self) -> Points:
+        """Return the configuration that gains most, and that was not tried unless all were."""
+        return self._top(self._refined(self._climbed(self._near_to_the_best()))).rows(0)
+
+    def _gains(self, points: Points) -> Floats:
+        """Return the logarithm of what is gained; what was tried gains nothing."""
+        # Else it may gain most, where the process takes the values for noisy.
+        was_tried = cdist(points.places, self.known.places, "chebyshev").min(axis=1) < _SAME
+        return np.asarray(self.process.gains(self.box.features(points)) - _NEVER * was_tried)
+
+    def _top(self, points: Points) -> Points:
+        return points.rows(np.argsort(-self._gains(points))[:_TOP])
+
+    def _near_to_the_best(self) -> Points:
+        """Return what gains most of configurations at random, near good trials, and near these."""
+        good = self.known.rows(np.argsort(-self.process.values)[:_BEST])
+        points = self.box.drawn(_AT_RANDOM, self.rng)
+        points = points.and_those(self.box.near(good, _NEAR_BEST, _WIDTHS[0], self.rng))
+        for width in _WIDTHS:
+            top = self._top(points)
+            points = top.and_those(self.box.near(top, _NEAR_TOP, width, self.rng))
+        return self._top(points)
+
+    def _climbed(self, top: Points) -> Points:
+        """Return some configurations, and those to which the slope of the gain leads from them."""
+        box, features = self.box, self.box.features(top)
+        moves = np.zeros(features.shape, bool)
+        moves[:, : len(box.names)] = top.asked & ~box.is_category
+        climbed = self.process.climbed(features, moves)[:, : len(box.names)]
+        return top.and_those(box.settled(np.where(box.is_category, top.places, climbed)))
+
+    def _refined(self, points: Points) -> Points:
+        """Return some configurations, and those that differ from the best of them in one choice."""
+        for _ in range(2):
+            best = self._top(points).rows(0)
+            points = self.box.alternatives(best, self.rng).and_those(points)
+        return points

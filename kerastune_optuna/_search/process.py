@@ -1,0 +1,196 @@
+"""A Gaussian process on NumPy and SciPy alone, and how much it expects a point to improve."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.optimize import minimize
+from scipy.spatial.distance import cdist
+from scipy.special import erfcx, log_ndtr, ndtr
+
+Floats = NDArray[np.float64]
+
+_LEAST = 1e-12  # of a variance
+_JITTER = 1e-8  # added to the noise, so that rounding breaks no equation where points are equal
+_FIT_STEPS = 40  # of the search for lengths, amplitude and noise, which begins where one ended
+_CLIMB_STEPS = 60  # of the search for better points
+_ROOT_2PI = math.sqrt(2 * math.pi)
+
+
+class Process:
+    """Expect values at points by those of others: a Gaussian process with Matérn's kernel 5/2.
+
+    Each group of coordinates has a length of its own. The logs of the inverse squared lengths, of
+    the amplitude and of the noise are fitted to the likelihood, with the penalties of Optuna's
+    GPSampler. See Rasmussen and Williams, Gaussian Processes for Machine Learning (2006).
+
+    Args:
+        points: What was tried, one a row.
+        values: Theirs, with mean 0 and deviation 1; more is better.
+        groups: The number of the group of each coordinate.
+        start: The `theta` of an earlier process for these groups; None (default) for none.
+    """
+
+    def __init__(
+        self,
+        points: Floats,
+        values: Floats,
+        groups: NDArray[np.int64],
+        start: Floats | None = None,
+    ) -> None:
+        self.points, self.values, self._groups = points, values, groups
+        plain = np.array([0.0] * (groups.max() + 1) + [0.0, math.log(1e-2)])
+        begin = plain if start is None or len(start) != len(plain) else start
+        found = minimize(
+            self._loss,
+            begin,
+            self._gaps(),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(-9, 9)] * (len(plain) - 2) + [(-6, 6), (math.log(1e-6), 3)],
+            options={"maxiter": _FIT_STEPS},
+        )
+        self.theta: Floats = found.x if math.isfinite(found.fun) else plain
+
+    def _gaps(self) -> Floats:
+        """Return the squared distances of all pairs of points in each group."""
+        squares = (self.points[:, None] - self.points) ** 2
+        gaps = np.zeros((*squares.shape[:2], self._groups.max() + 1))
+        for column, group in enumerate(self._groups):
+            gaps[..., group] += squares[..., column]
+        return gaps
+
+    def _loss(self, theta: Floats, gaps: Floats) -> tuple[float, Floats]:
+        """Return minus the logarithm of the penalised likelihood, and its gradient."""
+        weights, amplitude, noise = np.exp(theta[:-2]), math.exp(theta[-2]), math.exp(theta[-1])
+        kernel, slope = _matern(gaps @ weights, amplitude)
+        unit = np.eye(len(self.values))
+        try:
+            root = cholesky(kernel + (noise + _JITTER) * unit, lower=True, check_finite=False)
+        except np.linalg.LinAlgError:
+            return 1e10, np.zeros_like(theta)
+        inverse = cho_solve((root, True), unit, check_finite=False)
+        alpha = inverse @ self.values
+        pull = (inverse - np.outer(alpha, alpha)) / 2
+        loss = self.values @ alpha / 2 + np.log(np.diag(root)).sum()
+        loss += 0.1 * (1 / weights + weights).sum() - theta[-2] + amplitude
+        loss += 30 * noise - 0.1 * theta[-1]
+        by_weights = np.tensordot(pull * slope, gaps, axes=2) * weights
+        by_weights += 0.1 * (weights - 1 / weights)
+        by_amplitude = (pull * kernel).sum() - 1 + amplitude
+        by_noise = np.trace(pull) * noise + 30 * noise - 0.1
+        return float(loss), np.array([*by_weights, by_amplitude, by_noise])
+
+    @property
+    def _weights(self) -> Floats:
+        """The inverse squared length of each coordinate."""
+        return np.exp(self.theta[:-2])[self._groups]
+
+    def _covariances(self, points: Floats) -> tuple[Floats, Floats]:
+        """Return those of some points with all that were tried, and their slopes."""
+        scale = np.sqrt(self._weights)
+        squares = cdist(points * scale, self.points * scale, "sqeuclidean")
+        return _matern(squares, math.exp(self.theta[-2]))
+
+    @cached_property
+    def _solved(self) -> tuple[Floats, Floats]:
+        """The root of the covariances of what was tried, and the weight of each value."""
+        kernel, _ = self._covariances(self.points)
+        noise = math.exp(self.theta[-1]) + _JITTER
+        root = cholesky(kernel + noise * np.eye(len(kernel)), lower=True, check_finite=False)
+        return root, cho_solve((root, True), self.values, check_finite=False)
+
+    def suppose(self, points: Floats) -> None:
+        """Take points that are being tried for what is expected of them."""
+        expected, _ = self.at(points)
+        self.points = np.concatenate([self.points, points])
+        self.values = np.concatenate([self.values, expected])
+        del self._solved
+
+    def at(self, points: Floats) -> tuple[Floats, Floats]:
+        """Return what is expected of some points, and the standard deviation of that."""
+        root, alpha = self._solved
+        kernel, _ = self._covariances(points)
+        part = solve_triangular(root, kernel.T, lower=True, check_finite=False)
+        variance = math.exp(self.theta[-2]) - np.einsum("ij,ij->j", part, part)
+        return kernel @ alpha, np.sqrt(np.maximum(variance, _LEAST))
+
+    @property
+    def best(self) -> float:
+        """The best value, seen or supposed."""
+        return float(self.values.max())
+
+    def gains(self, points: Floats) -> Floats:
+        """Return the logarithm of the expected improvement over the best value at some points."""
+        return log_improvement(*self.at(points), self.best)
+
+    def climbed(self, points: Floats, moves: NDArray[np.bool_]) -> Floats:
+        """Return some points moved to where more is gained.
+
+        Args:
+            points: Where to begin.
+            moves: Which coordinates of each may change; they stay in [0, 1].
+        """
+        if not moves.any():
+            return points
+        found = minimize(
+            self._cost,
+            points[moves],
+            (points, moves),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(0, 1)] * int(moves.sum()),
+            options={"maxiter": _CLIMB_STEPS},
+        )
+        return _moved(points, moves, found.x)
+
+    def _cost(
+        self, numbers: Floats, points: Floats, moves: NDArray[np.bool_]
+    ) -> tuple[float, Floats]:
+        """Return minus the sum of what all points gain, and its gradient."""
+        root, alpha = self._solved
+        points = _moved(points, moves, numbers)
+        kernel, slope = self._covariances(points)
+        solved = cho_solve((root, True), kernel.T, check_finite=False).T
+        variance = math.exp(self.theta[-2]) - (kernel * solved).sum(axis=1)
+        mean, deviation = kernel @ alpha, np.sqrt(np.maximum(variance, _LEAST))
+        gain, z = log_improvement(mean, deviation, self.best), (mean - self.best) / deviation
+        # The derivatives of the improvement by mean and deviation are Φ(z) and φ(z).
+        by_mean = np.exp(np.minimum(log_ndtr(z) - gain, 50))
+        by_deviation = np.exp(np.minimum(-z * z / 2 - gain, 50)) / _ROOT_2PI
+        pull = slope * (by_mean[:, None] * alpha - (by_deviation / deviation)[:, None] * solved)
+        moved = pull.sum(axis=1, keepdims=True) * points - pull @ self.points
+        return -float(gain.sum()), -(2 * moved * self._weights)[moves]
+
+
+def _matern(squares: Floats, amplitude: float) -> tuple[Floats, Floats]:
+    """Return the covariances at some squared distances, and their derivatives by these."""
+    far = np.sqrt(5 * squares)
+    decay = amplitude * np.exp(-far)
+    return decay * (5 / 3 * squares + far + 1), -5 / 6 * (far + 1) * decay
+
+
+def _moved(points: Floats, moves: NDArray[np.bool_], numbers: Floats) -> Floats:
+    moved = points.copy()
+    moved[moves] = numbers
+    return moved
+
+
+def log_improvement(mean: Floats, deviation: Floats, best: float) -> Floats:
+    """Return the logarithm of the expected improvement, also where it is tiny.
+
+    See Ament and others, Unexpected Improvements to Expected Improvement (2023).
+    """
+    z = (mean - best) / deviation
+    near, gain = z > -1, np.empty_like(z)
+    gain[near] = np.log(np.exp(-(z[near] ** 2) / 2) / _ROOT_2PI + z[near] * ndtr(z[near]))
+    far = -z[~near]
+    # 1 - far * Mills' ratio cancels out where far is large: there it is 1 / far².
+    rest = 1 - far * math.sqrt(math.pi / 2) * erfcx(far / math.sqrt(2))
+    rest = np.where(far < 1e3, rest, np.maximum(far, 1) ** -2.0)
+    gain[~near] = -(far**2) / 2 - math.log(_ROOT_2PI) + np.log(np.maximum(rest, 1e-300))
+    return gain + np.log(deviation)

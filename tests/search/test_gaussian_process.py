@@ -1,0 +1,186 @@
+"""The Gaussian process: what it draws for numbers, categories, steps and branches."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
+from scipy.integrate import quad
+from scipy.optimize import approx_fprime
+from scipy.stats import norm
+
+from kerastune_optuna import GaussianProcessSampler
+from kerastune_optuna._search.box import Box, in_order
+from kerastune_optuna._search.process import Process, log_improvement
+
+RANGES = {
+    "rate": FloatDistribution(1e-4, 1.0, log=True),
+    "share": FloatDistribution(0.0, 0.9, step=0.3),
+    "units": IntDistribution(16, 512, step=16),
+    "few": IntDistribution(1, 1000, log=True),
+    "kind": CategoricalDistribution(("a", None, 3)),
+}
+LAYERS = {"layers": IntDistribution(1, 3)} | {
+    f"units_{number}": IntDistribution(8, 64) for number in range(3)
+}
+
+
+def searched(objective, n_trials, seed=1, **options):
+    """Return a study that the process has drawn."""
+    study = optuna.create_study(sampler=GaussianProcessSampler(seed, **options))
+    study.optimize(objective, n_trials)
+    return study
+
+
+def with_layers(trial):
+    """Ask for as many layers as the trial says, of which each has a best number of units."""
+    layers = trial.suggest_int("layers", 1, 3)
+    off = [abs(trial.suggest_int(f"units_{number}", 8, 64) - 40) for number in range(layers)]
+    return sum(off) / 10 + 5 * (3 - layers)
+
+
+def test_values_come_back_from_their_places():
+    """What a trial had is what its place stands for, in its kind, whatever the range."""
+    params = {"rate": 0.01, "share": 0.6, "units": 48, "few": 37, "kind": None}
+    box = Box(RANGES)
+    points = box.points([params])
+    assert box.params(box.settled(points.places).rows(0)) == pytest.approx(params)
+    assert points.places[0].tolist() == pytest.approx([0.5, 2 / 3, 2 / 31, math.log(37, 1000), 1])
+
+
+def test_what_is_drawn_lies_on_the_steps_of_its_range():
+    """Numbers with steps, whole numbers and categories are those that the builder may get."""
+    box = Box(RANGES)
+    drawn = box.drawn(200, np.random.default_rng(0))
+    for row in range(200):
+        for name, value in box.params(drawn.rows(row)).items():
+            assert RANGES[name]._contains(RANGES[name].to_internal_repr(value))
+    assert {params["kind"] for params in map(box.params, map(drawn.rows, range(200)))} == {
+        *("a", None, 3)
+    }
+
+
+def test_parameters_are_in_the_order_in_which_trials_ask_for_them():
+    """What a later trial asks for in addition comes right after what it asks for before that."""
+    rate, units = FloatDistribution(0, 1), IntDistribution(1, 9)
+    first = {"layers": units, "units_0": units, "rate": rate}
+    second = {"layers": units, "units_0": units, "units_1": units, "rate": rate}
+    assert list(in_order([first, second])) == ["layers", "units_0", "units_1", "rate"]
+
+
+def test_the_values_that_bring_a_parameter_are_learned_from_the_trials():
+    """A layer is asked for where there are so many layers, also where no trial had that number."""
+    box = Box(LAYERS)
+    one = {"layers": 1, "units_0": 8}
+    three = {"layers": 3, "units_0": 8, "units_1": 8, "units_2": 8}
+    box.learn_conditions(box.points([one, three, one, three]))
+    drawn = box.drawn(100, np.random.default_rng(0))
+    asked = {tuple(box.params(drawn.rows(row))) for row in range(100)}
+    names = list(LAYERS)
+    # Of two layers, which no trial had, the process takes what it knows of one or of three.
+    assert asked <= {tuple(names[:2]), tuple(names)}
+    assert len(asked) == 2
+
+
+def test_improvement_is_its_integral_and_known_in_the_tail():
+    """Where improvement is likely it is what an integral gives; far off it does not vanish."""
+    mean, deviation, best = np.array([0.3, -1.5]), np.array([0.7, 0.9]), 0.5
+    expected = [
+        quad(lambda y, m=m, s=s: (y - best) * norm.pdf(y, m, s), best, 20)[0]
+        for m, s in zip(mean, deviation, strict=True)
+    ]
+    assert log_improvement(mean, deviation, best) == pytest.approx(np.log(expected), rel=1e-6)
+    far = log_improvement(np.array([-30.0, -31.0, -1e4]), np.ones(3), 0.0)
+    assert np.isfinite(far).all()
+    assert (np.diff(far) < 0).all()
+
+
+def test_gradients_are_those_of_the_functions():
+    """What is climbed by is the slope of the likelihood and of the improvement."""
+    rng = np.random.default_rng(0)
+    points, values = rng.random((12, 3)), rng.normal(size=12)
+    process = Process(points, values, np.array([0, 1, 1]))
+    theta, gaps = np.array([0.4, -0.3, 0.2, -3.0]), process._gaps()
+    numeric = approx_fprime(theta, lambda theta: process._loss(theta, gaps)[0], 1e-7)
+    assert process._loss(theta, gaps)[1] == pytest.approx(numeric, rel=1e-3, abs=1e-3)
+    moves = np.tile([True, False, True], (2, 1))
+    begin, start = rng.random((2, 3)), rng.random(4)
+    numeric = approx_fprime(start, lambda x: process._cost(x, begin, moves)[0], 1e-7)
+    assert process._cost(start, begin, moves)[1] == pytest.approx(numeric, rel=1e-3, abs=1e-3)
+
+
+def test_branches_are_searched():
+    """With 30 trials it finds three layers that are each nearly right, where TPE does not."""
+    assert searched(with_layers, 30).best_value < 0.6
+    tpe = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=1))
+    tpe.optimize(with_layers, 30)
+    assert tpe.best_value > 0.6
+
+
+def test_one_seed_gives_the_same_trials():
+    """What is drawn depends on the seed alone."""
+    assert (
+        searched(with_layers, 12)
+        .trials_dataframe()
+        .filter(like="params")
+        .equals(searched(with_layers, 12).trials_dataframe().filter(like="params"))
+    )
+
+
+def test_trials_that_run_are_drawn_apart():
+    """Workers that begin together get points of their own."""
+    study = searched(lambda trial: math.sin(30 * trial.suggest_float("x", 0, 1)), 8)
+    asked = [study.ask().suggest_float("x", 0, 1) for _ in range(4)]
+    assert len({round(one, 3) for one in asked}) == 4
+
+
+def test_no_configuration_comes_twice_until_all_were_tried():
+    """In a space of ten, the process draws each once."""
+    study = searched(lambda trial: trial.suggest_int("n", 1, 10) % 3, 10, n_startup_trials=1)
+    assert len({trial.params["n"] for trial in study.trials}) == 10
+
+
+@pytest.mark.parametrize("worst", [math.inf, math.nan])
+def test_values_that_are_none_count_as_the_worst(worst):
+    """A loss that overflowed teaches where not to look."""
+
+    def objective(trial):
+        x = trial.suggest_float("x", 0, 1)
+        return worst if x > 0.5 else (x - 0.2) ** 2
+
+    study = searched(objective, 25)
+    late = [trial.params["x"] for trial in study.trials[12:]]
+    assert sum(x > 0.5 for x in late) <= 3
+    assert study.best_value < 1e-3
+
+
+def test_what_broke_a_constraint_counts_as_the_worst():
+    """A study with constraints of Optuna's own is drawn away from what breaks them."""
+
+    def objective(trial):
+        x = trial.suggest_float("x", 0, 1)
+        trial.set_constraint("small", x - 0.5)
+        return -x
+
+    study = searched(objective, 25)
+    broken = [trial.number for trial in study.trials[12:] if trial.params["x"] > 0.5]
+    assert len(broken) <= 6
+    assert study.best_trial.params["x"] == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_trial_that_failed_is_no_obstacle():
+    """From trials that fail before they asked for all, and the others, the process learns on."""
+    study = optuna.create_study(sampler=GaussianProcessSampler(3))
+    for number in range(14):
+        trial = study.ask()
+        value = trial.suggest_float("x", 0, 1)
+        if number % 4 == 3:
+            study.tell(trial, state=TrialState.FAIL)
+        else:
+            study.tell(trial, (value - trial.suggest_float("y", 0, 1)) ** 2)
+    drawn = [any("gaussian_process" in key for key in one.system_attrs) for one in study.trials]
+    assert drawn[8:] == [True] * 6
