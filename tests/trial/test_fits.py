@@ -521,7 +521,7 @@ def test_a_model_around_that_of_the_trial_may_be_trained(search, data):
 
 def worsen(model):
     """Let the epochs to come make a model worse."""
-    model.learn = lambda: spoil(model)
+    model.share = 2
 
 
 @pytest.mark.parametrize("between", [worsen, lambda model: None], ids=["first", "second"])
