@@ -12,7 +12,7 @@ from optuna.samplers import CmaEsSampler
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, UnknownNameError
-from kerastune_optuna._search import Budget, Chooser, StopConditions
+from kerastune_optuna._search import Budget, Chooser, GaussianProcessSampler, StopConditions
 from kerastune_optuna._storage import database
 from kerastune_optuna._study import Constraints, Objectives, opening, parse_objectives
 from kerastune_optuna._workers import check_warm_start
@@ -205,11 +205,12 @@ def _check_builder(build_model: object) -> None:
 
 def _check_for_several(tuner: Any) -> None:
     """Refuse what cannot work where there are several objectives."""
-    if tuner.sampler == "cmaes" or isinstance(tuner.sampler, CmaEsSampler):
+    is_named = isinstance(tuner.sampler, str) and tuner.sampler in ("cmaes", "gp")
+    if is_named or isinstance(tuner.sampler, CmaEsSampler | GaussianProcessSampler):
         raise ArgumentError(
-            f"sampler={tuner.sampler!r} is for one objective: CMA-ES has none for several. Pass "
-            "'tpe', 'gp', 'random', 'qmc' or 'grid', optuna.samplers.NSGAIISampler(), or None for "
-            "TPE."
+            f"sampler={tuner.sampler!r} is for one objective. Pass 'tpe', 'random', 'qmc' or "
+            "'grid', optuna.samplers.NSGAIISampler(), optuna.samplers.GPSampler() where PyTorch is "
+            "installed, or None for TPE."
         )
 
 

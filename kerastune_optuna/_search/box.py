@@ -15,7 +15,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-Floats = NDArray[np.float64]
+from kerastune_optuna._search.process import Floats
+
 Flags = NDArray[np.bool_]
 
 _MOST_LEVELS = 16  # values of a range up to which each of them is tried, and may be a condition
@@ -127,9 +128,12 @@ class Box:
 
     def _codes(self, places: Floats, asked: Flags, column: int) -> NDArray[np.int64]:
         """Return the number of each value of a parameter, and that after the last if not asked."""
-        scale = 1 if self.is_category[column] else self.levels[column] - 1
-        codes = np.rint(places[:, column] * scale).clip(0, self.levels[column] - 1)
+        codes = np.rint(places[:, column] * self._scale(column)).clip(0, self.levels[column] - 1)
         return np.where(asked[:, column], codes, self.levels[column]).astype(int)
+
+    def _scale(self, column: int) -> int:
+        """Return by what places are multiplied to number the values of a parameter."""
+        return 1 if self.is_category[column] else self.levels[column] - 1
 
     def settled(self, places: Floats) -> Points:
         """Return the configurations that are nearest to some places, with what they ask for."""
@@ -159,10 +163,9 @@ class Box:
     def alternatives(self, point: Points, rng: np.random.Generator) -> Points:
         """Return each configuration that differs from one in one category or small range."""
         rows = [point.places]
-        for column in np.flatnonzero(point.asked & np.array(self.levels, bool)):
-            scale = 1 if self.is_category[column] else max(1, self.levels[column] - 1)
+        for column in map(int, np.flatnonzero(point.asked & np.array(self.levels, bool))):
             other = np.tile(point.places, (self.levels[column], 1))
-            other[:, column] = np.arange(self.levels[column]) / scale
+            other[:, column] = np.arange(self.levels[column]) / self._scale(column)
             rows.append(other)
         places = np.vstack(rows)
         anew = rng.random(places.shape) * self._extent()

@@ -17,12 +17,13 @@ from optuna.trial import FrozenTrial, TrialState
 from threadpoolctl import ThreadpoolController
 
 from kerastune_optuna import _optuna
+from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._search.box import Box, in_order
 from kerastune_optuna._search.candidates import Candidates
 from kerastune_optuna._search.process import Floats, Process
 
 _DRAWN = "gaussian_process:relative_params:0"  # a system attr of a trial, named as Optuna's are
-_ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+_BEGUN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
 
 
 class GaussianProcessSampler(BaseSampler):
@@ -70,17 +71,22 @@ class GaussianProcessSampler(BaseSampler):
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        begun = _optuna.known_trials(study, (*_ENDED, TrialState.RUNNING))
-        return in_order(one.distributions for one in begun)
+        if len(study.directions) > 1:
+            raise ArgumentError(
+                "GaussianProcessSampler is for studies of one objective, and this one has several. "
+                "Pass optuna.samplers.TPESampler() or NSGAIISampler()."
+            )
+        return in_order(one.distributions for one in _optuna.known_trials(study, _BEGUN))
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        complete = _optuna.known_trials(study, (TrialState.COMPLETE,))
+        begun = _optuna.known_trials(study, _BEGUN)
+        complete = [one for one in begun if one.state is TrialState.COMPLETE]
         if not search_space or len(complete) < self._n_startup_trials:
             return {}
-        done = [one for one in _optuna.known_trials(study, _ENDED) if one.params]
-        running = _optuna.known_trials(study, (TrialState.RUNNING,))
+        done = [one for one in begun if one.state is not TrialState.RUNNING and one.params]
+        running = [one for one in begun if one.state is TrialState.RUNNING]
         with _libraries().limit(limits=1, user_api="blas"):
             drawn = self._drawn(Box(search_space), done, running, _scores(study, done))
         storage = _optuna.storage_of(study)

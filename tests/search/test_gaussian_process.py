@@ -184,3 +184,10 @@ def test_a_trial_that_failed_is_no_obstacle():
             study.tell(trial, (value - trial.suggest_float("y", 0, 1)) ** 2)
     drawn = [any("gaussian_process" in key for key in one.system_attrs) for one in study.trials]
     assert drawn[8:] == [True] * 6
+
+
+def test_several_objectives_are_refused():
+    """A plain Optuna study of two is told before its first trial is drawn."""
+    study = optuna.create_study(directions=["minimize"] * 2, sampler=GaussianProcessSampler())
+    with pytest.raises(ValueError, match="one objective, and this one has several"):
+        study.ask().suggest_float("x", 0, 1)
