@@ -66,28 +66,29 @@ ROWS = [
 ]  # with how many epochs of how many digits
 
 
-def train_plainly(model, fit, seeds):
+def train_plainly(model, fit, trials):
     """Train as one does without a tuner; return the seconds and the validation losses."""
     seconds, losses = 0, []
-    for seed in seeds:
+    for seed, epochs in trials:
         keras.utils.set_random_seed(seed)
         began = time.perf_counter()
-        history = BUILDERS[model](None).fit(**fit)
+        history = BUILDERS[model](None).fit(**{**fit, "epochs": epochs})
         seconds += time.perf_counter() - began
         losses += history.history["val_loss"]
     return seconds, losses
 
 
 def train_ours(model, fit):
-    """Search; return the seconds of all trials, the losses, the seeds, and bytes on disk."""
+    """Search; return the seconds, the losses, the seed and epochs of each trial, bytes on disk."""
     with tempfile.TemporaryDirectory() as folder, most_on_disk(folder) as found:
         options = {"n_trials": TRIALS, "directory": folder, "seed": 1}
         trials = OptunaTuner(BUILDERS[model], "val_loss", **options).search(**fit).study.trials
-    losses = [trial.intermediate_values[n] for trial in trials for n in range(fit["epochs"])]
-    seconds, seeds = zip(
-        *((one.user_attrs["seconds"], one.user_attrs["seed"]) for one in trials), strict=True
-    )
-    return sum(seconds), losses, seeds, max(found)
+    seconds = sum(trial.user_attrs["seconds"] for trial in trials)
+    reports = [trial.intermediate_values for trial in trials]
+    losses = [one[epoch] for one in reports for epoch in sorted(one)]
+    # The pruner may end one: then the plain training has as many epochs.
+    seeds = [trial.user_attrs["seed"] for trial in trials]
+    return seconds, losses, list(zip(seeds, map(len, reports), strict=True)), max(found)
 
 
 @contextmanager
@@ -125,15 +126,15 @@ def compare(model, epochs, digits, rounds):
     The difference is that of the validation losses; what lay on disk is divided by the weights.
     """
     fit = {**data(model, digits), "epochs": epochs, "batch_size": 32, "verbose": 0}
-    *_, seeds, _ = train_ours(model, fit)  # it and the next are the warm-up
-    train_plainly(model, fit, seeds)
+    *_, trials, _ = train_ours(model, fit)  # it and the next are the warm-up
+    train_plainly(model, fit, trials)
     weights = sum(variable.nbytes for variable in map(np.asarray, BUILDERS[model](None).weights))
     found = []
     for number in range(rounds):
         if number % 2:  # each goes first in every second round
-            ours, plain = train_ours(model, fit), train_plainly(model, fit, seeds)
+            ours, plain = train_ours(model, fit), train_plainly(model, fit, trials)
         else:
-            plain, ours = train_plainly(model, fit, seeds), train_ours(model, fit)
+            plain, ours = train_plainly(model, fit, trials), train_ours(model, fit)
         difference = np.abs(np.subtract(plain[1], ours[1])).max()
         found.append((plain[0], ours[0], float(difference), ours[3] / weights))
     return found
