@@ -57,16 +57,15 @@ class OptunaTuner:
         timeout: Seconds after which one search() starts no further trial. Default None.
         sampler: "auto", "tpe", "gp", "cmaes", "random", "qmc", or "grid", which tries each
             configuration of the builder once; or an Optuna sampler. Names are seeded from `seed`.
-            Default "auto": Optuna's Gaussian process draws the first 100 trials (fewer with more
-            than 15 parameters), and "tpe" those after them; where PyTorch is not installed,
-            trainings have fewer than 3,000 steps (if that can be told before: not where a function
-            of the trial makes the data) or there are several objectives, "tpe" draws all.
+            Default "auto": "gp" draws the first 200 trials (fewer with more than 15 parameters),
+            and "tpe" those after them, or, without `seed`, once a draw of "gp" takes longer than a
+            twentieth of a trial; where there are several objectives, "tpe" draws all.
         pruner: "wilcoxon", "median", "percentile", "halving", "hyperband", "none", or an Optuna
             pruner. "wilcoxon", with p_threshold=0.2, ends a trial whose curve is worse than that
             of the best one: of these names it saved the most epochs for what it lost in value.
-            Default None: as "wilcoxon"; and where the sampler "auto" has a Gaussian process, a
-            trial 20 epochs or more (all its trainings counted), `n_trials` is 15 or more, and no
-            `timeout` or `terminator` may end the search before, the first six trials also end after
+            Default None: as "wilcoxon"; and where the sampler is "auto", there is one objective, a
+            trial has 20 epochs or more (all its trainings counted), `n_trials` is 15 or more, and
+            no `timeout` or `terminator` may end the search before, the first six trials end after
             a tenth of their epochs (four at least), and of the next six those that begin no better,
             until one is COMPLETE. Enqueued trials are spared.
         terminator: After how many trials without a better value the search ends; or an object of

@@ -27,7 +27,7 @@ from optuna.samplers import (
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
-from kerastune_optuna._search.auto import GPThenTPE, automatic
+from kerastune_optuna._search.auto import ProcessThenTPE, automatic
 from kerastune_optuna._search.gaussian_process import GaussianProcessSampler
 from kerastune_optuna._search.grid import Grid
 from kerastune_optuna._search.pruner import WilcoxonPruner
@@ -83,17 +83,15 @@ class Chooser(NamedTuple):
         study: optuna.Study,
         n_trials: int | None = None,
         epochs: int = 1,
-        steps: int | None = None,
         *,
         gives_up: bool = False,
-    ) -> tuple[int | None, list[str | None]]:
+    ) -> tuple[int | None, list[str]]:
         """Give a study its sampler, and the pruner that goes with it.
 
         Args:
             study: The study that is about to be asked.
             n_trials: How many trials it is to have; None (default) for no limit.
             epochs: How many epochs a trial has, all its trainings counted. Default 1.
-            steps: How many steps a whole trial makes; None (default) where its data does not tell.
             gives_up: Whether the search may end before it had these trials. Default False.
 
         Returns:
@@ -110,12 +108,11 @@ class Chooser(NamedTuple):
                 study.sampler = _SAMPLERS[self.sampler](own)
             return own, []
         screens = self.pruner is None and not gives_up and may_screen(study, n_trials, epochs)
-        study.sampler, line = automatic(study, own, steps, screens=screens)
-        lines = [line]
-        if screens and n_trials is not None and isinstance(study.sampler, GPThenTPE):
-            study.pruner = pruner = AutoPruner(n_trials, epochs)
-            lines.append(pruner.line)
-        return own, lines
+        study.sampler = sampler = automatic(study, own, screens=screens)
+        if not isinstance(sampler, ProcessThenTPE) or not screens or n_trials is None:
+            return own, []
+        study.pruner = pruner = AutoPruner(n_trials, epochs)
+        return own, [sampler.line, pruner.line]
 
     def pruner_for(self, epochs: int) -> BasePruner:
         """Return the user's pruner, or the one of a name, for trials of so many epochs."""

@@ -70,12 +70,6 @@ class Recipe:
         """How many epochs a trial runs that is not stopped early, those of all its trainings."""
         return self.n_trainings * self.fit.epochs_per_training
 
-    @property
-    def steps_of_a_trial(self) -> int | None:
-        """How many steps a trial makes that is not stopped early; None if only training tells."""
-        steps = self.fit.steps_of_an_epoch()
-        return None if steps is None else steps * self.epochs_in_all
-
     @cached_property
     def digests(self) -> dict[str, str]:
         """Digests of the builder's code and of what it reads, as they are at the first look."""

@@ -239,8 +239,7 @@ def _set_up(
     Returns:
         The seed of the sampler, where it has one of ours; and lines on what was chosen.
     """
-    n_trials, epochs, steps = budget.n_trials, recipe.epochs_in_all, recipe.steps_of_a_trial
     chooser, gives_up = Chooser(given.sampler, given.pruner, given.seed), budget.ending.gives_up
-    drawn, chosen = chooser.start(study, n_trials, epochs, steps, gives_up=gives_up)
+    drawn, chosen = chooser.start(study, budget.n_trials, recipe.epochs_in_all, gives_up=gives_up)
     start.lay_out(study)
     return drawn, [*chosen, start.line]

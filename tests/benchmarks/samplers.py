@@ -73,6 +73,10 @@ def _halving(epochs):
     return pruners.SuccessiveHalvingPruner(min_resource=3, reduction_factor=3)
 
 
+def _none(epochs):
+    return pruners.NopPruner()
+
+
 _TPE = samplers.TPESampler
 _GP = partial(samplers.GPSampler, warn_independent_sampling=False)
 ROWS = {
@@ -85,7 +89,9 @@ ROWS = {
     "TPE, halving 3 from 3": plain(_TPE, _halving),
     "TPE, Hyperband 3": plain(_TPE, lambda epochs: pruners.HyperbandPruner(1, epochs, 3)),
     "TPE, Median (Optuna's default)": plain(_TPE, lambda epochs: pruners.MedianPruner()),
-    "TPE, no pruner": plain(_TPE, lambda epochs: pruners.NopPruner()),
+    "TPE, no pruner": plain(_TPE, _none),
+    "GP of Optuna, no pruner": plain(_GP, _none),
+    "our GP, no pruner": named("gp", _none),
 }
 
 

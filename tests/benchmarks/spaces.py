@@ -62,4 +62,14 @@ def vowels(trial):
     return params | suggest(trial, bidirectional=[False, True], dropout=[0.0, 0.3])
 
 
+def deep(trial):
+    """Ask for dense layers, each with units and dropout of its own."""
+    params = suggest(trial, layers=[1, 2, 3], learning_rate=[3e-4, 1e-3, 3e-3, 1e-2])
+    for number in range(params["layers"]):
+        values = {f"units_{number}": [8, 32, 128], f"dropout_{number}": [0.0, 0.3]}
+        params |= suggest(trial, **values)
+    return params
+
+
 SPACES = {"clothes": clothes, "letters": letters, "vowels": vowels}
+SPACES |= {"deep_digits": deep, "deep_vowels": deep}

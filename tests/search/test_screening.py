@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import numpy as np
 import optuna
 import pytest
@@ -16,7 +14,6 @@ from tests.support.faults import finished, states
 from tests.support.untrained import Untrained, run
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
 
 
 def new_study(direction="maximize", epochs=20, n_trials=15):
@@ -183,7 +180,6 @@ def long_search(quick):
     return search
 
 
-@needs_torch
 @pytest.mark.slow
 def test_a_long_search_begins_with_short_trials(long_search, capsys):
     """It says so, comes to a value, and a second search screens no more."""
@@ -198,12 +194,11 @@ def test_a_long_search_begins_with_short_trials(long_search, capsys):
     assert first.params == {"level": pytest.approx(0.01), "units": 5}, "the middle of the space"
     assert tuner.best_value == tuner.best_params["level"]
     card = tuner.study.user_attrs[f"card:{first.user_attrs['card']}"]
-    assert card["study"]["sampler"] == "GPThenTPE"
+    assert card["study"]["sampler"] == "ProcessThenTPE"
     long_search(n_trials=16, verbose=2)
     assert "Pruner:" not in capsys.readouterr().out
 
 
-@needs_torch
 @pytest.mark.parametrize(
     "options",
     [

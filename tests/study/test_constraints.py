@@ -37,7 +37,7 @@ def size_and_level(trial, model):
 def tuner(tmp_path_factory):
     """Give a tuner that has searched 30 trials under a limit, which no test may change."""
     folder = tmp_path_factory.mktemp("limited") / "tuning"
-    options = {"n_trials": 30, "max_params": LIMIT, **cheap()}
+    options = {"n_trials": 30, "max_params": LIMIT, "sampler": "tpe", **cheap()}
     return run(tuner_in(folder, build_large, "val_mae", **options), epochs=1)
 
 
