@@ -12,7 +12,7 @@ from optuna.samplers import CmaEsSampler
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError, UnknownNameError
-from kerastune_optuna._search import Budget, Chooser, GaussianProcessSampler, StopConditions
+from kerastune_optuna._search import Budget, Chooser, StopConditions
 from kerastune_optuna._storage import database
 from kerastune_optuna._study import Constraints, Objectives, opening, parse_objectives
 from kerastune_optuna._workers import check_warm_start
@@ -127,8 +127,7 @@ def check_tuner(tuner: Any) -> None:
     _check_builder(tuner.build_model)
     objectives = parse_objectives(tuner.objective, tuner.direction)
     _warn_of_directions(objectives)
-    limits = Constraints(tuner.max_params, tuner.max_seconds_per_trial, tuner.constraints)
-    limits.check_limits()
+    Constraints.of(tuner).check_limits()
     check_limits(tuner.n_trials, tuner.timeout)
     Chooser(tuner.sampler, tuner.pruner).check()
     StopConditions.of(tuner).check(are_several=objectives.are_several)
@@ -205,12 +204,10 @@ def _check_builder(build_model: object) -> None:
 
 def _check_for_several(tuner: Any) -> None:
     """Refuse what cannot work where there are several objectives."""
-    is_named = isinstance(tuner.sampler, str) and tuner.sampler in ("cmaes", "gp")
-    if is_named or isinstance(tuner.sampler, CmaEsSampler | GaussianProcessSampler):
+    if tuner.sampler == "cmaes" or isinstance(tuner.sampler, CmaEsSampler):
         raise ArgumentError(
-            f"sampler={tuner.sampler!r} is for one objective. Pass 'tpe', 'random', 'qmc' or "
-            "'grid', optuna.samplers.NSGAIISampler(), optuna.samplers.GPSampler() where PyTorch is "
-            "installed, or None for TPE."
+            f"sampler={tuner.sampler!r} is for one objective. Pass 'auto', 'gp', 'tpe', 'random', "
+            "'qmc' or 'grid', or optuna.samplers.NSGAIISampler()."
         )
 
 

@@ -59,7 +59,7 @@ class OptunaTuner:
             configuration of the builder once; or an Optuna sampler. Names are seeded from `seed`.
             Default "auto": "gp" draws the first 200 trials (fewer with more than 15 parameters),
             and "tpe" those after them, or, without `seed`, once a draw of "gp" takes longer than a
-            twentieth of a trial; where there are several objectives, "tpe" draws all.
+            twentieth of a trial.
         pruner: "wilcoxon", "median", "percentile", "halving", "hyperband", "none", or an Optuna
             pruner. "wilcoxon", with p_threshold=0.2, ends a trial whose curve is worse than that
             of the best one: of these names it saved the most epochs for what it lost in value.

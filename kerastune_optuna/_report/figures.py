@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
@@ -165,11 +165,43 @@ def slices(facts: Facts, name: str) -> go.Figure:
     return style.dressed(drawn, text.short(name), facts.metric, xaxis=ticks, yaxis=span)
 
 
-# The names are those by which page.html places the figures and plot() finds them. A figure without
-# data says that there is nothing to draw.
-FIGURES: dict[str, Callable[[Facts], go.Figure]] = {
-    "front": front,
-    "curves": curves,
-    "history": history,
-    "importance": importance,
-}
+class Section(NamedTuple):
+    """Hold a figure with what the page says beside it.
+
+    Args:
+        draw: Draws it; one without data has nothing to draw.
+        heading: What stands above it.
+        without: What stands in its place where there is nothing to draw.
+        note: What stands below it.
+    """
+
+    draw: Callable[[Facts], go.Figure]
+    heading: str
+    without: str
+    note: str = ""
+
+
+FIGURES = {
+    "front": Section(
+        front,
+        "Front",
+        "No trial is COMPLETE yet.",
+        "No trial is better than one on the front in one objective without being worse in another. "
+        "Of more than two objectives, the first two are shown.",
+    ),
+    "curves": Section(
+        curves,
+        "Learning curves",
+        "No trial has reported a value yet.",
+        "A dot ends each curve. Click the legend to hide, drag to enlarge, double-click to see "
+        "all.",
+    ),
+    "history": Section(history, "Best value over time", "No trial has a value yet."),
+    "importance": Section(
+        importance,
+        "Importance of parameters",
+        "Importance needs four trials with different values and parameters.",
+        "By PED-ANOVA: what set the best tenth of the trials apart. PRUNED trials count by their "
+        "best value.",
+    ),
+}  # by the names by which plot() finds them, in the order of the page

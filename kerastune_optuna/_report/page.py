@@ -30,7 +30,12 @@ def write(facts: Facts, path: Path) -> Path:
     # Its filter `tojson` writes figures so, and nothing that ends the <script> around them.
     environment.policies["json.dumps_function"] = to_json
     environment.policies["json.dumps_kwargs"] = {"validate": False}
-    parts = {name: draw(facts) for name, draw in figures.FIGURES.items()}
+    sections = {
+        name: section
+        for name, section in figures.FIGURES.items()
+        if name != "front" or facts.are_several
+    }
+    parts = {name: section.draw(facts) for name, section in sections.items()}
     slices = {
         f"slice-{place}": figures.slices(facts, name)
         for place, name in enumerate(by_importance(facts))
@@ -42,6 +47,7 @@ def write(facts: Facts, path: Path) -> Path:
         hints=hints(facts),
         labels={row.number: style.label(row) for row in facts.rows},
         parts={name: _without_labels(figure) for name, figure in {**parts, **slices}.items()},
+        sections=sections,
         slices=list(slices),
         now=datetime.now().strftime("%Y-%m-%d %H:%M"),
     )

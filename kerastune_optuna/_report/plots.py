@@ -31,7 +31,7 @@ def plot(name: str, study: optuna.Study) -> go.Figure:
             f"Study {study.study_name!r} has one objective, and so one best trial and no front. "
             "Call plot_history() to see its values."
         )
-    return FIGURES[name](facts)
+    return FIGURES[name].draw(facts)
 
 
 def write_page(study: optuna.Study, path: str | Path) -> Path:

@@ -106,7 +106,7 @@ class Confirmation:
 
     @property
     def is_decided(self) -> bool:
-        """Whether there is a winner: a configuration of which two or more executions completed."""
+        """Whether there is a winner, a configuration of which two or more executions completed."""
         return len(self.winner.values) >= _LEAST
 
     @property

@@ -9,7 +9,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, TPESampler
+from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from kerastune_optuna import _optuna
@@ -22,19 +22,6 @@ _MOST_VALUES = 3000  # trials times parameters
 _SHARE = 20  # a draw takes one of so many parts of a trial's time at most
 _LATEST = 5  # draws and trials whose times count
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
-
-
-def automatic(study: optuna.Study, seed: int | None, *, screens: bool = False) -> BaseSampler:
-    """Return the sampler that fits a study.
-
-    Args:
-        study: The study that is about to be asked.
-        seed: The sampler's.
-        screens: Whether the first trials may end after a few epochs. Default False.
-    """
-    if len(study.directions) > 1:
-        return TPESampler(seed=seed)
-    return ProcessThenTPE(seed, screens=screens)
 
 
 class ProcessThenTPE(GaussianProcessSampler):

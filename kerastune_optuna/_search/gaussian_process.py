@@ -17,12 +17,12 @@ from optuna.trial import FrozenTrial, TrialState
 from threadpoolctl import ThreadpoolController
 
 from kerastune_optuna import _optuna
-from kerastune_optuna._exceptions import ArgumentError
 from kerastune_optuna._search.box import Box, in_order
 from kerastune_optuna._search.candidates import Candidates
 from kerastune_optuna._search.process import Floats, Process
 
 _DRAWN = "gaussian_process:relative_params:0"  # a system attr of a trial, named as Optuna's are
+_OF_ALL = 0.05  # what the sum of all weighed objectives counts beside the worst of them
 _BEGUN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
 
 
@@ -33,7 +33,10 @@ class GaussianProcessSampler(BaseSampler):
     `units_1` where there are two layers: the process learns from the trials which values of others
     bring them. Trials that run count with what is expected of them, so that several workers draw
     apart; pruned ones with their last report; failed ones, and those that broke a constraint, as
-    the worst. For studies of one objective.
+    the worst.
+
+    Several objectives are weighed by chance, anew for each trial, so that the trials spread along
+    the Pareto front. See Knowles, ParEGO (2006).
 
     Args:
         seed: What is drawn for a trial depends on it and on the trial's number; None (default)
@@ -71,11 +74,6 @@ class GaussianProcessSampler(BaseSampler):
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        if len(study.directions) > 1:
-            raise ArgumentError(
-                "GaussianProcessSampler is for studies of one objective, and this one has several. "
-                "Pass optuna.samplers.TPESampler() or NSGAIISampler()."
-            )
         return in_order(one.distributions for one in _optuna.known_trials(study, _BEGUN))
 
     def sample_relative(
@@ -88,7 +86,8 @@ class GaussianProcessSampler(BaseSampler):
         done = [one for one in begun if one.state is not TrialState.RUNNING and one.params]
         running = [one for one in begun if one.state is TrialState.RUNNING]
         with _libraries().limit(limits=1, user_api="blas"):
-            drawn = self._drawn(Box(search_space), done, running, _scores(study, done))
+            scores = _scores(study, done, self._rng)
+            drawn = self._drawn(Box(search_space), done, running, scores)
         storage = _optuna.storage_of(study)
         storage.set_trial_system_attr(_optuna.id_of(trial), _DRAWN, json.dumps(drawn))
         return drawn
@@ -140,23 +139,32 @@ def _libraries() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _scores(study: optuna.Study, trials: Sequence[FrozenTrial]) -> Floats:
-    """Return the values of trials with mean 0 and deviation 1, of which more is better."""
-    sign = 1 if study.direction is StudyDirection.MAXIMIZE else -1
-    values = sign * np.array([_value(one) for one in trials])
-    finite = values[np.isfinite(values)]
-    values = np.where(np.isfinite(values), values, min(finite, default=0.0))
-    return np.asarray((values - values.mean()) / max(values.std(), 1e-10))
+def _scores(study: optuna.Study, trials: Sequence[FrozenTrial], rng: np.random.Generator) -> Floats:
+    """Return what trials came to, with mean 0 and deviation 1, of which more is better."""
+    signs = [1.0 if one is StudyDirection.MAXIMIZE else -1.0 for one in study.directions]
+    values: Floats = np.array([_values(one, len(signs)) for one in trials]) * signs
+    finite = np.where(np.isfinite(values), values, np.inf).min(axis=0)
+    values = np.where(np.isfinite(values), values, np.where(np.isinf(finite), 0.0, finite))
+    scores = values[:, 0] if len(signs) == 1 else _weighed(values, rng)
+    return np.asarray((scores - scores.mean()) / max(scores.std(), 1e-10))
 
 
-def _value(trial: FrozenTrial) -> float:
+def _weighed(values: Floats, rng: np.random.Generator) -> Floats:
+    """Make one value of several, of which each has a weight by chance: the worst of them counts."""
+    best, worst = values.max(axis=0), values.min(axis=0)
+    costs = (best - values) / np.maximum(best - worst, 1e-12)
+    costs *= rng.dirichlet(np.ones(values.shape[1]))
+    return np.asarray(-costs.max(axis=1) - _OF_ALL * costs.sum(axis=1))
+
+
+def _values(trial: FrozenTrial, count: int) -> list[float]:
     """Return what a trial came to; NaN where that is to count as the worst."""
     if trial.state is TrialState.FAIL or any(value > 0 for value in trial.constraints.values()):
-        return math.nan
+        return [math.nan] * count
     if trial.state is TrialState.COMPLETE:
-        return float(trial.values[0])
-    reports = trial.intermediate_values
-    return reports[max(reports)] if reports else math.nan
+        return list(map(float, trial.values))
+    reports = trial.intermediate_values  # of one objective alone
+    return [reports[max(reports)] if reports and count == 1 else math.nan] * count
 
 
 def _params_of(running: FrozenTrial) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from optuna.samplers import (
 
 from kerastune_optuna import _check
 from kerastune_optuna._exceptions import ArgumentError, ArgumentTypeError
-from kerastune_optuna._search.auto import ProcessThenTPE, automatic
+from kerastune_optuna._search.auto import ProcessThenTPE
 from kerastune_optuna._search.gaussian_process import GaussianProcessSampler
 from kerastune_optuna._search.grid import Grid
 from kerastune_optuna._search.pruner import WilcoxonPruner
@@ -108,8 +108,8 @@ class Chooser(NamedTuple):
                 study.sampler = _SAMPLERS[self.sampler](own)
             return own, []
         screens = self.pruner is None and not gives_up and may_screen(study, n_trials, epochs)
-        study.sampler = sampler = automatic(study, own, screens=screens)
-        if not isinstance(sampler, ProcessThenTPE) or not screens or n_trials is None:
+        study.sampler = sampler = ProcessThenTPE(own, screens=screens)
+        if not screens or n_trials is None:
             return own, []
         study.pruner = pruner = AutoPruner(n_trials, epochs)
         return own, [sampler.line, pruner.line]

@@ -26,12 +26,15 @@ _MOST = 0.25  # of a trial's epochs; the first validation may come later than th
 def may_screen(study: optuna.Study, n_trials: int | None, epochs: int) -> bool:
     """Whether a search is long enough for short trials, and has nothing yet to compare others with.
 
+    A search of several objectives is not: a trial that ends early has no value of the others.
+
     Args:
         study: The study.
         n_trials: How many trials it is to have; None for no limit.
         epochs: How many epochs a trial has, all its trainings counted.
     """
-    if n_trials is None or n_trials < _LEAST_TRIALS or epochs < _LEAST_EPOCHS:
+    is_short = n_trials is None or n_trials < _LEAST_TRIALS or epochs < _LEAST_EPOCHS
+    if is_short or len(study.directions) > 1:
         return False
     trials = study.get_trials(deepcopy=False)
     return len(trials) < _COMPARED and not any(one.state is TrialState.COMPLETE for one in trials)

@@ -36,6 +36,11 @@ class Constraints:
     max_seconds: float | None = None
     functions: Sequence[Constraint] = ()
 
+    @classmethod
+    def of(cls, tuner: Any) -> Constraints:
+        """Return what the arguments of a tuner say."""
+        return cls(tuner.max_params, tuner.max_seconds_per_trial, tuner.constraints)
+
     @property
     def are_there(self) -> bool:
         """Whether there are any constraints."""

@@ -147,7 +147,7 @@ def recipe_of(
         given.backup_every,
         given.train_repeats,
         given.executions_per_trial,
-        constraints=Constraints(given.max_params, given.max_seconds_per_trial, given.constraints),
+        constraints=Constraints.of(given),
     )
 
 

@@ -22,7 +22,16 @@ class Recorded:
 
     def curve(self, trial):
         """Ask for the parameters, and return the validation accuracy after each epoch."""
-        return self._curves[frozenset(self._space(trial).items())]
+        return self.asked(trial)[1]
+
+    def asked(self, trial):
+        """Ask for the parameters, and return them with the curve."""
+        params = self._space(trial)
+        return params, self._curves[frozenset(params.items())]
+
+    def rows(self):
+        """Return the parameters of each configuration, as pairs, with its curve."""
+        return self._curves.items()
 
 
 def suggest(trial, **values):

@@ -7,17 +7,9 @@ import sys
 
 import optuna
 import pytest
-from optuna.samplers import TPESampler
 
 from kerastune_optuna._search import auto
-from kerastune_optuna._search.auto import ProcessThenTPE, automatic
-
-
-@pytest.mark.parametrize(("objectives", "kind"), [(1, ProcessThenTPE), (2, TPESampler)])
-def test_searches_of_one_objective_have_a_gaussian_process(objectives, kind):
-    """Those of several have TPE."""
-    study = optuna.create_study(directions=["minimize"] * objectives)
-    assert type(automatic(study, 0)) is kind
+from kerastune_optuna._search.auto import ProcessThenTPE
 
 
 def drawn_by_the_process(seed, n_trials=12):

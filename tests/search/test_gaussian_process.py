@@ -186,8 +186,14 @@ def test_a_trial_that_failed_is_no_obstacle():
     assert drawn[8:] == [True] * 6
 
 
-def test_several_objectives_are_refused():
-    """A plain Optuna study of two is told before its first trial is drawn."""
-    study = optuna.create_study(directions=["minimize"] * 2, sampler=GaussianProcessSampler())
-    with pytest.raises(ValueError, match="one objective, and this one has several"):
-        study.ask().suggest_float("x", 0, 1)
+def test_several_objectives_are_spread_along_their_front():
+    """Of two costs the best points lie between 0 and 1 of x, with y at 0."""
+    study = optuna.create_study(directions=["minimize"] * 2, sampler=GaussianProcessSampler(1))
+    for _ in range(30):
+        trial = study.ask()
+        x, y = trial.suggest_float("x", -2, 2), trial.suggest_float("y", -2, 2)
+        study.tell(trial, [x**2 + y**2, (x - 1) ** 2 + y**2])
+    x, y = zip(*(trial.params.values() for trial in study.trials[10:]), strict=True)
+    assert np.median(np.abs(y)) < 0.1
+    assert min(x) < 0.2
+    assert max(x) > 0.8

@@ -56,7 +56,6 @@ def tuner(tmp_path_factory):
         ({"direction": ["auto", "maximize"]}, "less is better"),
         ({"sampler": optuna.samplers.CmaEsSampler()}, "CmaEsSampler.* is for one objective"),
         ({"sampler": "cmaes"}, "sampler='cmaes' is for one objective"),
-        ({"sampler": "gp"}, "sampler='gp' is for one objective"),
         ({"terminator": NoGain()}, "for one objective: Optuna's have none"),
     ],
 )
