@@ -8,7 +8,6 @@ import io
 import os
 import re
 import shutil
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from operator import methodcaller
@@ -43,6 +42,8 @@ _FINAL = (
     *(TypeError, ValueError, TunerError),
 )
 # An id of Optuna's, or the name of a backup.
+# One name, so that the next search removes what a killed process left in the store.
+_PROBE = "kerastune_optuna-probe"
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.backup)?")
 
 
@@ -280,11 +281,14 @@ def check_store(store: StoreSource) -> None:
     Raises:
         WeightsError: The store cannot be written.
     """
-    probe = f"probe-{uuid.uuid4()}"
 
     def try_it(opened: ArtifactStore) -> None:
-        opened.write(probe, io.BytesIO(b"probe"))
-        opened.remove(probe)
+        opened.write(_PROBE, io.BytesIO(b"probe"))
+        try:
+            opened.remove(_PROBE)
+        except Exception as error:  # another process may have removed it
+            if not _says_gone(error):
+                raise
 
     try:
         _patient(store).insist(try_it, seconds=_FIRST_PATIENCE)

@@ -1,5 +1,6 @@
 """What must hold after the storm: each check returns what is wrong, a text for each thing."""
 
+import itertools
 from collections import Counter, defaultdict
 from functools import cached_property
 
@@ -100,9 +101,11 @@ def retries(left):
     for trial in trained:
         by_configuration[tuple(sorted(trial.params.items()))].append(trial)
     for alike in by_configuration.values():
-        firsts = {left.attempts(trial)[0].number for trial in alike}
-        if len(firsts) > 1:
-            yield f"trials {[one.number for one in alike]} trained one configuration"
+        # Two workers may draw one configuration at the same time, and then both train it.
+        for one, other in itertools.permutations(alike, 2):
+            is_known = one in left.finished and one.datetime_complete < other.datetime_start
+            if is_known and left.attempts(one)[0].number != left.attempts(other)[0].number:
+                yield f"trial {other.number} trained the configuration of trial {one.number} again"
 
 
 def alive(left):
@@ -149,7 +152,8 @@ def best_models(left):
         yield f"best_value is {tuner.best_value}, and the best trial has {values[0]}"
     for trial in left.best:
         try:
-            loss = tuner.best_model(trial.number).evaluate(*_leader.VALIDATION, verbose=0)
+            model = tuner.best_model(trial.number)
+            loss = model.evaluate(*_leader.VALIDATION, verbose=0, return_dict=True)["loss"]
         except TunerError as error:
             yield f"trial {trial.number}: {error}"
         else:

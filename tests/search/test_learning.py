@@ -18,12 +18,14 @@ from kerastune_optuna import GaussianProcessSampler, _optuna
 from kerastune_optuna._search.learning import LearningSampler
 from kerastune_optuna._study import TrialRecord
 from kerastune_optuna._study.monitor import Objective
+from kerastune_optuna._study.record import DIED
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
 ERROR = Objective("val_mae", "minimize")
 ACCURACY = Objective("val_accuracy", "maximize")
 COMPLETE, PRUNED, FAIL = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
+RUNNING = TrialState.RUNNING
 
 
 def tell(study, trial, value):
@@ -152,6 +154,26 @@ def test_no_configuration_comes_again_while_another_is_left(make, widest):
         widths = [trial.suggest_int(f"units_{layer}", 1, widest) for layer in range(layers)]
         study.tell(trial, sum(widths) / layers)
     assert len({tuple(trial.params.values()) for trial in study.trials}) == many
+
+
+def test_what_was_cut_off_counts_for_the_process_until_it_runs_again():
+    """The process draws a trial apart from one that another worker is about to run again."""
+    study = optuna.create_study()
+    study.sampler = sampler = taught(GaussianProcessSampler(0, 3))
+    for number in range(8):
+        trial = study.ask()
+        x = trial.suggest_float("x", 0.0, 1.0)  # the best is at its end, which comes twice else
+        if number in (5, 6):
+            trial.set_user_attr("stop_reason", DIED)
+            study.tell(trial, state=TrialState.FAIL)
+        else:
+            study.tell(trial, x)
+    shown = _optuna.known_trials(sampler._shown(study), (TrialState.RUNNING, TrialState.FAIL))
+    assert [(one.number, one.state) for one in shown] == [(5, RUNNING), (6, RUNNING)]
+    again = study.ask()
+    again.set_user_attr("retry_of", 5)
+    shown = _optuna.known_trials(sampler._shown(study), (TrialState.RUNNING, TrialState.FAIL))
+    assert [one.number for one in shown] == [6, again.number]
 
 
 def test_copies_of_a_script_draw_other_numbers():
