@@ -128,12 +128,9 @@ class Box:
 
     def _codes(self, places: Floats, asked: Flags, column: int) -> NDArray[np.int64]:
         """Return the number of each value of a parameter, and that after the last if not asked."""
-        codes = np.rint(places[:, column] * self._scale(column)).clip(0, self.levels[column] - 1)
+        scale = 1 if self.is_category[column] else self.levels[column]
+        codes = np.floor(places[:, column] * scale).clip(0, self.levels[column] - 1)
         return np.where(asked[:, column], codes, self.levels[column]).astype(int)
-
-    def _scale(self, column: int) -> int:
-        """Return by what places are multiplied to number the values of a parameter."""
-        return 1 if self.is_category[column] else self.levels[column] - 1
 
     def settled(self, places: Floats) -> Points:
         """Return the configurations that are nearest to some places, with what they ask for."""
@@ -165,7 +162,8 @@ class Box:
         rows = [point.places]
         for column in map(int, np.flatnonzero(point.asked & np.array(self.levels, bool))):
             other = np.tile(point.places, (self.levels[column], 1))
-            other[:, column] = np.arange(self.levels[column]) / self._scale(column)
+            every = np.arange(self.levels[column])
+            other[:, column] = every if self.is_category[column] else (every + 0.5) / len(every)
             rows.append(other)
         places = np.vstack(rows)
         anew = rng.random(places.shape) * self._extent()
@@ -197,7 +195,10 @@ class _Axis:
         self._is_log, self._is_int = range_.log, isinstance(range_, IntDistribution)
         count = round((self._high - self._low) / self._step) + 1 if self._step else math.inf
         self.levels = int(count) if count <= _MOST_LEVELS and not self._is_log else 0
-        self._ends = self._scaled(np.array([self._low, self._high], float))
+        # Each value of a range with steps has as much room, those at its ends too. In a logarithmic
+        # one, half a step below the low end would be far away.
+        half = 0 if self._is_log else (self._step or 0) / 2
+        self._ends = self._scaled(np.array([self._low - half, self._high + half]))
 
     def _scaled(self, values: Floats) -> Floats:
         return np.log(values) if self._is_log else values

@@ -16,6 +16,7 @@ _WIDTHS = (0.1, 0.04)  # of the ranges: how far others are from those that gain 
 _SAME = 1e-3  # of each range: configurations that are nearer are one
 _NEVER = 1e6  # below the logarithms of all gains
 _TOP, _NEAR_TOP = 8, 32  # of those that gain most, and near each
+_CLIMB = 4  # of these, and of those at random: from each the slope is followed
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Candidates:
 
     def best(self) -> Points:
         """Return the configuration that gains most, and that was not tried unless all were."""
-        return self._top(self._refined(self._climbed(self._near_to_the_best()))).rows(0)
+        return self._top(self._refined(self._climbed(self._begun()))).rows(0)
 
     def _gains(self, points: Points) -> Floats:
         """Return the logarithm of what is gained; what was tried gains nothing."""
@@ -47,15 +48,18 @@ class Candidates:
     def _top(self, points: Points) -> Points:
         return points.rows(np.argsort(-self._gains(points))[:_TOP])
 
-    def _near_to_the_best(self) -> Points:
-        """Return what gains most of configurations at random, near good trials, and near these."""
+    def _begun(self) -> Points:
+        """Return what gains most of configurations at random, and near good trials and near these.
+
+        The first ones lie apart: from the others alone, the slope often leads to one place.
+        """
         good = self.known.rows(np.argsort(-self.process.values)[:_BEST])
-        points = self.box.drawn(_AT_RANDOM, self.rng)
-        points = points.and_those(self.box.near(good, _NEAR_BEST, _WIDTHS[0], self.rng))
+        at_random = self._top(self.box.drawn(_AT_RANDOM, self.rng))
+        points = at_random.and_those(self.box.near(good, _NEAR_BEST, _WIDTHS[0], self.rng))
         for width in _WIDTHS:
             top = self._top(points)
             points = top.and_those(self.box.near(top, _NEAR_TOP, width, self.rng))
-        return self._top(points)
+        return self._top(points).rows(slice(_CLIMB)).and_those(at_random.rows(slice(_CLIMB)))
 
     def _climbed(self, top: Points) -> Points:
         """Return some configurations, and those to which the slope of the gain leads from them."""

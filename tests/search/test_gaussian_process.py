@@ -49,7 +49,7 @@ def test_values_come_back_from_their_places():
     box = Box(RANGES)
     points = box.points([params])
     assert box.params(box.settled(points.places).rows(0)) == pytest.approx(params)
-    assert points.places[0].tolist() == pytest.approx([0.5, 2 / 3, 2 / 31, math.log(37, 1000), 1])
+    assert points.places[0].tolist() == pytest.approx([0.5, 0.625, 40 / 512, math.log(37, 1000), 1])
 
 
 def test_what_is_drawn_lies_on_the_steps_of_its_range():
